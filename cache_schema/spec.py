@@ -1,0 +1,509 @@
+"""What a cache is made of: typed descriptions, their JSON form, fingerprints, and the table of arrays on disk.
+
+Everything here is a frozen dataclass. `to_json` and `from_json` round-trip it strictly (an unknown or missing key
+is an error that names the nearest known one). `fingerprint` hashes what changes a result and nothing else: a field
+marked `label()` - a name, a path, a weights location - is recorded on disk but does not enter the hash.
+
+Letters used for shapes in this package: N shapes, S shapes per shard, R blocks per shape, P points per block, V views,
+H x W pixels, K captions kept per view, T texts per shape (V x K), C classes, M templates, E embedding width,
+G tokens, D encoder width, L bytes of text.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+FORMAT_VERSION: Final = 1
+"""Written into every cache. A reader refuses a newer one; a change here means caches on disk would be misread."""
+
+TEXT_BYTES: Final = 256
+"""Length of every text cell (id, reason, caption): UTF-8, zero padded. Plain uint8, so that any Zarr client reads it."""
+
+PENDING, OK, FAILED = 0, 1, 2
+"""Values of the `status` array."""
+
+T = TypeVar("T")
+
+
+def label(default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field that says where something came from or what it is called, and so is no part of a fingerprint."""
+    return field(metadata={"identity": False}) if default is dataclasses.MISSING else field(default=default, metadata={"identity": False})
+
+
+# ---------------------------------------------------------------------------------------------- what is in a cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """Which shapes, and how they were read."""
+
+    kind: str
+    """Name of the source in `pipeline.sources`."""
+    ids: str
+    """sha256 over the shape ids, in row order."""
+    options: tuple[tuple[str, str], ...] = ()
+    """The source's own settings that change what is read (up axis, variant, seed), sorted by name."""
+    textures: Literal["require", "grey"] = "require"
+    """A shape whose texture file is missing fails (`require`) or is read without it (`grey`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointSpec:
+    """The `points` product: R blocks of P surface points, each in farthest-point order."""
+
+    count: int = 1024
+    """Points per block, P."""
+    blocks: int = 8
+    """Blocks per shape, R."""
+    ordered: int = 512
+    """How many leading points of a block are in farthest-point order; the rest follow in random order."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Stored precision of coordinates. The order is computed on the stored values."""
+    normalize: Literal["unit_sphere", "none"] = "unit_sphere"
+    """`unit_sphere`: area centroid at the origin, farthest surface point at distance 1."""
+    seed: int = 0
+    """With a shape's id, the whole random state of its samples."""
+    revision: int = 1
+    """Raised when our sampling code changes its results."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.blocks < 1:
+            raise ValueError(f"points: count and blocks must be at least 1, got {self.count} and {self.blocks}")
+        if not 1 <= self.ordered <= self.count:
+            raise ValueError(f"points.ordered must lie in 1..count ({self.count}), got {self.ordered}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """One camera on the sphere around a shape. Degrees; azimuth 0 looks along -Z at the shape, 90 along -X; +Y is up."""
+
+    azimuth: float
+    elevation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraRig:
+    """The cameras a shape is seen by, in view order."""
+
+    name: str = label()
+    cameras: tuple[Camera, ...]
+    fov: float = 40.0
+    """Vertical and horizontal field of view, degrees."""
+
+    def __post_init__(self) -> None:
+        if not self.cameras:
+            raise ValueError(f"camera rig {self.name!r} has no cameras")
+        if not 1 <= self.fov <= 120:
+            raise ValueError(f"camera rig {self.name!r}: fov must lie in 1..120 degrees, got {self.fov}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSpec:
+    """The `views` product: V pictures of each shape."""
+
+    rig: CameraRig
+    size: int = 224
+    """Height and width in pixels."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """RGB behind the shape, 0..255."""
+    depth: bool = False
+    """Store `views/depth` as well: distance along the optical axis in units of the normalised shape, 0 where nothing is."""
+    level: int = label(3)
+    """zstd level of the stored pixels. Lossless, so it changes no result."""
+    revision: int = 1
+    """Raised when our shading or framing changes its results."""
+
+    def __post_init__(self) -> None:
+        if self.size < 16:
+            raise ValueError(f"views.size must be at least 16 pixels, got {self.size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSpec:
+    """One frozen foundation model. Makes `image/<name>`, and with a text side `text/<name>` and `labels/<set>/<name>`."""
+
+    name: str = label()
+    backend: str
+    """Name in `pipeline.teachers.catalog.BACKENDS`."""
+    model: str = label()
+    """What the backend was asked to load: architecture/tag, hub id, or the catalogue's name of a local checkpoint."""
+    revision: str = label("")
+    """Hub commit where there is one. The digest is what identifies the weights."""
+    weights: str
+    """sha256 over the loaded parameters and buffers (names, types, shapes, bytes)."""
+    preprocess: str
+    """Resize, crop and normalisation in words, as the model's authors define them."""
+    dim: int
+    """Embedding width, E."""
+    text: bool
+    """Whether there is a text side."""
+    image_size: int
+    """Height and width of the picture the model sees."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the forward pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionSpec:
+    """The `captions` product: texts about each view, best first."""
+
+    captioner: str
+    """Name in `pipeline.caption.CAPTIONERS`."""
+    model: str = label("")
+    """What the captioner was asked to load; empty for templates."""
+    revision: str = label("")
+    weights: str = ""
+    """sha256 over the loaded parameters; empty for templates."""
+    prompt: str = ""
+    """Words the caption must continue; empty for free captions."""
+    templates: tuple[str, ...] = ()
+    """For the template captioner: sentences with one `{}` for the shape's name."""
+    samples: int = 4
+    """Captions drawn per view. All are kept with their scores."""
+    keep: int = 1
+    """How many of the best are embedded by the teachers, K."""
+    max_tokens: int = 24
+    """Longest caption in tokens."""
+    temperature: float = 1.0
+    top_p: float = 0.9
+    rank_by: str = ""
+    """Teacher whose image-text cosine orders the captions of a view; empty keeps the drawn order and scores of 0."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    seed: int = 0
+    revision_of_code: int = 1
+    """Raised when our sampling or ranking code changes its results."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.keep <= self.samples:
+            raise ValueError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
+        if not 0 < self.top_p <= 1 or self.temperature <= 0:
+            raise ValueError(f"captions: top_p must lie in (0, 1] and temperature above 0, got {self.top_p} and {self.temperature}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSet:
+    """Class names times sentence templates, embedded by every teacher with a text side. Each sentence has one `{}`."""
+
+    name: str = label()
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.classes or not self.templates:
+            raise ValueError(f"label set {self.name!r} needs at least one class and one template")
+        bad = [t for t in self.templates if t.count("{}") != 1]
+        if bad:
+            raise ValueError(f"label set {self.name!r}: a template needs exactly one {{}}, got {bad[0]!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuideSpec:
+    """The features of a frozen stage-1 encoder on stored blocks: the targets of stage 2."""
+
+    name: str = label()
+    encoder: str
+    """Encoder and size, as the trainer names it."""
+    weights: str
+    """sha256 over the guide's parameters."""
+    tokens: int
+    """Tokens per block, G."""
+    dim: int
+    """Width of a token and of the summary, D."""
+    blocks: int
+    """The first so many blocks of each shape are guided."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The root of a cache: which shapes there are and how they are dealt into shards."""
+
+    format_version: int = FORMAT_VERSION
+    shapes: int
+    """N."""
+    shard: int
+    """Shapes per shard, S: the unit of work, writing, resuming and verifying."""
+    source: SourceSpec
+    classes: tuple[str, ...] = ()
+    """Class names; `label` holds indices into them, -1 for none."""
+    splits: tuple[str, ...] = ()
+    """Split names; `split` holds indices into them, -1 for none."""
+
+    def __post_init__(self) -> None:
+        if self.shapes < 1 or self.shard < 1:
+            raise ValueError(f"a cache needs at least one shape and one shape per shard, got {self.shapes} and {self.shard}")
+
+    @property
+    def shards(self) -> int:
+        return -(-self.shapes // self.shard)
+
+    def rows(self, shard: int) -> range:
+        """Rows of one shard."""
+        return range(shard * self.shard, min((shard + 1) * self.shard, self.shapes))
+
+
+ProductSpec = SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | LabelSet | GuideSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What made a product. Stored as attributes of `products/<product>`, whose chunks are its completion markers."""
+
+    product: str
+    kind: Literal["shapes", "points", "views", "captions", "image", "text", "labels", "guide"]
+    spec: SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | GuideSpec
+    labels: LabelSet | None = None
+    """For `labels` products, the set that `spec` (the teacher) embedded."""
+    per_shape: int = 0
+    """Entries of axis 1 where the spec does not tell: views for `captions` and `image`, texts for `text`."""
+    inputs: tuple[tuple[str, str], ...]
+    """(product, fingerprint) of everything this was computed from, sorted."""
+    made_by: tuple[tuple[str, str], ...] = label(())
+    """Package versions, renderer and device that made it. A half-made product is only continued by the same."""
+    complete: bool = label(False)
+    content: str = label("")
+    """sha256 over the checksums of all its files, once complete."""
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong with a cache."""
+
+    where: str
+    """File or array, relative to the cache."""
+    kind: Literal["missing", "corrupt", "metadata", "values", "unfinished", "stray", "version"]
+    message: str
+    product: str = ""
+    shard: int = -1
+    """-1 where the whole product is meant."""
+
+
+# ------------------------------------------------------------------------------------------------------------- JSON
+
+
+def to_json(value: Any) -> Any:
+    """A dataclass as plain JSON values. Tuples become lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} has no JSON form")
+
+
+def from_json(cls: Any, data: Any, where: str = "") -> Any:
+    """The value of type `cls` that `to_json` made `data` from.
+
+    `cls` is a dataclass or any annotation used in one. A union of dataclasses is resolved by its keys.
+
+    Raises:
+        ValueError: a key is unknown or missing, or a value has another type; the message says where.
+    """
+    where = where or getattr(cls, "__name__", str(cls))
+    if dataclasses.is_dataclass(cls):
+        return _dataclass_from_json(cls, data, where)
+    origin, args = typing.get_origin(cls), typing.get_args(cls)
+    if origin is Literal:
+        if data not in args:
+            raise ValueError(f"{where}: expected one of {', '.join(map(repr, args))}, got {data!r}{did_you_mean(str(data), map(str, args))}")
+        return data
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            raise ValueError(f"{where}: expected a list, got {data!r}")
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(from_json(args[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+        if len(data) != len(args):
+            raise ValueError(f"{where}: expected {len(args)} values, got {len(data)}")
+        return tuple(from_json(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(args, data, strict=True)))
+    if origin in (typing.Union, types.UnionType):
+        return _union_from_json(args, data, where)
+    if cls is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, cls) or (isinstance(data, bool) and cls is not bool):
+        raise ValueError(f"{where}: expected {cls.__name__}, got {data!r}")
+    return data
+
+
+def _dataclass_from_json(cls: type[T], data: Any, where: str) -> T:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where}: expected an object, got {data!r}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            raise ValueError(f"{where} has no field {key!r}{did_you_mean(key, fields)}")
+    missing = [n for n, f in fields.items() if n not in data and f.default is f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    kinds = typing.get_type_hints(cls)
+    return cls(**{key: from_json(kinds[key], value, f"{where}.{key}") for key, value in data.items()})
+
+
+def _union_from_json(options: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and type(None) in options:
+        return None
+    classes = [c for c in options if dataclasses.is_dataclass(c)]
+    if classes and isinstance(data, Mapping):
+        keys = set(data)
+        best = max(classes, key=lambda c: len(keys & {f.name for f in dataclasses.fields(c)}) - len(keys ^ {f.name for f in dataclasses.fields(c)}))
+        return from_json(best, data, where)
+    for option in options:
+        try:
+            return from_json(option, data, where)
+        except ValueError:
+            continue
+    raise ValueError(f"{where}: {data!r} fits none of {', '.join(getattr(o, '__name__', str(o)) for o in options)}")
+
+
+def did_you_mean(name: str, known: typing.Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known name, else the list of what there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; there is: {', '.join(known)}" if known else ""
+
+
+def canonical(value: Any) -> bytes:
+    """The one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def identity(value: Any) -> Any:
+    """`to_json` without the fields marked `label()`, and with the class name, for hashing."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kept = {f.name: identity(getattr(value, f.name)) for f in dataclasses.fields(value) if f.metadata.get("identity", True)}
+        return {"class": type(value).__name__, **kept}
+    if isinstance(value, tuple | list):
+        return [identity(item) for item in value]
+    return to_json(value)
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits over everything that changes a result."""
+    return hashlib.sha256(canonical(identity(value))).hexdigest()[:16]
+
+
+def ids_digest(ids: typing.Iterable[str]) -> str:
+    """sha256 over shape ids in row order, as `SourceSpec.ids` holds it."""
+    digest = hashlib.sha256()
+    for item in ids:
+        digest.update(item.encode() + b"\0")
+    return digest.hexdigest()
+
+
+# ----------------------------------------------------------------------------------------------- the table of arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySpec:
+    """One Zarr array on disk.
+
+    `raw` and `zstd` arrays whose chunk is smaller than a shard use Zarr's sharding codec with one file per shard;
+    `raw` ones are memory-mapped by `cache_schema.store`.
+    """
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    """Unit of reading for any Zarr client."""
+    shard: int
+    """Entries of axis 0 in one file."""
+    codec: Literal["raw", "zstd"] = "raw"
+    level: int = 3
+    dims: tuple[str, ...]
+
+    @property
+    def sharded(self) -> bool:
+        return self.chunk[0] < self.shard or self.chunk[1:] != self.shape[1:]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Inner chunks per shard file, by axis."""
+        return (self.shard // self.chunk[0], *(-(-s // c) for s, c in zip(self.shape[1:], self.chunk[1:], strict=True)))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one entry of axis 0."""
+        size = {"uint8": 1, "int16": 2, "int32": 4, "float16": 2, "float32": 4, "float64": 8}[self.dtype]
+        return size * math.prod(self.shape[1:])
+
+    def key(self, shard: int) -> str:
+        """File of one shard, relative to the cache."""
+        return f"{self.path}/c/" + "/".join([str(shard)] + ["0"] * (len(self.shape) - 1))
+
+
+def _rows(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple[str, ...]) -> ArraySpec:
+    """Uncompressed, one chunk a shape, many to a file: what training reads."""
+    return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(1, *shape[1:]), shard=shard, dims=dims)
+
+
+def _table(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple[str, ...]) -> ArraySpec:
+    """Compressed, one chunk a shard: what is read as a whole."""
+    return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(shard, *shape[1:]), shard=shard, codec="zstd", dims=dims)
+
+
+def index_arrays(manifest: Manifest) -> tuple[ArraySpec, ...]:
+    """The arrays written once, when a cache is created: who is in which row."""
+    n, s = manifest.shapes, manifest.shard
+    return (
+        _table("id", "uint8", (n, TEXT_BYTES), s, ("shape", "byte")),
+        _table("label", "int32", (n,), s, ("shape",)),
+        _table("split", "int32", (n,), s, ("shape",)),
+    )
+
+
+def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:
+    """The arrays of one product, in the order of the checksums in its completion marker."""
+    n, s, spec, path = manifest.shapes, manifest.shard, record.spec, record.product
+    match spec:
+        case SourceSpec():
+            return (
+                _table("status", "uint8", (n,), s, ("shape",)),
+                _table("reason", "uint8", (n, TEXT_BYTES), s, ("shape", "byte")),
+                _table("source_sha256", "uint8", (n, 32), s, ("shape", "byte")),
+                _table("colored", "uint8", (n,), s, ("shape",)),
+            )
+        case PointSpec():
+            blocks = (n, spec.blocks, spec.count, 3)
+            dims = ("shape", "block", "point", "axis")
+            return (_rows("points/xyz", spec.dtype, blocks, s, dims), _rows("points/rgb", "uint8", blocks, s, (*dims[:3], "channel")))
+        case ViewSpec():
+            v, size = len(spec.rig.cameras), spec.size
+            picture = ArraySpec(
+                path="views/rgb", dtype="uint8", shape=(n, v, size, size, 3), chunk=(1, 1, size, size, 3), shard=s, codec="zstd",
+                level=spec.level, dims=("shape", "view", "row", "column", "channel"),
+            )  # fmt: skip
+            pose = _rows("views/pose", "float32", (n, v, 4, 4), s, ("shape", "view", "to", "from"))
+            depth = dataclasses.replace(
+                picture, path="views/depth", dtype="float16", shape=picture.shape[:4], chunk=picture.chunk[:4], dims=picture.dims[:4]
+            )
+            return (picture, pose, depth) if spec.depth else (picture, pose)
+        case CaptionSpec():
+            cells = (n, record.per_shape, spec.samples)
+            dims = ("shape", "view", "rank")
+            return (
+                _table("captions/text", "uint8", (*cells, TEXT_BYTES), s, (*dims, "byte")),
+                _table("captions/score", "float32", cells, s, dims),
+            )
+        case GuideSpec():
+            tokens = (n, spec.blocks, spec.tokens, spec.dim)
+            return (
+                _rows(f"{path}/tokens", "float16", tokens, s, ("shape", "block", "token", "dim")),
+                _rows(f"{path}/summary", "float16", (n, spec.blocks, spec.dim), s, ("shape", "block", "dim")),
+            )
+        case TeacherSpec() if record.labels is not None:
+            c, m = len(record.labels.classes), len(record.labels.templates)
+            return (_rows(path, "float16", (c, m, spec.dim), c, ("class", "template", "dim")),)
+        case TeacherSpec():
+            return (_rows(path, "float16", (n, record.per_shape, spec.dim), s, ("shape", record.kind, "dim")),)
