@@ -257,7 +257,7 @@ class Record:
     """What made a product. Stored as attributes of `products/<product>`, whose chunks are its completion markers."""
 
     product: str
-    kind: Literal["shapes", "points", "views", "captions", "image", "text", "labels", "guide"]
+    kind: Literal["index", "status", "points", "views", "captions", "image", "text", "labels", "guide"]
     spec: SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | GuideSpec
     labels: LabelSet | None = None
     """For `labels` products, the set that `spec` (the teacher) embedded."""
@@ -317,7 +317,9 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if origin is Literal:
         if data not in args:
-            raise ValueError(f"{where}: expected one of {', '.join(map(repr, args))}, got {data!r}{did_you_mean(str(data), map(str, args))}")
+            raise ValueError(
+                f"{where}: expected one of {', '.join(map(repr, args))}, got {data!r}{did_you_mean(str(data), map(str, args))}"
+            )
         return data
     if origin is tuple:
         if not isinstance(data, list | tuple):
@@ -355,8 +357,8 @@ def _union_from_json(options: tuple[Any, ...], data: Any, where: str) -> Any:
         return None
     classes = [c for c in options if dataclasses.is_dataclass(c)]
     if classes and isinstance(data, Mapping):
-        keys = set(data)
-        best = max(classes, key=lambda c: len(keys & {f.name for f in dataclasses.fields(c)}) - len(keys ^ {f.name for f in dataclasses.fields(c)}))
+        # No two of our classes have the same fields, so the one with the fewest fields apart is the one that was written.
+        best = min(classes, key=lambda c: len(set(data) ^ {f.name for f in dataclasses.fields(c)}))
         return from_json(best, data, where)
     for option in options:
         try:
@@ -419,7 +421,7 @@ class ArraySpec:
     """Unit of reading for any Zarr client."""
     shard: int
     """Entries of axis 0 in one file."""
-    codec: Literal["raw", "zstd"] = "raw"
+    codec: Literal["raw", "zstd", "crc32c"] = "raw"
     level: int = 3
     dims: tuple[str, ...]
 
@@ -453,20 +455,16 @@ def _table(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tupl
     return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(shard, *shape[1:]), shard=shard, codec="zstd", dims=dims)
 
 
-def index_arrays(manifest: Manifest) -> tuple[ArraySpec, ...]:
-    """The arrays written once, when a cache is created: who is in which row."""
-    n, s = manifest.shapes, manifest.shard
-    return (
-        _table("id", "uint8", (n, TEXT_BYTES), s, ("shape", "byte")),
-        _table("label", "int32", (n,), s, ("shape",)),
-        _table("split", "int32", (n,), s, ("shape",)),
-    )
-
-
 def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:
     """The arrays of one product, in the order of the checksums in its completion marker."""
     n, s, spec, path = manifest.shapes, manifest.shard, record.spec, record.product
     match spec:
+        case SourceSpec() if record.kind == "index":
+            return (
+                _table("id", "uint8", (n, TEXT_BYTES), s, ("shape", "byte")),
+                _table("label", "int32", (n,), s, ("shape",)),
+                _table("split", "int32", (n,), s, ("shape",)),
+            )
         case SourceSpec():
             return (
                 _table("status", "uint8", (n,), s, ("shape",)),
