@@ -227,6 +227,20 @@ class Cache:
             raise ValueError(f"{self.path} has no finished array {path!r}{spec.did_you_mean(path, nodes)}")
         return Rows(self.path, nodes[path])
 
+    def table(self, node: ArraySpec, shard: int) -> NDArray[Any]:
+        """The rows of one shard of an array with one chunk a shard. [n, ...]"""
+        data = Zstd().decode((self.path / node.key(shard)).read_bytes())
+        return np.frombuffer(data, node.dtype).reshape(node.shard, *node.shape[1:])[: self._rows_in(node, shard)]
+
+    def shard_rows(self, node: ArraySpec, shard: int) -> NDArray[Any]:
+        """The rows of one shard of an uncompressed array, whether or not its product is complete. [n, ...]"""
+        rows = self._rows_in(node, shard)
+        with open(self.path / node.key(shard), "rb") as file:
+            return np.frombuffer(file.read(rows * node.row_bytes), node.dtype).reshape(rows, *node.shape[1:])
+
+    def _rows_in(self, node: ArraySpec, shard: int) -> int:
+        return min(node.shard, node.shape[0] - shard * node.shard)
+
     def ids(self) -> NDArray[np.object_]:
         """Shape ids. [N]"""
         return texts(self.array("id")[:])
@@ -338,8 +352,7 @@ class Cache:
         total, square, count = np.zeros(node.shape[-1]), np.zeros(node.shape[-1]), 0
         for shard in range(self.manifest.shards):
             rows = self.manifest.rows(shard)
-            values = np.frombuffer((self.path / node.key(shard)).read_bytes(), node.dtype, len(rows) * node.row_bytes // 2)
-            kept = values.reshape(len(rows), *node.shape[1:])[ok[rows.start : rows.stop]].reshape(-1, node.shape[-1]).astype(np.float64)
+            kept = self.shard_rows(node, shard)[ok[rows.start : rows.stop]].reshape(-1, node.shape[-1]).astype(np.float64)
             total += kept.sum(0)
             square += (kept**2).sum(0)
             count += len(kept)
@@ -410,13 +423,19 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
         cache._put_node(name)
     record = index_record(manifest)
     cache.begin(record)
-    columns = {"id": text_cells(ids), "label": np.asarray(labels, np.int32), "split": np.asarray(splits, np.int32)}
     for shard in range(manifest.shards):
-        rows = manifest.rows(shard)
-        cache.write(record, shard, {name: column[rows.start : rows.stop] for name, column in columns.items()})
+        write_index(cache, shard, ids, labels, splits)
     cache.finish(record)
     write_file(path / "zarr.json", node_json(None, sealed(manifest)))
     return cache
+
+
+def write_index(cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> None:
+    """Write one shard of who is in which row. Arguments as in `create`."""
+    rows = cache.manifest.rows(shard)
+    part = slice(rows.start, rows.stop)
+    columns = {"id": text_cells(ids[part]), "label": np.asarray(labels[part], np.int32), "split": np.asarray(splits[part], np.int32)}
+    cache.write(index_record(cache.manifest), shard, columns)
 
 
 def index_record(manifest: Manifest) -> Record:

@@ -1,0 +1,391 @@
+"""`mmpd-cache`: make a cache of 3D shapes, add to it, check it, look at it. Every command explains itself with --help."""
+
+import dataclasses
+import errno
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from cache_schema import spec, store, validate
+from cache_schema.store import Cache
+
+app = typer.Typer(
+    help="Turn 3D shapes into a cache of points, pictures, captions and teacher embeddings. Start with: mmpd-cache build starter out.zarr",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+out = Console()
+err = Console(stderr=True)
+
+CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting of the recipe. Repeatable.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Workers = Annotated[int, typer.Option(help="Processes that read and draw shapes. 0: one per core.")]
+Scheduler = Annotated[str, typer.Option(metavar="ADDRESS", help="Run on a dask cluster, e.g. tcp://host:8786.", show_default=False)]
+Device = Annotated[str, typer.Option(help="Torch device of the teachers; several with commas. auto: every GPU, else the CPU.")]
+Batch = Annotated[int, typer.Option(help="Pictures or texts per forward pass.")]
+
+
+@app.command()
+def build(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder, list or HDF5 file of shapes, or a built-in collection: starter.")
+    ],
+    cache: CachePath,
+    recipe: Annotated[str, typer.Option(help="What to make of them; see `mmpd-cache recipes`.")] = "default",
+    workers: Workers = 0,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+    set_: Set = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape failed.")] = False,
+) -> None:
+    """Make a cache from shapes. Stopped in the middle? Run the same command again: it goes on and ends with the same bytes.
+
+    Shapes that cannot be read or drawn are recorded with their reason and the rest goes on; `mmpd-cache status` lists them.
+
+    \b
+    mmpd-cache build starter out.zarr
+    mmpd-cache build meshes/ out.zarr --recipe clip-dino --set points.blocks=4
+    mmpd-cache build ModelNet10/ out.zarr --recipe points --set source.up=z
+    """
+    from pipeline.commands import Machine, build_cache
+    from pipeline.recipes import configured
+
+    config = configured(recipe, set_ or [])
+    with progress() as terminal:
+        made = build_cache(source, cache, config, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
+    counts = status_counts(made)
+    err.print(f"{cache} is complete: {counts['ok']} shapes ok, {counts['failed']} failed.", highlight=False)
+    if counts["failed"]:
+        err.print(f"Reasons: mmpd-cache status {cache}", highlight=False)
+        if strict:
+            raise typer.Exit(1)
+
+
+@app.command("add-teacher")
+def add_teacher(
+    cache: CachePath,
+    name: Annotated[str, typer.Argument(metavar="TEACHER", help="A name from `mmpd-cache teachers`, or BACKEND:MODEL.")],
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default=False)] = None,
+    batch: Batch = 64,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+) -> None:
+    """Embed the stored pictures, captions and label sets with one more teacher. Nothing else in the cache is touched.
+
+    \b
+    mmpd-cache add-teacher out.zarr dinov2-small
+    mmpd-cache add-teacher out.zarr open_clip:ViT-L-14/laion2b_s32b_b82k
+    mmpd-cache add-teacher out.zarr mine=transformers:./my-siglip
+    """
+    from pipeline import commands
+
+    with progress() as terminal:
+        machine = commands.Machine(scheduler=scheduler, device=device)
+        record = commands.add_teacher(cache, name, precision, batch, machine, terminal)
+    err.print(f"{cache} now has {record.product}.", highlight=False)
+
+
+@app.command()
+def labels(
+    cache: CachePath,
+    name: Annotated[
+        str, typer.Argument(metavar="SET", help="modelnet40, scanobjectnn, ...; source: the cache's own classes; or a name of yours.")
+    ],
+    classes: Annotated[Path | None, typer.Option(help="Text file, one class name a line.", show_default=False)] = None,
+    templates: Annotated[
+        Path | None, typer.Option(help="Text file, one sentence with {} a line. Default: 64 of ours.", show_default=False)
+    ] = None,
+    batch: Batch = 64,
+    device: Device = "auto",
+) -> None:
+    """Embed class names in sentences, with every teacher that reads text: what zero-shot classification compares with."""
+    from pipeline import commands
+
+    lines = [
+        [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path else [] for path in (classes, templates)
+    ]
+    with progress() as terminal:
+        made = commands.add_labels(cache, name, lines[0], lines[1], batch, commands.Machine(device=device), terminal)
+    err.print(f"{cache} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.", highlight=False)
+
+
+@app.command()
+def status(cache: CachePath, as_json: Json = False) -> None:
+    """Which shapes are ok, which failed and why, and which products are complete."""
+    opened = store.open_cache(cache)
+    records = opened.records()
+    failed = failures(opened) if records.get("status") and records["status"].complete else []
+    counts = status_counts(opened)
+    products = {
+        name: {"complete": record.complete, "shards": opened.manifest.shards, "missing": len(opened.missing(record))}
+        for name, record in records.items()
+    }
+    if as_json:
+        print_json({"shapes": counts, "failed": [{"id": i, "reason": r} for i, r in failed], "products": products})
+        return
+    out.print(", ".join(f"{count} {name}" for name, count in counts.items()), highlight=False)
+    table = Table("product", "state", box=None)
+    for name, product in products.items():
+        done = product["shards"] - product["missing"]
+        table.add_row(name, "complete" if product["complete"] else f"{done} of {product['shards']} shards")
+    out.print(table)
+    for shape, reason in failed:
+        out.print(Text(f"failed  {shape}: {reason}"))
+
+
+@app.command()
+def verify(
+    cache: CachePath,
+    repair: Annotated[bool, typer.Option("--repair", help="Make damaged shards again.")] = False,
+    source: Annotated[str, typer.Option(help="Where the shapes are now, if they have moved.", show_default=False)] = "",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Check every byte of every file. Exit with 1 and the files' names where something is wrong."""
+    with progress() as terminal:
+        found = validate.problems(cache, lambda done, total: terminal.at("verify", done, total))
+    if repair and found:
+        from pipeline import commands
+
+        with progress() as terminal:
+            done = commands.repair(cache, found, source, commands.Machine(device=device), terminal)
+        for line in done:
+            err.print(Text(line))
+        found = validate.problems(cache)
+    if as_json:
+        print_json({"problems": [spec.to_json(problem) for problem in found]})
+    else:
+        for problem in found:
+            out.print(Text(f"{problem.where}: {problem.kind}: {problem.message}"))
+        out.print(f"{len(found)} problem{'s' * (len(found) != 1)}" if found else "everything is as it was written", highlight=False)
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(cache: CachePath, as_json: Json = False) -> None:
+    """What is in a cache and what made it: products, teachers, weights, cameras, seeds, versions, sizes."""
+    opened = store.open_cache(cache)
+    records = opened.records()
+    sizes = {name: product_bytes(opened, record) for name, record in records.items()}
+    if as_json:
+        body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
+        print_json({"path": str(cache), "manifest": spec.to_json(opened.manifest), "products": body})
+        return
+    m = opened.manifest
+    out.print(
+        f"{cache}: {m.shapes} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
+        f"format {m.format_version}"
+    )
+    table = Table("product", "fingerprint", "size", "array", "made of", box=None)
+    for name, record in records.items():
+        for i, node in enumerate(opened.arrays(record)):
+            shape = f"{node.path} {list(node.shape)} {node.dtype}"
+            table.add_row(
+                *((name, record.fingerprint, human(sizes[name])) if not i else ("", "", "")), shape, "" if i else describe(record)
+            )
+    out.print(table)
+
+
+@app.command()
+def report(
+    cache: CachePath,
+    page: Annotated[Path, typer.Argument(metavar="PAGE.html", help="The page to write.")],
+    shapes: Annotated[int, typer.Option(help="How many shapes to show.")] = 48,
+) -> None:
+    """Write one self-contained page: shapes with views, captions and scores, neighbours by teacher, failures, sizes, timings."""
+    from pipeline.report import write
+
+    write(store.open_cache(cache), page, shapes)
+    err.print(f"wrote {page}", highlight=False)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Show one recipe in full.", show_default=False)] = "", as_json: Json = False
+) -> None:
+    """The named builds, or every setting of one."""
+    from pipeline.recipes import RECIPES, configured
+
+    if name:
+        print_json(spec.to_json(configured(name, [])))
+    elif as_json:
+        print_json({key: spec.to_json(recipe()) for key, recipe in RECIPES.items()})
+    else:
+        table = Table("recipe", "what", box=None)
+        for key, recipe in RECIPES.items():
+            table.add_row(key, (recipe.__doc__ or "").strip())
+        out.print(table)
+
+
+@app.command()
+def teachers(as_json: Json = False) -> None:
+    """The teachers known by name, and how to name any other."""
+    from pipeline.teachers.catalog import TEACHERS
+
+    if as_json:
+        print_json({name: dataclasses.asdict(choice) for name, choice in TEACHERS.items()})
+        return
+    table = Table("teacher", "backend", "model", "about", box=None)
+    for name, choice in TEACHERS.items():
+        table.add_row(name, choice.backend, choice.model, choice.about)
+    out.print(table)
+    out.print(
+        "Any other: open_clip:ARCHITECTURE/TAG, transformers:HUB/ID@REVISION, either with a ./folder; NAME=... to name it.", highlight=False
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- what they print
+
+
+def status_counts(cache: Cache) -> dict[str, int]:
+    """Shapes by status."""
+    record = cache.records().get("status")
+    names = {spec.PENDING: "pending", spec.OK: "ok", spec.FAILED: "failed"}
+    counts = Counter(dict.fromkeys(names.values(), 0))
+    if record is None:
+        counts["pending"] = cache.manifest.shapes
+    else:
+        values = cache.array("status")[:]
+        counts.update(names[int(value)] for value in values)
+    return {name: counts[name] for name in ("ok", "failed", "pending")}
+
+
+def failures(cache: Cache) -> list[tuple[str, str]]:
+    """(id, reason) of every failed shape."""
+    rows = (cache.array("status")[:] == spec.FAILED).nonzero()[0]
+    if not len(rows):
+        return []
+    reasons = store.texts(cache.array("reason")[:])
+    ids = cache.ids()
+    return [(ids[row], reasons[row]) for row in rows]
+
+
+def product_bytes(cache: Cache, record: spec.Record) -> int:
+    """Bytes of a product's files so far."""
+    return sum(file.stat().st_size for node in cache.arrays(record) for file in (cache.path / node.path).rglob("*") if file.is_file())
+
+
+def describe(record: spec.Record) -> str:
+    """A product's origin in a few words."""
+    match record.spec:
+        case spec.TeacherSpec() as t:
+            return f"{t.backend}:{t.model}{f'@{t.revision[:12]}' if t.revision else ''} weights {t.weights[:12]} {t.precision}"
+        case spec.CaptionSpec() as c:
+            return " ".join(filter(None, [c.captioner, c.model, f"{c.samples} a view", f"ranked by {c.rank_by}" if c.rank_by else ""]))
+        case spec.ViewSpec() as v:
+            return f"rig {v.rig.name}, {len(v.rig.cameras)} views of {v.size} pixels"
+        case spec.PointSpec() as p:
+            return f"{p.blocks} blocks of {p.count}, first {p.ordered} in farthest-point order, seed {p.seed}"
+        case spec.GuideSpec() as g:
+            return f"{g.encoder} weights {g.weights[:12]}"
+        case spec.SourceSpec() as s:
+            return " ".join([s.kind, *(f"{name}={value}" for name, value in s.options)])
+
+
+def human(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def print_json(value: Any) -> None:
+    """Machine-readable output, whole and unwrapped."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+class Rate(ProgressColumn):
+    """Units per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
+
+
+class Bars:
+    """Progress bars by product; what `pipeline.commands.Terminal` asks for."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+
+    def say(self, text: str) -> None:
+        self.bars.console.print(Text(text))
+
+    def begin(self, totals: dict[str, int]) -> None:
+        self.tasks = {name: self.bars.add_task(name, total=total) for name, total in totals.items()}
+
+    def advance(self, product: str, units: int) -> None:
+        if product in self.tasks:
+            self.bars.advance(self.tasks[product], units)
+
+    def at(self, name: str, done: int, total: int) -> None:
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, total=total)
+        self.bars.update(self.tasks[name], completed=done)
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """Bars with rates and time left on standard error."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as bars:
+        yield Bars(bars)
+
+
+class Stopped(BaseException):
+    """Ctrl-C or a polite kill. Not a KeyboardInterrupt, which typer would answer on its own."""
+
+
+def _stop(*_: Any) -> None:
+    raise Stopped
+
+
+def main() -> None:
+    """Console entry: a user's mistake is one line, not a traceback; Ctrl-C leaves a state that goes on."""
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except Stopped:
+        fail("stopped. What is done is kept; run the same command to go on.", 130)
+    except (ValueError, RuntimeError) as error:
+        fail(str(error), 2)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fail(f"the disk is full ({error.filename or error}). Free some space and run the same command: it goes on.", 2)
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            fail(f"cannot write {error.filename or ''}: {error.strerror}. Give a place you may write to.", 2)
+        if isinstance(error, FileNotFoundError):
+            fail(f"{error.filename} does not exist", 2)
+        raise
+
+
+def fail(message: str, code: int) -> None:
+    err.print(Text(f"mmpd-cache: {message}"), style="red")
+    sys.exit(code)

@@ -1,0 +1,432 @@
+"""What the commands do to a cache, without the terminal: build, add a teacher, add a label set, repair.
+
+Each holds the cache alone (`store.exclusive`), begins the records of what is wanted, lets `pipeline.run` make what is
+missing, and marks products complete. Called again after a kill, each goes on where it was.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from cache_schema import spec, store
+from cache_schema.spec import LabelSet, Manifest, Problem, Record, SourceSpec, TeacherSpec, ViewSpec
+from cache_schema.store import Cache
+from pipeline import build, caption, labels, run
+from pipeline.build import Models, Plan
+from pipeline.recipes import BuildConfig, shard_size
+from pipeline.sources.catalog import Source, open_source
+from pipeline.teachers import catalog
+from pipeline.worker import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where to run. Changes no result but for float rounding."""
+
+    workers: int = 0
+    """Shape processes; 0 for one per core."""
+    scheduler: str = ""
+    """Address of a dask scheduler; empty for this machine."""
+    device: str = "auto"
+    """Torch device, several with commas, or auto: every GPU, else the CPU."""
+
+    def devices(self) -> tuple[str, ...]:
+        import torch
+
+        if self.device != "auto":
+            return tuple(self.device.split(","))
+        return tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())) or ("cpu",)
+
+    def processes(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+class Terminal(Protocol):
+    """How a command speaks while it works."""
+
+    def say(self, text: str) -> None:
+        """A line about what happens next."""
+
+    def begin(self, totals: dict[str, int]) -> None:
+        """Work is about to start: units by product."""
+
+    def advance(self, product: str, units: int) -> None:
+        """Some of it is done."""
+
+
+# --------------------------------------------------------------------------------------------------------------- build
+
+
+def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal) -> Cache:
+    """Make or complete a cache.
+
+    Args:
+        location: a path, or the name of a built-in collection.
+        path: the cache.
+        config: what it shall hold. Products it already holds are left as they are.
+        machine: where to run.
+        terminal: who to tell.
+
+    Raises:
+        ValueError: the source, a model or a setting is wrong, or the cache holds something else.
+        RuntimeError: nothing here can draw.
+    """
+    source = open_config_source(location, config)
+    if source.skipped:
+        skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
+        terminal.say(f"{len(source.entries)} shapes; not shapes, left out: {skipped}")
+    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
+        cache = _open_or_create(path, source, config.shard)
+        _note(journal, event="build", source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config))
+        devices = machine.devices()
+        models = Models(devices[0])
+        teachers, captioner = _load(config, models, terminal)
+        task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
+        drawn = "" if config.views is None or "views" in cache.products() else _renderer(task, machine)
+        records = [
+            _continued(cache, record)
+            for record in build.records(
+                cache.manifest.source, config.points, config.views, teachers, captioner, renderer=drawn, device=devices[0]
+            )
+        ]
+        for record in records:
+            cache.begin(_begun(record))
+        if config.views is not None:
+            task = dataclasses.replace(task, pictures=tuple(n for n in cache.arrays(records[2]) if n.codec == "zstd"))
+        plan = Plan(
+            path=path.absolute(), records=tuple(records), task=task, devices=devices,
+            image_batch=config.image_batch, caption_batch=config.caption_batch,
+        )  # fmt: skip
+        _run(cache, run.Todo(cache, plan), source, models, machine, terminal, journal)
+        _finish(cache, records)
+        for name in config.labels:
+            if name == "source" and not cache.manifest.classes:
+                continue
+            _embed_labels(cache, label_set(cache, name), models, config.image_batch, terminal)
+        _note(journal, event="done")
+    return cache
+
+
+def open_config_source(location: str, config: BuildConfig) -> Source:
+    """The source of a build.
+
+    Raises:
+        ValueError: nothing there, or an option is wrong.
+    """
+    options = {}
+    for option in config.source.options:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise ValueError(f"source.options takes name=value, got {option!r}")
+        options[name] = value
+    return open_source(location, kind=config.source.kind, textures=config.source.textures, **options)
+
+
+def _open_or_create(path: Path, source: Source, shard: int) -> Cache:
+    entries = source.entries
+    if not entries:
+        raise ValueError(f"{source.reader.location} has no shapes")
+    reader = source.reader
+    described = SourceSpec(
+        kind=reader.kind, ids=spec.ids_digest(e.id for e in entries), options=tuple(reader.options), textures=reader.textures
+    )
+    if not (path / "zarr.json").exists():
+        classes = tuple(sorted({e.label for e in entries if e.label}))
+        splits = tuple(sorted({e.split for e in entries if e.split}))
+        manifest = Manifest(shapes=len(entries), shard=shard or shard_size(len(entries)), source=described, classes=classes, splits=splits)
+        return store.create(path, manifest, *_columns(manifest, source))
+    cache = store.open_cache(path)
+    there = cache.manifest.source
+    if spec.fingerprint(there) != spec.fingerprint(described):
+        if there.ids != described.ids:
+            now, then = {e.id for e in entries}, set(cache.ids())
+            added, gone = sorted(now - then), sorted(then - now)
+            raise ValueError(
+                f"{path} was built from other shapes: {len(added)} new{f' ({added[0]})' if added else ''}, "
+                f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
+            )
+        raise ValueError(f"{path} was built from this source read otherwise: {'; '.join(store.differences(there, described))}")
+    if shard not in (0, cache.manifest.shard):
+        raise ValueError(f"{path} has {cache.manifest.shard} shapes per shard, asked {shard}; build into another path")
+    return cache
+
+
+def _columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], list[int]]:
+    """Ids, labels and splits by row, as `store.create` takes them."""
+    label = {name: i for i, name in enumerate(manifest.classes)} | {"": -1}
+    split = {name: i for i, name in enumerate(manifest.splits)} | {"": -1}
+    return [e.id for e in source.entries], [label[e.label] for e in source.entries], [split[e.split] for e in source.entries]
+
+
+def _load(config: BuildConfig, models: Models, terminal: Terminal) -> tuple[list[build.Teacher], build.Captioner | None]:
+    teachers = []
+    for name in config.teachers:
+        terminal.say(f"loading teacher {name}")
+        teachers.append(catalog.load(name, device=models.device, precision=config.precision))
+        models.add(teachers[-1])
+    captioner = None
+    if config.captions is not None:
+        terminal.say(f"loading captioner {config.captions.captioner} {config.captions.model}".rstrip())
+        captioner = caption.load(config.captions, device=models.device)
+        models.add(captioner)
+    return teachers, captioner
+
+
+def _renderer(task: Task, machine: Machine) -> str:
+    """The GL driver that will draw, found by making one context."""
+    if machine.scheduler:
+        return run.renderer_on_cluster(task, machine.scheduler)
+    return run.renderer(task)
+
+
+def _continued(cache: Cache, record: Record) -> Record:
+    """The record as it is on disk if it is complete, so that a finished product is left alone whatever software is here now."""
+    there = cache.records().get(record.product)
+    return there if there is not None and there.complete and there.fingerprint == record.fingerprint else record
+
+
+def _begun(record: Record) -> Record:
+    return dataclasses.replace(record, complete=False, content="")
+
+
+def _run(
+    cache: Cache, todo: run.Todo, source: Source | None, models: Models, machine: Machine, terminal: Terminal, journal: TextIO
+) -> None:
+    terminal.begin(todo.totals(cache))
+    entries = source.entries if source else ()
+
+    def note(line: dict[str, Any]) -> None:
+        _note(journal, **line)
+
+    if machine.scheduler or len(todo.plan.devices) > 1:
+        run.run_on_cluster(cache, todo, entries, machine.scheduler, machine.workers, terminal.advance, note)
+    else:
+        run.run_here(cache, todo, entries, models, machine.processes(), terminal.advance, note)
+
+
+def _finish(cache: Cache, records: Iterable[Record]) -> None:
+    for record in records:
+        if not record.complete:
+            cache.finish(record)
+
+
+def _note(journal: TextIO, **line: Any) -> None:
+    journal.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
+    journal.flush()
+
+
+# ---------------------------------------------------------------------------------------- what an existing cache can gain
+
+
+def add_teacher(path: Path, name: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal) -> Record:
+    """Embed the stored views, captions and label sets with one more teacher. Touches no other file. Returns its image record.
+
+    Raises:
+        ValueError: no such teacher, its weights are missing, or the cache has no finished views.
+    """
+    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
+        cache = store.open_cache(path)
+        views = cache.record("views")
+        there = cache.products()
+        devices = machine.devices()
+        terminal.say(f"loading teacher {name}")
+        teacher = catalog.load(name, device=devices[0], precision=precision)
+        models = Models(devices[0])
+        models.add(teacher)
+        captions = there.get("captions")
+        records = build.teacher_records(views, None, [teacher], devices[0])
+        records += build.teacher_records(views, captions, [teacher], devices[0], only="text")
+        records = [_continued(cache, record) for record in records]
+        _note(journal, event="add-teacher", teacher=name)
+        for record in records:
+            cache.begin(_begun(record))
+        everything = (*there.values(), *(r for r in records if r.product not in there))
+        plan = Plan(path=path.absolute(), records=everything, task=None, devices=devices, image_batch=batch, caption_batch=batch)
+        _run(cache, run.Todo(cache, plan), None, models, machine, terminal, journal)
+        _finish(cache, records)
+        if teacher.spec.text:
+            for labels_ in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
+                _embed_labels(cache, labels_, models, batch, terminal, only=teacher.spec)
+        _note(journal, event="done")
+    return cache.record(f"image/{teacher.spec.name}")
+
+
+def add_labels(
+    path: Path, name: str, classes: Sequence[str], templates: Sequence[str], batch: int, machine: Machine, terminal: Terminal
+) -> LabelSet:
+    """Embed a label set with every teacher of a cache that has a text side.
+
+    Args:
+        name: of the set; one that `pipeline.labels` knows, `source` for the cache's own classes, or any with `classes`.
+        classes, templates: the words; empty for those the name stands for, and the project's 64 templates.
+    """
+    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
+        cache = store.open_cache(path)
+        made = label_set(cache, name, classes, templates)
+        _note(journal, event="labels", set=name)
+        models = Models(machine.devices()[0])
+        if not _embed_labels(cache, made, models, batch, terminal):
+            raise ValueError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
+        _note(journal, event="done")
+    return made
+
+
+def label_set(cache: Cache, name: str, classes: Sequence[str] = (), templates: Sequence[str] = ()) -> LabelSet:
+    """The classes and templates that a name stands for."""
+    if not classes and name == "source":
+        if not cache.manifest.classes:
+            raise ValueError(f"{cache.path} has no classes of its own; give --classes, or one of: {', '.join(labels.CLASSES)}")
+        classes = cache.manifest.classes
+    return labels.label_set(name, classes, templates)
+
+
+def _embed_labels(cache: Cache, labels_: LabelSet, models: Models, batch: int, terminal: Terminal, only: TeacherSpec | None = None) -> int:
+    """Embed with every text teacher of the cache; returns how many have one."""
+    found = [r.spec for r in cache.products().values() if r.kind == "image" and isinstance(r.spec, TeacherSpec) and r.spec.text]
+    for teacher in [only] if only is not None else found:
+        record = _continued(cache, build.label_record(labels_, teacher, models.device))
+        cache.begin(_begun(record))
+        if not record.complete:
+            terminal.say(f"embedding {len(labels_.classes)} classes x {len(labels_.templates)} templates with {teacher.name}")
+            if cache.missing(record):
+                build.make_labels(cache, record, models.teacher(teacher), batch)
+            cache.finish(record)
+    return len(found)
+
+
+# --------------------------------------------------------------------------------------------------------------- repair
+
+
+def repair(path: Path, found: Sequence[Problem], location: str, machine: Machine, terminal: Terminal) -> list[str]:
+    """Make damaged files again, shard by shard, and nothing else.
+
+    Args:
+        found: what `validate.problems` found.
+        location: the source; empty for the one the journal beside the cache names.
+
+    Returns:
+        What was done, a line each.
+
+    Raises:
+        ValueError: the source or a model that is needed is not here, or makes other bytes than before.
+    """
+    done: list[str] = []
+    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
+        cache = store.open_cache(path)
+        records = cache.records()
+        _note(journal, event="repair", files=[p.where for p in found])
+        for problem in found:
+            if problem.kind == "stray":
+                (path / problem.where).unlink()
+                done.append(f"removed {problem.where}")
+            elif problem.kind in ("metadata", "missing") and problem.shard < 0:
+                done.append(_rewrite_node(cache, records, problem))
+        damaged: dict[str, set[int]] = {}
+        for problem in found:
+            if problem.shard >= 0:
+                damaged.setdefault(problem.product, set()).add(problem.shard)
+        for product, shards in damaged.items():
+            for shard in shards:
+                (path / store.markers(cache.manifest, records[product]).key(shard)).unlink(missing_ok=True)
+        _remake(cache, records, damaged, location, machine, terminal, journal)
+        for product, shards in damaged.items():
+            if records[product].complete and cache.content(records[product]) != records[product].content:
+                where = f"{product}, shard {', '.join(map(str, sorted(shards)))}"
+                raise ValueError(
+                    f"{path}: {where} was made again, but not with the bytes of before: a mesh, a model or a package has changed. "
+                    "Build the cache anew."
+                )
+            done += [f"made {product} again, shard {shard}" for shard in sorted(shards)]
+        for problem in found:
+            if problem.kind == "corrupt" and problem.shard < 0 and problem.product not in damaged:
+                cache.finish(dataclasses.replace(records[problem.product], complete=False, content=""))
+                done.append(f"made the statistics of {problem.product} again")
+        _note(journal, event="done")
+    return done
+
+
+def _rewrite_node(cache: Cache, records: dict[str, Record], problem: Problem) -> str:
+    """Write a `zarr.json` that follows from the records."""
+    path = problem.where.removesuffix("/zarr.json")
+    nodes = {node.path: (node, {"product": r.product}) for r in records.values() for node in cache.arrays(r)}
+    nodes |= {f"stats/{r.product}": (store.stats_array(cache.arrays(r)[0]), {}) for r in records.values() if r.kind in ("image", "text")}
+    if (
+        problem.where == "zarr.json"
+        or path.removeprefix("products/") in records
+        or (problem.kind == "metadata" and path.startswith("products/"))
+    ):
+        raise ValueError(
+            f"{cache.path / problem.where} describes what the files are and cannot be made from them. "
+            + ("Build the cache anew." if problem.where == "zarr.json" else f"Delete {path} and run the command that made it again.")
+        )
+    node, attributes = nodes.get(path, (None, {}))
+    store.write_file(cache.path / problem.where, store.node_json(node, attributes))
+    return f"wrote {problem.where}"
+
+
+def _remake(
+    cache: Cache,
+    records: dict[str, Record],
+    damaged: dict[str, set[int]],
+    location: str,
+    machine: Machine,
+    terminal: Terminal,
+    journal: TextIO,
+) -> None:
+    models = Models(machine.devices()[0])
+    for product in damaged:
+        record = records[product]
+        if record.kind == "labels":
+            assert isinstance(record.spec, TeacherSpec)
+            build.make_labels(cache, record, models.teacher(record.spec), 64)
+        elif record.kind == "guide":
+            raise ValueError(f"{cache.path}: shard {min(damaged[product])} of {product} is damaged; `mmpd-train guide` makes it again")
+    source = None
+    config = BuildConfig()
+    if any(records[p].kind in ("index", *build.FROM_FILES) for p in damaged):
+        source, config = _source_again(cache, location)
+    if "index" in damaged:
+        assert source is not None
+        for shard in damaged["index"]:
+            store.write_index(cache, shard, *_columns(cache.manifest, source))
+    order = {kind: i for i, kind in enumerate(("status", "points", "views", "image", "captions", "text"))}
+    ordered = sorted((r for r in records.values() if r.kind in order), key=lambda r: order[r.kind])
+    task = None
+    if source is not None:
+        points, views = records["points"].spec, records["views"].spec if "views" in records else None
+        assert isinstance(points, spec.PointSpec) and (views is None or isinstance(views, ViewSpec))
+        pictures = tuple(n for n in cache.arrays(records["views"]) if n.codec == "zstd") if views else ()
+        task = Task(reader=source.reader, points=points, views=views, pictures=pictures, limits=config.limits)
+    plan = Plan(
+        path=cache.path.absolute(), records=tuple(ordered), task=task, devices=machine.devices()[:1],
+        image_batch=config.image_batch, caption_batch=config.caption_batch,
+    )  # fmt: skip
+    _run(cache, run.Todo(cache, plan, damaged), source, models, dataclasses.replace(machine, scheduler=""), terminal, journal)
+
+
+def _source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
+    """The source a cache was built from, and the settings of its last build."""
+    noted = last_build(cache.path)
+    location = location or noted.get("source", "")
+    if not location:
+        raise ValueError(f"{cache.path} has no journal beside it that names its source; give it with --source")
+    config = spec.from_json(BuildConfig, noted["config"]) if "config" in noted else BuildConfig()
+    there = cache.manifest.source
+    source = open_source(location, kind=there.kind, textures=there.textures, **dict(there.options))
+    if spec.ids_digest(e.id for e in source.entries) != there.ids:
+        raise ValueError(f"{location} does not hold the shapes {cache.path} was built from")
+    return source, config
+
+
+def last_build(path: Path) -> dict[str, Any]:
+    """What the journal says of the last `build` of a cache; empty if there is none."""
+    journal = path.with_name(path.name + ".journal")
+    if not journal.exists():
+        return {}
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return next((line for line in reversed(lines) if line["event"] == "build"), {})

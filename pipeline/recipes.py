@@ -1,0 +1,141 @@
+"""Named builds. A recipe is a function that returns a full, typed configuration; others derive from it.
+
+config = configured("default", ["points.blocks=4", "views.rig=ring30", "source.up=z"])
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from cache_schema.settings import override
+from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, did_you_mean
+from pipeline.cameras import RIGS
+from pipeline.worker import Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """How shapes are found and read."""
+
+    kind: str = "auto"
+    """A name in `pipeline.sources.catalog.SOURCES`, or auto."""
+    textures: Literal["require", "grey"] = "require"
+    """A shape whose texture file is missing fails (require) or is read without it (grey)."""
+    options: tuple[str, ...] = ()
+    """The source's own settings, name=value each. `--set source.up=z` is short for `--set source.options=up=z`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """Everything a build can be told."""
+
+    source: SourceConfig = SourceConfig()
+    points: PointSpec = PointSpec()
+    views: ViewSpec | None = ViewSpec(rig=RIGS["ring12"])
+    """Pictures. none: points only."""
+    teachers: tuple[str, ...] = ()
+    """Names or references, as `mmpd-cache teachers` lists and explains them."""
+    captions: CaptionSpec | None = None
+    labels: tuple[str, ...] = ("source",)
+    """Label sets to embed: `source` is the classes of the source, others as in `pipeline.labels.CLASSES`."""
+    shard: int = 0
+    """Shapes per shard; 0 chooses by the number of shapes."""
+    limits: Limits = Limits()
+    image_batch: int = 64
+    """Pictures, or texts, per forward pass of a teacher."""
+    caption_batch: int = 16
+    """Pictures per call of the captioner."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of teachers."""
+
+
+def points() -> BuildConfig:
+    """Points alone: no pictures, no models."""
+    return BuildConfig(views=None, labels=())
+
+
+def default() -> BuildConfig:
+    """12 views, random (untrained) teachers and captioner: everything works offline, the embeddings mean nothing yet."""
+    return BuildConfig(
+        teachers=("random-clip", "random-dino"),
+        captions=CaptionSpec(captioner="blip2", model="random-blip2", samples=3, max_tokens=12, rank_by="random-clip"),
+    )
+
+
+def smoke() -> BuildConfig:
+    """The default, small: 4 views, 2 blocks of 256 points."""
+    return dataclasses.replace(
+        default(),
+        points=PointSpec(count=256, blocks=2, ordered=64),
+        views=ViewSpec(rig=RIGS["ring4"], size=96),
+        captions=CaptionSpec(captioner="blip2", model="random-blip2", samples=2, max_tokens=8, rank_by="random-clip"),
+    )
+
+
+def labelled() -> BuildConfig:
+    """12 views and captions from templates filled with the class name, for labelled sets without a captioner."""
+    return dataclasses.replace(default(), captions=CaptionSpec(captioner="template", samples=1))
+
+
+def clip_dino() -> BuildConfig:
+    """One GPU, small: CLIP ViT-B/32 and DINOv2-S, BLIP-2 captions ranked by CLIP. Downloads about 16 GB of weights."""
+    return BuildConfig(
+        teachers=("clip-vit-b32", "dinov2-small"),
+        captions=CaptionSpec(
+            captioner="blip2", model="Salesforce/blip2-opt-2.7b", samples=10, rank_by="clip-vit-b32", precision="bfloat16"
+        ),
+        precision="bfloat16",
+    )
+
+
+def ulip2() -> BuildConfig:
+    """The ULIP-2 setting (arXiv:2305.08275): ring of 30, OpenCLIP bigG, ten BLIP-2 captions a view. Large GPUs."""
+    return BuildConfig(
+        views=ViewSpec(rig=RIGS["ring30"]),
+        teachers=("openclip-bigg14",),
+        captions=CaptionSpec(
+            captioner="blip2", model="Salesforce/blip2-opt-6.7b", samples=10, rank_by="openclip-bigg14", precision="bfloat16"
+        ),
+        precision="bfloat16",
+    )
+
+
+RECIPES: Final[dict[str, Callable[[], BuildConfig]]] = {
+    "default": default,
+    "smoke": smoke,
+    "points": points,
+    "labelled": labelled,
+    "clip-dino": clip_dino,
+    "ulip2": ulip2,
+}
+
+
+def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
+    """A recipe with `--set` assignments.
+
+    Raises:
+        ValueError: no such recipe or field, or a value that does not fit.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
+    config = RECIPES[recipe]()
+    fixed = {f"source.{field.name}" for field in dataclasses.fields(SourceConfig)}
+    options = []
+    rest = []
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        if name.strip().startswith("source.") and name.strip() not in fixed:
+            options.append(f"{name.strip().removeprefix('source.')}={value.strip()}")
+        else:
+            rest.append(assignment)
+    config = override(config, rest, {CameraRig: RIGS})
+    return dataclasses.replace(config, source=dataclasses.replace(config.source, options=(*config.source.options, *options)))
+
+
+def shard_size(shapes: int) -> int:
+    """Shapes per shard: enough shards to overlap work and lose little to a kill, few enough files for a million shapes."""
+    size = 16
+    while size < 512 and shapes / size > 40:
+        size *= 2
+    return size

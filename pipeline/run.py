@@ -1,0 +1,260 @@
+"""Where the work of `pipeline.build` runs: in this process with shape processes beside it, or on dask workers.
+
+Either way every shard without a completion marker is made once, by the same functions, and the bytes are the same. While
+a teacher is at work on one shard, the next ones are being drawn. The only file that imports dask.
+"""
+
+import itertools
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
+
+from cache_schema import store
+from cache_schema.spec import Record
+from cache_schema.store import Cache
+from pipeline import build
+from pipeline.build import Advance, Models, Plan
+from pipeline.sources.catalog import Entry
+from pipeline.worker import Made, Task, Workers
+
+if TYPE_CHECKING:
+    import distributed
+
+AHEAD: Final = 2
+"""Shards being drawn or waiting while one is embedded."""
+
+Note = Callable[[dict[str, Any]], None]
+"""Told what each shard cost, for the journal."""
+
+
+class Todo:
+    """What a plan still lacks, by shard."""
+
+    def __init__(self, cache: Cache, plan: Plan, only: dict[str, set[int]] | None = None) -> None:
+        """`only` restricts it to some shards of some products, for repair."""
+        lacking = {record.product: set(cache.missing(record)) for record in plan.records}
+        if only is not None:
+            lacking = {product: shards & only.get(product, set()) for product, shards in lacking.items()}
+        self.plan = plan
+        self.lacking = lacking
+        self.shards = sorted(set().union(*lacking.values())) if lacking else []
+
+    def from_files(self, shard: int) -> list[Record]:
+        return [r for r in self.plan.of_kind(*build.FROM_FILES) if shard in self.lacking[r.product]]
+
+    def from_cache(self, shard: int) -> list[Record]:
+        return [r for r in self.plan.of_kind("image", "captions", "text") if shard in self.lacking[r.product]]
+
+    def totals(self, cache: Cache) -> dict[str, int]:
+        """Units of work by product: shapes for `shapes`, views or texts for the others."""
+        totals = {}
+        shapes = [len(cache.manifest.rows(s)) for s in self.shards if self.from_files(s)]
+        if shapes:
+            totals["shapes"] = sum(shapes)
+        for record in self.plan.of_kind("image", "captions", "text"):
+            rows = sum(len(cache.manifest.rows(s)) for s in self.lacking[record.product])
+            if rows:
+                totals[record.product] = rows * record.per_shape
+        return totals
+
+
+# ---------------------------------------------------------------------------------------------------------------- here
+
+
+def run_here(cache: Cache, todo: Todo, entries: Sequence[Entry], models: Models, workers: int, advance: Advance, note: Note) -> None:
+    """Make what is missing, with `workers` shape processes and the models in this one.
+
+    Args:
+        cache: to write to; held with `store.exclusive`.
+        todo: what to make.
+        entries: every shape, by row; may be empty if nothing is made from files.
+        models: loaded models.
+        workers: number of shape processes.
+        advance: told of progress.
+        note: told what each shard cost.
+    """
+    drawn = [shard for shard in todo.shards if todo.from_files(shard)]
+    if not drawn:
+        for shard in todo.shards:
+            _embed(cache, todo, shard, models, advance, note)
+        return
+    assert todo.plan.task is not None
+    with Workers(todo.plan.task, workers) as pool:
+        ahead = _submitted(cache, drawn, entries, pool, advance)
+        for shard in todo.shards:
+            if todo.from_files(shard):
+                start = time.perf_counter()
+                made = [future.result() for future in next(ahead)]
+                waited = time.perf_counter() - start
+                build.make_shapes(cache, todo.from_files(shard), shard, made)
+                note(_cost(shard, made, waited))
+            _embed(cache, todo, shard, models, advance, note)
+
+
+def _submitted(
+    cache: Cache, shards: Sequence[int], entries: Sequence[Entry], pool: Workers, advance: Advance
+) -> Iterator[list["Future[Made]"]]:
+    """The futures of one shard after another, always `AHEAD` more shards already handed to the pool."""
+    waiting: deque[list[Future[Made]]] = deque()
+    todo = iter(shards)
+    while True:
+        for shard in itertools.islice(todo, 1 + AHEAD - len(waiting)):
+            futures = [pool.submit(entries[row]) for row in cache.manifest.rows(shard)]
+            for future in futures:
+                future.add_done_callback(lambda _: advance("shapes", 1))
+            waiting.append(futures)
+        if not waiting:
+            return
+        yield waiting.popleft()
+
+
+def _embed(cache: Cache, todo: Todo, shard: int, models: Models, advance: Advance, note: Note) -> None:
+    for record in todo.from_cache(shard):
+        start = time.perf_counter()
+        with models.lock:
+            build.make_product(cache, todo.plan, record, shard, models, advance)
+        note({"event": "shard", "product": record.product, "shard": shard, "seconds": round(time.perf_counter() - start, 4)})
+
+
+def _cost(shard: int, made: Sequence[Made], waited: float) -> dict[str, Any]:
+    steps: dict[str, float] = {}
+    for one in made:
+        for step, seconds in one.seconds.items():
+            steps[step] = steps.get(step, 0.0) + seconds
+    rounded = {step: round(seconds, 4) for step, seconds in steps.items()}
+    return {"event": "shard", "product": "shapes", "shard": shard, "shapes": len(made), "waited": round(waited, 4), "steps": rounded}
+
+
+# ------------------------------------------------------------------------------------------------------- on dask workers
+
+
+def _client(address: str) -> "distributed.Client":
+    import distributed
+
+    try:
+        client = distributed.Client(address, timeout=20, set_as_default=False)
+    except OSError as error:
+        raise ValueError(f"no dask scheduler answers at {address}: start one with `dask scheduler`, workers with `dask worker`") from error
+    if not client.scheduler_info()["workers"]:
+        client.close()
+        raise ValueError(f"the dask scheduler at {address} has no workers; start some with `dask worker {address}`")
+    return client
+
+
+def renderer_on_cluster(task: Task, address: str) -> str:
+    """What draws the pictures on the cluster's first worker; empty without views."""
+    with _client(address) as client:
+        return client.submit(renderer, task, pure=False).result()
+
+
+def renderer(task: Task) -> str:
+    """What draws the pictures on this machine; empty without views."""
+    with Workers(task, 1) as workers:
+        return workers.renderer()
+
+
+def run_on_cluster(cache: Cache, todo: Todo, entries: Sequence[Entry], address: str, workers: int, advance: Advance, note: Note) -> None:
+    """Make what is missing on dask workers that see the cache and the meshes under the same paths.
+
+    Args:
+        address: of a running scheduler (`tcp://...`), or empty to start one process per device of the plan here.
+        workers: shape processes per dask worker; 0 for as many as the worker has threads.
+        (others as in `run_here`)
+
+    Raises:
+        ValueError: no scheduler answers, or it has no workers.
+    """
+    import distributed
+
+    cluster = None
+    if address:
+        client = _client(address)
+    else:
+        count = len(todo.plan.devices)
+        cluster = distributed.LocalCluster(n_workers=count, threads_per_worker=2, dashboard_address=None, processes=True)
+        client = distributed.Client(cluster, set_as_default=False)
+    try:
+        futures = {}
+        for shard in todo.shards:
+            first = None
+            if records := todo.from_files(shard):
+                mine = [entries[row] for row in cache.manifest.rows(shard)]
+                first = client.submit(_shapes_task, todo.plan, records, shard, mine, workers, pure=False)
+                futures[first] = ("shapes", len(mine))
+            if products := todo.from_cache(shard):
+                # Higher priority: pictures that are there are embedded before more are drawn.
+                second = client.submit(_embed_task, todo.plan, products, shard, first, pure=False, priority=10)
+                futures[second] = ("", 0)
+        for future in distributed.as_completed(list(futures)):
+            product, units = futures[future]
+            notes, counts = future.result()
+            if product:
+                advance(product, units)
+            for name, count in counts.items():
+                advance(name, count)
+            for line in notes:
+                note(line)
+            future.release()
+    finally:
+        client.run(_let_go, todo.plan, on_error="ignore")
+        client.close()
+        if cluster is not None:
+            cluster.close()
+
+
+_kept: dict[Plan, tuple[Models, list[Workers]]] = {}
+"""What a dask worker keeps between tasks: models, and shape processes once it has drawn something."""
+_keeping = threading.Lock()
+
+
+def _keep(plan: Plan) -> tuple[Models, list[Workers]]:
+    with _keeping:
+        if plan not in _kept:
+            import distributed
+
+            name = distributed.get_worker().name
+            place = name if isinstance(name, int) else os.getpid()
+            _kept[plan] = (Models(plan.devices[place % len(plan.devices)]), [])
+        return _kept[plan]
+
+
+def _shapes_task(plan: Plan, records: list[Record], shard: int, entries: list[Entry], workers: int) -> tuple[list[Any], dict[str, int]]:
+    import distributed
+
+    _, pools = _keep(plan)
+    assert plan.task is not None
+    with _keeping:
+        if not pools:
+            pools.append(Workers(plan.task, workers or distributed.get_worker().state.nthreads))
+    start = time.perf_counter()
+    made = [future.result() for future in [pools[0].submit(entry) for entry in entries]]
+    build.make_shapes(store.open_cache(plan.path), records, shard, made)
+    return [_cost(shard, made, time.perf_counter() - start)], {}
+
+
+def _embed_task(plan: Plan, records: list[Record], shard: int, _after: Any) -> tuple[list[Any], dict[str, int]]:
+    models, _ = _keep(plan)
+    counts: dict[str, int] = {}
+    notes: list[Any] = []
+
+    def advance(product: str, units: int) -> None:
+        counts[product] = counts.get(product, 0) + units
+
+    cache = store.open_cache(plan.path)
+    for record in records:
+        start = time.perf_counter()
+        with models.lock:
+            build.make_product(cache, plan, record, shard, models, advance)
+        notes.append({"event": "shard", "product": record.product, "shard": shard, "seconds": round(time.perf_counter() - start, 4)})
+    return notes, counts
+
+
+def _let_go(plan: Plan) -> None:
+    with _keeping:
+        if plan in _kept:
+            for pool in _kept.pop(plan)[1]:
+                pool.__exit__()

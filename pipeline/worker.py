@@ -1,0 +1,289 @@
+"""Reads, samples and draws one shape after another in processes of their own, because a mesh file may hang a loader,
+exhaust the memory or crash the GL driver.
+
+    with Workers(task, count=2) as workers:
+        result = workers.submit(entry).result()      # always an answer: values, or the reason there are none
+
+Each process (`python -m pipeline.worker`) makes one GL context and serves shapes over a pipe. The parent gives every
+shape a time limit, the process has a memory limit, and a process that dies is replaced; the shape it died of gets one
+second chance in a fresh process, then fails with the signal as its reason.
+"""
+
+import contextlib
+import os
+import pickle
+import resource
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.spec import ArraySpec, PointSpec, ViewSpec
+from cache_schema.store import encode_chunk
+from pipeline.sources.catalog import Entry, Reader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one shape may cost before it fails."""
+
+    seconds: float = 120.0
+    """Wall time for reading, sampling and drawing."""
+    memory_gib: float = 6.0
+    """Memory of the process that does it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What to make of every shape."""
+
+    reader: Reader
+    points: PointSpec
+    views: ViewSpec | None
+    pictures: tuple[ArraySpec, ...] = ()
+    """The compressed arrays of the views product (`views/rgb`, perhaps `views/depth`)."""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One shape's rows, or why there are none."""
+
+    reason: str = ""
+    """Empty if all went well."""
+    source_sha256: bytes = bytes(32)
+    colored: bool = False
+    xyz: NDArray[Any] | None = None
+    rgb: NDArray[np.uint8] | None = None
+    pictures: dict[str, list[bytes]] = field(default_factory=dict)
+    """By array path, one encoded chunk per view."""
+    pose: NDArray[np.float32] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent in each step."""
+
+
+# ------------------------------------------------------------------------------------------------------ in the parent
+
+
+class Workers:
+    """A fixed number of shape processes, fed by as many threads. Use as a context manager.
+
+    Raises:
+        RuntimeError: on the first `submit(...).result()`, if no process can make a GL context.
+    """
+
+    def __init__(self, task: Task, count: int) -> None:
+        self.task = task
+        self.count = count
+        self._local = threading.local()
+        self._processes: set[_Process] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="shape-worker")
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            for process in self._processes:
+                process.kill()
+        self._threads.shutdown(wait=True)
+
+    def submit(self, entry: Entry) -> "Future[Made]":
+        """Make one shape. The future's result is never an exception of the shape's own doing."""
+        return self._threads.submit(self._make, entry)
+
+    def renderer(self) -> str:
+        """What draws the pictures; empty without views."""
+        return self._threads.submit(lambda: self._process().renderer).result()
+
+    def _process(self) -> "_Process":
+        process: _Process | None = getattr(self._local, "process", None)
+        if process is None or process.popen.poll() is not None:
+            process = _Process(self.task, threads=max(1, (os.cpu_count() or 1) // self.count))
+            self._local.process = process
+            with self._lock:
+                self._processes = {p for p in self._processes if p.popen.poll() is None} | {process}
+        return process
+
+    def _make(self, entry: Entry) -> Made:
+        made = self._attempt(entry)
+        if made is None and not self._closed:
+            made = self._attempt(entry)  # the process may have been sick before this shape came
+        if made is not None:
+            return made
+        code = self._local.process.popen.wait()
+        name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        hint = "it ran out of memory" if code == -signal.SIGKILL else "the loader or the GL driver crashed"
+        return Made(reason=f"the process that read it died ({name}), twice: {hint}")
+
+    def _attempt(self, entry: Entry) -> Made | None:
+        """The answer, or None where the process died."""
+        process = self._process()
+        try:
+            process.send(entry)
+            return process.receive(self.task.limits.seconds)
+        except TimeoutError:
+            process.kill()
+            return Made(reason=f"took longer than {self.task.limits.seconds:g} s to read and draw (limits.seconds)")
+        except (EOFError, BrokenPipeError):
+            process.popen.wait()
+            return None
+
+
+class _Process:
+    START_SECONDS = 120.0
+
+    def __init__(self, task: Task, threads: int) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        # Software GL takes every core by default; several renderers share them.
+        environment.setdefault("LP_NUM_THREADS", str(threads))
+        command = [sys.executable, "-m", "pipeline.worker"]
+        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        self.send(task)
+        try:
+            hello = self.receive(self.START_SECONDS)
+        except (TimeoutError, EOFError) as error:
+            self.kill()
+            raise RuntimeError(f"a shape process did not start: {error or 'it died at once'}") from error
+        if isinstance(hello, Exception):
+            raise RuntimeError(str(hello))
+        self.renderer: str = hello
+
+    def send(self, message: Any) -> None:
+        assert self.popen.stdin is not None
+        _send(self.popen.stdin, message)
+
+    def receive(self, seconds: float) -> Any:
+        assert self.popen.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.popen.stdout, selectors.EVENT_READ)
+            if not selector.select(seconds):
+                raise TimeoutError(f"no answer in {seconds:g} s")
+        return _receive(self.popen.stdout)
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+
+def _send(pipe: IO[bytes], message: Any) -> None:
+    data = pickle.dumps(message)
+    pipe.write(struct.pack("<Q", len(data)) + data)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    head = pipe.read(8)
+    if len(head) < 8:
+        raise EOFError
+    data = pipe.read(struct.unpack("<Q", head)[0])
+    return pickle.loads(data)  # from our own process over our own pipe
+
+
+# ----------------------------------------------------------------------------------------------------- in the process
+
+
+def make(task: Task, entry: Entry, renderer: Any) -> Made:
+    """Everything of one shape. A shape's own faults become its reason."""
+    from pipeline import mesh, points
+
+    seconds: dict[str, float] = {}
+    try:
+        with _timed(seconds, "read"):
+            digest = task.reader.digest(entry)
+            geometry = mesh.normalized(task.reader.read(entry), task.points.normalize)
+        with _timed(seconds, "points"):
+            samples = points.sample(geometry, task.points, entry.id)
+        made: dict[str, Any] = {}
+        if renderer is not None:
+            with _timed(seconds, "views"):
+                pictures = renderer.render(geometry)
+            with _timed(seconds, "encode"):
+                by_path = {"views/rgb": pictures.rgb, "views/depth": pictures.depth}
+                made["pictures"] = {node.path: [encode_chunk(node, view) for view in by_path[node.path]] for node in task.pictures}
+                made["pose"] = pictures.pose
+    except ValueError as error:
+        return Made(reason=_one_line(str(error)), seconds=seconds)
+    except MemoryError:
+        return Made(reason=f"needs more than {task.limits.memory_gib:g} GiB of memory (limits.memory_gib)", seconds=seconds)
+    except OSError as error:
+        return Made(reason=_one_line(f"cannot be read: {error.strerror or error}"), seconds=seconds)
+    colored = geometry.colored if isinstance(geometry, mesh.Mesh) else geometry.colors is not None
+    return Made(source_sha256=digest, colored=colored, xyz=samples.xyz, rgb=samples.rgb, seconds=seconds, **made)
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Any:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[step] = time.perf_counter() - start
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:250]
+
+
+def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
+    """Answer entries with what was made of them until the pipe closes."""
+    task: Task = receive()
+    renderer = None
+    try:
+        if task.views is not None:
+            from pipeline.render import Renderer
+
+            renderer = Renderer(task.views)
+        send(renderer.describe() if renderer else "")
+    except Exception as error:
+        send(RuntimeError(f"cannot draw: {error}. `make setup` checks EGL; on Debian: apt-get install libegl1 libgl1-mesa-dri"))
+        return
+    limit = int(task.limits.memory_gib * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    while True:
+        try:
+            entry = receive()
+        except EOFError:
+            return
+        made = make(task, entry, renderer)
+        send(made)
+        if "GiB of memory" in made.reason:
+            return  # whatever is left of it in this process is not worth keeping
+
+
+def _die_with_parent() -> None:
+    """A build killed with -9 must not leave processes behind, not even one that hangs in a loader. Linux only."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+def main() -> None:
+    """Serve over standard input and output, which nothing else may write to from here on."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    questions = os.fdopen(os.dup(0), "rb")
+    serve(lambda: _receive(questions), lambda message: _send(answers, message))
+
+
+if __name__ == "__main__":
+    main()

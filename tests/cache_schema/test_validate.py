@@ -1,0 +1,73 @@
+"""Verification finds any changed byte in any file and names the file."""
+
+import numpy as np
+import pytest
+
+from cache_schema import synthetic, validate
+from cache_schema.spec import GuideSpec, Record
+
+
+@pytest.fixture
+def cache(tmp_path):
+    guide = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
+    return synthetic.write(tmp_path / "c.zarr", shapes=5, shard=2, views=2, guide=guide, failed=(1,))
+
+
+def test_a_good_cache_has_no_problems(cache):
+    seen = []
+    assert validate.problems(cache.path, lambda done, total: seen.append((done, total))) == []
+    assert seen[-1][0] == seen[-1][1] > 10
+
+
+def test_one_flipped_bit_in_any_file_is_found_and_named(cache):
+    """Every file of the cache, at its first, last and a random byte."""
+    rng = np.random.default_rng(0)
+    files = [p for p in sorted(cache.path.rglob("*")) if p.is_file()]
+    assert len(files) > 80
+    for file in files:
+        good = file.read_bytes()
+        for at in {0, len(good) - 1, int(rng.integers(len(good)))}:
+            bad = bytearray(good)
+            bad[at] ^= 1 << int(rng.integers(8))
+            file.write_bytes(bad)
+            try:
+                found = {problem.where for problem in validate.problems(cache.path)}
+            except ValueError as error:  # the root says what the rest is: without it there is no cache
+                assert str(cache.path) in str(error)
+                found = {"zarr.json"}
+            assert str(file.relative_to(cache.path)) in found, (file, at)
+        file.write_bytes(good)
+
+
+def test_missing_and_stray_files_are_named(cache):
+    gone = cache.path / cache.arrays(cache.record("points"))[0].key(1)
+    gone.unlink()
+    (cache.path / "points" / "notes.txt").write_text("!")
+    found = {(p.where, p.kind, p.product, p.shard) for p in validate.problems(cache.path)}
+    assert found == {("points/xyz/c/1/0/0/0", "missing", "points", 1), ("points/notes.txt", "stray", "", -1)}
+
+
+def test_an_unfinished_product_is_said_to_be_unfinished(cache):
+    record = Record(product="image/new", kind="image", spec=synthetic.teacher("new", 4), per_shape=2, inputs=())
+    cache.begin(record)
+    cache.write(record, 0, {"image/new": np.ones((2, 2, 4), np.float16)})
+    (problem,) = validate.problems(cache.path)
+    assert (problem.kind, problem.message[:18]) == ("unfinished", "1 of 3 shards made")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"), [("image/random-a", np.nan, "not finite"), ("points/xyz", 3.0, "outside the unit sphere")]
+)
+def test_impossible_numbers_are_found_behind_right_checksums(cache, path, value, words):
+    product = "points" if path.startswith("points") else path
+    record = cache.record(product)
+    values = {node.path: cache.shard_rows(node, 0).copy() for node in cache.arrays(record)}
+    values[path].reshape(-1)[:3] = value
+    cache.write(record, 0, values)
+    found = [p for p in validate.problems(cache.path) if p.kind == "values"]
+    assert [words in p.message and p.where.startswith(path) for p in found] == [True]
+
+
+def test_a_cache_of_nothing_is_an_error_not_a_list(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        validate.problems(tmp_path / "nothing.zarr")
