@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cache_schema import spec, store
 from cache_schema.spec import CaptionSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import caption
+from pipeline import caption, labels
 from pipeline.caption import Captioner
 from pipeline.teachers import catalog
 from pipeline.teachers.catalog import Teacher
@@ -115,7 +115,7 @@ def teacher_records(views: Record, captions: Record | None, teachers: Sequence[T
     """`image/<teacher>` records, or with `only="text"` the `text/<teacher>` records of those with a text side."""
     made = []
     for teacher in teachers:
-        made_by = (*_versions("torch", *catalog.packages(teacher.spec.backend)), ("device", device.partition(":")[0]))
+        made_by = (*_versions(*catalog.packages(teacher.spec.backend)), ("device", device.partition(":")[0]))
         name = f"{only}/{teacher.spec.name}"
         if only == "image":
             inputs: tuple[tuple[str, str], ...] = (("views", views.fingerprint),)
@@ -130,11 +130,11 @@ def teacher_records(views: Record, captions: Record | None, teachers: Sequence[T
     return made
 
 
-def label_record(labels: LabelSet, teacher: TeacherSpec, device: str) -> Record:
+def label_record(label_set: LabelSet, teacher: TeacherSpec, device: str) -> Record:
     """`labels/<set>/<teacher>`."""
-    made_by = (*_versions("torch", *catalog.packages(teacher.backend)), ("device", device.partition(":")[0]))
-    product = f"labels/{labels.name}/{teacher.name}"
-    return Record(product=product, kind="labels", spec=teacher, labels=labels, inputs=(), made_by=made_by)
+    made_by = (*_versions(*catalog.packages(teacher.backend)), ("device", device.partition(":")[0]))
+    product = f"labels/{label_set.name}/{teacher.name}"
+    return Record(product=product, kind="labels", spec=teacher, labels=label_set, inputs=(), made_by=made_by)
 
 
 def view_count(views: Record) -> int:
@@ -173,15 +173,17 @@ class Models:
         """
         key = spec.fingerprint(described)
         if key not in self._teachers:
-            model = catalog.load(described, device=self.device, precision=described.precision)
+            revision = f"@{described.revision}" if described.revision else ""
+            reference = f"{described.name}={described.backend}:{described.model}{revision}"
+            model = catalog.load(reference, device=self.device, precision=described.precision)
             self._check(model.spec, described)
             self._teachers[key] = model
         return self._teachers[key]
 
-    def captioner(self, described: CaptionSpec) -> Captioner:
+    def captioner(self, described: CaptionSpec, batch: int) -> Captioner:
         """The captioner a record describes."""
         if self._captioner is None:
-            self._captioner = caption.load(described, device=self.device)
+            self._captioner = caption.load(described, device=self.device, batch=batch)
             self._check(self._captioner.spec, described)
         return self._captioner
 
@@ -246,7 +248,7 @@ def make_product(cache: Cache, plan: Plan, record: Record, shard: int, models: M
             cache.write(record, shard, {record.product: values})
         case "captions", CaptionSpec() as described:
             ranker = _ranker(plan, described, models)
-            texts, scores = captions(cache, plan, record, shard, models.captioner(described), ranker, advance)
+            texts, scores = captions(cache, plan, record, shard, models.captioner(described, plan.caption_batch), ranker, advance)
             cache.write(record, shard, {"captions/text": texts, "captions/score": scores})
         case "text", TeacherSpec() as described:
             values = text_embeddings(cache, plan, record, shard, models.teacher(described), advance)
@@ -365,11 +367,8 @@ def text_embeddings(cache: Cache, plan: Plan, record: Record, shard: int, teache
 
 def make_labels(cache: Cache, record: Record, teacher: Teacher, batch: int) -> None:
     """Write `labels/<set>/<teacher>`: every template of every class, embedded on its own. [C, M, E]"""
-    labels = record.labels
-    assert labels is not None
-    sentences = [template.format(name) for name in labels.classes for template in labels.templates]
-    values = embed_all(teacher, sentences, batch).reshape(len(labels.classes), len(labels.templates), -1)
-    cache.write(record, 0, {record.product: values})
+    assert record.labels is not None
+    cache.write(record, 0, {record.product: labels.embed(record.labels, teacher, batch)})
 
 
 def embed_all(teacher: Teacher, texts: Sequence[str], batch: int) -> NDArray[np.float16]:
@@ -411,7 +410,7 @@ def shape_names(cache: Cache, shard: int) -> tuple[list[str], list[str]]:
     """Ids of a shard's shapes, and what to call each in a sentence: its class, else the words of its file name."""
     index = cache.arrays(store.index_record(cache.manifest))
     ids = store.texts(cache.table(index[0], shard)).tolist()
-    labels = cache.table(index[1], shard)
-    words = [PurePosixPath(shape).stem.replace("_", " ").replace("-", " ").strip() for shape in ids]
+    numbers = cache.table(index[1], shard)
     classes = cache.manifest.classes
-    return ids, [classes[label].replace("_", " ") if label >= 0 else word for label, word in zip(labels, words, strict=True)]
+    names = [classes[label] if label >= 0 else PurePosixPath(shape).stem for label, shape in zip(numbers, ids, strict=True)]
+    return ids, [labels.readable(name) for name in names]

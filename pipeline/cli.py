@@ -112,23 +112,20 @@ def add_teacher(
 def labels(
     cache: CachePath,
     name: Annotated[
-        str, typer.Argument(metavar="SET", help="modelnet40, scanobjectnn, ...; source: the cache's own classes; or a name of yours.")
+        str,
+        typer.Argument(metavar="SET", help="modelnet10, modelnet40, scanobjectnn, source (the cache's own classes), or a file of names."),
     ],
-    classes: Annotated[Path | None, typer.Option(help="Text file, one class name a line.", show_default=False)] = None,
-    templates: Annotated[
-        Path | None, typer.Option(help="Text file, one sentence with {} a line. Default: 64 of ours.", show_default=False)
-    ] = None,
     batch: Batch = 64,
     device: Device = "auto",
 ) -> None:
-    """Embed class names in sentences, with every teacher that reads text: what zero-shot classification compares with."""
+    """Embed class names in sentences with every teacher that reads text: what zero-shot classification compares with.
+
+    A file holds one class name a line, or JSON: {"classes": [...], "templates": ["a picture of a {}", ...]}.
+    """
     from pipeline import commands
 
-    lines = [
-        [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path else [] for path in (classes, templates)
-    ]
     with progress() as terminal:
-        made = commands.add_labels(cache, name, lines[0], lines[1], batch, commands.Machine(device=device), terminal)
+        made = commands.add_labels(cache, name, batch, commands.Machine(device=device), terminal)
     err.print(f"{cache} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.", highlight=False)
 
 

@@ -107,7 +107,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         for name in config.labels:
             if name == "source" and not cache.manifest.classes:
                 continue
-            _embed_labels(cache, label_set(cache, name), models, config.image_batch, terminal)
+            _embed_labels(cache, labels.label_set(name, cache.manifest.classes), models, config.image_batch, terminal)
         _note(journal, event="done")
     return cache
 
@@ -151,6 +151,12 @@ def _open_or_create(path: Path, source: Source, shard: int) -> Cache:
                 f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
             )
         raise ValueError(f"{path} was built from this source read otherwise: {'; '.join(store.differences(there, described))}")
+    for name, asked in zip(("label", "split"), _columns(cache.manifest, source)[1:], strict=True):
+        changed = (cache.array(name)[:] != asked).nonzero()[0]
+        if len(changed):
+            raise ValueError(
+                f"{path}: the {name} of {entries[changed[0]].id} and {len(changed) - 1} more has changed; build into another path"
+            )
     if shard not in (0, cache.manifest.shard):
         raise ValueError(f"{path} has {cache.manifest.shard} shapes per shard, asked {shard}; build into another path")
     return cache
@@ -158,9 +164,10 @@ def _open_or_create(path: Path, source: Source, shard: int) -> Cache:
 
 def _columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], list[int]]:
     """Ids, labels and splits by row, as `store.create` takes them."""
-    label = {name: i for i, name in enumerate(manifest.classes)} | {"": -1}
-    split = {name: i for i, name in enumerate(manifest.splits)} | {"": -1}
-    return [e.id for e in source.entries], [label[e.label] for e in source.entries], [split[e.split] for e in source.entries]
+    label = {name: i for i, name in enumerate(manifest.classes)}
+    split = {name: i for i, name in enumerate(manifest.splits)}
+    entries = source.entries
+    return [e.id for e in entries], [label.get(e.label, -1) for e in entries], [split.get(e.split, -1) for e in entries]
 
 
 def _load(config: BuildConfig, models: Models, terminal: Terminal) -> tuple[list[build.Teacher], build.Captioner | None]:
@@ -172,7 +179,7 @@ def _load(config: BuildConfig, models: Models, terminal: Terminal) -> tuple[list
     captioner = None
     if config.captions is not None:
         terminal.say(f"loading captioner {config.captions.captioner} {config.captions.model}".rstrip())
-        captioner = caption.load(config.captions, device=models.device)
+        captioner = caption.load(config.captions, device=models.device, batch=config.caption_batch)
         models.add(captioner)
     return teachers, captioner
 
@@ -256,33 +263,17 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     return cache.record(f"image/{teacher.spec.name}")
 
 
-def add_labels(
-    path: Path, name: str, classes: Sequence[str], templates: Sequence[str], batch: int, machine: Machine, terminal: Terminal
-) -> LabelSet:
-    """Embed a label set with every teacher of a cache that has a text side.
-
-    Args:
-        name: of the set; one that `pipeline.labels` knows, `source` for the cache's own classes, or any with `classes`.
-        classes, templates: the words; empty for those the name stands for, and the project's 64 templates.
-    """
+def add_labels(path: Path, reference: str, batch: int, machine: Machine, terminal: Terminal) -> LabelSet:
+    """Embed a label set (see `pipeline.labels.label_set`) with every teacher of a cache that has a text side."""
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = store.open_cache(path)
-        made = label_set(cache, name, classes, templates)
-        _note(journal, event="labels", set=name)
+        made = labels.label_set(reference, cache.manifest.classes)
+        _note(journal, event="labels", set=reference)
         models = Models(machine.devices()[0])
         if not _embed_labels(cache, made, models, batch, terminal):
             raise ValueError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
         _note(journal, event="done")
     return made
-
-
-def label_set(cache: Cache, name: str, classes: Sequence[str] = (), templates: Sequence[str] = ()) -> LabelSet:
-    """The classes and templates that a name stands for."""
-    if not classes and name == "source":
-        if not cache.manifest.classes:
-            raise ValueError(f"{cache.path} has no classes of its own; give --classes, or one of: {', '.join(labels.CLASSES)}")
-        classes = cache.manifest.classes
-    return labels.label_set(name, classes, templates)
 
 
 def _embed_labels(cache: Cache, labels_: LabelSet, models: Models, batch: int, terminal: Terminal, only: TeacherSpec | None = None) -> int:
@@ -416,8 +407,8 @@ def _source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
     if not location:
         raise ValueError(f"{cache.path} has no journal beside it that names its source; give it with --source")
     config = spec.from_json(BuildConfig, noted["config"]) if "config" in noted else BuildConfig()
+    source = open_config_source(location, config)
     there = cache.manifest.source
-    source = open_source(location, kind=there.kind, textures=there.textures, **dict(there.options))
     if spec.ids_digest(e.id for e in source.entries) != there.ids:
         raise ValueError(f"{location} does not hold the shapes {cache.path} was built from")
     return source, config

@@ -11,6 +11,7 @@ from typing import Final, Literal
 from cache_schema.settings import override
 from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, did_you_mean
 from pipeline.cameras import RIGS
+from pipeline.caption import CHOICES
 from pipeline.worker import Limits
 
 
@@ -59,7 +60,7 @@ def default() -> BuildConfig:
     """12 views, random (untrained) teachers and captioner: everything works offline, the embeddings mean nothing yet."""
     return BuildConfig(
         teachers=("random-clip", "random-dino"),
-        captions=CaptionSpec(captioner="blip2", model="random-blip2", samples=3, max_tokens=12, rank_by="random-clip"),
+        captions=dataclasses.replace(CHOICES["random-blip2"], samples=3, max_tokens=12, rank_by="random-clip"),
     )
 
 
@@ -69,22 +70,20 @@ def smoke() -> BuildConfig:
         default(),
         points=PointSpec(count=256, blocks=2, ordered=64),
         views=ViewSpec(rig=RIGS["ring4"], size=96),
-        captions=CaptionSpec(captioner="blip2", model="random-blip2", samples=2, max_tokens=8, rank_by="random-clip"),
+        captions=dataclasses.replace(CHOICES["random-blip2"], samples=2, max_tokens=8, rank_by="random-clip"),
     )
 
 
 def labelled() -> BuildConfig:
     """12 views and captions from templates filled with the class name, for labelled sets without a captioner."""
-    return dataclasses.replace(default(), captions=CaptionSpec(captioner="template", samples=1))
+    return dataclasses.replace(default(), captions=dataclasses.replace(CHOICES["template"], samples=1))
 
 
 def clip_dino() -> BuildConfig:
     """One GPU, small: CLIP ViT-B/32 and DINOv2-S, BLIP-2 captions ranked by CLIP. Downloads about 16 GB of weights."""
     return BuildConfig(
         teachers=("clip-vit-b32", "dinov2-small"),
-        captions=CaptionSpec(
-            captioner="blip2", model="Salesforce/blip2-opt-2.7b", samples=10, rank_by="clip-vit-b32", precision="bfloat16"
-        ),
+        captions=dataclasses.replace(CHOICES["blip2-opt-2.7b"], samples=10, rank_by="clip-vit-b32", precision="bfloat16"),
         precision="bfloat16",
     )
 
@@ -94,8 +93,13 @@ def ulip2() -> BuildConfig:
     return BuildConfig(
         views=ViewSpec(rig=RIGS["ring30"]),
         teachers=("openclip-bigg14",),
-        captions=CaptionSpec(
-            captioner="blip2", model="Salesforce/blip2-opt-6.7b", samples=10, rank_by="openclip-bigg14", precision="bfloat16"
+        captions=dataclasses.replace(
+            CHOICES["blip2-opt-2.7b"],
+            model="Salesforce/blip2-opt-6.7b",
+            revision="",
+            samples=10,
+            rank_by="openclip-bigg14",
+            precision="bfloat16",
         ),
         precision="bfloat16",
     )

@@ -4,7 +4,7 @@ exhaust the memory or crash the GL driver.
     with Workers(task, count=2) as workers:
         result = workers.submit(entry).result()      # always an answer: values, or the reason there are none
 
-Each process (`python -m pipeline.worker`) makes one GL context and serves shapes over a pipe. The parent gives every
+Each process makes one GL context and serves shapes over a pipe. The parent gives every
 shape a time limit, the process has a memory limit, and a process that dies is replaced; the shape it died of gets one
 second chance in a fresh process, then fails with the signal as its reason.
 """
@@ -151,7 +151,8 @@ class _Process:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         # Software GL takes every core by default; several renderers share them.
         environment.setdefault("LP_NUM_THREADS", str(threads))
-        command = [sys.executable, "-m", "pipeline.worker"]
+        # Not `-m`: what goes through the pipe must be the classes of `pipeline.worker`, not of `__main__`.
+        command = [sys.executable, "-P", "-c", "from pipeline.worker import main; main()"]
         self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
         self.send(task)
         try:
@@ -222,6 +223,8 @@ def make(task: Task, entry: Entry, renderer: Any) -> Made:
         return Made(reason=f"needs more than {task.limits.memory_gib:g} GiB of memory (limits.memory_gib)", seconds=seconds)
     except OSError as error:
         return Made(reason=_one_line(f"cannot be read: {error.strerror or error}"), seconds=seconds)
+    except Exception as error:  # a loader or GL may raise anything, and one shape must not stop a build
+        return Made(reason=_one_line(f"{type(error).__name__}: {error}"), seconds=seconds)
     colored = geometry.colored if isinstance(geometry, mesh.Mesh) else geometry.colors is not None
     return Made(source_sha256=digest, colored=colored, xyz=samples.xyz, rgb=samples.rgb, seconds=seconds, **made)
 
@@ -284,6 +287,3 @@ def main() -> None:
     questions = os.fdopen(os.dup(0), "rb")
     serve(lambda: _receive(questions), lambda message: _send(answers, message))
 
-
-if __name__ == "__main__":
-    main()

@@ -103,6 +103,12 @@ def test_fingerprints_stay_what_they_are():
     assert spec.fingerprint(PointSpec()) == "4a9791980b684e56"
 
 
+def test_a_whole_number_in_a_float_field_is_the_same_specification():
+    whole, broken = Camera(azimuth=30, elevation=0), Camera(azimuth=30.0, elevation=0.0)
+    assert spec.fingerprint(whole) == spec.fingerprint(broken)
+    assert spec.canonical(spec.to_json(whole)) == spec.canonical(spec.to_json(broken))
+
+
 def test_manifest_deals_every_row_once():
     assert [row for shard in range(MANIFEST.shards) for row in MANIFEST.rows(shard)] == list(range(10))
 

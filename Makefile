@@ -1,0 +1,46 @@
+# make help | setup | cache | train | test | check | bench. Everything lands in .venv and build/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE ?= build/starter.zarr
+SHARED := build
+
+.PHONY: help setup egl cache report test check bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(VENV)/installed egl  ## make .venv with the pinned packages, and see that pictures can be drawn
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,trainer,dev]'
+	@touch $@
+
+egl: $(VENV)/installed
+	@$(BIN)/python -m pipeline.render || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -qq -y libegl1 libgl1-mesa-dri && $(BIN)/python -m pipeline.render; \
+	else echo "Pictures cannot be drawn. Type: sudo apt-get install libegl1 libgl1-mesa-dri"; exit 1; fi
+
+cache: setup  ## build the default cache (made shapes, random teachers) and its report page
+	$(BIN)/mmpd-cache build starter $(CACHE)
+	$(BIN)/mmpd-cache report $(CACHE) $(CACHE:.zarr=.html)
+	@echo "Look at $(CACHE:.zarr=.html)"
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest
+
+check: setup  ## what CI runs beside the tests: style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup  ## measure readers, rendering and builds; prints ratios
+	$(BIN)/python tests/bench/reader.py
+	$(BIN)/python tests/bench/render.py
+	$(BIN)/python tests/bench/build.py
+
+clean:  ## remove what make made, caches too
+	rm -rf build $(VENV) .venv-*

@@ -1,0 +1,96 @@
+"""Captions drawn from BLIP-2 (https://arxiv.org/abs/2301.12597) through transformers, from a hub id or a local folder.
+
+Each caption of each picture has a random state of its own: one uniform number per token, drawn beforehand from (seed, key,
+sample), picks the token from the cumulative distribution. So a caption is the same in whatever batch it is drawn, but for
+a model's float rounding. The picture is encoded once for all its samples.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from cache_schema.spec import CaptionSpec
+from pipeline import random_checkpoints, weights
+from pipeline.caption import fit, generator
+from pipeline.torchvision_ops import declare_missing
+
+declare_missing()
+from transformers import Blip2ForConditionalGeneration, Blip2Processor, LogitsProcessor  # noqa: E402 - imports torchvision
+
+
+class Draw(LogitsProcessor):
+    """Picks one token for each row by temperature and top-p, from numbers drawn beforehand.
+
+    Leaves that token as the only possible one, so that whichever way the library then samples, it takes it.
+    """
+
+    def __init__(self, draws: torch.Tensor, temperature: float, top_p: float) -> None:
+        """draws: [rows, steps] float64 in [0, 1)."""
+        self.draws, self.temperature, self.top_p = draws, temperature, top_p
+        self.step = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """scores: [rows, vocabulary] -> the same shape, 0 for the token picked and -inf elsewhere."""
+        chances = torch.softmax(scores.double() / self.temperature, dim=-1)
+        ordered, tokens = chances.sort(dim=-1, descending=True, stable=True)
+        beyond = ordered.cumsum(dim=-1) - ordered >= self.top_p  # the most likely token always stays
+        chances = chances.masked_fill(beyond.scatter(-1, tokens, beyond), 0)
+        reached = chances.cumsum(dim=-1)
+        target = self.draws[:, self.step, None] * reached[:, -1:]  # [rows, 1]
+        picked = torch.searchsorted(reached, target, right=True).clamp(max=scores.shape[-1] - 1)
+        self.step += 1
+        return torch.full_like(scores, -torch.inf).scatter(-1, picked, 0.0)
+
+
+class Blip2:
+    """See `caption.Captioner`. With a prompt, a caption is the prompt and what the model continues it with."""
+
+    def __init__(self, spec: CaptionSpec, device: torch.device | str, batch: int) -> None:
+        made = spec.model in random_checkpoints.MAKERS
+        folder, commit = weights.folder(str(random_checkpoints.ensure(spec.model)) if made else spec.model, spec.revision)
+        self.device, self.dtype, self.batch = torch.device(device), getattr(torch, spec.precision), batch
+        try:
+            with weights.without_progress_bars():
+                loaded: Any = Blip2ForConditionalGeneration.from_pretrained(
+                    folder, dtype=self.dtype, output_loading_info=True, local_files_only=True
+                )
+            self.processor = Blip2Processor.from_pretrained(folder, local_files_only=True)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"transformers cannot load BLIP-2 {spec.model} from {folder}: {error}") from error
+        model, report = loaded
+        if report["missing_keys"]:
+            # transformers only warns, and fills them with random numbers.
+            raise ValueError(f"{spec.model}: the checkpoint lacks {', '.join(sorted(report['missing_keys']))}")
+        if model.config.image_token_index is None or self.processor.num_query_tokens is None:
+            raise ValueError(f"{spec.model} was saved by an old transformers without image tokens; use a newer revision of it")
+        self.model = model.eval().to(self.device)
+        self.spec = dataclasses.replace(spec, revision=commit, weights=weights.digest(model.state_dict()))
+
+    def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
+        texts: list[str] = []
+        for start in range(0, len(images), self.batch):
+            rows = slice(start, start + self.batch)
+            texts += self._draw(images[rows], keys[rows])
+        return [texts[i : i + self.spec.samples] for i in range(0, len(texts), self.spec.samples)]
+
+    @torch.inference_mode()
+    def _draw(self, images: np.ndarray, keys: Sequence[str]) -> list[str]:
+        """[B, H, W, 3] -> B x samples texts."""
+        spec = self.spec
+        draws = np.stack([generator(spec.seed, key, sample).random(spec.max_tokens) for key in keys for sample in range(spec.samples)])
+        draw = Draw(torch.from_numpy(draws).to(self.device), spec.temperature, spec.top_p)
+        inputs = self.processor(
+            images=list(images), text=[spec.prompt] * len(images), return_tensors="pt", input_data_format="channels_last"
+        ).to(self.device, self.dtype)  # fmt: skip
+        tokens = self.model.generate(
+            **inputs, do_sample=True, num_return_sequences=spec.samples, min_new_tokens=1, max_new_tokens=spec.max_tokens,
+            temperature=1.0, top_k=0, top_p=1.0, logits_processor=[draw],
+        )  # fmt: skip
+        texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
+        # A language model that only decodes gives the prompt back with its continuation, one with an encoder does not.
+        before = f"{spec.prompt} " if self.model.language_model.config.is_encoder_decoder else ""
+        return [fit(before + text) for text in texts]

@@ -1,0 +1,82 @@
+"""Where the cameras stand.
+
+    matrices = poses(RIGS["ring12"], vertices)     # [V, 4, 4] camera to world
+
+A rig is a list of directions. One distance is used for all views of a shape, so that its size means the same in each,
+and it is the smallest at which every view holds the whole shape. Sideways, each camera is centred on what it sees.
+
+Letters: V views, n vertices.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from cache_schema.spec import Camera, CameraRig
+
+FILL: Final = 0.94
+"""Part of the frame's width or height that the widest view takes."""
+
+
+def _ring(count: int, elevation: float, first: float = 0.0) -> tuple[Camera, ...]:
+    return tuple(Camera(azimuth=first + 360 * i / count, elevation=elevation) for i in range(count))
+
+
+RIGS: Final[dict[str, CameraRig]] = {
+    rig.name: rig
+    for rig in (
+        CameraRig(name="ring12", cameras=_ring(12, 30)),
+        # ULIP and ULIP-2: every 12 degrees.
+        CameraRig(name="ring30", cameras=_ring(30, 30)),
+        # OpenShape: polar angles 60, 90 and 120 degrees, four views each, turned against each other.
+        CameraRig(name="openshape12", cameras=_ring(4, 30, 30) + _ring(4, 0, 60) + _ring(4, -30, 0)),
+        CameraRig(name="ring4", cameras=_ring(4, 30, 30)),
+    )
+}
+"""Rigs by name. `ring12` is the default."""
+
+
+def poses(rig: CameraRig, vertices: np.ndarray, radius: float = 0.0) -> np.ndarray:
+    """Camera-to-world matrices under which a shape fills the frame and is never cut.
+
+    Args:
+        rig: Directions and field of view.
+        vertices: `[n, 3]`.
+        radius: Around each vertex, what has to be seen of it: the size of a splat.
+
+    Returns:
+        `[V, 4, 4]` float32. A camera looks along its -Z, +Y is up in its picture (OpenGL).
+    """
+    low, high = vertices.min(axis=0).astype(np.float64), vertices.max(axis=0).astype(np.float64)
+    center = (low + high) / 2
+    axes = np.stack([_axes(camera) for camera in rig.cameras])  # [V, 3 axes, 3]
+    right, up, back = axes[:, 0], axes[:, 1], axes[:, 2]
+    slope = FILL * math.tan(math.radians(rig.fov) / 2)
+
+    # A vertex at (x, y, z) along a camera's axes is in the picture of a camera at (sx, sy, d) if
+    # |x - sx| <= slope * (d - z), that is x + slope * z <= slope * d + sx and -x + slope * z <= slope * d - sx.
+    # So only the farthest vertex in four directions per view counts, and the best sx and the least d follow.
+    tilted = slope * back
+    sides = np.stack([right + tilted, tilted - right, up + tilted, tilted - up, back], axis=1)  # [V, 5, 3]
+    reach = np.full(sides.shape[0] * 5, -np.inf)
+    for start in range(0, len(vertices), 100_000):
+        reach = np.maximum(reach, ((vertices[start : start + 100_000] - center) @ sides.reshape(-1, 3).T).max(axis=0))
+    reach = reach.reshape(-1, 5) + radius * np.linalg.norm(sides, axis=2)  # [V, 5]
+    shift = (reach[:, 0:4:2] - reach[:, 1:4:2]) / 2  # [V, 2] sx, sy
+    needed = (reach[:, 0:4:2] + reach[:, 1:4:2]) / (2 * slope)  # [V, 2]
+    extent = np.linalg.norm(high - low) / 2 + radius
+    distance = max(needed.max(), reach[:, 4].max() + 0.1 * extent)  # the second: never inside a needle that points at the camera
+
+    matrices = np.tile(np.eye(4), (len(axes), 1, 1))
+    matrices[:, :3, :3] = axes.transpose(0, 2, 1)
+    matrices[:, :3, 3] = center + shift[:, :1] * right + shift[:, 1:] * up + distance * back
+    return matrices.astype(np.float32)
+
+
+def _axes(camera: Camera) -> np.ndarray:
+    """The camera's right, up and back in world coordinates, `[3, 3]`, also straight from above or below."""
+    a, e = math.radians(camera.azimuth), math.radians(camera.elevation)
+    right = np.array([math.cos(a), 0, -math.sin(a)])
+    back = np.array([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
+    return np.stack([right, np.cross(back, right), back])

@@ -1,0 +1,110 @@
+"""Class names times sentences: the label sets that zero-shot classification compares shapes with.
+
+    embeddings = embed(label_set("modelnet40"), catalog.load("openclip-vit-l14"))  # [C, M, E], every sentence kept
+
+A set is one of `CLASSES`, the cache's own classes (`source`), or a JSON or text file.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cache_schema.spec import LabelSet, did_you_mean
+
+if TYPE_CHECKING:
+    from pipeline.teachers.catalog import Teacher
+
+_MEDIA = (
+    "a photo of",
+    "a picture of",
+    "a rendering of",
+    "a 3d model of",
+    "a computer drawing of",
+    "a close view of",
+    "a point cloud of",
+    "an image of",
+)
+_THINGS = ("the {}", "one {}", "a single {}", "a small {}", "a large {}", "a plain {}", "some kind of {}", "a {} on a white background")
+
+TEMPLATES: tuple[str, ...] = tuple(f"{medium} {thing}" for medium in _MEDIA for thing in _THINGS)
+"""64 sentences with one `{}`: eight ways to show something times eight ways to name it. All lower case, as SigLIP 2 was trained."""
+
+CLASSES: dict[str, tuple[str, ...]] = {
+    "modelnet10": ("bathtub", "bed", "chair", "desk", "dresser", "monitor", "night stand", "sofa", "table", "toilet"),
+    "modelnet40": (
+        "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone", "cup", "curtain", "desk", "door",
+        "dresser", "flower pot", "glass box", "guitar", "keyboard", "lamp", "laptop", "mantel", "monitor", "night stand", "person", "piano",
+        "plant", "radio", "range hood", "sink", "sofa", "stairs", "stool", "table", "tent", "toilet", "tv stand", "vase", "wardrobe",
+        "xbox",
+    ),
+    "scanobjectnn": (
+        "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink", "sofa", "toilet",
+    ),
+}  # fmt: skip
+"""Names in the order of the data set's own label numbers."""
+
+
+def readable(name: str) -> str:
+    """A class or file name as words: `night_stand` -> `night stand`."""
+    return " ".join(name.replace("_", " ").replace("-", " ").split())
+
+
+def label_set(reference: str, classes: Sequence[str] = ()) -> LabelSet:
+    """The label set of a name or file.
+
+    Args:
+        reference: a name in `CLASSES`; `source` for the classes of a cache; or a file: `.json` with a list of names or
+            `{"classes": [...], "templates": [...]}`, anything else with one name a line. A file's set is called by its stem.
+        classes: the cache's class names, for `source`.
+
+    Raises:
+        ValueError: there is no such set, the cache has no classes, or the file is not of that form.
+    """
+    if reference == "source":
+        if not classes:
+            raise ValueError(f"this cache has no classes to make a label set of; name another{did_you_mean('', CLASSES)}")
+        return LabelSet(name="source", classes=tuple(map(readable, classes)), templates=TEMPLATES)
+    if reference in CLASSES:
+        return LabelSet(name=reference, classes=CLASSES[reference], templates=TEMPLATES)
+    path = Path(reference)
+    if not path.is_file():
+        raise ValueError(f"no label set and no file {reference!r}{did_you_mean(reference, [*CLASSES, 'source'])}")
+    return _from_file(path)
+
+
+def _from_file(path: Path) -> LabelSet:
+    if path.suffix != ".json":
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return LabelSet(name=path.stem, classes=tuple(names), templates=TEMPLATES)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    data = data if isinstance(data, dict) else {"classes": data}
+    classes: Any = data.get("classes")
+    templates: Any = data.get("templates", TEMPLATES)
+    if not all(isinstance(part, list | tuple) and all(isinstance(item, str) for item in part) for part in (classes, templates)):
+        raise ValueError(f'{path}: expected a list of class names, or {{"classes": [...], "templates": [...]}} with texts in both')
+    return LabelSet(name=path.stem, classes=tuple(classes), templates=tuple(templates))
+
+
+def embed(labels: LabelSet, teacher: "Teacher", batch: int = 256) -> np.ndarray:
+    """Embed every sentence of a label set.
+
+    Returns:
+        [C, M, E] float16, as the teacher gives them.
+
+    Raises:
+        ValueError: the teacher has no text side, or its values do not fit float16.
+    """
+    texts = [template.replace("{}", name) for name in labels.classes for template in labels.templates]  # C x M
+    parts = [teacher.embed_texts(texts[i : i + batch]).numpy() for i in range(0, len(texts), batch)]
+    # An overflow becomes infinite and is reported below with the teacher's name, which numpy's warning would not give.
+    with np.errstate(over="ignore"):
+        values = np.concatenate(parts).astype(np.float16)
+    if not np.isfinite(values).all():
+        raise ValueError(f"teacher {teacher.spec.name}: text embeddings of {labels.name} are not finite in float16")
+    return values.reshape(len(labels.classes), len(labels.templates), -1)  # [C, M, E]

@@ -1,0 +1,118 @@
+"""From a shape to the `points` product: R blocks of P coloured surface points, each in farthest-point order.
+
+    xyz, rgb = sample(shape, PointSpec(), "chair/0001")
+
+A shape's points depend on the shape, the specification and its id; not on what was sampled before, nor by how many
+workers. The order is computed on what is stored, that is after rounding to `spec.dtype`, so a reader finds that
+farthest-point sampling of the first G stored points, from index 0, gives 0..G-1.
+
+Letters: R blocks, P points per block, n points in all, F triangles.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import fpsample
+import numpy as np
+
+from cache_schema.spec import PointSpec
+from pipeline.mesh import GREY, Cloud, Geometry, Mesh, Part, triangles
+
+
+class Samples(NamedTuple):
+    xyz: np.ndarray
+    """[R, P, 3] float16 or float32, as `PointSpec.dtype` says."""
+    rgb: np.ndarray
+    """[R, P, 3] uint8, sRGB; grey where the shape has no colour."""
+
+
+def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
+    """Samples a shape that has been through `mesh.normalized`.
+
+    A surface is sampled uniformly by area; colour comes from textures, vertex colours and base colours. From a cloud,
+    a block takes random points, none twice while there are enough; each equally often, give or take one, where not.
+
+    Raises:
+        ValueError: coordinates do not fit `spec.dtype`.
+    """
+    digest = hashlib.sha256(f"{spec.seed}\0{shape_id}".encode()).digest()
+    rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
+    xyz, rgb = _from_cloud(geometry, spec, rng) if isinstance(geometry, Cloud) else _from_mesh(geometry, spec, rng)
+    with np.errstate(over="ignore"):
+        stored = xyz.astype(spec.dtype).reshape(spec.blocks, spec.count, 3)  # [R, P, 3]
+    if not np.isfinite(stored).all():
+        raise ValueError(
+            f"coordinates reach {np.abs(xyz).max():.3g}, beyond {spec.dtype}: set points.normalize=unit_sphere or points.dtype=float32"
+        )
+    orders = np.stack([farthest_first(block, spec.ordered) for block in stored])[..., None]  # [R, P, 1]
+    colors = np.rint(rgb * 255).astype(np.uint8).reshape(stored.shape)
+    return Samples(np.take_along_axis(stored, orders, axis=1), np.take_along_axis(colors, orders, axis=1))
+
+
+def farthest_first(points: np.ndarray, ordered: int) -> np.ndarray:
+    """A permutation `[P]` of `points` `[P, 3]`: the first `ordered` by farthest-point sampling from index 0, the rest as they were.
+
+    Of equally far points the stored order keeps the one that comes first, as `argmax` does. Once only copies of chosen points
+    are left there is no farthest one, and they follow as they were too.
+    """
+    picked = fpsample.fps_sampling(points.astype(np.float32), ordered, start_idx=0).astype(np.int64)
+    _, first = np.unique(picked, return_index=True)  # among copies it may pick one point twice
+    picked = picked[np.sort(first)]
+    rest = np.ones(len(points), bool)
+    rest[picked] = False
+    return np.concatenate([picked, np.flatnonzero(rest)])
+
+
+def _from_cloud(cloud: Cloud, spec: PointSpec, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Positions `[n, 3]` and colours `[n, 3]` in 0..1."""
+    count = len(cloud.points)
+    rounds = -(-spec.count // count)
+    blocks = [np.concatenate([rng.permutation(count) for _ in range(rounds)])[: spec.count] for _ in range(spec.blocks)]
+    rows = np.concatenate(blocks)
+    return cloud.points[rows], np.full((len(rows), 3), GREY) if cloud.colors is None else cloud.colors[rows] / 255
+
+
+def _from_mesh(mesh: Mesh, spec: PointSpec, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Positions `[n, 3]` and colours `[n, 3]` in 0..1."""
+    n = spec.blocks * spec.count
+    ends = np.cumsum(np.concatenate([areas for part in mesh.parts for _, areas in triangles(part)]))  # [F]
+    # Below the total, so that no draw falls behind the last triangle that has an area; `right` passes over those without.
+    chosen = np.searchsorted(ends, np.minimum(rng.random(n) * ends[-1], np.nextafter(ends[-1], 0)), side="right")  # [n]
+    corner = rng.random((n, 2))
+    corner = np.where(corner.sum(axis=1, keepdims=True) > 1, 1 - corner, corner)  # fold the parallelogram onto the triangle
+    weights = np.column_stack([1 - corner.sum(axis=1), corner])  # [n, 3]
+
+    xyz, rgb = np.empty((n, 3)), np.empty((n, 3))
+    start = 0
+    for part in mesh.parts:
+        here = (chosen >= start) & (chosen < start + len(part.faces))
+        corners = part.faces[chosen[here] - start]  # [m, 3]
+        xyz[here] = np.einsum("mk,mkd->md", weights[here], part.vertices[corners])
+        rgb[here] = _color(part, corners, weights[here])
+        start += len(part.faces)
+    return xyz, rgb
+
+
+def _color(part: Part, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Colour `[m, 3]` in 0..1 at points given by the vertices `[m, 3]` of their triangles and weights `[m, 3]`."""
+    color = np.tile(np.asarray(part.base_color[:3]), (len(corners), 1))
+    if part.colors is not None:
+        color *= np.einsum("mk,mkd->md", weights, part.colors[corners, :3]) / 255
+    if part.texture is not None and part.uv is not None:
+        color *= _texels(part.texture, np.einsum("mk,mkd->md", weights, part.uv[corners].astype(np.float64)))
+    return np.minimum(color + part.emissive, 1)
+
+
+def _texels(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Bilinear colours `[m, 3]` in 0..1 of a repeating texture `[H, W, 4]` at `[m, 2]`; texel centres lie at half numbers."""
+    height, width = texture.shape[:2]
+    x, y = uv[:, 0] % 1 * width - 0.5, (1 - uv[:, 1]) % 1 * height - 0.5
+    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    dx, dy = (x - left)[:, None], (y - top)[:, None]
+
+    def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        return texture[row % height, column % width, :3] / 255
+
+    upper = at(top, left) * (1 - dx) + at(top, left + 1) * dx
+    lower = at(top + 1, left) * (1 - dx) + at(top + 1, left + 1) * dx
+    return upper * (1 - dy) + lower * dy

@@ -1,0 +1,455 @@
+"""Pictures of a shape from every camera of a rig: the only file that imports pyrender.
+
+    with closing(Renderer(ViewSpec(rig=RIGS["ring12"]))) as renderer:     # one per process, in one thread
+        pictures = renderer.render(shape)                                 # shape from mesh.normalized
+
+pyrender makes the headless context, on a GPU or in software. Its own drawing is not used: on a CPU nearly all of its time goes
+into multisampling and a physically based light model (measured: see the README). We draw twice as large without
+multisampling and average, with the light shader in `shaders/`, one draw call per material, and read back colours only.
+
+`PYOPENGL_PLATFORM` is set to `egl` unless it is set. With several renderers on a machine set `LP_NUM_THREADS=1`.
+
+Letters: V views, H x W pixels, n vertices, F triangles, C corners (3 F).
+"""
+
+import functools
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from cache_schema.spec import ViewSpec
+from pipeline.cameras import poses
+from pipeline.mesh import GREY, Cloud, Geometry, Part
+
+os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+try:
+    with warnings.catch_warnings():
+        # PyOpenGL 3.1.0 and pyrender 0.1.45 are older than Python 3.11 and use what it deprecates.
+        warnings.simplefilter("ignore")
+        import pyrender
+        from OpenGL import GL
+        from OpenGL.GL import shaders
+except (ImportError, AttributeError) as error:  # PyOpenGL lets AttributeErrors through where a library is missing
+    raise ImportError(f"no OpenGL through {os.environ['PYOPENGL_PLATFORM']}; Debian: apt-get install libegl1 libgl1-mesa-dri") from error
+
+OVERSAMPLING: Final = 2
+"""Drawn so many times larger, each way, and averaged."""
+
+SMOOTH_FACES: Final = 100_000
+"""Parts of more triangles are shaded flat: each is smaller than a pixel."""
+
+CREASE: Final = math.cos(math.radians(40))
+"""Surfaces that meet at less than this angle look smooth where the file has no normals."""
+
+VALENCE: Final = 24
+"""Corners where more triangles meet are shaded flat, which bounds the work."""
+
+SPLATS: Final = 100_000
+"""Points of a cloud that are drawn at most."""
+
+
+class Pictures(NamedTuple):
+    rgb: np.ndarray
+    """[V, H, W, 3] uint8."""
+    pose: np.ndarray
+    """[V, 4, 4] float32, camera to world; a camera looks along its -Z, +Y up in the picture."""
+    depth: np.ndarray | None
+    """[V, H, W] float16, along the optical axis, 0 where nothing is; None unless asked for."""
+
+
+@dataclass
+class Drawable:
+    """What of a shape is on the graphics side, and how to draw it."""
+
+    mode: int
+    count: int
+    array: int
+    buffers: list[int]
+    image: int | None
+    traits: frozenset[str]
+    """Which variant of the shader."""
+    uniforms: dict[str, Any]
+    passes: list[tuple[tuple[float, float], bool]]
+    """(range of alpha that is drawn, whether it is blended) for each time it is drawn."""
+
+
+class Renderer:
+    """Draws shapes with one specification. Buffers and textures of a shape are gone when `render` returns."""
+
+    def __init__(self, spec: ViewSpec) -> None:
+        """Raises `ValueError` where no OpenGL context can be made."""
+        _context()
+        self.spec = spec
+        self._large = _framebuffer(spec.size * OVERSAMPLING)
+        self._small = _framebuffer(spec.size)
+        self._programs: dict[frozenset[str], tuple[int, dict[str, int]]] = {}
+
+    def render(self, geometry: Geometry) -> Pictures:
+        """Draws all views.
+
+        Raises:
+            ValueError: a view has nothing in it.
+        """
+        if isinstance(geometry, Cloud):
+            splats = _splats(geometry)
+            vertices, radius = splats.vertices, float(splats.radius.max())
+        else:
+            vertices, radius = np.concatenate([part.vertices for part in geometry.parts]), 0.0
+        pose = poses(self.spec.rig, vertices, radius)
+        drawables: list[Drawable] = []
+        images: dict[int, int] = {}
+        try:
+            if isinstance(geometry, Cloud):
+                drawables.append(_upload_splats(splats))
+            else:
+                drawables.extend(_upload(part, images) for part in geometry.parts)
+            low, high = vertices.min(axis=0), vertices.max(axis=0)
+            views = list(self._views(pose, drawables, (low + high) / 2, float(np.linalg.norm(high - low)) / 2 + radius))
+        finally:
+            for drawable in drawables:
+                GL.glDeleteVertexArrays(1, [drawable.array])
+                GL.glDeleteBuffers(len(drawable.buffers), drawable.buffers)
+            if images:
+                GL.glDeleteTextures(list(images.values()))
+        rgb = np.stack([color for color, _ in views])
+        return Pictures(rgb, pose, np.stack([depth for _, depth in views]) if self.spec.depth else None)
+
+    def describe(self) -> str:
+        """What draws, for the record of how a product was made."""
+        return (
+            f"{GL.glGetString(GL.GL_RENDERER).decode()}, OpenGL {GL.glGetString(GL.GL_VERSION).decode()}, pyrender {pyrender.__version__}"
+        )
+
+    def close(self) -> None:
+        """Frees this renderer's own buffers and programs. The context lives as long as the process."""
+        for framebuffer in (self._large, self._small):
+            GL.glDeleteFramebuffers(1, [framebuffer.id])
+            GL.glDeleteRenderbuffers(2, framebuffer.buffers)
+        for program, _ in self._programs.values():
+            GL.glDeleteProgram(program)
+        self._programs.clear()
+
+    def _views(
+        self, pose: np.ndarray, drawables: list[Drawable], center: np.ndarray, extent: float
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Colour `[H, W, 3]` and depth `[H, W]` of each view; the shape lies within `extent` around `center`."""
+        for index, matrix in enumerate(pose.astype(np.float64)):
+            distance = float((matrix[:3, 3] - center) @ matrix[:3, 2])
+            near, far = max(distance - 1.01 * extent, 0.05 * extent), distance + 1.01 * extent
+            camera = pyrender.PerspectiveCamera(math.radians(self.spec.rig.fov), znear=near, zfar=far)
+            projection = camera.get_projection_matrix(1, 1)
+            self._draw(drawables, np.linalg.inv(matrix), projection)
+            picture = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE)
+            if not picture[..., 3].any():
+                # A sheet seen from its edge covers no pixel's centre; its outline does.
+                GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_LINE)
+                self._draw(drawables, np.linalg.inv(matrix), projection)
+                GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_FILL)
+                picture = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE)
+            if not picture[..., 3].any():
+                raise ValueError(f"view {index} has nothing in it: the shape is invisible (transparent, or too thin to be seen)")
+            yield picture[..., :3], self._depth(near, far) if self.spec.depth else None
+
+    def _draw(self, drawables: list[Drawable], view: np.ndarray, projection: np.ndarray) -> None:
+        """Draws into the large framebuffer and averages into the small one."""
+        size = self._large.size
+        GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self._large.id)
+        GL.glViewport(0, 0, size, size)
+        GL.glEnable(GL.GL_DEPTH_TEST)
+        GL.glEnable(GL.GL_PROGRAM_POINT_SIZE)
+        GL.glBlendFuncSeparate(GL.GL_SRC_ALPHA, GL.GL_ONE_MINUS_SRC_ALPHA, GL.GL_ONE, GL.GL_ONE)
+        GL.glDepthMask(True)
+        GL.glClearColor(*(c / 255 for c in self.spec.background), 0)  # alpha then tells where something is
+        GL.glClear(GL.GL_COLOR_BUFFER_BIT | GL.GL_DEPTH_BUFFER_BIT)
+        frame = {"view": view, "projection": projection, "pixels": projection[1, 1] * size / 2, "up": view[:3, 1]}
+        for blended in (False, True):
+            for drawable in drawables:
+                for keep, is_blended in drawable.passes:
+                    if is_blended == blended:
+                        self._draw_one(drawable, frame | drawable.uniforms | {"keep": np.asarray(keep)}, blended)
+        GL.glDepthMask(True)
+        GL.glBindFramebuffer(GL.GL_READ_FRAMEBUFFER, self._large.id)
+        GL.glBindFramebuffer(GL.GL_DRAW_FRAMEBUFFER, self._small.id)
+        corners = (0, 0, size, size, 0, 0, self._small.size, self._small.size)
+        GL.glBlitFramebuffer(*corners, GL.GL_COLOR_BUFFER_BIT, GL.GL_LINEAR)
+        if self.spec.depth:
+            GL.glBlitFramebuffer(*corners, GL.GL_DEPTH_BUFFER_BIT, GL.GL_NEAREST)
+        GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self._small.id)
+
+    def _draw_one(self, drawable: Drawable, uniforms: dict[str, Any], blended: bool) -> None:
+        (GL.glEnable if blended else GL.glDisable)(GL.GL_BLEND)
+        GL.glDepthMask(not blended)
+        program, places = self._program(drawable.traits)
+        GL.glUseProgram(program)
+        for name, place in places.items():
+            if name != "image":
+                _set_uniform(place, uniforms[name])
+        if drawable.image is not None:
+            GL.glBindTexture(GL.GL_TEXTURE_2D, drawable.image)
+        GL.glBindVertexArray(drawable.array)
+        if drawable.mode == GL.GL_POINTS:
+            GL.glDrawArrays(GL.GL_POINTS, 0, drawable.count)
+        else:
+            GL.glDrawElements(GL.GL_TRIANGLES, drawable.count, GL.GL_UNSIGNED_INT, None)
+        GL.glBindVertexArray(0)
+
+    def _program(self, traits: frozenset[str]) -> tuple[int, dict[str, int]]:
+        """A variant of the shader, and where its uniforms are."""
+        if traits not in self._programs:
+            stages = []
+            for name, kind in (("shape.vert", GL.GL_VERTEX_SHADER), ("shape.frag", GL.GL_FRAGMENT_SHADER)):
+                version, _, rest = (Path(__file__).parent / "shaders" / name).read_text().partition("\n")
+                source = "\n".join([version, *(f"#define {trait}" for trait in sorted(traits)), rest])
+                stages.append(shaders.compileShader(source, kind))
+            program = shaders.compileProgram(*stages, validate=False)
+            names = [GL.glGetActiveUniform(program, i)[0].decode() for i in range(GL.glGetProgramiv(program, GL.GL_ACTIVE_UNIFORMS))]
+            self._programs[traits] = (program, {name: GL.glGetUniformLocation(program, name) for name in names})
+        return self._programs[traits]
+
+    def _read(self, what: int, kind: int) -> np.ndarray:
+        """The small framebuffer, top row first."""
+        data = GL.glReadPixels(0, 0, self._small.size, self._small.size, what, kind)
+        dtype = np.uint8 if kind == GL.GL_UNSIGNED_BYTE else np.float32
+        return np.frombuffer(data, dtype).reshape(self._small.size, self._small.size, -1)[::-1]
+
+    def _depth(self, near: float, far: float) -> np.ndarray:
+        """Distance along the optical axis `[H, W]`, 0 where nothing is."""
+        stored = self._read(GL.GL_DEPTH_COMPONENT, GL.GL_FLOAT)[..., 0].astype(np.float64)
+        depth = near * far / (far - stored * (far - near))
+        return np.where(stored == 1, 0, depth).astype(np.float16)
+
+
+# ------------------------------------------------------------------------------------------------- the graphics side
+
+
+class Framebuffer(NamedTuple):
+    id: int
+    size: int
+    buffers: list[int]
+
+
+@functools.cache
+def _context() -> Any:
+    """The process's only OpenGL context: made again, EGL fails sooner or later."""
+    try:
+        return pyrender.OffscreenRenderer(16, 16)
+    except Exception as error:  # EGL's bindings raise anything, bare assertions too
+        raise ValueError(
+            f"no OpenGL context through {os.environ['PYOPENGL_PLATFORM']} ({type(error).__name__}: {error}); "
+            "Debian: apt-get install libegl1 libgl1-mesa-dri"
+        ) from error
+
+
+def _framebuffer(size: int) -> Framebuffer:
+    handle = GL.glGenFramebuffers(1)
+    buffers = list(GL.glGenRenderbuffers(2))
+    GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, handle)
+    kinds = ((GL.GL_RGBA8, GL.GL_COLOR_ATTACHMENT0), (GL.GL_DEPTH_COMPONENT24, GL.GL_DEPTH_ATTACHMENT))
+    for buffer, (storage, attachment) in zip(buffers, kinds, strict=True):
+        GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, buffer)
+        GL.glRenderbufferStorage(GL.GL_RENDERBUFFER, storage, size, size)
+        GL.glFramebufferRenderbuffer(GL.GL_FRAMEBUFFER, attachment, GL.GL_RENDERBUFFER, buffer)
+    if GL.glCheckFramebufferStatus(GL.GL_FRAMEBUFFER) != GL.GL_FRAMEBUFFER_COMPLETE:
+        raise ValueError(f"this OpenGL cannot draw {size} x {size} pixels: lower views.size")
+    return Framebuffer(handle, size, buffers)
+
+
+def _set_uniform(place: int, value: Any) -> None:
+    match np.shape(value):
+        case (4, 4):
+            GL.glUniformMatrix4fv(place, 1, True, np.ascontiguousarray(value, np.float32))
+        case (4,):
+            GL.glUniform4f(place, *map(float, value))
+        case (3,):
+            GL.glUniform3f(place, *map(float, value))
+        case (2,):
+            GL.glUniform2f(place, *map(float, value))
+        case _:
+            GL.glUniform1f(place, float(value))
+
+
+def _arrays(*columns: np.ndarray | None) -> tuple[int, list[int]]:
+    """A vertex array of position, normal, texel and tint; what is None is a constant (0, 0, 0, 1), for the tint white."""
+    array = GL.glGenVertexArrays(1)
+    GL.glBindVertexArray(array)
+    GL.glVertexAttrib4f(3, 1, 1, 1, 1)
+    buffers = []
+    for place, data in enumerate(columns):
+        if data is not None:
+            data = np.ascontiguousarray(data)
+            buffers.append(_buffer(GL.GL_ARRAY_BUFFER, data))
+            kind = GL.GL_UNSIGNED_BYTE if data.dtype == np.uint8 else GL.GL_FLOAT
+            GL.glVertexAttribPointer(place, data.shape[1], kind, kind == GL.GL_UNSIGNED_BYTE, 0, None)
+            GL.glEnableVertexAttribArray(place)
+    return array, buffers
+
+
+def _buffer(target: int, data: np.ndarray) -> int:
+    buffer = GL.glGenBuffers(1)
+    GL.glBindBuffer(target, buffer)
+    GL.glBufferData(target, data.nbytes, data, GL.GL_STATIC_DRAW)
+    return buffer
+
+
+def _image(pixels: np.ndarray) -> int:
+    """A repeating texture `[H, W, 4]` with mipmaps. Its first row is the top of the picture, at v = 0 of the shader."""
+    image = GL.glGenTextures(1)
+    GL.glBindTexture(GL.GL_TEXTURE_2D, image)
+    GL.glTexImage2D(
+        GL.GL_TEXTURE_2D, 0, GL.GL_RGBA8, pixels.shape[1], pixels.shape[0], 0, GL.GL_RGBA, GL.GL_UNSIGNED_BYTE, np.ascontiguousarray(pixels)
+    )
+    GL.glGenerateMipmap(GL.GL_TEXTURE_2D)
+    GL.glTexParameteri(GL.GL_TEXTURE_2D, GL.GL_TEXTURE_MIN_FILTER, GL.GL_LINEAR_MIPMAP_NEAREST)
+    return image
+
+
+def _upload(part: Part, images: dict[int, int]) -> Drawable:
+    """Puts a part on the graphics side; `images` are the textures that are there already, by the id of their pixels."""
+    rows, faces, normals = None, part.faces, part.normals
+    if normals is None and len(faces) <= SMOOTH_FACES:
+        rows, faces, normals = smooth(part.vertices, part.faces, shared=part.uv is None and part.colors is None)
+    vertices, uv, colors = (a if a is None or rows is None else a[rows] for a in (part.vertices, part.uv, part.colors))
+    array, buffers = _arrays(vertices, normals, uv, colors)
+    buffers.append(_buffer(GL.GL_ELEMENT_ARRAY_BUFFER, np.ascontiguousarray(faces, np.uint32)))
+    GL.glBindVertexArray(0)
+    if part.texture is not None and id(part.texture) not in images:
+        images[id(part.texture)] = _image(part.texture)
+    passes = _passes(part)
+    traits = {"SMOOTH": normals is not None, "TEXTURE": part.texture is not None, "ALPHA": passes != OPAQUE}
+    return Drawable(
+        mode=GL.GL_TRIANGLES,
+        count=faces.size,
+        array=array,
+        buffers=buffers,
+        image=images.get(id(part.texture)),
+        traits=frozenset(name for name, on in traits.items() if on),
+        uniforms={
+            "base": part.base_color,
+            "emissive": part.emissive,
+            "metallic": part.metallic,
+            "gloss": 0.35 * (1 - part.roughness) ** 2,
+        },
+        passes=passes,
+    )
+
+
+OPAQUE: Final = [((0.0, 2.0), False)]
+
+
+def _passes(part: Part) -> list[tuple[tuple[float, float], bool]]:
+    """How often a part is drawn, and what of it each time.
+
+    What is marked for blending is often not transparent at all, or in small spots: exporters set the mark freely. So what is
+    nearly opaque is drawn as opaque, hiding what is behind, and only the rest is blended over it.
+    """
+    if part.alpha_mode == "MASK":
+        return [((part.alpha_cutoff, 2.0), False)]
+    least = part.base_color[3]
+    least *= 1 if part.colors is None else part.colors[:, 3].min() / 255
+    least *= 1 if part.texture is None else part.texture[..., 3].min() / 255
+    return [((0.95, 2.0), False), ((0.01, 0.95), True)] if part.alpha_mode == "BLEND" and least < 0.95 else OPAQUE
+
+
+def _upload_splats(splats: "Splats") -> Drawable:
+    array, buffers = _arrays(splats.vertices, splats.normals, np.column_stack([splats.radius, splats.radius]), splats.colors)
+    GL.glBindVertexArray(0)
+    base = (1.0, 1.0, 1.0, 1.0) if splats.colors is not None else (GREY, GREY, GREY, 1.0)
+    return Drawable(
+        mode=GL.GL_POINTS,
+        count=len(splats.vertices),
+        array=array,
+        buffers=buffers,
+        image=None,
+        traits=frozenset({"SPLAT"}),
+        uniforms={"base": base, "emissive": (0, 0, 0), "metallic": 0, "gloss": 0},
+        passes=OPAQUE,
+    )
+
+
+# --------------------------------------------------------------------------------------------------- shape for shading
+
+
+def smooth(vertices: np.ndarray, faces: np.ndarray, shared: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normals that are smooth over curved surfaces and break at sharp edges, for meshes that come without.
+
+    A corner's normal is the area-weighted mean of the triangles that meet in its place and lie within `CREASE` of its own, turned
+    to its own side, since the winding of neighbours differs in many files.
+
+    Args:
+        vertices: `[n, 3]`; several may be in one place.
+        faces: `[F, 3]`.
+        shared: Vertices in one place are alike, so one may stand for all.
+
+    Returns:
+        For m new vertices: which of the old they are `[m]`, the faces over them `[F, 3]`, and their normals `[m, 3]` float32.
+    """
+    sides = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
+    cross = np.cross(sides[:, 0], sides[:, 1]).astype(np.float32)  # [F, 3], as long as twice the area
+    own = cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-30)
+
+    # Places: equal coordinates by a hash of their bits (0.0 and -0.0 are one). Two of a million collide once in ten million meshes.
+    bits = np.ascontiguousarray(vertices + np.float32(0)).view(np.uint32).astype(np.uint64)  # [n, 3]
+    keys = (bits * np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)).sum(axis=1)
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    corners = place[faces.reshape(-1)]  # [C] places
+    valence = np.bincount(corners)  # [places]
+    by_place = np.argsort(corners, kind="stable")  # corners, grouped by place
+    starts = np.cumsum(valence) - valence  # [places]
+
+    # All pairs of triangles around a place, as one list per corner.
+    count = np.where(valence[corners] <= VALENCE, valence[corners], 0)  # [C]
+    ends = np.cumsum(count)
+    within = np.arange(ends[-1]) - np.repeat(ends - count, count)
+    other = by_place[np.repeat(starts[corners], count) + within] // 3  # triangles
+    mine = np.repeat(np.arange(len(corners)) // 3, count)
+    alike = np.einsum("pd,pd->p", own[mine], own[other])
+    terms = cross[other] * np.where(np.abs(alike) >= CREASE, np.sign(alike), 0)[:, None]
+    normals = np.repeat(own, 3, axis=0)  # [C, 3]
+    busy = count > 0
+    if busy.any():
+        normals[busy] = np.add.reduceat(terms, (ends - count)[busy], axis=0)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = np.where(length > 0, normals / np.maximum(length, 1e-30), [0, 0, 1]).astype(np.float32)
+
+    # Corners of one vertex and (to 1/127) one normal become one vertex again, which halves the work of drawing.
+    vertex = first[corners] if shared else faces.reshape(-1).astype(np.int64)
+    steps = np.rint(normals * 127).astype(np.int64) + 127
+    key = ((vertex * 255 + steps[:, 0]) * 255 + steps[:, 1]) * 255 + steps[:, 2]
+    _, kept, index = np.unique(key, return_index=True, return_inverse=True)
+    return vertex[kept], index.reshape(-1, 3), normals[kept]
+
+
+class Splats(NamedTuple):
+    vertices: np.ndarray
+    """[n, 3] float32."""
+    normals: np.ndarray
+    """[n, 3] float32, of the surface the points seem to lie on."""
+    radius: np.ndarray
+    """[n] float32."""
+    colors: np.ndarray | None
+    """[n, 4] uint8."""
+
+
+def _splats(cloud: Cloud) -> Splats:
+    """A cloud as round patches that just overlap, lying as their neighbours do."""
+    from scipy.spatial import cKDTree
+
+    points, colors = cloud.points, cloud.colors
+    if len(points) > SPLATS:
+        chosen = np.random.default_rng(0).permutation(len(points))[:SPLATS]
+        points, colors = points[chosen], None if colors is None else colors[chosen]
+    neighbours = min(13, len(points))
+    distance, index = cKDTree(points).query(points, k=neighbours)  # the first is the point itself
+    around = points[index] - points[index].mean(axis=1, keepdims=True)  # [n, k, 3]
+    _, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", around, around).astype(np.float64))  # smallest first
+    extent = float(np.linalg.norm(points.max(axis=0) - points.min(axis=0))) / 2
+    near = distance[:, min(5, neighbours - 1)]
+    radius = np.clip(0.7 * near, np.clip(0.5 * np.median(near), 0.005 * extent, 0.05 * extent), 0.05 * extent)
+    rgba = None if colors is None else np.column_stack([colors, np.full(len(colors), 255, np.uint8)])
+    return Splats(points, axes[:, :, 0].astype(np.float32), radius.astype(np.float32), rgba)

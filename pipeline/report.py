@@ -1,0 +1,535 @@
+"""One HTML page about a cache: what it is, what its shapes look like, what the teachers find alike, what failed, what it cost.
+
+    mmpd-cache report out.zarr page.html --shapes 48
+    write(open_cache("out.zarr"), Path("page.html"), 48)
+
+The page holds everything it shows (`report.html` is its template) and opens from disk. It depends on the cache and on
+the journal beside it alone. An unfinished cache shows the shards that are done, and of a large one a sample is read.
+
+Letters: N shapes, n sampled shapes, V views, P points, E embedding width.
+"""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from cache_schema import spec, store
+from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec, ViewSpec
+from cache_schema.store import Cache
+from pipeline.cameras import poses
+from pipeline.cli import describe, human, product_bytes
+
+VIEWS: Final = 6
+"""Pictures of a shape."""
+CAPTIONS: Final = 3
+"""Captions of a shape."""
+QUERIES: Final = 6
+"""Shapes whose neighbours are shown."""
+NEAREST: Final = 5
+"""Neighbours of each."""
+SAMPLE: Final = 2000
+"""Shapes that neighbours are looked for among."""
+CENTERS: Final = 64
+"""Leading points of a block that are marked: the centres of the coarsest groups."""
+LISTED: Final = 500
+"""Failed shapes listed of one kind of reason."""
+PICTURE, THUMBNAIL = 192, 112
+"""Largest height and width of a picture on the page, pixels."""
+
+THREE_QUARTER: Final = CameraRig(name="three-quarter", cameras=(Camera(azimuth=35, elevation=25),))
+"""How points are looked at where there are no views."""
+
+
+def write(cache: Cache, page: Path, shapes: int) -> None:
+    """Write the page.
+
+    Args:
+        cache: complete or not.
+        page: the file to write; its folder is made.
+        shapes: how many shapes to show, spread over the classes.
+
+    Raises:
+        ValueError: `shapes` is below 1, or `page` is a folder or lies in the cache.
+    """
+    if shapes < 1:
+        raise ValueError(f"a report shows at least one shape, asked for {shapes}")
+    if page.is_dir():
+        raise ValueError(f"{page} is a folder; give the name of the page to write, such as {page / 'report.html'}")
+    if page.resolve().is_relative_to(cache.path.resolve()):
+        raise ValueError(f"{page} lies in the cache, where only the cache's own files may be; give another place")
+    reader = Reader(cache)
+    shown = choose(reader.label, np.flatnonzero(reader.status == spec.OK), shapes)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"human": human, "count": "{:,}".format, "duration": duration}
+    template = environment.from_string(resources.files("pipeline").joinpath("report.html").read_text(encoding="utf-8"))
+    html = template.render(
+        head=head(reader),
+        products=[product(reader, record) for record in reader.records.values()],
+        random=[record.product for record in reader.records.values() if is_random(record)],
+        cards=[card(reader, int(row)) for row in shown],
+        neighbours=neighbours(reader, spread(shown, QUERIES)),
+        failures=failures(reader),
+        costs=costs(reader),
+        views=reader.views,
+        centers=CENTERS,
+    )
+    store.write_file(page, html.encode())
+
+
+# ---------------------------------------------------------------------------------------------------- reading a cache
+
+
+class Reader:
+    """Rows of a cache, from the shards that are done, whether or not their product is complete."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.records = cache.records()
+        self.manifest = cache.manifest
+        self.nodes = {node.path: node for record in self.records.values() for node in cache.arrays(record)}
+        self.label: NDArray[np.int32] = cache.array("label")[:]
+        self.split: NDArray[np.int32] = cache.array("split")[:]
+        begun = "status" in self.records
+        self.status: NDArray[np.uint8] = cache.array("status")[:] if begun else np.full(self.manifest.shapes, spec.PENDING, np.uint8)
+        self.views: list[int] = []
+        """The views that are shown, evenly spread."""
+        if "views" in self.records:
+            self.views = spread(np.arange(len(self.rig.cameras)), VIEWS).tolist()
+        self.missing = {name: cache.missing(record) for name, record in self.records.items()}
+        self._done = {name: self._written(missing) for name, missing in self.missing.items() if self.records[name].kind != "labels"}
+
+    def _written(self, missing: list[int]) -> NDArray[np.bool_]:
+        shards = np.ones(self.manifest.shards, bool)
+        shards[missing] = False
+        return np.repeat(shards, self.manifest.shard)[: self.manifest.shapes]
+
+    @property
+    def rig(self) -> CameraRig:
+        described = self.records["views"].spec
+        assert isinstance(described, ViewSpec)
+        return described.rig
+
+    def done(self, product: str) -> NDArray[np.bool_]:
+        """Which rows of a product are written. [N]"""
+        return self._done.get(product, np.zeros(self.manifest.shapes, bool))
+
+    def table(self, path: str, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows of an array that is stored a shard at a time. [n, ...]"""
+        node = self.nodes[path]
+        out = np.zeros((len(rows), *node.shape[1:]), node.dtype)
+        for shard in np.unique(rows // node.shard):
+            mine = rows // node.shard == shard
+            out[mine] = self.cache.table(node, int(shard))[rows[mine] % node.shard]
+        return out
+
+    def rows(self, path: str) -> store.Rows:
+        return store.Rows(self.cache.path, self.nodes[path])
+
+    def id(self, row: int) -> str:
+        return str(store.texts(self.table("id", np.array([row])))[0])
+
+    def label_name(self, row: int) -> str:
+        return self.manifest.classes[self.label[row]] if self.label[row] >= 0 else ""
+
+    def view(self, row: int, view: int) -> Image.Image:
+        return Image.fromarray(self.cache.array("views/rgb")[row, view])
+
+    def points(self, row: int) -> Image.Image:
+        """Block 0 of a shape, seen as in one of its views if there are any."""
+        at = np.array([row]), np.array([0])
+        xyz, rgb = self.rows("points/xyz").gather(*at)[0].astype(np.float32), self.rows("points/rgb").gather(*at)[0]
+        if self.views and self.done("views")[row]:
+            pose = self.cache.array("views/pose")[row, self.points_view]
+            return draw_points(xyz, rgb, pose, self.rig.fov)
+        return draw_points(xyz, rgb, poses(THREE_QUARTER, xyz)[0], THREE_QUARTER.fov)
+
+    @property
+    def points_view(self) -> int:
+        """The shown view that is nearest to a three-quarter one."""
+        return min(self.views, key=lambda v: abs((self.rig.cameras[v].azimuth - 45 + 180) % 360 - 180))
+
+    def thumbnail(self, row: int) -> str:
+        """A small picture of a shape, as a data URI; empty if there is nothing to show."""
+        if self.views and self.done("views")[row]:
+            return data_uri(self.view(row, self.points_view), THUMBNAIL)
+        return data_uri(self.points(row), THUMBNAIL) if self.done("points")[row] else ""
+
+
+def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """At most `count` of the rows, evenly spaced."""
+    return rows if len(rows) <= count else rows[np.arange(count) * len(rows) // count]
+
+
+def choose(label: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """At most `count` of the rows, as evenly over the classes and within each as can be, class by class."""
+    groups = [rows[label[rows] == one] for one in spread(np.unique(label[rows]), count)]
+    taken = [0] * len(groups)
+    while sum(taken) < min(count, sum(map(len, groups))):
+        for i, group in enumerate(groups):
+            if taken[i] < len(group) and sum(taken) < count:
+                taken[i] += 1
+    return np.concatenate([spread(group, some) for group, some in zip(groups, taken, strict=True)]) if groups else rows
+
+
+# ------------------------------------------------------------------------------------------------ what it is, and holds
+
+
+def is_random(record: Record) -> bool:
+    """Whether a random checkpoint made it. Those are called so wherever they appear (`pipeline.random_checkpoints`)."""
+    return isinstance(record.spec, TeacherSpec | CaptionSpec) and "random" in PurePosixPath(record.spec.model).name.lower()
+
+
+def head(reader: Reader) -> dict[str, Any]:
+    """What is said of the cache as a whole."""
+    m = reader.manifest
+    status = {name: int((reader.status == value).sum()) for name, value in (("ok", spec.OK), ("failed", spec.FAILED))}
+    usable = reader.status == spec.OK
+
+    def counts(names: Sequence[str], column: NDArray[Any]) -> list[tuple[str, int, int]]:
+        """(name, shapes, of them ok)."""
+        every = np.bincount(column + 1, minlength=len(names) + 1).tolist()
+        fine = np.bincount(column[usable] + 1, minlength=len(names) + 1).tolist()
+        return [row for row in zip(["none", *names], every, fine, strict=True) if row[1] or row[0] != "none"]
+
+    return {
+        "name": reader.cache.path.resolve().name,
+        "manifest": m,
+        "status": status | {"pending": m.shapes - sum(status.values())},
+        "classes": counts(m.classes, reader.label) if m.classes else [],
+        "splits": counts(m.splits, reader.split) if m.splits else [],
+        "fingerprint": spec.fingerprint(m),
+        "complete": all(record.complete for record in reader.records.values()),
+    }
+
+
+def product(reader: Reader, record: Record) -> dict[str, Any]:
+    """A line of the table of products."""
+    shards = store.markers(reader.manifest, record).shape[0]
+    what = describe(record)
+    if record.labels is not None:
+        what = f"{len(record.labels.classes)} classes × {len(record.labels.templates)} templates by {what}"
+    return {
+        "name": record.product,
+        "what": what,
+        "random": is_random(record),
+        "arrays": reader.cache.arrays(record),
+        "bytes": product_bytes(reader.cache, record),
+        "fingerprint": record.fingerprint,
+        "complete": record.complete,
+        "shards": shards,
+        "done": shards - len(reader.missing[record.product]),
+        "inputs": record.inputs,
+        "made_by": record.made_by,
+        "content": record.content,
+        "spec": json.dumps(_brief(spec.to_json(record.labels or record.spec)), indent=2, ensure_ascii=False),
+        "weights": getattr(record.spec, "weights", ""),
+    }
+
+
+def _brief(described: dict[str, Any]) -> dict[str, Any]:
+    """A specification whose long lists are cut: the page is no place for 1,156 class names."""
+    return {
+        key: [*value[:12], f"and {len(value) - 12} more"] if isinstance(value, list) and len(value) > 13 else value
+        for key, value in described.items()
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ contact sheet
+
+
+def card(reader: Reader, row: int) -> dict[str, Any]:
+    """A shape of the contact sheet."""
+    at = np.array([row])
+    seen = reader.views if reader.views and reader.done("views")[row] else []
+    return {
+        "id": reader.id(row),
+        "label": reader.label_name(row),
+        "split": reader.manifest.splits[reader.split[row]] if reader.split[row] >= 0 else "",
+        "coloured": bool(reader.table("colored", at)[0]),
+        "points": data_uri(reader.points(row), PICTURE) if reader.done("points")[row] else "",
+        "as_view": reader.points_view if seen else None,
+        "views": [(view, data_uri(reader.view(row, view), PICTURE)) for view in seen],
+        "captions": captions(reader, row) if reader.done("captions")[row] else [],
+    }
+
+
+def captions(reader: Reader, row: int) -> list[dict[str, Any]]:
+    """The best captions of a shape: of each view the first, of those the best, equal texts once."""
+    at = np.array([row])
+    described = reader.records["captions"].spec
+    assert isinstance(described, CaptionSpec)
+    texts = store.texts(reader.table("captions/text", at)[0, :, 0])  # [V]
+    scores = reader.table("captions/score", at)[0, :, 0]  # [V]
+    best: dict[str, dict[str, Any]] = {}
+    for view in np.argsort(-scores, kind="stable").tolist():
+        found = best.setdefault(texts[view], {"text": texts[view], "views": [], "score": None})
+        found["views"].append(view)
+        if described.rank_by and found["score"] is None:
+            found["score"] = float(scores[view])
+    return list(best.values())[:CAPTIONS]
+
+
+def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[np.float32], fov: float) -> Image.Image:
+    """Points as a camera sees them: near ones over far ones, far ones darker, the first `CENTERS` ringed.
+
+    Args:
+        xyz: [P, 3], rgb: [P, 3].
+        pose: camera to world, looking along its -Z. [4, 4]
+        fov: field of view, degrees.
+    """
+    side = 2 * PICTURE  # drawn large and averaged down, for smooth edges
+    seen = (xyz - pose[:3, 3]) @ pose[:3, :3]  # [P, 3]
+    depth = np.maximum(-seen[:, 2], 1e-6)
+    where = seen[:, :2] / (depth * np.tan(np.radians(fov) / 2))[:, None] * (1, -1)
+    where = (where + 1) / 2 * side
+    nearness = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-6)
+    colours = (rgb * (0.55 + 0.45 * nearness)[:, None]).astype(np.uint8)
+    radii = side * 0.35 / np.sqrt(len(xyz)) * depth.mean() / depth
+    picture = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(picture)
+    for i in np.argsort(-depth, kind="stable"):
+        (x, y), r, fill = where[i], radii[i], tuple(colours[i].tolist())
+        edge = tuple((colours[i] * 0.7).astype(int).tolist())
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=edge)
+        if i < CENTERS:
+            draw.ellipse((x - r, y - r, x + r, y + r), outline=(214, 69, 65), width=3)
+    return picture
+
+
+def data_uri(picture: Image.Image, side: int) -> str:
+    """A picture inside the page, at most `side` pixels high and wide."""
+    picture.thumbnail((side, side))
+    data = io.BytesIO()
+    picture.save(data, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+# --------------------------------------------------------------------------------------------------------- neighbours
+
+
+def neighbours(reader: Reader, queries: NDArray[Any]) -> list[dict[str, Any]]:
+    """What each image teacher finds alike, and whether it finds a shape's caption."""
+    return [
+        alike(reader, record, queries)
+        for record in reader.records.values()
+        if record.kind == "image" and (reader.done(record.product) & (reader.status == spec.OK)).sum() > 1
+    ]
+
+
+def alike(reader: Reader, record: Record, queries: NDArray[Any]) -> dict[str, Any]:
+    """The section of one teacher."""
+    there = reader.done(record.product) & (reader.status == spec.OK)
+    queries = queries[there[queries]]
+    sample = np.union1d(spread(np.flatnonzero(there), SAMPLE), queries)  # [n]
+    images = mean_embeddings(reader.rows(record.product), sample)  # [n, E]
+    cosines = images @ images.T
+    np.fill_diagonal(cosines, -np.inf)
+    label = reader.label[sample]
+    labelled = (label >= 0) & (np.bincount(label + 1)[label + 1] > 1)
+    rows = []
+    for i in np.searchsorted(sample, queries):
+        near = np.argsort(-cosines[i], kind="stable")[: min(NEAREST, len(sample) - 1)]
+        rows.append(
+            {
+                "query": _found(reader, sample[i]),
+                "found": [
+                    {**_found(reader, sample[j]), "cosine": cosines[i, j], "same": bool(label[i] >= 0 and label[i] == label[j])}
+                    for j in near
+                ],
+            }
+        )
+    assert isinstance(record.spec, TeacherSpec)
+    return {
+        "name": record.spec.name,
+        "what": describe(record),
+        "random": is_random(record),
+        "sampled": len(sample),
+        "same": float((label == label[cosines.argmax(1)])[labelled].mean()) if labelled.any() else None,
+        "chance": float((np.bincount(label + 1)[label + 1] - 1)[labelled].mean() / (len(sample) - 1)) if labelled.any() else None,
+        "rows": rows,
+        "captions": caption_ranks(reader, record, sample, images),
+    }
+
+
+def _found(reader: Reader, row: int) -> dict[str, Any]:
+    return {"id": reader.id(row), "label": reader.label_name(row), "picture": reader.thumbnail(row)}
+
+
+def mean_embeddings(rows: store.Rows, sample: NDArray[Any]) -> NDArray[np.float32]:
+    """The mean over views of unit-length embeddings, at unit length again. [n, E]"""
+    parts = []
+    for start in range(0, len(sample), 128):
+        values = _unit(rows.gather(sample[start : start + 128]).astype(np.float32))  # [<= 128, V, E]
+        parts.append(_unit(values.mean(1)))
+    return np.concatenate(parts)
+
+
+def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+
+
+def caption_ranks(reader: Reader, image: Record, sample: NDArray[Any], images: NDArray[np.float32]) -> dict[str, Any] | None:
+    """How often a shape's own captions are the nearest to its pictures; None without a text side.
+
+    Another shape's captions come before its own only if they are nearer: where the words are the same, its own come first.
+    """
+    assert isinstance(image.spec, TeacherSpec)
+    product = f"text/{image.spec.name}"
+    kept = reader.done(product)[sample]
+    if kept.sum() < 2:
+        return None
+    texts = mean_embeddings(reader.rows(product), sample[kept])
+    cosines = images[kept] @ texts.T  # [n images, n texts]
+    places = 1 + (cosines > np.diagonal(cosines)[:, None] + 1e-5).sum(1)
+    return {"first": float((places == 1).mean()), "median": float(np.median(places)), "of": len(places)}
+
+
+# ----------------------------------------------------------------------------------------------------------- failures
+
+
+def failures(reader: Reader) -> dict[str, Any]:
+    """Failed shapes by kind of reason, the most frequent first. A kind is a reason without its names and numbers."""
+    rows = np.flatnonzero(reader.status == spec.FAILED)
+    kinds: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(rows), 4096):
+        part = rows[start : start + 4096]
+        for row, reason in zip(part, store.texts(reader.table("reason", part)), strict=True):
+            name = re.sub(r"'[^']*'|\"[^\"]*\"|\d[\d.,e+-]*", "…", reason)
+            kind = kinds.setdefault(name, {"name": name, "count": 0, "shapes": []})
+            kind["count"] += 1
+            if kind["count"] <= LISTED:
+                kind["shapes"].append((reader.id(row), reason))
+    return {"total": len(rows), "kinds": sorted(kinds.values(), key=lambda kind: -kind["count"])}
+
+
+# --------------------------------------------------------------------------------------------------- sizes and timings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One command that wrote to the cache, from the journal."""
+
+    start: float
+    """Seconds since 1970, as all times here."""
+    end: float
+    what: str
+    finished: bool
+    shards: tuple[dict[str, Any], ...]
+    """What each shard cost: the notes of `pipeline.run`."""
+
+    @property
+    def wall(self) -> float:
+        return self.end - self.start
+
+    @property
+    def waited(self) -> float:
+        return sum(note.get("waited", 0.0) for note in self.shards)
+
+    @property
+    def models(self) -> float:
+        """Seconds at teachers and captioners, with reading and writing."""
+        return sum(note.get("seconds", 0.0) for note in self.shards)
+
+    @property
+    def rest(self) -> float:
+        """Neither waiting nor at a model: loading, writing, label sets. Negative where shards ran side by side, on a cluster."""
+        return self.wall - self.waited - self.models
+
+    @property
+    def date(self) -> str:
+        return datetime.fromtimestamp(self.start, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def runs(path: Path) -> list[Run]:
+    """The commands in the journal beside a cache. A line that a kill cut short is left out."""
+    journal = path.with_name(path.name + ".journal")
+    if not journal.exists():
+        return []
+    found: list[list[dict[str, Any]]] = []
+    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            note = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if note["event"] not in ("shard", "done"):
+            found.append([note])
+        elif found:
+            found[-1].append(note)
+    return [
+        Run(
+            start=notes[0]["time"],
+            end=notes[-1]["time"],
+            what=" ".join(filter(None, [notes[0]["event"], notes[0].get("teacher", ""), notes[0].get("set", "")])),
+            finished=notes[-1]["event"] == "done",
+            shards=tuple(note for note in notes if note["event"] == "shard"),
+        )
+        for notes in found
+    ]
+
+
+def costs(reader: Reader) -> dict[str, Any]:
+    """Seconds by stage over all runs, and where the time of the longest one went."""
+    every = runs(reader.cache.path)
+    longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
+    stages = stage_costs(reader, [note for run in every for note in run.shards])
+    return {
+        "runs": every,
+        "stages": stages,
+        "drawing": sum(stage["seconds"] for stage in stages if stage["unit"] == "shapes"),
+        "longest": longest,
+        "lanes": lanes(longest) if longest is not None and longest.rest >= 0 else [],
+    }
+
+
+def stage_costs(reader: Reader, notes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Seconds and units of each stage: the steps of shape processes, then each product of a model."""
+    usable = reader.status == spec.OK
+    stages: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, unit: str, seconds: float, units: int) -> None:
+        stage = stages.setdefault(name, {"name": name, "unit": unit, "seconds": 0.0, "units": 0})
+        stage["seconds"] += seconds
+        stage["units"] += units
+
+    for note in notes:
+        for step, seconds in note.get("steps", {}).items():
+            add(step, "shapes", seconds, note["shapes"])
+        if note["product"] in reader.records:
+            rows = reader.manifest.rows(note["shard"])
+            units = int(usable[rows.start : rows.stop].sum()) * reader.records[note["product"]].per_shape
+            add(note["product"], "texts" if note["product"].startswith("text/") else "views", note["seconds"], units)
+    return list(stages.values())
+
+
+def lanes(run: Run) -> list[tuple[str, list[tuple[float, float]]]]:
+    """What the process that holds the models did when: by product, (start, length) in thousandths of the run."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for note in run.shards:
+        seconds = note.get("waited", note.get("seconds", 0.0))
+        start, length = ((note["time"] - seconds - run.start) / run.wall * 1000, seconds / run.wall * 1000)
+        lane = found.setdefault(note["product"], [])
+        if lane and start - sum(lane[-1]) < 1:  # closer than the page can show
+            lane[-1] = (lane[-1][0], start + length - lane[-1][0])
+        else:
+            lane.append((max(start, 0.0), length))
+    return list(found.items())
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,174 @@
+"""Where shapes come from: the sources by name, and what every source gives.
+
+    source = open_source("meshes/")                     # or starter, list.csv, shapes.h5, ... ; the kind is found out
+    source = open_source("h5_files", variant="OBJ_BG")  # settings of a source are keyword arguments, all text
+    geometry = source.reader.read(source.entries[0])    # in any process: a reader is small and can be pickled
+
+A new source is one module and one line in `SOURCES`. The module has:
+  LOOKS_FOR                  one line, what its shapes look like on disk
+  recognises(location)       whether `auto` should choose it, found out in a glance and not by listing everything
+  open_source(location, *, textures, **options) -> Source
+                             lists the shapes; its keyword arguments are the source's options
+  example(folder) -> str     makes the smallest collection there is of it and returns its location, for the contract test
+
+Listing says what there is and reads as little as it can. Whether a shape can be read is found out by reading it, one by one,
+so that a broken one fails alone. Names, order and options never hold anything of the machine: no absolute path, no time, no locale.
+This module is light to import; the sources are imported when they are looked at.
+"""
+
+import hashlib
+import importlib
+import inspect
+import itertools
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
+
+from cache_schema.spec import TEXT_BYTES, did_you_mean
+
+if TYPE_CHECKING:
+    from pipeline.mesh import Cloud, Mesh
+
+SOURCES: Final[dict[str, str]] = {
+    "starter": "pipeline.sources.shapes",
+    "list": "pipeline.sources.listing",
+    "hdf5": "pipeline.sources.hdf5",
+    "modelnet": "pipeline.sources.modelnet",
+    "shapenet": "pipeline.sources.shapenet",
+    "folder": "pipeline.sources.folder",
+}
+"""Name to module. `auto` takes the first that recognises the location, so the most particular come first."""
+
+Textures = Literal["require", "grey"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One shape of a source, before it is read."""
+
+    id: str
+    """Its name for ever: part of the random state of its samples. At most 256 bytes of UTF-8."""
+    locator: str
+    """Where its reader finds it: a path relative to the root, or an index."""
+    label: str = ""
+    """Class name; empty for none."""
+    split: str = ""
+    """train, val, test or a name of the user's own; empty for none."""
+    up: Literal["", "y", "z"] = ""
+    """Up axis of this shape alone, where a list gives one; empty for what the reader is set to."""
+
+
+class Reader(Protocol):
+    """Reads single shapes. Small, immutable and picklable: workers get it instead of the listing."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in `SOURCES`."""
+
+    @property
+    def location(self) -> str:
+        """Absolute path, or the name of a built-in collection."""
+
+    @property
+    def options(self) -> tuple[tuple[str, str], ...]:
+        """Settings that change what is read, sorted by name, as `SourceSpec.options` records them. Settings that only say where
+        things are (a root, a folder of lists) are not among them. `open_source` takes every one of them again."""
+
+    @property
+    def textures(self) -> Textures:
+        """Whether a shape whose texture file is missing fails or is read without it."""
+
+    def read(self, entry: Entry) -> "Mesh | Cloud":
+        """The shape, +Y up.
+
+        Raises:
+            ValueError: it cannot be read, with a reason a person understands.
+        """
+
+    def digest(self, entry: Entry) -> bytes:
+        """sha256 (32 bytes) of what the shape is made from: its file, its row of a file, or its parameters.
+        Of a mesh of several files (.obj with .mtl, .gltf with .bin, textures) it covers the main one only.
+
+        Raises:
+            ValueError: there is no such file.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a source lists. Make one with `Source.of`."""
+
+    reader: Reader
+    entries: tuple[Entry, ...]
+    """Sorted by id in code point order; no id twice."""
+    skipped: Mapping[str, int]
+    """What was seen and is no shape: how many, by extension (`.png`) or reason (`hidden`)."""
+
+    @staticmethod
+    def of(reader: Reader, entries: Iterable[Entry], skipped: Mapping[str, int] | None = None) -> "Source":
+        """A source with its entries in order.
+
+        Raises:
+            ValueError: two entries have the same id.
+        """
+        ordered = sorted(entries, key=lambda entry: entry.id)
+        for one, two in itertools.pairwise(ordered):
+            if one.id == two.id:
+                raise ValueError(f"two shapes have the id {one.id!r}: {one.locator!r} and {two.locator!r}; rename one of them")
+        return Source(reader=reader, entries=tuple(ordered), skipped=dict(sorted((skipped or {}).items())))
+
+
+def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", **options: str) -> Source:
+    """Lists the shapes at a location.
+
+    Args:
+        location: a path, or the name of a built-in collection.
+        kind: a name in `SOURCES`, or `auto` for the first that recognises the location.
+        textures: what to do with a shape whose texture file is missing: fail it (`require`) or read it without (`grey`).
+        options: the source's own settings, see its `open_source`.
+
+    Raises:
+        ValueError: nothing is there, the kind or an option is unknown, or no shape was found.
+    """
+    if kind not in ("auto", *SOURCES):
+        raise ValueError(f"unknown kind of source {kind!r}{did_you_mean(kind, SOURCES)}")
+    if textures not in get_args(Textures):
+        raise ValueError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
+    found = _recognise(location) if kind == "auto" else kind
+    module = importlib.import_module(SOURCES[found])
+    known = [name for name in inspect.signature(module.open_source).parameters if name not in ("location", "textures")]
+    for name in options:
+        if name not in known:
+            hint = f" (recognised as {found!r}; set kind for another)" if kind == "auto" else ""
+            raise ValueError(f"source {found!r} has no option {name!r}{did_you_mean(name, known)}{hint}")
+    source: Source = module.open_source(location, textures=textures, **options)
+    if not source.entries:
+        seen = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
+        raise ValueError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen or 'no files at all'}")
+    return source
+
+
+def _recognise(location: str) -> str:
+    modules: dict[str, ModuleType] = {name: importlib.import_module(path) for name, path in SOURCES.items()}
+    for name, module in modules.items():
+        if module.recognises(location):
+            return name
+    what = "is a file of a kind no source reads" if os.path.exists(location) else "is neither a path nor the name of a built-in collection"
+    raise ValueError(f"{location!r} {what}; expected " + "; or ".join(f"{module.LOOKS_FOR} ({name})" for name, module in modules.items()))
+
+
+def shape_text(path: str) -> str:
+    """A path as text that is the same on every machine: NFC, and bytes that are no UTF-8 written as `\\xff`."""
+    return unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
+
+
+def shape_id(text: str) -> str:
+    """The id for a name: the name itself, or where it does not fit in 256 bytes of UTF-8, its beginning and a hash of all of it."""
+    raw = text.encode()
+    if len(raw) <= TEXT_BYTES:
+        return text
+    mark = "~" + hashlib.sha256(raw).hexdigest()[:16]
+    return raw[: TEXT_BYTES - len(mark)].decode("utf-8", "ignore") + mark

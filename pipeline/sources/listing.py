@@ -1,0 +1,148 @@
+"""A list of shapes: CSV, JSON, JSON lines or plain text. The way to take part of a big collection, such as Objaverse.
+
+    open_source("chosen.csv")                      # paths are relative to the list's folder
+    open_source("object-paths.json", root="glbs/") # or to another
+
+  .csv     a header line, then one shape a line. Columns: path, and where wanted id, label, split, up (y or z)
+  .jsonl   one object a line, with the same names
+  .json    a list of such objects or of paths, or {id: path}, as Objaverse's `object-paths.json` is
+  .txt     one path a line; empty lines and lines that begin with # are left out
+
+The id is the path where the list gives none. A file that is listed and missing is a shape that fails when it is read.
+Up axis: the list's, else the option `up`: `y`, `z`, or `auto` (default): what is usual for the format, see `files.usual_up`.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cache_schema.spec import canonical, did_you_mean
+from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
+from pipeline.sources.files import Axis, FileReader, choice
+
+LOOKS_FOR: Final = "a .csv, .json, .jsonl or .txt list of paths"
+
+COLUMNS: Final = ("path", "id", "label", "split", "up")
+
+
+def recognises(location: str) -> bool:
+    return os.path.isfile(location) and os.path.splitext(location)[1].lower() in (".csv", ".json", ".jsonl", ".txt")
+
+
+def open_source(location: str, *, textures: Textures = "require", root: str = "", up: str = "auto", listed_up: str = "") -> Source:
+    """Reads a list.
+
+    Args:
+        location: the list.
+        textures: see `catalog.open_source`.
+        root: the folder its paths are relative to; its own by default. No part of what the shapes are.
+        up: axis of the shapes for which the list gives none.
+        listed_up: a hash of the axes in the list, recorded with a cache because ids do not tell when they change. Not for typing.
+    """
+    axis: Axis = choice("option up", up, ("auto", "y", "z"))
+    path = Path(location).absolute()
+    base = Path(root).absolute() if root else path.parent
+    if not base.is_dir():
+        raise ValueError(f"option root: {root!r} is no folder")
+    entries = [_entry(row, f"{path.name}, {where}", base) for where, row in _rows(path)]
+    ups = sorted((entry.id, entry.up) for entry in entries if entry.up)
+    digest = hashlib.sha256(canonical(ups)).hexdigest()[:16] if ups else ""
+    if listed_up not in ("", digest):
+        raise ValueError(f"{path.name} gives other up axes than it did (option listed_up)")
+    options = (("listed_up", digest), ("up", up)) if ups else (("up", up),)
+    reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=options, textures=textures)
+    return Source.of(reader, entries)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every row of a list, and in words where it is."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the list {str(path)!r} as UTF-8 text: {error}") from error
+    match path.suffix.lower():
+        case ".csv":
+            yield from _csv_rows(path.name, text)
+        case ".jsonl":
+            for number, line in enumerate(text.split("\n"), 1):
+                if line.strip():
+                    yield f"line {number}", _object(_json(path.name, line, number), f"{path.name}, line {number}")
+        case ".json":
+            data = _json(path.name, text, 1)
+            if isinstance(data, dict):
+                yield from ((f"id {name!r}", {"id": name, "path": value}) for name, value in data.items())
+            elif isinstance(data, list):
+                for number, item in enumerate(data, 1):
+                    where = f"item {number}"
+                    yield where, {"path": item} if isinstance(item, str) else _object(item, f"{path.name}, {where}")
+            else:
+                raise ValueError(f"{path.name}: expected a list of objects or paths, or one object {{id: path}}, got {data!r:.40}")
+        case ".txt":
+            for number, line in enumerate(text.splitlines(), 1):
+                if line.strip() and not line.startswith("#"):
+                    yield f"line {number}", {"path": line.strip()}
+        case suffix:
+            raise ValueError(f"{path.name}: expected {LOOKS_FOR}, got {suffix or 'no extension'}")
+
+
+def _csv_rows(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for column in reader.fieldnames or ():
+            _check_column(column, name)
+        for row in reader:
+            where = f"line {reader.line_num}"
+            if None in row:
+                raise ValueError(f"{name}, {where}: more cells than the {len(reader.fieldnames or ())} columns of the header")
+            yield where, dict(row)
+    except csv.Error as error:
+        raise ValueError(f"{name}, line {reader.line_num}: no readable CSV: {error}") from error
+
+
+def _json(name: str, text: str, line: int) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}, line {line + error.lineno - 1}: no readable JSON: {error.msg}") from error
+
+
+def _object(item: Any, where: str) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise ValueError(f"{where}: expected an object with the names {', '.join(COLUMNS)}, got {item!r:.40}")
+    for column in item:
+        _check_column(column, where)
+    return item
+
+
+def _check_column(column: str, where: str) -> None:
+    if column not in COLUMNS:
+        raise ValueError(f"{where}: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
+
+
+def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
+    for column, value in row.items():
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{where}: expected {column} as text, got {value!r:.40}")
+    cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
+    if not cells["path"]:
+        raise ValueError(f"{where}: no path")
+    locator = posixpath.normpath(cells["path"])
+    if os.path.isabs(locator) and Path(locator).is_relative_to(base):
+        locator = Path(locator).relative_to(base).as_posix()
+    if os.path.isabs(locator) and not cells["id"]:
+        raise ValueError(f"{where}: {locator!r} does not lie below {str(base)!r}; give the shape an id, or the option root")
+    axis: Literal["", "y", "z"] = choice(f"{where}, up", cells["up"], ("", "y", "z"))
+    text = shape_text(cells["id"] or locator)
+    return Entry(id=shape_id(text), locator=locator, label=shape_text(cells["label"]), split=shape_text(cells["split"]), up=axis)
+
+
+def example(folder: Path) -> str:
+    (folder / "chair.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 1\n3 0 1 2\n")
+    (folder / "chosen.csv").write_text("path,id,label,split,up\nchair.off,one,chair,train,z\nchair.off,two,chair,test,y\n")
+    return str(folder / "chosen.csv")

@@ -1,0 +1,50 @@
+"""ModelNet10 and ModelNet40 as they are distributed: `CLASS/{train,test}/*.off`, +Z up. A `val` beside them is welcome.
+
+    open_source("ModelNet40/")
+
+Label and split are the folders' names. Nothing else in the tree is taken.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
+from pipeline.sources.files import UP, FileReader, find_files, folder_at
+
+LOOKS_FOR: Final = "CLASS/{train,test,val}/*.off"
+
+SPLITS: Final = ("train", "test", "val")
+
+
+def recognises(location: str) -> bool:
+    """Whether there are CLASS/SPLIT folders with .off files and no shapes of another format."""
+    if not os.path.isdir(location):
+        return False
+    folders = [path for name in os.listdir(location) for split in SPLITS if (path := Path(location, name, split)).is_dir()]
+    extensions = {os.path.splitext(name)[1].lower() for folder in folders for name in os.listdir(folder)}
+    return extensions.intersection(UP) == {".off"}
+
+
+def open_source(location: str, *, textures: Textures = "require") -> Source:
+    """Lists a ModelNet tree. It has no options."""
+    root = folder_at(location)
+    locators, skipped = find_files(root, (".off",))
+    entries = []
+    for locator in locators:
+        text = shape_text(locator)
+        way = text.split("/")
+        if len(way) == 3 and way[1] in SPLITS:
+            entries.append(Entry(id=shape_id(text), locator=locator, label=way[0], split=way[1]))
+        else:
+            skipped[".off elsewhere"] += 1
+    reader = FileReader(kind="modelnet", location=str(root), up="z", options=(), textures=textures)
+    return Source.of(reader, entries, skipped)
+
+
+def example(folder: Path) -> str:
+    for name in ("chair/train/chair_0001.off", "chair/test/chair_0002.off", "table/train/table_0001.off"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 1\n3 0 1 2\n")
+    return str(folder)

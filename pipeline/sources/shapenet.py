@@ -1,0 +1,109 @@
+"""ShapeNet: its meshes as they are distributed, or clouds of them, and the split lists others use. +Y up.
+
+    open_source("ShapeNetCore.v2/", textures="grey")        # SYNSET/MODEL/models/model_normalized.obj; v1's SYNSET/MODEL/model.obj
+    open_source("ShapeNetCore.v2/", lists="ShapeNet-55/")   # only what train.txt and test.txt name, with those splits
+    open_source("ShapeNet55-34/")                           # shapenet_pc/SYNSET-MODEL.npy and ShapeNet-55/*.txt, as Point-BERT gives them
+
+Id: `SYNSET-MODEL`, whatever the files. Label: the synset's name in ShapeNet-55, or its number where it is none of the 55.
+
+Lists are the .txt files with train, val or test in their name that lie in the folder of the option `lists` (default: `ShapeNet-55` below
+the location, else the location itself). A line is `SYNSET-MODEL` or `SYNSET/MODEL`, with or without an extension. Where there are
+lists, exactly what they name is taken; a model that is listed and missing is a shape that fails when it is read.
+Many models of ShapeNet lack a texture they name: `textures="grey"` reads them all the same.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from pipeline.sources.catalog import Entry, Source, Textures, shape_id
+from pipeline.sources.files import FileReader, find_files, folder_at
+
+LOOKS_FOR: Final = "SYNSET/MODEL/models/model_normalized.obj, SYNSET/MODEL/model.obj or SYNSET-MODEL.npy"
+
+SYNSETS: Final = {
+    "02691156": "airplane", "02747177": "trash bin", "02773838": "bag", "02801938": "basket", "02808440": "bathtub", "02818832": "bed",
+    "02828884": "bench", "02843684": "birdhouse", "02871439": "bookshelf", "02876657": "bottle", "02880940": "bowl", "02924116": "bus",
+    "02933112": "cabinet", "02942699": "camera", "02946921": "can", "02954340": "cap", "02958343": "car", "02992529": "cellphone",
+    "03001627": "chair", "03046257": "clock", "03085013": "keyboard", "03207941": "dishwasher", "03211117": "display",
+    "03261776": "earphone", "03325088": "faucet", "03337140": "file cabinet", "03467517": "guitar", "03513137": "helmet", "03593526": "jar",
+    "03624134": "knife", "03636649": "lamp", "03642806": "laptop", "03691459": "loudspeaker", "03710193": "mailbox",
+    "03759954": "microphone", "03761084": "microwaves", "03790512": "motorbike", "03797390": "mug", "03928116": "piano",
+    "03938244": "pillow", "03948459": "pistol", "03991062": "flowerpot", "04004475": "printer", "04074963": "remote", "04090263": "rifle",
+    "04099429": "rocket", "04225987": "skateboard", "04256520": "sofa", "04330267": "stove", "04379243": "table", "04401088": "telephone",
+    "04460130": "tower", "04468005": "train", "04530566": "watercraft", "04554684": "washer",
+}  # fmt: skip
+"""WordNet offset to name: the 55 categories of ShapeNetCore."""
+
+MODEL: Final = re.compile(r"(?:.*/)?(\d{8})(?:/([^/]+)/(?:models/model_normalized|model)\.obj|-([^/]+)\.npy)")
+
+
+def recognises(location: str) -> bool:
+    """Whether a synset is the name of a folder, or the beginning of a file's, at the location or in `shapenet_pc` below it."""
+    folders = [path for path in (Path(location), Path(location, "shapenet_pc")) if path.is_dir()]
+    return any(re.split("-", name, maxsplit=1)[0] in SYNSETS for folder in folders for name in os.listdir(folder))
+
+
+def open_source(location: str, *, textures: Textures = "require", lists: str = "") -> Source:
+    """Lists ShapeNet. The layouts and `lists` are explained at the head of this module."""
+    root = folder_at(location)
+    locators, skipped = find_files(root, (".obj", ".npy"))
+    entries = []
+    for locator in locators:
+        if model := MODEL.fullmatch(locator):
+            synset = model[1]
+            entries.append(Entry(id=shape_id(f"{synset}-{model[2] or model[3]}"), locator=locator, label=SYNSETS.get(synset, synset)))
+        else:
+            skipped[os.path.splitext(locator)[1] + " elsewhere"] += 1
+    splits = read_lists(folder_at(lists) if lists else root / "ShapeNet-55" if (root / "ShapeNet-55").is_dir() else root)
+    if lists and not splits:
+        raise ValueError(f"option lists: {lists!r} holds no .txt file with train, val or test in its name")
+    if splits and entries:
+        skipped["not in the lists"] = sum(entry.id not in splits for entry in entries)
+        entries = listed(entries, splits)
+    reader = FileReader(kind="shapenet", location=str(root), up="y", options=(), textures=textures)
+    return Source.of(reader, entries, +skipped)
+
+
+def read_lists(folder: Path) -> dict[str, str]:
+    """Ids and their splits from the list files in a folder.
+
+    Raises:
+        ValueError: a line names no model, or a model is in two splits.
+    """
+    splits: dict[str, str] = {}
+    for path in sorted(folder.glob("*.txt")):
+        named = [split for split in ("train", "val", "test") if split in path.stem.lower()]
+        if not named:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
+            model = re.fullmatch(r"(\d{8})[-/](.+?)(\.npy|\.obj)?", line.strip())
+            if not model:
+                raise ValueError(f"{path.name}, line {number}: expected SYNSET-MODEL, got {line!r}")
+            if splits.setdefault(f"{model[1]}-{model[2]}", named[0]) != named[0]:
+                raise ValueError(f"{path.name}, line {number}: {line} is in the split {splits[f'{model[1]}-{model[2]}']!r} already")
+    return splits
+
+
+def listed(entries: list[Entry], splits: dict[str, str]) -> list[Entry]:
+    """One entry for every id in the lists. What is missing on disk gets the place where it would be."""
+    found = {entry.id: entry for entry in entries}
+    folder, clouds = entries[0].locator.rpartition("/")[0], entries[0].locator.endswith(".npy")
+    chosen = []
+    for name, split in splits.items():
+        synset, _, model = name.partition("-")
+        place = f"{folder}/{name}.npy".lstrip("/") if clouds else f"{synset}/{model}/models/model_normalized.obj"
+        locator = found[name].locator if name in found else place
+        chosen.append(Entry(id=shape_id(name), locator=locator, label=SYNSETS.get(synset, synset), split=split))
+    return chosen
+
+
+def example(folder: Path) -> str:
+    for model in ("03001627/1a", "03001627/2b", "04379243/3c"):
+        path = folder / model / "models" / "model_normalized.obj"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    return str(folder)

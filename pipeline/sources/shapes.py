@@ -1,0 +1,112 @@
+"""The starter collection: simple furniture and household things made in code, so that everything runs with no data at all.
+
+    open_source("starter")                        # 96 shapes: 8 of each of 12 kinds
+    open_source("starter", count="600", seed="1")
+
+A shape is made from (seed, index) alone: a kind (index modulo 12), then random proportions, variants of its parts and colours. One in
+six has no colour, as CAD models do. Every fourth of a kind is in the split test, the others in train. Id: `chair/0003`, the fourth chair.
+
+The kinds are in `furniture`, the solids they are made of in `solids`.
+"""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from cache_schema.spec import canonical
+from pipeline import mesh
+from pipeline.sources.catalog import Entry, Source, Textures
+from pipeline.sources.furniture import KINDS
+from pipeline.sources.solids import Material, Solid
+
+LOOKS_FOR: Final = "its own name, for a small collection made in code"
+
+REVISION: Final = "1"
+"""Raised when the code makes other shapes."""
+
+GREY_ONE_IN: Final = 6
+TEST_ONE_IN: Final = 4
+
+
+# ------------------------------------------------------------------------------------------------------- the collection
+
+
+def recognises(location: str) -> bool:
+    return location == "starter"
+
+
+def open_source(location: str, *, textures: Textures = "require", count: str = "96", seed: str = "0", revision: str = REVISION) -> Source:
+    """The collection.
+
+    Args:
+        location: `starter`.
+        textures: of no importance here, there are none.
+        count: how many shapes.
+        seed: another seed makes others.
+        revision: of the code that makes them, recorded with a cache. Only the present one can be had.
+    """
+    numbers = {"count": count, "seed": seed}
+    for name, value in numbers.items():
+        if not value.isascii() or not value.isdigit() or len(value) > 9:
+            raise ValueError(f"option {name}: expected a number of at most nine digits, got {value!r}")
+    if revision != REVISION:
+        raise ValueError(f"option revision: this version makes the shapes of revision {REVISION}, asked for {revision!r}")
+    options = (("count", str(int(count))), ("revision", REVISION), ("seed", str(int(seed))))
+    entries = []
+    for index in range(int(count)):
+        kind, number = list(KINDS)[index % len(KINDS)], index // len(KINDS)
+        split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
+        entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split))
+    return Source.of(ShapeMaker(seed=int(seed), options=options, textures=textures), entries)
+
+
+def example(folder: Path) -> str:
+    return "starter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeMaker:
+    """Makes the shapes of one seed. See `catalog.Reader`. A locator is an index."""
+
+    kind: str = "starter"
+    location: str = "starter"
+    seed: int
+    options: tuple[tuple[str, str], ...]
+    textures: Textures
+
+    def read(self, entry: Entry) -> mesh.Mesh:
+        index = int(entry.locator)
+        rng = np.random.default_rng((self.seed, index))
+        grey = rng.integers(GREY_ONE_IN) == 0
+        solids = list(KINDS.values())[index % len(KINDS)](rng)
+        if grey:
+            solids = [replace(solid, material=Material(color=(mesh.GREY,) * 3, roughness=1.0)) for solid in solids]
+        return mesh.Mesh(parts=_parts(solids), colored=not grey)
+
+    def digest(self, entry: Entry) -> bytes:
+        return hashlib.sha256(canonical({"starter": REVISION, "seed": self.seed, "index": int(entry.locator)})).digest()
+
+
+def _parts(solids: list[Solid]) -> tuple[mesh.Part, ...]:
+    """Solids of one material become one part."""
+    groups: dict[Material, list[Solid]] = defaultdict(list)
+    for solid in solids:
+        groups[solid.material].append(solid)
+    parts = []
+    for material, group in groups.items():
+        starts = np.cumsum([0, *(len(solid.vertices) for solid in group[:-1])])
+        parts.append(
+            mesh.Part(
+                vertices=np.concatenate([solid.vertices for solid in group]).astype(np.float32),
+                faces=np.concatenate([solid.faces + start for solid, start in zip(group, starts, strict=True)]).astype(np.int32),
+                normals=np.concatenate([solid.normals for solid in group]).astype(np.float32),
+                base_color=(*material.color, 1.0),
+                metallic=material.metallic,
+                roughness=material.roughness,
+            )
+        )
+    return tuple(parts)

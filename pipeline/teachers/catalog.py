@@ -1,0 +1,211 @@
+"""The teachers there are, and how one is loaded: by a name from the table below, or by a reference.
+
+    teacher = catalog.load("dinov2-small", device="cuda", precision="bfloat16")
+    catalog.load("open_clip:ViT-L-14/laion2b_s32b_b82k")                 # any architecture and pretrained tag of open_clip
+    catalog.load("mine=transformers:google/siglip-base-patch16-224@7fd15f0")  # a hub id, a revision, and a name of one's own
+    catalog.load("open_clip:/models/my-clip")                            # a local folder; also ./ ../ and ~
+
+A backend is one module with a `load` like those here, and one line in `BACKENDS`. Nothing heavy is imported before a
+teacher is loaded.
+"""
+
+import dataclasses
+import importlib
+import re
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from cache_schema.spec import TeacherSpec, did_you_mean
+from pipeline import random_checkpoints, weights
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+BACKENDS: dict[str, str] = {
+    "open_clip": "pipeline.teachers.openclip",
+    "transformers": "pipeline.teachers.huggingface",
+}
+"""Name to module, imported when chosen. Each offers `load(model, *, name, revision, device, precision) -> Teacher` and names
+the packages it computes with in `PACKAGES`."""
+
+
+class Teacher(Protocol):
+    """One frozen model. B pictures or texts, S pixels a side, E its width."""
+
+    spec: TeacherSpec
+
+    def preprocess(self, image: np.ndarray) -> "torch.Tensor":
+        """[H, W, 3] uint8 -> [3, S, S] float32: resize, crop and normalisation exactly as the model's authors define them."""
+        ...
+
+    def embed_images(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """[B, 3, S, S] pre-processed -> [B, E] float32 on the CPU: what the library's own call returns, not normalised."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> "torch.Tensor":
+        """[B] texts -> [B, E] float32 on the CPU, not normalised; longer texts are cut as the model's authors do.
+
+        Raises:
+            ValueError: this teacher has no text side (`spec.text`).
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What to load, and with which backend."""
+
+    backend: str
+    model: str
+    """`ARCHITECTURE/TAG` of open_clip, a hub id, a local folder, or a name of `random_checkpoints`."""
+    revision: str = ""
+    """Hub commit; empty takes the newest at the first download. Which one it was is recorded in the cache."""
+    precision: Precision = "float32"
+    about: str = ""
+
+
+# Revisions are commits of the hub as seen in public code that pins them.
+TEACHERS: dict[str, Choice] = {
+    "random-clip": Choice(backend="open_clip", model="random-clip", about="tiny random weights, made on first use"),
+    "random-dino": Choice(backend="transformers", model="random-dino", about="tiny random weights without a text side, made on first use"),
+    "clip-vit-b32": Choice(
+        backend="transformers", model="openai/clip-vit-base-patch32", revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+        about="OpenAI CLIP ViT-B/32, 512 wide",
+    ),
+    "clip-vit-l14": Choice(
+        backend="transformers", model="openai/clip-vit-large-patch14", revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+        about="OpenAI CLIP ViT-L/14, 768 wide",
+    ),
+    "openclip-vit-b32": Choice(
+        backend="open_clip", model="ViT-B-32/laion2b_s34b_b79k", revision="1a25a446712ba5ee05982a381eed697ef9b435cf",
+        about="OpenCLIP ViT-B/32 of LAION-2B, 512 wide",
+    ),
+    "openclip-vit-l14": Choice(
+        backend="open_clip", model="ViT-L-14/laion2b_s32b_b82k", revision="1627032197142fbe2a7cfec626f4ced3ae60d07a",
+        about="OpenCLIP ViT-L/14 of LAION-2B, 768 wide",
+    ),
+    "openclip-bigg14": Choice(
+        backend="open_clip", model="ViT-bigG-14/laion2b_s39b_b160k", revision="743c27bd53dfe508a0ade0f50698f99b39d03bec",
+        about="OpenCLIP ViT-bigG/14 of LAION-2B, 1280 wide: the teacher of OpenShape and ULIP-2",
+    ),
+    "eva02-clip-e14-plus": Choice(
+        backend="open_clip", model="EVA02-E-14-plus/laion2b_s9b_b144k", revision="0162f50c2742be3c90b3a81e4e8066fc5a90e125",
+        about="EVA-02 CLIP E/14+ of LAION-2B, 1024 wide: the teacher of Uni3D",
+    ),
+    "siglip-so400m": Choice(
+        backend="transformers", model="google/siglip-so400m-patch14-384", revision="9fdffc58afc957d1a03a25b10dba0329ab15c2a3",
+        about="SigLIP SO400M/14 at 384 pixels, 1152 wide",
+    ),
+    "siglip2-base": Choice(
+        backend="transformers", model="google/siglip2-base-patch16-224", revision="75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
+        about="SigLIP 2 B/16 at 224 pixels, 768 wide",
+    ),
+    "siglip2-so400m": Choice(
+        backend="transformers", model="google/siglip2-so400m-patch14-384", revision="e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
+        about="SigLIP 2 SO400M/14 at 384 pixels, 1152 wide",
+    ),
+    "dinov2-small": Choice(
+        backend="transformers", model="facebook/dinov2-small", revision="ed25f3a31f01632728cabb09d1542f84ab7b0056",
+        about="DINOv2 S/14, 384 wide, no text side",
+    ),
+    "dinov2-base": Choice(
+        backend="transformers", model="facebook/dinov2-base", revision="f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+        about="DINOv2 B/14, 768 wide, no text side",
+    ),
+    "dinov2-large": Choice(
+        backend="transformers", model="facebook/dinov2-large", revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+        about="DINOv2 L/14, 1024 wide, no text side",
+    ),
+    "dinov2-giant": Choice(
+        backend="transformers", model="facebook/dinov2-giant", revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d",
+        about="DINOv2 g/14, 1536 wide, no text side",
+    ),
+}  # fmt: skip
+"""Name in a cache to what is loaded."""
+
+_REFERENCE = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<what>.+)", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def choice(reference: str) -> tuple[str, Choice]:
+    """The name in a cache and the catalogue's entry for a teacher's name or reference.
+
+    Args:
+        reference: `[NAME=]TEACHER`, with a name from `TEACHERS`, or `[NAME=]BACKEND:MODEL[@REVISION]`. Without NAME a
+            reference is called by the last words of its model.
+
+    Raises:
+        ValueError: it is neither, or NAME cannot be part of a path.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    name, what = match.groups() if match else (None, reference)
+    backend, colon, model = what.partition(":")
+    if not colon:
+        if what not in TEACHERS:
+            raise ValueError(f"no teacher {what!r}{did_you_mean(what, TEACHERS)}")
+        chosen, default = TEACHERS[what], what
+    else:
+        if backend not in BACKENDS:
+            raise ValueError(f"no teacher backend {backend!r} (in {reference!r}){did_you_mean(backend, BACKENDS)}")
+        local = weights.is_local(model)  # a folder's name may hold an @
+        model, _, revision = (model, "", "") if local else model.partition("@")
+        if not model:
+            raise ValueError(f"{reference!r} names no model: expected {backend}:MODEL")
+        chosen = Choice(backend=backend, model=model, revision=revision)
+        words = model.rstrip("/").rpartition("/")[2] if local or backend != "open_clip" else model
+        default = re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-.")
+    name = default if name is None else name
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a teacher in a cache: expected letters, digits, '.', '_' and '-'; write NAME={what}")
+    return name, chosen
+
+
+def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str | None = None) -> Teacher:
+    """Load a teacher, downloading its weights where they are neither local nor in the hub's cache.
+
+    Args:
+        reference: see `choice`.
+        device: where the model computes; results come back to the CPU.
+        precision: float32, bfloat16 or float16; by default the catalogue's.
+
+    Raises:
+        ValueError: there is no such teacher, backend, precision or folder, or its weights cannot be had.
+    """
+    name, chosen = choice(reference)
+    precision = precision or chosen.precision
+    known = typing.get_args(Precision)
+    if precision not in known:
+        raise ValueError(f"no precision {precision!r}{did_you_mean(precision, known)}")
+    made = chosen.model in random_checkpoints.MAKERS
+    model = str(random_checkpoints.ensure(chosen.model)) if made else chosen.model
+    backend = importlib.import_module(BACKENDS[chosen.backend])
+    teacher: Teacher = backend.load(model, name=name, revision=chosen.revision, device=device, precision=precision)
+    # Where a made checkpoint lies on this machine tells nobody anything.
+    teacher.spec = dataclasses.replace(teacher.spec, model=chosen.model)
+    return teacher
+
+
+def packages(backend: str) -> tuple[str, ...]:
+    """The packages whose versions are recorded with what a backend's teachers make."""
+    return ("torch", *importlib.import_module(BACKENDS[backend]).PACKAGES)
+
+
+def measure(teacher: Teacher) -> tuple[int, int]:
+    """A teacher's (image size, width), from embedding one black picture: a backend need not know where its library keeps them.
+
+    Raises:
+        ValueError: it does not take square pictures, or does not give one vector a picture.
+    """
+    pixels = teacher.preprocess(np.zeros((32, 32, 3), np.uint8))
+    if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.shape[1] != pixels.shape[2]:
+        raise ValueError(f"expected a model of square pictures [3, S, S], its pre-processing gives {list(pixels.shape)}")
+    embedding = teacher.embed_images(pixels[None])  # [1, E]
+    if embedding.ndim != 2:
+        raise ValueError(f"expected one vector a picture [B, E], the model gives {list(embedding.shape)}")
+    return pixels.shape[1], embedding.shape[1]

@@ -1,0 +1,129 @@
+"""Model weights: found locally first, downloaded where they are missing, and identified by their content.
+
+Used by the teachers' backends and by the captioner. A local folder never touches the network; a hub id does so only when
+the hub's cache (`HF_HOME`) lacks a file, and never under `HF_HUB_OFFLINE=1`.
+"""
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import huggingface_hub
+from huggingface_hub import constants
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKPOINT = ("*.safetensors", "*.bin")
+"""Weight files of a transformers checkpoint, preferred first."""
+
+SETTINGS = ("*.json", "*.txt", "*.model")
+"""What a transformers checkpoint has besides weights: configuration, pre-processing, tokenizer."""
+
+_TIMEOUT = 10.0
+"""Seconds to wait for the hub's answer. Asked once: without a network the message must come at once."""
+
+
+def digest(state: Mapping[str, "torch.Tensor"]) -> str:
+    """sha256 over the names, types, shapes and bytes of a state dict, sorted by name."""
+    import torch
+
+    total = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        total.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """transformers draws one for each checkpoint it reads or writes, across our own and faster than anyone can see."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+def is_local(model: str) -> bool:
+    """Whether a reference is a path on this machine rather than a name: it starts with `/`, `./`, `../` or `~`."""
+    return model.startswith(("/", "./", "../", "~"))
+
+
+def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weights: Sequence[str] = CHECKPOINT) -> tuple[Path, str]:
+    """Where a model's files lie, and the commit they are from.
+
+    Args:
+        model: a local folder (see `is_local`) or a hub id.
+        revision: commit, branch or tag on the hub; empty takes what the cache holds as its main branch, else the newest.
+        files: patterns of the files wanted besides the weights.
+        weights: patterns of weight files, preferred first; the first that matches anything is taken.
+
+    Returns:
+        The folder and the commit's hash, empty for a local folder.
+
+    Raises:
+        ValueError: they are neither here nor can be downloaded. Says what was looked for, where, and the command to get it.
+    """
+    if is_local(model):
+        path = Path(model).expanduser()
+        if not path.is_dir():
+            raise ValueError(f"no folder {path}: expected a directory with the model's configuration and weights")
+        return path, ""
+    found = _cached(model, revision, files, weights)
+    if found is None:
+        found = _download(model, revision, files, weights)
+    return found, found.name
+
+
+def _cached(repo: str, revision: str, files: Sequence[str], weights: Sequence[str]) -> Path | None:
+    for pattern in weights or ("",):
+        try:
+            path = huggingface_hub.snapshot_download(
+                repo, revision=revision or None, allow_patterns=[*files, pattern], ignore_patterns="*/*", local_files_only=True
+            )
+        except (huggingface_hub.errors.LocalEntryNotFoundError, huggingface_hub.errors.HFValidationError):
+            continue
+        if not pattern or _complete(Path(path), pattern):
+            return Path(path)
+    return None
+
+
+def _complete(path: Path, pattern: str) -> bool:
+    """Whether the weights are all there. The hub's cache only knows what it downloaded as a whole."""
+    for index in path.glob(f"{pattern}.index.json"):
+        if not all((path / part).is_file() for part in json.loads(index.read_text())["weight_map"].values()):
+            return False
+    return any(path.glob(pattern))
+
+
+def _download(repo: str, revision: str, files: Sequence[str], weights: Sequence[str]) -> Path:
+    if constants.HF_HUB_OFFLINE:
+        raise _missing(repo, revision, "downloads are switched off (HF_HUB_OFFLINE)")
+    try:
+        info = huggingface_hub.HfApi().model_info(repo, revision=revision or None, timeout=_TIMEOUT)
+        names = [s.rfilename for s in info.siblings or () if "/" not in s.rfilename]
+        found = next((hits for pattern in weights if (hits := fnmatch.filter(names, pattern))), [])
+        if found or not weights:
+            wanted = [*found, *(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in files))]
+            return Path(huggingface_hub.snapshot_download(repo, revision=info.sha, allow_patterns=wanted))
+    except Exception as error:  # whatever goes wrong between here and the hub, the way out for the user is the same
+        raise _missing(repo, revision, f"downloading failed ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+    raise _missing(repo, revision, f"the hub has no {' or '.join(weights)} there")
+
+
+def _missing(repo: str, revision: str, reason: str) -> ValueError:
+    at = f" --revision {revision}" if revision else ""
+    return ValueError(
+        f"no weights of {repo}{f' at {revision}' if revision else ''}: not in {constants.HF_HUB_CACHE}, and {reason}. Get them with "
+        f"`hf download {repo}{at}` where there is a network, set HF_HOME to a cache that has them, or name a local folder with them"
+    )

@@ -1,0 +1,648 @@
+"""Every source keeps the contract of `pipeline.sources.catalog`, whatever it reads; and what is particular to each."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from cache_schema.spec import TEXT_BYTES
+from pipeline import mesh
+from pipeline.sources import catalog, furniture, modelnet, shapenet, shapes
+from pipeline.sources.catalog import Entry, Source, open_source, shape_id
+from pipeline.sources.files import UP
+from pipeline.sources.folder import name_in, split_level
+
+TRIANGLE = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 2\n3 0 1 2\n"
+
+
+def plant(root: Path, *names: str) -> str:
+    """Writes the same small .off file under each name."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(TRIANGLE)
+    return str(root)
+
+
+def table(source: Source) -> list[tuple[str, str, str]]:
+    return [(entry.id, entry.label, entry.split) for entry in source.entries]
+
+
+def highest(geometry: mesh.Geometry) -> float:
+    """The largest Y."""
+    vertices = geometry.points if isinstance(geometry, mesh.Cloud) else np.concatenate([part.vertices for part in geometry.parts])
+    return float(vertices[:, 1].max())
+
+
+# ------------------------------------------------------------------------------------------------- all of them alike
+
+
+@pytest.fixture(params=catalog.SOURCES)
+def example(request, tmp_path):
+    """A source's own example: its name, the folder it lies in, and its location."""
+    folder = tmp_path / "one"
+    folder.mkdir()
+    module = __import__(catalog.SOURCES[request.param], fromlist=["example"])
+    return request.param, folder, module.example(folder)
+
+
+def test_auto_finds_the_source_and_it_lists_shapes_in_order(example):
+    name, _, location = example
+    source = open_source(location)
+    ids = [entry.id for entry in source.entries]
+    assert source.reader.kind == name
+    assert len(ids) > 1 and ids == sorted(set(ids))
+    assert all(len(shape.encode()) <= TEXT_BYTES for shape in ids)
+    assert all(source.skipped.values())
+
+
+def test_nothing_recorded_names_the_machine(example):
+    _, folder, location = example
+    source = open_source(location)
+    assert str(folder) not in repr((source.entries, source.reader.options, source.skipped))
+    assert source.reader.options == tuple(sorted(source.reader.options))
+    assert not any(os.path.isabs(entry.locator) for entry in source.entries)
+
+
+def test_every_shape_reads_finite_in_another_process(example):
+    _, _, location = example
+    source = open_source(location)
+    reader, entries = pickle.loads(pickle.dumps((source.reader, source.entries)))
+    assert reader == source.reader and entries == source.entries
+    for entry in entries:
+        geometry = reader.read(entry)
+        arrays = [geometry.points] if isinstance(geometry, mesh.Cloud) else [part.vertices for part in geometry.parts]
+        assert all(array.dtype == np.float32 and array.shape[1] == 3 and np.isfinite(array).all() for array in arrays)
+        assert len(reader.digest(entry)) == 32 and reader.digest(entry) == source.reader.digest(entry)
+
+
+def test_a_copy_made_in_another_order_is_the_same_source(example, tmp_path):
+    _, folder, location = example
+    for path in sorted((path for path in folder.rglob("*") if path.is_file()), reverse=True):
+        to = tmp_path / "another" / path.relative_to(folder)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, to)
+    source, again = open_source(location), open_source(location.replace(str(folder), str(tmp_path / "another")))
+    assert again.entries == source.entries and again.reader.options == source.reader.options
+    assert [again.reader.digest(entry) for entry in again.entries] == [source.reader.digest(entry) for entry in source.entries]
+
+
+def test_recorded_options_open_the_same_source(example):
+    name, _, location = example
+    source = open_source(location, textures="grey")
+    reader = source.reader
+    assert open_source(reader.location, kind=name, textures=reader.textures, **dict(reader.options)) == source
+
+
+def test_an_unknown_option_is_refused(example):
+    name, _, location = example
+    with pytest.raises(ValueError, match=f"source '{name}' has no option 'colour'"):
+        open_source(location, colour="red")
+
+
+def test_a_location_may_be_relative_and_is_kept_absolute(example, monkeypatch):
+    name, folder, location = example
+    monkeypatch.chdir(folder.parent)
+    source = open_source(location if name == "starter" else os.path.relpath(location))
+    monkeypatch.chdir("/")
+    source.reader.read(source.entries[0])
+
+
+def test_the_catalogue_imports_nothing_heavy():
+    code = "import sys, pipeline.sources.catalog; print(*({'trimesh', 'h5py', 'zarr', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
+
+
+def test_mistakes_of_the_caller_are_explained(tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'folder'"):
+        open_source(str(tmp_path), kind="foldr")
+    with pytest.raises(ValueError, match="textures: expected one of require, grey, got 'gray'"):
+        open_source(str(tmp_path), textures="gray")
+    with pytest.raises(ValueError, match=r"neither a path nor the name of a built-in collection.*its own name.*\(starter\)"):
+        open_source(str(tmp_path / "nowhere"))
+    (tmp_path / "chair.blend").touch()
+    with pytest.raises(ValueError, match="is a file of a kind no source reads"):
+        open_source(str(tmp_path / "chair.blend"))
+    with pytest.raises(ValueError, match=r"holds no shapes; source 'folder' looks for .*\.glb.*; it saw 1 \.blend"):
+        open_source(str(tmp_path))
+    with pytest.raises(ValueError, match="no folder"):
+        open_source(str(tmp_path / "chair.blend"), kind="modelnet")
+
+
+def test_ids_that_are_too_long_are_cut_and_stay_different():
+    long = "é" * 300
+    ids = {shape_id(long), shape_id(long + "a"), shape_id(long + "b")}
+    assert len(ids) == 3 and all(len(one.encode()) <= TEXT_BYTES and one.startswith("é" * 100) for one in ids)
+    assert shape_id("a" * TEXT_BYTES) == "a" * TEXT_BYTES
+
+
+def test_two_shapes_of_one_id_are_an_error(tmp_path):
+    reader = open_source(plant(tmp_path, "a.off")).reader
+    with pytest.raises(ValueError, match=r"two shapes have the id 'x': 'a\.off' and 'b\.off'"):
+        Source.of(reader, [Entry(id="x", locator="a.off"), Entry(id="w", locator="c.off"), Entry(id="x", locator="b.off")])
+
+
+# ------------------------------------------------------------------------------------------------------------ folder
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        # CLASS/SPLIT, SPLIT/CLASS and other names of splits.
+        (("chair/train/a.off", "sofa/Test/b.off"), [("chair", "train"), ("sofa", "test")]),
+        (("training/chair/x.off", "validation/sofa/x.off"), [("chair", "train"), ("sofa", "val")]),
+        (("set/train/chair/deep/x.off", "set/train/y.off"), [("set", "train"), ("set", "train")]),
+        # A folder that is called like a split among others that are not is a class.
+        (("bus/1.off", "car/1.off", "train/1.off"), [("bus", ""), ("car", ""), ("train", "")]),
+        (("extra/1.off", "test/1.off", "train/1.off"), [("extra", ""), ("", "test"), ("", "train")]),
+        # File names that tell no more than the folders, and ones that do.
+        (("chair/chair_01.off", "sofa/sofa_B.off"), [("chair", ""), ("sofa", "")]),
+        (("chair/model.off", "sofa/model.off"), [("chair", ""), ("sofa", "")]),
+        (("city/bench.off", "city/car_taxi.off"), [("bench", ""), ("car taxi", "")]),
+        (("chair_A.off", "chair_B_wood.off"), [("chair", ""), ("chair wood", "")]),
+        (("train/chair_1.off", "test/sofa_1.off"), [("sofa", "test"), ("chair", "train")]),
+        (("0001.off", "0002.off"), [("", ""), ("", "")]),
+    ],
+)
+def test_labels_and_splits_from_names(tmp_path, names, expected):
+    assert [(entry.label, entry.split) for entry in open_source(plant(tmp_path, *names), kind="folder").entries] == expected
+
+
+def test_the_label_can_be_chosen(tmp_path):
+    location = plant(tmp_path, "city/bench_A.off", "city/train/car.off")
+    assert table(open_source(location, kind="folder", label="file")) == [
+        ("city/bench_A.off", "bench", ""),
+        ("city/train/car.off", "car", "train"),
+    ]
+    assert [entry.label for entry in open_source(location, kind="folder", label="folder").entries] == ["city", "city"]
+    assert [entry.label for entry in open_source(location, kind="folder", label="none").entries] == ["", ""]
+    with pytest.raises(ValueError, match=r"option label: expected one of .*, got 'files'; did you mean 'file'"):
+        open_source(location, kind="folder", label="files")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("chair_A.gltf", "chair"),
+        ("banner_patternA_blue.gltf.glb", "banner pattern blue"),
+        ("building_A_withoutBase.gltf", "building without base"),
+        ("night-stand 02.STL", "night stand"),
+        ("pan_006.obj", "pan"),
+        ("Sofa17.ply", "sofa"),
+        ("0017.off", ""),
+        ("1a04e3eab45ca15dd86060f189eb133.obj", ""),
+        ("3f2a-11ee-9c56_x.glb", ""),
+        ("stuhl_größe_ü.glb", "stuhl größe ü"),
+        ("椅.glb", "椅"),
+    ],
+)
+def test_the_name_in_a_file_name(file, name):
+    assert name_in(file) == name
+
+
+def test_the_split_level():
+    assert split_level([["chair", "train"], ["sofa", "TEST"], ["sofa"]]) == 1
+    assert split_level([["train"], ["car"]]) == split_level([[]]) == split_level([]) == -1
+    assert split_level([["train"], ["val"], ["extra"]]) == 0
+
+
+def test_what_is_no_shape_is_counted(tmp_path):
+    location = plant(tmp_path, "a.OFF", "b.off", "t/c.off", ".git/d.off", ".e.off")
+    for name in ("a.png", "B.PNG", "t/scene.bin", "x.blend", "README", "notes.txt"):
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe.off")
+    source = open_source(location)
+    assert [entry.id for entry in source.entries] == ["a.OFF", "b.off", "t/c.off"]
+    assert source.skipped == {".bin": 1, ".blend": 1, ".png": 2, ".txt": 1, "device or pipe": 1, "hidden": 2, "no extension": 1}
+
+
+def test_links_are_followed_once_and_loops_end(tmp_path):
+    root = tmp_path / "in" / "root"
+    plant(root, "a/one.off")
+    plant(tmp_path / "elsewhere", "two.off")
+    (root / "0_same").symlink_to(root / "a")
+    (root / "a" / "loop").symlink_to(root / "a")
+    (root / "self").symlink_to("self")
+    (root / "up").symlink_to(tmp_path)
+    (root / "out").symlink_to(tmp_path / "elsewhere")
+    (root / "out2").symlink_to(tmp_path / "elsewhere")
+    (root / "gone.off").symlink_to("nothing.off")
+    source = open_source(str(root))
+    assert [entry.id for entry in source.entries] == ["a/one.off", "gone.off", "out/two.off"]
+    assert source.skipped == {"link to a folder seen before": 4, "no extension": 1}
+    for read in (source.reader.read, source.reader.digest):
+        with pytest.raises(ValueError, match=r"no such file: gone\.off"):
+            read(source.entries[1])
+
+
+def test_names_are_text_that_any_machine_writes_alike(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "stühle") + "/é.off"
+    location = plant(tmp_path, decomposed, "A.off", "a.off", *("/".join(["x" * 200] * 3) + f"/{i}.off" for i in (1, 2)))
+    raw = os.fsencode(tmp_path) + b"/caf\xe9.off"
+    with open(raw, "w") as file:
+        file.write(TRIANGLE)
+    source = open_source(location, label="folder")
+    ids = [entry.id for entry in source.entries]
+    assert ids[:3] == ["A.off", "a.off", r"caf\xe9.off"] and ids[3] == unicodedata.normalize("NFC", decomposed)
+    assert ids[4][:200] == "x" * 200 and len(ids[4].encode()) == len(ids[5].encode()) == TEXT_BYTES
+    assert source.entries[3].label == "stühle"
+    for entry in pickle.loads(pickle.dumps(source)).entries:
+        source.reader.read(entry)
+
+
+def test_names_that_differ_only_in_their_unicode_form_are_an_error(tmp_path):
+    location = plant(tmp_path, unicodedata.normalize("NFD", "é.off"), unicodedata.normalize("NFC", "é.off"))
+    with pytest.raises(ValueError, match=r"two shapes have the id 'é\.off'"):
+        open_source(location)
+
+
+def test_a_folder_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
+    location = plant(tmp_path, "a.off", "locked/b.off")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ValueError, match=r"cannot list the folder '.*locked': Permission denied"):
+        open_source(location)
+
+
+def test_the_up_axis(tmp_path):
+    """The triangle is 2 high in Z and 0 in Y."""
+    location = plant(tmp_path, "shape.off")
+    (tmp_path / "shape.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 0 2\nf 1 2 3\n")
+    for up, expected in (
+        ("auto", {"shape.off": 2, "shape.obj": 0}),
+        ("y", {"shape.off": 0, "shape.obj": 0}),
+        ("z", {"shape.off": 2, "shape.obj": 2}),
+    ):
+        source = open_source(location, up=up)
+        assert {entry.id: highest(source.reader.read(entry)) for entry in source.entries} == expected
+        assert ("up", up) in source.reader.options
+    with pytest.raises(ValueError, match="option up: expected one of 'auto', 'y', 'z', got 'x'"):
+        open_source(location, up="x")
+
+
+@pytest.mark.parametrize(("said", "up"), [("Z_UP", "z"), ("Y_UP", "y"), ("", "y")])
+def test_collada_says_its_up_axis(tmp_path, monkeypatch, said, up):
+    (tmp_path / "a.dae").write_text(f"<COLLADA><asset><up_axis>{said}</up_axis></asset></COLLADA>")
+    asked = []
+    monkeypatch.setattr(mesh, "load", lambda path, **how: asked.append(how))
+    source = open_source(str(tmp_path), textures="grey")
+    source.reader.read(source.entries[0])
+    assert asked == [{"up": up, "textures": "grey"}]
+
+
+def test_broken_files_fail_alone_when_they_are_read(tmp_path):
+    location = plant(tmp_path, "good.off")
+    (tmp_path / "broken.off").write_text("OFF 3 1 0\n0 0")
+    np.save(tmp_path / "objects.npy", np.array([{"no": "cloud"}]), allow_pickle=True)
+    source = open_source(location)
+    failed = []
+    for entry in source.entries:
+        try:
+            source.reader.read(entry)
+        except ValueError:
+            failed.append(entry.id)
+    assert failed == ["broken.off", "objects.npy"]
+
+
+def test_every_extension_listed_is_one_that_can_be_read():
+    import trimesh
+
+    assert {extension[1:] for extension in UP} <= trimesh.available_formats() | {"npy"}
+
+
+# ---------------------------------------------------------------------------------------------- ModelNet and ShapeNet
+
+
+def test_modelnet_takes_its_own_tree_only(tmp_path):
+    location = plant(
+        tmp_path, "night_stand/train/night_stand_0001.off", "chair/test/chair_0001.off", "chair/loose.off", "chair/old/train/x.off"
+    )
+    (tmp_path / "README.txt").touch()
+    source = open_source(location)
+    assert source.reader.kind == "modelnet"
+    assert table(source) == [
+        ("chair/test/chair_0001.off", "chair", "test"),
+        ("night_stand/train/night_stand_0001.off", "night_stand", "train"),
+    ]
+    assert source.skipped == {".off elsewhere": 2, ".txt": 1}
+    assert highest(source.reader.read(source.entries[0])) == 2  # +Z up in the file
+
+
+def test_a_tree_with_other_formats_too_is_no_modelnet(tmp_path):
+    plant(tmp_path, "chair/train/a.off", "chair/train/b.stl")
+    assert not modelnet.recognises(str(tmp_path))
+    assert not modelnet.recognises(str(tmp_path / "chair" / "train" / "a.off"))
+
+
+def test_shapenet_meshes(tmp_path):
+    location = shapenet.example(tmp_path)
+    (tmp_path / "99999999" / "1z").mkdir(parents=True)
+    (tmp_path / "99999999" / "1z" / "model.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    (tmp_path / "stray.obj").touch()
+    source = open_source(location)
+    assert table(source) == [
+        ("03001627-1a", "chair", ""),
+        ("03001627-2b", "chair", ""),
+        ("04379243-3c", "table", ""),
+        ("99999999-1z", "99999999", ""),
+    ]
+    assert source.skipped == {".obj elsewhere": 1}
+
+
+def test_shapenet_lists_choose_and_split(tmp_path):
+    location = shapenet.example(tmp_path / "core")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "shapenet55_train.txt").write_text("03001627-1a.npy\n03001627/gone\n")
+    (lists / "shapenet55_test.txt").write_text("04379243-3c.npy\n")
+    (lists / "notes.txt").write_text("nothing to do with it")
+    source = open_source(location, lists=str(lists))
+    assert table(source) == [("03001627-1a", "chair", "train"), ("03001627-gone", "chair", "train"), ("04379243-3c", "table", "test")]
+    assert source.skipped == {"not in the lists": 1}
+    with pytest.raises(ValueError, match=r"no such file: 03001627/gone/models/model_normalized\.obj"):
+        source.reader.read(source.entries[1])
+    assert source.reader.options == ()
+
+    (lists / "shapenet55_val.txt").write_text("03001627-1a\n")
+    with pytest.raises(ValueError, match=r"shapenet55_val\.txt, line 1: 03001627-1a is in the split"):
+        open_source(location, lists=str(lists))
+    (lists / "shapenet55_val.txt").write_text("chair 1\n")
+    with pytest.raises(ValueError, match="expected SYNSET-MODEL, got 'chair 1'"):
+        open_source(location, lists=str(lists))
+    with pytest.raises(ValueError, match=r"holds no \.txt file with train, val or test"):
+        open_source(location, lists=str(tmp_path / "core"))
+
+
+def test_shapenet_clouds_as_point_bert_gives_them(tmp_path):
+    (tmp_path / "shapenet_pc").mkdir()
+    (tmp_path / "ShapeNet-55").mkdir()
+    points = np.random.default_rng(0).normal(size=(32, 3)).astype(np.float32)
+    np.save(tmp_path / "shapenet_pc" / "02691156-aa.npy", points)
+    (tmp_path / "ShapeNet-55" / "train.txt").write_text("02691156-aa.npy\n02691156-gone.npy\n")
+    source = open_source(str(tmp_path))
+    assert source.reader.kind == "shapenet"
+    assert table(source) == [("02691156-aa", "airplane", "train"), ("02691156-gone", "airplane", "train")]
+    assert np.array_equal(source.reader.read(source.entries[0]).points, points)  # +Y up already
+    with pytest.raises(ValueError, match=r"no such file: shapenet_pc/02691156-gone\.npy"):
+        source.reader.read(source.entries[1])
+
+
+def test_folders_with_dates_for_names_are_no_shapenet(tmp_path):
+    assert not shapenet.recognises(plant(tmp_path, "20240101/model.off"))
+    assert len(shapenet.SYNSETS) == len(set(shapenet.SYNSETS.values())) == 55
+
+
+# ------------------------------------------------------------------------------------------------------------- lists
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", "\ufefflabel,path,split\r\nbig chair,a.off,train\r\n,t/b.off,\r\n"),
+        ("list.jsonl", '{"path": "a.off", "label": "big chair", "split": "train"}\n\n{"path": "./t//b.off", "label": null}\n'),
+        ("list.json", '[{"path": "a.off", "label": "big chair", "split": "train"}, "t/b.off"]'),
+    ],
+)
+def test_lists_in_all_their_forms(tmp_path, name, text):
+    plant(tmp_path, "a.off", "t/b.off", "not_listed.off")
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    source = open_source(str(tmp_path / name))
+    assert table(source) == [("a.off", "big chair", "train"), ("t/b.off", "", "")]
+    assert source.reader.options == (("up", "auto"),)
+    source.reader.read(source.entries[1])
+
+
+def test_a_plain_list_and_a_root_elsewhere(tmp_path):
+    plant(tmp_path / "data", "b.off", "a.off")
+    (tmp_path / "chosen.txt").write_text("# the good ones\nb.off\n\na.off\nlost.off\n")
+    source = open_source(str(tmp_path / "chosen.txt"), root=str(tmp_path / "data"))
+    assert [entry.id for entry in source.entries] == ["a.off", "b.off", "lost.off"]
+    source.reader.read(source.entries[0])
+    with pytest.raises(ValueError, match=r"no such file: lost\.off"):
+        source.reader.read(source.entries[2])
+    assert source.reader.options == (("up", "auto"),)
+    with pytest.raises(ValueError, match="option root: 'nowhere' is no folder"):
+        open_source(str(tmp_path / "chosen.txt"), root="nowhere")
+
+
+def test_objaverse_paths_by_uid(tmp_path):
+    plant(tmp_path, "glbs/000-001/u2.off")
+    outside = plant(tmp_path / "cache", "u1.off") + "/u1.off"
+    (tmp_path / "object-paths.json").write_text(json.dumps({"u2": "glbs/000-001/u2.off", "u1": outside}))
+    source = open_source(str(tmp_path / "object-paths.json"))
+    assert [(entry.id, entry.locator) for entry in source.entries] == [("u1", "cache/u1.off"), ("u2", "glbs/000-001/u2.off")]
+
+
+def test_an_absolute_path_needs_an_id(tmp_path):
+    outside = plant(tmp_path / "outside", "x.off") + "/x.off"
+    (tmp_path / "in").mkdir()
+    chosen = tmp_path / "in" / "chosen.json"
+    chosen.write_text(json.dumps({"uid": outside}))
+    source = open_source(str(chosen))
+    assert [entry.id for entry in source.entries] == ["uid"]
+    source.reader.read(source.entries[0])
+    chosen.write_text(json.dumps([outside]))
+    with pytest.raises(ValueError, match=r"chosen\.json, item 1: .* does not lie below .*; give the shape an id, or the option root"):
+        open_source(str(chosen))
+
+
+def test_up_axes_in_a_list_count_as_an_option(tmp_path):
+    plant(tmp_path, "a.off")
+    chosen = tmp_path / "chosen.csv"
+    chosen.write_text("path,id,up\na.off,one,y\na.off,two,\n")
+    source = open_source(str(chosen))
+    assert [highest(source.reader.read(entry)) for entry in source.entries] == [0, 2]
+    chosen.write_text("path,id,up\na.off,one,z\na.off,two,\n")
+    again = open_source(str(chosen))
+    assert again.reader.options != source.reader.options
+    assert [highest(again.reader.read(entry)) for entry in again.entries] == [2, 2]
+    with pytest.raises(ValueError, match="gives other up axes than it did"):
+        open_source(str(chosen), **dict(source.reader.options))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("l.csv", "path,lable\na.off,x\n", "l.csv: unknown column 'lable'; did you mean 'label'"),
+        ("l.csv", "path\na.off,x\n", "l.csv, line 2: more cells than the 1 columns"),
+        ("l.csv", "id\none\n", "l.csv, line 2: no path"),
+        ("l.csv", 'path\n"a.off\n', "no readable CSV"),
+        ("l.csv", "path,up\na.off,x\n", "l.csv, line 2, up: expected one of '', 'y', 'z', got 'x'"),
+        ("l.csv", "path\na.off\na.off\n", "two shapes have the id 'a.off'"),
+        ("l.csv", "path\n", "holds no shapes; source 'list' looks for"),
+        ("l.json", "[1]", "l.json, item 1: expected an object with the names path, id"),
+        ("l.json", '{"uid": ["a.off"]}', "l.json, id 'uid': expected path as text"),
+        ("l.json", '"a.off"', "expected a list of objects or paths"),
+        ("l.json", "[\n{", "l.json, line 2: no readable JSON"),
+        ("l.jsonl", '{"path": "a.off"}\n{"path"\n', "l.jsonl, line 2: no readable JSON"),
+        ("l.jsonl", '{"path": "a.off", "label": 3}\n', "l.jsonl, line 1: expected label as text, got 3"),
+        ("l.txt", b"\xff\xfe", "as UTF-8 text"),
+    ],
+)
+def test_mistakes_in_a_list_are_named(tmp_path, name, text, message):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError) as error:
+        open_source(str(tmp_path / name))
+    assert message in str(error.value)
+
+
+# -------------------------------------------------------------------------------------------------------------- HDF5
+
+
+def clouds(path: Path, **sets) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, value in sets.items():
+            file[name] = value
+
+
+def test_scanobjectnn_has_three_variants(tmp_path):
+    for folder in ("main_split", "main_split_nobg", "split1"):
+        for number, ending in enumerate(("", "_augmentedrot", "_augmentedrot_scale75")):
+            for split in ("training", "test"):
+                data = np.full((2, 8, 3), number + 10 * (folder == "main_split_nobg"), np.float32)
+                clouds(tmp_path / folder / f"{split}_objectdataset{ending}.h5", data=data, label=np.array([14, 0]))
+    first = {}
+    for variant in ("OBJ_BG", "OBJ_ONLY", "PB_T50_RS"):
+        source = open_source(str(tmp_path), kind="hdf5", variant=variant)
+        assert [(entry.label, entry.split) for entry in source.entries] == [
+            ("toilet", "test"),
+            ("bag", "test"),
+            ("toilet", "train"),
+            ("bag", "train"),
+        ]
+        assert source.skipped == {f".h5 that is not {variant}": 16}
+        assert source.reader.options == (("up", "y"), ("variant", variant))
+        first[variant] = source.reader.read(source.entries[0]).points[0, 0]
+    assert first == {"OBJ_BG": 0, "OBJ_ONLY": 10, "PB_T50_RS": 2}
+    assert len(open_source(str(tmp_path / "main_split"), variant="OBJ_BG").entries) == 4
+    with pytest.raises(ValueError, match="set the option variant to OBJ_BG, OBJ_ONLY, PB_T50_RS"):
+        open_source(str(tmp_path))
+    with pytest.raises(ValueError, match=r"option variant: .* did you mean 'PB_T50_RS'"):
+        open_source(str(tmp_path), variant="PB_T50")
+
+
+def test_rows_are_shapes(tmp_path):
+    data = np.random.default_rng(0).normal(size=(3, 16, 3)).astype(np.float32)
+    data[1, 2, 0] = np.nan
+    clouds(tmp_path / "some.h5", data=data)
+    source = open_source(str(tmp_path / "some.h5"))
+    assert table(source) == [(f"some.h5/00000{row}", "", "") for row in range(3)]
+    assert np.array_equal(source.reader.read(source.entries[2]).points, data[2])
+    assert len({source.reader.digest(entry) for entry in source.entries}) == 3
+    with pytest.raises(ValueError, match="1 of 16 points are not finite"):
+        source.reader.read(source.entries[1])
+
+    turned = open_source(str(tmp_path / "some.h5"), up="z")
+    assert np.array_equal(turned.reader.read(turned.entries[0]).points, np.stack([data[0, :, 0], data[0, :, 2], -data[0, :, 1]], axis=1))
+
+    (tmp_path / "some.h5").unlink()
+    with pytest.raises(ValueError, match=r"no such file: some\.h5"):
+        source.reader.read(source.entries[0])
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({"points": np.zeros((2, 4, 3))}, r"f\.h5: expected a data set `data` of the shape \[N, n, 3\]; the file holds points \(2, 4, 3\)"),
+        ({"data": np.zeros((4, 3))}, r"expected .*; the file holds data \(4, 3\)"),
+        ({"data": np.zeros((2, 4, 3)), "label": np.zeros(3)}, "2 clouds, but 3 labels"),
+        ({"data": np.zeros((2, 4, 3)), "label": np.array([0, 1])}, "label 1, but there are 1 class names"),
+    ],
+)
+def test_files_of_another_form_are_explained(tmp_path, sets, message):
+    (tmp_path / "shape_names.txt").write_text("chair\n")
+    clouds(tmp_path / "f.h5", **sets)
+    with pytest.raises(ValueError, match=message):
+        open_source(str(tmp_path / "f.h5"))
+
+
+def test_a_file_that_is_no_hdf5_is_explained(tmp_path):
+    (tmp_path / "f.h5").write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"f\.h5 is no HDF5 file that can be opened"):
+        open_source(str(tmp_path / "f.h5"))
+
+
+# ----------------------------------------------------------------------------------------------------------- starter
+
+
+def test_the_starter_collection_is_what_its_numbers_say():
+    source = open_source("starter")
+    assert Counter(entry.label for entry in source.entries) == dict.fromkeys(furniture.KINDS, 8)
+    assert Counter(entry.split for entry in source.entries) == {"train": 72, "test": 24}
+    assert source.entries[0].id == "bed/0000"
+    few = open_source("starter", count="30")
+    assert {entry: few.reader.digest(entry) for entry in few.entries}.items() <= {
+        e: source.reader.digest(e) for e in source.entries
+    }.items()
+    other = open_source("starter", seed="1")
+    assert other.entries == source.entries and other.reader.options != source.reader.options
+    assert other.reader.digest(other.entries[0]) != source.reader.digest(source.entries[0])
+
+
+@pytest.mark.parametrize(("option", "value"), [("count", "-1"), ("count", "many"), ("seed", "1.5"), ("seed", "9" * 10), ("revision", "0")])
+def test_wrong_numbers_for_the_starter_collection(option, value):
+    with pytest.raises(ValueError, match=f"option {option}"):
+        open_source("starter", **{option: value})
+    with pytest.raises(ValueError, match="holds no shapes"):
+        open_source("starter", count="0")
+
+
+def test_starter_shapes_are_sound():
+    """Lengths as in life, on the floor, normals of length 1 that agree with the winding, no two alike, colours but for some."""
+    source = open_source("starter")
+    colored, seen = 0, set()
+    for entry in source.entries:
+        shape = source.reader.read(entry)
+        colored += shape.colored
+        vertices = np.concatenate([part.vertices for part in shape.parts])
+        seen.add(vertices.tobytes())
+        size = np.ptp(vertices, axis=0)
+        assert -0.02 < vertices[:, 1].min() < 0.02 and 0.05 < size.max() < 2.6, entry.id
+        for part in shape.parts:
+            assert part.faces.dtype == np.int32 and np.array_equal(np.unique(part.faces), np.arange(len(part.vertices)))
+            assert np.allclose(np.linalg.norm(part.normals, axis=1), 1, atol=1e-5)
+            corners = part.vertices[part.faces].astype(float)
+            across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+            area = np.linalg.norm(across, axis=1)
+            facing = (across * part.normals[part.faces].mean(axis=1)).sum(axis=1)
+            assert (facing >= 0.5 * area - 1e-12).all(), entry.id
+        grey = {part.base_color for part in shape.parts} == {(mesh.GREY, mesh.GREY, mesh.GREY, 1.0)}
+        assert grey != shape.colored
+    assert len(seen) == len(source.entries)
+    assert 0.7 < colored / len(source.entries) < 0.95
+
+
+def test_a_starter_shape_does_not_depend_on_others():
+    source = open_source("starter", count="24")
+    forth = [source.reader.read(entry) for entry in source.entries]
+    back = [source.reader.read(entry) for entry in reversed(source.entries)][::-1]
+    for one, two in zip(forth, back, strict=True):
+        assert [part.vertices.tobytes() for part in one.parts] == [part.vertices.tobytes() for part in two.parts]
+        assert [part.base_color for part in one.parts] == [part.base_color for part in two.parts]
+
+
+def test_starter_shapes_face_the_viewer():
+    """+Z is the front: a bed's head and a chair's back are behind."""
+    maker = open_source("starter").reader
+    assert isinstance(maker, shapes.ShapeMaker)
+    for kind in ("bed", "chair", "sofa"):
+        for number in range(6):
+            locator = str(number * len(furniture.KINDS) + list(furniture.KINDS).index(kind))
+            vertices = np.concatenate([part.vertices for part in maker.read(Entry(id="", locator=locator)).parts])
+            assert vertices[vertices[:, 1].argmax(), 2] < vertices[:, 2].mean()
