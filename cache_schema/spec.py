@@ -173,7 +173,7 @@ class CaptionSpec:
     """Longest caption in tokens."""
     temperature: float = 1.0
     top_p: float = 0.9
-    rank_by: str = ""
+    rank_by: str = label("")
     """Teacher whose image-text cosine orders the captions of a view; empty keeps the drawn order and scores of 0."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     seed: int = 0
@@ -256,7 +256,8 @@ ProductSpec = SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | La
 class Record:
     """What made a product. Stored as attributes of `products/<product>`, whose chunks are its completion markers."""
 
-    product: str
+    product: str = label()
+    """Its place in the cache, and the name others find it by."""
     kind: Literal["index", "status", "points", "views", "captions", "image", "text", "labels", "guide"]
     spec: SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | GuideSpec
     labels: LabelSet | None = None
@@ -264,7 +265,7 @@ class Record:
     per_shape: int = 0
     """Entries of axis 1 where the spec does not tell: views for `captions` and `image`, texts for `text`."""
     inputs: tuple[tuple[str, str], ...]
-    """(product, fingerprint) of everything this was computed from, sorted."""
+    """(role, fingerprint) of everything this was computed from, sorted."""
     made_by: tuple[tuple[str, str], ...] = label(())
     """Package versions, renderer and device that made it. A half-made product is only continued by the same."""
     complete: bool = label(False)
@@ -295,12 +296,18 @@ class Problem:
 def to_json(value: Any) -> Any:
     """A dataclass as plain JSON values. Tuples become lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_json(_typed(value, f)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{value!r} has no JSON form")
+
+
+def _typed(value: Any, f: dataclasses.Field[Any]) -> Any:
+    """A field's value; a whole number in a float field is a float, or 30 and 30.0 would be two specifications."""
+    held = getattr(value, f.name)
+    return float(held) if f.type is float and isinstance(held, int) else held
 
 
 def from_json(cls: Any, data: Any, where: str = "") -> Any:
@@ -312,7 +319,7 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
         ValueError: a key is unknown or missing, or a value has another type; the message says where.
     """
     where = where or getattr(cls, "__name__", str(cls))
-    if dataclasses.is_dataclass(cls):
+    if dataclasses.is_dataclass(cls) and isinstance(cls, type):
         return _dataclass_from_json(cls, data, where)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if origin is Literal:
@@ -383,7 +390,7 @@ def canonical(value: Any) -> bytes:
 def identity(value: Any) -> Any:
     """`to_json` without the fields marked `label()`, and with the class name, for hashing."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kept = {f.name: identity(getattr(value, f.name)) for f in dataclasses.fields(value) if f.metadata.get("identity", True)}
+        kept = {f.name: identity(_typed(value, f)) for f in dataclasses.fields(value) if f.metadata.get("identity", True)}
         return {"class": type(value).__name__, **kept}
     if isinstance(value, tuple | list):
         return [identity(item) for item in value]
@@ -489,10 +496,9 @@ def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:
             return (picture, pose, depth) if spec.depth else (picture, pose)
         case CaptionSpec():
             cells = (n, record.per_shape, spec.samples)
-            dims = ("shape", "view", "rank")
             return (
-                _table("captions/text", "uint8", (*cells, TEXT_BYTES), s, (*dims, "byte")),
-                _table("captions/score", "float32", cells, s, dims),
+                _table("captions/text", "uint8", (*cells, TEXT_BYTES), s, ("shape", "view", "rank", "byte")),
+                _table("captions/score", "float32", cells, s, ("shape", "view", "rank")),
             )
         case GuideSpec():
             tokens = (n, spec.blocks, spec.tokens, spec.dim)

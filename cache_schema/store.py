@@ -210,10 +210,10 @@ class Cache:
     def arrays(self, record: Record) -> tuple[ArraySpec, ...]:
         return spec.product_arrays(self.manifest, record)
 
-    def array(self, path: str) -> "zarr.Array[Any]":
-        """An array through zarr-python: any array, any indexing, slow."""
-        found = zarr.open_array(self.path / path, mode="r")
-        return found
+    def array(self, path: str) -> Any:
+        """An array through zarr-python, a `zarr.Array`: any array, any indexing, slow. Reading one gives NumPy arrays,
+        which its annotations do not say; hence Any."""
+        return zarr.open_array(self.path / path, mode="r")
 
     def rows(self, path: str) -> "Rows":
         """An uncompressed array of a complete product, memory-mapped.
@@ -434,7 +434,11 @@ def write_index(cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[i
     """Write one shard of who is in which row. Arguments as in `create`."""
     rows = cache.manifest.rows(shard)
     part = slice(rows.start, rows.stop)
-    columns = {"id": text_cells(ids[part]), "label": np.asarray(labels[part], np.int32), "split": np.asarray(splits[part], np.int32)}
+    columns: dict[str, NDArray[Any]] = {
+        "id": text_cells(ids[part]),
+        "label": np.asarray(labels[part], np.int32),
+        "split": np.asarray(splits[part], np.int32),
+    }
     cache.write(index_record(cache.manifest), shard, columns)
 
 
@@ -565,7 +569,7 @@ class Region:
     def array(self, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         """The stretch as an array. It must not outlive the region, and only mapped parts may be read."""
         buffer = (ctypes.c_char * self.size).from_address(self.address)
-        return np.frombuffer(buffer, dtype, math.prod(shape)).reshape(shape)
+        return np.frombuffer(memoryview(buffer), dtype, math.prod(shape)).reshape(shape)
 
 
 def _checked(address: int | None, what: str) -> int:

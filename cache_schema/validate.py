@@ -42,12 +42,12 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
     expected: set[str] = {"zarr.json"}
     yield from _same_bytes(cache, "zarr.json", store.node_json(None, store.sealed(cache.manifest)))
     records = {}
-    for node in sorted((cache.path / "products").rglob("zarr.json")):
-        product = node.parent.relative_to(cache.path / "products").as_posix()
-        where = node.relative_to(cache.path).as_posix()
+    for file in sorted((cache.path / "products").rglob("zarr.json")):
+        product = file.parent.relative_to(cache.path / "products").as_posix()
+        where = file.relative_to(cache.path).as_posix()
         expected.add(where)
         try:
-            body = json.loads(node.read_bytes())
+            body = json.loads(file.read_bytes())
             if body.get("node_type") == "array":
                 records[product] = spec.from_json(Record, body["attributes"][store.KEY])
             else:

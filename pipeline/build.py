@@ -104,7 +104,7 @@ def caption_record(there: Iterable[Record], captions: CaptionSpec, device: str) 
         assert isinstance(ranker.spec, TeacherSpec)
         if not ranker.spec.text:
             raise ValueError(f"captions.rank_by: teacher {captions.rank_by!r} has no text side; choose one that has, or set it to nothing")
-        inputs.append((ranker.product, ranker.fingerprint))
+        inputs.append(("ranker", ranker.fingerprint))
     return Record(
         product="captions", kind="captions", spec=captions, per_shape=view_count(views), inputs=tuple(sorted(inputs)),
         made_by=(*_versions("torch", "transformers"), ("device", device.partition(":")[0])),

@@ -18,7 +18,7 @@ from cache_schema.spec import LabelSet, Manifest, Problem, Record, SourceSpec, T
 from cache_schema.store import Cache
 from pipeline import build, caption, labels, run
 from pipeline.build import Models, Plan
-from pipeline.recipes import BuildConfig, shard_size
+from pipeline.recipes import BuildConfig, SourceConfig, shard_size
 from pipeline.sources.catalog import Source, open_source
 from pipeline.teachers import catalog
 from pipeline.worker import Task
@@ -406,9 +406,10 @@ def _source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
     location = location or noted.get("source", "")
     if not location:
         raise ValueError(f"{cache.path} has no journal beside it that names its source; give it with --source")
-    config = spec.from_json(BuildConfig, noted["config"]) if "config" in noted else BuildConfig()
-    source = open_config_source(location, config)
     there = cache.manifest.source
+    recorded = SourceConfig(kind=there.kind, textures=there.textures, options=tuple(f"{name}={value}" for name, value in there.options))
+    config = spec.from_json(BuildConfig, noted["config"]) if "config" in noted else BuildConfig(source=recorded)
+    source = open_config_source(location, config)
     if spec.ids_digest(e.id for e in source.entries) != there.ids:
         raise ValueError(f"{location} does not hold the shapes {cache.path} was built from")
     return source, config

@@ -124,7 +124,8 @@ def load(path: str | Path, *, up: Literal["y", "z"], textures: Literal["require"
     try:
         if suffix in (".npy", ".xyz"):
             return _from_table(_table(path, suffix), turn)
-        return _from_scene(_scene(path, textures), turn, linear=suffix in (".glb", ".gltf"))
+        scene, gone = _scene(path, textures)
+        return _from_scene(scene, turn, gone, linear=suffix in (".glb", ".gltf"))
     except ValueError as error:
         raise ValueError(_one_line(f"{_misnamed(path)}{error}")) from error
 
@@ -178,8 +179,8 @@ def triangles(part: Part, at_once: int = 1_000_000) -> Iterator[tuple[np.ndarray
 # --------------------------------------------------------------------------------------------------- reading a file
 
 
-def _scene(path: Path, textures: str) -> Any:
-    """The file as a trimesh scene, nothing merged, images not yet decoded."""
+def _scene(path: Path, textures: str) -> tuple[Any, bool]:
+    """The file as a trimesh scene, nothing merged, images not yet decoded; and whether it has to do without a texture."""
     import trimesh
     from PIL import Image, UnidentifiedImageError
 
@@ -197,9 +198,11 @@ def _scene(path: Path, textures: str) -> Any:
             if isinstance(error, MemoryError):
                 raise
             raise ValueError(f"cannot be read as {kind.upper()}, damaged or cut short? ({type(error).__name__}: {error})") from error
+    gone = False
     for trouble in unread:
         match trouble:
             case FileNotFoundError() | KeyError():
+                gone = True
                 if textures == "require":
                     raise ValueError(f"{trouble}: put it there, or build with `--set source.textures=grey`")
             case Image.DecompressionBombError():
@@ -208,7 +211,7 @@ def _scene(path: Path, textures: str) -> Any:
                 raise ValueError("a texture is not an image that can be read")
             case _:
                 raise ValueError(f"a part of the file cannot be read: {trouble}")
-    return scene
+    return scene, gone
 
 
 class _Beside:
@@ -328,7 +331,7 @@ def _one_line(text: str) -> str:
 # ------------------------------------------------------------------------------------------------ from scene to parts
 
 
-def _from_scene(scene: Any, turn: np.ndarray, linear: bool) -> Geometry:
+def _from_scene(scene: Any, turn: np.ndarray, gone: bool, linear: bool) -> Geometry:
     """All geometry of a trimesh scene, put in place; parts that share a material become one.
 
     A scene of a million instances is walked once and each distinct part placed in one product, not node by node.
@@ -355,7 +358,7 @@ def _from_scene(scene: Any, turn: np.ndarray, linear: bool) -> Geometry:
         elif not len(geometry.faces):
             bare += len(geometry.vertices)
         else:
-            part, said = _part(geometry, linear, pixels)
+            part, said = _part(geometry, pixels, gone, linear)
             colored |= said
             look = (part.metallic, part.roughness, part.emissive, part.alpha_mode, part.alpha_cutoff)
             key = (id(part.texture), *look, part.uv is None, part.normals is None)
@@ -387,10 +390,11 @@ def _placements(scene: Any, turn: np.ndarray) -> dict[str, list[np.ndarray]]:
     return found
 
 
-def _part(mesh: Any, linear: bool, pixels: Callable[[Any], np.ndarray]) -> tuple[Part, bool]:
+def _part(mesh: Any, pixels: Callable[[Any], np.ndarray], gone: bool, linear: bool) -> tuple[Part, bool]:
     """One trimesh mesh as a `Part` (vertices still float64), and whether anything said its colour.
 
-    `linear` is for glTF, whose factors and vertex colours are linear light; textures are sRGB in every format.
+    `gone`: a texture file of the shape is missing, so a textured part without one is grey and not the white it was made on.
+    `linear`: for glTF, whose factors and vertex colours are linear light; textures are sRGB in every format.
     """
     from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
@@ -420,6 +424,11 @@ def _part(mesh: Any, linear: bool, pixels: Callable[[Any], np.ndarray]) -> tuple
             elif isinstance(material, PBRMaterial):
                 base, image, look = _pbr(material, linear)
     texture = pixels(image) if image is not None and uv is not None else None
+    bare = gone and uv is not None and image is None and (base is None or min(base[:3]) == 1)
+    if bare:
+        base = None
+    if (bare or texture is not None) and not linear:
+        colors = per_face = None  # only glTF means them to be multiplied; elsewhere they are often black beside a texture
     said = texture is not None or base is not None
     part = Part(vertices=vertices, faces=faces, normals=normals, uv=uv if texture is not None else None, texture=texture, **look)
 

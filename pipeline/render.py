@@ -350,10 +350,12 @@ def _passes(part: Part) -> list[tuple[tuple[float, float], bool]]:
     """
     if part.alpha_mode == "MASK":
         return [((part.alpha_cutoff, 2.0), False)]
+    if part.alpha_mode == "OPAQUE":
+        return OPAQUE
     least = part.base_color[3]
     least *= 1 if part.colors is None else part.colors[:, 3].min() / 255
     least *= 1 if part.texture is None else part.texture[..., 3].min() / 255
-    return [((0.95, 2.0), False), ((0.01, 0.95), True)] if part.alpha_mode == "BLEND" and least < 0.95 else OPAQUE
+    return OPAQUE if least >= 0.95 else [((0.95, 2.0), False), ((0.01, 0.95), True)]
 
 
 def _upload_splats(splats: "Splats") -> Drawable:
@@ -393,27 +395,30 @@ def smooth(vertices: np.ndarray, faces: np.ndarray, shared: bool) -> tuple[np.nd
     cross = np.cross(sides[:, 0], sides[:, 1]).astype(np.float32)  # [F, 3], as long as twice the area
     own = cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-30)
 
-    # Places: equal coordinates by a hash of their bits (0.0 and -0.0 are one). Two of a million collide once in ten million meshes.
+    # Places: equal coordinates by a hash of their bits (0.0 and -0.0 are one); a collision would only bend a normal.
     bits = np.ascontiguousarray(vertices + np.float32(0)).view(np.uint32).astype(np.uint64)  # [n, 3]
     keys = (bits * np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)).sum(axis=1)
     _, first, place = np.unique(keys, return_index=True, return_inverse=True)
     corners = place[faces.reshape(-1)]  # [C] places
-    valence = np.bincount(corners)  # [places]
-    by_place = np.argsort(corners, kind="stable")  # corners, grouped by place
-    starts = np.cumsum(valence) - valence  # [places]
+    order = np.argsort(corners, kind="stable")  # corners, grouped by place
+    counts = np.bincount(corners)
+    valence, start = np.repeat(counts, counts), np.repeat(np.cumsum(counts) - counts, counts)  # [C] in that order
+    rank = np.arange(len(order)) - start
 
-    # All pairs of triangles around a place, as one list per corner.
-    count = np.where(valence[corners] <= VALENCE, valence[corners], 0)  # [C]
-    ends = np.cumsum(count)
-    within = np.arange(ends[-1]) - np.repeat(ends - count, count)
-    other = by_place[np.repeat(starts[corners], count) + within] // 3  # triangles
-    mine = np.repeat(np.arange(len(corners)) // 3, count)
-    alike = np.einsum("pd,pd->p", own[mine], own[other])
-    terms = cross[other] * np.where(np.abs(alike) >= CREASE, np.sign(alike), 0)[:, None]
-    normals = np.repeat(own, 3, axis=0)  # [C, 3]
-    busy = count > 0
-    if busy.any():
-        normals[busy] = np.add.reduceat(terms, (ends - count)[busy], axis=0)
+    # Each corner looks at the others of its place in turn; x, y and z apart, because numpy gathers single numbers fastest.
+    unit, area = np.ascontiguousarray(own[order // 3].T), np.ascontiguousarray(cross[order // 3].T)  # [3, C]
+    total = area.copy()
+    looking = np.flatnonzero(valence <= VALENCE)
+    for step in range(1, VALENCE):
+        looking = looking[valence[looking] > step]
+        other = rank[looking] + step
+        other = start[looking] + np.where(other < valence[looking], other, other - valence[looking])
+        alike = sum(axis[looking] * axis[other] for axis in unit)
+        weight = np.where(np.abs(alike) >= CREASE, np.sign(alike), np.float32(0))
+        for axis in range(3):
+            total[axis, looking] += area[axis, other] * weight
+    normals = np.empty_like(cross, shape=(len(order), 3))  # [C, 3]
+    normals[order] = total.T
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = np.where(length > 0, normals / np.maximum(length, 1e-30), [0, 0, 1]).astype(np.float32)
 

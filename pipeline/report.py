@@ -43,8 +43,14 @@ SAMPLE: Final = 2000
 """Shapes that neighbours are looked for among."""
 CENTERS: Final = 64
 """Leading points of a block that are marked: the centres of the coarsest groups."""
+ORDER: Final = ("index", "status", "points", "views", "image", "captions", "text", "labels", "guide")
+"""Kinds of products, as they are made."""
+LONG: Final = 40
+"""Of more classes than this the largest are named."""
 LISTED: Final = 500
 """Failed shapes listed of one kind of reason."""
+MARK: Final = (225, 20, 130)
+"""Their colour, which objects seldom have."""
 PICTURE, THUMBNAIL = 192, 112
 """Largest height and width of a picture on the page, pixels."""
 
@@ -72,7 +78,7 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
     reader = Reader(cache)
     shown = choose(reader.label, np.flatnonzero(reader.status == spec.OK), shapes)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"human": human, "count": "{:,}".format, "duration": duration}
+    environment.filters |= {"human": human, "count": "{:,}".format, "duration": duration, "rate": rate}
     template = environment.from_string(resources.files("pipeline").joinpath("report.html").read_text(encoding="utf-8"))
     html = template.render(
         head=head(reader),
@@ -84,6 +90,7 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
         costs=costs(reader),
         views=reader.views,
         centers=CENTERS,
+        long=LONG,
     )
     store.write_file(page, html.encode())
 
@@ -96,7 +103,7 @@ class Reader:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
-        self.records = cache.records()
+        self.records = dict(sorted(cache.records().items(), key=lambda item: ORDER.index(item[1].kind)))
         self.manifest = cache.manifest
         self.nodes = {node.path: node for record in self.records.values() for node in cache.arrays(record)}
         self.label: NDArray[np.int32] = cache.array("label")[:]
@@ -201,7 +208,9 @@ def head(reader: Reader) -> dict[str, Any]:
         """(name, shapes, of them ok)."""
         every = np.bincount(column + 1, minlength=len(names) + 1).tolist()
         fine = np.bincount(column[usable] + 1, minlength=len(names) + 1).tolist()
-        return [row for row in zip(["none", *names], every, fine, strict=True) if row[1] or row[0] != "none"]
+        found = list(zip(names, every[1:], fine[1:], strict=True))
+        found = sorted(found, key=lambda row: -row[1]) if len(found) > LONG else found
+        return found + [("(none)", every[0], fine[0])] * bool(every[0])
 
     return {
         "name": reader.cache.path.resolve().name,
@@ -217,6 +226,7 @@ def head(reader: Reader) -> dict[str, Any]:
 def product(reader: Reader, record: Record) -> dict[str, Any]:
     """A line of the table of products."""
     shards = store.markers(reader.manifest, record).shape[0]
+    size = product_bytes(reader.cache, record)
     what = describe(record)
     if record.labels is not None:
         what = f"{len(record.labels.classes)} classes × {len(record.labels.templates)} templates by {what}"
@@ -225,7 +235,8 @@ def product(reader: Reader, record: Record) -> dict[str, Any]:
         "what": what,
         "random": is_random(record),
         "arrays": reader.cache.arrays(record),
-        "bytes": product_bytes(reader.cache, record),
+        "bytes": size,
+        "a_shape": size / max(int(reader.done(record.product).sum()), 1) if record.kind != "labels" else None,
         "fingerprint": record.fingerprint,
         "complete": record.complete,
         "shards": shards,
@@ -296,7 +307,7 @@ def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[
     where = (where + 1) / 2 * side
     nearness = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-6)
     colours = (rgb * (0.55 + 0.45 * nearness)[:, None]).astype(np.uint8)
-    radii = side * 0.35 / np.sqrt(len(xyz)) * depth.mean() / depth
+    radii = side * 0.4 / np.sqrt(len(xyz)) * depth.mean() / depth
     picture = Image.new("RGB", (side, side), "white")
     draw = ImageDraw.Draw(picture)
     for i in np.argsort(-depth, kind="stable"):
@@ -304,7 +315,7 @@ def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[
         edge = tuple((colours[i] * 0.7).astype(int).tolist())
         draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=edge)
         if i < CENTERS:
-            draw.ellipse((x - r, y - r, x + r, y + r), outline=(214, 69, 65), width=3)
+            draw.ellipse((x - r, y - r, x + r, y + r), outline=MARK, width=3)
     return picture
 
 
@@ -406,7 +417,7 @@ def failures(reader: Reader) -> dict[str, Any]:
     for start in range(0, len(rows), 4096):
         part = rows[start : start + 4096]
         for row, reason in zip(part, store.texts(reader.table("reason", part)), strict=True):
-            name = re.sub(r"'[^']*'|\"[^\"]*\"|\d[\d.,e+-]*", "…", reason)
+            name = re.sub(r"'[^']*'|\"[^\"]*\"|[\w./-]+\.[A-Za-z]\w{1,4}\b|\d[\d.,e+-]*", "…", reason)
             kind = kinds.setdefault(name, {"name": name, "count": 0, "shapes": []})
             kind["count"] += 1
             if kind["count"] <= LISTED:
@@ -533,3 +544,10 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def rate(units: int, seconds: float) -> str:
+    """Units per second, to three digits or the point."""
+    if not seconds:
+        return "–"
+    return f"{units / seconds:,.0f}" if units >= 100 * seconds else f"{units / seconds:.1f}"

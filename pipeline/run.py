@@ -189,7 +189,7 @@ def run_on_cluster(cache: Cache, todo: Todo, entries: Sequence[Entry], address: 
                 # Higher priority: pictures that are there are embedded before more are drawn.
                 second = client.submit(_embed_task, todo.plan, products, shard, first, pure=False, priority=10)
                 futures[second] = ("", 0)
-        for future in distributed.as_completed(list(futures)):
+        for future in distributed.as_completed(list(futures), loop=client.loop):
             product, units = futures[future]
             notes, counts = future.result()
             if product:

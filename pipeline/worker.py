@@ -99,8 +99,10 @@ class Workers:
         self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             for process in self._processes:
-                process.kill()
+                process.popen.kill()
         self._threads.shutdown(wait=True)
+        for process in self._processes:
+            process.close()
 
     def submit(self, entry: Entry) -> "Future[Made]":
         """Make one shape. The future's result is never an exception of the shape's own doing."""
@@ -113,10 +115,12 @@ class Workers:
     def _process(self) -> "_Process":
         process: _Process | None = getattr(self._local, "process", None)
         if process is None or process.popen.poll() is not None:
+            if process is not None:
+                process.close()
             process = _Process(self.task, threads=max(1, (os.cpu_count() or 1) // self.count))
             self._local.process = process
             with self._lock:
-                self._processes = {p for p in self._processes if p.popen.poll() is None} | {process}
+                self._processes = {p for p in self._processes if not p.closed} | {process}
         return process
 
     def _make(self, entry: Entry) -> Made:
@@ -137,7 +141,8 @@ class Workers:
             process.send(entry)
             return process.receive(self.task.limits.seconds)
         except TimeoutError:
-            process.kill()
+            process.popen.kill()
+            process.popen.wait()
             return Made(reason=f"took longer than {self.task.limits.seconds:g} s to read and draw (limits.seconds)")
         except (EOFError, BrokenPipeError):
             process.popen.wait()
@@ -158,9 +163,10 @@ class _Process:
         try:
             hello = self.receive(self.START_SECONDS)
         except (TimeoutError, EOFError) as error:
-            self.kill()
+            self.close()
             raise RuntimeError(f"a shape process did not start: {error or 'it died at once'}") from error
         if isinstance(hello, Exception):
+            self.close()
             raise RuntimeError(str(hello))
         self.renderer: str = hello
 
@@ -176,9 +182,19 @@ class _Process:
                 raise TimeoutError(f"no answer in {seconds:g} s")
         return _receive(self.popen.stdout)
 
-    def kill(self) -> None:
+    @property
+    def closed(self) -> bool:
+        assert self.popen.stdout is not None
+        return self.popen.stdout.closed
+
+    def close(self) -> None:
+        """End the process and let go of its pipes. Not while another thread reads them."""
+        assert self.popen.stdin is not None and self.popen.stdout is not None
         self.popen.kill()
         self.popen.wait()
+        with contextlib.suppress(OSError):  # what was not read yet cannot be flushed
+            self.popen.stdin.close()
+        self.popen.stdout.close()
 
 
 def _send(pipe: IO[bytes], message: Any) -> None:

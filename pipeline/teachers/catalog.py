@@ -15,6 +15,7 @@ import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -153,12 +154,15 @@ def choice(reference: str) -> tuple[str, Choice]:
     else:
         if backend not in BACKENDS:
             raise ValueError(f"no teacher backend {backend!r} (in {reference!r}){did_you_mean(backend, BACKENDS)}")
-        local = weights.is_local(model)  # a folder's name may hold an @
-        model, _, revision = (model, "", "") if local else model.partition("@")
+        local = weights.is_local(model)
+        if local:  # absolute, so that whoever reads the record finds it; and a folder's name may hold an @
+            model, revision = str(Path(model).expanduser().absolute()), ""
+        else:
+            model, _, revision = model.partition("@")
         if not model:
             raise ValueError(f"{reference!r} names no model: expected {backend}:MODEL")
         chosen = Choice(backend=backend, model=model, revision=revision)
-        words = model.rstrip("/").rpartition("/")[2] if local or backend != "open_clip" else model
+        words = model.rpartition("/")[2] if local or backend != "open_clip" else model
         default = re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-.")
     name = default if name is None else name
     if not _NAME.fullmatch(name):

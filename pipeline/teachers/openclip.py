@@ -20,7 +20,7 @@ declare_missing()
 import open_clip  # noqa: E402 - imports torchvision
 from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: E402
 
-PACKAGES = ("open_clip_torch", "timm", "torchvision")
+PACKAGES = ("open_clip_torch", "timm", "torchvision", "pillow")
 """What, beside torch, makes its embeddings: recorded with them."""
 
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}

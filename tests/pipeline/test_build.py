@@ -1,0 +1,231 @@
+"""From mesh files to a verified cache: what is in it is right, whoever makes it and however often it is killed."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema import spec, store, validate
+from pipeline import commands
+from pipeline.caption import CHOICES
+from pipeline.teachers import catalog
+from tests.pipeline.conftest import Silent, build, contents, small
+
+CPU = commands.Machine(workers=1, device="cpu")
+
+
+def test_every_file_is_a_row_with_points_or_a_reason(built):
+    cache = store.open_cache(built)
+    assert validate.problems(built) == []
+    reasons = dict(zip(cache.ids(), store.texts(cache.array("reason")[:]), strict=True))
+    assert len(reasons) == 9
+    failed = {name for name, reason in reasons.items() if reason}
+    assert failed == {"slab/train/broken.off", "tower/test/empty.off"}
+    assert [name for name, ok in zip(cache.ids(), cache.ok(), strict=True) if not ok] == sorted(failed)
+    for row, ok in enumerate(cache.ok()):
+        for product in ("points/xyz", "views/rgb", "image/random-clip", "text/random-clip", "captions/text"):
+            assert bool(np.any(cache.array(product)[row])) == bool(ok), (row, product)
+
+
+def test_labels_and_splits_are_those_of_the_folders(built):
+    cache = store.open_cache(built)
+    classes, splits = cache.manifest.classes, cache.manifest.splits
+    for name, label, split in zip(cache.ids(), cache.array("label")[:], cache.array("split")[:], strict=True):
+        assert name.split("/")[:2] == [classes[label], splits[split]]
+
+
+def test_a_cached_embedding_is_the_teachers_own_of_the_stored_view(built):
+    """Whatever batch it was in: only float16 rounding lies between the cache and a direct call."""
+    cache = store.open_cache(built)
+    row, view = int(np.flatnonzero(cache.ok())[2]), 3
+    for name in ("random-clip", "random-dino"):
+        teacher = catalog.load(name)
+        direct = teacher.embed_images(teacher.preprocess(cache.array("views/rgb")[row, view])[None])[0]
+        assert np.allclose(cache.array(f"image/{name}")[row, view], direct.numpy(), atol=2e-3, rtol=1e-3)
+    teacher = catalog.load("random-clip")
+    text = store.texts(cache.array("captions/text")[row])[view, 0]
+    assert np.allclose(cache.array("text/random-clip")[row, view], teacher.embed_texts([text])[0].numpy(), atol=2e-3, rtol=1e-3)
+
+
+def test_captions_are_best_first_by_the_rankers_cosine(built):
+    cache = store.open_cache(built)
+    scores = cache.array("captions/score")[:]
+    assert (np.diff(scores[cache.ok()], axis=2) <= 0).all()
+    row = int(np.flatnonzero(cache.ok())[0])
+    image = torch.from_numpy(cache.array("image/random-clip")[row, 0].astype(np.float32))
+    texts = catalog.load("random-clip").embed_texts(store.texts(cache.array("captions/text")[row])[0].tolist())
+    assert np.allclose(scores[row, 0], torch.cosine_similarity(texts, image[None]).numpy(), atol=2e-3)
+
+
+def test_a_second_build_changes_nothing(copied, meshes):
+    before = {p: p.stat().st_mtime_ns for p in copied.rglob("*") if p.is_file()}
+    build(meshes, copied)
+    assert {p: p.stat().st_mtime_ns for p in copied.rglob("*") if p.is_file()} == before
+
+
+def test_two_processes_and_another_place_make_the_same_bytes(built, meshes, tmp_path):
+    build(meshes, tmp_path / "other.zarr", workers=2)
+    assert contents(tmp_path / "other.zarr") == contents(built)
+
+
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(built, meshes, tmp_path):
+    """A real process and a real SIGKILL, each time after a little more was done."""
+    code = (
+        f"import sys; from pathlib import Path; from tests.pipeline.conftest import build; build(Path({str(meshes)!r}), Path(sys.argv[1]))"
+    )
+    path, kills, root = tmp_path / "killed.zarr", 0, Path(__file__).parents[2]
+    for files in (1, 12, 22, 40, 60):
+        process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=root, stderr=subprocess.DEVNULL)
+        while process.poll() is None and sum(p.is_file() for p in path.rglob("*")) < files:
+            time.sleep(0.005)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 3
+    build(meshes, path)
+    assert contents(path) == contents(built)
+
+
+def test_a_dask_cluster_makes_the_same_bytes(built, meshes, tmp_path):
+    """A scheduler and a worker of their own, as a user would start them; thread counts differ, so embeddings only nearly."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None, processes=True) as cluster:
+        build(meshes, tmp_path / "dask.zarr", scheduler=cluster.scheduler_address)
+    assert validate.problems(tmp_path / "dask.zarr") == []
+    mine, theirs = contents(built), contents(tmp_path / "dask.zarr")
+    assert set(mine) == set(theirs)
+    cache, other = store.open_cache(built), store.open_cache(tmp_path / "dask.zarr")
+    for name in ("id", "status", "reason", "points/xyz", "points/rgb", "views/rgb", "captions/text"):
+        assert np.array_equal(cache.array(name)[:], other.array(name)[:]), name
+    for name in ("image/random-clip", "image/random-dino", "text/random-clip"):
+        assert np.allclose(cache.array(name)[:], other.array(name)[:], atol=4e-3), name
+
+
+def test_no_scheduler_is_a_clear_error(meshes, tmp_path):
+    with pytest.raises(ValueError, match=r"no dask scheduler answers at tcp://127.0.0.1:9"):
+        build(meshes, tmp_path / "x.zarr", scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes, tmp_path):
+    path = tmp_path / "c.zarr"
+    one = small(teachers=("random-clip",))
+    build(meshes, path, one)
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file()}
+    commands.add_teacher(path, "random-dino", None, 8, CPU, Silent())
+    commands.add_teacher(path, "second=random-clip", None, 8, CPU, Silent())
+    commands.add_labels(path, "modelnet10", 64, CPU, Silent())
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
+    products = store.open_cache(path).products()
+    assert {"image/random-dino", "image/second", "text/second", "labels/source/second", "labels/modelnet10/random-clip"} <= set(products)
+    assert "text/random-dino" not in products
+    cache = store.open_cache(path)
+    assert np.array_equal(cache.array("image/second")[:], cache.array("image/random-clip")[:])
+    assert products["image/second"].fingerprint == products["image/random-clip"].fingerprint
+    assert validate.problems(path) == []
+
+
+def test_label_sentences_are_the_teachers_own(built):
+    cache = store.open_cache(built)
+    labels = cache.record("labels/source/random-clip").labels
+    values = cache.array("labels/source/random-clip")[:]
+    assert values.shape == (2, 64, 64)
+    direct = catalog.load("random-clip").embed_texts([labels.templates[5].format(labels.classes[1])])[0]
+    assert np.allclose(values[1, 5], direct.numpy(), atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": spec.PointSpec(count=64, blocks=2, ordered=16, seed=7)}, "spec.seed is 0, asked 7"),
+        ({"captions": dataclasses.replace(CHOICES["template"], samples=1)}, "captions made from another specification"),
+        ({"shard": 8}, "has 4 shapes per shard, asked 8"),
+    ],
+)
+def test_another_specification_is_refused_and_nothing_is_written(copied, meshes, change, message):
+    before = contents(copied)
+    with pytest.raises(ValueError, match=message):
+        build(meshes, copied, small(**change))
+    assert contents(copied) == before
+
+
+def test_other_shapes_are_refused_by_name(copied, tmp_path):
+    from tests.pipeline.conftest import box_off, write_meshes
+
+    other = write_meshes(tmp_path / "other")
+    (other / "slab" / "train" / "new.off").write_text(box_off((1, 2, 3)))
+    with pytest.raises(ValueError, match=r"1 new \(slab/train/new.off\), 0 gone"):
+        build(other, copied)
+
+
+def test_captions_and_teachers_can_come_later(built, meshes, tmp_path):
+    """First points and pictures, then the whole recipe: the same cache as at once."""
+    build(meshes, tmp_path / "c.zarr", small(teachers=(), captions=None, labels=()))
+    assert set(store.open_cache(tmp_path / "c.zarr").products()) == {"index", "status", "points", "views"}
+    build(meshes, tmp_path / "c.zarr")
+    assert contents(tmp_path / "c.zarr") == contents(built)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "points/xyz",
+        "views/rgb",
+        "status",
+        "id",
+        "captions/text",
+        "image/random-clip",
+        "labels/source/random-clip",
+        "stats/image/random-dino",
+    ],
+)
+def test_repair_makes_the_damaged_shard_again_and_no_other(copied, built, name):
+    file = max((copied / name / "c").rglob("*"), key=lambda p: (p.is_file(), str(p)))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 16
+    file.write_bytes(data)
+    found = validate.problems(copied)
+    assert file.relative_to(copied).as_posix() in {problem.where for problem in found}
+    times = {p: p.stat().st_mtime_ns for p in copied.rglob("*") if p.is_file() and p != file}
+    commands.repair(copied, found, "", CPU, Silent())
+    assert contents(copied) == contents(built)
+    touched = {p.relative_to(copied).as_posix() for p, t in times.items() if p.stat().st_mtime_ns != t}
+    assert all(
+        other.startswith(("products/", name.split("/")[0], "reason", "source_sha256", "colored", "label", "split")) for other in touched
+    ), touched
+    shard = file.relative_to(copied / name / "c").parts[0]
+    assert all(f"/c/{shard}" in other or other.endswith("zarr.json") for other in touched), touched
+
+
+def test_repair_without_the_source_says_what_it_needs(copied):
+    Path(f"{copied}.journal").unlink()
+    (copied / "points/xyz/c/0/0/0/0").write_bytes(b"")
+    with pytest.raises(ValueError, match="give it with --source"):
+        commands.repair(copied, validate.problems(copied), "", CPU, Silent())
+
+
+def test_repair_of_changed_meshes_does_not_pretend(copied, tmp_path):
+    from tests.pipeline.conftest import box_off, write_meshes
+
+    other = write_meshes(tmp_path / "other")
+    (other / "slab" / "train" / "box_0.off").write_text(box_off((9, 1, 1)))
+    (copied / "points/xyz/c/0/0/0/0").write_bytes(b"")
+    with pytest.raises(ValueError, match="not with the bytes of before"):
+        commands.repair(copied, validate.problems(copied), str(other), CPU, Silent())
+
+
+def test_a_reader_at_work_is_not_disturbed_by_a_product_being_added(copied):
+    cache = store.open_cache(copied)
+    rows = cache.rows("image/random-clip")
+    first = rows.gather(np.arange(9))
+    commands.add_teacher(copied, "late=random-dino", None, 8, CPU, Silent())
+    assert np.array_equal(rows.gather(np.arange(9)), first)
+    assert "image/late" in store.open_cache(copied).products()

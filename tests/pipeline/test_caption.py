@@ -1,0 +1,218 @@
+"""Captions: what each depends on, how long they may be, and their order."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema.spec import TEXT_BYTES, CaptionSpec
+from pipeline import caption, random_checkpoints
+from pipeline.blip2 import Draw
+
+RANDOM = dataclasses.replace(caption.CHOICES["random-blip2"], samples=3, max_tokens=8)
+FILLED = CaptionSpec(captioner="template", templates=("a {}", "one {}", "the {}", "some {}"), samples=3)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def checkpoints(monkeypatch, home):
+    monkeypatch.setenv("MMPD_HOME", str(home))
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8).repeat(16, 1).repeat(16, 2)
+
+
+KEYS = [f"shape {i}" for i in range(5)]
+NAMES = ["chair", "table", "lamp", "bed", "door"]
+
+
+# ----------------------------------------------------------------------------------------------------------- BLIP-2
+
+
+def test_a_caption_depends_on_its_picture_key_and_sample_only(images):
+    texts = caption.load(RANDOM, batch=5).caption(images, KEYS, NAMES)
+    assert [len(row) for row in texts] == [3] * 5
+    assert len({text for row in texts for text in row}) == 15
+    for batch in (1, 2):
+        assert caption.load(RANDOM, batch=batch).caption(images, KEYS, NAMES) == texts
+    assert caption.load(RANDOM).caption(images[3:], KEYS[3:], NAMES[3:]) == texts[3:]
+    more = dataclasses.replace(RANDOM, samples=4)
+    assert [row[:3] for row in caption.load(more).caption(images, KEYS, NAMES)] == texts
+
+
+def test_a_caption_changes_with_picture_key_and_seed(images):
+    captioner = caption.load(RANDOM)
+    (texts,) = captioner.caption(images[:1], KEYS[:1], [""])
+    assert captioner.caption(images[1:2], KEYS[:1], [""]) != [texts]
+    assert captioner.caption(images[:1], KEYS[1:2], [""]) != [texts]
+    assert caption.load(dataclasses.replace(RANDOM, seed=1)).caption(images[:1], KEYS[:1], [""]) != [texts]
+
+
+@pytest.mark.parametrize("prompt", ["", "a picture of"])
+def test_with_one_choice_left_it_is_the_librarys_greedy_caption(prompt, images):
+    from transformers import Blip2ForConditionalGeneration, Blip2Processor
+
+    folder = random_checkpoints.ensure("random-blip2")
+    model = Blip2ForConditionalGeneration.from_pretrained(folder).eval()
+    processor = Blip2Processor.from_pretrained(folder)
+    inputs = processor(images=list(images), text=[prompt] * 5, return_tensors="pt")
+    with torch.no_grad():
+        tokens = model.generate(**inputs, do_sample=False, min_new_tokens=1, max_new_tokens=8)
+    expected = [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
+    texts = caption.load(dataclasses.replace(RANDOM, prompt=prompt, top_p=1e-9, samples=2)).caption(images, KEYS, NAMES)
+    assert texts == [[text] * 2 for text in expected]
+    assert all(text.startswith(prompt) for text in expected)
+
+
+def test_a_language_model_with_an_encoder_gets_its_prompt_back(tmp_path, images):
+    from transformers import Blip2Config, Blip2ForConditionalGeneration
+
+    folder = shutil.copytree(random_checkpoints.ensure("random-blip2"), tmp_path / "t5")
+    config = Blip2Config.from_pretrained(folder)
+    size = {"d_model": 64, "d_ff": 128, "d_kv": 32, "num_layers": 2, "num_heads": 2}
+    text = {
+        "model_type": "t5",
+        "vocab_size": config.text_config.vocab_size,
+        "decoder_start_token_id": 1,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        **size,
+    }
+    parts = {"vision_config": config.vision_config.to_dict(), "qformer_config": config.qformer_config.to_dict(), "text_config": text}
+    with torch.random.fork_rng(devices=[]):
+        model = Blip2ForConditionalGeneration(Blip2Config(num_query_tokens=8, image_token_index=config.image_token_index, **parts))
+    random_checkpoints.fill(model, seed=0)
+    model.save_pretrained(folder)
+    spec = dataclasses.replace(RANDOM, model=str(folder), prompt="a picture of")
+    for text in caption.load(spec).caption(images[:1], KEYS[:1], NAMES[:1])[0]:
+        assert text.startswith("a picture of ")
+        assert text.count("picture of") == 1
+        assert len(text) > len("a picture of ")
+
+
+def test_lower_precision_runs(images):
+    captioner = caption.load(dataclasses.replace(RANDOM, precision="bfloat16"))
+    assert captioner.spec.precision == "bfloat16"
+    assert all(captioner.caption(images[:2], KEYS[:2], NAMES[:2])[1])
+
+
+def test_draws_follow_temperature_and_top_p():
+    steps = 2000
+    scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
+    draws = torch.from_numpy(np.random.default_rng(0).random((1, steps)))
+
+    def frequencies(temperature, top_p):
+        draw = Draw(draws, temperature, top_p)
+        picked = [draw(torch.zeros(1, 0), scores).argmax().item() for _ in range(steps)]
+        return np.bincount(picked, minlength=4) / steps
+
+    np.testing.assert_allclose(frequencies(1.0, 1.0), [0.5, 0.3, 0.15, 0.05], atol=0.03)
+    np.testing.assert_allclose(frequencies(1.0, 0.6), [0.625, 0.375, 0, 0], atol=0.03)
+    squared = np.array([0.25, 0.09, 0.0225, 0.0025])
+    np.testing.assert_allclose(frequencies(0.5, 1.0), squared / squared.sum(), atol=0.03)
+    assert frequencies(1.0, 1e-9)[0] == 1
+
+
+def test_a_draw_leaves_one_token():
+    draw = Draw(torch.tensor([[0.0], [0.999999]], dtype=torch.float64), 1.0, 1.0)
+    left = draw(torch.zeros(2, 0), torch.zeros(2, 5))
+    assert torch.isfinite(left).nonzero().tolist() == [[0, 0], [1, 4]]
+
+
+def test_the_specification_is_completed_and_checked(tmp_path):
+    spec = caption.load(RANDOM).spec
+    assert len(spec.weights) == 64
+    assert dataclasses.replace(spec, weights="") == RANDOM
+    assert caption.load(spec).spec == spec
+    with pytest.raises(ValueError, match="weights of random-blip2 have changed: expected digest beef"):
+        caption.load(dataclasses.replace(spec, weights="beef"))
+    folder = shutil.copytree(random_checkpoints.ensure("random-blip2"), tmp_path / "copy")
+    assert caption.load(dataclasses.replace(spec, model=str(folder))).spec.weights == spec.weights
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="cannot load BLIP-2"):
+        caption.load(dataclasses.replace(RANDOM, model=str(folder)))
+
+
+def test_known_captioners():
+    assert all(spec.captioner in caption.CAPTIONERS for spec in caption.CHOICES.values())
+    with pytest.raises(ValueError, match="no captioner 'blip'; did you mean 'blip2'"):
+        caption.load(dataclasses.replace(RANDOM, captioner="blip"))
+
+
+# -------------------------------------------------------------------------------------------------------- templates
+
+
+def test_templates_are_filled_each_once():
+    captioner = caption.load(FILLED)
+    texts = captioner.caption(np.zeros((5, 1, 1, 3), np.uint8), KEYS, NAMES)
+    for row, name in zip(texts, NAMES, strict=True):
+        assert len(set(row)) == 3
+        assert set(row) < {f"{word} {name}" for word in ("a", "one", "the", "some")}
+    assert captioner.caption(np.zeros((2, 1, 1, 3), np.uint8), KEYS[3:], NAMES[3:]) == texts[3:]
+    assert len({tuple(text.split()[0] for text in row) for row in texts}) > 1
+    reseeded = caption.load(dataclasses.replace(FILLED, seed=1)).caption(np.zeros((5, 1, 1, 3), np.uint8), KEYS, NAMES)
+    assert reseeded != texts
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"templates": ("a {}",)}, "samples is 3, but there are only 1 templates"),
+        ({"templates": ("a {}", "one", "the {}")}, "exactly one {}, got 'one'"),
+    ],
+)
+def test_templates_that_cannot_be_filled(change, message):
+    with pytest.raises(ValueError, match=message):
+        caption.load(dataclasses.replace(FILLED, **change))
+
+
+def test_a_shape_without_a_name_cannot_fill_a_template():
+    with pytest.raises(ValueError, match="shape 1 has no label"):
+        caption.load(FILLED).caption(np.zeros((2, 1, 1, 3), np.uint8), KEYS[:2], ["chair", ""])
+
+
+# ----------------------------------------------------------------------------------------------- length and order
+
+
+@pytest.mark.parametrize(
+    ("text", "fitted"),
+    [
+        ("  a\n chair\t\0 of wood\n", "a chair of wood"),
+        ("", ""),
+        ("x" * 300, "x" * 256),
+        ("é" * 200, "é" * 128),
+        ("x" + "é" * 200, "x" + "é" * 127),
+        ("😀" * 100, "😀" * 64),
+        ("x" * 255 + " y", "x" * 255),
+    ],
+)
+def test_texts_fit_their_cells(text, fitted):
+    assert caption.fit(text) == fitted
+    assert len(fitted.encode()) <= TEXT_BYTES
+
+
+def test_rank_puts_the_nearest_first_and_keeps_ties():
+    images = np.array([[1, 0], [0, 2]], np.float32)
+    texts = np.array([[[0, 1], [3, 0], [1, 1], [2, 2]], [[0, 0], [1, 0], [0, 1], [0, -1]]], np.float32)
+    order, scores = caption.rank(images, texts)
+    assert order.tolist() == [[1, 2, 3, 0], [2, 0, 1, 3]]
+    np.testing.assert_allclose(scores, [[1, 0.7071, 0.7071, 0], [1, 0, 0, -1]], atol=1e-6)
+    assert scores.dtype == np.float32
+
+
+def test_rank_does_not_see_float_rounding():
+    rng = np.random.default_rng(0)
+    images, texts = rng.normal(size=(4, 64)).astype(np.float32), rng.normal(size=(4, 8, 64)).astype(np.float32)
+    texts[:, 1::2] = texts[:, ::2] * (1 + 1e-6 * rng.normal(size=(4, 4, 64)))
+    order, _ = caption.rank(images, texts)
+    twins = order.reshape(4, 4, 2)
+    assert (twins[..., 0] % 2 == 0).all()
+    assert (twins[..., 1] == twins[..., 0] + 1).all()

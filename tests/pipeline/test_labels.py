@@ -1,0 +1,92 @@
+"""Label sets: where the names come from, and what is embedded."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema.spec import LabelSet
+from pipeline import labels
+from pipeline.teachers import catalog
+
+
+class Counting:
+    """A teacher whose embedding of a text is its length and its first letter, times `scale`."""
+
+    spec = SimpleNamespace(name="counting")
+
+    def __init__(self, scale=1.0):
+        self.scale, self.batches = scale, []
+
+    def embed_texts(self, texts):
+        self.batches.append(len(texts))
+        return torch.tensor([[len(text), ord(text[0])] for text in texts], dtype=torch.float32) * self.scale
+
+
+def test_templates():
+    assert len(labels.TEMPLATES) == len(set(labels.TEMPLATES)) == 64
+    assert all(template.count("{}") == 1 and template == template.lower() for template in labels.TEMPLATES)
+
+
+@pytest.mark.parametrize(("name", "count"), [("modelnet10", 10), ("modelnet40", 40), ("scanobjectnn", 15)])
+def test_built_in_sets(name, count):
+    built = labels.label_set(name)
+    assert (built.name, built.templates) == (name, labels.TEMPLATES)
+    assert len(set(built.classes)) == count
+
+
+def test_the_classes_of_a_cache_as_words():
+    built = labels.label_set("source", ["night_stand", "tv-stand", "sofa"])
+    assert built.classes == ("night stand", "tv stand", "sofa")
+    with pytest.raises(ValueError, match="this cache has no classes"):
+        labels.label_set("source")
+
+
+def test_files(tmp_path):
+    (tmp_path / "mine.txt").write_text("chair\n\n coffee table \n")
+    assert labels.label_set(str(tmp_path / "mine.txt")) == LabelSet(
+        name="mine", classes=("chair", "coffee table"), templates=labels.TEMPLATES
+    )
+    (tmp_path / "list.json").write_text(json.dumps(["chair"]))
+    assert labels.label_set(str(tmp_path / "list.json")).classes == ("chair",)
+    (tmp_path / "full.json").write_text(json.dumps({"classes": ["chair"], "templates": ["the {}"]}))
+    assert labels.label_set(str(tmp_path / "full.json")) == LabelSet(name="full", classes=("chair",), templates=("the {}",))
+
+
+@pytest.mark.parametrize("text", ['{"names": ["chair"]}', "[1, 2]", '{"classes": "chair"}', "[chair", '"chair"'])
+def test_files_of_another_form(tmp_path, text):
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.json"):
+        labels.label_set(str(tmp_path / "bad.json"))
+
+
+def test_unknown_set():
+    with pytest.raises(ValueError, match="no label set and no file 'modelnet-40'; did you mean 'modelnet40'"):
+        labels.label_set("modelnet-40")
+
+
+@pytest.mark.parametrize("batch", [1, 5, 100])
+def test_embed_keeps_every_sentence_in_its_place(batch):
+    wanted = LabelSet(name="two", classes=("chair", "a {odd} bed", "table"), templates=("the {}", "one {} here"))
+    teacher = Counting()
+    values = labels.embed(wanted, teacher, batch)
+    assert (values.dtype, values.shape) == (np.float16, (3, 2, 2))
+    assert max(teacher.batches) <= batch
+    assert values.tolist() == [[[9, 116], [14, 111]], [[15, 116], [20, 111]], [[9, 116], [14, 111]]]
+
+
+def test_embed_refuses_what_float16_cannot_hold():
+    with pytest.raises(ValueError, match="teacher counting: text embeddings of one are not finite in float16"):
+        labels.embed(LabelSet(name="one", classes=("chair",), templates=("the {}",)), Counting(scale=1e6))
+
+
+def test_a_real_teacher_and_one_without_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMPD_HOME", str(tmp_path))
+    wanted = LabelSet(name="two", classes=("chair", "bed"), templates=("the {}", "one {}"))
+    teacher = catalog.load("random-clip")
+    values = labels.embed(wanted, teacher)
+    np.testing.assert_array_equal(values[1, 0], teacher.embed_texts(["the bed"])[0].numpy().astype(np.float16))
+    with pytest.raises(ValueError, match="no text side"):
+        labels.embed(wanted, catalog.load("random-dino"))

@@ -1,0 +1,440 @@
+"""The teachers: one contract for every backend, which finds a new one by itself, and what is special to each."""
+
+import dataclasses
+import importlib.metadata
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from cache_schema.spec import fingerprint
+from pipeline import random_checkpoints, weights
+from pipeline.teachers import catalog, huggingface, openclip
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+TEXTS = ["a chair", "a photo of a very small round wooden table", "a lamp " * 200]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a test asked for the network")
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def checkpoints(monkeypatch, home):
+    monkeypatch.setenv("MMPD_HOME", str(home))
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+
+
+def embed(teacher, images):
+    return teacher.embed_images(torch.stack([teacher.preprocess(image) for image in images]))
+
+
+# --------------------------------------------------------------------------------------------------- every backend
+
+
+def direct_open_clip(folder, images, texts):
+    """The library called as its own documentation does."""
+    import open_clip
+
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
+    with torch.no_grad():
+        pixels = torch.stack([preprocess(Image.fromarray(image)) for image in images])
+        return model.eval().encode_image(pixels), model.encode_text(tokenize(texts))
+
+
+def direct_transformers(folder, images, texts):
+    from transformers import AutoImageProcessor, AutoModel
+
+    model = AutoModel.from_pretrained(folder)
+    pixels = AutoImageProcessor.from_pretrained(folder)(list(images), return_tensors="pt")
+    with torch.no_grad():
+        return model.eval()(**pixels).pooler_output, None
+
+
+DIRECT = {"open_clip": direct_open_clip, "transformers": direct_transformers}
+ABSENT = {"open_clip": f"open_clip:ViT-B-32/laion2b_s34b_b79k@{SHA}", "transformers": f"transformers:nobody/nothing@{SHA}"}
+RANDOM = {choice.backend: name for name, choice in catalog.TEACHERS.items() if choice.model in random_checkpoints.MAKERS}
+
+every_backend = pytest.mark.parametrize("backend", catalog.BACKENDS)
+
+
+@every_backend
+def test_a_backend_comes_with_what_tests_it(backend):
+    assert backend in RANDOM, "add a random checkpoint of this backend, and a teacher of that name to the catalogue"
+    assert backend in DIRECT, "add here how the library itself is called"
+    assert backend in ABSENT, "add here a reference to weights that are nowhere"
+
+
+@every_backend
+def test_a_teacher_says_what_it_is(backend):
+    name = RANDOM[backend]
+    teacher = catalog.load(name)
+    assert (teacher.spec.name, teacher.spec.backend, teacher.spec.model) == (name, backend, name)
+    assert len(teacher.spec.weights) == 64
+    assert all(importlib.metadata.version(package) for package in catalog.packages(backend))
+    assert teacher.spec.precision == "float32"
+    assert catalog.load(f"mine={name}").spec == dataclasses.replace(teacher.spec, name="mine")
+    pixels = teacher.preprocess(np.zeros((30, 30, 3), np.uint8))
+    assert (list(pixels.shape), pixels.dtype) == ([3, teacher.spec.image_size, teacher.spec.image_size], torch.float32)
+
+
+@every_backend
+def test_the_digest_follows_the_weights(backend, tmp_path):
+    folder = shutil.copytree(random_checkpoints.ensure(RANDOM[backend]), tmp_path / "copy")
+    before = catalog.load(f"{backend}:{folder}").spec
+    assert before.weights == catalog.load(RANDOM[backend]).spec.weights
+    assert fingerprint(before) == fingerprint(catalog.load(RANDOM[backend]).spec)
+
+    (file,) = folder.glob("*.safetensors")
+    state = load_file(file)
+    changed = max(state, key=lambda key: state[key].numel())
+    state[changed].view(-1)[0] += 1
+    save_file(state, file, metadata={"format": "pt"})
+    assert catalog.load(f"{backend}:{folder}").spec.weights != before.weights
+
+
+@every_backend
+def test_embeddings_are_those_of_the_library(backend, images):
+    teacher = catalog.load(RANDOM[backend])
+    pictures, texts = DIRECT[backend](random_checkpoints.ensure(RANDOM[backend]), images, TEXTS)
+    ours = embed(teacher, images)
+    assert (ours.dtype, ours.device.type, list(ours.shape)) == (torch.float32, "cpu", [len(images), teacher.spec.dim])
+    assert torch.isfinite(ours).all()
+    assert ours.std(0).min() > 0
+    torch.testing.assert_close(ours, pictures)
+    if teacher.spec.text:
+        torch.testing.assert_close(teacher.embed_texts(TEXTS), texts)
+    else:
+        with pytest.raises(ValueError, match=f"{teacher.spec.name}.*no text side"):
+            teacher.embed_texts(TEXTS)
+
+
+@every_backend
+def test_the_batch_does_not_matter(backend, images):
+    teacher = catalog.load(RANDOM[backend])
+    torch.testing.assert_close(torch.cat([embed(teacher, images[i : i + 1]) for i in range(len(images))]), embed(teacher, images))
+    if teacher.spec.text:
+        torch.testing.assert_close(torch.cat([teacher.embed_texts([text]) for text in TEXTS]), teacher.embed_texts(TEXTS))
+
+
+@every_backend
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_is_near_and_another_product(backend, precision, images):
+    full, low = catalog.load(RANDOM[backend]), catalog.load(RANDOM[backend], precision=precision)
+    a, b = embed(full, images), embed(low, images)
+    assert b.dtype == torch.float32
+    assert not torch.equal(a, b)
+    assert torch.cosine_similarity(a, b).min() > 0.999
+    assert fingerprint(full.spec) != fingerprint(low.spec)
+    if full.spec.text:
+        assert torch.cosine_similarity(full.embed_texts(TEXTS), low.embed_texts(TEXTS)).min() > 0.999
+
+
+@every_backend
+def test_missing_weights_are_named_with_the_way_to_get_them(backend, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=f"(?s)no weights of .*{SHA}.*hub.*HF_HUB_OFFLINE.*`hf download .*--revision {SHA}`.*folder"):
+        catalog.load(ABSENT[backend])
+
+
+@every_backend
+def test_a_folder_without_a_model_is_refused(backend, tmp_path):
+    with pytest.raises(ValueError, match=r"no folder .*nowhere"):
+        catalog.load(f"{backend}:{tmp_path}/nowhere")
+    folder = shutil.copytree(random_checkpoints.ensure(RANDOM[backend]), tmp_path / "copy")
+    (file,) = folder.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot load"):
+        catalog.load(f"{backend}:{folder}")
+    file.unlink()
+    with pytest.raises(ValueError, match="cannot load"):
+        catalog.load(f"{backend}:{folder}")
+
+
+# --------------------------------------------------------------------------------------------------- the catalogue
+
+
+@pytest.mark.parametrize(
+    ("reference", "name", "choice"),
+    [
+        ("dinov2-small", "dinov2-small", catalog.TEACHERS["dinov2-small"]),
+        ("other=dinov2-small", "other", catalog.TEACHERS["dinov2-small"]),
+        ("open_clip:ViT-L-14/laion2b_s32b_b82k", "vit-l-14-laion2b-s32b-b82k", {"model": "ViT-L-14/laion2b_s32b_b82k"}),
+        ("transformers:facebook/dinov2-base@abc", "dinov2-base", {"model": "facebook/dinov2-base", "revision": "abc"}),
+        ("x.1=transformers:a/b@c", "x.1", {"model": "a/b", "revision": "c"}),
+        ("open_clip:/models/My CLIP@2/", "my-clip-2", {"model": "/models/My CLIP@2"}),
+        ("transformers:./here", "here", {"model": str(Path("here").absolute())}),
+    ],
+)
+def test_references(reference, name, choice):
+    if isinstance(choice, dict):
+        choice = catalog.Choice(backend=reference.partition(":")[0].rpartition("=")[2], **choice)
+    assert catalog.choice(reference) == (name, choice)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("dinov2-smal", "did you mean 'dinov2-small'"),
+        ("", "no teacher ''; there is: clip-vit-b32"),
+        ("openclip:ViT-B-32/openai", "no teacher backend 'openclip'.*did you mean 'open_clip'"),
+        ("transformers:", "names no model: expected transformers:MODEL"),
+        ("a b=dinov2-small", "'a b' cannot name a teacher"),
+        ("transformers:...", "write NAME=transformers:..."),
+    ],
+)
+def test_wrong_references(reference, message):
+    with pytest.raises(ValueError, match=message):
+        catalog.choice(reference)
+
+
+def test_wrong_precision():
+    with pytest.raises(ValueError, match="no precision 'float61'; did you mean 'float16'"):
+        catalog.load("random-clip", precision="float61")
+
+
+@pytest.mark.parametrize("name", [n for n, c in catalog.TEACHERS.items() if c.model not in random_checkpoints.MAKERS])
+def test_catalogue_entries_are_pinned_and_known(name):
+    entry = catalog.TEACHERS[name]
+    assert entry.backend in catalog.BACKENDS
+    assert entry.about
+    assert len(entry.revision) == 40
+    assert set(entry.revision) <= set("0123456789abcdef")
+    if entry.backend == "open_clip":
+        openclip._architecture(entry.model)
+
+
+def test_choosing_is_light():
+    code = (
+        "import sys; from pipeline.teachers import catalog; from pipeline import caption, labels; catalog.choice('dinov2-small'); "
+        "print([m for m in ('torch', 'transformers', 'open_clip') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# -------------------------------------------------------------------------------------------------------- open_clip
+
+
+@pytest.fixture
+def tag(monkeypatch, tmp_path):
+    """An architecture and pretrained tag of open_clip's, with its weights in the hub's cache."""
+    import open_clip
+
+    made = random_checkpoints.ensure("random-clip")
+    config = json.loads((made / "open_clip_config.json").read_text())["model_cfg"]
+    settings = {
+        "hf_hub": "nobody/tiny/",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+        "interpolation": "bilinear",
+        "resize_mode": "squash",
+    }
+    for architecture in ("tiny", "tiny-quickgelu"):
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, architecture, {**config, "quick_gelu": architecture != "tiny"})
+        tags = {"plain": settings, "quick": {**settings, "quick_gelu": True}}
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, architecture, tags)
+    repo = tmp_path / "hub" / "models--nobody--tiny"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(SHA)
+    (repo / "snapshots" / SHA).mkdir(parents=True)
+    shutil.copy(made / "open_clip_model.safetensors", repo / "snapshots" / SHA)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return "tiny/plain"
+
+
+@pytest.mark.parametrize("revision", ["", f"@{SHA}"])
+def test_open_clip_tag_with_its_own_preprocessing(tag, revision, images):
+    import open_clip
+
+    teacher = catalog.load(f"open_clip:{tag}{revision}")
+    assert teacher.spec.revision == SHA
+    assert '"resize_mode":"squash"' in teacher.spec.preprocess
+    model, _, preprocess = open_clip.create_model_and_transforms("tiny", pretrained="plain")
+    with torch.no_grad():
+        pixels = torch.stack([preprocess(Image.fromarray(image)) for image in images])
+        torch.testing.assert_close(embed(teacher, images), model.eval().encode_image(pixels))
+
+
+def test_open_clip_refuses_what_it_would_only_warn_of(tag):
+    with pytest.raises(ValueError, match="use tiny-quickgelu/quick"):
+        catalog.load("open_clip:tiny/quick")
+    assert catalog.load("open_clip:tiny-quickgelu/quick").spec.revision == SHA
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("tinny/plain", "no architecture 'tinny'.*'tiny'"), ("tiny/plan", "no weights 'plan' of tiny; did you mean 'plain'")],
+)
+def test_open_clip_unknown_names(tag, model, message):
+    with pytest.raises(ValueError, match=message):
+        catalog.load(f"open_clip:{model}")
+
+
+def test_open_clip_missing_tokenizer_is_named(tag, monkeypatch):
+    import open_clip
+
+    config = open_clip.factory._MODEL_CONFIGS["tiny"]
+    monkeypatch.setitem(config, "text_cfg", {**config["text_cfg"], "hf_tokenizer_name": "nobody/words"})
+    with pytest.raises(ValueError, match="`hf download nobody/words`"):
+        catalog.load("open_clip:tiny/plain")
+
+
+# ----------------------------------------------------------------------------------------------------- transformers
+
+TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+VISION = {**TOWER, "image_size": 32, "patch_size": 16}
+
+
+def word_tokenizer(folder, **options):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<s>", "</s>", "<unk>", *"a chair photo of very small round wooden table lamp".split()]
+    tokens = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokens.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokens.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    PreTrainedTokenizerFast(tokenizer_object=tokens, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", **options).save_pretrained(
+        folder
+    )
+    return len(words)
+
+
+def tiny_clip(folder):
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    text = {
+        **TOWER,
+        "vocab_size": word_tokenizer(folder),
+        "max_position_embeddings": 16,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=24))
+
+
+def tiny_siglip(folder):
+    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    text = {
+        **TOWER,
+        "vocab_size": word_tokenizer(folder),
+        "max_position_embeddings": 16,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return SiglipModel(SiglipConfig(text_config=text, vision_config=VISION))
+
+
+def tiny_dinov2(folder):
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    BitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16))
+
+
+def saved(make, folder):
+    with torch.random.fork_rng(devices=[]):
+        model = make(folder).eval()
+    random_checkpoints.fill(model, seed=0)
+    with weights.without_progress_bars():
+        model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize(("make", "padding", "dim"), [(tiny_clip, True, 24), (tiny_siglip, "max_length", 32)])
+def test_transformers_with_a_text_side(make, padding, dim, tmp_path, images):
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    model = saved(make, tmp_path)
+    teacher = catalog.load(f"tiny=transformers:{tmp_path}")
+    assert (teacher.spec.dim, teacher.spec.text, teacher.spec.image_size) == (dim, True, 32)
+    tokens = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=padding, max_length=16, truncation=True, return_tensors="pt")
+    pixels = AutoImageProcessor.from_pretrained(tmp_path)(list(images), return_tensors="pt")
+    if make is tiny_siglip:  # its own tokenizer gives no mask: the model was trained to see the padding
+        del tokens["attention_mask"]
+    with torch.no_grad():
+        torch.testing.assert_close(embed(teacher, images), model.get_image_features(**pixels).pooler_output)
+        torch.testing.assert_close(teacher.embed_texts(TEXTS), model.get_text_features(**tokens).pooler_output)
+    torch.testing.assert_close(teacher.embed_texts(TEXTS[:1]), teacher.embed_texts(TEXTS)[:1])
+
+
+def test_dinov2_gives_the_normalised_class_token(tmp_path, images):
+    from transformers import AutoImageProcessor
+
+    model = saved(tiny_dinov2, tmp_path)
+    teacher = catalog.load(f"tiny=transformers:{tmp_path}")
+    assert (teacher.spec.dim, teacher.spec.text, teacher.spec.image_size) == (32, False, 32)
+    pixels = AutoImageProcessor.from_pretrained(tmp_path)(list(images), return_tensors="pt")
+    with torch.no_grad():
+        hidden = model(**pixels, output_hidden_states=True).hidden_states[-1]
+        torch.testing.assert_close(embed(teacher, images), model.layernorm(hidden)[:, 0])
+
+
+def test_weights_that_would_be_made_up_are_refused(tmp_path):
+    from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    saved(lambda folder: ViTModel(ViTConfig(**VISION), add_pooling_layer=False), tmp_path)
+    with pytest.raises(ValueError, match="the checkpoint lacks pooler"):
+        catalog.load(f"transformers:{tmp_path}")
+
+
+def test_a_model_without_pooled_features_is_refused(tmp_path):
+    from transformers import ViTImageProcessor, ViTMAEConfig, ViTMAEModel
+
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    saved(lambda folder: ViTMAEModel(ViTMAEConfig(**VISION)), tmp_path)
+    with pytest.raises(ValueError, match="ViTMAEModel gives no pooled features"):
+        catalog.load(f"transformers:{tmp_path}")
+
+
+def test_a_model_of_patches_instead_of_pictures_is_refused(tmp_path):
+    from transformers import Siglip2Config, Siglip2ImageProcessor, Siglip2Model
+
+    word_tokenizer(tmp_path)
+    Siglip2ImageProcessor(patch_size=16, max_num_patches=16).save_pretrained(tmp_path)
+    text = {**TOWER, "vocab_size": 16, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    vision = {**TOWER, "num_patches": 16, "patch_size": 16}
+    saved(lambda folder: Siglip2Model(Siglip2Config(text_config=text, vision_config=vision)), tmp_path)
+    with pytest.raises(ValueError, match="square pictures"):
+        catalog.load(f"transformers:{tmp_path}")
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    saved(tiny_clip, tmp_path)
+
+    def lacking(*args, **kwargs):
+        raise ImportError("\nSiglipTokenizer requires the SentencePiece library but it was not found. Check out\nthe page")
+
+    monkeypatch.setattr(huggingface.AutoTokenizer, "from_pretrained", lacking)
+    with pytest.raises(ValueError, match=r"not installed: SiglipTokenizer requires the SentencePiece library but it was not found$"):
+        catalog.load(f"transformers:{tmp_path}")

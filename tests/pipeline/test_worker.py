@@ -1,0 +1,64 @@
+"""Whatever one shape does to its process, it gets an answer and the others get theirs."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache_schema.spec import PointSpec
+from pipeline.sources.catalog import Entry
+from pipeline.worker import Limits, Task, Workers
+
+
+@pytest.fixture
+def task(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    from hostile_reader import HostileReader
+
+    points = PointSpec(count=32, blocks=1, ordered=8)
+    return Task(reader=HostileReader(), points=points, views=None, limits=Limits(seconds=6, memory_gib=2))
+
+
+def test_every_kind_of_trouble_is_a_reason_and_stops_nobody_else(task):
+    trouble = {
+        "hang": "took longer than 6 s",
+        "crash": "died (SIGSEGV), twice",
+        "exit": "died (exit status 3), twice",
+        "memory": "needs more than 2 GiB of memory",
+        "raise": 'KeyError: "a loader\'s own bug"',
+        "refuse": "is not a shape",
+    }
+    entries = [Entry(id=f"{i}{what}", locator=what) for i, what in enumerate([*trouble, "fine", "chatter", "fine"])]
+    with Workers(task, 2) as workers:
+        made = [future.result() for future in [workers.submit(entry) for entry in entries]]
+    for entry, one in zip(entries, made, strict=True):
+        if entry.locator in trouble:
+            assert trouble[entry.locator] in one.reason
+            assert one.xyz is None
+        else:
+            assert one.reason == ""
+            assert one.xyz.shape == (1, 32, 3)
+
+
+def test_what_is_made_depends_on_the_shape_alone(task):
+    def made(count, order):
+        with Workers(task, count) as workers:
+            futures = {i: workers.submit(Entry(id=f"shape{i}", locator="fine")) for i in order}
+            return [futures[i].result().xyz for i in sorted(futures)]
+
+    assert all(np.array_equal(a, b) for a, b in zip(made(1, [0, 1, 2]), made(2, [2, 0, 1]), strict=True))
+
+
+def test_leaving_ends_the_processes_even_busy_ones(task):
+    with Workers(task, 2) as workers:
+        workers.submit(Entry(id="a", locator="fine")).result()
+        workers.submit(Entry(id="b", locator="hang"))
+        time.sleep(0.5)
+        processes = [process.popen.pid for process in workers._processes]
+    assert processes
+    for pid in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
