@@ -417,8 +417,8 @@ def ids_digest(ids: typing.Iterable[str]) -> str:
 class ArraySpec:
     """One Zarr array on disk.
 
-    `raw` and `zstd` arrays whose chunk is smaller than a shard use Zarr's sharding codec with one file per shard;
-    `raw` ones are memory-mapped by `cache_schema.store`.
+    One file holds one shard: as one chunk, or with Zarr's sharding codec as several. Sharded `raw` arrays are what
+    `cache_schema.store.Rows` maps into memory.
     """
 
     path: str
@@ -431,10 +431,7 @@ class ArraySpec:
     codec: Literal["raw", "zstd", "crc32c"] = "raw"
     level: int = 3
     dims: tuple[str, ...]
-
-    @property
-    def sharded(self) -> bool:
-        return self.chunk[0] < self.shard or self.chunk[1:] != self.shape[1:]
+    sharded: bool = False
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -454,7 +451,7 @@ class ArraySpec:
 
 def _rows(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple[str, ...]) -> ArraySpec:
     """Uncompressed, one chunk a shape, many to a file: what training reads."""
-    return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(1, *shape[1:]), shard=shard, dims=dims)
+    return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(1, *shape[1:]), shard=shard, dims=dims, sharded=True)
 
 
 def _table(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple[str, ...]) -> ArraySpec:
@@ -487,7 +484,7 @@ def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:
             v, size = len(spec.rig.cameras), spec.size
             picture = ArraySpec(
                 path="views/rgb", dtype="uint8", shape=(n, v, size, size, 3), chunk=(1, 1, size, size, 3), shard=s, codec="zstd",
-                level=spec.level, dims=("shape", "view", "row", "column", "channel"),
+                level=spec.level, dims=("shape", "view", "row", "column", "channel"), sharded=True,
             )  # fmt: skip
             pose = _rows("views/pose", "float32", (n, v, 4, 4), s, ("shape", "view", "to", "from"))
             depth = dataclasses.replace(

@@ -393,7 +393,7 @@ def _placements(scene: Any, turn: np.ndarray) -> dict[str, list[np.ndarray]]:
 def _part(mesh: Any, pixels: Callable[[Any], np.ndarray], gone: bool, linear: bool) -> tuple[Part, bool]:
     """One trimesh mesh as a `Part` (vertices still float64), and whether anything said its colour.
 
-    `gone`: a texture file of the shape is missing, so a textured part without one is grey and not the white it was made on.
+    `gone`: a texture file of the shape is missing, so a textured part without one is grey, not the white or black beneath.
     `linear`: for glTF, whose factors and vertex colours are linear light; textures are sRGB in every format.
     """
     from trimesh.visual.material import PBRMaterial, SimpleMaterial
@@ -403,7 +403,8 @@ def _part(mesh: Any, pixels: Callable[[Any], np.ndarray], gone: bool, linear: bo
         raise ValueError(f"a triangle names vertex {faces.min() if faces.min() < 0 else faces.max()} of {len(vertices)}")
     # Only normals that the file gave are in the cache here; asking the property would compute some.
     normals = _unit(mesh._cache.cache.get("vertex_normals"), len(vertices))
-    visual, uv, base, image, look = mesh.visual, None, None, None, {}
+    visual, uv, base, image = mesh.visual, None, None, None
+    look: dict[str, Any] = {}
     colors, per_face = mesh.vertex_attributes.get("color"), mesh.face_attributes.get("color")
     match visual.kind:
         case "vertex":
@@ -424,7 +425,7 @@ def _part(mesh: Any, pixels: Callable[[Any], np.ndarray], gone: bool, linear: bo
             elif isinstance(material, PBRMaterial):
                 base, image, look = _pbr(material, linear)
     texture = pixels(image) if image is not None and uv is not None else None
-    bare = gone and uv is not None and image is None and (base is None or min(base[:3]) == 1)
+    bare = gone and uv is not None and image is None and (not linear or base is None or min(base[:3]) == 1)
     if bare:
         base = None
     if (bare or texture is not None) and not linear:
@@ -440,7 +441,8 @@ def _part(mesh: Any, pixels: Callable[[Any], np.ndarray], gone: bool, linear: bo
         part, said = dataclasses.replace(part, colors=np.repeat(_rgba(per_face), 3, axis=0)), True
     color = (1.0, 1.0, 1.0, 1.0) if said else (GREY, GREY, GREY, 1.0)
     if base is not None:
-        color = (*(map(float, _display(base[:3]) if linear else base[:3])), float(base[3]))
+        red, green, blue = _display(base[:3]) if linear else base[:3]
+        color = (float(red), float(green), float(blue), float(base[3]))
     return _compact(dataclasses.replace(part, base_color=color)), said
 
 
@@ -557,7 +559,7 @@ def _joined(parts: list[Part]) -> Part:
     if any(p.colors is not None or p.base_color != first.base_color for p in parts):
         parts = [dataclasses.replace(p, colors=_baked(p), base_color=(1.0, 1.0, 1.0, 1.0)) for p in parts]
     starts = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
-    stacked = {
+    stacked: dict[str, Any] = {
         name: None if any(getattr(p, name) is None for p in parts) else np.concatenate([getattr(p, name) for p in parts])
         for name in ("vertices", "normals", "uv", "colors")
     }
@@ -577,7 +579,7 @@ def _finished_mesh(parts: list[Part], colored: bool) -> Mesh:
     done = []
     for part, moved in zip(parts, vertices, strict=True):
         arrays = {name: getattr(part, name) for name in types}
-        cast = {name: np.ascontiguousarray(a, types[name]) for name, a in arrays.items() if a is not None}
+        cast: dict[str, Any] = {name: np.ascontiguousarray(a, types[name]) for name, a in arrays.items() if a is not None}
         done.append(dataclasses.replace(part, vertices=moved, **cast))
     return Mesh(parts=tuple(done), colored=colored)
 

@@ -117,8 +117,8 @@ class Renderer:
                 GL.glDeleteBuffers(len(drawable.buffers), drawable.buffers)
             if images:
                 GL.glDeleteTextures(list(images.values()))
-        rgb = np.stack([color for color, _ in views])
-        return Pictures(rgb, pose, np.stack([depth for _, depth in views]) if self.spec.depth else None)
+        depths = [depth for _, depth in views if depth is not None]
+        return Pictures(np.stack([color for color, _ in views]), pose, np.stack(depths) if depths else None)
 
     def describe(self) -> str:
         """What draws, for the record of how a product was made."""

@@ -29,7 +29,7 @@ from cache_schema import spec, store
 from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline.cameras import poses
-from pipeline.cli import describe, human, product_bytes
+from pipeline.describe import describe, human, product_bytes
 
 VIEWS: Final = 6
 """Pictures of a shape."""
@@ -43,14 +43,14 @@ SAMPLE: Final = 2000
 """Shapes that neighbours are looked for among."""
 CENTERS: Final = 64
 """Leading points of a block that are marked: the centres of the coarsest groups."""
+MARK: Final = (225, 20, 130)
+"""Their colour, which objects seldom have."""
 ORDER: Final = ("index", "status", "points", "views", "image", "captions", "text", "labels", "guide")
 """Kinds of products, as they are made."""
 LONG: Final = 40
 """Of more classes than this the largest are named."""
 LISTED: Final = 500
 """Failed shapes listed of one kind of reason."""
-MARK: Final = (225, 20, 130)
-"""Their colour, which objects seldom have."""
 PICTURE, THUMBNAIL = 192, 112
 """Largest height and width of a picture on the page, pixels."""
 
@@ -106,16 +106,18 @@ class Reader:
         self.records = dict(sorted(cache.records().items(), key=lambda item: ORDER.index(item[1].kind)))
         self.manifest = cache.manifest
         self.nodes = {node.path: node for record in self.records.values() for node in cache.arrays(record)}
+        # Before anything is read: what a build at work finishes from here on is not looked at.
+        self.missing = {name: cache.missing(record) for name, record in self.records.items()}
+        self._done = {name: self._written(missing) for name, missing in self.missing.items() if self.records[name].kind != "labels"}
         self.label: NDArray[np.int32] = cache.array("label")[:]
         self.split: NDArray[np.int32] = cache.array("split")[:]
-        begun = "status" in self.records
-        self.status: NDArray[np.uint8] = cache.array("status")[:] if begun else np.full(self.manifest.shapes, spec.PENDING, np.uint8)
+        self.status: NDArray[np.uint8] = np.full(self.manifest.shapes, spec.PENDING, np.uint8)
+        if "status" in self.records:
+            self.status = np.where(self.done("status"), cache.array("status")[:], self.status)
         self.views: list[int] = []
         """The views that are shown, evenly spread."""
         if "views" in self.records:
             self.views = spread(np.arange(len(self.rig.cameras)), VIEWS).tolist()
-        self.missing = {name: cache.missing(record) for name, record in self.records.items()}
-        self._done = {name: self._written(missing) for name, missing in self.missing.items() if self.records[name].kind != "labels"}
 
     def _written(self, missing: list[int]) -> NDArray[np.bool_]:
         shards = np.ones(self.manifest.shards, bool)
@@ -202,6 +204,7 @@ def head(reader: Reader) -> dict[str, Any]:
     """What is said of the cache as a whole."""
     m = reader.manifest
     status = {name: int((reader.status == value).sum()) for name, value in (("ok", spec.OK), ("failed", spec.FAILED))}
+    pending = m.shapes - sum(status.values())
     usable = reader.status == spec.OK
 
     def counts(names: Sequence[str], column: NDArray[Any]) -> list[tuple[str, int, int]]:
@@ -215,11 +218,11 @@ def head(reader: Reader) -> dict[str, Any]:
     return {
         "name": reader.cache.path.resolve().name,
         "manifest": m,
-        "status": status | {"pending": m.shapes - sum(status.values())},
+        "status": status | {"pending": pending},
         "classes": counts(m.classes, reader.label) if m.classes else [],
         "splits": counts(m.splits, reader.split) if m.splits else [],
         "fingerprint": spec.fingerprint(m),
-        "complete": all(record.complete for record in reader.records.values()),
+        "complete": all(record.complete for record in reader.records.values()) and not pending,
     }
 
 
@@ -244,17 +247,19 @@ def product(reader: Reader, record: Record) -> dict[str, Any]:
         "inputs": record.inputs,
         "made_by": record.made_by,
         "content": record.content,
-        "spec": json.dumps(_brief(spec.to_json(record.labels or record.spec)), indent=2, ensure_ascii=False),
-        "weights": getattr(record.spec, "weights", ""),
+        "settings": settings(record),
     }
 
 
-def _brief(described: dict[str, Any]) -> dict[str, Any]:
-    """A specification whose long lists are cut: the page is no place for 1,156 class names."""
-    return {
-        key: [*value[:12], f"and {len(value) - 12} more"] if isinstance(value, list) and len(value) > 13 else value
-        for key, value in described.items()
-    }
+def settings(record: Record) -> list[tuple[str, str]]:
+    """Every field of a product's specification as words, long ones cut: the page is no place for 1,156 class names."""
+    fields = spec.to_json(record.spec) | (spec.to_json(record.labels) if record.labels is not None else {})
+    found = []
+    for name, value in fields.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if value not in ("", []):
+            found.append((name, text if len(text) <= 400 else text[:400] + " …"))
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------ contact sheet
@@ -307,7 +312,7 @@ def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[
     where = (where + 1) / 2 * side
     nearness = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-6)
     colours = (rgb * (0.55 + 0.45 * nearness)[:, None]).astype(np.uint8)
-    radii = side * 0.4 / np.sqrt(len(xyz)) * depth.mean() / depth
+    radii = min(side * 0.4 / np.sqrt(len(xyz)), side * 0.025) * depth.mean() / depth
     picture = Image.new("RGB", (side, side), "white")
     draw = ImageDraw.Draw(picture)
     for i in np.argsort(-depth, kind="stable"):
@@ -343,7 +348,9 @@ def alike(reader: Reader, record: Record, queries: NDArray[Any]) -> dict[str, An
     """The section of one teacher."""
     there = reader.done(record.product) & (reader.status == spec.OK)
     queries = queries[there[queries]]
-    sample = np.union1d(spread(np.flatnonzero(there), SAMPLE), queries)  # [n]
+    found = np.flatnonzero(there)
+    # Not evenly spaced, because classes may come round in turn.
+    sample = np.union1d(np.random.default_rng(0).permutation(found)[:SAMPLE], queries)  # [n]
     images = mean_embeddings(reader.rows(record.product), sample)  # [n, E]
     cosines = images @ images.T
     np.fill_diagonal(cosines, -np.inf)
@@ -416,12 +423,12 @@ def failures(reader: Reader) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {}
     for start in range(0, len(rows), 4096):
         part = rows[start : start + 4096]
-        for row, reason in zip(part, store.texts(reader.table("reason", part)), strict=True):
+        for shape, reason in zip(store.texts(reader.table("id", part)), store.texts(reader.table("reason", part)), strict=True):
             name = re.sub(r"'[^']*'|\"[^\"]*\"|[\w./-]+\.[A-Za-z]\w{1,4}\b|\d[\d.,e+-]*", "…", reason)
             kind = kinds.setdefault(name, {"name": name, "count": 0, "shapes": []})
             kind["count"] += 1
             if kind["count"] <= LISTED:
-                kind["shapes"].append((reader.id(row), reason))
+                kind["shapes"].append((shape, reason))
     return {"total": len(rows), "kinds": sorted(kinds.values(), key=lambda kind: -kind["count"])}
 
 
@@ -455,8 +462,13 @@ class Run:
 
     @property
     def rest(self) -> float:
-        """Neither waiting nor at a model: loading, writing, label sets. Negative where shards ran side by side, on a cluster."""
-        return self.wall - self.waited - self.models
+        """Neither waiting nor at a model: loading, writing, label sets."""
+        return max(self.wall - self.waited - self.models, 0.0)
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether shards were made side by side, on a cluster, so that their seconds are more than went by."""
+        return self.waited + self.models > self.wall + 0.1
 
     @property
     def date(self) -> str:
@@ -494,13 +506,11 @@ def costs(reader: Reader) -> dict[str, Any]:
     """Seconds by stage over all runs, and where the time of the longest one went."""
     every = runs(reader.cache.path)
     longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
-    stages = stage_costs(reader, [note for run in every for note in run.shards])
     return {
         "runs": every,
-        "stages": stages,
-        "drawing": sum(stage["seconds"] for stage in stages if stage["unit"] == "shapes"),
+        "stages": stage_costs(reader, [note for run in every for note in run.shards]),
         "longest": longest,
-        "lanes": lanes(longest) if longest is not None and longest.rest >= 0 else [],
+        "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],
     }
 
 
@@ -524,18 +534,21 @@ def stage_costs(reader: Reader, notes: Iterable[dict[str, Any]]) -> list[dict[st
     return list(stages.values())
 
 
-def lanes(run: Run) -> list[tuple[str, list[tuple[float, float]]]]:
-    """What the process that holds the models did when: by product, (start, length) in thousandths of the run."""
-    found: dict[str, list[tuple[float, float]]] = {}
+def lanes(run: Run) -> list[dict[str, Any]]:
+    """What the process that holds the models did when: by product its seconds, and spans in thousandths of the run."""
+    found: dict[str, dict[str, Any]] = {}
     for note in run.shards:
         seconds = note.get("waited", note.get("seconds", 0.0))
-        start, length = ((note["time"] - seconds - run.start) / run.wall * 1000, seconds / run.wall * 1000)
-        lane = found.setdefault(note["product"], [])
-        if lane and start - sum(lane[-1]) < 1:  # closer than the page can show
-            lane[-1] = (lane[-1][0], start + length - lane[-1][0])
+        lane = found.setdefault(note["product"], {"name": note["product"], "seconds": 0.0, "spans": []})
+        lane["seconds"] += seconds
+        end = (note["time"] - run.start) / run.wall * 1000
+        start = max(end - seconds / run.wall * 1000, 0.0)
+        spans = lane["spans"]
+        if spans and start - spans[-1][1] < 1:  # closer than the page can show
+            spans[-1] = (spans[-1][0], end)
         else:
-            lane.append((max(start, 0.0), length))
-    return list(found.items())
+            spans.append((start, end))
+    return list(found.values())
 
 
 def duration(seconds: float) -> str:

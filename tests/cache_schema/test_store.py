@@ -75,19 +75,20 @@ def test_rows_outside_are_refused(cache, row, column):
 def test_any_layout_round_trips_through_both_readers(tmp_path_factory, shapes, shard, columns, width, dtype, seed):
     root = tmp_path_factory.mktemp("layout")
     shape = (shapes, columns, width)
-    node = ArraySpec(path="a", dtype=dtype, shape=shape, chunk=(1, columns, width), shard=shard, dims=("x", "y", "z"))
+    node = ArraySpec(path="a", dtype=dtype, shape=shape, chunk=(1, columns, width), shard=shard, dims=("x", "y", "z"), sharded=True)
     values = np.random.default_rng(seed).integers(0, 200, shape).astype(dtype)
     store.write_file(root / "a" / "zarr.json", store.node_json(node))
     for s in range(-(-shapes // shard)):
         store.write_file(root / node.key(s), store.encode(node, values[s * shard : (s + 1) * shard]))
     assert np.array_equal(zarr.open_array(root / "a", mode="r")[:], values)
-    if node.sharded:
-        i, j = np.indices((shapes, columns)).reshape(2, -1)
-        assert np.array_equal(store.Rows(root, node).gather(i, j), values[i, j])
+    i, j = np.indices((shapes, columns)).reshape(2, -1)
+    assert np.array_equal(store.Rows(root, node).gather(i, j), values[i, j])
 
 
 def test_compressed_pictures_round_trip(tmp_path):
-    node = ArraySpec(path="v", dtype="uint8", shape=(5, 2, 4, 4, 3), chunk=(1, 1, 4, 4, 3), shard=3, codec="zstd", dims=tuple("abcde"))
+    node = ArraySpec(
+        path="v", dtype="uint8", shape=(5, 2, 4, 4, 3), chunk=(1, 1, 4, 4, 3), shard=3, codec="zstd", dims=tuple("abcde"), sharded=True
+    )
     values = np.random.default_rng(0).integers(0, 255, node.shape).astype(np.uint8)
     store.write_file(tmp_path / "v" / "zarr.json", store.node_json(node))
     for s, part in enumerate((values[:3], values[3:])):

@@ -151,7 +151,9 @@ def test_texture_with_its_coordinates(tmp_path):
     np.testing.assert_array_equal(part.uv, part.vertices[:, :2])
 
 
-@pytest.mark.parametrize("name", ["../images/wood.png", "..\\images\\wood.png", "C:\\Users\\me\\wood.png", "-bm 1 WOOD.PNG", "/home/me/wood.png"])
+@pytest.mark.parametrize(
+    "name", ["../images/wood.png", "..\\images\\wood.png", "C:\\Users\\me\\wood.png", "-bm 1 WOOD.PNG", "/home/me/wood.png"]
+)
 def test_textures_are_found_as_exporters_name_them(tmp_path, name):
     write(tmp_path / "images/wood.png", png())
     path = textured_obj(tmp_path / "models", name)
@@ -185,7 +187,8 @@ def test_missing_material_file_only_means_no_colour(tmp_path):
 
 @pytest.mark.parametrize("textures", ["require", "grey"])
 @pytest.mark.parametrize(
-    "data, word", [(bomb(), "64 million pixels"), (b"no picture", "not an image"), (png(size=(64, 64))[:90], "damaged"), (b"", "not an image")]
+    "data, word",
+    [(bomb(), "64 million pixels"), (b"no picture", "not an image"), (png(size=(64, 64))[:90], "damaged"), (b"", "not an image")],
 )
 def test_bad_textures_never_turn_grey(tmp_path, data, word, textures):
     assert word in refusal(textured_obj(tmp_path, data=data), textures=textures)
@@ -206,7 +209,9 @@ def test_material_colour_of_obj(tmp_path):
 
 def test_factors_of_gltf_are_linear_light(tmp_path):
     box = trimesh.creation.box()
-    box.visual = TextureVisuals(uv=np.zeros((8, 2)), material=PBRMaterial(baseColorFactor=[0.2157, 1.0, 0.0, 1.0], emissiveFactor=[0.2157, 0, 0]))
+    box.visual = TextureVisuals(
+        uv=np.zeros((8, 2)), material=PBRMaterial(baseColorFactor=[0.2157, 1.0, 0.0, 1.0], emissiveFactor=[0.2157, 0, 0])
+    )
     part = read(glb(tmp_path / "a.glb", box)).parts[0]
     np.testing.assert_allclose(part.base_color, (0.5, 1, 0, 1), atol=0.005)
     np.testing.assert_allclose(part.emissive, (0.5, 0, 0), atol=0.005)

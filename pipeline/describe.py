@@ -1,0 +1,62 @@
+"""A cache in words and numbers for people: how its shapes fared, what its products are made of, how large they are."""
+
+from collections import Counter
+
+from cache_schema import spec, store
+from cache_schema.store import Cache
+
+
+def status_counts(cache: Cache) -> dict[str, int]:
+    """Shapes by status."""
+    record = cache.records().get("status")
+    names = {spec.PENDING: "pending", spec.OK: "ok", spec.FAILED: "failed"}
+    counts = Counter(dict.fromkeys(names.values(), 0))
+    if record is None:
+        counts["pending"] = cache.manifest.shapes
+    else:
+        values = cache.array("status")[:]
+        counts.update(names[int(value)] for value in values)
+    return {name: counts[name] for name in ("ok", "failed", "pending")}
+
+
+def failures(cache: Cache) -> list[tuple[str, str]]:
+    """(id, reason) of every failed shape."""
+    rows = (cache.array("status")[:] == spec.FAILED).nonzero()[0]
+    if not len(rows):
+        return []
+    reasons = store.texts(cache.array("reason")[:])
+    ids = cache.ids()
+    return [(ids[row], reasons[row]) for row in rows]
+
+
+def product_bytes(cache: Cache, record: spec.Record) -> int:
+    """Bytes of a product's files so far."""
+    return sum(file.stat().st_size for node in cache.arrays(record) for file in (cache.path / node.path).rglob("*") if file.is_file())
+
+
+def describe(record: spec.Record) -> str:
+    """A product's origin in a few words."""
+    match record.spec:
+        case spec.TeacherSpec() as t:
+            return f"{t.backend}:{t.model}{f'@{t.revision[:12]}' if t.revision else ''} weights {t.weights[:12]} {t.precision}"
+        case spec.CaptionSpec() as c:
+            return ", ".join(
+                filter(None, [f"{c.captioner} {c.model}".strip(), f"{c.samples} per view", f"ranked by {c.rank_by}" if c.rank_by else ""])
+            )
+        case spec.ViewSpec() as v:
+            return f"rig {v.rig.name}, {len(v.rig.cameras)} views of {v.size} pixels"
+        case spec.PointSpec() as p:
+            return f"{p.blocks} blocks of {p.count}, first {p.ordered} in farthest-point order, seed {p.seed}"
+        case spec.GuideSpec() as g:
+            return f"{g.encoder} weights {g.weights[:12]}"
+        case spec.SourceSpec() as s:
+            return " ".join([s.kind, *(f"{name}={value}" for name, value in s.options)])
+
+
+def human(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
