@@ -255,6 +255,8 @@ def make_product(cache: Cache, plan: Plan, record: Record, shard: int, models: M
             cache.write(record, shard, {record.product: values})
         case _:
             raise AssertionError(record.kind)
+    failed = len(cache.manifest.rows(shard)) - len(usable_rows(cache, shard))
+    advance(record.product, failed * record.per_shape)  # nothing to do for them, and a bar that reaches its end
 
 
 def _ranker(plan: Plan, described: CaptionSpec, models: Models) -> Teacher | None:

@@ -115,7 +115,12 @@ def load(path: str | Path, *, up: Literal["y", "z"], textures: Literal["require"
     path = Path(path)
     if not path.is_file():
         raise ValueError(_one_line(f"there is no file {path.name}"))
-    if path.stat().st_size == 0:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise ValueError(f"the file cannot be opened: {error.strerror}") from error
+    if not head:
         raise ValueError("the file is empty (0 bytes)")
     turn = np.eye(4)
     if up == "z":
@@ -127,7 +132,7 @@ def load(path: str | Path, *, up: Literal["y", "z"], textures: Literal["require"
         scene, gone = _scene(path, textures)
         return _from_scene(scene, turn, gone, linear=suffix in (".glb", ".gltf"))
     except ValueError as error:
-        raise ValueError(_one_line(f"{_misnamed(path)}{error}")) from error
+        raise ValueError(_one_line(f"{_misnamed(head, path.suffix)}{error}")) from error
 
 
 def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geometry:
@@ -226,12 +231,12 @@ class _Beside:
         self.asker = path.name
 
     def get(self, name: str) -> bytes:
-        clean = urllib.parse.unquote(name).strip().strip('"').replace("\\", "/")
+        clean = name.strip().strip('"').replace("\\", "/")
         relative = re.sub(r"^([a-zA-Z]:)?/+", "", clean)
-        for candidate in (relative, relative.split()[-1] if relative.split() else "", relative.rsplit("/", 1)[-1]):
+        for candidate in (relative, urllib.parse.unquote(relative), (relative.rsplit(maxsplit=1) or [""])[-1], relative.rsplit("/", 1)[-1]):
             path = self.folder / candidate
             if not path.is_file() and path.parent.is_dir():
-                path = next((p for p in sorted(path.parent.iterdir()) if p.name.lower() == path.name.lower()), path)
+                path = min((p for p in path.parent.iterdir() if p.name.lower() == path.name.lower()), default=path)
             if path.is_file():
                 if path.suffix.lower() == ".mtl":
                     self.asker = path.name
@@ -305,21 +310,19 @@ SIGNS: Final = (
     (rb"PK\x03\x04", "a ZIP archive", (".zip", ".3mf", ".zae", ".3dxml")),
     (rb"\x93NUMPY", "a NumPy array", (".npy",)),
     (rb"\s*solid\s", "STL", (".stl",)),
-    (rb"\s*(#[^\n]*\s+)*(ST)?C?N?4?n?OFF", "OFF", (".off",)),
-    (rb"\s*(#[^\n]*\s+)*(mtllib|usemtl|v|vn|vt|o|g)\s+[^\s]", "OBJ", (".obj",)),
+    (rb"\s*(#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF", "OFF", (".off",)),
+    (rb"\s*(#[^\n]*\n\s*)*(mtllib|usemtl|v|vn|vt|o|g)\s+[^\s]", "OBJ", (".obj",)),
     (rb"\s*<.*COLLADA", "COLLADA", (".dae",)),
     (rb'\s*\{.*"asset"', "glTF", (".gltf",)),
 )
 """How files begin, what that is, and the extensions it goes by."""
 
 
-def _misnamed(path: Path) -> str:
+def _misnamed(head: bytes, suffix: str) -> str:
     """For a file that failed: what it looks like, where that is not what it is called."""
-    with path.open("rb") as file:
-        head = file.read(4096)
     for sign, what, suffixes in SIGNS:
         if re.match(sign, head, re.DOTALL | re.IGNORECASE):
-            return "" if path.suffix.lower() in suffixes else f"named {path.suffix or 'without extension'} but looks like {what}: "
+            return "" if suffix.lower() in suffixes else f"named {suffix or 'without extension'} but looks like {what}: "
     return ""
 
 

@@ -56,6 +56,11 @@ def points() -> BuildConfig:
     return BuildConfig(views=None, labels=())
 
 
+def pictures() -> BuildConfig:
+    """Points and 12 views, no models: teachers and captions can come later."""
+    return BuildConfig(labels=())
+
+
 def default() -> BuildConfig:
     """12 views, random (untrained) teachers and captioner: everything works offline, the embeddings mean nothing yet."""
     return BuildConfig(
@@ -109,6 +114,7 @@ RECIPES: Final[dict[str, Callable[[], BuildConfig]]] = {
     "default": default,
     "smoke": smoke,
     "points": points,
+    "pictures": pictures,
     "labelled": labelled,
     "clip-dino": clip_dino,
     "ulip2": ulip2,

@@ -3,11 +3,13 @@
     with closing(Renderer(ViewSpec(rig=RIGS["ring12"]))) as renderer:     # one per process, in one thread
         pictures = renderer.render(shape)                                 # shape from mesh.normalized
 
-pyrender makes the headless context, on a GPU or in software. Its own drawing is not used: on a CPU nearly all of its time goes
-into multisampling and a physically based light model (measured: see the README). We draw twice as large without
-multisampling and average, with the light shader in `shaders/`, one draw call per material, and read back colours only.
+pyrender makes the headless context, on a GPU or in software. Its own drawing is not used: on a CPU it spends nearly all its time on
+multisampling and a physically based light model (a ball of 20,480 triangles, one thread: 41 ms a view there, 9 here). We draw
+twice as large without multisampling and average, with the light shader in `shaders/`, one draw call per material, and read
+back colours only.
 
-`PYOPENGL_PLATFORM` is set to `egl` unless it is set. With several renderers on a machine set `LP_NUM_THREADS=1`.
+Nothing else in the process may use OpenGL: whichever made its context last has it. `PYOPENGL_PLATFORM` is set to `egl` unless it is
+set. With several renderers on a machine set `LP_NUM_THREADS=1`.
 
 Letters: V views, H x W pixels, n vertices, F triangles, C corners (3 F).
 """

@@ -46,7 +46,7 @@ void main() {
     own.a = 1.0;
 #endif
 
-    float light = 0.24 + 0.10 * dot(n, up) + 0.66 * max(dot(n, KEY), 0.0) + 0.14 * max(dot(n, FILL), 0.0);
+    float light = 0.27 + 0.10 * dot(n, up) + 0.60 * max(dot(n, KEY), 0.0) + 0.19 * max(dot(n, FILL), 0.0);
     float shine = max(dot(n, HALFWAY), 0.0);
     shine *= shine;
     shine *= shine;
