@@ -3,9 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CACHE ?= build/starter.zarr
-SHARED := build
 
-.PHONY: help setup egl cache report test check bench clean
+.PHONY: help setup egl cache train test check bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -16,6 +15,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,trainer,dev]'
+	@touch $@
+
+.venv-trainer/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-trainer
+	.venv-trainer/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,test]'
 	@touch $@
 
 egl: $(VENV)/installed
@@ -29,8 +33,9 @@ cache: setup  ## build the default cache (made shapes, random teachers) and its 
 	$(BIN)/mmpd-cache report $(CACHE) $(CACHE:.zarr=.html)
 	@echo "Look at $(CACHE:.zarr=.html)"
 
-test: setup  ## run the tests
-	$(BIN)/python -m pytest
+test: setup .venv-trainer/installed  ## run the tests; those of the trainer where no teacher library is installed
+	$(BIN)/python -m pytest --ignore=tests/trainer
+	.venv-trainer/bin/python -m pytest tests/trainer tests/test_imports.py
 
 check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff format --check .

@@ -302,4 +302,3 @@ def main() -> None:
     os.dup2(2, 1)
     questions = os.fdopen(os.dup(0), "rb")
     serve(lambda: _receive(questions), lambda message: _send(answers, message))
-

@@ -147,6 +147,12 @@ def h5(root: Path, count: int) -> Callable[[int], int]:
 
 
 def streaming(root: Path, count: int) -> Callable[[int], int]:
+    import torch
+
+    if not torch.cuda.is_available():  # beside a CPU torch, the index's torchvision cannot be imported without its operators' names
+        names = torch.library.Library("torchvision", "DEF")
+        names.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        names.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     from streaming import MDSWriter, StreamingDataset
 
     folder = root / "mds"
