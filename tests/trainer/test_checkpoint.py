@@ -1,0 +1,141 @@
+"""Checkpoints: they come back as they were, and what is no checkpoint of ours is refused in words."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.trainer.conftest import config_of
+from trainer import checkpoint
+from trainer.align import Teacher
+from trainer.checkpoint import Header, Used
+from trainer.loop import train
+from trainer.stage import Facts, build
+
+TEACHER = Teacher(name="a.b", dim=8, text=False, objective="regress", weight=2.0)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that was saved without being trained."""
+    config, facts = config_of("align"), Facts(teachers=(TEACHER,))
+    torch.manual_seed(0)
+    header = Header(config=config, facts=facts, caches=(Used(path="x.zarr", products=(("points", "0"),)),), step=3, steps=9)
+    (tmp_path / "run").mkdir()
+    checkpoint.save(tmp_path / "run", header, build(config, facts), {}, {})
+    return tmp_path / "run"
+
+
+def test_what_is_saved_comes_back(run):
+    torch.manual_seed(0)
+    model = build(config_of("align"), Facts(teachers=(TEACHER,)))
+    loaded = checkpoint.load(run)
+    assert (loaded.config, loaded.step, loaded.header.steps) == (config_of("align"), 3, 9)
+    assert loaded.header.facts.teachers == (TEACHER,) and loaded.header.caches[0].products == (("points", "0"),)
+    assert not loaded.model.training
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.model.state_dict().values(), strict=True))
+    assert loaded.weights == checkpoint.digest(model)
+    features = loaded.model.features(torch.randn(2, 64, 3), ordered=True)
+    assert features.tokens.shape == (2, 32, 48) and features.summary.shape == (2, 48)
+
+
+def test_the_encoder_is_built_from_what_was_stored_not_from_its_name(run, monkeypatch):
+    from trainer.encoders import pointmae
+
+    wider = {**pointmae.CONFIGS, "pointmae-tiny": dataclasses.replace(pointmae.CONFIGS["pointmae-tiny"], groups=16, depth=7)}
+    monkeypatch.setattr(pointmae, "CONFIGS", wider)
+    assert checkpoint.load(run).model.encoder.groups == 32
+
+
+def test_the_digest_is_of_what_features_come_from():
+    model = build(config_of("align"), Facts(teachers=(TEACHER,)))
+    before = checkpoint.digest(model)
+    with torch.no_grad():
+        next(model.teachers.parameters()).add_(1)
+    assert checkpoint.digest(model) == before
+    with torch.no_grad():
+        model.encoder.embed.norm1.running_mean.add_(1)
+    assert checkpoint.digest(model) != before
+
+
+def test_the_average_is_handed_on_where_there_is_one(run):
+    header = checkpoint.load(run).header
+    model = build(header.config, header.facts)
+    average = {name: torch.full_like(value, 2) for name, value in model.state_dict().items()}
+    checkpoint.save(run, header, model, {}, average)
+    assert (checkpoint.load(run).model.pool.query == 2).all()
+
+
+@pytest.mark.parametrize("size", [0, 6, 200, -1])
+def test_a_truncated_file_is_refused(run, size):
+    path = checkpoint.path(run)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match="cut short or damaged"):
+        checkpoint.load(run)
+
+
+def test_a_pickle_is_refused_whatever_its_name(run):
+    torch.save({"weights": torch.zeros(3)}, checkpoint.path(run))
+    with pytest.raises(ValueError, match="is a pickle"):
+        checkpoint.load(run)
+    checkpoint.path(run).rename(run / "model.pth")
+    with pytest.raises(ValueError, match=r"only model.pth: a pickle.* never loaded"):
+        checkpoint.load(run)
+
+
+def test_what_is_no_run_is_named(run, tmp_path):
+    with pytest.raises(ValueError, match="not a folder with a run"):
+        checkpoint.load(tmp_path / "nowhere")
+    checkpoint.path(run).unlink()
+    with pytest.raises(ValueError, match="stopped before its first checkpoint"):
+        checkpoint.load(run)
+    safetensors.torch.save_file({"w": torch.zeros(2)}, checkpoint.path(run))
+    with pytest.raises(ValueError, match="not written by mmpd-train"):
+        checkpoint.load(run)
+
+
+@pytest.mark.parametrize(("change", "message"), [({"format": 2}, "format 2, this software reads 1"), ({"speed": 1}, "no field 'speed'")])
+def test_another_version_is_named(run, change, message):
+    with safetensors.safe_open(checkpoint.path(run), "pt") as file:
+        body = json.loads(file.metadata()["mmpd"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    body["header"] |= change
+    safetensors.torch.save_file(tensors, checkpoint.path(run), {"mmpd": json.dumps(body)})
+    with pytest.raises(ValueError, match=message):
+        checkpoint.load(run)
+
+
+def test_weights_of_another_shape_are_listed(run):
+    model = checkpoint.load(run).model
+    tensors = {name: value for name, value in model.state_dict().items() if name != "pool.query"}
+    tensors["pool.proj.bias"] = torch.zeros(7)
+    tensors["extra"] = torch.zeros(1)
+    with pytest.raises(ValueError, match=r"pool.proj.bias is \[7\], expected \[48\]; pool.query is missing; extra is not expected"):
+        checkpoint.assign(model, tensors, "here")
+
+
+def test_a_student_of_another_encoder_cannot_start_from_the_guide(cache_path, aligned, tmp_path):
+    config = config_of("distill", "guide=random", "guide_online=true", "encoder.dim=96", "encoder.depth=2")
+    with pytest.raises(ValueError, match="cannot start from .*depth is 1, asked 2; dim is 48, asked 96|dim is 48, asked 96; depth is 1, asked 2"):
+        train(config, [cache_path], tmp_path / "run", guide_run=aligned, device="cpu")
+
+
+def test_a_run_goes_on_only_as_it_was_begun(cache_path, aligned, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(aligned, run)
+    with pytest.raises(ValueError, match="begun with another configuration: optim.lr is 0.001, asked 0.01"):
+        train(config_of("align", "optim.lr=0.01"), [cache_path], run, resume=True, device="cpu")
+    with pytest.raises(ValueError, match="trained on 1 caches, now there are 2"):
+        train(config_of("align"), [cache_path, cache_path], run, resume=True, device="cpu")
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(config_of("align"), [cache_path], run, device="cpu")
+
+
+def test_a_cache_made_otherwise_is_named(tmp_path):
+    saved = (Used(path="old.zarr", products=(("image/a", "1"), ("points", "2"))),)
+    checkpoint.same_caches(saved, (Used(path="moved.zarr", products=saved[0].products),), tmp_path)
+    with pytest.raises(ValueError, match="image/a differ"):
+        checkpoint.same_caches(saved, (Used(path="new.zarr", products=(("image/a", "3"), ("points", "2"))),), tmp_path)

@@ -1,0 +1,128 @@
+"""The commands: the whole way from a cache to a table, and a user's mistakes in one line each."""
+
+import json
+import shutil
+
+import pytest
+
+from cache_schema import store, synthetic
+from cache_schema.spec import LabelSet, PointSpec
+from tests.trainer.conftest import SMALL
+from trainer import checkpoint, cli
+from trainer.recipes import RECIPES
+from trainer.tasks.catalog import TASKS
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Call `mmpd-train` as a terminal would: exit code, what was said on stdout, on stderr."""
+    monkeypatch.setattr(cli.signals, "install", lambda: None)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["mmpd-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """A cache with both classes in both splits."""
+    path = tmp_path_factory.mktemp("cli") / "shapes.zarr"
+    labels = LabelSet(name="source", classes=("cube", "cone"), templates=("a {}",))
+    synthetic.write(path, shapes=36, shard=16, points=PointSpec(count=64, blocks=2, ordered=32), labels=labels)
+    return path
+
+
+SMOKE = ["--recipe", "smoke", "--device", "cpu", *(f"--set={assignment}" for assignment in SMALL)]
+
+
+def test_from_a_cache_to_a_table(command, shapes, tmp_path):
+    cache, align, distill = tmp_path / "shapes.zarr", tmp_path / "align", tmp_path / "distill"
+    shutil.copytree(shapes, cache)
+    for arguments in (
+        ["align", cache, align, *SMOKE],
+        ["guide", cache, align, "--name", "mine", "--blocks", 1, "--device", "cpu"],
+        ["distill", cache, distill, "--guide", "mine", "--init", align, *SMOKE],
+        ["distill", cache, distill, "--resume", "--device", "cpu"],
+    ):
+        code, out, err = command(*arguments)
+        assert (code, out) == (0, ""), err
+        assert "Next: mmpd-train" in err
+    assert checkpoint.load(distill).step == 6 and checkpoint.load(distill).config.guide == "mine"
+    assert store.open_cache(cache).record("guide/mine").spec.blocks == 1
+    for run in (align, distill):
+        code, out, err = command("eval", "knn", run, cache, "--json", "--device", "cpu")
+        assert code == 0, err
+        assert json.loads(out)["task"] == "knn"
+    code, out, _ = command("eval", "table", align, distill)
+    assert code == 0 and "align" in out and "distill" in out
+    code, out, _ = command("eval", "table", align, distill, "--json")
+    assert [row[0] for row in json.loads(out)["rows"]] == ["align", "distill"]
+
+
+def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
+    code, _, err = command("align", shapes, tmp_path / "run", "--also", cache_path, "--set", "data.passes=2,0.5", *SMOKE)
+    assert code == 0, err
+    used = checkpoint.load(tmp_path / "run").header.caches
+    assert [cache.path for cache in used] == [str(shapes), str(cache_path)]
+    assert "shapes.zarr: 24 of 36 shapes; " in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["align", "nowhere.zarr", "run"], "nowhere.zarr does not exist"),
+        (["align", "CACHE", "run", "--recipe", "mmpd"], "teacher openclip-bigg14 is not there. Complete: random-a, random-b."),
+        (["align", "CACHE", "run", "--recipe", "tinny"], "no recipe 'tinny'; did you mean 'tiny'?"),
+        (["align", "CACHE", "run", "--set", "optim.lrr=1"], "OptimConfig has no field 'lrr'; did you mean 'lr'?"),
+        (["align", "CACHE", "run", "--recipe", "point-mae"], "recipe point-mae has no stage align"),
+        (["distill", "CACHE", "run"], "the student starts from its guide's weights: name the guide's run by --init RUN"),
+        (["distill", "CACHE", "run", "--set", "start=random"], "CACHE has no guide"),
+        (["guide", "CACHE", "run"], "run is not a folder with a run"),
+        (["eval", "svn", "run", "CACHE"], "no task is called 'svn'; did you mean 'svm'?"),
+        (["eval", "svm", "run"], "takes a run and a cache, got 1 paths"),
+        (["show", "mmdp"], "did you mean 'mmpd'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(command, shapes, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*(str(shapes) if a == "CACHE" else a for a in arguments))
+    assert (code, out) == (2, "")
+    assert err.startswith("mmpd-train: ") and message.replace("CACHE", str(shapes)) in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_the_other_stage_is_not_resumed(command, shapes, aligned, tmp_path):
+    shutil.copytree(aligned, tmp_path / "run")
+    code, _, err = command("distill", shapes, tmp_path / "run", "--resume")
+    assert code == 2 and "is a run of align: mmpd-train align" in err
+
+
+def test_stopping_exits_with_130(command, monkeypatch):
+    def stopped(name):
+        raise cli.signals.Stopped
+
+    monkeypatch.setattr("trainer.recipes.experiment", stopped)
+    code, _, err = command("show", "tiny")
+    assert code == 130 and "--resume" in err
+
+
+def test_what_can_be_set_is_shown(command):
+    code, out, _ = command("show", "act-like")
+    shown = json.loads(out)
+    assert code == 0 and shown["distill"]["distill"]["mask_ratio"] == 0.8 and shown["distill"]["encoder"]["depth"] == 12
+    assert "c" in json.loads(command("show", "svm")[1])
+    assert set(json.loads(command("recipes", "--json")[1])) == set(RECIPES)
+    assert "point-mae" in command("recipes")[1]
+
+
+@pytest.mark.parametrize("name", ["align", "guide", "distill", "eval", "show", "recipes"])
+def test_every_command_explains_itself(command, name):
+    code, out, _ = command(name, "--help")
+    assert code == 0 and "mmpd-train" in out
+    if name == "eval":
+        assert all(task in out for task in TASKS)

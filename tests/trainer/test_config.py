@@ -1,0 +1,108 @@
+"""Configurations and recipes: what they say, how they are changed, and that each of them can be built."""
+
+import dataclasses
+
+import pytest
+
+from cache_schema.spec import from_json, to_json
+from cache_schema.store import differences
+from trainer.align import Teacher
+from trainer.config import AlignConfig, DataConfig, DistillConfig, EncoderConfig, OptimConfig, assigned
+from trainer.distill import DistillOptions
+from trainer.recipes import RECIPES, TEACHERS, configured, experiment
+from trainer.stage import Facts, build
+
+STAGES = [(name, stage) for name in RECIPES for stage in ("align", "distill") if getattr(experiment(name), stage) is not None]
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_a_recipe_survives_json_and_builds(name, stage):
+    config = assigned(configured(name, stage), ["encoder.depth=1"])
+    assert from_json(type(config), to_json(config)) == config
+    teacher = Teacher(name="t", dim=8, text=True, objective="contrast")
+    needs_teachers = stage == "align" or config.distill.teacher_weight > 0
+    built = build(config, Facts(teachers=(teacher,) if needs_teachers else ()))
+    assert len(built.encoder.transformer.blocks) == 1
+    assert RECIPES[name].__doc__
+
+
+def test_the_method_is_that_of_the_paper():
+    align, distill = experiment("mmpd").align, experiment("mmpd").distill
+    assert (align.optim.batch, align.optim.lr, align.optim.betas, align.optim.weight_decay) == (512, 1e-3, (0.9, 0.98), 0.1)
+    assert (align.augment.rotate, align.augment.scale, align.augment.shift) == (True, (0.8, 1.25), 0.1)
+    assert (align.data.templates, align.align.positives, align.objective) == (0.5, "either", "by_teacher")
+    assert (distill.optim.batch, distill.optim.lr, distill.optim.weight_decay, distill.optim.epochs) == (128, 5e-4, 0.05, 300)
+    assert (distill.start, distill.guide_online) == ("guide", False)
+    assert distill.distill == DistillOptions(local_weight=1, global_weight=1, shuffle="all", masked_only=False, local_depth=4)
+    assert distill.encoder.resolved().mask_ratio == 0.6
+    assert (distill.encoder.resolved().dim, distill.encoder.resolved().depth) == (384, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "difference"),
+    [
+        ("mmpd-no-shuffle", ["distill.distill.shuffle is 'all', asked 'none'"]),
+        ("mmpd-no-global", ["distill.distill.global_weight is 1.0, asked 0"]),
+        ("mmpd-no-local", ["distill.distill.local_weight is 1.0, asked 0"]),
+        ("mmpd-2-teachers", [f"align.data.teachers is {TEACHERS}, asked {TEACHERS[:2]}"]),
+        ("mmpd-1-teacher", [f"align.data.teachers is {TEACHERS}, asked {TEACHERS[:1]}"]),
+    ],
+)
+def test_an_ablation_takes_away_one_thing(name, difference):
+    assert differences(experiment("mmpd"), experiment(name)) == difference
+
+
+def test_a_baseline_needs_no_guide_unless_it_distils():
+    needing = {name for name, stage in STAGES if stage == "distill" and experiment(name).distill.needs_guide}
+    assert needing == {"tiny", "smoke", "mmpd", "mmpd-2-teachers", "mmpd-1-teacher", "mmpd-no-shuffle", "mmpd-no-global", "mmpd-no-local", "act-like"}  # fmt: skip
+
+
+def test_an_encoders_own_settings_are_set_like_any_other():
+    config = configured("tiny", "align", ["encoder.depth=2", "optim.lr=0.01", "data.teachers=a,b", "encoder.name=pointmae-s"])
+    assert config.encoder == EncoderConfig(name="pointmae-s", options=("depth=2",))
+    assert (config.encoder.resolved().depth, config.encoder.resolved().dim) == (2, 384)
+    assert (config.optim.lr, config.data.teachers) == (0.01, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("encoder.depht=2", "did you mean 'depth'"),
+        ("optm.lr=1", "did you mean 'optim'"),
+        ("optim.learning_rate=1", "has no field 'learning_rate'"),
+        ("optim.lr=fast", "expected a number"),
+        ("encoder.name=pointmae-m", "did you mean 'pointmae-"),
+        ("align.positives=all", "expected one of 'either'"),
+        ("optim.batch=30 optim.accumulate=4", "multiple of optim.accumulate"),
+        ("data.fraction=0", r"must lie in \(0, 1\]"),
+        ("data.teachers=a,a", "names one twice"),
+        ("data.teacher_weights=1,2", "one weight for each"),
+    ],
+)
+def test_a_wrong_setting_is_explained(assignment, message):
+    with pytest.raises(ValueError, match=message):
+        configured("tiny", "align", list(reversed(assignment.split())))
+
+
+def test_a_guides_tokens_forbid_dropping_points():
+    with pytest.raises(ValueError, match="augment.drop must be 0"):
+        configured("tiny", "distill", ["augment.drop=0.1"])
+    assert configured("point-mae", "distill", ["augment.drop=0.1"]).augment.drop == 0.1
+
+
+@pytest.mark.parametrize(("name", "stage", "message"), [("point-mae", "align", "no stage align"), ("mmdp", "align", "did you mean 'mmpd'")])
+def test_a_recipe_that_is_not_there_is_explained(name, stage, message):
+    with pytest.raises(ValueError, match=message):
+        configured(name, stage)
+
+
+def test_what_changes_no_result_may_change_in_a_run():
+    config = configured("tiny", "align")
+    other = dataclasses.replace(config, log_every=1, save_every=7, data=DataConfig(threads=5))
+    assert differences(config, other) == []
+    assert differences(config, dataclasses.replace(config, seed=1)) == ["seed is 0, asked 1"]
+
+
+def test_stages_are_told_apart():
+    optim = OptimConfig(batch=8, epochs=1, lr=1e-3)
+    assert to_json(AlignConfig(optim=optim))["stage"] == "align" and to_json(DistillConfig(optim=optim, augment=experiment("tiny").distill.augment))["stage"] == "distill"  # fmt: skip

@@ -1,0 +1,276 @@
+"""Batches from caches: what is in them, that everything comes once, and that nothing but seed and number decides."""
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema import spec, store, synthetic
+from cache_schema.spec import LabelSet, PointSpec, Record
+from tests.trainer.conftest import FAILED, LABELS
+from trainer.config import DataConfig
+from trainer.data import Data, Needs, feed
+
+CPU = torch.device("cpu")
+TEACHERS = Needs(teachers=True, color=True, centres=32)
+A, B = synthetic.teacher("random-a"), synthetic.teacher("random-b", 16, text=False)
+
+
+def opened(path, batch=8, needs=TEACHERS, seed=0, **config):
+    return Data([store.open_cache(path)], DataConfig(**config), batch=batch, seed=seed, needs=needs)
+
+
+def flat(batch):
+    """All tensors of a batch by name."""
+    out = {}
+    for name, value in vars(batch).items():
+        values = value if isinstance(value, dict) else {"": value}
+        out |= {f"{name}/{key}": tensor for key, tensor in values.items() if isinstance(tensor, torch.Tensor)}
+    return out
+
+
+def same(a, b):
+    a, b = flat(a), flat(b)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ------------------------------------------------------------------------------------------------------ which shapes when
+
+
+def test_every_usable_shape_comes_once_in_an_epoch_across_the_seams_of_batches(cache_path):
+    data = opened(cache_path, batch=8)
+    expected = [row for row in range(60) if row % 3 != 2 and row not in FAILED]
+    assert data.epoch == len(expected) == 38
+    stream = torch.cat([data.batch(number).index for number in range(19)]).numpy()  # 19 batches of 8 are 4 epochs of 38
+    epochs = stream.reshape(4, 38)
+    assert all(sorted(epoch) == expected for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_ranks_share_a_batch(cache_path):
+    data = opened(cache_path, negatives=6)
+    whole, parts = data.batch(3), [data.batch(3, slice(0, 4)), data.batch(3, slice(4, 8))]
+    for name, value in flat(whole).items():
+        assert torch.equal(value, torch.cat([flat(part)[name] for part in parts])), name
+    assert torch.equal(whole.negatives.text["random-a"], parts[1].negatives.text["random-a"])
+
+
+def test_threads_and_where_one_begins_change_nothing(cache_path):
+    expected = [opened(cache_path).batch(number) for number in range(12)]
+    for threads in (1, 3):
+        got = list(feed(opened(cache_path), range(5, 12), slice(None), threads=threads, device=CPU))
+        assert len(got) == 7 and all(same(a, b) for a, b in zip(got, expected[5:], strict=True))
+
+
+def test_an_error_in_a_thread_is_raised_where_batches_are_used(cache_path, monkeypatch):
+    data = opened(cache_path)
+
+    def broken(number, share):
+        raise OSError(f"batch {number}")
+
+    monkeypatch.setattr(data, "batch", broken)
+    with pytest.raises(OSError, match="batch 4"):
+        next(feed(data, range(4, 9), slice(None), threads=2, device=CPU))
+
+
+def test_the_seed_decides(cache_path):
+    assert same(opened(cache_path).batch(2), opened(cache_path).batch(2))
+    assert not torch.equal(opened(cache_path).batch(2).index, opened(cache_path, seed=1).batch(2).index)
+
+
+def test_selection_by_split_class_and_fraction(cache_path):
+    def rows(**config):
+        data = opened(cache_path, batch=1, **config)
+        return {int(data.batch(number).index) for number in range(data.epoch)}
+
+    usable = set(range(60)) - set(FAILED)
+    assert rows(splits=()) == usable
+    assert rows(splits=("test",)) == {row for row in usable if row % 3 == 2}
+    assert rows(splits=(), classes=("torus",)) == {row for row in usable if row % 3 == 2}
+    some = rows(fraction=0.5)
+    assert len(some) == 19 and some < rows() and some == rows(fraction=0.5)
+    assert rows(fraction=0.5, splits=()) != some
+
+
+# --------------------------------------------------------------------------------------------------- what is in a batch
+
+
+def test_a_batch_holds_one_block_one_view_and_a_text_of_that_view(cache_path):
+    cache = store.open_cache(cache_path)
+    xyz, rgb = cache.array("points/xyz")[:].astype(np.float32), cache.array("points/rgb")[:]
+    image, text = cache.array("image/random-a")[:], cache.array("text/random-a")[:]
+    templates, words = cache.array("labels/source/random-a")[:], store.texts(cache.array("captions/text")[:])
+    data = opened(cache_path, batch=38)
+    seen, texts = {"block": set(), "view": set(), "text": set()}, {}
+    for number in range(4):
+        batch = data.batch(number)
+        for i, row in enumerate(batch.index.tolist()):
+            assert batch.label[i] == row % 3
+            (block,) = [r for r in range(2) if np.array_equal(xyz[row, r], batch.points[i, :, :3])]
+            np.testing.assert_allclose(batch.points[i, :, 3:], rgb[row, block] / 255, rtol=1e-6)
+            (view,) = [v for v in range(3) if np.array_equal(image[row, v], batch.image["random-a"][i])]
+            target = batch.text["random-a"][i].numpy()
+            if np.array_equal(target, text[row, view]):
+                kind, said = "caption", words[row, view, 0]
+            else:
+                (kind,) = [m for m in range(2) if np.array_equal(templates[row % 3, m], target)]
+                said = LABELS.templates[kind].format(LABELS.classes[row % 3])
+            assert texts.setdefault(said, batch.text_key[i].item()) == batch.text_key[i].item() >= 0
+            for name, value in (("block", block), ("view", view), ("text", kind)):
+                seen[name].add(value)
+    assert seen == {"block": {0, 1}, "view": {0, 1, 2}, "text": {"caption", 0, 1}}
+    assert len(set(texts.values())) == len(texts)
+    assert "random-b" in batch.image and "random-b" not in batch.text and batch.image_valid == {}
+    assert batch.points.dtype == torch.float32 and batch.image["random-a"].dtype == torch.float16
+
+
+def test_the_share_of_templates_is_as_asked(cache_path):
+    captions = opened(cache_path, batch=38, templates=0).batch(0).text_key
+    filled = opened(cache_path, batch=38, templates=1).batch(0).text_key
+    assert len(set(filled.tolist())) == 4 and not set(captions.tolist()) & set(filled.tolist())  # two classes, two templates
+    half = [opened(cache_path, batch=38).batch(n).text_key for n in range(20)]
+    share = np.isin(torch.cat(half), filled).mean()
+    assert 0.42 < share < 0.58
+
+
+def test_guided_blocks_only_with_the_guides_features(cache_path):
+    cache = store.open_cache(cache_path)
+    data = opened(cache_path, needs=Needs(guide="", centres=32))
+    batch = data.batch(0)
+    assert torch.equal(batch.points, torch.from_numpy(cache.array("points/xyz")[:][batch.index, 0].astype(np.float32)))
+    assert torch.equal(batch.guide_tokens, torch.from_numpy(cache.array("guide/random/tokens")[:][batch.index, 0]))
+    assert torch.equal(batch.guide_summary, torch.from_numpy(cache.array("guide/random/summary")[:][batch.index, 0]))
+    assert batch.image == {} and data.guide.dim == 96
+
+
+def test_negatives_are_other_shapes(cache_path):
+    data = opened(cache_path, batch=30, negatives=100)
+    image = store.open_cache(cache_path).array("image/random-b")[:]
+    for number in range(3):
+        batch = data.batch(number)
+        extra = [int(np.flatnonzero((image == value.numpy()).all(-1).any(1))[0]) for value in batch.negatives.image["random-b"]]
+        assert not set(extra) & set(batch.index.tolist()) and len(set(extra)) == len(extra) >= 8  # of the 38 - 30 that are left
+        assert torch.equal(batch.negatives.label, torch.tensor(extra) % 3)
+
+
+def test_too_few_ordered_points_are_not_taken_for_centres(cache_path):
+    assert opened(cache_path).batch(0).ordered
+    data = opened(cache_path, needs=Needs(centres=33))
+    assert not data.batch(0).ordered and "sampled at every step" in str(data)
+
+
+def test_statistics_are_those_of_the_cache(cache_path):
+    stats = store.open_cache(cache_path).array("stats/image/random-b")[:]
+    mean, variance = opened(cache_path).statistics()["image/random-b"]
+    np.testing.assert_allclose(mean, stats[0])
+    np.testing.assert_allclose(variance, stats[1])
+    templates = store.open_cache(cache_path).array("labels/source/random-a")[:].reshape(-1, 32)
+    mean, variance = opened(cache_path, templates=1).statistics()["text/random-a"]
+    text_mean, _ = opened(cache_path).statistics()["text/random-a"]
+    assert not np.allclose(mean, text_mean) or np.allclose(templates.mean(0), text_mean)
+
+
+# ------------------------------------------------------------------------------------------------------- several caches
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """30 shapes of other classes, one of them shared, and one teacher less."""
+    path = tmp_path_factory.mktemp("other") / "other.zarr"
+    labels = LabelSet(name="source", classes=("torus", "ring"), templates=("one {}",))
+    synthetic.write(path, shapes=30, shard=8, points=PointSpec(count=64, blocks=3, ordered=32), labels=labels, teachers=(A,), seed=1)
+    return path
+
+
+def mixed(cache_path, other, batch=8, needs=TEACHERS, **config):
+    return Data([store.open_cache(cache_path), store.open_cache(other)], DataConfig(**config), batch=batch, seed=0, needs=needs)
+
+
+def test_caches_are_mixed_by_class_name_and_missing_teachers_are_masked(cache_path, other):
+    data = mixed(cache_path, other, batch=58)
+    assert data.classes == ("cone", "cube", "torus", "ring") and data.epoch == 38 + 20
+    batch = data.batch(0)
+    second = ~batch.image_valid["random-b"]
+    assert second.sum() == 20 and (batch.image["random-b"][second] == 0).all() and "random-a" not in batch.image_valid
+    assert set(batch.label[second].tolist()) == {2, 3} and set(batch.label[~second].tolist()) == {0, 1}
+    xyz = store.open_cache(other).array("points/xyz")[:].astype(np.float32)
+    for row, points in zip(batch.index[second], batch.points[second], strict=True):
+        assert any(np.array_equal(xyz[row, block], points[:, :3]) for block in range(3))
+    stats = [store.open_cache(path).array("stats/image/random-a")[:][0] for path in (cache_path, other)]
+    np.testing.assert_allclose(data.statistics()["image/random-a"][0], (2 * stats[0] + stats[1]) / 3)
+
+
+def test_passes_say_how_often_a_cache_is_gone_through(cache_path, other):
+    data = mixed(cache_path, other, batch=1, passes=(0.5, 2.0), needs=Needs())
+    assert data.epoch == 19 + 40
+    drawn = [(data._part[place], data._row[place]) for place in data._order(0)]
+    counts = {place: drawn.count(place) for place in drawn}
+    assert sorted(counts.values()) == [1] * 19 + [2] * 20
+    assert set(data._order(0)) != set(data._order(1))
+
+
+def test_caches_must_fit_together(cache_path, other, tmp_path):
+    with pytest.raises(ValueError, match="every teacher in every cache"):
+        mixed(cache_path, other, negatives=4)
+    with pytest.raises(ValueError, match="one number for each of 2 caches"):
+        mixed(cache_path, other, passes=(1.0,))
+    synthetic.write(tmp_path / "wide.zarr", teachers=(synthetic.teacher("random-a", 48),), points=PointSpec(count=64, blocks=2, ordered=32), labels=LABELS)  # fmt: skip
+    with pytest.raises(ValueError, match="random-a in .* is not the same: dim is 32, asked 48"):
+        mixed(cache_path, tmp_path / "wide.zarr")
+    synthetic.write(tmp_path / "long.zarr", points=PointSpec(count=80, blocks=2, ordered=32), labels=LABELS)
+    with pytest.raises(ValueError, match="blocks of as many points: 64, 80"):
+        mixed(cache_path, tmp_path / "long.zarr", needs=Needs())
+
+
+# ---------------------------------------------------------------------------------------------------- a user's mistakes
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"teachers": ("clip",)}, "teacher clip is not there. Complete: random-a, random-b"),
+        ({"splits": ("trian",)}, "no split 'trian'; did you mean 'train'"),
+        ({"classes": ("cub",)}, "no cache has a class 'cub'; did you mean 'cube'"),
+        ({"classes": ("torus",)}, r"no shape is left to train on \(60 shapes, 58 usable, 38 of split train, 0 of class torus\)"),
+        ({"labels": "modelnet40"}, "mmpd-cache labels .* modelnet40"),
+        ({"batch": 39}, "a batch of 39 is larger than an epoch of 38 shapes"),
+    ],
+)
+def test_what_is_not_there_is_named(cache_path, config, message):
+    with pytest.raises(ValueError, match=message):
+        opened(cache_path, **config)
+
+
+def test_an_unfinished_product_is_named(tmp_path):
+    cache = synthetic.write(tmp_path / "c.zarr", labels=LABELS)
+    record = Record(product="image/late", kind="image", spec=synthetic.teacher("late"), per_shape=3, inputs=())
+    cache.begin(record)
+    with pytest.raises(ValueError, match="teacher late is still being made"):
+        opened(cache.path, teachers=("late",))
+    assert "late" not in opened(cache.path).teachers
+    guide = spec.GuideSpec(name="late", encoder="none", weights="none", tokens=32, dim=8, blocks=1)
+    with pytest.raises(ValueError, match="has no guide"):
+        opened(cache.path, needs=Needs(guide=""))
+    cache.begin(Record(product="guide/late", kind="guide", spec=guide, inputs=()))
+    with pytest.raises(ValueError, match="guide/late.* not finished"):
+        opened(cache.path, needs=Needs(guide=""))
+
+
+def test_without_classes_there_are_only_captions(tmp_path):
+    path = tmp_path / "bare.zarr"
+    manifest_of = synthetic.write(tmp_path / "named.zarr", labels=LABELS).manifest
+    manifest = spec.Manifest(shapes=6, shard=3, source=manifest_of.source)
+    cache = store.create(path, manifest, list("abcdef"), [-1] * 6, [-1] * 6)
+    points = PointSpec(count=64, blocks=1, ordered=32)
+    captions = Record(product="captions", kind="captions", spec=spec.CaptionSpec(captioner="none", samples=1), per_shape=2, inputs=())
+    rng = np.random.default_rng(0)
+    for record in (
+        Record(product="status", kind="status", spec=manifest.source, inputs=()), Record(product="points", kind="points", spec=points, inputs=()),
+        captions, *(Record(product=f"{kind}/random-a", kind=kind, spec=A, per_shape=2, inputs=()) for kind in ("image", "text")),
+    ):  # fmt: skip
+        cache.begin(record)
+        for shard in range(2):
+            rows = {node.path: rng.integers(1, 2, (3, *node.shape[1:])).astype(node.dtype) for node in cache.arrays(record)}
+            cache.write(record, shard, rows)
+        cache.finish(record)
+    data = opened(path, batch=6)
+    assert data.epoch == 6 and (data.batch(0).label == -1).all() and data.batch(0).text["random-a"].all()

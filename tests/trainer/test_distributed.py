@@ -1,0 +1,117 @@
+"""Two processes as one: same losses, same weights; and if one dies, the other does not wait for it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainer.conftest import config_of
+from trainer import checkpoint, log
+from trainer.distributed import Ranks, SyncBatchNorm, device_of
+from trainer.loop import train
+
+ROOT = Path(__file__).parents[2]
+RUNS = {
+    "align": (("align", "align.teacher_drop=0.3", "data.negatives=6", "optim.ema=0.5"), {}),
+    "parts": (("align", "optim.batch=16", "optim.accumulate=2"), {}),
+    "distill": (("distill", "guide=own", "distill.projected_weight=1", "distill.reconstruction_weight=1"), {"guide_run": True}),
+}
+PROGRAM = """
+import os, sys
+from pathlib import Path
+import torch.distributed
+from tests.trainer import test_distributed
+from trainer import loop
+cache, aligned, out, dying = sys.argv[1:]
+if dying == "dying" and os.environ["RANK"] == "1":
+    draw, calls = loop.draw, []
+    def killing(*arguments):
+        calls.append(None)
+        if len(calls) == 3:
+            os._exit(9)
+        return draw(*arguments)
+    loop.draw = killing
+torch.distributed.init_process_group("gloo")
+test_distributed.train_all(Path(cache), Path(aligned), Path(out))
+torch.distributed.destroy_process_group()
+"""
+
+
+def train_all(cache, aligned, out):
+    for name, (arguments, options) in RUNS.items():
+        train(config_of(*arguments), [cache], out / name, guide_run=aligned if options else None, device="cpu")
+
+
+def two_ranks(tmp_path, *arguments):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "program.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*launcher, *map(str, arguments)], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        _, errors = process.communicate(timeout=200)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)  # the launcher's children, too
+            process.wait()
+    return process.returncode, errors
+
+
+def test_two_ranks_train_as_one_would(guided, aligned, tmp_path):
+    train_all(guided, aligned, tmp_path / "one")
+    code, errors = two_ranks(tmp_path, guided, aligned, tmp_path / "two", "living")
+    assert code == 0, errors
+    for name in RUNS:
+        one, two = log.records(tmp_path / "one" / name), log.records(tmp_path / "two" / name)
+        assert len(one) == len(two) > 3
+        for a, b in zip(one, two, strict=True):
+            for key in a.keys() - {"samples_per_s", "data_wait", "seconds", "grad_norm"}:
+                assert abs(a[key] - b[key]) < 1e-4, (name, a["step"], key, a[key], b[key])
+            assert abs(a["grad_norm"] - b["grad_norm"]) < 1e-3 * a["grad_norm"]
+        there, here = (checkpoint.load(tmp_path / kind / name).model.state_dict() for kind in ("two", "one"))
+        # Not the means: a bias before a batch norm has no gradient but rounding, which Adam blows up to full steps in any direction.
+        buffers = [key for key in here if key.endswith("running_var")]
+        assert buffers
+        for key in buffers:
+            np.testing.assert_allclose(there[key], here[key], rtol=1e-3, atol=1e-5)
+
+
+def test_a_rank_that_dies_ends_the_others(guided, aligned, tmp_path):
+    code, errors = two_ranks(tmp_path, guided, aligned, tmp_path / "two", "dying")
+    assert code != 0 and "exitcode  : 9" in errors, errors
+    assert not checkpoint.path(tmp_path / "two" / "align").exists()
+
+
+def test_alone_a_batch_norm_that_synchronises_is_the_usual_one(monkeypatch):
+    torch.manual_seed(0)
+    usual, ours = torch.nn.BatchNorm1d(5), SyncBatchNorm(5)
+    x = torch.randn(40, 5, requires_grad=True)
+    y = x.detach().clone().requires_grad_(True)
+    weights = torch.randn(40, 5)
+    for _ in range(2):
+        (usual(x) * weights).sum().backward()
+        (ours(y) * weights).sum().backward()
+    torch.testing.assert_close(y.grad, x.grad)
+    torch.testing.assert_close(ours.weight.grad, usual.weight.grad)
+    torch.testing.assert_close(ours.running_var, usual.running_var)
+    torch.testing.assert_close(ours.eval()(y), usual.eval()(x))
+
+
+def test_a_batch_is_dealt_evenly_or_not_at_all():
+    ranks = [Ranks(device=torch.device("cpu"), rank=rank, count=3) for rank in range(3)]
+    assert [rank.share(12) for rank in ranks] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+    with pytest.raises(ValueError, match="cannot be dealt to 3 ranks"):
+        ranks[0].share(8)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_named():
+    assert device_of("auto") == torch.device("cpu")
+    with pytest.raises(ValueError, match="device 'cuda' cannot be used"):
+        device_of("cuda")
+    with pytest.raises(ValueError, match="device 'gpu' cannot be used"):
+        device_of("gpu")

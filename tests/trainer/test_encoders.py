@@ -1,0 +1,285 @@
+"""Encoders: what all of them promise, and that ours is the published Point-MAE.
+
+The published model is written here once more, plainly: 1x1 convolutions, the mixing layer in one piece, attention by hand, the authors'
+parameter names.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer import ops
+from trainer.batch import Batch
+from trainer.distill import Distill, DistillDraw, DistillOptions
+from trainer.encoders import catalog, pointmae
+
+SMALL = {"groups": 16, "group_size": 8, "dim": 24, "depth": 2, "heads": 3, "embed": (128, 256, 512)}
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    torch.manual_seed(0)  # of weights
+    return torch.Generator().manual_seed(0)
+
+
+# ----------------------------------------------------------------------------------------------- the published model, plainly
+
+
+class Embed(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.first_conv = nn.Sequential(nn.Conv1d(3, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 256, 1))
+        self.second_conv = nn.Sequential(nn.Conv1d(512, 512, 1), nn.BatchNorm1d(512), nn.ReLU(), nn.Conv1d(512, dim, 1))
+
+    def forward(self, groups: Tensor) -> Tensor:
+        b, g, k, _ = groups.shape
+        local = self.first_conv(groups.reshape(b * g, k, 3).transpose(1, 2))
+        whole = local.max(2, keepdim=True).values.expand(-1, -1, k)
+        return self.second_conv(torch.cat([whole, local], 1)).max(2).values.reshape(b, g, -1)
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.qkv, self.proj = heads, nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(-2, -1) * (d // self.heads) ** -0.5).softmax(-1)
+        return self.proj((weights @ v).transpose(1, 2).reshape(b, n, d))
+
+
+class Block(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.attn = nn.LayerNorm(dim), nn.LayerNorm(dim), Attention(dim, heads)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, 4 * dim), "fc2": nn.Linear(4 * dim, dim)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+
+
+class Blocks(nn.Module):
+    def __init__(self, dim: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Block(dim, heads) for _ in range(depth)])
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x + positions)
+        return x
+
+
+def positions(dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
+
+
+class Published(nn.Module):
+    def __init__(self, *, groups: int, group_size: int, dim: int, depth: int, heads: int, decoder_depth: int) -> None:
+        super().__init__()
+        self.groups, self.group_size = groups, group_size
+        self.MAE_encoder = nn.Module()
+        self.MAE_encoder.encoder = Embed(dim)
+        self.MAE_encoder.pos_embed = positions(dim)
+        self.MAE_encoder.blocks = Blocks(dim, depth, heads)
+        self.MAE_encoder.norm = nn.LayerNorm(dim)
+        self.mask_token = nn.Parameter(torch.randn(1, 1, dim))
+        self.decoder_pos_embed = positions(dim)
+        self.MAE_decoder = Blocks(dim, decoder_depth, 6)
+        self.MAE_decoder.norm = nn.LayerNorm(dim)
+        self.increase_dim = nn.Sequential(nn.Conv1d(dim, 3 * group_size, 1))
+        for name, value in self.state_dict().items():  # no bias, norm or statistic may be trivial, or it would not be seen
+            if not name.endswith("num_batches_tracked"):
+                value.copy_(torch.rand_like(value) + 0.5 if name.endswith("var") else value + 0.1 * torch.randn_like(value))
+
+    def cut(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        centres = ops.gather(points, ops.farthest_points(points, self.groups))
+        near = (centres.unsqueeze(2) - points.unsqueeze(1)).square().sum(-1).argsort(-1)[..., : self.group_size]
+        return points[torch.arange(len(points)).view(-1, 1, 1), near] - centres.unsqueeze(2), centres
+
+    def encode(self, groups: Tensor, centres: Tensor) -> Tensor:
+        encoder = self.MAE_encoder
+        return encoder.norm(encoder.blocks(encoder.encoder(groups), encoder.pos_embed(centres)))
+
+    def loss(self, points: Tensor, mask: Tensor) -> Tensor:
+        groups, centres = self.cut(points)
+        b, dim = len(points), self.mask_token.shape[-1]
+        encoder = self.MAE_encoder
+        tokens = encoder.encoder(groups)[~mask].reshape(b, -1, dim)
+        shown, hidden = centres[~mask].reshape(b, -1, 3), centres[mask].reshape(b, -1, 3)
+        tokens = encoder.norm(encoder.blocks(tokens, encoder.pos_embed(shown)))
+        tokens = torch.cat([tokens, self.mask_token.expand(b, hidden.shape[1], -1)], 1)
+        tokens = self.MAE_decoder(tokens, self.decoder_pos_embed(torch.cat([shown, hidden], 1)))
+        rebuilt = self.increase_dim(self.MAE_decoder.norm(tokens[:, -hidden.shape[1] :]).transpose(1, 2)).transpose(1, 2)
+        squared = (rebuilt.reshape(-1, self.group_size, 1, 3) - groups[mask].unsqueeze(1)).square().sum(-1)
+        return squared.min(1).values.mean() + squared.min(2).values.mean()
+
+
+@pytest.fixture
+def published(generator) -> Published:
+    return Published(groups=16, group_size=8, dim=24, depth=2, heads=3, decoder_depth=1).eval()
+
+
+@pytest.fixture
+def ours(published) -> Distill:
+    options = DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, reconstruction_depth=1)
+    stage = Distill(catalog.build("pointmae-s", **SMALL), options)
+    stage.load_state_dict(pointmae.from_published(published.state_dict()))
+    return stage.eval()
+
+
+def close(a: Tensor, b: Tensor, within: float = 1e-5) -> bool:
+    return ((a - b).abs().max() <= within * b.abs().max()).item()
+
+
+def test_tokens_are_those_of_the_published_model(published, ours, generator):
+    points = torch.randn(3, 90, 3, generator=generator)
+    assert close(ours.features(points, ordered=False).tokens, published.encode(*published.cut(points)))
+
+
+def test_pre_training_loss_is_that_of_the_published_model(published, ours, generator):
+    points = torch.randn(3, 90, 3, generator=generator)
+    order = torch.rand(3, 16, generator=generator).argsort(1)
+    visible, hidden = order[:, :6].sort(1).values, order[:, 6:].sort(1).values
+    mask = torch.zeros(3, 16, dtype=torch.bool).scatter(1, hidden, True)
+    batch = Batch(points=points, index=torch.arange(3), label=torch.arange(3), ordered=False)
+    loss = ours(batch, DistillDraw(visible=visible, hidden=hidden, order=None, teachers=None))["reconstruction"]
+    assert close(loss, published.loss(points, mask))
+
+
+def test_names_map_there_and_back(published, ours):
+    theirs, back = published.state_dict(), pointmae.to_published(ours.state_dict())
+    assert back.keys() == theirs.keys()
+    assert all(torch.equal(back[name], value) for name, value in theirs.items())
+    prefixed = pointmae.from_published({f"module.{name}": value for name, value in theirs.items()})
+    assert prefixed.keys() == ours.state_dict().keys()
+    with pytest.raises(ValueError, match=r"'cls_token' is no parameter of a Point-MAE pre-training model"):
+        pointmae.from_published(theirs | {"cls_token": torch.zeros(1, 1, 24)})
+
+
+def test_the_split_embedding_trains_like_the_whole_one(published, ours, generator):
+    """Output, gradients and running statistics, with batch norms in training, of groups given to both."""
+    groups = torch.randn(2, 5, 8, 3, generator=generator)
+    plain, split = published.MAE_encoder.encoder.train(), ours.encoder.embed.train()
+    outputs = plain(groups), split(groups)
+    assert close(outputs[1], outputs[0])
+    weights = torch.randn(outputs[0].shape, generator=generator)
+    for output in outputs:
+        (output * weights).sum().backward()
+    prefix = "MAE_encoder.encoder."
+    gradients = pointmae.to_published({f"encoder.embed.{name}": p.grad for name, p in split.named_parameters()})
+    expected = {prefix + name: p.grad for name, p in plain.named_parameters()}
+    largest = max(g.abs().max() for g in expected.values())
+    assert gradients.keys() == expected.keys()
+    assert all(((gradients[name] - value).abs().max() <= 1e-5 * largest) for name, value in expected.items())
+    statistics = pointmae.to_published({f"encoder.embed.{name}": value for name, value in split.named_buffers()})
+    assert all(close(statistics[prefix + name].float(), value.float()) for name, value in plain.named_buffers())
+
+
+# ------------------------------------------------------------------------------------------------- what all encoders promise
+
+
+@pytest.fixture(params=sorted(catalog.ENCODERS))
+def encoder(request, generator) -> catalog.Encoder:
+    return catalog.build(request.param).eval()
+
+
+@pytest.fixture
+def points(generator) -> Tensor:
+    """[2, 256, 3] in farthest-point order."""
+    points = torch.randn(2, 256, 3, generator=generator)
+    return ops.gather(points, ops.farthest_points(points, 256))
+
+
+@pytest.fixture
+def shown(encoder, generator) -> Tensor:
+    return torch.rand(2, encoder.groups, generator=generator).argsort(1)[:, : encoder.groups // 3]
+
+
+@torch.no_grad()
+def test_every_group_gets_a_token(encoder, points):
+    patches = encoder.patchify(points, ordered=True)
+    encoded = encoder(patches)
+    assert encoded.tokens.shape == (2, encoder.groups, encoder.dim)
+    assert patches.coarsest.groups.shape[1:3] == (encoder.groups, encoder.group_size)
+    assert encoded.visible.tolist() == [list(range(encoder.groups))] * 2
+
+
+def test_the_first_points_of_a_block_are_the_sampled_centres(encoder, points):
+    stored, sampled = encoder.patchify(points, ordered=True), encoder.patchify(points, ordered=False)
+    for one, other in zip(stored.levels, sampled.levels, strict=True):
+        assert torch.equal(one.centres, other.centres) and torch.equal(one.groups, other.groups)
+    shuffled = encoder.patchify(torch.cat([points[:, :1], points[:, 1:].flip(1)], 1), ordered=False)
+    assert torch.equal(shuffled.coarsest.centres, stored.coarsest.centres)
+
+
+def test_members_are_relative_to_their_centre(encoder, points):
+    level = encoder.patchify(points, ordered=True).levels[0]
+    torch.testing.assert_close(level.groups + level.centres.unsqueeze(2), ops.gather(points, level.members))
+    assert (level.groups[:, :, 0] == 0).all()  # the nearest to a centre is itself
+
+
+@torch.no_grad()
+def test_nothing_of_hidden_groups_enters(encoder, points, shown):
+    patches = encoder.patchify(points, ordered=True)
+    hidden = torch.ones(2, encoder.groups, dtype=torch.bool).scatter(1, shown, False)
+    level = patches.coarsest
+    broken = catalog.Level(
+        groups=level.groups.masked_fill(hidden.view(2, -1, 1, 1), torch.nan),
+        centres=level.centres.masked_fill(hidden.unsqueeze(2), torch.nan),
+        members=level.members,
+    )
+    encoded = encoder(catalog.Patches(levels=(*patches.levels[:-1], broken)), shown)
+    assert torch.equal(encoded.visible, shown)
+    assert encoded.tokens.shape == (2, shown.shape[1], encoder.dim) and encoded.tokens.isfinite().all()
+    assert torch.equal(encoded.tokens, encoder(patches, shown).tokens)
+
+
+@torch.no_grad()
+def test_tokens_follow_the_order_of_the_visible(encoder, points, shown):
+    patches = encoder.patchify(points, ordered=True)
+    forward, backward = encoder(patches, shown).tokens, encoder(patches, shown.flip(1)).tokens
+    torch.testing.assert_close(forward, backward.flip(1), atol=1e-4, rtol=1e-4)
+
+
+def test_compiled_in_bf16_it_still_trains(points, generator):
+    encoder = catalog.build("pointmae-tiny", depth=1).train()
+
+    def summed(points: Tensor) -> Tensor:
+        return encoder(encoder.patchify(points, True)).tokens.float().square().sum()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = torch.compile(summed, backend="aot_eager", fullgraph=True)(points)
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_colours_reach_the_tokens(points):
+    encoder = catalog.build("pointmae-tiny", channels=6).eval()
+    black, white = (torch.cat([points, torch.full_like(points, value)], -1) for value in (0.0, 1.0))
+    patches = encoder.patchify(white, ordered=True)
+    assert (patches.coarsest.groups[..., 3:] == 1).all()
+    assert not torch.allclose(encoder(patches).tokens, encoder(encoder.patchify(black, ordered=True)).tokens)
+
+
+def test_size_is_the_published_one():
+    assert catalog.config("pointmae-s") == pointmae.PointMAEConfig()
+    stage = Distill(catalog.build("pointmae-s"), DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1))
+    assert sum(p.numel() for p in stage.encoder.parameters()) == 21_825_024  # by the shapes of the authors' tensors
+    assert round(sum(p.numel() for p in stage.parameters()) / 1e6, 1) == 29.0
+
+
+def test_mistakes_are_named(points):
+    with pytest.raises(ValueError, match="no encoder is called 'pointmae-tiney'; did you mean 'pointmae-tiny'"):
+        catalog.build("pointmae-tiney")
+    with pytest.raises(ValueError, match="pointmae-tiny has no setting 'depht'; did you mean 'depth'"):
+        catalog.build("pointmae-tiny", depht=3)
+    with pytest.raises(ValueError, match="multiple of heads, got 100 and 6"):
+        catalog.build("pointmae-tiny", dim=100)
+    with pytest.raises(ValueError, match="points have 3 channels, the encoder was built for 6"):
+        catalog.build("pointmae-tiny", channels=6).patchify(points, ordered=True)
+    with pytest.raises(ValueError, match="need at least 32 points, got 20"):
+        catalog.build("pointmae-tiny").patchify(points[:, :20], ordered=True)

@@ -1,0 +1,109 @@
+"""Writing a guide into a cache: right, resumable, and read back by stage 2 as if it ran there."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema import store, validate
+from tests.trainer.conftest import FAILED, config_of
+from trainer import checkpoint, guide, log
+from trainer.loop import train
+
+
+@pytest.fixture
+def cache(cache_path, tmp_path):
+    path = tmp_path / "copy.zarr"
+    shutil.copytree(cache_path, path)
+    return store.open_cache(path)
+
+
+def files(cache):
+    return {path.relative_to(cache.path): path.read_bytes() for path in sorted(cache.path.rglob("guide/**/*")) if path.is_file()}
+
+
+def test_the_guide_holds_the_features_of_every_stored_block(guided, aligned):
+    cache, loaded = store.open_cache(guided), checkpoint.load(aligned)
+    record = cache.record("guide/own")
+    spec = record.spec
+    assert (spec.tokens, spec.dim, spec.blocks, spec.weights) == (32, 48, 2, loaded.weights)
+    assert record.inputs == (("points", cache.record("points").fingerprint),)
+    points = torch.from_numpy(cache.array("points/xyz")[:].astype(np.float32))
+    tokens, summary = cache.array("guide/own/tokens")[:], cache.array("guide/own/summary")[:]
+    for row, block in ((0, 0), (17, 1), (59, 1)):
+        features = loaded.model.features(points[row, block][None], ordered=True)
+        np.testing.assert_allclose(tokens[row, block], features.tokens[0], atol=2e-3)
+        np.testing.assert_allclose(summary[row, block], features.summary[0], atol=2e-3)
+    assert not tokens[list(FAILED)].any() and not summary[list(FAILED)].any()
+    assert validate.problems(guided) == []
+
+
+def test_a_guide_that_was_interrupted_ends_with_the_same_bytes(cache, aligned, monkeypatch):
+    loaded = checkpoint.load(aligned)
+    write, calls = store.Cache.write, []
+
+    def dying(self, record, shard, values):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(shard)
+        write(self, record, shard, values)
+
+    monkeypatch.setattr(store.Cache, "write", dying)
+    with pytest.raises(KeyboardInterrupt):
+        guide.write(cache, loaded, "own", device="cpu")
+    assert not cache.records()["guide/own"].complete
+    monkeypatch.setattr(store.Cache, "write", write)
+    guide.write(cache, loaded, "own", device="cpu")
+    interrupted = files(cache)
+    shutil.rmtree(cache.path / "guide" / "own")
+    shutil.rmtree(cache.path / "products" / "guide" / "own")
+    seen = []
+    guide.write(cache, loaded, "own", device="cpu", progress=lambda done, total: seen.append((done, total)))
+    assert files(cache) == interrupted and seen == [(n, 4) for n in range(5)]
+    assert validate.problems(cache.path) == []
+
+
+def test_a_damaged_shard_is_made_again(cache, aligned):
+    loaded = checkpoint.load(aligned)
+    made = guide.write(cache, loaded, "own", device="cpu")
+    before = files(cache)
+    shard = cache.path / cache.arrays(made)[0].key(2)
+    shard.write_bytes(shard.read_bytes()[:-7])
+    assert guide.write(cache, loaded, "own", device="cpu") == made
+    assert files(cache) == before
+
+
+def test_fewer_blocks_and_another_guide_of_the_same_name(cache, aligned):
+    loaded = checkpoint.load(aligned)
+    assert guide.write(cache, loaded, "own", blocks=1, device="cpu").spec.blocks == 1
+    with pytest.raises(ValueError, match="blocks is 1, asked 2"):
+        guide.write(cache, loaded, "own", device="cpu")
+    with pytest.raises(ValueError, match=r"--blocks must lie in 1..2"):
+        guide.write(cache, loaded, "other", blocks=3, device="cpu")
+
+
+def test_a_model_without_a_summary_is_no_guide(cache, tmp_path):
+    train(config_of("distill", "optim.epochs=0", "optim.batch=8", "encoder.name=pointmae-tiny", recipe="scratch"), [cache.path], tmp_path / "run")  # fmt: skip
+    with pytest.raises(ValueError, match="without a summary"):
+        guide.write(cache, checkpoint.load(tmp_path / "run"), "own", device="cpu")
+
+
+def test_online_and_cached_guides_give_the_same_losses(guided, aligned, tmp_path):
+    losses = []
+    for online in ("false", "true"):
+        train(config_of("distill", "guide=own", f"guide_online={online}"), [guided], tmp_path / online, guide_run=aligned, device="cpu")
+        losses.append([record["loss"] for record in log.records(tmp_path / online)])
+    assert len(losses[0]) == 9
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-3)
+
+
+def test_the_students_start_must_be_named_and_the_right_one(guided, aligned, tmp_path):
+    config = config_of("distill", "guide=own")
+    with pytest.raises(ValueError, match="--init RUN"):
+        train(config, [guided], tmp_path / "run", device="cpu")
+    with pytest.raises(ValueError, match="was not made of .*aligned"):
+        train(config_of("distill", "guide=random"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
+    with pytest.raises(ValueError, match=r"several guides \(own, random\)"):
+        train(config_of("distill"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
+    assert not (tmp_path / "run").exists()

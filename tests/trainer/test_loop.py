@@ -1,0 +1,256 @@
+"""The training loop: golden losses, stopping and going on, and what ends a run.
+
+`python -m tests.trainer.test_loop` writes the golden losses anew, after a change that is meant to change them.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.trainer.conftest import SMALL, config_of, write_small
+from trainer import checkpoint, log, loop, signals
+from trainer.distributed import Ranks
+from trainer.loop import Watch, train
+
+GOLDEN = Path(__file__).with_name("golden_losses.txt")
+
+
+def tensors(run):
+    return safetensors.torch.load_file(checkpoint.path(run))
+
+
+def same_tensors(a, b):
+    a, b = tensors(a), tensors(b)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def losses(run):
+    return [record["loss"] for record in log.records(run)]
+
+
+class Killed(Exception):
+    """A stand-in for the end of the process."""
+
+
+def die_at(monkeypatch, step):
+    learning_rate = loop.optim.learning_rate
+
+    def dying(config, now, steps, per_epoch):
+        if now == step:
+            raise Killed
+        return learning_rate(config, now, steps, per_epoch)
+
+    monkeypatch.setattr(loop.optim, "learning_rate", dying)
+
+
+# ------------------------------------------------------------------------------------------------------------ what it does
+
+
+def test_losses_are_the_golden_ones(aligned):
+    lines = [line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
+    assert [record["step"] for record in log.records(aligned)] == [int(step) for step, _ in lines]
+    assert losses(aligned) == pytest.approx([float(loss) for _, loss in lines], rel=2e-3)
+
+
+def test_a_run_leaves_checkpoint_configuration_metrics_and_curves(aligned):
+    assert {"last.safetensors", "config.json", "metrics.jsonl", "curves.png", "tensorboard"} == {path.name for path in aligned.iterdir()}
+    body = json.loads((aligned / "config.json").read_text())
+    assert body["config"]["optim"]["lr"] == 0.001 and body["encoder"]["dim"] == 48 and body["caches"][0]["path"].endswith("small.zarr")
+    record = log.records(aligned)[-1]
+    assert record["step"] == 9 and 0 <= record["data_wait"] <= 1 and math.isclose(record["epoch"], 9 * 8 / 38)
+    assert {"image/random-a", "text/random-a", "image/random-b", "loss", "grad_norm", "lr", "samples_per_s"} < record.keys()
+    products = dict(checkpoint.load(aligned).header.caches[0].products)
+    assert {"points", "status", "index", "captions", "text/random-a", "image/random-b", "labels/source/random-a"} <= products.keys()
+    assert (aligned / "curves.png").stat().st_size > 5000
+    assert any((aligned / "tensorboard").iterdir())
+
+
+def test_training_learns(cache_path, tmp_path):
+    config = config_of("distill", "encoder.name=pointmae-tiny", "optim.batch=8", "optim.epochs=20", "optim.lr=0.005", recipe="point-mae")
+    train(config, [cache_path], tmp_path / "run", device="cpu")
+    found = losses(tmp_path / "run")
+    assert sum(found[-20:]) < 0.8 * sum(found[:20])
+
+
+def test_no_epochs_save_the_weights_of_the_start(cache_path, tmp_path):
+    config = ["encoder.name=pointmae-tiny", "optim.batch=8"]
+    train(config_of("distill", *config, recipe="scratch"), [cache_path], tmp_path / "scratch", device="cpu")
+    loaded = checkpoint.load(tmp_path / "scratch")
+    assert (loaded.step, loaded.header.steps) == (0, 0)
+    train(config_of("distill", *config, "seed=1", recipe="scratch"), [cache_path], tmp_path / "other", device="cpu")
+    assert checkpoint.load(tmp_path / "other").weights != loaded.weights
+
+
+def test_parts_of_a_batch_add_up_to_the_mean_of_their_gradients(cache_path, tmp_path):
+    config = config_of("align", "optim.batch=16", "optim.accumulate=2", "optim.epochs=1")
+    train(config, [cache_path], tmp_path / "run", device="cpu")
+    first = log.records(tmp_path / "run")[0]
+    ranks = Ranks(device=torch.device("cpu"))
+    data = loop._open(config, [cache_path], None, 8, ranks)
+    stage, _ = loop._build(config, data, None)
+    found, generator = [], torch.Generator()
+    for number in range(2):
+        batch = data.batch(number)
+        generator.manual_seed(loop._seed(config.seed, loop.STEP, number))
+        drawn, changes = stage.draw(8, generator), loop.draw(config.augment, 8, 64, generator)
+        found.append(stage(dataclasses.replace(batch, points=loop.augment(batch.points, changes)), drawn)["loss"])
+    (sum(found) / 2).backward()
+    norm = torch.nn.utils.clip_grad_norm_([p for p in stage.parameters() if p.grad is not None], math.inf)
+    assert (first["loss"], first["grad_norm"]) == pytest.approx((sum(found).item() / 2, norm.item()), rel=1e-5)
+    assert len(log.records(tmp_path / "run")) == 2
+
+
+def test_an_average_over_steps_is_kept_and_goes_on(cache_path, tmp_path, monkeypatch):
+    config = config_of("align", "optim.ema=0.9", "save_every=2")
+    train(config, [cache_path], tmp_path / "whole", device="cpu")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at(patch, 5)
+        train(config, [cache_path], tmp_path / "cut", device="cpu")
+    train(config, [cache_path], tmp_path / "cut", resume=True, device="cpu")
+    assert same_tensors(tmp_path / "whole", tmp_path / "cut")
+    found = tensors(tmp_path / "whole")
+    assert not torch.equal(found["ema.pool.query"], found["model.pool.query"])
+
+
+def test_probes_are_written_beside_the_losses(cache_path, tmp_path, monkeypatch):
+    seen = []
+
+    def probe(names, run, cache, device):
+        seen.append(checkpoint.load(run).step)
+        return {"svm accuracy": 50.0}
+
+    monkeypatch.setattr(loop, "_probe", probe)
+    train(config_of("align", "optim.epochs=3", "probe=svm", "probe_every=1"), [cache_path], tmp_path / "run", device="cpu")
+    assert seen == [5, 10]  # 4.75 and 9.5 steps an epoch, 14 in all
+    assert [record["step"] for record in log.records(tmp_path / "run") if "svm accuracy" in record] == [5, 10]
+
+
+# --------------------------------------------------------------------------------------------------- stopping and going on
+
+
+@pytest.mark.parametrize("kill_at", [1, 4])
+def test_a_run_that_died_goes_on_and_ends_with_the_same_bits(cache_path, aligned, tmp_path, monkeypatch, kill_at):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at(patch, kill_at)
+        train(config_of("align", "save_every=2"), [cache_path], run, device="cpu")
+    assert checkpoint.path(run).exists() == (kill_at == 4)
+    train(config_of("align", "save_every=2"), [cache_path], run, resume=True, device="cpu")
+    assert same_tensors(aligned, run)
+    assert losses(run) == losses(aligned) and [record["step"] for record in log.records(run)] == list(range(1, 10))
+
+
+def test_a_finished_run_may_be_asked_to_go_on(cache_path, tmp_path):
+    for resume in (False, True):
+        train(config_of("align"), [cache_path], tmp_path / "run", resume=resume, device="cpu")
+    assert checkpoint.load(tmp_path / "run").step == 9 and len(log.records(tmp_path / "run")) == 9
+
+
+def test_a_signal_saves_and_stops(cache_path, aligned, tmp_path, monkeypatch):
+    run, draw = tmp_path / "run", loop.draw
+    calls = []
+
+    def signalling(*arguments):
+        calls.append(None)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(*arguments)
+
+    monkeypatch.setattr(loop, "draw", signalling)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(signals.Stopped):
+        train(config_of("align"), [cache_path], run, device="cpu")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert checkpoint.load(run).step == 3 and losses(run) == losses(aligned)[:3]
+    train(config_of("align"), [cache_path], run, resume=True, device="cpu")
+    assert same_tensors(aligned, run)
+
+
+def test_the_second_signal_stops_at_once():
+    with pytest.raises(signals.Stopped), signals.postponed() as asked:
+        assert not asked()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked()
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_kill_9_loses_nothing_but_time(cache_path, tmp_path):
+    config = [f"--set={assignment}" for assignment in (*SMALL, "log_every=1", "save_every=2", "optim.epochs=40")]
+    command = [sys.executable, "-m", "trainer.cli", "align", str(cache_path), str(tmp_path / "killed"), "--recipe=smoke", "--device=cpu", *config]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and (not checkpoint.path(tmp_path / "killed").exists() or len(log.records(tmp_path / "killed")) < 7):
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    asked = loop.begun(tmp_path / "killed")[0]
+    assert 0 < checkpoint.load(tmp_path / "killed").step < 190
+    train(asked, [cache_path], tmp_path / "killed", resume=True, device="cpu")
+    train(asked, [cache_path], tmp_path / "whole", device="cpu")
+    assert same_tensors(tmp_path / "killed", tmp_path / "whole")
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+# ---------------------------------------------------------------------------------------------------------- what ends a run
+
+
+def test_numbers_that_are_not_finite_stop_a_run_with_step_and_cause(cache_path, tmp_path, monkeypatch):
+    augment, calls = loop.augment, []
+
+    def breaking(points, changes):
+        calls.append(None)
+        return augment(points, changes) * (math.nan if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(loop, "augment", breaking)
+    with pytest.raises(ValueError, match=r"step 4: .*text/random-a.* not finite \(nan\)"):
+        train(config_of("align", "save_every=2"), [cache_path], tmp_path / "run", device="cpu")
+    assert checkpoint.load(tmp_path / "run").step == 2
+    assert all(value.isfinite().all() for value in tensors(tmp_path / "run").values())
+
+
+def test_a_loss_that_grows_stops_a_run():
+    watch = Watch(2.0)
+    for step in range(60):
+        watch.read(step, ("loss",), torch.tensor([1.0 + 0.01 * step]))
+    with pytest.raises(ValueError, match=r"step 6\d: diverged; the loss was 1.095 at the start"):
+        for step in range(60, 90):
+            watch.read(step, ("loss",), torch.tensor([4.0]))
+
+
+def test_running_out_of_memory_says_what_to_lower(cache_path, tmp_path, monkeypatch):
+    def full(points, changes):
+        raise torch.OutOfMemoryError("Tried to allocate 3 GiB")
+
+    monkeypatch.setattr(loop, "augment", full)
+    with pytest.raises(ValueError, match=r"out of memory with 8 shapes .* batch of 8 by --set optim.accumulate=2"):
+        train(config_of("align"), [cache_path], tmp_path / "run", device="cpu")
+
+
+def test_a_folder_with_something_else_is_left_alone(cache_path, tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match="exists and is no run"):
+        train(config_of("align"), [cache_path], tmp_path, device="cpu")
+
+
+def test_a_batch_too_large_for_all_epochs_is_named(cache_path, tmp_path):
+    with pytest.raises(ValueError, match="1 epochs of 38 shapes do not fill one batch of 64"):
+        train(config_of("align", "optim.batch=64", "optim.accumulate=2", "optim.epochs=1"), [cache_path], tmp_path / "run", device="cpu")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        write_small(Path(folder) / "c.zarr")
+        train(config_of("align"), [Path(folder) / "c.zarr"], Path(folder) / "run", device="cpu")
+        lines = [f"{step} {loss:.5f}" for step, loss in enumerate(losses(Path(folder) / "run"), 1)]
+    head = "# step and loss of a small run of stage 1; tests/trainer/test_loop.py says how to write this anew"
+    GOLDEN.write_text("\n".join([head, *lines]) + "\n")

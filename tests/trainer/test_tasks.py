@@ -1,0 +1,564 @@
+"""The tasks, on caches of shapes that differ by class and a model that was aligned with them for some steps."""
+
+import ast
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cache_schema import spec, store, synthetic
+from cache_schema.spec import LabelSet, Manifest, PointSpec, Record, SourceSpec
+from trainer import ops
+from trainer.align import Align, AlignOptions, Teacher
+from trainer.batch import Batch
+from trainer.checkpoint import Header, Loaded
+from trainer.config import AlignConfig, OptimConfig
+from trainer.distill import Distill, DistillOptions
+from trainer.encoders.catalog import build
+from trainer.stage import Facts
+from trainer.tasks import catalog, classify, features, fewshot, finetune, knn, result, retrieval, svm, teachers, zeroshot
+from trainer.tasks.result import Metric
+from trainer.tasks.shapes import matched, of_split, relabelled
+
+CLASSES = ("night_stand", "Cube", "rod", "disc")
+FORMS = {"night_stand": (0.9, 0.9, 0.9), "Cube": (0.2, 0.9, 0.2), "rod": (0.9, 0.1, 0.1), "disc": (0.9, 0.05, 0.9)}
+TEACHER = synthetic.teacher("clip.b", 16)
+BLIND = synthetic.teacher("dino", 8, text=False)
+
+
+def write(path, classes=CLASSES, splits=("train", "test"), shapes=48, failed=(), teacher=TEACHER, labelled=True, label_sets=("source",)):
+    """Ellipsoids whose axes and whose teacher's embeddings tell their class. Row i is of class i mod 4, two of five of the last split."""
+    rng = np.random.default_rng(1)
+    labels = [i % len(classes) for i in range(shapes)]
+    source = SourceSpec(kind="synthetic", ids=spec.ids_digest([str(i) for i in range(shapes)]))
+    manifest = Manifest(shapes=shapes, shard=16, source=source, classes=classes if labelled else (), splits=splits)
+    where = [(len(splits) - 1 if i % 5 > 2 else 0) if splits else -1 for i in range(shapes)]
+    cache = store.create(path, manifest, [str(i) for i in range(shapes)], labels if labelled else [-1] * shapes, where)
+    ok = np.isin(np.arange(shapes), failed, invert=True)
+    xyz = rng.standard_normal((shapes, 2, 64, 3))
+    xyz *= np.array([FORMS[classes[label]] for label in labels])[:, None, None] / np.linalg.norm(xyz, axis=-1, keepdims=True)
+    xyz = torch.from_numpy(xyz.reshape(-1, 64, 3).astype(np.float16))
+    xyz = ops.gather(xyz, ops.farthest_points(xyz, 64)).reshape(shapes, 2, 64, 3).numpy()
+    direction = np.random.default_rng(7).standard_normal((len(FORMS), 16))[[list(FORMS).index(c) for c in classes]]
+    embedding = (direction[labels][:, None] + 0.3 * rng.standard_normal((shapes, 3, 16))).astype(np.float16)
+    points = PointSpec(count=64, blocks=2, ordered=32)
+    products = {
+        Record(product="status", kind="status", spec=source, inputs=()): {
+            "status": np.where(ok, spec.OK, spec.FAILED).astype(np.uint8),
+            "reason": np.zeros((shapes, spec.TEXT_BYTES), np.uint8),
+            "source_sha256": np.zeros((shapes, 32), np.uint8),
+            "colored": np.zeros(shapes, np.uint8),
+        },
+        Record(product="points", kind="points", spec=points, inputs=()): {
+            "points/xyz": xyz * ok[:, None, None, None].astype(np.float16),
+            "points/rgb": np.full((shapes, 2, 64, 3), 128, np.uint8),
+        },
+        Record(product="image/clip.b", kind="image", spec=teacher, per_shape=3, inputs=()): {"image/clip.b": embedding},
+        # One text for all shapes of a class.
+        Record(product="text/clip.b", kind="text", spec=teacher, per_shape=3, inputs=()): {
+            "text/clip.b": np.repeat(direction[labels][:, None], 3, 1).astype(np.float16)
+        },
+    }
+    for record, arrays in products.items():
+        cache.begin(record)
+        for shard in range(manifest.shards):
+            rows = manifest.rows(shard)
+            cache.write(record, shard, {name: values[rows.start : rows.stop] for name, values in arrays.items()})
+        cache.finish(record)
+    for name in label_sets:
+        names = tuple(c.replace("_", " ").lower() for c in classes)
+        label_set = LabelSet(name=name, classes=names, templates=("a {}", "one {}"))
+        record = Record(product=f"labels/{name}/clip.b", kind="labels", spec=teacher, labels=label_set, inputs=())
+        cache.begin(record)
+        cache.write(record, 0, {record.product: np.repeat(direction[:, None], 2, 1).astype(np.float16)})
+        cache.finish(record)
+    return cache
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("caches") / "shapes.zarr", failed=(0, 9))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build("pointmae-tiny", groups=8, group_size=8, embed=(16, 16, 32), dim=24, depth=2, heads=2)
+
+
+@pytest.fixture(scope="module")
+def stage(cache, encoder):
+    """A model aligned for some steps."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        stage = Align(
+            encoder,
+            (Teacher(name="clip.b", dim=16, text=True, objective="contrast"), Teacher(name="dino", dim=8, text=False, objective="regress")),
+            AlignOptions(heads=2),
+            {"image/dino": (torch.zeros(8), torch.ones(8))},
+        )
+    shapes = of_split(cache, "train")
+    order = np.arange(len(shapes))
+    batch = Batch(
+        points=shapes.points(order, 0, 3),
+        index=torch.from_numpy(shapes.rows),
+        label=torch.from_numpy(shapes.labels),
+        image={"clip.b": torch.from_numpy(cache.rows("image/clip.b").gather(shapes.rows, order % 3)), "dino": torch.zeros(len(shapes), 8)},
+        text={"clip.b": torch.from_numpy(cache.rows("text/clip.b").gather(shapes.rows, order % 3))},
+    )
+    optimizer = torch.optim.AdamW(stage.parameters(), lr=3e-3)
+    draw = stage.draw(len(shapes), torch.Generator().manual_seed(0))
+    for module in stage.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.momentum = 0.5  # so that its running means follow in so few steps
+    for _ in range(100):
+        optimizer.zero_grad()
+        stage(batch, draw)["loss"].backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return stage.eval()
+
+
+def mean(scores, name):
+    return next(metric for metric in scores.metrics if metric.name == name).mean
+
+
+# ------------------------------------------------------------------------------------------------- every task
+
+
+def test_every_task_module_is_in_the_catalogue():
+    folder = Path(catalog.__file__).parent
+    tasks = {
+        f"trainer.tasks.{file.stem}"
+        for file in folder.glob("*.py")
+        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in ast.parse(file.read_text()).body)
+    }
+    assert tasks == set(catalog.TASKS.values())
+
+
+@pytest.mark.parametrize("name", catalog.TASKS)
+def test_a_task_keeps_the_contract(name, stage, cache):
+    module = catalog.task(name)
+    before = {key: value.clone() for key, value in stage.state_dict().items()}
+    global_state = torch.get_rng_state()
+    scores = module.run(stage, cache, cache, module.SMOKE)
+    assert scores == module.run(stage, cache, cache, module.SMOKE), "the same again must give the same"
+    assert all(torch.equal(value, before[key]) for key, value in stage.state_dict().items()) and not stage.training
+    assert torch.equal(global_state, torch.get_rng_state())
+    assert any(metric.headline for metric in scores.metrics)
+    assert all(0 <= value <= 100 for metric in scores.metrics for value in metric.values)
+    if scores.confusion:
+        counts = np.array(scores.confusion)
+        assert counts.shape == (len(scores.classes),) * 2
+        assert counts.sum() == scores.test.shapes * len(scores.metrics[0].values)
+        assert 100 * np.trace(counts) / counts.sum() == pytest.approx(scores.metrics[0].mean)
+
+
+@pytest.mark.parametrize("name", catalog.TASKS)
+def test_options_are_explained_frozen_and_settable(name):
+    module = catalog.task(name)
+    chosen = catalog.options(name, ["test_split=val"])
+    assert chosen == dataclasses.replace(module.Options(), test_split="val")
+    with pytest.raises(ValueError, match="did you mean 'test_split'"):
+        catalog.options(name, ["test_splt=val"])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        chosen.test_split = "x"
+    json.dumps(spec.to_json(chosen))
+
+
+def test_an_unknown_task_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'zeroshot'"):
+        catalog.task("zero-shot")
+
+
+def test_the_peer_protocol_is_refused_where_there_is_none():
+    assert catalog.options("classify", peer_protocol=True).peer_protocol
+    with pytest.raises(ValueError, match="task svm has no peer protocol"):
+        catalog.options("svm", peer_protocol=True)
+
+
+def test_the_catalogue_imports_no_task_before_it_is_chosen():
+    code = "import sys, trainer.tasks.catalog as c; print([m for m in c.TASKS.values() if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------------------- which shapes
+
+
+def test_failed_shapes_are_left_out(cache):
+    rows = np.concatenate([of_split(cache, split).rows for split in ("train", "test")])
+    assert sorted(rows) == [i for i in range(48) if i not in (0, 9)]
+    assert len(of_split(cache, "all")) == 46
+
+
+def test_the_default_test_split_is_test_or_else_val(cache, tmp_path):
+    assert of_split(cache, None).split == "test"
+    assert of_split(write(tmp_path / "v.zarr", splits=("train", "val"), shapes=12), None).split == "val"
+    with pytest.raises(ValueError, match="neither a split 'test' nor 'val'; there is: learn, all"):
+        of_split(write(tmp_path / "n.zarr", splits=("learn",), shapes=12), None)
+
+
+def test_what_a_cache_lacks_is_said_with_what_it_has(cache, tmp_path):
+    with pytest.raises(ValueError, match="no split 'tset'; did you mean 'test'"):
+        of_split(cache, "tset")
+    plain = write(tmp_path / "plain.zarr", splits=(), shapes=12, labelled=False, label_sets=())
+    with pytest.raises(ValueError, match="no split 'train'; there is: all"):
+        of_split(plain, "train")
+    with pytest.raises(ValueError, match="has no classes"):
+        of_split(plain, "all")
+    assert len(of_split(plain, "all", labelled=False)) == 12
+    empty = write(tmp_path / "empty.zarr", splits=("train", "val", "test"), shapes=12)
+    with pytest.raises(ValueError, match=r"split 'val' of .* has no usable shape"):
+        of_split(empty, "val")
+
+
+def test_classes_are_matched_by_name_and_those_without_training_shapes_left_out(cache, tmp_path):
+    other = write(tmp_path / "o.zarr", classes=("disc", "rod", "night_stand"), shapes=12)
+    train, test, notes = matched(of_split(cache, "train"), of_split(other, "test"))
+    assert [test.classes[i] for i in test.labels] == [other.manifest.classes[row % 3] for row in test.rows]
+    assert not notes
+
+    seen = of_split(cache, "train")
+    train, test, notes = matched(seen.of(seen.labels != 1), of_split(cache, "test"))
+    assert train.classes == test.classes == ("night_stand", "rod", "disc")
+    assert [CLASSES[row % 4] for row in test.rows] == [test.classes[i] for i in test.labels]
+    assert len(notes) == 1 and notes[0].startswith("3 of 17 test shapes are left out") and "Cube" in notes[0]
+    with pytest.raises(ValueError, match="one class only"):
+        matched(seen.of(seen.labels == 1), of_split(cache, "test"))
+    with pytest.raises(ValueError, match="none in common"):
+        relabelled(of_split(cache, "test"), ("sofa",))
+
+
+def test_points_are_those_of_the_cache(cache):
+    shapes = of_split(cache, "test")
+    points = shapes.points(np.array([3, 1]), np.array([1, 0]), 6)
+    stored = cache.array("points/xyz")[:]
+    assert np.array_equal(points[0, :, :3], stored[shapes.rows[3], 1]) and np.array_equal(points[1, :, :3], stored[shapes.rows[1], 0])
+    assert (points[..., 3:] == torch.tensor(128) / 255).all()
+    assert torch.equal(shapes.points(np.array([3]), 1, 3), points[:1, :, :3])
+
+
+# ------------------------------------------------------------------------------------------------- frozen features
+
+
+def test_probes_tell_classes_apart_that_differ(stage, cache):
+    for module, chosen in ((svm, svm.Options()), (knn, knn.Options(neighbours=3))):
+        scores = module.run(stage, cache, cache, chosen)
+        assert mean(scores, "accuracy") > 90 and mean(scores, "class accuracy") > 90
+        assert len(scores.metrics[0].values) == 2, "one for each stored block"
+    assert "C = " in svm.run(stage, cache, cache, svm.Options()).notes[0]
+
+
+def test_the_svm_is_standardised_by_and_chosen_on_what_it_learns_from():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 20)
+    inputs = (rng.standard_normal((60, 5)) * [1, 10, 100, 1, 1] + 3 * labels[:, None]).astype(np.float32)
+    probe = svm.fit(inputs, labels, 0.01)
+    assert np.allclose(probe[0].mean_, inputs.mean(0), rtol=1e-4) and probe[-1].C == 0.01
+    chosen = svm.choose(inputs, labels, 0)
+    assert chosen in svm.GRID and svm.choose(inputs, labels, 0) == chosen
+    assert svm.choose(np.zeros((60, 5), np.float32), labels, 0) == min(svm.GRID), "of equally good ones the smallest"
+
+
+def test_an_svm_that_does_not_converge_says_so(stage, cache, monkeypatch):
+    monkeypatch.setattr(svm, "STEPS", 1)
+    assert any("before it had converged" in note for note in svm.run(stage, cache, cache, svm.SMOKE).notes)
+
+
+def test_classes_with_one_training_shape_can_still_choose_c():
+    labels = np.array([0] * 8 + [1] * 8 + [2])
+    inputs = np.random.default_rng(0).standard_normal((17, 4)).astype(np.float32) + 4 * labels[:, None]
+    assert set(svm.fit(inputs, labels, svm.choose(inputs, labels, 0))[-1].classes_) == {0, 1, 2}
+
+
+def test_a_probe_learned_on_one_cache_is_tested_on_another(stage, cache, tmp_path):
+    other = write(tmp_path / "other.zarr", classes=("rod", "night_stand", "disc"), shapes=24)
+    for module, chosen in ((svm, svm.Options(c=0.01)), (knn, knn.Options(neighbours=3)), (zeroshot, zeroshot.Options())):
+        scores = module.run(stage, cache, other, chosen)
+        assert scores.metrics[0].mean > 90 and scores.test.cache == "other" and scores.test.shapes == 9
+
+
+def test_pooling_is_of_tokens_and_summary(stage, cache):
+    shapes = of_split(cache, "test")
+    truth = stage.features(shapes.points(np.arange(len(shapes)), 1, 3), ordered=True)
+    parts = {"mean": truth.tokens.mean(1), "max": truth.tokens.amax(1), "summary": truth.summary}
+    for pool, names in (("mean_max", ("mean", "max")), ("summary", ("summary",)), ("summary_max", ("summary", "max"))):
+        found = features.extract(features.Body.of(stage, pool), shapes, 1)
+        assert torch.allclose(found, torch.cat([parts[n] for n in names], 1), atol=1e-5)
+
+
+def test_batch_size_changes_no_feature(stage, cache, monkeypatch):
+    shapes, body = of_split(cache, "train"), features.Body.of(stage, "mean_max")
+    whole = features.extract(body, shapes, 0)
+    monkeypatch.setattr(features, "BATCH", 4)
+    assert torch.allclose(features.extract(body, shapes, 0), whole, atol=1e-6)
+
+
+def test_a_model_without_a_summary_says_what_to_choose(encoder, stage, cache):
+    student = Distill(encoder, DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, heads=2)).eval()
+    assert len(svm.run(student, cache, cache, svm.SMOKE).metrics)
+    with pytest.raises(ValueError, match="without a summary: set pool to mean_max"):
+        svm.run(student, cache, cache, svm.Options(pool="summary"))
+    with pytest.raises(ValueError, match="no heads into the spaces of teachers"):
+        zeroshot.run(student, cache, cache, zeroshot.SMOKE)
+    with pytest.raises(ValueError, match="before training there is no summary"):
+        classify.run(stage, cache, cache, classify.Options(pool="summary", scratch=True, epochs=1))
+
+
+def test_a_model_of_infinite_features_is_stopped(encoder, cache):
+    broken = Align(encoder, (Teacher(name="t", dim=4, text=True, objective="contrast"),), AlignOptions(heads=2)).eval()
+    with torch.no_grad():
+        broken.pool.norm2.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="infinite numbers"):
+        features.extract(features.Body.of(broken, "summary"), of_split(cache, "test"), 0)
+
+
+def test_too_many_repeats_and_neighbours_are_refused(stage, cache):
+    with pytest.raises(ValueError, match=r"1\.\.2, the number of stored blocks"):
+        svm.run(stage, cache, cache, svm.Options(c=1.0, repeats=3))
+    with pytest.raises(ValueError, match=r"1\.\.29, the number of training shapes, got 30"):
+        knn.run(stage, cache, cache, knn.Options(neighbours=30))
+
+
+# ------------------------------------------------------------------------------------------------- teachers' spaces
+
+
+def test_zero_shot_after_alignment(stage, cache):
+    scores = zeroshot.run(stage, cache, cache, zeroshot.Options())
+    assert [m.name for m in scores.metrics] == ["clip.b top-1", "clip.b top-3"], "5 of 4 classes says nothing"
+    assert mean(scores, "clip.b top-1") > 90 and mean(scores, "clip.b top-3") >= mean(scores, "clip.b top-1")
+    for head in ("image", "text"):
+        assert mean(zeroshot.run(stage, cache, cache, zeroshot.Options(head=head)), "clip.b top-1") > 80
+    assert len(zeroshot.run(stage, cache, cache, zeroshot.Options(average=True)).metrics[0].values) == 1
+
+
+def test_the_class_embedding_is_a_mean_of_unit_vectors(cache, monkeypatch):
+    stored = np.array([[[3.0, 0.0], [0.0, 1.0]], [[-2.0, 0.0], [-4.0, 0.0]]], np.float16)
+    monkeypatch.setattr(type(cache), "array", lambda self, path: stored)
+    expected = torch.tensor([[0.5**0.5, 0.5**0.5], [-1.0, 0.0]])
+    assert torch.allclose(zeroshot.class_embeddings(cache, "source", "clip"), expected)
+
+
+def test_zero_shot_says_what_label_sets_there_are(stage, cache, tmp_path):
+    several = write(tmp_path / "several.zarr", shapes=12, label_sets=("one", "two"))
+    with pytest.raises(ValueError, match="has several label sets, name one with --set labels=NAME: one, two"):
+        zeroshot.run(stage, several, several, zeroshot.SMOKE)
+    assert zeroshot.run(stage, several, several, zeroshot.Options(labels="two")).variant == "two"
+    with pytest.raises(ValueError, match=r"no label set 'too'.*did you mean 'two'"):
+        zeroshot.run(stage, several, several, zeroshot.Options(labels="too"))
+    without = write(tmp_path / "without.zarr", shapes=12, label_sets=())
+    with pytest.raises(ValueError, match=r"no label set embedded by clip.b; `mmpd-cache labels"):
+        zeroshot.run(stage, without, without, zeroshot.SMOKE)
+    assert zeroshot.run(stage, cache, without, zeroshot.SMOKE).metrics[0].mean > 80, "the label set of the other cache serves"
+
+
+def test_two_teachers_of_one_name_are_not_confused(stage, cache, tmp_path):
+    impostor = write(tmp_path / "impostor.zarr", shapes=12, teacher=dataclasses.replace(TEACHER, weights="others"))
+    for module in (zeroshot, retrieval):
+        with pytest.raises(ValueError, match="different teachers of one name"):
+            module.run(stage, cache, impostor, module.SMOKE)
+
+
+def test_only_teachers_met_by_contrast_are_compared(stage):
+    assert [t.name for t in teachers.contrasted(stage, (), text=True)] == ["clip.b"]
+    with pytest.raises(ValueError, match="by contrast of 'dino'"):
+        teachers.contrasted(stage, ("dino",), text=False)
+
+
+def test_retrieval_finds_the_class_at_least(stage, cache):
+    scores = retrieval.run(stage, cache, cache, retrieval.Options())
+    assert mean(scores, "clip.b 3D to text R@1") > 90, "a class is one text here"
+    assert mean(scores, "clip.b 3D to image R@5") > 80, "three to five shapes of a class are in the split"
+    assert "text/clip.b: 17 shapes share 4 different entries" in scores.notes
+
+
+def test_ranks_count_what_is_as_near_or_nearer():
+    entries = F.normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), dim=-1)
+    queries = torch.tensor([[1.0, 0.1], [1.0, 0.1], [1.0, 0.1], [0.0, 0.0]])
+    assert retrieval.ranks(queries, entries, torch.tensor([0, 1, 2, 0])).tolist() == [0, 2, 1, 2]
+
+
+# ------------------------------------------------------------------------------------------------- few-shot
+
+
+def test_folds_are_disjoint_balanced_and_depend_on_seed_and_number_alone(cache):
+    train, test, _ = matched(of_split(cache, "train"), of_split(cache, "test"))
+    chosen = fewshot.Options(ways=3, shots=4, queries=3, folds=4)
+    folds = [fewshot.deal(train, test, chosen, fold) for fold in range(4)]
+    for support, queries in folds:
+        classes, count = np.unique(train.labels[support], return_counts=True)
+        assert len(classes) == 3 and (count == 4).all() and len(set(support)) == 12
+        assert set(test.labels[queries]) == set(classes) and len(set(queries)) == len(queries) == 9
+    assert len({tuple(support) for support, _ in folds}) == 4
+    again = fewshot.deal(train, test, dataclasses.replace(chosen, folds=1), 2)
+    assert np.array_equal(again[0], folds[2][0]) and np.array_equal(again[1], folds[2][1])
+
+
+def test_few_shot_by_svm_and_by_training(stage, cache):
+    scores = fewshot.run(stage, cache, cache, fewshot.Options(ways=3, shots=5))
+    assert len(scores.metrics[0].values) == 10 and scores.metrics[0].mean > 90 and scores.variant == "3-way 5-shot"
+    training = finetune.Training(tune="linear", epochs=20, batch=8, lr=2e-2)
+    scores = fewshot.run(stage, cache, cache, fewshot.Options(ways=2, shots=5, folds=2, by="finetune", training=training))
+    assert scores.metrics[0].mean > 80 and scores.variant == "2-way 5-shot linear"
+
+
+def test_few_shot_says_how_many_classes_have_enough(stage, cache):
+    with pytest.raises(ValueError, match=r"0 of 4 have them. Lower ways or shots"):
+        fewshot.run(stage, cache, cache, fewshot.Options(ways=2, shots=10))
+
+
+# ------------------------------------------------------------------------------------------------- fine-tuning
+
+
+@pytest.mark.parametrize("tune", ["full", "mlp", "linear"])
+def test_fine_tuning_learns_and_changes_only_what_it_may(tune, stage, cache):
+    train, test, _ = matched(of_split(cache, "train"), of_split(cache, "test"))
+    body = features.Body.of(stage, "summary_max")
+    before = {name: value.clone() for name, value in body.state_dict().items()}
+    with features.seeded(0, body.device):
+        *_, (tuned, head) = finetune.fit(body, train, finetune.Training(tune=tune, epochs=25, batch=16, lr=5e-3), seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items()), "the run's own model stays"
+    same = all(torch.equal(value, before[name]) for name, value in tuned.state_dict().items())
+    assert same == (tune != "full")
+    assert len([m for m in head if isinstance(m, torch.nn.Linear)]) == (1 if tune == "linear" else 3)
+    assert (features.extract(tuned, test, 0, head).argmax(1).numpy() == test.labels).mean() > 0.7
+
+
+def test_gradients_reach_the_encoder_only_when_all_is_tuned(stage, cache):
+    train, _, _ = matched(of_split(cache, "train"), of_split(cache, "test"))
+    body = features.Body.of(stage, "mean_max")
+    for tune in ("full", "mlp"):
+        tuned, head = next(finetune.fit(body, train, finetune.Training(tune=tune, epochs=1), seed=0))
+        assert all(p.grad is not None for p in head.parameters())
+        assert any(p.grad is not None for p in tuned.encoder.parameters()) == (tune == "full")
+
+
+def test_scratch_draws_new_weights_for_every_seed(stage):
+    def weights(seed):
+        with features.seeded(seed, torch.device("cpu")):
+            return features.Body.of(stage, "mean_max", scratch=True).encoder.positions[0].weight
+
+    assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))
+    assert not torch.equal(weights(0), stage.encoder.positions[0].weight)
+
+
+def test_seeds_give_different_trainings_and_a_deviation(stage, cache):
+    scores = classify.run(stage, cache, cache, classify.Options(epochs=2, batch=16, seeds=2, scratch=True))
+    assert scores.variant == "full from scratch" and len(scores.metrics[0].values) == 2
+    assert [m.name for m in scores.metrics] == ["accuracy", "class accuracy"], "nothing chosen on test shapes without the flag"
+
+
+def test_the_peer_protocol_is_named_and_never_below_the_last_epoch(stage, cache):
+    chosen = classify.Options(epochs=4, batch=16, seeds=2, tune="mlp", peer_protocol=True, votes=2, vote_repeats=2)
+    scores = classify.run(stage, cache, cache, chosen)
+    plain = classify.run(stage, cache, cache, dataclasses.replace(chosen, peer_protocol=False))
+    assert scores.metrics[:2] == plain.metrics, "looking does not change the last epoch"
+    extra = scores.metrics[2:]
+    assert len(extra) == 4 and all("peer protocol" in m.name for m in extra)
+    assert all(best >= last for best, last in zip(extra[0].values, scores.metrics[0].values, strict=True))
+    assert extra[1].values == (max(extra[0].values),) and extra[3].values == (max(extra[2].values),)
+
+
+def test_a_rest_of_one_shape_is_no_batch_of_its_own(stage, cache):
+    train, _, _ = matched(of_split(cache, "train"), of_split(cache, "test"))
+    train = train.of(np.arange(9))
+    next(finetune.fit(features.Body.of(stage, "mean_max"), train, finetune.Training(epochs=1, batch=8), seed=0))
+
+
+def test_divergence_is_stopped_with_the_epoch(stage, cache):
+    train, _, _ = matched(of_split(cache, "train"), of_split(cache, "test"))
+    with pytest.raises(ValueError, match=r"diverged in epoch . of 30: lower lr"):
+        list(finetune.fit(features.Body.of(stage, "mean_max"), train, finetune.Training(epochs=30, lr=1e30, clip=1e30, warmup=0), seed=0))
+
+
+# ------------------------------------------------------------------------------------------------- results
+
+
+def loaded(stage, run, *, lr=1e-3, seed=0):
+    config = AlignConfig(optim=OptimConfig(batch=8, epochs=1, lr=lr), seed=seed)
+    header = Header(config=config, facts=Facts(), caches=(), step=10, steps=10)
+    return Loaded(run=run, header=header, model=stage, weights="0" * 64)
+
+
+def test_a_result_survives_its_file_and_has_a_picture(stage, cache, tmp_path):
+    run = tmp_path / "first"
+    found = catalog.evaluate("svm", loaded(stage, run), cache, catalog.options("svm", ["c=0.01"]))
+    files = catalog.save(found, run)
+    assert [f.name for f in files] == ["svm-shapes-test.json", "svm-shapes-test.png"]
+    assert result.load(files[0]) == found and files[1].read_bytes().startswith(b"\x89PNG")
+    assert found.protocol == "last epoch" and ("c", "0.01") in found.settings and found.run == "first"
+    assert found.scores.train.shapes == 29 and found.scores.test.shapes == 17
+    short = catalog.evaluate("classify", loaded(stage, run), cache, catalog.options("classify", ["epochs=1", "seeds=1"]))
+    assert short.protocol == "last epoch" and ("augment.tilt", "0.0") in short.settings
+    assert catalog.save(short, run)[0].name == "classify-full-shapes-test.json"
+
+
+def test_a_run_that_was_not_finished_is_named_so(stage, cache, tmp_path):
+    unfinished = loaded(stage, tmp_path)
+    unfinished = dataclasses.replace(unfinished, header=dataclasses.replace(unfinished.header, step=4))
+    assert "the run had made 4 of 10 steps" in catalog.evaluate("knn", unfinished, cache, knn.SMOKE).scores.notes
+
+
+def made(run, value, setup="s", task="svm", settings=(), values=None, shapes=9):
+    data = result.Data(cache="shapes", points="p", split="test", shapes=shapes)
+    metrics = (
+        Metric(name="accuracy", values=values or (value,), over="blocks", headline=True),
+        Metric(name="other", values=(1,), over="blocks"),
+    )
+    scores = result.Scores(test=data, metrics=metrics)
+    return result.Result(task=task, run=run, setup=setup, protocol="last epoch", settings=settings, scores=scores)
+
+
+def test_a_table_joins_runs(tmp_path):
+    for name, tasks in {"a": ("svm", "knn"), "b": ("svm",)}.items():
+        for task in tasks:
+            made(name, 0, task=task, values=(80.0, 82.0)).save(tmp_path / name)
+    table = result.table(result.collect([tmp_path / "a", tmp_path / "b"]))
+    assert table.markdown().splitlines() == [
+        "| run | knn, shapes test: accuracy | svm, shapes test: accuracy |",
+        "| --- | ---: | ---: |",
+        "| a | 81.0 ± 1.4 | 81.0 ± 1.4 |",
+        "| b | - | 81.0 ± 1.4 |",
+        "",
+        "Percent; mean ± standard deviation over blocks.",
+    ]
+    assert table.rich().row_count == 2
+
+
+def test_runs_that_differ_in_their_seed_are_pooled(stage, cache, tmp_path):
+    seeds = [catalog.evaluate("knn", loaded(stage, tmp_path / f"s{s}", seed=s), cache, knn.SMOKE) for s in (0, 1)]
+    other = catalog.evaluate("knn", loaded(stage, tmp_path / "o", lr=1.0), cache, knn.SMOKE)
+    assert seeds[0].setup == seeds[1].setup != other.setup
+    table = result.table([made("a", 80.0), made("b", 84.0), made("c", 50.0, setup="t")], by="setup")
+    assert table.rows == (("a", "82.0 ± 2.8 (2)"), ("c", "50.0 (1)"))
+
+
+def test_a_table_warns_of_what_cannot_be_compared():
+    table = result.table([made("a", 1.0, settings=(("c", "1"),)), made("b", 1.0, settings=(("c", "2"),)), made("c", 1.0, shapes=8)])
+    assert "Not comparable: svm, shapes test in a / b: c 1 / 2." in table.notes
+    assert any("in a / c" in note and "other shapes" in note for note in table.notes)
+
+
+def test_runs_without_results_or_with_damaged_ones_are_named(tmp_path):
+    with pytest.raises(ValueError, match="has no results yet"):
+        result.collect([tmp_path])
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "svm.json").write_text('{"task": "svm"}')
+    with pytest.raises(ValueError, match=r"svm\.json is no result of an evaluation"):
+        result.collect([tmp_path])
+    with pytest.raises(ValueError, match="given twice"):
+        result.table([made("a", 1.0), made("a", 2.0)])
+
+
+def test_runs_of_one_name_go_by_their_paths(tmp_path):
+    for folder in ("x", "y"):
+        made("align", 1.0).save(tmp_path / folder / "align")
+    found = result.collect([tmp_path / "x" / "align", tmp_path / "y" / "align"])
+    assert [r.run for r in found] == [str(tmp_path / "x" / "align"), str(tmp_path / "y" / "align")]

@@ -1,0 +1,305 @@
+"""Stage 1: one encoder aligned with several teachers, in images and in texts.
+
+    stage = Align(encoder, teachers, AlignOptions())
+    losses = stage(batch, stage.draw(len(batch.points), generator))      # {"image/clip": ..., "text/clip": ..., "loss": ...}
+
+A teacher with a text side is met by contrast (InfoNCE) with its image and its text embedding of the shape, one without by regression
+to its image embedding. Every (teacher, modality) has its own head and, for contrast, its own temperature.
+
+Under `torch.distributed` every loss is a share: the mean of it over the ranks is the loss of the global batch, and gradients averaged
+over the ranks (as DDP does) are that loss's gradients. All ranks need batches of equal size.
+
+Letters: B shapes, A shapes of all ranks, Q extra negatives, P points, C channels, D encoder width, E a teacher's width, T teachers.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.batch import Batch, Draw, Features
+from trainer.encoders.catalog import Encoder
+from trainer.heads import AttentionPool, Projection
+
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """What the losses must know of a teacher."""
+
+    name: str
+    dim: int
+    """Embedding width, E."""
+    text: bool
+    """Whether its text embeddings are targets as well."""
+    objective: Literal["contrast", "regress"]
+    """`contrast`: symmetric InfoNCE. `regress`: 0.9 cosine distance + 0.1 SmoothL1 to standardised embeddings."""
+    weight: float | None = None
+    """Share in the loss; None for one over the number of teachers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignOptions:
+    """Choices of stage 1."""
+
+    heads: int = 6
+    """Attention heads of the pooling."""
+    positives: Literal["either", "text", "category", "none"] = "either"
+    """Which other shapes of a batch are right answers too: those of the same text, of the same category, of either, or none."""
+    teacher_drop: float = 0.0
+    """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.teacher_drop < 1:
+            raise ValueError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignDraw(Draw):
+    """Chance in a step of stage 1."""
+
+    keep: Tensor
+    """[B, T] bool: which teachers count for which shape."""
+
+
+class Contrast(nn.Module):
+    """Symmetric InfoNCE between summaries and one teacher's embeddings in one modality."""
+
+    largest: float = math.log(100)
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.head = Projection(dim, width, unit=True)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, positive: Tensor, extra: Tensor | None) -> Tensor:
+        """Scalar.
+
+        Args:
+            summary: [B, D].
+            target: [B, E].
+            rows: [B] bool, shapes whose loss counts.
+            valid: [B] bool, shapes that have a target. Those without are no wrong answers either.
+            positive: [B, A + Q] bool, right answers among all ranks' shapes and the extra rows.
+            extra: [Q, E], more wrong answers.
+        """
+        if self.training:
+            with torch.no_grad():  # on the parameter itself: a clamp in the graph would leave it without gradient beyond the limit
+                self.log_scale.clamp_(max=self.largest)
+        scale = self.log_scale.float().exp()
+        points, target = self.head(summary), F.normalize(target.float(), dim=-1)  # [B, E] each
+        all_points, all_targets, all_valid = gathered(points), gathered(target), gathered(valid)
+        if extra is not None:
+            all_targets = torch.cat([all_targets, F.normalize(extra.float(), dim=-1)])
+            all_valid = torch.cat([all_valid, all_valid.new_ones(len(extra))])
+        to_target = _cross_entropy(scale, points, all_targets, positive & all_valid, all_valid)
+        to_points = _cross_entropy(scale, target, all_points, positive[:, : len(all_points)], torch.ones_like(all_valid[: len(all_points)]))
+        return mean((to_target + to_points) / 2, rows)
+
+
+class Regression(nn.Module):
+    """Distance of a head's output from one teacher's standardised embeddings in one modality (as Theia, https://arxiv.org/abs/2407.20179)."""
+
+    average: Tensor
+    deviation: Tensor
+
+    def __init__(self, dim: int, width: int, average: Tensor, variance: Tensor) -> None:
+        super().__init__()
+        self.head = Projection(dim, width, unit=False)
+        self.register_buffer("average", average.float().clone())
+        self.register_buffer("deviation", variance.float().sqrt().where(variance > 1e-12, 1.0))  # a constant has no scale to take out
+
+    def forward(self, summary: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+        """Scalar, of summary [B, D], target [B, E] and the shapes that count, rows [B] bool."""
+        out, target = self.head(summary), (target.float() - self.average) / self.deviation
+        cosine = 1 - F.cosine_similarity(out, target, dim=-1)
+        return mean(0.9 * cosine + 0.1 * F.smooth_l1_loss(out, target, reduction="none").mean(-1), rows)
+
+
+class TeacherLosses(nn.Module):
+    """From a summary to the losses of all teachers."""
+
+    def __init__(self, dim: int, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics) -> None:
+        """
+        Args:
+            dim: width of the summary, D.
+            teachers: at least one.
+            options: see there.
+            statistics: needed for every product that is regressed.
+
+        Raises:
+            ValueError: no teacher, two of one name, or statistics missing.
+        """
+        super().__init__()
+        if not teachers or len({t.name for t in teachers}) < len(teachers):
+            raise ValueError(f"expected one or more teachers of different names, got {[t.name for t in teachers]}")
+        self.teachers, self.options = teachers, options
+        self.targets = nn.ModuleDict()
+        for teacher in teachers:
+            for product in _products(teacher):
+                if teacher.objective == "contrast":
+                    self.targets[_key(product)] = Contrast(dim, teacher.dim)
+                elif product in statistics:
+                    self.targets[_key(product)] = Regression(dim, teacher.dim, *statistics[product])
+                else:
+                    raise ValueError(
+                        f"{product}: regression needs the mean and variance of its embeddings, got them for {sorted(statistics)}"
+                    )
+
+    def draw(self, count: int, generator: torch.Generator) -> AlignDraw:
+        """Chance for `count` shapes, on the generator's device."""
+        chance = torch.rand(count, len(self.teachers), generator=generator, device=generator.device)
+        keep = (chance >= self.options.teacher_drop) | (chance == chance.amax(1, keepdim=True))
+        return AlignDraw(keep=keep)
+
+    def embed(self, summary: Tensor) -> dict[str, Tensor]:
+        """Summary [B, D] in every teacher's space: product to [B, E]; of unit length where the objective is contrast."""
+        return {product: self._of(product).head(summary) for teacher in self.teachers for product in _products(teacher)}
+
+    def forward(self, summary: Tensor, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
+        """Losses by product, and under "loss" their weighted sum.
+
+        Raises:
+            ValueError: the batch lacks a teacher's targets.
+        """
+        with torch.autocast(summary.device.type, enabled=False):  # logits reach 100, where bf16 counts in halves
+            return self._losses(summary.float(), batch, draw)
+
+    def _losses(self, summary: Tensor, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
+        positive = positives(batch, self.options.positives)
+        everyone = torch.ones_like(batch.label, dtype=torch.bool)
+        losses, total = {}, summary.new_zeros(())
+        for column, teacher in enumerate(self.teachers):
+            products = _products(teacher)
+            for product in products:
+                text = product.startswith("text/")
+                targets = batch.text if text else batch.image
+                if teacher.name not in targets:
+                    raise ValueError(f"the batch has no target {product}, only {sorted(targets)}")
+                valid = (batch.text_valid if text else batch.image_valid).get(teacher.name, everyone)
+                rows = valid & draw.keep[:, column]
+                loss_of = self._of(product)
+                if isinstance(loss_of, Contrast):
+                    extra = batch.negatives and (batch.negatives.text if text else batch.negatives.image)[teacher.name]
+                    loss = loss_of(summary, targets[teacher.name], rows, valid, positive, extra)
+                else:
+                    loss = loss_of(summary, targets[teacher.name], rows)
+                weight = 1 / len(self.teachers) if teacher.weight is None else teacher.weight
+                losses[product] = loss
+                total = total + weight * loss / len(products)
+        return losses | {"loss": total}
+
+    def _of(self, product: str) -> Contrast | Regression:
+        module = self.targets[_key(product)]
+        assert isinstance(module, Contrast | Regression)
+        return module
+
+
+class Align(nn.Module):
+    """Encoder, pooling and the teachers' losses."""
+
+    def __init__(
+        self, encoder: Encoder, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics | None = None
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pool = AttentionPool(encoder.dim, options.heads)
+        self.teachers = TeacherLosses(encoder.dim, teachers, options, statistics or {})
+
+    def draw(self, count: int, generator: torch.Generator) -> AlignDraw:
+        """Chance for a step on `count` shapes, on the generator's device."""
+        return self.teachers.draw(count, generator)
+
+    def forward(self, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
+        """Losses by product, and under "loss" their weighted sum."""
+        tokens = self.encoder(self.encoder.patchify(batch.points, batch.ordered)).tokens
+        return self.teachers(self.pool(tokens), batch, draw)
+
+    @torch.no_grad()
+    def features(self, points: Tensor, ordered: bool) -> Features:
+        """Tokens and summary of whole shapes, points [B, P, C], without gradient. What a guide writes. In evaluation mode only."""
+        assert not self.training, "batch norms would take their statistics from this batch"
+        tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
+        return Features(tokens=tokens, summary=self.pool(tokens))
+
+
+def positives(batch: Batch, mode: Literal["either", "text", "category", "none"]) -> Tensor:
+    """Right answers [B, A + Q] bool for the shapes of a batch among those of all ranks and the extra rows. Itself always is one."""
+    count, more = len(batch.index), batch.negatives
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
+    own = torch.eye(count, dtype=torch.bool, device=batch.index.device)
+    positive = F.pad(own, (rank * count, (ranks - 1 - rank) * count + (len(more.label) if more else 0)))  # [B, A + Q]
+    pairs: list[tuple[Tensor | None, Tensor | None]] = []
+    if mode in ("either", "text"):
+        pairs.append((batch.text_key, more.text_key if more else None))
+    if mode in ("either", "category"):
+        pairs.append((batch.label, more.label if more else None))
+    for here, extra in pairs:
+        if here is not None:
+            everywhere = gathered(here) if extra is None else torch.cat([gathered(here), extra])
+            positive = positive | ((here.unsqueeze(1) == everywhere) & (here.unsqueeze(1) >= 0))
+    return positive
+
+
+def _cross_entropy(scale: Tensor, query: Tensor, keys: Tensor, positive: Tensor, usable: Tensor) -> Tensor:
+    """Cross-entropy [B] of each query [B, E] against keys [A, E] with the truth spread evenly over its positives [B, A]."""
+    logits = scale * query @ keys.T  # [B, A]
+    truth = (logits * positive).sum(1) / positive.sum(1).clamp(min=1)
+    return logits.masked_fill(~usable, -1e4).logsumexp(1) - truth  # exp(-1e4) is 0, and a row with no usable key stays finite
+
+
+def mean(values: Tensor, rows: Tensor) -> Tensor:
+    """Mean of values [B] over the rows [B] bool that count, 0 if none does; over ranks, this rank's share of the global mean."""
+    count = rows.sum()
+    ranks = 1
+    if _distributed():
+        dist.all_reduce(count)
+        ranks = dist.get_world_size()
+    return ranks * values.where(rows, 0).sum() / count.clamp(min=1)
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Rows of all ranks in rank order, [B, ...] to [A, ...], with gradients to each rank's own."""
+    if not _distributed():
+        return x
+    return _Gather.apply(x) if x.requires_grad else _all_rows(x)
+
+
+def _all_rows(x: Tensor) -> Tensor:
+    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """All rows forward. Backward, what every rank's loss says of this rank's rows, summed."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        return _all_rows(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _products(teacher: Teacher) -> tuple[str, ...]:
+    return (f"image/{teacher.name}", f"text/{teacher.name}") if teacher.text else (f"image/{teacher.name}",)
+
+
+def _key(product: str) -> str:
+    """A product's name as a module's: torch allows no dot there."""
+    return product.replace(".", "_")

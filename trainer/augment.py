@@ -1,0 +1,114 @@
+"""Augmentation of a batch of shapes, on the device it is on.
+
+    points = augment(points, draw(options, *points.shape[:2], generator))
+
+Rotation, uniform scale and shift keep the farthest-point order of a block: nothing about which point is farthest changes. Dropping
+points keeps the order of the rest, so that the first G of them are still well spread and can serve as centres, though they are not
+exactly what sampling the rest would give. A guide's cached tokens belong to the groups of the whole block: no dropping there.
+
+Letters: B shapes, P points, C channels (xyz, or xyz and rgb).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer import ops
+from trainer.batch import Draw
+
+GREY = 0.5
+"""Colour of a shape whose colours are dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentOptions:
+    """How far a shape may be changed. The values of no change: False, 0, (1, 1), 0, 0, 0."""
+
+    rotate: bool = True
+    """Turn about the up axis, +Y, by any angle."""
+    tilt: float = 10.0
+    """Largest angle of a tilt about a random horizontal axis, in degrees."""
+    scale: tuple[float, float] = (0.8, 1.25)
+    """Smallest and largest uniform scale."""
+    shift: float = 0.1
+    """Largest shift along each axis."""
+    drop: float = 0.4
+    """Largest share of points dropped; a shape's own share is drawn from 0 to this."""
+    drop_color: float = 0.2
+    """Probability that a shape loses its colours."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be two positive numbers in ascending order, got {self.scale}")
+        if not 0 <= self.drop < 1 or not 0 <= self.drop_color <= 1:
+            raise ValueError(f"drop must lie in [0, 1) and drop_color in [0, 1], got {self.drop} and {self.drop_color}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentDraw(Draw):
+    """What is done to each shape."""
+
+    matrix: Tensor
+    """[B, 3, 3]: rotation times scale."""
+    shift: Tensor
+    """[B, 1, 3]."""
+    source: Tensor | None
+    """[B, P] int64: the point to put in each place; None where none is dropped."""
+    grey: Tensor
+    """[B] bool: shapes without colours."""
+
+
+def draw(options: AugmentOptions, count: int, points: int, generator: torch.Generator) -> AugmentDraw:
+    """Changes for `count` shapes of `points` points each, on the generator's device."""
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=generator, device=generator.device)
+
+    turn = uniform(-math.pi, math.pi, count) * options.rotate
+    rotation = _about_y(turn)
+    if options.tilt:
+        axis, tilt = uniform(-math.pi, math.pi, count), math.radians(options.tilt) * uniform(-1, 1, count)
+        rotation = _product(_about_y(axis), _product(_about_x(tilt), _about_y(turn - axis)))
+    matrix = rotation * uniform(*options.scale, count, 1, 1)
+    shift = uniform(-options.shift, options.shift, count, 1, 3)
+    source = None
+    if options.drop:
+        kept = uniform(0, 1, count, points) >= uniform(0, options.drop, count, 1)
+        kept[:, 0] = True  # never none
+        source = _survivors(kept)
+    return AugmentDraw(matrix=matrix, shift=shift, source=source, grey=uniform(0, 1, count) < options.drop_color)
+
+
+def augment(points: Tensor, drawn: AugmentDraw) -> Tensor:
+    """Points [B, P, C], changed. Dropped ones are replaced by repeating the others from the first on, so that P stays."""
+    xyz = _product(points[..., :3], drawn.matrix.mT) + drawn.shift
+    color = torch.where(drawn.grey.view(-1, 1, 1), GREY, points[..., 3:])
+    points = torch.cat([xyz, color], -1)
+    return points if drawn.source is None else ops.gather(points, drawn.source)
+
+
+def _survivors(kept: Tensor) -> Tensor:
+    """For every place the point to put there, [B, P]: those kept [B, P] bool in their order, then again from the first.
+
+    Repeating keeps both the shape of the batch and the density of points, on which the radius of a group of nearest points depends.
+    """
+    order = kept.sort(dim=1, descending=True, stable=True).indices  # those kept first, in their order
+    place = torch.arange(kept.shape[1], device=kept.device) % kept.sum(1, keepdim=True)
+    return order.gather(1, place)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix product of [..., N, 3] and [..., 3, 3]. torch's own would be rounded to a few digits where TF32 or autocast is on."""
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
+
+
+def _about_y(angle: Tensor) -> Tensor:
+    c, s, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+    return torch.stack([c, zero, s, zero, one, zero, -s, zero, c], -1).unflatten(-1, (3, 3))
+
+
+def _about_x(angle: Tensor) -> Tensor:
+    c, s, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+    return torch.stack([one, zero, zero, zero, c, -s, zero, s, c], -1).unflatten(-1, (3, 3))

@@ -1,0 +1,108 @@
+"""What one training step is given: the batch, and what chance decided for it.
+
+A stage is called as `stage(batch, stage.draw(count, generator))` and answers a dict of named losses, "loss" being the one to descend.
+Draws are made outside of the stage so that it compiles as one graph, and so that several ranks can draw for the whole global
+batch from equal generators and then keep their own rows (`Draw.rows`).
+
+Letters: B shapes, P points, C channels (xyz, or xyz and rgb), E a teacher's width, G tokens, D encoder width, Q extra rows.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+class Tensors:
+    """A dataclass whose tensors, also those in dicts, tuples and other such dataclasses, move together."""
+
+    def to(self, device: torch.device | str) -> Self:
+        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        return _each(self, lambda tensor: tensor.pin_memory())
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory of tensors that were made on another stream until what `stream` does with them now is done."""
+
+        def record(tensor: Tensor) -> Tensor:
+            tensor.record_stream(stream)
+            return tensor
+
+        _each(self, record)
+
+
+class Draw(Tensors):
+    """What chance decided for the shapes of a batch. Every tensor has one row per shape."""
+
+    def rows(self, start: int, stop: int) -> Self:
+        """The part of it for shapes start..stop."""
+        return _each(self, lambda tensor: tensor[start:stop])
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _each(item, change) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_each(item, change) for item in value)
+    if isinstance(value, Tensors):
+        return type(value)(**{f.name: _each(getattr(value, f.name), change) for f in dataclasses.fields(value)})  # type: ignore[arg-type]
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Negatives(Tensors):
+    """Embeddings of other shapes: wrong answers that cost no forward pass."""
+
+    image: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [Q, E]."""
+    text: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [Q, E]."""
+    text_key: Tensor
+    """[Q] int64, as in `Batch`."""
+    label: Tensor
+    """[Q] int64, as in `Batch`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Tensors):
+    """B shapes and their targets. Floats are float32; targets may be float16 as stored."""
+
+    points: Tensor
+    """[B, P, C]: coordinates, then colours in 0..1 where there are any."""
+    index: Tensor
+    """[B] int64: row in the cache."""
+    label: Tensor
+    """[B] int64: class, -1 for none."""
+    ordered: bool = True
+    """Whether the points are in farthest-point order, as the blocks of a cache are."""
+    image: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [B, E]: the embedding of one view."""
+    text: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [B, E]: the embedding of one text."""
+    text_key: Tensor | None = None
+    """[B] int64: equal for equal texts, -1 for none."""
+    image_valid: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [B] bool; a teacher that is not named has all its image targets. The others hold any finite numbers."""
+    text_valid: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [B] bool; a teacher that is not named has all its text targets."""
+    guide_tokens: Tensor | None = None
+    """[B, G, D]: the guide's tokens, by centre."""
+    guide_summary: Tensor | None = None
+    """[B, D]: the guide's summary."""
+    negatives: Negatives | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Tensors):
+    """What a frozen model says of whole shapes: what the guide writes and what evaluation reads."""
+
+    tokens: Tensor
+    """[B, G, D], by centre."""
+    summary: Tensor | None
+    """[B, D]; None where a model was trained without one."""

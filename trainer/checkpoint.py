@@ -1,0 +1,219 @@
+"""Saving a run and reading it back. One safetensors file holds everything: weights, optimiser, and as JSON in its header the full
+configuration, how far it came and what it was trained on. Nothing is ever unpickled.
+
+    loaded = load(Path("runs/align"))                   # Loaded: model in evaluation mode, config, step, caches, weights
+    loaded.model.features(points, ordered=True)
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cache_schema.spec import from_json, label, to_json
+from cache_schema.store import differences, write_file
+from trainer.config import AlignConfig, DistillConfig, StageConfig
+from trainer.encoders import catalog
+from trainer.stage import Facts, Stage, build
+
+FORMAT: Final = 1
+"""Of the file. A reader refuses another."""
+LAST: Final = "last"
+"""The newest checkpoint of a run is `<run>/last.safetensors`."""
+WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
+"""How the names of tensors in the file begin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """A cache that was trained on."""
+
+    path: str = label()
+    products: tuple[tuple[str, str], ...]
+    """(product, fingerprint) of everything that was read, sorted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a checkpoint says beside its tensors."""
+
+    format: int = FORMAT
+    config: AlignConfig | DistillConfig
+    facts: Facts
+    caches: tuple[Used, ...]
+    step: int
+    """Steps made."""
+    steps: int
+    """Steps of the whole run."""
+    guide: str = ""
+    """Of stage 2: digest of the guide's weights; empty for none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A trained model and where it comes from."""
+
+    run: Path
+    header: Header
+    model: Stage
+    """On the CPU, in evaluation mode; the average over steps where the run keeps one."""
+    weights: str
+    """sha256 over the parameters and buffers that its features come from."""
+
+    @property
+    def config(self) -> AlignConfig | DistillConfig:
+        return self.header.config
+
+    @property
+    def step(self) -> int:
+        return self.header.step
+
+
+def path(run: Path, which: str = LAST) -> Path:
+    return run / f"{which}.safetensors"
+
+
+def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
+    """Write the newest checkpoint of a run: there whole or not at all.
+
+    Args:
+        run: its folder.
+        header: see there.
+        model: the stage.
+        optimizer: its state by name.
+        average: the averaged state of the model by name; empty for none.
+    """
+    tensors = {WEIGHTS + name: value for name, value in model.state_dict().items()}
+    tensors |= {AVERAGE + name: value for name, value in average.items()} | {OPTIMIZER + name: value for name, value in optimizer.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    body = {"header": to_json(header), "encoder": to_json(model.encoder.config), "torch": torch.__version__}
+    write_file(path(run), safetensors.torch.save(tensors, {"mmpd": json.dumps(body, sort_keys=True)}))
+
+
+def load(run: Path, which: str = LAST) -> Loaded:
+    """The model of a run.
+
+    Raises:
+        ValueError: there is none, or it is damaged, pickled, or of another version; the message says which.
+    """
+    header, encoder, tensors = read(run, which)
+    model = build(header.config, header.facts, encoder=encoder)
+    assign(model, named(tensors, AVERAGE) or named(tensors, WEIGHTS), str(path(run, which)))
+    return Loaded(run=run, header=header, model=model.eval(), weights=digest(model))
+
+
+def read(run: Path, which: str = LAST) -> tuple[Header, Any, dict[str, Tensor]]:
+    """Header, the encoder's own configuration and all tensors of a checkpoint. Raises as `load`."""
+    file = path(run, which)
+    _check_kind(run, file)
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            metadata = opened.metadata() or {}
+            if "mmpd" not in metadata:
+                raise ValueError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
+            body = json.loads(metadata["mmpd"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{file} is cut short or damaged ({error}); train again, or restore it from a copy") from error
+    version = body["header"].get("format")
+    if version != FORMAT:
+        raise ValueError(f"{file} has format {version}, this software reads {FORMAT}; use the version of mmpd that wrote it")
+    kind = {"align": AlignConfig, "distill": DistillConfig}[body["header"]["config"]["stage"]]
+    try:
+        config = from_json(kind, body["header"]["config"])
+        header = from_json(Header, body["header"])
+        encoder = from_json(type(catalog.config(config.encoder.name)), body["encoder"])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}. It was written by another version of mmpd") from error
+    return header, encoder, tensors
+
+
+def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose name begins so, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _check_kind(run: Path, file: Path) -> None:
+    """Say what is wrong with a file that cannot be a checkpoint of ours."""
+    if not run.is_dir():
+        raise ValueError(f"{run} is not a folder with a run; `mmpd-train align CACHE {run}` makes one")
+    if not file.is_file():
+        foreign = sorted(p.name for p in run.iterdir() if p.suffix in (".pt", ".pth", ".ckpt", ".pkl", ".bin"))
+        if foreign:
+            raise ValueError(f"{run} has no {file.name}, only {foreign[0]}: a pickle, which may run any code and is never loaded here")
+        raise ValueError(f"{run} has no {file.name}: it is no run, or was stopped before its first checkpoint")
+    with open(file, "rb") as opened:
+        start = opened.read(4)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise ValueError(f"{file} is a pickle (torch.save) by its first bytes: it may run any code and is never loaded here")
+
+
+def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Give a module its weights.
+
+    Raises:
+        ValueError: names or shapes differ; the message shows how.
+    """
+    own = model.state_dict()
+    shapes = [
+        f"{name} is {list(tensors[name].shape)}, expected {list(value.shape)}"
+        for name, value in own.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    missing = [f"{name} is missing" for name in own if name not in tensors]
+    extra = [f"{name} is not expected" for name in tensors if name not in own]
+    wrong = shapes + missing + extra
+    if wrong:
+        more = f", and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        raise ValueError(f"the weights in {source} are those of another model: {'; '.join(wrong[:4])}{more}")
+    model.load_state_dict(dict(tensors))
+
+
+def assign_encoder(student: Stage, config: StageConfig, guide: Loaded) -> None:
+    """Start a student from its guide's encoder.
+
+    Raises:
+        ValueError: their encoders differ in more than how they are trained; the message shows how.
+    """
+    try:
+        assign(student.get_submodule("encoder"), guide.model.get_submodule("encoder").state_dict(), f"the encoder of {guide.run}")
+    except ValueError as error:
+        mine, theirs = config.encoder.name, guide.config.encoder.name
+        changed = differences(guide.model.encoder.config, student.encoder.config)
+        raise ValueError(
+            f"the student's encoder ({mine}) cannot start from that of {guide.run} ({theirs}): there {'; '.join(changed) or error}. "
+            "Choose the recipe of the same encoder, or --set start=random"
+        ) from error
+
+
+def digest(model: Stage) -> str:
+    """sha256 over what the features of a model come from: names, types, shapes and bytes. Heads and decoders do not enter."""
+    out = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if name.startswith(("encoder.", "pool.", "summary.")):
+            out.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
+            out.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return out.hexdigest()
+
+
+def same_caches(saved: Sequence[Used], now: Sequence[Used], run: Path) -> None:
+    """Refuse to go on with other data.
+
+    Raises:
+        ValueError: a cache was added or left out, or has changed.
+    """
+    if len(saved) != len(now):
+        raise ValueError(f"{run} was trained on {len(saved)} caches, now there are {len(now)}: name the same")
+    for there, here in zip(saved, now, strict=True):
+        changed = [product for product, _ in sorted(set(there.products) ^ set(here.products))]
+        if changed:
+            raise ValueError(
+                f"{here.path} is not what {run} was trained on ({there.path}): {', '.join(dict.fromkeys(changed))} differ or are missing"
+            )

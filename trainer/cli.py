@@ -1,0 +1,281 @@
+"""`mmpd-train`: pre-train a 3D encoder from a cache alone, in two stages, and measure it. Every command explains itself with --help."""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from trainer import signals
+
+app = typer.Typer(
+    help="Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+out = Console()
+err = Console(stderr=True)
+
+DEFAULT = "tiny"
+"""The recipe where none is named."""
+
+CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
+Recipe = Annotated[str, typer.Option(metavar="NAME", help=f"See `mmpd-train recipes`; {DEFAULT} if none is named.", show_default=False)]
+Also = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="CACHE", help="Mix in another cache; see data.passes. Repeatable.", show_default=False),
+]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting. Repeatable.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in RUN, if anything is.")]
+Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU, else the CPU.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@app.command()
+def align(
+    cache: CachePath,
+    run: RunPath,
+    recipe: Recipe = "",
+    also: Also = None,
+    set_: Set = None,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Stage 1: align an encoder with the images and texts of the cached teachers.
+
+    \b
+    mmpd-train align out.zarr runs/align
+    mmpd-train align out.zarr runs/align --resume
+    mmpd-train align shapenet.zarr runs/mmpd --recipe mmpd --set data.teachers=clip-vit-b32,dinov2-small
+    torchrun --nproc-per-node 8 -m trainer.cli align shapenet.zarr runs/mmpd --recipe mmpd
+    """
+    from trainer.loop import train
+
+    config, _ = configuration("align", run, recipe, set_ or [], resume)
+    train(config, [cache, *(also or [])], run, resume=resume, device=device, console=err)
+    say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train guide {cache} {run}")
+
+
+@app.command()
+def guide(
+    cache: CachePath,
+    run: RunPath,
+    name: Annotated[str, typer.Option(help="Name of the guide in the cache; the run's if none is given.", show_default=False)] = "",
+    blocks: Annotated[int, typer.Option(help="Guide the first so many blocks of each shape. 0: all.")] = 0,
+    precision: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Arithmetic of the guide.")] = "float32",
+    device: Device = "auto",
+) -> None:
+    """Write what a run of stage 1 makes of every stored block into the cache: the targets of stage 2.
+
+    Stopped in the middle? Run the same command again: it makes what is missing.
+    """
+    from cache_schema.store import open_cache
+    from trainer import checkpoint
+    from trainer.guide import write
+
+    name = name or run.resolve().name
+    opened, loaded = open_cache(cache), checkpoint.load(run)
+    with progress(f"guide/{name}") as step:
+        write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
+    say(f"{cache} now has guide/{name}. Next: mmpd-train distill {cache} RUN --guide {name} --init {run}")
+
+
+@app.command()
+def distill(
+    cache: CachePath,
+    run: RunPath,
+    recipe: Recipe = "",
+    guide_: Annotated[
+        str, typer.Option("--guide", metavar="NAME", help="The guide in the cache; not needed if there is one only.", show_default=False)
+    ] = "",
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="The run of stage 1 the guide was made of; the student starts from it.", show_default=False),
+    ] = None,
+    also: Also = None,
+    set_: Set = None,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Stage 2: masked modelling that distils a guide's features, globally and locally, with token shuffling.
+
+    \b
+    mmpd-train distill out.zarr runs/distill --init runs/align
+    mmpd-train distill out.zarr runs/noshuffle --init runs/align --set distill.shuffle=none
+    mmpd-train distill out.zarr runs/pointmae --recipe point-mae --set encoder.name=pointmae-tiny
+    """
+    from trainer.loop import train
+
+    config, before = configuration("distill", run, recipe, set_ or [], resume)
+    config = dataclasses.replace(config, guide=guide_) if guide_ else config
+    train(config, [cache, *(also or [])], run, guide_run=init or before, resume=resume, device=device, console=err)
+    say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train eval svm {run} {cache}")
+
+
+@app.command("eval")
+def evaluate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="What to measure, or `table`.", show_default=False)],
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN CACHE", help="A run and a cache; for `table` runs.", show_default=False)],
+    set_: Set = None,
+    test_cache: Annotated[
+        Path | None, typer.Option(metavar="CACHE", help="Test on another cache; classes are matched by name.", show_default=False)
+    ] = None,
+    peer_protocol: Annotated[
+        bool, typer.Option("--peer-protocol", help="Report the best epoch on the test shapes as well, as the peers do.")
+    ] = False,
+    by: Annotated[
+        Literal["run", "setup"], typer.Option(help="table: a row for each run, or for runs that differ in their seed only.")
+    ] = "run",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a run, or join the results of several into one table.
+
+    Tasks: zeroshot, svm, knn, retrieval, fewshot, classify. `mmpd-train show TASK` prints what --set can change.
+
+    \b
+    mmpd-train eval svm runs/distill out.zarr
+    mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
+    mmpd-train eval table runs/align runs/distill
+    """
+    from trainer.tasks import catalog, result
+
+    if task == "table":
+        joined = result.table(result.collect(paths), by)
+        if as_json:
+            print_json({"header": joined.header, "rows": joined.rows, "notes": joined.notes})
+        else:
+            out.print(joined.rich())
+        return
+    chosen = catalog.options(task, set_ or [], peer_protocol=peer_protocol)
+    if len(paths) != 2:
+        raise ValueError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
+    from cache_schema.store import open_cache
+    from trainer import checkpoint
+    from trainer.distributed import device_of
+
+    run, cache = paths
+    loaded = checkpoint.load(run)
+    loaded.model.to(device_of(device))
+    found = catalog.evaluate(task, loaded, open_cache(cache), chosen, open_cache(test_cache) if test_cache else None)
+    files = catalog.save(found, run)
+    if as_json:
+        print(found.json())
+    else:
+        out.print(found.rich())
+    say(f"kept in {files[0]}")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or a task of `eval`.", show_default=False)]) -> None:
+    """Every setting of a recipe, or of a task, as JSON: what --set can change."""
+    from cache_schema.spec import did_you_mean, to_json
+    from trainer.recipes import RECIPES, experiment
+    from trainer.tasks import catalog
+
+    if name in catalog.TASKS:
+        print_json(to_json(catalog.options(name)))
+    elif name in RECIPES:
+        stages = {"align": experiment(name).align, "distill": experiment(name).distill}
+        configs = {stage: config for stage, config in stages.items() if config is not None}
+        print_json({stage: {**to_json(config), "encoder": _encoder(config)} for stage, config in configs.items()})
+    else:
+        raise ValueError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *catalog.TASKS])}")
+
+
+def _encoder(config: Any) -> dict[str, Any]:
+    """The encoder with all its settings."""
+    from cache_schema.spec import to_json
+
+    return {"name": config.encoder.name, **to_json(config.encoder.resolved())}
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """The named experiments."""
+    from trainer.recipes import RECIPES
+
+    about = {name: (recipe.__doc__ or "").strip() for name, recipe in RECIPES.items()}
+    if as_json:
+        print_json({name: {"about": text, "stages": stages_of(name)} for name, text in about.items()})
+        return
+    table = Table("recipe", "stages", "what", box=None)
+    for name, text in about.items():
+        table.add_row(name, " ".join(stages_of(name)), text)
+    out.print(table)
+
+
+# ---------------------------------------------------------------------------------------------------- what commands need
+
+
+def configuration(
+    stage: Literal["align", "distill"], run: Path, recipe: str, assignments: list[str], resume: bool
+) -> tuple[Any, Path | None]:
+    """What to train, and the run its guide came from if that was said before."""
+    from trainer.config import assigned
+    from trainer.loop import begun
+    from trainer.recipes import configured
+
+    stored, init = begun(run) if resume else (None, None)
+    if stored is not None and stored.stage != stage:
+        raise ValueError(f"{run} is a run of {stored.stage}: mmpd-train {stored.stage} CACHE {run} --resume")
+    if stored is None or recipe:
+        return configured(recipe or DEFAULT, stage, assignments), init
+    return assigned(stored, assignments), init
+
+
+def stages_of(recipe: str) -> list[str]:
+    from trainer.recipes import experiment
+
+    found = experiment(recipe)
+    return [stage for stage in ("align", "distill") if getattr(found, stage) is not None]
+
+
+def print_json(value: Any) -> None:
+    """Machine-readable output, whole and unwrapped."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def say(text: str) -> None:
+    """A line for people; once, however many ranks there are."""
+    if os.environ.get("RANK", "0") == "0":
+        err.print(Text(text), soft_wrap=True)
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error."""
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err) as bars:
+        task = bars.add_task(name)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def main() -> None:
+    """Console entry: a user's mistake is one line, not a traceback; Ctrl-C leaves a state that goes on."""
+    signals.install()
+    try:
+        app()
+    except signals.Stopped:
+        fail("stopped. What is done is kept; go on with --resume (a guide: with the same command).", 130)
+    except (ValueError, RuntimeError) as error:
+        fail(str(error), 2)
+    except OSError as error:
+        fail(f"{error.filename or 'disk'}: {error.strerror or error}", 2)
+
+
+def fail(message: str, code: int) -> None:
+    err.print(Text(f"mmpd-train: {message}"), style="red", soft_wrap=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The configuration of a run: frozen dataclasses, each value explained where it stands.
+
+    config = configured("mmpd", "align", ["optim.batch=256", "encoder.depth=6"])        # trainer.recipes
+
+The whole of it is stored in every checkpoint. Fields made with `label` change no result: a run may go on with others.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cache_schema.settings import override
+from cache_schema.spec import label
+from trainer.align import AlignOptions
+from trainer.augment import AugmentOptions
+from trainer.distill import DistillOptions
+from trainer.encoders import catalog
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Which encoder, and in what it differs from the one of that name."""
+
+    name: str = "pointmae-s"
+    """A name of `trainer.encoders.catalog.ENCODERS`."""
+    options: tuple[str, ...] = ()
+    """The encoder's own settings, name=value each. `--set encoder.depth=6` is short for `--set encoder.options=depth=6`."""
+
+    def __post_init__(self) -> None:
+        self.resolved()
+
+    def resolved(self) -> Any:
+        """The encoder's own configuration."""
+        return override(catalog.config(self.name), self.options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which of the cached shapes and targets, and how they are drawn."""
+
+    splits: tuple[str, ...] = ("train",)
+    """Names of splits; a cache without any split is taken whole. Empty: everything."""
+    classes: tuple[str, ...] = ()
+    """Names of classes; empty for all, and shapes without one."""
+    fraction: float = 1.0
+    """Share of the shapes that are left after that, drawn by the run's seed."""
+    passes: tuple[float, ...] = ()
+    """Of several caches, how often each is gone through in an epoch: 0.5 sees a random half of it, 2 everything twice. Empty: once each."""
+    teachers: tuple[str, ...] = ()
+    """Names of teachers; empty for all in the caches. Where one of several caches lacks a teacher, its loss leaves those shapes out."""
+    teacher_weights: tuple[float, ...] = ()
+    """Shares in the loss, in the order of `teachers`; empty for one over their number."""
+    templates: float = 0.5
+    """Share of texts that are a template filled with the shape's class; the rest are captions of the view that was drawn. Shapes
+    without a class only have captions."""
+    labels: str = "source"
+    """The label set whose templates these are."""
+    negatives: int = 0
+    """Embeddings of other shapes that serve as further wrong answers."""
+    threads: int = label(2)
+    """Threads that prepare batches."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"data.fraction must lie in (0, 1], got {self.fraction}")
+        if not 0 <= self.templates <= 1:
+            raise ValueError(f"data.templates is a share and must lie in [0, 1], got {self.templates}")
+        if self.negatives < 0 or self.threads < 1:
+            raise ValueError(f"data: expected negatives >= 0 and threads >= 1, got {self.negatives} and {self.threads}")
+        if any(p <= 0 for p in self.passes):
+            raise ValueError(f"data.passes must be positive, got {self.passes}")
+        if len(set(self.teachers)) < len(self.teachers):
+            raise ValueError(f"data.teachers names one twice: {', '.join(self.teachers)}")
+        if self.teacher_weights and len(self.teacher_weights) != len(self.teachers):
+            raise ValueError(f"data.teacher_weights needs one weight for each of data.teachers, got {self.teacher_weights}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW on a cosine with warm-up."""
+
+    batch: int
+    """Shapes in a step, over all ranks."""
+    accumulate: int = 1
+    """Parts a batch is cut into, one after the other. Contrast and batch norms see one part at a time."""
+    epochs: int
+    """How often every shape is seen. 0 leaves the model as it was at the start."""
+    lr: float
+    """Highest learning rate."""
+    lr_end: float = 1e-6
+    """Lowest learning rate, at the end."""
+    warmup: float = 10.0
+    """Epochs over which the learning rate rises from 0; at most a tenth of all."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.05
+    """Of matrices. Vectors (biases, norms, mask tokens, queries) have none."""
+    clip: float = 10.0
+    """Largest norm of the gradient; 0 for any."""
+    ema: float = 0.0
+    """Decay of an average over the weights of all steps, which is then what the run hands on; 0 for the weights themselves."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 2 or self.accumulate < 1 or self.batch % self.accumulate:
+            raise ValueError(f"optim.batch must be a multiple of optim.accumulate and at least 2, got {self.batch} and {self.accumulate}")
+        if self.epochs < 0 or self.lr <= 0 or self.warmup < 0 or self.clip < 0:
+            raise ValueError(f"optim: epochs, lr, warmup and clip must not be negative, got {self}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"optim.ema must lie in [0, 1), got {self.ema}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """What both stages are told."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentOptions = AugmentOptions()
+    optim: OptimConfig
+    align: AlignOptions = AlignOptions()
+    """How teachers are met, where they are."""
+    objective: Literal["by_teacher", "contrast", "regress"] = "by_teacher"
+    """`by_teacher`: contrast with those that have a text side, regression to the others."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the forward pass, by autocast. auto: bfloat16 on a GPU, float32 on a CPU."""
+    compile: bool = False
+    """Compile the stage with torch.compile: a minute at the start, faster steps."""
+    diverged: float = 3.0
+    """Stop when the smoothed loss exceeds so many times what it was at the start."""
+    seed: int = 0
+    """Of everything random."""
+    log_every: int = label(10)
+    """Steps from one line of metrics to the next."""
+    save_every: int = label(500)
+    """Steps from one checkpoint to the next. The end and a stop are always saved."""
+    probe: tuple[str, ...] = label(())
+    """Tasks that are evaluated every `probe_every` epochs; names of `mmpd-train eval --help`."""
+    probe_every: int = label(10)
+    """Epochs."""
+
+    def __post_init__(self) -> None:
+        if min(self.log_every, self.save_every, self.probe_every) < 1:
+            raise ValueError("log_every, save_every and probe_every must be at least 1")
+        if self.diverged <= 1:
+            raise ValueError(f"diverged must be above 1, got {self.diverged}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignConfig(StageConfig):
+    """Stage 1."""
+
+    stage: Literal["align"] = "align"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(StageConfig):
+    """Stage 2, and the baselines that mask."""
+
+    stage: Literal["distill"] = "distill"
+    distill: DistillOptions = DistillOptions()
+    start: Literal["guide", "random"] = "guide"
+    """Where the student's weights come from."""
+    guide: str = ""
+    """Name of the guide in the cache; empty for the only one."""
+    guide_online: bool = False
+    """Run the guide at every step instead of reading its features from the cache."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.needs_guide and self.augment.drop:
+            raise ValueError(
+                f"augment.drop must be 0 with a guide, whose tokens belong to groups of the whole block; got {self.augment.drop}"
+            )
+
+    @property
+    def needs_guide(self) -> bool:
+        """Whether a loss asks for the guide's features."""
+        return self.distill.local_weight + self.distill.global_weight + self.distill.projected_weight > 0
+
+    @property
+    def needs_guide_run(self) -> bool:
+        """Whether the run that the guide comes from is needed itself, and not only its features."""
+        return self.start == "guide" or self.distill.projected_weight > 0 or (self.needs_guide and self.guide_online)
+
+
+def assigned(config: StageConfig, assignments: Sequence[str]) -> Any:
+    """A configuration with `--set` assignments.
+
+    Raises:
+        ValueError: no such field, or a value that does not fit.
+    """
+    own = {field.name for field in dataclasses.fields(EncoderConfig)}
+    prefix, options, rest = "encoder.", [], []
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        if name.strip().startswith(prefix) and name.strip().removeprefix(prefix) not in own:
+            options.append(f"{name.strip().removeprefix(prefix)}={value.strip()}")
+        else:
+            rest.append(assignment)
+    config = override(config, rest)
+    encoder = dataclasses.replace(config.encoder, options=(*config.encoder.options, *options))
+    return dataclasses.replace(config, encoder=encoder)

@@ -1,0 +1,274 @@
+"""Stage 2: masked point modelling that distils a guide's features, globally and locally, with token shuffling.
+
+    stage = Distill(encoder, DistillOptions())
+    losses = stage(batch, stage.draw(len(batch.points), generator))      # {"local": ..., "global": ..., "loss": ...}
+
+The student sees the visible groups only. Locally, visible tokens and mask tokens are shuffled, positions are added in canonical order,
+and a decoder predicts the guide's token in every slot: a student that starts as a copy of its guide cannot pass the visible half
+through, it has to solve a jigsaw. Globally, a small decoder with attention pooling predicts the guide's summary from the visible tokens.
+The form is that of VideoPrism's second stage (https://arxiv.org/abs/2402.13217).
+
+The baselines are choices of the same options: Point-MAE reconstructs alone (`local_weight=0, global_weight=0, reconstruction_weight=1`),
+ACT is local only (`global_weight=0, shuffle="none", masked_only=True, mask_ratio=0.8, local_depth=2`), ReCon reconstructs and regresses
+to the teachers in one stage (`local_weight=0, global_weight=0, reconstruction_weight=1, teacher_weight=1`).
+
+Letters: B shapes, P points, C channels, G groups, Gv visible and Gh hidden ones, K points per group, D student width, Dg guide width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer import ops
+from trainer.align import AlignDraw, TeacherLosses
+from trainer.batch import Batch, Draw, Features
+from trainer.encoders.blocks import Transformer, initialise, position_mlp
+from trainer.encoders.catalog import Encoded, Encoder, Patches
+from trainer.heads import AttentionPool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions:
+    """Choices of stage 2. A weight of 0 leaves a part out."""
+
+    mask_ratio: float | None = None
+    """Share of groups hidden; None for the encoder's own."""
+    local_weight: float = 1.0
+    """Guide's tokens from all slots."""
+    global_weight: float = 1.0
+    """Guide's summary from the visible tokens."""
+    projected_weight: float = 0.0
+    """Guide's summary in every teacher's space, through the guide's frozen heads: keeps zero-shot ability."""
+    teacher_weight: float = 0.0
+    """Teachers' own embeddings, through heads that are trained here."""
+    reconstruction_weight: float = 0.0
+    """Coordinates of the hidden groups, Chamfer-L2."""
+    shuffle: Literal["all", "visible_only", "none"] = "all"
+    """What changes places before the local decoder: every token, the visible ones among themselves, or nothing."""
+    masked_only: bool = False
+    """Local loss on hidden slots only."""
+    normalise_targets: bool = True
+    """LayerNorm without affine on the guide's tokens and summary."""
+    local_depth: int = 4
+    """Blocks of the local decoder."""
+    global_depth: int = 1
+    """Blocks of the global decoder."""
+    reconstruction_depth: int = 4
+    """Blocks of the coordinate decoder."""
+    heads: int = 6
+    """Attention heads of decoders and pooling."""
+    drop_path: float = 0.1
+    """In the local and the coordinate decoder: rate at the last block, rising linearly from 0."""
+
+    def __post_init__(self) -> None:
+        weights = self.local_weight, self.global_weight, self.projected_weight, self.teacher_weight, self.reconstruction_weight
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError(f"weights must not be negative and one must be positive, got {weights}")
+        if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
+        if self.projected_weight and self.teacher_weight:
+            raise ValueError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")
+
+    @property
+    def summarises(self) -> bool:
+        return self.global_weight + self.projected_weight + self.teacher_weight > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillDraw(Draw):
+    """Chance in a step of stage 2."""
+
+    visible: Tensor
+    """[B, Gv] int64, ascending."""
+    hidden: Tensor
+    """[B, Gh] int64, ascending."""
+    order: Tensor | None
+    """[B, G] int64: slot i of the local decoder holds token `order[i]`; None for no shuffling."""
+    teachers: AlignDraw | None
+    """Chance of the teachers' losses, where they are trained."""
+
+
+class LocalBranch(nn.Module):
+    """The guide's token of every slot from visible tokens that have changed places."""
+
+    def __init__(self, dim: int, target_dim: int, options: DistillOptions) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
+        self.positions = position_mlp(dim)
+        self.decoder = Transformer(dim, options.local_depth, options.heads, options.drop_path)
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, target_dim)
+        self.apply(initialise)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, encoded: Encoded, centres: Tensor, order: Tensor | None) -> Tensor:
+        """Predictions [B, G, Dg] for the groups at centres [B, G, 3]; slot i is given token `order[i]` and position i."""
+        b, visible, _ = encoded.tokens.shape
+        tokens = torch.cat([encoded.tokens, self.mask_token.to(encoded.tokens.dtype).expand(b, -1, -1)], 1)  # [B, Gv + 1, D]
+        rows = torch.arange(visible, device=centres.device).expand(b, -1)
+        source = rows.new_full(centres.shape[:2], visible).scatter(1, encoded.visible, rows)  # [B, G] rows of `tokens`
+        if order is not None:
+            source = source.gather(1, order)
+        # The canonical order of positions comes after the permutation of tokens: that is the jigsaw.
+        decoded = self.decoder(ops.gather(tokens, source), self.positions(centres))  # [B, G, D]
+        return self.head(self.norm(decoded))
+
+
+class GlobalBranch(nn.Module):
+    """The guide's summary from the visible tokens, which carry their own places: no positions, no shuffling."""
+
+    def __init__(self, dim: int, target_dim: int, options: DistillOptions) -> None:
+        super().__init__()
+        self.decoder = Transformer(dim, options.global_depth, options.heads, drop_path=0.0)
+        self.pool = AttentionPool(dim, options.heads)
+        self.head = nn.Linear(dim, target_dim)
+        self.decoder.apply(initialise)
+        self.head.apply(initialise)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Predictions [B, Dg] from tokens [B, Gv, D]."""
+        return self.head(self.pool(self.decoder(tokens)))
+
+
+class Reconstruction(nn.Module):
+    """Point-MAE's objective (https://arxiv.org/abs/2203.06604): coordinates of the hidden groups, by a decoder of its own, not shuffled."""
+
+    def __init__(self, dim: int, group_size: int, options: DistillOptions) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
+        self.positions = position_mlp(dim)
+        self.decoder = Transformer(dim, options.reconstruction_depth, options.heads, options.drop_path)
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, 3 * group_size)
+        self.apply(initialise)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
+        """Chamfer-L2, scalar, between predicted and true members of the groups hidden [B, Gh], relative to their centres."""
+        b, count = hidden.shape
+        level = patches.coarsest
+        masked = self.mask_token.to(encoded.tokens.dtype).expand(b, count, -1)
+        centres = ops.gather(level.centres, torch.cat([encoded.visible, hidden], 1))
+        decoded = self.decoder(torch.cat([encoded.tokens, masked], 1), self.positions(centres))  # [B, Gv + Gh, D]
+        predicted = self.head(self.norm(decoded[:, -count:])).unflatten(-1, (-1, 3))  # [B, Gh, K, 3]
+        true = ops.gather(level.groups[..., :3].flatten(2), hidden).unflatten(2, (-1, 3))  # [B, Gh, K, 3]
+        return ops.chamfer(predicted, true)
+
+
+class Distill(nn.Module):
+    """The student's encoder, its branches and their losses."""
+
+    def __init__(
+        self, encoder: Encoder, options: DistillOptions, guide_dim: int | None = None, teachers: TeacherLosses | None = None
+    ) -> None:
+        """
+        Args:
+            encoder: the student.
+            options: see there.
+            guide_dim: width of the guide's tokens and summary; None for the student's own.
+            teachers: heads in the teachers' spaces. Trained if `teacher_weight` is set, else frozen here: those of the guide.
+
+        Raises:
+            ValueError: an option needs what was not given.
+        """
+        super().__init__()
+        width = guide_dim or encoder.dim
+        if (options.projected_weight or options.teacher_weight) and teachers is None:
+            raise ValueError("projected_weight and teacher_weight need the teachers' heads: give `teachers`")
+        self.options, self.encoder = options, encoder
+        self.shown = encoder.groups - int((encoder.mask_ratio if options.mask_ratio is None else options.mask_ratio) * encoder.groups)
+        if self.shown == encoder.groups and (options.masked_only or options.reconstruction_weight):
+            raise ValueError(
+                f"masked_only and reconstruction need hidden groups: raise mask_ratio so that it hides one of {encoder.groups}"
+            )
+        self.local = LocalBranch(encoder.dim, width, options) if options.local_weight else None
+        self.summary = GlobalBranch(encoder.dim, width, options) if options.summarises else None
+        self.reconstruction = Reconstruction(encoder.dim, encoder.group_size, options) if options.reconstruction_weight else None
+        self.teachers = teachers
+        if teachers is not None:
+            teachers.requires_grad_(options.teacher_weight > 0)
+
+    def draw(self, count: int, generator: torch.Generator) -> DistillDraw:
+        """Masks and permutations for `count` shapes, on the generator's device."""
+
+        def permutations(length: int) -> Tensor:
+            return torch.rand(count, length, generator=generator, device=generator.device).argsort(1)
+
+        groups, shown = self.encoder.groups, self.shown
+        ranking = permutations(groups)
+        visible, hidden = ranking[:, :shown].sort(1).values, ranking[:, shown:].sort(1).values
+        order = None
+        if self.local is not None and self.options.shuffle == "all":
+            order = permutations(groups)
+        elif self.local is not None and self.options.shuffle == "visible_only":
+            canonical = torch.arange(groups, device=generator.device).expand(count, -1)
+            order = canonical.scatter(1, visible, visible.gather(1, permutations(shown)))
+        teachers = self.teachers.draw(count, generator) if self.teachers is not None and self.options.teacher_weight else None
+        return DistillDraw(visible=visible, hidden=hidden, order=order, teachers=teachers)
+
+    def forward(self, batch: Batch, draw: DistillDraw) -> dict[str, Tensor]:
+        """Losses by name, and under "loss" their weighted sum.
+
+        Raises:
+            ValueError: the batch lacks the guide's features.
+        """
+        options = self.options
+        patches = self.encoder.patchify(batch.points, batch.ordered)
+        encoded = self.encoder(patches, draw.visible)
+        losses: dict[str, Tensor] = {}
+        total = batch.points.new_zeros(())
+        if self.local is not None:
+            predicted = self.local(encoded, patches.coarsest.centres, draw.order)
+            target = self._target(batch.guide_tokens, "tokens")
+            if options.masked_only:
+                predicted, target = ops.gather(predicted, draw.hidden), ops.gather(target, draw.hidden)
+            losses["local"] = distance(predicted, target)
+            total = total + options.local_weight * losses["local"]
+        if self.summary is not None:
+            summary = self.summary(encoded.tokens).float()  # [B, Dg]
+            if options.global_weight:
+                losses["global"] = distance(summary, self._target(batch.guide_summary, "summary"))
+                total = total + options.global_weight * losses["global"]
+            if options.projected_weight:
+                losses["projected"] = self._projected(summary, batch)
+                total = total + options.projected_weight * losses["projected"]
+            if draw.teachers is not None:
+                assert self.teachers is not None
+                of_teachers = self.teachers(summary, batch, draw.teachers)
+                losses |= {product: loss for product, loss in of_teachers.items() if product != "loss"}
+                total = total + options.teacher_weight * of_teachers["loss"]
+        if self.reconstruction is not None:
+            losses["reconstruction"] = self.reconstruction(encoded, patches, draw.hidden)
+            total = total + options.reconstruction_weight * losses["reconstruction"]
+        return losses | {"loss": total}
+
+    @torch.no_grad()
+    def features(self, points: Tensor, ordered: bool) -> Features:
+        """Tokens and summary of whole shapes, points [B, P, C], without gradient. In evaluation mode only."""
+        assert not self.training, "batch norms would take their statistics from this batch"
+        tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
+        return Features(tokens=tokens, summary=None if self.summary is None else self.summary(tokens))
+
+    def _target(self, features: Tensor | None, what: str) -> Tensor:
+        if features is None:
+            raise ValueError(f"the batch has no guide {what}: name a guide of the cache, or run one online")
+        features = features.detach().float()
+        return F.layer_norm(features, features.shape[-1:]) if self.options.normalise_targets else features
+
+    def _projected(self, summary: Tensor, batch: Batch) -> Tensor:
+        """Mean cosine distance between predicted and guide's summary in the teachers' spaces."""
+        if batch.guide_summary is None:
+            raise ValueError("the batch has no guide summary: name a guide of the cache, or run one online")
+        assert self.teachers is not None
+        with torch.no_grad():
+            targets = self.teachers.embed(batch.guide_summary.float())
+        predicted = self.teachers.embed(summary)
+        return torch.stack([distance(predicted[product], target) for product, target in targets.items()]).mean()
+
+
+def distance(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean of 1 - cosine over all vectors [..., D], in float32."""
+    return (1 - F.cosine_similarity(predicted.float(), target.float(), dim=-1)).mean()

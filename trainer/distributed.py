@@ -1,0 +1,147 @@
+"""Several ranks as one: `torchrun --nproc-per-node 8 -m trainer.cli align CACHE RUN` trains as one process would at the same batch.
+
+Each rank takes its rows of every batch, and of what was drawn for the whole batch; losses that compare shapes gather the others' rows
+(`trainer.align`), batch norms take their statistics over all, gradients are averaged. Only drop path is drawn by each rank for itself.
+
+Letters: n rows of a rank, R ranks, C channels.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer.align import gathered
+
+PATIENCE: Final = timedelta(hours=1)
+"""How long a rank waits for the others: as long as an evaluation by the first one may take. A dead rank is noticed at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process among those of the run."""
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> slice:
+        """This rank's rows of a batch.
+
+        Raises:
+            ValueError: the batch cannot be dealt evenly.
+        """
+        if batch % self.count:
+            raise ValueError(f"a batch of {batch} (optim.batch / optim.accumulate) cannot be dealt to {self.count} ranks evenly")
+        size = batch // self.count
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any rank."""
+        if self.count == 1:
+            return flag
+        value = torch.tensor(int(flag))
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return bool(value)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the ranks."""
+        if self.count > 1:
+            dist.all_reduce(values)
+            values /= self.count
+        return values
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def device_of(name: str) -> torch.device:
+    """The torch device called `name`; `auto` is a GPU if there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device {name!r} cannot be used ({reason}); `--device cpu` works everywhere") from error
+    return device
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """Take part in the run that torchrun started, or be the only one."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    found = device_of(device)
+    if count == 1:
+        yield Ranks(device=found)
+        return
+    if found.type == "cuda":
+        found = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(found)
+    ours = not dist.is_initialized()  # a program that trains several times makes one group for all
+    if ours:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
+    yield Ranks(device=found, rank=dist.get_rank(), count=count)
+    if ours:  # not after an error: the others may hang in a collective, and it is this process's end that frees them
+        dist.destroy_process_group()
+
+
+def replicated(stage: nn.Module, ranks: Ranks) -> nn.Module:
+    """The stage to call in training: gradients averaged over ranks, batch norms synchronised. The stage itself where it is alone."""
+    if ranks.count == 1:
+        return stage
+    if ranks.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(stage)
+    else:
+        _synchronise(stage)
+    return DistributedDataParallel(stage)
+
+
+class SyncBatchNorm(nn.BatchNorm1d):
+    """Batch norm over the rows [n, C] of all ranks, each of which has equally many. torch's own needs a GPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        variance, mean = torch.var_mean(x.float(), 0, correction=0)
+        means, variances = gathered(torch.stack([mean, variance]).unsqueeze(0)).unbind(1)  # [R, C] each
+        mean = means.mean(0)
+        variance = variances.mean(0) + means.var(0, correction=0)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None and self.momentum
+        with torch.no_grad():
+            rows = len(x) * len(means)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * rows / (rows - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return torch.addcmul(self.bias - mean * scale, x.float(), scale).to(x.dtype)
+
+
+def _synchronise(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm1d:
+            own = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+            own.weight, own.bias = child.weight, child.bias
+            own.running_mean, own.running_var, own.num_batches_tracked = child.running_mean, child.running_var, child.num_batches_tracked
+            setattr(module, name, own)
+        else:
+            _synchronise(child)

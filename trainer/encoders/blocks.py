@@ -1,0 +1,130 @@
+"""Parts that encoders, decoders and heads are made of: Transformer, position embedding, patch embedding.
+
+Linear layers on flat rows stand where the peers use 1x1 convolutions: the same arithmetic without transposing.
+
+Letters: B shapes, N tokens, D width, H heads, G groups, K points per group, C channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights of a linear layer as in Point-MAE: normal with deviation 0.02 cut at 2, biases 0. For `Module.apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def position_mlp(dim: int) -> nn.Sequential:
+    """Position embedding of centres: [..., 3] to [..., dim]."""
+    return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
+
+
+class DropPath(nn.Module):
+    """Leaves a residual branch out, per shape, with probability `rate` (https://arxiv.org/abs/1603.09382).
+
+    Draws from torch's global generator, like dropout.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0 or not self.training:
+            return x
+        keep = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) >= self.rate
+        return x * (keep / (1 - self.rate)).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, no bias on queries, keys and values."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"attention: the width must be a multiple of the number of heads, got {dim} and {heads}")
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm Transformer block."""
+
+    def __init__(self, dim: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Transformer(nn.Module):
+    """Blocks with the positions added before each of them. Drop path grows linearly from 0 to `drop_path`."""
+
+    def __init__(self, dim: int, depth: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        rates = torch.linspace(0, drop_path, depth).tolist()
+        self.blocks = nn.ModuleList([Block(dim, heads, rate) for rate in rates])
+
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        for block in self.blocks:
+            tokens = block(tokens if positions is None else tokens + positions)
+        return tokens
+
+
+class PatchEmbed(nn.Module):
+    """Mini-PointNet: the points of a group to one token, [B, G, K, C] to [B, G, dim], whatever the order of the points.
+
+    Every point is lifted and widened, joined with the maximum over its group, mixed, and pooled by a second maximum. As published, the
+    layer that mixes takes [maximum; point] at every point. Three identities save most of that arithmetic: the maximum's part is the same
+    for a whole group and computed once; the point's part follows `widen` with nothing between, so the two act as one matrix; and a bias
+    passes through a maximum.
+
+    In training the batch norms see the points of the groups given, so with hidden groups left out only those of visible ones. These
+    are a random choice, so the running statistics aim at the same values; but they are not the numbers of a published training step,
+    which normalises over all groups before hiding some. In evaluation there is no difference.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, int, int], dim: int) -> None:
+        super().__init__()
+        first, second, mixed = widths
+        self.lift = nn.Linear(channels, first)
+        self.norm1 = nn.BatchNorm1d(first)
+        self.widen = nn.Linear(first, second)
+        self.shared = nn.Linear(second, mixed, bias=False)
+        self.local = nn.Linear(second, mixed)
+        self.norm2 = nn.BatchNorm1d(mixed)
+        self.out = nn.Linear(mixed, dim)
+
+    def forward(self, groups: Tensor) -> Tensor:
+        b, g, k, _ = groups.shape
+        points = F.relu(self.norm1(self.lift(groups.flatten(0, 2))), inplace=True)  # [B * G * K, first]
+        whole = F.linear(points, self.widen.weight).unflatten(0, (b * g, k)).max(1).values + self.widen.bias  # [B * G, second]
+        per_group = self.shared(whole) + self.local(self.widen.bias)  # [B * G, mixed]
+        mixed = F.linear(points.unflatten(0, (b * g, k)), self.local.weight @ self.widen.weight).add_(per_group.unsqueeze(1))
+        points = F.relu(self.norm2(mixed.flatten(0, 1)), inplace=True)  # [B * G * K, mixed]
+        return F.linear(points, self.out.weight).unflatten(0, (b, g, k)).max(2).values + self.out.bias  # [B, G, dim]

@@ -1,0 +1,104 @@
+"""The encoders by name, and what an encoder is.
+
+    encoder = build("pointmae-tiny", channels=6)
+    patches = encoder.patchify(points, ordered=True)
+    tokens = encoder(patches, visible=None).tokens
+
+A new encoder is a module beside this one and a line in `ENCODERS`. Heads, decoders, losses and shuffling live outside of encoders.
+
+Letters: B shapes, P points, C channels, G groups (tokens), K points per group, D width.
+"""
+
+import dataclasses
+import importlib
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from torch import Tensor
+
+from cache_schema.spec import did_you_mean
+from trainer.batch import Tensors
+
+ENCODERS: Final = {
+    "pointmae-s": "trainer.encoders.pointmae",
+    "pointmae-tiny": "trainer.encoders.pointmae",
+}
+"""Name, family and size, to the module that has it: in its dict `CONFIGS` under that name, built by its function `build`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level(Tensors):
+    """One grouping of points."""
+
+    groups: Tensor
+    """[B, G, K, C]: members, coordinates relative to their centre."""
+    centres: Tensor
+    """[B, G, 3]."""
+    members: Tensor
+    """[B, G, K] int64: rows of the points, or on a coarser level of the centres below it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches(Tensors):
+    """A shape cut up: levels from fine to coarse. The last one has a group for every token."""
+
+    levels: tuple[Level, ...]
+
+    @property
+    def coarsest(self) -> Level:
+        return self.levels[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded(Tensors):
+    """Tokens of the groups an encoder was shown."""
+
+    tokens: Tensor
+    """[B, Gv, D], in the order of `visible`."""
+    visible: Tensor
+    """[B, Gv] int64: the group of each token."""
+
+
+class Encoder(Protocol):
+    """A `torch.nn.Module` from points to tokens."""
+
+    config: Any
+    """The frozen dataclass it was built from."""
+    dim: int
+    """Width of a token, D."""
+    groups: int
+    """Tokens of a whole shape, G."""
+    group_size: int
+    """Points per group of the coarsest level, K."""
+    mask_ratio: float
+    """Share of groups hidden in masked modelling."""
+
+    def patchify(self, points: Tensor, ordered: bool) -> Patches:
+        """Group points [B, P, C]. If they are in farthest-point order, the first G are the centres; if not, sampling finds them."""
+        ...
+
+    def __call__(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
+        """Tokens of the groups in `visible` [B, Gv], or of all. Nothing of the hidden ones enters.
+
+        Whatever order an encoder uses inside, tokens come out by centre. One of several levels is masked on the coarsest and hides
+        what lies below.
+        """
+        ...
+
+
+def config(name: str, **overrides: Any) -> Any:
+    """The configuration called `name` with some fields changed."""
+    if name not in ENCODERS:
+        raise ValueError(f"no encoder is called {name!r}{did_you_mean(name, ENCODERS)}")
+    known = importlib.import_module(ENCODERS[name]).CONFIGS[name]
+    fields = [f.name for f in dataclasses.fields(known)]
+    for field in overrides:
+        if field not in fields:
+            raise ValueError(f"encoder {name} has no setting {field!r}{did_you_mean(field, fields)}")
+    return dataclasses.replace(known, **overrides)
+
+
+def build(name: str, **overrides: Any) -> Encoder:
+    """A new encoder of the configuration called `name`. Its weights come from torch's global generator, as any module's do."""
+    settings = config(name, **overrides)
+    return importlib.import_module(ENCODERS[name]).build(settings)

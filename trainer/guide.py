@@ -1,0 +1,131 @@
+"""Writing the guide: what a frozen run of stage 1 makes of every stored block, as a product of the cache like a teacher's embeddings.
+
+    write(open_cache("shapes.zarr"), checkpoint.load(Path("runs/align")), "align")
+
+Blocks are read as they are stored, not augmented. Shard by shard, and resumable like any product.
+
+Letters: n shapes of a shard, R guided blocks, G tokens, D width.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cache_schema import store
+from cache_schema.spec import GuideSpec, PointSpec, Record
+from cache_schema.store import Cache
+from trainer.checkpoint import Loaded
+from trainer.distributed import device_of
+
+BATCH: Final = 64
+"""Blocks of a forward pass. Not a setting: another number could change the last bit of a result."""
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def write(
+    cache: Cache,
+    loaded: Loaded,
+    name: str,
+    *,
+    blocks: int = 0,
+    precision: Precision = "float32",
+    device: str = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Record:
+    """Make `guide/<name>`, or what is missing or damaged of it.
+
+    Args:
+        cache: where to read blocks and write features.
+        loaded: the guide.
+        name: of the product.
+        blocks: guide the first so many blocks of each shape; 0 for all.
+        precision: arithmetic of the forward pass.
+        device: of torch; auto takes a GPU if there is one.
+        progress: called with shards done and shards in all.
+
+    Returns:
+        The finished product's record.
+
+    Raises:
+        ValueError: the model has no summary, or does not fit the points; or a guide of that name was made otherwise.
+    """
+    found = device_of(device)
+    model = loaded.model.to(found)
+    config = model.encoder.config
+    points = cache.record("points")
+    assert isinstance(points.spec, PointSpec)
+    if not 0 <= blocks <= points.spec.blocks:
+        raise ValueError(f"--blocks must lie in 1..{points.spec.blocks}, the blocks of a shape in {cache.path}, got {blocks}")
+    if model.features(torch.zeros(1, points.spec.count, config.channels, device=found), ordered=True).summary is None:
+        raise ValueError(f"{loaded.run} was trained without a summary and cannot be a guide; take a run of stage 1")
+    spec = GuideSpec(
+        name=name, encoder=loaded.config.encoder.name, weights=loaded.weights, tokens=model.encoder.groups, dim=model.encoder.dim,
+        blocks=blocks or points.spec.blocks, precision=precision,
+    )  # fmt: skip
+    record = Record(
+        product=f"guide/{name}", kind="guide", spec=spec, inputs=(("points", points.fingerprint),),
+        made_by=(("torch", torch.__version__), ("device", found.type)),
+    )  # fmt: skip
+    with store.exclusive(cache.path):
+        cache.begin(record)
+        shards = cache.manifest.shards
+        todo = [shard for shard in range(shards) if not _intact(cache, record, shard)]
+        there = cache.records()[record.product]
+        progress(shards - len(todo), shards)
+        if there.complete and not todo:
+            return there
+        if there.made_by != record.made_by:
+            made_by = ", ".join(f"{key} {value}" for key, value in there.made_by)
+            raise ValueError(f"{cache.path}: damaged shards of {record.product} can only be made again by what made it: {made_by}")
+        reader = _Reader(cache, loaded, spec, points.spec, found)
+        ok = cache.ok()
+        for done, shard in enumerate(todo, 1):
+            rows = np.array(cache.manifest.rows(shard))
+            cache.write(record, shard, reader.features(rows, ok[rows]))
+            progress(shards - len(todo) + done, shards)
+        return cache.finish(record)
+
+
+def _intact(cache: Cache, record: Record, shard: int) -> bool:
+    """Whether a shard is there, with the bytes that its completion marker names."""
+    if not (cache.path / store.markers(cache.manifest, record).key(shard)).exists():
+        return False
+    sums = cache.checksums(record, shard)
+    files = [cache.path / node.key(shard) for node in cache.arrays(record)]
+    return all(f.exists() and hashlib.sha256(f.read_bytes()).digest() == s.tobytes() for f, s in zip(files, sums, strict=True))
+
+
+class _Reader:
+    """The guide with the blocks it looks at."""
+
+    def __init__(self, cache: Cache, loaded: Loaded, spec: GuideSpec, points: PointSpec, device: torch.device) -> None:
+        self.run, self.model, self.spec, self.device = loaded.run, loaded.model, spec, device
+        self.ordered = points.ordered >= spec.tokens
+        self.arrays = [cache.rows("points/xyz")]
+        if self.model.encoder.config.channels == 6:
+            self.arrays.append(cache.rows("points/rgb"))
+
+    def features(self, rows: NDArray[np.int64], ok: NDArray[np.bool_]) -> dict[str, NDArray[np.float16]]:
+        """Both arrays of the product for some rows; zeros for those that are not ok. [n, R, G, D] and [n, R, D]"""
+        spec = self.spec
+        tokens = np.zeros((len(rows), spec.blocks, spec.tokens, spec.dim), np.float16)
+        summary = np.zeros((len(rows), spec.blocks, spec.dim), np.float16)
+        place, block = np.nonzero(np.repeat(ok[:, None], spec.blocks, 1))
+        for start in range(0, len(place), BATCH):
+            i, j = place[start : start + BATCH], block[start : start + BATCH]
+            parts = [array.gather(rows[i], j).astype(np.float32) for array in self.arrays]
+            if len(parts) > 1:
+                parts[1] /= 255
+            points = torch.from_numpy(np.concatenate(parts, -1)).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+                found = self.model.features(points, self.ordered)
+            assert found.summary is not None
+            tokens[i, j], summary[i, j] = found.tokens.half().cpu().numpy(), found.summary.half().cpu().numpy()
+        if not np.isfinite(tokens).all() or not np.isfinite(summary).all():
+            raise ValueError(f"{self.run} answers with infinite numbers: its training diverged; take another run")
+        return {f"guide/{spec.name}/tokens": tokens, f"guide/{spec.name}/summary": summary}

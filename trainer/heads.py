@@ -1,0 +1,51 @@
+"""Heads: tokens to one summary, and a summary to a teacher's space.
+
+Letters: B shapes, N tokens, D encoder width, H heads, E a teacher's width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.encoders.blocks import Mlp, initialise
+
+
+class AttentionPool(nn.Module):
+    """Multi-head attention pooling with one learned query, then an MLP with a residual: [B, N, D] to [B, D].
+
+    The "MAP head" of https://arxiv.org/abs/2106.04560; the same for every encoder.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"attention pooling: the width must be a multiple of the number of heads, got {dim} and {heads}")
+        self.heads = heads
+        self.query = nn.Parameter(torch.empty(1, 1, dim))
+        self.norm1 = nn.LayerNorm(dim)
+        self.kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim)
+        self.apply(initialise)
+        nn.init.trunc_normal_(self.query, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        k, v = self.kv(self.norm1(tokens)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
+        q = self.query.to(k.dtype).expand(len(tokens), -1, -1).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 1, D / H]
+        x = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))  # [B, 1, D]
+        return (x + self.mlp(self.norm2(x))).squeeze(1)
+
+
+class Projection(nn.Module):
+    """A summary [B, D] in a teacher's space [B, E]: LayerNorm, Linear, GELU, Linear. Float32; unit length if `unit`."""
+
+    def __init__(self, dim: int, width: int, unit: bool) -> None:
+        super().__init__()
+        self.unit = unit
+        self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, width))
+        self.apply(initialise)
+
+    def forward(self, summary: Tensor) -> Tensor:
+        out = self.layers(summary).float()
+        return F.normalize(out, dim=-1) if self.unit else out

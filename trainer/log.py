@@ -1,0 +1,112 @@
+"""What a run tells while it trains: `metrics.jsonl` and TensorBoard in its folder, a live line in the terminal, curves at the end.
+
+tensorboard --logdir runs
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from cache_schema.store import write_file
+
+METRICS: Final = "metrics.jsonl"
+BETWEEN_LINES: Final = 10.0
+"""Seconds from one line to the next where there is no terminal to draw in."""
+NOT_LOSSES: Final = ("step", "epoch", "lr", "grad_norm", "samples_per_s", "data_wait", "seconds")
+"""Keys of a record; the others are losses and results of probes."""
+
+
+class Log:
+    """The records of one run. Made by the first rank only."""
+
+    def __init__(self, run: Path, start: int, steps: int, console: Console) -> None:
+        """
+        Args:
+            run: its folder.
+            start: steps made before; records after it, of a run that was killed, are dropped.
+            steps: of the whole run.
+            console: where to speak.
+        """
+        self.run, self.start, self.steps, self.console = run, start, steps, console
+        kept = [record for record in records(run) if record["step"] <= start]
+        write_file(run / METRICS, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self.file = open(run / METRICS, "a", encoding="utf-8")
+        # Importing it takes seconds, which a look at --help need not pay.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
+        columns = (
+            MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.description}", markup=False), TimeRemainingColumn()
+        )  # fmt: skip
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.progress.add_task("", total=steps, completed=start)
+        self.progress.start()
+        self.began = self.spoken = time.monotonic()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Keep and show the record of one step, which has a "step"."""
+        record = {**record, "seconds": round(time.monotonic() - self.began, 3)}
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+        for name, value in record.items():
+            if name != "step":
+                self.board.add_scalar(name, value, record["step"])
+        line = _line(record)
+        self.progress.update(self.task, completed=record["step"], description=line)
+        if not self.console.is_terminal and (time.monotonic() - self.spoken > BETWEEN_LINES or record["step"] == self.steps):
+            self.spoken = time.monotonic()
+            self.say(f"step {record['step']} of {self.steps}: {line}")
+
+    def say(self, text: str) -> None:
+        self.console.print(Text(text), soft_wrap=True)
+
+    def close(self) -> None:
+        self.progress.stop()
+        self.board.close()
+        self.file.close()
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """What a run has written so far. A last line that a kill cut short is left out."""
+    path = run / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    """A record for people."""
+    parts = [f"{name} {value:.4g}" for name, value in record.items() if name not in NOT_LOSSES]
+    if "samples_per_s" in record:
+        parts.append(f"{record['samples_per_s']:.0f} shapes/s, data wait {record['data_wait']:.1%}")
+    return "  ".join(parts)
+
+
+def curves(run: Path) -> Path:
+    """Draw `curves.png`: the losses, and what else there is, over the steps."""
+    from matplotlib.figure import Figure
+
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for record in records(run):
+        for name, value in record.items():
+            if name not in ("step", "epoch", "seconds"):
+                lines.setdefault(name, []).append((record["step"], value))
+    losses = [name for name in lines if name not in NOT_LOSSES]
+    rest = [name for name in ("lr", "grad_norm", "samples_per_s") if name in lines]
+    columns = min(3, max(1, len(losses) + len(rest)))
+    rows = math.ceil((len(losses) + len(rest)) / columns) or 1
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
+    for i, name in enumerate((*losses, *rest)):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.plot(*zip(*lines[name], strict=True), linewidth=1.2)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+    figure.savefig(run / "curves.png", dpi=130)
+    return run / "curves.png"

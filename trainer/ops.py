@@ -1,0 +1,90 @@
+"""Point-set operations in plain torch: farthest points, nearest neighbours, gather, Chamfer distance, interpolation.
+
+They run on any device, under `torch.compile` and under autocast. Whatever the input's type, distances are computed in float32
+or wider, difference by difference: expanding |a - b|^2 into products would cancel for near points, and in bf16 it would be noise.
+
+Letters: B shapes, P points, Q queries, G groups, K neighbours, C channels; `...` any leading axes.
+"""
+
+import torch
+from torch import Tensor
+
+
+@torch.library.custom_op("mmpd::farthest_points", mutates_args=())
+def farthest_points(xyz: Tensor, count: int) -> Tensor:
+    """Indices [B, count] of greedy farthest-point sampling over xyz [B, P, 3], beginning with point 0.
+
+    Each next point is the one farthest from those already taken; of equally far ones, the first. So the first g of the result are
+    the sampling for `count = g`, and points already stored in this order answer 0, 1, 2, ... One opaque operator, because a compiler
+    would unroll the loop.
+    """
+    if not 1 <= count <= xyz.shape[1]:
+        raise ValueError(f"farthest points: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
+    x, y, z = _wide(xyz).transpose(1, 2).contiguous().unbind(1)  # [B, P] each
+    gap = torch.full_like(x, torch.inf)
+    last = torch.zeros(len(xyz), 1, dtype=torch.int64, device=xyz.device)
+    chosen = [last]
+    for _ in range(count - 1):
+        dx, dy, dz = (axis - axis.gather(1, last) for axis in (x, y, z))
+        gap = torch.minimum(gap, dx * dx + dy * dy + dz * dz)
+        last = gap.argmax(1, keepdim=True)
+        chosen.append(last)
+    return torch.cat(chosen, 1)
+
+
+@farthest_points.register_fake
+def _(xyz: Tensor, count: int) -> Tensor:
+    return xyz.new_empty((xyz.shape[0], count), dtype=torch.int64)
+
+
+@torch.no_grad()
+def nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
+    """Indices [B, Q, count] into xyz [B, P, 3] of the points nearest to query [B, Q, 3], nearest first.
+
+    Of equally near points the one with the lower index is taken, so that groups are the same on every device.
+    """
+    if not 1 <= count <= xyz.shape[1]:
+        raise ValueError(f"nearest: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
+    squared = squared_distances(query.float(), xyz.float())  # [B, Q, P]
+    # The bits of a non-negative float32 sort like the number: above an index they make keys without ties.
+    keys = (squared.view(torch.int32).long() << 32) | torch.arange(xyz.shape[1], device=xyz.device)
+    return keys.topk(count, dim=-1, largest=False).values & 0xFFFFFFFF
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances [..., N, M] between a [..., N, 3] and b [..., M, 3]."""
+    dx, dy, dz = (p.unsqueeze(-1) - q.unsqueeze(-2) for p, q in zip(_wide(a).unbind(-1), _wide(b).unbind(-1), strict=True))
+    return dx * dx + dy * dy + dz * dz
+
+
+def gather(values: Tensor, index: Tensor) -> Tensor:
+    """Rows of values [B, P, C] at index [B, ...]: [B, ..., C]."""
+    flat = index.flatten(1).unsqueeze(-1).expand(-1, -1, values.shape[-1])
+    return values.gather(1, flat).unflatten(1, index.shape[1:])
+
+
+def chamfer(a: Tensor, b: Tensor) -> Tensor:
+    """Chamfer-L2 between sets a [..., N, 3] and b [..., M, 3]: the mean squared distance from a point to the nearest of the other set,
+    the mean over all of a plus the mean over all of b. Scalar, in squared units of the input.
+    """
+    a, b = _wide(a).reshape(-1, *a.shape[-2:]), _wide(b).reshape(-1, *b.shape[-2:])
+    with torch.no_grad():  # which point is nearest has no gradient, so nothing of size N x M is kept for the backward pass
+        squared = squared_distances(a, b)
+        nearest_b, nearest_a = squared.argmin(2), squared.argmin(1)
+    return (a - gather(b, nearest_b)).square().sum(-1).mean() + (b - gather(a, nearest_a)).square().sum(-1).mean()
+
+
+def interpolate(query: Tensor, xyz: Tensor, features: Tensor, count: int = 3) -> Tensor:
+    """Features [B, Q, C] at query [B, Q, 3] from features [B, P, C] at xyz [B, P, 3]: the `count` nearest points weighted by inverse
+    squared distance, as in PointNet++ (https://arxiv.org/abs/1706.02413, eq. 2).
+    """
+    index = nearest(query, xyz, count)  # [B, Q, K]
+    squared = (_wide(query).unsqueeze(2) - gather(_wide(xyz), index)).square().sum(-1)
+    weights = 1 / (squared + 1e-8)
+    weights = weights / weights.sum(-1, keepdim=True)
+    return (weights.unsqueeze(-1) * gather(features, index)).sum(2).to(features.dtype)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,75 @@
+"""What turns gradients into weights: AdamW in two groups, the learning rate, the average over steps."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import OptimConfig
+
+
+def adamw(stage: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over what is trained. Vectors - biases, norms, mask tokens, queries, scales - do not decay."""
+    trained = [parameter for _, parameter in named(stage)]
+    vectors = [p for p in trained if p.squeeze().ndim <= 1]
+    matrices = [p for p in trained if p.squeeze().ndim > 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+def named(stage: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """What is trained."""
+    return [(name, parameter) for name, parameter in stage.named_parameters() if parameter.requires_grad]
+
+
+def learning_rate(config: OptimConfig, step: int, steps: int, per_epoch: float) -> float:
+    """Of step `step` of `steps`: a line up from 0, then a cosine down to `lr_end`.
+
+    Args:
+        config: see there.
+        step, steps: counted from 0, and how many there are.
+        per_epoch: steps in an epoch.
+    """
+    warmup = min(round(config.warmup * per_epoch), steps // 10)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return config.lr_end + (config.lr - config.lr_end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def state(stage: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All that an optimiser remembers, as `<parameter>.<what>`."""
+    return {f"{name}.{key}": value for name, parameter in named(stage) for key, value in optimizer.state.get(parameter, {}).items()}
+
+
+def restore(stage: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `state`."""
+    by_parameter: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        parameter, _, key = name.rpartition(".")
+        by_parameter.setdefault(parameter, {})[key] = value
+    names = {id(parameter): name for name, parameter in named(stage)}
+    order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+    remembered = {i: by_parameter[name] for i, name in enumerate(order) if name in by_parameter}
+    optimizer.load_state_dict({"state": remembered, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+class Average:
+    """Exponential average over the states of a module, its buffers too."""
+
+    def __init__(self, stage: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: value.detach().clone() for name, value in stage.state_dict().items()} if decay else {}
+
+    @torch.no_grad()
+    def update(self, stage: nn.Module) -> None:
+        own, now = self.tensors, stage.state_dict()
+        moving = [name for name in own if own[name].is_floating_point()]
+        torch._foreach_lerp_([own[name] for name in moving], [now[name] for name in moving], 1 - self.decay)
+        for name in own.keys() - set(moving):
+            own[name].copy_(now[name])
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            self.tensors[name].copy_(value)

@@ -1,0 +1,223 @@
+"""Named experiments. A recipe is a function that returns both stages' full configurations; others derive from it.
+
+    config = configured("mmpd-no-shuffle", "distill", ["optim.batch=256", "encoder.depth=6"])
+
+Every row of a paper's table is here: the method, what is left of it when a part is taken away, and the peers it is compared with. What
+is ours to choose is said where it stands; the peers' values are their own (their publications are linked).
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from cache_schema.spec import did_you_mean
+from trainer.align import AlignOptions
+from trainer.augment import AugmentOptions
+from trainer.config import AlignConfig, DataConfig, DistillConfig, EncoderConfig, OptimConfig, StageConfig, assigned
+from trainer.distill import DistillOptions
+
+StageName = Literal["align", "distill"]
+
+TEACHERS: Final = ("openclip-bigg14", "siglip-so400m", "dinov2-large")
+"""Those of the method's recipes, as `mmpd-cache teachers` names them: two that read text, one that only sees."""
+NO_CHANGE: Final = AugmentOptions(rotate=False, tilt=0, scale=(1, 1), shift=0, drop=0, drop_color=0)
+"""Shapes as they are stored."""
+STORED_POSE: Final = dataclasses.replace(NO_CHANGE, scale=(0.8, 1.25), shift=0.1)
+"""For students of a cached guide, whose features are those of the shape as it stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One row of a table."""
+
+    align: AlignConfig | None = None
+    distill: DistillConfig | None = None
+
+
+# ------------------------------------------------------------------------------------------------------------ the method
+
+
+def mmpd() -> Experiment:
+    """The method, ViT-S, three teachers: alignment, then distillation of its guide with token shuffling."""
+    align = AlignConfig(
+        encoder=EncoderConfig(name="pointmae-s"),
+        data=DataConfig(teachers=TEACHERS),
+        optim=OptimConfig(batch=512, epochs=250, lr=1e-3, warmup=1, betas=(0.9, 0.98), weight_decay=0.1),
+    )
+    distill = DistillConfig(
+        encoder=EncoderConfig(name="pointmae-s"),
+        augment=STORED_POSE,
+        optim=OptimConfig(batch=128, epochs=300, lr=5e-4),
+    )
+    return Experiment(align=align, distill=distill)
+
+
+def mmpd_2_teachers() -> Experiment:
+    """The method with two teachers."""
+    return _aligned(mmpd(), data=DataConfig(teachers=TEACHERS[:2]))
+
+
+def mmpd_1_teacher() -> Experiment:
+    """The method with one teacher."""
+    return _aligned(mmpd(), data=DataConfig(teachers=TEACHERS[:1]))
+
+
+def mmpd_no_shuffle() -> Experiment:
+    """The method without token shuffling."""
+    return _distilled(mmpd(), distill=DistillOptions(shuffle="none"))
+
+
+def mmpd_no_global() -> Experiment:
+    """The method without the global branch."""
+    return _distilled(mmpd(), distill=DistillOptions(global_weight=0))
+
+
+def mmpd_no_local() -> Experiment:
+    """The method without the local branch."""
+    return _distilled(mmpd(), distill=DistillOptions(local_weight=0))
+
+
+# ------------------------------------------------------------------------------------------------------------- the peers
+
+
+def scratch() -> Experiment:
+    """No pre-training: saves the weights a run would start from, for evaluation beside the others."""
+    base = point_mae()
+    assert base.distill is not None
+    return _distilled(base, optim=dataclasses.replace(base.distill.optim, epochs=0))
+
+
+def point_mae() -> Experiment:
+    """Point-MAE (arXiv:2203.06604): coordinates of the hidden groups, nothing else. Stage 2 only, from random weights."""
+    return Experiment(
+        distill=DistillConfig(
+            augment=dataclasses.replace(NO_CHANGE, scale=(2 / 3, 3 / 2), shift=0.2),
+            optim=OptimConfig(batch=128, epochs=300, lr=1e-3, clip=0),
+            distill=DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1),
+            start="random",
+        )
+    )
+
+
+def ulip2_like() -> Experiment:
+    """As ULIP-2 (arXiv:2305.08275): one teacher, captions without templates, stage 1 only."""
+    return Experiment(
+        align=AlignConfig(
+            encoder=EncoderConfig(name="pointmae-s"),
+            data=DataConfig(teachers=TEACHERS[:1], templates=0),
+            align=AlignOptions(positives="none"),
+            optim=OptimConfig(batch=512, epochs=250, lr=1e-3, warmup=1, betas=(0.9, 0.98), weight_decay=0.1),
+        )
+    )
+
+
+def recon_like() -> Experiment:
+    """As ReCon (arXiv:2302.02318): reconstruction and regression to a teacher's image and text in one stage, from random weights."""
+    return Experiment(
+        distill=DistillConfig(
+            data=DataConfig(teachers=TEACHERS[:1], templates=1),
+            augment=dataclasses.replace(NO_CHANGE, rotate=True),
+            optim=OptimConfig(batch=128, epochs=300, lr=5e-4, clip=0),
+            distill=DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, teacher_weight=1),
+            objective="regress",
+            start="random",
+        )
+    )
+
+
+def act_like() -> Experiment:
+    """As ACT (arXiv:2212.08320): the guide's tokens of the hidden groups only, neither global branch nor shuffling, from random weights."""
+    return Experiment(
+        align=mmpd().align,
+        distill=DistillConfig(
+            augment=dataclasses.replace(NO_CHANGE, scale=(2 / 3, 3 / 2), shift=0.2),
+            optim=OptimConfig(batch=128, epochs=300, lr=1e-3, clip=0),
+            distill=DistillOptions(global_weight=0, shuffle="none", masked_only=True, mask_ratio=0.8, local_depth=2),
+            start="random",
+        ),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- small machines
+
+
+def tiny() -> Experiment:
+    """The method with whatever teachers the cache has and an encoder that two CPU cores train in minutes."""
+    encoder = EncoderConfig(name="pointmae-tiny")
+    align = AlignConfig(
+        encoder=encoder,
+        optim=OptimConfig(batch=32, epochs=80, lr=1e-3, warmup=5, betas=(0.9, 0.98), weight_decay=0.1),
+        log_every=5,
+        save_every=100,
+    )
+    distill = DistillConfig(
+        encoder=encoder,
+        augment=STORED_POSE,
+        optim=OptimConfig(batch=32, epochs=80, lr=1e-3, warmup=5),
+        distill=DistillOptions(local_depth=2, global_depth=1, drop_path=0),
+        log_every=5,
+        save_every=100,
+    )
+    return Experiment(align=align, distill=distill)
+
+
+def smoke() -> Experiment:
+    """A few seconds: two epochs of the tiny one at batch 8. Shows that everything works, and nothing else."""
+    base = tiny()
+    assert base.align is not None and base.distill is not None
+    return Experiment(
+        align=dataclasses.replace(base.align, log_every=1, optim=dataclasses.replace(base.align.optim, batch=8, epochs=2)),
+        distill=dataclasses.replace(base.distill, log_every=1, optim=dataclasses.replace(base.distill.optim, batch=8, epochs=2)),
+    )
+
+
+RECIPES: Final[dict[str, Callable[[], Experiment]]] = {
+    "tiny": tiny,
+    "smoke": smoke,
+    "mmpd": mmpd,
+    "mmpd-2-teachers": mmpd_2_teachers,
+    "mmpd-1-teacher": mmpd_1_teacher,
+    "mmpd-no-shuffle": mmpd_no_shuffle,
+    "mmpd-no-global": mmpd_no_global,
+    "mmpd-no-local": mmpd_no_local,
+    "scratch": scratch,
+    "point-mae": point_mae,
+    "ulip2-like": ulip2_like,
+    "recon-like": recon_like,
+    "act-like": act_like,
+}
+
+
+def experiment(recipe: str) -> Experiment:
+    """Both stages of a recipe.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
+    return RECIPES[recipe]()
+
+
+def configured(recipe: str, stage: StageName, assignments: Sequence[str] = ()) -> Any:
+    """One stage of a recipe with `--set` assignments.
+
+    Raises:
+        ValueError: no such recipe or field, a value that does not fit, or the recipe does without this stage.
+    """
+    config: StageConfig | None = getattr(experiment(recipe), stage)
+    if config is None:
+        other = "distill" if stage == "align" else "align"
+        raise ValueError(f"recipe {recipe} has no stage {stage}: the whole of it is `mmpd-train {other} --recipe {recipe}`")
+    return assigned(config, assignments)
+
+
+def _aligned(base: Experiment, **changes: Any) -> Experiment:
+    assert base.align is not None
+    return dataclasses.replace(base, align=dataclasses.replace(base.align, **changes))
+
+
+def _distilled(base: Experiment, **changes: Any) -> Experiment:
+    assert base.distill is not None
+    return dataclasses.replace(base, distill=dataclasses.replace(base.distill, **changes))

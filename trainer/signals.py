@@ -1,0 +1,39 @@
+"""Ctrl-C and a polite kill: at once where there is nothing to save, after the present step where there is."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Stopped(BaseException):
+    """Ctrl-C or a polite kill. Not a KeyboardInterrupt, which typer would answer on its own."""
+
+
+def stop(*_: Any) -> None:
+    raise Stopped
+
+
+def install() -> None:
+    """Both signals raise `Stopped`."""
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+@contextmanager
+def postponed() -> Iterator[Callable[[], bool]]:
+    """While inside, the first signal only makes the yielded function answer True; the second raises `Stopped`."""
+    asked = False
+
+    def ask(*_: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise Stopped
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

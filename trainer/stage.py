@@ -1,0 +1,68 @@
+"""From a configuration to the module that is trained.
+
+stage = build(config, Facts(teachers=..., guide_dim=...), statistics)
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cache_schema.spec import TeacherSpec
+from trainer.align import Align, Statistics, Teacher, TeacherLosses
+from trainer.config import AlignConfig, DataConfig, DistillConfig, StageConfig
+from trainer.distill import Distill
+from trainer.encoders import catalog
+
+Stage = Align | Distill
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the shapes of a model's weights depend on beside its configuration."""
+
+    teachers: tuple[Teacher, ...] = ()
+    """Those it has heads for."""
+    guide_dim: int = 0
+    """Width of the guide's features; 0 for none."""
+
+
+def build(config: StageConfig, facts: Facts, statistics: Statistics | None = None, encoder: Any = None) -> Stage:
+    """A new model. Its weights come from torch's global generator.
+
+    Args:
+        config: of either stage.
+        facts: see there.
+        statistics: of the embeddings that are regressed; None where weights are loaded afterwards, which hold them.
+        encoder: the encoder's own configuration, if it was stored; None for the one that `config` names.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+    made = catalog.build(config.encoder.name, **vars(encoder or config.encoder.resolved()))
+    if statistics is None:
+        products = [f"{modality}/{t.name}" for t in facts.teachers for modality in ("image", "text")]
+        dims = [t.dim for t in facts.teachers for _ in range(2)]
+        statistics = {p: (torch.zeros(d), torch.ones(d)) for p, d in zip(products, dims, strict=True)}
+    if isinstance(config, AlignConfig):
+        return Align(made, facts.teachers, config.align, statistics)
+    assert isinstance(config, DistillConfig)
+    heads = None
+    if facts.teachers:
+        heads = TeacherLosses(facts.guide_dim or made.dim, facts.teachers, config.align, statistics)
+    return Distill(made, config.distill, facts.guide_dim or None, heads)
+
+
+def teachers(specs: dict[str, TeacherSpec], data: DataConfig, objective: str) -> tuple[Teacher, ...]:
+    """How each teacher enters the losses."""
+    weights = dict(zip(data.teachers, data.teacher_weights, strict=False))
+    return tuple(
+        Teacher(
+            name=name,
+            dim=spec.dim,
+            text=spec.text,
+            objective=("contrast" if spec.text else "regress") if objective == "by_teacher" else objective,  # type: ignore[arg-type]
+            weight=weights.get(name),
+        )
+        for name, spec in specs.items()
+    )

@@ -1,0 +1,113 @@
+"""Fine-tuning for classification: the encoder and a head, or a head on the frozen encoder.
+
+    scores = run(stage, train_cache, test_cache, Options(tune="linear", seeds=3))
+
+The number is the last epoch's, over seeds. The peers' tables hold the best test epoch of the best seed, often with votes of augmented
+copies, maximised over repetitions; with `peer_protocol` these stand beside it, under that name.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cache_schema.store import Cache
+from trainer.augment import augment, draw
+from trainer.stage import Stage
+from trainer.tasks.accuracy import accuracies, confusion
+from trainer.tasks.features import Body, Pool, extract, seeded
+from trainer.tasks.finetune import Training, fit
+from trainer.tasks.result import Metric, Scores
+from trainer.tasks.shapes import Shapes, matched, of_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Training):
+    """Choices of fine-tuning for classification, beside those of the training."""
+
+    train_split: str = "train"
+    test_split: str | None = None
+    """None for `test`, or `val` where there is no `test`."""
+    pool: Pool = "mean_max"
+    """What the head sees: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    scratch: bool = False
+    """The same architecture with random weights, new ones for every seed."""
+    seeds: int = 3
+    """Trainings, from seeds 0, 1, ..."""
+    peer_protocol: bool = False
+    """Also report the best epoch on the test shapes, the best seed, and votes: numbers to compare with tables that were made so."""
+    votes: int = 10
+    """Peer protocol: augmented copies of a shape that vote."""
+    vote_repeats: int = 10
+    """Peer protocol: repetitions of the vote, of which the best counts."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.seeds, self.votes, self.vote_repeats) < 1:
+            raise ValueError(f"seeds, votes and vote_repeats must be at least 1, got {self.seeds}, {self.votes} and {self.vote_repeats}")
+
+
+SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
+
+
+def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
+    """Accuracy after the last epoch, over seeds; test shapes are seen by their first block."""
+    train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
+    last, best, voted = [], [], []
+    for seed in range(options.seeds):
+        best_of_seed, peak = -1.0, None
+        with seeded(seed, next(stage.parameters()).device):
+            body = Body.of(stage, options.pool, scratch=options.scratch)
+            for tuned, head in fit(body, train, options, seed):
+                if options.peer_protocol:
+                    accuracy = _percent(extract(tuned, test, 0, head), test)
+                    if accuracy > best_of_seed:
+                        best_of_seed, peak = accuracy, copy.deepcopy((tuned, head))
+        last.append(extract(tuned, test, 0, head).argmax(1).numpy())
+        if peak is not None:
+            best.append(best_of_seed)
+            voted.append(vote(*peak, test, options, seed))
+    return Scores(
+        train=train.data,
+        test=test.data,
+        metrics=(*accuracies(test.labels, last, "seeds"), *(_peers(best, voted) if options.peer_protocol else ())),
+        variant=options.tune + (" from scratch" if options.scratch else ""),
+        classes=test.classes,
+        confusion=confusion(test.labels, last, len(test.classes)),
+        notes=notes,
+    )
+
+
+def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: int) -> float:
+    """Accuracy in percent of the mean over augmented copies, the best of several repetitions: chosen by the test shapes."""
+    chance = torch.Generator(body.device).manual_seed(seed)
+
+    def change(points: Tensor) -> Tensor:
+        return augment(points, draw(options.augment, len(points), points.shape[1], chance))
+
+    def once() -> float:
+        copies = [extract(body, shapes, 0, head, change).softmax(1) for _ in range(options.votes)]
+        return _percent(torch.stack(copies).mean(0), shapes)
+
+    return max(once() for _ in range(options.vote_repeats))
+
+
+def _peers(best: list[float], voted: list[float]) -> tuple[Metric, ...]:
+    return tuple(
+        Metric(name=f"{what} (peer protocol)", values=values, over="seeds", headline=True)
+        for what, values in (
+            ("best test epoch", tuple(best)),
+            ("best test epoch of best seed", (max(best),)),
+            ("best vote", tuple(voted)),
+            ("best vote of best seed", (max(voted),)),
+        )
+    )
+
+
+def _percent(scores: Tensor, shapes: Shapes) -> float:
+    right: NDArray[np.bool_] = scores.argmax(1).numpy() == shapes.labels
+    return 100 * float(right.mean())

@@ -1,0 +1,103 @@
+"""Few-shot classification: n classes of k training shapes each, ten times over.
+
+    scores = run(stage, train_cache, test_cache, Options(ways=5, shots=10))
+
+Support comes from the training split, queries from the test split, and a fold's classes and shapes from the seed and its number alone.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.store import Cache
+from trainer.stage import Stage
+from trainer.tasks import svm
+from trainer.tasks.features import Body, Pool, extract, seeded
+from trainer.tasks.finetune import Training, fit
+from trainer.tasks.result import Metric, Scores
+from trainer.tasks.shapes import Shapes, matched, of_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Choices of few-shot classification."""
+
+    train_split: str = "train"
+    test_split: str | None = None
+    """None for `test`, or `val` where there is no `test`."""
+    ways: int = 5
+    """Classes in a fold."""
+    shots: int = 10
+    """Training shapes of each class."""
+    queries: int = 20
+    """Test shapes of each class, or all where it has fewer."""
+    folds: int = 10
+    by: Literal["svm", "finetune"] = "svm"
+    """Linear SVM on frozen features, or training as `training` says."""
+    c: float = 1.0
+    """Inverse strength of the SVM's regularisation."""
+    training: Training = Training(epochs=150)
+    """For `finetune`."""
+    pool: Pool = "mean_max"
+    """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ways < 2 or min(self.shots, self.queries, self.folds) < 1:
+            raise ValueError(
+                f"ways must be at least 2, and shots, queries and folds 1, got {self.ways}, {self.shots}, {self.queries} and {self.folds}"
+            )
+
+
+SMOKE: Final = Options(ways=2, shots=1, queries=2, folds=2)
+
+
+def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
+    """Accuracy over the folds."""
+    train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
+    body = Body.of(stage, options.pool)
+    if options.by == "svm":
+        of_train, of_test = extract(body, train, 0).numpy(), extract(body, test, 0).numpy()
+    values = []
+    for fold in range(options.folds):
+        learned, asked = deal(train, test, options, fold)
+        support, queries, _ = matched(train.of(learned), test.of(asked))
+        if options.by == "svm":
+            predicted = svm.fit(of_train[learned], support.labels, options.c).predict(of_test[asked])
+        else:
+            with seeded(options.seed + fold, body.device):
+                *_, (tuned, head) = fit(body, support, options.training, options.seed + fold)
+            predicted = extract(tuned, queries, 0, head).argmax(1).numpy()
+        values.append(100 * float((predicted == queries.labels).mean()))
+    form = f"{options.ways}-way {options.shots}-shot" + (f" {options.training.tune}" if options.by == "finetune" else "")
+    return Scores(
+        train=train.data,
+        test=test.data,
+        metrics=(Metric(name="accuracy", values=tuple(values), over="folds", headline=True),),
+        variant=form,
+        notes=notes,
+    )
+
+
+def deal(train: Shapes, test: Shapes, options: Options, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of the train shapes a fold learns from [ways * shots], and which of the test shapes it is asked.
+
+    Raises:
+        ValueError: too few classes have enough shapes.
+    """
+    chance = np.random.default_rng([options.seed, fold])
+    there, asked = (np.bincount(shapes.labels, minlength=len(train.classes)) for shapes in (train, test))
+    eligible = np.flatnonzero((there >= options.shots) & (asked >= 1))
+    if len(eligible) < options.ways:
+        raise ValueError(
+            f"{options.ways}-way {options.shots}-shot needs {options.ways} classes with {options.shots} shapes in {train.name} and one in "
+            f"{test.name}; {len(eligible)} of {len(train.classes)} have them. Lower ways or shots."
+        )
+    classes = chance.choice(eligible, options.ways, replace=False)
+
+    def some(shapes: Shapes, count: int) -> NDArray[np.int64]:
+        return np.concatenate([chance.permutation(np.flatnonzero(shapes.labels == label))[:count] for label in classes])
+
+    return some(train, options.shots), some(test, options.queries)

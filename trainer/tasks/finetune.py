@@ -1,0 +1,124 @@
+"""Training a classifier on labelled shapes: all of it, or a head on the frozen encoder.
+
+    *_, (tuned, top) = fit(body, train, Training(), seed=0)              # after the last epoch
+    logits = extract(tuned, test, block=0, head=top)
+
+Head and schedule are those of the peers (Point-MAE, https://arxiv.org/abs/2203.06604): three layers with batch norm and dropout, AdamW,
+cosine with warm-up, gradients clipped at 10.
+
+Letters: B shapes, P points, F features, K classes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from trainer.augment import AugmentOptions, augment, draw
+from trainer.config import OptimConfig
+from trainer.optim import adamw, learning_rate
+from trainer.tasks.features import Body, half
+from trainer.tasks.shapes import Shapes
+
+ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=0.0, drop=0.0, drop_color=0.0)
+"""Turns about the up axis only: worth about three points on ScanObjectNN over scaling and shifting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a classifier is trained."""
+
+    tune: Literal["full", "mlp", "linear"] = "full"
+    """What learns: everything under a three-layer head, the three-layer head alone, or one layer alone."""
+    epochs: int = 300
+    batch: int = 32
+    lr: float = 5e-4
+    weight_decay: float = 0.05
+    warmup: float = 10.0
+    """Epochs over which the learning rate rises; at most a tenth of all."""
+    clip: float = 10.0
+    """Largest norm of the gradient."""
+    dropout: float = 0.5
+    augment: AugmentOptions = ROTATION
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:
+            raise ValueError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
+        assert self.optim  # which checks the rest
+
+    @property
+    def optim(self) -> OptimConfig:
+        return OptimConfig(
+            batch=self.batch, epochs=self.epochs, lr=self.lr, warmup=self.warmup, weight_decay=self.weight_decay, clip=self.clip
+        )
+
+
+def head(features: int, classes: int, training: Training) -> nn.Sequential:
+    """Features [B, F] to logits [B, K]."""
+    if training.tune == "linear":
+        return nn.Sequential(nn.Linear(features, classes))
+    layers: list[nn.Module] = []
+    for width in (features, 256):
+        layers += [nn.Linear(width, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(training.dropout)]
+    return nn.Sequential(*layers, nn.Linear(256, classes))
+
+
+def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[tuple[Body, nn.Sequential]]:
+    """Train, and give body and head in evaluation mode after every epoch.
+
+    New weights and dropout come from torch's global generators (`features.seeded`), everything else from the seed.
+
+    Args:
+        body: to start from. It is copied where it learns.
+        shapes: with labels into their classes. Every epoch shows each of them once, by one of its blocks.
+        training: see there.
+        seed: of order, blocks and augmentation.
+
+    Raises:
+        ValueError: fewer than two shapes, or the loss is no number any more.
+    """
+    if len(shapes) < 2:
+        raise ValueError(f"{shapes.name}: training needs two shapes at least, got {len(shapes)}")
+    frozen, device = training.tune != "full", body.device
+    body = body if frozen else body.copy()
+    with torch.no_grad():
+        width = body.eval()(shapes.points(np.arange(1), 0, body.channels).to(device), body.ordered(shapes)).shape[1]
+    top = head(width, len(shapes.classes), training).to(device)
+    learned = nn.ModuleList([top] if frozen else [body, top])
+    optimizer = adamw(learned, training.optim)
+    order = np.random.default_rng(seed)
+    chance = torch.Generator(device).manual_seed(seed)
+    labels = torch.from_numpy(shapes.labels).to(device)
+    parts = -(-len(shapes) // training.batch)  # of nearly equal size: a batch norm cannot learn from a rest of one
+
+    bar = Console(stderr=True)  # stdout is for results
+    label = f"{training.tune}, seed {seed}"
+    for epoch in track(range(training.epochs), label, console=bar, transient=True, disable=not bar.is_terminal):
+        top.train()
+        body.train(not frozen)
+        total = torch.zeros((), device=device)
+        for step, chosen in enumerate(np.array_split(order.permutation(len(shapes)), parts)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(training.optim, epoch * parts + step, training.epochs * parts, parts)
+            blocks = order.integers(shapes.spec.blocks, size=len(chosen))
+            points = shapes.points(chosen, blocks, body.channels).to(device)
+            points = augment(points, draw(training.augment, len(points), points.shape[1], chance))
+            with half(device):
+                with torch.set_grad_enabled(not frozen):
+                    features = body(points, body.ordered(shapes))  # [B, F]
+                logits = top(features)
+            loss = F.cross_entropy(logits.float(), labels[torch.from_numpy(chosen).to(device)])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(learned.parameters(), training.clip)
+            optimizer.step()
+            total += loss.detach()
+        if not total.isfinite():
+            raise ValueError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
+        yield body.eval(), top.eval()

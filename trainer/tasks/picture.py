@@ -1,0 +1,41 @@
+"""The confusion matrix of a result as a picture.
+
+picture.confusion(result, run / "eval" / "svm.png")
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cache_schema.store import write_file
+from trainer.tasks.result import Result
+
+NAMED, NUMBERED = 60, 20
+"""Up to so many classes are named, and their cells numbered."""
+
+
+def confusion(result: Result, path: Path) -> None:
+    """Draw it: true classes in rows, what they were taken for in columns, each row in percent. A PNG."""
+    scores = result.scores
+    counts = np.array(scores.confusion, float)  # [K, K]
+    percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = min(3 + 0.35 * min(len(counts), NAMED), 16)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    FigureCanvasAgg(figure)  # a canvas of its own: no window system, nothing global
+    axes = figure.add_subplot()
+    shown = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(shown, label="percent of the class")
+    axes.set(title=f"{result.run}: {result.title}\n{scores.metrics[0].name} {scores.metrics[0]}", xlabel="taken for", ylabel="class")
+    if len(counts) <= NAMED:
+        axes.set_xticks(range(len(counts)), scores.classes, rotation=90)
+        axes.set_yticks(range(len(counts)), scores.classes)
+    if len(counts) <= NUMBERED:
+        for (row, column), value in np.ndenumerate(percent):
+            if value >= 0.5:
+                axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 50 else "black", fontsize=7)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    write_file(path, file.getvalue())

@@ -1,0 +1,85 @@
+"""Cross-modal retrieval: given a shape's points, find its pictures and its texts among those of the whole split.
+
+    scores = run(stage, cache, cache, Options())                        # recall at 1, 5 and 10 of 3D to image and 3D to text
+
+A shape's pictures, and its texts, are one entry each: the mean of their embeddings at unit length. Shapes whose entries are equal, as
+with a caption that several share, are one answer.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cache_schema.store import Cache
+from trainer.stage import Stage
+from trainer.tasks.result import Metric, Scores
+from trainer.tasks.shapes import Shapes, of_split, repeats
+from trainer.tasks.teachers import contrasted, embeddings, same_teacher
+
+CHUNK: Final = 1024
+"""Shapes at a time. Changes no result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Choices of retrieval."""
+
+    test_split: str | None = None
+    """None for `test`, or `val` where there is no `test`; `all` for the whole cache."""
+    teachers: tuple[str, ...] = ()
+    """Which teachers' spaces; empty for all that were met by contrast."""
+    repeats: int | None = None
+    """Each with the next stored block of every shape; None for three, or as many as there are."""
+
+
+SMOKE: Final = Options(repeats=1)
+
+
+def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
+    """Recall for every teacher and modality. `train_cache` only serves to see that both caches mean the same teachers."""
+    teachers = contrasted(stage, options.teachers, text=False)
+    shapes = of_split(test_cache, options.test_split, labelled=False)
+    products = [f"{side}/{t.name}" for t in teachers for side in (("image", "text") if t.text else ("image",))]
+    for product in products:
+        if product in train_cache.products():
+            same_teacher(train_cache, product, test_cache, product)
+    blocks = range(repeats(options.repeats, shapes))
+    seen = [embeddings(stage, shapes, block) for block in blocks]
+    metrics, notes = [], []
+    for product in products:
+        entries, answer = gallery(shapes, product)
+        if len(entries) < len(shapes):
+            notes.append(f"{product}: {len(shapes)} shapes share {len(entries)} different entries")
+        places = [ranks(embedding[product], entries, answer) for embedding in seen]
+        side, _, teacher = product.partition("/")
+        for k in (1, 5, 10):
+            if k < len(entries):
+                values = tuple(100 * float((place < k).float().mean()) for place in places)
+                metrics.append(Metric(name=f"{teacher} 3D to {side} R@{k}", values=values, over="blocks", headline=k == 1))
+    if not metrics:
+        raise ValueError(f"{shapes.name} holds {len(shapes)} shapes without two different entries; there is nothing to retrieve")
+    return Scores(test=shapes.data, metrics=tuple(metrics), notes=tuple(notes))
+
+
+def gallery(shapes: Shapes, product: str) -> tuple[Tensor, Tensor]:
+    """The different entries there are [U, E], of unit length, and each shape's own among them [n]."""
+    stored = shapes.cache.rows(product)
+    means = []
+    for rows in np.array_split(shapes.rows, -(-len(shapes) // CHUNK)):
+        several = torch.from_numpy(stored.gather(rows)).float()  # [n, V, E]
+        means.append(F.normalize(F.normalize(several, dim=-1).mean(1), dim=-1))
+    entries, answer = np.unique(torch.cat(means).numpy(), axis=0, return_inverse=True)
+    return torch.from_numpy(entries), torch.from_numpy(answer)
+
+
+def ranks(queries: Tensor, entries: Tensor, answer: Tensor) -> Tensor:
+    """For queries [n, E] how many of the entries [U, E] are as near or nearer than the right one, answer [n]: 0 is best. [n]"""
+    places = []
+    for query, right in zip(queries.split(CHUNK), answer.split(CHUNK), strict=True):
+        similar = query @ entries.T  # [n, U]
+        places.append((similar >= similar.gather(1, right[:, None])).sum(1) - 1)
+    return torch.cat(places)

@@ -1,0 +1,98 @@
+"""Linear SVM on frozen features: the usual measure of a representation without training it further.
+
+    scores = run(stage, train_cache, test_cache, Options(c=0.01))
+
+C is found by cross-validation on the training shapes alone. Peers chose it by hand, one of them differently for each test set.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from cache_schema.store import Cache
+from trainer.stage import Stage
+from trainer.tasks.accuracy import accuracies, confusion
+from trainer.tasks.features import Body, Pool, extract
+from trainer.tasks.result import Scores
+from trainer.tasks.shapes import matched, of_split, repeats
+
+GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Where C is looked for."""
+FOLDS: Final = 3
+"""Of cross-validation."""
+STEPS: Final = 1_000_000
+"""Of the solver, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Choices of the probe."""
+
+    train_split: str = "train"
+    test_split: str | None = None
+    """None for `test`, or `val` where there is no `test`."""
+    pool: Pool = "mean_max"
+    """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    c: float | None = None
+    """Inverse strength of regularisation; None to find it on the training shapes by their first block."""
+    repeats: int | None = None
+    """Each with the next stored block of every shape; None for three, or as many as there are."""
+    seed: int = 0
+    """Of the folds of cross-validation."""
+
+    def __post_init__(self) -> None:
+        if self.c is not None and self.c <= 0:
+            raise ValueError(f"c must be positive, got {self.c}")
+
+
+SMOKE: Final = Options(c=0.1, repeats=1)
+
+
+def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
+    """Accuracy of a probe fitted on one cache, on shapes of another or the same."""
+    train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
+    body, c = Body.of(stage, options.pool), options.c
+    predictions, doubts = [], list(notes)
+    for block in range(repeats(options.repeats, train, test)):
+        features = extract(body, train, block).numpy()
+        if c is None:
+            c = choose(features, train.labels, options.seed)
+            doubts.append(f"C = {c:g} by cross-validation on the training shapes")
+        probe = fit(features, train.labels, c)
+        predictions.append(probe.predict(extract(body, test, block).numpy()))
+        if probe[-1].fit_status_:
+            doubts.append(f"the SVM stopped at C = {c:g} before it had converged; a smaller c converges sooner")
+    return Scores(
+        train=train.data,
+        test=test.data,
+        metrics=accuracies(test.labels, predictions, "blocks"),
+        classes=test.classes,
+        confusion=confusion(test.labels, predictions, len(test.classes)),
+        notes=tuple(dict.fromkeys(doubts)),
+    )
+
+
+def fit(features: NDArray[np.float32], labels: NDArray[np.int64], c: float) -> Pipeline:
+    """A linear SVM on standardised features [n, F]. Its last step has `fit_status_` 1 where it stopped before it had converged."""
+    # Not LinearSVC: with tens of classes and hundreds of features it took 2 to 10 times as long, and longer with every step of C.
+    probe = make_pipeline(StandardScaler(), SVC(kernel="linear", C=c, cache_size=1000, max_iter=STEPS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `fit_status_` tells
+        return probe.fit(features, labels)
+
+
+def choose(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int) -> float:
+    """The C of `GRID` with the best accuracy in cross-validation on features [n, F]; of equally good ones the smallest."""
+    rarest = int(np.unique(labels, return_counts=True)[1].min())
+    folds = (StratifiedKFold if rarest >= FOLDS else KFold)(FOLDS, shuffle=True, random_state=seed)
+    parts = list(folds.split(features, labels))
+    scores = [np.mean([fit(features[a], labels[a], c).score(features[b], labels[b]) for a, b in parts]) for c in GRID]
+    return GRID[int(np.argmax(scores))]

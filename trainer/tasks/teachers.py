@@ -1,0 +1,65 @@
+"""A model's shapes in the spaces of its teachers, where pictures and sentences lie too.
+
+space = spaces(stage, None)["clip"]                                 # {"image": "image/clip", "text": "text/clip"}
+points = embeddings(stage, shapes, block=0)["text/clip"]            # [n, E], of unit length
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cache_schema.spec import TeacherSpec, did_you_mean, fingerprint
+from cache_schema.store import Cache
+from trainer.align import Teacher
+from trainer.stage import Stage
+from trainer.tasks.features import Body, extract
+from trainer.tasks.shapes import Shapes
+
+
+def contrasted(stage: Stage, names: Sequence[str], *, text: bool) -> tuple[Teacher, ...]:
+    """The teachers whose embeddings a model can be compared with by cosine: those met by contrast.
+
+    Args:
+        stage: the model.
+        names: only these; all for an empty list.
+        text: only those with a text side.
+
+    Raises:
+        ValueError: the model has none, or not the one asked for.
+    """
+    if stage.teachers is None:
+        raise ValueError(
+            "this model has no heads into the spaces of teachers. Evaluate the run of its guide, or train with projected_weight above 0."
+        )
+    known = {t.name: t for t in stage.teachers.teachers if t.objective == "contrast" and (t.text or not text)}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"this model was not aligned {'with texts' if text else 'by contrast'} of {name!r}{did_you_mean(name, known)}")
+    if not known:
+        had = ", ".join(t.name for t in stage.teachers.teachers)
+        raise ValueError(f"this model was aligned {'with texts' if text else 'by contrast'} of no teacher, only with {had}")
+    return tuple(known[name] for name in names) or tuple(known.values())
+
+
+@torch.no_grad()
+def embeddings(stage: Stage, shapes: Shapes, block: int) -> dict[str, Tensor]:
+    """One block of every shape in every teacher's space: product to [n, E] float32 on the CPU."""
+    assert stage.teachers is not None
+    summaries = extract(Body.of(stage, "summary"), shapes, block).to(next(stage.parameters()).device)
+    return {product: embedding.cpu() for product, embedding in stage.teachers.embed(summaries).items()}
+
+
+def same_teacher(cache: Cache, product: str, other: Cache, other_product: str) -> None:
+    """Make sure that two products of one or two caches were made by the same weights.
+
+    Raises:
+        ValueError: a product is not there, or they differ.
+    """
+    one, two = cache.record(product).spec, other.record(other_product).spec
+    assert isinstance(one, TeacherSpec) and isinstance(two, TeacherSpec)
+    if fingerprint(one) != fingerprint(two):
+        raise ValueError(
+            f"{other.path} {other_product} and {cache.path} {product} come from different teachers of one name: "
+            f"{two.model} ({two.weights[:12]}) and {one.model} ({one.weights[:12]}); rebuild one of them with the other's teacher"
+        )

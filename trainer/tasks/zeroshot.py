@@ -1,0 +1,132 @@
+"""Zero-shot classification: the nearest class name, in the space of a teacher with a text side. Nothing is fitted.
+
+    scores = run(stage, cache, cache, Options(labels="modelnet40"))
+
+A class is the mean of its sentences' embeddings, each of unit length, brought to unit length again. A shape has two embeddings, from
+the head that met pictures and from the one that met texts; by default the cosines of both are averaged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cache_schema.spec import did_you_mean
+from cache_schema.store import Cache
+from trainer.stage import Stage
+from trainer.tasks.accuracy import confusion
+from trainer.tasks.result import Metric, Scores
+from trainer.tasks.shapes import of_split, relabelled, repeats
+from trainer.tasks.teachers import contrasted, embeddings, same_teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Choices of zero-shot classification."""
+
+    test_split: str | None = None
+    """None for `test`, or `val` where there is no `test`; `all` for the whole cache."""
+    labels: str | None = None
+    """Label set, in the test cache or the other one; None for `source`, or the only one there is."""
+    teachers: tuple[str, ...] = ()
+    """Which teachers' spaces; empty for all that the label set was embedded by."""
+    head: Literal["both", "image", "text"] = "both"
+    """Which embedding of a shape is compared: of the head for pictures, of that for texts, or both by their mean cosine."""
+    average: bool = False
+    """Add the scores of all stored blocks of a shape up, instead of a repetition for each."""
+    repeats: int | None = None
+    """Each with the next stored block of every shape; None for three, or as many as there are."""
+
+
+SMOKE: Final = Options(repeats=1)
+
+
+def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
+    """Accuracy among the 1, 3 and 5 classes nearest, for every teacher. `train_cache` may hold the label set, nothing else is read."""
+    teachers = [t.name for t in contrasted(stage, options.teachers, text=True)]
+    home, name, embedded = _label_set(options.labels, teachers, (test_cache, train_cache))
+    missing = [t for t in teachers if t not in embedded]
+    if missing and options.teachers:
+        raise ValueError(f"label set {name!r} of {home.path} was not embedded by {', '.join(missing)}; {_remedy(home)}")
+    notes = tuple(f"label set {name!r} of {home.path} was not embedded by {t}" for t in missing)
+    label_set = home.record(f"labels/{name}/{embedded[0]}").labels
+    assert label_set is not None
+    if len(label_set.classes) < 2:
+        raise ValueError(f"label set {name!r} of {home.path} has one class only; there is nothing to tell apart")
+    for teacher in embedded:
+        # The model learned from the teacher of `train_cache`; the class names must lie in the same space.
+        if f"image/{teacher}" in train_cache.products():
+            same_teacher(train_cache, f"image/{teacher}", home, f"labels/{name}/{teacher}")
+    shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes)
+
+    blocks = range(shapes.spec.blocks if options.average else repeats(options.repeats, shapes))
+    seen = [embeddings(stage, shapes, block) for block in blocks]
+    truth = torch.from_numpy(shapes.labels)
+    metrics: list[Metric] = []
+    first: list[NDArray[np.int64]] = []
+    for teacher in embedded:
+        classes = class_embeddings(home, name, teacher)  # [K, E]
+        heads = ("image", "text") if options.head == "both" else (options.head,)
+        _same_width(classes, seen[0][f"{heads[0]}/{teacher}"], teacher)
+        scores = [torch.stack([embedding[f"{head}/{teacher}"] @ classes.T for head in heads]).mean(0) for embedding in seen]  # [n, K] each
+        scores = [torch.stack(scores).mean(0)] if options.average else scores
+        ranked = [s.argsort(dim=1, descending=True, stable=True) for s in scores]
+        first = first or [order[:, 0].numpy() for order in ranked]
+        for k in (1, 3, 5):
+            if k < len(label_set.classes):
+                hits = tuple(100 * float((order[:, :k] == truth[:, None]).any(1).float().mean()) for order in ranked)
+                metrics.append(Metric(name=f"{teacher} top-{k}", values=hits, over="blocks", headline=k == 1))
+    return Scores(
+        test=shapes.data,
+        metrics=tuple(metrics),
+        variant="" if name == "source" else name,
+        classes=label_set.classes,
+        confusion=confusion(shapes.labels, first, len(label_set.classes)),
+        notes=(*lost, *notes),
+    )
+
+
+def class_embeddings(cache: Cache, label_set: str, teacher: str) -> Tensor:
+    """One vector of unit length per class, [K, E]: sentences at unit length, averaged, at unit length again."""
+    sentences = torch.from_numpy(cache.array(f"labels/{label_set}/{teacher}")[:]).float()  # [K, M, E]
+    return F.normalize(F.normalize(sentences, dim=-1).mean(1), dim=-1)
+
+
+def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache]) -> tuple[Cache, str, list[str]]:
+    """The label set to use: the cache that holds it, its name, and by which of the teachers it was embedded there.
+
+    Raises:
+        ValueError: there is none of that name or none at all, or several to choose from.
+    """
+    known: dict[str, list[str]] = {}
+    for cache in caches:
+        sets: dict[str, list[str]] = {}
+        for product, record in cache.products().items():
+            if record.kind == "labels" and product.split("/")[2] in teachers:
+                sets.setdefault(product.split("/")[1], []).append(product.split("/")[2])
+        if name is None and len(sets) > 1 and "source" not in sets:
+            raise ValueError(f"{cache.path} has several label sets, name one with --set labels=NAME: {', '.join(sets)}")
+        if sets and (name is None or name in sets):
+            chosen = name or ("source" if "source" in sets else next(iter(sets)))
+            return cache, chosen, sets[chosen]
+        known |= sets
+    what = f"label set {name!r}" if name else "label set"
+    raise ValueError(
+        f"{caches[0].path} has no {what} embedded by {' or '.join(teachers)}{did_you_mean(name or '', known)}; {_remedy(caches[0])}"
+    )
+
+
+def _remedy(cache: Cache) -> str:
+    return f"`mmpd-cache labels {cache.path} --help` tells how to add one"
+
+
+def _same_width(classes: Tensor, shapes: Tensor, teacher: str) -> None:
+    if classes.shape[1] != shapes.shape[1]:
+        raise ValueError(
+            f"{teacher}: class names have {classes.shape[1]} dimensions, the model {shapes.shape[1]}: another teacher of the same name"
+        )
