@@ -17,6 +17,10 @@ from rich.text import Text
 
 from trainer import signals
 
+# By default OpenMP's threads spin while they wait: on a machine with other work that costs far more than it gains. It is read
+# when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 app = typer.Typer(
     help="Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,

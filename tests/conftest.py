@@ -1,0 +1,5 @@
+"""Before anything imports torch: its threads must not spin while they wait, or tests with several processes starve each other."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
