@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CACHE ?= build/starter.zarr
+RUNS ?= build/runs
 
 .PHONY: help setup egl cache train test check bench clean
 
@@ -32,6 +33,16 @@ cache: setup  ## build the default cache (made shapes, random teachers) and its 
 	$(BIN)/mmpd-cache build starter $(CACHE)
 	$(BIN)/mmpd-cache report $(CACHE) $(CACHE:.zarr=.html)
 	@echo "Look at $(CACHE:.zarr=.html)"
+
+train: cache  ## both stages on the default cache, a table of what they are worth, and curves
+	$(BIN)/mmpd-train align $(CACHE) $(RUNS)/align --resume
+	$(BIN)/mmpd-train guide $(CACHE) $(RUNS)/align
+	$(BIN)/mmpd-train distill $(CACHE) $(RUNS)/distill --guide align --init $(RUNS)/align --resume
+	$(BIN)/mmpd-train distill $(CACHE) $(RUNS)/scratch --set start=random --set optim.epochs=0 --guide align --resume
+	for run in scratch align distill; do for task in svm knn; do $(BIN)/mmpd-train eval $$task $(RUNS)/$$run $(CACHE) >/dev/null || exit 1; done; done
+	$(BIN)/mmpd-train eval zeroshot $(RUNS)/align $(CACHE) >/dev/null
+	$(BIN)/mmpd-train eval table $(RUNS)/scratch $(RUNS)/align $(RUNS)/distill
+	@echo "Curves: $(RUNS)/align/curves.png $(RUNS)/distill/curves.png; confusions: $(RUNS)/*/eval/*.png"
 
 test: setup .venv-trainer/installed  ## run the tests; those of the trainer where no teacher library is installed
 	$(BIN)/python -m pytest --ignore=tests/trainer

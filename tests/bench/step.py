@@ -1,0 +1,194 @@
+"""What a training step costs: against a plain Point-MAE step, against a teacher in the loop, and against data already in memory.
+
+    python tests/bench/step.py [--rounds 7] [--only distill|teacher|data]
+
+distill  stage 2 with ViT-S at batch 32, against the plain Point-MAE step of `plain_pointmae.py` (both float32; ours in bf16 too)
+teacher  a cached stage-1 step with ViT-S at batch 32, against the same step with a ViT-B/32 image tower (random weights: right for
+         timing only) run on 32 pictures in it; and the peak memory of both, each in a process of its own
+data     the tiny encoder fed from a cache by the trainer's own loader, against the same step on one batch held in memory
+
+Every comparison takes turns within one run; the median of the rounds is compared.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cache_schema import store, synthetic
+from cache_schema.spec import PointSpec
+from trainer.align import Align, AlignOptions, Teacher
+from trainer.batch import Batch
+from trainer.distill import Distill, DistillOptions
+from trainer.encoders.catalog import build
+
+SIZE = 32
+
+
+def batch(points: int = 1024) -> Batch:
+    """Shapes and targets of random numbers."""
+    generator = torch.Generator().manual_seed(0)
+    xyz = torch.randn(SIZE, points, 3, generator=generator)
+    xyz /= xyz.norm(dim=-1).amax(1)[:, None, None]
+    return Batch(
+        points=xyz,
+        index=torch.arange(SIZE),
+        label=torch.arange(SIZE),
+        image={"t": torch.randn(SIZE, 512, generator=generator)},
+        text={"t": torch.randn(SIZE, 512, generator=generator)},
+        text_key=torch.arange(SIZE),
+        guide_tokens=torch.randn(SIZE, 64, 384, generator=generator),
+        guide_summary=torch.randn(SIZE, 384, generator=generator),
+    )
+
+
+def step(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4, fused=True)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    return run
+
+
+def compared(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each, in turns, after one round that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for i in range(rounds + 1):
+        for name, run in steps.items():
+            start = time.perf_counter()
+            run()
+            if i:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def show(times: dict[str, list[float]]) -> None:
+    first = next(iter(times.values()))
+    for name, seconds in times.items():
+        ratios = [a / b for a, b in zip(first, seconds, strict=True)]
+        middle = statistics.median(ratios)
+        print(
+            f"{name:44} {statistics.median(seconds):7.3f} s   {middle:5.2f}x faster   ({min(ratios):.2f} to {max(ratios):.2f})", flush=True
+        )
+
+
+def distill(rounds: int) -> None:
+    from plain_pointmae import PlainPointMAE
+
+    plain, ours, generator, data = PlainPointMAE(), Distill(build("pointmae-s"), DistillOptions()), torch.Generator(), batch()
+
+    def loss() -> torch.Tensor:
+        return ours(data, ours.draw(SIZE, generator))["loss"]
+
+    def loss_bf16() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return loss()
+
+    steps = {
+        "plain Point-MAE step": step(plain, lambda: plain(data.points)),
+        "distill, ViT-S, float32": step(ours, loss),
+        "distill, ViT-S, bf16": step(ours, loss_bf16),
+    }
+    show(compared(steps, rounds))
+
+
+def align_steps(teacher: bool) -> dict[str, Callable[[], None]]:
+    data, generator = batch(), torch.Generator()
+    ours = Align(build("pointmae-s"), (Teacher(name="t", dim=512, text=True, objective="contrast"),), AlignOptions())
+    steps = {"align, ViT-S, targets from the cache": step(ours, lambda: ours(data, ours.draw(SIZE, generator))["loss"])}
+    if teacher:
+        from pipeline.torchvision_ops import declare_missing
+
+        declare_missing()
+        import open_clip
+
+        tower = open_clip.create_model("ViT-B-32").visual.eval()
+        pictures = torch.randn(SIZE, 3, 224, 224)
+
+        def loss() -> torch.Tensor:
+            with torch.inference_mode():
+                target = tower(pictures).clone()
+            data.image["t"].copy_(target)
+            return ours(data, ours.draw(SIZE, generator))["loss"]
+
+        steps = {"align, ViT-S, ViT-B/32 image tower in the step": step(ours, loss), **steps}
+    return steps
+
+
+def teacher(rounds: int) -> None:
+    show(compared(align_steps(teacher=True), rounds))
+    for kind in ("cached", "tower"):
+        command = [sys.executable, __file__, "--peak", kind]
+        print(f"peak memory, {kind:8} {subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()}", flush=True)
+
+
+def peak(kind: str) -> None:
+    """Child: two steps of one kind alone."""
+    run = next(iter(align_steps(teacher=kind == "tower").values()))
+    run(), run()
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    print(f"{int(line.split()[1]) / 2**20:.2f} GiB")
+
+
+def data(rounds: int) -> None:
+    from trainer import data as loading
+    from trainer.config import DataConfig
+
+    with tempfile.TemporaryDirectory(prefix="mmpd-bench-") as place:
+        path = Path(place) / "c.zarr"
+        synthetic.write(path, shapes=2048, shard=128, views=12, points=PointSpec(), teachers=(synthetic.teacher("t", 512),))
+        needs = loading.Needs(teachers=True, centres=32)
+        source = loading.Data([store.open_cache(path)], DataConfig(templates=0, splits=()), batch=SIZE, seed=0, needs=needs)
+        model = Align(build("pointmae-tiny"), (Teacher(name="t", dim=512, text=True, objective="contrast"),), AlignOptions())
+        generator, held, count = torch.Generator(), source.batch(0), 40
+        run_on = {"now": held}
+        one = step(model, lambda: model(run_on["now"], model.draw(SIZE, generator))["loss"])
+        waits: list[float] = []
+
+        def from_memory() -> None:
+            run_on["now"] = held
+            for _ in range(count):
+                one()
+
+        def from_cache() -> None:
+            feed = loading.feed(source, range(count), slice(None), threads=2, device=torch.device("cpu"))
+            waited = 0.0
+            for _ in range(count):
+                start = time.perf_counter()
+                run_on["now"] = next(feed)
+                waited += time.perf_counter() - start
+                one()
+            waits.append(waited)
+
+        times = compared({"40 steps on one batch in memory": from_memory, "40 steps from the cache": from_cache}, rounds)
+        show(times)
+        share = statistics.median(w / t for w, t in zip(waits[1:], times["40 steps from the cache"], strict=True))
+        ratio = statistics.median(b / a for a, b in zip(*times.values(), strict=True))
+        print(f"waiting for data: {share:.2%} of the time; a step from the cache takes {ratio:.3f}x a step from memory")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=["distill", "teacher", "data"])
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        peak(arguments.peak)
+        return
+    for part in (distill, teacher, data):
+        if arguments.only in (None, part.__name__):
+            part(arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
