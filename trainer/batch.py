@@ -22,9 +22,6 @@ class Tensors:
     def to(self, device: torch.device | str) -> Self:
         return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Self:
-        return _each(self, lambda tensor: tensor.pin_memory())
-
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory of tensors that were made on another stream until what `stream` does with them now is done."""
 

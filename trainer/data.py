@@ -16,6 +16,7 @@ G tokens, D the guide's width, Q extra rows.
 """
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import threading
@@ -140,11 +141,13 @@ class Part:
             ) from error
         labels = record.labels
         assert isinstance(labels, LabelSet)
-        missing = [c for c in classes if c not in labels.classes]
+        place = {same_name(c): i for i, c in enumerate(labels.classes)}
+        missing = [c for c in classes if same_name(c) not in place]
         if missing:
             raise ValueError(f"{self.cache.path}: label set {name!r} has no class {missing[0]!r}; choose another by --set data.labels=NAME")
-        self.templates[teacher] = self.cache.array(product)[:][[labels.classes.index(c) for c in classes]]
-        keys = _keys(text_cells([template.format(c) for c in classes for template in labels.templates]))
+        rows = [place[same_name(c)] for c in classes]
+        self.templates[teacher] = self.cache.array(product)[:][rows]
+        keys = _keys(text_cells([template.format(labels.classes[row]) for row in rows for template in labels.templates]))
         self.template_key = keys.reshape(len(classes), -1)
 
     def _open_guide(self, name: str) -> None:
@@ -189,7 +192,7 @@ class Data:
         self.config, self.size, self.seed, self.needs, self.pinned = config, batch, seed, needs, pinned
         _check_names(caches, config, needs)
         self.parts = [Part(cache, config, needs, seed) for cache in caches]
-        self.classes = tuple(dict.fromkeys(name for part in self.parts for name in part.cache.manifest.classes))
+        self.classes = tuple(dict.fromkeys(same_name(name) for part in self.parts for name in part.cache.manifest.classes))
         teachers = _united({part.cache.path: part.teachers for part in self.parts})
         self.teachers = {name: teachers[name] for name in config.teachers} if needs.teachers and config.teachers else teachers
         guides = _united({part.cache.path: {"guide": part.guide} for part in self.parts if part.guide})
@@ -203,7 +206,8 @@ class Data:
         self._part = np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(self.parts)])
         self._row = np.concatenate([part.rows for part in self.parts])
         self._own_class = np.concatenate([part.own_class for part in self.parts])
-        united = [np.array([*map(self.classes.index, part.cache.manifest.classes), -1]) for part in self.parts]  # the last is for none
+        names = [[same_name(name) for name in part.cache.manifest.classes] for part in self.parts]
+        united = [np.array([*map(self.classes.index, own), -1]) for own in names]  # the last is for none
         self._label = np.concatenate([ids[part.own_class] for ids, part in zip(united, self.parts, strict=True)])
         templates = [0 if part.template_key is None else part.template_key.shape[1] for part in self.parts]
         self._limits = np.array([[p.blocks, p.views, p.keep, m] for p, m in zip(self.parts, templates, strict=True)]).T  # [4, parts]
@@ -385,7 +389,9 @@ def feed(data: Data, numbers: range, share: slice, *, threads: int, device: torc
         with torch.cuda.stream(copying):
             return batch.to(device), copying.record_event()
 
-    with ThreadPoolExecutor(threads, "batches") as pool:
+    # Threads begin on the first GPU, whichever this rank's is.
+    settle = None if copying is None else functools.partial(torch.cuda.set_device, device)
+    with ThreadPoolExecutor(threads, "batches", settle) as pool:
         asked: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
         todo = iter(numbers)
         try:
@@ -411,15 +417,20 @@ def _arrived(batch: Batch, copied: torch.cuda.Event | None, device: torch.device
 # ----------------------------------------------------------------------------------------------------- opening a cache
 
 
+def same_name(name: str) -> str:
+    """What the spellings of one class have in common: `Night_Stand` and `night stand` are the same."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
 def teachers_of(cache: Cache) -> list[str]:
     """Names of the teachers whose image embeddings are complete."""
     return [product.removeprefix("image/") for product, record in cache.products().items() if record.kind == "image"]
 
 
 def _check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> None:
-    classes = {name for cache in caches for name in cache.manifest.classes}
+    classes = {same_name(name) for cache in caches for name in cache.manifest.classes}
     for name in config.classes:
-        if name not in classes:
+        if same_name(name) not in classes:
             raise ValueError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
     if not needs.teachers:
         return
@@ -447,7 +458,8 @@ def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
         keep &= np.isin(cache.array("split")[:], [manifest.splits.index(name) for name in config.splits])
         counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
     if config.classes:
-        keep &= np.isin(cache.array("label")[:], [manifest.classes.index(name) for name in config.classes if name in manifest.classes])
+        asked = {same_name(name) for name in config.classes}
+        keep &= np.isin(cache.array("label")[:], [i for i, name in enumerate(manifest.classes) if same_name(name) in asked])
         counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
     rows = np.flatnonzero(keep)
     if not len(rows):

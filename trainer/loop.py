@@ -99,6 +99,7 @@ def train(
             told = f"{data}. {size:,} parameters, {steps} steps of {config.optim.batch} on {ranks.device}"
             console.print(Text(told), soft_wrap=True)
         watch = Watch(config.diverged)
+        probe_steps = config.probe_every * per_epoch
         numbers = range(start * accumulate, steps * accumulate)
         batches = feed(data, numbers, own, threads=config.data.threads, device=ranks.device)
 
@@ -110,7 +111,11 @@ def train(
         stage.train()
         step, unread, interval = start, None, []
         waited, began = 0.0, time.perf_counter()
-        with _logging(run, start, steps, console, ranks) as writer, contextlib.closing(batches), signals.postponed() as asked:
+        with (
+            _logging(run, start, steps, console, ranks) as writer,
+            contextlib.closing(batches),
+            signals.postponed(ranks.count == 1) as asked,
+        ):
             for step in range(start + 1, steps + 1):
                 # ---- one step of training
                 rate = optim.learning_rate(config.optim, step - 1, steps, per_epoch)
@@ -145,9 +150,7 @@ def train(
                 unread = step, (*losses, "grad_norm"), found
                 stopping = ranks.any(asked())
                 logging = step % config.log_every == 0 or step == steps or stopping
-                probing = bool(config.probe) and int(step / per_epoch / config.probe_every) > int(
-                    (step - 1) / per_epoch / config.probe_every
-                )
+                probing = bool(config.probe) and step // probe_steps > (step - 1) // probe_steps
                 saving = step % config.save_every == 0 or step == steps or stopping or probing
                 if logging or saving:
                     interval.append(watch.read(*unread))
@@ -157,13 +160,14 @@ def train(
                     speed = {"samples_per_s": len(interval) * config.optim.batch / elapsed, "data_wait": waited / elapsed}
                     if writer:
                         writer.write({"step": step, "epoch": step / per_epoch, **_means(interval), "lr": rate, **speed})
-                    interval, waited, began = [], 0.0, time.perf_counter()
                 if saving:
                     save(step)
                 if probing:
                     if writer:
                         writer.write({"step": step, **_probe(config.probe, run, data.parts[0].cache, ranks.device)})
                     ranks.wait()
+                if logging:  # what saving and probing took is in no interval
+                    interval, waited, began = [], 0.0, time.perf_counter()
                 if stopping:
                     break
         if not steps:
@@ -209,7 +213,11 @@ def online(config: AlignConfig | DistillConfig) -> bool:
 
 
 def _load_guide(config: AlignConfig | DistillConfig, run: Path | None, device: torch.device) -> Loaded | None:
-    if not isinstance(config, DistillConfig) or not config.needs_guide_run:
+    if not isinstance(config, DistillConfig):
+        return None
+    if not config.needs_guide_run:
+        if run is not None:
+            raise ValueError(f"the run {run} is of no use: the student starts from random weights (start=random). Leave --init out")
         return None
     if run is None:
         raise ValueError(
@@ -314,6 +322,8 @@ def _restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opt
     """Take weights and optimiser from a run's checkpoint. Returns the steps it has made."""
     there, encoder, tensors = checkpoint.read(run)
     changed = differences(there.config, header.config) + differences(encoder, stage.encoder.config)
+    if there.guide != header.guide:
+        changed.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")
     if type(there.config) is not type(header.config):
         changed = [f"its stage is {there.config.stage}, asked {header.config.stage}"]
     if changed:

@@ -21,13 +21,15 @@ def install() -> None:
 
 
 @contextmanager
-def postponed() -> Iterator[Callable[[], bool]]:
-    """While inside, the first signal only makes the yielded function answer True; the second raises `Stopped`."""
+def postponed(insisting: bool = True) -> Iterator[Callable[[], bool]]:
+    """While inside, a signal only makes the yielded function answer True. If `insisting`, the second one raises `Stopped`; a process that
+    torchrun started gets several at a single Ctrl-C.
+    """
     asked = False
 
     def ask(*_: Any) -> None:
         nonlocal asked
-        if asked:
+        if asked and insisting:
             raise Stopped
         asked = True
 

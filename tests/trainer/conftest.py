@@ -1,4 +1,4 @@
-"""What the tests of the trainer share: a small cache of random numbers, a run on it, and the cache with that run's guide. All are read only."""
+"""What the tests of the trainer share, to be read only: a small cache of random numbers, a run on it, the cache with that run's guide."""
 
 import shutil
 from pathlib import Path

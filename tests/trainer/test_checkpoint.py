@@ -119,14 +119,14 @@ def test_weights_of_another_shape_are_listed(run):
 
 def test_a_student_of_another_encoder_cannot_start_from_the_guide(cache_path, aligned, tmp_path):
     config = config_of("distill", "guide=random", "guide_online=true", "encoder.dim=96", "encoder.depth=2")
-    with pytest.raises(ValueError, match="cannot start from .*depth is 1, asked 2; dim is 48, asked 96|dim is 48, asked 96; depth is 1, asked 2"):
+    with pytest.raises(ValueError, match=r"cannot start from .*dim is 48, asked 96; depth is 1, asked 2"):
         train(config, [cache_path], tmp_path / "run", guide_run=aligned, device="cpu")
 
 
 def test_a_run_goes_on_only_as_it_was_begun(cache_path, aligned, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(aligned, run)
-    with pytest.raises(ValueError, match="begun with another configuration: optim.lr is 0.001, asked 0.01"):
+    with pytest.raises(ValueError, match=r"begun with another configuration: optim\.lr is 0\.001, asked 0\.01"):
         train(config_of("align", "optim.lr=0.01"), [cache_path], run, resume=True, device="cpu")
     with pytest.raises(ValueError, match="trained on 1 caches, now there are 2"):
         train(config_of("align"), [cache_path, cache_path], run, resume=True, device="cpu")

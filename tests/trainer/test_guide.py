@@ -84,7 +84,8 @@ def test_fewer_blocks_and_another_guide_of_the_same_name(cache, aligned):
 
 
 def test_a_model_without_a_summary_is_no_guide(cache, tmp_path):
-    train(config_of("distill", "optim.epochs=0", "optim.batch=8", "encoder.name=pointmae-tiny", recipe="scratch"), [cache.path], tmp_path / "run")  # fmt: skip
+    config = config_of("distill", "optim.batch=8", "encoder.name=pointmae-tiny", recipe="scratch")
+    train(config, [cache.path], tmp_path / "run", device="cpu")
     with pytest.raises(ValueError, match="without a summary"):
         guide.write(cache, checkpoint.load(tmp_path / "run"), "own", device="cpu")
 
@@ -102,8 +103,10 @@ def test_the_students_start_must_be_named_and_the_right_one(guided, aligned, tmp
     config = config_of("distill", "guide=own")
     with pytest.raises(ValueError, match="--init RUN"):
         train(config, [guided], tmp_path / "run", device="cpu")
-    with pytest.raises(ValueError, match="was not made of .*aligned"):
+    with pytest.raises(ValueError, match=r"was not made of .*aligned"):
         train(config_of("distill", "guide=random"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
     with pytest.raises(ValueError, match=r"several guides \(own, random\)"):
         train(config_of("distill"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
+    with pytest.raises(ValueError, match=r"of no use: the student starts from random weights"):
+        train(config_of("distill", "guide=own", "start=random"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
     assert not (tmp_path / "run").exists()

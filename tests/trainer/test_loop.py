@@ -187,7 +187,17 @@ def test_the_second_signal_stops_at_once():
 
 def test_kill_9_loses_nothing_but_time(cache_path, tmp_path):
     config = [f"--set={assignment}" for assignment in (*SMALL, "log_every=1", "save_every=2", "optim.epochs=40")]
-    command = [sys.executable, "-m", "trainer.cli", "align", str(cache_path), str(tmp_path / "killed"), "--recipe=smoke", "--device=cpu", *config]
+    command = [
+        sys.executable,
+        "-m",
+        "trainer.cli",
+        "align",
+        str(cache_path),
+        str(tmp_path / "killed"),
+        "--recipe=smoke",
+        "--device=cpu",
+        *config,
+    ]
     with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and (not checkpoint.path(tmp_path / "killed").exists() or len(log.records(tmp_path / "killed")) < 7):
             time.sleep(0.01)

@@ -21,7 +21,7 @@ def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
     rates = [optim.learning_rate(config, step, 100, per_epoch=10) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert rates[55] == pytest.approx(0.55) and rates[99] == pytest.approx(0.1, abs=1e-3)
-    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert rates[9:] == sorted(rates[9:], reverse=True)
     assert optim.learning_rate(config, 5, 20, per_epoch=10) < 1  # warm-up takes a tenth of a short run at most
     assert optim.learning_rate(config, 2, 20, per_epoch=10) == 1
 
@@ -51,7 +51,10 @@ def test_an_optimiser_comes_back_from_its_tensors(stage):
 
     first = optim.adamw(stage, config)
     steps(first, 2)
-    weights, remembered = {n: v.clone() for n, v in stage.state_dict().items()}, {n: v.clone() for n, v in optim.state(stage, first).items()}
+    weights, remembered = (
+        {n: v.clone() for n, v in stage.state_dict().items()},
+        {n: v.clone() for n, v in optim.state(stage, first).items()},
+    )
     steps(first, 1)
     expected = stage.state_dict()["pool.query"].clone()
     stage.load_state_dict(weights)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cache_schema.spec import PointSpec, did_you_mean
 from cache_schema.store import Cache, Rows
+from trainer.data import same_name
 from trainer.tasks.result import Data
 
 EVERYTHING: Final = "all"
@@ -109,11 +110,6 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
         raise ValueError(f"split {split!r} of {cache.path} has no usable shape{' with a class' if labelled else ''}")
     rows = np.flatnonzero(keep)
     return Shapes(cache=cache, split=split, rows=rows, labels=labels[rows], classes=cache.manifest.classes)
-
-
-def same_name(name: str) -> str:
-    """What two names of one class have in common: `Night_Stand` and `night stand` are the same."""
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
 def relabelled(shapes: Shapes, classes: Sequence[str]) -> tuple[Shapes, tuple[str, ...]]:
