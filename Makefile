@@ -57,6 +57,7 @@ bench: setup  ## measure readers, rendering and builds; prints ratios
 	$(BIN)/python tests/bench/reader.py
 	$(BIN)/python tests/bench/render.py
 	$(BIN)/python tests/bench/build.py
+	$(BIN)/python tests/bench/step.py
 
 clean:  ## remove what make made, caches too
 	rm -rf build $(VENV) .venv-*
