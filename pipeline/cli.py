@@ -141,7 +141,11 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     failed = failures(opened) if records.get("status") and records["status"].complete else []
     counts = status_counts(opened)
     products = {
-        name: {"complete": record.complete, "shards": opened.manifest.shards, "missing": len(opened.missing(record))}
+        name: {
+            "complete": record.complete,
+            "shards": store.markers(opened.manifest, record).shape[0],
+            "missing": len(opened.missing(record)),
+        }
         for name, record in records.items()
     }
     if as_json:
