@@ -185,6 +185,8 @@ class Cache:
                 attributes = _attributes(node)
                 if KEY in attributes:
                     found[name] = _parse(Record, attributes[KEY], node)
+                    if found[name].product != name:
+                        raise ValueError(f"{node} describes {found[name].product!r}: it is damaged or was moved")
         return found
 
     def _label_groups(self) -> list[Path]:
@@ -251,8 +253,8 @@ class Cache:
 
     # writing
 
-    def begin(self, record: Record) -> None:
-        """Make the arrays of a product, or find them again. Call under `exclusive`.
+    def begin(self, record: Record) -> Record:
+        """Make the arrays of a product, or find them again. Call under `exclusive`. Returns the record as it is on disk.
 
         Raises:
             ValueError: the product exists with another specification, or was half made by other package versions.
@@ -279,6 +281,7 @@ class Cache:
         self._put_groups(f"products/{record.product}")
         if not node.exists():
             self._put_node(f"products/{record.product}", markers(self.manifest, record), sealed(record))
+        return record
 
     def _put_node(self, path: str, array: ArraySpec | None = None, attributes: Mapping[str, Any] | None = None) -> None:
         if not (self.path / path / "zarr.json").exists():
@@ -305,13 +308,16 @@ class Cache:
         """
         nodes = self.arrays(record)
         assert {node.path for node in nodes} == set(values), (record.product, set(values))
-        sums = np.zeros((1, len(nodes), 32), np.uint8)
-        for i, node in enumerate(nodes):
-            data = encode(node, values[node.path])
-            sums[0, i] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+        files = [encode(node, values[node.path]) for node in nodes]
+        sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])[None]
+        self._check(record, shard, sums[0])
+        for node, data in zip(nodes, files, strict=True):
             write_file(self.path / node.key(shard), data)
         marker = markers(self.manifest, record)
         write_file(self.path / marker.key(shard), encode(marker, sums))
+
+    def _check(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> None:
+        """Called before anything is written. Anything may be, except in `Mending`."""
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
         """What a completion marker says. [files, 32]
@@ -360,6 +366,21 @@ class Cache:
         return np.stack([mean, np.maximum(square / max(count, 1) - mean**2, 0)])
 
 
+class Mending(Cache):
+    """A cache in which a shard may only be written again as it was: with the checksums of its completion marker."""
+
+    def _check(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> None:
+        try:
+            before = self.checksums(record, shard)
+        except (ValueError, OSError):
+            return  # the marker is lost as well; the product's content digest tells afterwards
+        if not np.array_equal(before, sums):
+            raise ValueError(
+                f"{self.path}: {record.product}, shard {shard}, cannot be made again with the bytes of before: a mesh, a model, a package, "
+                "a limit or a batch size has changed. Nothing was written. Restore what has changed, or build the cache anew."
+            )
+
+
 def markers(manifest: Manifest, record: Record) -> ArraySpec:
     """The array of a product's completion markers: sha256 of each file of each shard. [shards, files, 32]"""
     nodes = spec.product_arrays(manifest, record)
@@ -396,7 +417,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             f"{path} has format version {body.get('format_version')}, this software reads {spec.FORMAT_VERSION}; "
             "use the version of mmpd that wrote it, or rebuild it"
         )
-    return Cache(path, _parse(Manifest, body, node))
+    return Cache(path.resolve(), _parse(Manifest, body, node))
 
 
 def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> Cache:
@@ -418,7 +439,7 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
     foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, "id", "label", "split"}] if path.exists() else []
     if foreign:
         raise ValueError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
-    cache = Cache(path, manifest)
+    cache = Cache(path.resolve(), manifest)
     for name in GROUPS:
         cache._put_node(name)
     record = index_record(manifest)
@@ -513,7 +534,7 @@ def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO
     Yields:
         The journal, open for appending lines.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # one lock, by whatever name the cache is reached
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(path.name + ".journal"), "a+", encoding="utf-8") as journal:
         try:
@@ -626,6 +647,9 @@ class Rows:
             IndexError: an index is out of range.
         """
         node = self.node
+        for index in (rows, columns):
+            if index is not None and np.asarray(index).dtype.kind not in "iu" and np.size(index):
+                raise TypeError(f"{node.path}: indices are whole numbers, got {np.asarray(index).dtype}; for a mask, use np.flatnonzero")
         rows = np.asarray(rows, np.int64)
         if len(rows) and not (0 <= rows.min() and rows.max() < node.shape[0]):
             raise IndexError(f"{node.path} has rows 0..{node.shape[0] - 1}, asked {rows.min()}..{rows.max()}")

@@ -50,6 +50,8 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
             body = json.loads(file.read_bytes())
             if body.get("node_type") == "array":
                 records[product] = spec.from_json(Record, body["attributes"][store.KEY])
+                if records[product].product != product:
+                    raise ValueError(f"it describes {records.pop(product).product!r}")
             else:
                 yield from _same_bytes(cache, where, store.node_json())
         except (ValueError, KeyError, TypeError) as error:
@@ -84,10 +86,18 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
     for record in records.values():
         if record.complete:
             yield from _content_problems(cache, record)
-    for file in sorted(cache.path.rglob("*")):
-        name = file.relative_to(cache.path).as_posix()
-        if name not in expected and not file.is_dir():
+    files = [file.relative_to(cache.path).as_posix() for file in sorted(cache.path.rglob("*")) if not file.is_dir()]
+    late = tuple(place for name in _begun_since(cache, records) for place in (name, f"products/{name}", f"stats/{name}"))
+    for name in files:
+        # What another command is adding right now is none of the cache's problems.
+        beside = name.endswith("/zarr.json") and any(place.startswith(name.removesuffix("zarr.json")) for place in late)
+        if name not in expected and not name.startswith(late) and not name.endswith(".tmp") and not beside:
             yield Problem(where=name, kind="stray", message="no product has this file")
+
+
+def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:
+    found = (file.parent.relative_to(cache.path / "products").as_posix() for file in (cache.path / "products").rglob("zarr.json"))
+    return {name for name in found if name not in records and name not in store.GROUPS} - {"."}
 
 
 def _groups(files: set[str]) -> list[str]:

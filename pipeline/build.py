@@ -207,7 +207,10 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
         shard: which shard.
         made: the shard's shapes, by row.
     """
-    for record in records:
+    written = sorted(records, key=lambda record: record.kind == "status")  # last: a shard with a status has all the rest
+    if written and written[-1].kind != "status":
+        _check_unchanged(cache, shard, made)
+    for record in written:
         if record.kind == "status":
             values: dict[str, Any] = {
                 "status": np.array([spec.FAILED if m.reason else spec.OK for m in made], np.uint8),
@@ -230,6 +233,17 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
                     nothing = [store.encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
                     values[node.path] = [m.pictures.get(node.path, nothing) for m in made]
         cache.write(record, shard, values)
+
+
+def _check_unchanged(cache: Cache, shard: int, made: Sequence[Made]) -> None:
+    """What is added to shapes that were read before must come from the same files, with the same luck."""
+    status, _, digest, _ = cache.arrays(Record(product="status", kind="status", spec=cache.manifest.source, inputs=()))
+    before = cache.table(status, shard) == spec.OK
+    for row, (one, ok, sha256) in enumerate(zip(made, before, cache.table(digest, shard), strict=True)):
+        if (not one.reason) != bool(ok) or (ok and one.source_sha256 != sha256.tobytes()):
+            shape = shape_names(cache, shard)[0][row]
+            now = one.reason or "its file has changed"
+            raise ValueError(f"{shape} is not as it was when its points were made ({now}); restore it, or build into another path")
 
 
 def _stacked(node: spec.ArraySpec, rows: Sequence[NDArray[Any] | None]) -> NDArray[Any]:

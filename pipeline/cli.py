@@ -46,10 +46,10 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting of the recipe. Repeatable.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Workers = Annotated[int, typer.Option(help="Processes that read and draw shapes. 0: one per core.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that read and draw shapes. 0: one per core.")]
 Scheduler = Annotated[str, typer.Option(metavar="ADDRESS", help="Run on a dask cluster, e.g. tcp://host:8786.", show_default=False)]
 Device = Annotated[str, typer.Option(help="Torch device of the teachers; several with commas. auto: every GPU, else the CPU.")]
-Batch = Annotated[int, typer.Option(help="Pictures or texts per forward pass.")]
+Batch = Annotated[int, typer.Option(min=1, help="Pictures or texts per forward pass.")]
 
 
 @app.command()
@@ -72,7 +72,7 @@ def build(
     \b
     mmpd-cache build starter out.zarr
     mmpd-cache build meshes/ out.zarr --recipe clip-dino --set points.blocks=4
-    mmpd-cache build ModelNet10/ out.zarr --recipe points --set source.up=z
+    mmpd-cache build scans/ out.zarr --recipe points --set source.up=z
     """
     from pipeline.commands import Machine, build_cache
     from pipeline.recipes import configured
@@ -176,7 +176,7 @@ def verify(
         from pipeline import commands
 
         with progress() as terminal:
-            done = commands.repair(cache, found, source, commands.Machine(device=device), terminal)
+            done = commands.repair(cache, source, commands.Machine(device=device), terminal)
         for line in done:
             err.print(Text(line))
         found = validate.problems(cache)

@@ -4,16 +4,17 @@ Each holds the cache alone (`store.exclusive`), begins the records of what is wa
 missing, and marks products complete. Called again after a kill, each goes on where it was.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from cache_schema import spec, store
+from cache_schema import spec, store, validate
 from cache_schema.spec import LabelSet, Manifest, Problem, Record, SourceSpec, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import build, caption, labels, run
@@ -76,26 +77,28 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         ValueError: the source, a model or a setting is wrong, or the cache holds something else.
         RuntimeError: nothing here can draw.
     """
+    for name in config.labels:
+        labels.label_set(name, ("source",))  # a wrong name is better known now than after the build
+    if len(set(config.teachers)) < len(config.teachers):
+        raise ValueError(f"a teacher is named twice: {', '.join(config.teachers)}")
     source = open_config_source(location, config)
     if source.skipped:
         skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
         terminal.say(f"{len(source.entries)} shapes; not shapes, left out: {skipped}")
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = _open_or_create(path, source, config.shard)
-        _note(journal, event="build", source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config))
         devices = machine.devices()
         models = Models(devices[0])
         teachers, captioner = _load(config, models, terminal)
         task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
         drawn = "" if config.views is None or "views" in cache.products() else _renderer(task, machine)
         records = [
-            _continued(cache, record)
+            cache.begin(record)
             for record in build.records(
                 cache.manifest.source, config.points, config.views, teachers, captioner, renderer=drawn, device=devices[0]
             )
         ]
-        for record in records:
-            cache.begin(_begun(record))
+        _note(journal, event="build", source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config))
         if config.views is not None:
             task = dataclasses.replace(task, pictures=tuple(n for n in cache.arrays(records[2]) if n.codec == "zstd"))
         plan = Plan(
@@ -191,16 +194,6 @@ def _renderer(task: Task, machine: Machine) -> str:
     return run.renderer(task)
 
 
-def _continued(cache: Cache, record: Record) -> Record:
-    """The record as it is on disk if it is complete, so that a finished product is left alone whatever software is here now."""
-    there = cache.records().get(record.product)
-    return there if there is not None and there.complete and there.fingerprint == record.fingerprint else record
-
-
-def _begun(record: Record) -> Record:
-    return dataclasses.replace(record, complete=False, content="")
-
-
 def _run(
     cache: Cache, todo: run.Todo, source: Source | None, models: Models, machine: Machine, terminal: Terminal, journal: TextIO
 ) -> None:
@@ -236,6 +229,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     Raises:
         ValueError: no such teacher, its weights are missing, or the cache has no finished views.
     """
+    store.open_cache(path)  # no lock file beside what is no cache
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = store.open_cache(path)
         views = cache.record("views")
@@ -248,13 +242,12 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
         captions = there.get("captions")
         records = build.teacher_records(views, None, [teacher], devices[0])
         records += build.teacher_records(views, captions, [teacher], devices[0], only="text")
-        records = [_continued(cache, record) for record in records]
+        records = [cache.begin(record) for record in records]
         _note(journal, event="add-teacher", teacher=name)
-        for record in records:
-            cache.begin(_begun(record))
         everything = (*there.values(), *(r for r in records if r.product not in there))
         plan = Plan(path=path.absolute(), records=everything, task=None, devices=devices, image_batch=batch, caption_batch=batch)
-        _run(cache, run.Todo(cache, plan), None, models, machine, terminal, journal)
+        new = {record.product: set(cache.missing(record)) for record in records}
+        _run(cache, run.Todo(cache, plan, new), None, models, machine, terminal, journal)
         _finish(cache, records)
         if teacher.spec.text:
             for labels_ in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
@@ -265,6 +258,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
 
 def add_labels(path: Path, reference: str, batch: int, machine: Machine, terminal: Terminal) -> LabelSet:
     """Embed a label set (see `pipeline.labels.label_set`) with every teacher of a cache that has a text side."""
+    store.open_cache(path)  # no lock file beside what is no cache
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = store.open_cache(path)
         made = labels.label_set(reference, cache.manifest.classes)
@@ -280,8 +274,7 @@ def _embed_labels(cache: Cache, labels_: LabelSet, models: Models, batch: int, t
     """Embed with every text teacher of the cache; returns how many have one."""
     found = [r.spec for r in cache.products().values() if r.kind == "image" and isinstance(r.spec, TeacherSpec) and r.spec.text]
     for teacher in [only] if only is not None else found:
-        record = _continued(cache, build.label_record(labels_, teacher, models.device))
-        cache.begin(_begun(record))
+        record = cache.begin(build.label_record(labels_, teacher, models.device))
         if not record.complete:
             terminal.say(f"embedding {len(labels_.classes)} classes x {len(labels_.templates)} templates with {teacher.name}")
             if cache.missing(record):
@@ -293,11 +286,10 @@ def _embed_labels(cache: Cache, labels_: LabelSet, models: Models, batch: int, t
 # --------------------------------------------------------------------------------------------------------------- repair
 
 
-def repair(path: Path, found: Sequence[Problem], location: str, machine: Machine, terminal: Terminal) -> list[str]:
+def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> list[str]:
     """Make damaged files again, shard by shard, and nothing else.
 
     Args:
-        found: what `validate.problems` found.
         location: the source; empty for the one the journal beside the cache names.
 
     Returns:
@@ -308,22 +300,17 @@ def repair(path: Path, found: Sequence[Problem], location: str, machine: Machine
     """
     done: list[str] = []
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
-        cache = store.open_cache(path)
+        cache = store.Mending(path.resolve(), store.open_cache(path).manifest)
+        found = validate.problems(path)  # while nobody else writes
         records = cache.records()
         _note(journal, event="repair", files=[p.where for p in found])
         for problem in found:
-            if problem.kind == "stray":
-                (path / problem.where).unlink()
-                done.append(f"removed {problem.where}")
-            elif problem.kind in ("metadata", "missing") and problem.shard < 0:
+            if problem.kind in ("metadata", "missing") and problem.shard < 0:
                 done.append(_rewrite_node(cache, records, problem))
         damaged: dict[str, set[int]] = {}
         for problem in found:
             if problem.shard >= 0:
                 damaged.setdefault(problem.product, set()).add(problem.shard)
-        for product, shards in damaged.items():
-            for shard in shards:
-                (path / store.markers(cache.manifest, records[product]).key(shard)).unlink(missing_ok=True)
         _remake(cache, records, damaged, location, machine, terminal, journal)
         for product, shards in damaged.items():
             if records[product].complete and cache.content(records[product]) != records[product].content:
@@ -334,7 +321,7 @@ def repair(path: Path, found: Sequence[Problem], location: str, machine: Machine
                 )
             done += [f"made {product} again, shard {shard}" for shard in sorted(shards)]
         for problem in found:
-            if problem.kind == "corrupt" and problem.shard < 0 and problem.product not in damaged:
+            if problem.where.startswith("stats/") and problem.kind == "corrupt":
                 cache.finish(dataclasses.replace(records[problem.product], complete=False, content=""))
                 done.append(f"made the statistics of {problem.product} again")
         _note(journal, event="done")
@@ -420,5 +407,8 @@ def last_build(path: Path) -> dict[str, Any]:
     journal = path.with_name(path.name + ".journal")
     if not journal.exists():
         return {}
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    return next((line for line in reversed(lines) if line["event"] == "build"), {})
+    for line in reversed(journal.read_text(encoding="utf-8", errors="replace").splitlines()):
+        with contextlib.suppress(ValueError):  # the last words of a build that was killed
+            if (noted := json.loads(line))["event"] == "build":
+                return noted
+    return {}

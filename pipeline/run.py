@@ -35,10 +35,14 @@ class Todo:
     """What a plan still lacks, by shard."""
 
     def __init__(self, cache: Cache, plan: Plan, only: dict[str, set[int]] | None = None) -> None:
-        """`only` restricts it to some shards of some products, for repair."""
+        """`only` names shards of products instead: those to make again, or of new products alone."""
         lacking = {record.product: set(cache.missing(record)) for record in plan.records}
         if only is not None:
-            lacking = {product: shards & only.get(product, set()) for product, shards in lacking.items()}
+            lacking = {product: set(only.get(product, ())) for product in lacking}
+        else:
+            # Without its status a shard's shapes are not known to be those of an earlier attempt: all is made again.
+            for record in plan.of_kind(*build.FROM_FILES):
+                lacking[record.product] |= lacking.get("status", set())
         self.plan = plan
         self.lacking = lacking
         self.shards = sorted(set().union(*lacking.values())) if lacking else []

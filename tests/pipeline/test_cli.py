@@ -142,6 +142,7 @@ def test_two_builds_at_once_take_turns(meshes, tmp_path):
     both = [start(*arguments), start(*arguments)]
     results = [(process.communicate(timeout=240)[1], process.returncode) for process in both]
     assert [code for _, code in results] == [0, 0]
+    assert sum("waiting for it" in err for err, _ in results) == 1
     assert run("verify", tmp_path / "c.zarr")[0] == 0
 
 
