@@ -29,6 +29,10 @@ class Material:
     """sRGB, 0..1."""
     metallic: float = 0.0
     roughness: float = 0.8
+    color_name: str = ""
+    """What a person would call the colour; empty where nobody says it."""
+    substance: str = ""
+    """wood, metal, fabric ...; empty where nobody says it."""
 
 
 @dataclass(frozen=True, kw_only=True)
