@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -219,6 +220,15 @@ class GuideSpec:
     blocks: int
     """The first so many blocks of each shape are guided."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    setup: str = label("")
+    """Fingerprint of the guide's training, seed aside, by which the trainer knows repetitions of one experiment; empty for unknown."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise ValueError(
+                f"a guide's name must begin with a letter or a digit and hold only these, '.', '_' and '-', got {self.name!r}; "
+                "choose another by --name"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from cache_schema.spec import CaptionSpec
-from pipeline import random_checkpoints, weights
+from pipeline import weights
 from pipeline.caption import fit, generator
 from pipeline.torchvision_ops import declare_missing
 
@@ -50,8 +50,7 @@ class Blip2:
     """See `caption.Captioner`. With a prompt, a caption is the prompt and what the model continues it with."""
 
     def __init__(self, spec: CaptionSpec, device: torch.device | str, batch: int) -> None:
-        made = spec.model in random_checkpoints.MAKERS
-        folder, commit = weights.folder(str(random_checkpoints.ensure(spec.model)) if made else spec.model, spec.revision)
+        folder, commit = weights.folder(spec.model, spec.revision)
         self.device, self.dtype, self.batch = torch.device(device), getattr(torch, spec.precision), batch
         try:
             with weights.without_progress_bars():

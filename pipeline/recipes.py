@@ -62,10 +62,10 @@ def pictures() -> BuildConfig:
 
 
 def default() -> BuildConfig:
-    """12 views, random (untrained) teachers and captioner: everything works offline, the embeddings mean nothing yet."""
+    """12 views, the teachers and the captioner that ship with the project: all offline. They know the starter collection's kinds only."""
     return BuildConfig(
-        teachers=("random-clip", "random-dino"),
-        captions=dataclasses.replace(CHOICES["random-blip2"], samples=3, max_tokens=12, rank_by="random-clip"),
+        teachers=("starter-vit", "starter-resnet", "starter-attributes"),
+        captions=dataclasses.replace(CHOICES["starter-blip2"], samples=2, rank_by="starter-vit"),
     )
 
 
@@ -75,7 +75,8 @@ def smoke() -> BuildConfig:
         default(),
         points=PointSpec(count=256, blocks=2, ordered=64),
         views=ViewSpec(rig=RIGS["ring4"], size=96),
-        captions=dataclasses.replace(CHOICES["random-blip2"], samples=2, max_tokens=8, rank_by="random-clip"),
+        teachers=("starter-vit", "starter-attributes"),
+        captions=dataclasses.replace(CHOICES["starter-blip2"], samples=2, max_tokens=8, rank_by="starter-vit"),
     )
 
 

@@ -196,7 +196,7 @@ def choose(label: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[Any]:
 
 
 def is_random(record: Record) -> bool:
-    """Whether a random checkpoint made it. Those are called so wherever they appear (`pipeline.random_checkpoints`)."""
+    """Whether a random checkpoint made it. Those are called so wherever they are published."""
     return isinstance(record.spec, TeacherSpec | CaptionSpec) and "random" in PurePosixPath(record.spec.model).name.lower()
 
 

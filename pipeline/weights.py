@@ -24,6 +24,9 @@ CHECKPOINT = ("*.safetensors", "*.bin")
 SETTINGS = ("*.json", "*.txt", "*.model")
 """What a transformers checkpoint has besides weights: configuration, pre-processing, tokenizer."""
 
+SHIPPED = Path(__file__).parent / "starter" / "checkpoints"
+"""Models that come with this project, a folder each, called by the folder's name."""
+
 _TIMEOUT = 10.0
 """Seconds to wait for the hub's answer. Asked once: without a network the message must come at once."""
 
@@ -54,16 +57,21 @@ def without_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def is_local(model: str) -> bool:
+def is_path(model: str) -> bool:
     """Whether a reference is a path on this machine rather than a name: it starts with `/`, `./`, `../` or `~`."""
     return model.startswith(("/", "./", "../", "~"))
+
+
+def is_local(model: str) -> bool:
+    """Whether a model is a folder of this machine: a path, or one that is shipped."""
+    return is_path(model) or ("/" not in model and (SHIPPED / model).is_dir())
 
 
 def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weights: Sequence[str] = CHECKPOINT) -> tuple[Path, str]:
     """Where a model's files lie, and the commit they are from.
 
     Args:
-        model: a local folder (see `is_local`) or a hub id.
+        model: a local folder (see `is_path`), a name in `SHIPPED` or a hub id.
         revision: commit, branch or tag on the hub; empty takes what the cache holds as its main branch, else the newest.
         files: patterns of the files wanted besides the weights.
         weights: patterns of weight files, preferred first; the first that matches anything is taken.
@@ -75,7 +83,7 @@ def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weight
         ValueError: they are neither here nor can be downloaded. Says what was looked for, where, and the command to get it.
     """
     if is_local(model):
-        path = Path(model).expanduser()
+        path = Path(model).expanduser() if is_path(model) else SHIPPED / model
         if not path.is_dir():
             raise ValueError(f"no folder {path}: expected a directory with the model's configuration and weights")
         return path, ""

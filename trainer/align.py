@@ -43,6 +43,8 @@ class Teacher:
     """`contrast`: symmetric InfoNCE. `regress`: 0.9 cosine distance + 0.1 SmoothL1 to standardised embeddings."""
     weight: float | None = None
     """Share in the loss; None for one over the number of teachers."""
+    fingerprint: str = ""
+    """Of its specification in the cache, by which an evaluation knows it again; empty for unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class AlignOptions:
     """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
 
     def __post_init__(self) -> None:
+        if self.heads < 1:
+            raise ValueError(f"align.heads must be at least 1, got {self.heads}")
         if not 0 <= self.teacher_drop < 1:
             raise ValueError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 
@@ -231,11 +235,14 @@ class Align(nn.Module):
 
 
 def positives(batch: Batch, mode: Literal["either", "text", "category", "none"]) -> Tensor:
-    """Right answers [B, A + Q] bool for the shapes of a batch among those of all ranks and the extra rows. Itself always is one."""
-    count, more = len(batch.index), batch.negatives
-    rank, ranks = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
-    own = torch.eye(count, dtype=torch.bool, device=batch.index.device)
-    positive = F.pad(own, (rank * count, (ranks - 1 - rank) * count + (len(more.label) if more else 0)))  # [B, A + Q]
+    """Right answers [B, A + Q] bool for the shapes of a batch among those of all ranks and the extra rows.
+
+    A shape always is its own, also where it comes twice: batches are cut across epochs, and `data.passes` may ask for it.
+    """
+    more = batch.negatives
+    positive = batch.index.unsqueeze(1) == gathered(batch.index)  # [B, A]
+    if more is not None:
+        positive = F.pad(positive, (0, len(more.label)))  # [B, A + Q]
     pairs: list[tuple[Tensor | None, Tensor | None]] = []
     if mode in ("either", "text"):
         pairs.append((batch.text_key, more.text_key if more else None))
@@ -269,6 +276,8 @@ def gathered(x: Tensor) -> Tensor:
     """Rows of all ranks in rank order, [B, ...] to [A, ...], with gradients to each rank's own."""
     if not _distributed():
         return x
+    if x.dtype == torch.bool:  # torch.compile for a CPU misreads truth values that a collective wrote (torch 2.13)
+        return _all_rows(x.byte()).bool()
     return _Gather.apply(x) if x.requires_grad else _all_rows(x)
 
 

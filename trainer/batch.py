@@ -73,7 +73,7 @@ class Batch(Tensors):
     points: Tensor
     """[B, P, C]: coordinates, then colours in 0..1 where there are any."""
     index: Tensor
-    """[B] int64: row in the cache."""
+    """[B] int64: which shape: its row in the cache; the rows of a second cache count on from the last of the first, and so on."""
     label: Tensor
     """[B] int64: class, -1 for none."""
     ordered: bool = True

@@ -5,9 +5,11 @@ configuration, how far it came and what it was trained on. Nothing is ever unpic
     loaded.model.features(points, ordered=True)
 """
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from cache_schema.spec import from_json, label, to_json
+from cache_schema.spec import GuideSpec, fingerprint, from_json, label, to_json
 from cache_schema.store import differences, write_file
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.encoders import catalog
@@ -29,6 +31,8 @@ LAST: Final = "last"
 """The newest checkpoint of a run is `<run>/last.safetensors`."""
 WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
 """How the names of tensors in the file begin."""
+FEATURES: Final = ("encoder.", "pool.", "summary.")
+"""How the names of those begin, without that, which features come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,16 @@ class Header:
     """Steps of the whole run."""
     guide: str = ""
     """Of stage 2: digest of the guide's weights; empty for none."""
+    guide_setup: str = ""
+    """Of stage 2: what `guide_setup` says of the guide; empty for none, or one of unknown training."""
+    first: tuple[float, ...] = ()
+    """Losses of the first steps and of the newest, by which a run that goes on notices that it diverges."""
+    recent: tuple[float, ...] = ()
+
+    @property
+    def unfinished(self) -> str:
+        """How far the run came, in words; empty if to its end."""
+        return f"the run had made {self.step} of {self.steps} steps" if self.step < self.steps else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +120,27 @@ def load(run: Path, which: str = LAST) -> Loaded:
     header, encoder, tensors = read(run, which)
     model = build(header.config, header.facts, encoder=encoder)
     assign(model, named(tensors, AVERAGE) or named(tensors, WEIGHTS), str(path(run, which)))
-    return Loaded(run=run, header=header, model=model.eval(), weights=digest(model))
+    return Loaded(run=run, header=header, model=model.eval(), weights=digest(model.state_dict()))
+
+
+def weights(run: Path) -> str:
+    """`Loaded.weights` of a run, without the rest of it. Raises as `load`, but for versions."""
+    with _opened(run, path(run)) as opened:
+        names = opened.keys()
+        prefix = AVERAGE if any(name.startswith(AVERAGE) for name in names) else WEIGHTS
+        starts = tuple(prefix + start for start in FEATURES)
+        return digest({name.removeprefix(prefix): opened.get_tensor(name) for name in names if name.startswith(starts)})
 
 
 def read(run: Path, which: str = LAST) -> tuple[Header, Any, dict[str, Tensor]]:
     """Header, the encoder's own configuration and all tensors of a checkpoint. Raises as `load`."""
     file = path(run, which)
-    _check_kind(run, file)
-    try:
-        with safetensors.safe_open(file, "pt") as opened:
-            metadata = opened.metadata() or {}
-            if "mmpd" not in metadata:
-                raise ValueError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
-            body = json.loads(metadata["mmpd"])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is cut short or damaged ({error}); train again, or restore it from a copy") from error
+    with _opened(run, file) as opened:
+        metadata = opened.metadata() or {}
+        if "mmpd" not in metadata:
+            raise ValueError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
+        body = json.loads(metadata["mmpd"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     version = body["header"].get("format")
     if version != FORMAT:
         raise ValueError(f"{file} has format {version}, this software reads {FORMAT}; use the version of mmpd that wrote it")
@@ -140,6 +159,17 @@ def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+@contextmanager
+def _opened(run: Path, file: Path) -> Iterator[Any]:
+    """A checkpoint's file. Raises as `load`."""
+    _check_kind(run, file)
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            yield opened
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{file} is cut short or damaged ({error}); train again, or restore it from a copy") from error
+
+
 def _check_kind(run: Path, file: Path) -> None:
     """Say what is wrong with a file that cannot be a checkpoint of ours."""
     if not run.is_dir():
@@ -150,8 +180,9 @@ def _check_kind(run: Path, file: Path) -> None:
             raise ValueError(f"{run} has no {file.name}, only {foreign[0]}: a pickle, which may run any code and is never loaded here")
         raise ValueError(f"{run} has no {file.name}: it is no run, or was stopped before its first checkpoint")
     with open(file, "rb") as opened:
-        start = opened.read(4)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+        start = opened.read(9)
+    # A file of ours begins with the length of its header, 8 bytes of any value, and the header with a brace.
+    if start[8:] != b"{" and start.startswith((b"PK", b"\x80")):
         raise ValueError(f"{file} is a pickle (torch.save) by its first bytes: it may run any code and is never loaded here")
 
 
@@ -193,14 +224,41 @@ def assign_encoder(student: Stage, config: StageConfig, guide: Loaded) -> None:
         ) from error
 
 
-def digest(model: Stage) -> str:
-    """sha256 over what the features of a model come from: names, types, shapes and bytes. Heads and decoders do not enter."""
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over what the features of a model come from, of its state: names, types, shapes and bytes. Heads and decoders do not enter."""
     out = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if name.startswith(("encoder.", "pool.", "summary.")):
+    for name, value in sorted(tensors.items()):
+        if name.startswith(FEATURES):
             out.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
             out.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return out.hexdigest()
+
+
+def setup(header: Header, *, seeds: bool = False) -> str:
+    """Fingerprint of everything that makes an experiment: configuration, data, and the guide with what it was trained on.
+
+    Args:
+        header: of its run.
+        seeds: with the seeds, its own and its guide's. Runs of one setup are repetitions of each other if they differ in that.
+    """
+    config = header.config if seeds else dataclasses.replace(header.config, seed=0)
+    if isinstance(config, DistillConfig):
+        config = dataclasses.replace(config, guide="")  # a name in the cache
+    known = "" if seeds else header.guide_setup
+    guide = "guide/"
+    made = [[(guide, known or p) if name.startswith(guide) else (name, p) for name, p in used.products] for used in header.caches]
+    return fingerprint((config, known or header.guide, made))
+
+
+def guide_setup(guide: Loaded | None, cached: GuideSpec | None) -> str:
+    """What a student's header says of its guide, seeds aside; empty where that is unknown.
+
+    Args:
+        guide: the run it comes from, where that is read.
+        cached: its features in the cache, where those are read.
+    """
+    run = setup(guide.header) if guide else cached.setup if cached else ""
+    return fingerprint((run, dataclasses.replace(cached, weights="") if cached else None)) if run else ""
 
 
 def same_caches(saved: Sequence[Used], now: Sequence[Used], run: Path) -> None:

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,8 @@ err = Console(stderr=True)
 
 DEFAULT = "tiny"
 """The recipe where none is named."""
+ALONE = 5.0
+"""Seconds after which a rank that failed, and still lives, was the only one to fail."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
@@ -84,12 +88,18 @@ def guide(
     """
     from cache_schema.store import open_cache
     from trainer import checkpoint
-    from trainer.guide import write
+    from trainer.guide import COLLAPSED, spread, write
 
     name = name or run.resolve().name
     opened, loaded = open_cache(cache), checkpoint.load(run)
+    if loaded.header.unfinished:
+        say(f"Note on {run}: {loaded.header.unfinished}")
     with progress(f"guide/{name}") as step:
         write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
+    apart = spread(opened, name)
+    say("Mean cosine distance of two summaries {:.3g}, of two tokens {:.3g}".format(*apart))
+    if min(apart) < COLLAPSED:
+        say(f"Warning: guide/{name} says nearly the same of everything. A student would learn little of it; see {run}/curves.png")
     say(f"{cache} now has guide/{name}. Next: mmpd-train distill {cache} RUN --guide {name} --init {run}")
 
 
@@ -137,10 +147,12 @@ def evaluate(
         bool, typer.Option("--peer-protocol", help="Report the best epoch on the test shapes as well, as the peers do.")
     ] = False,
     by: Annotated[
-        Literal["run", "setup"], typer.Option(help="table: a row for each run, or for runs that differ in their seed only.")
-    ] = "run",
+        Literal["run", "setup"] | None,
+        typer.Option(help="table: a row for each run (the default), or for runs that differ in their seeds only.", show_default=False),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="table: print it as Markdown.")] = False,
 ) -> None:
     """Measure a run, or join the results of several into one table.
 
@@ -150,13 +162,23 @@ def evaluate(
     mmpd-train eval svm runs/distill out.zarr
     mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
     mmpd-train eval table runs/align runs/distill
+    mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
     """
     from trainer.tasks import catalog, result
 
+    of_tasks = {"--set": set_, "--test-cache": test_cache, "--peer-protocol": peer_protocol, "--device": device != "auto"}
+    of_table = {"--by": by, "--markdown": markdown}
+    idle = [option for option, given in (of_tasks if task == "table" else of_table).items() if given]
+    if idle:
+        raise ValueError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
     if task == "table":
-        joined = result.table(result.collect(paths), by)
+        if as_json and markdown:
+            raise ValueError("--json and --markdown are two forms of one table: choose one")
+        joined = result.table(result.collect(paths), by or "run")
         if as_json:
-            print_json({"header": joined.header, "rows": joined.rows, "notes": joined.notes})
+            print(joined.json())
+        elif markdown:
+            print(joined.markdown(), end="")
         else:
             out.print(joined.rich())
         return
@@ -264,19 +286,33 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def main() -> None:
-    """Console entry: a user's mistake is one line, not a traceback; Ctrl-C leaves a state that goes on."""
+    """Console entry: a user's mistake is one line, and only ours have a traceback; Ctrl-C leaves a state that goes on."""
     signals.install()
     try:
         app()
     except signals.Stopped:
         fail("stopped. What is done is kept; go on with --resume (a guide: with the same command).", 130)
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         fail(str(error), 2)
+    except (RuntimeError, MemoryError) as error:
+        from trainer.distributed import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0] or "of the machine"
+        advice = "End other programs that use it; where a GPU is full, add --device cpu; eval classify needs less with --set batch=8"
+        fail(f"out of memory ({reason}). {advice}", 2)
     except OSError as error:
         fail(f"{error.filename or 'disk'}: {error.strerror or error}", 2)
 
 
 def fail(message: str, code: int) -> None:
+    """Say why, once if all ranks fail alike, and end."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        # The first rank speaks, and torchrun ends the others as soon as it is gone. What outlives that has failed on its own.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        time.sleep(ALONE)
     err.print(Text(f"mmpd-train: {message}"), style="red", soft_wrap=True)
     sys.exit(code)
 

@@ -56,6 +56,11 @@ class DataConfig:
     without a class only have captions."""
     labels: str = "source"
     """The label set whose templates these are."""
+    blocks: int = 0
+    """At most so many of each shape's stored blocks are used; 0 for all."""
+    resample: bool = False
+    """Draw points anew at every step out of those blocks taken together, and find centres among them then, instead of reading one block.
+    Slow: there to measure what stored blocks cost."""
     negatives: int = 0
     """Embeddings of other shapes that serve as further wrong answers."""
     threads: int = label(2)
@@ -66,8 +71,10 @@ class DataConfig:
             raise ValueError(f"data.fraction must lie in (0, 1], got {self.fraction}")
         if not 0 <= self.templates <= 1:
             raise ValueError(f"data.templates is a share and must lie in [0, 1], got {self.templates}")
-        if self.negatives < 0 or self.threads < 1:
-            raise ValueError(f"data: expected negatives >= 0 and threads >= 1, got {self.negatives} and {self.threads}")
+        if self.negatives < 0 or self.blocks < 0 or self.threads < 1:
+            raise ValueError(
+                f"data: expected negatives >= 0, blocks >= 0 and threads >= 1, got {self.negatives}, {self.blocks} and {self.threads}"
+            )
         if any(p <= 0 for p in self.passes):
             raise ValueError(f"data.passes must be positive, got {self.passes}")
         if len(set(self.teachers)) < len(self.teachers):

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -36,15 +37,16 @@ from cache_schema.store import Cache, Rows, differences, text_cells
 from trainer.align import Statistics
 from trainer.batch import Batch, Negatives
 from trainer.checkpoint import Used
-from trainer.config import DataConfig
+from trainer.config import DataConfig, DistillConfig, StageConfig
 
-ORDER, DRAW, SUBSET = range(3)
+ORDER, DRAW, SUBSET, POINTS = range(4)
 """What a generator is seeded for, beside the run's seed."""
 AHEAD: Final = 2
 """Finished batches that wait to be asked for, beside those that threads are at."""
 
 Ints = NDArray[np.int64]
 T = TypeVar("T")
+C = TypeVar("C", bound=StageConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ class Part:
         self.points = _spec(PointSpec, self._take("points"))
         for path in ("points/xyz", "points/rgb") if needs.color else ("points/xyz",):
             self.arrays[path] = cache.rows(path)
-        self.blocks, self.views, self.keep = self.points.blocks, 1, 1
+        self.blocks, self.views, self.keep = min(config.blocks or self.points.blocks, self.points.blocks), 1, 1
         self.teachers: dict[str, TeacherSpec] = {}
         self.text_key: Ints | None = None  # [N, V * K]
         self.templates: dict[str, NDArray[np.float16]] = {}  # teacher to [own classes, M, E]
@@ -104,6 +106,8 @@ class Part:
         self.guide: GuideSpec | None = None
         if needs.teachers:
             self._open_teachers(config)
+        if needs.guide is not None and config.resample:
+            raise ValueError("data.resample draws points that no cached guide knows: add --set guide_online=true")
         if needs.guide is not None:
             self._open_guide(needs.guide)
 
@@ -198,7 +202,7 @@ class Data:
         guides = _united({part.cache.path: {"guide": part.guide} for part in self.parts if part.guide})
         self.guide: GuideSpec | None = guides.get("guide")
         self.points = _same("blocks of as many points", [part.points.count for part in self.parts])
-        self.ordered = all(part.points.ordered >= needs.centres for part in self.parts)
+        self.ordered = not config.resample and all(part.points.ordered >= needs.centres for part in self.parts)
         if config.negatives and any(set(part.teachers) != set(self.teachers) for part in self.parts):
             raise ValueError("data.negatives needs every teacher in every cache: an embedding that is missing is no wrong answer")
 
@@ -212,6 +216,7 @@ class Data:
         templates = [0 if part.template_key is None else part.template_key.shape[1] for part in self.parts]
         self._limits = np.array([[p.blocks, p.views, p.keep, m] for p, m in zip(self.parts, templates, strict=True)]).T  # [4, parts]
 
+        self._offset = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])  # index of each cache's first row
         passes = config.passes or (1.0,) * len(caches)
         if len(passes) != len(caches):
             raise ValueError(f"data.passes needs one number for each of {len(caches)} caches, got {passes}")
@@ -235,8 +240,25 @@ class Data:
     def __str__(self) -> str:
         caches = "; ".join(f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes" for part in self.parts)
         teachers = f"; teachers {', '.join(self.teachers)}" if self.teachers else ""
-        order = "" if self.ordered else "; fewer points in farthest-point order than centres, which are therefore sampled at every step"
+        few = "" if self.config.resample else "fewer points in farthest-point order than centres, which are therefore "
+        order = "" if self.ordered else f"; {few or 'points and centres '}sampled at every step"
         return f"{caches}{teachers}{order}"
+
+    def row(self, index: int) -> tuple[Path, int]:
+        """A shape's cache and its row there, from its index in a batch."""
+        part = int(np.searchsorted(self._offset, index, side="right")) - 1
+        return self.parts[part].cache.path, index - int(self._offset[part])
+
+    def settled(self, config: C) -> C:
+        """A run's configuration with the teachers and the guide by name, where it left them to the caches: these may have more of
+        them by the time the run goes on.
+        """
+        if self.teachers:
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=tuple(self.teachers)))
+        guides = {part.guide.name for part in self.parts if part.guide}
+        if isinstance(config, DistillConfig) and len(guides) == 1:  # of several caches, each may call the same guide by another name
+            config = dataclasses.replace(config, guide=guides.pop())
+        return config
 
     def statistics(self) -> Statistics:
         """Mean and variance of the embeddings of every teacher, over the caches in proportion to their shapes. Of texts, those of all
@@ -263,8 +285,8 @@ class Data:
         valid = {name: torch.from_numpy(there[drawn.part]) for name, there in having.items() if not there.all()}
         guide = self.guide
         return Batch(
-            points=self._points(drawn),
-            index=torch.from_numpy(drawn.row),
+            points=self._resampled(drawn, number, share) if self.config.resample else self._points(drawn, drawn.block),
+            index=torch.from_numpy(self._offset[drawn.part] + drawn.row),
             label=torch.from_numpy(drawn.label),
             ordered=self.ordered,
             image=self._images(drawn),
@@ -342,14 +364,22 @@ class Data:
                 values[here] = array.gather(drawn.row[here], column[here])
         return out
 
-    def _points(self, drawn: Drawn) -> Tensor:
+    def _points(self, drawn: Drawn, block: Ints) -> Tensor:
         out = torch.empty(len(drawn.row), self.points, 6 if self.needs.color else 3, pin_memory=self.pinned)
         values = out.numpy()
         for part, here in self._present(drawn):
-            values[here, :, :3] = part.arrays["points/xyz"].gather(drawn.row[here], drawn.block[here])
+            values[here, :, :3] = part.arrays["points/xyz"].gather(drawn.row[here], block[here])
             if self.needs.color:
-                values[here, :, 3:] = part.arrays["points/rgb"].gather(drawn.row[here], drawn.block[here]) * np.float32(1 / 255)
+                values[here, :, 3:] = part.arrays["points/rgb"].gather(drawn.row[here], block[here]) * np.float32(1 / 255)
         return out  # [B, P, C]
+
+    def _resampled(self, drawn: Drawn, number: int, share: slice) -> Tensor:
+        """As many points as a block has, drawn without repetition out of all blocks in use. [B, P, C]"""
+        blocks, own = self._limits[0].min(), np.zeros_like(drawn.block)
+        pool = torch.cat([self._points(drawn, own + block) for block in range(blocks)], dim=1)  # [B, R * P, C]
+        keys = np.random.default_rng((self.seed, POINTS, number)).random((self.size, pool.shape[1]))[share]
+        chosen = torch.from_numpy(np.argpartition(keys, self.points - 1, axis=1)[:, : self.points])
+        return pool.take_along_dim(chosen[..., None], dim=1)
 
     def _images(self, drawn: Drawn) -> dict[str, Tensor]:
         return {name: self._gather(f"image/{name}", drawn, drawn.view, spec.dim) for name, spec in self.teachers.items()}
@@ -433,6 +463,11 @@ def _check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> N
         if same_name(name) not in classes:
             raise ValueError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
     if not needs.teachers:
+        if config.teachers or config.negatives:
+            raise ValueError(
+                "data.teachers and data.negatives have no effect: no loss asks for a teacher. Leave them out (--set data.teachers= "
+                "--set data.negatives=0), or give the teachers a share by --set distill.teacher_weight=1"
+            )
         return
     known = sorted({name for cache in caches for name in teachers_of(cache)})
     begun = {name for cache in caches for name, record in cache.records().items() if not record.complete}

@@ -50,8 +50,8 @@ class DistillOptions:
     """What changes places before the local decoder: every token, the visible ones among themselves, or nothing."""
     masked_only: bool = False
     """Local loss on hidden slots only."""
-    normalise_targets: bool = True
-    """LayerNorm without affine on the guide's tokens and summary."""
+    normalise_targets: bool = False
+    """LayerNorm without affine on the guide's tokens and summary. The method compares them as they are; nobody measured what it changes."""
     local_depth: int = 4
     """Blocks of the local decoder."""
     global_depth: int = 1
@@ -67,6 +67,11 @@ class DistillOptions:
         weights = self.local_weight, self.global_weight, self.projected_weight, self.teacher_weight, self.reconstruction_weight
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError(f"weights must not be negative and one must be positive, got {weights}")
+        depths = self.local_depth, self.global_depth, self.reconstruction_depth
+        if self.heads < 1 or min(depths) < 0:
+            raise ValueError(f"distill: expected heads >= 1 and depths >= 0, got {self.heads} and {depths}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
         if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
             raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
         if self.projected_weight and self.teacher_weight:

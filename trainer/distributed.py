@@ -69,8 +69,12 @@ class Ranks:
             dist.barrier()
 
 
-def device_of(name: str) -> torch.device:
-    """The torch device called `name`; `auto` is a GPU if there is one.
+def device_of(name: str, number: int | None = None) -> torch.device:
+    """The torch device called `name`; `auto` is a GPU if there is one. A GPU comes with its number: no thread can be put on it without.
+
+    Args:
+        name: as torch writes it, or `auto`.
+        number: of the GPU, where the name gives none; None for the present one.
 
     Raises:
         ValueError: there is no such device.
@@ -78,6 +82,8 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if name == "cuda":
+            name = f"cuda:{torch.cuda.current_device() if number is None else number}"
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -86,16 +92,26 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, a GPU's or the machine's."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """Take part in the run that torchrun started, or be the only one."""
+    """Take part in the run that torchrun started, or be the only one.
+
+    Raises:
+        ValueError: there is no such device, or it would be the same for all ranks.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    found = device_of(device)
     if count == 1:
-        yield Ranks(device=found)
+        yield Ranks(device=device_of(device))
         return
+    if device.startswith("cuda:"):
+        raise ValueError(f"{count} ranks cannot share {device}: each takes the GPU of its own number by --device cuda")
+    found = device_of(device, int(os.environ["LOCAL_RANK"]))
     if found.type == "cuda":
-        found = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(found)
     ours = not dist.is_initialized()  # a program that trains several times makes one group for all
     if ours:

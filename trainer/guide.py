@@ -18,11 +18,16 @@ from numpy.typing import NDArray
 from cache_schema import store
 from cache_schema.spec import GuideSpec, PointSpec, Record
 from cache_schema.store import Cache
-from trainer.checkpoint import Loaded
+from trainer.checkpoint import Loaded, setup
 from trainer.distributed import device_of
 
 BATCH: Final = 64
 """Blocks of a forward pass. Not a setting: another number could change the last bit of a result."""
+
+SAMPLE: Final = 256
+"""Shapes that `spread` looks at."""
+COLLAPSED: Final = 0.01
+"""A `spread` below this is worth a warning; those of models before and after training lay between 0.2 and 1."""
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -65,13 +70,19 @@ def write(
         raise ValueError(f"{loaded.run} was trained without a summary and cannot be a guide; take a run of stage 1")
     spec = GuideSpec(
         name=name, encoder=loaded.config.encoder.name, weights=loaded.weights, tokens=model.encoder.groups, dim=model.encoder.dim,
-        blocks=blocks or points.spec.blocks, precision=precision,
+        blocks=blocks or points.spec.blocks, precision=precision, setup=setup(loaded.header),
     )  # fmt: skip
     record = Record(
         product=f"guide/{name}", kind="guide", spec=spec, inputs=(("points", points.fingerprint),),
         made_by=(("torch", torch.__version__), ("device", found.type)),
     )  # fmt: skip
     with store.exclusive(cache.path):
+        begun = cache.records().get(record.product)
+        if begun and begun.fingerprint != record.fingerprint:
+            changed = "; ".join(store.differences(begun, record))
+            raise ValueError(
+                f"{cache.path} has {record.product} already, of another guide or other settings ({changed}): choose another --name"
+            )
         cache.begin(record)
         shards = cache.manifest.shards
         todo = [shard for shard in range(shards) if not _intact(cache, record, shard)]
@@ -89,6 +100,23 @@ def write(
             cache.write(record, shard, reader.features(rows, ok[rows]))
             progress(shards - len(todo) + done, shards)
         return cache.finish(record)
+
+
+def spread(cache: Cache, name: str) -> tuple[float, float]:
+    """How well a guide tells shapes apart: the mean cosine distance between the summaries of two shapes, and between two tokens of any.
+    Of the first block of the first shapes; near 0 a guide says the same of everything.
+    """
+    rows = np.flatnonzero(cache.ok())[:SAMPLE]
+    summary, tokens = (cache.rows(f"guide/{name}/{kind}") for kind in ("summary", "tokens"))
+    return _apart(summary.gather(rows, 0 * rows)), _apart(tokens.gather(rows, 0 * rows).reshape(-1, tokens.shape[-1]))
+
+
+def _apart(features: NDArray[np.float16]) -> float:
+    """Mean of 1 - cosine over all pairs of features, [n, D]; 0 if there is no pair."""
+    values = features.astype(np.float64)
+    unit = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    count = len(unit)
+    return float(((unit - unit.mean(0)) ** 2).sum() / (count - 1)) if count > 1 else 0.0
 
 
 def _intact(cache: Cache, record: Record, shard: int) -> bool:

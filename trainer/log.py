@@ -74,10 +74,22 @@ class Log:
 
 
 def records(run: Path) -> list[dict[str, Any]]:
-    """What a run has written so far. A last line that a kill cut short is left out."""
+    """What a run has written so far. A last line that a kill cut short is left out.
+
+    Raises:
+        ValueError: the file was not written by a run.
+    """
     path = run / METRICS
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        if not all("step" in record for record in found):
+            raise ValueError("a line without a step")
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged or from elsewhere ({error}): move it away, and the run goes on without its old metrics"
+        ) from error
+    return found
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -8,11 +8,12 @@ seed and the step's number. So a checkpoint needs no generator state, and a run 
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from trainer.stage import Facts, Stage, build, teachers
 MODEL, STEP, DROP_PATH = range(3)
 """What a generator is seeded for, beside the run's seed."""
 CONFIG: Final = "config.json"
+LOCK: Final = ".lock"
 SETTLING: Final = 20
 """Steps whose mean loss is taken as that of the start, and of now, when looking for divergence."""
 
@@ -66,24 +68,31 @@ def train(
         Stopped: it was asked to stop; all is saved.
     """
     console = console or Console(stderr=True)
-    _check_folder(run, resume)
-    with distributed.joined(device) as ranks, _memory_explained(config):
+    _check_probe(config.probe)
+    with distributed.joined(device) as ranks, _memory_explained(config, ranks), contextlib.ExitStack() as held:
+        if ranks.first:
+            _check_folder(run, resume)
         guide = _load_guide(config, guide_run, ranks.device)
         accumulate = config.optim.accumulate
         micro = config.optim.batch // accumulate  # shapes of one forward pass, over all ranks
         own = ranks.share(micro)
         data = _open(config, caches, guide, micro, ranks)
+        config = data.settled(config)
         per_epoch = data.epoch / config.optim.batch
-        steps = int(config.optim.epochs * per_epoch)
-        if config.optim.epochs and not steps:
-            raise ValueError(f"{config.optim.epochs} epochs of {data.epoch} shapes do not fill one batch of {config.optim.batch}")
+        steps = optim.steps(config.optim, data.epoch)
 
         stage, facts = _build(config, data, guide)
         stage.to(ranks.device)
         optimizer = optim.adamw(stage, config.optim)
         average = optim.Average(stage, config.optim.ema)
-        header = Header(config=config, facts=facts, caches=data.used, step=0, steps=steps, guide=guide.weights if guide else "")
-        start = _restore(run, header, stage, optimizer, average) if resume and checkpoint.path(run).exists() else 0
+        header = Header(
+            config=config, facts=facts, caches=data.used, step=0, steps=steps,
+            guide=guide.weights if guide else "", guide_setup=checkpoint.guide_setup(guide, data.guide),
+        )  # fmt: skip
+        if ranks.first:
+            held.enter_context(_held(run))
+        before = _restore(run, header, stage, optimizer, average) if resume else header
+        start = before.step
         ranks.wait()  # nobody may look into the folder after the first rank has begun to write
         model = distributed.replicated(stage, ranks)
         if config.compile:
@@ -98,14 +107,23 @@ def train(
             size = sum(p.numel() for p in trained)
             told = f"{data}. {size:,} parameters, {steps} steps of {config.optim.batch} on {ranks.device}"
             console.print(Text(told), soft_wrap=True)
-        watch = Watch(config.diverged)
-        probe_steps = config.probe_every * per_epoch
+            if guide and guide.header.unfinished:
+                console.print(Text(f"Note on the guide {guide.run}: {guide.header.unfinished}"), soft_wrap=True)
+
+        def explain(step: int) -> str:
+            return _broken(data, range((step - 1) * accumulate, step * accumulate)) or (
+                "Begin anew: the command that began this run, with another folder and a lower learning rate or clip: "
+                f"--set optim.lr={config.optim.lr / 2:g} halves it. Its last checkpoint may already hold what went wrong"
+            )
+
+        watch = Watch(config.diverged, explain, before.first, before.recent)
+        probe_shapes = config.probe_every * data.epoch
         numbers = range(start * accumulate, steps * accumulate)
         batches = feed(data, numbers, own, threads=config.data.threads, device=ranks.device)
 
         def save(step: int) -> None:
             if ranks.first:
-                now = dataclasses.replace(header, step=step)
+                now = dataclasses.replace(header, step=step, first=tuple(watch.first), recent=tuple(watch.recent))
                 checkpoint.save(run, now, stage, optim.state(stage, optimizer), average.tensors)
 
         stage.train()
@@ -131,10 +149,11 @@ def train(
                     drawn = stage.draw(micro, generator).rows(own.start, own.stop)
                     changes = draw(config.augment, micro, data.points, generator).rows(own.start, own.stop)
                     alone = ranks.count == 1 or number + 1 == step * accumulate  # gradients meet after the last part
-                    with contextlib.nullcontext() if alone else model.no_sync(), autocast:  # type: ignore[operator]
-                        if guide is not None and online(config):
-                            batch = _guided(batch, guide)
-                        losses = model(dataclasses.replace(batch, points=augment(batch.points, changes)), drawn)
+                    with contextlib.nullcontext() if alone else model.no_sync():  # type: ignore[operator]
+                        with autocast:  # the forward pass alone: gradients have the types of what they belong to
+                            if guide is not None and online(config):
+                                batch = _guided(batch, guide)
+                            losses = model(dataclasses.replace(batch, points=augment(batch.points, changes)), drawn)
                         (losses["loss"] / accumulate).backward()
                     parts.append(torch.stack([loss.detach().float() for loss in losses.values()]))
                 norm = nn.utils.clip_grad_norm_(trained, config.optim.clip or math.inf)
@@ -150,7 +169,8 @@ def train(
                 unread = step, (*losses, "grad_norm"), found
                 stopping = ranks.any(asked())
                 logging = step % config.log_every == 0 or step == steps or stopping
-                probing = bool(config.probe) and step // probe_steps > (step - 1) // probe_steps
+                seen = step * config.optim.batch
+                probing = bool(config.probe) and seen // probe_shapes > (seen - config.optim.batch) // probe_shapes
                 saving = step % config.save_every == 0 or step == steps or stopping or probing
                 if logging or saving:
                     interval.append(watch.read(*unread))
@@ -163,8 +183,8 @@ def train(
                 if saving:
                     save(step)
                 if probing:
-                    if writer:
-                        writer.write({"step": step, **_probe(config.probe, run, data.parts[0].cache, ranks.device)})
+                    if writer and (results := _probe(config.probe, run, data.parts[0].cache, ranks.device, writer.say)):
+                        writer.write({"step": step, **results})
                     ranks.wait()
                 if logging:  # what saving and probing took is in no interval
                     interval, waited, began = [], 0.0, time.perf_counter()
@@ -182,10 +202,15 @@ def train(
 class Watch:
     """Looks at the losses of every step, and stops a run that has come to nothing."""
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-        self.first: list[float] = []
-        self.recent: deque[float] = deque(maxlen=SETTLING)
+    def __init__(self, limit: float, explain: Callable[[int], str], first: Iterable[float] = (), recent: Iterable[float] = ()) -> None:
+        """
+        Args:
+            limit: how many times the loss of the start is too much.
+            explain: from a step that went wrong to the cause or the remedy, in a sentence.
+            first, recent: losses seen before, of a run that goes on.
+        """
+        self.limit, self.explain = limit, explain
+        self.first, self.recent = list(first), deque(recent, maxlen=SETTLING)
 
     def read(self, step: int, names: Sequence[str], values: Tensor) -> dict[str, float]:
         """The values of a step by name.
@@ -195,15 +220,14 @@ class Watch:
         """
         found = dict(zip(names, values.tolist(), strict=True))
         infinite = [name for name, value in found.items() if not math.isfinite(value)]
-        remedy = "Lower optim.lr or optim.clip and go on from the last checkpoint, which is from before, or begin anew"
         if infinite:
-            raise ValueError(f"step {step}: {', '.join(infinite)} not finite ({found[infinite[0]]}). {remedy}")
+            raise ValueError(f"step {step}: {', '.join(infinite)} not finite ({found[infinite[0]]}). {self.explain(step)}")
         if len(self.first) < SETTLING:
             self.first.append(found["loss"])
         self.recent.append(found["loss"])
         start, now = sum(self.first) / len(self.first), sum(self.recent) / len(self.recent)
         if now > self.limit * start:
-            raise ValueError(f"step {step}: diverged; the loss was {start:.4g} at the start and is {now:.4g} now. {remedy}")
+            raise ValueError(f"step {step}: diverged; the loss was {start:.4g} at the start and is {now:.4g} now. {self.explain(step)}")
         return found
 
 
@@ -304,45 +328,97 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
     """The configuration of a run, and the run its guide came from; None where there is none."""
     if not (run / CONFIG).exists():
         return None, None
-    body = json.loads((run / CONFIG).read_bytes())
-    kind = {"align": AlignConfig, "distill": DistillConfig}[body["config"]["stage"]]
-    return from_json(kind, body["config"], str(run / CONFIG)), Path(body["init"]) if body["init"] else None
+    try:
+        body = json.loads((run / CONFIG).read_bytes())
+        kind = {"align": AlignConfig, "distill": DistillConfig}[body["config"]["stage"]]
+        config, init = from_json(kind, body["config"], str(run / CONFIG)), body["init"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{run / CONFIG} does not say how the run was begun ({type(error).__name__}: {error}): restore it from a copy, or begin anew "
+            "in another folder"
+        ) from error
+    return config, Path(init) if init else None
+
+
+def _check_probe(names: Sequence[str]) -> None:
+    """Raise ValueError where a task is unknown, before hours are spent until it is asked for."""
+    if names:
+        from trainer.tasks import catalog
+
+        for name in names:
+            catalog.task(name)
 
 
 def _check_folder(run: Path, resume: bool) -> None:
-    if resume or not run.exists():
+    """Raise ValueError where a folder holds a run that is not to go on, or something else. Hidden files are nothing."""
+    if not run.exists():
         return
-    if (run / CONFIG).exists():
-        raise ValueError(f"{run} already holds a run: go on with --resume, or give another folder")
-    if not run.is_dir() or any(run.iterdir()):
+    if (run / CONFIG).exists() or checkpoint.path(run).exists():
+        if not resume:
+            raise ValueError(f"{run} already holds a run: go on with --resume, or give another folder")
+    elif not run.is_dir() or any(not path.name.startswith(".") for path in run.iterdir()):
         raise ValueError(f"{run} exists and is no run; give another folder")
 
 
-def _restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Optimizer, average: optim.Average) -> int:
-    """Take weights and optimiser from a run's checkpoint. Returns the steps it has made."""
+@contextlib.contextmanager
+def _held(run: Path) -> Iterator[None]:
+    """Hold the folder of a run, made if need be, for writing. The hold ends with the process, however that ends.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / LOCK, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise ValueError(f"{run} is being trained by another process: stop that one first, or give another folder") from error
+        yield
+
+
+def _restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Optimizer, average: optim.Average) -> Header:
+    """Take weights and optimiser from a run's checkpoint. Returns what that says of itself; where there is none yet, `header`."""
+    if not checkpoint.path(run).exists():
+        _check_same(run, begun(run)[0] or header.config, header.config)
+        return header
     there, encoder, tensors = checkpoint.read(run)
-    changed = differences(there.config, header.config) + differences(encoder, stage.encoder.config)
+    more = differences(encoder, stage.encoder.config)
     if there.guide != header.guide:
-        changed.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")
-    if type(there.config) is not type(header.config):
-        changed = [f"its stage is {there.config.stage}, asked {header.config.stage}"]
-    if changed:
-        raise ValueError(f"{run} was begun with another configuration: {'; '.join(changed)}. Resume without --recipe and --set")
+        more.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")
+    _check_same(run, there.config, header.config, more)
     checkpoint.same_caches(there.caches, header.caches, run)
     checkpoint.assign(stage, checkpoint.named(tensors, checkpoint.WEIGHTS), str(checkpoint.path(run)))
     optim.restore(stage, optimizer, checkpoint.named(tensors, checkpoint.OPTIMIZER))
     average.restore(checkpoint.named(tensors, checkpoint.AVERAGE))
-    return there.step
+    return there
 
 
-def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device) -> dict[str, float]:
-    """Headline numbers of some tasks, at their quickest, for the checkpoint just saved."""
+def _check_same(run: Path, there: AlignConfig | DistillConfig, asked: AlignConfig | DistillConfig, more: Sequence[str] = ()) -> None:
+    """Raise ValueError where a run was begun with another configuration. `more` are differences already found."""
+    changed = [*differences(there, asked), *more]
+    if type(there) is not type(asked):
+        changed = [f"its stage is {there.stage}, asked {asked.stage}"]
+    if changed:
+        raise ValueError(
+            f"{run} was begun with another configuration: {'; '.join(changed)}. Resume without --recipe and --set, or give another folder"
+        )
+
+
+def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
+    """Headline numbers of some tasks, at their quickest, for the checkpoint just saved. A task that cannot be done is only spoken of."""
     from trainer.tasks import catalog
 
     loaded = checkpoint.load(run)
     loaded.model.to(device)
-    results = [catalog.evaluate(name, loaded, cache, catalog.task(name).SMOKE) for name in names]
-    return {f"{result.task} {metric.name}": metric.mean for result in results for metric in result.scores.metrics if metric.headline}
+    found: dict[str, float] = {}
+    for name in names:
+        try:
+            metrics = catalog.evaluate(name, loaded, cache, catalog.task(name).SMOKE).scores.metrics
+        except (ValueError, torch.OutOfMemoryError) as error:
+            say(f"probe {name} at step {loaded.step}: {error}. The training goes on")
+        else:
+            found |= {f"{name} {metric.name}": metric.mean for metric in metrics if metric.headline}
+    return found
 
 
 def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -354,17 +430,35 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
+def _broken(data: Data, numbers: Iterable[int]) -> str:
+    """In a sentence what was stored wrongly among all that some batches were made of; nothing if all of it is finite."""
+    found = set()
+    for number in numbers:
+        batch = data.batch(number)
+        arrays = {"points": batch.points, "guide tokens": batch.guide_tokens, "guide summary": batch.guide_summary}
+        arrays |= {f"image/{name}": values for name, values in batch.image.items()}
+        arrays |= {f"text/{name}": values for name, values in batch.text.items()}
+        for name, values in arrays.items():
+            if values is not None:
+                broken = batch.index[~values.flatten(1).isfinite().all(1)]
+                found |= {(*data.row(index), name) for index in broken.tolist()}
+    where = ", ".join(f"{path} row {row} {name}" for path, row, name in sorted(found))
+    return f"Stored numbers are not finite: {where}. `mmpd-cache verify CACHE` finds all such shards" if found else ""
+
+
 @contextlib.contextmanager
-def _memory_explained(config: AlignConfig | DistillConfig) -> Iterator[None]:
+def _memory_explained(config: AlignConfig | DistillConfig, ranks: Ranks) -> Iterator[None]:
     """Turn running out of memory into advice."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not out_of_memory:
+    except (RuntimeError, MemoryError) as error:
+        if not distributed.out_of_memory(error):
             raise
         o = config.optim
+        pieces = (n for n in range(2 * o.accumulate, o.batch // 2 + 1) if o.batch % (n * ranks.count) == 0)
+        parts = next(pieces, None)
+        keeping = f"--set optim.accumulate={parts}, though contrast then compares fewer shapes at a time, or " if parts else ""
         raise ValueError(
-            f"out of memory with {o.batch // o.accumulate} shapes in a forward pass. Halve that and keep the batch of {o.batch} by "
-            f"--set optim.accumulate={2 * o.accumulate}, though contrast then compares fewer shapes at a time; or lower optim.batch"
+            f"out of memory with {o.batch // o.accumulate} shapes in a forward pass, over all ranks. Begin anew with fewer: the command "
+            f"that began this run, with another folder and {keeping}a lower optim.batch, now {o.batch}"
         ) from error

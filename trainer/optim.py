@@ -23,6 +23,18 @@ def named(stage: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in stage.named_parameters() if parameter.requires_grad]
 
 
+def steps(config: OptimConfig, shapes: int) -> int:
+    """How many there are, of `shapes` shapes in an epoch.
+
+    Raises:
+        ValueError: all epochs together do not fill one batch.
+    """
+    count = config.epochs * shapes // config.batch
+    if config.epochs and not count:
+        raise ValueError(f"{config.epochs} epochs of {shapes} shapes do not fill one batch of {config.batch}: lower optim.batch")
+    return count
+
+
 def learning_rate(config: OptimConfig, step: int, steps: int, per_epoch: float) -> float:
     """Of step `step` of `steps`: a line up from 0, then a cosine down to `lr_end`.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cache_schema.spec import TeacherSpec
+from cache_schema.spec import TeacherSpec, fingerprint
 from trainer.align import Align, Statistics, Teacher, TeacherLosses
 from trainer.config import AlignConfig, DataConfig, DistillConfig, StageConfig
 from trainer.distill import Distill
@@ -63,6 +63,7 @@ def teachers(specs: dict[str, TeacherSpec], data: DataConfig, objective: str) ->
             text=spec.text,
             objective=("contrast" if spec.text else "regress") if objective == "by_teacher" else objective,  # type: ignore[arg-type]
             weight=weights.get(name),
+            fingerprint=fingerprint(spec),
         )
         for name, spec in specs.items()
     )

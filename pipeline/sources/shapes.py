@@ -1,12 +1,15 @@
-"""The starter collection: simple furniture and household things made in code, so that everything runs with no data at all.
+"""The starter collection: furniture, wares and vehicles made in code, so that everything runs with no data at all.
 
-    open_source("starter")                        # 96 shapes: 8 of each of 12 kinds
-    open_source("starter", count="600", seed="1")
+    open_source("starter")                        # 8 shapes of each kind
+    open_source("starter", count="4500", seed="1")
+    made = make(0, 7)                             # the eighth shape: its kind, surface and description
+    made.description                              # Description(kind="bucket", color="red", parts=(Parts(noun="handle", count=1),), ...)
 
-A shape is made from (seed, index) alone: a kind (index modulo 12), then random proportions, variants of its parts and colours. One in
-six has no colour, as CAD models do. Every fourth of a kind is in the split test, the others in train. Id: `chair/0003`, the fourth chair.
+A shape is made from (seed, index) alone: a kind (index modulo their number), then random design, proportions, parts and colours. One in
+four has no colour, as CAD models do. Every fourth of a kind is in the split test, the others in train. Id: `chair/0003`, the fourth
+chair.
 
-The kinds are in `furniture`, the solids they are made of in `solids`.
+The kinds are in `kinds`, the solids they are made of in `solids`.
 """
 
 import hashlib
@@ -20,16 +23,66 @@ import numpy as np
 from cache_schema.spec import canonical
 from pipeline import mesh
 from pipeline.sources.catalog import Entry, Source, Textures
-from pipeline.sources.furniture import KINDS
-from pipeline.sources.solids import Material, Solid
+from pipeline.sources.kinds.catalog import KINDS
+from pipeline.sources.kinds.thing import Parts
+from pipeline.sources.solids import Material, Solid, unit
 
 LOOKS_FOR: Final = "its own name, for a small collection made in code"
 
-REVISION: Final = "1"
+REVISION: Final = "2"
 """Raised when the code makes other shapes."""
 
-GREY_ONE_IN: Final = 6
+EACH: Final = 8
+"""Shapes of a kind, unless a count is given."""
+
+GREY_ONE_IN: Final = 4
 TEST_ONE_IN: Final = 4
+
+STRETCH: Final = (0.06, 0.10, 0.06)
+"""Standard deviations of the logarithm by which a shape is stretched along x, y and z."""
+
+
+# ----------------------------------------------------------------------------------------------------------- one shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a picture of a shape can tell, in structured words."""
+
+    kind: str
+    color: str = ""
+    """A name in `kinds.thing.COLORS`, of the main material; empty for a shape without colours."""
+    material: str = ""
+    """The main substance (wood, metal ...); empty for a shape without colours, or where nobody says it."""
+    style: tuple[str, ...] = ()
+    parts: tuple[Parts, ...] = ()
+    """Without materials for a shape without colours."""
+
+    def without_colors(self) -> "Description":
+        return replace(self, color="", material="", parts=tuple(replace(part, material=None) for part in self.parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A shape and the words for it."""
+
+    mesh: mesh.Mesh
+    description: Description
+
+
+def make(seed: int, index: int) -> Made:
+    """The shape of a seed and an index; +Y up, facing +Z, in metres."""
+    kind = list(KINDS)[index % len(KINDS)]
+    rng = np.random.default_rng((seed, index))
+    grey = bool(rng.integers(GREY_ONE_IN) == 0)
+    stretch = np.exp(rng.normal(0, STRETCH))
+    thing = KINDS[kind](rng)
+    solids = [replace(solid, vertices=solid.vertices * stretch, normals=unit(solid.normals / stretch)) for solid in thing.solids]
+    description = Description(kind=kind, color=thing.main.color_name, material=thing.main.substance, style=thing.style, parts=thing.parts)
+    if grey:
+        solids = [replace(solid, material=Material(color=(mesh.GREY,) * 3, roughness=1.0)) for solid in solids]
+        description = description.without_colors()
+    return Made(mesh=mesh.Mesh(parts=_parts(solids), colored=not grey), description=description)
 
 
 # ------------------------------------------------------------------------------------------------------- the collection
@@ -39,7 +92,9 @@ def recognises(location: str) -> bool:
     return location == "starter"
 
 
-def open_source(location: str, *, textures: Textures = "require", count: str = "96", seed: str = "0", revision: str = REVISION) -> Source:
+def open_source(
+    location: str, *, textures: Textures = "require", count: str = str(EACH * len(KINDS)), seed: str = "0", revision: str = REVISION
+) -> Source:
     """The collection.
 
     Args:
@@ -79,13 +134,7 @@ class ShapeMaker:
     textures: Textures
 
     def read(self, entry: Entry) -> mesh.Mesh:
-        index = int(entry.locator)
-        rng = np.random.default_rng((self.seed, index))
-        grey = rng.integers(GREY_ONE_IN) == 0
-        solids = list(KINDS.values())[index % len(KINDS)](rng)
-        if grey:
-            solids = [replace(solid, material=Material(color=(mesh.GREY,) * 3, roughness=1.0)) for solid in solids]
-        return mesh.Mesh(parts=_parts(solids), colored=not grey)
+        return make(self.seed, int(entry.locator)).mesh
 
     def digest(self, entry: Entry) -> bytes:
         return hashlib.sha256(canonical({"starter": REVISION, "seed": self.seed, "index": int(entry.locator)})).digest()

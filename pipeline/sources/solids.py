@@ -100,7 +100,7 @@ def cushion(size: Point, at: Point, radius: float, material: Material) -> Solid:
             vertices.append(side)
     on_box = np.concatenate(vertices)  # [V, 3]
     inner = np.clip(on_box, -core, core)
-    normals = _unit(on_box - inner)
+    normals = unit(on_box - inner)
     middle = np.add(at, (0, half[1], 0))
     return Solid(vertices=inner + radius * normals + middle, normals=normals, faces=np.concatenate(faces), material=material)
 
@@ -114,10 +114,10 @@ def turned(profile: Sequence[tuple[float, float]], at: Point, material: Material
     """
     line = np.array(profile, float)
     step = np.diff(line, axis=0)
-    out = _unit(np.stack([step[:, 1], -step[:, 0]], axis=1))  # [K - 1, 2]: normal of each band as (radial, up)
+    out = unit(np.stack([step[:, 1], -step[:, 0]], axis=1))  # [K - 1, 2]: normal of each band as (radial, up)
     first, last = out.copy(), out.copy()  # at the two rims of each band
     smooth = (out[:-1] * out[1:]).sum(axis=1) > CREASE
-    first[1:][smooth] = last[:-1][smooth] = _unit(out[:-1] + out[1:])[smooth]
+    first[1:][smooth] = last[:-1][smooth] = unit(out[:-1] + out[1:])[smooth]
     angle = np.arange(sides) * (2 * math.pi / sides)
     around = np.stack([np.sin(angle), np.cos(angle)], axis=1)  # [S, 2]: x and z
     vertices, normals, faces = [], [], []
@@ -134,7 +134,7 @@ def turned(profile: Sequence[tuple[float, float]], at: Point, material: Material
             faces.append(np.stack([low + j, low + sides + k, low + sides + j], axis=1))
     return Solid(
         vertices=np.concatenate(vertices) + np.array(at),
-        normals=_unit(np.concatenate(normals)),
+        normals=unit(np.concatenate(normals)),
         faces=np.concatenate(faces),
         material=material,
     )
@@ -156,7 +156,7 @@ def rod(start: Point, end: Point, start_radius: float, end_radius: float, materi
 
 def tube(path: Floats, radius: float, material: Material, *, sides: int = 12) -> Solid:
     """A round bar along a curve [K, 3], open at its ends, which belong inside other solids."""
-    ways = _unit(np.gradient(path, axis=0))
+    ways = unit(np.gradient(path, axis=0))
     across = _frame(ways[0])[2]
     angle = np.arange(sides) * (2 * math.pi / sides)
     normals = []
@@ -180,5 +180,6 @@ def _frame(up: Floats) -> Floats:
     return np.array([side, up, np.cross(side, up)])
 
 
-def _unit(vectors: Floats) -> Floats:
+def unit(vectors: Floats) -> Floats:
+    """Vectors [..., 3] of length 1."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

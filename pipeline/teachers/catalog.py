@@ -9,7 +9,6 @@ A backend is one module with a `load` like those here, and one line in `BACKENDS
 teacher is loaded.
 """
 
-import dataclasses
 import importlib
 import re
 import typing
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from cache_schema.spec import TeacherSpec, did_you_mean
-from pipeline import random_checkpoints, weights
+from pipeline import weights
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +63,7 @@ class Choice:
 
     backend: str
     model: str
-    """`ARCHITECTURE/TAG` of open_clip, a hub id, a local folder, or a name of `random_checkpoints`."""
+    """`ARCHITECTURE/TAG` of open_clip, a hub id, a local folder, or the name of a shipped one."""
     revision: str = ""
     """Hub commit; empty takes the newest at the first download. Which one it was is recorded in the cache."""
     precision: Precision = "float32"
@@ -73,8 +72,13 @@ class Choice:
 
 # Revisions are commits of the hub as seen in public code that pins them.
 TEACHERS: dict[str, Choice] = {
-    "random-clip": Choice(backend="open_clip", model="random-clip", about="tiny random weights, made on first use"),
-    "random-dino": Choice(backend="transformers", model="random-dino", about="tiny random weights without a text side, made on first use"),
+    "starter-vit": Choice(
+        backend="open_clip", model="starter-vit", about="comes with the project, knows starter shapes: a ViT with a text side, 128 wide",
+    ),
+    "starter-resnet": Choice(backend="open_clip", model="starter-resnet", about="likewise: a ResNet with a text side, 128 wide"),
+    "starter-attributes": Choice(
+        backend="transformers", model="starter-attributes", about="likewise: a ViT taught attributes, 160 wide, no text side",
+    ),
     "clip-vit-b32": Choice(
         backend="transformers", model="openai/clip-vit-base-patch32", revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         about="OpenAI CLIP ViT-B/32, 512 wide",
@@ -154,7 +158,7 @@ def choice(reference: str) -> tuple[str, Choice]:
     else:
         if backend not in BACKENDS:
             raise ValueError(f"no teacher backend {backend!r} (in {reference!r}){did_you_mean(backend, BACKENDS)}")
-        local = weights.is_local(model)
+        local = weights.is_path(model)
         if local:  # absolute, so that whoever reads the record finds it; and a folder's name may hold an @
             model, revision = str(Path(model).expanduser().absolute()), ""
         else:
@@ -186,12 +190,8 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
     known = typing.get_args(Precision)
     if precision not in known:
         raise ValueError(f"no precision {precision!r}{did_you_mean(precision, known)}")
-    made = chosen.model in random_checkpoints.MAKERS
-    model = str(random_checkpoints.ensure(chosen.model)) if made else chosen.model
     backend = importlib.import_module(BACKENDS[chosen.backend])
-    teacher: Teacher = backend.load(model, name=name, revision=chosen.revision, device=device, precision=precision)
-    # Where a made checkpoint lies on this machine tells nobody anything.
-    teacher.spec = dataclasses.replace(teacher.spec, model=chosen.model)
+    teacher: Teacher = backend.load(chosen.model, name=name, revision=chosen.revision, device=device, precision=precision)
     return teacher
 
 

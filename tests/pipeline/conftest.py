@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cache_schema.spec import PointSpec, ViewSpec
 from pipeline import commands
@@ -75,6 +76,18 @@ def copied(built, tmp_path):
     shutil.copytree(built, tmp_path / built.name)
     shutil.copy(f"{built}.journal", tmp_path)
     return tmp_path / built.name
+
+
+def fill(model: torch.nn.Module, seed: int) -> None:
+    """Draw a model's weights anew, scaled by fan-in; norms, biases and scalars keep the constants they start from."""
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for _, parameter in sorted(model.named_parameters()):
+            values = rng.uniform(-1, 1, parameter.shape)
+            if parameter.ndim < 2 and bool((parameter == parameter.reshape(-1)[0]).all()):
+                continue
+            fan_in = max(1, int(np.prod(parameter.shape[1:])))
+            parameter.copy_(torch.from_numpy(values * np.sqrt(3 / fan_in)))
 
 
 def contents(path: Path) -> dict[str, bytes]:

@@ -30,7 +30,7 @@ def test_every_file_is_a_row_with_points_or_a_reason(built):
     assert failed == {"slab/train/broken.off", "tower/test/empty.off"}
     assert [name for name, ok in zip(cache.ids(), cache.ok(), strict=True) if not ok] == sorted(failed)
     for row, ok in enumerate(cache.ok()):
-        for product in ("points/xyz", "views/rgb", "image/random-clip", "text/random-clip", "captions/text"):
+        for product in ("points/xyz", "views/rgb", "image/starter-vit", "text/starter-vit", "captions/text"):
             assert bool(np.any(cache.array(product)[row])) == bool(ok), (row, product)
 
 
@@ -45,13 +45,13 @@ def test_a_cached_embedding_is_the_teachers_own_of_the_stored_view(built):
     """Whatever batch it was in: only float16 rounding lies between the cache and a direct call."""
     cache = store.open_cache(built)
     row, view = int(np.flatnonzero(cache.ok())[2]), 3
-    for name in ("random-clip", "random-dino"):
+    for name in ("starter-vit", "starter-attributes"):
         teacher = catalog.load(name)
         direct = teacher.embed_images(teacher.preprocess(cache.array("views/rgb")[row, view])[None])[0]
         assert np.allclose(cache.array(f"image/{name}")[row, view], direct.numpy(), atol=2e-3, rtol=1e-3)
-    teacher = catalog.load("random-clip")
+    teacher = catalog.load("starter-vit")
     text = store.texts(cache.array("captions/text")[row])[view, 0]
-    assert np.allclose(cache.array("text/random-clip")[row, view], teacher.embed_texts([text])[0].numpy(), atol=2e-3, rtol=1e-3)
+    assert np.allclose(cache.array("text/starter-vit")[row, view], teacher.embed_texts([text])[0].numpy(), atol=2e-3, rtol=1e-3)
 
 
 def test_captions_are_best_first_by_the_rankers_cosine(built):
@@ -59,8 +59,8 @@ def test_captions_are_best_first_by_the_rankers_cosine(built):
     scores = cache.array("captions/score")[:]
     assert (np.diff(scores[cache.ok()], axis=2) <= 0).all()
     row = int(np.flatnonzero(cache.ok())[0])
-    image = torch.from_numpy(cache.array("image/random-clip")[row, 0].astype(np.float32))
-    texts = catalog.load("random-clip").embed_texts(store.texts(cache.array("captions/text")[row])[0].tolist())
+    image = torch.from_numpy(cache.array("image/starter-vit")[row, 0].astype(np.float32))
+    texts = catalog.load("starter-vit").embed_texts(store.texts(cache.array("captions/text")[row])[0].tolist())
     assert np.allclose(scores[row, 0], torch.cosine_similarity(texts, image[None]).numpy(), atol=2e-3)
 
 
@@ -106,7 +106,7 @@ def test_a_dask_cluster_makes_the_same_bytes(built, meshes, tmp_path):
     cache, other = store.open_cache(built), store.open_cache(tmp_path / "dask.zarr")
     for name in ("id", "status", "reason", "points/xyz", "points/rgb", "views/rgb", "captions/text"):
         assert np.array_equal(cache.array(name)[:], other.array(name)[:]), name
-    for name in ("image/random-clip", "image/random-dino", "text/random-clip"):
+    for name in ("image/starter-vit", "image/starter-attributes", "text/starter-vit"):
         assert np.allclose(cache.array(name)[:], other.array(name)[:], atol=4e-3), name
 
 
@@ -117,28 +117,29 @@ def test_no_scheduler_is_a_clear_error(meshes, tmp_path):
 
 def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes, tmp_path):
     path = tmp_path / "c.zarr"
-    one = small(teachers=("random-clip",))
+    one = small(teachers=("starter-vit",))
     build(meshes, path, one)
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file()}
-    commands.add_teacher(path, "random-dino", None, 8, CPU, Silent())
-    commands.add_teacher(path, "second=random-clip", None, 8, CPU, Silent())
+    commands.add_teacher(path, "starter-attributes", None, 8, CPU, Silent())
+    commands.add_teacher(path, "second=starter-vit", None, 8, CPU, Silent())
     commands.add_labels(path, "modelnet10", 64, CPU, Silent())
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
     products = store.open_cache(path).products()
-    assert {"image/random-dino", "image/second", "text/second", "labels/source/second", "labels/modelnet10/random-clip"} <= set(products)
-    assert "text/random-dino" not in products
+    added = {"image/starter-attributes", "image/second", "text/second", "labels/source/second", "labels/modelnet10/starter-vit"}
+    assert added <= set(products)
+    assert "text/starter-attributes" not in products
     cache = store.open_cache(path)
-    assert np.array_equal(cache.array("image/second")[:], cache.array("image/random-clip")[:])
-    assert products["image/second"].fingerprint == products["image/random-clip"].fingerprint
+    assert np.array_equal(cache.array("image/second")[:], cache.array("image/starter-vit")[:])
+    assert products["image/second"].fingerprint == products["image/starter-vit"].fingerprint
     assert validate.problems(path) == []
 
 
 def test_label_sentences_are_the_teachers_own(built):
     cache = store.open_cache(built)
-    labels = cache.record("labels/source/random-clip").labels
-    values = cache.array("labels/source/random-clip")[:]
-    assert values.shape == (2, 64, 64)
-    direct = catalog.load("random-clip").embed_texts([labels.templates[5].format(labels.classes[1])])[0]
+    labels = cache.record("labels/source/starter-vit").labels
+    values = cache.array("labels/source/starter-vit")[:]
+    assert values.shape == (2, 64, 128)
+    direct = catalog.load("starter-vit").embed_texts([labels.templates[5].format(labels.classes[1])])[0]
     assert np.allclose(values[1, 5], direct.numpy(), atol=2e-3, rtol=1e-3)
 
 
@@ -182,9 +183,9 @@ def test_captions_and_teachers_can_come_later(built, meshes, tmp_path):
         "status",
         "id",
         "captions/text",
-        "image/random-clip",
-        "labels/source/random-clip",
-        "stats/image/random-dino",
+        "image/starter-vit",
+        "labels/source/starter-vit",
+        "stats/image/starter-attributes",
     ],
 )
 def test_repair_makes_the_damaged_shard_again_and_no_other(copied, built, name):
@@ -224,8 +225,8 @@ def test_repair_of_changed_meshes_does_not_pretend(copied, tmp_path):
 
 def test_a_reader_at_work_is_not_disturbed_by_a_product_being_added(copied):
     cache = store.open_cache(copied)
-    rows = cache.rows("image/random-clip")
+    rows = cache.rows("image/starter-vit")
     first = rows.gather(np.arange(9))
-    commands.add_teacher(copied, "late=random-dino", None, 8, CPU, Silent())
+    commands.add_teacher(copied, "late=starter-attributes", None, 8, CPU, Silent())
     assert np.array_equal(rows.gather(np.arange(9)), first)
     assert "image/late" in store.open_cache(copied).products()

@@ -82,11 +82,10 @@ def test_embed_refuses_what_float16_cannot_hold():
         labels.embed(LabelSet(name="one", classes=("chair",), templates=("the {}",)), Counting(scale=1e6))
 
 
-def test_a_real_teacher_and_one_without_text(tmp_path, monkeypatch):
-    monkeypatch.setenv("MMPD_HOME", str(tmp_path))
+def test_a_real_teacher_and_one_without_text():
     wanted = LabelSet(name="two", classes=("chair", "bed"), templates=("the {}", "one {}"))
-    teacher = catalog.load("random-clip")
+    teacher = catalog.load("starter-vit")
     values = labels.embed(wanted, teacher)
     np.testing.assert_array_equal(values[1, 0], teacher.embed_texts(["the bed"])[0].numpy().astype(np.float16))
     with pytest.raises(ValueError, match="no text side"):
-        labels.embed(wanted, catalog.load("random-dino"))
+        labels.embed(wanted, catalog.load("starter-attributes"))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import json
 import shutil
 import socket
 import subprocess
@@ -17,8 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cache_schema.spec import fingerprint
-from pipeline import random_checkpoints, weights
+from pipeline import weights
 from pipeline.teachers import catalog, huggingface, openclip
+from pipeline.weights import SHIPPED
+from tests.pipeline.conftest import fill
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 TEXTS = ["a chair", "a photo of a very small round wooden table", "a lamp " * 200]
@@ -32,16 +33,6 @@ def no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(autouse=True)
-def checkpoints(monkeypatch, home):
-    monkeypatch.setenv("MMPD_HOME", str(home))
 
 
 @pytest.fixture
@@ -78,21 +69,21 @@ def direct_transformers(folder, images, texts):
 
 DIRECT = {"open_clip": direct_open_clip, "transformers": direct_transformers}
 ABSENT = {"open_clip": f"open_clip:ViT-B-32/laion2b_s34b_b79k@{SHA}", "transformers": f"transformers:nobody/nothing@{SHA}"}
-RANDOM = {choice.backend: name for name, choice in catalog.TEACHERS.items() if choice.model in random_checkpoints.MAKERS}
+STARTER = {choice.backend: name for name, choice in catalog.TEACHERS.items() if (SHIPPED / choice.model).is_dir()}
 
 every_backend = pytest.mark.parametrize("backend", catalog.BACKENDS)
 
 
 @every_backend
 def test_a_backend_comes_with_what_tests_it(backend):
-    assert backend in RANDOM, "add a random checkpoint of this backend, and a teacher of that name to the catalogue"
+    assert backend in STARTER, "ship a small checkpoint of this backend, and add it to the catalogue"
     assert backend in DIRECT, "add here how the library itself is called"
     assert backend in ABSENT, "add here a reference to weights that are nowhere"
 
 
 @every_backend
 def test_a_teacher_says_what_it_is(backend):
-    name = RANDOM[backend]
+    name = STARTER[backend]
     teacher = catalog.load(name)
     assert (teacher.spec.name, teacher.spec.backend, teacher.spec.model) == (name, backend, name)
     assert len(teacher.spec.weights) == 64
@@ -105,10 +96,10 @@ def test_a_teacher_says_what_it_is(backend):
 
 @every_backend
 def test_the_digest_follows_the_weights(backend, tmp_path):
-    folder = shutil.copytree(random_checkpoints.ensure(RANDOM[backend]), tmp_path / "copy")
+    folder = shutil.copytree(SHIPPED / STARTER[backend], tmp_path / "copy")
     before = catalog.load(f"{backend}:{folder}").spec
-    assert before.weights == catalog.load(RANDOM[backend]).spec.weights
-    assert fingerprint(before) == fingerprint(catalog.load(RANDOM[backend]).spec)
+    assert before.weights == catalog.load(STARTER[backend]).spec.weights
+    assert fingerprint(before) == fingerprint(catalog.load(STARTER[backend]).spec)
 
     (file,) = folder.glob("*.safetensors")
     state = load_file(file)
@@ -120,8 +111,8 @@ def test_the_digest_follows_the_weights(backend, tmp_path):
 
 @every_backend
 def test_embeddings_are_those_of_the_library(backend, images):
-    teacher = catalog.load(RANDOM[backend])
-    pictures, texts = DIRECT[backend](random_checkpoints.ensure(RANDOM[backend]), images, TEXTS)
+    teacher = catalog.load(STARTER[backend])
+    pictures, texts = DIRECT[backend](SHIPPED / STARTER[backend], images, TEXTS)
     ours = embed(teacher, images)
     assert (ours.dtype, ours.device.type, list(ours.shape)) == (torch.float32, "cpu", [len(images), teacher.spec.dim])
     assert torch.isfinite(ours).all()
@@ -136,7 +127,7 @@ def test_embeddings_are_those_of_the_library(backend, images):
 
 @every_backend
 def test_the_batch_does_not_matter(backend, images):
-    teacher = catalog.load(RANDOM[backend])
+    teacher = catalog.load(STARTER[backend])
     torch.testing.assert_close(torch.cat([embed(teacher, images[i : i + 1]) for i in range(len(images))]), embed(teacher, images))
     if teacher.spec.text:
         torch.testing.assert_close(torch.cat([teacher.embed_texts([text]) for text in TEXTS]), teacher.embed_texts(TEXTS))
@@ -145,7 +136,7 @@ def test_the_batch_does_not_matter(backend, images):
 @every_backend
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_is_near_and_another_product(backend, precision, images):
-    full, low = catalog.load(RANDOM[backend]), catalog.load(RANDOM[backend], precision=precision)
+    full, low = catalog.load(STARTER[backend]), catalog.load(STARTER[backend], precision=precision)
     a, b = embed(full, images), embed(low, images)
     assert b.dtype == torch.float32
     assert not torch.equal(a, b)
@@ -166,7 +157,7 @@ def test_missing_weights_are_named_with_the_way_to_get_them(backend, monkeypatch
 def test_a_folder_without_a_model_is_refused(backend, tmp_path):
     with pytest.raises(ValueError, match=r"no folder .*nowhere"):
         catalog.load(f"{backend}:{tmp_path}/nowhere")
-    folder = shutil.copytree(random_checkpoints.ensure(RANDOM[backend]), tmp_path / "copy")
+    folder = shutil.copytree(SHIPPED / STARTER[backend], tmp_path / "copy")
     (file,) = folder.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match="cannot load"):
@@ -215,10 +206,10 @@ def test_wrong_references(reference, message):
 
 def test_wrong_precision():
     with pytest.raises(ValueError, match="no precision 'float61'; did you mean 'float16'"):
-        catalog.load("random-clip", precision="float61")
+        catalog.load("starter-vit", precision="float61")
 
 
-@pytest.mark.parametrize("name", [n for n, c in catalog.TEACHERS.items() if c.model not in random_checkpoints.MAKERS])
+@pytest.mark.parametrize("name", [n for n, c in catalog.TEACHERS.items() if not (SHIPPED / c.model).is_dir()])
 def test_catalogue_entries_are_pinned_and_known(name):
     entry = catalog.TEACHERS[name]
     assert entry.backend in catalog.BACKENDS
@@ -245,8 +236,11 @@ def tag(monkeypatch, tmp_path):
     """An architecture and pretrained tag of open_clip's, with its weights in the hub's cache."""
     import open_clip
 
-    made = random_checkpoints.ensure("random-clip")
-    config = json.loads((made / "open_clip_config.json").read_text())["model_cfg"]
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
     settings = {
         "hf_hub": "nobody/tiny/",
         "mean": (0.5, 0.5, 0.5),
@@ -262,7 +256,10 @@ def tag(monkeypatch, tmp_path):
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text(SHA)
     (repo / "snapshots" / SHA).mkdir(parents=True)
-    shutil.copy(made / "open_clip_model.safetensors", repo / "snapshots" / SHA)
+    with torch.random.fork_rng(devices=[]):
+        model = open_clip.CLIP(**config)
+    fill(model, seed=1)
+    save_file(model.state_dict(), repo / "snapshots" / SHA / "open_clip_model.safetensors")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return "tiny/plain"
 
@@ -364,7 +361,7 @@ def tiny_dinov2(folder):
 def saved(make, folder):
     with torch.random.fork_rng(devices=[]):
         model = make(folder).eval()
-    random_checkpoints.fill(model, seed=0)
+    fill(model, seed=0)
     with weights.without_progress_bars():
         model.save_pretrained(folder)
     return model

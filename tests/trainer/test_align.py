@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.align import Align, AlignDraw, AlignOptions, Contrast, Regression, Teacher, TeacherLosses, mean, positives
+from trainer.align import Align, AlignDraw, AlignOptions, Contrast, Regression, Teacher, TeacherLosses, gathered, mean, positives
 from trainer.batch import Batch, Negatives
 from trainer.encoders import catalog
 from trainer.heads import AttentionPool, Projection
@@ -85,6 +86,9 @@ def test_right_answers_share_the_text_or_the_category(batch):
     assert found("text") == [{0, 1}, {0, 1}, {2}, {3}, {4}, {5, 6}]
     assert found("category") == [{0}, {1}, {2, 3}, {2, 3}, {4}, {5, 7}]
     assert found("none") == [{i} for i in range(B)]
+    batch = dataclasses.replace(batch, index=torch.tensor([0, 1, 2, 3, 0, 5]))  # shape 0 comes again, with another text
+    assert found("none") == [{0, 4}, {1}, {2}, {3}, {0, 4}, {5}]
+    assert found("text") == [{0, 1, 4}, {0, 1}, {2}, {3}, {0, 4}, {5, 6}]
 
 
 def test_contrast_is_symmetric_info_nce_over_all_right_answers(batch, summary, losses):
@@ -221,6 +225,8 @@ def test_mistakes_are_named(batch, summary, losses):
         losses(summary, dataclasses.replace(batch, text={}), EVERYONE)
     with pytest.raises(ValueError, match="teacher_drop must lie in"):
         AlignOptions(teacher_drop=1)
+    with pytest.raises(ValueError, match=r"align\.heads must be at least 1, got 0"):
+        AlignOptions(heads=0)
     with pytest.raises(ValueError, match="multiple of the number of heads, got 12 and 5"):
         AttentionPool(12, 5)
 
@@ -253,9 +259,10 @@ def on_rank(rank: int, folder: Path, batch: Batch, summary: Tensor, state: dict[
 
 
 def test_two_ranks_are_one_in_losses_and_gradients(batch, summary, losses, tmp_path):
-    """The mean over the ranks; with right answers across ranks, and missing targets that fall on one of them only."""
+    """The mean over the ranks; with right answers and one shape across ranks, and missing targets that fall on one of them only."""
     valid = torch.tensor([True, False, False, True, True, True])
-    batch = dataclasses.replace(batch, image_valid={"clip": valid}, label=torch.tensor([0, 1, 2, 2, 0, 3]))
+    index = torch.tensor([0, 1, 2, 3, 4, 0])
+    batch = dataclasses.replace(batch, index=index, image_valid={"clip": valid}, label=torch.tensor([0, 1, 2, 2, 0, 3]))
     torch.multiprocessing.spawn(on_rank, (tmp_path, batch, summary.detach(), losses.state_dict()), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     alone = losses(summary, batch, EVERYONE)
@@ -267,6 +274,22 @@ def test_two_ranks_are_one_in_losses_and_gradients(batch, summary, losses, tmp_p
     for name, parameter in losses.named_parameters():
         averaged = (ranks[0]["gradients"][name] + ranks[1]["gradients"][name]) / 2
         torch.testing.assert_close(averaged, parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="nothing to compile with")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about torch
+def test_compiled_truth_values_of_all_ranks_are_read_as_such(tmp_path, generator):
+    """Here a group of one, where they would come out wrong in silence; of two ranks they would not compile."""
+
+    def summed(x: Tensor, valid: Tensor) -> Tensor:
+        return x.where(gathered(valid), 0).sum(1)
+
+    x, valid = torch.randn(4, B, generator=generator), torch.tensor([True, False, True, True, False, True])
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        torch.testing.assert_close(torch.compile(summed)(x, valid), x[:, valid].sum(1))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_a_mean_leaves_rows_out():

@@ -8,6 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from cache_schema import store
+from cache_schema.spec import fingerprint
 from tests.trainer.conftest import config_of
 from trainer import checkpoint
 from trainer.align import Teacher
@@ -37,7 +39,7 @@ def test_what_is_saved_comes_back(run):
     assert loaded.header.facts.teachers == (TEACHER,) and loaded.header.caches[0].products == (("points", "0"),)
     assert not loaded.model.training
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.model.state_dict().values(), strict=True))
-    assert loaded.weights == checkpoint.digest(model)
+    assert loaded.weights == checkpoint.digest(model.state_dict()) == checkpoint.weights(run)
     features = loaded.model.features(torch.randn(2, 64, 3), ordered=True)
     assert features.tokens.shape == (2, 32, 48) and features.summary.shape == (2, 48)
 
@@ -52,13 +54,13 @@ def test_the_encoder_is_built_from_what_was_stored_not_from_its_name(run, monkey
 
 def test_the_digest_is_of_what_features_come_from():
     model = build(config_of("align"), Facts(teachers=(TEACHER,)))
-    before = checkpoint.digest(model)
+    before = checkpoint.digest(model.state_dict())
     with torch.no_grad():
         next(model.teachers.parameters()).add_(1)
-    assert checkpoint.digest(model) == before
+    assert checkpoint.digest(model.state_dict()) == before
     with torch.no_grad():
         model.encoder.embed.norm1.running_mean.add_(1)
-    assert checkpoint.digest(model) != before
+    assert checkpoint.digest(model.state_dict()) != before
 
 
 def test_the_average_is_handed_on_where_there_is_one(run):
@@ -66,7 +68,8 @@ def test_the_average_is_handed_on_where_there_is_one(run):
     model = build(header.config, header.facts)
     average = {name: torch.full_like(value, 2) for name, value in model.state_dict().items()}
     checkpoint.save(run, header, model, {}, average)
-    assert (checkpoint.load(run).model.pool.query == 2).all()
+    loaded = checkpoint.load(run)
+    assert (loaded.model.pool.query == 2).all() and checkpoint.weights(run) == loaded.weights
 
 
 @pytest.mark.parametrize("size", [0, 6, 200, -1])
@@ -84,6 +87,16 @@ def test_a_pickle_is_refused_whatever_its_name(run):
     checkpoint.path(run).rename(run / "model.pth")
     with pytest.raises(ValueError, match=r"only model.pth: a pickle.* never loaded"):
         checkpoint.load(run)
+
+
+@pytest.mark.parametrize("start", [b"\x80", b"PK"])
+def test_a_header_of_any_length_is_no_pickle(run, start):
+    body = checkpoint.path(run).read_bytes()
+    length = int.from_bytes(body[:8], "little")
+    more = (int.from_bytes(start, "little") - length) % 256 ** len(start)
+    checkpoint.path(run).write_bytes((length + more).to_bytes(8, "little") + body[8 : 8 + length] + b" " * more + body[8 + length :])
+    assert checkpoint.path(run).read_bytes().startswith(start)
+    assert checkpoint.load(run).step == 3
 
 
 def test_what_is_no_run_is_named(run, tmp_path):
@@ -132,6 +145,48 @@ def test_a_run_goes_on_only_as_it_was_begun(cache_path, aligned, tmp_path):
         train(config_of("align"), [cache_path, cache_path], run, resume=True, device="cpu")
     with pytest.raises(ValueError, match="already holds a run"):
         train(config_of("align"), [cache_path], run, device="cpu")
+
+
+def test_a_run_knows_its_teachers_again(cache_path, aligned):
+    cache = store.open_cache(cache_path)
+    met = checkpoint.load(aligned).header.facts.teachers
+    assert met and all(t.fingerprint == fingerprint(cache.record(f"image/{t.name}").spec) for t in met)
+
+
+def test_runs_of_one_setup_differ_in_their_seeds_only():
+    def header(stage, *assignments, print_="0", **about):
+        caches = (Used(path="x", products=(("guide/" + about.pop("name", "g"), print_), ("points", "p"))),)
+        return Header(config=config_of(stage, *assignments), facts=Facts(), caches=caches, step=9, steps=9, **about)
+
+    one = header("align")
+    assert checkpoint.setup(one) == checkpoint.setup(header("align", "seed=1"))
+    assert checkpoint.setup(one, seeds=True) != checkpoint.setup(header("align", "seed=1"), seeds=True)
+    assert checkpoint.setup(one) != checkpoint.setup(header("align", "data.teachers=random-a"))
+
+    # Two guides are repetitions of each other by what they were trained on, wherever they lie.
+    first, again, other = (
+        header("distill", f"guide={name}", print_=print_, name=name, guide=weights, guide_setup=setup)
+        for name, print_, weights, setup in (
+            ("a", "0", "w0", "two teachers"),
+            ("b", "1", "w1", "two teachers"),
+            ("c", "2", "w2", "one teacher"),
+        )
+    )
+    assert checkpoint.setup(first) == checkpoint.setup(again) != checkpoint.setup(other)
+    assert checkpoint.setup(first, seeds=True) != checkpoint.setup(again, seeds=True)
+    unknown = [dataclasses.replace(h, guide_setup="", guide="") for h in (first, again)]
+    assert checkpoint.setup(unknown[0]) != checkpoint.setup(unknown[1])
+
+
+def test_a_student_says_what_its_guide_is(guided, aligned, tmp_path):
+    cached = store.open_cache(guided).record("guide/own").spec
+    guide = checkpoint.load(aligned)
+    assert cached.setup == checkpoint.setup(guide.header)
+    train(config_of("distill", "guide=own"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
+    found = checkpoint.load(tmp_path / "run").header.guide_setup
+    assert found == checkpoint.guide_setup(None, cached) == checkpoint.guide_setup(guide, cached)
+    assert len({found, checkpoint.guide_setup(guide, None), checkpoint.guide_setup(guide, dataclasses.replace(cached, blocks=1))}) == 3
+    assert checkpoint.guide_setup(None, dataclasses.replace(cached, setup="")) == checkpoint.guide_setup(None, None) == ""
 
 
 def test_a_cache_made_otherwise_is_named(tmp_path):

@@ -1,9 +1,14 @@
 """The commands: the whole way from a cache to a table, and a user's mistakes in one line each."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from cache_schema import store, synthetic
 from cache_schema.spec import LabelSet, PointSpec
@@ -37,25 +42,27 @@ def shapes(tmp_path_factory):
     return path
 
 
-SMOKE = ["--recipe", "smoke", "--device", "cpu", *(f"--set={assignment}" for assignment in SMALL)]
+SMOKE = ["--recipe", "smoke", *(f"--set={assignment}" for assignment in SMALL)]
+GPU = pytest.param("auto", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))
 
 
-def test_from_a_cache_to_a_table(command, shapes, tmp_path):
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_from_a_cache_to_a_table(command, shapes, tmp_path, device):
     cache, align, distill = tmp_path / "shapes.zarr", tmp_path / "align", tmp_path / "distill"
     shutil.copytree(shapes, cache)
     for arguments in (
         ["align", cache, align, *SMOKE],
-        ["guide", cache, align, "--name", "mine", "--blocks", 1, "--device", "cpu"],
+        ["guide", cache, align, "--name", "mine", "--blocks", 1],
         ["distill", cache, distill, "--guide", "mine", "--init", align, *SMOKE],
-        ["distill", cache, distill, "--resume", "--device", "cpu"],
+        ["distill", cache, distill, "--resume"],
     ):
-        code, out, err = command(*arguments)
+        code, out, err = command(*arguments, "--device", device)
         assert (code, out) == (0, ""), err
         assert "Next: mmpd-train" in err
     assert checkpoint.load(distill).step == 6 and checkpoint.load(distill).config.guide == "mine"
     assert store.open_cache(cache).record("guide/mine").spec.blocks == 1
     for run in (align, distill):
-        code, out, err = command("eval", "knn", run, cache, "--json", "--device", "cpu")
+        code, out, err = command("eval", "knn", run, cache, "--json", "--device", device)
         assert code == 0, err
         assert json.loads(out)["task"] == "knn"
     code, out, _ = command("eval", "table", align, distill)
@@ -65,7 +72,7 @@ def test_from_a_cache_to_a_table(command, shapes, tmp_path):
 
 
 def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
-    code, _, err = command("align", shapes, tmp_path / "run", "--also", cache_path, "--set", "data.passes=2,0.5", *SMOKE)
+    code, _, err = command("align", shapes, tmp_path / "run", "--also", cache_path, "--set", "data.passes=2,0.5", "--device", "cpu", *SMOKE)
     assert code == 0, err
     used = checkpoint.load(tmp_path / "run").header.caches
     assert [cache.path for cache in used] == [str(shapes), str(cache_path)]
@@ -85,6 +92,9 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["guide", "CACHE", "run"], "run is not a folder with a run"),
         (["eval", "svn", "run", "CACHE"], "no task is called 'svn'; did you mean 'svm'?"),
         (["eval", "svm", "run"], "takes a run and a cache, got 1 paths"),
+        (["eval", "table", "run", "--set", "c=1", "--device", "cpu"], "--set and --device would have no effect on eval table"),
+        (["eval", "svm", "run", "CACHE", "--by", "run", "--markdown"], "--by and --markdown would have no effect on eval svm"),
+        (["eval", "table", "run", "--json", "--markdown"], "two forms of one table"),
         (["show", "mmdp"], "did you mean 'mmpd'?"),
     ],
 )
@@ -109,6 +119,44 @@ def test_stopping_exits_with_130(command, monkeypatch):
     monkeypatch.setattr("trainer.recipes.experiment", stopped)
     code, _, err = command("show", "tiny")
     assert code == 130 and "--resume" in err
+
+
+def raising(error):
+    def experiment(name):
+        raise error
+
+    return experiment
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(command, monkeypatch):
+    monkeypatch.setattr("trainer.recipes.experiment", raising(RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
+    with pytest.raises(RuntimeError, match="mat1"):
+        command("show", "tiny")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("Tried to allocate 3 GiB.\nSee"), RuntimeError("can't allocate memory")]
+)
+def test_running_out_of_memory_is_one_line_of_advice(command, monkeypatch, error):
+    monkeypatch.setattr("trainer.recipes.experiment", raising(error))
+    code, _, err = command("show", "tiny")
+    assert code == 2 and err.startswith("mmpd-train: out of memory (") and "--device cpu" in err and err.count("\n") == 1
+
+
+def test_a_mistake_is_told_once_however_many_ranks_there_are(tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ours = ["-m", "trainer.cli", "align", "nowhere.zarr", str(tmp_path / "run"), "--device=cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, *ours], cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0 and done.stderr.count("mmpd-train: nowhere.zarr does not exist") == 1, done.stderr
+
+
+def test_a_rank_that_fails_alone_speaks(command, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(cli, "ALONE", 0)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    code, _, err = command("show", "mmdp")
+    assert code == 2 and "did you mean 'mmpd'" in err
 
 
 def test_what_can_be_set_is_shown(command):

@@ -6,9 +6,10 @@ import torch
 
 from cache_schema import spec, store, synthetic
 from cache_schema.spec import LabelSet, PointSpec, Record
-from tests.trainer.conftest import FAILED, LABELS
+from tests.trainer.conftest import FAILED, LABELS, config_of, write_small
 from trainer.config import DataConfig
 from trainer.data import Data, Needs, feed
+from trainer.loop import begun, train
 
 CPU = torch.device("cpu")
 TEACHERS = Needs(teachers=True, color=True, centres=32)
@@ -26,6 +27,15 @@ def flat(batch):
         values = value if isinstance(value, dict) else {"": value}
         out |= {f"{name}/{key}": tensor for key, tensor in values.items() if isinstance(tensor, torch.Tensor)}
     return out
+
+
+def add(cache, record):
+    """A product full of ones."""
+    cache.begin(record)
+    for shard in range(cache.manifest.shards):
+        rows = min(cache.manifest.shard, cache.manifest.shapes - shard * cache.manifest.shard)
+        cache.write(record, shard, {node.path: np.ones((rows, *node.shape[1:]), node.dtype) for node in cache.arrays(record)})
+    cache.finish(record)
 
 
 def same(a, b):
@@ -142,6 +152,29 @@ def test_guided_blocks_only_with_the_guides_features(cache_path):
     assert batch.image == {} and data.guide.dim == 96
 
 
+def test_fewer_blocks_are_the_first_ones(cache_path):
+    xyz = store.open_cache(cache_path).array("points/xyz")[:].astype(np.float32)
+    data = opened(cache_path, blocks=1)
+    for number in range(4):
+        batch = data.batch(number)
+        assert all(np.array_equal(xyz[row, 0], points[:, :3]) for row, points in zip(batch.index, batch.points.numpy(), strict=True))
+
+
+def test_resampled_points_are_of_all_blocks_and_new_each_time(cache_path):
+    xyz = store.open_cache(cache_path).array("points/xyz")[:].astype(np.float32)
+    data = opened(cache_path, batch=38, resample=True)
+    one, again = data.batch(0), data.batch(1)
+    assert not one.ordered and "points and centres sampled at every step" in str(data)
+    for row, points in zip(one.index.tolist(), one.points[..., :3].numpy(), strict=True):
+        pool = {tuple(point) for point in xyz[row].reshape(-1, 3)}
+        assert {tuple(point) for point in points} <= pool and not np.array_equal(points, xyz[row, 0])
+    both = [set(map(tuple, batch.points[batch.index.tolist().index(0)].tolist())) for batch in (one, again)]
+    assert both[0] != both[1]
+    assert torch.equal(one.points[8:20], opened(cache_path, batch=38, resample=True).batch(0, slice(8, 20)).points)
+    with pytest.raises(ValueError, match=r"no cached guide knows.*guide_online=true"):
+        opened(cache_path, resample=True, needs=Needs(guide=""))
+
+
 def test_negatives_are_other_shapes(cache_path):
     data = opened(cache_path, batch=30, negatives=100)
     image = store.open_cache(cache_path).array("image/random-b")[:]
@@ -193,8 +226,11 @@ def test_caches_are_mixed_by_class_name_and_missing_teachers_are_masked(cache_pa
     assert second.sum() == 20 and (batch.image["random-b"][second] == 0).all() and "random-a" not in batch.image_valid
     assert set(batch.label[second].tolist()) == {2, 3} and set(batch.label[~second].tolist()) == {0, 1}
     xyz = store.open_cache(other).array("points/xyz")[:].astype(np.float32)
-    for row, points in zip(batch.index[second], batch.points[second], strict=True):
+    for index, points in zip(batch.index[second].tolist(), batch.points[second], strict=True):
+        path, row = data.row(index)
+        assert path == other and index == 60 + row  # the other's rows are no shapes of the first
         assert any(np.array_equal(xyz[row, block], points[:, :3]) for block in range(3))
+    assert all(data.row(index) == (cache_path, index) for index in batch.index[~second].tolist())
     stats = [store.open_cache(path).array("stats/image/random-a")[:][0] for path in (cache_path, other)]
     np.testing.assert_allclose(data.statistics()["image/random-a"][0], (2 * stats[0] + stats[1]) / 3)
 
@@ -241,6 +277,31 @@ def test_what_is_not_there_is_named(cache_path, config, message):
         opened(cache_path, **config)
 
 
+@pytest.mark.parametrize("config", [{"teachers": ("random-a",)}, {"negatives": 4}])
+def test_a_choice_of_teachers_that_nothing_reads_is_refused(cache_path, config):
+    with pytest.raises(ValueError, match=r"no effect: no loss asks for a teacher.* distill\.teacher_weight=1"):
+        opened(cache_path, needs=Needs(), **config)
+
+
+def test_a_run_goes_on_when_its_cache_has_grown(tmp_path):
+    """The teachers and the guide it left to the cache to name were written down as it began."""
+    path = tmp_path / "c.zarr"
+    write_small(path)
+    runs = {"align": (), "distill": ("start=random",)}
+    for stage, settings in runs.items():
+        train(config_of(stage, "optim.epochs=1", *settings), [path], tmp_path / stage, device="cpu")
+    assert begun(tmp_path / "align")[0].data.teachers == ("random-a", "random-b")
+    assert begun(tmp_path / "distill")[0].guide == "random" and begun(tmp_path / "distill")[0].data.teachers == ()
+    guide = spec.GuideSpec(name="late", encoder="none", weights="none", tokens=32, dim=8, blocks=1)
+    add(store.open_cache(path), Record(product="guide/late", kind="guide", spec=guide, inputs=()))
+    teacher = synthetic.teacher("late", text=False)
+    add(store.open_cache(path), Record(product="image/late", kind="image", spec=teacher, per_shape=3, inputs=()))
+    for stage in runs:
+        train(begun(tmp_path / stage)[0], [path], tmp_path / stage, resume=True, device="cpu")
+    with pytest.raises(ValueError, match=r"data\.teachers is .*'random-b'\), asked .*'late'"):
+        train(config_of("align", "optim.epochs=1"), [path], tmp_path / "align", resume=True, device="cpu")
+
+
 def test_an_unfinished_product_is_named(tmp_path):
     cache = synthetic.write(tmp_path / "c.zarr", labels=LABELS)
     record = Record(product="image/late", kind="image", spec=synthetic.teacher("late"), per_shape=3, inputs=())
@@ -262,7 +323,6 @@ def test_without_classes_there_are_only_captions(tmp_path):
     cache = store.create(path, manifest, list("abcdef"), [-1] * 6, [-1] * 6)
     points = PointSpec(count=64, blocks=1, ordered=32)
     captions = Record(product="captions", kind="captions", spec=spec.CaptionSpec(captioner="none", samples=1), per_shape=2, inputs=())
-    rng = np.random.default_rng(0)
     records = [
         Record(product="status", kind="status", spec=manifest.source, inputs=()),
         Record(product="points", kind="points", spec=points, inputs=()),
@@ -271,11 +331,7 @@ def test_without_classes_there_are_only_captions(tmp_path):
         Record(product="text/random-a", kind="text", spec=A, per_shape=2, inputs=()),
     ]
     for record in records:
-        cache.begin(record)
-        for shard in range(2):
-            rows = {node.path: rng.integers(1, 2, (3, *node.shape[1:])).astype(node.dtype) for node in cache.arrays(record)}
-            cache.write(record, shard, rows)
-        cache.finish(record)
+        add(cache, record)
     data = opened(path, batch=6)
     assert data.epoch == 6 and (data.batch(0).label == -1).all() and data.batch(0).text["random-a"].all()
 

@@ -213,15 +213,15 @@ def test_local_loss_is_one_minus_cosine_over_all_slots_or_the_hidden_ones(batch,
     patches = stage.encoder.patchify(batch.points, batch.ordered)
     predicted = stage.local(stage.encoder(patches, draw.visible), patches.coarsest.centres, draw.order)
     target = batch.guide_tokens.float()
-    target = (target - target.mean(-1, keepdim=True)) / target.std(-1, keepdim=True)
     cosine = 1 - (predicted * target).sum(-1) / predicted.norm(dim=-1) / target.norm(dim=-1)  # [B, G]
     assert stage(batch, draw)["local"].item() == pytest.approx(cosine.mean().item(), rel=1e-5)
     hidden = student(global_weight=0, masked_only=True).eval()
     hidden.load_state_dict(stage.state_dict())
     assert hidden(batch, draw)["local"].item() == pytest.approx(cosine.gather(1, draw.hidden).mean().item(), rel=1e-5)
-    raw = student(global_weight=0, normalise_targets=False).eval()
-    raw.load_state_dict(stage.state_dict())
-    assert raw(batch, draw)["local"].item() == pytest.approx(distance(predicted, batch.guide_tokens).item(), rel=1e-5)
+    normalised = student(global_weight=0, normalise_targets=True).eval()
+    normalised.load_state_dict(stage.state_dict())
+    target = (target - target.mean(-1, keepdim=True)) / target.std(-1, keepdim=True)
+    assert normalised(batch, draw)["local"].item() == pytest.approx(distance(predicted, target).item(), rel=1e-5)
 
 
 def test_global_branch_sees_visible_tokens_in_any_order(batch, generator):
@@ -309,6 +309,11 @@ def test_mistakes_are_named(batch, generator):
         DistillOptions(projected_weight=1, teacher_weight=1)
     with pytest.raises(ValueError, match=r"mask_ratio must lie in \[0, 1\), got 1"):
         DistillOptions(mask_ratio=1.0)
+    for wrong in ({"heads": 0}, {"local_depth": -1}, {"global_depth": -1}, {"reconstruction_depth": -1}):
+        with pytest.raises(ValueError, match="distill: expected heads >= 1 and depths >= 0"):
+            DistillOptions(**wrong)
+    with pytest.raises(ValueError, match=r"drop_path must lie in \[0, 1\), got 1"):
+        DistillOptions(drop_path=1)
     with pytest.raises(ValueError, match="need the teachers' heads: give `teachers`"):
         student(projected_weight=1)
     with pytest.raises(ValueError, match="need hidden groups: raise mask_ratio so that it hides one of 16"):

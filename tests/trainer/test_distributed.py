@@ -12,7 +12,7 @@ import torch
 
 from tests.trainer.conftest import config_of
 from trainer import checkpoint, log
-from trainer.distributed import Ranks, SyncBatchNorm, device_of
+from trainer.distributed import Ranks, SyncBatchNorm, device_of, joined
 from trainer.loop import train
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +107,34 @@ def test_a_batch_is_dealt_evenly_or_not_at_all():
     assert [rank.share(12) for rank in ranks] == [slice(0, 4), slice(4, 8), slice(8, 12)]
     with pytest.raises(ValueError, match="cannot be dealt to 3 ranks"):
         ranks[0].share(8)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """A machine with GPUs, the second of them the present one. What is asked of them is written down."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: asked.append("present") or 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: asked.append(("set", str(device))))
+    monkeypatch.setattr(torch, "empty", lambda *_, device: asked.append(str(device)))
+    return asked
+
+
+def test_a_gpu_comes_with_its_number(gpus):
+    assert [device_of("auto"), device_of("cuda"), device_of("cuda:3")] == [torch.device("cuda", 1)] * 2 + [torch.device("cuda", 3)]
+    assert device_of("auto", 2) == torch.device("cuda", 2)
+
+
+def test_each_rank_touches_its_own_gpu_only(gpus, monkeypatch):
+    for name, value in {"WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 3)
+    with joined("auto") as ranks:
+        assert ranks == Ranks(device=torch.device("cuda", 3), rank=3, count=4)
+    assert gpus == ["cuda:3", ("set", "cuda:3")]
+    with pytest.raises(ValueError, match="4 ranks cannot share cuda:0"), joined("cuda:0"):
+        pass
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -279,6 +279,13 @@ def test_mistakes_are_named(points):
         catalog.build("pointmae-tiny", depht=3)
     with pytest.raises(ValueError, match="multiple of heads, got 100 and 6"):
         catalog.build("pointmae-tiny", dim=100)
+    for setting in ("groups", "group_size", "dim", "depth", "heads"):
+        with pytest.raises(ValueError, match=f"{setting} must be at least 1, got 0"):
+            catalog.build("pointmae-tiny", **{setting: 0})
+    with pytest.raises(ValueError, match="embed must be at least 1, got -1"):
+        catalog.build("pointmae-tiny", embed=(32, -1, 64))
+    with pytest.raises(ValueError, match=r"drop_path must lie in \[0, 1\), got 1"):
+        catalog.build("pointmae-tiny", drop_path=1)
     with pytest.raises(ValueError, match="points have 3 channels, the encoder was built for 6"):
         catalog.build("pointmae-tiny", channels=6).patchify(points, ordered=True)
     with pytest.raises(ValueError, match="need at least 32 points, got 20"):

@@ -1,5 +1,6 @@
 """Writing a guide into a cache: right, resumable, and read back by stage 2 as if it ran there."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -77,8 +78,10 @@ def test_a_damaged_shard_is_made_again(cache, aligned):
 def test_fewer_blocks_and_another_guide_of_the_same_name(cache, aligned):
     loaded = checkpoint.load(aligned)
     assert guide.write(cache, loaded, "own", blocks=1, device="cpu").spec.blocks == 1
-    with pytest.raises(ValueError, match="blocks is 1, asked 2"):
+    with pytest.raises(ValueError, match=r"of another guide or other settings \(spec.blocks is 1, asked 2\): choose another --name"):
         guide.write(cache, loaded, "own", device="cpu")
+    with pytest.raises(ValueError, match=r"spec.weights is .* choose another --name"):
+        guide.write(cache, dataclasses.replace(loaded, weights="retrained"), "own", blocks=1, device="cpu")
     with pytest.raises(ValueError, match=r"--blocks must lie in 1..2"):
         guide.write(cache, loaded, "other", blocks=3, device="cpu")
 
@@ -88,6 +91,26 @@ def test_a_model_without_a_summary_is_no_guide(cache, tmp_path):
     train(config, [cache.path], tmp_path / "run", device="cpu")
     with pytest.raises(ValueError, match="without a summary"):
         guide.write(cache, checkpoint.load(tmp_path / "run"), "own", device="cpu")
+
+
+@pytest.mark.parametrize("name", ["../escaped", "a/b", "", ".hidden", "a b"])
+def test_a_name_that_is_none_is_refused_before_anything_is_written(cache, aligned, name):
+    before = set(cache.path.parent.rglob("*"))
+    with pytest.raises(ValueError, match="a guide's name must begin with a letter or a digit"):
+        guide.write(cache, checkpoint.load(aligned), name, device="cpu")
+    assert set(cache.path.parent.rglob("*")) == before
+
+
+def test_a_guide_that_says_the_same_of_everything_is_found_out(guided):
+    cache = store.open_cache(guided)
+    assert guide.spread(cache, "own")[0] < guide.COLLAPSED, "of points that are all alike"
+    unit = torch.nn.functional.normalize(torch.from_numpy(cache.array("guide/random/summary")[:][cache.ok(), 0]).double(), dim=-1)
+    distance = 1 - unit @ unit.T
+    assert guide.spread(cache, "random")[0] == pytest.approx(float(distance.sum() / (len(unit) * (len(unit) - 1))))
+    assert guide.COLLAPSED < min(guide.spread(cache, "random"))
+    same = np.ones((9, 4), np.float16)
+    assert guide._apart(same) == guide._apart(0 * same) == guide._apart(same[:1]) == 0
+    assert guide._apart(np.array([[3, 0], [0, 1], [-2, 0]], np.float16)) == pytest.approx((1 + 1 + 2) / 3)
 
 
 def test_online_and_cached_guides_give_the_same_losses(guided, aligned, tmp_path):

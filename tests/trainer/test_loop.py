@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -17,11 +18,14 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from rich.console import Console
 
 from tests.trainer.conftest import SMALL, config_of, write_small
 from trainer import checkpoint, log, loop, signals
+from trainer.data import Data
 from trainer.distributed import Ranks
 from trainer.loop import Watch, train
+from trainer.tasks import catalog
 
 GOLDEN = Path(__file__).with_name("golden_losses.txt")
 
@@ -64,7 +68,8 @@ def test_losses_are_the_golden_ones(aligned):
 
 
 def test_a_run_leaves_checkpoint_configuration_metrics_and_curves(aligned):
-    assert {"last.safetensors", "config.json", "metrics.jsonl", "curves.png", "tensorboard"} == {path.name for path in aligned.iterdir()}
+    left = {path.name for path in aligned.iterdir()}
+    assert left == {"last.safetensors", "config.json", "metrics.jsonl", "curves.png", "tensorboard", ".lock"}
     body = json.loads((aligned / "config.json").read_text())
     assert body["config"]["optim"]["lr"] == 0.001 and body["encoder"]["dim"] == 48 and body["caches"][0]["path"].endswith("small.zarr")
     record = log.records(aligned)[-1]
@@ -126,7 +131,7 @@ def test_an_average_over_steps_is_kept_and_goes_on(cache_path, tmp_path, monkeyp
 def test_probes_are_written_beside_the_losses(cache_path, tmp_path, monkeypatch):
     seen = []
 
-    def probe(names, run, cache, device):
+    def probe(names, run, cache, device, say):
         seen.append(checkpoint.load(run).step)
         return {"svm accuracy": 50.0}
 
@@ -134,6 +139,38 @@ def test_probes_are_written_beside_the_losses(cache_path, tmp_path, monkeypatch)
     train(config_of("align", "optim.epochs=3", "probe=svm", "probe_every=1"), [cache_path], tmp_path / "run", device="cpu")
     assert seen == [5, 10]  # 4.75 and 9.5 steps an epoch, 14 in all
     assert [record["step"] for record in log.records(tmp_path / "run") if "svm accuracy" in record] == [5, 10]
+
+
+def test_a_probe_that_fails_is_spoken_of_and_the_training_goes_on(cache_path, tmp_path, monkeypatch):
+    def failing(name, loaded, cache, chosen):
+        raise ValueError("a class has one shape only")
+
+    monkeypatch.setattr(catalog, "evaluate", failing)
+    said = io.StringIO()
+    config = config_of("align", "probe=svm", "probe_every=1")
+    train(config, [cache_path], tmp_path / "run", device="cpu", console=Console(file=said))
+    assert "probe svm at step 5: a class has one shape only. The training goes on" in said.getvalue()
+    assert checkpoint.load(tmp_path / "run").step == 9 and len(losses(tmp_path / "run")) == 9
+
+
+def test_a_probe_that_is_not_known_is_named_before_the_first_step(cache_path, tmp_path):
+    with pytest.raises(ValueError, match="no task is called 'svmm'; did you mean 'svm'"):
+        train(config_of("align", "probe=knn,svmm"), [cache_path], tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_the_forward_pass_is_in_half_precision(cache_path, tmp_path, monkeypatch):
+    build, halved = loop.build, []
+
+    def hooked(*arguments):
+        stage = build(*arguments)
+        stage.register_forward_hook(lambda *_: halved.append(torch.is_autocast_enabled("cpu")))
+        stage.pool.query.register_hook(lambda gradient: halved.append(torch.is_autocast_enabled("cpu")))
+        return stage
+
+    monkeypatch.setattr(loop, "build", hooked)
+    train(config_of("align", "precision=bfloat16", "optim.epochs=1"), [cache_path], tmp_path / "run", device="cpu")
+    assert halved == [True, False] * 4
 
 
 # --------------------------------------------------------------------------------------------------- stopping and going on
@@ -149,6 +186,8 @@ def test_a_run_that_died_goes_on_and_ends_with_the_same_bits(cache_path, aligned
     train(config_of("align", "save_every=2"), [cache_path], run, resume=True, device="cpu")
     assert same_tensors(aligned, run)
     assert losses(run) == losses(aligned) and [record["step"] for record in log.records(run)] == list(range(1, 10))
+    there, here = checkpoint.load(aligned).header, checkpoint.load(run).header
+    assert there.first and (there.first, there.recent) == (here.first, here.recent)
 
 
 def test_a_finished_run_may_be_asked_to_go_on(cache_path, tmp_path):
@@ -222,19 +261,39 @@ def test_numbers_that_are_not_finite_stop_a_run_with_step_and_cause(cache_path, 
         return augment(points, changes) * (math.nan if len(calls) == 4 else 1)
 
     monkeypatch.setattr(loop, "augment", breaking)
-    with pytest.raises(ValueError, match=r"step 4: .*text/random-a.* not finite \(nan\)"):
+    remedy = r"Begin anew: .* with another folder .* --set optim.lr=0.0005"
+    with pytest.raises(ValueError, match=rf"step 4: .*text/random-a.* not finite \(nan\)\. {remedy}"):
         train(config_of("align", "save_every=2"), [cache_path], tmp_path / "run", device="cpu")
     assert checkpoint.load(tmp_path / "run").step == 2
     assert all(value.isfinite().all() for value in tensors(tmp_path / "run").values())
 
 
+def test_a_number_that_was_stored_wrongly_is_named_and_not_the_learning_rate(cache_path, tmp_path, monkeypatch):
+    rows, read = [], Data.batch
+
+    def broken(data, number, share=slice(None)):
+        batch = read(data, number, share)
+        if number == 3:
+            batch.image["random-b"][2, 5] = math.nan
+            rows.append(batch.index[2].item())
+        return batch
+
+    monkeypatch.setattr(Data, "batch", broken)
+    with pytest.raises(ValueError, match=r"step 4: image/random-b.* not finite \(nan\)") as failed:
+        train(config_of("align"), [cache_path], tmp_path / "run", device="cpu")
+    assert f"Stored numbers are not finite: {cache_path} row {rows[0]} image/random-b. `mmpd-cache" in str(failed.value)
+    assert "optim.lr" not in str(failed.value)
+
+
 def test_a_loss_that_grows_stops_a_run():
-    watch = Watch(2.0)
+    watch = Watch(2.0, lambda step: f"Because of {step}.")
     for step in range(60):
         watch.read(step, ("loss",), torch.tensor([1.0 + 0.01 * step]))
-    with pytest.raises(ValueError, match=r"step 6\d: diverged; the loss was 1.095 at the start"):
-        for step in range(60, 90):
-            watch.read(step, ("loss",), torch.tensor([4.0]))
+    later = Watch(2.0, watch.explain, watch.first, watch.recent)
+    for one in (watch, later):
+        with pytest.raises(ValueError, match=r"step 65: diverged; the loss was 1.095 at the start and is 2.268 now. Because of 65."):
+            for step in range(60, 90):
+                one.read(step, ("loss",), torch.tensor([4.0]))
 
 
 def test_running_out_of_memory_says_what_to_lower(cache_path, tmp_path, monkeypatch):
@@ -242,14 +301,51 @@ def test_running_out_of_memory_says_what_to_lower(cache_path, tmp_path, monkeypa
         raise torch.OutOfMemoryError("Tried to allocate 3 GiB")
 
     monkeypatch.setattr(loop, "augment", full)
-    with pytest.raises(ValueError, match=r"out of memory with 8 shapes .* batch of 8 by --set optim.accumulate=2"):
+    with pytest.raises(
+        ValueError, match=r"out of memory with 8 shapes .* another folder and --set optim.accumulate=2, .* or a lower optim.b"
+    ):
         train(config_of("align"), [cache_path], tmp_path / "run", device="cpu")
+    odd = config_of("align", "optim.batch=15", "optim.accumulate=3")
+    with pytest.raises(ValueError, match=r"out of memory with 5 shapes .* another folder and a lower optim.batch, now 15$"):
+        train(odd, [cache_path], tmp_path / "odd", device="cpu")
 
 
-def test_a_folder_with_something_else_is_left_alone(cache_path, tmp_path):
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_with_something_else_is_left_alone(cache_path, tmp_path, resume):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match="exists and is no run"):
-        train(config_of("align"), [cache_path], tmp_path, device="cpu")
+        train(config_of("align"), [cache_path], tmp_path, resume=resume, device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_goes_on_as_it_was_begun_before_its_first_checkpoint_too(cache_path, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at(patch, 1)
+        train(config_of("align"), [cache_path], tmp_path / "run", device="cpu")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=r"begun with another configuration: optim\.lr is 0\.001, asked 0\.01\."):
+        train(config_of("align", "optim.lr=0.01"), [cache_path], tmp_path / "run", resume=True, device="cpu")
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_one_process_at_a_time_trains_a_run(cache_path, tmp_path):
+    with loop._held(tmp_path / "run"), pytest.raises(ValueError, match="run is being trained by another process"):
+        train(config_of("align"), [cache_path], tmp_path / "run", resume=True, device="cpu")
+    train(config_of("align", "optim.epochs=1"), [cache_path], tmp_path / "run", resume=True, device="cpu")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"config": {"stage": "aline"}}', "not JSON"])
+def test_a_configuration_that_says_nothing_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json does not say how the run was begun"):
+        loop.begun(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["step 1\n", "[1]\n", "3\n", "{}\n"])
+def test_metrics_from_elsewhere_are_named(tmp_path, text):
+    (tmp_path / "metrics.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged or from elsewhere"):
+        log.records(tmp_path)
 
 
 def test_a_batch_too_large_for_all_epochs_is_named(cache_path, tmp_path):

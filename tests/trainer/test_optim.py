@@ -26,6 +26,14 @@ def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
     assert optim.learning_rate(config, 2, 20, per_epoch=10) == 1
 
 
+def test_steps_fill_all_epochs():
+    config = OptimConfig(batch=125, epochs=250, lr=1.0)
+    assert optim.steps(config, 1007) == 2014  # 250 * (1007 / 125) is a little less
+    assert optim.steps(OptimConfig(batch=125, epochs=0, lr=1.0), 1007) == 0
+    with pytest.raises(ValueError, match="250 epochs of 0 shapes do not fill one batch of 125"):
+        optim.steps(config, 0)
+
+
 def test_vectors_do_not_decay_whatever_their_written_shape(stage):
     optimizer = optim.adamw(stage, OptimConfig(batch=8, epochs=1, lr=1e-3, weight_decay=0.3))
     names = {id(parameter): name for name, parameter in stage.named_parameters()}

@@ -1,6 +1,7 @@
 """The tasks, on caches of shapes that differ by class and a model that was aligned with them for some steps."""
 
 import ast
+import copy
 import dataclasses
 import json
 import subprocess
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 
 from cache_schema import spec, store, synthetic
 from cache_schema.spec import LabelSet, Manifest, PointSpec, Record, SourceSpec
-from trainer import ops
+from trainer import checkpoint, ops
 from trainer.align import Align, AlignOptions, Teacher
 from trainer.batch import Batch
 from trainer.checkpoint import Header, Loaded
@@ -100,7 +101,10 @@ def stage(cache, encoder):
         torch.manual_seed(0)
         stage = Align(
             encoder,
-            (Teacher(name="clip.b", dim=16, text=True, objective="contrast"), Teacher(name="dino", dim=8, text=False, objective="regress")),
+            (
+                Teacher(name="clip.b", dim=16, text=True, objective="contrast", fingerprint=spec.fingerprint(TEACHER)),
+                Teacher(name="dino", dim=8, text=False, objective="regress"),
+            ),
             AlignOptions(heads=2),
             {"image/dino": (torch.zeros(8), torch.ones(8))},
         )
@@ -294,6 +298,13 @@ def test_pooling_is_of_tokens_and_summary(stage, cache):
         assert torch.allclose(found, torch.cat([parts[n] for n in names], 1), atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_frozen_features_are_of_float32_on_a_gpu_too(stage, cache):
+    body, shapes = features.Body.of(copy.deepcopy(stage), "summary_max"), of_split(cache, "test")
+    here = features.extract(body, shapes, 0)
+    assert torch.allclose(features.extract(body.to("cuda"), shapes, 0), here, atol=1e-4)
+
+
 def test_batch_size_changes_no_feature(stage, cache, monkeypatch):
     shapes, body = of_split(cache, "train"), features.Body.of(stage, "mean_max")
     whole = features.extract(body, shapes, 0)
@@ -362,8 +373,9 @@ def test_zero_shot_says_what_label_sets_there_are(stage, cache, tmp_path):
 def test_two_teachers_of_one_name_are_not_confused(stage, cache, tmp_path):
     impostor = write(tmp_path / "impostor.zarr", shapes=12, teacher=dataclasses.replace(TEACHER, weights="others"))
     for module in (zeroshot, retrieval):
-        with pytest.raises(ValueError, match="different teachers of one name"):
-            module.run(stage, cache, impostor, module.SMOKE)
+        for train_cache in (cache, impostor):
+            with pytest.raises(ValueError, match=r"comes from another teacher than the 'clip.b' this model learned from.*weights others"):
+                module.run(stage, train_cache, impostor, module.SMOKE)
 
 
 def test_only_teachers_met_by_contrast_are_compared(stage):
@@ -484,20 +496,43 @@ def test_divergence_is_stopped_with_the_epoch(stage, cache):
 def loaded(stage, run, *, lr=1e-3, seed=0):
     config = AlignConfig(optim=OptimConfig(batch=8, epochs=1, lr=lr), seed=seed)
     header = Header(config=config, facts=Facts(), caches=(), step=10, steps=10)
-    return Loaded(run=run, header=header, model=stage, weights="0" * 64)
+    return Loaded(run=run, header=header, model=stage, weights=checkpoint.digest(stage.state_dict()))
 
 
 def test_a_result_survives_its_file_and_has_a_picture(stage, cache, tmp_path):
     run = tmp_path / "first"
     found = catalog.evaluate("svm", loaded(stage, run), cache, catalog.options("svm", ["c=0.01"]))
     files = catalog.save(found, run)
-    assert [f.name for f in files] == ["svm-shapes-test.json", "svm-shapes-test.png"]
+    assert [f.name for f in files] == ["svm-c-0.01-shapes-test.json", "svm-c-0.01-shapes-test.png"]
     assert result.load(files[0]) == found and files[1].read_bytes().startswith(b"\x89PNG")
     assert found.protocol == "last epoch" and ("c", "0.01") in found.settings and found.run == "first"
     assert found.scores.train.shapes == 29 and found.scores.test.shapes == 17
     short = catalog.evaluate("classify", loaded(stage, run), cache, catalog.options("classify", ["epochs=1", "seeds=1"]))
     assert short.protocol == "last epoch" and ("augment.tilt", "0.0") in short.settings
-    assert catalog.save(short, run)[0].name == "classify-full-shapes-test.json"
+    assert catalog.save(short, run)[0].name == "classify-full-epochs-1-seeds-1-shapes-test.json"
+
+
+def test_a_result_with_other_options_stands_beside_the_first(stage, cache, tmp_path):
+    run = tmp_path / "run"
+    names = []
+    for assignments in ([], ["pool=summary"], ["train_split=all", "neighbours=3"], ["test_split=test"]):
+        found = catalog.evaluate("knn", loaded(stage, run), cache, catalog.options("knn", assignments))
+        names.append(found.title)
+        assert result.load(found.save(run)) == found
+    assert names == [
+        "knn, shapes test",
+        "knn pool=summary, shapes test",
+        "knn train_split=all neighbours=3, shapes test",
+        "knn, shapes test",
+    ]
+    assert len(result.table(result.collect([run])).header) == 4
+    chosen = catalog.options("fewshot", ["ways=2", "shots=1", "by=svm", "c=0.1"])
+    assert catalog.evaluate("fewshot", loaded(stage, run), cache, chosen).scores.variant == "2-way 1-shot c=0.1"
+    assert catalog.evaluate("zeroshot", loaded(stage, run), cache, catalog.options("zeroshot", ["teachers=clip.b"])).title == (
+        "zeroshot teachers=clip.b, shapes test"
+    )
+    long = dataclasses.replace(found, scores=dataclasses.replace(found.scores, variant="ü" * 300))
+    assert result.load(long.save(run)) == long and len(long.file.encode()) <= result.LONGEST
 
 
 def test_a_run_that_was_not_finished_is_named_so(stage, cache, tmp_path):
@@ -506,14 +541,16 @@ def test_a_run_that_was_not_finished_is_named_so(stage, cache, tmp_path):
     assert "the run had made 4 of 10 steps" in catalog.evaluate("knn", unfinished, cache, knn.SMOKE).scores.notes
 
 
-def made(run, value, setup="s", task="svm", settings=(), values=None, shapes=9):
+def made(run, value, setup="s", task="svm", settings=(), values=None, shapes=9, notes=(), trial=None, weights="w"):
     data = result.Data(cache="shapes", points="p", split="test", shapes=shapes)
     metrics = (
         Metric(name="accuracy", values=values or (value,), over="blocks", headline=True),
         Metric(name="other", values=(1,), over="blocks"),
     )
-    scores = result.Scores(test=data, metrics=metrics)
-    return result.Result(task=task, run=run, setup=setup, protocol="last epoch", settings=settings, scores=scores)
+    scores = result.Scores(test=data, metrics=metrics, notes=notes)
+    return result.Result(
+        task=task, run=run, setup=setup, trial=trial or run, weights=weights, protocol="last epoch", settings=settings, scores=scores
+    )
 
 
 def test_a_table_joins_runs(tmp_path):
@@ -530,6 +567,9 @@ def test_a_table_joins_runs(tmp_path):
         "Percent; mean ± standard deviation over blocks.",
     ]
     assert table.rich().row_count == 2
+    cell = {"mean": 81.0, "std": pytest.approx(2**0.5), "values": [80.0, 82.0], "over": "blocks"}
+    body = json.loads(table.json())
+    assert body["rows"] == [["a", cell, cell], ["b", None, cell]] and body["header"] == list(table.header)
 
 
 def test_runs_that_differ_in_their_seed_are_pooled(stage, cache, tmp_path):
@@ -537,7 +577,35 @@ def test_runs_that_differ_in_their_seed_are_pooled(stage, cache, tmp_path):
     other = catalog.evaluate("knn", loaded(stage, tmp_path / "o", lr=1.0), cache, knn.SMOKE)
     assert seeds[0].setup == seeds[1].setup != other.setup
     table = result.table([made("a", 80.0), made("b", 84.0), made("c", 50.0, setup="t")], by="setup")
-    assert table.rows == (("a", "82.0 ± 2.8 (2)"), ("c", "50.0 (1)"))
+    assert [row.texts for row in table.rows] == [("a", "82.0 ± 2.8 (2)"), ("c", "50.0 (1)")]
+    assert json.loads(table.json())["rows"][0][1]["values"] == [80.0, 84.0]
+
+
+def test_a_copy_of_a_run_is_no_repetition(stage, cache, tmp_path):
+    copies = [catalog.evaluate("knn", loaded(stage, tmp_path / name), cache, knn.SMOKE) for name in ("a", "b")]
+    assert result.table(copies).rows[1].name == "b"
+    with pytest.raises(ValueError, match="a and b are one experiment with the same seeds"):
+        result.table(copies, by="setup")
+
+
+def test_a_table_carries_the_notes_each_once():
+    found = [made("a", 1.0, task=task, notes=("unfinished", f"{task} odd")) for task in ("svm", "knn")]
+    assert result.table([*found, made("b", 1.0, notes=("svm odd",))]).notes[1:] == (
+        "a: unfinished (svm, shapes test; knn, shapes test).",
+        "a, b: svm odd (svm, shapes test).",
+        "a: knn odd (knn, shapes test).",
+    )
+
+
+def test_a_result_of_weights_that_are_gone_is_named_so(stage, cache, encoder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    now = loaded(stage, run)
+    catalog.save(catalog.evaluate("knn", now, cache, knn.SMOKE), run)
+    checkpoint.save(run, now.header, stage, {}, {})
+    assert result.table(result.collect([run])).notes == ("Percent.",)
+    checkpoint.save(run, now.header, Align(encoder, stage.teachers.teachers[:1], AlignOptions(heads=2)), {}, {})
+    assert "run: out of date" in result.table(result.collect([run])).notes[1]
 
 
 def test_a_table_warns_of_what_cannot_be_compared():

@@ -45,10 +45,16 @@ class PointMAEConfig:
     def __post_init__(self) -> None:
         if self.channels not in (3, 6):
             raise ValueError(f"channels must be 3 (coordinates) or 6 (with colours), got {self.channels}")
+        sizes = {name: getattr(self, name) for name in ("groups", "group_size", "dim", "depth", "heads")} | {"embed": min(self.embed)}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads, got {self.dim} and {self.heads}")
         if not 0 <= self.mask_ratio < 1:
             raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
 
 
 S: Final = PointMAEConfig()

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cache_schema.settings import override
-from cache_schema.spec import did_you_mean, fingerprint, to_json
+from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
-from trainer.checkpoint import Header, Loaded
-from trainer.config import DistillConfig
+from trainer.checkpoint import Loaded, setup
 from trainer.tasks import picture
 from trainer.tasks.result import Result
 
@@ -31,6 +30,10 @@ TASKS: Final = {
     "classify": "trainer.tasks.classify",
 }
 """Name to module path, imported when chosen."""
+TOLD: Final = frozenset({"test_split", "labels", "ways", "shots", "by", "training.tune", "tune", "scratch"})
+"""Options that a result's title tells in words. Any other that is not as usual is named there."""
+PLAIN: Final = str.maketrans("", "", '"[] ')
+"""From JSON to what `--set` takes."""
 
 
 def task(name: str) -> Any:
@@ -71,17 +74,24 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: C
     Raises:
         ValueError: the model, a cache or an option does not allow it.
     """
-    scores = task(name).run(loaded.model, cache, test_cache or cache, chosen)
-    header = loaded.header
-    if header.step < header.steps:
-        scores = dataclasses.replace(scores, notes=(*scores.notes, f"the run had made {header.step} of {header.steps} steps"))
+    module, header = task(name), loaded.header
+    scores = module.run(loaded.model, cache, test_cache or cache, chosen)
+    settings, usual = (_flat(to_json(o)) for o in (chosen, module.Options()))
+    unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in TOLD]
+    scores = dataclasses.replace(
+        scores,
+        variant=" ".join(filter(None, (scores.variant, *unusual))),
+        notes=tuple(filter(None, (*scores.notes, header.unfinished))),
+    )
     peers = getattr(chosen, "peer_protocol", False)
     return Result(
         task=name,
         run=loaded.run.resolve().name,
-        setup=_setup(header),
+        setup=setup(header),
+        trial=setup(header, seeds=True),
+        weights=loaded.weights,
         protocol="last epoch, peer protocol where named" if peers else "last epoch",
-        settings=tuple(_flat(to_json(chosen))),
+        settings=tuple(settings),
         scores=scores,
     )
 
@@ -93,15 +103,6 @@ def save(result: Result, run: Path) -> list[Path]:
         files.append(files[0].with_suffix(".png"))
         picture.confusion(result, files[1])
     return files
-
-
-def _setup(header: Header) -> str:
-    """Fingerprint of configuration and data without the seed, and without the guide, which has a seed of its own."""
-    config = dataclasses.replace(header.config, seed=0)
-    if isinstance(config, DistillConfig):
-        config = dataclasses.replace(config, guide="")
-    products = tuple(tuple(p for p in used.products if not p[0].startswith("guide/")) for used in header.caches)
-    return fingerprint((config, products))
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

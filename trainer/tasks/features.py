@@ -83,7 +83,7 @@ class Body(nn.Module):
 def extract(
     body: Body, shapes: Shapes, block: int, head: nn.Module | None = None, change: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
-    """What a model makes of one block of every shape, [n, F] float32 on the CPU.
+    """What a model makes of one block of every shape, [n, F] float32 on the CPU. In float32 on any device, however it was trained.
 
     Args:
         body: in evaluation mode.
@@ -99,18 +99,12 @@ def extract(
     out = []
     for chosen in np.array_split(np.arange(len(shapes)), -(-len(shapes) // BATCH)):
         points = shapes.points(chosen, block, body.channels).to(body.device)
-        with half(body.device):
-            features = body(points if change is None else change(points), body.ordered(shapes))
-            out.append((features if head is None else head(features)).float().cpu())
+        features = body(points if change is None else change(points), body.ordered(shapes))
+        out.append((features if head is None else head(features)).cpu())
     features = torch.cat(out)
     if not features.isfinite().all():
         raise ValueError("the model answers with infinite numbers: its training diverged; take an earlier checkpoint")
     return features
-
-
-def half(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is faster."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 @contextmanager

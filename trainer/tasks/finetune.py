@@ -23,7 +23,7 @@ from torch import nn
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
 from trainer.optim import adamw, learning_rate
-from trainer.tasks.features import Body, half
+from trainer.tasks.features import Body
 from trainer.tasks.shapes import Shapes
 
 ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=0.0, drop=0.0, drop_color=0.0)
@@ -35,7 +35,7 @@ class Training:
     """How a classifier is trained."""
 
     tune: Literal["full", "mlp", "linear"] = "full"
-    """What learns: everything under a three-layer head, the three-layer head alone, or one layer alone."""
+    """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone."""
     epochs: int = 300
     batch: int = 32
     lr: float = 5e-4
@@ -95,6 +95,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     order = np.random.default_rng(seed)
     chance = torch.Generator(device).manual_seed(seed)
     labels = torch.from_numpy(shapes.labels).to(device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and not frozen)
     parts = -(-len(shapes) // training.batch)  # of nearly equal size: a batch norm cannot learn from a rest of one
 
     bar = Console(stderr=True)  # stdout is for results
@@ -109,7 +110,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
             blocks = order.integers(shapes.spec.blocks, size=len(chosen))
             points = shapes.points(chosen, blocks, body.channels).to(device)
             points = augment(points, draw(training.augment, len(points), points.shape[1], chance))
-            with half(device):
+            with autocast:
                 with torch.set_grad_enabled(not frozen):
                     features = body(points, body.ordered(shapes))  # [B, F]
                 logits = top(features)

@@ -10,16 +10,19 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from cache_schema.spec import from_json, to_json
+from cache_schema.spec import fingerprint, from_json, to_json
 from cache_schema.store import write_file
+from trainer import checkpoint
 
 FOLDER = "eval"
 """Where a run keeps its results."""
+LONGEST: Final = 200
+"""Bytes of a file's name, about as many as file systems allow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +31,10 @@ class Metric:
 
     name: str
     values: tuple[float, ...]
-    """In percent, one for each seed, fold or block."""
-    over: Literal["seeds", "folds", "blocks"]
-    """What the values differ in: seeds of training, few-shot episodes, or the stored block of points that each shape is seen by."""
+    """In percent, one for each seed, fold, block or run."""
+    over: Literal["seeds", "folds", "blocks", "runs"]
+    """What the values differ in: seeds of training, few-shot episodes, or the stored block of points that each shape is seen by. In a table
+    also the run, of those that differ in their seeds only; each value is then a mean."""
     headline: bool = False
     """Whether it stands in the table of several runs."""
 
@@ -68,7 +72,8 @@ class Scores:
     test: Data
     metrics: tuple[Metric, ...]
     variant: str = ""
-    """Which form of the task, where it has several that are told apart in a paper: `5-way 10-shot`, `linear`."""
+    """Which form of the task, where it has several that are told apart in a paper, `5-way 10-shot` or `linear`. Then the options that are
+    not as usual: `c=0.1`."""
     classes: tuple[str, ...] = ()
     """Names of the rows and columns of `confusion`."""
     confusion: tuple[tuple[int, ...], ...] = ()
@@ -85,7 +90,11 @@ class Result:
     run: str
     """Name of the run."""
     setup: str
-    """Fingerprint of what was trained, seed aside: runs of one setup are repetitions of each other."""
+    """Fingerprint of what was trained, seeds aside: runs of one setup are repetitions of each other."""
+    trial: str
+    """The same with the seeds: several runs of one trial are no repetitions."""
+    weights: str
+    """Digest of the weights that were measured."""
     protocol: Literal["last epoch", "last epoch, peer protocol where named"]
     """`last epoch`: nothing was chosen by looking at the test shapes."""
     settings: tuple[tuple[str, str], ...]
@@ -102,8 +111,9 @@ class Result:
 
     @property
     def file(self) -> str:
-        """Name of its file, without ending: another variant or other test shapes do not overwrite it."""
-        return "".join(c if c.isalnum() or c in "._" else "-" for c in self.title.replace(", ", "-"))
+        """Name of its file, without ending: another variant, other options or other test shapes do not overwrite it."""
+        name = "".join(c if c.isalnum() or c in "._" else "-" for c in self.title.replace(", ", "-"))
+        return name if len(name.encode()) <= LONGEST else f"{name[: LONGEST // 4]}-{fingerprint(self.title)}"
 
     def json(self) -> str:
         return json.dumps(to_json(self), indent=2, ensure_ascii=False, allow_nan=False)
@@ -138,7 +148,8 @@ def load(path: Path) -> Result:
 
 
 def collect(runs: Sequence[Path]) -> list[Result]:
-    """All saved results of several runs. Runs of one name in different folders go by their paths.
+    """All saved results of several runs. Runs of one name in different folders go by their paths. A result of other weights than the run's
+    checkpoint holds by now gets a note.
 
     Raises:
         ValueError: a run has none, or a file is damaged.
@@ -150,8 +161,28 @@ def collect(runs: Sequence[Path]) -> list[Result]:
         if not files:
             raise ValueError(f"{run} has no results yet; `mmpd-train eval TASK {run} CACHE` makes some")
         label = name if names.count(name) == 1 else str(run)
-        results += [dataclasses.replace(load(file), run=label) for file in files]
+        weights = checkpoint.weights(run) if checkpoint.path(run).exists() else None
+        for found in map(load, files):
+            old = () if weights in (None, found.weights) else ("out of date, the run's weights have changed since: evaluate again",)
+            scores = dataclasses.replace(found.scores, notes=(*found.scores.notes, *old))
+            results.append(dataclasses.replace(found, run=label, scores=scores))
     return results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What was measured of a run, or of several that are repetitions of each other."""
+
+    name: str
+    """Of the run, or of the first."""
+    cells: tuple[Metric | None, ...]
+    """One for each column; None where it was not measured."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Name and cells, as they are shown; of several runs how many in brackets."""
+        shown = (f"{cell} ({len(cell.values)})" if cell and cell.over == "runs" else str(cell or "-") for cell in self.cells)
+        return (self.name, *shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +190,23 @@ class Table:
     """Runs in rows, what was measured in columns."""
 
     header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    """Of the names of rows, then of each column."""
+    rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
+    def json(self) -> str:
+        """Rows as long as the header: a name, then for each column mean, std (null of a single value), values and what they are over."""
+
+        def body(cell: Metric | None) -> Any:
+            return cell and {"mean": cell.mean, "std": cell.deviation, "values": cell.values, "over": cell.over}
+
+        rows = [[row.name, *map(body, row.cells)] for row in self.rows]
+        table = {"header": self.header, "rows": rows, "notes": self.notes}
+        return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False)
+
     def markdown(self) -> str:
-        lines = [self.header, tuple("---" if i == 0 else "---:" for i in range(len(self.header))), *self.rows]
+        """For a README."""
+        lines = [self.header, tuple("---" if i == 0 else "---:" for i in range(len(self.header))), *(row.texts for row in self.rows)]
         body = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
         return body + "".join(f"\n\n{note}" for note in self.notes) + "\n"
 
@@ -173,47 +216,60 @@ class Table:
         for i, name in enumerate(self.header):
             out.add_column(Text(name), justify="left" if i == 0 else "right")
         for row in self.rows:
-            out.add_row(*map(Text, row))
+            out.add_row(*map(Text, row.texts))
         return out
 
 
 def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Table:
-    """Results side by side: their headline metrics in percent, mean ± standard deviation.
+    """Results side by side: their headline metrics in percent, mean ± standard deviation, and what their notes say.
 
     Args:
         results: of any runs and tasks.
-        by: a row for each run; or for each setup, with the mean and deviation over its runs, which differ in their seed only. It goes by
+        by: a row for each run; or for each setup, with the mean and deviation over its runs, which differ in their seeds only. It goes by
             the name of the first.
 
     Raises:
-        ValueError: there is no result.
+        ValueError: there is no result, or one is there twice.
     """
     if not results:
         raise ValueError("there is no result to put into a table")
-    columns: dict[tuple[str, str], dict[str, list[Metric]]] = {}
+    columns: dict[tuple[str, str], dict[str, list[tuple[Result, Metric]]]] = {}
     for result in results:
         for metric in result.scores.metrics:
             if metric.headline:
                 cells = columns.setdefault((result.title, metric.name), {})
-                cells.setdefault(getattr(result, by), []).append(metric)
+                cells.setdefault(getattr(result, by), []).append((result, metric))
     names = {getattr(result, by): result.run for result in reversed(results)}
-    rows = tuple((names[key], *(_cell(cells.get(key, []), by) for cells in columns.values())) for key in reversed(names))
+    join = _only if by == "run" else _pooled
+    rows = tuple(
+        Row(name=names[key], cells=tuple(join(cells[key]) if key in cells else None for cells in columns.values()))
+        for key in reversed(names)
+    )
     header = ("run" if by == "run" else "first run of setup", *(f"{title}: {metric}" for title, metric in columns))
-    return Table(header=header, rows=rows, notes=(_legend(columns, by), *_differences(results)))
+    return Table(header=header, rows=rows, notes=(_legend(rows, by), *_differences(results), *_notes(results)))
 
 
-def _cell(metrics: Sequence[Metric], by: str) -> str:
-    if by == "run" and len(metrics) == 1:
-        return str(metrics[0])
-    if by == "run" and metrics:
-        raise ValueError("a run was given twice")
-    return f"{Metric(name='', values=tuple(m.mean for m in metrics), over='seeds')} ({len(metrics)})" if metrics else "-"
+def _only(found: Sequence[tuple[Result, Metric]]) -> Metric:
+    if len(found) > 1:
+        raise ValueError(f"{found[0][0].run} was given twice: leave one out")
+    return found[0][1]
 
 
-def _legend(columns: dict[tuple[str, str], dict[str, list[Metric]]], by: str) -> str:
+def _pooled(found: Sequence[tuple[Result, Metric]]) -> Metric:
+    trials: dict[str, str] = {}
+    for result, _ in found:
+        if result.trial in trials:
+            raise ValueError(
+                f"{trials[result.trial]} and {result.run} are one experiment with the same seeds, which is no repetition: leave one out"
+            )
+        trials[result.trial] = result.run
+    return Metric(name=found[0][1].name, values=tuple(metric.mean for _, metric in found), over="runs")
+
+
+def _legend(rows: Sequence[Row], by: str) -> str:
     if by == "setup":
         return "Percent; mean ± standard deviation over runs (how many)."
-    over = sorted({m.over for cells in columns.values() for metrics in cells.values() for m in metrics if m.deviation is not None})
+    over = sorted({cell.over for row in rows for cell in row.cells if cell and cell.deviation is not None})
     return f"Percent; mean ± standard deviation over {' or '.join(over)}." if over else "Percent."
 
 
@@ -230,3 +286,15 @@ def _differences(results: Sequence[Result]) -> list[str]:
         if changed:
             notes.append(f"Not comparable: {result.title} in {other.run} / {result.run}: {', '.join(changed)}.")
     return notes
+
+
+def _notes(results: Sequence[Result]) -> list[str]:
+    """What the notes of the results say, each once, with the runs and the columns that it is about."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for note in result.scores.notes:
+            runs.setdefault((note, result.title), []).append(result.run)
+    titles: dict[tuple[str, str], list[str]] = {}
+    for (note, title), names in runs.items():
+        titles.setdefault((", ".join(names), note), []).append(title)
+    return [f"{names}: {note} ({'; '.join(several)})." for (names, note), several in titles.items()]

@@ -82,7 +82,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 def fit(features: NDArray[np.float32], labels: NDArray[np.int64], c: float) -> Pipeline:
     """A linear SVM on standardised features [n, F]. Its last step has `fit_status_` 1 where it stopped before it had converged."""
-    # Not LinearSVC: with tens of classes and hundreds of features it took 2 to 10 times as long, and longer with every step of C.
+    # Not LinearSVC, which took longer on the features both were tried on; on others it may not.
     probe = make_pipeline(StandardScaler(), SVC(kernel="linear", C=c, cache_size=1000, max_iter=STEPS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `fit_status_` tells

@@ -50,16 +50,16 @@ def embeddings(stage: Stage, shapes: Shapes, block: int) -> dict[str, Tensor]:
     return {product: embedding.cpu() for product, embedding in stage.teachers.embed(summaries).items()}
 
 
-def same_teacher(cache: Cache, product: str, other: Cache, other_product: str) -> None:
-    """Make sure that two products of one or two caches were made by the same weights.
+def same_teacher(teacher: Teacher, cache: Cache, product: str) -> None:
+    """Make sure that a product comes from the teacher that the model learned from, where the model's file tells.
 
     Raises:
-        ValueError: a product is not there, or they differ.
+        ValueError: it is not there, or comes from another.
     """
-    one, two = cache.record(product).spec, other.record(other_product).spec
-    assert isinstance(one, TeacherSpec) and isinstance(two, TeacherSpec)
-    if fingerprint(one) != fingerprint(two):
+    spec = cache.record(product).spec
+    assert isinstance(spec, TeacherSpec)
+    if teacher.fingerprint not in ("", fingerprint(spec)):
         raise ValueError(
-            f"{other.path} {other_product} and {cache.path} {product} come from different teachers of one name: "
-            f"{two.model} ({two.weights[:12]}) and {one.model} ({one.weights[:12]}); rebuild one of them with the other's teacher"
+            f"{cache.path}: {product} comes from another teacher than the {teacher.name!r} this model learned from, from {spec.model} "
+            f"(weights {spec.weights[:12]}, {spec.precision}); evaluate on a cache that was made with the same one"
         )

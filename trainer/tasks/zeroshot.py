@@ -48,7 +48,8 @@ SMOKE: Final = Options(repeats=1)
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
     """Accuracy among the 1, 3 and 5 classes nearest, for every teacher. `train_cache` may hold the label set, nothing else is read."""
-    teachers = [t.name for t in contrasted(stage, options.teachers, text=True)]
+    met = {t.name: t for t in contrasted(stage, options.teachers, text=True)}
+    teachers = list(met)
     home, name, embedded = _label_set(options.labels, teachers, (test_cache, train_cache))
     missing = [t for t in teachers if t not in embedded]
     if missing and options.teachers:
@@ -59,9 +60,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     if len(label_set.classes) < 2:
         raise ValueError(f"label set {name!r} of {home.path} has one class only; there is nothing to tell apart")
     for teacher in embedded:
-        # The model learned from the teacher of `train_cache`; the class names must lie in the same space.
-        if f"image/{teacher}" in train_cache.products():
-            same_teacher(train_cache, f"image/{teacher}", home, f"labels/{name}/{teacher}")
+        same_teacher(met[teacher], home, f"labels/{name}/{teacher}")
     shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes)
 
     blocks = range(shapes.spec.blocks if options.average else repeats(options.repeats, shapes))

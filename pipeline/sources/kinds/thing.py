@@ -25,7 +25,9 @@ T = TypeVar("T")
 MOST: Final = 6
 """Parts are counted in words up to this many; of more one says `many`."""
 
-STYLES: Final = ("round", "square", "oval", "tall", "low", "wide", "slim", "padded", "folding", "corner", "curved", "open", "closed", "striped")
+STYLES: Final = (
+    "round", "square", "oval", "tall", "low", "wide", "slim", "padded", "folding", "corner", "curved", "open", "closed", "striped",
+)  # fmt: skip
 """Every word a `Thing.style` may hold."""
 
 
@@ -71,7 +73,7 @@ COLORS: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
 }
 """Names of colours, and the sRGB values around which they vary. Names are what a person would call them."""
 
-WOODS: Final = ("brown", "brown", "beige", "white", "black")
+WOODS: Final = ("brown", "brown", "brown", "beige", "beige", "white", "black")
 FABRICS: Final = ("grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "beige", "white", "black", "brown")
 
 
@@ -86,9 +88,7 @@ def maybe(rng: Rng, chance: float) -> bool:
 def _made(rng: Rng, color: str, substance: str, roughness: float, metallic: float = 0.0) -> Material:
     """A material whose colour lies near one of the name's values."""
     r, g, b = np.clip(np.array(pick(rng, COLORS[color])) + rng.normal(0, 0.015, 3), 0.04, 0.96)
-    return Material(
-        color=(float(r), float(g), float(b)), metallic=metallic, roughness=roughness, color_name=color, substance=substance
-    )
+    return Material(color=(float(r), float(g), float(b)), metallic=metallic, roughness=roughness, color_name=color, substance=substance)
 
 
 def wood(rng: Rng, color: str = "") -> Material:

@@ -1,0 +1,157 @@
+"""Pictures of starter shapes to train starter teachers on: random views, lenses and backgrounds, and in training light and crops.
+
+    views = draw(folder, Study(shapes=12000), workers=2)     # resumable: a chunk that lies in the folder is not drawn again
+    pixels = augmented(views.rgb[rows], size=96, rng=rng)    # [B, 3, 96, 96] in 0..1
+
+Letters: N shapes, V views, B pictures, S pixels a side.
+"""
+
+import json
+import multiprocessing
+import os
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from cache_schema.spec import Camera, CameraRig, ViewSpec, from_json, to_json
+from pipeline.mesh import normalized
+from pipeline.sources.shapes import Description, make
+from pipeline.starter.texts import counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Which pictures to draw."""
+
+    seed: int = 1_000_000
+    """Of the shapes. Far from the seeds of collections anyone opens, so that those stay unseen."""
+    shapes: int = 7_000
+    views: int = 6
+    """Of each shape."""
+    size: int = 112
+    """Pixels a side."""
+    chunk: int = 200
+    """Shapes drawn, and kept, at a time."""
+
+
+class Views(NamedTuple):
+    rgb: NDArray[np.uint8]
+    """[N, V, S, S, 3]"""
+    descriptions: list[Description]
+    """[N]"""
+    proportions: NDArray[np.float32]
+    """[N, 2]: logarithms of height and depth over width."""
+
+    def usual_parts(self, least: int) -> list[str]:
+        """Parts with their numbers, as `two armrest`, that at least so many shapes have."""
+        seen = Counter(f"{counted(part)} {part.noun}" for description in self.descriptions for part in description.parts)
+        return sorted(part for part, count in seen.items() if count >= least)
+
+
+def draw(folder: Path, study: Study, *, workers: int) -> Views:
+    """Draw, or read what was drawn before. Gives the same pictures whatever the number of workers.
+
+    Raises:
+        ValueError: OpenGL cannot be had here.
+    """
+    place = folder / f"pictures-{study.seed}-{study.views}x{study.size}-{study.chunk}"
+    place.mkdir(parents=True, exist_ok=True)
+    starts = range(0, study.shapes, study.chunk)
+    todo = [(place, study, start) for start in starts if not _path(place, start).exists()]
+    os.environ["LP_NUM_THREADS"] = "1"  # software OpenGL's own threads, of which each worker needs one
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for _ in track(pool.imap_unordered(_draw_chunk, todo), f"drawing {study.shapes} shapes", total=len(todo), disable=not todo):
+            pass
+    rgb = np.empty((study.shapes, study.views, study.size, study.size, 3), np.uint8)
+    known = []
+    for start in starts:
+        rows = rgb[start : start + study.chunk]
+        rows[:] = np.load(_path(place, start))[: len(rows)]
+        known += json.loads(_path(place, start).with_suffix(".json").read_text())[: len(rows)]
+    return Views(
+        rgb=rgb,
+        descriptions=[from_json(Description, one["description"]) for one in known],
+        proportions=np.array([one["proportions"] for one in known], np.float32),
+    )
+
+
+def _path(place: Path, start: int) -> Path:
+    return place / f"{start:06d}.npy"
+
+
+def _draw_chunk(task: tuple[Path, Study, int]) -> None:
+    from pipeline.render import Renderer
+
+    place, study, start = task
+    chunk = np.empty((study.chunk, study.views, study.size, study.size, 3), np.uint8)
+    known = []
+    rng = np.random.default_rng((study.seed, start))
+    spec = ViewSpec(rig=_rig(rng, study.views), size=study.size)
+    with closing(Renderer(spec)) as renderer:
+        for i in range(study.chunk):
+            made = make(study.seed, start + i)
+            white = rng.random() < 0.5
+            red, green, blue = (255, 255, 255) if white else rng.integers(0, 256, 3).tolist()
+            renderer.spec = replace(spec, rig=_rig(rng, study.views), background=(red, green, blue))
+            chunk[i] = renderer.render(normalized(made.mesh, "unit_sphere")).rgb
+            size = np.ptp(np.concatenate([part.vertices for part in made.mesh.parts]), axis=0)
+            known.append({"description": to_json(made.description), "proportions": np.log(size[1:] / size[0]).tolist()})
+    path = _path(place, start)
+    path.with_suffix(".json").write_text(json.dumps(known))
+    np.save(path.with_suffix(".draft.npy"), chunk)
+    path.with_suffix(".draft.npy").rename(path)  # last: what is there is whole
+
+
+def _rig(rng: np.random.Generator, views: int) -> CameraRig:
+    """From all around, mostly a little from above, as people take pictures."""
+    elevations = np.clip(rng.normal(25, 18, views), -30, 80)
+    cameras = tuple(Camera(azimuth=float(a), elevation=float(e)) for a, e in zip(rng.uniform(0, 360, views), elevations, strict=True))
+    return CameraRig(name="random", cameras=cameras, fov=float(rng.uniform(25, 60)))
+
+
+def augmented(rgb: NDArray[np.uint8], *, size: int, rng: np.random.Generator) -> Tensor:
+    """Crops, mirror images, light from a side, and camera exposure; hues stay what they are called.
+
+    Args:
+        rgb: [B, S, S, 3].
+
+    Returns:
+        [B, 3, size, size] float32 in 0..1.
+    """
+    count = len(rgb)
+
+    def drawn(low: float, high: float, *shape: int) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, (count, *shape)).astype(np.float32))
+
+    pixels = torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 255
+    zoom = drawn(0.78, 1.1)
+    flip = torch.where(drawn(0, 1) < 0.5, -1.0, 1.0)
+    turn = drawn(-0.12, 0.12)
+    theta = torch.stack(
+        [
+            torch.stack([zoom * flip, turn, drawn(-0.12, 0.12)], 1),
+            torch.stack([-turn * flip, zoom, drawn(-0.12, 0.12)], 1),
+        ],
+        1,
+    )  # [B, 2, 3]
+    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
+    pixels = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    side, angle = drawn(0, 0.3), drawn(0, 2 * np.pi)
+    ramp = grid[..., 0] * torch.cos(angle)[:, None, None] + grid[..., 1] * torch.sin(angle)[:, None, None]  # [B, S, S]
+    light = drawn(0.8, 1.15)[:, None, None] * (1 + side[:, None, None] * ramp)
+    return (pixels.clamp(min=1e-4) ** drawn(0.75, 1.35)[:, None, None, None] * light[:, None]).clamp(0, 1)
+
+
+def greyed(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Without colours. [..., 3]"""
+    light = (rgb @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)
+    return np.repeat(light[..., None], 3, axis=-1)

@@ -1,0 +1,262 @@
+"""What the starter teachers are made of and what each is taught. Each is saved as the library it belongs to saves its own.
+
+    student = STUDENTS["starter-resnet"](corpus, folder)   # an untrained model
+    loss = student.loss(pixels, descriptions, rng)         # pixels [B, 3, S, S] in 0..1, B descriptions
+    student.save(place)                                    # float16 safetensors, configuration, tokenizer, pre-processing
+
+starter-vit, starter-resnet   image and text with one embedding (CLIP), through open_clip: a transformer and a convolutional network
+starter-attributes            pictures alone: a transformer of DINOv2's form, through transformers: kinds, colours, parts, proportions
+starter-blip2                 tells what it sees (BLIP-2), through transformers; its picture side begins as starter-vit's
+
+Letters: B pictures, S pixels a side, E width.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.sources.kinds.catalog import KINDS
+from pipeline.sources.kinds.thing import COLORS, STYLES
+from pipeline.sources.shapes import Description
+from pipeline.starter.texts import SUBSTANCES, Rng, caption, counted, facts, sentence
+from pipeline.torchvision_ops import declare_missing
+
+declare_missing()
+import open_clip  # noqa: E402 - imports torchvision
+from transformers import (  # noqa: E402 - imports torchvision
+    BitImageProcessor,
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
+    BlipImageProcessor,
+    Dinov2Config,
+    Dinov2Model,
+)
+
+from pipeline.starter.tokens import IMAGE, captioner_tokenizer, image_text_tokenizer  # noqa: E402 - imports transformers
+
+SIZE: Final = 96
+"""Pixels a side that every starter teacher sees."""
+
+MEAN: Final = (0.5, 0.5, 0.5)
+STD: Final = (0.5, 0.5, 0.5)
+
+VIT: Final = {"width": 160, "layers": 6, "head_width": 40, "patch_size": 16, "image_size": SIZE, "no_ln_pre": True}
+"""starter-vit's picture side, and with it starter-blip2's."""
+
+RESNET: Final = {"width": 18, "layers": [1, 1, 1, 1], "head_width": 64, "image_size": SIZE}
+
+TEXT: Final = {
+    "context_length": 32, "vocab_size": 1024, "width": 128, "heads": 4, "layers": 2,
+    "hf_tokenizer_name": ".", "pool_type": "eos", "eos_id": 2, "pad_id": 1,
+}  # fmt: skip
+"""`.`: the tokenizer lies beside the weights."""
+
+
+class Student(Protocol):
+    """A starter teacher while it is taught."""
+
+    model: nn.Module
+    """What is trained."""
+
+    def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
+        """Of one batch.
+
+        Args:
+            pixels: [B, 3, S, S] float32 in 0..1.
+            descriptions: [B], of the shapes.
+            proportions: [B, 2], logarithms of height and depth over width.
+            rng: draws what is said about each.
+        """
+        ...
+
+    def save(self, place: Path) -> None:
+        """Write a checkpoint that the library loads with its own calls."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------------- image and text
+
+
+class ImageText:
+    """CLIP (https://arxiv.org/abs/2103.00020), with every sentence that is true of a shape counted as a match for it."""
+
+    def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str]) -> None:
+        self.config = {"embed_dim": 128, "vision_cfg": dict(vision), "text_cfg": dict(TEXT)}
+        self.tokenizer = image_text_tokenizer(corpus)
+        text = {key: value for key, value in TEXT.items() if key != "hf_tokenizer_name"}
+        self.model: nn.Module = open_clip.CLIP(embed_dim=128, vision_cfg=dict(vision), text_cfg=text)
+        if isinstance(vision["layers"], list):
+            self.model = self.model.to(memory_format=torch.channels_last)
+
+    def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
+        told = [sentence(description, rng) for description in descriptions]
+        tokens = self.tokenizer(
+            [one.text for one in told], padding="max_length", truncation=True, max_length=TEXT["context_length"], return_tensors="pt"
+        )["input_ids"]
+        image, text, scale = self.model(normalized(pixels), tokens)[:3]
+        known = [facts(description) for description in descriptions]
+        match = torch.tensor([[one.told <= truth for one in told] for truth in known], dtype=torch.float32)  # [B, B]
+        logits = scale.clamp(max=100) * image.float() @ text.float().T  # [B, B]: picture, text
+        by_image = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+        by_text = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+        return (by_image + by_text) / 2
+
+    def save(self, place: Path) -> None:
+        save_file(halved(self.model), place / "open_clip_model.safetensors")
+        preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+        (place / "open_clip_config.json").write_text(json.dumps({"model_cfg": self.config, "preprocess_cfg": preprocess}, indent=2) + "\n")
+        self.tokenizer.save_pretrained(place)
+
+
+# --------------------------------------------------------------------------------------------------------------- attributes
+
+
+class Attributes:
+    """A vision transformer with heads for what a description holds. The heads are thrown away, the class token is kept."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self.backbone = Dinov2Model(
+            Dinov2Config(
+                hidden_size=VIT["width"], num_hidden_layers=VIT["layers"], num_attention_heads=4, mlp_ratio=4, layerscale_value=1.0,
+                image_size=SIZE, patch_size=VIT["patch_size"],
+            )
+        )  # fmt: skip
+        self.parts = {part: i for i, part in enumerate(parts)}
+        outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2)
+        self.heads = nn.ModuleList(nn.Linear(VIT["width"], width) for width in outputs)
+        self.model: nn.Module = nn.ModuleList([self.backbone, self.heads])
+
+    def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
+        summary = self.backbone(pixel_values=normalized(pixels)).pooler_output
+        kind, color, material, has, proportion = (head(summary).float() for head in self.heads)
+        present = torch.zeros_like(has)
+        for row, description in enumerate(descriptions):
+            present[row, [STYLES.index(word) for word in description.style]] = 1
+            named = [f"{counted(part)} {part.noun}" for part in description.parts]
+            present[row, [len(STYLES) + self.parts[part] for part in named if part in self.parts]] = 1
+        return (
+            F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
+            + 0.3 * F.cross_entropy(color, _places(list(COLORS), [d.color for d in descriptions]), ignore_index=-1)
+            + 0.3 * F.cross_entropy(material, _places(SUBSTANCES, [d.material for d in descriptions]), ignore_index=-1)
+            + 10 * F.binary_cross_entropy_with_logits(has, present)
+            + 0.5 * F.smooth_l1_loss(proportion, proportions)
+        )
+
+    def save(self, place: Path) -> None:
+        self.backbone.save_pretrained(place, state_dict=halved(self.backbone))
+        BitImageProcessor(
+            size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD)
+        ).save_pretrained(place)
+
+
+def _places(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
+    """Where each is among the names, -1 for none."""
+    return torch.tensor([names.index(name) if name in names else -1 for name in wanted])
+
+
+# ----------------------------------------------------------------------------------------------------------------- captions
+
+
+class Captioner:
+    """BLIP-2 (https://arxiv.org/abs/2301.12597) with an OPT of two layers. As there, the picture side has learned before."""
+
+    def __init__(self, corpus: Sequence[str], vision: Mapping[str, Tensor]) -> None:
+        """vision: `starter-vit`'s state dict."""
+        tokenizer = captioner_tokenizer(corpus)
+        image = BlipImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD))
+        self.processor = Blip2Processor(image, tokenizer, num_query_tokens=8)
+        end, width, small = tokenizer.eos_token_id, VIT["width"], 128
+        config = Blip2Config(
+            vision_config={
+                "hidden_size": width, "num_hidden_layers": VIT["layers"], "num_attention_heads": width // VIT["head_width"],
+                "intermediate_size": 4 * width, "image_size": SIZE, "patch_size": VIT["patch_size"], "layer_norm_eps": 1e-5,
+            },
+            qformer_config={
+                "hidden_size": small, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 2 * small,
+                "encoder_hidden_size": width, "vocab_size": 8, "max_position_embeddings": 8, "cross_attention_frequency": 1,
+            },
+            text_config={
+                "model_type": "opt", "hidden_size": small, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 4 * small,
+                "word_embed_proj_dim": small, "vocab_size": len(tokenizer), "max_position_embeddings": 64, "bos_token_id": end,
+                "eos_token_id": end, "pad_token_id": tokenizer.pad_token_id, "dropout": 0.0,
+            },
+            num_query_tokens=8, image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        )  # fmt: skip
+        model: Any = Blip2ForConditionalGeneration(config)
+        model.vision_model.load_state_dict(as_blip2(vision), strict=True)
+        self.model: nn.Module = model
+        self.start = self.processor(text=[""], return_tensors="pt")["input_ids"][0].tolist()
+
+    def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
+        tokenizer = self.processor.tokenizer
+        texts = [caption(description, rng) for description in descriptions]
+        ids = [[*row, tokenizer.eos_token_id] for row in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        longest = max(map(len, ids))
+        rows = torch.tensor([[*self.start, *row, *[tokenizer.pad_token_id] * (longest - len(row))] for row in ids])
+        labels = torch.tensor([[*[-100] * len(self.start), *row, *[-100] * (longest - len(row))] for row in ids])
+        mask = (rows != tokenizer.pad_token_id).long()
+        return self.model(pixel_values=normalized(pixels), input_ids=rows, attention_mask=mask, labels=labels).loss
+
+    def save(self, place: Path) -> None:
+        model: Any = self.model
+        model.save_pretrained(place, state_dict=halved(model))
+        self.processor.save_pretrained(place)
+
+
+def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The picture side of an open_clip ViT under the names of transformers' BLIP-2."""
+    width = state["visual.class_embedding"].shape[0]
+    out = {
+        "embeddings.class_embedding": state["visual.class_embedding"].reshape(1, 1, width),
+        "embeddings.position_embedding": state["visual.positional_embedding"][None],
+        "embeddings.patch_embedding.weight": state["visual.conv1.weight"],
+        "embeddings.patch_embedding.bias": torch.zeros(width),
+        "post_layernorm.weight": state["visual.ln_post.weight"],
+        "post_layernorm.bias": state["visual.ln_post.bias"],
+    }
+    names = {
+        "ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.projection",
+        "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
+    }  # fmt: skip
+    layers = 1 + max(int(name.split(".")[3]) for name in state if name.startswith("visual.transformer.resblocks."))
+    for layer in range(layers):
+        theirs, ours = f"visual.transformer.resblocks.{layer}", f"encoder.layers.{layer}"
+        for kind in ("weight", "bias"):
+            out[f"{ours}.self_attn.qkv.{kind}"] = state[f"{theirs}.attn.in_proj_{kind}"]
+            out |= {f"{ours}.{new}.{kind}": state[f"{theirs}.{old}.{kind}"] for old, new in names.items()}
+    return out
+
+
+# ------------------------------------------------------------------------------------------------------------------ all
+
+
+def _blip2(corpus: Sequence[str], parts: Sequence[str], folder: Path) -> Student:
+    path = folder / "starter-vit" / "open_clip_model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"starter-blip2 begins with starter-vit's picture side, and there is no {path}: train starter-vit first")
+    return Captioner(corpus, {name: value.float() for name, value in load_file(path).items()})
+
+
+STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student]]] = {
+    "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, corpus),
+    "starter-vit": lambda corpus, parts, folder: ImageText(VIT, corpus),
+    "starter-attributes": lambda corpus, parts, folder: Attributes(parts),
+    "starter-blip2": _blip2,
+}
+"""Name to what makes one untrained from (corpus, parts with their counts, folder of those trained before)."""
+
+
+def normalized(pixels: Tensor) -> Tensor:
+    return (pixels - 0.5) / 0.5
+
+
+def halved(model: nn.Module) -> dict[str, Tensor]:
+    """A state dict in float16."""
+    return {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in model.state_dict().items()}

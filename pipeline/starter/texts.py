@@ -1,0 +1,261 @@
+"""Words about starter shapes: what the starter teachers learn language from, and how a caption is held against the truth.
+
+    rng = np.random.default_rng(0)
+    sentence(description, rng).text # "a rendering of a tall wooden dresser that has six drawers", seldom twice alike
+    caption(description, rng)       # "a brown wooden dresser with six drawers and four metal legs", what the captioner learns to say
+    wrong(claims(text), description)  # what a caption says and is not so, and how much it says
+    corpus()                        # every word there is, for tokenizers
+
+A grammar, not a list: which facts are told, their order, synonyms and the frame around them are drawn.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pipeline.labels import CLASSES, TEMPLATES
+from pipeline.sources.kinds.catalog import KINDS
+from pipeline.sources.kinds.thing import COLORS, MOST, STYLES, Parts, maybe, pick
+from pipeline.sources.shapes import Description
+
+Rng = np.random.Generator
+
+ADJECTIVES: Final = {"wood": "wooden"}
+"""Substances whose adjective is another word."""
+
+SUBSTANCES: Final = ("wood", "fabric", "leather", "plastic", "metal", "ceramic", "glass", "stone")
+
+SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
+    "airplane": ("plane", "aircraft"),
+    "bathtub": ("bath tub", "bath", "tub"),
+    "boat": ("ship",),
+    "bookshelf": ("bookcase", "shelf"),
+    "bucket": ("pail",),
+    "car": ("automobile", "vehicle"),
+    "desk": ("writing desk", "office desk"),
+    "dresser": ("chest of drawers", "commode"),
+    "frying pan": ("pan", "skillet"),
+    "lamp": ("light",),
+    "laptop": ("notebook computer", "laptop computer"),
+    "mailbox": ("letter box",),
+    "monitor": ("screen", "display", "computer screen", "television"),
+    "mug": ("cup", "coffee cup"),
+    "night stand": ("nightstand", "bedside table", "bedside cabinet"),
+    "potted plant": ("plant", "flower pot", "house plant"),
+    "refrigerator": ("fridge",),
+    "sink": ("wash basin", "basin"),
+    "sofa": ("couch", "settee"),
+    "stairs": ("staircase", "steps"),
+    "teapot": ("tea pot",),
+    "traffic cone": ("cone",),
+    "wardrobe": ("closet", "armoire"),
+}
+"""Other names of a kind. No name belongs to two kinds."""
+
+FRAMES: Final = (
+    "{}",
+    "{}",
+    "this is {}",
+    "there is {}",
+    "it is {}",
+    "here we see {}",
+    "{} on a plain background",
+    "{} seen from the side",
+    "{}, nothing else",
+)
+MEDIA: Final = (
+    "a photo of {}",
+    "a picture of {}",
+    "a rendering of {}",
+    "a 3d model of {}",
+    "an image of {}",
+    "a drawing of {}",
+    "a cad model of {}",
+)
+PLAIN: Final = ("a grey 3d model of {}", "an untextured model of {}", "{} without colours", "a plain grey rendering of {}")
+"""For shapes without colours."""
+
+HAVING: Final = ("with", "with", "that has", "which has", "having", "featuring")
+NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six")
+MANY: Final = "many"
+
+
+def counted(part: Parts) -> str:
+    """`two`, or `many`."""
+    return NUMBERS[part.count] if part.count <= MOST else MANY
+
+
+def plural(noun: str) -> str:
+    """Of a part's noun, regular but for shelf."""
+    if noun.endswith("shelf"):
+        return noun[:-1] + "ves"
+    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
+
+
+def with_article(words: str) -> str:
+    if words.split()[0] == "stairs":
+        return words
+    return ("an " if words[0] in "aeiou" else "a ") + words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """A text and what it says."""
+
+    text: str
+    told: frozenset[str]
+    """A subset of `facts` of whatever it is true of."""
+
+
+def facts(description: Description) -> frozenset[str]:
+    """Everything a sentence can tell, a word or part each."""
+    told = {description.kind, *description.style, f"color {description.color}", f"of {description.material}"}
+    for part in description.parts:
+        told.add(f"{counted(part)} {part.noun}")
+        if part.material is not None:
+            told |= {f"{part.material.color_name} {part.noun}", f"{part.material.substance} {part.noun}"}
+    return frozenset(told)
+
+
+def caption(description: Description, rng: Rng) -> str:
+    """What a captioner should say: `a [style] [color] [material] KIND [with PARTS]`, of each fact more often than not."""
+    words = []
+    if description.style and maybe(rng, 0.5):
+        words.append(pick(rng, description.style))
+    if description.color and maybe(rng, 0.9):
+        words.append(description.color)
+    if description.material and maybe(rng, 0.7):
+        words.append(_adjective(description.material))
+    text = with_article(" ".join([*words, description.kind]))
+    told = _some(description.parts, 2, rng)
+    return f"{text} with {_listed([_part(part, rng, 0.5)[0] for part in told])}" if told else text
+
+
+def sentence(description: Description, rng: Rng) -> Sentence:
+    """One of very many ways to say something true about a shape: partial, in varied order, with synonyms."""
+    kind = description.kind
+    name = pick(rng, SYNONYMS[kind]) if kind in SYNONYMS and maybe(rng, 0.2) else kind
+    told = {kind}
+    if maybe(rng, 0.25):
+        return Sentence(text=pick(rng, TEMPLATES).replace("{}", name), told=frozenset(told))
+    words, after = [], []
+    if description.style and maybe(rng, 0.4):
+        words.append(pick(rng, description.style))
+        told.add(words[0])
+    if description.color and maybe(rng, 0.6):
+        told.add(f"color {description.color}")
+        if maybe(rng, 0.85):
+            words.append(description.color)
+        else:
+            after.append(f"in {description.color}")
+    if description.material and maybe(rng, 0.5):
+        told.add(f"of {description.material}")
+        if maybe(rng, 0.7):
+            words.append(_adjective(description.material))
+        else:
+            after.append(f"made of {description.material}")
+    chosen = _some(description.parts, 3, rng)
+    if chosen:
+        phrases = [_part(part, rng, 0.4) for part in chosen]
+        told = told.union(*(said for _, said in phrases))
+        after.append(f"{pick(rng, HAVING)} {_listed([text for text, _ in phrases])}")
+    bare = " ".join([*words, name])
+    text = " ".join([bare if maybe(rng, 0.2) else with_article(bare), *after])
+    if not description.color and maybe(rng, 0.4):
+        told.add("color ")
+        frame = pick(rng, PLAIN)
+    else:
+        frame = pick(rng, MEDIA if maybe(rng, 0.5) else FRAMES)
+    return Sentence(text=frame.replace("{}", text), told=frozenset(told))
+
+
+def _adjective(substance: str) -> str:
+    return ADJECTIVES.get(substance, substance)
+
+
+def _some(parts: Sequence[Parts], most: int, rng: Rng) -> list[Parts]:
+    count = min(len(parts), int(rng.integers(most + 1)))
+    return [parts[i] for i in rng.permutation(len(parts))[:count]]
+
+
+def _part(part: Parts, rng: Rng, chance: float) -> tuple[str, set[str]]:
+    """Words for it, of its material by a chance, and the facts they tell."""
+    words, told = [], {f"{counted(part)} {part.noun}"}
+    if part.material is not None and maybe(rng, chance):
+        color = maybe(rng, 0.5) or not part.material.substance
+        words = [part.material.color_name if color else _adjective(part.material.substance)]
+        told.add(f"{part.material.color_name if color else part.material.substance} {part.noun}")
+    if part.count == 1:
+        return with_article(" ".join([*words, part.noun])), told
+    return " ".join([counted(part), *words, plural(part.noun)]), told
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+# --------------------------------------------------------------------------------------------------------- checking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """What a caption states."""
+
+    kind: str
+    """Empty where it names no kind."""
+    words: tuple[str, ...] = ()
+    """Styles, colours and adjectives of substances said of the whole."""
+    parts: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+    """(number, words about it, noun as it stands) of each."""
+
+
+def claims(text: str) -> Claims:
+    """Read a caption of `caption`'s form."""
+    whole, _, rest = text.partition(" with ")
+    names = [kind for kind in KINDS if re.search(rf"\b{kind}$", whole.strip())]
+    kind = max(names, key=len, default="")
+    words = tuple(whole.strip().removesuffix(kind).split())
+    parts = []
+    for told in re.split(r", | and ", rest) if rest else ():
+        number, *middle = told.split() or [""]
+        known = [*COLORS, *map(_adjective, SUBSTANCES)]
+        said = tuple(word for word in middle if word in known)
+        noun = " ".join(word for word in middle if word not in known)
+        parts.append(("one" if number in ("a", "an") else number, said, noun))
+    return Claims(kind=kind, words=tuple(word for word in words if word not in ("a", "an")), parts=tuple(parts))
+
+
+def wrong(said: Claims, truth: Description) -> tuple[list[str], int]:
+    """What is said of attributes and is not so, and how many attributes are stated in all.
+
+    An attribute is a style, colour or substance word of the whole, a part with its number, or a word about a part.
+    """
+    true_words = {*truth.style, truth.color, _adjective(truth.material)}
+    mistakes = [word for word in said.words if word not in true_words]
+    stated = len(said.words)
+    for number, words, noun in said.parts:
+        matching = [
+            part for part in truth.parts if noun == (part.noun if part.count == 1 else plural(part.noun)) and counted(part) == number
+        ]
+        stated += 1 + len(words)
+        if not matching:
+            mistakes.append(f"{number} {noun}")
+        for word in words:
+            if not any(part.material and word in (part.material.color_name, _adjective(part.material.substance)) for part in matching):
+                mistakes.append(f"{word} {noun}")
+    return mistakes, stated
+
+
+def corpus(descriptions: Sequence[Description], rng: Rng) -> Iterator[str]:
+    """Texts that hold every word of the grammar, and of the label sets, several times: for training a tokenizer."""
+    for description in descriptions:
+        for _ in range(8):
+            yield sentence(description, rng).text
+            yield caption(description, rng)
+    for name in (*(name for names in CLASSES.values() for name in names), *KINDS, *(s for names in SYNONYMS.values() for s in names)):
+        for template in (*TEMPLATES[:: len(TEMPLATES) // 8], *MEDIA, *FRAMES, *PLAIN):
+            yield template.replace("{}", name)
+    yield " ".join((*STYLES, *COLORS, *SUBSTANCES, *NUMBERS, MANY))

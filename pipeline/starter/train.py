@@ -1,0 +1,125 @@
+"""Teach the starter teachers. Hours on two cores, so each is a file that is kept once it is there, and a run that is cut off goes on.
+
+    python -m pipeline.starter.train build/starter-teachers                        # all, in order
+    python -m pipeline.starter.train build/starter-teachers --only starter-resnet  # one, say beside another on a second core
+
+Pictures, sentences and steps follow from the seeds alone. Arithmetic is bfloat16 under autocast, so that weights differ in their
+last digits from one processor to another.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline.sources.shapes import Description
+from pipeline.starter.pictures import Study, Views, augmented, draw, greyed
+from pipeline.starter.students import SIZE, STUDENTS, Student
+from pipeline.starter.texts import corpus
+
+STEPS: Final = {"starter-resnet": 3000, "starter-vit": 3000, "starter-attributes": 2200, "starter-blip2": 1400}
+BATCH: Final = 96
+RATE: Final = 1e-3
+WARM_UP: Final = 150
+GREY: Final = 0.2
+"""Share of coloured pictures that are shown, and described, without colours."""
+KEEP_EVERY: Final = 200
+"""Steps between files to go on from."""
+RARE: Final = 40
+"""Parts seen on fewer shapes are not taught."""
+
+console = Console(stderr=True)
+
+
+class Lesson(NamedTuple):
+    """One batch."""
+
+    pixels: torch.Tensor
+    """[B, 3, S, S] in 0..1."""
+    descriptions: list[Description]
+    proportions: torch.Tensor
+    """[B, 2]"""
+    rng: np.random.Generator
+    """For what is said about each."""
+
+
+def lesson(views: Views, seed: int, step: int) -> Lesson:
+    rng = np.random.default_rng((seed, step))
+    rows, column = rng.integers(len(views.rgb), size=BATCH), rng.integers(views.rgb.shape[1], size=BATCH)
+    rgb = views.rgb[rows, column]  # [B, S, S, 3]
+    grey = rng.random(BATCH) < GREY
+    rgb[grey] = greyed(rgb[grey])
+    descriptions = [views.descriptions[row] for row in rows]
+    descriptions = [one.without_colors() if hidden else one for one, hidden in zip(descriptions, grey, strict=True)]
+    return Lesson(augmented(rgb, size=SIZE, rng=rng), descriptions, torch.from_numpy(views.proportions[rows]), rng)
+
+
+def teach(student: Student, views: Views, name: str, folder: Path, *, steps: int, seed: int) -> None:
+    """Train from the last file kept to the end. Leaves `folder/NAME` with the checkpoint."""
+    decay = [p for p in student.model.parameters() if p.ndim > 1]
+    others = [p for p in student.model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], lr=RATE, betas=(0.9, 0.98), fused=True
+    )
+    kept, first = folder / f"{name}.pt", 0
+    if kept.exists():
+        state = torch.load(kept, weights_only=True)
+        student.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    student.model.train()
+    with Progress(*Progress.get_default_columns(), "{task.fields[loss]}", console=console) as progress:
+        task = progress.add_task(name, total=steps, completed=first, loss="")
+        recent = 0.0
+        for step in range(first, steps):
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = student.loss(*lesson(views, seed, step))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(student.model.parameters(), 1.0, error_if_nonfinite=True)
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * min(1, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+            optimizer.step()
+            recent = loss.item() if step == first else 0.98 * recent + 0.02 * loss.item()
+            progress.update(task, advance=1, loss=f"loss {recent:.3f}")
+            if (step + 1) % KEEP_EVERY == 0:
+                draft = kept.with_suffix(".draft")
+                torch.save({"model": student.model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, draft)
+                draft.rename(kept)
+                console.print(f"{name} step {step + 1} loss {recent:.3f}")
+    place = folder / f".{name}"
+    place.mkdir(exist_ok=True)
+    student.model.eval()
+    student.save(place)
+    place.rename(folder / name)
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Where pictures, half-trained models and checkpoints go.")],
+    only: Annotated[list[str] | None, typer.Option(help="Train this one; can be repeated.")] = None,
+    shapes: Annotated[int, typer.Option(help="Shapes to draw six pictures of each.")] = Study.shapes,
+    steps: Annotated[float, typer.Option(help="Times the steps of each: 0.01 for a trial.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of initial weights and batches.")] = 0,
+) -> None:
+    """Draw pictures and train the starter teachers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    views = draw(folder, Study(shapes=shapes), workers=os.cpu_count() or 1)
+    rng = np.random.default_rng(seed)
+    words = list(corpus(views.descriptions[:: max(1, len(views.descriptions) // 2000)], rng))
+    for name in only or STUDENTS:
+        if (folder / name).exists():
+            console.print(f"{name} is there")
+            continue
+        torch.manual_seed(seed)
+        student = STUDENTS[name](words, views.usual_parts(RARE), folder)
+        teach(student, views, name, folder, steps=round(STEPS[name] * steps), seed=seed)
+
+
+if __name__ == "__main__":
+    typer.run(main)

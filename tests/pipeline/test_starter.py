@@ -1,0 +1,144 @@
+"""The grammar tells the truth and is read back; training pictures and batches follow from seeds; what is shipped is small and loads."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.sources.kinds.thing import Parts, wood
+from pipeline.sources.shapes import Description, make
+from pipeline.starter import pictures, students, texts, train
+from pipeline.weights import SHIPPED
+
+DESK = Description(
+    kind="desk",
+    color="brown",
+    material="wood",
+    style=("wide",),
+    parts=(Parts(noun="drawer", count=3), Parts(noun="leg", count=1, material=wood(np.random.default_rng(0), "black"))),
+)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_captions_tell_the_truth_and_are_read_back():
+    draw, several = rng(), set()
+    for index in range(90):
+        truth = make(3, index).description
+        for _ in range(4):
+            text = texts.caption(truth, draw)
+            said = texts.claims(text)
+            assert said.kind == truth.kind, text
+            assert texts.wrong(said, truth)[0] == [], text
+            several.add(text)
+    assert len(several) > 200
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes", "stated"),
+    [
+        ("a wide brown wooden desk with three drawers and a black leg", [], 6),
+        ("a red desk with two drawers", ["red", "two drawers"], 2),
+        ("a round metal desk", ["round", "metal"], 2),
+        ("a desk with three white drawers", ["white drawers"], 2),
+        ("a desk", [], 0),
+    ],
+)
+def test_what_a_caption_says_wrongly(text, mistakes, stated):
+    assert texts.wrong(texts.claims(text), DESK) == (mistakes, stated)
+
+
+def test_a_caption_without_a_known_kind_names_none():
+    assert texts.claims("a red something with two legs").kind == ""
+    assert texts.claims("").kind == ""
+
+
+def test_sentences_tell_facts_in_many_ways():
+    draw = rng()
+    sentences = [texts.sentence(DESK, draw) for _ in range(300)]
+    assert all(one.told <= texts.facts(DESK) and "desk" in one.told for one in sentences)
+    assert len({one.text for one in sentences}) > 200
+    assert any("writing desk" in one.text for one in sentences)
+    bare = DESK.without_colors()
+    assert not any(color in one.text.split() for one in (texts.sentence(bare, draw) for _ in range(100)) for color in ("brown", "black"))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Pictures of nine shapes, drawn by two processes."""
+    folder, small = tmp_path_factory.mktemp("study"), pictures.Study(shapes=9, views=2, size=48, chunk=5)
+    return folder, small, pictures.draw(folder, small, workers=2)
+
+
+def test_pictures_do_not_depend_on_who_draws_and_are_drawn_once(study, tmp_path):
+    folder, small, views = study
+    assert views.rgb.shape == (9, 2, 48, 48, 3) and [d.kind for d in views.descriptions][:3] == ["airplane", "bathtub", "bed"]
+    assert np.array_equal(pictures.draw(tmp_path, small, workers=1).rgb, views.rgb)
+    files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
+    again = pictures.draw(folder, small, workers=1)
+    assert np.array_equal(again.rgb, views.rgb) and again.descriptions == views.descriptions
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")} == files
+    assert views.rgb.std(axis=(2, 3, 4)).min() > 1, "an empty picture"
+
+
+def test_lessons_follow_from_seed_and_step(study):
+    *_, views = study
+    one, two, other = (train.lesson(views, 0, step) for step in (3, 3, 4))
+    assert torch.equal(one.pixels, two.pixels) and one.descriptions == two.descriptions and not torch.equal(one.pixels, other.pixels)
+    assert one.pixels.shape[1:] == (3, students.SIZE, students.SIZE) and 0 <= one.pixels.min() and one.pixels.max() <= 1
+    grey = ((one.pixels - one.pixels.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-3).tolist()
+    assert any(grey) and not all(grey)
+    assert all(not description.color for description, hidden in zip(one.descriptions, grey, strict=True) if hidden)
+
+
+@pytest.mark.parametrize("name", students.STUDENTS)
+def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path, monkeypatch):
+    *_, views = study
+    monkeypatch.setattr(train, "BATCH", 6)
+    monkeypatch.setattr(train, "KEEP_EVERY", 2)
+    words = list(texts.corpus(views.descriptions, rng()))
+
+    def student():
+        torch.manual_seed(0)
+        return students.STUDENTS[name](words, views.usual_parts(1), SHIPPED)
+
+    def weights(folder):
+        return load_file(next((folder / name).glob("*.safetensors")))
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    train.teach(student(), views, name, whole, steps=4, seed=0)
+    cut.mkdir()
+    lesson = train.lesson
+
+    def killed(views, seed, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return lesson(views, seed, step)
+
+    monkeypatch.setattr(train, "lesson", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.teach(student(), views, name, cut, steps=4, seed=0)
+    assert not (cut / name).exists()
+    monkeypatch.setattr(train, "lesson", lesson)
+    train.teach(student(), views, name, cut, steps=4, seed=0)
+    first, second = weights(whole), weights(cut)
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    untrained = tmp_path / "untrained"
+    untrained.mkdir()
+    student().save(untrained)
+    before = load_file(next(untrained.glob("*.safetensors")))
+    assert sum(not torch.equal(before[key], first[key]) for key in first) > len(first) // 4
+
+
+def test_what_is_shipped_is_small_whole_and_half_precision():
+    names = {folder.name for folder in SHIPPED.iterdir()}
+    assert names == set(students.STUDENTS)
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 20_000_000
+    for folder in SHIPPED.iterdir():
+        state = load_file(next(folder.glob("*.safetensors")))
+        assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float16}
+        assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+        assert "Limits:" in (folder / "README.md").read_text()

@@ -1,0 +1,208 @@
+"""Does the method do what it says? The baseline table with the tiny encoder on starter shapes, and what stored blocks cost.
+
+    python tests/science/learn.py build/science                          # make science: hours on two cores
+    python tests/science/learn.py build/science --seeds 1 --epochs 10    # a first look
+
+Builds one cache, trains every row for every seed with `mmpd-train`, one run a core, and evaluates each: a linear SVM on the encoder's
+features fitted on the split train and scored on test, and zero-shot where there is a text side. Whatever is there already is kept, so
+that it can be stopped and goes on. Leaves results.json, table.md and table.png, and says nothing but what came out.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+TEACHER = "starter-vit"
+SMALL = ("encoder.name=pointmae-tiny", "optim.batch=32", "optim.lr=1e-3", "optim.warmup=2")
+DECODERS = ("distill.local_depth=2", "distill.global_depth=1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: a run that may need another row's."""
+
+    about: str
+    stage: str
+    recipe: str = "tiny"
+    settings: tuple[str, ...] = ()
+    after: str = ""
+    """The row of stage 1 whose guide and weights this one begins with."""
+    guided: bool = True
+    """Whether that row's features are read from the cache."""
+
+
+def studied(count: str, *settings: str) -> dict[str, Row]:
+    """Both stages with some of the blocks."""
+    online = "data.resample=true" in settings
+    first = Row(about="stage 1", stage="align", settings=settings)
+    second = Row(
+        about="stage 2",
+        stage="distill",
+        settings=(*settings, "guide_online=true") if online else settings,
+        after=f"align, {count}",
+        guided=not online,
+    )
+    return {f"align, {count}": first, f"distill, {count}": second}
+
+
+TABLE: dict[str, Row] = {
+    "scratch": Row(about="random weights", stage="distill", recipe="point-mae", settings=("optim.epochs=0",)),
+    "point-mae": Row(about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=(*SMALL, *DECODERS)),
+    "ulip2-like": Row(about="one teacher, stage 1", stage="align", recipe="ulip2-like", settings=(*SMALL, f"data.teachers={TEACHER}")),
+    "mmpd stage 1": Row(about="all teachers, stage 1", stage="align"),
+    "mmpd stage 2": Row(about="and distillation of that guide", stage="distill", after="mmpd stage 1"),
+    "no shuffle": Row(about="stage 2 without shuffling", stage="distill", settings=("distill.shuffle=none",), after="mmpd stage 1"),
+    "no global": Row(
+        about="stage 2 without the global branch", stage="distill", settings=("distill.global_weight=0",), after="mmpd stage 1"
+    ),
+    "no local": Row(about="stage 2 without the local branch", stage="distill", settings=("distill.local_weight=0",), after="mmpd stage 1"),
+}
+BLOCKS: dict[str, Row] = {
+    **studied("1 block", "data.blocks=1"),
+    **studied("2 blocks", "data.blocks=2"),
+    **studied("4 blocks", "data.blocks=4"),
+    **studied("8 blocks", "data.blocks=8"),
+    **studied("resampled", "data.resample=true"),
+}
+
+
+class Study:
+    """One folder of runs on one cache."""
+
+    def __init__(self, folder: Path, epochs: int, shapes: int) -> None:
+        self.folder, self.epochs, self.cache = folder, epochs, folder / "shapes.zarr"
+        self.shapes = shapes
+        self.guiding = threading.Lock()  # one writes to the cache at a time
+        self.locks: dict[tuple[str, int], threading.Lock] = {}
+        self.locking = threading.Lock()
+
+    def build(self) -> None:
+        settings = [f"source.count={self.shapes}", "points.blocks=8", "views.rig=openshape12"]
+        command = ["mmpd-cache", "build", "starter", str(self.cache), *(part for s in settings for part in ("--set", s))]
+        self._called(command, threads=os.cpu_count() or 1, log=self.folder / "build.log")
+
+    def run(self, rows: dict[str, Row], name: str, seed: int) -> dict[str, Any]:
+        """Train and measure one row; its predecessor first, if that is not there yet."""
+        row, run = rows[name], self._run(name, seed)
+        if row.after:
+            self._guide(rows, row.after, seed, read=row.guided)
+        with self._lock(name, seed):
+            if not run.with_suffix(".json").exists():
+                self._train(row, run, seed)
+                scores = {"svm": self._measured("svm", run)}
+                if row.stage == "align":
+                    scores["zeroshot"] = self._measured("zeroshot", run)
+                run.with_suffix(".json").write_text(json.dumps(scores))
+        return dict(json.loads(run.with_suffix(".json").read_text()))
+
+    def _train(self, row: Row, run: Path, seed: int) -> None:
+        untrained = "optim.epochs=0" in row.settings
+        settings = [*row.settings, SMALL[0] if untrained else f"optim.epochs={self.epochs}", f"seed={seed}", "precision=float32"]
+        command = ["mmpd-train", row.stage, str(self.cache), str(run), "--recipe", row.recipe]
+        if row.after:
+            before = self._run(row.after, seed)
+            command += ["--init", str(before), *(["--guide", before.name] if row.guided else [])]
+        if (run / "config.json").exists():
+            command.append("--resume")
+        command += [part for setting in settings for part in ("--set", setting)]
+        self._called(command, threads=1, log=run.with_suffix(".log"))
+
+    def _guide(self, rows: dict[str, Row], name: str, seed: int, *, read: bool) -> None:
+        """See that a row of stage 1 is there, and its features in the cache where they are read."""
+        self.run(rows, name, seed)
+        run = self._run(name, seed)
+        written = run.with_suffix(".guided")
+        with self.guiding:
+            if read and not written.exists():
+                self._called(["mmpd-train", "guide", str(self.cache), str(run)], threads=1, log=run.with_suffix(".guide.log"))
+                written.touch()
+
+    def _run(self, name: str, seed: int) -> Path:
+        return self.folder / "runs" / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+    def _lock(self, name: str, seed: int) -> threading.Lock:
+        with self.locking:
+            return self.locks.setdefault((name, seed), threading.Lock())
+
+    def _measured(self, task: str, run: Path) -> list[float]:
+        """A task's headline number on the unseen shapes, one for each stored block, in percent."""
+        out = self._called(["mmpd-train", "eval", task, str(run), str(self.cache), "--json"], threads=1, log=None)
+        metrics = json.loads(out)["scores"]["metrics"]
+        return list(next(metric for metric in metrics if metric["headline"])["values"])
+
+    def _called(self, command: list[str], *, threads: int, log: Path | None) -> str:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        done = subprocess.run([str(BIN / command[0]), *command[1:]], capture_output=True, text=True, env=environment)
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(done.stdout + done.stderr)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+        return done.stdout
+
+
+def table(results: dict[str, list[dict[str, Any]]], about: dict[str, Row]) -> str:
+    """Markdown: mean and standard deviation over seeds of each seed's mean over blocks."""
+    lines = ["| row | what it is | linear SVM | zero-shot |", "|---|---|---|---|"]
+    for name, seeds in results.items():
+        cells = [_cell([statistics.fmean(one[task]) for one in seeds if task in one]) for task in ("svm", "zeroshot")]
+        lines.append(f"| {name} | {about[name].about} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    return f"{statistics.fmean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def picture(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.4 * len(results) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    for i, seeds in enumerate(results.values()):
+        values = [statistics.fmean(one["svm"]) for one in seeds]
+        axes.barh(i, statistics.fmean(values), color="#7a9cc6")
+        axes.plot(values, [i] * len(values), "k.", markersize=4)
+    axes.set_yticks(range(len(results)), list(results))
+    axes.invert_yaxis()
+    axes.set_xlabel("linear SVM on unseen starter shapes, % (a dot for each seed)")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--shapes", type=int, default=1440)
+    parser.add_argument("--only", choices=["table", "blocks"])
+    parser.add_argument("--rows", nargs="*", help="of the table; all without")
+    arguments = parser.parse_args()
+    study = Study(arguments.folder.resolve(), arguments.epochs, arguments.shapes)
+    study.build()
+    chosen = {name: row for name, row in TABLE.items() if not arguments.rows or name in arguments.rows}
+    for part, rows, names in (("table", TABLE, chosen), ("blocks", BLOCKS, BLOCKS)):
+        if arguments.only not in (None, part):
+            continue
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            futures = {name: [pool.submit(study.run, rows, name, seed) for seed in range(arguments.seeds)] for name in names}
+            results = {name: [future.result() for future in runs] for name, runs in futures.items()}
+        (study.folder / f"{part}.json").write_text(json.dumps(results, indent=1))
+        (study.folder / f"{part}.md").write_text(table(results, rows) + "\n")
+        picture(results, study.folder / f"{part}.png")
+        print(table(results, rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
