@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 CACHE ?= build/starter.zarr
 RUNS ?= build/runs
 
-.PHONY: help setup egl cache train test check bench clean
+.PHONY: help setup egl cache train test check bench science starter-teachers clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 setup: $(VENV)/installed egl  ## make .venv with the pinned packages, and see that pictures can be drawn
 
@@ -29,7 +29,7 @@ egl: $(VENV)/installed
 	  apt-get update -qq && apt-get install -qq -y libegl1 libgl1-mesa-dri && $(BIN)/python -m pipeline.render; \
 	else echo "Pictures cannot be drawn. Type: sudo apt-get install libegl1 libgl1-mesa-dri"; exit 1; fi
 
-cache: setup  ## build the default cache (made shapes, random teachers) and its report page
+cache: setup  ## build the default cache (shapes made in code, small teachers that come along) and its report page
 	$(BIN)/mmpd-cache build starter $(CACHE)
 	$(BIN)/mmpd-cache report $(CACHE) $(CACHE:.zarr=.html)
 	@echo "Look at $(CACHE:.zarr=.html)"
@@ -38,7 +38,7 @@ train: cache  ## both stages on the default cache, a table of what they are wort
 	$(BIN)/mmpd-train align $(CACHE) $(RUNS)/align --resume
 	$(BIN)/mmpd-train guide $(CACHE) $(RUNS)/align
 	$(BIN)/mmpd-train distill $(CACHE) $(RUNS)/distill --guide align --init $(RUNS)/align --resume
-	$(BIN)/mmpd-train distill $(CACHE) $(RUNS)/scratch --set start=random --set optim.epochs=0 --guide align --resume
+	$(BIN)/mmpd-train distill $(CACHE) $(RUNS)/scratch --recipe scratch --set encoder.name=pointmae-tiny --resume
 	for run in scratch align distill; do for task in svm knn; do $(BIN)/mmpd-train eval $$task $(RUNS)/$$run $(CACHE) >/dev/null || exit 1; done; done
 	$(BIN)/mmpd-train eval zeroshot $(RUNS)/align $(CACHE) >/dev/null
 	$(BIN)/mmpd-train eval table $(RUNS)/scratch $(RUNS)/align $(RUNS)/distill
@@ -58,6 +58,14 @@ bench: setup  ## measure readers, rendering and builds; prints ratios
 	$(BIN)/python tests/bench/render.py
 	$(BIN)/python tests/bench/build.py
 	$(BIN)/python tests/bench/step.py
+
+science: setup  ## does the method work? the baseline table on made shapes, three seeds: an hour on two cores
+	$(BIN)/python tests/science/learn.py build/science
+
+starter-teachers: setup  ## train the teachers that come along anew: hours on two cores; look at the scores, then copy them over
+	$(BIN)/python -m pipeline.starter.train build/starter-teachers
+	$(BIN)/python -m pipeline.starter.score build/starter-teachers --card
+	@echo "To use them: cp -r build/starter-teachers/starter-* pipeline/starter/checkpoints/"
 
 clean:  ## remove what make made, caches too
 	rm -rf build $(VENV) .venv-*

@@ -67,7 +67,7 @@ def teach(student: Student, views: Views, name: str, folder: Path, *, steps: int
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], lr=RATE, betas=(0.9, 0.98), fused=True
     )
-    kept, first = folder / f"{name}.pt", 0
+    kept, first = folder / f"state-{name}.pt", 0
     if kept.exists():
         state = torch.load(kept, weights_only=True)
         student.model.load_state_dict(state["model"])

@@ -2,7 +2,7 @@
 
     python tests/bench/step.py [--rounds 7] [--only distill|teacher|data]
 
-distill  stage 2 with ViT-S at batch 32, against the plain Point-MAE step of `plain_pointmae.py` (both float32; ours in bf16 too)
+distill  stage 2 with ViT-S at batch 32, against the plain Point-MAE step of `plain_pointmae.py`, both in float32, then both in bf16
 teacher  a cached stage-1 step with ViT-S at batch 32, against the same step with a ViT-B/32 image tower (random weights: right for
          timing only) run on 32 pictures in it; and the peak memory of both, each in a process of its own
 data     the tiny encoder fed from a cache by the trainer's own loader, against the same step on one batch held in memory
@@ -90,16 +90,19 @@ def distill(rounds: int) -> None:
     def loss() -> torch.Tensor:
         return ours(data, ours.draw(SIZE, generator))["loss"]
 
-    def loss_bf16() -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return loss()
+    def in_bf16(loss: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+        def run() -> torch.Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return loss()
 
-    steps = {
-        "plain Point-MAE step": step(plain, lambda: plain(data.points)),
-        "distill, ViT-S, float32": step(ours, loss),
-        "distill, ViT-S, bf16": step(ours, loss_bf16),
-    }
-    show(compared(steps, rounds))
+        return run
+
+    for precision, cast in (("float32", lambda loss: loss), ("bf16", in_bf16)):
+        steps = {
+            f"plain Point-MAE step, {precision}": step(plain, cast(lambda: plain(data.points))),
+            f"distill, ViT-S, {precision}": step(ours, cast(loss)),
+        }
+        show(compared(steps, rounds))
 
 
 def align_steps(teacher: bool) -> dict[str, Callable[[], None]]:

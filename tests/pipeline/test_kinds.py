@@ -1,5 +1,6 @@
 """Every kind of the starter collection keeps one contract, and what is said of its things is so."""
 
+import functools
 import re
 
 import numpy as np
@@ -10,9 +11,10 @@ from pipeline.sources.kinds.thing import COLORS, STYLES, Thing
 from pipeline.starter import texts
 from pipeline.starter.texts import SUBSTANCES
 
-SOME = 12
+SOME = 8
 
 
+@functools.cache
 def things(kind: str) -> list[Thing]:
     return [KINDS[kind](np.random.default_rng((7, i))) for i in range(SOME)]
 

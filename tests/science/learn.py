@@ -1,6 +1,6 @@
 """Does the method do what it says? The baseline table with the tiny encoder on starter shapes, and what stored blocks cost.
 
-    python tests/science/learn.py build/science                          # make science: hours on two cores
+    python tests/science/learn.py build/science                          # make science: an hour or two on two cores
     python tests/science/learn.py build/science --seeds 1 --epochs 10    # a first look
 
 Builds one cache, trains every row for every seed with `mmpd-train`, one run a core, and evaluates each: a linear SVM on the encoder's
@@ -86,7 +86,7 @@ class Study:
         self.locking = threading.Lock()
 
     def build(self) -> None:
-        settings = [f"source.count={self.shapes}", "points.blocks=8", "views.rig=openshape12"]
+        settings = [f"source.count={self.shapes}", "points.blocks=8", "views.rig=ring4"]
         command = ["mmpd-cache", "build", "starter", str(self.cache), *(part for s in settings for part in ("--set", s))]
         self._called(command, threads=os.cpu_count() or 1, log=self.folder / "build.log")
 
@@ -184,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--shapes", type=int, default=1440)
     parser.add_argument("--only", choices=["table", "blocks"])
     parser.add_argument("--rows", nargs="*", help="of the table; all without")

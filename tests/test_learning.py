@@ -1,0 +1,53 @@
+"""From shapes to a number, by the commands a user types: the shipped teachers, both stages, and evaluation on unseen shapes.
+
+Floors are far below what a sound method reaches and far above chance, so that a broken loss, a broken cache or teachers that know nothing
+fail here. `tests/science/learn.py` is the whole of it.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("open_clip", reason="builds a cache")
+
+KINDS = 45
+
+
+def called(*command: object) -> str:
+    done = subprocess.run([str(Path(sys.executable).parent / str(command[0])), *map(str, command[1:])], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def measured(task: str, run: Path, cache: Path) -> float:
+    metrics = json.loads(called("mmpd-train", "eval", task, run, cache, "--json"))["scores"]["metrics"]
+    values = next(metric for metric in metrics if metric["headline"])["values"]
+    return sum(values) / len(values)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    path = tmp_path_factory.mktemp("learning") / "starter.zarr"
+    settings = (f"source.count={8 * KINDS}", "points.count=512", "points.blocks=2", "captions.samples=1", "views.size=112")
+    called("mmpd-cache", "build", "starter", path, "--recipe", "smoke", *(part for setting in settings for part in ("--set", setting)))
+    return path
+
+
+def test_both_stages_learn(cache, tmp_path):
+    """45 kinds: chance is 2.2 %."""
+    align, distill, scratch = tmp_path / "align", tmp_path / "distill", tmp_path / "scratch"
+    called("mmpd-train", "align", cache, align, "--set", "optim.epochs=20")
+    called("mmpd-train", "guide", cache, align)
+    called("mmpd-train", "distill", cache, distill, "--init", align, "--guide", "align", "--set", "optim.epochs=10")
+    called("mmpd-train", "distill", cache, scratch, "--recipe", "scratch", "--set", "encoder.name=pointmae-tiny")
+    zeroshot, stage1 = measured("zeroshot", align, cache), measured("svm", align, cache)
+    stage2, untrained = measured("svm", distill, cache), measured("svm", scratch, cache)
+    print(f"zero-shot {zeroshot:.1f}, SVM: scratch {untrained:.1f}, stage 1 {stage1:.1f}, stage 2 {stage2:.1f}")
+    assert zeroshot > 20
+    assert min(stage1, stage2) > untrained and min(stage1, stage2) > 30
+    losses = [json.loads(line) for line in (distill / "metrics.jsonl").read_text().splitlines()]
+    trained = [line["loss"] for line in losses if "loss" in line]
+    assert trained[-1] < 0.7 * trained[0]
