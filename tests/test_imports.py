@@ -12,7 +12,7 @@ TEACHER_LIBRARIES = {"open_clip", "transformers", "timm", "torchvision", "pyrend
 ALLOWED = {
     "cache_schema": {"cache_schema", "numpy", "zarr", "numcodecs", "google_crc32c"},
     "trainer": {
-        "trainer", "cache_schema", "numpy", "zarr", "torch", "typer", "rich", "safetensors", "sklearn", "torchmetrics", "matplotlib",
+        "trainer", "cache_schema", "numpy", "zarr", "torch", "typer", "rich", "safetensors", "sklearn", "matplotlib",
         "tensorboard",
     },
 }  # fmt: skip

@@ -26,7 +26,7 @@ from trainer import ops
 from trainer.align import AlignDraw, TeacherLosses
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.blocks import Transformer, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Encoder, Patches
+from trainer.encoders.catalog import Encoded, Encoder, OwnDecoder, Patches
 from trainer.heads import AttentionPool
 
 
@@ -45,7 +45,7 @@ class DistillOptions:
     teacher_weight: float = 0.0
     """Teachers' own embeddings, through heads that are trained here."""
     reconstruction_weight: float = 0.0
-    """Coordinates of the hidden groups, Chamfer-L2."""
+    """Coordinates of the hidden groups, Chamfer-L2, as the encoder's authors do it."""
     shuffle: Literal["all", "visible_only", "none"] = "all"
     """What changes places before the local decoder: every token, the visible ones among themselves, or nothing."""
     masked_only: bool = False
@@ -57,7 +57,7 @@ class DistillOptions:
     global_depth: int = 1
     """Blocks of the global decoder."""
     reconstruction_depth: int = 4
-    """Blocks of the coordinate decoder."""
+    """Blocks of the coordinate decoder; of one with several levels, on each."""
     heads: int = 6
     """Attention heads of decoders and pooling."""
     drop_path: float = 0.1
@@ -94,6 +94,8 @@ class DistillDraw(Draw):
     """[B, G] int64: slot i of the local decoder holds token `order[i]`; None for no shuffling."""
     teachers: AlignDraw | None
     """Chance of the teachers' losses, where they are trained."""
+    curve: Tensor | None = None
+    """[B] int64: of an encoder that reads shapes along several curves, the one that it and its own decoder go along."""
 
 
 class LocalBranch(nn.Module):
@@ -163,6 +165,13 @@ class Reconstruction(nn.Module):
         return ops.chamfer(predicted, true)
 
 
+def reconstruction(encoder: Encoder, options: DistillOptions) -> nn.Module:
+    """The decoder of coordinates that belongs to an encoder."""
+    if isinstance(encoder, OwnDecoder):
+        return encoder.decoder(options.reconstruction_depth, options.heads, options.drop_path)
+    return Reconstruction(encoder.dim, encoder.group_size, options)
+
+
 class Distill(nn.Module):
     """The student's encoder, its branches and their losses."""
 
@@ -191,7 +200,7 @@ class Distill(nn.Module):
             )
         self.local = LocalBranch(encoder.dim, width, options) if options.local_weight else None
         self.summary = GlobalBranch(encoder.dim, width, options) if options.summarises else None
-        self.reconstruction = Reconstruction(encoder.dim, encoder.group_size, options) if options.reconstruction_weight else None
+        self.reconstruction = reconstruction(encoder, options) if options.reconstruction_weight else None
         self.teachers = teachers
         if teachers is not None:
             teachers.requires_grad_(options.teacher_weight > 0)
@@ -212,7 +221,10 @@ class Distill(nn.Module):
             canonical = torch.arange(groups, device=generator.device).expand(count, -1)
             order = canonical.scatter(1, visible, visible.gather(1, permutations(shown)))
         teachers = self.teachers.draw(count, generator) if self.teachers is not None and self.options.teacher_weight else None
-        return DistillDraw(visible=visible, hidden=hidden, order=order, teachers=teachers)
+        curve, curves = None, getattr(self.encoder, "curves", 1)
+        if self.reconstruction is not None and curves > 1:
+            curve = torch.randint(curves, (count,), generator=generator, device=generator.device)
+        return DistillDraw(visible=visible, hidden=hidden, order=order, teachers=teachers, curve=curve)
 
     def forward(self, batch: Batch, draw: DistillDraw) -> dict[str, Tensor]:
         """Losses by name, and under "loss" their weighted sum.
@@ -222,7 +234,8 @@ class Distill(nn.Module):
         """
         options = self.options
         patches = self.encoder.patchify(batch.points, batch.ordered)
-        encoded = self.encoder(patches, draw.visible)
+        chosen = {} if draw.curve is None else {"curve": draw.curve}
+        encoded = self.encoder(patches, draw.visible, **chosen)
         losses: dict[str, Tensor] = {}
         total = batch.points.new_zeros(())
         if self.local is not None:

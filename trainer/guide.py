@@ -133,7 +133,7 @@ class _Reader:
 
     def __init__(self, cache: Cache, loaded: Loaded, spec: GuideSpec, points: PointSpec, device: torch.device) -> None:
         self.run, self.model, self.spec, self.device = loaded.run, loaded.model, spec, device
-        self.ordered = points.ordered >= spec.tokens
+        self.ordered = points.ordered >= loaded.model.encoder.centres
         self.arrays = [cache.rows("points/xyz")]
         if self.model.encoder.config.channels == 6:
             self.arrays.append(cache.rows("points/rgb"))

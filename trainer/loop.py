@@ -257,9 +257,9 @@ def _load_guide(config: AlignConfig | DistillConfig, run: Path | None, device: t
 def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide: Loaded | None, batch: int, ranks: Ranks) -> Data:
     """What is read of the caches."""
     encoder = config.encoder.resolved()
-    centres = encoder.groups
+    centres = encoder.centres
     if guide is not None and online(config):
-        centres = max(centres, guide.model.encoder.groups)
+        centres = max(centres, guide.model.encoder.centres)
         if guide.model.encoder.config.channels > encoder.channels:
             raise ValueError(f"the guide {guide.run} sees colours, the student does not: --set encoder.channels=6")
     needs = Needs(

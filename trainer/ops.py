@@ -63,15 +63,20 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, flat).unflatten(1, index.shape[1:])
 
 
-def chamfer(a: Tensor, b: Tensor) -> Tensor:
+def chamfer(a: Tensor, b: Tensor, which: Tensor | None = None) -> Tensor:
     """Chamfer-L2 between sets a [..., N, 3] and b [..., M, 3]: the mean squared distance from a point to the nearest of the other set,
-    the mean over all of a plus the mean over all of b. Scalar, in squared units of the input.
+    the mean over all of a plus the mean over all of b. Scalar, in squared units of the input. Of the sets only those where `which` [...]
+    is true, if it is given; 0 if none is.
     """
     a, b = _wide(a).reshape(-1, *a.shape[-2:]), _wide(b).reshape(-1, *b.shape[-2:])
     with torch.no_grad():  # which point is nearest has no gradient, so nothing of size N x M is kept for the backward pass
         squared = squared_distances(a, b)
         nearest_b, nearest_a = squared.argmin(2), squared.argmin(1)
-    return (a - gather(b, nearest_b)).square().sum(-1).mean() + (b - gather(a, nearest_a)).square().sum(-1).mean()
+    to_b, to_a = (a - gather(b, nearest_b)).square().sum(-1), (b - gather(a, nearest_a)).square().sum(-1)  # [sets, N] and [sets, M]
+    if which is None:
+        return to_b.mean() + to_a.mean()
+    share = which.flatten() / which.sum().clamp(min=1)
+    return ((to_b.mean(1) + to_a.mean(1)) * share).sum()
 
 
 def interpolate(query: Tensor, xyz: Tensor, features: Tensor, count: int = 3) -> Tensor:

@@ -100,6 +100,22 @@ def point_mae() -> Experiment:
     )
 
 
+def point_m2ae() -> Experiment:
+    """Point-M2AE (arXiv:2205.14401): coordinates on the middle one of three levels. Stage 2 only, from random weights; published with
+    blocks of 2048 points.
+    """
+    return _distilled(
+        point_mae(),
+        encoder=EncoderConfig(name="pointm2ae-s"),
+        distill=DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, reconstruction_depth=1),
+    )
+
+
+def pointmamba() -> Experiment:
+    """PointMamba (arXiv:2402.10739): as Point-MAE, with its encoder and decoder, and shapes turned about the up axis."""
+    return _distilled(point_mae(), encoder=EncoderConfig(name="pointmamba-s"), augment=dataclasses.replace(NO_CHANGE, rotate=True))
+
+
 def ulip2_like() -> Experiment:
     """As ULIP-2 (arXiv:2305.08275): one teacher, captions without templates, stage 1 only."""
     return Experiment(
@@ -183,6 +199,8 @@ RECIPES: Final[dict[str, Callable[[], Experiment]]] = {
     "mmpd-no-local": mmpd_no_local,
     "scratch": scratch,
     "point-mae": point_mae,
+    "pointmamba": pointmamba,
+    "point-m2ae": point_m2ae,
     "ulip2-like": ulip2_like,
     "recon-like": recon_like,
     "act-like": act_like,

@@ -4,9 +4,10 @@
     loss = student.loss(pixels, descriptions, rng)         # pixels [B, 3, S, S] in 0..1, B descriptions
     student.save(place)                                    # float16 safetensors, configuration, tokenizer, pre-processing
 
-starter-vit, starter-resnet   image and text with one embedding (CLIP), through open_clip: a transformer and a convolutional network
-starter-attributes            pictures alone: a transformer of DINOv2's form, through transformers: kinds, colours, parts, proportions
-starter-blip2                 tells what it sees (BLIP-2), through transformers; its picture side begins as starter-vit's
+starter-resnet       image and text with one embedding (CLIP), through open_clip: a convolutional network
+starter-attributes   pictures alone, through transformers: a ViT of DINOv2's form taught kinds, colours, materials, parts and proportions
+starter-vit          CLIP through open_clip again; its picture side begins as starter-attributes'
+starter-blip2        tells what it sees (BLIP-2), through transformers; its picture side begins as starter-attributes', too
 
 Letters: B pictures, S pixels a side, E width.
 """
@@ -21,8 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.labels import TEMPLATES
 from pipeline.sources.kinds.catalog import KINDS
-from pipeline.sources.kinds.thing import COLORS, STYLES
+from pipeline.sources.kinds.thing import COLORS, STYLES, pick
 from pipeline.sources.shapes import Description
 from pipeline.starter.texts import SUBSTANCES, Rng, caption, counted, facts, sentence
 from pipeline.torchvision_ops import declare_missing
@@ -48,7 +50,7 @@ MEAN: Final = (0.5, 0.5, 0.5)
 STD: Final = (0.5, 0.5, 0.5)
 
 VIT: Final = {"width": 160, "layers": 6, "head_width": 40, "patch_size": 16, "image_size": SIZE, "no_ln_pre": True}
-"""starter-vit's picture side, and with it starter-blip2's."""
+"""The picture side of all but starter-resnet."""
 
 RESNET: Final = {"width": 18, "layers": [1, 1, 1, 1], "head_width": 64, "image_size": SIZE}
 
@@ -64,6 +66,8 @@ class Student(Protocol):
 
     model: nn.Module
     """What is trained."""
+    begun: str
+    """How the names of parameters start that have learned before, and are changed less; empty where none have."""
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         """Of one batch.
@@ -85,28 +89,37 @@ class Student(Protocol):
 
 
 class ImageText:
-    """CLIP (https://arxiv.org/abs/2103.00020), with every sentence that is true of a shape counted as a match for it."""
+    """CLIP (https://arxiv.org/abs/2103.00020), with every sentence that is true of a shape counted as a match for it. Beside what is
+    said of the batch, one sentence names each kind there is, so that every picture has to be told from all of them."""
 
-    def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str]) -> None:
+    def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str], learned: Mapping[str, Tensor] | None = None) -> None:
+        """learned: `starter-attributes`' state dict, to begin with."""
         self.config = {"embed_dim": 128, "vision_cfg": dict(vision), "text_cfg": dict(TEXT)}
         self.tokenizer = image_text_tokenizer(corpus)
         text = {key: value for key, value in TEXT.items() if key != "hf_tokenizer_name"}
-        self.model: nn.Module = open_clip.CLIP(embed_dim=128, vision_cfg=dict(vision), text_cfg=text)
+        self.model: Any = open_clip.CLIP(embed_dim=128, vision_cfg=dict(vision), text_cfg=text)
+        self.begun = ""
+        if learned is not None:
+            self.begun = "visual."
+            fresh = {"proj"}  # from the class token to the common embedding
+            report = self.model.visual.load_state_dict(as_open_clip(learned), strict=False)
+            assert set(report.missing_keys) == fresh and not report.unexpected_keys, report
         if isinstance(vision["layers"], list):
             self.model = self.model.to(memory_format=torch.channels_last)
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         told = [sentence(description, rng) for description in descriptions]
-        tokens = self.tokenizer(
-            [one.text for one in told], padding="max_length", truncation=True, max_length=TEXT["context_length"], return_tensors="pt"
-        )["input_ids"]
+        texts = [*(one.text for one in told), *(pick(rng, TEMPLATES).replace("{}", kind) for kind in KINDS)]
+        length = TEXT["context_length"]
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")["input_ids"]
         image, text, scale = self.model(normalized(pixels), tokens)[:3]
+        logits = scale.clamp(max=100) * image.float() @ text.float().T  # [B, B + kinds]: picture, text
+        logits, naming = logits.split([len(told), len(KINDS)], dim=1)
         known = [facts(description) for description in descriptions]
         match = torch.tensor([[one.told <= truth for one in told] for truth in known], dtype=torch.float32)  # [B, B]
-        logits = scale.clamp(max=100) * image.float() @ text.float().T  # [B, B]: picture, text
         by_image = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         by_text = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
-        return (by_image + by_text) / 2
+        return (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
 
     def save(self, place: Path) -> None:
         save_file(halved(self.model), place / "open_clip_model.safetensors")
@@ -120,6 +133,8 @@ class ImageText:
 
 class Attributes:
     """A vision transformer with heads for what a description holds. The heads are thrown away, the class token is kept."""
+
+    begun = ""
 
     def __init__(self, parts: Sequence[str]) -> None:
         self.backbone = Dinov2Model(
@@ -167,8 +182,10 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
 class Captioner:
     """BLIP-2 (https://arxiv.org/abs/2301.12597) with an OPT of two layers. As there, the picture side has learned before."""
 
-    def __init__(self, corpus: Sequence[str], vision: Mapping[str, Tensor]) -> None:
-        """vision: `starter-vit`'s state dict."""
+    begun = "vision_model."
+
+    def __init__(self, corpus: Sequence[str], learned: Mapping[str, Tensor]) -> None:
+        """learned: `starter-attributes`' state dict."""
         tokenizer = captioner_tokenizer(corpus)
         image = BlipImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD))
         self.processor = Blip2Processor(image, tokenizer, num_query_tokens=8)
@@ -190,7 +207,7 @@ class Captioner:
             num_query_tokens=8, image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
         )  # fmt: skip
         model: Any = Blip2ForConditionalGeneration(config)
-        model.vision_model.load_state_dict(as_blip2(vision), strict=True)
+        model.vision_model.load_state_dict(as_blip2(learned), strict=True)
         self.model: nn.Module = model
         self.start = self.processor(text=[""], return_tensors="pt")["input_ids"][0].tolist()
 
@@ -210,47 +227,73 @@ class Captioner:
         self.processor.save_pretrained(place)
 
 
-def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The picture side of an open_clip ViT under the names of transformers' BLIP-2."""
-    width = state["visual.class_embedding"].shape[0]
+def as_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A DINOv2's parameters under the names of open_clip's ViT, which has no bias of patches and no scale of layers."""
+    width = state["layernorm.weight"].shape[0]
+    places = state["embeddings.position_embeddings"][0].clone()  # [1 + patches, D]
+    places[1:] += state["embeddings.patch_embeddings.projection.bias"]
     out = {
-        "embeddings.class_embedding": state["visual.class_embedding"].reshape(1, 1, width),
-        "embeddings.position_embedding": state["visual.positional_embedding"][None],
-        "embeddings.patch_embedding.weight": state["visual.conv1.weight"],
-        "embeddings.patch_embedding.bias": torch.zeros(width),
-        "post_layernorm.weight": state["visual.ln_post.weight"],
-        "post_layernorm.bias": state["visual.ln_post.bias"],
+        "class_embedding": state["embeddings.cls_token"].reshape(width),
+        "positional_embedding": places,
+        "conv1.weight": state["embeddings.patch_embeddings.projection.weight"],
+        "ln_post.weight": state["layernorm.weight"],
+        "ln_post.bias": state["layernorm.bias"],
+    }
+    for layer in range(VIT["layers"]):
+        theirs, ours = f"encoder.layer.{layer}", f"transformer.resblocks.{layer}"
+        attention = [f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")]
+        for kind in ("weight", "bias"):
+            out[f"{ours}.ln_1.{kind}"] = state[f"{theirs}.norm1.{kind}"]
+            out[f"{ours}.ln_2.{kind}"] = state[f"{theirs}.norm2.{kind}"]
+            out[f"{ours}.attn.in_proj_{kind}"] = torch.cat([state[f"{name}.{kind}"] for name in attention])
+            out[f"{ours}.mlp.c_fc.{kind}"] = state[f"{theirs}.mlp.fc1.{kind}"]
+            for new, old, scale in (("attn.out_proj", "attention.output.dense", 1), ("mlp.c_proj", "mlp.fc2", 2)):
+                scales = state[f"{theirs}.layer_scale{scale}.lambda1"]
+                value = state[f"{theirs}.{old}.{kind}"]
+                out[f"{ours}.{new}.{kind}"] = value * (scales[:, None] if kind == "weight" else scales)
+    return out
+
+
+def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A DINOv2's parameters under the names of the picture side of transformers' BLIP-2."""
+    clip = as_open_clip(state)
+    width = len(clip["class_embedding"])
+    out = {
+        "embeddings.class_embedding": clip["class_embedding"].reshape(1, 1, width),
+        "embeddings.position_embedding": clip["positional_embedding"][None],
+        "embeddings.patch_embedding.weight": clip["conv1.weight"],
+        "embeddings.patch_embedding.bias": torch.zeros(width),  # is in the positions
+        "post_layernorm.weight": clip["ln_post.weight"],
+        "post_layernorm.bias": clip["ln_post.bias"],
     }
     names = {
-        "ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.projection",
-        "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
+        "ln_1.": "layer_norm1.", "ln_2.": "layer_norm2.", "attn.in_proj_": "self_attn.qkv.", "attn.out_proj.": "self_attn.projection.",
+        "mlp.c_fc.": "mlp.fc1.", "mlp.c_proj.": "mlp.fc2.",
     }  # fmt: skip
-    layers = 1 + max(int(name.split(".")[3]) for name in state if name.startswith("visual.transformer.resblocks."))
-    for layer in range(layers):
-        theirs, ours = f"visual.transformer.resblocks.{layer}", f"encoder.layers.{layer}"
-        for kind in ("weight", "bias"):
-            out[f"{ours}.self_attn.qkv.{kind}"] = state[f"{theirs}.attn.in_proj_{kind}"]
-            out |= {f"{ours}.{new}.{kind}": state[f"{theirs}.{old}.{kind}"] for old, new in names.items()}
+    for layer in range(VIT["layers"]):
+        for old, new in names.items():
+            for kind in ("weight", "bias"):
+                out[f"encoder.layers.{layer}.{new}{kind}"] = clip[f"transformer.resblocks.{layer}.{old}{kind}"]
     return out
 
 
 # ------------------------------------------------------------------------------------------------------------------ all
 
 
-def _blip2(corpus: Sequence[str], parts: Sequence[str], folder: Path) -> Student:
-    path = folder / "starter-vit" / "open_clip_model.safetensors"
+def _learned(folder: Path) -> dict[str, Tensor]:
+    path = folder / "starter-attributes" / "model.safetensors"
     if not path.is_file():
-        raise ValueError(f"starter-blip2 begins with starter-vit's picture side, and there is no {path}: train starter-vit first")
-    return Captioner(corpus, {name: value.float() for name, value in load_file(path).items()})
+        raise ValueError(f"this one begins with starter-attributes' picture side, and there is no {path}: train starter-attributes first")
+    return {name: value.float() for name, value in load_file(path).items()}
 
 
 STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student]]] = {
     "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, corpus),
-    "starter-vit": lambda corpus, parts, folder: ImageText(VIT, corpus),
     "starter-attributes": lambda corpus, parts, folder: Attributes(parts),
-    "starter-blip2": _blip2,
+    "starter-vit": lambda corpus, parts, folder: ImageText(VIT, corpus, _learned(folder)),
+    "starter-blip2": lambda corpus, parts, folder: Captioner(corpus, _learned(folder)),
 }
-"""Name to what makes one untrained from (corpus, parts with their counts, folder of those trained before)."""
+"""Name to what makes one untrained from (corpus, parts with their counts, folder of those trained before). In the order to train in."""
 
 
 def normalized(pixels: Tensor) -> Tensor:

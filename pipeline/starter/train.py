@@ -9,6 +9,7 @@ last digits from one processor to another.
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
@@ -23,9 +24,17 @@ from pipeline.starter.pictures import Study, Views, augmented, draw, greyed
 from pipeline.starter.students import SIZE, STUDENTS, Student
 from pipeline.starter.texts import corpus
 
-STEPS: Final = {"starter-resnet": 3000, "starter-vit": 3000, "starter-attributes": 2200, "starter-blip2": 1400}
+STEPS: Final = {
+    "starter-resnet": (3000, 3600),
+    "starter-attributes": (2800,),
+    "starter-vit": (1600,),
+    "starter-blip2": (1600,),
+}
+"""Of each, in cycles: the rate falls to 0 over one, and rises again for the next."""
 BATCH: Final = 96
 RATE: Final = 1e-3
+BEGUN: Final = 0.3
+"""Times the rate, for what has learned before."""
 WARM_UP: Final = 150
 GREY: Final = 0.2
 """Share of coloured pictures that are shown, and described, without colours."""
@@ -60,19 +69,31 @@ def lesson(views: Views, seed: int, step: int) -> Lesson:
     return Lesson(augmented(rgb, size=SIZE, rng=rng), descriptions, torch.from_numpy(views.proportions[rows]), rng)
 
 
-def teach(student: Student, views: Views, name: str, folder: Path, *, steps: int, seed: int) -> None:
+def share(step: int, cycles: Sequence[int]) -> float:
+    """Of the highest rate: a warm-up and half a cosine in every cycle."""
+    begin = 0
+    for length in cycles:
+        if step < begin + length:
+            return min(1, (step - begin + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * (step - begin) / length))
+        begin += length
+    raise ValueError(f"step {step} of {begin}")
+
+
+def teach(student: Student, views: Views, name: str, folder: Path, *, cycles: Sequence[int], seed: int) -> None:
     """Train from the last file kept to the end. Leaves `folder/NAME` with the checkpoint."""
-    decay = [p for p in student.model.parameters() if p.ndim > 1]
-    others = [p for p in student.model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], lr=RATE, betas=(0.9, 0.98), fused=True
-    )
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for parameter_name, parameter in student.model.named_parameters():
+        begun = bool(student.begun) and parameter_name.startswith(student.begun)
+        groups.setdefault((RATE * (BEGUN if begun else 1), 0.05 if parameter.ndim > 1 else 0.0), []).append(parameter)
+    settings = [{"params": some, "highest": rate, "weight_decay": decay} for (rate, decay), some in groups.items()]
+    optimizer = torch.optim.AdamW(settings, lr=RATE, betas=(0.9, 0.98), fused=True)
     kept, first = folder / f"state-{name}.pt", 0
     if kept.exists():
         state = torch.load(kept, weights_only=True)
         student.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
+    steps = sum(cycles)
     student.model.train()
     with Progress(*Progress.get_default_columns(), "{task.fields[loss]}", console=console) as progress:
         task = progress.add_task(name, total=steps, completed=first, loss="")
@@ -84,7 +105,7 @@ def teach(student: Student, views: Views, name: str, folder: Path, *, steps: int
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.model.parameters(), 1.0, error_if_nonfinite=True)
             for group in optimizer.param_groups:
-                group["lr"] = RATE * min(1, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+                group["lr"] = group["highest"] * share(step, cycles)
             optimizer.step()
             recent = loss.item() if step == first else 0.98 * recent + 0.02 * loss.item()
             progress.update(task, advance=1, loss=f"loss {recent:.3f}")
@@ -118,7 +139,7 @@ def main(
             continue
         torch.manual_seed(seed)
         student = STUDENTS[name](words, views.usual_parts(RARE), folder)
-        teach(student, views, name, folder, steps=round(STEPS[name] * steps), seed=seed)
+        teach(student, views, name, folder, cycles=[round(length * steps) for length in STEPS[name]], seed=seed)
 
 
 if __name__ == "__main__":

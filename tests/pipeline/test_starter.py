@@ -109,7 +109,7 @@ def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
-    train.teach(student(), views, name, whole, steps=4, seed=0)
+    train.teach(student(), views, name, whole, cycles=(1, 3), seed=0)
     cut.mkdir()
     lesson = train.lesson
 
@@ -120,10 +120,10 @@ def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path
 
     monkeypatch.setattr(train, "lesson", killed)
     with pytest.raises(KeyboardInterrupt):
-        train.teach(student(), views, name, cut, steps=4, seed=0)
+        train.teach(student(), views, name, cut, cycles=(1, 3), seed=0)
     assert not (cut / name).exists()
     monkeypatch.setattr(train, "lesson", lesson)
-    train.teach(student(), views, name, cut, steps=4, seed=0)
+    train.teach(student(), views, name, cut, cycles=(1, 3), seed=0)
     first, second = weights(whole), weights(cut)
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
     untrained = tmp_path / "untrained"

@@ -18,9 +18,9 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def position_mlp(dim: int) -> nn.Sequential:
+def position_mlp(dim: int, hidden: int = 128) -> nn.Sequential:
     """Position embedding of centres: [..., 3] to [..., dim]."""
-    return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
+    return nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
 
 class DropPath(nn.Module):
@@ -51,9 +51,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Tokens x [B, N, D]; where mask [B, 1, N or 1, N] is False, a query does not see a key."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.proj(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
@@ -77,22 +78,22 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), mask))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class Transformer(nn.Module):
-    """Blocks with the positions added before each of them. Drop path grows linearly from 0 to `drop_path`."""
+    """Blocks with the positions added before each of them. Drop path grows linearly from `first_drop` to `drop_path`."""
 
-    def __init__(self, dim: int, depth: int, heads: int, drop_path: float) -> None:
+    def __init__(self, dim: int, depth: int, heads: int, drop_path: float, first_drop: float = 0.0) -> None:
         super().__init__()
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = torch.linspace(first_drop, drop_path, depth).tolist()
         self.blocks = nn.ModuleList([Block(dim, heads, rate) for rate in rates])
 
-    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         for block in self.blocks:
-            tokens = block(tokens if positions is None else tokens + positions)
+            tokens = block(tokens if positions is None else tokens + positions, mask)
         return tokens
 
 

@@ -12,9 +12,9 @@ Letters: B shapes, P points, C channels, G groups (tokens), K points per group, 
 import dataclasses
 import importlib
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cache_schema.spec import did_you_mean
 from trainer.batch import Tensors
@@ -22,6 +22,10 @@ from trainer.batch import Tensors
 ENCODERS: Final = {
     "pointmae-s": "trainer.encoders.pointmae",
     "pointmae-tiny": "trainer.encoders.pointmae",
+    "pointm2ae-s": "trainer.encoders.pointm2ae",
+    "pointm2ae-tiny": "trainer.encoders.pointm2ae",
+    "pointmamba-s": "trainer.encoders.pointmamba",
+    "pointmamba-tiny": "trainer.encoders.pointmamba",
 }
 """Name, family and size, to the module that has it: in its dict `CONFIGS` under that name, built by its function `build`."""
 
@@ -31,7 +35,7 @@ class Level(Tensors):
     """One grouping of points."""
 
     groups: Tensor
-    """[B, G, K, C]: members, coordinates relative to their centre."""
+    """[B, G, K, C]: members, coordinates relative to their centre. On a coarser level C = 3."""
     centres: Tensor
     """[B, G, 3]."""
     members: Tensor
@@ -50,6 +54,16 @@ class Patches(Tensors):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finer(Tensors):
+    """Tokens of a level below the coarsest, before any norm."""
+
+    tokens: Tensor
+    """[B, L, D]: one in each of L slots; a shape may leave the last of them unused."""
+    slot: Tensor
+    """[B, G] int64: of each group; -1 for those that are hidden."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Encoded(Tensors):
     """Tokens of the groups an encoder was shown."""
 
@@ -57,24 +71,28 @@ class Encoded(Tensors):
     """[B, Gv, D], in the order of `visible`."""
     visible: Tensor
     """[B, Gv] int64: the group of each token."""
+    finer: tuple[Finer, ...] = ()
+    """Of several levels, those below, from fine to coarse."""
 
 
 class Encoder(Protocol):
     """A `torch.nn.Module` from points to tokens."""
 
     config: Any
-    """The frozen dataclass it was built from."""
+    """The frozen dataclass it was built from. It has `channels`, `groups`, `centres` and `mask_ratio`."""
     dim: int
     """Width of a token, D."""
     groups: int
     """Tokens of a whole shape, G."""
+    centres: int
+    """How many leading points must be in farthest-point order to serve as centres: the groups of the finest level."""
     group_size: int
     """Points per group of the coarsest level, K."""
     mask_ratio: float
     """Share of groups hidden in masked modelling."""
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """Group points [B, P, C]. If they are in farthest-point order, the first G are the centres; if not, sampling finds them."""
+        """Group points [B, P, C]. If they are in farthest-point order, the first are the centres; if not, sampling finds them."""
         ...
 
     def __call__(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
@@ -83,6 +101,15 @@ class Encoder(Protocol):
         Whatever order an encoder uses inside, tokens come out by centre. One of several levels is masked on the coarsest and hides
         what lies below.
         """
+        ...
+
+
+@runtime_checkable
+class OwnDecoder(Protocol):
+    """An encoder whose authors reconstruct coordinates otherwise than Point-MAE's do."""
+
+    def decoder(self, depth: int, heads: int, drop_path: float) -> nn.Module:
+        """What takes the place of `trainer.distill.Reconstruction`, and is called as that is."""
         ...
 
 

@@ -56,6 +56,10 @@ class PointMAEConfig:
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
 
+    @property
+    def centres(self) -> int:
+        return self.groups
+
 
 S: Final = PointMAEConfig()
 CONFIGS: Final = {
@@ -72,6 +76,7 @@ class PointMAE(nn.Module):
         super().__init__()
         self.config = config
         self.dim, self.groups, self.group_size, self.mask_ratio = config.dim, config.groups, config.group_size, config.mask_ratio
+        self.centres = config.centres
         self.embed = PatchEmbed(config.channels, config.embed, config.dim)
         self.positions = position_mlp(config.dim)
         self.transformer = Transformer(config.dim, config.depth, config.heads, config.drop_path)

@@ -76,7 +76,7 @@ class Body(nn.Module):
 
     def ordered(self, shapes: Shapes) -> bool:
         """Whether the stored order of the points gives the encoder its centres."""
-        return shapes.spec.ordered >= self.encoder.groups
+        return shapes.spec.ordered >= self.encoder.centres
 
 
 @torch.no_grad()

@@ -1,0 +1,363 @@
+"""Point-M2AE (https://arxiv.org/abs/2205.14401): three levels of tokens, each made of the ones below, masked from coarse to fine.
+
+    encoder = build("pointm2ae-s")                       # trainer.encoders.catalog
+    encoder.load_state_dict(...)                         # published weights: `from_published`
+
+The centres of every level are the first of those below, because a farthest-point order begins with the order of fewer points: one
+sampling serves all levels, and blocks stored in that order need none.
+
+Points: published for 2048 in pre-training and 1024 in its linear probe, with the same groups and radii. So any number is taken that the
+finest level's centres fit in. Stored blocks of 1024 serve as they are; `mmpd-cache build --set points.count=2048` stores the published
+number. Blocks are not joined: a guide's cached tokens belong to one block each.
+
+Letters: B shapes, P points, C channels, D width. On a level: G groups, L slots for the groups that are shown, K members of a group.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer import ops
+from trainer.batch import Tensors
+from trainer.encoders.blocks import PatchEmbed, Transformer, initialise, position_mlp
+from trainer.encoders.catalog import Encoded, Finer, Level, Patches
+
+Three = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointM2AEConfig:
+    """Sizes of the encoder, from the finest level to the coarsest. The defaults are the published ones."""
+
+    channels: int = 3
+    """3 for coordinates, 6 with colours."""
+    counts: Three = (512, 256, 64)
+    """Groups of each level."""
+    sizes: Three = (16, 8, 8)
+    """Members of a group: points, above the finest level centres of the level below."""
+    embed: Three = (128, 256, 512)
+    """Widths inside the patch embedding of the finest level."""
+    widths: Three = (96, 192, 384)
+    """Of a token."""
+    depths: Three = (5, 5, 5)
+    heads: int = 6
+    radii: tuple[float, float, float] = (0.32, 0.64, 1.28)
+    """In whole shapes a token attends to those whose centre is nearer than this; 0 for all. Published for fine-tuning, and 0 for the linear
+    probe. Masked shapes are always attended to in full, as published."""
+    drop_path: float = 0.1
+    """Rate at the last block of the last level, rising linearly from 0."""
+    mask_ratio: float = 0.8
+    """Share of the coarsest groups hidden in masked modelling."""
+    authors_padding: bool = False
+    """Masked shapes as in the authors' code, where a shape depends on the others of its batch (`padded`): to compare with it."""
+
+    def __post_init__(self) -> None:
+        if self.channels not in (3, 6):
+            raise ValueError(f"channels must be 3 (coordinates) or 6 (with colours), got {self.channels}")
+        for name in ("counts", "sizes", "embed", "widths", "depths"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.heads < 1 or any(width % self.heads for width in self.widths):
+            raise ValueError(f"widths must be multiples of heads, got {self.widths} and {self.heads}")
+        if list(self.counts) != sorted(self.counts, reverse=True):
+            raise ValueError(f"counts must not grow from fine to coarse, got {self.counts}")
+        for below, size in zip(self.counts, self.sizes[1:], strict=False):
+            if size > below:
+                raise ValueError(f"sizes must not exceed the groups of the level below, got {size} of {below}")
+        if min(self.radii) < 0:
+            raise ValueError(f"radii must not be negative, got {self.radii}")
+        if not 0 <= self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+
+    @property
+    def groups(self) -> int:
+        return self.counts[-1]
+
+    @property
+    def centres(self) -> int:
+        return self.counts[0]
+
+
+S: Final = PointM2AEConfig()
+CONFIGS: Final = {
+    "pointm2ae-s": S,
+    # Trains on two CPU cores, on 256 points or more.
+    "pointm2ae-tiny": dataclasses.replace(
+        S, counts=(256, 128, 32), embed=(32, 64, 128), widths=(24, 48, 96), depths=(2, 2, 2), heads=3, drop_path=0.0
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown(Tensors):
+    """The groups of a level that are encoded, in slots of one number for all shapes."""
+
+    group: Tensor
+    """[B, L] int64: of each slot."""
+    slot: Tensor
+    """[B, G] int64: of each group; -1 for those that are hidden."""
+    filled: Tensor | None
+    """[B, L] bool: False for slots that only repeat a group, because another shape shows more. None: all are filled."""
+
+
+class Stage(nn.Module):
+    """The parts of one level."""
+
+    def __init__(self, channels: int, embed: Three, width: int, depth: int, heads: int, drops: tuple[float, float]) -> None:
+        super().__init__()
+        self.embed = PatchEmbed(channels, embed, width)
+        self.positions = position_mlp(width, hidden=width)
+        self.transformer = Transformer(width, depth, heads, first_drop=drops[0], drop_path=drops[1])
+
+
+class PointM2AE(nn.Module):
+    """See `trainer.encoders.catalog.Encoder`. Of hidden groups nothing is computed on any level."""
+
+    def __init__(self, config: PointM2AEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dim, self.groups, self.centres = config.widths[-1], config.groups, config.centres
+        self.group_size, self.mask_ratio = config.sizes[-1], config.mask_ratio
+        below = (config.channels, *config.widths)
+        embeds = (config.embed, *((below[i], below[i], config.widths[i]) for i in (1, 2)))
+        drops = [
+            (rates[0].item(), rates[-1].item()) for rates in torch.linspace(0, config.drop_path, sum(config.depths)).split(config.depths)
+        ]
+        self.stages = nn.ModuleList(
+            [Stage(below[i], embeds[i], config.widths[i], config.depths[i], config.heads, drops[i]) for i in range(3)]
+        )
+        self.norm = nn.LayerNorm(self.dim)
+        self.apply(initialise)
+
+    def patchify(self, points: Tensor, ordered: bool) -> Patches:
+        """Three levels. Raises ValueError for points of another width or fewer than a grouping needs."""
+        config = self.config
+        count, needed = points.shape[1], max(config.counts[0], config.sizes[0])
+        if points.shape[2] != config.channels:
+            raise ValueError(f"points have {points.shape[2]} channels, the encoder was built for {config.channels}: set its `channels`")
+        if count < needed:
+            raise ValueError(f"{config.counts[0]} groups of {config.sizes[0]} need at least {needed} points, got {count}")
+        xyz = points[..., :3]
+        first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, self.centres))
+        levels, below = [], points
+        for g, k in zip(config.counts, config.sizes, strict=True):
+            centres = first[:, :g]  # [B, G, 3]
+            members = ops.nearest(centres, below[..., :3], k)
+            groups = ops.gather(below, members)  # [B, G, K, C], above the finest level [B, G, K, 3]
+            groups = torch.cat([groups[..., :3] - centres.unsqueeze(2), groups[..., 3:]], -1)
+            levels.append(Level(groups=groups, centres=centres, members=members))
+            below = centres
+        return Patches(levels=tuple(levels))
+
+    def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
+        shown = everything(patches) if visible is None else self.reveal(patches, visible)
+        encoded: list[Tensor] = []
+        for i, (level, seen, stage) in enumerate(zip(patches.levels, shown, self.stages, strict=True)):
+            assert isinstance(stage, Stage)
+            if encoded:
+                members = ops.gather(level.members, seen.group)  # [B, L, K] groups of the level below
+                members = ops.gather(encoded[-1], shown[i - 1].slot.gather(1, members.flatten(1)).view_as(members))  # [B, L, K, D below]
+            else:
+                members = ops.gather(level.groups.flatten(2), seen.group).unflatten(2, level.groups.shape[2:])  # [B, L, K, C]
+            tokens, centres = stage.embed(members), ops.gather(level.centres, seen.group)  # [B, L, D] and [B, L, 3]
+            mask, radius = None if seen.filled is None else seen.filled[:, None, None], self.config.radii[i]  # [B, 1, 1, L]
+            if visible is None and radius:
+                mask = near(centres, radius)
+            if self.config.authors_padding and seen.filled is not None:
+                tokens, centres, mask = padded(tokens, centres, seen.filled, radius)
+            encoded.append(stage.transformer(tokens, stage.positions(centres), mask))
+        finer = tuple(Finer(tokens=tokens, slot=seen.slot) for tokens, seen in zip(encoded[:-1], shown[:-1], strict=True))
+        return Encoded(tokens=self.norm(encoded[-1]), visible=shown[-1].group, finer=finer)
+
+    def reveal(self, patches: Patches, visible: Tensor) -> list[Shown]:
+        """What the coarse groups `visible` [B, Gv] are made of, level by level: of each group shown, all members are."""
+        rows = torch.arange(visible.shape[1], device=visible.device).expand_as(visible)
+        slot = torch.full(patches.coarsest.centres.shape[:2], -1, device=visible.device).scatter(1, visible, rows)
+        shown = [Shown(group=visible, slot=slot, filled=None)]
+        for below, above in reversed(list(itertools.pairwise(patches.levels))):
+            members = ops.gather(above.members, shown[0].group).flatten(1)  # [B, L * K]
+            there = torch.zeros(below.centres.shape[:2], dtype=torch.bool, device=visible.device).scatter(1, members, True)  # [B, G]
+            if self.config.authors_padding:
+                there[0, 0] = True
+            shown.insert(0, slots(there, None if self.config.authors_padding else members.shape[1]))
+        return shown
+
+    def decoder(self, depth: int, heads: int, drop_path: float) -> "Propagation":
+        """See `trainer.encoders.catalog.OwnDecoder`."""
+        return Propagation(self.config, depth, heads, drop_path)
+
+
+def everything(patches: Patches) -> list[Shown]:
+    """Of a whole shape all groups are shown, each in its own slot."""
+    shapes = [level.centres.shape[:2] for level in patches.levels]
+    rows = [torch.arange(g, device=patches.coarsest.centres.device).expand(b, -1) for b, g in shapes]
+    return [Shown(group=row, slot=row, filled=None) for row in rows]
+
+
+def slots(there: Tensor, bound: int | None) -> Shown:
+    """Slots for the groups that are there [B, G], in their order: as many as the shape with most of them has. In a compiled graph, which
+    has fixed sizes, as many as `bound` and G allow.
+
+    Slots left over repeat the shape's groups, so that batch norms see a fair sample. Nothing attends to them.
+    """
+    count = there.sum(1, keepdim=True)  # [B, 1]
+    length = min(bound, there.shape[1]) if bound and torch.compiler.is_compiling() else int(count.max())
+    column = torch.arange(length, device=there.device)
+    first = there.byte().argsort(dim=1, descending=True, stable=True)  # [B, G] groups, those that are there in front
+    return Shown(group=first.gather(1, column % count), slot=torch.where(there, there.cumsum(1) - 1, -1), filled=column < count)
+
+
+def near(centres: Tensor, radius: float) -> Tensor:
+    """Which centres [B, G, 3] are nearer to each other than a radius. [B, 1, G, G] bool"""
+    return (ops.squared_distances(centres, centres) < radius**2).unsqueeze(1)
+
+
+def padded(tokens: Tensor, centres: Tensor, filled: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens [B, L, D], centres [B, L, 3] and attention mask [B, 1, L, L] in masked shapes as the authors' code has them.
+
+    Slots left over hold zeros at the origin, and the radius, which leaves out nothing else here, lets them be attended to from near the
+    origin. Beside that, the first group of the first shape is shown on the lower levels (`reveal`).
+    """
+    empty = ~filled.unsqueeze(-1)  # [B, L, 1]
+    tokens, centres = tokens.masked_fill(empty, 0), centres.masked_fill(empty, 0)
+    both = filled.unsqueeze(1) & filled.unsqueeze(2) | ~filled.unsqueeze(1) & ~filled.unsqueeze(2)
+    return tokens, centres, near(centres, radius) | both.unsqueeze(1)
+
+
+class Propagation(nn.Module):
+    """The objective of Point-M2AE's own pre-training: coordinates of the middle level's hidden groups.
+
+    The coarsest tokens, mask tokens among them, are decoded, carried to the middle level by interpolation as in PointNet++, fused there
+    with the encoder's own tokens where it has any, and decoded again. As published, as many points are predicted as groups of the finest
+    level have, whatever the true groups have: the Chamfer distance does not mind.
+    """
+
+    def __init__(self, config: PointM2AEConfig, depth: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        _, middle, coarse = config.widths
+        step = drop_path / (2 * depth - 1)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, coarse))
+        self.coarse_positions, self.middle_positions = position_mlp(coarse, hidden=coarse), position_mlp(middle, hidden=middle)
+        self.coarse = Transformer(coarse, depth, heads, (depth - 1) * step)
+        self.middle = Transformer(middle, depth, heads, drop_path, depth * step)
+        self.skip_norm = nn.LayerNorm(middle)
+        self.fuse = nn.Sequential(nn.Linear(middle + coarse, middle), nn.BatchNorm1d(middle), nn.GELU())
+        self.extract = nn.Sequential(
+            nn.Linear(middle, middle), nn.BatchNorm1d(middle), nn.GELU(), nn.Linear(middle, middle), nn.BatchNorm1d(middle)
+        )
+        self.norm = nn.LayerNorm(middle)
+        self.head = nn.Linear(middle, 3 * config.sizes[0])
+        for module in (*self.coarse.modules(), *self.middle.modules()):
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
+        """Chamfer-L2, scalar, between predicted and true members of the middle groups that are hidden, relative to their centres."""
+        _, middle, coarse = patches.levels
+        finer, tokens = encoded.finer[-1], encoded.tokens
+        full = self.mask_token.to(tokens.dtype).expand(*coarse.centres.shape[:2], -1)
+        full = full.scatter(1, encoded.visible.unsqueeze(-1).expand_as(tokens), tokens)  # [B, G, D]
+        full = self.coarse(full, self.coarse_positions(coarse.centres))
+        out = finer.slot < 0  # [B, G of the middle level]
+        skip = ops.gather(self.skip_norm(finer.tokens), finer.slot.clamp(min=0)).masked_fill(out.unsqueeze(-1), 0)
+        both = torch.cat([skip, ops.interpolate(middle.centres, coarse.centres, full)], -1)
+        fused = self.fuse(both.flatten(0, 1))
+        fused = F.gelu(self.extract(fused) + fused).unflatten(0, both.shape[:2])  # [B, G, D]
+        decoded = self.middle(fused, self.middle_positions(middle.centres))
+        predicted = self.head(self.norm(decoded)).unflatten(-1, (-1, 3))  # [B, G, K of the finest level, 3]
+        return ops.chamfer(predicted, middle.groups, out)
+
+
+def build(config: PointM2AEConfig) -> PointM2AE:
+    return PointM2AE(config)
+
+
+_CONVOLUTIONS: Final = {
+    **{f"h_encoder.token_embed.{i}.{theirs}.": f"encoder.stages.{i}.embed.{ours}."
+       for i in range(3)
+       for theirs, ours in {"first_conv.0": "lift", "first_conv.3": "widen", "second_conv.0": "local", "second_conv.3": "out"}.items()},
+    "token_prop.0.fuse.net.0.": "reconstruction.fuse.0.",
+    "token_prop.0.extraction.operation.0.net1.0.": "reconstruction.extract.0.",
+    "token_prop.0.extraction.operation.0.net2.0.": "reconstruction.extract.3.",
+    "rec_head.": "reconstruction.head.",
+}  # fmt: skip
+PUBLISHED: Final = _CONVOLUTIONS | {
+    **{f"h_encoder.{theirs.format(i)}.": f"encoder.stages.{i}.{ours}."
+       for i in range(3)
+       for theirs, ours in {
+           "token_embed.{}.first_conv.1": "embed.norm1", "token_embed.{}.second_conv.1": "embed.norm2",
+           "encoder_pos_embeds.{}": "positions", "encoder_blocks.{}": "transformer",
+       }.items()},
+    "h_encoder.encoder_norms.1.": "reconstruction.skip_norm.",
+    "h_encoder.encoder_norms.2.": "encoder.norm.",
+    "mask_token": "reconstruction.mask_token",
+    "h_decoder.0.": "reconstruction.coarse.",
+    "h_decoder.1.": "reconstruction.middle.",
+    "decoder_pos_embeds.0.": "reconstruction.coarse_positions.",
+    "decoder_pos_embeds.1.": "reconstruction.middle_positions.",
+    "token_prop.0.fuse.net.1.": "reconstruction.fuse.1.",
+    "token_prop.0.extraction.operation.0.net1.1.": "reconstruction.extract.1.",
+    "token_prop.0.extraction.operation.0.net2.1.": "reconstruction.extract.4.",
+    "decoder_norm.": "reconstruction.norm.",
+}  # fmt: skip
+"""How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction."""
+
+_UNUSED: Final = "h_encoder.encoder_norms.0."
+"""A norm that the published model has and whose result it never uses: it keeps the weights it began with."""
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a published Point-M2AE pre-training model (its `base_model`) under our names.
+
+    Raises ValueError for a name that such a model does not have.
+    """
+    ours = {}
+    for name, value in state.items():
+        name = name.removeprefix("module.")
+        if name.startswith(_UNUSED):
+            continue
+        if name == "mask_token":
+            value = value.unsqueeze(0)
+        if name.endswith(".weight") and name.startswith(tuple(_CONVOLUTIONS)):
+            value = value.squeeze(-1)
+        name = _renamed(name, PUBLISHED)
+        if name.endswith(".local.weight"):  # its input is [maximum; point]
+            ours[name.replace(".local.", ".shared.")], value = value.tensor_split(2, dim=1)
+        ours[name] = value
+    return ours
+
+
+def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `from_published`."""
+    theirs, names = {}, {ours: published for published, ours in PUBLISHED.items()}
+    for name, value in state.items():
+        if name.endswith(".shared.weight"):
+            continue
+        if name.endswith(".local.weight"):
+            value = torch.cat([state[name.replace(".local.", ".shared.")], value], 1)
+        name = _renamed(name, names)
+        if name == "mask_token":
+            value = value.squeeze(0)
+        if name.endswith(".weight") and name.startswith(tuple(_CONVOLUTIONS)):
+            value = value.unsqueeze(-1)
+        theirs[name] = value
+    finest = len(state["encoder.stages.0.positions.2.bias"])
+    return theirs | {_UNUSED + "weight": torch.ones(finest), _UNUSED + "bias": torch.zeros(finest)}
+
+
+def _renamed(name: str, prefixes: Mapping[str, str]) -> str:
+    for old, new in prefixes.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    raise ValueError(f"{name!r} is no parameter of a Point-M2AE pre-training model; names there begin with {', '.join(prefixes)}")

@@ -1,0 +1,432 @@
+"""PointMamba (https://arxiv.org/abs/2402.10739): mini-PointNet patches along two Hilbert curves, read by a plain Mamba.
+
+    encoder = build("pointmamba-s")                      # trainer.encoders.catalog
+    encoder.load_state_dict(...)                         # published weights: `from_published`
+
+The centres of a shape are put in order twice: along a Hilbert curve, and along the same one with x and y swapped. Each order has a
+scale and shift of its own on its tokens, and both sequences are read one after the other. A group has a token in each, and what comes
+out is their mean, by centre: so the mean of all tokens is the mean over both sequences, which is what the published classifier sees.
+
+The published pre-training reads along one of the curves, drawn at random, and its decoder puts mask tokens back to their places on it:
+`forward` with `curve`, and `decoder`. The choice there is one for a batch, here one for each shape.
+
+Letters: B shapes, P points, C channels, G groups, Gv visible and Gh hidden ones, K points per group, S curves, T tokens of a sequence,
+D width, E channels inside a mixer, N states of a channel.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer import ops
+from trainer.encoders.blocks import DropPath, PatchEmbed, initialise, position_mlp
+from trainer.encoders.catalog import Encoded, Level, Patches
+from trainer.encoders.scan import selective_scan
+
+CURVES: Final = ((0, 1, 2), (1, 0, 2))
+"""The axes that each curve takes for its first, second and third."""
+MOST_BITS: Final = 16
+"""Cells farther than 2 to this from the corner are taken for the last: 1300 units of the published grid."""
+UNIT_BITS: Final = 7
+"""The curve of a smaller shape goes on outside it to so many bits: 128 cells, which is what one in the unit sphere needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointMambaConfig:
+    """Sizes of the encoder. The defaults are the published ones."""
+
+    channels: int = 3
+    """3 for coordinates, 6 with colours."""
+    groups: int = 64
+    """Tokens of a shape, G."""
+    group_size: int = 32
+    """Points per group, K."""
+    embed: tuple[int, int, int] = (128, 256, 512)
+    """Widths inside the patch embedding."""
+    dim: int = 384
+    """Width of a token, D."""
+    depth: int = 12
+    state: int = 16
+    """States of a channel, N."""
+    conv: int = 4
+    """Tokens that the convolution before the scan sees."""
+    expand: int = 2
+    """Channels inside a mixer over the width: E = expand * D."""
+    grid: float = 0.02
+    """Edge of the cells that the curves go through."""
+    drop_path: float = 0.1
+    """Rate at the last block, rising linearly from 0."""
+    mask_ratio: float = 0.6
+    """Share of groups hidden in masked modelling."""
+
+    def __post_init__(self) -> None:
+        if self.channels not in (3, 6):
+            raise ValueError(f"channels must be 3 (coordinates) or 6 (with colours), got {self.channels}")
+        sizes = {name: getattr(self, name) for name in ("groups", "group_size", "dim", "depth", "state", "conv", "expand")}
+        for name, size in (sizes | {"embed": min(self.embed)}).items():
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        if self.grid <= 0:
+            raise ValueError(f"grid must be positive, got {self.grid}")
+        if not 0 <= self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+
+    @property
+    def centres(self) -> int:
+        return self.groups
+
+
+S: Final = PointMambaConfig()
+CONFIGS: Final = {
+    "pointmamba-s": S,
+    # Trains on two CPU cores.
+    "pointmamba-tiny": dataclasses.replace(S, groups=32, embed=(32, 64, 128), dim=96, depth=4, state=8, drop_path=0.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SerialLevel(Level):
+    """A grouping and the order of its groups."""
+
+    places: Tensor
+    """[B, S, G] int64: the place of each group along each curve."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SerialEncoded(Encoded):
+    """Tokens by centre, and how the shapes were read."""
+
+    curve: Tensor | None
+    """[B] int64: along this one of `CURVES`; None for all of them."""
+
+
+# -------------------------------------------------------------------------------------------------------------- the curves
+
+
+def _automaton() -> tuple[list[int], list[int]]:
+    """Skilling's Hilbert curve in three dimensions (https://doi.org/10.1063/1.1751381), one level at a time.
+
+    Going down a level, the rest of the coordinates is inverted or swapped by what the bits of this level are: so it is a permutation and an
+    inversion of axes that is carried along, and whether the Gray code so far has an odd number of ones.
+
+    Returns:
+        For 8 * state + bits of the three axes, 8 * (8 * the next state) + three binary digits of the place on the curve; and the states
+        that a level of zeros leads through, from the first back to it.
+    """
+    states = [((0, 1, 2), (0, 0, 0), 0)]
+    table: list[int] = []
+    for axes, inverted, odd in states:  # it grows
+        for octant in range(8):
+            bits = [octant >> 2 - axis & 1 for axis in range(3)]
+            own = [bits[axis] ^ turn for axis, turn in zip(axes, inverted, strict=True)]
+            next_axes, next_inverted = list(axes), list(inverted)
+            for i in range(3):
+                if own[i]:
+                    next_inverted[0] ^= 1
+                else:
+                    next_axes[0], next_axes[i] = next_axes[i], next_axes[0]
+                    next_inverted[0], next_inverted[i] = next_inverted[i], next_inverted[0]
+            first, second = odd ^ own[0], odd ^ own[0] ^ own[1]
+            third = second ^ own[2]
+            state = (tuple(next_axes), tuple(next_inverted), third)
+            if state not in states:
+                states.append(state)  # type: ignore[arg-type]
+            table.append(64 * states.index(state) + 4 * first + 2 * second + third)  # type: ignore[arg-type]
+    zeros = [0]
+    while (state_after := table[8 * zeros[-1]] >> 6) != 0:
+        zeros.append(state_after)
+    return table, zeros
+
+
+TABLE, ZEROS = _automaton()
+
+
+class Places(nn.Module):
+    """The place of every centre along every curve: [B, G, 3] to [B, S, G] int64. In one cell, centres are in the order of their indices.
+
+    Which way a Hilbert curve runs depends on its number of levels. As published, that is what the largest shape of a batch needs; so that a
+    shape's order is its own, here it is what the shape itself needs, and at least `UNIT_BITS`. The two agree for batches of shapes in the
+    unit sphere, unless every one of them is small.
+    """
+
+    table: Tensor
+    start: Tensor
+    powers: Tensor
+    axes: Tensor
+
+    def __init__(self, grid: float) -> None:
+        super().__init__()
+        self.grid = grid
+        self.register_buffer("table", torch.tensor(TABLE), persistent=False)
+        self.register_buffer("start", torch.tensor([8 * state for state in ZEROS]), persistent=False)
+        self.register_buffer("powers", 2 ** torch.arange(MOST_BITS), persistent=False)
+        self.register_buffer("axes", torch.tensor(CURVES), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, centres: Tensor) -> Tensor:
+        cells = (centres.float() / self.grid).floor().long()  # [B, G, 3]
+        cells = (cells - cells.amin(1, keepdim=True)).clamp(max=2**MOST_BITS - 1)
+        needed = (cells.amax((1, 2)).unsqueeze(-1) >= self.powers).sum(-1).clamp(min=UNIT_BITS)  # [B]
+        levels = cells[..., self.axes].permute(0, 2, 1, 3).unsqueeze(-1) >> torch.arange(
+            MOST_BITS, device=cells.device
+        )  # [B, S, G, 3, bits]
+        octants = ((levels & 1) * self.powers[:3].flip(0).unsqueeze(-1)).sum(-2)  # [B, S, G, bits]
+        # From here the zeros above the levels that are needed lead to the first state.
+        state = self.start[(needed - MOST_BITS) % len(ZEROS)].view(-1, 1, 1)
+        code = torch.zeros_like(octants[..., 0])
+        for octant in octants.flip(-1).unbind(-1):
+            entry = self.table[state + octant]
+            code, state = code << 3 | entry & 7, entry >> 3
+        return code.argsort(dim=-1, stable=True).argsort(-1)
+
+
+# --------------------------------------------------------------------------------------------------------------- the model
+
+
+class Mixer(nn.Module):
+    """The layer of Mamba (https://arxiv.org/abs/2312.00752, figure 3): gate, causal convolution, selective scan. [B, T, D] to the same."""
+
+    def __init__(self, dim: int, state: int, conv: int, expand: int) -> None:
+        super().__init__()
+        inner, self.state, self.rank = expand * dim, state, math.ceil(dim / 16)
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner, padding=conv - 1)
+        self.x_proj = nn.Linear(inner, self.rank + 2 * state, bias=False)
+        self.dt_proj = nn.Linear(self.rank, inner)
+        self.A_log = nn.Parameter(torch.arange(1.0, state + 1).log().repeat(inner, 1))  # [E, N]
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x, gate = self.in_proj(tokens).chunk(2, -1)  # [B, T, E] each
+        x = F.silu(self.conv1d(x.mT)[..., : x.shape[1]].mT)
+        dt, b, c = self.x_proj(x).split((self.rank, self.state, self.state), -1)
+        dt = F.softplus(F.linear(dt, self.dt_proj.weight).float() + self.dt_proj.bias.float())  # [B, T, E]
+        y = selective_scan(x, dt, -self.A_log.float().exp(), b, c, self.D)
+        return self.out_proj(y * F.silu(gate))
+
+
+class Block(nn.Module):
+    """Pre-norm block of one mixer."""
+
+    def __init__(self, config: PointMambaConfig, drop_path: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.dim)
+        self.mixer = Mixer(config.dim, config.state, config.conv, config.expand)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.drop_path(self.mixer(self.norm(x)))
+
+
+class Mamba(nn.Module):
+    """Blocks over sequences that have their positions in them. Drop path grows linearly from 0 to `drop_path`."""
+
+    def __init__(self, config: PointMambaConfig, depth: int, drop_path: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Block(config, rate) for rate in torch.linspace(0, drop_path, depth).tolist()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class PointMamba(nn.Module):
+    """See `trainer.encoders.catalog.Encoder`."""
+
+    curves: Final = len(CURVES)
+
+    def __init__(self, config: PointMambaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dim, self.groups, self.group_size, self.mask_ratio = config.dim, config.groups, config.group_size, config.mask_ratio
+        self.centres = config.centres
+        self.embed = PatchEmbed(config.channels, config.embed, config.dim)
+        self.positions = position_mlp(config.dim)
+        self.places = Places(config.grid)
+        self.scales = nn.ParameterList([1 + 0.02 * torch.randn(config.dim) for _ in CURVES])
+        self.shifts = nn.ParameterList([0.02 * torch.randn(config.dim) for _ in CURVES])
+        self.mamba = Mamba(config, config.depth, config.drop_path)
+        self.norm = nn.LayerNorm(config.dim)
+        self.apply(initialise_mamba)
+
+    def patchify(self, points: Tensor, ordered: bool) -> Patches:
+        """One level. Raises ValueError for points of another width or fewer than a grouping needs."""
+        count, needed = points.shape[1], max(self.groups, self.group_size)
+        if points.shape[2] != self.config.channels:
+            raise ValueError(
+                f"points have {points.shape[2]} channels, the encoder was built for {self.config.channels}: set its `channels`"
+            )
+        if count < needed:
+            raise ValueError(f"{self.groups} groups of {self.group_size} need at least {needed} points, got {count}")
+        xyz = points[..., :3]
+        first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, self.groups))
+        centres = first[:, : self.groups]  # [B, G, 3]
+        members = ops.nearest(centres, xyz, self.group_size)
+        groups = ops.gather(points, members)  # [B, G, K, C]
+        groups = torch.cat([groups[..., :3] - centres.unsqueeze(2), groups[..., 3:]], -1)
+        # As published, the curves lie in the box of all centres: groups that are shown keep the order they have in the whole shape. Where
+        # that box lies is all that an encoder which sees some of the groups is told about the others.
+        return Patches(levels=(SerialLevel(groups=groups, centres=centres, members=members, places=self.places(centres)),))
+
+    def forward(self, patches: Patches, visible: Tensor | None = None, curve: Tensor | None = None) -> SerialEncoded:
+        """As every encoder; `curve` [B] int64 has each shape read along this one of the curves only."""
+        level = patches.coarsest
+        assert isinstance(level, SerialLevel), "patches of another encoder"
+        groups, centres, places = level.groups, level.centres, level.places
+        if visible is None:
+            visible = torch.arange(self.groups, device=centres.device).expand(len(centres), -1)
+        else:
+            groups = ops.gather(groups.flatten(2), visible).unflatten(2, groups.shape[2:])  # [B, Gv, K, C]
+            centres = ops.gather(centres, visible)
+            places = places.gather(2, visible.unsqueeze(1).expand(-1, self.curves, -1))  # [B, S, Gv]
+        scale, shift = torch.stack(list(self.scales)), torch.stack(list(self.shifts))  # [S, D]
+        if curve is not None:
+            scale, shift = scale[curve].unsqueeze(1), shift[curve].unsqueeze(1)  # [B, 1, D]
+            places = places.gather(1, curve.view(-1, 1, 1).expand(-1, 1, places.shape[2]))  # [B, 1, Gv]
+        tokens = self.embed(groups).unsqueeze(1) * scale.unsqueeze(-2) + shift.unsqueeze(-2)
+        tokens = tokens + self.positions(centres).unsqueeze(1)  # [B, S, Gv, D]
+        # Rows of all curves' tokens, curve after curve, each in its own order.
+        first = visible.shape[1] * torch.arange(places.shape[1], device=places.device).unsqueeze(-1)
+        rows = (places.argsort(-1) + first).flatten(1)  # [B, T]
+        read = self.norm(self.mamba(ops.gather(tokens.flatten(1, 2), rows)))  # [B, T, D]
+        tokens = ops.gather(read, rows.argsort(-1)).unflatten(1, places.shape[1:]).mean(1)
+        return SerialEncoded(tokens=tokens, visible=visible, curve=curve)
+
+    def decoder(self, depth: int, heads: int, drop_path: float) -> "SerialReconstruction":
+        """That of the published pre-training, which has no attention heads."""
+        return SerialReconstruction(self.config, depth, drop_path)
+
+
+class SerialReconstruction(nn.Module):
+    """The objective of PointMamba's own pre-training: coordinates of the hidden groups.
+
+    Mask tokens stand at their places on the curve that the encoder read the shape along, and a shorter Mamba reads it once more.
+    """
+
+    def __init__(self, config: PointMambaConfig, depth: int, drop_path: float) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.empty(1, 1, config.dim))
+        self.positions = position_mlp(config.dim)
+        self.decoder = Mamba(config, depth, drop_path)
+        self.norm = nn.LayerNorm(config.dim)
+        self.head = nn.Linear(config.dim, 3 * config.group_size)
+        self.apply(initialise_mamba)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
+        """Chamfer-L2, scalar, between predicted and true members of the groups hidden [B, Gh], relative to their centres.
+
+        Raises:
+            ValueError: the encoder read the shapes along all curves, and not one.
+        """
+        level = patches.coarsest
+        assert isinstance(level, SerialLevel) and isinstance(encoded, SerialEncoded), "patches or tokens of another encoder"
+        if encoded.curve is None:
+            raise ValueError("PointMamba's decoder goes along one curve: give the encoder `curve`")
+        b, count = hidden.shape
+        groups = torch.cat([encoded.visible, hidden], 1)  # [B, G]
+        tokens = torch.cat([encoded.tokens, self.mask_token.to(encoded.tokens.dtype).expand(b, count, -1)], 1)
+        tokens = tokens + self.positions(ops.gather(level.centres, groups))  # [B, G, D]
+        places = level.places[torch.arange(b, device=hidden.device), encoded.curve].gather(1, groups)
+        rows = places.argsort(-1)
+        read = self.norm(self.decoder(ops.gather(tokens, rows)))
+        masked = ops.gather(read, rows.argsort(-1)[:, -count:])  # [B, Gh, D]
+        predicted = self.head(masked).unflatten(-1, (-1, 3))  # [B, Gh, K, 3]
+        true = ops.gather(level.groups[..., :3].flatten(2), hidden).unflatten(2, (-1, 3))  # [B, Gh, K, 3]
+        return ops.chamfer(predicted, true)
+
+
+def initialise_mamba(module: nn.Module) -> None:
+    """As in the published encoder: also the convolutions are normal with deviation 0.02, and all biases 0, that of the step sizes too.
+
+    Mamba itself spreads the latter so that memories differ in length; PointMamba's own initialisation runs after it and wins.
+    """
+    initialise(module)
+    if isinstance(module, nn.Conv1d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
+def build(config: PointMambaConfig) -> PointMamba:
+    return PointMamba(config)
+
+
+# ------------------------------------------------------------------------------------------------------- published weights
+
+_ENCODER: Final = {
+    "encoder.first_conv.0.": "encoder.embed.lift.",
+    "encoder.first_conv.1.": "encoder.embed.norm1.",
+    "encoder.first_conv.3.": "encoder.embed.widen.",
+    "encoder.second_conv.0.": "encoder.embed.local.",
+    "encoder.second_conv.1.": "encoder.embed.norm2.",
+    "encoder.second_conv.3.": "encoder.embed.out.",
+    "pos_embed.": "encoder.positions.",
+    "blocks.layers.": "encoder.mamba.blocks.",
+    "blocks.norm_f.": "encoder.norm.",
+    "OrderScale_gamma_1": "encoder.scales.0",
+    "OrderScale_gamma_2": "encoder.scales.1",
+    "OrderScale_beta_1": "encoder.shifts.0",
+    "OrderScale_beta_2": "encoder.shifts.1",
+}
+PUBLISHED: Final = {
+    **{f"MAE_encoder.{theirs}": ours for theirs, ours in _ENCODER.items()},
+    "mask_token": "reconstruction.mask_token",
+    "decoder_pos_embed.": "reconstruction.positions.",
+    "MAE_decoder.blocks.layers.": "reconstruction.decoder.blocks.",
+    "MAE_decoder.blocks.norm_f.": "reconstruction.norm.",
+    "increase_dim.0.": "reconstruction.head.",
+}
+"""How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction."""
+
+_MIXED, _LOCAL, _SHARED = "encoder.second_conv.0.weight", "encoder.embed.local.weight", "encoder.embed.shared.weight"
+_CONVOLUTIONS = (".first_conv.0.weight", ".first_conv.3.weight", ".second_conv.0.weight", ".second_conv.3.weight", "increase_dim.0.weight")
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a published PointMamba under our names: of a pre-training model, or of a fine-tuned one without its head.
+
+    Raises ValueError for a name that such a model does not have. One is `norm_ffn`, in a published file of an older model, whose blocks
+    have another norm: left out, they are much worse.
+    """
+    ours = {}
+    for name, value in state.items():
+        name = name.removeprefix("module.")
+        if ".norm_ffn." in name:
+            raise ValueError(f"{name!r} belongs to an older PointMamba, whose blocks have another norm: it cannot be loaded as this one")
+        if name.endswith(_CONVOLUTIONS):
+            value = value.squeeze(-1)
+        if name.endswith(_MIXED):  # its input is [maximum; point]
+            ours[_SHARED], value = value.tensor_split(2, dim=1)
+        ours[_renamed(name, PUBLISHED | _ENCODER)] = value
+    return ours
+
+
+def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `from_published`, under the names of the pre-training model."""
+    theirs, names = {}, {ours: published for published, ours in PUBLISHED.items()}
+    for name, value in state.items():
+        if name == _SHARED:
+            continue
+        if name == _LOCAL:
+            value = torch.cat([state[_SHARED], value], 1)
+        name = _renamed(name, names)
+        theirs[name] = value.unsqueeze(-1) if name.endswith(_CONVOLUTIONS) else value
+    return theirs
+
+
+def _renamed(name: str, prefixes: Mapping[str, str]) -> str:
+    for old, new in prefixes.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    raise ValueError(f"{name!r} is no parameter of a PointMamba pre-training model; names there begin with {', '.join(prefixes)}")
