@@ -27,8 +27,8 @@ from pipeline.starter.texts import corpus
 STEPS: Final = {
     "starter-resnet": (3000, 3600),
     "starter-attributes": (2800,),
-    "starter-vit": (1600,),
-    "starter-blip2": (1600,),
+    "starter-vit": (1200,),
+    "starter-blip2": (1200,),
 }
 """Of each, in cycles: the rate falls to 0 over one, and rises again for the next."""
 BATCH: Final = 96

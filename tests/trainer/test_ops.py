@@ -75,6 +75,9 @@ def test_chamfer_is_the_mean_of_both_directions(generator):
     squared = ((a.numpy()[..., :, None, :] - b.numpy()[..., None, :, :]) ** 2).sum(-1)
     assert ops.chamfer(a, b).item() == pytest.approx(squared.min(-1).mean() + squared.min(-2).mean(), rel=1e-6)
     assert ops.chamfer(a, a).item() == 0
+    which = torch.tensor([[True, False, True, True], [False, False, True, False]])
+    assert ops.chamfer(a, b, which).item() == pytest.approx(ops.chamfer(a[which], b[which]).item(), rel=1e-6)
+    assert ops.chamfer(a, b, which & False).item() == 0
 
 
 def test_interpolation_weighs_by_inverse_squared_distance():

@@ -25,7 +25,7 @@ from trainer.distributed import Ranks
 from trainer.encoders import catalog, pointm2ae
 from trainer.loop import train
 from trainer.recipes import configured
-from trainer.tasks.features import Body
+from trainer.tasks.features import Body, extract
 from trainer.tasks.shapes import Shapes
 
 COUNTS, SIZES, WIDTHS, RADII = (64, 32, 16), (8, 6, 4), (12, 24, 48), (0.4, 0.8, 1.6)
@@ -124,12 +124,12 @@ class Published(nn.Module):
         out, below = [], points
         for g, k in zip(COUNTS, SIZES, strict=True):
             centres = below[ops.farthest_points(below[None], g)[0]]
-            out.append((centres, (centres.unsqueeze(1) - below).square().sum(-1).argsort(-1, stable=True)[:, :k]))
+            out.append((centres, (centres.unsqueeze(1) - below).square().sum(-1).argsort(dim=-1, stable=True)[:, :k]))
             below = centres
         return out
 
     def encode(self, points: Tensor, seen: list[Tensor], slots: list[int], padding: bool, near: bool) -> list[Tensor]:
-        """Normalised tokens of the groups that `seen` [G] says are shown, on each level; in whole shapes, attention to near ones if `near`."""
+        """Normalised tokens of the groups that `seen` [G] says are shown, on each level; with attention to near ones only if `near`."""
         out, tokens = [], None
         for i, (centres, members) in enumerate(self.cut(points)):
             groups = (points[members] - centres.unsqueeze(1))[None] if tokens is None else tokens[members]
@@ -163,15 +163,22 @@ class Published(nn.Module):
             seen[0][0][0] = True
         return seen
 
-    def tokens(self, points: Tensor, mask: Tensor, padding: bool = False, near: bool = False) -> list[list[Tensor]]:
+    def tokens(self, points: Tensor, mask: Tensor, padding: bool = False) -> list[list[Tensor]]:
         seen = self.shown(points, mask, padding)
         slots = [max(int(levels[i].sum()) for levels in seen) for i in range(3)]
-        return [self.encode(shape, levels, slots, padding, near) for shape, levels in zip(points, seen, strict=True)]
+        return [self.encode(shape, levels, slots, padding, near=False) for shape, levels in zip(points, seen, strict=True)]
+
+    def fine_tuned(self, points: Tensor) -> Tensor:
+        """The fine-tuning model's tokens: everything is shown, attention is to near ones."""
+        seen = [torch.ones(g, dtype=torch.bool) for g in COUNTS]
+        return torch.stack([self.encode(shape, seen, [], padding=False, near=True)[-1] for shape in points])
 
     def loss(self, points: Tensor, mask: Tensor, padding: bool = False) -> Tensor:
         squared_from, squared_to = [], []
         seen = self.shown(points, mask, padding)
-        for shape, hidden, (_, middle_seen, _), (_, skip, tokens) in zip(points, mask, seen, self.tokens(points, mask, padding), strict=True):
+        for shape, hidden, (_, middle_seen, _), (_, skip, tokens) in zip(
+            points, mask, seen, self.tokens(points, mask, padding), strict=True
+        ):
             _, (middle, members), (coarse, _) = self.cut(shape)
             order = torch.cat([(~hidden).nonzero()[:, 0], hidden.nonzero()[:, 0]])
             x = torch.cat([tokens, self.mask_token.expand(int(hidden.sum()), -1)])
@@ -215,10 +222,9 @@ def points(generator) -> Tensor:
 @pytest.fixture
 def mask(generator) -> Tensor:
     """[3, 16], 12 hidden each. The first group of the first shape is."""
-    hidden = torch.rand(3, 16, generator=generator).argsort(1)[:, :12]
-    mask = torch.zeros(3, 16, dtype=torch.bool).scatter(1, hidden, True)
-    assert mask[0, 0]
-    return mask
+    ranking = torch.rand(3, 16, generator=generator)
+    ranking[0, 0] = 0
+    return torch.zeros(3, 16, dtype=torch.bool).scatter(1, ranking.argsort(1)[:, :12], True)
 
 
 def draw_of(mask: Tensor) -> DistillDraw:
@@ -232,17 +238,18 @@ def batch_of(points: Tensor) -> Batch:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("near", [False, True])
-def test_tokens_of_whole_shapes_are_those_of_the_published_model(published, points, near):
-    expected = published.tokens(points, torch.zeros(3, 16, dtype=torch.bool), near=near)
-    stage = ours(published, **({} if near else {"radii": (0.0, 0.0, 0.0)}))
-    assert close(stage.features(points, ordered=False).tokens, torch.stack([levels[-1] for levels in expected]))
+def test_tokens_of_whole_shapes_are_those_of_the_published_fine_tuning_model(published, points):
+    assert close(ours(published).features(points, ordered=False).tokens, published.fine_tuned(points))
 
 
 @torch.no_grad()
-def test_tokens_of_masked_shapes_are_those_of_the_published_model(published, points, mask):
-    expected = torch.stack([levels[-1] for levels in published.tokens(points, mask)])
-    encoder = ours(published).encoder
+@pytest.mark.parametrize("padding", [False, True])
+@pytest.mark.parametrize("hide", [False, True])
+def test_tokens_of_masked_shapes_are_those_of_the_published_model(published, points, mask, padding, hide):
+    """With nothing hidden it is the way of the published linear probe."""
+    mask = mask & hide
+    expected = torch.stack([levels[-1] for levels in published.tokens(points, mask, padding)])
+    encoder = ours(published, authors_padding=padding).encoder
     assert close(encoder(encoder.patchify(points, ordered=False), draw_of(mask).visible).tokens, expected)
 
 
@@ -273,21 +280,20 @@ def test_feature_and_loss_of_the_parity_file():
     with np.load(Path(os.environ["MMPD_GOLDEN"]) / "point_m2ae.npz") as file:
         known = {name: torch.from_numpy(file[name]) for name in file.files if name != "config"}
         sizes = json.loads(bytes(file["config"]))
-    settings = {"counts": sizes["num_groups"], "sizes": sizes["group_sizes"], "widths": sizes["encoder_dims"], "depths": sizes["encoder_depths"]}
+    settings = {
+        "counts": sizes["num_groups"],
+        "sizes": sizes["group_sizes"],
+        "widths": sizes["encoder_dims"],
+        "depths": sizes["encoder_depths"],
+    }
     settings = {name: tuple(values) for name, values in settings.items()}
     state = pointm2ae.from_published({name.removeprefix("sd/"): value for name, value in known.items() if name.startswith("sd/")})
-    found = {}
-    for padding, radii in ((False, (0.0, 0.0, 0.0)), (True, tuple(sizes["local_radius"]))):
-        stage = Distill(
-            catalog.build("pointm2ae-s", **settings, radii=radii, authors_padding=padding),
-            DistillOptions(**RECONSTRUCT | {"reconstruction_depth": sizes["decoder_depths"][0], "heads": sizes["num_heads"]}),
-        )
-        stage.load_state_dict(state)
-        stage.eval()
-        if padding:
-            found["loss"] = stage(batch_of(known["io/points"]), draw_of(known["io/mask"]))["reconstruction"]
-        else:
-            found["feature"] = Body(stage.encoder, None, "mean_max")(known["io/points"], False).unflatten(1, (2, -1)).sum(1)
+    encoder = catalog.build("pointm2ae-s", **settings, radii=tuple(sizes["local_radius"]), authors_padding=True)
+    stage = Distill(encoder, DistillOptions(**RECONSTRUCT))
+    stage.load_state_dict(state)
+    points, mask = known["io/points"], known["io/mask"]
+    tokens = stage.eval().encoder(encoder.patchify(points, ordered=False), draw_of(torch.zeros_like(mask)).visible).tokens
+    found = {"feature": tokens.mean(1) + tokens.amax(1), "loss": stage(batch_of(points), draw_of(mask))["reconstruction"]}
     for name, value in found.items():
         error = ((value - known[f"io/{name}"]).abs().max() / known[f"io/{name}"].abs().max()).item()
         print(f"{name}: relative error {error:.1e}")
@@ -373,8 +379,8 @@ def test_size_is_the_published_one():
     config = configured("point-m2ae", "distill")
     stage = Distill(catalog.build(config.encoder.name), config.distill)
     assert round(sum(p.numel() for p in stage.parameters()) / 1e6, 1) == 15.3
-    assert [len(level.transformer.blocks) for level in stage.encoder.stages] == [5, 5, 5]
-    rates = [block.drop_path.rate for level in stage.encoder.stages for block in level.transformer.blocks]
+    assert [len(level.transformer.blocks) for level in stage.encoder.tiers] == [5, 5, 5]
+    rates = [block.drop_path.rate for level in stage.encoder.tiers for block in level.transformer.blocks]
     assert rates == pytest.approx([0.1 * i / 14 for i in range(15)])
     decoders = (*stage.reconstruction.coarse.blocks, *stage.reconstruction.middle.blocks)
     assert [block.drop_path.rate for block in decoders] == pytest.approx([0, 0.1])
@@ -446,11 +452,11 @@ def test_it_goes_through_both_stages(cache_path, tmp_path):
     assert guide._Reader(
         cache, checkpoint.load(tmp_path / "align"), cache.record("guide/own").spec, cache.record("points").spec, torch.device("cpu")
     ).ordered
-    train(config_of("distill", "guide=own"), [cache_path], tmp_path / "distill", tmp_path / "align", device="cpu")
+    train(config_of("distill", "guide=own"), [cache_path], tmp_path / "distill", guide_run=tmp_path / "align", device="cpu")
     assert {"local", "global", "loss"} <= log.records(tmp_path / "distill")[-1].keys()
-    loaded = checkpoint.load(tmp_path / "distill")
-    points = Shapes.of(cache, ["train"]).points(np.arange(2), 0, 3) if hasattr(Shapes, "of") else torch.randn(2, 96, 3)
-    assert loaded.model.features(points, ordered=True).tokens.shape == (2, 16, 96)
+    body, rows = Body.of(checkpoint.load(tmp_path / "distill").model, "mean_max"), np.arange(4)
+    shapes = Shapes(cache=cache, split="train", rows=rows, labels=rows, classes=())
+    assert body.ordered(shapes) and extract(body, shapes, block=0).shape == (4, 2 * 96)
 
 
 def test_its_own_pre_training_learns(cache_path, tmp_path):
@@ -469,7 +475,7 @@ def test_every_parameter_of_its_own_pre_training_is_trained(generator, points, m
 
 
 def test_its_own_pre_training_compiles_in_bf16(generator, points, mask):
-    stage = Distill(catalog.build("pointm2ae-tiny", counts=COUNTS, sizes=SIZES), DistillOptions(**RECONSTRUCT))
+    stage = Distill(catalog.build("pointm2ae-tiny", counts=COUNTS, sizes=SIZES, depths=(1, 1, 1)), DistillOptions(**RECONSTRUCT))
     with torch.autocast("cpu", torch.bfloat16):
         loss = torch.compile(stage, backend="aot_eager", fullgraph=True)(batch_of(points), draw_of(mask))["loss"]
     loss.backward()

@@ -64,10 +64,11 @@ def scanned(generator: torch.Generator, tokens: int, step: float = 1.0, dtype: t
     return [value.to(dtype).requires_grad_() for value in values]
 
 
-@pytest.mark.parametrize(("tokens", "chunk"), [(1, None), (2, 1), (7, 7), (7, 3), (12, 4), (26, None), (26, 6)])
-def test_the_scan_is_the_recurrence(generator, tokens, chunk):
+@pytest.mark.parametrize("abreast", [False, True])
+@pytest.mark.parametrize(("tokens", "chunk"), [(1, None), (2, 1), (7, 7), (7, 3), (12, 4), (26, None), (26, 40)])
+def test_the_scan_is_the_recurrence(generator, tokens, chunk, abreast):
     values = scanned(generator, tokens)
-    ours, plain = scan.plain_scan(*values, chunk=chunk), one_by_one(*values)
+    ours, plain = scan.plain_scan(*values, chunk=chunk, abreast=abreast), one_by_one(*values)
     assert close(ours, plain, 1e-12)
     weights = torch.randn(plain.shape, generator=generator, dtype=torch.float64)
     gradients = [torch.autograd.grad((y * weights).sum(), values) for y in (ours, plain)]
@@ -75,17 +76,22 @@ def test_the_scan_is_the_recurrence(generator, tokens, chunk):
         assert close(own, expected, 1e-12)
 
 
-def test_the_scan_passes_gradcheck(generator):
-    assert torch.autograd.gradcheck(lambda *values: scan.plain_scan(*values, chunk=2), scanned(generator, 5))
+@pytest.mark.parametrize("abreast", [False, True])
+def test_the_operator_is_what_torch_expects(generator, abreast):
+    values = scanned(generator, 5)
+    assert torch.autograd.gradcheck(lambda *values: scan.plain_scan(*values, chunk=2, abreast=abreast), values)
+    _, dt, a, b, c, _ = (value.detach() for value in values)
+    cut = [value.unflatten(1, (1, 5)).requires_grad_() for value in (dt, dt, b, c)]
+    torch.library.opcheck(scan._scan, (a.mT.contiguous().requires_grad_(), *cut, abreast))
 
 
-@pytest.mark.parametrize("chunk", [40, 6])
+@pytest.mark.parametrize("abreast", [False, True])
 @pytest.mark.parametrize("step", [1e-6, 1.0, 1e4])
-def test_the_scan_is_safe_in_float32(generator, step, chunk):
+def test_the_scan_is_safe_in_float32(generator, step, abreast):
     """Steps that keep everything, some of it, and nothing: their products would overflow and vanish if anything were divided by a decay."""
     values = scanned(generator, 40, step, torch.float32)
     wide = [value.detach().double().requires_grad_() for value in values]
-    ours, plain = scan.plain_scan(*values, chunk=chunk), one_by_one(*wide)
+    ours, plain = scan.plain_scan(*values, abreast=abreast), one_by_one(*wide)
     assert close(ours.double(), plain)
     gradients = torch.autograd.grad(ours.sum(), values), torch.autograd.grad(plain.sum(), wide)
     for own, expected in zip(

@@ -48,8 +48,8 @@ class PointM2AEConfig:
     depths: Three = (5, 5, 5)
     heads: int = 6
     radii: tuple[float, float, float] = (0.32, 0.64, 1.28)
-    """In whole shapes a token attends to those whose centre is nearer than this; 0 for all. Published for fine-tuning, and 0 for the linear
-    probe. Masked shapes are always attended to in full, as published."""
+    """In whole shapes a token attends to those whose centre is nearer than this, as in the published fine-tuning; 0 for all. In masked
+    shapes it attends to all that are shown, and so does the published linear probe: there, give all groups as visible."""
     drop_path: float = 0.1
     """Rate at the last block of the last level, rising linearly from 0."""
     mask_ratio: float = 0.8
@@ -108,7 +108,7 @@ class Shown(Tensors):
     """[B, L] bool: False for slots that only repeat a group, because another shape shows more. None: all are filled."""
 
 
-class Stage(nn.Module):
+class Tier(nn.Module):
     """The parts of one level."""
 
     def __init__(self, channels: int, embed: Three, width: int, depth: int, heads: int, drops: tuple[float, float]) -> None:
@@ -131,8 +131,8 @@ class PointM2AE(nn.Module):
         drops = [
             (rates[0].item(), rates[-1].item()) for rates in torch.linspace(0, config.drop_path, sum(config.depths)).split(config.depths)
         ]
-        self.stages = nn.ModuleList(
-            [Stage(below[i], embeds[i], config.widths[i], config.depths[i], config.heads, drops[i]) for i in range(3)]
+        self.tiers = nn.ModuleList(
+            [Tier(below[i], embeds[i], config.widths[i], config.depths[i], config.heads, drops[i]) for i in range(3)]
         )
         self.norm = nn.LayerNorm(self.dim)
         self.apply(initialise)
@@ -160,20 +160,20 @@ class PointM2AE(nn.Module):
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
         shown = everything(patches) if visible is None else self.reveal(patches, visible)
         encoded: list[Tensor] = []
-        for i, (level, seen, stage) in enumerate(zip(patches.levels, shown, self.stages, strict=True)):
-            assert isinstance(stage, Stage)
+        for i, (level, seen, tier) in enumerate(zip(patches.levels, shown, self.tiers, strict=True)):
+            assert isinstance(tier, Tier)
             if encoded:
                 members = ops.gather(level.members, seen.group)  # [B, L, K] groups of the level below
                 members = ops.gather(encoded[-1], shown[i - 1].slot.gather(1, members.flatten(1)).view_as(members))  # [B, L, K, D below]
             else:
                 members = ops.gather(level.groups.flatten(2), seen.group).unflatten(2, level.groups.shape[2:])  # [B, L, K, C]
-            tokens, centres = stage.embed(members), ops.gather(level.centres, seen.group)  # [B, L, D] and [B, L, 3]
+            tokens, centres = tier.embed(members), ops.gather(level.centres, seen.group)  # [B, L, D] and [B, L, 3]
             mask, radius = None if seen.filled is None else seen.filled[:, None, None], self.config.radii[i]  # [B, 1, 1, L]
             if visible is None and radius:
                 mask = near(centres, radius)
             if self.config.authors_padding and seen.filled is not None:
                 tokens, centres, mask = padded(tokens, centres, seen.filled, radius)
-            encoded.append(stage.transformer(tokens, stage.positions(centres), mask))
+            encoded.append(tier.transformer(tokens, tier.positions(centres), mask))
         finer = tuple(Finer(tokens=tokens, slot=seen.slot) for tokens, seen in zip(encoded[:-1], shown[:-1], strict=True))
         return Encoded(tokens=self.norm(encoded[-1]), visible=shown[-1].group, finer=finer)
 
@@ -284,7 +284,7 @@ def build(config: PointM2AEConfig) -> PointM2AE:
 
 
 _CONVOLUTIONS: Final = {
-    **{f"h_encoder.token_embed.{i}.{theirs}.": f"encoder.stages.{i}.embed.{ours}."
+    **{f"h_encoder.token_embed.{i}.{theirs}.": f"encoder.tiers.{i}.embed.{ours}."
        for i in range(3)
        for theirs, ours in {"first_conv.0": "lift", "first_conv.3": "widen", "second_conv.0": "local", "second_conv.3": "out"}.items()},
     "token_prop.0.fuse.net.0.": "reconstruction.fuse.0.",
@@ -293,7 +293,7 @@ _CONVOLUTIONS: Final = {
     "rec_head.": "reconstruction.head.",
 }  # fmt: skip
 PUBLISHED: Final = _CONVOLUTIONS | {
-    **{f"h_encoder.{theirs.format(i)}.": f"encoder.stages.{i}.{ours}."
+    **{f"h_encoder.{theirs.format(i)}.": f"encoder.tiers.{i}.{ours}."
        for i in range(3)
        for theirs, ours in {
            "token_embed.{}.first_conv.1": "embed.norm1", "token_embed.{}.second_conv.1": "embed.norm2",
@@ -352,7 +352,7 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.endswith(".weight") and name.startswith(tuple(_CONVOLUTIONS)):
             value = value.unsqueeze(-1)
         theirs[name] = value
-    finest = len(state["encoder.stages.0.positions.2.bias"])
+    finest = len(state["encoder.tiers.0.positions.2.bias"])
     return theirs | {_UNUSED + "weight": torch.ones(finest), _UNUSED + "bias": torch.zeros(finest)}
 
 

@@ -207,7 +207,7 @@ class Mixer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x, gate = self.in_proj(tokens).chunk(2, -1)  # [B, T, E] each
-        x = F.silu(self.conv1d(x.mT)[..., : x.shape[1]].mT)
+        x = F.silu(self.conv1d(x.mT)[..., : x.shape[1]].mT.contiguous())
         dt, b, c = self.x_proj(x).split((self.rank, self.state, self.state), -1)
         dt = F.softplus(F.linear(dt, self.dt_proj.weight).float() + self.dt_proj.bias.float())  # [B, T, E]
         y = selective_scan(x, dt, -self.A_log.float().exp(), b, c, self.D)

@@ -6,12 +6,12 @@ Token t moves each channel's state by h[t] = exp(dt[t] a) h[t-1] + dt[t] x[t] b[
 kernel for it, which is used where it is installed and the tensors are on its GPU; everywhere else, and in compiled graphs, it is
 `plain_scan`.
 
-The plain one cuts the tokens into chunks that advance side by side: once to learn the state that each chunk leaves behind if it starts
-from nothing, then, with these handed on from chunk to chunk, once more from the true start. T tokens take about 3 sqrt(T) steps instead
-of T, which is what counts where a step is a few kernel launches or nodes of a graph. Eager on a CPU there is one chunk: a step's state
-stays in the cache, and nothing is done twice. Decays are exponentials of what is never positive, and products of such: there is no
-division, no difference of logarithms, nothing to overflow. Only the states at chunk starts are kept for the backward pass, which
-computes the others anew and runs the adjoint recurrence the same way from the end.
+The plain one cuts the tokens into about sqrt(T) chunks. Only the states that chunks start from are kept for the backward pass, which
+computes the others anew, chunk by chunk. On a CPU chunks follow each other, so that what is worked on stays in the cache. On a GPU, where
+a step is a few kernel launches, they advance side by side: once to learn the state that each leaves behind if it starts from nothing,
+then, with these handed on from chunk to chunk, once more from the true start; the adjoint recurrence runs the same way from the end.
+Decays are exponentials of what is never positive, and products of such: there is no division, no difference of logarithms, nothing to
+overflow. It is one opaque operator, because a compiler would unroll its loops.
 
 Letters: B shapes, T tokens, E channels, N states of a channel, C chunks, Q tokens of a chunk.
 """
@@ -50,79 +50,145 @@ def kernel_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tenso
     return kernel(rows[0], rows[1], a.float(), rows[2], rows[3], d.float()).mT.to(x.dtype)
 
 
-def plain_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, chunk: int | None = None) -> Tensor:
-    """`selective_scan` in plain torch, on any device, compiled or not. `chunk`: tokens of a chunk, Q; None for the fastest."""
+def plain_scan(
+    x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, chunk: int | None = None, abreast: bool | None = None
+) -> Tensor:
+    """`selective_scan` in plain torch, on any device, compiled or not.
+
+    Args:
+        x, dt, a, b, c, d: see there.
+        chunk: tokens of a chunk, Q; None for the root of their number.
+        abreast: whether chunks advance side by side; None for where it is faster.
+    """
     tokens = x.shape[1]
-    if chunk is None:
-        eager_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
-        chunk = tokens if eager_cpu else math.isqrt(tokens - 1) + 1
+    chunk = math.isqrt(tokens - 1) + 1 if chunk is None else chunk
     wide = torch.promote_types(x.dtype, torch.float32)
     x_wide, dt = x.to(wide), dt.to(wide)
     # Padding is neutral: a step of size 0 neither decays the state nor adds to it.
     short = -tokens % chunk
     cut = [F.pad(value, (0, 0, 0, short)).unflatten(1, (-1, chunk)) for value in (dt, dt * x_wide, b.to(wide), c.to(wide))]
-    y = _Scan.apply(a.to(wide).mT.contiguous(), *cut)  # [B, C, Q, E]
+    rates = a.to(wide).mT.contiguous() / math.log(2)
+    y, _ = _scan(rates, *cut, x.device.type != "cpu" if abreast is None else abreast)  # [B, C, Q, E]
     return (y.flatten(1, 2)[:, :tokens] + d.to(wide) * x_wide).to(x.dtype)
 
 
-class _Scan(torch.autograd.Function):
-    """y[t] = c[t] h[t] with h[t] = exp(dt[t] a) h[t-1] + u[t] b[t], for a [N, E], dt and u [B, C, Q, E], b and c [B, C, Q, N].
+@torch.library.custom_op("mmpd::scan", mutates_args=())
+def _scan(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, abreast: bool) -> tuple[Tensor, Tensor]:
+    """y[t] = c[t] h[t] with h[t] = 2 ** (dt[t] a) h[t-1] + u[t] b[t]; y [B, C, Q, E] and the states at chunk starts [B, C, N, E].
 
-    Channels are innermost in a state, [B, C, N, E]: long rows for vector units, and reading it is a product of matrices.
+    Channels are innermost in a state: long rows for vector units. Powers of 2 are a third of the cost of powers of e on some CPUs.
+
+    Args:
+        a: [N, E].
+        dt, u: [B, C, Q, E].
+        b, c: [B, C, Q, N].
+        abreast: whether chunks advance side by side.
     """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        steps = list(zip(dt.unbind(2), u.unbind(2), b.unbind(2), strict=True))
-        left = a.new_zeros(*dt.shape[:2], *a.shape)  # [B, C, N, E]
-        if dt.shape[1] > 1:
-            for step in steps:
-                left = _advance(left, a, *step)
+    if abreast:
+        left = a.new_zeros(*dt.shape[:2], *a.shape)
+        for length, put, write in _tokens(dt, u, b):
+            left = _advanced(left, a, length, put, write)
         start = _handed_on(left, _decay(dt.sum(2), a))
-        with torch.autocast(dt.device.type, enabled=False):
-            y, h = [], start
-            for step, read in zip(steps, c.unbind(2), strict=True):
-                h = _advance(h, a, *step)
-                y.append((read.unsqueeze(-2) @ h).squeeze(-2))  # [B, C, E]
-        ctx.save_for_backward(a, dt, u, b, c, start)
-        return torch.stack(y, 2)
+        return _read(a, dt, u, b, c, start)[0], start
+    h, ys, starts = a.new_zeros(len(dt), 1, *a.shape), [], []
+    for lengths, puts, writes, reads in _chunks(dt, u, b, c):
+        starts.append(h)
+        y, h = _read(a, lengths, puts, writes, reads, h)
+        ys.append(y)
+    return torch.cat(ys, 1), torch.cat(starts, 1)
 
-    @staticmethod
-    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        a, dt, u, b, c, start = ctx.saved_tensors
-        dts, us, bs, cs, gys = (value.unbind(2) for value in (dt, u, b, c, gy))
-        states = [start]
-        for step in zip(dts, us, bs, strict=True):
-            states.append(_advance(states[-1], a, *step))
-        last_first = range(dt.shape[2] - 1, -1, -1)
+
+@_scan.register_fake
+def _(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, abreast: bool) -> tuple[Tensor, Tensor]:
+    return dt.new_empty(dt.shape), a.new_empty(*dt.shape[:2], *a.shape)
+
+
+@torch.library.custom_op("mmpd::scan_backward", mutates_args=())
+def _scan_backward(
+    gy: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, start: Tensor, abreast: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of `_scan` with respect to a, dt, u, b and c, from that with respect to y."""
+    # Fresh memory costs a CPU more than the arithmetic on it: everywhere here what was allocated once is written again.
+    memory = start.new_empty(dt.shape[2], *(start if abreast else start[:, :1]).shape)
+    if abreast:
         left = torch.zeros_like(start)
-        if dt.shape[1] > 1:
-            for q in last_first:
-                left = torch.addcmul(left, cs[q].unsqueeze(-1), gys[q].unsqueeze(-2)) * _decay(dts[q], a)
-        g = _handed_on(left.flip(1), _decay(dt.sum(2), a).flip(1)).flip(1)  # adjoint of the state that leaves the chunk
-        ga = torch.zeros_like(start)
-        gdt, gu, gb, gc = [], [], [], []
-        with torch.autocast(dt.device.type, enabled=False):
-            for q in last_first:
-                g = torch.addcmul(g, cs[q].unsqueeze(-1), gys[q].unsqueeze(-2))  # of h[q], [B, C, N, E]
-                gc.append((states.pop() @ gys[q].unsqueeze(-1)).squeeze(-1))  # [B, C, N]
-                gb.append((g @ us[q].unsqueeze(-1)).squeeze(-1))  # [B, C, N]
-                gu.append((bs[q].unsqueeze(-2) @ g).squeeze(-2))  # [B, C, E]
-                g = g * _decay(dts[q], a)  # of h[q-1]
-                rate = g * states[-1]  # of dt a
-                gdt.append((rate * a).sum(-2))  # [B, C, E]
-                ga = torch.addcmul(ga, rate, dts[q].unsqueeze(-2))
-        return (ga.sum((0, 1)), *(_stacked(parts) for parts in (gdt, gu, gb, gc)))
+        for read, gradient, step in reversed(_tokens(c, gy, dt)):
+            left = torch.addcmul(left, read.unsqueeze(-1), gradient.unsqueeze(-2)).mul_(_decay(step, a))
+        g = _handed_on(left.flip(1), _decay(dt.sum(2), a).flip(1)).flip(1)
+        ga, _, gdt, gu, gb, gc = _pulled_back(gy, a, dt, u, b, c, start, g, memory)
+        return ga, gdt, gu, gb, gc
+    g, ga, parts = torch.zeros_like(start[:, :1]), torch.zeros_like(a), []
+    for gradients, lengths, puts, writes, reads, first in reversed(_chunks(gy, dt, u, b, c, start)):
+        of_rates, g, *others = _pulled_back(gradients, a, lengths, puts, writes, reads, first, g, memory)
+        ga += of_rates
+        parts.append(others)
+    gdt, gu, gb, gc = (torch.cat(values[::-1], 1) for values in zip(*parts, strict=True))
+    return ga, gdt, gu, gb, gc
 
 
-def _decay(dt: Tensor, a: Tensor) -> Tensor:
+@_scan_backward.register_fake
+def _(
+    gy: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, start: Tensor, abreast: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return a.new_empty(a.shape), dt.new_empty(dt.shape), u.new_empty(u.shape), b.new_empty(b.shape), c.new_empty(c.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.abreast = inputs
+    ctx.save_for_backward(*tensors, output[1])
+
+
+def _gradients(ctx: Any, gy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return *_scan_backward(gy, *ctx.saved_tensors, ctx.abreast), None
+
+
+_scan.register_autograd(_gradients, setup_context=_keep)
+
+
+def _read(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """y and the last states of chunks that start from h."""
+    y, h, spare = [], h.clone(), torch.empty_like(h)
+    with torch.autocast(h.device.type, enabled=False):
+        for length, put, write, read in _tokens(dt, u, b, c):
+            h, spare = _advanced(h, a, length, put, write, spare), h
+            y.append(torch.einsum("zcn,zcne->zce", read, h))
+    return torch.stack(y, 2), h
+
+
+def _pulled_back(
+    gy: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, start: Tensor, g: Tensor, memory: Tensor
+) -> tuple[Tensor, ...]:
+    """Gradients with respect to a, the states at chunk starts, dt, u, b and c, from those with respect to y and the last states.
+
+    `memory` [Q, B, C, N, E] is written over.
+    """
+    states = [start]
+    for out, (length, put, write) in zip(memory, _tokens(dt, u, b), strict=True):
+        states.append(_advanced(states[-1], a, length, put, write, out))
+    g, ga, spare = g.clone(), torch.zeros_like(g), torch.empty_like(g)
+    gdt, gu, gb, gc = [], [], [], []
+    with torch.autocast(g.device.type, enabled=False):
+        for gradient, length, put, write, read in reversed(_tokens(gy, dt, u, b, c)):
+            g.addcmul_(read.unsqueeze(-1), gradient.unsqueeze(-2))  # of this token's state, [B, C, N, E]
+            gc.append(torch.einsum("zcne,zce->zcn", states.pop(), gradient))
+            gb.append(torch.einsum("zcne,zce->zcn", g, put))
+            gu.append(torch.einsum("zcn,zcne->zce", write, g))
+            g.mul_(_decay(length, a, out=spare))  # of the state before
+            rate = torch.mul(g, states[-1], out=spare)  # of dt a
+            ga.addcmul_(rate, length.unsqueeze(-2))
+            gdt.append(rate.mul_(a).sum(-2))  # [B, C, E]
+    through_decay = [math.log(2) * value for value in (ga.sum((0, 1)), torch.stack(gdt[::-1], 2))]
+    return through_decay[0], g, through_decay[1], *(torch.stack(values[::-1], 2) for values in (gu, gb, gc))
+
+
+def _decay(dt: Tensor, a: Tensor, out: Tensor | None = None) -> Tensor:
     """[..., N, E] of dt [..., E] and a [N, E]."""
-    return torch.exp(dt.unsqueeze(-2) * a)
+    return torch.mul(dt.unsqueeze(-2), a, out=out).exp2_()
 
 
-def _advance(h: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor) -> Tensor:
+def _advanced(h: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """The states [B, C, N, E] one token later."""
-    return torch.addcmul(b.unsqueeze(-1) * u.unsqueeze(-2), _decay(dt, a), h)
+    return _decay(dt, a, out).mul_(h).addcmul_(b.unsqueeze(-1), u.unsqueeze(-2))
 
 
 def _handed_on(left: Tensor, decay: Tensor) -> Tensor:
@@ -133,6 +199,11 @@ def _handed_on(left: Tensor, decay: Tensor) -> Tensor:
     return torch.stack(start, 1)
 
 
-def _stacked(last_first: list[Tensor]) -> Tensor:
-    """[B, C, Q, ...] of the steps' [B, C, ...]."""
-    return torch.stack(last_first[::-1], 2)
+def _tokens(*values: Tensor) -> list[tuple[Tensor, ...]]:
+    """Of values [B, C, Q, ...], token by token."""
+    return list(zip(*(value.unbind(2) for value in values), strict=True))
+
+
+def _chunks(*values: Tensor) -> list[tuple[Tensor, ...]]:
+    """Of values [B, C, ...], chunk by chunk, [B, 1, ...]."""
+    return list(zip(*(value.split(1, 1) for value in values), strict=True))
