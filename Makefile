@@ -29,7 +29,7 @@ egl: $(VENV)/installed
 	  apt-get update -qq && apt-get install -qq -y libegl1 libgl1-mesa-dri && $(BIN)/python -m pipeline.render; \
 	else echo "Pictures cannot be drawn. Type: sudo apt-get install libegl1 libgl1-mesa-dri"; exit 1; fi
 
-cache: setup  ## build the default cache (shapes made in code, small teachers that come along) and its report page
+cache: setup  ## build the default cache (shapes made in code, a small teacher that comes along) and its report page
 	$(BIN)/mmpd-cache build starter $(CACHE)
 	$(BIN)/mmpd-cache report $(CACHE) $(CACHE:.zarr=.html)
 	@echo "Look at $(CACHE:.zarr=.html)"
@@ -62,7 +62,7 @@ bench: setup  ## measure readers, rendering and builds; prints ratios
 science: setup  ## does the method work? the baseline table on made shapes, three seeds: an hour on two cores
 	$(BIN)/python tests/science/learn.py build/science
 
-starter-teachers: setup  ## train the teachers that come along anew: hours on two cores; look at the scores, then copy them over
+starter-teachers: setup  ## train small teachers on made shapes: hours on two cores
 	$(BIN)/python -m pipeline.starter.train build/starter-teachers
 	$(BIN)/python -m pipeline.starter.score build/starter-teachers --card
 	@echo "To use them: cp -r build/starter-teachers/starter-* pipeline/starter/checkpoints/"

@@ -1,6 +1,6 @@
 """Texts about views: drawn by BLIP-2, or sentences filled with a shape's name; and their order by an image-text teacher.
 
-    captioner = load(CHOICES["starter-blip2"], device="cpu", batch=8)
+    captioner = load(CHOICES["blip2-opt-2.7b"], device="cpu", batch=8)
     texts = captioner.caption(pictures, keys, names)          # pictures [B, H, W, 3] -> B lists of `samples` texts
     order, scores = rank(image_embeddings, text_embeddings)   # best first
 
@@ -58,7 +58,6 @@ CHOICES: dict[str, CaptionSpec] = {
     "blip2-opt-2.7b": CaptionSpec(
         captioner="blip2", model="Salesforce/blip2-opt-2.7b", revision="59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
     ),
-    "starter-blip2": CaptionSpec(captioner="blip2", model="starter-blip2", temperature=0.7),
     "template": CaptionSpec(captioner="template", templates=labels.TEMPLATES),
 }
 """Known captioners, to be used as they are or changed with `dataclasses.replace`."""

@@ -62,27 +62,13 @@ def pictures() -> BuildConfig:
 
 
 def default() -> BuildConfig:
-    """12 views, the teachers and the captioner that ship with the project: all offline. They know the starter collection's kinds only."""
-    return BuildConfig(
-        teachers=("starter-vit", "starter-resnet", "starter-attributes"),
-        captions=dataclasses.replace(CHOICES["starter-blip2"], samples=2, rank_by="starter-vit"),
-    )
+    """12 views, the teacher that comes with the project (it knows starter shapes only), captions from templates: all offline."""
+    return BuildConfig(teachers=("starter-resnet",), captions=dataclasses.replace(CHOICES["template"], samples=1))
 
 
 def smoke() -> BuildConfig:
     """The default, small: 4 views, 2 blocks of 256 points."""
-    return dataclasses.replace(
-        default(),
-        points=PointSpec(count=256, blocks=2, ordered=64),
-        views=ViewSpec(rig=RIGS["ring4"], size=96),
-        teachers=("starter-vit", "starter-attributes"),
-        captions=dataclasses.replace(CHOICES["starter-blip2"], samples=2, max_tokens=8, rank_by="starter-vit"),
-    )
-
-
-def labelled() -> BuildConfig:
-    """12 views and captions from templates filled with the class name, for labelled sets without a captioner."""
-    return dataclasses.replace(default(), captions=dataclasses.replace(CHOICES["template"], samples=1))
+    return dataclasses.replace(default(), points=PointSpec(count=256, blocks=2, ordered=64), views=ViewSpec(rig=RIGS["ring4"], size=96))
 
 
 def clip_dino() -> BuildConfig:
@@ -116,7 +102,6 @@ RECIPES: Final[dict[str, Callable[[], BuildConfig]]] = {
     "smoke": smoke,
     "points": points,
     "pictures": pictures,
-    "labelled": labelled,
     "clip-dino": clip_dino,
     "ulip2": ulip2,
 }

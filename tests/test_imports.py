@@ -13,7 +13,7 @@ ALLOWED = {
     "cache_schema": {"cache_schema", "numpy", "zarr", "numcodecs", "google_crc32c"},
     "trainer": {
         "trainer", "cache_schema", "numpy", "zarr", "torch", "typer", "rich", "safetensors", "sklearn", "matplotlib",
-        "tensorboard",
+        "tensorboard", "mamba_ssm",  # the last only where a user installed it
     },
 }  # fmt: skip
 ONLY_IN = {

@@ -45,6 +45,19 @@ class Used:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """The published checkpoint that a run was imported from."""
+
+    file: str = label()
+    """Its name."""
+    sha256: str
+    architecture: str
+    """A name of `trainer.published.PEERS`."""
+    differs: str
+    """Why features are not those of the published model; empty if they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """What a checkpoint says beside its tensors."""
 
@@ -63,6 +76,8 @@ class Header:
     first: tuple[float, ...] = ()
     """Losses of the first steps and of the newest, by which a run that goes on notices that it diverges."""
     recent: tuple[float, ...] = ()
+    source: Source | None = None
+    """Where the weights come from, of a run that was imported and not trained."""
 
     @property
     def unfinished(self) -> str:
@@ -247,7 +262,8 @@ def setup(header: Header, *, seeds: bool = False) -> str:
     known = "" if seeds else header.guide_setup
     guide = "guide/"
     made = [[(guide, known or p) if name.startswith(guide) else (name, p) for name, p in used.products] for used in header.caches]
-    return fingerprint((config, known or header.guide, made))
+    imported = (header.source,) if header.source else ()
+    return fingerprint((config, known or header.guide, made, *imported))
 
 
 def guide_setup(guide: Loaded | None, cached: GuideSpec | None) -> str:

@@ -201,6 +201,70 @@ def evaluate(
     say(f"kept in {files[0]}")
 
 
+@app.command("import")
+def import_(
+    checkpoint_: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A .pth, .pt or .safetensors file.", show_default=False)],
+    out_: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the run that is made.", show_default=False)],
+    architecture: Annotated[
+        Literal["point-mae", "point-m2ae", "pointmamba", "recon", "act", "i2p-mae"],
+        typer.Option("--as", help="What it is a checkpoint of.", show_default=False),
+    ],
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Make a run of a published checkpoint, pre-trained or fine-tuned for classification, and say what became of every tensor in it.
+
+    The run serves eval, guide and distill --init. Its summary is the mean of the tokens. Nothing is read that could run code.
+
+    \b
+    point-mae, point-m2ae, pointmamba  As published. A fine-tuned Point-MAE has a class token, as act has.
+    i2p-mae  Point-M2AE's encoder, without the heads of its decoder.
+    act      A start for training only: its patches also attend to a class token, which the encoder here does not have.
+    recon    Refused: its blocks compute something else, though the weights would fit.
+    ULIP, ULIP-2 and Point-BERT need an encoder that does not exist here.
+
+    How many groups of how many points, attention heads and radii a file does not say: what is not as in the published pre-training,
+    --set must name.
+
+    \b
+    mmpd-train import pretrain.pth runs/point-m2ae --as point-m2ae
+    mmpd-train import pretrain.pth runs/probe --as point-m2ae --set encoder.radii=0,0,0      # as in its linear probe
+    mmpd-train import scan_pb.pth runs/pb --as point-mae --set encoder.groups=128
+    mmpd-train import small.pth runs/small --as point-mae --set encoder.dim=192 --set encoder.heads=3 --set distill.heads=3
+    """
+    from cache_schema.spec import to_json
+    from trainer.published import import_checkpoint
+
+    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [])
+    if as_json:
+        print_json(to_json(report))
+    else:
+        lines = [f"taken    {tensor.name} -> {', '.join(tensor.ours)}" for tensor in report.taken]
+        lines += [f"dropped  {tensor.name}: {tensor.reason}" for tensor in report.dropped]
+        lines += [f"missing  {tensor.name}: {tensor.reason}" for tensor in report.missing]
+        out.print(Text("\n".join(lines)), soft_wrap=True)
+    counts = f"{len(report.taken)} tensors taken, {len(report.dropped)} dropped, {len(report.missing)} missing"
+    say(f"{out_} is {report.encoder} with the weights of {checkpoint_} (sha256 {report.source.sha256}): {counts}")
+    if report.source.differs:
+        say(f"Warning: {report.source.differs}")
+
+
+@app.command()
+def export(
+    run: RunPath,
+    file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)],
+) -> None:
+    """Write the encoder of a run under the names of its authors' pre-training model.
+
+    \b
+    mmpd-train export runs/distill encoder.safetensors
+    """
+    from trainer.published import export_encoder
+
+    count = export_encoder(run, file)
+    say(f"{file} has the encoder of {run}, {count} tensors")
+
+
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or a task of `eval`.", show_default=False)]) -> None:
     """Every setting of a recipe, or of a task, as JSON: what --set can change."""

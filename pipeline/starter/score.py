@@ -3,7 +3,7 @@
     python -m pipeline.starter.score                                   # those that are shipped; prints JSON
     python -m pipeline.starter.score build/starter-teachers --card     # new ones, and their model cards
 
-zero-shot  each view alone, against 64 sentences for each kind: share named rightly
+zero-shot  each view alone, and each shape by the mean over its views, against 64 sentences for each kind: share named rightly
 captions   one sample a view as a build draws it: share that name the kind, and share of stated attributes that are so
 nearest    for the teacher without words: share of views whose nearest view of another shape is of the same kind
 """
@@ -66,9 +66,14 @@ def named(name: str, folder: Path, rgb: np.ndarray, descriptions: list[Descripti
     kinds = LabelSet(name="kinds", classes=tuple(KINDS), templates=labels.TEMPLATES)
     sentences = torch.from_numpy(labels.embed(kinds, teacher)).float()  # [C, M, E]
     classes = torch.nn.functional.normalize(torch.nn.functional.normalize(sentences, dim=-1).mean(1), dim=1)  # [C, E]
-    guess = (image @ classes.T).argmax(1)
+    near = image @ classes.T  # [N V, C]
+    guess, whole = near.argmax(1), near.view(shapes, views, -1).mean(1).argmax(1)
     missed = Counter(list(KINDS)[k] for k in truth[guess != truth].tolist())
-    return {"zero-shot": _share(guess == truth), "hardest kinds": dict(missed.most_common(5))}
+    return {
+        "zero-shot of single views": _share(guess == truth),
+        "zero-shot of shapes, by the mean over their four views": _share(whole == truth[::views]),
+        "views missed of the hardest kinds": dict(missed.most_common(5)),
+    }
 
 
 def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) -> Numbers:

@@ -72,12 +72,8 @@ class Choice:
 
 # Revisions are commits of the hub as seen in public code that pins them.
 TEACHERS: dict[str, Choice] = {
-    "starter-vit": Choice(
-        backend="open_clip", model="starter-vit", about="comes with the project, knows starter shapes: a ViT with a text side, 128 wide",
-    ),
-    "starter-resnet": Choice(backend="open_clip", model="starter-resnet", about="likewise: a ResNet with a text side, 128 wide"),
-    "starter-attributes": Choice(
-        backend="transformers", model="starter-attributes", about="likewise: a ViT taught attributes, 160 wide, no text side",
+    "starter-resnet": Choice(
+        backend="open_clip", model="starter-resnet", about="comes with the project, knows starter shapes: a small ResNet with a text side",
     ),
     "clip-vit-b32": Choice(
         backend="transformers", model="openai/clip-vit-base-patch32", revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",

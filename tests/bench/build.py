@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="starter")
     parser.add_argument("--shapes", type=int, default=96, help="of the starter collection; 0 for all of --source")
-    parser.add_argument("--teacher", default="starter-vit")
+    parser.add_argument("--teacher", default="starter-resnet")
     arguments = parser.parse_args()
     options = (f"count={arguments.shapes}",) if arguments.shapes else ()
     machine = commands.Machine(device="cpu")

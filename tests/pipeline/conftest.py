@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from cache_schema.spec import PointSpec, ViewSpec
+from cache_schema.spec import CaptionSpec, PointSpec, ViewSpec
 from pipeline import commands
 from pipeline.cameras import RIGS
 from pipeline.recipes import BuildConfig, configured
+from tests.pipeline import checkpoints
 
 
 class Silent:
@@ -47,8 +47,10 @@ def small(**changes: object) -> BuildConfig:
     """A build in which everything happens and nothing takes long."""
     config = configured("smoke", [])
     config = dataclasses.replace(
-        config, points=PointSpec(count=64, blocks=2, ordered=16), views=ViewSpec(rig=RIGS["ring4"], size=48), shard=4
-    )
+        config, points=PointSpec(count=64, blocks=2, ordered=16), views=ViewSpec(rig=RIGS["ring4"], size=48), shard=4,
+        teachers=("starter-resnet", f"random-dino=transformers:{checkpoints.dino()}"),
+        captions=CaptionSpec(captioner="blip2", model=str(checkpoints.blip2()), samples=2, max_tokens=8, rank_by="starter-resnet"),
+    )  # fmt: skip
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 
@@ -76,18 +78,6 @@ def copied(built, tmp_path):
     shutil.copytree(built, tmp_path / built.name)
     shutil.copy(f"{built}.journal", tmp_path)
     return tmp_path / built.name
-
-
-def fill(model: torch.nn.Module, seed: int) -> None:
-    """Draw a model's weights anew, scaled by fan-in; norms, biases and scalars keep the constants they start from."""
-    rng = np.random.default_rng(seed)
-    with torch.no_grad():
-        for _, parameter in sorted(model.named_parameters()):
-            values = rng.uniform(-1, 1, parameter.shape)
-            if parameter.ndim < 2 and bool((parameter == parameter.reshape(-1)[0]).all()):
-                continue
-            fan_in = max(1, int(np.prod(parameter.shape[1:])))
-            parameter.copy_(torch.from_numpy(values * np.sqrt(3 / fan_in)))
 
 
 def contents(path: Path) -> dict[str, bytes]:

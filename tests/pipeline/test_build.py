@@ -16,6 +16,7 @@ from cache_schema import spec, store, validate
 from pipeline import commands
 from pipeline.caption import CHOICES
 from pipeline.teachers import catalog
+from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, build, contents, small
 
 CPU = commands.Machine(workers=1, device="cpu")
@@ -30,7 +31,7 @@ def test_every_file_is_a_row_with_points_or_a_reason(built):
     assert failed == {"slab/train/broken.off", "tower/test/empty.off"}
     assert [name for name, ok in zip(cache.ids(), cache.ok(), strict=True) if not ok] == sorted(failed)
     for row, ok in enumerate(cache.ok()):
-        for product in ("points/xyz", "views/rgb", "image/starter-vit", "text/starter-vit", "captions/text"):
+        for product in ("points/xyz", "views/rgb", "image/starter-resnet", "text/starter-resnet", "captions/text"):
             assert bool(np.any(cache.array(product)[row])) == bool(ok), (row, product)
 
 
@@ -45,13 +46,13 @@ def test_a_cached_embedding_is_the_teachers_own_of_the_stored_view(built):
     """Whatever batch it was in: only float16 rounding lies between the cache and a direct call."""
     cache = store.open_cache(built)
     row, view = int(np.flatnonzero(cache.ok())[2]), 3
-    for name in ("starter-vit", "starter-attributes"):
-        teacher = catalog.load(name)
+    for name, reference in (("starter-resnet", "starter-resnet"), ("random-dino", f"transformers:{dino()}")):
+        teacher = catalog.load(reference)
         direct = teacher.embed_images(teacher.preprocess(cache.array("views/rgb")[row, view])[None])[0]
         assert np.allclose(cache.array(f"image/{name}")[row, view], direct.numpy(), atol=2e-3, rtol=1e-3)
-    teacher = catalog.load("starter-vit")
+    teacher = catalog.load("starter-resnet")
     text = store.texts(cache.array("captions/text")[row])[view, 0]
-    assert np.allclose(cache.array("text/starter-vit")[row, view], teacher.embed_texts([text])[0].numpy(), atol=2e-3, rtol=1e-3)
+    assert np.allclose(cache.array("text/starter-resnet")[row, view], teacher.embed_texts([text])[0].numpy(), atol=2e-3, rtol=1e-3)
 
 
 def test_captions_are_best_first_by_the_rankers_cosine(built):
@@ -59,8 +60,8 @@ def test_captions_are_best_first_by_the_rankers_cosine(built):
     scores = cache.array("captions/score")[:]
     assert (np.diff(scores[cache.ok()], axis=2) <= 0).all()
     row = int(np.flatnonzero(cache.ok())[0])
-    image = torch.from_numpy(cache.array("image/starter-vit")[row, 0].astype(np.float32))
-    texts = catalog.load("starter-vit").embed_texts(store.texts(cache.array("captions/text")[row])[0].tolist())
+    image = torch.from_numpy(cache.array("image/starter-resnet")[row, 0].astype(np.float32))
+    texts = catalog.load("starter-resnet").embed_texts(store.texts(cache.array("captions/text")[row])[0].tolist())
     assert np.allclose(scores[row, 0], torch.cosine_similarity(texts, image[None]).numpy(), atol=2e-3)
 
 
@@ -106,7 +107,7 @@ def test_a_dask_cluster_makes_the_same_bytes(built, meshes, tmp_path):
     cache, other = store.open_cache(built), store.open_cache(tmp_path / "dask.zarr")
     for name in ("id", "status", "reason", "points/xyz", "points/rgb", "views/rgb", "captions/text"):
         assert np.array_equal(cache.array(name)[:], other.array(name)[:]), name
-    for name in ("image/starter-vit", "image/starter-attributes", "text/starter-vit"):
+    for name in ("image/starter-resnet", "image/random-dino", "text/starter-resnet"):
         assert np.allclose(cache.array(name)[:], other.array(name)[:], atol=4e-3), name
 
 
@@ -117,29 +118,30 @@ def test_no_scheduler_is_a_clear_error(meshes, tmp_path):
 
 def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes, tmp_path):
     path = tmp_path / "c.zarr"
-    one = small(teachers=("starter-vit",))
+    one = small(teachers=("starter-resnet",))
     build(meshes, path, one)
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file()}
-    commands.add_teacher(path, "starter-attributes", None, 8, CPU, Silent())
-    commands.add_teacher(path, "second=starter-vit", None, 8, CPU, Silent())
+    commands.add_teacher(path, f"random-dino=transformers:{dino()}", None, 8, CPU, Silent())
+    commands.add_teacher(path, "second=starter-resnet", None, 8, CPU, Silent())
     commands.add_labels(path, "modelnet10", 64, CPU, Silent())
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
     products = store.open_cache(path).products()
-    added = {"image/starter-attributes", "image/second", "text/second", "labels/source/second", "labels/modelnet10/starter-vit"}
+    added = {"image/random-dino", "image/second", "text/second", "labels/source/second", "labels/modelnet10/starter-resnet"}
     assert added <= set(products)
-    assert "text/starter-attributes" not in products
+    assert "text/random-dino" not in products
     cache = store.open_cache(path)
-    assert np.array_equal(cache.array("image/second")[:], cache.array("image/starter-vit")[:])
-    assert products["image/second"].fingerprint == products["image/starter-vit"].fingerprint
+    # Other batches: the last bits of float16 may differ.
+    np.testing.assert_allclose(cache.array("image/second")[:], cache.array("image/starter-resnet")[:], rtol=2e-3, atol=2e-3)
+    assert products["image/second"].fingerprint == products["image/starter-resnet"].fingerprint
     assert validate.problems(path) == []
 
 
 def test_label_sentences_are_the_teachers_own(built):
     cache = store.open_cache(built)
-    labels = cache.record("labels/source/starter-vit").labels
-    values = cache.array("labels/source/starter-vit")[:]
+    labels = cache.record("labels/source/starter-resnet").labels
+    values = cache.array("labels/source/starter-resnet")[:]
     assert values.shape == (2, 64, 128)
-    direct = catalog.load("starter-vit").embed_texts([labels.templates[5].format(labels.classes[1])])[0]
+    direct = catalog.load("starter-resnet").embed_texts([labels.templates[5].format(labels.classes[1])])[0]
     assert np.allclose(values[1, 5], direct.numpy(), atol=2e-3, rtol=1e-3)
 
 
@@ -183,9 +185,9 @@ def test_captions_and_teachers_can_come_later(built, meshes, tmp_path):
         "status",
         "id",
         "captions/text",
-        "image/starter-vit",
-        "labels/source/starter-vit",
-        "stats/image/starter-attributes",
+        "image/starter-resnet",
+        "labels/source/starter-resnet",
+        "stats/image/random-dino",
     ],
 )
 def test_repair_makes_the_damaged_shard_again_and_no_other(copied, built, name):
@@ -225,8 +227,8 @@ def test_repair_of_changed_meshes_does_not_pretend(copied, tmp_path):
 
 def test_a_reader_at_work_is_not_disturbed_by_a_product_being_added(copied):
     cache = store.open_cache(copied)
-    rows = cache.rows("image/starter-vit")
+    rows = cache.rows("image/starter-resnet")
     first = rows.gather(np.arange(9))
-    commands.add_teacher(copied, "late=starter-attributes", None, 8, CPU, Silent())
+    commands.add_teacher(copied, f"late=transformers:{dino()}", None, 8, CPU, Silent())
     assert np.array_equal(rows.gather(np.arange(9)), first)
     assert "image/late" in store.open_cache(copied).products()

@@ -99,10 +99,12 @@ def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path
     monkeypatch.setattr(train, "BATCH", 6)
     monkeypatch.setattr(train, "KEEP_EVERY", 2)
     words = list(texts.corpus(views.descriptions, rng()))
+    (tmp_path / "starter-attributes").mkdir()
+    students.Attributes(views.usual_parts(1)).save(tmp_path / "starter-attributes")  # what two of them begin with
 
     def student():
         torch.manual_seed(0)
-        return students.STUDENTS[name](words, views.usual_parts(1), SHIPPED)
+        return students.STUDENTS[name](words, views.usual_parts(1), tmp_path)
 
     def weights(folder):
         return load_file(next((folder / name).glob("*.safetensors")))
@@ -134,8 +136,7 @@ def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path
 
 
 def test_what_is_shipped_is_small_whole_and_half_precision():
-    names = {folder.name for folder in SHIPPED.iterdir()}
-    assert names == set(students.STUDENTS)
+    assert {folder.name for folder in SHIPPED.iterdir()} <= set(students.STUDENTS)
     assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 20_000_000
     for folder in SHIPPED.iterdir():
         state = load_file(next(folder.glob("*.safetensors")))

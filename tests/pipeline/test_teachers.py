@@ -19,7 +19,7 @@ from cache_schema.spec import fingerprint
 from pipeline import weights
 from pipeline.teachers import catalog, huggingface, openclip
 from pipeline.weights import SHIPPED
-from tests.pipeline.conftest import fill
+from tests.pipeline.checkpoints import dino, fill
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 TEXTS = ["a chair", "a photo of a very small round wooden table", "a lamp " * 200]
@@ -69,37 +69,37 @@ def direct_transformers(folder, images, texts):
 
 DIRECT = {"open_clip": direct_open_clip, "transformers": direct_transformers}
 ABSENT = {"open_clip": f"open_clip:ViT-B-32/laion2b_s34b_b79k@{SHA}", "transformers": f"transformers:nobody/nothing@{SHA}"}
-STARTER = {choice.backend: name for name, choice in catalog.TEACHERS.items() if (SHIPPED / choice.model).is_dir()}
+SMALL = {"open_clip": SHIPPED / "starter-resnet", "transformers": dino()}
 
 every_backend = pytest.mark.parametrize("backend", catalog.BACKENDS)
 
 
 @every_backend
 def test_a_backend_comes_with_what_tests_it(backend):
-    assert backend in STARTER, "ship a small checkpoint of this backend, and add it to the catalogue"
+    assert backend in SMALL, "add here a small checkpoint of this backend"
     assert backend in DIRECT, "add here how the library itself is called"
     assert backend in ABSENT, "add here a reference to weights that are nowhere"
 
 
 @every_backend
 def test_a_teacher_says_what_it_is(backend):
-    name = STARTER[backend]
-    teacher = catalog.load(name)
-    assert (teacher.spec.name, teacher.spec.backend, teacher.spec.model) == (name, backend, name)
+    reference = f"{backend}:{SMALL[backend]}"
+    teacher = catalog.load(reference)
+    assert (teacher.spec.name, teacher.spec.backend, teacher.spec.model) == (SMALL[backend].name, backend, str(SMALL[backend]))
     assert len(teacher.spec.weights) == 64
     assert all(importlib.metadata.version(package) for package in catalog.packages(backend))
     assert teacher.spec.precision == "float32"
-    assert catalog.load(f"mine={name}").spec == dataclasses.replace(teacher.spec, name="mine")
+    assert catalog.load(f"mine={reference}").spec == dataclasses.replace(teacher.spec, name="mine")
     pixels = teacher.preprocess(np.zeros((30, 30, 3), np.uint8))
     assert (list(pixels.shape), pixels.dtype) == ([3, teacher.spec.image_size, teacher.spec.image_size], torch.float32)
 
 
 @every_backend
 def test_the_digest_follows_the_weights(backend, tmp_path):
-    folder = shutil.copytree(SHIPPED / STARTER[backend], tmp_path / "copy")
+    folder = shutil.copytree(SMALL[backend], tmp_path / "copy")
     before = catalog.load(f"{backend}:{folder}").spec
-    assert before.weights == catalog.load(STARTER[backend]).spec.weights
-    assert fingerprint(before) == fingerprint(catalog.load(STARTER[backend]).spec)
+    assert before.weights == catalog.load(f"{backend}:{SMALL[backend]}").spec.weights
+    assert fingerprint(before) == fingerprint(catalog.load(f"{backend}:{SMALL[backend]}").spec)
 
     (file,) = folder.glob("*.safetensors")
     state = load_file(file)
@@ -111,8 +111,8 @@ def test_the_digest_follows_the_weights(backend, tmp_path):
 
 @every_backend
 def test_embeddings_are_those_of_the_library(backend, images):
-    teacher = catalog.load(STARTER[backend])
-    pictures, texts = DIRECT[backend](SHIPPED / STARTER[backend], images, TEXTS)
+    teacher = catalog.load(f"{backend}:{SMALL[backend]}")
+    pictures, texts = DIRECT[backend](SMALL[backend], images, TEXTS)
     ours = embed(teacher, images)
     assert (ours.dtype, ours.device.type, list(ours.shape)) == (torch.float32, "cpu", [len(images), teacher.spec.dim])
     assert torch.isfinite(ours).all()
@@ -127,7 +127,7 @@ def test_embeddings_are_those_of_the_library(backend, images):
 
 @every_backend
 def test_the_batch_does_not_matter(backend, images):
-    teacher = catalog.load(STARTER[backend])
+    teacher = catalog.load(f"{backend}:{SMALL[backend]}")
     torch.testing.assert_close(torch.cat([embed(teacher, images[i : i + 1]) for i in range(len(images))]), embed(teacher, images))
     if teacher.spec.text:
         torch.testing.assert_close(torch.cat([teacher.embed_texts([text]) for text in TEXTS]), teacher.embed_texts(TEXTS))
@@ -136,7 +136,7 @@ def test_the_batch_does_not_matter(backend, images):
 @every_backend
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_is_near_and_another_product(backend, precision, images):
-    full, low = catalog.load(STARTER[backend]), catalog.load(STARTER[backend], precision=precision)
+    full, low = catalog.load(f"{backend}:{SMALL[backend]}"), catalog.load(f"{backend}:{SMALL[backend]}", precision=precision)
     a, b = embed(full, images), embed(low, images)
     assert b.dtype == torch.float32
     assert not torch.equal(a, b)
@@ -157,7 +157,7 @@ def test_missing_weights_are_named_with_the_way_to_get_them(backend, monkeypatch
 def test_a_folder_without_a_model_is_refused(backend, tmp_path):
     with pytest.raises(ValueError, match=r"no folder .*nowhere"):
         catalog.load(f"{backend}:{tmp_path}/nowhere")
-    folder = shutil.copytree(SHIPPED / STARTER[backend], tmp_path / "copy")
+    folder = shutil.copytree(SMALL[backend], tmp_path / "copy")
     (file,) = folder.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match="cannot load"):
@@ -206,7 +206,7 @@ def test_wrong_references(reference, message):
 
 def test_wrong_precision():
     with pytest.raises(ValueError, match="no precision 'float61'; did you mean 'float16'"):
-        catalog.load("starter-vit", precision="float61")
+        catalog.load("starter-resnet", precision="float61")
 
 
 @pytest.mark.parametrize("name", [n for n, c in catalog.TEACHERS.items() if not (SHIPPED / c.model).is_dir()])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 BIN = Path(sys.executable).parent
-TEACHER = "starter-vit"
+TEACHER = "starter-resnet"
 SMALL = ("encoder.name=pointmae-tiny", "optim.batch=32", "optim.lr=1e-3", "optim.warmup=2")
 DECODERS = ("distill.local_depth=2", "distill.global_depth=1")
 

@@ -77,10 +77,13 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path)
+        self.beside: nn.Module | None = None
+        """What is added to the MLP's branch, of the same tokens before the norm: a place for adapters (`trainer.tasks.efficient`)."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), mask))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        out = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out if self.beside is None else out + self.beside(x)
 
 
 class Transformer(nn.Module):

@@ -81,7 +81,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: C
     scores = dataclasses.replace(
         scores,
         variant=" ".join(filter(None, (scores.variant, *unusual))),
-        notes=tuple(filter(None, (*scores.notes, header.unfinished))),
+        notes=tuple(filter(None, (*scores.notes, header.unfinished, header.source.differs if header.source else ""))),
     )
     peers = getattr(chosen, "peer_protocol", False)
     return Result(

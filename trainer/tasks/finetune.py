@@ -1,4 +1,4 @@
-"""Training a classifier on labelled shapes: all of it, or a head on the frozen encoder.
+"""Training a classifier on labelled shapes: all of it, a head on the frozen encoder, or small new parts in the encoder and a head.
 
     *_, (tuned, top) = fit(body, train, Training(), seed=0)              # after the last epoch
     logits = extract(tuned, test, block=0, head=top)
@@ -23,6 +23,7 @@ from torch import nn
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
 from trainer.optim import adamw, learning_rate
+from trainer.tasks.efficient import MODES, Efficient, Mode, adapt
 from trainer.tasks.features import Body
 from trainer.tasks.shapes import Shapes
 
@@ -34,8 +35,11 @@ ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=
 class Training:
     """How a classifier is trained."""
 
-    tune: Literal["full", "mlp", "linear"] = "full"
-    """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone."""
+    tune: Literal["full", "mlp", "linear", Mode] = "full"
+    """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone; or that head
+    and low-rank updates, adapters, prompts or spectral adapters in the frozen encoder's blocks."""
+    efficient: Efficient = Efficient()
+    """Of the last four."""
     epochs: int = 300
     batch: int = 32
     lr: float = 5e-4
@@ -75,18 +79,22 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     New weights and dropout come from torch's global generators (`features.seeded`), everything else from the seed.
 
     Args:
-        body: to start from. It is copied where it learns.
+        body: to start from. It is copied where it learns or gets new parts.
         shapes: with labels into their classes. Every epoch shows each of them once, by one of its blocks.
         training: see there.
         seed: of order, blocks and augmentation.
 
     Raises:
-        ValueError: fewer than two shapes, or the loss is no number any more.
+        ValueError: fewer than two shapes, an encoder without a place for the new parts, or the loss is no number any more.
     """
     if len(shapes) < 2:
         raise ValueError(f"{shapes.name}: training needs two shapes at least, got {len(shapes)}")
-    frozen, device = training.tune != "full", body.device
-    body = body if frozen else body.copy()
+    frozen, device = training.tune in ("mlp", "linear"), body.device
+    if not frozen:
+        body = body.copy()
+    if training.tune in MODES:
+        body.requires_grad_(False)
+        body.encoder = adapt(body.encoder, training.tune, training.efficient)
     with torch.no_grad():
         width = body.eval()(shapes.points(np.arange(1), 0, body.channels).to(device), body.ordered(shapes)).shape[1]
     top = head(width, len(shapes.classes), training).to(device)
@@ -102,7 +110,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     label = f"{training.tune}, seed {seed}"
     for epoch in track(range(training.epochs), label, console=bar, transient=True, disable=not bar.is_terminal):
         top.train()
-        body.train(not frozen)
+        body.train(training.tune == "full")
         total = torch.zeros((), device=device)
         for step, chosen in enumerate(np.array_split(order.permutation(len(shapes)), parts)):
             for group in optimizer.param_groups:

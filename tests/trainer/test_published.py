@@ -1,0 +1,262 @@
+"""Published checkpoints: what fits is taken to the last bit, what does not is named, and nothing runs code. The files are made here."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from cache_schema import store
+from tests.trainer.conftest import SMALL, config_of
+from tests.trainer.test_cli import command  # noqa: F401
+from trainer import checkpoint, guide, published
+from trainer.encoders import catalog, pointm2ae, pointmae, pointmamba
+from trainer.loop import train
+from trainer.published import import_checkpoint
+from trainer.recipes import configured
+from trainer.stage import Facts, build
+
+MODULES = {"point-mae": pointmae, "point-m2ae": pointm2ae, "pointmamba": pointmamba}
+SIZES = {
+    "point-mae": ["encoder.name=pointmae-tiny", *SMALL, "distill.reconstruction_depth=2"],
+    "point-m2ae": ["encoder.name=pointm2ae-tiny", "encoder.counts=32,16,8", "encoder.sizes=8,4,4", "encoder.embed=8,16,24",
+                   "encoder.widths=12,24,48", "encoder.depths=1,2,1", "distill.heads=3"],
+    "pointmamba": ["encoder.name=pointmamba-tiny", *SMALL, "distill.reconstruction_depth=2"],
+}  # fmt: skip
+
+
+def stage_of(architecture):
+    """A pre-training model with weights, and statistics of batch norms, that none has at its start."""
+    torch.manual_seed(1)
+    stage = build(configured(architecture, "distill", SIZES[architecture]), Facts())
+    with torch.no_grad():
+        for value in stage.state_dict().values():
+            if value.is_floating_point():
+                value.add_(0.1 * torch.rand_like(value))
+    return stage.eval()
+
+
+def weights_of(architecture):
+    """The same under the published names."""
+    return MODULES[architecture].to_published(stage_of(architecture).state_dict())
+
+
+def wrapped(weights):
+    """As the peers save a model: with optimiser and metrics, from several GPUs."""
+    metrics = {"acc": np.float64(0.9)}
+    return {"base_model": {f"module.{name}": value for name, value in weights.items()}, "optimizer": {"state": {}}, "metrics": metrics}
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """Save weights, then import them: the report and the model of the run."""
+
+    def call(architecture, weights, sizes):
+        torch.save(weights, tmp_path / "peer.pth")
+        report = import_checkpoint(tmp_path / "peer.pth", architecture, tmp_path / "run", sizes)
+        return report, checkpoint.load(tmp_path / "run")
+
+    return call
+
+
+def same_features(model, other):
+    points = torch.randn(2, 64, 3)
+    return torch.equal(model.features(points, ordered=True).tokens, other.features(points, ordered=True).tokens)
+
+
+@pytest.mark.parametrize("architecture", MODULES)
+def test_a_pre_training_model_comes_whole_and_goes_back_to_the_last_bit(imported, architecture, tmp_path):
+    stage, weights = stage_of(architecture), weights_of(architecture)
+    report, loaded = imported(architecture, wrapped(weights), SIZES[architecture])
+    assert {tensor.name for tensor in (*report.taken, *report.dropped)} == set(weights)
+    unused = {"h_encoder.encoder_norms.0.weight", "h_encoder.encoder_norms.0.bias"} if architecture == "point-m2ae" else set()
+    assert {tensor.name for tensor in report.dropped} == unused
+    assert all(tensor.name.startswith("summary.") for tensor in report.missing)
+    assert {name for tensor in report.taken for name in tensor.ours} == set(stage.state_dict())
+    assert all(torch.equal(loaded.model.state_dict()[name], value) for name, value in stage.state_dict().items())
+    assert same_features(loaded.model, stage)
+    assert report.source == loaded.header.source and report.source.sha256 == published._digest(tmp_path / "peer.pth")
+    assert not loaded.header.unfinished and not report.source.differs
+
+    count = published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
+    assert len(back) == count and all(torch.equal(back[name], weights[name]) for name in back)
+    left = {MODULES[architecture].PUBLISHED[p] for p in MODULES[architecture].PUBLISHED for name in weights if name.startswith(p)
+            and name not in back}  # fmt: skip
+    assert left and all(prefix.startswith("reconstruction.") for prefix in left)
+    with pytest.raises(ValueError, match="exists: give another name"):
+        published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+
+
+@pytest.mark.parametrize("architecture", MODULES)
+def test_what_was_exported_is_imported_again(architecture, imported, tmp_path):
+    imported(architecture, weights_of(architecture), SIZES[architecture])
+    published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    report = import_checkpoint(tmp_path / "encoder.safetensors", architecture, tmp_path / "again", SIZES[architecture])
+    assert same_features(checkpoint.load(tmp_path / "again").model, checkpoint.load(tmp_path / "run").model)
+    assert all(tensor.name.startswith("summary.") for tensor in report.missing)
+
+
+@pytest.mark.parametrize("container", [None, "state_dict", "model"])
+def test_whatever_the_weights_are_wrapped_in(imported, container):
+    weights = weights_of("point-mae")
+    _, loaded = imported("point-mae", {container: weights, "epoch": 3} if container else weights | {"epoch": 3}, SIZES["point-mae"])
+    assert same_features(loaded.model, stage_of("point-mae"))
+
+
+def test_a_fine_tuned_model_has_no_decoder_and_a_class_token_is_told_of(imported):
+    weights = {n.removeprefix("MAE_encoder."): v for n, v in weights_of("point-mae").items() if n.startswith("MAE_encoder.")}
+    token = {"cls_token": torch.ones(1, 1, 48), "cls_pos": torch.ones(1, 1, 48), "cls_head_finetune.0.weight": torch.ones(9, 96)}
+    report, loaded = imported("point-mae", {"base_model": weights | token}, SIZES["point-mae"])
+    assert {tensor.name for tensor in report.dropped} == set(token) and loaded.model.reconstruction is None
+    assert "class token" in report.source.differs and loaded.header.source.differs
+    assert same_features(loaded.model, stage_of("point-mae"))
+
+
+def test_fine_tuned_models_of_the_other_encoders(imported, tmp_path):
+    for architecture, start in (("pointmamba", "MAE_encoder."), ("point-m2ae", "")):
+        weights = weights_of(architecture)
+        if start:
+            weights = {n.removeprefix(start): v for n, v in weights.items() if n.startswith(start)}
+        else:
+            last = "h_encoder.encoder_norms.2."
+            weights = {n.replace(last, "norm."): v for n, v in weights.items() if n.startswith("h_enc") and (last in n or "norms" not in n)}
+        report, loaded = imported(architecture, weights | {"cls_head_finetune.0.bias": torch.ones(3)}, SIZES[architecture])
+        assert [tensor.name for tensor in report.dropped] == ["cls_head_finetune.0.bias"] and not report.source.differs
+        assert same_features(loaded.model, stage_of(architecture)) and loaded.model.reconstruction is None
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_act_is_a_start_without_its_class_token_and_decoder(imported):
+    weights = {n.replace("MAE_", "ACT_"): v for n, v in weights_of("point-mae").items() if not n.startswith("increase_dim")}
+    weights |= {"ACT_encoder.cls_token": torch.ones(1, 1, 48), "ACT_encoder.cls_pos": torch.ones(1, 1, 48)}
+    weights |= {"proj_head.weight": torch.ones(2, 2), "dvae_tokenizer.encoder.first_conv.0.weight": torch.ones(2)}
+    weights |= {"ACT_encoder.lm_head.weight": torch.ones(2), "ACT_encoder.cls_head.0.weight": torch.ones(2)}
+    report, loaded = imported("act", weights, SIZES["point-mae"])
+    assert same_features(loaded.model, stage_of("point-mae")) and loaded.model.reconstruction is None
+    assert all(tensor.name.startswith("ACT_encoder.") for tensor in report.taken)
+    assert "class token" in loaded.header.source.differs
+
+
+def test_i2p_mae_is_point_m2ae_without_heads(imported):
+    weights = {name: value for name, value in weights_of("point-m2ae").items() if not name.startswith("rec_head")}
+    others = {"rec_head_3d.weight": torch.ones(12, 24, 1), "rec_head_2d.bias": torch.ones(5), "clip_model.visual.proj": torch.ones(3)}
+    report, loaded = imported("i2p-mae", weights | others, SIZES["point-m2ae"])
+    assert same_features(loaded.model, stage_of("point-m2ae")) and not report.source.differs
+    assert set(others) < {tensor.name for tensor in report.dropped}
+    new = {tensor.name for tensor in report.missing if not tensor.name.startswith("summary.")}
+    assert new == {"reconstruction.head.weight", "reconstruction.head.bias"}
+
+
+def test_the_summary_is_the_mean_of_the_tokens(imported):
+    _, loaded = imported("point-mae", weights_of("point-mae"), SIZES["point-mae"])
+    found = loaded.model.features(torch.randn(2, 64, 3), ordered=True)
+    torch.testing.assert_close(found.summary, torch.nn.functional.layer_norm(found.tokens, (48,)).mean(1))
+
+
+def test_it_serves_as_guide_and_start(imported, cache_path, tmp_path):
+    _, loaded = imported("point-mae", weights_of("point-mae"), SIZES["point-mae"])
+    shutil.copytree(cache_path, tmp_path / "small.zarr")
+    guide.write(store.open_cache(tmp_path / "small.zarr"), loaded, "peer", blocks=1, device="cpu")
+    config = config_of("distill", "guide=peer", "optim.epochs=0", "data.blocks=1")
+    train(config, [tmp_path / "small.zarr"], tmp_path / "student", guide_run=tmp_path / "run", device="cpu")
+    student = checkpoint.load(tmp_path / "student")
+    assert student.header.guide == loaded.weights and same_features(student.model, loaded.model)
+
+
+def test_two_files_are_two_experiments_and_runs_that_were_trained_stay_what_they_were(imported, tmp_path, aligned):
+    weights = weights_of("point-mae")
+    first = imported("point-mae", weights, SIZES["point-mae"])[1].header
+    torch.save({name: 2 * value for name, value in weights.items()}, tmp_path / "other.pth")
+    import_checkpoint(tmp_path / "other.pth", "point-mae", tmp_path / "two", SIZES["point-mae"])
+    assert checkpoint.setup(first) != checkpoint.setup(checkpoint.load(tmp_path / "two").header)
+    assert checkpoint.load(aligned).header.source is None
+
+
+class Code:
+    """What a pickle may not hold."""
+
+
+@pytest.mark.parametrize("content", [Code(), {"base_model": {"mask_token": torch.ones(1)}, "config": Code()}])
+def test_a_pickle_that_needs_code_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "peer.pth")
+    with pytest.raises(ValueError, match=r"needs tests\.trainer\.test_published\.Code, which is code"):
+        import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_checkpoint_is_said(tmp_path):
+    for name, content, message in (
+        ("a.pth", b"PK not really", "cut short or damaged|does not hold only data"),
+        ("b.pt", b"", "cut short or damaged"),
+        ("c.safetensors", b"\1\0\0", "cut short or damaged"),
+        ("d.npz", b"", "none of .pth, .pt, .safetensors"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            published.read(tmp_path / name)
+    torch.save([torch.ones(2)], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="holds no weights by name"):
+        published.read(tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="is no file"):
+        published.read(tmp_path / "nothing.pth")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "message"),
+    [
+        ("point-mae", "h_encoder.token_embed.0.x", "--as point-m2ae or --as i2p-mae"),
+        ("point-m2ae", "MAE_encoder.norm.weight", "try --as point-mae$"),
+        ("point-mae", "MAE_encoder.blocks.layers.0.mixer.D", "try --as pointmamba"),
+        ("point-mae", "MAE_encoder.blocks.blocks.0.norm1_contrast.weight", "try --as recon"),
+        ("point-mae", "point_encoder.cls_token", "ULIP or Point-BERT, whose encoder does not exist"),
+        ("point-mae", "MAE_encoder.propagation.weight", None),
+        ("pointmamba", "MAE_encoder.blocks.layers.0.mixer.norm_ffn.weight", "older PointMamba"),
+        ("recon", "mask_token", "recon cannot be loaded: its blocks go on from what their norm gives"),
+        ("point-bert", "mask_token", "no architecture 'point-bert'"),
+    ],
+)
+def test_another_architecture_is_named(imported, architecture, name, message):
+    with pytest.raises(ValueError, match=message or "is not understood.*'MAE_encoder.propagation.weight'"):
+        imported(architecture, {name: torch.ones(3)}, [])
+
+
+def test_other_sizes_are_told(imported, tmp_path):
+    weights = weights_of("point-mae")
+    with pytest.raises(ValueError, match=r"is \[16\], expected \[128\].*Is it of other sizes"):
+        imported("point-mae", weights, [])
+    del weights["MAE_encoder.norm.bias"]
+    with pytest.raises(ValueError, match=r"encoder\.norm\.bias is missing"):
+        imported("point-mae", weights, SIZES["point-mae"])
+    with pytest.raises(ValueError, match="is read by the encoders pointmae-s, pointmae-tiny, not by pointmamba-s"):
+        imported("point-mae", weights, ["encoder.name=pointmamba-s"])
+    with pytest.raises(ValueError, match="an import only sets"):
+        imported("point-mae", weights, ["distill.global_weight=0"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
+    with pytest.raises(ValueError, match="is in use"):
+        imported("point-mae", weights, [])
+
+
+def test_on_the_command_line(command, tmp_path):  # noqa: F811
+    torch.save(wrapped(weights_of("point-m2ae")), tmp_path / "peer.pth")
+    sizes = [f"--set={assignment}" for assignment in SIZES["point-m2ae"]]
+    code, out, err = command("import", tmp_path / "peer.pth", tmp_path / "a", "--as", "point-m2ae", *sizes)
+    assert code == 0 and "2 dropped" in err
+    assert "taken    mask_token -> reconstruction.mask_token" in out and "dropped  h_encoder.encoder_norms.0.weight: " in out
+    assert "missing  summary.pool.query: the mean of the tokens" in out
+    code, out, _ = command("import", tmp_path / "peer.pth", tmp_path / "b", "--as", "point-m2ae", "--json", *sizes)
+    body = json.loads(out)
+    assert code == 0 and set(body) == {"source", "encoder", "taken", "dropped", "missing"} and len(body["source"]["sha256"]) == 64
+    code, _, err = command("export", tmp_path / "a", tmp_path / "e.safetensors")
+    assert code == 0 and "has the encoder of" in err
+    code, _, err = command("import", tmp_path / "peer.pth", tmp_path / "c", "--as", "recon")
+    assert code == 2 and "cannot be loaded" in err
+    assert command("import", tmp_path / "peer.pth", tmp_path / "c", "--as", "ulip")[0] == 2
+
+
+def test_every_architecture_reads_into_an_encoder_there_is():
+    for peer in published.PEERS.values():
+        assert configured(peer.recipe, "distill").encoder.name in catalog.ENCODERS

@@ -1,0 +1,342 @@
+"""Published checkpoints become runs of ours, and encoders of ours files under their authors' names.
+
+    report = import_checkpoint(Path("pretrain.pth"), "point-mae", Path("runs/point-mae"))
+    export_encoder(Path("runs/point-mae"), Path("encoder.safetensors"))
+
+A file is only data here: what asks for code to be read is refused. Every tensor of it is taken, dropped for a reason that is given, or
+refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does.
+
+Letters: D width.
+"""
+
+import hashlib
+import importlib
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cache_schema.spec import did_you_mean
+from cache_schema.store import write_file
+from trainer import checkpoint
+from trainer.checkpoint import Header, Source
+from trainer.config import DistillConfig
+from trainer.distill import Distill, GlobalBranch
+from trainer.encoders import catalog
+from trainer.recipes import configured
+from trainer.stage import Facts, build
+
+PICKLES: Final = (".pth", ".pt")
+CONTAINERS: Final = ("base_model", "state_dict", "model")
+"""Under which of its names a file keeps the weights. The rest, optimiser and metrics, is left."""
+WRAPPERS: Final = ("module.", "base_model.", "model.")
+"""What stands before every name of a model that was wrapped when it was saved."""
+
+NOTHING: Final = ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0")
+"""Of the recipe of a peer's pre-training, what differs in a run that is imported: no training, and a summary (`average`)."""
+CHANGEABLE: Final = ("encoder.", "distill.reconstruction_depth=", "distill.heads=")
+
+CLASS_TOKEN: Final = "a class token, which this encoder does not have"
+INEXACT: Final = (
+    "its patches also attend to a class token, which this encoder does not have: a start for training, whose features are not those that "
+    "were published"
+)
+HEAD: Final = "head of a downstream task"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """How files of one architecture are read."""
+
+    recipe: str
+    """Ours of its pre-training, which names the encoder."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """How names begin in its files, and in those that the encoder's `from_published` reads."""
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    """How names begin that have no place here, and why. This comes before `renamed`."""
+    refused: str = ""
+    """Why no file of it can be loaded; empty if some can."""
+
+
+_MAE: Final = {name: f"MAE_encoder.{name}" for name in ("encoder.", "pos_embed.", "blocks.", "norm.")}
+"""Of a fine-tuned Point-MAE or ACT, which has no prefix."""
+_TUNED: Final = {"cls_head_finetune.": HEAD, "cls_token": CLASS_TOKEN, "cls_pos": CLASS_TOKEN}
+_M2AE: Final = Peer(recipe="point-m2ae", renamed={"norm.": "h_encoder.encoder_norms.2."}, dropped={"cls_head_finetune.": HEAD})
+_FEATURES: Final = "decoder of features, which a decoder of coordinates cannot take over"
+PEERS: Final = {
+    "point-mae": Peer(recipe="point-mae", renamed=_MAE, dropped=_TUNED),
+    "point-m2ae": _M2AE,
+    "pointmamba": Peer(recipe="pointmamba", dropped={"cls_head_finetune.": HEAD}),
+    "recon": Peer(
+        recipe="point-mae",
+        refused="its blocks go on from what their norm gives (x = LN(x), x = x + f(x)), those of the Point-MAE encoder from what they are "
+        "given: the weights would fit in shape and compute something else. It needs an encoder of its own",
+    ),
+    "act": Peer(
+        recipe="point-mae",
+        renamed={"ACT_encoder.": "MAE_encoder."} | _MAE,
+        dropped={
+            "ACT_encoder.cls_token": CLASS_TOKEN,
+            "ACT_encoder.cls_pos": CLASS_TOKEN,
+            "ACT_encoder.cls_head.": "head of the class token",
+            "ACT_encoder.lm_head.": "head of the dVAE's codes",
+            **dict.fromkeys(("ACT_decoder.", "decoder_pos_embed.", "mask_token", "proj_head."), _FEATURES),
+            "dvae_tokenizer.": "the frozen teacher",
+        }
+        | _TUNED,
+    ),
+    "i2p-mae": Peer(
+        recipe=_M2AE.recipe,
+        renamed=_M2AE.renamed,
+        dropped={
+            "rec_head_3d.": "predicts 8 points a group, the decoder of Point-M2AE has a head for 16",
+            "rec_head_2d.": "head of the image features",
+            "clip_model.": "the frozen teacher",
+            **_M2AE.dropped,
+        },
+    ),
+}
+"""By the name of the architecture. In this order: https://arxiv.org/abs/2203.06604, https://arxiv.org/abs/2205.14401,
+https://arxiv.org/abs/2402.10739, https://arxiv.org/abs/2302.02318, https://arxiv.org/abs/2212.08320, https://arxiv.org/abs/2212.06785."""
+
+_ULIP: Final = "ULIP or Point-BERT"
+SIGNS: Final = {
+    "_contrast.": ("recon",),
+    "ACT_encoder.": ("act",),
+    "rec_head_3d.": ("i2p-mae",),
+    "clip_model.": ("i2p-mae",),
+    "rec_head.": ("point-m2ae",),
+    "h_encoder.": ("point-m2ae", "i2p-mae"),
+    "point_encoder.": (_ULIP,),
+    "transformer_q.": (_ULIP,),
+    ".mixer.": ("pointmamba",),
+    "MAE_encoder.": ("point-mae",),
+    "blocks.blocks.": ("point-mae", "act"),
+}
+"""What is part of a name somewhere, and whose file that is then; the first that is found says it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A tensor that has its place here."""
+
+    name: str
+    ours: tuple[str, ...]
+    """One layer there may be two here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """A tensor there that has no place here, or one here that is not there."""
+
+    name: str
+    reason: str
+    """Or what stands in its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of every tensor of a file."""
+
+    source: Source
+    encoder: str
+    taken: tuple[Taken, ...]
+    dropped: tuple[Left, ...]
+    missing: tuple[Left, ...]
+    """Of our model, what the file does not have."""
+
+
+def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Sequence[str] = ()) -> Report:
+    """Make a run of a published checkpoint.
+
+    Args:
+        file: `.pth`, `.pt` or `.safetensors`.
+        architecture: a name of `PEERS`.
+        out: folder of the run; it must be new or empty.
+        assignments: sizes other than the published ones, as `--set` takes them.
+
+    Raises:
+        ValueError: the file cannot be read without running code, is damaged, is of another architecture or other sizes, or has tensors
+            nobody knows; or the folder is in use.
+    """
+    if architecture not in PEERS:
+        raise ValueError(f"no architecture {architecture!r}{did_you_mean(architecture, PEERS)}")
+    peer = PEERS[architecture]
+    if peer.refused:
+        raise ValueError(f"a checkpoint of {architecture} cannot be loaded: {peer.refused}")
+    for assignment in assignments:
+        if not assignment.startswith(CHANGEABLE):
+            raise ValueError(f"{assignment}: an import only sets {', '.join(f'{name}...' for name in CHANGEABLE)}")
+    if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
+        raise ValueError(f"{out} is in use: give another folder")
+    state = read(file)
+    _check_architecture(file, state, architecture)
+
+    dropped = {name: reason for name in state for start, reason in peer.dropped.items() if name.startswith(start)}
+    config: DistillConfig = configured(peer.recipe, "distill", [*NOTHING, *assignments])
+    module = catalog.ENCODERS[config.encoder.name]
+    expected = catalog.ENCODERS[configured(peer.recipe, "distill").encoder.name]
+    if module != expected:
+        fitting = ", ".join(name for name, other in catalog.ENCODERS.items() if other == expected)
+        raise ValueError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
+    kept = {name: value for name, value in state.items() if name not in dropped}
+    ours, taken = _translated(file, peer, kept, importlib.import_module(module).from_published)
+    if not any(name.startswith("reconstruction.") for name in ours):  # fine-tuned, or trained otherwise
+        config = configured(peer.recipe, "distill", [*NOTHING, "distill.reconstruction_weight=0", *assignments])
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.seed)
+        stage = build(config, Facts())
+    assert isinstance(stage, Distill) and stage.summary is not None
+    average(stage.summary)
+    own = stage.state_dict()
+    missing = {name: "the mean of the tokens, each normalised" for name in own if name.startswith("summary.")}
+    missing |= {name: "new weights, not trained" for name in own if name.startswith("reconstruction.") and name not in ours}
+    try:
+        checkpoint.assign(stage, {name: own[name] for name in missing} | ours, str(file))
+    except ValueError as error:
+        raise ValueError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
+
+    source = Source(
+        file=file.name,
+        sha256=_digest(file),
+        architecture=architecture,
+        differs=INEXACT if CLASS_TOKEN in dropped.values() else "",
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(out, Header(config=config, facts=Facts(), caches=(), step=0, steps=0, source=source), stage, {}, {})
+    unused = {name: "the published model does not use it" for name, found in taken.items() if not found}
+    return Report(
+        source=source,
+        encoder=config.encoder.name,
+        taken=tuple(Taken(name=name, ours=found) for name, found in taken.items() if found),
+        dropped=tuple(Left(name=name, reason=reason) for name, reason in (dropped | unused).items()),
+        missing=tuple(Left(name=name, reason=reason) for name, reason in missing.items()),
+    )
+
+
+def export_encoder(run: Path, out: Path) -> int:
+    """Write the encoder of a run as safetensors, under the names of its authors' pre-training model. Returns how many tensors that are.
+
+    Raises:
+        ValueError: there is no run, or the file's name does not fit or is taken.
+    """
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out} must end in .safetensors")
+    if out.exists():
+        raise ValueError(f"{out} exists: give another name")
+    loaded = checkpoint.load(run)
+    state = {f"encoder.{name}": value for name, value in loaded.model.get_submodule("encoder").state_dict().items()}
+    theirs: dict[str, Tensor] = importlib.import_module(catalog.ENCODERS[loaded.config.encoder.name]).to_published(state)
+    theirs = {name: value.contiguous() for name, value in theirs.items()}
+    write_file(out, safetensors.torch.save(theirs, {"format": "pt"}))
+    return len(theirs)
+
+
+def read(file: Path) -> dict[str, Tensor]:
+    """The weights in a file by name, out of what they are wrapped in.
+
+    Raises:
+        ValueError: reading it would run code, or it is damaged or holds no weights.
+    """
+    if not file.is_file():
+        raise ValueError(f"{file} is no file")
+    try:
+        if file.suffix == ".safetensors":
+            found: Any = safetensors.torch.load_file(file)
+        elif file.suffix in PICKLES:
+            with torch.serialization.safe_globals(_numbers()):
+                found = torch.load(file, map_location="cpu", weights_only=True)
+        else:
+            raise ValueError(f"{file} is none of {', '.join(PICKLES)}, .safetensors")
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        needs = (
+            f"needs {asked[1]}, which is code and not data" if asked else f"does not hold only data ({str(error).partition(chr(10))[0]})"
+        )
+        raise ValueError(
+            f"{file} {needs}: it may run anything and is not loaded. If you trust it, take the weights out of it in a sandbox and save "
+            "those alone"
+        ) from error
+    except (safetensors.SafetensorError, RuntimeError, EOFError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is cut short or damaged ({str(error).partition(chr(10))[0]})") from error
+    while isinstance(found, Mapping):
+        inner = next((name for name in CONTAINERS if isinstance(found.get(name), Mapping)), None)
+        if inner is None:
+            break
+        found = found[inner]
+    weights = {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, Mapping) else {}
+    if not weights:
+        raise ValueError(f"{file} holds no weights by name, neither itself nor under {', '.join(CONTAINERS)}")
+    return {_unwrapped(name): value for name, value in weights.items()}
+
+
+def average(summary: GlobalBranch) -> None:
+    """Have a summary without blocks be the mean of the tokens, each normalised. No published model has a summary, and random weights would
+    make one of no meaning.
+    """
+    pool, dim = summary.pool, len(summary.head.weight)
+    with torch.no_grad():
+        pool.query.zero_()  # attends to all alike
+        pool.kv.weight.copy_(torch.cat([torch.zeros(dim, dim), torch.eye(dim)]))  # [2 D, D]
+        for layer in (pool.proj, summary.head):
+            layer.weight.copy_(torch.eye(dim))
+            layer.bias.zero_()
+        pool.mlp.fc2.weight.zero_()
+        pool.mlp.fc2.bias.zero_()
+
+
+def _numbers() -> list[Any]:
+    """What numbers of NumPy are made of, in a pickle. Point-M2AE's files hold their accuracy as one; it is data, as tensors are."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
+
+
+def _unwrapped(name: str) -> str:
+    while name.startswith(WRAPPERS):
+        name = name.partition(".")[2]
+    return name
+
+
+def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: str) -> None:
+    """Raise ValueError where names of tensors tell of another architecture."""
+    found = next((of for sign, of in SIGNS.items() if any(sign in name for name in names)), ())
+    if _ULIP in found:
+        raise ValueError(f"{file} is of {_ULIP}, whose encoder does not exist here")
+    if found and architecture not in found:
+        raise ValueError(f"{file} is no checkpoint of {architecture} by the names in it: try --as {' or --as '.join(found)}")
+
+
+def _translated(
+    file: Path, peer: Peer, state: Mapping[str, Tensor], from_published: Any
+) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
+    """Tensors under our names, and by their names what those are.
+
+    Raises:
+        ValueError: one has no place here; the message says which.
+    """
+    ours: dict[str, Tensor] = {}
+    taken: dict[str, tuple[str, ...]] = {}
+    for name, value in state.items():
+        start = next((start for start in peer.renamed if name.startswith(start)), "")
+        try:
+            found = from_published({peer.renamed.get(start, "") + name.removeprefix(start): value})
+        except ValueError as error:
+            raise ValueError(f"{file} is not understood: {error}") from error
+        ours |= found
+        taken[name] = tuple(found)
+    return ours, taken
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
