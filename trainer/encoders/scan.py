@@ -61,7 +61,7 @@ def plain_scan(
         abreast: whether chunks advance side by side; None for where it is faster.
     """
     tokens = x.shape[1]
-    chunk = math.isqrt(tokens - 1) + 1 if chunk is None else chunk
+    chunk = math.ceil(math.sqrt(tokens)) if chunk is None else chunk
     wide = torch.promote_types(x.dtype, torch.float32)
     x_wide, dt = x.to(wide), dt.to(wide)
     # Padding is neutral: a step of size 0 neither decays the state nor adds to it.
