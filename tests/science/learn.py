@@ -58,7 +58,7 @@ TABLE: dict[str, Row] = {
     "scratch": Row(about="random weights", stage="distill", recipe="point-mae", settings=("optim.epochs=0",)),
     "point-mae": Row(about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=(*SMALL, *DECODERS)),
     "ulip2-like": Row(about="one teacher, stage 1", stage="align", recipe="ulip2-like", settings=(*SMALL, f"data.teachers={TEACHER}")),
-    "mmpd stage 1": Row(about="all teachers, stage 1", stage="align"),
+    "mmpd stage 1": Row(about="stage 1 as the method has it", stage="align"),
     "mmpd stage 2": Row(about="and distillation of that guide", stage="distill", after="mmpd stage 1"),
     "no shuffle": Row(about="stage 2 without shuffling", stage="distill", settings=("distill.shuffle=none",), after="mmpd stage 1"),
     "no global": Row(
