@@ -11,7 +11,6 @@ nearest    for the teacher without words: share of views whose nearest view of a
 import json
 from collections import Counter
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from cache_schema.spec import LabelSet, ViewSpec
+from cache_schema.spec import CaptionSpec, LabelSet, ViewSpec
 from pipeline import caption, labels
 from pipeline.cameras import RIGS
 from pipeline.mesh import normalized
@@ -78,7 +77,7 @@ def named(name: str, folder: Path, rgb: np.ndarray, descriptions: list[Descripti
 
 def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) -> Numbers:
     """Scores of the captioner, one caption a view."""
-    spec = replace(caption.CHOICES[CAPTIONER], model=str((folder / CAPTIONER).absolute()), samples=1)
+    spec = CaptionSpec(captioner="blip2", model=str((folder / CAPTIONER).absolute()), samples=1, temperature=0.7)
     captioner = caption.load(spec, batch=32)
     right, mistakes, stated = 0, 0, 0
     examples: list[str] = []

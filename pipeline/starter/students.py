@@ -1,8 +1,8 @@
 """What the starter teachers are made of and what each is taught. Each is saved as the library it belongs to saves its own.
 
-    student = STUDENTS["starter-resnet"](corpus, folder)   # an untrained model
-    loss = student.loss(pixels, descriptions, rng)         # pixels [B, 3, S, S] in 0..1, B descriptions
-    student.save(place)                                    # float16 safetensors, configuration, tokenizer, pre-processing
+    student = STUDENTS["starter-resnet"](corpus, parts, folder)      # an untrained model
+    loss = student.loss(pixels, descriptions, proportions, rng)      # pixels [B, 3, S, S] in 0..1, B descriptions
+    student.save(place)                                              # float16 safetensors, configuration, tokenizer, pre-processing
 
 starter-resnet       image and text with one embedding (CLIP), through open_clip: a convolutional network
 starter-attributes   pictures alone, through transformers: a ViT of DINOv2's form taught kinds, colours, materials, parts and proportions

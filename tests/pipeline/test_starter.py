@@ -7,8 +7,9 @@ from safetensors.torch import load_file
 
 from pipeline.sources.kinds.thing import Parts, wood
 from pipeline.sources.shapes import Description, make
-from pipeline.starter import pictures, students, texts, train
+from pipeline.starter import pictures, score, students, texts, train
 from pipeline.weights import SHIPPED
+from tests.pipeline import checkpoints
 
 DESK = Description(
     kind="desk",
@@ -143,3 +144,9 @@ def test_what_is_shipped_is_small_whole_and_half_precision():
         assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float16}
         assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
         assert "Limits:" in (folder / "README.md").read_text()
+
+
+def test_a_captioner_is_scored_on_what_it_says(tmp_path):
+    (tmp_path / score.CAPTIONER).symlink_to(checkpoints.blip2())
+    numbers = score.captioned(tmp_path, np.full((2, 1, 48, 48, 3), 255, np.uint8), [DESK, DESK])
+    assert numbers["names the kind"] == 0 and len(numbers["examples"]) == 1  # random weights say words in no order

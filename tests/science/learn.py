@@ -5,7 +5,7 @@
 
 Builds one cache, trains every row for every seed with `mmpd-train`, one run a core, and evaluates each: a linear SVM on the encoder's
 features fitted on the split train and scored on test, and zero-shot where there is a text side. Whatever is there already is kept, so
-that it can be stopped and goes on. Leaves results.json, table.md and table.png, and says nothing but what came out.
+that it can be stopped and goes on. Leaves table.json, .md and .png, and the same for blocks, and says nothing but what came out.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def studied(count: str, *settings: str) -> dict[str, Row]:
 
 
 TABLE: dict[str, Row] = {
-    "scratch": Row(about="random weights", stage="distill", recipe="point-mae", settings=("optim.epochs=0",)),
+    "scratch": Row(about="random weights", stage="distill", recipe="scratch", settings=SMALL[:1]),
     "point-mae": Row(about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=(*SMALL, *DECODERS)),
     "ulip2-like": Row(about="one teacher, stage 1", stage="align", recipe="ulip2-like", settings=(*SMALL, f"data.teachers={TEACHER}")),
     "mmpd stage 1": Row(about="stage 1 as the method has it", stage="align"),
@@ -105,8 +105,8 @@ class Study:
         return dict(json.loads(run.with_suffix(".json").read_text()))
 
     def _train(self, row: Row, run: Path, seed: int) -> None:
-        untrained = "optim.epochs=0" in row.settings
-        settings = [*row.settings, SMALL[0] if untrained else f"optim.epochs={self.epochs}", f"seed={seed}", "precision=float32"]
+        epochs = () if row.recipe == "scratch" else (f"optim.epochs={self.epochs}",)
+        settings = [*row.settings, *epochs, f"seed={seed}", "precision=float32"]
         command = ["mmpd-train", row.stage, str(self.cache), str(run), "--recipe", row.recipe]
         if row.after:
             before = self._run(row.after, seed)
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--shapes", type=int, default=1440)
     parser.add_argument("--only", choices=["table", "blocks"])
-    parser.add_argument("--rows", nargs="*", help="of the table; all without")
+    parser.add_argument("--rows", nargs="*", choices=list(TABLE), help="of the table; all without")
     arguments = parser.parse_args()
     study = Study(arguments.folder.resolve(), arguments.epochs, arguments.shapes)
     study.build()
