@@ -5,7 +5,8 @@
     student.save(place)                                              # float16 safetensors, configuration, tokenizer, pre-processing
 
 starter-resnet       image and text with one embedding (CLIP), through open_clip: a convolutional network
-starter-attributes   pictures alone, through transformers: a ViT of DINOv2's form taught kinds, colours, materials, parts and proportions
+starter-attributes   pictures alone, through transformers: a ViT of DINOv2's form taught kinds, colours, materials, parts and proportions,
+                     and what starter-resnet sees
 starter-vit          CLIP through open_clip again; its picture side begins as starter-attributes'
 starter-blip2        tells what it sees (BLIP-2), through transformers; its picture side begins as starter-attributes', too
 
@@ -52,7 +53,11 @@ STD: Final = (0.5, 0.5, 0.5)
 VIT: Final = {"width": 160, "layers": 6, "head_width": 40, "patch_size": 16, "image_size": SIZE, "no_ln_pre": True}
 """The picture side of all but starter-resnet."""
 
-RESNET: Final = {"width": 18, "layers": [1, 1, 1, 1], "head_width": 64, "image_size": SIZE}
+RESNET_WIDTH: Final = 18
+RESNET: Final = {"width": RESNET_WIDTH, "layers": [1, 1, 1, 1], "head_width": 64, "image_size": SIZE}
+
+EMBEDDING: Final = 128
+"""Width of what pictures and sentences share."""
 
 TEXT: Final = {
     "context_length": 32, "vocab_size": 1024, "width": 128, "heads": 4, "layers": 2,
@@ -94,10 +99,10 @@ class ImageText:
 
     def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str], learned: Mapping[str, Tensor] | None = None) -> None:
         """learned: `starter-attributes`' state dict, to begin with."""
-        self.config = {"embed_dim": 128, "vision_cfg": dict(vision), "text_cfg": dict(TEXT)}
+        self.config = {"embed_dim": EMBEDDING, "vision_cfg": dict(vision), "text_cfg": dict(TEXT)}
         self.tokenizer = image_text_tokenizer(corpus)
         text = {key: value for key, value in TEXT.items() if key != "hf_tokenizer_name"}
-        self.model: Any = open_clip.CLIP(embed_dim=128, vision_cfg=dict(vision), text_cfg=text)
+        self.model: Any = open_clip.CLIP(embed_dim=EMBEDDING, vision_cfg=dict(vision), text_cfg=text)
         self.begun = ""
         if learned is not None:
             self.begun = "visual."
@@ -132,11 +137,15 @@ class ImageText:
 
 
 class Attributes:
-    """A vision transformer with heads for what a description holds. The heads are thrown away, the class token is kept."""
+    """A vision transformer with heads for what a description holds, and for what starter-resnet sees at each place and in the whole: a
+    convolution needs far fewer pictures to find out what matters, and passes it on (as in https://arxiv.org/abs/2012.12877). The heads
+    are thrown away, the class token is kept."""
 
     begun = ""
 
-    def __init__(self, parts: Sequence[str]) -> None:
+    def __init__(self, parts: Sequence[str], master: Any) -> None:
+        """master: `starter-resnet`'s picture side."""
+        self.master = master.eval().to(memory_format=torch.channels_last)
         self.backbone = Dinov2Model(
             Dinov2Config(
                 hidden_size=VIT["width"], num_hidden_layers=VIT["layers"], num_attention_heads=4, mlp_ratio=4, layerscale_value=1.0,
@@ -144,13 +153,18 @@ class Attributes:
             )
         )  # fmt: skip
         self.parts = {part: i for i, part in enumerate(parts)}
-        outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2)
+        outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2, 16 * RESNET_WIDTH, EMBEDDING)
         self.heads = nn.ModuleList(nn.Linear(VIT["width"], width) for width in outputs)
         self.model: nn.Module = nn.ModuleList([self.backbone, self.heads])
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
-        summary = self.backbone(pixel_values=normalized(pixels)).pooler_output
-        kind, color, material, has, proportion = (head(summary).float() for head in self.heads)
+        seen = self.backbone(pixel_values=normalized(pixels))
+        *heads, places, whole = self.heads
+        kind, color, material, has, proportion = (head(seen.pooler_output).float() for head in heads)
+        with torch.no_grad():
+            master = self.master.forward_intermediates(normalized(pixels))
+        maps = master["image_intermediates"][3].flatten(2).transpose(1, 2).float()  # [B, patches, 16 width of the ResNet]
+        maps = F.layer_norm(maps, maps.shape[-1:])
         present = torch.zeros_like(has)
         for row, description in enumerate(descriptions):
             present[row, [STYLES.index(word) for word in description.style]] = 1
@@ -162,6 +176,8 @@ class Attributes:
             + 0.3 * F.cross_entropy(material, _places(SUBSTANCES, [d.material for d in descriptions]), ignore_index=-1)
             + 10 * F.binary_cross_entropy_with_logits(has, present)
             + 0.5 * F.smooth_l1_loss(proportion, proportions)
+            + 2 * F.mse_loss(places(seen.last_hidden_state[:, 1:]).float(), maps)
+            + 2 * (1 - F.cosine_similarity(whole(seen.pooler_output).float(), master["image_features"].float()).mean())
         )
 
     def save(self, place: Path) -> None:
@@ -280,6 +296,13 @@ def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # ------------------------------------------------------------------------------------------------------------------ all
 
 
+def _master(folder: Path) -> Any:
+    path = folder / "starter-resnet"
+    if not path.is_dir():
+        raise ValueError(f"this one learns from starter-resnet, and there is no {path}: train starter-resnet first")
+    return open_clip.create_model(f"local-dir:{path.absolute()}").visual
+
+
 def _learned(folder: Path) -> dict[str, Tensor]:
     path = folder / "starter-attributes" / "model.safetensors"
     if not path.is_file():
@@ -289,7 +312,7 @@ def _learned(folder: Path) -> dict[str, Tensor]:
 
 STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student]]] = {
     "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, corpus),
-    "starter-attributes": lambda corpus, parts, folder: Attributes(parts),
+    "starter-attributes": lambda corpus, parts, folder: Attributes(parts, _master(folder)),
     "starter-vit": lambda corpus, parts, folder: ImageText(VIT, corpus, _learned(folder)),
     "starter-blip2": lambda corpus, parts, folder: Captioner(corpus, _learned(folder)),
 }

@@ -100,8 +100,10 @@ def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path
     monkeypatch.setattr(train, "BATCH", 6)
     monkeypatch.setattr(train, "KEEP_EVERY", 2)
     words = list(texts.corpus(views.descriptions, rng()))
-    (tmp_path / "starter-attributes").mkdir()
-    students.Attributes(views.usual_parts(1)).save(tmp_path / "starter-attributes")  # what two of them begin with
+    for master in ("starter-resnet", "starter-attributes"):  # the second learns from the first, and others begin with it
+        place = tmp_path / master
+        place.mkdir()
+        students.STUDENTS[master](words, views.usual_parts(1), tmp_path).save(place)
 
     def student():
         torch.manual_seed(0)

@@ -101,7 +101,7 @@ class Prompted(nn.Module):
         q = F.linear(x, of_queries).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, H, N, D / H]
         k, v = F.linear(self.prompts, of_others).unflatten(-1, (2, heads, -1)).permute(1, 2, 0, 3)  # [H, prompts, D / H] each
         k, v = (side.expand(len(x), -1, -1, -1) for side in (k, v))
-        seen = self.gates * F.scaled_dot_product_attention(q, k, v)
+        seen = self.gates * blocks.attend(q, k, v)
         return attention(x, mask) + F.linear(seen.transpose(1, 2).flatten(2).to(x.dtype), attention.proj.weight)
 
 
