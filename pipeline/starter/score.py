@@ -33,7 +33,7 @@ from pipeline.weights import SHIPPED
 SEED: Final = 500_000
 """Of the shapes to be named: not those of the collection, nor those learned from."""
 
-BACKEND: Final = {"starter-vit": "open_clip", "starter-resnet": "open_clip", "starter-attributes": "transformers"}
+BACKEND: Final = {"starter-resnet": "open_clip", "starter-regnet": "open_clip", "starter-attributes": "transformers"}
 CAPTIONER: Final = "starter-blip2"
 
 Numbers = dict[str, Any]
@@ -101,8 +101,8 @@ def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) ->
 def card(name: str, scores: Numbers, shapes: int) -> str:
     """The model card of one."""
     what = {
-        "starter-vit": "an image-text model (CLIP) with a vision transformer. Load: `open_clip.create_model('local-dir:FOLDER')`",
-        "starter-resnet": "an image-text model (CLIP) with a convolutional network. Load: `open_clip.create_model('local-dir:FOLDER')`",
+        "starter-resnet": "an image-text model (CLIP) with a ResNet. Load: `open_clip.create_model('local-dir:FOLDER')`",
+        "starter-regnet": "an image-text model (CLIP) with a RegNet. Load: `open_clip.create_model('local-dir:FOLDER')`",
         "starter-attributes": "a vision transformer of DINOv2's form. Load: `transformers.AutoModel.from_pretrained('FOLDER')`",
         CAPTIONER: "a captioner (BLIP-2). Load: `transformers.Blip2ForConditionalGeneration.from_pretrained('FOLDER')`",
     }[name]

@@ -5,10 +5,10 @@
     student.save(place)                                              # float16 safetensors, configuration, tokenizer, pre-processing
 
 starter-resnet       image and text with one embedding (CLIP), through open_clip: a convolutional network
+starter-regnet       CLIP through open_clip again, with a network of timm's
 starter-attributes   pictures alone, through transformers: a ViT of DINOv2's form taught kinds, colours, materials, parts and proportions,
                      and what starter-resnet sees
-starter-vit          CLIP through open_clip again; its picture side begins as starter-attributes'
-starter-blip2        tells what it sees (BLIP-2), through transformers; its picture side begins as starter-attributes', too
+starter-blip2        tells what it sees (BLIP-2), through transformers; its picture side begins as starter-attributes'
 
 Letters: B pictures, S pixels a side, E width.
 """
@@ -50,20 +50,27 @@ SIZE: Final = 96
 MEAN: Final = (0.5, 0.5, 0.5)
 STD: Final = (0.5, 0.5, 0.5)
 
-VIT: Final = {"width": 160, "layers": 6, "head_width": 40, "patch_size": 16, "image_size": SIZE, "no_ln_pre": True}
-"""The picture side of all but starter-resnet."""
-
 RESNET_WIDTH: Final = 18
 RESNET: Final = {"width": RESNET_WIDTH, "layers": [1, 1, 1, 1], "head_width": 64, "image_size": SIZE}
+REGNET: Final = {
+    "timm_model_name": "regnetx_002", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear", "image_size": SIZE,
+}  # fmt: skip
+"""Picture sides in open_clip's words."""
 
 EMBEDDING: Final = 128
 """Width of what pictures and sentences share."""
 
 TEXT: Final = {
-    "context_length": 32, "vocab_size": 1024, "width": 128, "heads": 4, "layers": 2,
+    "context_length": 32, "vocab_size": 1024, "width": 128, "heads": 4,
     "hf_tokenizer_name": ".", "pool_type": "eos", "eos_id": 2, "pad_id": 1,
 }  # fmt: skip
 """`.`: the tokenizer lies beside the weights."""
+
+PATCH: Final = 16
+WIDTH: Final = 160
+LAYERS: Final = 6
+HEADS: Final = 4
+"""Of the ViT that starter-attributes and starter-blip2 see with."""
 
 
 class Student(Protocol):
@@ -71,8 +78,6 @@ class Student(Protocol):
 
     model: nn.Module
     """What is trained."""
-    begun: str
-    """How the names of parameters start that have learned before, and are changed less; empty where none have."""
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         """Of one batch.
@@ -97,20 +102,14 @@ class ImageText:
     """CLIP (https://arxiv.org/abs/2103.00020), with every sentence that is true of a shape counted as a match for it. Beside what is
     said of the batch, one sentence names each kind there is, so that every picture has to be told from all of them."""
 
-    def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str], learned: Mapping[str, Tensor] | None = None) -> None:
-        """learned: `starter-attributes`' state dict, to begin with."""
-        self.config = {"embed_dim": EMBEDDING, "vision_cfg": dict(vision), "text_cfg": dict(TEXT)}
+    def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str], *, layers: int) -> None:
+        """layers: of the text side."""
+        settings = TEXT | {"layers": layers}
+        self.config = {"embed_dim": EMBEDDING, "vision_cfg": dict(vision), "text_cfg": settings}
         self.tokenizer = image_text_tokenizer(corpus)
-        text = {key: value for key, value in TEXT.items() if key != "hf_tokenizer_name"}
+        text = {key: value for key, value in settings.items() if key != "hf_tokenizer_name"}
         self.model: Any = open_clip.CLIP(embed_dim=EMBEDDING, vision_cfg=dict(vision), text_cfg=text)
-        self.begun = ""
-        if learned is not None:
-            self.begun = "visual."
-            fresh = {"proj"}  # from the class token to the common embedding
-            report = self.model.visual.load_state_dict(as_open_clip(learned), strict=False)
-            assert set(report.missing_keys) == fresh and not report.unexpected_keys, report
-        if isinstance(vision["layers"], list):
-            self.model = self.model.to(memory_format=torch.channels_last)
+        self.model = self.model.to(memory_format=torch.channels_last)
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         told = [sentence(description, rng) for description in descriptions]
@@ -141,20 +140,18 @@ class Attributes:
     convolution needs far fewer pictures to find out what matters, and passes it on (as in https://arxiv.org/abs/2012.12877). The heads
     are thrown away, the class token is kept."""
 
-    begun = ""
-
     def __init__(self, parts: Sequence[str], master: Any) -> None:
         """master: `starter-resnet`'s picture side."""
         self.master = master.eval().to(memory_format=torch.channels_last)
         self.backbone = Dinov2Model(
             Dinov2Config(
-                hidden_size=VIT["width"], num_hidden_layers=VIT["layers"], num_attention_heads=4, mlp_ratio=4, layerscale_value=1.0,
-                image_size=SIZE, patch_size=VIT["patch_size"],
+                hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS, mlp_ratio=4, layerscale_value=1.0,
+                image_size=SIZE, patch_size=PATCH,
             )
         )  # fmt: skip
         self.parts = {part: i for i, part in enumerate(parts)}
         outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2, 16 * RESNET_WIDTH, EMBEDDING)
-        self.heads = nn.ModuleList(nn.Linear(VIT["width"], width) for width in outputs)
+        self.heads = nn.ModuleList(nn.Linear(WIDTH, width) for width in outputs)
         self.model: nn.Module = nn.ModuleList([self.backbone, self.heads])
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
@@ -196,24 +193,24 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
 
 class Captioner:
-    """BLIP-2 (https://arxiv.org/abs/2301.12597) with an OPT of two layers. As there, the picture side has learned before."""
-
-    begun = "vision_model."
+    """BLIP-2 (https://arxiv.org/abs/2301.12597) with an OPT of two layers. As there, the picture side has learned before; it goes on to
+    learn. Of a caption's words one names the kind: a head on the queries, thrown away, keeps that from being lost among the others."""
 
     def __init__(self, corpus: Sequence[str], learned: Mapping[str, Tensor]) -> None:
         """learned: `starter-attributes`' state dict."""
         tokenizer = captioner_tokenizer(corpus)
         image = BlipImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD))
         self.processor = Blip2Processor(image, tokenizer, num_query_tokens=8)
-        end, width, small = tokenizer.eos_token_id, VIT["width"], 128
+        end, small = tokenizer.eos_token_id, 128
         config = Blip2Config(
             vision_config={
-                "hidden_size": width, "num_hidden_layers": VIT["layers"], "num_attention_heads": width // VIT["head_width"],
-                "intermediate_size": 4 * width, "image_size": SIZE, "patch_size": VIT["patch_size"], "layer_norm_eps": 1e-5,
+                "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
+                "intermediate_size": 4 * WIDTH, "image_size": SIZE, "patch_size": PATCH, "layer_norm_eps": 1e-6,
             },
             qformer_config={
                 "hidden_size": small, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 2 * small,
-                "encoder_hidden_size": width, "vocab_size": 8, "max_position_embeddings": 8, "cross_attention_frequency": 1,
+                "encoder_hidden_size": WIDTH, "vocab_size": 8, "max_position_embeddings": 8, "cross_attention_frequency": 1,
+                "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
             },
             text_config={
                 "model_type": "opt", "hidden_size": small, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 4 * small,
@@ -224,7 +221,9 @@ class Captioner:
         )  # fmt: skip
         model: Any = Blip2ForConditionalGeneration(config)
         model.vision_model.load_state_dict(as_blip2(learned), strict=True)
-        self.model: nn.Module = model
+        self.captioner = model
+        self.head = nn.Linear(small, len(KINDS))
+        self.model: nn.Module = nn.ModuleList([model, self.head])
         self.start = self.processor(text=[""], return_tensors="pt")["input_ids"][0].tolist()
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
@@ -235,61 +234,37 @@ class Captioner:
         rows = torch.tensor([[*self.start, *row, *[tokenizer.pad_token_id] * (longest - len(row))] for row in ids])
         labels = torch.tensor([[*[-100] * len(self.start), *row, *[-100] * (longest - len(row))] for row in ids])
         mask = (rows != tokenizer.pad_token_id).long()
-        return self.model(pixel_values=normalized(pixels), input_ids=rows, attention_mask=mask, labels=labels).loss
+        out = self.captioner(pixel_values=normalized(pixels), input_ids=rows, attention_mask=mask, labels=labels)
+        kind = self.head(out.qformer_outputs.last_hidden_state.mean(1)).float()
+        return out.loss + 0.5 * F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
 
     def save(self, place: Path) -> None:
-        model: Any = self.model
-        model.save_pretrained(place, state_dict=halved(model))
+        self.captioner.save_pretrained(place, state_dict=halved(self.captioner))
         self.processor.save_pretrained(place)
 
 
-def as_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A DINOv2's parameters under the names of open_clip's ViT, which has no bias of patches and no scale of layers."""
-    width = state["layernorm.weight"].shape[0]
-    places = state["embeddings.position_embeddings"][0].clone()  # [1 + patches, D]
-    places[1:] += state["embeddings.patch_embeddings.projection.bias"]
+def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A DINOv2's parameters under the names of the picture side of transformers' BLIP-2, which has no scale of layers."""
     out = {
-        "class_embedding": state["embeddings.cls_token"].reshape(width),
-        "positional_embedding": places,
-        "conv1.weight": state["embeddings.patch_embeddings.projection.weight"],
-        "ln_post.weight": state["layernorm.weight"],
-        "ln_post.bias": state["layernorm.bias"],
+        "embeddings.class_embedding": state["embeddings.cls_token"],
+        "embeddings.position_embedding": state["embeddings.position_embeddings"],
+        "embeddings.patch_embedding.weight": state["embeddings.patch_embeddings.projection.weight"],
+        "embeddings.patch_embedding.bias": state["embeddings.patch_embeddings.projection.bias"],
+        "post_layernorm.weight": state["layernorm.weight"],
+        "post_layernorm.bias": state["layernorm.bias"],
     }
-    for layer in range(VIT["layers"]):
-        theirs, ours = f"encoder.layer.{layer}", f"transformer.resblocks.{layer}"
+    for layer in range(LAYERS):
+        theirs, ours = f"encoder.layer.{layer}", f"encoder.layers.{layer}"
         attention = [f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")]
         for kind in ("weight", "bias"):
-            out[f"{ours}.ln_1.{kind}"] = state[f"{theirs}.norm1.{kind}"]
-            out[f"{ours}.ln_2.{kind}"] = state[f"{theirs}.norm2.{kind}"]
-            out[f"{ours}.attn.in_proj_{kind}"] = torch.cat([state[f"{name}.{kind}"] for name in attention])
-            out[f"{ours}.mlp.c_fc.{kind}"] = state[f"{theirs}.mlp.fc1.{kind}"]
-            for new, old, scale in (("attn.out_proj", "attention.output.dense", 1), ("mlp.c_proj", "mlp.fc2", 2)):
+            out[f"{ours}.layer_norm1.{kind}"] = state[f"{theirs}.norm1.{kind}"]
+            out[f"{ours}.layer_norm2.{kind}"] = state[f"{theirs}.norm2.{kind}"]
+            out[f"{ours}.self_attn.qkv.{kind}"] = torch.cat([state[f"{name}.{kind}"] for name in attention])
+            out[f"{ours}.mlp.fc1.{kind}"] = state[f"{theirs}.mlp.fc1.{kind}"]
+            for new, old, scale in (("self_attn.projection", "attention.output.dense", 1), ("mlp.fc2", "mlp.fc2", 2)):
                 scales = state[f"{theirs}.layer_scale{scale}.lambda1"]
                 value = state[f"{theirs}.{old}.{kind}"]
                 out[f"{ours}.{new}.{kind}"] = value * (scales[:, None] if kind == "weight" else scales)
-    return out
-
-
-def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A DINOv2's parameters under the names of the picture side of transformers' BLIP-2."""
-    clip = as_open_clip(state)
-    width = len(clip["class_embedding"])
-    out = {
-        "embeddings.class_embedding": clip["class_embedding"].reshape(1, 1, width),
-        "embeddings.position_embedding": clip["positional_embedding"][None],
-        "embeddings.patch_embedding.weight": clip["conv1.weight"],
-        "embeddings.patch_embedding.bias": torch.zeros(width),  # is in the positions
-        "post_layernorm.weight": clip["ln_post.weight"],
-        "post_layernorm.bias": clip["ln_post.bias"],
-    }
-    names = {
-        "ln_1.": "layer_norm1.", "ln_2.": "layer_norm2.", "attn.in_proj_": "self_attn.qkv.", "attn.out_proj.": "self_attn.projection.",
-        "mlp.c_fc.": "mlp.fc1.", "mlp.c_proj.": "mlp.fc2.",
-    }  # fmt: skip
-    for layer in range(VIT["layers"]):
-        for old, new in names.items():
-            for kind in ("weight", "bias"):
-                out[f"encoder.layers.{layer}.{new}{kind}"] = clip[f"transformer.resblocks.{layer}.{old}{kind}"]
     return out
 
 
@@ -311,9 +286,9 @@ def _learned(folder: Path) -> dict[str, Tensor]:
 
 
 STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student]]] = {
-    "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, corpus),
+    "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, corpus, layers=2),
+    "starter-regnet": lambda corpus, parts, folder: ImageText(REGNET, corpus, layers=1),
     "starter-attributes": lambda corpus, parts, folder: Attributes(parts, _master(folder)),
-    "starter-vit": lambda corpus, parts, folder: ImageText(VIT, corpus, _learned(folder)),
     "starter-blip2": lambda corpus, parts, folder: Captioner(corpus, _learned(folder)),
 }
 """Name to what makes one untrained from (corpus, parts with their counts, folder of those trained before). In the order to train in."""

@@ -27,15 +27,13 @@ from pipeline.starter.texts import corpus
 
 STEPS: Final = {
     "starter-resnet": (3000, 3600, 4000),
-    "starter-attributes": (6000,),
-    "starter-vit": (1200,),
-    "starter-blip2": (1200,),
+    "starter-regnet": (5000,),
+    "starter-attributes": (4500,),
+    "starter-blip2": (3000,),
 }
 """Of each, in cycles: the rate falls to 0 over one, and rises again for the next."""
 BATCH: Final = 96
 RATE: Final = 1e-3
-BEGUN: Final = 0.3
-"""Times the rate, for what has learned before."""
 WARM_UP: Final = 150
 GREY: Final = 0.2
 """Share of coloured pictures that are shown, and described, without colours."""
@@ -82,11 +80,9 @@ def share(step: int, cycles: Sequence[int]) -> float:
 
 def teach(student: Student, views: Views, name: str, folder: Path, *, cycles: Sequence[int], seed: int) -> None:
     """Train from the last file kept to the end. Leaves `folder/NAME` with the checkpoint."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for parameter_name, parameter in student.model.named_parameters():
-        begun = bool(student.begun) and parameter_name.startswith(student.begun)
-        groups.setdefault((RATE * (BEGUN if begun else 1), 0.05 if parameter.ndim > 1 else 0.0), []).append(parameter)
-    settings = [{"params": some, "highest": rate, "weight_decay": decay} for (rate, decay), some in groups.items()]
+    flat = [parameter for parameter in student.model.parameters() if parameter.ndim < 2]
+    others = [parameter for parameter in student.model.parameters() if parameter.ndim >= 2]
+    settings = [{"params": flat, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.05}]
     optimizer = torch.optim.AdamW(settings, lr=RATE, betas=(0.9, 0.98), fused=True)
     kept, first = folder / f"state-{name}.pt", 0
     if kept.exists():
@@ -107,7 +103,7 @@ def teach(student: Student, views: Views, name: str, folder: Path, *, cycles: Se
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.model.parameters(), 1.0, error_if_nonfinite=True)
             for group in optimizer.param_groups:
-                group["lr"] = group["highest"] * share(step, cycles)
+                group["lr"] = RATE * share(step, cycles)
             optimizer.step()
             recent = loss.item() if step == first else 0.98 * recent + 0.02 * loss.item()
             progress.update(task, advance=1, loss=f"loss {recent:.3f}")
