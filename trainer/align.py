@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.catalog import Encoder
-from trainer.heads import AttentionPool, Projection
+from trainer.heads import AttentionPool, MaxPool, Projection
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
@@ -52,15 +52,15 @@ class AlignOptions:
     """Choices of stage 1."""
 
     heads: int = 6
-    """Attention heads of the pooling."""
+    """Attention heads of the pooling. 0 for the heads of ULIP: the maximum over the tokens, and one matrix for each teacher."""
     positives: Literal["either", "text", "category", "none"] = "either"
     """Which other shapes of a batch are right answers too: those of the same text, of the same category, of either, or none."""
     teacher_drop: float = 0.0
     """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
 
     def __post_init__(self) -> None:
-        if self.heads < 1:
-            raise ValueError(f"align.heads must be at least 1, got {self.heads}")
+        if self.heads < 0:
+            raise ValueError(f"align.heads must not be negative, got {self.heads}")
         if not 0 <= self.teacher_drop < 1:
             raise ValueError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 
@@ -78,9 +78,9 @@ class Contrast(nn.Module):
 
     largest: float = math.log(100)
 
-    def __init__(self, dim: int, width: int) -> None:
+    def __init__(self, dim: int, width: int, linear: bool = False) -> None:
         super().__init__()
-        self.head = Projection(dim, width, unit=True)
+        self.head = Projection(dim, width, unit=True, linear=linear)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, positive: Tensor, extra: Tensor | None) -> Tensor:
@@ -114,9 +114,9 @@ class Regression(nn.Module):
     average: Tensor
     deviation: Tensor
 
-    def __init__(self, dim: int, width: int, average: Tensor, variance: Tensor) -> None:
+    def __init__(self, dim: int, width: int, average: Tensor, variance: Tensor, linear: bool = False) -> None:
         super().__init__()
-        self.head = Projection(dim, width, unit=False)
+        self.head = Projection(dim, width, unit=False, linear=linear)
         self.register_buffer("average", average.float().clone())
         self.register_buffer("deviation", variance.float().sqrt().where(variance > 1e-12, 1.0))  # a constant has no scale to take out
 
@@ -146,12 +146,13 @@ class TeacherLosses(nn.Module):
             raise ValueError(f"expected one or more teachers of different names, got {[t.name for t in teachers]}")
         self.teachers, self.options = teachers, options
         self.targets = nn.ModuleDict()
+        linear = options.heads == 0
         for teacher in teachers:
             for product in _products(teacher):
                 if teacher.objective == "contrast":
-                    self.targets[_key(product)] = Contrast(dim, teacher.dim)
+                    self.targets[_key(product)] = Contrast(dim, teacher.dim, linear)
                 elif product in statistics:
-                    self.targets[_key(product)] = Regression(dim, teacher.dim, *statistics[product])
+                    self.targets[_key(product)] = Regression(dim, teacher.dim, *statistics[product], linear=linear)
                 else:
                     raise ValueError(
                         f"{product}: regression needs the mean and variance of its embeddings, got them for {sorted(statistics)}"
@@ -214,7 +215,7 @@ class Align(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.pool = AttentionPool(encoder.dim, options.heads)
+        self.pool = AttentionPool(encoder.dim, options.heads) if options.heads else MaxPool()
         self.teachers = TeacherLosses(encoder.dim, teachers, options, statistics or {})
 
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:

@@ -206,22 +206,32 @@ def import_(
     checkpoint_: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A .pth, .pt or .safetensors file.", show_default=False)],
     out_: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the run that is made.", show_default=False)],
     architecture: Annotated[
-        Literal["point-mae", "point-m2ae", "pointmamba", "recon", "act", "i2p-mae"],
+        Literal["point-mae", "point-m2ae", "pointmamba", "recon", "act", "i2p-mae", "ulip", "ulip-2"],
         typer.Option("--as", help="What it is a checkpoint of.", show_default=False),
     ],
+    teacher: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="ulip, ulip-2: what your caches call the teacher it was aligned with.", show_default=False),
+    ] = "",
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Make a run of a published checkpoint, pre-trained or fine-tuned for classification, and say what became of every tensor in it.
 
-    The run serves eval, guide and distill --init. Its summary is the mean of the tokens. Nothing is read that could run code.
+    The run serves eval, guide and distill --init, and its features are those of the published model. Nothing is read that could run code.
 
     \b
-    point-mae, point-m2ae, pointmamba  As published. A fine-tuned Point-MAE has a class token, as act has.
-    i2p-mae  Point-M2AE's encoder, without the heads of its decoder.
-    act      A start for training only: its patches also attend to a class token, which the encoder here does not have.
-    recon    Refused: its blocks compute something else, though the weights would fit.
-    ULIP, ULIP-2 and Point-BERT need an encoder that does not exist here.
+    point-mae, point-m2ae, pointmamba, i2p-mae  Encoder, and the decoder of coordinates as far as there is one.
+    act, a fine-tuned point-mae  A class token the patches attend to. With --set encoder.class_token=joined its output stands beside
+             every patch's token.
+    recon    Class, image and text token, whose outputs stand beside every patch's token.
+    ulip     Point-BERT's encoder, and the projection to its teacher, the SLIP ViT-B/16 of ULIP, for eval zeroshot. No teacher of
+             `mmpd-cache teachers` is that one: --teacher must name yours.
+    ulip-2   The same with colours. Its teacher is OpenCLIP ViT-bigG-14 laion2b_s39b_b160k, here openclip-bigg14 unless --teacher says
+             otherwise.
+
+    Where --help says beside, the maximum over tokens is what the published classifier or projection reads. The summary of a run is that
+    maximum for ulip and ulip-2, for all others the mean of the tokens.
 
     How many groups of how many points, attention heads and radii a file does not say: what is not as in the published pre-training,
     --set must name.
@@ -230,12 +240,13 @@ def import_(
     mmpd-train import pretrain.pth runs/point-m2ae --as point-m2ae
     mmpd-train import pretrain.pth runs/probe --as point-m2ae --set encoder.radii=0,0,0      # as in its linear probe
     mmpd-train import scan_pb.pth runs/pb --as point-mae --set encoder.groups=128
+    mmpd-train import ulip2.pt runs/ulip2 --as ulip-2                                       # then eval zeroshot runs/ulip2 CACHE
     mmpd-train import small.pth runs/small --as point-mae --set encoder.dim=192 --set encoder.heads=3 --set distill.heads=3
     """
     from cache_schema.spec import to_json
     from trainer.published import import_checkpoint
 
-    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [])
+    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher)
     if as_json:
         print_json(to_json(report))
     else:
@@ -245,8 +256,7 @@ def import_(
         out.print(Text("\n".join(lines)), soft_wrap=True)
     counts = f"{len(report.taken)} tensors taken, {len(report.dropped)} dropped, {len(report.missing)} missing"
     say(f"{out_} is {report.encoder} with the weights of {checkpoint_} (sha256 {report.source.sha256}): {counts}")
-    if report.source.differs:
-        say(f"Warning: {report.source.differs}")
+    say(f"It was published with {report.input}")
 
 
 @app.command()

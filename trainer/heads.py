@@ -37,13 +37,23 @@ class AttentionPool(nn.Module):
         return (x + self.mlp(self.norm2(x))).squeeze(1)
 
 
-class Projection(nn.Module):
-    """A summary [B, D] in a teacher's space [B, E]: LayerNorm, Linear, GELU, Linear. Float32; unit length if `unit`."""
+class MaxPool(nn.Module):
+    """The maximum over tokens: [B, N, D] to [B, D]."""
 
-    def __init__(self, dim: int, width: int, unit: bool) -> None:
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens.amax(1)
+
+
+class Projection(nn.Module):
+    """A summary [B, D] in a teacher's space [B, E]: LayerNorm, Linear, GELU, Linear; or one matrix if `linear`. Float32; unit length if
+    `unit`.
+    """
+
+    def __init__(self, dim: int, width: int, unit: bool, linear: bool = False) -> None:
         super().__init__()
         self.unit = unit
-        self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, width))
+        layers = [nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, width)]
+        self.layers = nn.Linear(dim, width, bias=False) if linear else nn.Sequential(*layers)
         self.apply(initialise)
 
     def forward(self, summary: Tensor) -> Tensor:

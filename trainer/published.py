@@ -4,11 +4,14 @@
     export_encoder(Path("runs/point-mae"), Path("encoder.safetensors"))
 
 A file is only data here: what asks for code to be read is refused. Every tensor of it is taken, dropped for a reason that is given, or
-refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does.
+refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does. One of ULIP is a run of stage 1,
+whose head for the teacher is the published projection.
 
-Letters: D width.
+Letters: D width, E a teacher's width.
 """
 
+import argparse
+import dataclasses
 import hashlib
 import importlib
 import pickle
@@ -27,11 +30,12 @@ from torch import Tensor
 from cache_schema.spec import did_you_mean
 from cache_schema.store import write_file
 from trainer import checkpoint
+from trainer.align import AlignOptions, Teacher, TeacherLosses
 from trainer.checkpoint import Header, Source
-from trainer.config import DistillConfig
+from trainer.config import AlignConfig, DistillConfig
 from trainer.distill import Distill, GlobalBranch
 from trainer.encoders import catalog
-from trainer.recipes import configured
+from trainer.recipes import StageName, configured
 from trainer.stage import Facts, build
 
 PICKLES: Final = (".pth", ".pt")
@@ -40,16 +44,16 @@ CONTAINERS: Final = ("base_model", "state_dict", "model")
 WRAPPERS: Final = ("module.", "base_model.", "model.")
 """What stands before every name of a model that was wrapped when it was saved."""
 
-NOTHING: Final = ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0")
-"""Of the recipe of a peer's pre-training, what differs in a run that is imported: no training, and a summary (`average`)."""
+NOTHING: Final = {
+    "align": ("optim.epochs=0",),
+    "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0"),
+}
+"""Of the recipe of a peer's pre-training, what differs in a run that is imported: no training, and in stage 2 a summary (`average`)."""
 CHANGEABLE: Final = ("encoder.", "distill.reconstruction_depth=", "distill.heads=")
 
-CLASS_TOKEN: Final = "a class token, which this encoder does not have"
-INEXACT: Final = (
-    "its patches also attend to a class token, which this encoder does not have: a start for training, whose features are not those that "
-    "were published"
-)
 HEAD: Final = "head of a downstream task"
+PROJECTION, SCALE = "pc_projection", "logit_scale"
+"""ULIP's: [D, E], and the logarithm of the inverse temperature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,71 +61,116 @@ class Peer:
     """How files of one architecture are read."""
 
     recipe: str
-    """Ours of its pre-training, which names the encoder."""
+    """Ours of its pre-training."""
+    stage: StageName = "distill"
+    settings: tuple[str, ...] = ()
+    """In what its model differs from the recipe's."""
+    implied: Mapping[str, str] = field(default_factory=dict)
+    """How a name ends that not every file has, and the setting that it asks for."""
+    input: str
+    """What the model was published with, in words: points, what they are, and how they are grouped."""
+    teacher: str = ""
+    """Of stage 1: what `mmpd-cache teachers` calls the one it was aligned with; empty where that is none of them."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """How names begin in its files, and in those that the encoder's `from_published` reads."""
     dropped: Mapping[str, str] = field(default_factory=dict)
     """How names begin that have no place here, and why. This comes before `renamed`."""
-    refused: str = ""
-    """Why no file of it can be loaded; empty if some can."""
 
 
-_MAE: Final = {name: f"MAE_encoder.{name}" for name in ("encoder.", "pos_embed.", "blocks.", "norm.")}
-"""Of a fine-tuned Point-MAE or ACT, which has no prefix."""
-_TUNED: Final = {"cls_head_finetune.": HEAD, "cls_token": CLASS_TOKEN, "cls_pos": CLASS_TOKEN}
-_M2AE: Final = Peer(recipe="point-m2ae", renamed={"norm.": "h_encoder.encoder_norms.2."}, dropped={"cls_head_finetune.": HEAD})
+_MAE: Final = {
+    name: f"MAE_encoder.{name}"
+    for name in ("encoder.", "reduce_dim.", "cls_", "img_token", "img_pos", "text_token", "text_pos", "pos_embed.", "blocks.", "norm.")
+}
+"""Of a fine-tuned Point-MAE, ACT or ReCon, which has no prefix."""
+_TUNED: Final = {"cls_head_finetune.": HEAD}
+_CLASS_TOKEN: Final = {"cls_token": "encoder.class_token=attended"}
+_USUAL: Final = "1024 points, coordinates in the unit sphere, in 64 groups of 32"
+_M2AE: Final = Peer(
+    recipe="point-m2ae",
+    input="2048 points, coordinates in the unit sphere, in 512, 256 and 64 groups of 16, 8 and 8",
+    renamed={"norm.": "h_encoder.encoder_norms.2."},
+    dropped=_TUNED,
+)
 _FEATURES: Final = "decoder of features, which a decoder of coordinates cannot take over"
+_PATCHES: Final = "decoder of patches alone: here the class, image and text token stand beside them"
+_FROZEN: Final = "the frozen teacher"
+_SLIP: Final = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "image_projection", "text_projection")
+_TOWERS: Final = dict.fromkeys((*_SLIP, "open_clip_model."), _FROZEN)
 PEERS: Final = {
-    "point-mae": Peer(recipe="point-mae", renamed=_MAE, dropped=_TUNED),
+    "point-mae": Peer(recipe="point-mae", input=_USUAL, implied=_CLASS_TOKEN, renamed=_MAE, dropped=_TUNED),
     "point-m2ae": _M2AE,
-    "pointmamba": Peer(recipe="pointmamba", dropped={"cls_head_finetune.": HEAD}),
+    "pointmamba": Peer(recipe="pointmamba", input=_USUAL, dropped=_TUNED),
     "recon": Peer(
         recipe="point-mae",
-        refused="its blocks go on from what their norm gives (x = LN(x), x = x + f(x)), those of the Point-MAE encoder from what they are "
-        "given: the weights would fit in shape and compute something else. It needs an encoder of its own",
+        settings=("encoder.name=recon-s",),
+        input=_USUAL,
+        renamed=_MAE,
+        dropped={
+            **dict.fromkeys(("MAE_decoder.", "decoder_pos_embed.", "mask_token", "increase_dim."), _PATCHES),
+            **dict.fromkeys(("img_encoder.", "text_encoder."), _FROZEN),
+            **dict.fromkeys(("img_proj.", "text_proj."), "regresses to the frozen teacher"),
+            "cls_proj.": "head of the class token",
+            **_TUNED,
+        },
     ),
     "act": Peer(
         recipe="point-mae",
+        input=_USUAL,
+        implied=_CLASS_TOKEN,
         renamed={"ACT_encoder.": "MAE_encoder."} | _MAE,
         dropped={
-            "ACT_encoder.cls_token": CLASS_TOKEN,
-            "ACT_encoder.cls_pos": CLASS_TOKEN,
             "ACT_encoder.cls_head.": "head of the class token",
             "ACT_encoder.lm_head.": "head of the dVAE's codes",
             **dict.fromkeys(("ACT_decoder.", "decoder_pos_embed.", "mask_token", "proj_head."), _FEATURES),
-            "dvae_tokenizer.": "the frozen teacher",
-        }
-        | _TUNED,
+            "dvae_tokenizer.": _FROZEN,
+            **_TUNED,
+        },
     ),
     "i2p-mae": Peer(
         recipe=_M2AE.recipe,
+        input=_M2AE.input,
         renamed=_M2AE.renamed,
         dropped={
             "rec_head_3d.": "predicts 8 points a group, the decoder of Point-M2AE has a head for 16",
             "rec_head_2d.": "head of the image features",
-            "clip_model.": "the frozen teacher",
+            "clip_model.": _FROZEN,
             **_M2AE.dropped,
         },
     ),
+    "ulip": Peer(
+        recipe="ulip2-like",
+        stage="align",
+        settings=("encoder.name=pointbert-s", "align.heads=0"),
+        input="8192 points, coordinates in the unit sphere, in 512 groups of 32",
+        dropped=_TOWERS,
+    ),
+    "ulip-2": Peer(
+        recipe="ulip2-like",
+        stage="align",
+        settings=("encoder.name=pointbert-s", "encoder.channels=6", "encoder.depth=18", "align.heads=0"),
+        input="10000 points, coordinates in the unit sphere and colours in 0..1 (all 0.4 where there are none), in 512 groups of 32",
+        teacher="openclip-bigg14",
+        dropped=_TOWERS,
+    ),
 }
 """By the name of the architecture. In this order: https://arxiv.org/abs/2203.06604, https://arxiv.org/abs/2205.14401,
-https://arxiv.org/abs/2402.10739, https://arxiv.org/abs/2302.02318, https://arxiv.org/abs/2212.08320, https://arxiv.org/abs/2212.06785."""
+https://arxiv.org/abs/2402.10739, https://arxiv.org/abs/2302.02318, https://arxiv.org/abs/2212.08320, https://arxiv.org/abs/2212.06785,
+https://arxiv.org/abs/2212.05171, https://arxiv.org/abs/2305.08275."""
 
-_ULIP: Final = "ULIP or Point-BERT"
 SIGNS: Final = {
+    "point_encoder.": ("ulip", "ulip-2"),
     "_contrast.": ("recon",),
     "ACT_encoder.": ("act",),
     "rec_head_3d.": ("i2p-mae",),
     "clip_model.": ("i2p-mae",),
     "rec_head.": ("point-m2ae",),
     "h_encoder.": ("point-m2ae", "i2p-mae"),
-    "point_encoder.": (_ULIP,),
-    "transformer_q.": (_ULIP,),
+    "transformer_q.": (),
     ".mixer.": ("pointmamba",),
     "MAE_encoder.": ("point-mae",),
     "blocks.blocks.": ("point-mae", "act"),
 }
-"""What is part of a name somewhere, and whose file that is then; the first that is found says it."""
+"""What is part of a name somewhere, and whose file that is then; the first that is found says it. Of Point-BERT's own pre-training none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +201,11 @@ class Report:
     dropped: tuple[Left, ...]
     missing: tuple[Left, ...]
     """Of our model, what the file does not have."""
+    input: str
+    """What the model was published with, in words."""
 
 
-def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Sequence[str] = ()) -> Report:
+def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Sequence[str] = (), teacher: str = "") -> Report:
     """Make a run of a published checkpoint.
 
     Args:
@@ -162,57 +213,66 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
         architecture: a name of `PEERS`.
         out: folder of the run; it must be new or empty.
         assignments: sizes other than the published ones, as `--set` takes them.
+        teacher: of stage 1, what caches call the teacher it was aligned with; empty for the published one.
 
     Raises:
         ValueError: the file cannot be read without running code, is damaged, is of another architecture or other sizes, or has tensors
-            nobody knows; or the folder is in use.
+            nobody knows; the folder is in use; or the teacher is needed and not named, or named and not needed.
     """
     if architecture not in PEERS:
         raise ValueError(f"no architecture {architecture!r}{did_you_mean(architecture, PEERS)}")
     peer = PEERS[architecture]
-    if peer.refused:
-        raise ValueError(f"a checkpoint of {architecture} cannot be loaded: {peer.refused}")
     for assignment in assignments:
         if not assignment.startswith(CHANGEABLE):
             raise ValueError(f"{assignment}: an import only sets {', '.join(f'{name}...' for name in CHANGEABLE)}")
+    if teacher and peer.stage == "distill":
+        raise ValueError(f"{architecture} was aligned with no teacher: leave out {teacher}")
+    teacher = teacher or peer.teacher
+    if peer.stage == "align" and not teacher:
+        raise ValueError(f"say what the teacher that {architecture} was aligned with is called in your caches: --teacher NAME")
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise ValueError(f"{out} is in use: give another folder")
     state = read(file)
     _check_architecture(file, state, architecture)
 
     dropped = {name: reason for name in state for start, reason in peer.dropped.items() if name.startswith(start)}
-    config: DistillConfig = configured(peer.recipe, "distill", [*NOTHING, *assignments])
+    kept = {name: value for name, value in state.items() if name not in dropped}
+    implied = [setting for end, setting in peer.implied.items() if any(name.endswith(end) for name in kept)]
+    given = [*NOTHING[peer.stage], *peer.settings, *implied, *assignments]
+    config: AlignConfig | DistillConfig = configured(peer.recipe, peer.stage, given)
     module = catalog.ENCODERS[config.encoder.name]
-    expected = catalog.ENCODERS[configured(peer.recipe, "distill").encoder.name]
+    expected = catalog.ENCODERS[configured(peer.recipe, peer.stage, peer.settings).encoder.name]
     if module != expected:
         fitting = ", ".join(name for name, other in catalog.ENCODERS.items() if other == expected)
         raise ValueError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
-    kept = {name: value for name, value in state.items() if name not in dropped}
+    of_teacher = {name: kept.pop(name) for name in (PROJECTION, SCALE) if peer.stage == "align" and name in kept}
     ours, taken = _translated(file, peer, kept, importlib.import_module(module).from_published)
-    if not any(name.startswith("reconstruction.") for name in ours):  # fine-tuned, or trained otherwise
-        config = configured(peer.recipe, "distill", [*NOTHING, "distill.reconstruction_weight=0", *assignments])
+    facts = Facts()
+    if peer.stage == "align":
+        facts, heads, of_heads = _heads(file, of_teacher, teacher)
+        ours, taken = ours | heads, taken | of_heads
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=(teacher,)))
+    elif not any(name.startswith("reconstruction.") for name in ours):  # fine-tuned, or trained otherwise
+        config = configured(peer.recipe, peer.stage, [*given, "distill.reconstruction_weight=0"])
 
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        stage = build(config, Facts())
-    assert isinstance(stage, Distill) and stage.summary is not None
-    average(stage.summary)
+        stage = build(config, facts)
     own = stage.state_dict()
-    missing = {name: "the mean of the tokens, each normalised" for name in own if name.startswith("summary.")}
-    missing |= {name: "new weights, not trained" for name in own if name.startswith("reconstruction.") and name not in ours}
+    missing = {}
+    if isinstance(stage, Distill):
+        assert stage.summary is not None
+        average(stage.summary)
+        missing = {name: "the mean of the tokens, each normalised" for name in own if name.startswith("summary.")}
+        missing |= {name: "new weights, not trained" for name in own if name.startswith("reconstruction.") and name not in ours}
     try:
         checkpoint.assign(stage, {name: own[name] for name in missing} | ours, str(file))
     except ValueError as error:
         raise ValueError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
 
-    source = Source(
-        file=file.name,
-        sha256=_digest(file),
-        architecture=architecture,
-        differs=INEXACT if CLASS_TOKEN in dropped.values() else "",
-    )
+    source = Source(file=file.name, sha256=_digest(file), architecture=architecture, differs="")
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(out, Header(config=config, facts=Facts(), caches=(), step=0, steps=0, source=source), stage, {}, {})
+    checkpoint.save(out, Header(config=config, facts=facts, caches=(), step=0, steps=0, source=source), stage, {}, {})
     unused = {name: "the published model does not use it" for name, found in taken.items() if not found}
     return Report(
         source=source,
@@ -220,6 +280,7 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
         taken=tuple(Taken(name=name, ours=found) for name, found in taken.items() if found),
         dropped=tuple(Left(name=name, reason=reason) for name, reason in (dropped | unused).items()),
         missing=tuple(Left(name=name, reason=reason) for name, reason in missing.items()),
+        input=peer.input,
     )
 
 
@@ -253,7 +314,7 @@ def read(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             found: Any = safetensors.torch.load_file(file)
         elif file.suffix in PICKLES:
-            with torch.serialization.safe_globals(_numbers()):
+            with torch.serialization.safe_globals([*_numbers(), argparse.Namespace]):  # which ULIP's keep their settings in
                 found = torch.load(file, map_location="cpu", weights_only=True)
         else:
             raise ValueError(f"{file} is none of {', '.join(PICKLES)}, .safetensors")
@@ -309,11 +370,10 @@ def _unwrapped(name: str) -> str:
 
 def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: str) -> None:
     """Raise ValueError where names of tensors tell of another architecture."""
-    found = next((of for sign, of in SIGNS.items() if any(sign in name for name in names)), ())
-    if _ULIP in found:
-        raise ValueError(f"{file} is of {_ULIP}, whose encoder does not exist here")
-    if found and architecture not in found:
-        raise ValueError(f"{file} is no checkpoint of {architecture} by the names in it: try --as {' or --as '.join(found)}")
+    found = next((of for sign, of in SIGNS.items() if any(sign in name for name in names)), (architecture,))
+    if architecture not in found:
+        remedy = f"try --as {' or --as '.join(found)}" if found else "it is of Point-BERT's own pre-training, which nothing here reads"
+        raise ValueError(f"{file} is no checkpoint of {architecture} by the names in it: {remedy}")
 
 
 def _translated(
@@ -335,6 +395,22 @@ def _translated(
         ours |= found
         taken[name] = tuple(found)
     return ours, taken
+
+
+def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, dict[str, Tensor], dict[str, tuple[str, ...]]]:
+    """Of a model of ULIP, its teacher, and as `_translated` what leads into the teacher's space: the same for images and texts.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    if PROJECTION not in state or state[PROJECTION].ndim != 2 or SCALE not in state:
+        raise ValueError(f"{file} has no {PROJECTION} [D, E] or no {SCALE}: without them it has no place in a teacher's space")
+    facts = Facts(teachers=(Teacher(name=name, dim=state[PROJECTION].shape[1], text=True, objective="contrast"),))
+    heads = TeacherLosses(len(state[PROJECTION]), facts.teachers, AlignOptions(heads=0), {}).state_dict()
+    weights = {PROJECTION: state[PROJECTION].T, SCALE: state[SCALE]}
+    ends = {PROJECTION: ".head.layers.weight", SCALE: ".log_scale"}
+    taken = {theirs: tuple(f"teachers.{own}" for own in heads if own.endswith(end)) for theirs, end in ends.items()}
+    return facts, {own: weights[theirs] for theirs, found in taken.items() for own in found}, taken
 
 
 def _digest(file: Path) -> str:

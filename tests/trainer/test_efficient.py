@@ -17,6 +17,8 @@ from trainer.tasks.efficient import MODES, Efficient, Spectral, adapt, basis, le
 
 SIZES = {
     "pointmae-tiny": {"groups": 8, "group_size": 8, "embed": (16, 16, 32), "dim": 24, "depth": 2, "heads": 2},
+    "pointbert-tiny": {"groups": 8, "group_size": 8, "embed": (16, 16, 32), "reduce": 16, "dim": 24, "depth": 2, "heads": 2},
+    "recon-tiny": {"groups": 8, "group_size": 8, "embed": (16, 16, 32), "dim": 24, "depth": 2, "heads": 2},
     "pointm2ae-tiny": {"counts": (32, 16, 8), "sizes": (8, 4, 4), "embed": (16, 16, 32), "widths": (12, 24, 48), "depths": (1, 1, 2)},
     "pointmamba-tiny": {"groups": 8, "group_size": 8, "embed": (16, 16, 32), "dim": 24, "depth": 2, "state": 4},
 }

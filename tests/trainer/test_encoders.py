@@ -30,14 +30,14 @@ def generator() -> torch.Generator:
 
 
 class Embed(nn.Module):
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, channels: int = 3) -> None:
         super().__init__()
-        self.first_conv = nn.Sequential(nn.Conv1d(3, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 256, 1))
+        self.first_conv = nn.Sequential(nn.Conv1d(channels, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 256, 1))
         self.second_conv = nn.Sequential(nn.Conv1d(512, 512, 1), nn.BatchNorm1d(512), nn.ReLU(), nn.Conv1d(512, dim, 1))
 
     def forward(self, groups: Tensor) -> Tensor:
         b, g, k, _ = groups.shape
-        local = self.first_conv(groups.reshape(b * g, k, 3).transpose(1, 2))
+        local = self.first_conv(groups.flatten(0, 1).transpose(1, 2))
         whole = local.max(2, keepdim=True).values.expand(-1, -1, k)
         return self.second_conv(torch.cat([whole, local], 1)).max(2).values.reshape(b, g, -1)
 
@@ -80,6 +80,13 @@ def positions(dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
 
 
+def untrivial(module: nn.Module) -> None:
+    """No bias, norm or statistic may be trivial, or it would not be seen."""
+    for name, value in module.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            value.copy_(torch.rand_like(value) + 0.5 if name.endswith("var") else value + 0.1 * torch.randn_like(value))
+
+
 class Published(nn.Module):
     def __init__(self, *, groups: int, group_size: int, dim: int, depth: int, heads: int, decoder_depth: int) -> None:
         super().__init__()
@@ -94,9 +101,7 @@ class Published(nn.Module):
         self.MAE_decoder = Blocks(dim, decoder_depth, 6)
         self.MAE_decoder.norm = nn.LayerNorm(dim)
         self.increase_dim = nn.Sequential(nn.Conv1d(dim, 3 * group_size, 1))
-        for name, value in self.state_dict().items():  # no bias, norm or statistic may be trivial, or it would not be seen
-            if not name.endswith("num_batches_tracked"):
-                value.copy_(torch.rand_like(value) + 0.5 if name.endswith("var") else value + 0.1 * torch.randn_like(value))
+        untrivial(self)
 
     def cut(self, points: Tensor) -> tuple[Tensor, Tensor]:
         centres = ops.gather(points, ops.farthest_points(points, self.groups))
@@ -273,6 +278,7 @@ def test_gradients_reach_every_parameter(encoder, points, shown, masked):
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_compiled_in_bf16_it_still_trains(encoder, points, shown, masked):
+    torch.compiler.reset()  # of one function, only so many encoders are compiled
     encoder.train()
 
     def summed(points: Tensor) -> Tensor:
@@ -286,6 +292,7 @@ def test_compiled_in_bf16_it_still_trains(encoder, points, shown, masked):
 
 @torch.no_grad()
 def test_compiled_it_says_the_same(encoder, points, shown):
+    torch.compiler.reset()
     patches = encoder.patchify(points, ordered=True)
     for visible in (None, shown):
         compiled = torch.compile(encoder, backend="eager", fullgraph=True)(patches, visible)

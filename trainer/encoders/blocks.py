@@ -2,12 +2,15 @@
 
 Linear layers on flat rows stand where the peers use 1x1 convolutions: the same arithmetic without transposing.
 
-Letters: B shapes, N tokens, D width, H heads, G groups, K points per group, C channels.
+Letters: B shapes, P points, N tokens, S learnt ones, D width, H heads, G groups, K points per group, C channels.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from trainer import ops
+from trainer.encoders.catalog import Level
 
 
 def initialise(module: nn.Module) -> None:
@@ -35,6 +38,26 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
     return logits.softmax(-1).to(v.dtype) @ v
+
+
+def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, channels: int) -> Level:
+    """The one level of an encoder that has no more: groups of the points [B, P, C] that are nearest to centres, relative to them.
+
+    Raises:
+        ValueError: points of another width, or fewer than a grouping needs.
+    """
+    count = points.shape[1]
+    if points.shape[2] != channels:
+        raise ValueError(f"points have {points.shape[2]} channels, the encoder was built for {channels}: set its `channels`")
+    if count < max(groups, group_size):
+        raise ValueError(f"{groups} groups of {group_size} need at least {max(groups, group_size)} points, got {count}")
+    xyz = points[..., :3]
+    first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, groups))
+    centres = first[:, :groups]  # [B, G, 3]
+    members = ops.nearest(centres, xyz, group_size)
+    found = ops.gather(points, members)  # [B, G, K, C]
+    found = torch.cat([found[..., :3] - centres.unsqueeze(2), found[..., 3:]], -1)
+    return Level(groups=found, centres=centres, members=members)
 
 
 class DropPath(nn.Module):
@@ -82,36 +105,63 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm Transformer block."""
+    """Pre-norm Transformer block. Of its tokens, the first `learnt` stand for no group."""
 
-    def __init__(self, dim: int, heads: int, drop_path: float) -> None:
+    def __init__(self, dim: int, heads: int, drop_path: float, learnt: int = 0) -> None:
         super().__init__()
+        self.learnt = learnt
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path)
         self.beside: nn.Module | None = None
-        """What is added to the MLP's branch, of the same tokens before the norm: a place for adapters (`trainer.tasks.efficient`)."""
+        """What is added to the MLP's branch, of the groups' tokens before the norm: a place for adapters (`trainer.tasks.efficient`)."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), mask))
         out = x + self.drop_path(self.mlp(self.norm2(x)))
-        return out if self.beside is None else out + self.beside(x)
+        return out if self.beside is None else out + F.pad(self.beside(x[:, self.learnt :]), (0, 0, self.learnt, 0))
 
 
 class Transformer(nn.Module):
     """Blocks with the positions added before each of them. Drop path grows linearly from `first_drop` to `drop_path`."""
 
-    def __init__(self, dim: int, depth: int, heads: int, drop_path: float, first_drop: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        drop_path: float,
+        first_drop: float = 0.0,
+        *,
+        block: type[Block] = Block,
+        learnt: int = 0,
+    ) -> None:
         super().__init__()
         rates = torch.linspace(first_drop, drop_path, depth).tolist()
-        self.blocks = nn.ModuleList([Block(dim, heads, rate) for rate in rates])
+        self.blocks = nn.ModuleList([block(dim, heads, rate, learnt) for rate in rates])
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             tokens = block(tokens if positions is None else tokens + positions, mask)
         return tokens
+
+
+class LearntTokens(nn.Module):
+    """Tokens of no group, each with a position that is learnt as well: a class token and the like."""
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.tokens = nn.ParameterList([torch.empty(1, 1, dim) for _ in range(count)])
+        self.positions = nn.ParameterList([torch.empty(1, 1, dim) for _ in range(count)])
+        for parameter in self.parameters():
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and positions of groups [B, N, D], with those learnt in front of them [B, S + N, D]."""
+        first, places = (torch.cat(list(own), 1).expand(len(tokens), -1, -1) for own in (self.tokens, self.positions))
+        return torch.cat([first.to(tokens.dtype), tokens], 1), torch.cat([places.to(positions.dtype), positions], 1)
 
 
 class PatchEmbed(nn.Module):

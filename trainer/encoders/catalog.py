@@ -11,9 +11,11 @@ Letters: B shapes, P points, C channels, G groups (tokens), K points per group, 
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from cache_schema.spec import did_you_mean
@@ -22,6 +24,10 @@ from trainer.batch import Tensors
 ENCODERS: Final = {
     "pointmae-s": "trainer.encoders.pointmae",
     "pointmae-tiny": "trainer.encoders.pointmae",
+    "pointbert-s": "trainer.encoders.pointbert",
+    "pointbert-tiny": "trainer.encoders.pointbert",
+    "recon-s": "trainer.encoders.recon",
+    "recon-tiny": "trainer.encoders.recon",
     "pointm2ae-s": "trainer.encoders.pointm2ae",
     "pointm2ae-tiny": "trainer.encoders.pointm2ae",
     "pointmamba-s": "trainer.encoders.pointmamba",
@@ -129,3 +135,78 @@ def build(name: str, **overrides: Any) -> Encoder:
     """A new encoder of the configuration called `name`. Its weights come from torch's global generator, as any module's do."""
     settings = config(name, **overrides)
     return importlib.import_module(ENCODERS[name]).build(settings)
+
+
+# ----------------------------------------------------------------------------------------------- what several encoders share
+
+
+def check_sizes(config: Any, *sizes: str) -> None:
+    """Of an encoder's configuration, the channels, these sizes, the rates, and that heads divide the width where there are both.
+
+    Raises:
+        ValueError: one of them cannot be.
+    """
+    if config.channels not in (3, 6):
+        raise ValueError(f"channels must be 3 (coordinates) or 6 (with colours), got {config.channels}")
+    for name in sizes:
+        value = getattr(config, name)
+        if (least := min(value) if isinstance(value, tuple) else value) < 1:
+            raise ValueError(f"{name} must be at least 1, got {least}")
+    if "heads" in sizes and config.dim % config.heads:
+        raise ValueError(f"dim must be a multiple of heads, got {config.dim} and {config.heads}")
+    for name in ("mask_ratio", "drop_path"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"{name} must lie in [0, 1), got {getattr(config, name)}")
+
+
+_CONVOLUTIONS: Final = (
+    ".first_conv.0.weight",
+    ".first_conv.3.weight",
+    ".second_conv.0.weight",
+    ".second_conv.3.weight",
+    "increase_dim.0.weight",
+)
+"""How the names end of what the peers convolve with 1x1."""
+_LOCAL, _SHARED = ".embed.local.weight", ".embed.shared.weight"
+
+
+def from_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: str) -> dict[str, Tensor]:
+    """Published weights under our names, of an encoder whose patches are those of Point-MAE.
+
+    Args:
+        state: by published name.
+        names: how published names begin, and ours.
+        family: of the encoder, for the message.
+
+    Raises:
+        ValueError: a name that begins otherwise.
+    """
+    ours = {}
+    for name, value in state.items():
+        name = name.removeprefix("module.")
+        if name.endswith(_CONVOLUTIONS):
+            value = value.squeeze(-1)
+        if (own := _renamed(name, names, family)).endswith(_LOCAL):  # its input is [maximum; point]
+            ours[own.replace(_LOCAL, _SHARED)], value = value.tensor_split(2, dim=1)
+        ours[own] = value
+    return ours
+
+
+def to_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: str) -> dict[str, Tensor]:
+    """The inverse of `from_names`, of the same `names`."""
+    theirs, back = {}, {ours: published for published, ours in names.items()}
+    for name, value in state.items():
+        if name.endswith(_SHARED):
+            continue
+        if name.endswith(_LOCAL):
+            value = torch.cat([state[name.replace(_LOCAL, _SHARED)], value], 1)
+        name = _renamed(name, back, family)
+        theirs[name] = value.unsqueeze(-1) if name.endswith(_CONVOLUTIONS) else value
+    return theirs
+
+
+def _renamed(name: str, prefixes: Mapping[str, str], family: str) -> str:
+    for old, new in prefixes.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    raise ValueError(f"{name!r} is no parameter of a {family} pre-training model; names there begin with {', '.join(prefixes)}")

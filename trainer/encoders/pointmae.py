@@ -3,22 +3,22 @@
     encoder = build("pointmae-s")                        # trainer.encoders.catalog
     encoder.load_state_dict(...)                         # published weights: `from_published`
 
-Only the groups it is shown are embedded.
+Only the groups it is shown are embedded. A class token, which fine-tuned models and those of ACT have, is an option.
 
-Letters: B shapes, P points, C channels, G groups, Gv visible ones, K points per group, D width.
+Letters: B shapes, P points, C channels, G groups, Gv visible ones, K points per group, S learnt tokens, D width.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from trainer import ops
-from trainer.encoders.blocks import PatchEmbed, Transformer, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Level, Patches
+from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, grouped, initialise, position_mlp
+from trainer.encoders.catalog import Encoded, Patches, check_sizes, from_names, to_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class PointMAEConfig:
     """Points per group, K."""
     embed: tuple[int, int, int] = (128, 256, 512)
     """Widths inside the patch embedding."""
+    reduce: int = 0
+    """Width that the patch embedding ends in and a linear layer brings to `dim`; 0 for `dim` itself, without that layer."""
     dim: int = 384
     """Width of a token, D."""
     depth: int = 12
@@ -41,20 +43,14 @@ class PointMAEConfig:
     """Rate at the last block, rising linearly from 0."""
     mask_ratio: float = 0.6
     """Share of groups hidden in masked modelling."""
+    class_token: Literal["none", "attended", "joined"] = "none"
+    """A learnt token that the groups attend to. `attended`: what becomes of it is left out. `joined`: it stands in front of every group's
+    token, which then is 2 D wide; so the maximum over tokens is [class; maximum], which the published classifiers read."""
 
     def __post_init__(self) -> None:
-        if self.channels not in (3, 6):
-            raise ValueError(f"channels must be 3 (coordinates) or 6 (with colours), got {self.channels}")
-        sizes = {name: getattr(self, name) for name in ("groups", "group_size", "dim", "depth", "heads")} | {"embed": min(self.embed)}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
-        if self.dim % self.heads:
-            raise ValueError(f"dim must be a multiple of heads, got {self.dim} and {self.heads}")
-        if not 0 <= self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
-        if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+        check_sizes(self, "groups", "group_size", "dim", "depth", "heads", "embed")
+        if self.reduce < 0:
+            raise ValueError(f"reduce must not be negative, got {self.reduce}")
 
     @property
     def centres(self) -> int:
@@ -72,34 +68,29 @@ CONFIGS: Final = {
 class PointMAE(nn.Module):
     """See `trainer.encoders.catalog.Encoder`."""
 
+    learnt: ClassVar[int] = 1
+    """Tokens that are learnt where there are any, S."""
+    block: ClassVar[type[Block]] = Block
+
     def __init__(self, config: PointMAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.dim, self.groups, self.group_size, self.mask_ratio = config.dim, config.groups, config.group_size, config.mask_ratio
-        self.centres = config.centres
-        self.embed = PatchEmbed(config.channels, config.embed, config.dim)
+        self.joined = config.class_token == "joined"
+        learnt = 0 if config.class_token == "none" else self.learnt
+        self.dim = config.dim * (1 + learnt if self.joined else 1)
+        self.groups, self.group_size, self.mask_ratio, self.centres = config.groups, config.group_size, config.mask_ratio, config.centres
+        self.embed = PatchEmbed(config.channels, config.embed, config.reduce or config.dim)
+        self.reduce = nn.Linear(config.reduce, config.dim) if config.reduce else nn.Identity()
         self.positions = position_mlp(config.dim)
-        self.transformer = Transformer(config.dim, config.depth, config.heads, config.drop_path)
+        self.learnt_tokens = LearntTokens(learnt, config.dim) if learnt else None
+        self.transformer = Transformer(config.dim, config.depth, config.heads, config.drop_path, block=self.block, learnt=learnt)
         self.norm = nn.LayerNorm(config.dim)
         self.apply(initialise)
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
         """One level. Raises ValueError for points of another width or fewer than a grouping needs."""
-        count, needed = points.shape[1], max(self.groups, self.group_size)
-        if points.shape[2] != self.config.channels:
-            raise ValueError(
-                f"points have {points.shape[2]} channels, the encoder was built for {self.config.channels}: set its `channels`"
-            )
-        if count < needed:
-            raise ValueError(f"{self.groups} groups of {self.group_size} need at least {needed} points, got {count}")
-        xyz = points[..., :3]
-        first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, self.groups))
-        centres = first[:, : self.groups]  # [B, G, 3]
-        members = ops.nearest(centres, xyz, self.group_size)
-        groups = ops.gather(points, members)  # [B, G, K, C]
-        relative = groups[..., :3] - centres.unsqueeze(2)
-        groups = torch.cat([relative, groups[..., 3:]], -1)
-        return Patches(levels=(Level(groups=groups, centres=centres, members=members),))
+        level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
+        return Patches(levels=(level,))
 
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
         level = patches.coarsest
@@ -109,14 +100,21 @@ class PointMAE(nn.Module):
         else:
             groups = ops.gather(groups.flatten(2), visible).unflatten(2, groups.shape[2:])  # [B, Gv, K, C]
             centres = ops.gather(centres, visible)
-        tokens = self.transformer(self.embed(groups), self.positions(centres))  # [B, Gv, D]
-        return Encoded(tokens=self.norm(tokens), visible=visible)
+        tokens, positions = self.reduce(self.embed(groups)), self.positions(centres)  # [B, Gv, D] each
+        if self.learnt_tokens is None:
+            return Encoded(tokens=self.norm(self.transformer(tokens, positions)), visible=visible)
+        tokens = self.norm(self.transformer(*self.learnt_tokens(tokens, positions)))  # [B, S + Gv, D]
+        learnt, tokens = tokens.tensor_split((self.learnt,), 1)
+        if self.joined:
+            tokens = torch.cat([learnt.flatten(1).unsqueeze(1).expand(-1, tokens.shape[1], -1), tokens], -1)  # [B, Gv, (S + 1) D]
+        return Encoded(tokens=tokens, visible=visible)
 
 
 def build(config: PointMAEConfig) -> PointMAE:
     return PointMAE(config)
 
 
+PREFIX: Final = "MAE_encoder."
 PUBLISHED: Final = {
     "MAE_encoder.encoder.first_conv.0.": "encoder.embed.lift.",
     "MAE_encoder.encoder.first_conv.1.": "encoder.embed.norm1.",
@@ -124,6 +122,9 @@ PUBLISHED: Final = {
     "MAE_encoder.encoder.second_conv.0.": "encoder.embed.local.",
     "MAE_encoder.encoder.second_conv.1.": "encoder.embed.norm2.",
     "MAE_encoder.encoder.second_conv.3.": "encoder.embed.out.",
+    "MAE_encoder.reduce_dim.": "encoder.reduce.",
+    "MAE_encoder.cls_token": "encoder.learnt_tokens.tokens.0",
+    "MAE_encoder.cls_pos": "encoder.learnt_tokens.positions.0",
     "MAE_encoder.pos_embed.": "encoder.positions.",
     "MAE_encoder.blocks.": "encoder.transformer.",
     "MAE_encoder.norm.": "encoder.norm.",
@@ -133,10 +134,8 @@ PUBLISHED: Final = {
     "MAE_decoder.norm.": "reconstruction.norm.",
     "increase_dim.0.": "reconstruction.head.",
 }
-"""How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction."""
-
-_MIXED, _LOCAL, _SHARED = "MAE_encoder.encoder.second_conv.0.weight", "encoder.embed.local.weight", "encoder.embed.shared.weight"
-_CONVOLUTIONS = (".first_conv.0.weight", ".first_conv.3.weight", ".second_conv.0.weight", ".second_conv.3.weight", "increase_dim.0.weight")
+"""How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction. The
+first encoder has no class token; those of other authors with one call it so."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -144,32 +143,9 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises ValueError for a name that such a model does not have.
     """
-    ours = {}
-    for name, value in state.items():
-        name = name.removeprefix("module.")
-        if name.endswith(_CONVOLUTIONS):
-            value = value.squeeze(-1)
-        if name == _MIXED:  # its input is [maximum; point]
-            ours[_SHARED], value = value.tensor_split(2, dim=1)
-        ours[_renamed(name, PUBLISHED)] = value
-    return ours
+    return from_names(state, PUBLISHED, "Point-MAE")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `from_published`."""
-    theirs, names = {}, {ours: published for published, ours in PUBLISHED.items()}
-    for name, value in state.items():
-        if name == _SHARED:
-            continue
-        if name == _LOCAL:
-            value = torch.cat([state[_SHARED], value], 1)
-        name = _renamed(name, names)
-        theirs[name] = value.unsqueeze(-1) if name.endswith(_CONVOLUTIONS) else value
-    return theirs
-
-
-def _renamed(name: str, prefixes: Mapping[str, str]) -> str:
-    for old, new in prefixes.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    raise ValueError(f"{name!r} is no parameter of a Point-MAE pre-training model; names there begin with {', '.join(prefixes)}")
+    return to_names(state, PUBLISHED, "Point-MAE")

@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer import ops
-from trainer.encoders.blocks import DropPath, PatchEmbed, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Level, Patches
+from trainer.encoders.blocks import DropPath, PatchEmbed, grouped, initialise, position_mlp
+from trainer.encoders.catalog import Encoded, Level, Patches, check_sizes, from_names, to_names
 from trainer.encoders.scan import selective_scan
 
 CURVES: Final = ((0, 1, 2), (1, 0, 2))
@@ -66,18 +66,9 @@ class PointMambaConfig:
     """Share of groups hidden in masked modelling."""
 
     def __post_init__(self) -> None:
-        if self.channels not in (3, 6):
-            raise ValueError(f"channels must be 3 (coordinates) or 6 (with colours), got {self.channels}")
-        sizes = {name: getattr(self, name) for name in ("groups", "group_size", "dim", "depth", "state", "conv", "expand")}
-        for name, size in (sizes | {"embed": min(self.embed)}).items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        check_sizes(self, "groups", "group_size", "embed", "dim", "depth", "state", "conv", "expand")
         if self.grid <= 0:
             raise ValueError(f"grid must be positive, got {self.grid}")
-        if not 0 <= self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
-        if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
 
     @property
     def centres(self) -> int:
@@ -261,22 +252,12 @@ class PointMamba(nn.Module):
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
         """One level. Raises ValueError for points of another width or fewer than a grouping needs."""
-        count, needed = points.shape[1], max(self.groups, self.group_size)
-        if points.shape[2] != self.config.channels:
-            raise ValueError(
-                f"points have {points.shape[2]} channels, the encoder was built for {self.config.channels}: set its `channels`"
-            )
-        if count < needed:
-            raise ValueError(f"{self.groups} groups of {self.group_size} need at least {needed} points, got {count}")
-        xyz = points[..., :3]
-        first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, self.groups))
-        centres = first[:, : self.groups]  # [B, G, 3]
-        members = ops.nearest(centres, xyz, self.group_size)
-        groups = ops.gather(points, members)  # [B, G, K, C]
-        groups = torch.cat([groups[..., :3] - centres.unsqueeze(2), groups[..., 3:]], -1)
+        level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
         # As published, the curves lie in the box of all centres: groups that are shown keep the order they have in the whole shape. Where
         # that box lies is all that an encoder which sees some of the groups is told about the others.
-        return Patches(levels=(SerialLevel(groups=groups, centres=centres, members=members, places=self.places(centres)),))
+        return Patches(
+            levels=(SerialLevel(groups=level.groups, centres=level.centres, members=level.members, places=self.places(level.centres)),)
+        )
 
     def forward(self, patches: Patches, visible: Tensor | None = None, curve: Tensor | None = None) -> SerialEncoded:
         """As every encoder; `curve` [B] int64 has each shape read along this one of the curves only."""
@@ -389,9 +370,6 @@ PUBLISHED: Final = {
 }
 """How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction."""
 
-_MIXED, _LOCAL, _SHARED = "encoder.second_conv.0.weight", "encoder.embed.local.weight", "encoder.embed.shared.weight"
-_CONVOLUTIONS = (".first_conv.0.weight", ".first_conv.3.weight", ".second_conv.0.weight", ".second_conv.3.weight", "increase_dim.0.weight")
-
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published PointMamba under our names: of a pre-training model, or of a fine-tuned one without its head.
@@ -399,34 +377,12 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises ValueError for a name that such a model does not have. One is `norm_ffn`, in a published file of an older model, whose blocks
     have another norm: left out, they are much worse.
     """
-    ours = {}
-    for name, value in state.items():
-        name = name.removeprefix("module.")
+    for name in state:
         if ".norm_ffn." in name:
             raise ValueError(f"{name!r} belongs to an older PointMamba, whose blocks have another norm: it cannot be loaded as this one")
-        if name.endswith(_CONVOLUTIONS):
-            value = value.squeeze(-1)
-        if name.endswith(_MIXED):  # its input is [maximum; point]
-            ours[_SHARED], value = value.tensor_split(2, dim=1)
-        ours[_renamed(name, PUBLISHED | _ENCODER)] = value
-    return ours
+    return from_names(state, PUBLISHED | _ENCODER, "PointMamba")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `from_published`, under the names of the pre-training model."""
-    theirs, names = {}, {ours: published for published, ours in PUBLISHED.items()}
-    for name, value in state.items():
-        if name == _SHARED:
-            continue
-        if name == _LOCAL:
-            value = torch.cat([state[_SHARED], value], 1)
-        name = _renamed(name, names)
-        theirs[name] = value.unsqueeze(-1) if name.endswith(_CONVOLUTIONS) else value
-    return theirs
-
-
-def _renamed(name: str, prefixes: Mapping[str, str]) -> str:
-    for old, new in prefixes.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    raise ValueError(f"{name!r} is no parameter of a PointMamba pre-training model; names there begin with {', '.join(prefixes)}")
+    return to_names(state, PUBLISHED, "PointMamba")

@@ -1,0 +1,108 @@
+"""ReCon's Vision Transformer (https://arxiv.org/abs/2302.02318): Point-MAE's with other blocks and three learnt tokens beside the patches.
+
+    encoder = build("recon-s")                           # trainer.encoders.catalog
+
+A block goes on from what its norms answer, x = LN(x), x = x + f(x), where others go on from x itself. Class, image and text token have a
+branch of their own in every block and look at the patches; the patches do not look at them. They stand beside every patch's token: the
+maximum over tokens is [class; image; text; maximum], which the published classifier reads.
+
+As in the published fine-tuning, gradients pass from the three to the patches; the published pre-training stopped them there.
+
+Letters: B shapes, N patches, D width, H heads.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from trainer.encoders import pointmae
+from trainer.encoders.blocks import Block, Mlp, attend
+from trainer.encoders.catalog import from_names, to_names
+from trainer.encoders.pointmae import PointMAE, PointMAEConfig
+
+QUERIES: Final = ("cls", "img", "text")
+
+CONFIGS: Final = {
+    "recon-s": PointMAEConfig(class_token="joined"),
+    "recon-tiny": dataclasses.replace(pointmae.CONFIGS["pointmae-tiny"], class_token="joined"),
+}
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of some tokens to others, no bias on queries, keys and values."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(dim, dim, bias=False)
+        self.kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, others: Tensor) -> Tensor:
+        """For tokens x [B, 3, D] that look at others [B, N, D]."""
+        q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 3, D / H]
+        k, v = self.kv(others).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
+        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+
+
+class ContrastBlock(Block):
+    """Of tokens [B, 3 + N, D], the patches by themselves, and the first three as they see them. Names are the published ones."""
+
+    def __init__(self, dim: int, heads: int, drop_path: float, learnt: int) -> None:
+        super().__init__(dim, heads, drop_path, learnt)
+        self.norm1_contrast = nn.LayerNorm(dim)
+        self.attn_contrast = CrossAttention(dim, heads)
+        self.norm2_contrast = nn.LayerNorm(dim)
+        self.mlp_contrast = Mlp(dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Where mask [B, 1, N or 1, N] is False, a patch does not see another."""
+        queries, patches = self.norm1_contrast(x[:, : self.learnt]), self.norm1(x[:, self.learnt :])
+        queries = self.norm2_contrast(queries + self.drop_path(self.attn_contrast(queries, patches)))
+        queries = queries + self.drop_path(self.mlp_contrast(queries))
+        attended = patches + self.drop_path(self.attn(patches, mask))
+        patches = self.norm2(attended)
+        patches = patches + self.drop_path(self.mlp(patches))
+        if self.beside is not None:
+            patches = patches + self.beside(attended)
+        return torch.cat([queries, patches], 1)
+
+
+class ReCon(PointMAE):
+    """See `trainer.encoders.catalog.Encoder`."""
+
+    learnt = len(QUERIES)
+    block = ContrastBlock
+
+    def __init__(self, config: PointMAEConfig) -> None:
+        """Raises ValueError for a configuration that leaves the three tokens out."""
+        if config.class_token != "joined":
+            raise ValueError(
+                f"class_token of ReCon must be joined, got {config.class_token}: its patches do not attend to the learnt tokens"
+            )
+        super().__init__(config)
+
+
+def build(config: PointMAEConfig) -> ReCon:
+    return ReCon(config)
+
+
+PUBLISHED: Final = pointmae.PUBLISHED | {
+    f"{pointmae.PREFIX}{name}_{theirs}": f"encoder.learnt_tokens.{ours}.{i}"
+    for i, name in enumerate(QUERIES)
+    for theirs, ours in {"token": "tokens", "pos": "positions"}.items()
+}
+"""How the names of the published pre-training model begin, and ours."""
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a published ReCon encoder under our names. Raises ValueError for a name that such a model does not have."""
+    return from_names(state, PUBLISHED, "ReCon")
+
+
+def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `from_published`."""
+    return to_names(state, PUBLISHED, "ReCon")
