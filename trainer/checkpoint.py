@@ -31,6 +31,8 @@ LAST: Final = "last"
 """The newest checkpoint of a run is `<run>/last.safetensors`."""
 WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
 """How the names of tensors in the file begin."""
+METADATA: Final = "mmpd"
+"""Under which name the file's header has ours."""
 FEATURES: Final = ("encoder.", "pool.", "summary.")
 """How the names of those begin, without that, which features come from."""
 
@@ -53,8 +55,6 @@ class Source:
     sha256: str
     architecture: str
     """A name of `trainer.published.PEERS`."""
-    differs: str
-    """Why features are not those of the published model; empty if they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor
     tensors |= {AVERAGE + name: value for name, value in average.items()} | {OPTIMIZER + name: value for name, value in optimizer.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     body = {"header": to_json(header), "encoder": to_json(model.encoder.config), "torch": torch.__version__}
-    write_file(path(run), safetensors.torch.save(tensors, {"mmpd": json.dumps(body, sort_keys=True)}))
+    write_file(path(run), safetensors.torch.save(tensors, {METADATA: json.dumps(body, sort_keys=True)}))
 
 
 def load(run: Path, which: str = LAST) -> Loaded:
@@ -152,13 +152,16 @@ def read(run: Path, which: str = LAST) -> tuple[Header, Any, dict[str, Tensor]]:
     file = path(run, which)
     with _opened(run, file) as opened:
         metadata = opened.metadata() or {}
-        if "mmpd" not in metadata:
+        if METADATA not in metadata:
             raise ValueError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
-        body = json.loads(metadata["mmpd"])
+        body = json.loads(metadata[METADATA])
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     version = body["header"].get("format")
     if version != FORMAT:
         raise ValueError(f"{file} has format {version}, this software reads {FORMAT}; use the version of mmpd that wrote it")
+    # Runs imported by an earlier version say in what their features differ from the published ones, by now in nothing.
+    if differs := (body["header"].get("source") or {}).pop("differs", ""):
+        raise ValueError(f"{file} was imported by an earlier version of mmpd, inexactly ({differs}): import it again")
     kind = {"align": AlignConfig, "distill": DistillConfig}[body["header"]["config"]["stage"]]
     try:
         config = from_json(kind, body["header"]["config"])

@@ -130,6 +130,8 @@ def distill(
     from trainer.loop import train
 
     config, before = configuration("distill", run, recipe, set_ or [], resume)
+    if guide_ and (not config.needs_guide or config.guide_online):
+        raise ValueError("--guide names features in the cache, but with these settings no guide is read from it: leave it out")
     config = dataclasses.replace(config, guide=guide_) if guide_ else config
     train(config, [cache, *(also or [])], run, guide_run=init or before, resume=resume, device=device, console=err)
     say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train eval svm {run} {cache}")
@@ -265,6 +267,9 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)],
 ) -> None:
     """Write the encoder of a run under the names of its authors' pre-training model.
+
+    Of an imported ulip or ulip-2 the projection to its teacher goes with it, and the file can be imported again. The encoder
+    pointbert of any other run has none, since images and texts have heads of their own there: import --as ulip refuses such a file.
 
     \b
     mmpd-train export runs/distill encoder.safetensors

@@ -49,11 +49,14 @@ NOTHING: Final = {
     "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0"),
 }
 """Of the recipe of a peer's pre-training, what differs in a run that is imported: no training, and in stage 2 a summary (`average`)."""
-CHANGEABLE: Final = ("encoder.", "distill.reconstruction_depth=", "distill.heads=")
+CHANGEABLE: Final = {"align": ("encoder.",), "distill": ("encoder.", "distill.reconstruction_depth=", "distill.heads=")}
+"""How settings begin that an import takes, by stage: sizes that a file does not say."""
 
 HEAD: Final = "head of a downstream task"
 PROJECTION, SCALE = "pc_projection", "logit_scale"
 """ULIP's: [D, E], and the logarithm of the inverse temperature."""
+ENDS: Final = {PROJECTION: ".head.layers.weight", SCALE: ".log_scale"}
+"""How the names end of what those are here, once for images and once for texts. The projection is transposed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,9 @@ class Peer:
     """How names begin in its files, and in those that the encoder's `from_published` reads."""
     dropped: Mapping[str, str] = field(default_factory=dict)
     """How names begin that have no place here, and why. This comes before `renamed`."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """How names begin that fine-tuning neither loads nor trains, and those of what it has in their place. Where a file with a head has
+    both, the first are dropped."""
 
 
 _MAE: Final = {
@@ -90,6 +96,7 @@ _M2AE: Final = Peer(
     input="2048 points, coordinates in the unit sphere, in 512, 256 and 64 groups of 16, 8 and 8",
     renamed={"norm.": "h_encoder.encoder_norms.2."},
     dropped=_TUNED,
+    replaced={"h_encoder.encoder_norms.": "norm."},
 )
 _FEATURES: Final = "decoder of features, which a decoder of coordinates cannot take over"
 _PATCHES: Final = "decoder of patches alone: here the class, image and text token stand beside them"
@@ -130,6 +137,7 @@ PEERS: Final = {
         recipe=_M2AE.recipe,
         input=_M2AE.input,
         renamed=_M2AE.renamed,
+        replaced=_M2AE.replaced,
         dropped={
             "rec_head_3d.": "predicts 8 points a group, the decoder of Point-M2AE has a head for 16",
             "rec_head_2d.": "head of the image features",
@@ -217,14 +225,16 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
 
     Raises:
         ValueError: the file cannot be read without running code, is damaged, is of another architecture or other sizes, or has tensors
-            nobody knows; the folder is in use; or the teacher is needed and not named, or named and not needed.
+            nobody knows, two for one place, or values that are not finite; the folder is in use; or the teacher is needed and not named, or
+            named and not needed.
     """
     if architecture not in PEERS:
         raise ValueError(f"no architecture {architecture!r}{did_you_mean(architecture, PEERS)}")
     peer = PEERS[architecture]
     for assignment in assignments:
-        if not assignment.startswith(CHANGEABLE):
-            raise ValueError(f"{assignment}: an import only sets {', '.join(f'{name}...' for name in CHANGEABLE)}")
+        if not assignment.startswith(CHANGEABLE[peer.stage]):
+            takes = ", ".join(f"{start}*".replace("=*", "") for start in CHANGEABLE[peer.stage])
+            raise ValueError(f"{assignment}: an import of {architecture} only sets {takes}")
     if teacher and peer.stage == "distill":
         raise ValueError(f"{architecture} was aligned with no teacher: leave out {teacher}")
     teacher = teacher or peer.teacher
@@ -235,8 +245,12 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
     state = read(file)
     _check_architecture(file, state, architecture)
 
-    dropped = {name: reason for name in state for start, reason in peer.dropped.items() if name.startswith(start)}
+    drops = {**peer.dropped, **_replaced(peer, state)}
+    dropped = {name: reason for name in state for start, reason in drops.items() if name.startswith(start)}
     kept = {name: value for name, value in state.items() if name not in dropped}
+    for name, value in kept.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{file} is damaged, or its training diverged: {name} is not finite")
     implied = [setting for end, setting in peer.implied.items() if any(name.endswith(end) for name in kept)]
     given = [*NOTHING[peer.stage], *peer.settings, *implied, *assignments]
     config: AlignConfig | DistillConfig = configured(peer.recipe, peer.stage, given)
@@ -270,7 +284,7 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
     except ValueError as error:
         raise ValueError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
 
-    source = Source(file=file.name, sha256=_digest(file), architecture=architecture, differs="")
+    source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save(out, Header(config=config, facts=facts, caches=(), step=0, steps=0, source=source), stage, {}, {})
     unused = {name: "the published model does not use it" for name, found in taken.items() if not found}
@@ -285,7 +299,8 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
 
 
 def export_encoder(run: Path, out: Path) -> int:
-    """Write the encoder of a run as safetensors, under the names of its authors' pre-training model. Returns how many tensors that are.
+    """Write the encoder of a run as safetensors, under the names of its authors' pre-training model. Of an imported ULIP the projection
+    goes with it. Returns how many tensors that are.
 
     Raises:
         ValueError: there is no run, or the file's name does not fit or is taken.
@@ -297,6 +312,9 @@ def export_encoder(run: Path, out: Path) -> int:
     loaded = checkpoint.load(run)
     state = {f"encoder.{name}": value for name, value in loaded.model.get_submodule("encoder").state_dict().items()}
     theirs: dict[str, Tensor] = importlib.import_module(catalog.ENCODERS[loaded.config.encoder.name]).to_published(state)
+    source = loaded.header.source
+    if source and PEERS[source.architecture].stage == "align":  # elsewhere images and texts have heads of their own, or other ones
+        theirs |= _projection(loaded.model.state_dict())
     theirs = {name: value.contiguous() for name, value in theirs.items()}
     write_file(out, safetensors.torch.save(theirs, {"format": "pt"}))
     return len(theirs)
@@ -312,6 +330,9 @@ def read(file: Path) -> dict[str, Tensor]:
         raise ValueError(f"{file} is no file")
     try:
         if file.suffix == ".safetensors":
+            with safetensors.safe_open(file, "pt") as opened:
+                if checkpoint.METADATA in (opened.metadata() or {}):
+                    raise ValueError(f"{file} is of a run of ours: use the run as it is, or `mmpd-train export` it")
             found: Any = safetensors.torch.load_file(file)
         elif file.suffix in PICKLES:
             with torch.serialization.safe_globals([*_numbers(), argparse.Namespace]):  # which ULIP's keep their settings in
@@ -337,7 +358,11 @@ def read(file: Path) -> dict[str, Tensor]:
     weights = {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, Mapping) else {}
     if not weights:
         raise ValueError(f"{file} holds no weights by name, neither itself nor under {', '.join(CONTAINERS)}")
-    return {_unwrapped(name): value for name, value in weights.items()}
+    plain: dict[str, str] = {}
+    for name in weights:
+        if (other := plain.setdefault(_unwrapped(name), name)) != name:
+            raise ValueError(f"{file} has both {other} and {name}, which are one name: leave out the one that is not used")
+    return {short: weights[name] for short, name in plain.items()}
 
 
 def average(summary: GlobalBranch) -> None:
@@ -376,14 +401,25 @@ def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: s
         raise ValueError(f"{file} is no checkpoint of {architecture} by the names in it: {remedy}")
 
 
+def _replaced(peer: Peer, names: Mapping[str, Tensor]) -> dict[str, str]:
+    """Of a fine-tuned model, how the names begin of what stayed as it was made, and why they are dropped."""
+
+    def there(start: str) -> bool:
+        return any(name.startswith(start) for name in names)
+
+    tuned = any(there(start) for start, reason in peer.dropped.items() if reason == HEAD)
+    return {old: f"fine-tuning trained {new} in its place" for old, new in peer.replaced.items() if tuned and there(new)}
+
+
 def _translated(
     file: Path, peer: Peer, state: Mapping[str, Tensor], from_published: Any
 ) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
     """Tensors under our names, and by their names what those are.
 
     Raises:
-        ValueError: one has no place here; the message says which.
+        ValueError: one has no place here, or two have the same; the message says which.
     """
+    source: dict[str, str] = {}
     ours: dict[str, Tensor] = {}
     taken: dict[str, tuple[str, ...]] = {}
     for name, value in state.items():
@@ -392,6 +428,9 @@ def _translated(
             found = from_published({peer.renamed.get(start, "") + name.removeprefix(start): value})
         except ValueError as error:
             raise ValueError(f"{file} is not understood: {error}") from error
+        for own in found:
+            if (other := source.setdefault(own, name)) != name:
+                raise ValueError(f"{file} has both {other} and {name} for {own}: leave out the one that is not used")
         ours |= found
         taken[name] = tuple(found)
     return ours, taken
@@ -408,9 +447,14 @@ def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, d
     facts = Facts(teachers=(Teacher(name=name, dim=state[PROJECTION].shape[1], text=True, objective="contrast"),))
     heads = TeacherLosses(len(state[PROJECTION]), facts.teachers, AlignOptions(heads=0), {}).state_dict()
     weights = {PROJECTION: state[PROJECTION].T, SCALE: state[SCALE]}
-    ends = {PROJECTION: ".head.layers.weight", SCALE: ".log_scale"}
-    taken = {theirs: tuple(f"teachers.{own}" for own in heads if own.endswith(end)) for theirs, end in ends.items()}
+    taken = {theirs: tuple(f"teachers.{own}" for own in heads if own.endswith(end)) for theirs, end in ENDS.items()}
     return facts, {own: weights[theirs] for theirs, found in taken.items() for own in found}, taken
+
+
+def _projection(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `_heads`: what leads into the teacher's space, of a run that was imported."""
+    found = {theirs: next(value for name, value in state.items() if name.endswith(end)) for theirs, end in ENDS.items()}
+    return found | {PROJECTION: found[PROJECTION].T}
 
 
 def _digest(file: Path) -> str:

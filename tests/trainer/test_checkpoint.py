@@ -13,7 +13,7 @@ from cache_schema.spec import fingerprint
 from tests.trainer.conftest import config_of
 from trainer import checkpoint
 from trainer.align import Teacher
-from trainer.checkpoint import Header, Used
+from trainer.checkpoint import Header, Source, Used
 from trainer.loop import train
 from trainer.stage import Facts, build
 
@@ -118,6 +118,19 @@ def test_another_version_is_named(run, change, message):
     body["header"] |= change
     safetensors.torch.save_file(tensors, checkpoint.path(run), {"mmpd": json.dumps(body)})
     with pytest.raises(ValueError, match=message):
+        checkpoint.load(run)
+
+
+def test_runs_imported_by_an_earlier_version_are_read_if_they_were_exact(run):
+    with safetensors.safe_open(checkpoint.path(run), "pt") as file:
+        body = json.loads(file.metadata()["mmpd"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    body["header"]["source"] = {"file": "a.pth", "sha256": "0", "architecture": "act", "differs": ""}
+    safetensors.torch.save_file(tensors, checkpoint.path(run), {"mmpd": json.dumps(body)})
+    assert checkpoint.load(run).header.source == Source(file="a.pth", sha256="0", architecture="act")
+    body["header"]["source"]["differs"] = "without its class token"
+    safetensors.torch.save_file(tensors, checkpoint.path(run), {"mmpd": json.dumps(body)})
+    with pytest.raises(ValueError, match=r"inexactly \(without its class token\): import it again"):
         checkpoint.load(run)
 
 

@@ -89,6 +89,7 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["align", "CACHE", "run", "--recipe", "point-mae"], "recipe point-mae has no stage align"),
         (["distill", "CACHE", "run"], "the student starts from its guide's weights: name the guide's run by --init RUN"),
         (["distill", "CACHE", "run", "--set", "start=random"], "CACHE has no guide"),
+        (["distill", "CACHE", "run", "--guide", "a", "--recipe", "point-mae"], "no guide is read from it: leave it out"),
         (["guide", "CACHE", "run"], "run is not a folder with a run"),
         (["eval", "svn", "run", "CACHE"], "no task is called 'svn'; did you mean 'svm'?"),
         (["eval", "svm", "run"], "takes a run and a cache, got 1 paths"),
@@ -168,7 +169,7 @@ def test_what_can_be_set_is_shown(command):
     assert "point-mae" in command("recipes")[1]
 
 
-@pytest.mark.parametrize("name", ["align", "guide", "distill", "eval", "show", "recipes"])
+@pytest.mark.parametrize("name", ["align", "guide", "distill", "eval", "import", "export", "show", "recipes"])
 def test_every_command_explains_itself(command, name):
     code, out, _ = command(name, "--help")
     assert code == 0 and "mmpd-train" in out

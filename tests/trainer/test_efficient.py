@@ -116,6 +116,7 @@ def test_the_number_of_learned_parameters_is_as_by_hand():
 def test_published_sizes():
     counts = {mode: learned(adapt(build("pointmae-s").eval(), mode, Efficient())) for mode in MODES}
     assert counts == {"lora": 589_824, "adapter": 595_200, "prompt": 46_152, "pointgst": 354_528}
+    assert learned(adapt(build("pointmamba-s").eval(), "lora", Efficient())) == 294_912
     head = finetune.head(768, 15, finetune.Training())
     assert counts["pointgst"] + learned(head) == 622_063, "published as 0.6 M"
 
@@ -302,7 +303,8 @@ def test_learns_a_toy_task_better_than_the_frozen_start(name, mode, trained):
 def test_classification_says_how_much_was_learned_and_leaves_the_run_alone(mode, aligned, cache_path):
     stage, cache = checkpoint.load(aligned).model.eval(), store.open_cache(cache_path)
     before = {key: value.clone() for key, value in stage.state_dict().items()}
-    chosen = catalog.options("classify", [f"tune={mode}", "train_split=all", "epochs=1", "seeds=1", "efficient.window=16"])
+    size = {"lora": "lora_rank=2", "adapter": "adapter_width=3", "prompt": "prompts=5", "pointgst": "window=16"}[mode]
+    chosen = catalog.options("classify", [f"tune={mode}", "train_split=all", "epochs=1", "seeds=1", f"efficient.{size}"])
     scores = classify.run(stage, cache, cache, chosen)
     assert scores == classify.run(stage, cache, cache, chosen) and scores.variant == mode
     assert all(torch.equal(value, before[key]) for key, value in stage.state_dict().items())
@@ -312,6 +314,20 @@ def test_classification_says_how_much_was_learned_and_leaves_the_run_alone(mode,
     frozen = sum(parameter.numel() for parameter in stage.encoder.parameters())
     note = f"{mode}: {inside + above:,} parameters learned, {inside:,} in the encoder and {above:,} in the head; {frozen:,} frozen"
     assert note in scores.notes
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["efficient.lora_rank=2"], "lora_rank would have no effect on tune=full, only lora, adapter, prompt, pointgst have such parts"),
+        (["efficient.window=8", "tune=lora", "efficient.lora_rank=2"], "window would .* tune=lora, it reads efficient.lora_rank alone"),
+        (["tune=pointgst", "efficient.prompts=8", "efficient.lora_rank=2"], "efficient.lora_rank and efficient.prompts would have no"),
+    ],
+)
+def test_sizes_that_are_not_read_are_refused(settings, message, aligned, cache_path):
+    stage, cache = checkpoint.load(aligned).model.eval(), store.open_cache(cache_path)
+    with pytest.raises(ValueError, match=message):
+        classify.run(stage, cache, cache, catalog.options("classify", ["train_split=all", "epochs=1", "seeds=1", *settings]))
 
 
 def test_the_published_basis_is_an_option_that_the_result_names(aligned, cache_path, tmp_path):

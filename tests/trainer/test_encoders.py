@@ -1,11 +1,15 @@
 """Encoders: what all of them promise, and that ours is the published Point-MAE.
 
 The published model is written here once more, plainly: 1x1 convolutions, the mixing layer in one piece, attention by hand, the authors'
-parameter names.
+parameter names. With `MMPD_GOLDEN` naming a folder, its `point_mae.npz` is compared too.
 """
 
 import dataclasses
+import json
+import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -156,6 +160,36 @@ def test_pre_training_loss_is_that_of_the_published_model(published, ours, gener
     batch = Batch(points=points, index=torch.arange(3), label=torch.arange(3), ordered=False)
     loss = ours(batch, DistillDraw(visible=visible, hidden=hidden, order=None, teachers=None))["reconstruction"]
     assert close(loss, published.loss(points, mask))
+
+
+@torch.no_grad()
+@pytest.mark.skipif("MMPD_GOLDEN" not in os.environ, reason="MMPD_GOLDEN names no folder with parity files")
+def test_tokens_and_loss_of_the_parity_file():
+    with np.load(Path(os.environ["MMPD_GOLDEN"]) / "point_mae.npz") as file:
+        known = {name: torch.from_numpy(file[name]) for name in file.files if name != "config"}
+        sizes = json.loads(bytes(file["config"]))
+    inside = sizes["transformer_config"]
+    encoder = catalog.build(
+        "pointmae-s",
+        groups=sizes["num_group"], group_size=sizes["group_size"],
+        dim=inside["trans_dim"], depth=inside["depth"], heads=inside["num_heads"],
+    )  # fmt: skip
+    depth, heads = inside["decoder_depth"], inside["decoder_num_heads"]
+    options = DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, reconstruction_depth=depth, heads=heads)
+    stage = Distill(encoder, options)
+    stage.load_state_dict(
+        pointmae.from_published({name.removeprefix("sd/"): value for name, value in known.items() if name.startswith("sd/")})
+    )
+    points, mask = known["io/points"], known["io/mask"]
+    visible, hidden = (which.nonzero()[:, 1].view(len(mask), -1) for which in (~mask, mask))
+    draw = DistillDraw(visible=visible, hidden=hidden, order=None, teachers=None)
+    batch = Batch(points=points, index=torch.arange(len(points)), label=torch.arange(len(points)), ordered=False)
+    patches = stage.eval().encoder.patchify(points, ordered=False)
+    found = {"centers": patches.coarsest.centres, "tokens": encoder(patches).tokens, "loss": stage(batch, draw)["reconstruction"]}
+    for name, value in found.items():
+        error = ((value - known[f"io/{name}"]).abs().max() / known[f"io/{name}"].abs().max()).item()
+        print(f"{name}: relative error {error:.1e}")
+        assert error < 1e-4
 
 
 def test_names_map_there_and_back(published, ours):

@@ -16,8 +16,11 @@ from tests.trainer.conftest import write_small
 from tests.trainer.test_cli import command  # noqa: F401
 from tests.trainer.test_encoders import Attention, Blocks, Embed, close, positions, untrivial
 from trainer import checkpoint, ops, published
+from trainer.align import Teacher
 from trainer.encoders import catalog
 from trainer.published import import_checkpoint
+from trainer.recipes import configured
+from trainer.stage import Facts, build
 from trainer.tasks import catalog as tasks
 from trainer.tasks import zeroshot
 from trainer.tasks.shapes import of_split
@@ -170,7 +173,7 @@ def test_patches_attend_to_the_class_token(imported, points, tmp_path, architect
     report, loaded = imported(architecture, {"base_model": under("module.", weights | others)}, DISTILL)
     assert {tensor.name for tensor in report.dropped} == set(others) and {tensor.name for tensor in report.taken} == set(weights)
     assert all(tensor.name.startswith("summary.") for tensor in report.missing) and loaded.model.reconstruction is None
-    assert not report.source.differs and loaded.model.encoder.dim == DIM
+    assert loaded.model.encoder.dim == DIM
     assert close(loaded.model.features(points, ordered=False).tokens, model(points)[:, 1:])
 
     _, joined = imported(architecture, weights, [*DISTILL, "encoder.class_token=joined"], "joined")
@@ -213,7 +216,7 @@ def test_recon(imported, points, tmp_path, prefix, others):
     weights = under(prefix, model.state_dict())
     report, loaded = imported("recon", {"base_model": under("module.", weights | others)}, DISTILL)
     assert {tensor.name for tensor in report.dropped} == set(others) and {tensor.name for tensor in report.taken} == set(weights)
-    assert all(tensor.name.startswith("summary.") for tensor in report.missing) and not report.source.differs
+    assert all(tensor.name.startswith("summary.") for tensor in report.missing)
     tokens = loaded.model.features(points, ordered=False).tokens
     assert tokens.shape == (3, GROUPS, 4 * DIM) and loaded.model.encoder.dim == 4 * DIM
     assert close(tokens[..., 3 * DIM :], model(points)[:, 3:])
@@ -272,7 +275,22 @@ def test_ulip(imported, points, tmp_path, cache_path, architecture, channels):
 
     published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
-    assert all(torch.equal(back.pop(f"point_encoder.{n}"), value) for n, value in model.point_encoder.state_dict().items()) and not back
+    assert back.keys() == model.state_dict().keys() and all(torch.equal(back[n], value) for n, value in model.state_dict().items())
+    import_checkpoint(tmp_path / "encoder.safetensors", architecture, tmp_path / "again", SIZES, teacher="random-a")
+    again = checkpoint.load(tmp_path / "again").model.state_dict()
+    assert all(torch.equal(again[name], value) for name, value in stage.state_dict().items())
+
+
+def test_another_run_of_its_encoder_has_no_projection_to_export(tmp_path):
+    config = configured("ulip2-like", "align", ["encoder.name=pointbert-tiny", "align.heads=0"])
+    facts = Facts(teachers=(Teacher(name="clip", dim=8, text=True, objective="contrast"),))
+    header = checkpoint.Header(config=config, facts=facts, caches=(), step=9, steps=9)
+    (tmp_path / "run").mkdir()
+    checkpoint.save(tmp_path / "run", header, build(config, facts), {}, {})
+    published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    assert all(name.startswith("point_encoder.") for name in safetensors.torch.load_file(tmp_path / "encoder.safetensors"))
+    with pytest.raises(ValueError, match="has no pc_projection"):
+        import_checkpoint(tmp_path / "encoder.safetensors", "ulip", tmp_path / "again", ["encoder.name=pointbert-tiny"], "clip")
 
 
 def test_ulip_guides_and_answers_on_the_command_line(command, tmp_path):  # noqa: F811
@@ -293,6 +311,8 @@ def test_what_ulip_needs(imported):
         imported("ulip", file, SIZES)
     with pytest.raises(ValueError, match="act was aligned with no teacher: leave out clip"):
         imported("act", {}, DISTILL, teacher="clip")
+    with pytest.raises(ValueError, match=r"distill\.heads=3: an import of ulip only sets encoder\.\*$"):
+        imported("ulip", file, [*SIZES, "distill.heads=3"], teacher="clip")
     with pytest.raises(ValueError, match=r"lift\.weight is \[128, 3\], expected \[128, 6\]"):
         imported("ulip-2", file, SIZES)
     del file["state_dict"]["module.pc_projection"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import typing
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from cache_schema import store
 from tests.trainer.conftest import SMALL, config_of
 from tests.trainer.test_cli import command  # noqa: F401
-from trainer import checkpoint, guide, published
+from trainer import checkpoint, cli, guide, published
 from trainer.encoders import catalog, pointm2ae, pointmae, pointmamba
 from trainer.loop import train
 from trainer.published import import_checkpoint
@@ -78,7 +79,7 @@ def test_a_pre_training_model_comes_whole_and_goes_back_to_the_last_bit(imported
     assert all(torch.equal(loaded.model.state_dict()[name], value) for name, value in stage.state_dict().items())
     assert same_features(loaded.model, stage)
     assert report.source == loaded.header.source and report.source.sha256 == published._digest(tmp_path / "peer.pth")
-    assert not loaded.header.unfinished and not report.source.differs
+    assert not loaded.header.unfinished
 
     count = published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
@@ -115,7 +116,7 @@ def test_fine_tuned_models_of_the_other_encoders(imported, tmp_path):
             last = "h_encoder.encoder_norms.2."
             weights = {n.replace(last, "norm."): v for n, v in weights.items() if n.startswith("h_enc") and (last in n or "norms" not in n)}
         report, loaded = imported(architecture, weights | {"cls_head_finetune.0.bias": torch.ones(3)}, SIZES[architecture])
-        assert [tensor.name for tensor in report.dropped] == ["cls_head_finetune.0.bias"] and not report.source.differs
+        assert [tensor.name for tensor in report.dropped] == ["cls_head_finetune.0.bias"]
         assert same_features(loaded.model, stage_of(architecture)) and loaded.model.reconstruction is None
         shutil.rmtree(tmp_path / "run")
 
@@ -124,10 +125,47 @@ def test_i2p_mae_is_point_m2ae_without_heads(imported):
     weights = {name: value for name, value in weights_of("point-m2ae").items() if not name.startswith("rec_head")}
     others = {"rec_head_3d.weight": torch.ones(12, 24, 1), "rec_head_2d.bias": torch.ones(5), "clip_model.visual.proj": torch.ones(3)}
     report, loaded = imported("i2p-mae", weights | others, SIZES["point-m2ae"])
-    assert same_features(loaded.model, stage_of("point-m2ae")) and not report.source.differs
+    assert same_features(loaded.model, stage_of("point-m2ae"))
     assert set(others) < {tensor.name for tensor in report.dropped}
     new = {tensor.name for tensor in report.missing if not tensor.name.startswith("summary.")}
     assert new == {"reconstruction.head.weight", "reconstruction.head.bias"}
+
+
+@pytest.mark.parametrize("architecture", ["point-m2ae", "i2p-mae"])
+def test_of_two_last_norms_a_fine_tuned_point_m2ae_has_trained_its_own(imported, architecture):
+    weights = {name: value for name, value in weights_of("point-m2ae").items() if name.startswith("h_encoder.")}
+    norms = {name for name in weights if "encoder_norms" in name}
+    tuned = {f"norm.{end}": weights[f"h_encoder.encoder_norms.2.{end}"] for end in ("weight", "bias")}
+    mixed = {name: torch.full_like(value, 7) if name in norms else value for name, value in weights.items()} | tuned
+    report, loaded = imported(architecture, mixed | {"cls_head_finetune.0.bias": torch.ones(3)}, SIZES["point-m2ae"])
+    assert {tensor.name for tensor in report.dropped} == norms | {"cls_head_finetune.0.bias"}
+    assert {tensor.reason for tensor in report.dropped if tensor.name in norms} == {"fine-tuning trained norm. in its place"}
+    assert same_features(loaded.model, stage_of("point-m2ae")) and loaded.model.reconstruction is None
+
+
+def test_two_tensors_for_one_place_are_refused(imported):
+    whole, norm = weights_of("point-m2ae"), "h_encoder.encoder_norms.2.weight"
+    with pytest.raises(ValueError, match=rf"has both {norm} and norm\.weight for encoder\.norm\.weight"):
+        imported("point-m2ae", whole | {"norm.weight": whole[norm]}, SIZES["point-m2ae"])
+    weights, name = weights_of("point-mae"), "MAE_encoder.pos_embed.0.bias"
+    with pytest.raises(ValueError, match=rf"has both {name} and pos_embed\.0\.bias for encoder\.positions\.0\.bias"):
+        imported("point-mae", weights | {"pos_embed.0.bias": weights[name]}, SIZES["point-mae"])
+    with pytest.raises(ValueError, match=rf"has both {name} and module\.{name}, which are one name"):
+        imported("point-mae", weights | {f"module.{name}": weights[name]}, SIZES["point-mae"])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(imported, tmp_path, value):
+    weights, name = weights_of("point-mae"), "MAE_encoder.blocks.blocks.0.mlp.fc1.bias"
+    weights[name][3] = value
+    with pytest.raises(ValueError, match=f"{name} is not finite"):
+        imported("point-mae", weights, SIZES["point-mae"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_ours_is_not_imported(aligned, tmp_path):
+    with pytest.raises(ValueError, match="is of a run of ours: use the run as it is, or `mmpd-train export` it"):
+        import_checkpoint(checkpoint.path(aligned), "point-mae", tmp_path / "run")
 
 
 def test_the_summary_is_the_mean_of_the_tokens(imported):
@@ -212,7 +250,7 @@ def test_other_sizes_are_told(imported, tmp_path):
         imported("point-mae", weights, SIZES["point-mae"])
     with pytest.raises(ValueError, match="is read by the encoders pointmae-s, pointmae-tiny, not by pointmamba-s"):
         imported("point-mae", weights, ["encoder.name=pointmamba-s"])
-    with pytest.raises(ValueError, match="an import only sets"):
+    with pytest.raises(ValueError, match=r"an import of point-mae only sets encoder\.\*, distill\.reconstruction_depth, distill"):
         imported("point-mae", weights, ["distill.global_weight=0"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").touch()
@@ -235,6 +273,11 @@ def test_on_the_command_line(command, tmp_path):  # noqa: F811
     code, _, err = command("import", tmp_path / "peer.pth", tmp_path / "c", "--as", "recon")
     assert code == 2 and "try --as point-m2ae" in err
     assert command("import", tmp_path / "peer.pth", tmp_path / "c", "--as", "point-bert")[0] == 2
+
+
+def test_the_command_line_takes_every_architecture():
+    asked = typing.get_type_hints(cli.import_, include_extras=True)["architecture"]
+    assert typing.get_args(typing.get_args(asked)[0]) == tuple(published.PEERS)
 
 
 def test_every_architecture_reads_into_an_encoder_there_is():

@@ -23,7 +23,7 @@ from trainer.config import AlignConfig, OptimConfig
 from trainer.distill import Distill, DistillOptions
 from trainer.encoders.catalog import build
 from trainer.stage import Facts
-from trainer.tasks import catalog, classify, features, fewshot, finetune, knn, result, retrieval, svm, teachers, zeroshot
+from trainer.tasks import catalog, classify, efficient, features, fewshot, finetune, knn, result, retrieval, svm, teachers, zeroshot
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import matched, of_split, relabelled
 
@@ -236,8 +236,23 @@ def test_classes_are_matched_by_name_and_those_without_training_shapes_left_out(
     assert len(notes) == 1 and notes[0].startswith("3 of 17 test shapes are left out") and "Cube" in notes[0]
     with pytest.raises(ValueError, match="one class only"):
         matched(seen.of(seen.labels == 1), of_split(cache, "test"))
-    with pytest.raises(ValueError, match="none in common"):
-        relabelled(of_split(cache, "test"), ("sofa",))
+    with pytest.raises(ValueError, match="none in common: Cube, rod there, sofa here"):
+        of_test = of_split(cache, "test")
+        relabelled(of_test.of(np.isin(of_test.labels, (1, 2))), ("sofa",))
+
+
+@pytest.mark.parametrize("name", ["svm", "knn", "classify", "fewshot"])
+def test_shapes_that_are_learned_from_and_tested_on_are_counted(name, stage, cache, tmp_path):
+    module = catalog.task(name)
+    other = write(tmp_path / "other.zarr")
+    chosen = dataclasses.replace(module.SMOKE, train_split="all")
+    assert not any("were learned from" in note for note in module.run(stage, cache, cache, module.SMOKE).notes)
+    assert not any("were learned from" in note for note in module.run(stage, cache, other, chosen).notes)
+    run = loaded(stage, tmp_path / "run")
+    for wide, known in ((chosen, 17), (dataclasses.replace(module.SMOKE, test_split="all"), 29)):
+        found = catalog.evaluate(name, run, cache, wide, store.open_cache(cache.path))
+        note = f"{known} of {found.scores.test.shapes} test shapes were learned from"
+        assert note in found.scores.notes and note in found.json() and f"run: {note}" in result.table([found]).markdown()
 
 
 def test_points_are_those_of_the_cache(cache):
@@ -418,7 +433,13 @@ def test_few_shot_by_svm_and_by_training(stage, cache):
     assert len(scores.metrics[0].values) == 10 and scores.metrics[0].mean > 90 and scores.variant == "3-way 5-shot"
     training = finetune.Training(tune="linear", epochs=20, batch=8, lr=2e-2)
     scores = fewshot.run(stage, cache, cache, fewshot.Options(ways=2, shots=5, folds=2, by="finetune", training=training))
-    assert scores.metrics[0].mean > 80 and scores.variant == "2-way 5-shot linear"
+    assert scores.metrics[0].mean > 80 and scores.variant == "2-way 5-shot linear" and not scores.notes
+    training = dataclasses.replace(training, tune="lora", epochs=1)
+    scores = fewshot.run(stage, cache, cache, fewshot.Options(ways=2, shots=5, folds=2, by="finetune", training=training))
+    tuned, top = list(finetune.fit(features.Body.of(stage, "mean_max"), of_split(cache, "train"), training, 0))[-1]
+    inside = efficient.learned(tuned)
+    above = efficient.learned(top) - 2 * (256 + 1)  # a fold has two of the four classes
+    assert scores.notes[0].startswith(f"lora: {inside + above:,} parameters learned, {inside:,} in the encoder and {above:,} in the head")
 
 
 def test_few_shot_says_how_many_classes_have_enough(stage, cache):

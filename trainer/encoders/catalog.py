@@ -165,6 +165,10 @@ _CONVOLUTIONS: Final = (
     ".second_conv.0.weight",
     ".second_conv.3.weight",
     "increase_dim.0.weight",
+    ".fuse.net.0.weight",
+    ".net1.0.weight",
+    ".net2.0.weight",
+    "rec_head.weight",
 )
 """How the names end of what the peers convolve with 1x1."""
 _LOCAL, _SHARED = ".embed.local.weight", ".embed.shared.weight"

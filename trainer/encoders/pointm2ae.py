@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from trainer import ops
 from trainer.batch import Tensors
 from trainer.encoders.blocks import PatchEmbed, Transformer, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Finer, Level, Patches
+from trainer.encoders.catalog import Encoded, Finer, Level, Patches, check_sizes, from_names, to_names
 
 Three = tuple[int, int, int]
 
@@ -58,11 +58,7 @@ class PointM2AEConfig:
     """Masked shapes as in the authors' code, where a shape depends on the others of its batch (`padded`): to compare with it."""
 
     def __post_init__(self) -> None:
-        if self.channels not in (3, 6):
-            raise ValueError(f"channels must be 3 (coordinates) or 6 (with colours), got {self.channels}")
-        for name in ("counts", "sizes", "embed", "widths", "depths"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_sizes(self, "counts", "sizes", "embed", "widths", "depths")
         if self.heads < 1 or any(width % self.heads for width in self.widths):
             raise ValueError(f"widths must be multiples of heads, got {self.widths} and {self.heads}")
         if list(self.counts) != sorted(self.counts, reverse=True):
@@ -72,10 +68,6 @@ class PointM2AEConfig:
                 raise ValueError(f"sizes must not exceed the groups of the level below, got {size} of {below}")
         if min(self.radii) < 0:
             raise ValueError(f"radii must not be negative, got {self.radii}")
-        if not 0 <= self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
-        if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
 
     @property
     def groups(self) -> int:
@@ -283,19 +275,12 @@ def build(config: PointM2AEConfig) -> PointM2AE:
     return PointM2AE(config)
 
 
-_CONVOLUTIONS: Final = {
-    **{f"h_encoder.token_embed.{i}.{theirs}.": f"encoder.tiers.{i}.embed.{ours}."
-       for i in range(3)
-       for theirs, ours in {"first_conv.0": "lift", "first_conv.3": "widen", "second_conv.0": "local", "second_conv.3": "out"}.items()},
-    "token_prop.0.fuse.net.0.": "reconstruction.fuse.0.",
-    "token_prop.0.extraction.operation.0.net1.0.": "reconstruction.extract.0.",
-    "token_prop.0.extraction.operation.0.net2.0.": "reconstruction.extract.3.",
-    "rec_head.": "reconstruction.head.",
-}  # fmt: skip
-PUBLISHED: Final = _CONVOLUTIONS | {
+PUBLISHED: Final = {
     **{f"h_encoder.{theirs.format(i)}.": f"encoder.tiers.{i}.{ours}."
        for i in range(3)
        for theirs, ours in {
+           "token_embed.{}.first_conv.0": "embed.lift", "token_embed.{}.first_conv.3": "embed.widen",
+           "token_embed.{}.second_conv.0": "embed.local", "token_embed.{}.second_conv.3": "embed.out",
            "token_embed.{}.first_conv.1": "embed.norm1", "token_embed.{}.second_conv.1": "embed.norm2",
            "encoder_pos_embeds.{}": "positions", "encoder_blocks.{}": "transformer",
        }.items()},
@@ -306,15 +291,20 @@ PUBLISHED: Final = _CONVOLUTIONS | {
     "h_decoder.1.": "reconstruction.middle.",
     "decoder_pos_embeds.0.": "reconstruction.coarse_positions.",
     "decoder_pos_embeds.1.": "reconstruction.middle_positions.",
-    "token_prop.0.fuse.net.1.": "reconstruction.fuse.1.",
+    "token_prop.0.fuse.net.": "reconstruction.fuse.",
+    "token_prop.0.extraction.operation.0.net1.0.": "reconstruction.extract.0.",
     "token_prop.0.extraction.operation.0.net1.1.": "reconstruction.extract.1.",
+    "token_prop.0.extraction.operation.0.net2.0.": "reconstruction.extract.3.",
     "token_prop.0.extraction.operation.0.net2.1.": "reconstruction.extract.4.",
     "decoder_norm.": "reconstruction.norm.",
+    "rec_head.": "reconstruction.head.",
 }  # fmt: skip
 """How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction."""
 
 _UNUSED: Final = "h_encoder.encoder_norms.0."
 """A norm that the published model has and whose result it never uses: it keeps the weights it began with."""
+_MASK_TOKEN: Final = "mask_token"
+"""[1, D] there, [1, 1, D] here."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -322,42 +312,17 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises ValueError for a name that such a model does not have.
     """
-    ours = {}
-    for name, value in state.items():
-        name = name.removeprefix("module.")
-        if name.startswith(_UNUSED):
-            continue
-        if name == "mask_token":
-            value = value.unsqueeze(0)
-        if name.endswith(".weight") and name.startswith(tuple(_CONVOLUTIONS)):
-            value = value.squeeze(-1)
-        name = _renamed(name, PUBLISHED)
-        if name.endswith(".local.weight"):  # its input is [maximum; point]
-            ours[name.replace(".local.", ".shared.")], value = value.tensor_split(2, dim=1)
-        ours[name] = value
+    used = {name: value for name, value in state.items() if not name.removeprefix("module.").startswith(_UNUSED)}
+    ours = from_names(used, PUBLISHED, "Point-M2AE")
+    if (token := PUBLISHED[_MASK_TOKEN]) in ours:
+        ours[token] = ours[token].unsqueeze(0)
     return ours
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `from_published`."""
-    theirs, names = {}, {ours: published for published, ours in PUBLISHED.items()}
-    for name, value in state.items():
-        if name.endswith(".shared.weight"):
-            continue
-        if name.endswith(".local.weight"):
-            value = torch.cat([state[name.replace(".local.", ".shared.")], value], 1)
-        name = _renamed(name, names)
-        if name == "mask_token":
-            value = value.squeeze(0)
-        if name.endswith(".weight") and name.startswith(tuple(_CONVOLUTIONS)):
-            value = value.unsqueeze(-1)
-        theirs[name] = value
+    theirs = to_names(state, PUBLISHED, "Point-M2AE")
+    if _MASK_TOKEN in theirs:
+        theirs[_MASK_TOKEN] = theirs[_MASK_TOKEN].squeeze(0)
     finest = len(state["encoder.tiers.0.positions.2.bias"])
     return theirs | {_UNUSED + "weight": torch.ones(finest), _UNUSED + "bias": torch.zeros(finest)}
-
-
-def _renamed(name: str, prefixes: Mapping[str, str]) -> str:
-    for old, new in prefixes.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    raise ValueError(f"{name!r} is no parameter of a Point-M2AE pre-training model; names there begin with {', '.join(prefixes)}")

@@ -81,7 +81,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: C
     scores = dataclasses.replace(
         scores,
         variant=" ".join(filter(None, (scores.variant, *unusual))),
-        notes=tuple(filter(None, (*scores.notes, header.unfinished, header.source.differs if header.source else ""))),
+        notes=tuple(filter(None, (*scores.notes, header.unfinished))),
     )
     peers = getattr(chosen, "peer_protocol", False)
     return Result(

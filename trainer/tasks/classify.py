@@ -19,9 +19,8 @@ from cache_schema.store import Cache
 from trainer.augment import augment, draw
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
-from trainer.tasks.efficient import Adapted, learned
 from trainer.tasks.features import Body, Pool, extract, seeded
-from trainer.tasks.finetune import Training, fit
+from trainer.tasks.finetune import Training, described, fit
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import Shapes, matched, of_split
 
@@ -79,20 +78,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         variant=options.tune + (" from scratch" if options.scratch else ""),
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
-        notes=(*notes, *_learned(tuned, head, options)),
+        notes=(*notes, *described(tuned, head, options)),
     )
-
-
-def _learned(body: Body, head: nn.Module, options: Options) -> tuple[str, ...]:
-    """What a reader must know of parameter-efficient tuning."""
-    if not isinstance(body.encoder, Adapted):
-        return ()
-    inside, above = learned(body), learned(head)
-    frozen = sum(parameter.numel() for parameter in body.parameters()) - inside
-    count = f"{options.tune}: {inside + above:,} parameters learned, {inside:,} in the encoder and {above:,} in the head; {frozen:,} frozen"
-    if options.tune == "pointgst" and options.efficient.basis == "batch":
-        return count, "basis=batch: the features of a shape depend on the others of its batch, in the test too"
-    return (count,)
 
 
 def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: int) -> float:

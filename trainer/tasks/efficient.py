@@ -37,8 +37,9 @@ CELLS: Final = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Efficient:
-    """Sizes of the new parts, of each way of tuning. The defaults come to about 0.6 M parameters in an encoder of width 384 and depth 12,
-    or in PointGST, as published, together with the head; prompts are fewer."""
+    """Sizes of the new parts, of each way of tuning. In a Transformer of width 384 and depth 12 the defaults come to about 0.6 M parameters
+    with `lora` and `adapter`, and with `pointgst`, as published, together with the head; prompts are fewer. In PointMamba `lora` has half
+    as many."""
 
     lora_rank: int = 8
     adapter_width: int = 64
@@ -55,6 +56,15 @@ class Efficient:
         for name in ("lora_rank", "adapter_width", "prompts", "spectral_width", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+SIZES: Final[dict[str, tuple[str, ...]]] = {
+    "lora": ("lora_rank",),
+    "adapter": ("adapter_width",),
+    "prompt": ("prompts",),
+    "pointgst": ("spectral_width", "window", "basis"),
+}
+"""Which fields of `Efficient` each way of tuning reads."""
 
 
 class LowRank(nn.Module):
@@ -200,6 +210,19 @@ def adapt(encoder: Encoder, mode: Mode, options: Efficient) -> Adapted:
         if isinstance(stack, pointmamba.Mamba) and adapters:
             stack.blocks = nn.ModuleList([Beside(block, adapter) for block, adapter in zip(stack.blocks, adapters, strict=True)])
     return Adapted(encoder, options, spectral if mode == "pointgst" else []).to(device).eval()
+
+
+def check_sizes(tune: str, options: Efficient) -> None:
+    """Refuse sizes that would have no effect.
+
+    Raises:
+        ValueError: one is not as usual that this way of tuning does not read.
+    """
+    usual, read = vars(Efficient()), SIZES.get(tune, ())
+    idle = [f"efficient.{name}" for name, value in vars(options).items() if value != usual[name] and name not in read]
+    if idle:
+        known = f"it reads {', '.join(f'efficient.{name}' for name in read)} alone" if read else f"only {', '.join(MODES)} have such parts"
+        raise ValueError(f"{' and '.join(idle)} would have no effect on tune={tune}, {known}: leave it out")
 
 
 def learned(module: nn.Module) -> int:

@@ -15,7 +15,7 @@ from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks import svm
 from trainer.tasks.features import Body, Pool, extract, seeded
-from trainer.tasks.finetune import Training, fit
+from trainer.tasks.finetune import Training, described, fit
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import Shapes, matched, of_split
 
@@ -60,7 +60,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     body = Body.of(stage, options.pool)
     if options.by == "svm":
         of_train, of_test = extract(body, train, 0).numpy(), extract(body, test, 0).numpy()
-    values = []
+    values: list[float] = []
+    tuning: tuple[str, ...] = ()
     for fold in range(options.folds):
         learned, asked = deal(train, test, options, fold)
         support, queries, _ = matched(train.of(learned), test.of(asked))
@@ -70,6 +71,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             with seeded(options.seed + fold, body.device):
                 *_, (tuned, head) = fit(body, support, options.training, options.seed + fold)
             predicted = extract(tuned, queries, 0, head).argmax(1).numpy()
+            tuning = described(tuned, head, options.training)
         values.append(100 * float((predicted == queries.labels).mean()))
     form = f"{options.ways}-way {options.shots}-shot" + (f" {options.training.tune}" if options.by == "finetune" else "")
     return Scores(
@@ -77,7 +79,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         test=test.data,
         metrics=(Metric(name="accuracy", values=tuple(values), over="folds", headline=True),),
         variant=form,
-        notes=notes,
+        notes=(*notes, *tuning),
     )
 
 

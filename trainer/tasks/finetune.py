@@ -23,7 +23,7 @@ from torch import nn
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
 from trainer.optim import adamw, learning_rate
-from trainer.tasks.efficient import MODES, Efficient, Mode, adapt
+from trainer.tasks.efficient import MODES, Adapted, Efficient, Mode, adapt, check_sizes, learned
 from trainer.tasks.features import Body
 from trainer.tasks.shapes import Shapes
 
@@ -85,8 +85,10 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
         seed: of order, blocks and augmentation.
 
     Raises:
-        ValueError: fewer than two shapes, an encoder without a place for the new parts, or the loss is no number any more.
+        ValueError: fewer than two shapes, sizes of new parts that `tune` has none of, an encoder without a place for the new parts, or the
+            loss is no number any more.
     """
+    check_sizes(training.tune, training.efficient)
     if len(shapes) < 2:
         raise ValueError(f"{shapes.name}: training needs two shapes at least, got {len(shapes)}")
     frozen, device = training.tune in ("mlp", "linear"), body.device
@@ -98,8 +100,8 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     with torch.no_grad():
         width = body.eval()(shapes.points(np.arange(1), 0, body.channels).to(device), body.ordered(shapes)).shape[1]
     top = head(width, len(shapes.classes), training).to(device)
-    learned = nn.ModuleList([top] if frozen else [body, top])
-    optimizer = adamw(learned, training.optim)
+    learning = nn.ModuleList([top] if frozen else [body, top])
+    optimizer = adamw(learning, training.optim)
     order = np.random.default_rng(seed)
     chance = torch.Generator(device).manual_seed(seed)
     labels = torch.from_numpy(shapes.labels).to(device)
@@ -125,9 +127,22 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
             loss = F.cross_entropy(logits.float(), labels[torch.from_numpy(chosen).to(device)])
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(learned.parameters(), training.clip)
+            torch.nn.utils.clip_grad_norm_(learning.parameters(), training.clip)
             optimizer.step()
             total += loss.detach()
         if not total.isfinite():
             raise ValueError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
         yield body.eval(), top.eval()
+
+
+def described(body: Body, top: nn.Module, training: Training) -> tuple[str, ...]:
+    """What a reader must know of parameter-efficient tuning, of what `fit` gave; nothing of the other ways."""
+    if not isinstance(body.encoder, Adapted):
+        return ()
+    inside, above = learned(body), learned(top)
+    frozen = sum(parameter.numel() for parameter in body.parameters()) - inside
+    parts = f"{inside:,} in the encoder and {above:,} in the head; {frozen:,} frozen"
+    count = f"{training.tune}: {inside + above:,} parameters learned, {parts}"
+    if training.tune == "pointgst" and training.efficient.basis == "batch":
+        return count, "basis=batch: the features of a shape depend on the others of its batch, in the test too"
+    return (count,)

@@ -122,11 +122,9 @@ def relabelled(shapes: Shapes, classes: Sequence[str]) -> tuple[Shapes, tuple[st
     there = np.array([place.get(same_name(name), -1) for name in shapes.classes])
     labels = there[shapes.labels]
     lost = labels < 0
-    if lost.all():
-        raise ValueError(
-            f"{shapes.name} and the classes to tell apart have none in common: {_some(shapes.classes)} there, {_some(classes)} here"
-        )
     names = [shapes.classes[i] for i in np.unique(shapes.labels[lost])]
+    if lost.all():
+        raise ValueError(f"{shapes.name} and the classes to tell apart have none in common: {_some(names)} there, {_some(classes)} here")
     notes = (
         (f"{int(lost.sum())} of {len(shapes)} test shapes are left out, of classes that are not among those to tell apart: {_some(names)}",)
         if names
@@ -136,7 +134,8 @@ def relabelled(shapes: Shapes, classes: Sequence[str]) -> tuple[Shapes, tuple[st
 
 
 def matched(train: Shapes, test: Shapes) -> tuple[Shapes, Shapes, tuple[str, ...]]:
-    """Both with labels into the classes that have a shape to learn from, and notes on what was left out of the test shapes.
+    """Both with labels into the classes that have a shape to learn from, and notes on the test shapes: what was left out of them, and how
+    many are among those to learn from.
 
     Raises:
         ValueError: fewer than two classes to learn, or no test shape of one of them.
@@ -147,6 +146,8 @@ def matched(train: Shapes, test: Shapes) -> tuple[Shapes, Shapes, tuple[str, ...
         raise ValueError(f"{train.name} has shapes of one class only ({_some(classes)}); a classifier needs two")
     train = dataclasses.replace(train, labels=np.searchsorted(present, train.labels), classes=classes)
     test, notes = relabelled(test, classes)
+    if test.cache.path.resolve() == train.cache.path.resolve() and (known := int(np.isin(test.rows, train.rows).sum())):
+        notes += (f"{known} of {len(test)} test shapes were learned from",)
     return train, test, notes
 
 
