@@ -17,7 +17,7 @@ from typing import Any, Protocol, TextIO
 from cache_schema import spec, store, validate
 from cache_schema.spec import LabelSet, Manifest, Problem, Record, SourceSpec, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import build, caption, labels, run
+from pipeline import build, caption, labels, run, weights
 from pipeline.build import Models, Plan
 from pipeline.recipes import BuildConfig, SourceConfig, shard_size
 from pipeline.sources.catalog import Source, open_source
@@ -89,7 +89,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         cache = _open_or_create(path, source, config.shard)
         devices = machine.devices()
         models = Models(devices[0])
-        teachers, captioner = _load(config, models, terminal)
+        teachers, captioner = _load(config, source.reader.kind, models, terminal)
         task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
         drawn = "" if config.views is None or "views" in cache.products() else _renderer(task, machine)
         records = [
@@ -173,12 +173,19 @@ def _columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], 
     return [e.id for e in entries], [label.get(e.label, -1) for e in entries], [split.get(e.split, -1) for e in entries]
 
 
-def _load(config: BuildConfig, models: Models, terminal: Terminal) -> tuple[list[build.Teacher], build.Captioner | None]:
+def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) -> tuple[list[build.Teacher], build.Captioner | None]:
     teachers = []
     for name in config.teachers:
         terminal.say(f"loading teacher {name}")
         teachers.append(catalog.load(name, device=models.device, precision=config.precision))
         models.add(teachers[-1])
+    captioners = (config.captions.model,) if config.captions else ()
+    shipped = [name for name in (*config.teachers, *captioners) if weights.is_shipped(name)]
+    if shipped and kind != "starter":
+        terminal.say(
+            f"Warning: {', '.join(shipped)} know the kinds of the starter collection and nothing else. For shapes of your own take real "
+            "models: --recipe clip-dino, or see `mmpd-cache recipes` and `mmpd-cache teachers`"
+        )
     captioner = None
     if config.captions is not None:
         terminal.say(f"loading captioner {config.captions.captioner} {config.captions.model}".rstrip())

@@ -62,8 +62,12 @@ def pictures() -> BuildConfig:
 
 
 def default() -> BuildConfig:
-    """12 views, the teacher that comes with the project (it knows starter shapes only), captions from templates: all offline."""
-    return BuildConfig(teachers=("starter-resnet",), captions=dataclasses.replace(CHOICES["template"], samples=1))
+    """12 views, the three teachers and the captioner that come with the project (they know starter shapes only): all offline."""
+    return BuildConfig(
+        teachers=("starter-resnet", "starter-regnet", "starter-attributes"),
+        captions=dataclasses.replace(CHOICES["starter-blip2"], rank_by="starter-resnet"),
+        caption_batch=64,
+    )
 
 
 def smoke() -> BuildConfig:

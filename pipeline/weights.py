@@ -62,9 +62,14 @@ def is_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~"))
 
 
+def is_shipped(model: str) -> bool:
+    """Whether a model is the name of one in `SHIPPED`."""
+    return bool(model) and "/" not in model and (SHIPPED / model).is_dir()
+
+
 def is_local(model: str) -> bool:
     """Whether a model is a folder of this machine: a path, or one that is shipped."""
-    return is_path(model) or ("/" not in model and (SHIPPED / model).is_dir())
+    return is_path(model) or is_shipped(model)
 
 
 def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weights: Sequence[str] = CHECKPOINT) -> tuple[Path, str]:

@@ -25,8 +25,7 @@ def called(*command: object) -> str:
 
 def measured(task: str, run: Path, cache: Path) -> float:
     metrics = json.loads(called("mmpd-train", "eval", task, run, cache, "--json"))["scores"]["metrics"]
-    values = next(metric for metric in metrics if metric["headline"])["values"]
-    return sum(values) / len(values)
+    return min(sum(metric["values"]) / len(metric["values"]) for metric in metrics if metric["headline"])  # of each teacher there is
 
 
 @pytest.fixture(scope="module")

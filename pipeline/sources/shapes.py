@@ -2,8 +2,8 @@
 
     open_source("starter")                        # 8 shapes of each kind
     open_source("starter", count="4500", seed="1")
-    made = make(0, 7)                             # the eighth shape: its kind, surface and description
-    made.description                              # Description(kind="bucket", color="red", parts=(Parts(noun="handle", count=1),), ...)
+    made = make(0, 8)                             # the ninth shape: its surface and description
+    made.description                              # Description(kind="bucket", color="black", parts=(Parts(noun="handle", count=1, ...
 
 A shape is made from (seed, index) alone: a kind (index modulo their number), then random design, proportions, parts and colours. One in
 four has no colour, as CAD models do. Every fourth of a kind is in the split test, the others in train. Id: `chair/0003`, the fourth

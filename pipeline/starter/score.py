@@ -4,10 +4,12 @@
     python -m pipeline.starter.score build/starter-teachers --card     # new ones, and their model cards
 
 zero-shot  each view alone, and each shape by the mean over its views, against 64 sentences for each kind: share named rightly
-captions   one sample a view as a build draws it: share that name the kind, and share of stated attributes that are so
+captions   as the recipe `default` draws, ranks and keeps one of each view: share that name the kind, and share of stated attributes
+           that are so
 nearest    for the teacher without words: share of views whose nearest view of another shape is of the same kind
 """
 
+import dataclasses
 import json
 from collections import Counter
 from contextlib import closing
@@ -20,10 +22,11 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from cache_schema.spec import CaptionSpec, LabelSet, ViewSpec
+from cache_schema.spec import LabelSet, ViewSpec
 from pipeline import caption, labels
 from pipeline.cameras import RIGS
 from pipeline.mesh import normalized
+from pipeline.recipes import configured
 from pipeline.sources.kinds.catalog import KINDS
 from pipeline.sources.shapes import Description, make
 from pipeline.starter.texts import claims, wrong
@@ -38,6 +41,10 @@ CAPTIONER: Final = "starter-blip2"
 
 Numbers = dict[str, Any]
 
+VIEWS, SHAPES, NEAREST = "zero-shot of single views", "zero-shot of shapes, by the mean over their four views", "nearest"
+KIND, RIGHT = "names the kind", "attributes right"
+SHARES: Final = (VIEWS, SHAPES, NEAREST, KIND, RIGHT)
+
 
 def drawn(count: int) -> tuple[np.ndarray, list[Description]]:
     """Unseen shapes from the four sides of `ring4`, as a build draws them. [N, V, H, W, 3], [N]"""
@@ -51,7 +58,7 @@ def drawn(count: int) -> tuple[np.ndarray, list[Description]]:
 
 def named(name: str, folder: Path, rgb: np.ndarray, descriptions: list[Description]) -> Numbers:
     """Scores of an image-text teacher, or of one without text."""
-    teacher = catalog.load(f"{name}={BACKEND[name]}:{(folder / name).absolute()}")
+    teacher = _loaded(name, folder)
     shapes, views = rgb.shape[:2]
     pixels = torch.stack([teacher.preprocess(image) for image in rgb.reshape(-1, *rgb.shape[2:])])
     image = torch.cat([teacher.embed_images(batch) for batch in track(pixels.split(64), name, console=_console)])
@@ -61,7 +68,7 @@ def named(name: str, folder: Path, rgb: np.ndarray, descriptions: list[Descripti
         alike = image @ image.T
         shape = torch.arange(shapes).repeat_interleave(views)
         alike[shape[:, None] == shape[None]] = -1
-        return {"nearest": _share(truth[alike.argmax(1)] == truth)}
+        return {NEAREST: _share(truth[alike.argmax(1)] == truth)}
     kinds = LabelSet(name="kinds", classes=tuple(KINDS), templates=labels.TEMPLATES)
     sentences = torch.from_numpy(labels.embed(kinds, teacher)).float()  # [C, M, E]
     classes = torch.nn.functional.normalize(torch.nn.functional.normalize(sentences, dim=-1).mean(1), dim=1)  # [C, E]
@@ -69,33 +76,42 @@ def named(name: str, folder: Path, rgb: np.ndarray, descriptions: list[Descripti
     guess, whole = near.argmax(1), near.view(shapes, views, -1).mean(1).argmax(1)
     missed = Counter(list(KINDS)[k] for k in truth[guess != truth].tolist())
     return {
-        "zero-shot of single views": _share(guess == truth),
-        "zero-shot of shapes, by the mean over their four views": _share(whole == truth[::views]),
+        VIEWS: _share(guess == truth),
+        SHAPES: _share(whole == truth[::views]),
         "views missed of the hardest kinds": dict(missed.most_common(5)),
     }
 
 
+def _loaded(name: str, folder: Path) -> catalog.Teacher:
+    return catalog.load(f"{name}={BACKEND[name]}:{(folder / name).absolute()}")
+
+
 def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) -> Numbers:
-    """Scores of the captioner, one caption a view."""
-    spec = CaptionSpec(captioner="blip2", model=str((folder / CAPTIONER).absolute()), samples=1, temperature=0.7)
-    captioner = caption.load(spec, batch=32)
-    right, mistakes, stated = 0, 0, 0
-    examples: list[str] = []
-    views = rgb.shape[1]
-    for start in track(range(0, len(rgb), 8), CAPTIONER, console=_console):
-        images = rgb[start : start + 8].reshape(-1, *rgb.shape[2:])
-        keys = [f"{start + i // views}/{i % views}" for i in range(len(images))]
-        for i, (text,) in enumerate(captioner.caption(images, keys, [""] * len(images))):
-            truth = descriptions[start + i // views]
-            said = claims(text)
-            right += said.kind == truth.kind
-            untrue, count = wrong(said, truth)
-            mistakes, stated = mistakes + len(untrue), stated + count
-            if i == 0:
-                examples.append(f"{text} | {truth.kind}: {', '.join(untrue)}")
-    captions = len(rgb) * views
-    attributes = {"attributes right": round(1 - mistakes / max(1, stated), 4), "attributes a caption": round(stated / captions, 2)}
-    return {"names the kind": round(right / captions, 4), **attributes, "examples": examples[:12]}
+    """Scores of the captioner, of the caption of each view that is kept."""
+    recipe = configured("default", []).captions
+    assert recipe is not None
+    captioner = caption.load(dataclasses.replace(recipe, model=str((folder / CAPTIONER).absolute())), batch=64)
+    judge = _loaded(recipe.rank_by, folder)
+    kept: list[str] = []
+    for start in track(range(0, len(rgb), 16), CAPTIONER, console=_console):
+        images = rgb[start : start + 16].reshape(-1, *rgb.shape[2:])
+        texts = captioner.caption(images, [f"{start}/{i}" for i in range(len(images))], [""] * len(images))  # [B], samples each
+        seen = judge.embed_images(torch.stack([judge.preprocess(image) for image in images])).numpy()
+        read = np.stack([judge.embed_texts(row).numpy() for row in texts])
+        order, _ = caption.rank(seen, read)
+        kept += [row[best] for row, best in zip(texts, order[:, 0], strict=True)]
+    said = [claims(text) for text in kept]
+    truths = [truth for truth in descriptions for _ in range(rgb.shape[1])]
+    checked = [wrong(one, truth) for one, truth in zip(said, truths, strict=True)]
+    stated, mistakes = sum(count for _, count in checked), sum(len(untrue) for untrue, _ in checked)
+    named = [one.kind == truth.kind for one, truth in zip(said, truths, strict=True)]
+    examples = [f"{text} | {truth.kind}: {', '.join(bad)}" for text, truth, (bad, _) in zip(kept, truths, checked, strict=True)]
+    return {
+        KIND: _share(torch.tensor(named)),
+        RIGHT: round(1 - mistakes / stated, 4) if stated else None,
+        "attributes a caption": round(stated / len(kept), 2),
+        "examples": examples[:: rgb.shape[1]][:12],
+    }
 
 
 def card(name: str, scores: Numbers, shapes: int) -> str:
@@ -106,7 +122,8 @@ def card(name: str, scores: Numbers, shapes: int) -> str:
         "starter-attributes": "a vision transformer of DINOv2's form. Load: `transformers.AutoModel.from_pretrained('FOLDER')`",
         CAPTIONER: "a captioner (BLIP-2). Load: `transformers.Blip2ForConditionalGeneration.from_pretrained('FOLDER')`",
     }[name]
-    numbers = "\n".join(f"- {key}: {value:.1%}" for key, value in scores.items() if isinstance(value, float) and value <= 1)
+    shares = [key for key in SHARES if scores.get(key) is not None]
+    numbers = "\n".join(f"- {key}: {scores[key]:.1%}" for key in shares)
     return f"""# {name}
 
 A small teacher for a first cache without downloads: {what}.
@@ -117,6 +134,8 @@ grammar over their descriptions (`pipeline/starter/texts.py`). It has seen no ph
 Scores on {shapes} shapes of other seeds, four views each (`python -m pipeline.starter.score`):
 
 {numbers}
+
+The kinds and the sentences are those it was taught; only the shapes are new to it.
 
 Limits: knows {len(KINDS)} kinds of things on plain backgrounds at 96 x 96 pixels. Good for trying this project, for nothing else.
 """
@@ -135,6 +154,8 @@ def main(
     cards: Annotated[bool, typer.Option("--card", help="Write README.md into each checkpoint.")] = False,
 ) -> None:
     """Score starter teachers on shapes they have not seen."""
+    if not any((folder / name).is_dir() for name in (*BACKEND, CAPTIONER)):
+        raise typer.BadParameter(f"{folder} has none of {', '.join((*BACKEND, CAPTIONER))}")
     rgb, descriptions = drawn(shapes)
     scores = {name: named(name, folder, rgb, descriptions) for name in BACKEND if (folder / name).is_dir()}
     if (folder / CAPTIONER).is_dir():

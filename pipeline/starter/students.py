@@ -5,7 +5,7 @@
     student.save(place)                                              # float16 safetensors, configuration, tokenizer, pre-processing
 
 starter-resnet       image and text with one embedding (CLIP), through open_clip: a convolutional network
-starter-regnet       CLIP through open_clip again, with a network of timm's
+starter-regnet       CLIP through open_clip again, with a network of timm's; it also learns what starter-resnet sees
 starter-attributes   pictures alone, through transformers: a ViT of DINOv2's form taught kinds, colours, materials, parts and proportions,
                      and what starter-resnet sees
 starter-blip2        tells what it sees (BLIP-2), through transformers; its picture side begins as starter-attributes'
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ EMBEDDING: Final = 128
 """Width of what pictures and sentences share."""
 
 TEXT: Final = {
-    "context_length": 32, "vocab_size": 1024, "width": 128, "heads": 4,
+    "context_length": 32, "width": 128, "heads": 4,
     "hf_tokenizer_name": ".", "pool_type": "eos", "eos_id": 2, "pad_id": 1,
 }  # fmt: skip
 """`.`: the tokenizer lies beside the weights."""
@@ -102,34 +103,49 @@ class ImageText:
     """CLIP (https://arxiv.org/abs/2103.00020), with every sentence that is true of a shape counted as a match for it. Beside what is
     said of the batch, one sentence names each kind there is, so that every picture has to be told from all of them."""
 
-    def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str], *, layers: int) -> None:
-        """layers: of the text side."""
-        settings = TEXT | {"layers": layers}
-        self.config = {"embed_dim": EMBEDDING, "vision_cfg": dict(vision), "text_cfg": settings}
+    def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str], *, layers: int, master: Any = None) -> None:
+        """
+        Args:
+            vision: picture side.
+            corpus: texts for the tokenizer.
+            layers: of the text side.
+            master: another's picture side, whose embedding a head, thrown away, learns to tell from this one's.
+        """
         self.tokenizer = image_text_tokenizer(corpus)
+        settings = TEXT | {"layers": layers, "vocab_size": len(self.tokenizer)}
+        self.config = {"embed_dim": EMBEDDING, "vision_cfg": dict(vision), "text_cfg": settings}
         text = {key: value for key, value in settings.items() if key != "hf_tokenizer_name"}
-        self.model: Any = open_clip.CLIP(embed_dim=EMBEDDING, vision_cfg=dict(vision), text_cfg=text)
-        self.model = self.model.to(memory_format=torch.channels_last)
+        self.clip: Any = open_clip.CLIP(embed_dim=EMBEDDING, vision_cfg=dict(vision), text_cfg=text)
+        self.head = nn.Linear(EMBEDDING, EMBEDDING)
+        model: Any = nn.ModuleList([self.clip, self.head]) if master else self.clip
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)
+        self.master = master.eval().to(memory_format=torch.channels_last) if master else None
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         told = [sentence(description, rng) for description in descriptions]
         texts = [*(one.text for one in told), *(pick(rng, TEMPLATES).replace("{}", kind) for kind in KINDS)]
         length = TEXT["context_length"]
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")["input_ids"]
-        image, text, scale = self.model(normalized(pixels), tokens)[:3]
+        image, text, scale = self.clip(normalized(pixels), tokens)[:3]
         logits = scale.clamp(max=100) * image.float() @ text.float().T  # [B, B + kinds]: picture, text
         logits, naming = logits.split([len(told), len(KINDS)], dim=1)
         known = [facts(description) for description in descriptions]
         match = torch.tensor([[one.told <= truth for one in told] for truth in known], dtype=torch.float32)  # [B, B]
         by_image = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         by_text = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
-        return (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
+        loss = (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
+        if self.master is None:
+            return loss
+        with torch.no_grad():
+            seen = self.master(normalized(pixels)).float()
+        return loss + 4 * (1 - F.cosine_similarity(self.head(image).float(), seen).mean())
 
     def save(self, place: Path) -> None:
-        save_file(halved(self.model), place / "open_clip_model.safetensors")
+        save_file(halved(self.clip), place / "open_clip_model.safetensors")
         preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
         (place / "open_clip_config.json").write_text(json.dumps({"model_cfg": self.config, "preprocess_cfg": preprocess}, indent=2) + "\n")
         self.tokenizer.save_pretrained(place)
+        compacted(place / "tokenizer.json")
 
 
 # --------------------------------------------------------------------------------------------------------------- attributes
@@ -224,7 +240,9 @@ class Captioner:
         self.captioner = model
         self.head = nn.Linear(small, len(KINDS))
         self.model: nn.Module = nn.ModuleList([model, self.head])
-        self.start = self.processor(text=[""], return_tensors="pt")["input_ids"][0].tolist()
+        blank = np.zeros((SIZE, SIZE, 3), np.uint8)
+        self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # a place for each query
+        assert self.start.count(config.image_token_index) == config.num_query_tokens
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         tokenizer = self.processor.tokenizer
@@ -239,8 +257,11 @@ class Captioner:
         return out.loss + 0.5 * F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
 
     def save(self, place: Path) -> None:
-        self.captioner.save_pretrained(place, state_dict=halved(self.captioner))
+        state = halved(self.captioner)
+        del state["language_model.lm_head.weight"]  # is the words' embedding, once more
+        self.captioner.save_pretrained(place, state_dict=state)
         self.processor.save_pretrained(place)
+        compacted(place / "tokenizer.json")
 
 
 def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -287,7 +308,7 @@ def _learned(folder: Path) -> dict[str, Tensor]:
 
 STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student]]] = {
     "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, corpus, layers=2),
-    "starter-regnet": lambda corpus, parts, folder: ImageText(REGNET, corpus, layers=1),
+    "starter-regnet": lambda corpus, parts, folder: ImageText(REGNET, corpus, layers=1, master=_master(folder)),
     "starter-attributes": lambda corpus, parts, folder: Attributes(parts, _master(folder)),
     "starter-blip2": lambda corpus, parts, folder: Captioner(corpus, _learned(folder)),
 }
@@ -301,3 +322,8 @@ def normalized(pixels: Tensor) -> Tensor:
 def halved(model: nn.Module) -> dict[str, Tensor]:
     """A state dict in float16."""
     return {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in model.state_dict().items()}
+
+
+def compacted(path: Path) -> None:
+    """Rewrite a JSON file without white space."""
+    path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")))

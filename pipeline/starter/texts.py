@@ -231,7 +231,8 @@ def claims(text: str) -> Claims:
 def wrong(said: Claims, truth: Description) -> tuple[list[str], int]:
     """What is said of attributes and is not so, and how many attributes are stated in all.
 
-    An attribute is a style, colour or substance word of the whole, a part with its number, or a word about a part.
+    An attribute is a style, colour or substance word of the whole, a part with its number, or a word about a part. Words about parts of
+    which a description does not say what they are made of count neither way.
     """
     true_words = {*truth.style, truth.color, _adjective(truth.material)}
     mistakes = [word for word in said.words if word not in true_words]
@@ -240,11 +241,15 @@ def wrong(said: Claims, truth: Description) -> tuple[list[str], int]:
         matching = [
             part for part in truth.parts if noun == (part.noun if part.count == 1 else plural(part.noun)) and counted(part) == number
         ]
-        stated += 1 + len(words)
+        stated += 1
         if not matching:
             mistakes.append(f"{number} {noun}")
+        known = [part.material for part in matching if part.material is not None]
+        if matching and not known:
+            continue
+        stated += len(words)
         for word in words:
-            if not any(part.material and word in (part.material.color_name, _adjective(part.material.substance)) for part in matching):
+            if not any(word in (material.color_name, _adjective(material.substance)) for material in known):
                 mistakes.append(f"{word} {noun}")
     return mistakes, stated
 

@@ -7,6 +7,7 @@ Pictures, sentences and steps follow from the seeds alone. Arithmetic is bfloat1
 last digits from one processor to another.
 """
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -27,9 +28,9 @@ from pipeline.starter.texts import corpus
 
 STEPS: Final = {
     "starter-resnet": (3000, 3600, 4000),
-    "starter-regnet": (5000,),
+    "starter-regnet": (5000, 4500),
     "starter-attributes": (4500,),
-    "starter-blip2": (3000,),
+    "starter-blip2": (3000, 1500, 3000),
 }
 """Of each, in cycles: the rate falls to 0 over one, and rises again for the next."""
 BATCH: Final = 96
@@ -127,7 +128,13 @@ def main(
     seed: Annotated[int, typer.Option(help="Of initial weights and batches.")] = 0,
 ) -> None:
     """Draw pictures and train the starter teachers."""
+    if unknown := sorted(set(only or ()) - set(STUDENTS)):
+        raise typer.BadParameter(f"no starter teacher is called {', '.join(unknown)}: there are {', '.join(STUDENTS)}")
     folder.mkdir(parents=True, exist_ok=True)
+    kept, asked = folder / "study.json", json.dumps({"shapes": shapes, "steps": steps, "seed": seed})
+    if kept.exists() and kept.read_text() != asked:
+        raise typer.BadParameter(f"{folder} holds what {kept.read_text()} made, asked {asked}: name another folder")
+    kept.write_text(asked)
     views = draw(folder, Study(shapes=shapes), workers=os.cpu_count() or 1)
     rng = np.random.default_rng(seed)
     words = list(corpus(views.descriptions[:: max(1, len(views.descriptions) // 2000)], rng))

@@ -75,6 +75,12 @@ TEACHERS: dict[str, Choice] = {
     "starter-resnet": Choice(
         backend="open_clip", model="starter-resnet", about="comes with the project, knows starter shapes: a small ResNet with a text side",
     ),
+    "starter-regnet": Choice(
+        backend="open_clip", model="starter-regnet", about="comes with the project, knows starter shapes: a small RegNet with a text side",
+    ),
+    "starter-attributes": Choice(
+        backend="transformers", model="starter-attributes", about="comes with the project, knows starter shapes: a small ViT, no text side",
+    ),
     "clip-vit-b32": Choice(
         backend="transformers", model="openai/clip-vit-base-patch32", revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         about="OpenAI CLIP ViT-B/32, 512 wide",

@@ -1,6 +1,6 @@
 """What overlapping is worth: a whole build against its stages run alone. Prints seconds and ratios.
 
-    python tests/bench/build.py                                   # the tiny random teacher: drawing decides
+    python tests/bench/build.py                                   # with starter-resnet
     python tests/bench/build.py --teacher vit-b32                 # a ViT-B/32 image tower with random weights
     python tests/bench/build.py --source MESHES --shapes 0
 
@@ -16,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `mmpd-cache`, before torch is imported
 
 from pipeline import commands
 from pipeline.recipes import BuildConfig, SourceConfig

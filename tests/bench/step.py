@@ -1,10 +1,12 @@
 """What a training step costs: against a plain Point-MAE step, against a teacher in the loop, and against data already in memory.
 
-    python tests/bench/step.py [--rounds 7] [--only distill|teacher|data]
+    python tests/bench/step.py [--rounds 7] [--only distill|teacher|encoders|data]
 
 distill  stage 2 with ViT-S at batch 32, against the plain Point-MAE step of `plain_pointmae.py`, both in float32, then both in bf16
 teacher  a cached stage-1 step with ViT-S at batch 32, against the same step with a ViT-B/32 image tower (random weights: right for
          timing only) run on 32 pictures in it; and the peak memory of both, each in a process of its own
+encoders the peers' own pre-training with PointMamba against the ViT of its width and depth, batch 32; and with Point-M2AE at batch 16,
+         beside one large matrix product that tells this machine from another
 data     the tiny encoder fed from a cache by the trainer's own loader, against the same step on one batch held in memory
 
 Every comparison takes turns within one run; the median of the rounds is compared.
@@ -28,24 +30,25 @@ from trainer.align import Align, AlignOptions, Teacher
 from trainer.batch import Batch
 from trainer.distill import Distill, DistillOptions
 from trainer.encoders.catalog import build
+from trainer.recipes import configured
 
 SIZE = 32
 
 
-def batch(points: int = 1024) -> Batch:
+def batch(points: int = 1024, size: int = SIZE) -> Batch:
     """Shapes and targets of random numbers."""
     generator = torch.Generator().manual_seed(0)
-    xyz = torch.randn(SIZE, points, 3, generator=generator)
+    xyz = torch.randn(size, points, 3, generator=generator)
     xyz /= xyz.norm(dim=-1).amax(1)[:, None, None]
     return Batch(
         points=xyz,
-        index=torch.arange(SIZE),
-        label=torch.arange(SIZE),
-        image={"t": torch.randn(SIZE, 512, generator=generator)},
-        text={"t": torch.randn(SIZE, 512, generator=generator)},
-        text_key=torch.arange(SIZE),
-        guide_tokens=torch.randn(SIZE, 64, 384, generator=generator),
-        guide_summary=torch.randn(SIZE, 384, generator=generator),
+        index=torch.arange(size),
+        label=torch.arange(size),
+        image={"t": torch.randn(size, 512, generator=generator)},
+        text={"t": torch.randn(size, 512, generator=generator)},
+        text_key=torch.arange(size),
+        guide_tokens=torch.randn(size, 64, 384, generator=generator),
+        guide_summary=torch.randn(size, 384, generator=generator),
     )
 
 
@@ -143,6 +146,20 @@ def peak(kind: str) -> None:
     print(f"{int(line.split()[1]) / 2**20:.2f} GiB")
 
 
+def encoders(rounds: int) -> None:
+    def pretraining(recipe: str, points: int, size: int) -> Callable[[], None]:
+        config = configured(recipe, "distill")
+        model, given, generator = Distill(build(config.encoder.name), config.distill), batch(points, size), torch.Generator()
+        return step(model, lambda: model(given, model.draw(size, generator))["loss"])
+
+    show(compared({name: pretraining(name, 1024, SIZE) for name in ("point-mae", "pointmamba")}, rounds))
+    side = 4096
+    left, right = torch.randn(side, side), torch.randn(side, side)
+    times = compared({"point-m2ae, batch 16": pretraining("point-m2ae", 2048, 16), "matrix product": lambda: left @ right}, rounds)
+    m2ae, product = (statistics.median(seconds) for seconds in times.values())
+    print(f"point-m2ae, batch 16: {m2ae:.2f} s; {side} x {side} float32 matrix product: {2 * side**3 / product / 1e9:.0f} GFLOP/s")
+
+
 def data(rounds: int) -> None:
     from trainer import data as loading
     from trainer.config import DataConfig
@@ -182,13 +199,13 @@ def data(rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=["distill", "teacher", "data"])
+    parser.add_argument("--only", choices=["distill", "teacher", "encoders", "data"])
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
         peak(arguments.peak)
         return
-    for part in (distill, teacher, data):
+    for part in (distill, teacher, encoders, data):
         if arguments.only in (None, part.__name__):
             part(arguments.rounds)
 

@@ -116,6 +116,13 @@ def test_no_scheduler_is_a_clear_error(meshes, tmp_path):
         build(meshes, tmp_path / "x.zarr", scheduler="tcp://127.0.0.1:9")
 
 
+def test_starter_models_on_other_shapes_are_not_taken_for_real_ones(meshes, tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda _, text: said.append(text))
+    build(meshes, tmp_path / "c.zarr", small(teachers=("starter-resnet",), captions=None))
+    assert any("starter-resnet know the kinds of the starter collection and nothing else" in text for text in said)
+
+
 def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes, tmp_path):
     path = tmp_path / "c.zarr"
     one = small(teachers=("starter-resnet",))

@@ -1,4 +1,4 @@
-"""Every kind of the starter collection keeps one contract, and what is said of its things is so."""
+"""Every kind of the starter collection keeps one contract, and what is said of its things is in the grammar's words."""
 
 import functools
 import re

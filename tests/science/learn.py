@@ -1,7 +1,7 @@
 """Does the method do what it says? The baseline table with the tiny encoder on starter shapes, and what stored blocks cost.
 
     python tests/science/learn.py build/science                          # make science: an hour or two on two cores
-    python tests/science/learn.py build/science --seeds 1 --epochs 10    # a first look
+    python tests/science/learn.py build/look --seeds 1 --epochs 10       # a first look
 
 Builds one cache, trains every row for every seed with `mmpd-train`, one run a core, and evaluates each: a linear SVM on the encoder's
 features fitted on the split train and scored on test, and zero-shot where there is a text side. Whatever is there already is kept, so
@@ -22,8 +22,8 @@ from typing import Any
 
 BIN = Path(sys.executable).parent
 TEACHER = "starter-resnet"
-SMALL = ("encoder.name=pointmae-tiny", "optim.batch=32", "optim.lr=1e-3", "optim.warmup=2")
-DECODERS = ("distill.local_depth=2", "distill.global_depth=1")
+SMALL = ("encoder.name=pointmae-tiny", "optim.batch=32", "optim.lr=1e-3", "optim.warmup=5")
+"""As the recipe `tiny` has it, for recipes of another size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,11 @@ def studied(count: str, *settings: str) -> dict[str, Row]:
 
 TABLE: dict[str, Row] = {
     "scratch": Row(about="random weights", stage="distill", recipe="scratch", settings=SMALL[:1]),
-    "point-mae": Row(about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=(*SMALL, *DECODERS)),
+    "point-mae": Row(
+        about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=(*SMALL, "distill.reconstruction_depth=2")
+    ),
     "ulip2-like": Row(about="one teacher, stage 1", stage="align", recipe="ulip2-like", settings=(*SMALL, f"data.teachers={TEACHER}")),
-    "mmpd stage 1": Row(about="stage 1 as the method has it", stage="align"),
+    "mmpd stage 1": Row(about="three teachers, stage 1", stage="align"),
     "mmpd stage 2": Row(about="and distillation of that guide", stage="distill", after="mmpd stage 1"),
     "no shuffle": Row(about="stage 2 without shuffling", stage="distill", settings=("distill.shuffle=none",), after="mmpd stage 1"),
     "no global": Row(
@@ -78,9 +80,14 @@ BLOCKS: dict[str, Row] = {
 class Study:
     """One folder of runs on one cache."""
 
-    def __init__(self, folder: Path, epochs: int, shapes: int) -> None:
+    def __init__(self, folder: Path, epochs: int, shapes: int, precision: str) -> None:
         self.folder, self.epochs, self.cache = folder, epochs, folder / "shapes.zarr"
-        self.shapes = shapes
+        self.shapes, self.precision = shapes, precision
+        folder.mkdir(parents=True, exist_ok=True)
+        kept, asked = folder / "study.json", {"epochs": epochs, "shapes": shapes, "precision": precision}
+        if kept.exists() and json.loads(kept.read_text()) != asked:
+            raise SystemExit(f"{folder} holds results of {kept.read_text().strip()}, asked {json.dumps(asked)}: choose another folder")
+        kept.write_text(json.dumps(asked) + "\n")
         self.guiding = threading.Lock()  # one writes to the cache at a time
         self.locks: dict[tuple[str, int], threading.Lock] = {}
         self.locking = threading.Lock()
@@ -106,7 +113,7 @@ class Study:
 
     def _train(self, row: Row, run: Path, seed: int) -> None:
         epochs = () if row.recipe == "scratch" else (f"optim.epochs={self.epochs}",)
-        settings = [*row.settings, *epochs, f"seed={seed}", "precision=float32"]
+        settings = [*row.settings, *epochs, f"seed={seed}", f"precision={self.precision}"]
         command = ["mmpd-train", row.stage, str(self.cache), str(run), "--recipe", row.recipe]
         if row.after:
             before = self._run(row.after, seed)
@@ -134,10 +141,11 @@ class Study:
             return self.locks.setdefault((name, seed), threading.Lock())
 
     def _measured(self, task: str, run: Path) -> list[float]:
-        """A task's headline number on the unseen shapes, one for each stored block, in percent."""
+        """A task's headline number on the unseen shapes, one for each stored block, in percent; zero-shot in the words of `TEACHER`."""
         out = self._called(["mmpd-train", "eval", task, str(run), str(self.cache), "--json"], threads=1, log=None)
         metrics = json.loads(out)["scores"]["metrics"]
-        return list(next(metric for metric in metrics if metric["headline"])["values"])
+        wanted = f"{TEACHER} top-1" if task == "zeroshot" else next(metric["name"] for metric in metrics if metric["headline"])
+        return list(next(metric for metric in metrics if metric["name"] == wanted)["values"])
 
     def _called(self, command: list[str], *, threads: int, log: Path | None) -> str:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -150,12 +158,14 @@ class Study:
         return done.stdout
 
 
-def table(results: dict[str, list[dict[str, Any]]], about: dict[str, Row]) -> str:
+def table(results: dict[str, list[dict[str, Any]]], about: dict[str, Row], epochs: int) -> str:
     """Markdown: mean and standard deviation over seeds of each seed's mean over blocks."""
-    lines = ["| row | what it is | linear SVM | zero-shot |", "|---|---|---|---|"]
+    lines = ["| row | what it is | epochs | linear SVM | zero-shot |", "|---|---|---|---|---|"]
     for name, seeds in results.items():
         cells = [_cell([statistics.fmean(one[task]) for one in seeds if task in one]) for task in ("svm", "zeroshot")]
-        lines.append(f"| {name} | {about[name].about} | {cells[0]} | {cells[1]} |")
+        row = about[name]
+        budget = "0" if row.recipe == "scratch" else f"{epochs} + {epochs}" if row.after else str(epochs)
+        lines.append(f"| {name} | {row.about} | {budget} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 
@@ -186,10 +196,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--shapes", type=int, default=1440)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of training")
     parser.add_argument("--only", choices=["table", "blocks"])
     parser.add_argument("--rows", nargs="*", choices=list(TABLE), help="of the table; all without")
     arguments = parser.parse_args()
-    study = Study(arguments.folder.resolve(), arguments.epochs, arguments.shapes)
+    study = Study(arguments.folder.resolve(), arguments.epochs, arguments.shapes, arguments.precision)
     study.build()
     chosen = {name: row for name, row in TABLE.items() if not arguments.rows or name in arguments.rows}
     for part, rows, names in (("table", TABLE, chosen), ("blocks", BLOCKS, BLOCKS)):
@@ -199,9 +210,9 @@ def main() -> None:
             futures = {name: [pool.submit(study.run, rows, name, seed) for seed in range(arguments.seeds)] for name in names}
             results = {name: [future.result() for future in runs] for name, runs in futures.items()}
         (study.folder / f"{part}.json").write_text(json.dumps(results, indent=1))
-        (study.folder / f"{part}.md").write_text(table(results, rows) + "\n")
+        (study.folder / f"{part}.md").write_text(table(results, rows, arguments.epochs) + "\n")
         picture(results, study.folder / f"{part}.png")
-        print(table(results, rows), flush=True)
+        print(table(results, rows, arguments.epochs), flush=True)
 
 
 if __name__ == "__main__":
