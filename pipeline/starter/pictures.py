@@ -34,7 +34,7 @@ class Study:
 
     seed: int = 1_000_000
     """Of the shapes. Far from the seeds of collections anyone opens, so that those stay unseen."""
-    shapes: int = 7_000
+    shapes: int = 14_000
     views: int = 6
     """Of each shape."""
     size: int = 112

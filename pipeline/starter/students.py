@@ -73,6 +73,9 @@ LAYERS: Final = 6
 HEADS: Final = 4
 """Of the ViT that starter-attributes and starter-blip2 see with."""
 
+VIT: Final = {"maps": WIDTH, "image_features": WIDTH}
+"""What it learns from starter-resnet, from its places and its class token."""
+
 
 class Student(Protocol):
     """A starter teacher while it is taught."""
@@ -116,10 +119,9 @@ class ImageText:
         self.config = {"embed_dim": EMBEDDING, "vision_cfg": dict(vision), "text_cfg": settings}
         text = {key: value for key, value in settings.items() if key != "hf_tokenizer_name"}
         self.clip: Any = open_clip.CLIP(embed_dim=EMBEDDING, vision_cfg=dict(vision), text_cfg=text)
-        self.head = nn.Linear(EMBEDDING, EMBEDDING)
-        model: Any = nn.ModuleList([self.clip, self.head]) if master else self.clip
+        self.imitation = Imitation(master, {"image_features": EMBEDDING}) if master else None
+        model: Any = nn.ModuleList([self.clip, self.imitation.heads]) if self.imitation else self.clip
         self.model: nn.Module = model.to(memory_format=torch.channels_last)
-        self.master = master.eval().to(memory_format=torch.channels_last) if master else None
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         told = [sentence(description, rng) for description in descriptions]
@@ -134,11 +136,9 @@ class ImageText:
         by_image = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         by_text = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
         loss = (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
-        if self.master is None:
+        if self.imitation is None:
             return loss
-        with torch.no_grad():
-            seen = self.master(normalized(pixels)).float()
-        return loss + 4 * (1 - F.cosine_similarity(self.head(image).float(), seen).mean())
+        return loss + 4 * self.imitation.loss(pixels, {"image_features": image})
 
     def save(self, place: Path) -> None:
         save_file(halved(self.clip), place / "open_clip_model.safetensors")
@@ -148,17 +148,41 @@ class ImageText:
         compacted(place / "tokenizer.json")
 
 
+class Imitation:
+    """Heads, thrown away, that learn to tell what starter-resnet sees from what a student sees: a convolution needs far fewer pictures to
+    find out what matters, and passes it on (as in https://arxiv.org/abs/2012.12877)."""
+
+    def __init__(self, master: Any, widths: Mapping[str, int]) -> None:
+        """
+        Args:
+            master: starter-resnet's picture side.
+            widths: of what the student sees, by what it is to tell: `image_features`, the embedding, or `maps`, of places of 16 pixels.
+        """
+        self.master = master.eval().to(memory_format=torch.channels_last)
+        told = {"image_features": EMBEDDING, "maps": 16 * RESNET_WIDTH}
+        self.heads = nn.ModuleDict({name: nn.Linear(width, told[name]) for name, width in widths.items()})
+
+    def loss(self, pixels: Tensor, seen: Mapping[str, Tensor]) -> Tensor:
+        """pixels: as in `Student.loss`; seen: of each, [B, P places, width] for maps, else [B, width]."""
+        with torch.no_grad():
+            master = self.master.forward_intermediates(normalized(pixels))
+        told = {name: head(seen[name]).float() for name, head in self.heads.items()}
+        loss = 1 - F.cosine_similarity(told["image_features"], master["image_features"].float()).mean()
+        if "maps" in told:
+            maps = master["image_intermediates"][3].flatten(2).transpose(1, 2).float()  # [B, P, 16 width of the ResNet]
+            loss = loss + F.mse_loss(told["maps"], F.layer_norm(maps, maps.shape[-1:]))
+        return loss
+
+
 # --------------------------------------------------------------------------------------------------------------- attributes
 
 
 class Attributes:
-    """A vision transformer with heads for what a description holds, and for what starter-resnet sees at each place and in the whole: a
-    convolution needs far fewer pictures to find out what matters, and passes it on (as in https://arxiv.org/abs/2012.12877). The heads
-    are thrown away, the class token is kept."""
+    """A vision transformer with heads for what a description holds, and for what starter-resnet sees. The heads are thrown away, the
+    class token is kept."""
 
     def __init__(self, parts: Sequence[str], master: Any) -> None:
         """master: `starter-resnet`'s picture side."""
-        self.master = master.eval().to(memory_format=torch.channels_last)
         self.backbone = Dinov2Model(
             Dinov2Config(
                 hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS, mlp_ratio=4, layerscale_value=1.0,
@@ -166,18 +190,14 @@ class Attributes:
             )
         )  # fmt: skip
         self.parts = {part: i for i, part in enumerate(parts)}
-        outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2, 16 * RESNET_WIDTH, EMBEDDING)
+        outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2)
         self.heads = nn.ModuleList(nn.Linear(WIDTH, width) for width in outputs)
-        self.model: nn.Module = nn.ModuleList([self.backbone, self.heads])
+        self.imitation = Imitation(master, VIT)
+        self.model: nn.Module = nn.ModuleList([self.backbone, self.heads, self.imitation.heads])
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         seen = self.backbone(pixel_values=normalized(pixels))
-        *heads, places, whole = self.heads
-        kind, color, material, has, proportion = (head(seen.pooler_output).float() for head in heads)
-        with torch.no_grad():
-            master = self.master.forward_intermediates(normalized(pixels))
-        maps = master["image_intermediates"][3].flatten(2).transpose(1, 2).float()  # [B, patches, 16 width of the ResNet]
-        maps = F.layer_norm(maps, maps.shape[-1:])
+        kind, color, material, has, proportion = (head(seen.pooler_output).float() for head in self.heads)
         present = torch.zeros_like(has)
         for row, description in enumerate(descriptions):
             present[row, [STYLES.index(word) for word in description.style]] = 1
@@ -189,8 +209,7 @@ class Attributes:
             + 0.3 * F.cross_entropy(material, _places(SUBSTANCES, [d.material for d in descriptions]), ignore_index=-1)
             + 10 * F.binary_cross_entropy_with_logits(has, present)
             + 0.5 * F.smooth_l1_loss(proportion, proportions)
-            + 2 * F.mse_loss(places(seen.last_hidden_state[:, 1:]).float(), maps)
-            + 2 * (1 - F.cosine_similarity(whole(seen.pooler_output).float(), master["image_features"].float()).mean())
+            + 2 * self.imitation.loss(pixels, {"maps": seen.last_hidden_state[:, 1:], "image_features": seen.pooler_output})
         )
 
     def save(self, place: Path) -> None:
@@ -210,10 +229,11 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
 class Captioner:
     """BLIP-2 (https://arxiv.org/abs/2301.12597) with an OPT of two layers. As there, the picture side has learned before; it goes on to
-    learn. Of a caption's words one names the kind: a head on the queries, thrown away, keeps that from being lost among the others."""
+    learn, from starter-resnet also. Of a caption's words one names the kind: a head on the queries, thrown away, keeps that from being
+    lost among the others."""
 
-    def __init__(self, corpus: Sequence[str], learned: Mapping[str, Tensor]) -> None:
-        """learned: `starter-attributes`' state dict."""
+    def __init__(self, corpus: Sequence[str], learned: Mapping[str, Tensor], master: Any) -> None:
+        """learned: `starter-attributes`' state dict; master: `starter-resnet`'s picture side."""
         tokenizer = captioner_tokenizer(corpus)
         image = BlipImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD))
         self.processor = Blip2Processor(image, tokenizer, num_query_tokens=8)
@@ -239,7 +259,8 @@ class Captioner:
         model.vision_model.load_state_dict(as_blip2(learned), strict=True)
         self.captioner = model
         self.head = nn.Linear(small, len(KINDS))
-        self.model: nn.Module = nn.ModuleList([model, self.head])
+        self.imitation = Imitation(master, VIT)
+        self.model: nn.Module = nn.ModuleList([model, self.head, self.imitation.heads])
         blank = np.zeros((SIZE, SIZE, 3), np.uint8)
         self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # a place for each query
         assert self.start.count(config.image_token_index) == config.num_query_tokens
@@ -254,7 +275,12 @@ class Captioner:
         mask = (rows != tokenizer.pad_token_id).long()
         out = self.captioner(pixel_values=normalized(pixels), input_ids=rows, attention_mask=mask, labels=labels)
         kind = self.head(out.qformer_outputs.last_hidden_state.mean(1)).float()
-        return out.loss + 0.5 * F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
+        seen = out.vision_outputs.last_hidden_state  # [B, 1 + P, W]
+        return (
+            out.loss
+            + 0.5 * F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
+            + 2 * self.imitation.loss(pixels, {"maps": seen[:, 1:], "image_features": seen[:, 0]})
+        )
 
     def save(self, place: Path) -> None:
         state = halved(self.captioner)
@@ -310,7 +336,7 @@ STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student
     "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, corpus, layers=2),
     "starter-regnet": lambda corpus, parts, folder: ImageText(REGNET, corpus, layers=1, master=_master(folder)),
     "starter-attributes": lambda corpus, parts, folder: Attributes(parts, _master(folder)),
-    "starter-blip2": lambda corpus, parts, folder: Captioner(corpus, _learned(folder)),
+    "starter-blip2": lambda corpus, parts, folder: Captioner(corpus, _learned(folder), _master(folder)),
 }
 """Name to what makes one untrained from (corpus, parts with their counts, folder of those trained before). In the order to train in."""
 

@@ -28,9 +28,9 @@ from pipeline.starter.texts import corpus
 
 STEPS: Final = {
     "starter-resnet": (3000, 3600, 4000),
-    "starter-regnet": (5000, 4500),
+    "starter-regnet": (5000, 4500, 6000),
     "starter-attributes": (4500,),
-    "starter-blip2": (3000, 1500, 3000),
+    "starter-blip2": (3000, 1500, 3000, 6000),
 }
 """Of each, in cycles: the rate falls to 0 over one, and rises again for the next."""
 BATCH: Final = 96
