@@ -51,16 +51,20 @@ class Teacher:
 class AlignOptions:
     """Choices of stage 1."""
 
+    pool: Literal["attention", "max"] = "attention"
+    """How tokens become one summary: a learned query attends to them, or their maximum (ULIP's)."""
     heads: int = 6
-    """Attention heads of the pooling. 0 for the heads of ULIP: the maximum over the tokens, and one matrix for each teacher."""
+    """Of attention pooling."""
+    projection: Literal["mlp", "linear"] = "mlp"
+    """From the summary into a teacher's space: an MLP, or one matrix (ULIP's)."""
     positives: Literal["either", "text", "category", "none"] = "either"
     """Which other shapes of a batch are right answers too: those of the same text, of the same category, of either, or none."""
     teacher_drop: float = 0.0
     """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
 
     def __post_init__(self) -> None:
-        if self.heads < 0:
-            raise ValueError(f"align.heads must not be negative, got {self.heads}")
+        if self.heads < 1:
+            raise ValueError(f"align.heads must be at least 1, got {self.heads}")
         if not 0 <= self.teacher_drop < 1:
             raise ValueError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 
@@ -146,7 +150,7 @@ class TeacherLosses(nn.Module):
             raise ValueError(f"expected one or more teachers of different names, got {[t.name for t in teachers]}")
         self.teachers, self.options = teachers, options
         self.targets = nn.ModuleDict()
-        linear = options.heads == 0
+        linear = options.projection == "linear"
         for teacher in teachers:
             for product in _products(teacher):
                 if teacher.objective == "contrast":
@@ -215,7 +219,7 @@ class Align(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.pool = AttentionPool(encoder.dim, options.heads) if options.heads else MaxPool()
+        self.pool = AttentionPool(encoder.dim, options.heads) if options.pool == "attention" else MaxPool()
         self.teachers = TeacherLosses(encoder.dim, teachers, options, statistics or {})
 
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:

@@ -53,6 +53,7 @@ CHANGEABLE: Final = {"align": ("encoder.",), "distill": ("encoder.", "distill.re
 """How settings begin that an import takes, by stage: sizes that a file does not say."""
 
 HEAD: Final = "head of a downstream task"
+ULIP_HEADS: Final = ("align.pool=max", "align.projection=linear")
 PROJECTION, SCALE = "pc_projection", "logit_scale"
 """ULIP's: [D, E], and the logarithm of the inverse temperature."""
 ENDS: Final = {PROJECTION: ".head.layers.weight", SCALE: ".log_scale"}
@@ -148,14 +149,14 @@ PEERS: Final = {
     "ulip": Peer(
         recipe="ulip2-like",
         stage="align",
-        settings=("encoder.name=pointbert-s", "align.heads=0"),
+        settings=("encoder.name=pointbert-s", *ULIP_HEADS),
         input="8192 points, coordinates in the unit sphere, in 512 groups of 32",
         dropped=_TOWERS,
     ),
     "ulip-2": Peer(
         recipe="ulip2-like",
         stage="align",
-        settings=("encoder.name=pointbert-s", "encoder.channels=6", "encoder.depth=18", "align.heads=0"),
+        settings=("encoder.name=pointbert-s", "encoder.channels=6", "encoder.depth=18", *ULIP_HEADS),
         input="10000 points, coordinates in the unit sphere and colours in 0..1 (all 0.4 where there are none), in 512 groups of 32",
         teacher="openclip-bigg14",
         dropped=_TOWERS,
@@ -445,7 +446,7 @@ def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, d
     if PROJECTION not in state or state[PROJECTION].ndim != 2 or SCALE not in state:
         raise ValueError(f"{file} has no {PROJECTION} [D, E] or no {SCALE}: without them it has no place in a teacher's space")
     facts = Facts(teachers=(Teacher(name=name, dim=state[PROJECTION].shape[1], text=True, objective="contrast"),))
-    heads = TeacherLosses(len(state[PROJECTION]), facts.teachers, AlignOptions(heads=0), {}).state_dict()
+    heads = TeacherLosses(len(state[PROJECTION]), facts.teachers, AlignOptions(projection="linear"), {}).state_dict()
     weights = {PROJECTION: state[PROJECTION].T, SCALE: state[SCALE]}
     taken = {theirs: tuple(f"teachers.{own}" for own in heads if own.endswith(end)) for theirs, end in ENDS.items()}
     return facts, {own: weights[theirs] for theirs, found in taken.items() for own in found}, taken

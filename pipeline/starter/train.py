@@ -28,7 +28,7 @@ from pipeline.starter.texts import corpus
 
 STEPS: Final = {
     "starter-resnet": (3000, 3600, 4000),
-    "starter-regnet": (5000, 4500, 6000),
+    "starter-regnet": (5000, 4500, 4500),
     "starter-attributes": (4500,),
     "starter-blip2": (3000, 1500, 3000, 6000),
 }

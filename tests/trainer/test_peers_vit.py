@@ -18,7 +18,7 @@ from tests.trainer.test_encoders import Attention, Blocks, Embed, close, positio
 from trainer import checkpoint, ops, published
 from trainer.align import Teacher
 from trainer.encoders import catalog
-from trainer.published import import_checkpoint
+from trainer.published import ULIP_HEADS, import_checkpoint
 from trainer.recipes import configured
 from trainer.stage import Facts, build
 from trainer.tasks import catalog as tasks
@@ -282,7 +282,7 @@ def test_ulip(imported, points, tmp_path, cache_path, architecture, channels):
 
 
 def test_another_run_of_its_encoder_has_no_projection_to_export(tmp_path):
-    config = configured("ulip2-like", "align", ["encoder.name=pointbert-tiny", "align.heads=0"])
+    config = configured("ulip2-like", "align", ["encoder.name=pointbert-tiny", *ULIP_HEADS])
     facts = Facts(teachers=(Teacher(name="clip", dim=8, text=True, objective="contrast"),))
     header = checkpoint.Header(config=config, facts=facts, caches=(), step=9, steps=9)
     (tmp_path / "run").mkdir()

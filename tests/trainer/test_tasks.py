@@ -442,6 +442,12 @@ def test_few_shot_by_svm_and_by_training(stage, cache):
     assert scores.notes[0].startswith(f"lora: {inside + above:,} parameters learned, {inside:,} in the encoder and {above:,} in the head")
 
 
+@pytest.mark.parametrize("settings", [{"by": "svm", "training": finetune.Training(epochs=2)}, {"by": "finetune", "c": 2.0}])
+def test_few_shot_refuses_what_it_would_not_read(settings):
+    with pytest.raises(ValueError, match="has no effect"):
+        fewshot.Options(**settings)
+
+
 def test_few_shot_says_how_many_classes_have_enough(stage, cache):
     with pytest.raises(ValueError, match=r"0 of 4 have them. Lower ways or shots"):
         fewshot.run(stage, cache, cache, fewshot.Options(ways=2, shots=10))

@@ -37,7 +37,7 @@ class Options:
     by: Literal["svm", "finetune"] = "svm"
     """Linear SVM on frozen features, or training as `training` says."""
     c: float = 1.0
-    """Inverse strength of the SVM's regularisation: a fold is too small to find it in. This default was chosen on validation shapes."""
+    """For `svm`: inverse strength of its regularisation. A fold is too small to find it; this default was chosen on validation shapes."""
     training: Training = Training(epochs=150)
     """For `finetune`."""
     pool: Pool = "mean_max"
@@ -49,6 +49,9 @@ class Options:
             raise ValueError(
                 f"ways must be at least 2, and shots, queries and folds 1, got {self.ways}, {self.shots}, {self.queries} and {self.folds}"
             )
+        unread = "training" if self.by == "svm" else "c"
+        if getattr(self, unread) != getattr(type(self), unread):
+            raise ValueError(f"{unread} has no effect where by={self.by}: leave it out")
 
 
 SMOKE: Final = Options(ways=2, shots=1, queries=2, folds=2)
