@@ -81,6 +81,8 @@ PLAIN: Final = ("a grey 3d model of {}", "an untextured model of {}", "{} withou
 HAVING: Final = ("with", "with", "that has", "which has", "having", "featuring")
 NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six")
 MANY: Final = "many"
+SOME: Final = "some"
+"""What is claimed of parts that are told without a number, of which there have to be several."""
 
 
 def counted(part: Parts) -> str:
@@ -121,17 +123,22 @@ def facts(description: Description) -> frozenset[str]:
 
 
 def caption(description: Description, rng: Rng) -> str:
-    """What a captioner should say: `a [style] [color] [material] KIND [with PARTS]`, of each fact more often than not."""
+    """What a captioner should say: `a [style] [color] [material] KIND [with PARTS]`, of each fact more often than not.
+
+    Of several parts it says the number every other time only: so it learns to say `with drawers` of those it cannot count.
+    """
     words = []
     if description.style and maybe(rng, 0.5):
         words.append(pick(rng, description.style))
     if description.color and maybe(rng, 0.9):
         words.append(description.color)
-    if description.material and maybe(rng, 0.7):
+    if description.material and maybe(rng, 0.6):
         words.append(_adjective(description.material))
     text = with_article(" ".join([*words, description.kind]))
     told = _some(description.parts, 2, rng)
-    return f"{text} with {_listed([_part(part, rng, 0.5)[0] for part in told])}" if told else text
+    phrases = [_part(part, rng, 0.5)[0] for part in told]
+    phrases = [text.split(" ", 1)[1] if part.count > 1 and maybe(rng, 0.5) else text for part, text in zip(told, phrases, strict=True)]
+    return f"{text} with {_listed(phrases)}" if told else text
 
 
 def sentence(description: Description, rng: Rng) -> Sentence:
@@ -209,7 +216,7 @@ class Claims:
     words: tuple[str, ...] = ()
     """Styles, colours and adjectives of substances said of the whole."""
     parts: tuple[tuple[str, tuple[str, ...], str], ...] = ()
-    """(number, words about it, noun as it stands) of each."""
+    """(number or `some`, words about it, noun as it stands) of each."""
 
 
 def claims(text: str) -> Claims:
@@ -220,11 +227,13 @@ def claims(text: str) -> Claims:
     words = tuple(whole.strip().removesuffix(kind).split())
     parts = []
     for told in re.split(r", | and ", rest) if rest else ():
-        number, *middle = told.split() or [""]
+        first, *middle = told.split() or [""]
+        number = "one" if first in ("a", "an") else first if first in (*NUMBERS, MANY) else SOME
+        middle = [first, *middle] if number == SOME else middle
         known = [*COLORS, *map(_adjective, SUBSTANCES)]
         said = tuple(word for word in middle if word in known)
         noun = " ".join(word for word in middle if word not in known)
-        parts.append(("one" if number in ("a", "an") else number, said, noun))
+        parts.append((number, said, noun))
     return Claims(kind=kind, words=tuple(word for word in words if word not in ("a", "an")), parts=tuple(parts))
 
 
@@ -239,7 +248,7 @@ def wrong(said: Claims, truth: Description) -> tuple[list[str], int]:
     stated = len(said.words)
     for number, words, noun in said.parts:
         matching = [
-            part for part in truth.parts if noun == (part.noun if part.count == 1 else plural(part.noun)) and counted(part) == number
+            part for part in truth.parts if noun == (part.noun if part.count == 1 else plural(part.noun)) and number in (counted(part), SOME)
         ]
         stated += 1
         if not matching:

@@ -30,7 +30,7 @@ STEPS: Final = {
     "starter-resnet": (3000, 3600, 4000),
     "starter-regnet": (5000, 4500, 4500),
     "starter-attributes": (4500,),
-    "starter-blip2": (3000, 1500, 3000, 6000),
+    "starter-blip2": (3000, 1500, 3000, 6000, 5000),
 }
 """Of each, in cycles: the rate falls to 0 over one, and rises again for the next."""
 BATCH: Final = 96

@@ -47,6 +47,8 @@ def test_captions_tell_the_truth_and_are_read_back():
         ("a round metal desk", ["round", "metal"], 2),
         ("a desk with three white drawers", [], 1),  # nobody said what they are made of
         ("a desk with a white leg", ["white leg"], 2),
+        ("a desk with drawers", [], 1),
+        ("a desk with legs", ["some legs"], 1),  # it has one
         ("a desk", [], 0),
     ],
 )

@@ -77,7 +77,6 @@ def test_an_encoders_own_settings_are_set_like_any_other():
         ("optim.batch=30 optim.accumulate=4", "multiple of optim.accumulate"),
         ("data.fraction=0", r"must lie in \(0, 1\]"),
         ("data.teachers=a,a", "names one twice"),
-        ("align.heads=-1", r"align\.heads must not be negative"),
         ("encoder.heads=0", "heads must be at least 1, got 0"),
         ("encoder.depth=-1", "depth must be at least 1, got -1"),
         ("data.teacher_weights=1,2", "one weight for each"),
