@@ -61,7 +61,7 @@ bench: setup  ## measure readers, rendering and builds; prints ratios
 	$(BIN)/python tests/bench/build.py
 	$(BIN)/python tests/bench/step.py
 
-science: setup  ## does the method work? the baseline table on made shapes, three seeds, and what stored blocks cost: hours
+science: setup  ## does the method work? the baseline table on made shapes, three seeds, and what stored blocks cost: a night
 	$(BIN)/python tests/science/learn.py build/science
 
 starter-teachers: setup  ## train small teachers on made shapes: hours on two cores

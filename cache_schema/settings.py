@@ -17,41 +17,60 @@ from cache_schema.spec import did_you_mean, from_json
 T = TypeVar("T")
 
 
+@dataclasses.dataclass
+class _Change:
+    """What is asked of one field: a value, changes of its own fields, or both."""
+
+    where: str
+    value: str | None = None
+    fields: "dict[str, _Change]" = dataclasses.field(default_factory=dict)
+
+
 def override(config: T, assignments: Sequence[str], named: Mapping[type, Mapping[str, Any]] | None = None) -> T:
-    """A copy of a dataclass with fields replaced.
+    """A copy of a dataclass with fields replaced, all at once: what one assignment needs of another may come after it.
 
     Args:
         config: a frozen dataclass, possibly of dataclasses.
-        assignments: `path.to.field=value` each. Lists are comma separated or JSON; `none` empties an optional field.
+        assignments: `path.to.field=value` each; of the same field the last one counts. Lists are comma separated or JSON; `none`
+            empties an optional field.
         named: for field types whose values have names, the values by name.
 
     Raises:
         ValueError: not an assignment, no such field, or a value of another type.
     """
+    changes = _Change("")
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"--set takes a.b=c, got {assignment!r}")
-        config = _replaced(config, path.strip().split("."), value.strip(), path.strip(), named or {})
-    return config
+        change = changes
+        for name in path.strip().split("."):
+            change = change.fields.setdefault(name, _Change(path.strip()))
+        change.value, change.fields = value.strip(), {}
+    return typing.cast(T, _changed(config, changes.fields, named or {}))
 
 
-def _replaced(config: Any, path: list[str], value: str, where: str, named: Mapping[type, Mapping[str, Any]]) -> Any:
-    name, rest = path[0], path[1:]
-    fields = {f.name for f in dataclasses.fields(config)}
-    if name not in fields:
-        raise ValueError(f"--set {where}: {type(config).__name__} has no field {name!r}{did_you_mean(name, fields)}")
-    current = getattr(config, name)
-    if rest:
-        if not dataclasses.is_dataclass(current):
-            raise ValueError(f"--set {where}: {name} is {current!r} and has no fields; set {name} itself")
-        return dataclasses.replace(config, **{name: _replaced(current, rest, value, where, named)})
-    kind = typing.get_type_hints(type(config))[name]
-    if kind in named:
-        if value not in named[kind]:
-            raise ValueError(f"--set {where}: there is no {value!r}{did_you_mean(value, named[kind])}")
-        return dataclasses.replace(config, **{name: named[kind][value]})
-    return dataclasses.replace(config, **{name: from_json(kind, _parsed(kind, value, where), f"--set {where}")})
+def _changed(config: Any, changes: Mapping[str, _Change], named: Mapping[type, Mapping[str, Any]]) -> Any:
+    """A dataclass with all changes of its fields, checked by it once."""
+    hints = typing.get_type_hints(type(config))
+    kinds = {field.name: hints[field.name] for field in dataclasses.fields(config)}
+    values = {}
+    for name, change in changes.items():
+        if name not in kinds:
+            raise ValueError(f"--set {change.where}: {type(config).__name__} has no field {name!r}{did_you_mean(name, kinds)}")
+        value = getattr(config, name) if change.value is None else _value(kinds[name], change.value, change.where, named)
+        if change.fields and not dataclasses.is_dataclass(value):
+            raise ValueError(f"--set {change.where}: {name} is {value!r} and has no fields; set {name} itself")
+        values[name] = _changed(value, change.fields, named) if change.fields else value
+    return dataclasses.replace(config, **values)
+
+
+def _value(kind: Any, value: str, where: str, named: Mapping[type, Mapping[str, Any]]) -> Any:
+    if kind not in named:
+        return from_json(kind, _parsed(kind, value, where), f"--set {where}")
+    if value not in named[kind]:
+        raise ValueError(f"--set {where}: there is no {value!r}{did_you_mean(value, named[kind])}")
+    return named[kind][value]
 
 
 def _parsed(kind: Any, value: str, where: str) -> Any:

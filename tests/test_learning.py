@@ -55,13 +55,13 @@ def test_both_stages_learn(cache, tmp_path):
 
 QUICK = {
     "fewshot": ("folds=2", "shots=3", "queries=2"),
-    "classify": ("epochs=1", "warmup=0", "seeds=1", "votes=1", "vote_repeats=1"),
+    "classify": ("epochs=1", "warmup=0", "seeds=1"),
 }
 """Tasks that take long by default."""
 
 
 @pytest.mark.parametrize("encoder", ["pointmae-tiny", "pointm2ae-tiny", "pointmamba-tiny"])
-def test_every_encoder_goes_through_both_stages_and_all_tasks(cache, tmp_path, encoder):
+def test_every_encoder_goes_through_both_stages_and_every_task(cache, tmp_path, encoder):
     """At smoke size: that it works, not how well."""
     align, distill = tmp_path / f"{encoder}-align", tmp_path / "distill"
     same = ("--recipe", "smoke", "--set", f"encoder.name={encoder}", "--set", "optim.epochs=1", "--set", "data.fraction=0.3")
@@ -72,4 +72,5 @@ def test_every_encoder_goes_through_both_stages_and_all_tasks(cache, tmp_path, e
         for task in tasks:
             settings = [part for setting in QUICK.get(task, ()) for part in ("--set", setting)]
             metrics = json.loads(called("mmpd-train", "eval", task, run, cache, "--json", *settings))["scores"]["metrics"]
-            assert all(0 <= value <= 100 for metric in metrics for value in metric["values"] if metric["headline"])
+            values = [value for metric in metrics if metric["headline"] for value in metric["values"]]
+            assert values and 0 < max(values) <= 100

@@ -54,7 +54,7 @@ class AlignOptions:
     pool: Literal["attention", "max"] = "attention"
     """How tokens become one summary: a learned query attends to them, or their maximum (ULIP's)."""
     heads: int = 6
-    """Of attention pooling."""
+    """Of attention pooling; the maximum has none."""
     projection: Literal["mlp", "linear"] = "mlp"
     """From the summary into a teacher's space: an MLP, or one matrix (ULIP's)."""
     positives: Literal["either", "text", "category", "none"] = "either"
@@ -65,6 +65,8 @@ class AlignOptions:
     def __post_init__(self) -> None:
         if self.heads < 1:
             raise ValueError(f"align.heads must be at least 1, got {self.heads}")
+        if self.pool == "max" and self.heads != type(self).heads:
+            raise ValueError("align.heads has no effect where align.pool=max: leave it out")
         if not 0 <= self.teacher_drop < 1:
             raise ValueError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 

@@ -151,7 +151,7 @@ class Part:
             raise ValueError(f"{self.cache.path}: label set {name!r} has no class {missing[0]!r}; choose another by --set data.labels=NAME")
         rows = [place[same_name(c)] for c in classes]
         self.templates[teacher] = self.cache.array(product)[:][rows]
-        keys = _keys(text_cells([template.format(labels.classes[row]) for row in rows for template in labels.templates]))
+        keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
         self.template_key = keys.reshape(len(classes), -1)
 
     def _open_guide(self, name: str) -> None:

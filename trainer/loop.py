@@ -286,6 +286,9 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
             tokens, dim = guide.model.encoder.groups, guide.model.encoder.dim
         if isinstance(config, DistillConfig) and config.distill.projected_weight:
             met = guide.header.facts.teachers
+            projection = guide.header.config.align.projection
+            if config.align.projection != projection:
+                raise ValueError(f"the heads of {guide.run} are of another form: --set align.projection={projection}")
     groups = config.encoder.resolved().groups
     if tokens not in (0, groups) and isinstance(config, DistillConfig) and config.distill.local_weight:
         raise ValueError(f"the guide has {tokens} tokens, the student {groups} groups: --set encoder.groups={tokens}")

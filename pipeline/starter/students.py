@@ -8,7 +8,8 @@ starter-resnet       image and text with one embedding (CLIP), through open_clip
 starter-regnet       CLIP through open_clip again, with a network of timm's; it also learns what starter-resnet sees
 starter-attributes   pictures alone, through transformers: a ViT of DINOv2's form taught kinds, colours, materials, parts and proportions,
                      and what starter-resnet sees
-starter-blip2        tells what it sees (BLIP-2), through transformers; its picture side begins as starter-attributes'
+starter-blip2        tells what it sees (BLIP-2), through transformers; its picture side begins as starter-attributes' and goes on
+                     learning what starter-resnet sees
 
 Letters: B pictures, S pixels a side, E width.
 """
@@ -73,8 +74,8 @@ LAYERS: Final = 6
 HEADS: Final = 4
 """Of the ViT that starter-attributes and starter-blip2 see with."""
 
-VIT: Final = {"maps": WIDTH, "image_features": WIDTH}
-"""What it learns from starter-resnet, from its places and its class token."""
+IMITATED: Final = {"maps": WIDTH, "image_features": WIDTH}
+"""What that ViT learns from starter-resnet, from its places and its class token: widths."""
 
 
 class Student(Protocol):
@@ -192,7 +193,7 @@ class Attributes:
         self.parts = {part: i for i, part in enumerate(parts)}
         outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2)
         self.heads = nn.ModuleList(nn.Linear(WIDTH, width) for width in outputs)
-        self.imitation = Imitation(master, VIT)
+        self.imitation = Imitation(master, IMITATED)
         self.model: nn.Module = nn.ModuleList([self.backbone, self.heads, self.imitation.heads])
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
@@ -259,7 +260,7 @@ class Captioner:
         model.vision_model.load_state_dict(as_blip2(learned), strict=True)
         self.captioner = model
         self.head = nn.Linear(small, len(KINDS))
-        self.imitation = Imitation(master, VIT)
+        self.imitation = Imitation(master, IMITATED)
         self.model: nn.Module = nn.ModuleList([model, self.head, self.imitation.heads])
         blank = np.zeros((SIZE, SIZE, 3), np.uint8)
         self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # a place for each query

@@ -123,9 +123,9 @@ def facts(description: Description) -> frozenset[str]:
 
 
 def caption(description: Description, rng: Rng) -> str:
-    """What a captioner should say: `a [style] [color] [material] KIND [with PARTS]`, of each fact more often than not.
+    """What a captioner should say: `a [style] [color] [material] KIND [with PARTS]`, one or two of the parts.
 
-    Of several parts it says the number every other time only: so it learns to say `with drawers` of those it cannot count.
+    Of several parts alike it says the number every other time only: so it learns to say `with drawers` of those it cannot count.
     """
     words = []
     if description.style and maybe(rng, 0.5):
@@ -137,7 +137,7 @@ def caption(description: Description, rng: Rng) -> str:
     text = with_article(" ".join([*words, description.kind]))
     told = _some(description.parts, 2, rng)
     phrases = [_part(part, rng, 0.5)[0] for part in told]
-    phrases = [text.split(" ", 1)[1] if part.count > 1 and maybe(rng, 0.5) else text for part, text in zip(told, phrases, strict=True)]
+    phrases = [one.split(" ", 1)[1] if part.count > 1 and maybe(rng, 0.5) else one for part, one in zip(told, phrases, strict=True)]
     return f"{text} with {_listed(phrases)}" if told else text
 
 
@@ -240,16 +240,15 @@ def claims(text: str) -> Claims:
 def wrong(said: Claims, truth: Description) -> tuple[list[str], int]:
     """What is said of attributes and is not so, and how many attributes are stated in all.
 
-    An attribute is a style, colour or substance word of the whole, a part with its number, or a word about a part. Words about parts of
-    which a description does not say what they are made of count neither way.
+    An attribute is a style, colour or substance word of the whole, a part (with its number, if that is said), or a word about a part.
+    Words about parts of which a description does not say what they are made of count neither way.
     """
     true_words = {*truth.style, truth.color, _adjective(truth.material)}
     mistakes = [word for word in said.words if word not in true_words]
     stated = len(said.words)
     for number, words, noun in said.parts:
-        matching = [
-            part for part in truth.parts if noun == (part.noun if part.count == 1 else plural(part.noun)) and number in (counted(part), SOME)
-        ]
+        alike = [part for part in truth.parts if noun == (part.noun if part.count == 1 else plural(part.noun))]
+        matching = [part for part in alike if number in (counted(part), SOME)]
         stated += 1
         if not matching:
             mistakes.append(f"{number} {noun}")

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipeline.sources.shapes import Description
+from pipeline.sources.shapes import REVISION, Description
 from pipeline.starter.pictures import Study, Views, augmented, draw, greyed
 from pipeline.starter.students import SIZE, STUDENTS, Student
 from pipeline.starter.texts import corpus
@@ -131,7 +131,7 @@ def main(
     if unknown := sorted(set(only or ()) - set(STUDENTS)):
         raise typer.BadParameter(f"no starter teacher is called {', '.join(unknown)}: there are {', '.join(STUDENTS)}")
     folder.mkdir(parents=True, exist_ok=True)
-    kept, asked = folder / "study.json", json.dumps({"shapes": shapes, "steps": steps, "seed": seed})
+    kept, asked = folder / "study.json", json.dumps({"shapes": shapes, "revision": REVISION, "steps": steps, "cycles": STEPS, "seed": seed})
     if kept.exists() and kept.read_text() != asked:
         raise typer.BadParameter(f"{folder} holds what {kept.read_text()} made, asked {asked}: name another folder")
     kept.write_text(asked)

@@ -15,6 +15,18 @@ class Inner:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Valid as a whole only."""
+
+    low: int = 0
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise ValueError("low must lie below high")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outer:
     inner: Inner = Inner()
     maybe: Inner | None = None
@@ -22,6 +34,7 @@ class Outer:
     sizes: tuple[int, ...] = ()
     count: int = 1
     on: bool = False
+    pair: Pair = Pair()
 
 
 @pytest.mark.parametrize(
@@ -56,3 +69,15 @@ def test_values_are_read_by_the_type_of_their_field(assignment, expected):
 def test_mistakes_are_answered_with_what_was_expected(assignment, message):
     with pytest.raises(ValueError, match=message):
         override(Outer(), [assignment])
+
+
+@pytest.mark.parametrize("assignments", [["pair.low=5", "pair.high=6"], ["pair.high=6", "pair.low=5"]])
+def test_fields_that_depend_on_each_other_are_set_together_in_any_order(assignments):
+    assert override(Outer(), assignments).pair == Pair(low=5, high=6)
+
+
+def test_of_one_field_the_last_assignment_counts():
+    assert override(Outer(), ["inner.rate=2", "inner.rate=3"]).inner == Inner(rate=3.0)
+    assert override(Outer(), ["inner.rate=2", "inner=fast", "inner.mode=b"], {Inner: {"fast": Inner(rate=9.0)}}).inner == Inner(
+        rate=9.0, mode="b"
+    )

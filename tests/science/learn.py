@@ -1,6 +1,6 @@
 """Does the method do what it says? The baseline table with the tiny encoder on starter shapes, and what stored blocks cost.
 
-    python tests/science/learn.py build/science                          # make science: an hour or two on two cores
+    python tests/science/learn.py build/science                          # make science: a night on two cores
     python tests/science/learn.py build/look --seeds 1 --epochs 10       # a first look
 
 Builds one cache, trains every row for every seed with `mmpd-train`, one run a core, and evaluates each: a linear SVM on the encoder's
@@ -38,6 +38,8 @@ class Row:
     """The row of stage 1 whose guide and weights this one begins with."""
     guided: bool = True
     """Whether that row's features are read from the cache."""
+    times: int = 1
+    """As many epochs as the others, times this."""
 
 
 def studied(count: str, *settings: str) -> dict[str, Row]:
@@ -59,9 +61,14 @@ TABLE: dict[str, Row] = {
     "point-mae": Row(
         about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=(*SMALL, "distill.reconstruction_depth=2")
     ),
-    "ulip2-like": Row(about="one teacher, stage 1", stage="align", recipe="ulip2-like", settings=(*SMALL, f"data.teachers={TEACHER}")),
-    "mmpd stage 1": Row(about="three teachers, stage 1", stage="align"),
+    "ulip2-like": Row(
+        about="one teacher, its captions, no class names", stage="align", recipe="ulip2-like", settings=(*SMALL, f"data.teachers={TEACHER}")
+    ),
+    "mmpd stage 1": Row(about="three teachers, captions and class names", stage="align"),
     "mmpd stage 2": Row(about="and distillation of that guide", stage="distill", after="mmpd stage 1"),
+    "one teacher": Row(about="stage 1 with one of the three teachers", stage="align", settings=(f"data.teachers={TEACHER}",)),
+    "no class names": Row(about="stage 1 with captions only", stage="align", settings=("align.positives=text", "data.templates=0")),
+    "twice stage 1": Row(about="stage 1 for as long as both stages", stage="align", times=2),
     "no shuffle": Row(about="stage 2 without shuffling", stage="distill", settings=("distill.shuffle=none",), after="mmpd stage 1"),
     "no global": Row(
         about="stage 2 without the global branch", stage="distill", settings=("distill.global_weight=0",), after="mmpd stage 1"
@@ -112,7 +119,7 @@ class Study:
         return dict(json.loads(run.with_suffix(".json").read_text()))
 
     def _train(self, row: Row, run: Path, seed: int) -> None:
-        epochs = () if row.recipe == "scratch" else (f"optim.epochs={self.epochs}",)
+        epochs = () if row.recipe == "scratch" else (f"optim.epochs={self.epochs * row.times}",)
         settings = [*row.settings, *epochs, f"seed={seed}", f"precision={self.precision}"]
         command = ["mmpd-train", row.stage, str(self.cache), str(run), "--recipe", row.recipe]
         if row.after:
@@ -164,7 +171,7 @@ def table(results: dict[str, list[dict[str, Any]]], about: dict[str, Row], epoch
     for name, seeds in results.items():
         cells = [_cell([statistics.fmean(one[task]) for one in seeds if task in one]) for task in ("svm", "zeroshot")]
         row = about[name]
-        budget = "0" if row.recipe == "scratch" else f"{epochs} + {epochs}" if row.after else str(epochs)
+        budget = "0" if row.recipe == "scratch" else f"{epochs} + {epochs}" if row.after else str(epochs * row.times)
         lines.append(f"| {name} | {row.about} | {budget} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
@@ -194,8 +201,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--shapes", type=int, default=1440)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--shapes", type=int, default=2880)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of training")
     parser.add_argument("--only", choices=["table", "blocks"])
     parser.add_argument("--rows", nargs="*", choices=list(TABLE), help="of the table; all without")

@@ -84,7 +84,7 @@ def test_an_encoders_own_settings_are_set_like_any_other():
 )
 def test_a_wrong_setting_is_explained(assignment, message):
     with pytest.raises(ValueError, match=message):
-        configured("tiny", "align", list(reversed(assignment.split())))
+        configured("tiny", "align", assignment.split())
 
 
 def test_a_guides_tokens_forbid_dropping_points():

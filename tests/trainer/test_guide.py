@@ -132,4 +132,7 @@ def test_the_students_start_must_be_named_and_the_right_one(guided, aligned, tmp
         train(config_of("distill"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
     with pytest.raises(ValueError, match=r"of no use: the student starts from random weights"):
         train(config_of("distill", "guide=own", "start=random"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
+    with pytest.raises(ValueError, match=r"heads of .* another form: --set align\.projection=mlp"):
+        linear = config_of("distill", "guide=own", "distill.projected_weight=1", "align.projection=linear")
+        train(linear, [guided], tmp_path / "run", guide_run=aligned, device="cpu")
     assert not (tmp_path / "run").exists()

@@ -442,10 +442,25 @@ def test_few_shot_by_svm_and_by_training(stage, cache):
     assert scores.notes[0].startswith(f"lora: {inside + above:,} parameters learned, {inside:,} in the encoder and {above:,} in the head")
 
 
-@pytest.mark.parametrize("settings", [{"by": "svm", "training": finetune.Training(epochs=2)}, {"by": "finetune", "c": 2.0}])
-def test_few_shot_refuses_what_it_would_not_read(settings):
-    with pytest.raises(ValueError, match="has no effect"):
-        fewshot.Options(**settings)
+@pytest.mark.parametrize(
+    ("task", "assignments"),
+    [
+        ("fewshot", ["training.epochs=2"]),
+        ("fewshot", ["c=2", "by=finetune"]),
+        ("zeroshot", ["average=true", "repeats=2"]),
+        ("classify", ["votes=3"]),
+        ("classify", ["dropout=0.1", "tune=linear"]),
+    ],
+)
+def test_a_task_refuses_what_it_would_not_read(task, assignments):
+    with pytest.raises(ValueError, match=r"ha(s|ve) no effect"):
+        catalog.options(task, assignments)
+
+
+def test_settings_of_a_task_may_come_in_any_order():
+    for assignments in (["training.epochs=2", "by=finetune"], ["by=finetune", "training.epochs=2"]):
+        assert catalog.options("fewshot", assignments).training.epochs == 2
+    assert catalog.options("classify", ["votes=3"], peer_protocol=True).votes == 3
 
 
 def test_few_shot_says_how_many_classes_have_enough(stage, cache):
@@ -497,7 +512,7 @@ def test_seeds_give_different_trainings_and_a_deviation(stage, cache):
 def test_the_peer_protocol_is_named_and_never_below_the_last_epoch(stage, cache):
     chosen = classify.Options(epochs=4, batch=16, seeds=2, tune="mlp", peer_protocol=True, votes=2, vote_repeats=2)
     scores = classify.run(stage, cache, cache, chosen)
-    plain = classify.run(stage, cache, cache, dataclasses.replace(chosen, peer_protocol=False))
+    plain = classify.run(stage, cache, cache, classify.Options(epochs=4, batch=16, seeds=2, tune="mlp"))
     assert scores.metrics[:2] == plain.metrics, "looking does not change the last epoch"
     extra = scores.metrics[2:]
     assert len(extra) == 4 and all("peer protocol" in m.name for m in extra)

@@ -53,12 +53,12 @@ def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool =
     Raises:
         ValueError: no such task or option, a value that does not fit, or a peer protocol where there is none.
     """
-    chosen = override(task(name).Options(), assignments)
+    default = task(name).Options()
     if not peer_protocol:
-        return chosen
-    if not hasattr(chosen, "peer_protocol"):
+        return override(default, assignments)
+    if not hasattr(default, "peer_protocol"):
         raise ValueError(f"task {name} has no peer protocol: nothing in it could be chosen by the test shapes. Leave --peer-protocol out.")
-    return dataclasses.replace(chosen, peer_protocol=True)
+    return override(default, [*assignments, "peer_protocol=true"])
 
 
 def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: Cache | None = None) -> Result:

@@ -49,6 +49,8 @@ class Options(Training):
         super().__post_init__()
         if min(self.seeds, self.votes, self.vote_repeats) < 1:
             raise ValueError(f"seeds, votes and vote_repeats must be at least 1, got {self.seeds}, {self.votes} and {self.vote_repeats}")
+        if not self.peer_protocol and (self.votes, self.vote_repeats) != (type(self).votes, type(self).vote_repeats):
+            raise ValueError("votes and vote_repeats have no effect without --peer-protocol: leave them out")
 
 
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)

@@ -49,11 +49,14 @@ class Training:
     clip: float = 10.0
     """Largest norm of the gradient."""
     dropout: float = 0.5
+    """In the three-layer head."""
     augment: AugmentOptions = ROTATION
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:
             raise ValueError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
+        if self.tune == "linear" and self.dropout != type(self).dropout:
+            raise ValueError("dropout has no effect where tune=linear: leave it out")
         assert self.optim  # which checks the rest
 
     @property

@@ -42,6 +42,10 @@ class Options:
     repeats: int | None = None
     """Each with the next stored block of every shape; None for three, or as many as there are."""
 
+    def __post_init__(self) -> None:
+        if self.average and self.repeats is not None:
+            raise ValueError("repeats has no effect where average=true, which takes every block: leave it out")
+
 
 SMOKE: Final = Options(repeats=1)
 
