@@ -58,7 +58,7 @@ CHOICES: dict[str, CaptionSpec] = {
     "blip2-opt-2.7b": CaptionSpec(
         captioner="blip2", model="Salesforce/blip2-opt-2.7b", revision="59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
     ),
-    "starter-blip2": CaptionSpec(captioner="blip2", model="starter-blip2", samples=3, max_tokens=40, temperature=0.7),
+    "starter-blip2": CaptionSpec(captioner="blip2", model="starter-blip2", samples=8, max_tokens=40, temperature=0.4),
     "template": CaptionSpec(captioner="template", templates=labels.TEMPLATES),
 }
 """Known captioners, to be used as they are or changed with `dataclasses.replace`."""

@@ -11,6 +11,7 @@ nearest    for the teacher without words: share of views whose nearest view of a
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -114,8 +115,9 @@ def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) ->
     }
 
 
-def card(name: str, scores: Numbers, shapes: int) -> str:
-    """The model card of one."""
+def card(name: str, scores: Numbers, shapes: int, before: str = "") -> str:
+    """The model card of one; what the one before says of how these weights were made otherwise is kept."""
+    history = "".join(re.findall(r"^These weights: .*?\n(?=\n)", before, re.DOTALL | re.MULTILINE))
     what = {
         "starter-resnet": "an image-text model (CLIP) with a ResNet. Load: `open_clip.create_model('local-dir:FOLDER')`",
         "starter-regnet": "an image-text model (CLIP) with a RegNet. Load: `open_clip.create_model('local-dir:FOLDER')`",
@@ -130,7 +132,7 @@ A small teacher for a first cache without downloads: {what}.
 
 Trained from nothing by `make starter-teachers` on pictures of shapes made in code (`pipeline/sources/kinds`), with sentences of a
 grammar over their descriptions (`pipeline/starter/texts.py`). It has seen no photograph, no person and no text but that.
-
+{history}
 Scores on {shapes} shapes of other seeds, four views each (`python -m pipeline.starter.score`):
 
 {numbers}
@@ -162,7 +164,8 @@ def main(
         scores[CAPTIONER] = captioned(folder, rgb, descriptions)
     if cards:
         for name, numbers in scores.items():
-            (folder / name / "README.md").write_text(card(name, numbers, shapes))
+            path = folder / name / "README.md"
+            path.write_text(card(name, numbers, shapes, path.read_text() if path.exists() else ""))
     typer.echo(json.dumps(scores, indent=2))
 
 

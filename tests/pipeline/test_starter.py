@@ -174,3 +174,11 @@ def test_a_captioner_is_scored_on_what_it_says(tmp_path):
     (tmp_path / "starter-resnet").symlink_to(SHIPPED / "starter-resnet")
     numbers = score.captioned(tmp_path, np.full((2, 1, 48, 48, 3), 255, np.uint8), [DESK, DESK])
     assert numbers["names the kind"] == 0 and len(numbers["examples"]) == 2  # random weights say words in no order
+
+
+def test_a_new_card_keeps_what_the_old_one_says_of_its_weights():
+    told = "These weights: made in two goes,\nby hand.\n"
+    old = score.card("starter-resnet", {score.VIEWS: 0.5}, 10).replace("but that.\n", f"but that.\n{told}")
+    new = score.card("starter-resnet", {score.VIEWS: 0.75}, 20, old)
+    assert told in new and "75.0%" in new and "50.0%" not in new
+    assert score.card("starter-resnet", {score.VIEWS: 0.75}, 20, new) == new
