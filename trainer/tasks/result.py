@@ -214,7 +214,7 @@ class Table:
         """For a terminal."""
         out = RichTable(caption=Text("\n".join(self.notes)), caption_justify="left")
         for i, name in enumerate(self.header):
-            out.add_column(Text(name), justify="left" if i == 0 else "right")
+            out.add_column(Text(name), justify="right" if i else "left", overflow="fold", no_wrap=i == 0)  # a run's name is never cut
         for row in self.rows:
             out.add_row(*map(Text, row.texts))
         return out
