@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="builds a cache")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="builds a cache"),
+    pytest.mark.timeout(900),
+]
 
 KINDS = 45
 
@@ -31,7 +34,7 @@ def measured(task: str, run: Path, cache: Path) -> float:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     path = tmp_path_factory.mktemp("learning") / "starter.zarr"
-    settings = (f"source.count={8 * KINDS}", "points.count=512", "points.blocks=2", "views.size=112")
+    settings = (f"source.count={8 * KINDS}", "points.count=512", "points.blocks=2", "views.size=112", "captions.samples=3")
     called("mmpd-cache", "build", "starter", path, "--recipe", "smoke", *(part for setting in settings for part in ("--set", setting)))
     return path
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from cache_schema.spec import Camera, CameraRig, ViewSpec, from_json, to_json
 from pipeline.mesh import normalized
-from pipeline.sources.shapes import Description, make
+from pipeline.sources.shapes import REVISION, Description, make
 from pipeline.starter.texts import counted
 
 
@@ -63,7 +63,7 @@ def draw(folder: Path, study: Study, *, workers: int) -> Views:
     Raises:
         ValueError: OpenGL cannot be had here.
     """
-    place = folder / f"pictures-{study.seed}-{study.views}x{study.size}-{study.chunk}"
+    place = folder / f"pictures-r{REVISION}-{study.seed}-{study.views}x{study.size}-{study.chunk}"
     place.mkdir(parents=True, exist_ok=True)
     starts = range(0, study.shapes, study.chunk)
     todo = [(place, study, start) for start in starts if not _path(place, start).exists()]
