@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,16 +107,20 @@ class Study:
     def run(self, rows: dict[str, Row], name: str, seed: int) -> dict[str, Any]:
         """Train and measure one row; its predecessor first, if that is not there yet."""
         row, run = rows[name], self._run(name, seed)
+        kept, asked = run.with_suffix(".json"), json.loads(json.dumps(asdict(replace(row, about=""))))
         if row.after:
             self._guide(rows, row.after, seed, read=row.guided)
         with self._lock(name, seed):
-            if not run.with_suffix(".json").exists():
+            if not kept.exists():
                 self._train(row, run, seed)
-                scores = {"svm": self._measured("svm", run)}
+                scores = {"row": asked, "svm": self._measured("svm", run)}
                 if row.stage == "align":
                     scores["zeroshot"] = self._measured("zeroshot", run)
-                run.with_suffix(".json").write_text(json.dumps(scores))
-        return dict(json.loads(run.with_suffix(".json").read_text()))
+                kept.write_text(json.dumps(scores))
+        found = dict(json.loads(kept.read_text()))
+        if found["row"] != asked:
+            raise SystemExit(f"{kept} is of {json.dumps(found['row'])}, asked {json.dumps(asked)}: choose another folder")
+        return found
 
     def _train(self, row: Row, run: Path, seed: int) -> None:
         epochs = () if row.recipe == "scratch" else (f"optim.epochs={self.epochs * row.times}",)
