@@ -54,6 +54,7 @@ CHANGEABLE: Final = {"align": ("encoder.",), "distill": ("encoder.", "distill.re
 
 HEAD: Final = "head of a downstream task"
 ULIP_HEADS: Final = ("align.pool=max", "align.projection=linear")
+"""How ULIP's stage 1 differs from ours, as settings."""
 PROJECTION, SCALE = "pc_projection", "logit_scale"
 """ULIP's: [D, E], and the logarithm of the inverse temperature."""
 ENDS: Final = {PROJECTION: ".head.layers.weight", SCALE: ".log_scale"}
