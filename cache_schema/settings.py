@@ -9,7 +9,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cache_schema.spec import did_you_mean, from_json
@@ -48,6 +48,23 @@ def override(config: T, assignments: Sequence[str], named: Mapping[type, Mapping
             change = change.fields.setdefault(name, _Change(path.strip()))
         change.value, change.fields = value.strip(), {}
     return typing.cast(T, _changed(config, changes.fields, named or {}))
+
+
+def refuse_unread(options: Any, names: Iterable[str], where: str, *, prefix: str = "") -> None:
+    """Refuse to be silent about a setting that nothing would read.
+
+    Args:
+        options: a dataclass.
+        names: of its fields that are not read.
+        where: when that is so, as `by=svm`.
+        prefix: what the fields are called by, as `align.`.
+
+    Raises:
+        ValueError: one of them is not as the class has it.
+    """
+    set_ = [f"{prefix}{name}" for name in names if getattr(options, name) != getattr(type(options), name)]
+    if set_:
+        raise ValueError(f"{' and '.join(set_)} would have no effect where {where}: leave it out")
 
 
 def _changed(config: Any, changes: Mapping[str, _Change], named: Mapping[type, Mapping[str, Any]]) -> Any:

@@ -22,6 +22,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.settings import refuse_unread
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.catalog import Encoder
 from trainer.heads import AttentionPool, MaxPool, Projection
@@ -65,8 +66,8 @@ class AlignOptions:
     def __post_init__(self) -> None:
         if self.heads < 1:
             raise ValueError(f"align.heads must be at least 1, got {self.heads}")
-        if self.pool == "max" and self.heads != type(self).heads:
-            raise ValueError("align.heads has no effect where align.pool=max: leave it out")
+        if self.pool == "max":
+            refuse_unread(self, ["heads"], "align.pool=max", prefix="align.")
         if not 0 <= self.teacher_drop < 1:
             raise ValueError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 

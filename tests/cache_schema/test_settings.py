@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from cache_schema.settings import override
+from cache_schema.settings import override, refuse_unread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +81,10 @@ def test_of_one_field_the_last_assignment_counts():
     assert override(Outer(), ["inner.rate=2", "inner=fast", "inner.mode=b"], {Inner: {"fast": Inner(rate=9.0)}}).inner == Inner(
         rate=9.0, mode="b"
     )
+
+
+def test_settings_that_nothing_would_read_are_refused_together():
+    changed = Outer(count=7, on=True)
+    refuse_unread(changed, ["sizes"], "it rains")
+    with pytest.raises(ValueError, match=r"^a\.count and a\.on would have no effect where it rains: leave it out$"):
+        refuse_unread(changed, ["count", "on", "sizes"], "it rains", prefix="a.")

@@ -228,7 +228,7 @@ def test_mistakes_are_named(batch, summary, losses):
         AlignOptions(teacher_drop=1)
     with pytest.raises(ValueError, match=r"align\.heads must be at least 1, got -1"):
         AlignOptions(heads=-1)
-    with pytest.raises(ValueError, match=r"align\.heads has no effect where align\.pool=max"):
+    with pytest.raises(ValueError, match=r"align\.heads would have no effect where align\.pool=max"):
         AlignOptions(heads=4, pool="max")
     with pytest.raises(ValueError, match="multiple of the number of heads, got 12 and 5"):
         AttentionPool(12, 5)

@@ -453,7 +453,7 @@ def test_few_shot_by_svm_and_by_training(stage, cache):
     ],
 )
 def test_a_task_refuses_what_it_would_not_read(task, assignments):
-    with pytest.raises(ValueError, match=r"ha(s|ve) no effect"):
+    with pytest.raises(ValueError, match=r"would have no effect where"):
         catalog.options(task, assignments)
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.augment import augment, draw
 from trainer.stage import Stage
@@ -49,8 +50,8 @@ class Options(Training):
         super().__post_init__()
         if min(self.seeds, self.votes, self.vote_repeats) < 1:
             raise ValueError(f"seeds, votes and vote_repeats must be at least 1, got {self.seeds}, {self.votes} and {self.vote_repeats}")
-        if not self.peer_protocol and (self.votes, self.vote_repeats) != (type(self).votes, type(self).vote_repeats):
-            raise ValueError("votes and vote_repeats have no effect without --peer-protocol: leave them out")
+        if not self.peer_protocol:
+            refuse_unread(self, ["votes", "vote_repeats"], "--peer-protocol is not given")
 
 
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)

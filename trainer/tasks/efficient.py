@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.settings import refuse_unread
 from trainer import ops
 from trainer.encoders import blocks, pointmamba
 from trainer.encoders.catalog import Encoded, Encoder, Level, Patches
@@ -218,11 +219,9 @@ def check_sizes(tune: str, options: Efficient) -> None:
     Raises:
         ValueError: one is not as usual that this way of tuning does not read.
     """
-    usual, read = vars(Efficient()), SIZES.get(tune, ())
-    idle = [f"efficient.{name}" for name, value in vars(options).items() if value != usual[name] and name not in read]
-    if idle:
-        known = f"it reads {', '.join(f'efficient.{name}' for name in read)} alone" if read else f"only {', '.join(MODES)} have such parts"
-        raise ValueError(f"{' and '.join(idle)} would have no effect on tune={tune}, {known}: leave it out")
+    read = SIZES.get(tune, ())
+    known = f"it reads {', '.join(f'efficient.{name}' for name in read)} alone" if read else f"only {', '.join(MODES)} have such parts"
+    refuse_unread(options, [name for name in vars(options) if name not in read], f"tune={tune} ({known})", prefix="efficient.")
 
 
 def learned(module: nn.Module) -> int:

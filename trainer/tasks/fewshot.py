@@ -11,6 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks import svm
@@ -49,9 +50,7 @@ class Options:
             raise ValueError(
                 f"ways must be at least 2, and shots, queries and folds 1, got {self.ways}, {self.shots}, {self.queries} and {self.folds}"
             )
-        unread = "training" if self.by == "svm" else "c"
-        if getattr(self, unread) != getattr(type(self), unread):
-            raise ValueError(f"{unread} has no effect where by={self.by}: leave it out")
+        refuse_unread(self, ["training" if self.by == "svm" else "c"], f"by={self.by}")
 
 
 SMOKE: Final = Options(ways=2, shots=1, queries=2, folds=2)

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
+from cache_schema.settings import refuse_unread
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
 from trainer.optim import adamw, learning_rate
@@ -55,8 +56,8 @@ class Training:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:
             raise ValueError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
-        if self.tune == "linear" and self.dropout != type(self).dropout:
-            raise ValueError("dropout has no effect where tune=linear: leave it out")
+        if self.tune == "linear":
+            refuse_unread(self, ["dropout"], "tune=linear")
         assert self.optim  # which checks the rest
 
     @property

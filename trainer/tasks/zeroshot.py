@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
 from trainer.stage import Stage
@@ -43,8 +44,8 @@ class Options:
     """Each with the next stored block of every shape; None for three, or as many as there are."""
 
     def __post_init__(self) -> None:
-        if self.average and self.repeats is not None:
-            raise ValueError("repeats has no effect where average=true, which takes every block: leave it out")
+        if self.average:
+            refuse_unread(self, ["repeats"], "average=true, which takes every block")
 
 
 SMOKE: Final = Options(repeats=1)
