@@ -2,10 +2,12 @@
 
     python tests/science/learn.py build/science                          # make science: a night on two cores
     python tests/science/learn.py build/look --seeds 1 --epochs 10       # a first look
+    python tests/science/learn.py build/science --also modelnet10.zarr   # and what it is worth on other shapes
 
 Builds one cache, trains every row for every seed with `mmpd-train`, one run a core, and evaluates each: a linear SVM on the encoder's
-features fitted on the split train and scored on test, and zero-shot where there is a text side. Whatever is there already is kept, so
-that it can be stopped and goes on. Leaves table.json, .md and .png, and the same for blocks, and says nothing but what came out.
+features fitted on the split train and scored on test, and zero-shot where there is a text side; of another cache zero-shot over all its
+shapes. Whatever is there already is kept, so that it can be stopped and goes on. Leaves table.json, .md and .png, and the same for
+blocks, and says nothing but what came out.
 """
 
 import argparse
@@ -87,8 +89,8 @@ BLOCKS: dict[str, Row] = {
 class Study:
     """One folder of runs on one cache."""
 
-    def __init__(self, folder: Path, epochs: int, shapes: int, precision: str) -> None:
-        self.folder, self.epochs, self.cache = folder, epochs, folder / "shapes.zarr"
+    def __init__(self, folder: Path, epochs: int, shapes: int, precision: str, also: Path | None) -> None:
+        self.folder, self.epochs, self.cache, self.also = folder, epochs, folder / "shapes.zarr", also
         self.shapes, self.precision = shapes, precision
         folder.mkdir(parents=True, exist_ok=True)
         kept, asked = folder / "study.json", {"epochs": epochs, "shapes": shapes, "precision": precision}
@@ -113,14 +115,19 @@ class Study:
         with self._lock(name, seed):
             if not kept.exists():
                 self._train(row, run, seed)
-                scores = {"row": asked, "svm": self._measured("svm", run)}
-                if row.stage == "align":
-                    scores["zeroshot"] = self._measured("zeroshot", run)
-                kept.write_text(json.dumps(scores))
+                kept.write_text(json.dumps({"row": asked, **self._scores(row, run, self.cache)}))
         found = dict(json.loads(kept.read_text()))
         if found["row"] != asked:
             raise SystemExit(f"{kept} is of {json.dumps(found['row'])}, asked {json.dumps(asked)}: choose another folder")
-        return found
+        if self.also is None:
+            return found
+        elsewhere = self._scores(row, run, self.also, "test_split=all")
+        return found | {f"{task} on {self.also.stem}": values for task, values in elsewhere.items()}
+
+    def _scores(self, row: Row, run: Path, cache: Path, *zeroshot: str) -> dict[str, list[float]]:
+        """Of each task that the row can do; with more settings for zero-shot."""
+        svm = {"svm": self._measured("svm", run, cache)}
+        return svm | {"zeroshot": self._measured("zeroshot", run, cache, *zeroshot)} if row.stage == "align" else svm
 
     def _train(self, row: Row, run: Path, seed: int) -> None:
         epochs = () if row.recipe == "scratch" else (f"optim.epochs={self.epochs * row.times}",)
@@ -151,9 +158,10 @@ class Study:
         with self.locking:
             return self.locks.setdefault((name, seed), threading.Lock())
 
-    def _measured(self, task: str, run: Path) -> list[float]:
+    def _measured(self, task: str, run: Path, cache: Path, *settings: str) -> list[float]:
         """A task's headline number on the unseen shapes, one for each stored block, in percent; zero-shot in the words of `TEACHER`."""
-        out = self._called(["mmpd-train", "eval", task, str(run), str(self.cache), "--json"], threads=1, log=None)
+        command = ["mmpd-train", "eval", task, str(run), str(cache), "--json", *(part for s in settings for part in ("--set", s))]
+        out = self._called(command, threads=1, log=None)
         metrics = json.loads(out)["scores"]["metrics"]
         wanted = f"{TEACHER} top-1" if task == "zeroshot" else next(metric["name"] for metric in metrics if metric["headline"])
         return list(next(metric for metric in metrics if metric["name"] == wanted)["values"])
@@ -171,12 +179,15 @@ class Study:
 
 def table(results: dict[str, list[dict[str, Any]]], about: dict[str, Row], epochs: int) -> str:
     """Markdown: mean and standard deviation over seeds of each seed's mean over blocks."""
-    lines = ["| row | what it is | epochs | linear SVM | zero-shot |", "|---|---|---|---|---|"]
+    tasks = list(dict.fromkeys(task for seeds in results.values() for one in seeds for task in one if task != "row"))
+    tasks.sort(key=lambda task: " on " in task)  # the unseen shapes first, then those of another cache
+    headings = [task.replace("svm", "linear SVM").replace("zeroshot", "zero-shot") for task in tasks]
+    lines = [f"| row | what it is | epochs | {' | '.join(headings)} |", "|---|---|---|" + "---|" * len(tasks)]
     for name, seeds in results.items():
-        cells = [_cell([statistics.fmean(one[task]) for one in seeds if task in one]) for task in ("svm", "zeroshot")]
+        cells = [_cell([statistics.fmean(one[task]) for one in seeds if task in one]) for task in tasks]
         row = about[name]
         budget = "0" if row.recipe == "scratch" else f"{epochs} + {epochs}" if row.after else str(epochs * row.times)
-        lines.append(f"| {name} | {row.about} | {budget} | {cells[0]} | {cells[1]} |")
+        lines.append(f"| {name} | {row.about} | {budget} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -210,8 +221,10 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of training")
     parser.add_argument("--only", choices=["table", "blocks"])
     parser.add_argument("--rows", nargs="*", choices=list(TABLE), help="of the table; all without")
+    parser.add_argument("--also", type=Path, help="another cache with the starter teachers, to score the rows on")
     arguments = parser.parse_args()
-    study = Study(arguments.folder.resolve(), arguments.epochs, arguments.shapes, arguments.precision)
+    also = arguments.also.resolve() if arguments.also else None
+    study = Study(arguments.folder.resolve(), arguments.epochs, arguments.shapes, arguments.precision, also)
     study.build()
     chosen = {name: row for name, row in TABLE.items() if not arguments.rows or name in arguments.rows}
     for part, rows, names in (("table", TABLE, chosen), ("blocks", BLOCKS, BLOCKS)):
