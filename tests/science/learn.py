@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", choices=list(TABLE), help="of the table; all without")
     parser.add_argument("--also", type=Path, help="another cache with the starter teachers, to score the rows on")
     arguments = parser.parse_args()
-    also = arguments.also.resolve() if arguments.also else None
+    also = arguments.also.absolute() if arguments.also else None
     study = Study(arguments.folder.resolve(), arguments.epochs, arguments.shapes, arguments.precision, also)
     study.build()
     chosen = {name: row for name, row in TABLE.items() if not arguments.rows or name in arguments.rows}
