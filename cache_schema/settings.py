@@ -12,6 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean, from_json
 
 T = TypeVar("T")
@@ -36,13 +37,13 @@ def override(config: T, assignments: Sequence[str], named: Mapping[type, Mapping
         named: for field types whose values have names, the values by name.
 
     Raises:
-        ValueError: not an assignment, no such field, or a value of another type.
+        UserError: not an assignment, no such field, or a value of another type.
     """
     changes = _Change("")
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:
-            raise ValueError(f"--set takes a.b=c, got {assignment!r}")
+            raise UserError(f"--set takes a.b=c, got {assignment!r}")
         change = changes
         for name in path.strip().split("."):
             change = change.fields.setdefault(name, _Change(path.strip()))
@@ -60,11 +61,11 @@ def refuse_unread(options: Any, names: Iterable[str], where: str, *, prefix: str
         prefix: what the fields are called by, as `align.`.
 
     Raises:
-        ValueError: one of them is not as the class has it.
+        UserError: one of them is not as the class has it.
     """
     set_ = [f"{prefix}{name}" for name in names if getattr(options, name) != getattr(type(options), name)]
     if set_:
-        raise ValueError(f"{' and '.join(set_)} would have no effect where {where}: leave it out")
+        raise UserError(f"{' and '.join(set_)} would have no effect where {where}: leave it out")
 
 
 def _changed(config: Any, changes: Mapping[str, _Change], named: Mapping[type, Mapping[str, Any]]) -> Any:
@@ -74,10 +75,10 @@ def _changed(config: Any, changes: Mapping[str, _Change], named: Mapping[type, M
     values = {}
     for name, change in changes.items():
         if name not in kinds:
-            raise ValueError(f"--set {change.where}: {type(config).__name__} has no field {name!r}{did_you_mean(name, kinds)}")
+            raise UserError(f"--set {change.where}: {type(config).__name__} has no field {name!r}{did_you_mean(name, kinds)}")
         value = getattr(config, name) if change.value is None else _value(kinds[name], change.value, change.where, named)
         if change.fields and not dataclasses.is_dataclass(value):
-            raise ValueError(f"--set {change.where}: {name} is {value!r} and has no fields; set {name} itself")
+            raise UserError(f"--set {change.where}: {name} is {value!r} and has no fields; set {name} itself")
         values[name] = _changed(value, change.fields, named) if change.fields else value
     return dataclasses.replace(config, **values)
 
@@ -86,7 +87,7 @@ def _value(kind: Any, value: str, where: str, named: Mapping[type, Mapping[str, 
     if kind not in named:
         return from_json(kind, _parsed(kind, value, where), f"--set {where}")
     if value not in named[kind]:
-        raise ValueError(f"--set {where}: there is no {value!r}{did_you_mean(value, named[kind])}")
+        raise UserError(f"--set {where}: there is no {value!r}{did_you_mean(value, named[kind])}")
     return named[kind][value]
 
 
@@ -99,13 +100,13 @@ def _parsed(kind: Any, value: str, where: str) -> Any:
         return _parsed(next(o for o in options if o is not type(None)), value, where)
     if kind is bool:
         if value.lower() not in ("true", "false"):
-            raise ValueError(f"--set {where}: expected true or false, got {value!r}")
+            raise UserError(f"--set {where}: expected true or false, got {value!r}")
         return value.lower() == "true"
     if kind in (int, float):
         try:
             return kind(value)
         except ValueError:
-            raise ValueError(f"--set {where}: expected {'a whole number' if kind is int else 'a number'}, got {value!r}") from None
+            raise UserError(f"--set {where}: expected {'a whole number' if kind is int else 'a number'}, got {value!r}") from None
     if origin is tuple:
         if value.startswith("["):
             return json.loads(value)

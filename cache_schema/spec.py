@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
+from cache_schema.errors import UserError
+
 FORMAT_VERSION: Final = 1
 """Written into every cache. A reader refuses a newer one; a change here means caches on disk would be misread."""
 
@@ -76,9 +78,9 @@ class PointSpec:
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.blocks < 1:
-            raise ValueError(f"points: count and blocks must be at least 1, got {self.count} and {self.blocks}")
+            raise UserError(f"points: count and blocks must be at least 1, got {self.count} and {self.blocks}")
         if not 1 <= self.ordered <= self.count:
-            raise ValueError(f"points.ordered must lie in 1..count ({self.count}), got {self.ordered}")
+            raise UserError(f"points.ordered must lie in 1..count ({self.count}), got {self.ordered}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +102,9 @@ class CameraRig:
 
     def __post_init__(self) -> None:
         if not self.cameras:
-            raise ValueError(f"camera rig {self.name!r} has no cameras")
+            raise UserError(f"camera rig {self.name!r} has no cameras")
         if not 1 <= self.fov <= 120:
-            raise ValueError(f"camera rig {self.name!r}: fov must lie in 1..120 degrees, got {self.fov}")
+            raise UserError(f"camera rig {self.name!r}: fov must lie in 1..120 degrees, got {self.fov}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,7 @@ class ViewSpec:
 
     def __post_init__(self) -> None:
         if self.size < 16:
-            raise ValueError(f"views.size must be at least 16 pixels, got {self.size}")
+            raise UserError(f"views.size must be at least 16 pixels, got {self.size}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,9 +185,9 @@ class CaptionSpec:
 
     def __post_init__(self) -> None:
         if not 1 <= self.keep <= self.samples:
-            raise ValueError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
+            raise UserError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
         if not 0 < self.top_p <= 1 or self.temperature <= 0:
-            raise ValueError(f"captions: top_p must lie in (0, 1] and temperature above 0, got {self.top_p} and {self.temperature}")
+            raise UserError(f"captions: top_p must lie in (0, 1] and temperature above 0, got {self.top_p} and {self.temperature}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,10 +200,10 @@ class LabelSet:
 
     def __post_init__(self) -> None:
         if not self.classes or not self.templates:
-            raise ValueError(f"label set {self.name!r} needs at least one class and one template")
+            raise UserError(f"label set {self.name!r} needs at least one class and one template")
         bad = [t for t in self.templates if t.count("{}") != 1]
         if bad:
-            raise ValueError(f"label set {self.name!r}: a template needs exactly one {{}}, got {bad[0]!r}")
+            raise UserError(f"label set {self.name!r}: a template needs exactly one {{}}, got {bad[0]!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +227,7 @@ class GuideSpec:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            raise ValueError(
+            raise UserError(
                 f"a guide's name must begin with a letter or a digit and hold only these, '.', '_' and '-', got {self.name!r}; "
                 "choose another by --name"
             )
@@ -248,7 +250,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.shapes < 1 or self.shard < 1:
-            raise ValueError(f"a cache needs at least one shape and one shape per shard, got {self.shapes} and {self.shard}")
+            raise UserError(f"a cache needs at least one shape and one shape per shard, got {self.shapes} and {self.shard}")
 
     @property
     def shards(self) -> int:
@@ -326,7 +328,7 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
     `cls` is a dataclass or any annotation used in one. A union of dataclasses is resolved by its keys.
 
     Raises:
-        ValueError: a key is unknown or missing, or a value has another type; the message says where.
+        UserError: a key is unknown or missing, or a value has another type; the message says where.
     """
     where = where or getattr(cls, "__name__", str(cls))
     if dataclasses.is_dataclass(cls) and isinstance(cls, type):
@@ -334,37 +336,35 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if origin is Literal:
         if data not in args:
-            raise ValueError(
-                f"{where}: expected one of {', '.join(map(repr, args))}, got {data!r}{did_you_mean(str(data), map(str, args))}"
-            )
+            raise UserError(f"{where}: expected one of {', '.join(map(repr, args))}, got {data!r}{did_you_mean(str(data), map(str, args))}")
         return data
     if origin is tuple:
         if not isinstance(data, list | tuple):
-            raise ValueError(f"{where}: expected a list, got {data!r}")
+            raise UserError(f"{where}: expected a list, got {data!r}")
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(from_json(args[0], item, f"{where}[{i}]") for i, item in enumerate(data))
         if len(data) != len(args):
-            raise ValueError(f"{where}: expected {len(args)} values, got {len(data)}")
+            raise UserError(f"{where}: expected {len(args)} values, got {len(data)}")
         return tuple(from_json(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(args, data, strict=True)))
     if origin in (typing.Union, types.UnionType):
         return _union_from_json(args, data, where)
     if cls is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
     if not isinstance(data, cls) or (isinstance(data, bool) and cls is not bool):
-        raise ValueError(f"{where}: expected {cls.__name__}, got {data!r}")
+        raise UserError(f"{where}: expected {cls.__name__}, got {data!r}")
     return data
 
 
 def _dataclass_from_json(cls: type[T], data: Any, where: str) -> T:
     if not isinstance(data, Mapping):
-        raise ValueError(f"{where}: expected an object, got {data!r}")
+        raise UserError(f"{where}: expected an object, got {data!r}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
-            raise ValueError(f"{where} has no field {key!r}{did_you_mean(key, fields)}")
+            raise UserError(f"{where} has no field {key!r}{did_you_mean(key, fields)}")
     missing = [n for n, f in fields.items() if n not in data and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
-        raise ValueError(f"{where}: missing {', '.join(missing)}")
+        raise UserError(f"{where}: missing {', '.join(missing)}")
     kinds = typing.get_type_hints(cls)
     return cls(**{key: from_json(kinds[key], value, f"{where}.{key}") for key, value in data.items()})
 
@@ -382,7 +382,7 @@ def _union_from_json(options: tuple[Any, ...], data: Any, where: str) -> Any:
             return from_json(option, data, where)
         except ValueError:
             continue
-    raise ValueError(f"{where}: {data!r} fits none of {', '.join(getattr(o, '__name__', str(o)) for o in options)}")
+    raise UserError(f"{where}: {data!r} fits none of {', '.join(getattr(o, '__name__', str(o)) for o in options)}")
 
 
 def did_you_mean(name: str, known: typing.Iterable[str]) -> str:

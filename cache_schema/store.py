@@ -34,6 +34,7 @@ from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
 from cache_schema import spec
+from cache_schema.errors import UserError
 from cache_schema.spec import ArraySpec, Manifest, Record
 
 KEY: Final = "mmpd"
@@ -143,7 +144,7 @@ def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]
     """Offsets and sizes [chunks, 2] from the end of a shard file."""
     expected = 16 * math.prod(node.grid) + 4
     if len(footer) != expected or struct.pack("<I", google_crc32c.value(footer[:-4])) != footer[-4:]:
-        raise ValueError(f"{path}: the shard index is damaged; `mmpd-cache verify --repair` mends it")
+        raise UserError(f"{path}: the shard index is damaged; `mmpd-cache verify --repair` mends it")
     return np.frombuffer(footer[:-4], "<u8").reshape(-1, 2)
 
 
@@ -186,7 +187,7 @@ class Cache:
                 if KEY in attributes:
                     found[name] = _parse(Record, attributes[KEY], node)
                     if found[name].product != name:
-                        raise ValueError(f"{node} describes {found[name].product!r}: it is damaged or was moved")
+                        raise UserError(f"{node} describes {found[name].product!r}: it is damaged or was moved")
         return found
 
     def _label_groups(self) -> list[Path]:
@@ -204,9 +205,9 @@ class Cache:
         """
         records = self.records()
         if product not in records:
-            raise ValueError(f"{self.path} has no product {product!r}{spec.did_you_mean(product, records)}")
+            raise UserError(f"{self.path} has no product {product!r}{spec.did_you_mean(product, records)}")
         if not records[product].complete:
-            raise ValueError(f"{self.path}: product {product!r} is not finished; run the command that began it again")
+            raise UserError(f"{self.path}: product {product!r} is not finished; run the command that began it again")
         return records[product]
 
     def arrays(self, record: Record) -> tuple[ArraySpec, ...]:
@@ -226,7 +227,7 @@ class Cache:
         records = self.products()
         nodes = {node.path: node for record in records.values() for node in self.arrays(record)}
         if path not in nodes:
-            raise ValueError(f"{self.path} has no finished array {path!r}{spec.did_you_mean(path, nodes)}")
+            raise UserError(f"{self.path} has no finished array {path!r}{spec.did_you_mean(path, nodes)}")
         return Rows(self.path, nodes[path])
 
     def table(self, node: ArraySpec, shard: int) -> NDArray[Any]:
@@ -264,13 +265,13 @@ class Cache:
         if node.exists():
             there = _parse(Record, _attributes(node).get(KEY), node)
             if there.fingerprint != record.fingerprint:
-                raise ValueError(
+                raise UserError(
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
                     "Build into another path, or with the recorded settings."
                 )
             if not there.complete and there.made_by != record.made_by:
                 changed = sorted(set(there.made_by) ^ set(record.made_by))
-                raise ValueError(
+                raise UserError(
                     f"{self.path}: {record.product} was begun with other software ({', '.join(f'{k} {v}' for k, v in changed)}); "
                     "go on with the software it was begun with, or build into another path."
                 )
@@ -328,7 +329,7 @@ class Cache:
         marker = markers(self.manifest, record)
         data = (self.path / marker.key(shard)).read_bytes()
         if len(data) != marker.row_bytes + 4 or struct.pack("<I", google_crc32c.value(data[:-4])) != data[-4:]:
-            raise ValueError(f"{marker.key(shard)}: the completion marker is damaged")
+            raise UserError(f"{marker.key(shard)}: the completion marker is damaged")
         return np.frombuffer(data[:-4], np.uint8).reshape(marker.shape[1:])
 
     def finish(self, record: Record) -> Record:
@@ -375,7 +376,7 @@ class Mending(Cache):
         except (ValueError, OSError):
             return  # the marker is lost as well; the product's content digest tells afterwards
         if not np.array_equal(before, sums):
-            raise ValueError(
+            raise UserError(
                 f"{self.path}: {record.product}, shard {shard}, cannot be made again with the bytes of before: a mesh, a model, a package, "
                 "a limit or a batch size has changed. Nothing was written. Restore what has changed, or build the cache anew."
             )
@@ -401,19 +402,19 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     """Open an existing cache.
 
     Raises:
-        ValueError: nothing there, not a cache, half made, damaged, or written by a newer version of this software.
+        UserError: nothing there, not a cache, half made, damaged, or written by a newer version of this software.
     """
     path = Path(path)
     node = path / "zarr.json"
     if not node.is_file():
         what = "has no zarr.json: it is no cache, or its build was stopped in the first second" if path.exists() else "does not exist"
-        raise ValueError(f"{path} {what}. `mmpd-cache build SOURCE {path}` makes one.")
+        raise UserError(f"{path} {what}. `mmpd-cache build SOURCE {path}` makes one.")
     attributes = _attributes(node)
     body = attributes.get(KEY)
     if not isinstance(body, dict):
-        raise ValueError(f"{path} is a Zarr group but no cache of this project (no {KEY!r} in its attributes)")
+        raise UserError(f"{path} is a Zarr group but no cache of this project (no {KEY!r} in its attributes)")
     if body.get("format_version") != spec.FORMAT_VERSION:
-        raise ValueError(
+        raise UserError(
             f"{path} has format version {body.get('format_version')}, this software reads {spec.FORMAT_VERSION}; "
             "use the version of mmpd that wrote it, or rebuild it"
         )
@@ -429,16 +430,16 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
         ids, labels, splits: by row; label and split are indices into the manifest's names, -1 for none. [N] each.
 
     Raises:
-        ValueError: the folder holds something else, or an id is too long.
+        UserError: the folder holds something else, or an id is too long.
     """
     path = Path(path)
     assert len(ids) == len(labels) == len(splits) == manifest.shapes
     long = [i for i in ids if len(i.encode()) > spec.TEXT_BYTES]
     if long:
-        raise ValueError(f"{len(long)} shape ids are longer than {spec.TEXT_BYTES} bytes, the first is {long[0]!r}; shorten the paths")
+        raise UserError(f"{len(long)} shape ids are longer than {spec.TEXT_BYTES} bytes, the first is {long[0]!r}; shorten the paths")
     foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, "id", "label", "split"}] if path.exists() else []
     if foreign:
-        raise ValueError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
+        raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
     cache = Cache(path.resolve(), manifest)
     for name in GROUPS:
         cache._put_node(name)
@@ -485,14 +486,14 @@ def _attributes(node: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(node.read_bytes()).get("attributes", {}))
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{node} is damaged: {error}") from error
+        raise UserError(f"{node} is damaged: {error}") from error
 
 
 def _parse(cls: Any, body: Any, node: Path) -> Any:
     try:
         return spec.from_json(cls, body)
     except ValueError as error:
-        raise ValueError(f"{node}: {error}") from error
+        raise UserError(f"{node}: {error}") from error
 
 
 # ------------------------------------------------------------------------------------------------- files and the lock
@@ -612,7 +613,7 @@ class Rows:
 
     def __init__(self, root: Path, node: ArraySpec) -> None:
         if node.codec != "raw" or not node.sharded:
-            raise ValueError(f"{node.path} is compressed; read it through zarr (Cache.array)")
+            raise UserError(f"{node.path} is compressed; read it through zarr (Cache.array)")
         self.node = node
         self._root = root
         self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
@@ -702,4 +703,4 @@ class Rows:
         present = index[index[:, 0] != NO_CHUNK]
         regular = np.arange(len(present), dtype=np.uint64) * np.uint64(node.row_bytes)
         if size != len(present) * node.row_bytes + footer or not np.array_equal(present[:, 0], regular):
-            raise ValueError(f"{path} is not laid out as this software writes it; `mmpd-cache verify --repair` mends it")
+            raise UserError(f"{path} is not laid out as this software writes it; `mmpd-cache verify --repair` mends it")

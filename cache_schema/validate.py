@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema import spec, store
+from cache_schema.errors import UserError
 from cache_schema.spec import ArraySpec, Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
 
@@ -32,7 +33,7 @@ def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] 
         progress: called with (files done, files in all).
 
     Raises:
-        ValueError: `path` is no cache that this software reads.
+        UserError: `path` is no cache that this software reads.
     """
     cache = store.open_cache(path)
     return list(_problems(cache, progress or (lambda done, total: None)))
@@ -51,7 +52,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
             if body.get("node_type") == "array":
                 records[product] = spec.from_json(Record, body["attributes"][store.KEY])
                 if records[product].product != product:
-                    raise ValueError(f"it describes {records.pop(product).product!r}")
+                    raise UserError(f"it describes {records.pop(product).product!r}")
             else:
                 yield from _same_bytes(cache, where, store.node_json())
         except (ValueError, KeyError, TypeError) as error:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from cache_schema.errors import UserError
 from cache_schema.spec import CaptionSpec
 from pipeline import weights
 from pipeline.caption import fit, generator
@@ -59,13 +60,13 @@ class Blip2:
                 )
             self.processor = Blip2Processor.from_pretrained(folder, local_files_only=True)
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise ValueError(f"transformers cannot load BLIP-2 {spec.model} from {folder}: {error}") from error
+            raise UserError(f"transformers cannot load BLIP-2 {spec.model} from {folder}: {error}") from error
         model, report = loaded
         if report["missing_keys"]:
             # transformers only warns, and fills them with random numbers.
-            raise ValueError(f"{spec.model}: the checkpoint lacks {', '.join(sorted(report['missing_keys']))}")
+            raise UserError(f"{spec.model}: the checkpoint lacks {', '.join(sorted(report['missing_keys']))}")
         if model.config.image_token_index is None or self.processor.num_query_tokens is None:
-            raise ValueError(f"{spec.model} was saved by an old transformers without image tokens; use a newer revision of it")
+            raise UserError(f"{spec.model} was saved by an old transformers without image tokens; use a newer revision of it")
         self.model = model.eval().to(self.device)
         self.spec = dataclasses.replace(spec, revision=commit, weights=weights.digest(model.state_dict()))
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema import spec, store
+from cache_schema.errors import UserError
 from cache_schema.spec import CaptionSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import caption, labels
@@ -91,7 +92,7 @@ def caption_record(there: Iterable[Record], captions: CaptionSpec, device: str) 
     """The record of captions on stored views.
 
     Raises:
-        ValueError: the teacher that shall rank them is not among `there`, or has no text side.
+        UserError: the teacher that shall rank them is not among `there`, or has no text side.
     """
     by_name = {record.product: record for record in there}
     views = by_name["views"]
@@ -100,10 +101,10 @@ def caption_record(there: Iterable[Record], captions: CaptionSpec, device: str) 
         ranker = by_name.get(f"image/{captions.rank_by}")
         known = [r.product.removeprefix("image/") for r in by_name.values() if r.kind == "image"]
         if ranker is None:
-            raise ValueError(f"captions.rank_by: no teacher {captions.rank_by!r} in this cache{spec.did_you_mean(captions.rank_by, known)}")
+            raise UserError(f"captions.rank_by: no teacher {captions.rank_by!r} in this cache{spec.did_you_mean(captions.rank_by, known)}")
         assert isinstance(ranker.spec, TeacherSpec)
         if not ranker.spec.text:
-            raise ValueError(f"captions.rank_by: teacher {captions.rank_by!r} has no text side; choose one that has, or set it to nothing")
+            raise UserError(f"captions.rank_by: teacher {captions.rank_by!r} has no text side; choose one that has, or set it to nothing")
         inputs.append(("ranker", ranker.fingerprint))
     return Record(
         product="captions", kind="captions", spec=captions, per_shape=view_count(views), inputs=tuple(sorted(inputs)),
@@ -190,7 +191,7 @@ class Models:
     @staticmethod
     def _check(loaded: Any, described: Any) -> None:
         if spec.fingerprint(loaded) != spec.fingerprint(described):
-            raise ValueError(
+            raise UserError(
                 f"{described.model} on this machine is not what made the cache: {'; '.join(store.differences(described, loaded))}"
             )
 
@@ -243,7 +244,7 @@ def _check_unchanged(cache: Cache, shard: int, made: Sequence[Made]) -> None:
         if (not one.reason) != bool(ok) or (ok and one.source_sha256 != sha256.tobytes()):
             shape = shape_names(cache, shard)[0][row]
             now = one.reason or "its file has changed"
-            raise ValueError(f"{shape} is not as it was when its points were made ({now}); restore it, or build into another path")
+            raise UserError(f"{shape} is not as it was when its points were made ({now}); restore it, or build into another path")
 
 
 def _stacked(node: spec.ArraySpec, rows: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
@@ -392,7 +393,7 @@ def embed_all(teacher: Teacher, texts: Sequence[str], batch: int) -> NDArray[np.
     parts = [teacher.embed_texts(texts[i : i + batch]) for i in range(0, len(texts), batch)]
     values = torch.cat(parts).numpy().astype(np.float16)
     if not np.isfinite(values).all():
-        raise ValueError(f"teacher {teacher.spec.name} gives text embeddings that float16 cannot hold; use another precision")
+        raise UserError(f"teacher {teacher.spec.name} gives text embeddings that float16 cannot hold; use another precision")
     return values
 
 
@@ -404,7 +405,7 @@ def _as_float16(
     if len(bad):
         row, view = places[bad[0]]
         shape = shape_names(cache, shard)[0][row]
-        raise ValueError(
+        raise UserError(
             f"teacher {teacher.name} gives values that are not finite in float16 for view {view} of {shape} and {len(bad) - 1} more; "
             f"its precision is {teacher.precision}: use float32 or bfloat16"
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, did_you_mean
 from pipeline import labels
 
@@ -73,13 +74,13 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu", batch: int 
         batch: pictures at a time, each with all its samples.
 
     Raises:
-        ValueError: there is no such captioner, its weights cannot be had or are others than `spec.weights`.
+        UserError: there is no such captioner, its weights cannot be had or are others than `spec.weights`.
     """
     if spec.captioner not in CAPTIONERS:
-        raise ValueError(f"no captioner {spec.captioner!r}{did_you_mean(spec.captioner, CAPTIONERS)}")
+        raise UserError(f"no captioner {spec.captioner!r}{did_you_mean(spec.captioner, CAPTIONERS)}")
     captioner = CAPTIONERS[spec.captioner](spec, device, batch)
     if spec.weights and captioner.spec.weights != spec.weights:
-        raise ValueError(
+        raise UserError(
             f"the weights of {spec.model} have changed: expected digest {spec.weights[:12]}, got {captioner.spec.weights[:12]}; "
             "name the model the captions were begun with, or begin another cache"
         )
@@ -91,16 +92,16 @@ class Templates:
 
     def __init__(self, spec: CaptionSpec) -> None:
         if len(spec.templates) < spec.samples:
-            raise ValueError(f"captions.samples is {spec.samples}, but there are only {len(spec.templates)} templates; set one of them")
+            raise UserError(f"captions.samples is {spec.samples}, but there are only {len(spec.templates)} templates; set one of them")
         bad = [t for t in spec.templates if t.count("{}") != 1]
         if bad:
-            raise ValueError(f"captions.templates: a template needs exactly one {{}}, got {bad[0]!r}")
+            raise UserError(f"captions.templates: a template needs exactly one {{}}, got {bad[0]!r}")
         self.spec = spec
 
     def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
         nameless = [key for key, name in zip(keys, names, strict=True) if not name]
         if nameless:
-            raise ValueError(f"{nameless[0]} has no label or name to fill a template with; use another captioner or name the shapes")
+            raise UserError(f"{nameless[0]} has no label or name to fill a template with; use another captioner or name the shapes")
         chosen = [generator(self.spec.seed, key).permutation(len(self.spec.templates))[: self.spec.samples] for key in keys]
         return [[fit(self.spec.templates[i].replace("{}", name)) for i in row] for row, name in zip(chosen, names, strict=True)]
 

@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema import spec, store, validate
+from cache_schema.errors import UserError
 from pipeline.describe import describe, failures, human, product_bytes, status_counts
 
 # Teachers and renderers share the cores. By default OpenMP's threads spin while they wait, which then starves the others
@@ -174,9 +175,10 @@ def verify(
         found = validate.problems(cache, lambda done, total: terminal.at("verify", done, total))
     if repair and found:
         from pipeline import commands
+        from pipeline.repair import repair as mend
 
         with progress() as terminal:
-            done = commands.repair(cache, source, commands.Machine(device=device), terminal)
+            done = mend(cache, source, commands.Machine(device=device), terminal)
         for line in done:
             err.print(Text(line))
         found = validate.problems(cache)
@@ -325,7 +327,7 @@ def main() -> None:
         app()
     except Stopped:
         fail("stopped. What is done is kept; run the same command to go on.", 130)
-    except (ValueError, RuntimeError) as error:
+    except UserError as error:
         fail(str(error), 2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

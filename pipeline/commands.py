@@ -1,4 +1,4 @@
-"""What the commands do to a cache, without the terminal: build, add a teacher, add a label set, repair.
+"""What the commands do to a cache, without the terminal: build, add a teacher, add a label set.
 
 Each holds the cache alone (`store.exclusive`), begins the records of what is wanted, lets `pipeline.run` make what is
 missing, and marks products complete. Called again after a kill, each goes on where it was.
@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from cache_schema import spec, store, validate
-from cache_schema.spec import LabelSet, Manifest, Problem, Record, SourceSpec, TeacherSpec, ViewSpec
+from cache_schema import spec, store
+from cache_schema.errors import UserError
+from cache_schema.spec import LabelSet, Manifest, Record, SourceSpec, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build, caption, labels, run, weights
 from pipeline.build import Models, Plan
-from pipeline.recipes import BuildConfig, SourceConfig, shard_size
+from pipeline.recipes import BuildConfig, shard_size
 from pipeline.sources.catalog import Source, open_source
 from pipeline.teachers import catalog
 from pipeline.worker import Task
@@ -74,13 +75,13 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         terminal: who to tell.
 
     Raises:
-        ValueError: the source, a model or a setting is wrong, or the cache holds something else.
-        RuntimeError: nothing here can draw.
+        UserError: the source, a model or a setting is wrong, or the cache holds something else.
+        UserError: nothing here can draw.
     """
     for name in config.labels:
         labels.label_set(name, ("source",))  # a wrong name is better known now than after the build
     if len(set(config.teachers)) < len(config.teachers):
-        raise ValueError(f"a teacher is named twice: {', '.join(config.teachers)}")
+        raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
     source = open_config_source(location, config)
     if source.skipped:
         skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
@@ -98,20 +99,20 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
                 cache.manifest.source, config.points, config.views, teachers, captioner, renderer=drawn, device=devices[0]
             )
         ]
-        _note(journal, event="build", source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config))
+        note(journal, event="build", source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config))
         if config.views is not None:
             task = dataclasses.replace(task, pictures=tuple(n for n in cache.arrays(records[2]) if n.codec == "zstd"))
         plan = Plan(
             path=path.absolute(), records=tuple(records), task=task, devices=devices,
             image_batch=config.image_batch, caption_batch=config.caption_batch,
         )  # fmt: skip
-        _run(cache, run.Todo(cache, plan), source, models, machine, terminal, journal)
+        run_plan(cache, run.Todo(cache, plan), source, models, machine, terminal, journal)
         _finish(cache, records)
         for name in config.labels:
             if name == "source" and not cache.manifest.classes:
                 continue
             _embed_labels(cache, labels.label_set(name, cache.manifest.classes), models, config.image_batch, terminal)
-        _note(journal, event="done")
+        note(journal, event="done")
     return cache
 
 
@@ -119,13 +120,13 @@ def open_config_source(location: str, config: BuildConfig) -> Source:
     """The source of a build.
 
     Raises:
-        ValueError: nothing there, or an option is wrong.
+        UserError: nothing there, or an option is wrong.
     """
     options = {}
     for option in config.source.options:
         name, equals, value = option.partition("=")
         if not equals:
-            raise ValueError(f"source.options takes name=value, got {option!r}")
+            raise UserError(f"source.options takes name=value, got {option!r}")
         options[name] = value
     return open_source(location, kind=config.source.kind, textures=config.source.textures, **options)
 
@@ -133,7 +134,7 @@ def open_config_source(location: str, config: BuildConfig) -> Source:
 def _open_or_create(path: Path, source: Source, shard: int) -> Cache:
     entries = source.entries
     if not entries:
-        raise ValueError(f"{source.reader.location} has no shapes")
+        raise UserError(f"{source.reader.location} has no shapes")
     reader = source.reader
     described = SourceSpec(
         kind=reader.kind, ids=spec.ids_digest(e.id for e in entries), options=tuple(reader.options), textures=reader.textures
@@ -142,30 +143,30 @@ def _open_or_create(path: Path, source: Source, shard: int) -> Cache:
         classes = tuple(sorted({e.label for e in entries if e.label}))
         splits = tuple(sorted({e.split for e in entries if e.split}))
         manifest = Manifest(shapes=len(entries), shard=shard or shard_size(len(entries)), source=described, classes=classes, splits=splits)
-        return store.create(path, manifest, *_columns(manifest, source))
+        return store.create(path, manifest, *columns(manifest, source))
     cache = store.open_cache(path)
     there = cache.manifest.source
     if spec.fingerprint(there) != spec.fingerprint(described):
         if there.ids != described.ids:
             now, then = {e.id for e in entries}, set(cache.ids())
             added, gone = sorted(now - then), sorted(then - now)
-            raise ValueError(
+            raise UserError(
                 f"{path} was built from other shapes: {len(added)} new{f' ({added[0]})' if added else ''}, "
                 f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
             )
-        raise ValueError(f"{path} was built from this source read otherwise: {'; '.join(store.differences(there, described))}")
-    for name, asked in zip(("label", "split"), _columns(cache.manifest, source)[1:], strict=True):
+        raise UserError(f"{path} was built from this source read otherwise: {'; '.join(store.differences(there, described))}")
+    for name, asked in zip(("label", "split"), columns(cache.manifest, source)[1:], strict=True):
         changed = (cache.array(name)[:] != asked).nonzero()[0]
         if len(changed):
-            raise ValueError(
+            raise UserError(
                 f"{path}: the {name} of {entries[changed[0]].id} and {len(changed) - 1} more has changed; build into another path"
             )
     if shard not in (0, cache.manifest.shard):
-        raise ValueError(f"{path} has {cache.manifest.shard} shapes per shard, asked {shard}; build into another path")
+        raise UserError(f"{path} has {cache.manifest.shard} shapes per shard, asked {shard}; build into another path")
     return cache
 
 
-def _columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], list[int]]:
+def columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], list[int]]:
     """Ids, labels and splits by row, as `store.create` takes them."""
     label = {name: i for i, name in enumerate(manifest.classes)}
     split = {name: i for i, name in enumerate(manifest.splits)}
@@ -201,19 +202,19 @@ def _renderer(task: Task, machine: Machine) -> str:
     return run.renderer(task)
 
 
-def _run(
+def run_plan(
     cache: Cache, todo: run.Todo, source: Source | None, models: Models, machine: Machine, terminal: Terminal, journal: TextIO
 ) -> None:
     terminal.begin(todo.totals(cache))
     entries = source.entries if source else ()
 
-    def note(line: dict[str, Any]) -> None:
-        _note(journal, **line)
+    def written(line: dict[str, Any]) -> None:
+        note(journal, **line)
 
     if machine.scheduler or len(todo.plan.devices) > 1:
-        run.run_on_cluster(cache, todo, entries, machine.scheduler, machine.workers, terminal.advance, note)
+        run.run_on_cluster(cache, todo, entries, machine.scheduler, machine.workers, terminal.advance, written)
     else:
-        run.run_here(cache, todo, entries, models, machine.processes(), terminal.advance, note)
+        run.run_here(cache, todo, entries, models, machine.processes(), terminal.advance, written)
 
 
 def _finish(cache: Cache, records: Iterable[Record]) -> None:
@@ -222,7 +223,7 @@ def _finish(cache: Cache, records: Iterable[Record]) -> None:
             cache.finish(record)
 
 
-def _note(journal: TextIO, **line: Any) -> None:
+def note(journal: TextIO, **line: Any) -> None:
     journal.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
     journal.flush()
 
@@ -234,7 +235,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     """Embed the stored views, captions and label sets with one more teacher. Touches no other file. Returns its image record.
 
     Raises:
-        ValueError: no such teacher, its weights are missing, or the cache has no finished views.
+        UserError: no such teacher, its weights are missing, or the cache has no finished views.
     """
     store.open_cache(path)  # no lock file beside what is no cache
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
@@ -250,16 +251,16 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
         records = build.teacher_records(views, None, [teacher], devices[0])
         records += build.teacher_records(views, captions, [teacher], devices[0], only="text")
         records = [cache.begin(record) for record in records]
-        _note(journal, event="add-teacher", teacher=name)
+        note(journal, event="add-teacher", teacher=name)
         everything = (*there.values(), *(r for r in records if r.product not in there))
         plan = Plan(path=path.absolute(), records=everything, task=None, devices=devices, image_batch=batch, caption_batch=batch)
         new = {record.product: set(cache.missing(record)) for record in records}
-        _run(cache, run.Todo(cache, plan, new), None, models, machine, terminal, journal)
+        run_plan(cache, run.Todo(cache, plan, new), None, models, machine, terminal, journal)
         _finish(cache, records)
         if teacher.spec.text:
             for labels_ in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
                 _embed_labels(cache, labels_, models, batch, terminal, only=teacher.spec)
-        _note(journal, event="done")
+        note(journal, event="done")
     return cache.record(f"image/{teacher.spec.name}")
 
 
@@ -269,11 +270,11 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = store.open_cache(path)
         made = labels.label_set(reference, cache.manifest.classes)
-        _note(journal, event="labels", set=reference)
+        note(journal, event="labels", set=reference)
         models = Models(machine.devices()[0])
         if not _embed_labels(cache, made, models, batch, terminal):
-            raise ValueError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
-        _note(journal, event="done")
+            raise UserError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
+        note(journal, event="done")
     return made
 
 
@@ -288,125 +289,6 @@ def _embed_labels(cache: Cache, labels_: LabelSet, models: Models, batch: int, t
                 build.make_labels(cache, record, models.teacher(teacher), batch)
             cache.finish(record)
     return len(found)
-
-
-# --------------------------------------------------------------------------------------------------------------- repair
-
-
-def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> list[str]:
-    """Make damaged files again, shard by shard, and nothing else.
-
-    Args:
-        location: the source; empty for the one the journal beside the cache names.
-
-    Returns:
-        What was done, a line each.
-
-    Raises:
-        ValueError: the source or a model that is needed is not here, or makes other bytes than before.
-    """
-    done: list[str] = []
-    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
-        cache = store.Mending(path.resolve(), store.open_cache(path).manifest)
-        found = validate.problems(path)  # while nobody else writes
-        records = cache.records()
-        _note(journal, event="repair", files=[p.where for p in found])
-        for problem in found:
-            if problem.kind in ("metadata", "missing") and problem.shard < 0:
-                done.append(_rewrite_node(cache, records, problem))
-        damaged: dict[str, set[int]] = {}
-        for problem in found:
-            if problem.shard >= 0:
-                damaged.setdefault(problem.product, set()).add(problem.shard)
-        _remake(cache, records, damaged, location, machine, terminal, journal)
-        for product, shards in damaged.items():
-            if records[product].complete and cache.content(records[product]) != records[product].content:
-                where = f"{product}, shard {', '.join(map(str, sorted(shards)))}"
-                raise ValueError(
-                    f"{path}: {where} was made again, but not with the bytes of before: a mesh, a model or a package has changed. "
-                    "Build the cache anew."
-                )
-            done += [f"made {product} again, shard {shard}" for shard in sorted(shards)]
-        for problem in found:
-            if problem.where.startswith("stats/") and problem.kind == "corrupt":
-                cache.finish(dataclasses.replace(records[problem.product], complete=False, content=""))
-                done.append(f"made the statistics of {problem.product} again")
-        _note(journal, event="done")
-    return done
-
-
-def _rewrite_node(cache: Cache, records: dict[str, Record], problem: Problem) -> str:
-    """Write a `zarr.json` that follows from the records."""
-    path = problem.where.removesuffix("/zarr.json")
-    nodes = {node.path: (node, {"product": r.product}) for r in records.values() for node in cache.arrays(r)}
-    nodes |= {f"stats/{r.product}": (store.stats_array(cache.arrays(r)[0]), {}) for r in records.values() if r.kind in ("image", "text")}
-    if (
-        problem.where == "zarr.json"
-        or path.removeprefix("products/") in records
-        or (problem.kind == "metadata" and path.startswith("products/"))
-    ):
-        raise ValueError(
-            f"{cache.path / problem.where} describes what the files are and cannot be made from them. "
-            + ("Build the cache anew." if problem.where == "zarr.json" else f"Delete {path} and run the command that made it again.")
-        )
-    node, attributes = nodes.get(path, (None, {}))
-    store.write_file(cache.path / problem.where, store.node_json(node, attributes))
-    return f"wrote {problem.where}"
-
-
-def _remake(
-    cache: Cache,
-    records: dict[str, Record],
-    damaged: dict[str, set[int]],
-    location: str,
-    machine: Machine,
-    terminal: Terminal,
-    journal: TextIO,
-) -> None:
-    models = Models(machine.devices()[0])
-    for product in damaged:
-        record = records[product]
-        if record.kind == "labels":
-            assert isinstance(record.spec, TeacherSpec)
-            build.make_labels(cache, record, models.teacher(record.spec), 64)
-        elif record.kind == "guide":
-            raise ValueError(f"{cache.path}: shard {min(damaged[product])} of {product} is damaged; `mmpd-train guide` makes it again")
-    source = None
-    config = BuildConfig()
-    if any(records[p].kind in ("index", *build.FROM_FILES) for p in damaged):
-        source, config = _source_again(cache, location)
-    if "index" in damaged:
-        assert source is not None
-        for shard in damaged["index"]:
-            store.write_index(cache, shard, *_columns(cache.manifest, source))
-    order = {kind: i for i, kind in enumerate(("status", "points", "views", "image", "captions", "text"))}
-    ordered = sorted((r for r in records.values() if r.kind in order), key=lambda r: order[r.kind])
-    task = None
-    if source is not None:
-        points, views = records["points"].spec, records["views"].spec if "views" in records else None
-        assert isinstance(points, spec.PointSpec) and (views is None or isinstance(views, ViewSpec))
-        pictures = tuple(n for n in cache.arrays(records["views"]) if n.codec == "zstd") if views else ()
-        task = Task(reader=source.reader, points=points, views=views, pictures=pictures, limits=config.limits)
-    plan = Plan(
-        path=cache.path.absolute(), records=tuple(ordered), task=task, devices=machine.devices()[:1],
-        image_batch=config.image_batch, caption_batch=config.caption_batch,
-    )  # fmt: skip
-    _run(cache, run.Todo(cache, plan, damaged), source, models, dataclasses.replace(machine, scheduler=""), terminal, journal)
-
-
-def _source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
-    """The source a cache was built from, and the settings of its last build."""
-    noted = last_build(cache.path)
-    location = location or noted.get("source", "")
-    if not location:
-        raise ValueError(f"{cache.path} has no journal beside it that names its source; give it with --source")
-    there = cache.manifest.source
-    recorded = SourceConfig(kind=there.kind, textures=there.textures, options=tuple(f"{name}={value}" for name, value in there.options))
-    config = spec.from_json(BuildConfig, noted["config"]) if "config" in noted else BuildConfig(source=recorded)
-    source = open_config_source(location, config)
-    if spec.ids_digest(e.id for e in source.entries) != there.ids:
-        raise ValueError(f"{location} does not hold the shapes {cache.path} was built from")
-    return source, config
 
 
 def last_build(path: Path) -> dict[str, Any]:

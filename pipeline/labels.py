@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cache_schema.errors import UserError
 from cache_schema.spec import LabelSet, did_you_mean
 
 if TYPE_CHECKING:
@@ -61,17 +62,17 @@ def label_set(reference: str, classes: Sequence[str] = ()) -> LabelSet:
         classes: the cache's class names, for `source`.
 
     Raises:
-        ValueError: there is no such set, the cache has no classes, or the file is not of that form.
+        UserError: there is no such set, the cache has no classes, or the file is not of that form.
     """
     if reference == "source":
         if not classes:
-            raise ValueError(f"this cache has no classes to make a label set of; name another{did_you_mean('', CLASSES)}")
+            raise UserError(f"this cache has no classes to make a label set of; name another{did_you_mean('', CLASSES)}")
         return LabelSet(name="source", classes=tuple(map(readable, classes)), templates=TEMPLATES)
     if reference in CLASSES:
         return LabelSet(name=reference, classes=CLASSES[reference], templates=TEMPLATES)
     path = Path(reference)
     if not path.is_file():
-        raise ValueError(f"no label set and no file {reference!r}{did_you_mean(reference, [*CLASSES, 'source'])}")
+        raise UserError(f"no label set and no file {reference!r}{did_you_mean(reference, [*CLASSES, 'source'])}")
     return _from_file(path)
 
 
@@ -82,12 +83,12 @@ def _from_file(path: Path) -> LabelSet:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        raise UserError(f"{path} is not JSON: {error}") from error
     data = data if isinstance(data, dict) else {"classes": data}
     classes: Any = data.get("classes")
     templates: Any = data.get("templates", TEMPLATES)
     if not all(isinstance(part, list | tuple) and all(isinstance(item, str) for item in part) for part in (classes, templates)):
-        raise ValueError(f'{path}: expected a list of class names, or {{"classes": [...], "templates": [...]}} with texts in both')
+        raise UserError(f'{path}: expected a list of class names, or {{"classes": [...], "templates": [...]}} with texts in both')
     return LabelSet(name=path.stem, classes=tuple(classes), templates=tuple(templates))
 
 
@@ -98,7 +99,7 @@ def embed(labels: LabelSet, teacher: "Teacher", batch: int = 256) -> np.ndarray:
         [C, M, E] float16, as the teacher gives them.
 
     Raises:
-        ValueError: the teacher has no text side, or its values do not fit float16.
+        UserError: the teacher has no text side, or its values do not fit float16.
     """
     texts = [template.replace("{}", name) for name in labels.classes for template in labels.templates]  # C x M
     parts = [teacher.embed_texts(texts[i : i + batch]).numpy() for i in range(0, len(texts), batch)]
@@ -106,5 +107,5 @@ def embed(labels: LabelSet, teacher: "Teacher", batch: int = 256) -> np.ndarray:
     with np.errstate(over="ignore"):
         values = np.concatenate(parts).astype(np.float16)
     if not np.isfinite(values).all():
-        raise ValueError(f"teacher {teacher.spec.name}: text embeddings of {labels.name} are not finite in float16")
+        raise UserError(f"teacher {teacher.spec.name}: text embeddings of {labels.name} are not finite in float16")
     return values.reshape(len(labels.classes), len(labels.templates), -1)  # [C, M, E]

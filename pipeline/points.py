@@ -15,8 +15,9 @@ from typing import NamedTuple
 import fpsample
 import numpy as np
 
+from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
-from pipeline.mesh import GREY, Cloud, Geometry, Mesh, Part, triangles
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, triangles
 
 
 class Samples(NamedTuple):
@@ -33,7 +34,7 @@ def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
     a block takes random points, none twice while there are enough; each equally often, give or take one, where not.
 
     Raises:
-        ValueError: coordinates do not fit `spec.dtype`.
+        UserError: coordinates do not fit `spec.dtype`.
     """
     digest = hashlib.sha256(f"{spec.seed}\0{shape_id}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
@@ -41,7 +42,7 @@ def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
     with np.errstate(over="ignore"):
         stored = xyz.astype(spec.dtype).reshape(spec.blocks, spec.count, 3)  # [R, P, 3]
     if not np.isfinite(stored).all():
-        raise ValueError(
+        raise UserError(
             f"coordinates reach {np.abs(xyz).max():.3g}, beyond {spec.dtype}: set points.normalize=unit_sphere or points.dtype=float32"
         )
     orders = np.stack([farthest_first(block, spec.ordered) for block in stored])[..., None]  # [R, P, 1]

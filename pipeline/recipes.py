@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, did_you_mean
 from pipeline.cameras import RIGS
@@ -115,10 +116,10 @@ def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
     """A recipe with `--set` assignments.
 
     Raises:
-        ValueError: no such recipe or field, or a value that does not fit.
+        UserError: no such recipe or field, or a value that does not fit.
     """
     if recipe not in RECIPES:
-        raise ValueError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
+        raise UserError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
     config = RECIPES[recipe]()
     fixed = {f"source.{field.name}" for field in dataclasses.fields(SourceConfig)}
     options = []

@@ -25,9 +25,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline.cameras import poses
-from pipeline.mesh import GREY, Cloud, Geometry, Part
+from pipeline.geometry import GREY, Cloud, Geometry, Part
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 try:
@@ -85,7 +86,7 @@ class Renderer:
     """Draws shapes with one specification. Buffers and textures of a shape are gone when `render` returns."""
 
     def __init__(self, spec: ViewSpec) -> None:
-        """Raises `ValueError` where no OpenGL context can be made."""
+        """Raises `UserError` where no OpenGL context can be made."""
         _context()
         self.spec = spec
         self._large = _framebuffer(spec.size * OVERSAMPLING)
@@ -155,7 +156,7 @@ class Renderer:
                 GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_FILL)
                 picture = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE)
             if not picture[..., 3].any():
-                raise ValueError(f"view {index} has nothing in it: the shape is invisible (transparent, or too thin to be seen)")
+                raise UserError(f"view {index} has nothing in it: the shape is invisible (transparent, or too thin to be seen)")
             yield picture[..., :3], self._depth(near, far) if self.spec.depth else None
 
     def _draw(self, drawables: list[Drawable], view: np.ndarray, projection: np.ndarray) -> None:
@@ -242,7 +243,7 @@ def _context() -> Any:
     try:
         return pyrender.OffscreenRenderer(16, 16)
     except Exception as error:  # EGL's bindings raise anything, bare assertions too
-        raise ValueError(
+        raise UserError(
             f"no OpenGL context through {os.environ['PYOPENGL_PLATFORM']} ({type(error).__name__}: {error}); "
             "Debian: apt-get install libegl1 libgl1-mesa-dri"
         ) from error
@@ -258,7 +259,7 @@ def _framebuffer(size: int) -> Framebuffer:
         GL.glRenderbufferStorage(GL.GL_RENDERBUFFER, storage, size, size)
         GL.glFramebufferRenderbuffer(GL.GL_FRAMEBUFFER, attachment, GL.GL_RENDERBUFFER, buffer)
     if GL.glCheckFramebufferStatus(GL.GL_FRAMEBUFFER) != GL.GL_FRAMEBUFFER_COMPLETE:
-        raise ValueError(f"this OpenGL cannot draw {size} x {size} pixels: lower views.size")
+        raise UserError(f"this OpenGL cannot draw {size} x {size} pixels: lower views.size")
     return Framebuffer(handle, size, buffers)
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cache_schema import spec, store
+from cache_schema.errors import UserError
 from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline.cameras import poses
@@ -67,14 +68,14 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
         shapes: how many shapes to show, spread over the classes.
 
     Raises:
-        ValueError: `shapes` is below 1, or `page` is a folder or lies in the cache.
+        UserError: `shapes` is below 1, or `page` is a folder or lies in the cache.
     """
     if shapes < 1:
-        raise ValueError(f"a report shows at least one shape, asked for {shapes}")
+        raise UserError(f"a report shows at least one shape, asked for {shapes}")
     if page.is_dir():
-        raise ValueError(f"{page} is a folder; give the name of the page to write, such as {page / 'report.html'}")
+        raise UserError(f"{page} is a folder; give the name of the page to write, such as {page / 'report.html'}")
     if page.resolve().is_relative_to(cache.path.resolve()):
-        raise ValueError(f"{page} lies in the cache, where only the cache's own files may be; give another place")
+        raise UserError(f"{page} lies in the cache, where only the cache's own files may be; give another place")
     reader = Reader(cache)
     shown = choose(reader.label, np.flatnonzero(reader.status == spec.OK), shapes)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

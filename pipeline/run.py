@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from cache_schema import store
+from cache_schema.errors import UserError
 from cache_schema.spec import Record
 from cache_schema.store import Cache
 from pipeline import build
@@ -142,10 +143,10 @@ def _client(address: str) -> "distributed.Client":
     try:
         client = distributed.Client(address, timeout=20, set_as_default=False)
     except OSError as error:
-        raise ValueError(f"no dask scheduler answers at {address}: start one with `dask scheduler`, workers with `dask worker`") from error
+        raise UserError(f"no dask scheduler answers at {address}: start one with `dask scheduler`, workers with `dask worker`") from error
     if not client.scheduler_info()["workers"]:
         client.close()
-        raise ValueError(f"the dask scheduler at {address} has no workers; start some with `dask worker {address}`")
+        raise UserError(f"the dask scheduler at {address} has no workers; start some with `dask worker {address}`")
     return client
 
 
@@ -170,7 +171,7 @@ def run_on_cluster(cache: Cache, todo: Todo, entries: Sequence[Entry], address: 
         (others as in `run_here`)
 
     Raises:
-        ValueError: no scheduler answers, or it has no workers.
+        UserError: no scheduler answers, or it has no workers.
     """
     import distributed
 

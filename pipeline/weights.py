@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import huggingface_hub
 from huggingface_hub import constants
 
+from cache_schema.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -85,12 +87,12 @@ def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weight
         The folder and the commit's hash, empty for a local folder.
 
     Raises:
-        ValueError: they are neither here nor can be downloaded. Says what was looked for, where, and the command to get it.
+        UserError: they are neither here nor can be downloaded. Says what was looked for, where, and the command to get it.
     """
     if is_local(model):
         path = Path(model).expanduser() if is_path(model) else SHIPPED / model
         if not path.is_dir():
-            raise ValueError(f"no folder {path}: expected a directory with the model's configuration and weights")
+            raise UserError(f"no folder {path}: expected a directory with the model's configuration and weights")
         return path, ""
     found = _cached(model, revision, files, weights)
     if found is None:

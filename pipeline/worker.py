@@ -28,6 +28,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.errors import UserError
 from cache_schema.spec import ArraySpec, PointSpec, ViewSpec
 from cache_schema.store import encode_chunk
 from pipeline.sources.catalog import Entry, Reader
@@ -79,7 +80,7 @@ class Workers:
     """A fixed number of shape processes, fed by as many threads. Use as a context manager.
 
     Raises:
-        RuntimeError: on the first `submit(...).result()`, if no process can make a GL context.
+        UserError: on the first `submit(...).result()`, if no process can make a GL context.
     """
 
     def __init__(self, task: Task, count: int) -> None:
@@ -164,10 +165,10 @@ class _Process:
             hello = self.receive(self.START_SECONDS)
         except (TimeoutError, EOFError) as error:
             self.close()
-            raise RuntimeError(f"a shape process did not start: {error or 'it died at once'}") from error
+            raise UserError(f"a shape process did not start: {error or 'it died at once'}") from error
         if isinstance(hello, Exception):
             self.close()
-            raise RuntimeError(str(hello))
+            raise UserError(str(hello))
         self.renderer: str = hello
 
     def send(self, message: Any) -> None:
@@ -216,13 +217,14 @@ def _receive(pipe: IO[bytes]) -> Any:
 
 def make(task: Task, entry: Entry, renderer: Any) -> Made:
     """Everything of one shape. A shape's own faults become its reason."""
-    from pipeline import mesh, points
+    from pipeline import geometry as shapes
+    from pipeline import points
 
     seconds: dict[str, float] = {}
     try:
         with _timed(seconds, "read"):
             digest = task.reader.digest(entry)
-            geometry = mesh.normalized(task.reader.read(entry), task.points.normalize)
+            geometry = shapes.normalized(task.reader.read(entry), task.points.normalize)
         with _timed(seconds, "points"):
             samples = points.sample(geometry, task.points, entry.id)
         made: dict[str, Any] = {}
@@ -233,7 +235,7 @@ def make(task: Task, entry: Entry, renderer: Any) -> Made:
                 by_path = {"views/rgb": pictures.rgb, "views/depth": pictures.depth}
                 made["pictures"] = {node.path: [encode_chunk(node, view) for view in by_path[node.path]] for node in task.pictures}
                 made["pose"] = pictures.pose
-    except ValueError as error:
+    except UserError as error:
         return Made(reason=_one_line(str(error)), seconds=seconds)
     except MemoryError:
         return Made(reason=f"needs more than {task.limits.memory_gib:g} GiB of memory (limits.memory_gib)", seconds=seconds)
@@ -241,7 +243,7 @@ def make(task: Task, entry: Entry, renderer: Any) -> Made:
         return Made(reason=_one_line(f"cannot be read: {error.strerror or error}"), seconds=seconds)
     except Exception as error:  # a loader or GL may raise anything, and one shape must not stop a build
         return Made(reason=_one_line(f"{type(error).__name__}: {error}"), seconds=seconds)
-    colored = geometry.colored if isinstance(geometry, mesh.Mesh) else geometry.colors is not None
+    colored = geometry.colored if isinstance(geometry, shapes.Mesh) else geometry.colors is not None
     return Made(source_sha256=digest, colored=colored, xyz=samples.xyz, rgb=samples.rgb, seconds=seconds, **made)
 
 
@@ -269,7 +271,7 @@ def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
             renderer = Renderer(task.views)
         send(renderer.describe() if renderer else "")
     except Exception as error:
-        send(RuntimeError(f"cannot draw: {error}. `make setup` checks EGL; on Debian: apt-get install libegl1 libgl1-mesa-dri"))
+        send(UserError(f"cannot draw: {error}. `make setup` checks EGL; on Debian: apt-get install libegl1 libgl1-mesa-dri"))
         return
     limit = int(task.limits.memory_gib * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))

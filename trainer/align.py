@@ -22,6 +22,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.catalog import Encoder
@@ -65,11 +66,11 @@ class AlignOptions:
 
     def __post_init__(self) -> None:
         if self.heads < 1:
-            raise ValueError(f"align.heads must be at least 1, got {self.heads}")
+            raise UserError(f"align.heads must be at least 1, got {self.heads}")
         if self.pool == "max":
             refuse_unread(self, ["heads"], "align.pool=max", prefix="align.")
         if not 0 <= self.teacher_drop < 1:
-            raise ValueError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
+            raise UserError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +151,7 @@ class TeacherLosses(nn.Module):
         """
         super().__init__()
         if not teachers or len({t.name for t in teachers}) < len(teachers):
-            raise ValueError(f"expected one or more teachers of different names, got {[t.name for t in teachers]}")
+            raise UserError(f"expected one or more teachers of different names, got {[t.name for t in teachers]}")
         self.teachers, self.options = teachers, options
         self.targets = nn.ModuleDict()
         linear = options.projection == "linear"
@@ -161,7 +162,7 @@ class TeacherLosses(nn.Module):
                 elif product in statistics:
                     self.targets[_key(product)] = Regression(dim, teacher.dim, *statistics[product], linear=linear)
                 else:
-                    raise ValueError(
+                    raise UserError(
                         f"{product}: regression needs the mean and variance of its embeddings, got them for {sorted(statistics)}"
                     )
 
@@ -194,7 +195,7 @@ class TeacherLosses(nn.Module):
                 text = product.startswith("text/")
                 targets = batch.text if text else batch.image
                 if teacher.name not in targets:
-                    raise ValueError(f"the batch has no target {product}, only {sorted(targets)}")
+                    raise UserError(f"the batch has no target {product}, only {sorted(targets)}")
                 valid = (batch.text_valid if text else batch.image_valid).get(teacher.name, everyone)
                 rows = valid & draw.keep[:, column]
                 loss_of = self._of(product)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cache_schema.errors import UserError
 from trainer import ops
 from trainer.batch import Draw
 
@@ -41,9 +42,9 @@ class AugmentOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be two positive numbers in ascending order, got {self.scale}")
+            raise UserError(f"scale must be two positive numbers in ascending order, got {self.scale}")
         if not 0 <= self.drop < 1 or not 0 <= self.drop_color <= 1:
-            raise ValueError(f"drop must lie in [0, 1) and drop_color in [0, 1], got {self.drop} and {self.drop_color}")
+            raise UserError(f"drop must lie in [0, 1) and drop_color in [0, 1], got {self.drop} and {self.drop_color}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from cache_schema.errors import UserError
 from cache_schema.spec import GuideSpec, fingerprint, from_json, label, to_json
 from cache_schema.store import differences, write_file
 from trainer.config import AlignConfig, DistillConfig, StageConfig
@@ -130,7 +131,7 @@ def load(run: Path, which: str = LAST) -> Loaded:
     """The model of a run.
 
     Raises:
-        ValueError: there is none, or it is damaged, pickled, or of another version; the message says which.
+        UserError: there is none, or it is damaged, pickled, or of another version; the message says which.
     """
     header, encoder, tensors = read(run, which)
     model = build(header.config, header.facts, encoder=encoder)
@@ -153,22 +154,22 @@ def read(run: Path, which: str = LAST) -> tuple[Header, Any, dict[str, Tensor]]:
     with _opened(run, file) as opened:
         metadata = opened.metadata() or {}
         if METADATA not in metadata:
-            raise ValueError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
+            raise UserError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
         body = json.loads(metadata[METADATA])
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     version = body["header"].get("format")
     if version != FORMAT:
-        raise ValueError(f"{file} has format {version}, this software reads {FORMAT}; use the version of mmpd that wrote it")
+        raise UserError(f"{file} has format {version}, this software reads {FORMAT}; use the version of mmpd that wrote it")
     # Runs imported by an earlier version say in what their features differ from the published ones, by now in nothing.
     if differs := (body["header"].get("source") or {}).pop("differs", ""):
-        raise ValueError(f"{file} was imported by an earlier version of mmpd, inexactly ({differs}): import it again")
+        raise UserError(f"{file} was imported by an earlier version of mmpd, inexactly ({differs}): import it again")
     kind = {"align": AlignConfig, "distill": DistillConfig}[body["header"]["config"]["stage"]]
     try:
         config = from_json(kind, body["header"]["config"])
         header = from_json(Header, body["header"])
         encoder = from_json(type(catalog.config(config.encoder.name)), body["encoder"])
     except ValueError as error:
-        raise ValueError(f"{file}: {error}. It was written by another version of mmpd") from error
+        raise UserError(f"{file}: {error}. It was written by another version of mmpd") from error
     return header, encoder, tensors
 
 
@@ -185,30 +186,30 @@ def _opened(run: Path, file: Path) -> Iterator[Any]:
         with safetensors.safe_open(file, "pt") as opened:
             yield opened
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is cut short or damaged ({error}); train again, or restore it from a copy") from error
+        raise UserError(f"{file} is cut short or damaged ({error}); train again, or restore it from a copy") from error
 
 
 def _check_kind(run: Path, file: Path) -> None:
     """Say what is wrong with a file that cannot be a checkpoint of ours."""
     if not run.is_dir():
-        raise ValueError(f"{run} is not a folder with a run; `mmpd-train align CACHE {run}` makes one")
+        raise UserError(f"{run} is not a folder with a run; `mmpd-train align CACHE {run}` makes one")
     if not file.is_file():
         foreign = sorted(p.name for p in run.iterdir() if p.suffix in (".pt", ".pth", ".ckpt", ".pkl", ".bin"))
         if foreign:
-            raise ValueError(f"{run} has no {file.name}, only {foreign[0]}: a pickle, which may run any code and is never loaded here")
-        raise ValueError(f"{run} has no {file.name}: it is no run, or was stopped before its first checkpoint")
+            raise UserError(f"{run} has no {file.name}, only {foreign[0]}: a pickle, which may run any code and is never loaded here")
+        raise UserError(f"{run} has no {file.name}: it is no run, or was stopped before its first checkpoint")
     with open(file, "rb") as opened:
         start = opened.read(9)
     # A file of ours begins with the length of its header, 8 bytes of any value, and the header with a brace.
     if start[8:] != b"{" and start.startswith((b"PK", b"\x80")):
-        raise ValueError(f"{file} is a pickle (torch.save) by its first bytes: it may run any code and is never loaded here")
+        raise UserError(f"{file} is a pickle (torch.save) by its first bytes: it may run any code and is never loaded here")
 
 
 def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Give a module its weights.
 
     Raises:
-        ValueError: names or shapes differ; the message shows how.
+        UserError: names or shapes differ; the message shows how.
     """
     own = model.state_dict()
     shapes = [
@@ -221,7 +222,7 @@ def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -
     wrong = shapes + missing + extra
     if wrong:
         more = f", and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise ValueError(f"the weights in {source} are those of another model: {'; '.join(wrong[:4])}{more}")
+        raise UserError(f"the weights in {source} are those of another model: {'; '.join(wrong[:4])}{more}")
     model.load_state_dict(dict(tensors))
 
 
@@ -229,14 +230,14 @@ def assign_encoder(student: Stage, config: StageConfig, guide: Loaded) -> None:
     """Start a student from its guide's encoder.
 
     Raises:
-        ValueError: their encoders differ in more than how they are trained; the message shows how.
+        UserError: their encoders differ in more than how they are trained; the message shows how.
     """
     try:
         assign(student.get_submodule("encoder"), guide.model.get_submodule("encoder").state_dict(), f"the encoder of {guide.run}")
     except ValueError as error:
         mine, theirs = config.encoder.name, guide.config.encoder.name
         changed = differences(guide.model.encoder.config, student.encoder.config)
-        raise ValueError(
+        raise UserError(
             f"the student's encoder ({mine}) cannot start from that of {guide.run} ({theirs}): there {'; '.join(changed) or error}. "
             "Choose the recipe of the same encoder, or --set start=random"
         ) from error
@@ -284,13 +285,13 @@ def same_caches(saved: Sequence[Used], now: Sequence[Used], run: Path) -> None:
     """Refuse to go on with other data.
 
     Raises:
-        ValueError: a cache was added or left out, or has changed.
+        UserError: a cache was added or left out, or has changed.
     """
     if len(saved) != len(now):
-        raise ValueError(f"{run} was trained on {len(saved)} caches, now there are {len(now)}: name the same")
+        raise UserError(f"{run} was trained on {len(saved)} caches, now there are {len(now)}: name the same")
     for there, here in zip(saved, now, strict=True):
         changed = [product for product, _ in sorted(set(there.products) ^ set(here.products))]
         if changed:
-            raise ValueError(
+            raise UserError(
                 f"{here.path} is not what {run} was trained on ({there.path}): {', '.join(dict.fromkeys(changed))} differ or are missing"
             )

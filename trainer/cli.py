@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cache_schema.errors import UserError
 from trainer import signals
 
 # By default OpenMP's threads spin while they wait: on a machine with other work that costs far more than it gains. It is read
@@ -131,7 +132,7 @@ def distill(
 
     config, before = configuration("distill", run, recipe, set_ or [], resume)
     if guide_ and (not config.needs_guide or config.guide_online):
-        raise ValueError("--guide names features in the cache, but with these settings no guide is read from it: leave it out")
+        raise UserError("--guide names features in the cache, but with these settings no guide is read from it: leave it out")
     config = dataclasses.replace(config, guide=guide_) if guide_ else config
     train(config, [cache, *(also or [])], run, guide_run=init or before, resume=resume, device=device, console=err)
     say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train eval svm {run} {cache}")
@@ -172,10 +173,10 @@ def evaluate(
     of_table = {"--by": by, "--markdown": markdown}
     idle = [option for option, given in (of_tasks if task == "table" else of_table).items() if given]
     if idle:
-        raise ValueError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
+        raise UserError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
     if task == "table":
         if as_json and markdown:
-            raise ValueError("--json and --markdown are two forms of one table: choose one")
+            raise UserError("--json and --markdown are two forms of one table: choose one")
         joined = result.table(result.collect(paths), by or "run")
         if as_json:
             print(joined.json())
@@ -186,7 +187,7 @@ def evaluate(
         return
     chosen = catalog.options(task, set_ or [], peer_protocol=peer_protocol)
     if len(paths) != 2:
-        raise ValueError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
+        raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
     from cache_schema.store import open_cache
     from trainer import checkpoint
     from trainer.distributed import device_of
@@ -294,7 +295,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or 
         configs = {stage: config for stage, config in stages.items() if config is not None}
         print_json({stage: {**to_json(config), "encoder": _encoder(config)} for stage, config in configs.items()})
     else:
-        raise ValueError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *catalog.TASKS])}")
+        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *catalog.TASKS])}")
 
 
 def _encoder(config: Any) -> dict[str, Any]:
@@ -332,7 +333,7 @@ def configuration(
 
     stored, init = begun(run) if resume else (None, None)
     if stored is not None and stored.stage != stage:
-        raise ValueError(f"{run} is a run of {stored.stage}: mmpd-train {stored.stage} CACHE {run} --resume")
+        raise UserError(f"{run} is a run of {stored.stage}: mmpd-train {stored.stage} CACHE {run} --resume")
     if stored is None or recipe:
         return configured(recipe or DEFAULT, stage, assignments), init
     return assigned(stored, assignments), init
@@ -371,7 +372,7 @@ def main() -> None:
         app()
     except signals.Stopped:
         fail("stopped. What is done is kept; go on with --resume (a guide: with the same command).", 130)
-    except ValueError as error:
+    except UserError as error:
         fail(str(error), 2)
     except (RuntimeError, MemoryError) as error:
         from trainer.distributed import out_of_memory

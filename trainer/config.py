@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import label
 from trainer.align import AlignOptions
@@ -68,19 +69,19 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
-            raise ValueError(f"data.fraction must lie in (0, 1], got {self.fraction}")
+            raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")
         if not 0 <= self.templates <= 1:
-            raise ValueError(f"data.templates is a share and must lie in [0, 1], got {self.templates}")
+            raise UserError(f"data.templates is a share and must lie in [0, 1], got {self.templates}")
         if self.negatives < 0 or self.blocks < 0 or self.threads < 1:
-            raise ValueError(
+            raise UserError(
                 f"data: expected negatives >= 0, blocks >= 0 and threads >= 1, got {self.negatives}, {self.blocks} and {self.threads}"
             )
         if any(p <= 0 for p in self.passes):
-            raise ValueError(f"data.passes must be positive, got {self.passes}")
+            raise UserError(f"data.passes must be positive, got {self.passes}")
         if len(set(self.teachers)) < len(self.teachers):
-            raise ValueError(f"data.teachers names one twice: {', '.join(self.teachers)}")
+            raise UserError(f"data.teachers names one twice: {', '.join(self.teachers)}")
         if self.teacher_weights and len(self.teacher_weights) != len(self.teachers):
-            raise ValueError(f"data.teacher_weights needs one weight for each of data.teachers, got {self.teacher_weights}")
+            raise UserError(f"data.teacher_weights needs one weight for each of data.teachers, got {self.teacher_weights}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +110,11 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.accumulate < 1 or self.batch % self.accumulate:
-            raise ValueError(f"optim.batch must be a multiple of optim.accumulate and at least 2, got {self.batch} and {self.accumulate}")
+            raise UserError(f"optim.batch must be a multiple of optim.accumulate and at least 2, got {self.batch} and {self.accumulate}")
         if self.epochs < 0 or self.lr <= 0 or self.warmup < 0 or self.clip < 0:
-            raise ValueError(f"optim: epochs, lr, warmup and clip must not be negative, got {self}")
+            raise UserError(f"optim: epochs, lr, warmup and clip must not be negative, got {self}")
         if not 0 <= self.ema < 1:
-            raise ValueError(f"optim.ema must lie in [0, 1), got {self.ema}")
+            raise UserError(f"optim.ema must lie in [0, 1), got {self.ema}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +148,9 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         if min(self.log_every, self.save_every, self.probe_every) < 1:
-            raise ValueError("log_every, save_every and probe_every must be at least 1")
+            raise UserError("log_every, save_every and probe_every must be at least 1")
         if self.diverged <= 1:
-            raise ValueError(f"diverged must be above 1, got {self.diverged}")
+            raise UserError(f"diverged must be above 1, got {self.diverged}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ class DistillConfig(StageConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.needs_guide and self.augment.drop:
-            raise ValueError(
+            raise UserError(
                 f"augment.drop must be 0 with a guide, whose tokens belong to groups of the whole block; got {self.augment.drop}"
             )
 
@@ -194,7 +195,7 @@ def assigned(config: StageConfig, assignments: Sequence[str]) -> Any:
     """A configuration with `--set` assignments.
 
     Raises:
-        ValueError: no such field, or a value that does not fit.
+        UserError: no such field, or a value that does not fit.
     """
     own = {field.name for field in dataclasses.fields(EncoderConfig)}
     prefix, options, rest = "encoder.", [], []

@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema.errors import UserError
 from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, did_you_mean
 from cache_schema.store import Cache, Rows, differences, text_cells
 from trainer.align import Statistics
@@ -107,7 +108,7 @@ class Part:
         if needs.teachers:
             self._open_teachers(config)
         if needs.guide is not None and config.resample:
-            raise ValueError("data.resample draws points that no cached guide knows: add --set guide_online=true")
+            raise UserError("data.resample draws points that no cached guide knows: add --set guide_online=true")
         if needs.guide is not None:
             self._open_guide(needs.guide)
 
@@ -140,7 +141,7 @@ class Part:
         try:
             record = self._take(product)
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"{error}. `mmpd-cache labels {self.cache.path} {name}` makes it, --set data.templates=0 does without"
             ) from error
         labels = record.labels
@@ -148,7 +149,7 @@ class Part:
         place = {same_name(c): i for i, c in enumerate(labels.classes)}
         missing = [c for c in classes if same_name(c) not in place]
         if missing:
-            raise ValueError(f"{self.cache.path}: label set {name!r} has no class {missing[0]!r}; choose another by --set data.labels=NAME")
+            raise UserError(f"{self.cache.path}: label set {name!r} has no class {missing[0]!r}; choose another by --set data.labels=NAME")
         rows = [place[same_name(c)] for c in classes]
         self.templates[teacher] = self.cache.array(product)[:][rows]
         keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
@@ -158,7 +159,7 @@ class Part:
         known = [product.removeprefix("guide/") for product, record in self.cache.records().items() if record.kind == "guide"]
         if not name and len(known) != 1:
             there = f"has several guides ({', '.join(known)}): choose one by --guide NAME" if known else "has no guide"
-            raise ValueError(f"{self.cache.path} {there}. `mmpd-train guide {self.cache.path} RUN` makes one of a run of stage 1")
+            raise UserError(f"{self.cache.path} {there}. `mmpd-train guide {self.cache.path} RUN` makes one of a run of stage 1")
         record = self._take(f"guide/{name or known[0]}")
         self.guide = _spec(GuideSpec, record)
         for kind in ("tokens", "summary"):
@@ -204,7 +205,7 @@ class Data:
         self.points = _same("blocks of as many points", [part.points.count for part in self.parts])
         self.ordered = not config.resample and all(part.points.ordered >= needs.centres for part in self.parts)
         if config.negatives and any(set(part.teachers) != set(self.teachers) for part in self.parts):
-            raise ValueError("data.negatives needs every teacher in every cache: an embedding that is missing is no wrong answer")
+            raise UserError("data.negatives needs every teacher in every cache: an embedding that is missing is no wrong answer")
 
         # One pool of all shapes; a batch is a choice of places in it.
         self._part = np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(self.parts)])
@@ -219,13 +220,13 @@ class Data:
         self._offset = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])  # index of each cache's first row
         passes = config.passes or (1.0,) * len(caches)
         if len(passes) != len(caches):
-            raise ValueError(f"data.passes needs one number for each of {len(caches)} caches, got {passes}")
+            raise UserError(f"data.passes needs one number for each of {len(caches)} caches, got {passes}")
         places = [np.flatnonzero(self._part == i) for i in range(len(caches))]
         self._quota = [(own, int(p), round((p - int(p)) * len(own))) for own, p in zip(places, passes, strict=True)]
         self.epoch = sum(whole * len(own) + rest for own, whole, rest in self._quota)
         """Shapes in an epoch."""
         if batch > self.epoch:
-            raise ValueError(f"a batch of {batch} is larger than an epoch of {self.epoch} shapes: --set optim.batch={self.epoch} or less")
+            raise UserError(f"a batch of {batch} is larger than an epoch of {self.epoch} shapes: --set optim.batch={self.epoch} or less")
         self._orders: dict[int, Ints] = {}
         self._lock = threading.Lock()
 
@@ -461,10 +462,10 @@ def _check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> N
     classes = {same_name(name) for cache in caches for name in cache.manifest.classes}
     for name in config.classes:
         if same_name(name) not in classes:
-            raise ValueError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
+            raise UserError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
     if not needs.teachers:
         if config.teachers or config.negatives:
-            raise ValueError(
+            raise UserError(
                 "data.teachers and data.negatives have no effect: no loss asks for a teacher. Leave them out (--set data.teachers= "
                 "--set data.negatives=0), or give the teachers a share by --set distill.teacher_weight=1"
             )
@@ -475,7 +476,7 @@ def _check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> N
     for name in config.teachers or ([] if known else ["at all"]):
         if name not in known:
             state = "is still being made: run the command that began it again" if f"image/{name}" in begun else "is not there"
-            raise ValueError(
+            raise UserError(
                 f"{paths}: teacher {name} {state}. Complete: {', '.join(known) or 'none'}. Choose with --set data.teachers=A,B, or add one "
                 "with `mmpd-cache add-teacher`"
             )
@@ -489,7 +490,7 @@ def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
     if manifest.splits and config.splits:
         unknown = [name for name in config.splits if name not in manifest.splits]
         if unknown:
-            raise ValueError(f"data.splits: {cache.path} has no split {unknown[0]!r}{did_you_mean(unknown[0], manifest.splits)}")
+            raise UserError(f"data.splits: {cache.path} has no split {unknown[0]!r}{did_you_mean(unknown[0], manifest.splits)}")
         keep &= np.isin(cache.array("split")[:], [manifest.splits.index(name) for name in config.splits])
         counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
     if config.classes:
@@ -498,7 +499,7 @@ def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
         counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
     rows = np.flatnonzero(keep)
     if not len(rows):
-        raise ValueError(f"{cache.path}: no shape is left to train on ({', '.join(counts)})")
+        raise UserError(f"{cache.path}: no shape is left to train on ({', '.join(counts)})")
     count = max(1, round(config.fraction * len(rows)))
     return np.sort(np.random.default_rng((seed, SUBSET)).permutation(rows)[:count])
 
@@ -529,13 +530,13 @@ def _united(by_cache: Mapping[Any, Mapping[str, T]]) -> dict[str, T]:
             first, known = out.setdefault(name, (path, spec))
             changed = differences(known, spec)
             if changed:
-                raise ValueError(f"{name} in {first} and in {path} is not the same: {'; '.join(changed)}")
+                raise UserError(f"{name} in {first} and in {path} is not the same: {'; '.join(changed)}")
     return {name: spec for name, (_, spec) in out.items()}
 
 
 def _same(what: str, values: Sequence[int]) -> int:
     if len(set(values)) > 1:
-        raise ValueError(f"the caches do not all have {what}: {', '.join(map(str, values))}")
+        raise UserError(f"the caches do not all have {what}: {', '.join(map(str, values))}")
     return values[0]
 
 

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer import ops
 from trainer.align import AlignDraw, TeacherLosses
 from trainer.batch import Batch, Draw, Features
@@ -66,16 +67,16 @@ class DistillOptions:
     def __post_init__(self) -> None:
         weights = self.local_weight, self.global_weight, self.projected_weight, self.teacher_weight, self.reconstruction_weight
         if min(weights) < 0 or max(weights) == 0:
-            raise ValueError(f"weights must not be negative and one must be positive, got {weights}")
+            raise UserError(f"weights must not be negative and one must be positive, got {weights}")
         depths = self.local_depth, self.global_depth, self.reconstruction_depth
         if self.heads < 1 or min(depths) < 0:
-            raise ValueError(f"distill: expected heads >= 1 and depths >= 0, got {self.heads} and {depths}")
+            raise UserError(f"distill: expected heads >= 1 and depths >= 0, got {self.heads} and {depths}")
         if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+            raise UserError(f"drop_path must lie in [0, 1), got {self.drop_path}")
         if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
+            raise UserError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
         if self.projected_weight and self.teacher_weight:
-            raise ValueError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")
+            raise UserError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")
 
     @property
     def summarises(self) -> bool:
@@ -191,13 +192,11 @@ class Distill(nn.Module):
         super().__init__()
         width = guide_dim or encoder.dim
         if (options.projected_weight or options.teacher_weight) and teachers is None:
-            raise ValueError("projected_weight and teacher_weight need the teachers' heads: give `teachers`")
+            raise UserError("projected_weight and teacher_weight need the teachers' heads: give `teachers`")
         self.options, self.encoder = options, encoder
         self.shown = encoder.groups - int((encoder.mask_ratio if options.mask_ratio is None else options.mask_ratio) * encoder.groups)
         if self.shown == encoder.groups and (options.masked_only or options.reconstruction_weight):
-            raise ValueError(
-                f"masked_only and reconstruction need hidden groups: raise mask_ratio so that it hides one of {encoder.groups}"
-            )
+            raise UserError(f"masked_only and reconstruction need hidden groups: raise mask_ratio so that it hides one of {encoder.groups}")
         self.local = LocalBranch(encoder.dim, width, options) if options.local_weight else None
         self.summary = GlobalBranch(encoder.dim, width, options) if options.summarises else None
         self.reconstruction = reconstruction(encoder, options) if options.reconstruction_weight else None
@@ -272,14 +271,14 @@ class Distill(nn.Module):
 
     def _target(self, features: Tensor | None, what: str) -> Tensor:
         if features is None:
-            raise ValueError(f"the batch has no guide {what}: name a guide of the cache, or run one online")
+            raise UserError(f"the batch has no guide {what}: name a guide of the cache, or run one online")
         features = features.detach().float()
         return F.layer_norm(features, features.shape[-1:]) if self.options.normalise_targets else features
 
     def _projected(self, summary: Tensor, batch: Batch) -> Tensor:
         """Mean cosine distance between predicted and guide's summary in the teachers' spaces."""
         if batch.guide_summary is None:
-            raise ValueError("the batch has no guide summary: name a guide of the cache, or run one online")
+            raise UserError("the batch has no guide summary: name a guide of the cache, or run one online")
         assert self.teachers is not None
         with torch.no_grad():
             targets = self.teachers.embed(batch.guide_summary.float())

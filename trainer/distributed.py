@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from cache_schema.errors import UserError
 from trainer.align import gathered
 
 PATIENCE: Final = timedelta(hours=1)
@@ -44,7 +45,7 @@ class Ranks:
             ValueError: the batch cannot be dealt evenly.
         """
         if batch % self.count:
-            raise ValueError(f"a batch of {batch} (optim.batch / optim.accumulate) cannot be dealt to {self.count} ranks evenly")
+            raise UserError(f"a batch of {batch} (optim.batch / optim.accumulate) cannot be dealt to {self.count} ranks evenly")
         size = batch // self.count
         return slice(self.rank * size, (self.rank + 1) * size)
 
@@ -77,7 +78,7 @@ def device_of(name: str, number: int | None = None) -> torch.device:
         number: of the GPU, where the name gives none; None for the present one.
 
     Raises:
-        ValueError: there is no such device.
+        UserError: there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -88,7 +89,7 @@ def device_of(name: str, number: int | None = None) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"device {name!r} cannot be used ({reason}); `--device cpu` works everywhere") from error
+        raise UserError(f"device {name!r} cannot be used ({reason}); `--device cpu` works everywhere") from error
     return device
 
 
@@ -102,14 +103,14 @@ def joined(device: str) -> Iterator[Ranks]:
     """Take part in the run that torchrun started, or be the only one.
 
     Raises:
-        ValueError: there is no such device, or it would be the same for all ranks.
+        UserError: there is no such device, or it would be the same for all ranks.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Ranks(device=device_of(device))
         return
     if device.startswith("cuda:"):
-        raise ValueError(f"{count} ranks cannot share {device}: each takes the GPU of its own number by --device cuda")
+        raise UserError(f"{count} ranks cannot share {device}: each takes the GPU of its own number by --device cuda")
     found = device_of(device, int(os.environ["LOCAL_RANK"]))
     if found.type == "cuda":
         torch.cuda.set_device(found)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema import store
+from cache_schema.errors import UserError
 from cache_schema.spec import GuideSpec, PointSpec, Record
 from cache_schema.store import Cache
 from trainer.checkpoint import Loaded, setup
@@ -57,7 +58,7 @@ def write(
         The finished product's record.
 
     Raises:
-        ValueError: the model has no summary, or does not fit the points; or a guide of that name was made otherwise.
+        UserError: the model has no summary, or does not fit the points; or a guide of that name was made otherwise.
     """
     found = device_of(device)
     model = loaded.model.to(found)
@@ -65,9 +66,9 @@ def write(
     points = cache.record("points")
     assert isinstance(points.spec, PointSpec)
     if not 0 <= blocks <= points.spec.blocks:
-        raise ValueError(f"--blocks must lie in 1..{points.spec.blocks}, the blocks of a shape in {cache.path}, got {blocks}")
+        raise UserError(f"--blocks must lie in 1..{points.spec.blocks}, the blocks of a shape in {cache.path}, got {blocks}")
     if model.features(torch.zeros(1, points.spec.count, config.channels, device=found), ordered=True).summary is None:
-        raise ValueError(f"{loaded.run} was trained without a summary and cannot be a guide; take a run of stage 1")
+        raise UserError(f"{loaded.run} was trained without a summary and cannot be a guide; take a run of stage 1")
     spec = GuideSpec(
         name=name, encoder=loaded.config.encoder.name, weights=loaded.weights, tokens=model.encoder.groups, dim=model.encoder.dim,
         blocks=blocks or points.spec.blocks, precision=precision, setup=setup(loaded.header),
@@ -80,7 +81,7 @@ def write(
         begun = cache.records().get(record.product)
         if begun and begun.fingerprint != record.fingerprint:
             changed = "; ".join(store.differences(begun, record))
-            raise ValueError(
+            raise UserError(
                 f"{cache.path} has {record.product} already, of another guide or other settings ({changed}): choose another --name"
             )
         cache.begin(record)
@@ -92,7 +93,7 @@ def write(
             return there
         if there.made_by != record.made_by:
             made_by = ", ".join(f"{key} {value}" for key, value in there.made_by)
-            raise ValueError(f"{cache.path}: damaged shards of {record.product} can only be made again by what made it: {made_by}")
+            raise UserError(f"{cache.path}: damaged shards of {record.product} can only be made again by what made it: {made_by}")
         reader = _Reader(cache, loaded, spec, points.spec, found)
         ok = cache.ok()
         for done, shard in enumerate(todo, 1):
@@ -155,5 +156,5 @@ class _Reader:
             assert found.summary is not None
             tokens[i, j], summary[i, j] = found.tokens.half().cpu().numpy(), found.summary.half().cpu().numpy()
         if not np.isfinite(tokens).all() or not np.isfinite(summary).all():
-            raise ValueError(f"{self.run} answers with infinite numbers: its training diverged; take another run")
+            raise UserError(f"{self.run} answers with infinite numbers: its training diverged; take another run")
         return {f"guide/{spec.name}/tokens": tokens, f"guide/{spec.name}/summary": summary}

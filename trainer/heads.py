@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer.encoders.blocks import Mlp, attend, initialise
 
 
@@ -19,7 +20,7 @@ class AttentionPool(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"attention pooling: the width must be a multiple of the number of heads, got {dim} and {heads}")
+            raise UserError(f"attention pooling: the width must be a multiple of the number of heads, got {dim} and {heads}")
         self.heads = heads
         self.query = nn.Parameter(torch.empty(1, 1, dim))
         self.norm1 = nn.LayerNorm(dim)

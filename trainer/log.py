@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from cache_schema.errors import UserError
 from cache_schema.store import write_file
 
 METRICS: Final = "metrics.jsonl"
@@ -77,16 +78,16 @@ def records(run: Path) -> list[dict[str, Any]]:
     """What a run has written so far. A last line that a kill cut short is left out.
 
     Raises:
-        ValueError: the file was not written by a run.
+        UserError: the file was not written by a run.
     """
     path = run / METRICS
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     try:
         found = [json.loads(line) for line in lines if line.endswith("\n")]
         if not all("step" in record for record in found):
-            raise ValueError("a line without a step")
+            raise UserError("a line without a step")
     except (ValueError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged or from elsewhere ({error}): move it away, and the run goes on without its old metrics"
         ) from error
     return found

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from cache_schema.spec import from_json, to_json
 from cache_schema.store import Cache, differences, open_cache, write_file
 from trainer import checkpoint, distributed, log, optim, signals
@@ -64,7 +65,7 @@ def train(
         console: where to speak; standard error by default.
 
     Raises:
-        ValueError: something does not fit, memory does not suffice, or the training diverged.
+        UserError: something does not fit, memory does not suffice, or the training diverged.
         Stopped: it was asked to stop; all is saved.
     """
     console = console or Console(stderr=True)
@@ -221,13 +222,13 @@ class Watch:
         found = dict(zip(names, values.tolist(), strict=True))
         infinite = [name for name, value in found.items() if not math.isfinite(value)]
         if infinite:
-            raise ValueError(f"step {step}: {', '.join(infinite)} not finite ({found[infinite[0]]}). {self.explain(step)}")
+            raise UserError(f"step {step}: {', '.join(infinite)} not finite ({found[infinite[0]]}). {self.explain(step)}")
         if len(self.first) < SETTLING:
             self.first.append(found["loss"])
         self.recent.append(found["loss"])
         start, now = sum(self.first) / len(self.first), sum(self.recent) / len(self.recent)
         if now > self.limit * start:
-            raise ValueError(f"step {step}: diverged; the loss was {start:.4g} at the start and is {now:.4g} now. {self.explain(step)}")
+            raise UserError(f"step {step}: diverged; the loss was {start:.4g} at the start and is {now:.4g} now. {self.explain(step)}")
         return found
 
 
@@ -241,10 +242,10 @@ def _load_guide(config: AlignConfig | DistillConfig, run: Path | None, device: t
         return None
     if not config.needs_guide_run:
         if run is not None:
-            raise ValueError(f"the run {run} is of no use: the student starts from random weights (start=random). Leave --init out")
+            raise UserError(f"the run {run} is of no use: the student starts from random weights (start=random). Leave --init out")
         return None
     if run is None:
-        raise ValueError(
+        raise UserError(
             "the student starts from its guide's weights: name the guide's run by --init RUN, or --set start=random"
             if config.start == "guide"
             else "guide_online and projected_weight need the guide itself: name its run by --init RUN"
@@ -261,7 +262,7 @@ def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide: Lo
     if guide is not None and online(config):
         centres = max(centres, guide.model.encoder.centres)
         if guide.model.encoder.config.channels > encoder.channels:
-            raise ValueError(f"the guide {guide.run} sees colours, the student does not: --set encoder.channels=6")
+            raise UserError(f"the guide {guide.run} sees colours, the student does not: --set encoder.channels=6")
     needs = Needs(
         teachers=isinstance(config, AlignConfig) or config.distill.teacher_weight > 0,
         guide=config.guide if isinstance(config, DistillConfig) and config.needs_guide and not online(config) else None,
@@ -278,7 +279,7 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
     tokens, dim = (data.guide.tokens, data.guide.dim) if data.guide else (0, 0)
     if guide is not None:
         if data.guide and data.guide.weights != guide.weights:
-            raise ValueError(
+            raise UserError(
                 f"the guide in the cache (weights {data.guide.weights[:12]}) was not made of {guide.run} (weights {guide.weights[:12]}): "
                 "name its run by --init, or make a guide of this one"
             )
@@ -288,10 +289,10 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
             met = guide.header.facts.teachers
             projection = guide.header.config.align.projection
             if config.align.projection != projection:
-                raise ValueError(f"the heads of {guide.run} are of another form: --set align.projection={projection}")
+                raise UserError(f"the heads of {guide.run} are of another form: --set align.projection={projection}")
     groups = config.encoder.resolved().groups
     if tokens not in (0, groups) and isinstance(config, DistillConfig) and config.distill.local_weight:
-        raise ValueError(f"the guide has {tokens} tokens, the student {groups} groups: --set encoder.groups={tokens}")
+        raise UserError(f"the guide has {tokens} tokens, the student {groups} groups: --set encoder.groups={tokens}")
     facts = Facts(teachers=met, guide_dim=dim)
     with torch.random.fork_rng([]):
         torch.manual_seed(_seed(config.seed, MODEL))
@@ -336,7 +337,7 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
         kind = {"align": AlignConfig, "distill": DistillConfig}[body["config"]["stage"]]
         config, init = from_json(kind, body["config"], str(run / CONFIG)), body["init"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{run / CONFIG} does not say how the run was begun ({type(error).__name__}: {error}): restore it from a copy, or begin anew "
             "in another folder"
         ) from error
@@ -358,9 +359,9 @@ def _check_folder(run: Path, resume: bool) -> None:
         return
     if (run / CONFIG).exists() or checkpoint.path(run).exists():
         if not resume:
-            raise ValueError(f"{run} already holds a run: go on with --resume, or give another folder")
+            raise UserError(f"{run} already holds a run: go on with --resume, or give another folder")
     elif not run.is_dir() or any(not path.name.startswith(".") for path in run.iterdir()):
-        raise ValueError(f"{run} exists and is no run; give another folder")
+        raise UserError(f"{run} exists and is no run; give another folder")
 
 
 @contextlib.contextmanager
@@ -368,14 +369,14 @@ def _held(run: Path) -> Iterator[None]:
     """Hold the folder of a run, made if need be, for writing. The hold ends with the process, however that ends.
 
     Raises:
-        ValueError: another process holds it.
+        UserError: another process holds it.
     """
     run.mkdir(parents=True, exist_ok=True)
     with open(run / LOCK, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise ValueError(f"{run} is being trained by another process: stop that one first, or give another folder") from error
+            raise UserError(f"{run} is being trained by another process: stop that one first, or give another folder") from error
         yield
 
 
@@ -402,7 +403,7 @@ def _check_same(run: Path, there: AlignConfig | DistillConfig, asked: AlignConfi
     if type(there) is not type(asked):
         changed = [f"its stage is {there.stage}, asked {asked.stage}"]
     if changed:
-        raise ValueError(
+        raise UserError(
             f"{run} was begun with another configuration: {'; '.join(changed)}. Resume without --recipe and --set, or give another folder"
         )
 
@@ -461,7 +462,7 @@ def _memory_explained(config: AlignConfig | DistillConfig, ranks: Ranks) -> Iter
         pieces = (n for n in range(2 * o.accumulate, o.batch // 2 + 1) if o.batch % (n * ranks.count) == 0)
         parts = next(pieces, None)
         keeping = f"--set optim.accumulate={parts}, though contrast then compares fewer shapes at a time, or " if parts else ""
-        raise ValueError(
+        raise UserError(
             f"out of memory with {o.batch // o.accumulate} shapes in a forward pass, over all ranks. Begin anew with fewer: the command "
             f"that began this run, with another folder and {keeping}a lower optim.batch, now {o.batch}"
         ) from error

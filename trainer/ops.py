@@ -9,6 +9,8 @@ Letters: B shapes, P points, Q queries, G groups, K neighbours, C channels; `...
 import torch
 from torch import Tensor
 
+from cache_schema.errors import UserError
+
 
 @torch.library.custom_op("mmpd::farthest_points", mutates_args=())
 def farthest_points(xyz: Tensor, count: int) -> Tensor:
@@ -19,7 +21,7 @@ def farthest_points(xyz: Tensor, count: int) -> Tensor:
     would unroll the loop.
     """
     if not 1 <= count <= xyz.shape[1]:
-        raise ValueError(f"farthest points: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
+        raise UserError(f"farthest points: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
     x, y, z = _wide(xyz).transpose(1, 2).contiguous().unbind(1)  # [B, P] each
     gap = torch.full_like(x, torch.inf)
     last = torch.zeros(len(xyz), 1, dtype=torch.int64, device=xyz.device)
@@ -44,7 +46,7 @@ def nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
     Of equally near points the one with the lower index is taken, so that groups are the same on every device.
     """
     if not 1 <= count <= xyz.shape[1]:
-        raise ValueError(f"nearest: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
+        raise UserError(f"nearest: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
     squared = squared_distances(query.float(), xyz.float())  # [B, Q, P]
     # The bits of a non-negative float32 sort like the number: above an index they make keys without ties.
     keys = (squared.view(torch.int32).long() << 32) | torch.arange(xyz.shape[1], device=xyz.device)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer.config import OptimConfig
 
 
@@ -27,11 +28,11 @@ def steps(config: OptimConfig, shapes: int) -> int:
     """How many there are, of `shapes` shapes in an epoch.
 
     Raises:
-        ValueError: all epochs together do not fill one batch.
+        UserError: all epochs together do not fill one batch.
     """
     count = config.epochs * shapes // config.batch
     if config.epochs and not count:
-        raise ValueError(f"{config.epochs} epochs of {shapes} shapes do not fill one batch of {config.batch}: lower optim.batch")
+        raise UserError(f"{config.epochs} epochs of {shapes} shapes do not fill one batch of {config.batch}: lower optim.batch")
     return count
 
 

@@ -27,6 +27,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from cache_schema.store import write_file
 from trainer import checkpoint
@@ -226,24 +227,24 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
         teacher: of stage 1, what caches call the teacher it was aligned with; empty for the published one.
 
     Raises:
-        ValueError: the file cannot be read without running code, is damaged, is of another architecture or other sizes, or has tensors
+        UserError: the file cannot be read without running code, is damaged, is of another architecture or other sizes, or has tensors
             nobody knows, two for one place, or values that are not finite; the folder is in use; or the teacher is needed and not named, or
             named and not needed.
     """
     if architecture not in PEERS:
-        raise ValueError(f"no architecture {architecture!r}{did_you_mean(architecture, PEERS)}")
+        raise UserError(f"no architecture {architecture!r}{did_you_mean(architecture, PEERS)}")
     peer = PEERS[architecture]
     for assignment in assignments:
         if not assignment.startswith(CHANGEABLE[peer.stage]):
             takes = ", ".join(f"{start}*".replace("=*", "") for start in CHANGEABLE[peer.stage])
-            raise ValueError(f"{assignment}: an import of {architecture} only sets {takes}")
+            raise UserError(f"{assignment}: an import of {architecture} only sets {takes}")
     if teacher and peer.stage == "distill":
-        raise ValueError(f"{architecture} was aligned with no teacher: leave out {teacher}")
+        raise UserError(f"{architecture} was aligned with no teacher: leave out {teacher}")
     teacher = teacher or peer.teacher
     if peer.stage == "align" and not teacher:
-        raise ValueError(f"say what the teacher that {architecture} was aligned with is called in your caches: --teacher NAME")
+        raise UserError(f"say what the teacher that {architecture} was aligned with is called in your caches: --teacher NAME")
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
-        raise ValueError(f"{out} is in use: give another folder")
+        raise UserError(f"{out} is in use: give another folder")
     state = read(file)
     _check_architecture(file, state, architecture)
 
@@ -252,7 +253,7 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
     kept = {name: value for name, value in state.items() if name not in dropped}
     for name, value in kept.items():
         if not value.isfinite().all():
-            raise ValueError(f"{file} is damaged, or its training diverged: {name} is not finite")
+            raise UserError(f"{file} is damaged, or its training diverged: {name} is not finite")
     implied = [setting for end, setting in peer.implied.items() if any(name.endswith(end) for name in kept)]
     given = [*NOTHING[peer.stage], *peer.settings, *implied, *assignments]
     config: AlignConfig | DistillConfig = configured(peer.recipe, peer.stage, given)
@@ -260,7 +261,7 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
     expected = catalog.ENCODERS[configured(peer.recipe, peer.stage, peer.settings).encoder.name]
     if module != expected:
         fitting = ", ".join(name for name, other in catalog.ENCODERS.items() if other == expected)
-        raise ValueError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
+        raise UserError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
     of_teacher = {name: kept.pop(name) for name in (PROJECTION, SCALE) if peer.stage == "align" and name in kept}
     ours, taken = _translated(file, peer, kept, importlib.import_module(module).from_published)
     facts = Facts()
@@ -284,7 +285,7 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
     try:
         checkpoint.assign(stage, {name: own[name] for name in missing} | ours, str(file))
     except ValueError as error:
-        raise ValueError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
+        raise UserError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
 
     source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
     out.mkdir(parents=True, exist_ok=True)
@@ -305,12 +306,12 @@ def export_encoder(run: Path, out: Path) -> int:
     goes with it. Returns how many tensors that are.
 
     Raises:
-        ValueError: there is no run, or the file's name does not fit or is taken.
+        UserError: there is no run, or the file's name does not fit or is taken.
     """
     if out.suffix != ".safetensors":
-        raise ValueError(f"{out} must end in .safetensors")
+        raise UserError(f"{out} must end in .safetensors")
     if out.exists():
-        raise ValueError(f"{out} exists: give another name")
+        raise UserError(f"{out} exists: give another name")
     loaded = checkpoint.load(run)
     state = {f"encoder.{name}": value for name, value in loaded.model.get_submodule("encoder").state_dict().items()}
     theirs: dict[str, Tensor] = importlib.import_module(catalog.ENCODERS[loaded.config.encoder.name]).to_published(state)
@@ -326,32 +327,32 @@ def read(file: Path) -> dict[str, Tensor]:
     """The weights in a file by name, out of what they are wrapped in.
 
     Raises:
-        ValueError: reading it would run code, or it is damaged or holds no weights.
+        UserError: reading it would run code, or it is damaged or holds no weights.
     """
     if not file.is_file():
-        raise ValueError(f"{file} is no file")
+        raise UserError(f"{file} is no file")
     try:
         if file.suffix == ".safetensors":
             with safetensors.safe_open(file, "pt") as opened:
                 if checkpoint.METADATA in (opened.metadata() or {}):
-                    raise ValueError(f"{file} is of a run of ours: use the run as it is, or `mmpd-train export` it")
+                    raise UserError(f"{file} is of a run of ours: use the run as it is, or `mmpd-train export` it")
             found: Any = safetensors.torch.load_file(file)
         elif file.suffix in PICKLES:
             with torch.serialization.safe_globals([*_numbers(), argparse.Namespace]):  # which ULIP's keep their settings in
                 found = torch.load(file, map_location="cpu", weights_only=True)
         else:
-            raise ValueError(f"{file} is none of {', '.join(PICKLES)}, .safetensors")
+            raise UserError(f"{file} is none of {', '.join(PICKLES)}, .safetensors")
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         needs = (
             f"needs {asked[1]}, which is code and not data" if asked else f"does not hold only data ({str(error).partition(chr(10))[0]})"
         )
-        raise ValueError(
+        raise UserError(
             f"{file} {needs}: it may run anything and is not loaded. If you trust it, take the weights out of it in a sandbox and save "
             "those alone"
         ) from error
     except (safetensors.SafetensorError, RuntimeError, EOFError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is cut short or damaged ({str(error).partition(chr(10))[0]})") from error
+        raise UserError(f"{file} is cut short or damaged ({str(error).partition(chr(10))[0]})") from error
     while isinstance(found, Mapping):
         inner = next((name for name in CONTAINERS if isinstance(found.get(name), Mapping)), None)
         if inner is None:
@@ -359,11 +360,11 @@ def read(file: Path) -> dict[str, Tensor]:
         found = found[inner]
     weights = {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, Mapping) else {}
     if not weights:
-        raise ValueError(f"{file} holds no weights by name, neither itself nor under {', '.join(CONTAINERS)}")
+        raise UserError(f"{file} holds no weights by name, neither itself nor under {', '.join(CONTAINERS)}")
     plain: dict[str, str] = {}
     for name in weights:
         if (other := plain.setdefault(_unwrapped(name), name)) != name:
-            raise ValueError(f"{file} has both {other} and {name}, which are one name: leave out the one that is not used")
+            raise UserError(f"{file} has both {other} and {name}, which are one name: leave out the one that is not used")
     return {short: weights[name] for short, name in plain.items()}
 
 
@@ -400,7 +401,7 @@ def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: s
     found = next((of for sign, of in SIGNS.items() if any(sign in name for name in names)), (architecture,))
     if architecture not in found:
         remedy = f"try --as {' or --as '.join(found)}" if found else "it is of Point-BERT's own pre-training, which nothing here reads"
-        raise ValueError(f"{file} is no checkpoint of {architecture} by the names in it: {remedy}")
+        raise UserError(f"{file} is no checkpoint of {architecture} by the names in it: {remedy}")
 
 
 def _replaced(peer: Peer, names: Mapping[str, Tensor]) -> dict[str, str]:
@@ -419,7 +420,7 @@ def _translated(
     """Tensors under our names, and by their names what those are.
 
     Raises:
-        ValueError: one has no place here, or two have the same; the message says which.
+        UserError: one has no place here, or two have the same; the message says which.
     """
     source: dict[str, str] = {}
     ours: dict[str, Tensor] = {}
@@ -429,10 +430,10 @@ def _translated(
         try:
             found = from_published({peer.renamed.get(start, "") + name.removeprefix(start): value})
         except ValueError as error:
-            raise ValueError(f"{file} is not understood: {error}") from error
+            raise UserError(f"{file} is not understood: {error}") from error
         for own in found:
             if (other := source.setdefault(own, name)) != name:
-                raise ValueError(f"{file} has both {other} and {name} for {own}: leave out the one that is not used")
+                raise UserError(f"{file} has both {other} and {name} for {own}: leave out the one that is not used")
         ours |= found
         taken[name] = tuple(found)
     return ours, taken
@@ -442,10 +443,10 @@ def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, d
     """Of a model of ULIP, its teacher, and as `_translated` what leads into the teacher's space: the same for images and texts.
 
     Raises:
-        ValueError: it is not there.
+        UserError: it is not there.
     """
     if PROJECTION not in state or state[PROJECTION].ndim != 2 or SCALE not in state:
-        raise ValueError(f"{file} has no {PROJECTION} [D, E] or no {SCALE}: without them it has no place in a teacher's space")
+        raise UserError(f"{file} has no {PROJECTION} [D, E] or no {SCALE}: without them it has no place in a teacher's space")
     facts = Facts(teachers=(Teacher(name=name, dim=state[PROJECTION].shape[1], text=True, objective="contrast"),))
     heads = TeacherLosses(len(state[PROJECTION]), facts.teachers, AlignOptions(projection="linear"), {}).state_dict()
     weights = {PROJECTION: state[PROJECTION].T, SCALE: state[SCALE]}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
@@ -211,10 +212,10 @@ def experiment(recipe: str) -> Experiment:
     """Both stages of a recipe.
 
     Raises:
-        ValueError: there is no such recipe.
+        UserError: there is no such recipe.
     """
     if recipe not in RECIPES:
-        raise ValueError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
+        raise UserError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
     return RECIPES[recipe]()
 
 
@@ -222,12 +223,12 @@ def configured(recipe: str, stage: StageName, assignments: Sequence[str] = ()) -
     """One stage of a recipe with `--set` assignments.
 
     Raises:
-        ValueError: no such recipe or field, a value that does not fit, or the recipe does without this stage.
+        UserError: no such recipe or field, a value that does not fit, or the recipe does without this stage.
     """
     config: StageConfig | None = getattr(experiment(recipe), stage)
     if config is None:
         other = "distill" if stage == "align" else "align"
-        raise ValueError(f"recipe {recipe} has no stage {stage}: the whole of it is `mmpd-train {other} --recipe {recipe}`")
+        raise UserError(f"recipe {recipe} has no stage {stage}: the whole of it is `mmpd-train {other} --recipe {recipe}`")
     return assigned(config, assignments)
 
 

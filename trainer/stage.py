@@ -37,7 +37,7 @@ def build(config: StageConfig, facts: Facts, statistics: Statistics | None = Non
         encoder: the encoder's own configuration, if it was stored; None for the one that `config` names.
 
     Raises:
-        ValueError: the parts do not fit together.
+        UserError: the parts do not fit together.
     """
     made = catalog.build(config.encoder.name, **vars(encoder or config.encoder.resolved()))
     if statistics is None:

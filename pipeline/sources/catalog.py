@@ -27,10 +27,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
+from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
 
 if TYPE_CHECKING:
-    from pipeline.mesh import Cloud, Mesh
+    from pipeline.geometry import Cloud, Mesh
 
 SOURCES: Final[dict[str, str]] = {
     "starter": "pipeline.sources.shapes",
@@ -117,7 +118,7 @@ class Source:
         ordered = sorted(entries, key=lambda entry: entry.id)
         for one, two in itertools.pairwise(ordered):
             if one.id == two.id:
-                raise ValueError(f"two shapes have the id {one.id!r}: {one.locator!r} and {two.locator!r}; rename one of them")
+                raise UserError(f"two shapes have the id {one.id!r}: {one.locator!r} and {two.locator!r}; rename one of them")
         return Source(reader=reader, entries=tuple(ordered), skipped=dict(sorted((skipped or {}).items())))
 
 
@@ -131,23 +132,23 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
         options: the source's own settings, see its `open_source`.
 
     Raises:
-        ValueError: nothing is there, the kind or an option is unknown, or no shape was found.
+        UserError: nothing is there, the kind or an option is unknown, or no shape was found.
     """
     if kind not in ("auto", *SOURCES):
-        raise ValueError(f"unknown kind of source {kind!r}{did_you_mean(kind, SOURCES)}")
+        raise UserError(f"unknown kind of source {kind!r}{did_you_mean(kind, SOURCES)}")
     if textures not in get_args(Textures):
-        raise ValueError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
+        raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
     found = _recognise(location) if kind == "auto" else kind
     module = importlib.import_module(SOURCES[found])
     known = [name for name in inspect.signature(module.open_source).parameters if name not in ("location", "textures")]
     for name in options:
         if name not in known:
             hint = f" (recognised as {found!r}; set kind for another)" if kind == "auto" else ""
-            raise ValueError(f"source {found!r} has no option {name!r}{did_you_mean(name, known)}{hint}")
+            raise UserError(f"source {found!r} has no option {name!r}{did_you_mean(name, known)}{hint}")
     source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
         seen = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
-        raise ValueError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen or 'no files at all'}")
+        raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen or 'no files at all'}")
     return source
 
 
@@ -157,7 +158,7 @@ def _recognise(location: str) -> str:
         if module.recognises(location):
             return name
     what = "is a file of a kind no source reads" if os.path.exists(location) else "is neither a path nor the name of a built-in collection"
-    raise ValueError(f"{location!r} {what}; expected " + "; or ".join(f"{module.LOOKS_FOR} ({name})" for name, module in modules.items()))
+    raise UserError(f"{location!r} {what}; expected " + "; or ".join(f"{module.LOOKS_FOR} ({name})" for name, module in modules.items()))
 
 
 def shape_text(path: str) -> str:

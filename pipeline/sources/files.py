@@ -1,6 +1,6 @@
 """Shapes that are files: which extensions are shapes, finding them in a tree, and the reader that opens one.
 
-Used by the sources `folder`, `modelnet`, `shapenet` and `list`. Reading a file is `pipeline.mesh.load`'s work.
+Used by the sources `folder`, `modelnet`, `shapenet` and `list`. Reading a file is `pipeline.reading.load`'s work.
 """
 
 import hashlib
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
+from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
-from pipeline import mesh
+from pipeline import reading
+from pipeline.geometry import Geometry
 from pipeline.sources.catalog import Entry, Textures
 
 Axis = Literal["auto", "y", "z"]
@@ -42,9 +44,9 @@ class FileReader:
     options: tuple[tuple[str, str], ...]
     textures: Textures
 
-    def read(self, entry: Entry) -> mesh.Geometry:
+    def read(self, entry: Entry) -> Geometry:
         path = self._path(entry)
-        return mesh.load(path, up=entry.up or (usual_up(path) if self.up == "auto" else self.up), textures=self.textures)
+        return reading.load(path, up=entry.up or (usual_up(path) if self.up == "auto" else self.up), textures=self.textures)
 
     def digest(self, entry: Entry) -> bytes:
         with self._path(entry).open("rb") as file:
@@ -53,7 +55,7 @@ class FileReader:
     def _path(self, entry: Entry) -> Path:
         path = Path(self.root or self.location, entry.locator)
         if not path.is_file():
-            raise ValueError(f"no such file: {entry.locator}")
+            raise UserError(f"no such file: {entry.locator}")
         return path
 
 
@@ -71,23 +73,23 @@ def choice(what: str, value: str, allowed: Sequence[Choice]) -> Choice:
     """A value of which there are only a few.
 
     Raises:
-        ValueError: it is another one.
+        UserError: it is another one.
     """
     for one in allowed:
         if value == one:
             return one
-    raise ValueError(f"{what}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{did_you_mean(value, allowed)}")
+    raise UserError(f"{what}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{did_you_mean(value, allowed)}")
 
 
 def folder_at(location: str) -> Path:
     """The absolute path of a folder.
 
     Raises:
-        ValueError: it is none.
+        UserError: it is none.
     """
     path = Path(location).absolute()
     if not path.is_dir():
-        raise ValueError(f"{location!r} is no folder")
+        raise UserError(f"{location!r} is no folder")
     return path
 
 
@@ -100,7 +102,7 @@ def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Coun
         Paths relative to the root with `/`, in no particular order, and the counts.
 
     Raises:
-        ValueError: a folder may not be read. Leaving it out would give other rows on another machine.
+        UserError: a folder may not be read. Leaving it out would give other rows on another machine.
     """
     found: list[str] = []
     skipped: Counter[str] = Counter()
@@ -119,7 +121,7 @@ def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Coun
         try:
             items = list(os.scandir(root / folder))
         except OSError as error:
-            raise ValueError(f"cannot list the folder {str(root / folder)!r}: {error.strerror}") from error
+            raise UserError(f"cannot list the folder {str(root / folder)!r}: {error.strerror}") from error
         for item in items:
             path = f"{folder}/{item.name}" if folder else item.name
             extension = os.path.splitext(item.name)[1].lower()

@@ -23,7 +23,8 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from pipeline import mesh
+from cache_schema.errors import UserError
+from pipeline import geometry
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import choice, find_files, folder_at
 
@@ -54,12 +55,12 @@ class RowReader:
     options: tuple[tuple[str, str], ...]
     textures: Textures
 
-    def read(self, entry: Entry) -> mesh.Cloud:
+    def read(self, entry: Entry) -> geometry.Cloud:
         points = self._row(entry).astype(np.float32)  # [n, 3]
         bad = len(points) - int(np.isfinite(points).all(axis=1).sum())
         if bad:
-            raise ValueError(f"{bad} of {len(points)} points are not finite")
-        return mesh.Cloud(points=points if self.up == "y" else points[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32))
+            raise UserError(f"{bad} of {len(points)} points are not finite")
+        return geometry.Cloud(points=points if self.up == "y" else points[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32))
 
     def digest(self, entry: Entry) -> bytes:
         row = self._row(entry)
@@ -69,12 +70,12 @@ class RowReader:
         name, _, row = entry.locator.rpartition("#")
         path = Path(self.root, name)
         if not path.is_file():
-            raise ValueError(f"no such file: {name}")
+            raise UserError(f"no such file: {name}")
         try:
             with h5py.File(path, "r") as file:
                 return file["data"][int(row)]
         except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{name}: cannot read row {row}: {error}") from error
+            raise UserError(f"{name}: cannot read row {row}: {error}") from error
 
 
 def recognises(location: str) -> bool:
@@ -94,7 +95,7 @@ def open_source(location: str, *, textures: Textures = "require", variant: str =
         root = folder_at(location)
         files, skipped = find_files(root, (".h5", ".hdf5"))
         if not variant and any("_objectdataset" in name for name in files):
-            raise ValueError(f"{location!r} is ScanObjectNN, of which there are three: set the option variant to {', '.join(VARIANTS)}")
+            raise UserError(f"{location!r} is ScanObjectNN, of which there are three: set the option variant to {', '.join(VARIANTS)}")
     if variant:
         folder, ending = VARIANTS[choice("option variant", variant, tuple(VARIANTS))]
         wanted = {f"{folder}/training{ending}", f"{folder}/test{ending}"}
@@ -113,13 +114,13 @@ def _rows(root: Path, name: str) -> list[Entry]:
             data, labels = file.get("data"), file.get("label")
             if not isinstance(data, h5py.Dataset) or data.ndim != 3 or data.shape[2] != 3:
                 held = ", ".join(f"{key} {getattr(value, 'shape', '')}" for key, value in file.items())
-                raise ValueError(f"{name}: expected a data set `data` of the shape [N, n, 3]; the file holds {held or 'nothing'}")
+                raise UserError(f"{name}: expected a data set `data` of the shape [N, n, 3]; the file holds {held or 'nothing'}")
             numbers = None if labels is None else np.asarray(labels).reshape(-1).astype(int).tolist()
             count = len(data)
     except OSError as error:
-        raise ValueError(f"{name} is no HDF5 file that can be opened: {error}") from error
+        raise UserError(f"{name} is no HDF5 file that can be opened: {error}") from error
     if numbers is not None and len(numbers) != count:
-        raise ValueError(f"{name}: {count} clouds, but {len(numbers)} labels")
+        raise UserError(f"{name}: {count} clouds, but {len(numbers)} labels")
     names = _class_names(root / name)
     split = re.search(r"(?<![a-z])(train|test|val)", Path(name).name)
     text = shape_text(name)
@@ -146,7 +147,7 @@ def _class_name(names: tuple[str, ...], number: int, file: str) -> str:
     if not names:
         return str(number)
     if not 0 <= number < len(names):
-        raise ValueError(f"{file}: label {number}, but there are {len(names)} class names")
+        raise UserError(f"{file}: label {number}, but there are {len(names)} class names")
     return names[number]
 
 

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from cache_schema.errors import UserError
 from cache_schema.spec import canonical, did_you_mean
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import Axis, FileReader, choice
@@ -49,12 +50,12 @@ def open_source(location: str, *, textures: Textures = "require", root: str = ""
     path = Path(location).absolute()
     base = Path(root).absolute() if root else path.parent
     if not base.is_dir():
-        raise ValueError(f"option root: {root!r} is no folder")
+        raise UserError(f"option root: {root!r} is no folder")
     entries = [_entry(row, f"{path.name}, {where}", base) for where, row in _rows(path)]
     ups = sorted((entry.id, entry.up) for entry in entries if entry.up)
     digest = hashlib.sha256(canonical(ups)).hexdigest()[:16] if ups else ""
     if listed_up not in ("", digest):
-        raise ValueError(f"{path.name} gives other up axes than it did (option listed_up)")
+        raise UserError(f"{path.name} gives other up axes than it did (option listed_up)")
     options = (("listed_up", digest), ("up", up)) if ups else (("up", up),)
     reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=options, textures=textures)
     return Source.of(reader, entries)
@@ -65,7 +66,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the list {str(path)!r} as UTF-8 text: {error}") from error
+        raise UserError(f"cannot read the list {str(path)!r} as UTF-8 text: {error}") from error
     match path.suffix.lower():
         case ".csv":
             yield from _csv_rows(path.name, text)
@@ -82,13 +83,13 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     where = f"item {number}"
                     yield where, {"path": item} if isinstance(item, str) else _object(item, f"{path.name}, {where}")
             else:
-                raise ValueError(f"{path.name}: expected a list of objects or paths, or one object {{id: path}}, got {data!r:.40}")
+                raise UserError(f"{path.name}: expected a list of objects or paths, or one object {{id: path}}, got {data!r:.40}")
         case ".txt":
             for number, line in enumerate(text.splitlines(), 1):
                 if line.strip() and not line.startswith("#"):
                     yield f"line {number}", {"path": line.strip()}
         case suffix:
-            raise ValueError(f"{path.name}: expected {LOOKS_FOR}, got {suffix or 'no extension'}")
+            raise UserError(f"{path.name}: expected {LOOKS_FOR}, got {suffix or 'no extension'}")
 
 
 def _csv_rows(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -99,22 +100,22 @@ def _csv_rows(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in reader:
             where = f"line {reader.line_num}"
             if None in row:
-                raise ValueError(f"{name}, {where}: more cells than the {len(reader.fieldnames or ())} columns of the header")
+                raise UserError(f"{name}, {where}: more cells than the {len(reader.fieldnames or ())} columns of the header")
             yield where, dict(row)
     except csv.Error as error:
-        raise ValueError(f"{name}, line {reader.line_num}: no readable CSV: {error}") from error
+        raise UserError(f"{name}, line {reader.line_num}: no readable CSV: {error}") from error
 
 
 def _json(name: str, text: str, line: int) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{name}, line {line + error.lineno - 1}: no readable JSON: {error.msg}") from error
+        raise UserError(f"{name}, line {line + error.lineno - 1}: no readable JSON: {error.msg}") from error
 
 
 def _object(item: Any, where: str) -> dict[str, Any]:
     if not isinstance(item, dict):
-        raise ValueError(f"{where}: expected an object with the names {', '.join(COLUMNS)}, got {item!r:.40}")
+        raise UserError(f"{where}: expected an object with the names {', '.join(COLUMNS)}, got {item!r:.40}")
     for column in item:
         _check_column(column, where)
     return item
@@ -122,21 +123,21 @@ def _object(item: Any, where: str) -> dict[str, Any]:
 
 def _check_column(column: str, where: str) -> None:
     if column not in COLUMNS:
-        raise ValueError(f"{where}: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
+        raise UserError(f"{where}: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
 
 
 def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
     for column, value in row.items():
         if value is not None and not isinstance(value, str):
-            raise ValueError(f"{where}: expected {column} as text, got {value!r:.40}")
+            raise UserError(f"{where}: expected {column} as text, got {value!r:.40}")
     cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
     if not cells["path"]:
-        raise ValueError(f"{where}: no path")
+        raise UserError(f"{where}: no path")
     locator = posixpath.normpath(cells["path"])
     if os.path.isabs(locator) and Path(locator).is_relative_to(base):
         locator = Path(locator).relative_to(base).as_posix()
     if os.path.isabs(locator) and not cells["id"]:
-        raise ValueError(f"{where}: {locator!r} does not lie below {str(base)!r}; give the shape an id, or the option root")
+        raise UserError(f"{where}: {locator!r} does not lie below {str(base)!r}; give the shape an id, or the option root")
     axis: Literal["", "y", "z"] = choice(f"{where}, up", cells["up"], ("", "y", "z"))
     text = shape_text(cells["id"] or locator)
     return Entry(id=shape_id(text), locator=locator, label=shape_text(cells["label"]), split=shape_text(cells["split"]), up=axis)

@@ -17,6 +17,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from cache_schema.errors import UserError
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id
 from pipeline.sources.files import FileReader, find_files, folder_at
 
@@ -58,7 +59,7 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
             skipped[os.path.splitext(locator)[1] + " elsewhere"] += 1
     splits = read_lists(folder_at(lists) if lists else root / "ShapeNet-55" if (root / "ShapeNet-55").is_dir() else root)
     if lists and not splits:
-        raise ValueError(f"option lists: {lists!r} holds no .txt file with train, val or test in its name")
+        raise UserError(f"option lists: {lists!r} holds no .txt file with train, val or test in its name")
     if splits and entries:
         skipped["not in the lists"] = sum(entry.id not in splits for entry in entries)
         entries = listed(entries, splits)
@@ -70,7 +71,7 @@ def read_lists(folder: Path) -> dict[str, str]:
     """Ids and their splits from the list files in a folder.
 
     Raises:
-        ValueError: a line names no model, or a model is in two splits.
+        UserError: a line names no model, or a model is in two splits.
     """
     splits: dict[str, str] = {}
     for path in sorted(folder.glob("*.txt")):
@@ -82,9 +83,9 @@ def read_lists(folder: Path) -> dict[str, str]:
                 continue
             model = re.fullmatch(r"(\d{8})[-/](.+?)(\.npy|\.obj)?", line.strip())
             if not model:
-                raise ValueError(f"{path.name}, line {number}: expected SYNSET-MODEL, got {line!r}")
+                raise UserError(f"{path.name}, line {number}: expected SYNSET-MODEL, got {line!r}")
             if splits.setdefault(f"{model[1]}-{model[2]}", named[0]) != named[0]:
-                raise ValueError(f"{path.name}, line {number}: {line} is in the split {splits[f'{model[1]}-{model[2]}']!r} already")
+                raise UserError(f"{path.name}, line {number}: {line} is in the split {splits[f'{model[1]}-{model[2]}']!r} already")
     return splits
 
 

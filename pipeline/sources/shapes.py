@@ -20,8 +20,9 @@ from typing import Final
 
 import numpy as np
 
+from cache_schema.errors import UserError
 from cache_schema.spec import canonical
-from pipeline import mesh
+from pipeline import geometry
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.kinds.catalog import KINDS
 from pipeline.sources.kinds.thing import Parts
@@ -66,7 +67,7 @@ class Description:
 class Made:
     """A shape and the words for it."""
 
-    mesh: mesh.Mesh
+    mesh: geometry.Mesh
     description: Description
 
 
@@ -80,9 +81,9 @@ def make(seed: int, index: int) -> Made:
     solids = [replace(solid, vertices=solid.vertices * stretch, normals=unit(solid.normals / stretch)) for solid in thing.solids]
     description = Description(kind=kind, color=thing.main.color_name, material=thing.main.substance, style=thing.style, parts=thing.parts)
     if grey:
-        solids = [replace(solid, material=Material(color=(mesh.GREY,) * 3, roughness=1.0)) for solid in solids]
+        solids = [replace(solid, material=Material(color=(geometry.GREY,) * 3, roughness=1.0)) for solid in solids]
         description = description.without_colors()
-    return Made(mesh=mesh.Mesh(parts=_parts(solids), colored=not grey), description=description)
+    return Made(mesh=geometry.Mesh(parts=_parts(solids), colored=not grey), description=description)
 
 
 # ------------------------------------------------------------------------------------------------------- the collection
@@ -107,9 +108,9 @@ def open_source(
     numbers = {"count": count, "seed": seed}
     for name, value in numbers.items():
         if not value.isascii() or not value.isdigit() or len(value) > 9:
-            raise ValueError(f"option {name}: expected a number of at most nine digits, got {value!r}")
+            raise UserError(f"option {name}: expected a number of at most nine digits, got {value!r}")
     if revision != REVISION:
-        raise ValueError(f"option revision: this version makes the shapes of revision {REVISION}, asked for {revision!r}")
+        raise UserError(f"option revision: this version makes the shapes of revision {REVISION}, asked for {revision!r}")
     options = (("count", str(int(count))), ("revision", REVISION), ("seed", str(int(seed))))
     entries = []
     for index in range(int(count)):
@@ -133,14 +134,14 @@ class ShapeMaker:
     options: tuple[tuple[str, str], ...]
     textures: Textures
 
-    def read(self, entry: Entry) -> mesh.Mesh:
+    def read(self, entry: Entry) -> geometry.Mesh:
         return make(self.seed, int(entry.locator)).mesh
 
     def digest(self, entry: Entry) -> bytes:
         return hashlib.sha256(canonical({"starter": REVISION, "seed": self.seed, "index": int(entry.locator)})).digest()
 
 
-def _parts(solids: list[Solid]) -> tuple[mesh.Part, ...]:
+def _parts(solids: list[Solid]) -> tuple[geometry.Part, ...]:
     """Solids of one material become one part."""
     groups: dict[Material, list[Solid]] = defaultdict(list)
     for solid in solids:
@@ -149,7 +150,7 @@ def _parts(solids: list[Solid]) -> tuple[mesh.Part, ...]:
     for material, group in groups.items():
         starts = np.cumsum([0, *(len(solid.vertices) for solid in group[:-1])])
         parts.append(
-            mesh.Part(
+            geometry.Part(
                 vertices=np.concatenate([solid.vertices for solid in group]).astype(np.float32),
                 faces=np.concatenate([solid.faces + start for solid, start in zip(group, starts, strict=True)]).astype(np.int32),
                 normals=np.concatenate([solid.normals for solid in group]).astype(np.float32),

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cache_schema.spec import Camera, CameraRig, ViewSpec, from_json, to_json
-from pipeline.mesh import normalized
+from pipeline.geometry import normalized
 from pipeline.sources.shapes import REVISION, Description, make
 from pipeline.starter.texts import counted
 
@@ -61,7 +61,7 @@ def draw(folder: Path, study: Study, *, workers: int) -> Views:
     """Draw, or read what was drawn before. Gives the same pictures whatever the number of workers.
 
     Raises:
-        ValueError: OpenGL cannot be had here.
+        UserError: OpenGL cannot be had here.
     """
     place = folder / f"pictures-r{REVISION}-{study.seed}-{study.views}x{study.size}-{study.chunk}"
     place.mkdir(parents=True, exist_ok=True)

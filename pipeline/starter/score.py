@@ -26,7 +26,7 @@ from rich.progress import track
 from cache_schema.spec import LabelSet, ViewSpec
 from pipeline import caption, labels
 from pipeline.cameras import RIGS
-from pipeline.mesh import normalized
+from pipeline.geometry import normalized
 from pipeline.recipes import configured
 from pipeline.sources.kinds.catalog import KINDS
 from pipeline.sources.shapes import Description, make

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cache_schema.errors import UserError
 from pipeline.labels import TEMPLATES
 from pipeline.sources.kinds.catalog import KINDS
 from pipeline.sources.kinds.thing import COLORS, STYLES, pick
@@ -322,14 +323,14 @@ def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _master(folder: Path) -> Any:
     path = folder / "starter-resnet"
     if not path.is_dir():
-        raise ValueError(f"this one learns from starter-resnet, and there is no {path}: train starter-resnet first")
+        raise UserError(f"this one learns from starter-resnet, and there is no {path}: train starter-resnet first")
     return open_clip.create_model(f"local-dir:{path.absolute()}").visual
 
 
 def _learned(folder: Path) -> dict[str, Tensor]:
     path = folder / "starter-attributes" / "model.safetensors"
     if not path.is_file():
-        raise ValueError(f"this one begins with starter-attributes' picture side, and there is no {path}: train starter-attributes first")
+        raise UserError(f"this one begins with starter-attributes' picture side, and there is no {path}: train starter-attributes first")
     return {name: value.float() for name, value in load_file(path).items()}
 
 

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cache_schema.errors import UserError
 from pipeline.sources.shapes import REVISION, Description
 from pipeline.starter.pictures import Study, Views, augmented, draw, greyed
 from pipeline.starter.students import SIZE, STUDENTS, Student
@@ -76,7 +77,7 @@ def share(step: int, cycles: Sequence[int]) -> float:
         if step < begin + length:
             return min(1, (step - begin + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * (step - begin) / length))
         begin += length
-    raise ValueError(f"step {step} of {begin}")
+    raise UserError(f"step {step} of {begin}")
 
 
 def teach(student: Student, views: Views, name: str, folder: Path, *, cycles: Sequence[int], seed: int) -> None:

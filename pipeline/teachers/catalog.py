@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec, did_you_mean
 from pipeline import weights
 
@@ -148,31 +149,31 @@ def choice(reference: str) -> tuple[str, Choice]:
             reference is called by the last words of its model.
 
     Raises:
-        ValueError: it is neither, or NAME cannot be part of a path.
+        UserError: it is neither, or NAME cannot be part of a path.
     """
     match = _REFERENCE.fullmatch(reference)
     name, what = match.groups() if match else (None, reference)
     backend, colon, model = what.partition(":")
     if not colon:
         if what not in TEACHERS:
-            raise ValueError(f"no teacher {what!r}{did_you_mean(what, TEACHERS)}")
+            raise UserError(f"no teacher {what!r}{did_you_mean(what, TEACHERS)}")
         chosen, default = TEACHERS[what], what
     else:
         if backend not in BACKENDS:
-            raise ValueError(f"no teacher backend {backend!r} (in {reference!r}){did_you_mean(backend, BACKENDS)}")
+            raise UserError(f"no teacher backend {backend!r} (in {reference!r}){did_you_mean(backend, BACKENDS)}")
         local = weights.is_path(model)
         if local:  # absolute, so that whoever reads the record finds it; and a folder's name may hold an @
             model, revision = str(Path(model).expanduser().absolute()), ""
         else:
             model, _, revision = model.partition("@")
         if not model:
-            raise ValueError(f"{reference!r} names no model: expected {backend}:MODEL")
+            raise UserError(f"{reference!r} names no model: expected {backend}:MODEL")
         chosen = Choice(backend=backend, model=model, revision=revision)
         words = model.rpartition("/")[2] if local or backend != "open_clip" else model
         default = re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-.")
     name = default if name is None else name
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} cannot name a teacher in a cache: expected letters, digits, '.', '_' and '-'; write NAME={what}")
+        raise UserError(f"{name!r} cannot name a teacher in a cache: expected letters, digits, '.', '_' and '-'; write NAME={what}")
     return name, chosen
 
 
@@ -185,13 +186,13 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
         precision: float32, bfloat16 or float16; by default the catalogue's.
 
     Raises:
-        ValueError: there is no such teacher, backend, precision or folder, or its weights cannot be had.
+        UserError: there is no such teacher, backend, precision or folder, or its weights cannot be had.
     """
     name, chosen = choice(reference)
     precision = precision or chosen.precision
     known = typing.get_args(Precision)
     if precision not in known:
-        raise ValueError(f"no precision {precision!r}{did_you_mean(precision, known)}")
+        raise UserError(f"no precision {precision!r}{did_you_mean(precision, known)}")
     backend = importlib.import_module(BACKENDS[chosen.backend])
     teacher: Teacher = backend.load(chosen.model, name=name, revision=chosen.revision, device=device, precision=precision)
     return teacher
@@ -206,12 +207,12 @@ def measure(teacher: Teacher) -> tuple[int, int]:
     """A teacher's (image size, width), from embedding one black picture: a backend need not know where its library keeps them.
 
     Raises:
-        ValueError: it does not take square pictures, or does not give one vector a picture.
+        UserError: it does not take square pictures, or does not give one vector a picture.
     """
     pixels = teacher.preprocess(np.zeros((32, 32, 3), np.uint8))
     if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.shape[1] != pixels.shape[2]:
-        raise ValueError(f"expected a model of square pictures [3, S, S], its pre-processing gives {list(pixels.shape)}")
+        raise UserError(f"expected a model of square pictures [3, S, S], its pre-processing gives {list(pixels.shape)}")
     embedding = teacher.embed_images(pixels[None])  # [1, E]
     if embedding.ndim != 2:
-        raise ValueError(f"expected one vector a picture [B, E], the model gives {list(embedding.shape)}")
+        raise UserError(f"expected one vector a picture [B, E], the model gives {list(embedding.shape)}")
     return pixels.shape[1], embedding.shape[1]

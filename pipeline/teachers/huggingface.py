@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec, canonical
 from pipeline import weights
 from pipeline.teachers.catalog import Precision, measure
@@ -50,7 +51,7 @@ class HuggingFace:
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         if self.tokenizer is None:
-            raise ValueError(f"teacher {self.spec.name} ({self.spec.model}) has no text side")
+            raise UserError(f"teacher {self.spec.name} ({self.spec.model}) has no text side")
         length = min(self.tokenizer.model_max_length, self.model.config.text_config.max_position_embeddings)
         # SigLIP was trained on texts padded to full length, with the padding attended to; anything else shifts its embeddings.
         siglip = self.model.config.model_type == "siglip"
@@ -63,7 +64,7 @@ class HuggingFace:
     def _pooled(self, output: Any) -> torch.Tensor:
         pooled = getattr(output, "pooler_output", None)
         if pooled is None:
-            raise ValueError(f"{type(self.model).__name__} gives no pooled features, so there is nothing to cache")
+            raise UserError(f"{type(self.model).__name__} gives no pooled features, so there is nothing to cache")
         return pooled.float().cpu()  # [B, E]
 
 
@@ -71,7 +72,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     """Load a hub id or a local folder.
 
     Raises:
-        ValueError: weights or settings are neither local nor can be downloaded, are incomplete, or the model gives no pooled features.
+        UserError: weights or settings are neither local nor can be downloaded, are incomplete, or the model gives no pooled features.
     """
     device, dtype = torch.device(device), getattr(torch, precision)
     folder, commit = weights.folder(model, revision)
@@ -96,10 +97,10 @@ def _load(folder: Path, model: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
         processor = AutoImageProcessor.from_pretrained(folder, **local)
         tokenizer = AutoTokenizer.from_pretrained(folder, **local) if hasattr(loaded, "get_text_features") else None
     except ImportError as error:  # some tokenizers need a package more
-        raise ValueError(f"{model} needs a package that is not installed: {str(error).strip().partition('. ')[0]}") from error
+        raise UserError(f"{model} needs a package that is not installed: {str(error).strip().partition('. ')[0]}") from error
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"transformers cannot load {model} from {folder}: {error}") from error
+        raise UserError(f"transformers cannot load {model} from {folder}: {error}") from error
     if report["missing_keys"]:
         # transformers only warns, and fills them with random numbers.
-        raise ValueError(f"{model}: the checkpoint lacks {', '.join(sorted(report['missing_keys']))}")
+        raise UserError(f"{model}: the checkpoint lacks {', '.join(sorted(report['missing_keys']))}")
     return loaded, processor, tokenizer

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
+from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec, canonical, did_you_mean
 from pipeline import weights
 from pipeline.teachers.catalog import Precision, measure
@@ -55,7 +56,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     """Load `ARCHITECTURE/TAG` or a local folder.
 
     Raises:
-        ValueError: unknown architecture or tag, or weights or tokenizer that are neither local nor can be downloaded.
+        UserError: unknown architecture or tag, or weights or tokenizer that are neither local nor can be downloaded.
     """
     device = torch.device(device)
     if weights.is_local(model):
@@ -70,7 +71,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         loaded = open_clip.create_model(reference, precision=_PRECISIONS[precision], device=device, require_pretrained=True, **options)
         tokenize = _tokenizer(reference)
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"open_clip cannot load {model}: {error}") from error
+        raise UserError(f"open_clip cannot load {model}: {error}") from error
     teacher = OpenClip(loaded, tokenize, device, getattr(torch, precision))
     image_size, dim = measure(teacher)
     teacher.spec = TeacherSpec(
@@ -85,17 +86,17 @@ def _architecture(model: str) -> tuple[str, str]:
     """`ARCHITECTURE/TAG` in two, checked."""
     architecture, _, tag = model.rpartition("/")
     if architecture not in open_clip.list_models():
-        raise ValueError(
+        raise UserError(
             f"open_clip has no architecture {architecture!r} (expected ARCHITECTURE/TAG or a folder that starts with /, ./ or ~, "
             f"got {model!r}){did_you_mean(architecture, open_clip.list_models())}"
         )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag not in tags:
-        raise ValueError(f"open_clip has no weights {tag!r} of {architecture}{did_you_mean(tag, tags)}")
+        raise UserError(f"open_clip has no weights {tag!r} of {architecture}{did_you_mean(tag, tags)}")
     quick = f"{architecture}-quickgelu"
     if open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu") and quick in open_clip.list_models():
         # open_clip only warns, and the embeddings come out wrong.
-        raise ValueError(f"{model} was trained with another activation: use {quick}/{tag}")
+        raise UserError(f"{model} was trained with another activation: use {quick}/{tag}")
     return architecture, tag
 
 

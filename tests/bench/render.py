@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.cameras import RIGS, poses
-from pipeline.mesh import Mesh, normalized
+from pipeline.geometry import Mesh, normalized
 from pipeline.sources.catalog import open_source
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.mesh import Mesh, Part
+from pipeline.geometry import Mesh, Part
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from cache_schema import spec, store, validate
 from pipeline import commands
 from pipeline.caption import CHOICES
+from pipeline.repair import repair
 from pipeline.teachers import catalog
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, build, contents, small
@@ -205,7 +206,7 @@ def test_repair_makes_the_damaged_shard_again_and_no_other(copied, built, name):
     found = validate.problems(copied)
     assert file.relative_to(copied).as_posix() in {problem.where for problem in found}
     times = {p: p.stat().st_mtime_ns for p in copied.rglob("*") if p.is_file() and p != file}
-    commands.repair(copied, "", CPU, Silent())
+    repair(copied, "", CPU, Silent())
     assert contents(copied) == contents(built)
     touched = {p.relative_to(copied).as_posix() for p, t in times.items() if p.stat().st_mtime_ns != t}
     assert all(
@@ -219,7 +220,7 @@ def test_repair_without_the_source_says_what_it_needs(copied):
     Path(f"{copied}.journal").unlink()
     (copied / "points/xyz/c/0/0/0/0").write_bytes(b"")
     with pytest.raises(ValueError, match="give it with --source"):
-        commands.repair(copied, "", CPU, Silent())
+        repair(copied, "", CPU, Silent())
 
 
 def test_repair_of_changed_meshes_does_not_pretend(copied, tmp_path):
@@ -229,7 +230,7 @@ def test_repair_of_changed_meshes_does_not_pretend(copied, tmp_path):
     (other / "slab" / "train" / "box_0.off").write_text(box_off((9, 1, 1)))
     (copied / "points/xyz/c/0/0/0/0").write_bytes(b"")
     with pytest.raises(ValueError, match="is not as it was when its points were made"):
-        commands.repair(copied, str(other), CPU, Silent())
+        repair(copied, str(other), CPU, Silent())
 
 
 def test_a_reader_at_work_is_not_disturbed_by_a_product_being_added(copied):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cache_schema.spec import PointSpec
-from pipeline.mesh import GREY, Cloud, Mesh, Part
+from pipeline.geometry import GREY, Cloud, Mesh, Part
 from pipeline.points import farthest_first, sample
 
 SQUARE = {

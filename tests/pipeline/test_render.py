@@ -9,7 +9,7 @@ import trimesh
 
 from cache_schema.spec import Camera, CameraRig, ViewSpec
 from pipeline.cameras import RIGS
-from pipeline.mesh import GREY, Cloud, Mesh, Part, normalized
+from pipeline.geometry import GREY, Cloud, Mesh, Part, normalized
 from pipeline.render import Renderer, smooth
 
 FRONT = CameraRig(name="front", cameras=(Camera(azimuth=0, elevation=0),))

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from cache_schema.spec import TEXT_BYTES
-from pipeline import mesh
+from pipeline import geometry as meshes
+from pipeline import reading
 from pipeline.sources import catalog, modelnet, shapenet, shapes
 from pipeline.sources.catalog import Entry, Source, open_source, shape_id
 from pipeline.sources.files import UP
@@ -38,9 +39,9 @@ def table(source: Source) -> list[tuple[str, str, str]]:
     return [(entry.id, entry.label, entry.split) for entry in source.entries]
 
 
-def highest(geometry: mesh.Geometry) -> float:
+def highest(geometry: meshes.Geometry) -> float:
     """The largest Y."""
-    vertices = geometry.points if isinstance(geometry, mesh.Cloud) else np.concatenate([part.vertices for part in geometry.parts])
+    vertices = geometry.points if isinstance(geometry, meshes.Cloud) else np.concatenate([part.vertices for part in geometry.parts])
     return float(vertices[:, 1].max())
 
 
@@ -81,7 +82,7 @@ def test_every_shape_reads_finite_in_another_process(example):
     assert reader == source.reader and entries == source.entries
     for entry in entries:
         geometry = reader.read(entry)
-        arrays = [geometry.points] if isinstance(geometry, mesh.Cloud) else [part.vertices for part in geometry.parts]
+        arrays = [geometry.points] if isinstance(geometry, meshes.Cloud) else [part.vertices for part in geometry.parts]
         assert all(array.dtype == np.float32 and array.shape[1] == 3 and np.isfinite(array).all() for array in arrays)
         assert len(reader.digest(entry)) == 32 and reader.digest(entry) == source.reader.digest(entry)
 
@@ -300,7 +301,7 @@ def test_the_up_axis(tmp_path):
 def test_collada_says_its_up_axis(tmp_path, monkeypatch, said, up):
     (tmp_path / "a.dae").write_text(f"<COLLADA><asset><up_axis>{said}</up_axis></asset></COLLADA>")
     asked = []
-    monkeypatch.setattr(mesh, "load", lambda path, **how: asked.append(how))
+    monkeypatch.setattr(reading, "load", lambda path, **how: asked.append(how))
     source = open_source(str(tmp_path), textures="grey")
     source.reader.read(source.entries[0])
     assert asked == [{"up": up, "textures": "grey"}]
@@ -615,7 +616,7 @@ def test_starter_shapes_are_sound():
         for part in shape.parts:
             assert part.faces.dtype == np.int32 and part.faces.min() >= 0 and part.faces.max() < len(part.vertices)
             assert np.allclose(np.linalg.norm(part.normals, axis=1), 1, atol=1e-4)
-        grey = {part.base_color for part in shape.parts} == {(mesh.GREY, mesh.GREY, mesh.GREY, 1.0)}
+        grey = {part.base_color for part in shape.parts} == {(meshes.GREY, meshes.GREY, meshes.GREY, 1.0)}
         assert grey != shape.colored
         description = shapes.make(0, int(entry.locator)).description
         assert description.kind == entry.label and bool(description.color) == shape.colored

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer import ops
 from trainer.encoders.catalog import Level
 
@@ -44,13 +45,13 @@ def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, chan
     """The one level of an encoder that has no more: groups of the points [B, P, C] that are nearest to centres, relative to them.
 
     Raises:
-        ValueError: points of another width, or fewer than a grouping needs.
+        UserError: points of another width, or fewer than a grouping needs.
     """
     count = points.shape[1]
     if points.shape[2] != channels:
-        raise ValueError(f"points have {points.shape[2]} channels, the encoder was built for {channels}: set its `channels`")
+        raise UserError(f"points have {points.shape[2]} channels, the encoder was built for {channels}: set its `channels`")
     if count < max(groups, group_size):
-        raise ValueError(f"{groups} groups of {group_size} need at least {max(groups, group_size)} points, got {count}")
+        raise UserError(f"{groups} groups of {group_size} need at least {max(groups, group_size)} points, got {count}")
     xyz = points[..., :3]
     first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, groups))
     centres = first[:, :groups]  # [B, G, 3]
@@ -83,7 +84,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"attention: the width must be a multiple of the number of heads, got {dim} and {heads}")
+            raise UserError(f"attention: the width must be a multiple of the number of heads, got {dim} and {heads}")
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)

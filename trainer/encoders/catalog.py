@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from trainer.batch import Tensors
 
@@ -122,12 +123,12 @@ class OwnDecoder(Protocol):
 def config(name: str, **overrides: Any) -> Any:
     """The configuration called `name` with some fields changed."""
     if name not in ENCODERS:
-        raise ValueError(f"no encoder is called {name!r}{did_you_mean(name, ENCODERS)}")
+        raise UserError(f"no encoder is called {name!r}{did_you_mean(name, ENCODERS)}")
     known = importlib.import_module(ENCODERS[name]).CONFIGS[name]
     fields = [f.name for f in dataclasses.fields(known)]
     for field in overrides:
         if field not in fields:
-            raise ValueError(f"encoder {name} has no setting {field!r}{did_you_mean(field, fields)}")
+            raise UserError(f"encoder {name} has no setting {field!r}{did_you_mean(field, fields)}")
     return dataclasses.replace(known, **overrides)
 
 
@@ -144,19 +145,19 @@ def check_sizes(config: Any, *sizes: str) -> None:
     """Of an encoder's configuration, the channels, these sizes, the rates, and that heads divide the width where there are both.
 
     Raises:
-        ValueError: one of them cannot be.
+        UserError: one of them cannot be.
     """
     if config.channels not in (3, 6):
-        raise ValueError(f"channels must be 3 (coordinates) or 6 (with colours), got {config.channels}")
+        raise UserError(f"channels must be 3 (coordinates) or 6 (with colours), got {config.channels}")
     for name in sizes:
         value = getattr(config, name)
         if (least := min(value) if isinstance(value, tuple) else value) < 1:
-            raise ValueError(f"{name} must be at least 1, got {least}")
+            raise UserError(f"{name} must be at least 1, got {least}")
     if "heads" in sizes and config.dim % config.heads:
-        raise ValueError(f"dim must be a multiple of heads, got {config.dim} and {config.heads}")
+        raise UserError(f"dim must be a multiple of heads, got {config.dim} and {config.heads}")
     for name in ("mask_ratio", "drop_path"):
         if not 0 <= getattr(config, name) < 1:
-            raise ValueError(f"{name} must lie in [0, 1), got {getattr(config, name)}")
+            raise UserError(f"{name} must lie in [0, 1), got {getattr(config, name)}")
 
 
 _CONVOLUTIONS: Final = (
@@ -183,7 +184,7 @@ def from_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: st
         family: of the encoder, for the message.
 
     Raises:
-        ValueError: a name that begins otherwise.
+        UserError: a name that begins otherwise.
     """
     ours = {}
     for name, value in state.items():
@@ -213,4 +214,4 @@ def _renamed(name: str, prefixes: Mapping[str, str], family: str) -> str:
     for old, new in prefixes.items():
         if name.startswith(old):
             return new + name.removeprefix(old)
-    raise ValueError(f"{name!r} is no parameter of a {family} pre-training model; names there begin with {', '.join(prefixes)}")
+    raise UserError(f"{name!r} is no parameter of a {family} pre-training model; names there begin with {', '.join(prefixes)}")

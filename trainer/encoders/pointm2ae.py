@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer import ops
 from trainer.batch import Tensors
 from trainer.encoders.blocks import PatchEmbed, Transformer, initialise, position_mlp
@@ -60,14 +61,14 @@ class PointM2AEConfig:
     def __post_init__(self) -> None:
         check_sizes(self, "counts", "sizes", "embed", "widths", "depths")
         if self.heads < 1 or any(width % self.heads for width in self.widths):
-            raise ValueError(f"widths must be multiples of heads, got {self.widths} and {self.heads}")
+            raise UserError(f"widths must be multiples of heads, got {self.widths} and {self.heads}")
         if list(self.counts) != sorted(self.counts, reverse=True):
-            raise ValueError(f"counts must not grow from fine to coarse, got {self.counts}")
+            raise UserError(f"counts must not grow from fine to coarse, got {self.counts}")
         for below, size in zip(self.counts, self.sizes[1:], strict=False):
             if size > below:
-                raise ValueError(f"sizes must not exceed the groups of the level below, got {size} of {below}")
+                raise UserError(f"sizes must not exceed the groups of the level below, got {size} of {below}")
         if min(self.radii) < 0:
-            raise ValueError(f"radii must not be negative, got {self.radii}")
+            raise UserError(f"radii must not be negative, got {self.radii}")
 
     @property
     def groups(self) -> int:
@@ -134,9 +135,9 @@ class PointM2AE(nn.Module):
         config = self.config
         count, needed = points.shape[1], max(config.counts[0], config.sizes[0])
         if points.shape[2] != config.channels:
-            raise ValueError(f"points have {points.shape[2]} channels, the encoder was built for {config.channels}: set its `channels`")
+            raise UserError(f"points have {points.shape[2]} channels, the encoder was built for {config.channels}: set its `channels`")
         if count < needed:
-            raise ValueError(f"{config.counts[0]} groups of {config.sizes[0]} need at least {needed} points, got {count}")
+            raise UserError(f"{config.counts[0]} groups of {config.sizes[0]} need at least {needed} points, got {count}")
         xyz = points[..., :3]
         first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, self.centres))
         levels, below = [], points

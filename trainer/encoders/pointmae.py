@@ -16,6 +16,7 @@ from typing import ClassVar, Final, Literal
 import torch
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer import ops
 from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, grouped, initialise, position_mlp
 from trainer.encoders.catalog import Encoded, Patches, check_sizes, from_names, to_names
@@ -50,7 +51,7 @@ class PointMAEConfig:
     def __post_init__(self) -> None:
         check_sizes(self, "groups", "group_size", "dim", "depth", "heads", "embed")
         if self.reduce < 0:
-            raise ValueError(f"reduce must not be negative, got {self.reduce}")
+            raise UserError(f"reduce must not be negative, got {self.reduce}")
 
     @property
     def centres(self) -> int:

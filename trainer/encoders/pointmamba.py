@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer import ops
 from trainer.encoders.blocks import DropPath, PatchEmbed, grouped, initialise, position_mlp
 from trainer.encoders.catalog import Encoded, Level, Patches, check_sizes, from_names, to_names
@@ -68,7 +69,7 @@ class PointMambaConfig:
     def __post_init__(self) -> None:
         check_sizes(self, "groups", "group_size", "embed", "dim", "depth", "state", "conv", "expand")
         if self.grid <= 0:
-            raise ValueError(f"grid must be positive, got {self.grid}")
+            raise UserError(f"grid must be positive, got {self.grid}")
 
     @property
     def centres(self) -> int:
@@ -313,7 +314,7 @@ class SerialReconstruction(nn.Module):
         level = patches.coarsest
         assert isinstance(level, SerialLevel) and isinstance(encoded, SerialEncoded), "patches or tokens of another encoder"
         if encoded.curve is None:
-            raise ValueError("PointMamba's decoder goes along one curve: give the encoder `curve`")
+            raise UserError("PointMamba's decoder goes along one curve: give the encoder `curve`")
         b, count = hidden.shape
         groups = torch.cat([encoded.visible, hidden], 1)  # [B, G]
         tokens = torch.cat([encoded.tokens, self.mask_token.to(encoded.tokens.dtype).expand(b, count, -1)], 1)
@@ -379,7 +380,7 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     for name in state:
         if ".norm_ffn." in name:
-            raise ValueError(f"{name!r} belongs to an older PointMamba, whose blocks have another norm: it cannot be loaded as this one")
+            raise UserError(f"{name!r} belongs to an older PointMamba, whose blocks have another norm: it cannot be loaded as this one")
     return from_names(state, PUBLISHED | _ENCODER, "PointMamba")
 
 

@@ -18,6 +18,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer.encoders import pointmae
 from trainer.encoders.blocks import Block, Mlp, attend
 from trainer.encoders.catalog import from_names, to_names
@@ -80,7 +81,7 @@ class ReCon(PointMAE):
     def __init__(self, config: PointMAEConfig) -> None:
         """Raises ValueError for a configuration that leaves the three tokens out."""
         if config.class_token != "joined":
-            raise ValueError(
+            raise UserError(
                 f"class_token of ReCon must be joined, got {config.class_token}: its patches do not attend to the learnt tokens"
             )
         super().__init__(config)

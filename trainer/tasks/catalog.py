@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
@@ -40,10 +41,10 @@ def task(name: str) -> Any:
     """The module of a task.
 
     Raises:
-        ValueError: there is none of that name.
+        UserError: there is none of that name.
     """
     if name not in TASKS:
-        raise ValueError(f"no task is called {name!r}{did_you_mean(name, TASKS)}")
+        raise UserError(f"no task is called {name!r}{did_you_mean(name, TASKS)}")
     return importlib.import_module(TASKS[name])
 
 
@@ -51,13 +52,13 @@ def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool =
     """A task's options with `--set` assignments.
 
     Raises:
-        ValueError: no such task or option, a value that does not fit, or a peer protocol where there is none.
+        UserError: no such task or option, a value that does not fit, or a peer protocol where there is none.
     """
     default = task(name).Options()
     if not peer_protocol:
         return override(default, assignments)
     if not hasattr(default, "peer_protocol"):
-        raise ValueError(f"task {name} has no peer protocol: nothing in it could be chosen by the test shapes. Leave --peer-protocol out.")
+        raise UserError(f"task {name} has no peer protocol: nothing in it could be chosen by the test shapes. Leave --peer-protocol out.")
     return override(default, [*assignments, "peer_protocol=true"])
 
 
@@ -72,7 +73,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: C
         test_cache: to test on; classes are matched by their names.
 
     Raises:
-        ValueError: the model, a cache or an option does not allow it.
+        UserError: the model, a cache or an option does not allow it.
     """
     module, header = task(name), loaded.header
     scores = module.run(loaded.model, cache, test_cache or cache, chosen)

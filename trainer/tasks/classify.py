@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.augment import augment, draw
@@ -49,7 +50,7 @@ class Options(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         if min(self.seeds, self.votes, self.vote_repeats) < 1:
-            raise ValueError(f"seeds, votes and vote_repeats must be at least 1, got {self.seeds}, {self.votes} and {self.vote_repeats}")
+            raise UserError(f"seeds, votes and vote_repeats must be at least 1, got {self.seeds}, {self.votes} and {self.vote_repeats}")
         if not self.peer_protocol:
             refuse_unread(self, ["votes", "vote_repeats"], "--peer-protocol is not given")
 

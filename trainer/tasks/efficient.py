@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer import ops
 from trainer.encoders import blocks, pointmamba
@@ -56,7 +57,7 @@ class Efficient:
     def __post_init__(self) -> None:
         for name in ("lora_rank", "adapter_width", "prompts", "spectral_width", "window"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 SIZES: Final[dict[str, tuple[str, ...]]] = {
@@ -174,7 +175,7 @@ class Adapted(nn.Module):
         if not self.spectral:
             return self.encoder(patches, visible)
         if visible is not None:
-            raise ValueError("pointgst: the graphs are of whole shapes, so no group can be hidden")
+            raise UserError("pointgst: the graphs are of whole shapes, so no group can be hidden")
         for level, adapters in zip(patches.levels, self.spectral, strict=True):
             found = spectra(level, self.options)
             for adapter in adapters:
@@ -195,15 +196,15 @@ def adapt(encoder: Encoder, mode: Mode, options: Efficient) -> Adapted:
         options: their sizes.
 
     Raises:
-        ValueError: this encoder has no place for such parts, or its groups are not a multiple of the window.
+        UserError: this encoder has no place for such parts, or its groups are not a multiple of the window.
     """
     assert isinstance(encoder, nn.Module) and not encoder.training
     stacks = [module for module in encoder.modules() if isinstance(module, blocks.Transformer | pointmamba.Mamba)]
     name, device = type(encoder).__name__, next(encoder.parameters()).device
     if not stacks:
-        raise ValueError(f"tune={mode}: {name} has no blocks that are known here; take full, mlp or linear")
+        raise UserError(f"tune={mode}: {name} has no blocks that are known here; take full, mlp or linear")
     if mode == "prompt" and any(isinstance(stack, pointmamba.Mamba) for stack in stacks):
-        raise ValueError(f"tune=prompt: prompts are what tokens attend to, and {name} has no attention; take lora, adapter or pointgst")
+        raise UserError(f"tune=prompt: prompts are what tokens attend to, and {name} has no attention; take lora, adapter or pointgst")
     encoder.requires_grad_(False)
     spectral = [[s for block in stack.blocks if (s := _extend(block, mode, options))] for stack in stacks]
     # Mamba's block cannot hold one itself.
@@ -217,7 +218,7 @@ def check_sizes(tune: str, options: Efficient) -> None:
     """Refuse sizes that would have no effect.
 
     Raises:
-        ValueError: one is not as usual that this way of tuning does not read.
+        UserError: one is not as usual that this way of tuning does not read.
     """
     read = SIZES.get(tune, ())
     known = f"it reads {', '.join(f'efficient.{name}' for name in read)} alone" if read else f"only {', '.join(MODES)} have such parts"
@@ -262,13 +263,13 @@ def spectra(level: Level, options: Efficient) -> tuple[Tensor, Tensor]:
     """The bases over all centres of a level and over windows of them, [B, S, G, G] each: rows are its waves, one value for each token.
 
     Raises:
-        ValueError: the groups are not a multiple of the window.
+        UserError: the groups are not a multiple of the window.
     """
     centres = level.centres
     groups = centres.shape[1]
     size = min(options.window, groups)
     if groups % size:
-        raise ValueError(f"pointgst: {groups} groups cannot be cut into windows of {size}; set efficient.window to a divisor")
+        raise UserError(f"pointgst: {groups} groups cannot be cut into windows of {size}; set efficient.window to a divisor")
     order = z_order(centres).unflatten(1, (-1, size))  # [B, W, L]
     windows = basis(ops.gather(centres, order), options.basis)  # [B, W, L, L]
     local = windows.new_zeros(*windows.shape[:3], groups).scatter(-1, order.unsqueeze(2).expand_as(windows), windows)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer.align import Align
 from trainer.encoders.catalog import Encoder
 from trainer.stage import Stage
@@ -46,13 +47,13 @@ class Body(nn.Module):
         assert not stage.training
         if scratch:
             if pool != "mean_max":
-                raise ValueError(f"before training there is no summary worth reading: set pool to mean_max, got {pool}")
+                raise UserError(f"before training there is no summary worth reading: set pool to mean_max, got {pool}")
             device = next(stage.parameters()).device
             encoder = type(stage.encoder)(stage.encoder.config)  # type: ignore[call-arg]
             return cls(encoder, None, pool).to(device).eval()
         summary = None if pool == "mean_max" else stage.pool if isinstance(stage, Align) else stage.summary
         if summary is None and pool != "mean_max":
-            raise ValueError(f"this model was trained without a summary: set pool to mean_max, got {pool}")
+            raise UserError(f"this model was trained without a summary: set pool to mean_max, got {pool}")
         return cls(stage.encoder, summary, pool).eval()
 
     def forward(self, points: Tensor, ordered: bool) -> Tensor:
@@ -93,7 +94,7 @@ def extract(
         change: applied to points [B, P, C] before.
 
     Raises:
-        ValueError: the model answers with something infinite.
+        UserError: the model answers with something infinite.
     """
     assert not body.training and (head is None or not head.training)
     out = []
@@ -103,7 +104,7 @@ def extract(
         out.append((features if head is None else head(features)).cpu())
     features = torch.cat(out)
     if not features.isfinite().all():
-        raise ValueError("the model answers with infinite numbers: its training diverged; take an earlier checkpoint")
+        raise UserError("the model answers with infinite numbers: its training diverged; take an earlier checkpoint")
     return features
 
 

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.stage import Stage
@@ -47,7 +48,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.ways < 2 or min(self.shots, self.queries, self.folds) < 1:
-            raise ValueError(
+            raise UserError(
                 f"ways must be at least 2, and shots, queries and folds 1, got {self.ways}, {self.shots}, {self.queries} and {self.folds}"
             )
         refuse_unread(self, ["training" if self.by == "svm" else "c"], f"by={self.by}")
@@ -89,13 +90,13 @@ def deal(train: Shapes, test: Shapes, options: Options, fold: int) -> tuple[NDAr
     """Which of the train shapes a fold learns from [ways * shots], and which of the test shapes it is asked.
 
     Raises:
-        ValueError: too few classes have enough shapes.
+        UserError: too few classes have enough shapes.
     """
     chance = np.random.default_rng([options.seed, fold])
     there, asked = (np.bincount(shapes.labels, minlength=len(train.classes)) for shapes in (train, test))
     eligible = np.flatnonzero((there >= options.shots) & (asked >= 1))
     if len(eligible) < options.ways:
-        raise ValueError(
+        raise UserError(
             f"{options.ways}-way {options.shots}-shot needs {options.ways} classes with {options.shots} shapes in {train.name} and one in "
             f"{test.name}; {len(eligible)} of {len(train.classes)} have them. Lower ways or shots."
         )

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
+from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
@@ -55,7 +56,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
+            raise UserError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
         if self.tune == "linear":
             refuse_unread(self, ["dropout"], "tune=linear")
         assert self.optim  # which checks the rest
@@ -89,12 +90,12 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
         seed: of order, blocks and augmentation.
 
     Raises:
-        ValueError: fewer than two shapes, sizes of new parts that `tune` has none of, an encoder without a place for the new parts, or the
+        UserError: fewer than two shapes, sizes of new parts that `tune` has none of, an encoder without a place for the new parts, or the
             loss is no number any more.
     """
     check_sizes(training.tune, training.efficient)
     if len(shapes) < 2:
-        raise ValueError(f"{shapes.name}: training needs two shapes at least, got {len(shapes)}")
+        raise UserError(f"{shapes.name}: training needs two shapes at least, got {len(shapes)}")
     frozen, device = training.tune in ("mlp", "linear"), body.device
     if not frozen:
         body = body.copy()
@@ -135,7 +136,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
             optimizer.step()
             total += loss.detach()
         if not total.isfinite():
-            raise ValueError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
+            raise UserError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
         yield body.eval(), top.eval()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
+from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
@@ -41,7 +42,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     """Accuracy on shapes of one cache by their neighbours in another or the same."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     if not 1 <= options.neighbours <= len(train):
-        raise ValueError(f"neighbours must lie in 1..{len(train)}, the number of training shapes, got {options.neighbours}")
+        raise UserError(f"neighbours must lie in 1..{len(train)}, the number of training shapes, got {options.neighbours}")
     predictions = []
     body = Body.of(stage, options.pool)
     for block in range(repeats(options.repeats, train, test)):

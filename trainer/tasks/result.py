@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from cache_schema.errors import UserError
 from cache_schema.spec import fingerprint, from_json, to_json
 from cache_schema.store import write_file
 from trainer import checkpoint
@@ -139,12 +140,12 @@ def load(path: Path) -> Result:
     """A saved result.
 
     Raises:
-        ValueError: the file is no result.
+        UserError: the file is no result.
     """
     try:
         return from_json(Result, json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise ValueError(f"{path} is no result of an evaluation ({error}); evaluate again to replace it") from error
+        raise UserError(f"{path} is no result of an evaluation ({error}); evaluate again to replace it") from error
 
 
 def collect(runs: Sequence[Path]) -> list[Result]:
@@ -152,14 +153,14 @@ def collect(runs: Sequence[Path]) -> list[Result]:
     checkpoint holds by now gets a note.
 
     Raises:
-        ValueError: a run has none, or a file is damaged.
+        UserError: a run has none, or a file is damaged.
     """
     results = []
     names = [run.resolve().name for run in runs]
     for run, name in zip(runs, names, strict=True):
         files = sorted((run / FOLDER).glob("*.json"))
         if not files:
-            raise ValueError(f"{run} has no results yet; `mmpd-train eval TASK {run} CACHE` makes some")
+            raise UserError(f"{run} has no results yet; `mmpd-train eval TASK {run} CACHE` makes some")
         label = name if names.count(name) == 1 else str(run)
         weights = checkpoint.weights(run) if checkpoint.path(run).exists() else None
         for found in map(load, files):
@@ -229,10 +230,10 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
             the name of the first.
 
     Raises:
-        ValueError: there is no result, or one is there twice.
+        UserError: there is no result, or one is there twice.
     """
     if not results:
-        raise ValueError("there is no result to put into a table")
+        raise UserError("there is no result to put into a table")
     columns: dict[tuple[str, str], dict[str, list[tuple[Result, Metric]]]] = {}
     for result in results:
         for metric in result.scores.metrics:
@@ -251,7 +252,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
 
 def _only(found: Sequence[tuple[Result, Metric]]) -> Metric:
     if len(found) > 1:
-        raise ValueError(f"{found[0][0].run} was given twice: leave one out")
+        raise UserError(f"{found[0][0].run} was given twice: leave one out")
     return found[0][1]
 
 
@@ -259,7 +260,7 @@ def _pooled(found: Sequence[tuple[Result, Metric]]) -> Metric:
     trials: dict[str, str] = {}
     for result, _ in found:
         if result.trial in trials:
-            raise ValueError(
+            raise UserError(
                 f"{trials[result.trial]} and {result.run} are one experiment with the same seeds, which is no repetition: leave one out"
             )
         trials[result.trial] = result.run

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.result import Metric, Scores
@@ -60,7 +61,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 values = tuple(100 * float((place < k).float().mean()) for place in places)
                 metrics.append(Metric(name=f"{name} 3D to {side} R@{k}", values=values, over="blocks", headline=k == 1))
     if not metrics:
-        raise ValueError(f"{shapes.name} holds {len(shapes)} shapes without two different entries; there is nothing to retrieve")
+        raise UserError(f"{shapes.name} holds {len(shapes)} shapes without two different entries; there is nothing to retrieve")
     return Scores(test=shapes.data, metrics=tuple(metrics), notes=tuple(notes))
 
 

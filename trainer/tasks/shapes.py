@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec, did_you_mean
 from cache_schema.store import Cache, Rows
 from trainer.data import same_name
@@ -85,29 +86,29 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
         labelled: only those that have a class.
 
     Raises:
-        ValueError: there is no such split, no class, or no shape in it.
+        UserError: there is no such split, no class, or no shape in it.
     """
     known = cache.manifest.splits
     if split is None:
         split = next((name for name in ("test", "val") if name in known), None)
         if split is None:
-            raise ValueError(
+            raise UserError(
                 f"{cache.path} has neither a split 'test' nor 'val'; there is: {', '.join((*known, EVERYTHING))}. Name the one to test on."
             )
     if split not in (*known, EVERYTHING):
-        raise ValueError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}")
+        raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}")
     labels = cache.array("label")[:].astype(np.int64)
     if labelled and (not cache.manifest.classes or (labels < 0).all()):
-        raise ValueError(f"{cache.path} has no classes, which this task needs; `retrieval` works without")
+        raise UserError(f"{cache.path} has no classes, which this task needs; `retrieval` works without")
     keep = cache.ok()
     if not keep.any():
-        raise ValueError(f"{cache.path} has no usable shape; `mmpd-cache status {cache.path}` says why")
+        raise UserError(f"{cache.path} has no usable shape; `mmpd-cache status {cache.path}` says why")
     if split in known:
         keep &= cache.array("split")[:] == known.index(split)
     if labelled:
         keep &= labels >= 0
     if not keep.any():
-        raise ValueError(f"split {split!r} of {cache.path} has no usable shape{' with a class' if labelled else ''}")
+        raise UserError(f"split {split!r} of {cache.path} has no usable shape{' with a class' if labelled else ''}")
     rows = np.flatnonzero(keep)
     return Shapes(cache=cache, split=split, rows=rows, labels=labels[rows], classes=cache.manifest.classes)
 
@@ -116,7 +117,7 @@ def relabelled(shapes: Shapes, classes: Sequence[str]) -> tuple[Shapes, tuple[st
     """Labelled shapes with labels into other classes, matched by name, and a note on those left out.
 
     Raises:
-        ValueError: no shape is left.
+        UserError: no shape is left.
     """
     place = {same_name(name): i for i, name in reversed(list(enumerate(classes)))}
     there = np.array([place.get(same_name(name), -1) for name in shapes.classes])
@@ -124,7 +125,7 @@ def relabelled(shapes: Shapes, classes: Sequence[str]) -> tuple[Shapes, tuple[st
     lost = labels < 0
     names = [shapes.classes[i] for i in np.unique(shapes.labels[lost])]
     if lost.all():
-        raise ValueError(f"{shapes.name} and the classes to tell apart have none in common: {_some(names)} there, {_some(classes)} here")
+        raise UserError(f"{shapes.name} and the classes to tell apart have none in common: {_some(names)} there, {_some(classes)} here")
     notes = (
         (f"{int(lost.sum())} of {len(shapes)} test shapes are left out, of classes that are not among those to tell apart: {_some(names)}",)
         if names
@@ -138,12 +139,12 @@ def matched(train: Shapes, test: Shapes) -> tuple[Shapes, Shapes, tuple[str, ...
     many are among those to learn from.
 
     Raises:
-        ValueError: fewer than two classes to learn, or no test shape of one of them.
+        UserError: fewer than two classes to learn, or no test shape of one of them.
     """
     present = np.unique(train.labels)
     classes = tuple(train.classes[i] for i in present)
     if len(classes) < 2:
-        raise ValueError(f"{train.name} has shapes of one class only ({_some(classes)}); a classifier needs two")
+        raise UserError(f"{train.name} has shapes of one class only ({_some(classes)}); a classifier needs two")
     train = dataclasses.replace(train, labels=np.searchsorted(present, train.labels), classes=classes)
     test, notes = relabelled(test, classes)
     if test.cache.path.resolve() == train.cache.path.resolve() and (known := int(np.isin(test.rows, train.rows).sum())):
@@ -155,13 +156,13 @@ def repeats(asked: int | None, *shapes: Shapes) -> int:
     """How many blocks to go through: as many as asked, or three or all there are where None.
 
     Raises:
-        ValueError: more are asked than stored.
+        UserError: more are asked than stored.
     """
     stored = min(s.spec.blocks for s in shapes)
     if asked is None:
         return min(3, stored)
     if not 1 <= asked <= stored:
-        raise ValueError(f"repeats must lie in 1..{stored}, the number of stored blocks of a shape, got {asked}")
+        raise UserError(f"repeats must lie in 1..{stored}, the number of stored blocks of a shape, got {asked}")
     return asked
 
 

@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
@@ -50,7 +51,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.c is not None and self.c <= 0:
-            raise ValueError(f"c must be positive, got {self.c}")
+            raise UserError(f"c must be positive, got {self.c}")
 
 
 SMOKE: Final = Options(c=0.1, repeats=1)

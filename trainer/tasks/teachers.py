@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec, did_you_mean, fingerprint
 from cache_schema.store import Cache
 from trainer.align import Teacher
@@ -26,19 +27,19 @@ def contrasted(stage: Stage, names: Sequence[str], *, text: bool) -> tuple[Teach
         text: only those with a text side.
 
     Raises:
-        ValueError: the model has none, or not the one asked for.
+        UserError: the model has none, or not the one asked for.
     """
     if stage.teachers is None:
-        raise ValueError(
+        raise UserError(
             "this model has no heads into the spaces of teachers. Evaluate the run of its guide, or train with projected_weight above 0."
         )
     known = {t.name: t for t in stage.teachers.teachers if t.objective == "contrast" and (t.text or not text)}
     for name in names:
         if name not in known:
-            raise ValueError(f"this model was not aligned {'with texts' if text else 'by contrast'} of {name!r}{did_you_mean(name, known)}")
+            raise UserError(f"this model was not aligned {'with texts' if text else 'by contrast'} of {name!r}{did_you_mean(name, known)}")
     if not known:
         had = ", ".join(t.name for t in stage.teachers.teachers)
-        raise ValueError(f"this model was aligned {'with texts' if text else 'by contrast'} of no teacher, only with {had}")
+        raise UserError(f"this model was aligned {'with texts' if text else 'by contrast'} of no teacher, only with {had}")
     return tuple(known[name] for name in names) or tuple(known.values())
 
 
@@ -54,12 +55,12 @@ def same_teacher(teacher: Teacher, cache: Cache, product: str) -> None:
     """Make sure that a product comes from the teacher that the model learned from, where the model's file tells.
 
     Raises:
-        ValueError: it is not there, or comes from another.
+        UserError: it is not there, or comes from another.
     """
     spec = cache.record(product).spec
     assert isinstance(spec, TeacherSpec)
     if teacher.fingerprint not in ("", fingerprint(spec)):
-        raise ValueError(
+        raise UserError(
             f"{cache.path}: {product} comes from another teacher than the {teacher.name!r} this model learned from, from {spec.model} "
             f"(weights {spec.weights[:12]}, {spec.precision}); evaluate on a cache that was made with the same one"
         )

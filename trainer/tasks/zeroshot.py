@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
@@ -58,12 +59,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     home, name, embedded = _label_set(options.labels, teachers, (test_cache, train_cache))
     missing = [t for t in teachers if t not in embedded]
     if missing and options.teachers:
-        raise ValueError(f"label set {name!r} of {home.path} was not embedded by {', '.join(missing)}; {_remedy(home)}")
+        raise UserError(f"label set {name!r} of {home.path} was not embedded by {', '.join(missing)}; {_remedy(home)}")
     notes = tuple(f"label set {name!r} of {home.path} was not embedded by {t}" for t in missing)
     label_set = home.record(f"labels/{name}/{embedded[0]}").labels
     assert label_set is not None
     if len(label_set.classes) < 2:
-        raise ValueError(f"label set {name!r} of {home.path} has one class only; there is nothing to tell apart")
+        raise UserError(f"label set {name!r} of {home.path} has one class only; there is nothing to tell apart")
     for teacher in embedded:
         same_teacher(met[teacher], home, f"labels/{name}/{teacher}")
     shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes)
@@ -105,7 +106,7 @@ def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache
     """The label set to use: the cache that holds it, its name, and by which of the teachers it was embedded there.
 
     Raises:
-        ValueError: there is none of that name or none at all, or several to choose from.
+        UserError: there is none of that name or none at all, or several to choose from.
     """
     known: dict[str, list[str]] = {}
     for cache in caches:
@@ -114,13 +115,13 @@ def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache
             if record.kind == "labels" and product.split("/")[2] in teachers:
                 sets.setdefault(product.split("/")[1], []).append(product.split("/")[2])
         if name is None and len(sets) > 1 and "source" not in sets:
-            raise ValueError(f"{cache.path} has several label sets, name one with --set labels=NAME: {', '.join(sets)}")
+            raise UserError(f"{cache.path} has several label sets, name one with --set labels=NAME: {', '.join(sets)}")
         if sets and (name is None or name in sets):
             chosen = name or ("source" if "source" in sets else next(iter(sets)))
             return cache, chosen, sets[chosen]
         known |= sets
     what = f"label set {name!r}" if name else "label set"
-    raise ValueError(
+    raise UserError(
         f"{caches[0].path} has no {what} embedded by {' or '.join(teachers)}{did_you_mean(name or '', known)}; {_remedy(caches[0])}"
     )
 
@@ -131,6 +132,6 @@ def _remedy(cache: Cache) -> str:
 
 def _same_width(classes: Tensor, shapes: Tensor, teacher: str) -> None:
     if classes.shape[1] != shapes.shape[1]:
-        raise ValueError(
+        raise UserError(
             f"{teacher}: class names have {classes.shape[1]} dimensions, the model {shapes.shape[1]}: another teacher of the same name"
         )

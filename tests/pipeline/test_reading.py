@@ -1,4 +1,4 @@
-"""Files to shapes: colours, places, and every way a file can be wrong. Run: pytest tests/pipeline/test_mesh.py"""
+"""Files to shapes: colours, places, and every way a file can be wrong. Run: pytest tests/pipeline/test_reading.py"""
 
 import io
 import json
@@ -14,8 +14,10 @@ from PIL import Image
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from pipeline import mesh
-from pipeline.mesh import GREY, Cloud, Mesh, Part, load, normalized
+from pipeline import geometry, reading, textures
+from pipeline.formats import scene as scenes
+from pipeline.geometry import GREY, Cloud, Mesh, Part, normalized
+from pipeline.reading import load
 
 QUAD = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
 QUAD_FACES = "f 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"
@@ -73,7 +75,7 @@ def refusal(path: Path, **options) -> str:
     with pytest.raises(ValueError) as caught:
         normalized(load(path, **{"up": "y", "textures": "require"} | options), "unit_sphere")
     reason = str(caught.value)
-    assert reason and len(reason) <= mesh.REASON and reason.isprintable()
+    assert reason and len(reason) <= reading.REASON and reason.isprintable()
     return reason
 
 
@@ -116,12 +118,12 @@ def test_instances_are_placed_and_one_material_is_one_part(tmp_path):
 
 def test_normals_follow_uneven_scaling():
     part = Part(vertices=np.zeros((1, 3)), faces=np.zeros((1, 3), int), normals=np.array([[1, 1, 0]]) / 2**0.5)
-    copied = mesh._copied(part, np.diag([2.0, 1.0, 1.0, 1.0])[None])
+    copied = geometry.copied(part, np.diag([2.0, 1.0, 1.0, 1.0])[None])
     np.testing.assert_allclose(copied.normals[0], np.array([1, 2, 0]) / 5**0.5)
 
 
 def test_a_scene_that_expands_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(mesh, "TRIANGLES", 30)
+    monkeypatch.setattr(scenes, "TRIANGLES", 30)
     scene = trimesh.Scene()
     for i in range(3):
         scene.add_geometry(trimesh.creation.box(), geom_name="box", transform=trimesh.transformations.translation_matrix([i, 0, 0]))
@@ -196,7 +198,7 @@ def test_bad_textures_never_turn_grey(tmp_path, data, word, textures):
 
 
 def test_large_textures_are_averaged_down(tmp_path, monkeypatch):
-    monkeypatch.setattr(mesh, "TEXTURE_SIDE", 8)
+    monkeypatch.setattr(textures, "SIDE", 8)
     assert read(textured_obj(tmp_path, data=png(size=(32, 20)))).parts[0].texture.shape == (5, 8, 4)
 
 
@@ -243,8 +245,8 @@ def test_parts_of_different_plain_colours_become_vertex_colours(tmp_path):
 
 
 def test_colours_of_two_bytes_and_floats():
-    np.testing.assert_array_equal(mesh._rgba(np.array([[0xFFFF, 0x8000, 0, 0xFFFF]], np.uint16)), [[255, 128, 0, 255]])
-    np.testing.assert_array_equal(mesh._rgba(np.array([[1.0, 0.5, np.nan]])), [[255, 128, 0, 255]])
+    np.testing.assert_array_equal(geometry.rgba(np.array([[0xFFFF, 0x8000, 0, 0xFFFF]], np.uint16)), [[255, 128, 0, 255]])
+    np.testing.assert_array_equal(geometry.rgba(np.array([[1.0, 0.5, np.nan]])), [[255, 128, 0, 255]])
 
 
 def test_reading_leaves_no_trace(tmp_path):

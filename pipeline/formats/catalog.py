@@ -1,0 +1,25 @@
+"""Formats by file extension. A new format is one module and its lines here.
+
+The module has `read(file: pipeline.reading.File) -> Mesh | Cloud`, in the file's own axes and units, float64 welcome:
+every part in place, one part for each material (`geometry.grouped`), colours in sRGB, `warnings` for what was left out.
+It raises `UserError` for whatever it cannot read.
+"""
+
+from typing import Final
+
+FORMATS: Final[dict[str, str]] = {
+    ".glb": "pipeline.formats.scene",
+    ".gltf": "pipeline.formats.scene",
+    ".obj": "pipeline.formats.scene",
+    ".off": "pipeline.formats.scene",
+    ".stl": "pipeline.formats.scene",
+    ".ply": "pipeline.formats.scene",
+    ".dae": "pipeline.formats.scene",
+    ".zae": "pipeline.formats.scene",
+    ".3mf": "pipeline.formats.scene",
+    ".3dxml": "pipeline.formats.scene",
+    ".xaml": "pipeline.formats.scene",
+    ".npy": "pipeline.formats.table",
+    ".xyz": "pipeline.formats.table",
+}
+"""Extension, in lower case, to module."""

@@ -1,0 +1,165 @@
+"""How a file becomes a shape.
+
+    shape = load("chair.glb", up="y", textures="require")    # Mesh or Cloud, +Y up, all parts in place
+
+The file's extension chooses a module of `pipeline.formats`, which reads a `File`: its bytes, the files beside it, its pictures.
+Every way a file can be wrong ends in a `UserError` of one line that a person understands. Whatever a format skips, drops or replaces
+is either applied, or the shape fails with the feature's name, or (only where the shape is still right without) `File.warn` records it.
+"""
+
+import functools
+import importlib
+import re
+import urllib.parse
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline import textures as pictures
+from pipeline.formats.catalog import FORMATS
+from pipeline.geometry import Geometry, finished
+
+REASON: Final = 200
+"""Longest error message, in characters."""
+
+
+class Missing(UserError):
+    """A file that a shape names and that is not there."""
+
+
+def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["require", "grey"]) -> Geometry:
+    """Reads a file of any format in `pipeline.formats.catalog.FORMATS`.
+
+    Args:
+        path: The file. Materials and textures are looked for where it says, then beside it.
+        up: Which axis of the file points up. It is turned into +Y.
+        textures: `require` makes a missing texture file an error, `grey` goes on without it.
+
+    Returns:
+        A `Mesh`, or a `Cloud` where the file has points and no triangles. Vertices no triangle uses are dropped. What
+        lies farther from the origin than a hundred times its size is moved there, because float32 would tear it.
+
+    Raises:
+        UserError: the file is missing, empty, damaged, misnamed, of an unknown format or without a surface, its
+            indices or coordinates are no good, or a texture is missing, damaged or too large.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(one_line(f"there is no file {path.name}"))
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4096)
+    except OSError as error:
+        raise UserError(f"the file cannot be opened: {error.strerror}") from error
+    if not head:
+        raise UserError("the file is empty (0 bytes)")
+    file = File(path, textures)
+    try:
+        if file.suffix not in FORMATS:
+            raise UserError(f"'{file.suffix}' files cannot be read; what can: {' '.join(sorted(FORMATS))}")
+        return finished(importlib.import_module(FORMATS[file.suffix]).read(file), up)
+    except UserError as error:
+        raise UserError(one_line(f"{_misnamed(head, path.suffix)}{error}")) from error
+
+
+class File:
+    """One file of a shape, as a format reads it: its bytes, the files beside it, its pictures.
+
+    Tolerates what other people's exporters write into names of files: backslashes, another machine's folders, options before the
+    name, another case. Folders above the file's own are allowed, because ShapeNet keeps its textures there.
+    """
+
+    def __init__(self, path: Path, textures: Literal["require", "grey"]) -> None:
+        self.path, self.textures = path, textures
+        self.suffix = path.suffix.lower()
+        self.warnings: list[str] = []
+        self.gone = False
+        """Whether a texture is missing and the shape goes on without it (`textures="grey"`)."""
+        self._asker = path.name
+        self._textures: dict[str, np.ndarray | None] = {}
+
+    @functools.cached_property
+    def data(self) -> bytes:
+        """The whole file."""
+        return self.path.read_bytes()
+
+    def warn(self, text: str) -> None:
+        """Record something that is left out and that the shape is still right without. Each text is kept once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def beside(self, name: str) -> bytes:
+        """The bytes of a file that this one names.
+
+        Raises:
+            Missing: there is none, here or nearby.
+        """
+        clean = name.strip().strip('"').replace("\\", "/")
+        relative = re.sub(r"^([a-zA-Z]:)?/+", "", clean)
+        for candidate in (relative, urllib.parse.unquote(relative), (relative.rsplit(maxsplit=1) or [""])[-1], relative.rsplit("/", 1)[-1]):
+            path = self.path.parent / candidate
+            if not path.is_file() and path.parent.is_dir():
+                path = min((p for p in path.parent.iterdir() if p.name.lower() == path.name.lower()), default=path)
+            if path.is_file():
+                if path.suffix.lower() == ".mtl":
+                    self._asker = path.name
+                return path.read_bytes()
+        raise Missing(f"file {clean!r}, named in {self._asker}, is missing")
+
+    def texture(self, name: str) -> np.ndarray | None:
+        """The picture in a file that this one names, `[H, W, 4]` uint8, decoded once and then the same array again. None where
+        it is missing and `textures` is `grey`.
+
+        Raises:
+            UserError: it is missing and required, damaged, too large, or no picture.
+        """
+        if name not in self._textures:
+            try:
+                self._textures[name] = pictures.decode(self.beside(name), name)
+            except Missing as error:
+                self.lacks(error)
+                self._textures[name] = None
+        return self._textures[name]
+
+    def lacks(self, missing: Exception) -> None:
+        """A texture or material file is not there: an error where textures are required, else remembered in `gone`.
+
+        Raises:
+            UserError: textures are required.
+        """
+        if self.textures == "require":
+            raise UserError(f"{missing}: put it there, or build with `--set source.textures=grey`") from missing
+        self.gone = True
+        self.warn(f"{missing}; drawn without it")
+
+
+SIGNS: Final = (
+    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`", ()),
+    (rb"\s*<(!doctype html|html)", "a web page, not a mesh", ()),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP", "a picture", ()),
+    (rb"glTF", "GLB", (".glb",)),
+    (rb"ply\s", "PLY", (".ply",)),
+    (rb"PK\x03\x04", "a ZIP archive", (".zip", ".3mf", ".zae", ".3dxml")),
+    (rb"\x93NUMPY", "a NumPy array", (".npy",)),
+    (rb"\s*solid\s", "STL", (".stl",)),
+    (rb"\s*(#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF", "OFF", (".off",)),
+    (rb"\s*(#[^\n]*\n\s*)*(mtllib|usemtl|v|vn|vt|o|g)\s+[^\s]", "OBJ", (".obj",)),
+    (rb"\s*<.*COLLADA", "COLLADA", (".dae",)),
+    (rb'\s*\{.*"asset"', "glTF", (".gltf",)),
+)
+"""How files begin, what that is, and the extensions it goes by."""
+
+
+def _misnamed(head: bytes, suffix: str) -> str:
+    """For a file that failed: what it looks like, where that is not what it is called."""
+    for sign, what, suffixes in SIGNS:
+        if re.match(sign, head, re.DOTALL | re.IGNORECASE):
+            return "" if suffix.lower() in suffixes else f"named {suffix or 'without extension'} but looks like {what}: "
+    return ""
+
+
+def one_line(text: str) -> str:
+    text = "".join(c if c.isprintable() else " " for c in re.sub(r"\s+", " ", text)).strip()
+    return text if len(text) <= REASON else text[: REASON - 3] + "..."
