@@ -23,8 +23,8 @@ from typing import Any, Final, Literal, TypeVar
 
 from cache_schema.errors import UserError
 
-FORMAT_VERSION: Final = 1
-"""Written into every cache. A reader refuses a newer one; a change here means caches on disk would be misread."""
+FORMAT_VERSION: Final = 2
+"""Written into every new cache. Format 1 (without `repeated`) is read as it is; a newer one than this is refused."""
 
 TEXT_BYTES: Final = 256
 """Length of every text cell (id, reason, caption): UTF-8, zero padded. Plain uint8, so that any Zarr client reads it."""
@@ -485,6 +485,7 @@ def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:
                 _table("reason", "uint8", (n, TEXT_BYTES), s, ("shape", "byte")),
                 _table("source_sha256", "uint8", (n, 32), s, ("shape", "byte")),
                 _table("colored", "uint8", (n,), s, ("shape",)),
+                *([_table("repeated", "uint8", (n,), s, ("shape",))] if manifest.format_version >= 2 else []),
             )
         case PointSpec():
             blocks = (n, spec.blocks, spec.count, 3)

@@ -252,6 +252,19 @@ class Cache:
         """Which shapes are complete and usable. [N]"""
         return self.array("status")[:] == spec.OK
 
+    def colored(self) -> NDArray[np.bool_]:
+        """Which shapes have colours of their own; the stored colour of all others is a stand-in. [N]"""
+        return self.array("colored")[:].astype(bool)
+
+    def repeated(self) -> NDArray[np.bool_]:
+        """Which shapes came from fewer points than a block holds, so that blocks hold some points several times. [N]
+
+        All False in a cache of format 1, which does not know.
+        """
+        if self.manifest.format_version < 2:
+            return np.zeros(self.manifest.shapes, bool)
+        return self.array("repeated")[:].astype(bool)
+
     # writing
 
     def begin(self, record: Record) -> Record:
@@ -413,9 +426,9 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     body = attributes.get(KEY)
     if not isinstance(body, dict):
         raise UserError(f"{path} is a Zarr group but no cache of this project (no {KEY!r} in its attributes)")
-    if body.get("format_version") != spec.FORMAT_VERSION:
+    if body.get("format_version") not in range(1, spec.FORMAT_VERSION + 1):
         raise UserError(
-            f"{path} has format version {body.get('format_version')}, this software reads {spec.FORMAT_VERSION}; "
+            f"{path} has format version {body.get('format_version')}, this software reads 1 to {spec.FORMAT_VERSION}; "
             "use the version of mmpd that wrote it, or rebuild it"
         )
     return Cache(path.resolve(), _parse(Manifest, body, node))

@@ -87,8 +87,12 @@ def write(
                 elif node.path == "captions/text":
                     words = [f"a random {labels.classes[classes[r]]}, view {v}" for r in rows for v in range(views * captions.samples)]
                     full = store.text_cells(words).reshape(size)
+                elif node.path == "repeated":
+                    full = np.zeros(size, np.uint8)
                 elif node.dtype == "uint8":
                     full = rng.integers(0, 256, size, np.uint8)
+                    if node.path == "colored":
+                        full[:] = 1
                 else:
                     full = rng.standard_normal(size, np.float32).astype(node.dtype)
                 if node.path not in ("status", "reason"):

@@ -215,10 +215,12 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
         if record.kind == "status":
             values: dict[str, Any] = {
                 "status": np.array([spec.FAILED if m.reason else spec.OK for m in made], np.uint8),
-                "reason": store.text_cells([m.reason for m in made]),
+                "reason": store.text_cells([m.reason or "; ".join(m.warnings) for m in made]),
                 "source_sha256": np.frombuffer(b"".join(m.source_sha256 for m in made), np.uint8).reshape(-1, 32),
                 "colored": np.array([m.colored for m in made], np.uint8),
+                "repeated": np.array([m.repeated for m in made], np.uint8),
             }
+            values = {node.path: values[node.path] for node in cache.arrays(record)}  # format 1 has no `repeated`
         elif record.kind == "points":
             xyz, rgb = cache.arrays(record)
             values = {
@@ -238,7 +240,7 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
 
 def _check_unchanged(cache: Cache, shard: int, made: Sequence[Made]) -> None:
     """What is added to shapes that were read before must come from the same files, with the same luck."""
-    status, _, digest, _ = cache.arrays(Record(product="status", kind="status", spec=cache.manifest.source, inputs=()))
+    status, _, digest, *_ = cache.arrays(Record(product="status", kind="status", spec=cache.manifest.source, inputs=()))
     before = cache.table(status, shard) == spec.OK
     for row, (one, ok, sha256) in enumerate(zip(made, before, cache.table(digest, shard), strict=True)):
         if (not one.reason) != bool(ok) or (ok and one.source_sha256 != sha256.tobytes()):

@@ -147,6 +147,7 @@ def test_no_text_of_others_becomes_markup(tmp_path):
     cache = store.create(tmp_path / "c.zarr", manifest, ids, [0] * 30, [0] * 30)
     status = np.array([spec.OK] * 3 + [spec.FAILED] * 27, np.uint8)
     dead = {"reason": store.text_cells([NASTY] * 30), "source_sha256": np.zeros((30, 32), np.uint8), "colored": np.zeros(30, np.uint8)}
+    dead["repeated"] = dead["colored"]
     captions = CaptionSpec(captioner=NASTY, model=NASTY, samples=1, rank_by=NASTY)
     teacher = dataclasses.replace(synthetic.teacher("t"), backend=NASTY, model=NASTY)
     for record, values in (

@@ -55,6 +55,7 @@ def write(path, classes=CLASSES, splits=("train", "test"), shapes=48, failed=(),
             "reason": np.zeros((shapes, spec.TEXT_BYTES), np.uint8),
             "source_sha256": np.zeros((shapes, 32), np.uint8),
             "colored": np.zeros(shapes, np.uint8),
+            "repeated": np.zeros(shapes, np.uint8),
         },
         Record(product="points", kind="points", spec=points, inputs=()): {
             "points/xyz": xyz * ok[:, None, None, None].astype(np.float16),
