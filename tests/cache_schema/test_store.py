@@ -219,7 +219,7 @@ def test_a_newer_format_is_refused(tmp_path):
     node = json.loads((cache.path / "zarr.json").read_text())
     node["attributes"]["mmpd"]["format_version"] = 99
     (cache.path / "zarr.json").write_text(json.dumps(node))
-    with pytest.raises(ValueError, match=r"format version 99, this software reads 1 to 2 to 2; use the version"):
+    with pytest.raises(ValueError, match=r"format version 99, this software reads 1 to 2; use the version"):
         store.open_cache(cache.path)
 
 
