@@ -6,6 +6,8 @@ CACHE ?= build/starter.zarr
 RUNS ?= build/runs
 ENCODER ?= pointmae
 RUN = $(RUNS)/$(ENCODER)
+# One test process a core, one thread each.
+PARALLEL ?= -n auto --dist worksteal
 
 .PHONY: help setup egl cache train test check bench science starter-teachers clean
 
@@ -47,8 +49,8 @@ train: cache  ## both stages on the default cache, a table, and curves; ENCODER=
 	@echo "Curves: $(RUN)-align/curves.png $(RUN)-distill/curves.png; confusions: $(RUN)-*/eval/*.png"
 
 test: setup .venv-trainer/installed  ## run the tests; those of the trainer where no teacher library is installed
-	$(BIN)/python -m pytest --ignore=tests/trainer
-	.venv-trainer/bin/python -m pytest tests/trainer tests/test_imports.py
+	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/trainer
+	.venv-trainer/bin/python -m pytest $(PARALLEL) tests/trainer tests/test_imports.py
 
 check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff format --check .
