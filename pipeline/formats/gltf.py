@@ -63,7 +63,6 @@ UNSEEN: Final = frozenset({
     "KHR_physics_rigid_bodies", "KHR_collision_shapes", "KHR_implicit_shapes", "EXT_mesh_features", "EXT_instance_features",
     "EXT_structural_metadata", "CESIUM_RTC", "CESIUM_primitive_outline", "AGI_articulations", "AGI_stk_metadata", "FB_geometry_metadata",
     "EXT_mesh_manifold", "VRM", "VRMC_vrm", "VRMC_springBone", "VRMC_node_constraint", "VRMC_materials_mtoon", "MOZ_hubs_components",
-    "KHR_materials_common",
 })  # fmt: skip
 """What changes neither form nor base colour: lights, behaviour, metadata, finer points of reflection, other choices than the default."""
 
@@ -175,6 +174,8 @@ class _Scene:
             together = np.concatenate(colors) if len(colors) == len(clouds) else None
             if colors and together is None:
                 self.file.warn("some points have a colour and some have none: all are grey")
+            if lines:
+                self.file.warn("lines are left out")
             return Cloud(points=np.concatenate([p for p, _ in clouds]), colors=together, warnings=tuple(self.file.warnings))
         raise UserError("the file holds only lines, no surface and no points" if lines else "the file holds no triangles and no points")
 
@@ -258,7 +259,6 @@ class _Scene:
             if skin is not None:
                 # Joints alone place a skin; the specification leaves the node's own place out. Twice the same would be one on another.
                 found.setdefault(what, [np.eye(4)[None]])
-                self._world(index)
                 continue
             world = self._world(index)[None]
             with np.errstate(all="ignore"):
@@ -488,9 +488,13 @@ def _points(part: Part, matrices: np.ndarray, said: bool) -> tuple[np.ndarray, n
         points = np.einsum("kij,vj->kvi", matrices[:, :3, :3], part.vertices) + matrices[:, None, :3, 3]
     if not said:
         return points.reshape(-1, 3), None
-    base = np.rint(np.array(part.base_color[:3]) * 255)
-    colors = np.tile(base, (len(part.vertices), 1)) if part.colors is None else np.rint(part.colors[:, :3] * np.array(part.base_color[:3]))
-    return points.reshape(-1, 3), np.tile(colors.astype(np.uint8), (len(matrices), 1))
+    colors = np.full((len(part.vertices), 3), 255.0) if part.colors is None else part.colors[:, :3].astype(np.float64)
+    if part.texture is not None and part.uv is not None:
+        height, width = part.texture.shape[:2]
+        column, row = (part.uv[:, 0] % 1 * width).astype(np.int64), ((1 - part.uv[:, 1]) % 1 * height).astype(np.int64)
+        colors *= part.texture[np.minimum(row, height - 1), np.minimum(column, width - 1), :3] / 255
+    colors = np.rint(colors * np.array(part.base_color[:3])).astype(np.uint8)
+    return points.reshape(-1, 3), np.tile(colors, (len(matrices), 1))
 
 
 def _visible(part: Part) -> Part | None:
@@ -660,7 +664,7 @@ class _Looks:
             return plain
         if look.emission_slot is None:
             if pixels is None and tint is None:
-                mixed = (base[:3] if said else 0) + emission
+                mixed = base[:3] + emission
                 return slot, None, np.append(mixed / max(mixed.max(), 1), base[3]), None, True
             if pixels is None and tint is not None:
                 mixed = tint[:, :3] * base[:3] + emission

@@ -198,7 +198,8 @@ class Document:
         self.file = file
         head, self._binary = _chunks(file.data)
         try:
-            self.json: Record = json.loads(head.decode("utf-8-sig"))
+            # Padding by zeros and names in another encoding are against the rules, and viewers read both.
+            self.json: Record = json.loads(head.rstrip(b"\0").decode("utf-8-sig", errors="replace"))
         except (ValueError, RecursionError) as error:
             raise UserError("cannot be read as glTF, damaged or cut short? Its JSON does not parse") from error
         if not isinstance(self.json, dict):
