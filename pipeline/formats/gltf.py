@@ -35,7 +35,7 @@ from pipeline.formats.gltf_data import (
     whole,
     wholes,
 )
-from pipeline.geometry import GREY, TRIANGLES, Cloud, Geometry, Mesh, Part, copied, display, grouped, unit
+from pipeline.geometry import GREY, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, display, grouped, unit
 from pipeline.reading import File, Missing
 
 SPECULAR_GLOSSINESS: Final = "KHR_materials_pbrSpecularGlossiness"
@@ -157,6 +157,8 @@ class _Scene:
                 if visible is None:
                     hidden += 1
                 else:
+                    if len(visible.faces) < len(part.faces):
+                        self.file.warn("triangles that are wholly transparent are left out")
                     colored |= said
                     parts.append(copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != np.eye(4)).any() else visible)
         if parts:
@@ -508,7 +510,7 @@ def _visible(part: Part) -> Part | None:
     shown = part.colors[:, 3][part.faces].max(axis=1) / 255 * most >= least
     if shown.all():
         return part
-    return replace(part, faces=part.faces[shown]) if shown.any() else None
+    return compact(replace(part, faces=part.faces[shown])) if shown.any() else None
 
 
 # ----------------------------------------------------------------------------------------------------------- materials
