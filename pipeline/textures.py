@@ -109,9 +109,12 @@ def _ktx2(data: bytes, name: str) -> np.ndarray:
     Raises:
         UserError: it is of another kind, damaged, or larger than `PIXELS`.
     """
-    import opengl_basisu
     from PIL import Image
 
+    try:
+        import opengl_basisu
+    except ImportError as error:  # as where no wheel exists for a machine
+        raise UserError(f"texture {name!r} is a KTX2 file, for which the Python package opengl_basisu is missing") from error
     try:
         texture = opengl_basisu.open(data)
         width, height = texture.width, texture.height

@@ -2,75 +2,43 @@
 
 Everything that decides form or colour is applied: nodes, instances, skins in their bind pose, default morph weights, all ways to write
 triangles, texture transforms and wrapping, emission, and the extensions in `APPLIED`. What is not applied is refused by name where the
-file says that it must be understood, and recorded as a warning where it might be seen. The bytes are read by `gltf_data.py`.
+file says that it must be understood, and recorded as a warning where it might be seen. `gltf_data.py` reads the bytes, `gltf_looks.py`
+the materials.
 
-glTF's colour factors and vertex colours are linear light, its textures are sRGB; a `Part` is all sRGB. Its (0, 0) is the upper left
-corner of a texture, that of a `Part` the lower left.
-
-Letters: V vertices, F triangles, n points, k copies, H x W pixels, c corners.
+Letters: V vertices, F triangles, n points, k copies, c corners, j joints.
 """
 
 import functools
-import math
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from cache_schema.errors import UserError
-from pipeline import textures
 from pipeline.formats.gltf_data import (
+    APPLIED,
     DRACO,
-    MESHOPT,
+    INSTANCING,
+    SEEN_THROUGH,
+    UNSEEN,
     Document,
     Record,
     Values,
     extension,
-    number,
     record,
     records,
+    several,
     shown,
-    text,
     vector,
     whole,
     wholes,
 )
-from pipeline.geometry import GREY, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, display, grouped, unit
-from pipeline.reading import File, Missing
+from pipeline.formats.gltf_looks import Looks
+from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, unit
+from pipeline.reading import File
 
-SPECULAR_GLOSSINESS: Final = "KHR_materials_pbrSpecularGlossiness"
-INSTANCING: Final = "EXT_mesh_gpu_instancing"
-
-PICTURES: Final = ("EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds", "KHR_texture_basisu")
-"""Extensions that give a texture another picture."""
-
-APPLIED: Final = frozenset({
-    DRACO, *MESHOPT, *PICTURES, SPECULAR_GLOSSINESS, INSTANCING, "KHR_mesh_quantization", "KHR_accessor_float64", "KHR_texture_transform",
-    "KHR_materials_unlit", "KHR_materials_emissive_strength", "KHR_node_visibility",
-})  # fmt: skip
-"""What this module does as the extension says."""
-
-SEEN_THROUGH: Final = frozenset({
-    "KHR_materials_transmission", "KHR_materials_volume", "KHR_materials_diffuse_transmission", "KHR_materials_volume_scatter",
-})  # fmt: skip
-"""Glass and the like. The shape is right without: our light has nothing to bend, so it is drawn as opaque, in its own colour."""
-
-UNSEEN: Final = frozenset({
-    "KHR_materials_anisotropy", "KHR_materials_clearcoat", "KHR_materials_dispersion", "KHR_materials_ior", "KHR_materials_iridescence",
-    "KHR_materials_sheen", "KHR_materials_specular", "KHR_materials_variants", "KHR_lights_punctual", "EXT_lights_image_based",
-    "EXT_lights_ies", "KHR_animation_pointer", "KHR_interactivity", "KHR_audio_emitter", "KHR_xmp", "KHR_xmp_json_ld", "MSFT_lod",
-    "MSFT_packing_occlusionRoughnessMetallic", "MSFT_packing_normalRoughnessMetallic", "KHR_node_hoverability", "KHR_node_selectability",
-    "KHR_physics_rigid_bodies", "KHR_collision_shapes", "KHR_implicit_shapes", "EXT_mesh_features", "EXT_instance_features",
-    "EXT_structural_metadata", "CESIUM_RTC", "CESIUM_primitive_outline", "AGI_articulations", "AGI_stk_metadata", "FB_geometry_metadata",
-    "EXT_mesh_manifold", "VRM", "VRMC_vrm", "VRMC_springBone", "VRMC_node_constraint", "VRMC_materials_mtoon", "MOZ_hubs_components",
-})  # fmt: skip
-"""What changes neither form nor base colour: lights, behaviour, metadata, finer points of reflection, other choices than the default."""
-
-REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
-NEAREST: Final = 9728
-
-WIDEST: Final = 4096
-"""Largest side of a texture that is widened because it does not repeat."""
+PIECES: Final = 1_000_000
+"""A scene of more parts than this, each counted once for each pose of its mesh, is refused before it is built."""
 
 FAINT: Final = 0.01
 """What is blended with less opacity than this is not there. Pictures draw from here on, too."""
@@ -83,17 +51,11 @@ def read(file: File) -> Geometry:
         UserError: it is damaged, has nothing to show, needs what is not implemented, or lacks a texture that is required.
     """
     document = Document(file)
-    for name in _names(document.json, "extensionsRequired"):
-        if name not in APPLIED | UNSEEN | SEEN_THROUGH:
+    for name in several(document.json, "extensionsRequired"):
+        if not isinstance(name, str) or name not in APPLIED | UNSEEN | SEEN_THROUGH:
+            name = name if isinstance(name, str) else shown(name)
             raise UserError(f"the file requires the glTF extension {name}, which is not read: export it without")
     return _Scene(document).shape()
-
-
-def _names(owner: Record, key: str) -> list[str]:
-    found = owner.get(key) or []
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise UserError(f"the glTF is damaged: {key!r} should be a list of names, got {shown(found)}")
-    return found
 
 
 # --------------------------------------------------------------------------------------------------------------- scene
@@ -130,7 +92,7 @@ class _Scene:
 
     def __init__(self, document: Document) -> None:
         self.document, self.file = document, document.file
-        self.looks = _Looks(document)
+        self.looks = Looks(document)
         self._worlds: dict[int, np.ndarray] = {}
 
     def shape(self) -> Geometry:
@@ -295,9 +257,12 @@ class _Scene:
 
     def _count(self, placed: dict[Placed, np.ndarray]) -> None:
         """Refuses what would be too large, by what the accessors declare, before anything is built."""
-        document, total = self.document, 0
+        document, total, pieces = self.document, 0, 0
         for what, matrices in placed.items():
             for primitive in records(document.item("meshes", what.mesh), "primitives"):
+                pieces += 1
+                if pieces > PIECES:
+                    raise UserError(f"the scene has more than {PIECES:,} parts")
                 attributes = record(primitive, "attributes")
                 key = {**primitive, "POSITION": attributes.get("POSITION")}
                 name = "indices" if "indices" in primitive else "POSITION"
@@ -511,400 +476,3 @@ def _visible(part: Part) -> Part | None:
     if shown.all():
         return part
     return compact(replace(part, faces=part.faces[shown])) if shown.any() else None
-
-
-# ----------------------------------------------------------------------------------------------------------- materials
-
-
-class Slot(NamedTuple):
-    """A texture of a material and how it lies on a part."""
-
-    texture: int
-    coordinates: int
-    """Which TEXCOORD."""
-    transform: tuple[float, ...] | None
-    """Rows of the matrix `[2, 3]` that texture coordinates go through."""
-
-
-class Picture(NamedTuple):
-    """A decoded texture with the way it goes on outside 0..1."""
-
-    pixels: np.ndarray
-    """[H, W, 4] uint8."""
-    wrap: tuple[int, int]
-    image: int
-
-
-@dataclass(frozen=True)
-class Look:
-    """A material, in linear light."""
-
-    base: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    said: bool = False
-    """Whether the file gives `base`; a viewer takes white where it does not, we take grey where nothing else says a colour."""
-    base_slot: Slot | None = None
-    emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    emission_slot: Slot | None = None
-    metallic: float = 0.0
-    roughness: float = 1.0
-    alpha_mode: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
-    alpha_cutoff: float = 0.5
-
-
-class _Looks:
-    """Materials and textures, each read once."""
-
-    def __init__(self, document: Document) -> None:
-        self.document, self.file = document, document.file
-        self._looks: dict[int | None, Look] = {None: Look()}
-        self._images: dict[int, np.ndarray | None] = {}
-        self._pictures: dict[int, Picture | None] = {}
-        self._made: dict[Any, Any] = {}
-
-    def unknown(self, owner: Record, kind: str) -> None:
-        """Warns of extensions of an object that may show and are not applied."""
-        for name in record(owner, "extensions"):
-            if name in SEEN_THROUGH:
-                self.file.warn(f"{name}: drawn as opaque")
-            elif name not in APPLIED | UNSEEN:
-                self.file.warn(f"glTF extension {name} of {kind} is not known and left out")
-
-    def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: np.ndarray | None) -> tuple[Part, bool]:
-        """The part with its material, and whether anything said its colour."""
-        look = self._look(whole(primitive, "material") if "material" in primitive else None)
-        tint = None  # [V, 4], linear
-        if "COLOR_0" in given:
-            tint = np.clip(np.nan_to_num(given["COLOR_0"].floats(rows, always_normalized=True)), 0, 1)
-            tint = np.column_stack([tint, np.ones(len(tint), tint.dtype)]) if tint.shape[1] == 3 else tint
-        picture, lost = self._laid(look.base_slot, given), False
-        if picture is None and look.base_slot is not None:
-            lost = not look.said or min(look.base[:3]) == 1  # white was only what the texture was to be multiplied with
-        base, said = np.array(look.base), look.said and not lost
-        part = replace(part, metallic=look.metallic, roughness=look.roughness, alpha_mode=look.alpha_mode, alpha_cutoff=look.alpha_cutoff)
-        slot, pixels, base, tint, lit = self._lit(look, picture, base, said, tint, given)
-        said |= lit or pixels is not None
-        if tint is not None:
-            # Multiplied as light, which is what glTF says; only then is it turned into what a screen shows.
-            colors = np.column_stack([display(tint[:, :3] * base[:3]), tint[:, 3]])
-            part = replace(part, colors=np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8))
-            shade = (1.0, 1.0, 1.0)
-            said = True
-        else:
-            red, green, blue = map(float, display(base[:3]))
-            shade = (red, green, blue) if said else (GREY, GREY, GREY)
-        if look.alpha_mode == "OPAQUE":
-            base[3] = 1.0
-            if part.colors is not None:
-                part.colors[:, 3] = 255
-        part = replace(part, base_color=(*shade, float(base[3])))
-        if pixels is None or slot is None:
-            return part, said
-        wrap = (picture or self._laid(slot, given) or Picture(pixels, (REPEAT, REPEAT), 0)).wrap
-        return self._textured(part, pixels, wrap, slot, given, rows), said
-
-    def _textured(
-        self, part: Part, pixels: np.ndarray, wrap: tuple[int, int], slot: Slot, given: dict[str, Values], rows: np.ndarray | None
-    ) -> Part:
-        """The part with a texture that may be repeated."""
-        uv = np.nan_to_num(given[f"TEXCOORD_{slot.coordinates}"].floats(rows).astype(np.float64), posinf=0, neginf=0)
-        if slot.transform is not None:
-            matrix = np.array(slot.transform).reshape(2, 3)
-            uv = uv @ matrix[:, :2].T + matrix[:, 2]
-        for axis, how in enumerate(wrap):
-            pixels, uv = self._wrapped(pixels, uv, axis, how)
-        return replace(part, texture=pixels, uv=np.column_stack([uv[:, 0], 1 - uv[:, 1]]))
-
-    def _wrapped(self, pixels: np.ndarray, uv: np.ndarray, axis: int, how: int) -> tuple[np.ndarray, np.ndarray]:
-        """A texture that may be repeated along an axis (0: u, 1: v) in place of one that is clamped or mirrored there, and the coordinates
-        `[V, 2]` on it. Only what is used of it is made, and nothing where no coordinate comes to the border.
-        """
-        size = pixels.shape[1 - axis]
-        low, high = float(uv[:, axis].min()) * size, float(uv[:, axis].max()) * size
-        if how == REPEAT or (low >= 0.5 and high <= size - 0.5):
-            return pixels, uv
-        uv = uv.copy()
-        if how == MIRROR and (low < -0.5 or high > size + 0.5):
-            uv[:, axis] /= 2
-            mirror = (id(pixels), axis, "mirror")
-            if mirror not in self._made:
-                self._made[mirror] = (pixels, np.concatenate([pixels, np.flip(pixels, 1 - axis)], axis=1 - axis))
-            return self._made[mirror][1], uv
-        # Clamped: the border goes on as far as it is used. Powers of two, so that the parts of a material share a few pictures.
-        # A coordinate nearer to the border than half a texel already mixes with what lies beyond.
-        before, after = (1 << max(math.ceil(reach) - 1, 0).bit_length() if reach > 0 else 0 for reach in (0.5 - low, high - size + 0.5))
-        shrink = 1
-        while (size + before + after) / shrink > WIDEST and shrink < size:
-            shrink *= 2
-        if (size + before + after) / shrink > WIDEST:
-            # So far out that even one texel would not do: there all is border anyway, so coordinates stop there.
-            self.file.warn("texture coordinates lie thousands of textures outside a clamped texture: cut off")
-            before, after = (min(reach, WIDEST // 2 * shrink) for reach in (before, after))
-            uv[:, axis] = np.clip(uv[:, axis], -before / size, 1 + after / size)
-        key = (id(pixels), axis, before, after)
-        if key not in self._made:
-            self._made[key] = (pixels, _padded(pixels, 1 - axis, before, after, shrink))
-        uv[:, axis] = (uv[:, axis] * size + before) / (size + before + after)
-        return self._made[key][1], uv
-
-    # --------------------------------------------------------------------------------------------------------- emission
-
-    def _lit(
-        self, look: Look, picture: Picture | None, base: np.ndarray, said: bool, tint: np.ndarray | None, given: dict[str, Values]
-    ) -> tuple[Slot | None, np.ndarray | None, np.ndarray, np.ndarray | None, bool]:
-        """Adds the emission to the colour of the surface, so that pictures shade it and points see it.
-
-        A viewer adds it after shading, which makes a strong one white on a white background, without form. Here light and emission are
-        summed as light and scaled to their brightest channel where that is above 1, so a hue stays what it is.
-
-        Returns:
-            The slot and picture `[H, W, 4]` of the texture to use, the base colour, the vertex colours, and whether there is emission.
-        """
-        pixels = None if picture is None else picture.pixels
-        slot, emission = look.base_slot, np.array(look.emission)
-        plain = (slot, pixels, base, tint, False)
-        if not emission.max() > 0:
-            return plain
-        if look.emission_slot is None:
-            if pixels is None and tint is None:
-                mixed = base[:3] + emission
-                return slot, None, np.append(mixed / max(mixed.max(), 1), base[3]), None, True
-            if pixels is None and tint is not None:
-                mixed = tint[:, :3] * base[:3] + emission
-                mixed = mixed / np.maximum(mixed.max(axis=1, keepdims=True), 1)
-                return slot, None, np.append(np.ones(3), base[3]), np.column_stack([mixed, tint[:, 3]]), True
-        glow = self._laid(look.emission_slot, given)
-        if look.emission_slot is not None and glow is None:
-            return plain
-        if glow is not None and picture is not None and glow.image == picture.image:
-            return plain  # painted light and shadow, given as base and emission: the picture is the colour
-        if glow is not None and not (_light(glow.pixels[..., :3].reshape(-1, 3).max(axis=0)) * emission).max() > 1 / 512:
-            return plain
-        if pixels is None and not said:
-            base = np.append(np.zeros(3), base[3])  # white by default, beside a painted emission, is a colour nobody chose
-        if tint is not None and not (tint[:, :3] == 1).all():
-            if pixels is not None or base[:3].any():
-                self.file.warn("emission beside vertex colours and a texture is left out")
-                return plain
-            tint = np.column_stack([np.ones((len(tint), 3)), tint[:, 3]])
-        if (
-            glow is not None
-            and picture is not None
-            and (look.emission_slot, glow.wrap)
-            != (
-                look.base_slot._replace(texture=look.emission_slot.texture) if look.base_slot and look.emission_slot else None,
-                picture.wrap,
-            )
-        ):
-            self.file.warn("an emissive texture that lies otherwise than the base texture is left out")
-            return plain
-        key = ("emission", None if pixels is None else id(pixels), None if glow is None else id(glow.pixels), *base[:3], *emission)
-        if key not in self._made:
-            self._made[key] = (pixels, glow, _emitting(pixels, base[:3], None if glow is None else glow.pixels, emission))
-        slot = look.base_slot if picture is not None else look.emission_slot
-        return slot, self._made[key][2], np.append(np.ones(3), base[3]), tint, True
-
-    # --------------------------------------------------------------------------------------------------------- textures
-
-    def _laid(self, slot: Slot | None, given: dict[str, Values]) -> Picture | None:
-        """The picture of a slot, None where the part has no coordinates for it or it is missing."""
-        if slot is None:
-            return None
-        if f"TEXCOORD_{slot.coordinates}" not in given:
-            self.file.warn(f"a part has a texture and no TEXCOORD_{slot.coordinates} to lay it on: drawn without")
-            return None
-        if slot.texture not in self._pictures:
-            self._pictures[slot.texture] = self._picture(slot.texture)
-        return self._pictures[slot.texture]
-
-    def _picture(self, index: int) -> Picture | None:
-        """A texture with its wrapping, None where its file is missing and that is allowed."""
-        texture = self.document.item("textures", index)
-        sampler = self.document.item("samplers", whole(texture, "sampler")) if "sampler" in texture else {}
-        wrap = (whole(sampler, "wrapS", REPEAT), whole(sampler, "wrapT", REPEAT))
-        if not set(wrap) <= {REPEAT, CLAMP, MIRROR}:
-            raise UserError(f"textures[{index}] wraps by {wrap}, which glTF does not know")
-        # The plain source comes first: it is a PNG or JPEG of the same picture for those who cannot read the other.
-        sources = [
-            owner for owner in (texture, *(extension(texture, name) for name in PICTURES)) if owner is not None and "source" in owner
-        ]
-        self.unknown(texture, "textures")
-        if not sources:
-            names = ", ".join(record(texture, "extensions"))
-            if names:
-                raise UserError(f"textures[{index}] is in the glTF extension {names}, which is not read: export it without")
-            self.file.warn("a texture that names no picture is left out")
-            return None
-        missing: Missing | None = None
-        for source in sources:
-            image = whole(source, "source")
-            try:
-                pixels = self._image(image)
-            except Missing as error:
-                missing = error
-                continue
-            if whole(sampler, "magFilter", 0) == NEAREST and max(pixels.shape[:2]) <= 256:
-                pixels = self._sharp(pixels)
-            return Picture(pixels, wrap, image)
-        if missing is not None:
-            self.file.lacks(missing)
-        return None
-
-    def _sharp(self, pixels: np.ndarray) -> np.ndarray:
-        """A small picture made larger without smoothing, for samplers that want to see its pixels: ours smooths between them."""
-        key = (id(pixels), "sharp")
-        if key not in self._made:
-            times = min(16, 1024 // max(pixels.shape[:2]))
-            self._made[key] = (pixels, pixels.repeat(times, axis=0).repeat(times, axis=1))
-        return self._made[key][1]
-
-    def _image(self, index: int) -> np.ndarray:
-        """The pixels of an image `[H, W, 4]` uint8.
-
-        Raises:
-            Missing: its file is not there.
-        """
-        if index not in self._images:
-            image = self.document.item("images", index)
-            name = text(image, "name", "") or f"images[{index}]"
-            if "bufferView" in image:
-                data = self.document.view(whole(image, "bufferView")).tobytes()
-            elif "uri" in image:
-                uri = text(image, "uri", "")
-                name = "in a data: address" if uri[:5].lower() == "data:" else uri
-                data = self.document.uri(uri)
-            else:
-                raise UserError(f"images[{index}] has neither a file nor bytes")
-            self._images[index] = textures.decode(data, name)
-        found = self._images[index]
-        assert found is not None
-        return found
-
-    # -------------------------------------------------------------------------------------------------------- materials
-
-    def _look(self, index: int | None) -> Look:
-        if index not in self._looks:
-            assert index is not None
-            self._looks[index] = self._material(self.document.item("materials", index))
-        return self._looks[index]
-
-    def _material(self, material: Record) -> Look:
-        self.unknown(material, "materials")
-        metal = record(material, "pbrMetallicRoughness")
-        specular = extension(material, SPECULAR_GLOSSINESS)
-        unlit = extension(material, "KHR_materials_unlit") is not None
-        # Where both are given, the extension's text and most viewers that know it (Blender, Babylon, Filament) take
-        # specular-glossiness: the other is the fallback of its exporter. Never are the two mixed.
-        look = self._metallic(metal) if specular is None else self._specular(specular)
-        mode = material.get("alphaMode", "OPAQUE")
-        if mode not in ("OPAQUE", "MASK", "BLEND"):
-            raise UserError(f"a material has alphaMode {shown(mode)}, which glTF does not know")
-        look = replace(look, alpha_mode=mode, alpha_cutoff=number(material, "alphaCutoff", 0.5))
-        if unlit:
-            # Shown flat elsewhere; here it is lit like everything, because light shows form. It neither shines nor emits.
-            return replace(look, metallic=0.0, roughness=1.0)
-        strength = number(extension(material, "KHR_materials_emissive_strength") or {}, "emissiveStrength", 1.0)
-        factor = np.clip(np.nan_to_num(vector(material, "emissiveFactor", (0.0, 0.0, 0.0))), 0, 1)
-        red, green, blue = map(float, factor * min(max(strength, 0), 1e6))
-        return replace(look, emission=(red, green, blue), emission_slot=self._slot(material, "emissiveTexture"))
-
-    def _metallic(self, metal: Record) -> Look:
-        mapped = "metallicRoughnessTexture" in metal  # the factors alone say nothing then; most such maps are dielectric
-        return Look(
-            base=_factor(metal, "baseColorFactor"),
-            said="baseColorFactor" in metal,
-            base_slot=self._slot(metal, "baseColorTexture"),
-            metallic=0.0 if mapped else float(np.clip(number(metal, "metallicFactor", 1.0), 0, 1)),
-            roughness=0.6 if mapped else float(np.clip(number(metal, "roughnessFactor", 1.0), 0, 1)),
-        )
-
-    def _specular(self, specular: Record) -> Look:
-        """Specular-glossiness as far as it says a colour.
-
-        That is its diffuse colour. By the letter it would be darkened by the specular one, which is white by default and would leave
-        nothing; no viewer's default is black. Only what has no diffuse colour and a strong specular one is a metal of that colour.
-        """
-        diffuse, slot = _factor(specular, "diffuseFactor"), self._slot(specular, "diffuseTexture")
-        shine = np.clip(vector(specular, "specularFactor", (1.0, 1.0, 1.0)), 0, 1)
-        mapped = "specularGlossinessTexture" in specular
-        metal = slot is None and max(diffuse[:3]) < 0.04 and shine.max() > 0.25 and "specularFactor" in specular and not mapped
-        gloss = float(np.clip(number(specular, "glossinessFactor", 1.0), 0, 1))
-        return Look(
-            base=(float(shine[0]), float(shine[1]), float(shine[2]), diffuse[3]) if metal else diffuse,
-            said="diffuseFactor" in specular,
-            base_slot=slot,
-            metallic=float(metal),
-            roughness=0.6 if mapped or "glossinessFactor" not in specular else 1 - gloss,
-        )
-
-    def _slot(self, owner: Record, key: str) -> Slot | None:
-        """A texture of a material, None where it has none."""
-        if owner.get(key) is None:
-            return None
-        info = record(owner, key)
-        self.unknown(info, "textures")
-        transform = extension(info, "KHR_texture_transform")
-        coordinates = whole(info, "texCoord", 0)
-        if transform is None:
-            return Slot(whole(info, "index"), coordinates, None)
-        (x, y), (width, height) = vector(transform, "offset", (0.0, 0.0)), vector(transform, "scale", (1.0, 1.0))
-        angle = number(transform, "rotation", 0.0)
-        if not math.isfinite(angle):
-            raise UserError("a texture's rotation is not finite")
-        # Counter-clockwise with v pointing down, as in three.js, Babylon and Blender; the GLSL printed in the extension's text turns
-        # the other way (https://github.com/KhronosGroup/glTF/issues/1563).
-        c, s = math.cos(angle), math.sin(angle)
-        matrix = tuple(map(float, (c * width, s * height, x, -s * width, c * height, y)))
-        return Slot(whole(info, "index"), whole(transform, "texCoord", coordinates), matrix)
-
-
-def _factor(owner: Record, key: str) -> tuple[float, float, float, float]:
-    red, green, blue, alpha = map(float, np.clip(np.nan_to_num(vector(owner, key, (1.0, 1.0, 1.0, 1.0))), 0, 1))
-    return red, green, blue, alpha
-
-
-def _padded(pixels: np.ndarray, axis: int, before: int, after: int, shrink: int) -> np.ndarray:
-    """A picture `[H, W, 4]` whose border goes on along an axis by so many texels of it, all `shrink` times smaller."""
-    size = pixels.shape[axis]
-    if shrink == 1:
-        pads = [(0, 0)] * 3
-        pads[axis] = (before, after)
-        return np.pad(pixels, pads, mode="edge")
-    count = max(round((size + before + after) / shrink), 1)
-    places = np.clip((np.arange(count) + 0.5) * ((size + before + after) / count) - before, 0, size - 1).astype(np.int64)
-    return np.ascontiguousarray(np.take(pixels, places, axis=axis))
-
-
-_LIGHT: Final = np.where(
-    np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
-).astype(np.float32)
-
-
-def _light(shade: np.ndarray) -> np.ndarray:
-    """sRGB of 8 bits as linear light 0..1."""
-    return _LIGHT[shade]
-
-
-def _emitting(pixels: np.ndarray | None, base: np.ndarray, glow: np.ndarray | None, emission: np.ndarray) -> np.ndarray:
-    """Base texture times base colour plus emissive texture times emission, `[H, W, 4]` uint8, as large as the larger of the two."""
-    from PIL import Image
-
-    given = [picture for picture in (pixels, glow) if picture is not None]
-    height, width = max(given, key=lambda picture: picture.shape[0] * picture.shape[1]).shape[:2]
-
-    def light(picture: np.ndarray | None) -> np.ndarray:
-        if picture is None:
-            return np.ones((1, 1, 3), np.float32)
-        if picture.shape[:2] != (height, width):
-            color = Image.fromarray(np.ascontiguousarray(picture[..., :3]))
-            return _light(np.asarray(color.resize((width, height), Image.Resampling.BILINEAR)))
-        return _light(picture[..., :3])
-
-    mixed = light(pixels) * base.astype(np.float32) + light(glow) * emission.astype(np.float32)
-    mixed = mixed / np.maximum(mixed.max(axis=2, keepdims=True), 1)
-    shades = np.rint(display(np.arange(65536) / 65535) * 255).astype(np.uint8)
-    done = np.full((height, width, 4), 255, np.uint8)
-    done[..., :3] = shades[np.rint(mixed * 65535).astype(np.uint16)]
-    if pixels is not None:
-        alpha = Image.fromarray(np.ascontiguousarray(pixels[..., 3]))
-        done[..., 3] = np.asarray(alpha.resize((width, height), Image.Resampling.BILINEAR))
-    return done

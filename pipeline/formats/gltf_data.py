@@ -11,6 +11,7 @@ Letters: n elements, k numbers in an element.
 
 import base64
 import binascii
+import importlib
 import json
 import struct
 import urllib.parse
@@ -38,6 +39,34 @@ ZEROS: Final = 1_000_000
 MESHOPT: Final = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 DRACO: Final = "KHR_draco_mesh_compression"
+
+SPECULAR_GLOSSINESS: Final = "KHR_materials_pbrSpecularGlossiness"
+INSTANCING: Final = "EXT_mesh_gpu_instancing"
+
+PICTURES: Final = ("EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds", "KHR_texture_basisu")
+"""Extensions that give a texture another picture."""
+
+APPLIED: Final = frozenset({
+    DRACO, *MESHOPT, *PICTURES, SPECULAR_GLOSSINESS, INSTANCING, "KHR_mesh_quantization", "KHR_accessor_float64", "KHR_texture_transform",
+    "KHR_materials_unlit", "KHR_materials_emissive_strength", "KHR_node_visibility",
+})  # fmt: skip
+"""What this module does as the extension says."""
+
+SEEN_THROUGH: Final = frozenset({
+    "KHR_materials_transmission", "KHR_materials_volume", "KHR_materials_diffuse_transmission", "KHR_materials_volume_scatter",
+})  # fmt: skip
+"""Glass and the like. The shape is right without: our light has nothing to bend, so it is drawn as opaque, in its own colour."""
+
+UNSEEN: Final = frozenset({
+    "KHR_materials_anisotropy", "KHR_materials_clearcoat", "KHR_materials_dispersion", "KHR_materials_ior", "KHR_materials_iridescence",
+    "KHR_materials_sheen", "KHR_materials_specular", "KHR_materials_variants", "KHR_lights_punctual", "EXT_lights_image_based",
+    "EXT_lights_ies", "KHR_animation_pointer", "KHR_interactivity", "KHR_audio_emitter", "KHR_xmp", "KHR_xmp_json_ld", "MSFT_lod",
+    "MSFT_packing_occlusionRoughnessMetallic", "MSFT_packing_normalRoughnessMetallic", "KHR_node_hoverability", "KHR_node_selectability",
+    "KHR_physics_rigid_bodies", "KHR_collision_shapes", "KHR_implicit_shapes", "EXT_mesh_features", "EXT_instance_features",
+    "EXT_structural_metadata", "CESIUM_RTC", "CESIUM_primitive_outline", "AGI_articulations", "AGI_stk_metadata", "FB_geometry_metadata",
+    "EXT_mesh_manifold", "VRM", "VRMC_vrm", "VRMC_springBone", "VRMC_node_constraint", "VRMC_materials_mtoon", "MOZ_hubs_components",
+})  # fmt: skip
+"""What changes neither form nor base colour: lights, behaviour, metadata, finer points of reflection, other choices than the default."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- JSON
@@ -353,8 +382,7 @@ class Document:
         Raises:
             UserError: it is damaged.
         """
-        import DracoPy
-
+        DracoPy = library("DracoPy", DRACO)
         data = self.view(whole(packed, "bufferView")).tobytes()
         try:
             mesh = DracoPy.decode(data)
@@ -373,6 +401,18 @@ class Document:
             accessor = self.item("accessors", attributes[name]) if name in attributes else {}
             found[name] = Values(raw.reshape(len(raw), -1), accessor.get("normalized") is True)
         return np.asarray(mesh.faces).reshape(-1, 3), found
+
+
+def library(name: str, what: str) -> Any:
+    """A package that decodes an extension.
+
+    Raises:
+        UserError: it is not installed, as where no wheel exists for a machine.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"the file uses {what}, for which the Python package {name} is missing: pip install {name}") from error
 
 
 def _dtype(accessor: Record, name: str) -> np.dtype:
@@ -423,8 +463,7 @@ def _meshopt(packed: Record, data: np.ndarray, name: str) -> np.ndarray:
     Raises:
         UserError: they are damaged, or of a kind that the library does not know.
     """
-    import meshoptimizer
-
+    meshoptimizer = library("meshoptimizer", MESHOPT[0])
     count, stride = whole(packed, "count"), whole(packed, "byteStride")
     mode, sieve = text(packed, "mode", ""), text(packed, "filter", "NONE")
     # 256 vertices take at least one byte for each four of a vertex; an index takes at least a third of one.
