@@ -103,7 +103,7 @@ class _Scene:
         clouds: list[tuple[np.ndarray, np.ndarray | None]] = []
         colored, lines, surfaces, hidden = False, 0, 0, 0
         for what, matrices in placed.items():
-            for primitive in records(self.document.item("meshes", what.mesh), "primitives"):
+            for primitive in records(self.document.item("meshes", what.mesh), "primitives") if len(matrices) else ():
                 if _mode(primitive) in (1, 2, 3):
                     lines += 1
                     continue

@@ -625,6 +625,13 @@ REFUSED = {
     "joint too high": (changed("skins/0/joints", [], skinned), "no joints"),
     "alpha mode": (changed("materials/0/alphaMode", "SOME"), "alphaMode"),
     "wrap mode": (changed("samplers", [{"wrapS": 1}], lambda f: textured(f, sampler={})), "wraps by"),
+    "no copies": (
+        changed(
+            "nodes/0/extensions/EXT_mesh_gpu_instancing/attributes/TRANSLATION", 4,
+            changed("accessors", [{"componentType": 5126, "count": 0, "type": "VEC3"}] * 5, instances),
+        ),
+        "no triangles",
+    ),
     "copies of copies": (copies_of_copies, "400,000,000 triangles"),
     "glTF 1": (changed("asset/version", "1.0"), "version"),
     "lines": (only_lines, "only lines"),
