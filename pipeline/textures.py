@@ -1,9 +1,15 @@
 """Pictures that colour a surface: from the bytes of an image file to pixels. The only file that decodes images.
 
-pixels = decode(Path("wood.png").read_bytes(), "wood.png")     # [H, W, 4] uint8, row 0 at the top
+    pixels = decode(Path("wood.png").read_bytes(), "wood.png")     # [H, W, 4] uint8, row 0 at the top
+
+Every format becomes 8-bit RGBA as a viewer shows it: 16-bit and float pictures are scaled, not clipped, palettes and transparent
+colours are applied. The EXIF orientation is not: glTF forbids it, and other viewers of meshes do not look at it either.
+
+Letters: H x W pixels.
 """
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,36 +24,108 @@ PIXELS: Final = 64_000_000
 SIDE: Final = 2048
 """Larger textures are averaged down: no view shows more, and a scene may hold fifty of them."""
 
+FORMATS: Final = tuple("PNG JPEG WEBP AVIF GIF BMP DIB TIFF TGA DDS JPEG2000 PPM PSD ICO SGI PCX QOI".split())
+"""What Pillow may decode. Not all it can: it hands EPS to Ghostscript, which is a program that strangers may write for."""
+
+KTX2: Final = b"\xabKTX 20\xbb\r\n\x1a\n"
+"""The first bytes of a KTX2 file, the container of GPU textures."""
+
 
 def decode(data: bytes, name: str) -> np.ndarray:
-    """The pixels of an image file, `[H, W, 4]` uint8.
+    """The pixels of an image file, `[H, W, 4]` uint8, averaged down to `SIDE`.
 
     Raises:
         UserError: it is no image that can be read, damaged, or larger than `PIXELS`.
     """
     from PIL import Image, UnidentifiedImageError
 
+    if data[: len(KTX2)] == KTX2:
+        return _ktx2(data, name)
     try:
-        with limited():
-            return pixels(Image.open(io.BytesIO(data)))
+        with warnings.catch_warnings(), limited():
+            # Pillow warns about odd metadata and about half of what `limited` allows; neither is an error here.
+            warnings.simplefilter("ignore")
+            Image.init()
+            image = Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN])
+            return pixels(image, name)
     except UnidentifiedImageError as error:
-        raise UserError(f"texture {name!r} is not an image that can be read") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"texture {name!r} is not an image that can be read; what can: {' '.join(FORMATS)} KTX2") from error
+    except Image.DecompressionBombError as error:
         raise UserError(f"texture {name!r} declares more than {PIXELS // 1_000_000} million pixels ({error})") from error
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # the decoders let anything through, and all of it means that this picture is no good
+        raise UserError(f"texture {name!r} is damaged or cut short") from error
 
 
-def pixels(image: Any) -> np.ndarray:
+def pixels(image: Any, name: str = "of the file") -> np.ndarray:
     """A Pillow image as `[H, W, 4]` uint8, averaged down to `SIDE`.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or of a kind that has no RGB colours.
     """
     try:
         image.load()
-        shrink = -(-max(image.size) // SIDE)
-        return np.asarray(image.convert("RGBA").reduce(shrink))
+        whole = _eight_bit(image)
+        shrink = -(-max(whole.size) // SIDE)
+        if shrink > 1:
+            # Colour apart from alpha: Pillow weights by alpha, and many opaque materials have pictures whose alpha is 0.
+            color, alpha = whole.convert("RGB").reduce(shrink), whole.getchannel("A").reduce(shrink)
+            return np.dstack([np.asarray(color), np.asarray(alpha)])
+        return np.asarray(whole)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UserError(f"a texture is damaged or cut short ({error})") from error
+        raise UserError(f"texture {name!r} is damaged or cut short") from error
+
+
+def _eight_bit(image: Any) -> Any:
+    """A loaded Pillow image of any mode as one of mode RGBA.
+
+    Raises:
+        ValueError: Pillow knows no way from this mode to RGB.
+    """
+    from PIL import Image
+
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image.convert("RGBA")
+    # One channel of more than 8 bits, which Pillow would clip to 255.
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
+    most = values.max(initial=0)
+    if image.mode == "F":
+        full = 1.0 if most <= 1 else 255.0 if most <= 255 else 65535.0
+    else:
+        full = 65535.0 if image.mode != "I" or image.format == "PNG" or most > 255 else 255.0
+    full = max(full, most) if image.mode == "I" else full
+    grey = Image.fromarray(np.rint(np.clip(values / full, 0, 1) * 255).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if not isinstance(transparent, int):
+        return grey.convert("RGBA")
+    alpha = Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
+    return Image.merge("RGBA", (grey, grey, grey, alpha))
+
+
+def _ktx2(data: bytes, name: str) -> np.ndarray:
+    """The pixels of a KTX2 file whose texture is of Basis Universal, the only kind that glTF allows.
+
+    Raises:
+        UserError: it is of another kind, damaged, or larger than `PIXELS`.
+    """
+    from PIL import Image
+
+    try:
+        import opengl_basisu
+    except ImportError as error:  # as where no wheel exists for a machine
+        raise UserError(f"texture {name!r} is a KTX2 file, for which the Python package opengl_basisu is missing") from error
+    try:
+        texture = opengl_basisu.open(data)
+        width, height = texture.width, texture.height
+        if width * height > PIXELS:
+            raise UserError(f"texture {name!r} declares more than {PIXELS // 1_000_000} million pixels ({width} x {height})")
+        found = np.asarray(texture.transcode("rgba8").data)
+    except opengl_basisu.UnsupportedError as error:
+        raise UserError(f"texture {name!r} is a KTX2 file that is not Basis Universal (ETC1S or UASTC): cannot be read") from error
+    except opengl_basisu.BasisuError as error:
+        raise UserError(f"texture {name!r}, a KTX2 file (KHR_texture_basisu), is damaged or cut short") from error
+    return pixels(Image.fromarray(np.ascontiguousarray(found)), name)
 
 
 @contextmanager

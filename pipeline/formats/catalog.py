@@ -8,8 +8,8 @@ It raises `UserError` for whatever it cannot read.
 from typing import Final
 
 FORMATS: Final[dict[str, str]] = {
-    ".glb": "pipeline.formats.scene",
-    ".gltf": "pipeline.formats.scene",
+    ".glb": "pipeline.formats.gltf",
+    ".gltf": "pipeline.formats.gltf",
     ".obj": "pipeline.formats.scene",
     ".off": "pipeline.formats.scene",
     ".stl": "pipeline.formats.scene",

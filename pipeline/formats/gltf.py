@@ -1,0 +1,478 @@
+"""glTF 2.0, `.glb` and `.gltf`: the scene that a viewer shows first, as one shape.
+
+Everything that decides form or colour is applied: nodes, instances, skins in their bind pose, default morph weights, all ways to write
+triangles, texture transforms and wrapping, emission, and the extensions in `APPLIED`. What is not applied is refused by name where the
+file says that it must be understood, and recorded as a warning where it might be seen. `gltf_data.py` reads the bytes, `gltf_looks.py`
+the materials.
+
+Letters: V vertices, F triangles, n points, k copies, c corners, j joints.
+"""
+
+import functools
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.formats.gltf_data import (
+    APPLIED,
+    DRACO,
+    INSTANCING,
+    SEEN_THROUGH,
+    UNSEEN,
+    Document,
+    Record,
+    Values,
+    extension,
+    record,
+    records,
+    several,
+    shown,
+    vector,
+    whole,
+    wholes,
+)
+from pipeline.formats.gltf_looks import Looks
+from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, unit
+from pipeline.reading import File
+
+PIECES: Final = 1_000_000
+"""A scene of more parts than this, each counted once for each pose of its mesh, is refused before it is built."""
+
+FAINT: Final = 0.01
+"""What is blended with less opacity than this is not there. Pictures draw from here on, too."""
+
+
+def read(file: File) -> Geometry:
+    """The shape in a file: a `Mesh`, or a `Cloud` where it has points and no triangles.
+
+    Raises:
+        UserError: it is damaged, has nothing to show, needs what is not implemented, or lacks a texture that is required.
+    """
+    document = Document(file)
+    for name in several(document.json, "extensionsRequired"):
+        if not isinstance(name, str) or name not in APPLIED | UNSEEN | SEEN_THROUGH:
+            name = name if isinstance(name, str) else shown(name)
+            raise UserError(f"the file requires the glTF extension {name}, which is not read: export it without")
+    return _Scene(document).shape()
+
+
+# --------------------------------------------------------------------------------------------------------------- scene
+
+
+class Placed(NamedTuple):
+    """A mesh and what its form depends on."""
+
+    mesh: int
+    skin: int | None
+    weights: tuple[float, ...]
+    """Of the morph targets."""
+
+
+def _placing(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Matrices `[k, 4, 4]` of translations `[k, 3]`, rotations (quaternions x, y, z, w of any length) `[k, 4]` and scales `[k, 3]`."""
+    length = np.linalg.norm(rotation, axis=1, keepdims=True)
+    with np.errstate(all="ignore"):
+        x, y, z, w = np.where(length > 0, rotation / length, [0, 0, 0, 1]).T
+    turn = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    matrices = np.zeros((len(translation), 4, 4))
+    matrices[:, :3, :3] = np.moveaxis(np.array(turn), 2, 0) * scale[:, None, :]
+    matrices[:, :3, 3] = translation
+    matrices[:, 3, 3] = 1
+    return matrices
+
+
+class _Scene:
+    """Walks the nodes, builds each mesh once and puts its copies in place."""
+
+    def __init__(self, document: Document) -> None:
+        self.document, self.file = document, document.file
+        self.looks = Looks(document)
+        self._worlds: dict[int, np.ndarray] = {}
+
+    def shape(self) -> Geometry:
+        """See `read`."""
+        placed = self._placements()
+        self._count(placed)
+        parts: list[Part] = []
+        clouds: list[tuple[np.ndarray, np.ndarray | None]] = []
+        colored, lines, surfaces, hidden = False, 0, 0, 0
+        for what, matrices in placed.items():
+            for primitive in records(self.document.item("meshes", what.mesh), "primitives") if len(matrices) else ():
+                if _mode(primitive) in (1, 2, 3):
+                    lines += 1
+                    continue
+                built = self._built(primitive, what)
+                if built is None:
+                    continue
+                part, said = built
+                if not len(part.faces):
+                    clouds.append(_points(part, matrices, said))
+                    continue
+                surfaces += 1
+                visible = _visible(part)
+                if visible is None:
+                    hidden += 1
+                else:
+                    if len(visible.faces) < len(part.faces):
+                        self.file.warn("triangles that are wholly transparent are left out")
+                    colored |= said
+                    parts.append(copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != np.eye(4)).any() else visible)
+        if parts:
+            if hidden:
+                self.file.warn(f"{hidden} of {surfaces} surfaces are wholly transparent and left out")
+            if lines:
+                self.file.warn("lines are left out")
+            if clouds:
+                self.file.warn("single points are left out, the triangles kept")
+            return Mesh(parts=tuple(grouped(parts)), colored=colored, warnings=tuple(self.file.warnings))
+        if hidden:
+            raise UserError("all surfaces of the file are invisible: their alpha is 0, or below alphaCutoff")
+        if clouds:
+            colors = [c for _, c in clouds if c is not None]
+            together = np.concatenate(colors) if len(colors) == len(clouds) else None
+            if colors and together is None:
+                self.file.warn("some points have a colour and some have none: all are grey")
+            if lines:
+                self.file.warn("lines are left out")
+            return Cloud(points=np.concatenate([p for p, _ in clouds]), colors=together, warnings=tuple(self.file.warnings))
+        raise UserError("the file holds only lines, no surface and no points" if lines else "the file holds no triangles and no points")
+
+    # ------------------------------------------------------------------------------------------------------------ nodes
+
+    def _roots(self) -> list[int]:
+        """The nodes of the scene that is shown."""
+        document = self.document
+        scenes = document.table("scenes")
+        if "scene" in document.json or scenes:
+            if "scene" not in document.json and len(scenes) > 1:
+                self.file.warn(f"the first of {len(scenes)} scenes: the file does not say which one to show")
+            return wholes(document.item("scenes", whole(document.json, "scene", 0)), "nodes")
+        return [index for index in range(len(document.table("nodes"))) if index not in self._parents]
+
+    @functools.cached_property
+    def _parents(self) -> dict[int, int]:
+        """The parent of each node that has one."""
+        found: dict[int, int] = {}
+        for index, node in enumerate(self.document.table("nodes")):
+            for child in wholes(node, "children"):
+                self.document.item("nodes", child)
+                if child in found:
+                    raise UserError(f"the glTF is damaged: nodes[{child}] has two parents, nodes[{found[child]}] and nodes[{index}]")
+                found[child] = index
+        return found
+
+    def _world(self, index: int) -> np.ndarray:
+        """Matrix `[4, 4]` from a node to the world."""
+        chain = []
+        at: int | None = index
+        while at is not None and at not in self._worlds:
+            chain.append(at)
+            if len(chain) > len(self.document.table("nodes")):
+                raise UserError(f"the glTF is damaged: nodes[{index}] is its own ancestor")
+            at = self._parents.get(at)
+        world = np.eye(4) if at is None else self._worlds[at]
+        for node in reversed(chain):
+            with np.errstate(all="ignore"):  # what is infinite is told when the vertices are checked
+                world = world @ self._local(self.document.item("nodes", node))
+            self._worlds[node] = world
+        return world
+
+    @staticmethod
+    def _local(node: Record) -> np.ndarray:
+        """Matrix `[4, 4]` from a node to its parent."""
+        if "matrix" in node:
+            return vector(node, "matrix", tuple(np.eye(4).reshape(-1))).reshape(4, 4).T
+        if not node.keys() & {"translation", "rotation", "scale"}:
+            return np.eye(4)
+        defaults = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
+        return _placing(*(vector(node, key, default)[None] for key, default in defaults.items()))[0]
+
+    def _placements(self) -> dict[Placed, np.ndarray]:
+        """Each mesh of the scene with the matrices `[k, 4, 4]` of its copies, in the order of the file."""
+        document = self.document
+        found: dict[Placed, list[np.ndarray]] = {}
+        if not document.table("nodes") and document.table("meshes"):
+            self.file.warn("the file has meshes and no nodes: all are taken, as they lie")
+            return {Placed(i, None, self._weights({}, i)): np.eye(4)[None] for i in range(len(document.table("meshes")))}
+        seen: set[int] = set()
+        todo = self._roots()[::-1]
+        while todo:
+            index = todo.pop()
+            if index in seen:
+                raise UserError(f"the glTF is damaged: nodes[{index}] comes twice in the scene")
+            seen.add(index)
+            node = document.item("nodes", index)
+            if (extension(node, "KHR_node_visibility") or {}).get("visible") is False:
+                continue
+            todo.extend(wholes(node, "children")[::-1])
+            self.looks.unknown(node, "nodes")
+            if "mesh" not in node:
+                continue
+            mesh = whole(node, "mesh")
+            skin = whole(node, "skin") if "skin" in node else None
+            instances = extension(node, INSTANCING)
+            if instances is not None and skin is not None:
+                raise UserError(f"nodes[{index}] has {INSTANCING} and a skin, which no viewer shows alike")
+            what = Placed(mesh, skin, self._weights(node, mesh))
+            if skin is not None:
+                # Joints alone place a skin; the specification leaves the node's own place out. Twice the same would be one on another.
+                found.setdefault(what, [np.eye(4)[None]])
+                continue
+            world = self._world(index)[None]
+            with np.errstate(all="ignore"):
+                found.setdefault(what, []).append(world if instances is None else world @ self._instances(instances))
+        return {what: np.concatenate(matrices) for what, matrices in found.items()}
+
+    def _weights(self, node: Record, mesh: int) -> tuple[float, ...]:
+        """Default weights of the morph targets; those of a node come before those of its mesh."""
+        owner = node if "weights" in node else self.document.item("meshes", mesh)
+        given = owner.get("weights") or ()
+        weights = vector({"weights": given}, "weights", (0.0,) * len(given) if isinstance(given, list) else ())
+        return tuple(map(float, weights)) if weights.any() else ()
+
+    def _instances(self, instances: Record) -> np.ndarray:
+        """Matrices `[k, 4, 4]` of EXT_mesh_gpu_instancing."""
+        attributes = record(instances, "attributes")
+        shapes = {"TRANSLATION": (0, 0, 0), "ROTATION": (0, 0, 0, 1), "SCALE": (1, 1, 1)}
+        given = {name: self.document.accessor(whole(attributes, name), name) for name in attributes if name in shapes}
+        if len({len(values) for values in given.values()}) != 1:
+            raise UserError(f"{INSTANCING} says {', '.join(f'{len(v)} {n}' for n, v in given.items()) or 'no place'}: one for each is due")
+        if any(name.startswith("_COLOR") for name in attributes):
+            self.file.warn(f"colours of single instances ({INSTANCING}) are left out")
+        count = len(next(iter(given.values())))
+        if count > TRIANGLES:
+            raise UserError(f"{INSTANCING} makes {count:,} copies, more than {TRIANGLES:,}")
+        arrays = []
+        for name, default in shapes.items():
+            if name in given and given[name].raw.shape[1] != len(default):
+                raise UserError(f"{INSTANCING}: {name} should be {len(default)} numbers each, got {given[name].raw.shape[1]}")
+            arrays.append(given[name].floats().astype(np.float64) if name in given else np.tile(np.array(default, np.float64), (count, 1)))
+        return _placing(*arrays)
+
+    def _count(self, placed: dict[Placed, np.ndarray]) -> None:
+        """Refuses what would be too large, by what the accessors declare, before anything is built."""
+        document, total, pieces = self.document, 0, 0
+        for what, matrices in placed.items():
+            for primitive in records(document.item("meshes", what.mesh), "primitives"):
+                pieces += 1
+                if pieces > PIECES:
+                    raise UserError(f"the scene has more than {PIECES:,} parts")
+                attributes = record(primitive, "attributes")
+                key = {**primitive, "POSITION": attributes.get("POSITION")}
+                name = "indices" if "indices" in primitive else "POSITION"
+                if key.get(name) is None:
+                    continue
+                count = whole(document.item("accessors", whole(key, name)), "count")
+                total += len(matrices) * (count // 3 if _mode(primitive) in (0, 4) else count)
+        if total > TRIANGLES:
+            raise UserError(f"the scene has {total:,} triangles once its copies are in place, more than {TRIANGLES:,}")
+
+    # ------------------------------------------------------------------------------------------------------- primitives
+
+    def _built(self, primitive: Record, what: Placed) -> tuple[Part, bool] | None:
+        """A primitive where its mesh lies, and whether anything said its colour. A part without faces is a cloud of points.
+
+        None where there is nothing.
+        """
+        self.looks.unknown(primitive, "primitives")
+        attributes = {name: whole(record(primitive, "attributes"), name) for name in record(primitive, "attributes")}
+        packed, mode = extension(primitive, DRACO), _mode(primitive)
+        given: dict[str, Values] = {}
+        if packed is not None and mode in (4, 5):
+            faces, given = self.document.draco(packed, attributes)
+            declared = whole(self.document.item("accessors", whole(primitive, "indices")), "count") if "indices" in primitive else 0
+            if len(faces) > max(declared, 1):
+                raise UserError(f"{DRACO} holds {len(faces):,} triangles where {declared:,} corners are declared")
+        for name, index in attributes.items():
+            if name not in given and name.split("_")[0] in ("POSITION", "NORMAL", "TEXCOORD", "COLOR", "JOINTS", "WEIGHTS"):
+                given[name] = self._attribute(primitive, index, name)
+        if "POSITION" not in given:
+            self.file.warn("a part without positions is left out")
+            return None
+        count = len(given["POSITION"])
+        for name, values in list(given.items()):
+            if len(values) != count and name == "NORMAL":
+                del given[name]
+            elif len(values) != count:
+                raise UserError(f"a part has {len(values):,} {name} for {count:,} vertices")
+        if packed is None or mode not in (4, 5):
+            corners = self._corners(primitive, count)
+            faces = _triangles(corners, mode) if mode != 0 else corners[:, None]
+            if mode == 4 and len(corners) % 3:
+                self.file.warn("corners that make no whole triangle are left out")
+        if not faces.size:
+            return None
+        if int(faces.max()) >= count:
+            raise UserError(f"a triangle names vertex {int(faces.max()):,} of {count:,}: damaged or cut short?")
+        rows, faces = _used(faces, count)
+        vertices, normals = self._formed(primitive, what, given, rows)
+        part = Part(vertices=vertices, faces=faces, normals=unit(normals, len(vertices)))
+        part, said = self.looks.dressed(part, primitive, given, rows)
+        return (part, said) if mode != 0 else (replace(part, faces=faces[:0]), said)
+
+    def _attribute(self, primitive: Record, index: int, name: str) -> Values:
+        accessor = self.document.item("accessors", index)
+        strange = sorted(record(primitive, "extensions").keys() - APPLIED - UNSEEN)
+        if strange and name == "POSITION" and "bufferView" not in accessor and not record(accessor, "sparse"):
+            raise UserError(f"a part's geometry is in the glTF extension {', '.join(strange)}, which is not read: export it without")
+        values = self.document.accessor(index, name)
+        widths = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}[name.split("_")[0]]
+        if values.raw.shape[1] not in widths:
+            raise UserError(f"{name} should be {' or '.join(map(str, widths))} numbers each, got {values.raw.shape[1]}")
+        return values
+
+    def _corners(self, primitive: Record, count: int) -> np.ndarray:
+        """Vertex numbers `[c]`."""
+        if "indices" not in primitive:
+            return np.arange(count)
+        values = self.document.accessor(whole(primitive, "indices"), "indices")
+        if values.raw.dtype.kind == "f" or values.raw.shape[1] != 1:
+            raise UserError(f"the indices of a part should be whole numbers, got {values.raw.dtype} {list(values.raw.shape)}")
+        corners = values.raw[:, 0].astype(np.int64)
+        if corners.size and int(corners.min()) < 0:
+            raise UserError(f"a triangle names vertex {int(corners.min())}: damaged?")
+        return corners
+
+    def _formed(
+        self, primitive: Record, what: Placed, given: dict[str, Values], rows: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Positions `[V, 3]` and normals `[V, 3]` after morph targets and skin."""
+        vertices = given["POSITION"].floats(rows)
+        normals = given["NORMAL"].floats(rows, always_normalized=True) if "NORMAL" in given else None
+        targets = records(primitive, "targets")
+        active = [(weight, target) for weight, target in zip(what.weights, targets, strict=False) if weight]
+        if len(active) * len(vertices) > 10 * TRIANGLES:
+            raise UserError(f"{len(active):,} morph targets of {len(vertices):,} vertices are more than can be applied")
+        for weight, target in active:
+            if "POSITION" in target:
+                vertices = vertices + weight * self._moved(target, "POSITION", len(given["POSITION"]), rows)
+            if normals is not None and "NORMAL" in target:
+                normals = normals + weight * self._moved(target, "NORMAL", len(given["POSITION"]), rows)
+            if any(name.startswith(("TEXCOORD", "COLOR")) for name in target):
+                self.file.warn("morph targets of colours and texture coordinates are left out")
+        if what.skin is None:
+            return vertices, normals
+        return self._skinned(what, given, rows, vertices, normals)
+
+    def _moved(self, target: Record, name: str, count: int, rows: np.ndarray | None) -> np.ndarray:
+        values = self.document.accessor(whole(target, name), f"morph target {name}")
+        if values.raw.shape != (count, 3):
+            raise UserError(f"a morph target's {name} should be [{count}, 3], got {list(values.raw.shape)}")
+        return values.floats(rows)
+
+    def _skinned(
+        self, what: Placed, given: dict[str, Values], rows: np.ndarray | None, vertices: np.ndarray, normals: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Vertices `[V, 3]` and normals as the joints hold them now."""
+        joints = self._joints(what.skin if what.skin is not None else 0)  # [j, 4, 4]
+        blend, total = np.zeros((len(vertices), 4, 4)), np.zeros(len(vertices))
+        for name in sorted(given):
+            if not name.startswith("JOINTS_"):
+                continue
+            if name.replace("JOINTS", "WEIGHTS") not in given:
+                raise UserError(f"a skinned part has {name} and no {name.replace('JOINTS', 'WEIGHTS')}")
+            numbers = given[name].raw if rows is None else given[name].raw[rows]
+            weights = given[name.replace("JOINTS", "WEIGHTS")].floats(rows, always_normalized=True).astype(np.float64)
+            weights = np.nan_to_num(weights, posinf=0, neginf=0)
+            numbers = np.where(weights != 0, numbers, 0).astype(np.int64)  # exporters write any joint where the weight is 0
+            if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(joints):
+                raise UserError(f"a skinned part names joint {int(numbers.max())} of {len(joints)}")
+            with np.errstate(all="ignore"):
+                for column in range(4):
+                    blend += weights[:, column, None, None] * joints[numbers[:, column]]
+            total += weights.sum(axis=1)
+        if not total.any():
+            self.file.warn("a part with a skin has no joints: it lies where its first joint is")
+        blend[total == 0] = joints[0]  # as viewers do
+        total[total == 0] = 1
+        with np.errstate(all="ignore"):
+            blend /= total[:, None, None]
+            moved = np.einsum("vij,vj->vi", blend[:, :3, :3], vertices) + blend[:, :3, 3]
+            if normals is not None:
+                a, b, c = np.moveaxis(blend[:, :3, :3], 1, 0)  # normals go by the cofactors, see geometry.copied
+                cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+                normals = np.einsum("vij,vj->vi", cofactors, normals)
+        return moved, normals
+
+    def _joints(self, index: int) -> np.ndarray:
+        """For each joint of a skin the matrix from the mesh to the world, `[j, 4, 4]`."""
+        skin = self.document.item("skins", index)
+        nodes = wholes(skin, "joints")
+        if not nodes:
+            raise UserError(f"skins[{index}] has no joints")
+        worlds = np.stack([self._world(node) for node in nodes])
+        if "inverseBindMatrices" not in skin:
+            return worlds
+        values = self.document.accessor(whole(skin, "inverseBindMatrices"), "inverseBindMatrices")
+        if len(values) < len(nodes) or values.raw.shape[1] != 16:
+            raise UserError(f"skins[{index}] has {len(nodes)} joints and inverseBindMatrices {list(values.raw.shape)}")
+        inverse = values.floats()[: len(nodes)].astype(np.float64).reshape(-1, 4, 4).transpose(0, 2, 1)
+        with np.errstate(all="ignore"):
+            return worlds @ inverse
+
+
+def _mode(primitive: Record) -> int:
+    mode = whole(primitive, "mode", 4)
+    if mode > 6:
+        raise UserError(f"a part has mode {mode}, which glTF does not know")
+    return mode
+
+
+def _triangles(corners: np.ndarray, mode: int) -> np.ndarray:
+    """Triangles `[F, 3]` of corners `[c]` in mode 4 (each three), 5 (strip) or 6 (fan)."""
+    if mode == 4:
+        return corners[: len(corners) // 3 * 3].reshape(-1, 3)
+    if len(corners) < 3:
+        return np.empty((0, 3), np.int64)
+    if mode == 6:
+        return np.column_stack([np.full(len(corners) - 2, corners[0]), corners[1:-1], corners[2:]])
+    faces = np.column_stack([corners[:-2], corners[1:-1], corners[2:]])
+    faces[1::2] = faces[1::2, [1, 0, 2]]
+    return faces
+
+
+def _used(faces: np.ndarray, count: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """The vertices that faces `[F, 3]` use, in order, None for all; and the faces over these."""
+    if faces.size * 8 < count:  # many parts may share one long list of vertices
+        rows, places = np.unique(faces, return_inverse=True)
+        return rows, places.reshape(faces.shape)
+    used = np.zeros(count, bool)
+    used[faces] = True
+    if used.all():
+        return None, faces
+    return np.flatnonzero(used), (np.cumsum(used) - 1)[faces]
+
+
+def _points(part: Part, matrices: np.ndarray, said: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Positions `[n, 3]` of the copies of a cloud, and its colours `[n, 3]` uint8 where it has any."""
+    with np.errstate(all="ignore"):
+        points = np.einsum("kij,vj->kvi", matrices[:, :3, :3], part.vertices) + matrices[:, None, :3, 3]
+    if not said:
+        return points.reshape(-1, 3), None
+    colors = np.full((len(part.vertices), 3), 255.0) if part.colors is None else part.colors[:, :3].astype(np.float64)
+    if part.texture is not None and part.uv is not None:
+        height, width = part.texture.shape[:2]
+        column, row = (part.uv[:, 0] % 1 * width).astype(np.int64), ((1 - part.uv[:, 1]) % 1 * height).astype(np.int64)
+        colors *= part.texture[np.minimum(row, height - 1), np.minimum(column, width - 1), :3] / 255
+    colors = np.rint(colors * np.array(part.base_color[:3])).astype(np.uint8)
+    return points.reshape(-1, 3), np.tile(colors, (len(matrices), 1))
+
+
+def _visible(part: Part) -> Part | None:
+    """The part without triangles of which nothing can be seen, None where that is all of them."""
+    least = {"OPAQUE": 0.0, "MASK": part.alpha_cutoff, "BLEND": FAINT}[part.alpha_mode] - 1e-6
+    if least <= 0:
+        return part
+    most = part.base_color[3] * (1 if part.texture is None else part.texture[..., 3].max() / 255)
+    if part.colors is None:
+        return part if most >= least else None
+    shown = part.colors[:, 3][part.faces].max(axis=1) / 255 * most >= least
+    if shown.all():
+        return part
+    return compact(replace(part, faces=part.faces[shown])) if shown.any() else None

@@ -1,0 +1,439 @@
+"""Materials and textures of glTF 2.0: from what a file says to the colours of a `Part`. The scene is read by `gltf.py`.
+
+    looks = Looks(document)
+    part, said = looks.dressed(part, primitive, given, rows)
+
+glTF's colour factors and vertex colours are linear light, its textures are sRGB; a `Part` is all sRGB. glTF's (0, 0) is the upper left
+corner of a texture, that of a `Part` the lower left; only `_textured` and what it calls know both.
+
+Letters: V vertices, H x W pixels.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline import textures
+from pipeline.formats.gltf_data import (
+    APPLIED,
+    PICTURES,
+    SEEN_THROUGH,
+    SPECULAR_GLOSSINESS,
+    UNSEEN,
+    Document,
+    Record,
+    Values,
+    extension,
+    number,
+    record,
+    shown,
+    text,
+    vector,
+    whole,
+)
+from pipeline.geometry import GREY, Part, display
+from pipeline.reading import Missing
+
+REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
+NEAREST: Final = 9728
+
+WIDEST: Final = 4096
+"""Largest side of a texture that is widened because it does not repeat."""
+
+
+class Slot(NamedTuple):
+    """A texture of a material and how it lies on a part."""
+
+    texture: int
+    coordinates: int
+    """Which TEXCOORD."""
+    transform: tuple[float, ...] | None
+    """Rows of the matrix `[2, 3]` that texture coordinates go through."""
+
+
+class Picture(NamedTuple):
+    """A decoded texture with the way it goes on outside 0..1."""
+
+    pixels: np.ndarray
+    """[H, W, 4] uint8."""
+    wrap: tuple[int, int]
+    image: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """A material, in linear light."""
+
+    base: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    said: bool = False
+    """Whether the file gives `base`; a viewer takes white where it does not, we take grey where nothing else says a colour."""
+    base_slot: Slot | None = None
+    emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    emission_slot: Slot | None = None
+    metallic: float = 0.0
+    roughness: float = 1.0
+    alpha_mode: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
+    alpha_cutoff: float = 0.5
+
+
+@dataclass(frozen=True)
+class Coat:
+    """What colours a part, in linear light: base times vertex colours times picture."""
+
+    base: np.ndarray
+    """[4]"""
+    said: bool
+    """Whether the file says any of it."""
+    tint: np.ndarray | None
+    """[V, 4]"""
+    slot: Slot | None
+    picture: Picture | None
+
+
+class Looks:
+    """Materials and textures, each read once."""
+
+    def __init__(self, document: Document) -> None:
+        self.document, self.file = document, document.file
+        self._looks: dict[int | None, Look] = {None: Look()}
+        self._images: dict[int, np.ndarray | None] = {}
+        self._pictures: dict[int, Picture | None] = {}
+        self._made: dict[Any, Any] = {}
+
+    def unknown(self, owner: Record, kind: str) -> None:
+        """Warns of extensions of an object that may show and are not applied."""
+        for name in record(owner, "extensions"):
+            if name in SEEN_THROUGH:
+                self.file.warn(f"{name}: drawn as opaque")
+            elif name not in APPLIED | UNSEEN:
+                self.file.warn(f"glTF extension {name} of {kind} is not known and left out")
+
+    def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: np.ndarray | None) -> tuple[Part, bool]:
+        """A part with its material.
+
+        Args:
+            part: Positions, faces and normals.
+            primitive: What the file says of it.
+            given: Its attributes.
+            rows: Which of the attributes' elements the part's vertices are, None for all.
+
+        Returns:
+            The part, and whether anything said its colour; grey where nothing did.
+        """
+        look = self._look(whole(primitive, "material") if "material" in primitive else None)
+        picture = self._laid(look.base_slot, given)
+        base, said = np.array(look.base), look.said
+        if picture is None and look.base_slot is not None and min(base[:3]) == 1:
+            said = False  # a white that was only there to be multiplied with the texture that is missing
+        tint = None
+        if "COLOR_0" in given:
+            tint = np.clip(np.nan_to_num(given["COLOR_0"].floats(rows, always_normalized=True)), 0, 1)
+            tint = np.column_stack([tint, np.ones(len(tint), tint.dtype)]) if tint.shape[1] == 3 else tint
+        coat = Coat(base, said or picture is not None or tint is not None, tint, look.base_slot, picture)
+        if max(look.emission) > 0:
+            coat = self._lit(coat, look, given)
+        colors, alpha = None, 1.0 if look.alpha_mode == "OPAQUE" else float(coat.base[3])
+        red, green, blue = map(float, display(coat.base[:3])) if coat.said else (GREY, GREY, GREY)
+        if coat.tint is not None:
+            # Multiplied as light, which is what glTF says; only then is it turned into what a screen shows.
+            opacity = np.ones(len(coat.tint)) if look.alpha_mode == "OPAQUE" else coat.tint[:, 3]
+            colors = np.rint(np.column_stack([display(coat.tint[:, :3] * coat.base[:3]), opacity]).clip(0, 1) * 255).astype(np.uint8)
+            red = green = blue = 1.0
+        part = replace(
+            part, colors=colors, base_color=(red, green, blue, alpha), metallic=look.metallic, roughness=look.roughness,
+            alpha_mode=look.alpha_mode, alpha_cutoff=look.alpha_cutoff,
+        )  # fmt: skip
+        if coat.picture is not None and coat.slot is not None:
+            part = self._textured(part, coat.picture, given[f"TEXCOORD_{coat.slot.coordinates}"].floats(rows), coat.slot)
+        return part, coat.said
+
+    def _textured(self, part: Part, picture: Picture, coordinates: np.ndarray, slot: Slot) -> Part:
+        """The part with a texture that may be repeated, laid on by glTF's coordinates `[V, 2]`."""
+        uv = np.nan_to_num(coordinates.astype(np.float64), posinf=0, neginf=0)
+        if slot.transform is not None:
+            matrix = np.array(slot.transform).reshape(2, 3)
+            uv = uv @ matrix[:, :2].T + matrix[:, 2]
+        pixels = picture.pixels
+        for axis, how in enumerate(picture.wrap):
+            pixels, uv = self._wrapped(pixels, uv, axis, how)
+        return replace(part, texture=pixels, uv=np.column_stack([uv[:, 0], 1 - uv[:, 1]]))
+
+    def _wrapped(self, pixels: np.ndarray, uv: np.ndarray, axis: int, how: int) -> tuple[np.ndarray, np.ndarray]:
+        """A texture that may be repeated along an axis (0: u, 1: v) in place of one that is clamped or mirrored there, and the coordinates
+        `[V, 2]` on it. Only what is used of it is made, and nothing where no coordinate comes to the border.
+        """
+        size = pixels.shape[1 - axis]
+        low, high = float(uv[:, axis].min()) * size, float(uv[:, axis].max()) * size
+        if how == REPEAT or (low >= 0.5 and high <= size - 0.5):
+            return pixels, uv
+        uv = uv.copy()
+        if how == MIRROR and (low < -0.5 or high > size + 0.5):
+            uv[:, axis] /= 2
+            mirror = (id(pixels), axis, "mirror")
+            if mirror not in self._made:
+                self._made[mirror] = (pixels, np.concatenate([pixels, np.flip(pixels, 1 - axis)], axis=1 - axis))
+            return self._made[mirror][1], uv
+        # Clamped: the border goes on as far as it is used. Powers of two, so that the parts of a material share a few pictures.
+        # A coordinate nearer to the border than half a texel already mixes with what lies beyond.
+        before, after = (1 << max(math.ceil(reach) - 1, 0).bit_length() if reach > 0 else 0 for reach in (0.5 - low, high - size + 0.5))
+        shrink = 1
+        while (size + before + after) / shrink > WIDEST and shrink < size:
+            shrink *= 2
+        if (size + before + after) / shrink > WIDEST:
+            # So far out that even one texel would not do: there all is border anyway, so coordinates stop there.
+            self.file.warn("texture coordinates lie thousands of textures outside a clamped texture: cut off")
+            before, after = (min(reach, WIDEST // 2 * shrink) for reach in (before, after))
+            uv[:, axis] = np.clip(uv[:, axis], -before / size, 1 + after / size)
+        key = (id(pixels), axis, before, after)
+        if key not in self._made:
+            self._made[key] = (pixels, _padded(pixels, 1 - axis, before, after, shrink))
+        uv[:, axis] = (uv[:, axis] * size + before) / (size + before + after)
+        return self._made[key][1], uv
+
+    # --------------------------------------------------------------------------------------------------------- emission
+
+    def _lit(self, coat: Coat, look: Look, given: dict[str, Values]) -> Coat:
+        """Adds the emission of a material to its colour, so that pictures shade it and points see it.
+
+        A viewer adds it after shading, which makes a strong one white on a white background, without form. Here light and emission are
+        summed as light and scaled down to their brightest channel where that is above 1, so a hue stays what it is.
+        """
+        emission, base, tint, picture = np.array(look.emission), coat.base, coat.tint, coat.picture
+        bare = np.append(np.ones(3), base[3])  # the colour that is left where all of it went elsewhere
+        if look.emission_slot is None and picture is None:
+            mixed = base[None, :3] * (1 if tint is None else tint[:, :3]) + emission
+            mixed = mixed / np.maximum(mixed.max(axis=1, keepdims=True), 1)
+            if tint is None:
+                return replace(coat, said=True, base=np.append(mixed[0], base[3]))
+            return replace(coat, base=bare, tint=np.column_stack([mixed, tint[:, 3]]))
+
+        glow = self._laid(look.emission_slot, given)
+        if look.emission_slot is not None and glow is None:
+            return coat  # it is missing, which has been said
+        if glow is not None and picture is not None and glow.image == picture.image:
+            return coat  # painted light and shadow, given both as base and as emission: the picture is the colour
+        if glow is not None and (_LIGHT[glow.pixels[..., :3].max(axis=(0, 1))] * emission).max() < 1 / 512:
+            return coat  # black, as most of them are
+        if picture is None and not look.said:
+            base = np.append(np.zeros(3), base[3])  # white by default, beside a painted emission, is a colour nobody chose
+        if tint is not None and not (tint[:, :3] == 1).all():
+            if picture is not None or base[:3].any():
+                self.file.warn("emission is left out of a part that has vertex colours and a texture")
+                return coat
+            tint = np.column_stack([np.ones((len(tint), 3)), tint[:, 3]])
+        if glow is not None and picture is not None and coat.slot is not None and look.emission_slot is not None:
+            if look.emission_slot[1:] != coat.slot[1:] or glow.wrap != picture.wrap:
+                self.file.warn("an emissive texture is left out that lies on a part otherwise than its base texture")
+                return coat
+        pixels, light = None if picture is None else picture.pixels, None if glow is None else glow.pixels
+        key = ("emission", id(pixels), id(light), *base[:3], *emission)
+        if key not in self._made:
+            self._made[key] = (pixels, light, _emitting(pixels, base[:3], light, emission))
+        below = picture or glow
+        assert below is not None
+        slot = look.emission_slot if picture is None else coat.slot
+        return Coat(bare, True, tint, slot, below._replace(pixels=self._made[key][2]))
+
+    # --------------------------------------------------------------------------------------------------------- textures
+
+    def _laid(self, slot: Slot | None, given: dict[str, Values]) -> Picture | None:
+        """The picture of a slot, None where the part has no coordinates for it or it is missing."""
+        if slot is None:
+            return None
+        if f"TEXCOORD_{slot.coordinates}" not in given:
+            self.file.warn(f"a part has a texture and no TEXCOORD_{slot.coordinates} to lay it on: drawn without")
+            return None
+        if slot.texture not in self._pictures:
+            self._pictures[slot.texture] = self._picture(slot.texture)
+        return self._pictures[slot.texture]
+
+    def _picture(self, index: int) -> Picture | None:
+        """A texture with its wrapping, None where its file is missing and that is allowed."""
+        texture = self.document.item("textures", index)
+        sampler = self.document.item("samplers", whole(texture, "sampler")) if "sampler" in texture else {}
+        wrap = (whole(sampler, "wrapS", REPEAT), whole(sampler, "wrapT", REPEAT))
+        if not set(wrap) <= {REPEAT, CLAMP, MIRROR}:
+            raise UserError(f"textures[{index}] wraps by {wrap}, which glTF does not know")
+        # The plain source comes first: it is a PNG or JPEG of the same picture for those who cannot read the other.
+        sources = [
+            owner for owner in (texture, *(extension(texture, name) for name in PICTURES)) if owner is not None and "source" in owner
+        ]
+        self.unknown(texture, "textures")
+        if not sources:
+            names = ", ".join(record(texture, "extensions"))
+            if names:
+                raise UserError(f"textures[{index}] is in the glTF extension {names}, which is not read: export it without")
+            self.file.warn("a texture that names no picture is left out")
+            return None
+        missing: Missing | None = None
+        for source in sources:
+            image = whole(source, "source")
+            try:
+                pixels = self._image(image)
+            except Missing as error:
+                missing = error
+                continue
+            if whole(sampler, "magFilter", 0) == NEAREST and max(pixels.shape[:2]) <= 256:
+                pixels = self._sharp(pixels)
+            return Picture(pixels, wrap, image)
+        if missing is not None:
+            self.file.lacks(missing)
+        return None
+
+    def _sharp(self, pixels: np.ndarray) -> np.ndarray:
+        """A small picture made larger without smoothing, for samplers that want to see its pixels: ours smooths between them."""
+        key = (id(pixels), "sharp")
+        if key not in self._made:
+            times = min(16, 1024 // max(pixels.shape[:2]))
+            self._made[key] = (pixels, pixels.repeat(times, axis=0).repeat(times, axis=1))
+        return self._made[key][1]
+
+    def _image(self, index: int) -> np.ndarray:
+        """The pixels of an image `[H, W, 4]` uint8.
+
+        Raises:
+            Missing: its file is not there.
+        """
+        if index not in self._images:
+            image = self.document.item("images", index)
+            name = text(image, "name", "") or f"images[{index}]"
+            if "bufferView" in image:
+                data = self.document.view(whole(image, "bufferView")).tobytes()
+            elif "uri" in image:
+                uri = text(image, "uri", "")
+                name = "in a data: address" if uri[:5].lower() == "data:" else uri
+                data = self.document.uri(uri)
+            else:
+                raise UserError(f"images[{index}] has neither a file nor bytes")
+            self._images[index] = textures.decode(data, name)
+        found = self._images[index]
+        assert found is not None
+        return found
+
+    # -------------------------------------------------------------------------------------------------------- materials
+
+    def _look(self, index: int | None) -> Look:
+        if index not in self._looks:
+            assert index is not None
+            self._looks[index] = self._material(self.document.item("materials", index))
+        return self._looks[index]
+
+    def _material(self, material: Record) -> Look:
+        self.unknown(material, "materials")
+        metal = record(material, "pbrMetallicRoughness")
+        specular = extension(material, SPECULAR_GLOSSINESS)
+        unlit = extension(material, "KHR_materials_unlit") is not None
+        # Where both are given, the extension's text and most viewers that know it (Blender, Babylon, Filament) take
+        # specular-glossiness: the other is the fallback of its exporter. Never are the two mixed.
+        look = self._metallic(metal) if specular is None else self._specular(specular)
+        mode = material.get("alphaMode", "OPAQUE")
+        if mode not in ("OPAQUE", "MASK", "BLEND"):
+            raise UserError(f"a material has alphaMode {shown(mode)}, which glTF does not know")
+        look = replace(look, alpha_mode=mode, alpha_cutoff=number(material, "alphaCutoff", 0.5))
+        if unlit:
+            # Shown flat elsewhere; here it is lit like everything, because light shows form. It neither shines nor emits.
+            return replace(look, metallic=0.0, roughness=1.0)
+        strength = number(extension(material, "KHR_materials_emissive_strength") or {}, "emissiveStrength", 1.0)
+        factor = np.clip(np.nan_to_num(vector(material, "emissiveFactor", (0.0, 0.0, 0.0))), 0, 1)
+        red, green, blue = map(float, factor * min(max(strength, 0), 1e6))
+        return replace(look, emission=(red, green, blue), emission_slot=self._slot(material, "emissiveTexture"))
+
+    def _metallic(self, metal: Record) -> Look:
+        mapped = "metallicRoughnessTexture" in metal  # the factors alone say nothing then; most such maps are dielectric
+        return Look(
+            base=_factor(metal, "baseColorFactor"),
+            said="baseColorFactor" in metal,
+            base_slot=self._slot(metal, "baseColorTexture"),
+            metallic=0.0 if mapped else float(np.clip(number(metal, "metallicFactor", 1.0), 0, 1)),
+            roughness=0.6 if mapped else float(np.clip(number(metal, "roughnessFactor", 1.0), 0, 1)),
+        )
+
+    def _specular(self, specular: Record) -> Look:
+        """Specular-glossiness as far as it says a colour.
+
+        That is its diffuse colour. By the letter it would be darkened by the specular one, which is white by default and would leave
+        nothing; no viewer's default is black. Only what has no diffuse colour and a strong specular one is a metal of that colour.
+        """
+        diffuse, slot = _factor(specular, "diffuseFactor"), self._slot(specular, "diffuseTexture")
+        shine = np.clip(vector(specular, "specularFactor", (1.0, 1.0, 1.0)), 0, 1)
+        mapped = "specularGlossinessTexture" in specular
+        metal = slot is None and max(diffuse[:3]) < 0.04 and shine.max() > 0.25 and "specularFactor" in specular and not mapped
+        gloss = float(np.clip(number(specular, "glossinessFactor", 1.0), 0, 1))
+        return Look(
+            base=(float(shine[0]), float(shine[1]), float(shine[2]), diffuse[3]) if metal else diffuse,
+            said="diffuseFactor" in specular,
+            base_slot=slot,
+            metallic=float(metal),
+            roughness=0.6 if mapped or "glossinessFactor" not in specular else 1 - gloss,
+        )
+
+    def _slot(self, owner: Record, key: str) -> Slot | None:
+        """A texture of a material, None where it has none."""
+        if owner.get(key) is None:
+            return None
+        info = record(owner, key)
+        self.unknown(info, "textures")
+        transform = extension(info, "KHR_texture_transform")
+        coordinates = whole(info, "texCoord", 0)
+        if transform is None:
+            return Slot(whole(info, "index"), coordinates, None)
+        (x, y), (width, height) = vector(transform, "offset", (0.0, 0.0)), vector(transform, "scale", (1.0, 1.0))
+        angle = number(transform, "rotation", 0.0)
+        if not math.isfinite(angle):
+            raise UserError("a texture's rotation is not finite")
+        # Counter-clockwise with v pointing down, as in three.js, Babylon and Blender; the GLSL printed in the extension's text turns
+        # the other way (https://github.com/KhronosGroup/glTF/issues/1563).
+        c, s = math.cos(angle), math.sin(angle)
+        matrix = tuple(map(float, (c * width, s * height, x, -s * width, c * height, y)))
+        return Slot(whole(info, "index"), whole(transform, "texCoord", coordinates), matrix)
+
+
+def _factor(owner: Record, key: str) -> tuple[float, float, float, float]:
+    red, green, blue, alpha = map(float, np.clip(np.nan_to_num(vector(owner, key, (1.0, 1.0, 1.0, 1.0))), 0, 1))
+    return red, green, blue, alpha
+
+
+def _padded(pixels: np.ndarray, axis: int, before: int, after: int, shrink: int) -> np.ndarray:
+    """A picture `[H, W, 4]` whose border goes on along an axis by so many texels of it, all `shrink` times smaller."""
+    size = pixels.shape[axis]
+    if shrink == 1:
+        pads = [(0, 0)] * 3
+        pads[axis] = (before, after)
+        return np.pad(pixels, pads, mode="edge")
+    count = max(round((size + before + after) / shrink), 1)
+    places = np.clip((np.arange(count) + 0.5) * ((size + before + after) / count) - before, 0, size - 1).astype(np.int64)
+    return np.ascontiguousarray(np.take(pixels, places, axis=axis))
+
+
+_LIGHT: Final = np.where(
+    np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
+).astype(np.float32)
+
+
+def _emitting(pixels: np.ndarray | None, base: np.ndarray, glow: np.ndarray | None, emission: np.ndarray) -> np.ndarray:
+    """Base texture times base colour plus emissive texture times emission, `[H, W, 4]` uint8, as large as the larger of the two."""
+    from PIL import Image
+
+    given = [picture for picture in (pixels, glow) if picture is not None]
+    height, width = max(given, key=lambda picture: picture.shape[0] * picture.shape[1]).shape[:2]
+
+    def light(picture: np.ndarray | None) -> np.ndarray:
+        if picture is None:
+            return np.ones((1, 1, 3), np.float32)
+        if picture.shape[:2] != (height, width):
+            color = Image.fromarray(np.ascontiguousarray(picture[..., :3]))
+            return _LIGHT[np.asarray(color.resize((width, height), Image.Resampling.BILINEAR))]
+        return _LIGHT[picture[..., :3]]
+
+    mixed = light(pixels) * base.astype(np.float32) + light(glow) * emission.astype(np.float32)
+    mixed = mixed / np.maximum(mixed.max(axis=2, keepdims=True), 1)
+    shades = np.rint(display(np.arange(65536) / 65535) * 255).astype(np.uint8)
+    done = np.full((height, width, 4), 255, np.uint8)
+    done[..., :3] = shades[np.rint(mixed * 65535).astype(np.uint16)]
+    if pixels is not None:
+        alpha = Image.fromarray(np.ascontiguousarray(pixels[..., 3]))
+        done[..., 3] = np.asarray(alpha.resize((width, height), Image.Resampling.BILINEAR))
+    return done
