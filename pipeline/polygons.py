@@ -70,9 +70,10 @@ def _other_diagonal(places: np.ndarray, normals: np.ndarray, cut: np.ndarray) ->
     Returns which quads neither diagonal cuts into two triangles of the quad's own winding, `[p]` bool: they cross themselves.
     """
     other = np.array([[1, 2, 3], [1, 3, 0]])
-    bad = [(_areas(places[:, way], normals) < -FLAT).any(axis=1) for way in (cut[0], other)]
-    cut[bad[0] & ~bad[1]] = other
-    return bad[0] & bad[1]
+    first, second = ((_areas(places[:, way], normals) < -FLAT).any(axis=1) for way in (cut[0], other))
+    cut[first & ~second] = other
+    both: np.ndarray = first & second
+    return both
 
 
 def _areas(triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:

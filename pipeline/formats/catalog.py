@@ -10,7 +10,7 @@ from typing import Final
 FORMATS: Final[dict[str, str]] = {
     ".glb": "pipeline.formats.scene",
     ".gltf": "pipeline.formats.scene",
-    ".obj": "pipeline.formats.scene",
+    ".obj": "pipeline.formats.obj",
     ".off": "pipeline.formats.scene",
     ".stl": "pipeline.formats.scene",
     ".ply": "pipeline.formats.scene",

@@ -1,0 +1,150 @@
+"""Text of many lines of numbers, read with NumPy: what OBJ, OFF and ASCII STL have in common.
+
+    lines = Lines(file.data)
+    vertex = lines.are(b"v")                                 # [L] bool
+    values, counts = lines.numbers(np.flatnonzero(vertex), skip=1)
+
+Letters: L lines, l selected lines, N numbers.
+"""
+
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.reading import decoded
+
+SMALL: Any = np.uint8(0x20)
+"""The bit that tells small letters from capitals."""
+
+
+class Lines:
+    """The lines of a text, whatever their ends: LF, CRLF or CR. A backslash at the end of a line joins it with the next.
+
+    Blanks before the first word do not count, nor does the case of keywords.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            data = decoded(data).encode()
+        data = data.removeprefix(b"\xef\xbb\xbf")
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._whole = data
+        if b"\\" in data:
+            data = _joined(data)
+        self._data = data + b"\n"
+        self._bytes = np.frombuffer(self._data + b"\n" * 8, np.uint8)
+        self.ends = np.flatnonzero(self._bytes[: len(self._data)] == ord("\n"))
+        """[L] where each line ends."""
+        self._starts = np.concatenate([[0], self.ends[:-1] + 1])
+        self.words = self._starts.copy()
+        """[L] where the first word of each begins; the line's end where it has none."""
+        blank = np.flatnonzero(self._bytes[self.words] <= 32)
+        if len(blank):
+            ink = np.append(np.flatnonzero(self._bytes[: len(self._data)] > 32), len(self._data))
+            self.words[blank] = np.minimum(ink[np.searchsorted(ink, self.words[blank])], self.ends[blank])
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def are(self, keyword: bytes) -> np.ndarray:
+        """Which lines begin with this word, `[L]` bool. At most 7 letters."""
+        found = self._bytes[self.words + len(keyword)] <= 32
+        for i, letter in enumerate(keyword.lower()):
+            found &= (self._bytes[self.words + i] | SMALL) == letter
+        return found
+
+    def begin(self, start: bytes) -> np.ndarray:
+        """Which lines begin with this byte, `[L]` bool."""
+        return self._bytes[self.words] == ord(start)
+
+    def empty(self) -> np.ndarray:
+        """Which lines have nothing but blanks, `[L]` bool."""
+        return self.words == self.ends
+
+    def text(self, line: int) -> str:
+        """One line without the blanks around it."""
+        return decoded(self._data[self.words[line] : self.ends[line]]).strip()
+
+    def number(self, line: int) -> int:
+        """How a text editor numbers this line, from 1."""
+        return self._whole.count(b"\n", 0, int(self.words[line])) + 1
+
+    def cut(self, chosen: np.ndarray, skip: int = 0) -> bytes:
+        """These lines `[l]`, ascending, as one text, without their first `skip` letters and without comments (`#`)."""
+        if not len(chosen):
+            return b""
+        breaks = np.flatnonzero(np.diff(chosen) != 1) + 1
+        first, last = chosen[np.concatenate([[0], breaks])], chosen[np.concatenate([breaks - 1, [len(chosen) - 1]])]
+        data: Any = self._data
+        if skip:
+            changed = self._bytes[: len(self._data)].copy()
+            for i in range(skip):
+                changed[self.words[chosen] + i] = ord(" ")
+            data = changed.tobytes()
+        text = b"".join([data[a:b] for a, b in zip(self._starts[first].tolist(), (self.ends[last] + 1).tolist(), strict=True)])
+        return re.sub(rb"(?<![^\s])#[^\n]*", b"", text) if b"#" in text else text
+
+    def numbers(self, chosen: np.ndarray, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of these lines `[l]`, ascending, after their first `skip` letters.
+
+        Returns:
+            Numbers `[N]` float64 and how many each line has `[l]`.
+
+        Raises:
+            UserError: something is no number. It names the line.
+        """
+        text = self.cut(chosen, skip)
+        array = np.frombuffer(b"\n" + text, np.uint8)
+        ink = array > 32
+        first = np.flatnonzero(ink[1:] & ~ink[:-1])
+        counts = np.diff(np.searchsorted(first, np.flatnonzero(array[1:] == ord("\n"))), prepend=0)
+        values = parsed(text, np.float64)
+        if values is None or len(values) != len(first):
+            values = np.empty(len(first))
+            owner = np.repeat(chosen, counts)
+            for i, word in enumerate(text.split()):
+                number = _number(word)
+                if number is None:
+                    raise UserError(f"line {self.number(owner[i])}: {decoded(word)!r} is no number{_advice(word)}")
+                values[i] = number
+        return values, counts
+
+
+def parsed(text: bytes, kind: type) -> np.ndarray | None:
+    """Numbers between blanks, as far as all of the text is such. None where it is not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy warns where it stops before the end
+        try:
+            return np.fromstring(text, kind, sep=" ")
+        except (DeprecationWarning, ValueError):
+            return np.zeros(0, kind) if not text.strip() else None
+
+
+def _number(word: bytes) -> float | None:
+    """A number as any exporter writes it; Microsoft's old words for NaN and infinity too. None where it is none."""
+    if re.fullmatch(rb"[-+]?\d*\.?\d*#(IND|QNAN|SNAN|INF)\d*|[-+]?nan(\(\w*\))?", word, re.IGNORECASE):
+        return float("nan")
+    try:
+        return None if b"_" in word else float(word)
+    except ValueError:
+        return None
+
+
+def _advice(word: bytes) -> str:
+    if re.fullmatch(rb"[-+]?\d+,\d*(e[-+]?\d+)?,?", word, re.IGNORECASE):
+        return ": write decimals with a point, not a comma"
+    return ""
+
+
+def _joined(data: bytes) -> bytes:
+    """The text with every line that ends in a backslash joined with the next, each byte in its old place."""
+    changed = bytearray(data)
+    for match in re.finditer(rb"\\[ \t]*\n", data):
+        line = changed[changed.rfind(b"\n", 0, match.start()) + 1 : match.start()].lstrip()
+        if not line.startswith(b"#"):  # a comment may end in a folder's name
+            changed[match.start() : match.end()] = b" " * (match.end() - match.start())
+    return bytes(changed)
