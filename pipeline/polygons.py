@@ -72,8 +72,7 @@ def _other_diagonal(places: np.ndarray, normals: np.ndarray, cut: np.ndarray) ->
     other = np.array([[1, 2, 3], [1, 3, 0]])
     first, second = ((_areas(places[:, way], normals) < -FLAT).any(axis=1) for way in (cut[0], other))
     cut[first & ~second] = other
-    both: np.ndarray = first & second
-    return both
+    return np.logical_and(first, second)
 
 
 def _areas(triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -92,8 +91,7 @@ def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
     turns = np.einsum("pnd,pd->pn", np.cross(behind, ahead), normals)
     around = np.arctan2(turns, np.einsum("pnd,pnd->pn", behind, ahead)).sum(axis=1)
     # A repeated corner hides its turn, and a star turns left everywhere but goes around twice: both show in the sum.
-    once: np.ndarray = np.abs(around - 2 * np.pi) < 0.1
-    return once & (turns >= -FLAT * length).all(axis=1)
+    return np.logical_and(np.abs(around - 2 * np.pi) < 0.1, (turns >= -FLAT * length).all(axis=1))
 
 
 def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:

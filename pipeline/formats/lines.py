@@ -1,8 +1,8 @@
 """Text of many lines of numbers, read with NumPy: what OBJ, OFF and ASCII STL have in common.
 
     lines = Lines(file.data)
-    vertex = lines.are(b"v")                                 # [L] bool
-    values, counts = lines.numbers(np.flatnonzero(vertex), skip=1)
+    vertex = lines.are(b"v")                                 # [l] numbers of lines
+    values, counts = lines.numbers(vertex, skip=1)
 
 Letters: L lines, l selected lines, N numbers.
 """
@@ -42,28 +42,28 @@ class Lines:
         self._starts = np.concatenate([[0], self.ends[:-1] + 1])
         self.words = self._starts.copy()
         """[L] where the first word of each begins; the line's end where it has none."""
-        blank = np.flatnonzero(self._bytes[self.words] <= 32)
+        blank = np.flatnonzero((self._bytes[self.words] <= 32) & (self.words < self.ends))
         if len(blank):
             ink = np.append(np.flatnonzero(self._bytes[: len(self._data)] > 32), len(self._data))
             self.words[blank] = np.minimum(ink[np.searchsorted(ink, self.words[blank])], self.ends[blank])
+        self._letters = self._bytes[self.words] | SMALL
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def are(self, keyword: bytes) -> np.ndarray:
-        """Which lines begin with this word, `[L]` bool. At most 7 letters."""
-        found = self._bytes[self.words + len(keyword)] <= 32
-        for i, letter in enumerate(keyword.lower()):
-            found &= (self._bytes[self.words + i] | SMALL) == letter
-        return found
+    def are(self, *keywords: bytes) -> np.ndarray:
+        """Which lines begin with one of these words of at most 7 letters: their numbers, ascending, from 0."""
+        found = []
+        for keyword in keywords:
+            chosen = np.flatnonzero(self._letters == (keyword[0] | SMALL))
+            for i, letter in enumerate(keyword[1:], 1):
+                chosen = chosen[(self._bytes[self.words[chosen] + i] | SMALL) == (letter | SMALL)]
+            found.append(chosen[self._bytes[self.words[chosen] + len(keyword)] <= 32])
+        return found[0] if len(found) == 1 else np.sort(np.concatenate(found))
 
-    def begin(self, start: bytes) -> np.ndarray:
-        """Which lines begin with this byte, `[L]` bool."""
-        return self._bytes[self.words] == ord(start)
-
-    def empty(self) -> np.ndarray:
-        """Which lines have nothing but blanks, `[L]` bool."""
-        return self.words == self.ends
+    def said(self) -> np.ndarray:
+        """Which lines are neither empty nor comments (`#`), `[L]` bool."""
+        return (self.words < self.ends) & (self._bytes[self.words] != ord("#"))
 
     def text(self, line: int) -> str:
         """One line without the blanks around it."""
@@ -74,19 +74,22 @@ class Lines:
         return self._whole.count(b"\n", 0, int(self.words[line])) + 1
 
     def cut(self, chosen: np.ndarray, skip: int = 0) -> bytes:
-        """These lines `[l]`, ascending, as one text, without their first `skip` letters and without comments (`#`)."""
+        """These lines `[l]`, ascending, as one text after an empty line, without their first `skip` letters and without comments."""
         if not len(chosen):
-            return b""
+            return b"\n"
         breaks = np.flatnonzero(np.diff(chosen) != 1) + 1
         first, last = chosen[np.concatenate([[0], breaks])], chosen[np.concatenate([breaks - 1, [len(chosen) - 1]])]
-        data: Any = self._data
+        runs = zip(self._starts[first].tolist(), (self.ends[last] + 1).tolist(), strict=True)
+        text = bytearray(b"\n")
+        for begin, end in runs:
+            text += self._data[begin:end]
         if skip:
-            changed = self._bytes[: len(self._data)].copy()
+            lengths = self.ends[chosen] + 1 - self._starts[chosen]
+            words = 1 + np.cumsum(lengths) - lengths + self.words[chosen] - self._starts[chosen]
+            letters = np.frombuffer(text, np.uint8)
             for i in range(skip):
-                changed[self.words[chosen] + i] = ord(" ")
-            data = changed.tobytes()
-        text = b"".join([data[a:b] for a, b in zip(self._starts[first].tolist(), (self.ends[last] + 1).tolist(), strict=True)])
-        return re.sub(rb"(?<![^\s])#[^\n]*", b"", text) if b"#" in text else text
+                letters[words + i] = ord(" ")
+        return re.sub(rb"(?<![^\s])#[^\n]*", b"", text) if b"#" in text else bytes(text)
 
     def numbers(self, chosen: np.ndarray, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of these lines `[l]`, ascending, after their first `skip` letters.
@@ -98,10 +101,12 @@ class Lines:
             UserError: something is no number. It names the line.
         """
         text = self.cut(chosen, skip)
-        array = np.frombuffer(b"\n" + text, np.uint8)
+        if not len(chosen):
+            return np.zeros(0), np.zeros(0, np.int64)
+        array = np.frombuffer(text, np.uint8)
         ink = array > 32
-        first = np.flatnonzero(ink[1:] & ~ink[:-1])
-        counts = np.diff(np.searchsorted(first, np.flatnonzero(array[1:] == ord("\n"))), prepend=0)
+        first = np.flatnonzero(ink[1:] > ink[:-1]) + 1  # where each number begins
+        counts = np.diff(np.searchsorted(first, np.flatnonzero(array == ord("\n"))))
         values = parsed(text, np.float64)
         if values is None or len(values) != len(first):
             values = np.empty(len(first))

@@ -31,9 +31,6 @@ FREEFORM: Final = {
 SILENT: Final = {"mg", "ctech", "stech", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
 """Statements that say nothing about where a surface is and what colour it has."""
 
-STRAY: Final = (b"/ ", b"/\n", b"/\t")
-"""A slash without an index behind it. Turned around, one without an index before it."""
-
 
 @dataclass(frozen=True)
 class Corners:
@@ -54,10 +51,10 @@ def read(file: File) -> Geometry:
         UserError: it cannot be read, has no polygons and no points, or lacks materials or a texture that is required.
     """
     lines = Lines(file.data)
-    rows = {key: np.flatnonzero(lines.are(key.encode())) for key in ("v", "vt", "vn", "f", "fo", "l", "p")}
-    faces = np.sort(np.concatenate([rows["f"], rows["fo"]]))  # fo is the old word for f
-    rest = ~lines.empty() & ~lines.begin(b"#")
-    for chosen in (*rows.values(), *(np.flatnonzero(lines.are(key)) for key in (b"g", b"o", b"s"))):
+    rows = {key: lines.are(key.encode()) for key in ("v", "vt", "vn", "l", "p")}
+    faces = lines.are(b"f", b"fo")  # fo is the old word for f
+    rest = lines.said()
+    for chosen in (*rows.values(), faces, lines.are(b"g", b"o", b"s")):
         rest[chosen] = False
     libraries, used, freeform = _statements(lines, np.flatnonzero(rest), file, bool(len(faces)))
     vertices, colors = _vertices(lines, rows["v"], file)
@@ -126,7 +123,7 @@ def _statements(lines: Lines, chosen: np.ndarray, file: File, surface: bool) -> 
         elif key not in SILENT:
             unknown.append(key)
     if freeform and surface:
-        file.warn(f"{freeform} are left out beside the polygons")
+        file.warn(f"left out beside the polygons: {freeform}")
     if unknown:
         kinds = list(dict.fromkeys(unknown))
         file.warn(
@@ -158,7 +155,7 @@ def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray,
     raw, has = table[:, 3:], counts >= 6
     bad = has & ~np.isfinite(raw[:, :3]).all(axis=1)
     if bad.any() or not has.all():
-        file.warn(f"{np.count_nonzero(bad | ~has):,} of {len(has):,} vertices have no colour, others have; they are grey")
+        file.warn(f"{np.count_nonzero(bad | ~has):,} of {len(has):,} vertices have no colour, though others have one; they are grey")
     with np.errstate(invalid="ignore"):
         scale = 255.0 if np.nanmax(np.where(np.isfinite(raw), raw, 0)) > 1 else 1.0
     if raw.shape[1] == 4:
@@ -179,6 +176,8 @@ def _padded(values: np.ndarray, counts: np.ndarray, width: int) -> np.ndarray:
 
 def _table(lines: Lines, chosen: np.ndarray, key: str, width: int, file: File) -> np.ndarray:
     """The first `width` numbers of these lines, `[l, width]`. A `vt` of one number is a place on the texture's lower edge."""
+    if not len(chosen):
+        return np.zeros((0, width))
     values, counts = lines.numbers(chosen, skip=2)
     least = 1 if key == "vt" else width
     wrong = (counts < least) | (counts > 3)
@@ -199,24 +198,28 @@ def _corners(lines: Lines, chosen: np.ndarray, rows: dict[str, np.ndarray], file
     Raises:
         UserError: an index is no number or names nothing. It says in which line.
     """
-    old = lines.are(b"fo")[chosen].any()
-    text = lines.cut(chosen, skip=1) if not old else re.sub(rb"(?i)(?<![^\n])\s*fo", b"", lines.cut(chosen))
-    slashed = b"/" in text
-    if slashed:
-        if b"//" in text:
-            text = text.replace(b"//", b"/0/")
-        if any(end in text for end in STRAY):
+    text = lines.cut(chosen, skip=1)
+    if len(lines.are(b"fo")):
+        text = re.sub(rb"(?m)^(\s*)o", rb"\1 ", text)
+    array = np.frombuffer(text, np.uint8)
+    slash, ink = array == ord("/"), array > 32
+    slashed = bool(slash.any())
+    if slashed and (slash[:-1] & (slash[1:] | ~ink[1:])).any():  # an index is left out: it becomes 0
+        text = text.replace(b"//", b"/0/")
+        if any(end in text for end in (b"/ ", b"/\n", b"/\t")):
             text = re.sub(rb"/(?=\s)", b"/0", text)
-    array = np.frombuffer(b"\n" + text, np.uint8)
-    ink = array > 32
+        array = np.frombuffer(text, np.uint8)
+        slash, ink = array == ord("/"), array > 32
     if slashed:
-        ink &= array != ord("/")
-    first = np.flatnonzero(ink[1:] & ~ink[:-1])  # where each number begins
-    joined = array[first] == ord("/")  # the byte before: array is one byte ahead of the text
-    begin = first[~joined]  # where each corner begins
-    counts = np.diff(np.searchsorted(begin, np.flatnonzero(array[1:] == ord("\n"))), prepend=0)
+        if (slash[1:] & (slash[:-1] | ~ink[:-1])).any():
+            raise UserError(_wrong_face(lines, chosen))
+        ink &= ~slash
+    first = np.flatnonzero(ink[1:] > ink[:-1])  # the byte before each number
+    joined = slash[first]
+    begin = first[~joined]  # the byte before each corner
+    counts = np.diff(np.searchsorted(begin, np.flatnonzero(array == ord("\n"))))
     values = parsed(text.replace(b"/", b" ") if slashed else text, np.int64)
-    if values is None or len(values) != len(first) or (slashed and any(end[::-1] in text for end in (*STRAY, b"//"))):
+    if values is None or len(values) != len(first):
         raise UserError(_wrong_face(lines, chosen))
     width = int(np.argmin(joined[1:4])) + 1 if slashed and len(joined) else 1
     indices = np.zeros((len(begin), 3), np.int64)
