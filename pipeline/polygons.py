@@ -4,7 +4,7 @@
     faces = corners[triangles]                               # [F, 3], indices of vertices
     uv = uv_of_corner[triangles]                             # any other value that the file gives for each corner
 
-`clamped` cuts triangles where a texture that does not repeat ends.
+`across` tells good normals from others, `clamped` cuts triangles where a texture that does not repeat ends.
 
 Letters: V vertices, P polygons, C corners of all polygons together, F triangles, p polygons that have n corners each.
 """
@@ -16,6 +16,9 @@ import numpy as np
 
 FLAT: Final = 1e-6
 """Sine of the angle below which a corner counts as straight: coordinates in text files have about seven digits."""
+
+ALONG: Final = 0.2
+"""Mean cosine between normals and the triangles' own, below which they are those of something else. A cube's corners have 0.58."""
 
 
 def triangulated(vertices: np.ndarray, counts: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,6 +105,20 @@ def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
     if normal[axis] < 0:
         flat = flat[:, ::-1]  # seen from the other side, so that it winds counterclockwise as the library's triangles do
     return mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), np.array([len(flat)], np.uint32)).astype(np.int64).reshape(-1, 3)
+
+
+def across(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> bool:
+    """Whether unit normals `[V, 3]` point away from the triangles `[F, 3]` that they belong to, rather than along them.
+
+    Some programs write the same normal everywhere, or those of another mesh: shaded with these, a surface is noise.
+    """
+    chosen = faces[:: 1 + len(faces) // 5000]
+    with np.errstate(all="ignore"):  # coordinates that are not finite are refused later
+        sides = vertices[chosen[:, 1:]] - vertices[chosen[:, :1]]
+        areas = np.cross(sides[:, 0], sides[:, 1])
+        agreement = np.abs(np.einsum("fcd,fd->fc", normals[chosen], areas)).mean(axis=1).sum()
+        size = np.linalg.norm(areas, axis=1).sum()
+    return not agreement < ALONG * size
 
 
 def clamped(

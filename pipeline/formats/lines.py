@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from cache_schema.errors import UserError
-from pipeline.reading import decoded
+from pipeline.geometry import GREY
+from pipeline.reading import File, decoded
 
 SMALL: Any = np.uint8(0x20)
 """The bit that tells small letters from capitals."""
@@ -127,6 +128,27 @@ def parsed(text: bytes, kind: type) -> np.ndarray | None:
             return np.fromstring(text, kind, sep=" ")
         except (DeprecationWarning, ValueError):
             return np.zeros(0, kind) if not text.strip() else None
+
+
+def shades(raw: np.ndarray, file: File) -> np.ndarray:
+    """Colours `[n, 3]` or `[n, 4]` as `[n, 4]` uint8. They are 0..255, or 0..1 where none reaches 2; alpha may differ.
+
+    One that is no number is grey; an alpha that is missing is opaque.
+    """
+    done = np.full((len(raw), 4), 255, np.uint8)
+    bad = ~np.isfinite(raw[:, :3]).all(axis=1)
+    if bad.any():
+        file.warn(f"{np.count_nonzero(bad):,} of {len(bad):,} colours are no numbers and drawn grey")
+    for columns in (slice(0, 3), slice(3, raw.shape[1])):
+        values = raw[:, columns]
+        if not values.size:
+            continue
+        top = np.max(values, where=np.isfinite(values), initial=0)
+        values = values / (255 if top >= 2 else 1)  # 1.0001 is a rounded 1
+        fallback = GREY if columns.start == 0 else 1.0
+        done[:, columns] = np.rint(np.clip(np.where(np.isfinite(values), values, fallback), 0, 1) * 255)
+    done[bad, :3] = round(GREY * 255)
+    return done
 
 
 def _number(word: bytes) -> float | None:

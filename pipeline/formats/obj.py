@@ -15,9 +15,9 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline.formats import mtl
-from pipeline.formats.lines import Lines, parsed
-from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, rgba, unit
-from pipeline.polygons import clamped, triangulated
+from pipeline.formats.lines import Lines, parsed, shades
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, unit
+from pipeline.polygons import across, clamped, triangulated
 from pipeline.reading import File
 
 FREEFORM: Final = {
@@ -88,12 +88,12 @@ def read(file: File) -> Geometry:
         file.warn("all materials are wholly transparent (d 0); they are drawn opaque")
         opaque = {"alpha_mode": "OPAQUE"}
         drawn = {i: dataclasses.replace(look, alpha=1.0, fields=look.fields | opaque) for i, look in drawn.items()}
-    surface = _Surface(vertices, colors, uv, normals, corners.indices)
+    surface = _Surface(vertices, colors, uv, normals, corners.indices, file)
     parts: list[Part] = []
     said = False
     for i in present:
         chosen = triangles if len(present) == 1 else triangles[places[i]]
-        for part, colored in surface.parts(chosen, drawn[i], names[i], file):
+        for part, colored in surface.parts(chosen, drawn[i], names[i]):
             parts.append(part)
             said |= colored
     return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
@@ -152,18 +152,14 @@ def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray,
         file.warn("weights of vertices (w) matter to free-form geometry only and are left out")
     if not np.any(widths >= 6):
         return table[:, :3], None
-    raw, has = table[:, 3:], counts >= 6
-    bad = has & ~np.isfinite(raw[:, :3]).all(axis=1)
-    if bad.any() or not has.all():
-        file.warn(f"{np.count_nonzero(bad | ~has):,} of {len(has):,} vertices have no colour, though others have one; they are grey")
-    with np.errstate(invalid="ignore"):
-        scale = 255.0 if np.nanmax(np.where(np.isfinite(raw), raw, 0)) > 1 else 1.0
-    if raw.shape[1] == 4:
-        raw = np.where(np.isfinite(raw), raw, scale)  # where others have alpha and one has not, it is opaque
-    raw = np.where((bad | ~has)[:, None], GREY * scale, raw)
-    colors = rgba(raw / scale)
-    if raw.shape[1] == 4:
-        colors[bad | ~has, 3] = 255
+    plain = counts < 6
+    if plain.any():
+        file.warn(f"{np.count_nonzero(plain):,} of {len(plain):,} vertices have no colour, though others have one; they are grey")
+    colors = np.full((len(table), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+    colors[~plain] = shades(table[~plain, 3:], file)
+    if colors[:, 3].max() == 0:
+        file.warn("all colours of vertices are wholly transparent; they are drawn opaque")
+        colors[:, 3] = 255
     return table[:, :3], colors
 
 
@@ -281,6 +277,8 @@ def _cloud(lines: Lines, rows: dict[str, np.ndarray], vertices: np.ndarray, colo
         vertices, colors = vertices[used], None if colors is None else colors[used]
     elif len(rows["l"]):
         raise UserError("the file holds only lines (l), no surface and no points")
+    if len(rows["p"]) and len(rows["l"]):
+        file.warn(f"{len(rows['l']):,} elements of lines (l) are left out beside the points")
     if not len(vertices):
         raise UserError("the file holds no triangles and no points")
     good = np.isfinite(vertices).all(axis=1)
@@ -300,8 +298,9 @@ class _Surface:
     normals: np.ndarray
     indices: np.ndarray
     """[C, 3]"""
+    file: File
 
-    def parts(self, triangles: np.ndarray, look: mtl.Look, name: str, file: File) -> list[tuple[Part, bool]]:
+    def parts(self, triangles: np.ndarray, look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
         """Triangles `[F, 3]` of one material as parts, each with whether anything said its colour.
 
         Faces that have no place on the texture become a part of their own, in the material's plain colour.
@@ -311,7 +310,7 @@ class _Surface:
         placed = (self.indices[triangles, 1] >= 0).all(axis=1)
         done = [] if not placed.any() else [self._part(triangles[placed], look, textured=True)]
         if not placed.all():
-            file.warn(
+            self.file.warn(
                 f"{np.count_nonzero(~placed):,} triangles of material {name!r} have no place (vt) on its texture; they are drawn without it"
             )
             done.append(self._part(triangles[~placed], look, textured=False))
@@ -328,6 +327,9 @@ class _Surface:
         faces = faces.reshape(-1, 3)
         values: dict[str, np.ndarray] = {"vertices": self.vertices[rows[:, 0]]}
         normals = unit(self.normals[rows[:, 2]], len(rows)) if 2 in columns else None
+        if normals is not None and not across(normals, values["vertices"], faces):
+            self.file.warn("normals (vn) lie along the surface; they are left out")
+            normals = None
         if normals is not None:
             values["normals"] = normals
         pictured = textured and look.pictured
@@ -348,6 +350,8 @@ class _Surface:
             fields |= {"uv": uv, "texture": look.texture}
         elif fields.get("alpha_mode") == "MASK":
             fields["alpha_mode"] = "OPAQUE"
+        if "colors" in values and values["colors"][:, 3].min() < 255 and fields.get("alpha_mode", "OPAQUE") == "OPAQUE":
+            fields["alpha_mode"] = "BLEND"
         plain = look.beside if look.pictured and not textured else look.base
         said = pictured or "colors" in values or plain is not None
         shade = (1.0, 1.0, 1.0) if pictured or (plain is None and "colors" in values) else plain or (GREY, GREY, GREY)

@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 
 from cache_schema.errors import UserError
-from pipeline.formats.lines import Lines, parsed
-from pipeline.geometry import GREY, Geometry, Mesh, Part, compact, rgba, taken, unit
-from pipeline.polygons import triangulated
+from pipeline.formats.lines import Lines, parsed, shades
+from pipeline.geometry import GREY, Geometry, Mesh, Part, compact, taken, unit
+from pipeline.polygons import across, triangulated
 from pipeline.reading import File
 
 HEADER: Final = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF")
@@ -229,10 +229,14 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
         if not kind.color and not kind.normal and extra == 3 and np.nanmin(raw) < 0:
             normals = raw  # what is not announced may be either, but no colour is negative
         else:
-            colors = _colors(raw, file)
+            colors = shades(raw, file)
     elif extra == 1:
         file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
-    part = Part(vertices=vertices, faces=faces.corners[triangles], normals=unit(normals, len(vertices)), colors=colors)
+    normals = unit(normals, len(vertices))
+    if normals is not None and not across(normals, vertices, faces.corners[triangles]):
+        file.warn("normals lie along the surface; they are left out")
+        normals = None
+    part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)
     painted = np.isin(faces.lengths, (3, 4))
     odd = (faces.lengths > 0) & ~painted
     if odd.any():
@@ -244,12 +248,12 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
         else:
             table = np.full((len(painted), 4), np.nan)
             table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
-            shades = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+            tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
             width = int(faces.lengths[painted].max())
-            shades[painted] = _colors(table[painted, :width], file)
+            tints[painted] = shades(table[painted, :width], file)
             flat = part.faces.reshape(-1)
             part = dataclasses.replace(
-                taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(shades[polygon], 3, axis=0)
+                taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(tints[polygon], 3, axis=0)
             )
     if part.colors is None:
         part = dataclasses.replace(part, base_color=(GREY, GREY, GREY, 1.0))
@@ -260,24 +264,3 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
         else:
             part = dataclasses.replace(part, alpha_mode="BLEND")
     return Mesh(parts=(compact(part),), colored=part.colors is not None, warnings=tuple(file.warnings))
-
-
-def _colors(raw: np.ndarray, file: File) -> np.ndarray:
-    """Colours `[n, 3]` or `[n, 4]` as `[n, 4]` uint8. They are 0..255, or 0..1 where none is larger; alpha may differ from the others.
-
-    One that is no number is grey; an alpha that is missing is opaque.
-    """
-    done = np.full((len(raw), 4), 255, np.uint8)
-    bad = ~np.isfinite(raw[:, :3]).all(axis=1)
-    if bad.any():
-        file.warn(f"{np.count_nonzero(bad):,} of {len(bad):,} colours are no numbers and drawn grey")
-    for columns in (slice(0, 3), slice(3, raw.shape[1])):
-        values = raw[:, columns]
-        if not values.size:
-            continue
-        top = np.max(values, where=np.isfinite(values), initial=0)
-        values = values / (255 if top > 1 else 1)
-        fallback = GREY if columns.start == 0 else 1.0
-        done[:, columns] = np.rint(np.clip(np.where(np.isfinite(values), values, fallback), 0, 1) * 255)
-    done[bad, :3] = round(GREY * 255)
-    return rgba(done)
