@@ -10,7 +10,9 @@ is either applied, or the shape fails with the feature's name, or (only where th
 import functools
 import importlib
 import re
+import unicodedata
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -23,6 +25,22 @@ from pipeline.geometry import Geometry, finished
 
 REASON: Final = 200
 """Longest error message, in characters."""
+
+
+NEARBY: Final = (
+    "textures",
+    "texture",
+    "images",
+    "maps",
+    "materials",
+    "materials/textures",
+    "../textures",
+    "../images",
+    "../materials",
+    "../materials/textures",
+)
+"""Folders, as seen from a shape's own, that are searched in this order for a file that is not where the shape says. Gazebo, Sketchfab
+and many asset stores keep meshes and pictures in folders beside each other."""
 
 
 class Missing(UserError):
@@ -67,8 +85,9 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
 class File:
     """One file of a shape, as a format reads it: its bytes, the files beside it, its pictures.
 
-    Tolerates what other people's exporters write into names of files: backslashes, another machine's folders, options before the
-    name, another case. Folders above the file's own are allowed, because ShapeNet keeps its textures there.
+    Tolerates what other people's exporters write into names of files: backslashes, folders of another machine, another case, other
+    numbers of blanks. A file that is not where it is said to be is looked for in the folders `NEARBY`. Folders above the file's own
+    are allowed, because ShapeNet keeps its textures there.
     """
 
     def __init__(self, path: Path, textures: Literal["require", "grey"]) -> None:
@@ -79,6 +98,7 @@ class File:
         """Whether a texture is missing and the shape goes on without it (`textures="grey"`)."""
         self._asker = path.name
         self._textures: dict[str, np.ndarray | None] = {}
+        self._listings: dict[Path, dict[str, Path]] = {}
 
     @functools.cached_property
     def data(self) -> bytes:
@@ -93,20 +113,48 @@ class File:
     def beside(self, name: str) -> bytes:
         """The bytes of a file that this one names.
 
+        The place that the name says comes first, then the same name in folders ever closer to this file, then `NEARBY`. In each
+        place the exact spelling comes first, then one that differs in case, blanks or the composition of accents.
+
         Raises:
             Missing: there is none, here or nearby.
+            UserError: it cannot be opened.
         """
         clean = name.strip().strip('"').replace("\\", "/")
-        relative = re.sub(r"^([a-zA-Z]:)?/+", "", clean)
-        for candidate in (relative, urllib.parse.unquote(relative), (relative.rsplit(maxsplit=1) or [""])[-1], relative.rsplit("/", 1)[-1]):
-            path = self.path.parent / candidate
-            if not path.is_file() and path.parent.is_dir():
-                path = min((p for p in path.parent.iterdir() if p.name.lower() == path.name.lower()), default=path)
-            if path.is_file():
+        for candidate in _places(clean):
+            path = self._found(candidate)
+            if path is not None:
                 if path.suffix.lower() == ".mtl":
                     self._asker = path.name
-                return path.read_bytes()
+                try:
+                    return path.read_bytes()
+                except OSError as error:
+                    raise UserError(f"file {clean!r}, named in {self._asker}, cannot be opened: {error.strerror}") from error
         raise Missing(f"file {clean!r}, named in {self._asker}, is missing")
+
+    def _found(self, relative: str) -> Path | None:
+        """The file of this name as seen from the shape's folder, spelled as given or else alike."""
+        path = self.path.parent
+        try:
+            if (path / relative).is_file():
+                return path / relative
+            for part in relative.split("/"):
+                if part in ("", "."):
+                    continue
+                known = path / part
+                if part != ".." and not known.exists():
+                    known = self._listing(path).get(_alike(part), known)
+                path = known
+            return path if path.is_file() else None
+        except (OSError, ValueError):  # a name that no file can have: too long, or with a zero byte
+            return None
+
+    def _listing(self, folder: Path) -> dict[str, Path]:
+        """What is in a folder, by spelling alike. Of several, the first in the order of names."""
+        if folder not in self._listings:
+            paths = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+            self._listings[folder] = {_alike(path.name): path for path in paths}
+        return self._listings[folder]
 
     def texture(self, name: str) -> np.ndarray | None:
         """The picture in a file that this one names, `[H, W, 4]` uint8, decoded once and then the same array again. None where
@@ -133,6 +181,34 @@ class File:
             raise UserError(f"{missing}: put it there, or build with `--set source.textures=grey`") from missing
         self.gone = True
         self.warn(f"{missing}; drawn without it")
+
+
+def decoded(data: bytes) -> str:
+    """Text of unknown encoding: UTF-8 or UTF-16 by its mark, else UTF-8, else Windows-1252 as exporters of western Europe write."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", errors="replace")
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
+
+
+def _places(name: str) -> Iterator[str]:
+    """Where a file of this name may be, as seen from the shape's folder, best first."""
+    relative = re.sub(r"^([a-zA-Z]:)?/+", "", re.sub(r"^file:/*", "/", name, flags=re.IGNORECASE))
+    spellings = dict.fromkeys((relative, urllib.parse.unquote(relative)))
+    for spelling in spellings:
+        parts = spelling.split("/")
+        yield from ("/".join(parts[i:]) for i in range(len(parts)) if parts[-1])
+    for folder in NEARBY:
+        yield from (f"{folder}/{last}" for last in dict.fromkeys(s.rsplit("/", 1)[-1] for s in spellings) if last)
+
+
+def _alike(name: str) -> str:
+    """A file's name without what differs between machines: case, runs of blanks, how accents are composed."""
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", name)).casefold().strip()
 
 
 SIGNS: Final = (

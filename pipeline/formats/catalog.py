@@ -10,9 +10,9 @@ from typing import Final
 FORMATS: Final[dict[str, str]] = {
     ".glb": "pipeline.formats.gltf",
     ".gltf": "pipeline.formats.gltf",
-    ".obj": "pipeline.formats.scene",
-    ".off": "pipeline.formats.scene",
-    ".stl": "pipeline.formats.scene",
+    ".obj": "pipeline.formats.obj",
+    ".off": "pipeline.formats.off",
+    ".stl": "pipeline.formats.stl",
     ".ply": "pipeline.formats.scene",
     ".dae": "pipeline.formats.scene",
     ".zae": "pipeline.formats.scene",

@@ -179,11 +179,13 @@ def test_missing_texture_of_gltf(tmp_path):
     assert not read(path, textures="grey").colored
 
 
-def test_missing_material_file_only_means_no_colour(tmp_path):
+def test_missing_material_file_is_named_or_grey(tmp_path):
     path = textured_obj(tmp_path, data=png())
     (tmp_path / "chair.mtl").unlink()
-    shape = read(path)
-    assert not shape.colored and shape.parts[0].texture is None
+    reason = refusal(path)
+    assert "chair.mtl" in reason and "source.textures=grey" in reason
+    shape = read(path, textures="grey")
+    assert not shape.colored and shape.parts[0].texture is None and "chair.mtl" in shape.warnings[0]
 
 
 @pytest.mark.parametrize("textures", ["require", "grey"])

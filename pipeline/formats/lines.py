@@ -1,0 +1,177 @@
+"""Text of many lines of numbers, read with NumPy: what OBJ, OFF and ASCII STL have in common.
+
+    lines = Lines(file.data)
+    vertex = lines.are(b"v")                                 # [l] numbers of lines
+    values, counts = lines.numbers(vertex, skip=1)
+
+Letters: L lines, l selected lines, N numbers.
+"""
+
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.geometry import GREY
+from pipeline.reading import File, decoded
+
+SMALL: Any = np.uint8(0x20)
+"""The bit that tells small letters from capitals."""
+
+
+class Lines:
+    """The lines of a text, whatever their ends: LF, CRLF or CR. A backslash at the end of a line joins it with the next.
+
+    Blanks before the first word do not count, nor does the case of keywords.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            data = decoded(data).encode()
+        data = data.removeprefix(b"\xef\xbb\xbf")
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._whole = data
+        if b"\\" in data:
+            data = _joined(data)
+        self._data = data + b"\n"
+        self._bytes = np.frombuffer(self._data + b"\n" * 8, np.uint8)
+        self.ends = np.flatnonzero(self._bytes[: len(self._data)] == ord("\n"))
+        """[L] where each line ends."""
+        self._starts = np.concatenate([[0], self.ends[:-1] + 1])
+        self.words = self._starts.copy()
+        """[L] where the first word of each begins; the line's end where it has none."""
+        blank = np.flatnonzero((self._bytes[self.words] <= 32) & (self.words < self.ends))
+        if len(blank):
+            ink = np.append(np.flatnonzero(self._bytes[: len(self._data)] > 32), len(self._data))
+            self.words[blank] = np.minimum(ink[np.searchsorted(ink, self.words[blank])], self.ends[blank])
+        self._letters = self._bytes[self.words] | SMALL
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def are(self, *keywords: bytes) -> np.ndarray:
+        """Which lines begin with one of these words of at most 7 letters: their numbers, ascending, from 0."""
+        found = []
+        for keyword in keywords:
+            chosen = np.flatnonzero(self._letters == (keyword[0] | SMALL))
+            for i, letter in enumerate(keyword[1:], 1):
+                chosen = chosen[(self._bytes[self.words[chosen] + i] | SMALL) == (letter | SMALL)]
+            found.append(chosen[self._bytes[self.words[chosen] + len(keyword)] <= 32])
+        return found[0] if len(found) == 1 else np.sort(np.concatenate(found))
+
+    def said(self) -> np.ndarray:
+        """Which lines are neither empty nor comments (`#`), `[L]` bool."""
+        return (self.words < self.ends) & (self._bytes[self.words] != ord("#"))
+
+    def text(self, line: int) -> str:
+        """One line without the blanks around it."""
+        return decoded(self._data[self.words[line] : self.ends[line]]).strip()
+
+    def number(self, line: int) -> int:
+        """How a text editor numbers this line, from 1."""
+        return self._whole.count(b"\n", 0, int(self.words[line])) + 1
+
+    def cut(self, chosen: np.ndarray, skip: int = 0) -> bytes:
+        """These lines `[l]`, ascending, as one text after an empty line, without their first `skip` letters and without comments."""
+        if not len(chosen):
+            return b"\n"
+        breaks = np.flatnonzero(np.diff(chosen) != 1) + 1
+        first, last = chosen[np.concatenate([[0], breaks])], chosen[np.concatenate([breaks - 1, [len(chosen) - 1]])]
+        runs = zip(self._starts[first].tolist(), (self.ends[last] + 1).tolist(), strict=True)
+        text = bytearray(b"\n")
+        for begin, end in runs:
+            text += self._data[begin:end]
+        if skip:
+            lengths = self.ends[chosen] + 1 - self._starts[chosen]
+            words = 1 + np.cumsum(lengths) - lengths + self.words[chosen] - self._starts[chosen]
+            letters = np.frombuffer(text, np.uint8)
+            for i in range(skip):
+                letters[words + i] = ord(" ")
+        return re.sub(rb"(?<![^\s])#[^\n]*", b"", text) if b"#" in text else bytes(text)
+
+    def numbers(self, chosen: np.ndarray, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of these lines `[l]`, ascending, after their first `skip` letters.
+
+        Returns:
+            Numbers `[N]` float64 and how many each line has `[l]`.
+
+        Raises:
+            UserError: something is no number. It names the line.
+        """
+        text = self.cut(chosen, skip)
+        if not len(chosen):
+            return np.zeros(0), np.zeros(0, np.int64)
+        array = np.frombuffer(text, np.uint8)
+        ink = array > 32
+        first = np.flatnonzero(ink[1:] > ink[:-1]) + 1  # where each number begins
+        counts = np.diff(np.searchsorted(first, np.flatnonzero(array == ord("\n"))))
+        values = parsed(text, np.float64)
+        if values is None or len(values) != len(first):
+            values = np.empty(len(first))
+            owner = np.repeat(chosen, counts)
+            for i, word in enumerate(text.split()):
+                number = _number(word)
+                if number is None:
+                    raise UserError(f"line {self.number(owner[i])}: {decoded(word)!r} is no number{_advice(word)}")
+                values[i] = number
+        return values, counts
+
+
+def parsed(text: bytes, kind: type) -> np.ndarray | None:
+    """Numbers between blanks, as far as all of the text is such. None where it is not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy warns where it stops before the end
+        try:
+            return np.fromstring(text, kind, sep=" ")
+        except (DeprecationWarning, ValueError):
+            return np.zeros(0, kind) if not text.strip() else None
+
+
+def shades(raw: np.ndarray, file: File) -> np.ndarray:
+    """Colours `[n, 3]` or `[n, 4]` as `[n, 4]` uint8. They are 0..255, or 0..1 where none reaches 2; alpha may differ.
+
+    One that is no number is grey; an alpha that is missing is opaque.
+    """
+    done = np.full((len(raw), 4), 255, np.uint8)
+    bad = ~np.isfinite(raw[:, :3]).all(axis=1)
+    if bad.any():
+        file.warn(f"{np.count_nonzero(bad):,} of {len(bad):,} colours are no numbers and drawn grey")
+    for columns in (slice(0, 3), slice(3, raw.shape[1])):
+        values = raw[:, columns]
+        if not values.size:
+            continue
+        top = np.max(values, where=np.isfinite(values), initial=0)
+        values = values / (255 if top >= 2 else 1)  # 1.0001 is a rounded 1
+        fallback = GREY if columns.start == 0 else 1.0
+        done[:, columns] = np.rint(np.clip(np.where(np.isfinite(values), values, fallback), 0, 1) * 255)
+    done[bad, :3] = round(GREY * 255)
+    return done
+
+
+def _number(word: bytes) -> float | None:
+    """A number as any exporter writes it; Microsoft's old words for NaN and infinity too. None where it is none."""
+    if re.fullmatch(rb"[-+]?\d*\.?\d*#(IND|QNAN|SNAN|INF)\d*|[-+]?nan(\(\w*\))?", word, re.IGNORECASE):
+        return float("nan")
+    try:
+        return None if b"_" in word else float(word)
+    except ValueError:
+        return None
+
+
+def _advice(word: bytes) -> str:
+    if re.fullmatch(rb"[-+]?\d+,\d*(e[-+]?\d+)?,?", word, re.IGNORECASE):
+        return ": write decimals with a point, not a comma"
+    return ""
+
+
+def _joined(data: bytes) -> bytes:
+    """The text with every line that ends in a backslash joined with the next, each byte in its old place."""
+    changed = bytearray(data)
+    for match in re.finditer(rb"\\[ \t]*\n", data):
+        line = changed[changed.rfind(b"\n", 0, match.start()) + 1 : match.start()].lstrip()
+        if not line.startswith(b"#"):  # a comment may end in a folder's name
+            changed[match.start() : match.end()] = b" " * (match.end() - match.start())
+    return bytes(changed)

@@ -1,0 +1,339 @@
+"""Materials of OBJ: from the text of `.mtl` files to what a surface looks like.
+
+What says the colour of a surface is read: `Kd`, `map_Kd`, `d`, `Tr`, `map_d`, `Ke`, `map_Ke`, and `Ka`, `map_Ka` where there is nothing
+else. `Ns`, `Pr` and `Pm` say how it shines. What only matters under lights that nobody knows (`Ks`, `Ni`, `Tf`, `illum`, bump,
+specular and reflection maps) is not: every picture has lights of its own.
+
+Source of the format: http://paulbourke.net/dataformats/mtl/. `Pr` and `Pm`: http://exocortex.com/blog/extending_wavefront_mtl_to_support_pbr.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.reading import File, decoded
+
+NUMBERS: Final = {"-s": 3, "-o": 3, "-t": 3, "-mm": 2, "-bm": 1, "-boost": 1, "-texres": 1}
+"""Options of a map that are followed by at most so many numbers."""
+
+WORDS: Final = ("-clamp", "-blendu", "-blendv", "-cc", "-imfchan", "-type", "-colorspace")
+"""Options of a map that are followed by one word."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A picture that a material names, with the options that change where and how it is seen."""
+
+    name: str
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+    clamp: bool = False
+    levels: tuple[float, float] = (0.0, 1.0)
+    """Added to each value of the picture after it was multiplied by the second."""
+    channel: str = ""
+
+
+@dataclass
+class Material:
+    """What a `.mtl` file says about one material. None where it says nothing."""
+
+    name: str
+    colors: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """By `kd`, `ka`, `ke`."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """By `d`, `tr`, `ns`, `pr`, `pm`."""
+    maps: dict[str, Map] = field(default_factory=dict)
+    """By `map_kd`, `map_ka`, `map_ke`, `map_d`."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a surface of one material is drawn: fields of a `geometry.Part`, and where its texture lies."""
+
+    base: tuple[float, float, float] | None = None
+    """Plain colour, sRGB. None where nothing says one."""
+    beside: tuple[float, float, float] | None = None
+    """Plain colour of faces that have no place on the texture."""
+    texture: np.ndarray | None = None
+    """[H, W, 4] uint8."""
+    pictured: bool = False
+    """The texture says the colour, so plain and vertex colours are left out. Else it says only what is transparent."""
+    gone: bool = False
+    """The texture is missing, and so is what it would have said."""
+    place: Map | None = None
+    """Options that say where the texture lies."""
+    alpha: float = 1.0
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def parse(data: bytes, file: File, name: str) -> dict[str, Material]:
+    """The materials of a `.mtl` file, by name. Of two with one name, the first counts."""
+    materials: dict[str, Material] = {}
+    material: Material | None = None
+    for line in re.split(r"\r\n|\r|\n", decoded(data)):
+        words = line.strip().split(maxsplit=1)
+        key, rest = (words[0].lower(), words[1]) if len(words) == 2 else ("", "")
+        if key == "newmtl":
+            material = Material(rest)
+            if materials.setdefault(rest, material) is not material:
+                file.warn(f"{name} has two materials {rest!r}; the first is used")
+        elif material is None or not rest:
+            continue
+        elif key in ("kd", "ka", "ke"):
+            color = _color(rest)
+            if color is None:
+                file.warn(f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not red, green, blue; it is left out")
+            else:
+                if min(color) < 0 or (max(color) > 1 and key != "ke"):
+                    file.warn(f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not within 0..1; it is cut off there")
+                material.colors[key] = tuple(min(max(c, 0.0), 1.0) for c in color)  # type: ignore[assignment]
+        elif key in ("d", "tr", "ns", "pr", "pm"):
+            words = rest.split()
+            if words[0].lower() == "-halo":
+                file.warn(f"'d -halo' of material {material.name!r} is drawn without its halo")
+            values = _floats(words[words[0].startswith("-h") :][:1])
+            if values and np.isfinite(values[0]):
+                material.numbers[key] = values[0]
+            else:
+                file.warn(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
+        elif key in ("map_kd", "map_ka", "map_ke", "map_d"):
+            picture = _map(rest, file, material.name)
+            if picture is not None:
+                material.maps[key] = picture
+        elif key in ("map_tr", "map_opacity"):
+            file.warn(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
+    return materials
+
+
+def _color(rest: str) -> tuple[float, float, float] | None:
+    """Red, green, blue. One number stands for all three, as the format says. None where they are spectra or no numbers."""
+    values = _floats(re.split(r"\s#", rest)[0].split())
+    if not values or len(values) not in (1, 3, 4) or not np.isfinite(values).all():
+        return None
+    return (values[0], values[0], values[0]) if len(values) == 1 else (values[0], values[1], values[2])
+
+
+def _floats(words: list[str]) -> list[float] | None:
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        return None
+
+
+def _map(rest: str, file: File, material: str) -> Map | None:
+    """A map's options and name. The name is the rest of the line, blanks included."""
+    said: dict[str, list[str]] = {}
+    while match := re.match(r"(-[a-zA-Z]+)\s+", rest):
+        option = match[1].lower()
+        if option in NUMBERS:
+            rest = rest[match.end() :]
+            said[option] = []
+            while len(said[option]) < NUMBERS[option] and (
+                number := re.match(r"([-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)\s+", rest, re.IGNORECASE)
+            ):
+                said[option].append(number[1])
+                rest = rest[number.end() :]
+        elif option in WORDS:
+            word, _, rest = rest[match.end() :].partition(" ")
+            said[option] = [word.lower()]
+        else:
+            break  # the name of a file may begin like this
+        rest = rest.strip()
+    if not rest:
+        file.warn(f"a map of material {material!r} names no file; it is left out")
+        return None
+    if any(float(x) for x in said.get("-t", ())):
+        file.warn(f"turbulence (-t) of map {rest!r} is left out")
+    return Map(
+        name=rest,
+        scale=_two(said.get("-s", []), (1.0, 1.0)),
+        offset=_two(said.get("-o", []), (0.0, 0.0)),
+        clamp=said.get("-clamp") == ["on"],
+        levels=_two(said.get("-mm", []), (0.0, 1.0)),
+        channel="".join(said.get("-imfchan", ())),
+    )
+
+
+def _two(words: list[str], default: tuple[float, float]) -> tuple[float, float]:
+    """The first two numbers of an option, of which the later may be left out."""
+    first, second = [float(word) for word in words[:2]] + list(default)[len(words[:2]) :]
+    return first, second
+
+
+class Looks:
+    """Makes `Look`s of materials, each combination of pictures once, so that materials with one texture share it."""
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self._made: dict[Any, np.ndarray] = {}
+
+    def look(self, material: Material) -> Look:
+        """How a material is drawn.
+
+        Raises:
+            UserError: a texture is missing and required, damaged, or used in a way that cannot be drawn.
+        """
+        file, name, maps = self.file, material.name, dict(material.maps)
+        kd = material.colors.get("kd")
+        picture = maps.get("map_kd")
+        if kd is None and picture is None and ("ka" in material.colors or "map_ka" in maps):
+            picture = maps.pop("map_ka", None)
+            kd = material.colors.get("ka") if any(material.colors.get("ka", ())) else None
+            file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
+        elif "map_ka" in maps and maps["map_ka"].name != (picture and picture.name):
+            file.warn(f"map_Ka of material {name!r} is left out")
+        emissive = material.colors.get("ke", (0.0, 0.0, 0.0))
+        if "map_ke" in maps:
+            if picture is None and not any(kd or ()):
+                picture = maps["map_ke"]  # hand-painted models keep all their colour here
+            elif maps["map_ke"].name != (picture and picture.name):
+                file.warn(f"map_Ke of material {name!r} is left out beside its colour")
+            emissive = (0.0, 0.0, 0.0)
+        texture = None if picture is None else file.texture(picture.name)
+        gone = picture is not None and texture is None
+        key: tuple[Any, ...] = (picture,)
+        if texture is not None and picture is not None and picture.levels != (0.0, 1.0):
+            texture = self._once((picture.name, picture.levels), lambda: _levelled(texture, picture.levels))
+            key = (picture.name, picture.levels)
+        alpha, mode = self._alpha(material), "OPAQUE"
+        mask = maps.get("map_d")
+        pixels = None if mask is None else file.texture(mask.name)
+        pictured, place = texture is not None, picture
+        if mask is not None and pixels is not None:
+            if texture is not None and picture is not None:
+                if (mask.scale, mask.offset, mask.clamp) != (picture.scale, picture.offset, picture.clamp):
+                    raise UserError(f"map_d of material {name!r} lies elsewhere (-s, -o, -clamp) than its map_Kd; this cannot be drawn")
+            else:
+                place = mask
+            transparency = _mask(pixels, mask)
+            binary = bool(np.isin(transparency, (0, 255)).all())
+            mode = "MASK" if binary else "BLEND"
+            if transparency.min() < 255:
+                texture = self._once((*key, mask), lambda: _with_alpha(texture, transparency, binary))
+            else:
+                mode = "OPAQUE"
+        if alpha < 1:
+            mode = "BLEND"
+            if mask is None and texture is not None and texture[..., 3].min() < 255:
+                # Only map_d makes a picture transparent; without it viewers leave out the alpha that a map_Kd may have.
+                solid = np.full(texture.shape[:2], 255, np.uint8)
+                texture = self._once((*key, None), lambda: _with_alpha(texture, solid, True))
+        plain = kd if picture is None else None
+        shine = {"roughness": float((2 / (max(material.numbers.get("ns", 1.0), 0) + 2)) ** 0.25)}
+        shine |= {
+            ours: min(max(material.numbers[its], 0.0), 1.0)
+            for its, ours in (("pr", "roughness"), ("pm", "metallic"))
+            if its in material.numbers
+        }
+        return Look(
+            base=plain,
+            beside=kd if any(kd or ()) else None,
+            texture=texture,
+            pictured=pictured,
+            gone=gone,
+            place=place,
+            alpha=alpha,
+            fields={"emissive": emissive, "alpha_mode": mode, **shine},
+        )
+
+    def _alpha(self, material: Material) -> float:
+        """How opaque a material is. `d` counts before `Tr`, whose meaning differs between exporters, unless `d` alone would hide all."""
+        d, tr = material.numbers.get("d"), material.numbers.get("tr")
+        alpha = 1.0 if d is None and tr is None else d if d is not None else 1 - (tr or 0.0)
+        if d is not None and tr is not None and abs(d - (1 - tr)) > 1e-3:
+            if d <= 0:
+                alpha = 1 - tr
+            self.file.warn(f"'d' and 'Tr' of material {material.name!r} contradict each other; it is drawn {alpha:.2g} opaque")
+        assert alpha is not None
+        return min(max(alpha, 0.0), 1.0)
+
+    def _once(self, key: Any, make: Any) -> np.ndarray:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+def _levelled(pixels: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    """`-mm base gain`: each colour value `[H, W, 4]` times gain, plus base."""
+    rgb = np.rint(np.clip(levels[0] * 255 + levels[1] * pixels[..., :3].astype(np.float64), 0, 255)).astype(np.uint8)
+    return np.concatenate([rgb, pixels[..., 3:]], axis=2)
+
+
+def _mask(pixels: np.ndarray, mask: Map) -> np.ndarray:
+    """How opaque each pixel of a `map_d` is, `[H, W]` uint8: the picture's own alpha where it has one, else how light it is."""
+    channels = {"r": 0, "g": 1, "b": 2, "m": 3}
+    if mask.channel in channels:
+        values = pixels[..., channels[mask.channel]]
+    elif mask.channel != "l" and pixels[..., 3].min() < 255:
+        values = pixels[..., 3]
+    else:
+        values = np.rint(pixels[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    base, gain = mask.levels
+    return np.rint(np.clip(base * 255 + gain * values.astype(np.float64), 0, 255)).astype(np.uint8)
+
+
+def _with_alpha(texture: np.ndarray | None, mask: np.ndarray, binary: bool) -> np.ndarray:
+    """A texture `[H, W, 4]` (white where None) with another alpha `[h, w]`, in the larger of both sizes."""
+    from PIL import Image
+
+    texture = np.full((1, 1, 4), 255, np.uint8) if texture is None else texture
+    size = (max(texture.shape[1], mask.shape[1]), max(texture.shape[0], mask.shape[0]))
+    smooth, hard = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+    rgb = np.asarray(Image.fromarray(np.ascontiguousarray(texture[..., :3])).resize(size, smooth))
+    alpha = np.asarray(Image.fromarray(mask).resize(size, hard if binary else smooth))
+    return np.dstack([rgb, alpha])
+
+
+def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[str, Material | None]]:
+    """Finds the materials that faces use.
+
+    A material is looked for by its exact name, then by one that differs in case or blanks. A file of materials that has the
+    shape's own name is read last, as Blender does, because many copies of a shape name another.
+
+    Args:
+        names: the `.mtl` files that the shape names.
+        used: the materials that its faces use.
+
+    Raises:
+        UserError: a file is missing, a material is not in the others, and textures are required.
+    """
+    known: dict[str, Material] = {}
+    missing: list[Exception] = []
+    for name in dict.fromkeys(names):
+        try:
+            found = parse(file.beside(name), file, name)
+        except UserError as error:
+            missing.append(error)
+        else:
+            known = found | known
+    lacking = [name for name in used if _named(name, known) is None]
+    own = file.path.with_suffix(".mtl")
+    if lacking and own.is_file() and own.name not in names:
+        extra = parse(file.beside(own.name), file, own.name)
+        if any(_named(name, extra) for name in lacking):
+            file.warn(f"materials are from {own.name}, which is beside the file and not named in it")
+            known = extra | known
+            lacking = [name for name in used if _named(name, known) is None]
+    for absent in missing:
+        if lacking:
+            file.lacks(absent)
+        else:
+            file.warn(f"{absent}; no face needs it")
+    for name in used:
+        material = _named(name, known)
+        if material is None and not missing:
+            file.warn(f"material {name!r} is in {'none of the files of materials' if names else 'no file'}; its faces have no colour of it")
+        yield name, material
+
+
+def _named(name: str, known: dict[str, Material]) -> Material | None:
+    def alike(text: str) -> str:
+        return " ".join(re.split(r"\s#", text)[0].split()).casefold()
+
+    if name in known:
+        return known[name]
+    return next((material for key, material in known.items() if alike(key) == alike(name)), None)

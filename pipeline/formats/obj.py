@@ -1,0 +1,383 @@
+"""Wavefront OBJ: polygons with their materials and textures, or a cloud where there are only vertices.
+
+Source of the format: http://paulbourke.net/dataformats/obj/. Free-form curves and surfaces, and statements of older versions, are not
+read: a file without polygons fails by their name.
+
+Letters: L lines, V, T, N rows of `v`, `vt`, `vn`, P polygons, C corners of all polygons, F triangles.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.formats import mtl
+from pipeline.formats.lines import Lines, parsed, shades
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, unit
+from pipeline.polygons import across, clamped, triangulated
+from pipeline.reading import File
+
+FREEFORM: Final = {
+    **dict.fromkeys(("vp", "cstype", "deg", "bmat", "step", "parm", "trim", "hole", "scrv", "sp", "end", "con"), "free-form geometry"),
+    **dict.fromkeys(("curv", "curv2"), "free-form curves"),
+    **dict.fromkeys(("surf", "bzp", "bsp"), "free-form surfaces"),
+    **dict.fromkeys(("cdc", "cdp", "res"), "free-form curves of the old kind"),
+}
+"""Statements about curved geometry, and what they are called in messages."""
+
+SILENT: Final = {"mg", "ctech", "stech", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
+"""Statements that say nothing about where a surface is and what colour it has."""
+
+
+@dataclass(frozen=True)
+class Corners:
+    """The corners of all polygons. Indices count from 0; -1 where a corner has none."""
+
+    counts: np.ndarray
+    """[P] number of corners of each polygon."""
+    lines: np.ndarray
+    """[P] line of each."""
+    indices: np.ndarray
+    """[C, 3] rows of `v`, `vt` and `vn`."""
+
+
+def read(file: File) -> Geometry:
+    """The shape in an OBJ file, with the materials of the `.mtl` files it names.
+
+    Raises:
+        UserError: it cannot be read, has no polygons and no points, or lacks materials or a texture that is required.
+    """
+    lines = Lines(file.data)
+    rows = {key: lines.are(key.encode()) for key in ("v", "vt", "vn", "l", "p")}
+    faces = lines.are(b"f", b"fo")  # fo is the old word for f
+    rest = lines.said()
+    for chosen in (*rows.values(), faces, lines.are(b"g", b"o", b"s")):
+        rest[chosen] = False
+    libraries, used, freeform = _statements(lines, np.flatnonzero(rest), file, bool(len(faces)))
+    vertices, colors = _vertices(lines, rows["v"], file)
+    if not len(faces):
+        return _cloud(lines, rows, vertices, colors, freeform, file)
+    for key, what in (("l", "lines"), ("p", "points")):
+        if len(rows[key]):
+            file.warn(f"{len(rows[key]):,} elements of {what} ({key}) are left out beside the surface")
+    uv = _table(lines, rows["vt"], "vt", 2, file)
+    normals = _table(lines, rows["vn"], "vn", 3, file)
+    corners = _corners(lines, faces, {key: rows[key] for key in ("v", "vt", "vn")}, file)
+    triangles, polygon = triangulated(vertices, corners.counts, corners.indices[:, 0])
+    if np.any(corners.counts < 3):
+        file.warn(f"{np.count_nonzero(corners.counts < 3):,} faces of fewer than three corners are left out")
+    if not len(triangles):
+        raise UserError(f"none of the {len(faces):,} faces has three corners")
+
+    # Which material each triangle has: that of the last usemtl before its face.
+    names = ["", *dict.fromkeys(name for _, name in used)]
+    place = {name: i for i, name in enumerate(names)}
+    number = np.array([0, *(place[name] for _, name in used)])
+    owner = number[np.searchsorted([line for line, _ in used], corners.lines)][polygon]  # [F]
+    by_owner = np.argsort(owner, kind="stable")
+    kinds, begin, count = np.unique(owner[by_owner], return_index=True, return_counts=True)
+    places = {int(kind): by_owner[a : a + n] for kind, a, n in zip(kinds, begin, count, strict=True)}
+    present = sorted(places, key=lambda kind: int(places[kind][0]))  # in the order of the file
+    found = dict(mtl.materials(file, libraries, [names[i] for i in present if names[i]]))
+    looks = mtl.Looks(file)
+    drawn = {i: looks.look(material) if (material := found.get(names[i])) else mtl.Look() for i in present}
+    if all(look.alpha == 0 for look in drawn.values()):
+        file.warn("all materials are wholly transparent (d 0); they are drawn opaque")
+        opaque = {"alpha_mode": "OPAQUE"}
+        drawn = {i: dataclasses.replace(look, alpha=1.0, fields=look.fields | opaque) for i, look in drawn.items()}
+    surface = _Surface(vertices, colors, uv, normals, corners.indices, file)
+    parts: list[Part] = []
+    said = False
+    for i in present:
+        chosen = triangles if len(present) == 1 else triangles[places[i]]
+        for part, colored in surface.parts(chosen, drawn[i], names[i]):
+            parts.append(part)
+            said |= colored
+    return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+
+
+def _statements(lines: Lines, chosen: np.ndarray, file: File, surface: bool) -> tuple[list[str], list[tuple[int, str]], str]:
+    """The statements that are not about vertices and elements: names of `.mtl` files, `(line, material)` of each usemtl, and the
+    name of free-form geometry that the file has."""
+    libraries: list[str] = []
+    used: list[tuple[int, str]] = []
+    freeform, unknown = "", []
+    for line in chosen.tolist():
+        words = lines.text(line).split(maxsplit=1)
+        key, value = words[0].lower(), words[1] if len(words) > 1 else ""
+        if key == "usemtl":
+            used.append((line, value))
+        elif key == "mtllib":
+            # Several names may follow, and a name may have blanks.
+            libraries += re.findall(r"\S.*?\.mtl(?=\s|$)", value, re.IGNORECASE) or [value] * bool(value)
+        elif key in FREEFORM:
+            if not freeform or "geometry" in freeform:
+                freeform = FREEFORM[key]
+        elif key in ("call", "csh"):
+            raise UserError(f"line {lines.number(line)}: '{key}' takes in what another file or program gives; only plain OBJ can be read")
+        elif key in ("usemap", "maplib"):
+            file.warn(f"'{key}' is a texture of an old version of OBJ; it is left out")
+        elif key not in SILENT:
+            unknown.append(key)
+    if freeform and surface:
+        file.warn(f"left out beside the polygons: {freeform}")
+    if unknown:
+        kinds = list(dict.fromkeys(unknown))
+        file.warn(
+            f"{len(unknown):,} lines are no statements of OBJ and left out ({', '.join(kinds[:3])}{', ..' if len(kinds) > 3 else ''})"
+        )
+    return libraries, used, freeform
+
+
+def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray, np.ndarray | None]:
+    """Coordinates `[V, 3]` float64 and colours `[V, 4]` uint8, where the file has some, of the `v` lines.
+
+    After x, y and z come a weight, or red, green and blue (0..1 or 0..255), or these and alpha.
+    """
+    values, counts = lines.numbers(chosen, skip=1)
+    wrong = ~np.isin(counts, (3, 4, 6, 7))
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise UserError(f"line {lines.number(chosen[i])}: a vertex (v) of {counts[i]} numbers, expected 3, 4, 6 or 7; cut short?")
+    if len(counts) and counts.min() == counts.max():
+        table = values.reshape(len(counts), -1)
+        widths = counts[:1]
+    else:
+        widths = np.unique(counts)
+        table = _padded(values, counts, 7)
+    if np.any(counts == 4) and np.any(table[counts == 4, 3] != 1):
+        file.warn("weights of vertices (w) matter to free-form geometry only and are left out")
+    if not np.any(widths >= 6):
+        return table[:, :3], None
+    plain = counts < 6
+    if plain.any():
+        file.warn(f"{np.count_nonzero(plain):,} of {len(plain):,} vertices have no colour, though others have one; they are grey")
+    colors = np.full((len(table), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+    colors[~plain] = shades(table[~plain, 3:], file)
+    if colors[:, 3].max() == 0:
+        file.warn("all colours of vertices are wholly transparent; they are drawn opaque")
+        colors[:, 3] = 255
+    return table[:, :3], colors
+
+
+def _padded(values: np.ndarray, counts: np.ndarray, width: int) -> np.ndarray:
+    """Rows of different lengths as a table `[rows, width]`, NaN where a row is shorter."""
+    table = np.full((len(counts), width), np.nan)
+    table[np.arange(width) < counts[:, None]] = values
+    return table
+
+
+def _table(lines: Lines, chosen: np.ndarray, key: str, width: int, file: File) -> np.ndarray:
+    """The first `width` numbers of these lines, `[l, width]`. A `vt` of one number is a place on the texture's lower edge."""
+    if not len(chosen):
+        return np.zeros((0, width))
+    values, counts = lines.numbers(chosen, skip=2)
+    least = 1 if key == "vt" else width
+    wrong = (counts < least) | (counts > 3)
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise UserError(f"line {lines.number(chosen[i])}: '{key}' with {counts[i]} numbers, expected {least} to 3; cut short?")
+    if len(counts) and counts.min() == counts.max() >= width:
+        return values.reshape(len(counts), -1)[:, :width]
+    return np.nan_to_num(_padded(values, counts, 3)[:, :width])
+
+
+def _corners(lines: Lines, chosen: np.ndarray, rows: dict[str, np.ndarray], file: File) -> Corners:
+    """The corners of the faces on these lines.
+
+    Args:
+        rows: the lines of `v`, `vt` and `vn`.
+
+    Raises:
+        UserError: an index is no number or names nothing. It says in which line.
+    """
+    text = lines.cut(chosen, skip=1)
+    if len(lines.are(b"fo")):
+        text = re.sub(rb"(?m)^(\s*)o", rb"\1 ", text)
+    array = np.frombuffer(text, np.uint8)
+    slash, ink = array == ord("/"), array > 32
+    slashed = bool(slash.any())
+    if slashed and (slash[:-1] & (slash[1:] | ~ink[1:])).any():  # an index is left out: it becomes 0
+        text = text.replace(b"//", b"/0/")
+        if any(end in text for end in (b"/ ", b"/\n", b"/\t")):
+            text = re.sub(rb"/(?=\s)", b"/0", text)
+        array = np.frombuffer(text, np.uint8)
+        slash, ink = array == ord("/"), array > 32
+    if slashed:
+        if (slash[1:] & (slash[:-1] | ~ink[:-1])).any():
+            raise UserError(_wrong_face(lines, chosen))
+        ink &= ~slash
+    first = np.flatnonzero(ink[1:] > ink[:-1])  # the byte before each number
+    joined = slash[first]
+    begin = first[~joined]  # the byte before each corner
+    counts = np.diff(np.searchsorted(begin, np.flatnonzero(array == ord("\n"))))
+    values = parsed(text.replace(b"/", b" ") if slashed else text, np.int64)
+    if values is None or len(values) != len(first):
+        raise UserError(_wrong_face(lines, chosen))
+    width = int(np.argmin(joined[1:4])) + 1 if slashed and len(joined) else 1
+    indices = np.zeros((len(begin), 3), np.int64)
+    if len(values) == width * len(begin) and not joined.reshape(-1, width)[:, 0].any():
+        if width > 3:
+            raise UserError(_wrong_face(lines, chosen))
+        indices[:, :width] = values.reshape(-1, width)
+    else:
+        corner = np.cumsum(~joined) - 1
+        column = np.arange(len(first)) - np.flatnonzero(~joined)[corner]
+        if column.max() > 2:
+            raise UserError(_wrong_face(lines, chosen))
+        indices[corner, column] = values
+    done = np.empty_like(indices)
+    for column, (key, what) in enumerate((("v", "vertex"), ("vt", "texture coordinate"), ("vn", "normal"))):
+        count, index = len(rows[key]), indices[:, column]
+        if not index.any() and column:
+            done[:, column] = -1
+            continue
+        if column and not count:
+            file.warn(f"faces name a {what} ({key}) and the file has none")
+            done[:, column] = -1
+            continue
+        place = index - 1
+        if index.min() < 0:
+            # Negative numbers count backwards from the last row that was read before the face.
+            before = np.repeat(np.searchsorted(rows[key], chosen), counts)
+            place = np.where(index < 0, before + index, place)
+        wrong = (place >= count) | ((place < 0) & ((index != 0) | (column == 0)))
+        if wrong.any():
+            i = int(wrong.argmax())
+            line = lines.number(np.repeat(chosen, counts)[i])
+            raise UserError(f"line {line}: index {index[i]} of a {what}, but the file has {count:,} of them ({key}); cut short?")
+        done[:, column] = place
+    return Corners(counts, chosen, done)
+
+
+def _wrong_face(lines: Lines, chosen: np.ndarray) -> str:
+    """Which face cannot be read, and why."""
+    for line in chosen.tolist():
+        words = re.split(r"\s#", lines.text(line))[0].split()[1:]
+        for word in words:
+            if not re.fullmatch(r"[-+]?\d+(/([-+]?\d+)?(/([-+]?\d+)?)?)?", word):
+                return f"line {lines.number(line)}: {word!r} is no corner of a face; expected an index, or indices like 1/2/3"
+    return "a face cannot be read"
+
+
+def _cloud(lines: Lines, rows: dict[str, np.ndarray], vertices: np.ndarray, colors: np.ndarray | None, freeform: str, file: File) -> Cloud:
+    """The vertices of a file without faces: those that its `p` elements name, or all.
+
+    Raises:
+        UserError: there are none, or they belong to lines or curves.
+    """
+    if freeform:
+        raise UserError(f"the file holds {freeform} and no polygons; only polygons and points can be read")
+    if len(rows["p"]):
+        corners = _corners(lines, rows["p"], {key: rows[key] for key in ("v", "vt", "vn")}, file)
+        used = np.unique(corners.indices[:, 0])
+        vertices, colors = vertices[used], None if colors is None else colors[used]
+    elif len(rows["l"]):
+        raise UserError("the file holds only lines (l), no surface and no points")
+    if len(rows["p"]) and len(rows["l"]):
+        file.warn(f"{len(rows['l']):,} elements of lines (l) are left out beside the points")
+    if not len(vertices):
+        raise UserError("the file holds no triangles and no points")
+    good = np.isfinite(vertices).all(axis=1)
+    if not good.all() and good.any():
+        file.warn(f"{np.count_nonzero(~good):,} of {len(good):,} points are not finite (NaN or infinity) and left out")
+        vertices, colors = vertices[good], None if colors is None else colors[good]
+    return Cloud(points=vertices, colors=None if colors is None else colors[:, :3], warnings=tuple(file.warnings))
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """What the corners of triangles refer to."""
+
+    vertices: np.ndarray
+    colors: np.ndarray | None
+    uv: np.ndarray
+    normals: np.ndarray
+    indices: np.ndarray
+    """[C, 3]"""
+    file: File
+
+    def parts(self, triangles: np.ndarray, look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
+        """Triangles `[F, 3]` of one material as parts, each with whether anything said its colour.
+
+        Faces that have no place on the texture become a part of their own, in the material's plain colour.
+        """
+        if look.texture is None:
+            return [self._part(triangles, look, textured=False)]
+        placed = (self.indices[triangles, 1] >= 0).all(axis=1)
+        done = [] if not placed.any() else [self._part(triangles[placed], look, textured=True)]
+        if not placed.all():
+            self.file.warn(
+                f"{np.count_nonzero(~placed):,} triangles of material {name!r} have no place (vt) on its texture; they are drawn without it"
+            )
+            done.append(self._part(triangles[~placed], look, textured=False))
+        return done
+
+    def _part(self, triangles: np.ndarray, look: mtl.Look, textured: bool) -> tuple[Part, bool]:
+        corners = self.indices[triangles.reshape(-1)]  # [3 F, 3]
+        columns = [0]
+        if textured:
+            columns.append(1)
+        if len(self.normals) and (corners[:, 2] >= 0).all():
+            columns.append(2)
+        rows, faces = _distinct(corners, columns, (len(self.vertices), len(self.uv), len(self.normals)))
+        faces = faces.reshape(-1, 3)
+        values: dict[str, np.ndarray] = {"vertices": self.vertices[rows[:, 0]]}
+        normals = unit(self.normals[rows[:, 2]], len(rows)) if 2 in columns else None
+        if normals is not None and not across(normals, values["vertices"], faces):
+            self.file.warn("normals (vn) lie along the surface; they are left out")
+            normals = None
+        if normals is not None:
+            values["normals"] = normals
+        pictured = textured and look.pictured
+        # Exporters write any Kd and often black vertex colours beside a texture, and viewers leave both out.
+        if self.colors is not None and not pictured and not look.gone:
+            values["colors"] = self.colors[rows[:, 0]]
+        fields: dict[str, Any] = dict(look.fields)
+        if textured and look.texture is not None and look.place is not None:
+            uv = np.nan_to_num(self.uv[rows[:, 1]], posinf=0, neginf=0) * look.place.scale + look.place.offset
+            if look.place.clamp:
+                height, width = look.texture.shape[:2]
+                colors = values.get("colors")
+                uv, faces, values = clamped(uv, faces, (width, height), values)
+                if colors is not None:
+                    values["colors"] = np.rint(values["colors"]).astype(np.uint8)
+                if normals is not None:
+                    values["normals"] /= np.maximum(np.linalg.norm(values["normals"], axis=1, keepdims=True), 1e-12)
+            fields |= {"uv": uv, "texture": look.texture}
+        elif fields.get("alpha_mode") == "MASK":
+            fields["alpha_mode"] = "OPAQUE"
+        if "colors" in values and values["colors"][:, 3].min() < 255 and fields.get("alpha_mode", "OPAQUE") == "OPAQUE":
+            fields["alpha_mode"] = "BLEND"
+        plain = look.beside if look.pictured and not textured else look.base
+        said = pictured or "colors" in values or plain is not None
+        shade = (1.0, 1.0, 1.0) if pictured or (plain is None and "colors" in values) else plain or (GREY, GREY, GREY)
+        fields |= values
+        return Part(faces=faces, base_color=(*shade, look.alpha), **fields), said
+
+
+def _distinct(corners: np.ndarray, columns: list[int], sizes: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The different rows among `corners [n, 3]`, seen in these columns, in ascending order, and which of them each corner is `[n]`."""
+    key, size = corners[:, columns[0]], sizes[columns[0]]
+    if size > 8 * len(key):  # tables are made of this size: not one of all vertices for each of a thousand materials
+        present, key = np.unique(key, return_inverse=True)
+        size = len(present)
+    for column in columns[1:]:
+        other = corners[:, column]
+        partner = np.zeros(size, np.int64)
+        partner[key] = other
+        if np.array_equal(partner[key], other):
+            continue  # each vertex always comes with the same row of this column
+        key = key * sizes[column] + other
+        size *= sizes[column]
+        if size > max(8 * len(key), 1 << 16):
+            present, key = np.unique(key, return_inverse=True)
+            size = len(present)
+    where = np.full(size, -1, np.int64)
+    where[key] = np.arange(len(key))
+    first = where[where >= 0]
+    number = np.cumsum(where >= 0) - 1
+    return corners[first], number[key]

@@ -1,0 +1,266 @@
+"""OFF and its relatives: polygons with colours at their vertices or faces.
+
+Source of the format: http://www.geomview.org/docs/html/OFF.html. Files differ from it in all ways, and these are read too: the counts
+in the header's line (`OFF4 2 0`, as ModelNet has it), no header, no count of edges, colours that the header does not announce,
+everything in one line.
+
+Letters: V vertices, P polygons, C corners of all polygons, F triangles.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.formats.lines import Lines, parsed, shades
+from pipeline.geometry import GREY, Geometry, Mesh, Part, compact, taken, unit
+from pipeline.polygons import across, triangulated
+from pipeline.reading import File
+
+HEADER: Final = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF")
+"""Texture coordinates, colours, normals, a fourth coordinate, any number of dimensions."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the header says a vertex has beside x, y and z."""
+
+    texture: bool = False
+    color: bool = False
+    normal: bool = False
+
+    def extra(self, width: int) -> int:
+        """How many numbers of a vertex of `width` numbers are left for its colour."""
+        return width - 3 - 3 * self.normal - 2 * self.texture
+
+
+@dataclass(frozen=True)
+class Polygons:
+    """The faces of a file."""
+
+    counts: np.ndarray
+    """[P] number of corners of each."""
+    corners: np.ndarray
+    """[C] indices of vertices."""
+    lengths: np.ndarray
+    """[P] how many numbers follow the corners."""
+    extras: np.ndarray
+    """These numbers, of all faces together."""
+
+
+def read(file: File) -> Geometry:
+    """The surface in an OFF file.
+
+    Raises:
+        UserError: it cannot be read, is cut short, has more than three dimensions, or no faces.
+    """
+    start = re.match(rb"(?:\s|#[^\n]*\n)*(\w*OFF)[ \t]+BINARY[^\n]*\n", file.data[:4096])
+    if start:
+        vertices, faces, kind = _binary(file.data[start.end() :], _kind(start[1].decode("latin-1"))[0])
+        return _mesh(vertices, faces, kind, file)
+    lines = Lines(file.data)
+    said = np.flatnonzero(lines.said())
+    if not len(said):
+        raise UserError("the file holds no triangles and no points")
+    kind, words = _kind(_words(lines, said[0]))
+    used = 1
+    while len(words) < 2 and used < len(said):
+        words += _words(lines, said[used]).split()
+        used += 1
+    try:
+        count, faces_count = int(words[0]), int(words[1])
+    except (ValueError, IndexError) as error:
+        raise UserError(f"expected numbers of vertices and faces at the beginning, got {' '.join(words[:3]) or 'nothing'!r}") from error
+    if count < 0 or faces_count < 0:
+        raise UserError(f"the file declares {count} vertices and {faces_count} faces")
+    if not faces_count:
+        raise UserError(f"the file has {count:,} vertices and no triangles")
+    found = _by_lines(lines, said[used:], count, faces_count, kind, file) if len(words) <= 3 else None
+    found = found or _by_numbers(lines, said[used:], words[3:], count, faces_count, kind)
+    return _mesh(*found, kind, file)
+
+
+def _words(lines: Lines, line: int) -> str:
+    return lines.text(line).split("#")[0].strip()
+
+
+def _kind(first: str) -> tuple[Kind, list[str]]:
+    """What the header says, and the words behind it.
+
+    Raises:
+        UserError: it announces more than three dimensions.
+    """
+    match = HEADER.match(first) or HEADER.match(first.upper())
+    if not match:
+        return Kind(), first.split()
+    texture, color, normal, four, many = (group is not None for group in match.groups())
+    if four or many:
+        raise UserError(f"{match[0]}: vertices of {'four' if four else 'any number of'} dimensions cannot be read, only x, y, z")
+    return Kind(texture, color, normal), first[match.end() :].split()
+
+
+def _by_lines(lines: Lines, body: np.ndarray, count: int, faces_count: int, kind: Kind, file: File) -> tuple[np.ndarray, Polygons] | None:
+    """Vertices `[V, width]` and faces of a file with one line for each. None where it is not like this."""
+    if len(body) < count + faces_count:
+        return None
+    values, widths = lines.numbers(body[:count])
+    if not count or widths.min() != widths.max() or kind.extra(widths[0]) not in (0, 1, 3, 4):
+        return None
+    values = values.reshape(count, -1)
+    chosen = body[count : count + faces_count]
+    text = lines.cut(chosen)
+    whole = parsed(text, np.int64)
+    numbers, lengths = lines.numbers(chosen) if whole is None else (whole, _lengths(text))
+    if len(numbers) != lengths.sum():
+        return None
+    starts = np.cumsum(lengths) - lengths
+    counts = numbers[starts].astype(np.int64)
+    if (counts < 0).any() or (counts >= lengths).any():
+        return None
+    if len(body) > count + faces_count:
+        file.warn(f"{len(body) - count - faces_count:,} lines after the last face are left out")
+    place = np.arange(len(numbers)) - np.repeat(starts, lengths)
+    corner = (place >= 1) & (place <= np.repeat(counts, lengths))
+    extra = place > np.repeat(counts, lengths)
+    corners = numbers[corner]
+    wrong = (corners < 0) | (corners >= count) | (corners != np.rint(corners))
+    if wrong.any():
+        i = int(wrong.argmax())
+        line = lines.number(np.repeat(chosen, counts)[i])
+        raise UserError(f"line {line}: index {corners[i]:g} of a vertex, but the file has {count:,} vertices, counted from 0")
+    return values, Polygons(counts, corners.astype(np.int64), lengths - 1 - counts, numbers[extra].astype(np.float64))
+
+
+def _lengths(text: bytes) -> np.ndarray:
+    """How many words each line has after the first, empty one."""
+    array = np.frombuffer(text, np.uint8)
+    ink = array > 32
+    return np.diff(np.searchsorted(np.flatnonzero(ink[1:] > ink[:-1]) + 1, np.flatnonzero(array == ord("\n"))))
+
+
+def _by_numbers(lines: Lines, body: np.ndarray, words: list[str], count: int, faces_count: int, kind: Kind) -> tuple[np.ndarray, Polygons]:
+    """Vertices `[V, width]` and faces of a file that is a row of numbers, wherever its lines end.
+
+    Raises:
+        UserError: it is cut short, or more follows than its faces.
+    """
+    short = f"damaged or cut short: the file declares {count:,} vertices and {faces_count:,} faces"
+    try:
+        values = np.concatenate([np.array(words, np.float64), lines.numbers(body)[0]])
+    except ValueError as error:
+        raise UserError(f"the file holds what is no number ({error})") from error
+    width = 3 + 3 * kind.normal + 4 * kind.color + 2 * kind.texture
+    rest = values[count * width :]
+    if len(values) < count * width or len(rest) < 4 * faces_count:
+        raise UserError(f"{short}, and ends after {len(values):,} numbers")
+    counts: list[int] = []
+    corners: list[np.ndarray] = []
+    at = 0
+    for _ in range(faces_count):
+        n = int(rest[at]) if at < len(rest) and np.isfinite(rest[at]) else -1
+        if n < 0 or at + n >= len(rest):
+            raise UserError(f"{short}, and face {len(counts)} has not as many corners as it says")
+        counts.append(n)
+        corners.append(rest[at + 1 : at + 1 + n])
+        at += 1 + n
+    if at < len(rest):
+        raise UserError(f"{short}, and {len(rest) - at:,} numbers follow; write each vertex and each face in a line of its own")
+    flat = np.concatenate(corners)
+    _check(flat, count)
+    none = np.zeros(faces_count, np.int64)
+    return values[: count * width].reshape(count, width), Polygons(np.array(counts), flat.astype(np.int64), none, np.zeros(0))
+
+
+def _check(corners: np.ndarray, count: int) -> None:
+    wrong = ~((corners >= 0) & (corners < count) & (corners == np.rint(corners)))
+    if wrong.any():
+        raise UserError(f"a face has the index {corners[wrong][0]:g} of a vertex, but the file has {count:,} vertices, counted from 0")
+
+
+def _binary(data: bytes, kind: Kind) -> tuple[np.ndarray, Polygons, Kind]:
+    """Vertices `[V, width]` and faces of a binary file, which has big-endian numbers of four bytes.
+
+    Raises:
+        UserError: it is cut short.
+    """
+    whole = np.frombuffer(data[: len(data) // 4 * 4], ">i4").astype(np.int64)
+    width = 3 + 3 * kind.normal + 4 * kind.color + 2 * kind.texture
+    count, faces_count = (int(whole[0]), int(whole[1])) if len(whole) >= 3 else (-1, -1)
+    at = 3 + count * width
+    if count < 0 or faces_count < 0 or len(whole) < at + 2 * faces_count:
+        raise UserError(
+            f"damaged or cut short: the binary file declares {count:,} vertices and {faces_count:,} faces in {len(data):,} bytes"
+        )
+    floats = np.frombuffer(data[: len(whole) * 4], ">f4")
+    counts, lengths = np.zeros(faces_count, np.int64), np.zeros(faces_count, np.int64)
+    corners, extras = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for i in range(faces_count):
+        n = int(whole[at]) if at < len(whole) else -1
+        after = at + 1 + n
+        more = int(whole[after]) if n >= 0 and after < len(whole) else -1
+        if more < 0 or after + 1 + more > len(whole):
+            raise UserError(f"damaged or cut short: face {i} of {faces_count:,} reaches beyond the end of the file")
+        counts[i], lengths[i] = n, more
+        corners.append(whole[at + 1 : after])
+        extras.append(floats[after + 1 : after + 1 + more].astype(np.float64))
+        at = after + 1 + more
+    flat = np.concatenate(corners)
+    _check(flat, count)
+    values = floats[3 : 3 + count * width].astype(np.float64).reshape(count, width)
+    return values, Polygons(counts, flat, lengths, np.concatenate(extras)), kind
+
+
+def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
+    """The surface of vertices `[V, width]` and faces, with whichever colours there are."""
+    vertices, width = values[:, :3], values.shape[1]
+    triangles, polygon = triangulated(vertices, faces.counts, faces.corners)
+    if np.any(faces.counts < 3):
+        file.warn(f"{np.count_nonzero(faces.counts < 3):,} faces of fewer than three corners are left out")
+    if not len(triangles):
+        raise UserError(f"none of the {len(faces.counts):,} faces has three corners: there are no triangles")
+    normals = values[:, 3:6] if kind.normal else None
+    begin, extra = 3 + 3 * kind.normal, kind.extra(width)
+    colors = None
+    if extra in (3, 4):
+        raw = values[:, begin : begin + extra]
+        if not kind.color and not kind.normal and extra == 3 and np.nanmin(raw) < 0:
+            normals = raw  # what is not announced may be either, but no colour is negative
+        else:
+            colors = shades(raw, file)
+    elif extra == 1:
+        file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
+    normals = unit(normals, len(vertices))
+    if normals is not None and not across(normals, vertices, faces.corners[triangles]):
+        file.warn("normals lie along the surface; they are left out")
+        normals = None
+    part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)
+    painted = np.isin(faces.lengths, (3, 4))
+    odd = (faces.lengths > 0) & ~painted
+    if odd.any():
+        what = "numbers in a colour map" if (faces.lengths[odd] == 1).all() else "of a length that is no colour"
+        file.warn(f"numbers after the corners of {np.count_nonzero(odd):,} faces are {what}; they are left out")
+    if painted.any():
+        if colors is not None:
+            file.warn("colours of faces are left out beside those of vertices")
+        else:
+            table = np.full((len(painted), 4), np.nan)
+            table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
+            tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+            width = int(faces.lengths[painted].max())
+            tints[painted] = shades(table[painted, :width], file)
+            flat = part.faces.reshape(-1)
+            part = dataclasses.replace(
+                taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(tints[polygon], 3, axis=0)
+            )
+    if part.colors is None:
+        part = dataclasses.replace(part, base_color=(GREY, GREY, GREY, 1.0))
+    elif part.colors[:, 3].min() < 255:
+        if part.colors[:, 3].max() == 0:
+            file.warn("all colours are wholly transparent; they are drawn opaque")
+            part.colors[:, 3] = 255
+        else:
+            part = dataclasses.replace(part, alpha_mode="BLEND")
+    return Mesh(parts=(compact(part),), colored=part.colors is not None, warnings=tuple(file.warnings))

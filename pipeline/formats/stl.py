@@ -1,0 +1,121 @@
+"""STL: triangles as text or binary, with the two kinds of colour that binary files have.
+
+Sources: https://www.fabbers.com/tech/STL_Format for both kinds of file, and for colours "STL (file format)" in Wikipedia, section
+"Color in binary STL": Materialise Magics writes `COLOR=` into the header, VisCAM and SolidView write only colours of triangles.
+
+Letters: F triangles.
+"""
+
+import re
+from typing import Any, Final
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.formats.lines import Lines
+from pipeline.geometry import GREY, Geometry, Mesh, Part
+from pipeline.reading import File
+
+HEAD: Final = 84
+"""Bytes before the first triangle: 80 of any text, and the number of triangles."""
+
+FACET: Final = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("color", "<u2")])
+"""One triangle of a binary file."""
+
+LOST: Final = 0.01
+"""Largest share of triangles with coordinates that are no numbers that may be left out; with more, the shape is no good."""
+
+
+def read(file: File) -> Geometry:
+    """The triangles of an STL file. Normals are left out: they are one for each triangle, which the corners say better.
+
+    Raises:
+        UserError: it cannot be read, is cut short, or has no triangles.
+    """
+    data = file.data
+    fits = len(data) >= HEAD and len(data) == HEAD + FACET.itemsize * int.from_bytes(data[80:84], "little")
+    if not fits and b"\0" not in data[:512] and re.search(rb"\b(facet|endsolid)\b", data[:65536], re.IGNORECASE):
+        return _mesh(_text(data, file), None, file)
+    corners, colors = _binary(data, file)
+    return _mesh(corners, colors, file)
+
+
+def _mesh(corners: np.ndarray, colors: np.ndarray | None, file: File) -> Mesh:
+    """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8 as a mesh. Corners stay apart: whoever needs neighbours goes by place."""
+    if not len(corners):
+        raise UserError("the file holds no triangles")
+    good = np.isfinite(corners).all(axis=(1, 2))
+    lost = len(good) - np.count_nonzero(good)
+    if 0 < lost <= LOST * len(good):
+        file.warn(f"{lost:,} of {len(good):,} triangles have coordinates that are no numbers and are left out")
+        corners, colors = corners[good], None if colors is None else colors[good]
+    look: dict[str, Any] = {"base_color": (GREY, GREY, GREY, 1.0)}
+    if colors is not None:
+        look = {"colors": np.repeat(colors, 3, axis=0)}
+        if colors[:, 3].min() < 255:
+            look["alpha_mode"] = "BLEND"
+    faces = np.arange(3 * len(corners)).reshape(-1, 3)
+    part = Part(vertices=corners.reshape(-1, 3).astype(np.float64), faces=faces, **look)
+    return Mesh(parts=(part,), colored=colors is not None, warnings=tuple(file.warnings))
+
+
+def _text(data: bytes, file: File) -> np.ndarray:
+    """Triangles `[F, 3, 3]` of all solids in a text file."""
+    lines = Lines(data)
+    if len(lines.are(b"vertex")) != data.lower().count(b"vertex"):  # several words in a line
+        lines = Lines(re.sub(rb"(?i)(?<=\s)(?=(vertex|facet|outer|endloop|endfacet|endsolid)\b)", b"\n", data))
+    vertices, facets = lines.are(b"vertex"), lines.are(b"facet")
+    if not len(facets):
+        raise UserError("the file holds no triangles")
+    values, counts = lines.numbers(vertices, skip=len("vertex"))
+    wrong = counts != 3
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise UserError(f"line {lines.number(vertices[i])}: a vertex of {counts[i]} numbers, expected 3; damaged or cut short?")
+    each = np.diff(np.searchsorted(vertices, np.append(facets, len(lines))))
+    if len(vertices) != 3 * len(facets) or (each != 3).any():
+        i = int((each != 3).argmax())
+        raise UserError(f"line {lines.number(facets[i])}: a facet of {each[i]} vertices, expected 3; damaged or cut short?")
+    if not len(lines.are(b"endsolid")):
+        file.warn("the file ends without 'endsolid': it may be cut short")
+    return values.reshape(-1, 3, 3)
+
+
+def _binary(data: bytes, file: File) -> tuple[np.ndarray, np.ndarray | None]:
+    """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8, where they have some, of a binary file."""
+    if len(data) < HEAD:
+        raise UserError(f"damaged or cut short: {len(data)} bytes, and the header of a binary STL file alone has {HEAD}")
+    count = int.from_bytes(data[80:HEAD], "little")
+    extra = len(data) - HEAD - FACET.itemsize * count
+    if extra < 0:
+        held = (len(data) - HEAD) // FACET.itemsize
+        raise UserError(f"damaged or cut short: the file declares {count:,} triangles and holds {held:,}")
+    if extra and not count:
+        raise UserError(f"damaged: the file declares no triangles, and {extra:,} bytes follow")
+    if extra:
+        file.warn(f"{extra:,} bytes after the last of {count:,} triangles are left out")
+    facets = np.frombuffer(data, FACET, count, HEAD)
+    return facets["corners"], _colors(data[:80], facets["color"])
+
+
+def _colors(header: bytes, words: np.ndarray) -> np.ndarray | None:
+    """Colours `[F, 4]` uint8 from the header and the last two bytes of each triangle `[F]`; None where there are none.
+
+    Materialise: `COLOR=` and four bytes in the header colour all triangles but those without the highest bit, which have five bits
+    each of red, green and blue, red lowest. Others: the highest bit says that a triangle has a colour, blue lowest.
+    """
+    low, middle, high = (((words >> shift) & 31) * 255.0 / 31 for shift in (0, 5, 10))
+    own, whole = (words & 0x8000) == 0, header.find(b"COLOR=")
+    if whole >= 0 and len(header) >= whole + 10:
+        color = np.frombuffer(header, np.uint8, 4, whole + 6).copy()
+        color[3] = color[3] or 255  # nothing to see is not what anyone means
+        if not words.any():
+            own = np.zeros_like(own)  # a header alone was written
+        red, green, blue, rest = low, middle, high, color
+    elif not own.all():
+        own = ~own
+        red, green, blue, rest = high, middle, low, np.array([*[round(GREY * 255)] * 3, 255], np.uint8)
+    else:
+        return None
+    shades = np.rint(np.stack([red, green, blue, np.full(len(words), 255.0)], axis=1)).astype(np.uint8)
+    return np.where(own[:, None], shades, rest)
