@@ -1,0 +1,102 @@
+"""Polygons to triangles, concave ones too.
+
+    triangles, polygon = triangulated(vertices, np.array([4, 3]), np.array([0, 1, 2, 3, 3, 2, 4]))
+    faces = corners[triangles]                               # [F, 3], indices of vertices
+    uv = uv_of_corner[triangles]                             # any other value that the file gives for each corner
+
+Letters: V vertices, P polygons, C corners of all polygons together, F triangles, p polygons that have n corners each.
+"""
+
+from typing import Final
+
+import mapbox_earcut
+import numpy as np
+
+FLAT: Final = 1e-6
+"""Sine of the angle below which a corner counts as straight: coordinates in text files have about seven digits."""
+
+
+def triangulated(vertices: np.ndarray, counts: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts polygons into triangles.
+
+    A triangle stays as it is. A convex polygon becomes a fan around its first corner. A concave one is cut by ear clipping in its
+    own plane (that of its area vector). Triangles wind as their polygon does. Straight and repeated corners may be left out.
+
+    Args:
+        vertices: `[V, 3]` coordinates.
+        counts: `[P]` number of corners of each polygon. A polygon of fewer than three corners has no surface and gives no triangle.
+        corners: `[C]` index of a vertex for each corner, polygon after polygon. C is the sum of `counts`.
+
+    Returns:
+        Triangles `[F, 3]` int64 as positions in `corners`, so that any value of a corner can follow, and the polygon that each
+        comes from `[F]` int64, ascending.
+    """
+    counts, corners = np.asarray(counts, np.int64), np.asarray(corners, np.int64)
+    assert counts.sum() == len(corners), (counts.sum(), len(corners))
+    if len(counts) and counts.min() == counts.max() == 3:
+        return np.arange(len(corners)).reshape(-1, 3), np.arange(len(counts))
+    starts = np.cumsum(counts) - counts  # [P]
+    triangles, polygon = [np.zeros((0, 3), np.int64)], [np.zeros(0, np.int64)]
+    for n in np.unique(counts[counts >= 3]):
+        which = np.flatnonzero(counts == n)  # [p]
+        first = starts[which, None, None]  # [p, 1, 1]
+        fan = np.stack([np.zeros(n - 2, np.int64), np.arange(1, n - 1), np.arange(2, n)], axis=1)  # [n - 2, 3]
+        cut = np.broadcast_to(fan, (len(which), n - 2, 3)).copy()  # [p, n - 2, 3]
+        clip = np.zeros(len(which), bool)
+        if n > 3:
+            places = np.asarray(vertices, np.float64)[corners[first[:, 0] + np.arange(n)]]  # [p, n, 3]
+            with np.errstate(all="ignore"):  # coordinates that are not finite are refused by whoever asked
+                places = places - places[:, :1]
+                normals = np.cross(places, np.roll(places, -1, axis=1)).sum(axis=1)  # [p, 3], twice the area vector
+                clip = _other_diagonal(places, normals, cut) if n == 4 else ~_convex(places, normals)
+                clip &= np.isfinite(normals).all(axis=1) & (np.abs(normals).max(axis=1) > 0)
+        triangles.append((cut[~clip] + first[~clip]).reshape(-1, 3))
+        polygon.append(np.repeat(which[~clip], n - 2))
+        for i in np.flatnonzero(clip):
+            ears = _ears(places[i], normals[i])
+            ears = fan if not len(ears) else ears
+            triangles.append(ears + starts[which[i]])
+            polygon.append(np.full(len(ears), which[i]))
+    found, origin = np.concatenate(triangles), np.concatenate(polygon)
+    order = np.argsort(origin, kind="stable")
+    return found[order], origin[order]
+
+
+def _other_diagonal(places: np.ndarray, normals: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    """Cuts the concave quads among `places [p, 4, 3]` along their other diagonal: changes `cut [p, 2, 3]`.
+
+    Returns which quads neither diagonal cuts into two triangles of the quad's own winding, `[p]` bool: they cross themselves.
+    """
+    other = np.array([[1, 2, 3], [1, 3, 0]])
+    bad = [(_areas(places[:, way], normals) < -FLAT).any(axis=1) for way in (cut[0], other)]
+    cut[bad[0] & ~bad[1]] = other
+    return bad[0] & bad[1]
+
+
+def _areas(triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Signed areas of triangles `[p, t, 3, 3]` along `normals [p, 3]`, as fractions of the polygon's: `[p, t]`."""
+    sides = triangles[:, :, 1:] - triangles[:, :, :1]
+    areas = np.einsum("ptd,pd->pt", np.cross(sides[:, :, 0], sides[:, :, 1]), normals)
+    return areas / np.einsum("pd,pd->p", normals, normals)[:, None]
+
+
+def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Which polygons `[p, n, 3]` turn left at every corner and once around in all, `[p]` bool."""
+    ahead = np.roll(places, -1, axis=1) - places  # [p, n, 3]
+    behind = np.roll(ahead, 1, axis=1)
+    length = np.linalg.norm(ahead, axis=2) * np.linalg.norm(behind, axis=2)  # [p, n]
+    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    turns = np.einsum("pnd,pd->pn", np.cross(behind, ahead), normals)
+    around = np.arctan2(turns, np.einsum("pnd,pnd->pn", behind, ahead)).sum(axis=1)
+    # A repeated corner hides its turn, and a star turns left everywhere but goes around twice: both show in the sum.
+    return (turns >= -FLAT * length).all(axis=1) & (np.abs(around - 2 * np.pi) < 0.1)
+
+
+def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Triangles `[t, 3]` of one polygon `[n, 3]` by ear clipping, seen along the axis nearest to its area vector."""
+    # Leaving out a coordinate keeps straight corners straight to the last bit; turning the polygon would not.
+    axis = int(np.abs(normal).argmax())
+    flat = places[:, [(axis + 1) % 3, (axis + 2) % 3]]
+    if normal[axis] < 0:
+        flat = flat[:, ::-1]  # seen from the other side, so that it winds counterclockwise as the library's triangles do
+    return mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), np.array([len(flat)], np.uint32)).astype(np.int64).reshape(-1, 3)
