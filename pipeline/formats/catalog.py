@@ -13,7 +13,7 @@ FORMATS: Final[dict[str, str]] = {
     ".obj": "pipeline.formats.scene",
     ".off": "pipeline.formats.scene",
     ".stl": "pipeline.formats.scene",
-    ".ply": "pipeline.formats.scene",
+    ".ply": "pipeline.formats.ply",
     ".dae": "pipeline.formats.scene",
     ".zae": "pipeline.formats.scene",
     ".3mf": "pipeline.formats.scene",
