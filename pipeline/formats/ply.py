@@ -56,7 +56,7 @@ class Property(NamedTuple):
     name: str
     type: str
     """One of the values of `TYPES`."""
-    count: str = ""
+    counted: str = ""
     """Type of the number of values, where the property is a list."""
 
 
@@ -162,12 +162,14 @@ def _mesh(file: File, header: Header, vertices: Table, places: np.ndarray, count
         colors, painted = (None, painted) if (colors == colors[0]).all() else (colors, None)
     of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
     normals = vertices.stacked(("nx", "ny", "nz"))
-    whole = Part(vertices=places, faces=corners[triangles], normals=unit(normals, len(places)))
+    only_triangles = 3 * len(triangles) == len(corners) and not thin
+    faces_of = corners.reshape(-1, 3) if only_triangles else corners[triangles]  # [F, 3]
+    whole = Part(vertices=places, faces=faces_of, normals=unit(normals, len(places)))
 
     parts, said = [], False
-    picture_of = mapped[polygon]  # [F]
-    for picture in np.unique(picture_of):
-        rows = picture_of == picture
+    pictures = np.unique(mapped) if header.textures else np.array([-1])
+    for picture in pictures:
+        rows: Any = mapped[polygon] == picture if len(pictures) > 1 else slice(None)  # [F]
         part = dataclasses.replace(whole, faces=whole.faces[rows], base_color=(1.0, 1.0, 1.0, 1.0))
         texture = file.texture(header.textures[picture]) if picture >= 0 else None
         if texture is not None:
@@ -383,7 +385,7 @@ def _from_text(file: File, header: Header) -> dict[str, Table]:
     if 2 * least > len(text) + 1:
         raise UserError(f"damaged or cut short: the header declares at least {least:,} numbers, {len(text):,} bytes follow")
     wide = tuple(
-        dataclasses.replace(e, properties=tuple(Property(p.name, "f8", "f8" if p.count else "") for p in e.properties))
+        dataclasses.replace(e, properties=tuple(Property(p.name, "f8", "f8" if p.counted else "") for p in e.properties))
         for e in header.elements
     )
     numbers = _numbers(text)
@@ -440,7 +442,7 @@ def _trimmed(text: bytes, header: Header) -> bytes:
             used = 0
             try:
                 for one in element.properties:
-                    used += 1 + (int(float(words[used])) if one.count else 0)
+                    used += 1 + (int(float(words[used])) if one.counted else 0)
             except (IndexError, ValueError, OverflowError):
                 return b""
             if used > len(words):
@@ -457,42 +459,42 @@ def _rows(data: bytes, at: int, element: Element, order: str) -> tuple[Table, in
         UserError: the data end before.
     """
     types = {p.name: p.type for p in element.properties}
-    least = sum(np.dtype(p.count or p.type).itemsize for p in element.properties)
+    least = sum(np.dtype(p.counted or p.type).itemsize for p in element.properties)
     if element.rows * least > len(data) - at:
         fit = max(len(data) - at, 0) // least
         raise UserError(_short(element, f"the data are enough for {fit:,} at most"))
     if not element.rows or not element.properties:
         empty = np.zeros(0)
-        lists = {p.name: (np.zeros(element.rows, np.int64), empty) for p in element.properties if p.count}
-        return Table(element.rows, types, {p.name: empty for p in element.properties if not p.count}, lists), at
+        lists = {p.name: (np.zeros(element.rows, np.int64), empty) for p in element.properties if p.counted}
+        return Table(element.rows, types, {p.name: empty for p in element.properties if not p.counted}, lists), at
 
     # Nearly always all rows are alike: then the element is one array of structures.
     positions, end = _walk(data, at, dataclasses.replace(element, rows=1), order)
     sizes = iter(positions[0][1::2])
-    alike = [(p, next(sizes) if p.count else 0) for p in element.properties]
+    alike = [(p, next(sizes) if p.counted else 0) for p in element.properties]
     if element.rows * (end - at) <= len(data) - at:
         fields: list[Any] = []
         for index, (p, count) in enumerate(alike):
-            fields += [(f"n{index}", order + p.count)] if p.count else []
-            fields += [(f"v{index}", order + p.type, (count,) if p.count else ())]
+            fields += [(f"n{index}", order + p.counted)] if p.counted else []
+            fields += [(f"v{index}", order + p.type, (count,) if p.counted else ())]
         rows = np.frombuffer(data, np.dtype(fields), element.rows, at)
-        if all((rows[f"n{index}"] == count).all() for index, (p, count) in enumerate(alike) if p.count):
-            columns = {p.name: rows[f"v{index}"] for index, (p, _) in enumerate(alike) if not p.count}
+        if all((rows[f"n{index}"] == count).all() for index, (p, count) in enumerate(alike) if p.counted):
+            columns = {p.name: rows[f"v{index}"] for index, (p, _) in enumerate(alike) if not p.counted}
             lists = {
-                p.name: (np.full(element.rows, count), rows[f"v{index}"].reshape(-1)) for index, (p, count) in enumerate(alike) if p.count
+                p.name: (np.full(element.rows, count), rows[f"v{index}"].reshape(-1)) for index, (p, count) in enumerate(alike) if p.counted
             }
             return Table(element.rows, types, columns, lists), at + element.rows * (end - at)
 
     positions, end = _walk(data, at, element, order)
     found = np.array(positions, np.int64).reshape(element.rows, -1, 2)  # [R, lists, (first byte, count)]
-    last = max(index for index, p in enumerate(element.properties) if p.count)
+    last = max(index for index, p in enumerate(element.properties) if p.counted)
     tail = sum(np.dtype(p.type).itemsize for p in element.properties[last + 1 :])
     place = np.empty(element.rows, np.int64)  # [R] where the next property of each row lies; first, where the row begins
     place[0], place[1:] = at, (found[:, -1, 0] + found[:, -1, 1] * np.dtype(element.properties[last].type).itemsize + tail)[:-1]
     columns, lists = {}, {}
     for p in element.properties:
         size = np.dtype(p.type).itemsize
-        if p.count:
+        if p.counted:
             start, counts = found[:, len(lists), 0], found[:, len(lists), 1]
             within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
             lists[p.name] = (counts, _gathered(data, np.repeat(start, counts) + within * size, order + p.type))
@@ -523,8 +525,8 @@ def _walk(data: bytes, at: int, element: Element, order: str) -> tuple[list[tupl
     steps: list[tuple[int, struct.Struct, int]] = []  # bytes before the count, how to read it, size of a value
     before = 0
     for p in element.properties:
-        if p.count:
-            code = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q", "f4": "f", "f8": "d"}[p.count]
+        if p.counted:
+            code = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q", "f4": "f", "f8": "d"}[p.counted]
             steps.append((before, struct.Struct(order + code), np.dtype(p.type).itemsize))
             before = 0
         else:
