@@ -109,6 +109,6 @@ def _decoded(data: bytes) -> str:
     for encoding in (said[1].decode() if said else "utf-8", "utf-8"):
         try:
             return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
+        except (UnicodeError, LookupError):
             continue
     return data.decode("cp1252", errors="replace")
