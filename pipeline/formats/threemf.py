@@ -10,7 +10,7 @@ Letters: V vertices, F triangles, n colours of a resource.
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -80,7 +80,7 @@ def read(file: File) -> Geometry:
     for model, identity, matrix in package.placements():
         placed.setdefault((model.name, identity), []).append(matrix)
         mesh = _child(model.objects[identity], "mesh")
-        total += len(_child(mesh, "triangles")) if _child(mesh, "triangles") is not None else 0
+        total += len(_inside(mesh, "triangles", "triangle"))
         if total > TRIANGLES:
             raise UserError(f"the scene expands to more than {TRIANGLES:,} triangles")
     parts: list[Part] = []
@@ -101,6 +101,12 @@ def _local(element: Any) -> str:
 def _child(element: Any, name: str) -> Any:
     """The first child of a local name, or None."""
     return next((e for e in element if _local(e) == name), None) if element is not None else None
+
+
+def _inside(element: Any, outer: str, inner: str) -> list[Any]:
+    """All grandchildren of a local name below a child of a local name."""
+    child = _child(element, outer)
+    return [] if child is None else [e for e in child if _local(e) == inner]
 
 
 def _attribute(element: Any, name: str) -> str | None:
@@ -163,8 +169,7 @@ class _Package:
     def placements(self) -> Iterator[tuple[Model, str, np.ndarray]]:
         """Each mesh object that is built: its model, its id, and where it stands `[4, 4]`."""
         root = self.root_model()
-        build = _child(root.root, "build")
-        items = [e for e in build if _local(e) == "item"] if build is not None else []
+        items = _inside(root.root, "build", "item")
         todo: list[tuple[Model, str, np.ndarray, int]] = []
         for item in items:
             if (_attribute(item, "printable") or "1").lower() in ("0", "false"):
@@ -174,7 +179,10 @@ class _Package:
             todo.append((model, item.get("objectid", ""), _transform(item), 0))
         if not items:
             used = {
-                c.get("objectid") for o in root.objects.values() for c in _child(o, "components") or () if _attribute(c, "path") is None
+                c.get("objectid")
+                for o in root.objects.values()
+                for c in _inside(o, "components", "component")
+                if _attribute(c, "path") is None
             }
             todo = [(root, identity, np.eye(4), 0) for identity in root.objects if identity not in used]
             if todo:
@@ -200,10 +208,9 @@ class _Package:
                 yield model, identity, matrix
             elif components is not None:
                 inner = []
-                for one in components:
-                    if _local(one) == "component":
-                        other = self.model(_attribute(one, "path") or model.name)
-                        inner.append((other, one.get("objectid", ""), matrix @ _transform(one), depth + 1))
+                for one in _inside(element, "components", "component"):
+                    other = self.model(_attribute(one, "path") or model.name)
+                    inner.append((other, one.get("objectid", ""), matrix @ _transform(one), depth + 1))
                 todo += reversed(inner)
             else:
                 kinds = [_local(e) for e in element if _local(e) not in ("metadatagroup",)]
@@ -223,9 +230,9 @@ class _Package:
         """The mesh of an object, one part for each resource that colours it, and whether this says a colour."""
         mesh = _child(element, "mesh")
         name = f"object {element.get('id')} of {model.name}"
-        rows = [e for e in _child(mesh, "vertices") or () if _local(e) == "vertex"]
+        rows = _inside(mesh, "vertices", "vertex")
         vertices = _floats([[e.get("x"), e.get("y"), e.get("z")] for e in rows], 3, name)
-        rows = [e for e in _child(mesh, "triangles") or () if _local(e) == "triangle"]
+        rows = _inside(mesh, "triangles", "triangle")
         if not rows:
             beams = next((e for e in mesh if _local(e) == "beamlattice"), None)
             if beams is not None:
@@ -243,15 +250,12 @@ class _Package:
             self.file.warn("colours painted in a slicer are left out")
 
         # Which resource colours each triangle, and which of its entries each corner has.
-        names = np.array([e.get("pid") or (pid if e.get("p1") or pid else "") or "" for e in rows], object)
-        entries = np.zeros(faces.shape, np.int64)
+        names = np.full(len(rows), pid or "", object)
+        entries = np.full(faces.shape, _index(pindex), np.int64)
         for i, e in enumerate(rows):
             first = e.get("p1")
-            if first is None:
-                # A triangle without entries of its own has the object's.
-                names[i] = pid or ""
-                entries[i] = _index(pindex)
-            else:
+            if first is not None:  # one without entries of its own has the object's
+                names[i] = e.get("pid") or pid or ""
                 entries[i] = (_index(first), _index(e.get("p2") or first), _index(e.get("p3") or first))
         for one in dict.fromkeys(names.tolist()):
             which = names == one
@@ -269,16 +273,14 @@ class _Package:
             )
             return compact(grey), False
         if colors.texture is None and (entries == entries.flat[0]).all():
-            color = colors.values[entries.flat[0]] / 255
-            look: dict[str, Any] = {"alpha_mode": "BLEND"} if color[3] < 1 else {}
-            return compact(dataclasses.replace(part, base_color=tuple(color.tolist()), **look)), True
+            color = tuple((colors.values[entries.flat[0]] / 255).tolist())
+            return compact(dataclasses.replace(part, base_color=color, alpha_mode="BLEND" if color[3] < 1 else "OPAQUE")), True
         flat = part.faces.reshape(-1)
         apart = Part(vertices=part.vertices[flat], faces=np.arange(len(flat)).reshape(-1, 3))
         values = colors.values[entries.reshape(-1)]
-        if colors.texture is not None:
-            blend = "BLEND" if colors.texture[..., 3].min() < 255 else "OPAQUE"
-            return dataclasses.replace(apart, uv=values, texture=colors.texture, alpha_mode=blend), True
-        return dataclasses.replace(apart, colors=values, alpha_mode="BLEND" if values[:, 3].min() < 255 else "OPAQUE"), True
+        alpha = values[:, 3] if colors.texture is None else colors.texture[..., 3]
+        look: dict[str, Any] = {"colors": values} if colors.texture is None else {"uv": values, "texture": colors.texture}
+        return dataclasses.replace(apart, alpha_mode="BLEND" if alpha.min() < 255 else "OPAQUE", **look), True
 
     # ------------------------------------------------------------------------------------------------------- colours
 
@@ -310,6 +312,9 @@ class _Package:
                 except ValueError as error:
                     raise _Broken(f"a coordinate is no number: {error}") from error
                 texture = self.texture(model, element.get("texid", ""))
+                picture = model.resources[element.get("texid", "")]
+                if {picture.get("tilestyleu", "wrap"), picture.get("tilestylev", "wrap")} != {"wrap"} and not _inside_picture(places):
+                    self.file.warn("pictures that do not repeat (tilestyleu, tilestylev) are repeated")
                 return None if texture is None else Colors(np.nan_to_num(np.array(places).reshape(-1, 2), posinf=0, neginf=0), texture)
             case "compositematerials":
                 return self.mixed(model, element)
@@ -391,6 +396,10 @@ def _opaque_if_all_clear(file: File, colors: Colors) -> Colors:
         return colors
     file.warn("every colour of a resource is wholly transparent, which would leave nothing to see: taken as opaque")
     return Colors(np.hstack([colors.values[:, :3], np.full((len(colors.values), 1), 255, np.uint8)]))
+
+
+def _inside_picture(places: list[tuple[float, float]]) -> bool:
+    return all(-1e-3 <= value <= 1 + 1e-3 for place in places for value in place)
 
 
 def _color(text: str | None) -> tuple[int, int, int, int]:
