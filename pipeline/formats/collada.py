@@ -757,7 +757,9 @@ class _Document:
 
     def pixels(self, name: str) -> np.ndarray | None:
         """The picture in a file, inside the archive or beside; None where it is missing and that is allowed."""
-        name = re.sub(r"^file:/*(?=[a-zA-Z]:)|^file://(localhost)?", "", name.strip())
+        name = name.strip()
+        if name.lower().startswith("file:"):
+            name = urllib.parse.unquote(re.sub(r"^file:/*(?=[a-zA-Z]:)|^file:(//(localhost)?)?", "", name, flags=re.IGNORECASE))
         if name not in self.pictures:
             inside = self.archive and (self.archive.find(name) or self._same_name(name))
             if inside and self.archive:

@@ -240,7 +240,10 @@ class _Package:
             return
         if any(_local(e) == "beamlattice" for e in mesh):
             self.file.warn("beam lattices are left out")
-        faces = _floats([[e.get("v1"), e.get("v2"), e.get("v3")] for e in rows], 3, name).astype(np.int64)
+        faces = _floats([[e.get("v1"), e.get("v2"), e.get("v3")] for e in rows], 3, name)
+        if not (faces == np.rint(faces)).all() or np.abs(faces).max() > 1e12:
+            raise UserError(f"{name} is damaged: a triangle names vertices by what are no whole numbers")
+        faces = faces.astype(np.int64)
         if faces.min() < 0 or faces.max() >= len(vertices):
             wrong = faces.min() if faces.min() < 0 else faces.max()
             raise UserError(f"{name}: a triangle names vertex {wrong} of {len(vertices)} (index out of range)")
@@ -422,6 +425,8 @@ def _floats(rows: list[Any], columns: int, what: str) -> np.ndarray:
         UserError: one is missing or no number.
     """
     try:
+        if any(None in row for row in rows):
+            raise ValueError("one is missing")
         return np.array(rows, np.float64).reshape(len(rows), columns)
     except (TypeError, ValueError) as error:
         raise UserError(f"{what} is damaged: expected {columns} numbers each ({error})") from error
