@@ -20,7 +20,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from pipeline import textures
 from pipeline.formats.package import Archive, parsed
-from pipeline.geometry import GREY, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped, unit
+from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped, unit
 from pipeline.polygons import triangulated
 from pipeline.reading import File
 
@@ -94,10 +94,10 @@ def read(file: File) -> Geometry:
     Raises:
         UserError: it is no COLLADA, damaged, names parts in other files, or has no surface.
     """
-    if file.suffix == ".zae" or file.data[:4] == b"PK\x03\x04":
-        archive = Archive(file.data)
-        return _Document(file, archive.read(main_document(archive)), archive).shape()
-    return _Document(file, file.data, None).shape()
+    archive = Archive(file.data) if file.suffix == ".zae" or file.data[:4] == b"PK\x03\x04" else None
+    data = file.data if archive is None else archive.read(main_document(archive))
+    with np.errstate(all="ignore"):  # coordinates that are not finite are refused where they are used
+        return _Document(file, data, archive).shape()
 
 
 def head(path: Path) -> bytes:
@@ -139,8 +139,8 @@ def _int(element: Any, name: str, default: int = 0) -> int:
         UserError: it holds none.
     """
     text = (element.get(name) or "").strip()
-    if text and not re.fullmatch(r"[-+]?\d{1,12}", text):
-        raise UserError(f"<{element.tag}> has {name}={text!r}, expected a whole number")
+    if text and not re.fullmatch(r"\+?\d{1,9}", text):
+        raise UserError(f"<{element.tag}> has {name}={text!r}, expected a whole number from 0")
     return int(text) if text else default
 
 
@@ -561,7 +561,8 @@ class _Document:
         if look.get("texture") is not None:
             if chosen >= 0:
                 repeat, offset = np.array(material.turn[:2]), np.array(material.turn[2:])
-                uv = np.nan_to_num(primitive.coordinates[chosen] * repeat + offset, posinf=0, neginf=0)
+                uv = primitive.coordinates[chosen] * repeat + offset
+                uv = np.where(np.abs(uv) < REACH, uv, 0)
             else:
                 self.file.warn("a picture is left out: its surface has no texture coordinates")
                 look.update(texture=None)

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from cache_schema.errors import UserError
-from pipeline.geometry import GREY, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
+from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
 from pipeline.polygons import triangulated
 from pipeline.reading import File
 
@@ -304,11 +304,11 @@ def _coordinates(
             file.warn(f"{np.count_nonzero(~fits):,} of {len(counts):,} faces have no texture coordinates and are drawn without picture")
         uv = np.zeros((counts.sum(), 2))
         uv[np.repeat(fits, counts)] = values[np.repeat(fits, given)].reshape(-1, 2)
-        return None, np.nan_to_num(uv, posinf=0, neginf=0), np.where(fits, mapped, -1)
+        return None, np.where(np.abs(uv) < REACH, uv, 0), np.where(fits, mapped, -1)
     for names in COORDINATES:
         of_vertex = vertices.stacked(names)
         if of_vertex is not None:
-            return np.nan_to_num(of_vertex.astype(np.float64), posinf=0, neginf=0), None, mapped
+            return np.where(np.abs(of_vertex) < REACH, of_vertex, 0), None, mapped
     file.warn("the picture that the file names is left out: there are no texture coordinates")
     return None, None, nothing
 

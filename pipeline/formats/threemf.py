@@ -19,7 +19,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from pipeline import textures
 from pipeline.formats.package import Archive, parsed
-from pipeline.geometry import GREY, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped
+from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped
 from pipeline.reading import File, Missing
 
 DEPTH: Final = 100
@@ -318,7 +318,8 @@ class _Package:
                 picture = model.resources[element.get("texid", "")]
                 if {picture.get("tilestyleu", "wrap"), picture.get("tilestylev", "wrap")} != {"wrap"} and not _inside_picture(places):
                     self.file.warn("pictures that do not repeat (tilestyleu, tilestylev) are repeated")
-                return None if texture is None else Colors(np.nan_to_num(np.array(places).reshape(-1, 2), posinf=0, neginf=0), texture)
+                uv = np.array(places, np.float64).reshape(-1, 2)
+                return None if texture is None else Colors(np.where(np.abs(uv) < REACH, uv, 0), texture)
             case "compositematerials":
                 return self.mixed(model, element)
             case "multiproperties":
@@ -345,6 +346,8 @@ class _Package:
     def layered(self, model: Model, element: Any) -> Colors:
         """Several resources one over another: mixed by alpha or multiplied where all are colours, else the last picture alone."""
         layers = [self.colors(model, word) for word in (element.get("pids") or "").split()]
+        if not layers:
+            raise _Broken("it has no layers")
         rows = [[_index(w) for w in (e.get("pindices") or "").split()] for e in element if _local(e) == "multi"]
         # Entries that are not written are the first one of their layer.
         entries = np.array([(row + [0] * len(layers))[: len(layers)] for row in rows], np.int64).reshape(-1, len(layers))
