@@ -158,8 +158,9 @@ def _mesh(file: File, header: Header, vertices: Table, places: np.ndarray, count
     if painted is not None and len(painted) < len(counts):
         painted = None  # strips beside coloured faces: nobody writes that
     if painted is not None and colors is not None:
-        # Some programs write white vertices beside the colours they mean, others white faces.
-        colors, painted = (None, painted) if (colors == colors[0]).all() else (colors, None)
+        # Some programs write one colour for all vertices beside the faces' own, others white for all faces.
+        faces_are_meant = (colors == colors[0]).all() and not (painted[:, :3] == 255).all()
+        colors, painted = (None, painted) if faces_are_meant else (colors, None)
     of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
     normals = vertices.stacked(("nx", "ny", "nz"))
     only_triangles = 3 * len(triangles) == len(corners) and not thin
@@ -199,10 +200,11 @@ def _apart(part: Part) -> Part:
 def _seen_through(file: File, part: Part) -> Part:
     if part.colors is None or part.colors[:, 3].min() == 255:
         return part
-    if part.colors[:, 3].max() == 0:
-        file.warn("alpha is 0 everywhere, which would leave nothing to see: taken as opaque")
-        return dataclasses.replace(part, colors=np.concatenate([part.colors[:, :3], np.full((len(part.colors), 1), 255, np.uint8)], axis=1))
-    return dataclasses.replace(part, alpha_mode="BLEND")
+    if part.colors[:, 3].min() > 1:
+        return dataclasses.replace(part, alpha_mode="BLEND")
+    # Programs that do not know alpha leave 0 or 1 there, and viewers of PLY show such surfaces whole.
+    file.warn("alpha is 0 in places where viewers show a surface: taken as opaque")
+    return dataclasses.replace(part, colors=np.hstack([part.colors[:, :3], np.full((len(part.colors), 1), 255, np.uint8)]))
 
 
 def _polygons(file: File, tables: dict[str, Table], count: int) -> tuple[np.ndarray, np.ndarray, Table]:
@@ -392,9 +394,12 @@ def _from_text(file: File, header: Header) -> dict[str, Table]:
     tables, left, trouble = _of_numbers(numbers, wide)
     if trouble or left:
         # Lines may hold more than the header says; then each is cut to its row.
-        trimmed = _trimmed(text, header)
+        trimmed, longer = _trimmed(text, header)
         if trimmed:
             tables, _, trouble = _of_numbers(_numbers(trimmed), wide)
+            if "face" in longer and not trouble:
+                # What stands behind the corners is not what was declared: old MeshLab wrote colours of corners as colours of faces.
+                tables["face"].columns.clear()
         if trouble:
             raise trouble
         file.warn("numbers beyond those that the header declares are left out")
@@ -432,10 +437,12 @@ def _numbers(text: bytes) -> np.ndarray:
         raise UserError(f"damaged or cut short: {error}") from error
 
 
-def _trimmed(text: bytes, header: Header) -> bytes:
-    """The text with each line cut to the numbers that its element declares, or nothing where lines are no rows."""
+def _trimmed(text: bytes, header: Header) -> tuple[bytes, set[str]]:
+    """The text with each line cut to the numbers that its element declares, or nothing where lines are no rows; and which elements
+    had longer lines."""
     lines = [line.split() for line in re.split(rb"[\r\n]+", text) if line.strip()]
     kept: list[bytes] = []
+    longer: set[str] = set()
     at = 0
     for element in header.elements:
         for words in lines[at : at + element.rows]:
@@ -444,12 +451,14 @@ def _trimmed(text: bytes, header: Header) -> bytes:
                 for one in element.properties:
                     used += 1 + (int(float(words[used])) if one.counted else 0)
             except (IndexError, ValueError, OverflowError):
-                return b""
+                return b"", set()
             if used > len(words):
-                return b""
+                return b"", set()
+            if used < len(words):
+                longer.add(element.name)
             kept.extend(words[:used])
         at += element.rows
-    return b" ".join(kept)
+    return b" ".join(kept), longer
 
 
 def _rows(data: bytes, at: int, element: Element, order: str) -> tuple[Table, int]:

@@ -234,11 +234,24 @@ def test_each_face_has_its_own_colour(tmp_path):
     np.testing.assert_array_equal(part.colors[part.faces][:, :, :3], [[[255, 0, 0]] * 3, [[0, 0, 255]] * 3])
 
 
-def test_colours_of_faces_win_over_white_vertices(tmp_path):
+@pytest.mark.parametrize("vertices, faces, expected", [("255 255 255", "255 0 0", RED), ("255 0 0", "255 255 255", RED)])
+def test_white_beside_colours_is_not_meant(tmp_path, vertices, faces, expected):
     extra = tuple(f"uchar {c}" for c in RGB)
-    for row, expected in (("255 255 255", RED), ("0 0 255", RED)):
-        shape = read(tmp_path, square(extra=extra, row=row, last=face(*extra), faces="4 0 1 2 3 255 0 0\n"))
-        np.testing.assert_allclose(color(shape)[:3], expected)
+    shape = read(tmp_path, square(extra=extra, row=vertices, last=face(*extra), faces=f"4 0 1 2 3 {faces}\n"))
+    np.testing.assert_allclose(color(shape)[:3], expected)
+
+
+def test_faces_with_more_numbers_than_declared_have_no_colour(tmp_path):
+    """As old MeshLab wrote: colours of faces are declared, colours of corners are written."""
+    shape = read(tmp_path, square(last=face(*(f"uchar {c}" for c in RGB)), faces="4 0 1 2 3 12 1 0 0 1 0 0 1 0 0 1 0 0\n"))
+    assert area(shape) == pytest.approx(1) and not shape.colored and shape.warnings
+
+
+def test_alpha_of_some_that_means_nothing(tmp_path):
+    extra = (*(f"uchar {c}" for c in RGB), "uchar alpha")
+    data = square(extra=extra, row="255 0 0 255").replace(b"255 0 0 255", b"255 0 0 0", 1)
+    shape = read(tmp_path, data)
+    assert shape.parts[0].alpha_mode == "OPAQUE" and color(shape)[3] == 1 and "alpha" in shape.warnings[0]
 
 
 @pytest.mark.parametrize("alpha, mode, value", [("255", "OPAQUE", 1), ("51", "BLEND", 0.2), ("0", "OPAQUE", 1)])
