@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeVar
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from pipeline import reading
+from pipeline.formats import collada
 from pipeline.geometry import Geometry
 from pipeline.sources.catalog import Entry, Textures
 
@@ -59,14 +60,14 @@ class FileReader:
         return path
 
 
-def usual_up(path: Path) -> Literal["y", "z"]:
-    """The axis that points up in a file, by `UP`; a COLLADA file says it itself."""
-    if path.suffix.lower() == ".dae":
-        with path.open("rb") as file:
-            said = re.search(rb"<up_axis>\s*([YZ])_UP", file.read(1 << 16))
+def usual_up(path: Path) -> Literal["x", "y", "z"]:
+    """The axis that points up in a file, by `UP`; a COLLADA file says it itself, and only there it can be x."""
+    suffix = path.suffix.lower()
+    if suffix in (".dae", ".zae"):
+        said = re.search(rb"<up_axis>\s*([XYZ])_UP", collada.head(path))
         if said:
-            return "z" if said[1] == b"Z" else "y"
-    return UP.get(path.suffix.lower(), "y")
+            return {b"X": "x", b"Z": "z"}.get(said[1], "y")  # type: ignore[return-value]
+    return UP.get(suffix, "y")
 
 
 def choice(what: str, value: str, allowed: Sequence[Choice]) -> Choice:

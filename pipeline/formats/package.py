@@ -1,0 +1,114 @@
+"""What COLLADA and 3MF are made of: XML, and ZIP archives that hold it. Both can be made to harm whoever opens them.
+
+    archive = Archive(file.data)
+    root = parsed(archive.read("3D/3dmodel.model"), "3D/3dmodel.model")
+
+XML that declares entities is refused, because a few lines of it can expand without end or name other files; nothing is ever
+fetched. An archive says how large its files are, and more than `LIMIT` is not unpacked.
+"""
+
+import io
+import posixpath
+import re
+import urllib.parse
+import zipfile
+import zlib
+from typing import Any, Final
+
+from cache_schema.errors import UserError
+
+LIMIT: Final = 1 << 30
+"""More bytes than this are not unpacked from one archive."""
+
+
+class Archive:
+    """A ZIP archive, opened without trust."""
+
+    def __init__(self, data: bytes) -> None:
+        """
+        Raises:
+            UserError: it is no archive, damaged or cut short.
+        """
+        try:
+            self._zip = zipfile.ZipFile(io.BytesIO(data))
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise UserError(f"cannot be read as a ZIP archive, damaged or cut short? ({error})") from error
+        self._items = {_clean(item.filename).lower(): item for item in self._zip.infolist() if not item.is_dir()}
+        self._left = LIMIT
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the files in the archive, as it writes them, in its order."""
+        return [item.filename for item in self._items.values()]
+
+    def find(self, name: str) -> str | None:
+        """The archive's own name of a file, whatever the case, leading slash or percent signs; None where there is none."""
+        for candidate in (name, urllib.parse.unquote(name)):
+            item = self._items.get(_clean(candidate).lower())
+            if item is not None:
+                return item.filename
+        return None
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file, by a name that `find` gave.
+
+        Raises:
+            UserError: it is encrypted, damaged, or more than `LIMIT` bytes would be unpacked in all.
+        """
+        item = self._items[_clean(name).lower()]
+        if item.flag_bits & 1:
+            raise UserError(f"{name!r} in the archive is encrypted")
+        if item.file_size > self._left:
+            raise UserError(f"{name!r} in the archive declares {item.file_size:,} bytes; at most {LIMIT:,} in all are unpacked")
+        self._left -= item.file_size
+        try:
+            with self._zip.open(item) as stream:
+                return stream.read(item.file_size)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise UserError(f"{name!r} in the archive is damaged or cut short ({error})") from error
+
+
+def _clean(name: str) -> str:
+    """A name inside an archive without leading slash, `.` and `..`; it cannot lead out."""
+    return posixpath.normpath("/" + name.strip().replace("\\", "/")).lstrip("/")
+
+
+def parsed(data: bytes, name: str) -> Any:
+    """The root element of an XML document.
+
+    Bytes that are not of the encoding they claim are read as Windows-1252, which is what such files hold.
+
+    Raises:
+        UserError: it is no XML, damaged or cut short, or declares entities.
+    """
+    from lxml import etree
+
+    text = _decoded(data)
+    if "<!ENTITY" in text:
+        raise UserError(f"{name} declares XML entities (<!ENTITY), which are never expanded here: remove them")
+    text = re.sub(r"^\s*<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL)  # its encoding is that of the bytes, not of this text
+    # Sizes are not limited by the parser (`huge_tree`), because the numbers of a mesh are one long text.
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, remove_comments=True, remove_pis=True, encoding="utf-8"
+    )
+    try:
+        return etree.fromstring(text.encode("utf-8", errors="replace"), parser)
+    except etree.XMLSyntaxError as error:
+        raise UserError(f"{name} cannot be read as XML, damaged or cut short? ({error})") from error
+
+
+def _decoded(data: bytes) -> str:
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    if data[:4] == b"<\0?\0":
+        return data.decode("utf-16-le", errors="replace")
+    if data[:4] == b"\0<\0?":
+        return data.decode("utf-16-be", errors="replace")
+    said = re.match(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)", data)
+    for encoding in (said[1].decode() if said else "utf-8", "utf-8"):
+        try:
+            return data.decode(encoding)
+        except (UnicodeError, LookupError):
+            continue
+    return data.decode("cp1252", errors="replace")

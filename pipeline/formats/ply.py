@@ -1,0 +1,576 @@
+"""PLY: surfaces, clouds and Gaussian splats. Text and both byte orders, whatever elements and properties a program wrote.
+
+What says a colour, first that is there: `red green blue`, `diffuse_red ...`, `r g b`, spherical harmonics `f_dc_0..2`. How large a
+colour is, is decided by its declared type and its range: bytes are 0..255; larger whole numbers are 0..255, or 0..65535 where one
+exceeds 255; floats are 0..1, or 0..255 where one exceeds 2 (a little above 1 is a bright 1). Alpha is decided by itself alike.
+
+Read beside positions: triangles, polygons, strips, normals, texture coordinates of vertices or of corners, the picture that
+`comment TextureFile` names, colours of vertices or faces. Left without a warning, because neither pictures nor points hold them
+yet: normals of clouds and measured values such as `intensity`, `confidence`, `quality`.
+
+Letters: V vertices, P polygons, C corners of all polygons together, F triangles, R rows of an element.
+"""
+
+import dataclasses
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
+from pipeline.polygons import triangulated
+from pipeline.reading import File
+
+HEADER: Final = 1 << 20
+"""A header of more bytes than this is none."""
+
+TYPES: Final = {
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
+    "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4", "int64": "i8", "uint64": "u8",
+    "float32": "f4", "float64": "f8",
+}  # fmt: skip
+"""Names of number types, in NumPy's words."""
+
+COLORS: Final = (
+    ("red", "green", "blue", "alpha"),
+    ("diffuse_red", "diffuse_green", "diffuse_blue", "diffuse_alpha"),
+    ("r", "g", "b", "a"),
+)
+COORDINATES: Final = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
+CORNERS: Final = ("vertex_indices", "vertex_index")
+LABELS: Final = frozenset(
+    {"label", "labels", "class", "classification", "semantic", "instance", "object_id", "scalar_label", "scalar_classification"}
+)
+
+HARMONIC: Final = 0.28209479177387814
+"""The constant spherical harmonic: half the square root of 1/pi."""
+
+INVISIBLE: Final = 1 / 255
+"""Splats that cover less than this are not drawn by viewers either."""
+
+
+class Property(NamedTuple):
+    name: str
+    type: str
+    """One of the values of `TYPES`."""
+    counted: str = ""
+    """Type of the number of values, where the property is a list."""
+
+
+@dataclass(frozen=True)
+class Element:
+    name: str
+    rows: int
+    properties: tuple[Property, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    elements: tuple[Element, ...]
+    order: str
+    """`<` or `>` for binary data, empty for text."""
+    textures: tuple[str, ...]
+    length: int
+    """Number of bytes before the first row."""
+
+
+@dataclass
+class Table:
+    """The rows of one element."""
+
+    rows: int
+    types: dict[str, str]
+    """Declared type of each property."""
+    columns: dict[str, np.ndarray]
+    """Numbers `[R]` of each property that is no list."""
+    lists: dict[str, tuple[np.ndarray, np.ndarray]]
+    """For each list: how many values each row has `[R]`, and all values one after another."""
+
+    def stacked(self, names: tuple[str, ...]) -> np.ndarray | None:
+        """Columns side by side `[R, k]`, or None where one is missing."""
+        if not all(name in self.columns for name in names):
+            return None
+        return np.stack([self.columns[name] for name in names], axis=1)
+
+
+def read(file: File) -> Geometry:
+    """The surface in a file; a cloud where it has vertices and no faces.
+
+    Raises:
+        UserError: the header or the data are no PLY, damaged or cut short, or a face names a vertex that is not there.
+    """
+    header = _header(file.data)
+    tables = _tables(file, header)
+    vertices = tables.get("vertex")
+    if vertices is None or not vertices.rows:
+        raise UserError("the file holds no triangles and no points (no element 'vertex', or no rows of it)")
+    if "packed_position" in vertices.columns:
+        raise UserError("compressed Gaussian splats (packed_position) cannot be read: save them as plain PLY")
+    places = vertices.stacked(("x", "y", "z"))
+    if places is None:
+        raise UserError(f"element 'vertex' has no properties x, y, z; it has: {' '.join(vertices.types) or 'none'}")
+    if LABELS.intersection(vertices.types):
+        file.warn(f"labels of points ({', '.join(sorted(LABELS.intersection(vertices.types)))}) are not used")
+    counts, corners, faces = _polygons(file, tables, len(places))
+    if not (counts >= 3).any():
+        if len(counts):
+            file.warn(f"{len(counts):,} faces of fewer than three corners are left out")
+        return _cloud(file, vertices, places)
+    return _mesh(file, header, vertices, places, counts, corners, faces)
+
+
+# ------------------------------------------------------------------------------------------------------------ shapes
+
+
+def _cloud(file: File, vertices: Table, places: np.ndarray) -> Cloud:
+    colors = _colors(vertices)
+    keep = np.isfinite(places).all(axis=1)
+    if not keep.all():
+        file.warn(f"{np.count_nonzero(~keep):,} of {len(places):,} points are not finite (NaN or infinity) and left out")
+    dc = vertices.stacked(("f_dc_0", "f_dc_1", "f_dc_2"))
+    if dc is not None:
+        file.warn("Gaussian splats are read as points: their sizes, opacities and view-dependent colours are left out")
+        colors = _bytes(0.5 + HARMONIC * dc.astype(np.float64)) if colors is None else colors
+        if "opacity" in vertices.columns:
+            with np.errstate(over="ignore"):
+                seen = 1 / (1 + np.exp(-vertices.columns["opacity"].astype(np.float64))) >= INVISIBLE
+            if seen.any() and not seen.all():
+                file.warn(f"{np.count_nonzero(~seen):,} of {len(places):,} splats are invisible and left out")
+                keep &= seen
+    return Cloud(points=places[keep], colors=None if colors is None else colors[keep, :3], warnings=tuple(file.warnings))
+
+
+def _mesh(file: File, header: Header, vertices: Table, places: np.ndarray, counts: np.ndarray, corners: np.ndarray, faces: Table) -> Mesh:
+    """`counts [P]` corners of each polygon, `corners [C]` their vertices. Polygons beyond the rows of `faces` are of strips."""
+    thin = np.count_nonzero(counts < 3)
+    if thin:
+        file.warn(f"{thin:,} faces of fewer than three corners are left out")
+    if np.sum(np.maximum(counts - 2, 0)) > TRIANGLES:
+        raise UserError(f"the file holds more than {TRIANGLES:,} triangles")
+    triangles, polygon = triangulated(places, counts, corners)  # [F, 3] positions in corners, [F]
+    if not len(triangles):
+        raise UserError("the file holds no triangles: all its faces are lines")
+
+    colors, painted = _colors(vertices), _colors(faces)
+    if painted is not None and len(painted) < len(counts):
+        painted = None  # strips beside coloured faces: nobody writes that
+    if painted is not None and colors is not None:
+        # Some programs write one colour for all vertices beside the faces' own, others white for all faces.
+        faces_are_meant = (colors == colors[0]).all() and not (painted[:, :3] == 255).all()
+        colors, painted = (None, painted) if faces_are_meant else (colors, None)
+    of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
+    normals = vertices.stacked(("nx", "ny", "nz"))
+    only_triangles = 3 * len(triangles) == len(corners) and not thin
+    faces_of = corners.reshape(-1, 3) if only_triangles else corners[triangles]  # [F, 3]
+    whole = Part(vertices=places, faces=faces_of, normals=unit(normals, len(places)))
+
+    parts, said = [], False
+    pictures = np.unique(mapped) if header.textures else np.array([-1])
+    for picture in pictures:
+        rows: Any = mapped[polygon] == picture if len(pictures) > 1 else slice(None)  # [F]
+        part = dataclasses.replace(whole, faces=whole.faces[rows], base_color=(1.0, 1.0, 1.0, 1.0))
+        texture = file.texture(header.textures[picture]) if picture >= 0 else None
+        if texture is not None:
+            # Colours beside a picture are often black, so here they are not multiplied.
+            if of_corner is not None:
+                part = dataclasses.replace(_apart(part), uv=of_corner[triangles[rows].reshape(-1)], texture=texture)
+            else:
+                part = dataclasses.replace(part, uv=of_vertex, texture=texture)
+        elif painted is not None:
+            part = _apart(part)
+            part = dataclasses.replace(part, colors=np.repeat(painted[polygon[rows]], 3, axis=0))
+        elif colors is not None:
+            part = dataclasses.replace(part, colors=colors)
+        else:
+            part = dataclasses.replace(part, base_color=(GREY, GREY, GREY, 1.0))
+        said |= part.texture is not None or part.colors is not None
+        parts.append(compact(_seen_through(file, part)))
+    return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+
+
+def _apart(part: Part) -> Part:
+    """The part with three vertices for each triangle, shared with no other."""
+    flat = part.faces.reshape(-1)
+    return dataclasses.replace(taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3))
+
+
+def _seen_through(file: File, part: Part) -> Part:
+    if part.colors is None or part.colors[:, 3].min() == 255:
+        return part
+    if part.colors[:, 3].min() > 1:
+        return dataclasses.replace(part, alpha_mode="BLEND")
+    # Programs that do not know alpha leave 0 or 1 there, and viewers of PLY show such surfaces whole.
+    file.warn("alpha is 0 in places where viewers show a surface: taken as opaque")
+    return dataclasses.replace(part, colors=np.hstack([part.colors[:, :3], np.full((len(part.colors), 1), 255, np.uint8)]))
+
+
+def _polygons(file: File, tables: dict[str, Table], count: int) -> tuple[np.ndarray, np.ndarray, Table]:
+    """Number of corners of each polygon `[P]`, the vertex of each corner `[C]`, and the rows of element 'face'.
+
+    The triangles of strips follow the faces.
+    """
+    none = np.zeros(0, np.int64)
+    faces = tables.get("face", Table(0, {}, {}, {}))
+    name = next((name for name in CORNERS if name in faces.lists), "")
+    if faces.rows and not name:
+        raise UserError(f"element 'face' has no list vertex_indices; it has: {' '.join(faces.types) or 'none'}")
+    sizes, flat = faces.lists[name] if name else (none, none)
+    counts, corners = [sizes], [_indices(flat, count)]
+    for strips in [table for key, table in tables.items() if key in ("tristrips", "tristrip")]:
+        for name in CORNERS:
+            if name in strips.lists:
+                triangles = _strips(*strips.lists[name])
+                corners.append(_indices(triangles.reshape(-1), count))
+                counts.append(np.full(len(triangles), 3))
+    for name in ("edge", "trifans", "trifan"):
+        if name in tables and tables[name].rows and name != "edge":
+            raise UserError(f"element '{name}' cannot be read")
+        if name in tables and tables[name].rows and not sum(map(len, corners)):
+            file.warn("edges are left out")
+    return np.concatenate(counts), np.concatenate(corners), faces
+
+
+def _strips(counts: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Triangles `[F, 3]` of strips: each vertex makes one with the two before it, every second one is turned, -1 begins anew."""
+    flat = flat.astype(np.int64)
+    position = np.arange(len(flat))
+    first = np.zeros(len(flat), bool)  # where a strip begins
+    first[(np.cumsum(counts) - counts)[counts > 0]] = True
+    first[1:] |= flat[:-1] == -1
+    place = position - np.maximum.accumulate(np.where(first, position, 0))  # in its strip
+    ends = position[(place >= 2) & (flat != -1)]
+    turned = place[ends] % 2 == 1
+    a, b, c = flat[ends - 2], flat[ends - 1], flat[ends]
+    triangles = np.stack([np.where(turned, b, a), np.where(turned, a, b), c], axis=1)
+    return triangles[(a != b) & (b != c) & (a != c)]  # the others only carry the strip elsewhere
+
+
+def _indices(values: np.ndarray, count: int) -> np.ndarray:
+    if not len(values):
+        return np.zeros(0, np.int64)
+    low, high = values.min(), values.max()
+    if not (0 <= low and high < count):
+        raise UserError(f"a face names vertex {low if not low >= 0 else high:.0f} of {count} (index out of range)")
+    return values.astype(np.int64)
+
+
+# ----------------------------------------------------------------------------------------------- colours and pictures
+
+
+def _colors(table: Table) -> np.ndarray | None:
+    """Colours `[R, 4]` uint8, or None where the element has none."""
+    for *names, alpha in COLORS:
+        if table.rows and all(name in table.columns for name in names):
+            values = np.stack([table.columns[name] for name in names], axis=1)
+            rgb = _bytes(_fraction(values, table.types[names[0]]))
+            if alpha not in table.columns:
+                return np.hstack([rgb, np.full((len(rgb), 1), 255, np.uint8)])
+            return np.hstack([rgb, _bytes(_fraction(table.columns[alpha], table.types[alpha]))[:, None]])
+    return None
+
+
+def _fraction(values: np.ndarray, kind: str) -> np.ndarray:
+    """Colours as 0..1, by their declared type and range; see the top of this file."""
+    if kind == "u1" and values.dtype == np.uint8:
+        return values  # as it is: `_bytes` knows it
+    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
+    top = values.max(initial=0)
+    if kind[0] == "f" or (values != np.rint(values)).any():  # text files hold fractions under a whole type, too
+        return values if top <= 2 else values / 255
+    return values / (255 if top <= 255 else 65535)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype == np.uint8 else np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
+
+
+def _coordinates(
+    file: File, header: Header, vertices: Table, faces: Table, counts: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
+    """Texture coordinates of vertices `[V, 2]` or of corners `[C, 2]`, and which picture each polygon shows `[P]`, -1 for none."""
+    nothing, mapped = np.full(len(counts), -1), np.zeros(len(counts), np.int64)
+    if not header.textures:
+        return None, None, nothing
+    number = next((faces.columns[name] for name in ("texnumber", "texture_number", "texnum") if name in faces.columns), None)
+    if number is not None:
+        mapped[: len(number)] = np.where((number >= 0) & (number < len(header.textures)), number, -1)
+    elif len(header.textures) > 1:
+        file.warn(f"{len(header.textures)} pictures are named and no property texnumber says whose: only the first is used")
+    if "texcoord" in faces.lists and faces.rows == len(counts):
+        given, values = faces.lists["texcoord"]
+        fits = given == 2 * counts
+        if not fits.all():
+            file.warn(f"{np.count_nonzero(~fits):,} of {len(counts):,} faces have no texture coordinates and are drawn without picture")
+        uv = np.zeros((counts.sum(), 2))
+        uv[np.repeat(fits, counts)] = values[np.repeat(fits, given)].reshape(-1, 2)
+        return None, np.where(np.abs(uv) < REACH, uv, 0), np.where(fits, mapped, -1)
+    for names in COORDINATES:
+        of_vertex = vertices.stacked(names)
+        if of_vertex is not None:
+            return np.where(np.abs(of_vertex) < REACH, of_vertex, 0), None, mapped
+    file.warn("the picture that the file names is left out: there are no texture coordinates")
+    return None, None, nothing
+
+
+# ------------------------------------------------------------------------------------------------------------ header
+
+
+def _header(data: bytes) -> Header:
+    """Raises `UserError` where the file does not begin as PLY files do."""
+    if not re.match(rb"ply[ \t]*[\r\n]", data):
+        raise UserError("cannot be read as PLY: it does not begin with 'ply'")
+    # The end of the first line is how all lines end. A lone CR must be known, since data may begin with a byte like LF.
+    newline = rb"\r(?!\n)" if re.match(rb"ply[ \t]*\r(?!\n)", data) else rb"\r?\n"
+    end = re.search(rb"[\r\n]end_header[ \t]*" + newline.replace(rb"(?!\n)", b""), data[:HEADER])
+    if end is None:
+        raise UserError("cannot be read as PLY, damaged or cut short? (the header has no end_header)")
+    elements: list[tuple[str, int, list[Property]]] = []
+    form, textures = "", []
+    for line in re.split(r"[\r\n]+", _text(data[: end.start()]))[1:]:
+        match line.split():
+            case ["format", form, *_]:
+                pass
+            case ["comment" | "obj_info", word, *_] if word.lower() in ("texturefile", "texturefile:"):
+                textures.append(line.split(maxsplit=2)[2].strip() if len(line.split(maxsplit=2)) == 3 else "")
+            case ["comment" | "obj_info", *_] | []:
+                pass
+            case ["element", name, rows] if rows.isdecimal():
+                elements.append((name.lower(), int(rows), []))
+            case ["property", "list", count, kind, name] if elements and count.lower() in TYPES and kind.lower() in TYPES:
+                elements[-1][2].append(Property(name.lower(), TYPES[kind.lower()], TYPES[count.lower()]))
+            case ["property", kind, name] if elements and kind.lower() in TYPES:
+                elements[-1][2].append(Property(name.lower(), TYPES[kind.lower()]))
+            case _:
+                raise UserError(f"cannot be read as PLY: the header's line {line.strip()!r} is none that PLY has")
+    orders = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+    if form not in orders:
+        raise UserError(f"cannot be read as PLY: expected format {', '.join(orders)}, got {form!r}")
+    for name, _, properties in elements:
+        names = [p.name for p in properties]
+        if len(set(names)) < len(names):
+            raise UserError(f"cannot be read as PLY: element {name!r} has two properties of one name")
+    if len({name for name, *_ in elements}) < len(elements):
+        raise UserError("cannot be read as PLY: two elements have one name")
+    parsed = tuple(Element(name, rows, tuple(properties)) for name, rows, properties in elements)
+    return Header(parsed, orders[form], tuple(name for name in textures if name), end.end())
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+# -------------------------------------------------------------------------------------------------------------- rows
+
+
+def _tables(file: File, header: Header) -> dict[str, Table]:
+    data: Any = file.data
+    if not header.order:
+        return _from_text(file, header)
+    tables, at = {}, header.length
+    for element in header.elements:
+        tables[element.name], at = _rows(data, at, element, header.order)
+    if at < len(data):
+        file.warn(f"{len(data) - at:,} bytes after the last row are left out")
+    return tables
+
+
+def _from_text(file: File, header: Header) -> dict[str, Table]:
+    """Text becomes numbers of 8 bytes each, which are read like a binary file that has this one type."""
+    text = file.data[header.length :]
+    least = sum(e.rows * len(e.properties) for e in header.elements)  # numbers
+    if 2 * least > len(text) + 1:
+        raise UserError(f"damaged or cut short: the header declares at least {least:,} numbers, {len(text):,} bytes follow")
+    wide = tuple(
+        dataclasses.replace(e, properties=tuple(Property(p.name, "f8", "f8" if p.counted else "") for p in e.properties))
+        for e in header.elements
+    )
+    numbers = _numbers(text)
+    tables, left, trouble = _of_numbers(numbers, wide)
+    if trouble or left:
+        # Lines may hold more than the header says; then each is cut to its row.
+        trimmed, longer = _trimmed(text, header)
+        if trimmed:
+            tables, _, trouble = _of_numbers(_numbers(trimmed), wide)
+            if "face" in longer and not trouble:
+                # What stands behind the corners is not what was declared: old MeshLab wrote colours of corners as colours of faces.
+                tables["face"].columns.clear()
+        if trouble:
+            raise trouble
+        file.warn("numbers beyond those that the header declares are left out")
+    for element in header.elements:
+        tables[element.name].types = {p.name: p.type for p in element.properties}
+    return tables
+
+
+def _of_numbers(numbers: np.ndarray, elements: tuple[Element, ...]) -> tuple[dict[str, Table], int, UserError | None]:
+    """Tables of elements whose properties are all float64, how many numbers are left over, and what went wrong."""
+    data, at = numbers.tobytes(), 0
+    tables: dict[str, Table] = {}
+    for element in elements:
+        try:
+            tables[element.name], at = _rows(data, at, element, "=")
+        except UserError as error:
+            return tables, 0, error
+    return tables, (len(data) - at) // 8, None
+
+
+def _numbers(text: bytes) -> np.ndarray:
+    """All numbers of a text, float64."""
+    if b"#" in text:
+        text = re.sub(rb"-?1\.#\w+", b"nan", text)  # how Windows programs write what is no number
+    if not text.strip():
+        return np.zeros(0)
+    try:
+        return np.fromstring(text, np.float64, sep=" ")
+    except ValueError as error:
+        for word in text.split():
+            try:
+                float(word)
+            except ValueError:
+                raise UserError(f"damaged or cut short: expected a number, got {_text(word[:40])!r}") from error
+        raise UserError(f"damaged or cut short: {error}") from error
+
+
+def _trimmed(text: bytes, header: Header) -> tuple[bytes, set[str]]:
+    """The text with each line cut to the numbers that its element declares, or nothing where lines are no rows; and which elements
+    had longer lines."""
+    lines = [line.split() for line in re.split(rb"[\r\n]+", text) if line.strip()]
+    kept: list[bytes] = []
+    longer: set[str] = set()
+    at = 0
+    for element in header.elements:
+        for words in lines[at : at + element.rows]:
+            used = 0
+            try:
+                for one in element.properties:
+                    used += 1 + (int(float(words[used])) if one.counted else 0)
+            except (IndexError, ValueError, OverflowError):
+                return b"", set()
+            if used > len(words):
+                return b"", set()
+            if used < len(words):
+                longer.add(element.name)
+            kept.extend(words[:used])
+        at += element.rows
+    return b" ".join(kept), longer
+
+
+def _rows(data: bytes, at: int, element: Element, order: str) -> tuple[Table, int]:
+    """The rows of an element that begin at a byte, and the byte after them.
+
+    Raises:
+        UserError: the data end before.
+    """
+    types = {p.name: p.type for p in element.properties}
+    least = sum(np.dtype(p.counted or p.type).itemsize for p in element.properties)
+    if element.rows * least > len(data) - at:
+        fit = max(len(data) - at, 0) // least
+        raise UserError(_short(element, f"the data are enough for {fit:,} at most"))
+    if not element.rows or not element.properties:
+        empty = np.zeros(0)
+        lists = {p.name: (np.zeros(element.rows, np.int64), empty) for p in element.properties if p.counted}
+        return Table(element.rows, types, {p.name: empty for p in element.properties if not p.counted}, lists), at
+
+    # Nearly always all rows are alike: then the element is one array of structures.
+    positions, end = _walk(data, at, dataclasses.replace(element, rows=1), order)
+    sizes = iter(positions[0][1::2])
+    alike = [(p, next(sizes) if p.counted else 0) for p in element.properties]
+    if element.rows * (end - at) <= len(data) - at:
+        fields: list[Any] = []
+        for index, (p, count) in enumerate(alike):
+            fields += [(f"n{index}", order + p.counted)] if p.counted else []
+            fields += [(f"v{index}", order + p.type, (count,) if p.counted else ())]
+        rows = np.frombuffer(data, np.dtype(fields), element.rows, at)
+        if all((rows[f"n{index}"] == count).all() for index, (p, count) in enumerate(alike) if p.counted):
+            columns = {p.name: rows[f"v{index}"] for index, (p, _) in enumerate(alike) if not p.counted}
+            lists = {
+                p.name: (np.full(element.rows, count), rows[f"v{index}"].reshape(-1)) for index, (p, count) in enumerate(alike) if p.counted
+            }
+            return Table(element.rows, types, columns, lists), at + element.rows * (end - at)
+
+    positions, end = _walk(data, at, element, order)
+    found = np.array(positions, np.int64).reshape(element.rows, -1, 2)  # [R, lists, (first byte, count)]
+    last = max(index for index, p in enumerate(element.properties) if p.counted)
+    tail = sum(np.dtype(p.type).itemsize for p in element.properties[last + 1 :])
+    place = np.empty(element.rows, np.int64)  # [R] where the next property of each row lies; first, where the row begins
+    place[0], place[1:] = at, (found[:, -1, 0] + found[:, -1, 1] * np.dtype(element.properties[last].type).itemsize + tail)[:-1]
+    columns, lists = {}, {}
+    for p in element.properties:
+        size = np.dtype(p.type).itemsize
+        if p.counted:
+            start, counts = found[:, len(lists), 0], found[:, len(lists), 1]
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            lists[p.name] = (counts, _gathered(data, np.repeat(start, counts) + within * size, order + p.type))
+            place = start + counts * size
+        else:
+            columns[p.name] = _gathered(data, place, order + p.type)
+            place = place + size
+    return Table(element.rows, types, columns, lists), end
+
+
+def _gathered(data: bytes, positions: np.ndarray, kind: str) -> np.ndarray:
+    """Numbers of one type that begin at any bytes."""
+    dtype = np.dtype(kind)
+    # A view in which a number begins at every byte.
+    everywhere = np.ndarray((max(len(data) - dtype.itemsize + 1, 0),), dtype, data, strides=(1,))
+    return everywhere[positions]
+
+
+def _walk(data: bytes, at: int, element: Element, order: str) -> tuple[list[tuple[int, ...]], int]:
+    """Goes through rows one by one, because the length of a list says where the next row begins.
+
+    Returns:
+        For each row the first byte and the count of each of its lists in turn, and the byte after the last row.
+
+    Raises:
+        UserError: the data end before, or a list has a negative count.
+    """
+    steps: list[tuple[int, struct.Struct, int]] = []  # bytes before the count, how to read it, size of a value
+    before = 0
+    for p in element.properties:
+        if p.counted:
+            code = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q", "f4": "f", "f8": "d"}[p.counted]
+            steps.append((before, struct.Struct(order + code), np.dtype(p.type).itemsize))
+            before = 0
+        else:
+            before += np.dtype(p.type).itemsize
+    found: list[tuple[int, ...]] = []
+    try:
+        if len(steps) == 1 and steps[0][1].format.endswith("B"):  # the usual case, written out because it is walked a million times
+            first, _, size = steps[0]
+            for _ in range(element.rows):
+                at += first
+                count = data[at]
+                found.append((at + 1, count))
+                at += 1 + count * size + before
+            return found, _within(data, at)
+        for row in range(element.rows):
+            places: list[int] = []
+            for first, number, size in steps:
+                at += first
+                (said,) = number.unpack_from(data, at)
+                if not 0 <= said < 1 << 62:
+                    raise UserError(f"damaged: a list in row {row + 1:,} of element {element.name!r} has {said} values")
+                places += (at + number.size, int(said))
+                at = _within(data, at + number.size + int(said) * size)
+            found.append(tuple(places))
+            at += before
+        return found, _within(data, at)
+    except (IndexError, struct.error) as error:
+        raise UserError(_short(element, f"the data end near row {len(found) + 1:,}")) from error
+
+
+def _within(data: bytes, at: int) -> int:
+    if at > len(data):
+        raise IndexError(at)
+    return at
+
+
+def _short(element: Element, fact: str) -> str:
+    return f"damaged or cut short: the header declares {element.rows:,} rows of element {element.name!r}, {fact}"

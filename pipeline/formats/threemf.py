@@ -1,0 +1,444 @@
+"""3MF: the core specification with materials and production extensions.
+
+An archive of XML files. A model file holds resources (objects, materials, pictures), each with an id of that file alone, and the root
+model says what is built from which objects. What is not built, supports and modifiers are left out with a warning. A file that
+requires an extension which is not implemented here is refused, by the extension's name.
+Specification: https://github.com/3MFConsortium/spec_core (and spec_materials, spec_production)
+
+Letters: V vertices, F triangles, n colours of a resource.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline import textures
+from pipeline.formats.package import Archive, parsed
+from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped
+from pipeline.reading import File, Missing
+
+DEPTH: Final = 100
+"""Components nested deeper than this contain themselves."""
+
+COPIES: Final = 1_000_000
+"""More components than this, by copies of copies, are refused."""
+
+IMPLEMENTED: Final = (
+    "3dmanufacturing/core/",
+    "3dmanufacturing/material/",
+    "3dmanufacturing/production/",
+    "3dmanufacturing/trianglesets/",
+)
+"""Parts of the names of extensions that are read, or that change no surface."""
+
+KNOWN: Final = {
+    "beamlattice": "beam lattices",
+    "slice": "slices",
+    "volumetric": "volumetric data",
+    "implicit": "implicit functions",
+    "displacement": "displacement",
+    "securecontent": "encrypted content",
+    "boolean": "boolean operations",
+}
+"""What else there is, by a part of its name."""
+
+COLORS: Final = ("basematerials", "colorgroup", "compositematerials", "multiproperties")
+
+
+class Colors(NamedTuple):
+    """A resource that triangles may name: colours, or a picture with coordinates."""
+
+    values: np.ndarray
+    """[n, 4] uint8, or [n, 2] coordinates of the picture."""
+    texture: np.ndarray | None = None
+
+
+@dataclass
+class Model:
+    """One model file of the archive."""
+
+    name: str
+    root: Any
+    objects: dict[str, Any] = field(default_factory=dict)
+    resources: dict[str, Any] = field(default_factory=dict)
+
+
+def read(file: File) -> Geometry:
+    """What the file builds.
+
+    Raises:
+        UserError: it is no 3MF, damaged, requires an extension that is not read, or builds no surface.
+    """
+    package = _Package(file, Archive(file.data))
+    placed: dict[tuple[str, str], list[np.ndarray]] = {}
+    total = 0
+    for model, identity, matrix in package.placements():
+        placed.setdefault((model.name, identity), []).append(matrix)
+        mesh = _child(model.objects[identity], "mesh")
+        total += len(_inside(mesh, "triangles", "triangle"))
+        if total > TRIANGLES:
+            raise UserError(f"the scene expands to more than {TRIANGLES:,} triangles")
+    parts: list[Part] = []
+    said = False
+    for (name, identity), matrices in placed.items():
+        for part, colored in package.parts(package.models[name], package.models[name].objects[identity]):
+            said |= colored
+            parts.append(copied(part, np.stack(matrices)))
+    if not parts:
+        raise UserError(f"the file builds no surface{package.left_out()}")
+    return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+
+
+def _local(element: Any) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _child(element: Any, name: str) -> Any:
+    """The first child of a local name, or None."""
+    return next((e for e in element if _local(e) == name), None) if element is not None else None
+
+
+def _inside(element: Any, outer: str, inner: str) -> list[Any]:
+    """All grandchildren of a local name below a child of a local name."""
+    child = _child(element, outer)
+    return [] if child is None else [e for e in child if _local(e) == inner]
+
+
+def _attribute(element: Any, name: str) -> str | None:
+    """An attribute by its local name: of no namespace, else of any."""
+    own = element.get(name)
+    return own if own is not None else next((v for k, v in element.attrib.items() if k.rpartition("}")[2] == name), None)
+
+
+@dataclass
+class _Package:
+    file: File
+    archive: Archive
+    models: dict[str, Model] = field(default_factory=dict)
+    colors_of: dict[tuple[str, str], Colors | None] = field(default_factory=dict)
+    pictures: dict[str, np.ndarray | None] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    # ------------------------------------------------------------------------------------------------------- models
+
+    def model(self, name: str) -> Model:
+        """A model file, by its name in the archive.
+
+        Raises:
+            UserError: it is not there, no model, or requires what is not implemented.
+        """
+        found = self.archive.find(name)
+        if found is None:
+            raise UserError(f"the archive lacks {name!r}, which the model names")
+        if found not in self.models:
+            root = parsed(self.archive.read(found), found)
+            if _local(root) != "model":
+                raise UserError(f"{found} is a <{_local(root)}>, expected a 3MF <model>")
+            self.check_extensions(root)
+            model = Model(found, root)
+            resources = _child(root, "resources")
+            for element in resources if resources is not None else ():
+                (model.objects if _local(element) == "object" else model.resources)[element.get("id", "")] = element
+            self.models[found] = model
+        return self.models[found]
+
+    def check_extensions(self, root: Any) -> None:
+        for prefix in (root.get("requiredextensions") or "").split():
+            address = root.nsmap.get(prefix, prefix)
+            if not any(word in address for word in IMPLEMENTED):
+                what = next((text for word, text in KNOWN.items() if word in address.lower()), address)
+                raise UserError(f"the file requires the 3MF extension {prefix!r} ({what}), which cannot be read")
+
+    def root_model(self) -> Model:
+        relations = self.archive.find("_rels/.rels")
+        if relations:
+            for element in parsed(self.archive.read(relations), relations):
+                if (element.get("Type") or "").endswith("/3dmodel") and self.archive.find(element.get("Target") or ""):
+                    return self.model(element.get("Target"))
+        models = [name for name in self.archive.names if name.lower().endswith(".model")]
+        name = self.archive.find("3D/3dmodel.model") or (models[0] if models else None)
+        if name is None:
+            raise UserError("the archive holds no 3MF model")
+        return self.model(name)
+
+    def placements(self) -> Iterator[tuple[Model, str, np.ndarray]]:
+        """Each mesh object that is built: its model, its id, and where it stands `[4, 4]`."""
+        root = self.root_model()
+        items = _inside(root.root, "build", "item")
+        todo: list[tuple[Model, str, np.ndarray, int]] = []
+        for item in items:
+            if (_attribute(item, "printable") or "1").lower() in ("0", "false"):
+                self.skip("items that are not to be printed")
+                continue
+            model = self.model(_attribute(item, "path") or root.name)
+            todo.append((model, item.get("objectid", ""), _transform(item), 0))
+        if not items:
+            used = {
+                c.get("objectid")
+                for o in root.objects.values()
+                for c in _inside(o, "components", "component")
+                if _attribute(c, "path") is None
+            }
+            todo = [(root, identity, np.eye(4), 0) for identity in root.objects if identity not in used]
+            if todo:
+                self.file.warn("the file builds nothing: all its objects are taken as they are")
+        todo.reverse()
+        count = 0
+        while todo:
+            model, identity, matrix, depth = todo.pop()
+            count += 1
+            if depth > DEPTH:
+                raise UserError(f"object {identity} of {model.name} contains itself, or is nested deeper than {DEPTH}")
+            if count > COPIES:
+                raise UserError(f"the file expands to more than {COPIES:,} components")
+            element = model.objects.get(identity)
+            if element is None:
+                raise UserError(f"object {identity!r} is not in {model.name}")
+            kind = element.get("type", "model")
+            if kind in ("support", "solidsupport", "other"):
+                self.skip(f"objects of type {kind!r}")
+                continue
+            components = _child(element, "components")
+            if _child(element, "mesh") is not None:
+                yield model, identity, matrix
+            elif components is not None:
+                inner = []
+                for one in _inside(element, "components", "component"):
+                    other = self.model(_attribute(one, "path") or model.name)
+                    inner.append((other, one.get("objectid", ""), matrix @ _transform(one), depth + 1))
+                todo += reversed(inner)
+            else:
+                kinds = [_local(e) for e in element if _local(e) not in ("metadatagroup",)]
+                raise UserError(f"object {identity} of {model.name} is {kinds[0] if kinds else 'empty'}, which cannot be read")
+
+    def skip(self, what: str) -> None:
+        self.file.warn(f"{what} are left out")
+        if what not in self.skipped:
+            self.skipped.append(what)
+
+    def left_out(self) -> str:
+        return f" ({', '.join(self.skipped)} are left out)" if self.skipped else ""
+
+    # -------------------------------------------------------------------------------------------------------- meshes
+
+    def parts(self, model: Model, element: Any) -> Iterator[tuple[Part, bool]]:
+        """The mesh of an object, one part for each resource that colours it, and whether this says a colour."""
+        mesh = _child(element, "mesh")
+        name = f"object {element.get('id')} of {model.name}"
+        rows = _inside(mesh, "vertices", "vertex")
+        vertices = _floats([[e.get("x"), e.get("y"), e.get("z")] for e in rows], 3, name)
+        rows = _inside(mesh, "triangles", "triangle")
+        if not rows:
+            beams = next((e for e in mesh if _local(e) == "beamlattice"), None)
+            if beams is not None:
+                raise UserError(f"{name} is a beam lattice, which cannot be read")
+            return
+        if any(_local(e) == "beamlattice" for e in mesh):
+            self.file.warn("beam lattices are left out")
+        faces = _floats([[e.get("v1"), e.get("v2"), e.get("v3")] for e in rows], 3, name)
+        if not (faces == np.rint(faces)).all() or np.abs(faces).max() > 1e12:
+            raise UserError(f"{name} is damaged: a triangle names vertices by what are no whole numbers")
+        faces = faces.astype(np.int64)
+        if faces.min() < 0 or faces.max() >= len(vertices):
+            wrong = faces.min() if faces.min() < 0 else faces.max()
+            raise UserError(f"{name}: a triangle names vertex {wrong} of {len(vertices)} (index out of range)")
+        whole = Part(vertices=vertices, faces=faces)
+        pid, pindex = element.get("pid"), element.get("pindex")
+        if any(k.rpartition("}")[2] in ("paint_color", "mmu_segmentation") for e in rows[:1000] for k in e.attrib):
+            self.file.warn("colours painted in a slicer are left out")
+
+        # Which resource colours each triangle, and which of its entries each corner has.
+        names = np.full(len(rows), pid or "", object)
+        entries = np.full(faces.shape, _index(pindex), np.int64)
+        for i, e in enumerate(rows):
+            first = e.get("p1")
+            if first is not None:  # one without entries of its own has the object's
+                names[i] = e.get("pid") or pid or ""
+                entries[i] = (_index(first), _index(e.get("p2") or first), _index(e.get("p3") or first))
+        for one in dict.fromkeys(names.tolist()):
+            which = names == one
+            yield self.colored(model, one, dataclasses.replace(whole, faces=faces[which]), entries[which])
+
+    def colored(self, model: Model, identity: str, part: Part, entries: np.ndarray) -> tuple[Part, bool]:
+        """A part with the entries `[F, 3]` of one resource as its colours."""
+        grey = dataclasses.replace(part, base_color=(GREY, GREY, GREY, 1.0))
+        colors = self.colors(model, identity) if identity else None
+        if colors is None:
+            return compact(grey), False
+        if entries.min() < 0 or entries.max() >= len(colors.values):
+            self.file.warn(
+                f"resource {identity} of {model.name} has {len(colors.values)} entries, a triangle names entry {entries.max()}: no colour"
+            )
+            return compact(grey), False
+        if colors.texture is None and (entries == entries.flat[0]).all():
+            color = tuple((colors.values[entries.flat[0]] / 255).tolist())
+            return compact(dataclasses.replace(part, base_color=color, alpha_mode="BLEND" if color[3] < 1 else "OPAQUE")), True
+        flat = part.faces.reshape(-1)
+        apart = Part(vertices=part.vertices[flat], faces=np.arange(len(flat)).reshape(-1, 3))
+        values = colors.values[entries.reshape(-1)]
+        alpha = values[:, 3] if colors.texture is None else colors.texture[..., 3]
+        look: dict[str, Any] = {"colors": values} if colors.texture is None else {"uv": values, "texture": colors.texture}
+        return dataclasses.replace(apart, alpha_mode="BLEND" if alpha.min() < 255 else "OPAQUE", **look), True
+
+    # ------------------------------------------------------------------------------------------------------- colours
+
+    def colors(self, model: Model, identity: str) -> Colors | None:
+        """A resource by its id, or None with a warning where it cannot be read."""
+        key = (model.name, identity)
+        if key not in self.colors_of:
+            self.colors_of[key] = None  # whoever names itself finds this
+            try:
+                self.colors_of[key] = self.read_colors(model, identity)
+            except _Broken as error:
+                self.file.warn(f"resource {identity} of {model.name} is left out ({error})")
+        return self.colors_of[key]
+
+    def read_colors(self, model: Model, identity: str) -> Colors | None:
+        element = model.resources.get(identity)
+        if element is None:
+            raise _Broken("it is not there")
+        match _local(element):
+            case "basematerials":
+                values = [_color(e.get("displaycolor")) for e in element if _local(e) == "base"]
+                return _opaque_if_all_clear(self.file, Colors(np.array(values, np.uint8).reshape(-1, 4)))
+            case "colorgroup":
+                values = [_color(e.get("color")) for e in element if _local(e) == "color"]
+                return _opaque_if_all_clear(self.file, Colors(np.array(values, np.uint8).reshape(-1, 4)))
+            case "texture2dgroup":
+                try:
+                    places = [(float(e.get("u", "")), float(e.get("v", ""))) for e in element if _local(e) == "tex2coord"]
+                except ValueError as error:
+                    raise _Broken(f"a coordinate is no number: {error}") from error
+                texture = self.texture(model, element.get("texid", ""))
+                picture = model.resources[element.get("texid", "")]
+                if {picture.get("tilestyleu", "wrap"), picture.get("tilestylev", "wrap")} != {"wrap"} and not _inside_picture(places):
+                    self.file.warn("pictures that do not repeat (tilestyleu, tilestylev) are repeated")
+                uv = np.array(places, np.float64).reshape(-1, 2)
+                return None if texture is None else Colors(np.where(np.abs(uv) < REACH, uv, 0), texture)
+            case "compositematerials":
+                return self.mixed(model, element)
+            case "multiproperties":
+                return self.layered(model, element)
+            case other:
+                raise _Broken(f"{other} is not read")
+
+    def mixed(self, model: Model, element: Any) -> Colors:
+        """Materials mixed by weight look like their colours mixed by weight."""
+        base = self.colors(model, element.get("matid", ""))
+        if base is None or base.texture is not None:
+            raise _Broken("its base materials cannot be read")
+        chosen = [_index(word) for word in (element.get("matindices") or "").split()]
+        if not chosen or min(chosen) < 0 or max(chosen) >= len(base.values):
+            raise _Broken("it names materials that are not there")
+        rows = []
+        for one in element:
+            if _local(one) == "composite":
+                weights = _floats([(one.get("values") or "").split()], len(chosen), "a composite")[0]
+                total = weights.sum()
+                rows.append(weights / total @ base.values[chosen] if total > 0 else base.values[chosen[0]])
+        return Colors(np.rint(np.array(rows).reshape(-1, 4)).astype(np.uint8))
+
+    def layered(self, model: Model, element: Any) -> Colors:
+        """Several resources one over another: mixed by alpha or multiplied where all are colours, else the last picture alone."""
+        layers = [self.colors(model, word) for word in (element.get("pids") or "").split()]
+        if not layers:
+            raise _Broken("it has no layers")
+        rows = [[_index(w) for w in (e.get("pindices") or "").split()] for e in element if _local(e) == "multi"]
+        # Entries that are not written are the first one of their layer.
+        entries = np.array([(row + [0] * len(layers))[: len(layers)] for row in rows], np.int64).reshape(-1, len(layers))
+        methods = ["mix", *(element.get("blendmethods") or "").split(), *["mix"] * len(layers)]
+        pictures = [i for i, layer in enumerate(layers) if layer is not None and layer.texture is not None]
+        for i, layer in enumerate(layers):
+            if layer is not None and len(entries) and not (0 <= entries[:, i].min() and entries[:, i].max() < len(layer.values)):
+                raise _Broken("it names entries that are not there")
+        if pictures:
+            self.file.warn("layers of several properties are left out where one is a picture: only the last picture is used")
+            layer = layers[pictures[-1]]
+            assert layer is not None
+            return Colors(layer.values[entries[:, pictures[-1]]], layer.texture)
+        below: np.ndarray | None = None
+        for i, layer in enumerate(layers):
+            if layer is None:
+                continue
+            above = layer.values[entries[:, i]] / 255
+            if below is None:
+                below = above
+            elif methods[i] == "multiply":
+                below = below * above
+            else:
+                share = above[:, 3:]
+                below = np.hstack([above[:, :3] * share + below[:, :3] * (1 - share), share + below[:, 3:] * (1 - share)])
+        if below is None:
+            raise _Broken("none of its layers can be read")
+        return Colors(np.rint(below * 255).astype(np.uint8))
+
+    def texture(self, model: Model, identity: str) -> np.ndarray | None:
+        """A picture of the archive; None where it is missing and that is allowed."""
+        element = model.resources.get(identity)
+        path = (_attribute(element, "path") or "") if element is not None else ""
+        if not path:
+            raise _Broken("it names no picture")
+        if path not in self.pictures:
+            found = self.archive.find(path)
+            if found is None:
+                self.file.lacks(Missing(f"file {path!r}, named in {model.name}, is missing in the archive"))
+                self.pictures[path] = None
+            else:
+                self.pictures[path] = textures.decode(self.archive.read(found), path)
+        return self.pictures[path]
+
+
+class _Broken(Exception):
+    """A resource that cannot be read; the surface stays."""
+
+
+def _opaque_if_all_clear(file: File, colors: Colors) -> Colors:
+    if not len(colors.values) or colors.values[:, 3].max() > 0:
+        return colors
+    file.warn("every colour of a resource is wholly transparent, which would leave nothing to see: taken as opaque")
+    return Colors(np.hstack([colors.values[:, :3], np.full((len(colors.values), 1), 255, np.uint8)]))
+
+
+def _inside_picture(places: list[tuple[float, float]]) -> bool:
+    return all(-1e-3 <= value <= 1 + 1e-3 for place in places for value in place)
+
+
+def _color(text: str | None) -> tuple[int, int, int, int]:
+    """`#RRGGBB` or `#RRGGBBAA`."""
+    digits = re.fullmatch(r"\s*#?([0-9a-fA-F]{6})([0-9a-fA-F]{2})?\s*", text or "")
+    if not digits:
+        raise _Broken(f"{text!r} is no colour")
+    red, green, blue = bytes.fromhex(digits[1])
+    return red, green, blue, int(digits[2] or "ff", 16)
+
+
+def _index(text: str | None) -> int:
+    return int(text) if text and re.fullmatch(r"\d{1,9}", text.strip()) else 0 if not text else -1
+
+
+def _floats(rows: list[Any], columns: int, what: str) -> np.ndarray:
+    """Numbers `[n, columns]` from texts.
+
+    Raises:
+        UserError: one is missing or no number.
+    """
+    try:
+        if any(None in row for row in rows):
+            raise ValueError("one is missing")
+        return np.array(rows, np.float64).reshape(len(rows), columns)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what} is damaged: expected {columns} numbers each ({error})") from error
+
+
+def _transform(element: Any) -> np.ndarray:
+    """The matrix `[4, 4]` of an item or component. The file writes its transpose, without the last column."""
+    text = element.get("transform")
+    matrix = np.eye(4)
+    if text:
+        matrix[:3] = _floats([text.split()], 12, "a transform").reshape(4, 3).T
+    return matrix
