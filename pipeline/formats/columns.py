@@ -200,7 +200,11 @@ def _triples(extra: np.ndarray, points: np.ndarray, intensity_first: bool) -> tu
         colors = extra[:, 1:]
         if intensity_first:
             return (1,)
-        if not is_normals(extra[:, :3], points) and as_bytes(extra[:, :3], _ignore, "") is None and as_bytes(colors, _ignore, "") is not None:
+        if (
+            not is_normals(extra[:, :3], points)
+            and as_bytes(extra[:, :3], _ignore, "") is None
+            and as_bytes(colors, _ignore, "") is not None
+        ):
             return (1,)
     return (0, 3) if count >= 6 else (0,)
 

@@ -74,7 +74,13 @@ def _fields(header: dict[str, str]) -> list[tuple[str, np.dtype, int]]:
     fields = []
     for name, size, kind, count in zip(names, sizes, kinds, counts, strict=True):
         letter = {"F": "f", "I": "i", "U": "u"}.get(kind, "")
-        if not letter or size not in ("1", "2", "4", "8") or (letter, size) == ("f", "1") or not count.isdigit() or not 0 < int(count) < 4096:
+        if (
+            not letter
+            or size not in ("1", "2", "4", "8")
+            or (letter, size) == ("f", "1")
+            or not count.isdigit()
+            or not 0 < int(count) < 4096
+        ):
             raise UserError(f"PCD header: the field {name[:40]!r} has type {kind}, size {size} and count {count}, which nothing reads")
         fields.append((name, np.dtype(f"<{letter}{size}"), int(count)))
     return fields
@@ -105,7 +111,11 @@ def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> 
             values = np.array([line[column : column + repeat] for line in words[:count]])
             if columns.plain(name) in ("rgb", "rgba") and kind.kind == "f" and re.fullmatch(r"\d{4,}", values.flat[0] if count else ""):
                 kind = np.dtype("<u4")  # some programs write the packed integer though they say F
-            table[name] = np.squeeze(values.astype(np.float64 if kind.kind == "f" and kind.itemsize == 8 else kind), axis=1) if repeat == 1 else values.astype(kind)
+            table[name] = (
+                np.squeeze(values.astype(np.float64 if kind.kind == "f" and kind.itemsize == 8 else kind), axis=1)
+                if repeat == 1
+                else values.astype(kind)
+            )
         except (ValueError, OverflowError) as error:
             raise UserError(f"the field {name[:40]!r} holds what is no number of its type: {error}") from error
         column += repeat
@@ -127,7 +137,9 @@ def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int
     packed, size = struct.unpack("<II", body[:8])
     total = sum(kind.itemsize * repeat for _, kind, repeat in fields) * count
     if len(body) < 8 + packed or size < total:
-        raise UserError(f"the file is cut short: {count} points take {total:,} bytes, the block says {size:,} and {len(body) - 8:,} are left")
+        raise UserError(
+            f"the file is cut short: {count} points take {total:,} bytes, the block says {size:,} and {len(body) - 8:,} are left"
+        )
     data = _lzf(body[8 : 8 + packed], size)
     table, start = {}, 0
     for name, kind, repeat in fields:

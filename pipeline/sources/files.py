@@ -3,12 +3,15 @@
 Used by the sources `folder`, `modelnet`, `shapenet` and `list`. Reading a file is `pipeline.reading.load`'s work.
 """
 
+import contextlib
 import hashlib
 import heapq
 import os
 import re
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -16,18 +19,24 @@ from typing import Final, Literal, TypeVar
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from pipeline import reading
+from pipeline.formats.table import is_table
 from pipeline.geometry import Geometry
 from pipeline.sources.catalog import Entry, Textures
 
 Axis = Literal["auto", "y", "z"]
 Choice = TypeVar("Choice", bound=str)
 
+WORDS_OR_NUMBERS: Final = (".txt", ".csv")
+"""Files that are as often notes or lists as clouds: a look inside tells."""
+
 UP: Final[dict[str, Literal["y", "z"]]] = {
     ".glb": "y", ".gltf": "y", ".obj": "y", ".dae": "y", ".zae": "y", ".xaml": "y",
-    ".off": "z", ".ply": "z", ".stl": "z", ".3mf": "z", ".3dxml": "z", ".xyz": "z", ".npy": "z",
+    ".off": "z", ".ply": "z", ".stl": "z", ".3mf": "z", ".3dxml": "z", ".xyz": "z", ".npy": "z", ".npz": "z", ".asc": "z",
+    ".pts": "z", ".pcd": "z", ".las": "z", ".laz": "z", ".csv": "z", ".txt": "y",
 }  # fmt: skip
 """The files that are shapes, and which axis points up in them: glTF says +Y, COLLADA where it says nothing, .obj is written so
-by nearly all programs; the formats of CAD, printing and scanning have +Z. Fixed here and not asked of trimesh, whose formats
+by nearly all programs; the formats of CAD, printing and scanning have +Z; the clouds in .txt files that are handed around (ModelNet40
+with normals, ShapeNetPart) have +Y. Fixed here and not asked of trimesh, whose formats
 depend on what else is installed."""
 
 
@@ -59,14 +68,36 @@ class FileReader:
         return path
 
 
-def usual_up(path: Path) -> Literal["y", "z"]:
-    """The axis that points up in a file, by `UP`; a COLLADA file says it itself."""
+def usual_up(path: Path) -> Literal["x", "y", "z"]:
+    """The axis that points up in a file, by `UP`; a COLLADA file, be it in an archive or not, says it itself."""
+    said = re.search(rb"up_axis\s*>\s*([XYZ])_UP", _collada_head(path))
+    if said:
+        return {b"X": "x", b"Z": "z"}.get(said[1], "y")  # type: ignore[return-value]
+    return UP.get(path.suffix.lower(), "y")
+
+
+def _collada_head(path: Path) -> bytes:
+    """The beginning of a COLLADA document, where its axes are; empty for other files and damaged ones."""
     if path.suffix.lower() == ".dae":
         with path.open("rb") as file:
-            said = re.search(rb"<up_axis>\s*([YZ])_UP", file.read(1 << 16))
-        if said:
-            return "z" if said[1] == b"Z" else "y"
-    return UP.get(path.suffix.lower(), "y")
+            return file.read(1 << 16)
+    if path.suffix.lower() == ".zae":
+        with contextlib.suppress(OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, EOFError):
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if name.lower().endswith(".dae")]
+                if names:
+                    with archive.open(names[0]) as file:
+                        return file.read(1 << 16)
+    return b""
+
+
+def axes_told(extensions: Iterable[str]) -> str:
+    """A sentence about the axis that `auto` takes for up, by extension."""
+    kinds: dict[str, list[str]] = {}
+    for extension in sorted(set(extensions)):
+        kinds.setdefault(UP[extension], []).append(extension)
+    told = ", ".join(f"+{axis.upper()} for {' '.join(names)}" for axis, names in sorted(kinds.items()))
+    return f"up is what is usual for the format: {told}; choose with --set source.up=y|z"
 
 
 def choice(what: str, value: str, allowed: Sequence[Choice]) -> Choice:
@@ -131,7 +162,7 @@ def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Coun
                 folders.append(path)
             elif item.is_symlink() and os.path.isdir(item.path):
                 heapq.heappush(links, path)
-            elif extension not in extensions:
+            elif extension not in extensions or (extension in WORDS_OR_NUMBERS and item.is_file() and not is_table(Path(item.path))):
                 skipped[extension or "no extension"] += 1
             elif item.is_file(follow_symlinks=False) or item.is_symlink():  # a link to nothing is a shape that will fail, with its name
                 found.append(path)
