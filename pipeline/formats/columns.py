@@ -18,13 +18,13 @@ from pipeline.geometry import GREY, Cloud
 
 Warn = Callable[[str], None]
 
-POINT_KEYS: Final = (
+POINT_KEYS: Final[tuple[str, ...]] = (
     "points", "point", "data", "pc", "pcs", "pcl", "xyz", "coords", "coord", "pos", "position", "positions", "vertices", "cloud", "clouds",
     "pointcloud", "pointclouds", "pcd",
 )  # fmt: skip
 """What arrays of points are called, in small letters and without underscores."""
 
-COLOR_KEYS: Final = ("rgb", "rgbs", "color", "colors", "colour", "colours", "rgba")
+COLOR_KEYS: Final[tuple[str, ...]] = ("rgb", "rgbs", "color", "colors", "colour", "colours", "rgba")
 """What arrays of colours are called."""
 
 UNIT: Final = 0.02
@@ -225,7 +225,7 @@ def _stacked(by_name: Mapping[str, tuple[str, np.ndarray]], names: tuple[str, st
 
 def _channels(by_name: Mapping[str, tuple[str, np.ndarray]], used: set[str]) -> np.ndarray | None:
     """Colours `[n, 3]` from three columns."""
-    found = {CHANNELS[name]: name for name in reversed(by_name) if name in CHANNELS}
+    found = {CHANNELS[name]: name for name in reversed(list(by_name)) if name in CHANNELS}
     if len(found) < 3:
         return None
     return _stacked(by_name, (found["red"], found["green"], found["blue"]), used)

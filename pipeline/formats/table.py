@@ -220,7 +220,9 @@ class _Head:
 
 
 def _head(lines: list[str]) -> _Head:
-    count, names, commented, odd, first = None, (), False, list[int](), ""
+    count: int | None = None
+    names: tuple[str, ...] = ()
+    commented, odd, first = False, list[int](), ""
     for index, line in enumerate(lines[:HEADER]):
         text = COMMENT.split(line, maxsplit=1)[0].strip()
         if not text:

@@ -59,15 +59,15 @@ SPLAT: Final = "convert them to .ply"
 
 UNREADABLE: Final[dict[str, str]] = {
     **dict.fromkeys(
-        (".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".usd", ".usda", ".usdc", ".usdz", ".dxf", ".lwo", ".x"), BLENDER
+        (".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".usd", ".usda", ".usdc", ".usdz", ".dxf", ".lwo"), BLENDER
     ),
     **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".brep", ".brp", ".fcstd", ".ifc", ".dwg", ".jt", ".sat", ".x_t", ".x_b"), CAD),
     **dict.fromkeys((".sldprt", ".sldasm", ".ipt", ".iam", ".catpart", ".catproduct", ".prt"), CAD),
     ".vrm": "rename them to .glb", ".skp": "open them in SketchUp and export them as .dae or .obj", ".max": MAX, ".ma": MAYA, ".mb": MAYA,
     ".c4d": "open them in Cinema 4D and export them as .glb or .obj", ".3dm": "open them in Rhino and export them as .glb or .obj",
     ".ztl": "open them in ZBrush and export them as .obj", ".e57": POINTS, ".ptx": POINTS, ".rcp": POINTS, ".rcs": POINTS,
-    ".vtk": PARAVIEW, ".vtp": PARAVIEW, ".vtu": PARAVIEW, ".msh": "open them in gmsh and save them as .stl", ".amf": MESHLAB, ".ctm": MESHLAB,
-    ".spz": SPLAT, ".splat": SPLAT, ".ksplat": SPLAT, ".drc": "decode them to .ply with draco_decoder",
+    ".vtk": PARAVIEW, ".vtp": PARAVIEW, ".vtu": PARAVIEW, ".msh": "open them in gmsh and save them as .stl", ".amf": MESHLAB,
+    ".ctm": MESHLAB, ".spz": SPLAT, ".splat": SPLAT, ".ksplat": SPLAT, ".drc": "decode them to .ply with draco_decoder",
 }  # fmt: skip
 """Files that hold shapes and are not read here, and how others can be made of them."""
 
@@ -224,9 +224,8 @@ def _alike(labels: Iterable[str]) -> list[str]:
     if not alike:
         return []
     more = f" (and {len(alike) - 3} more such)" if len(alike) > 3 else ""
-    return [
-        f"the classes {'; '.join(alike[:3])}{more} differ in case, hyphens or blanks alone and stay apart; give them one name if they are one"
-    ]
+    differ = "differ in case, hyphens or blanks alone and stay apart; if they are one class, give them one name"
+    return [f"the classes {'; '.join(alike[:3])}{more} {differ}"]
 
 
 def _recognise(location: str) -> str:

@@ -517,6 +517,7 @@ def test_scanobjectnn_has_three_variants(tmp_path):
         for number, ending in enumerate(("", "_augmentedrot", "_augmentedrot_scale75")):
             for split in ("training", "test"):
                 data = np.full((2, 8, 3), number + 10 * (folder == "main_split_nobg"), np.float32)
+                data[:, 1:] += 9
                 clouds(tmp_path / folder / f"{split}_objectdataset{ending}.h5", data=data, label=np.array([14, 0]))
     first = {}
     for variant in ("OBJ_BG", "OBJ_ONLY", "PB_T50_RS"):
@@ -546,8 +547,6 @@ def test_rows_are_shapes(tmp_path):
     assert table(source) == [(f"some.h5/00000{row}", "", "") for row in range(3)]
     assert np.array_equal(source.reader.read(source.entries[2]).points, data[2])
     assert len({source.reader.digest(entry) for entry in source.entries}) == 3
-    with pytest.raises(ValueError, match="1 of 16 points are not finite"):
-        source.reader.read(source.entries[1])
 
     turned = open_source(str(tmp_path / "some.h5"), up="z")
     assert np.array_equal(turned.reader.read(turned.entries[0]).points, np.stack([data[0, :, 0], data[0, :, 2], -data[0, :, 1]], axis=1))
@@ -560,7 +559,7 @@ def test_rows_are_shapes(tmp_path):
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        ({"points": np.zeros((2, 4, 3))}, r"f\.h5: expected a data set `data` of the shape \[N, n, 3\]; the file holds points \(2, 4, 3\)"),
+        ({"stuff": np.zeros((2, 4, 3))}, r"f\.h5: expected a data set `data` of the shape \[N, n, 3\]; the file holds stuff \(2, 4, 3\)"),
         ({"data": np.zeros((4, 3))}, r"expected .*; the file holds data \(4, 3\)"),
         ({"data": np.zeros((2, 4, 3)), "label": np.zeros(3)}, "2 clouds, but 3 labels"),
         ({"data": np.zeros((2, 4, 3)), "label": np.array([0, 1])}, "label 1, but there are 1 class names"),
