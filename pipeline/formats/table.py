@@ -56,8 +56,9 @@ def _from_text(file: File) -> Cloud:
 
 def _from_array_file(file: File) -> Cloud:
     try:
-        array = np.load(file.path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError, SyntaxError) as error:
+        with file.path.open("rb") as stream:
+            array = np.load(stream, allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, zipfile.BadZipFile) as error:
         raise _damaged(error) from error
     if not isinstance(array, np.ndarray):  # np.load looks at the first bytes, not at the name
         raise UserError("is an archive of arrays (.npz) under the name .npy: rename it")
@@ -79,7 +80,7 @@ def _from_array(array: np.ndarray, file: File) -> Cloud:
 
 def _from_archive(file: File) -> Cloud:
     try:
-        with np.load(file.path, allow_pickle=False) as archive:
+        with file.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {}
             for name in archive.files:
                 try:
@@ -235,6 +236,8 @@ def _head(lines: list[str]) -> _Head:
         cells = _spaced(text, decimal).split()
         numeric = [bool(NUMBER.fullmatch(cell)) for cell in cells]
         if len(cells) >= 3 and all(numeric):
+            if same := [number for number in odd if len(_spaced(lines[number - 1].strip(), decimal).split()) == len(cells)]:
+                return _Head(problem=f"line {same[0]} has a cell that is no number: {lines[same[0] - 1].strip()[:40]!r}")
             return _Head(start=index, count=count, names=names, commented=commented, odd=tuple(odd), decimal=decimal)
         if len(cells) >= 4 and re.fullmatch("[A-Za-z]{1,3}", cells[0]) and all(numeric[1:4]):
             return _Head(start=index, count=count, symbols=True)
@@ -244,10 +247,11 @@ def _head(lines: list[str]) -> _Head:
             count, names = int(text), ()
         elif numeric[0]:
             return _Head(problem=f"line {index + 1}: expected three numbers or more, got {text[:40]!r}")
-        else:
+        elif count is None or {"x", "y", "z"} <= {columns.plain(word) for word in _names(text)}:
             names, commented = tuple(_names(text)), False
             if any(numeric):
                 odd.append(index + 1)
+        # else it is the comment that has its place below the count
     return _Head(problem=f"no line has three numbers; it begins with {first}" if first else "it has no lines with numbers")
 
 
