@@ -27,16 +27,27 @@ POINT_KEYS: Final[tuple[str, ...]] = (
 COLOR_KEYS: Final[tuple[str, ...]] = ("rgb", "rgbs", "color", "colors", "colour", "colours", "rgba")
 """What arrays of colours are called."""
 
+WIDEST: Final = 64
+"""A table of more columns is no cloud, or one that lies on its side."""
+
 UNIT: Final = 0.02
 """A vector whose length differs from 1 by less is a unit vector; text files have few digits."""
 
 PLAIN: Final = 8
 """Unit vectors of at most this many kinds could as well be a few pure colours; the surface decides."""
 
+TALL: Final = (3, 4, 6, 7, 9)
+"""How many numbers a point has in tables that are stored as `[c, n]`."""
+
 CHANNELS: Final = {
     "r": "red", "red": "red", "rf": "red", "diffusered": "red", "g": "green", "green": "green", "gf": "green", "diffusegreen": "green",
     "b": "blue", "blue": "blue", "bf": "blue", "diffuseblue": "blue",
 }  # fmt: skip
+
+
+def lies(shape: tuple[int, ...]) -> bool:
+    """Whether a table of this shape is clearly stored as `[c, n]`. Three points of three numbers are not clear and stay."""
+    return len(shape) == 2 and shape[0] in TALL and shape[1] > 12
 
 
 def plain(name: str) -> str:
@@ -55,7 +66,7 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False) ->
     Raises:
         UserError: it is no such table.
     """
-    if values.ndim != 2 or values.shape[1] < 3 or values.dtype.kind not in "fiu":
+    if values.ndim != 2 or not 3 <= values.shape[1] <= WIDEST or values.dtype.kind not in "fiu":
         raise UserError(f"expected numbers [n, 3] or [n, 6], got {values.dtype} {list(values.shape)}")
     points, extra = values[:, :3].astype(np.float64), values[:, 3:]
     colors, used = None, set[int]()

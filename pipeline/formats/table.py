@@ -120,7 +120,7 @@ def one_cloud(array: np.ndarray) -> np.ndarray:
 
 def oriented(array: np.ndarray, warn: columns.Warn) -> np.ndarray:
     """A table `[n, c]`, turned where it is clearly stored as `[c, n]`."""
-    if array.ndim == 2 and array.shape[0] in (3, 4, 6, 7, 9) and array.shape[1] > 12:
+    if columns.lies(array.shape):
         warn(f"stored as {list(array.shape)}: read as {array.shape[1]} points of {array.shape[0]} numbers")
         return array.T
     return array

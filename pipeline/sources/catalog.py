@@ -212,7 +212,7 @@ def _unreadable(skipped: Mapping[str, int]) -> list[str]:
     for what, count in skipped.items():
         if what in UNREADABLE:
             by_remedy.setdefault(UNREADABLE[what], []).append(f"{count} {what}")
-    return [f"{', '.join(files)} cannot be read: {remedy}" for remedy, files in by_remedy.items()]
+    return [f"{', '.join(files)} cannot be read here: {remedy}" for remedy, files in by_remedy.items()]
 
 
 def _alike(labels: Iterable[str]) -> list[str]:

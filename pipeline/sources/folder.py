@@ -88,7 +88,7 @@ def _guess(label: str, labels: list[str]) -> str:
     return (
         f"classes are guessed from {label} names: {len(counts)} classes"
         + (f", {alone} of them with one shape" if alone else "")
-        + (f"; {without} shapes have none" if without else "")
+        + (f"; {without} shapes without" if without else "")
         + f"; {change}"
     )
 

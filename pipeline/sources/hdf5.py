@@ -36,6 +36,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from pipeline import geometry
 from pipeline.formats import columns
+from pipeline.formats.table import oriented
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, choice, find_files, folder_at
@@ -74,6 +75,9 @@ ROW_BYTES: Final = 4 << 30
 LABEL_VALUES: Final = 500_000_000
 """More numbers than this are no labels."""
 
+GLANCE: Final = 100
+"""Folders that are looked into to recognise a source."""
+
 LINKS: Final = 8
 """Longest chain of links that is followed."""
 
@@ -109,10 +113,11 @@ class RowReader:
             if text not in warnings:
                 warnings.append(text)
 
+        values = oriented(values, warn)
         if colors is None:
             cloud = columns.unnamed(values, warn)
         else:
-            cloud = columns.named({"xyz": values, "rgb": colors}, warn)
+            cloud = columns.named({"xyz": values, "rgb": oriented(colors, warn)}, warn)
         cloud = geometry.Cloud(points=cloud.points, colors=cloud.colors, warnings=tuple(warnings))
         done = geometry.finished(cloud, "z" if self.up == "z" else "y")
         assert isinstance(done, geometry.Cloud)
@@ -143,13 +148,23 @@ def recognises(location: str) -> bool:
         return path.suffix.lower() in EXTENSIONS
     if not path.is_dir():
         return False
-    names = sorted(path.iterdir())
+    names = sorted(_listed(path))
     extensions = {one.suffix.lower() for one in names}
     if extensions & set(EXTENSIONS):
         known = any(one.name.lower().startswith("ply_data_") or "_objectdataset" in one.name for one in names)
         return known or not extensions & (set(UP) - {".txt", ".csv"})
-    within = [one for one in names if one.is_dir() and (one.name.lower() in splits.SPLITS or one.name.startswith("main_split"))]
-    return any(two.suffix.lower() in EXTENSIONS for one in within for two in one.iterdir())
+    if extensions & (set(UP) - {".txt", ".csv"}):
+        return False
+    within = [two.suffix.lower() for one in names[:GLANCE] if one.is_dir() and not one.name.startswith(".") for two in _listed(one)]
+    return bool(set(within) & set(EXTENSIONS)) and not set(within) & (set(UP) - {".txt", ".csv"})
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it may not be read, which listing it says better."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def open_source(
@@ -207,6 +222,8 @@ def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> l
         clouds = _reached(file, keys.clouds, root)
         _check_clouds(clouds, f"{text}, {keys.clouds}", file)
         count = len(clouds)
+        if columns.lies(clouds.shape[1:]):
+            notes.append(f"{text}, {keys.clouds}: stored as {list(clouds.shape)}, read as clouds of {clouds.shape[2]} points")
         if keys.colors:
             colors = _reached(file, keys.colors, root)
             if colors.ndim != 3 or colors.shape[0] != count:
@@ -216,7 +233,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> l
             known = _class_names(file, root, name)
             labels = _labels(_reached(file, keys.labels, root), f"{text}, {keys.labels}", count, known, notes)
         elif label != "none":
-            notes.append(f"{text} has no labels under a usual name; --set source.keys=CLOUDS,LABELS names them")
+            notes.append(f"{text} holds no labels under a usual name; --set source.keys=CLOUDS,LABELS names them")
         rest = [key for key in file if key not in (keys.clouds, keys.labels, keys.colors) and columns.plain(key) not in NAME_KEYS]
         if rest:
             notes.append(f"not used: {', '.join(map(shape_text, rest[:8]))}" + (f" and {len(rest) - 8} more" if len(rest) > 8 else ""))
@@ -318,10 +335,10 @@ def _reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
 
 
 def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
-    if clouds.ndim != 3 or clouds.shape[2] < 3 or clouds.shape[2] > 64 or clouds.dtype.kind not in "fiu":
-        turned = clouds.ndim == 3 and clouds.shape[1] in (3, 6)
-        hint = "; save it as [N, n, 3]: np.swapaxes(data, 1, 2)" if turned else f"; the file holds {held(file)}; {REMEDY}"
-        raise UserError(f"{where}: expected a data set `data` of the shape [N, n, 3], got {clouds.dtype} {list(clouds.shape)}{hint}")
+    shape = clouds.shape
+    if clouds.ndim != 3 or clouds.dtype.kind not in "fiu" or not (3 <= shape[2] <= columns.WIDEST or columns.lies(shape[1:])):
+        hint = f"the file holds {held(file)}; {REMEDY}"
+        raise UserError(f"{where}: expected a data set `data` of the shape [N, n, 3], got {clouds.dtype} {list(shape)}; {hint}")
     if len(clouds) > ROWS:
         raise UserError(f"{where} declares {len(clouds):,} shapes; more than {ROWS:,} in one file are not listed: split it into several")
     if len(clouds) and clouds.id.get_storage_size() == 0:
@@ -362,7 +379,7 @@ def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...]
     if names and count and numbers.max() >= len(names):
         raise UserError(f"{where}: label {numbers.max()}, but there are {len(names)} class names")
     if not names and count:
-        notes.append(f"{where}: nothing names the classes, so they are called class_{max(numbers.max(), 0)} and the like; {NAMING}")
+        notes.append(f"nothing names the classes, so they are called class_0, class_1 and so on; {NAMING}")
     return ["" if number < 0 else names[number] if names else f"class_{number}" for number in numbers.tolist()]
 
 

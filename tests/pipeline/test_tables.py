@@ -175,6 +175,7 @@ WRONG = {
     "batch.npy": (npy(np.zeros((2, 60, 3))), "2 clouds in one file"),
     "dict.npy": (npy(np.array({"points": XYZ}), allow_pickle=True), "never unpickled"),
     "words.npy": (npy(np.array([["a", "b", "c"]])), "expected numbers"),
+    "wide.npy": (npy(np.zeros((5, 100))), "[5, 100]"),
     "two.npy": (npy(XYZ[:, :2]), "[60, 2]"),
     "fields.npy": (npy(fields("a b c", XYZ)), "expected x, y, z"),
     "archive.npy": (npz(points=XYZ), "rename it"),
@@ -254,7 +255,7 @@ def test_laser_scans(tmp_path, ending, scale, words):
     laspy = pytest.importorskip("laspy")
     scan = laspy.create(point_format=3, file_version="1.2")
     scan.header.scales, scan.header.offsets = [1e-4] * 3, [500_000.0, 5_000_000.0, 0.0]
-    scan.x, scan.y, scan.z = (XYZ + [500_000, 5_000_000, 0]).T
+    scan.x, scan.y, scan.z = (XYZ + np.array([500_000, 5_000_000, 0])).T
     scan.red, scan.green, scan.blue = (MIXED * scale).astype(np.uint16).T
     scan.write(tmp_path / f"a.{ending}")
     made = load(tmp_path / f"a.{ending}", up="y", textures="require")
