@@ -86,6 +86,8 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     if source.skipped:
         skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
         terminal.say(f"{len(source.entries)} shapes; not shapes, left out: {skipped}")
+    for text in source.notes:
+        terminal.say(f"Note: {text}")
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = _open_or_create(path, source, config.shard)
         devices = machine.devices()
@@ -110,6 +112,9 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         _finish(cache, records)
         for name in config.labels:
             if name == "source" and not cache.manifest.classes:
+                continue
+            if name == "source" and (said := labels.told_confused(cache.manifest.classes)):
+                terminal.say(f"Warning: {said}")
                 continue
             _embed_labels(cache, labels.label_set(name, cache.manifest.classes), models, config.image_batch, terminal)
         note(journal, event="done")

@@ -6,6 +6,7 @@ A set is one of `CLASSES`, the cache's own classes (`source`), or a JSON or text
 """
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cache_schema.errors import UserError
+from cache_schema.names import path_name
 from cache_schema.spec import LabelSet, did_you_mean
 
 if TYPE_CHECKING:
@@ -53,6 +55,31 @@ def readable(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").split())
 
 
+def confused(classes: Sequence[str]) -> list[list[str]]:
+    """Groups of class names that read alike, as `night-stand` and `Night stand` do: no sentence can tell them apart.
+
+    Capitals count for nothing, because the text sides of most teachers see small letters only.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(unicodedata.normalize("NFKC", readable(name)).casefold(), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def told_confused(classes: Sequence[str]) -> str:
+    """What to say about classes that read alike; empty where none do."""
+    groups = confused(classes)
+    if not groups:
+        return ""
+    shown = "; ".join(" and ".join(map(repr, group[:4])) for group in groups[:3]) + (
+        f" and {len(groups) - 3} more such" if groups[3:] else ""
+    )
+    return (
+        f"no label set can be made of these classes: {shown} read alike, so that no sentence tells them apart; "
+        "give them different words (or one name, if they are one class), or take a label set from a file"
+    )
+
+
 def label_set(reference: str, classes: Sequence[str] = ()) -> LabelSet:
     """The label set of a name or file.
 
@@ -62,11 +89,13 @@ def label_set(reference: str, classes: Sequence[str] = ()) -> LabelSet:
         classes: the cache's class names, for `source`.
 
     Raises:
-        UserError: there is no such set, the cache has no classes, or the file is not of that form.
+        UserError: there is no such set, the cache has no classes or ones that read alike, or the file is not of that form.
     """
     if reference == "source":
         if not classes:
             raise UserError(f"this cache has no classes to make a label set of; name another{did_you_mean('', CLASSES)}")
+        if said := told_confused(classes):
+            raise UserError(said)
         return LabelSet(name="source", classes=tuple(map(readable, classes)), templates=TEMPLATES)
     if reference in CLASSES:
         return LabelSet(name=reference, classes=CLASSES[reference], templates=TEMPLATES)
@@ -77,19 +106,35 @@ def label_set(reference: str, classes: Sequence[str] = ()) -> LabelSet:
 
 
 def _from_file(path: Path) -> LabelSet:
-    if path.suffix != ".json":
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return LabelSet(name=path.stem, classes=tuple(names), templates=TEMPLATES)
+    name = path_name(path.stem, f"label set {path.name!r}")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text: {error}") from error
+    if path.suffix.lower() != ".json":
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+        return _checked(path, name, names, TEMPLATES)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     data = data if isinstance(data, dict) else {"classes": data}
     classes: Any = data.get("classes")
     templates: Any = data.get("templates", TEMPLATES)
     if not all(isinstance(part, list | tuple) and all(isinstance(item, str) for item in part) for part in (classes, templates)):
         raise UserError(f'{path}: expected a list of class names, or {{"classes": [...], "templates": [...]}} with texts in both')
-    return LabelSet(name=path.stem, classes=tuple(classes), templates=tuple(templates))
+    return _checked(path, name, classes, templates)
+
+
+def _checked(path: Path, name: str, classes: Sequence[str], templates: Sequence[str]) -> LabelSet:
+    empty = [number for number, text in enumerate(classes, 1) if not text.strip()]
+    if empty:
+        raise UserError(f"{path}: the class name number {empty[0]} is empty")
+    if groups := confused(classes):
+        raise UserError(
+            f"{path}: {' and '.join(map(repr, groups[0]))} read alike, so that no sentence tells them apart; take one of them out"
+        )
+    return LabelSet(name=name, classes=tuple(classes), templates=tuple(templates))
 
 
 def embed(labels: LabelSet, teacher: "Teacher", batch: int = 256) -> np.ndarray:

@@ -20,6 +20,14 @@ FORMATS: Final[dict[str, str]] = {
     ".3dxml": "pipeline.formats.scene",
     ".xaml": "pipeline.formats.scene",
     ".npy": "pipeline.formats.table",
+    ".npz": "pipeline.formats.table",
     ".xyz": "pipeline.formats.table",
+    ".txt": "pipeline.formats.table",
+    ".pts": "pipeline.formats.table",
+    ".asc": "pipeline.formats.table",
+    ".csv": "pipeline.formats.table",
+    ".pcd": "pipeline.formats.pcd",
+    ".las": "pipeline.formats.las",
+    ".laz": "pipeline.formats.las",
 }
 """Extension, in lower case, to module."""

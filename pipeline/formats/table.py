@@ -1,38 +1,302 @@
-"""Tables of points: `.npy` and `.xyz`. Columns are positions, then colours or normals."""
+"""Point clouds as tables of numbers: arrays of NumPy (.npy, .npz) and text (.xyz, .txt, .pts, .asc, .csv).
+
+What the columns mean is said in `pipeline.formats.columns`.
+
+Text may have a header line (`x y z r g b`), a count of points first, comments after # or //, and cells between blanks, tabs, commas
+or semicolons. Decimal commas are read where cells are between semicolons or blanks.
+"""
+
+import dataclasses
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from cache_schema.errors import UserError
+from pipeline.formats import columns
 from pipeline.geometry import Cloud
 from pipeline.reading import File
 
+HEADER: Final = 64
+"""A text whose first numbers come after more lines than this is no table."""
+
+NUMBER: Final = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?nan|[+-]?inf(?:inity)?", re.IGNORECASE)
+COMMENT: Final = re.compile(r"#|//|%")
+DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+
+MATRICES: Final = {(3, 3), (3, 4), (4, 4)}
+"""Rows and columns of small tables that are cameras or poses more often than clouds."""
+
 
 def read(file: File) -> Cloud:
-    """The points of a table `[n, 3]` or `[n, 6]`.
+    """The points of a table.
 
     Raises:
-        UserError: it is no such table.
+        UserError: it is no table of at least three columns, or damaged.
     """
-    return _from_table(_table(file))
+    reader = {".npy": _from_array_file, ".npz": _from_archive}.get(file.suffix, _from_text)
+    cloud = reader(file)
+    return dataclasses.replace(cloud, warnings=tuple(file.warnings))
 
 
-def _table(file: File) -> np.ndarray:
-    """Numbers `[n, columns]`. Not by trimesh, which casts every fourth column to a byte, normals too."""
+def _from_text(file: File) -> Cloud:
+    table = parsed(file.data, file.warn)
+    if table.names:
+        return columns.named(dict(zip(table.names, table.values.T, strict=True)), file.warn)
+    return columns.unnamed(table.values, file.warn, intensity_first=file.suffix == ".pts")
+
+
+# ------------------------------------------------------------------------------------------------------------- arrays
+
+
+def _from_array_file(file: File) -> Cloud:
     try:
-        if file.suffix == ".npy":
-            return np.load(file.path, allow_pickle=False)
-        text = file.path.read_text(errors="replace").replace(",", " ")
-        return np.loadtxt(text.splitlines(), ndmin=2, comments=("#", "//"))
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"cannot be read as a table of numbers, damaged or cut short? ({error})") from error
+        with file.path.open("rb") as stream:
+            array = np.load(stream, allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, zipfile.BadZipFile) as error:
+        raise _damaged(error) from error
+    if not isinstance(array, np.ndarray):  # np.load looks at the first bytes, not at the name
+        raise UserError("is an archive of arrays (.npz) under the name .npy: rename it")
+    return _from_array(array, file)
 
 
-def _from_table(table: np.ndarray) -> Cloud:
-    if table.ndim != 2 or table.shape[1] < 3 or table.dtype.kind not in "fiu":
-        raise UserError(f"expected numbers [n, 3] or [n, 6], got {table.dtype} {list(table.shape)}")
-    extra = table[:, 3:6]
-    colors = None
-    if extra.size and extra.shape[1] == 3 and np.isfinite(extra).all() and extra.min() >= 0 and extra.max() <= 255:
-        whole = extra.dtype.kind in "iu" or extra.max() > 1
-        colors = np.rint(extra if whole else extra * 255).astype(np.uint8)  # else they are normals
-    return Cloud(points=table[:, :3].astype(np.float64), colors=colors)
+def _damaged(error: Exception) -> UserError:
+    if "Object arrays" in str(error):
+        return UserError("holds Python objects (Object arrays), which are never unpickled; save the points alone: np.save(file, points)")
+    return UserError(f"cannot be read as a table of numbers, damaged or cut short? ({error})")
+
+
+def _from_array(array: np.ndarray, file: File) -> Cloud:
+    if array.dtype.names:
+        flat = array.reshape(-1)
+        return columns.named({name: flat[name] for name in array.dtype.names}, file.warn)
+    return columns.unnamed(oriented(one_cloud(array), file.warn), file.warn)
+
+
+def _from_archive(file: File) -> Cloud:
+    try:
+        with file.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {}
+            for name in archive.files:
+                try:
+                    arrays[name] = archive[name]
+                except ValueError as error:  # Python objects beside the points may stay where they are
+                    if "Object arrays" not in str(error):
+                        raise
+                    file.warn(f"{name} holds Python objects: left out")
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise _damaged(error) from error
+    tables = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu" and array.ndim >= 1}
+    wide = [name for name, array in tables.items() if array.ndim >= 2]
+    if len(wide) == 1 and not {"x", "y", "z"} <= {columns.plain(name) for name in tables}:
+        return _from_array(tables[wide[0]], file)
+    shaped = {
+        name: oriented(one_cloud(array), file.warn) if columns.plain(name) in (*columns.POINT_KEYS, *columns.COLOR_KEYS) else array
+        for name, array in tables.items()
+    }
+    return columns.named(shaped, file.warn)
+
+
+def one_cloud(array: np.ndarray) -> np.ndarray:
+    """An array `[1, n, c]` as `[n, c]`; other arrays as they are.
+
+    Raises:
+        UserError: it is a batch of several clouds.
+    """
+    while array.ndim > 2 and len(array) == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[2] >= 3:
+        raise UserError(
+            f"an array {list(array.shape)} is {array.shape[0]} clouds in one file; save each as a .npy [n, 3] of its own, "
+            "or all in one .h5 file as `data` [N, n, 3]"
+        )
+    return array
+
+
+def oriented(array: np.ndarray, warn: columns.Warn) -> np.ndarray:
+    """A table `[n, c]`, turned where it is clearly stored as `[c, n]`."""
+    if columns.lies(array.shape):
+        warn(f"stored as {list(array.shape)}: read as {array.shape[1]} points of {array.shape[0]} numbers")
+        return array.T
+    return array
+
+
+# --------------------------------------------------------------------------------------------------------------- text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Numbers from a text."""
+
+    values: np.ndarray
+    """[n, c] float64."""
+    names: tuple[str, ...]
+    """Names of the columns, if there is a header that has x, y and z in it; else empty."""
+
+
+def parsed(data: bytes, warn: columns.Warn) -> Table:
+    """The table in a text.
+
+    Raises:
+        UserError: it is none, with the number of the line where that shows.
+    """
+    text = decoded(data)
+    lines = text.splitlines()
+    head = _head(lines)
+    if head.start < 0:
+        raise UserError(f"cannot be read as a table of numbers: {head.problem}")
+    for number in head.odd:
+        warn(f"line {number} is left out as a header: {lines[number - 1].strip()[:40]!r}")
+    body = lines[head.start :]
+    if head.symbols or re.search(r"[,;#/%]", text):  # most clouds have blanks only and millions of lines
+        body = [_clean(line, head) for line in body]
+    if head.symbols:
+        warn("the chemical symbols in the first column are left out")
+    try:
+        values = np.loadtxt(body, ndmin=2, comments=None, dtype=np.float64)
+    except ValueError as error:
+        raise UserError(f"cannot be read as a table of numbers: {_fault(body, lines, head.start) or error}") from error
+    if head.count is not None and len(values) < head.count:
+        raise UserError(f"the file is cut short: it says {head.count} points and holds {len(values)}")
+    if head.count is not None and len(values) > head.count:
+        warn(f"the file says {head.count} points and holds {len(values)}")
+    if head.decimal:
+        warn("commas are read as decimal points")
+    names = head.names if len(head.names) == values.shape[1] else ()
+    known = {columns.plain(name) for name in names}
+    if names and not {"x", "y", "z"} <= known:
+        warn(f"the header {' '.join(names)[:40]!r} names no x, y and z: the first three columns are taken")
+        names = ()
+    return Table(values=values, names=names)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a text file holds a cloud and not words, a list, or the matrix of a camera. Reads its beginning only."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(8192)
+    except OSError:
+        return False
+    lines = decoded(data).splitlines()
+    if len(data) == 8192:
+        lines = lines[:-1]  # cut anywhere
+    head = _head(lines)
+    if head.start < 0 or head.odd or "\0" in decoded(data):
+        return False
+    if head.names and not head.commented and not {"x", "y", "z"} <= {columns.plain(name) for name in head.names}:
+        return False
+    body = [cells for line in lines[head.start :] if (cells := _clean(line, head).split())]
+    wide = len(body[0])
+    same = all(len(cells) == wide and all(NUMBER.fullmatch(cell) for cell in cells) for cells in body)
+    return same and len(body) >= 3 and (len(data) == 8192 or (len(body), wide) not in MATRICES)
+
+
+def decoded(data: bytes) -> str:
+    """Bytes of a text file as text: UTF-8 or UTF-16 with its mark; what is neither becomes question marks."""
+    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """How a text begins, and so how its lines are read."""
+
+    start: int = -1
+    """Index of the first line of numbers; -1 where there is none."""
+    problem: str = ""
+    count: int | None = None
+    """Number of points, where a line says it."""
+    names: tuple[str, ...] = ()
+    commented: bool = False
+    """Whether the names are in a comment."""
+    odd: tuple[int, ...] = ()
+    """Numbers of the lines before that are neither names, count nor comment, and have numbers in them."""
+    symbols: bool = False
+    decimal: bool = False
+
+
+def _head(lines: list[str]) -> _Head:
+    count: int | None = None
+    names: tuple[str, ...] = ()
+    commented, odd, first = False, list[int](), ""
+    for index, line in enumerate(lines[:HEADER]):
+        text = COMMENT.split(line, maxsplit=1)[0].strip()
+        if not text:
+            words = tuple(_names(line))
+            if words:
+                names, commented = words, True
+            continue
+        first = first or f"line {index + 1}: {text[:40]!r}"
+        decimal = _decimal(text)
+        cells = _spaced(text, decimal).split()
+        numeric = [bool(NUMBER.fullmatch(cell)) for cell in cells]
+        if len(cells) >= 3 and all(numeric):
+            if same := [number for number in odd if len(_spaced(lines[number - 1].strip(), decimal).split()) == len(cells)]:
+                return _Head(problem=f"line {same[0]} has a cell that is no number: {lines[same[0] - 1].strip()[:40]!r}")
+            return _Head(start=index, count=count, names=names, commented=commented, odd=tuple(odd), decimal=decimal)
+        if len(cells) >= 4 and re.fullmatch("[A-Za-z]{1,3}", cells[0]) and all(numeric[1:4]):
+            return _Head(start=index, count=count, symbols=True)
+        if len(cells) == 1 and re.fullmatch(r"\d+", text):
+            if count is not None:
+                return _Head(problem=f"line {index + 1}: one number where three or more are expected: {text[:40]!r}")
+            count, names = int(text), ()
+        elif numeric[0]:
+            return _Head(problem=f"line {index + 1}: expected three numbers or more, got {text[:40]!r}")
+        elif count is None or {"x", "y", "z"} <= {columns.plain(word) for word in _names(text)}:
+            names, commented = tuple(_names(text)), False
+            if any(numeric):
+                odd.append(index + 1)
+        # else it is the comment that has its place below the count
+    return _Head(problem=f"no line has three numbers; it begins with {first}" if first else "it has no lines with numbers")
+
+
+def _names(line: str) -> Iterator[str]:
+    """The words of a header line, with or without a comment's mark."""
+    text = re.sub(r"^\s*(?:#|//|%)+", "", line).strip()
+    separator = ";" if ";" in text else "," if "," in text else None
+    return (word.strip().strip("\"'") for word in text.split(separator))
+
+
+def _decimal(text: str) -> bool:
+    """Whether the commas of a line are decimal points."""
+    if "," not in text or "." in text:
+        return False
+    cells = text.split(";") if ";" in text else text.split()
+    return len(cells) >= 3 and all(DECIMAL_COMMA.fullmatch(cell.strip()) or re.fullmatch(r"[+-]?\d+", cell.strip()) for cell in cells)
+
+
+def _spaced(text: str, decimal: bool) -> str:
+    """A line with blanks between its cells. An empty cell becomes a word that is no number."""
+    if decimal:
+        text = text.replace(",", ".")
+    text = text.rstrip(" \t,;")
+    if "," in text or ";" in text:
+        text = re.sub(r"(?:^|(?<=[,;]))[ \t]*(?=[,;])", "empty", text)
+        text = text.replace(",", " ").replace(";", " ")
+    return text
+
+
+def _clean(line: str, head: _Head) -> str:
+    text = _spaced(COMMENT.split(line, maxsplit=1)[0].strip(), head.decimal)
+    return text.split(maxsplit=1)[1] if head.symbols and re.match(r"[A-Za-z]{1,3}\s", text) else text
+
+
+def _fault(body: list[str], lines: list[str], start: int) -> str:
+    """Which line of a text is not like the first, in words."""
+    expected = len(body[0].split())
+    for index, line in enumerate(body):
+        cells = line.split()
+        where, shown = f"line {start + index + 1}", lines[start + index].strip()[:40]
+        if cells and len(cells) != expected:
+            return f"{where} has {len(cells)} numbers, expected {expected} as in line {start + 1}: {shown!r}"
+        for cell in cells:
+            try:
+                float(cell)
+            except ValueError:
+                return f"{where}: {cell[:40]!r} is no number: {shown!r}"
+    return ""

@@ -21,14 +21,16 @@ import importlib
 import inspect
 import itertools
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
+from pipeline.formats.catalog import FORMATS
 
 if TYPE_CHECKING:
     from pipeline.geometry import Cloud, Mesh
@@ -45,6 +47,32 @@ SOURCES: Final[dict[str, str]] = {
 
 Textures = Literal["require", "grey"]
 
+BLENDER: Final = "open them in Blender and use File > Export > glTF 2.0"
+CAD: Final = "open them in FreeCAD and export them as .stl or .obj"
+MAX: Final = "open them in 3ds Max and export them as .glb or .obj"
+POINTS: Final = "open them in CloudCompare and save them as .ply"
+
+MAYA: Final = "open them in Maya and export them as .obj"
+PARAVIEW: Final = "open them in ParaView and save their surface as .ply or .stl"
+MESHLAB: Final = "open them in MeshLab and save them as .ply"
+SPLAT: Final = "convert them to .ply"
+
+UNREADABLE: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        (".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".usd", ".usda", ".usdc", ".usdz", ".dxf", ".lwo"), BLENDER
+    ),
+    **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".brep", ".brp", ".fcstd", ".ifc", ".dwg", ".jt", ".sat", ".x_t", ".x_b"), CAD),
+    **dict.fromkeys((".sldprt", ".sldasm", ".ipt", ".iam", ".catpart", ".catproduct", ".prt"), CAD),
+    ".vrm": "rename them to .glb", ".skp": "open them in SketchUp and export them as .dae or .obj", ".max": MAX, ".ma": MAYA, ".mb": MAYA,
+    ".c4d": "open them in Cinema 4D and export them as .glb or .obj", ".3dm": "open them in Rhino and export them as .glb or .obj",
+    ".ztl": "open them in ZBrush and export them as .obj", ".e57": POINTS, ".ptx": POINTS, ".rcp": POINTS, ".rcs": POINTS,
+    ".vtk": PARAVIEW, ".vtp": PARAVIEW, ".vtu": PARAVIEW, ".msh": "open them in gmsh and save them as .stl", ".amf": MESHLAB,
+    ".ctm": MESHLAB, ".spz": SPLAT, ".splat": SPLAT, ".ksplat": SPLAT, ".drc": "decode them to .ply with draco_decoder",
+}  # fmt: skip
+"""Files that hold shapes and are not read here, and how others can be made of them."""
+
+ARCHIVES: Final = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
@@ -55,7 +83,7 @@ class Entry:
     locator: str
     """Where its reader finds it: a path relative to the root, or an index."""
     label: str = ""
-    """Class name; empty for none."""
+    """Class name; empty for none. Compared exactly: `Chair` and `chair` are two."""
     split: str = ""
     """train, val, test or a name of the user's own; empty for none."""
     up: Literal["", "y", "z"] = ""
@@ -107,10 +135,12 @@ class Source:
     """Sorted by id in code point order; no id twice."""
     skipped: Mapping[str, int]
     """What was seen and is no shape: how many, by extension (`.png`) or reason (`hidden`)."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """Sentences about what was guessed or could not be told, with the setting that changes it. To be shown before heavy work."""
 
     @staticmethod
-    def of(reader: Reader, entries: Iterable[Entry], skipped: Mapping[str, int] | None = None) -> "Source":
-        """A source with its entries in order.
+    def of(reader: Reader, entries: Iterable[Entry], skipped: Mapping[str, int] | None = None, notes: Iterable[str] = ()) -> "Source":
+        """A source with its entries in order, and notes about class names that are easily confused and about files no one reads.
 
         Raises:
             ValueError: two entries have the same id.
@@ -119,7 +149,9 @@ class Source:
         for one, two in itertools.pairwise(ordered):
             if one.id == two.id:
                 raise UserError(f"two shapes have the id {one.id!r}: {one.locator!r} and {two.locator!r}; rename one of them")
-        return Source(reader=reader, entries=tuple(ordered), skipped=dict(sorted((skipped or {}).items())))
+        skipped = dict(sorted((skipped or {}).items()))
+        said = (*notes, *_alike({entry.label for entry in ordered}), *_unreadable(skipped))
+        return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said)
 
 
 def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", **options: str) -> Source:
@@ -136,6 +168,7 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     """
     if kind not in ("auto", *SOURCES):
         raise UserError(f"unknown kind of source {kind!r}{did_you_mean(kind, SOURCES)}")
+    _refuse_elsewhere(location)
     if textures not in get_args(Textures):
         raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
     found = _recognise(location) if kind == "auto" else kind
@@ -148,8 +181,51 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
         seen = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
-        raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen or 'no files at all'}")
+        remedies = "".join(f"; {remedy}" for remedy in _unreadable(source.skipped))
+        raise UserError(
+            f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen or 'no files at all'}{remedies}"
+        )
     return source
+
+
+def _refuse_elsewhere(location: str) -> None:
+    """Says what to do about shapes that do not lie open on a disk of this machine."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location) and not os.path.exists(location):
+        raise UserError(
+            f"{location!r} is an address, and shapes are read from folders: download them first "
+            "(aws s3 sync, gsutil, rclone, wget, huggingface-cli) and give the folder"
+        )
+    extension = os.path.splitext(location)[1].lower()
+    if extension in ARCHIVES and os.path.isfile(location):
+        raise UserError(f"{location!r} is an archive: unpack it and give the folder it becomes")
+    if extension in ARCHIVES and not os.path.exists(location):
+        raise UserError(f"{location!r} does not exist; shapes are read from a folder, so unpack the archive and give the folder")
+    if os.path.isfile(os.path.join(location, "zarr.json")):
+        raise UserError(
+            f"{location!r} is a cache that was built already, not a folder of shapes; a build takes first the shapes, then the cache"
+        )
+
+
+def _unreadable(skipped: Mapping[str, int]) -> list[str]:
+    """What to do about files that hold shapes and cannot be read."""
+    by_remedy: dict[str, list[str]] = {}
+    for what, count in skipped.items():
+        if what in UNREADABLE:
+            by_remedy.setdefault(UNREADABLE[what], []).append(f"{count} {what}")
+    return [f"{', '.join(files)} cannot be read here: {remedy}" for remedy, files in by_remedy.items()]
+
+
+def _alike(labels: Iterable[str]) -> list[str]:
+    """Class names that differ in case, hyphens, underscores or blanks alone. They stay different classes."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault(re.sub(r"[\s_-]+", "", label).casefold(), []).append(label)
+    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    more = f" (and {len(alike) - 3} more such)" if len(alike) > 3 else ""
+    differ = "differ in case, hyphens or blanks alone and stay apart; if they are one class, give them one name"
+    return [f"the classes {'; '.join(alike[:3])}{more} {differ}"]
 
 
 def _recognise(location: str) -> str:
@@ -157,13 +233,30 @@ def _recognise(location: str) -> str:
     for name, module in modules.items():
         if module.recognises(location):
             return name
+    extension = os.path.splitext(location)[1].lower()
+    if os.path.isfile(location) and extension in FORMATS:
+        folder = os.path.dirname(location) or "."
+        raise UserError(f"{location!r} is one shape; give a folder of them, as {folder!r}, or a list of paths (.csv, .json, .jsonl, .txt)")
     what = "is a file of a kind no source reads" if os.path.exists(location) else "is neither a path nor the name of a built-in collection"
+    if os.path.isfile(location) and extension in UNREADABLE:
+        what = f"is a file of a kind no source reads ({UNREADABLE[extension]})"
     raise UserError(f"{location!r} {what}; expected " + "; or ".join(f"{module.LOOKS_FOR} ({name})" for name, module in modules.items()))
 
 
 def shape_text(path: str) -> str:
-    """A path as text that is the same on every machine: NFC, and bytes that are no UTF-8 written as `\\xff`."""
-    return unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
+    """A path or name as text that is the same on every machine and harmless on a terminal: NFC, bytes that are no UTF-8 written as
+    `\\xff`, and what is no printed character (a newline, an escape, a change of the direction of writing) as `\\x0a` or `\\u202e`."""
+    text = unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
+    return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else _escaped(c) for c in text)
+
+
+KEPT: Final = "\u200c\u200d"
+"""Marks that join letters or pictures (in Persian, Hindi, emoji). Nobody sees them, and words need them."""
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
 
 
 def shape_id(text: str) -> str:

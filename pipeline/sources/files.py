@@ -8,7 +8,7 @@ import heapq
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -17,18 +17,24 @@ from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from pipeline import reading
 from pipeline.formats import collada
+from pipeline.formats.table import is_table
 from pipeline.geometry import Geometry
 from pipeline.sources.catalog import Entry, Textures
 
 Axis = Literal["auto", "y", "z"]
 Choice = TypeVar("Choice", bound=str)
 
+WORDS_OR_NUMBERS: Final = (".txt", ".csv")
+"""Files that are as often notes or lists as clouds: a look inside tells."""
+
 UP: Final[dict[str, Literal["y", "z"]]] = {
     ".glb": "y", ".gltf": "y", ".obj": "y", ".dae": "y", ".zae": "y", ".xaml": "y",
-    ".off": "z", ".ply": "z", ".stl": "z", ".3mf": "z", ".3dxml": "z", ".xyz": "z", ".npy": "z",
+    ".off": "z", ".ply": "z", ".stl": "z", ".3mf": "z", ".3dxml": "z", ".xyz": "z", ".npy": "z", ".npz": "z", ".asc": "z",
+    ".pts": "z", ".pcd": "z", ".las": "z", ".laz": "z", ".csv": "z", ".txt": "y",
 }  # fmt: skip
 """The files that are shapes, and which axis points up in them: glTF says +Y, COLLADA where it says nothing, .obj is written so
-by nearly all programs; the formats of CAD, printing and scanning have +Z. Fixed here and not asked of trimesh, whose formats
+by nearly all programs; the formats of CAD, printing and scanning have +Z; the clouds in .txt files that are handed around (ModelNet40
+with normals, ShapeNetPart) have +Y. Fixed here and not asked of trimesh, whose formats
 depend on what else is installed."""
 
 
@@ -64,10 +70,19 @@ def usual_up(path: Path) -> Literal["x", "y", "z"]:
     """The axis that points up in a file, by `UP`; a COLLADA file says it itself, and only there it can be x."""
     suffix = path.suffix.lower()
     if suffix in (".dae", ".zae"):
-        said = re.search(rb"<up_axis>\s*([XYZ])_UP", collada.head(path))
+        said = re.search(rb"up_axis\s*>\s*([XYZ])_UP", collada.head(path))
         if said:
             return {b"X": "x", b"Z": "z"}.get(said[1], "y")  # type: ignore[return-value]
     return UP.get(suffix, "y")
+
+
+def axes_told(extensions: Iterable[str]) -> str:
+    """A sentence about the axis that `auto` takes for up, by extension."""
+    kinds: dict[str, list[str]] = {}
+    for extension in sorted(set(extensions)):
+        kinds.setdefault(UP[extension], []).append(extension)
+    told = ", ".join(f"+{axis.upper()} for {' '.join(names)}" for axis, names in sorted(kinds.items()))
+    return f"up is what is usual for the format: {told}; choose with --set source.up=y|z"
 
 
 def choice(what: str, value: str, allowed: Sequence[Choice]) -> Choice:
@@ -132,7 +147,7 @@ def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Coun
                 folders.append(path)
             elif item.is_symlink() and os.path.isdir(item.path):
                 heapq.heappush(links, path)
-            elif extension not in extensions:
+            elif extension not in extensions or (extension in WORDS_OR_NUMBERS and item.is_file() and not is_table(Path(item.path))):
                 skipped[extension or "no extension"] += 1
             elif item.is_file(follow_symlinks=False) or item.is_symlink():  # a link to nothing is a shape that will fail, with its name
                 found.append(path)

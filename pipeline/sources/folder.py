@@ -6,11 +6,13 @@
 Id: the path below the folder, with its extension (`furniture/chair_A.gltf`).
 
 Split: a level of folders that are all, or two of them, called train, val or test (or training, valid, validation, testing, in any
-case) gives the split. A folder `train` among `bus` and `car` is a class.
+case) gives the split. A folder `train` among `bus` and `car` is a class. Where there is no such level, lists of names beside the shapes
+(`modelnet40_train.txt`) give it. `split=0.8` makes a split instead: see `splits.made`; `split_seed=1` another one.
 
 Label, by the option `label`:
   folder   the first folder on the way to the file that is no split
-  file     the words of the file's name, without single letters and what has digits in it: `chair_A_wood_02.gltf` is a `chair wood`
+  file     (or name) the words of the file's name, without single letters and what has digits in it: `chair_A_wood_02.gltf` is a
+           `chair wood`
   none     no labels
   auto     (default) `folder` where there is a split level, or where the folders tell at least as many kinds apart as the file names do;
            else `file`. So `chair/0001.off` and `chair/chair_17.obj` go by their folder, packs like `city/bench.glb` by their file.
@@ -20,47 +22,88 @@ Up axis, by the option `up`: `y`, `z`, or `auto` (default): what is usual for th
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import UP, Axis, FileReader, choice, find_files, folder_at
+from pipeline.sources.files import UP, Axis, FileReader, axes_told, choice, find_files, folder_at
+from pipeline.sources.splits import SPLITS
 
 LOOKS_FOR: Final = f"a folder of {' '.join(UP)} files"
-
-SPLITS: Final = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-"""What folders of a split are called, in small letters, and the split."""
 
 
 def recognises(location: str) -> bool:
     return os.path.isdir(location)
 
 
-def open_source(location: str, *, textures: Textures = "require", label: str = "auto", up: str = "auto") -> Source:
+def open_source(
+    location: str, *, textures: Textures = "require", label: str = "auto", up: str = "auto", split: str = "", split_seed: str = "0"
+) -> Source:
     """Lists a folder. The options are explained at the head of this module."""
-    choice("option label", label, ("auto", "folder", "file", "none"))
+    label = choice("option label", label, ("auto", "folder", "file", "name", "none"))
     axis: Axis = choice("option up", up, ("auto", "y", "z"))
+    recorded = splits.settings(split, split_seed)
     root = folder_at(location)
     locators, skipped = find_files(root, UP)
     texts = [shape_text(locator) for locator in locators]
     ways = [text.split("/")[:-1] for text in texts]
     level = split_level(ways)
-    splits = [SPLITS.get(way[level].lower(), "") if 0 <= level < len(way) else "" for way in ways]
-    for way, split in zip(ways, splits, strict=True):
-        if split:
+    notes = [] if level >= 0 else _split_like_classes(ways)
+    told, told_by = [SPLITS.get(way[level].lower(), "") if 0 <= level < len(way) else "" for way in ways], "folder names"
+    for way, one in zip(ways, told, strict=True):
+        if one:
             del way[level]
+    if not any(told):
+        told, told_by, said = splits.listed(root, texts, _lists(root))
+        notes += said
     folders, names = [way[0] if way else "" for way in ways], [name_in(text.rsplit("/", 1)[-1]) for text in texts]
-    if label == "auto":
+    guessed = label == "auto"
+    if guessed:
         kinds = len(set(folders) - {""})
         label = "folder" if kinds and (level >= 0 or kinds >= len(set(names) - {""})) else "file"
+    label = "file" if label == "name" else label
     labels = {"folder": folders, "file": names, "none": [""] * len(texts)}[label]
-    reader = FileReader(kind="folder", location=str(root), up=axis, options=(("label", label), ("up", up)), textures=textures)
-    columns = zip(texts, locators, labels, splits, strict=True)
-    return Source.of(reader, (Entry(id=shape_id(t), locator=f, label=name, split=split) for t, f, name, split in columns), skipped)
+    columns = zip(texts, locators, labels, told, strict=True)
+    entries = [Entry(id=shape_id(t), locator=f, label=name, split=one) for t, f, name, one in columns]
+    entries, said = splits.finished(entries, split, split_seed, told_by)
+    if entries:
+        notes = [*([_guess(label, labels)] if guessed else []), *said, *notes]
+        if up == "auto":
+            notes.append(axes_told(os.path.splitext(locator)[1].lower() for locator in locators))
+    options = (("label", label), *recorded, ("up", up))
+    reader = FileReader(kind="folder", location=str(root), up=axis, options=options, textures=textures)
+    return Source.of(reader, entries, skipped, notes)
+
+
+def _guess(label: str, labels: list[str]) -> str:
+    """A sentence about classes that nobody chose."""
+    counts = Counter(name for name in labels if name)
+    change = "choose with --set source.label=folder|file|none"
+    if not counts:
+        return f"no classes found: the {label} names hold no words; {change}"
+    alone = sum(count == 1 for count in counts.values())
+    without = len(labels) - counts.total()
+    return (
+        f"classes are guessed from {label} names: {len(counts)} classes"
+        + (f", {alone} of them with one shape" if alone else "")
+        + (f"; {without} shapes without" if without else "")
+        + f"; {change}"
+    )
+
+
+def _split_like_classes(ways: list[list[str]]) -> list[str]:
+    """A sentence about folders that are called like a split and are none, because of what lies beside them."""
+    found = sorted({way[depth] for way in ways for depth in range(len(way)) if way[depth].lower() in SPLITS})
+    return [f"the folder {name!r} is no split, because the folders beside it are none" for name in found[:3]]
+
+
+def _lists(root: Path) -> list[Path]:
+    """Files beside the shapes, or in a folder for them, that may name the shapes of a split."""
+    folders = [root, *(root / name for name in ("train_test_split", "splits", "split", "lists"))]
+    names = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.suffix.lower() in (".txt", ".json")]
+    return [path for path in names if splits.split_named(path.stem) and path.is_file()]
 
 
 def split_level(ways: list[list[str]]) -> int:
@@ -71,8 +114,8 @@ def split_level(ways: list[list[str]]) -> int:
     """
     for depth in range(max(map(len, ways), default=0)):
         names = {way[depth] for way in ways if len(way) > depth}
-        splits = [SPLITS[name.lower()] for name in names if name.lower() in SPLITS]
-        if len(splits) == len(names) or len(set(splits)) > 1:
+        told = [SPLITS[name.lower()] for name in names if name.lower() in SPLITS]
+        if len(told) == len(names) or len(set(told)) > 1:
             return depth
     return -1
 

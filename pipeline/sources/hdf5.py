@@ -1,21 +1,31 @@
-"""Point clouds in HDF5: ModelNet40's `ply_data_*`, ScanObjectNN's three variants, or any file with `data` [N, n, 3].
+"""Point clouds in HDF5: ModelNet40's `ply_data_*`, ScanObjectNN's three variants, or any file with clouds [N, n, 3].
 
     open_source("modelnet40_ply_hdf5_2048/")
     open_source("h5_files/", variant="PB_T50_RS")     # ScanObjectNN: OBJ_BG, OBJ_ONLY or PB_T50_RS
-    open_source("clouds.h5", up="z")
+    open_source("clouds.h5", up="z", keys="features/xyz,targets")
 
-A file holds `data` [N, n, 3] and where there are labels `label` [N] or [N, 1]. Names of labels come from a `shape_names.txt` beside the
-file, ScanObjectNN's from here; without either the number is the name. Split: train or test where the file's name says so.
-Id: file and row, `ply_data_train0.h5/000012`.
+A file holds clouds `data` [N, n, c] (or points, pc, xyz, clouds ...) and where there are labels `label` (or labels, y, cls, class ...). The
+option `keys=CLOUDS,LABELS,COLOURS` names others; a name left out is looked for. Columns after x, y, z are judged as in
+`pipeline.formats.columns`: colours, normals, or left out; colours may also lie in a data set `rgb` [N, n, 3].
+
+Labels are numbers [N] or [N, 1] (-1 is none), rows with one 1 [N, C], or texts. Names of numbers come from a `shape_names.txt` beside the
+file, or from a data set or attribute `classes` or `names` in it, ScanObjectNN's from here; without either they are `class_3`.
+`label=none` leaves labels out.
+
+Split: train, val or test where the file's name says so, in any case, else where the folders on the way to it do; `split=0.8` makes one by
+a hash of the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/000012`.
 Up axis, by the option `up`: `y` (default: ModelNet40's and ScanObjectNN's clouds are distributed with +Y up) or `z`.
 
 A file that cannot be opened stops the listing, since the number of its shapes is unknown; a row that is no cloud fails alone, when it is
-read. Files are opened for each read, which costs less than a millisecond and is safe in any number of processes.
+read. Files are opened for each read, which costs less than a millisecond and is safe in any number of processes. Nothing outside the
+folder is read, whatever a file links to.
 """
 
 import hashlib
-import re
+import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,10 +35,15 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline import geometry
+from pipeline.formats import columns
+from pipeline.formats.table import oriented
+from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import choice, find_files, folder_at
+from pipeline.sources.files import UP, choice, find_files, folder_at
 
-LOOKS_FOR: Final = "an .h5 file, or a folder with ply_data_*.h5 or *_objectdataset*.h5"
+LOOKS_FOR: Final = "an .h5 file, or a folder with .h5 files such as ply_data_*.h5 or train.h5 and test.h5"
+
+EXTENSIONS: Final = (".h5", ".hdf5")
 
 VARIANTS: Final = {
     "OBJ_BG": ("main_split", "_objectdataset.h5"),
@@ -42,6 +57,39 @@ SCAN_CLASSES: Final = (
 )  # fmt: skip
 """ScanObjectNN's labels, in the order of their numbers."""
 
+LABEL_KEYS: Final = (
+    "label", "labels", "y", "cls", "class", "classid", "classids", "labelid", "labelids", "category", "categories", "target", "targets",
+    "classlabel", "classlabels", "gt",
+)  # fmt: skip
+"""What labels are called, in small letters and without underscores; the first that is there is taken."""
+
+NAME_KEYS: Final = ("classes", "classnames", "names", "shapenames", "labelnames", "categorynames", "classname")
+"""What the names of numbered labels are called."""
+
+ROWS: Final = 5_000_000
+"""More shapes than this in one file are not listed: a damaged or hostile file can declare any number in a few bytes."""
+
+ROW_BYTES: Final = 4 << 30
+"""A larger shape is not read."""
+
+LABEL_VALUES: Final = 500_000_000
+"""More numbers than this are no labels."""
+
+GLANCE: Final = 100
+"""Folders that are looked into to recognise a source."""
+
+LINKS: Final = 8
+"""Longest chain of links that is followed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """Where the clouds of one file are, and what goes with them."""
+
+    clouds: str
+    labels: str = ""
+    colors: str = ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RowReader:
@@ -52,48 +100,89 @@ class RowReader:
     root: str
     """Absolute path that locators are relative to."""
     up: str
+    keys: str = ""
+    """As the option says it."""
     options: tuple[tuple[str, str], ...]
     textures: Textures
 
     def read(self, entry: Entry) -> geometry.Cloud:
-        points = self._row(entry).astype(np.float32)  # [n, 3]
-        bad = len(points) - int(np.isfinite(points).all(axis=1).sum())
-        if bad:
-            raise UserError(f"{bad} of {len(points)} points are not finite")
-        return geometry.Cloud(points=points if self.up == "y" else points[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32))
+        values, colors = self._row(entry)
+        warnings: list[str] = []
+
+        def warn(text: str) -> None:
+            if text not in warnings:
+                warnings.append(text)
+
+        values = oriented(values, warn)
+        if colors is None:
+            cloud = columns.unnamed(values, warn)
+        else:
+            cloud = columns.named({"xyz": values, "rgb": oriented(colors, warn)}, warn)
+        cloud = geometry.Cloud(points=cloud.points, colors=cloud.colors, warnings=tuple(warnings))
+        done = geometry.finished(cloud, "z" if self.up == "z" else "y")
+        assert isinstance(done, geometry.Cloud)
+        return done
 
     def digest(self, entry: Entry) -> bytes:
-        row = self._row(entry)
-        return hashlib.sha256(f"{row.dtype.str} {row.shape} ".encode() + row.tobytes()).digest()
+        row, colors = self._row(entry)
+        total = hashlib.sha256(f"{row.dtype.str} {row.shape} ".encode() + row.tobytes())
+        if colors is not None:
+            total.update(f" {colors.dtype.str} {colors.shape} ".encode() + colors.tobytes())
+        return total.digest()
 
-    def _row(self, entry: Entry) -> np.ndarray[Any, Any]:
+    def _row(self, entry: Entry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+        """The numbers of a cloud `[n, c]`, and of its colours where they lie apart."""
         name, _, row = entry.locator.rpartition("#")
-        path = Path(self.root, name)
-        if not path.is_file():
-            raise UserError(f"no such file: {name}")
-        try:
-            with h5py.File(path, "r") as file:
-                return file["data"][int(row)]
-        except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{name}: cannot read row {row}: {error}") from error
+        with _opened(Path(self.root), name) as file:
+            keys = _found(file, name, self.keys)
+            values = _one(_reached(file, keys.clouds, Path(self.root)), int(row), f"{name}, {keys.clouds}")
+            if keys.colors:
+                return values, _one(_reached(file, keys.colors, Path(self.root)), int(row), f"{name}, {keys.colors}")
+            return values, None
 
 
 def recognises(location: str) -> bool:
+    """Whether it is an HDF5 file, or a folder with some and no shapes of another kind beside them."""
     path = Path(location)
     if path.is_file():
-        return path.suffix.lower() in (".h5", ".hdf5")
-    return any(path.glob("ply_data_*.h5")) or any(path.glob("*_objectdataset*.h5")) or any(path.glob("main_split*/*_objectdataset*.h5"))
+        return path.suffix.lower() in EXTENSIONS
+    if not path.is_dir():
+        return False
+    names = sorted(_listed(path))
+    extensions = {one.suffix.lower() for one in names}
+    if extensions & set(EXTENSIONS):
+        known = any(one.name.lower().startswith("ply_data_") or "_objectdataset" in one.name for one in names)
+        return known or not extensions & (set(UP) - {".txt", ".csv"})
+    if extensions & (set(UP) - {".txt", ".csv"}):
+        return False
+    within = [two.suffix.lower() for one in names[:GLANCE] if one.is_dir() and not one.name.startswith(".") for two in _listed(one)]
+    return bool(set(within) & set(EXTENSIONS)) and not set(within) & (set(UP) - {".txt", ".csv"})
 
 
-def open_source(location: str, *, textures: Textures = "require", variant: str = "", up: str = "y") -> Source:
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it may not be read, which listing it says better."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def open_source(
+    location: str, *, textures: Textures = "require", variant: str = "", up: str = "y", keys: str = "", label: str = "auto",
+    split: str = "", split_seed: str = "0",
+) -> Source:  # fmt: skip
     """Lists HDF5 files. The options are explained at the head of this module."""
     choice("option up", up, ("y", "z"))
+    choice("option label", label, ("auto", "none"))
+    recorded = splits.settings(split, split_seed)
+    if keys and (keys.count(",") > 2 or not any(part.strip() for part in keys.split(","))):
+        raise UserError(f"option keys: expected the names of clouds, labels and colours as data,label,rgb, got {keys!r}")
     path = Path(location).absolute()
     if path.is_file():
         root, files, skipped = path.parent, [path.name], Counter[str]()
     else:
         root = folder_at(location)
-        files, skipped = find_files(root, (".h5", ".hdf5"))
+        files, skipped = find_files(root, EXTENSIONS)
         if not variant and any("_objectdataset" in name for name in files):
             raise UserError(f"{location!r} is ScanObjectNN, of which there are three: set the option variant to {', '.join(VARIANTS)}")
     if variant:
@@ -102,53 +191,252 @@ def open_source(location: str, *, textures: Textures = "require", variant: str =
         chosen = [name for name in files if "/".join((root / name).parts[-2:]) in wanted]
         skipped[f".h5 that is not {variant}"] = len(files) - len(chosen)
         files = chosen
-    entries = [entry for name in files for entry in _rows(root, name)]
-    options = tuple((name, value) for name, value in (("up", up), ("variant", variant)) if value)
-    reader = RowReader(location=str(path), root=str(root), up=up, options=options, textures=textures)
-    return Source.of(reader, entries, +skipped)
+    notes: list[str] = []
+    entries = [entry for name in sorted(files) for entry in _rows(root, name, keys, label, notes)]
+    unsplit = sorted(name for name in files if not _split_of(name))
+    if unsplit and len(files) > 1 and not split:
+        shown = ", ".join(shape_text(name) for name in unsplit[:3])
+        notes.append(f"the names of {len(unsplit)} of {len(files)} files tell no split ({shown}); name them train, val or test")
+    entries, said = splits.finished(entries, split, split_seed, "names of files")
+    if entries:
+        notes = [*notes, *said, f"+{up.upper()} is taken for up; choose with --set source.up=y|z"]
+    chosen_ = (("keys", keys), ("label", label if label != "auto" else ""), ("up", up), ("variant", variant))
+    options = tuple(sorted((*((name, value) for name, value in chosen_ if value), *recorded)))
+    reader = RowReader(location=str(path), root=str(root), up=up, keys=keys, options=options, textures=textures)
+    return Source.of(reader, entries, +skipped, dict.fromkeys(notes))
 
 
-def _rows(root: Path, name: str) -> list[Entry]:
-    try:
-        with h5py.File(root / name, "r") as file:
-            data, labels = file.get("data"), file.get("label")
-            if not isinstance(data, h5py.Dataset) or data.ndim != 3 or data.shape[2] != 3:
-                held = ", ".join(f"{key} {getattr(value, 'shape', '')}" for key, value in file.items())
-                raise UserError(f"{name}: expected a data set `data` of the shape [N, n, 3]; the file holds {held or 'nothing'}")
-            numbers = None if labels is None else np.asarray(labels).reshape(-1).astype(int).tolist()
-            count = len(data)
-    except OSError as error:
-        raise UserError(f"{name} is no HDF5 file that can be opened: {error}") from error
-    if numbers is not None and len(numbers) != count:
-        raise UserError(f"{name}: {count} clouds, but {len(numbers)} labels")
-    names = _class_names(root / name)
-    split = re.search(r"(?<![a-z])(train|test|val)", Path(name).name)
+def _split_of(name: str) -> str:
+    """The split that a file's path tells: its name, else the innermost folder that says one."""
+    return next((split for part in reversed(Path(name).parts) if (split := splits.split_named(Path(part).stem))), "")
+
+
+# ------------------------------------------------------------------------------------------------------ what is in a file
+
+
+def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> list[Entry]:
+    """The entries of a file."""
     text = shape_text(name)
-    return [
-        Entry(
-            id=shape_id(f"{text}/{row:06d}"),
-            locator=f"{name}#{row}",
-            label="" if numbers is None else _class_name(names, numbers[row], name),
-            split=split[1] if split else "",
-        )
-        for row in range(count)
-    ]
+    with _opened(root, name) as file:
+        keys = _found(file, text, wanted)
+        clouds = _reached(file, keys.clouds, root)
+        _check_clouds(clouds, f"{text}, {keys.clouds}", file)
+        count = len(clouds)
+        if columns.lies(clouds.shape[1:]):
+            notes.append(f"{text}, {keys.clouds}: stored as {list(clouds.shape)}, read as clouds of {clouds.shape[2]} points")
+        if keys.colors:
+            colors = _reached(file, keys.colors, root)
+            if colors.ndim != 3 or colors.shape[0] != count:
+                raise UserError(f"{text}, {keys.colors}: expected colours [{count}, n, 3], got {list(colors.shape)}")
+        labels = [""] * count
+        if keys.labels and label != "none":
+            known = _class_names(file, root, name)
+            labels = _labels(_reached(file, keys.labels, root), f"{text}, {keys.labels}", count, known, notes)
+        elif label != "none":
+            notes.append(f"{text} holds no labels under a usual name; --set source.keys=CLOUDS,LABELS names them")
+        rest = [key for key in file if key not in (keys.clouds, keys.labels, keys.colors) and columns.plain(key) not in NAME_KEYS]
+        if rest:
+            notes.append(f"not used: {', '.join(map(shape_text, rest[:8]))}" + (f" and {len(rest) - 8} more" if len(rest) > 8 else ""))
+    split = _split_of(name)
+    return [Entry(id=shape_id(f"{text}/{row:06d}"), locator=f"{name}#{row}", label=labels[row], split=split) for row in range(count)]
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
-    """What the numbers in `label` mean; empty if nothing tells."""
-    names = path.parent / "shape_names.txt"
-    if names.is_file():
-        return tuple(line.strip() for line in names.read_text(encoding="utf-8").splitlines() if line.strip())
-    return SCAN_CLASSES if "_objectdataset" in path.name else ()
+@contextmanager
+def _opened(root: Path, name: str) -> Iterator[h5py.File]:
+    """A file below the root, with what HDF5 says about it turned into errors that name the file."""
+    path = root / name
+    if not path.is_file():
+        raise UserError(f"no such file: {shape_text(name)}")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{shape_text(name)} is no HDF5 file that can be opened: {error}") from error
+    try:
+        with file:
+            yield file
+    except UserError:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f"{shape_text(name)}: cannot be read, damaged or cut short? ({error})") from error
 
 
-def _class_name(names: tuple[str, ...], number: int, file: str) -> str:
-    if not names:
-        return str(number)
-    if not 0 <= number < len(names):
-        raise UserError(f"{file}: label {number}, but there are {len(names)} class names")
-    return names[number]
+def _found(file: h5py.File, text: str, wanted: str) -> Keys:
+    """The keys that are asked for, else those with a usual name."""
+    asked = [part.strip() for part in (wanted + ",,").split(",")]
+    by_name = {columns.plain(key): key for key in reversed(list(file))}
+    clouds = asked[0]
+    if not clouds:
+        found = [by_name[name] for name in columns.POINT_KEYS if name in by_name]
+        shaped = [key for key in found if _shape_said(file, key, 3)] or found
+        if not shaped:
+            raise UserError(f"{text}: expected a data set `data` of the shape [N, n, 3]; the file holds {held(file)}; {REMEDY}")
+        if len(shaped) > 1:
+            raise UserError(f"{text} holds {' and '.join(map(repr, map(shape_text, shaped)))}, either of which can be the clouds; {REMEDY}")
+        clouds = shaped[0]
+    labels = asked[1] or next((by_name[name] for name in LABEL_KEYS if name in by_name), "")
+    colors = asked[2] or next((by_name[name] for name in columns.COLOR_KEYS if name in by_name), "")
+    return Keys(clouds=clouds, labels=labels, colors=colors)
+
+
+REMEDY: Final = "name the right one with --set source.keys=CLOUDS,LABELS"
+
+
+def _shape_said(file: h5py.File, key: str, ndim: int) -> bool:
+    """Whether a key is no link and holds an array of so many axes."""
+    if not isinstance(file.get(key, getlink=True), h5py.HardLink):
+        return False
+    value = file[key]
+    return isinstance(value, h5py.Dataset) and value.ndim == ndim
+
+
+def held(file: h5py.File) -> str:
+    """What a file holds, in words; links are not followed."""
+    shown = []
+    for key in list(file)[:12]:
+        shape = ""
+        if isinstance(file.get(key, getlink=True), h5py.HardLink):
+            value = file[key]
+            shape = f" {value.shape}" if isinstance(value, h5py.Dataset) else " (a group)"
+        shown.append(f"{shape_text(key)}{shape}")
+    return ", ".join(shown) + (" ..." if len(file) > 12 else "") if shown else "nothing"
+
+
+def _reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
+    """A data set, if all it is made of lies in this file.
+
+    HDF5 follows links to any file of the machine, and fills with zeros what it does not find. So links are looked at before
+    anything is opened, and what leads out of the file is refused.
+    """
+    name = shape_text(Path(file.filename).relative_to(root).as_posix())
+    remedy = "copy the data into one file, for instance with h5repack or h5py"
+    parts, place, followed = [part for part in key.split("/") if part], "", 0
+    while parts:
+        part = parts.pop(0)
+        place = f"{place}/{part}"
+        link = file.get(place, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise UserError(f"{name}, {shape_text(key)} is a link to another file, which is not followed: {remedy}")
+        if isinstance(link, h5py.SoftLink):
+            followed += 1
+            if followed > LINKS:
+                raise UserError(f"{name}, {shape_text(key)}: a chain of more than {LINKS} links")
+            target = link.path if link.path.startswith("/") else f"{place.rpartition('/')[0]}/{link.path}"
+            parts, place = [step for step in target.split("/") if step not in ("", ".")] + parts, ""
+        elif link is None:
+            raise UserError(f"{name} has no {shape_text(key)!r}; the file holds {held(file)}")
+    found = file[place or "/"]
+    if not isinstance(found, h5py.Dataset):
+        raise UserError(f"{name}, {shape_text(key)}: expected a data set, got a group with {', '.join(map(shape_text, list(found)[:8]))}")
+    if found.external:
+        raise UserError(f"{name}, {shape_text(key)} keeps its numbers in another file, which is not read: {remedy}")
+    if found.is_virtual:
+        raise UserError(f"{name}, {shape_text(key)} is a virtual data set put together from others, which is not read: {remedy}")
+    return found
+
+
+def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
+    shape = clouds.shape
+    if clouds.ndim != 3 or clouds.dtype.kind not in "fiu" or not (3 <= shape[2] <= columns.WIDEST or columns.lies(shape[1:])):
+        hint = f"the file holds {held(file)}; {REMEDY}"
+        raise UserError(f"{where}: expected a data set `data` of the shape [N, n, 3], got {clouds.dtype} {list(shape)}; {hint}")
+    if len(clouds) > ROWS:
+        raise UserError(f"{where} declares {len(clouds):,} shapes; more than {ROWS:,} in one file are not listed: split it into several")
+    if len(clouds) and clouds.id.get_storage_size() == 0:
+        raise UserError(f"{where} declares {len(clouds):,} shapes and holds no data: the file was never written to its end")
+    if math.prod(clouds.shape[1:]) * clouds.dtype.itemsize > ROW_BYTES:
+        raise UserError(f"{where} declares {clouds.shape[1]:,} points a shape; more than {ROW_BYTES >> 30} GiB a shape are not read")
+
+
+def _one(values: h5py.Dataset, row: int, where: str) -> np.ndarray[Any, Any]:
+    if row >= len(values):
+        raise UserError(f"{where}: there is no row {row}, it has {len(values)}")
+    return values[row]
+
+
+# ----------------------------------------------------------------------------------------------------------------- labels
+
+
+def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...], notes: list[str]) -> list[str]:
+    """The class name of each row, empty for none."""
+    shape = labels.shape
+    if not shape or shape[0] != count:
+        raise UserError(f"{where}: {count} clouds, but {shape[0] if shape else 1} labels")
+    if math.prod(shape) > LABEL_VALUES:
+        raise UserError(f"{where}: labels of the shape {list(shape)}, expected [{count}], [{count}, 1] or [{count}, classes]")
+    if h5py.check_string_dtype(labels.dtype) is not None or labels.dtype.kind in "SO":
+        if math.prod(shape) != count:
+            raise UserError(f"{where}: texts of the shape {list(shape)}, expected [{count}]")
+        return [_text(value) for value in np.asarray(labels[()]).reshape(-1)]
+    if labels.dtype.kind not in "fiub":
+        raise UserError(f"{where}: labels of the type {labels.dtype}, expected whole numbers or texts")
+    numbers = _numbers(np.asarray(labels[()]), where, count)
+    missing = int((numbers == -1).sum())
+    if missing:
+        hint = "; if -1 is a class of its own, save the labels as 0 and 1" if set(numbers.tolist()) <= {-1, 0, 1} else ""
+        notes.append(f"{where}: {missing} of {count} shapes have the label -1, which is none{hint}")
+    if count and numbers.min() < -1:
+        raise UserError(f"{where}: label {numbers.min()}; expected 0 or more, or -1 for none")
+    if names and count and numbers.max() >= len(names):
+        raise UserError(f"{where}: label {numbers.max()}, but there are {len(names)} class names")
+    if not names and count:
+        notes.append(f"nothing names the classes, so they are called class_0, class_1 and so on; {NAMING}")
+    return ["" if number < 0 else names[number] if names else f"class_{number}" for number in numbers.tolist()]
+
+
+NAMING: Final = "put their names, one a line, into shape_names.txt beside the file"
+
+
+def _numbers(values: np.ndarray[Any, Any], where: str, count: int) -> np.ndarray[Any, Any]:
+    """Labels of any form as whole numbers `[N]`."""
+    flat = values.reshape(count, -1) if count else values.reshape(0, 1)
+    if values.dtype.kind == "f" and not np.all(flat == np.rint(flat)):
+        raise UserError(f"{where}: labels that are no whole numbers, such as {flat[flat != np.rint(flat)].flat[0]}")
+    if flat.shape[1] == 1:
+        if flat.size and np.abs(flat.astype(np.float64)).max() >= 1 << 31:
+            raise UserError(f"{where}: label {flat.max()}; expected numbers of classes")
+        return flat[:, 0].astype(np.int64)
+    if values.ndim == 2 and np.all((flat == 0) | (flat == 1)) and np.all(flat.sum(axis=1, dtype=np.int64) <= 1):
+        return np.where(flat.any(axis=1), flat.argmax(axis=1), -1)
+    raise UserError(
+        f"{where}: labels of the shape {list(values.shape)}, expected one for each of the {count} clouds, or rows with a single 1; "
+        "name the right data set with --set source.keys=CLOUDS,LABELS, or leave labels out with --set source.label=none"
+    )
+
+
+def _text(value: object) -> str:
+    raw = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return shape_text(raw.rstrip("\0").strip())
+
+
+def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
+    """What the numbers of labels mean; empty if nothing tells."""
+    beside = (root / name).parent / "shape_names.txt"
+    if beside.is_file():
+        try:
+            lines = beside.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{beside.name} is no UTF-8 text: {error}") from error
+        return _distinct([shape_text(line.strip()) for line in lines if line.strip()], beside.name)
+    if "_objectdataset" in name:
+        return SCAN_CLASSES
+    keys = {columns.plain(key): key for key in reversed(list(file))}
+    for one in NAME_KEYS:
+        if one in keys and isinstance(file.get(keys[one], getlink=True), h5py.HardLink):
+            found = _reached(file, keys[one], root)
+            if found.ndim == 1 and (h5py.check_string_dtype(found.dtype) is not None or found.dtype.kind == "S") and found.size < 1 << 20:
+                return _distinct([_text(value) for value in found[()]], f"{shape_text(name)}, {keys[one]}")
+    for key, value in file.attrs.items():
+        if columns.plain(key) in NAME_KEYS and np.asarray(value).dtype.kind in "SOU" and np.ndim(value) == 1:
+            return _distinct([_text(one) for one in np.asarray(value)], f"{shape_text(name)}, attribute {key}")
+    return ()
+
+
+def _distinct(names: Sequence[str], where: str) -> tuple[str, ...]:
+    """Class names, no two of them equal: two numbers of one name would become one class."""
+    twice = [name for name, times in Counter(names).items() if times > 1 and name]
+    if twice:
+        raise UserError(f"{where} gives the name {twice[0]!r} to two classes; make the names differ")
+    return tuple(name or f"class_{number}" for number, name in enumerate(names))
 
 
 def example(folder: Path) -> str:

@@ -9,6 +9,8 @@
   .txt     one path a line; empty lines and lines that begin with # are left out
 
 The id is the path where the list gives none. A file that is listed and missing is a shape that fails when it is read.
+Classes by the option `label`: `auto` (default) takes the list's, `folder` the folder a file lies in, `file` (or `name`) the words of its
+name, `none` leaves them out. `split=0.8` makes a split by a hash of the id, see `splits.made`.
 Up axis: the list's, else the option `up`: `y`, `z`, or `auto` (default): what is usual for the format, see `files.usual_up`.
 """
 
@@ -19,13 +21,17 @@ import json
 import os
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical, did_you_mean
+from pipeline.formats.table import is_table
+from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import Axis, FileReader, choice
+from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice
+from pipeline.sources.folder import name_in
 
 LOOKS_FOR: Final = "a .csv, .json, .jsonl or .txt list of paths"
 
@@ -33,10 +39,16 @@ COLUMNS: Final = ("path", "id", "label", "split", "up")
 
 
 def recognises(location: str) -> bool:
-    return os.path.isfile(location) and os.path.splitext(location)[1].lower() in (".csv", ".json", ".jsonl", ".txt")
+    extension = os.path.splitext(location)[1].lower()
+    if not os.path.isfile(location) or extension not in (".csv", ".json", ".jsonl", ".txt"):
+        return False
+    return extension not in WORDS_OR_NUMBERS or not is_table(Path(location))
 
 
-def open_source(location: str, *, textures: Textures = "require", root: str = "", up: str = "auto", listed_up: str = "") -> Source:
+def open_source(
+    location: str, *, textures: Textures = "require", root: str = "", up: str = "auto", listed_up: str = "", label: str = "auto",
+    split: str = "", split_seed: str = "0",
+) -> Source:  # fmt: skip
     """Reads a list.
 
     Args:
@@ -45,20 +57,44 @@ def open_source(location: str, *, textures: Textures = "require", root: str = ""
         root: the folder its paths are relative to; its own by default. No part of what the shapes are.
         up: axis of the shapes for which the list gives none.
         listed_up: a hash of the axes in the list, recorded with a cache because ids do not tell when they change. Not for typing.
+        label: where classes come from: auto, folder, file (or name), none.
+        split: makes a split, see `splits.fractions`.
+        split_seed: of the split that is made.
     """
     axis: Axis = choice("option up", up, ("auto", "y", "z"))
+    label = choice("option label", label, ("auto", "folder", "file", "name", "none"))
+    label = "file" if label == "name" else label
+    recorded = splits.settings(split, split_seed)
     path = Path(location).absolute()
     base = Path(root).absolute() if root else path.parent
     if not base.is_dir():
         raise UserError(f"option root: {root!r} is no folder")
     entries = [_entry(row, f"{path.name}, {where}", base) for where, row in _rows(path)]
+    if label != "auto":
+        entries = [replace(entry, label=_label(entry, label)) for entry in entries]
+    notes = []
+    without = sum(not entry.label for entry in entries)
+    if without and label == "auto":
+        some = "no classes in the list" if without == len(entries) else f"{without} shapes have no class in the list"
+        notes.append(f"{some}; --set source.label=folder|file takes them from the paths")
+    entries, said = splits.finished(entries, split, split_seed, "the list")
     ups = sorted((entry.id, entry.up) for entry in entries if entry.up)
     digest = hashlib.sha256(canonical(ups)).hexdigest()[:16] if ups else ""
     if listed_up not in ("", digest):
         raise UserError(f"{path.name} gives other up axes than it did (option listed_up)")
-    options = (("listed_up", digest), ("up", up)) if ups else (("up", up),)
-    reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=options, textures=textures)
-    return Source.of(reader, entries)
+    options = {"up": up, **dict(recorded)} | ({"listed_up": digest} if ups else {}) | ({"label": label} if label != "auto" else {})
+    if up == "auto" and len(ups) < len(entries):
+        kinds = {os.path.splitext(entry.locator)[1].lower() for entry in entries if not entry.up}
+        notes.append(axes_told(kinds & set(UP)))
+    reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=tuple(sorted(options.items())), textures=textures)
+    return Source.of(reader, entries, None, (*notes, *said))
+
+
+def _label(entry: Entry, label: str) -> str:
+    """The class that the path of a shape tells."""
+    text = shape_text(entry.locator)
+    folder, _, name = text.rpartition("/")
+    return {"folder": folder.rsplit("/", 1)[-1], "file": name_in(name), "none": ""}[label]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,25 +3,29 @@
     open_source("ShapeNetCore.v2/", textures="grey")        # SYNSET/MODEL/models/model_normalized.obj; v1's SYNSET/MODEL/model.obj
     open_source("ShapeNetCore.v2/", lists="ShapeNet-55/")   # only what train.txt and test.txt name, with those splits
     open_source("ShapeNet55-34/")                           # shapenet_pc/SYNSET-MODEL.npy and ShapeNet-55/*.txt, as Point-BERT gives them
+    open_source("shapenetcore_partanno/")                   # SYNSET/MODEL.txt or SYNSET/points/MODEL.pts, and train_test_split/*.json
 
 Id: `SYNSET-MODEL`, whatever the files. Label: the synset's name in ShapeNet-55, or its number where it is none of the 55.
 
-Lists are the .txt files with train, val or test in their name that lie in the folder of the option `lists` (default: `ShapeNet-55` below
-the location, else the location itself). A line is `SYNSET-MODEL` or `SYNSET/MODEL`, with or without an extension. Where there are
+Lists are the .txt files with train, val or test in their name that lie in the folder of the option `lists` (default: `ShapeNet-55` or
+`train_test_split` below the location, else the location itself), or .json files with lists of texts. A line is `SYNSET-MODEL` or
+`SYNSET/MODEL`, with or without an extension and folders before it. `split=0.8` makes a split instead: see `splits.made`. Where there are
 lists, exactly what they name is taken; a model that is listed and missing is a shape that fails when it is read.
 Many models of ShapeNet lack a texture they name: `textures="grey"` reads them all the same.
 """
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import Final
 
 from cache_schema.errors import UserError
+from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id
 from pipeline.sources.files import FileReader, find_files, folder_at
 
-LOOKS_FOR: Final = "SYNSET/MODEL/models/model_normalized.obj, SYNSET/MODEL/model.obj or SYNSET-MODEL.npy"
+LOOKS_FOR: Final = "SYNSET/MODEL/models/model_normalized.obj, SYNSET/MODEL/model.obj, SYNSET-MODEL.npy or SYNSET/MODEL.txt"
 
 SYNSETS: Final = {
     "02691156": "airplane", "02747177": "trash bin", "02773838": "bag", "02801938": "basket", "02808440": "bathtub", "02818832": "bed",
@@ -37,7 +41,9 @@ SYNSETS: Final = {
 }  # fmt: skip
 """WordNet offset to name: the 55 categories of ShapeNetCore."""
 
-MODEL: Final = re.compile(r"(?:.*/)?(\d{8})(?:/([^/]+)/(?:models/model_normalized|model)\.obj|-([^/]+)\.npy)")
+MODEL: Final = re.compile(
+    r"(?:.*/)?(\d{8})(?:/([^/]+)/(?:models/model_normalized|model)\.obj|-([^/]+)\.npy|/(?:points/)?([^/]+)\.(?:txt|pts))"
+)
 
 
 def recognises(location: str) -> bool:
@@ -46,25 +52,30 @@ def recognises(location: str) -> bool:
     return any(re.split("-", name, maxsplit=1)[0] in SYNSETS for folder in folders for name in os.listdir(folder))
 
 
-def open_source(location: str, *, textures: Textures = "require", lists: str = "") -> Source:
+def open_source(location: str, *, textures: Textures = "require", lists: str = "", split: str = "", split_seed: str = "0") -> Source:
     """Lists ShapeNet. The layouts and `lists` are explained at the head of this module."""
+    recorded = splits.settings(split, split_seed)
     root = folder_at(location)
-    locators, skipped = find_files(root, (".obj", ".npy"))
+    locators, skipped = find_files(root, (".obj", ".npy", ".txt", ".pts"))
     entries = []
     for locator in locators:
         if model := MODEL.fullmatch(locator):
             synset = model[1]
-            entries.append(Entry(id=shape_id(f"{synset}-{model[2] or model[3]}"), locator=locator, label=SYNSETS.get(synset, synset)))
+            entries.append(
+                Entry(id=shape_id(f"{synset}-{model[2] or model[3] or model[4]}"), locator=locator, label=SYNSETS.get(synset, synset))
+            )
         else:
             skipped[os.path.splitext(locator)[1] + " elsewhere"] += 1
-    splits = read_lists(folder_at(lists) if lists else root / "ShapeNet-55" if (root / "ShapeNet-55").is_dir() else root)
-    if lists and not splits:
+    usual = next((root / name for name in ("ShapeNet-55", "train_test_split") if (root / name).is_dir()), root)
+    told = read_lists(folder_at(lists) if lists else usual)
+    if lists and not told:
         raise UserError(f"option lists: {lists!r} holds no .txt file with train, val or test in its name")
-    if splits and entries:
-        skipped["not in the lists"] = sum(entry.id not in splits for entry in entries)
-        entries = listed(entries, splits)
-    reader = FileReader(kind="shapenet", location=str(root), up="y", options=(), textures=textures)
-    return Source.of(reader, entries, +skipped)
+    if told and entries:
+        skipped["not in the lists"] = sum(entry.id not in told for entry in entries)
+        entries = listed(entries, told)
+    entries, notes = splits.finished(entries, split, split_seed, "the lists")
+    reader = FileReader(kind="shapenet", location=str(root), up="y", options=recorded, textures=textures)
+    return Source.of(reader, entries, +skipped, notes)
 
 
 def read_lists(folder: Path) -> dict[str, str]:
@@ -73,30 +84,43 @@ def read_lists(folder: Path) -> dict[str, str]:
     Raises:
         UserError: a line names no model, or a model is in two splits.
     """
-    splits: dict[str, str] = {}
-    for path in sorted(folder.glob("*.txt")):
-        named = [split for split in ("train", "val", "test") if split in path.stem.lower()]
+    told: dict[str, str] = {}
+    for path in sorted((*folder.glob("*.txt"), *folder.glob("*.json"))):
+        named = splits.split_named(path.stem)
         if not named:
             continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(_lines(path), 1):
             if not line.strip():
                 continue
-            model = re.fullmatch(r"(\d{8})[-/](.+?)(\.npy|\.obj)?", line.strip())
+            model = re.fullmatch(r"(?:.*/)?(\d{8})[-/](?:points/)?([^/]+?)(\.npy|\.obj|\.txt|\.pts)?", line.strip())
             if not model:
                 raise UserError(f"{path.name}, line {number}: expected SYNSET-MODEL, got {line!r}")
-            if splits.setdefault(f"{model[1]}-{model[2]}", named[0]) != named[0]:
-                raise UserError(f"{path.name}, line {number}: {line} is in the split {splits[f'{model[1]}-{model[2]}']!r} already")
-    return splits
+            if told.setdefault(f"{model[1]}-{model[2]}", named) != named:
+                raise UserError(f"{path.name}, line {number}: {line} is in the split {told[f'{model[1]}-{model[2]}']!r} already")
+    return told
 
 
-def listed(entries: list[Entry], splits: dict[str, str]) -> list[Entry]:
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        lines = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except ValueError as error:
+        raise UserError(f"{path.name}: cannot be read as a list of models: {error}") from error
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise UserError(f"{path.name}: expected a list of texts SYNSET/MODEL")
+    return lines
+
+
+def listed(entries: list[Entry], told: dict[str, str]) -> list[Entry]:
     """One entry for every id in the lists. What is missing on disk gets the place where it would be."""
     found = {entry.id: entry for entry in entries}
-    folder, clouds = entries[0].locator.rpartition("/")[0], entries[0].locator.endswith(".npy")
+    folder, extension = entries[0].locator.rpartition("/")[0], os.path.splitext(entries[0].locator)[1]
     chosen = []
-    for name, split in splits.items():
+    for name, split in told.items():
         synset, _, model = name.partition("-")
-        place = f"{folder}/{name}.npy".lstrip("/") if clouds else f"{synset}/{model}/models/model_normalized.obj"
+        place = f"{synset}/{model}/models/model_normalized.obj"
+        if extension != ".obj":
+            place = f"{folder}/{name}.npy".lstrip("/") if extension == ".npy" else f"{synset}/{model}{extension}"
         locator = found[name].locator if name in found else place
         chosen.append(Entry(id=shape_id(name), locator=locator, label=SYNSETS.get(synset, synset), split=split))
     return chosen

@@ -90,3 +90,32 @@ def test_a_real_teacher_and_one_without_text():
     np.testing.assert_allclose(values[1, 0], teacher.embed_texts(["the bed"])[0].numpy(), rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match="no text side"):
         labels.embed(wanted, catalog.load(f"transformers:{dino()}"))
+
+
+@pytest.mark.parametrize("classes", [["t-bar", "t_bar"], ["T bar", "chair", "t bar"], ["C", "c"]])
+def test_classes_that_read_alike_make_no_label_set(classes, tmp_path):
+    with pytest.raises(ValueError, match="read alike, so that no sentence tells them apart; give them different words"):
+        labels.label_set("source", classes)
+    (tmp_path / "mine.txt").write_text("\n".join(classes))
+    with pytest.raises(ValueError, match="read alike"):
+        labels.label_set(str(tmp_path / "mine.txt"))
+
+
+@pytest.mark.parametrize(
+    "name", ["..txt", ".json", "...txt", "a..b.txt", "my names.txt", "möbel.txt", "-x.txt", "a\nb.txt", "x" * 101 + ".txt"]
+)
+def test_the_name_of_a_file_becomes_a_path_and_is_checked(tmp_path, name):
+    (tmp_path / name).write_text("chair\n")
+    with pytest.raises(ValueError, match="cannot be a file name here"):
+        labels.label_set(str(tmp_path / name))
+
+
+def test_bytes_of_label_files(tmp_path):
+    (tmp_path / "mine.txt").write_bytes(b"\xef\xbb\xbfchair\r\ntable\r\n")
+    assert labels.label_set(str(tmp_path / "mine.txt")).classes == ("chair", "table")
+    (tmp_path / "mine.txt").write_bytes("möbel".encode("latin-1"))
+    with pytest.raises(ValueError, match="no UTF-8 text"):
+        labels.label_set(str(tmp_path / "mine.txt"))
+    (tmp_path / "mine.json").write_text('["chair", " "]')
+    with pytest.raises(ValueError, match="the class name number 2 is empty"):
+        labels.label_set(str(tmp_path / "mine.json"))

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -17,9 +18,10 @@ import pytest
 from cache_schema.spec import TEXT_BYTES
 from pipeline import geometry as meshes
 from pipeline import reading
+from pipeline.formats.catalog import FORMATS
 from pipeline.sources import catalog, modelnet, shapenet, shapes
 from pipeline.sources.catalog import Entry, Source, open_source, shape_id
-from pipeline.sources.files import UP
+from pipeline.sources.files import UP, usual_up
 from pipeline.sources.folder import name_in, split_level
 from pipeline.sources.kinds.catalog import KINDS
 
@@ -322,9 +324,7 @@ def test_broken_files_fail_alone_when_they_are_read(tmp_path):
 
 
 def test_every_extension_listed_is_one_that_can_be_read():
-    import trimesh
-
-    assert {extension[1:] for extension in UP} <= trimesh.available_formats() | {"npy"}
+    assert set(UP) == set(FORMATS)
 
 
 # ---------------------------------------------------------------------------------------------- ModelNet and ShapeNet
@@ -518,6 +518,7 @@ def test_scanobjectnn_has_three_variants(tmp_path):
         for number, ending in enumerate(("", "_augmentedrot", "_augmentedrot_scale75")):
             for split in ("training", "test"):
                 data = np.full((2, 8, 3), number + 10 * (folder == "main_split_nobg"), np.float32)
+                data[:, 1:] += 9
                 clouds(tmp_path / folder / f"{split}_objectdataset{ending}.h5", data=data, label=np.array([14, 0]))
     first = {}
     for variant in ("OBJ_BG", "OBJ_ONLY", "PB_T50_RS"):
@@ -547,8 +548,6 @@ def test_rows_are_shapes(tmp_path):
     assert table(source) == [(f"some.h5/00000{row}", "", "") for row in range(3)]
     assert np.array_equal(source.reader.read(source.entries[2]).points, data[2])
     assert len({source.reader.digest(entry) for entry in source.entries}) == 3
-    with pytest.raises(ValueError, match="1 of 16 points are not finite"):
-        source.reader.read(source.entries[1])
 
     turned = open_source(str(tmp_path / "some.h5"), up="z")
     assert np.array_equal(turned.reader.read(turned.entries[0]).points, np.stack([data[0, :, 0], data[0, :, 2], -data[0, :, 1]], axis=1))
@@ -561,7 +560,7 @@ def test_rows_are_shapes(tmp_path):
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        ({"points": np.zeros((2, 4, 3))}, r"f\.h5: expected a data set `data` of the shape \[N, n, 3\]; the file holds points \(2, 4, 3\)"),
+        ({"stuff": np.zeros((2, 4, 3))}, r"f\.h5: expected a data set `data` of the shape \[N, n, 3\]; the file holds stuff \(2, 4, 3\)"),
         ({"data": np.zeros((4, 3))}, r"expected .*; the file holds data \(4, 3\)"),
         ({"data": np.zeros((2, 4, 3)), "label": np.zeros(3)}, "2 clouds, but 3 labels"),
         ({"data": np.zeros((2, 4, 3)), "label": np.array([0, 1])}, "label 1, but there are 1 class names"),
@@ -642,3 +641,347 @@ def test_starter_shapes_face_the_viewer():
             locator = str(number * len(KINDS) + list(KINDS).index(kind))
             vertices = np.concatenate([part.vertices for part in maker.read(Entry(id="", locator=locator)).parts])
             assert vertices[vertices[:, 1].argmax(), 2] < vertices[:, 2].mean()
+
+
+# --------------------------------------------------------------------------------------- what is guessed is said, and splits
+
+
+def numbers(count: int = 40) -> str:
+    return "".join(f"{x:.4f} {y:.4f} {z:.4f}\n" for x, y, z in np.random.default_rng(count).normal(size=(count, 3)))
+
+
+def test_guesses_are_said(tmp_path):
+    source = open_source(plant(tmp_path, "city/bench.off", "city/car_A.off", "city/car_B.off", "0001.off"))
+    assert source.notes == (
+        "classes are guessed from file names: 2 classes, 1 of them with one shape; 1 shapes without; "
+        "choose with --set source.label=folder|file|none",
+        "no split found; --set source.split=0.8 makes one by a hash of the id",
+        "up is what is usual for the format: +Z for .off; choose with --set source.up=y|z",
+    )
+    chosen = open_source(str(tmp_path), label="name", up="y", split="0.5")
+    assert [entry.label for entry in chosen.entries] == [entry.label for entry in source.entries]
+    assert chosen.reader.options == (("label", "file"), ("split", "0.5"), ("up", "y"))
+    assert len(chosen.notes) == 2 and chosen.notes[0].startswith("split made by a hash of the id:")
+
+
+def test_a_known_split_is_said_and_a_folder_that_only_sounds_like_one(tmp_path):
+    assert "split told by folder names: 1 train, 1 test" in open_source(plant(tmp_path / "a", "TRAIN/a.off", "testing/b.off")).notes
+    notes = open_source(plant(tmp_path / "b", "train/a.off", "bus/b.off")).notes
+    assert any("the folder 'train' is no split" in note for note in notes)
+
+
+@pytest.mark.parametrize("split", ["0.8", "0.8,0.1"])
+def test_a_made_split_stays_when_shapes_are_added(tmp_path, split):
+    few = [f"{i:03d}.off" for i in range(0, 200, 2)]
+    first = {entry.id: entry.split for entry in open_source(plant(tmp_path, *few), split=split).entries}
+    more = {entry.id: entry.split for entry in open_source(plant(tmp_path, *(f"{i:03d}.off" for i in range(200))), split=split).entries}
+    assert first.items() <= more.items()
+    counts = Counter(more.values())
+    assert 140 <= counts["train"] <= 180 and set(counts) == ({"train", "test"} if split == "0.8" else {"train", "val", "test"})
+    other = open_source(str(tmp_path), split=split, split_seed="1")
+    assert {entry.id: entry.split for entry in other.entries} != more
+    assert ("split_seed", "1") in other.reader.options
+
+
+@pytest.mark.parametrize("split", ["80", "0", "1", "-0.1", "nan", "0.8,0.2", "0.8,0.3", "0.5,0.2,0.2", "train", "0.8,"])
+def test_wrong_splits(tmp_path, split):
+    with pytest.raises(ValueError, match="option split: expected the part for training"):
+        open_source(plant(tmp_path, "a.off"), split=split)
+    with pytest.raises(ValueError, match="split_seed has no effect"):
+        open_source(str(tmp_path), split_seed="3")
+
+
+def test_every_source_of_files_makes_a_split(tmp_path):
+    plant(tmp_path / "lists", "a.off", "b.off")
+    (tmp_path / "lists" / "l.csv").write_text("path,label,split\na.off,x,train\nb.off,y,test\n")
+    clouds(tmp_path / "f.h5", data=np.random.default_rng(0).normal(size=(30, 8, 3)))
+    for location in (str(tmp_path / "lists" / "l.csv"), str(tmp_path / "f.h5"), shapenet.example(tmp_path / "core")):
+        source = open_source(location, split="0.5")
+        assert {entry.split for entry in source.entries} <= {"train", "test"} and ("split", "0.5") in source.reader.options
+        assert any("split made by a hash" in note for note in source.notes)
+
+
+def test_lists_of_names_beside_the_shapes_tell_the_split(tmp_path):
+    """As modelnet40_normal_resampled has them."""
+    for name in ("chair/chair_0001", "chair/chair_0002", "sofa/sofa_0001"):
+        (tmp_path / f"{name}.txt").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.txt").write_text(numbers())
+    (tmp_path / "modelnet40_train.txt").write_text("chair_0001\nsofa_0001\n")
+    (tmp_path / "modelnet40_test.txt").write_text("chair_0002\n")
+    (tmp_path / "modelnet40_shape_names.txt").write_text("chair\nsofa\n")
+    source = open_source(str(tmp_path))
+    assert table(source) == [
+        ("chair/chair_0001.txt", "chair", "train"),
+        ("chair/chair_0002.txt", "chair", "test"),
+        ("sofa/sofa_0001.txt", "sofa", "train"),
+    ]
+    assert "split told by modelnet40_test.txt, modelnet40_train.txt: 2 train, 1 test" in source.notes
+    assert source.skipped == {".txt": 3}
+    (tmp_path / "modelnet10_test.txt").write_text("chair_0001\n")
+    again = open_source(str(tmp_path))
+    assert {entry.split for entry in again.entries} == {""} and any("no list is taken" in note for note in again.notes)
+
+
+def test_shapenetpart(tmp_path):
+    for name in ("02691156/1a", "02691156/2b", "03001627/3c"):
+        (tmp_path / f"{name}.txt").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.txt").write_text(numbers())
+    (tmp_path / "synsetoffset2category.txt").write_text("Airplane\t02691156\n")
+    (tmp_path / "train_test_split").mkdir()
+    (tmp_path / "train_test_split" / "shuffled_train_file_list.json").write_text('["shape_data/02691156/1a", "shape_data/03001627/3c"]')
+    (tmp_path / "train_test_split" / "shuffled_test_file_list.json").write_text('["shape_data/02691156/2b"]')
+    source = open_source(str(tmp_path))
+    assert source.reader.kind == "shapenet"
+    assert table(source) == [("02691156-1a", "airplane", "train"), ("02691156-2b", "airplane", "test"), ("03001627-3c", "chair", "train")]
+    source.reader.read(source.entries[0])
+
+
+def test_a_text_of_numbers_is_a_cloud_and_one_of_paths_a_list(tmp_path):
+    plant(tmp_path, "a.off")
+    (tmp_path / "cloud.txt").write_text(numbers())
+    (tmp_path / "list.txt").write_text("a.off\n")
+    assert open_source(str(tmp_path / "list.txt")).reader.kind == "list"
+    with pytest.raises(ValueError, match=r"cloud\.txt' is one shape; give a folder of them"):
+        open_source(str(tmp_path / "cloud.txt"))
+    assert [entry.id for entry in open_source(str(tmp_path)).entries] == ["a.off", "cloud.txt"]
+
+
+def test_class_names_are_compared_exactly_and_what_is_easily_confused_is_said(tmp_path):
+    source = open_source(plant(tmp_path, "t-bar/1.off", "T bar/1.off", "t_bar/2.off", "chair/1.off"))
+    assert {entry.label for entry in source.entries} == {"t-bar", "T bar", "t_bar", "chair"}
+    assert any("the classes 'T bar' and 't-bar' and 't_bar' differ in case, hyphens or blanks alone" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("a.fbx", "Blender"), ("b.STEP", "FreeCAD"), ("c.usdz", "Blender"), ("d.skp", "SketchUp"), ("e.e57", "CloudCompare")],
+)
+def test_shapes_that_no_one_reads_are_named_with_the_remedy(tmp_path, name, remedy):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ValueError, match=rf"holds no shapes.*1 {Path(name).suffix.lower()} cannot be read here: .*{remedy}"):
+        open_source(str(tmp_path))
+    source = open_source(plant(tmp_path, "ok.off"))
+    assert source.skipped == {Path(name).suffix.lower(): 1} and any(remedy in note for note in source.notes)
+    with pytest.raises(ValueError, match=f"of a kind no source reads .*{remedy}"):
+        open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("location", "word"),
+    [
+        ("s3://bucket/meshes", r"is an address.*download them first"),
+        ("https://example.org/meshes.zip", "is an address"),
+        ("hf://datasets/x", "is an address"),
+        ("meshes.zip", "is an archive: unpack it"),
+        ("meshes.tar.gz", "is an archive: unpack it"),
+        ("gone.zip", "does not exist.*unpack the archive"),
+        ("cache.zarr", "is a cache that was built already"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["auto", "folder"])
+def test_shapes_that_do_not_lie_open_on_disk(tmp_path, monkeypatch, location, word, kind):
+    monkeypatch.chdir(tmp_path)
+    for name in ("meshes.zip", "meshes.tar.gz"):
+        (tmp_path / name).write_bytes(b"PK")
+    (tmp_path / "cache.zarr").mkdir()
+    (tmp_path / "cache.zarr" / "zarr.json").write_text("{}")
+    with pytest.raises(ValueError, match=word):
+        open_source(location, kind=kind)
+
+
+def test_characters_that_steer_a_terminal_are_written_out(tmp_path):
+    names = ("a\nb.off", "c\x1b[31md.off", "e\u202ef.off", "\u2066g.off", "tab\th.off", "नमस्\u200dते.off", "ok 椅 é.off")
+    ids = [entry.id for entry in open_source(plant(tmp_path, *names), label="none").entries]
+    assert set(ids) == {
+        r"a\x0ab.off", r"c\x1b[31md.off", r"e\u202ef.off", r"\u2066g.off", r"tab\x09h.off", "नमस्\u200dते.off", "ok 椅 é.off"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "name"), [(b"<x:up_axis>X_UP</x:up_axis>", "a.dae"), (b"<up_axis>X_UP</up_axis>", "a.zae"), (b"<up_axis> Z_UP", "b.zae")]
+)
+def test_all_axes_of_collada(tmp_path, said, name):
+    path = tmp_path / name
+    if name.endswith(".zae"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("doc/model.dae", b"<COLLADA>" + said)
+    else:
+        path.write_bytes(b"<x:COLLADA>" + said)
+    assert usual_up(path) == ("z" if b"Z" in said else "x")
+
+
+# ------------------------------------------------------------------------------------------------------ HDF5 of any form
+
+POINTS = np.random.default_rng(0).normal(size=(4, 64, 3)).astype(np.float32)
+UNIT = POINTS / np.linalg.norm(POINTS, axis=2, keepdims=True)
+FOUR = np.array([2, 0, 1, 1])
+NUMBERED = ["class_2", "class_0", "class_1", "class_1"]
+NAMED = ["sofa", "chair", "table", "table"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "labels"),
+    [
+        *(({key: POINTS, "label": FOUR}, NUMBERED) for key in ("points", "point", "pc", "xyz", "clouds", "Points", "point_cloud")),
+        *(({"data": POINTS, key: FOUR}, NUMBERED) for key in ("labels", "y", "cls", "class", "Label", "class_id")),
+        ({"data": POINTS}, [""] * 4),
+        ({"data": POINTS, "label": FOUR[:, None].astype(np.uint8)}, NUMBERED),
+        ({"data": POINTS, "label": FOUR.astype(np.float32)}, NUMBERED),
+        ({"data": POINTS, "label": np.eye(3)[FOUR]}, NUMBERED),
+        ({"data": POINTS, "label": np.array([-1, 0, 1, -1])}, ["", "class_0", "class_1", ""]),
+        ({"data": POINTS, "label": np.array([b"sofa", b"chair", b"table", b""])}, ["sofa", "chair", "table", ""]),
+        ({"data": POINTS, "label": ["sofa", "chair", "tablé", "x\ny"]}, ["sofa", "chair", "tablé", r"x\x0ay"]),
+        ({"data": POINTS, "label": FOUR, "classes": ["chair", "table", "sofa"]}, NAMED),
+        ({"data": POINTS, "label": FOUR, "class_names": np.array([b"chair", b"table", b"sofa"])}, NAMED),
+    ],
+)
+def test_hdf5_with_other_keys_and_labels(tmp_path, sets, labels):
+    clouds(tmp_path / "f.h5", **sets)
+    source = open_source(str(tmp_path / "f.h5"))
+    assert [entry.label for entry in source.entries] == labels
+    assert np.array_equal(source.reader.read(source.entries[1]).points, POINTS[1])
+    assert any("class_0, class_1 and so on" in note for note in source.notes) == ("class_0" in labels)
+    assert {entry.label for entry in open_source(str(tmp_path / "f.h5"), label="none").entries} == {""}
+
+
+def test_clouds_that_lie_on_their_side(tmp_path):
+    clouds(tmp_path / "f.h5", data=POINTS.swapaxes(1, 2))
+    source = open_source(str(tmp_path / "f.h5"))
+    assert "f.h5, data: stored as [4, 3, 64], read as clouds of 64 points" in source.notes
+    assert np.array_equal(source.reader.read(source.entries[1]).points, POINTS[1])
+
+
+def test_keys_can_be_named(tmp_path):
+    clouds(tmp_path / "f.h5", **{"in/first": POINTS, "in/second": POINTS + 1, "what": FOUR, "paint": np.full((4, 64, 3), 0.2)})
+    with pytest.raises(ValueError, match=r"f\.h5: expected a data set `data`.*the file holds in \(a group\), paint.*source\.keys="):
+        open_source(str(tmp_path / "f.h5"))
+    source = open_source(str(tmp_path / "f.h5"), keys="in/second,what,paint")
+    assert [entry.label for entry in source.entries] == NUMBERED
+    assert ("keys", "in/second,what,paint") in source.reader.options
+    cloud = source.reader.read(source.entries[0])
+    assert np.array_equal(cloud.points, POINTS[0] + 1) and (cloud.colors == 51).all()
+    with pytest.raises(ValueError, match=r"f\.h5 has no 'gone'; the file holds in"):
+        open_source(str(tmp_path / "f.h5"), keys="gone")
+    with pytest.raises(ValueError, match="option keys: expected"):
+        open_source(str(tmp_path / "f.h5"), keys="a,b,c,d")
+    clouds(tmp_path / "g.h5", data=POINTS, points=POINTS)
+    with pytest.raises(ValueError, match="'points' and 'data', either of which can be the clouds"):
+        open_source(str(tmp_path / "g.h5"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "colors", "warned"),
+    [
+        (np.full((4, 64, 3), [255, 0, 9]), [255, 0, 9], False),
+        (np.full((4, 64, 3), [1, 0, 0.2]), [255, 0, 51], False),
+        (UNIT, None, True),
+        (np.abs(UNIT), None, True),
+    ],
+)
+def test_further_columns_are_judged_as_in_tables(tmp_path, extra, colors, warned):
+    clouds(tmp_path / "f.h5", data=np.concatenate([POINTS, extra], axis=2).astype(np.float32))
+    source = open_source(str(tmp_path / "f.h5"))
+    cloud = source.reader.read(source.entries[0])
+    assert np.array_equal(cloud.points, POINTS[0]) and bool(cloud.warnings) == warned
+    assert (cloud.colors is None) if colors is None else (cloud.colors == colors).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train.h5", "test.h5"), ["test", "train"]),
+        (("Train.h5", "TEST.H5"), ["test", "train"]),
+        (("ModelNetTrain.hdf5", "ModelNetTest.hdf5"), ["test", "train"]),
+        (("my_training_set.h5", "my_validation.h5"), ["train", "val"]),
+        (("ply_data_train0.h5", "ply_data_test1.h5"), ["test", "train"]),
+        (("Train/a.h5", "Testing/a.h5"), ["test", "train"]),
+        (("latest.h5", "contrast.h5"), ["", ""]),
+        (("train_test.h5", "train.h5"), ["train", ""]),
+    ],
+)
+def test_no_split_of_hdf5_files_is_lost_in_silence(tmp_path, names, splits):
+    for name in names:
+        clouds(tmp_path / name, data=POINTS[:1])
+    source = open_source(str(tmp_path))
+    assert source.reader.kind == "hdf5" and [entry.split for entry in source.entries] == splits
+    assert any("tell no split" in note for note in source.notes) == ("" in splits)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({"data": POINTS, "label": np.array([0, 1.5, 0, 0])}, r"f\.h5, label: labels that are no whole numbers, such as 1\.5"),
+        ({"data": POINTS, "label": np.array([0, -7, 0, 0])}, r"f\.h5, label: label -7"),
+        ({"data": POINTS, "label": np.zeros((4, 64), int) + 1}, r"f\.h5, label: labels of the shape \[4, 64\].*source\.keys"),
+        ({"data": POINTS, "label": np.zeros(4, complex)}, "labels of the type complex128"),
+        ({"data": np.zeros((4, 5, 100))}, r"got float64 \[4, 5, 100\]"),
+        ({"data": POINTS[:, :, :2]}, r"f\.h5, data: expected .* \[N, n, 3\], got float32 \[4, 64, 2\]"),
+        ({"data": np.zeros((2, 3, 3), "S1")}, r"f\.h5, data: expected"),
+        ({"data": POINTS, "label": FOUR, "classes": ["a", "b", "a"]}, r"f\.h5, classes gives the name 'a' to two classes"),
+        ({"data": POINTS, "rgb": POINTS[:2]}, r"f\.h5, rgb: expected colours \[4, n, 3\]"),
+    ],
+)
+def test_hdf5_of_another_form_names_file_key_and_shape(tmp_path, sets, message):
+    clouds(tmp_path / "f.h5", **sets)
+    with pytest.raises(ValueError, match=message):
+        open_source(str(tmp_path / "f.h5"))
+
+
+def test_hdf5_is_not_followed_out_of_the_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    clouds(tmp_path / "secret.h5", data=POINTS)
+    (tmp_path / "secret.bin").write_bytes(POINTS.tobytes())
+    bad = tmp_path / "in" / "f.h5"
+
+    def refused(make, word: str, **options: str) -> None:
+        with h5py.File(bad, "w") as file:
+            make(file)
+        with pytest.raises(ValueError, match=word):
+            open_source(str(bad), **options)
+
+    def link(file) -> None:
+        file["data"] = h5py.ExternalLink("../secret.h5", "data")
+
+    def group(file) -> None:
+        file["out"] = h5py.ExternalLink("../secret.h5", "/")
+        file["data"] = h5py.SoftLink("/out/data")
+
+    def storage(file) -> None:
+        file.create_dataset("data", POINTS.shape, "f4", external=[(str(tmp_path / "secret.bin"), 0, POINTS.nbytes)])
+
+    def virtual(file) -> None:
+        layout = h5py.VirtualLayout(POINTS.shape, "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "data", POINTS.shape)
+        file.create_virtual_dataset("data", layout)
+
+    def loop(file) -> None:
+        file["data"], file["a"] = h5py.SoftLink("/a"), h5py.SoftLink("/data")
+
+    refused(link, "is a link to another file")
+    refused(link, "is a link to another file", keys="data")
+    refused(group, "is a link to another file")
+    refused(group, "is a link to another file", keys="out/data")
+    refused(storage, "keeps its numbers in another file")
+    refused(virtual, "is a virtual data set")
+    refused(loop, "a chain of more than")
+    with h5py.File(bad, "w") as file:
+        file["x/y"], file["data"] = POINTS, h5py.SoftLink("x/y")
+    assert len(open_source(str(bad)).entries) == 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "word"),
+    [
+        ((10**9, 16, 3), (1024, 16, 3), "declares 1,000,000,000 shapes; more than"),
+        ((1000, 16, 3), (10, 16, 3), "holds no data"),
+        ((2, 10**9, 3), (1, 1024, 3), "declares 1,000,000,000 points a shape"),
+    ],
+)
+def test_a_file_that_declares_too_much_is_refused_at_once(tmp_path, shape, chunks, word):
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        data = file.create_dataset("data", shape, "f4", chunks=chunks)
+        file.create_dataset("label", shape[:1], "i4", chunks=(1024,) if shape[0] > 1024 else True)
+        if "no data" not in word:
+            data[0, 0] = 1
+    with pytest.raises(ValueError, match=word):
+        open_source(str(tmp_path / "f.h5"))

@@ -1,0 +1,248 @@
+"""What the columns of a table of points mean: one rule for arrays, text, scans and HDF5 rows.
+
+    cloud = unnamed(values, warn)                          # [n, c]: what is behind x, y, z is judged by its numbers
+    cloud = named({"x": x, "y": y, "z": z, "red": r, ...}, warn)   # or told by its name
+
+Whatever is left out or guessed is given to `warn` as a sentence.
+Letters: n points, c columns.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.geometry import GREY, Cloud
+
+Warn = Callable[[str], None]
+
+POINT_KEYS: Final[tuple[str, ...]] = (
+    "points", "point", "data", "pc", "pcs", "pcl", "xyz", "coords", "coord", "pos", "position", "positions", "vertices", "cloud", "clouds",
+    "pointcloud", "pointclouds", "pcd",
+)  # fmt: skip
+"""What arrays of points are called, in small letters and without underscores."""
+
+COLOR_KEYS: Final[tuple[str, ...]] = ("rgb", "rgbs", "color", "colors", "colour", "colours", "rgba")
+"""What arrays of colours are called."""
+
+WIDEST: Final = 64
+"""A table of more columns is no cloud, or one that lies on its side."""
+
+UNIT: Final = 0.02
+"""A vector whose length differs from 1 by less is a unit vector; text files have few digits."""
+
+PLAIN: Final = 8
+"""Unit vectors of at most this many kinds could as well be a few pure colours; the surface decides."""
+
+TALL: Final = (3, 4, 6, 7, 9)
+"""How many numbers a point has in tables that are stored as `[c, n]`."""
+
+CHANNELS: Final = {
+    "r": "red", "red": "red", "rf": "red", "diffusered": "red", "g": "green", "green": "green", "gf": "green", "diffusegreen": "green",
+    "b": "blue", "blue": "blue", "bf": "blue", "diffuseblue": "blue",
+}  # fmt: skip
+
+
+def lies(shape: tuple[int, ...]) -> bool:
+    """Whether a table of this shape is clearly stored as `[c, n]`. Three points of three numbers are not clear and stay."""
+    return len(shape) == 2 and shape[0] in TALL and shape[1] > 12
+
+
+def plain(name: str) -> str:
+    """A name of a column or array in small letters, without anything else: `"Point_Cloud"` is `pointcloud`, `X(m)` is `x`."""
+    return re.sub(r"[\W_]+", "", re.sub(r"[(\[].*", "", name)).lower()
+
+
+def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False) -> Cloud:
+    """The cloud in a table whose columns have no names.
+
+    Args:
+        values: `[n, c]`, c at least 3: x, y, z, then colours, normals, alpha, intensity or labels.
+        warn: gets a sentence for what is left out or guessed.
+        intensity_first: a fourth of seven columns is an intensity and the colours follow, as in .pts files.
+
+    Raises:
+        UserError: it is no such table.
+    """
+    if values.ndim != 2 or not 3 <= values.shape[1] <= WIDEST or values.dtype.kind not in "fiu":
+        raise UserError(f"expected numbers [n, 3] or [n, 6], got {values.dtype} {list(values.shape)}")
+    points, extra = values[:, :3].astype(np.float64), values[:, 3:]
+    colors, used = None, set[int]()
+    for start in _triples(extra, points, intensity_first):
+        triple = extra[:, start : start + 3]
+        where = f"columns {start + 4} to {start + 6}"
+        if is_normals(triple, points):
+            warn(f"{where} are taken for normals and left out")
+        elif colors is None and (scaled := as_bytes(triple, warn, where)) is not None:
+            colors = scaled
+        elif colors is None:
+            warn(f"{where} are neither colours (0 to 1 or 0 to 255) nor normals: left out")
+        else:
+            warn(f"{where} are left out")
+        used |= {start, start + 1, start + 2}
+    rest = [number + 4 for number in range(extra.shape[1]) if number not in used]
+    if rest:
+        warn(f"column{'s' if len(rest) > 1 else ''} {', '.join(map(str, rest[:6]))} left out (alpha, intensity or labels)")
+    return Cloud(points=points, colors=colors)
+
+
+def named(columns: Mapping[str, np.ndarray], warn: Warn) -> Cloud:
+    """The cloud in named columns `[n]` or arrays `[n, c]`: x, y and z, or one of `POINT_KEYS`; colours where there are any.
+
+    Raises:
+        UserError: there are no coordinates, or arrays of different lengths.
+    """
+    by_name = {plain(name): (name, np.asarray(values)) for name, values in columns.items()}
+    used = set[str]()
+    points = _stacked(by_name, ("x", "y", "z"), used)
+    if points is None:
+        key = next((key for key in POINT_KEYS if key in by_name and by_name[key][1].ndim == 2), None)
+        if key is None:
+            held = ", ".join(f"{name} {list(values.shape)}" for name, values in by_name.values())
+            raise UserError(f"expected x, y, z or an array called {', '.join(POINT_KEYS[:6])} ...; it holds {held or 'nothing'}")
+        used.add(key)
+        points = by_name[key][1]
+    for name, values in by_name.values():
+        if values.dtype.kind not in "fiu" and plain(name) in used:
+            raise UserError(f"{name} holds {values.dtype}, expected numbers")
+    colors = _channels(by_name, used)
+    if colors is None:
+        key = next((key for key in COLOR_KEYS if key in by_name), None)
+        if key is not None:
+            used.add(key)
+            name, colors = by_name[key]
+            if colors.ndim == 1 and colors.dtype.itemsize == 4 and colors.dtype.kind in "fiu":
+                colors = unpacked(colors)
+            if colors.ndim != 2 or colors.shape[1] not in (3, 4) or colors.dtype.kind not in "fiu":
+                raise UserError(f"{name}: expected colours [n, 3], got {colors.dtype} {list(colors.shape)}")
+    rest = [name for key, (name, _) in by_name.items() if key not in used]
+    if rest:
+        warn(f"left out: {', '.join(sorted(rest)[:8])}")
+    if colors is None:
+        return unnamed(points, warn)
+    if len(colors) != len(points):
+        raise UserError(f"{len(points)} points, but {len(colors)} colours")
+    done = as_bytes(colors[:, :3], warn, "colours")
+    if done is None:
+        warn("colours are neither 0 to 1 nor 0 to 255: left out")
+    return Cloud(points=unnamed(points[:, :3], warn).points, colors=done)
+
+
+def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
+    """Colours `[n, 3]` in any usual scale as uint8, or None where they are in none: 0..255, 0..1, -1..1 or 16 bits.
+
+    `what` names them in the warnings about a scale that is guessed.
+    """
+    if rgb.dtype == np.uint8:
+        return np.ascontiguousarray(rgb)
+    there = np.isfinite(rgb).all(axis=1)
+    if not there.any():
+        return None
+    real = rgb[there].astype(np.float64)
+    low, high = real.min(), real.max()
+    whole = rgb.dtype.kind in "iu" or bool(np.all(real == np.rint(real)))
+    if low < 0:
+        # Shrunken normals are in -1..1 too, but none of them is longer than 1; colours that fill -1..1 have corners.
+        if low < -1.001 or high > 1.001 or np.linalg.norm(real, axis=1).max() <= 1.05:
+            return None
+        warn(f"{what} are taken for colours from -1 to 1")
+        real = (real + 1) * 127.5
+    elif rgb.dtype.kind == "f" and high <= 1.001:
+        real = np.minimum(real, 1) * 255
+    elif high > 255:
+        if not whole or high < 1024 or high > 65535:
+            return None
+        warn(f"{what} are taken for colours of 16 bits")
+        real = real / 257
+    elif not whole and high <= 2:
+        return None
+    done = np.full(rgb.shape, round(GREY * 255), np.uint8)
+    done[there] = np.rint(real)
+    if not there.all():
+        warn(f"{np.count_nonzero(~there):,} of {len(rgb):,} points have no colour (NaN): grey")
+    elif not done.any():
+        warn(f"{what} are all black")
+    return done
+
+
+def is_normals(triple: np.ndarray, points: np.ndarray) -> bool:
+    """Whether columns `[n, 3]` are normals of the points: unit vectors, be it with signs or without.
+
+    Unsigned unit vectors of a few kinds can be pure colours too (red is 1 0 0); then they must stand on the surface.
+    """
+    if triple.dtype.kind != "f":
+        return False
+    rows = np.isfinite(triple).all(axis=1) & np.isfinite(points).all(axis=1)
+    vectors, places = triple[rows].astype(np.float64), points[rows]
+    with np.errstate(over="ignore"):  # what overflows is no unit vector
+        length = np.linalg.norm(vectors, axis=1)
+    some = length > 1e-6  # exporters write 0 0 0 where they know no normal
+    if 2 * np.count_nonzero(some) <= len(some) or np.mean(np.abs(length[some] - 1) < UNIT) < 0.99:
+        return False
+    if vectors.min() < 0 or len(np.unique(np.round(vectors, 2), axis=0)) > PLAIN:
+        return True
+    return _on_surface(vectors[some], places[some])
+
+
+def _on_surface(normals: np.ndarray, points: np.ndarray) -> bool:
+    """Whether unsigned normals agree with those of planes through the nearest points."""
+    from scipy.spatial import cKDTree
+
+    chosen = np.linspace(0, len(points) - 1, min(len(points), 20_000)).astype(int)
+    points, normals = points[chosen], normals[chosen]
+    if len(points) < 8:
+        return False
+    asked = np.linspace(0, len(points) - 1, min(len(points), 256)).astype(int)
+    _, near = cKDTree(points).query(points[asked], k=8)
+    around = points[near] - points[near].mean(axis=1, keepdims=True)  # [q, 8, 3]
+    _, axes = np.linalg.eigh(np.einsum("qki,qkj->qij", around, around))
+    cosines = np.einsum("qi,qi->q", np.abs(axes[:, :, 0]), np.abs(normals[asked]))
+    return bool(np.median(cosines) > 0.9)
+
+
+def _triples(extra: np.ndarray, points: np.ndarray, intensity_first: bool) -> tuple[int, ...]:
+    """Where triples of columns begin among those behind x, y and z."""
+    count = extra.shape[1]
+    if count < 3:
+        return ()
+    if count == 4:
+        colors = extra[:, 1:]
+        if intensity_first:
+            return (1,)
+        if (
+            not is_normals(extra[:, :3], points)
+            and as_bytes(extra[:, :3], _ignore, "") is None
+            and as_bytes(colors, _ignore, "") is not None
+        ):
+            return (1,)
+    return (0, 3) if count >= 6 else (0,)
+
+
+def _ignore(text: str) -> None:
+    """Takes a warning about a guess that is only tried."""
+
+
+def _stacked(by_name: Mapping[str, tuple[str, np.ndarray]], names: tuple[str, str, str], used: set[str]) -> np.ndarray | None:
+    if not all(name in by_name for name in names):
+        return None
+    arrays = [by_name[name][1] for name in names]
+    if any(array.ndim != 1 or len(array) != len(arrays[0]) for array in arrays):
+        raise UserError(f"{', '.join(names)}: expected one number for each point, got {[list(array.shape) for array in arrays]}")
+    used.update(names)
+    return np.stack(arrays, axis=1)
+
+
+def _channels(by_name: Mapping[str, tuple[str, np.ndarray]], used: set[str]) -> np.ndarray | None:
+    """Colours `[n, 3]` from three columns."""
+    found = {CHANNELS[name]: name for name in reversed(list(by_name)) if name in CHANNELS}
+    if len(found) < 3:
+        return None
+    return _stacked(by_name, (found["red"], found["green"], found["blue"]), used)
+
+
+def unpacked(packed: np.ndarray) -> np.ndarray:
+    """Colours `[n, 3]` uint8 from 0x00RRGGBB, which scanners' formats hide in the bits of a float."""
+    bits = np.ascontiguousarray(packed).view(np.uint32 if packed.dtype.isnative else packed.dtype.str[0] + "u4")
+    return np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)

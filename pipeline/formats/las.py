@@ -1,0 +1,38 @@
+"""Laser scans (.las, .laz), read with `laspy`, which the extra `las` brings."""
+
+import struct
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.formats import columns
+from pipeline.geometry import Cloud
+from pipeline.reading import File
+
+
+def read(file: File) -> Cloud:
+    """All points of a scan with their colours, where it has any.
+
+    Raises:
+        UserError: laspy is not installed, or the file is no scan or damaged.
+    """
+    try:
+        import laspy
+        from laspy.errors import LaspyException
+    except ImportError as error:
+        raise UserError(f"{file.suffix} files need laspy: pip install 'mmpd[las]'") from error
+    try:
+        scan = laspy.read(file.path)
+        names = set(scan.point_format.dimension_names)
+        points = np.stack([np.asarray(scan.x), np.asarray(scan.y), np.asarray(scan.z)], axis=1)
+        rgb = np.stack([np.asarray(scan[name]) for name in ("red", "green", "blue")], axis=1) if "red" in names else None
+    except (LaspyException, ValueError, OSError, EOFError, struct.error, RuntimeError) as error:
+        raise UserError(f"cannot be read as a laser scan, damaged or cut short? ({error})") from error
+    if len(points) != scan.header.point_count:
+        raise UserError(f"the file is cut short: it says {scan.header.point_count} points and holds {len(points)}")
+    if rgb is None or not rgb.any():  # many scanners leave the colours of their format at 0
+        return Cloud(points=points)
+    if rgb.max() > 255:
+        return Cloud(points=points, colors=np.rint(rgb / 257).astype(np.uint8))
+    file.warn("colours of 8 bits where the format has 16")
+    return Cloud(points=points, colors=columns.as_bytes(rgb, file.warn, "colours"), warnings=tuple(file.warnings))

@@ -1,0 +1,162 @@
+"""Point clouds of the Point Cloud Library (.pcd): as text, binary or compressed.
+
+The header's fields name the columns; colours are packed into the bits of `rgb` or `rgba`. Format:
+https://pointclouds.org/documentation/tutorials/pcd_file_format.html
+"""
+
+import dataclasses
+import re
+import struct
+from typing import Final
+
+import h5py
+import numpy as np
+
+from cache_schema.errors import UserError
+from pipeline.formats import columns
+from pipeline.geometry import Cloud
+from pipeline.reading import File
+
+POINTS: Final = 500_000_000
+"""More points than this are refused before memory is asked for."""
+
+IDENTITY: Final = "0 0 0 1 0 0 0"
+
+
+def read(file: File) -> Cloud:
+    """The points of a PCD file.
+
+    Raises:
+        UserError: it is none, or damaged.
+    """
+    header, body = _header(file.data)
+    fields, count = _fields(header), _count(header)
+    match header["DATA"]:
+        case "ascii":
+            table = _ascii(body, fields, count)
+        case "binary":
+            table = _binary(body, fields, count)
+        case "binary_compressed":
+            table = _compressed(body, fields, count)
+        case other:
+            raise UserError(f"DATA {other[:40]!r}: expected ascii, binary or binary_compressed")
+    if [float(number) for number in header.get("VIEWPOINT", IDENTITY).split()] != [float(number) for number in IDENTITY.split()]:
+        file.warn("the scanner's pose (VIEWPOINT) is not applied")
+    known: dict[str, np.ndarray] = {}
+    for name, values in table.items():
+        if columns.plain(name) in ("rgb", "rgba") and values.ndim == 1:
+            packed = values if values.dtype.kind in "fu" or values.dtype.itemsize == 4 else values.astype(np.uint32)
+            known[name] = columns.unpacked(packed)
+        elif not name.startswith("_"):  # padding
+            known[name] = values
+    return dataclasses.replace(columns.named(known, file.warn), warnings=tuple(file.warnings))
+
+
+def _header(data: bytes) -> tuple[dict[str, str], bytes]:
+    """The header's lines by their first word, and what follows it."""
+    end = re.search(rb"(?m)^DATA[ \t]+(\w+)[ \t]*\r?\n", data[: 1 << 16])
+    if not end:
+        raise UserError("no PCD header: a line that begins with DATA is missing")
+    header = {}
+    for line in data[: end.end()].decode("latin-1").splitlines():
+        word, _, rest = line.strip().partition(" ")
+        header[word.upper()] = rest.strip()
+    return header | {"DATA": end[1].decode("latin-1").lower()}, data[end.end() :]
+
+
+def _fields(header: dict[str, str]) -> list[tuple[str, np.dtype, int]]:
+    """Name, type and how many values of each field."""
+    names = header.get("FIELDS", header.get("COLUMNS", "")).split()
+    sizes, kinds = header.get("SIZE", "").split(), header.get("TYPE", "").upper().split()
+    counts = header.get("COUNT", "").split() or ["1"] * len(names)
+    if not names or not len(names) == len(sizes) == len(kinds) == len(counts):
+        raise UserError("PCD header: FIELDS, SIZE, TYPE and COUNT do not have the same number of words")
+    fields = []
+    for name, size, kind, count in zip(names, sizes, kinds, counts, strict=True):
+        letter = {"F": "f", "I": "i", "U": "u"}.get(kind, "")
+        if (
+            not letter
+            or size not in ("1", "2", "4", "8")
+            or (letter, size) == ("f", "1")
+            or not count.isdigit()
+            or not 0 < int(count) < 4096
+        ):
+            raise UserError(f"PCD header: the field {name[:40]!r} has type {kind}, size {size} and count {count}, which nothing reads")
+        fields.append((name, np.dtype(f"<{letter}{size}"), int(count)))
+    return fields
+
+
+def _count(header: dict[str, str]) -> int:
+    numbers = [header.get("POINTS", "")] if header.get("POINTS") else [header.get("WIDTH", ""), header.get("HEIGHT", "1")]
+    if not all(re.fullmatch(r"\d{1,12}", number) for number in numbers):
+        raise UserError("PCD header: no number of points")
+    count = int(np.prod([int(number) for number in numbers]))
+    if count > POINTS:
+        raise UserError(f"PCD header: {count:,} points; more than {POINTS:,} are not read")
+    return count
+
+
+def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
+    words = [line.split() for line in body.decode("latin-1").splitlines() if line.strip()]
+    wide = sum(repeat for _, _, repeat in fields)
+    if len(words) < count:
+        raise UserError(f"the file is cut short: it says {count} points and holds {len(words)}")
+    table: dict[str, np.ndarray] = {}
+    column = 0
+    for number, line in enumerate(words[:count]):
+        if len(line) != wide:
+            raise UserError(f"point {number + 1} has {len(line)} numbers, expected {wide}")
+    for name, kind, repeat in fields:
+        try:
+            values = np.array([line[column : column + repeat] for line in words[:count]])
+            if columns.plain(name) in ("rgb", "rgba") and kind.kind == "f" and re.fullmatch(r"\d{4,}", values.flat[0] if count else ""):
+                kind = np.dtype("<u4")  # some programs write the packed integer though they say F
+            table[name] = (
+                np.squeeze(values.astype(np.float64 if kind.kind == "f" and kind.itemsize == 8 else kind), axis=1)
+                if repeat == 1
+                else values.astype(kind)
+            )
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"the field {name[:40]!r} holds what is no number of its type: {error}") from error
+        column += repeat
+    return table
+
+
+def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
+    layout = np.dtype([(f"f{i}", kind, (repeat,) if repeat > 1 else ()) for i, (_, kind, repeat) in enumerate(fields)])
+    if len(body) < layout.itemsize * count:
+        raise UserError(f"the file is cut short: {count} points take {layout.itemsize * count:,} bytes, it holds {len(body):,}")
+    rows = np.frombuffer(body, layout, count)
+    return {name: rows[f"f{i}"] for i, (name, _, _) in enumerate(fields)}
+
+
+def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
+    """Field after field, compressed as one block."""
+    if len(body) < 8:
+        raise UserError("the file is cut short: the sizes of the compressed block are missing")
+    packed, size = struct.unpack("<II", body[:8])
+    total = sum(kind.itemsize * repeat for _, kind, repeat in fields) * count
+    if len(body) < 8 + packed or size < total:
+        raise UserError(
+            f"the file is cut short: {count} points take {total:,} bytes, the block says {size:,} and {len(body) - 8:,} are left"
+        )
+    data = _lzf(body[8 : 8 + packed], size)
+    table, start = {}, 0
+    for name, kind, repeat in fields:
+        values = np.frombuffer(data, kind, count * repeat, start)
+        table[name] = values.reshape(count, repeat) if repeat > 1 else values
+        start += values.nbytes
+    return table
+
+
+def _lzf(packed: bytes, size: int) -> bytes:
+    """LZF, undone by HDF5, which has it as a filter: the block becomes the only chunk of a file in memory."""
+    if not size:
+        return b""
+    with h5py.File("block", "w", driver="core", backing_store=False) as file:
+        block = file.create_dataset("b", (size,), np.uint8, chunks=(size,), compression="lzf")
+        block.id.write_direct_chunk((0,), packed)
+        try:
+            return block[:].tobytes()
+        except OSError as error:
+            raise UserError("the compressed block is damaged") from error

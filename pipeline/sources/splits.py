@@ -1,0 +1,182 @@
+"""Which shapes are for training and which for tests: told by names, by lists, or made by a hash of the id."""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from cache_schema.errors import UserError
+from pipeline.sources.catalog import Entry, shape_text
+
+SPLITS: Final = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""What folders of a split are called, in small letters, and the split."""
+
+MAKE_ONE: Final = "--set source.split=0.8 makes one by a hash of the id"
+"""What to do about a source without a split."""
+
+LIST_BYTES: Final = 64 << 20
+"""A longer file is no list of names."""
+
+_IN_NAME: Final = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?:sets?|data|split|lists?|files?|names|ids)?(?![a-z])")
+
+
+def split_named(name: str) -> str:
+    """The split that a file's or folder's name tells, in any case: `ply_data_Train0.h5` is train. Empty for none or for two."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    found = set(_IN_NAME.findall(apart))
+    return found.pop() if len(found) == 1 else ""
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    """`0.8` as (0.8,), `0.8,0.1` as (0.8, 0.1): the parts for training and validation. The rest is for tests.
+
+    Raises:
+        UserError: it is anything else.
+    """
+    try:
+        parts = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        parts = ()
+    if len(parts) not in (1, 2) or not all(math.isfinite(part) and 0 < part < 1 for part in parts) or sum(parts) > 1 - 1e-9:
+        raise UserError(
+            f"option split: expected the part for training, as 0.8, or those for training and validation, as 0.8,0.1, got {text!r}"
+        )
+    return parts
+
+
+def made(entries: Iterable[Entry], split: str, seed: str) -> list[Entry]:
+    """Entries with a split made by a hash of seed and id, so that no shape moves when others are added.
+
+    Args:
+        entries: the shapes; a split they have is replaced.
+        split: see `fractions`.
+        seed: another seed makes another split.
+    """
+    parts = fractions(split)
+    names = ("train", "test") if len(parts) == 1 else ("train", "val", "test")
+    bounds = [sum(parts[: i + 1]) for i in range(len(parts))]
+    done = []
+    for entry in entries:
+        place = int.from_bytes(hashlib.sha256(f"split\0{seed}\0{entry.id}".encode()).digest()[:8]) / 2**64
+        done.append(replace(entry, split=names[sum(place >= bound for bound in bounds)]))
+    return done
+
+
+def settings(split: str, split_seed: str) -> tuple[tuple[str, str], ...]:
+    """What a made split adds to the options that are recorded; nothing where none was asked for.
+
+    Raises:
+        UserError: the split or the seed is no good.
+    """
+    if not re.fullmatch(r"\d{1,9}", split_seed):
+        raise UserError(f"option split_seed: expected a number of at most nine digits, got {split_seed!r}")
+    if not split:
+        if split_seed != "0":
+            raise UserError("option split_seed has no effect without the option split: set split=0.8, or leave it out")
+        return ()
+    kept = (("split", ",".join(map(repr, fractions(split)))),)
+    return (*kept, ("split_seed", str(int(split_seed)))) if int(split_seed) else kept
+
+
+def finished(entries: list[Entry], split: str, split_seed: str, told_by: str) -> tuple[list[Entry], list[str]]:
+    """Entries with the split that was asked for, and what to say about it.
+
+    Args:
+        entries: the shapes, with the split their source has.
+        split: the option, empty for the source's own.
+        split_seed: the option.
+        told_by: what the source's own split was read from, in words.
+    """
+    own = Counter(entry.split for entry in entries)
+    notes = []
+    if split:
+        if set(own) - {""}:
+            notes.append(f"the split told by {told_by} is replaced by source.split={split}")
+        entries = made(entries, split, split_seed)
+        own = Counter(entry.split for entry in entries)
+        notes.append(f"split made by a hash of the id: {counted(own)}")
+        trained, tested = ({entry.label for entry in entries if entry.split == name and entry.label} for name in ("train", "test"))
+        lacking = trained ^ tested
+        if lacking:
+            notes.append(f"{len(lacking)} classes have no shape in train or none in test, such as {min(lacking)!r}")
+    elif set(own) == {""}:
+        notes.append(f"no split found; {MAKE_ONE}")
+    elif entries:
+        notes.append(f"split told by {told_by}: {counted(own)}")
+        if own[""]:
+            notes.append(f"{own['']} shapes are in no split")
+    return entries, notes
+
+
+def counted(splits: Counter[str]) -> str:
+    """`480 train, 120 test`."""
+    known = [name for name in ("train", "val", "test") if splits[name]]
+    return ", ".join(f"{splits[name]} {name}" for name in (*known, *sorted(set(splits) - {"train", "val", "test", ""})))
+
+
+def listed(root: Path, texts: Sequence[str], lists: Iterable[Path]) -> tuple[list[str], str, list[str]]:
+    """The split of each shape, where files of names beside the shapes tell it, as `modelnet40_train.txt` does.
+
+    Args:
+        root: the folder of the shapes.
+        texts: their paths below it.
+        lists: files that may be such lists: one name a line, or JSON with a list of names. A name is a path or the end of one,
+            with or without extension.
+
+    Returns:
+        The splits, empty where no list names the shape; the lists that were used, in words; and what to say about others.
+        No splits where two lists contradict.
+    """
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        stem = os.path.splitext(text)[0]
+        for name in {stem, stem.rsplit("/", 1)[-1], *("/".join(stem.split("/")[-2:]),)}:
+            by_name[name].append(index)
+    none = [""] * len(texts)
+    splits, used, notes = list(none), list[str](), list[str]()
+    for path in sorted(lists):
+        split = split_named(path.stem)
+        names = _list_of_names(path) if split else []
+        places = [place for name in names if len(place := _named(name, by_name)) == 1]
+        shown = shape_text(path.relative_to(root).as_posix())
+        if 2 * len(places) < len(names):
+            if places:
+                notes.append(f"{shown} names {len(places)} of these shapes among {len(names)}: not taken for the list of a split")
+            continue
+        for (index,) in places:
+            if splits[index] not in ("", split):
+                return none, "", [f"{texts[index]} is in {split} by {shown} and in {splits[index]} by another list: no list is taken"]
+            splits[index] = split
+        if places:
+            used.append(shown)
+    return splits, ", ".join(used), notes
+
+
+def _named(name: str, by_name: dict[str, list[int]]) -> list[int]:
+    parts = name.replace("\\", "/").removeprefix("./").split("/")
+    for count in (len(parts), 2, 1):
+        text = "/".join(parts[-count:])
+        if found := by_name.get(text) or by_name.get(os.path.splitext(text)[0]):
+            return found
+    return []
+
+
+def _list_of_names(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > LIST_BYTES:
+            return []
+        text = path.read_text(encoding="utf-8-sig")
+        names = json.loads(text) if path.suffix.lower() == ".json" else text.splitlines()
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [name.strip() for name in names if isinstance(name, str) and name.strip()] if isinstance(names, list) else []

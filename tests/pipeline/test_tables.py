@@ -1,0 +1,302 @@
+"""Clouds in tables of numbers, layout by layout: each has the right count, colour and extent, or says what is wrong."""
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.formats import columns
+from pipeline.formats.table import is_table, parsed
+from pipeline.geometry import Cloud
+from pipeline.reading import load
+
+RNG = np.random.default_rng(0)
+NORMALS = RNG.normal(size=(60, 3))
+NORMALS /= np.linalg.norm(NORMALS, axis=1, keepdims=True)
+XYZ = NORMALS * [1.0, 2.0, 3.0]
+RED, GREEN = np.tile([255.0, 0, 0], (60, 1)), np.tile([0, 255.0, 0], (60, 1))
+MIXED = RNG.integers(0, 256, (60, 3)).astype(float)
+ONE = np.ones((60, 1))
+LOW, HIGH = XYZ.min(axis=0), XYZ.max(axis=0)
+
+
+def cube() -> tuple[np.ndarray, np.ndarray]:
+    """Points on a cube and their normals without signs, which are pure red, green and blue as colours."""
+    axis = np.arange(600) % 3
+    points = RNG.uniform(-1, 1, (600, 3))
+    points[np.arange(600), axis] = RNG.choice([-1.0, 1.0], 600)
+    return points, np.eye(3)[axis]
+
+
+def npy(array: np.ndarray, **how: bool) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, **how)
+    return buffer.getvalue()
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def text(table: np.ndarray, separator: str = " ", head: str = "") -> bytes:
+    rows = (separator.join(f"{value:.6g}" for value in row) for row in table)
+    return (head + "\n".join(rows) + "\n").encode()
+
+
+def fields(names: str, table: np.ndarray, kinds: str = "") -> np.ndarray:
+    """A structured array."""
+    split = names.split()
+    dtype = np.dtype(list(zip(split, kinds.split() or ["<f4"] * len(split), strict=True)))
+    return np.array([tuple(row) for row in table], dtype)
+
+
+def pcd(data: str, table: np.ndarray, colors: np.ndarray | None = None) -> bytes:
+    names, size, kind = "x y z", "4 4 4", "F F F"
+    columns_ = [table.astype("<f4")[:, i] for i in range(3)]
+    if colors is not None:
+        names, size, kind = names + " rgb", size + " 4", kind + " F"
+        bits = (colors.astype(np.uint32) * [1 << 16, 1 << 8, 1]).sum(axis=1).astype("<u4")
+        columns_.append(bits.view("<f4"))
+    count = len(names.split())
+    head = (
+        f"# .PCD v0.7\nVERSION 0.7\nFIELDS {names}\nSIZE {size}\nTYPE {kind}\nCOUNT {' '.join('1' * count)}\n"
+        f"WIDTH {len(table)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(table)}\nDATA {data}\n"
+    ).encode()
+    if data == "ascii":
+        return head + "\n".join(" ".join(repr(float(value)) for value in row) for row in zip(*columns_, strict=True)).encode() + b"\n"
+    if data == "binary":
+        return head + np.stack(columns_, axis=1).astype("<f4").tobytes()
+    plain = b"".join(column.tobytes() for column in columns_)
+    # LZF of literals alone: a byte n stands before n + 1 bytes.
+    packed = b"".join(bytes([len(part) - 1]) + part for part in (plain[i : i + 32] for i in range(0, len(plain), 32)))
+    return head + struct.pack("<II", len(packed), len(plain)) + packed
+
+
+def stack(*parts: np.ndarray) -> np.ndarray:
+    return np.hstack(parts)
+
+
+CLOUDS = {
+    # name: (bytes, colours or None, a word of every warning)
+    "plain.npy": (npy(XYZ), None, ()),
+    "float16.npy": (npy(XYZ.astype(np.float16)), None, ()),
+    "big_endian.npy": (npy(XYZ.astype(">f4")), None, ()),
+    "fortran.npy": (npy(np.asfortranarray(XYZ)), None, ()),
+    "one_in_a_batch.npy": (npy(XYZ[None]), None, ()),
+    "transposed.npy": (npy(XYZ.T.copy()), None, ("stored as [3, 60]",)),
+    "transposed_rgb.npy": (npy(stack(XYZ, MIXED).T.copy()), MIXED, ("stored as [6, 60]",)),
+    "intensity.npy": (npy(stack(XYZ, 7 * ONE)), None, ("column 4 left out",)),
+    "five.npy": (npy(stack(XYZ, 7 * ONE, ONE)), None, ("columns 4, 5 left out",)),
+    "rgb.npy": (npy(stack(XYZ, MIXED)), MIXED, ()),
+    "rgb_of_one.npy": (npy(stack(XYZ, MIXED / 255)), MIXED, ()),
+    "red_of_one.npy": (npy(stack(XYZ, RED / 255)), RED, ()),
+    "rgb_mean.npy": (npy(stack(XYZ, MIXED * 0.999)), np.rint(MIXED * 0.999), ()),
+    "rgb16.npy": (npy(stack(XYZ, MIXED * 257)), MIXED, ("16 bits",)),
+    "black.npy": (npy(stack(XYZ, 0 * RED)), 0 * RED, ("all black",)),
+    "normals.npy": (npy(stack(XYZ, NORMALS)), None, ("normals",)),
+    "normals_half.npy": (npy(stack(XYZ, NORMALS).astype(np.float16)), None, ("normals",)),
+    "some_normals_unknown.npy": (npy(stack(XYZ, NORMALS * (np.arange(60) > 9)[:, None])), None, ("normals",)),
+    "unsigned_normals.npy": (npy(stack(XYZ, np.abs(NORMALS))), None, ("normals",)),
+    "minus_one.npy": (npy(stack(XYZ, MIXED / 127.5 - 1)), MIXED, ("from -1 to 1",)),
+    "unclear.npy": (npy(stack(XYZ, 0.3 * NORMALS)), None, ("neither colours",)),
+    "too_bright.npy": (npy(stack(XYZ, RED * 1.5)), None, ("neither colours",)),
+    "alpha.npy": (npy(stack(XYZ, MIXED / 255, ONE)), MIXED, ("column 7",)),
+    "intensity_rgb.npy": (npy(stack(XYZ, -300 * ONE, MIXED)), MIXED, ("column 4",)),
+    "normals_label.npy": (npy(stack(XYZ, NORMALS, 3 * ONE)), None, ("normals", "column 7")),
+    "rgb_normals.npy": (npy(stack(XYZ, MIXED, NORMALS)), MIXED, ("columns 7 to 9 are taken for normals",)),
+    "normals_rgb.npy": (npy(stack(XYZ, NORMALS, MIXED)), MIXED, ("columns 4 to 6 are taken for normals",)),
+    "room.npy": (npy(stack(XYZ, MIXED / 255, np.abs(XYZ) / 3)), MIXED, ("columns 7 to 9 are left out",)),
+    "fields.npy": (npy(fields("x y z", XYZ)), None, ()),
+    "fields_rgb.npy": (npy(fields("red x green y blue z", stack(RED, XYZ)[:, [0, 3, 1, 4, 2, 5]])), RED, ()),
+    "fields_bytes.npy": (npy(fields("x y z r g b a", stack(XYZ, MIXED, ONE), "<f8 <f8 <f8 u1 u1 u1 u1")), MIXED, ("left out: a",)),
+    "fields_normals.npy": (npy(fields("x y z nx ny nz", stack(XYZ, NORMALS))), None, ("left out: nx, ny, nz",)),
+    "one_array.npz": (npz(anything=stack(XYZ, MIXED)), MIXED, ()),
+    "points_colors.npz": (npz(points=XYZ, colors=MIXED.astype(np.uint8)), MIXED, ()),
+    "pc_normals.npz": (npz(pc=XYZ, normals=NORMALS), None, ("left out: normals",)),
+    "xyz_rgb.npz": (npz(xyz=XYZ.T, rgb=MIXED / 255, label=np.array(3)), MIXED, ("stored as [3, 60]",)),
+    "coords.npz": (npz(coords=XYZ, color=stack(GREEN, 255 * ONE)), GREEN, ()),
+    "columns.npz": (npz(x=XYZ[:, 0], y=XYZ[:, 1], z=XYZ[:, 2]), None, ()),
+    "blanks.xyz": (text(XYZ), None, ()),
+    "rgb.xyz": (text(stack(XYZ, MIXED)), MIXED, ()),
+    "commas.xyz": (text(XYZ, ", "), None, ()),
+    "semicolons.xyz": (text(XYZ, ";"), None, ()),
+    "tabs.asc": (text(stack(XYZ, MIXED), "\t"), MIXED, ()),
+    "decimal_commas.xyz": (text(XYZ, ";").replace(b".", b","), None, ("decimal",)),
+    "decimal_commas_blanks.xyz": (text(XYZ + 0.001).replace(b".", b","), None, ("decimal",)),
+    "header.xyz": (text(XYZ, head="X Y Z\n"), None, ()),
+    "cloudcompare.txt": (text(stack(XYZ, MIXED, ONE), head="//X Y Z R G B Intensity\n"), MIXED, ("left out: Intensity",)),
+    "named_otherwise.csv": (text(stack(ONE, XYZ, MIXED), ",", head='"id","x","y","z","Red","Green","Blue"\n'), MIXED, ("left out: id",)),
+    "bom_crlf.txt": (b"\xef\xbb\xbf" + text(XYZ).replace(b"\n", b"\r\n"), None, ()),
+    "utf16.xyz": (text(XYZ).decode().encode("utf-16"), None, ()),
+    "comments.xyz": (text(XYZ, head="# made by hand\n\n").replace(b"\n", b" # a point\n"), None, ()),
+    "trailing.csv": (text(XYZ, ",").replace(b"\n", b",\n"), None, ()),
+    "count.pts": (text(stack(XYZ, -5 * ONE, MIXED), head="60\n"), MIXED, ("column 4",)),
+    "count.xyz": (text(XYZ, head="60\nfrom 3 scans\n"), None, ()),
+    "title.xyz": (text(XYZ, head="scan 3 of May\n"), None, ("line 1",)),
+    "molecule.xyz": (b"60\nwater, 1.5 A\n" + b"".join(b"O " + line for line in text(XYZ).splitlines(True)), None, ("symbols",)),
+    "modelnet.txt": (text(stack(XYZ, NORMALS), ","), None, ("normals",)),
+    "shapenetpart.txt": (text(stack(XYZ, NORMALS, 12 * ONE)), None, ("normals", "column 7")),
+    "ascii.pcd": (pcd("ascii", XYZ), None, ()),
+    "binary.pcd": (pcd("binary", XYZ), None, ()),
+    "compressed.pcd": (pcd("binary_compressed", XYZ), None, ()),
+    "ascii_rgb.pcd": (pcd("ascii", XYZ, MIXED), MIXED, ()),
+    "binary_rgb.pcd": (pcd("binary", XYZ, MIXED), MIXED, ()),
+    "compressed_rgb.pcd": (pcd("binary_compressed", XYZ, MIXED), MIXED, ()),
+    "moved.pcd": (pcd("binary", XYZ).replace(b"VIEWPOINT 0", b"VIEWPOINT 5"), None, ("VIEWPOINT",)),
+}  # fmt: skip
+
+
+def cloud(path: Path, data: bytes) -> Cloud:
+    path.write_bytes(data)
+    read = load(path, up="y", textures="require")
+    assert isinstance(read, Cloud)
+    return read
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_layouts(tmp_path, name):
+    data, colors, words = CLOUDS[name]
+    made = cloud(tmp_path / name, data)
+    assert len(made.points) == 60
+    np.testing.assert_allclose([made.points.min(axis=0), made.points.max(axis=0)], [LOW, HIGH], atol=5e-3)
+    assert (made.colors is None) == (colors is None)
+    if colors is not None:
+        np.testing.assert_array_equal(made.colors, colors)
+    assert len(made.warnings) == len(words), made.warnings
+    assert all(word in warning for word, warning in zip(words, made.warnings, strict=True)), made.warnings
+
+
+WRONG = {
+    "batch.npy": (npy(np.zeros((2, 60, 3))), "2 clouds in one file"),
+    "dict.npy": (npy(np.array({"points": XYZ}), allow_pickle=True), "never unpickled"),
+    "words.npy": (npy(np.array([["a", "b", "c"]])), "expected numbers"),
+    "wide.npy": (npy(np.zeros((5, 100))), "[5, 100]"),
+    "two.npy": (npy(XYZ[:, :2]), "[60, 2]"),
+    "fields.npy": (npy(fields("a b c", XYZ)), "expected x, y, z"),
+    "archive.npy": (npz(points=XYZ), "rename it"),
+    "huge.npy": (npy(XYZ).replace(b"(60, 3)", b"(9999999999, 3)").replace(b"          \n", b"\n", 1), "table of numbers"),
+    "no_points.npz": (npz(a=XYZ, b=XYZ), "expected x, y, z"),
+    "lengths.npz": (npz(points=XYZ, colors=MIXED[:9]), "60 points, but 9 colours"),
+    "cut.npz": (npz(points=XYZ)[:200], "damaged or cut short"),
+    "ragged.xyz": (b"0 0 0\n1 0 0 255 0 0\n0 1 0\n", "line 2 has 6 numbers, expected 3 as in line 1"),
+    "late.xyz": (text(XYZ) + b"1 2\n", "line 61 has 2 numbers"),
+    "word.xyz": (text(XYZ) + b"1 2 x\n", "line 61: 'x' is no number"),
+    "gap.csv": (b"x,y,z\n1,2,3\n1,,3\n2,3,4\n", "line 3: 'empty' is no number"),
+    "gap_first.csv": (b"x,y,z\n,2,3\n1,2,3\n2,3,4\n", "line 2"),
+    "short.pts": (text(XYZ, head="100\n"), "says 100 points and holds 60"),
+    "pairs.xyz": (b"1 2\n3 4\n", "line 1: expected three numbers"),
+    "cut.pcd": (pcd("binary", XYZ)[:-9], "cut short"),
+    "cut_text.pcd": (pcd("ascii", XYZ)[:-300], "cut short"),
+    "damaged.pcd": (pcd("binary_compressed", XYZ)[:-700] + bytes([255] * 700), "damaged"),
+    "greedy.pcd": (pcd("binary", XYZ).replace(b"POINTS 60", b"POINTS 99999999999"), "not read"),
+    "no_header.pcd": (text(XYZ), "no PCD header"),
+    "type.pcd": (pcd("binary", XYZ).replace(b"TYPE F", b"TYPE Q"), "which nothing reads"),
+    "no.las": (b"LASF" + bytes(20), "laser scan"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_tables_say_why(tmp_path, name):
+    data, word = WRONG[name]
+    if name.endswith(".las"):
+        pytest.importorskip("laspy")
+    with pytest.raises(ValueError) as caught:
+        cloud(tmp_path / name, data)
+    assert word in str(caught.value)
+
+
+def test_unsigned_normals_and_pure_colours_are_told_apart_by_the_surface(tmp_path):
+    points, normals = cube()
+    assert not cloud(tmp_path / "a.npy", npy(stack(points, normals))).colored
+    painted = cloud(tmp_path / "b.npy", npy(stack(points, normals[:, [1, 2, 0]])))
+    np.testing.assert_array_equal(painted.colors, 255 * normals[:, [1, 2, 0]])
+
+
+def test_points_that_are_no_numbers_do_not_decide_what_columns_mean():
+    holes = XYZ.copy()
+    holes[3] = np.nan
+    warnings: list[str] = []
+    assert columns.unnamed(stack(holes, MIXED), warnings.append).colors is not None
+    assert columns.unnamed(stack(holes, NORMALS), warnings.append).colors is None
+    colors = MIXED / 255
+    colors[5] = np.nan
+    made = columns.unnamed(stack(XYZ, colors), warnings.append)
+    assert made.colors[5].tolist() == [190] * 3 and made.colors[6].tolist() == MIXED[6].tolist()
+    assert warnings == ["columns 4 to 6 are taken for normals and left out", "1 of 60 points have no colour (NaN): grey"]
+
+
+def test_few_rows_keep_their_orientation(tmp_path):
+    np.testing.assert_array_equal(cloud(tmp_path / "a.npy", npy(XYZ[:3])).points, XYZ[:3].astype(np.float32))
+    assert cloud(tmp_path / "b.npy", npy(stack(XYZ, MIXED)[:3])).points.shape == (3, 3)
+
+
+def test_objects_beside_the_points_of_an_archive_stay_there(tmp_path):
+    made = cloud(tmp_path / "a.npz", npz(points=XYZ, colors=MIXED, meta=np.array({"unit": "m"}, dtype=object)))
+    assert made.colored and made.warnings == ("meta holds Python objects: left out",)
+
+
+def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
+    """The header of the array says more than the archive holds."""
+    lying = npy(np.zeros((4, 3))).replace(b"(4, 3)", b"(9999, 3)").replace(b"   \n", b"\n", 1)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("points.npy", lying)
+    with pytest.raises(ValueError, match="damaged or cut short"):
+        load(tmp_path / "a.npz", up="y", textures="require")
+
+
+@pytest.mark.parametrize("ending", ["las", "laz"])
+@pytest.mark.parametrize(("scale", "words"), [(257, ()), (1, ("8 bits",)), (0, ())])
+def test_laser_scans(tmp_path, ending, scale, words):
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.create(point_format=3, file_version="1.2")
+    scan.header.scales, scan.header.offsets = [1e-4] * 3, [500_000.0, 5_000_000.0, 0.0]
+    scan.x, scan.y, scan.z = (XYZ + np.array([500_000, 5_000_000, 0])).T
+    scan.red, scan.green, scan.blue = (MIXED * scale).astype(np.uint16).T
+    scan.write(tmp_path / f"a.{ending}")
+    made = load(tmp_path / f"a.{ending}", up="y", textures="require")
+    np.testing.assert_allclose(np.ptp(made.points, axis=0), HIGH - LOW, atol=1e-3)
+    assert made.colored == (scale > 0) and len(made.warnings) == len(words)
+    if scale:
+        np.testing.assert_array_equal(made.colors, MIXED)
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "laspy", None)
+    (tmp_path / "a.laz").write_bytes(b"LASF")
+    with pytest.raises(ValueError, match=r"need laspy: pip install 'mmpd\[las\]'"):
+        load(tmp_path / "a.laz", up="y", textures="require")
+
+
+@pytest.mark.parametrize(
+    ("content", "is_one"),
+    [
+        (text(XYZ), True),
+        (text(stack(XYZ, NORMALS), ","), True),
+        (text(XYZ, head="//X Y Z\n"), True),
+        (text(XYZ, head="60\n"), True),
+        (text(np.tile(XYZ, (30, 1))), True),
+        (b"a.off\nb.off\nc.off\n", False),
+        (b"path,label\na.off,chair\n", False),
+        (b"airplane_0001\nairplane_0002\n", False),
+        (b"id,width,height\n1,2,3\n2,3,4\n3,4,5\n", False),
+        (b"1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", False),
+        (b"0\n1\n2\n", False),
+        (b"0 0.5 0.5 0.1 0.1 x\n1 2 3 4 5 y\n2 3 4 5 6 z\n", False),
+        (b"A README\nwith 3 words 4 you\n", False),
+        (b"", False),
+        (bytes(range(256)), False),
+    ],
+)  # fmt: skip
+def test_a_text_of_points_is_told_from_other_texts(tmp_path, content, is_one):
+    (tmp_path / "a.txt").write_bytes(content)
+    assert is_table(tmp_path / "a.txt") == is_one
+
+
+def test_a_long_text_is_read_fast():
+    lines = text(np.tile(XYZ, (2000, 1)))
+    assert parsed(lines, pytest.fail).values.shape == (120_000, 3)
