@@ -37,6 +37,15 @@ zero, because the two ways to cut a quad differ where its corners are not quite 
 FLAT: Final = 0.9
 """A patch's area seen straight from the front, over its area: patches that are bent more than this are not compared."""
 
+MANY: Final = 100_000
+"""In meshes of more triangles than this, all edges are only looked at where some overlap."""
+
+LONG: Final = 200
+"""These are edges that are longer than the largest part's size over this, and ..."""
+
+SAMPLED: Final = 16
+"""... of the others one in so many."""
+
 AROUND: Final = 32
 """So many triangles around one edge are compared with one another at most."""
 
@@ -70,17 +79,19 @@ def sides(parts: Sequence[tuple[np.ndarray, np.ndarray]], see_through: Sequence[
     Returns:
         `[F]` uint8 over the faces of all parts in order: `BOTH`, `FRONT`, `BACK` or `HIDDEN`.
     """
-    place = np.concatenate([places(vertices)[faces] for vertices, faces in parts]).T  # [3, F]
-    vector = np.concatenate([_vector_areas(vertices, faces) for vertices, faces in parts], axis=1)  # [3, F] float32
+    place = np.concatenate([_gathered(places(vertices), faces) for vertices, faces in parts], axis=1)  # [3, F]
+    corners = np.concatenate([_gathered(vertices, faces) for vertices, faces in parts], axis=1)  # [3, F, 3]
     count = place.shape[1]
     side = np.zeros(count, np.uint8)
-    edges = _edges(place, vector)
+    if count > MANY and not _any(place, corners, max(float(np.ptp(axis)) for vertices, _ in parts for axis in vertices.T)):
+        return side
+    edges = _edges(place, corners, None)
     if edges is None:
         return side
 
     patch, whole = _patches(edges, count)
     of_part = np.repeat(np.arange(len(parts)), [len(faces) for _, faces in parts])
-    patches = _described(parts, of_part, place, edges, patch, whole)
+    patches = _described(corners, of_part, place, edges, patch, whole)
     if not len(patches.key):
         return side
     # Alike are patches with the same edges around and the same corners. The first of each group comes first.
@@ -144,29 +155,58 @@ def _mixed(number: np.ndarray) -> np.ndarray:
     return number ^ (number >> np.uint64(31))
 
 
-def _vector_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Normals as long as twice the area, `[3, F]` float32, component by component because that is several times as fast."""
-    low = vertices.min(axis=0) if len(vertices) else np.zeros(3, np.float32)
-    size = float((vertices.max(axis=0) - low).max()) if len(vertices) else 1.0
-    x, y, z = np.ascontiguousarray(((vertices - low) / np.float32(max(size, 1e-30))).T)  # scaled, so that no square leaves float32
-    a, b, c = faces.T
-    ux, uy, uz = x[b] - x[a], y[b] - y[a], z[b] - z[a]
-    vx, vy, vz = x[c] - x[a], y[c] - y[a], z[c] - z[a]
-    return np.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx])
+def _gathered(rows: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The row of each corner, `[3, F, ..]`; corner by corner, so that it lies in memory as it is read."""
+    return np.stack([rows[corner] for corner in faces.T])
 
 
-def _edges(place: np.ndarray, vector: np.ndarray) -> _Edges | None:
-    """The edges of all triangles and where triangles overlap; None where nowhere, which is nearly always."""
+def _any(place: np.ndarray, corners: np.ndarray, size: float) -> bool:
+    """Whether a mesh of very many triangles needs a closer look, by its long edges and one in `SAMPLED` of the others.
+
+    Whether an edge is looked at depends on the edge alone, so all its triangles are there. What is missed are a few triangles, each smaller
+    than a picture shows.
+    """
+    long = np.float32(size / LONG) ** 2
+    chosen = []
+    for edge in range(3):
+        along = corners[(edge + 1) % 3] - corners[edge]
+        key = place[edge] + place[(edge + 1) % 3]
+        chosen.append(
+            np.flatnonzero((np.einsum("fd,fd->f", along, along) > long) | (key % np.uint64(SAMPLED) == 0)) + edge * place.shape[1]
+        )
+    return _edges(place, corners, np.concatenate(chosen)) is not None
+
+
+def _normals(corners: np.ndarray) -> np.ndarray:
+    """Unit normals `[3, f]` of triangles `[3, f, 3]`, component by component because that is faster; 0 where there is none."""
+    u, v = (np.ascontiguousarray((corners[i] - corners[0]).T) for i in (1, 2))
+    size = max(float(np.abs(u).max(initial=0)), float(np.abs(v).max(initial=0)), 1e-30)
+    u, v = u / np.float32(size), v / np.float32(size)  # so that no square leaves float32
+    normals = np.stack([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
+    return normals / np.maximum(np.sqrt((normals * normals).sum(axis=0)), np.float32(1e-30))
+
+
+def _edges(place: np.ndarray, corners: np.ndarray, chosen: np.ndarray | None) -> _Edges | None:
+    """The `chosen` slots of all edges, or all, and where triangles overlap; None where nowhere, which is nearly always."""
     count = place.shape[1]
     following = place[[1, 2, 0]]
     key = (place + following).reshape(-1)  # [S]; sums of well mixed numbers are as good as mixed
-    bits = np.uint64(max(1, (3 * count - 1).bit_length()))
+    forward = (place < following).reshape(-1)
+    # One number holds the edge (what fits of its key), the slot and the direction, because numbers sort faster than indices.
+    bits = np.uint64((3 * count).bit_length() + 1)
     mask = (np.uint64(1) << bits) - np.uint64(1)
-    packed = np.sort((key & ~mask) | np.arange(3 * count, dtype=np.uint64))  # sorts faster than indices would
-    slot = (packed & mask).astype(np.int64)
+    slots = np.arange(3 * count, dtype=np.uint64) if chosen is None else chosen.astype(np.uint64)
+    packed = (key if chosen is None else key[chosen]) & ~mask
+    packed |= slots << np.uint64(1)
+    packed |= forward if chosen is None else forward[chosen]
+    packed.sort()
+    ahead = (packed & np.uint64(1)).astype(bool)
+    slot = ((packed & mask) >> np.uint64(1)).astype(np.int64)
     packed >>= bits
     face = slot % count
-    x, y, z = vector * (1 / np.maximum(np.sqrt((vector * vector).sum(axis=0)), np.float32(1e-30)))
+    here = np.arange(count) if chosen is None else np.flatnonzero(np.bincount(face, minlength=count))
+    x, y, z = np.zeros((3, count), np.float32)
+    x[here], y[here], z[here] = _normals(corners if chosen is None else corners[:, here])
     first, second = [], []
     for step in range(1, AROUND):
         alike = np.flatnonzero(packed[step:] == packed[:-step])
@@ -175,17 +215,17 @@ def _edges(place: np.ndarray, vector: np.ndarray) -> _Edges | None:
         a, b = face[alike], face[alike + step]
         dot = x[a] * x[b] + y[a] * y[b] + z[a] * z[b]
         folded = np.flatnonzero(np.abs(dot) > FOLD)
-        a, b = slot[alike[folded]], slot[alike[folded] + step]
         # Wound alike along the edge they lie on different sides of it if their normals agree, otherwise on one side; and the reverse.
-        same = (place.reshape(-1)[a] == place.reshape(-1)[b]) == (dot[folded] > 0)
-        same &= key[a] == key[b]
+        folded = folded[(ahead[alike[folded]] == ahead[alike[folded] + step]) == (dot[folded] > 0)]
+        a, b = slot[alike[folded]], slot[alike[folded] + step]
+        same = key[a] == key[b]
         first.append(a[same])
         second.append(b[same])
     if not any(map(len, first)):
         return None
     overlap = np.zeros(3 * count, bool)
     overlap[np.concatenate(first + second)] = True
-    return _Edges(slot, key, (place < following).reshape(-1), overlap)
+    return _Edges(slot, key, forward, overlap)
 
 
 def _patches(edges: _Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -201,7 +241,7 @@ def _patches(edges: _Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _described(
-    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    corners: np.ndarray,
     of_part: np.ndarray,
     place: np.ndarray,
     edges: _Edges,
@@ -219,12 +259,12 @@ def _described(
         empty = np.zeros(0)
         return _Patches(label, empty.astype(np.uint64), label, label, empty.reshape(0, 3), empty.reshape(0, 3), empty)
 
-    corners = np.concatenate([vertices[faces].mean(axis=1, dtype=np.float64) for vertices, faces in parts])[face]  # [f, 3] centres
-    areas = np.concatenate([_exact(vertices, faces) for vertices, faces in parts])[face]  # [f, 3]
+    a, b, c = corners[:, face].astype(np.float64)  # [f, 3] each
+    areas = np.cross(b - a, c - a) / 2
     area = np.linalg.norm(areas, axis=1)
     total, vectors = np.add.reduceat(area, start), np.add.reduceat(areas, start)
     with np.errstate(invalid="ignore", divide="ignore"):
-        center = np.add.reduceat(corners * area[:, None], start) / total[:, None]
+        center = np.add.reduceat((a + b + c) / 3 * area[:, None], start) / total[:, None]
         flat = np.linalg.norm(vectors, axis=1) > FLAT * total
 
     slots = face[:, None] + np.arange(3) * count  # [f, 3]
@@ -240,12 +280,6 @@ def _described(
     least, most = np.minimum.reduceat(of_part[face], start), np.maximum.reduceat(of_part[face], start)
     part = np.where(least == most, least, -1)
     return _Patches(*(array[flat] for array in (label, key, first, part, vectors, center, total)))
-
-
-def _exact(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Vector areas `[F, 3]` float64."""
-    corners = vertices[faces].astype(np.float64)
-    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) / 2
 
 
 def _inside_out(edges: _Edges, patch: np.ndarray, patches: _Patches, front: np.ndarray, back: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from cache_schema.errors import UserError
-from pipeline.coincident import BACK, BOTH, HIDDEN, sides
+from pipeline.coincident import BACK, BOTH, HIDDEN, places, sides
 
 GREY: Final = 190 / 255
 """What has no colour of its own is this grey, in pictures and in points."""
@@ -115,6 +115,10 @@ class Cloud:
     def colored(self) -> bool:
         return self.colors is not None
 
+    def fewer_than(self, count: int) -> bool:
+        """Whether there are fewer different points than `count`, copies in one place being one point."""
+        return len(self.points) < count or len(np.unique(places(self.points))) < count
+
 
 Geometry = Mesh | Cloud
 
@@ -141,7 +145,7 @@ def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geome
 
     parts = [compact(part) for part in geometry.parts]
     _check_coordinates([part.vertices for part in parts])
-    parts, warned = _told_apart([compact(part) for part in _visible(parts)])
+    parts, warned = _told_apart(_visible(parts))
     sums, area = np.zeros(3), 0.0
     for part in parts:
         for middles, areas in _pieces(part):
@@ -156,8 +160,8 @@ def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geome
     center = sums / area
     radius = max(np.linalg.norm(extent(part) - center, axis=1).max() for part in parts)
 
-    def moved(places: np.ndarray) -> np.ndarray:
-        return ((places - center) / radius).astype(np.float32)
+    def moved(points: np.ndarray) -> np.ndarray:
+        return ((points - center) / radius).astype(np.float32)
 
     done = [dataclasses.replace(p, vertices=moved(p.vertices), outline=None if p.outline is None else moved(p.outline)) for p in parts]
     return dataclasses.replace(geometry, parts=tuple(done), warnings=warnings)
@@ -174,6 +178,8 @@ def _visible(parts: list[Part]) -> list[Part]:
     Raises:
         UserError: nothing is visible.
     """
+    if all(part.alpha_mode == "OPAQUE" for part in parts):
+        return parts
     low, high = _bounds([part.vertices for part in parts])
     cell = float(np.linalg.norm(high - low)) / FINE
     kept: list[Part] = []
@@ -184,22 +190,31 @@ def _visible(parts: list[Part]) -> list[Part]:
         elif most >= part.threshold:
             share, outline = _share(part, cell)
             rows = np.flatnonzero(share > 0)
-            if len(rows):
-                kept.append(dataclasses.replace(part, faces=part.faces[rows], outline=outline))
+            if len(outline):
+                kept.append(compact(dataclasses.replace(part, faces=part.faces[rows], outline=outline)))
     if not kept:
         raise UserError("nothing of the surface is visible: its alpha is everywhere below its alphaCutoff (MASK) or near zero (BLEND)")
     return kept
 
 
 def _share(part: Part, cell: float) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each triangle is visible, `[F]` in 0..1, and the visible places of a grid on all of them `[n, 3]`."""
-    share, found = np.zeros(len(part.faces)), []
+    """How much of each triangle is visible, `[F]` in 0..1, and the corners of the visible cells of a grid on all of them `[n, 3]`.
+
+    A cell is visible where its middle is. Its corners are not asked, because a texture that repeats shows its far side at its edges, in a
+    line without width; but a triangle of which a corner of a cell is visible keeps a little, so that a sample may still hit it.
+    """
+    share, found = np.zeros(len(part.faces)), [np.zeros((0, 3))]
     for rows, count in _grids(part, cell):
-        nodes, _ = _grid(count)
-        shown = _shown(part, part.faces[rows], nodes)  # [f, nodes]
+        nodes, middles, cells = _grid(count)
+        shown = _shown(part, part.faces[rows], middles)  # [f, cells]
         share[rows] = shown.mean(axis=1)
-        face, node = np.nonzero(shown)
+        face, middle = np.nonzero(shown)
+        reached = np.zeros((len(rows), len(nodes)), bool)
+        reached[face[:, None], cells[middle]] = True
+        face, node = np.nonzero(reached)
         found.append(np.einsum("nk,nkd->nd", nodes[node], part.vertices[part.faces[rows[face]]]))
+        none = rows[share[rows] == 0]
+        share[none] = 1e-6 * _shown(part, part.faces[none], nodes).any(axis=1)
     return share, np.concatenate(found).astype(np.float32)
 
 
@@ -210,7 +225,7 @@ def _grids(part: Part, cell: float) -> Iterator[tuple[np.ndarray, int]]:
     if part.texture is not None and part.uv is not None:
         texels = part.uv[part.faces].astype(np.float64) * (np.array(part.texture.shape[1::-1]) / 2)
         wanted = np.maximum(wanted, np.abs(texels - texels[:, [1, 2, 0]]).max(axis=(1, 2)))
-    steps = 2 ** np.ceil(np.log2(np.clip(wanted, 1, 512))).astype(np.int64)
+    steps = 2 ** np.ceil(np.log2(np.clip(wanted, 2, 512))).astype(np.int64)
     while steps.max() > 1 and ((steps + 1) * (steps + 2) // 2).sum() > LOOKS:
         steps = np.minimum(steps, steps.max() // 2)
     for count in np.unique(steps):
@@ -221,17 +236,18 @@ def _grids(part: Part, cell: float) -> Iterator[tuple[np.ndarray, int]]:
 
 
 @functools.lru_cache(maxsize=16)
-def _grid(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of a triangle's corners: at the nodes `[n, 3]` and at the middles of the `count ** 2` cells of a grid on it."""
+def _grid(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A grid on a triangle: weights of its three corners at the nodes `[n, 3]` and at the middles of the `count ** 2` cells
+    `[cells, 3]`, and the three nodes around each cell `[cells, 3]`."""
     a, b = (axis.reshape(-1) for axis in np.meshgrid(np.arange(count + 1), np.arange(count + 1), indexing="ij"))
-    nodes = np.column_stack([a, b])[a + b <= count] / count
-    upright, turned = np.column_stack([a, b])[a + b < count] + 1 / 3, np.column_stack([a, b])[a + b < count - 1] + 2 / 3
-    middles = np.concatenate([upright, turned]) / count
-    return _barycentric(nodes), _barycentric(middles)
-
-
-def _barycentric(weights: np.ndarray) -> np.ndarray:
-    return np.column_stack([1 - weights.sum(axis=1), weights])
+    steps = np.column_stack([a, b])
+    steps, upright, turned = steps[a + b <= count], steps[a + b < count], steps[a + b < count - 1]
+    number = np.zeros((count + 2, count + 2), np.int64)
+    number[tuple(steps.T)] = np.arange(len(steps))
+    around = np.concatenate([upright[:, None] + [[0, 0], [1, 0], [0, 1]], turned[:, None] + [[1, 0], [0, 1], [1, 1]]])  # [cells, 3, 2]
+    cells = number[around[..., 0], around[..., 1]]
+    nodes = np.column_stack([count - steps.sum(axis=1), steps]) / count
+    return nodes, nodes[cells].mean(axis=1), cells
 
 
 def _told_apart(parts: list[Part]) -> tuple[list[Part], list[str]]:
@@ -263,7 +279,7 @@ def _pieces(part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     areas = np.concatenate([areas for _, areas in triangles(part)]) * (1 if sampled is None else sampled)
     low, high = _bounds([part.outline])
     for rows, count in _grids(part, float(np.linalg.norm(high - low)) / FINE):
-        _, middles = _grid(count)
+        _, middles, _ = _grid(count)
         shown = _shown(part, part.faces[rows], middles)  # [f, cells]
         corners = part.vertices[part.faces[rows]].astype(np.float64)
         sums = np.einsum("fn,nk,fkd->fd", shown, middles, corners, optimize=True)
@@ -473,8 +489,9 @@ def _near(arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _bounds(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    low = np.min([a.min(axis=0) for a in arrays], axis=0).astype(np.float64)
-    return low, np.max([a.max(axis=0) for a in arrays], axis=0).astype(np.float64)
+    # Axis by axis, which is twenty times as fast as along the first axis of rows of three.
+    low = np.min([[axis.min() for axis in a.T] for a in arrays], axis=0).astype(np.float64)
+    return low, np.max([[axis.max() for axis in a.T] for a in arrays], axis=0).astype(np.float64)
 
 
 def _check_coordinates(arrays: list[np.ndarray]) -> None:
