@@ -73,7 +73,7 @@ class PointSpec:
     """`unit_sphere`: area centroid at the origin, farthest surface point at distance 1."""
     seed: int = 0
     """With a shape's id, the whole random state of its samples."""
-    revision: int = 1
+    revision: int = 2
     """Raised when our sampling code changes its results."""
 
     def __post_init__(self) -> None:
@@ -120,7 +120,7 @@ class ViewSpec:
     """Store `views/depth` as well: distance along the optical axis in units of the normalised shape, 0 where nothing is."""
     level: int = label(3)
     """zstd level of the stored pixels. Lossless, so it changes no result."""
-    revision: int = 1
+    revision: int = 2
     """Raised when our shading or framing changes its results."""
 
     def __post_init__(self) -> None:

@@ -2,19 +2,22 @@
 
     shape = normalized(shape, "unit_sphere")                 # area centroid at the origin, farthest vertex at distance 1
 
-Colours are sRGB, as they are seen on a screen, whatever the file held.
+Colours are sRGB, as they are seen on a screen, whatever the file held. What of a surface is there, and in which colour, is settled here,
+by `normalized` and `appearance`, so that pictures and points cannot differ in it.
 
-Letters: V vertices, F triangles, n points of a cloud, H x W texture pixels, k copies of a part in a scene.
+Letters: V vertices, F triangles, n points of a cloud, H x W texture pixels, k copies of a part in a scene, m places on a surface.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from cache_schema.errors import UserError
+from pipeline.coincident import BACK, BOTH, HIDDEN, places, sides
 
 GREY: Final = 190 / 255
 """What has no colour of its own is this grey, in pictures and in points."""
@@ -24,6 +27,15 @@ REACH: Final = 1e15
 
 TRIANGLES: Final = 60_000_000
 """A scene that expands to more triangles than this, by copies of copies, is refused before it is built."""
+
+FAINT: Final = 0.01
+"""What is blended with less alpha than this is not there: neither drawn, nor sampled, nor framed. It is less than three of 255 levels."""
+
+FINE: Final = 128
+"""Where a part is visible only here and there, that is looked up this often along the shape's size, and at every other texel."""
+
+LOOKS: Final = 250_000
+"""So many places of a part are looked at for this, about, at most."""
 
 PER_VERTEX: Final = ("vertices", "normals", "uv", "colors")
 """The arrays of a `Part` that hold one row for each vertex."""
@@ -36,7 +48,7 @@ class Part:
     vertices: np.ndarray
     """[V, 3] float32."""
     faces: np.ndarray
-    """[F, 3] int32. Winding says nothing: files are inconsistent about it."""
+    """[F, 3] int32. Winding says nothing, because files are inconsistent about it, but for triangles that `side` tells apart."""
     normals: np.ndarray | None = None
     """[V, 3] float32, unit length, where the file gave them."""
     uv: np.ndarray | None = None
@@ -51,6 +63,29 @@ class Part:
     emissive: tuple[float, float, float] = (0.0, 0.0, 0.0)
     alpha_mode: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
     alpha_cutoff: float = 0.5
+    side: np.ndarray | None = None
+    """[F] uint8 by `normalized`, where surfaces lie in one place: `BOTH`, `FRONT` or `BACK` of `pipeline.coincident`. None: all `BOTH`."""
+    outline: np.ndarray | None = None
+    """[n, 3] float32 by `normalized`: places as far out as what is visible reaches. None where that is as far as the vertices reach."""
+
+    @property
+    def textured(self) -> bool:
+        return self.texture is not None and self.uv is not None
+
+    @property
+    def threshold(self) -> float:
+        """What has less alpha than this is not there."""
+        return {"OPAQUE": -np.inf, "MASK": self.alpha_cutoff, "BLEND": FAINT}[self.alpha_mode]
+
+    def alphas(self) -> tuple[float, float]:
+        """Bounds of alpha over the part; (1, 1) where it is ignored."""
+        if self.alpha_mode == "OPAQUE":
+            return 1.0, 1.0
+        low = high = float(self.base_color[3])
+        for array in (self.colors, self.texture if self.textured else None):
+            if array is not None and array.size:
+                low, high = low * int(array[..., 3].min()) / 255, high * int(array[..., 3].max()) / 255
+        return low, high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +115,10 @@ class Cloud:
     def colored(self) -> bool:
         return self.colors is not None
 
+    def fewer_than(self, count: int) -> bool:
+        """Whether there are fewer different points than `count`, copies in one place being one point."""
+        return len(self.points) < count or len(np.unique(places(self.points))) < count
+
 
 Geometry = Mesh | Cloud
 
@@ -87,12 +126,13 @@ Geometry = Mesh | Cloud
 def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geometry:
     """Moves a shape to where the cache keeps it, after checking that there is something to keep.
 
-    `unit_sphere` puts the area centroid (of a cloud: the mean) at the origin and the farthest vertex at distance 1;
-    `none` only checks.
+    `unit_sphere` puts the area centroid (of a cloud: the mean) at the origin and the farthest vertex at distance 1, counting what is
+    visible, and each place once; `none` moves nothing. With both, triangles that are wholly invisible or copies of others are gone
+    afterwards, and `Part.side` and `Part.outline` are set.
 
     Raises:
-        UserError: coordinates are not finite or beyond float32, the surface has no area, a cloud has fewer than two
-            different points.
+        UserError: coordinates are not finite or beyond float32, the surface has no area or nothing of it is visible, a cloud has
+            fewer than two different points.
     """
     if isinstance(geometry, Cloud):
         points = geometry.points.astype(np.float64)
@@ -101,25 +141,216 @@ def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geome
             raise UserError(f"the cloud has {len(points)} points and no two different ones")
         center = points.mean(axis=0)
         radius = np.linalg.norm(points - center, axis=1).max()
-        moved = ((points - center) / radius).astype(np.float32)
-        return geometry if how == "none" else dataclasses.replace(geometry, points=moved)
+        return geometry if how == "none" else dataclasses.replace(geometry, points=((points - center) / radius).astype(np.float32))
 
     parts = [compact(part) for part in geometry.parts]
     _check_coordinates([part.vertices for part in parts])
+    parts, warned = _told_apart(_visible(parts))
     sums, area = np.zeros(3), 0.0
     for part in parts:
-        for corners, areas in triangles(part):
-            sums += areas @ corners.mean(axis=1)
+        for middles, areas in _pieces(part):
+            sums += areas @ middles
             area += areas.sum()
-    low, high = _bounds([part.vertices for part in parts])
+    low, high = _bounds([extent(part) for part in parts])
     if area <= 1e-12 * np.sum((high - low) ** 2):
         raise UserError("the surface has no area: its triangles are all points or lines")
+    warnings = geometry.warnings + tuple(text for text in warned if text not in geometry.warnings)
     if how == "none":
-        return dataclasses.replace(geometry, parts=tuple(parts))
+        return dataclasses.replace(geometry, parts=tuple(parts), warnings=warnings)
     center = sums / area
-    radius = max(np.linalg.norm(part.vertices - center, axis=1).max() for part in parts)
-    moved = [dataclasses.replace(part, vertices=((part.vertices - center) / radius).astype(np.float32)) for part in parts]
-    return dataclasses.replace(geometry, parts=tuple(moved))
+    radius = max(np.linalg.norm(extent(part) - center, axis=1).max() for part in parts)
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return ((points - center) / radius).astype(np.float32)
+
+    done = [dataclasses.replace(p, vertices=moved(p.vertices), outline=None if p.outline is None else moved(p.outline)) for p in parts]
+    return dataclasses.replace(geometry, parts=tuple(done), warnings=warnings)
+
+
+def extent(part: Part) -> np.ndarray:
+    """Places `[n, 3]` as far out as the visible part reaches: its vertices, unless some of it is invisible."""
+    return part.vertices if part.outline is None else part.outline
+
+
+def _visible(parts: list[Part]) -> list[Part]:
+    """The parts without triangles of which nothing is visible, and with an outline where something is not.
+
+    Raises:
+        UserError: nothing is visible.
+    """
+    if all(part.alpha_mode == "OPAQUE" for part in parts):
+        return parts
+    low, high = _bounds([part.vertices for part in parts])
+    cell = float(np.linalg.norm(high - low)) / FINE
+    kept: list[Part] = []
+    for part in parts:
+        least, most = part.alphas()
+        if least >= part.threshold:
+            kept.append(part)
+        elif most >= part.threshold:
+            share, outline = _share(part, cell)
+            rows = np.flatnonzero(share > 0)
+            if len(outline):
+                kept.append(compact(dataclasses.replace(part, faces=part.faces[rows], outline=outline)))
+    if not kept:
+        raise UserError("nothing of the surface is visible: its alpha is everywhere below its alphaCutoff (MASK) or near zero (BLEND)")
+    return kept
+
+
+def _share(part: Part, cell: float) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each triangle is visible, `[F]` in 0..1, and the corners of the visible cells of a grid on all of them `[n, 3]`.
+
+    A cell is visible where its middle is. Its corners are not asked, because a texture that repeats shows its far side at its edges, in a
+    line without width; but a triangle of which a corner of a cell is visible keeps a little, so that a sample may still hit it.
+    """
+    share, found = np.zeros(len(part.faces)), [np.zeros((0, 3))]
+    for rows, count in _grids(part, cell):
+        nodes, middles, cells = _grid(count)
+        shown = _shown(part, part.faces[rows], middles)  # [f, cells]
+        share[rows] = shown.mean(axis=1)
+        face, middle = np.nonzero(shown)
+        reached = np.zeros((len(rows), len(nodes)), bool)
+        reached[face[:, None], cells[middle]] = True
+        face, node = np.nonzero(reached)
+        found.append(np.einsum("nk,nkd->nd", nodes[node], part.vertices[part.faces[rows[face]]]))
+        none = rows[share[rows] == 0]
+        share[none] = 1e-6 * _shown(part, part.faces[none], nodes).any(axis=1)
+    return share, np.concatenate(found).astype(np.float32)
+
+
+def _grids(part: Part, cell: float) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows of `part.faces`, and into how many steps their edges are cut to look at alpha, a bounded number at a time."""
+    corners = part.vertices[part.faces].astype(np.float64)
+    wanted = np.linalg.norm(corners - corners[:, [1, 2, 0]], axis=2).max(axis=1) / max(cell, 1e-300)
+    if part.texture is not None and part.uv is not None:
+        texels = part.uv[part.faces].astype(np.float64) * (np.array(part.texture.shape[1::-1]) / 2)
+        wanted = np.maximum(wanted, np.abs(texels - texels[:, [1, 2, 0]]).max(axis=(1, 2)))
+    steps = 2 ** np.ceil(np.log2(np.clip(wanted, 2, 512))).astype(np.int64)
+    while steps.max() > 1 and ((steps + 1) * (steps + 2) // 2).sum() > LOOKS:
+        steps = np.minimum(steps, steps.max() // 2)
+    for count in np.unique(steps):
+        rows = np.flatnonzero(steps == count)
+        at_once = max(1, LOOKS // 4 // int(count + 1) ** 2)
+        for start in range(0, len(rows), at_once):
+            yield rows[start : start + at_once], int(count)
+
+
+@functools.lru_cache(maxsize=16)
+def _grid(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A grid on a triangle: weights of its three corners at the nodes `[n, 3]` and at the middles of the `count ** 2` cells
+    `[cells, 3]`, and the three nodes around each cell `[cells, 3]`."""
+    a, b = (axis.reshape(-1) for axis in np.meshgrid(np.arange(count + 1), np.arange(count + 1), indexing="ij"))
+    steps = np.column_stack([a, b])
+    steps, upright, turned = steps[a + b <= count], steps[a + b < count], steps[a + b < count - 1]
+    number = np.zeros((count + 2, count + 2), np.int64)
+    number[tuple(steps.T)] = np.arange(len(steps))
+    around = np.concatenate([upright[:, None] + [[0, 0], [1, 0], [0, 1]], turned[:, None] + [[1, 0], [0, 1], [1, 1]]])  # [cells, 3, 2]
+    cells = number[around[..., 0], around[..., 1]]
+    nodes = np.column_stack([count - steps.sum(axis=1), steps]) / count
+    return nodes, nodes[cells].mean(axis=1), cells
+
+
+def _told_apart(parts: list[Part]) -> tuple[list[Part], list[str]]:
+    """The parts with the sides of coincident surfaces told apart and without copies, and what to warn of."""
+    through = [part.alphas()[0] < 1 for part in parts]
+    plain = [part.colors is None and not part.textured for part in parts]
+    side = sides([(part.vertices, part.faces) for part in parts], through, plain)
+    if not side.any():
+        return parts, []
+    done, lost = [], 0
+    for part, mine, open_ in zip(parts, np.split(side, np.cumsum([len(part.faces) for part in parts])[:-1]), through, strict=True):
+        rows = np.flatnonzero(mine != HIDDEN)
+        lost += (len(mine) - len(rows)) * open_
+        if len(rows):
+            side_of = mine[rows] if (mine[rows] != BOTH).any() else None
+            done.append(compact(dataclasses.replace(part, faces=part.faces[rows], side=side_of)))
+    return done, [f"{lost:,} see-through triangles lie exactly on others and are left out"] if lost else []
+
+
+def _pieces(part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Middles `[n, 3]` and areas `[n]` of what counts of a part's surface, in float64: visible, and each place once."""
+    sampled = counted(part)
+    if part.outline is None:
+        start = 0
+        for corners, areas in triangles(part):
+            yield corners.mean(axis=1), areas if sampled is None else areas * sampled[start : start + len(areas)]
+            start += len(areas)
+        return
+    areas = np.concatenate([areas for _, areas in triangles(part)]) * (1 if sampled is None else sampled)
+    low, high = _bounds([part.outline])
+    for rows, count in _grids(part, float(np.linalg.norm(high - low)) / FINE):
+        _, middles, _ = _grid(count)
+        shown = _shown(part, part.faces[rows], middles)  # [f, cells]
+        corners = part.vertices[part.faces[rows]].astype(np.float64)
+        sums = np.einsum("fn,nk,fkd->fd", shown, middles, corners, optimize=True)
+        number = shown.sum(axis=1)
+        yield sums / np.maximum(number, 1)[:, None], areas[rows] * number / len(middles)
+
+
+def counted(part: Part) -> np.ndarray | None:
+    """Whether each triangle `[F]` counts for area and points; None where all do."""
+    return None if part.side is None else part.side != BACK
+
+
+def appearance(part: Part, corners: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a surface looks like in places on its triangles, before light falls on it.
+
+    The colour is base colour times vertex colour times texture, plus what it emits, at most 1: the picture shades exactly this. Where
+    transparency counts, texels count for the colour by their alpha, so that what a picture holds where it is transparent shows nowhere.
+
+    Args:
+        part: What the triangles belong to.
+        corners: `[m, 3]` the vertices of a triangle for each place.
+        weights: `[m, 3]` how much each of the three counts there.
+
+    Returns:
+        Colours `[m, 3]` in 0..1 and alphas `[m]` in 0..1, which are 1 in an opaque part.
+    """
+    color, alpha = np.tile(np.asarray(part.base_color[:3]), (len(corners), 1)), np.ones(len(corners))
+    opaque = part.alpha_mode == "OPAQUE"
+    if not opaque:
+        alpha *= part.base_color[3]
+    if part.colors is not None:
+        color *= np.einsum("mk,mkd->md", weights, part.colors[corners, :3]) / 255
+        if not opaque:
+            alpha *= np.einsum("mk,mk->m", weights, part.colors[corners, 3]) / 255
+    if part.texture is not None and part.uv is not None:
+        rgb, own = _texels(part.texture, np.einsum("mk,mkd->md", weights, part.uv[corners].astype(np.float64)), opaque)
+        color *= rgb
+        alpha *= own
+    return np.clip(np.nan_to_num(color + part.emissive), 0, 1), alpha
+
+
+def _texels(texture: np.ndarray, uv: np.ndarray, opaque: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Bilinear colours `[m, 3]` and alphas `[m]` in 0..1 of a repeating texture `[H, W, 4]` at `[m, 2]`; texel centres lie at half
+    numbers. Unless `opaque`, texels count for the colour by their alpha."""
+    height, width = texture.shape[:2]
+    x, y = uv[:, 0] % 1 * width - 0.5, (1 - uv[:, 1]) % 1 * height - 0.5
+    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    dx, dy = (x - left)[:, None], (y - top)[:, None]
+
+    def between(at: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        upper = at(top, left) * (1 - dx) + at(top, left + 1) * dx
+        lower = at(top + 1, left) * (1 - dx) + at(top + 1, left + 1) * dx
+        return upper * (1 - dy) + lower * dy
+
+    if opaque:
+        return between(lambda row, column: texture[row % height, column % width, :3] / 255), np.ones(len(uv))
+
+    def weighted(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        texels = texture[row % height, column % width] / 255
+        texels[:, :3] *= texels[:, 3:]
+        return texels
+
+    found = between(weighted)
+    return found[:, :3] / np.maximum(found[:, 3:], 1e-6), found[:, 3]
+
+
+def _shown(part: Part, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Whether each of the places given by `weights` `[n, 3]` on each of the triangles `faces` `[f, 3]` is visible, `[f, n]`."""
+    f, n = len(faces), len(weights)
+    _, alpha = appearance(part, np.repeat(faces, n, axis=0), np.tile(weights, (f, 1)))
+    return alpha.reshape(f, n) >= part.threshold
 
 
 def triangles(part: Part, at_once: int = 1_000_000) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -183,6 +414,9 @@ def copied(part: Part, matrices: np.ndarray) -> Part:
             cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
             normals = unit(np.einsum("kij,vj->kvi", cofactors, part.normals).reshape(-1, 3), k * count)
     faces = part.faces[None] + np.arange(k)[:, None, None] * count  # [k, F, 3]
+    with np.errstate(all="ignore"):
+        mirrored = np.linalg.det(matrices[:, :3, :3]) < 0  # [k]
+    faces[mirrored] = faces[mirrored][..., ::-1]  # so that what looks outwards still does
     return dataclasses.replace(
         part,
         vertices=vertices.reshape(-1, 3),
@@ -218,18 +452,31 @@ def baked(part: Part) -> np.ndarray:
 def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
     vertices = _near([part.vertices for part in parts])
     types = {"normals": np.float32, "uv": np.float32, "faces": np.int32}
-    done = []
+    done, warnings = [], []
     for part, moved in zip(parts, vertices, strict=True):
+        if part.uv is not None and not np.isfinite(part.uv).all():
+            warnings.append("some texture coordinates are not finite (NaN or infinity); 0 is taken for them")
+            part = dataclasses.replace(part, uv=np.nan_to_num(part.uv, posinf=0, neginf=0))
+        if part.normals is not None and not np.isfinite(part.normals).all():
+            warnings.append("some normals are not finite (NaN or infinity); all of their material are computed")
+            part = dataclasses.replace(part, normals=None)
         arrays = {name: getattr(part, name) for name in types}
         cast: dict[str, Any] = {name: np.ascontiguousarray(a, types[name]) for name, a in arrays.items() if a is not None}
         done.append(dataclasses.replace(part, vertices=moved, **cast))
-    return Mesh(parts=tuple(done), colored=colored)
+    return Mesh(parts=tuple(done), colored=colored, warnings=tuple(dict.fromkeys(warnings)))
 
 
 def finished_cloud(points: np.ndarray, colors: np.ndarray | None) -> Cloud:
     if not len(points):
         raise UserError("the cloud has no points")
-    return Cloud(points=_near([points])[0], colors=colors)
+    warnings: tuple[str, ...] = ()
+    real = np.isfinite(points).all(axis=1)
+    if not real.all():
+        if not real.any():
+            raise UserError(f"none of the cloud's {len(points):,} points is finite: all are NaN or infinity")
+        warnings = (f"{len(points) - int(real.sum()):,} of {len(points):,} points are not finite (NaN or infinity) and are left out",)
+        points, colors = points[real], None if colors is None else colors[real]
+    return Cloud(points=_near([points])[0], colors=colors, warnings=warnings)
 
 
 def _near(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -242,8 +489,9 @@ def _near(arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _bounds(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    low = np.min([a.min(axis=0) for a in arrays], axis=0).astype(np.float64)
-    return low, np.max([a.max(axis=0) for a in arrays], axis=0).astype(np.float64)
+    # Axis by axis, which is twenty times as fast as along the first axis of rows of three.
+    low = np.min([[axis.min() for axis in a.T] for a in arrays], axis=0).astype(np.float64)
+    return low, np.max([[axis.max() for axis in a.T] for a in arrays], axis=0).astype(np.float64)
 
 
 def _check_coordinates(arrays: list[np.ndarray]) -> None:
@@ -279,12 +527,23 @@ def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
         UserError: coordinates are not finite or beyond `REACH`, or a cloud has no points.
     """
     turn = np.array({"x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]], "y": np.eye(3), "z": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]}[up], np.float64)
-    _check_coordinates([geometry.points] if isinstance(geometry, Cloud) else [part.vertices for part in geometry.parts])
     if isinstance(geometry, Cloud):
-        done = finished_cloud(geometry.points.astype(np.float64) @ turn.T, geometry.colors)
-        return dataclasses.replace(done, warnings=geometry.warnings)
-    parts = [
-        dataclasses.replace(p, vertices=p.vertices.astype(np.float64) @ turn.T, normals=None if p.normals is None else p.normals @ turn.T)
-        for p in geometry.parts
-    ]
-    return dataclasses.replace(finished_mesh(parts, geometry.colored), warnings=geometry.warnings)
+        with np.errstate(invalid="ignore"):
+            turned = geometry.points.astype(np.float64) @ turn.T
+        done = finished_cloud(turned, geometry.colors)
+        return dataclasses.replace(done, warnings=geometry.warnings + done.warnings)
+    parts = []
+    for part in geometry.parts:
+        if not len(part.faces):
+            continue
+        if part.faces.min() < 0 or part.faces.max() >= len(part.vertices):
+            wrong = part.faces.min() if part.faces.min() < 0 else part.faces.max()
+            raise UserError(f"a triangle names vertex {wrong} of {len(part.vertices)}")
+        part = compact(part)
+        _check_coordinates([part.vertices])
+        normals = None if part.normals is None else part.normals @ turn.T
+        parts.append(dataclasses.replace(part, vertices=part.vertices.astype(np.float64) @ turn.T, normals=normals))
+    if not parts:
+        raise UserError("the file holds no triangles")
+    mesh = finished_mesh(parts, geometry.colored)
+    return dataclasses.replace(mesh, warnings=geometry.warnings + mesh.warnings)

@@ -10,14 +10,17 @@ Letters: R blocks, P points per block, n points in all, F triangles.
 """
 
 import hashlib
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import fpsample
 import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
-from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, triangles
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, appearance, counted, triangles
+
+DRAWS: Final = 20_000_000
+"""So many places of a surface are tried for one shape at most."""
 
 
 class Samples(NamedTuple):
@@ -28,13 +31,14 @@ class Samples(NamedTuple):
 
 
 def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
-    """Samples a shape that has been through `mesh.normalized`.
+    """Samples a shape that has been through `geometry.normalized`.
 
-    A surface is sampled uniformly by area; colour comes from textures, vertex colours and base colours. From a cloud,
+    A surface is sampled uniformly by area, each place once and only where it is visible; colour comes from textures, vertex colours, base
+    colours and what is emitted. From a cloud,
     a block takes random points, none twice while there are enough; each equally often, give or take one, where not.
 
     Raises:
-        UserError: coordinates do not fit `spec.dtype`.
+        UserError: coordinates do not fit `spec.dtype`, or hardly anything is visible.
     """
     digest = hashlib.sha256(f"{spec.seed}\0{shape_id}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
@@ -74,46 +78,43 @@ def _from_cloud(cloud: Cloud, spec: PointSpec, rng: np.random.Generator) -> tupl
 
 
 def _from_mesh(mesh: Mesh, spec: PointSpec, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Positions `[n, 3]` and colours `[n, 3]` in 0..1."""
+    """Positions `[n, 3]` and colours `[n, 3]` in 0..1.
+
+    What is drawn where the surface is invisible is drawn again, which leaves the rest uniform over what is visible.
+    """
     n = spec.blocks * spec.count
-    ends = np.cumsum(np.concatenate([areas for part in mesh.parts for _, areas in triangles(part)]))  # [F]
+    areas = []
+    for part in mesh.parts:
+        mine, once = np.concatenate([areas for _, areas in triangles(part)]), counted(part)
+        areas.append(mine if once is None else mine * once)
+    ends = np.cumsum(np.concatenate(areas))  # [F]
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    have, drawn, wanted = 0, 0, n
+    while have < n:
+        if drawn > DRAWS:
+            raise UserError(f"less than one place in {DRAWS // max(have, 1):,} of the surface is visible: too little to sample")
+        xyz, rgb, shown = _drawn(mesh, ends, wanted, rng)
+        found.append((xyz[shown], rgb[shown]))
+        have, drawn = have + int(shown.sum()), drawn + wanted
+        wanted = min(max(1000, int(1.2 * (n - have) * drawn / max(have, 1))), 500_000)
+    return np.concatenate([xyz for xyz, _ in found])[:n], np.concatenate([rgb for _, rgb in found])[:n]
+
+
+def _drawn(mesh: Mesh, ends: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random places on the triangles whose areas add up to `ends` `[F]`: positions and colours `[n, 3]`, whether visible `[n]`."""
     # Below the total, so that no draw falls behind the last triangle that has an area; `right` passes over those without.
     chosen = np.searchsorted(ends, np.minimum(rng.random(n) * ends[-1], np.nextafter(ends[-1], 0)), side="right")  # [n]
     corner = rng.random((n, 2))
     corner = np.where(corner.sum(axis=1, keepdims=True) > 1, 1 - corner, corner)  # fold the parallelogram onto the triangle
     weights = np.column_stack([1 - corner.sum(axis=1), corner])  # [n, 3]
 
-    xyz, rgb = np.empty((n, 3)), np.empty((n, 3))
+    xyz, rgb, shown = np.empty((n, 3)), np.empty((n, 3)), np.ones(n, bool)
     start = 0
     for part in mesh.parts:
         here = (chosen >= start) & (chosen < start + len(part.faces))
         corners = part.faces[chosen[here] - start]  # [m, 3]
         xyz[here] = np.einsum("mk,mkd->md", weights[here], part.vertices[corners])
-        rgb[here] = _color(part, corners, weights[here])
+        rgb[here], alpha = appearance(part, corners, weights[here])
+        shown[here] = alpha >= part.threshold
         start += len(part.faces)
-    return xyz, rgb
-
-
-def _color(part: Part, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Colour `[m, 3]` in 0..1 at points given by the vertices `[m, 3]` of their triangles and weights `[m, 3]`."""
-    color = np.tile(np.asarray(part.base_color[:3]), (len(corners), 1))
-    if part.colors is not None:
-        color *= np.einsum("mk,mkd->md", weights, part.colors[corners, :3]) / 255
-    if part.texture is not None and part.uv is not None:
-        color *= _texels(part.texture, np.einsum("mk,mkd->md", weights, part.uv[corners].astype(np.float64)))
-    return np.minimum(color + part.emissive, 1)
-
-
-def _texels(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Bilinear colours `[m, 3]` in 0..1 of a repeating texture `[H, W, 4]` at `[m, 2]`; texel centres lie at half numbers."""
-    height, width = texture.shape[:2]
-    x, y = uv[:, 0] % 1 * width - 0.5, (1 - uv[:, 1]) % 1 * height - 0.5
-    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    dx, dy = (x - left)[:, None], (y - top)[:, None]
-
-    def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        return texture[row % height, column % width, :3] / 255
-
-    upper = at(top, left) * (1 - dx) + at(top, left + 1) * dx
-    lower = at(top + 1, left) * (1 - dx) + at(top + 1, left + 1) * dx
-    return upper * (1 - dy) + lower * dy
+    return xyz, rgb, shown

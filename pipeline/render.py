@@ -14,6 +14,7 @@ set. With several renderers on a machine set `LP_NUM_THREADS=1`.
 Letters: V views, H x W pixels, n vertices, F triangles, C corners (3 F).
 """
 
+import ctypes
 import functools
 import math
 import os
@@ -28,7 +29,8 @@ import numpy as np
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline.cameras import poses
-from pipeline.geometry import GREY, Cloud, Geometry, Part
+from pipeline.coincident import BOTH
+from pipeline.geometry import FAINT, FINE, GREY, Cloud, Geometry, Part, extent
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 try:
@@ -53,6 +55,9 @@ CREASE: Final = math.cos(math.radians(40))
 VALENCE: Final = 24
 """Corners where more triangles meet are shaded flat, which bounds the work."""
 
+CONTRAST: Final = 8
+"""A shape of which less than a fiftieth differs by this many of 255 levels from the background cannot be told from it."""
+
 SPLATS: Final = 100_000
 """Points of a cloud that are drawn at most."""
 
@@ -64,6 +69,8 @@ class Pictures(NamedTuple):
     """[V, 4, 4] float32, camera to world; a camera looks along its -Z, +Y up in the picture."""
     depth: np.ndarray | None
     """[V, H, W] float16, along the optical axis, 0 where nothing is; None unless asked for."""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with pictures that could be drawn all the same."""
 
 
 @dataclass
@@ -72,6 +79,8 @@ class Drawable:
 
     mode: int
     count: int
+    one_sided: int
+    """How many of `count`, the last ones, are drawn only where they face the camera."""
     array: int
     buffers: list[int]
     image: int | None
@@ -103,17 +112,20 @@ class Renderer:
             splats = _splats(geometry)
             vertices, radius = splats.vertices, float(splats.radius.max())
         else:
-            vertices, radius = np.concatenate([part.vertices for part in geometry.parts]), 0.0
+            vertices, radius = np.concatenate([extent(part) for part in geometry.parts]), 0.0
+            if any(part.outline is not None for part in geometry.parts):
+                radius = float(np.linalg.norm(np.ptp(vertices, axis=0))) / FINE  # outlines are as good as this
         pose = poses(self.spec.rig, vertices, radius)
         drawables: list[Drawable] = []
-        images: dict[int, int] = {}
+        images: dict[tuple[int, bool], int] = {}
+        faint: list[int] = []
         try:
             if isinstance(geometry, Cloud):
                 drawables.append(_upload_splats(splats))
             else:
                 drawables.extend(_upload(part, images) for part in geometry.parts)
             low, high = vertices.min(axis=0), vertices.max(axis=0)
-            views = list(self._views(pose, drawables, (low + high) / 2, float(np.linalg.norm(high - low)) / 2 + radius))
+            views = list(self._views(pose, drawables, (low + high) / 2, float(np.linalg.norm(high - low)) / 2 + radius, faint))
         finally:
             for drawable in drawables:
                 GL.glDeleteVertexArrays(1, [drawable.array])
@@ -121,7 +133,8 @@ class Renderer:
             if images:
                 GL.glDeleteTextures(list(images.values()))
         depths = [depth for _, depth in views if depth is not None]
-        return Pictures(np.stack([color for color, _ in views]), pose, np.stack(depths) if depths else None)
+        warned = (f"the shape cannot be told from the background in {len(faint)} of {len(pose)} views",) if faint else ()
+        return Pictures(np.stack([color for color, _ in views]), pose, np.stack(depths) if depths else None, warned)
 
     def describe(self) -> str:
         """What draws, for the record of how a product was made."""
@@ -139,12 +152,13 @@ class Renderer:
         self._programs.clear()
 
     def _views(
-        self, pose: np.ndarray, drawables: list[Drawable], center: np.ndarray, extent: float
+        self, pose: np.ndarray, drawables: list[Drawable], center: np.ndarray, size: float, faint: list[int]
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Colour `[H, W, 3]` and depth `[H, W]` of each view; the shape lies within `extent` around `center`."""
+        """Colour `[H, W, 3]` and depth `[H, W]` of each view; the shape lies within `size` around `center`. Views in which the shape
+        looks like the background are put into `faint`."""
         for index, matrix in enumerate(pose.astype(np.float64)):
             distance = float((matrix[:3, 3] - center) @ matrix[:3, 2])
-            near, far = max(distance - 1.01 * extent, 0.05 * extent), distance + 1.01 * extent
+            near, far = max(distance - 1.01 * size, 0.05 * size), distance + 1.01 * size
             camera = pyrender.PerspectiveCamera(math.radians(self.spec.rig.fov), znear=near, zfar=far)
             projection = camera.get_projection_matrix(1, 1)
             self._draw(drawables, np.linalg.inv(matrix), projection)
@@ -152,15 +166,18 @@ class Renderer:
             if not picture[..., 3].any():
                 # A sheet seen from its edge covers no pixel's centre; its outline does.
                 GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_LINE)
-                self._draw(drawables, np.linalg.inv(matrix), projection)
+                self._draw(drawables, np.linalg.inv(matrix), projection, outlines=True)
                 GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_FILL)
                 picture = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE)
             if not picture[..., 3].any():
                 raise UserError(f"view {index} has nothing in it: the shape is invisible (transparent, or too thin to be seen)")
+            apart = np.abs(picture[..., :3][picture[..., 3] > 0].astype(np.int16) - self.spec.background).max(axis=1)
+            if np.count_nonzero(apart >= CONTRAST) < len(apart) / 50:
+                faint.append(index)
             yield picture[..., :3], self._depth(near, far) if self.spec.depth else None
 
-    def _draw(self, drawables: list[Drawable], view: np.ndarray, projection: np.ndarray) -> None:
-        """Draws into the large framebuffer and averages into the small one."""
+    def _draw(self, drawables: list[Drawable], view: np.ndarray, projection: np.ndarray, outlines: bool = False) -> None:
+        """Draws into the large framebuffer and averages into the small one; as `outlines`, faces count that point nowhere."""
         size = self._large.size
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self._large.id)
         GL.glViewport(0, 0, size, size)
@@ -175,7 +192,7 @@ class Renderer:
             for drawable in drawables:
                 for keep, is_blended in drawable.passes:
                     if is_blended == blended:
-                        self._draw_one(drawable, frame | drawable.uniforms | {"keep": np.asarray(keep)}, blended)
+                        self._draw_one(drawable, frame | drawable.uniforms | {"keep": np.asarray(keep)}, blended, outlines)
         GL.glDepthMask(True)
         GL.glBindFramebuffer(GL.GL_READ_FRAMEBUFFER, self._large.id)
         GL.glBindFramebuffer(GL.GL_DRAW_FRAMEBUFFER, self._small.id)
@@ -185,7 +202,7 @@ class Renderer:
             GL.glBlitFramebuffer(*corners, GL.GL_DEPTH_BUFFER_BIT, GL.GL_NEAREST)
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self._small.id)
 
-    def _draw_one(self, drawable: Drawable, uniforms: dict[str, Any], blended: bool) -> None:
+    def _draw_one(self, drawable: Drawable, uniforms: dict[str, Any], blended: bool, outlines: bool) -> None:
         (GL.glEnable if blended else GL.glDisable)(GL.GL_BLEND)
         GL.glDepthMask(not blended)
         program, places = self._program(drawable.traits)
@@ -199,7 +216,14 @@ class Renderer:
         if drawable.mode == GL.GL_POINTS:
             GL.glDrawArrays(GL.GL_POINTS, 0, drawable.count)
         else:
-            GL.glDrawElements(GL.GL_TRIANGLES, drawable.count, GL.GL_UNSIGNED_INT, None)
+            one_sided = 0 if outlines else drawable.one_sided
+            if drawable.count > one_sided:
+                GL.glDrawElements(GL.GL_TRIANGLES, drawable.count - one_sided, GL.GL_UNSIGNED_INT, None)
+            if one_sided:
+                GL.glEnable(GL.GL_CULL_FACE)  # culls what is clockwise
+                start = ctypes.c_void_p((drawable.count - one_sided) * 4)
+                GL.glDrawElements(GL.GL_TRIANGLES, one_sided, GL.GL_UNSIGNED_INT, start)
+                GL.glDisable(GL.GL_CULL_FACE)
         GL.glBindVertexArray(0)
 
     def _program(self, traits: frozenset[str]) -> tuple[int, dict[str, int]]:
@@ -300,8 +324,15 @@ def _buffer(target: int, data: np.ndarray) -> int:
     return buffer
 
 
-def _image(pixels: np.ndarray) -> int:
-    """A repeating texture `[H, W, 4]` with mipmaps. Its first row is the top of the picture, at v = 0 of the shader."""
+def _image(pixels: np.ndarray, premultiplied: bool) -> int:
+    """A repeating texture `[H, W, 4]` with mipmaps. Its first row is the top of the picture, at v = 0 of the shader.
+
+    `premultiplied` stores colours times alpha, which the shader divides out again, so that in every mean of texels, those of mipmaps
+    too, a texel counts by its alpha and the colour of transparent texels shows nowhere.
+    """
+    if premultiplied:
+        pixels = pixels.copy()
+        pixels[..., :3] = np.rint(pixels[..., :3] * (pixels[..., 3:] / np.float32(255)))
     image = GL.glGenTextures(1)
     GL.glBindTexture(GL.GL_TEXTURE_2D, image)
     GL.glTexImage2D(
@@ -312,25 +343,34 @@ def _image(pixels: np.ndarray) -> int:
     return image
 
 
-def _upload(part: Part, images: dict[int, int]) -> Drawable:
-    """Puts a part on the graphics side; `images` are the textures that are there already, by the id of their pixels."""
+def _upload(part: Part, images: dict[tuple[int, bool], int]) -> Drawable:
+    """Puts a part on the graphics side; `images` are the textures there, by the id of their pixels and whether premultiplied."""
     rows, faces, normals = None, part.faces, part.normals
     if normals is None and len(faces) <= SMOOTH_FACES:
         rows, faces, normals = smooth(part.vertices, part.faces, shared=part.uv is None and part.colors is None)
     vertices, uv, colors = (a if a is None or rows is None else a[rows] for a in (part.vertices, part.uv, part.colors))
     array, buffers = _arrays(vertices, normals, uv, colors)
+    one_sided = 0
+    if part.side is not None:
+        order = np.argsort(part.side != BOTH, kind="stable")
+        faces, one_sided = faces[order], 3 * int(np.count_nonzero(part.side != BOTH))
     buffers.append(_buffer(GL.GL_ELEMENT_ARRAY_BUFFER, np.ascontiguousarray(faces, np.uint32)))
     GL.glBindVertexArray(0)
-    if part.texture is not None and id(part.texture) not in images:
-        images[id(part.texture)] = _image(part.texture)
     passes = _passes(part)
-    traits = {"SMOOTH": normals is not None, "TEXTURE": part.texture is not None, "ALPHA": passes != OPAQUE}
+    image, cut = None, False
+    if part.texture is not None and part.textured:
+        cut = passes != OPAQUE and int(part.texture[..., 3].min()) < 255
+        if (id(part.texture), cut) not in images:
+            images[id(part.texture), cut] = _image(part.texture, cut)
+        image = images[id(part.texture), cut]
+    traits = {"SMOOTH": normals is not None, "TEXTURE": image is not None, "ALPHA": passes != OPAQUE, "PREMULTIPLIED": cut}
     return Drawable(
         mode=GL.GL_TRIANGLES,
         count=faces.size,
+        one_sided=one_sided,
         array=array,
         buffers=buffers,
-        image=images.get(id(part.texture)),
+        image=image,
         traits=frozenset(name for name, on in traits.items() if on),
         uniforms={
             "base": part.base_color,
@@ -352,13 +392,10 @@ def _passes(part: Part) -> list[tuple[tuple[float, float], bool]]:
     nearly opaque is drawn as opaque, hiding what is behind, and only the rest is blended over it.
     """
     if part.alpha_mode == "MASK":
-        return [((part.alpha_cutoff, 2.0), False)]
+        return [((part.threshold, 2.0), False)]
     if part.alpha_mode == "OPAQUE":
         return OPAQUE
-    least = part.base_color[3]
-    least *= 1 if part.colors is None else part.colors[:, 3].min() / 255
-    least *= 1 if part.texture is None else part.texture[..., 3].min() / 255
-    return OPAQUE if least >= 0.95 else [((0.95, 2.0), False), ((0.01, 0.95), True)]
+    return OPAQUE if part.alphas()[0] >= 0.95 else [((0.95, 2.0), False), ((FAINT, 0.95), True)]
 
 
 def _upload_splats(splats: "Splats") -> Drawable:
@@ -368,6 +405,7 @@ def _upload_splats(splats: "Splats") -> Drawable:
     return Drawable(
         mode=GL.GL_POINTS,
         count=len(splats.vertices),
+        one_sided=0,
         array=array,
         buffers=buffers,
         image=None,

@@ -67,7 +67,7 @@ class Made:
     """What was left out of a shape that went well; see `geometry.Mesh.warnings`."""
     colored: bool = False
     repeated: bool = False
-    """Whether its file has fewer points than a block holds."""
+    """Whether its file has fewer different points than a block holds."""
     xyz: NDArray[Any] | None = None
     rgb: NDArray[np.uint8] | None = None
     pictures: dict[str, list[bytes]] = field(default_factory=dict)
@@ -231,14 +231,14 @@ def make(task: Task, entry: Entry, renderer: Any) -> Made:
             geometry = shapes.normalized(task.reader.read(entry), task.points.normalize)
         with _timed(seconds, "points"):
             samples = points.sample(geometry, task.points, entry.id)
-        made: dict[str, Any] = {}
+        made: dict[str, Any] = {"warnings": geometry.warnings}
         if renderer is not None:
             with _timed(seconds, "views"):
                 pictures = renderer.render(geometry)
             with _timed(seconds, "encode"):
                 by_path = {"views/rgb": pictures.rgb, "views/depth": pictures.depth}
                 made["pictures"] = {node.path: [encode_chunk(node, view) for view in by_path[node.path]] for node in task.pictures}
-                made["pose"] = pictures.pose
+                made |= {"pose": pictures.pose, "warnings": geometry.warnings + pictures.warnings}
     except UserError as error:
         return Made(reason=_one_line(str(error)), seconds=seconds)
     except MemoryError:
@@ -247,8 +247,8 @@ def make(task: Task, entry: Entry, renderer: Any) -> Made:
         return Made(reason=_one_line(f"cannot be read: {error.strerror or error}"), seconds=seconds)
     except Exception as error:  # a loader or GL may raise anything, and one shape must not stop a build
         return Made(reason=_one_line(f"{type(error).__name__}: {error}"), seconds=seconds)
-    repeated = isinstance(geometry, shapes.Cloud) and len(geometry.points) < task.points.count
-    made |= {"colored": geometry.colored, "repeated": repeated, "warnings": geometry.warnings}
+    repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
+    made |= {"colored": geometry.colored, "repeated": repeated}
     return Made(source_sha256=digest, xyz=samples.xyz, rgb=samples.rgb, seconds=seconds, **made)
 
 

@@ -38,7 +38,11 @@ void main() {
 
     vec4 own = base * color;
 #ifdef TEXTURE
-    own *= texture(image, uv);
+    vec4 texel = texture(image, uv);
+#ifdef PREMULTIPLIED
+    texel.rgb /= max(texel.a, 1e-6);
+#endif
+    own *= texel;
 #endif
 #ifdef ALPHA
     if (own.a < keep.x || own.a >= keep.y) discard;
@@ -52,6 +56,7 @@ void main() {
     shine *= shine;
     shine *= shine;
     shine *= shine;
-    vec3 shown = own.rgb * sqrt(light) * (1.0 - 0.25 * metallic) + mix(vec3(1.0), own.rgb, metallic) * (gloss * shine) + emissive;
+    own.rgb = min(own.rgb + emissive, 1.0);  // what glows is lit too: added to the light it would be white on white
+    vec3 shown = own.rgb * sqrt(light) * (1.0 - 0.25 * metallic) + mix(vec3(1.0), own.rgb, metallic) * (gloss * shine);
     result = vec4(shown, own.a);
 }

@@ -1,0 +1,323 @@
+"""Surfaces that lie in one place: which of them is drawn from where, and which one is sampled.
+
+    side = sides([(vertices, faces), ...])      # [F] uint8, one of BOTH, FRONT, BACK, HIDDEN for each triangle
+
+Programs for drawing buildings and furniture give every surface two sides, each with its own material, and write them as two
+surfaces in the same place that are wound the other way round. Drawn as they are, the two fight for every pixel.
+
+What counts as one place: two patches of triangles whose edges around and whose corners are the same positions, bit for bit. A patch is
+as small as the edges that both surfaces share allow, so it is one triangle where both are cut alike, and a quad or a larger polygon
+where they are cut along other diagonals; the parts they belong to do not matter. Not found are surfaces that lie in one plane and overlap
+in part, whose edges are cut at other positions, or that keep a distance, however small.
+
+Letters: V vertices, F triangles, S = 3 F edges as triangles see them ("slots": slot e F + f is edge e of triangle f), C patches.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+BOTH: Final = 0
+"""The only surface in its place: drawn from both sides, sampled."""
+FRONT: Final = 1
+"""Drawn only where its winding is counter-clockwise, sampled: the outer of two."""
+BACK: Final = 2
+"""Drawn only where its winding is counter-clockwise, not sampled, so that the place counts once: the inner of two."""
+HIDDEN: Final = 3
+"""A copy of an earlier surface with the same winding: neither drawn nor sampled."""
+
+FOLD: Final = math.cos(math.radians(10))
+"""Two triangles that meet in an edge and lie on the same side of it overlap where the angle between them is smaller than this. Not
+zero, because the two ways to cut a quad differ where its corners are not quite in one plane."""
+
+FLAT: Final = 0.9
+"""A patch's area seen straight from the front, over its area: patches that are bent more than this are not compared."""
+
+MANY: Final = 100_000
+"""In meshes of more triangles than this, all edges are only looked at where some overlap."""
+
+LONG: Final = 200
+"""These are edges that are longer than the largest part's size over this, and ..."""
+
+SAMPLED: Final = 16
+"""... of the others one in so many."""
+
+AROUND: Final = 32
+"""So many triangles around one edge are compared with one another at most."""
+
+
+def places(vertices: np.ndarray) -> np.ndarray:
+    """A number `[V]` uint64 for each position `[V, 3]` float32, equal where the position is, 0.0 and -0.0 being equal.
+
+    Different positions share a number by a chance of 2**-64 a pair.
+    """
+    bits = np.ascontiguousarray(vertices, np.float32) + np.float32(0)
+    words = bits.view(np.uint32).astype(np.uint64)  # [V, 3]
+    number = np.zeros(len(words), np.uint64)
+    for axis, factor in enumerate((0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)):
+        number = _mixed(number + words[:, axis] * np.uint64(factor))
+    return number
+
+
+def sides(parts: Sequence[tuple[np.ndarray, np.ndarray]], see_through: Sequence[bool] = (), plain: Sequence[bool] = ()) -> np.ndarray:
+    """What is to be done with each triangle.
+
+    Of several surfaces of one winding in one place the first stays, but one that lets nothing through before one that does.
+    Where two of opposite winding are left, both are drawn, each from its side, and one is sampled: the outer one, because that is what is
+    seen of a shape. Which that is says the volume that a layer encloses, a layer being all that hangs together with one winding: with
+    positive volume it looks outwards. Where it encloses none (a sheet) it is the first one. Two that look alike are one.
+
+    Args:
+        parts: Vertices `[V, 3]` float32 and faces `[F, 3]` of each part.
+        see_through: For each part, whether any of it may let through what is behind; nothing does where empty.
+        plain: For each part, whether all of it looks alike; none does where empty.
+
+    Returns:
+        `[F]` uint8 over the faces of all parts in order: `BOTH`, `FRONT`, `BACK` or `HIDDEN`.
+    """
+    place = np.concatenate([_gathered(places(vertices), faces) for vertices, faces in parts], axis=1)  # [3, F]
+    corners = np.concatenate([_gathered(vertices, faces) for vertices, faces in parts], axis=1)  # [3, F, 3]
+    count = place.shape[1]
+    side = np.zeros(count, np.uint8)
+    if count > MANY and not _any(place, corners, max(float(np.ptp(axis)) for vertices, _ in parts for axis in vertices.T)):
+        return side
+    edges = _edges(place, corners, None)
+    if edges is None:
+        return side
+
+    patch, whole = _patches(edges, count)
+    of_part = np.repeat(np.arange(len(parts)), [len(faces) for _, faces in parts])
+    patches = _described(corners, of_part, place, edges, patch, whole)
+    if not len(patches.key):
+        return side
+    # Alike are patches with the same edges around and the same corners. The first of each group comes first.
+    clear = np.asarray(see_through or [False] * len(parts))[of_part]
+    order = np.lexsort([patches.first, clear[patches.first], patches.key])
+    key = patches.key[order]
+    start = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    group = np.repeat(np.arange(len(start)), np.diff(np.r_[start, len(order)]))
+    towards = np.einsum("cd,cd->c", patches.vector[order], patches.vector[order[start]][group]) > 0  # wound like the group's first
+    fate = np.full(len(order), HIDDEN, np.uint8)  # of each patch, in `order`
+    fate[start] = BOTH
+    backs = np.flatnonzero(~towards)
+    if len(backs):
+        back = backs[np.unique(group[backs], return_index=True)[1]]  # of each group that has any, the first wound the other way
+        front = start[group[back]]
+        part = patches.part[order]
+        alike = (part[front] == part[back]) & (part[front] >= 0) & np.asarray(plain or [False] * len(parts))[part[front]]
+        front, back = front[~alike], back[~alike]
+        if len(front):
+            swapped = _inside_out(edges, patch, patches, order[front], order[back])
+            fate[front], fate[back] = np.where(swapped, BACK, FRONT), np.where(swapped, FRONT, BACK)
+    of_patch = np.zeros(len(whole), np.uint8)
+    of_patch[patches.label[order]] = fate
+    return of_patch[patch]
+
+
+class _Edges(NamedTuple):
+    slot: np.ndarray
+    """[S], sorted so that slots of one edge follow one another."""
+    key: np.ndarray
+    """[S] uint64 of each slot's edge, in slot order."""
+    forward: np.ndarray
+    """[S] bool, in slot order: the direction in which its triangle goes along the edge."""
+    overlap: np.ndarray
+    """[S] bool, in slot order: another triangle lies on the same side of the edge."""
+
+
+class _Patches(NamedTuple):
+    """What may be compared."""
+
+    label: np.ndarray
+    """[C], the number of each patch among all."""
+    key: np.ndarray
+    """[C] uint64, equal where edges and corners are."""
+    first: np.ndarray
+    """[C], its first triangle."""
+    part: np.ndarray
+    """[C], the part it belongs to, -1 where it belongs to several."""
+    vector: np.ndarray
+    """[C, 3] float64, its vector area."""
+    center: np.ndarray
+    """[C, 3] float64."""
+    area: np.ndarray
+    """[C] float64."""
+
+
+def _mixed(number: np.ndarray) -> np.ndarray:
+    """Bits spread over the whole number, one to one (the finaliser of SplitMix64)."""
+    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return number ^ (number >> np.uint64(31))
+
+
+def _gathered(rows: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The row of each corner, `[3, F, ..]`; corner by corner, so that it lies in memory as it is read."""
+    return np.stack([rows[corner] for corner in faces.T])
+
+
+def _any(place: np.ndarray, corners: np.ndarray, size: float) -> bool:
+    """Whether a mesh of very many triangles needs a closer look, by its long edges and one in `SAMPLED` of the others.
+
+    Whether an edge is looked at depends on the edge alone, so all its triangles are there. What is missed are a few triangles, each smaller
+    than a picture shows.
+    """
+    long = np.float32(size / LONG) ** 2
+    chosen = []
+    for edge in range(3):
+        along = corners[(edge + 1) % 3] - corners[edge]
+        key = place[edge] + place[(edge + 1) % 3]
+        chosen.append(
+            np.flatnonzero((np.einsum("fd,fd->f", along, along) > long) | (key % np.uint64(SAMPLED) == 0)) + edge * place.shape[1]
+        )
+    return _edges(place, corners, np.concatenate(chosen)) is not None
+
+
+def _normals(corners: np.ndarray) -> np.ndarray:
+    """Unit normals `[3, f]` of triangles `[3, f, 3]`, component by component because that is faster; 0 where there is none."""
+    u, v = (np.ascontiguousarray((corners[i] - corners[0]).T) for i in (1, 2))
+    size = max(float(np.abs(u).max(initial=0)), float(np.abs(v).max(initial=0)), 1e-30)
+    u, v = u / np.float32(size), v / np.float32(size)  # so that no square leaves float32
+    normals = np.stack([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
+    return normals / np.maximum(np.sqrt((normals * normals).sum(axis=0)), np.float32(1e-30))
+
+
+def _edges(place: np.ndarray, corners: np.ndarray, chosen: np.ndarray | None) -> _Edges | None:
+    """The `chosen` slots of all edges, or all, and where triangles overlap; None where nowhere, which is nearly always."""
+    count = place.shape[1]
+    following = place[[1, 2, 0]]
+    key = (place + following).reshape(-1)  # [S]; sums of well mixed numbers are as good as mixed
+    forward = (place < following).reshape(-1)
+    # One number holds the edge (what fits of its key), the slot and the direction, because numbers sort faster than indices.
+    bits = np.uint64((3 * count).bit_length() + 1)
+    mask = (np.uint64(1) << bits) - np.uint64(1)
+    slots = np.arange(3 * count, dtype=np.uint64) if chosen is None else chosen.astype(np.uint64)
+    packed = (key if chosen is None else key[chosen]) & ~mask
+    packed |= slots << np.uint64(1)
+    packed |= forward if chosen is None else forward[chosen]
+    packed.sort()
+    ahead = (packed & np.uint64(1)).astype(bool)
+    slot = ((packed & mask) >> np.uint64(1)).astype(np.int64)
+    packed >>= bits
+    face = slot % count
+    here = np.arange(count) if chosen is None else np.flatnonzero(np.bincount(face, minlength=count))
+    x, y, z = np.zeros((3, count), np.float32)
+    x[here], y[here], z[here] = _normals(corners if chosen is None else corners[:, here])
+    first, second = [], []
+    for step in range(1, AROUND):
+        alike = np.flatnonzero(packed[step:] == packed[:-step])
+        if not len(alike):
+            break
+        a, b = face[alike], face[alike + step]
+        dot = x[a] * x[b] + y[a] * y[b] + z[a] * z[b]
+        folded = np.flatnonzero(np.abs(dot) > FOLD)
+        # Wound alike along the edge they lie on different sides of it if their normals agree, otherwise on one side; and the reverse.
+        folded = folded[(ahead[alike[folded]] == ahead[alike[folded] + step]) == (dot[folded] > 0)]
+        a, b = slot[alike[folded]], slot[alike[folded] + step]
+        same = key[a] == key[b]
+        first.append(a[same])
+        second.append(b[same])
+    if not any(map(len, first)):
+        return None
+    overlap = np.zeros(3 * count, bool)
+    overlap[np.concatenate(first + second)] = True
+    return _Edges(slot, key, forward, overlap)
+
+
+def _patches(edges: _Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The patch of each triangle `[F]`, and whether it is surrounded by overlapping edges alone."""
+    inner = edges.slot[~edges.overlap[edges.slot]]
+    joined = edges.key[inner[1:]] == edges.key[inner[:-1]]
+    a, b = inner[:-1][joined] % count, inner[1:][joined] % count
+    number, patch = connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(count, count)), directed=False)
+    alone = ~(np.r_[False, joined] | np.r_[joined, False]) if len(inner) else np.zeros(0, bool)
+    whole = np.ones(number, bool)
+    whole[patch[inner[alone] % count]] = False  # beside this edge there is nothing, or something that is no overlap
+    return patch, whole
+
+
+def _described(
+    corners: np.ndarray,
+    of_part: np.ndarray,
+    place: np.ndarray,
+    edges: _Edges,
+    patch: np.ndarray,
+    whole: np.ndarray,
+) -> _Patches:
+    """The patches that may lie on others: whole, flat, with an edge around."""
+    count = place.shape[1]
+    around = np.zeros(len(whole), bool)
+    around[patch[np.flatnonzero(edges.overlap) % count]] = True
+    face = np.flatnonzero((whole & around)[patch])
+    face = face[np.argsort(patch[face], kind="stable")]
+    label, start = np.unique(patch[face], return_index=True)
+    if not len(label):
+        empty = np.zeros(0)
+        return _Patches(label, empty.astype(np.uint64), label, label, empty.reshape(0, 3), empty.reshape(0, 3), empty)
+
+    a, b, c = corners[:, face].astype(np.float64)  # [f, 3] each
+    areas = np.cross(b - a, c - a) / 2
+    area = np.linalg.norm(areas, axis=1)
+    total, vectors = np.add.reduceat(area, start), np.add.reduceat(areas, start)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        center = np.add.reduceat((a + b + c) / 3 * area[:, None], start) / total[:, None]
+        flat = np.linalg.norm(vectors, axis=1) > FLAT * total
+
+    slots = face[:, None] + np.arange(3) * count  # [f, 3]
+    rim = np.where(edges.overlap[slots], _mixed(edges.key[slots]), np.uint64(0)).sum(axis=1, dtype=np.uint64)
+    key = np.add.reduceat(rim, start)
+    size = np.diff(np.r_[start, len(face)])
+    large = np.repeat(size > 2, size)  # smaller ones have no corner that is not on the rim
+    if large.any():
+        owner = np.repeat(np.arange(len(size)), size)[large]
+        pair = np.unique(np.column_stack([np.repeat(owner, 3).astype(np.uint64), place[:, face[large]].T.reshape(-1)]), axis=0)
+        np.add.at(key, pair[:, 0].astype(np.int64), _mixed(pair[:, 1]))
+    first = np.minimum.reduceat(face, start)
+    least, most = np.minimum.reduceat(of_part[face], start), np.maximum.reduceat(of_part[face], start)
+    part = np.where(least == most, least, -1)
+    return _Patches(*(array[flat] for array in (label, key, first, part, vectors, center, total)))
+
+
+def _inside_out(edges: _Edges, patch: np.ndarray, patches: _Patches, front: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """For each pair of patches in one place, whether it is `back` that looks outwards; not where nobody can tell.
+
+    Patches belong to one layer where exactly two places meet in an edge and their windings go on: of the four patches there each has
+    one such neighbour.
+    """
+    pairs = len(front)
+    node = np.full(int(patch.max()) + 1, -1)  # patch -> place, then place + pairs for the back
+    node[patches.label[front]] = np.arange(pairs)
+    node[patches.label[back]] = np.arange(pairs) + pairs
+    count = len(patch)
+    slot = edges.slot[edges.overlap[edges.slot]]
+    slot = slot[node[patch[slot % count]] >= 0]
+    key, mine = edges.key[slot], node[patch[slot % count]]
+    begin = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    begin = begin[np.diff(np.r_[begin, len(key)]) == 4]
+    four = mine[begin[:, None] + np.arange(4)]  # [e, 4]
+    along = edges.forward[slot][begin[:, None] + np.arange(4)]
+    order = np.argsort(four % pairs, axis=1, kind="stable")
+    four, along = np.take_along_axis(four, order, axis=1), np.take_along_axis(along, order, axis=1)
+    at = four % pairs
+    plain = (at[:, 0] == at[:, 1]) & (at[:, 2] == at[:, 3]) & (at[:, 1] != at[:, 2])
+    plain &= (along[:, 0] != along[:, 1]) & (along[:, 2] != along[:, 3])
+    four, along = four[plain], along[plain]
+    crossed = along[:, 0] == along[:, 2]  # windings go on where the two triangles run along the edge in opposite directions
+    a = np.concatenate([four[:, 0], four[:, 1]])
+    b = np.concatenate([np.where(crossed, four[:, 3], four[:, 2]), np.where(crossed, four[:, 2], four[:, 3])])
+    graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(2 * pairs, 2 * pairs))
+    layers, layer = connected_components(graph, directed=False)
+
+    both = np.concatenate([front, back])
+    area, center, vector = patches.area[both], patches.center[both], patches.vector[both]
+    weight = np.bincount(layer, area, layers)
+    middle = np.column_stack([np.bincount(layer, area * center[:, axis], layers) for axis in range(3)]) / weight[:, None]
+    away = center - middle[layer]
+    volume = np.bincount(layer, np.einsum("nd,nd->n", vector, away), layers)
+    scale = np.bincount(layer, area * np.linalg.norm(away, axis=1), layers)
+    difference = volume[layer[:pairs]] - volume[layer[pairs:]]
+    return difference < -1e-5 * scale[layer[:pairs]]
