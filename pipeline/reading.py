@@ -18,7 +18,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline import textures as pictures
-from pipeline.formats.catalog import FORMATS
+from pipeline.formats.catalog import ELSEWHERE, FORMATS
 from pipeline.geometry import Geometry, finished
 
 REASON: Final = 200
@@ -58,6 +58,8 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
     file = File(path, textures)
     try:
         if file.suffix not in FORMATS:
+            if file.suffix in ELSEWHERE:
+                raise UserError(f"'{file.suffix}' files cannot be read: {ELSEWHERE[file.suffix]}")
             raise UserError(f"'{file.suffix}' files cannot be read; what can: {' '.join(sorted(FORMATS))}")
         return finished(importlib.import_module(FORMATS[file.suffix]).read(file), up)
     except UserError as error:

@@ -666,3 +666,8 @@ def test_any_damage_is_read_or_refused(tmp_path):
                 read(tmp_path, name, data, textures="grey")
             except ValueError as error:
                 assert type(error).__name__ in ("UserError", "Missing"), error
+
+
+@pytest.mark.parametrize("suffix, word", [(".fbx", "Blender"), (".step", "FreeCAD"), (".SKP", "SketchUp")])
+def test_formats_that_are_not_read_say_how_to_convert(tmp_path, suffix, word):
+    assert word in refusal(tmp_path, f"a{suffix}", "anything")
