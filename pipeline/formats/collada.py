@@ -150,6 +150,14 @@ def _whole(text: str | None) -> np.ndarray:
     Raises:
         UserError: they are no whole numbers.
     """
+    if not (text or "").strip():
+        return np.zeros(0, np.int64)
+    try:
+        whole = np.fromstring(text or "", np.int64, sep=" ")  # ten times as fast as by float64
+        if whole.min() >= -1 and whole.max() <= 1e12:
+            return whole
+    except ValueError:  # it may be written as 1.0
+        pass
     numbers = _numbers(text)
     if (len(numbers) and not (numbers == np.rint(numbers)).all()) or (np.abs(numbers) > 1e12).any() or (numbers < -1).any():
         raise UserError("damaged: expected whole numbers")
@@ -477,10 +485,14 @@ class _Document:
             values_of[name] = (offset, table)
 
         # Corners that agree in all indices are one vertex.
-        flat, key = triangles.reshape(-1), np.zeros(triangles.size, np.int64)
+        flat, key, count = triangles.reshape(-1), np.zeros(triangles.size, np.int64), 1
         for offset in sorted({position[0], *(offset for offset, _ in values_of.values())}):
             column = rows[flat, offset]
-            _, key = np.unique(key * (column.max(initial=0) + 1) + column, return_inverse=True)
+            count *= int(column.max(initial=0)) + 1
+            if count >= 1 << 62:
+                _, key = np.unique(key, return_inverse=True)
+                count = int(key.max(initial=0) + 1) * (int(column.max(initial=0)) + 1)
+            key = key * (column.max(initial=0) + 1) + column
         _, kept, faces = np.unique(key, return_index=True, return_inverse=True)
         vertex = rows[flat[kept]]  # [v, stride]
         found = {name: table[vertex[:, offset]] for name, (offset, table) in values_of.items()}

@@ -106,7 +106,7 @@ def _child(element: Any, name: str) -> Any:
 def _inside(element: Any, outer: str, inner: str) -> list[Any]:
     """All grandchildren of a local name below a child of a local name."""
     child = _child(element, outer)
-    return [] if child is None else [e for e in child if _local(e) == inner]
+    return [] if child is None else list(child.iterchildren(f"{{*}}{inner}"))
 
 
 def _attribute(element: Any, name: str) -> str | None:
