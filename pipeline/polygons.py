@@ -4,6 +4,8 @@
     faces = corners[triangles]                               # [F, 3], indices of vertices
     uv = uv_of_corner[triangles]                             # any other value that the file gives for each corner
 
+`across` tells good normals from others, `clamped` cuts triangles where a texture that does not repeat ends.
+
 Letters: V vertices, P polygons, C corners of all polygons together, F triangles, p polygons that have n corners each.
 """
 
@@ -14,6 +16,9 @@ import numpy as np
 
 FLAT: Final = 1e-6
 """Sine of the angle below which a corner counts as straight: coordinates in text files have about seven digits."""
+
+ALONG: Final = 0.2
+"""Mean cosine between normals and the triangles' own, below which they are those of something else. A cube's corners have 0.58."""
 
 
 def triangulated(vertices: np.ndarray, counts: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,9 +73,9 @@ def _other_diagonal(places: np.ndarray, normals: np.ndarray, cut: np.ndarray) ->
     Returns which quads neither diagonal cuts into two triangles of the quad's own winding, `[p]` bool: they cross themselves.
     """
     other = np.array([[1, 2, 3], [1, 3, 0]])
-    bad = [(_areas(places[:, way], normals) < -FLAT).any(axis=1) for way in (cut[0], other)]
-    cut[bad[0] & ~bad[1]] = other
-    return bad[0] & bad[1]
+    first, second = ((_areas(places[:, way], normals) < -FLAT).any(axis=1) for way in (cut[0], other))
+    cut[first & ~second] = other
+    return np.logical_and(first, second)
 
 
 def _areas(triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -89,7 +94,7 @@ def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
     turns = np.einsum("pnd,pd->pn", np.cross(behind, ahead), normals)
     around = np.arctan2(turns, np.einsum("pnd,pnd->pn", behind, ahead)).sum(axis=1)
     # A repeated corner hides its turn, and a star turns left everywhere but goes around twice: both show in the sum.
-    return (turns >= -FLAT * length).all(axis=1) & (np.abs(around - 2 * np.pi) < 0.1)
+    return np.logical_and(np.abs(around - 2 * np.pi) < 0.1, (turns >= -FLAT * length).all(axis=1))
 
 
 def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
@@ -100,3 +105,65 @@ def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
     if normal[axis] < 0:
         flat = flat[:, ::-1]  # seen from the other side, so that it winds counterclockwise as the library's triangles do
     return mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), np.array([len(flat)], np.uint32)).astype(np.int64).reshape(-1, 3)
+
+
+def across(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> bool:
+    """Whether unit normals `[V, 3]` point away from the triangles `[F, 3]` that they belong to, rather than along them.
+
+    Some programs write the same normal everywhere, or those of another mesh: shaded with these, a surface is noise.
+    """
+    chosen = faces[:: 1 + len(faces) // 5000]
+    with np.errstate(all="ignore"):  # coordinates that are not finite are refused later
+        sides = vertices[chosen[:, 1:]] - vertices[chosen[:, :1]]
+        areas = np.cross(sides[:, 0], sides[:, 1])
+        agreement = np.abs(np.einsum("fcd,fd->fc", normals[chosen], areas)).mean(axis=1).sum()
+        size = np.linalg.norm(areas, axis=1).sum()
+    return not agreement < ALONG * size
+
+
+def clamped(
+    uv: np.ndarray, faces: np.ndarray, size: tuple[int, int], values: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Texture coordinates of a texture that ends at its edge, rewritten for one that repeats.
+
+    Beyond its edge a clamped texture goes on with the colour of its outermost pixels. Triangles are cut along the middle of these
+    pixels, so that each piece lies on one side. Then what lies beyond is moved to the edge, and nothing changes but that.
+
+    Args:
+        uv: `[V, 2]` finite texture coordinates.
+        faces: `[F, 3]` indices of vertices.
+        size: Width and height of the texture in pixels.
+        values: Any other values `[V, ..]` of the vertices.
+
+    Returns:
+        The same three with more vertices (the first V are the old ones) and more triangles. `values` are floats then.
+    """
+    values = {"uv": np.asarray(uv, np.float64)} | {name: np.asarray(array, np.float64) for name, array in values.items()}
+    edges = [(0.5 / pixels, 1 - 0.5 / pixels) for pixels in size]
+    for axis in (0, 1):
+        for edge in edges[axis]:
+            faces, values = _cut(faces, values, values["uv"][:, axis], edge)
+    low, high = np.transpose(edges)
+    return np.clip(values.pop("uv"), low, high), faces, values
+
+
+def _cut(faces: np.ndarray, values: dict[str, np.ndarray], height: np.ndarray, edge: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Cuts the triangles that lie on both sides of `height [V] == edge` into three each."""
+    over = (height > edge)[faces]  # [F, 3]
+    mixed = over.any(axis=1) & ~over.all(axis=1)
+    if not mixed.any():
+        return faces, values
+    over, split = over[mixed], faces[mixed]
+    alone = (over == (over.sum(axis=1) == 1)[:, None]).argmax(axis=1)  # the corner that is alone on its side
+    a, b, c = (split[np.arange(len(split)), (alone + i) % 3] for i in range(3))
+    # Each side is walked from its lower vertex, so that both triangles of a side cut it in the same place.
+    first, second = np.minimum([a, a], [b, c]).ravel(), np.maximum([a, a], [b, c]).ravel()
+    share = (edge - height[first]) / (height[second] - height[first])
+    count = len(height)
+    p, q = count + np.arange(2 * len(split)).reshape(2, -1)
+    pieces = np.stack([a, p, q, p, b, c, p, c, q], axis=1).reshape(-1, 3)
+    grown = {}
+    for name, array in values.items():
+        weight = share.reshape(-1, *[1] * (array.ndim - 1))
+        grown[name] = np.concatenate([array, array[first] * (1 - weight) + array[second] * weight])
+    return np.concatenate([faces[~mixed], pieces]), grown

@@ -1,4 +1,5 @@
-"""What COLLADA and 3MF are made of: XML, and ZIP archives that hold it. Both can be made to harm whoever opens them.
+"""What COLLADA and 3MF are made of: XML, and ZIP archives that hold it, which can both be made to harm whoever opens them; and pictures
+that do not repeat.
 
     archive = Archive(file.data)
     root = parsed(archive.read("3D/3dmodel.model"), "3D/3dmodel.model")
@@ -7,6 +8,7 @@ XML that declares entities is refused, because a few lines of it can expand with
 fetched. An archive says how large its files are, and more than `LIMIT` is not unpacked.
 """
 
+import dataclasses
 import io
 import posixpath
 import re
@@ -15,7 +17,12 @@ import zipfile
 import zlib
 from typing import Any, Final
 
+import numpy as np
+
 from cache_schema.errors import UserError
+from pipeline.geometry import Part, unit
+from pipeline.polygons import clamped
+from pipeline.reading import File
 
 LIMIT: Final = 1 << 30
 """More bytes than this are not unpacked from one archive."""
@@ -71,6 +78,29 @@ class Archive:
 def _clean(name: str) -> str:
     """A name inside an archive without leading slash, `.` and `..`; it cannot lead out."""
     return posixpath.normpath("/" + name.strip().replace("\\", "/")).lstrip("/")
+
+
+def not_repeated(file: File, part: Part, modes: tuple[str, str]) -> Part:
+    """A part whose picture goes on beyond its edges as the file says, on a picture that repeats.
+
+    Args:
+        file: Where a warning goes for what cannot be shown.
+        part: With a texture and coordinates.
+        modes: How the picture goes on in u and v: `wrap`, `clamp`, `none`, `border`, `mirror`, in any case.
+    """
+    assert part.uv is not None and part.texture is not None
+    ends = [mode.lower() in ("clamp", "none", "border") for mode in modes]
+    odd = [i for i, mode in enumerate(modes) if mode.lower() != "wrap" and (np.abs(part.uv[:, i] - 0.5) > 0.5 + 1e-3).any()]
+    if not odd:
+        return part
+    if not all(ends):
+        file.warn("a picture that is mirrored, or ends in one direction only, is repeated")
+        return part
+    height, width = part.texture.shape[:2]
+    values = {"vertices": part.vertices} | ({} if part.normals is None else {"normals": part.normals})
+    uv, faces, values = clamped(part.uv, part.faces, (width, height), values)
+    normals = unit(values.get("normals"), len(uv))
+    return dataclasses.replace(part, uv=uv, faces=faces, vertices=values["vertices"], normals=normals)
 
 
 def parsed(data: bytes, name: str) -> Any:

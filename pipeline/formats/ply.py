@@ -21,7 +21,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
-from pipeline.polygons import triangulated
+from pipeline.polygons import across, triangulated
 from pipeline.reading import File
 
 HEADER: Final = 1 << 20
@@ -162,10 +162,13 @@ def _mesh(file: File, header: Header, vertices: Table, places: np.ndarray, count
         faces_are_meant = (colors == colors[0]).all() and not (painted[:, :3] == 255).all()
         colors, painted = (None, painted) if faces_are_meant else (colors, None)
     of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
-    normals = vertices.stacked(("nx", "ny", "nz"))
     only_triangles = 3 * len(triangles) == len(corners) and not thin
     faces_of = corners.reshape(-1, 3) if only_triangles else corners[triangles]  # [F, 3]
-    whole = Part(vertices=places, faces=faces_of, normals=unit(normals, len(places)))
+    normals = unit(vertices.stacked(("nx", "ny", "nz")), len(places))
+    if normals is not None and not across(normals, places, faces_of):
+        file.warn("normals lie along the surface; they are left out")
+        normals = None
+    whole = Part(vertices=places, faces=faces_of, normals=normals)
 
     parts, said = [], False
     pictures = np.unique(mapped) if header.textures else np.array([-1])

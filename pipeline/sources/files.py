@@ -65,7 +65,7 @@ def usual_up(path: Path) -> Literal["x", "y", "z"]:
     """The axis that points up in a file, by `UP`; COLLADA and USD files say it themselves, and only COLLADA can say x."""
     suffix = path.suffix.lower()
     if suffix in (".dae", ".zae"):
-        said = re.search(rb"<up_axis>\s*([XYZ])_UP", collada.head(path))
+        said = re.search(rb"up_axis\s*>\s*([XYZ])_UP", collada.head(path))
         if said:
             return {b"X": "x", b"Z": "z"}.get(said[1], "y")  # type: ignore[return-value]
     if suffix in (".usd", ".usda", ".usdc", ".usdz"):

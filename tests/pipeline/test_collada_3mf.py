@@ -237,6 +237,29 @@ def test_collada_pictures(tmp_path, name):
     np.testing.assert_allclose(part.uv, part.vertices[:, :2] * reach)
 
 
+@pytest.mark.parametrize("kind", ["collada", "3mf"])
+def test_pictures_that_do_not_repeat(tmp_path, kind):
+    """Coordinates reach to 2; what lies beyond the picture's edge shows the edge."""
+    (tmp_path / "wood 1.png").write_bytes(png())
+    if kind == "collada":
+        sampler = SAMPLER.replace("</source>", "</source><wrap_s>CLAMP</wrap_s><wrap_t>CLAMP</wrap_t>")
+        shape = read(tmp_path, "a.dae", painted(texture(sampler, "sa"), bind=BOUND))
+    else:
+        paper = PAPER.replace("contenttype", 'tilestyleu="clamp" tilestylev="clamp" contenttype').replace('"1"', '"2"')
+        faces = each('pid="7" p1="0" p2="1" p3="2"', 'pid="7" p1="0" p2="2" p3="3"')
+        shape = read(tmp_path, "a.3mf", threemf(model(paper + thing(inner=faces)), {"3D/Textures/a.png": png()}))
+    (part,) = shape.parts
+    assert part.uv.min() == pytest.approx(1 / 8) and part.uv.max() == pytest.approx(7 / 8) and len(part.faces) > 2
+    assert area(shape) == pytest.approx(1) and not shape.warnings
+
+
+def test_normals_along_the_surface_are_left_out(tmp_path):
+    inputs = VERTEX + '<input semantic="NORMAL" source="#nn" offset="0"/>'
+    one = geometry(primitives=TRIANGLES.format(inputs=inputs), sources=source("nn", "1 0 0 " * 4))
+    shape = read(tmp_path, "a.dae", dae(geometries=one))
+    assert shape.parts[0].normals is None and "normals" in shape.warnings[0]
+
+
 def test_collada_missing_picture(tmp_path):
     document = painted(texture(), PICTURE.replace("wood", "nowhere"))
     assert "nowhere" in refusal(tmp_path, "a.dae", document)

@@ -165,6 +165,13 @@ def test_what_is_left_out_is_said(tmp_path, name):
     assert any(WARNED[name] in text for text in read(tmp_path, SURFACES[name][0]).warnings)
 
 
+def test_normals(tmp_path):
+    extra = ("float nx", "float ny", "float nz")
+    np.testing.assert_allclose(read(tmp_path, square(extra=extra, row="0 0 2")).parts[0].normals, [[0, 0, 1]] * 4)
+    shape = read(tmp_path, square(extra=extra, row="1 0 0"))
+    assert shape.parts[0].normals is None and "normals" in shape.warnings[0]
+
+
 def test_mixed_rows_agree_with_uniform_rows(tmp_path):
     """The general way of reading rows gives what the fast one gives, for every property."""
     random = np.random.default_rng(0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.polygons import triangulated
+from pipeline.polygons import clamped, triangulated
 
 
 def ring(n: int, inner: float = 1.0) -> np.ndarray:
@@ -115,3 +115,17 @@ def test_many_quads_are_not_walked_one_by_one(monkeypatch):
     triangles, polygon = triangulated(vertices, np.full(len(quads), 4), quads.ravel())
     assert len(triangles) == 2 * len(quads)
     np.testing.assert_array_equal(polygon, np.repeat(np.arange(len(quads)), 2))
+
+
+@pytest.mark.parametrize("low, high", [(-3.0, 5.0), (0.2, 0.8), (0.0, 1.0), (-1.0, 0.5), (7.0, 9.0)])
+def test_clamped_coordinates_are_those_of_a_texture_that_ends(low, high):
+    uv = low + (high - low) * np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
+    place = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float)
+    cut, faces, values = clamped(uv, np.array([(0, 1, 2), (0, 2, 3)]), (8, 4), {"vertices": place})
+    corners = values["vertices"][faces]
+    areas = area_vectors(corners)[:, 2]
+    assert (areas >= 0).all()
+    np.testing.assert_allclose(areas.sum(), 1)
+    # at the middle of every piece, the coordinate is the true one, cut off at the middle of the outermost pixels
+    true = low + (high - low) * corners.mean(axis=1)[:, :2]
+    np.testing.assert_allclose(cut[faces].mean(axis=1), np.clip(true, [1 / 16, 1 / 8], [15 / 16, 7 / 8]), atol=1e-12)
