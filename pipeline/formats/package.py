@@ -27,6 +27,10 @@ from pipeline.reading import File
 LIMIT: Final = 1 << 30
 """More bytes than this are not unpacked from one archive."""
 
+RATIO: Final = 100
+SMALL: Final = 50_000_000
+"""What unpacks to more than `SMALL` bytes and `RATIO` times its size is no mesh, which compresses to a tenth."""
+
 
 class Archive:
     """A ZIP archive, opened without trust."""
@@ -67,6 +71,8 @@ class Archive:
             raise UserError(f"{name!r} in the archive is encrypted")
         if item.file_size > self._left:
             raise UserError(f"{name!r} in the archive declares {item.file_size:,} bytes; at most {LIMIT:,} in all are unpacked")
+        if item.file_size > SMALL and item.file_size > RATIO * item.compress_size:
+            raise UserError(f"{name!r} in the archive unpacks to {item.file_size:,} bytes, {RATIO} times what it holds: refused")
         self._left -= item.file_size
         try:
             with self._zip.open(item) as stream:

@@ -45,6 +45,9 @@ LABELS: Final = frozenset(
     {"label", "labels", "class", "classification", "semantic", "instance", "object_id", "scalar_label", "scalar_classification"}
 )
 
+NAMES: Final = {"vertices": "vertex", "point": "vertex", "points": "vertex", "faces": "face", "polygon": "face", "polygons": "face"}
+"""What some programs call the elements."""
+
 HARMONIC: Final = 0.28209479177387814
 """The constant spherical harmonic: half the square root of 1/pi."""
 
@@ -341,7 +344,7 @@ def _header(data: bytes) -> Header:
             case ["comment" | "obj_info", *_] | []:
                 pass
             case ["element", name, rows] if rows.isdecimal():
-                elements.append((name.lower(), int(rows), []))
+                elements.append((NAMES.get(name.lower(), name.lower()), int(rows), []))
             case ["property", "list", count, kind, name] if elements and count.lower() in TYPES and kind.lower() in TYPES:
                 elements[-1][2].append(Property(name.lower(), TYPES[kind.lower()], TYPES[count.lower()]))
             case ["property", kind, name] if elements and kind.lower() in TYPES:

@@ -447,6 +447,7 @@ WRONG = {
     "entities in utf-16": (dae(start=LAUGHS).encode("utf-16"), "<!ENTITY"),
     "external entity": (dae(start='<!DOCTYPE C [<!ENTITY x SYSTEM "file:///etc/passwd">]>'), "<!ENTITY"),
     "cut": (dae()[:-300], "cut short"),
+    "nested without end": (dae(f"{'<node>' * 3000}{'</node>' * 3000}"), "XML"),
     "no collada": ("<html/>", "COLLADA"),
     "cut indices": (dae().replace("0 1 2 0 2 3", "0 1 2 0 2"), "do not make triangles"),
     "cut places": (dae(geometries=geometry().replace(source("gp", SQUARE), source("gp", SQUARE, count=5))), "declares 5 rows"),
@@ -655,8 +656,12 @@ def test_wrong_3mf_says_why(tmp_path, name, monkeypatch):
 
 def test_archives_that_unpack_without_end_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(package, "LIMIT", 100_000)
-    assert "at most 100,000" in refusal(tmp_path, "a.3mf", threemf(model() + " " * 200_000))
-    assert "at most 100,000" in refusal(tmp_path, "a.zae", zipped({"a.dae": dae() + " " * 200_000}))
+    for name, data in (("a.3mf", threemf(model() + " " * 200_000)), ("a.zae", zipped({"a.dae": dae() + " " * 200_000}))):
+        monkeypatch.setattr(package, "LIMIT", 100_000)
+        assert "at most 100,000" in refusal(tmp_path, name, data)
+        monkeypatch.setattr(package, "LIMIT", 1_000_000)
+        monkeypatch.setattr(package, "SMALL", 100_000)
+        assert "100 times" in refusal(tmp_path, name, data)
 
 
 def test_names_cannot_lead_out_of_an_archive():

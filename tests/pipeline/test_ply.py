@@ -91,6 +91,7 @@ SURFACES = {
     "cr": (square().replace(b"\n", b"\r"), 1),
     "latin-1 comment": (square("comment M\xf6bel", "obj_info caf\xe9"), 1),
     "tabs, blanks, capitals": (square().replace(b"property float x", b"property\tFLOAT  X "), 1),
+    "other names of elements": (square().replace(b"element vertex", b"element points").replace(b"element face", b"element polygons"), 1),
     "vertex_index, sized types": (square(last=face(lists="uint8 int32 vertex_index")), 1),
     "elements before, with lists": (
         header("ascii", "element camera 2", "property float fov", "property list uchar float lens", *vertex(), *face())
