@@ -122,7 +122,8 @@ def parsed(data: bytes, name: str) -> Any:
     text = _decoded(data)
     if "<!ENTITY" in text:
         raise UserError(f"{name} declares XML entities (<!ENTITY), which are never expanded here: remove them")
-    text = re.sub(r"^\s*<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL)  # its encoding is that of the bytes, not of this text
+    start = re.match(r"\s*(<\?xml.*?\?>)?", text, re.DOTALL)  # it names the encoding of the bytes, not of this text
+    text = text[start.end() :] if start else text
     # Sizes are not limited by the parser (`huge_tree`), because the numbers of a mesh are one long text.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, remove_comments=True, remove_pis=True, encoding="utf-8"
