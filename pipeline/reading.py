@@ -20,7 +20,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline import textures as pictures
-from pipeline.formats.catalog import FORMATS
+from pipeline.formats.catalog import ELSEWHERE, FORMATS
 from pipeline.geometry import Geometry, finished
 
 REASON: Final = 200
@@ -76,6 +76,8 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
     file = File(path, textures)
     try:
         if file.suffix not in FORMATS:
+            if file.suffix in ELSEWHERE:
+                raise UserError(f"'{file.suffix}' files cannot be read: {ELSEWHERE[file.suffix]}")
             raise UserError(f"'{file.suffix}' files cannot be read; what can: {' '.join(sorted(FORMATS))}")
         return finished(importlib.import_module(FORMATS[file.suffix]).read(file), up)
     except UserError as error:
@@ -217,7 +219,7 @@ SIGNS: Final = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP", "a picture", ()),
     (rb"glTF", "GLB", (".glb",)),
     (rb"ply\s", "PLY", (".ply",)),
-    (rb"PK\x03\x04", "a ZIP archive", (".zip", ".3mf", ".zae", ".3dxml", ".npz")),
+    (rb"PK\x03\x04", "a ZIP archive", (".zip", ".3mf", ".zae", ".3dxml", ".npz", ".usdz")),
     (rb"\x93NUMPY", "a NumPy array", (".npy",)),
     (rb"\s*solid\s", "STL", (".stl",)),
     (rb"\s*(#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF", "OFF", (".off",)),

@@ -1,4 +1,5 @@
-"""What COLLADA and 3MF are made of: XML, and ZIP archives that hold it. Both can be made to harm whoever opens them.
+"""What COLLADA and 3MF are made of: XML, and ZIP archives that hold it, which can both be made to harm whoever opens them; and pictures
+that do not repeat.
 
     archive = Archive(file.data)
     root = parsed(archive.read("3D/3dmodel.model"), "3D/3dmodel.model")
@@ -7,6 +8,7 @@ XML that declares entities is refused, because a few lines of it can expand with
 fetched. An archive says how large its files are, and more than `LIMIT` is not unpacked.
 """
 
+import dataclasses
 import io
 import posixpath
 import re
@@ -15,10 +17,19 @@ import zipfile
 import zlib
 from typing import Any, Final
 
+import numpy as np
+
 from cache_schema.errors import UserError
+from pipeline.geometry import Part, unit
+from pipeline.polygons import clamped
+from pipeline.reading import File
 
 LIMIT: Final = 1 << 30
 """More bytes than this are not unpacked from one archive."""
+
+RATIO: Final = 100
+SMALL: Final = 50_000_000
+"""What unpacks to more than `SMALL` bytes and `RATIO` times its size is no mesh, which compresses to a tenth."""
 
 
 class Archive:
@@ -60,6 +71,8 @@ class Archive:
             raise UserError(f"{name!r} in the archive is encrypted")
         if item.file_size > self._left:
             raise UserError(f"{name!r} in the archive declares {item.file_size:,} bytes; at most {LIMIT:,} in all are unpacked")
+        if item.file_size > SMALL and item.file_size > RATIO * item.compress_size:
+            raise UserError(f"{name!r} in the archive unpacks to {item.file_size:,} bytes, {RATIO} times what it holds: refused")
         self._left -= item.file_size
         try:
             with self._zip.open(item) as stream:
@@ -71,6 +84,29 @@ class Archive:
 def _clean(name: str) -> str:
     """A name inside an archive without leading slash, `.` and `..`; it cannot lead out."""
     return posixpath.normpath("/" + name.strip().replace("\\", "/")).lstrip("/")
+
+
+def not_repeated(file: File, part: Part, modes: tuple[str, str]) -> Part:
+    """A part whose picture goes on beyond its edges as the file says, on a picture that repeats.
+
+    Args:
+        file: Where a warning goes for what cannot be shown.
+        part: With a texture and coordinates.
+        modes: How the picture goes on in u and v: `wrap`, `clamp`, `none`, `border`, `mirror`, in any case.
+    """
+    assert part.uv is not None and part.texture is not None
+    ends = [mode.lower() in ("clamp", "none", "border") for mode in modes]
+    odd = [i for i, mode in enumerate(modes) if mode.lower() != "wrap" and (np.abs(part.uv[:, i] - 0.5) > 0.5 + 1e-3).any()]
+    if not odd:
+        return part
+    if not all(ends):
+        file.warn("a picture that is mirrored, or ends in one direction only, is repeated")
+        return part
+    height, width = part.texture.shape[:2]
+    values = {"vertices": part.vertices} | ({} if part.normals is None else {"normals": part.normals})
+    uv, faces, values = clamped(part.uv, part.faces, (width, height), values)
+    normals = unit(values.get("normals"), len(uv))
+    return dataclasses.replace(part, uv=uv, faces=faces, vertices=values["vertices"], normals=normals)
 
 
 def parsed(data: bytes, name: str) -> Any:
@@ -86,7 +122,8 @@ def parsed(data: bytes, name: str) -> Any:
     text = _decoded(data)
     if "<!ENTITY" in text:
         raise UserError(f"{name} declares XML entities (<!ENTITY), which are never expanded here: remove them")
-    text = re.sub(r"^\s*<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL)  # its encoding is that of the bytes, not of this text
+    start = re.match(r"\s*(<\?xml.*?\?>)?", text, re.DOTALL)  # it names the encoding of the bytes, not of this text
+    text = text[start.end() :] if start else text
     # Sizes are not limited by the parser (`huge_tree`), because the numbers of a mesh are one long text.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, remove_comments=True, remove_pis=True, encoding="utf-8"

@@ -21,7 +21,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
-from pipeline.polygons import triangulated
+from pipeline.polygons import across, triangulated
 from pipeline.reading import File
 
 HEADER: Final = 1 << 20
@@ -44,6 +44,9 @@ CORNERS: Final = ("vertex_indices", "vertex_index")
 LABELS: Final = frozenset(
     {"label", "labels", "class", "classification", "semantic", "instance", "object_id", "scalar_label", "scalar_classification"}
 )
+
+NAMES: Final = {"vertices": "vertex", "point": "vertex", "points": "vertex", "faces": "face", "polygon": "face", "polygons": "face"}
+"""What some programs call the elements."""
 
 HARMONIC: Final = 0.28209479177387814
 """The constant spherical harmonic: half the square root of 1/pi."""
@@ -162,10 +165,13 @@ def _mesh(file: File, header: Header, vertices: Table, places: np.ndarray, count
         faces_are_meant = (colors == colors[0]).all() and not (painted[:, :3] == 255).all()
         colors, painted = (None, painted) if faces_are_meant else (colors, None)
     of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
-    normals = vertices.stacked(("nx", "ny", "nz"))
     only_triangles = 3 * len(triangles) == len(corners) and not thin
     faces_of = corners.reshape(-1, 3) if only_triangles else corners[triangles]  # [F, 3]
-    whole = Part(vertices=places, faces=faces_of, normals=unit(normals, len(places)))
+    normals = unit(vertices.stacked(("nx", "ny", "nz")), len(places))
+    if normals is not None and not across(normals, places, faces_of):
+        file.warn("normals lie along the surface; they are left out")
+        normals = None
+    whole = Part(vertices=places, faces=faces_of, normals=normals)
 
     parts, said = [], False
     pictures = np.unique(mapped) if header.textures else np.array([-1])
@@ -338,7 +344,7 @@ def _header(data: bytes) -> Header:
             case ["comment" | "obj_info", *_] | []:
                 pass
             case ["element", name, rows] if rows.isdecimal():
-                elements.append((name.lower(), int(rows), []))
+                elements.append((NAMES.get(name.lower(), name.lower()), int(rows), []))
             case ["property", "list", count, kind, name] if elements and count.lower() in TYPES and kind.lower() in TYPES:
                 elements[-1][2].append(Property(name.lower(), TYPES[kind.lower()], TYPES[count.lower()]))
             case ["property", kind, name] if elements and kind.lower() in TYPES:

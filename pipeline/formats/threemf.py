@@ -18,7 +18,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline import textures
-from pipeline.formats.package import Archive, parsed
+from pipeline.formats.package import Archive, not_repeated, parsed
 from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped
 from pipeline.reading import File, Missing
 
@@ -56,6 +56,8 @@ class Colors(NamedTuple):
     values: np.ndarray
     """[n, 4] uint8, or [n, 2] coordinates of the picture."""
     texture: np.ndarray | None = None
+    modes: tuple[str, str] = ("wrap", "wrap")
+    """How the picture goes on beyond its edges in u and v."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ def _child(element: Any, name: str) -> Any:
 def _inside(element: Any, outer: str, inner: str) -> list[Any]:
     """All grandchildren of a local name below a child of a local name."""
     child = _child(element, outer)
-    return [] if child is None else [e for e in child if _local(e) == inner]
+    return [] if child is None else list(child.iterchildren(f"{{*}}{inner}"))
 
 
 def _attribute(element: Any, name: str) -> str | None:
@@ -283,7 +285,8 @@ class _Package:
         values = colors.values[entries.reshape(-1)]
         alpha = values[:, 3] if colors.texture is None else colors.texture[..., 3]
         look: dict[str, Any] = {"colors": values} if colors.texture is None else {"uv": values, "texture": colors.texture}
-        return dataclasses.replace(apart, alpha_mode="BLEND" if alpha.min() < 255 else "OPAQUE", **look), True
+        shown = dataclasses.replace(apart, alpha_mode="BLEND" if alpha.min() < 255 else "OPAQUE", **look)
+        return shown if colors.texture is None else not_repeated(self.file, shown, colors.modes), True
 
     # ------------------------------------------------------------------------------------------------------- colours
 
@@ -316,10 +319,9 @@ class _Package:
                     raise _Broken(f"a coordinate is no number: {error}") from error
                 texture = self.texture(model, element.get("texid", ""))
                 picture = model.resources[element.get("texid", "")]
-                if {picture.get("tilestyleu", "wrap"), picture.get("tilestylev", "wrap")} != {"wrap"} and not _inside_picture(places):
-                    self.file.warn("pictures that do not repeat (tilestyleu, tilestylev) are repeated")
+                modes = (picture.get("tilestyleu", "wrap"), picture.get("tilestylev", "wrap"))
                 uv = np.array(places, np.float64).reshape(-1, 2)
-                return None if texture is None else Colors(np.where(np.abs(uv) < REACH, uv, 0), texture)
+                return None if texture is None else Colors(np.where(np.abs(uv) < REACH, uv, 0), texture, modes)
             case "compositematerials":
                 return self.mixed(model, element)
             case "multiproperties":
@@ -360,7 +362,7 @@ class _Package:
             self.file.warn("layers of several properties are left out where one is a picture: only the last picture is used")
             layer = layers[pictures[-1]]
             assert layer is not None
-            return Colors(layer.values[entries[:, pictures[-1]]], layer.texture)
+            return Colors(layer.values[entries[:, pictures[-1]]], layer.texture, layer.modes)
         below: np.ndarray | None = None
         for i, layer in enumerate(layers):
             if layer is None:
@@ -402,10 +404,6 @@ def _opaque_if_all_clear(file: File, colors: Colors) -> Colors:
         return colors
     file.warn("every colour of a resource is wholly transparent, which would leave nothing to see: taken as opaque")
     return Colors(np.hstack([colors.values[:, :3], np.full((len(colors.values), 1), 255, np.uint8)]))
-
-
-def _inside_picture(places: list[tuple[float, float]]) -> bool:
-    return all(-1e-3 <= value <= 1 + 1e-3 for place in places for value in place)
 
 
 def _color(text: str | None) -> tuple[int, int, int, int]:

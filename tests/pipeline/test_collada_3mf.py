@@ -237,6 +237,29 @@ def test_collada_pictures(tmp_path, name):
     np.testing.assert_allclose(part.uv, part.vertices[:, :2] * reach)
 
 
+@pytest.mark.parametrize("kind", ["collada", "3mf"])
+def test_pictures_that_do_not_repeat(tmp_path, kind):
+    """Coordinates reach to 2; what lies beyond the picture's edge shows the edge."""
+    (tmp_path / "wood 1.png").write_bytes(png())
+    if kind == "collada":
+        sampler = SAMPLER.replace("</source>", "</source><wrap_s>CLAMP</wrap_s><wrap_t>CLAMP</wrap_t>")
+        shape = read(tmp_path, "a.dae", painted(texture(sampler, "sa"), bind=BOUND))
+    else:
+        paper = PAPER.replace("contenttype", 'tilestyleu="clamp" tilestylev="clamp" contenttype').replace('"1"', '"2"')
+        faces = each('pid="7" p1="0" p2="1" p3="2"', 'pid="7" p1="0" p2="2" p3="3"')
+        shape = read(tmp_path, "a.3mf", threemf(model(paper + thing(inner=faces)), {"3D/Textures/a.png": png()}))
+    (part,) = shape.parts
+    assert part.uv.min() == pytest.approx(1 / 8) and part.uv.max() == pytest.approx(7 / 8) and len(part.faces) > 2
+    assert area(shape) == pytest.approx(1) and not shape.warnings
+
+
+def test_normals_along_the_surface_are_left_out(tmp_path):
+    inputs = VERTEX + '<input semantic="NORMAL" source="#nn" offset="0"/>'
+    one = geometry(primitives=TRIANGLES.format(inputs=inputs), sources=source("nn", "1 0 0 " * 4))
+    shape = read(tmp_path, "a.dae", dae(geometries=one))
+    assert shape.parts[0].normals is None and "normals" in shape.warnings[0]
+
+
 def test_collada_missing_picture(tmp_path):
     document = painted(texture(), PICTURE.replace("wood", "nowhere"))
     assert "nowhere" in refusal(tmp_path, "a.dae", document)
@@ -424,6 +447,7 @@ WRONG = {
     "entities in utf-16": (dae(start=LAUGHS).encode("utf-16"), "<!ENTITY"),
     "external entity": (dae(start='<!DOCTYPE C [<!ENTITY x SYSTEM "file:///etc/passwd">]>'), "<!ENTITY"),
     "cut": (dae()[:-300], "cut short"),
+    "nested without end": (dae(f"{'<node>' * 3000}{'</node>' * 3000}"), "XML"),
     "no collada": ("<html/>", "COLLADA"),
     "cut indices": (dae().replace("0 1 2 0 2 3", "0 1 2 0 2"), "do not make triangles"),
     "cut places": (dae(geometries=geometry().replace(source("gp", SQUARE), source("gp", SQUARE, count=5))), "declares 5 rows"),
@@ -632,8 +656,12 @@ def test_wrong_3mf_says_why(tmp_path, name, monkeypatch):
 
 def test_archives_that_unpack_without_end_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(package, "LIMIT", 100_000)
-    assert "at most 100,000" in refusal(tmp_path, "a.3mf", threemf(model() + " " * 200_000))
-    assert "at most 100,000" in refusal(tmp_path, "a.zae", zipped({"a.dae": dae() + " " * 200_000}))
+    for name, data in (("a.3mf", threemf(model() + " " * 200_000)), ("a.zae", zipped({"a.dae": dae() + " " * 200_000}))):
+        monkeypatch.setattr(package, "LIMIT", 100_000)
+        assert "at most 100,000" in refusal(tmp_path, name, data)
+        monkeypatch.setattr(package, "LIMIT", 1_000_000)
+        monkeypatch.setattr(package, "SMALL", 100_000)
+        assert "100 times" in refusal(tmp_path, name, data)
 
 
 def test_names_cannot_lead_out_of_an_archive():
@@ -666,3 +694,8 @@ def test_any_damage_is_read_or_refused(tmp_path):
                 read(tmp_path, name, data, textures="grey")
             except ValueError as error:
                 assert type(error).__name__ in ("UserError", "Missing"), error
+
+
+@pytest.mark.parametrize("suffix, word", [(".fbx", "Blender"), (".step", "FreeCAD"), (".SKP", "SketchUp")])
+def test_formats_that_are_not_read_say_how_to_convert(tmp_path, suffix, word):
+    assert word in refusal(tmp_path, f"a{suffix}", "anything")

@@ -91,6 +91,7 @@ SURFACES = {
     "cr": (square().replace(b"\n", b"\r"), 1),
     "latin-1 comment": (square("comment M\xf6bel", "obj_info caf\xe9"), 1),
     "tabs, blanks, capitals": (square().replace(b"property float x", b"property\tFLOAT  X "), 1),
+    "other names of elements": (square().replace(b"element vertex", b"element points").replace(b"element face", b"element polygons"), 1),
     "vertex_index, sized types": (square(last=face(lists="uint8 int32 vertex_index")), 1),
     "elements before, with lists": (
         header("ascii", "element camera 2", "property float fov", "property list uchar float lens", *vertex(), *face())
@@ -163,6 +164,13 @@ WARNED = {
 @pytest.mark.parametrize("name", WARNED)
 def test_what_is_left_out_is_said(tmp_path, name):
     assert any(WARNED[name] in text for text in read(tmp_path, SURFACES[name][0]).warnings)
+
+
+def test_normals(tmp_path):
+    extra = ("float nx", "float ny", "float nz")
+    np.testing.assert_allclose(read(tmp_path, square(extra=extra, row="0 0 2")).parts[0].normals, [[0, 0, 1]] * 4)
+    shape = read(tmp_path, square(extra=extra, row="1 0 0"))
+    assert shape.parts[0].normals is None and "normals" in shape.warnings[0]
 
 
 def test_mixed_rows_agree_with_uniform_rows(tmp_path):
