@@ -37,6 +37,9 @@ from pipeline.formats.gltf_looks import Looks
 from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, unit
 from pipeline.reading import File
 
+WIDTHS: Final = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}
+"""Attributes that are read, and how many numbers each element may have."""
+
 PIECES: Final = 1_000_000
 """A scene of more parts than this, each counted once for each pose of its mesh, is refused before it is built."""
 
@@ -290,13 +293,16 @@ class _Scene:
             if len(faces) > max(declared, 1):
                 raise UserError(f"{DRACO} holds {len(faces):,} triangles where {declared:,} corners are declared")
         for name, index in attributes.items():
-            if name not in given and name.split("_")[0] in ("POSITION", "NORMAL", "TEXCOORD", "COLOR", "JOINTS", "WEIGHTS"):
+            if name not in given and name.split("_")[0] in WIDTHS:
                 given[name] = self._attribute(primitive, index, name)
         if "POSITION" not in given:
             self.file.warn("a part without positions is left out")
             return None
         count = len(given["POSITION"])
         for name, values in list(given.items()):
+            widths = WIDTHS.get(name.split("_")[0], (values.raw.shape[1],))
+            if values.raw.shape[1] not in widths:
+                raise UserError(f"{name} should be {' or '.join(map(str, widths))} numbers each, got {values.raw.shape[1]}")
             if len(values) != count and name == "NORMAL":
                 del given[name]
             elif len(values) != count:
@@ -321,11 +327,7 @@ class _Scene:
         strange = sorted(record(primitive, "extensions").keys() - APPLIED - UNSEEN)
         if strange and name == "POSITION" and "bufferView" not in accessor and not record(accessor, "sparse"):
             raise UserError(f"a part's geometry is in the glTF extension {', '.join(strange)}, which is not read: export it without")
-        values = self.document.accessor(index, name)
-        widths = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}[name.split("_")[0]]
-        if values.raw.shape[1] not in widths:
-            raise UserError(f"{name} should be {' or '.join(map(str, widths))} numbers each, got {values.raw.shape[1]}")
-        return values
+        return self.document.accessor(index, name)
 
     def _corners(self, primitive: Record, count: int) -> np.ndarray:
         """Vertex numbers `[c]`."""
