@@ -365,6 +365,16 @@ def specular(f, both=False, **values):
         material["pbrMetallicRoughness"] = base
 
 
+def specular_metal(f):
+    """The upper half is black with a golden shine, the lower half blue with a faint one."""
+    halves = [Image.new("RGB", (8, 8), color) for color in (BLACK, GOLD)]
+    for image, below in zip(halves, (BLUE, (40, 40, 40)), strict=True):
+        image.paste(below, (0, 4, 8, 8))
+    textured(f, image=saved(halves[0]))
+    names = {"diffuseTexture": {"index": 0}, "specularGlossinessTexture": {"index": f.texture(saved(halves[1]))}}
+    f.json["materials"][0] = {"extensions": {"KHR_materials_pbrSpecularGlossiness": names}}
+
+
 def vertex_colors(f, colors, base=None, **more):
     f.mesh(f.primitive(material=None if base is None else colored(f, base), COLOR_0=f.array(colors, **more)))
 
@@ -409,6 +419,7 @@ def no_coordinates(f):
 
 
 TWO = (2.0, 2.0)
+GOLD = (255, 226, 155)
 LIT = {(0.0, 0.0): RED}
 HALF = np.array([[0.5, 0.0, 0.25]] * 4)
 SHADE = {(0.0, 0.0): (188, 0, 137)}  # linear 0.5, 0, 0.25 as sRGB
@@ -490,6 +501,7 @@ APPLIED = {
     "specular-glossiness, metal": (
         lambda f: specular(f, diffuseFactor=[0, 0, 0, 1], specularFactor=[1, 0, 0]), TWO, 2, LIT, None,
     ),
+    "specular-glossiness, metal by texture": (specular_metal, TWO, 2, {(0, 0.5): GOLD, (0, -0.5): BLUE}, None),
     "vertex colours f32": (lambda f: vertex_colors(f, HALF.astype("f4")), TWO, 2, SHADE, None),
     "vertex colours u8": (lambda f: vertex_colors(f, np.rint(HALF * 255).astype("u1"), normalized=True), TWO, 2, SHADE, None),
     "vertex colours u16": (lambda f: vertex_colors(f, np.rint(HALF * 65535).astype("u2"), normalized=True), TWO, 2, SHADE, None),
