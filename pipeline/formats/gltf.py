@@ -58,7 +58,8 @@ def read(file: File) -> Geometry:
         if not isinstance(name, str) or name not in APPLIED | UNSEEN | SEEN_THROUGH:
             name = name if isinstance(name, str) else shown(name)
             raise UserError(f"the file requires the glTF extension {name}, which is not read: export it without")
-    return _Scene(document).shape()
+    with np.errstate(all="ignore"):  # absurd numbers become infinite, and `geometry.finished` refuses vertices that are
+        return _Scene(document).shape()
 
 
 # --------------------------------------------------------------------------------------------------------------- scene
@@ -76,8 +77,7 @@ class Placed(NamedTuple):
 def _placing(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Matrices `[k, 4, 4]` of translations `[k, 3]`, rotations (quaternions x, y, z, w of any length) `[k, 4]` and scales `[k, 3]`."""
     length = np.linalg.norm(rotation, axis=1, keepdims=True)
-    with np.errstate(all="ignore"):
-        x, y, z, w = np.where(length > 0, rotation / length, [0, 0, 0, 1]).T
+    x, y, z, w = np.where(length > 0, rotation / length, [0, 0, 0, 1]).T
     turn = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
@@ -181,8 +181,7 @@ class _Scene:
             at = self._parents.get(at)
         world = np.eye(4) if at is None else self._worlds[at]
         for node in reversed(chain):
-            with np.errstate(all="ignore"):  # what is infinite is told when the vertices are checked
-                world = world @ self._local(self.document.item("nodes", node))
+            world = world @ self._local(self.document.item("nodes", node))
             self._worlds[node] = world
         return world
 
@@ -228,8 +227,7 @@ class _Scene:
                 found.setdefault(what, [np.eye(4)[None]])
                 continue
             world = self._world(index)[None]
-            with np.errstate(all="ignore"):
-                found.setdefault(what, []).append(world if instances is None else world @ self._instances(instances))
+            found.setdefault(what, []).append(world if instances is None else world @ self._instances(instances))
         return {what: np.concatenate(matrices) for what, matrices in found.items()}
 
     def _weights(self, node: Record, mesh: int) -> tuple[float, ...]:
@@ -385,21 +383,19 @@ class _Scene:
             numbers = np.where(weights != 0, numbers, 0).astype(np.int64)  # exporters write any joint where the weight is 0
             if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(joints):
                 raise UserError(f"a skinned part names joint {int(numbers.max())} of {len(joints)}")
-            with np.errstate(all="ignore"):
-                for column in range(4):
-                    blend += weights[:, column, None, None] * joints[numbers[:, column]]
+            for column in range(4):
+                blend += weights[:, column, None, None] * joints[numbers[:, column]]
             total += weights.sum(axis=1)
         if not total.any():
             self.file.warn("a part with a skin has no joints: it lies where its first joint is")
         blend[total == 0] = joints[0]  # as viewers do
         total[total == 0] = 1
-        with np.errstate(all="ignore"):
-            blend /= total[:, None, None]
-            moved = np.einsum("vij,vj->vi", blend[:, :3, :3], vertices) + blend[:, :3, 3]
-            if normals is not None:
-                a, b, c = np.moveaxis(blend[:, :3, :3], 1, 0)  # normals go by the cofactors, see geometry.copied
-                cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
-                normals = np.einsum("vij,vj->vi", cofactors, normals)
+        blend /= total[:, None, None]
+        moved = np.einsum("vij,vj->vi", blend[:, :3, :3], vertices) + blend[:, :3, 3]
+        if normals is not None:
+            a, b, c = np.moveaxis(blend[:, :3, :3], 1, 0)  # normals go by the cofactors, see geometry.copied
+            cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+            normals = np.einsum("vij,vj->vi", cofactors, normals)
         return moved, normals
 
     def _joints(self, index: int) -> np.ndarray:
@@ -415,8 +411,7 @@ class _Scene:
         if len(values) < len(nodes) or values.raw.shape[1] != 16:
             raise UserError(f"skins[{index}] has {len(nodes)} joints and inverseBindMatrices {list(values.raw.shape)}")
         inverse = values.floats()[: len(nodes)].astype(np.float64).reshape(-1, 4, 4).transpose(0, 2, 1)
-        with np.errstate(all="ignore"):
-            return worlds @ inverse
+        return worlds @ inverse
 
 
 def _mode(primitive: Record) -> int:
@@ -453,8 +448,7 @@ def _used(faces: np.ndarray, count: int) -> tuple[np.ndarray | None, np.ndarray]
 
 def _points(part: Part, matrices: np.ndarray, said: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Positions `[n, 3]` of the copies of a cloud, and its colours `[n, 3]` uint8 where it has any."""
-    with np.errstate(all="ignore"):
-        points = np.einsum("kij,vj->kvi", matrices[:, :3, :3], part.vertices) + matrices[:, None, :3, 3]
+    points = np.einsum("kij,vj->kvi", matrices[:, :3, :3], part.vertices) + matrices[:, None, :3, 3]
     if not said:
         return points.reshape(-1, 3), None
     colors = np.full((len(part.vertices), 3), 255.0) if part.colors is None else part.colors[:, :3].astype(np.float64)

@@ -165,6 +165,9 @@ class Looks:
         pixels = picture.pixels
         for axis, how in enumerate(picture.wrap):
             pixels, uv = self._wrapped(pixels, uv, axis, how)
+        if np.abs(uv).max() > 100:
+            # Far out float32 has no digits left for a place within the texture, which is the same in any of its repetitions.
+            uv = np.clip(uv - np.floor(uv.min(axis=0)), 0, 1e6)
         return replace(part, texture=pixels, uv=np.column_stack([uv[:, 0], 1 - uv[:, 1]]))
 
     def _wrapped(self, pixels: np.ndarray, uv: np.ndarray, axis: int, how: int) -> tuple[np.ndarray, np.ndarray]:

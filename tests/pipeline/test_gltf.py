@@ -337,7 +337,9 @@ def second_uv(f, info):
 
 
 def wrapped(f, s, t, low=-1.0, high=2.0, **sampler):
-    textured(f, sampler={"wrapS": s, "wrapT": t} | sampler, uv=(low + UV * (high - low)).astype("f4"))
+    textured(
+        f, sampler={"wrapS": s, "wrapT": t} | sampler, uv=(low + UV * (high - low)).astype("f4")
+    )  # a float of 32 bits holds these exactly
 
 
 def in_extension(f, name, image, fallback=None):
@@ -474,6 +476,7 @@ APPLIED = {
     "texCoord": (lambda f: second_uv(f, {"texCoord": 1}), TWO, 2, {(0.5, -0.5): RED}, None),
     "texCoord that is not there": (no_coordinates, TWO, 2, WIDE, "TEXCOORD_3"),
     "repeated": (lambda f: wrapped(f, 10497, 10497), TWO, 2, {(-0.5, 0.85): GREEN, (0.2, 0.2): GREEN}, None),
+    "repeated far out": (lambda f: wrapped(f, 10497, 10497, 5e5, 5e5 + 1), TWO, 2, FOUR, None),
     "clamped": (lambda f: wrapped(f, 33071, 33071), TWO, 2, FOUR | {(-0.9, 0.2): RED, (0.9, -0.9): YELLOW}, None),
     "clamped far out": (lambda f: wrapped(f, 33071, 33071, -200.0, 201.0), TWO, 2, FOUR, None),
     "clamped without end": (lambda f: wrapped(f, 33071, 33071, -1e7, 1e7), TWO, 2, FOUR, "clamped"),
