@@ -285,7 +285,9 @@ class _Scene:
         attributes = {name: whole(record(primitive, "attributes"), name) for name in record(primitive, "attributes")}
         packed, mode = extension(primitive, DRACO), _mode(primitive)
         given: dict[str, Values] = {}
-        if packed is not None and mode in (4, 5):
+        if packed is not None:
+            if mode not in (4, 5):
+                raise UserError(f"a part is compressed by {DRACO} and has mode {mode}: only triangles and strips can be")
             faces, given = self.document.draco(packed, attributes)
             declared = whole(self.document.item("accessors", whole(primitive, "indices")), "count") if "indices" in primitive else 0
             if len(faces) > max(declared, 1):
@@ -305,7 +307,7 @@ class _Scene:
                 del given[name]
             elif len(values) != count:
                 raise UserError(f"a part has {len(values):,} {name} for {count:,} vertices")
-        if packed is None or mode not in (4, 5):
+        if packed is None:
             corners = self._corners(primitive, count)
             faces = _triangles(corners, mode) if mode != 0 else corners[:, None]
             if mode == 4 and len(corners) % 3:

@@ -103,7 +103,7 @@ class Looks:
     def __init__(self, document: Document) -> None:
         self.document, self.file = document, document.file
         self._looks: dict[int | None, Look] = {None: Look()}
-        self._images: dict[int, np.ndarray | None] = {}
+        self._images: dict[int, np.ndarray] = {}
         self._pictures: dict[int, Picture | None] = {}
         self._made: dict[Any, Any] = {}
 
@@ -158,10 +158,11 @@ class Looks:
 
     def _textured(self, part: Part, picture: Picture, coordinates: np.ndarray, slot: Slot) -> Part:
         """The part with a texture that may be repeated, laid on by glTF's coordinates `[V, 2]`."""
-        uv = np.nan_to_num(coordinates.astype(np.float64), posinf=0, neginf=0)
+        uv = coordinates.astype(np.float64)
         if slot.transform is not None:
             matrix = np.array(slot.transform).reshape(2, 3)
             uv = uv @ matrix[:, :2].T + matrix[:, 2]
+        uv = np.clip(np.nan_to_num(uv, posinf=0, neginf=0), -1e9, 1e9)
         pixels = picture.pixels
         for axis, how in enumerate(picture.wrap):
             pixels, uv = self._wrapped(pixels, uv, axis, how)
@@ -336,9 +337,7 @@ class Looks:
             else:
                 raise UserError(f"images[{index}] has neither a file nor bytes")
             self._images[index] = textures.decode(data, name)
-        found = self._images[index]
-        assert found is not None
-        return found
+        return self._images[index]
 
     # -------------------------------------------------------------------------------------------------------- materials
 

@@ -607,6 +607,7 @@ REFUSED = {
     "required": (changed("extensionsRequired", ["ACME_magic"]), "ACME_magic"),
     "geometry in an unknown extension": (other_compression, "ACME_packed"),
     "texture in an unknown extension": (changed("textures/0", {"extensions": {"ACME_picture": {"source": 0}}}), "ACME_picture"),
+    "Draco of points": (changed("meshes/0/primitives/0/mode", 0, compressed_by_draco), "KHR_draco_mesh_compression"),
     "Draco damaged": (damaged_draco, "KHR_draco_mesh_compression"),
     "meshopt damaged": (changed("bufferViews/0/extensions/EXT_meshopt_compression/byteOffset", 0, compressed_by_meshopt), "EXT_meshopt"),
     "meshopt without end": (
