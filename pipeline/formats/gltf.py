@@ -40,6 +40,8 @@ from pipeline.reading import File
 WIDTHS: Final = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}
 """Attributes that are read, and how many numbers each element may have."""
 
+IDENTITY: Final = np.eye(4)
+
 PIECES: Final = 1_000_000
 """A scene of more parts than this, each counted once for each pose of its mesh, is refused before it is built."""
 
@@ -125,7 +127,7 @@ class _Scene:
                     if len(visible.faces) < len(part.faces):
                         self.file.warn("triangles that are wholly transparent are left out")
                     colored |= said
-                    parts.append(copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != np.eye(4)).any() else visible)
+                    parts.append(copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != IDENTITY).any() else visible)
         if parts:
             if hidden:
                 self.file.warn(f"{hidden} of {surfaces} surfaces are wholly transparent and left out")
@@ -179,7 +181,7 @@ class _Scene:
             if len(chain) > len(self.document.table("nodes")):
                 raise UserError(f"the glTF is damaged: nodes[{index}] is its own ancestor")
             at = self._parents.get(at)
-        world = np.eye(4) if at is None else self._worlds[at]
+        world = IDENTITY if at is None else self._worlds[at]
         for node in reversed(chain):
             world = world @ self._local(self.document.item("nodes", node))
             self._worlds[node] = world
@@ -189,9 +191,9 @@ class _Scene:
     def _local(node: Record) -> np.ndarray:
         """Matrix `[4, 4]` from a node to its parent."""
         if "matrix" in node:
-            return vector(node, "matrix", tuple(np.eye(4).reshape(-1))).reshape(4, 4).T
+            return vector(node, "matrix", tuple(IDENTITY.reshape(-1))).reshape(4, 4).T
         if not node.keys() & {"translation", "rotation", "scale"}:
-            return np.eye(4)
+            return IDENTITY
         defaults = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
         return _placing(*(vector(node, key, default)[None] for key, default in defaults.items()))[0]
 
@@ -201,7 +203,7 @@ class _Scene:
         found: dict[Placed, list[np.ndarray]] = {}
         if not document.table("nodes") and document.table("meshes"):
             self.file.warn("the file has meshes and no nodes: all are taken, as they lie")
-            return {Placed(i, None, self._weights({}, i)): np.eye(4)[None] for i in range(len(document.table("meshes")))}
+            return {Placed(i, None, self._weights({}, i)): IDENTITY[None] for i in range(len(document.table("meshes")))}
         seen: set[int] = set()
         todo = self._roots()[::-1]
         while todo:
@@ -224,7 +226,7 @@ class _Scene:
             what = Placed(mesh, skin, self._weights(node, mesh))
             if skin is not None:
                 # Joints alone place a skin; the specification leaves the node's own place out. Twice the same would be one on another.
-                found.setdefault(what, [np.eye(4)[None]])
+                found.setdefault(what, [IDENTITY[None]])
                 continue
             world = self._world(index)[None]
             found.setdefault(what, []).append(world if instances is None else world @ self._instances(instances))
