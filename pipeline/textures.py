@@ -73,6 +73,8 @@ def pixels(image: Any, name: str = "of the file") -> np.ndarray:
             color, alpha = whole.convert("RGB").reduce(shrink), whole.getchannel("A").reduce(shrink)
             return np.dstack([np.asarray(color), np.asarray(alpha)])
         return np.asarray(whole)
+    except UserError:
+        raise
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise UserError(f"texture {name!r} is damaged or cut short") from error
 
@@ -81,12 +83,15 @@ def _eight_bit(image: Any) -> Any:
     """A loaded Pillow image of any mode as one of mode RGBA.
 
     Raises:
-        ValueError: Pillow knows no way from this mode to RGB.
+        UserError: Pillow knows no way from this mode to RGB.
     """
     from PIL import Image
 
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
-        return image.convert("RGBA")
+        try:
+            return image.convert("RGBA")
+        except ValueError as error:
+            raise UserError(f"a texture has colours of the kind {image.mode}, which cannot be turned into RGB") from error
     # One channel of more than 8 bits, which Pillow would clip to 255.
     values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
     most = values.max(initial=0)

@@ -37,6 +37,11 @@ from pipeline.formats.gltf_looks import Looks
 from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, unit
 from pipeline.reading import File
 
+WIDTHS: Final = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}
+"""Attributes that are read, and how many numbers each element may have."""
+
+IDENTITY: Final = np.eye(4)
+
 PIECES: Final = 1_000_000
 """A scene of more parts than this, each counted once for each pose of its mesh, is refused before it is built."""
 
@@ -55,7 +60,8 @@ def read(file: File) -> Geometry:
         if not isinstance(name, str) or name not in APPLIED | UNSEEN | SEEN_THROUGH:
             name = name if isinstance(name, str) else shown(name)
             raise UserError(f"the file requires the glTF extension {name}, which is not read: export it without")
-    return _Scene(document).shape()
+    with np.errstate(all="ignore"):  # absurd numbers become infinite, and `geometry.finished` refuses vertices that are
+        return _Scene(document).shape()
 
 
 # --------------------------------------------------------------------------------------------------------------- scene
@@ -73,8 +79,7 @@ class Placed(NamedTuple):
 def _placing(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Matrices `[k, 4, 4]` of translations `[k, 3]`, rotations (quaternions x, y, z, w of any length) `[k, 4]` and scales `[k, 3]`."""
     length = np.linalg.norm(rotation, axis=1, keepdims=True)
-    with np.errstate(all="ignore"):
-        x, y, z, w = np.where(length > 0, rotation / length, [0, 0, 0, 1]).T
+    x, y, z, w = np.where(length > 0, rotation / length, [0, 0, 0, 1]).T
     turn = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
@@ -122,7 +127,7 @@ class _Scene:
                     if len(visible.faces) < len(part.faces):
                         self.file.warn("triangles that are wholly transparent are left out")
                     colored |= said
-                    parts.append(copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != np.eye(4)).any() else visible)
+                    parts.append(_copied(visible, matrices))
         if parts:
             if hidden:
                 self.file.warn(f"{hidden} of {surfaces} surfaces are wholly transparent and left out")
@@ -176,10 +181,9 @@ class _Scene:
             if len(chain) > len(self.document.table("nodes")):
                 raise UserError(f"the glTF is damaged: nodes[{index}] is its own ancestor")
             at = self._parents.get(at)
-        world = np.eye(4) if at is None else self._worlds[at]
+        world = IDENTITY if at is None else self._worlds[at]
         for node in reversed(chain):
-            with np.errstate(all="ignore"):  # what is infinite is told when the vertices are checked
-                world = world @ self._local(self.document.item("nodes", node))
+            world = world @ self._local(self.document.item("nodes", node))
             self._worlds[node] = world
         return world
 
@@ -187,9 +191,9 @@ class _Scene:
     def _local(node: Record) -> np.ndarray:
         """Matrix `[4, 4]` from a node to its parent."""
         if "matrix" in node:
-            return vector(node, "matrix", tuple(np.eye(4).reshape(-1))).reshape(4, 4).T
+            return vector(node, "matrix", tuple(IDENTITY.reshape(-1))).reshape(4, 4).T
         if not node.keys() & {"translation", "rotation", "scale"}:
-            return np.eye(4)
+            return IDENTITY
         defaults = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
         return _placing(*(vector(node, key, default)[None] for key, default in defaults.items()))[0]
 
@@ -199,7 +203,7 @@ class _Scene:
         found: dict[Placed, list[np.ndarray]] = {}
         if not document.table("nodes") and document.table("meshes"):
             self.file.warn("the file has meshes and no nodes: all are taken, as they lie")
-            return {Placed(i, None, self._weights({}, i)): np.eye(4)[None] for i in range(len(document.table("meshes")))}
+            return {Placed(i, None, self._weights({}, i)): IDENTITY[None] for i in range(len(document.table("meshes")))}
         seen: set[int] = set()
         todo = self._roots()[::-1]
         while todo:
@@ -222,11 +226,10 @@ class _Scene:
             what = Placed(mesh, skin, self._weights(node, mesh))
             if skin is not None:
                 # Joints alone place a skin; the specification leaves the node's own place out. Twice the same would be one on another.
-                found.setdefault(what, [np.eye(4)[None]])
+                found.setdefault(what, [IDENTITY[None]])
                 continue
             world = self._world(index)[None]
-            with np.errstate(all="ignore"):
-                found.setdefault(what, []).append(world if instances is None else world @ self._instances(instances))
+            found.setdefault(what, []).append(world if instances is None else world @ self._instances(instances))
         return {what: np.concatenate(matrices) for what, matrices in found.items()}
 
     def _weights(self, node: Record, mesh: int) -> tuple[float, ...]:
@@ -284,24 +287,29 @@ class _Scene:
         attributes = {name: whole(record(primitive, "attributes"), name) for name in record(primitive, "attributes")}
         packed, mode = extension(primitive, DRACO), _mode(primitive)
         given: dict[str, Values] = {}
-        if packed is not None and mode in (4, 5):
+        if packed is not None:
+            if mode not in (4, 5):
+                raise UserError(f"a part is compressed by {DRACO} and has mode {mode}: only triangles and strips can be")
             faces, given = self.document.draco(packed, attributes)
             declared = whole(self.document.item("accessors", whole(primitive, "indices")), "count") if "indices" in primitive else 0
             if len(faces) > max(declared, 1):
                 raise UserError(f"{DRACO} holds {len(faces):,} triangles where {declared:,} corners are declared")
         for name, index in attributes.items():
-            if name not in given and name.split("_")[0] in ("POSITION", "NORMAL", "TEXCOORD", "COLOR", "JOINTS", "WEIGHTS"):
+            if name not in given and name.split("_")[0] in WIDTHS:
                 given[name] = self._attribute(primitive, index, name)
         if "POSITION" not in given:
             self.file.warn("a part without positions is left out")
             return None
         count = len(given["POSITION"])
         for name, values in list(given.items()):
+            widths = WIDTHS.get(name.split("_")[0], (values.raw.shape[1],))
+            if values.raw.shape[1] not in widths:
+                raise UserError(f"{name} should be {' or '.join(map(str, widths))} numbers each, got {values.raw.shape[1]}")
             if len(values) != count and name == "NORMAL":
                 del given[name]
             elif len(values) != count:
                 raise UserError(f"a part has {len(values):,} {name} for {count:,} vertices")
-        if packed is None or mode not in (4, 5):
+        if packed is None:
             corners = self._corners(primitive, count)
             faces = _triangles(corners, mode) if mode != 0 else corners[:, None]
             if mode == 4 and len(corners) % 3:
@@ -321,11 +329,7 @@ class _Scene:
         strange = sorted(record(primitive, "extensions").keys() - APPLIED - UNSEEN)
         if strange and name == "POSITION" and "bufferView" not in accessor and not record(accessor, "sparse"):
             raise UserError(f"a part's geometry is in the glTF extension {', '.join(strange)}, which is not read: export it without")
-        values = self.document.accessor(index, name)
-        widths = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}[name.split("_")[0]]
-        if values.raw.shape[1] not in widths:
-            raise UserError(f"{name} should be {' or '.join(map(str, widths))} numbers each, got {values.raw.shape[1]}")
-        return values
+        return self.document.accessor(index, name)
 
     def _corners(self, primitive: Record, count: int) -> np.ndarray:
         """Vertex numbers `[c]`."""
@@ -383,21 +387,19 @@ class _Scene:
             numbers = np.where(weights != 0, numbers, 0).astype(np.int64)  # exporters write any joint where the weight is 0
             if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(joints):
                 raise UserError(f"a skinned part names joint {int(numbers.max())} of {len(joints)}")
-            with np.errstate(all="ignore"):
-                for column in range(4):
-                    blend += weights[:, column, None, None] * joints[numbers[:, column]]
+            for column in range(4):
+                blend += weights[:, column, None, None] * joints[numbers[:, column]]
             total += weights.sum(axis=1)
         if not total.any():
             self.file.warn("a part with a skin has no joints: it lies where its first joint is")
         blend[total == 0] = joints[0]  # as viewers do
         total[total == 0] = 1
-        with np.errstate(all="ignore"):
-            blend /= total[:, None, None]
-            moved = np.einsum("vij,vj->vi", blend[:, :3, :3], vertices) + blend[:, :3, 3]
-            if normals is not None:
-                a, b, c = np.moveaxis(blend[:, :3, :3], 1, 0)  # normals go by the cofactors, see geometry.copied
-                cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
-                normals = np.einsum("vij,vj->vi", cofactors, normals)
+        blend /= total[:, None, None]
+        moved = np.einsum("vij,vj->vi", blend[:, :3, :3], vertices) + blend[:, :3, 3]
+        if normals is not None:
+            a, b, c = np.moveaxis(blend[:, :3, :3], 1, 0)  # normals go by the cofactors, see geometry.copied
+            cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+            normals = np.einsum("vij,vj->vi", cofactors, normals)
         return moved, normals
 
     def _joints(self, index: int) -> np.ndarray:
@@ -413,8 +415,7 @@ class _Scene:
         if len(values) < len(nodes) or values.raw.shape[1] != 16:
             raise UserError(f"skins[{index}] has {len(nodes)} joints and inverseBindMatrices {list(values.raw.shape)}")
         inverse = values.floats()[: len(nodes)].astype(np.float64).reshape(-1, 4, 4).transpose(0, 2, 1)
-        with np.errstate(all="ignore"):
-            return worlds @ inverse
+        return worlds @ inverse
 
 
 def _mode(primitive: Record) -> int:
@@ -451,8 +452,7 @@ def _used(faces: np.ndarray, count: int) -> tuple[np.ndarray | None, np.ndarray]
 
 def _points(part: Part, matrices: np.ndarray, said: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Positions `[n, 3]` of the copies of a cloud, and its colours `[n, 3]` uint8 where it has any."""
-    with np.errstate(all="ignore"):
-        points = np.einsum("kij,vj->kvi", matrices[:, :3, :3], part.vertices) + matrices[:, None, :3, 3]
+    points = np.einsum("kij,vj->kvi", matrices[:, :3, :3], part.vertices) + matrices[:, None, :3, 3]
     if not said:
         return points.reshape(-1, 3), None
     colors = np.full((len(part.vertices), 3), 255.0) if part.colors is None else part.colors[:, :3].astype(np.float64)
@@ -462,6 +462,19 @@ def _points(part: Part, matrices: np.ndarray, said: bool) -> tuple[np.ndarray, n
         colors *= part.texture[np.minimum(row, height - 1), np.minimum(column, width - 1), :3] / 255
     colors = np.rint(colors * np.array(part.base_color[:3])).astype(np.uint8)
     return points.reshape(-1, 3), np.tile(colors, (len(matrices), 1))
+
+
+def _copied(part: Part, matrices: np.ndarray) -> Part:
+    """The part at each of the places `[k, 4, 4]`. What a place mirrors keeps its front: glTF turns the winding of its triangles around."""
+    if len(matrices) == 1 and (matrices[0] == IDENTITY).all():
+        return part
+    done = copied(part, matrices)
+    mirrored = np.linalg.det(matrices[:, :3, :3]) < 0
+    if not mirrored.any():
+        return done
+    faces = done.faces.reshape(len(matrices), -1, 3).copy()  # [k, F, 3]
+    faces[mirrored] = faces[mirrored][..., ::-1]
+    return replace(done, faces=faces.reshape(-1, 3))
 
 
 def _visible(part: Part) -> Part | None:

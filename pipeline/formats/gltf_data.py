@@ -119,6 +119,10 @@ def vector(owner: Record, key: str, default: tuple[float, ...]) -> np.ndarray:
     value = owner.get(key, default)
     if not isinstance(value, (list, tuple)) or len(value) != len(default):
         raise UserError(f"the glTF is damaged: {key!r} should be {len(default)} numbers, got {shown(value)}")
+    if all(type(each) is float for each in value):  # nearly always, and this is read for every node
+        found = np.array(value, np.float64)
+        if np.abs(found).max(initial=0) <= 1e300:
+            return found
     return np.array([number({key: each}, key, 0) for each in value], np.float64)
 
 

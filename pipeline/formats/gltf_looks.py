@@ -71,6 +71,10 @@ class Look:
     said: bool = False
     """Whether the file gives `base`; a viewer takes white where it does not, we take grey where nothing else says a colour."""
     base_slot: Slot | None = None
+    metal_slot: Slot | None = None
+    """A texture of specular colours, which are those of the metals of a material in specular-glossiness."""
+    metal: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Times this."""
     emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
     emission_slot: Slot | None = None
     metallic: float = 0.0
@@ -99,7 +103,7 @@ class Looks:
     def __init__(self, document: Document) -> None:
         self.document, self.file = document, document.file
         self._looks: dict[int | None, Look] = {None: Look()}
-        self._images: dict[int, np.ndarray | None] = {}
+        self._images: dict[int, np.ndarray] = {}
         self._pictures: dict[int, Picture | None] = {}
         self._made: dict[Any, Any] = {}
 
@@ -132,7 +136,9 @@ class Looks:
         if "COLOR_0" in given:
             tint = np.clip(np.nan_to_num(given["COLOR_0"].floats(rows, always_normalized=True)), 0, 1)
             tint = np.column_stack([tint, np.ones(len(tint), tint.dtype)]) if tint.shape[1] == 3 else tint
-        coat = Coat(base, said or picture is not None or tint is not None, tint, look.base_slot, picture)
+        if look.metal_slot is not None and (picture is not None or look.base_slot is None):
+            picture, base = self._plated(look, picture, base, given)
+        coat = Coat(base, said or picture is not None or tint is not None, tint, look.base_slot or look.metal_slot, picture)
         if max(look.emission) > 0:
             coat = self._lit(coat, look, given)
         colors, alpha = None, 1.0 if look.alpha_mode == "OPAQUE" else float(coat.base[3])
@@ -152,13 +158,17 @@ class Looks:
 
     def _textured(self, part: Part, picture: Picture, coordinates: np.ndarray, slot: Slot) -> Part:
         """The part with a texture that may be repeated, laid on by glTF's coordinates `[V, 2]`."""
-        uv = np.nan_to_num(coordinates.astype(np.float64), posinf=0, neginf=0)
+        uv = coordinates.astype(np.float64)
         if slot.transform is not None:
             matrix = np.array(slot.transform).reshape(2, 3)
             uv = uv @ matrix[:, :2].T + matrix[:, 2]
+        uv = np.clip(np.nan_to_num(uv, posinf=0, neginf=0), -1e9, 1e9)
         pixels = picture.pixels
         for axis, how in enumerate(picture.wrap):
             pixels, uv = self._wrapped(pixels, uv, axis, how)
+        if np.abs(uv).max() > 100:
+            # Far out float32 has no digits left for a place within the texture, which is the same in any of its repetitions.
+            uv = np.clip(uv - np.floor(uv.min(axis=0)), 0, 1e6)
         return replace(part, texture=pixels, uv=np.column_stack([uv[:, 0], 1 - uv[:, 1]]))
 
     def _wrapped(self, pixels: np.ndarray, uv: np.ndarray, axis: int, how: int) -> tuple[np.ndarray, np.ndarray]:
@@ -192,6 +202,24 @@ class Looks:
             self._made[key] = (pixels, _padded(pixels, 1 - axis, before, after, shrink))
         uv[:, axis] = (uv[:, axis] * size + before) / (size + before + after)
         return self._made[key][1], uv
+
+    def _plated(self, look: Look, picture: Picture | None, base: np.ndarray, given: dict[str, Values]) -> tuple[Picture | None, np.ndarray]:
+        """Picture and base colour `[4]` of a material in specular-glossiness, its metals in their own colour, not in black."""
+        shine = self._laid(look.metal_slot, given)
+        if shine is None or look.metal_slot is None:
+            return picture, base
+        if picture is not None and look.base_slot is not None:
+            if look.metal_slot[1:] != look.base_slot[1:] or shine.wrap != picture.wrap:
+                self.file.warn("a texture of specular colours is left out that lies on a part otherwise than its diffuse texture")
+                return picture, base
+        pixels = None if picture is None else picture.pixels
+        key = ("metal", id(pixels), id(shine.pixels), *base[:3], *look.metal)
+        if key not in self._made:
+            self._made[key] = (pixels, shine, _plated(pixels, base[:3], shine.pixels, np.array(look.metal)))
+        done = self._made[key][2]
+        if done is None:
+            return picture, base
+        return (picture or shine)._replace(pixels=done), np.append(np.ones(3), base[3])
 
     # --------------------------------------------------------------------------------------------------------- emission
 
@@ -309,9 +337,7 @@ class Looks:
             else:
                 raise UserError(f"images[{index}] has neither a file nor bytes")
             self._images[index] = textures.decode(data, name)
-        found = self._images[index]
-        assert found is not None
-        return found
+        return self._images[index]
 
     # -------------------------------------------------------------------------------------------------------- materials
 
@@ -337,8 +363,8 @@ class Looks:
             # Shown flat elsewhere; here it is lit like everything, because light shows form. It neither shines nor emits.
             return replace(look, metallic=0.0, roughness=1.0)
         strength = number(extension(material, "KHR_materials_emissive_strength") or {}, "emissiveStrength", 1.0)
-        factor = np.clip(np.nan_to_num(vector(material, "emissiveFactor", (0.0, 0.0, 0.0))), 0, 1)
-        red, green, blue = map(float, factor * min(max(strength, 0), 1e6))
+        light = np.clip(np.nan_to_num(vector(material, "emissiveFactor", (0.0, 0.0, 0.0)) * strength), 0, None)
+        red, green, blue = map(float, light / max(float(light.max()), 1))  # brighter than white cannot be seen, its hue can
         return replace(look, emission=(red, green, blue), emission_slot=self._slot(material, "emissiveTexture"))
 
     def _metallic(self, metal: Record) -> Look:
@@ -355,19 +381,21 @@ class Looks:
         """Specular-glossiness as far as it says a colour.
 
         That is its diffuse colour. By the letter it would be darkened by the specular one, which is white by default and would leave
-        nothing; no viewer's default is black. Only what has no diffuse colour and a strong specular one is a metal of that colour.
+        nothing; no viewer's default is black. Only what has next to no diffuse colour and a strong specular one is a metal of that colour.
         """
-        diffuse, slot = _factor(specular, "diffuseFactor"), self._slot(specular, "diffuseTexture")
-        shine = np.clip(vector(specular, "specularFactor", (1.0, 1.0, 1.0)), 0, 1)
-        mapped = "specularGlossinessTexture" in specular
-        metal = slot is None and max(diffuse[:3]) < 0.04 and shine.max() > 0.25 and "specularFactor" in specular and not mapped
+        base, slot = _factor(specular, "diffuseFactor"), self._slot(specular, "diffuseTexture")
+        red, green, blue = map(float, np.clip(np.nan_to_num(vector(specular, "specularFactor", (1.0, 1.0, 1.0))), 0, 1))
+        shine = self._slot(specular, "specularGlossinessTexture")
+        metal = slot is None and shine is None and "specularFactor" in specular and _metal(np.array(base[:3]), np.array([red, green, blue]))
         gloss = float(np.clip(number(specular, "glossinessFactor", 1.0), 0, 1))
         return Look(
-            base=(float(shine[0]), float(shine[1]), float(shine[2]), diffuse[3]) if metal else diffuse,
+            base=(red, green, blue, base[3]) if metal else base,
             said="diffuseFactor" in specular,
             base_slot=slot,
-            metallic=float(metal),
-            roughness=0.6 if mapped or "glossinessFactor" not in specular else 1 - gloss,
+            metal_slot=shine,
+            metal=(red, green, blue),
+            metallic=1.0 if metal else 0.0,
+            roughness=0.6 if shine is not None or "glossinessFactor" not in specular else 1 - gloss,
         )
 
     def _slot(self, owner: Record, key: str) -> Slot | None:
@@ -413,27 +441,53 @@ _LIGHT: Final = np.where(
 ).astype(np.float32)
 
 
-def _emitting(pixels: np.ndarray | None, base: np.ndarray, glow: np.ndarray | None, emission: np.ndarray) -> np.ndarray:
-    """Base texture times base colour plus emissive texture times emission, `[H, W, 4]` uint8, as large as the larger of the two."""
+def _metal(diffuse: np.ndarray, specular: np.ndarray) -> np.ndarray:
+    """How far something is a metal, 0..1 `[..]`, by its diffuse and specular colours in linear light `[.., 3]`."""
+    return np.clip(specular.max(axis=-1) / 0.2 - 0.5, 0, 1) * np.clip(1.5 - diffuse.max(axis=-1) / 0.04, 0, 1)
+
+
+def _sized(picture: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+    """A picture `[h, w, 4]` in another size, `[H, W, 4]` uint8; white where there is none."""
     from PIL import Image
 
-    given = [picture for picture in (pixels, glow) if picture is not None]
-    height, width = max(given, key=lambda picture: picture.shape[0] * picture.shape[1]).shape[:2]
+    height, width = size
+    if picture is None:
+        return np.full((1, 1, 4), 255, np.uint8)
+    if picture.shape[:2] == size:
+        return picture
+    color, alpha = Image.fromarray(np.ascontiguousarray(picture[..., :3])), Image.fromarray(np.ascontiguousarray(picture[..., 3]))
+    how = Image.Resampling.BILINEAR
+    return np.dstack([np.asarray(color.resize((width, height), how)), np.asarray(alpha.resize((width, height), how))])
 
-    def light(picture: np.ndarray | None) -> np.ndarray:
-        if picture is None:
-            return np.ones((1, 1, 3), np.float32)
-        if picture.shape[:2] != (height, width):
-            color = Image.fromarray(np.ascontiguousarray(picture[..., :3]))
-            return _LIGHT[np.asarray(color.resize((width, height), Image.Resampling.BILINEAR))]
-        return _LIGHT[picture[..., :3]]
 
-    mixed = light(pixels) * base.astype(np.float32) + light(glow) * emission.astype(np.float32)
-    mixed = mixed / np.maximum(mixed.max(axis=2, keepdims=True), 1)
+def _shown(light: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Linear light `[H, W, 3]` in 0..1 and an alpha `[H or 1, W or 1]` as a picture `[H, W, 4]` uint8."""
     shades = np.rint(display(np.arange(65536) / 65535) * 255).astype(np.uint8)
-    done = np.full((height, width, 4), 255, np.uint8)
-    done[..., :3] = shades[np.rint(mixed * 65535).astype(np.uint16)]
-    if pixels is not None:
-        alpha = Image.fromarray(np.ascontiguousarray(pixels[..., 3]))
-        done[..., 3] = np.asarray(alpha.resize((width, height), Image.Resampling.BILINEAR))
+    done = np.empty((*light.shape[:2], 4), np.uint8)
+    done[..., :3], done[..., 3] = shades[np.rint(light * 65535).astype(np.uint16)], alpha
     return done
+
+
+def _larger(*pictures: np.ndarray | None) -> tuple[int, int]:
+    """Height and width of the largest picture `[H, W, 4]`."""
+    height, width = max((p.shape[:2] for p in pictures if p is not None), key=math.prod)
+    return height, width
+
+
+def _plated(pixels: np.ndarray | None, base: np.ndarray, shine: np.ndarray, metal: np.ndarray) -> np.ndarray | None:
+    """Diffuse texture times base colour, and where that is black and the specular one is not, this. None where that is nowhere."""
+    size = _larger(pixels, shine)
+    below, specular = _sized(pixels, size), _LIGHT[_sized(shine, size)[..., :3]] * metal.astype(np.float32)
+    diffuse = _LIGHT[below[..., :3]] * base.astype(np.float32)
+    weight = _metal(diffuse, specular)[..., None]
+    if not weight.any():
+        return None
+    return _shown(diffuse + weight * (specular - diffuse), below[..., 3])
+
+
+def _emitting(pixels: np.ndarray | None, base: np.ndarray, glow: np.ndarray | None, emission: np.ndarray) -> np.ndarray:
+    """Base texture times base colour plus emissive texture times emission, `[H, W, 4]` uint8, as large as the larger of the two."""
+    size = _larger(pixels, glow)
+    below, above = _sized(pixels, size), _sized(glow, size)
+    mixed = _LIGHT[below[..., :3]] * base.astype(np.float32) + _LIGHT[above[..., :3]] * emission.astype(np.float32)
+    return _shown(mixed / np.maximum(mixed.max(axis=2, keepdims=True), 1), below[..., 3])

@@ -337,7 +337,9 @@ def second_uv(f, info):
 
 
 def wrapped(f, s, t, low=-1.0, high=2.0, **sampler):
-    textured(f, sampler={"wrapS": s, "wrapT": t} | sampler, uv=(low + UV * (high - low)).astype("f4"))
+    textured(
+        f, sampler={"wrapS": s, "wrapT": t} | sampler, uv=(low + UV * (high - low)).astype("f4")
+    )  # a float of 32 bits holds these exactly
 
 
 def in_extension(f, name, image, fallback=None):
@@ -363,6 +365,16 @@ def specular(f, both=False, **values):
     material["extensions"] = {"KHR_materials_pbrSpecularGlossiness": values or {"diffuseTexture": base["baseColorTexture"]}}
     if both:
         material["pbrMetallicRoughness"] = base
+
+
+def specular_metal(f):
+    """The upper half is black with a golden shine, the lower half blue with a faint one."""
+    halves = [Image.new("RGB", (8, 8), color) for color in (BLACK, GOLD)]
+    for image, below in zip(halves, (BLUE, (40, 40, 40)), strict=True):
+        image.paste(below, (0, 4, 8, 8))
+    textured(f, image=saved(halves[0]))
+    names = {"diffuseTexture": {"index": 0}, "specularGlossinessTexture": {"index": f.texture(saved(halves[1]))}}
+    f.json["materials"][0] = {"extensions": {"KHR_materials_pbrSpecularGlossiness": names}}
 
 
 def vertex_colors(f, colors, base=None, **more):
@@ -409,6 +421,7 @@ def no_coordinates(f):
 
 
 TWO = (2.0, 2.0)
+GOLD = (255, 226, 155)
 LIT = {(0.0, 0.0): RED}
 HALF = np.array([[0.5, 0.0, 0.25]] * 4)
 SHADE = {(0.0, 0.0): (188, 0, 137)}  # linear 0.5, 0, 0.25 as sRGB
@@ -463,6 +476,7 @@ APPLIED = {
     "texCoord": (lambda f: second_uv(f, {"texCoord": 1}), TWO, 2, {(0.5, -0.5): RED}, None),
     "texCoord that is not there": (no_coordinates, TWO, 2, WIDE, "TEXCOORD_3"),
     "repeated": (lambda f: wrapped(f, 10497, 10497), TWO, 2, {(-0.5, 0.85): GREEN, (0.2, 0.2): GREEN}, None),
+    "repeated far out": (lambda f: wrapped(f, 10497, 10497, 5e5, 5e5 + 1), TWO, 2, FOUR, None),
     "clamped": (lambda f: wrapped(f, 33071, 33071), TWO, 2, FOUR | {(-0.9, 0.2): RED, (0.9, -0.9): YELLOW}, None),
     "clamped far out": (lambda f: wrapped(f, 33071, 33071, -200.0, 201.0), TWO, 2, FOUR, None),
     "clamped without end": (lambda f: wrapped(f, 33071, 33071, -1e7, 1e7), TWO, 2, FOUR, "clamped"),
@@ -490,6 +504,7 @@ APPLIED = {
     "specular-glossiness, metal": (
         lambda f: specular(f, diffuseFactor=[0, 0, 0, 1], specularFactor=[1, 0, 0]), TWO, 2, LIT, None,
     ),
+    "specular-glossiness, metal by texture": (specular_metal, TWO, 2, {(0, 0.5): GOLD, (0, -0.5): BLUE}, None),
     "vertex colours f32": (lambda f: vertex_colors(f, HALF.astype("f4")), TWO, 2, SHADE, None),
     "vertex colours u8": (lambda f: vertex_colors(f, np.rint(HALF * 255).astype("u1"), normalized=True), TWO, 2, SHADE, None),
     "vertex colours u16": (lambda f: vertex_colors(f, np.rint(HALF * 65535).astype("u2"), normalized=True), TWO, 2, SHADE, None),
@@ -592,6 +607,7 @@ REFUSED = {
     "required": (changed("extensionsRequired", ["ACME_magic"]), "ACME_magic"),
     "geometry in an unknown extension": (other_compression, "ACME_packed"),
     "texture in an unknown extension": (changed("textures/0", {"extensions": {"ACME_picture": {"source": 0}}}), "ACME_picture"),
+    "Draco of points": (changed("meshes/0/primitives/0/mode", 0, compressed_by_draco), "KHR_draco_mesh_compression"),
     "Draco damaged": (damaged_draco, "KHR_draco_mesh_compression"),
     "meshopt damaged": (changed("bufferViews/0/extensions/EXT_meshopt_compression/byteOffset", 0, compressed_by_meshopt), "EXT_meshopt"),
     "meshopt without end": (
@@ -689,6 +705,17 @@ def test_points_become_a_cloud(tmp_path):
     assert isinstance(cloud, Cloud)
     np.testing.assert_allclose(cloud.points, SQUARE + np.array([5, 0, 0]))
     np.testing.assert_array_equal(cloud.colors, [RED, (0, 188, 0), BLUE, WHITE])
+
+
+def test_the_front_of_what_is_mirrored_stays_the_front(tmp_path):
+    file = File()
+    file.mesh(file.primitive())
+    for scale in ([-1, 1, 1], [-1, -1, 1], [1, 1, -1]):
+        file.node({"mesh": 0, "scale": scale})
+    (part,) = shape_of(file, tmp_path).parts
+    corners = part.vertices[part.faces].astype(float)
+    front = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2]
+    assert (np.sign(front).reshape(4, 2) == [[1, 1], [1, 1], [1, 1], [-1, -1]]).all()
 
 
 def test_mask_and_blend_arrive_with_their_alpha(tmp_path):
