@@ -130,15 +130,17 @@ def parsed(text: bytes, kind: type) -> np.ndarray | None:
             return np.zeros(0, kind) if not text.strip() else None
 
 
-def shades(raw: np.ndarray, file: File) -> np.ndarray:
+def shades(raw: np.ndarray, file: File) -> np.ndarray | None:
     """Colours `[n, 3]` or `[n, 4]` as `[n, 4]` uint8. They are 0..255, or 0..1 where none reaches 2; alpha may differ.
 
-    One that is no number is grey; an alpha that is missing is opaque.
+    One that is no number is grey; an alpha that is missing is opaque. None where none is a number.
     """
     done = np.full((len(raw), 4), 255, np.uint8)
     bad = ~np.isfinite(raw[:, :3]).all(axis=1)
     if bad.any():
         file.warn(f"{np.count_nonzero(bad):,} of {len(bad):,} colours are no numbers and drawn grey")
+    if bad.all():
+        return None
     for columns in (slice(0, 3), slice(3, raw.shape[1])):
         values = raw[:, columns]
         if not values.size:

@@ -182,8 +182,9 @@ class Looks:
         picture = maps.get("map_kd")
         if kd is None and picture is None and ("ka" in material.colors or "map_ka" in maps):
             picture = maps.pop("map_ka", None)
-            kd = material.colors.get("ka") if any(material.colors.get("ka", ())) else None
-            file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
+            kd = material.colors["ka"] if any(material.colors.get("ka", ())) else None
+            if picture or kd:
+                file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
         elif "map_ka" in maps and maps["map_ka"].name != (picture and picture.name):
             file.warn(f"map_Ka of material {name!r} is left out")
         emissive = material.colors.get("ke", (0.0, 0.0, 0.0))
@@ -202,6 +203,9 @@ class Looks:
         alpha, mode = self._alpha(material), "OPAQUE"
         mask = maps.get("map_d")
         pixels = None if mask is None else file.texture(mask.name)
+        if mask is not None and picture is not None and pixels is not None and mask.name == picture.name and pixels[..., 3].min() == 255:
+            file.warn(f"map_d of material {name!r} is its map_Kd, which has no alpha; it is drawn opaque")
+            mask = None
         pictured, place = texture is not None, picture
         if mask is not None and pixels is not None:
             if texture is not None and picture is not None:

@@ -155,8 +155,11 @@ def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray,
     plain = counts < 6
     if plain.any():
         file.warn(f"{np.count_nonzero(plain):,} of {len(plain):,} vertices have no colour, though others have one; they are grey")
+    said = shades(table[~plain, 3:], file)
+    if said is None:
+        return table[:, :3], None
     colors = np.full((len(table), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
-    colors[~plain] = shades(table[~plain, 3:], file)
+    colors[~plain] = said
     if colors[:, 3].max() == 0:
         file.warn("all colours of vertices are wholly transparent; they are drawn opaque")
         colors[:, 3] = 255

@@ -242,19 +242,19 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
     if odd.any():
         what = "numbers in a colour map" if (faces.lengths[odd] == 1).all() else "of a length that is no colour"
         file.warn(f"numbers after the corners of {np.count_nonzero(odd):,} faces are {what}; they are left out")
-    if painted.any():
-        if colors is not None:
-            file.warn("colours of faces are left out beside those of vertices")
-        else:
-            table = np.full((len(painted), 4), np.nan)
-            table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
-            tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
-            width = int(faces.lengths[painted].max())
-            tints[painted] = shades(table[painted, :width], file)
-            flat = part.faces.reshape(-1)
-            part = dataclasses.replace(
-                taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(tints[polygon], 3, axis=0)
-            )
+    if painted.any() and colors is not None:
+        file.warn("colours of faces are left out beside those of vertices")
+    elif painted.any():
+        table = np.full((len(painted), 4), np.nan)
+        table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
+        tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+        width = int(faces.lengths[painted].max())
+        said = shades(table[painted, :width], file)
+        tints[painted] = tints[painted] if said is None else said
+        flat = part.faces.reshape(-1)
+        part = dataclasses.replace(
+            taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(tints[polygon], 3, axis=0)
+        )
     if part.colors is None:
         part = dataclasses.replace(part, base_color=(GREY, GREY, GREY, 1.0))
     elif part.colors[:, 3].min() < 255:

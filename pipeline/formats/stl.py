@@ -62,8 +62,8 @@ def _mesh(corners: np.ndarray, colors: np.ndarray | None, file: File) -> Mesh:
 def _text(data: bytes, file: File) -> np.ndarray:
     """Triangles `[F, 3, 3]` of all solids in a text file."""
     lines = Lines(data)
-    if len(lines.are(b"vertex")) != data.lower().count(b"vertex"):  # several words in a line
-        lines = Lines(re.sub(rb"(?i)(?<=\s)(?=(vertex|facet|outer|endloop|endfacet|endsolid)\b)", b"\n", data))
+    if len(lines.are(b"vertex")) != data.lower().count(b"vertex"):  # several statements in a line, or names like these words
+        lines = Lines(re.sub(rb"(?i)(?<=\s)(?=vertex\s+[-+.\dni]|facet\s+normal\s|outer\s|endloop|endfacet|endsolid)", b"\n", data))
     vertices, facets = lines.are(b"vertex"), lines.are(b"facet")
     if not len(facets):
         raise UserError("the file holds no triangles")
