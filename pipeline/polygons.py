@@ -107,18 +107,21 @@ def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
     return mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), np.array([len(flat)], np.uint32)).astype(np.int64).reshape(-1, 3)
 
 
-def across(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> bool:
-    """Whether unit normals `[V, 3]` point away from the triangles `[F, 3]` that they belong to, rather than along them.
+def across(normals: np.ndarray, corners: np.ndarray) -> bool:
+    """Whether normals point away from the triangles that they belong to, rather than along them.
 
     Some programs write the same normal everywhere, or those of another mesh: shaded with these, a surface is noise.
+
+    Args:
+        normals: `[F, 3, 3]`, one for each corner of each triangle, of any length.
+        corners: `[F, 3, 3]` coordinates. A few thousand triangles are enough.
     """
-    chosen = faces[:: 1 + len(faces) // 5000]
-    with np.errstate(all="ignore"):  # coordinates that are not finite are refused later
-        sides = vertices[chosen[:, 1:]] - vertices[chosen[:, :1]]
-        areas = np.cross(sides[:, 0], sides[:, 1])
-        agreement = np.abs(np.einsum("fcd,fd->fc", normals[chosen], areas)).mean(axis=1).sum()
-        size = np.linalg.norm(areas, axis=1).sum()
-    return not agreement < ALONG * size
+    with np.errstate(all="ignore"):  # coordinates that are not finite are refused later, such normals left out
+        areas = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        units = normals / np.linalg.norm(normals, axis=2, keepdims=True)
+        agreement = np.abs(np.einsum("fcd,fd->fc", units, areas)).mean(axis=1)
+        good = np.isfinite(agreement)
+        return not agreement[good].sum() < ALONG * np.linalg.norm(areas[good], axis=1).sum()
 
 
 def clamped(

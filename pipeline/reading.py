@@ -9,6 +9,7 @@ is either applied, or the shape fails with the feature's name, or (only where th
 
 import functools
 import importlib
+import itertools
 import re
 import unicodedata
 import urllib.parse
@@ -98,6 +99,7 @@ class File:
         """Whether a texture is missing and the shape goes on without it (`textures="grey"`)."""
         self._asker = path.name
         self._textures: dict[str, np.ndarray | None] = {}
+        self._folders = [path.parent]
         self._listings: dict[Path, dict[str, Path]] = {}
 
     @functools.cached_property
@@ -121,20 +123,21 @@ class File:
             UserError: it cannot be opened.
         """
         clean = name.strip().strip('"').replace("\\", "/")
-        for candidate in _places(clean):
-            path = self._found(candidate)
+        for candidate, folder in itertools.product(_places(clean), tuple(self._folders)):
+            path = self._found(folder, candidate)
             if path is not None:
                 if path.suffix.lower() == ".mtl":
-                    self._asker = path.name
+                    # What it names is as seen from its own folder, where that is another than the shape's.
+                    self._asker, self._folders = path.name, list(dict.fromkeys((path.parent, *self._folders)))
                 try:
                     return path.read_bytes()
                 except OSError as error:
                     raise UserError(f"file {clean!r}, named in {self._asker}, cannot be opened: {error.strerror}") from error
         raise Missing(f"file {clean!r}, named in {self._asker}, is missing")
 
-    def _found(self, relative: str) -> Path | None:
-        """The file of this name as seen from the shape's folder, spelled as given or else alike."""
-        path = self.path.parent
+    def _found(self, folder: Path, relative: str) -> Path | None:
+        """The file of this name as seen from a folder, spelled as given or else alike."""
+        path = folder
         try:
             if (path / relative).is_file():
                 return path / relative
@@ -183,22 +186,26 @@ class File:
         self.warn(f"{missing}; drawn without it")
 
 
+WINDOWS: Final = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
+"""Where Windows-1252 differs from Latin-1."""
+
+
 def decoded(data: bytes) -> str:
     """Text of unknown encoding: UTF-8 or UTF-16 by its mark, else UTF-8, else Windows-1252 as exporters of western Europe write."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return data.decode("latin-1")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Byte by byte, so that one name reads alike in two files. Bytes that Windows-1252 lacks are those of Latin-1.
+        return data.decode("latin-1").translate(WINDOWS)
 
 
 def _places(name: str) -> Iterator[str]:
     """Where a file of this name may be, as seen from the shape's folder, best first."""
     relative = re.sub(r"^([a-zA-Z]:)?/+", "", re.sub(r"^file:/*", "/", name, flags=re.IGNORECASE))
-    spellings = dict.fromkeys((relative, urllib.parse.unquote(relative)))
+    comment = re.split(r"\s+#", relative)[0]  # a comment behind the name, where no file is called so
+    spellings = dict.fromkeys((relative, urllib.parse.unquote(relative), comment))
     for spelling in spellings:
         parts = spelling.split("/")
         yield from ("/".join(parts[i:]) for i in range(len(parts)) if parts[-1])

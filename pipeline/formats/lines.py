@@ -9,13 +9,16 @@ Letters: L lines, l selected lines, N numbers.
 
 import re
 import warnings
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY
 from pipeline.reading import File, decoded
+
+BLANKS: Final = bytes(ord(" ") if code < 32 and code not in b"\t\n" else code for code in range(256))
+"""Control characters become blanks: to NumPy some are, to Python others."""
 
 SMALL: Any = np.uint8(0x20)
 """The bit that tells small letters from capitals."""
@@ -33,6 +36,7 @@ class Lines:
         data = data.removeprefix(b"\xef\xbb\xbf")
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        data = data.translate(BLANKS)
         self._whole = data
         if b"\\" in data:
             data = _joined(data)
@@ -164,7 +168,7 @@ def _number(word: bytes) -> float | None:
 
 
 def _advice(word: bytes) -> str:
-    if re.fullmatch(rb"[-+]?\d+,\d*(e[-+]?\d+)?,?", word, re.IGNORECASE):
+    if re.fullmatch(rb"[-+]?\d*,\d+(e[-+]?\d+)?", word, re.IGNORECASE):
         return ": write decimals with a point, not a comma"
     return ""
 

@@ -74,9 +74,11 @@ def parse(data: bytes, file: File, name: str) -> dict[str, Material]:
     """The materials of a `.mtl` file, by name. Of two with one name, the first counts."""
     materials: dict[str, Material] = {}
     material: Material | None = None
-    for line in re.split(r"\r\n|\r|\n", decoded(data)):
-        words = line.strip().split(maxsplit=1)
-        key, rest = (words[0].lower(), words[1]) if len(words) == 2 else ("", "")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = decoded(data).encode()
+    for line in re.split(rb"\r\n|\r|\n", data):
+        words = decoded(line).strip().split(maxsplit=1)  # line by line, as the names in the shape's own file are
+        key, rest = words[0].lower() if words else "", words[1] if len(words) == 2 else ""
         if key == "newmtl":
             material = Material(rest)
             if materials.setdefault(rest, material) is not material:

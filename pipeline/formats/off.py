@@ -117,9 +117,10 @@ def _by_lines(lines: Lines, body: np.ndarray, count: int, faces_count: int, kind
     if len(numbers) != lengths.sum():
         return None
     starts = np.cumsum(lengths) - lengths
-    counts = numbers[starts].astype(np.int64)
-    if (counts < 0).any() or (counts >= lengths).any():
+    counts = numbers[starts]
+    if not ((counts >= 0) & (counts < lengths) & (counts == np.rint(counts))).all():
         return None
+    counts = counts.astype(np.int64)
     if len(body) > count + faces_count:
         file.warn(f"{len(body) - count - faces_count:,} lines after the last face are left out")
     place = np.arange(len(numbers)) - np.repeat(starts, lengths)
@@ -233,7 +234,8 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
     elif extra == 1:
         file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
     normals = unit(normals, len(vertices))
-    if normals is not None and not across(normals, vertices, faces.corners[triangles]):
+    some = faces.corners[triangles[:: 1 + len(triangles) // 5000]]
+    if normals is not None and not across(normals[some], vertices[some]):
         file.warn("normals lie along the surface; they are left out")
         normals = None
     part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)

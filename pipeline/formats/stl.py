@@ -92,6 +92,9 @@ def _binary(data: bytes, file: File) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"damaged or cut short: the file declares {count:,} triangles and holds {held:,}")
     if extra and not count:
         raise UserError(f"damaged: the file declares no triangles, and {extra:,} bytes follow")
+    if extra and extra % FACET.itemsize == 0 and data[-extra:].strip(b"\0"):
+        held = count + extra // FACET.itemsize
+        raise UserError(f"damaged: the file declares {count:,} triangles and holds {held:,}")
     if extra:
         file.warn(f"{extra:,} bytes after the last of {count:,} triangles are left out")
     facets = np.frombuffer(data, FACET, count, HEAD)

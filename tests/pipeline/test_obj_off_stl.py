@@ -202,6 +202,13 @@ ROWS: dict[str, Row] = {
     "latin-1 name": obj(QUAD, "newmtl m\nmap_Kd M\xf6bel.png\n".encode("latin-1"), files={"M\xf6bel.png": solid(RED)}, color=RED),
     "missing texture": obj(QUAD, "newmtl m\nmap_Kd t.png\n", refuses="file 't.png', named in a.mtl, is missing"),
     "missing texture, grey": obj(QUAD, "newmtl m\nKd 1 0 0\nmap_Kd t.png\n", textures="grey", warns="t.png"),
+    "name and comment": obj(QUAD, "newmtl m # here\nmap_Kd t.png # there\nd 1 # all\n", files={"t.png": solid(RED)}, color=RED),
+    "material without a name": obj(QUAD, "newmtl m\nKd 1 0 0\nnewmtl\nKd 0 0 1\n", color=RED),
+    "names of another encoding": obj(
+        b"mtllib a.mtl\n" + QUAD.encode().replace(b"usemtl m", b"usemtl \xc4\xbe\x81\x80"),
+        b"# \xff\xff\nnewmtl \xc4\xbe\x81\x80\nKd 1 0 0\n",
+        color=RED,
+    ),
     "no name": obj(QUAD, "newmtl m\nKd 1 0 0\nmap_Kd\n", color=RED),
     "Kd": kd("Kd 1 0 0", color=RED),
     "Kd with tabs and capitals": obj(QUAD, "NEWMTL m\n\tKD\t0 1\t0\n", color=GREEN),
@@ -371,6 +378,7 @@ ROWS: dict[str, Row] = {
     "trailing bytes": Row({"a.stl": stl(extra=b"\0" * 70)}, warns="70 bytes after"),
     "trailing bytes, named solid": Row({"a.stl": stl(header=b"solid x\0", extra=b"xy")}, warns="2 bytes after"),
     "cut stl": Row({"a.stl": stl(count=3)}, refuses="declares 3 triangles and holds 2"),
+    "wrong count": Row({"a.stl": stl(count=1)}, refuses="declares 1 triangles and holds 2"),
     "no count": Row({"a.stl": stl(count=0)}, refuses="declares no triangles"),
     "stl of a few bytes": Row({"a.stl": b"abc"}, refuses="damaged or cut short"),
     "Materialise, own colours": Row({"a.stl": stl((0x001F, 0x7C00), b"x COLOR=\1\2\3\xff")}, color=(127.5, 0, 127.5)),
@@ -481,6 +489,15 @@ def test_files_are_found_where_they_are(place, tmp_path):
     (tmp_path / where).write_bytes(b"here")
     (tmp_path / "model").mkdir(exist_ok=True)
     assert reading.File(tmp_path / "model/a.obj", "require").beside(name) == b"here"
+
+
+def test_textures_are_as_seen_from_their_materials(tmp_path):
+    for where, data in (("skins/t.png", solid(RED)), ("t.png", solid(BLUE)), ("skins/a.mtl", b"newmtl m\nmap_Kd t.png\n")):
+        (tmp_path / where).parent.mkdir(exist_ok=True)
+        (tmp_path / where).write_bytes(data)
+    (tmp_path / "a.obj").write_text("mtllib skins/a.mtl\n" + QUAD)
+    _, color = mean_color(load(tmp_path / "a.obj", up="y", textures="require"))
+    np.testing.assert_allclose(color[:3], RED)
 
 
 def test_the_named_file_comes_first(tmp_path):

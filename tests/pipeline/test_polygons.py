@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.polygons import clamped, triangulated
+from pipeline.polygons import across, clamped, triangulated
 
 
 def ring(n: int, inner: float = 1.0) -> np.ndarray:
@@ -129,3 +129,13 @@ def test_clamped_coordinates_are_those_of_a_texture_that_ends(low, high):
     # at the middle of every piece, the coordinate is the true one, cut off at the middle of the outermost pixels
     true = low + (high - low) * corners.mean(axis=1)[:, :2]
     np.testing.assert_allclose(cut[faces].mean(axis=1), np.clip(true, [1 / 16, 1 / 8], [15 / 16, 7 / 8]), atol=1e-12)
+
+
+def test_normals_along_a_surface_are_told_from_those_across():
+    angle = np.linspace(0, 2 * np.pi, 13)
+    around = np.column_stack([np.cos(angle), np.sin(angle), np.zeros(13)])  # [13, 3]
+    a, b = around[:-1], around[1:]
+    tube = np.stack([a, b, b + [0, 0, 1]], axis=1)  # [12, 3, 3]
+    assert across(np.stack([a, b, b], axis=1) * 7, tube) and across(-np.stack([a, b, b], axis=1), tube)
+    assert not across(np.broadcast_to([0.0, 0.1, 1.0], tube.shape), tube)
+    assert across(np.full(tube.shape, np.nan), tube) and across(np.zeros(tube.shape), tube)
