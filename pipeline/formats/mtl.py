@@ -254,6 +254,9 @@ class Looks:
             if d <= 0:
                 alpha = 1 - tr
             self.file.warn(f"'d' and 'Tr' of material {material.name!r} contradict each other; it is drawn {alpha:.2g} opaque")
+        elif d is None and alpha <= 0:
+            self.file.warn(f"'Tr 1' of material {material.name!r} is taken for opaque, as MeshLab and others mean it")
+            alpha = 1.0
         assert alpha is not None
         return min(max(alpha, 0.0), 1.0)
 

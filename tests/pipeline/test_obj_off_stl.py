@@ -231,6 +231,7 @@ ROWS: dict[str, Row] = {
     "d": kd("Kd 1 0 0\nd 0.25", color=RED, alpha=0.25, more={"alpha_mode": "BLEND"}),
     "d -halo": kd("Kd 1 0 0\nd -halo 0.25", color=RED, alpha=0.25, warns="halo"),
     "Tr": kd("Kd 1 0 0\nTr 0.25", color=RED, alpha=0.75, more={"alpha_mode": "BLEND"}),
+    "Tr of MeshLab": kd("Kd 1 0 0\nTr 1.0", color=RED, warns="'Tr 1'", more={"alpha_mode": "OPAQUE"}),
     "d and Tr agree": kd("Kd 1 0 0\nd 0.25\nTr 0.75", color=RED, alpha=0.25),
     "d and Tr of old exporters": kd("Kd 1 0 0\nd 1\nTr 1", color=RED, warns="contradict", more={"alpha_mode": "OPAQUE"}),
     "d 0 everywhere": kd("Kd 1 0 0\nd 0", color=RED, warns="wholly transparent", more={"alpha_mode": "OPAQUE"}),

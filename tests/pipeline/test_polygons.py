@@ -79,6 +79,23 @@ def test_quads_that_are_not_plane_are_covered():
     np.testing.assert_allclose([areas[:2, 2].sum(), areas[2:, 2].sum()], [1, 0.2])
 
 
+@pytest.mark.parametrize("name", ["hole by a bridge", "repeated notch", "gear", "straight corners"])
+def test_rounded_coordinates_do_not_bend_a_polygon(name):
+    place = np.round(np.asarray(FLAT[name], float) @ np.array([(0.6, 0.0, 0.8), (-0.48, 0.8, 0.36)]) / 3, 4)
+    triangles, _ = triangulated(place, np.array([len(place)]), np.arange(len(place)))
+    expected = np.cross(place, np.roll(place, -1, axis=0)).sum(axis=0) / 2
+    areas = area_vectors(place[triangles])
+    np.testing.assert_allclose(areas.sum(axis=0), expected, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(areas, axis=1).sum(), np.linalg.norm(expected), rtol=2e-3)
+
+
+@pytest.mark.parametrize("turned", range(5))
+def test_bent_polygons_keep_corners_that_lie_in_a_line_as_seen_along_an_axis(turned):
+    house = np.roll([(-1, 0, 1), (1, 0, 1), (1, 0, -1), (-1, 0, -1), (0, 1, -1)], turned, axis=0).astype(float)
+    triangles, _ = triangulated(house, np.array([5]), np.arange(5))
+    assert len(triangles) == 3 and set(triangles.ravel()) == set(range(5))
+
+
 @pytest.mark.parametrize(
     "vertices",
     [
