@@ -97,9 +97,7 @@ class File:
         self.warnings: list[str] = []
         self.gone = False
         """Whether a texture is missing and the shape goes on without it (`textures="grey"`)."""
-        self._asker = path.name
-        self._textures: dict[str, np.ndarray | None] = {}
-        self._folders = [path.parent]
+        self._textures: dict[tuple[str, Path], np.ndarray | None] = {}
         self._listings: dict[Path, dict[str, Path]] = {}
 
     @functools.cached_property
@@ -112,28 +110,36 @@ class File:
         if text not in self.warnings:
             self.warnings.append(text)
 
-    def beside(self, name: str) -> bytes:
-        """The bytes of a file that this one names.
-
-        The place that the name says comes first, then the same name in folders ever closer to this file, then `NEARBY`. In each
-        place the exact spelling comes first, then one that differs in case, blanks or the composition of accents.
+    def beside(self, name: str, named_in: Path | None = None) -> bytes:
+        """The bytes of a file that this one names, or that is named in another file `named_in` (in an OBJ's materials).
 
         Raises:
             Missing: there is none, here or nearby.
             UserError: it cannot be opened.
         """
+        path = self.find(name, named_in)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"file {path.name!r} cannot be opened: {error.strerror}") from error
+
+    def find(self, name: str, named_in: Path | None = None) -> Path:
+        """Where a file is that this one, or the file `named_in`, names.
+
+        The place that the name says comes first, as seen from the file that names it and then from the shape's, then the same name
+        in folders ever closer, then `NEARBY`. In each place the exact spelling comes first, then one that differs in case, blanks
+        or the composition of accents.
+
+        Raises:
+            Missing: there is none, here or nearby.
+        """
         clean = name.strip().strip('"').replace("\\", "/")
-        for candidate, folder in itertools.product(_places(clean), tuple(self._folders)):
+        asker = named_in or self.path
+        for candidate, folder in itertools.product(_places(clean), dict.fromkeys((asker.parent, self.path.parent))):
             path = self._found(folder, candidate)
             if path is not None:
-                if path.suffix.lower() == ".mtl":
-                    # What it names is as seen from its own folder, where that is another than the shape's.
-                    self._asker, self._folders = path.name, list(dict.fromkeys((path.parent, *self._folders)))
-                try:
-                    return path.read_bytes()
-                except OSError as error:
-                    raise UserError(f"file {clean!r}, named in {self._asker}, cannot be opened: {error.strerror}") from error
-        raise Missing(f"file {clean!r}, named in {self._asker}, is missing")
+                return path
+        raise Missing(f"file {clean!r}, named in {asker.name}, is missing")
 
     def _found(self, folder: Path, relative: str) -> Path | None:
         """The file of this name as seen from a folder, spelled as given or else alike."""
@@ -159,20 +165,21 @@ class File:
             self._listings[folder] = {_alike(path.name): path for path in paths}
         return self._listings[folder]
 
-    def texture(self, name: str) -> np.ndarray | None:
-        """The picture in a file that this one names, `[H, W, 4]` uint8, decoded once and then the same array again. None where
-        it is missing and `textures` is `grey`.
+    def texture(self, name: str, named_in: Path | None = None) -> np.ndarray | None:
+        """The picture in a file that this one (or `named_in`) names, `[H, W, 4]` uint8, decoded once and then the same array again.
+        None where it is missing and `textures` is `grey`.
 
         Raises:
             UserError: it is missing and required, damaged, too large, or no picture.
         """
-        if name not in self._textures:
+        key = (name, (named_in or self.path).parent)
+        if key not in self._textures:
             try:
-                self._textures[name] = pictures.decode(self.beside(name), name)
+                self._textures[key] = pictures.decode(self.beside(name, named_in), name)
             except Missing as error:
                 self.lacks(error)
-                self._textures[name] = None
-        return self._textures[name]
+                self._textures[key] = None
+        return self._textures[key]
 
     def lacks(self, missing: Exception) -> None:
         """A texture or material file is not there: an error where textures are required, else remembered in `gone`.

@@ -8,8 +8,9 @@ Source of the format: http://paulbourke.net/dataformats/mtl/. `Pr` and `Pm`: htt
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -42,6 +43,8 @@ class Material:
     """What a `.mtl` file says about one material. None where it says nothing."""
 
     name: str
+    file: Path
+    """The `.mtl` file that says it. Names of pictures are as seen from there."""
     colors: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """By `kd`, `ka`, `ke`."""
     numbers: dict[str, float] = field(default_factory=dict)
@@ -70,8 +73,14 @@ class Look:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def parse(data: bytes, file: File, name: str) -> dict[str, Material]:
-    """The materials of a `.mtl` file, by name. Of two with one name, the first counts."""
+def parse(name: str, file: File) -> dict[str, Material]:
+    """The materials of a `.mtl` file that a shape names, by name. Of two with one name, the first counts.
+
+    Raises:
+        UserError: the file is missing or cannot be opened.
+    """
+    path = file.find(name)
+    data = file.beside(name)
     materials: dict[str, Material] = {}
     material: Material | None = None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -80,7 +89,7 @@ def parse(data: bytes, file: File, name: str) -> dict[str, Material]:
         words = decoded(line).strip().split(maxsplit=1)  # line by line, as the names in the shape's own file are
         key, rest = words[0].lower() if words else "", words[1] if len(words) == 2 else ""
         if key == "newmtl":
-            material = Material(rest)
+            material = Material(rest, path)
             if materials.setdefault(rest, material) is not material:
                 file.warn(f"{name} has two materials {rest!r}; the first is used")
         elif material is None or not rest:
@@ -196,15 +205,16 @@ class Looks:
             elif maps["map_ke"].name != (picture and picture.name):
                 file.warn(f"map_Ke of material {name!r} is left out beside its colour")
             emissive = (0.0, 0.0, 0.0)
-        texture = None if picture is None else file.texture(picture.name)
+        texture = None if picture is None else file.texture(picture.name, material.file)
         gone = picture is not None and texture is None
-        key: tuple[Any, ...] = (picture,)
+        key: tuple[Any, ...] = (material.file.parent, picture)
         if texture is not None and picture is not None and picture.levels != (0.0, 1.0):
-            texture = self._once((picture.name, picture.levels), lambda: _levelled(texture, picture.levels))
-            key = (picture.name, picture.levels)
+            key = (material.file.parent, picture.name, picture.levels)
+            pure, levels = texture, picture.levels
+            texture = self._once(key, lambda: _levelled(pure, levels))
         alpha, mode = self._alpha(material), "OPAQUE"
         mask = maps.get("map_d")
-        pixels = None if mask is None else file.texture(mask.name)
+        pixels = None if mask is None else file.texture(mask.name, material.file)
         if mask is not None and picture is not None and pixels is not None and mask.name == picture.name and pixels[..., 3].min() == 255:
             file.warn(f"map_d of material {name!r} is its map_Kd, which has no alpha; it is drawn opaque")
             mask = None
@@ -260,7 +270,7 @@ class Looks:
         assert alpha is not None
         return min(max(alpha, 0.0), 1.0)
 
-    def _once(self, key: Any, make: Any) -> np.ndarray:
+    def _once(self, key: tuple[Any, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
@@ -314,7 +324,7 @@ def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[s
     missing: list[Exception] = []
     for name in dict.fromkeys(names):
         try:
-            found = parse(file.beside(name), file, name)
+            found = parse(name, file)
         except UserError as error:
             missing.append(error)
         else:
@@ -322,7 +332,7 @@ def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[s
     lacking = [name for name in used if _named(name, known) is None]
     own = file.path.with_suffix(".mtl")
     if lacking and own.is_file() and own.name not in names:
-        extra = parse(file.beside(own.name), file, own.name)
+        extra = parse(own.name, file)
         if any(_named(name, extra) for name in lacking):
             file.warn(f"materials are from {own.name}, which is beside the file and not named in it")
             known = extra | known

@@ -493,12 +493,16 @@ def test_files_are_found_where_they_are(place, tmp_path):
 
 
 def test_textures_are_as_seen_from_their_materials(tmp_path):
-    for where, data in (("skins/t.png", solid(RED)), ("t.png", solid(BLUE)), ("skins/a.mtl", b"newmtl m\nmap_Kd t.png\n")):
+    pictures = {"t.png": BLUE, "skins/t.png": RED, "more/t.png": GREEN}
+    for where, color in pictures.items():
         (tmp_path / where).parent.mkdir(exist_ok=True)
-        (tmp_path / where).write_bytes(data)
-    (tmp_path / "a.obj").write_text("mtllib skins/a.mtl\n" + QUAD)
+        (tmp_path / where).write_bytes(solid(color))
+    for folder, material in (("skins", "m"), ("more", "n")):
+        (tmp_path / folder / "a.mtl").write_text(f"newmtl {material}\nmap_Kd t.png\n")
+    text = f"mtllib skins/a.mtl\nmtllib more/a.mtl\n{V}{VT}usemtl m\nf 1/1 2/2 3/3\nusemtl n\nf 1/1 3/3 4/4\n"
+    (tmp_path / "a.obj").write_text(text)
     _, color = mean_color(load(tmp_path / "a.obj", up="y", textures="require"))
-    np.testing.assert_allclose(color[:3], RED)
+    np.testing.assert_allclose(color[:3], np.mean([RED, GREEN], axis=0))
 
 
 def test_the_named_file_comes_first(tmp_path):
