@@ -51,6 +51,8 @@ class Material:
     """By `d`, `tr`, `ns`, `pr`, `pm`."""
     maps: dict[str, Map] = field(default_factory=dict)
     """By `map_kd`, `map_ka`, `map_ke`, `map_d`."""
+    notes: list[str] = field(default_factory=list)
+    """What of it is left out: warnings about a shape that uses it."""
 
 
 @dataclass(frozen=True)
@@ -91,32 +93,36 @@ def parse(name: str, file: File) -> dict[str, Material]:
         if key == "newmtl":
             material = Material(rest, path)
             if materials.setdefault(rest, material) is not material:
-                file.warn(f"{name} has two materials {rest!r}; the first is used")
+                materials[rest].notes.append(f"{name} has two materials {rest!r}; the first is used")
         elif material is None or not rest:
             continue
         elif key in ("kd", "ka", "ke"):
             color = _color(rest)
             if color is None:
-                file.warn(f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not red, green, blue; it is left out")
+                material.notes.append(
+                    f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not red, green, blue; it is left out"
+                )
             else:
                 if min(color) < 0 or (max(color) > 1 and key != "ke"):
-                    file.warn(f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not within 0..1; it is cut off there")
+                    material.notes.append(
+                        f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not within 0..1; it is cut off there"
+                    )
                 material.colors[key] = tuple(min(max(c, 0.0), 1.0) for c in color)  # type: ignore[assignment]
         elif key in ("d", "tr", "ns", "pr", "pm"):
             words = rest.split()
             if words[0].lower() == "-halo":
-                file.warn(f"'d -halo' of material {material.name!r} is drawn without its halo")
-            values = _floats(words[words[0].startswith("-h") :][:1])
+                material.notes.append(f"'d -halo' of material {material.name!r} is drawn without its halo")
+            values = _floats(words[words[0].lower() == "-halo" :][:1])
             if values and np.isfinite(values[0]):
                 material.numbers[key] = values[0]
             else:
-                file.warn(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
+                material.notes.append(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
         elif key in ("map_kd", "map_ka", "map_ke", "map_d"):
-            picture = _map(rest, file, material.name)
+            picture = _map(rest, material)
             if picture is not None:
                 material.maps[key] = picture
         elif key in ("map_tr", "map_opacity"):
-            file.warn(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
+            material.notes.append(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
     return materials
 
 
@@ -135,7 +141,7 @@ def _floats(words: list[str]) -> list[float] | None:
         return None
 
 
-def _map(rest: str, file: File, material: str) -> Map | None:
+def _map(rest: str, material: Material) -> Map | None:
     """A map's options and name. The name is the rest of the line, blanks included."""
     said: dict[str, list[str]] = {}
     while match := re.match(r"(-[a-zA-Z]+)\s+", rest):
@@ -155,10 +161,10 @@ def _map(rest: str, file: File, material: str) -> Map | None:
             break  # the name of a file may begin like this
         rest = rest.strip()
     if not rest:
-        file.warn(f"a map of material {material!r} names no file; it is left out")
+        material.notes.append(f"a map of material {material.name!r} names no file; it is left out")
         return None
     if any(float(x) for x in said.get("-t", ())):
-        file.warn(f"turbulence (-t) of map {rest!r} is left out")
+        material.notes.append(f"turbulence (-t) of map {rest!r} is left out")
     return Map(
         name=rest,
         scale=_two(said.get("-s", []), (1.0, 1.0)),
@@ -189,6 +195,8 @@ class Looks:
             UserError: a texture is missing and required, damaged, or used in a way that cannot be drawn.
         """
         file, name, maps = self.file, material.name, dict(material.maps)
+        for note in material.notes:
+            file.warn(note)
         kd = material.colors.get("kd")
         picture = maps.get("map_kd")
         if kd is None and picture is None and ("ka" in material.colors or "map_ka" in maps):

@@ -276,6 +276,9 @@ ROWS: dict[str, Row] = {
         V + "usemtl r\nf 1 2 3\nusemtl b\nf 1 3 4\nusemtl r\n", "newmtl r\nKd 1 0 0\nnewmtl b\nKd 0 0 1\n", color=(127.5, 0, 127.5)
     ),
     "faces before the first usemtl": obj(V + "f 1 2 3\nusemtl r\nf 1 3 4\n", "newmtl r\nKd 1 0 0\n", color=(222.5, 95, 95)),
+    "faults of a material that nobody uses": obj(
+        QUAD, "newmtl m\nKd 1 0 0\nnewmtl n\nKd spectral x\nKe a\nd x\nmap_Kd gone.png\nnewmtl n\n", color=RED
+    ),
     "unknown material": obj(QUAD, "newmtl other\nKd 1 0 0\n", warns="material 'm' is in none"),
     "no file of materials": obj(QUAD, warns="material 'm' is in no file"),
     "missing file of materials": Row({"a.obj": "mtllib b.mtl\n" + QUAD}, refuses="'b.mtl', named in a.obj, is missing"),

@@ -152,7 +152,7 @@ def test_normals_along_a_surface_are_told_from_those_across():
     angle = np.linspace(0, 2 * np.pi, 13)
     around = np.column_stack([np.cos(angle), np.sin(angle), np.zeros(13)])  # [13, 3]
     a, b = around[:-1], around[1:]
-    tube = np.stack([a, b, b + [0, 0, 1]], axis=1)  # [12, 3, 3]
+    tube = np.stack([a, b, b + np.array([0, 0, 1])], axis=1)  # [12, 3, 3]
     assert across(np.stack([a, b, b], axis=1) * 7, tube) and across(-np.stack([a, b, b], axis=1), tube)
     assert not across(np.broadcast_to([0.0, 0.1, 1.0], tube.shape), tube)
     assert across(np.full(tube.shape, np.nan), tube) and across(np.zeros(tube.shape), tube)
