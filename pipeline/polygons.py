@@ -17,6 +17,9 @@ import numpy as np
 FLAT: Final = 1e-6
 """Sine of the angle below which a corner counts as straight: coordinates in text files have about seven digits."""
 
+BENT: Final = 1e-3
+"""A polygon that leaves its plane by less than this share of its size is taken for plane."""
+
 ALONG: Final = 0.2
 """Mean cosine between normals and the triangles' own, below which they are those of something else. A cube's corners have 0.58."""
 
@@ -98,27 +101,42 @@ def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Triangles `[t, 3]` of one polygon `[n, 3]` by ear clipping, seen along the axis nearest to its area vector."""
-    # Leaving out a coordinate keeps straight corners straight to the last bit; turning the polygon would not.
-    axis = int(np.abs(normal).argmax())
-    flat = places[:, [(axis + 1) % 3, (axis + 2) % 3]]
-    if normal[axis] < 0:
-        flat = flat[:, ::-1]  # seen from the other side, so that it winds counterclockwise as the library's triangles do
-    return mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), np.array([len(flat)], np.uint32)).astype(np.int64).reshape(-1, 3)
+    """Triangles `[t, 3]` of one polygon `[n, 3]` by ear clipping. None, `[0, 3]`, where that would leave out some of it."""
+    whole, normal = normal, normal / np.linalg.norm(normal)
+    height = np.abs((places - places.mean(axis=0)) @ normal).max() / np.abs(places).max()
+    if height > FLAT:  # seen along its area vector
+        first = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
+        flat = places @ np.stack([first / np.linalg.norm(first), np.cross(normal, first) / np.linalg.norm(first)], axis=1)
+    else:
+        # Leaving out a coordinate keeps straight corners straight to the last bit; turning the polygon would not.
+        axis = int(np.abs(normal).argmax())
+        flat = places[:, [(axis + 1) % 3, (axis + 2) % 3]]
+        if normal[axis] < 0:
+            flat = flat[:, ::-1]  # seen from the other side, so that it winds counterclockwise as the library's triangles do
+    corners = mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), np.array([len(flat)], np.uint32))
+    ears = corners.astype(np.int64).reshape(-1, 3)
+    # The library drops corners that look straight or cross other sides. In a plane they have no surface; in a bent polygon they may,
+    # and then the triangles' area vectors do not add up to the polygon's.
+    sides = places[ears[:, 1:]] - places[ears[:, :1]]
+    lost = np.linalg.norm(whole - np.cross(sides[:, 0], sides[:, 1]).sum(axis=0)) > BENT * np.linalg.norm(whole)
+    return ears[:0] if height > BENT and lost else ears
 
 
-def across(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> bool:
-    """Whether unit normals `[V, 3]` point away from the triangles `[F, 3]` that they belong to, rather than along them.
+def across(normals: np.ndarray, corners: np.ndarray) -> bool:
+    """Whether normals point away from the triangles that they belong to, rather than along them.
 
     Some programs write the same normal everywhere, or those of another mesh: shaded with these, a surface is noise.
+
+    Args:
+        normals: `[F, 3, 3]`, one for each corner of each triangle, of any length.
+        corners: `[F, 3, 3]` coordinates. A few thousand triangles are enough.
     """
-    chosen = faces[:: 1 + len(faces) // 5000]
-    with np.errstate(all="ignore"):  # coordinates that are not finite are refused later
-        sides = vertices[chosen[:, 1:]] - vertices[chosen[:, :1]]
-        areas = np.cross(sides[:, 0], sides[:, 1])
-        agreement = np.abs(np.einsum("fcd,fd->fc", normals[chosen], areas)).mean(axis=1).sum()
-        size = np.linalg.norm(areas, axis=1).sum()
-    return not agreement < ALONG * size
+    with np.errstate(all="ignore"):  # coordinates that are not finite are refused later, such normals left out
+        areas = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        units = normals / np.linalg.norm(normals, axis=2, keepdims=True)
+        agreement = np.abs(np.einsum("fcd,fd->fc", units, areas)).mean(axis=1)
+        good = np.isfinite(agreement)
+        return not agreement[good].sum() < ALONG * np.linalg.norm(areas[good], axis=1).sum()
 
 
 def clamped(

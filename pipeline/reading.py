@@ -9,6 +9,7 @@ is either applied, or the shape fails with the feature's name, or (only where th
 
 import functools
 import importlib
+import itertools
 import re
 import unicodedata
 import urllib.parse
@@ -98,8 +99,7 @@ class File:
         self.warnings: list[str] = []
         self.gone = False
         """Whether a texture is missing and the shape goes on without it (`textures="grey"`)."""
-        self._asker = path.name
-        self._textures: dict[str, np.ndarray | None] = {}
+        self._textures: dict[tuple[str, Path], np.ndarray | None] = {}
         self._listings: dict[Path, dict[str, Path]] = {}
 
     @functools.cached_property
@@ -112,31 +112,40 @@ class File:
         if text not in self.warnings:
             self.warnings.append(text)
 
-    def beside(self, name: str) -> bytes:
-        """The bytes of a file that this one names.
-
-        The place that the name says comes first, then the same name in folders ever closer to this file, then `NEARBY`. In each
-        place the exact spelling comes first, then one that differs in case, blanks or the composition of accents.
+    def beside(self, name: str, named_in: Path | None = None) -> bytes:
+        """The bytes of a file that this one names, or that is named in another file `named_in` (in an OBJ's materials).
 
         Raises:
             Missing: there is none, here or nearby.
             UserError: it cannot be opened.
         """
-        clean = name.strip().strip('"').replace("\\", "/")
-        for candidate in _places(clean):
-            path = self._found(candidate)
-            if path is not None:
-                if path.suffix.lower() == ".mtl":
-                    self._asker = path.name
-                try:
-                    return path.read_bytes()
-                except OSError as error:
-                    raise UserError(f"file {clean!r}, named in {self._asker}, cannot be opened: {error.strerror}") from error
-        raise Missing(f"file {clean!r}, named in {self._asker}, is missing")
+        path = self.find(name, named_in)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"file {path.name!r} cannot be opened: {error.strerror}") from error
 
-    def _found(self, relative: str) -> Path | None:
-        """The file of this name as seen from the shape's folder, spelled as given or else alike."""
-        path = self.path.parent
+    def find(self, name: str, named_in: Path | None = None) -> Path:
+        """Where a file is that this one, or the file `named_in`, names.
+
+        The place that the name says comes first, as seen from the file that names it and then from the shape's, then the same name
+        in folders ever closer, then `NEARBY`. In each place the exact spelling comes first, then one that differs in case, blanks
+        or the composition of accents.
+
+        Raises:
+            Missing: there is none, here or nearby.
+        """
+        clean = name.strip().strip('"').replace("\\", "/")
+        asker = named_in or self.path
+        for candidate, folder in itertools.product(_places(clean), dict.fromkeys((asker.parent, self.path.parent))):
+            path = self._found(folder, candidate)
+            if path is not None:
+                return path
+        raise Missing(f"file {clean!r}, named in {asker.name}, is missing")
+
+    def _found(self, folder: Path, relative: str) -> Path | None:
+        """The file of this name as seen from a folder, spelled as given or else alike."""
+        path = folder
         try:
             if (path / relative).is_file():
                 return path / relative
@@ -158,20 +167,21 @@ class File:
             self._listings[folder] = {_alike(path.name): path for path in paths}
         return self._listings[folder]
 
-    def texture(self, name: str) -> np.ndarray | None:
-        """The picture in a file that this one names, `[H, W, 4]` uint8, decoded once and then the same array again. None where
-        it is missing and `textures` is `grey`.
+    def texture(self, name: str, named_in: Path | None = None) -> np.ndarray | None:
+        """The picture in a file that this one (or `named_in`) names, `[H, W, 4]` uint8, decoded once and then the same array again.
+        None where it is missing and `textures` is `grey`.
 
         Raises:
             UserError: it is missing and required, damaged, too large, or no picture.
         """
-        if name not in self._textures:
+        key = (name, (named_in or self.path).parent)
+        if key not in self._textures:
             try:
-                self._textures[name] = pictures.decode(self.beside(name), name)
+                self._textures[key] = pictures.decode(self.beside(name, named_in), name)
             except Missing as error:
                 self.lacks(error)
-                self._textures[name] = None
-        return self._textures[name]
+                self._textures[key] = None
+        return self._textures[key]
 
     def lacks(self, missing: Exception) -> None:
         """A texture or material file is not there: an error where textures are required, else remembered in `gone`.
@@ -185,22 +195,26 @@ class File:
         self.warn(f"{missing}; drawn without it")
 
 
+WINDOWS: Final = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
+"""Where Windows-1252 differs from Latin-1."""
+
+
 def decoded(data: bytes) -> str:
     """Text of unknown encoding: UTF-8 or UTF-16 by its mark, else UTF-8, else Windows-1252 as exporters of western Europe write."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return data.decode("latin-1")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Byte by byte, so that one name reads alike in two files. Bytes that Windows-1252 lacks are those of Latin-1.
+        return data.decode("latin-1").translate(WINDOWS)
 
 
 def _places(name: str) -> Iterator[str]:
     """Where a file of this name may be, as seen from the shape's folder, best first."""
     relative = re.sub(r"^([a-zA-Z]:)?/+", "", re.sub(r"^file:/*", "/", name, flags=re.IGNORECASE))
-    spellings = dict.fromkeys((relative, urllib.parse.unquote(relative)))
+    comment = re.split(r"\s+#", relative)[0]  # a comment behind the name, where no file is called so
+    spellings = dict.fromkeys((relative, urllib.parse.unquote(relative), comment))
     for spelling in spellings:
         parts = spelling.split("/")
         yield from ("/".join(parts[i:]) for i in range(len(parts)) if parts[-1])

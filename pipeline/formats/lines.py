@@ -9,13 +9,16 @@ Letters: L lines, l selected lines, N numbers.
 
 import re
 import warnings
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY
 from pipeline.reading import File, decoded
+
+BLANKS: Final = bytes(ord(" ") if code < 32 and code not in b"\t\n" else code for code in range(256))
+"""Control characters become blanks: to NumPy some are, to Python others."""
 
 SMALL: Any = np.uint8(0x20)
 """The bit that tells small letters from capitals."""
@@ -33,6 +36,7 @@ class Lines:
         data = data.removeprefix(b"\xef\xbb\xbf")
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        data = data.translate(BLANKS)
         self._whole = data
         if b"\\" in data:
             data = _joined(data)
@@ -130,15 +134,17 @@ def parsed(text: bytes, kind: type) -> np.ndarray | None:
             return np.zeros(0, kind) if not text.strip() else None
 
 
-def shades(raw: np.ndarray, file: File) -> np.ndarray:
+def shades(raw: np.ndarray, file: File) -> np.ndarray | None:
     """Colours `[n, 3]` or `[n, 4]` as `[n, 4]` uint8. They are 0..255, or 0..1 where none reaches 2; alpha may differ.
 
-    One that is no number is grey; an alpha that is missing is opaque.
+    One that is no number is grey; an alpha that is missing is opaque. None where none is a number.
     """
     done = np.full((len(raw), 4), 255, np.uint8)
     bad = ~np.isfinite(raw[:, :3]).all(axis=1)
     if bad.any():
         file.warn(f"{np.count_nonzero(bad):,} of {len(bad):,} colours are no numbers and drawn grey")
+    if bad.all():
+        return None
     for columns in (slice(0, 3), slice(3, raw.shape[1])):
         values = raw[:, columns]
         if not values.size:
@@ -162,7 +168,7 @@ def _number(word: bytes) -> float | None:
 
 
 def _advice(word: bytes) -> str:
-    if re.fullmatch(rb"[-+]?\d+,\d*(e[-+]?\d+)?,?", word, re.IGNORECASE):
+    if re.fullmatch(rb"[-+]?\d*,\d+(e[-+]?\d+)?", word, re.IGNORECASE):
         return ": write decimals with a point, not a comma"
     return ""
 

@@ -8,8 +8,9 @@ Source of the format: http://paulbourke.net/dataformats/mtl/. `Pr` and `Pm`: htt
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -42,12 +43,16 @@ class Material:
     """What a `.mtl` file says about one material. None where it says nothing."""
 
     name: str
+    file: Path
+    """The `.mtl` file that says it. Names of pictures are as seen from there."""
     colors: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """By `kd`, `ka`, `ke`."""
     numbers: dict[str, float] = field(default_factory=dict)
     """By `d`, `tr`, `ns`, `pr`, `pm`."""
     maps: dict[str, Map] = field(default_factory=dict)
     """By `map_kd`, `map_ka`, `map_ke`, `map_d`."""
+    notes: list[str] = field(default_factory=list)
+    """What of it is left out: warnings about a shape that uses it."""
 
 
 @dataclass(frozen=True)
@@ -70,42 +75,54 @@ class Look:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def parse(data: bytes, file: File, name: str) -> dict[str, Material]:
-    """The materials of a `.mtl` file, by name. Of two with one name, the first counts."""
+def parse(name: str, file: File) -> dict[str, Material]:
+    """The materials of a `.mtl` file that a shape names, by name. Of two with one name, the first counts.
+
+    Raises:
+        UserError: the file is missing or cannot be opened.
+    """
+    path = file.find(name)
+    data = file.beside(name)
     materials: dict[str, Material] = {}
     material: Material | None = None
-    for line in re.split(r"\r\n|\r|\n", decoded(data)):
-        words = line.strip().split(maxsplit=1)
-        key, rest = (words[0].lower(), words[1]) if len(words) == 2 else ("", "")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = decoded(data).encode()
+    for line in re.split(rb"\r\n|\r|\n", data):
+        words = decoded(line).strip().split(maxsplit=1)  # line by line, as the names in the shape's own file are
+        key, rest = words[0].lower() if words else "", words[1] if len(words) == 2 else ""
         if key == "newmtl":
-            material = Material(rest)
+            material = Material(rest, path)
             if materials.setdefault(rest, material) is not material:
-                file.warn(f"{name} has two materials {rest!r}; the first is used")
+                materials[rest].notes.append(f"{name} has two materials {rest!r}; the first is used")
         elif material is None or not rest:
             continue
         elif key in ("kd", "ka", "ke"):
             color = _color(rest)
             if color is None:
-                file.warn(f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not red, green, blue; it is left out")
+                material.notes.append(
+                    f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not red, green, blue; it is left out"
+                )
             else:
                 if min(color) < 0 or (max(color) > 1 and key != "ke"):
-                    file.warn(f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not within 0..1; it is cut off there")
+                    material.notes.append(
+                        f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not within 0..1; it is cut off there"
+                    )
                 material.colors[key] = tuple(min(max(c, 0.0), 1.0) for c in color)  # type: ignore[assignment]
         elif key in ("d", "tr", "ns", "pr", "pm"):
             words = rest.split()
             if words[0].lower() == "-halo":
-                file.warn(f"'d -halo' of material {material.name!r} is drawn without its halo")
-            values = _floats(words[words[0].startswith("-h") :][:1])
+                material.notes.append(f"'d -halo' of material {material.name!r} is drawn without its halo")
+            values = _floats(words[words[0].lower() == "-halo" :][:1])
             if values and np.isfinite(values[0]):
                 material.numbers[key] = values[0]
             else:
-                file.warn(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
+                material.notes.append(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
         elif key in ("map_kd", "map_ka", "map_ke", "map_d"):
-            picture = _map(rest, file, material.name)
+            picture = _map(rest, material)
             if picture is not None:
                 material.maps[key] = picture
         elif key in ("map_tr", "map_opacity"):
-            file.warn(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
+            material.notes.append(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
     return materials
 
 
@@ -124,7 +141,7 @@ def _floats(words: list[str]) -> list[float] | None:
         return None
 
 
-def _map(rest: str, file: File, material: str) -> Map | None:
+def _map(rest: str, material: Material) -> Map | None:
     """A map's options and name. The name is the rest of the line, blanks included."""
     said: dict[str, list[str]] = {}
     while match := re.match(r"(-[a-zA-Z]+)\s+", rest):
@@ -144,10 +161,10 @@ def _map(rest: str, file: File, material: str) -> Map | None:
             break  # the name of a file may begin like this
         rest = rest.strip()
     if not rest:
-        file.warn(f"a map of material {material!r} names no file; it is left out")
+        material.notes.append(f"a map of material {material.name!r} names no file; it is left out")
         return None
     if any(float(x) for x in said.get("-t", ())):
-        file.warn(f"turbulence (-t) of map {rest!r} is left out")
+        material.notes.append(f"turbulence (-t) of map {rest!r} is left out")
     return Map(
         name=rest,
         scale=_two(said.get("-s", []), (1.0, 1.0)),
@@ -178,12 +195,15 @@ class Looks:
             UserError: a texture is missing and required, damaged, or used in a way that cannot be drawn.
         """
         file, name, maps = self.file, material.name, dict(material.maps)
+        for note in material.notes:
+            file.warn(note)
         kd = material.colors.get("kd")
         picture = maps.get("map_kd")
         if kd is None and picture is None and ("ka" in material.colors or "map_ka" in maps):
             picture = maps.pop("map_ka", None)
-            kd = material.colors.get("ka") if any(material.colors.get("ka", ())) else None
-            file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
+            kd = material.colors["ka"] if any(material.colors.get("ka", ())) else None
+            if picture or kd:
+                file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
         elif "map_ka" in maps and maps["map_ka"].name != (picture and picture.name):
             file.warn(f"map_Ka of material {name!r} is left out")
         emissive = material.colors.get("ke", (0.0, 0.0, 0.0))
@@ -193,15 +213,19 @@ class Looks:
             elif maps["map_ke"].name != (picture and picture.name):
                 file.warn(f"map_Ke of material {name!r} is left out beside its colour")
             emissive = (0.0, 0.0, 0.0)
-        texture = None if picture is None else file.texture(picture.name)
+        texture = None if picture is None else file.texture(picture.name, material.file)
         gone = picture is not None and texture is None
-        key: tuple[Any, ...] = (picture,)
+        key: tuple[Any, ...] = (material.file.parent, picture)
         if texture is not None and picture is not None and picture.levels != (0.0, 1.0):
-            texture = self._once((picture.name, picture.levels), lambda: _levelled(texture, picture.levels))
-            key = (picture.name, picture.levels)
+            key = (material.file.parent, picture.name, picture.levels)
+            pure, levels = texture, picture.levels
+            texture = self._once(key, lambda: _levelled(pure, levels))
         alpha, mode = self._alpha(material), "OPAQUE"
         mask = maps.get("map_d")
-        pixels = None if mask is None else file.texture(mask.name)
+        pixels = None if mask is None else file.texture(mask.name, material.file)
+        if mask is not None and picture is not None and pixels is not None and mask.name == picture.name and pixels[..., 3].min() == 255:
+            file.warn(f"map_d of material {name!r} is its map_Kd, which has no alpha; it is drawn opaque")
+            mask = None
         pictured, place = texture is not None, picture
         if mask is not None and pixels is not None:
             if texture is not None and picture is not None:
@@ -248,10 +272,13 @@ class Looks:
             if d <= 0:
                 alpha = 1 - tr
             self.file.warn(f"'d' and 'Tr' of material {material.name!r} contradict each other; it is drawn {alpha:.2g} opaque")
+        elif d is None and alpha <= 0:
+            self.file.warn(f"'Tr 1' of material {material.name!r} is taken for opaque, as MeshLab and others mean it")
+            alpha = 1.0
         assert alpha is not None
         return min(max(alpha, 0.0), 1.0)
 
-    def _once(self, key: Any, make: Any) -> np.ndarray:
+    def _once(self, key: tuple[Any, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
@@ -305,7 +332,7 @@ def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[s
     missing: list[Exception] = []
     for name in dict.fromkeys(names):
         try:
-            found = parse(file.beside(name), file, name)
+            found = parse(name, file)
         except UserError as error:
             missing.append(error)
         else:
@@ -313,7 +340,7 @@ def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[s
     lacking = [name for name in used if _named(name, known) is None]
     own = file.path.with_suffix(".mtl")
     if lacking and own.is_file() and own.name not in names:
-        extra = parse(file.beside(own.name), file, own.name)
+        extra = parse(own.name, file)
         if any(_named(name, extra) for name in lacking):
             file.warn(f"materials are from {own.name}, which is beside the file and not named in it")
             known = extra | known

@@ -31,6 +31,9 @@ FREEFORM: Final = {
 SILENT: Final = {"mg", "ctech", "stech", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
 """Statements that say nothing about where a surface is and what colour it has."""
 
+FAR: Final = 1e6
+"""A texture coordinate beyond this, or one that is no number, says nothing in float32; it becomes 0."""
+
 
 @dataclass(frozen=True)
 class Corners:
@@ -71,6 +74,11 @@ def read(file: File) -> Geometry:
         file.warn(f"{np.count_nonzero(corners.counts < 3):,} faces of fewer than three corners are left out")
     if not len(triangles):
         raise UserError(f"none of the {len(faces):,} faces has three corners")
+    some = corners.indices[triangles[:: 1 + len(triangles) // 5000]]  # [f, 3, 3]
+    some = some[(some[:, :, 2] >= 0).all(axis=1)]
+    if len(some) and not across(normals[some[:, :, 2]], vertices[some[:, :, 0]]):
+        file.warn("normals (vn) lie along the surface; they are left out")
+        normals = normals[:0]
 
     # Which material each triangle has: that of the last usemtl before its face.
     names = ["", *dict.fromkeys(name for _, name in used)]
@@ -155,8 +163,11 @@ def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray,
     plain = counts < 6
     if plain.any():
         file.warn(f"{np.count_nonzero(plain):,} of {len(plain):,} vertices have no colour, though others have one; they are grey")
+    said = shades(table[~plain, 3:], file)
+    if said is None:
+        return table[:, :3], None
     colors = np.full((len(table), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
-    colors[~plain] = shades(table[~plain, 3:], file)
+    colors[~plain] = said
     if colors[:, 3].max() == 0:
         file.warn("all colours of vertices are wholly transparent; they are drawn opaque")
         colors[:, 3] = 255
@@ -182,7 +193,8 @@ def _table(lines: Lines, chosen: np.ndarray, key: str, width: int, file: File) -
         raise UserError(f"line {lines.number(chosen[i])}: '{key}' with {counts[i]} numbers, expected {least} to 3; cut short?")
     if len(counts) and counts.min() == counts.max() >= width:
         return values.reshape(len(counts), -1)[:, :width]
-    return np.nan_to_num(_padded(values, counts, 3)[:, :width])
+    table = _padded(values, counts, 3)[:, :width]
+    return np.where(np.arange(width) < counts[:, None], table, 0.0)
 
 
 def _corners(lines: Lines, chosen: np.ndarray, rows: dict[str, np.ndarray], file: File) -> Corners:
@@ -327,9 +339,6 @@ class _Surface:
         faces = faces.reshape(-1, 3)
         values: dict[str, np.ndarray] = {"vertices": self.vertices[rows[:, 0]]}
         normals = unit(self.normals[rows[:, 2]], len(rows)) if 2 in columns else None
-        if normals is not None and not across(normals, values["vertices"], faces):
-            self.file.warn("normals (vn) lie along the surface; they are left out")
-            normals = None
         if normals is not None:
             values["normals"] = normals
         pictured = textured and look.pictured
@@ -338,7 +347,9 @@ class _Surface:
             values["colors"] = self.colors[rows[:, 0]]
         fields: dict[str, Any] = dict(look.fields)
         if textured and look.texture is not None and look.place is not None:
-            uv = np.nan_to_num(self.uv[rows[:, 1]], posinf=0, neginf=0) * look.place.scale + look.place.offset
+            with np.errstate(all="ignore"):
+                uv = self.uv[rows[:, 1]] * look.place.scale + look.place.offset
+            uv = np.where(np.abs(uv) < FAR, uv, 0.0)
             if look.place.clamp:
                 height, width = look.texture.shape[:2]
                 colors = values.get("colors")

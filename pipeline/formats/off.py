@@ -117,9 +117,10 @@ def _by_lines(lines: Lines, body: np.ndarray, count: int, faces_count: int, kind
     if len(numbers) != lengths.sum():
         return None
     starts = np.cumsum(lengths) - lengths
-    counts = numbers[starts].astype(np.int64)
-    if (counts < 0).any() or (counts >= lengths).any():
+    counts = numbers[starts]
+    if not ((counts >= 0) & (counts < lengths) & (counts == np.rint(counts))).all():
         return None
+    counts = counts.astype(np.int64)
     if len(body) > count + faces_count:
         file.warn(f"{len(body) - count - faces_count:,} lines after the last face are left out")
     place = np.arange(len(numbers)) - np.repeat(starts, lengths)
@@ -233,7 +234,8 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
     elif extra == 1:
         file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
     normals = unit(normals, len(vertices))
-    if normals is not None and not across(normals, vertices, faces.corners[triangles]):
+    some = faces.corners[triangles[:: 1 + len(triangles) // 5000]]
+    if normals is not None and not across(normals[some], vertices[some]):
         file.warn("normals lie along the surface; they are left out")
         normals = None
     part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)
@@ -242,19 +244,19 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
     if odd.any():
         what = "numbers in a colour map" if (faces.lengths[odd] == 1).all() else "of a length that is no colour"
         file.warn(f"numbers after the corners of {np.count_nonzero(odd):,} faces are {what}; they are left out")
-    if painted.any():
-        if colors is not None:
-            file.warn("colours of faces are left out beside those of vertices")
-        else:
-            table = np.full((len(painted), 4), np.nan)
-            table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
-            tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
-            width = int(faces.lengths[painted].max())
-            tints[painted] = shades(table[painted, :width], file)
-            flat = part.faces.reshape(-1)
-            part = dataclasses.replace(
-                taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(tints[polygon], 3, axis=0)
-            )
+    if painted.any() and colors is not None:
+        file.warn("colours of faces are left out beside those of vertices")
+    elif painted.any():
+        table = np.full((len(painted), 4), np.nan)
+        table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
+        tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+        width = int(faces.lengths[painted].max())
+        said = shades(table[painted, :width], file)
+        tints[painted] = tints[painted] if said is None else said
+        flat = part.faces.reshape(-1)
+        part = dataclasses.replace(
+            taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(tints[polygon], 3, axis=0)
+        )
     if part.colors is None:
         part = dataclasses.replace(part, base_color=(GREY, GREY, GREY, 1.0))
     elif part.colors[:, 3].min() < 255:

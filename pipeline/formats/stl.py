@@ -62,8 +62,8 @@ def _mesh(corners: np.ndarray, colors: np.ndarray | None, file: File) -> Mesh:
 def _text(data: bytes, file: File) -> np.ndarray:
     """Triangles `[F, 3, 3]` of all solids in a text file."""
     lines = Lines(data)
-    if len(lines.are(b"vertex")) != data.lower().count(b"vertex"):  # several words in a line
-        lines = Lines(re.sub(rb"(?i)(?<=\s)(?=(vertex|facet|outer|endloop|endfacet|endsolid)\b)", b"\n", data))
+    if len(lines.are(b"vertex")) != data.lower().count(b"vertex"):  # several statements in a line, or names like these words
+        lines = Lines(re.sub(rb"(?i)(?<=\s)(?=vertex\s+[-+.\dni]|facet\s+normal\s|outer\s|endloop|endfacet|endsolid)", b"\n", data))
     vertices, facets = lines.are(b"vertex"), lines.are(b"facet")
     if not len(facets):
         raise UserError("the file holds no triangles")
@@ -92,6 +92,9 @@ def _binary(data: bytes, file: File) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"damaged or cut short: the file declares {count:,} triangles and holds {held:,}")
     if extra and not count:
         raise UserError(f"damaged: the file declares no triangles, and {extra:,} bytes follow")
+    if extra and extra % FACET.itemsize == 0 and data[-extra:].strip(b"\0"):
+        held = count + extra // FACET.itemsize
+        raise UserError(f"damaged: the file declares {count:,} triangles and holds {held:,}")
     if extra:
         file.warn(f"{extra:,} bytes after the last of {count:,} triangles are left out")
     facets = np.frombuffer(data, FACET, count, HEAD)

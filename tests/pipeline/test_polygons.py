@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.polygons import clamped, triangulated
+from pipeline.polygons import across, clamped, triangulated
 
 
 def ring(n: int, inner: float = 1.0) -> np.ndarray:
@@ -79,6 +79,23 @@ def test_quads_that_are_not_plane_are_covered():
     np.testing.assert_allclose([areas[:2, 2].sum(), areas[2:, 2].sum()], [1, 0.2])
 
 
+@pytest.mark.parametrize("name", ["hole by a bridge", "repeated notch", "gear", "straight corners"])
+def test_rounded_coordinates_do_not_bend_a_polygon(name):
+    place = np.round(np.asarray(FLAT[name], float) @ np.array([(0.6, 0.0, 0.8), (-0.48, 0.8, 0.36)]) / 3, 4)
+    triangles, _ = triangulated(place, np.array([len(place)]), np.arange(len(place)))
+    expected = np.cross(place, np.roll(place, -1, axis=0)).sum(axis=0) / 2
+    areas = area_vectors(place[triangles])
+    np.testing.assert_allclose(areas.sum(axis=0), expected, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(areas, axis=1).sum(), np.linalg.norm(expected), rtol=2e-3)
+
+
+@pytest.mark.parametrize("turned", range(5))
+def test_bent_polygons_keep_corners_that_lie_in_a_line_as_seen_along_an_axis(turned):
+    house = np.roll([(-1, 0, 1), (1, 0, 1), (1, 0, -1), (-1, 0, -1), (0, 1, -1)], turned, axis=0).astype(float)
+    triangles, _ = triangulated(house, np.array([5]), np.arange(5))
+    assert len(triangles) == 3 and set(triangles.ravel()) == set(range(5))
+
+
 @pytest.mark.parametrize(
     "vertices",
     [
@@ -129,3 +146,13 @@ def test_clamped_coordinates_are_those_of_a_texture_that_ends(low, high):
     # at the middle of every piece, the coordinate is the true one, cut off at the middle of the outermost pixels
     true = low + (high - low) * corners.mean(axis=1)[:, :2]
     np.testing.assert_allclose(cut[faces].mean(axis=1), np.clip(true, [1 / 16, 1 / 8], [15 / 16, 7 / 8]), atol=1e-12)
+
+
+def test_normals_along_a_surface_are_told_from_those_across():
+    angle = np.linspace(0, 2 * np.pi, 13)
+    around = np.column_stack([np.cos(angle), np.sin(angle), np.zeros(13)])  # [13, 3]
+    a, b = around[:-1], around[1:]
+    tube = np.stack([a, b, b + np.array([0, 0, 1])], axis=1)  # [12, 3, 3]
+    assert across(np.stack([a, b, b], axis=1) * 7, tube) and across(-np.stack([a, b, b], axis=1), tube)
+    assert not across(np.broadcast_to([0.0, 0.1, 1.0], tube.shape), tube)
+    assert across(np.full(tube.shape, np.nan), tube) and across(np.zeros(tube.shape), tube)
