@@ -113,9 +113,17 @@ def sides(parts: Sequence[tuple[np.ndarray, np.ndarray]], see_through: Sequence[
         if len(front):
             swapped = _inside_out(edges, patch, patches, order[front], order[back])
             fate[front], fate[back] = np.where(swapped, BACK, FRONT), np.where(swapped, FRONT, BACK)
-    of_patch = np.zeros(len(whole), np.uint8)
+    of_patch, paired = np.zeros(len(whole), np.uint8), np.zeros(len(whole), bool)
     of_patch[patches.label[order]] = fate
-    return of_patch[patch]
+    paired[patches.label[order]] = (np.diff(np.r_[start, len(order)]) > 1)[group]
+    side = of_patch[patch]
+    left = edges.overlap.reshape(3, -1).any(axis=0) & ~paired[patch]
+    if left.any() and (side == HIDDEN).any():
+        # Three surfaces in one place, two of them cut alike: what was cut into triangles by these two may now lie on the third.
+        ends = np.cumsum([len(faces) for _, faces in parts])[:-1]
+        kept = [(vertices, faces[mine != HIDDEN]) for (vertices, faces), mine in zip(parts, np.split(side, ends), strict=True)]
+        side[side != HIDDEN] = sides(kept, see_through, plain)
+    return side
 
 
 class _Edges(NamedTuple):

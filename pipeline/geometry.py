@@ -77,6 +77,17 @@ class Part:
         """What has less alpha than this is not there."""
         return {"OPAQUE": -np.inf, "MASK": self.alpha_cutoff, "BLEND": FAINT}[self.alpha_mode]
 
+    @functools.cached_property
+    def clamped(self) -> bool:
+        """Whether the texture ends at its edges: where something of it is transparent and it is not laid out more than once.
+
+        Repeated, it would show a line of its far side along each edge, as far out as there is surface at all.
+        """
+        if self.uv is None or self.texture is None or self.alpha_mode == "OPAQUE" or not len(self.uv):
+            return False
+        return bool(self.texture[..., 3].min() < 255 and self.uv.min() > -1e-4 and self.uv.max() < 1 + 1e-4)
+
+    @functools.cached_property
     def alphas(self) -> tuple[float, float]:
         """Bounds of alpha over the part; (1, 1) where it is ignored."""
         if self.alpha_mode == "OPAQUE":
@@ -184,7 +195,7 @@ def _visible(parts: list[Part]) -> list[Part]:
     cell = float(np.linalg.norm(high - low)) / FINE
     kept: list[Part] = []
     for part in parts:
-        least, most = part.alphas()
+        least, most = part.alphas
         if least >= part.threshold:
             kept.append(part)
         elif most >= part.threshold:
@@ -252,7 +263,7 @@ def _grid(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _told_apart(parts: list[Part]) -> tuple[list[Part], list[str]]:
     """The parts with the sides of coincident surfaces told apart and without copies, and what to warn of."""
-    through = [part.alphas()[0] < 1 for part in parts]
+    through = [part.alphas[0] < 1 for part in parts]
     plain = [part.colors is None and not part.textured for part in parts]
     side = sides([(part.vertices, part.faces) for part in parts], through, plain)
     if not side.any():
@@ -306,7 +317,7 @@ def appearance(part: Part, corners: np.ndarray, weights: np.ndarray) -> tuple[np
     Returns:
         Colours `[m, 3]` in 0..1 and alphas `[m]` in 0..1, which are 1 in an opaque part.
     """
-    color, alpha = np.tile(np.asarray(part.base_color[:3]), (len(corners), 1)), np.ones(len(corners))
+    color, alpha = np.tile(np.asarray(part.base_color[:3], np.float64), (len(corners), 1)), np.ones(len(corners))
     opaque = part.alpha_mode == "OPAQUE"
     if not opaque:
         alpha *= part.base_color[3]
@@ -315,30 +326,38 @@ def appearance(part: Part, corners: np.ndarray, weights: np.ndarray) -> tuple[np
         if not opaque:
             alpha *= np.einsum("mk,mk->m", weights, part.colors[corners, 3]) / 255
     if part.texture is not None and part.uv is not None:
-        rgb, own = _texels(part.texture, np.einsum("mk,mkd->md", weights, part.uv[corners].astype(np.float64)), opaque)
+        uv = np.einsum("mk,mkd->md", weights, part.uv[corners].astype(np.float64))
+        rgb, own = _texels(part.texture, uv, opaque, part.clamped)
         color *= rgb
         alpha *= own
     return np.clip(np.nan_to_num(color + part.emissive), 0, 1), alpha
 
 
-def _texels(texture: np.ndarray, uv: np.ndarray, opaque: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Bilinear colours `[m, 3]` and alphas `[m]` in 0..1 of a repeating texture `[H, W, 4]` at `[m, 2]`; texel centres lie at half
-    numbers. Unless `opaque`, texels count for the colour by their alpha."""
+def _texels(texture: np.ndarray, uv: np.ndarray, opaque: bool, clamped: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Bilinear colours `[m, 3]` and alphas `[m]` in 0..1 of a texture `[H, W, 4]` at `[m, 2]`; texel centres lie at half numbers.
+
+    Unless `opaque`, texels count for the colour by their alpha. Unless `clamped`, the texture repeats.
+    """
     height, width = texture.shape[:2]
-    x, y = uv[:, 0] % 1 * width - 0.5, (1 - uv[:, 1]) % 1 * height - 0.5
+    across, down = (np.clip(uv[:, 0], 0, 1), np.clip(1 - uv[:, 1], 0, 1)) if clamped else (uv[:, 0] % 1, (1 - uv[:, 1]) % 1)
+    x, y = across * width - 0.5, down * height - 0.5
     left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     dx, dy = (x - left)[:, None], (y - top)[:, None]
 
+    def inside(index: np.ndarray, count: int) -> np.ndarray:
+        return np.clip(index, 0, count - 1) if clamped else index % count
+
     def between(at: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        upper = at(top, left) * (1 - dx) + at(top, left + 1) * dx
-        lower = at(top + 1, left) * (1 - dx) + at(top + 1, left + 1) * dx
+        rows, columns = (inside(top, height), inside(top + 1, height)), (inside(left, width), inside(left + 1, width))
+        upper = at(rows[0], columns[0]) * (1 - dx) + at(rows[0], columns[1]) * dx
+        lower = at(rows[1], columns[0]) * (1 - dx) + at(rows[1], columns[1]) * dx
         return upper * (1 - dy) + lower * dy
 
     if opaque:
-        return between(lambda row, column: texture[row % height, column % width, :3] / 255), np.ones(len(uv))
+        return between(lambda row, column: texture[row, column, :3] / 255), np.ones(len(uv))
 
     def weighted(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        texels = texture[row % height, column % width] / 255
+        texels = texture[row, column] / 255
         texels[:, :3] *= texels[:, 3:]
         return texels
 

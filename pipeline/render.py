@@ -117,7 +117,7 @@ class Renderer:
                 radius = float(np.linalg.norm(np.ptp(vertices, axis=0))) / FINE  # outlines are as good as this
         pose = poses(self.spec.rig, vertices, radius)
         drawables: list[Drawable] = []
-        images: dict[tuple[int, bool], int] = {}
+        images: dict[tuple[int, bool, bool], int] = {}
         faint: list[int] = []
         try:
             if isinstance(geometry, Cloud):
@@ -324,11 +324,11 @@ def _buffer(target: int, data: np.ndarray) -> int:
     return buffer
 
 
-def _image(pixels: np.ndarray, premultiplied: bool) -> int:
-    """A repeating texture `[H, W, 4]` with mipmaps. Its first row is the top of the picture, at v = 0 of the shader.
+def _image(pixels: np.ndarray, premultiplied: bool, clamped: bool) -> int:
+    """A texture `[H, W, 4]` with mipmaps. Its first row is the top of the picture, at v = 0 of the shader.
 
-    `premultiplied` stores colours times alpha, which the shader divides out again, so that in every mean of texels, those of mipmaps
-    too, a texel counts by its alpha and the colour of transparent texels shows nowhere.
+    It repeats unless `clamped`. `premultiplied` stores colours times alpha, which the shader divides out again, so that in every mean of
+    texels, those of mipmaps too, a texel counts by its alpha and the colour of transparent texels shows nowhere.
     """
     if premultiplied:
         pixels = pixels.copy()
@@ -340,11 +340,13 @@ def _image(pixels: np.ndarray, premultiplied: bool) -> int:
     )
     GL.glGenerateMipmap(GL.GL_TEXTURE_2D)
     GL.glTexParameteri(GL.GL_TEXTURE_2D, GL.GL_TEXTURE_MIN_FILTER, GL.GL_LINEAR_MIPMAP_NEAREST)
+    for direction in (GL.GL_TEXTURE_WRAP_S, GL.GL_TEXTURE_WRAP_T):
+        GL.glTexParameteri(GL.GL_TEXTURE_2D, direction, GL.GL_CLAMP_TO_EDGE if clamped else GL.GL_REPEAT)
     return image
 
 
-def _upload(part: Part, images: dict[tuple[int, bool], int]) -> Drawable:
-    """Puts a part on the graphics side; `images` are the textures there, by the id of their pixels and whether premultiplied."""
+def _upload(part: Part, images: dict[tuple[int, bool, bool], int]) -> Drawable:
+    """Puts a part on the graphics side; `images` are the textures there, by id of their pixels, whether premultiplied, whether clamped."""
     rows, faces, normals = None, part.faces, part.normals
     if normals is None and len(faces) <= SMOOTH_FACES:
         rows, faces, normals = smooth(part.vertices, part.faces, shared=part.uv is None and part.colors is None)
@@ -360,9 +362,10 @@ def _upload(part: Part, images: dict[tuple[int, bool], int]) -> Drawable:
     image, cut = None, False
     if part.texture is not None and part.textured:
         cut = passes != OPAQUE and int(part.texture[..., 3].min()) < 255
-        if (id(part.texture), cut) not in images:
-            images[id(part.texture), cut] = _image(part.texture, cut)
-        image = images[id(part.texture), cut]
+        look = (id(part.texture), cut, part.clamped)
+        if look not in images:
+            images[look] = _image(part.texture, cut, part.clamped)
+        image = images[look]
     traits = {"SMOOTH": normals is not None, "TEXTURE": image is not None, "ALPHA": passes != OPAQUE, "PREMULTIPLIED": cut}
     return Drawable(
         mode=GL.GL_TRIANGLES,
@@ -395,7 +398,7 @@ def _passes(part: Part) -> list[tuple[tuple[float, float], bool]]:
         return [((part.threshold, 2.0), False)]
     if part.alpha_mode == "OPAQUE":
         return OPAQUE
-    return OPAQUE if part.alphas()[0] >= 0.95 else [((0.95, 2.0), False), ((FAINT, 0.95), True)]
+    return OPAQUE if part.alphas[0] >= 0.95 else [((0.95, 2.0), False), ((FAINT, 0.95), True)]
 
 
 def _upload_splats(splats: "Splats") -> Drawable:
