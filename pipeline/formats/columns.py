@@ -68,7 +68,8 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False) ->
     """
     if values.ndim != 2 or not 3 <= values.shape[1] <= WIDEST or values.dtype.kind not in "fiu":
         raise UserError(f"expected numbers [n, 3] or [n, 6], got {values.dtype} {list(values.shape)}")
-    points, extra = values[:, :3].astype(np.float64), values[:, 3:]
+    with np.errstate(invalid="ignore"):  # NaN of any kind
+        points, extra = values[:, :3].astype(np.float64), values[:, 3:]
     colors, used = None, set[int]()
     for start in _triples(extra, points, intensity_first):
         triple = extra[:, start : start + 3]
@@ -244,5 +245,7 @@ def _channels(by_name: Mapping[str, tuple[str, np.ndarray]], used: set[str]) -> 
 
 def unpacked(packed: np.ndarray) -> np.ndarray:
     """Colours `[n, 3]` uint8 from 0x00RRGGBB, which scanners' formats hide in the bits of a float."""
+    if packed.dtype.itemsize != 4:
+        packed = packed.astype(np.float32 if packed.dtype.kind == "f" else np.uint32)
     bits = np.ascontiguousarray(packed).view(np.uint32 if packed.dtype.isnative else packed.dtype.str[0] + "u4")
     return np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)

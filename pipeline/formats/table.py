@@ -6,8 +6,11 @@ Text may have a header line (`x y z r g b`), a count of points first, comments a
 or semicolons. Decimal commas are read where cells are between semicolons or blanks.
 """
 
+import contextlib
 import dataclasses
 import re
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -56,13 +59,25 @@ def _from_text(file: File) -> Cloud:
 
 def _from_array_file(file: File) -> Cloud:
     try:
-        with file.path.open("rb") as stream:
+        with file.path.open("rb") as stream, _quiet():
             array = np.load(stream, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, zipfile.BadZipFile) as error:
+    except (*NO_ARRAY, zipfile.BadZipFile) as error:
         raise _damaged(error) from error
     if not isinstance(array, np.ndarray):  # np.load looks at the first bytes, not at the name
         raise UserError("is an archive of arrays (.npz) under the name .npy: rename it")
     return _from_array(array, file)
+
+
+NO_ARRAY: Final = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, OverflowError, tokenize.TokenError)
+"""What NumPy raises for bytes that are no array; its header is parsed as Python."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NumPy's warning about headers that Python 2 wrote: they are read all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _damaged(error: Exception) -> UserError:
@@ -80,7 +95,7 @@ def _from_array(array: np.ndarray, file: File) -> Cloud:
 
 def _from_archive(file: File) -> Cloud:
     try:
-        with file.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with file.path.open("rb") as stream, _quiet(), np.load(stream, allow_pickle=False) as archive:
             arrays = {}
             for name in archive.files:
                 try:
@@ -89,7 +104,7 @@ def _from_archive(file: File) -> Cloud:
                     if "Object arrays" not in str(error):
                         raise
                     file.warn(f"{name} holds Python objects: left out")
-    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (*NO_ARRAY, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError) as error:
         raise _damaged(error) from error
     tables = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu" and array.ndim >= 1}
     wide = [name for name, array in tables.items() if array.ndim >= 2]
@@ -234,6 +249,8 @@ def _head(lines: list[str]) -> _Head:
         first = first or f"line {index + 1}: {text[:40]!r}"
         decimal = _decimal(text)
         cells = _spaced(text, decimal).split()
+        if not cells:
+            continue
         numeric = [bool(NUMBER.fullmatch(cell)) for cell in cells]
         if len(cells) >= 3 and all(numeric):
             if same := [number for number in odd if len(_spaced(lines[number - 1].strip(), decimal).split()) == len(cells)]:

@@ -363,7 +363,7 @@ def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...]
         raise UserError(f"{where}: {count} clouds, but {shape[0] if shape else 1} labels")
     if math.prod(shape) > LABEL_VALUES:
         raise UserError(f"{where}: labels of the shape {list(shape)}, expected [{count}], [{count}, 1] or [{count}, classes]")
-    if h5py.check_string_dtype(labels.dtype) is not None or labels.dtype.kind in "SO":
+    if _is_text(labels.dtype):
         if math.prod(shape) != count:
             raise UserError(f"{where}: texts of the shape {list(shape)}, expected [{count}]")
         return [_text(value) for value in np.asarray(labels[()]).reshape(-1)]
@@ -403,6 +403,11 @@ def _numbers(values: np.ndarray[Any, Any], where: str, count: int) -> np.ndarray
     )
 
 
+def _is_text(kind: np.dtype[Any]) -> bool:
+    """Whether values are texts of fixed or any length. Other objects of any length are not touched: damaged, they end the process."""
+    return kind.kind == "S" or h5py.check_string_dtype(kind) is not None
+
+
 def _text(value: object) -> str:
     raw = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return shape_text(raw.rstrip("\0").strip())
@@ -423,11 +428,12 @@ def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
     for one in NAME_KEYS:
         if one in keys and isinstance(file.get(keys[one], getlink=True), h5py.HardLink):
             found = _reached(file, keys[one], root)
-            if found.ndim == 1 and (h5py.check_string_dtype(found.dtype) is not None or found.dtype.kind == "S") and found.size < 1 << 20:
-                return _distinct([_text(value) for value in found[()]], f"{shape_text(name)}, {keys[one]}")
-    for key, value in file.attrs.items():
-        if columns.plain(key) in NAME_KEYS and np.asarray(value).dtype.kind in "SOU" and np.ndim(value) == 1:
-            return _distinct([_text(one) for one in np.asarray(value)], f"{shape_text(name)}, attribute {key}")
+            if found.ndim == 1 and _is_text(found.dtype) and found.size < 1 << 20:
+                return _distinct([_text(value) for value in found[()]], f"{shape_text(name)}, {shape_text(keys[one])}")
+    for key in file.attrs:
+        said = file.attrs.get_id(key)
+        if columns.plain(key) in NAME_KEYS and len(said.shape) == 1 and _is_text(said.dtype):
+            return _distinct([_text(one) for one in np.asarray(file.attrs[key])], f"{shape_text(name)}, attribute {shape_text(key)}")
     return ()
 
 
