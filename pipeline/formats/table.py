@@ -108,7 +108,7 @@ def _from_archive(file: File) -> Cloud:
         raise _damaged(error) from error
     tables = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu" and array.ndim >= 1}
     wide = [name for name, array in tables.items() if array.ndim >= 2]
-    if len(wide) == 1 and not {"x", "y", "z"} <= {columns.plain(name) for name in tables}:
+    if len(wide) == 1 and columns.coordinates(map(columns.plain, tables)) is None:
         return _from_array(tables[wide[0]], file)
     shaped = {
         name: oriented(one_cloud(array), file.warn) if columns.plain(name) in (*columns.POINT_KEYS, *columns.COLOR_KEYS) else array
@@ -176,6 +176,9 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
         values = np.loadtxt(body, ndmin=2, comments=None, dtype=np.float64)
     except ValueError as error:
         raise UserError(f"cannot be read as a table of numbers: {_fault(body, lines, head.start) or error}") from error
+    if len(values) > 1 and np.array_equal(values[0], np.arange(values.shape[1])) and "." not in body[0] and "." in "".join(body[1:9]):
+        warn(f"line {head.start + 1} counts the columns and is left out as a header")
+        values = values[1:]
     if head.count is not None and len(values) < head.count:
         raise UserError(f"the file is cut short: it says {head.count} points and holds {len(values)}")
     if head.count is not None and len(values) > head.count:
@@ -183,8 +186,10 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     if head.decimal:
         warn("commas are read as decimal points")
     names = head.names if len(head.names) == values.shape[1] else ()
-    known = {columns.plain(name) for name in names}
-    if names and not {"x", "y", "z"} <= known:
+    known = [columns.plain(name) for name in names]
+    if names and columns.coordinates(known) is None:
+        if columns.OTHERS & set(known[:3]):
+            raise UserError(f"the header {' '.join(names)[:60]!r} names no x, y and z; name the columns of the coordinates so")
         warn(f"the header {' '.join(names)[:40]!r} names no x, y and z: the first three columns are taken")
         names = ()
     return Table(values=values, names=names)
@@ -203,7 +208,7 @@ def is_table(path: Path) -> bool:
     head = _head(lines)
     if head.start < 0 or head.odd or "\0" in decoded(data):
         return False
-    if head.names and not head.commented and not {"x", "y", "z"} <= {columns.plain(name) for name in head.names}:
+    if head.names and not head.commented and columns.coordinates(map(columns.plain, head.names)) is None:
         return False
     body = [cells for line in lines[head.start :] if (cells := _clean(line, head).split())]
     wide = len(body[0])
@@ -264,7 +269,7 @@ def _head(lines: list[str]) -> _Head:
             count, names = int(text), ()
         elif numeric[0]:
             return _Head(problem=f"line {index + 1}: expected three numbers or more, got {text[:40]!r}")
-        elif count is None or {"x", "y", "z"} <= {columns.plain(word) for word in _names(text)}:
+        elif count is None or columns.coordinates(map(columns.plain, _names(text))):
             names, commented = tuple(_names(text)), False
             if any(numeric):
                 odd.append(index + 1)

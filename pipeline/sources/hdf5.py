@@ -66,8 +66,11 @@ LABEL_KEYS: Final = (
 NAME_KEYS: Final = ("classes", "classnames", "names", "shapenames", "labelnames", "categorynames", "classname")
 """What the names of numbered labels are called."""
 
-ROWS: Final = 5_000_000
+ROWS: Final = 2_000_000
 """More shapes than this in one file are not listed: a damaged or hostile file can declare any number in a few bytes."""
+
+DENSEST: Final = 200
+"""Clouds are never compressed more than this: a file that declares more was not written to its end, and HDF5 gives zeros for the rest."""
 
 ROW_BYTES: Final = 4 << 30
 """A larger shape is not read."""
@@ -341,10 +344,13 @@ def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
         raise UserError(f"{where}: expected a data set `data` of the shape [N, n, 3], got {clouds.dtype} {list(shape)}; {hint}")
     if len(clouds) > ROWS:
         raise UserError(f"{where} declares {len(clouds):,} shapes; more than {ROWS:,} in one file are not listed: split it into several")
-    if len(clouds) and clouds.id.get_storage_size() == 0:
-        raise UserError(f"{where} declares {len(clouds):,} shapes and holds no data: the file was never written to its end")
     if math.prod(clouds.shape[1:]) * clouds.dtype.itemsize > ROW_BYTES:
         raise UserError(f"{where} declares {clouds.shape[1]:,} points a shape; more than {ROW_BYTES >> 30} GiB a shape are not read")
+    stored, declared = clouds.id.get_storage_size(), math.prod(shape) * clouds.dtype.itemsize
+    if declared > DENSEST * stored:
+        raise UserError(
+            f"{where} declares {len(clouds):,} shapes, {declared:,} bytes, and holds {stored:,} bytes of them: not written to its end"
+        )
 
 
 def _one(values: h5py.Dataset, row: int, where: str) -> np.ndarray[Any, Any]:
