@@ -78,7 +78,7 @@ def _fields(header: dict[str, str]) -> list[tuple[str, np.dtype, int]]:
             not letter
             or size not in ("1", "2", "4", "8")
             or (letter, size) == ("f", "1")
-            or not count.isdigit()
+            or not count.isdecimal()
             or not 0 < int(count) < 4096
         ):
             raise UserError(f"PCD header: the field {name[:40]!r} has type {kind}, size {size} and count {count}, which nothing reads")

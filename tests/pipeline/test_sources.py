@@ -1,5 +1,6 @@
 """Every source keeps the contract of `pipeline.sources.catalog`, whatever it reads; and what is particular to each."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -16,14 +17,16 @@ import numpy as np
 import pytest
 
 from cache_schema.spec import TEXT_BYTES
+from pipeline import commands, reading
 from pipeline import geometry as meshes
-from pipeline import reading
 from pipeline.formats.catalog import FORMATS
+from pipeline.recipes import configured
 from pipeline.sources import catalog, modelnet, shapenet, shapes
 from pipeline.sources.catalog import Entry, Source, open_source, shape_id
 from pipeline.sources.files import UP, usual_up
 from pipeline.sources.folder import name_in, split_level
 from pipeline.sources.kinds.catalog import KINDS
+from tests.pipeline.conftest import Silent
 
 TRIANGLE = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 2\n3 0 1 2\n"
 
@@ -1006,3 +1009,28 @@ def test_a_file_that_declares_too_much_is_refused_at_once(tmp_path, shape, chunk
             data[0, 0] = 1
     with pytest.raises(ValueError, match=word):
         open_source(str(tmp_path / "f.h5"))
+
+
+# ---------------------------------------------------------------------------------------------------- what a build says
+
+
+class Heard(Silent):
+    """A terminal that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_build_says_what_was_guessed_and_goes_on_without_a_label_set_that_would_lie(tmp_path):
+    location = plant(tmp_path / "meshes", "t-bar/1.off", "T bar/1.off", "chair/1.off")
+    config = dataclasses.replace(configured("points", ["points.count=16", "points.ordered=4", "points.blocks=1"]), labels=("source",))
+    heard = Heard()
+    cache = commands.build_cache(location, tmp_path / "c.zarr", config, commands.Machine(workers=1, device="cpu"), heard)
+    assert cache.manifest.classes == ("T bar", "chair", "t-bar")
+    assert sorted(cache.array("label")[:].tolist()) == [0, 1, 2]
+    said = "\n".join(heard.lines)
+    assert "Note: classes are guessed from folder names: 3 classes" in said and "Note: no split found" in said
+    assert "Warning: no label set can be made of these classes: 'T bar' and 't-bar' read alike" in said
