@@ -8,7 +8,7 @@ Letters: n points, c columns.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -42,7 +42,31 @@ TALL: Final = (3, 4, 6, 7, 9)
 CHANNELS: Final = {
     "r": "red", "red": "red", "rf": "red", "diffusered": "red", "g": "green", "green": "green", "gf": "green", "diffusegreen": "green",
     "b": "blue", "blue": "blue", "bf": "blue", "diffuseblue": "blue",
+    **{f"{key}{i}": name for key in ("rgb", "color", "colors", "rgba") for i, name in enumerate(("red", "green", "blue"))},
 }  # fmt: skip
+
+
+OTHERS: Final = {
+    *CHANNELS, "nx", "ny", "nz", "normalx", "normaly", "normalz", "normals0", "normals1", "normals2", "intensity", "label", "class", "id",
+    "index", "time", "timestamp", "gpstime", "curvature", "alpha", "a",
+}  # fmt: skip
+"""Columns that are no coordinates, by their usual names."""
+
+
+def coordinates(names: Iterable[str]) -> tuple[str, str, str] | None:
+    """Which of some plain names are the coordinates: x y z, points0 points1 points2, xcoord ycoord zcoord ...; None if none are."""
+    known = set(names)
+    patterns = [
+        "{}",
+        *(key + "{}" for key in ("p", *POINT_KEYS)),
+        *("{}" + unit for unit in ("coord", "coordinate", "pos", "m", "mm", "cm")),
+    ]
+    for pattern in patterns:
+        for letters in ("xyz", "012"):
+            x, y, z = (pattern.format(letter) for letter in letters)
+            if {x, y, z} <= known:
+                return x, y, z
+    return None
 
 
 def lies(shape: tuple[int, ...]) -> bool:
@@ -68,7 +92,8 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False) ->
     """
     if values.ndim != 2 or not 3 <= values.shape[1] <= WIDEST or values.dtype.kind not in "fiu":
         raise UserError(f"expected numbers [n, 3] or [n, 6], got {values.dtype} {list(values.shape)}")
-    points, extra = values[:, :3].astype(np.float64), values[:, 3:]
+    with np.errstate(invalid="ignore"):  # NaN of any kind
+        points, extra = values[:, :3].astype(np.float64), values[:, 3:]
     colors, used = None, set[int]()
     for start in _triples(extra, points, intensity_first):
         triple = extra[:, start : start + 3]
@@ -96,8 +121,10 @@ def named(columns: Mapping[str, np.ndarray], warn: Warn) -> Cloud:
     """
     by_name = {plain(name): (name, np.asarray(values)) for name, values in columns.items()}
     used = set[str]()
-    points = _stacked(by_name, ("x", "y", "z"), used)
-    if points is None:
+    axes = coordinates(by_name)
+    if axes is not None:
+        points = _stacked(by_name, axes, used)
+    else:
         key = next((key for key in POINT_KEYS if key in by_name and by_name[key][1].ndim == 2), None)
         if key is None:
             held = ", ".join(f"{name} {list(values.shape)}" for name, values in by_name.values())
@@ -149,7 +176,7 @@ def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
             return None
         warn(f"{what} are taken for colours from -1 to 1")
         real = (real + 1) * 127.5
-    elif rgb.dtype.kind == "f" and high <= 1.001:
+    elif rgb.dtype.kind == "f" and high <= 1.01:
         real = np.minimum(real, 1) * 255
     elif high > 255:
         if not whole or high < 1024 or high > 65535:
@@ -224,9 +251,8 @@ def _ignore(text: str) -> None:
     """Takes a warning about a guess that is only tried."""
 
 
-def _stacked(by_name: Mapping[str, tuple[str, np.ndarray]], names: tuple[str, str, str], used: set[str]) -> np.ndarray | None:
-    if not all(name in by_name for name in names):
-        return None
+def _stacked(by_name: Mapping[str, tuple[str, np.ndarray]], names: tuple[str, str, str], used: set[str]) -> np.ndarray:
+    """Three columns as `[n, 3]`."""
     arrays = [by_name[name][1] for name in names]
     if any(array.ndim != 1 or len(array) != len(arrays[0]) for array in arrays):
         raise UserError(f"{', '.join(names)}: expected one number for each point, got {[list(array.shape) for array in arrays]}")
@@ -244,5 +270,7 @@ def _channels(by_name: Mapping[str, tuple[str, np.ndarray]], used: set[str]) -> 
 
 def unpacked(packed: np.ndarray) -> np.ndarray:
     """Colours `[n, 3]` uint8 from 0x00RRGGBB, which scanners' formats hide in the bits of a float."""
+    if packed.dtype.itemsize != 4:
+        packed = packed.astype(np.float32 if packed.dtype.kind == "f" else np.uint32)
     bits = np.ascontiguousarray(packed).view(np.uint32 if packed.dtype.isnative else packed.dtype.str[0] + "u4")
     return np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)

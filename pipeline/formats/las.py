@@ -27,6 +27,8 @@ def read(file: File) -> Cloud:
         points = np.stack([np.asarray(scan.x), np.asarray(scan.y), np.asarray(scan.z)], axis=1)
         rgb = np.stack([np.asarray(scan[name]) for name in ("red", "green", "blue")], axis=1) if "red" in names else None
     except (LaspyException, ValueError, OSError, EOFError, struct.error, RuntimeError) as error:
+        if "LazBackend" in str(error):
+            raise UserError(f"{file.suffix} files need lazrs: pip install 'mmpd[las]'") from error
         raise UserError(f"cannot be read as a laser scan, damaged or cut short? ({error})") from error
     if len(points) != scan.header.point_count:
         raise UserError(f"the file is cut short: it says {scan.header.point_count} points and holds {len(points)}")

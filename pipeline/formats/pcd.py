@@ -20,7 +20,8 @@ from pipeline.reading import File
 POINTS: Final = 500_000_000
 """More points than this are refused before memory is asked for."""
 
-IDENTITY: Final = "0 0 0 1 0 0 0"
+IDENTITY: Final = r"(-?0(\.0*)?\s+){3}1(\.0*)?(\s+-?0(\.0*)?){3}"
+"""A scanner that was not moved and not turned."""
 
 
 def read(file: File) -> Cloud:
@@ -40,13 +41,12 @@ def read(file: File) -> Cloud:
             table = _compressed(body, fields, count)
         case other:
             raise UserError(f"DATA {other[:40]!r}: expected ascii, binary or binary_compressed")
-    if [float(number) for number in header.get("VIEWPOINT", IDENTITY).split()] != [float(number) for number in IDENTITY.split()]:
+    if not re.fullmatch(IDENTITY, header.get("VIEWPOINT", "0 0 0 1 0 0 0")):
         file.warn("the scanner's pose (VIEWPOINT) is not applied")
     known: dict[str, np.ndarray] = {}
     for name, values in table.items():
         if columns.plain(name) in ("rgb", "rgba") and values.ndim == 1:
-            packed = values if values.dtype.kind in "fu" or values.dtype.itemsize == 4 else values.astype(np.uint32)
-            known[name] = columns.unpacked(packed)
+            known[name] = columns.unpacked(values)
         elif not name.startswith("_"):  # padding
             known[name] = values
     return dataclasses.replace(columns.named(known, file.warn), warnings=tuple(file.warnings))
@@ -78,7 +78,7 @@ def _fields(header: dict[str, str]) -> list[tuple[str, np.dtype, int]]:
             not letter
             or size not in ("1", "2", "4", "8")
             or (letter, size) == ("f", "1")
-            or not count.isdigit()
+            or not count.isdecimal()
             or not 0 < int(count) < 4096
         ):
             raise UserError(f"PCD header: the field {name[:40]!r} has type {kind}, size {size} and count {count}, which nothing reads")

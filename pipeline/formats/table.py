@@ -6,8 +6,11 @@ Text may have a header line (`x y z r g b`), a count of points first, comments a
 or semicolons. Decimal commas are read where cells are between semicolons or blanks.
 """
 
+import contextlib
 import dataclasses
 import re
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -56,13 +59,25 @@ def _from_text(file: File) -> Cloud:
 
 def _from_array_file(file: File) -> Cloud:
     try:
-        with file.path.open("rb") as stream:
+        with file.path.open("rb") as stream, _quiet():
             array = np.load(stream, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, zipfile.BadZipFile) as error:
+    except (*NO_ARRAY, zipfile.BadZipFile) as error:
         raise _damaged(error) from error
     if not isinstance(array, np.ndarray):  # np.load looks at the first bytes, not at the name
         raise UserError("is an archive of arrays (.npz) under the name .npy: rename it")
     return _from_array(array, file)
+
+
+NO_ARRAY: Final = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, OverflowError, tokenize.TokenError)
+"""What NumPy raises for bytes that are no array; its header is parsed as Python."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NumPy's warning about headers that Python 2 wrote: they are read all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _damaged(error: Exception) -> UserError:
@@ -80,7 +95,7 @@ def _from_array(array: np.ndarray, file: File) -> Cloud:
 
 def _from_archive(file: File) -> Cloud:
     try:
-        with file.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with file.path.open("rb") as stream, _quiet(), np.load(stream, allow_pickle=False) as archive:
             arrays = {}
             for name in archive.files:
                 try:
@@ -89,11 +104,11 @@ def _from_archive(file: File) -> Cloud:
                     if "Object arrays" not in str(error):
                         raise
                     file.warn(f"{name} holds Python objects: left out")
-    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (*NO_ARRAY, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError) as error:
         raise _damaged(error) from error
     tables = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu" and array.ndim >= 1}
     wide = [name for name, array in tables.items() if array.ndim >= 2]
-    if len(wide) == 1 and not {"x", "y", "z"} <= {columns.plain(name) for name in tables}:
+    if len(wide) == 1 and columns.coordinates(map(columns.plain, tables)) is None:
         return _from_array(tables[wide[0]], file)
     shaped = {
         name: oriented(one_cloud(array), file.warn) if columns.plain(name) in (*columns.POINT_KEYS, *columns.COLOR_KEYS) else array
@@ -161,6 +176,9 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
         values = np.loadtxt(body, ndmin=2, comments=None, dtype=np.float64)
     except ValueError as error:
         raise UserError(f"cannot be read as a table of numbers: {_fault(body, lines, head.start) or error}") from error
+    if len(values) > 1 and np.array_equal(values[0], np.arange(values.shape[1])) and "." not in body[0] and "." in "".join(body[1:9]):
+        warn(f"line {head.start + 1} counts the columns and is left out as a header")
+        values = values[1:]
     if head.count is not None and len(values) < head.count:
         raise UserError(f"the file is cut short: it says {head.count} points and holds {len(values)}")
     if head.count is not None and len(values) > head.count:
@@ -168,8 +186,10 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     if head.decimal:
         warn("commas are read as decimal points")
     names = head.names if len(head.names) == values.shape[1] else ()
-    known = {columns.plain(name) for name in names}
-    if names and not {"x", "y", "z"} <= known:
+    known = [columns.plain(name) for name in names]
+    if names and columns.coordinates(known) is None:
+        if columns.OTHERS & set(known[:3]):
+            raise UserError(f"the header {' '.join(names)[:60]!r} names no x, y and z; name the columns of the coordinates so")
         warn(f"the header {' '.join(names)[:40]!r} names no x, y and z: the first three columns are taken")
         names = ()
     return Table(values=values, names=names)
@@ -188,7 +208,7 @@ def is_table(path: Path) -> bool:
     head = _head(lines)
     if head.start < 0 or head.odd or "\0" in decoded(data):
         return False
-    if head.names and not head.commented and not {"x", "y", "z"} <= {columns.plain(name) for name in head.names}:
+    if head.names and not head.commented and columns.coordinates(map(columns.plain, head.names)) is None:
         return False
     body = [cells for line in lines[head.start :] if (cells := _clean(line, head).split())]
     wide = len(body[0])
@@ -234,6 +254,8 @@ def _head(lines: list[str]) -> _Head:
         first = first or f"line {index + 1}: {text[:40]!r}"
         decimal = _decimal(text)
         cells = _spaced(text, decimal).split()
+        if not cells:
+            continue
         numeric = [bool(NUMBER.fullmatch(cell)) for cell in cells]
         if len(cells) >= 3 and all(numeric):
             if same := [number for number in odd if len(_spaced(lines[number - 1].strip(), decimal).split()) == len(cells)]:
@@ -247,7 +269,7 @@ def _head(lines: list[str]) -> _Head:
             count, names = int(text), ()
         elif numeric[0]:
             return _Head(problem=f"line {index + 1}: expected three numbers or more, got {text[:40]!r}")
-        elif count is None or {"x", "y", "z"} <= {columns.plain(word) for word in _names(text)}:
+        elif count is None or columns.coordinates(map(columns.plain, _names(text))):
             names, commented = tuple(_names(text)), False
             if any(numeric):
                 odd.append(index + 1)

@@ -24,7 +24,7 @@ from pipeline.sources.catalog import Entry, Textures
 Axis = Literal["auto", "y", "z"]
 Choice = TypeVar("Choice", bound=str)
 
-WORDS_OR_NUMBERS: Final = (".txt", ".csv")
+WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 """Files that are as often notes or lists as clouds: a look inside tells."""
 
 UP: Final[dict[str, Literal["y", "z"]]] = {

@@ -17,6 +17,8 @@ Label, by the option `label`:
   auto     (default) `folder` where there is a split level, or where the folders tell at least as many kinds apart as the file names do;
            else `file`. So `chair/0001.off` and `chair/chair_17.obj` go by their folder, packs like `city/bench.glb` by their file.
 
+A .txt, .csv, .asc or .npz file that is called like another shape beside it is not taken: it tells something about that shape.
+
 Up axis, by the option `up`: `y`, `z`, or `auto` (default): what is usual for the format, see `files.usual_up`.
 """
 
@@ -28,7 +30,7 @@ from typing import Final
 
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import UP, Axis, FileReader, axes_told, choice, find_files, folder_at
+from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice, find_files, folder_at
 from pipeline.sources.splits import SPLITS
 
 LOOKS_FOR: Final = f"a folder of {' '.join(UP)} files"
@@ -47,6 +49,7 @@ def open_source(
     recorded = splits.settings(split, split_seed)
     root = folder_at(location)
     locators, skipped = find_files(root, UP)
+    locators = _without_annotations(locators, skipped)
     texts = [shape_text(locator) for locator in locators]
     ways = [text.split("/")[:-1] for text in texts]
     level = split_level(ways)
@@ -77,6 +80,19 @@ def open_source(
     return Source.of(reader, entries, skipped, notes)
 
 
+def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str]:
+    """The files without tables of numbers that are called like a shape beside them: keypoints or labels of it, not another shape."""
+    shapes = {stem for stem, extension in map(os.path.splitext, locators) if extension.lower() not in (*WORDS_OR_NUMBERS, ".npz")}
+    kept = []
+    for locator in locators:
+        stem, extension = os.path.splitext(locator)
+        if extension.lower() in (*WORDS_OR_NUMBERS, ".npz") and stem in shapes:
+            skipped[f"{extension.lower()} named like a shape beside it"] += 1
+        else:
+            kept.append(locator)
+    return kept
+
+
 def _guess(label: str, labels: list[str]) -> str:
     """A sentence about classes that nobody chose."""
     counts = Counter(name for name in labels if name)
@@ -88,7 +104,7 @@ def _guess(label: str, labels: list[str]) -> str:
     return (
         f"classes are guessed from {label} names: {len(counts)} classes"
         + (f", {alone} of them with one shape" if alone else "")
-        + (f"; {without} shapes without" if without else "")
+        + (f"; {without} without a class" if without else "")
         + f"; {change}"
     )
 

@@ -66,8 +66,11 @@ LABEL_KEYS: Final = (
 NAME_KEYS: Final = ("classes", "classnames", "names", "shapenames", "labelnames", "categorynames", "classname")
 """What the names of numbered labels are called."""
 
-ROWS: Final = 5_000_000
+ROWS: Final = 2_000_000
 """More shapes than this in one file are not listed: a damaged or hostile file can declare any number in a few bytes."""
+
+DENSEST: Final = 200
+"""Clouds are never compressed more than this: a file that declares more was not written to its end, and HDF5 gives zeros for the rest."""
 
 ROW_BYTES: Final = 4 << 30
 """A larger shape is not read."""
@@ -341,10 +344,13 @@ def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
         raise UserError(f"{where}: expected a data set `data` of the shape [N, n, 3], got {clouds.dtype} {list(shape)}; {hint}")
     if len(clouds) > ROWS:
         raise UserError(f"{where} declares {len(clouds):,} shapes; more than {ROWS:,} in one file are not listed: split it into several")
-    if len(clouds) and clouds.id.get_storage_size() == 0:
-        raise UserError(f"{where} declares {len(clouds):,} shapes and holds no data: the file was never written to its end")
     if math.prod(clouds.shape[1:]) * clouds.dtype.itemsize > ROW_BYTES:
         raise UserError(f"{where} declares {clouds.shape[1]:,} points a shape; more than {ROW_BYTES >> 30} GiB a shape are not read")
+    stored, declared = clouds.id.get_storage_size(), math.prod(shape) * clouds.dtype.itemsize
+    if declared > DENSEST * stored:
+        raise UserError(
+            f"{where} declares {len(clouds):,} shapes, {declared:,} bytes, and holds {stored:,} bytes of them: not written to its end"
+        )
 
 
 def _one(values: h5py.Dataset, row: int, where: str) -> np.ndarray[Any, Any]:
@@ -363,7 +369,7 @@ def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...]
         raise UserError(f"{where}: {count} clouds, but {shape[0] if shape else 1} labels")
     if math.prod(shape) > LABEL_VALUES:
         raise UserError(f"{where}: labels of the shape {list(shape)}, expected [{count}], [{count}, 1] or [{count}, classes]")
-    if h5py.check_string_dtype(labels.dtype) is not None or labels.dtype.kind in "SO":
+    if _is_text(labels.dtype):
         if math.prod(shape) != count:
             raise UserError(f"{where}: texts of the shape {list(shape)}, expected [{count}]")
         return [_text(value) for value in np.asarray(labels[()]).reshape(-1)]
@@ -403,6 +409,11 @@ def _numbers(values: np.ndarray[Any, Any], where: str, count: int) -> np.ndarray
     )
 
 
+def _is_text(kind: np.dtype[Any]) -> bool:
+    """Whether values are texts of fixed or any length. Other objects of any length are not touched: damaged, they end the process."""
+    return kind.kind == "S" or h5py.check_string_dtype(kind) is not None
+
+
 def _text(value: object) -> str:
     raw = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return shape_text(raw.rstrip("\0").strip())
@@ -423,11 +434,12 @@ def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
     for one in NAME_KEYS:
         if one in keys and isinstance(file.get(keys[one], getlink=True), h5py.HardLink):
             found = _reached(file, keys[one], root)
-            if found.ndim == 1 and (h5py.check_string_dtype(found.dtype) is not None or found.dtype.kind == "S") and found.size < 1 << 20:
-                return _distinct([_text(value) for value in found[()]], f"{shape_text(name)}, {keys[one]}")
-    for key, value in file.attrs.items():
-        if columns.plain(key) in NAME_KEYS and np.asarray(value).dtype.kind in "SOU" and np.ndim(value) == 1:
-            return _distinct([_text(one) for one in np.asarray(value)], f"{shape_text(name)}, attribute {key}")
+            if found.ndim == 1 and _is_text(found.dtype) and found.size < 1 << 20:
+                return _distinct([_text(value) for value in found[()]], f"{shape_text(name)}, {shape_text(keys[one])}")
+    for key in file.attrs:
+        said = file.attrs.get_id(key)
+        if columns.plain(key) in NAME_KEYS and len(said.shape) == 1 and _is_text(said.dtype):
+            return _distinct([_text(one) for one in np.asarray(file.attrs[key])], f"{shape_text(name)}, attribute {shape_text(key)}")
     return ()
 
 

@@ -1,5 +1,6 @@
 """Every source keeps the contract of `pipeline.sources.catalog`, whatever it reads; and what is particular to each."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -16,14 +17,16 @@ import numpy as np
 import pytest
 
 from cache_schema.spec import TEXT_BYTES
+from pipeline import commands, reading
 from pipeline import geometry as meshes
-from pipeline import reading
 from pipeline.formats.catalog import FORMATS
+from pipeline.recipes import configured
 from pipeline.sources import catalog, modelnet, shapenet, shapes
 from pipeline.sources.catalog import Entry, Source, open_source, shape_id
 from pipeline.sources.files import UP, usual_up
 from pipeline.sources.folder import name_in, split_level
 from pipeline.sources.kinds.catalog import KINDS
+from tests.pipeline.conftest import Silent
 
 TRIANGLE = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 2\n3 0 1 2\n"
 
@@ -540,6 +543,16 @@ def test_scanobjectnn_has_three_variants(tmp_path):
         open_source(str(tmp_path), variant="PB_T50")
 
 
+@pytest.mark.xfail(strict=False, reason="until geometry.finished leaves such points out")
+def test_points_that_are_no_numbers_do_not_cost_the_cloud(tmp_path):
+    data = np.random.default_rng(0).normal(size=(1, 16, 3)).astype(np.float32)
+    data[0, 2, 0] = np.nan
+    clouds(tmp_path / "some.h5", data=data)
+    source = open_source(str(tmp_path / "some.h5"))
+    cloud = source.reader.read(source.entries[0])
+    assert len(cloud.points) == 15 and "1 of 16 points are not finite" in cloud.warnings[0]
+
+
 def test_rows_are_shapes(tmp_path):
     data = np.random.default_rng(0).normal(size=(3, 16, 3)).astype(np.float32)
     data[1, 2, 0] = np.nan
@@ -653,7 +666,7 @@ def numbers(count: int = 40) -> str:
 def test_guesses_are_said(tmp_path):
     source = open_source(plant(tmp_path, "city/bench.off", "city/car_A.off", "city/car_B.off", "0001.off"))
     assert source.notes == (
-        "classes are guessed from file names: 2 classes, 1 of them with one shape; 1 shapes without; "
+        "classes are guessed from file names: 2 classes, 1 of them with one shape; 1 without a class; "
         "choose with --set source.label=folder|file|none",
         "no split found; --set source.split=0.8 makes one by a hash of the id",
         "up is what is usual for the format: +Z for .off; choose with --set source.up=y|z",
@@ -743,7 +756,10 @@ def test_a_text_of_numbers_is_a_cloud_and_one_of_paths_a_list(tmp_path):
     assert open_source(str(tmp_path / "list.txt")).reader.kind == "list"
     with pytest.raises(ValueError, match=r"cloud\.txt' is one shape; give a folder of them"):
         open_source(str(tmp_path / "cloud.txt"))
-    assert [entry.id for entry in open_source(str(tmp_path)).entries] == ["a.off", "cloud.txt"]
+    (tmp_path / "a.txt").write_text(numbers())  # keypoints of a.off
+    source = open_source(str(tmp_path))
+    assert [entry.id for entry in source.entries] == ["a.off", "cloud.txt"]
+    assert source.skipped == {".txt": 1, ".txt named like a shape beside it": 1}
 
 
 def test_class_names_are_compared_exactly_and_what_is_easily_confused_is_said(tmp_path):
@@ -842,6 +858,13 @@ def test_hdf5_with_other_keys_and_labels(tmp_path, sets, labels):
     assert np.array_equal(source.reader.read(source.entries[1]).points, POINTS[1])
     assert any("class_0, class_1 and so on" in note for note in source.notes) == ("class_0" in labels)
     assert {entry.label for entry in open_source(str(tmp_path / "f.h5"), label="none").entries} == {""}
+
+
+def test_class_names_in_an_attribute(tmp_path):
+    clouds(tmp_path / "f.h5", data=POINTS, label=FOUR)
+    with h5py.File(tmp_path / "f.h5", "a") as file:
+        file.attrs["classes"] = ["chair", "table", "sofa"]
+    assert [entry.label for entry in open_source(str(tmp_path / "f.h5")).entries] == NAMED
 
 
 def test_clouds_that_lie_on_their_side(tmp_path):
@@ -973,7 +996,8 @@ def test_hdf5_is_not_followed_out_of_the_file(tmp_path):
     ("shape", "chunks", "word"),
     [
         ((10**9, 16, 3), (1024, 16, 3), "declares 1,000,000,000 shapes; more than"),
-        ((1000, 16, 3), (10, 16, 3), "holds no data"),
+        ((1000, 16, 3), (10, 16, 3), "holds 0 bytes of them: not written to its end"),
+        ((2_000_000, 16, 3), (10, 16, 3), "not written to its end"),
         ((2, 10**9, 3), (1, 1024, 3), "declares 1,000,000,000 points a shape"),
     ],
 )
@@ -981,7 +1005,32 @@ def test_a_file_that_declares_too_much_is_refused_at_once(tmp_path, shape, chunk
     with h5py.File(tmp_path / "f.h5", "w") as file:
         data = file.create_dataset("data", shape, "f4", chunks=chunks)
         file.create_dataset("label", shape[:1], "i4", chunks=(1024,) if shape[0] > 1024 else True)
-        if "no data" not in word:
+        if "0 bytes" not in word:
             data[0, 0] = 1
     with pytest.raises(ValueError, match=word):
         open_source(str(tmp_path / "f.h5"))
+
+
+# ---------------------------------------------------------------------------------------------------- what a build says
+
+
+class Heard(Silent):
+    """A terminal that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_build_says_what_was_guessed_and_goes_on_without_a_label_set_that_would_lie(tmp_path):
+    location = plant(tmp_path / "meshes", "t-bar/1.off", "T bar/1.off", "chair/1.off")
+    config = dataclasses.replace(configured("points", ["points.count=16", "points.ordered=4", "points.blocks=1"]), labels=("source",))
+    heard = Heard()
+    cache = commands.build_cache(location, tmp_path / "c.zarr", config, commands.Machine(workers=1, device="cpu"), heard)
+    assert cache.manifest.classes == ("T bar", "chair", "t-bar")
+    assert sorted(cache.array("label")[:].tolist()) == [0, 1, 2]
+    said = "\n".join(heard.lines)
+    assert "Note: classes are guessed from folder names: 3 classes" in said and "Note: no split found" in said
+    assert "Warning: no label set can be made of these classes: 'T bar' and 't-bar' read alike" in said
