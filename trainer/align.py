@@ -27,6 +27,7 @@ from cache_schema.settings import refuse_unread
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.catalog import Encoder
 from trainer.heads import AttentionPool, MaxPool, Projection
+from trainer.points import Convention, as_trained
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
@@ -218,6 +219,9 @@ class TeacherLosses(nn.Module):
 class Align(nn.Module):
     """Encoder, pooling and the teachers' losses."""
 
+    convention: Convention | None = None
+    """What the points were that the run was trained on, of one that was read from its file; None where that is not known."""
+
     def __init__(
         self, encoder: Encoder, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics | None = None
     ) -> None:
@@ -239,6 +243,7 @@ class Align(nn.Module):
     def features(self, points: Tensor, ordered: bool) -> Features:
         """Tokens and summary of whole shapes, points [B, P, C], without gradient. What a guide writes. In evaluation mode only."""
         assert not self.training, "batch norms would take their statistics from this batch"
+        points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
         return Features(tokens=tokens, summary=self.pool(tokens))
 

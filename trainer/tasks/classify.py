@@ -82,7 +82,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         variant=options.tune + (" from scratch" if options.scratch else ""),
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
-        notes=(*notes, *described(tuned, head, options)),
+        notes=(*notes, *body.notes(test, train), *described(tuned, head, options)),
     )
 
 
@@ -91,7 +91,7 @@ def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: in
     chance = torch.Generator(body.device).manual_seed(seed)
 
     def change(points: Tensor) -> Tensor:
-        return augment(points, draw(options.augment, len(points), points.shape[1], chance))
+        return augment(points, draw(options.augment, len(points), points.shape[1], chance), body.grey)
 
     def once() -> float:
         copies = [extract(body, shapes, 0, head, change).softmax(1) for _ in range(options.votes)]

@@ -82,7 +82,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         test=test.data,
         metrics=(Metric(name="accuracy", values=tuple(values), over="folds", headline=True),),
         variant=form,
-        notes=(*notes, *tuning),
+        notes=(*notes, *body.notes(test, train), *tuning),
     )
 
 

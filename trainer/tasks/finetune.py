@@ -102,8 +102,9 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     if training.tune in MODES:
         body.requires_grad_(False)
         body.encoder = adapt(body.encoder, training.tune, training.efficient)
+    blocks = body.blocks(shapes)
     with torch.no_grad():
-        width = body.eval()(shapes.points(np.arange(1), 0, body.channels).to(device), body.ordered(shapes)).shape[1]
+        width = body.eval()(blocks.read(shapes.rows[:1], 0).to(device), blocks.ordered).shape[1]
     top = head(width, len(shapes.classes), training).to(device)
     learning = nn.ModuleList([top] if frozen else [body, top])
     optimizer = adamw(learning, training.optim)
@@ -122,12 +123,12 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
         for step, chosen in enumerate(np.array_split(order.permutation(len(shapes)), parts)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(training.optim, epoch * parts + step, training.epochs * parts, parts)
-            blocks = order.integers(shapes.spec.blocks, size=len(chosen))
-            points = shapes.points(chosen, blocks, body.channels).to(device)
-            points = augment(points, draw(training.augment, len(points), points.shape[1], chance))
+            which = order.integers(blocks.blocks, size=len(chosen))
+            points = blocks.read(shapes.rows[chosen], which).to(device)
+            points = augment(points, draw(training.augment, len(points), points.shape[1], chance), body.grey)
             with autocast:
                 with torch.set_grad_enabled(not frozen):
-                    features = body(points, body.ordered(shapes))  # [B, F]
+                    features = body(points, blocks.ordered)  # [B, F]
                 logits = top(features)
             loss = F.cross_entropy(logits.float(), labels[torch.from_numpy(chosen).to(device)])
             optimizer.zero_grad()

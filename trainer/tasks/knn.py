@@ -16,9 +16,9 @@ from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
-from trainer.tasks.features import Body, Pool, extract
+from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.result import Scores
-from trainer.tasks.shapes import matched, of_split, repeats
+from trainer.tasks.shapes import matched, of_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         raise UserError(f"neighbours must lie in 1..{len(train)}, the number of training shapes, got {options.neighbours}")
     predictions = []
     body = Body.of(stage, options.pool)
-    for block in range(repeats(options.repeats, train, test)):
+    for block in range(repeats(options.repeats, body, train, test)):
         voters = KNeighborsClassifier(options.neighbours, metric="cosine", algorithm="brute", weights=_weight)
         voters.fit(extract(body, train, block).numpy(), train.labels)
         predictions.append(voters.predict(extract(body, test, block).numpy()))
@@ -55,7 +55,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         metrics=accuracies(test.labels, predictions, "blocks"),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
-        notes=notes,
+        notes=(*notes, *body.notes(test, train)),
     )
 
 

@@ -17,8 +17,9 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.stage import Stage
+from trainer.tasks.features import Body, repeats
 from trainer.tasks.result import Metric, Scores
-from trainer.tasks.shapes import Shapes, of_split, repeats
+from trainer.tasks.shapes import Shapes, of_split
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
 CHUNK: Final = 1024
@@ -47,9 +48,10 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     products = {f"{side}/{t.name}": t for t in teachers for side in (("image", "text") if t.text else ("image",))}
     for product, teacher in products.items():
         same_teacher(teacher, test_cache, product)
-    blocks = range(repeats(options.repeats, shapes))
-    seen = [embeddings(stage, shapes, block) for block in blocks]
-    metrics, notes = [], []
+    body = Body.of(stage, "summary")
+    blocks = range(repeats(options.repeats, body, shapes))
+    seen = [embeddings(stage, body, shapes, block) for block in blocks]
+    metrics, notes = [], [*body.notes(shapes)]
     for product in products:
         entries, answer = gallery(shapes, product)
         if len(entries) < len(shapes):

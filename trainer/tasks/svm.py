@@ -21,9 +21,9 @@ from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
-from trainer.tasks.features import Body, Pool, extract
+from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.result import Scores
-from trainer.tasks.shapes import matched, of_split, repeats
+from trainer.tasks.shapes import matched, of_split
 
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Where C is looked for."""
@@ -61,8 +61,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     """Accuracy of a probe fitted on one cache, on shapes of another or the same."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     body, c = Body.of(stage, options.pool), options.c
-    predictions, doubts = [], list(notes)
-    for block in range(repeats(options.repeats, train, test)):
+    predictions, doubts = [], [*notes, *body.notes(test, train)]
+    for block in range(repeats(options.repeats, body, train, test)):
         features = extract(body, train, block).numpy()
         if c is None:
             c = choose(features, train.labels, options.seed)

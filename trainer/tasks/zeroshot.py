@@ -20,10 +20,12 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
+from trainer.data import SOURCE
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion
+from trainer.tasks.features import Body, repeats
 from trainer.tasks.result import Metric, Scores
-from trainer.tasks.shapes import of_split, relabelled, repeats
+from trainer.tasks.shapes import of_split, relabelled
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
 
@@ -67,10 +69,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         raise UserError(f"label set {name!r} of {home.path} has one class only; there is nothing to tell apart")
     for teacher in embedded:
         same_teacher(met[teacher], home, f"labels/{name}/{teacher}")
-    shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes)
+    own = name == SOURCE and home.path.resolve() == test_cache.path.resolve()
+    shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes, f"label set {name!r} of {home.path}", own=own)
 
-    blocks = range(shapes.spec.blocks if options.average else repeats(options.repeats, shapes))
-    seen = [embeddings(stage, shapes, block) for block in blocks]
+    body = Body.of(stage, "summary")
+    blocks = range(body.blocks(shapes).blocks if options.average else repeats(options.repeats, body, shapes))
+    seen = [embeddings(stage, body, shapes, block) for block in blocks]
     truth = torch.from_numpy(shapes.labels)
     metrics: list[Metric] = []
     first: list[NDArray[np.int64]] = []
@@ -89,10 +93,10 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         test=shapes.data,
         metrics=tuple(metrics),
-        variant="" if name == "source" else name,
+        variant="" if name == SOURCE else name,
         classes=label_set.classes,
         confusion=confusion(shapes.labels, first, len(label_set.classes)),
-        notes=(*lost, *notes),
+        notes=(*lost, *notes, *body.notes(shapes)),
     )
 
 
