@@ -70,10 +70,12 @@ def write(
     if not 0 <= blocks <= read.blocks:
         raise UserError(f"--blocks must lie in 1..{read.blocks}, the blocks of a shape in {cache.path}, got {blocks}")
     if convention and read.short:
+        again = f"; import it again with --set points.count={read.count} if it was trained on as many" if loaded.header.source else ""
         # Each group would reach further than those it learned from, and several blocks together are none that a student is given.
         raise UserError(
             f"{loaded.run} was trained on {convention.count} points a shape, {cache.path} has blocks of {read.spec.count}: its features of "
-            f"these would be other than it learned. Build a cache with --set points.count={convention.count}, or train a guide on this one"
+            f"these would be other than it learned. Build a cache with --set points.count={convention.count}, or train a guide on "
+            f"this one{again}"
         )
     if model.features(torch.zeros(1, read.count, config.channels, device=found), ordered=True).summary is None:
         raise UserError(f"{loaded.run} was trained without a summary and cannot be a guide; take a run of stage 1")

@@ -80,6 +80,8 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: C
     loaded.model.convention = checkpoint.trained_on(header, (test_cache or cache, cache))
     known = loaded.model.convention is not None
     unknown = "" if known else "the run does not say how many points a shape had in training, how they were normalised and how coloured"
+    if unknown and header.source:
+        unknown += ": import it again, which records it"
     scores = module.run(loaded.model, cache, test_cache or cache, chosen)
     settings, usual = (_flat(to_json(o)) for o in (chosen, module.Options()))
     unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in TOLD]
