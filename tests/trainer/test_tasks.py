@@ -612,6 +612,7 @@ def test_a_table_joins_runs(tmp_path):
     ]
     assert table.rich().row_count == 2
     cell = {"mean": 81.0, "std": pytest.approx(2**0.5), "values": [80.0, 82.0], "over": "blocks"}
+    cell |= dict.fromkeys(("shapes", "interval", "chance", "largest"))
     body = json.loads(table.json())
     assert body["rows"] == [["a", cell, cell], ["b", None, cell]] and body["header"] == list(table.header)
 
@@ -647,9 +648,9 @@ def test_a_result_of_weights_that_are_gone_is_named_so(stage, cache, encoder, tm
     now = loaded(stage, run)
     catalog.save(catalog.evaluate("knn", now, cache, knn.SMOKE), run)
     checkpoint.save(run, now.header, stage, {}, {})
-    assert result.table(result.collect([run])).notes == ("Percent.",)
+    assert not any("out of date" in note for note in result.table(result.collect([run])).notes)
     checkpoint.save(run, now.header, Align(encoder, stage.teachers.teachers[:1], AlignOptions(heads=2)), {}, {})
-    assert "run: out of date" in result.table(result.collect([run])).notes[1]
+    assert any("run: out of date" in note for note in result.table(result.collect([run])).notes)
 
 
 def test_a_table_warns_of_what_cannot_be_compared():

@@ -16,9 +16,10 @@ from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks import svm
+from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, Pool, extract, seeded
 from trainer.tasks.finetune import Training, described, fit
-from trainer.tasks.result import Metric, Scores
+from trainer.tasks.result import Scores
 from trainer.tasks.shapes import Shapes, matched, of_split
 
 
@@ -64,6 +65,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     if options.by == "svm":
         of_train, of_test = extract(body, train, 0).numpy(), extract(body, test, 0).numpy()
     values: list[float] = []
+    seen: set[int] = set()  # test shapes, of which folds ask some again
     tuning: tuple[str, ...] = ()
     for fold in range(options.folds):
         learned, asked = deal(train, test, options, fold)
@@ -75,12 +77,13 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 *_, (tuned, head) = fit(body, support, options.training, options.seed + fold)
             predicted = extract(tuned, queries, 0, head).argmax(1).numpy()
             tuning = described(tuned, head, options.training)
+        seen.update(queries.rows.tolist())
         values.append(100 * float((predicted == queries.labels).mean()))
     form = f"{options.ways}-way {options.shots}-shot" + (f" {options.training.tune}" if options.by == "finetune" else "")
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=(Metric(name="accuracy", values=tuple(values), over="folds", headline=True),),
+        metrics=(counted("accuracy", values, "folds", len(seen), 100 / options.ways, headline=True),),
         variant=form,
         notes=(*notes, *body.notes(test, train), *tuning),
     )

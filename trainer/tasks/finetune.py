@@ -55,6 +55,8 @@ class Training:
     augment: AugmentOptions = ROTATION
 
     def __post_init__(self) -> None:
+        if self.batch < 2:
+            raise UserError(f"batch must be at least 2, got {self.batch}: a batch norm learns nothing from one shape")
         if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:
             raise UserError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
         if self.tune == "linear":
@@ -112,7 +114,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     chance = torch.Generator(device).manual_seed(seed)
     labels = torch.from_numpy(shapes.labels).to(device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and not frozen)
-    parts = -(-len(shapes) // training.batch)  # of nearly equal size: a batch norm cannot learn from a rest of one
+    parts = batches(len(shapes), training.batch)
 
     bar = Console(stderr=True)  # stdout is for results
     label = f"{training.tune}, seed {seed}"
@@ -139,6 +141,13 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
         if not total.isfinite():
             raise UserError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
         yield body.eval(), top.eval()
+
+
+def batches(shapes: int, batch: int) -> int:
+    """Into how many parts of nearly equal size an epoch is cut, so that none is of one shape alone, from which a batch norm cannot learn.
+    A part has `batch` shapes at most; with a batch of 2 and an odd number of shapes, one has 3.
+    """
+    return max(1, min(-(-shapes // batch), shapes // 2))
 
 
 def described(body: Body, top: nn.Module, training: Training) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.stage import Stage
+from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, repeats
-from trainer.tasks.result import Metric, Scores
+from trainer.tasks.result import Scores
 from trainer.tasks.shapes import Shapes, of_split
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
@@ -61,7 +62,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         for k in (1, 5, 10):
             if k < len(entries):
                 values = tuple(100 * float((place < k).float().mean()) for place in places)
-                metrics.append(Metric(name=f"{name} 3D to {side} R@{k}", values=values, over="blocks", headline=k == 1))
+                chance = 100 * k / len(entries)
+                metrics.append(counted(f"{name} 3D to {side} R@{k}", values, "blocks", len(shapes), chance, headline=k == 1))
     if not metrics:
         raise UserError(f"{shapes.name} holds {len(shapes)} shapes without two different entries; there is nothing to retrieve")
     return Scores(test=shapes.data, metrics=tuple(metrics), notes=tuple(notes))

@@ -86,10 +86,11 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
         split = next((name for name in ("test", "val") if name in known), None)
         if split is None:
             raise UserError(
-                f"{cache.path} has neither a split 'test' nor 'val'; there is: {', '.join((*known, EVERYTHING))}. Name the one to test on."
+                f"{cache.path} has neither a split 'test' nor 'val'; there is: {', '.join((*known, EVERYTHING))}. Name the one to test on "
+                f"by --set test_split=NAME{_to_split(cache)}"
             )
     if split not in (*known, EVERYTHING):
-        raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}")
+        raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}{_to_split(cache)}")
     labels = cache.array("label")[:].astype(np.int64)
     if labelled and (not cache.manifest.classes or (labels < 0).all()):
         raise UserError(f"{cache.path} has no classes, which this task needs; `retrieval` works without")
@@ -104,6 +105,13 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
         raise UserError(f"split {split!r} of {cache.path} has no usable shape{' with a class' if labelled else ''}")
     rows = np.flatnonzero(keep)
     return Shapes(cache=cache, split=split, rows=rows, labels=labels[rows], classes=cache.manifest.classes)
+
+
+def _to_split(cache: Cache) -> str:
+    """How a cache gets splits, where it has none."""
+    if cache.manifest.splits:
+        return ""
+    return ". `mmpd-cache build SOURCE CACHE --set source.split=0.8` makes a cache with a train and a test split"
 
 
 def relabelled(shapes: Shapes, classes: Sequence[str], there: str = "", *, own: bool = False) -> tuple[Shapes, tuple[str, ...]]:

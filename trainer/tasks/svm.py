@@ -74,7 +74,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=accuracies(test.labels, predictions, "blocks"),
+        metrics=accuracies(test.labels, predictions, "blocks", len(test.classes)),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
         notes=tuple(dict.fromkeys(doubts)),

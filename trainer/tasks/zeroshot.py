@@ -22,7 +22,7 @@ from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
 from trainer.data import SOURCE
 from trainer.stage import Stage
-from trainer.tasks.accuracy import confusion
+from trainer.tasks.accuracy import confusion, counted
 from trainer.tasks.features import Body, repeats
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import of_split, relabelled
@@ -89,7 +89,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         for k in (1, 3, 5):
             if k < len(label_set.classes):
                 hits = tuple(100 * float((order[:, :k] == truth[:, None]).any(1).float().mean()) for order in ranked)
-                metrics.append(Metric(name=f"{teacher} top-{k}", values=hits, over="blocks", headline=k == 1))
+                chance = 100 * k / len(label_set.classes)
+                metrics.append(counted(f"{teacher} top-{k}", hits, "blocks", len(shapes), chance, headline=k == 1))
     return Scores(
         test=shapes.data,
         metrics=tuple(metrics),
