@@ -27,6 +27,7 @@ from cache_schema.settings import refuse_unread
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.catalog import Encoder
 from trainer.heads import AttentionPool, MaxPool, Projection
+from trainer.numbers import check_numbers
 from trainer.points import Convention, as_trained
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
@@ -66,6 +67,7 @@ class AlignOptions:
     """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, prefix="align.")
         if self.heads < 1:
             raise UserError(f"align.heads must be at least 1, got {self.heads}")
         if self.pool == "max":

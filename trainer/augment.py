@@ -18,6 +18,7 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.batch import Draw
+from trainer.numbers import check_numbers
 from trainer.points import GREY
 
 
@@ -39,6 +40,7 @@ class AugmentOptions:
     """Probability that a shape loses its colours."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"tilt": 0, "shift": 0}, "augment.")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale must be two positive numbers in ascending order, got {self.scale}")
         if not 0 <= self.drop < 1 or not 0 <= self.drop_color <= 1:

@@ -385,7 +385,8 @@ def _check_folder(run: Path, resume: bool) -> None:
 
 @contextlib.contextmanager
 def _held(run: Path) -> Iterator[None]:
-    """Hold the folder of a run, made if need be, for writing. The hold ends with the process, however that ends.
+    """Hold the folder of a run, made if need be, for writing. The hold ends with the process, however that ends. Clears half-written files
+    of writers that were killed, which can be as large as a checkpoint.
 
     Raises:
         UserError: another process holds it.
@@ -396,6 +397,8 @@ def _held(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise UserError(f"{run} is being trained by another process: stop that one first, or give another folder") from error
+        for leftover in run.glob(".*.tmp"):  # of writers that were killed: who holds the folder is the only one who writes here
+            leftover.unlink(missing_ok=True)
         yield
 
 

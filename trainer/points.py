@@ -28,6 +28,7 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
 from cache_schema.store import Cache, Rows
+from trainer.numbers import check_numbers
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -56,6 +57,7 @@ class Convention:
     """The colour, 0..1 in each channel, of shapes that have none, and of those whose colours were dropped."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"ordered": 0}, "points.")
         if self.count < 1:
             raise UserError(f"points.count must be at least 1, got {self.count}")
         if not 0 <= self.grey <= 1:

@@ -360,3 +360,16 @@ if __name__ == "__main__":
         lines = [f"{step} {loss:.5f}" for step, loss in enumerate(losses(Path(folder) / "run"), 1)]
     head = "# step and loss of a small run of stage 1; tests/trainer/test_loop.py says how to write this anew"
     GOLDEN.write_text("\n".join([head, *lines]) + "\n")
+
+
+def test_what_a_killed_writer_left_is_cleared(cache_path, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    left = [run / ".last.safetensors.4711.1.tmp", run / ".config.json.4711.1.tmp"]
+    for file in left:
+        file.write_bytes(b"0" * 100)
+    train(config_of("align"), [cache_path], run, device="cpu")
+    assert not list(run.glob(".*.tmp")) and not any(file.exists() for file in left)
+    left[0].write_bytes(b"0" * 100)
+    train(config_of("align"), [cache_path], run, resume=True, device="cpu")
+    assert not left[0].exists()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks import svm
 from trainer.tasks.accuracy import counted
@@ -48,6 +49,9 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"seed": 0})
+        if self.c <= 0:
+            raise UserError(f"c must be positive, got {self.c}")
         if self.ways < 2 or min(self.shots, self.queries, self.folds) < 1:
             raise UserError(
                 f"ways must be at least 2, and shots, queries and folds 1, got {self.ways}, {self.shots}, {self.queries} and {self.folds}"

@@ -24,6 +24,7 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
+from trainer.numbers import check_numbers
 from trainer.optim import adamw, learning_rate
 from trainer.tasks.efficient import MODES, Adapted, Efficient, Mode, adapt, check_sizes, learned
 from trainer.tasks.features import Body
@@ -55,6 +56,7 @@ class Training:
     augment: AugmentOptions = ROTATION
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"weight_decay": 0, "warmup": 0})
         if self.batch < 2:
             raise UserError(f"batch must be at least 2, got {self.batch}: a batch norm learns nothing from one shape")
         if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:

@@ -14,6 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
 from trainer.tasks.features import Body, Pool, extract, repeats
@@ -33,6 +34,9 @@ class Options:
     neighbours: int = 20
     repeats: int | None = None
     """Each with the next stored block of every shape; None for three, or as many as there are."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"neighbours": 1, "repeats": 1})
 
 
 SMOKE: Final = Options(neighbours=3, repeats=1)

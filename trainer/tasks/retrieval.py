@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, repeats
@@ -37,6 +38,9 @@ class Options:
     """Which teachers' spaces; empty for all that were met by contrast."""
     repeats: int | None = None
     """Each with the next stored block of every shape; None for three, or as many as there are."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"repeats": 1})
 
 
 SMOKE: Final = Options(repeats=1)

@@ -19,6 +19,7 @@ from sklearn.svm import SVC
 
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
 from trainer.tasks.features import Body, Pool, extract, repeats
@@ -50,6 +51,7 @@ class Options:
     """Of the folds of cross-validation."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"repeats": 1, "seed": 0})
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
 

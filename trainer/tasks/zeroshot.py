@@ -21,6 +21,7 @@ from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
 from trainer.data import SOURCE
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted
 from trainer.tasks.features import Body, repeats
@@ -47,6 +48,7 @@ class Options:
     """Each with the next stored block of every shape; None for three, or as many as there are."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"repeats": 1})
         if self.average:
             refuse_unread(self, ["repeats"], "average=true, which takes every block")
 
