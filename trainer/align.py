@@ -27,6 +27,8 @@ from cache_schema.settings import refuse_unread
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.catalog import Encoder
 from trainer.heads import AttentionPool, MaxPool, Projection
+from trainer.numbers import check_numbers
+from trainer.points import Convention, as_trained
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
@@ -65,6 +67,7 @@ class AlignOptions:
     """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, prefix="align.")
         if self.heads < 1:
             raise UserError(f"align.heads must be at least 1, got {self.heads}")
         if self.pool == "max":
@@ -218,6 +221,9 @@ class TeacherLosses(nn.Module):
 class Align(nn.Module):
     """Encoder, pooling and the teachers' losses."""
 
+    convention: Convention | None = None
+    """What the points were that the run was trained on, of one that was read from its file; None where that is not known."""
+
     def __init__(
         self, encoder: Encoder, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics | None = None
     ) -> None:
@@ -239,6 +245,7 @@ class Align(nn.Module):
     def features(self, points: Tensor, ordered: bool) -> Features:
         """Tokens and summary of whole shapes, points [B, P, C], without gradient. What a guide writes. In evaluation mode only."""
         assert not self.training, "batch norms would take their statistics from this batch"
+        points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
         return Features(tokens=tokens, summary=self.pool(tokens))
 

@@ -18,9 +18,8 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.batch import Draw
-
-GREY = 0.5
-"""Colour of a shape whose colours are dropped."""
+from trainer.numbers import check_numbers
+from trainer.points import GREY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,7 @@ class AugmentOptions:
     """Probability that a shape loses its colours."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"tilt": 0, "shift": 0}, "augment.")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale must be two positive numbers in ascending order, got {self.scale}")
         if not 0 <= self.drop < 1 or not 0 <= self.drop_color <= 1:
@@ -82,10 +82,16 @@ def draw(options: AugmentOptions, count: int, points: int, generator: torch.Gene
     return AugmentDraw(matrix=matrix, shift=shift, source=source, grey=uniform(0, 1, count) < options.drop_color)
 
 
-def augment(points: Tensor, drawn: AugmentDraw) -> Tensor:
-    """Points [B, P, C], changed. Dropped ones are replaced by repeating the others from the first on, so that P stays."""
+def augment(points: Tensor, drawn: AugmentDraw, grey: float = GREY) -> Tensor:
+    """Points [B, P, C], changed. Dropped ones are replaced by repeating the others from the first on, so that P stays.
+
+    Args:
+        points: coordinates, and colours where there are any.
+        drawn: what is done to each shape.
+        grey: the colour of a shape whose colours are dropped: that of shapes which have none (`trainer.points.Convention`).
+    """
     xyz = _product(points[..., :3], drawn.matrix.mT) + drawn.shift
-    color = torch.where(drawn.grey.view(-1, 1, 1), GREY, points[..., 3:])
+    color = torch.where(drawn.grey.view(-1, 1, 1), grey, points[..., 3:])
     points = torch.cat([xyz, color], -1)
     return points if drawn.source is None else ops.gather(points, drawn.source)
 

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
-from cache_schema.spec import GuideSpec, fingerprint, from_json, label, to_json
-from cache_schema.store import differences, write_file
+from cache_schema.spec import GuideSpec, PointSpec, fingerprint, from_json, label, to_json
+from cache_schema.store import Cache, differences, open_cache, write_file
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.encoders import catalog
+from trainer.points import Convention
 from trainer.stage import Facts, Stage, build
 
 FORMAT: Final = 1
@@ -79,6 +80,8 @@ class Header:
     recent: tuple[float, ...] = ()
     source: Source | None = None
     """Where the weights come from, of a run that was imported and not trained."""
+    points: Convention | None = None
+    """What the points were that it was trained on; None in files of earlier versions, which do not say: see `trained_on`."""
 
     @property
     def unfinished(self) -> str:
@@ -136,6 +139,7 @@ def load(run: Path, which: str = LAST) -> Loaded:
     header, encoder, tensors = read(run, which)
     model = build(header.config, header.facts, encoder=encoder)
     assign(model, named(tensors, AVERAGE) or named(tensors, WEIGHTS), str(path(run, which)))
+    model.convention = trained_on(header)
     return Loaded(run=run, header=header, model=model.eval(), weights=digest(model.state_dict()))
 
 
@@ -251,6 +255,30 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
             out.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
             out.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return out.hexdigest()
+
+
+def trained_on(header: Header, caches: Sequence[Cache] = ()) -> Convention | None:
+    """What the points of a run were. Where its file does not say, it is what a cache says whose points have the fingerprint of those that
+    were trained on: one of `caches`, or one of the run's own that lies where it lay then. None where none of them is there.
+    """
+    if header.points:
+        return header.points
+    wanted = {fingerprint for used in header.caches for product, fingerprint in used.products if product == "points"}
+    if len(wanted) != 1:
+        return None
+    for cache in (*caches, *_still_there(header.caches)):
+        record = cache.products().get("points")
+        if record and record.fingerprint in wanted:
+            spec = record.spec
+            assert isinstance(spec, PointSpec)
+            return Convention(count=spec.count, normalize=spec.normalize, ordered=spec.ordered, dtype=spec.dtype)
+    return None
+
+
+def _still_there(caches: Sequence[Used]) -> Iterator[Cache]:
+    for used in caches:
+        with suppress(UserError, OSError):  # moved, or gone: then nothing is known
+            yield open_cache(used.path)
 
 
 def setup(header: Header, *, seeds: bool = False) -> str:

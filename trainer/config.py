@@ -17,6 +17,7 @@ from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
 from trainer.distill import DistillOptions
 from trainer.encoders import catalog
+from trainer.numbers import check_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class EncoderConfig:
     """The encoder's own settings, name=value each. `--set encoder.depth=6` is short for `--set encoder.options=depth=6`."""
 
     def __post_init__(self) -> None:
-        self.resolved()
+        check_numbers(self.resolved(), prefix="encoder.")
 
     def resolved(self) -> Any:
         """The encoder's own configuration."""
@@ -68,6 +69,7 @@ class DataConfig:
     """Threads that prepare batches."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"teacher_weights": 0}, "data.")
         if not 0 < self.fraction <= 1:
             raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")
         if not 0 <= self.templates <= 1:
@@ -109,6 +111,9 @@ class OptimConfig:
     """Decay of an average over the weights of all steps, which is then what the run hands on; 0 for the weights themselves."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"lr_end": 0, "weight_decay": 0, "betas": 0}, "optim.")
+        if max(self.betas) >= 1:
+            raise UserError(f"optim.betas must lie in [0, 1), got {self.betas}")
         if self.batch < 2 or self.accumulate < 1 or self.batch % self.accumulate:
             raise UserError(f"optim.batch must be a multiple of optim.accumulate and at least 2, got {self.batch} and {self.accumulate}")
         if self.epochs < 0 or self.lr <= 0 or self.warmup < 0 or self.clip < 0:
@@ -147,6 +152,7 @@ class StageConfig:
     """Epochs."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"seed": 0})
         if min(self.log_every, self.save_every, self.probe_every) < 1:
             raise UserError("log_every, save_every and probe_every must be at least 1")
         if self.diverged <= 1:

@@ -38,7 +38,9 @@ from cache_schema.store import Cache, Rows, differences, text_cells
 from trainer.align import Statistics
 from trainer.batch import Batch, Negatives
 from trainer.checkpoint import Used
+from trainer.classes import NONE, chosen, matched, united
 from trainer.config import DataConfig, DistillConfig, StageConfig
+from trainer.points import GREY, Blocks, Convention
 
 ORDER, DRAW, SUBSET, POINTS = range(4)
 """What a generator is seeded for, beside the run's seed."""
@@ -46,6 +48,9 @@ AHEAD: Final = 2
 """Finished batches that wait to be asked for, beside those that threads are at."""
 
 Ints = NDArray[np.int64]
+SOURCE: Final = "source"
+"""The label set that is made of a cache's own classes, in their order."""
+
 T = TypeVar("T")
 C = TypeVar("C", bound=StageConfig)
 
@@ -97,8 +102,6 @@ class Part:
         self.rows = _selected(cache, config, seed)
         self.own_class = cache.array("label")[:].astype(np.int64)[self.rows]
         self.points = _spec(PointSpec, self._take("points"))
-        for path in ("points/xyz", "points/rgb") if needs.color else ("points/xyz",):
-            self.arrays[path] = cache.rows(path)
         self.blocks, self.views, self.keep = min(config.blocks or self.points.blocks, self.points.blocks), 1, 1
         self.teachers: dict[str, TeacherSpec] = {}
         self.text_key: Ints | None = None  # [N, V * K]
@@ -146,11 +149,10 @@ class Part:
             ) from error
         labels = record.labels
         assert isinstance(labels, LabelSet)
-        place = {same_name(c): i for i, c in enumerate(labels.classes)}
-        missing = [c for c in classes if same_name(c) not in place]
-        if missing:
-            raise UserError(f"{self.cache.path}: label set {name!r} has no class {missing[0]!r}; choose another by --set data.labels=NAME")
-        rows = [place[same_name(c)] for c in classes]
+        rows = matched(classes, labels.classes, str(self.cache.path), f"label set {name!r}", own=name == SOURCE)
+        if NONE in rows:
+            missing = classes[rows.tolist().index(NONE)]
+            raise UserError(f"{self.cache.path}: label set {name!r} has no class {missing!r}; choose another by --set data.labels=NAME")
         self.templates[teacher] = self.cache.array(product)[:][rows]
         keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
         self.template_key = keys.reshape(len(classes), -1)
@@ -180,7 +182,17 @@ class Part:
 class Data:
     """All that a run draws from."""
 
-    def __init__(self, caches: Sequence[Cache], config: DataConfig, *, batch: int, seed: int, needs: Needs, pinned: bool = False) -> None:
+    def __init__(
+        self,
+        caches: Sequence[Cache],
+        config: DataConfig,
+        *,
+        batch: int,
+        seed: int,
+        needs: Needs,
+        pinned: bool = False,
+        grey: float = GREY,
+    ) -> None:
         """
         Args:
             caches: one or more.
@@ -189,6 +201,7 @@ class Data:
             seed: of everything that is drawn.
             needs: what is read.
             pinned: whether batches lie in page-locked memory, from which a GPU copies without waiting.
+            grey: the colour of shapes that have none.
 
         Raises:
             ValueError: nothing is selected, a product is missing or unfinished, or the caches do not fit together; the message says
@@ -197,13 +210,27 @@ class Data:
         self.config, self.size, self.seed, self.needs, self.pinned = config, batch, seed, needs, pinned
         _check_names(caches, config, needs)
         self.parts = [Part(cache, config, needs, seed) for cache in caches]
-        self.classes = tuple(dict.fromkeys(same_name(name) for part in self.parts for name in part.cache.manifest.classes))
+        self.classes, places = united([part.cache.manifest.classes for part in self.parts], [str(part.cache.path) for part in self.parts])
         teachers = _united({part.cache.path: part.teachers for part in self.parts})
         self.teachers = {name: teachers[name] for name in config.teachers} if needs.teachers and config.teachers else teachers
         guides = _united({part.cache.path: {"guide": part.guide} for part in self.parts if part.guide})
         self.guide: GuideSpec | None = guides.get("guide")
-        self.points = _same("blocks of as many points", [part.points.count for part in self.parts])
-        self.ordered = not config.resample and all(part.points.ordered >= needs.centres for part in self.parts)
+        specs = [part.points for part in self.parts]
+        normalize = _same("points of the same normalize", [spec.normalize for spec in specs])
+        colors = [bool(part.cache.colored()[part.rows].any()) for part in self.parts] if needs.color else [False]
+        self.convention = Convention(
+            count=min(spec.count for spec in specs),  # of larger blocks a share: see trainer.points
+            normalize=normalize,
+            ordered=min(spec.ordered for spec in specs),
+            dtype="float16" if any(spec.dtype == "float16" for spec in specs) else "float32",
+            colored=any(colors),
+            grey=grey,
+        )
+        self.points = self.convention.count
+        self._blocks = [
+            Blocks(part.cache, self.convention, channels=6 if needs.color else 3, centres=needs.centres, join=False) for part in self.parts
+        ]
+        self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)
         if config.negatives and any(set(part.teachers) != set(self.teachers) for part in self.parts):
             raise UserError("data.negatives needs every teacher in every cache: an embedding that is missing is no wrong answer")
 
@@ -211,9 +238,8 @@ class Data:
         self._part = np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(self.parts)])
         self._row = np.concatenate([part.rows for part in self.parts])
         self._own_class = np.concatenate([part.own_class for part in self.parts])
-        names = [[same_name(name) for name in part.cache.manifest.classes] for part in self.parts]
-        united = [np.array([*map(self.classes.index, own), -1]) for own in names]  # the last is for none
-        self._label = np.concatenate([ids[part.own_class] for ids, part in zip(united, self.parts, strict=True)])
+        numbers = [np.append(place, NONE) for place in places]  # the last is for shapes without a class, whose number is -1
+        self._label = np.concatenate([ids[part.own_class] for ids, part in zip(numbers, self.parts, strict=True)])
         templates = [0 if part.template_key is None else part.template_key.shape[1] for part in self.parts]
         self._limits = np.array([[p.blocks, p.views, p.keep, m] for p, m in zip(self.parts, templates, strict=True)]).T  # [4, parts]
 
@@ -368,10 +394,12 @@ class Data:
     def _points(self, drawn: Drawn, block: Ints) -> Tensor:
         out = torch.empty(len(drawn.row), self.points, 6 if self.needs.color else 3, pin_memory=self.pinned)
         values = out.numpy()
-        for part, here in self._present(drawn):
-            values[here, :, :3] = part.arrays["points/xyz"].gather(drawn.row[here], block[here])
-            if self.needs.color:
-                values[here, :, 3:] = part.arrays["points/rgb"].gather(drawn.row[here], block[here]) * np.float32(1 / 255)
+        for i, blocks in enumerate(self._blocks):
+            here = np.flatnonzero(drawn.part == i)
+            if len(here) == len(values):
+                blocks.fill(values, drawn.row, block)
+            elif len(here):
+                values[here] = blocks.read(drawn.row[here], block[here]).numpy()
         return out  # [B, P, C]
 
     def _resampled(self, drawn: Drawn, number: int, share: slice) -> Tensor:
@@ -448,20 +476,16 @@ def _arrived(batch: Batch, copied: torch.cuda.Event | None, device: torch.device
 # ----------------------------------------------------------------------------------------------------- opening a cache
 
 
-def same_name(name: str) -> str:
-    """What the spellings of one class have in common: `Night_Stand` and `night stand` are the same."""
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
-
-
 def teachers_of(cache: Cache) -> list[str]:
     """Names of the teachers whose image embeddings are complete."""
     return [product.removeprefix("image/") for product, record in cache.products().items() if record.kind == "image"]
 
 
 def _check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> None:
-    classes = {same_name(name) for cache in caches for name in cache.manifest.classes}
-    for name in config.classes:
-        if same_name(name) not in classes:
+    places = np.array([chosen(config.classes, cache.manifest.classes, str(cache.path)) for cache in caches])  # [caches, names]
+    classes = {name for cache in caches for name in cache.manifest.classes}
+    for name, found in zip(config.classes, places.T, strict=True):
+        if (found == NONE).all():
             raise UserError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
     if not needs.teachers:
         if config.teachers or config.negatives:
@@ -494,8 +518,8 @@ def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
         keep &= np.isin(cache.array("split")[:], [manifest.splits.index(name) for name in config.splits])
         counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
     if config.classes:
-        asked = {same_name(name) for name in config.classes}
-        keep &= np.isin(cache.array("label")[:], [i for i, name in enumerate(manifest.classes) if same_name(name) in asked])
+        asked = chosen(config.classes, manifest.classes, str(cache.path))
+        keep &= np.isin(cache.array("label")[:], asked[asked != NONE])
         counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
     rows = np.flatnonzero(keep)
     if not len(rows):
@@ -534,9 +558,9 @@ def _united(by_cache: Mapping[Any, Mapping[str, T]]) -> dict[str, T]:
     return {name: spec for name, (_, spec) in out.items()}
 
 
-def _same(what: str, values: Sequence[int]) -> int:
+def _same(what: str, values: Sequence[T]) -> T:
     if len(set(values)) > 1:
-        raise UserError(f"the caches do not all have {what}: {', '.join(map(str, values))}")
+        raise UserError(f"the caches do not all have {what}: {', '.join(map(str, values))}. Train on those that are alike")
     return values[0]
 
 

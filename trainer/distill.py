@@ -29,6 +29,8 @@ from trainer.batch import Batch, Draw, Features
 from trainer.encoders.blocks import Transformer, initialise, position_mlp
 from trainer.encoders.catalog import Encoded, Encoder, OwnDecoder, Patches
 from trainer.heads import AttentionPool
+from trainer.numbers import check_numbers
+from trainer.points import Convention, as_trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,9 @@ class DistillOptions:
     """In the local and the coordinate decoder: rate at the last block, rising linearly from 0."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, prefix="distill.")
+        if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
+            raise UserError(f"distill.mask_ratio is a share and must lie in [0, 1), got {self.mask_ratio}")
         weights = self.local_weight, self.global_weight, self.projected_weight, self.teacher_weight, self.reconstruction_weight
         if min(weights) < 0 or max(weights) == 0:
             raise UserError(f"weights must not be negative and one must be positive, got {weights}")
@@ -176,6 +181,9 @@ def reconstruction(encoder: Encoder, options: DistillOptions) -> nn.Module:
 class Distill(nn.Module):
     """The student's encoder, its branches and their losses."""
 
+    convention: Convention | None = None
+    """What the points were that the run was trained on, of one that was read from its file; None where that is not known."""
+
     def __init__(
         self, encoder: Encoder, options: DistillOptions, guide_dim: int | None = None, teachers: TeacherLosses | None = None
     ) -> None:
@@ -266,6 +274,7 @@ class Distill(nn.Module):
     def features(self, points: Tensor, ordered: bool) -> Features:
         """Tokens and summary of whole shapes, points [B, P, C], without gradient. In evaluation mode only."""
         assert not self.training, "batch norms would take their statistics from this batch"
+        points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
         return Features(tokens=tokens, summary=None if self.summary is None else self.summary(tokens))
 

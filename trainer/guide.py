@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from cache_schema import store
 from cache_schema.errors import UserError
-from cache_schema.spec import GuideSpec, PointSpec, Record
+from cache_schema.spec import GuideSpec, Record
 from cache_schema.store import Cache
-from trainer.checkpoint import Loaded, setup
+from trainer.checkpoint import Loaded, setup, trained_on
 from trainer.distributed import device_of
+from trainer.points import GREY, Blocks
 
 BATCH: Final = 64
 """Blocks of a forward pass. Not a setting: another number could change the last bit of a result."""
@@ -64,17 +65,31 @@ def write(
     model = loaded.model.to(found)
     config = model.encoder.config
     points = cache.record("points")
-    assert isinstance(points.spec, PointSpec)
-    if not 0 <= blocks <= points.spec.blocks:
-        raise UserError(f"--blocks must lie in 1..{points.spec.blocks}, the blocks of a shape in {cache.path}, got {blocks}")
-    if model.features(torch.zeros(1, points.spec.count, config.channels, device=found), ordered=True).summary is None:
+    convention = trained_on(loaded.header, [cache])
+    read = Blocks(cache, convention, channels=config.channels, centres=model.encoder.centres, join=False)
+    if not 0 <= blocks <= read.blocks:
+        raise UserError(f"--blocks must lie in 1..{read.blocks}, the blocks of a shape in {cache.path}, got {blocks}")
+    if convention and read.short:
+        again = f"; import it again with --set points.count={read.count} if it was trained on as many" if loaded.header.source else ""
+        # Each group would reach further than those it learned from, and several blocks together are none that a student is given.
+        raise UserError(
+            f"{loaded.run} was trained on {convention.count} points a shape, {cache.path} has blocks of {read.spec.count}: its features of "
+            f"these would be other than it learned. Build a cache with --set points.count={convention.count}, or train a guide on "
+            f"this one{again}"
+        )
+    if model.features(torch.zeros(1, read.count, config.channels, device=found), ordered=True).summary is None:
         raise UserError(f"{loaded.run} was trained without a summary and cannot be a guide; take a run of stage 1")
     spec = GuideSpec(
         name=name, encoder=loaded.config.encoder.name, weights=loaded.weights, tokens=model.encoder.groups, dim=model.encoder.dim,
-        blocks=blocks or points.spec.blocks, precision=precision, setup=setup(loaded.header),
+        blocks=blocks or read.blocks, precision=precision, setup=setup(loaded.header),
     )  # fmt: skip
+    inputs = [("points", points.fingerprint)]
+    if read.count != read.spec.count:  # features of part of a block are others than those of all of it
+        inputs.append(("points.count", str(read.count)))
+    if read.rgb is not None and convention and convention.grey != GREY:
+        inputs.append(("points.grey", f"{convention.grey:.6g}"))
     record = Record(
-        product=f"guide/{name}", kind="guide", spec=spec, inputs=(("points", points.fingerprint),),
+        product=f"guide/{name}", kind="guide", spec=spec, inputs=tuple(sorted(inputs)),
         made_by=(("torch", torch.__version__), ("device", found.type)),
     )  # fmt: skip
     with store.exclusive(cache.path):
@@ -94,7 +109,7 @@ def write(
         if there.made_by != record.made_by:
             made_by = ", ".join(f"{key} {value}" for key, value in there.made_by)
             raise UserError(f"{cache.path}: damaged shards of {record.product} can only be made again by what made it: {made_by}")
-        reader = _Reader(cache, loaded, spec, points.spec, found)
+        reader = _Reader(read, loaded, spec, found)
         ok = cache.ok()
         for done, shard in enumerate(todo, 1):
             rows = np.array(cache.manifest.rows(shard))
@@ -132,12 +147,8 @@ def _intact(cache: Cache, record: Record, shard: int) -> bool:
 class _Reader:
     """The guide with the blocks it looks at."""
 
-    def __init__(self, cache: Cache, loaded: Loaded, spec: GuideSpec, points: PointSpec, device: torch.device) -> None:
-        self.run, self.model, self.spec, self.device = loaded.run, loaded.model, spec, device
-        self.ordered = points.ordered >= loaded.model.encoder.centres
-        self.arrays = [cache.rows("points/xyz")]
-        if self.model.encoder.config.channels == 6:
-            self.arrays.append(cache.rows("points/rgb"))
+    def __init__(self, blocks: Blocks, loaded: Loaded, spec: GuideSpec, device: torch.device) -> None:
+        self.blocks, self.run, self.model, self.spec, self.device = blocks, loaded.run, loaded.model, spec, device
 
     def features(self, rows: NDArray[np.int64], ok: NDArray[np.bool_]) -> dict[str, NDArray[np.float16]]:
         """Both arrays of the product for some rows; zeros for those that are not ok. [n, R, G, D] and [n, R, D]"""
@@ -147,12 +158,9 @@ class _Reader:
         place, block = np.nonzero(np.repeat(ok[:, None], spec.blocks, 1))
         for start in range(0, len(place), BATCH):
             i, j = place[start : start + BATCH], block[start : start + BATCH]
-            parts = [array.gather(rows[i], j).astype(np.float32) for array in self.arrays]
-            if len(parts) > 1:
-                parts[1] /= 255
-            points = torch.from_numpy(np.concatenate(parts, -1)).to(self.device)
+            points = self.blocks.read(rows[i], j).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
-                found = self.model.features(points, self.ordered)
+                found = self.model.features(points, self.blocks.ordered)
             assert found.summary is not None
             tokens[i, j], summary[i, j] = found.tokens.half().cpu().numpy(), found.summary.half().cpu().numpy()
         if not np.isfinite(tokens).all() or not np.isfinite(summary).all():

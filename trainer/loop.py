@@ -33,6 +33,7 @@ from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, Needs, feed
 from trainer.distributed import Ranks
+from trainer.points import GREY
 from trainer.stage import Facts, Stage, build, teachers
 
 MODEL, STEP, DROP_PATH = range(3)
@@ -88,7 +89,7 @@ def train(
         average = optim.Average(stage, config.optim.ema)
         header = Header(
             config=config, facts=facts, caches=data.used, step=0, steps=steps,
-            guide=guide.weights if guide else "", guide_setup=checkpoint.guide_setup(guide, data.guide),
+            guide=guide.weights if guide else "", guide_setup=checkpoint.guide_setup(guide, data.guide), points=data.convention,
         )  # fmt: skip
         if ranks.first:
             held.enter_context(_held(run))
@@ -154,7 +155,7 @@ def train(
                         with autocast:  # the forward pass alone: gradients have the types of what they belong to
                             if guide is not None and online(config):
                                 batch = _guided(batch, guide)
-                            losses = model(dataclasses.replace(batch, points=augment(batch.points, changes)), drawn)
+                            losses = model(dataclasses.replace(batch, points=augment(batch.points, changes, data.convention.grey)), drawn)
                         (losses["loss"] / accumulate).backward()
                     parts.append(torch.stack([loss.detach().float() for loss in losses.values()]))
                 norm = nn.utils.clip_grad_norm_(trained, config.optim.clip or math.inf)
@@ -270,7 +271,25 @@ def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide: Lo
         centres=centres,
     )
     opened = [open_cache(path) for path in caches]
-    return Data(opened, config.data, batch=batch, seed=config.seed, needs=needs, pinned=ranks.device.type == "cuda")
+    grey = guide.model.convention.grey if guide and guide.model.convention else GREY  # one value for a run and what it comes from
+    data = Data(opened, config.data, batch=batch, seed=config.seed, needs=needs, pinned=ranks.device.type == "cuda", grey=grey)
+    if guide is not None and online(config):
+        _check_points(guide, data)
+    return data
+
+
+def _check_points(guide: Loaded, data: Data) -> None:
+    """Refuse a guide that would be given points of another kind than it was trained on."""
+    known = guide.model.convention
+    if known and known.normalize != data.convention.normalize:
+        raise UserError(
+            f"the guide {guide.run} was trained on points with normalize={known.normalize}, these have {data.convention.normalize}: "
+            "take a cache whose points are as the guide's"
+        )
+    if known and known.count > data.points:
+        raise UserError(
+            f"the guide {guide.run} was trained on {known.count} points a shape, here are {data.points}: take a cache with as many"
+        )
 
 
 def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None) -> tuple[Stage, Facts]:
@@ -366,7 +385,8 @@ def _check_folder(run: Path, resume: bool) -> None:
 
 @contextlib.contextmanager
 def _held(run: Path) -> Iterator[None]:
-    """Hold the folder of a run, made if need be, for writing. The hold ends with the process, however that ends.
+    """Hold the folder of a run, made if need be, for writing. The hold ends with the process, however that ends. Clears half-written files
+    of writers that were killed, which can be as large as a checkpoint.
 
     Raises:
         UserError: another process holds it.
@@ -377,6 +397,8 @@ def _held(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise UserError(f"{run} is being trained by another process: stop that one first, or give another folder") from error
+        for leftover in run.glob(".*.tmp"):  # of writers that were killed: who holds the folder is the only one who writes here
+            leftover.unlink(missing_ok=True)
         yield
 
 
@@ -387,6 +409,9 @@ def _restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opt
         return header
     there, encoder, tensors = checkpoint.read(run)
     more = differences(encoder, stage.encoder.config)
+    colors = stage.encoder.config.channels == 6 and header.config.augment.drop_color > 0
+    if header.points and (there.points.grey != header.points.grey if there.points else colors):
+        more.append("shapes without colours were given another grey, by an earlier version of mmpd or another guide")
     if there.guide != header.guide:
         more.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")
     _check_same(run, there.config, header.config, more)

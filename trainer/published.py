@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
+from cache_schema.settings import override
 from cache_schema.spec import did_you_mean
 from cache_schema.store import write_file
 from trainer import checkpoint
@@ -36,6 +37,7 @@ from trainer.checkpoint import Header, Source
 from trainer.config import AlignConfig, DistillConfig
 from trainer.distill import Distill, GlobalBranch
 from trainer.encoders import catalog
+from trainer.points import Convention
 from trainer.recipes import StageName, configured
 from trainer.stage import Facts, build
 
@@ -50,7 +52,9 @@ NOTHING: Final = {
     "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0"),
 }
 """Of the recipe of a peer's pre-training, what differs in a run that is imported: no training, and in stage 2 a summary (`average`)."""
-CHANGEABLE: Final = {"align": ("encoder.",), "distill": ("encoder.", "distill.reconstruction_depth=", "distill.heads=")}
+POINTS: Final = "points."
+"""How settings begin that say with which points a model was trained, if not with the published ones: `trainer.points.Convention`."""
+CHANGEABLE: Final = {"align": ("encoder.", POINTS), "distill": ("encoder.", "distill.reconstruction_depth=", "distill.heads=", POINTS)}
 """How settings begin that an import takes, by stage: sizes that a file does not say."""
 
 HEAD: Final = "head of a downstream task"
@@ -75,6 +79,8 @@ class Peer:
     """How a name ends that not every file has, and the setting that it asks for."""
     input: str
     """What the model was published with, in words: points, what they are, and how they are grouped."""
+    points: Convention
+    """The same for the run's file."""
     teacher: str = ""
     """Of stage 1: what `mmpd-cache teachers` calls the one it was aligned with; empty where that is none of them."""
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -94,8 +100,10 @@ _MAE: Final = {
 _TUNED: Final = {"cls_head_finetune.": HEAD}
 _CLASS_TOKEN: Final = {"cls_token": "encoder.class_token=attended"}
 _USUAL: Final = "1024 points, coordinates in the unit sphere, in 64 groups of 32"
+_POINTS: Final = Convention(count=1024, colored=False)
 _M2AE: Final = Peer(
     recipe="point-m2ae",
+    points=Convention(count=2048, colored=False),
     input="2048 points, coordinates in the unit sphere, in 512, 256 and 64 groups of 16, 8 and 8",
     renamed={"norm.": "h_encoder.encoder_norms.2."},
     dropped=_TUNED,
@@ -107,13 +115,14 @@ _FROZEN: Final = "the frozen teacher"
 _SLIP: Final = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "image_projection", "text_projection")
 _TOWERS: Final = dict.fromkeys((*_SLIP, "open_clip_model."), _FROZEN)
 PEERS: Final = {
-    "point-mae": Peer(recipe="point-mae", input=_USUAL, implied=_CLASS_TOKEN, renamed=_MAE, dropped=_TUNED),
+    "point-mae": Peer(recipe="point-mae", input=_USUAL, points=_POINTS, implied=_CLASS_TOKEN, renamed=_MAE, dropped=_TUNED),
     "point-m2ae": _M2AE,
-    "pointmamba": Peer(recipe="pointmamba", input=_USUAL, dropped=_TUNED),
+    "pointmamba": Peer(recipe="pointmamba", input=_USUAL, points=_POINTS, dropped=_TUNED),
     "recon": Peer(
         recipe="point-mae",
         settings=("encoder.name=recon-s",),
         input=_USUAL,
+        points=_POINTS,
         renamed=_MAE,
         dropped={
             **dict.fromkeys(("MAE_decoder.", "decoder_pos_embed.", "mask_token", "increase_dim."), _PATCHES),
@@ -126,6 +135,7 @@ PEERS: Final = {
     "act": Peer(
         recipe="point-mae",
         input=_USUAL,
+        points=_POINTS,
         implied=_CLASS_TOKEN,
         renamed={"ACT_encoder.": "MAE_encoder."} | _MAE,
         dropped={
@@ -139,6 +149,7 @@ PEERS: Final = {
     "i2p-mae": Peer(
         recipe=_M2AE.recipe,
         input=_M2AE.input,
+        points=_M2AE.points,
         renamed=_M2AE.renamed,
         replaced=_M2AE.replaced,
         dropped={
@@ -152,6 +163,7 @@ PEERS: Final = {
         recipe="ulip2-like",
         stage="align",
         settings=("encoder.name=pointbert-s", *ULIP_HEADS),
+        points=Convention(count=8192, colored=False),
         input="8192 points, coordinates in the unit sphere, in 512 groups of 32",
         dropped=_TOWERS,
     ),
@@ -159,6 +171,7 @@ PEERS: Final = {
         recipe="ulip2-like",
         stage="align",
         settings=("encoder.name=pointbert-s", "encoder.channels=6", "encoder.depth=18", *ULIP_HEADS),
+        points=Convention(count=10000, colored=True, grey=0.4),
         input="10000 points, coordinates in the unit sphere and colours in 0..1 (all 0.4 where there are none), in 512 groups of 32",
         teacher="openclip-bigg14",
         dropped=_TOWERS,
@@ -238,6 +251,8 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
         if not assignment.startswith(CHANGEABLE[peer.stage]):
             takes = ", ".join(f"{start}*".replace("=*", "") for start in CHANGEABLE[peer.stage])
             raise UserError(f"{assignment}: an import of {architecture} only sets {takes}")
+    points = override(peer.points, [assignment.removeprefix(POINTS) for assignment in assignments if assignment.startswith(POINTS)])
+    assignments = [assignment for assignment in assignments if not assignment.startswith(POINTS)]
     if teacher and peer.stage == "distill":
         raise UserError(f"{architecture} was aligned with no teacher: leave out {teacher}")
     teacher = teacher or peer.teacher
@@ -289,7 +304,7 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
 
     source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(out, Header(config=config, facts=facts, caches=(), step=0, steps=0, source=source), stage, {}, {})
+    checkpoint.save(out, Header(config=config, facts=facts, caches=(), step=0, steps=0, source=source, points=points), stage, {}, {})
     unused = {name: "the published model does not use it" for name, found in taken.items() if not found}
     return Report(
         source=source,

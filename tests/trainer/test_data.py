@@ -1,5 +1,7 @@
 """Batches from caches: what is in them, that everything comes once, and that nothing but seed and number decides."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -253,9 +255,21 @@ def test_caches_must_fit_together(cache_path, other, tmp_path):
     synthetic.write(tmp_path / "wide.zarr", teachers=(synthetic.teacher("random-a", 48),), points=points, labels=LABELS)
     with pytest.raises(ValueError, match=r"random-a in .* is not the same: dim is 32, asked 48"):
         mixed(cache_path, tmp_path / "wide.zarr")
-    synthetic.write(tmp_path / "long.zarr", points=PointSpec(count=80, blocks=2, ordered=32), labels=LABELS)
-    with pytest.raises(ValueError, match="blocks of as many points: 64, 80"):
-        mixed(cache_path, tmp_path / "long.zarr", needs=Needs())
+    synthetic.write(tmp_path / "raw.zarr", points=dataclasses.replace(points, normalize="none"), labels=LABELS)
+    with pytest.raises(ValueError, match="points of the same normalize: unit_sphere, none"):
+        mixed(cache_path, tmp_path / "raw.zarr", needs=Needs())
+
+
+def test_of_larger_blocks_as_many_points_are_taken_as_the_smallest_have(cache_path, tmp_path):
+    path = tmp_path / "long.zarr"
+    synthetic.write(path, points=PointSpec(count=80, blocks=2, ordered=32), labels=LABELS)
+    data = mixed(cache_path, path, batch=40, needs=Needs(centres=32))
+    assert data.points == 64 and data.ordered and data.convention.ordered == 32
+    batch = data.batch(0)
+    xyz = store.open_cache(path).array("points/xyz")[:].astype(np.float32)
+    for index, points in zip(batch.index[batch.index >= 60].tolist(), batch.points[batch.index >= 60].numpy(), strict=True):
+        stored = [block for block in xyz[index - 60] if np.array_equal(block[:32], points[:32])]
+        assert len(stored) == 1 and len({tuple(point) for point in points} & {tuple(point) for point in stored[0]}) == 64
 
 
 # ---------------------------------------------------------------------------------------------------- a user's mistakes

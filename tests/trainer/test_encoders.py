@@ -85,10 +85,14 @@ def positions(dim: int) -> nn.Sequential:
 
 
 def untrivial(module: nn.Module) -> None:
-    """No bias, norm or statistic may be trivial, or it would not be seen."""
+    """No bias, norm or statistic may be trivial, or it would not be seen. Nor may attention: with small weights it is a mean over all
+    tokens, whatever the number of heads, so queries and keys are made large.
+    """
     for name, value in module.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             value.copy_(torch.rand_like(value) + 0.5 if name.endswith("var") else value + 0.1 * torch.randn_like(value))
+        if name.endswith(("qkv.weight", ".q.weight", ".kv.weight")):
+            value.mul_(3)
 
 
 class Published(nn.Module):
@@ -150,6 +154,20 @@ def close(a: Tensor, b: Tensor, within: float = 1e-5) -> bool:
 def test_tokens_are_those_of_the_published_model(published, ours, generator):
     points = torch.randn(3, 90, 3, generator=generator)
     assert close(ours.features(points, ordered=False).tokens, published.encode(*published.cut(points)))
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(6, 12), (3, 6)])
+def test_a_wrong_number_of_heads_would_be_seen(generator, right, wrong):
+    published = Published(groups=16, group_size=8, dim=24, depth=2, heads=right, decoder_depth=1).eval()
+    points = torch.randn(3, 90, 3, generator=generator)
+    expected = published.encode(*published.cut(points))
+    weights = pointmae.from_published(published.state_dict())
+    found = {}
+    for heads in (right, wrong):
+        encoder = catalog.build("pointmae-s", **(SMALL | {"heads": heads}))
+        encoder.load_state_dict({n.removeprefix("encoder."): v for n, v in weights.items() if n.startswith("encoder.")})
+        found[heads] = encoder.eval()(encoder.patchify(points, ordered=False)).tokens
+    assert close(found[right], expected) and not close(found[wrong], expected, within=0.01)
 
 
 def test_pre_training_loss_is_that_of_the_published_model(published, ours, generator):

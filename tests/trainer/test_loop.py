@@ -256,9 +256,9 @@ def test_kill_9_loses_nothing_but_time(cache_path, tmp_path):
 def test_numbers_that_are_not_finite_stop_a_run_with_step_and_cause(cache_path, tmp_path, monkeypatch):
     augment, calls = loop.augment, []
 
-    def breaking(points, changes):
+    def breaking(points, changes, grey):
         calls.append(None)
-        return augment(points, changes) * (math.nan if len(calls) == 4 else 1)
+        return augment(points, changes, grey) * (math.nan if len(calls) == 4 else 1)
 
     monkeypatch.setattr(loop, "augment", breaking)
     remedy = r"Begin anew: .* with another folder .* --set optim.lr=0.0005"
@@ -297,7 +297,7 @@ def test_a_loss_that_grows_stops_a_run():
 
 
 def test_running_out_of_memory_says_what_to_lower(cache_path, tmp_path, monkeypatch):
-    def full(points, changes):
+    def full(points, changes, grey):
         raise torch.OutOfMemoryError("Tried to allocate 3 GiB")
 
     monkeypatch.setattr(loop, "augment", full)
@@ -360,3 +360,16 @@ if __name__ == "__main__":
         lines = [f"{step} {loss:.5f}" for step, loss in enumerate(losses(Path(folder) / "run"), 1)]
     head = "# step and loss of a small run of stage 1; tests/trainer/test_loop.py says how to write this anew"
     GOLDEN.write_text("\n".join([head, *lines]) + "\n")
+
+
+def test_what_a_killed_writer_left_is_cleared(cache_path, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    left = [run / ".last.safetensors.4711.1.tmp", run / ".config.json.4711.1.tmp"]
+    for file in left:
+        file.write_bytes(b"0" * 100)
+    train(config_of("align"), [cache_path], run, device="cpu")
+    assert not list(run.glob(".*.tmp")) and not any(file.exists() for file in left)
+    left[0].write_bytes(b"0" * 100)
+    train(config_of("align"), [cache_path], run, resume=True, device="cpu")
+    assert not left[0].exists()

@@ -131,7 +131,7 @@ def under(prefix, state):
 
 @pytest.fixture
 def points():
-    return torch.cat([torch.randn(3, 90, 3), torch.rand(3, 90, 3)], -1)
+    return torch.cat([torch.randn(3, 64, 3), torch.rand(3, 64, 3)], -1)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def imported(tmp_path):
 
     def call(architecture, weights, sizes, run="run", **options):
         torch.save(weights, tmp_path / "peer.pth")
-        report = import_checkpoint(tmp_path / "peer.pth", architecture, tmp_path / run, sizes, **options)
+        report = import_checkpoint(tmp_path / "peer.pth", architecture, tmp_path / run, [*sizes, "points.count=64"], **options)
         return report, checkpoint.load(tmp_path / run)
 
     return call
@@ -276,7 +276,7 @@ def test_ulip(imported, points, tmp_path, cache_path, architecture, channels):
     published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
     assert back.keys() == model.state_dict().keys() and all(torch.equal(back[n], value) for n, value in model.state_dict().items())
-    import_checkpoint(tmp_path / "encoder.safetensors", architecture, tmp_path / "again", SIZES, teacher="random-a")
+    import_checkpoint(tmp_path / "encoder.safetensors", architecture, tmp_path / "again", [*SIZES, "points.count=64"], teacher="random-a")
     again = checkpoint.load(tmp_path / "again").model.state_dict()
     assert all(torch.equal(again[name], value) for name, value in stage.state_dict().items())
 
@@ -295,7 +295,7 @@ def test_another_run_of_its_encoder_has_no_projection_to_export(tmp_path):
 
 def test_ulip_guides_and_answers_on_the_command_line(command, tmp_path):  # noqa: F811
     torch.save(ulip_file(peer(ULIP, 6))[0], tmp_path / "peer.pt")
-    sizes = [f"--set={size}" for size in SIZES]
+    sizes = [f"--set={size}" for size in (*SIZES, "points.count=64")]
     code, _, err = command("import", tmp_path / "peer.pt", tmp_path / "run", "--as", "ulip-2", "--teacher", "random-a", *sizes)
     assert code == 0 and "published with 10000 points" in err
     write_small(tmp_path / "small.zarr")
@@ -311,7 +311,7 @@ def test_what_ulip_needs(imported):
         imported("ulip", file, SIZES)
     with pytest.raises(ValueError, match="act was aligned with no teacher: leave out clip"):
         imported("act", {}, DISTILL, teacher="clip")
-    with pytest.raises(ValueError, match=r"distill\.heads=3: an import of ulip only sets encoder\.\*$"):
+    with pytest.raises(ValueError, match=r"distill\.heads=3: an import of ulip only sets encoder\.\*, points\.\*$"):
         imported("ulip", file, [*SIZES, "distill.heads=3"], teacher="clip")
     with pytest.raises(ValueError, match=r"lift\.weight is \[128, 3\], expected \[128, 6\]"):
         imported("ulip-2", file, SIZES)

@@ -19,6 +19,7 @@ from cache_schema import store, synthetic
 from cache_schema.spec import LabelSet, PointSpec
 from tests.trainer.test_encoders import Attention, Embed, close
 from trainer import checkpoint, guide, log, loop, ops
+from trainer import points as stored
 from trainer.batch import Batch
 from trainer.distill import Distill, DistillDraw, DistillOptions
 from trainer.distributed import Ranks
@@ -118,6 +119,8 @@ class Published(nn.Module):
         for name, value in self.state_dict().items():  # no bias, norm or statistic may be trivial, or it would not be seen
             if not name.endswith("num_batches_tracked") and not name.startswith("h_encoder.encoder_norms.0."):
                 value.copy_(torch.rand_like(value) + 0.5 if name.endswith("var") else value + 0.1 * torch.randn_like(value))
+            if name.endswith("qkv.weight"):  # or attention is a mean over all tokens, whatever the number of heads
+                value.mul_(3)
 
     def cut(self, points: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Centres and the rows of their members on each level, of one shape [P, 3]."""
@@ -240,6 +243,11 @@ def batch_of(points: Tensor) -> Batch:
 @torch.no_grad()
 def test_tokens_of_whole_shapes_are_those_of_the_published_fine_tuning_model(published, points):
     assert close(ours(published).features(points, ordered=False).tokens, published.fine_tuned(points))
+
+
+@torch.no_grad()
+def test_a_wrong_number_of_heads_would_be_seen(published, points):
+    assert not close(ours(published, heads=6).features(points, ordered=False).tokens, published.fine_tuned(points), within=0.01)
 
 
 @torch.no_grad()
@@ -449,14 +457,13 @@ def test_it_goes_through_both_stages(cache_path, tmp_path):
     train(config_of("align"), [cache_path], tmp_path / "align", device="cpu")
     cache = store.open_cache(cache_path)
     guide.write(cache, checkpoint.load(tmp_path / "align"), "own", device="cpu")
-    assert guide._Reader(
-        cache, checkpoint.load(tmp_path / "align"), cache.record("guide/own").spec, cache.record("points").spec, torch.device("cpu")
-    ).ordered
+    model = checkpoint.load(tmp_path / "align").model
+    assert stored.Blocks(cache, model.convention, channels=3, centres=model.encoder.centres).ordered
     train(config_of("distill", "guide=own"), [cache_path], tmp_path / "distill", guide_run=tmp_path / "align", device="cpu")
     assert {"local", "global", "loss"} <= log.records(tmp_path / "distill")[-1].keys()
     body, rows = Body.of(checkpoint.load(tmp_path / "distill").model, "mean_max"), np.arange(4)
     shapes = Shapes(cache=cache, split="train", rows=rows, labels=rows, classes=())
-    assert body.ordered(shapes) and extract(body, shapes, block=0).shape == (4, 2 * 96)
+    assert body.blocks(shapes).ordered and extract(body, shapes, block=0).shape == (4, 2 * 96)
 
 
 def test_its_own_pre_training_learns(cache_path, tmp_path):

@@ -56,7 +56,7 @@ def imported(tmp_path):
 
     def call(architecture, weights, sizes):
         torch.save(weights, tmp_path / "peer.pth")
-        report = import_checkpoint(tmp_path / "peer.pth", architecture, tmp_path / "run", sizes)
+        report = import_checkpoint(tmp_path / "peer.pth", architecture, tmp_path / "run", [*sizes, "points.count=64"])
         return report, checkpoint.load(tmp_path / "run")
 
     return call
@@ -95,7 +95,9 @@ def test_a_pre_training_model_comes_whole_and_goes_back_to_the_last_bit(imported
 def test_what_was_exported_is_imported_again(architecture, imported, tmp_path):
     imported(architecture, weights_of(architecture), SIZES[architecture])
     published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
-    report = import_checkpoint(tmp_path / "encoder.safetensors", architecture, tmp_path / "again", SIZES[architecture])
+    report = import_checkpoint(
+        tmp_path / "encoder.safetensors", architecture, tmp_path / "again", [*SIZES[architecture], "points.count=64"]
+    )
     assert same_features(checkpoint.load(tmp_path / "again").model, checkpoint.load(tmp_path / "run").model)
     assert all(tensor.name.startswith("summary.") for tensor in report.missing)
 

@@ -1,29 +1,66 @@
-"""From predictions to accuracies and confusion counts.
+"""From predictions to accuracies with what chance scores, and confusion counts.
 
 Letters: n shapes, K classes, F features.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.tasks.result import Metric
+from trainer.tasks.result import Metric, wilson
+
+RESAMPLES: Final = 1000
+"""How often test shapes are drawn anew for an interval."""
+
+
+def counted(
+    name: str, values: Sequence[float], over: Literal["seeds", "folds", "blocks"], shapes: int, chance: float, *, headline: bool = False
+) -> Metric:
+    """A metric that is a share of test shapes, with its interval.
+
+    Args:
+        name, values, over, headline: as in `Metric`; values in percent.
+        shapes: number of different test shapes.
+        chance: in percent, what guessing scores.
+    """
+    metric = Metric(name=name, values=tuple(values), over=over, headline=headline, shapes=shapes, chance=min(chance, 100.0))
+    return dataclasses.replace(metric, interval=wilson(metric.mean, shapes))
 
 
 def accuracies(
-    labels: NDArray[np.int64], predictions: Sequence[NDArray[np.int64]], over: Literal["seeds", "folds", "blocks"]
+    labels: NDArray[np.int64], predictions: Sequence[NDArray[np.int64]], over: Literal["seeds", "folds", "blocks"], classes: int
 ) -> tuple[Metric, ...]:
-    """Share of shapes that are right, and the mean of that over the classes there are. Labels and each prediction [n]."""
+    """Share of shapes that are right, and the mean of that over the classes there are.
+
+    Args:
+        labels: [n].
+        predictions: [n] each.
+        over: what these differ in.
+        classes: number of classes to choose among, K.
+    """
     right = [prediction == labels for prediction in predictions]
     present = np.unique(labels)
     overall = tuple(float(100 * r.mean()) for r in right)
     by_class = tuple(float(100 * np.mean([r[labels == label].mean() for label in present])) for r in right)
-    return (
-        Metric(name="accuracy", values=overall, over=over, headline=True),
-        Metric(name="class accuracy", values=by_class, over=over),
-    )
+    chance, largest = 100 / classes, 100 * float(np.bincount(labels).max()) / len(labels)
+    accuracy = counted("accuracy", overall, over, len(labels), chance, headline=True)
+    class_accuracy = Metric(
+        name="class accuracy", values=by_class, over=over, shapes=len(labels), chance=chance,
+        interval=_interval(labels, np.mean(right, axis=0)),
+    )  # fmt: skip
+    return dataclasses.replace(accuracy, largest=largest), class_accuracy
+
+
+def _interval(labels: NDArray[np.int64], right: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % interval, in percent, of the mean over classes of shares right [n], by drawing the shapes of every class anew."""
+    rng = np.random.default_rng(0)
+    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    means = [right[own[rng.integers(len(own), size=(RESAMPLES, len(own)))]].mean(1) for own in rows]  # [RESAMPLES] each
+    low, high = np.quantile(np.mean(means, axis=0), (0.025, 0.975))
+    return 100 * float(low), 100 * float(high)
 
 
 def confusion(labels: NDArray[np.int64], predictions: Sequence[NDArray[np.int64]], classes: int) -> tuple[tuple[int, ...], ...]:

@@ -18,6 +18,7 @@ from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
+from trainer import checkpoint
 from trainer.checkpoint import Loaded, setup
 from trainer.tasks import picture
 from trainer.tasks.result import Result
@@ -76,13 +77,18 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: C
         UserError: the model, a cache or an option does not allow it.
     """
     module, header = task(name), loaded.header
+    loaded.model.convention = checkpoint.trained_on(header, (test_cache or cache, cache))
+    known = loaded.model.convention is not None
+    unknown = "" if known else "the run does not say how many points a shape had in training, how they were normalised and how coloured"
+    if unknown and header.source:
+        unknown += ": import it again, which records it"
     scores = module.run(loaded.model, cache, test_cache or cache, chosen)
     settings, usual = (_flat(to_json(o)) for o in (chosen, module.Options()))
     unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in TOLD]
     scores = dataclasses.replace(
         scores,
         variant=" ".join(filter(None, (scores.variant, *unusual))),
-        notes=tuple(filter(None, (*scores.notes, header.unfinished))),
+        notes=tuple(filter(None, (*scores.notes, unknown, header.unfinished))),
     )
     peers = getattr(chosen, "peer_protocol", False)
     return Result(

@@ -20,7 +20,7 @@ from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.augment import augment, draw
 from trainer.stage import Stage
-from trainer.tasks.accuracy import accuracies, confusion
+from trainer.tasks.accuracy import accuracies, confusion, counted
 from trainer.tasks.features import Body, Pool, extract, seeded
 from trainer.tasks.finetune import Training, described, fit
 from trainer.tasks.result import Metric, Scores
@@ -78,11 +78,11 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=(*accuracies(test.labels, last, "seeds"), *(_peers(best, voted) if options.peer_protocol else ())),
+        metrics=(*accuracies(test.labels, last, "seeds", len(test.classes)), *(_peers(best, voted, test) if options.peer_protocol else ())),
         variant=options.tune + (" from scratch" if options.scratch else ""),
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
-        notes=(*notes, *described(tuned, head, options)),
+        notes=(*notes, *body.notes(test, train), *described(tuned, head, options)),
     )
 
 
@@ -91,7 +91,7 @@ def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: in
     chance = torch.Generator(body.device).manual_seed(seed)
 
     def change(points: Tensor) -> Tensor:
-        return augment(points, draw(options.augment, len(points), points.shape[1], chance))
+        return augment(points, draw(options.augment, len(points), points.shape[1], chance), body.grey)
 
     def once() -> float:
         copies = [extract(body, shapes, 0, head, change).softmax(1) for _ in range(options.votes)]
@@ -100,9 +100,9 @@ def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: in
     return max(once() for _ in range(options.vote_repeats))
 
 
-def _peers(best: list[float], voted: list[float]) -> tuple[Metric, ...]:
+def _peers(best: list[float], voted: list[float], test: Shapes) -> tuple[Metric, ...]:
     return tuple(
-        Metric(name=f"{what} (peer protocol)", values=values, over="seeds", headline=True)
+        counted(f"{what} (peer protocol)", values, "seeds", len(test), 100 / len(test.classes), headline=True)
         for what, values in (
             ("best test epoch", tuple(best)),
             ("best test epoch of best seed", (max(best),)),

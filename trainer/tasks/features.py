@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from trainer.align import Align
 from trainer.encoders.catalog import Encoder
+from trainer.points import GREY, Blocks, Convention
 from trainer.stage import Stage
 from trainer.tasks.shapes import Shapes
 
@@ -35,6 +36,8 @@ class Body(nn.Module):
         super().__init__()
         assert summary is not None or pool == "mean_max"
         self.encoder, self.summary, self.pool = encoder, summary, pool
+        self.convention: Convention | None = None
+        """What the points were that the run was trained on."""
 
     @classmethod
     def of(cls, stage: Stage, pool: Pool, *, scratch: bool = False) -> "Body":
@@ -50,11 +53,15 @@ class Body(nn.Module):
                 raise UserError(f"before training there is no summary worth reading: set pool to mean_max, got {pool}")
             device = next(stage.parameters()).device
             encoder = type(stage.encoder)(stage.encoder.config)  # type: ignore[call-arg]
-            return cls(encoder, None, pool).to(device).eval()
+            return cls(encoder, None, pool)._like(stage).to(device).eval()
         summary = None if pool == "mean_max" else stage.pool if isinstance(stage, Align) else stage.summary
         if summary is None and pool != "mean_max":
             raise UserError(f"this model was trained without a summary: set pool to mean_max, got {pool}")
-        return cls(stage.encoder, summary, pool).eval()
+        return cls(stage.encoder, summary, pool)._like(stage).eval()
+
+    def _like(self, stage: Stage) -> "Body":
+        self.convention = stage.convention
+        return self
 
     def forward(self, points: Tensor, ordered: bool) -> Tensor:
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens  # [B, G, D]
@@ -75,9 +82,35 @@ class Body(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def ordered(self, shapes: Shapes) -> bool:
-        """Whether the stored order of the points gives the encoder its centres."""
-        return shapes.spec.ordered >= self.encoder.centres
+    @property
+    def grey(self) -> float:
+        """The colour of shapes without colours."""
+        return self.convention.grey if self.convention else GREY
+
+    def blocks(self, shapes: Shapes) -> Blocks:
+        """The blocks of some shapes as the run takes them. `blocks.ordered`: their order gives the encoder its centres."""
+        return shapes.blocks(self.convention, self.channels, self.encoder.centres)
+
+    def notes(self, test: Shapes, train: Shapes | None = None) -> tuple[str, ...]:
+        """What a reader must know of the points of these shapes: see `trainer.points.Blocks.notes`."""
+        other = train is not None and train.cache.path.resolve() != test.cache.path.resolve()
+        return (*self.blocks(test).notes(test.rows), *(self.blocks(train).notes(train.rows, "training") if train and other else ()))
+
+
+def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:
+    """How many blocks to go through: as many as asked, or three or all there are where None.
+
+    Raises:
+        UserError: more are asked than there are.
+    """
+    stored = min(body.blocks(s).blocks for s in shapes)
+    if asked is None:
+        return min(3, stored)
+    if not 1 <= asked <= stored:
+        several = max(body.blocks(s).joined for s in shapes)
+        parts = f", of which {several} are taken together for as many points as the run was trained on" if several > 1 else ""
+        raise UserError(f"repeats must lie in 1..{stored}, the number of stored blocks of a shape{parts}, got {asked}")
+    return asked
 
 
 @torch.no_grad()
@@ -97,10 +130,10 @@ def extract(
         UserError: the model answers with something infinite.
     """
     assert not body.training and (head is None or not head.training)
-    out = []
+    out, blocks = [], body.blocks(shapes)
     for chosen in np.array_split(np.arange(len(shapes)), -(-len(shapes) // BATCH)):
-        points = shapes.points(chosen, block, body.channels).to(body.device)
-        features = body(points if change is None else change(points), body.ordered(shapes))
+        points = blocks.read(shapes.rows[chosen], block).to(body.device)
+        features = body(points if change is None else change(points), blocks.ordered)
         out.append((features if head is None else head(features)).cpu())
     features = torch.cat(out)
     if not features.isfinite().all():

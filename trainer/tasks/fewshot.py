@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks import svm
+from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, Pool, extract, seeded
 from trainer.tasks.finetune import Training, described, fit
-from trainer.tasks.result import Metric, Scores
+from trainer.tasks.result import Scores
 from trainer.tasks.shapes import Shapes, matched, of_split
 
 
@@ -47,6 +49,9 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"seed": 0})
+        if self.c <= 0:
+            raise UserError(f"c must be positive, got {self.c}")
         if self.ways < 2 or min(self.shots, self.queries, self.folds) < 1:
             raise UserError(
                 f"ways must be at least 2, and shots, queries and folds 1, got {self.ways}, {self.shots}, {self.queries} and {self.folds}"
@@ -64,6 +69,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     if options.by == "svm":
         of_train, of_test = extract(body, train, 0).numpy(), extract(body, test, 0).numpy()
     values: list[float] = []
+    seen: set[int] = set()  # test shapes, of which folds ask some again
     tuning: tuple[str, ...] = ()
     for fold in range(options.folds):
         learned, asked = deal(train, test, options, fold)
@@ -75,14 +81,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 *_, (tuned, head) = fit(body, support, options.training, options.seed + fold)
             predicted = extract(tuned, queries, 0, head).argmax(1).numpy()
             tuning = described(tuned, head, options.training)
+        seen.update(queries.rows.tolist())
         values.append(100 * float((predicted == queries.labels).mean()))
     form = f"{options.ways}-way {options.shots}-shot" + (f" {options.training.tune}" if options.by == "finetune" else "")
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=(Metric(name="accuracy", values=tuple(values), over="folds", headline=True),),
+        metrics=(counted("accuracy", values, "folds", len(seen), 100 / options.ways, headline=True),),
         variant=form,
-        notes=(*notes, *tuning),
+        notes=(*notes, *body.notes(test, train), *tuning),
     )
 
 

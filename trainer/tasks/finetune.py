@@ -24,6 +24,7 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
+from trainer.numbers import check_numbers
 from trainer.optim import adamw, learning_rate
 from trainer.tasks.efficient import MODES, Adapted, Efficient, Mode, adapt, check_sizes, learned
 from trainer.tasks.features import Body
@@ -55,6 +56,9 @@ class Training:
     augment: AugmentOptions = ROTATION
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"weight_decay": 0, "warmup": 0})
+        if self.batch < 2:
+            raise UserError(f"batch must be at least 2, got {self.batch}: a batch norm learns nothing from one shape")
         if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:
             raise UserError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
         if self.tune == "linear":
@@ -102,8 +106,9 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     if training.tune in MODES:
         body.requires_grad_(False)
         body.encoder = adapt(body.encoder, training.tune, training.efficient)
+    blocks = body.blocks(shapes)
     with torch.no_grad():
-        width = body.eval()(shapes.points(np.arange(1), 0, body.channels).to(device), body.ordered(shapes)).shape[1]
+        width = body.eval()(blocks.read(shapes.rows[:1], 0).to(device), blocks.ordered).shape[1]
     top = head(width, len(shapes.classes), training).to(device)
     learning = nn.ModuleList([top] if frozen else [body, top])
     optimizer = adamw(learning, training.optim)
@@ -111,7 +116,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     chance = torch.Generator(device).manual_seed(seed)
     labels = torch.from_numpy(shapes.labels).to(device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and not frozen)
-    parts = -(-len(shapes) // training.batch)  # of nearly equal size: a batch norm cannot learn from a rest of one
+    parts = batches(len(shapes), training.batch)
 
     bar = Console(stderr=True)  # stdout is for results
     label = f"{training.tune}, seed {seed}"
@@ -122,12 +127,12 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
         for step, chosen in enumerate(np.array_split(order.permutation(len(shapes)), parts)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(training.optim, epoch * parts + step, training.epochs * parts, parts)
-            blocks = order.integers(shapes.spec.blocks, size=len(chosen))
-            points = shapes.points(chosen, blocks, body.channels).to(device)
-            points = augment(points, draw(training.augment, len(points), points.shape[1], chance))
+            which = order.integers(blocks.blocks, size=len(chosen))
+            points = blocks.read(shapes.rows[chosen], which).to(device)
+            points = augment(points, draw(training.augment, len(points), points.shape[1], chance), body.grey)
             with autocast:
                 with torch.set_grad_enabled(not frozen):
-                    features = body(points, body.ordered(shapes))  # [B, F]
+                    features = body(points, blocks.ordered)  # [B, F]
                 logits = top(features)
             loss = F.cross_entropy(logits.float(), labels[torch.from_numpy(chosen).to(device)])
             optimizer.zero_grad()
@@ -138,6 +143,13 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
         if not total.isfinite():
             raise UserError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
         yield body.eval(), top.eval()
+
+
+def batches(shapes: int, batch: int) -> int:
+    """Into how many parts of nearly equal size an epoch is cut, so that none is of one shape alone, from which a batch norm cannot learn.
+    A part has `batch` shapes at most; with a batch of 2 and an odd number of shapes, one has 3.
+    """
+    return max(1, min(-(-shapes // batch), shapes // 2))
 
 
 def described(body: Body, top: nn.Module, training: Training) -> tuple[str, ...]:

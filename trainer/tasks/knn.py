@@ -14,11 +14,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
-from trainer.tasks.features import Body, Pool, extract
+from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.result import Scores
-from trainer.tasks.shapes import matched, of_split, repeats
+from trainer.tasks.shapes import matched, of_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,9 @@ class Options:
     repeats: int | None = None
     """Each with the next stored block of every shape; None for three, or as many as there are."""
 
+    def __post_init__(self) -> None:
+        check_numbers(self, {"neighbours": 1, "repeats": 1})
+
 
 SMOKE: Final = Options(neighbours=3, repeats=1)
 
@@ -45,17 +49,17 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         raise UserError(f"neighbours must lie in 1..{len(train)}, the number of training shapes, got {options.neighbours}")
     predictions = []
     body = Body.of(stage, options.pool)
-    for block in range(repeats(options.repeats, train, test)):
+    for block in range(repeats(options.repeats, body, train, test)):
         voters = KNeighborsClassifier(options.neighbours, metric="cosine", algorithm="brute", weights=_weight)
         voters.fit(extract(body, train, block).numpy(), train.labels)
         predictions.append(voters.predict(extract(body, test, block).numpy()))
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=accuracies(test.labels, predictions, "blocks"),
+        metrics=accuracies(test.labels, predictions, "blocks", len(test.classes)),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
-        notes=notes,
+        notes=(*notes, *body.notes(test, train)),
     )
 
 

@@ -28,7 +28,9 @@ def confusion(result: Result, path: Path) -> None:
     axes = figure.add_subplot()
     shown = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(shown, label="percent of the class")
-    axes.set(title=f"{result.run}: {result.title}\n{scores.metrics[0].name} {scores.metrics[0]}", xlabel="taken for", ylabel="class")
+    first = scores.metrics[0]
+    told = f"{first.name} {first.told}" + (f"\n{first.base}" if first.base else "")
+    axes.set(title=f"{result.run}: {result.title}\n{told}", xlabel="taken for", ylabel="class")
     if len(counts) <= NAMED:
         axes.set_xticks(range(len(counts)), scores.classes, rotation=90)
         axes.set_yticks(range(len(counts)), scores.classes)

@@ -6,6 +6,7 @@ print(table(collect([Path("runs/align"), Path("runs/distill")])).markdown())
 
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,15 @@ class Metric:
     also the run, of those that differ in their seeds only; each value is then a mean."""
     headline: bool = False
     """Whether it stands in the table of several runs."""
+    shapes: int | None = None
+    """Number of different test shapes behind it; None where that is unknown, as are the next three."""
+    interval: tuple[float, float] | None = None
+    """In percent: where the mean would lie for other test shapes of the same kind, in 95 of 100 cases. The deviation of `values` does not
+    tell: they are all of the same test shapes."""
+    chance: float | None = None
+    """In percent: what guessing among all answers alike scores."""
+    largest: float | None = None
+    """In percent: what naming the most frequent class always scores, where that differs from guessing."""
 
     @property
     def mean(self) -> float:
@@ -48,8 +58,46 @@ class Metric:
         """Sample standard deviation; None of a single value."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
+    @property
+    def verdict(self) -> str:
+        """In words, that the mean tells nothing: its interval holds what chance scores. Empty otherwise, and where that is unknown."""
+        if self.interval is None or self.chance is None:
+            return ""
+        low, high = self.interval
+        if low <= self.chance:
+            return "below chance" if high < self.chance else "at chance"
+        return "as always the largest class" if self.largest is not None and low <= self.largest <= high else ""
+
+    @property
+    def extent(self) -> str:
+        """The interval, as it is shown; empty where it is unknown."""
+        return f"[{self.interval[0]:.1f}, {self.interval[1]:.1f}]" if self.interval else ""
+
+    @property
+    def told(self) -> str:
+        """Mean, deviation, interval and verdict, as they are shown."""
+        return " ".join(filter(None, (str(self), self.extent, self.verdict)))
+
+    @property
+    def base(self) -> str:
+        """Of how many shapes it is, and what chance scores, as it is shown; empty where neither is known."""
+        parts = [f"{self.shapes} test shapes" if self.shapes is not None else ""]
+        parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
+        parts += [f"largest class {self.largest:.1f}" if self.largest is not None else ""]
+        return ", ".join(filter(None, parts))
+
     def __str__(self) -> str:
         return f"{self.mean:.1f}" if self.deviation is None else f"{self.mean:.1f} ± {self.deviation:.1f}"
+
+
+def wilson(percent: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share, in percent, that was found on `count` shapes (Wilson's score interval,
+    https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval).
+    """
+    z, share = 1.959964, min(max(percent / 100, 0.0), 1.0)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +169,16 @@ class Result:
 
     def rich(self) -> RichTable:
         """For a terminal."""
-        caption = [f"Percent, {self.protocol}, {self.scores.test.shapes} test shapes.", *self.scores.notes]
+        known = any(metric.interval for metric in self.scores.metrics)
+        legend = " In brackets the 95 % interval over test shapes." if known else ""
+        largest = [f"Always the largest class: {m.largest:.1f}." for m in self.scores.metrics if m.largest is not None][:1]
+        caption = [f"Percent, {self.protocol}, {self.scores.test.shapes} test shapes.{legend}", *largest, *self.scores.notes]
         out = RichTable(title=Text(f"{self.run}: {self.title}"), caption=Text("\n".join(caption)), caption_justify="left")
-        for name in ("", "mean ± std", "values"):
-            out.add_column(name, justify="right" if name else "left")
+        for name in ("", "mean ± std", "values", "chance"):
+            out.add_column(name, justify="right" if name else "left", overflow="fold")
         for metric in self.scores.metrics:
-            out.add_row(Text(metric.name), str(metric), f"{' '.join(f'{value:.1f}' for value in metric.values)} ({metric.over})")
+            values = f"{' '.join(f'{value:.1f}' for value in metric.values)} ({metric.over})"
+            out.add_row(Text(metric.name), Text(metric.told), values, "unknown" if metric.chance is None else f"{metric.chance:.1f}")
         return out
 
     def save(self, run: Path) -> Path:
@@ -148,25 +200,35 @@ def load(path: Path) -> Result:
         raise UserError(f"{path} is no result of an evaluation ({error}); evaluate again to replace it") from error
 
 
-def collect(runs: Sequence[Path]) -> list[Result]:
+class Collected(list[Result]):
+    """Results of several runs."""
+
+    without: tuple[str, ...] = ()
+    """Runs that have none."""
+
+
+def collect(runs: Sequence[Path]) -> Collected:
     """All saved results of several runs. Runs of one name in different folders go by their paths. A result of other weights than the run's
     checkpoint holds by now gets a note.
 
     Raises:
-        UserError: a run has none, or a file is damaged.
+        UserError: no run has any, or a file is damaged.
     """
-    results = []
+    results = Collected()
     names = [run.resolve().name for run in runs]
     for run, name in zip(runs, names, strict=True):
         files = sorted((run / FOLDER).glob("*.json"))
         if not files:
-            raise UserError(f"{run} has no results yet; `mmpd-train eval TASK {run} CACHE` makes some")
+            results.without += (str(run),)
+            continue
         label = name if names.count(name) == 1 else str(run)
         weights = checkpoint.weights(run) if checkpoint.path(run).exists() else None
         for found in map(load, files):
             old = () if weights in (None, found.weights) else ("out of date, the run's weights have changed since: evaluate again",)
             scores = dataclasses.replace(found.scores, notes=(*found.scores.notes, *old))
             results.append(dataclasses.replace(found, run=label, scores=scores))
+    if not results:
+        raise UserError(f"{', '.join(results.without)} has no results yet; `mmpd-train eval TASK RUN CACHE` makes some")
     return results
 
 
@@ -182,8 +244,20 @@ class Row:
     @property
     def texts(self) -> tuple[str, ...]:
         """Name and cells, as they are shown; of several runs how many in brackets."""
-        shown = (f"{cell} ({len(cell.values)})" if cell and cell.over == "runs" else str(cell or "-") for cell in self.cells)
-        return (self.name, *shown)
+        return (self.name, *map(_shown, self.cells))
+
+
+def _shown(cell: Metric | None) -> str:
+    if cell is None:
+        return "-"
+    count = f" ({len(cell.values)})" if cell.over == "runs" else ""
+    return " ".join(filter(None, (f"{cell}{count}", cell.extent, cell.verdict)))
+
+
+WIDTH: Final = 80
+"""Columns of a terminal, and of what is piped."""
+HEADING: Final = 14
+"""Columns below which a heading should not be broken further."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,10 +270,15 @@ class Table:
     notes: tuple[str, ...]
 
     def json(self) -> str:
-        """Rows as long as the header: a name, then for each column mean, std (null of a single value), values and what they are over."""
+        """Rows as long as the header: a name, then for each column mean, std (null of a single value), values and what they are over, the
+        number of test shapes, the 95 % interval over these, chance and the share of the largest class (null where unknown).
+        """
 
         def body(cell: Metric | None) -> Any:
-            return cell and {"mean": cell.mean, "std": cell.deviation, "values": cell.values, "over": cell.over}
+            if cell is None:
+                return None
+            more = {"shapes": cell.shapes, "interval": cell.interval, "chance": cell.chance, "largest": cell.largest}
+            return {"mean": cell.mean, "std": cell.deviation, "values": cell.values, "over": cell.over, **more}
 
         rows = [[row.name, *map(body, row.cells)] for row in self.rows]
         table = {"header": self.header, "rows": rows, "notes": self.notes}
@@ -212,12 +291,16 @@ class Table:
         return body + "".join(f"\n\n{note}" for note in self.notes) + "\n"
 
     def rich(self) -> RichTable:
-        """For a terminal."""
+        """For a terminal: runs in rows; or in columns, where that many headings do not fit. Long names are folded, nothing is cut."""
+        lines = [self.header, *(row.texts for row in self.rows)]
+        needed = [max(min(len(head), HEADING), *map(len, cells)) for head, *cells in zip(*lines, strict=True)]
+        if len(needed) > 2 and sum(needed) + 3 * len(needed) + 1 > WIDTH:
+            lines = list(zip(*lines, strict=True))
         out = RichTable(caption=Text("\n".join(self.notes)), caption_justify="left")
-        for i, name in enumerate(self.header):
-            out.add_column(Text(name), justify="right" if i else "left", overflow="fold", no_wrap=i == 0)  # a run's name is never cut
-        for row in self.rows:
-            out.add_row(*map(Text, row.texts))
+        for i, name in enumerate(lines[0]):
+            out.add_column(Text(name), justify="right" if i else "left", overflow="fold")
+        for line in lines[1:]:
+            out.add_row(*map(Text, line))
         return out
 
 
@@ -247,7 +330,18 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
         for key in reversed(names)
     )
     header = ("run" if by == "run" else "first run of setup", *(f"{title}: {metric}" for title, metric in columns))
-    return Table(header=header, rows=rows, notes=(_legend(rows, by), *_differences(results), *_notes(results)))
+    without = [f"{name} has no results yet." for name in results.without] if isinstance(results, Collected) else []
+    notes = (_legend(rows, by), *_bases(header, rows), *_differences(results), *_notes(results), *without)
+    return Table(header=header, rows=rows, notes=notes)
+
+
+def _bases(header: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """For every column of how many shapes it is, and what chance scores there; of several columns alike once."""
+    columns: dict[str, list[str]] = {}
+    for name, *cells in zip(header[1:], *(row.cells for row in rows), strict=True):
+        for base in dict.fromkeys(cell.base for cell in cells if cell and cell.base):
+            columns.setdefault(base, []).append(name)
+    return [f"{'; '.join(names)}: {base}." for base, names in columns.items()]
 
 
 def _only(found: Sequence[tuple[Result, Metric]]) -> Metric:
@@ -264,14 +358,24 @@ def _pooled(found: Sequence[tuple[Result, Metric]]) -> Metric:
                 f"{trials[result.trial]} and {result.run} are one experiment with the same seeds, which is no repetition: leave one out"
             )
         trials[result.trial] = result.run
-    return Metric(name=found[0][1].name, values=tuple(metric.mean for _, metric in found), over="runs")
+    metrics = [metric for _, metric in found]
+    pooled = Metric(name=metrics[0].name, values=tuple(metric.mean for metric in metrics), over="runs")
+    alike = len({(metric.shapes, metric.chance, metric.largest) for metric in metrics}) == 1
+    known = [metric.interval for metric in metrics if metric.interval]
+    if not alike or len(known) < len(metrics):
+        return pooled
+    # The runs share their test shapes, so several are no more certain of these than one is.
+    low, high = (statistics.fmean(ends) for ends in zip(*known, strict=True))
+    return dataclasses.replace(pooled, shapes=metrics[0].shapes, interval=(low, high), chance=metrics[0].chance, largest=metrics[0].largest)
 
 
 def _legend(rows: Sequence[Row], by: str) -> str:
+    known = any(cell and cell.interval for row in rows for cell in row.cells)
+    brackets = " In brackets the 95 % interval over test shapes." if known else ""
     if by == "setup":
-        return "Percent; mean ± standard deviation over runs (how many)."
+        return f"Percent; mean ± standard deviation over runs (how many).{brackets}"
     over = sorted({cell.over for row in rows for cell in row.cells if cell and cell.deviation is not None})
-    return f"Percent; mean ± standard deviation over {' or '.join(over)}." if over else "Percent."
+    return (f"Percent; mean ± standard deviation over {' or '.join(over)}." if over else "Percent.") + brackets
 
 
 def _differences(results: Sequence[Result]) -> list[str]:

@@ -16,9 +16,12 @@ from torch import Tensor
 
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
-from trainer.tasks.result import Metric, Scores
-from trainer.tasks.shapes import Shapes, of_split, repeats
+from trainer.tasks.accuracy import counted
+from trainer.tasks.features import Body, repeats
+from trainer.tasks.result import Scores
+from trainer.tasks.shapes import Shapes, of_split
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
 CHUNK: Final = 1024
@@ -36,6 +39,9 @@ class Options:
     repeats: int | None = None
     """Each with the next stored block of every shape; None for three, or as many as there are."""
 
+    def __post_init__(self) -> None:
+        check_numbers(self, {"repeats": 1})
+
 
 SMOKE: Final = Options(repeats=1)
 
@@ -47,9 +53,10 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     products = {f"{side}/{t.name}": t for t in teachers for side in (("image", "text") if t.text else ("image",))}
     for product, teacher in products.items():
         same_teacher(teacher, test_cache, product)
-    blocks = range(repeats(options.repeats, shapes))
-    seen = [embeddings(stage, shapes, block) for block in blocks]
-    metrics, notes = [], []
+    body = Body.of(stage, "summary")
+    blocks = range(repeats(options.repeats, body, shapes))
+    seen = [embeddings(stage, body, shapes, block) for block in blocks]
+    metrics, notes = [], [*body.notes(shapes)]
     for product in products:
         entries, answer = gallery(shapes, product)
         if len(entries) < len(shapes):
@@ -59,7 +66,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         for k in (1, 5, 10):
             if k < len(entries):
                 values = tuple(100 * float((place < k).float().mean()) for place in places)
-                metrics.append(Metric(name=f"{name} 3D to {side} R@{k}", values=values, over="blocks", headline=k == 1))
+                chance = 100 * k / len(entries)
+                metrics.append(counted(f"{name} 3D to {side} R@{k}", values, "blocks", len(shapes), chance, headline=k == 1))
     if not metrics:
         raise UserError(f"{shapes.name} holds {len(shapes)} shapes without two different entries; there is nothing to retrieve")
     return Scores(test=shapes.data, metrics=tuple(metrics), notes=tuple(notes))

@@ -1,26 +1,27 @@
 """Which shapes of a cache a task sees, and their points.
 
     train, test, notes = matched(of_split(cache, "train"), of_split(cache, None))
-    points = test.points(np.arange(32), blocks, channels=6)             # [32, P, 6]
+    points = test.points(np.arange(32), blocks, channels=6)             # [32, P, 6], as they are stored
 
-Shapes whose building failed are left out everywhere. Two caches are brought together by the names of their classes.
+Shapes whose building failed are left out everywhere. Two caches are brought together by the names of their classes,
+one with itself by their numbers.
 """
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.errors import UserError
-from cache_schema.spec import PointSpec, did_you_mean
-from cache_schema.store import Cache, Rows
-from trainer.data import same_name
+from cache_schema.spec import did_you_mean
+from cache_schema.store import Cache
+from trainer.classes import NONE
+from trainer.classes import matched as places
+from trainer.points import Blocks, Convention
 from trainer.tasks.result import Data
 
 EVERYTHING: Final = "all"
@@ -38,6 +39,7 @@ class Shapes:
     labels: NDArray[np.int64]
     """[n], into `classes`; -1 for none."""
     classes: tuple[str, ...]
+    _opened: dict[tuple[Convention | None, int, int], Blocks] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,25 +52,16 @@ class Shapes:
     def name(self) -> str:
         return f"split {self.split!r} of {self.cache.path}"
 
-    @cached_property
-    def spec(self) -> PointSpec:
-        spec = self.cache.record("points").spec
-        assert isinstance(spec, PointSpec)
-        return spec
-
-    @cached_property
-    def _arrays(self) -> tuple[Rows, Rows]:
-        return self.cache.rows("points/xyz"), self.cache.rows("points/rgb")
+    def blocks(self, convention: Convention | None, channels: int, centres: int) -> Blocks:
+        """Their cache's blocks as a model takes them. See `trainer.points.Blocks`."""
+        key = convention, channels, centres
+        if key not in self._opened:
+            self._opened[key] = Blocks(self.cache, convention, channels=channels, centres=centres)
+        return self._opened[key]
 
     def points(self, chosen: NDArray[np.int64], blocks: NDArray[np.int64] | int, channels: int) -> Tensor:
         """Coordinates, and with 6 channels colours in 0..1, of the blocks [b] of the shapes chosen [b]: [b, P, C] float32."""
-        xyz, rgb = self._arrays
-        rows = self.rows[chosen]
-        columns = np.broadcast_to(np.asarray(blocks), rows.shape)
-        points = torch.from_numpy(xyz.gather(rows, columns)).float()
-        if channels == 3:
-            return points
-        return torch.cat([points, torch.from_numpy(rgb.gather(rows, columns) * np.float32(1 / 255))], -1)
+        return self.blocks(None, channels, 1).read(self.rows[chosen], blocks)
 
     @property
     def data(self) -> Data:
@@ -93,10 +86,11 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
         split = next((name for name in ("test", "val") if name in known), None)
         if split is None:
             raise UserError(
-                f"{cache.path} has neither a split 'test' nor 'val'; there is: {', '.join((*known, EVERYTHING))}. Name the one to test on."
+                f"{cache.path} has neither a split 'test' nor 'val'; there is: {', '.join((*known, EVERYTHING))}. Name the one to test on "
+                f"by --set test_split=NAME{_to_split(cache)}"
             )
     if split not in (*known, EVERYTHING):
-        raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}")
+        raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}{_to_split(cache)}")
     labels = cache.array("label")[:].astype(np.int64)
     if labelled and (not cache.manifest.classes or (labels < 0).all()):
         raise UserError(f"{cache.path} has no classes, which this task needs; `retrieval` works without")
@@ -113,16 +107,32 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
     return Shapes(cache=cache, split=split, rows=rows, labels=labels[rows], classes=cache.manifest.classes)
 
 
-def relabelled(shapes: Shapes, classes: Sequence[str]) -> tuple[Shapes, tuple[str, ...]]:
-    """Labelled shapes with labels into other classes, matched by name, and a note on those left out.
+def _to_split(cache: Cache) -> str:
+    """How a cache gets splits, where it has none."""
+    if cache.manifest.splits:
+        return ""
+    return ". `mmpd-cache build SOURCE CACHE --set source.split=0.8` makes a cache with a train and a test split"
+
+
+def relabelled(shapes: Shapes, classes: Sequence[str], there: str = "", *, own: bool = False) -> tuple[Shapes, tuple[str, ...]]:
+    """Labelled shapes with labels into other classes, matched by name (`trainer.classes`), and a note on those left out.
+
+    Args:
+        shapes: with labels.
+        classes: the other classes.
+        there: what those belong to, for messages.
+        own: whether they were made of the names of these shapes' classes, one by one.
 
     Raises:
-        UserError: no shape is left.
+        UserError: no shape is left, or a name may mean several classes.
     """
-    place = {same_name(name): i for i, name in reversed(list(enumerate(classes)))}
-    there = np.array([place.get(same_name(name), -1) for name in shapes.classes])
-    labels = there[shapes.labels]
-    lost = labels < 0
+    return _renumbered(shapes, places(shapes.classes, classes, str(shapes.cache.path), there, own=own), classes)
+
+
+def _renumbered(shapes: Shapes, place: NDArray[np.int64], classes: Sequence[str]) -> tuple[Shapes, tuple[str, ...]]:
+    """`relabelled` by the place of each class among the others, or NONE."""
+    labels = place[shapes.labels]
+    lost = labels == NONE
     names = [shapes.classes[i] for i in np.unique(shapes.labels[lost])]
     if lost.all():
         raise UserError(f"{shapes.name} and the classes to tell apart have none in common: {_some(names)} there, {_some(classes)} here")
@@ -139,31 +149,21 @@ def matched(train: Shapes, test: Shapes) -> tuple[Shapes, Shapes, tuple[str, ...
     many are among those to learn from.
 
     Raises:
-        UserError: fewer than two classes to learn, or no test shape of one of them.
+        UserError: fewer than two classes to learn, no test shape of one of them, or a name may mean several classes.
     """
     present = np.unique(train.labels)
     classes = tuple(train.classes[i] for i in present)
     if len(classes) < 2:
         raise UserError(f"{train.name} has shapes of one class only ({_some(classes)}); a classifier needs two")
-    train = dataclasses.replace(train, labels=np.searchsorted(present, train.labels), classes=classes)
-    test, notes = relabelled(test, classes)
+    # Among all classes of both first: of one cache these are the same list, in which each number is itself whatever the names are like.
+    place = places(test.classes, train.classes, str(test.cache.path), str(train.cache.path))
+    kept = np.full(len(train.classes) + 1, NONE)  # the last is for a class that is not there, whose place is -1
+    kept[present] = np.arange(len(present))
+    train = dataclasses.replace(train, labels=kept[train.labels], classes=classes)
+    test, notes = _renumbered(test, kept[place], classes)
     if test.cache.path.resolve() == train.cache.path.resolve() and (known := int(np.isin(test.rows, train.rows).sum())):
         notes += (f"{known} of {len(test)} test shapes were learned from",)
     return train, test, notes
-
-
-def repeats(asked: int | None, *shapes: Shapes) -> int:
-    """How many blocks to go through: as many as asked, or three or all there are where None.
-
-    Raises:
-        UserError: more are asked than stored.
-    """
-    stored = min(s.spec.blocks for s in shapes)
-    if asked is None:
-        return min(3, stored)
-    if not 1 <= asked <= stored:
-        raise UserError(f"repeats must lie in 1..{stored}, the number of stored blocks of a shape, got {asked}")
-    return asked
 
 
 def _some(names: Sequence[str]) -> str:

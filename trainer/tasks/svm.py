@@ -19,11 +19,12 @@ from sklearn.svm import SVC
 
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
-from trainer.tasks.features import Body, Pool, extract
+from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.result import Scores
-from trainer.tasks.shapes import matched, of_split, repeats
+from trainer.tasks.shapes import matched, of_split
 
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Where C is looked for."""
@@ -50,6 +51,7 @@ class Options:
     """Of the folds of cross-validation."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"repeats": 1, "seed": 0})
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
 
@@ -61,8 +63,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     """Accuracy of a probe fitted on one cache, on shapes of another or the same."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     body, c = Body.of(stage, options.pool), options.c
-    predictions, doubts = [], list(notes)
-    for block in range(repeats(options.repeats, train, test)):
+    predictions, doubts = [], [*notes, *body.notes(test, train)]
+    for block in range(repeats(options.repeats, body, train, test)):
         features = extract(body, train, block).numpy()
         if c is None:
             c = choose(features, train.labels, options.seed)
@@ -74,7 +76,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=accuracies(test.labels, predictions, "blocks"),
+        metrics=accuracies(test.labels, predictions, "blocks", len(test.classes)),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
         notes=tuple(dict.fromkeys(doubts)),

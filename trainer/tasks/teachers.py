@@ -1,7 +1,7 @@
 """A model's shapes in the spaces of its teachers, where pictures and sentences lie too.
 
 space = spaces(stage, None)["clip"]                                 # {"image": "image/clip", "text": "text/clip"}
-points = embeddings(stage, shapes, block=0)["text/clip"]            # [n, E], of unit length
+points = embeddings(stage, Body.of(stage, "summary"), shapes, block=0)["text/clip"]     # [n, E], of unit length
 """
 
 from collections.abc import Sequence
@@ -44,10 +44,10 @@ def contrasted(stage: Stage, names: Sequence[str], *, text: bool) -> tuple[Teach
 
 
 @torch.no_grad()
-def embeddings(stage: Stage, shapes: Shapes, block: int) -> dict[str, Tensor]:
-    """One block of every shape in every teacher's space: product to [n, E] float32 on the CPU."""
+def embeddings(stage: Stage, body: Body, shapes: Shapes, block: int) -> dict[str, Tensor]:
+    """One block of every shape in every teacher's space: product to [n, E] float32 on the CPU. `body` gives summaries."""
     assert stage.teachers is not None
-    summaries = extract(Body.of(stage, "summary"), shapes, block).to(next(stage.parameters()).device)
+    summaries = extract(body, shapes, block).to(next(stage.parameters()).device)
     return {product: embedding.cpu() for product, embedding in stage.teachers.embed(summaries).items()}
 
 

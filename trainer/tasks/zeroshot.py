@@ -20,10 +20,13 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
+from trainer.data import SOURCE
+from trainer.numbers import check_numbers
 from trainer.stage import Stage
-from trainer.tasks.accuracy import confusion
+from trainer.tasks.accuracy import confusion, counted
+from trainer.tasks.features import Body, repeats
 from trainer.tasks.result import Metric, Scores
-from trainer.tasks.shapes import of_split, relabelled, repeats
+from trainer.tasks.shapes import of_split, relabelled
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
 
@@ -45,6 +48,7 @@ class Options:
     """Each with the next stored block of every shape; None for three, or as many as there are."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, {"repeats": 1})
         if self.average:
             refuse_unread(self, ["repeats"], "average=true, which takes every block")
 
@@ -67,10 +71,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         raise UserError(f"label set {name!r} of {home.path} has one class only; there is nothing to tell apart")
     for teacher in embedded:
         same_teacher(met[teacher], home, f"labels/{name}/{teacher}")
-    shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes)
+    own = name == SOURCE and home.path.resolve() == test_cache.path.resolve()
+    shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes, f"label set {name!r} of {home.path}", own=own)
 
-    blocks = range(shapes.spec.blocks if options.average else repeats(options.repeats, shapes))
-    seen = [embeddings(stage, shapes, block) for block in blocks]
+    body = Body.of(stage, "summary")
+    blocks = range(body.blocks(shapes).blocks if options.average else repeats(options.repeats, body, shapes))
+    seen = [embeddings(stage, body, shapes, block) for block in blocks]
     truth = torch.from_numpy(shapes.labels)
     metrics: list[Metric] = []
     first: list[NDArray[np.int64]] = []
@@ -85,14 +91,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         for k in (1, 3, 5):
             if k < len(label_set.classes):
                 hits = tuple(100 * float((order[:, :k] == truth[:, None]).any(1).float().mean()) for order in ranked)
-                metrics.append(Metric(name=f"{teacher} top-{k}", values=hits, over="blocks", headline=k == 1))
+                chance = 100 * k / len(label_set.classes)
+                metrics.append(counted(f"{teacher} top-{k}", hits, "blocks", len(shapes), chance, headline=k == 1))
     return Scores(
         test=shapes.data,
         metrics=tuple(metrics),
-        variant="" if name == "source" else name,
+        variant="" if name == SOURCE else name,
         classes=label_set.classes,
         confusion=confusion(shapes.labels, first, len(label_set.classes)),
-        notes=(*lost, *notes),
+        notes=(*lost, *notes, *body.notes(shapes)),
     )
 
 

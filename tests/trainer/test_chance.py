@@ -1,0 +1,165 @@
+"""What a result says beside its number: how many shapes, what chance scores, and how far other shapes might have moved it."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from tests.trainer.test_points import run, write  # noqa: F401
+from trainer import checkpoint
+from trainer.tasks import catalog, features, finetune, picture, result
+from trainer.tasks.accuracy import accuracies, counted
+from trainer.tasks.result import Metric, wilson
+from trainer.tasks.shapes import of_split
+
+
+@pytest.mark.parametrize(
+    ("percent", "count", "low", "high"),
+    [(90, 50, 78.64, 95.65), (0, 10, 0, 27.75), (100, 10, 72.25, 100), (50, 100, 40.38, 59.62)],
+)
+def test_the_interval_is_wilsons(percent, count, low, high):
+    assert wilson(percent, count) == pytest.approx((low, high), abs=0.02)
+
+
+def test_accuracies_say_chance_shapes_and_interval():
+    labels = np.array([0] * 30 + [1] * 10 + [2] * 10)
+    predictions = [np.where(np.arange(50) % 5 == 0, 3, labels), labels]
+    accuracy, by_class = accuracies(labels, predictions, "blocks", 4)
+    assert (accuracy.mean, accuracy.shapes, accuracy.chance, accuracy.largest) == (90, 50, 25, 60)
+    assert accuracy.interval == pytest.approx(wilson(90, 50)) and by_class.chance == 25
+    low, high = by_class.interval
+    assert 80 < low < by_class.mean < high <= 100
+    again = accuracies(labels, predictions, "blocks", 4)
+    assert (accuracy, by_class) == again
+
+
+@pytest.mark.parametrize(
+    ("value", "chance", "largest", "told"),
+    [
+        (10.0, 10.0, None, "at chance"),
+        (20.0, 10.0, None, ""),
+        (3.0, 50.0, None, "below chance"),
+        (62.0, 10.0, 60.0, "as always the largest class"),
+        (90.0, 10.0, 60.0, ""),
+    ],
+)
+def test_what_lies_at_chance_is_said(value, chance, largest, told):
+    metric = dataclasses.replace(counted("a", [value], "blocks", 100, chance), largest=largest)
+    assert metric.verdict == told and metric.told.endswith(told or "]")
+
+
+def test_unknown_numbers_of_old_files_are_unknown():
+    old = Metric(name="accuracy", values=(80.0, 82.0), over="blocks", headline=True)
+    assert (old.verdict, old.extent, old.base, old.told) == ("", "", "", str(old))
+
+
+def test_a_result_file_of_an_earlier_version_is_read(run, tmp_path):  # noqa: F811
+    found = evaluated(run, write(tmp_path / "c.zarr"))
+    body = json.loads(found.json())
+    for metric in body["scores"]["metrics"]:
+        for name in ("shapes", "interval", "chance", "largest"):
+            del metric[name]
+    (tmp_path / "old.json").write_text(json.dumps(body))
+    old = result.load(tmp_path / "old.json")
+    assert old.scores.metrics[0].interval is None and old.scores.metrics[0].mean == found.scores.metrics[0].mean
+    assert "unknown" in shown(old.rich()) and shown(result.table([old]).rich())
+
+
+def evaluated(run, cache, task="knn", settings=("neighbours=3",)):  # noqa: F811
+    return catalog.evaluate(task, checkpoint.load(run), cache, catalog.options(task, settings))
+
+
+def shown(table, width=80):
+    console = Console(width=width, file=None, record=True)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "chance"),
+    [
+        ("svm", ["c=0.1"], 50),
+        ("knn", ["neighbours=3"], 50),
+        ("classify", ["epochs=1", "seeds=1"], 50),
+        ("fewshot", ["ways=2", "shots=2", "folds=3"], 50),
+    ],
+)
+def test_every_task_says_them(run, tmp_path, task, settings, chance):  # noqa: F811
+    cache = write(tmp_path / "c.zarr")
+    found = evaluated(run, cache, task, settings)
+    first = found.scores.metrics[0]
+    assert first.chance == chance and first.shapes == 12 and first.interval[0] < first.mean < first.interval[1] + 1e-9
+    body = json.loads(found.json())["scores"]
+    assert body["metrics"][0]["chance"] == chance and len(body["metrics"][0]["interval"]) == 2 and body["test"]["shapes"] == 12
+    text = shown(found.rich(), 120)
+    assert "12 test shapes" in text and f"{first.interval[0]:.1f}" in text and "50.0" in text and "at chance" in text
+    table = result.table([found])
+    assert "12 test shapes, chance 50.0" in table.markdown() and "at chance" in table.markdown()
+    assert json.loads(table.json())["rows"][0][1]["chance"] == chance
+
+
+def test_the_picture_says_them(run, tmp_path, monkeypatch):  # noqa: F811
+    titles = []
+    monkeypatch.setattr(picture.Figure, "savefig", lambda self, file, **_: (titles.append(self.axes[0].get_title()), file.write(b"x")))
+    catalog.save(evaluated(run, write(tmp_path / "c.zarr")), tmp_path)
+    assert "chance 50.0" in titles[0] and "12 test shapes" in titles[0] and "at chance" in titles[0] and "[" in titles[0]
+
+
+def test_a_wide_table_has_runs_in_columns_and_nothing_is_cut(run, tmp_path):  # noqa: F811
+    cache = write(tmp_path / "c.zarr")
+    found = evaluated(run, cache)
+    several = [dataclasses.replace(found, task=f"a-task-with-a-long-name-{i}") for i in range(6)]
+    table = result.table(several)
+    text = shown(table.rich())
+    assert table.rich().row_count == 6 and all(len(line) <= 80 for line in text.splitlines())
+    joined = "".join(text.split())
+    assert all("-name-" + str(i) in joined for i in range(6)) and "…" not in text
+    long = dataclasses.replace(found, run="a/very/long/path/to/the/folder/of/a/run" * 3)
+    assert "a/run" in "".join(shown(result.table([long]).rich()).split()) and "…" not in shown(result.table([long]).rich())
+
+
+def test_a_run_without_results_does_not_fail_the_others(run, tmp_path):  # noqa: F811
+    evaluated(run, write(tmp_path / "c.zarr")).save(tmp_path / "with")
+    (tmp_path / "without").mkdir()
+    table = result.table(result.collect([tmp_path / "with", tmp_path / "without"]))
+    assert len(table.rows) == 1 and any("without has no results yet" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("task", ["svm", "knn"])
+def test_a_cache_without_splits_is_told_how_to_get_some(run, tmp_path, task):  # noqa: F811
+    cache = write(tmp_path / "c.zarr")
+    cache.manifest = dataclasses.replace(cache.manifest, splits=())
+    with pytest.raises(ValueError, match=r"`mmpd-cache build SOURCE CACHE --set source\.split=0\.8`"):
+        evaluated(run, cache, task, [])
+
+
+# --------------------------------------------------------------------------------------------------- batches of one shape
+
+
+@pytest.mark.parametrize("batch", range(1, 5))
+@pytest.mark.parametrize("count", range(2, 10))
+def test_no_batch_has_one_shape(run, tmp_path, count, batch):  # noqa: F811
+    if batch == 1:
+        with pytest.raises(ValueError, match="batch must be at least 2, got 1"):
+            finetune.Training(batch=batch)
+        return
+    sizes = [len(part) for part in np.array_split(np.arange(count), finetune.batches(count, batch))]
+    assert min(sizes) >= 2 and max(sizes) <= max(batch, 3) and sum(sizes) == count
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 7, 9])
+@pytest.mark.parametrize("tune", ["full", "mlp"])
+def test_fine_tuning_goes_through_with_odd_numbers(run, tmp_path, count, tune):  # noqa: F811
+    shapes = of_split(write(tmp_path / "c.zarr"), "all").of(np.arange(count))
+    body = features.Body.of(checkpoint.load(run).model, "mean_max")
+    with features.seeded(0, torch.device("cpu")):
+        assert len(list(finetune.fit(body, shapes, finetune.Training(tune=tune, epochs=1, batch=2), 0))) == 1
+
+
+def test_few_shot_by_fine_tuning_goes_through_with_an_odd_support(run, tmp_path):  # noqa: F811
+    settings = ["ways=2", "shots=1", "folds=1", "by=finetune", "training.epochs=1", "training.batch=2"]
+    assert evaluated(run, write(tmp_path / "c.zarr"), "fewshot", settings).scores.metrics

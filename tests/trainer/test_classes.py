@@ -1,0 +1,148 @@
+"""Which class is which: by index within a cache, by name between caches, and never one for two."""
+
+import pytest
+
+from cache_schema import store, synthetic
+from cache_schema.spec import LabelSet, PointSpec
+from tests.trainer.conftest import config_of
+from trainer import checkpoint, log
+from trainer.classes import chosen, matched, spelling, united
+from trainer.config import DataConfig
+from trainer.data import Data, Needs
+from trainer.loop import train
+from trainer.tasks import catalog
+from trainer.tasks.shapes import matched as brought_together
+from trainer.tasks.shapes import of_split
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "places"),
+    [
+        (("-1", "+1"), ("-1", "+1"), [0, 1]),
+        (("-1", "+1"), ("+1", "-1"), [1, 0]),
+        (("c", "C"), ("C", "c", "d"), [1, 0]),
+        (("t-bar", "T bar"), ("T bar", "t-bar"), [1, 0]),
+        (("night_stand", "bed"), ("bed", "night stand"), [1, 0]),
+        (("Night-Stand", "sofa"), ("night_stand",), [0, -1]),
+        (("t-bar",), ("T bar", "t-bar"), [1]),
+        (("-1", "+1"), ("1", "0"), [-1, -1]),
+        (("A-",), ("A", "A+"), [-1]),
+        (("+", "-"), ("-", "+", "_"), [1, 0]),
+        ((), ("a",), []),
+    ],
+)
+def test_names_are_matched_exactly_and_then_by_spelling(names, others, places):
+    assert matched(names, others).tolist() == places
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "told"),
+    [
+        (("T-Bar",), ("t-bar", "T bar"), r"class 'T-Bar' in a.*there is 'T-Bar' in a, and 't-bar' and 'T bar' in b"),
+        (("t-bar", "T bar"), ("t_bar",), r"'t-bar' and 'T bar' in a, and 't_bar' in b"),
+        (("t-bar", "T bar"), ("t-bar",), r"class 'T bar' in a.*Give the same class the same name in both"),
+        (("a",), ("a", "a"), r"class 'a' in a"),
+    ],
+)
+def test_what_collides_is_refused_with_both_names(names, others, told):
+    with pytest.raises(ValueError, match=told):
+        matched(names, others, "a", "b")
+
+
+def test_a_list_made_of_the_names_goes_by_place():
+    assert matched(("t-bar", "t bar", "1"), ("t bar", "t bar", "1"), own=True).tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="cannot be told"):
+        matched(("t-bar", "t bar"), ("t bar", "t bar"))
+
+
+def test_several_caches_together():
+    classes, places = united([("night_stand", "bed"), ("sofa", "night stand"), ("Night Stand",)], "abc")
+    assert classes == ("night_stand", "bed", "sofa") and [p.tolist() for p in places] == [[0, 1], [2, 0], [0]]
+    assert united([("-1", "+1")], "a")[0] == ("-1", "+1")
+    for lists in ([("c", "C"), ("C", "c")], [("c",), ("c", "C")][:1] * 2):
+        assert united(lists, "ab")[1]
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        lists = [[("x_y",), ("x y",), ("x_y", "x y")][i] for i in order]
+        with pytest.raises(ValueError, match="cannot be told"):
+            united(lists, "abc")
+
+
+def test_a_setting_names_classes_one_by_one():
+    assert chosen(("Night Stand", "night_stand", "nix"), ("night_stand", "bed")).tolist() == [0, 0, -1]
+    assert chosen(("c",), ("C", "c")).tolist() == [1]
+    with pytest.raises(ValueError, match=r"'T-Bar'.*'t-bar' and 'T bar'"):
+        chosen(("T-Bar",), ("t-bar", "T bar"))
+    assert spelling("__") == "__" and spelling(" Night-Stand ") == "night stand"
+
+
+# ---------------------------------------------------------------------------------------------- in training and in every task
+
+PLAIN = ("one", "two", "three", "four")
+TASKS = {
+    "svm": ["c=0.1", "train_split=all", "test_split=all"],
+    "knn": ["neighbours=3", "train_split=all", "test_split=all"],
+    "fewshot": ["ways=3", "shots=2", "folds=3", "train_split=all", "test_split=all"],
+    "classify": ["epochs=2", "seeds=1", "train_split=all", "test_split=all"],
+    "zeroshot": ["test_split=all"],
+    "retrieval": ["test_split=all"],
+}
+
+
+def cache_of(path, classes, shapes=32):
+    labels = LabelSet(name="source", classes=classes, templates=("a {}",))
+    return synthetic.write(path, shapes=shapes, shard=16, points=PointSpec(count=64, blocks=2, ordered=32), labels=labels)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """What is found of classes whose names nobody confuses: losses of stage 1, and the numbers of every task."""
+    return found(tmp_path_factory.mktemp("plain"), PLAIN)
+
+
+def found(folder, classes):
+    cache = cache_of(folder / "shapes.zarr", classes)
+    train(config_of("align", "optim.epochs=2", "align.positives=category", "data.templates=1"), [cache.path], folder / "run", device="cpu")
+    losses = [record["loss"] for record in log.records(folder / "run")]
+    loaded = checkpoint.load(folder / "run")
+    results = {task: catalog.evaluate(task, loaded, cache, catalog.options(task, chosen)) for task, chosen in TASKS.items()}
+    return losses, {task: (result.scores.metrics, result.scores.confusion) for task, result in results.items()}
+
+
+@pytest.mark.parametrize("classes", [("-1", "+1", "1", "0"), ("c", "C", "t-bar", "T bar"), ("a_b", "a-b", "a b", "A B")])
+def test_names_that_are_alike_are_classes_of_their_own(plain, tmp_path, classes):
+    losses, results = found(tmp_path, classes)
+    assert losses == plain[0], "multi-positive targets of stage 1"
+    assert results == plain[1]
+
+
+def test_two_caches_are_brought_together_by_spelling_where_it_is_clear(tmp_path):
+    first, second = cache_of(tmp_path / "a.zarr", ("night_stand", "bed")), cache_of(tmp_path / "b.zarr", ("Bed", "night stand"))
+    data = Data([first, second], DataConfig(splits=()), batch=64, seed=0, needs=Needs())
+    assert data.classes == ("night_stand", "bed")
+    batch = data.batch(0)
+    own = [index % 2 if index < 32 else 1 - index % 2 for index in batch.index.tolist()]
+    assert batch.label.tolist() == own
+    train_, test, notes = brought_together(of_split(first, "all"), of_split(second, "all"))
+    assert test.classes == train_.classes and test.labels.tolist() == [1, 0] * 16 and not notes
+    assert Data([first, second], DataConfig(splits=(), classes=("night-stand",)), batch=8, seed=0, needs=Needs()).epoch == 32
+
+
+def test_caches_whose_names_collide_are_refused(tmp_path):
+    first, second = cache_of(tmp_path / "a.zarr", ("t_bar", "bed")), cache_of(tmp_path / "b.zarr", ("t-bar", "T bar"))
+    told = r"cannot be told from its spelling.*'t-bar' and 'T bar'"
+    with pytest.raises(ValueError, match=told):
+        Data([first, second], DataConfig(splits=()), batch=8, seed=0, needs=Needs())
+    with pytest.raises(ValueError, match=told):
+        brought_together(of_split(first, "all"), of_split(second, "all"))
+    with pytest.raises(ValueError, match=told):
+        brought_together(of_split(second, "all"), of_split(first, "all"))
+    with pytest.raises(ValueError, match=told):
+        Data([second], DataConfig(splits=(), classes=("T_Bar",)), batch=8, seed=0, needs=Needs())
+
+
+def test_in_one_cache_a_class_without_training_shapes_is_not_taken_for_another(tmp_path):
+    cache = cache_of(tmp_path / "a.zarr", ("c", "C", "d"))
+    seen = of_split(cache, "all")
+    train_, test, notes = brought_together(seen.of(seen.labels != 1), seen)
+    assert train_.classes == test.classes == ("c", "d") and set(store.open_cache(cache.path).array("label")[:][test.rows]) == {0, 2}
+    assert "of classes that are not among those to tell apart: C" in notes[0]

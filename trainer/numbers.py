@@ -1,0 +1,47 @@
+"""One check for the numbers of every configuration: finite, and not below their least value.
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"epochs": 1, "weight_decay": 0})
+
+Comparisons alone let NaN through: `nan <= 0` is false.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cache_schema.errors import UserError
+
+
+def check_numbers(config: Any, least: Mapping[str, float] | None = None, prefix: str = "") -> None:
+    """Check every number in a dataclass, also those in its tuples and in the dataclasses it holds.
+
+    Args:
+        config: the dataclass.
+        least: for fields of its own by name, the smallest value; those that are None are left alone.
+        prefix: what the fields are called by, as `optim.`.
+
+    Raises:
+        UserError: a number is NaN or infinite, or below its least value; the message names the field.
+    """
+    for name, value in _numbers(config, prefix):
+        if not math.isfinite(value):
+            raise UserError(f"{name} must be a finite number, got {value}")
+    for name, smallest in (least or {}).items():
+        held = getattr(config, name)
+        if any(value < smallest for value in (held if isinstance(held, tuple) else (held,)) if value is not None):
+            raise UserError(f"{prefix}{name} must be at least {smallest:g}, got {held}")
+
+
+def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _numbers(
+                getattr(value, field.name), f"{name}{field.name}" if name.endswith(".") or not name else f"{name}.{field.name}"
+            )
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item, name)
+    elif isinstance(value, float):
+        yield name, value

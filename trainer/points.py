@@ -1,0 +1,185 @@
+"""From the rows of a cache to what a model is given: coordinates, and colours in 0..1, of as many points as it was trained on.
+
+    blocks = Blocks(cache, convention, channels=6, centres=64)
+    points = blocks.read(rows, 0)                                       # [n, P, 6] float32
+    blocks.notes(rows)                                                  # what a reader of the result must know
+
+A model that was trained on blocks of 1024 points says something else of 512 or of 4096: its groups are so many nearest points, so they
+reach further or less far. So a run's file says what its points were, and whoever reads points for it makes them so again:
+
+- Of larger blocks the leading points are kept that serve as centres, and of the others an even share. Blocks are even samples of a
+  surface, and part of one is a smaller even sample.
+- Of smaller blocks several are taken together. Where a shape does not have enough in all, a block is given as it is, and the result says
+  so.
+- Shapes without colours of their own are given the grey that the run was trained with, whatever stands in the cache.
+
+Letters: n shapes, P points, C channels (xyz, or xyz and rgb).
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cache_schema.errors import UserError
+from cache_schema.spec import PointSpec
+from cache_schema.store import Cache, Rows
+from trainer.numbers import check_numbers
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+GREY: Final = 190 / 255
+"""The colour of what has none: what `mmpd-cache build` stores there."""
+SCALE: Final = np.float32(1 / 255)
+"""From stored colours to 0..1, as a factor: dividing by 255 gives another last bit for 126 of the 256 values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """What the points of a run were. A run's checkpoint holds it."""
+
+    count: int
+    """Points of a shape, P."""
+    normalize: Literal["unit_sphere", "none"] = "unit_sphere"
+    """As in `cache_schema.spec.PointSpec`."""
+    ordered: int = 0
+    """How many leading points of a block were in farthest-point order."""
+    dtype: Literal["float16", "float32"] = "float32"
+    """What the coordinates were stored as."""
+    colored: bool | None = None
+    """Whether any shape had colours of its own, and the run saw them; None where that is not known."""
+    grey: float = GREY
+    """The colour, 0..1 in each channel, of shapes that have none, and of those whose colours were dropped."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"ordered": 0}, "points.")
+        if self.count < 1:
+            raise UserError(f"points.count must be at least 1, got {self.count}")
+        if not 0 <= self.grey <= 1:
+            raise UserError(f"points.grey is a colour and must lie in [0, 1], got {self.grey}")
+
+
+def specification(cache: Cache) -> PointSpec:
+    """What the points of a cache are.
+
+    Raises:
+        UserError: it has none, or they are not finished.
+    """
+    spec = cache.record("points").spec
+    assert isinstance(spec, PointSpec)
+    return spec
+
+
+def share(there: int, count: int, leading: int) -> Ints:
+    """Which of a block's points make a smaller one of `count`: the first ones that serve as centres, then an even share of the others.
+    The same of every shape, in ascending order. [count]
+    """
+    leading = min(leading, count)
+    rest = leading + np.random.default_rng(0).permutation(there - leading)[: count - leading]
+    return np.concatenate([np.arange(leading), np.sort(rest)])
+
+
+def as_trained(points: Tensor, convention: Convention | None, leading: int) -> Tensor:
+    """Points [B, P, C] given by hand to a model: of more than it was trained on as many, as `share` chooses them; of fewer all, with a
+    warning. `leading` of them serve as centres.
+    """
+    if convention is None or points.shape[1] == convention.count:
+        return points
+    if points.shape[1] < convention.count:
+        warnings.warn(
+            f"the run was trained on {convention.count} points a shape and is given {points.shape[1]}: its features may be wrong for that",
+            stacklevel=3,
+        )
+        return points
+    return points[:, torch.from_numpy(share(points.shape[1], convention.count, leading)).to(points.device)]
+
+
+class Blocks:
+    """The blocks of the shapes of one cache, as a model takes them."""
+
+    def __init__(self, cache: Cache, convention: Convention | None, *, channels: int, centres: int, join: bool = True) -> None:
+        """
+        Args:
+            cache: with its points.
+            convention: what the model was trained on; None to give blocks as they are stored.
+            channels: 3, or 6 with colours.
+            centres: how many leading points of a block serve the model as centres, if they are in farthest-point order.
+            join: whether several smaller blocks may be taken together.
+
+        Raises:
+            UserError: the points are normalised in another way than those the model was trained on.
+        """
+        self.cache, self.convention, self.channels = cache, convention, channels
+        self.spec = spec = specification(cache)
+        if convention and convention.normalize != spec.normalize:
+            raise UserError(
+                f"the run was trained on points with normalize={convention.normalize}, those of {cache.path} have {spec.normalize}: "
+                f"build a cache with --set points.normalize={convention.normalize}"
+            )
+        self.xyz: Rows = cache.rows("points/xyz")
+        self.rgb: Rows | None = cache.rows("points/rgb") if channels == 6 else None
+        self.colored = cache.colored()
+        self.grey = np.float32(convention.grey if convention else GREY)
+        wanted = convention.count if convention else spec.count
+        several = -(-wanted // spec.count)
+        self.joined = several if join and several <= spec.blocks else 1
+        """How many stored blocks make one."""
+        self.count = min(wanted, spec.count * self.joined)
+        """Points of a block, P."""
+        self.blocks = spec.blocks // self.joined
+        """Blocks of a shape."""
+        self.ordered = self.joined == 1 and spec.ordered >= centres
+        """Whether the first points of a block give the model its centres."""
+        stored = spec.count * self.joined
+        self._share = share(stored, self.count, centres if self.ordered else 0) if self.count < stored else None
+
+    @property
+    def short(self) -> bool:
+        """Whether a block has fewer points than the model was trained on."""
+        return self.convention is not None and self.count < self.convention.count
+
+    def read(self, rows: Ints, blocks: Ints | int) -> Tensor:
+        """Blocks [n] of the shapes in rows [n] of the cache. [n, P, C] float32"""
+        out = torch.empty(len(rows), self.count, self.channels)
+        self.fill(out.numpy(), rows, np.broadcast_to(np.asarray(blocks), rows.shape))
+        return out
+
+    def fill(self, out: Floats, rows: Ints, blocks: Ints) -> None:
+        """Write blocks [n] of the shapes in rows [n] of the cache into `out` [n, P, C]."""
+        out[:, :, :3] = self._gathered(self.xyz, rows, blocks)
+        if self.rgb is not None:
+            out[:, :, 3:] = self._gathered(self.rgb, rows, blocks) * SCALE
+            out[~self.colored[rows], :, 3:] = self.grey
+
+    def _gathered(self, array: Rows, rows: Ints, blocks: Ints) -> NDArray[Any]:
+        if self.joined == 1:
+            values = array.gather(rows, blocks)
+        else:
+            values = np.concatenate([array.gather(rows, blocks * self.joined + i) for i in range(self.joined)], 1)
+        return values if self._share is None else values[:, self._share]
+
+    def notes(self, rows: Ints, what: str = "test") -> tuple[str, ...]:
+        """What a reader must know of a result on the shapes in these rows, in sentences. `what` these shapes are, `test` or `training`."""
+        run, notes, shapes = self.convention, [], f"of {len(rows)} {what} shapes"
+        if run and self.short:
+            notes.append(
+                f"the run was trained on {run.count} points a shape, the {what} shapes have {self.count}: its numbers may be wrong for that"
+            )
+        elif run and self.spec.count != run.count:
+            how = f"{self.joined} stored blocks of {self.spec.count} together" if self.joined > 1 else f"out of {self.spec.count} stored"
+            notes.append(f"the {what} shapes are given by {run.count} points, as many as the run was trained on: {how}")
+        if repeated := int(self.cache.repeated()[rows].sum()):
+            notes.append(f"{repeated} {shapes} have fewer points than a block, some are repeated")
+        if self.rgb is not None:
+            colored = int(self.colored[rows].sum())
+            if colored < len(rows) and (run is None or run.colored is not False):
+                known = "; the run was trained with colours" if run and run.colored else ""
+                notes.append(f"{len(rows) - colored} {shapes} have no colours of their own and are given grey {self.grey:.3g}{known}")
+            if colored and run and run.colored is False:
+                notes.append(f"{colored} {shapes} have colours; the run was trained without any")
+        return tuple(notes)
