@@ -127,7 +127,7 @@ class _Scene:
                     if len(visible.faces) < len(part.faces):
                         self.file.warn("triangles that are wholly transparent are left out")
                     colored |= said
-                    parts.append(_copied(visible, matrices))
+                    parts.append(copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != IDENTITY).any() else visible)
         if parts:
             if hidden:
                 self.file.warn(f"{hidden} of {surfaces} surfaces are wholly transparent and left out")
@@ -462,19 +462,6 @@ def _points(part: Part, matrices: np.ndarray, said: bool) -> tuple[np.ndarray, n
         colors *= part.texture[np.minimum(row, height - 1), np.minimum(column, width - 1), :3] / 255
     colors = np.rint(colors * np.array(part.base_color[:3])).astype(np.uint8)
     return points.reshape(-1, 3), np.tile(colors, (len(matrices), 1))
-
-
-def _copied(part: Part, matrices: np.ndarray) -> Part:
-    """The part at each of the places `[k, 4, 4]`. What a place mirrors keeps its front: glTF turns the winding of its triangles around."""
-    if len(matrices) == 1 and (matrices[0] == IDENTITY).all():
-        return part
-    done = copied(part, matrices)
-    mirrored = np.linalg.det(matrices[:, :3, :3]) < 0
-    if not mirrored.any():
-        return done
-    faces = done.faces.reshape(len(matrices), -1, 3).copy()  # [k, F, 3]
-    faces[mirrored] = faces[mirrored][..., ::-1]
-    return replace(done, faces=faces.reshape(-1, 3))
 
 
 def _visible(part: Part) -> Part | None:

@@ -707,17 +707,6 @@ def test_points_become_a_cloud(tmp_path):
     np.testing.assert_array_equal(cloud.colors, [RED, (0, 188, 0), BLUE, WHITE])
 
 
-def test_the_front_of_what_is_mirrored_stays_the_front(tmp_path):
-    file = File()
-    file.mesh(file.primitive())
-    for scale in ([-1, 1, 1], [-1, -1, 1], [1, 1, -1]):
-        file.node({"mesh": 0, "scale": scale})
-    (part,) = shape_of(file, tmp_path).parts
-    corners = part.vertices[part.faces].astype(float)
-    front = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2]
-    assert (np.sign(front).reshape(4, 2) == [[1, 1], [1, 1], [1, 1], [-1, -1]]).all()
-
-
 def test_mask_and_blend_arrive_with_their_alpha(tmp_path):
     file = File()
     cut = np.full((2, 2, 4), 255, np.uint8)
