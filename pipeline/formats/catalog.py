@@ -35,13 +35,23 @@ FORMATS: Final[dict[str, str]] = {
 }
 """Extension, in lower case, to module."""
 
-_BLENDER: Final = "open it in Blender (free) and use File > Export > glTF 2.0"
-_CAD: Final = "open it in FreeCAD (free) and use File > Export > glTF 2.0"
+_BLENDER: Final = "open them in Blender and use File > Export > glTF 2.0"
+_CAD: Final = "open them in FreeCAD and use File > Export > glTF 2.0"
+_MAYA: Final = "open them in Maya and export them as .obj"
+_POINTS: Final = "open them in CloudCompare and save them as .ply"
+_PARAVIEW: Final = "open them in ParaView and save their surface as .ply or .stl"
+_MESHLAB: Final = "open them in MeshLab and save them as .ply"
+_SPLAT: Final = "convert them to .ply"
 
 ELSEWHERE: Final[dict[str, str]] = {
-    ".fbx": _BLENDER, ".blend": _BLENDER, ".abc": _BLENDER, ".x3d": _BLENDER, ".wrl": _BLENDER, ".3ds": _BLENDER,
-    ".max": "use File > Export > glTF or OBJ in 3ds Max", ".skp": "use File > Export > glTF or COLLADA in SketchUp",
-    ".step": _CAD, ".stp": _CAD, ".iges": _CAD, ".igs": _CAD, ".brep": _CAD, ".fcstd": _CAD,
-    ".xaml": "convert it to glTF",
+    **dict.fromkeys((".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".dxf", ".lwo"), _BLENDER),
+    **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".brep", ".brp", ".fcstd", ".ifc", ".dwg", ".jt", ".sat", ".x_t", ".x_b"), _CAD),
+    **dict.fromkeys((".sldprt", ".sldasm", ".ipt", ".iam", ".catpart", ".catproduct", ".prt"), _CAD),
+    ".xaml": "convert them to glTF", ".max": "open them in 3ds Max and use File > Export > glTF or OBJ", ".skp": "open them in SketchUp and export them as .dae or .obj",
+    ".ma": _MAYA, ".mb": _MAYA, ".c4d": "open them in Cinema 4D and export them as .glb or .obj", ".vrm": "rename them to .glb",
+    ".3dm": "open them in Rhino and export them as .glb or .obj", ".ztl": "open them in ZBrush and export them as .obj",
+    ".e57": _POINTS, ".ptx": _POINTS, ".rcp": _POINTS, ".rcs": _POINTS, ".vtk": _PARAVIEW, ".vtp": _PARAVIEW, ".vtu": _PARAVIEW,
+    ".msh": "open them in gmsh and save them as .stl", ".amf": _MESHLAB, ".ctm": _MESHLAB, ".spz": _SPLAT, ".splat": _SPLAT,
+    ".ksplat": _SPLAT, ".drc": "decode them to .ply with draco_decoder",
 }  # fmt: skip
-"""Extensions of shapes that are not read here, and how to make one that is."""
+"""Extensions of shapes that are not read here, and how to make files that are."""

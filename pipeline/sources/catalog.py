@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
-from pipeline.formats.catalog import FORMATS
+from pipeline.formats.catalog import ELSEWHERE, FORMATS
 
 if TYPE_CHECKING:
     from pipeline.geometry import Cloud, Mesh
@@ -46,30 +46,6 @@ SOURCES: Final[dict[str, str]] = {
 """Name to module. `auto` takes the first that recognises the location, so the most particular come first."""
 
 Textures = Literal["require", "grey"]
-
-BLENDER: Final = "open them in Blender and use File > Export > glTF 2.0"
-CAD: Final = "open them in FreeCAD and export them as .stl or .obj"
-MAX: Final = "open them in 3ds Max and export them as .glb or .obj"
-POINTS: Final = "open them in CloudCompare and save them as .ply"
-
-MAYA: Final = "open them in Maya and export them as .obj"
-PARAVIEW: Final = "open them in ParaView and save their surface as .ply or .stl"
-MESHLAB: Final = "open them in MeshLab and save them as .ply"
-SPLAT: Final = "convert them to .ply"
-
-UNREADABLE: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        (".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".usd", ".usda", ".usdc", ".usdz", ".dxf", ".lwo"), BLENDER
-    ),
-    **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".brep", ".brp", ".fcstd", ".ifc", ".dwg", ".jt", ".sat", ".x_t", ".x_b"), CAD),
-    **dict.fromkeys((".sldprt", ".sldasm", ".ipt", ".iam", ".catpart", ".catproduct", ".prt"), CAD),
-    ".vrm": "rename them to .glb", ".skp": "open them in SketchUp and export them as .dae or .obj", ".max": MAX, ".ma": MAYA, ".mb": MAYA,
-    ".c4d": "open them in Cinema 4D and export them as .glb or .obj", ".3dm": "open them in Rhino and export them as .glb or .obj",
-    ".ztl": "open them in ZBrush and export them as .obj", ".e57": POINTS, ".ptx": POINTS, ".rcp": POINTS, ".rcs": POINTS,
-    ".vtk": PARAVIEW, ".vtp": PARAVIEW, ".vtu": PARAVIEW, ".msh": "open them in gmsh and save them as .stl", ".amf": MESHLAB,
-    ".ctm": MESHLAB, ".spz": SPLAT, ".splat": SPLAT, ".ksplat": SPLAT, ".drc": "decode them to .ply with draco_decoder",
-}  # fmt: skip
-"""Files that hold shapes and are not read here, and how others can be made of them."""
 
 ARCHIVES: Final = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
@@ -210,8 +186,8 @@ def _unreadable(skipped: Mapping[str, int]) -> list[str]:
     """What to do about files that hold shapes and cannot be read."""
     by_remedy: dict[str, list[str]] = {}
     for what, count in skipped.items():
-        if what in UNREADABLE:
-            by_remedy.setdefault(UNREADABLE[what], []).append(f"{count} {what}")
+        if what in ELSEWHERE:
+            by_remedy.setdefault(ELSEWHERE[what], []).append(f"{count} {what}")
     return [f"{', '.join(files)} cannot be read here: {remedy}" for remedy, files in by_remedy.items()]
 
 
@@ -238,8 +214,8 @@ def _recognise(location: str) -> str:
         folder = os.path.dirname(location) or "."
         raise UserError(f"{location!r} is one shape; give a folder of them, as {folder!r}, or a list of paths (.csv, .json, .jsonl, .txt)")
     what = "is a file of a kind no source reads" if os.path.exists(location) else "is neither a path nor the name of a built-in collection"
-    if os.path.isfile(location) and extension in UNREADABLE:
-        what = f"is a file of a kind no source reads ({UNREADABLE[extension]})"
+    if os.path.isfile(location) and extension in ELSEWHERE:
+        what = f"is a file of a kind no source reads ({ELSEWHERE[extension]})"
     raise UserError(f"{location!r} {what}; expected " + "; or ".join(f"{module.LOOKS_FOR} ({name})" for name, module in modules.items()))
 
 

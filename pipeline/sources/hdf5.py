@@ -17,7 +17,7 @@ a hash of the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/00001
 Up axis, by the option `up`: `y` (default: ModelNet40's and ScanObjectNN's clouds are distributed with +Y up) or `z`.
 
 A file that cannot be opened stops the listing, since the number of its shapes is unknown; a row that is no cloud fails alone, when it is
-read. Files are opened for each read, which costs less than a millisecond and is safe in any number of processes. Nothing outside the
+read. Files are opened for each read, which costs a millisecond or two and is safe in any number of processes. Nothing outside the
 folder is read, whatever a file links to.
 """
 

@@ -142,9 +142,11 @@ def listed(root: Path, texts: Sequence[str], lists: Iterable[Path]) -> tuple[lis
         stem = os.path.splitext(text)[0]
         for name in {stem, stem.rsplit("/", 1)[-1], *("/".join(stem.split("/")[-2:]),)}:
             by_name[name].append(index)
-    none = [""] * len(texts)
+    none, lists = [""] * len(texts), sorted(lists)
+    if not lists:
+        return none, "", []
     splits, used, notes = list(none), list[str](), list[str]()
-    for path in sorted(lists):
+    for path in lists:
         split = split_named(path.stem)
         names = _list_of_names(path) if split else []
         places = [place for name in names if len(place := _named(name, by_name)) == 1]

@@ -19,7 +19,7 @@ import pytest
 from cache_schema.spec import TEXT_BYTES
 from pipeline import commands, reading
 from pipeline import geometry as meshes
-from pipeline.formats.catalog import FORMATS
+from pipeline.formats.catalog import ELSEWHERE, FORMATS
 from pipeline.recipes import configured
 from pipeline.sources import catalog, modelnet, shapenet, shapes
 from pipeline.sources.catalog import Entry, Source, open_source, shape_id
@@ -328,6 +328,7 @@ def test_broken_files_fail_alone_when_they_are_read(tmp_path):
 
 def test_every_extension_listed_is_one_that_can_be_read():
     assert set(UP) == set(FORMATS)
+    assert not set(FORMATS) & set(ELSEWHERE)
 
 
 # ---------------------------------------------------------------------------------------------- ModelNet and ShapeNet
@@ -770,7 +771,7 @@ def test_class_names_are_compared_exactly_and_what_is_easily_confused_is_said(tm
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("a.fbx", "Blender"), ("b.STEP", "FreeCAD"), ("c.usdz", "Blender"), ("d.skp", "SketchUp"), ("e.e57", "CloudCompare")],
+    [("a.fbx", "Blender"), ("b.STEP", "FreeCAD"), ("c.wrl", "Blender"), ("d.skp", "SketchUp"), ("e.e57", "CloudCompare")],
 )
 def test_shapes_that_no_one_reads_are_named_with_the_remedy(tmp_path, name, remedy):
     (tmp_path / name).write_bytes(b"x")
