@@ -14,11 +14,16 @@ from typing import Final
 import mapbox_earcut
 import numpy as np
 
+from cache_schema.errors import UserError
+
 FLAT: Final = 1e-6
 """Sine of the angle below which a corner counts as straight: coordinates in text files have about seven digits."""
 
 BENT: Final = 1e-3
 """A polygon that leaves its plane by less than this share of its size is taken for plane."""
+
+CORNERS: Final = 20_000
+"""Ear clipping takes seconds for a polygon of this many corners that crosses itself, and four times as long for twice as many."""
 
 ALONG: Final = 0.2
 """Mean cosine between normals and the triangles' own, below which they are those of something else. A cube's corners have 0.58."""
@@ -38,6 +43,9 @@ def triangulated(vertices: np.ndarray, counts: np.ndarray, corners: np.ndarray) 
     Returns:
         Triangles `[F, 3]` int64 as positions in `corners`, so that any value of a corner can follow, and the polygon that each
         comes from `[F]` int64, ascending.
+
+    Raises:
+        UserError: a concave polygon has more than `CORNERS` corners.
     """
     counts, corners = np.asarray(counts, np.int64), np.asarray(corners, np.int64)
     assert counts.sum() == len(corners), (counts.sum(), len(corners))
@@ -60,6 +68,8 @@ def triangulated(vertices: np.ndarray, counts: np.ndarray, corners: np.ndarray) 
                 clip &= np.isfinite(normals).all(axis=1) & (np.abs(normals).max(axis=1) > 0)
         triangles.append((cut[~clip] + first[~clip]).reshape(-1, 3))
         polygon.append(np.repeat(which[~clip], n - 2))
+        if clip.any() and n > CORNERS:
+            raise UserError(f"a face has {n:,} corners and is not convex; at most {CORNERS:,} can be cut into triangles")
         for i in np.flatnonzero(clip):
             ears = _ears(places[i], normals[i])
             ears = fan if not len(ears) else ears
@@ -102,6 +112,10 @@ def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Triangles `[t, 3]` of one polygon `[n, 3]` by ear clipping. None, `[0, 3]`, where that would leave out some of it."""
+    if len(places) > 100 and len(np.unique(places, axis=0)) < len(places) / 2:
+        # It goes over the same places again and again, which no surface does, and which takes the library forever. A polygon whose
+        # holes are joined to its rim repeats two corners for each hole.
+        return np.zeros((0, 3), np.int64)
     whole, normal = normal, normal / np.linalg.norm(normal)
     height = np.abs((places - places.mean(axis=0)) @ normal).max() / np.abs(places).max()
     if height > FLAT:  # seen along its area vector

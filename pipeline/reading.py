@@ -28,6 +28,9 @@ REASON: Final = 200
 """Longest error message, in characters."""
 
 
+NAME: Final = 4096
+"""Longest name of a file, in characters, that is looked for: no system has longer ones."""
+
 NEARBY: Final = (
     "textures",
     "texture",
@@ -137,11 +140,12 @@ class File:
         """
         clean = name.strip().strip('"').replace("\\", "/")
         asker = named_in or self.path
-        for candidate, folder in itertools.product(_places(clean), dict.fromkeys((asker.parent, self.path.parent))):
+        places = _places(clean) if len(clean) <= NAME else ()
+        for candidate, folder in itertools.product(places, dict.fromkeys((asker.parent, self.path.parent))):
             path = self._found(folder, candidate)
             if path is not None:
                 return path
-        raise Missing(f"file {clean!r}, named in {asker.name}, is missing")
+        raise Missing(f"file {clean[:REASON]!r}, named in {asker.name}, is missing")
 
     def _found(self, folder: Path, relative: str) -> Path | None:
         """The file of this name as seen from a folder, spelled as given or else alike."""

@@ -119,7 +119,7 @@ class Lines:
             for i, word in enumerate(text.split()):
                 number = _number(word)
                 if number is None:
-                    raise UserError(f"line {self.number(owner[i])}: {decoded(word)!r} is no number{_advice(word)}")
+                    raise UserError(f"line {self.number(owner[i])}: {decoded(word)[:40]!r} is no number{_advice(word)}")
                 values[i] = number
         return values, counts
 
@@ -175,9 +175,11 @@ def _advice(word: bytes) -> str:
 
 def _joined(data: bytes) -> bytes:
     """The text with every line that ends in a backslash joined with the next, each byte in its old place."""
-    changed = bytearray(data)
+    changed, joined = bytearray(data), -1
     for match in re.finditer(rb"\\[ \t]*\n", data):
-        line = changed[changed.rfind(b"\n", 0, match.start()) + 1 : match.start()].lstrip()
-        if not line.startswith(b"#"):  # a comment may end in a folder's name
+        begin = data.rfind(b"\n", 0, match.start()) + 1
+        # A comment may end in the name of a folder; what goes on from the line before is none.
+        if begin == joined or not data[begin : match.start()].lstrip().startswith(b"#"):
             changed[match.start() : match.end()] = b" " * (match.end() - match.start())
+            joined = match.end()
     return bytes(changed)

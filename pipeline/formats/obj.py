@@ -31,6 +31,9 @@ FREEFORM: Final = {
 SILENT: Final = {"mg", "ctech", "stech", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
 """Statements that say nothing about where a surface is and what colour it has."""
 
+LONG: Final = 4096
+"""Letters of a line of names that are looked at."""
+
 FAR: Final = 1e6
 """A texture coordinate beyond this, or one that is no number, says nothing in float32; it becomes 0."""
 
@@ -120,7 +123,7 @@ def _statements(lines: Lines, chosen: np.ndarray, file: File, surface: bool) -> 
             used.append((line, value))
         elif key == "mtllib":
             # Several names may follow, and a name may have blanks.
-            libraries += re.findall(r"\S.*?\.mtl(?=\s|$)", value, re.IGNORECASE) or [value] * bool(value)
+            libraries += re.findall(r"\S.*?\.mtl(?=\s|$)", value[:LONG], re.IGNORECASE) or [value] * bool(value)
         elif key in FREEFORM:
             if not freeform or "geometry" in freeform:
                 freeform = FREEFORM[key]
@@ -271,7 +274,7 @@ def _wrong_face(lines: Lines, chosen: np.ndarray) -> str:
         words = re.split(r"\s#", lines.text(line))[0].split()[1:]
         for word in words:
             if not re.fullmatch(r"[-+]?\d+(/([-+]?\d+)?(/([-+]?\d+)?)?)?", word):
-                return f"line {lines.number(line)}: {word!r} is no corner of a face; expected an index, or indices like 1/2/3"
+                return f"line {lines.number(line)}: {word[:40]!r} is no corner of a face; expected an index, or indices like 1/2/3"
     return "a face cannot be read"
 
 

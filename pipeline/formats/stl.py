@@ -34,7 +34,8 @@ def read(file: File) -> Geometry:
     """
     data = file.data
     fits = len(data) >= HEAD and len(data) == HEAD + FACET.itemsize * int.from_bytes(data[80:84], "little")
-    if not fits and b"\0" not in data[:512] and re.search(rb"\b(facet|endsolid)\b", data[:65536], re.IGNORECASE):
+    words = re.search(rb"^\W*solid\b|\b(facet|endsolid)\b", data[:65536], re.IGNORECASE)
+    if not fits and words and b"\0" not in data[:512]:
         return _mesh(_text(data, file), None, file)
     corners, colors = _binary(data, file)
     return _mesh(corners, colors, file)

@@ -412,6 +412,7 @@ ROWS: dict[str, Row] = {
     "ascii stl cut": Row({"a.stl": ascii_stl()[:-60]}, refuses="damaged or cut short"),
     "ascii stl of a quad": Row({"a.stl": ascii_stl(third="0 2 0\nvertex 0 1 0")}, refuses="a facet of 4 vertices"),
     "ascii stl without triangles": Row({"a.stl": "solid a\nendsolid a\n"}, refuses="no triangles"),
+    "ascii stl cut at once": Row({"a.stl": "solid " + "vertex " * 30 + "\n"}, refuses="no triangles"),
 }
 
 

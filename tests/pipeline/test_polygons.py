@@ -96,6 +96,16 @@ def test_bent_polygons_keep_corners_that_lie_in_a_line_as_seen_along_an_axis(tur
     assert len(triangles) == 3 and set(triangles.ravel()) == set(range(5))
 
 
+def test_what_would_take_forever_does_not(monkeypatch):
+    places = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0)], float)
+    triangles, _ = triangulated(places, np.array([15_000]), np.arange(15_000) % 3)
+    assert len(triangles) == 14_998
+    monkeypatch.setattr("pipeline.polygons.CORNERS", 200)
+    gear = np.asarray(FLAT["gear"]) @ np.eye(2, 3)
+    with pytest.raises(ValueError, match="256 corners and is not convex"):
+        triangulated(gear, np.array([256]), np.arange(256))
+
+
 @pytest.mark.parametrize(
     "vertices",
     [
