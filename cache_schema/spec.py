@@ -348,7 +348,9 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
         return tuple(from_json(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(args, data, strict=True)))
     if origin in (typing.Union, types.UnionType):
         return _union_from_json(args, data, where)
-    if cls is float and isinstance(data, int) and not isinstance(data, bool):
+    if cls is float and isinstance(data, int | float) and not isinstance(data, bool):
+        if not abs(data) < 1e300:  # neither NaN nor infinite: they have no JSON form
+            raise UserError(f"{where}: expected a number, got {data!r}")
         return float(data)
     if not isinstance(data, cls) or (isinstance(data, bool) and cls is not bool):
         raise UserError(f"{where}: expected {cls.__name__}, got {data!r}")
@@ -467,6 +469,32 @@ def _rows(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple
 def _table(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple[str, ...]) -> ArraySpec:
     """Compressed, one chunk a shard: what is read as a whole."""
     return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(shard, *shape[1:]), shard=shard, codec="zstd", dims=dims)
+
+
+_SPEC_OF_KIND: Final[dict[str, type]] = {
+    "index": SourceSpec, "status": SourceSpec, "points": PointSpec, "views": ViewSpec, "captions": CaptionSpec, "image": TeacherSpec,
+    "text": TeacherSpec, "labels": TeacherSpec, "guide": GuideSpec,
+}  # fmt: skip
+
+
+def check_record(record: Record) -> None:
+    """See that a record's name, kind and specification belong together.
+
+    Raises:
+        UserError: they do not; no record of ours is like that.
+    """
+    expected = _SPEC_OF_KIND[record.kind]
+    if not isinstance(record.spec, expected) or (record.kind == "labels") != (record.labels is not None):
+        got = type(record.spec).__name__ + (" with labels" if record.labels else "")
+        raise UserError(f"{record.product!r}: a product of kind {record.kind} is described by a {expected.__name__}, got a {got}")
+    deep = {"image": 2, "text": 2, "guide": 2, "labels": 3}.get(record.kind, 1)
+    parts = record.product.split("/")
+    if len(parts) != deep or parts[0] != record.kind:
+        raise UserError(
+            f"a product of kind {record.kind} is called {'/'.join([record.kind, 'NAME', 'NAME'][:deep])}, got {record.product!r}"
+        )
+    if record.per_shape < 0:
+        raise UserError(f"{record.product!r}: per_shape must not be negative, got {record.per_shape}")
 
 
 def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:

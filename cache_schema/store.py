@@ -68,6 +68,7 @@ __all__ = [
 KEY: Final = "mmpd"
 """Our key in Zarr attributes."""
 
+GROUPS_OF_PRODUCTS: Final = ("image", "text", "guide", "labels")
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
 # ------------------------------------------------------------------------------------------------------- Zarr on disk
 
@@ -227,6 +228,8 @@ class Cache:
         damaged: dict[str, str] = {}
         for node in _below_products(self.path / "products"):
             name = node.parent.relative_to(self.path / "products").as_posix()
+            if name in GROUPS_OF_PRODUCTS:
+                continue
             try:
                 record = self._read_record(name)
             except UserError as error:
@@ -247,9 +250,13 @@ class Cache:
         attributes = _attributes(node)
         if KEY not in attributes:
             return None
-        record: Record = _parse(Record, attributes[KEY], node)
+        record: Record = _parse(Record, _unsealed(attributes, node), node)
         if record.product != product:
             raise UserError(f"{node} describes {record.product!r}: it is damaged or was moved")
+        try:
+            spec.check_record(record)
+        except UserError as error:
+            raise UserError(f"{node}: {error}") from None
         return record
 
     def products(self) -> dict[str, Record]:
@@ -313,7 +320,7 @@ class Cache:
         """Shard by shard what `column` gives at once: (shard, its rows [n, ...])."""
         record, node = self._owned(path)
         if path.startswith("stats/"):
-            yield 0, self._read_statistics(node)
+            yield 0, self.read_statistics(node)
             return
         place = [other.path for other in self.arrays(record)].index(path)
         missing = set() if record.complete else set(self.missing(record))
@@ -325,7 +332,8 @@ class Cache:
                 raise UserError(f"{self.path / node.key(shard)} is not as it was written; {MENDS}")
             yield shard, self._decoded(node, shard, data)
 
-    def _read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
+    def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
+        """A `stats_array`, compared with the checksum within its file. [2, E]"""
         path = self.path / node.key(0)
         data = read_file(path)
         if len(data) != 2 * node.row_bytes + 4 or struct.pack("<I", google_crc32c.value(data[:-4])) != data[-4:]:
@@ -450,6 +458,7 @@ class Cache:
                 )
             record = there
         else:
+            spec.check_record(record)
             for part in record.product.split("/"):
                 path_name(part, f"product {record.product}")
             # Completion markers of a product whose record was deleted say nothing about this one.
@@ -640,7 +649,7 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
             f"{path} has format version {body.get('format_version')}, this software reads 1 to {spec.FORMAT_VERSION}; "
             "use the version of mmpd that wrote it, or rebuild it"
         )
-    cache = Cache(path.resolve(), _parse(Manifest, body, node), token)
+    cache = Cache(path.resolve(), _parse(Manifest, _unsealed(attributes, node), node), token)
     _check_size(cache)
     return cache
 
@@ -746,7 +755,7 @@ def _short(value: Any) -> str:
 
 def _below_products(root: Path) -> list[Path]:
     """The `zarr.json` of every product, and of groups of products, in one order."""
-    bases = (root, *(root / group for group in ("image", "text", "guide")), *sorted((root / "labels").glob("*/")))
+    bases = (root, *(root / group for group in GROUPS_OF_PRODUCTS if group != "labels"), *sorted((root / "labels").glob("*/")))
     return [node for base in bases for node in sorted(base.glob("*/zarr.json"))]
 
 
@@ -759,6 +768,18 @@ def _attributes(node: Path) -> dict[str, Any]:
     if not isinstance(attributes, dict):
         raise UserError(f"{node} is damaged: it is no description of a Zarr node with attributes")
     return attributes
+
+
+def _unsealed(attributes: Mapping[str, Any], node: Path) -> Any:
+    """The description in attributes made by `sealed`."""
+    body = attributes[KEY]
+    try:
+        whole = hashlib.sha256(spec.canonical(body)).hexdigest() == attributes.get("sha256")
+    except (ValueError, RecursionError):
+        whole = False
+    if not whole:
+        raise UserError(f"{node} is damaged: its description does not match its checksum")
+    return body
 
 
 def _parse(cls: Any, body: Any, node: Path) -> Any:
