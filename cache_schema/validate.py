@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,12 @@ from cache_schema import store
 from cache_schema.errors import UserError
 from cache_schema.spec import ArraySpec, Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
+
+EXCHANGED: Final = (
+    "the checksums of the product's files do not add up to the one in its record: shards changed places, or were replaced "
+    "together with their completion markers"
+)
+"""Said of every shard of such a product, for nobody knows which."""
 
 
 def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> list[Problem]:
@@ -212,7 +218,7 @@ def _content_problems(cache: Cache, record: Record, unsound: bool) -> Iterator[P
         unsound: whether damage to its shards is named already.
     """
     stats = store.stats_array(cache.arrays(record)[0]) if has_statistics(record) else None
-    damage = "" if stats is None else _statistics_damage(cache, stats)
+    damage = "" if stats is None else statistics_damage(cache, stats)
     try:
         if not damage and cache.content(record) == record.content:
             return
@@ -230,15 +236,11 @@ def _content_problems(cache: Cache, record: Record, unsound: bool) -> Iterator[P
         if right or (damage and right is None):
             return
     marker = store.markers(cache.manifest, record)
-    message = (
-        "the checksums of the product's files do not add up to the one in its record: shards changed places, or were replaced "
-        "together with their completion markers"
-    )
     for shard in range(marker.shape[0]):
-        yield Problem(where=marker.key(shard), kind="corrupt", message=message, product=record.product, shard=shard)
+        yield Problem(where=marker.key(shard), kind="corrupt", message=EXCHANGED, product=record.product, shard=shard)
 
 
-def _statistics_damage(cache: Cache, stats: ArraySpec) -> str:
+def statistics_damage(cache: Cache, stats: ArraySpec) -> str:
     """What is wrong with the file of a product's statistics, taken alone."""
     try:
         cache.read_statistics(stats)

@@ -4,11 +4,8 @@ Each holds the cache alone (`store.exclusive`), begins the records of what is wa
 missing, and marks products complete. Called again after a kill, each goes on where it was.
 """
 
-import contextlib
 import dataclasses
-import json
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ from cache_schema.spec import LabelSet, Manifest, Record, SourceSpec, TeacherSpe
 from cache_schema.store import Cache
 from pipeline import build, caption, labels, run, weights
 from pipeline.build import Models, Plan
+from pipeline.journal import note
 from pipeline.recipes import BuildConfig, shard_size
 from pipeline.sources.catalog import Source, open_source
 from pipeline.teachers import catalog
@@ -156,7 +154,7 @@ def _open_or_create(path: Path, source: Source, shard: int) -> Cache:
             )
         raise UserError(f"{path} was built from this source read otherwise: {'; '.join(store.differences(there, described))}")
     for name, asked in zip(("label", "split"), columns(cache.manifest, source)[1:], strict=True):
-        changed = (cache.array(name)[:] != asked).nonzero()[0]
+        changed = (cache.column(name) != asked).nonzero()[0]
         if len(changed):
             raise UserError(
                 f"{path}: the {name} of {entries[changed[0]].id} and {len(changed) - 1} more has changed; build into another path"
@@ -219,13 +217,7 @@ def run_plan(
 
 def _finish(cache: Cache, records: Iterable[Record]) -> None:
     for record in records:
-        if not record.complete:
-            cache.finish(record)
-
-
-def note(journal: TextIO, **line: Any) -> None:
-    journal.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
-    journal.flush()
+        cache.finish(record)  # one that is complete already must still be what it was
 
 
 # ---------------------------------------------------------------------------------------- what an existing cache can gain
@@ -289,15 +281,3 @@ def _embed_labels(cache: Cache, labels_: LabelSet, models: Models, batch: int, t
                 build.make_labels(cache, record, models.teacher(teacher), batch)
             cache.finish(record)
     return len(found)
-
-
-def last_build(path: Path) -> dict[str, Any]:
-    """What the journal says of the last `build` of a cache; empty if there is none."""
-    journal = path.with_name(path.name + ".journal")
-    if not journal.exists():
-        return {}
-    for line in reversed(journal.read_text(encoding="utf-8", errors="replace").splitlines()):
-        with contextlib.suppress(ValueError):  # the last words of a build that was killed
-            if (noted := json.loads(line))["event"] == "build":
-                return noted
-    return {}

@@ -14,17 +14,17 @@ def status_counts(cache: Cache) -> dict[str, int]:
     if record is None:
         counts["pending"] = cache.manifest.shapes
     else:
-        values = cache.array("status")[:]
+        values = cache.column("status")
         counts.update(names[int(value)] for value in values)
     return {name: counts[name] for name in ("ok", "failed", "pending")}
 
 
 def failures(cache: Cache) -> list[tuple[str, str]]:
     """(id, reason) of every failed shape."""
-    rows = (cache.array("status")[:] == spec.FAILED).nonzero()[0]
+    rows = (cache.column("status") == spec.FAILED).nonzero()[0]
     if not len(rows):
         return []
-    reasons = store.texts(cache.array("reason")[:])
+    reasons = store.texts(cache.column("reason"))
     ids = cache.ids()
     return [(ids[row], reasons[row]) for row in rows]
 

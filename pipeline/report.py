@@ -29,6 +29,7 @@ from cache_schema import spec, store
 from cache_schema.errors import UserError
 from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
+from pipeline import journal
 from pipeline.cameras import poses
 from pipeline.describe import describe, human, product_bytes
 
@@ -110,11 +111,11 @@ class Reader:
         # Before anything is read: what a build at work finishes from here on is not looked at.
         self.missing = {name: cache.missing(record) for name, record in self.records.items()}
         self._done = {name: self._written(missing) for name, missing in self.missing.items() if self.records[name].kind != "labels"}
-        self.label: NDArray[np.int32] = cache.array("label")[:]
-        self.split: NDArray[np.int32] = cache.array("split")[:]
+        self.label: NDArray[np.int32] = cache.column("label")
+        self.split: NDArray[np.int32] = cache.column("split")
         self.status: NDArray[np.uint8] = np.full(self.manifest.shapes, spec.PENDING, np.uint8)
         if "status" in self.records:
-            self.status = np.where(self.done("status"), cache.array("status")[:], self.status)
+            self.status = np.where(self.done("status"), cache.column("status"), self.status)
         self.views: list[int] = []
         """The views that are shown, evenly spread."""
         if "views" in self.records:
@@ -477,16 +478,9 @@ class Run:
 
 
 def runs(path: Path) -> list[Run]:
-    """The commands in the journal beside a cache. A line that a kill cut short is left out."""
-    journal = path.with_name(path.name + ".journal")
-    if not journal.exists():
-        return []
+    """The commands in the journal beside a cache."""
     found: list[list[dict[str, Any]]] = []
-    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            note = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    for note in journal.read(path).notes:
         if note["event"] not in ("shard", "done"):
             found.append([note])
         elif found:
@@ -509,6 +503,7 @@ def costs(reader: Reader) -> dict[str, Any]:
     longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
     return {
         "runs": every,
+        "ignored": journal.read(reader.cache.path).ignored,
         "stages": stage_costs(reader, [note for run in every for note in run.shards]),
         "longest": longest,
         "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],

@@ -95,7 +95,7 @@ class Part:
         self._take("index")
         self._take("status")
         self.rows = _selected(cache, config, seed)
-        self.own_class = cache.array("label")[:].astype(np.int64)[self.rows]
+        self.own_class = cache.column("label").astype(np.int64)[self.rows]
         self.points = _spec(PointSpec, self._take("points"))
         for path in ("points/xyz", "points/rgb") if needs.color else ("points/xyz",):
             self.arrays[path] = cache.rows(path)
@@ -151,7 +151,7 @@ class Part:
         if missing:
             raise UserError(f"{self.cache.path}: label set {name!r} has no class {missing[0]!r}; choose another by --set data.labels=NAME")
         rows = [place[same_name(c)] for c in classes]
-        self.templates[teacher] = self.cache.array(product)[:][rows]
+        self.templates[teacher] = self.cache.column(product)[rows]
         keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
         self.template_key = keys.reshape(len(classes), -1)
 
@@ -170,7 +170,7 @@ class Part:
         """Mean and variance of embeddings; None if they are not read. [2, E]"""
         kind, name = path.split("/", 1)
         if path in self.arrays:
-            return self.cache.array(f"stats/{path}")[:]
+            return self.cache.column(f"stats/{path}")
         if kind == "text" and name in self.templates:
             values = self.templates[name].astype(np.float64)
             return np.stack([values.mean((0, 1)), values.var((0, 1))])
@@ -491,11 +491,11 @@ def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
         unknown = [name for name in config.splits if name not in manifest.splits]
         if unknown:
             raise UserError(f"data.splits: {cache.path} has no split {unknown[0]!r}{did_you_mean(unknown[0], manifest.splits)}")
-        keep &= np.isin(cache.array("split")[:], [manifest.splits.index(name) for name in config.splits])
+        keep &= np.isin(cache.column("split"), [manifest.splits.index(name) for name in config.splits])
         counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
     if config.classes:
         asked = {same_name(name) for name in config.classes}
-        keep &= np.isin(cache.array("label")[:], [i for i, name in enumerate(manifest.classes) if same_name(name) in asked])
+        keep &= np.isin(cache.column("label"), [i for i, name in enumerate(manifest.classes) if same_name(name) in asked])
         counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
     rows = np.flatnonzero(keep)
     if not len(rows):
@@ -506,8 +506,7 @@ def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
 
 def _caption_keys(cache: Cache, captions: Record, keep: int) -> Ints:
     """A key for each text that is embedded, equal for equal texts. [N, V * K]"""
-    node = cache.arrays(captions)[0]
-    cells = (cache.table(node, shard)[:, :, :keep] for shard in range(cache.manifest.shards))
+    cells = (shard[:, :, :keep] for _, shard in cache.column_shards(cache.arrays(captions)[0].path))
     return np.concatenate([_keys(shard.reshape(-1, shard.shape[-1])).reshape(len(shard), -1) for shard in cells])
 
 
