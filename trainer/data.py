@@ -98,7 +98,7 @@ class Part:
         self.own_class = cache.column("label").astype(np.int64)[self.rows]
         self.points = _spec(PointSpec, self._take("points"))
         for path in ("points/xyz", "points/rgb") if needs.color else ("points/xyz",):
-            self.arrays[path] = cache.rows(path)
+            self.arrays[path] = cache.rows(path, config.verify)
         self.blocks, self.views, self.keep = min(config.blocks or self.points.blocks, self.points.blocks), 1, 1
         self.teachers: dict[str, TeacherSpec] = {}
         self.text_key: Ints | None = None  # [N, V * K]
@@ -110,7 +110,7 @@ class Part:
         if needs.guide is not None and config.resample:
             raise UserError("data.resample draws points that no cached guide knows: add --set guide_online=true")
         if needs.guide is not None:
-            self._open_guide(needs.guide)
+            self._open_guide(needs.guide, config)
 
     def _take(self, product: str) -> Record:
         self.used[product] = self.cache.record(product)
@@ -125,10 +125,10 @@ class Part:
             record = self._take(f"image/{name}")
             self.views = record.per_shape
             self.teachers[name] = _spec(TeacherSpec, record)
-            self.arrays[record.product] = self.cache.rows(record.product)
+            self.arrays[record.product] = self.cache.rows(record.product, config.verify)
             if self.teachers[name].text and captions:
                 self._take(f"text/{name}")
-                self.arrays[f"text/{name}"] = self.cache.rows(f"text/{name}")
+                self.arrays[f"text/{name}"] = self.cache.rows(f"text/{name}", config.verify)
             if self.teachers[name].text and templates:
                 self._open_templates(name, config.labels)
         if any(path.startswith("text/") for path in self.arrays):
@@ -155,7 +155,7 @@ class Part:
         keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
         self.template_key = keys.reshape(len(classes), -1)
 
-    def _open_guide(self, name: str) -> None:
+    def _open_guide(self, name: str, config: DataConfig) -> None:
         known = [product.removeprefix("guide/") for product, record in self.cache.records().items() if record.kind == "guide"]
         if not name and len(known) != 1:
             there = f"has several guides ({', '.join(known)}): choose one by --guide NAME" if known else "has no guide"
@@ -163,7 +163,7 @@ class Part:
         record = self._take(f"guide/{name or known[0]}")
         self.guide = _spec(GuideSpec, record)
         for kind in ("tokens", "summary"):
-            self.arrays[f"guide/{kind}"] = self.cache.rows(f"{record.product}/{kind}")
+            self.arrays[f"guide/{kind}"] = self.cache.rows(f"{record.product}/{kind}", config.verify)
         self.blocks = min(self.blocks, self.guide.blocks)
 
     def moments(self, path: str) -> NDArray[np.float64] | None:
