@@ -20,6 +20,7 @@ import json
 import math
 import mmap
 import os
+import secrets
 import struct
 import threading
 import weakref
@@ -169,11 +170,15 @@ def texts(cells: NDArray[np.uint8]) -> NDArray[np.object_]:
 
 
 class Cache:
-    """An existing cache. Holds no open file. Make one with `open_cache` or `create`."""
+    """An existing cache. Holds no open file. Make one with `open_cache` or `create`.
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    With a `token` (see `held_token`) nothing is written once another process holds the cache.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, token: str = "") -> None:
         self.path = path
         self.manifest = manifest
+        self.token = token
 
     # reading
 
@@ -271,9 +276,14 @@ class Cache:
         """Make the arrays of a product, or find them again. Call under `exclusive`. Returns the record as it is on disk.
 
         Raises:
-            ValueError: the product exists with another specification, or was half made by other package versions.
+            UserError: the product exists with another specification, or was half made by other package versions; or another
+                build has taken over.
         """
         assert not record.complete and not record.content
+        with _still_held(self):
+            return self._begin(record)
+
+    def _begin(self, record: Record) -> Record:
         node = self.path / "products" / record.product / "zarr.json"
         if node.exists():
             there = _parse(Record, _attributes(node).get(KEY), node)
@@ -319,16 +329,20 @@ class Cache:
             record: the product, as given to `begin`.
             shard: which shard.
             values: by array path, what `encode` takes.
+
+        Raises:
+            UserError: another build has taken over; nothing was written.
         """
         nodes = self.arrays(record)
         assert {node.path for node in nodes} == set(values), (record.product, set(values))
         files = [encode(node, values[node.path]) for node in nodes]
         sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])[None]
         self._check(record, shard, sums[0])
-        for node, data in zip(nodes, files, strict=True):
-            write_file(self.path / node.key(shard), data)
         marker = markers(self.manifest, record)
-        write_file(self.path / marker.key(shard), encode(marker, sums))
+        with _still_held(self):
+            for node, data in zip(nodes, files, strict=True):
+                write_file(self.path / node.key(shard), data)
+            write_file(self.path / marker.key(shard), encode(marker, sums))
 
     def _check(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> None:
         """Called before anything is written. Anything may be, except in `Mending`."""
@@ -346,8 +360,16 @@ class Cache:
         return np.frombuffer(data[:-4], np.uint8).reshape(marker.shape[1:])
 
     def finish(self, record: Record) -> Record:
-        """Mark a product complete once no shard is missing; embeddings get their statistics. Returns the final record."""
+        """Mark a product complete once no shard is missing; embeddings get their statistics. Returns the final record.
+
+        Raises:
+            UserError: another build has taken over.
+        """
         assert not self.missing(record), (record.product, self.missing(record))
+        with _still_held(self):
+            return self._finish(record)
+
+    def _finish(self, record: Record) -> Record:
         if record.kind in ("image", "text"):
             (node,) = self.arrays(record)
             self._put_groups(stats_array(node).path)
@@ -411,8 +433,13 @@ def stats_array(node: ArraySpec) -> ArraySpec:
     return ArraySpec(path=f"stats/{node.path}", dtype="float64", shape=shape, chunk=shape, shard=2, codec="crc32c", dims=("moment", "dim"))
 
 
-def open_cache(path: str | os.PathLike[str]) -> Cache:
+def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     """Open an existing cache.
+
+    Args:
+        path: its folder.
+        token: what `held_token` told the process that holds it. Others that write on its behalf give it, and are refused
+            once somebody else holds the cache.
 
     Raises:
         UserError: nothing there, not a cache, half made, damaged, or written by a newer version of this software.
@@ -431,7 +458,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             f"{path} has format version {body.get('format_version')}, this software reads 1 to {spec.FORMAT_VERSION}; "
             "use the version of mmpd that wrote it, or rebuild it"
         )
-    return Cache(path.resolve(), _parse(Manifest, body, node))
+    return Cache(path.resolve(), _parse(Manifest, body, node), token)
 
 
 def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> Cache:
@@ -559,9 +586,57 @@ def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO
             if wait is not None:
                 wait()
             fcntl.flock(journal, fcntl.LOCK_EX)
-        for leftover in path.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-        yield journal
+        with open(_lock_file(path), "a", encoding="ascii") as lock:
+            _say_holder(lock, secrets.token_hex(16))
+            for leftover in path.rglob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            try:
+                yield journal
+            finally:
+                _say_holder(lock, "")
+                _lock_file(path).unlink(missing_ok=True)
+
+
+def held_token(path: str | os.PathLike[str]) -> str:
+    """What tells the present hold of a cache from every other; empty if nobody holds it. Give it to `open_cache`."""
+    try:
+        return _lock_file(Path(path).resolve()).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _say_holder(lock: TextIO, token: str) -> None:
+    """Write who holds a cache into its lock file. Waits until whoever is writing a shard right now has written it."""
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)  # in place: those who wait for this file are to read what is in it now
+    lock.write(token)
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def _still_held(cache: Cache) -> Iterator[None]:
+    """Write on behalf of who holds the cache; nobody can take it over until the writing is done.
+
+    A dask worker whose client was killed goes on with its task. By the time it writes, another build may be at work.
+    """
+    if not cache.token:
+        yield
+        return
+    taken = UserError(f"{cache.path}: another build has taken over; this one writes nothing any more")
+    try:
+        lock = open(_lock_file(cache.path), encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        raise taken from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if lock.read() != cache.token:
+            raise taken
+        yield
 
 
 # --------------------------------------------------------------------------------------------------- the fast reader
