@@ -133,12 +133,26 @@ class ShardFile:
 
     def row(self, row: int) -> NDArray[Any]:
         """Row `row` of the shard, decoded. [...]"""
-        parts = []
-        for offset, size in self.index[row * self.per_row : (row + 1) * self.per_row]:
-            chunk = self.data[int(offset) : int(offset) + int(size)]
-            raw = Zstd().decode(chunk) if self.node.codec == "zstd" else chunk
-            parts.append(np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:]))
+        parts = [self._decoded(row * self.per_row + i) for i in range(self.per_row)]
         return np.concatenate(parts).reshape(self.node.shape[1:])
+
+    def entry(self, row: int, column: int) -> NDArray[Any]:
+        """One entry of axis 1 of a row, decoded, of an array with a chunk for each. [...]"""
+        assert self.node.grid[2:] == (1,) * len(self.node.grid[2:]) and self.node.chunk[1] == 1, self.node
+        return self._decoded(row * self.per_row + column).reshape(self.node.shape[2:]).copy()  # which its caller may write to
+
+    def encoded(self, rows: int) -> list[list[bytes]]:
+        """The first rows as `encode` takes them: their chunks as they are stored."""
+        return [[self._chunk(row * self.per_row + i) for i in range(self.per_row)] for row in range(rows)]
+
+    def _chunk(self, number: int) -> bytes:
+        offset, size = map(int, self.index[number])
+        return self.data[offset : offset + size]
+
+    def _decoded(self, number: int) -> NDArray[Any]:
+        chunk = self._chunk(number)
+        raw = Zstd().decode(chunk) if self.node.codec == "zstd" else chunk
+        return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
 
 
 def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
@@ -283,7 +297,8 @@ class Cache:
         with _still_held(self):
             return self._begin(record)
 
-    def _begin(self, record: Record) -> Record:
+    def agreed(self, record: Record) -> Record:
+        """What `begin` would return, with nothing written. Raises as it does."""
         node = self.path / "products" / record.product / "zarr.json"
         if node.exists():
             there = _parse(Record, _attributes(node).get(KEY), node)
@@ -299,6 +314,11 @@ class Cache:
                     "go on with the software it was begun with, or build into another path."
                 )
             record = there
+        return record
+
+    def _begin(self, record: Record) -> Record:
+        record = self.agreed(record)
+        node = self.path / "products" / record.product / "zarr.json"
         for array in self.arrays(record):
             self._put_groups(array.path)
             self._put_node(array.path, array, {"product": record.product})
@@ -346,6 +366,19 @@ class Cache:
 
     def _check(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> None:
         """Called before anything is written. Anything may be, except in `Mending`."""
+
+    def reopen(self, record: Record, shard: int) -> None:
+        """Take a shard out of a product, which is unfinished from here on. Its files stay until they are written again.
+
+        Raises:
+            UserError: another build has taken over.
+        """
+        with _still_held(self):
+            if record.complete:
+                begun = dataclasses.replace(record, complete=False, content="")
+                node = node_json(markers(self.manifest, record), sealed(begun))
+                write_file(self.path / "products" / record.product / "zarr.json", node)
+            (self.path / markers(self.manifest, record).key(shard)).unlink(missing_ok=True)
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
         """What a completion marker says. [files, 32]
@@ -477,9 +510,7 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
     long = [i for i in ids if len(i.encode()) > spec.TEXT_BYTES]
     if long:
         raise UserError(f"{len(long)} shape ids are longer than {spec.TEXT_BYTES} bytes, the first is {long[0]!r}; shorten the paths")
-    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, "id", "label", "split"}] if path.exists() else []
-    if foreign:
-        raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
+    check_empty(path)
     cache = Cache(path.resolve(), manifest)
     for name in GROUPS:
         cache._put_node(name)
@@ -490,6 +521,17 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
     cache.finish(record)
     write_file(path / "zarr.json", node_json(None, sealed(manifest)))
     return cache
+
+
+def check_empty(path: Path) -> None:
+    """Refuse a folder, without a root description, that holds anything but what `create` may have left there when it was stopped.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, "id", "label", "split"}] if path.exists() else []
+    if foreign:
+        raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
 
 
 def write_index(cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> None:

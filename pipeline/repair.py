@@ -10,7 +10,7 @@ from cache_schema.spec import Problem, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import build, run
 from pipeline.build import Models, Plan
-from pipeline.commands import Machine, Terminal, columns, last_build, note, open_config_source, run_plan
+from pipeline.commands import Machine, Terminal, columns, last_build, note, open_config_source, places, run_plan
 from pipeline.recipes import BuildConfig, SourceConfig
 from pipeline.sources.catalog import Source
 from pipeline.worker import Task
@@ -86,12 +86,12 @@ def _remake(
     terminal: Terminal,
     journal: TextIO,
 ) -> None:
-    models = Models(machine.devices()[0])
+    models = Models(machine.devices()[0], places(cache.path))
     for product in damaged:
         record = records[product]
         if record.kind == "labels":
             assert isinstance(record.spec, TeacherSpec)
-            build.make_labels(cache, record, models.teacher(record.spec), 64)
+            build.make_labels(cache, record, models.teacher(record.spec), 64, models)
         elif record.kind == "guide":
             raise UserError(f"{cache.path}: shard {min(damaged[product])} of {product} is damaged; `mmpd-train guide` makes it again")
     source = None

@@ -210,7 +210,8 @@ def test_repair_makes_the_damaged_shard_again_and_no_other(copied, built, name):
     assert contents(copied) == contents(built)
     touched = {p.relative_to(copied).as_posix() for p, t in times.items() if p.stat().st_mtime_ns != t}
     assert all(
-        other.startswith(("products/", name.split("/")[0], "reason", "source_sha256", "colored", "repeated", "label", "split")) for other in touched
+        other.startswith(("products/", name.split("/")[0], "reason", "source_sha256", "colored", "repeated", "label", "split"))
+        for other in touched
     ), touched
     shard = file.relative_to(copied / name / "c").parts[0]
     assert all(f"/c/{shard}" in other or other.endswith("zarr.json") for other in touched), touched
