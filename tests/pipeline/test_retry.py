@@ -197,11 +197,14 @@ def test_a_failed_shape_has_the_digest_of_its_file(built):
 
 
 def test_what_cannot_be_tried_again_is_said(there, mine, tmp_path):
-    Path(f"{there}.journal").unlink()
+    Path(f"{there}.journal").rename(tmp_path / "kept")
     with pytest.raises(UserError, match="give it with --source"):
         commands.retry(there, "", CPU, Silent())
     other = write_meshes(tmp_path / "other")
     (other / "slab/train/new.off").write_text(box_off((1, 2, 3)))
     with pytest.raises(UserError, match="does not hold the shapes"):
         commands.retry(there, str(other), CPU, Silent())
+    with pytest.raises(UserError, match=r"image/random-dino cannot be made here: no folder .*random-dino"):  # only the journal knows where
+        commands.retry(there, str(mine), CPU, Silent())
+    (tmp_path / "kept").rename(f"{there}.journal")
     assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=2, mended=0)
