@@ -30,7 +30,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline.cameras import poses
-from pipeline.describe import describe, human, product_bytes
+from pipeline.describe import describe, human, product_bytes, starter_warning
 
 VIEWS: Final = 6
 """Pictures of a shape."""
@@ -54,6 +54,8 @@ LISTED: Final = 500
 """Failed shapes listed of one kind of reason."""
 PICTURE, THUMBNAIL = 192, 112
 """Largest height and width of a picture on the page, pixels."""
+REMARKS: Final = 100
+"""Shapes listed that are ok with a remark."""
 
 THREE_QUARTER: Final = CameraRig(name="three-quarter", cameras=(Camera(azimuth=35, elevation=25),))
 """How points are looked at where there are no views."""
@@ -88,6 +90,8 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
         cards=[card(reader, int(row)) for row in shown],
         neighbours=neighbours(reader, spread(shown, QUERIES)),
         failures=failures(reader),
+        remarks=remarks(reader),
+        warning=warning(reader),
         costs=costs(reader),
         views=reader.views,
         centers=CENTERS,
@@ -433,6 +437,28 @@ def failures(reader: Reader) -> dict[str, Any]:
     return {"total": len(rows), "kinds": sorted(kinds.values(), key=lambda kind: -kind["count"])}
 
 
+def remarks(reader: Reader) -> dict[str, Any]:
+    """Shapes that are ok and of which something was left out or replaced: how many, and the first of them."""
+    rows = np.flatnonzero(reader.status == spec.OK)
+    shown: list[tuple[str, str]] = []
+    total = 0
+    for start in range(0, len(rows), 4096):
+        part = rows[start : start + 4096]
+        cells = reader.table("reason", part)
+        noted = cells[:, 0] != 0
+        total += int(noted.sum())
+        if noted.any() and len(shown) < REMARKS:
+            few = part[noted][: REMARKS - len(shown)]
+            shown += zip(store.texts(reader.table("id", few)), store.texts(reader.table("reason", few)), strict=True)
+    return {"total": total, "shapes": shown}
+
+
+def warning(reader: Reader) -> str:
+    """What the build said of its models, if they know other shapes than these."""
+    models = [record.spec.model for record in reader.records.values() if isinstance(record.spec, TeacherSpec | CaptionSpec)]
+    return starter_warning(models, reader.manifest.source.kind)
+
+
 # --------------------------------------------------------------------------------------------------- sizes and timings
 
 
@@ -486,6 +512,8 @@ def runs(path: Path) -> list[Run]:
         try:
             note = json.loads(line)
         except json.JSONDecodeError:
+            continue
+        if not isinstance(note, dict) or not isinstance(note.get("event"), str) or not isinstance(note.get("time"), int | float):
             continue
         if note["event"] not in ("shard", "done"):
             found.append([note])

@@ -147,7 +147,7 @@ def test_nothing_runs(tmp_path, monkeypatch, zipped):
     monkeypatch.chdir(tmp_path)
     attacks = [
         Attack(os.system, ("touch ran",)), Attack(eval, ("open('ran', 'w')",)), Attack(exec, ("open('ran', 'w')",)),
-        Attack(open, ("ran", "w")), Attack(pathlib.Path.touch, (pathlib.Path("ran"),)), Attack(getattr, (os, "system")),
+        Attack(open, ("ran", "w")), Attack(pathlib.Path.touch, (pathlib.Path("ran"),)), Attack(getattr, ("os", "system")),
         Attack(torch.storage._load_from_bytes, (b"x",)), Attack(torch.load, ("x",)), Attack(np.load, ("x",)), Attack(__import__, ("os",)),
     ]  # fmt: skip
     for attack in attacks:
