@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
+from cache_schema.checks import within
 from cache_schema.errors import UserError
 
 FORMAT_VERSION: Final = 2
@@ -77,8 +78,10 @@ class PointSpec:
     """Raised when our sampling code changes its results."""
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.blocks < 1:
-            raise UserError(f"points: count and blocks must be at least 1, got {self.count} and {self.blocks}")
+        within("points.count", self.count, 1, 2**20)
+        within("points.blocks", self.blocks, 1, 2**16)
+        within("points.count times points.blocks", self.count * self.blocks, 1, 2**24)
+        within("points.seed", self.seed, -(2**63), 2**63 - 1)
         if not 1 <= self.ordered <= self.count:
             raise UserError(f"points.ordered must lie in 1..count ({self.count}), got {self.ordered}")
 
@@ -89,6 +92,10 @@ class Camera:
 
     azimuth: float
     elevation: float
+
+    def __post_init__(self) -> None:
+        within("a camera's azimuth", self.azimuth, -360, 360)
+        within("a camera's elevation", self.elevation, -90, 90)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +131,10 @@ class ViewSpec:
     """Raised when our shading or framing changes its results."""
 
     def __post_init__(self) -> None:
-        if self.size < 16:
-            raise UserError(f"views.size must be at least 16 pixels, got {self.size}")
+        within("views.size", self.size, 16, 4096)
+        within("views.level", self.level, 1, 22)
+        for value in self.background:
+            within("views.background (red, green and blue)", value, 0, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +193,13 @@ class CaptionSpec:
     """Raised when our sampling or ranking code changes its results."""
 
     def __post_init__(self) -> None:
+        within("captions.samples", self.samples, 1, 1000)
+        within("captions.max_tokens", self.max_tokens, 1, 1000)
+        within("captions.seed", self.seed, -(2**63), 2**63 - 1)
+        within("captions.temperature", self.temperature, 1e-3, 100)
         if not 1 <= self.keep <= self.samples:
             raise UserError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
-        if not 0 < self.top_p <= 1 or self.temperature <= 0:
-            raise UserError(f"captions: top_p must lie in (0, 1] and temperature above 0, got {self.top_p} and {self.temperature}")
+        within("captions.top_p", self.top_p, 1e-3, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,7 @@ __all__ = [
     "Region",
     "Rows",
     "ShardFile",
+    "check_empty",
     "create",
     "differences",
     "encode",
@@ -158,13 +159,26 @@ class ShardFile:
 
     def row(self, row: int) -> NDArray[Any]:
         """Row `row` of the shard, decoded. [...]"""
-        parts = []
-        for offset, size in self.index[row * self.per_row : (row + 1) * self.per_row]:
-            chunk = self.data[int(offset) : int(offset) + int(size)]
-            size_ = self.node.row_bytes // self.per_row
-            raw = _unpacked(chunk, size_, self.path) if self.node.codec == "zstd" else chunk
-            parts.append(np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:]))
+        parts = [self._decoded(row * self.per_row + i) for i in range(self.per_row)]
         return np.concatenate(parts).reshape(self.node.shape[1:])
+
+    def entry(self, row: int, column: int) -> NDArray[Any]:
+        """One entry of axis 1 of a row, decoded, of an array with a chunk for each. [...]"""
+        assert self.node.grid[2:] == (1,) * len(self.node.grid[2:]) and self.node.chunk[1] == 1, self.node
+        return self._decoded(row * self.per_row + column).reshape(self.node.shape[2:]).copy()  # which its caller may write to
+
+    def encoded(self, rows: int) -> list[list[bytes]]:
+        """The first rows as `encode` takes them: their chunks as they are stored."""
+        return [[self._chunk(row * self.per_row + i) for i in range(self.per_row)] for row in range(rows)]
+
+    def _chunk(self, number: int) -> bytes:
+        offset, size = map(int, self.index[number])
+        return self.data[offset : offset + size]
+
+    def _decoded(self, number: int) -> NDArray[Any]:
+        chunk, size = self._chunk(number), self.node.row_bytes // self.per_row
+        raw = _unpacked(chunk, size, self.path) if self.node.codec == "zstd" else chunk
+        return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
 
 
 def _unpacked(data: bytes, size: int, path: Path) -> bytes:
@@ -442,7 +456,8 @@ class Cache:
         with still_held(self.path, self.token):
             return self._begin(record)
 
-    def _begin(self, record: Record) -> Record:
+    def agreed(self, record: Record) -> Record:
+        """What `begin` would return, with nothing written. Raises as it does."""
         there = self._read_record(record.product)
         if there is not None:
             if there.fingerprint != record.fingerprint:
@@ -456,18 +471,22 @@ class Cache:
                     f"{self.path}: {record.product} was begun with other software ({', '.join(f'{k} {v}' for k, v in changed)}); "
                     "go on with the software it was begun with, or build into another path."
                 )
-            record = there
-        else:
-            spec.check_record(record)
-            for part in record.product.split("/"):
-                path_name(part, f"product {record.product}")
+            return there
+        spec.check_record(record)
+        for part in record.product.split("/"):
+            path_name(part, f"product {record.product}")
+        return record
+
+    def _begin(self, record: Record) -> Record:
+        record, new = self.agreed(record), self._read_record(record.product) is None
+        if new:
             # Completion markers of a product whose record was deleted say nothing about this one.
             shutil.rmtree(self.path / "products" / record.product / "c", ignore_errors=True)
         for array in self.arrays(record):
             self._put_groups(array.path)
             self._put_node(array.path, node_json(array, {"product": record.product}))
         self._put_groups(f"products/{record.product}")
-        if there is None:
+        if new:
             self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
         return record
 
@@ -512,6 +531,19 @@ class Cache:
             for node, data in zip(nodes, files, strict=True):
                 self._put(node.key(shard), data)
             self._put(marker.key(shard), encode(marker, sums))
+
+    def reopen(self, record: Record, shard: int) -> None:
+        """Take a shard out of a product, which is unfinished from here on. Its files stay until they are written again.
+
+        Raises:
+            UserError: another build has taken over.
+        """
+        with still_held(self.path, self.token):
+            marker = markers(self.manifest, record)
+            if record.complete:
+                begun = dataclasses.replace(record, complete=False, content="")
+                self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
+            (self.path / marker.key(shard)).unlink(missing_ok=True)
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
         """What a completion marker says. [files, 32]
@@ -700,13 +732,8 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
     long = [i for i in ids if len(i.encode()) > spec.TEXT_BYTES]
     if long:
         raise UserError(f"{len(long)} shape ids are longer than {spec.TEXT_BYTES} bytes, the first is {long[0]!r}; shorten the paths")
+    check_empty(path)
     cache = Cache(path.resolve(), manifest)
-    # A cache that lost its root description gets it again here, and whatever else it holds is found as it is.
-    tables = (index_record(manifest), *([] if not (path / "products/index").exists() else [status_record(manifest)]))
-    ours = {*GROUPS, *(node.path for record in tables for node in cache.arrays(record))}
-    foreign = [p.name for p in path.iterdir() if p.name not in ours] if path.exists() else []
-    if foreign:
-        raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
     for name in GROUPS:
         cache._put_node(name, node_json())
     record = index_record(manifest)
@@ -716,6 +743,22 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
     cache.finish(record)
     cache._put("zarr.json", node_json(None, sealed(manifest)))
     return cache
+
+
+def check_empty(path: Path) -> None:
+    """Refuse a folder, without a root description, that holds anything but what `create` may have left there when it was stopped.
+
+    A cache that lost its root description gets it again by `create`, and whatever else it holds is found as it is.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    columns = {"id", "label", "split"}
+    if (path / "products" / "status").exists():
+        columns |= {"status", "reason", "source_sha256", "colored", "repeated"}
+    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, *columns}] if path.exists() else []
+    if foreign:
+        raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
 
 
 def write_index(cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> None:

@@ -25,8 +25,8 @@ class Journal:
 
     @property
     def last_build(self) -> dict[str, Any]:
-        """The note of the last `build`; empty if there is none."""
-        return next((note for note in reversed(self.notes) if note["event"] == "build"), {})
+        """The note of the last `build` or `retry`; empty if there is none."""
+        return next((note for note in reversed(self.notes) if note["event"] in ("build", "retry")), {})
 
 
 def _number(value: Any) -> bool:
@@ -55,11 +55,12 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "seconds": _number,
     "steps": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
     "config": lambda value: isinstance(value, dict),
+    "models": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
 }
 """What each field of a note must be, where it is there."""
 
 
-def read(path: Path) -> Journal:
+def read_journal(path: Path) -> Journal:
     """The journal beside the cache at `path`; an empty one where there is none."""
     try:
         text = journal_file(path).read_text(encoding="utf-8", errors="replace")

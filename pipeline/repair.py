@@ -1,30 +1,25 @@
 """Mending a cache: damaged files are made again, shard by shard, and nothing else.
 
-What is made again is written beside its place. It goes there once it is proven to be what was lost: by the completion
-marker of its shard, and where markers themselves are damaged or shards changed places, by the digest over the whole
-product in its record. Nothing that is damaged is ever taken as the reference for its own mending.
+`cache_schema.mending` sees to it that only what is proven to be right gets into its place; here it is made, stage after
+stage, and what cannot be made is remembered with its reason.
 """
 
 import dataclasses
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from cache_schema import spec, store, validate
+from cache_schema import store, validate
 from cache_schema.errors import UserError
-from cache_schema.files import read_file, write_file
-from cache_schema.spec import CaptionSpec, Manifest, PointSpec, Problem, Record, TeacherSpec, ViewSpec
+from cache_schema.mending import Mending
+from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import build, journal, run
 from pipeline.build import Models, Plan
-from pipeline.commands import Machine, Terminal, columns, open_config_source, run_plan
-from pipeline.recipes import BuildConfig, SourceConfig
+from pipeline.commands import Machine, Terminal, columns, last_config, places, run_plan, source_again
+from pipeline.recipes import BuildConfig
 from pipeline.sources.catalog import Source
 from pipeline.worker import Task
 
@@ -71,142 +66,19 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
     raise UserError(f"{path}: not all could be mended.\n" + "\n".join(f"- {line}" for line in left))
 
 
-class Mending(Cache):
-    """A cache in which shards are made again beside their places."""
-
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        super().__init__(path, manifest)
-        self.made: dict[str, dict[int, NDArray[np.uint8]]] = {}
-        """By product and shard, the checksums [files, 32] of what was made again."""
-        self.refused: set[tuple[str, int]] = set()
-        """Shards that came out otherwise than their completion markers say."""
-        self.doubted: set[str] = set()
-        """Products whose completion markers are not believed."""
-        self._beside: dict[str, Path] = {}
-
-    def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
-        """Keep one shard of a product beside its place."""
-        arrays = self.arrays(record)
-        files = [store.encode(node, values[node.path]) for node in arrays]
-        sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
-        if self._contradicted(record, shard, sums):
-            self.refused.add((record.product, shard))
-            return
-        for node, data in zip(arrays, files, strict=True):
-            place = self.path / node.key(shard)
-            if not place.is_file() or place.read_bytes() != data:
-                beside = place.with_name(f".{place.name}.mending.tmp")
-                write_file(beside, data, within=self.path)
-                self._beside[node.key(shard)] = beside
-        self.made.setdefault(record.product, {})[shard] = sums
-
-    def _contradicted(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> bool:
-        """Whether a completion marker that is believed says otherwise."""
-        if record.product in self.doubted:
-            return False
-        try:
-            return not np.array_equal(self.checksums(record, shard), sums)
-        except (UserError, OSError):
-            return False  # it is lost as well; the digest over the product tells
-
-    def _file(self, key: str) -> Path:
-        return self._beside.get(key, self.path / key)
-
-    def settle(self, record: Record) -> set[int]:
-        """Put what was made again of a product into its place, as far as it is proven to be right. Returns those shards."""
-        made = self.made.pop(record.product, {})
-        right = set(made) if not record.complete or self._adds_up(record, made) else self._believed(record, made)
-        marker = store.markers(self.manifest, record)
-        for shard, sums in made.items():
-            for node in self.arrays(record):
-                beside = self._beside.pop(node.key(shard), None)
-                if beside is not None and shard in right:
-                    self._put_in_place(beside, self.path / node.key(shard))
-                elif beside is not None:
-                    beside.unlink()
-            if shard in right:
-                self.put_file(marker.key(shard), store.encode(marker, sums[None]))
-        return right
-
-    def _put_in_place(self, beside: Path, place: Path) -> None:
-        if place.is_dir() and not place.is_symlink():
-            place.rmdir()  # an empty folder where the file belongs; a full one is refused
-        os.replace(beside, place)
-
-    def put_file(self, key: str, data: bytes) -> None:
-        """Write one file again, if it is not that already."""
-        place = self.path / key
-        if place.is_dir() and not place.is_symlink():
-            place.rmdir()
-        if not place.is_file() or place.read_bytes() != data:
-            self._put(key, data)
-
-    def _adds_up(self, record: Record, made: Mapping[int, NDArray[np.uint8]]) -> bool:
-        """Whether with these shards the product is what its record says."""
-        try:
-            statistics = None
-            if validate.has_statistics(record) and validate.statistics_damage(self, store.stats_array(self.arrays(record)[0])):
-                statistics = self.statistics(record)
-            return self.content(record, made, statistics) == record.content
-        except (UserError, OSError):
-            return False
-
-    def _believed(self, record: Record, made: Mapping[int, NDArray[np.uint8]]) -> set[int]:
-        """Those shards that have a completion marker, where more than these are damaged."""
-        if record.product in self.doubted:
-            return set()
-        known = set()
-        for shard in made:
-            try:
-                self.checksums(record, shard)
-            except (UserError, OSError):
-                continue
-            known.add(shard)
-        return known
-
-    def mark_again(self, record: Record, shards: Iterable[int]) -> bool:
-        """Write lost completion markers for files that are all there, if the product's digest proves them right."""
-        try:
-            found = {shard: self._sums_of_files(record, shard) for shard in shards}
-        except (UserError, OSError):
-            return False
-        if not found or not record.complete or not self._adds_up(record, found):
-            return False
-        marker = store.markers(self.manifest, record)
-        for shard, sums in found.items():
-            self.put_file(marker.key(shard), store.encode(marker, sums[None]))
-        return True
-
-    def _sums_of_files(self, record: Record, shard: int) -> NDArray[np.uint8]:
-        files = [read_file(self.path / node.key(shard)) for node in self.arrays(record)]
-        return np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
-
-    def put_statistics(self, record: Record) -> bool:
-        """Write a product's statistics again, if its digest proves them right."""
-        try:
-            made = self.statistics(record)
-            right = self.content(record, statistics=made) == record.content
-        except (UserError, OSError):
-            return False
-        if right:
-            self.put_file(store.stats_array(self.arrays(record)[0]).key(0), made)
-        return right
-
-
 class _Mender:
     """One repair: what it was given, what it has done, and why it could not do the rest."""
 
     def __init__(self, cache: Mending, location: str, machine: Machine, terminal: Terminal, notes: TextIO) -> None:
         self.cache, self.location, self.terminal, self.notes = cache, location, terminal, notes
         self.machine = dataclasses.replace(machine, scheduler="")
-        self.models = Models(machine.devices()[0])
+        self.models = Models(machine.devices()[0], places(cache.path))
         self.done: list[str] = []
         self.reasons: dict[str, str] = {}
         """By product, why shards of it were not made again."""
         self.records: dict[str, Record] = {}
         self.bad: dict[str, set[int]] = {}
         """By product, the shards that are damaged at this moment."""
-        self.told = journal.read(cache.path).last_build
         self.config = BuildConfig()
         self._source: Source | None = None
 
@@ -270,14 +142,19 @@ class _Mender:
 
     def _mark_again(self, found: Sequence[Problem]) -> None:
         """Completion markers alone are lost: they follow from the files."""
-        for product, shards in self.bad.items():
+        for product in self.bad:
             record = self.records[product]
             marker = store.markers(self.cache.manifest, record)
             lost = {p.shard for p in found if p.product == product and p.shard >= 0 and p.where == marker.key(p.shard)}
             alone = lost - {p.shard for p in found if p.product == product and p.shard >= 0 and p.where != marker.key(p.shard)}
-            if product not in self.cache.doubted and alone and self.cache.mark_again(record, alone):
-                self.done += [f"wrote {marker.key(shard)}" for shard in sorted(alone)]
-                shards -= alone
+            if product not in self.cache.doubted and alone:
+                self._guarded(product, self._mark, record, alone)
+
+    def _mark(self, record: Record, shards: set[int]) -> None:
+        if self.cache.mark_again(record, shards):
+            marker = store.markers(self.cache.manifest, record)
+            self.done += [f"wrote {marker.key(shard)}" for shard in sorted(shards)]
+            self.bad[record.product] -= shards
 
     def _make(self, products: Sequence[str]) -> None:
         """Make the damaged shards of products of one stage again, and put those into place that are right."""
@@ -307,7 +184,7 @@ class _Mender:
     def _make_one(self, record: Record) -> None:
         """Make the damaged shards of one product that does not come from meshes."""
         cache, asked = self.cache, self.bad[record.product]
-        made_by = _made_by(record)
+        config, made_by = last_config(cache), _made_by(record)
         match record.kind, record.spec:
             case "guide", _:
                 name = record.product.removeprefix("guide/")
@@ -318,12 +195,10 @@ class _Mender:
                     store.write_index(cache, shard, *columns(cache.manifest, source))
                 return
             case "labels", TeacherSpec() as described:
-                self._threads(made_by)
-                batch = made_by.get("image_batch", self._configured().image_batch)
-                build.make_labels(cache, record, self.models.teacher(described), batch)
+                build.make_labels(cache, record, self.models.teacher(described), made_by.get("text_batch", config.image_batch), self.models)
                 return
             case "captions", CaptionSpec() as described:
-                self.models.captioner(described, made_by.get("caption_batch", self._configured().caption_batch))
+                self.models.captioner(described, made_by.get("caption_batch", config.caption_batch))
             case _, TeacherSpec() as described:
                 self.models.teacher(described)
         needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", "captions")}[record.kind]
@@ -333,7 +208,6 @@ class _Mender:
             blocked |= self.bad.get(f"image/{record.spec.rank_by}", set())
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
-        self._threads(made_by)
         self._run({record.product: asked - blocked}, None, record)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
@@ -348,7 +222,7 @@ class _Mender:
 
     def _run(self, only: dict[str, set[int]], task: Task | None, record: Record) -> None:
         """Run a plan for some shards. A shard that cannot be made does not keep the others from being made."""
-        config, made_by = self._configured(), _made_by(record)
+        config, made_by = last_config(self.cache), _made_by(record)
         order = {kind: i for i, kind in enumerate(("status", "points", "views", "image", "captions", "text"))}
         records = sorted((r for r in self.records.values() if r.kind in order), key=lambda r: order[r.kind])
         plan = Plan(
@@ -397,40 +271,13 @@ class _Mender:
 
     # what it takes
 
-    def _threads(self, made_by: Mapping[str, int]) -> None:
-        """As many threads as the product was made with: sums of rounded numbers depend on it."""
-        if made_by.get("threads", 0) > 0:
-            torch.set_num_threads(made_by["threads"])
-
-    def _configured(self) -> BuildConfig:
-        """The settings of the last build that the journal tells of."""
-        if self.told and "config" in self.told:
-            try:
-                return spec.from_json(BuildConfig, self.told["config"])  # type: ignore[no-any-return]
-            except UserError:
-                pass  # of another version; what matters for the bytes is in the records
-        there = self.cache.manifest.source
-        options = tuple(f"{name}={value}" for name, value in there.options)
-        return BuildConfig(source=SourceConfig(kind=there.kind, textures=there.textures, options=options))
-
     def source(self) -> Source:
-        """The source the cache was built from.
-
-        Raises:
-            UserError: nobody says where it is, or it holds other shapes.
-        """
+        """The source the cache was built from, opened once. Raises as `source_again` does."""
         if self._source is None:
-            location = self.location or self.told.get("source", "")
-            if not location:
-                raise UserError(f"{self.cache.path} has no journal beside it that names its source; give it with --source")
-            self.config = self._configured()
-            source = open_config_source(location, self.config)
-            if spec.ids_digest(entry.id for entry in source.entries) != self.cache.manifest.source.ids:
-                raise UserError(f"{location} does not hold the shapes {self.cache.path} was built from")
-            self._source = source
+            self._source, self.config = source_again(self.cache, self.location)
         return self._source
 
 
 def _made_by(record: Record) -> dict[str, int]:
-    """Threads and batch sizes a product was made with, where its record has them."""
+    """Batch sizes a product was made with, where its record has them."""
     return {name: int(value) for name, value in record.made_by if value.isdecimal() and len(value) < 8}

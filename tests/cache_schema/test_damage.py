@@ -229,9 +229,9 @@ def test_a_record_of_wrong_types_is_named(cache, change):
 
 
 def test_a_record_of_impossible_size_is_refused_before_anything_is_mapped(cache):
-    rewritten(cache.path / "products/points/zarr.json", lambda node: node["attributes"]["mmpd"]["spec"].update(blocks=2**58))
+    rewritten(cache.path / "products/image/random-a/zarr.json", set_record(per_shape=2**58))
     with pytest.raises(UserError, match="its description is damaged"):
-        cache.rows("points/xyz")
+        cache.rows("image/random-a")
 
 
 def test_a_changed_letter_in_a_record_is_noticed_by_every_reader(cache):
