@@ -1,4 +1,4 @@
-# make help | setup | cache | train | test | check | bench. Everything lands in .venv and build/.
+# make help | setup | cache | train | test | torture | check | bench. Everything lands in .venv and build/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ RUN = $(RUNS)/$(ENCODER)
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train test check bench science starter-teachers clean
+.PHONY: help setup egl cache train test torture check bench science starter-teachers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -51,6 +51,9 @@ train: cache  ## both stages on the default cache, a table, and curves; ENCODER=
 test: setup .venv-trainer/installed  ## run the tests; those of the trainer where no teacher library is installed
 	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/trainer
 	.venv-trainer/bin/python -m pytest $(PARALLEL) tests/trainer tests/test_imports.py
+
+torture: setup  ## kill builds, damage caches, fill disks, and count what holds; MINUTES=10
+	$(BIN)/python -m tests.torture.torture --minutes $(or $(MINUTES),10)
 
 check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff format --check .

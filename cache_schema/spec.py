@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
+from cache_schema.checks import within
 from cache_schema.errors import UserError
 
 FORMAT_VERSION: Final = 2
@@ -77,8 +78,10 @@ class PointSpec:
     """Raised when our sampling code changes its results."""
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.blocks < 1:
-            raise UserError(f"points: count and blocks must be at least 1, got {self.count} and {self.blocks}")
+        within("points.count", self.count, 1, 2**20)
+        within("points.blocks", self.blocks, 1, 2**16)
+        within("points.count times points.blocks", self.count * self.blocks, 1, 2**24)
+        within("points.seed", self.seed, -(2**63), 2**63 - 1)
         if not 1 <= self.ordered <= self.count:
             raise UserError(f"points.ordered must lie in 1..count ({self.count}), got {self.ordered}")
 
@@ -89,6 +92,10 @@ class Camera:
 
     azimuth: float
     elevation: float
+
+    def __post_init__(self) -> None:
+        within("a camera's azimuth", self.azimuth, -360, 360)
+        within("a camera's elevation", self.elevation, -90, 90)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +131,10 @@ class ViewSpec:
     """Raised when our shading or framing changes its results."""
 
     def __post_init__(self) -> None:
-        if self.size < 16:
-            raise UserError(f"views.size must be at least 16 pixels, got {self.size}")
+        within("views.size", self.size, 16, 4096)
+        within("views.level", self.level, 1, 22)
+        for value in self.background:
+            within("views.background (red, green and blue)", value, 0, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +193,13 @@ class CaptionSpec:
     """Raised when our sampling or ranking code changes its results."""
 
     def __post_init__(self) -> None:
+        within("captions.samples", self.samples, 1, 1000)
+        within("captions.max_tokens", self.max_tokens, 1, 1000)
+        within("captions.seed", self.seed, -(2**63), 2**63 - 1)
+        within("captions.temperature", self.temperature, 1e-3, 100)
         if not 1 <= self.keep <= self.samples:
             raise UserError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
-        if not 0 < self.top_p <= 1 or self.temperature <= 0:
-            raise UserError(f"captions: top_p must lie in (0, 1] and temperature above 0, got {self.top_p} and {self.temperature}")
+        within("captions.top_p", self.top_p, 1e-3, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,7 +360,9 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
         return tuple(from_json(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(args, data, strict=True)))
     if origin in (typing.Union, types.UnionType):
         return _union_from_json(args, data, where)
-    if cls is float and isinstance(data, int) and not isinstance(data, bool):
+    if cls is float and isinstance(data, int | float) and not isinstance(data, bool):
+        if not abs(data) < 1e300:  # neither NaN nor infinite: they have no JSON form
+            raise UserError(f"{where}: expected a number, got {data!r}")
         return float(data)
     if not isinstance(data, cls) or (isinstance(data, bool) and cls is not bool):
         raise UserError(f"{where}: expected {cls.__name__}, got {data!r}")
@@ -467,6 +481,32 @@ def _rows(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple
 def _table(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple[str, ...]) -> ArraySpec:
     """Compressed, one chunk a shard: what is read as a whole."""
     return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(shard, *shape[1:]), shard=shard, codec="zstd", dims=dims)
+
+
+_SPEC_OF_KIND: Final[dict[str, type]] = {
+    "index": SourceSpec, "status": SourceSpec, "points": PointSpec, "views": ViewSpec, "captions": CaptionSpec, "image": TeacherSpec,
+    "text": TeacherSpec, "labels": TeacherSpec, "guide": GuideSpec,
+}  # fmt: skip
+
+
+def check_record(record: Record) -> None:
+    """See that a record's name, kind and specification belong together.
+
+    Raises:
+        UserError: they do not; no record of ours is like that.
+    """
+    expected = _SPEC_OF_KIND[record.kind]
+    if not isinstance(record.spec, expected) or (record.kind == "labels") != (record.labels is not None):
+        got = type(record.spec).__name__ + (" with labels" if record.labels else "")
+        raise UserError(f"{record.product!r}: a product of kind {record.kind} is described by a {expected.__name__}, got a {got}")
+    deep = {"image": 2, "text": 2, "guide": 2, "labels": 3}.get(record.kind, 1)
+    parts = record.product.split("/")
+    if len(parts) != deep or parts[0] != record.kind:
+        raise UserError(
+            f"a product of kind {record.kind} is called {'/'.join([record.kind, 'NAME', 'NAME'][:deep])}, got {record.product!r}"
+        )
+    if record.per_shape < 0:
+        raise UserError(f"{record.product!r}: per_shape must not be negative, got {record.per_shape}")
 
 
 def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:

@@ -10,22 +10,17 @@ chunk of the Zarr array `products/<product>`, the checksums of the shard's files
 record is marked complete last. Whoever reads sees complete products only.
 """
 
-import contextlib
-import ctypes
 import dataclasses
-import errno
-import fcntl
 import hashlib
 import json
 import math
-import mmap
 import os
+import shutil
 import struct
-import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, TextIO
+from typing import Any, Final, Literal
 
 import google_crc32c
 import numpy as np
@@ -35,15 +30,47 @@ from numpy.typing import NDArray
 
 from cache_schema import spec
 from cache_schema.errors import UserError
+from cache_schema.files import MENDS, exclusive, held_token, is_held, leftovers, read_file, still_held, write_file
+from cache_schema.names import path_name
+from cache_schema.rows import NO_CHUNK, Region, Rows, read_index
 from cache_schema.spec import ArraySpec, Manifest, Record
+
+__all__ = [
+    "GROUPS",
+    "KEY",
+    "NO_CHUNK",
+    "Cache",
+    "Region",
+    "Rows",
+    "ShardFile",
+    "check_empty",
+    "create",
+    "differences",
+    "encode",
+    "encode_chunk",
+    "exclusive",
+    "held_token",
+    "index_record",
+    "is_held",
+    "leftovers",
+    "markers",
+    "node_json",
+    "open_cache",
+    "read_index",
+    "sealed",
+    "stats_array",
+    "status_record",
+    "text_cells",
+    "texts",
+    "write_file",
+    "write_index",
+]
 
 KEY: Final = "mmpd"
 """Our key in Zarr attributes."""
 
+GROUPS_OF_PRODUCTS: Final = ("image", "text", "guide", "labels")
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
-NO_CHUNK: Final = 2**64 - 1
-"""What Zarr's shard index holds for a chunk that is not there."""
-
 # ------------------------------------------------------------------------------------------------------- Zarr on disk
 
 
@@ -126,26 +153,43 @@ class ShardFile:
     def __init__(self, root: Path, node: ArraySpec, shard: int) -> None:
         self.node = node
         self.path = root / node.key(shard)
-        self.data = self.path.read_bytes()
+        self.data = read_file(self.path)
         self.index = read_index(node, self.data[-(16 * math.prod(node.grid) + 4) :], self.path)
         self.per_row = math.prod(node.grid[1:])
 
     def row(self, row: int) -> NDArray[Any]:
         """Row `row` of the shard, decoded. [...]"""
-        parts = []
-        for offset, size in self.index[row * self.per_row : (row + 1) * self.per_row]:
-            chunk = self.data[int(offset) : int(offset) + int(size)]
-            raw = Zstd().decode(chunk) if self.node.codec == "zstd" else chunk
-            parts.append(np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:]))
+        parts = [self._decoded(row * self.per_row + i) for i in range(self.per_row)]
         return np.concatenate(parts).reshape(self.node.shape[1:])
 
+    def entry(self, row: int, column: int) -> NDArray[Any]:
+        """One entry of axis 1 of a row, decoded, of an array with a chunk for each. [...]"""
+        assert self.node.grid[2:] == (1,) * len(self.node.grid[2:]) and self.node.chunk[1] == 1, self.node
+        return self._decoded(row * self.per_row + column).reshape(self.node.shape[2:]).copy()  # which its caller may write to
 
-def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
-    """Offsets and sizes [chunks, 2] from the end of a shard file."""
-    expected = 16 * math.prod(node.grid) + 4
-    if len(footer) != expected or struct.pack("<I", google_crc32c.value(footer[:-4])) != footer[-4:]:
-        raise UserError(f"{path}: the shard index is damaged; `mmpd-cache verify --repair` mends it")
-    return np.frombuffer(footer[:-4], "<u8").reshape(-1, 2)
+    def encoded(self, rows: int) -> list[list[bytes]]:
+        """The first rows as `encode` takes them: their chunks as they are stored."""
+        return [[self._chunk(row * self.per_row + i) for i in range(self.per_row)] for row in range(rows)]
+
+    def _chunk(self, number: int) -> bytes:
+        offset, size = map(int, self.index[number])
+        return self.data[offset : offset + size]
+
+    def _decoded(self, number: int) -> NDArray[Any]:
+        chunk, size = self._chunk(number), self.node.row_bytes // self.per_row
+        raw = _unpacked(chunk, size, self.path) if self.node.codec == "zstd" else chunk
+        return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
+
+
+def _unpacked(data: bytes, size: int, path: Path) -> bytes:
+    """What zstd packed, which must be `size` bytes."""
+    try:
+        raw = bytes(Zstd().decode(data))
+    except (RuntimeError, ValueError, MemoryError):
+        raw = b""
+    if len(raw) != size:
+        raise UserError(f"{path} is damaged: it does not unpack to what was written; {MENDS}")
+    return raw
 
 
 def text_cells(texts: Sequence[str]) -> NDArray[np.uint8]:
@@ -161,7 +205,7 @@ def texts(cells: NDArray[np.uint8]) -> NDArray[np.object_]:
     """The strings in text cells. [..., L] -> [...]"""
     flat = cells.reshape(-1, cells.shape[-1])
     out = np.empty(len(flat), object)
-    out[:] = [cell.tobytes().rstrip(b"\0").decode() for cell in flat]
+    out[:] = [cell.tobytes().rstrip(b"\0").decode(errors="replace") for cell in flat]
     return out.reshape(cells.shape[:-1])
 
 
@@ -169,29 +213,65 @@ def texts(cells: NDArray[np.uint8]) -> NDArray[np.object_]:
 
 
 class Cache:
-    """An existing cache. Holds no open file. Make one with `open_cache` or `create`."""
+    """An existing cache. Holds no open file. Make one with `open_cache` or `create`.
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    With a `token` (see `held_token`) nothing is written once another process holds the cache.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, token: str = "") -> None:
         self.path = path
         self.manifest = manifest
+        self.token = token
 
     # reading
 
     def records(self) -> dict[str, Record]:
-        """Every product that was begun, complete or not."""
-        found = {}
-        for base in (self.path / "products", *(self.path / "products" / g for g in ("image", "text", "guide")), *self._label_groups()):
-            for node in sorted(base.glob("*/zarr.json")):
-                name = node.parent.relative_to(self.path / "products").as_posix()
-                attributes = _attributes(node)
-                if KEY in attributes:
-                    found[name] = _parse(Record, attributes[KEY], node)
-                    if found[name].product != name:
-                        raise UserError(f"{node} describes {found[name].product!r}: it is damaged or was moved")
+        """Every product that was begun, complete or not.
+
+        Raises:
+            UserError: a record is damaged.
+        """
+        found, damaged = self.read_records()
+        for problem in damaged.values():
+            raise UserError(problem)
         return found
 
-    def _label_groups(self) -> list[Path]:
-        return sorted((self.path / "products" / "labels").glob("*/"))
+    def read_records(self) -> tuple[dict[str, Record], dict[str, str]]:
+        """Every product that was begun, and what is wrong with each whose record cannot be read."""
+        found: dict[str, Record] = {}
+        damaged: dict[str, str] = {}
+        for node in _below_products(self.path / "products"):
+            name = node.parent.relative_to(self.path / "products").as_posix()
+            if name in GROUPS_OF_PRODUCTS:
+                continue
+            try:
+                record = self._read_record(name)
+            except UserError as error:
+                damaged[name] = (
+                    f"{error}. It says what the product's files are, and cannot be made from them: delete {node.parent} and run the "
+                    "command that made it again"
+                )
+            else:
+                if record is not None:
+                    found[name] = record
+        return found, damaged
+
+    def _read_record(self, product: str) -> Record | None:
+        """The record of a product; None where there is nothing, or a group of products."""
+        node = self.path / "products" / product / "zarr.json"
+        if not node.exists():
+            return None
+        attributes = _attributes(node)
+        if KEY not in attributes:
+            return None
+        record: Record = _parse(Record, _unsealed(attributes, node), node)
+        if record.product != product:
+            raise UserError(f"{node} describes {record.product!r}: it is damaged or was moved")
+        try:
+            spec.check_record(record)
+        except UserError as error:
+            raise UserError(f"{node}: {error}") from None
+        return record
 
     def products(self) -> dict[str, Record]:
         """Every complete product."""
@@ -214,47 +294,145 @@ class Cache:
         return spec.product_arrays(self.manifest, record)
 
     def array(self, path: str) -> Any:
-        """An array through zarr-python, a `zarr.Array`: any array, any indexing, slow. Reading one gives NumPy arrays,
-        which its annotations do not say; hence Any."""
-        return zarr.open_array(self.path / path, mode="r")
-
-    def rows(self, path: str) -> "Rows":
-        """An uncompressed array of a complete product, memory-mapped.
+        """An array through zarr-python, a `zarr.Array`: any array, any indexing, slow, nothing compared with checksums. Reading
+        one gives NumPy arrays, which its annotations do not say; hence Any. For small arrays there is `column`.
 
         Raises:
-            ValueError: no complete product has this array, or it is compressed.
+            UserError: the product is complete and a file of the array is missing, which Zarr would read as zeros.
+        """
+        owner = self._owner(path)
+        if owner is not None and owner[0].complete:
+            node = owner[1]
+            shards = -(-node.shape[0] // node.shard)
+            gone = next((key for key in map(node.key, range(shards)) if not (self.path / key).is_file()), None)
+            if gone is not None:
+                raise UserError(f"{self.path / gone} is missing; {MENDS}")
+        return zarr.open_array(self.path / path, mode="r")
+
+    def column(self, path: str) -> NDArray[Any]:
+        """A small array whole, every file of it there and as it was written. [N, ...]
+
+        For `id`, `label`, `split`, `status` and its companions, `captions/*`, `labels/*` and `stats/*`. Of a product that is
+        still being made, what is not there yet is zeros.
+
+        Raises:
+            UserError: there is no such array, a file of it is missing or damaged, or a value cannot be.
+        """
+        _, node = self._owned(path)
+        out = np.zeros(node.shape, node.dtype)
+        for shard, values in self.column_shards(path):
+            out[shard * node.shard : shard * node.shard + len(values)] = values
+        limits = {
+            "label": (-1, len(self.manifest.classes)), "split": (-1, len(self.manifest.splits)), "status": (spec.PENDING, spec.FAILED + 1)
+        }  # fmt: skip
+        least, end = limits.get(path, (0, 0))
+        if path in limits and not ((out >= least) & (out < end)).all():
+            raise UserError(f"{self.path}: {path} holds values outside {least}..{end - 1}; the cache is not sound, build it anew")
+        return out
+
+    def column_shards(self, path: str) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Shard by shard what `column` gives at once: (shard, its rows [n, ...])."""
+        record, node = self._owned(path)
+        if path.startswith("stats/"):
+            yield 0, self.read_statistics(node)
+            return
+        place = [other.path for other in self.arrays(record)].index(path)
+        missing = set() if record.complete else set(self.missing(record))
+        for shard in range(-(-node.shape[0] // node.shard)):
+            if shard in missing:
+                continue
+            data = read_file(self.path / node.key(shard))
+            if hashlib.sha256(data).digest() != self.checksums(record, shard)[place].tobytes():
+                raise UserError(f"{self.path / node.key(shard)} is not as it was written; {MENDS}")
+            yield shard, self._decoded(node, shard, data)
+
+    def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
+        """A `stats_array`, compared with the checksum within its file. [2, E]"""
+        path = self.path / node.key(0)
+        data = read_file(path)
+        if len(data) != 2 * node.row_bytes + 4 or struct.pack("<I", google_crc32c.value(data[:-4])) != data[-4:]:
+            raise UserError(f"{path} is damaged; {MENDS}")
+        return np.frombuffer(data[:-4], node.dtype).reshape(node.shape)
+
+    def _owned(self, path: str) -> tuple[Record, ArraySpec]:
+        owner = self._owner(path)
+        if owner is None:
+            known = [node.path for record in self.records().values() for node in self.arrays(record)]
+            raise UserError(f"{self.path} has no array {path!r}{spec.did_you_mean(path, known)}")
+        return owner
+
+    def _owner(self, path: str) -> tuple[Record, ArraySpec] | None:
+        """The product an array belongs to, and its description; None if no product that was begun has it."""
+        tables = (index_record(self.manifest), status_record(self.manifest))
+        names = [r.product for r in tables if path in (node.path for node in self.arrays(r))]
+        of_stats = path.startswith("stats/")
+        parts = PurePosixPath(path.removeprefix("stats/")).parts
+        for name in names or ["/".join(parts[:n]) for n in range(len(parts), 0, -1)]:
+            if (record := self._read_record(name)) is not None:
+                for node in self.arrays(record):
+                    if node.path == path or (of_stats and record.kind in ("image", "text")):
+                        return record, stats_array(node) if of_stats else node
+        return None
+
+    def rows(self, path: str, verify: Literal["off", "first_use"] = "off") -> Rows:
+        """An uncompressed array of a complete product, memory-mapped.
+
+        Args:
+            path: the array.
+            verify: `first_use` compares each shard with its checksum in the background once it is first read; the read
+                after a shard was found to differ raises.
+
+        Raises:
+            UserError: no complete product has this array, or it is compressed.
         """
         records = self.products()
-        nodes = {node.path: node for record in records.values() for node in self.arrays(record)}
+        nodes = {node.path: (node, record) for record in records.values() for node in self.arrays(record)}
         if path not in nodes:
             raise UserError(f"{self.path} has no finished array {path!r}{spec.did_you_mean(path, nodes)}")
-        return Rows(self.path, nodes[path])
+        node, record = nodes[path]
+        place = self.arrays(record).index(node)
+        return Rows(self.path, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
 
     def table(self, node: ArraySpec, shard: int) -> NDArray[Any]:
-        """The rows of one shard of an array with one chunk a shard. [n, ...]"""
-        data = Zstd().decode((self.path / node.key(shard)).read_bytes())
-        return np.frombuffer(data, node.dtype).reshape(node.shard, *node.shape[1:])[: self._rows_in(node, shard)]
+        """The rows of one shard of an array with one chunk a shard. [n, ...]
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        return self._decoded(node, shard, read_file(self._file(node.key(shard))))
 
     def shard_rows(self, node: ArraySpec, shard: int) -> NDArray[Any]:
-        """The rows of one shard of an uncompressed array, whether or not its product is complete. [n, ...]"""
-        rows = self._rows_in(node, shard)
-        with open(self.path / node.key(shard), "rb") as file:
-            return np.frombuffer(file.read(rows * node.row_bytes), node.dtype).reshape(rows, *node.shape[1:])
+        """The rows of one shard of an uncompressed array, whether or not its product is complete. [n, ...]
 
-    def _rows_in(self, node: ArraySpec, shard: int) -> int:
-        return min(node.shard, node.shape[0] - shard * node.shard)
+        Raises:
+            UserError: the file is missing or too short.
+        """
+        return self._decoded(node, shard, read_file(self._file(node.key(shard))))
+
+    def _decoded(self, node: ArraySpec, shard: int, data: bytes) -> NDArray[Any]:
+        """The rows of one shard from the bytes of its file. [n, ...]"""
+        rows = min(node.shard, node.shape[0] - shard * node.shard)
+        if node.codec == "zstd":
+            data = _unpacked(data, node.shard * node.row_bytes, self.path / node.key(shard))
+        if len(data) < rows * node.row_bytes:
+            raise UserError(f"{self.path / node.key(shard)} is cut short; {MENDS}")
+        return np.frombuffer(data, node.dtype, rows * math.prod(node.shape[1:])).reshape(rows, *node.shape[1:])
+
+    def _file(self, key: str) -> Path:
+        """Where a file is read from."""
+        return self.path / key
 
     def ids(self) -> NDArray[np.object_]:
         """Shape ids. [N]"""
-        return texts(self.array("id")[:])
+        return texts(self.column("id"))
 
     def ok(self) -> NDArray[np.bool_]:
         """Which shapes are complete and usable. [N]"""
-        return self.array("status")[:] == spec.OK
+        return self.column("status") == spec.OK
 
     def colored(self) -> NDArray[np.bool_]:
         """Which shapes have colours of their own; the stored colour of all others is a stand-in. [N]"""
-        return self.array("colored")[:].astype(bool)
+        return self.column("colored").astype(bool)
 
     def repeated(self) -> NDArray[np.bool_]:
         """Which shapes came from fewer points than a block holds, so that blocks hold some points several times. [N]
@@ -263,7 +441,7 @@ class Cache:
         """
         if self.manifest.format_version < 2:
             return np.zeros(self.manifest.shapes, bool)
-        return self.array("repeated")[:].astype(bool)
+        return self.column("repeated").astype(bool)
 
     # writing
 
@@ -271,12 +449,17 @@ class Cache:
         """Make the arrays of a product, or find them again. Call under `exclusive`. Returns the record as it is on disk.
 
         Raises:
-            ValueError: the product exists with another specification, or was half made by other package versions.
+            UserError: the product exists with another specification, or was half made by other package versions; or another
+                build has taken over.
         """
         assert not record.complete and not record.content
-        node = self.path / "products" / record.product / "zarr.json"
-        if node.exists():
-            there = _parse(Record, _attributes(node).get(KEY), node)
+        with still_held(self.path, self.token):
+            return self._begin(record)
+
+    def agreed(self, record: Record) -> Record:
+        """What `begin` would return, with nothing written. Raises as it does."""
+        there = self._read_record(record.product)
+        if there is not None:
             if there.fingerprint != record.fingerprint:
                 raise UserError(
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
@@ -288,29 +471,45 @@ class Cache:
                     f"{self.path}: {record.product} was begun with other software ({', '.join(f'{k} {v}' for k, v in changed)}); "
                     "go on with the software it was begun with, or build into another path."
                 )
-            record = there
-        for array in self.arrays(record):
-            self._put_groups(array.path)
-            self._put_node(array.path, array, {"product": record.product})
-        self._put_groups(f"products/{record.product}")
-        if not node.exists():
-            self._put_node(f"products/{record.product}", markers(self.manifest, record), sealed(record))
+            return there
+        spec.check_record(record)
+        for part in record.product.split("/"):
+            path_name(part, f"product {record.product}")
         return record
 
-    def _put_node(self, path: str, array: ArraySpec | None = None, attributes: Mapping[str, Any] | None = None) -> None:
-        if not (self.path / path / "zarr.json").exists():
-            write_file(self.path / path / "zarr.json", node_json(array, attributes))
+    def _begin(self, record: Record) -> Record:
+        record, new = self.agreed(record), self._read_record(record.product) is None
+        if new:
+            # Completion markers of a product whose record was deleted say nothing about this one.
+            shutil.rmtree(self.path / "products" / record.product / "c", ignore_errors=True)
+        for array in self.arrays(record):
+            self._put_groups(array.path)
+            self._put_node(array.path, node_json(array, {"product": record.product}))
+        self._put_groups(f"products/{record.product}")
+        if new:
+            self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
+        return record
+
+    def _put(self, key: str, data: bytes) -> None:
+        """Write one file of the cache."""
+        write_file(self.path / key, data, within=self.path)
+
+    def _put_node(self, path: str, content: bytes) -> None:
+        node = self.path / path / "zarr.json"
+        if not node.is_file() or node.read_bytes() != content:
+            self._put(f"{path}/zarr.json", content)
 
     def _put_groups(self, path: str) -> None:
         """The groups above an array."""
         for parent in PurePosixPath(path).parents:
             if parent.name:
-                self._put_node(parent.as_posix())
+                self._put_node(parent.as_posix(), node_json())
 
     def missing(self, record: Record) -> list[int]:
-        """Shards of a product without a completion marker."""
+        """Shards of a product that lack a completion marker, or a file of which is not there."""
         marker = markers(self.manifest, record)
-        return [shard for shard in range(marker.shape[0]) if not (self.path / marker.key(shard)).exists()]
+        nodes = (marker, *self.arrays(record))
+        return [shard for shard in range(marker.shape[0]) if not all((self.path / node.key(shard)).is_file() for node in nodes)]
 
     def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
         """Write one shard of every array of a product, then its completion marker.
@@ -319,54 +518,115 @@ class Cache:
             record: the product, as given to `begin`.
             shard: which shard.
             values: by array path, what `encode` takes.
+
+        Raises:
+            UserError: another build has taken over; nothing was written.
         """
         nodes = self.arrays(record)
         assert {node.path for node in nodes} == set(values), (record.product, set(values))
         files = [encode(node, values[node.path]) for node in nodes]
         sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])[None]
-        self._check(record, shard, sums[0])
-        for node, data in zip(nodes, files, strict=True):
-            write_file(self.path / node.key(shard), data)
         marker = markers(self.manifest, record)
-        write_file(self.path / marker.key(shard), encode(marker, sums))
+        with still_held(self.path, self.token):
+            for node, data in zip(nodes, files, strict=True):
+                self._put(node.key(shard), data)
+            self._put(marker.key(shard), encode(marker, sums))
 
-    def _check(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> None:
-        """Called before anything is written. Anything may be, except in `Mending`."""
+    def reopen(self, record: Record, shard: int) -> None:
+        """Take a shard out of a product, which is unfinished from here on. Its files stay until they are written again.
+
+        Raises:
+            UserError: another build has taken over.
+        """
+        with still_held(self.path, self.token):
+            marker = markers(self.manifest, record)
+            if record.complete:
+                begun = dataclasses.replace(record, complete=False, content="")
+                self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
+            (self.path / marker.key(shard)).unlink(missing_ok=True)
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
         """What a completion marker says. [files, 32]
 
         Raises:
-            ValueError: the marker itself is damaged.
+            UserError: the marker itself is missing or damaged.
         """
         marker = markers(self.manifest, record)
-        data = (self.path / marker.key(shard)).read_bytes()
+        data = read_file(self.path / marker.key(shard))
         if len(data) != marker.row_bytes + 4 or struct.pack("<I", google_crc32c.value(data[:-4])) != data[-4:]:
-            raise UserError(f"{marker.key(shard)}: the completion marker is damaged")
+            raise UserError(f"{self.path / marker.key(shard)}: the completion marker is damaged; {MENDS}")
         return np.frombuffer(data[:-4], np.uint8).reshape(marker.shape[1:])
 
     def finish(self, record: Record) -> Record:
-        """Mark a product complete once no shard is missing; embeddings get their statistics. Returns the final record."""
+        """Mark a product complete once no shard is missing; embeddings get their statistics. Returns the final record.
+
+        A product that is complete already must be as it was then.
+
+        Raises:
+            UserError: another build has taken over; or the product was complete and some of it was made again, with other bytes.
+        """
         assert not self.missing(record), (record.product, self.missing(record))
+        with still_held(self.path, self.token):
+            return self._finish(record)
+
+    def _finish(self, record: Record) -> Record:
+        there = self._read_record(record.product)
+        if there is not None and there.complete:
+            return self._still_complete(there)
         if record.kind in ("image", "text"):
-            (node,) = self.arrays(record)
-            self._put_groups(stats_array(node).path)
-            self._put_node(stats_array(node).path, stats_array(node))
-            write_file(self.path / stats_array(node).key(0), encode(stats_array(node), self._statistics(node)))
+            node = stats_array(self.arrays(record)[0])
+            self._put_groups(node.path)
+            self._put_node(node.path, node_json(node))
+            self._put(node.key(0), self.statistics(record))
         final = dataclasses.replace(record, complete=True, content=self.content(record))
-        write_file(self.path / "products" / record.product / "zarr.json", node_json(markers(self.manifest, record), sealed(final)))
+        self._put(f"products/{record.product}/zarr.json", node_json(markers(self.manifest, record), sealed(final)))
         return final
 
-    def content(self, record: Record) -> str:
-        """sha256 over the checksums of a product's files."""
+    def _still_complete(self, record: Record) -> Record:
+        stats = stats_array(self.arrays(record)[0]) if record.kind in ("image", "text") else None
+        lost = stats is not None and not (self.path / stats.key(0)).is_file()
+        made = self.statistics(record) if lost else None
+        if self.content(record, statistics=made) != record.content:
+            raise UserError(
+                f"{self.path}: {record.product} is not as it was when it was finished: damaged files were made again by other software, "
+                f"models or settings. {MENDS}; else delete {self.path / 'products' / record.product} and run the command that made it again"
+            )
+        if stats is not None and made is not None:
+            self._put_groups(stats.path)
+            self._put_node(stats.path, node_json(stats))
+            self._put(stats.key(0), made)
+        return record
+
+    def content(self, record: Record, sums: Mapping[int, NDArray[np.uint8]] | None = None, statistics: bytes | None = None) -> str:
+        """sha256 over the checksums of a product's files.
+
+        Args:
+            record: the product.
+            sums: checksums [files, 32] of some shards, instead of what their completion markers say.
+            statistics: bytes instead of those in the file of the product's statistics.
+
+        Raises:
+            UserError: a marker, or the statistics, are missing or damaged.
+        """
         digest = hashlib.sha256()
         for shard in range(markers(self.manifest, record).shape[0]):
-            digest.update(self.checksums(record, shard).tobytes())
+            known = None if sums is None else sums.get(shard)
+            digest.update((self.checksums(record, shard) if known is None else known).tobytes())
         if record.kind in ("image", "text"):
-            digest.update((self.path / stats_array(self.arrays(record)[0]).key(0)).read_bytes())
+            node = stats_array(self.arrays(record)[0])
+            digest.update(read_file(self.path / node.key(0)) if statistics is None else statistics)
         return digest.hexdigest()
 
-    def _statistics(self, node: ArraySpec) -> NDArray[np.float64]:
+    def statistics(self, record: Record) -> bytes:
+        """The file of a product's statistics, computed from its shards.
+
+        Raises:
+            UserError: a file it takes is missing or damaged.
+        """
+        (node,) = self.arrays(record)
+        return encode(stats_array(node), self._moments(node))
+
+    def _moments(self, node: ArraySpec) -> NDArray[np.float64]:
         """Mean and variance of an embedding over all entries of usable shapes, added up in row order. [2, E]"""
         ok = self.ok()
         total, square, count = np.zeros(node.shape[-1]), np.zeros(node.shape[-1]), 0
@@ -378,21 +638,6 @@ class Cache:
             count += len(kept)
         mean = total / max(count, 1)
         return np.stack([mean, np.maximum(square / max(count, 1) - mean**2, 0)])
-
-
-class Mending(Cache):
-    """A cache in which a shard may only be written again as it was: with the checksums of its completion marker."""
-
-    def _check(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> None:
-        try:
-            before = self.checksums(record, shard)
-        except (ValueError, OSError):
-            return  # the marker is lost as well; the product's content digest tells afterwards
-        if not np.array_equal(before, sums):
-            raise UserError(
-                f"{self.path}: {record.product}, shard {shard}, cannot be made again with the bytes of before: a mesh, a model, a package, "
-                "a limit or a batch size has changed. Nothing was written. Restore what has changed, or build the cache anew."
-            )
 
 
 def markers(manifest: Manifest, record: Record) -> ArraySpec:
@@ -411,8 +656,13 @@ def stats_array(node: ArraySpec) -> ArraySpec:
     return ArraySpec(path=f"stats/{node.path}", dtype="float64", shape=shape, chunk=shape, shard=2, codec="crc32c", dims=("moment", "dim"))
 
 
-def open_cache(path: str | os.PathLike[str]) -> Cache:
+def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     """Open an existing cache.
+
+    Args:
+        path: its folder.
+        token: what `held_token` told the process that holds it. Others that write on its behalf give it, and are refused
+            once somebody else holds the cache.
 
     Raises:
         UserError: nothing there, not a cache, half made, damaged, or written by a newer version of this software.
@@ -431,7 +681,39 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             f"{path} has format version {body.get('format_version')}, this software reads 1 to {spec.FORMAT_VERSION}; "
             "use the version of mmpd that wrote it, or rebuild it"
         )
-    return Cache(path.resolve(), _parse(Manifest, body, node))
+    cache = Cache(path.resolve(), _parse(Manifest, _unsealed(attributes, node), node), token)
+    _check_size(cache)
+    return cache
+
+
+ZSTD_MOST: Final = 1 << 16
+"""One byte of zstd never stands for more than this: a block of 128 KiB takes four."""
+
+
+def _check_size(cache: Cache) -> None:
+    """Refuse a description of more shapes than the files can hold, before anything is done for each of them.
+
+    Some files may be missing - `verify` names them - but not most of every column.
+    """
+    manifest = cache.manifest
+    nodes = cache.arrays(index_record(manifest))
+    most, held = 0, 0
+    for node in nodes[1:] + nodes[:1]:
+        try:
+            with os.scandir(cache.path / node.path / "c") as entries:
+                found = list(entries)
+            sizes = [entry.stat().st_size for entry in islice(found, 8)]
+        except OSError:
+            continue
+        most = max(most, len(found))
+        held = max(held, max(sizes, default=0) * ZSTD_MOST // node.row_bytes)
+        if most >= manifest.shards and held >= min(manifest.shard, manifest.shapes):
+            return
+    if manifest.shards > 2 * most + 16 or (most and manifest.shard > held + ZSTD_MOST):
+        raise UserError(
+            f"{cache.path / 'zarr.json'} speaks of {manifest.shapes} shapes in {manifest.shards} shards of {manifest.shard}, but there are "
+            f"files of {most} shards: it is damaged. Restore it from a copy, or delete it and run the command that built the cache again"
+        )
 
 
 def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> Cache:
@@ -450,19 +732,33 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
     long = [i for i in ids if len(i.encode()) > spec.TEXT_BYTES]
     if long:
         raise UserError(f"{len(long)} shape ids are longer than {spec.TEXT_BYTES} bytes, the first is {long[0]!r}; shorten the paths")
-    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, "id", "label", "split"}] if path.exists() else []
-    if foreign:
-        raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
+    check_empty(path)
     cache = Cache(path.resolve(), manifest)
     for name in GROUPS:
-        cache._put_node(name)
+        cache._put_node(name, node_json())
     record = index_record(manifest)
     cache.begin(record)
     for shard in range(manifest.shards):
         write_index(cache, shard, ids, labels, splits)
     cache.finish(record)
-    write_file(path / "zarr.json", node_json(None, sealed(manifest)))
+    cache._put("zarr.json", node_json(None, sealed(manifest)))
     return cache
+
+
+def check_empty(path: Path) -> None:
+    """Refuse a folder, without a root description, that holds anything but what `create` may have left there when it was stopped.
+
+    A cache that lost its root description gets it again by `create`, and whatever else it holds is found as it is.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    columns = {"id", "label", "split"}
+    if (path / "products" / "status").exists():
+        columns |= {"status", "reason", "source_sha256", "colored", "repeated"}
+    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, *columns}] if path.exists() else []
+    if foreign:
+        raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
 
 
 def write_index(cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> None:
@@ -482,6 +778,11 @@ def index_record(manifest: Manifest) -> Record:
     return Record(product="index", kind="index", spec=manifest.source, inputs=())
 
 
+def status_record(manifest: Manifest) -> Record:
+    """The record of how each shape fared, as far as its arrays depend on it."""
+    return Record(product="status", kind="status", spec=manifest.source, inputs=())
+
+
 def differences(there: Any, asked: Any, where: str = "") -> list[str]:
     """Where two descriptions differ in what changes a result, as `points.seed is 0, asked 1`."""
     if dataclasses.is_dataclass(there) and type(there) is type(asked):
@@ -495,11 +796,33 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def _below_products(root: Path) -> list[Path]:
+    """The `zarr.json` of every product, and of groups of products, in one order."""
+    bases = (root, *(root / group for group in GROUPS_OF_PRODUCTS if group != "labels"), *sorted((root / "labels").glob("*/")))
+    return [node for base in bases for node in sorted(base.glob("*/zarr.json"))]
+
+
 def _attributes(node: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(node.read_bytes()).get("attributes", {}))
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{node} is damaged: {error}") from error
+        body = json.loads(read_file(node))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{node} is damaged: {str(error).removeprefix(f'{node} ')}") from error
+    attributes = body.get("attributes", {}) if isinstance(body, dict) else None
+    if not isinstance(attributes, dict):
+        raise UserError(f"{node} is damaged: it is no description of a Zarr node with attributes")
+    return attributes
+
+
+def _unsealed(attributes: Mapping[str, Any], node: Path) -> Any:
+    """The description in attributes made by `sealed`."""
+    body = attributes[KEY]
+    try:
+        whole = hashlib.sha256(spec.canonical(body)).hexdigest() == attributes.get("sha256")
+    except (ValueError, RecursionError):
+        whole = False
+    if not whole:
+        raise UserError(f"{node} is damaged: its description does not match its checksum")
+    return body
 
 
 def _parse(cls: Any, body: Any, node: Path) -> Any:
@@ -507,213 +830,3 @@ def _parse(cls: Any, body: Any, node: Path) -> Any:
         return spec.from_json(cls, body)
     except ValueError as error:
         raise UserError(f"{node}: {error}") from error
-
-
-# ------------------------------------------------------------------------------------------------- files and the lock
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut.
-
-    Raises:
-        OSError: the disk is full or not writable; the message names the file. Nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextlib.contextmanager
-def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO]:
-    """Hold a cache for writing. Others wait; the hold ends with the process, however it ends. Clears a dead writer's leftovers.
-
-    Args:
-        path: the cache. The lock is on `<path>.journal` beside it, which is also where a build notes its timings: what
-            differs from run to run stays outside the cache.
-        wait: called once, without arguments, if somebody else holds it.
-
-    Yields:
-        The journal, open for appending lines.
-    """
-    path = Path(path).resolve()  # one lock, by whatever name the cache is reached
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(path.name + ".journal"), "a+", encoding="utf-8") as journal:
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            if wait is not None:
-                wait()
-            fcntl.flock(journal, fcntl.LOCK_EX)
-        for leftover in path.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-        yield journal
-
-
-# --------------------------------------------------------------------------------------------------- the fast reader
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_MAP_FIXED, _PROT_NONE = 0x10, 0
-
-
-class Region:
-    """A stretch of addresses in which every shard file of an array has its place, mapped there when first needed.
-
-    One stretch makes the whole array one NumPy array, so a batch is one `take` whatever shards its rows lie in; and a
-    mapping made by the C library's `mmap` needs no open file, where Python's own keeps one each.
-    """
-
-    def __init__(self, size: int) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        self.size = size
-        self.address = _checked(_libc.mmap(None, size, _PROT_NONE, flags, -1, 0), "address space for a cache array")
-        weakref.finalize(self, _libc.munmap, self.address, size)
-
-    def place(self, offset: int, path: Path) -> None:
-        """Map a whole file, read-only, at `offset` (a multiple of the page size)."""
-        file = os.open(path, os.O_RDONLY)
-        try:
-            size = os.fstat(file).st_size
-            _checked(_libc.mmap(self.address + offset, size, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, file, 0), str(path))
-        finally:
-            os.close(file)
-
-    def release(self) -> None:
-        """Give touched pages back. They stay in the page cache, and come again at the next touch."""
-        _libc.madvise(self.address, self.size, 4)  # MADV_DONTNEED
-
-    def array(self, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """The stretch as an array. It must not outlive the region, and only mapped parts may be read."""
-        buffer = (ctypes.c_char * self.size).from_address(self.address)
-        return np.frombuffer(memoryview(buffer), dtype, math.prod(shape)).reshape(shape)
-
-
-def _checked(address: int | None, what: str) -> int:
-    if address is None or address == ctypes.c_void_p(-1).value:
-        code = ctypes.get_errno()
-        raise OSError(code, f"cannot map {what}: {os.strerror(code)}")
-    return address
-
-
-class Rows:
-    """Memory-mapped rows of one uncompressed array. Safe to use from several threads, and after a fork.
-
-    Memory and maps are bounded whatever is read: after `RELEASE` bytes the touched pages are given back, after `MAPS`
-    shards the mapping starts afresh.
-    """
-
-    RELEASE: Final = 1 << 30
-    MAPS: Final = 4096
-
-    def __init__(self, root: Path, node: ArraySpec) -> None:
-        if node.codec != "raw" or not node.sharded:
-            raise UserError(f"{node.path} is compressed; read it through zarr (Cache.array)")
-        self.node = node
-        self._root = root
-        self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
-        page = math.lcm(mmap.PAGESIZE, self._item)
-        full = node.shard * node.row_bytes + 16 * math.prod(node.grid) + 4
-        self._stride = -(-full // page) * page
-        self._shards = -(-node.shape[0] // node.shard)
-        self._lock = threading.Lock()
-        self._start()
-
-    def _start(self) -> None:
-        self._region = Region(self._shards * self._stride)
-        self._mapped = np.zeros(self._shards, bool)
-        self._touched = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.node.shape
-
-    def gather(self, rows: NDArray[Any], columns: NDArray[Any] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Copy rows, or (row, column) entries, into one contiguous array.
-
-        Args:
-            rows: indices along axis 0. [B]
-            columns: indices along axis 1, or None for whole rows. [B]
-            out: where to put them.
-
-        Returns:
-            [B, *shape[2:]], or [B, *shape[1:]] for whole rows.
-
-        Raises:
-            IndexError: an index is out of range.
-        """
-        node = self.node
-        for index in (rows, columns):
-            if index is not None and np.asarray(index).dtype.kind not in "iu" and np.size(index):
-                raise TypeError(f"{node.path}: indices are whole numbers, got {np.asarray(index).dtype}; for a mask, use np.flatnonzero")
-        rows = np.asarray(rows, np.int64)
-        if len(rows) and not (0 <= rows.min() and rows.max() < node.shape[0]):
-            raise IndexError(f"{node.path} has rows 0..{node.shape[0] - 1}, asked {rows.min()}..{rows.max()}")
-        if columns is None:
-            columns = np.tile(np.arange(node.shape[1]), len(rows))
-            shape: tuple[int, ...] = (len(rows), *node.shape[1:])
-            rows = np.repeat(rows, node.shape[1])
-        else:
-            columns = np.asarray(columns, np.int64)
-            shape = (len(rows), *node.shape[2:])
-            if len(columns) and not (0 <= columns.min() and columns.max() < node.shape[1]):
-                raise IndexError(f"{node.path} has columns 0..{node.shape[1] - 1}, asked {columns.min()}..{columns.max()}")
-        if out is None:
-            out = np.empty(shape, node.dtype)
-        assert out.shape == shape and out.dtype == node.dtype and out.flags.c_contiguous, (out.shape, shape, out.dtype)
-        region = self._map(rows // node.shard)
-        width = math.prod(node.shape[2:])
-        flat = region.array(node.dtype, (self._shards * (self._stride // self._item), width))
-        where = rows // node.shard * (self._stride // self._item) + rows % node.shard * node.shape[1] + columns
-        # mode="clip" lets NumPy copy straight into `out`; the indices were checked above.
-        np.take(flat, where, axis=0, out=out.reshape(-1, width), mode="clip")
-        return out
-
-    def _map(self, shards: NDArray[np.int64]) -> Region:
-        with self._lock:
-            self._touched += len(shards) * max(self._item, mmap.PAGESIZE)
-            if self._touched > self.RELEASE:
-                self._region.release()
-                self._touched = 0
-            if not self._mapped[shards].all():
-                needed = np.unique(shards[~self._mapped[shards]])
-                if self._mapped.sum() + len(needed) > self.MAPS:
-                    self._start()  # a thread still reading holds the old region
-                    needed = np.unique(shards)
-                for shard in needed:
-                    path = self._root / self.node.key(int(shard))
-                    self._check_layout(path)
-                    self._region.place(int(shard) * self._stride, path)
-                    self._mapped[shard] = True
-            return self._region
-
-    def _check_layout(self, path: Path) -> None:
-        """A file laid out otherwise - by another writer, or cut short - must not be read as if it were ours."""
-        node = self.node
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            footer = 16 * math.prod(node.grid) + 4
-            file.seek(max(size - footer, 0))
-            index = read_index(node, file.read(), path)
-        present = index[index[:, 0] != NO_CHUNK]
-        regular = np.arange(len(present), dtype=np.uint64) * np.uint64(node.row_bytes)
-        if size != len(present) * node.row_bytes + footer or not np.array_equal(present[:, 0], regular):
-            raise UserError(f"{path} is not laid out as this software writes it; `mmpd-cache verify --repair` mends it")

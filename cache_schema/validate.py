@@ -9,20 +9,25 @@ whether pictures and embeddings are right; that takes the pipeline.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import spec, store
+from cache_schema import store
 from cache_schema.errors import UserError
 from cache_schema.spec import ArraySpec, Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
+
+EXCHANGED: Final = (
+    "the checksums of the product's files do not add up to the one in its record: shards changed places, or were replaced "
+    "together with their completion markers"
+)
+"""Said of every shard of such a product, for nobody knows which."""
 
 
 def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> list[Problem]:
@@ -39,37 +44,46 @@ def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] 
     return list(_problems(cache, progress or (lambda done, total: None)))
 
 
+def nodes(cache: Cache, records: dict[str, Record]) -> dict[str, tuple[bytes, str]]:
+    """Every `zarr.json` there must be: by its place in the cache, the only bytes it may hold and the product it is of."""
+    found: dict[str, tuple[bytes, str]] = {}
+    for product, record in records.items():
+        arrays = cache.arrays(record)
+        found[f"products/{product}/zarr.json"] = (store.node_json(store.markers(cache.manifest, record), store.sealed(record)), product)
+        for node in arrays:
+            found[f"{node.path}/zarr.json"] = (store.node_json(node, {"product": product}), product)
+        if record.complete and has_statistics(record):
+            stats = store.stats_array(arrays[0])
+            found[f"{stats.path}/zarr.json"] = (store.node_json(stats), product)
+    above = {parent.as_posix() for name in found for parent in PurePosixPath(name).parent.parents if parent.name}
+    for group in sorted({*above, *store.GROUPS}):
+        found.setdefault(f"{group}/zarr.json", (store.node_json(), ""))
+    return {"zarr.json": (store.node_json(None, store.sealed(cache.manifest)), ""), **found}
+
+
+def has_statistics(record: Record) -> bool:
+    """Whether a product comes with mean and variance once it is complete."""
+    return record.kind in ("image", "text")
+
+
 def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Problem]:
-    expected: set[str] = {"zarr.json"}
-    yield from _same_bytes(cache, "zarr.json", store.node_json(None, store.sealed(cache.manifest)))
-    records = {}
-    for file in sorted((cache.path / "products").rglob("zarr.json")):
-        product = file.parent.relative_to(cache.path / "products").as_posix()
-        where = file.relative_to(cache.path).as_posix()
+    records, damaged = cache.read_records()
+    lost = _lost_records(cache, records)
+    for product, message in (damaged | lost).items():
+        kind: Any = "metadata" if product in damaged else "missing"
+        yield Problem(where=f"products/{product}/zarr.json", kind=kind, message=message.removeprefix(f"{cache.path}/"), product=product)
+    expected = set()
+    for where, (content, product) in nodes(cache, records).items():
         expected.add(where)
-        try:
-            body = json.loads(file.read_bytes())
-            if body.get("node_type") == "array":
-                records[product] = spec.from_json(Record, body["attributes"][store.KEY])
-                if records[product].product != product:
-                    raise UserError(f"it describes {records.pop(product).product!r}")
-            else:
-                yield from _same_bytes(cache, where, store.node_json())
-        except (ValueError, KeyError, TypeError) as error:
-            yield Problem(where=where, kind="metadata", message=f"cannot be read: {error}", product=product)
+        yield from _same_bytes(cache, where, content, product)
     jobs: list[tuple[Record, int]] = []
     for product, record in records.items():
         marker = store.markers(cache.manifest, record)
-        nodes = cache.arrays(record)
-        yield from _same_bytes(cache, f"products/{product}/zarr.json", store.node_json(marker, store.sealed(record)), product)
-        for node in nodes:
-            expected.add(f"{node.path}/zarr.json")
-            content = store.node_json(node, {"product": product})
-            yield from _same_bytes(cache, f"{node.path}/zarr.json", content, product)
-            expected.update(node.key(shard) for shard in range(marker.shape[0]))
-        expected.update(marker.key(shard) for shard in range(marker.shape[0]))
-        if record.kind in ("image", "text"):
-            expected |= {f"stats/{product}/zarr.json", store.stats_array(nodes[0]).key(0)}
+        for node in (marker, *cache.arrays(record)):
+            expected.update(map(node.key, range(marker.shape[0])))
+        if has_statistics(record):
+            stats = store.stats_array(cache.arrays(record)[0])
+            expected |= {f"{stats.path}/zarr.json", stats.key(0)}
         if record.complete:
             jobs += [(record, shard) for shard in range(marker.shape[0])]
         else:
@@ -77,42 +91,78 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
             message = f"{len(done)} of {marker.shape[0]} shards made; run the command that began it again"
             yield Problem(where=f"products/{product}", kind="unfinished", message=message, product=product)
             jobs += [(record, shard) for shard in done]
-    for group in _groups(expected):
-        expected.add(f"{group}/zarr.json")
-        yield from _same_bytes(cache, f"{group}/zarr.json", store.node_json())
+    unsound: set[str] = set()
     with ThreadPoolExecutor() as pool:
         for i, found in enumerate(pool.map(lambda job: list(_shard_problems(cache, *job)), jobs)):
             progress(i + 1, len(jobs))
+            unsound |= {problem.product for problem in found}
             yield from found
     for record in records.values():
         if record.complete:
-            yield from _content_problems(cache, record)
-    files = [file.relative_to(cache.path).as_posix() for file in sorted(cache.path.rglob("*")) if not file.is_dir()]
-    late = tuple(place for name in _begun_since(cache, records) for place in (name, f"products/{name}", f"stats/{name}"))
-    for name in files:
-        # What another command is adding right now is none of the cache's problems.
-        beside = name.endswith("/zarr.json") and any(place.startswith(name.removesuffix("zarr.json")) for place in late)
-        if name not in expected and not name.startswith(late) and not name.endswith(".tmp") and not beside:
-            yield Problem(where=name, kind="stray", message="no product has this file")
+            yield from _content_problems(cache, record, record.product in unsound)
+    yield from _strays(cache, expected, {*damaged, *lost, *_begun_since(cache, records)})
+
+
+def _lost_records(cache: Cache, records: dict[str, Record]) -> dict[str, str]:
+    """Products whose completion markers are there, but not the record that says what they are."""
+    markers = {folder.parent for folder in (cache.path / "products").rglob("c") if folder.is_dir()} | {cache.path / "products" / "index"}
+    names = (folder.relative_to(cache.path / "products").as_posix() for folder in sorted(markers))
+    message = "is not there, and nothing else says what the product is; run the command that made it again"
+    return {name: message for name in names if name not in records and not (cache.path / "products" / name / "zarr.json").exists()}
 
 
 def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:
-    found = (file.parent.relative_to(cache.path / "products").as_posix() for file in (cache.path / "products").rglob("zarr.json"))
-    return {name for name in found if name not in records and name not in store.GROUPS} - {"."}
+    """What another command is adding right now: it is none of the cache's problems."""
+    return set(cache.read_records()[0]) - set(records)
 
 
-def _groups(files: set[str]) -> list[str]:
-    """Folders above the arrays: the groups a Zarr client walks through."""
-    arrays = {name.removesuffix("/zarr.json") for name in files if name.endswith("/zarr.json")}
-    return sorted({parent.as_posix() for name in arrays for parent in Path(name).parents if parent.name} - arrays | set(store.GROUPS))
+def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Problem]:
+    """Files, links and empty folders that no product has.
+
+    Args:
+        unknown: products of which it is not known what files they have.
+    """
+    fixed = {record.product: record for record in (store.index_record(cache.manifest), store.status_record(cache.manifest))}
+    places = {place for name in unknown for place in (name, f"products/{name}", f"stats/{name}")}
+    places |= {node.path for name in unknown & set(fixed) for node in cache.arrays(fixed[name])}
+    above = {parent.as_posix() for name in expected for parent in PurePosixPath(name).parents}
+    at_work = store.is_held(cache.path)
+
+    def foreign(name: str) -> bool:
+        """Whether it lies outside what the unknown products may have, and is no group above them."""
+        inside = any(name == place or name.startswith(f"{place}/") for place in places)
+        beside = name.endswith("/zarr.json") and any(place.startswith(name.removesuffix("zarr.json")) for place in places)
+        return not inside and not beside
+
+    for root, folders, names in os.walk(cache.path):
+        folders.sort()
+        inside = Path(root).relative_to(cache.path)
+        for name in sorted([*names, *(folder for folder in folders if Path(root, folder).is_symlink())]):
+            where, path = (inside / name).as_posix(), Path(root, name)
+            if path.is_symlink():
+                out = "" if path.resolve().is_relative_to(cache.path) else ", outside the cache"
+                message = f"is a symbolic link to {os.readlink(path)}{out}: put the files themselves here, or remove it"
+                yield Problem(where=where, kind="stray", message=message)
+            elif name.startswith(".") and name.endswith(".tmp"):
+                if not at_work:
+                    message = "was left behind by a writer that was stopped; whatever writes to the cache next clears it"
+                    yield Problem(where=where, kind="stray", message=message)
+            elif where not in expected and foreign(where):
+                yield Problem(where=where, kind="stray", message="no product has this file")
+        where = inside.as_posix()
+        if not folders and not names and where not in above and where not in expected and foreign(where):
+            yield Problem(where=where, kind="stray", message="is an empty folder that no product has")
 
 
 def _same_bytes(cache: Cache, where: str, content: bytes, product: str = "") -> Iterator[Problem]:
     path = cache.path / where
-    if not path.exists():
+    try:
+        if path.read_bytes() != content:
+            yield Problem(where=where, kind="metadata", message="differs from what this software writes for it", product=product)
+    except FileNotFoundError:
         yield Problem(where=where, kind="missing", message="is not there", product=product)
-    elif path.read_bytes() != content:
-        yield Problem(where=where, kind="metadata", message="differs from what this software writes for it", product=product)
+    except OSError as error:
+        yield Problem(where=where, kind="metadata", message=f"cannot be read: {error.strerror}", product=product)
 
 
 def _shard_problems(cache: Cache, record: Record, shard: int) -> Iterator[Problem]:
@@ -122,16 +172,20 @@ def _shard_problems(cache: Cache, record: Record, shard: int) -> Iterator[Proble
     marker = store.markers(cache.manifest, record)
     try:
         sums = cache.checksums(record, shard)
-    except (ValueError, OSError) as error:
-        kind = "missing" if isinstance(error, OSError) else "corrupt"
-        yield problem(marker.key(shard), kind, str(error).rpartition(": ")[2])
+    except (UserError, OSError) as error:
+        lost = not (cache.path / marker.key(shard)).exists()
+        message = "is not there" if lost else "the completion marker is damaged" if isinstance(error, UserError) else str(error)
+        yield problem(marker.key(shard), "missing" if lost else "corrupt", message)
         sums = None
     for i, node in enumerate(cache.arrays(record)):
         path = cache.path / node.key(shard)
         try:
             data = path.read_bytes()
+        except FileNotFoundError:
+            yield problem(node.key(shard), "missing", "is not there")
+            continue
         except OSError as error:
-            yield problem(node.key(shard), "missing", error.strerror or str(error))
+            yield problem(node.key(shard), "corrupt", f"cannot be read: {error.strerror}")
             continue
         if sums is None:
             continue
@@ -156,15 +210,40 @@ def _value_problem(manifest: Manifest, record: Record, node: ArraySpec, shard: i
     return ""
 
 
-def _content_problems(cache: Cache, record: Record) -> Iterator[Problem]:
+def _content_problems(cache: Cache, record: Record, unsound: bool) -> Iterator[Problem]:
+    """What the digest over all of a product's files tells: whether its statistics are right, and whether shards changed places,
+    or were replaced together with their completion markers.
+
+    Args:
+        unsound: whether damage to its shards is named already.
+    """
+    stats = store.stats_array(cache.arrays(record)[0]) if has_statistics(record) else None
+    damage = "" if stats is None else statistics_damage(cache, stats)
     try:
-        content = cache.content(record)
-    except (ValueError, OSError):
-        return  # the marker at fault is already named
-    if record.kind in ("image", "text"):
-        node = store.stats_array(cache.arrays(record)[0])
-        yield from _same_bytes(cache, f"{node.path}/zarr.json", store.node_json(node), record.product)
-    if content != record.content:
-        where = store.stats_array(cache.arrays(record)[0]).key(0) if record.kind in ("image", "text") else f"products/{record.product}"
-        message = "the checksums of the product's files do not add up to the one in its record"
-        yield Problem(where=where, kind="corrupt", message=message, product=record.product)
+        if not damage and cache.content(record) == record.content:
+            return
+    except (UserError, OSError):
+        return  # a marker at fault is named already
+    if stats is not None:
+        try:
+            right = None if unsound else cache.content(record, statistics=cache.statistics(record)) == record.content
+        except (UserError, OSError):
+            right = None  # nobody knows: what they are computed from is damaged, and named already
+        if damage or right:
+            message = damage or "does not hold the statistics of the product's embeddings"
+            kind: Any = "missing" if damage == "is not there" else "corrupt"
+            yield Problem(where=stats.key(0), kind=kind, message=message, product=record.product)
+        if right or (damage and right is None):
+            return
+    marker = store.markers(cache.manifest, record)
+    for shard in range(marker.shape[0]):
+        yield Problem(where=marker.key(shard), kind="corrupt", message=EXCHANGED, product=record.product, shard=shard)
+
+
+def statistics_damage(cache: Cache, stats: ArraySpec) -> str:
+    """What is wrong with the file of a product's statistics, taken alone."""
+    try:
+        cache.read_statistics(stats)
+    except (UserError, OSError):
+        return "is damaged" if (cache.path / stats.key(0)).exists() else "is not there"
+    return ""

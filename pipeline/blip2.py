@@ -6,6 +6,7 @@ a model's float rounding. The picture is encoded once for all its samples.
 """
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +69,8 @@ class Blip2:
         if model.config.image_token_index is None or self.processor.num_query_tokens is None:
             raise UserError(f"{spec.model} was saved by an old transformers without image tokens; use a newer revision of it")
         self.model = model.eval().to(self.device)
-        self.spec = dataclasses.replace(spec, revision=commit, weights=weights.digest(model.state_dict()))
+        self.lock = threading.Lock()  # a tokenizer is nothing for two threads at once
+        self.spec = dataclasses.replace(spec, model=weights.public(spec.model), revision=commit, weights=weights.digest(model.state_dict()))
 
     def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
         texts: list[str] = []
@@ -83,14 +85,16 @@ class Blip2:
         spec = self.spec
         draws = np.stack([generator(spec.seed, key, sample).random(spec.max_tokens) for key in keys for sample in range(spec.samples)])
         draw = Draw(torch.from_numpy(draws).to(self.device), spec.temperature, spec.top_p)
-        inputs = self.processor(
-            images=list(images), text=[spec.prompt] * len(images), return_tensors="pt", input_data_format="channels_last"
-        ).to(self.device, self.dtype)  # fmt: skip
+        with self.lock:
+            inputs = self.processor(
+                images=list(images), text=[spec.prompt] * len(images), return_tensors="pt", input_data_format="channels_last"
+            ).to(self.device, self.dtype)  # fmt: skip
         tokens = self.model.generate(
             **inputs, do_sample=True, num_return_sequences=spec.samples, min_new_tokens=1, max_new_tokens=spec.max_tokens,
             temperature=1.0, top_k=0, top_p=1.0, logits_processor=[draw],
         )  # fmt: skip
-        texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
+        with self.lock:
+            texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
         # A language model that only decodes gives the prompt back with its continuation, one with an encoder does not.
         before = f"{spec.prompt} " if self.model.language_model.config.is_encoder_decoder else ""
         return [fit(before + text) for text in texts]

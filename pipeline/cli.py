@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import json
 import os
 import signal
 import sys
@@ -29,7 +28,8 @@ from rich.text import Text
 
 from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
-from pipeline.describe import describe, failures, human, product_bytes, status_counts
+from cache_schema.terminal import json_text, printable
+from pipeline.describe import describe, failures, human, product_bytes, remarks, status_counts
 
 # Teachers and renderers share the cores. By default OpenMP's threads spin while they wait, which then starves the others
 # (measured: a fifth of the speed). It is read when torch is imported.
@@ -42,6 +42,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+LISTED = 20
+"""Shapes with a remark that `status` lists."""
+
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting of the recipe. Repeatable.", show_default=False)
@@ -51,6 +54,21 @@ Workers = Annotated[int, typer.Option(min=0, help="Processes that read and draw 
 Scheduler = Annotated[str, typer.Option(metavar="ADDRESS", help="Run on a dask cluster, e.g. tcp://host:8786.", show_default=False)]
 Device = Annotated[str, typer.Option(help="Torch device of the teachers; several with commas. auto: every GPU, else the CPU.")]
 Batch = Annotated[int, typer.Option(min=1, help="Pictures or texts per forward pass.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import importlib.metadata
+
+        sys.stdout.write(f"mmpd {importlib.metadata.version('mmpd')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+) -> None:
+    """Turn 3D shapes into a cache of points, pictures, captions and teacher embeddings. Start with: mmpd-cache build starter out.zarr"""
 
 
 @app.command()
@@ -68,7 +86,8 @@ def build(
 ) -> None:
     """Make a cache from shapes. Stopped in the middle? Run the same command again: it goes on and ends with the same bytes.
 
-    Shapes that cannot be read or drawn are recorded with their reason and the rest goes on; `mmpd-cache status` lists them.
+    Shapes that cannot be read or drawn are recorded with their reason and the rest goes on; `mmpd-cache status` lists them. Mend their
+    files and run the same command again, or `mmpd-cache retry`. The exit code is 1 if every shape failed.
 
     \b
     mmpd-cache build starter out.zarr
@@ -81,12 +100,57 @@ def build(
     config = configured(recipe, set_ or [])
     with progress() as terminal:
         made = build_cache(source, cache, config, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
-    counts = status_counts(made)
-    err.print(f"{cache} is complete: {counts['ok']} shapes ok, {counts['failed']} failed.", highlight=False)
-    if counts["failed"]:
-        err.print(f"Reasons: mmpd-cache status {cache}", highlight=False)
-        if strict:
-            raise typer.Exit(1)
+    closing(cache, made, strict)
+
+
+@app.command()
+def retry(
+    cache: CachePath,
+    source: Annotated[str, typer.Option(help="Where the shapes are now, if they have moved.", show_default=False)] = "",
+    workers: Workers = 0,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="limits.B=C", help="Give each shape more seconds or memory_gib. Repeatable.", show_default=False),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape is still failed.")] = False,
+) -> None:
+    """Try failed shapes again, and put those that are ok now into every product: points, pictures, captions, embeddings.
+
+    No other shape is touched, and the cache is what it would have been at once. `mmpd-cache build` does this for failed shapes whose own
+    file has changed; this command for all of them, so also where a texture was missing or the time was too short.
+
+    \b
+    mmpd-cache retry out.zarr
+    mmpd-cache retry out.zarr --source /moved/meshes --set limits.seconds=600
+    """
+    from pipeline import commands
+
+    wrong = [assignment for assignment in set_ or [] if not assignment.strip().startswith("limits.")]
+    if wrong:
+        raise UserError(f"retry only sets limits.seconds and limits.memory_gib, got {wrong[0]}: what a cache holds stays as it is")
+    limits = [assignment.strip().removeprefix("limits.") for assignment in set_ or []]
+    with progress() as terminal:
+        machine = commands.Machine(workers=workers, scheduler=scheduler, device=device)
+        found = commands.retry(cache, source, machine, terminal, limits)
+    if not found.tried:
+        say("No shape failed.")
+        return
+    say(f"{found.tried} failed shapes tried again: {found.mended} ok now, {found.tried - found.mended} failed again.")
+    closing(cache, store.open_cache(cache), strict)
+
+
+def closing(path: Path, cache: store.Cache, strict: bool) -> None:
+    """Say how shapes fared, and exit with 1 where that is asked for or none is left."""
+    counts = status_counts(cache)
+    noted = len(remarks(cache))
+    also = f", {noted} of them with a remark" if noted else ""
+    say(f"{path} is complete: {counts['ok']} shapes ok{also}, {counts['failed']} failed.")
+    if counts["failed"] or noted:
+        say(f"Reasons: mmpd-cache status {path}")
+    if counts["failed"] and (strict or not counts["ok"]):
+        raise typer.Exit(1)
 
 
 @app.command("add-teacher")
@@ -110,7 +174,7 @@ def add_teacher(
     with progress() as terminal:
         machine = commands.Machine(scheduler=scheduler, device=device)
         record = commands.add_teacher(cache, name, precision, batch, machine, terminal)
-    err.print(f"{cache} now has {record.product}.", highlight=False)
+    say(f"{cache} now has {record.product}.")
 
 
 @app.command()
@@ -131,7 +195,7 @@ def labels(
 
     with progress() as terminal:
         made = commands.add_labels(cache, name, batch, commands.Machine(device=device), terminal)
-    err.print(f"{cache} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.", highlight=False)
+    say(f"{cache} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.")
 
 
 @app.command()
@@ -139,7 +203,10 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     """Which shapes are ok, which failed and why, and which products are complete."""
     opened = store.open_cache(cache)
     records = opened.records()
-    failed = failures(opened) if records.get("status") and records["status"].complete else []
+    done = "status" in records and not opened.missing(records["status"])
+    failed = failures(opened) if done else []
+    noted = remarks(opened) if done else []
+    repeated = int(opened.repeated().sum()) if done else 0
     counts = status_counts(opened)
     products = {
         name: {
@@ -150,16 +217,28 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         for name, record in records.items()
     }
     if as_json:
-        print_json({"shapes": counts, "failed": [{"id": i, "reason": r} for i, r in failed], "products": products})
+        body = {"shapes": counts, "remarked": len(noted), "repeated": repeated}
+        body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
+        print_json(body | {"products": products})
         return
-    out.print(", ".join(f"{count} {name}" for name, count in counts.items()), highlight=False)
+    show(", ".join(f"{count} {name}" for name, count in counts.items()))
+    if noted:
+        show(f"{len(noted)} of the ok shapes have a remark; see below")
+    if repeated:
+        show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: their blocks hold some points several times")
     table = Table("product", "state", box=None)
     for name, product in products.items():
-        done = product["shards"] - product["missing"]
-        table.add_row(name, "complete" if product["complete"] else f"{done} of {product['shards']} shards")
+        made = product["shards"] - product["missing"]
+        table.add_row(cell(name), "complete" if product["complete"] else f"{made} of {product['shards']} shards")
     out.print(table)
     for shape, reason in failed:
-        out.print(Text(f"failed  {shape}: {reason}"))
+        show(f"failed  {shape}: {reason}")
+    for shape, remark in noted[:LISTED]:
+        show(f"remark  {shape}: {remark}")
+    if len(noted) > LISTED:
+        show(f"and {len(noted) - LISTED} more with a remark; --json lists all")
+    if failed:
+        show(f"Mended? mmpd-cache retry {cache}")
 
 
 @app.command()
@@ -180,14 +259,14 @@ def verify(
         with progress() as terminal:
             done = mend(cache, source, commands.Machine(device=device), terminal)
         for line in done:
-            err.print(Text(line))
+            say(line)
         found = validate.problems(cache)
     if as_json:
         print_json({"problems": [spec.to_json(problem) for problem in found]})
     else:
         for problem in found:
-            out.print(Text(f"{problem.where}: {problem.kind}: {problem.message}"))
-        out.print(f"{len(found)} problem{'s' * (len(found) != 1)}" if found else "everything is as it was written", highlight=False)
+            show(f"{problem.where}: {problem.kind}: {problem.message}")
+        show(f"{len(found)} problem{'s' * (len(found) != 1)}" if found else "everything is as it was written")
     if found:
         raise typer.Exit(1)
 
@@ -203,7 +282,7 @@ def info(cache: CachePath, as_json: Json = False) -> None:
         print_json({"path": str(cache), "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
-    out.print(
+    show(
         f"{cache}: {m.shapes} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
         f"format {m.format_version}"
     )
@@ -211,9 +290,8 @@ def info(cache: CachePath, as_json: Json = False) -> None:
     for name, record in records.items():
         for i, node in enumerate(opened.arrays(record)):
             shape = f"{node.path} {list(node.shape)} {node.dtype}"
-            table.add_row(
-                *((name, record.fingerprint, human(sizes[name])) if not i else ("", "", "")), shape, "" if i else describe(record)
-            )
+            first = (name, record.fingerprint, human(sizes[name]), shape, describe(record))
+            table.add_row(*(cell(text) for text in (first if not i else ("", "", "", shape, ""))))
     out.print(table)
 
 
@@ -227,7 +305,7 @@ def report(
     from pipeline.report import write
 
     write(store.open_cache(cache), page, shapes)
-    err.print(f"wrote {page}", highlight=False)
+    say(f"wrote {page}")
 
 
 @app.command()
@@ -244,7 +322,7 @@ def recipes(
     else:
         table = Table("recipe", "what", box=None)
         for key, recipe in RECIPES.items():
-            table.add_row(key, (recipe.__doc__ or "").strip())
+            table.add_row(cell(key), cell((recipe.__doc__ or "").strip()))
         out.print(table)
 
 
@@ -258,11 +336,25 @@ def teachers(as_json: Json = False) -> None:
         return
     table = Table("teacher", "backend", "model", "about", box=None)
     for name, choice in TEACHERS.items():
-        table.add_row(name, choice.backend, choice.model, choice.about)
+        table.add_row(*map(cell, (name, choice.backend, choice.model, choice.about)))
     out.print(table)
-    out.print(
-        "Any other: open_clip:ARCHITECTURE/TAG, transformers:HUB/ID@REVISION, either with a ./folder; NAME=... to name it.", highlight=False
-    )
+    show("Any other: open_clip:ARCHITECTURE/TAG, transformers:HUB/ID@REVISION, either with a ./folder; NAME=... to name it.")
+
+
+@app.command()
+def sources(as_json: Json = False) -> None:
+    """The kinds of places where shapes come from, what each looks for, and its settings."""
+    from pipeline.sources.catalog import about
+
+    found = about()
+    if as_json:
+        print_json({name: {"looks_for": looks_for, "options": options} for name, (looks_for, options) in found.items()})
+        return
+    table = Table("source", "looks for", "settings: --set source.NAME=VALUE", box=None)
+    for name, (looks_for, options) in found.items():
+        table.add_row(cell(name), cell(looks_for), cell(", ".join(f"{option}={value}" for option, value in options.items())))
+    out.print(table)
+    show("`mmpd-cache build` takes the first that fits; --set source.kind=NAME chooses another.")
 
 
 # -------------------------------------------------------------------------------------------------- the terminal
@@ -270,7 +362,22 @@ def teachers(as_json: Json = False) -> None:
 
 def print_json(value: Any) -> None:
     """Machine-readable output, whole and unwrapped."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
+
+
+def show(text: str) -> None:
+    """A line of what was asked for, on standard output. What comes from outside is made harmless; nothing in it is markup."""
+    out.print(Text(printable(text)), soft_wrap=True)
+
+
+def say(text: str, style: str = "") -> None:
+    """A line about what goes on, on standard error; as `show`."""
+    err.print(Text(printable(text), style), soft_wrap=True)
+
+
+def cell(text: str) -> Text:
+    """A text of a table; as `show`."""
+    return Text(printable(text))
 
 
 class Rate(ProgressColumn):
@@ -288,10 +395,10 @@ class Bars:
         self.tasks: dict[str, TaskID] = {}
 
     def say(self, text: str) -> None:
-        self.bars.console.print(Text(text))
+        self.bars.console.print(Text(printable(text)), soft_wrap=True)
 
     def begin(self, totals: dict[str, int]) -> None:
-        self.tasks = {name: self.bars.add_task(name, total=total) for name, total in totals.items()}
+        self.tasks = {name: self.bars.add_task(printable(name), total=total) for name, total in totals.items()}
 
     def advance(self, product: str, units: int) -> None:
         if product in self.tasks:
@@ -299,14 +406,21 @@ class Bars:
 
     def at(self, name: str, done: int, total: int) -> None:
         if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(name, total=total)
+            self.tasks[name] = self.bars.add_task(printable(name), total=total)
         self.bars.update(self.tasks[name], completed=done)
 
 
 @contextmanager
 def progress() -> Iterator[Any]:
     """Bars with rates and time left on standard error."""
-    columns = (SpinnerColumn(), TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:24}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err) as bars:
         yield Bars(bars)
 
@@ -329,16 +443,21 @@ def main() -> None:
         fail("stopped. What is done is kept; run the same command to go on.", 130)
     except UserError as error:
         fail(str(error), 2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "cache_schema", "pipeline", "trainer"):
+            raise
+        fail(f"this command needs the package {package}, which is not installed: pip install 'mmpd[pipeline]'", 2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             fail(f"the disk is full ({error.filename or error}). Free some space and run the same command: it goes on.", 2)
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             fail(f"cannot write {error.filename or ''}: {error.strerror}. Give a place you may write to.", 2)
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and error.filename:
             fail(f"{error.filename} does not exist", 2)
         raise
 
 
 def fail(message: str, code: int) -> None:
-    err.print(Text(f"mmpd-cache: {message}"), style="red")
+    say(f"mmpd-cache: {message}", "red")
     sys.exit(code)

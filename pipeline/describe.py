@@ -1,9 +1,11 @@
 """A cache in words and numbers for people: how its shapes fared, what its products are made of, how large they are."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from cache_schema import spec, store
 from cache_schema.store import Cache
+from pipeline import weights
 
 
 def status_counts(cache: Cache) -> dict[str, int]:
@@ -14,19 +16,48 @@ def status_counts(cache: Cache) -> dict[str, int]:
     if record is None:
         counts["pending"] = cache.manifest.shapes
     else:
-        values = cache.array("status")[:]
+        values = cache.column("status")
         counts.update(names[int(value)] for value in values)
     return {name: counts[name] for name in ("ok", "failed", "pending")}
 
 
 def failures(cache: Cache) -> list[tuple[str, str]]:
     """(id, reason) of every failed shape."""
-    rows = (cache.array("status")[:] == spec.FAILED).nonzero()[0]
+    return _said(cache, spec.FAILED)
+
+
+def remarks(cache: Cache) -> list[tuple[str, str]]:
+    """(id, remark) of every shape that is ok and of which something was left out or replaced."""
+    return _said(cache, spec.OK)
+
+
+def _said(cache: Cache, status: int) -> list[tuple[str, str]]:
+    """(id, what `reason` holds) of every shape with a status of which it holds anything, or of every failed one."""
+    cells = cache.column("reason")
+    wanted = cache.column("status") == status
+    if status == spec.OK:
+        wanted &= cells[:, 0] != 0
+    rows = wanted.nonzero()[0]
     if not len(rows):
         return []
-    reasons = store.texts(cache.array("reason")[:])
     ids = cache.ids()
-    return [(ids[row], reasons[row]) for row in rows]
+    return [(ids[row], text) for row, text in zip(rows, store.texts(cells[rows]), strict=True)]
+
+
+def starter_warning(models: Iterable[str], kind: str) -> str:
+    """What is to be said where models of the starter collection look at other shapes; empty where there is nothing to say.
+
+    Args:
+        models: names of teachers and captioners.
+        kind: of the source.
+    """
+    shipped = list(dict.fromkeys(name for name in models if weights.is_shipped(name)))
+    if not shipped or kind == "starter":
+        return ""
+    return (
+        f"{', '.join(shipped)} know the kinds of the starter collection and nothing else. For shapes of your own take real "
+        "models: --recipe clip-dino, or see `mmpd-cache recipes` and `mmpd-cache teachers`"
+    )
 
 
 def product_bytes(cache: Cache, record: spec.Record) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, did_you_mean
@@ -50,6 +51,15 @@ class BuildConfig:
     """Pictures per call of the captioner."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of teachers."""
+
+    def __post_init__(self) -> None:
+        within("shard", self.shard, 0, 2**16)
+        within("image_batch", self.image_batch, 1, 2**16)
+        within("caption_batch", self.caption_batch, 1, 2**16)
+        if self.captions is not None and self.views is None:
+            raise UserError("captions are made of views: set views, or captions=none")
+        if self.teachers and self.views is None:
+            raise UserError(f"teachers look at views: set views, or leave out {', '.join(self.teachers)}")
 
 
 def points() -> BuildConfig:

@@ -1,132 +1,283 @@
-"""Mending a cache: damaged files are made again, shard by shard, and nothing else."""
+"""Mending a cache: damaged files are made again, shard by shard, and nothing else.
+
+`cache_schema.mending` sees to it that only what is proven to be right gets into its place; here it is made, stage after
+stage, and what cannot be made is remembered with its reason.
+"""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Final, TextIO
 
-from cache_schema import spec, store, validate
+import numpy as np
+
+from cache_schema import store, validate
 from cache_schema.errors import UserError
-from cache_schema.spec import Problem, Record, TeacherSpec, ViewSpec
+from cache_schema.mending import Mending
+from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import build, run
+from pipeline import build, journal, run
 from pipeline.build import Models, Plan
-from pipeline.commands import Machine, Terminal, columns, last_build, note, open_config_source, run_plan
-from pipeline.recipes import BuildConfig, SourceConfig
+from pipeline.commands import Machine, Terminal, columns, last_config, places, run_plan, source_again
+from pipeline.recipes import BuildConfig
 from pipeline.sources.catalog import Source
 from pipeline.worker import Task
 
+ROUNDS: Final = 4
+"""What is mended may bring to light what could not be seen before: embeddings whose statistics were unknown while `status` was damaged."""
+CHANGED: Final = "it cannot be made again with the bytes of before: a mesh, a model, a package, a limit or a batch size has changed"
+
 
 def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> list[str]:
-    """Make damaged files again, shard by shard, and nothing else.
+    """Mend all that can be mended.
 
     Args:
+        path: the cache.
         location: the source; empty for the one the journal beside the cache names.
+        machine: where to run.
+        terminal: who to tell.
 
     Returns:
         What was done, a line each.
 
     Raises:
-        UserError: the source or a model that is needed is not here, or makes other bytes than before.
+        UserError: some damage is left, each with its reason: a source or a model is not here, or makes other bytes than
+            before. What could be mended is mended.
     """
-    done: list[str] = []
-    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
-        cache = store.Mending(path.resolve(), store.open_cache(path).manifest)
+    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as notes:
+        cache = Mending(path.resolve(), store.open_cache(path).manifest)
         found = validate.problems(path)  # while nobody else writes
-        records = cache.records()
-        note(journal, event="repair", files=[p.where for p in found])
+        journal.note(notes, event="repair", files=[problem.where for problem in found[:100]])
+        mender = _Mender(cache, location, machine, terminal, notes)
+        for _ in range(ROUNDS):
+            before = len(mender.done)
+            mender.mend(found)
+            if len(mender.done) == before:
+                break
+            found = validate.problems(path)
+            if not found:
+                break
+        journal.note(notes, event="done")
+    left = mender.explained([problem for problem in found if problem.kind not in ("stray", "unfinished")])
+    if not left:
+        return mender.done
+    for line in mender.done:
+        terminal.say(line)
+    raise UserError(f"{path}: not all could be mended.\n" + "\n".join(f"- {line}" for line in left))
+
+
+class _Mender:
+    """One repair: what it was given, what it has done, and why it could not do the rest."""
+
+    def __init__(self, cache: Mending, location: str, machine: Machine, terminal: Terminal, notes: TextIO) -> None:
+        self.cache, self.location, self.terminal, self.notes = cache, location, terminal, notes
+        self.machine = dataclasses.replace(machine, scheduler="")
+        self.models = Models(machine.devices()[0], places(cache.path))
+        self.done: list[str] = []
+        self.reasons: dict[str, str] = {}
+        """By product, why shards of it were not made again."""
+        self.records: dict[str, Record] = {}
+        self.bad: dict[str, set[int]] = {}
+        """By product, the shards that are damaged at this moment."""
+        self.config = BuildConfig()
+        self._source: Source | None = None
+
+    def mend(self, found: Sequence[Problem]) -> None:
+        """One round over what was found."""
+        cache = self.cache
+        self.records, damaged = cache.read_records()
+        self.reasons = dict(damaged)
+        cache.refused.clear()
+        cache.doubted = {problem.product for problem in found if problem.message == validate.EXCHANGED}
+        self.bad = {}
         for problem in found:
-            if problem.kind in ("metadata", "missing") and problem.shard < 0:
-                done.append(_rewrite_node(cache, records, problem))
-        damaged: dict[str, set[int]] = {}
+            if problem.shard >= 0 and problem.product in self.records:
+                self.bad.setdefault(problem.product, set()).add(problem.shard)
+        nodes = validate.nodes(cache, self.records)
         for problem in found:
-            if problem.shard >= 0:
-                damaged.setdefault(problem.product, set()).add(problem.shard)
-        _remake(cache, records, damaged, location, machine, terminal, journal)
-        for product, shards in damaged.items():
-            if records[product].complete and cache.content(records[product]) != records[product].content:
-                where = f"{product}, shard {', '.join(map(str, sorted(shards)))}"
-                raise UserError(
-                    f"{path}: {where} was made again, but not with the bytes of before: a mesh, a model or a package has changed. "
-                    "Build the cache anew."
-                )
-            done += [f"made {product} again, shard {shard}" for shard in sorted(shards)]
+            if problem.where in nodes:
+                if self._guarded(problem.where, cache.put_file, problem.where, nodes[problem.where][0]):
+                    self.done.append(f"wrote {problem.where}")
+        if "index" not in self.records and any(problem.product == "index" for problem in found):
+            self._guarded("index", self._index_again)
+        self._mark_again(found)
+        for stage in (("index",), build.FROM_FILES, ("image",), ("captions",), ("text",), ("labels",), ("guide",)):
+            self._make([product for product in self.bad if self.records[product].kind in stage and self.bad[product]])
         for problem in found:
-            if problem.where.startswith("stats/") and problem.kind == "corrupt":
-                cache.finish(dataclasses.replace(records[problem.product], complete=False, content=""))
-                done.append(f"made the statistics of {problem.product} again")
-        note(journal, event="done")
-    return done
+            record = self.records.get(problem.product)
+            if record is not None and validate.has_statistics(record) and problem.where == self._statistics_of(record):
+                if not self.bad.get(problem.product) and cache.put_statistics(record):
+                    self.done.append(f"made the statistics of {problem.product} again")
+                else:
+                    self.reasons.setdefault(
+                        problem.product, "its statistics cannot be made again before its embeddings and `status` are sound"
+                    )
+
+    def _statistics_of(self, record: Record) -> str:
+        return store.stats_array(self.cache.arrays(record)[0]).key(0)
+
+    def explained(self, found: Sequence[Problem]) -> list[str]:
+        """What is left, a line for each file, or for each product that could not be made again."""
+        lines: dict[str, str] = {}
+        for problem in found:
+            reason = self.reasons.get(problem.product) or self.reasons.get(problem.where)
+            if problem.shard >= 0 and reason:
+                shards = sorted({p.shard for p in found if p.product == problem.product and p.shard >= 0})
+                some = ", ".join(map(str, shards[:10])) + (f" and {len(shards) - 10} more" if len(shards) > 10 else "")
+                lines.setdefault(problem.product, f"{problem.product}, shard {some}: {reason}")
+            else:
+                lines.setdefault(problem.where, f"{problem.where}: {reason or problem.message}")
+        return list(lines.values())
+
+    # how things are made again
+
+    def _guarded(self, what: str, act: Callable[..., object], *arguments: object) -> bool:
+        """Do something for a product or a file; where that is not possible, remember why and go on."""
+        try:
+            act(*arguments)
+        except (UserError, OSError) as error:
+            self.reasons[what] = str(error)
+            return False
+        return True
+
+    def _mark_again(self, found: Sequence[Problem]) -> None:
+        """Completion markers alone are lost: they follow from the files."""
+        for product in self.bad:
+            record = self.records[product]
+            marker = store.markers(self.cache.manifest, record)
+            lost = {p.shard for p in found if p.product == product and p.shard >= 0 and p.where == marker.key(p.shard)}
+            alone = lost - {p.shard for p in found if p.product == product and p.shard >= 0 and p.where != marker.key(p.shard)}
+            if product not in self.cache.doubted and alone:
+                self._guarded(product, self._mark, record, alone)
+
+    def _mark(self, record: Record, shards: set[int]) -> None:
+        if self.cache.mark_again(record, shards):
+            marker = store.markers(self.cache.manifest, record)
+            self.done += [f"wrote {marker.key(shard)}" for shard in sorted(shards)]
+            self.bad[record.product] -= shards
+
+    def _make(self, products: Sequence[str]) -> None:
+        """Make the damaged shards of products of one stage again, and put those into place that are right."""
+        if not products:
+            return
+        kinds = {self.records[product].kind for product in products}
+        if kinds <= set(build.FROM_FILES):
+            if not self._guarded("shapes", self._make_from_files, products):
+                reason = self.reasons.pop("shapes")
+                for product in products:
+                    self.reasons.setdefault(product, reason)
+        else:
+            for product in products:
+                self._guarded(product, self._make_one, self.records[product])
+        for product in products:
+            if self._guarded(f"{product}/", self._settle, product):
+                continue
+            self.reasons.setdefault(product, self.reasons[f"{product}/"])
+
+    def _settle(self, product: str) -> None:
+        right = self.cache.settle(self.records[product])
+        self.done += [f"made {product} again, shard {shard}" for shard in sorted(right)]
+        self.bad[product] -= right
+        if self.bad[product]:
+            self.reasons.setdefault(product, f"{CHANGED}. Restore what has changed, or build the cache anew")
+
+    def _make_one(self, record: Record) -> None:
+        """Make the damaged shards of one product that does not come from meshes."""
+        cache, asked = self.cache, self.bad[record.product]
+        config, made_by = last_config(cache), _made_by(record)
+        match record.kind, record.spec:
+            case "guide", _:
+                name = record.product.removeprefix("guide/")
+                raise UserError(f"`mmpd-train guide {cache.path} RUN --name {name}` makes it again, with the run it was made of")
+            case "index", _:
+                source = self.source()
+                for shard in sorted(asked):
+                    store.write_index(cache, shard, *columns(cache.manifest, source))
+                return
+            case "labels", TeacherSpec() as described:
+                build.make_labels(cache, record, self.models.teacher(described), made_by.get("text_batch", config.image_batch), self.models)
+                return
+            case "captions", CaptionSpec() as described:
+                self.models.captioner(described, made_by.get("caption_batch", config.caption_batch))
+            case _, TeacherSpec() as described:
+                self.models.teacher(described)
+        needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", "captions")}[record.kind]
+        gone = [name for name in needs if name not in self.records]
+        blocked = {shard for name in needs for shard in self.bad.get(name, ())}
+        if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
+            blocked |= self.bad.get(f"image/{record.spec.rank_by}", set())
+        if gone or asked <= blocked:
+            raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
+        self._run({record.product: asked - blocked}, None, record)
+        if asked & blocked:
+            raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
+
+    def _make_from_files(self, products: Sequence[str]) -> None:
+        source = self.source()
+        points, views = self.records["points"].spec, self.records["views"].spec if "views" in self.records else None
+        assert isinstance(points, PointSpec) and (views is None or isinstance(views, ViewSpec))
+        pictures = tuple(n for n in self.cache.arrays(self.records["views"]) if n.codec == "zstd") if views else ()
+        task = Task(reader=source.reader, points=points, views=views, pictures=pictures, limits=self.config.limits)
+        self._run({product: set(self.bad[product]) for product in products}, task, self.records[products[0]])
+
+    def _run(self, only: dict[str, set[int]], task: Task | None, record: Record) -> None:
+        """Run a plan for some shards. A shard that cannot be made does not keep the others from being made."""
+        config, made_by = last_config(self.cache), _made_by(record)
+        order = {kind: i for i, kind in enumerate(("status", "points", "views", "image", "captions", "text"))}
+        records = sorted((r for r in self.records.values() if r.kind in order), key=lambda r: order[r.kind])
+        plan = Plan(
+            path=self.cache.path.absolute(), records=tuple(records), task=task, devices=self.machine.devices()[:1],
+            image_batch=made_by.get("image_batch", config.image_batch), caption_batch=made_by.get("caption_batch", config.caption_batch),
+        )  # fmt: skip
+        failures: list[str] = []
+        source = self._source if task is not None else None
+        while any(only.values()):
+            try:
+                run_plan(self.cache, run.Todo(self.cache, plan, only), source, self.models, self.machine, self.terminal, self.notes)
+                break
+            except (UserError, OSError) as error:
+                failures.append(str(error))
+                tried = {product: set(self.cache.made.get(product, ())) for product in only}
+                for product, shard in self.cache.refused:
+                    tried.setdefault(product, set()).add(shard)
+                only = {product: shards - tried[product] for product, shards in only.items()}
+                if failures[-2:-1] == failures[-1:] or not any(only.values()):
+                    break  # the same again: it is not the shard's fault
+                first = min(shard for shards in only.values() for shard in shards)
+                only = {product: shards - {first} for product, shards in only.items()}
+        if failures:
+            raise UserError("; ".join(dict.fromkeys(failures)))
+
+    def _index_again(self) -> None:
+        """Describe the index again. Its ids are proven by the digest in the root; the files that are there must be those of the source."""
+        source, plain = self.source(), Cache(self.cache.path, self.cache.manifest)
+        record = store.index_record(plain.manifest)
+        values: dict[str, Any] = dict(zip(("id", "label", "split"), columns(plain.manifest, source), strict=True))
+        for node in plain.arrays(record):
+            for shard in range(plain.manifest.shards):
+                rows = plain.manifest.rows(shard)
+                part: Any = values[node.path][rows.start : rows.stop]
+                expected = store.encode(node, store.text_cells(part) if node.path == "id" else np.asarray(part, np.int32))
+                place = plain.path / node.key(shard)
+                if place.is_file() and place.read_bytes() != expected:
+                    raise UserError(f"{place} differs from what the source says, and its record is lost; build the cache anew")
+        (plain.path / "products/index/zarr.json").unlink(missing_ok=True)
+        plain.begin(record)
+        for shard in range(plain.manifest.shards):
+            store.write_index(plain, shard, *columns(plain.manifest, source))
+        plain.finish(record)
+        self.reasons.pop("index", None)
+        self.done.append("made the index again")
+
+    # what it takes
+
+    def source(self) -> Source:
+        """The source the cache was built from, opened once. Raises as `source_again` does."""
+        if self._source is None:
+            self._source, self.config = source_again(self.cache, self.location)
+        return self._source
 
 
-def _rewrite_node(cache: Cache, records: dict[str, Record], problem: Problem) -> str:
-    """Write a `zarr.json` that follows from the records."""
-    path = problem.where.removesuffix("/zarr.json")
-    nodes = {node.path: (node, {"product": r.product}) for r in records.values() for node in cache.arrays(r)}
-    nodes |= {f"stats/{r.product}": (store.stats_array(cache.arrays(r)[0]), {}) for r in records.values() if r.kind in ("image", "text")}
-    if (
-        problem.where == "zarr.json"
-        or path.removeprefix("products/") in records
-        or (problem.kind == "metadata" and path.startswith("products/"))
-    ):
-        raise UserError(
-            f"{cache.path / problem.where} describes what the files are and cannot be made from them. "
-            + ("Build the cache anew." if problem.where == "zarr.json" else f"Delete {path} and run the command that made it again.")
-        )
-    node, attributes = nodes.get(path, (None, {}))
-    store.write_file(cache.path / problem.where, store.node_json(node, attributes))
-    return f"wrote {problem.where}"
-
-
-def _remake(
-    cache: Cache,
-    records: dict[str, Record],
-    damaged: dict[str, set[int]],
-    location: str,
-    machine: Machine,
-    terminal: Terminal,
-    journal: TextIO,
-) -> None:
-    models = Models(machine.devices()[0])
-    for product in damaged:
-        record = records[product]
-        if record.kind == "labels":
-            assert isinstance(record.spec, TeacherSpec)
-            build.make_labels(cache, record, models.teacher(record.spec), 64)
-        elif record.kind == "guide":
-            raise UserError(f"{cache.path}: shard {min(damaged[product])} of {product} is damaged; `mmpd-train guide` makes it again")
-    source = None
-    config = BuildConfig()
-    if any(records[p].kind in ("index", *build.FROM_FILES) for p in damaged):
-        source, config = _source_again(cache, location)
-    if "index" in damaged:
-        assert source is not None
-        for shard in damaged["index"]:
-            store.write_index(cache, shard, *columns(cache.manifest, source))
-    order = {kind: i for i, kind in enumerate(("status", "points", "views", "image", "captions", "text"))}
-    ordered = sorted((r for r in records.values() if r.kind in order), key=lambda r: order[r.kind])
-    task = None
-    if source is not None:
-        points, views = records["points"].spec, records["views"].spec if "views" in records else None
-        assert isinstance(points, spec.PointSpec) and (views is None or isinstance(views, ViewSpec))
-        pictures = tuple(n for n in cache.arrays(records["views"]) if n.codec == "zstd") if views else ()
-        task = Task(reader=source.reader, points=points, views=views, pictures=pictures, limits=config.limits)
-    plan = Plan(
-        path=cache.path.absolute(), records=tuple(ordered), task=task, devices=machine.devices()[:1],
-        image_batch=config.image_batch, caption_batch=config.caption_batch,
-    )  # fmt: skip
-    run_plan(cache, run.Todo(cache, plan, damaged), source, models, dataclasses.replace(machine, scheduler=""), terminal, journal)
-
-
-def _source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
-    """The source a cache was built from, and the settings of its last build."""
-    noted = last_build(cache.path)
-    location = location or noted.get("source", "")
-    if not location:
-        raise UserError(f"{cache.path} has no journal beside it that names its source; give it with --source")
-    there = cache.manifest.source
-    recorded = SourceConfig(kind=there.kind, textures=there.textures, options=tuple(f"{name}={value}" for name, value in there.options))
-    config = spec.from_json(BuildConfig, noted["config"]) if "config" in noted else BuildConfig(source=recorded)
-    source = open_config_source(location, config)
-    if spec.ids_digest(e.id for e in source.entries) != there.ids:
-        raise UserError(f"{location} does not hold the shapes {cache.path} was built from")
-    return source, config
+def _made_by(record: Record) -> dict[str, int]:
+    """Batch sizes a product was made with, where its record has them."""
+    return {name: int(value) for name, value in record.made_by if value.isdecimal() and len(value) < 8}

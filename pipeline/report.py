@@ -29,8 +29,9 @@ from cache_schema import spec, store
 from cache_schema.errors import UserError
 from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
+from pipeline import journal
 from pipeline.cameras import poses
-from pipeline.describe import describe, human, product_bytes
+from pipeline.describe import describe, human, product_bytes, starter_warning
 
 VIEWS: Final = 6
 """Pictures of a shape."""
@@ -54,6 +55,8 @@ LISTED: Final = 500
 """Failed shapes listed of one kind of reason."""
 PICTURE, THUMBNAIL = 192, 112
 """Largest height and width of a picture on the page, pixels."""
+REMARKS: Final = 100
+"""Shapes listed that are ok with a remark."""
 
 THREE_QUARTER: Final = CameraRig(name="three-quarter", cameras=(Camera(azimuth=35, elevation=25),))
 """How points are looked at where there are no views."""
@@ -88,6 +91,8 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
         cards=[card(reader, int(row)) for row in shown],
         neighbours=neighbours(reader, spread(shown, QUERIES)),
         failures=failures(reader),
+        remarks=remarks(reader),
+        warning=warning(reader),
         costs=costs(reader),
         views=reader.views,
         centers=CENTERS,
@@ -110,11 +115,11 @@ class Reader:
         # Before anything is read: what a build at work finishes from here on is not looked at.
         self.missing = {name: cache.missing(record) for name, record in self.records.items()}
         self._done = {name: self._written(missing) for name, missing in self.missing.items() if self.records[name].kind != "labels"}
-        self.label: NDArray[np.int32] = cache.array("label")[:]
-        self.split: NDArray[np.int32] = cache.array("split")[:]
+        self.label: NDArray[np.int32] = cache.column("label")
+        self.split: NDArray[np.int32] = cache.column("split")
         self.status: NDArray[np.uint8] = np.full(self.manifest.shapes, spec.PENDING, np.uint8)
         if "status" in self.records:
-            self.status = np.where(self.done("status"), cache.array("status")[:], self.status)
+            self.status = np.where(self.done("status"), cache.column("status"), self.status)
         self.views: list[int] = []
         """The views that are shown, evenly spread."""
         if "views" in self.records:
@@ -433,6 +438,28 @@ def failures(reader: Reader) -> dict[str, Any]:
     return {"total": len(rows), "kinds": sorted(kinds.values(), key=lambda kind: -kind["count"])}
 
 
+def remarks(reader: Reader) -> dict[str, Any]:
+    """Shapes that are ok and of which something was left out or replaced: how many, and the first of them."""
+    rows = np.flatnonzero(reader.status == spec.OK)
+    shown: list[tuple[str, str]] = []
+    total = 0
+    for start in range(0, len(rows), 4096):
+        part = rows[start : start + 4096]
+        cells = reader.table("reason", part)
+        noted = cells[:, 0] != 0
+        total += int(noted.sum())
+        if noted.any() and len(shown) < REMARKS:
+            few = part[noted][: REMARKS - len(shown)]
+            shown += zip(store.texts(reader.table("id", few)), store.texts(reader.table("reason", few)), strict=True)
+    return {"total": total, "shapes": shown}
+
+
+def warning(reader: Reader) -> str:
+    """What the build said of its models, if they know other shapes than these."""
+    models = [record.spec.model for record in reader.records.values() if isinstance(record.spec, TeacherSpec | CaptionSpec)]
+    return starter_warning(models, reader.manifest.source.kind)
+
+
 # --------------------------------------------------------------------------------------------------- sizes and timings
 
 
@@ -477,16 +504,9 @@ class Run:
 
 
 def runs(path: Path) -> list[Run]:
-    """The commands in the journal beside a cache. A line that a kill cut short is left out."""
-    journal = path.with_name(path.name + ".journal")
-    if not journal.exists():
-        return []
+    """The commands in the journal beside a cache."""
     found: list[list[dict[str, Any]]] = []
-    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            note = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    for note in journal.read_journal(path).notes:
         if note["event"] not in ("shard", "done"):
             found.append([note])
         elif found:
@@ -509,6 +529,7 @@ def costs(reader: Reader) -> dict[str, Any]:
     longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
     return {
         "runs": every,
+        "ignored": journal.read_journal(reader.cache.path).ignored,
         "stages": stage_costs(reader, [note for run in every for note in run.shards]),
         "longest": longest,
         "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],

@@ -4,13 +4,14 @@ Either way every shard without a completion marker is made once, by the same fun
 a teacher is at work on one shard, the next ones are being drawn. The only file that imports dask.
 """
 
+import contextlib
 import itertools
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Final
 
 from cache_schema import store
@@ -89,26 +90,51 @@ def run_here(cache: Cache, todo: Todo, entries: Sequence[Entry], models: Models,
         return
     assert todo.plan.task is not None
     with Workers(todo.plan.task, workers) as pool:
-        ahead = _submitted(cache, drawn, entries, pool, advance)
+        ahead = _submitted({shard: cache.manifest.rows(shard) for shard in drawn}, entries, pool, advance)
         for shard in todo.shards:
             if todo.from_files(shard):
                 start = time.perf_counter()
                 made = [future.result() for future in next(ahead)]
                 waited = time.perf_counter() - start
-                build.make_shapes(cache, todo.from_files(shard), shard, made)
-                note(_cost(shard, made, waited))
+                lost = build.make_shapes(cache, todo.from_files(shard), shard, made)
+                note(_cost(shard, made, waited, lost))
             _embed(cache, todo, shard, models, advance, note)
 
 
+Again = dict[int, list[int]]
+"""Failed shapes to try again: by shard, their rows in the cache."""
+
+
+def retry_here(
+    cache: Cache, plan: Plan, again: Again, entries: Sequence[Entry], models: Models, workers: int, advance: Advance, note: Note
+) -> int:
+    """Try failed shapes again, as `run_here` makes what is missing. Returns how many are ok now."""
+    assert plan.task is not None
+    mended = 0
+    with Workers(plan.task, workers) as pool:
+        ahead = _submitted(again, entries, pool, advance)
+        for shard, rows in again.items():
+            start = time.perf_counter()
+            made = [future.result() for future in next(ahead)]
+            waited = time.perf_counter() - start
+            first = cache.manifest.rows(shard).start
+            with models.lock:
+                mended += len(
+                    build.retry_shard(cache, plan, shard, {r - first: m for r, m in zip(rows, made, strict=True)}, models, advance)
+                )
+            note(_cost(shard, made, waited, ()))
+    return mended
+
+
 def _submitted(
-    cache: Cache, shards: Sequence[int], entries: Sequence[Entry], pool: Workers, advance: Advance
+    shards: Mapping[int, Sequence[int]], entries: Sequence[Entry], pool: Workers, advance: Advance
 ) -> Iterator[list["Future[Made]"]]:
-    """The futures of one shard after another, always `AHEAD` more shards already handed to the pool."""
+    """The futures of some rows of one shard after another, always `AHEAD` more shards already handed to the pool."""
     waiting: deque[list[Future[Made]]] = deque()
     todo = iter(shards)
     while True:
         for shard in itertools.islice(todo, 1 + AHEAD - len(waiting)):
-            futures = [pool.submit(entries[row]) for row in cache.manifest.rows(shard)]
+            futures = [pool.submit(entries[row]) for row in shards[shard]]
             for future in futures:
                 future.add_done_callback(lambda _: advance("shapes", 1))
             waiting.append(futures)
@@ -125,13 +151,14 @@ def _embed(cache: Cache, todo: Todo, shard: int, models: Models, advance: Advanc
         note({"event": "shard", "product": record.product, "shard": shard, "seconds": round(time.perf_counter() - start, 4)})
 
 
-def _cost(shard: int, made: Sequence[Made], waited: float) -> dict[str, Any]:
+def _cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str]) -> dict[str, Any]:
     steps: dict[str, float] = {}
     for one in made:
         for step, seconds in one.seconds.items():
             steps[step] = steps.get(step, 0.0) + seconds
     rounded = {step: round(seconds, 4) for step, seconds in steps.items()}
-    return {"event": "shard", "product": "shapes", "shard": shard, "shapes": len(made), "waited": round(waited, 4), "steps": rounded}
+    note = {"event": "shard", "product": "shapes", "shard": shard, "shapes": len(made), "waited": round(waited, 4), "steps": rounded}
+    return note | ({"lost": list(lost)} if lost else {})
 
 
 # ------------------------------------------------------------------------------------------------------- on dask workers
@@ -144,10 +171,47 @@ def _client(address: str) -> "distributed.Client":
         client = distributed.Client(address, timeout=20, set_as_default=False)
     except OSError as error:
         raise UserError(f"no dask scheduler answers at {address}: start one with `dask scheduler`, workers with `dask worker`") from error
+    except ValueError as error:
+        raise UserError(f"{address!r} is no address of a dask scheduler ({error}): expected tcp://HOST:PORT") from error
     if not client.scheduler_info()["workers"]:
         client.close()
         raise UserError(f"the dask scheduler at {address} has no workers; start some with `dask worker {address}`")
     return client
+
+
+@contextlib.contextmanager
+def _cluster(address: str, plan: Plan) -> Iterator["distributed.Client"]:
+    """A client of a running scheduler, or of one process per device of the plan started here.
+
+    Raises:
+        UserError: no scheduler answers, or it has no workers; or it is lost, or its workers die, while it is at work.
+    """
+    import distributed
+
+    cluster = None
+    if address:
+        client = _client(address)
+    else:
+        cluster = distributed.LocalCluster(n_workers=len(plan.devices), threads_per_worker=2, dashboard_address=None, processes=True)
+        client = distributed.Client(cluster, set_as_default=False)
+    where = f"the dask scheduler at {address}" if address else "the dask cluster"
+    kept = "What is done is kept; run the same command to go on"
+    try:
+        yield client
+    except distributed.KilledWorker as error:
+        raise UserError(f"workers of {where} died, again and again, at the same task: out of memory? See their logs. {kept}") from error
+    except Exception as error:
+        cancelled = (CancelledError, distributed.CancelledError, distributed.comm.CommClosedError)
+        if client.status == "running" and not isinstance(error, cancelled):
+            raise
+        raise UserError(f"{where} is lost. {kept}, with a scheduler that runs") from error
+    finally:
+        if client.status == "running":
+            with contextlib.suppress(Exception):  # whatever is lost by now, the workers' own end lets go of it too
+                client.run(_let_go, plan, on_error="ignore")
+        client.close(timeout=5)
+        if cluster is not None:
+            cluster.close()
 
 
 def renderer_on_cluster(task: Task, address: str) -> str:
@@ -175,14 +239,7 @@ def run_on_cluster(cache: Cache, todo: Todo, entries: Sequence[Entry], address: 
     """
     import distributed
 
-    cluster = None
-    if address:
-        client = _client(address)
-    else:
-        count = len(todo.plan.devices)
-        cluster = distributed.LocalCluster(n_workers=count, threads_per_worker=2, dashboard_address=None, processes=True)
-        client = distributed.Client(cluster, set_as_default=False)
-    try:
+    with _cluster(address, todo.plan) as client:
         futures = {}
         for shard in todo.shards:
             first = None
@@ -204,11 +261,24 @@ def run_on_cluster(cache: Cache, todo: Todo, entries: Sequence[Entry], address: 
             for line in notes:
                 note(line)
             future.release()
-    finally:
-        client.run(_let_go, todo.plan, on_error="ignore")
-        client.close()
-        if cluster is not None:
-            cluster.close()
+
+
+def retry_on_cluster(plan: Plan, again: Again, entries: Sequence[Entry], address: str, workers: int, advance: Advance, note: Note) -> int:
+    """Try failed shapes again, as `run_on_cluster` makes what is missing. Returns how many are ok now."""
+    import distributed
+
+    mended = 0
+    with _cluster(address, plan) as client:
+        futures = [
+            client.submit(_retry_task, plan, shard, rows, [entries[row] for row in rows], workers, pure=False)
+            for shard, rows in again.items()
+        ]
+        for future in distributed.as_completed(futures, loop=client.loop):
+            line, count = future.result()
+            note(line)
+            advance("shapes", line["shapes"])
+            mended += count
+    return mended
 
 
 _kept: dict[Plan, tuple[Models, list[Workers]]] = {}
@@ -223,11 +293,13 @@ def _keep(plan: Plan) -> tuple[Models, list[Workers]]:
 
             name = distributed.get_worker().name
             place = name if isinstance(name, int) else os.getpid()
-            _kept[plan] = (Models(plan.devices[place % len(plan.devices)]), [])
+            threads = distributed.get_worker().state.nthreads
+            _kept[plan] = (Models(plan.devices[place % len(plan.devices)], dict(plan.places), threads), [])
         return _kept[plan]
 
 
-def _shapes_task(plan: Plan, records: list[Record], shard: int, entries: list[Entry], workers: int) -> tuple[list[Any], dict[str, int]]:
+def _made(plan: Plan, entries: Sequence[Entry], workers: int) -> list[Made]:
+    """What this worker's shape processes make of some shapes."""
     import distributed
 
     _, pools = _keep(plan)
@@ -235,10 +307,28 @@ def _shapes_task(plan: Plan, records: list[Record], shard: int, entries: list[En
     with _keeping:
         if not pools:
             pools.append(Workers(plan.task, workers or distributed.get_worker().state.nthreads))
+    return [future.result() for future in [pools[0].submit(entry) for entry in entries]]
+
+
+def _shapes_task(plan: Plan, records: list[Record], shard: int, entries: list[Entry], workers: int) -> tuple[list[Any], dict[str, int]]:
     start = time.perf_counter()
-    made = [future.result() for future in [pools[0].submit(entry) for entry in entries]]
-    build.make_shapes(store.open_cache(plan.path), records, shard, made)
-    return [_cost(shard, made, time.perf_counter() - start)], {}
+    made = _made(plan, entries, workers)
+    waited = time.perf_counter() - start
+    lost = build.make_shapes(store.open_cache(plan.path, token=plan.token), records, shard, made)
+    return [_cost(shard, made, waited, lost)], {}
+
+
+def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], workers: int) -> tuple[dict[str, Any], int]:
+    cache = store.open_cache(plan.path, token=plan.token)
+    start = time.perf_counter()
+    made = _made(plan, entries, workers)
+    waited = time.perf_counter() - start
+    models, _ = _keep(plan)
+    first = cache.manifest.rows(shard).start
+    with models.lock:
+        by_row = {row - first: one for row, one in zip(rows, made, strict=True)}
+        mended = build.retry_shard(cache, plan, shard, by_row, models, lambda product, units: None)
+    return _cost(shard, made, waited, ()), len(mended)
 
 
 def _embed_task(plan: Plan, records: list[Record], shard: int, _after: Any) -> tuple[list[Any], dict[str, int]]:
@@ -249,7 +339,7 @@ def _embed_task(plan: Plan, records: list[Record], shard: int, _after: Any) -> t
     def advance(product: str, units: int) -> None:
         counts[product] = counts.get(product, 0) + units
 
-    cache = store.open_cache(plan.path)
+    cache = store.open_cache(plan.path, token=plan.token)
     for record in records:
         start = time.perf_counter()
         with models.lock:

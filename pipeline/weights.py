@@ -12,9 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import huggingface_hub
-from huggingface_hub import constants
-
 from cache_schema.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,6 +71,14 @@ def is_local(model: str) -> bool:
     return is_path(model) or is_shipped(model)
 
 
+def public(model: str) -> str:
+    """What a record calls a model: nothing of where a folder lies on this machine, which is nobody else's business.
+
+    A folder is called `./NAME`, which is also where it is looked for where nobody says better.
+    """
+    return f"./{Path(model).expanduser().absolute().name}" if is_path(model) else model
+
+
 def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weights: Sequence[str] = CHECKPOINT) -> tuple[Path, str]:
     """Where a model's files lie, and the commit they are from.
 
@@ -101,6 +106,8 @@ def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weight
 
 
 def _cached(repo: str, revision: str, files: Sequence[str], weights: Sequence[str]) -> Path | None:
+    import huggingface_hub
+
     for pattern in weights or ("",):
         try:
             path = huggingface_hub.snapshot_download(
@@ -122,6 +129,9 @@ def _complete(path: Path, pattern: str) -> bool:
 
 
 def _download(repo: str, revision: str, files: Sequence[str], weights: Sequence[str]) -> Path:
+    import huggingface_hub
+    from huggingface_hub import constants
+
     if constants.HF_HUB_OFFLINE:
         raise _missing(repo, revision, "downloads are switched off (HF_HUB_OFFLINE)")
     try:
@@ -136,9 +146,11 @@ def _download(repo: str, revision: str, files: Sequence[str], weights: Sequence[
     raise _missing(repo, revision, f"the hub has no {' or '.join(weights)} there")
 
 
-def _missing(repo: str, revision: str, reason: str) -> ValueError:
+def _missing(repo: str, revision: str, reason: str) -> UserError:
+    from huggingface_hub import constants
+
     at = f" --revision {revision}" if revision else ""
-    return ValueError(
+    return UserError(
         f"no weights of {repo}{f' at {revision}' if revision else ''}: not in {constants.HF_HUB_CACHE}, and {reason}. Get them with "
         f"`hf download {repo}{at}` where there is a network, set HF_HOME to a cache that has them, or name a local folder with them"
     )

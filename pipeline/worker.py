@@ -20,18 +20,24 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.spec import ArraySpec, PointSpec, ViewSpec
 from cache_schema.store import encode_chunk
 from pipeline.sources.catalog import Entry, Reader
+
+_MEMORY: Final = "GiB of memory"
+"""What reasons say where memory ran out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,11 @@ class Limits:
     """Wall time for reading, sampling and drawing."""
     memory_gib: float = 6.0
     """Memory of the process that does it."""
+
+    def __post_init__(self) -> None:
+        # Above the highest, the operating system takes the number for another one.
+        within("limits.seconds", self.seconds, 1.0, 86_400.0)
+        within("limits.memory_gib", self.memory_gib, 0.25, 65_536.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,29 +140,34 @@ class Workers:
         return process
 
     def _make(self, entry: Entry) -> Made:
-        made = self._attempt(entry)
+        made, digest = self._attempt(entry)
         if made is None and not self._closed:
-            made = self._attempt(entry)  # the process may have been sick before this shape came
+            made, digest = self._attempt(entry)  # the process may have been sick before this shape came
         if made is not None:
             return made
         code = self._local.process.popen.wait()
         name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         hint = "it ran out of memory" if code == -signal.SIGKILL else "the loader or the GL driver crashed"
-        return Made(reason=f"the process that read it died ({name}), twice: {hint}")
+        return Made(reason=f"the process that read it died ({name}), twice: {hint}", source_sha256=digest)
 
-    def _attempt(self, entry: Entry) -> Made | None:
-        """The answer, or None where the process died."""
+    def _attempt(self, entry: Entry) -> tuple[Made | None, bytes]:
+        """The answer, or None where the process died; and the digest of the shape's file as far as the process got."""
         process = self._process()
+        digest = bytes(32)
+        end = time.monotonic() + self.task.limits.seconds
         try:
             process.send(entry)
-            return process.receive(self.task.limits.seconds)
+            while not isinstance(answer := process.receive(max(end - time.monotonic(), 0.0)), Made):
+                digest = answer
+            return answer, digest
         except TimeoutError:
             process.popen.kill()
             process.popen.wait()
-            return Made(reason=f"took longer than {self.task.limits.seconds:g} s to read and draw (limits.seconds)")
+            reason = f"took longer than {self.task.limits.seconds:g} s to read and draw (limits.seconds)"
+            return Made(reason=reason, source_sha256=digest), digest
         except (EOFError, BrokenPipeError):
             process.popen.wait()
-            return None
+            return None, digest
 
 
 class _Process:
@@ -185,7 +201,7 @@ class _Process:
             selector.register(self.popen.stdout, selectors.EVENT_READ)
             if not selector.select(seconds):
                 raise TimeoutError(f"no answer in {seconds:g} s")
-        return _receive(self.popen.stdout)
+        return _receive(self.popen.stdout.raw)  # type: ignore[attr-defined]  # a buffer would hide a second message from `select`
 
     @property
     def closed(self) -> bool:
@@ -209,25 +225,42 @@ def _send(pipe: IO[bytes], message: Any) -> None:
 
 
 def _receive(pipe: IO[bytes]) -> Any:
-    head = pipe.read(8)
-    if len(head) < 8:
-        raise EOFError
-    data = pipe.read(struct.unpack("<Q", head)[0])
+    data = _read(pipe, struct.unpack("<Q", _read(pipe, 8))[0])
     return pickle.loads(data)  # from our own process over our own pipe
+
+
+def _read(pipe: IO[bytes], size: int) -> bytes:
+    parts = []
+    while size:
+        part = pipe.read(size)
+        if not part:
+            raise EOFError
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 # ----------------------------------------------------------------------------------------------------- in the process
 
 
-def make(task: Task, entry: Entry, renderer: Any) -> Made:
-    """Everything of one shape. A shape's own faults become its reason."""
+def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] = lambda digest: None) -> Made:
+    """Everything of one shape. A shape's own faults become its reason.
+
+    Args:
+        task: what to make.
+        entry: the shape.
+        renderer: a `pipeline.render.Renderer`; None for no views.
+        read: told the digest of the shape's file as soon as it is known, before anything that may crash.
+    """
     from pipeline import geometry as shapes
     from pipeline import points
 
     seconds: dict[str, float] = {}
+    digest = bytes(32)
     try:
         with _timed(seconds, "read"):
             digest = task.reader.digest(entry)
+            read(digest)
             geometry = shapes.normalized(task.reader.read(entry), task.points.normalize)
         with _timed(seconds, "points"):
             samples = points.sample(geometry, task.points, entry.id)
@@ -239,17 +272,30 @@ def make(task: Task, entry: Entry, renderer: Any) -> Made:
                 by_path = {"views/rgb": pictures.rgb, "views/depth": pictures.depth}
                 made["pictures"] = {node.path: [encode_chunk(node, view) for view in by_path[node.path]] for node in task.pictures}
                 made |= {"pose": pictures.pose, "warnings": geometry.warnings + pictures.warnings}
-    except UserError as error:
-        return Made(reason=_one_line(str(error)), seconds=seconds)
-    except MemoryError:
-        return Made(reason=f"needs more than {task.limits.memory_gib:g} GiB of memory (limits.memory_gib)", seconds=seconds)
-    except OSError as error:
-        return Made(reason=_one_line(f"cannot be read: {error.strerror or error}"), seconds=seconds)
     except Exception as error:  # a loader or GL may raise anything, and one shape must not stop a build
-        return Made(reason=_one_line(f"{type(error).__name__}: {error}"), seconds=seconds)
+        return Made(reason=reason_of(error, task.limits), source_sha256=digest, seconds=seconds)
     repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
     made |= {"colored": geometry.colored, "repeated": repeated}
     return Made(source_sha256=digest, xyz=samples.xyz, rgb=samples.rgb, seconds=seconds, **made)
+
+
+def reason_of(error: Exception, limits: Limits) -> str:
+    """Why a shape failed, in one line that a person understands."""
+    match error:
+        case UserError():
+            return _one_line(str(error))
+        case MemoryError():
+            return f"needs more than {limits.memory_gib:g} {_MEMORY} (limits.memory_gib)"
+        case OSError():
+            return _one_line(f"cannot be read: {error.strerror or error}")
+    # Neither the user nor the reader expected this one. Its own words mean something only to who mends the reader.
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    words = f": {error}" if str(error) else ""
+    return _one_line(
+        f"it is damaged, or holds something mmpd does not know; if other programs open it, please report this "
+        f"[{type(error).__name__}{place}{words}]"
+    )
 
 
 @contextlib.contextmanager
@@ -285,9 +331,9 @@ def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
             entry = receive()
         except EOFError:
             return
-        made = make(task, entry, renderer)
+        made = make(task, entry, renderer, send)
         send(made)
-        if "GiB of memory" in made.reason:
+        if _MEMORY in made.reason:
             return  # whatever is left of it in this process is not worth keeping
 
 

@@ -1,7 +1,6 @@
 """`mmpd-train`: pre-train a 3D encoder from a cache alone, in two stages, and measure it. Every command explains itself with --help."""
 
 import dataclasses
-import json
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import json_text, printable
 from trainer import signals
 
 # By default OpenMP's threads spin while they wait: on a machine with other work that costs far more than it gains. It is read
@@ -47,6 +47,21 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="C
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in RUN, if anything is.")]
 Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU, else the CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import importlib.metadata
+
+        sys.stdout.write(f"mmpd {importlib.metadata.version('mmpd')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+) -> None:
+    """Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align"""
 
 
 @app.command()
@@ -92,6 +107,12 @@ def guide(
     from trainer.guide import COLLAPSED, spread, write
 
     name = name or run.resolve().name
+    beside = cache.resolve().parent
+    if cache.is_dir() and not (os.access(cache, os.W_OK) and os.access(beside, os.W_OK)):
+        raise UserError(
+            f"{cache} is read-only for you, and a guide is written into it: copy the cache to a place you may write to, or train with the "
+            f"guide beside the student: mmpd-train distill {cache} RUN --init {run} --set guide_online=true"
+        )
     opened, loaded = open_cache(cache), checkpoint.load(run)
     if loaded.header.unfinished:
         say(f"Note on {run}: {loaded.header.unfinished}")
@@ -206,7 +227,7 @@ def evaluate(
 
 @app.command("import")
 def import_(
-    checkpoint_: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A .pth, .pt or .safetensors file.", show_default=False)],
+    checkpoint_: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A file of torch.save, or safetensors.", show_default=False)],
     out_: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the run that is made.", show_default=False)],
     architecture: Annotated[
         Literal["point-mae", "point-m2ae", "pointmamba", "recon", "act", "i2p-mae", "ulip", "ulip-2"],
@@ -216,12 +237,18 @@ def import_(
         str,
         typer.Option(metavar="NAME", help="ulip, ulip-2: what your caches call the teacher it was aligned with.", show_default=False),
     ] = "",
+    key: Annotated[str, typer.Option(metavar="NAME", help="Under which of its names the file has the weights.", show_default=False)] = "",
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PREFIX", help="Leave out tensors whose names begin so. Repeatable.", show_default=False),
+    ] = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Make a run of a published checkpoint, pre-trained or fine-tuned for classification, and say what became of every tensor in it.
 
-    The run serves eval, guide and distill --init, and its features are those of the published model. Nothing is read that could run code.
+    The run serves eval, guide and distill --init, and its features are those of the published model. Nothing
+    that a file asks for is run.
 
     \b
     point-mae, point-m2ae, pointmamba, i2p-mae  Encoder, and the decoder of coordinates as far as there is one.
@@ -249,14 +276,14 @@ def import_(
     from cache_schema.spec import to_json
     from trainer.published import import_checkpoint
 
-    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher)
+    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher, key=key, drop=drop or [])
     if as_json:
         print_json(to_json(report))
     else:
         lines = [f"taken    {tensor.name} -> {', '.join(tensor.ours)}" for tensor in report.taken]
         lines += [f"dropped  {tensor.name}: {tensor.reason}" for tensor in report.dropped]
         lines += [f"missing  {tensor.name}: {tensor.reason}" for tensor in report.missing]
-        out.print(Text("\n".join(lines)), soft_wrap=True)
+        answer("\n".join(lines))
     counts = f"{len(report.taken)} tensors taken, {len(report.dropped)} dropped, {len(report.missing)} missing"
     say(f"{out_} is {report.encoder} with the weights of {checkpoint_} (sha256 {report.source.sha256}): {counts}")
     say(f"It was published with {report.input}")
@@ -316,7 +343,7 @@ def recipes(as_json: Json = False) -> None:
         return
     table = Table("recipe", "stages", "what", box=None)
     for name, text in about.items():
-        table.add_row(name, " ".join(stages_of(name)), text)
+        table.add_row(*(Text(printable(cell)) for cell in (name, " ".join(stages_of(name)), text)))
     out.print(table)
 
 
@@ -348,20 +375,27 @@ def stages_of(recipe: str) -> list[str]:
 
 def print_json(value: Any) -> None:
     """Machine-readable output, whole and unwrapped."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
+
+
+def answer(text: str) -> None:
+    """What was asked for, on standard output. What comes from outside is made harmless; nothing in it is markup."""
+    out.print(Text(printable(text)), soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """A line for people; once, however many ranks there are."""
+    """A line for people, as `answer`; once, however many ranks there are."""
     if os.environ.get("RANK", "0") == "0":
-        err.print(Text(text), soft_wrap=True)
+        err.print(Text(printable(text)), soft_wrap=True)
 
 
 @contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err) as bars:
-        task = bars.add_task(name)
+    with Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
+    ) as bars:
+        task = bars.add_task(printable(name))
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
@@ -382,6 +416,11 @@ def main() -> None:
         reason = str(error).partition("\n")[0] or "of the machine"
         advice = "End other programs that use it; where a GPU is full, add --device cpu; eval classify needs less with --set batch=8"
         fail(f"out of memory ({reason}). {advice}", 2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "cache_schema", "pipeline", "trainer"):
+            raise
+        fail(f"this command needs the package {package}, which is not installed: pip install 'mmpd[trainer]'", 2)
     except OSError as error:
         fail(f"{error.filename or 'disk'}: {error.strerror or error}", 2)
 
@@ -393,7 +432,7 @@ def fail(message: str, code: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         time.sleep(ALONE)
-    err.print(Text(f"mmpd-train: {message}"), style="red", soft_wrap=True)
+    err.print(Text(printable(f"mmpd-train: {message}")), style="red", soft_wrap=True)
     sys.exit(code)
 
 

@@ -67,6 +67,8 @@ class DataConfig:
     """Embeddings of other shapes that serve as further wrong answers."""
     threads: int = label(2)
     """Threads that prepare batches."""
+    verify: Literal["first_use", "off"] = label("first_use")
+    """`first_use` compares each file with its checksum in the background once it is first read, and stops a run that reads damaged data."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"teacher_weights": 0}, "data.")

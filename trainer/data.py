@@ -100,7 +100,7 @@ class Part:
         self._take("index")
         self._take("status")
         self.rows = _selected(cache, config, seed)
-        self.own_class = cache.array("label")[:].astype(np.int64)[self.rows]
+        self.own_class = cache.column("label").astype(np.int64)[self.rows]
         self.points = _spec(PointSpec, self._take("points"))
         self.blocks, self.views, self.keep = min(config.blocks or self.points.blocks, self.points.blocks), 1, 1
         self.teachers: dict[str, TeacherSpec] = {}
@@ -113,7 +113,7 @@ class Part:
         if needs.guide is not None and config.resample:
             raise UserError("data.resample draws points that no cached guide knows: add --set guide_online=true")
         if needs.guide is not None:
-            self._open_guide(needs.guide)
+            self._open_guide(needs.guide, config)
 
     def _take(self, product: str) -> Record:
         self.used[product] = self.cache.record(product)
@@ -128,10 +128,10 @@ class Part:
             record = self._take(f"image/{name}")
             self.views = record.per_shape
             self.teachers[name] = _spec(TeacherSpec, record)
-            self.arrays[record.product] = self.cache.rows(record.product)
+            self.arrays[record.product] = self.cache.rows(record.product, config.verify)
             if self.teachers[name].text and captions:
                 self._take(f"text/{name}")
-                self.arrays[f"text/{name}"] = self.cache.rows(f"text/{name}")
+                self.arrays[f"text/{name}"] = self.cache.rows(f"text/{name}", config.verify)
             if self.teachers[name].text and templates:
                 self._open_templates(name, config.labels)
         if any(path.startswith("text/") for path in self.arrays):
@@ -153,11 +153,11 @@ class Part:
         if NONE in rows:
             missing = classes[rows.tolist().index(NONE)]
             raise UserError(f"{self.cache.path}: label set {name!r} has no class {missing!r}; choose another by --set data.labels=NAME")
-        self.templates[teacher] = self.cache.array(product)[:][rows]
+        self.templates[teacher] = self.cache.column(product)[rows]
         keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
         self.template_key = keys.reshape(len(classes), -1)
 
-    def _open_guide(self, name: str) -> None:
+    def _open_guide(self, name: str, config: DataConfig) -> None:
         known = [product.removeprefix("guide/") for product, record in self.cache.records().items() if record.kind == "guide"]
         if not name and len(known) != 1:
             there = f"has several guides ({', '.join(known)}): choose one by --guide NAME" if known else "has no guide"
@@ -165,14 +165,14 @@ class Part:
         record = self._take(f"guide/{name or known[0]}")
         self.guide = _spec(GuideSpec, record)
         for kind in ("tokens", "summary"):
-            self.arrays[f"guide/{kind}"] = self.cache.rows(f"{record.product}/{kind}")
+            self.arrays[f"guide/{kind}"] = self.cache.rows(f"{record.product}/{kind}", config.verify)
         self.blocks = min(self.blocks, self.guide.blocks)
 
     def moments(self, path: str) -> NDArray[np.float64] | None:
         """Mean and variance of embeddings; None if they are not read. [2, E]"""
         kind, name = path.split("/", 1)
         if path in self.arrays:
-            return self.cache.array(f"stats/{path}")[:]
+            return self.cache.column(f"stats/{path}")
         if kind == "text" and name in self.templates:
             values = self.templates[name].astype(np.float64)
             return np.stack([values.mean((0, 1)), values.var((0, 1))])
@@ -228,7 +228,15 @@ class Data:
         )
         self.points = self.convention.count
         self._blocks = [
-            Blocks(part.cache, self.convention, channels=6 if needs.color else 3, centres=needs.centres, join=False) for part in self.parts
+            Blocks(
+                part.cache,
+                self.convention,
+                channels=6 if needs.color else 3,
+                centres=needs.centres,
+                join=False,
+                verify=config.verify,
+            )
+            for part in self.parts
         ]
         self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)
         if config.negatives and any(set(part.teachers) != set(self.teachers) for part in self.parts):
@@ -515,11 +523,11 @@ def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
         unknown = [name for name in config.splits if name not in manifest.splits]
         if unknown:
             raise UserError(f"data.splits: {cache.path} has no split {unknown[0]!r}{did_you_mean(unknown[0], manifest.splits)}")
-        keep &= np.isin(cache.array("split")[:], [manifest.splits.index(name) for name in config.splits])
+        keep &= np.isin(cache.column("split"), [manifest.splits.index(name) for name in config.splits])
         counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
     if config.classes:
         asked = chosen(config.classes, manifest.classes, str(cache.path))
-        keep &= np.isin(cache.array("label")[:], asked[asked != NONE])
+        keep &= np.isin(cache.column("label"), asked[asked != NONE])
         counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
     rows = np.flatnonzero(keep)
     if not len(rows):
@@ -530,8 +538,7 @@ def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
 
 def _caption_keys(cache: Cache, captions: Record, keep: int) -> Ints:
     """A key for each text that is embedded, equal for equal texts. [N, V * K]"""
-    node = cache.arrays(captions)[0]
-    cells = (cache.table(node, shard)[:, :, :keep] for shard in range(cache.manifest.shards))
+    cells = (shard[:, :, :keep] for _, shard in cache.column_shards(cache.arrays(captions)[0].path))
     return np.concatenate([_keys(shard.reshape(-1, shard.shape[-1])).reshape(len(shard), -1) for shard in cells])
 
 

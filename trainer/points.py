@@ -102,7 +102,16 @@ def as_trained(points: Tensor, convention: Convention | None, leading: int) -> T
 class Blocks:
     """The blocks of the shapes of one cache, as a model takes them."""
 
-    def __init__(self, cache: Cache, convention: Convention | None, *, channels: int, centres: int, join: bool = True) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        convention: Convention | None,
+        *,
+        channels: int,
+        centres: int,
+        join: bool = True,
+        verify: Literal["off", "first_use"] = "off",
+    ) -> None:
         """
         Args:
             cache: with its points.
@@ -110,6 +119,7 @@ class Blocks:
             channels: 3, or 6 with colours.
             centres: how many leading points of a block serve the model as centres, if they are in farthest-point order.
             join: whether several smaller blocks may be taken together.
+            verify: whether files are compared with their checksums when they are first read.
 
         Raises:
             UserError: the points are normalised in another way than those the model was trained on.
@@ -121,8 +131,8 @@ class Blocks:
                 f"the run was trained on points with normalize={convention.normalize}, those of {cache.path} have {spec.normalize}: "
                 f"build a cache with --set points.normalize={convention.normalize}"
             )
-        self.xyz: Rows = cache.rows("points/xyz")
-        self.rgb: Rows | None = cache.rows("points/rgb") if channels == 6 else None
+        self.xyz: Rows = cache.rows("points/xyz", verify)
+        self.rgb: Rows | None = cache.rows("points/rgb", verify) if channels == 6 else None
         self.colored = cache.colored()
         self.grey = np.float32(convention.grey if convention else GREY)
         wanted = convention.count if convention else spec.count

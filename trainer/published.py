@@ -3,26 +3,22 @@
     report = import_checkpoint(Path("pretrain.pth"), "point-mae", Path("runs/point-mae"))
     export_encoder(Path("runs/point-mae"), Path("encoder.safetensors"))
 
-A file is only data here: what asks for code to be read is refused. Every tensor of it is taken, dropped for a reason that is given, or
+A file is only data here: `trainer.foreign` reads it, and runs nothing. Every tensor of it is taken, dropped for a reason that is given, or
 refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does. One of ULIP is a run of stage 1,
 whose head for the teacher is the published projection.
 
 Letters: D width, E a teacher's width.
 """
 
-import argparse
 import dataclasses
 import hashlib
 import importlib
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -37,15 +33,15 @@ from trainer.checkpoint import Header, Source
 from trainer.config import AlignConfig, DistillConfig
 from trainer.distill import Distill, GlobalBranch
 from trainer.encoders import catalog
+from trainer.foreign import read
 from trainer.points import Convention
 from trainer.recipes import StageName, configured
 from trainer.stage import Facts, build
 
-PICKLES: Final = (".pth", ".pt")
-CONTAINERS: Final = ("base_model", "state_dict", "model")
-"""Under which of its names a file keeps the weights. The rest, optimiser and metrics, is left."""
-WRAPPERS: Final = ("module.", "base_model.", "model.")
+WRAPPERS: Final = ("module.", "base_model.", "model.", "net.")
 """What stands before every name of a model that was wrapped when it was saved."""
+_WITHIN: Final = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch puts into names of a model, or of a part of it, that is compiled, dealt to several GPUs or saves memory."""
 
 NOTHING: Final = {
     "align": ("optim.epochs=0",),
@@ -229,18 +225,29 @@ class Report:
     """What the model was published with, in words."""
 
 
-def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Sequence[str] = (), teacher: str = "") -> Report:
+def import_checkpoint(
+    file: Path,
+    architecture: str,
+    out: Path,
+    assignments: Sequence[str] = (),
+    teacher: str = "",
+    *,
+    key: str = "",
+    drop: Sequence[str] = (),
+) -> Report:
     """Make a run of a published checkpoint.
 
     Args:
-        file: `.pth`, `.pt` or `.safetensors`.
+        file: what `torch.save` wrote, whatever it is called, or safetensors.
         architecture: a name of `PEERS`.
         out: folder of the run; it must be new or empty.
         assignments: sizes other than the published ones, as `--set` takes them.
         teacher: of stage 1, what caches call the teacher it was aligned with; empty for the published one.
+        key: under which of its names the file has the weights; empty to find out.
+        drop: how names begin of tensors to leave out.
 
     Raises:
-        UserError: the file cannot be read without running code, is damaged, is of another architecture or other sizes, or has tensors
+        UserError: the file is no checkpoint, is damaged, is of another architecture or other sizes, or has tensors
             nobody knows, two for one place, or values that are not finite; the folder is in use; or the teacher is needed and not named, or
             named and not needed.
     """
@@ -260,10 +267,14 @@ def import_checkpoint(file: Path, architecture: str, out: Path, assignments: Seq
         raise UserError(f"say what the teacher that {architecture} was aligned with is called in your caches: --teacher NAME")
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UserError(f"{out} is in use: give another folder")
-    state = read(file)
-    _check_architecture(file, state, architecture)
+    state = _unwrapped(file, peer, read(file, key))
+    for start in drop:
+        if not any(name.startswith(start) for name in state):
+            raise UserError(f"--drop {start}: no tensor of {file} has a name that begins so, such as {next(iter(state))!r} does")
+    asked = dict.fromkeys(drop, "left out as asked")
+    _check_architecture(file, {name: value for name, value in state.items() if not name.startswith(tuple(asked))}, architecture)
 
-    drops = {**peer.dropped, **_replaced(peer, state)}
+    drops = {**asked, **peer.dropped, **_replaced(peer, state)}
     dropped = {name: reason for name in state for start, reason in drops.items() if name.startswith(start)}
     kept = {name: value for name, value in state.items() if name not in dropped}
     for name, value in kept.items():
@@ -338,51 +349,6 @@ def export_encoder(run: Path, out: Path) -> int:
     return len(theirs)
 
 
-def read(file: Path) -> dict[str, Tensor]:
-    """The weights in a file by name, out of what they are wrapped in.
-
-    Raises:
-        UserError: reading it would run code, or it is damaged or holds no weights.
-    """
-    if not file.is_file():
-        raise UserError(f"{file} is no file")
-    try:
-        if file.suffix == ".safetensors":
-            with safetensors.safe_open(file, "pt") as opened:
-                if checkpoint.METADATA in (opened.metadata() or {}):
-                    raise UserError(f"{file} is of a run of ours: use the run as it is, or `mmpd-train export` it")
-            found: Any = safetensors.torch.load_file(file)
-        elif file.suffix in PICKLES:
-            with torch.serialization.safe_globals([*_numbers(), argparse.Namespace]):  # which ULIP's keep their settings in
-                found = torch.load(file, map_location="cpu", weights_only=True)
-        else:
-            raise UserError(f"{file} is none of {', '.join(PICKLES)}, .safetensors")
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        needs = (
-            f"needs {asked[1]}, which is code and not data" if asked else f"does not hold only data ({str(error).partition(chr(10))[0]})"
-        )
-        raise UserError(
-            f"{file} {needs}: it may run anything and is not loaded. If you trust it, take the weights out of it in a sandbox and save "
-            "those alone"
-        ) from error
-    except (safetensors.SafetensorError, RuntimeError, EOFError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is cut short or damaged ({str(error).partition(chr(10))[0]})") from error
-    while isinstance(found, Mapping):
-        inner = next((name for name in CONTAINERS if isinstance(found.get(name), Mapping)), None)
-        if inner is None:
-            break
-        found = found[inner]
-    weights = {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, Mapping) else {}
-    if not weights:
-        raise UserError(f"{file} holds no weights by name, neither itself nor under {', '.join(CONTAINERS)}")
-    plain: dict[str, str] = {}
-    for name in weights:
-        if (other := plain.setdefault(_unwrapped(name), name)) != name:
-            raise UserError(f"{file} has both {other} and {name}, which are one name: leave out the one that is not used")
-    return {short: weights[name] for short, name in plain.items()}
-
-
 def average(summary: GlobalBranch) -> None:
     """Have a summary without blocks be the mean of the tokens, each normalised. No published model has a summary, and random weights would
     make one of no meaning.
@@ -398,17 +364,43 @@ def average(summary: GlobalBranch) -> None:
         pool.mlp.fc2.bias.zero_()
 
 
-def _numbers() -> list[Any]:
-    """What numbers of NumPy are made of, in a pickle. Point-M2AE's files hold their accuracy as one; it is data, as tensors are."""
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
-    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
+def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without what stands before their names, or within them, of models that were wrapped when they were saved.
 
+    Besides the usual, whatever words most names begin with are taken off where the architecture knows more names without them.
 
-def _unwrapped(name: str) -> str:
-    while name.startswith(WRAPPERS):
-        name = name.partition(".")[2]
-    return name
+    Raises:
+        UserError: two names are one without that.
+    """
+    plain = {name: _WITHIN.sub("", name) for name in weights}
+    while any(short.startswith(WRAPPERS) for short in plain.values()):
+        plain = {name: short.partition(".")[2] if short.startswith(WRAPPERS) else short for name, short in plain.items()}
+    from_published = importlib.import_module(
+        catalog.ENCODERS[configured(peer.recipe, peer.stage, peer.settings).encoder.name]
+    ).from_published
+
+    def knows(name: str) -> bool:
+        if name.startswith((*peer.dropped, *peer.replaced)) or (peer.stage == "align" and name in (PROJECTION, SCALE)):
+            return True
+        start = next((start for start in peer.renamed if name.startswith(start)), "")
+        try:
+            return bool(from_published({peer.renamed.get(start, "") + name.removeprefix(start): torch.zeros(2, 2)}))
+        except (ValueError, RuntimeError, IndexError):
+            return False
+
+    def known(prefix: str) -> int:
+        return sum(knows(short.removeprefix(prefix)) for short in plain.values())
+
+    prefixes = {".".join(short.split(".")[:i]) + "." for short in plain.values() for i in range(1, min(short.count("."), 4) + 1)}
+    prefixes = {p for p in prefixes if not any(sign in p for sign in SIGNS)}  # which say what a file is of
+    common = [p for p in sorted(prefixes, key=len) if 2 * sum(short.startswith(p) for short in plain.values()) > len(plain)]
+    best = max(["", *common], key=known)  # of equally good ones the shortest
+    found: dict[str, str] = {}
+    for name, short in plain.items():
+        short = short.removeprefix(best)
+        if (other := found.setdefault(short, name)) != name:
+            raise UserError(f"{file} has both {other} and {name}, which are one name: leave out the one that is not used")
+    return {short: weights[name] for short, name in found.items()}
 
 
 def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: str) -> None:
@@ -445,7 +437,7 @@ def _translated(
         try:
             found = from_published({peer.renamed.get(start, "") + name.removeprefix(start): value})
         except ValueError as error:
-            raise UserError(f"{file} is not understood: {error}") from error
+            raise UserError(f"{file} is not understood: {error}. If it is of no use here, --drop {name} leaves it out") from error
         for own in found:
             if (other := source.setdefault(own, name)) != name:
                 raise UserError(f"{file} has both {other} and {name} for {own}: leave out the one that is not used")

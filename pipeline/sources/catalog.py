@@ -204,6 +204,17 @@ def _alike(labels: Iterable[str]) -> list[str]:
     return [f"the classes {'; '.join(alike[:3])}{more} {differ}"]
 
 
+def about() -> dict[str, tuple[str, dict[str, str]]]:
+    """Every source by name: what it looks for, and its options with what they are where nothing is said."""
+    found = {}
+    for name, path in SOURCES.items():
+        module = importlib.import_module(path)
+        parameters = inspect.signature(module.open_source).parameters.values()
+        options = {p.name: str(p.default) for p in parameters if p.name not in ("location", "textures")}
+        found[name] = (module.LOOKS_FOR, options)
+    return found
+
+
 def _recognise(location: str) -> str:
     modules: dict[str, ModuleType] = {name: importlib.import_module(path) for name, path in SOURCES.items()}
     for name, module in modules.items():

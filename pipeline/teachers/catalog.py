@@ -162,7 +162,7 @@ def choice(reference: str) -> tuple[str, Choice]:
         if backend not in BACKENDS:
             raise UserError(f"no teacher backend {backend!r} (in {reference!r}){did_you_mean(backend, BACKENDS)}")
         local = weights.is_path(model)
-        if local:  # absolute, so that whoever reads the record finds it; and a folder's name may hold an @
+        if local:  # absolute, so that it is found from anywhere; and a folder's name may hold an @
             model, revision = str(Path(model).expanduser().absolute()), ""
         else:
             model, _, revision = model.partition("@")

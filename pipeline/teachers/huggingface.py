@@ -4,6 +4,7 @@ From a hub id (with a revision) or a local folder. A vision-language model gives
 its pooled output, which for DINOv2 is the class token after the last LayerNorm.
 """
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class HuggingFace:
         self.model, self.processor, self.tokenizer = model.eval(), processor, tokenizer
         self.device, self.dtype = device, dtype
         self.image = getattr(model, "get_image_features", model)
+        self.lock = threading.Lock()  # a tokenizer is nothing for two threads at once
 
     def preprocess(self, image: np.ndarray) -> torch.Tensor:
         return self.processor(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"][0]  # [3, S, S]
@@ -56,7 +58,8 @@ class HuggingFace:
         # SigLIP was trained on texts padded to full length, with the padding attended to; anything else shifts its embeddings.
         siglip = self.model.config.model_type == "siglip"
         padding = "max_length" if siglip else True
-        inputs = self.tokenizer(list(texts), padding=padding, max_length=length, truncation=True, return_tensors="pt").to(self.device)
+        with self.lock:
+            inputs = self.tokenizer(list(texts), padding=padding, max_length=length, truncation=True, return_tensors="pt").to(self.device)
         if siglip:
             inputs.pop("attention_mask", None)
         return self._pooled(self.model.get_text_features(**inputs))
@@ -81,7 +84,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     image_size, dim = measure(teacher)
     settings = {key: value for key in _PREPROCESS if (value := processor.to_dict().get(key)) is not None}
     teacher.spec = TeacherSpec(
-        name=name, backend="transformers", model=model, revision=commit, weights=weights.digest(loaded.state_dict()),
+        name=name, backend="transformers", model=weights.public(model), revision=commit, weights=weights.digest(loaded.state_dict()),
         preprocess=f"{type(processor).__name__} {canonical(settings).decode()}",
         dim=dim, text=tokenizer is not None, image_size=image_size, precision=precision,
     )  # fmt: skip

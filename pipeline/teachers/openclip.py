@@ -3,6 +3,7 @@
 A local folder holds `open_clip_config.json` and a weights file; where its text tower needs a Hugging Face tokenizer, that too.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ class OpenClip:
     def __init__(self, model: Any, tokenize: Callable[[list[str]], torch.Tensor], device: torch.device, dtype: torch.dtype) -> None:
         self.model = model.eval()
         self.tokenize = tokenize
+        self.lock = threading.Lock()  # a tokenizer is nothing for two threads at once
         self.transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
         self.device, self.dtype = device, dtype
 
@@ -49,7 +51,9 @@ class OpenClip:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        return self.model.encode_text(self.tokenize(list(texts)).to(self.device)).float().cpu()  # [B, E]
+        with self.lock:
+            tokens = self.tokenize(list(texts)).to(self.device)
+        return self.model.encode_text(tokens).float().cpu()  # [B, E]
 
 
 def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> OpenClip:
@@ -75,7 +79,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     teacher = OpenClip(loaded, tokenize, device, getattr(torch, precision))
     image_size, dim = measure(teacher)
     teacher.spec = TeacherSpec(
-        name=name, backend="open_clip", model=model, revision=commit, weights=weights.digest(loaded.state_dict()),
+        name=name, backend="open_clip", model=weights.public(model), revision=commit, weights=weights.digest(loaded.state_dict()),
         preprocess=f"open_clip {canonical(loaded.visual.preprocess_cfg).decode()}",
         dim=dim, text=True, image_size=image_size, precision=precision,
     )  # fmt: skip

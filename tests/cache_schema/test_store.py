@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache_schema import spec, store, synthetic
+from cache_schema.errors import UserError
 from cache_schema.spec import ArraySpec, GuideSpec, PointSpec, Record
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
@@ -289,3 +290,30 @@ def test_a_million_shapes_open_at_once(tmp_path):
         store.write_file(root / node.key(s), store.encode(node, shard[: len(manifest.rows(s))]))
     assert rows.gather(np.array([3, 1953 * 512 + 3]), np.array([2, 2]))[:, 1].tolist() == [[1, 1, 1]] * 2
     assert cache.manifest.shards == 1954
+
+
+def test_who_no_longer_holds_a_cache_cannot_write(tmp_path):
+    """An orphaned task of a killed build comes late: the cache is held by another build, or by nobody."""
+    cache = synthetic.write(tmp_path / "c.zarr")
+    record = cache.record("image/random-a")
+    values = {"image/random-a": np.ones((8, 3, 32), np.float16)}
+    begun = Record(product="image/new", kind="image", spec=synthetic.teacher("new", 4), per_shape=3, inputs=())
+    assert store.held_token(cache.path) == ""
+    with store.exclusive(cache.path):
+        first = store.held_token(cache.path)
+        mine = store.open_cache(cache.path, token=first)
+        mine.begin(begun)
+        mine.write(begun, 0, {"image/new": np.ones((8, 3, 4), np.float16)})
+    assert store.held_token(cache.path) == "" and first
+
+    def refused():
+        before = {p: p.read_bytes() for p in cache.path.rglob("*") if p.is_file()}
+        for act in (lambda: mine.begin(begun), lambda: mine.write(record, 0, values), lambda: mine.finish(record)):
+            with pytest.raises(UserError, match="another build has taken over"):
+                act()
+        assert {p: p.read_bytes() for p in cache.path.rglob("*") if p.is_file()} == before
+
+    refused()
+    with store.exclusive(cache.path):
+        assert store.held_token(cache.path) not in ("", first)
+        refused()

@@ -195,33 +195,43 @@ def test_two_files_are_two_experiments_and_runs_that_were_trained_stay_what_they
     assert checkpoint.load(aligned).header.source is None
 
 
-class Code:
-    """What a pickle may not hold."""
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        "module.{}", "_orig_mod.{}", "net.{}", "model.{}", "module._orig_mod.{}", "_orig_mod.module.{}", "model.net.{}", "module.model.{}",
+        "model.encoder_wrapper.{}", "student.{}", "trainer.student.backbone.{}", "base_model.module.{}", "ema_model.{}",
+    ],
+)  # fmt: skip
+def test_whatever_stands_before_the_names(imported, wrap):
+    weights = {wrap.format(name): value for name, value in weights_of("point-mae").items()}
+    report, loaded = imported("point-mae", {"state_dict": weights, "epoch": 3}, SIZES["point-mae"])
+    assert same_features(loaded.model, stage_of("point-mae")) and loaded.model.reconstruction is not None
+    assert not report.dropped
 
 
-@pytest.mark.parametrize("content", [Code(), {"base_model": {"mask_token": torch.ones(1)}, "config": Code()}])
-def test_a_pickle_that_needs_code_is_refused(tmp_path, content):
-    torch.save(content, tmp_path / "peer.pth")
-    with pytest.raises(ValueError, match=r"needs tests\.trainer\.test_published\.Code, which is code"):
-        import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+def test_a_part_that_was_compiled(imported):
+    inside = {n.replace("MAE_encoder.", "MAE_encoder._orig_mod."): value for n, value in weights_of("point-mae").items()}
+    assert same_features(imported("point-mae", inside, SIZES["point-mae"])[1].model, stage_of("point-mae"))
 
 
-def test_what_is_no_checkpoint_is_said(tmp_path):
-    for name, content, message in (
-        ("a.pth", b"PK not really", "cut short or damaged|does not hold only data"),
-        ("b.pt", b"", "cut short or damaged"),
-        ("c.safetensors", b"\1\0\0", "cut short or damaged"),
-        ("d.npz", b"", "none of .pth, .pt, .safetensors"),
-    ):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=message):
-            published.read(tmp_path / name)
-    torch.save([torch.ones(2)], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="holds no weights by name"):
-        published.read(tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="is no file"):
-        published.read(tmp_path / "nothing.pth")
+def test_what_is_in_the_way_is_left_out_as_asked(imported, tmp_path):
+    weights = {f"model.{name}": value for name, value in weights_of("point-mae").items()} | {"criterion.weight": torch.ones(3)}
+    with pytest.raises(ValueError, match=r"is not understood.*--drop criterion\.weight leaves it out"):
+        imported("point-mae", weights, SIZES["point-mae"])
+    report = import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "run", SIZES["point-mae"], drop=["criterion."])
+    assert [(left.name, left.reason) for left in report.dropped] == [("criterion.weight", "left out as asked")]
+    assert same_features(checkpoint.load(tmp_path / "run").model, stage_of("point-mae"))
+    with pytest.raises(ValueError, match=r"--drop head\.: no tensor of .* has a name that begins so"):
+        import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "other", SIZES["point-mae"], drop=["head."])
+
+
+def test_one_of_two_is_chosen(imported, tmp_path):
+    weights = weights_of("point-mae")
+    doubled = {name: 2 * value for name, value in weights.items()}
+    with pytest.raises(ValueError, match="say which to take by --key NAME"):
+        imported("point-mae", {"model": weights, "ema": doubled}, SIZES["point-mae"])
+    import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "run", SIZES["point-mae"], key="model")
+    assert same_features(checkpoint.load(tmp_path / "run").model, stage_of("point-mae"))
 
 
 @pytest.mark.parametrize(

@@ -91,14 +91,14 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
             )
     if split not in (*known, EVERYTHING):
         raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}{_to_split(cache)}")
-    labels = cache.array("label")[:].astype(np.int64)
+    labels = cache.column("label").astype(np.int64)
     if labelled and (not cache.manifest.classes or (labels < 0).all()):
         raise UserError(f"{cache.path} has no classes, which this task needs; `retrieval` works without")
     keep = cache.ok()
     if not keep.any():
         raise UserError(f"{cache.path} has no usable shape; `mmpd-cache status {cache.path}` says why")
     if split in known:
-        keep &= cache.array("split")[:] == known.index(split)
+        keep &= cache.column("split") == known.index(split)
     if labelled:
         keep &= labels >= 0
     if not keep.any():

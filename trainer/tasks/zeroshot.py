@@ -105,7 +105,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 def class_embeddings(cache: Cache, label_set: str, teacher: str) -> Tensor:
     """One vector of unit length per class, [K, E]: sentences at unit length, averaged, at unit length again."""
-    sentences = torch.from_numpy(cache.array(f"labels/{label_set}/{teacher}")[:]).float()  # [K, M, E]
+    sentences = torch.from_numpy(cache.column(f"labels/{label_set}/{teacher}")).float()  # [K, M, E]
     return F.normalize(F.normalize(sentences, dim=-1).mean(1), dim=-1)
 
 

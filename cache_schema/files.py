@@ -1,0 +1,192 @@
+"""Files that are there whole or not at all, and the lock of who may write them.
+
+Beside a cache `NAME.zarr` lie `NAME.zarr.journal`, whose lock makes writers take turns, and while one is at work
+`NAME.zarr.lock`, which holds that writer's token.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from cache_schema.errors import UserError
+
+MENDS = "`mmpd-cache verify --repair` mends it"
+
+
+def write_file(path: Path, data: bytes, within: Path | None = None) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut.
+
+    Args:
+        path: the file.
+        data: all that it shall hold.
+        within: the cache it belongs to. A symbolic link on the way from there to the file is refused: what is written
+            would land somewhere else.
+
+    Raises:
+        OSError: the disk is full or not writable; `filename` and the message name the file. Nothing is left behind.
+        UserError: a symbolic link is on the way, or a folder is where the file belongs, or a file where a folder does.
+    """
+    if within is not None:
+        for parent in path.relative_to(within).parents:
+            if parent.name and (within / parent).is_symlink():
+                raise UserError(
+                    f"{within / parent} is a symbolic link to {os.readlink(within / parent)}, and nothing is written through links inside "
+                    "a cache. Put the folder itself in its place"
+                )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        try:
+            # O_EXCL: a link that somebody put there under this name is not followed.
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        wrong = path if isinstance(error, IsADirectoryError) else next((p for p in path.parents if p.exists() and not p.is_dir()), path)
+        what = "a folder where a file belongs" if wrong == path else "a file where a folder belongs"
+        raise UserError(f"{wrong} is {what}. Move it away and run the command again") from error
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # a write that fails does not say which file it was
+        raise
+
+
+def read_file(path: Path) -> bytes:
+    """All bytes of a file of a cache.
+
+    Raises:
+        UserError: it is not there, or is a folder.
+        OSError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; {MENDS}") from None
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise UserError(f"{path} is not a file ({error.strerror}); move what is in its place away, then {MENDS}") from error
+
+
+@contextlib.contextmanager
+def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO]:
+    """Hold a cache for writing. Others wait; the hold ends with the process, however it ends. Clears a dead writer's leftovers.
+
+    Args:
+        path: the cache. The lock is on `<path>.journal` beside it, which is also where a build notes its timings: what
+            differs from run to run stays outside the cache.
+        wait: called once, without arguments, if somebody else holds it.
+
+    Yields:
+        The journal, open for appending lines.
+    """
+    path = Path(path).resolve()  # one lock, by whatever name the cache is reached
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(journal_file(path), "a+", encoding="utf-8") as journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            if wait is not None:
+                wait()
+            fcntl.flock(journal, fcntl.LOCK_EX)
+        with open(_lock_file(path), "a", encoding="ascii") as lock:
+            _say_holder(lock, secrets.token_hex(16))
+            for leftover in leftovers(path):
+                leftover.unlink(missing_ok=True)
+            try:
+                yield journal
+            finally:
+                _say_holder(lock, "")
+                _lock_file(path).unlink(missing_ok=True)
+
+
+def journal_file(path: Path) -> Path:
+    """The journal beside a cache."""
+    return path.with_name(path.name + ".journal")
+
+
+def leftovers(path: Path) -> Iterator[Path]:
+    """Half files that a writer was about to put in their places when it was stopped."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            if name.startswith(".") and name.endswith(".tmp"):
+                yield Path(folder, name)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody is writing to a cache right now."""
+    try:
+        journal = open(journal_file(path.resolve()), "rb")
+    except OSError:
+        return False
+    with journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def held_token(path: str | os.PathLike[str]) -> str:
+    """What tells the present hold of a cache from every other; empty if nobody holds it. Give it to `open_cache`."""
+    try:
+        return _lock_file(Path(path).resolve()).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+@contextlib.contextmanager
+def still_held(path: Path, token: str) -> Iterator[None]:
+    """Write on behalf of who holds the cache at `path`; nobody can take it over until the writing is done.
+
+    A dask worker whose client was killed goes on with its task. By the time it writes, another build may be at work.
+
+    Args:
+        path: the cache.
+        token: of the hold; empty for a writer that is the holder itself and need not be checked.
+
+    Raises:
+        UserError: somebody else holds it now, or nobody.
+    """
+    if not token:
+        yield
+        return
+    taken = UserError(f"{path}: another build has taken over; this one writes nothing any more")
+    try:
+        lock = open(_lock_file(path), encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        raise taken from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if lock.read() != token:
+            raise taken
+        yield
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _say_holder(lock: TextIO, token: str) -> None:
+    """Write who holds a cache into its lock file. Waits until whoever is writing a shard right now has written it."""
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)  # in place: those who wait for this file are to read what is in it now
+    lock.write(token)
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_UN)

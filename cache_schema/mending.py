@@ -1,0 +1,150 @@
+"""Putting right bytes, and only these, into a damaged cache.
+
+What is made again is written beside its place. It goes there once it is proven to be what was lost: by the completion
+marker of its shard, and where markers themselves are damaged or shards changed places, by the digest over the whole
+product in its record. Nothing that is damaged is ever taken as the reference for its own mending.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema import store, validate
+from cache_schema.errors import UserError
+from cache_schema.files import read_file, write_file
+from cache_schema.spec import Manifest, Record
+from cache_schema.store import Cache
+
+
+class Mending(Cache):
+    """A cache in which shards are made again beside their places."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        super().__init__(path, manifest)
+        self.made: dict[str, dict[int, NDArray[np.uint8]]] = {}
+        """By product and shard, the checksums [files, 32] of what was made again."""
+        self.refused: set[tuple[str, int]] = set()
+        """Shards that came out otherwise than their completion markers say."""
+        self.doubted: set[str] = set()
+        """Products whose completion markers are not believed."""
+        self._beside: dict[str, Path] = {}
+
+    def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
+        """Keep one shard of a product beside its place."""
+        arrays = self.arrays(record)
+        files = [store.encode(node, values[node.path]) for node in arrays]
+        sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
+        if self._contradicted(record, shard, sums):
+            self.refused.add((record.product, shard))
+            return
+        for node, data in zip(arrays, files, strict=True):
+            place = self.path / node.key(shard)
+            if not place.is_file() or place.read_bytes() != data:
+                beside = place.with_name(f".{place.name}.mending.tmp")
+                write_file(beside, data, within=self.path)
+                self._beside[node.key(shard)] = beside
+        self.made.setdefault(record.product, {})[shard] = sums
+
+    def _contradicted(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> bool:
+        """Whether a completion marker that is believed says otherwise."""
+        if record.product in self.doubted:
+            return False
+        try:
+            return not np.array_equal(self.checksums(record, shard), sums)
+        except (UserError, OSError):
+            return False  # it is lost as well; the digest over the product tells
+
+    def _file(self, key: str) -> Path:
+        return self._beside.get(key, self.path / key)
+
+    def settle(self, record: Record) -> set[int]:
+        """Put what was made again of a product into its place, as far as it is proven to be right. Returns those shards."""
+        made = self.made.pop(record.product, {})
+        right = set(made) if not record.complete or self._adds_up(record, made) else self._believed(record, made)
+        marker = store.markers(self.manifest, record)
+        for shard, sums in made.items():
+            for node in self.arrays(record):
+                beside = self._beside.pop(node.key(shard), None)
+                if beside is not None and shard in right:
+                    self._put_in_place(beside, self.path / node.key(shard))
+                elif beside is not None:
+                    beside.unlink()
+            if shard in right:
+                self.put_file(marker.key(shard), store.encode(marker, sums[None]))
+        return right
+
+    def _put_in_place(self, beside: Path, place: Path) -> None:
+        _clear(place)
+        os.replace(beside, place)
+
+    def put_file(self, key: str, data: bytes) -> None:
+        """Write one file again, if it is not that already."""
+        place = self.path / key
+        _clear(place)
+        if not place.is_file() or place.read_bytes() != data:
+            self._put(key, data)
+
+    def _adds_up(self, record: Record, made: Mapping[int, NDArray[np.uint8]]) -> bool:
+        """Whether with these shards the product is what its record says."""
+        try:
+            statistics = None
+            if validate.has_statistics(record) and validate.statistics_damage(self, store.stats_array(self.arrays(record)[0])):
+                statistics = self.statistics(record)
+            return self.content(record, made, statistics) == record.content
+        except (UserError, OSError):
+            return False
+
+    def _believed(self, record: Record, made: Mapping[int, NDArray[np.uint8]]) -> set[int]:
+        """Those shards that have a completion marker, where more than these are damaged."""
+        if record.product in self.doubted:
+            return set()
+        known = set()
+        for shard in made:
+            try:
+                self.checksums(record, shard)
+            except (UserError, OSError):
+                continue
+            known.add(shard)
+        return known
+
+    def mark_again(self, record: Record, shards: Iterable[int]) -> bool:
+        """Write lost completion markers for files that are all there, if the product's digest proves them right."""
+        try:
+            found = {shard: self._sums_of_files(record, shard) for shard in shards}
+        except (UserError, OSError):
+            return False
+        if not found or not record.complete or not self._adds_up(record, found):
+            return False
+        marker = store.markers(self.manifest, record)
+        for shard, sums in found.items():
+            self.put_file(marker.key(shard), store.encode(marker, sums[None]))
+        return True
+
+    def _sums_of_files(self, record: Record, shard: int) -> NDArray[np.uint8]:
+        files = [read_file(self.path / node.key(shard)) for node in self.arrays(record)]
+        return np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
+
+    def put_statistics(self, record: Record) -> bool:
+        """Write a product's statistics again, if its digest proves them right."""
+        try:
+            made = self.statistics(record)
+            right = self.content(record, statistics=made) == record.content
+        except (UserError, OSError):
+            return False
+        if right:
+            self.put_file(store.stats_array(self.arrays(record)[0]).key(0), made)
+        return right
+
+
+def _clear(place: Path) -> None:
+    """Remove an empty folder from the place of a file; anything in it is somebody's."""
+    if place.is_dir() and not place.is_symlink():
+        try:
+            place.rmdir()
+        except OSError as error:
+            raise UserError(f"{place} is a folder where a file belongs; move it away, then repair again") from error

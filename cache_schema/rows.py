@@ -1,0 +1,394 @@
+"""The fast reader: shard files of an uncompressed array, mapped into memory as one NumPy array.
+
+What can go wrong with a mapped file is told by its name:
+
+- another layout, or cut short: found when a shard is mapped;
+- other bytes than were written: with `sums`, a thread adds up the checksum of each shard once it is first mapped, and
+  the next read after that raises;
+- cut short, or its disk failing, while it is mapped: the processor then raises SIGBUS, which ends a process without a
+  word. A handler puts zeros in the shard's place, so that the copy at work comes to its end, and the read raises.
+"""
+
+import ctypes
+import hashlib
+import itertools
+import math
+import mmap
+import os
+import queue
+import signal
+import stat
+import struct
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.errors import UserError
+from cache_schema.files import MENDS
+from cache_schema.spec import ArraySpec
+
+NO_CHUNK: Final = 2**64 - 1
+"""What Zarr's shard index holds for a chunk that is not there."""
+
+
+def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
+    """Offsets and sizes [chunks, 2] from the end of a shard file."""
+    expected = 16 * math.prod(node.grid) + 4
+    if len(footer) != expected or struct.pack("<I", google_crc32c.value(footer[:-4])) != footer[-4:]:
+        raise UserError(f"{path}: the shard index is damaged; {MENDS}")
+    return np.frombuffer(footer[:-4], "<u8").reshape(-1, 2)
+
+
+# ------------------------------------------------------------------------------------------------------- maps of files
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_MAP_FIXED, _PROT_NONE = 0x10, 0
+_NOTHING: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+_ADDRESSES: Final = 1 << 46
+"""More than this no process can have."""
+
+
+class Region:
+    """A stretch of addresses in which every shard file of an array has its place, mapped there when first needed.
+
+    One stretch makes the whole array one NumPy array, so a batch is one `take` whatever shards its rows lie in; and a
+    mapping made by the C library's `mmap` needs no open file, where Python's own keeps one each.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.address = _checked(_libc.mmap(None, size, _PROT_NONE, _NOTHING, -1, 0), "address space for a cache array")
+        weakref.finalize(self, _forget, self.address, size)
+
+    def place(self, offset: int, file: int, size: int, path: Path) -> None:
+        """Map an open file, read-only, at `offset` (a multiple of the page size)."""
+        _checked(_libc.mmap(self.address + offset, size, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, file, 0), str(path))
+
+    def blank(self, offset: int, size: int) -> None:
+        """Put zeros in the place of a file."""
+        _checked(_libc.mmap(self.address + offset, size, mmap.PROT_READ, _NOTHING | _MAP_FIXED, -1, 0), "nothing")
+
+    def release(self) -> None:
+        """Give touched pages back. They stay in the page cache, and come again at the next touch."""
+        _libc.madvise(self.address, self.size, 4)  # MADV_DONTNEED
+
+    def array(self, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """The stretch as an array. It must not outlive the region, and only mapped parts may be read."""
+        buffer = (ctypes.c_char * self.size).from_address(self.address)
+        return np.frombuffer(memoryview(buffer), dtype, math.prod(shape)).reshape(shape)
+
+
+def _forget(address: int, size: int) -> None:
+    _readers.pop(address, None)
+    _libc.munmap(address, size)
+
+
+def _checked(address: int | None, what: str) -> int:
+    if address is None or address == ctypes.c_void_p(-1).value:
+        code = ctypes.get_errno()
+        raise OSError(code, f"cannot map {what}: {os.strerror(code)}")
+    return address
+
+
+def _most_maps() -> int:
+    """How many shards a process may have mapped. A file and the gap behind it are two maps, and half of what Linux allows
+    is left to others.
+    """
+    try:
+        return max(int(Path("/proc/sys/vm/max_map_count").read_text()) // 4, 1024)
+    except (OSError, ValueError):
+        return 16384
+
+
+# ---------------------------------------------------------------------------------------------------------- the reader
+
+
+class Rows:
+    """Memory-mapped rows of one uncompressed array. Safe to use from several threads, and after a fork.
+
+    Memory and maps are bounded whatever is read: after `RELEASE` bytes the touched pages are given back, and where all
+    arrays of the process have `MAPS` shards mapped, the one that began longest ago begins afresh.
+    """
+
+    RELEASE: Final = 1 << 30
+    MAPS: Final = _most_maps()
+
+    def __init__(self, root: Path, node: ArraySpec, sums: Callable[[int], bytes] | None = None) -> None:
+        """
+        Args:
+            root: the cache.
+            node: the array.
+            sums: gives the sha256 that the file of a shard was written with. Each shard that is read is then compared
+                with it, in the background, once.
+
+        Raises:
+            UserError: the array is compressed, or its description cannot be true.
+        """
+        if node.codec != "raw" or not node.sharded:
+            raise UserError(f"{node.path} is compressed; read it through zarr (Cache.array)")
+        self.node = node
+        self._root = root
+        self._sums = sums
+        self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
+        page = math.lcm(mmap.PAGESIZE, self._item)
+        full = node.shard * node.row_bytes + 16 * math.prod(node.grid) + 4
+        self._stride = -(-full // page) * page
+        self._shards = -(-node.shape[0] // node.shard)
+        if self._shards * self._stride >= _ADDRESSES:
+            raise UserError(f"{root}: {node.path} cannot be of shape {list(node.shape)}; its description is damaged")
+        self._begun = np.zeros(self._shards, bool)  # shards whose checksum was asked for
+        self._problem = ""
+        self._pending = 0
+        with _mapping:
+            self._start()
+            _open.add(self)
+        _catch_bus_errors()
+
+    def _start(self) -> None:
+        """Begin with nothing mapped. Threads that are still reading hold the region of before."""
+        region = Region(self._shards * self._stride)
+        _readers[region.address] = (region.size, weakref.ref(region), weakref.ref(self))
+        self._state = (region, np.zeros(self._shards, bool))
+        self._started = next(_starts)
+        self._touched = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.node.shape
+
+    @property
+    def _mapped(self) -> NDArray[np.bool_]:
+        return self._state[1]
+
+    def gather(self, rows: NDArray[Any], columns: NDArray[Any] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Copy rows, or (row, column) entries, into one contiguous array.
+
+        Args:
+            rows: indices along axis 0. [B]
+            columns: indices along axis 1, or None for whole rows. [B]
+            out: where to put them.
+
+        Returns:
+            [B, *shape[2:]], or [B, *shape[1:]] for whole rows.
+
+        Raises:
+            IndexError: an index is out of range.
+            UserError: a file is missing, or was found to be damaged, now or since an earlier call.
+        """
+        node = self.node
+        for index in (rows, columns):
+            if index is not None and np.asarray(index).dtype.kind not in "iu" and np.size(index):
+                raise TypeError(f"{node.path}: indices are whole numbers, got {np.asarray(index).dtype}; for a mask, use np.flatnonzero")
+        rows = np.asarray(rows, np.int64)
+        if len(rows) and not (0 <= rows.min() and rows.max() < node.shape[0]):
+            raise IndexError(f"{node.path} has rows 0..{node.shape[0] - 1}, asked {rows.min()}..{rows.max()}")
+        if columns is None:
+            columns = np.tile(np.arange(node.shape[1]), len(rows))
+            shape: tuple[int, ...] = (len(rows), *node.shape[1:])
+            rows = np.repeat(rows, node.shape[1])
+        else:
+            columns = np.asarray(columns, np.int64)
+            shape = (len(rows), *node.shape[2:])
+            if len(columns) and not (0 <= columns.min() and columns.max() < node.shape[1]):
+                raise IndexError(f"{node.path} has columns 0..{node.shape[1] - 1}, asked {columns.min()}..{columns.max()}")
+        if out is None:
+            out = np.empty(shape, node.dtype)
+        assert out.shape == shape and out.dtype == node.dtype and out.flags.c_contiguous, (out.shape, shape, out.dtype)
+        region = self._map(rows // node.shard)
+        width = math.prod(node.shape[2:])
+        flat = region.array(node.dtype, (self._shards * (self._stride // self._item), width))
+        where = rows // node.shard * (self._stride // self._item) + rows % node.shard * node.shape[1] + columns
+        # mode="clip" lets NumPy copy straight into `out`; the indices were checked above.
+        np.take(flat, where, axis=0, out=out.reshape(-1, width), mode="clip")
+        if self._problem:  # of what was just read, or of what was read before
+            raise UserError(self._problem)
+        return out
+
+    def settle(self) -> None:
+        """Wait until every shard read so far is compared with its checksum.
+
+        Raises:
+            UserError: one is not as it was written.
+        """
+        with _checks.done:
+            _checks.done.wait_for(lambda: not self._pending)
+        if self._problem:
+            raise UserError(self._problem)
+
+    def _map(self, shards: NDArray[np.int64]) -> Region:
+        region, mapped = self._state
+        self._touched += len(shards) * max(self._item, mmap.PAGESIZE)
+        if self._touched > self.RELEASE:
+            region.release()
+            self._touched = 0
+        if mapped[shards].all():  # needs no lock: a region holds what it once held, until the last who reads from it lets go
+            return region
+        with _mapping:
+            _make_room(len(np.unique(shards[~self._mapped[shards]])), self.MAPS)
+            region, mapped = self._state
+            for shard in np.unique(shards[~mapped[shards]]).tolist():
+                self._place(region, shard)
+                mapped[shard] = True
+                if self._sums is not None and not self._begun[shard]:
+                    self._begun[shard] = True
+                    _checks.add(self, shard)
+            return region
+
+    def _place(self, region: Region, shard: int) -> None:
+        """Map one shard's file. One laid out otherwise - by another writer, or cut short - must not be read as if it were ours."""
+        node, path = self.node, self._root / self.node.key(shard)
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{path} is missing; {MENDS}") from None
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{path} is not a file; move what is in its place away, then {MENDS}")
+            footer = 16 * math.prod(node.grid) + 4
+            index = read_index(node, os.pread(file, footer, max(status.st_size - footer, 0)), path)
+            present = index[index[:, 0] != NO_CHUNK]
+            rows = min(node.shard, node.shape[0] - shard * node.shard)
+            regular = np.arange(len(present), dtype=np.uint64) * np.uint64(node.row_bytes)
+            whole = len(present) >= rows and status.st_size == len(present) * node.row_bytes + footer
+            if not whole or not np.array_equal(present[:, 0], regular):
+                raise UserError(f"{path} is not laid out as this software writes it; {MENDS}")
+            region.place(shard * self._stride, file, status.st_size, path)
+        finally:
+            os.close(file)
+
+    def _check(self, shard: int) -> None:
+        """Compare a shard with its checksum. Called by the thread of `_Checks`."""
+        assert self._sums is not None
+        path = self._root / self.node.key(shard)
+        try:
+            with open(path, "rb") as file:
+                right = hashlib.file_digest(file, "sha256").digest() == self._sums(shard)
+            problem = "" if right else f"{path} is not as it was written: its bytes do not match the checksum of its completion marker"
+        except (OSError, ValueError) as error:
+            problem = f"{path} cannot be compared with its checksum ({error})"
+        if problem:
+            self._problem = f"{problem}; {MENDS}"
+
+    def _lost(self, region: Region, offset: int) -> None:
+        """A mapped page could not be had: put zeros there, and remember it."""
+        shard = offset // self._stride
+        region.blank(shard * self._stride, self._stride)
+        path = self._root / self.node.key(shard)
+        self._problem = f"{path} was cut short, or its disk failed, while it was being read; {MENDS}"
+
+
+_mapping = threading.Lock()
+"""Held while maps change, in whichever array."""
+_open: "weakref.WeakSet[Rows]" = weakref.WeakSet()
+_starts = itertools.count()
+_readers: "dict[int, tuple[int, weakref.ref[Region], weakref.ref[Rows]]]" = {}
+"""By address: the size of each region, and whose it is."""
+
+
+def _make_room(needed: int, most: int) -> None:
+    """Let arrays begin afresh, the one that began longest ago first, until so many more shards may be mapped."""
+    begun = sorted(_open, key=lambda rows: rows._started)
+    total = sum(int(rows._mapped.sum()) for rows in begun)
+    for rows in begun:
+        if total + needed <= most:
+            return
+        if held := int(rows._mapped.sum()):
+            rows._start()
+            total -= held
+
+
+class _Checks:
+    """One thread that compares shards with their checksums, in the order they were first read."""
+
+    def __init__(self) -> None:
+        self.waiting: queue.SimpleQueue[tuple[weakref.ref[Rows], int]] = queue.SimpleQueue()
+        self.done = threading.Condition()
+        self.thread: threading.Thread | None = None
+
+    def add(self, rows: Rows, shard: int) -> None:
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._work, name="checksums", daemon=True)
+            self.thread.start()
+        with self.done:
+            rows._pending += 1
+        self.waiting.put((weakref.ref(rows), shard))
+
+    def _work(self) -> None:
+        while True:
+            reference, shard = self.waiting.get()
+            rows = reference()
+            if rows is not None:
+                rows._check(shard)
+                with self.done:
+                    rows._pending -= 1
+                    self.done.notify_all()
+            del rows
+
+
+_checks = _Checks()
+
+
+def _after_fork() -> None:
+    """A child has none of its parent's threads, whatever locks they held."""
+    global _mapping, _checks
+    _mapping, _checks = threading.Lock(), _Checks()
+    for rows in _open:
+        rows._pending = 0
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+# --------------------------------------------------------------------------------------------------------- bus errors
+
+
+class _Action(ctypes.Structure):
+    """`struct sigaction` of the C library on 64-bit Linux."""
+
+    _fields_ = (("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_int), ("restorer", ctypes.c_void_p))
+
+
+_SA_SIGINFO: Final = 4
+_SI_ADDR: Final = 16
+"""Where `siginfo_t` has the address that could not be had."""
+_before = _Action()
+_caught: list[Any] = []
+"""The handler, kept alive once it is in place."""
+
+
+def _catch_bus_errors() -> None:
+    """Put the handler in place, once. A page of a mapped file that is no longer there is the only fault it answers; after any other,
+    what was to happen before happens.
+
+    The fault comes in the midst of NumPy's copy, where no lock of the interpreter's or the C library's own is held by the
+    thread, so the handler may run Python there.
+    """
+    if _caught or sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(_bus_error)
+    _caught.append(handler)
+    _libc.sigaction(signal.SIGBUS, ctypes.byref(_Action(ctypes.cast(handler, ctypes.c_void_p), flags=_SA_SIGINFO)), ctypes.byref(_before))
+
+
+def _bus_error(_signal: int, info: int, _context: int) -> None:
+    try:
+        at = ctypes.c_void_p.from_address(info + _SI_ADDR).value or 0
+        for address, (size, region, rows) in list(_readers.items()):
+            if address <= at < address + size and (held := region()) is not None and (whose := rows()) is not None:
+                whose._lost(held, at - address)
+                return
+    except BaseException:  # nothing may leave a signal handler; the fault comes again, and meets the handler of before
+        pass
+    _libc.sigaction(signal.SIGBUS, ctypes.byref(_before), None)

@@ -1,0 +1,29 @@
+"""Text from outside - ids, class names, model names, paths, reasons - as it is shown on a terminal.
+
+    print(printable("chair\\x1b[2J"))        # chair\\x1b[2J, in letters
+
+Whoever made a mesh collection or a cache chose these texts. A terminal obeys escape sequences, and some characters turn the
+order of others around, so nothing of the kind is passed on.
+"""
+
+import json
+from typing import Any
+
+
+def printable(text: str) -> str:
+    """A text in which every character shows: others are written as `\\xNN` or `\\uNNNN`. A line break stays one."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() or character == "\n" else _escaped(character) for character in text)
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON for a script, in readable letters, but with every character that does not show as its `\\uNNNN`."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Outside of strings, JSON has none of these but line breaks.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) if not text.isprintable() else text
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

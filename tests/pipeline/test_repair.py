@@ -1,0 +1,133 @@
+"""Repair brings back the bytes that were written or says what is left; it never takes damage for the original."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache_schema import spec, store, validate
+from cache_schema.errors import UserError
+from pipeline import commands, journal
+from pipeline.commands import Machine
+from pipeline.repair import repair
+from tests.pipeline.conftest import Silent, box_off, build, contents, write_meshes
+
+CPU = Machine(workers=1, device="cpu")
+
+
+def exchange(path, product, one=0, other=1):
+    """Two shards of a product change places together with their completion markers."""
+    cache = store.open_cache(path)
+    record = cache.records()[product]
+    for node in (*cache.arrays(record), store.markers(cache.manifest, record)):
+        first, second = path / node.key(one), path / node.key(other)
+        data = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(data)
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 4
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("product", ["status", "views", "image/random-dino", "captions"])
+def test_shards_that_changed_places_with_their_markers_come_back(copied, built, product):
+    exchange(copied, product)
+    assert {p.shard for p in validate.problems(copied) if p.product == product} == {0, 1, 2}
+    repair(copied, "", CPU, Silent())
+    assert contents(copied) == contents(built)
+
+
+def test_exchanged_shards_of_changed_meshes_are_left_as_they_are(copied, tmp_path):
+    other = write_meshes(tmp_path / "other")
+    (other / "slab" / "train" / "box_0.off").write_text(box_off((9, 1, 1)))
+    exchange(copied, "points")
+    before = contents(copied)
+    with pytest.raises(UserError, match=r"points, shard 0, 1, 2"):
+        repair(copied, str(other), CPU, Silent())
+    assert contents(copied) == before
+    assert any(p.product == "points" for p in validate.problems(copied))
+
+
+def test_all_that_can_be_mended_is_mended_at_once(copied, built):
+    """Descriptions, groups, markers, columns, statistics, embeddings, class names, a whole folder."""
+    for lost in (
+        "points/xyz/zarr.json", "image/starter-resnet/zarr.json", "labels/zarr.json", "products/image/zarr.json", "stats/text/zarr.json",
+        "products/points/c/1/0/0", "products/index/c/0/0/0", "stats/image/starter-resnet/c/0/0", "label/c/1", "captions/score/c/1/0/0",
+    ):  # fmt: skip
+        (copied / lost).unlink()
+    for damaged in ("status/c/0", "text/starter-resnet/c/0/0/0", "products/views/c/0/0/0", "labels/source/starter-resnet/c/0/0/0"):
+        flip(copied / damaged)
+    shutil.rmtree(copied / "image" / "random-dino")
+    repair(copied, "", CPU, Silent())
+    assert validate.problems(copied) == []
+    assert contents(copied) == contents(built)
+
+
+def test_the_record_of_the_index_comes_from_the_source(copied, built):
+    flip(copied / "products/index/zarr.json")
+    repair(copied, "", CPU, Silent())
+    assert contents(copied) == contents(built)
+
+
+def test_one_thing_that_cannot_be_mended_does_not_keep_others_from_it(copied, built, meshes):
+    Path(f"{copied}.journal").unlink()
+    (copied / "points/xyz/c/0/0/0/0").unlink()
+    (copied / "products/image/random-dino/zarr.json").unlink()
+    flip(copied / "image/starter-resnet/c/1/0/0")
+    (copied / "stats/text/starter-resnet/c/0/0").unlink()
+    with pytest.raises(UserError, match="not all could be mended") as caught:
+        repair(copied, "", CPU, Silent())
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == 2 and "products/image/random-dino/zarr.json" in lines[0] and "run the command that made it" in lines[0]
+    assert "points, shard 0" in lines[1] and "give it with --source" in lines[1]
+    left = {name for name, data in contents(built).items() if contents(copied).get(name) != data}
+    assert left == {"points/xyz/c/0/0/0/0", "products/image/random-dino/zarr.json"}
+    # The advice holds.
+    shutil.rmtree(copied / "products/image/random-dino")
+    build(meshes, copied)
+    assert contents(copied) == contents(built)
+
+
+def test_after_data_was_deleted_by_hand_a_command_makes_it_again(copied, built):
+    """Its record and markers say that it is there."""
+    shutil.rmtree(copied / "image" / "starter-resnet")
+    shutil.rmtree(copied / "stats" / "image" / "starter-resnet")
+    commands.add_teacher(copied, "starter-resnet", None, 64, CPU, Silent())
+    assert contents(copied) == contents(built)
+
+
+def test_a_lost_root_is_written_again_by_the_build(copied, built, meshes):
+    (copied / "zarr.json").unlink()
+    build(meshes, copied)
+    assert contents(copied) == contents(built)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5", "null", "[]", '"build"', "{}", '{"event": "build"}', '{"time": 1}', '{"time": "x", "event": "build"}',
+        '{"time": NaN, "event": "done"}',
+        '{"time": 1, "event": 5}', '{"time": 1, "event": "build", "config": 5}', '{"time": 1, "event": "build", "source": []}',
+        '{"time": 1, "event": "shard"}', '{"time": 1, "event": "shard", "product": "points", "shard": "0", "seconds": 1}',
+        '{"time": 1, "event": "shard", "product": "shapes", "shard": 0, "shapes": 3, "steps": {"read": "x"}}',
+        '{"time": 1e300, "event": "done"}', "[" * 50_000, "\x00\x01", '{"time": 1, "event": "shard", "product": "image/t", "shard": 0}',
+    ],
+)  # fmt: skip
+def test_lines_of_another_shape_are_left_out_of_a_journal_and_counted(copied, line):
+    from pipeline import report
+
+    whole = journal.read_journal(copied)
+    assert whole.ignored == 0 and whole.last_build["event"] == "build"
+    with open(f"{copied}.journal", "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    assert journal.read_journal(copied) == journal.Journal(notes=whole.notes, ignored=1)
+    assert report.costs(report.Reader(store.open_cache(copied)))["ignored"] == 1
+
+
+def test_there_is_nothing_to_do_for_a_whole_cache(copied):
+    assert repair(copied, "", CPU, Silent()) == []
+    assert np.array_equal(store.open_cache(copied).ok(), store.open_cache(copied).column("status") == spec.OK)

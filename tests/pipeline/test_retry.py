@@ -1,0 +1,210 @@
+"""Failed shapes are tried again: what is mended later ends with the bytes it would have had at once, and nobody else is touched."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache_schema import spec, store, validate
+from cache_schema.errors import UserError
+from cache_schema.spec import GuideSpec, Record
+from pipeline import build as steps
+from pipeline import commands
+from tests.pipeline.checkpoints import dino
+from tests.pipeline.conftest import Silent, box_off, build, contents, small, write_meshes
+
+CPU = commands.Machine(workers=1, device="cpu")
+BROKEN = {"slab/train/broken.off": box_off((5, 1, 2)), "tower/test/empty.off": box_off((1, 4, 2))}
+
+
+def mend(folder: Path, *names: str) -> Path:
+    for name in names or BROKEN:
+        (folder / name).write_text(BROKEN[name])
+    return folder
+
+
+@pytest.fixture
+def mine(meshes, tmp_path):
+    """A copy of the meshes, in which two are broken."""
+    return Path(shutil.copytree(meshes, tmp_path / "boxes"))
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory):
+    """A cache of the same shapes of which none was ever broken."""
+    folder = tmp_path_factory.mktemp("right")
+    build(mend(write_meshes(folder / "boxes")), folder / "c.zarr")
+    return folder / "c.zarr"
+
+
+@pytest.fixture
+def there(built, mine, tmp_path):
+    """A cache with two failed shapes, whose files can be mended."""
+    shutil.copytree(built, tmp_path / "c.zarr")
+    shutil.copy(f"{built}.journal", tmp_path / "c.zarr.journal")
+    return tmp_path / "c.zarr"
+
+
+def said(monkeypatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda _, text: lines.append(text))
+    return lines
+
+
+@pytest.mark.parametrize("how", ["build", "retry"])
+def test_mended_files_get_the_bytes_they_would_have_had_at_once(there, mine, right, how):
+    mend(mine)
+    if how == "build":
+        build(mine, there)
+    else:
+        assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=2, mended=2)
+    assert contents(there) == contents(right)
+    assert validate.problems(there) == []
+
+
+def test_nobody_else_is_touched_and_what_is_still_broken_stays_so(there, mine, built):
+    mend(mine, "slab/train/broken.off")
+    (mine / "tower/test/empty.off").write_text("OFF\n1 0 0\n")  # broken otherwise
+    before = store.open_cache(built)
+    build(mine, there)
+    after = store.open_cache(there)
+    ids = list(after.ids())
+    rows = [row for row, name in enumerate(ids) if name not in BROKEN]
+    for name in ("points/xyz", "points/rgb", "views/rgb", "views/pose", "captions/text", "captions/score", "image/starter-resnet",
+                 "image/random-dino", "text/starter-resnet", "reason", "source_sha256", "status"):  # fmt: skip
+        assert np.array_equal(after.array(name)[:][rows], before.array(name)[:][rows]), name
+    row = ids.index("tower/test/empty.off")
+    assert not after.ok()[row] and after.ok().sum() == 8
+    assert "no faces" in (reason := store.texts(after.array("reason")[:])[row]) or reason, reason
+    untouched = contents(there)
+    build(mine, there)  # its file is as it was when it failed
+    assert contents(there) == untouched
+    assert validate.problems(there) == []
+
+
+def test_a_build_of_more_tries_mended_files_too(mine, right, tmp_path):
+    build(mine, tmp_path / "c.zarr", small(views=None, captions=None, teachers=(), labels=()))
+    mend(mine)
+    build(mine, tmp_path / "c.zarr")
+    assert contents(tmp_path / "c.zarr") == contents(right)
+
+
+def test_a_changed_file_fails_that_shape_alone_until_it_is_restored_or_taken_as_it_is(mine, tmp_path):
+    path, changed = tmp_path / "c.zarr", mine / "slab/train/box_0.off"
+    original = changed.read_text()
+    few = small(teachers=("starter-resnet",), captions=None, labels=())
+    build(mine, path, dataclasses.replace(few, views=None, teachers=()))
+    changed.write_text(box_off((2, 9, 1)))
+    build(mine, path, few)
+    cache = store.open_cache(path)
+    reasons = dict(zip(cache.ids(), store.texts(cache.array("reason")[:]), strict=True))
+    assert reasons["slab/train/box_0.off"].startswith("its file has changed since its points were made; restore the file")
+    assert cache.ok().sum() == 6 and not cache.array("points/xyz")[:][~cache.ok()].any()
+    assert validate.problems(path) == []
+    shutil.copytree(path, tmp_path / "other.zarr")
+
+    changed.write_text(original)
+    build(mine, path, few)
+    build(mine, tmp_path / "fresh.zarr", few)
+    assert contents(path) == contents(tmp_path / "fresh.zarr")
+
+    changed.write_text(box_off((2, 9, 1)))
+    assert commands.retry(tmp_path / "other.zarr", str(mine), CPU, Silent()).mended == 1
+    build(mine, tmp_path / "fresh2.zarr", few)
+    assert contents(tmp_path / "other.zarr") == contents(tmp_path / "fresh2.zarr")
+
+
+def test_a_teacher_that_was_added_follows(mine, tmp_path):
+    config, name = small(teachers=("starter-resnet",)), f"late=transformers:{dino()}"
+    build(mine, tmp_path / "c.zarr", config)
+    commands.add_teacher(tmp_path / "c.zarr", name, None, 64, CPU, Silent())
+    mend(mine)
+    build(mine, tmp_path / "c.zarr", config)
+    build(mine, tmp_path / "fresh.zarr", config)
+    commands.add_teacher(tmp_path / "fresh.zarr", name, None, 64, CPU, Silent())
+    assert contents(tmp_path / "c.zarr") == contents(tmp_path / "fresh.zarr")
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("writes", [1, 4, 9, 13, 20, 30, 45])
+def test_killed_while_it_tries_again_it_goes_on(there, mine, right, monkeypatch, writes):
+    mend(mine)
+    count, write, unlink = [0], store.write_file, Path.unlink
+
+    def dying(act):
+        def call(*arguments, **options):
+            count[0] += 1
+            if count[0] == writes:
+                raise Killed
+            return act(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_file", dying(write))
+        patch.setattr(Path, "unlink", dying(unlink))
+        with pytest.raises(Killed):
+            build(mine, there)
+    build(mine, there)
+    assert contents(there) == contents(right)
+
+
+def test_other_software_is_not_mixed_in(there, mine, monkeypatch):
+    lines = said(monkeypatch)
+    mend(mine)
+    before = contents(there)
+    real = steps.software
+
+    def other(kind, **where):
+        return (*real(kind, **where), ("torch", "0")) if kind == "image" else real(kind, **where)
+
+    monkeypatch.setattr(steps, "software", other)
+    with pytest.raises(UserError, match=r"2 failed shapes cannot be tried again: image/.* was made by other software \(torch 2.*here 0\)"):
+        commands.retry(there, str(mine), CPU, Silent())
+    build(mine, there)
+    assert any("2 failed shapes have other files by now, but are not tried again" in line for line in lines)
+    assert contents(there) == before
+
+
+def test_a_guide_has_to_be_made_again(there, mine, monkeypatch):
+    lines = said(monkeypatch)
+    cache = store.open_cache(there)
+    described = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
+    guide = Record(product="guide/g", kind="guide", spec=described, inputs=())
+    cache.begin(guide)
+    for shard in range(cache.manifest.shards):
+        rows = len(cache.manifest.rows(shard))
+        values = {"guide/g/tokens": np.zeros((rows, 2, 3, 5), np.float16), "guide/g/summary": np.zeros((rows, 2, 5), np.float16)}
+        cache.write(guide, shard, values)
+    cache.finish(guide)
+    mend(mine, "slab/train/broken.off")
+    build(mine, there)
+    assert "guide/g" not in store.open_cache(there).products()
+    assert store.open_cache(there).missing(guide) == [0]
+    assert any("guide/g is not finished: run `mmpd-train guide c.zarr RUN --name g`" in line for line in lines)
+    assert {p.kind for p in validate.problems(there)} == {"unfinished"}
+
+
+def test_a_failed_shape_has_the_digest_of_its_file(built):
+    cache = store.open_cache(built)
+    assert cache.array("source_sha256")[:].any(axis=1).all()
+    assert (cache.array("status")[:] == spec.FAILED).sum() == 2
+
+
+def test_what_cannot_be_tried_again_is_said(there, mine, tmp_path):
+    Path(f"{there}.journal").rename(tmp_path / "kept")
+    with pytest.raises(UserError, match="give it with --source"):
+        commands.retry(there, "", CPU, Silent())
+    other = write_meshes(tmp_path / "other")
+    (other / "slab/train/new.off").write_text(box_off((1, 2, 3)))
+    with pytest.raises(UserError, match="does not hold the shapes"):
+        commands.retry(there, str(other), CPU, Silent())
+    with pytest.raises(UserError, match=r"image/random-dino cannot be made here: no folder .*random-dino"):  # only the journal knows where
+        commands.retry(there, str(mine), CPU, Silent())
+    (tmp_path / "kept").rename(f"{there}.journal")
+    assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=2, mended=0)

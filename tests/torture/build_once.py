@@ -1,0 +1,65 @@
+"""Build a cache and die, or run out of disk, at a chosen moment. A process of its own, started by `tests.torture.torture`.
+
+python -m tests.torture.build_once MESHES CACHE RECIPE before 17      # killed right before the 17th file is put in its place
+python -m tests.torture.build_once MESHES CACHE RECIPE full 20000     # no file may grow beyond 20000 bytes
+python -m tests.torture.build_once MESHES CACHE RECIPE count 0        # prints how many files are put in their places
+"""
+
+import dataclasses
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cache_schema.spec import PointSpec
+from pipeline import commands
+from pipeline.recipes import BuildConfig, configured
+
+
+class Silent:
+    """A terminal nobody looks at."""
+
+    def say(self, text: str) -> None: ...
+
+    def begin(self, totals: dict[str, int]) -> None: ...
+
+    def advance(self, product: str, units: int) -> None: ...
+
+
+def config(recipe: str) -> BuildConfig:
+    """`points` alone, or `smoke` with pictures, teachers and captions. Several shards each."""
+    small = PointSpec(count=64, blocks=2, ordered=16)
+    return dataclasses.replace(configured(recipe, []), points=small, shard=3)
+
+
+def build(meshes: Path, cache: Path, recipe: str) -> None:
+    commands.build_cache(str(meshes), cache, config(recipe), commands.Machine(workers=1, device="cpu"), Silent())
+
+
+def main() -> None:
+    meshes, cache, recipe, how, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
+    replace: Callable[..., None] = os.replace
+    done = 0
+
+    def counted(*places: Any, **options: Any) -> None:
+        """Only `write_file` replaces files."""
+        nonlocal done
+        done += 1
+        if how == "before" and done == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*places, **options)
+        if how == "after" and done == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = counted
+    if how == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+    build(meshes, cache, recipe)
+    print(done)
+
+
+if __name__ == "__main__":
+    main()
