@@ -130,21 +130,19 @@ def test_an_orphan_of_a_killed_client_writes_nothing(copied, meshes):
 
 
 def test_a_scheduler_that_is_lost_is_one_clear_line(meshes, tmp_path, monkeypatch):
-    from distributed import LocalCluster
+    import distributed
 
-    from pipeline import run
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True)
+    completed = distributed.as_completed
 
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False)
-    note = run.Todo.from_files
-
-    def losing(self, shard):
+    def losing(*arguments, **options):
         cluster.close()
-        return note(self, shard)
+        return completed(*arguments, **options)
 
-    plan_built = small(views=None, teachers=(), captions=None, labels=())
-    monkeypatch.setattr(run.Todo, "from_files", losing)
+    monkeypatch.setattr(distributed, "as_completed", losing)
+    few = small(views=None, teachers=(), captions=None, labels=())
     with pytest.raises(UserError, match=r"the dask scheduler at .* is lost\. What is done is kept; run the same command"):
-        build(meshes, tmp_path / "c.zarr", plan_built, scheduler=cluster.scheduler_address)
+        build(meshes, tmp_path / "c.zarr", few, scheduler=cluster.scheduler_address)
 
 
 def test_no_path_of_this_machine_gets_into_a_cache(built):
