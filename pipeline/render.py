@@ -171,7 +171,7 @@ class Renderer:
                 picture = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE)
             if not picture[..., 3].any():
                 raise UserError(f"view {index} has nothing in it: the shape is invisible (transparent, or too thin to be seen)")
-            if _apart(picture, self.spec.background) < np.count_nonzero(picture[..., 3]) / 50:
+            if _faint(picture, self.spec.background):
                 faint.append(index)
             yield picture[..., :3], self._depth(near, far) if self.spec.depth else None
 
@@ -251,13 +251,14 @@ class Renderer:
         return np.where(stored == 1, 0, depth).astype(np.float16)
 
 
-def _apart(picture: np.ndarray, background: tuple[int, int, int]) -> int:
-    """How many pixels of `[H, W, 4]` uint8 differ by `CONTRAST` or more from the background in some colour. In bytes throughout, because
-    this is done for every picture."""
+def _faint(picture: np.ndarray, background: tuple[int, int, int]) -> bool:
+    """Whether hardly anything of `[H, W, 4]` uint8 differs from the background. In bytes throughout, because every picture is asked."""
     rows = picture.reshape(len(picture), -1)  # [H, 4 W], because numpy is slow at rows of four
     behind = np.tile(np.array([*background, 0], np.uint8), picture.shape[1])
     far = np.maximum(rows, behind) - np.minimum(rows, behind) >= CONTRAST
-    return int(np.count_nonzero(far.view(np.uint32) & np.array([True, True, True, False]).view(np.uint32)))
+    color, alpha = np.array([1, 1, 1, 0], np.uint8).view(np.uint32), np.array([0, 0, 0, 255], np.uint8).view(np.uint32)
+    apart, covered = np.count_nonzero(far.view(np.uint32) & color), np.count_nonzero(rows.view(np.uint32) & alpha)
+    return bool(apart < covered / 50)
 
 
 # ------------------------------------------------------------------------------------------------- the graphics side
@@ -375,6 +376,7 @@ def _upload(part: Part, images: dict[tuple[int, bool, bool], int]) -> Drawable:
             images[look] = _image(part.texture, cut, part.clamped)
         image = images[look]
     traits = {"SMOOTH": normals is not None, "TEXTURE": image is not None, "ALPHA": passes != OPAQUE, "PREMULTIPLIED": cut}
+    traits["EMISSIVE"] = any(part.emissive)
     return Drawable(
         mode=GL.GL_TRIANGLES,
         count=faces.size,

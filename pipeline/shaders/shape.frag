@@ -56,7 +56,9 @@ void main() {
     shine *= shine;
     shine *= shine;
     shine *= shine;
+#ifdef EMISSIVE
     own.rgb = min(own.rgb + emissive, 1.0);  // what glows is lit too: added to the light it would be white on white
+#endif
     vec3 shown = own.rgb * sqrt(light) * (1.0 - 0.25 * metallic) + mix(vec3(1.0), own.rgb, metallic) * (gloss * shine);
     result = vec4(shown, own.a);
 }
