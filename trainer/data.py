@@ -277,7 +277,8 @@ class Data:
         teachers = f"; teachers {', '.join(self.teachers)}" if self.teachers else ""
         few = "" if self.config.resample else "fewer points in farthest-point order than centres, which are therefore "
         order = "" if self.ordered else f"; {few or 'points and centres '}sampled at every step"
-        return f"{caches}{teachers}{order}"
+        cut = f"; {self.points} points a shape, as the smallest blocks have" if len({p.points.count for p in self.parts}) > 1 else ""
+        return f"{caches}{teachers}{cut}{order}"
 
     def row(self, index: int) -> tuple[Path, int]:
         """A shape's cache and its row there, from its index in a batch."""

@@ -410,7 +410,7 @@ def _restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opt
     there, encoder, tensors = checkpoint.read(run)
     more = differences(encoder, stage.encoder.config)
     colors = stage.encoder.config.channels == 6 and header.config.augment.drop_color > 0
-    if header.points and (there.points.grey != header.points.grey if there.points else colors):
+    if there.step < there.steps and header.points and (there.points.grey != header.points.grey if there.points else colors):
         more.append("shapes without colours were given another grey, by an earlier version of mmpd or another guide")
     if there.guide != header.guide:
         more.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")

@@ -264,6 +264,7 @@ def test_of_larger_blocks_as_many_points_are_taken_as_the_smallest_have(cache_pa
     path = tmp_path / "long.zarr"
     synthetic.write(path, points=PointSpec(count=80, blocks=2, ordered=32), labels=LABELS)
     data = mixed(cache_path, path, batch=40, needs=Needs(centres=32))
+    assert "64 points a shape, as the smallest blocks have" in str(data)
     assert data.points == 64 and data.ordered and data.convention.ordered == 32
     batch = data.batch(0)
     xyz = store.open_cache(path).array("points/xyz")[:].astype(np.float32)

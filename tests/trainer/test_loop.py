@@ -25,6 +25,7 @@ from trainer import checkpoint, log, loop, signals
 from trainer.data import Data
 from trainer.distributed import Ranks
 from trainer.loop import Watch, train
+from trainer.recipes import configured
 from trainer.tasks import catalog
 
 GOLDEN = Path(__file__).with_name("golden_losses.txt")
@@ -373,3 +374,18 @@ def test_what_a_killed_writer_left_is_cleared(cache_path, tmp_path):
     left[0].write_bytes(b"0" * 100)
     train(config_of("align"), [cache_path], run, resume=True, device="cpu")
     assert not left[0].exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "recipe"),
+    [
+        ("align", ["encoder.name=pointmae-tiny"], "smoke"),
+        ("distill", ["encoder.name=pointmae-tiny"], "point-mae"),
+        ("distill", ["encoder.name=pointm2ae-tiny", "encoder.counts=32,16,8", "encoder.sizes=8,4,4", "encoder.widths=12,24,48",
+                     "encoder.depths=1,1,1", "encoder.heads=3", "distill.heads=3"], "point-m2ae"),
+    ],
+)  # fmt: skip
+def test_parts_of_one_shape_can_be_trained_on(cache_path, tmp_path, stage, settings, recipe):
+    small = [*settings, "optim.batch=2", "optim.accumulate=2", "optim.epochs=1", "data.fraction=0.2", "data.threads=1", "log_every=1"]
+    train(configured(recipe, stage, small), [cache_path], tmp_path / "run", device="cpu")
+    assert all(math.isfinite(record["loss"]) for record in log.records(tmp_path / "run"))

@@ -26,7 +26,8 @@ Pool = Literal["mean_max", "summary", "summary_max"]
 """How tokens become one vector: mean and maximum over them, the model's own summary, or the summary and the maximum."""
 
 BATCH: Final = 64
-"""Shapes at a time where nothing is learned. Changes no result."""
+"""Shapes at a time where nothing is learned, fewer where they have more points than `USUAL`. Changes no result."""
+USUAL: Final = 1024
 
 
 class Body(nn.Module):
@@ -131,7 +132,8 @@ def extract(
     """
     assert not body.training and (head is None or not head.training)
     out, blocks = [], body.blocks(shapes)
-    for chosen in np.array_split(np.arange(len(shapes)), -(-len(shapes) // BATCH)):
+    batch = max(1, min(BATCH, BATCH * USUAL // blocks.count))  # the memory for distances grows with the number of points
+    for chosen in np.array_split(np.arange(len(shapes)), -(-len(shapes) // batch)):
         points = blocks.read(shapes.rows[chosen], block).to(body.device)
         features = body(points if change is None else change(points), blocks.ordered)
         out.append((features if head is None else head(features)).cpu())

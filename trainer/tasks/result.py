@@ -174,7 +174,7 @@ class Result:
         largest = [f"Always the largest class: {m.largest:.1f}." for m in self.scores.metrics if m.largest is not None][:1]
         caption = [f"Percent, {self.protocol}, {self.scores.test.shapes} test shapes.{legend}", *largest, *self.scores.notes]
         out = RichTable(title=Text(f"{self.run}: {self.title}"), caption=Text("\n".join(caption)), caption_justify="left")
-        for name in ("", "mean ± std", "values", "chance"):
+        for name in ("", "mean ± std [95 %]", "values", "chance"):
             out.add_column(name, justify="right" if name else "left", overflow="fold")
         for metric in self.scores.metrics:
             values = f"{' '.join(f'{value:.1f}' for value in metric.values)} ({metric.over})"
