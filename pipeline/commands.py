@@ -203,6 +203,8 @@ def _work(
             raise UserError(f"{cache.path}: {number} failed shapes cannot be tried again: {'; '.join(reasons)}")
         terminal.say(f"{number} failed shapes have other files by now, but are not tried again: {'; '.join(reasons)}")
         again = {}
+    elif reasons:
+        terminal.say(f"left unfinished: {'; '.join(reasons)}")
     records = sorted([*records, *others], key=lambda r: ORDER.index(r.kind))
     by_name = {record.product: record for record in records}
     if "views" in by_name:
