@@ -154,9 +154,13 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
 
 def about() -> dict[str, tuple[str, dict[str, str]]]:
     """Every source by name: what it looks for, and its options with what they are where nothing is said."""
-    found = {}
+    found: dict[str, tuple[str, dict[str, str]]] = {}
     for name, path in SOURCES.items():
-        module = importlib.import_module(path)
+        try:
+            module = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            found[name] = (f"needs the package {error.name}: pip install 'mmpd[pipeline]'", {})
+            continue
         parameters = inspect.signature(module.open_source).parameters.values()
         options = {p.name: str(p.default) for p in parameters if p.name not in ("location", "textures")}
         found[name] = (module.LOOKS_FOR, options)
