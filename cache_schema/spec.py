@@ -196,10 +196,10 @@ class CaptionSpec:
         within("captions.samples", self.samples, 1, 1000)
         within("captions.max_tokens", self.max_tokens, 1, 1000)
         within("captions.seed", self.seed, -(2**63), 2**63 - 1)
-        within("captions.temperature", self.temperature, 1e-3, 100)
+        within("captions.temperature", self.temperature, 1e-6, 100)
         if not 1 <= self.keep <= self.samples:
             raise UserError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
-        within("captions.top_p", self.top_p, 1e-3, 1)
+        within("captions.top_p", self.top_p, 1e-12, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,6 +105,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     if len(set(config.teachers)) < len(config.teachers):
         raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
     devices = machine.devices()
+    run.check_address(machine.scheduler)
     _check_place(path)
     source = open_config_source(location, config)
     if source.skipped:
@@ -161,6 +162,7 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
     """
     cache = store.open_cache(path)
     devices = machine.devices()
+    run.check_address(machine.scheduler)
     _check_place(path)
     there = cache.records()
     if "points" not in there:
@@ -207,6 +209,8 @@ def _work(
             raise UserError(f"{cache.path}: {number} failed shapes cannot be tried again: {'; '.join(reasons)}")
         terminal.say(f"{number} failed shapes have other files by now, but are not tried again: {'; '.join(reasons)}")
         again = {}
+    elif reasons:
+        terminal.say(f"left unfinished: {'; '.join(reasons)}")
     records = sorted([*records, *others], key=lambda r: ORDER.index(r.kind))
     by_name = {record.product: record for record in records}
     if "views" in by_name:
@@ -466,6 +470,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     """
     store.open_cache(path).record("views")  # no lock file beside what is no cache
     devices = machine.devices()
+    run.check_address(machine.scheduler)
     _check_place(path)
     terminal.say(f"loading teacher {name}")
     teacher = catalog.load(name, device=devices[0], precision=precision)

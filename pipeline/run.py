@@ -164,15 +164,30 @@ def _cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str]) 
 # ------------------------------------------------------------------------------------------------------- on dask workers
 
 
+def check_address(address: str) -> None:
+    """Raise UserError where an address of a scheduler, if one is given, cannot be one."""
+    if not address:
+        return
+    from distributed.comm import get_address_host_port, parse_address
+    from distributed.comm.registry import get_backend
+
+    try:
+        scheme, _ = parse_address(address)
+        get_backend(scheme)
+        if scheme in ("tcp", "tls"):
+            get_address_host_port(address)
+    except ValueError as error:
+        raise UserError(f"{address!r} is no address of a dask scheduler ({error}): expected tcp://HOST:PORT") from error
+
+
 def _client(address: str) -> "distributed.Client":
     import distributed
 
+    check_address(address)
     try:
         client = distributed.Client(address, timeout=20, set_as_default=False)
     except OSError as error:
         raise UserError(f"no dask scheduler answers at {address}: start one with `dask scheduler`, workers with `dask worker`") from error
-    except ValueError as error:
-        raise UserError(f"{address!r} is no address of a dask scheduler ({error}): expected tcp://HOST:PORT") from error
     if not client.scheduler_info()["workers"]:
         client.close()
         raise UserError(f"the dask scheduler at {address} has no workers; start some with `dask worker {address}`")

@@ -284,7 +284,7 @@ def damaged(ground: Ground, folder: Path, rng: Rng, kinds: list[Callable[[Path, 
     """
     path = ground.copy(folder)
     places = [place for damage in kinds for place in damage(path, rng)]
-    if not places:
+    if not places or (stray not in kinds and whole(ground, path)):  # two exchanges may undo each other
         return ""
     try:
         found = [problem.where for problem in validate.problems(path)]
