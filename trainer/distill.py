@@ -68,8 +68,6 @@ class DistillOptions:
 
     def __post_init__(self) -> None:
         check_numbers(self, prefix="distill.")
-        if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
-            raise UserError(f"distill.mask_ratio is a share and must lie in [0, 1), got {self.mask_ratio}")
         weights = self.local_weight, self.global_weight, self.projected_weight, self.teacher_weight, self.reconstruction_weight
         if min(weights) < 0 or max(weights) == 0:
             raise UserError(f"weights must not be negative and one must be positive, got {weights}")
