@@ -110,7 +110,7 @@ def software(kind: str, *, renderer: str = "", device: str = "", backend: str = 
         backend: of a teacher.
     """
     if kind in FROM_FILES:
-        files = _versions("numpy", "trimesh", "pillow", "fpsample")
+        files = _versions("numpy", "scipy", "pillow", "mapbox_earcut", "fpsample")
         return (*files, *_versions("pyrender", "PyOpenGL"), ("renderer", renderer)) if kind == "views" else files
     packages = ("torch", "transformers") if kind == "captions" else catalog.packages(backend)
     where = device.partition(":")[0]

@@ -22,12 +22,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.catalog import Encoder
 from trainer.heads import AttentionPool, MaxPool, Projection
-from trainer.numbers import check_numbers
 from trainer.points import Convention, as_trained
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]

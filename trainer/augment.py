@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.batch import Draw
-from trainer.numbers import check_numbers
 from trainer.points import GREY
 
 

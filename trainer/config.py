@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import label
@@ -17,7 +18,6 @@ from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
 from trainer.distill import DistillOptions
 from trainer.encoders import catalog
-from trainer.numbers import check_numbers
 
 
 @dataclass(frozen=True, kw_only=True)

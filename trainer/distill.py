@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.align import AlignDraw, TeacherLosses
@@ -29,7 +30,6 @@ from trainer.batch import Batch, Draw, Features
 from trainer.encoders.blocks import Transformer, initialise, position_mlp
 from trainer.encoders.catalog import Encoded, Encoder, OwnDecoder, Patches
 from trainer.heads import AttentionPool
-from trainer.numbers import check_numbers
 from trainer.points import Convention, as_trained
 
 

@@ -25,10 +25,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
 from cache_schema.store import Cache, Rows
-from trainer.numbers import check_numbers
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

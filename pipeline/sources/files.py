@@ -30,7 +30,7 @@ WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 UP: Final[dict[str, Literal["y", "z"]]] = {
     ".glb": "y", ".gltf": "y", ".obj": "y", ".dae": "y", ".zae": "y",
     ".usd": "y", ".usda": "y", ".usdc": "y", ".usdz": "y",
-    ".off": "z", ".ply": "z", ".stl": "z", ".3mf": "z", ".3dxml": "z", ".xyz": "z", ".npy": "z", ".npz": "z", ".asc": "z",
+    ".off": "z", ".ply": "z", ".stl": "z", ".3mf": "z", ".xyz": "z", ".npy": "z", ".npz": "z", ".asc": "z",
     ".pts": "z", ".pcd": "z", ".las": "z", ".laz": "z", ".csv": "z", ".txt": "y",
 }  # fmt: skip
 """The files that are shapes, and which axis points up in them: glTF says +Y, COLLADA where it says nothing, .obj is written so

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.spec import to_json
 from tests.trainer.conftest import config_of
 from trainer.config import OptimConfig
-from trainer.numbers import check_numbers
 from trainer.tasks import catalog
 
 

@@ -11,10 +11,10 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
-from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks import svm
 from trainer.tasks.accuracy import counted

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
-from trainer.numbers import check_numbers
 from trainer.optim import adamw, learning_rate
 from trainer.tasks.efficient import MODES, Adapted, Efficient, Mode, adapt, check_sizes, learned
 from trainer.tasks.features import Body

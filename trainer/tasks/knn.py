@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
 from trainer.tasks.features import Body, Pool, extract, repeats

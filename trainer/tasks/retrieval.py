@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from trainer.numbers import check_numbers
 from trainer.stage import Stage
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, repeats
