@@ -5,3 +5,9 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores already
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if "CI" in os.environ:  # a property that fails once in a thousand examples is found at home, and stops nobody's submission
+    from hypothesis import settings
+
+    settings.register_profile("ci", derandomize=True, deadline=None)
+    settings.load_profile("ci")

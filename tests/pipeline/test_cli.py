@@ -56,7 +56,7 @@ def test_help_explains(command):
         (("build", "starter", "x.zarr", "--set", "views.background=300,0,0"), "views.background"),
         (
             ("build", "starter", "x.zarr", "--set", "limits.memory_gib=inf"),
-            "limits.memory_gib must be a number from 0.25 to 65536, got inf",
+            "limits.memory_gib: expected a number, got inf",
         ),
         (("build", "starter", "x.zarr", "--set", "captions.max_tokens=0"), "captions.max_tokens must be a number from 1"),
         (("build", "starter", "x.zarr", "--set", "teachers=nobody"), "no teacher 'nobody'"),

@@ -544,7 +544,6 @@ def test_scanobjectnn_has_three_variants(tmp_path):
         open_source(str(tmp_path), variant="PB_T50")
 
 
-@pytest.mark.xfail(strict=False, reason="until geometry.finished leaves such points out")
 def test_points_that_are_no_numbers_do_not_cost_the_cloud(tmp_path):
     data = np.random.default_rng(0).normal(size=(1, 16, 3)).astype(np.float32)
     data[0, 2, 0] = np.nan
