@@ -237,7 +237,7 @@ SIGNS: Final = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP", "a picture", ()),
     (rb"glTF", "GLB", (".glb",)),
     (rb"ply\s", "PLY", (".ply",)),
-    (rb"PK\x03\x04", "a ZIP archive", (".zip", ".3mf", ".zae", ".npz", ".usdz")),
+    (rb"PK\x03\x04", "a ZIP archive", (".zip", ".3mf", ".zae", ".npz")),
     (rb"\x93NUMPY", "a NumPy array", (".npy",)),
     (rb"\s*solid\s", "STL", (".stl",)),
     (rb"\s*(#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF", "OFF", (".off",)),

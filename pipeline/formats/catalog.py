@@ -17,10 +17,6 @@ FORMATS: Final[dict[str, str]] = {
     ".dae": "pipeline.formats.collada",
     ".zae": "pipeline.formats.collada",
     ".3mf": "pipeline.formats.threemf",
-    ".usd": "pipeline.formats.usd",
-    ".usda": "pipeline.formats.usd",
-    ".usdc": "pipeline.formats.usd",
-    ".usdz": "pipeline.formats.usd",
     ".npy": "pipeline.formats.table",
     ".npz": "pipeline.formats.table",
     ".xyz": "pipeline.formats.table",
@@ -43,7 +39,7 @@ _MESHLAB: Final = "open them in MeshLab and save them as .ply"
 _SPLAT: Final = "convert them to .ply"
 
 ELSEWHERE: Final[dict[str, str]] = {
-    **dict.fromkeys((".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".dxf", ".lwo"), _BLENDER),
+    **dict.fromkeys((".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".usd", ".usda", ".usdc", ".usdz", ".dxf", ".lwo"), _BLENDER),
     **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".brep", ".brp", ".fcstd", ".ifc", ".dwg", ".jt", ".sat", ".x_t", ".x_b"), _CAD),
     **dict.fromkeys((".sldprt", ".sldasm", ".ipt", ".iam", ".catpart", ".catproduct", ".prt"), _CAD),
     ".xaml": "convert them to glTF",

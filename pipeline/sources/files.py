@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeVar
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from pipeline import reading
-from pipeline.formats import collada, usd
+from pipeline.formats import collada
 from pipeline.formats.table import is_table
 from pipeline.geometry import Geometry
 from pipeline.sources.catalog import Entry, Textures
@@ -29,7 +29,6 @@ WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 
 UP: Final[dict[str, Literal["y", "z"]]] = {
     ".glb": "y", ".gltf": "y", ".obj": "y", ".dae": "y", ".zae": "y",
-    ".usd": "y", ".usda": "y", ".usdc": "y", ".usdz": "y",
     ".off": "z", ".ply": "z", ".stl": "z", ".3mf": "z", ".xyz": "z", ".npy": "z", ".npz": "z", ".asc": "z",
     ".pts": "z", ".pcd": "z", ".las": "z", ".laz": "z", ".csv": "z", ".txt": "y",
 }  # fmt: skip
@@ -74,8 +73,6 @@ def usual_up(path: Path) -> Literal["x", "y", "z"]:
         said = re.search(rb"up_axis\s*>\s*([XYZ])_UP", collada.head(path))
         if said:
             return {b"X": "x", b"Z": "z"}.get(said[1], "y")  # type: ignore[return-value]
-    if suffix in (".usd", ".usda", ".usdc", ".usdz"):
-        return usd.up(path)
     return UP.get(suffix, "y")
 
 
