@@ -39,7 +39,8 @@ _MESHLAB: Final = "open them in MeshLab and save them as .ply"
 _SPLAT: Final = "convert them to .ply"
 
 ELSEWHERE: Final[dict[str, str]] = {
-    **dict.fromkeys((".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".usd", ".usda", ".usdc", ".usdz", ".dxf", ".lwo"), _BLENDER),
+    **dict.fromkeys((".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".dxf", ".lwo"), _BLENDER),
+    **dict.fromkeys((".usd", ".usda", ".usdc", ".usdz"), _BLENDER),
     **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".brep", ".brp", ".fcstd", ".ifc", ".dwg", ".jt", ".sat", ".x_t", ".x_b"), _CAD),
     **dict.fromkeys((".sldprt", ".sldasm", ".ipt", ".iam", ".catpart", ".catproduct", ".prt"), _CAD),
     ".xaml": "convert them to glTF",

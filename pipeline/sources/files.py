@@ -67,7 +67,7 @@ class FileReader:
 
 
 def usual_up(path: Path) -> Literal["x", "y", "z"]:
-    """The axis that points up in a file, by `UP`; COLLADA and USD files say it themselves, and only COLLADA can say x."""
+    """The axis that points up in a file, by `UP`; a COLLADA file says it itself, and only there it can be x."""
     suffix = path.suffix.lower()
     if suffix in (".dae", ".zae"):
         said = re.search(rb"up_axis\s*>\s*([XYZ])_UP", collada.head(path))

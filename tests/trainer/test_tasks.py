@@ -369,7 +369,7 @@ def test_zero_shot_after_alignment(stage, cache):
 
 def test_the_class_embedding_is_a_mean_of_unit_vectors(cache, monkeypatch):
     stored = np.array([[[3.0, 0.0], [0.0, 1.0]], [[-2.0, 0.0], [-4.0, 0.0]]], np.float16)
-    monkeypatch.setattr(type(cache), "array", lambda self, path: stored)
+    monkeypatch.setattr(type(cache), "column", lambda self, path: stored)
     expected = torch.tensor([[0.5**0.5, 0.5**0.5], [-1.0, 0.0]])
     assert torch.allclose(zeroshot.class_embeddings(cache, "source", "clip"), expected)
 
