@@ -90,6 +90,10 @@ def stl(color=(0, 0), header=b"", extra=b"", count=2) -> bytes:
     return header.ljust(80, b" ") + struct.pack("<I", count) + body + extra
 
 
+MESHLAB = b"COLOR=\x7f\x7f\x7f MATERIAL=\x7f\x7f\x7f \x7f\x7f\x7f \x7f\x7f\x7f  "
+"""How MeshLab's STL headers begin."""
+
+
 def ascii_stl(name: str = "a", end: str = "endsolid a\n", third="0 2 0") -> str:
     facets = "".join(
         f"  facet normal 0 0 1\n    outer loop\n      vertex 0 0 0\n      vertex {b}\n      vertex {c}\n    endloop\n  endfacet\n"
@@ -390,6 +394,24 @@ ROWS: dict[str, Row] = {
         {"a.stl": stl((0x801F, 0x8000), b"COLOR=\x00\xff\x00\x80")}, color=GREEN, alpha=128 / 255, more={"alpha_mode": "BLEND"}
     ),
     "Materialise, header alone": Row({"a.stl": stl((0, 0), b"COLOR=\x00\xff\x00\xff")}, color=GREEN),
+    "MeshLab without colours": Row({"a.stl": stl((0, 0), MESHLAB)}),
+    "MeshLab, own colours": Row({"a.stl": stl((0x83E0, 0x83E0), MESHLAB)}, color=GREEN, more={"alpha_mode": "OPAQUE"}),
+    "MeshLab, red lowest": Row({"a.stl": stl((0x801F, 0xFC00), MESHLAB)}, color=(127.5, 0, 127.5)),
+    "MeshLab, black and white": Row({"a.stl": stl((0x8000, 0xFFFF), MESHLAB)}, color=(127.5,) * 3),
+    "MeshLab, some": Row({"a.stl": stl((0x83E0, 0), MESHLAB)}, color=(63.5, 191, 63.5)),
+    "three bytes and MATERIAL, header alone": Row({"a.stl": stl((0, 0), MESHLAB.replace(b"\x7f\x7f\x7f", b"\xff\0\0", 1))}, color=RED),
+    "three bytes and MATERIAL, no highest bits": Row({"a.stl": stl((0x001F, 0x7C00), MESHLAB)}, color=(127.5, 0, 127.5)),
+    "three bytes, MATERIAL after a comma": Row({"a.stl": stl((0, 0), b"COLOR=\xff\0\0,MATERIAL=\1\2\3\4")}, color=RED),
+    "three bytes alone": Row({"a.stl": stl((0, 0), b"COLOR=\xff\0\0")}, color=RED, more={"alpha_mode": "OPAQUE"}),
+    "Materialise, MATERIAL": Row(
+        {"a.stl": stl((0x801F, 0x8000), b"COLOR=\x00\xff\x00\x80,MATERIAL=" + b"\xff" * 12)}, color=GREEN, alpha=128 / 255
+    ),
+    "COLOR= and a word": Row({"a.stl": stl((0, 0), b"COLOR=RED")}, warns="text behind 'COLOR='"),
+    "COLOR= and a word, own colours": Row({"a.stl": stl((0xFC00, 0xFC00), b"COLOR=blue MATERIAL=PLA")}, color=RED, warns="text behind"),
+    "COLOR= and a word, MATERIAL and a word": Row({"a.stl": stl((0, 0), b"COLOR=RED MATERIAL=PLA")}, warns="text behind"),
+    "COLOR= with alpha 0": Row({"a.stl": stl((0, 0), b"COLOR=\x00\xff\x00\0")}, color=GREEN, more={"alpha_mode": "OPAQUE"}),
+    "COLOR= with alpha 1": Row({"a.stl": stl((0, 0), b"COLOR=\x00\xff\x00\1")}, color=GREEN, warns="taken as opaque"),
+    "COLOR= cut": Row({"a.stl": stl((0, 0), b" " * 74 + b"COLOR=")}),
     "VisCAM": Row({"a.stl": stl((0x801F, 0xFC00))}, color=(127.5, 0, 127.5)),
     "VisCAM, blue lowest": Row({"a.stl": stl((0x801F, 0x801F))}, color=BLUE),
     "VisCAM, some": Row({"a.stl": stl((0xFC00, 0x0000))}, color=(222.5, 95, 95)),
