@@ -395,7 +395,6 @@ class _Surface:
         fields |= values
         return Part(faces=faces, base_color=(*shade, look.alpha), **fields), said
 
-
     def _hides(self, plain: tuple[float, float, float], colors: np.ndarray) -> bool:
         """Whether a material's colour leaves nothing of the colours `[V, 4]` of its vertices.
 

@@ -1,8 +1,9 @@
 """STL: triangles as text or binary, with the two kinds of colour that binary files have.
 
 Sources: https://www.fabbers.com/tech/STL_Format for both kinds of file, and for colours "STL (file format)" in Wikipedia, section
-"Color in binary STL": Materialise Magics writes `COLOR=` into the header, VisCAM and SolidView write only colours of triangles. What MeshLab writes, which differs from Materialise in
-the alpha and in the highest bit, is in https://github.com/cnr-isti-vclab/vcglib/blob/main/wrap/io_trimesh/export_stl.h.
+"Color in binary STL": Materialise Magics writes `COLOR=` into the header, VisCAM and SolidView write only colours of triangles. What
+MeshLab writes differs from Materialise in the alpha and in the highest bit:
+https://github.com/cnr-isti-vclab/vcglib/blob/main/wrap/io_trimesh/export_stl.h
 
 Letters: F triangles.
 """

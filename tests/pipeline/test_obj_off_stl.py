@@ -83,6 +83,11 @@ def off(text: str | bytes, **row) -> Row:
 OFF_V = "0 0 0\n2 0 0\n2 2 0\n0 2 0\n"
 
 
+def rows(header: str, row: str) -> str:
+    """A square in which `row` follows every position."""
+    return f"{header}\n4 1 0\n" + "".join(f"{line} {row}\n" for line in OFF_V.splitlines()) + "4 0 1 2 3\n"
+
+
 def stl(color=(0, 0), header=b"", extra=b"", count=2) -> bytes:
     body = b""
     for word, corners in zip(color, [(0, 0, 0, 2, 0, 0, 2, 2, 0), (0, 0, 0, 2, 2, 0, 0, 2, 0)], strict=True):
@@ -226,11 +231,14 @@ ROWS: dict[str, Row] = {
     "green Kd and red vertices": obj(QUAD.replace(" 0\n", " 0 1 0 0\n", 4), "newmtl m\nKd 0 1 0\n", color=RED, warns="times"),
     "black Kd beside another, white vertices": obj(
         TRI.replace(" 0\n", " 0 1 1 1\n") + "v 2 2 0 1 1 1\nusemtl m\nf 1 2 3\nusemtl n\nf 2 4 3\n",
-        "newmtl m\nKd 0 0 0\nnewmtl n\nKd 1 0 0\n", color=(127.5, 0, 0),
+        "newmtl m\nKd 0 0 0\nnewmtl n\nKd 1 0 0\n",
+        color=(127.5, 0, 0),
     ),
     "black Kd beside another, red vertices": obj(
         TRI.replace(" 0\n", " 0 1 0 0\n") + "v 2 2 0 0 1 0\nusemtl m\nf 1 2 3\nusemtl n\nf 4 3 2\n",
-        "newmtl m\nKd 0 0 0\nnewmtl n\nKd 1 1 1\n", color=None, warns="times",
+        "newmtl m\nKd 0 0 0\nnewmtl n\nKd 1 1 1\n",
+        color=None,
+        warns="times",
     ),
     "decal": kd("Kd 1 0 0\ndecal t.png", color=RED, warns="'decal'"),
     "bump and disp": kd("Kd 1 0 0\nbump b.png\nmap_bump b.png\ndisp d.png\nmap_disp d.png\nnorm n.png", color=RED),
@@ -374,6 +382,24 @@ ROWS: dict[str, Row] = {
         f"CNOFF\n4 1 0\n{OFF_V}4 0 1 2 3\n".replace(" 0\n", " 0 0 0 1 255 0 0 255\n").replace("1 0 0 0 1 255 0 0 255", "1 0", 1), color=RED
     ),
     "stoff": off(f"STOFF\n4 1 0\n{OFF_V}4 0 1 2 3\n".replace(" 0\n", " 0 0.5 1\n").replace("1 0 0.5 1", "1 0", 1)),
+    "stoff with normals": off(rows("STNOFF", "0 0 1 0.5 1"), more={"uv": None}),
+    "ncoff of MeshLab": off(rows("NCOFF", "255 0 0 255 0 0 -1.57"), color=RED, more={"alpha_mode": "OPAQUE"}),
+    "ncoff of MeshLab, red and black": off(rows("NCOFF", "0 0 0 255 0 0 2"), color=(0, 0, 0)),
+    "ncoff of MeshLab, upwards": off(rows("NCOFF", "255 0 0 255 0 0 1.57"), color=RED),
+    "ncoff without alpha": off(rows("NCOFF", "0 255 0 0 0 1"), color=GREEN),
+    "ncoff as the format says": off(rows("NCOFF", "0 0 1 255 0 0 255"), color=RED),
+    "ncoff as the format says, downwards": off(rows("NCOFF", "0 0 -1 255 0 0"), color=RED),
+    "cnoff in MeshLab's order": off(rows("CNOFF", "255 0 0 255 0 0 -1"), color=RED),
+    "cnoff of floats": off(rows("CNOFF", "0 0 1 0 1 0 1"), color=GREEN),
+    "cnoff of floats, a unit vector": off(rows("CNOFF", "0 0 1 0 1 0"), color=GREEN),
+    "ncoff of floats, a unit vector": off(rows("NCOFF", "0 1 0 0 0 1"), color=GREEN),
+    "ncoff of floats, as the format says": off(rows("NCOFF", "0 0 1 1 0 0"), color=RED),
+    "nstoff": off(rows("NSTOFF", "0 0 2 0.5 1")),
+    "ncstoff": off(rows("NCSTOFF", "255 0 0 255 0 0 -1.57 0.5 1"), color=RED),
+    "cstoff": off(rows("CSTOFF", "255 0 0 255 0.5 1"), color=RED),
+    "stcnoff": off(rows("STCNOFF", "0 0 1 255 0 0 255 0.5 1"), color=RED),
+    "ncoff in one line": off(rows("NCOFF", "255 0 0 255 0 0 -1.57").replace("\n", " "), color=RED),
+    "nc4off": off("NC4OFF\n1 1 0\n0 0 0 1\n", refuses="NC4OFF: vertices of four dimensions"),
     "4off": off("4OFF\n1 1 0\n0 0 0 1\n", refuses="4OFF: vertices of four dimensions"),
     "noff of n dimensions": off("nOFF\n3\n1 1 0\n", refuses="nOFF: vertices of any number of dimensions"),
     "face colours": off(f"OFF\n4 2 0\n{OFF_V}3 0 1 2 255 0 0\n3 0 2 3 0 0 255\n", color=(127.5, 0, 127.5)),
