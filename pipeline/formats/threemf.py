@@ -7,7 +7,8 @@ Specification: https://github.com/3MFConsortium/spec_core (and spec_materials, s
 
 Slicers say in files of their own which meshes are no part of the model: PrusaSlicer which triangles of an object are (`<volume>`,
 https://github.com/prusa3d/PrusaSlicer, src/libslic3r/Format/3mf.cpp), Bambu Studio and OrcaSlicer which components are (`<part>`,
-https://github.com/bambulab/BambuStudio, src/libslic3r/Format/bbs_3mf.cpp). Colours of filaments and painted ones are not read.
+https://github.com/bambulab/BambuStudio, src/libslic3r/Format/bbs_3mf.cpp). Cura says it in the metadata of objects. Colours of
+filaments and painted ones are not read.
 
 Letters: V vertices, F triangles, n colours of a resource.
 """
@@ -57,6 +58,9 @@ SETTINGS: Final = ("Metadata/Slic3r_PE_model.config", "Metadata/model_settings.c
 
 ORDINARY: Final = ("modelpart", "normal_part", "")
 """What these files call what is part of the model; empty where they say nothing."""
+
+CURA: Final = ("support_mesh", "anti_overhang_mesh", "infill_mesh", "cutting_mesh")
+"""Metadata by which Cura says that an object is no part of the model."""
 
 FILAMENTS: Final = {
     "Metadata/project_settings.config": re.compile(rb'"filament_colour"\s*:\s*\[[^\]]*#[0-9a-fA-F]{6}'),
@@ -270,6 +274,10 @@ class _Package:
             kind = element.get("type", "model")
             if kind in ("support", "solidsupport", "other"):
                 self.skip(f"objects of type {kind!r}")
+                continue
+            helper = next((e for e in _inside(element, "metadatagroup", "metadata") if _helps(e)), None)
+            if helper is not None:
+                self.skip(f"objects that the slicer has as {helper.get('name')}")
                 continue
             components = _child(element, "components")
             if _child(element, "mesh") is not None:
@@ -491,6 +499,11 @@ def _opaque_if_all_clear(file: File, colors: Colors) -> Colors:
         return colors
     file.warn("every colour of a resource is wholly transparent, which would leave nothing to see: taken as opaque")
     return Colors(np.hstack([colors.values[:, :3], np.full((len(colors.values), 1), 255, np.uint8)]))
+
+
+def _helps(metadata: Any) -> bool:
+    """Whether Cura says of an object that it only helps to print others."""
+    return metadata.get("name", "").rpartition(":")[2] in CURA and (metadata.text or "").strip().lower() in ("true", "1")
 
 
 def _color(text: str | None) -> tuple[int, int, int, int]:

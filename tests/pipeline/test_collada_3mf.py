@@ -583,6 +583,7 @@ PAIR = model(
     thing() + thing("2", mesh(size=3)) + group(component("1"), component("2", AWAY), component("2"), identity="3"),
     '<item objectid="3"/>',
 )
+CURA = '<metadatagroup><metadata name="cura:{}" type="xs:boolean">{}</metadata></metadatagroup>'
 FAR_FILES = {"3D/a.model": model(build=""), "3D/b.model": model(thing("2", mesh(size=3)), build="")}
 FAR_PAIR = model(group(component("1", "", "/3D/a.model"), component("2", AWAY, "/3D/b.model"), identity="3"), '<item objectid="3"/>')
 MANY = mesh(FLAT.format("", "") * 600 + FLAT.format(' paint_color="4"', ""))
@@ -610,6 +611,16 @@ SLICED: dict[str, tuple[bytes, float, str]] = {
         threemf(model(thing(inner=each("", 'mmu_segmentation="4"'))), settings(PRUSA, BODY, volume(1, 1, "NegativeVolume"))),
         0.5, "1 triangles",
     ),
+    **{
+        f"cura {kind} {said}": (
+            threemf(model(thing() + thing("2", CURA.format(kind, said) + mesh(size=3)), '<item objectid="1"/><item objectid="2"/>')),
+            reach, warning,
+        )
+        for kind, said, reach, warning in (
+            ("support_mesh", "True", 1, "support_mesh"), ("infill_mesh", "true", 1, "infill_mesh"),
+            ("support_mesh", "False", 10, ""), ("drop_to_buildplate", "True", 10, ""),
+        )
+    },
     "filaments": (threemf(model(), FILAMENTS), 1, "filaments"),
     "filaments of PrusaSlicer": (
         threemf(model(), {"Metadata/Slic3r_PE.config": "; a = 1\n; extruder_colour = #FF8000;#00FF00\n"}), 1, "filaments",
