@@ -54,6 +54,11 @@ LABELS: Final = frozenset(
     {"label", "labels", "class", "classification", "semantic", "instance", "object_id", "scalar_label", "scalar_classification"}
 )
 
+PICTURE: Final = re.compile(
+    r"\w+\s+(texture|texture_?files?|texture_?name|map_Kd):?\s.*\.(png|jpe?g|tga|bmp|tiff?|webp|dds)", re.IGNORECASE
+)
+"""Comments that name a picture in another way than `TextureFile`."""
+
 NAMES: Final = {
     "materials": "material",
     "vertices": "vertex",
@@ -356,6 +361,8 @@ def _with_materials(
         if index is None or not len(index):
             continue
         known = (index >= 0) & (index < len(shades))
+        if not known.any():
+            continue
         if not known.all():
             file.warn(f"{np.count_nonzero(~known):,} of {len(known):,} rows name no row of element 'material'; they are grey")
         chosen = np.full((len(index), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
@@ -428,6 +435,8 @@ def _header(data: bytes) -> Header:
                 pass
             case ["comment" | "obj_info", word, *_] if word.lower() in ("texturefile", "texturefile:"):
                 textures.append(line.split(maxsplit=2)[2].strip() if len(line.split(maxsplit=2)) == 3 else "")
+            case ["comment" | "obj_info", _, *_] if PICTURE.fullmatch(line.strip()):
+                textures.append(line.split(maxsplit=2)[2].strip())
             case ["comment" | "obj_info", *_] | []:
                 pass
             case ["element", name, rows] if rows.isdecimal():

@@ -343,6 +343,9 @@ MAPPED = {
     "s t": square(NAMED, extra=("float s", "float t"), row="0.5 0.25"),
     "u v": square(NAMED, extra=("float u", "float v"), row="0.5 0.25"),
     "texture_u": square(NAMED, extra=("float texture_u", "float texture_v"), row="0.5 0.25"),
+    "texture": square("comment texture wood 1.png", extra=("float u", "float v"), row="0.5 0.25"),
+    "texture_file:": square("comment texture_file: wood 1.png", extra=("float u", "float v"), row="0.5 0.25"),
+    "texture and other words": square("comment texture from wood", NAMED, extra=("float u", "float v"), row="0.5 0.25"),
     "of corners": square(NAMED, last=face("list uchar float texcoord"), faces="4 0 1 2 3 8" + " 0.5 0.25" * 4 + "\n"),
     "of corners, numbered": square(
         "comment TextureFile nowhere.png",
