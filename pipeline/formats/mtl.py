@@ -121,6 +121,8 @@ def parse(name: str, file: File) -> dict[str, Material]:
             picture = _map(rest, material)
             if picture is not None:
                 material.maps[key] = picture
+        elif key == "decal":
+            material.notes.append(f"'decal' of material {material.name!r}, a picture over its colour, is left out")
         elif key in ("map_tr", "map_opacity"):
             material.notes.append(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
     return materials

@@ -1,6 +1,7 @@
 """Wavefront OBJ: polygons with their materials and textures, or a cloud where there are only vertices.
 
-Source of the format: http://paulbourke.net/dataformats/obj/. Free-form curves and surfaces, and statements of older versions, are not
+Source of the format: http://paulbourke.net/dataformats/obj/. Colours of vertices are read behind their coordinates, and from the
+comments in which ZBrush writes them (its files say how). Free-form curves and surfaces, and statements of older versions, are not
 read: a file without polygons fails by their name.
 
 Letters: L lines, V, T, N rows of `v`, `vt`, `vn`, P polygons, C corners of all polygons, F triangles.
@@ -64,6 +65,8 @@ def read(file: File) -> Geometry:
         rest[chosen] = False
     libraries, used, freeform = _statements(lines, np.flatnonzero(rest), file, bool(len(faces)))
     vertices, colors = _vertices(lines, rows["v"], file)
+    if colors is None:
+        colors = _polypaint(lines, len(vertices), file)
     if not len(faces):
         return _cloud(lines, rows, vertices, colors, freeform, file)
     for key, what in (("l", "lines"), ("p", "points")):
@@ -99,7 +102,8 @@ def read(file: File) -> Geometry:
         file.warn("all materials are wholly transparent (d 0); they are drawn opaque")
         opaque = {"alpha_mode": "OPAQUE"}
         drawn = {i: dataclasses.replace(look, alpha=1.0, fields=look.fields | opaque) for i, look in drawn.items()}
-    surface = _Surface(vertices, colors, uv, normals, corners.indices, file)
+    black = not any(look.pictured or look.base is None or any(look.base) for look in drawn.values())
+    surface = _Surface(vertices, colors, uv, normals, corners.indices, file, black)
     parts: list[Part] = []
     said = False
     for i in present:
@@ -175,6 +179,20 @@ def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray,
         file.warn("all colours of vertices are wholly transparent; they are drawn opaque")
         colors[:, 3] = 255
     return table[:, :3], colors
+
+
+def _polypaint(lines: Lines, count: int, file: File) -> np.ndarray | None:
+    """Colours `[V, 4]` uint8 that ZBrush writes into comments, `#MRGB` and eight hexadecimal digits (mask, red, green, blue) for each
+    vertex, in the order of the `v` lines. None where there are none."""
+    chosen = lines.are(b"#mrgb")
+    if not len(chosen):
+        return None
+    digits = "".join("".join(lines.text(line).split()[1:]) for line in chosen.tolist())
+    if len(digits) != 8 * count or not re.fullmatch(r"[0-9a-fA-F]+", digits):
+        file.warn(f"colours of vertices in comments (#MRGB) are left out: expected 8 hexadecimal digits for each of {count:,} vertices")
+        return None
+    values = np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(count, 4)
+    return np.hstack([values[:, 1:], np.full((count, 1), 255, np.uint8)])
 
 
 def _padded(values: np.ndarray, counts: np.ndarray, width: int) -> np.ndarray:
@@ -314,6 +332,8 @@ class _Surface:
     indices: np.ndarray
     """[C, 3]"""
     file: File
+    black: bool
+    """All materials are black, so that nothing but vertices can say a colour."""
 
     def parts(self, triangles: np.ndarray, look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
         """Triangles `[F, 3]` of one material as parts, each with whether anything said its colour.
@@ -367,10 +387,23 @@ class _Surface:
         if "colors" in values and values["colors"][:, 3].min() < 255 and fields.get("alpha_mode", "OPAQUE") == "OPAQUE":
             fields["alpha_mode"] = "BLEND"
         plain = look.beside if look.pictured and not textured else look.base
+        if plain is not None and "colors" in values and self._hides(plain, values["colors"]):
+            self.file.warn("a colour of a material (Kd) times the colours of vertices is black everywhere: the vertices' are taken alone")
+            plain = None
         said = pictured or "colors" in values or plain is not None
         shade = (1.0, 1.0, 1.0) if pictured or (plain is None and "colors" in values) else plain or (GREY, GREY, GREY)
         fields |= values
         return Part(faces=faces, base_color=(*shade, look.alpha), **fields), said
+
+    def _hides(self, plain: tuple[float, float, float], colors: np.ndarray) -> bool:
+        """Whether a material's colour leaves nothing of the colours `[V, 4]` of its vertices.
+
+        Rhino and MeshLab write both, and any Kd. Vertices that are all white say nothing beside a black material, unless nothing
+        in the whole file has another colour.
+        """
+        rgb = colors[:, :3]
+        black = not np.rint(rgb.max(axis=0) * np.array(plain)).any()
+        return bool(black and rgb.any() and (self.black or rgb.min() < 255))
 
 
 def _distinct(corners: np.ndarray, columns: list[int], sizes: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 Source of the format: http://www.geomview.org/docs/html/OFF.html. Files differ from it in all ways, and these are read too: the counts
 in the header's line (`OFF4 2 0`, as ModelNet has it), no header, no count of edges, colours that the header does not announce,
-everything in one line.
+letters of the header in another order, and with them normals behind the colours (`NCOFF`, as MeshLab has it: export_off.h in
+https://github.com/cnr-isti-vclab/vcglib), everything in one line.
 
 Letters: V vertices, P polygons, C corners of all polygons, F triangles.
 """
@@ -20,8 +21,8 @@ from pipeline.geometry import GREY, Geometry, Mesh, Part, compact, taken, unit
 from pipeline.polygons import across, triangulated
 from pipeline.reading import File
 
-HEADER: Final = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF")
-"""Texture coordinates, colours, normals, a fourth coordinate, any number of dimensions."""
+HEADER: Final = re.compile(r"((?:ST|[CN4])*)(n)?OFF")
+"""Texture coordinates, colours, normals, a fourth coordinate in any order, any number of dimensions."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Kind:
     texture: bool = False
     color: bool = False
     normal: bool = False
+    normal_first: bool = True
+    """Normals come before colours, as the format says. MeshLab, whose headers have N before C, writes them behind."""
 
     def extra(self, width: int) -> int:
         """How many numbers of a vertex of `width` numbers are left for its colour."""
@@ -96,10 +99,11 @@ def _kind(first: str) -> tuple[Kind, list[str]]:
     match = HEADER.match(first) or HEADER.match(first.upper())
     if not match:
         return Kind(), first.split()
-    texture, color, normal, four, many = (group is not None for group in match.groups())
-    if four or many:
-        raise UserError(f"{match[0]}: vertices of {'four' if four else 'any number of'} dimensions cannot be read, only x, y, z")
-    return Kind(texture, color, normal), first[match.end() :].split()
+    letters = match[1].replace("ST", "T")
+    if "4" in letters or match[2]:
+        raise UserError(f"{match[0]}: vertices of {'four' if '4' in letters else 'any number of'} dimensions cannot be read, only x, y, z")
+    color, normal = letters.find("C"), letters.find("N")
+    return Kind("T" in letters, color >= 0, normal >= 0, not 0 <= normal < color), first[match.end() :].split()
 
 
 def _by_lines(lines: Lines, body: np.ndarray, count: int, faces_count: int, kind: Kind, file: File) -> tuple[np.ndarray, Polygons] | None:
@@ -214,6 +218,23 @@ def _binary(data: bytes, kind: Kind) -> tuple[np.ndarray, Polygons, Kind]:
     return values, Polygons(counts, flat, lengths, np.concatenate(extras)), kind
 
 
+def _normal_first(values: np.ndarray, kind: Kind, faces: np.ndarray) -> bool:
+    """Whether normals come before colours in the numbers `[V, 9 or 10]` of vertices, which begin with x, y, z.
+
+    The header's order decides, unless one order alone has colours that can be ones (0..255), else normals of length 1, else normals
+    that do not lie along the surface, of which `faces [f, 3]` are some triangles.
+    """
+    places, colors, normals = values[:, :3], (values[:, 6:], values[:, 3:-3]), (values[:, 3:6], values[:, -3:])
+    with np.errstate(all="ignore"):
+        shown = [bool(((one >= 0) & (one <= 255)).all()) for one in colors]
+        of_length_1 = [bool((np.abs(np.linalg.norm(one, axis=1) - 1) < 0.01).all()) for one in normals]
+        upright = [(one := unit(some, len(places))) is not None and across(one[faces], places[faces]) for some in normals]
+    for first, last in (shown, of_length_1, upright):
+        if first != last:
+            return first
+    return kind.normal_first
+
+
 def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
     """The surface of vertices `[V, width]` and faces, with whichever colours there are."""
     vertices, width = values[:, :3], values.shape[1]
@@ -222,8 +243,11 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
         file.warn(f"{np.count_nonzero(faces.counts < 3):,} faces of fewer than three corners are left out")
     if not len(triangles):
         raise UserError(f"none of the {len(faces.counts):,} faces has three corners: there are no triangles")
-    normals = values[:, 3:6] if kind.normal else None
-    begin, extra = 3 + 3 * kind.normal, kind.extra(width)
+    extra = kind.extra(width)
+    some = faces.corners[triangles[:: 1 + len(triangles) // 5000]]
+    behind = kind.normal and extra in (3, 4) and not _normal_first(values[:, : 6 + extra], kind, some)
+    normals = None if not kind.normal else values[:, 3 + extra : 6 + extra] if behind else values[:, 3:6]
+    begin = 3 if behind or not kind.normal else 6
     colors = None
     if extra in (3, 4):
         raw = values[:, begin : begin + extra]
@@ -234,7 +258,6 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
     elif extra == 1:
         file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
     normals = unit(normals, len(vertices))
-    some = faces.corners[triangles[:: 1 + len(triangles) // 5000]]
     if normals is not None and not across(normals[some], vertices[some]):
         file.warn("normals lie along the surface; they are left out")
         normals = None

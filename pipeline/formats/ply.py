@@ -1,8 +1,9 @@
 """PLY: surfaces, clouds and Gaussian splats. Text and both byte orders, whatever elements and properties a program wrote.
 
-What says a colour, first that is there: `red green blue`, `diffuse_red ...`, `r g b`, spherical harmonics `f_dc_0..2`. How large a
-colour is, is decided by its declared type and its range: bytes are 0..255; larger whole numbers are 0..255, or 0..65535 where one
-exceeds 255; floats are 0..1, or 0..255 where one exceeds 2 (a little above 1 is a bright 1). Alpha is decided by itself alike.
+What says a colour, first that is there: `red green blue`, `diffuse_red ...`, `r g b`, `scalar_r ...`, the bits 0xAARRGGBB of `rgba`
+or `rgb` (as in PCD, whole numbers or floats of four bytes), such colours of element `material`, spherical harmonics `f_dc_0..2`. How
+large a colour is, is decided by its declared type and its range: bytes are 0..255; larger whole numbers are 0..255, or 0..65535 where
+one exceeds 255; floats are 0..1, or 0..255 where one exceeds 2 (a little above 1 is a bright 1). Alpha is decided by itself alike.
 
 Read beside positions: triangles, polygons, strips, normals, texture coordinates of vertices or of corners, the picture that
 `comment TextureFile` names, colours of vertices or faces. Left without a warning, because neither pictures nor points hold them
@@ -38,14 +39,35 @@ COLORS: Final = (
     ("red", "green", "blue", "alpha"),
     ("diffuse_red", "diffuse_green", "diffuse_blue", "diffuse_alpha"),
     ("r", "g", "b", "a"),
+    ("scalar_r", "scalar_g", "scalar_b", "scalar_a"),  # CloudCompare's, where a table was read without saying what it holds
+    ("scalar_red", "scalar_green", "scalar_blue", "scalar_alpha"),
 )
+PACKED: Final = ("rgba", "rgb")
+"""Properties that hold a whole colour in their bits."""
+
+MATERIAL: Final = ("material_index", "material", "material_id")
+"""What a face or a vertex calls its row of element `material`."""
+
 COORDINATES: Final = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 CORNERS: Final = ("vertex_indices", "vertex_index")
 LABELS: Final = frozenset(
     {"label", "labels", "class", "classification", "semantic", "instance", "object_id", "scalar_label", "scalar_classification"}
 )
 
-NAMES: Final = {"vertices": "vertex", "point": "vertex", "points": "vertex", "faces": "face", "polygon": "face", "polygons": "face"}
+PICTURE: Final = re.compile(
+    r"\w+\s+(texture|texture_?files?|texture_?name|map_Kd):?\s.*\.(png|jpe?g|tga|bmp|tiff?|webp|dds)", re.IGNORECASE
+)
+"""Comments that name a picture in another way than `TextureFile`."""
+
+NAMES: Final = {
+    "materials": "material",
+    "vertices": "vertex",
+    "point": "vertex",
+    "points": "vertex",
+    "faces": "face",
+    "polygon": "face",
+    "polygons": "face",
+}
 """What some programs call the elements."""
 
 HARMONIC: Final = 0.28209479177387814
@@ -118,25 +140,28 @@ def read(file: File) -> Geometry:
     if LABELS.intersection(vertices.types):
         file.warn(f"labels of points ({', '.join(sorted(LABELS.intersection(vertices.types)))}) are not used")
     counts, corners, faces = _polygons(file, tables, len(places))
+    materials = tables.get("material", Table(0, {}, {}, {}))
     if not (counts >= 3).any():
         if len(counts):
             file.warn(f"{len(counts):,} faces of fewer than three corners are left out")
-        return _cloud(file, vertices, places)
-    return _mesh(file, header, vertices, places, counts, corners, faces)
+        return _cloud(file, vertices, places, materials)
+    return _mesh(file, header, vertices, places, counts, corners, faces, materials)
 
 
 # ------------------------------------------------------------------------------------------------------------ shapes
 
 
-def _cloud(file: File, vertices: Table, places: np.ndarray) -> Cloud:
+def _cloud(file: File, vertices: Table, places: np.ndarray, materials: Table) -> Cloud:
     colors = _colors(vertices)
+    if materials.rows:
+        colors, _ = _with_materials(file, materials, vertices, Table(0, {}, {}, {}), colors, None)
     keep = np.isfinite(places).all(axis=1)
     if not keep.all():
         file.warn(f"{np.count_nonzero(~keep):,} of {len(places):,} points are not finite (NaN or infinity) and left out")
     dc = vertices.stacked(("f_dc_0", "f_dc_1", "f_dc_2"))
     if dc is not None:
         file.warn("Gaussian splats are read as points: their sizes, opacities and view-dependent colours are left out")
-        colors = _bytes(0.5 + HARMONIC * dc.astype(np.float64)) if colors is None else colors
+        colors = _harmonic(dc)[:, :3] if colors is None else colors
         if "opacity" in vertices.columns:
             with np.errstate(over="ignore"):
                 seen = 1 / (1 + np.exp(-vertices.columns["opacity"].astype(np.float64))) >= INVISIBLE
@@ -146,7 +171,16 @@ def _cloud(file: File, vertices: Table, places: np.ndarray) -> Cloud:
     return Cloud(points=places[keep], colors=None if colors is None else colors[keep, :3], warnings=tuple(file.warnings))
 
 
-def _mesh(file: File, header: Header, vertices: Table, places: np.ndarray, counts: np.ndarray, corners: np.ndarray, faces: Table) -> Mesh:
+def _mesh(
+    file: File,
+    header: Header,
+    vertices: Table,
+    places: np.ndarray,
+    counts: np.ndarray,
+    corners: np.ndarray,
+    faces: Table,
+    materials: Table,
+) -> Mesh:
     """`counts [P]` corners of each polygon, `corners [C]` their vertices. Polygons beyond the rows of `faces` are of strips."""
     thin = np.count_nonzero(counts < 3)
     if thin:
@@ -158,6 +192,11 @@ def _mesh(file: File, header: Header, vertices: Table, places: np.ndarray, count
         raise UserError("the file holds no triangles: all its faces are lines")
 
     colors, painted = _colors(vertices), _colors(faces)
+    if materials.rows:
+        colors, painted = _with_materials(file, materials, vertices, faces, colors, painted)
+    dc = vertices.stacked(("f_dc_0", "f_dc_1", "f_dc_2"))
+    if dc is not None and colors is None and painted is None:
+        colors = _harmonic(dc)
     if painted is not None and len(painted) < len(counts):
         painted = None  # strips beside coloured faces: nobody writes that
     if painted is not None and colors is not None:
@@ -276,7 +315,61 @@ def _colors(table: Table) -> np.ndarray | None:
             if alpha not in table.columns:
                 return np.hstack([rgb, np.full((len(rgb), 1), 255, np.uint8)])
             return np.hstack([rgb, _bytes(_fraction(table.columns[alpha], table.types[alpha]))[:, None]])
+    for name in PACKED:
+        if table.rows and name in table.columns and table.types[name] in ("u4", "i4", "f4", "u8", "i8"):
+            return _unpacked(table.columns[name], table.types[name], with_alpha=name == "rgba")
     return None
+
+
+def _harmonic(dc: np.ndarray) -> np.ndarray:
+    """Colours `[R, 4]` uint8 from the constant spherical harmonics `[R, 3]`."""
+    rgb = _bytes(0.5 + HARMONIC * dc.astype(np.float64))
+    return np.hstack([rgb, np.full((len(rgb), 1), 255, np.uint8)])
+
+
+def _unpacked(values: np.ndarray, kind: str, with_alpha: bool) -> np.ndarray:
+    """Colours `[R, 4]` uint8 from the bits 0xAARRGGBB of numbers of a declared type. An alpha that is 0 everywhere says nothing."""
+    if kind == "f4":
+        with np.errstate(all="ignore"):
+            # Texts hold the whole number itself, though their header says float.
+            whole = values.max(initial=0) >= 1 and ((values >= 0) & (values < 2**32) & (values == np.rint(values))).all()
+            bits = values.astype(np.int64) if whole else np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.int64)
+    else:
+        with np.errstate(invalid="ignore"):
+            bits = values.astype(np.int64)
+    rgba = np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255, bits >> 24 & 255], axis=1).astype(np.uint8)
+    if not with_alpha or not rgba[:, 3].any():
+        rgba[:, 3] = 255
+    return rgba
+
+
+def _with_materials(
+    file: File, materials: Table, vertices: Table, faces: Table, colors: np.ndarray | None, painted: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Colours of vertices `[V, 4]` and of faces `[R, 4]`, by the rows of element `material` where they have none of their own."""
+    shades = _colors(materials)
+    if shades is None:
+        file.warn("element 'material' says no colour that is read (diffuse_red, diffuse_green, diffuse_blue); it is left out")
+        return colors, painted
+    if colors is not None or painted is not None:
+        file.warn("element 'material' is left out beside colours of vertices or faces")
+        return colors, painted
+    for table in (faces, vertices):
+        index = next((table.columns[name] for name in MATERIAL if name in table.columns), None)
+        if index is None and table is vertices and len(shades) == 1:
+            index = np.zeros(vertices.rows)
+        if index is None or not len(index):
+            continue
+        known = (index >= 0) & (index < len(shades))
+        if not known.any():
+            continue
+        if not known.all():
+            file.warn(f"{np.count_nonzero(~known):,} of {len(known):,} rows name no row of element 'material'; they are grey")
+        chosen = np.full((len(index), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+        chosen[known] = shades[index[known].astype(np.int64)]
+        return (None, chosen) if table is faces else (chosen, None)
+    file.warn(f"element 'material' is left out: nothing says which of its {len(shades):,} rows a face has (material_index)")
+    return None, None
 
 
 def _fraction(values: np.ndarray, kind: str) -> np.ndarray:
@@ -342,6 +435,8 @@ def _header(data: bytes) -> Header:
                 pass
             case ["comment" | "obj_info", word, *_] if word.lower() in ("texturefile", "texturefile:"):
                 textures.append(line.split(maxsplit=2)[2].strip() if len(line.split(maxsplit=2)) == 3 else "")
+            case ["comment" | "obj_info", _, *_] if PICTURE.fullmatch(line.strip()):
+                textures.append(line.split(maxsplit=2)[2].strip())
             case ["comment" | "obj_info", *_] | []:
                 pass
             case ["element", name, rows] if rows.isdecimal():

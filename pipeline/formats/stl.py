@@ -1,7 +1,9 @@
 """STL: triangles as text or binary, with the two kinds of colour that binary files have.
 
 Sources: https://www.fabbers.com/tech/STL_Format for both kinds of file, and for colours "STL (file format)" in Wikipedia, section
-"Color in binary STL": Materialise Magics writes `COLOR=` into the header, VisCAM and SolidView write only colours of triangles.
+"Color in binary STL": Materialise Magics writes `COLOR=` into the header, VisCAM and SolidView write only colours of triangles. What
+MeshLab writes differs from Materialise in the alpha and in the highest bit:
+https://github.com/cnr-isti-vclab/vcglib/blob/main/wrap/io_trimesh/export_stl.h
 
 Letters: F triangles.
 """
@@ -21,6 +23,15 @@ HEAD: Final = 84
 
 FACET: Final = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("color", "<u2")])
 """One triangle of a binary file."""
+
+MESHLAB: Final = re.compile(rb"COLOR=.{3}[ ,;]MATERIAL=", re.DOTALL)
+"""How MeshLab's headers begin: without alpha, where Materialise has four bytes and then a comma."""
+
+PLAIN: Final = 0x7F
+"""Red, green and blue of MeshLab's headers, always."""
+
+THIN: Final = 13
+"""A header's alpha below this, 5 percent, is a slip."""
 
 LOST: Final = 0.01
 """Largest share of triangles with coordinates that are no numbers that may be left out; with more, the shape is no good."""
@@ -99,23 +110,26 @@ def _binary(data: bytes, file: File) -> tuple[np.ndarray, np.ndarray | None]:
     if extra:
         file.warn(f"{extra:,} bytes after the last of {count:,} triangles are left out")
     facets = np.frombuffer(data, FACET, count, HEAD)
-    return facets["corners"], _colors(data[:80], facets["color"])
+    return facets["corners"], _colors(data[:80], facets["color"], file)
 
 
-def _colors(header: bytes, words: np.ndarray) -> np.ndarray | None:
+def _colors(header: bytes, words: np.ndarray, file: File) -> np.ndarray | None:
     """Colours `[F, 4]` uint8 from the header and the last two bytes of each triangle `[F]`; None where there are none.
 
     Materialise: `COLOR=` and four bytes in the header colour all triangles but those without the highest bit, which have five bits
-    each of red, green and blue, red lowest. Others: the highest bit says that a triangle has a colour, blue lowest.
+    each of red, green and blue, red lowest. MeshLab copies this, but the highest bit says that a triangle has a colour of its own.
+    Others have no `COLOR=`: the highest bit says that a triangle has a colour, blue lowest.
     """
     low, middle, high = (((words >> shift) & 31) * 255.0 / 31 for shift in (0, 5, 10))
-    own, whole = (words & 0x8000) == 0, header.find(b"COLOR=")
-    if whole >= 0 and len(header) >= whole + 10:
-        color = np.frombuffer(header, np.uint8, 4, whole + 6).copy()
-        color[3] = color[3] or 255  # nothing to see is not what anyone means
+    own, rest, meshlab = words & 0x8000 == 0, _whole(header, file), MESHLAB.search(header)
+    if rest is not None:
+        red, green, blue = low, middle, high
         if not words.any():
+            if meshlab and (rest[:3] == PLAIN).all():
+                return None  # MeshLab writes this grey whatever the colour is, or if there is none
             own = np.zeros_like(own)  # a header alone was written
-        red, green, blue, rest = low, middle, high, color
+        elif meshlab and not own.all():
+            own = words != 0
     elif not own.all():
         own = ~own
         red, green, blue, rest = high, middle, low, np.array([*[round(GREY * 255)] * 3, 255], np.uint8)
@@ -123,3 +137,25 @@ def _colors(header: bytes, words: np.ndarray) -> np.ndarray | None:
         return None
     shades = np.rint(np.stack([red, green, blue, np.full(len(words), 255.0)], axis=1)).astype(np.uint8)
     return np.where(own[:, None], shades, rest)
+
+
+def _whole(header: bytes, file: File) -> np.ndarray | None:
+    """The colour `[4]` uint8 of the whole file, which stands in the header behind `COLOR=`; None where there is none."""
+    found = re.search(rb"COLOR=(.{3})(.)(.?)", header, re.DOTALL)
+    if not found:
+        return None
+    rgb, last, after = found.groups()
+    three = MESHLAB.match(header, found.start())
+    words = re.fullmatch(rb"[A-Za-z0-9#_.,()-]{3}", rgb) and (last == b"\0" or 32 <= last[0] < 127)
+    if words and not (three and re.search(rb"[^ -~]", header[three.end() : three.end() + 12])):
+        file.warn("the header has text behind 'COLOR=', which is no colour and left out")
+        return None
+    alpha = last[0]
+    if three or (last == b" " and after in (b" ", b"\0")):
+        alpha = 255  # three bytes, and what follows them is no alpha
+    elif alpha == 0:
+        alpha = 255  # nothing to see is not what anyone means
+    elif alpha < THIN:
+        file.warn(f"the header's colour is {alpha / 255:.2g} opaque, which would leave nothing to see: taken as opaque")
+        alpha = 255
+    return np.array([*rgb, alpha], np.uint8)

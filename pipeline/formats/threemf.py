@@ -5,11 +5,17 @@ model says what is built from which objects. What is not built, supports and mod
 requires an extension which is not implemented here is refused, by the extension's name.
 Specification: https://github.com/3MFConsortium/spec_core (and spec_materials, spec_production)
 
+Slicers say in files of their own which meshes are no part of the model: PrusaSlicer which triangles of an object are (`<volume>`,
+https://github.com/prusa3d/PrusaSlicer, src/libslic3r/Format/3mf.cpp), Bambu Studio and OrcaSlicer which components are (`<part>`,
+https://github.com/bambulab/BambuStudio, src/libslic3r/Format/bbs_3mf.cpp). Cura says it in the metadata of objects. Colours of
+filaments and painted ones are not read.
+
 Letters: V vertices, F triangles, n colours of a resource.
 """
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -46,6 +52,24 @@ KNOWN: Final = {
     "boolean": "boolean operations",
 }
 """What else there is, by a part of its name."""
+
+SETTINGS: Final = ("Metadata/Slic3r_PE_model.config", "Metadata/model_settings.config")
+"""Where PrusaSlicer, and where Bambu Studio and OrcaSlicer, say what each part of an object is for."""
+
+ORDINARY: Final = ("modelpart", "normal_part", "")
+"""What these files call what is part of the model; empty where they say nothing."""
+
+CURA: Final = ("support_mesh", "anti_overhang_mesh", "infill_mesh", "cutting_mesh")
+"""Metadata by which Cura says that an object is no part of the model."""
+
+FILAMENTS: Final = {
+    "Metadata/project_settings.config": re.compile(rb'"filament_colour"\s*:\s*\[[^\]]*#[0-9a-fA-F]{6}'),
+    "Metadata/Slic3r_PE.config": re.compile(rb"(?m)^[;\s]*(?:extruder|filament)_colour\s*=.*#[0-9a-fA-F]{6}"),
+}
+"""Where slicers keep colours of filaments, and how these look there."""
+
+PAINT: Final = ("paint_color", "mmu_segmentation")
+"""Attributes of triangles in which slicers keep painted colours."""
 
 COLORS: Final = ("basematerials", "colorgroup", "compositematerials", "multiproperties")
 
@@ -91,6 +115,7 @@ def read(file: File) -> Geometry:
         for part, colored in package.parts(package.models[name], package.models[name].objects[identity]):
             said |= colored
             parts.append(copied(part, np.stack(matrices)))
+    package.settled()
     if not parts:
         raise UserError(f"the file builds no surface{package.left_out()}")
     return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
@@ -118,6 +143,38 @@ def _attribute(element: Any, name: str) -> str | None:
 
 
 @dataclass
+class Roles:
+    """What a slicer says is no part of the model, by the ids of objects in the root model."""
+
+    triangles: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)
+    """The first and last triangle of an object, and what they are."""
+    components: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What a component is, by the object that has it and the object that it names."""
+
+
+def _roles(root: Any, roles: Roles) -> None:
+    """Takes in what a file of settings says.
+
+    Args:
+        root: `<config>` of `<object>`s, each of `<volume>`s (triangles of the object's mesh) or `<part>`s (its components).
+        roles: Where it goes.
+    """
+    for element in root.iterchildren("{*}object"):
+        identity = element.get("id", "")
+        for one in element.iterchildren("{*}volume", "{*}part"):
+            said = {e.get("key", ""): e.get("value", "") for e in one.iterchildren("{*}metadata")}
+            role = one.get("subtype") or said.get("volume_type") or ("modifier" if said.get("modifier") == "1" else "")
+            if role.lower() in ORDINARY:
+                continue
+            if one.get("firstid") is not None:
+                first, last = _index(one.get("firstid")), _index(one.get("lastid"))
+                if 0 <= first <= last:
+                    roles.triangles.setdefault(identity, []).append((first, last, role))
+            elif one.get("id") is not None:
+                roles.components[identity, one.get("id")] = role
+
+
+@dataclass
 class _Package:
     file: File
     archive: Archive
@@ -125,6 +182,19 @@ class _Package:
     colors_of: dict[tuple[str, str], Colors | None] = field(default_factory=dict)
     pictures: dict[str, np.ndarray | None] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    roles: Roles = field(default_factory=Roles)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many triangles or components are left out because a slicer says what they are."""
+
+    def __post_init__(self) -> None:
+        for name in SETTINGS:
+            found = self.archive.find(name)
+            if found is not None:
+                _roles(parsed(self.archive.read(found), found), self.roles)
+        for name, pattern in FILAMENTS.items():
+            found = self.archive.find(name)
+            if found is not None and pattern.search(self.archive.read(found)):
+                self.file.warn("colours of the slicer's filaments are left out")
 
     # ------------------------------------------------------------------------------------------------------- models
 
@@ -205,12 +275,20 @@ class _Package:
             if kind in ("support", "solidsupport", "other"):
                 self.skip(f"objects of type {kind!r}")
                 continue
+            helper = next((e for e in _inside(element, "metadatagroup", "metadata") if _helps(e)), None)
+            if helper is not None:
+                self.skip(f"objects that the slicer has as {helper.get('name')}")
+                continue
             components = _child(element, "components")
             if _child(element, "mesh") is not None:
                 yield model, identity, matrix
             elif components is not None:
                 inner = []
                 for one in _inside(element, "components", "component"):
+                    role = self.roles.components.get((identity, one.get("objectid", ""))) if model is root else None
+                    if role:
+                        self.dropped["components", role] += 1
+                        continue
                     other = self.model(_attribute(one, "path") or model.name)
                     inner.append((other, one.get("objectid", ""), matrix @ _transform(one), depth + 1))
                 todo += reversed(inner)
@@ -222,6 +300,20 @@ class _Package:
         self.file.warn(f"{what} are left out")
         if what not in self.skipped:
             self.skipped.append(what)
+
+    def settled(self) -> None:
+        """Says how much is left out because it is no part of the model."""
+        for (what, role), count in self.dropped.items():
+            self.skip(f"{count:,} {what} that the slicer has as {role}")
+
+    def ordinary(self, rows: list[Any], model: Model, element: Any) -> list[Any]:
+        """The triangles of an object that are part of the model."""
+        ranges = self.roles.triangles.get(element.get("id", ""), ()) if model is self.root_model() else ()
+        kept = np.ones(len(rows), bool)
+        for first, last, role in ranges:
+            self.dropped["triangles", role] += int(kept[first : last + 1].sum())
+            kept[first : last + 1] = False
+        return rows if kept.all() else [row for row, keep in zip(rows, kept.tolist(), strict=True) if keep]
 
     def left_out(self) -> str:
         return f" ({', '.join(self.skipped)} are left out)" if self.skipped else ""
@@ -242,6 +334,9 @@ class _Package:
             return
         if any(_local(e) == "beamlattice" for e in mesh):
             self.file.warn("beam lattices are left out")
+        rows = self.ordinary(rows, model, element)
+        if not rows:
+            return
         faces = _floats([[e.get("v1"), e.get("v2"), e.get("v3")] for e in rows], 3, name)
         if not (faces == np.rint(faces)).all() or np.abs(faces).max() > 1e12:
             raise UserError(f"{name} is damaged: a triangle names vertices by what are no whole numbers")
@@ -251,7 +346,7 @@ class _Package:
             raise UserError(f"{name}: a triangle names vertex {wrong} of {len(vertices)} (index out of range)")
         whole = Part(vertices=vertices, faces=faces)
         pid, pindex = element.get("pid"), element.get("pindex")
-        if any(k.rpartition("}")[2] in ("paint_color", "mmu_segmentation") for e in rows[:1000] for k in e.attrib):
+        if any(len(e.attrib) > 3 and any(k.rpartition("}")[2] in PAINT and v for k, v in e.attrib.items()) for e in rows):
             self.file.warn("colours painted in a slicer are left out")
 
         # Which resource colours each triangle, and which of its entries each corner has.
@@ -404,6 +499,11 @@ def _opaque_if_all_clear(file: File, colors: Colors) -> Colors:
         return colors
     file.warn("every colour of a resource is wholly transparent, which would leave nothing to see: taken as opaque")
     return Colors(np.hstack([colors.values[:, :3], np.full((len(colors.values), 1), 255, np.uint8)]))
+
+
+def _helps(metadata: Any) -> bool:
+    """Whether Cura says of an object that it only helps to print others."""
+    return metadata.get("name", "").rpartition(":")[2] in CURA and (metadata.text or "").strip().lower() in ("true", "1")
 
 
 def _color(text: str | None) -> tuple[int, int, int, int]:

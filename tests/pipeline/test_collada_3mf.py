@@ -565,6 +565,80 @@ def each(*attributes: str) -> str:
     return mesh(FLAT.format(*(f" {a}" for a in attributes)))
 
 
+def settings(name: str, *inner: str, identity: str = "1") -> dict[str, str | bytes]:
+    return {f"Metadata/{name}": f'<?xml version="1.0"?><config><object id="{identity}">{"".join(inner)}</object></config>'}
+
+
+def volume(first: int, last: int, kind: str, key: str = "volume_type") -> str:
+    return f'<volume firstid="{first}" lastid="{last}"><metadata type="volume" key="{key}" value="{kind}"/></volume>'
+
+
+def pieces(*kinds: str) -> dict[str, str | bytes]:
+    parts = "".join(f'<part id="{i}" subtype="{kind}"><metadata key="name" value="x"/></part>' for i, kind in enumerate(kinds, 1))
+    return settings("model_settings.config", parts, identity="3")
+
+
+PRUSA, BODY = "Slic3r_PE_model.config", volume(0, 0, "ModelPart")
+PAIR = model(
+    thing() + thing("2", mesh(size=3)) + group(component("1"), component("2", AWAY), component("2"), identity="3"),
+    '<item objectid="3"/>',
+)
+CURA = '<metadatagroup><metadata name="cura:{}" type="xs:boolean">{}</metadata></metadatagroup>'
+FAR_FILES = {"3D/a.model": model(build=""), "3D/b.model": model(thing("2", mesh(size=3)), build="")}
+FAR_PAIR = model(group(component("1", "", "/3D/a.model"), component("2", AWAY, "/3D/b.model"), identity="3"), '<item objectid="3"/>')
+MANY = mesh(FLAT.format("", "") * 600 + FLAT.format(' paint_color="4"', ""))
+FILAMENTS: dict[str, str | bytes] = {"Metadata/project_settings.config": '{"filament_colour": ["#FF0000", "#00FF00"]}'}
+SLICED: dict[str, tuple[bytes, float, str]] = {
+    # name: (archive, area, the only warning)
+    "model parts": (threemf(model(), settings(PRUSA, volume(0, 1, "ModelPart"))), 1, ""),
+    **{
+        f"a {kind}": (threemf(model(), settings(PRUSA, BODY, volume(1, 1, kind))), 0.5, f"1 triangles that the slicer has as {kind}")
+        for kind in ("ParameterModifier", "NegativeVolume", "SupportBlocker", "SupportEnforcer")
+    },
+    "modifier of an old version": (threemf(model(), settings(PRUSA, BODY, volume(1, 1, "1", "modifier"))), 0.5, "1 triangles"),
+    "no modifier of an old version": (threemf(model(), settings(PRUSA, BODY, volume(1, 1, "0", "modifier"))), 1, ""),
+    "beyond the last triangle": (threemf(model(), settings(PRUSA, BODY, volume(1, 99, "NegativeVolume"))), 0.5, "1 triangles"),
+    "another object's": (threemf(model(), settings(PRUSA, volume(0, 1, "NegativeVolume"), identity="7")), 1, ""),
+    "normal parts": (threemf(PAIR, pieces("normal_part", "normal_part")), 19, ""),
+    **{
+        f"a {kind}": (threemf(PAIR, pieces("normal_part", kind)), 1, f"2 components that the slicer has as {kind}")
+        for kind in ("modifier_part", "negative_part", "support_blocker", "support_enforcer")
+    },
+    "a part in another file": (threemf(FAR_PAIR, FAR_FILES | pieces("normal_part", "modifier_part")), 1, "1 components"),
+    "painted late": (threemf(model(thing(inner=MANY))), 601, "painted"),
+    "painted, but nothing": (threemf(model(thing(inner=mesh(FLAT.format(' paint_color=""', ""))))), 1, ""),
+    "painted on a modifier": (
+        threemf(model(thing(inner=each("", 'mmu_segmentation="4"'))), settings(PRUSA, BODY, volume(1, 1, "NegativeVolume"))),
+        0.5, "1 triangles",
+    ),
+    **{
+        f"cura {kind} {said}": (
+            threemf(model(thing() + thing("2", CURA.format(kind, said) + mesh(size=3)), '<item objectid="1"/><item objectid="2"/>')),
+            reach, warning,
+        )
+        for kind, said, reach, warning in (
+            ("support_mesh", "True", 1, "support_mesh"), ("infill_mesh", "true", 1, "infill_mesh"),
+            ("support_mesh", "False", 10, ""), ("drop_to_buildplate", "True", 10, ""),
+        )
+    },
+    "filaments": (threemf(model(), FILAMENTS), 1, "filaments"),
+    "filaments of PrusaSlicer": (
+        threemf(model(), {"Metadata/Slic3r_PE.config": "; a = 1\n; extruder_colour = #FF8000;#00FF00\n"}), 1, "filaments",
+    ),
+    "filaments without colours": (threemf(model(), {"Metadata/Slic3r_PE.config": '; extruder_colour = ""\n; b = #FF8000\n'}), 1, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SLICED)
+def test_3mf_of_slicers(tmp_path, name):
+    data, expected, warning = SLICED[name]
+    shape = read(tmp_path, "a.3mf", data)
+    assert area(shape) == pytest.approx(expected)
+    # Copies in one place are warned about by whoever looks for them.
+    said = [text for text in shape.warnings if "in one place" not in text]
+    assert len(said) == bool(warning) and warning in "".join(said)
+
+
 FIRST, SECOND = 'pid="6" p1="0"', 'pid="6" p1="2"'
 PAINTED = {
     # name: (resources, colour, parts)
@@ -637,6 +711,8 @@ BROKEN = {
     "copies of copies": (threemf(model(DOUBLING, '<item objectid="40"/>')), "expands to more than"),
     "support only": (threemf(model(thing(attributes='type="support"'))), "'support'"),
     "nothing to print": (threemf(model(build='<item objectid="1" printable="0"/>')), "not to be printed"),
+    "modifier only": (threemf(model(), settings(PRUSA, volume(0, 1, "ParameterModifier"))), "2 triangles that the slicer has as"),
+    "settings that are no XML": (threemf(model(), {"Metadata/model_settings.config": "<config>"}), "model_settings.config cannot be read"),
     "no model": (zipped({"a.txt": "hello"}), "no 3MF model"),
     "another archive": (zipped({"3D/3dmodel.model": "<html/>"}), "expected a 3MF"),
     "no zip": (b"PK\x03\x04 nonsense", "ZIP archive"),

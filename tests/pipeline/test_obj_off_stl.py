@@ -83,11 +83,20 @@ def off(text: str | bytes, **row) -> Row:
 OFF_V = "0 0 0\n2 0 0\n2 2 0\n0 2 0\n"
 
 
+def rows(header: str, row: str) -> str:
+    """A square in which `row` follows every position."""
+    return f"{header}\n4 1 0\n" + "".join(f"{line} {row}\n" for line in OFF_V.splitlines()) + "4 0 1 2 3\n"
+
+
 def stl(color=(0, 0), header=b"", extra=b"", count=2) -> bytes:
     body = b""
     for word, corners in zip(color, [(0, 0, 0, 2, 0, 0, 2, 2, 0), (0, 0, 0, 2, 2, 0, 0, 2, 0)], strict=True):
         body += struct.pack("<3f9fH", 0, 0, 0, *corners, word)
     return header.ljust(80, b" ") + struct.pack("<I", count) + body + extra
+
+
+MESHLAB = b"COLOR=\x7f\x7f\x7f MATERIAL=\x7f\x7f\x7f \x7f\x7f\x7f \x7f\x7f\x7f  "
+"""How MeshLab's STL headers begin."""
 
 
 def ascii_stl(name: str = "a", end: str = "endsolid a\n", third="0 2 0") -> str:
@@ -216,6 +225,29 @@ ROWS: dict[str, Row] = {
     "Kd times vertex colours": obj(QUAD.replace(" 0\n", " 0 1 1 0\n", 4), "newmtl m\nKd 1 0.5 1\n", color=(255, 127.5, 0)),
     "Kd xyz": kd("Kd xyz 0.5 0.5 0.5", warns="not red, green, blue"),
     "Kd spectral": kd("Kd spectral file.rfl 1", warns="not red, green, blue"),
+    "black Kd and vertex colours": obj(QUAD.replace(" 0\n", " 0 1 1 0\n", 4), "newmtl m\nKd 0 0 0\n", color=YELLOW, warns="times"),
+    "black Kd and white vertices": obj(QUAD.replace(" 0\n", " 0 1 1 1\n", 4), "newmtl m\nKd 0 0 0\n", color=WHITE, warns="times"),
+    "black Kd and black vertices": obj(QUAD.replace(" 0\n", " 0 0 0 0\n", 4), "newmtl m\nKd 0 0 0\n", color=(0, 0, 0)),
+    "green Kd and red vertices": obj(QUAD.replace(" 0\n", " 0 1 0 0\n", 4), "newmtl m\nKd 0 1 0\n", color=RED, warns="times"),
+    "black Kd beside another, white vertices": obj(
+        TRI.replace(" 0\n", " 0 1 1 1\n") + "v 2 2 0 1 1 1\nusemtl m\nf 1 2 3\nusemtl n\nf 2 4 3\n",
+        "newmtl m\nKd 0 0 0\nnewmtl n\nKd 1 0 0\n",
+        color=(127.5, 0, 0),
+    ),
+    "black Kd beside another, red vertices": obj(
+        TRI.replace(" 0\n", " 0 1 0 0\n") + "v 2 2 0 0 1 0\nusemtl m\nf 1 2 3\nusemtl n\nf 4 3 2\n",
+        "newmtl m\nKd 0 0 0\nnewmtl n\nKd 1 1 1\n",
+        color=None,
+        warns="times",
+    ),
+    "decal": kd("Kd 1 0 0\ndecal t.png", color=RED, warns="'decal'"),
+    "bump and disp": kd("Kd 1 0 0\nbump b.png\nmap_bump b.png\ndisp d.png\nmap_disp d.png\nnorm n.png", color=RED),
+    "#MRGB": obj(V + "#MRGB ffff0000ffff0000\n#MRGB 00ff0000FFFF0000\nf 1 2 3 4\n", color=RED),
+    "#MRGB of a cloud": obj(V + "#MRGB " + "ff00ff00" * 4 + "\n", points=4, color=GREEN),
+    "#MRGB of fewer vertices": obj(V + "#MRGB ffff0000\nf 1 2 3 4\n", warns="#MRGB"),
+    "#MRGB that is no number": obj(V + "#MRGB " + "of red!!" * 4 + "\nf 1 2 3 4\n", warns="#MRGB"),
+    "#MRGB beside colours": obj(V.replace(" 0\n", " 0 1 0 0\n") + "#MRGB " + "ff00ff00" * 4 + "\nf 1 2 3 4\n", color=RED),
+    "#MRGB over a black Kd": obj(QUAD + "#MRGB " + "ff00ff00" * 4 + "\n", "newmtl m\nKd 0 0 0\n", color=GREEN, warns="times"),
     "Kd beyond 1": kd("Kd 2 0 0", color=RED, warns="0..1"),
     "Kd with a comma": kd("Kd 0,5 0,5 0,5", warns="not red, green, blue"),
     "Ka alone": kd("Ka 0 0 1", color=BLUE, warns="ambient"),
@@ -350,6 +382,24 @@ ROWS: dict[str, Row] = {
         f"CNOFF\n4 1 0\n{OFF_V}4 0 1 2 3\n".replace(" 0\n", " 0 0 0 1 255 0 0 255\n").replace("1 0 0 0 1 255 0 0 255", "1 0", 1), color=RED
     ),
     "stoff": off(f"STOFF\n4 1 0\n{OFF_V}4 0 1 2 3\n".replace(" 0\n", " 0 0.5 1\n").replace("1 0 0.5 1", "1 0", 1)),
+    "stoff with normals": off(rows("STNOFF", "0 0 1 0.5 1"), more={"uv": None}),
+    "ncoff of MeshLab": off(rows("NCOFF", "255 0 0 255 0 0 -1.57"), color=RED, more={"alpha_mode": "OPAQUE"}),
+    "ncoff of MeshLab, red and black": off(rows("NCOFF", "0 0 0 255 0 0 2"), color=(0, 0, 0)),
+    "ncoff of MeshLab, upwards": off(rows("NCOFF", "255 0 0 255 0 0 1.57"), color=RED),
+    "ncoff without alpha": off(rows("NCOFF", "0 255 0 0 0 1"), color=GREEN),
+    "ncoff as the format says": off(rows("NCOFF", "0 0 1 255 0 0 255"), color=RED),
+    "ncoff as the format says, downwards": off(rows("NCOFF", "0 0 -1 255 0 0"), color=RED),
+    "cnoff in MeshLab's order": off(rows("CNOFF", "255 0 0 255 0 0 -1"), color=RED),
+    "cnoff of floats": off(rows("CNOFF", "0 0 1 0 1 0 1"), color=GREEN),
+    "cnoff of floats, a unit vector": off(rows("CNOFF", "0 0 1 0 1 0"), color=GREEN),
+    "ncoff of floats, a unit vector": off(rows("NCOFF", "0 1 0 0 0 1"), color=GREEN),
+    "ncoff of floats, as the format says": off(rows("NCOFF", "0 0 1 1 0 0"), color=RED),
+    "nstoff": off(rows("NSTOFF", "0 0 2 0.5 1")),
+    "ncstoff": off(rows("NCSTOFF", "255 0 0 255 0 0 -1.57 0.5 1"), color=RED),
+    "cstoff": off(rows("CSTOFF", "255 0 0 255 0.5 1"), color=RED),
+    "stcnoff": off(rows("STCNOFF", "0 0 1 255 0 0 255 0.5 1"), color=RED),
+    "ncoff in one line": off(rows("NCOFF", "255 0 0 255 0 0 -1.57").replace("\n", " "), color=RED),
+    "nc4off": off("NC4OFF\n1 1 0\n0 0 0 1\n", refuses="NC4OFF: vertices of four dimensions"),
     "4off": off("4OFF\n1 1 0\n0 0 0 1\n", refuses="4OFF: vertices of four dimensions"),
     "noff of n dimensions": off("nOFF\n3\n1 1 0\n", refuses="nOFF: vertices of any number of dimensions"),
     "face colours": off(f"OFF\n4 2 0\n{OFF_V}3 0 1 2 255 0 0\n3 0 2 3 0 0 255\n", color=(127.5, 0, 127.5)),
@@ -390,6 +440,24 @@ ROWS: dict[str, Row] = {
         {"a.stl": stl((0x801F, 0x8000), b"COLOR=\x00\xff\x00\x80")}, color=GREEN, alpha=128 / 255, more={"alpha_mode": "BLEND"}
     ),
     "Materialise, header alone": Row({"a.stl": stl((0, 0), b"COLOR=\x00\xff\x00\xff")}, color=GREEN),
+    "MeshLab without colours": Row({"a.stl": stl((0, 0), MESHLAB)}),
+    "MeshLab, own colours": Row({"a.stl": stl((0x83E0, 0x83E0), MESHLAB)}, color=GREEN, more={"alpha_mode": "OPAQUE"}),
+    "MeshLab, red lowest": Row({"a.stl": stl((0x801F, 0xFC00), MESHLAB)}, color=(127.5, 0, 127.5)),
+    "MeshLab, black and white": Row({"a.stl": stl((0x8000, 0xFFFF), MESHLAB)}, color=(127.5,) * 3),
+    "MeshLab, some": Row({"a.stl": stl((0x83E0, 0), MESHLAB)}, color=(63.5, 191, 63.5)),
+    "three bytes and MATERIAL, header alone": Row({"a.stl": stl((0, 0), MESHLAB.replace(b"\x7f\x7f\x7f", b"\xff\0\0", 1))}, color=RED),
+    "three bytes and MATERIAL, no highest bits": Row({"a.stl": stl((0x001F, 0x7C00), MESHLAB)}, color=(127.5, 0, 127.5)),
+    "three bytes, MATERIAL after a comma": Row({"a.stl": stl((0, 0), b"COLOR=\xff\0\0,MATERIAL=\1\2\3\4")}, color=RED),
+    "three bytes alone": Row({"a.stl": stl((0, 0), b"COLOR=\xff\0\0")}, color=RED, more={"alpha_mode": "OPAQUE"}),
+    "Materialise, MATERIAL": Row(
+        {"a.stl": stl((0x801F, 0x8000), b"COLOR=\x00\xff\x00\x80,MATERIAL=" + b"\xff" * 12)}, color=GREEN, alpha=128 / 255
+    ),
+    "COLOR= and a word": Row({"a.stl": stl((0, 0), b"COLOR=RED")}, warns="text behind 'COLOR='"),
+    "COLOR= and a word, own colours": Row({"a.stl": stl((0xFC00, 0xFC00), b"COLOR=blue MATERIAL=PLA")}, color=RED, warns="text behind"),
+    "COLOR= and a word, MATERIAL and a word": Row({"a.stl": stl((0, 0), b"COLOR=RED MATERIAL=PLA")}, warns="text behind"),
+    "COLOR= with alpha 0": Row({"a.stl": stl((0, 0), b"COLOR=\x00\xff\x00\0")}, color=GREEN, more={"alpha_mode": "OPAQUE"}),
+    "COLOR= with alpha 1": Row({"a.stl": stl((0, 0), b"COLOR=\x00\xff\x00\1")}, color=GREEN, warns="taken as opaque"),
+    "COLOR= cut": Row({"a.stl": stl((0, 0), b" " * 74 + b"COLOR=")}),
     "VisCAM": Row({"a.stl": stl((0x801F, 0xFC00))}, color=(127.5, 0, 127.5)),
     "VisCAM, blue lowest": Row({"a.stl": stl((0x801F, 0x801F))}, color=BLUE),
     "VisCAM, some": Row({"a.stl": stl((0xFC00, 0x0000))}, color=(222.5, 95, 95)),

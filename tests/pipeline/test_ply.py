@@ -213,6 +213,14 @@ COLORS = {
     "fractions under a whole type": (tuple(f"uchar {c}" for c in RGB), "1.0 0.5 0.0", (1, 0.5, 0)),
     "double nan": (tuple(f"double {c}" for c in RGB), "1 nan 0", RED),
     "with normals and label": (("float nx", "float ny", "float nz", *(f"uchar {c}" for c in RGB), "int label"), "0 0 1 255 0 0 7", RED),
+    "CloudCompare's scalars": (tuple(f"float scalar_{c}" for c in "RGB"), "255 0 51", (1, 0, 0.2)),
+    "packed uint": (("uint rgb",), str(0x00FF0033), (1, 0, 0.2)),
+    "packed int with alpha": (("int rgba",), str(0xFFFF0033 - 2**32), (1, 0, 0.2)),
+    "packed without alpha": (("uint rgba",), str(0x00FF0033), (1, 0, 0.2)),
+    "packed float": (("float rgb",), repr(float(np.uint32(0x00FF0033).view(np.float32))), (1, 0, 0.2)),
+    "packed whole number under float": (("float rgb",), str(0x00FF0033), (1, 0, 0.2)),
+    "packed whole number with alpha under float": (("float rgba",), str(0xFFFF0033), (1, 0, 0.2)),
+    "packed beside channels": (("uint rgb", *(f"uchar {c}" for c in RGB)), "255 255 0 0", RED),
     "harmonics": (tuple(f"float f_dc_{i}" for i in range(3)), "1.7724538 -1.7724538 0", (1, 0, 0.5)),
 }
 
@@ -225,12 +233,14 @@ def test_colours_of_points(tmp_path, name):
     np.testing.assert_allclose(color(shape), expected, atol=0.003)
 
 
-@pytest.mark.parametrize("name", [name for name in COLORS if name != "harmonics"])
+@pytest.mark.parametrize("name", COLORS)
 def test_colours_of_vertices_and_of_faces(tmp_path, name):
     extra, row, expected = COLORS[name]
     shape = read(tmp_path, square(extra=extra, row=row))
     assert shape.colored and area(shape) == pytest.approx(1)
     np.testing.assert_allclose(color(shape)[:3], expected, atol=0.003)
+    if name == "harmonics":
+        return  # faces have none
     shape = read(tmp_path, square(last=face(*extra), faces=f"4 0 1 2 3 {row}\n"))
     assert shape.colored and area(shape) == pytest.approx(1)
     np.testing.assert_allclose(color(shape)[:3], expected, atol=0.003)
@@ -240,6 +250,55 @@ def test_each_face_has_its_own_colour(tmp_path):
     faces = "3 0 1 2 255 0 0\n3 0 2 3 0 0 255\n"
     part = read(tmp_path, square(last=face("uchar red", "uchar green", "uchar blue", count=2), faces=faces)).parts[0]
     np.testing.assert_array_equal(part.colors[part.faces][:, :, :3], [[[255, 0, 0]] * 3, [[0, 0, 255]] * 3])
+
+
+@pytest.mark.parametrize("kind", ["uint rgba", "float rgba"])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_packed_colours_of_binary_files(tmp_path, kind, order):
+    sign = "<" if order == "little" else ">"
+    rows = b"".join(struct.pack(f"{sign}3fI", x, y, z, color) for (x, y, z), color in zip(SQUARE, (0x80FF0033,) * 4, strict=True))
+    face_row = struct.pack(f"{sign}B4i", 4, 0, 1, 2, 3)
+    (part,) = read(tmp_path, header(f"binary_{order}_endian", *vertex(kind), *face()) + rows + face_row).parts
+    np.testing.assert_array_equal(part.colors, [[255, 0, 51, 128]] * 4)
+    assert part.alpha_mode == "BLEND"
+
+
+TABLE = tuple(f"property uchar {part}_{c}" for part in ("ambient", "diffuse") for c in RGB)
+TWO, ONE = "0 0 0 255 0 0\n9 9 9 0 0 255\n", "0 0 0 255 0 0\n"
+HALVES = face("int material_index", count=2)
+OF_MATERIALS = {
+    # name: (lines of the header after the vertices, rows after them, properties and row of vertices, mean colour, warning)
+    "one": ((*HALVES, "element material 1", *TABLE), "3 0 1 2 0\n3 0 2 3 0\n" + ONE, (), "", RED, ""),
+    "two": ((*HALVES, "element material 2", *TABLE), "3 0 1 2 0\n3 0 2 3 1\n" + TWO, (), "", (0.5, 0, 0.5), ""),
+    "one that nothing names": ((*face(), "element material 1", *TABLE), "4 0 1 2 3\n" + ONE, (), "", RED, ""),
+    "two that nothing names": ((*face(), "element material 2", *TABLE), "4 0 1 2 3\n" + TWO, (), "", None, "material_index"),
+    "none": (
+        (*HALVES, "element material 1", *TABLE), "3 0 1 2 0\n3 0 2 3 -1\n" + ONE, (), "", ((1 + GREY) / 2, GREY / 2, GREY / 2), "1 of 2",
+    ),
+    "of vertices": ((*face(), "element material 2", *TABLE), "4 0 1 2 3\n" + TWO, ("int material_index",), "1", (0, 0, 1), ""),
+    "of floats": (
+        (*face(), "element material 1", *(f"property float {c}" for c in RGB)), "4 0 1 2 3\n1 0.5 0\n", (), "", (1, 0.5, 0), "",
+    ),
+    "without colours": ((*face(), "element material 1", "property float shininess"), "4 0 1 2 3\n1\n", (), "", None, "no colour"),
+    "beside colours": (
+        (*face(), "element material 1", *TABLE), "4 0 1 2 3\n" + ONE, tuple(f"uchar {c}" for c in RGB), "0 0 255", (0, 0, 1), "beside",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_MATERIALS)
+def test_colours_of_materials(tmp_path, name):
+    last, rows, extra, row, expected, warning = OF_MATERIALS[name]
+    shape = read(tmp_path, square(extra=extra, row=row, last=last, faces=rows))
+    assert area(shape) == pytest.approx(1) and shape.colored == (expected is not None)
+    np.testing.assert_allclose(color(shape)[:3], expected or (GREY,) * 3, atol=0.003)
+    assert len(shape.warnings) == bool(warning) and warning in "".join(shape.warnings)
+
+
+def test_colours_of_materials_of_points(tmp_path):
+    data = square(extra=("int material_index",), row="1", last=("element material 2", *TABLE), faces=TWO)
+    shape = read(tmp_path, data)
+    assert isinstance(shape, Cloud) and (shape.colors == (0, 0, 255)).all()
 
 
 @pytest.mark.parametrize("vertices, faces, expected", [("255 255 255", "255 0 0", RED), ("255 0 0", "255 255 255", RED)])
@@ -284,6 +343,9 @@ MAPPED = {
     "s t": square(NAMED, extra=("float s", "float t"), row="0.5 0.25"),
     "u v": square(NAMED, extra=("float u", "float v"), row="0.5 0.25"),
     "texture_u": square(NAMED, extra=("float texture_u", "float texture_v"), row="0.5 0.25"),
+    "texture": square("comment texture wood 1.png", extra=("float u", "float v"), row="0.5 0.25"),
+    "texture_file:": square("comment texture_file: wood 1.png", extra=("float u", "float v"), row="0.5 0.25"),
+    "texture and other words": square("comment texture from wood", NAMED, extra=("float u", "float v"), row="0.5 0.25"),
     "of corners": square(NAMED, last=face("list uchar float texcoord"), faces="4 0 1 2 3 8" + " 0.5 0.25" * 4 + "\n"),
     "of corners, numbered": square(
         "comment TextureFile nowhere.png",
