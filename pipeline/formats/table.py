@@ -108,7 +108,7 @@ def _from_archive(file: File) -> Cloud:
         raise _damaged(error) from error
     tables = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu" and array.ndim >= 1}
     if rest := sorted(arrays.keys() - tables.keys()):
-        file.warn(f"left out: {', '.join(rest[:8])} (texts or single values)")
+        file.warn(f"left out: {', '.join(rest[:8])} (no columns of numbers)")
     if len(tables) == 1 and columns.plain(next(iter(tables))) not in columns.POINT_KEYS:
         return _from_array(next(iter(tables.values())), file)
     wide = [name for name, array in tables.items() if array.ndim >= 2]

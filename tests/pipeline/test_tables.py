@@ -1,7 +1,6 @@
 """Clouds in tables of numbers, layout by layout: each has the right count, colour and extent, or says what is wrong."""
 
 import io
-import re
 import struct
 import zipfile
 from pathlib import Path
@@ -174,7 +173,7 @@ CLOUDS = {
     "opaque.txt": (text(stack(XYZ, RED, 255 * ONE)), RED, ("column 7",)),
     "rgb16_label.txt": (text(stack(XYZ, MIXED * 257, TURN % 9)), MIXED, ("columns 4 to 6 are taken for colours", "16 bits", "column 7")),
     "room.txt": (text(stack(XYZ, MIXED, np.abs(XYZ) / 3, TURN % 9)), MIXED, ("columns 7 to 9 are left out", "column 10")),
-    "unknown_normals.xyz": (re.sub(rb" 0\b", b" 0.000000", text(stack(XYZ + 1e-4, 0 * RED))), None, ("normals that they do not know",)),
+    "unknown_normals.xyz": (text(stack(XYZ, 0 * RED)).replace(b" 0 0 0\n", b" 0.0 0.0 0.0\n"), None, ("normals that they do not know",)),
     "black.xyz": (text(stack(XYZ, 0 * RED)), 0 * RED, ("all black",)),
     "nameless.csv": (text(stack(TURN, XYZ, MIXED), ",", head=",x,y,z,r,g,b\n"), MIXED, ("left out: a nameless column",)),
     "twice.csv": (text(stack(XYZ, MIXED, 9 * ONE), ",", head="x,y,z,r,g,b,R\n"), MIXED, ("left out: R",)),
