@@ -169,6 +169,8 @@ def _object(item: Any, where: str) -> dict[str, Any]:
 
 
 def _check_column(column: str, where: str) -> None:
+    if not column.strip():
+        raise UserError(f"{where}: a column without a name; pandas writes its index so, save the list with index=False")
     if column not in COLUMNS:
         raise UserError(f"{where}: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
 

@@ -488,6 +488,7 @@ def test_up_axes_in_a_list_count_as_an_option(tmp_path):
     ("name", "text", "message"),
     [
         ("l.csv", "path,lable\na.off,x\n", "l.csv: unknown column 'lable'; did you mean 'label'"),
+        ("l.csv", ",path\n0,a.off\n", "l.csv: a column without a name; pandas writes its index so"),
         ("l.csv", "file;label\na.off;x\n", "l.csv: unknown column 'file'"),
         ("l.csv", "path\na.off,x\n", "l.csv, line 2: more cells than the 1 columns"),
         ("l.csv", "id\none\n", "l.csv, line 2: no path"),
