@@ -8,7 +8,7 @@ Letters: n points, c columns.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -33,8 +33,8 @@ WIDEST: Final = 64
 UNIT: Final = 0.02
 """A vector whose length differs from 1 by less is a unit vector; text files have few digits."""
 
-PLAIN: Final = 8
-"""Unit vectors of at most this many kinds could as well be a few pure colours; the surface decides."""
+DARK: Final = 32
+"""A cloud whose brightest channel is at most this is nearly black: other readings of its columns come first."""
 
 TALL: Final = (3, 4, 6, 7, 9)
 """How many numbers a point has in tables that are stored as `[c, n]`."""
@@ -79,13 +79,14 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", re.sub(r"[(\[].*", "", name)).lower()
 
 
-def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False) -> Cloud:
+def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False, pointed: Sequence[bool] = ()) -> Cloud:
     """The cloud in a table whose columns have no names.
 
     Args:
         values: `[n, c]`, c at least 3: x, y, z, then colours, normals, alpha, intensity or labels.
         warn: gets a sentence for what is left out or guessed.
         intensity_first: a fourth of seven columns is an intensity and the colours follow, as in .pts files.
+        pointed: for a text, whether each column is written with a decimal point.
 
     Raises:
         UserError: it is no such table.
@@ -95,11 +96,13 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False) ->
     with np.errstate(invalid="ignore"):  # NaN of any kind
         points, extra = values[:, :3].astype(np.float64), values[:, 3:]
     colors, used = None, set[int]()
-    for start in _triples(extra, points, intensity_first):
+    for start in _triples(extra, points, intensity_first, warn):
         triple = extra[:, start : start + 3]
         where = f"columns {start + 4} to {start + 6}"
         if is_normals(triple, points):
             warn(f"{where} are taken for normals and left out")
+        elif all(pointed[start + 3 : start + 6] or [False]) and not triple.any():  # colours would be written 0 0 0
+            warn(f"{where} are all 0.0, which is how programs write normals that they do not know: left out")
         elif colors is None and (scaled := as_bytes(triple, warn, where)) is not None:
             colors = scaled
         elif colors is None:
@@ -113,13 +116,21 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False) ->
     return Cloud(points=points, colors=colors)
 
 
-def named(columns: Mapping[str, np.ndarray], warn: Warn) -> Cloud:
+def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], warn: Warn) -> Cloud:
     """The cloud in named columns `[n]` or arrays `[n, c]`: x, y and z, or one of `POINT_KEYS`; colours where there are any.
+
+    Of several columns with equal names the first is taken.
 
     Raises:
         UserError: there are no coordinates, or arrays of different lengths.
     """
-    by_name = {plain(name): (name, np.asarray(values)) for name, values in columns.items()}
+    by_name = dict[str, tuple[str, np.ndarray]]()
+    rest = list[str]()
+    for name, values in columns.items() if isinstance(columns, Mapping) else columns:
+        if plain(name) in by_name:
+            rest.append(name)
+        else:
+            by_name[plain(name)] = name, np.asarray(values)
     used = set[str]()
     axes = coordinates(by_name)
     if axes is not None:
@@ -144,9 +155,10 @@ def named(columns: Mapping[str, np.ndarray], warn: Warn) -> Cloud:
                 colors = unpacked(colors)
             if colors.ndim != 2 or colors.shape[1] not in (3, 4) or colors.dtype.kind not in "fiu":
                 raise UserError(f"{name}: expected colours [n, 3], got {colors.dtype} {list(colors.shape)}")
-    rest = [name for key, (name, _) in by_name.items() if key not in used]
+    rest += [name for key, (name, _) in by_name.items() if key not in used]
     if rest:
-        warn(f"left out: {', '.join(sorted(rest)[:8])}")
+        more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
+        warn(f"left out: {', '.join(name.strip() or 'a nameless column' for name in sorted(rest)[:8])}{more}")
     if colors is None:
         return unnamed(points, warn)
     if len(colors) != len(points):
@@ -154,6 +166,8 @@ def named(columns: Mapping[str, np.ndarray], warn: Warn) -> Cloud:
     done = as_bytes(colors[:, :3], warn, "colours")
     if done is None:
         warn("colours are neither 0 to 1 nor 0 to 255: left out")
+    if points.ndim == 2 and points.shape[1] > 3:
+        warn(f"the points have {points.shape[1]} columns, and colours lie beside them: only the first three are taken")
     return Cloud(points=unnamed(points[:, :3], warn).points, colors=done)
 
 
@@ -197,7 +211,7 @@ def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
 def is_normals(triple: np.ndarray, points: np.ndarray) -> bool:
     """Whether columns `[n, 3]` are normals of the points: unit vectors, be it with signs or without.
 
-    Unsigned unit vectors of a few kinds can be pure colours too (red is 1 0 0); then they must stand on the surface.
+    Vectors without any sign can be colours that are nearly pure (red is 1 0 0); then they must stand on the surface.
     """
     if triple.dtype.kind != "f":
         return False
@@ -208,7 +222,7 @@ def is_normals(triple: np.ndarray, points: np.ndarray) -> bool:
     some = length > 1e-6  # exporters write 0 0 0 where they know no normal
     if 2 * np.count_nonzero(some) <= len(some) or np.mean(np.abs(length[some] - 1) < UNIT) < 0.99:
         return False
-    if vectors.min() < 0 or len(np.unique(np.round(vectors, 2), axis=0)) > PLAIN:
+    if vectors.min() < 0:
         return True
     return _on_surface(vectors[some], places[some])
 
@@ -229,22 +243,65 @@ def _on_surface(normals: np.ndarray, points: np.ndarray) -> bool:
     return bool(np.median(cosines) > 0.9)
 
 
-def _triples(extra: np.ndarray, points: np.ndarray, intensity_first: bool) -> tuple[int, ...]:
+def _triples(extra: np.ndarray, points: np.ndarray, intensity_first: bool, warn: Warn) -> tuple[int, ...]:
     """Where triples of columns begin among those behind x, y and z."""
     count = extra.shape[1]
     if count < 3:
         return ()
-    if count == 4:
-        colors = extra[:, 1:]
-        if intensity_first:
-            return (1,)
-        if (
-            not is_normals(extra[:, :3], points)
-            and as_bytes(extra[:, :3], _ignore, "") is None
-            and as_bytes(colors, _ignore, "") is not None
-        ):
-            return (1,)
+    if count == 4 and intensity_first:
+        return (1,)
+    # Label, or normals, may follow. Other tables of six and more, such as rooms with places in the room, begin with colours or normals.
+    if (count in (4, 5) or (count == 7 and is_normals(extra[:, 4:], points))) and _intensity_leads(extra[:, :4], points, warn):
+        return (1, 4) if count == 7 else (1,)
     return (0, 3) if count >= 6 else (0,)
+
+
+def _intensity_leads(four: np.ndarray, points: np.ndarray, warn: Warn) -> bool:
+    """Whether columns 4 to 7 are an intensity, red, green, blue; else they begin with colours or normals.
+
+    Colours must be of one scale. Where both readings are possible, what these columns usually are decides, and a warning says so:
+    an alpha or a label stands behind the colours, an intensity before them (Semantic3D, .pts).
+    """
+    first, second = as_bytes(four[:, :3], _ignore, ""), as_bytes(four[:, 1:], _ignore, "")
+    if second is None or is_normals(four[:, :3], points):
+        return False
+    if first is None:
+        return True
+    values = four[np.isfinite(four).all(axis=1)].astype(np.float64)
+    if not len(values):
+        return False
+    high, whole = values.max(axis=0), np.all(values == np.rint(values), axis=0)
+    one_scale = [bool(whole[part].all() or (high[part] <= 1.01).all() or not whole[part].any()) for part in (slice(3), slice(1, 4))]
+    if one_scale[0] != one_scale[1]:
+        return one_scale[1]
+    if whole.all() and high[1:].max() <= 1 < high[0]:  # red alone, and a label of 0 or 1
+        return False
+    if (first.max() <= DARK) != (second.max() <= DARK):
+        return bool(first.max() <= DARK)
+    if np.ptp(values[:, 3]) == 0 and high[3] in (1, 255, 65535) and high[3] >= high.max():
+        return False  # opaque
+    if high[0] > 255 >= high[1:].max() or (not whole[0] and whole[1:].all() and high[1:].max() > 1):
+        return True
+    if high[3] > 255 >= high[:3].max() or (not whole[3] and whole[:3].all()):
+        return False
+    leads = _odd_one_leads(values)
+    taken = "columns 5 to 7 are taken for colours and column 4 for an intensity" if leads else "columns 4 to 6 are taken for colours"
+    warn(f"{taken}, but the other reading is possible; a header line such as `x y z intensity red green blue` settles it")
+    return leads
+
+
+def _odd_one_leads(values: np.ndarray) -> bool:
+    """Whether of four columns `[n, 4]` the first is no colour; else the last is none."""
+    kinds = [len(np.unique(column)) for column in values.T]
+    if 3 * kinds[3] <= min(kinds[1:3]):
+        return False  # labels are few
+    spread = values.std(axis=0)
+    if (spread > 0).all():  # the channels of colours go together, and what is no colour goes with them less
+        related = np.abs(np.corrcoef(values.T))
+        first, last = related[0, 1:3].min(), related[3, 1:3].min()
+        if max(first, last) > 0.5 and abs(first - last) > 0.2:
+            return bool(last > first)
+    return not kinds[0] == 1 < kinds[3]  # an intensity is never the same for all
 
 
 def _ignore(text: str) -> None:

@@ -5,6 +5,8 @@ https://pointclouds.org/documentation/tutorials/pcd_file_format.html
 """
 
 import dataclasses
+import io
+import itertools
 import re
 import struct
 from typing import Final
@@ -97,33 +99,63 @@ def _count(header: dict[str, str]) -> int:
 
 
 def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
-    words = [line.split() for line in body.decode("latin-1").splitlines() if line.strip()]
-    wide = sum(repeat for _, _, repeat in fields)
-    if len(words) < count:
-        raise UserError(f"the file is cut short: it says {count} points and holds {len(words)}")
-    table: dict[str, np.ndarray] = {}
-    column = 0
-    for number, line in enumerate(words[:count]):
-        if len(line) != wide:
-            raise UserError(f"point {number + 1} has {len(line)} numbers, expected {wide}")
-    for name, kind, repeat in fields:
+    # Packed colours are written as a float's digits, or as an integer of either sign whatever TYPE says.
+    packed = [columns.plain(name) in ("rgb", "rgba") and repeat == 1 for name, _, repeat in fields]
+    layout = _layout(
+        [
+            (name, np.dtype(f"<{kind.kind.replace('u', 'i')}8") if one else kind, n)
+            for one, (name, kind, n) in zip(packed, fields, strict=True)
+        ]
+    )
+    if not count or not body.strip():
+        rows = np.empty(0, layout)
+    else:
         try:
-            values = np.array([line[column : column + repeat] for line in words[:count]])
-            if columns.plain(name) in ("rgb", "rgba") and kind.kind == "f" and re.fullmatch(r"\d{4,}", values.flat[0] if count else ""):
-                kind = np.dtype("<u4")  # some programs write the packed integer though they say F
-            table[name] = (
-                np.squeeze(values.astype(np.float64 if kind.kind == "f" and kind.itemsize == 8 else kind), axis=1)
-                if repeat == 1
-                else values.astype(kind)
-            )
+            lines = (line for line in io.TextIOWrapper(io.BytesIO(body), "latin-1") if not line.isspace())
+            rows = np.atleast_1d(np.loadtxt(lines, layout, comments=None, max_rows=count))
         except (ValueError, OverflowError) as error:
-            raise UserError(f"the field {name[:40]!r} holds what is no number of its type: {error}") from error
-        column += repeat
+            raise UserError(_fault(body, fields, count) or f"the points cannot be read: {error}") from error
+    if len(rows) < count:
+        raise UserError(f"the file is cut short: it says {count} points and holds {len(rows)}")
+    table = {name: rows[f"f{i}"] for i, (name, _, _) in enumerate(fields)}
+    for one, (name, kind, _) in zip(packed, fields, strict=True):
+        if one and kind.kind == "f":
+            table[name] = _packed(table[name])
     return table
 
 
+def _packed(values: np.ndarray) -> np.ndarray:
+    """Packed colours `[n]` float64 as integers where they were written so, else as the float32 whose bits they are."""
+    whole = np.isfinite(values) & (values == np.rint(values)) & (values >= 0) & (values < 1 << 32)
+    # Without alpha such floats are far below 1.
+    return values.astype(np.int64) if len(values) and whole.all() and values.max() >= 1 else values.astype(np.float32)
+
+
+def _fault(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> str:
+    """Which point of a text is not as the header says, in words; empty if none is."""
+    names = [(name, kind) for name, kind, repeat in fields for _ in range(repeat)]
+    rows = (line.split() for line in io.TextIOWrapper(io.BytesIO(body), "latin-1") if line.strip())
+    for number, cells in enumerate(itertools.islice(rows, count), 1):
+        if len(cells) != len(names):
+            held = number + sum(1 for _ in rows)
+            if held < count or number == held:
+                return f"the file is cut short: it says {count} points and holds {held - (number == held)}"
+            return f"point {number} has {len(cells)} numbers, expected {len(names)}"
+        for cell, (name, kind) in zip(cells, names, strict=True):
+            try:
+                np.array(cell).astype(np.float64 if kind.kind == "f" else kind)
+            except (ValueError, OverflowError):
+                return f"point {number}, field {name[:40]!r}: {cell[:40]!r} is no number of its type ({kind.name})"
+    return ""
+
+
+def _layout(fields: list[tuple[str, np.dtype, int]]) -> np.dtype:
+    """The type of one point; its fields are called f0, f1 ... since names may repeat."""
+    return np.dtype([(f"f{i}", kind, (repeat,) if repeat > 1 else ()) for i, (_, kind, repeat) in enumerate(fields)])
+
+
 def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
-    layout = np.dtype([(f"f{i}", kind, (repeat,) if repeat > 1 else ()) for i, (_, kind, repeat) in enumerate(fields)])
+    layout = _layout(fields)
     if len(body) < layout.itemsize * count:
         raise UserError(f"the file is cut short: {count} points take {layout.itemsize * count:,} bytes, it holds {len(body):,}")
     rows = np.frombuffer(body, layout, count)

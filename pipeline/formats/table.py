@@ -50,8 +50,8 @@ def read(file: File) -> Cloud:
 def _from_text(file: File) -> Cloud:
     table = parsed(file.data, file.warn)
     if table.names:
-        return columns.named(dict(zip(table.names, table.values.T, strict=True)), file.warn)
-    return columns.unnamed(table.values, file.warn, intensity_first=file.suffix == ".pts")
+        return columns.named(list(zip(table.names, table.values.T, strict=True)), file.warn)
+    return columns.unnamed(table.values, file.warn, intensity_first=file.suffix == ".pts", pointed=table.pointed)
 
 
 # ------------------------------------------------------------------------------------------------------------- arrays
@@ -107,9 +107,17 @@ def _from_archive(file: File) -> Cloud:
     except (*NO_ARRAY, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError) as error:
         raise _damaged(error) from error
     tables = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu" and array.ndim >= 1}
+    if rest := sorted(arrays.keys() - tables.keys()):
+        file.warn(f"left out: {', '.join(rest[:8])} (no columns of numbers)")
+    if len(tables) == 1 and columns.plain(next(iter(tables))) not in columns.POINT_KEYS:
+        return _from_array(next(iter(tables.values())), file)
     wide = [name for name, array in tables.items() if array.ndim >= 2]
-    if len(wide) == 1 and columns.coordinates(map(columns.plain, tables)) is None:
-        return _from_array(tables[wide[0]], file)
+    keys = set(map(columns.plain, tables))
+    if columns.coordinates(keys) is None and not keys & set(columns.POINT_KEYS):
+        # The only table among columns is the points, whatever its name, unless the name says what else it is.
+        told = {*columns.COLOR_KEYS, *columns.OTHERS, "normal", "normals", "faces", "triangles"}
+        if len(wide) == 1 and columns.plain(wide[0]) not in told:
+            tables = {"points" if name == wide[0] else name: array for name, array in tables.items()}
     shaped = {
         name: oriented(one_cloud(array), file.warn) if columns.plain(name) in (*columns.POINT_KEYS, *columns.COLOR_KEYS) else array
         for name, array in tables.items()
@@ -152,6 +160,8 @@ class Table:
     """[n, c] float64."""
     names: tuple[str, ...]
     """Names of the columns, if there is a header that has x, y and z in it; else empty."""
+    pointed: tuple[bool, ...]
+    """For each column, whether its first number is written with a decimal point."""
 
 
 def parsed(data: bytes, warn: columns.Warn) -> Table:
@@ -192,7 +202,7 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
             raise UserError(f"the header {' '.join(names)[:60]!r} names no x, y and z; name the columns of the coordinates so")
         warn(f"the header {' '.join(names)[:40]!r} names no x, y and z: the first three columns are taken")
         names = ()
-    return Table(values=values, names=names)
+    return Table(values=values, names=names, pointed=tuple("." in cell for cell in next(filter(str.strip, body)).split()))
 
 
 def is_table(path: Path) -> bool:

@@ -8,8 +8,9 @@ A file holds clouds `data` [N, n, c] (or points, pc, xyz, clouds ...) and where 
 option `keys=CLOUDS,LABELS,COLOURS` names others; a name left out is looked for. Columns after x, y, z are judged as in
 `pipeline.formats.columns`: colours, normals, or left out; colours may also lie in a data set `rgb` [N, n, 3].
 
-Labels are numbers [N] or [N, 1] (-1 is none), rows with one 1 [N, C], or texts. Names of numbers come from a `shape_names.txt` beside the
-file, or from a data set or attribute `classes` or `names` in it, ScanObjectNN's from here; without either they are `class_3`.
+Labels are numbers [N] or [N, 1] (-1 is none), rows with one 1 [N, C], or texts; labels of points [N, n] are no classes. Names of
+numbers come from a `shape_names.txt` beside the file, or from a data set or attribute `classes` or `names` in it, ScanObjectNN's from
+here; without either they are `class_3`.
 `label=none` leaves labels out.
 
 Split: train, val or test where the file's name says so, in any case, else where the folders on the way to it do; `split=0.8` makes one by
@@ -234,7 +235,15 @@ def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> l
         labels = [""] * count
         if keys.labels and label != "none":
             known = _class_names(file, root, name)
-            labels = _labels(_reached(file, keys.labels, root), f"{text}, {keys.labels}", count, known, notes)
+            held_labels, where = _reached(file, keys.labels, root), f"{text}, {keys.labels}"
+            points = clouds.shape[2 if columns.lies(clouds.shape[1:]) else 1]
+            if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
+                notes.append(
+                    f"{where}: {list(held_labels.shape)} are labels of points, one for each of {points}, and are not used as classes; "
+                    "--set source.keys=CLOUDS,LABELS names the labels of shapes"
+                )
+            else:
+                labels = _labels(held_labels, where, count, known, notes)
         elif label != "none":
             notes.append(f"{text} holds no labels under a usual name; --set source.keys=CLOUDS,LABELS names them")
         rest = [key for key in file if key not in (keys.clouds, keys.labels, keys.colors) and columns.plain(key) not in NAME_KEYS]
@@ -390,6 +399,20 @@ def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...]
 
 
 NAMING: Final = "put their names, one a line, into shape_names.txt beside the file"
+
+
+def _of_points(labels: h5py.Dataset, count: int, points: int) -> bool:
+    """Whether labels are one for each point of each cloud, and no rows with a single 1."""
+    shape = labels.shape
+    if (
+        shape not in ((count, points), (count, points, 1))
+        or points < 2
+        or labels.dtype.kind not in "iub"
+        or math.prod(shape) > LABEL_VALUES
+    ):
+        return False
+    values = np.asarray(labels[()]).reshape(count, points)
+    return not bool(np.all((values == 0) | (values == 1)) and np.all(values.sum(axis=1, dtype=np.int64) == 1))
 
 
 def _numbers(values: np.ndarray[Any, Any], where: str, count: int) -> np.ndarray[Any, Any]:

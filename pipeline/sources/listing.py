@@ -3,12 +3,14 @@
     open_source("chosen.csv")                      # paths are relative to the list's folder
     open_source("object-paths.json", root="glbs/") # or to another
 
-  .csv     a header line, then one shape a line. Columns: path, and where wanted id, label, split, up (y or z)
+  .csv     a header line, then one shape a line. Columns: path, and where wanted id, label, split, up (y or z); between them
+           commas, semicolons or tabs
   .jsonl   one object a line, with the same names
   .json    a list of such objects or of paths, or {id: path}, as Objaverse's `object-paths.json` is
   .txt     one path a line; empty lines and lines that begin with # are left out
 
-The id is the path where the list gives none. A file that is listed and missing is a shape that fails when it is read.
+Backslashes in a path, as Windows writes them, are read as / where there is no such file. The id is the path where the list gives none.
+A file that is listed and missing is a shape that fails when it is read.
 Classes by the option `label`: `auto` (default) takes the list's, `folder` the folder a file lies in, `file` (or `name`) the words of its
 name, `none` leaves them out. `split=0.8` makes a split by a hash of the id, see `splits.made`.
 Up axis: the list's, else the option `up`: `y`, `z`, or `auto` (default): what is usual for the format, see `files.usual_up`.
@@ -129,7 +131,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _csv_rows(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     try:
         for column in reader.fieldnames or ():
             _check_column(column, name)
@@ -140,6 +142,15 @@ def _csv_rows(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, dict(row)
     except csv.Error as error:
         raise UserError(f"{name}, line {reader.line_num}: no readable CSV: {error}") from error
+
+
+def _delimiter(text: str) -> str:
+    """What stands between the cells: told by the header, in which `path` is a cell."""
+    head = next(iter(text.splitlines()), "")
+    for delimiter in ",;\t":
+        if "path" in (cell.strip().strip('"') for cell in head.split(delimiter)):
+            return delimiter
+    return max(",;\t", key=head.count)
 
 
 def _json(name: str, text: str, line: int) -> Any:
@@ -158,6 +169,8 @@ def _object(item: Any, where: str) -> dict[str, Any]:
 
 
 def _check_column(column: str, where: str) -> None:
+    if not column.strip():
+        raise UserError(f"{where}: a column without a name; pandas writes its index so, save the list with index=False")
     if column not in COLUMNS:
         raise UserError(f"{where}: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
 
@@ -169,7 +182,10 @@ def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
     cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
     if not cells["path"]:
         raise UserError(f"{where}: no path")
-    locator = posixpath.normpath(cells["path"])
+    written = cells["path"]
+    if "\\" in written and not os.path.lexists(base / written):
+        written = written.replace("\\", "/")
+    locator = posixpath.normpath(written)
     if os.path.isabs(locator) and Path(locator).is_relative_to(base):
         locator = Path(locator).relative_to(base).as_posix()
     if os.path.isabs(locator) and not cells["id"]:

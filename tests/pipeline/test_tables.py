@@ -20,6 +20,11 @@ XYZ = NORMALS * [1.0, 2.0, 3.0]
 RED, GREEN = np.tile([255.0, 0, 0], (60, 1)), np.tile([0, 255.0, 0], (60, 1))
 MIXED = RNG.integers(0, 256, (60, 3)).astype(float)
 ONE = np.ones((60, 1))
+TURN = np.arange(60)[:, None]
+"""A whole number for each point, all of them different, so that columns made of it do not depend on chance."""
+PURE = np.hstack([250 + 0 * TURN, TURN % 20, TURN * 7 % 20]).astype(float)
+NEAR = np.clip(MIXED[:, :1] * [1, 0.9, 0.8] + TURN % 7, 0, 255).round()
+"""Colours whose channels go together, as those of photographs do."""
 LOW, HIGH = XYZ.min(axis=0), XYZ.max(axis=0)
 
 
@@ -77,6 +82,13 @@ def pcd(data: str, table: np.ndarray, colors: np.ndarray | None = None) -> bytes
     return head + struct.pack("<II", len(packed), len(plain)) + packed
 
 
+def packed_text(kind: str, packed: np.ndarray) -> bytes:
+    """A PCD text with colours as integers."""
+    rows = "\n".join(f"{x:.6g} {y:.6g} {z:.6g} {int(rgb)}" for (x, y, z), rgb in zip(XYZ, packed, strict=True))
+    head = f"FIELDS x y z rgb\nSIZE 4 4 4 4\nTYPE F F F {kind}\nCOUNT 1 1 1 1\nWIDTH 60\nHEIGHT 1\nPOINTS 60\nDATA ascii\n"
+    return (head + rows + "\n").encode()
+
+
 def stack(*parts: np.ndarray) -> np.ndarray:
     return np.hstack(parts)
 
@@ -101,7 +113,9 @@ CLOUDS = {
     "normals.npy": (npy(stack(XYZ, NORMALS)), None, ("normals",)),
     "normals_half.npy": (npy(stack(XYZ, NORMALS).astype(np.float16)), None, ("normals",)),
     "some_normals_unknown.npy": (npy(stack(XYZ, NORMALS * (np.arange(60) > 9)[:, None])), None, ("normals",)),
-    "unsigned_normals.npy": (npy(stack(XYZ, np.abs(NORMALS))), None, ("normals",)),
+    "nearly_red.npy": (npy(stack(XYZ, PURE / 255)), PURE, ()),
+    "nearly_red.xyz": (text(stack(XYZ, PURE / 255)), PURE, ()),
+    "nearly_green.npy": (npy(stack(XYZ, PURE[:, [1, 0, 2]] / 255).astype(np.float32)), PURE[:, [1, 0, 2]], ()),
     "minus_one.npy": (npy(stack(XYZ, MIXED / 127.5 - 1)), MIXED, ("from -1 to 1",)),
     "unclear.npy": (npy(stack(XYZ, 0.3 * NORMALS)), None, ("neither colours",)),
     "too_bright.npy": (npy(stack(XYZ, RED * 1.5)), None, ("neither colours",)),
@@ -118,7 +132,14 @@ CLOUDS = {
     "one_array.npz": (npz(anything=stack(XYZ, MIXED)), MIXED, ()),
     "points_colors.npz": (npz(points=XYZ, colors=MIXED.astype(np.uint8)), MIXED, ()),
     "pc_normals.npz": (npz(pc=XYZ, normals=NORMALS), None, ("left out: normals",)),
-    "xyz_rgb.npz": (npz(xyz=XYZ.T, rgb=MIXED / 255, label=np.array(3)), MIXED, ("stored as [3, 60]",)),
+    "xyz_rgb.npz": (npz(xyz=XYZ.T, rgb=MIXED / 255, label=np.array(3)), MIXED, ("left out: label", "stored as [3, 60]")),
+    "point_e.npz": (npz(coords=XYZ, R=PURE[:, 0] / 255, G=PURE[:, 1] / 255, B=PURE[:, 2] / 255), PURE, ()),
+    "point_e_alpha.npz": (npz(coords=XYZ, R=ONE[:, 0], G=0 * ONE[:, 0], B=0 * ONE[:, 0], A=ONE[:, 0]), RED, ("left out: A",)),
+    "channels.npz": (npz(points=XYZ, red=MIXED[:, 0], green=MIXED[:, 1], blue=MIXED[:, 2]), MIXED, ()),
+    "channels_of_one.npz": (npz(anything=XYZ, red=MIXED[:, 0], green=MIXED[:, 1], blue=MIXED[:, 2]), MIXED, ()),
+    "occupancies.npz": (npz(points=XYZ, occupancies=ONE[:, 0], loc=np.zeros(3)), None, ("left out: loc, occupancies",)),
+    "labelled.npz": (npz(anything=stack(XYZ, MIXED), label=TURN[:, 0], kind=np.array("x")), MIXED, ("kind", "left out: label")),
+    "six_and_rgb.npz": (npz(points=stack(XYZ, NORMALS), rgb=MIXED), MIXED, ("only the first three",)),
     "coords.npz": (npz(coords=XYZ, color=stack(GREEN, 255 * ONE)), GREEN, ()),
     "columns.npz": (npz(x=XYZ[:, 0], y=XYZ[:, 1], z=XYZ[:, 2]), None, ()),
     "blanks.xyz": (text(XYZ), None, ()),
@@ -130,6 +151,32 @@ CLOUDS = {
     "decimal_commas_blanks.xyz": (text(XYZ + 0.001).replace(b".", b","), None, ("decimal",)),
     "header.xyz": (text(XYZ, head="X Y Z\n"), None, ()),
     "cloudcompare.txt": (text(stack(XYZ, MIXED, ONE), head="//X Y Z R G B Intensity\n"), MIXED, ("left out: Intensity",)),
+    # An intensity before the colours, and what may stand behind them.
+    "scanner.txt": (text(stack(XYZ, TURN * 40, PURE)), PURE, ("column 4",)),
+    "scanner_signed.txt": (text(stack(XYZ, TURN * 40 - 1500, MIXED)), MIXED, ("column 4",)),
+    "scanner_of_one.txt": (text(stack(XYZ, TURN / 60, MIXED)), MIXED, ("column 4",)),
+    "scanner_fraction.txt": (text(stack(XYZ, TURN * 1.7, MIXED)), MIXED, ("column 4",)),
+    "scanner_bytes.txt": (text(stack(XYZ, TURN * 4, PURE)), PURE, ("columns 5 to 7 are taken for colours", "column 4")),
+    "scanner_photo.txt": (text(stack(XYZ, TURN * 4, NEAR)), NEAR, ("header line such as `x y z intensity red green blue`", "column 4")),
+    "scanner_both_of_one.txt": (text(stack(XYZ, TURN / 60, PURE / 255)), PURE, ("columns 5 to 7 are taken", "column 4")),
+    "scanner_label.txt": (text(stack(XYZ, TURN * 40, MIXED, TURN % 8)), MIXED, ("columns 4, 8",)),
+    "scanner.npy": (npy(stack(XYZ, TURN * 40, MIXED)), MIXED, ("column 4",)),
+    "scanner_normals.txt": (text(stack(XYZ, TURN * 40, MIXED, NORMALS)), MIXED, ("columns 8 to 10 are taken for normals", "column 4")),
+    "scanner_header.txt": (text(stack(XYZ, TURN * 4, PURE), head="x y z intensity r g b\n"), PURE, ("left out: intensity",)),
+    "rgb_label.txt": (text(stack(XYZ, MIXED, TURN % 13)), MIXED, ("columns 4 to 6 are taken for colours", "column 7")),
+    "red_label.txt": (text(stack(XYZ, RED, 3 * ONE)), RED, ("column 7",)),
+    "red_two_labels.txt": (text(stack(XYZ, RED, TURN % 2)), RED, ("column 7",)),
+    "red_of_one_label.txt": (text(stack(XYZ, RED / 255 * 0.4, 12 * ONE)), RED * 0.4, ("column 7",)),
+    "rgb_intensity.txt": (text(stack(XYZ, MIXED, TURN * 40)), MIXED, ("column 7",)),
+    "rgb_fraction.txt": (text(stack(XYZ, MIXED, TURN / 60)), MIXED, ("column 7",)),
+    "photo_intensity.txt": (text(stack(XYZ, NEAR, TURN * 4)), NEAR, ("columns 4 to 6 are taken for colours", "column 7")),
+    "opaque.txt": (text(stack(XYZ, RED, 255 * ONE)), RED, ("column 7",)),
+    "rgb16_label.txt": (text(stack(XYZ, MIXED * 257, TURN % 9)), MIXED, ("columns 4 to 6 are taken for colours", "16 bits", "column 7")),
+    "room.txt": (text(stack(XYZ, MIXED, np.abs(XYZ) / 3, TURN % 9)), MIXED, ("columns 7 to 9 are left out", "column 10")),
+    "unknown_normals.xyz": (text(stack(XYZ, 0 * RED)).replace(b" 0 0 0\n", b" 0.0 0.0 0.0\n"), None, ("normals that they do not know",)),
+    "black.xyz": (text(stack(XYZ, 0 * RED)), 0 * RED, ("all black",)),
+    "nameless.csv": (text(stack(TURN, XYZ, MIXED), ",", head=",x,y,z,r,g,b\n"), MIXED, ("left out: a nameless column",)),
+    "twice.csv": (text(stack(XYZ, MIXED, 9 * ONE), ",", head="x,y,z,r,g,b,R\n"), MIXED, ("left out: R",)),
     "named_otherwise.csv": (text(stack(ONE, XYZ, MIXED), ",", head='"id","x","y","z","Red","Green","Blue"\n'), MIXED, ("left out: id",)),
     "paraview.csv": (
         text(stack(MIXED, XYZ), ",", head='"RGB:0","RGB:1","RGB:2","Points:0","Points:1","Points:2"\n'), MIXED, (),
@@ -153,6 +200,10 @@ CLOUDS = {
     "ascii_rgb.pcd": (pcd("ascii", XYZ, MIXED), MIXED, ()),
     "binary_rgb.pcd": (pcd("binary", XYZ, MIXED), MIXED, ()),
     "compressed_rgb.pcd": (pcd("binary_compressed", XYZ, MIXED), MIXED, ()),
+    "blank_lines.pcd": (pcd("ascii", XYZ, MIXED).replace(b"\n", b"\r\n").replace(b"ascii\r\n", b"ascii\r\n\r\n"), MIXED, ()),
+    "integers.pcd": (packed_text("F", MIXED @ [65536, 256, 1]), MIXED, ()),
+    "unsigned.pcd": (packed_text("U", MIXED @ [65536, 256, 1] + (255 << 24)), MIXED, ()),
+    "signed.pcd": (packed_text("I", MIXED @ [65536, 256, 1] - (1 << 24)), MIXED, ()),
     "moved.pcd": (pcd("binary", XYZ).replace(b"VIEWPOINT 0", b"VIEWPOINT 5"), None, ("VIEWPOINT",)),
 }  # fmt: skip
 
@@ -199,6 +250,9 @@ WRONG = {
     "no_xyz.csv": (text(stack(MIXED, XYZ), ",", head="r,g,b,one,two,three\n"), "names no x, y and z"),
     "cut.pcd": (pcd("binary", XYZ)[:-9], "cut short"),
     "cut_text.pcd": (pcd("ascii", XYZ)[:-300], "cut short"),
+    "ragged.pcd": (pcd("ascii", XYZ).replace(b"DATA ascii\n", b"DATA ascii\n1 2\n"), "point 1 has 2 numbers, expected 3"),
+    "word.pcd": (pcd("ascii", XYZ).replace(b"DATA ascii\n", b"DATA ascii\n1 2 x\n"), "point 1, field 'z': 'x' is no number"),
+    "no_body.pcd": (pcd("ascii", XYZ).partition(b"ascii\n")[0] + b"ascii\n", "says 60 points and holds 0"),
     "damaged.pcd": (pcd("binary_compressed", XYZ)[:-700] + bytes([255] * 700), "damaged"),
     "greedy.pcd": (pcd("binary", XYZ).replace(b"POINTS 60", b"POINTS 99999999999"), "not read"),
     "no_header.pcd": (text(XYZ), "no PCD header"),
@@ -222,6 +276,10 @@ def test_unsigned_normals_and_pure_colours_are_told_apart_by_the_surface(tmp_pat
     assert not cloud(tmp_path / "a.npy", npy(stack(points, normals))).colored
     painted = cloud(tmp_path / "b.npy", npy(stack(points, normals[:, [1, 2, 0]])))
     np.testing.assert_array_equal(painted.colors, 255 * normals[:, [1, 2, 0]])
+    octant = np.abs(RNG.normal(size=(600, 3)))
+    octant /= np.linalg.norm(octant, axis=1, keepdims=True)
+    assert cloud(tmp_path / "c.npy", npy(stack(octant, octant))).warnings == ("columns 4 to 6 are taken for normals and left out",)
+    assert cloud(tmp_path / "d.npy", npy(stack(octant, octant[:, [1, 2, 0]]))).colored
 
 
 def test_points_that_are_no_numbers_do_not_decide_what_columns_mean():
@@ -307,3 +365,9 @@ def test_a_text_of_points_is_told_from_other_texts(tmp_path, content, is_one):
 def test_a_long_text_is_read_fast():
     lines = text(np.tile(XYZ, (2000, 1)))
     assert parsed(lines, pytest.fail).values.shape == (120_000, 3)
+
+
+def test_a_long_text_of_pcd_is_read_fast(tmp_path):
+    head, _, rows = pcd("ascii", XYZ, MIXED).replace(b" 60\n", b" 120000\n").partition(b"ascii\n")
+    made = cloud(tmp_path / "a.pcd", head + b"ascii\n" + rows * 2000)
+    np.testing.assert_array_equal(made.colors[-60:], MIXED)
