@@ -323,8 +323,8 @@ def _as_before(cache: Cache, shard: int, made: Sequence[Made]) -> tuple[list[Mad
         elif not one.reason and one.source_sha256 == before:
             out.append(one)
         else:
-            now = one.reason or "its file has changed since its points were made"
-            remedy = "restore the file and build again, or take it as it is with `mmpd-cache retry`"
+            now = one.reason or "its file, or one beside it, has changed since its points were made"
+            remedy = "restore it and build again, or take it as it is with `mmpd-cache retry`"
             out.append(Made(reason=f"{now}; {remedy}"[:250], source_sha256=one.source_sha256))
             lost.append(row)
     return out, lost

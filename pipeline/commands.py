@@ -243,7 +243,11 @@ ORDER: Final = ("status", "points", "views", "image", "captions", "text")
 
 
 def _again(cache: Cache, source: Source, every: bool) -> run.Again:
-    """Failed shapes to try again: every one, or those whose file is not the one that failed."""
+    """Failed shapes to try again: every one, or those whose file is not the one that failed.
+
+    Of a shape that lacked a file beside it, or of which such a file has changed, the digest on record is never that of its own file
+    alone (see `pipeline.worker.Made`): it is tried again each time.
+    """
     record = cache.records().get("status")
     found: run.Again = {}
     done = set(range(cache.manifest.shards)) - set(cache.missing(record)) if record else set()
@@ -257,7 +261,7 @@ def _again(cache: Cache, source: Source, every: bool) -> run.Again:
 
 
 def _digest(source: Source, row: int) -> bytes:
-    """Of a shape's file; zeros where there is none."""
+    """sha256 of a shape's own file; zeros where there is none."""
     try:
         return source.reader.digest(source.entries[row])
     except (UserError, OSError):
