@@ -335,8 +335,13 @@ def _check_place(path: Path) -> None:
             raise UserError(f"{path} cannot be written: {folder} is read-only for you. Give a place you may write to")
 
 
+def _finished(cache: Cache) -> dict[str, Record]:
+    """Every complete product. Unlike `Cache.products` it lets pass that a record is gone: this command may be what makes it again."""
+    return {name: record for name, record in cache.records().items() if record.complete}
+
+
 def _has_views(path: Path) -> bool:
-    return (path / "zarr.json").exists() and "views" in store.open_cache(path).products()
+    return (path / "zarr.json").exists() and "views" in _finished(store.open_cache(path))
 
 
 def _place(model: str) -> str:
@@ -485,7 +490,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = store.open_cache(path)
         views = cache.record("views")
-        there = cache.products()
+        there = _finished(cache)
         captions = there.get("captions")
         records = build.teacher_records(views, None, [teacher], devices[0], batch)
         records += build.teacher_records(views, captions, [teacher], devices[0], batch, only="text")
@@ -526,7 +531,7 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
 
 
 def _text_teachers(cache: Cache) -> list[TeacherSpec]:
-    return [r.spec for r in cache.products().values() if r.kind == "image" and isinstance(r.spec, TeacherSpec) and r.spec.text]
+    return [r.spec for r in _finished(cache).values() if r.kind == "image" and isinstance(r.spec, TeacherSpec) and r.spec.text]
 
 
 def _embed_labels(cache: Cache, labels_: LabelSet, models: Models, batch: int, terminal: Terminal, only: TeacherSpec | None = None) -> None:

@@ -383,3 +383,40 @@ def test_one_bound_of_maps_for_all_arrays(tmp_path, monkeypatch):
         thread.join()
     assert not wrong
     assert sum(int(reader._mapped.sum()) for reader, _ in readers.values()) <= 12 + 5
+
+
+# ------------------------------------------------------------------------------------------------ records without content
+
+EMPTIED = {
+    "nothing but a version": b'{"zarr_format":3}',
+    "no attributes": b'{"zarr_format":3,"node_type":"array","attributes":{}}',
+    "a group": store.node_json(),
+    "an empty object": b"{}",
+}
+
+
+@pytest.mark.parametrize("product", ["image/random-a", "labels/three/random-a", "guide/g", "points", "status", "index"])
+@pytest.mark.parametrize("content", EMPTIED)
+def test_a_record_that_lost_its_content_is_damaged_and_no_group(cache, product, content):
+    node = cache.path / "products" / product / "zarr.json"
+    node.write_bytes(EMPTIED[content])
+    with pytest.raises(UserError, match=rf"{node} is damaged.*run the command that made it again"):
+        cache.products()
+    (problem,) = [p for p in validate.problems(cache.path) if p.where == f"products/{product}/zarr.json"]
+    assert problem.kind == "metadata" and "delete" in problem.message
+    shutil.rmtree(node.parent / "c")  # not even markers: the product's own arrays name it
+    with pytest.raises(UserError, match=rf"{node} is damaged"):
+        cache.records()
+
+
+def test_a_record_that_is_gone_is_missed_by_readers_but_not_by_the_build_that_makes_it_again(cache):
+    (cache.path / "products/image/random-a/zarr.json").unlink()
+    with pytest.raises(UserError, match=r"products/image/random-a/zarr.json is not there"):
+        cache.products()
+    assert "image/random-a" not in cache.records()
+
+
+def test_somebodys_own_group_is_a_stray_and_stops_nobody(cache):
+    store.write_file(cache.path / "products/image/mine/zarr.json", store.node_json())
+    assert "image/mine" not in cache.products()
+    assert [(p.where, p.kind) for p in validate.problems(cache.path)] == [("products/image/mine/zarr.json", "stray")]
