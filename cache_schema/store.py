@@ -279,7 +279,7 @@ class Cache:
         return record
 
     def _is_group(self, product: str) -> bool:
-        """Whether a node of `products` without a record is a group, above products or somebody's own, and no record that lost its content."""
+        """Whether a node of `products` without a record is a group, above products or somebody's own, and no record that was emptied."""
         if product in GROUPS_OF_PRODUCTS or PurePosixPath(product).parts[:-1] == ("labels",):
             return True
         place, said = self.path / "products" / product, json.dumps(product).encode()
@@ -421,19 +421,11 @@ class Cache:
         place = self.arrays(record).index(node)
         return Rows(self.path, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
 
-    def table(self, node: ArraySpec, shard: int) -> NDArray[Any]:
-        """The rows of one shard of an array with one chunk a shard. [n, ...]
+    def shard_rows(self, node: ArraySpec, shard: int) -> NDArray[Any]:
+        """The rows of one shard of an array that is uncompressed or has one chunk a shard, whether or not its product is complete. [n, ...]
 
         Raises:
             UserError: the file is missing or damaged.
-        """
-        return self._decoded(node, shard, read_file(self._file(node.key(shard))))
-
-    def shard_rows(self, node: ArraySpec, shard: int) -> NDArray[Any]:
-        """The rows of one shard of an uncompressed array, whether or not its product is complete. [n, ...]
-
-        Raises:
-            UserError: the file is missing or too short.
         """
         return self._decoded(node, shard, read_file(self._file(node.key(shard))))
 

@@ -97,8 +97,9 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         terminal: who to tell.
 
     Raises:
-        UserError: the source, a model or a setting is wrong, or the cache holds something else. Nothing was written.
-        UserError: nothing here can draw.
+        UserError: the source, a model or a setting is wrong, nothing here can draw, or the cache holds something else: nothing in it
+            was changed. Later, while shapes are made: a teacher gives values that float16 cannot hold, a label set does not fit, the
+            dask scheduler is lost, or another build takes over: what is done by then is kept, and the same command goes on with it.
     """
     for name in config.labels:
         labels.label_set(name, ("source",))  # a wrong name is better known now than after the build
@@ -295,8 +296,8 @@ def _others(
             if isinstance(record.spec, TeacherSpec):
                 models.teacher(record.spec)
             elif isinstance(record.spec, CaptionSpec):
-                models.captioner(record.spec, int(dict(record.made_by).get("caption_batch", 16)))
-        except ValueError as error:
+                models.captioner(record.spec, build.batch_size(record, "caption_batch", 16))
+        except UserError as error:
             reasons.append(f"{record.product} cannot be made here: {error}")
             continue
         found.append(record)
@@ -456,6 +457,17 @@ def _renderer(task: Task, machine: Machine) -> str:
 def run_plan(
     cache: Cache, todo: run.Todo, source: Source | None, models: Models, machine: Machine, terminal: Terminal, journal: TextIO
 ) -> None:
+    """Make what a plan lacks, here or on dask workers, and note in the journal what each shard cost.
+
+    Args:
+        cache: to write to; held with `store.exclusive`.
+        todo: what to make.
+        source: the shapes; None if nothing is made from files.
+        models, machine, terminal, journal: what makes it, where, who is told, and where that is noted.
+
+    Raises:
+        UserError: see `build_cache`.
+    """
     terminal.begin(todo.totals(cache))
     entries = source.entries if source else ()
 

@@ -75,8 +75,8 @@ class Made:
     reason: str = ""
     """Empty if all went well."""
     source_sha256: bytes = bytes(32)
-    """Of what it was made from. Its file's own digest where it was read from that alone or failed; with that of the files beside it where
-    it was read from those too; zeros where its file, or one beside it, is not there."""
+    """sha256 of what it was made from: of its file where it was read from that alone or failed; over that and `Mesh.beside` where it was
+    read from files beside it too. Zeros where its file, or one beside it, is not there."""
     warnings: tuple[str, ...] = ()
     """What was left out of a shape that went well; see `geometry.Mesh.warnings`."""
     colored: bool = False

@@ -87,7 +87,7 @@ def test_what_is_not_made_yet_is_zeros_and_what_is_lost_is_not(cache):
 @pytest.mark.parametrize(("path", "value"), [("label", 3), ("label", -2), ("split", 2), ("status", 3)])
 def test_values_that_cannot_be_are_refused(cache, path, value):
     record = cache.record("status" if path == "status" else "index")
-    values = {node.path: cache.table(node, 0).copy() for node in cache.arrays(record)}
+    values = {node.path: cache.shard_rows(node, 0).copy() for node in cache.arrays(record)}
     values[path][0] = value
     cache.write(record, 0, values)
     with pytest.raises(UserError, match=f"{path} holds values outside"):
@@ -420,3 +420,10 @@ def test_somebodys_own_group_is_a_stray_and_stops_nobody(cache):
     store.write_file(cache.path / "products/image/mine/zarr.json", store.node_json())
     assert "image/mine" not in cache.products()
     assert [(p.where, p.kind) for p in validate.problems(cache.path)] == [("products/image/mine/zarr.json", "stray")]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
+@pytest.mark.parametrize("place", ["/proc/x.zarr", "/proc/none/x.zarr"])
+def test_where_the_system_takes_no_files_is_said_by_the_place_that_was_asked_for(place):
+    with pytest.raises(UserError, match=rf"{place} cannot be made: /proc.* takes no new files"), store.exclusive(place):
+        pass

@@ -139,8 +139,9 @@ def test_a_texture_that_a_shape_went_without_and_that_is_there_later_is_noticed(
 
 
 def dae(picture: str) -> str:
-    return f"""<COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1"><library_images><image id="i"><init_from>{picture}
-</init_from></image></library_images><library_effects><effect id="e"><profile_COMMON><newparam sid="s"><surface type="2D"><init_from>i
+    return f"""<COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1"><library_images><image id="i"><init_from>
+{picture}</init_from></image></library_images><library_effects><effect id="e">
+<profile_COMMON><newparam sid="s"><surface type="2D"><init_from>i
 </init_from></surface></newparam><newparam sid="p"><sampler2D><source>s</source></sampler2D></newparam><technique sid="t"><lambert><diffuse>
 <texture texture="p" texcoord="u"/></diffuse></lambert></technique></profile_COMMON></effect></library_effects><library_materials>
 <material id="m"><instance_effect url="#e"/></material></library_materials><library_geometries><geometry id="g"><mesh><source id="x">
@@ -151,7 +152,7 @@ name="T" type="float"/></accessor></technique_common></source><vertices id="v"><
 count="1" material="k"><input semantic="VERTEX" source="#v" offset="0"/><input semantic="TEXCOORD" source="#w" offset="0" set="0"/><p>0 1 2
 </p></triangles></mesh></geometry></library_geometries><library_visual_scenes><visual_scene id="n"><node><instance_geometry url="#g">
 <bind_material><technique_common><instance_material symbol="k" target="#m"/></technique_common></bind_material></instance_geometry></node>
-</visual_scene></library_visual_scenes><scene><instance_visual_scene url="#n"/></scene></COLLADA>""".replace("\n", " ").replace(" </", "</")
+</visual_scene></library_visual_scenes><scene><instance_visual_scene url="#n"/></scene></COLLADA>""".replace("\n", " ")
 
 
 LACKING: dict[str, Callable[[Path], None]] = {
