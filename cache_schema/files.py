@@ -93,10 +93,17 @@ def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO
 
     Yields:
         The journal, open for appending lines.
+
+    Raises:
+        UserError: no file can be made where the cache is to be, as in /proc.
     """
     path = Path(path).resolve()  # one lock, by whatever name the cache is reached
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(journal_file(path), "a+", encoding="utf-8") as journal:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = open(journal_file(path), "a+", encoding="utf-8")
+    except FileNotFoundError as error:  # said by file systems that hold only what the system puts there
+        raise UserError(f"{path} cannot be made: {path.parent} takes no new files. Give a place you may write to") from error
+    with opened as journal:
         try:
             fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

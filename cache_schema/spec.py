@@ -273,9 +273,6 @@ class Manifest:
         return range(shard * self.shard, min((shard + 1) * self.shard, self.shapes))
 
 
-ProductSpec = SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | LabelSet | GuideSpec
-
-
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What made a product. Stored as attributes of `products/<product>`, whose chunks are its completion markers."""

@@ -69,8 +69,11 @@ __all__ = [
 KEY: Final = "mmpd"
 """Our key in Zarr attributes."""
 
+INDEX: Final = "index"
+STATUS: Final = "status"
 GROUPS_OF_PRODUCTS: Final = ("image", "text", "guide", "labels")
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
+
 # ------------------------------------------------------------------------------------------------------- Zarr on disk
 
 
@@ -263,7 +266,9 @@ class Cache:
             return None
         attributes = _attributes(node)
         if KEY not in attributes:
-            return None
+            if self._is_group(product):
+                return None
+            raise UserError(f"{node} is damaged: it does not say what the product {product!r} is")
         record: Record = _parse(Record, _unsealed(attributes, node), node)
         if record.product != product:
             raise UserError(f"{node} describes {record.product!r}: it is damaged or was moved")
@@ -273,15 +278,38 @@ class Cache:
             raise UserError(f"{node}: {error}") from None
         return record
 
+    def _is_group(self, product: str) -> bool:
+        """Whether a node of `products` without a record is a group, above products or somebody's own, and no record that was emptied."""
+        if product in GROUPS_OF_PRODUCTS or PurePosixPath(product).parts[:-1] == ("labels",):
+            return True
+        place, said = self.path / "products" / product, json.dumps(product).encode()
+        if product in (INDEX, STATUS) or (place / "zarr.json").read_bytes() != node_json() or (place / "c").exists():
+            return False
+        return not any(said in array.read_bytes() for array in (self.path / product).rglob("zarr.json"))
+
+    def lost_records(self) -> dict[str, str]:
+        """Products that have completion markers and no record, and what to say of each."""
+        found = {folder.parent for folder in (self.path / "products").rglob("c") if folder.is_dir()} | {self.path / "products" / INDEX}
+        gone = [folder for folder in sorted(found) if not (folder / "zarr.json").exists()]
+        message = "is not there, and nothing else says what the product is; run the command that made it again"
+        return {folder.relative_to(self.path / "products").as_posix(): message for folder in gone}
+
     def products(self) -> dict[str, Record]:
-        """Every complete product."""
+        """Every complete product.
+
+        Raises:
+            UserError: a record is damaged, or one is gone of which there are completion markers: whoever reads would do without the
+                product and not know.
+        """
+        for product, message in self.lost_records().items():
+            raise UserError(f"{self.path / 'products' / product / 'zarr.json'} {message}, or delete the folder that it was in")
         return {name: record for name, record in self.records().items() if record.complete}
 
     def record(self, product: str) -> Record:
         """The record of a complete product.
 
         Raises:
-            ValueError: the cache has no such product, or it is still being made.
+            UserError: the cache has no such product, or it is still being made.
         """
         records = self.records()
         if product not in records:
@@ -393,19 +421,11 @@ class Cache:
         place = self.arrays(record).index(node)
         return Rows(self.path, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
 
-    def table(self, node: ArraySpec, shard: int) -> NDArray[Any]:
-        """The rows of one shard of an array with one chunk a shard. [n, ...]
+    def shard_rows(self, node: ArraySpec, shard: int) -> NDArray[Any]:
+        """The rows of one shard of an array that is uncompressed or has one chunk a shard, whether or not its product is complete. [n, ...]
 
         Raises:
             UserError: the file is missing or damaged.
-        """
-        return self._decoded(node, shard, read_file(self._file(node.key(shard))))
-
-    def shard_rows(self, node: ArraySpec, shard: int) -> NDArray[Any]:
-        """The rows of one shard of an uncompressed array, whether or not its product is complete. [n, ...]
-
-        Raises:
-            UserError: the file is missing or too short.
         """
         return self._decoded(node, shard, read_file(self._file(node.key(shard))))
 
@@ -775,12 +795,12 @@ def write_index(cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[i
 
 def index_record(manifest: Manifest) -> Record:
     """The record of the arrays every cache begins with: id, label and split."""
-    return Record(product="index", kind="index", spec=manifest.source, inputs=())
+    return Record(product=INDEX, kind="index", spec=manifest.source, inputs=())
 
 
 def status_record(manifest: Manifest) -> Record:
     """The record of how each shape fared, as far as its arrays depend on it."""
-    return Record(product="status", kind="status", spec=manifest.source, inputs=())
+    return Record(product=STATUS, kind="status", spec=manifest.source, inputs=())
 
 
 def differences(there: Any, asked: Any, where: str = "") -> list[str]:

@@ -68,7 +68,7 @@ def has_statistics(record: Record) -> bool:
 
 def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Problem]:
     records, damaged = cache.read_records()
-    lost = _lost_records(cache, records)
+    lost = cache.lost_records()
     for product, message in (damaged | lost).items():
         kind: Any = "metadata" if product in damaged else "missing"
         yield Problem(where=f"products/{product}/zarr.json", kind=kind, message=message.removeprefix(f"{cache.path}/"), product=product)
@@ -101,14 +101,6 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
         if record.complete:
             yield from _content_problems(cache, record, record.product in unsound)
     yield from _strays(cache, expected, {*damaged, *lost, *_begun_since(cache, records)})
-
-
-def _lost_records(cache: Cache, records: dict[str, Record]) -> dict[str, str]:
-    """Products whose completion markers are there, but not the record that says what they are."""
-    markers = {folder.parent for folder in (cache.path / "products").rglob("c") if folder.is_dir()} | {cache.path / "products" / "index"}
-    names = (folder.relative_to(cache.path / "products").as_posix() for folder in sorted(markers))
-    message = "is not there, and nothing else says what the product is; run the command that made it again"
-    return {name: message for name in names if name not in records and not (cache.path / "products" / name / "zarr.json").exists()}
 
 
 def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:

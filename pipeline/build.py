@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -185,6 +186,28 @@ def label_record(label_set: LabelSet, teacher: TeacherSpec, device: str, batch: 
     return Record(product=product, kind="labels", spec=teacher, labels=label_set, inputs=(), made_by=made_by)
 
 
+def batch_size(record: Record, name: str, otherwise: int) -> int:
+    """The batch size that a product was made with.
+
+    Args:
+        record: the product.
+        name: `image_batch`, `text_batch` or `caption_batch`.
+        otherwise: what to return where the record does not say.
+
+    Raises:
+        UserError: the record says something that is no batch size.
+    """
+    said = dict(record.made_by).get(name)
+    if said is None:
+        return otherwise
+    if not re.fullmatch("[1-9][0-9]{0,6}", said):
+        raise UserError(
+            f"the record of {record.product} has {name} {said[:40]!r}, expected a whole number from 1 to 9999999: another program wrote "
+            "it; build the cache anew"
+        )
+    return int(said)
+
+
 def view_count(views: Record) -> int:
     assert isinstance(views.spec, ViewSpec)
     return len(views.spec.rig.cameras)
@@ -323,8 +346,8 @@ def _as_before(cache: Cache, shard: int, made: Sequence[Made]) -> tuple[list[Mad
         elif not one.reason and one.source_sha256 == before:
             out.append(one)
         else:
-            now = one.reason or "its file has changed since its points were made"
-            remedy = "restore the file and build again, or take it as it is with `mmpd-cache retry`"
+            now = one.reason or "its file, or one beside it, has changed since its points were made"
+            remedy = "restore it and build again, or take it as it is with `mmpd-cache retry`"
             out.append(Made(reason=f"{now}; {remedy}"[:250], source_sha256=one.source_sha256))
             lost.append(row)
     return out, lost
@@ -332,12 +355,8 @@ def _as_before(cache: Cache, shard: int, made: Sequence[Made]) -> tuple[list[Mad
 
 def stored_status(cache: Cache, shard: int) -> dict[str, NDArray[Any]]:
     """The columns of `status` of one shard, by array path; to be changed by whoever likes. [n, ...] each"""
-    nodes = cache.arrays(status_record(cache))
-    return {node.path: cache.table(node, shard).copy() for node in nodes}
-
-
-def status_record(cache: Cache) -> Record:
-    return Record(product="status", kind="status", spec=cache.manifest.source, inputs=())
+    nodes = cache.arrays(store.status_record(cache.manifest))
+    return {node.path: cache.shard_rows(node, shard).copy() for node in nodes}
 
 
 def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Mapping[int, Made], *, fresh: bool = False) -> None:
@@ -460,22 +479,20 @@ def make_product(
     if rows is None:
         out = [np.zeros((count, *node.shape[1:]), node.dtype) for node in nodes]
     else:
-        read = cache.shard_rows if record.kind in ("image", "text") else cache.table
-        out = [read(node, shard).copy() for node in nodes]
+        out = [cache.shard_rows(node, shard).copy() for node in nodes]
         usable = [row for row in usable if row in set(rows)]
-    made_by = dict(record.made_by)
     match record.kind, record.spec:
         case "image", TeacherSpec() as described:
-            size = int(made_by.get("image_batch", plan.image_batch))
+            size = batch_size(record, "image_batch", plan.image_batch)
             image_embeddings(
                 cache, plan, shard, models.teacher(described), models, size, usable, out[0], lambda n: advance(record.product, n)
             )
         case "captions", CaptionSpec() as described:
-            batch = int(made_by.get("caption_batch", plan.caption_batch))
+            batch = batch_size(record, "caption_batch", plan.caption_batch)
             captioner, ranker = models.captioner(described, batch), _ranker(plan, described, models)
             captions(cache, plan, shard, captioner, ranker, models, batch, usable, (out[0], out[1]), lambda n: advance(record.product, n))
         case "text", TeacherSpec() as described:
-            size = int(made_by.get("text_batch", plan.image_batch))
+            size = batch_size(record, "text_batch", plan.image_batch)
             text_embeddings(cache, plan, shard, models.teacher(described), models, size, usable, out[0])
             advance(record.product, len(usable) * record.per_shape)
         case _:
@@ -501,7 +518,7 @@ def stored_views(cache: Cache, views: Record, shard: int, rows: Sequence[int]) -
 
 def usable_rows(cache: Cache, shard: int) -> list[int]:
     """Rows within a shard whose shape is ok."""
-    return np.flatnonzero(cache.table(cache.arrays(status_record(cache))[0], shard) == spec.OK).tolist()
+    return np.flatnonzero(cache.shard_rows(cache.arrays(store.status_record(cache.manifest))[0], shard) == spec.OK).tolist()
 
 
 def image_embeddings(
@@ -600,7 +617,7 @@ def text_embeddings(
     """
     (captions_,) = plan.of_kind("captions")
     assert isinstance(captions_.spec, CaptionSpec)
-    cells = cache.table(cache.arrays(captions_)[0], shard)[:, :, : captions_.spec.keep]  # [n, V, K, L]
+    cells = cache.shard_rows(cache.arrays(captions_)[0], shard)[:, :, : captions_.spec.keep]  # [n, V, K, L]
 
     def embed(row: int) -> tuple[int, NDArray[np.float16]]:
         texts = store.texts(cells[row].reshape(-1, spec.TEXT_BYTES))  # [T]
@@ -614,7 +631,7 @@ def text_embeddings(
 def make_labels(cache: Cache, record: Record, teacher: Teacher, batch: int, models: Models) -> None:
     """Write `labels/<set>/<teacher>`: every template of every class, embedded on its own. [C, M, E]"""
     assert record.labels is not None
-    size = int(dict(record.made_by).get("text_batch", batch))
+    size = batch_size(record, "text_batch", batch)
 
     def embed(one: LabelSet) -> NDArray[np.float16]:
         with models.turn:
@@ -641,7 +658,17 @@ def _embed_texts(teacher: Teacher, texts: Sequence[str], size: int, models: Mode
 def _as_float16(
     values: torch.Tensor, teacher: TeacherSpec, cache: Cache, shard: int, places: Sequence[tuple[int, int]]
 ) -> NDArray[np.float16]:
-    out = values.numpy().astype(np.float16)
+    """One batch of embeddings `[n, E]` as they are stored.
+
+    Args:
+        values: `[n, E]`.
+        teacher, cache, shard, places: whose they are, for the message: `places` has (row of the shard, view) of each.
+
+    Raises:
+        UserError: a value is not finite in float16.
+    """
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and the error below says more than numpy's warning
+        out = values.numpy().astype(np.float16)
     bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
     if len(bad):
         row, view = places[bad[0]]
@@ -656,8 +683,8 @@ def _as_float16(
 def shape_names(cache: Cache, shard: int) -> tuple[list[str], list[str]]:
     """Ids of a shard's shapes, and what to call each in a sentence: its class, else the words of its file name."""
     index = cache.arrays(store.index_record(cache.manifest))
-    ids = store.texts(cache.table(index[0], shard)).tolist()
-    numbers = cache.table(index[1], shard)
+    ids = store.texts(cache.shard_rows(index[0], shard)).tolist()
+    numbers = cache.shard_rows(index[1], shard)
     classes = cache.manifest.classes
     names = [classes[label] if label >= 0 else PurePosixPath(shape).stem for label, shape in zip(numbers, ids, strict=True)]
     return ids, [labels.readable(name) for name in names]

@@ -231,6 +231,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         made = product["shards"] - product["missing"]
         table.add_row(cell(name), "complete" if product["complete"] else f"{made} of {product['shards']} shards")
     out.print(table)
+    for name, message in opened.lost_records().items():
+        show(f"products/{name}/zarr.json {message}")
     for shape, reason in failed:
         show(f"failed  {shape}: {reason}")
     for shape, remark in noted[:LISTED]:

@@ -97,8 +97,9 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         terminal: who to tell.
 
     Raises:
-        UserError: the source, a model or a setting is wrong, or the cache holds something else. Nothing was written.
-        UserError: nothing here can draw.
+        UserError: the source, a model or a setting is wrong, nothing here can draw, or the cache holds something else: nothing in it
+            was changed. Later, while shapes are made: a teacher gives values that float16 cannot hold, a label set does not fit, the
+            dask scheduler is lost, or another build takes over: what is done by then is kept, and the same command goes on with it.
     """
     for name in config.labels:
         labels.label_set(name, ("source",))  # a wrong name is better known now than after the build
@@ -243,7 +244,11 @@ ORDER: Final = ("status", "points", "views", "image", "captions", "text")
 
 
 def _again(cache: Cache, source: Source, every: bool) -> run.Again:
-    """Failed shapes to try again: every one, or those whose file is not the one that failed."""
+    """Failed shapes to try again: every one, or those whose file is not the one that failed.
+
+    Of a shape that lacked a file beside it, or of which such a file has changed, the digest on record is never that of its own file
+    alone (see `pipeline.worker.Made`): it is tried again each time.
+    """
     record = cache.records().get("status")
     found: run.Again = {}
     done = set(range(cache.manifest.shards)) - set(cache.missing(record)) if record else set()
@@ -257,7 +262,7 @@ def _again(cache: Cache, source: Source, every: bool) -> run.Again:
 
 
 def _digest(source: Source, row: int) -> bytes:
-    """Of a shape's file; zeros where there is none."""
+    """sha256 of a shape's own file; zeros where there is none."""
     try:
         return source.reader.digest(source.entries[row])
     except (UserError, OSError):
@@ -291,8 +296,8 @@ def _others(
             if isinstance(record.spec, TeacherSpec):
                 models.teacher(record.spec)
             elif isinstance(record.spec, CaptionSpec):
-                models.captioner(record.spec, int(dict(record.made_by).get("caption_batch", 16)))
-        except ValueError as error:
+                models.captioner(record.spec, build.batch_size(record, "caption_batch", 16))
+        except UserError as error:
             reasons.append(f"{record.product} cannot be made here: {error}")
             continue
         found.append(record)
@@ -331,8 +336,13 @@ def _check_place(path: Path) -> None:
             raise UserError(f"{path} cannot be written: {folder} is read-only for you. Give a place you may write to")
 
 
+def _finished(cache: Cache) -> dict[str, Record]:
+    """Every complete product. Unlike `Cache.products` it lets pass that a record is gone: this command may be what makes it again."""
+    return {name: record for name, record in cache.records().items() if record.complete}
+
+
 def _has_views(path: Path) -> bool:
-    return (path / "zarr.json").exists() and "views" in store.open_cache(path).products()
+    return (path / "zarr.json").exists() and "views" in _finished(store.open_cache(path))
 
 
 def _place(model: str) -> str:
@@ -447,6 +457,17 @@ def _renderer(task: Task, machine: Machine) -> str:
 def run_plan(
     cache: Cache, todo: run.Todo, source: Source | None, models: Models, machine: Machine, terminal: Terminal, journal: TextIO
 ) -> None:
+    """Make what a plan lacks, here or on dask workers, and note in the journal what each shard cost.
+
+    Args:
+        cache: to write to; held with `store.exclusive`.
+        todo: what to make.
+        source: the shapes; None if nothing is made from files.
+        models, machine, terminal, journal: what makes it, where, who is told, and where that is noted.
+
+    Raises:
+        UserError: see `build_cache`.
+    """
     terminal.begin(todo.totals(cache))
     entries = source.entries if source else ()
 
@@ -481,7 +502,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = store.open_cache(path)
         views = cache.record("views")
-        there = cache.products()
+        there = _finished(cache)
         captions = there.get("captions")
         records = build.teacher_records(views, None, [teacher], devices[0], batch)
         records += build.teacher_records(views, captions, [teacher], devices[0], batch, only="text")
@@ -522,7 +543,7 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
 
 
 def _text_teachers(cache: Cache) -> list[TeacherSpec]:
-    return [r.spec for r in cache.products().values() if r.kind == "image" and isinstance(r.spec, TeacherSpec) and r.spec.text]
+    return [r.spec for r in _finished(cache).values() if r.kind == "image" and isinstance(r.spec, TeacherSpec) and r.spec.text]
 
 
 def _embed_labels(cache: Cache, labels_: LabelSet, models: Models, batch: int, terminal: Terminal, only: TeacherSpec | None = None) -> None:

@@ -109,6 +109,8 @@ class Mesh:
     """False where nothing said a colour and all is grey."""
     warnings: tuple[str, ...] = ()
     """What a reader left out, and the shape is still right without."""
+    beside: bytes = b""
+    """sha256 over the files beside its own that it was read from (materials, textures, a glTF's buffers); empty where there were none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,8 @@ class Cloud:
     """[n, 3] uint8."""
     warnings: tuple[str, ...] = ()
     """What a reader left out, and the shape is still right without."""
+    beside: bytes = b""
+    """sha256 over the files beside its own that it was read from; empty where there were none."""
 
     @property
     def colored(self) -> bool:
@@ -469,6 +473,15 @@ def baked(part: Part) -> np.ndarray:
 
 
 def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
+    """A mesh of checked parts as it is kept in memory: float32 and int32, near the origin, every number finite.
+
+    Args:
+        parts: vertices `[V, 3]` of any float type, +Y up; at least one triangle in all.
+        colored: see `Mesh`.
+
+    Raises:
+        UserError: coordinates are not finite or beyond `REACH`.
+    """
     vertices = _near([part.vertices for part in parts])
     types = {"normals": np.float32, "uv": np.float32, "faces": np.int32}
     done, warnings = [], []
@@ -486,6 +499,15 @@ def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
 
 
 def finished_cloud(points: np.ndarray, colors: np.ndarray | None) -> Cloud:
+    """A cloud as it is kept in memory: float32, near the origin, without points that are not finite.
+
+    Args:
+        points: `[n, 3]` of any float type, +Y up.
+        colors: `[n, 3]` uint8, or None.
+
+    Raises:
+        UserError: no point is left, or coordinates are beyond `REACH`.
+    """
     if not len(points):
         raise UserError("the cloud has no points")
     warnings: tuple[str, ...] = ()

@@ -33,9 +33,9 @@ class Samples(NamedTuple):
 def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
     """Samples a shape that has been through `geometry.normalized`.
 
-    A surface is sampled uniformly by area, each place once and only where it is visible; colour comes from textures, vertex colours, base
-    colours and what is emitted. From a cloud,
-    a block takes random points, none twice while there are enough; each equally often, give or take one, where not.
+    A surface is sampled uniformly by area, each place once and only where it is visible; colour comes from textures, vertex colours,
+    base colours and what is emitted. From a cloud, a block takes random points: none twice while there are enough, else each equally
+    often, give or take one.
 
     Raises:
         UserError: coordinates do not fit `spec.dtype`, or hardly anything is visible.

@@ -7,7 +7,9 @@ Every way a file can be wrong ends in a `UserError` of one line that a person un
 is either applied, or the shape fails with the feature's name, or (only where the shape is still right without) `File.warn` records it.
 """
 
+import dataclasses
 import functools
+import hashlib
 import importlib
 import itertools
 import re
@@ -62,8 +64,10 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
     Returns:
         A `Mesh`, or a `Cloud` where the file has points and no triangles. Vertices no triangle uses are dropped. What
         lies farther from the origin than a hundred times its size is moved there, because float32 would tear it.
+        Its `beside` tells of the files beside it that were read.
 
     Raises:
+        Missing: a file beside it that it needs is not there.
         UserError: the file is missing, empty, damaged, misnamed, of an unknown format or without a surface, its
             indices or coordinates are no good, or a texture is missing, damaged or too large.
     """
@@ -83,9 +87,11 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
             if file.suffix in ELSEWHERE:
                 raise UserError(f"'{file.suffix}' files cannot be read: {ELSEWHERE[file.suffix]}")
             raise UserError(f"'{file.suffix}' files cannot be read; what can: {' '.join(sorted(FORMATS))}")
-        return finished(importlib.import_module(FORMATS[file.suffix]).read(file), up)
+        shape = finished(importlib.import_module(FORMATS[file.suffix]).read(file), up)
+        return dataclasses.replace(shape, beside=file.digest_beside())
     except UserError as error:
-        raise UserError(one_line(f"{_misnamed(head, path.suffix)}{error}")) from error
+        kind = Missing if isinstance(error, Missing) else UserError
+        raise kind(one_line(f"{_misnamed(head, path.suffix)}{error}")) from error
 
 
 class File:
@@ -102,6 +108,8 @@ class File:
         self.warnings: list[str] = []
         self.gone = False
         """Whether a texture is missing and the shape goes on without it (`textures="grey"`)."""
+        self._read: set[tuple[str, str]] = set()
+        """Name and sha256 of every file beside this one that was read."""
         self._textures: dict[tuple[str, Path], np.ndarray | None] = {}
         self._listings: dict[Path, dict[str, Path]] = {}
 
@@ -124,9 +132,19 @@ class File:
         """
         path = self.find(name, named_in)
         try:
-            return path.read_bytes()
+            data = path.read_bytes()
         except OSError as error:
             raise UserError(f"file {path.name!r} cannot be opened: {error.strerror}") from error
+        self._read.add((name, hashlib.sha256(data).hexdigest()))
+        return data
+
+    def digest_beside(self) -> bytes:
+        """sha256 (32 bytes) over the names and contents of all files beside this one that were read; empty where none was.
+
+        The names are those that the files are asked for by, so that it is the same wherever they are found.
+        """
+        text = "".join(f"{name}\0{digest}\0" for name, digest in sorted(self._read))
+        return hashlib.sha256(text.encode(errors="surrogatepass")).digest() if text else b""
 
     def find(self, name: str, named_in: Path | None = None) -> Path:
         """Where a file is that this one, or the file `named_in`, names.
@@ -176,7 +194,8 @@ class File:
         None where it is missing and `textures` is `grey`.
 
         Raises:
-            UserError: it is missing and required, damaged, too large, or no picture.
+            Missing: it is not there, and textures are required.
+            UserError: it is damaged, too large, or no picture.
         """
         key = (name, (named_in or self.path).parent)
         if key not in self._textures:
@@ -191,10 +210,12 @@ class File:
         """A texture or material file is not there: an error where textures are required, else remembered in `gone`.
 
         Raises:
-            UserError: textures are required.
+            Missing: textures are required, and `missing` is a `Missing`.
+            UserError: textures are required, and it is anything else, such as a picture that an archive lacks.
         """
         if self.textures == "require":
-            raise UserError(f"{missing}: put it there, or build with `--set source.textures=grey`") from missing
+            kind = Missing if isinstance(missing, Missing) else UserError
+            raise kind(f"{missing}: put it there, or build with `--set source.textures=grey`") from missing
         self.gone = True
         self.warn(f"{missing}; drawn without it")
 

@@ -1,7 +1,7 @@
 """Pictures of a shape from every camera of a rig: the only file that imports pyrender.
 
     with closing(Renderer(ViewSpec(rig=RIGS["ring12"]))) as renderer:     # one per process, in one thread
-        pictures = renderer.render(shape)                                 # shape from mesh.normalized
+        pictures = renderer.render(shape)                                 # shape from geometry.normalized
 
 pyrender makes the headless context, on a GPU or in software. Its own drawing is not used: on a CPU it spends nearly all its time on
 multisampling and a physically based light model (a ball of 20,480 triangles, one thread: 41 ms a view there, 9 here). We draw
@@ -29,7 +29,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline.cameras import poses
-from pipeline.coincident import BOTH
+from pipeline.coincident import BOTH, places
 from pipeline.geometry import FAINT, FINE, GREY, Cloud, Geometry, Part, extent
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
@@ -106,7 +106,7 @@ class Renderer:
         """Draws all views.
 
         Raises:
-            ValueError: a view has nothing in it.
+            UserError: a view has nothing in it.
         """
         if isinstance(geometry, Cloud):
             splats = _splats(geometry)
@@ -449,10 +449,7 @@ def smooth(vertices: np.ndarray, faces: np.ndarray, shared: bool) -> tuple[np.nd
     cross = np.cross(sides[:, 0], sides[:, 1]).astype(np.float32)  # [F, 3], as long as twice the area
     own = cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-30)
 
-    # Places: equal coordinates by a hash of their bits (0.0 and -0.0 are one); a collision would only bend a normal.
-    bits = np.ascontiguousarray(vertices + np.float32(0)).view(np.uint32).astype(np.uint64)  # [n, 3]
-    keys = (bits * np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)).sum(axis=1)
-    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    _, first, place = np.unique(places(vertices), return_index=True, return_inverse=True)
     corners = place[faces.reshape(-1)]  # [C] places
     order = np.argsort(corners, kind="stable")  # corners, grouped by place
     counts = np.bincount(corners)

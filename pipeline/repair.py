@@ -18,7 +18,7 @@ from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSp
 from cache_schema.store import Cache
 from pipeline import build, journal, run
 from pipeline.build import Models, Plan
-from pipeline.commands import Machine, Terminal, columns, last_config, places, run_plan, source_again
+from pipeline.commands import ORDER, Machine, Terminal, columns, last_config, places, run_plan, source_again
 from pipeline.recipes import BuildConfig
 from pipeline.sources.catalog import Source
 from pipeline.worker import Task
@@ -75,7 +75,7 @@ class _Mender:
         self.models = Models(machine.devices()[0], places(cache.path))
         self.done: list[str] = []
         self.reasons: dict[str, str] = {}
-        """By product, why shards of it were not made again."""
+        """By product, or by place of a file, why it was not made again."""
         self.records: dict[str, Record] = {}
         self.bad: dict[str, set[int]] = {}
         """By product, the shards that are damaged at this moment."""
@@ -184,7 +184,7 @@ class _Mender:
     def _make_one(self, record: Record) -> None:
         """Make the damaged shards of one product that does not come from meshes."""
         cache, asked = self.cache, self.bad[record.product]
-        config, made_by = last_config(cache), _made_by(record)
+        config = last_config(cache)
         match record.kind, record.spec:
             case "guide", _:
                 name = record.product.removeprefix("guide/")
@@ -195,10 +195,12 @@ class _Mender:
                     store.write_index(cache, shard, *columns(cache.manifest, source))
                 return
             case "labels", TeacherSpec() as described:
-                build.make_labels(cache, record, self.models.teacher(described), made_by.get("text_batch", config.image_batch), self.models)
+                build.make_labels(
+                    cache, record, self.models.teacher(described), build.batch_size(record, "text_batch", config.image_batch), self.models
+                )
                 return
             case "captions", CaptionSpec() as described:
-                self.models.captioner(described, made_by.get("caption_batch", config.caption_batch))
+                self.models.captioner(described, build.batch_size(record, "caption_batch", config.caption_batch))
             case _, TeacherSpec() as described:
                 self.models.teacher(described)
         needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", "captions")}[record.kind]
@@ -208,7 +210,7 @@ class _Mender:
             blocked |= self.bad.get(f"image/{record.spec.rank_by}", set())
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
-        self._run({record.product: asked - blocked}, None, record)
+        self._run({record.product: asked - blocked}, None)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
@@ -218,35 +220,47 @@ class _Mender:
         assert isinstance(points, PointSpec) and (views is None or isinstance(views, ViewSpec))
         pictures = tuple(n for n in self.cache.arrays(self.records["views"]) if n.codec == "zstd") if views else ()
         task = Task(reader=source.reader, points=points, views=views, pictures=pictures, limits=self.config.limits)
-        self._run({product: set(self.bad[product]) for product in products}, task, self.records[products[0]])
+        self._run({product: set(self.bad[product]) for product in products}, task)
 
-    def _run(self, only: dict[str, set[int]], task: Task | None, record: Record) -> None:
-        """Run a plan for some shards. A shard that cannot be made does not keep the others from being made."""
-        config, made_by = last_config(self.cache), _made_by(record)
-        order = {kind: i for i, kind in enumerate(("status", "points", "views", "image", "captions", "text"))}
+    def _run(self, only: dict[str, set[int]], task: Task | None) -> None:
+        """Run a plan for some shards. A shard that cannot be made does not keep the others from being made.
+
+        Raises:
+            UserError: some could not be made; with the reason of each.
+        """
+        config = last_config(self.cache)
+        order = {kind: i for i, kind in enumerate(ORDER)}
         records = sorted((r for r in self.records.values() if r.kind in order), key=lambda r: order[r.kind])
         plan = Plan(
             path=self.cache.path.absolute(), records=tuple(records), task=task, devices=self.machine.devices()[:1],
-            image_batch=made_by.get("image_batch", config.image_batch), caption_batch=made_by.get("caption_batch", config.caption_batch),
+            image_batch=config.image_batch, caption_batch=config.caption_batch,
         )  # fmt: skip
-        failures: list[str] = []
         source = self._source if task is not None else None
-        while any(only.values()):
+
+        def failure(part: dict[str, set[int]]) -> str:
+            """Why a part could not be made; empty where it was."""
             try:
-                run_plan(self.cache, run.Todo(self.cache, plan, only), source, self.models, self.machine, self.terminal, self.notes)
-                break
+                run_plan(self.cache, run.Todo(self.cache, plan, part), source, self.models, self.machine, self.terminal, self.notes)
             except (UserError, OSError) as error:
-                failures.append(str(error))
-                tried = {product: set(self.cache.made.get(product, ())) for product in only}
-                for product, shard in self.cache.refused:
-                    tried.setdefault(product, set()).add(shard)
-                only = {product: shards - tried[product] for product, shards in only.items()}
-                if failures[-2:-1] == failures[-1:] or not any(only.values()):
+                return str(error)
+            return ""
+
+        failures = [failure(only)]
+        if not failures[0]:
+            return
+        # Which shard is at fault shows when each is made alone.
+        alone: list[str] = []
+        for shard in sorted(set().union(*only.values())):
+            part = {product: {shard} & shards - self._tried(product) for product, shards in only.items()}
+            if any(part.values()) and (said := failure(part)):
+                alone.append(said)
+                if alone[-2:-1] == [said]:
                     break  # the same again: it is not the shard's fault
-                first = min(shard for shards in only.values() for shard in shards)
-                only = {product: shards - {first} for product, shards in only.items()}
-        if failures:
-            raise UserError("; ".join(dict.fromkeys(failures)))
+        raise UserError("; ".join(dict.fromkeys(failures + alone)))
+
+    def _tried(self, product: str) -> set[int]:
+        """Shards of a product that were made again, whether or not they came out right."""
+        return {*self.cache.made.get(product, ()), *(shard for name, shard in self.cache.refused if name == product)}
 
     def _index_again(self) -> None:
         """Describe the index again. Its ids are proven by the digest in the root; the files that are there must be those of the source."""
@@ -276,8 +290,3 @@ class _Mender:
         if self._source is None:
             self._source, self.config = source_again(self.cache, self.location)
         return self._source
-
-
-def _made_by(record: Record) -> dict[str, int]:
-    """Batch sizes a product was made with, where its record has them."""
-    return {name: int(value) for name, value in record.made_by if value.isdecimal() and len(value) < 8}

@@ -46,11 +46,11 @@ SAMPLE: Final = 2000
 CENTERS: Final = 64
 """Leading points of a block that are marked: the centres of the coarsest groups."""
 MARK: Final = (225, 20, 130)
-"""Their colour, which objects seldom have."""
+"""Colour of the marked centres, one that objects seldom have."""
 ORDER: Final = ("index", "status", "points", "views", "image", "captions", "text", "labels", "guide")
 """Kinds of products, as they are made."""
 LONG: Final = 40
-"""Of more classes than this the largest are named."""
+"""The largest classes are named where there are more than this."""
 LISTED: Final = 500
 """Failed shapes listed of one kind of reason."""
 PICTURE, THUMBNAIL = 192, 112
@@ -146,7 +146,7 @@ class Reader:
         out = np.zeros((len(rows), *node.shape[1:]), node.dtype)
         for shard in np.unique(rows // node.shard):
             mine = rows // node.shard == shard
-            out[mine] = self.cache.table(node, int(shard))[rows[mine] % node.shard]
+            out[mine] = self.cache.shard_rows(node, int(shard))[rows[mine] % node.shard]
         return out
 
     def rows(self, path: str) -> store.Rows:

@@ -10,6 +10,7 @@ second chance in a fresh process, then fails with the signal as its reason.
 """
 
 import contextlib
+import hashlib
 import os
 import pickle
 import resource
@@ -74,6 +75,8 @@ class Made:
     reason: str = ""
     """Empty if all went well."""
     source_sha256: bytes = bytes(32)
+    """sha256 of what it was made from: of its file where it was read from that alone or failed; over that and `Mesh.beside` where it was
+    read from files beside it too. Zeros where its file, or one beside it, is not there."""
     warnings: tuple[str, ...] = ()
     """What was left out of a shape that went well; see `geometry.Mesh.warnings`."""
     colored: bool = False
@@ -254,6 +257,7 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
     """
     from pipeline import geometry as shapes
     from pipeline import points
+    from pipeline.reading import Missing
 
     seconds: dict[str, float] = {}
     digest = bytes(32)
@@ -262,6 +266,7 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
             digest = task.reader.digest(entry)
             read(digest)
             geometry = shapes.normalized(task.reader.read(entry), task.points.normalize)
+            source = hashlib.sha256(digest + geometry.beside).digest() if geometry.beside else digest
         with _timed(seconds, "points"):
             samples = points.sample(geometry, task.points, entry.id)
         made: dict[str, Any] = {"warnings": geometry.warnings}
@@ -273,10 +278,12 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
                 made["pictures"] = {node.path: [encode_chunk(node, view) for view in by_path[node.path]] for node in task.pictures}
                 made |= {"pose": pictures.pose, "warnings": geometry.warnings + pictures.warnings}
     except Exception as error:  # a loader or GL may raise anything, and one shape must not stop a build
-        return Made(reason=reason_of(error, task.limits), source_sha256=digest, seconds=seconds)
+        # What lacks a file has the digest of nothing, which differs from that of its own file: `build` tries it again each time.
+        failed = bytes(32) if isinstance(error, Missing) else digest
+        return Made(reason=reason_of(error, task.limits), source_sha256=failed, seconds=seconds)
     repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
     made |= {"colored": geometry.colored, "repeated": repeated}
-    return Made(source_sha256=digest, xyz=samples.xyz, rgb=samples.rgb, seconds=seconds, **made)
+    return Made(source_sha256=source, xyz=samples.xyz, rgb=samples.rgb, seconds=seconds, **made)
 
 
 def reason_of(error: Exception, limits: Limits) -> str:

@@ -22,7 +22,7 @@ from pipeline import textures
 from pipeline.formats.package import Archive, not_repeated, parsed
 from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped, unit
 from pipeline.polygons import across, triangulated
-from pipeline.reading import File
+from pipeline.reading import File, Missing
 
 NODES: Final = 1_000_000
 """A scene of more nodes than this, by copies of copies, is refused."""
@@ -796,7 +796,8 @@ class _Document:
                 try:
                     self.pictures[name] = self.file.texture(name)
                 except UserError as error:
-                    raise _BadPicture(str(error)) from error
+                    kind = _MissingPicture if isinstance(error, Missing) else _BadPicture
+                    raise kind(str(error)) from error
         return self.pictures[name]
 
     def _same_name(self, name: str) -> str | None:
@@ -807,6 +808,10 @@ class _Document:
 
 class _BadPicture(UserError):
     """A picture that has to be there and is not, or is damaged: no reason to go on without the material."""
+
+
+class _MissingPicture(_BadPicture, Missing):
+    """One that is not there."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from cache_schema.errors import UserError
 from pipeline import textures
 from pipeline.formats.package import Archive, not_repeated, parsed
 from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped
-from pipeline.reading import File, Missing
+from pipeline.reading import File
 
 DEPTH: Final = 100
 """Components nested deeper than this contain themselves."""
@@ -483,7 +483,7 @@ class _Package:
         if path not in self.pictures:
             found = self.archive.find(path)
             if found is None:
-                self.file.lacks(Missing(f"file {path!r}, named in {model.name}, is missing in the archive"))
+                self.file.lacks(UserError(f"file {path!r}, named in {model.name}, is missing in the archive"))
                 self.pictures[path] = None
             else:
                 self.pictures[path] = textures.decode(self.archive.read(found), path)

@@ -90,15 +90,16 @@ class Reader(Protocol):
         """The shape, +Y up.
 
         Raises:
-            ValueError: it cannot be read, with a reason a person understands.
+            UserError: it cannot be read, with a reason a person understands.
         """
 
     def digest(self, entry: Entry) -> bytes:
         """sha256 (32 bytes) of what the shape is made from: its file, its row of a file, or its parameters.
-        Of a mesh of several files (.obj with .mtl, .gltf with .bin, textures) it covers the main one only.
+        Of a mesh of several files (.obj with .mtl, .gltf with .bin, textures) it covers the main one only;
+        `Mesh.beside`, of the shape that `read` returns, covers the others.
 
         Raises:
-            ValueError: there is no such file.
+            UserError: there is no such file.
         """
 
 
@@ -119,7 +120,7 @@ class Source:
         """A source with its entries in order, and notes about class names that are easily confused and about files no one reads.
 
         Raises:
-            ValueError: two entries have the same id.
+            UserError: two entries have the same id.
         """
         ordered = sorted(entries, key=lambda entry: entry.id)
         for one, two in itertools.pairwise(ordered):

@@ -34,8 +34,7 @@ UP: Final[dict[str, Literal["y", "z"]]] = {
 }  # fmt: skip
 """The files that are shapes, and which axis points up in them: glTF says +Y, COLLADA where it says nothing, .obj is written so
 by nearly all programs; the formats of CAD, printing and scanning have +Z; the clouds in .txt files that are handed around (ModelNet40
-with normals, ShapeNetPart) have +Y. Fixed here and not asked of trimesh, whose formats
-depend on what else is installed."""
+with normals, ShapeNetPart) have +Y."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -199,7 +199,13 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
 
 
 def packages(backend: str) -> tuple[str, ...]:
-    """The packages whose versions are recorded with what a backend's teachers make."""
+    """The packages whose versions are recorded with what a backend's teachers make.
+
+    Raises:
+        UserError: there is no such backend.
+    """
+    if backend not in BACKENDS:
+        raise UserError(f"no teacher backend {backend!r}{did_you_mean(backend, BACKENDS)}")
     return ("torch", *importlib.import_module(BACKENDS[backend]).PACKAGES)
 
 

@@ -87,7 +87,7 @@ def test_what_is_not_made_yet_is_zeros_and_what_is_lost_is_not(cache):
 @pytest.mark.parametrize(("path", "value"), [("label", 3), ("label", -2), ("split", 2), ("status", 3)])
 def test_values_that_cannot_be_are_refused(cache, path, value):
     record = cache.record("status" if path == "status" else "index")
-    values = {node.path: cache.table(node, 0).copy() for node in cache.arrays(record)}
+    values = {node.path: cache.shard_rows(node, 0).copy() for node in cache.arrays(record)}
     values[path][0] = value
     cache.write(record, 0, values)
     with pytest.raises(UserError, match=f"{path} holds values outside"):
@@ -383,3 +383,47 @@ def test_one_bound_of_maps_for_all_arrays(tmp_path, monkeypatch):
         thread.join()
     assert not wrong
     assert sum(int(reader._mapped.sum()) for reader, _ in readers.values()) <= 12 + 5
+
+
+# ------------------------------------------------------------------------------------------------ records without content
+
+EMPTIED = {
+    "nothing but a version": b'{"zarr_format":3}',
+    "no attributes": b'{"zarr_format":3,"node_type":"array","attributes":{}}',
+    "a group": store.node_json(),
+    "an empty object": b"{}",
+}
+
+
+@pytest.mark.parametrize("product", ["image/random-a", "labels/three/random-a", "guide/g", "points", "status", "index"])
+@pytest.mark.parametrize("content", EMPTIED)
+def test_a_record_that_lost_its_content_is_damaged_and_no_group(cache, product, content):
+    node = cache.path / "products" / product / "zarr.json"
+    node.write_bytes(EMPTIED[content])
+    with pytest.raises(UserError, match=rf"{node} is damaged.*run the command that made it again"):
+        cache.products()
+    (problem,) = [p for p in validate.problems(cache.path) if p.where == f"products/{product}/zarr.json"]
+    assert problem.kind == "metadata" and "delete" in problem.message
+    shutil.rmtree(node.parent / "c")  # not even markers: the product's own arrays name it
+    with pytest.raises(UserError, match=rf"{node} is damaged"):
+        cache.records()
+
+
+def test_a_record_that_is_gone_is_missed_by_readers_but_not_by_the_build_that_makes_it_again(cache):
+    (cache.path / "products/image/random-a/zarr.json").unlink()
+    with pytest.raises(UserError, match=r"products/image/random-a/zarr.json is not there"):
+        cache.products()
+    assert "image/random-a" not in cache.records()
+
+
+def test_somebodys_own_group_is_a_stray_and_stops_nobody(cache):
+    store.write_file(cache.path / "products/image/mine/zarr.json", store.node_json())
+    assert "image/mine" not in cache.products()
+    assert [(p.where, p.kind) for p in validate.problems(cache.path)] == [("products/image/mine/zarr.json", "stray")]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
+@pytest.mark.parametrize("place", ["/proc/x.zarr", "/proc/none/x.zarr"])
+def test_where_the_system_takes_no_files_is_said_by_the_place_that_was_asked_for(place):
+    with pytest.raises(UserError, match=rf"{place} cannot be made: /proc.* takes no new files"), store.exclusive(place):
+        pass

@@ -142,7 +142,7 @@ def test_remarks_are_counted_and_listed(tmp_path):
     cache = synthetic.write(tmp_path / "c.zarr", failed=(2,))
     record = cache.records()["status"]
     for shard in range(cache.manifest.shards):
-        columns = {node.path: cache.table(node, shard).copy() for node in cache.arrays(record)}
+        columns = {node.path: cache.shard_rows(node, shard).copy() for node in cache.arrays(record)}
         columns["reason"][columns["status"] == 1] = store.text_cells(["its texture is grey\x1b[31m"])[0]
         columns["repeated"][0] = 1
         cache.reopen(record, shard)

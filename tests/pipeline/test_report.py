@@ -250,7 +250,7 @@ def test_failures_are_grouped_by_what_they_have_in_common(tmp_path):
     reasons = [f"file 'a {i}.png', named in {i}.obj, is missing" if i % 5 else f"took longer than {i}.5 s" for i in range(50)]
     for shard in range(cache.manifest.shards):
         rows = cache.manifest.rows(shard)
-        values = {node.path: cache.table(node, shard) for node in cache.arrays(record)}
+        values = {node.path: cache.shard_rows(node, shard) for node in cache.arrays(record)}
         values["reason"] = store.text_cells([*reasons, *[""] * 10][rows.start : rows.stop])
         cache.write(record, shard, values)
     found = report.failures(report.Reader(cache))
