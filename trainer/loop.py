@@ -182,6 +182,9 @@ def train(
                     speed = {"samples_per_s": len(interval) * config.optim.batch / elapsed, "data_wait": waited / elapsed}
                     if writer:
                         writer.write({"step": step, "epoch": step / per_epoch, **_means(interval), "lr": rate, **speed})
+                if step == steps:  # nothing that is known to be wrong may end as a finished run
+                    data.settle_reads()
+                    ranks.wait()
                 if saving:
                     save(step)
                 if probing:

@@ -86,7 +86,11 @@ def test_training_and_zeroshot_take_a_cache_whose_names_have_hyphens(tmp_path):
     cache = store.open_cache(path)
     train(config_of("align", "data.labels=source", "optim.batch=8"), [path], tmp_path / "run", device="cpu")
     result = catalog.evaluate("zeroshot", checkpoint.load(tmp_path / "run"), cache, catalog.options("zeroshot", ["test_split=all"]))
-    assert result.scores.test.shapes == 32 and sum(map(sum, result.scores.confusion)) >= 32 and not any("left out" in n for n in result.scores.notes)
+    assert (
+        result.scores.test.shapes == 32
+        and sum(map(sum, result.scores.confusion)) >= 32
+        and not any("left out" in n for n in result.scores.notes)
+    )
 
 
 def test_several_caches_together():

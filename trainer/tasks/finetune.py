@@ -142,6 +142,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
             total += loss.detach()
         if not total.isfinite():
             raise UserError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
+        blocks.settle()
         yield body.eval(), top.eval()
 
 
