@@ -138,7 +138,7 @@ def write(
 
 def spread(cache: Cache, name: str) -> tuple[float, float]:
     """How well a guide tells shapes apart: the mean cosine distance between the summaries of two shapes, and between two tokens of any.
-    Of the first block of the first shapes; near 0 a guide says the same of everything.
+    It looks at the first block of the first shapes; near 0 a guide says the same of everything.
     """
     rows = np.flatnonzero(cache.ok())[:SAMPLE]
     summary, tokens = (cache.rows(f"guide/{name}/{kind}") for kind in ("summary", "tokens"))

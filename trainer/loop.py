@@ -221,7 +221,7 @@ class Watch:
         """The values of a step by name.
 
         Raises:
-            ValueError: one is not finite, or the loss has grown beyond the limit.
+            UserError: one is not finite, or the loss has grown beyond the limit.
         """
         found = dict(zip(names, values.tolist(), strict=True))
         infinite = [name for name, value in found.items() if not math.isfinite(value)]
@@ -358,7 +358,7 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
         body = json.loads((run / CONFIG).read_bytes())
         kind = {"align": AlignConfig, "distill": DistillConfig}[body["config"]["stage"]]
         config, init = from_json(kind, body["config"], str(run / CONFIG)), body["init"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:  # of JSON that is none, or of another form
         raise UserError(
             f"{run / CONFIG} does not say how the run was begun ({type(error).__name__}: {error}): restore it from a copy, or begin anew "
             "in another folder"
@@ -367,7 +367,7 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
 
 
 def _check_probe(names: Sequence[str]) -> None:
-    """Raise ValueError where a task is unknown, before hours are spent until it is asked for."""
+    """Raise UserError where a task is unknown, before hours are spent until it is asked for."""
     if names:
         from trainer.tasks import catalog
 
@@ -376,7 +376,7 @@ def _check_probe(names: Sequence[str]) -> None:
 
 
 def _check_folder(run: Path, resume: bool) -> None:
-    """Raise ValueError where a folder holds a run that is not to go on, or something else. Hidden files are nothing."""
+    """Raise UserError where a folder holds a run that is not to go on, or something else. Hidden files are nothing."""
     if not run.exists():
         return
     if (run / CONFIG).exists() or checkpoint.path(run).exists():
@@ -426,7 +426,7 @@ def _restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opt
 
 
 def _check_same(run: Path, there: AlignConfig | DistillConfig, asked: AlignConfig | DistillConfig, more: Sequence[str] = ()) -> None:
-    """Raise ValueError where a run was begun with another configuration. `more` are differences already found."""
+    """Raise UserError where a run was begun with another configuration. `more` are differences already found."""
     changed = [*differences(there, asked), *more]
     if type(there) is not type(asked):
         changed = [f"its stage is {there.stage}, asked {asked.stage}"]
@@ -446,7 +446,7 @@ def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device, 
     for name in names:
         try:
             metrics = catalog.evaluate(name, loaded, cache, catalog.task(name).SMOKE).scores.metrics
-        except (ValueError, torch.OutOfMemoryError) as error:
+        except (UserError, torch.OutOfMemoryError) as error:
             say(f"probe {name} at step {loaded.step}: {error}. The training goes on")
         else:
             found |= {f"{name} {metric.name}": metric.mean for metric in metrics if metric.headline}

@@ -46,7 +46,7 @@ class Body(nn.Module):
         new weights from torch's global generators.
 
         Raises:
-            ValueError: the pooling needs a summary that the model does not have.
+            UserError: the pooling needs a summary that the model does not have.
         """
         assert not stage.training
         if scratch:

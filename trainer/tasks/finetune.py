@@ -42,7 +42,7 @@ class Training:
     """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone; or that head
     and low-rank updates, adapters, prompts or spectral adapters in the frozen encoder's blocks."""
     efficient: Efficient = Efficient()
-    """Of the last four."""
+    """Sizes of the new parts of the last four."""
     epochs: int = 300
     batch: int = 32
     lr: float = 5e-4

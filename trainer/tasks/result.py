@@ -80,7 +80,7 @@ class Metric:
 
     @property
     def base(self) -> str:
-        """Of how many shapes it is, and what chance scores, as it is shown; empty where neither is known."""
+        """The number of test shapes, and what chance scores, as they are shown; empty where neither is known."""
         parts = [f"{self.shapes} test shapes" if self.shapes is not None else ""]
         parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
         parts += [f"largest class {self.largest:.1f}" if self.largest is not None else ""]
@@ -237,7 +237,7 @@ class Row:
     """What was measured of a run, or of several that are repetitions of each other."""
 
     name: str
-    """Of the run, or of the first."""
+    """Name of the run, or of the first of several."""
     cells: tuple[Metric | None, ...]
     """One for each column; None where it was not measured."""
 
@@ -265,7 +265,7 @@ class Table:
     """Runs in rows, what was measured in columns."""
 
     header: tuple[str, ...]
-    """Of the names of rows, then of each column."""
+    """Heading of the rows' names, then of each column."""
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
