@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from cache_schema.spec import from_json, to_json
 from cache_schema.store import Cache, differences, open_cache, write_file
+from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, log, optim, signals
 from trainer.augment import augment, draw
 from trainer.batch import Batch
@@ -108,9 +109,9 @@ def train(
             _describe(run, header, stage, guide)
             size = sum(p.numel() for p in trained)
             told = f"{data}. {size:,} parameters, {steps} steps of {config.optim.batch} on {ranks.device}"
-            console.print(Text(told), soft_wrap=True)
+            console.print(Text(printable(told)), soft_wrap=True)
             if guide and guide.header.unfinished:
-                console.print(Text(f"Note on the guide {guide.run}: {guide.header.unfinished}"), soft_wrap=True)
+                console.print(Text(printable(f"Note on the guide {guide.run}: {guide.header.unfinished}")), soft_wrap=True)
 
         def explain(step: int) -> str:
             return _broken(data, range((step - 1) * accumulate, step * accumulate)) or (
