@@ -33,6 +33,9 @@ TEXT_BYTES: Final = 256
 PENDING, OK, FAILED = 0, 1, 2
 """Values of the `status` array."""
 
+GREY: Final = 190 / 255
+"""What has no colour of its own is this grey, 0..1 in each channel, in pictures and in points; points store it as 190."""
+
 T = TypeVar("T")
 
 

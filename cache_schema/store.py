@@ -318,6 +318,22 @@ class Cache:
             raise UserError(f"{self.path}: product {product!r} is not finished; run the command that began it again")
         return records[product]
 
+    def proven(self, product: str) -> Record:
+        """The record of a complete product whose completion markers are, all together, those it was finished with.
+
+        Shards that changed places, or were replaced together with their markers, match their own markers; only this finds them. It
+        reads no shard, only a small file for each.
+
+        Raises:
+            UserError: the cache has no such product, it is still being made, or it is not as it was finished.
+        """
+        record = self.record(product)
+        if self.content(record) != record.content:
+            raise UserError(
+                f"{self.path}: {product} is not as it was when it was finished, shards of it were exchanged or replaced; {MENDS}"
+            )
+        return record
+
     def arrays(self, record: Record) -> tuple[ArraySpec, ...]:
         return spec.product_arrays(self.manifest, record)
 

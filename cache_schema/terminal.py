@@ -17,9 +17,13 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else _escaped(character) for character in text)
 
 
-def json_text(value: Any) -> str:
-    """A value as JSON for a script, in readable letters, but with every character that does not show as its `\\uNNNN`."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+def json_text(value: Any, *, allow_nan: bool = True) -> str:
+    """A value as JSON for a script, in readable letters, but with every character that does not show as its `\\uNNNN`.
+
+    Raises:
+        ValueError: a number is not finite, and `allow_nan` is False.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan)
     # Outside of strings, JSON has none of these but line breaks.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) if not text.isprintable() else text
 

@@ -17,10 +17,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from cache_schema.errors import UserError
+from cache_schema.spec import GREY as GREY  # which every format takes from here
 from pipeline.coincident import BACK, BOTH, HIDDEN, places, sides
-
-GREY: Final = 190 / 255
-"""What has no colour of its own is this grey, in pictures and in points."""
 
 REACH: Final = 1e15
 """Coordinates beyond this cannot be squared in float32."""

@@ -48,7 +48,7 @@ class Teacher:
     weight: float | None = None
     """Share in the loss; None for one over the number of teachers."""
     fingerprint: str = ""
-    """Of its specification in the cache, by which an evaluation knows it again; empty for unknown."""
+    """Fingerprint of its specification in the cache, by which an evaluation knows it again; empty for unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class AlignOptions:
     pool: Literal["attention", "max"] = "attention"
     """How tokens become one summary: a learned query attends to them, or their maximum (ULIP's)."""
     heads: int = 6
-    """Of attention pooling; the maximum has none."""
+    """Heads of attention pooling; the maximum has none."""
     projection: Literal["mlp", "linear"] = "mlp"
     """From the summary into a teacher's space: an MLP, or one matrix (ULIP's)."""
     positives: Literal["either", "text", "category", "none"] = "either"
@@ -150,7 +150,7 @@ class TeacherLosses(nn.Module):
             statistics: needed for every product that is regressed.
 
         Raises:
-            ValueError: no teacher, two of one name, or statistics missing.
+            UserError: no teacher, two of one name, or statistics missing.
         """
         super().__init__()
         if not teachers or len({t.name for t in teachers}) < len(teachers):
@@ -183,7 +183,7 @@ class TeacherLosses(nn.Module):
         """Losses by product, and under "loss" their weighted sum.
 
         Raises:
-            ValueError: the batch lacks a teacher's targets.
+            UserError: the batch lacks a teacher's targets.
         """
         with torch.autocast(summary.device.type, enabled=False):  # logits reach 100, where bf16 counts in halves
             return self._losses(summary.float(), batch, draw)

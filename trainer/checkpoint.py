@@ -28,7 +28,7 @@ from trainer.points import Convention
 from trainer.stage import Facts, Stage, build
 
 FORMAT: Final = 1
-"""Of the file. A reader refuses another."""
+"""Number of the form that the file has. A reader refuses another."""
 LAST: Final = "last"
 """The newest checkpoint of a run is `<run>/last.safetensors`."""
 WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
@@ -72,9 +72,9 @@ class Header:
     steps: int
     """Steps of the whole run."""
     guide: str = ""
-    """Of stage 2: digest of the guide's weights; empty for none."""
+    """In stage 2 the digest of the guide's weights; empty for none."""
     guide_setup: str = ""
-    """Of stage 2: what `guide_setup` says of the guide; empty for none, or one of unknown training."""
+    """In stage 2 what `guide_setup` says of the guide; empty for none, or one of unknown training."""
     first: tuple[float, ...] = ()
     """Losses of the first steps and of the newest, by which a run that goes on notices that it diverges."""
     recent: tuple[float, ...] = ()
@@ -238,7 +238,7 @@ def assign_encoder(student: Stage, config: StageConfig, guide: Loaded) -> None:
     """
     try:
         assign(student.get_submodule("encoder"), guide.model.get_submodule("encoder").state_dict(), f"the encoder of {guide.run}")
-    except ValueError as error:
+    except UserError as error:
         mine, theirs = config.encoder.name, guide.config.encoder.name
         changed = differences(guide.model.encoder.config, student.encoder.config)
         raise UserError(

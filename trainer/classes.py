@@ -19,10 +19,15 @@ NONE = -1
 
 
 def spelling(name: str) -> str:
-    """What the spellings of one name have in common: `Night_Stand`, `night-stand` and `night stand` are alike. A hyphen before or after
-    everything is a sign and stays: `-1` is not `1`.
+    """What the spellings of one name have in common: `Night_Stand`, `night-stand`, `night - stand` and `night stand` are alike. A hyphen
+    at the beginning or the end of a word is a sign and stays: `-1` is not `1`.
     """
-    return " ".join(re.sub(r"(?<=[^\W_])-(?=[^\W_])|_", " ", name.lower()).split()) or name
+    return " ".join(re.sub(r"(?<=\w)-+(?=\w)|(?<=\s)-+(?=\s)", " ", name.lower().replace("_", " ")).split()) or name
+
+
+def _words(name: str) -> str:
+    """A class name without any hyphen or underscore, as the label set `source` has it."""
+    return " ".join(re.sub(r"[-_]", " ", name).split())
 
 
 def matched(names: Sequence[str], others: Sequence[str], where: str = "", there: str = "", *, own: bool = False) -> NDArray[np.int64]:
@@ -33,13 +38,14 @@ def matched(names: Sequence[str], others: Sequence[str], where: str = "", there:
         others: of another cache, of a label set, or of several caches taken together.
         where: what `names` belong to, for messages.
         there: what `others` belong to.
-        own: whether `others` were made of `names` one by one, so that the same place is the same class where the spellings agree.
+        own: whether `others` were made of `names` one by one, by hyphens and underscores that became blanks: then the same place is the
+            same class. Where that cannot have been, as for a set of the same name from a file, names decide.
 
     Raises:
         UserError: a name has no equal, and its spelling is that of several classes here or there: which one is meant cannot be known.
     """
     names, others = list(names), list(others)
-    if names == others or (own and list(map(spelling, names)) == list(map(spelling, others))):
+    if names == others or (own and list(map(_words, names)) == list(map(_words, others))):
         return np.arange(len(names))
     exactly: dict[str, list[int]] = {}
     alike: dict[str, list[int]] = {}

@@ -263,13 +263,14 @@ def import_(
     Where --help says beside, the maximum over tokens is what the published classifier or projection reads. The summary of a run is that
     maximum for ulip and ulip-2, for all others the mean of the tokens.
 
-    How many groups of how many points, attention heads and radii a file does not say: what is not as in the published pre-training,
-    --set must name.
+    How many points a shape had, how many groups of how many points, attention heads and radii a file does not say: what is not as in the
+    published pre-training, --set must name. points.count is how many points a shape had in training; eval and guide give the model as
+    many.
 
     \b
     mmpd-train import pretrain.pth runs/point-m2ae --as point-m2ae
     mmpd-train import pretrain.pth runs/probe --as point-m2ae --set encoder.radii=0,0,0      # as in its linear probe
-    mmpd-train import scan_pb.pth runs/pb --as point-mae --set encoder.groups=128
+    mmpd-train import scan_pb.pth runs/pb --as point-mae --set encoder.groups=128 --set points.count=2048
     mmpd-train import ulip2.pt runs/ulip2 --as ulip-2                                       # then eval zeroshot runs/ulip2 CACHE
     mmpd-train import small.pth runs/small --as point-mae --set encoder.dim=192 --set encoder.heads=3 --set distill.heads=3
     """

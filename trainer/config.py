@@ -48,7 +48,7 @@ class DataConfig:
     fraction: float = 1.0
     """Share of the shapes that are left after that, drawn by the run's seed."""
     passes: tuple[float, ...] = ()
-    """Of several caches, how often each is gone through in an epoch: 0.5 sees a random half of it, 2 everything twice. Empty: once each."""
+    """How often each of several caches is gone through in an epoch: 0.5 sees a random half of it, 2 everything twice. Empty: once each."""
     teachers: tuple[str, ...] = ()
     """Names of teachers; empty for all in the caches. Where one of several caches lacks a teacher, its loss leaves those shapes out."""
     teacher_weights: tuple[float, ...] = ()
@@ -106,7 +106,7 @@ class OptimConfig:
     """Epochs over which the learning rate rises from 0; at most a tenth of all."""
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.05
-    """Of matrices. Vectors (biases, norms, mask tokens, queries) have none."""
+    """Weight decay of matrices. Vectors (biases, norms, mask tokens, queries) have none."""
     clip: float = 10.0
     """Largest norm of the gradient; 0 for any."""
     ema: float = 0.0
@@ -143,7 +143,7 @@ class StageConfig:
     diverged: float = 3.0
     """Stop when the smoothed loss exceeds so many times what it was at the start."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     log_every: int = label(10)
     """Steps from one line of metrics to the next."""
     save_every: int = label(500)

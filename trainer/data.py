@@ -116,7 +116,7 @@ class Part:
             self._open_guide(needs.guide, config)
 
     def _take(self, product: str) -> Record:
-        self.used[product] = self.cache.record(product)
+        self.used[product] = self.cache.proven(product)
         return self.used[product]
 
     def _open_teachers(self, config: DataConfig) -> None:
@@ -143,7 +143,9 @@ class Part:
         product, classes = f"labels/{name}/{teacher}", self.cache.manifest.classes
         try:
             record = self._take(product)
-        except ValueError as error:
+        except UserError as error:
+            if product in self.cache.products():  # it is there, and not as it was finished
+                raise
             raise UserError(
                 f"{error}. `mmpd-cache labels {self.cache.path} {name}` makes it, --set data.templates=0 does without"
             ) from error
@@ -204,8 +206,8 @@ class Data:
             grey: the colour of shapes that have none.
 
         Raises:
-            ValueError: nothing is selected, a product is missing or unfinished, or the caches do not fit together; the message says
-                what there is.
+            UserError: nothing is selected, a product is missing, unfinished or not as it was finished, or the caches do not fit
+                together; the message says what there is.
         """
         self.config, self.size, self.seed, self.needs, self.pinned = config, batch, seed, needs, pinned
         _check_names(caches, config, needs)
@@ -284,6 +286,17 @@ class Data:
         """A shape's cache and its row there, from its index in a batch."""
         part = int(np.searchsorted(self._offset, index, side="right")) - 1
         return self.parts[part].cache.path, index - int(self._offset[part])
+
+    def settle_reads(self) -> None:
+        """Wait until every file read so far is compared with its checksum, where `data.verify` asks for that.
+
+        Raises:
+            UserError: one is not as it was written.
+        """
+        for array in (array for part in self.parts for array in part.arrays.values()):
+            array.settle()
+        for blocks in self._blocks:
+            blocks.settle()
 
     def settled(self, config: C) -> C:
         """A run's configuration with the teachers and the guide by name, where it left them to the caches: these may have more of

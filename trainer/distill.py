@@ -193,7 +193,7 @@ class Distill(nn.Module):
             teachers: heads in the teachers' spaces. Trained if `teacher_weight` is set, else frozen here: those of the guide.
 
         Raises:
-            ValueError: an option needs what was not given.
+            UserError: an option needs what was not given.
         """
         super().__init__()
         width = guide_dim or encoder.dim
@@ -235,7 +235,7 @@ class Distill(nn.Module):
         """Losses by name, and under "loss" their weighted sum.
 
         Raises:
-            ValueError: the batch lacks the guide's features.
+            UserError: the batch lacks the guide's features.
         """
         options = self.options
         patches = self.encoder.patchify(batch.points, batch.ordered)

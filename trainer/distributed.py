@@ -42,7 +42,7 @@ class Ranks:
         """This rank's rows of a batch.
 
         Raises:
-            ValueError: the batch cannot be dealt evenly.
+            UserError: the batch cannot be dealt evenly.
         """
         if batch % self.count:
             raise UserError(f"a batch of {batch} (optim.batch / optim.accumulate) cannot be dealt to {self.count} ranks evenly")

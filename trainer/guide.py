@@ -59,7 +59,8 @@ def write(
         The finished product's record.
 
     Raises:
-        UserError: the model has no summary, or does not fit the points; or a guide of that name was made otherwise.
+        UserError: the model has no summary, or does not fit the points; the points are damaged; or a guide of that name was made
+            otherwise, or does not come out as it was.
     """
     found = device_of(device)
     model = loaded.model.to(found)
@@ -103,6 +104,9 @@ def write(
         shards = cache.manifest.shards
         todo = [shard for shard in range(shards) if not _intact(cache, record, shard)]
         there = cache.records()[record.product]
+        if there.complete and not todo and cache.content(there) != there.content:
+            # Each shard matches its marker, but which of them are what was written there is not known.
+            todo = list(range(shards))
         progress(shards - len(todo), shards)
         if there.complete and not todo:
             return there
@@ -111,16 +115,30 @@ def write(
             raise UserError(f"{cache.path}: damaged shards of {record.product} can only be made again by what made it: {made_by}")
         reader = _Reader(read, loaded, spec, found)
         ok = cache.ok()
-        for done, shard in enumerate(todo, 1):
-            rows = np.array(cache.manifest.rows(shard))
-            cache.write(record, shard, reader.features(rows, ok[rows]))
-            progress(shards - len(todo) + done, shards)
+
+        def make(todo: list[int]) -> None:
+            for done, shard in enumerate(todo, 1):
+                rows = np.array(cache.manifest.rows(shard))
+                values = reader.features(rows, ok[rows])
+                read.settle()  # features of damaged points are never written
+                cache.write(record, shard, values)
+                progress(shards - len(todo) + done, shards)
+
+        make(todo)
+        if there.complete and len(todo) < shards and cache.content(there) != there.content:
+            make([shard for shard in range(shards) if shard not in todo])
+        if there.complete and cache.content(there) != there.content:
+            raise UserError(
+                f"{cache.path}: {record.product} was made again and is not what it was when it was finished: the run {loaded.run}, the "
+                f"points or the machine is another. Delete {cache.path / 'products' / record.product} and run this command again to have "
+                "the guide of today"
+            )
         return cache.finish(record)
 
 
 def spread(cache: Cache, name: str) -> tuple[float, float]:
     """How well a guide tells shapes apart: the mean cosine distance between the summaries of two shapes, and between two tokens of any.
-    Of the first block of the first shapes; near 0 a guide says the same of everything.
+    It looks at the first block of the first shapes; near 0 a guide says the same of everything.
     """
     rows = np.flatnonzero(cache.ok())[:SAMPLE]
     summary, tokens = (cache.rows(f"guide/{name}/{kind}") for kind in ("summary", "tokens"))
@@ -136,10 +154,11 @@ def _apart(features: NDArray[np.float16]) -> float:
 
 
 def _intact(cache: Cache, record: Record, shard: int) -> bool:
-    """Whether a shard is there, with the bytes that its completion marker names."""
-    if not (cache.path / store.markers(cache.manifest, record).key(shard)).exists():
+    """Whether a shard is there, with the bytes that its completion marker names; not where the marker is missing or damaged."""
+    try:
+        sums = cache.checksums(record, shard)
+    except UserError:
         return False
-    sums = cache.checksums(record, shard)
     files = [cache.path / node.key(shard) for node in cache.arrays(record)]
     return all(f.exists() and hashlib.sha256(f.read_bytes()).digest() == s.tobytes() for f, s in zip(files, sums, strict=True))
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.store import write_file
+from cache_schema.terminal import printable
 
 METRICS: Final = "metrics.jsonl"
 BETWEEN_LINES: Final = 10.0
@@ -60,13 +61,13 @@ class Log:
             if name != "step":
                 self.board.add_scalar(name, value, record["step"])
         line = _line(record)
-        self.progress.update(self.task, completed=record["step"], description=line)
+        self.progress.update(self.task, completed=record["step"], description=printable(line))
         if not self.console.is_terminal and (time.monotonic() - self.spoken > BETWEEN_LINES or record["step"] == self.steps):
             self.spoken = time.monotonic()
             self.say(f"step {record['step']} of {self.steps}: {line}")
 
     def say(self, text: str) -> None:
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(printable(text)), soft_wrap=True)
 
     def close(self) -> None:
         self.progress.stop()

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from cache_schema.spec import from_json, to_json
 from cache_schema.store import Cache, differences, open_cache, write_file
+from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, log, optim, signals
 from trainer.augment import augment, draw
 from trainer.batch import Batch
@@ -108,9 +109,9 @@ def train(
             _describe(run, header, stage, guide)
             size = sum(p.numel() for p in trained)
             told = f"{data}. {size:,} parameters, {steps} steps of {config.optim.batch} on {ranks.device}"
-            console.print(Text(told), soft_wrap=True)
+            console.print(Text(printable(told)), soft_wrap=True)
             if guide and guide.header.unfinished:
-                console.print(Text(f"Note on the guide {guide.run}: {guide.header.unfinished}"), soft_wrap=True)
+                console.print(Text(printable(f"Note on the guide {guide.run}: {guide.header.unfinished}")), soft_wrap=True)
 
         def explain(step: int) -> str:
             return _broken(data, range((step - 1) * accumulate, step * accumulate)) or (
@@ -182,6 +183,9 @@ def train(
                     speed = {"samples_per_s": len(interval) * config.optim.batch / elapsed, "data_wait": waited / elapsed}
                     if writer:
                         writer.write({"step": step, "epoch": step / per_epoch, **_means(interval), "lr": rate, **speed})
+                if step == steps:  # nothing that is known to be wrong may end as a finished run
+                    data.settle_reads()
+                    ranks.wait()
                 if saving:
                     save(step)
                 if probing:
@@ -218,7 +222,7 @@ class Watch:
         """The values of a step by name.
 
         Raises:
-            ValueError: one is not finite, or the loss has grown beyond the limit.
+            UserError: one is not finite, or the loss has grown beyond the limit.
         """
         found = dict(zip(names, values.tolist(), strict=True))
         infinite = [name for name, value in found.items() if not math.isfinite(value)]
@@ -355,7 +359,7 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
         body = json.loads((run / CONFIG).read_bytes())
         kind = {"align": AlignConfig, "distill": DistillConfig}[body["config"]["stage"]]
         config, init = from_json(kind, body["config"], str(run / CONFIG)), body["init"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:  # of JSON that is none, or of another form
         raise UserError(
             f"{run / CONFIG} does not say how the run was begun ({type(error).__name__}: {error}): restore it from a copy, or begin anew "
             "in another folder"
@@ -364,7 +368,7 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
 
 
 def _check_probe(names: Sequence[str]) -> None:
-    """Raise ValueError where a task is unknown, before hours are spent until it is asked for."""
+    """Raise UserError where a task is unknown, before hours are spent until it is asked for."""
     if names:
         from trainer.tasks import catalog
 
@@ -373,7 +377,7 @@ def _check_probe(names: Sequence[str]) -> None:
 
 
 def _check_folder(run: Path, resume: bool) -> None:
-    """Raise ValueError where a folder holds a run that is not to go on, or something else. Hidden files are nothing."""
+    """Raise UserError where a folder holds a run that is not to go on, or something else. Hidden files are nothing."""
     if not run.exists():
         return
     if (run / CONFIG).exists() or checkpoint.path(run).exists():
@@ -423,7 +427,7 @@ def _restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opt
 
 
 def _check_same(run: Path, there: AlignConfig | DistillConfig, asked: AlignConfig | DistillConfig, more: Sequence[str] = ()) -> None:
-    """Raise ValueError where a run was begun with another configuration. `more` are differences already found."""
+    """Raise UserError where a run was begun with another configuration. `more` are differences already found."""
     changed = [*differences(there, asked), *more]
     if type(there) is not type(asked):
         changed = [f"its stage is {there.stage}, asked {asked.stage}"]
@@ -443,7 +447,7 @@ def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device, 
     for name in names:
         try:
             metrics = catalog.evaluate(name, loaded, cache, catalog.task(name).SMOKE).scores.metrics
-        except (ValueError, torch.OutOfMemoryError) as error:
+        except (UserError, torch.OutOfMemoryError) as error:
             say(f"probe {name} at step {loaded.step}: {error}. The training goes on")
         else:
             found |= {f"{name} {metric.name}": metric.mean for metric in metrics if metric.headline}

@@ -43,7 +43,7 @@ def _(xyz: Tensor, count: int) -> Tensor:
 def nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
     """Indices [B, Q, count] into xyz [B, P, 3] of the points nearest to query [B, Q, 3], nearest first.
 
-    Of equally near points the one with the lower index is taken, so that groups are the same on every device.
+    Among equally near points the one with the lower index is taken, so that groups are the same on every device.
     """
     if not 1 <= count <= xyz.shape[1]:
         raise UserError(f"nearest: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")

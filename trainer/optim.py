@@ -37,7 +37,7 @@ def steps(config: OptimConfig, shapes: int) -> int:
 
 
 def learning_rate(config: OptimConfig, step: int, steps: int, per_epoch: float) -> float:
-    """Of step `step` of `steps`: a line up from 0, then a cosine down to `lr_end`.
+    """The learning rate of one step: a line up from 0, then a cosine down to `lr_end`.
 
     Args:
         config: see there.

@@ -27,14 +27,12 @@ from torch import Tensor
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
-from cache_schema.spec import PointSpec
+from cache_schema.spec import GREY, PointSpec
 from cache_schema.store import Cache, Rows
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-GREY: Final = 190 / 255
-"""The colour of what has none: what `mmpd-cache build` stores there."""
 SCALE: Final = np.float32(1 / 255)
 """From stored colours to 0..1, as a factor: dividing by 255 gives another last bit for 126 of the 256 values."""
 
@@ -68,9 +66,9 @@ def specification(cache: Cache) -> PointSpec:
     """What the points of a cache are.
 
     Raises:
-        UserError: it has none, or they are not finished.
+        UserError: it has none, they are not finished, or not as they were finished.
     """
-    spec = cache.record("points").spec
+    spec = cache.proven("points").spec
     assert isinstance(spec, PointSpec)
     return spec
 
@@ -110,7 +108,7 @@ class Blocks:
         channels: int,
         centres: int,
         join: bool = True,
-        verify: Literal["off", "first_use"] = "off",
+        verify: Literal["off", "first_use"] = "first_use",
     ) -> None:
         """
         Args:
@@ -119,13 +117,14 @@ class Blocks:
             channels: 3, or 6 with colours.
             centres: how many leading points of a block serve the model as centres, if they are in farthest-point order.
             join: whether several smaller blocks may be taken together.
-            verify: whether files are compared with their checksums when they are first read.
+            verify: whether files are compared with their checksums when they are first read; see `settle`.
 
         Raises:
-            UserError: the points are normalised in another way than those the model was trained on.
+            UserError: the points are normalised in another way than those the model was trained on, or are not as they were finished.
         """
         self.cache, self.convention, self.channels = cache, convention, channels
         self.spec = spec = specification(cache)
+        cache.proven("status")  # which says what has colours
         if convention and convention.normalize != spec.normalize:
             raise UserError(
                 f"the run was trained on points with normalize={convention.normalize}, those of {cache.path} have {spec.normalize}: "
@@ -165,6 +164,16 @@ class Blocks:
         if self.rgb is not None:
             out[:, :, 3:] = self._gathered(self.rgb, rows, blocks) * SCALE
             out[~self.colored[rows], :, 3:] = self.grey
+
+    def settle(self) -> None:
+        """Wait until every file read so far is compared with its checksum, where that was asked for.
+
+        Raises:
+            UserError: one is not as it was written.
+        """
+        for array in (self.xyz, self.rgb):
+            if array is not None:
+                array.settle()
 
     def _gathered(self, array: Rows, rows: Ints, blocks: Ints) -> NDArray[Any]:
         if self.joined == 1:

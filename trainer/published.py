@@ -47,7 +47,7 @@ NOTHING: Final = {
     "align": ("optim.epochs=0",),
     "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0"),
 }
-"""Of the recipe of a peer's pre-training, what differs in a run that is imported: no training, and in stage 2 a summary (`average`)."""
+"""What differs in a run that is imported from the recipe of the peer's pre-training: no training, and in stage 2 a summary (`average`)."""
 POINTS: Final = "points."
 """How settings begin that say with which points a model was trained, if not with the published ones: `trainer.points.Convention`."""
 CHANGEABLE: Final = {"align": ("encoder.", POINTS), "distill": ("encoder.", "distill.reconstruction_depth=", "distill.heads=", POINTS)}
@@ -78,7 +78,7 @@ class Peer:
     points: Convention
     """The same for the run's file."""
     teacher: str = ""
-    """Of stage 1: what `mmpd-cache teachers` calls the one it was aligned with; empty where that is none of them."""
+    """In stage 1 what `mmpd-cache teachers` calls the one it was aligned with; empty where that is none of them."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """How names begin in its files, and in those that the encoder's `from_published` reads."""
     dropped: Mapping[str, str] = field(default_factory=dict)
@@ -92,7 +92,7 @@ _MAE: Final = {
     name: f"MAE_encoder.{name}"
     for name in ("encoder.", "reduce_dim.", "cls_", "img_token", "img_pos", "text_token", "text_pos", "pos_embed.", "blocks.", "norm.")
 }
-"""Of a fine-tuned Point-MAE, ACT or ReCon, which has no prefix."""
+"""How names begin in a fine-tuned Point-MAE, ACT or ReCon, which has no prefix, and in the pre-trained one."""
 _TUNED: Final = {"cls_head_finetune.": HEAD}
 _CLASS_TOKEN: Final = {"cls_token": "encoder.class_token=attended"}
 _USUAL: Final = "1024 points, coordinates in the unit sphere, in 64 groups of 32"
@@ -220,7 +220,7 @@ class Report:
     taken: tuple[Taken, ...]
     dropped: tuple[Left, ...]
     missing: tuple[Left, ...]
-    """Of our model, what the file does not have."""
+    """What the file does not have of our model."""
     input: str
     """What the model was published with, in words."""
 
@@ -310,7 +310,7 @@ def import_checkpoint(
         missing |= {name: "new weights, not trained" for name in own if name.startswith("reconstruction.") and name not in ours}
     try:
         checkpoint.assign(stage, {name: own[name] for name in missing} | ours, str(file))
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
 
     source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
@@ -385,7 +385,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
         start = next((start for start in peer.renamed if name.startswith(start)), "")
         try:
             return bool(from_published({peer.renamed.get(start, "") + name.removeprefix(start): torch.zeros(2, 2)}))
-        except (ValueError, RuntimeError, IndexError):
+        except (ValueError, RuntimeError, IndexError):  # of a name that is unknown, or of zeros that have not its tensor's shape
             return False
 
     def known(prefix: str) -> int:
@@ -404,7 +404,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
 
 
 def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: str) -> None:
-    """Raise ValueError where names of tensors tell of another architecture."""
+    """Raise UserError where names of tensors tell of another architecture."""
     found = next((of for sign, of in SIGNS.items() if any(sign in name for name in names)), (architecture,))
     if architecture not in found:
         remedy = f"try --as {' or --as '.join(found)}" if found else "it is of Point-BERT's own pre-training, which nothing here reads"
@@ -412,7 +412,7 @@ def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: s
 
 
 def _replaced(peer: Peer, names: Mapping[str, Tensor]) -> dict[str, str]:
-    """Of a fine-tuned model, how the names begin of what stayed as it was made, and why they are dropped."""
+    """How names begin of what fine-tuning left as it was made, and why they are dropped."""
 
     def there(start: str) -> bool:
         return any(name.startswith(start) for name in names)
@@ -436,7 +436,7 @@ def _translated(
         start = next((start for start in peer.renamed if name.startswith(start)), "")
         try:
             found = from_published({peer.renamed.get(start, "") + name.removeprefix(start): value})
-        except ValueError as error:
+        except ValueError as error:  # a UserError for the name, or torch's and Python's own where a tensor has other axes than it should
             raise UserError(f"{file} is not understood: {error}. If it is of no use here, --drop {name} leaves it out") from error
         for own in found:
             if (other := source.setdefault(own, name)) != name:
@@ -447,7 +447,7 @@ def _translated(
 
 
 def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, dict[str, Tensor], dict[str, tuple[str, ...]]]:
-    """Of a model of ULIP, its teacher, and as `_translated` what leads into the teacher's space: the same for images and texts.
+    """The teacher of a model of ULIP, and as `_translated` what leads into the teacher's space: the same for images and texts.
 
     Raises:
         UserError: it is not there.

@@ -1,5 +1,7 @@
 """Which class is which: by index within a cache, by name between caches, and never one for two."""
 
+import dataclasses
+
 import pytest
 
 from cache_schema import store, synthetic
@@ -27,6 +29,7 @@ from trainer.tasks.shapes import of_split
         (("t-bar",), ("T bar", "t-bar"), [1]),
         (("-1", "+1"), ("1", "0"), [-1, -1]),
         (("A-",), ("A", "A+"), [-1]),
+        (("Bed - King", "a--b", "level -1"), ("bed king", "A b", "level 1"), [0, 1, -1]),
         (("+", "-"), ("-", "+", "_"), [1, 0]),
         ((), ("a",), []),
     ],
@@ -53,6 +56,41 @@ def test_a_list_made_of_the_names_goes_by_place():
     assert matched(("t-bar", "t bar", "1"), ("t bar", "t bar", "1"), own=True).tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match="cannot be told"):
         matched(("t-bar", "t bar"), ("t bar", "t bar"))
+
+
+@pytest.mark.parametrize(
+    ("names", "made"),
+    [
+        (("Bed - King", "Chair"), ("Bed King", "Chair")),
+        (("-1", "0"), ("1", "0")),
+        (("a--b", "foo-", "- x"), ("a b", "foo", "x")),
+        (("_a-_b", "c"), ("a b", "c")),
+    ],
+)
+def test_the_set_source_goes_by_place_whatever_hyphens_became(names, made):
+    assert matched(names, made, own=True).tolist() == list(range(len(names)))
+
+
+def test_a_set_called_source_that_was_made_otherwise_goes_by_name():
+    assert matched(("Bed - King", "Chair"), ("chair", "bed king"), own=True).tolist() == [1, 0]
+    assert matched(("-1", "0"), ("0", "1"), own=True).tolist() == [-1, 0]
+
+
+def test_training_and_zeroshot_take_a_cache_whose_names_have_hyphens(tmp_path):
+    classes = ("Bed - King", "foo-")
+    made = LabelSet(name="source", classes=("Bed King", "foo"), templates=("a {}",))
+    path = tmp_path / "a.zarr"
+    cache = synthetic.write(path, shapes=32, shard=16, points=PointSpec(count=64, blocks=2, ordered=32), labels=made)
+    renamed = dataclasses.replace(cache.manifest, classes=classes)
+    (path / "zarr.json").write_bytes(store.node_json(None, store.sealed(renamed)))
+    cache = store.open_cache(path)
+    train(config_of("align", "data.labels=source", "optim.batch=8"), [path], tmp_path / "run", device="cpu")
+    result = catalog.evaluate("zeroshot", checkpoint.load(tmp_path / "run"), cache, catalog.options("zeroshot", ["test_split=all"]))
+    assert (
+        result.scores.test.shapes == 32
+        and sum(map(sum, result.scores.confusion)) >= 32
+        and not any("left out" in n for n in result.scores.notes)
+    )
 
 
 def test_several_caches_together():

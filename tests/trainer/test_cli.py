@@ -71,6 +71,33 @@ def test_from_a_cache_to_a_table(command, shapes, tmp_path, device):
     assert [row[0] for row in json.loads(out)["rows"]] == ["align", "distill"]
 
 
+OWNED = "x\x1b]0;owned\x07\x1b[2J"
+
+
+def test_names_from_a_strangers_cache_do_nothing_to_a_terminal(command, tmp_path):
+    classes = (OWNED, "$a_{b$ [red]|", "cone")
+    labels = LabelSet(name="source", classes=classes, templates=("a {}",))
+    points = PointSpec(count=64, blocks=2, ordered=32)
+    cache, run = tmp_path / f"{OWNED}.zarr", tmp_path / f"run{OWNED.replace('/', '')}"
+    synthetic.write(cache, shapes=36, shard=16, points=points, labels=labels)
+    plain = synthetic.write(tmp_path / "plain.zarr", shapes=36, shard=16, points=points, labels=LabelSet(
+        name="source", classes=classes[1:], templates=("a {}",)
+    ))  # fmt: skip
+    splits = ("--set", "train_split=all", "--set", "test_split=all", "--device", "cpu")
+    said = [command("align", cache, run, "--device", "cpu", *SMOKE)]
+    said.append(command("eval", "knn", run, plain.path, *splits, "--test-cache", cache))
+    assert "\\x1b]0;owned\\x07" in said[-1][1], "a note names the class that is left out"
+    said.append(command("eval", "zeroshot", run, cache, "--set", "test_split=all", "--device", "cpu", "--json"))
+    assert json.loads(said[-1][1])["scores"]["classes"] == list(classes)
+    said += [command("eval", "table", run), command("eval", "table", run, "--markdown"), command("eval", "table", run, "--json")]
+    assert OWNED in json.loads(said[-1][1])["rows"][0][0]
+    assert [code for code, _, _ in said] == [0] * 6, [err for _, _, err in said]
+    said += [command("eval", "knn", run, cache, "--set", "test_split=none", "--device", "cpu"), command("align", cache, run)]
+    assert [code for code, _, _ in said[-2:]] == [2, 2]
+    for _, out, err in said:
+        assert not {c for c in out + err if not c.isprintable()} - {"\n"}
+
+
 def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
     code, _, err = command("align", shapes, tmp_path / "run", "--also", cache_path, "--set", "data.passes=2,0.5", "--device", "cpu", *SMOKE)
     assert code == 0, err

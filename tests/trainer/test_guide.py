@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cache_schema import store, validate
-from tests.trainer.conftest import FAILED, config_of
+from cache_schema.errors import UserError
+from tests.trainer.conftest import FAILED, config_of, exchange, flip
 from trainer import checkpoint, guide, log
 from trainer.loop import train
 
@@ -73,6 +74,48 @@ def test_a_damaged_shard_is_made_again(cache, aligned):
     shard.write_bytes(shard.read_bytes()[:-7])
     assert guide.write(cache, loaded, "own", device="cpu") == made
     assert files(cache) == before
+
+
+def test_exchanged_shards_are_made_again(cache, aligned):
+    loaded = checkpoint.load(aligned)
+    made = guide.write(cache, loaded, "own", device="cpu")
+    before = files(cache)
+    exchange(cache, "guide/own")
+    assert files(cache) != before
+    with pytest.raises(UserError, match=r"guide/own is not as it was when it was finished.*verify --repair"):
+        cache.proven("guide/own")
+    assert guide.write(cache, loaded, "own", device="cpu") == made
+    assert files(cache) == before and validate.problems(cache.path) == []
+
+
+@pytest.mark.parametrize("also", [False, True])
+def test_a_damaged_marker_and_file_are_made_again(cache, aligned, also):
+    loaded = checkpoint.load(aligned)
+    made = guide.write(cache, loaded, "own", device="cpu")
+    before = files(cache)
+    if also:
+        exchange(cache, "guide/own")
+    flip(cache.path / store.markers(cache.manifest, made).key(2))
+    flip(cache.path / cache.arrays(made)[0].key(2))
+    assert guide.write(cache, loaded, "own", device="cpu") == made
+    assert files(cache) == before and validate.problems(cache.path) == []
+
+
+def test_a_guide_that_does_not_come_out_as_it_was_is_said_to_be_another(cache, aligned):
+    guide.write(cache, checkpoint.load(aligned), "own", device="cpu")
+    exchange(cache, "guide/own")
+    other = checkpoint.load(aligned)
+    with torch.no_grad():
+        next(other.model.encoder.parameters()).mul_(2)
+    with pytest.raises(UserError, match=r"guide/own was made again and is not what it was.*is another"):
+        guide.write(cache, other, "own", device="cpu")
+
+
+def test_a_guide_of_damaged_points_is_not_written(cache, aligned):
+    flip(cache.path / cache.arrays(cache.record("points"))[0].key(1))
+    with pytest.raises(UserError, match=r"points/xyz.* is not as it was written.*verify --repair"):
+        guide.write(cache, checkpoint.load(aligned), "own", device="cpu")
+    assert cache.missing(cache.records()["guide/own"]) == [1, 2, 3], "the shard before is sound"
 
 
 def test_fewer_blocks_and_another_guide_of_the_same_name(cache, aligned):

@@ -144,7 +144,7 @@ def test_probes_are_written_beside_the_losses(cache_path, tmp_path, monkeypatch)
 
 def test_a_probe_that_fails_is_spoken_of_and_the_training_goes_on(cache_path, tmp_path, monkeypatch):
     def failing(name, loaded, cache, chosen):
-        raise ValueError("a class has one shape only")
+        raise UserError("a class has one shape only")
 
     monkeypatch.setattr(catalog, "evaluate", failing)
     said = io.StringIO()

@@ -79,7 +79,7 @@ class Encoded(Tensors):
     visible: Tensor
     """[B, Gv] int64: the group of each token."""
     finer: tuple[Finer, ...] = ()
-    """Of several levels, those below, from fine to coarse."""
+    """Where there are several levels, those below, from fine to coarse."""
 
 
 class Encoder(Protocol):
@@ -142,7 +142,7 @@ def build(name: str, **overrides: Any) -> Encoder:
 
 
 def check_sizes(config: Any, *sizes: str) -> None:
-    """Of an encoder's configuration, the channels, these sizes, the rates, and that heads divide the width where there are both.
+    """Check the channels of an encoder's configuration, these sizes, the rates, and that heads divide the width where there are both.
 
     Raises:
         UserError: one of them cannot be.

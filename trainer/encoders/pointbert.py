@@ -36,7 +36,7 @@ PUBLISHED: Final = {
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a published point encoder under our names. Raises ValueError for a name that such a model does not have."""
+    """The weights of a published point encoder under our names. Raises UserError for a name that such a model does not have."""
     return from_names(state, PUBLISHED, "ULIP")
 
 

@@ -45,7 +45,7 @@ class PointM2AEConfig:
     embed: Three = (128, 256, 512)
     """Widths inside the patch embedding of the finest level."""
     widths: Three = (96, 192, 384)
-    """Of a token."""
+    """Width of a token, by level."""
     depths: Three = (5, 5, 5)
     heads: int = 6
     radii: tuple[float, float, float] = (0.32, 0.64, 1.28)
@@ -131,7 +131,7 @@ class PointM2AE(nn.Module):
         self.apply(initialise)
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """Three levels. Raises ValueError for points of another width or fewer than a grouping needs."""
+        """Three levels. Raises UserError for points of another width or fewer than a grouping needs."""
         config = self.config
         count, needed = points.shape[1], max(config.counts[0], config.sizes[0])
         if points.shape[2] != config.channels:
@@ -189,7 +189,7 @@ class PointM2AE(nn.Module):
 
 
 def everything(patches: Patches) -> list[Shown]:
-    """Of a whole shape all groups are shown, each in its own slot."""
+    """What is shown of whole shapes, by level: all groups, each in its own slot."""
     shapes = [level.centres.shape[:2] for level in patches.levels]
     rows = [torch.arange(g, device=patches.coarsest.centres.device).expand(b, -1) for b, g in shapes]
     return [Shown(group=row, slot=row, filled=None) for row in rows]
@@ -311,7 +311,7 @@ _MASK_TOKEN: Final = "mask_token"
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published Point-M2AE pre-training model (its `base_model`) under our names.
 
-    Raises ValueError for a name that such a model does not have.
+    Raises UserError for a name that such a model does not have.
     """
     used = {name: value for name, value in state.items() if not name.removeprefix("module.").startswith(_UNUSED)}
     ours = from_names(used, PUBLISHED, "Point-M2AE")

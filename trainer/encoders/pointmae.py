@@ -89,7 +89,7 @@ class PointMAE(nn.Module):
         self.apply(initialise)
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """One level. Raises ValueError for points of another width or fewer than a grouping needs."""
+        """One level. Raises UserError for points of another width or fewer than a grouping needs."""
         level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
         return Patches(levels=(level,))
 
@@ -142,7 +142,7 @@ first encoder has no class token; those of other authors with one call it so."""
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published Point-MAE pre-training model (its `base_model`) under our names.
 
-    Raises ValueError for a name that such a model does not have.
+    Raises UserError for a name that such a model does not have.
     """
     return from_names(state, PUBLISHED, "Point-MAE")
 

@@ -252,7 +252,7 @@ class PointMamba(nn.Module):
         self.apply(initialise_mamba)
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """One level. Raises ValueError for points of another width or fewer than a grouping needs."""
+        """One level. Raises UserError for points of another width or fewer than a grouping needs."""
         level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
         # As published, the curves lie in the box of all centres: groups that are shown keep the order they have in the whole shape. Where
         # that box lies is all that an encoder which sees some of the groups is told about the others.
@@ -309,7 +309,7 @@ class SerialReconstruction(nn.Module):
         """Chamfer-L2, scalar, between predicted and true members of the groups hidden [B, Gh], relative to their centres.
 
         Raises:
-            ValueError: the encoder read the shapes along all curves, and not one.
+            UserError: the encoder read the shapes along all curves, and not one.
         """
         level = patches.coarsest
         assert isinstance(level, SerialLevel) and isinstance(encoded, SerialEncoded), "patches or tokens of another encoder"
@@ -375,7 +375,7 @@ PUBLISHED: Final = {
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published PointMamba under our names: of a pre-training model, or of a fine-tuned one without its head.
 
-    Raises ValueError for a name that such a model does not have. One is `norm_ffn`, in a published file of an older model, whose blocks
+    Raises UserError for a name that such a model does not have. One is `norm_ffn`, in a published file of an older model, whose blocks
     have another norm: left out, they are much worse.
     """
     for name in state:

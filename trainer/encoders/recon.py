@@ -50,7 +50,8 @@ class CrossAttention(nn.Module):
 
 
 class ContrastBlock(Block):
-    """Of tokens [B, 3 + N, D], the patches by themselves, and the first three as they see them. Names are the published ones."""
+    """A block for tokens [B, 3 + N, D]: the patches attend to each other only, and the first three to them. Names are the published
+    ones."""
 
     def __init__(self, dim: int, heads: int, drop_path: float, learnt: int) -> None:
         super().__init__(dim, heads, drop_path, learnt)
@@ -79,7 +80,7 @@ class ReCon(PointMAE):
     block = ContrastBlock
 
     def __init__(self, config: PointMAEConfig) -> None:
-        """Raises ValueError for a configuration that leaves the three tokens out."""
+        """Raises UserError for a configuration that leaves the three tokens out."""
         if config.class_token != "joined":
             raise UserError(
                 f"class_token of ReCon must be joined, got {config.class_token}: its patches do not attend to the learnt tokens"
@@ -100,7 +101,7 @@ PUBLISHED: Final = pointmae.PUBLISHED | {
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a published ReCon encoder under our names. Raises ValueError for a name that such a model does not have."""
+    """The weights of a published ReCon encoder under our names. Raises UserError for a name that such a model does not have."""
     return from_names(state, PUBLISHED, "ReCon")
 
 

@@ -200,10 +200,10 @@ def _handed_on(left: Tensor, decay: Tensor) -> Tensor:
 
 
 def _tokens(*values: Tensor) -> list[tuple[Tensor, ...]]:
-    """Of values [B, C, Q, ...], token by token."""
+    """Values [B, C, Q, ...] token by token."""
     return list(zip(*(value.unbind(2) for value in values), strict=True))
 
 
 def _chunks(*values: Tensor) -> list[tuple[Tensor, ...]]:
-    """Of values [B, C, ...], chunk by chunk, [B, 1, ...]."""
+    """Values [B, C, ...] chunk by chunk, [B, 1, ...]."""
     return list(zip(*(value.split(1, 1) for value in values), strict=True))

@@ -165,13 +165,13 @@ class Adapted(nn.Module):
         self.config, self.dim, self.groups, self.centres = encoder.config, encoder.dim, encoder.groups, encoder.centres
         self.group_size, self.mask_ratio = encoder.group_size, encoder.mask_ratio
         self.spectral = spectral
-        """Of each level, those in the encoder's blocks."""
+        """The spectral adapters in the encoder's blocks, by level."""
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
         return self.encoder.patchify(points, ordered)
 
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
-        """Raises ValueError for hidden groups with PointGST, whose graphs are of whole shapes."""
+        """Raises UserError for hidden groups with PointGST, whose graphs are of whole shapes."""
         if not self.spectral:
             return self.encoder(patches, visible)
         if visible is not None:

@@ -46,7 +46,7 @@ class Body(nn.Module):
         new weights from torch's global generators.
 
         Raises:
-            ValueError: the pooling needs a summary that the model does not have.
+            UserError: the pooling needs a summary that the model does not have.
         """
         assert not stage.training
         if scratch:
@@ -128,7 +128,7 @@ def extract(
         change: applied to points [B, P, C] before.
 
     Raises:
-        UserError: the model answers with something infinite.
+        UserError: the model answers with something infinite, or a file that was read is not as it was written.
     """
     assert not body.training and (head is None or not head.training)
     out, blocks = [], body.blocks(shapes)
@@ -137,6 +137,7 @@ def extract(
         points = blocks.read(shapes.rows[chosen], block).to(body.device)
         features = body(points if change is None else change(points), blocks.ordered)
         out.append((features if head is None else head(features)).cpu())
+    blocks.settle()
     features = torch.cat(out)
     if not features.isfinite().all():
         raise UserError("the model answers with infinite numbers: its training diverged; take an earlier checkpoint")

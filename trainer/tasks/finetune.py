@@ -42,7 +42,7 @@ class Training:
     """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone; or that head
     and low-rank updates, adapters, prompts or spectral adapters in the frozen encoder's blocks."""
     efficient: Efficient = Efficient()
-    """Of the last four."""
+    """Sizes of the new parts of the last four."""
     epochs: int = 300
     batch: int = 32
     lr: float = 5e-4
@@ -142,6 +142,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
             total += loss.detach()
         if not total.isfinite():
             raise UserError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
+        blocks.settle()
         yield body.eval(), top.eval()
 
 

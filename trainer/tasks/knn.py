@@ -64,5 +64,5 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def _weight(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of neighbours at these cosine distances, [n, neighbours]."""
+    """How much neighbours at these cosine distances count. [n, neighbours]"""
     return np.exp(-distance / 0.07)

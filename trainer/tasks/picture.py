@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cache_schema.store import write_file
+from cache_schema.terminal import printable
 from trainer.tasks.result import Result
 
 NAMED, NUMBERED = 60, 20
@@ -30,10 +31,11 @@ def confusion(result: Result, path: Path) -> None:
     figure.colorbar(shown, label="percent of the class")
     first = scores.metrics[0]
     told = f"{first.name} {first.told}" + (f"\n{first.base}" if first.base else "")
-    axes.set(title=f"{result.run}: {result.title}\n{told}", xlabel="taken for", ylabel="class")
+    axes.set(title=_plain(f"{result.run}: {result.title}\n{told}"), xlabel="taken for", ylabel="class")
     if len(counts) <= NAMED:
-        axes.set_xticks(range(len(counts)), scores.classes, rotation=90)
-        axes.set_yticks(range(len(counts)), scores.classes)
+        names = [_plain(name) for name in scores.classes]
+        axes.set_xticks(range(len(counts)), names, rotation=90)
+        axes.set_yticks(range(len(counts)), names)
     if len(counts) <= NUMBERED:
         for (row, column), value in np.ndenumerate(percent):
             if value >= 0.5:
@@ -41,3 +43,8 @@ def confusion(result: Result, path: Path) -> None:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
     write_file(path, file.getvalue())
+
+
+def _plain(text: str) -> str:
+    """A text as it is drawn: characters that no font has in letters, and dollars as dollars, not around a formula."""
+    return printable(text).replace("$", r"\$")

@@ -19,6 +19,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.spec import fingerprint, from_json, to_json
 from cache_schema.store import write_file
+from cache_schema.terminal import json_text, printable
 from trainer import checkpoint
 
 FOLDER = "eval"
@@ -80,7 +81,7 @@ class Metric:
 
     @property
     def base(self) -> str:
-        """Of how many shapes it is, and what chance scores, as it is shown; empty where neither is known."""
+        """The number of test shapes, and what chance scores, as they are shown; empty where neither is known."""
         parts = [f"{self.shapes} test shapes" if self.shapes is not None else ""]
         parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
         parts += [f"largest class {self.largest:.1f}" if self.largest is not None else ""]
@@ -165,7 +166,7 @@ class Result:
         return name if len(name.encode()) <= LONGEST else f"{name[: LONGEST // 4]}-{fingerprint(self.title)}"
 
     def json(self) -> str:
-        return json.dumps(to_json(self), indent=2, ensure_ascii=False, allow_nan=False)
+        return json_text(to_json(self), allow_nan=False)
 
     def rich(self) -> RichTable:
         """For a terminal."""
@@ -173,12 +174,13 @@ class Result:
         legend = " In brackets the 95 % interval over test shapes." if known else ""
         largest = [f"Always the largest class: {m.largest:.1f}." for m in self.scores.metrics if m.largest is not None][:1]
         caption = [f"Percent, {self.protocol}, {self.scores.test.shapes} test shapes.{legend}", *largest, *self.scores.notes]
-        out = RichTable(title=Text(f"{self.run}: {self.title}"), caption=Text("\n".join(caption)), caption_justify="left")
+        out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
         for name in ("", "mean ± std [95 %]", "values", "chance"):
             out.add_column(name, justify="right" if name else "left", overflow="fold")
         for metric in self.scores.metrics:
             values = f"{' '.join(f'{value:.1f}' for value in metric.values)} ({metric.over})"
-            out.add_row(Text(metric.name), Text(metric.told), values, "unknown" if metric.chance is None else f"{metric.chance:.1f}")
+            chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
+            out.add_row(*map(_text, (metric.name, metric.told, values, chance)))
         return out
 
     def save(self, run: Path) -> Path:
@@ -237,7 +239,7 @@ class Row:
     """What was measured of a run, or of several that are repetitions of each other."""
 
     name: str
-    """Of the run, or of the first."""
+    """Name of the run, or of the first of several."""
     cells: tuple[Metric | None, ...]
     """One for each column; None where it was not measured."""
 
@@ -254,6 +256,11 @@ def _shown(cell: Metric | None) -> str:
     return " ".join(filter(None, (f"{cell}{count}", cell.extent, cell.verdict)))
 
 
+def _text(text: str) -> Text:
+    """For a table on a terminal: nothing in it is markup or an escape sequence."""
+    return Text(printable(text))
+
+
 WIDTH: Final = 80
 """Columns of a terminal, and of what is piped."""
 HEADING: Final = 14
@@ -265,7 +272,7 @@ class Table:
     """Runs in rows, what was measured in columns."""
 
     header: tuple[str, ...]
-    """Of the names of rows, then of each column."""
+    """Heading of the rows' names, then of each column."""
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
@@ -282,13 +289,13 @@ class Table:
 
         rows = [[row.name, *map(body, row.cells)] for row in self.rows]
         table = {"header": self.header, "rows": rows, "notes": self.notes}
-        return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False)
+        return json_text(table, allow_nan=False)
 
     def markdown(self) -> str:
         """For a README."""
         lines = [self.header, tuple("---" if i == 0 else "---:" for i in range(len(self.header))), *(row.texts for row in self.rows)]
-        body = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-        return body + "".join(f"\n\n{note}" for note in self.notes) + "\n"
+        body = "\n".join(f"| {' | '.join(printable(cell).replace('|', '/').replace(chr(10), ' ') for cell in line)} |" for line in lines)
+        return body + "".join(f"\n\n{printable(note)}" for note in self.notes) + "\n"
 
     def rich(self) -> RichTable:
         """For a terminal: runs in rows; or in columns, where that many headings do not fit. Long names are folded, nothing is cut."""
@@ -296,11 +303,11 @@ class Table:
         needed = [max(min(len(head), HEADING), *map(len, cells)) for head, *cells in zip(*lines, strict=True)]
         if len(needed) > 2 and sum(needed) + 3 * len(needed) + 1 > WIDTH:
             lines = list(zip(*lines, strict=True))
-        out = RichTable(caption=Text("\n".join(self.notes)), caption_justify="left")
+        out = RichTable(caption=_text("\n".join(self.notes)), caption_justify="left")
         for i, name in enumerate(lines[0]):
-            out.add_column(Text(name), justify="right" if i else "left", overflow="fold")
+            out.add_column(_text(name), justify="right" if i else "left", overflow="fold")
         for line in lines[1:]:
-            out.add_row(*map(Text, line))
+            out.add_row(*map(_text, line))
         return out
 
 

@@ -75,11 +75,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 def gallery(shapes: Shapes, product: str) -> tuple[Tensor, Tensor]:
     """The different entries there are [U, E], of unit length, and each shape's own among them [n]."""
-    stored = shapes.cache.rows(product)
+    stored = shapes.cache.rows(product, "first_use")
     means = []
     for rows in np.array_split(shapes.rows, -(-len(shapes) // CHUNK)):
         several = torch.from_numpy(stored.gather(rows)).float()  # [n, V, E]
         means.append(F.normalize(F.normalize(several, dim=-1).mean(1), dim=-1))
+    stored.settle()
     entries, answer = np.unique(torch.cat(means).numpy(), axis=0, return_inverse=True)
     return torch.from_numpy(entries), torch.from_numpy(answer)
 

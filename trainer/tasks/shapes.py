@@ -79,7 +79,7 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
         labelled: only those that have a class.
 
     Raises:
-        UserError: there is no such split, no class, or no shape in it.
+        UserError: there is no such split, no class, or no shape in it; or the cache is not as it was finished.
     """
     known = cache.manifest.splits
     if split is None:
@@ -91,6 +91,8 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
             )
     if split not in (*known, EVERYTHING):
         raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}{_to_split(cache)}")
+    cache.proven("index")
+    cache.proven("status")
     labels = cache.column("label").astype(np.int64)
     if labelled and (not cache.manifest.classes or (labels < 0).all()):
         raise UserError(f"{cache.path} has no classes, which this task needs; `retrieval` works without")

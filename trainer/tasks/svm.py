@@ -29,9 +29,9 @@ from trainer.tasks.shapes import matched, of_split
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Where C is looked for."""
 FOLDS: Final = 3
-"""Of cross-validation."""
+"""Folds of cross-validation."""
 STEPS: Final = 1_000_000
-"""Of the solver, at most."""
+"""Most steps of the solver."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Options:
     repeats: int | None = None
     """Each with the next stored block of every shape; None for three, or as many as there are."""
     seed: int = 0
-    """Of the folds of cross-validation."""
+    """Seed of the folds of cross-validation."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"repeats": 1, "seed": 0})

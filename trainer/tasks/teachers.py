@@ -55,9 +55,9 @@ def same_teacher(teacher: Teacher, cache: Cache, product: str) -> None:
     """Make sure that a product comes from the teacher that the model learned from, where the model's file tells.
 
     Raises:
-        UserError: it is not there, or comes from another.
+        UserError: it is not there, not as it was finished, or comes from another.
     """
-    spec = cache.record(product).spec
+    spec = cache.proven(product).spec
     assert isinstance(spec, TeacherSpec)
     if teacher.fingerprint not in ("", fingerprint(spec)):
         raise UserError(
