@@ -90,7 +90,7 @@ class Metric:
         return f"{self.mean:.1f}" if self.deviation is None else f"{self.mean:.1f} ± {self.deviation:.1f}"
 
 
-def wilson(percent: float, count: int) -> tuple[float, float]:
+def wilson(percent: float, count: float) -> tuple[float, float]:
     """The 95 % interval of a share, in percent, that was found on `count` shapes (Wilson's score interval,
     https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval).
     """
