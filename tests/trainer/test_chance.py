@@ -39,8 +39,9 @@ def test_accuracies_say_chance_shapes_and_interval():
 @pytest.mark.parametrize(
     ("sizes", "shares"),
     [
-        ([1] * 45, 0.6), ([2] * 45, 0.7), ([2] * 10, 0.9), ([6] * 4, 0.95), ([6] * 4, 0.93), ([5] * 40, 0.9), ([1] * 2, 0.5), ([1] * 3, 0.9),
-        ([50] * 10, 0.9), ([1] * 40, 0.02), ([100] * 3 + [2] * 7, [0.95] * 3 + [0.5] * 7), ([100] * 3 + [2] * 7, [0.5] * 3 + [0.95] * 7),
+        ([1] * 45, 0.6), ([2] * 45, 0.7), ([2] * 10, 0.9), ([6] * 4, 0.95), ([6] * 4, 0.93), ([5] * 40, 0.9), ([1] * 2, 0.5),
+        ([1] * 3, 0.9), ([50] * 10, 0.9), ([1] * 40, 0.02),
+        ([100] * 3 + [2] * 7, [0.95] * 3 + [0.5] * 7), ([100] * 3 + [2] * 7, [0.5] * 3 + [0.95] * 7),
         ([100, 1], [0.9, 0.9]), ([3] * 20, [0.1] * 10 + [0.9] * 10),
     ],
 )  # fmt: skip
@@ -149,6 +150,21 @@ def test_a_wide_table_has_runs_in_columns_and_nothing_is_cut(run, tmp_path):  # 
     assert all("-name-" + str(i) in joined for i in range(6)) and "…" not in text
     long = dataclasses.replace(found, run="a/very/long/path/to/the/folder/of/a/run" * 3)
     assert "a/run" in "".join(shown(result.table([long]).rich()).split()) and "…" not in shown(result.table([long]).rich())
+
+
+@pytest.mark.parametrize(("runs", "tasks"), [(1, 1), (1, 9), (9, 1), (9, 9), (2, 3), (30, 2)])
+def test_no_number_of_a_table_is_broken(run, tmp_path, runs, tasks):  # noqa: F811
+    found = evaluated(run, write(tmp_path / "c.zarr"))
+    several = [dataclasses.replace(found, task=f"task-{j}", run=f"a-run-of-some-name-{i}") for i in range(runs) for j in range(tasks)]
+    table = result.table(several)
+    lines = shown(table.rich()).splitlines()
+    cell = table.rows[0].texts[1]
+    assert sum(line.count(cell) for line in lines) == runs * tasks and all(len(line) <= 80 for line in lines)
+
+
+def test_the_caption_counts_the_shapes_that_were_asked(run, tmp_path):  # noqa: F811
+    found = evaluated(run, write(tmp_path / "c.zarr"), "fewshot", ["ways=2", "shots=1", "queries=1", "folds=1"])
+    assert found.scores.metrics[0].shapes == 2 and "last epoch, 2 test shapes" in " ".join(shown(found.rich(), 200).split())
 
 
 def test_a_run_without_results_does_not_fail_the_others(run, tmp_path):  # noqa: F811
