@@ -358,6 +358,18 @@ def test_too_many_repeats_and_neighbours_are_refused(stage, cache):
 # ------------------------------------------------------------------------------------------------- teachers' spaces
 
 
+@pytest.mark.parametrize(
+    ("counts", "searched"), [([1] * 30, False), ([1, 1], False), ([2, 1], True), ([2, 2], True), ([5, 1], True), ([2] * 20, True)]
+)
+def test_few_shapes_of_a_class_make_no_warning_and_no_error(counts, searched):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    inputs = (np.eye(len(counts))[labels] + 0.01 * np.random.default_rng(0).normal(size=(len(labels), len(counts)))).astype(np.float32)
+    for seed in range(5):
+        c = svm.choose(inputs, labels, seed)
+        assert c in svm.GRID and (searched or c == svm.UNSEARCHED)
+    assert (svm.fit(inputs, labels, 1.0).predict(inputs) == labels).all()
+
+
 def test_zero_shot_after_alignment(stage, cache):
     scores = zeroshot.run(stage, cache, cache, zeroshot.Options())
     assert [m.name for m in scores.metrics] == ["clip.b top-1", "clip.b top-3"], "5 of 4 classes says nothing"

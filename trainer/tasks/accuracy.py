@@ -3,8 +3,10 @@
 Letters: n shapes, K classes, F features.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -14,6 +16,14 @@ from trainer.tasks.result import Metric, wilson
 
 PRIOR: Final = 4
 """Shapes that are added to what was counted, as Agresti and Coull do it, for a variance that is never zero."""
+
+
+@contextlib.contextmanager
+def few_shapes() -> Iterator[None]:
+    """Without scikit-learn's warning that so many classes of so few shapes may be no classes: here they always are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        yield
 
 
 def counted(
