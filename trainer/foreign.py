@@ -163,8 +163,10 @@ def _under(file: Path, found: Any, key: str) -> dict[str, Tensor]:
         inside = _mapping(found)
         if name not in inside:
             start = ".".join(names[i:]) + "."
-            if flat := {n.removeprefix(start): value for n, value in _weights(inside).items() if n.startswith(start)}:
-                return flat
+            inner = list(dict(_candidates(found)).values())  # of a flat file, the part whose names begin so
+            for whole in (_weights(inside), *(inner if len(inner) == 1 else ())):
+                if flat := {n.removeprefix(start): value for n, value in whole.items() if n.startswith(start)}:
+                    return flat
             known = list(dict.fromkeys(n.partition(".")[0] for n in inside if isinstance(n, str)))
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             told = did_you_mean(name, near) if near else f"; there is: {_some(known)}" if known else ""
@@ -172,9 +174,9 @@ def _under(file: Path, found: Any, key: str) -> dict[str, Tensor]:
         found = inside[name]
     weights = _weights(_mapping(found)) or dict(_candidates(found)).get("", {})
     if not weights:
-        inner = dict(_candidates(found))
+        inner = list(dict(_candidates(found)).values())
         if len(inner) == 1:
-            return next(iter(inner.values()))
+            return inner[0]
         raise UserError(f"{file} holds no weights by name under {key!r}; it holds {_summary(found)}")
     return weights
 

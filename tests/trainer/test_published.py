@@ -228,11 +228,14 @@ def test_what_is_in_the_way_is_left_out_as_asked(imported, tmp_path):
         import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "other", SIZES["point-mae"], drop=["head."])
 
 
-@pytest.mark.parametrize("chosen", [{"drop": ["teacher."]}, {"key": "student"}, {"key": "model.student"}])
-def test_one_of_two_in_a_flat_file_is_chosen(tmp_path, chosen):
+@pytest.mark.parametrize(
+    ("chosen", "wrapped_too"),
+    [({"drop": ["teacher."]}, True), ({"key": "student"}, True), ({"key": "student"}, False), ({"key": "model.student"}, True)],
+)
+def test_one_of_two_in_a_flat_file_is_chosen(tmp_path, chosen, wrapped_too):
     weights = weights_of("point-mae")
     flat = {f"student.{name}": value for name, value in weights.items()} | {f"teacher.{name}": 2 * value for name, value in weights.items()}
-    torch.save({"model": flat, "epoch": 3} if chosen != {"key": "student"} else flat, tmp_path / "peer.pth")
+    torch.save({"model": flat, "epoch": 3} if wrapped_too else flat, tmp_path / "peer.pth")
     report = import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "run", SMALL, **chosen)
     assert same_features(checkpoint.load(tmp_path / "run").model, stage_of("point-mae"))
     assert {left.name for left in report.dropped} == {name for name in flat if "drop" in chosen and name.startswith("teacher.")}
