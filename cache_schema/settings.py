@@ -7,6 +7,7 @@ The value is read by the field's type. A name that is nearly right is answered w
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,9 +105,12 @@ def _parsed(kind: Any, value: str, where: str) -> Any:
         return value.lower() == "true"
     if kind in (int, float):
         try:
-            return kind(value)
+            number = kind(value)
         except ValueError:
             raise UserError(f"--set {where}: expected {'a whole number' if kind is int else 'a number'}, got {value!r}") from None
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f"--set {where}: expected a number, got {number}")
+        return number
     if origin is tuple:
         if value.startswith("["):
             return json.loads(value)

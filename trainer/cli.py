@@ -288,6 +288,8 @@ def import_(
     counts = f"{len(report.taken)} tensors taken, {len(report.dropped)} dropped, {len(report.missing)} missing"
     say(f"{out_} is {report.encoder} with the weights of {checkpoint_} (sha256 {report.source.sha256}): {counts}")
     say(f"It was published with {report.input}")
+    for note in report.notes:
+        say(note)
 
 
 @app.command()

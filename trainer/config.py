@@ -8,7 +8,7 @@ The whole of it is stored in every checkpoint. Fields made with `label` change n
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
@@ -18,6 +18,19 @@ from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
 from trainer.distill import DistillOptions
 from trainer.encoders import catalog
+
+SEEDS: Final = 2**32
+"""How many seeds there are: as many as the generators of all libraries take."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that a generator of random numbers would not take.
+
+    Raises:
+        UserError: it is negative or too large.
+    """
+    if not 0 <= seed < SEEDS:
+        raise UserError(f"seed must be a whole number from 0 to {SEEDS - 1}, got {seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +89,9 @@ class DataConfig:
             raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")
         if not 0 <= self.templates <= 1:
             raise UserError(f"data.templates is a share and must lie in [0, 1], got {self.templates}")
-        if self.negatives < 0 or self.blocks < 0 or self.threads < 1:
-            raise UserError(
-                f"data: expected negatives >= 0, blocks >= 0 and threads >= 1, got {self.negatives}, {self.blocks} and {self.threads}"
-            )
+        for name, least in {"negatives": 0, "blocks": 0, "threads": 1}.items():
+            if getattr(self, name) < least:
+                raise UserError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
         if any(p <= 0 for p in self.passes):
             raise UserError(f"data.passes must be positive, got {self.passes}")
         if len(set(self.teachers)) < len(self.teachers):
@@ -118,8 +130,11 @@ class OptimConfig:
             raise UserError(f"optim.betas must lie in [0, 1), got {self.betas}")
         if self.batch < 2 or self.accumulate < 1 or self.batch % self.accumulate:
             raise UserError(f"optim.batch must be a multiple of optim.accumulate and at least 2, got {self.batch} and {self.accumulate}")
-        if self.epochs < 0 or self.lr <= 0 or self.warmup < 0 or self.clip < 0:
-            raise UserError(f"optim: epochs, lr, warmup and clip must not be negative, got {self}")
+        for name in ("epochs", "warmup", "clip"):
+            if getattr(self, name) < 0:
+                raise UserError(f"optim.{name} must not be negative, got {getattr(self, name)}")
+        if self.lr <= 0:
+            raise UserError(f"optim.lr must be positive, got {self.lr}; optim.epochs=0 leaves a model as it is")
         if not 0 <= self.ema < 1:
             raise UserError(f"optim.ema must lie in [0, 1), got {self.ema}")
 
@@ -154,9 +169,11 @@ class StageConfig:
     """Epochs."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, {"seed": 0})
-        if min(self.log_every, self.save_every, self.probe_every) < 1:
-            raise UserError("log_every, save_every and probe_every must be at least 1")
+        check_numbers(self)
+        check_seed(self.seed)
+        for name in ("log_every", "save_every", "probe_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.diverged <= 1:
             raise UserError(f"diverged must be above 1, got {self.diverged}")
 

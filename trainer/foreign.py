@@ -10,11 +10,14 @@ of the tensors beside them.
 """
 
 import collections
+import difflib
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn
@@ -34,11 +37,17 @@ CONTAINERS: Final = (
 )  # fmt: skip
 """What files call the weights among other things that they hold."""
 OTHERS: Final = re.compile(r"optim|sched|scaler|grad|metric|config|args|hyper|callback|loop|epoch|buffer", re.IGNORECASE)
-"""What files call things that may hold tensors and are no weights."""
+"""What files call things that may hold tensors and are mostly no weights."""
+NEVER: Final = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)
+"""Those of them that never are."""
+NAMED: Final = 8
+"""How many names a message lists, at most."""
 DEPTH: Final = 5
 """How many wrappings are looked into."""
 
 
+MAGIC: Final = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+"""The number that the old form of `torch.save` begins with."""
 _PACKED: Final = {
     b"\x1f\x8b": "packed by gzip",
     b"BZh": "packed by bzip2",
@@ -67,14 +76,14 @@ def read(file: Path, key: str = "") -> dict[str, Tensor]:
         return _under(file, found, key)
     candidates = dict(_candidates(found))
     if not candidates:
-        raise UserError(f"{file} holds no weights by name; it holds {_summary(found)}")
+        within = ". If they are in one of these, --key NAME says in which" if _mapping(found) else ""
+        raise UserError(f"{file} holds no weights by name; it holds {_summary(found)}{within}")
     if "" in candidates:
         return candidates[""]
     if len(candidates) > 1:
         first, *rest = candidates.values()
         if any(not _same(first, other) for other in rest):
-            names = ", ".join(sorted(candidates))
-            raise UserError(f"{file} holds weights under {names}, which differ: say which to take by --key NAME")
+            raise UserError(f"{file} holds weights under {_some(sorted(candidates))}, which differ: say which to take by --key NAME")
     return next(iter(candidates.values()))
 
 
@@ -88,8 +97,12 @@ def _candidates(found: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
         yield from known
         return
     most = max((len(weights) for _, weights in known), default=0)
-    other = [(path, w) for path, w in _walk(found, "", DEPTH, lambda name: not OTHERS.search(name)) if path and len(w) > most]
-    yield from other or known
+    for no in (OTHERS, NEVER):
+        other = [(path, w) for path, w in _walk(found, "", DEPTH, lambda name, no=no: not no.search(name)) if path and len(w) > most]
+        if other:
+            yield from other
+            return
+    yield from known
 
 
 def _walk(value: Any, path: str, depth: int, enter: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -123,28 +136,54 @@ def _of_module(module: "Inert", prefix: str, depth: int) -> Iterator[tuple[str, 
 
 
 def _weights(inside: Mapping[Any, Any]) -> dict[str, Tensor]:
-    found = {}
+    """Tensors, and arrays of NumPy as tensors, by name; a single number of NumPy only beside a tensor or array of the same layer."""
+    found: dict[str, Tensor] = {}
+    arrays = {name: value for name, value in inside.items() if isinstance(name, str) and isinstance(value, Tensor | _Array)}
+    layers = {name.rpartition(".")[0] for name in arrays} - {""}
     for name, value in inside.items():
-        if isinstance(value, _Array) and value.value is not None and value.value.dtype.kind in "fiub":
-            value = torch.from_numpy(np.ascontiguousarray(value.value))
+        if isinstance(value, np.generic) and isinstance(name, str) and name.rpartition(".")[0] in layers:
+            value = _tensor(np.asarray(value))
+        elif isinstance(value, _Array):
+            value = _tensor(value.value)
         if isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided:
             found[name] = value.detach()
     return found
 
 
+def _tensor(array: np.ndarray | None) -> Tensor | None:
+    """An array of numbers as a tensor of its shape, also of none; None for anything else."""
+    if array is None or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        return None
+    return torch.from_numpy(array.copy(order="C"))
+
+
 def _under(file: Path, found: Any, key: str) -> dict[str, Tensor]:
-    for name in key.split(".") if key not in _mapping(found) else [key]:
+    names = key.split(".") if key not in _mapping(found) else [key]
+    for i, name in enumerate(names):
         inside = _mapping(found)
         if name not in inside:
-            raise UserError(f"{file} has nothing called {key!r}{did_you_mean(name, [n for n in inside if isinstance(n, str)])}")
+            start = ".".join(names[i:]) + "."
+            inner = list(dict(_candidates(found)).values())  # of a flat file, the part whose names begin so
+            for whole in (_weights(inside), *(inner if len(inner) == 1 else ())):
+                if flat := {n.removeprefix(start): value for n, value in whole.items() if n.startswith(start)}:
+                    return flat
+            known = list(dict.fromkeys(n.partition(".")[0] for n in inside if isinstance(n, str)))
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            told = did_you_mean(name, near) if near else f"; there is: {_some(known)}" if known else ""
+            raise UserError(f"{file} has nothing called {key!r}{told}")
         found = inside[name]
     weights = _weights(_mapping(found)) or dict(_candidates(found)).get("", {})
     if not weights:
-        inner = dict(_candidates(found))
+        inner = list(dict(_candidates(found)).values())
         if len(inner) == 1:
-            return next(iter(inner.values()))
+            return inner[0]
         raise UserError(f"{file} holds no weights by name under {key!r}; it holds {_summary(found)}")
     return weights
+
+
+def _some(names: Iterable[str]) -> str:
+    first, rest = (listed := list(names))[:NAMED], len(listed) - NAMED
+    return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -154,9 +193,8 @@ def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def _summary(found: Any) -> str:
-    inside = [str(name) for name in _mapping(found)]
-    more = f" and {len(inside) - 6} more" if len(inside) > 6 else ""
-    return f"{', '.join(map(repr, inside[:6]))}{more}" if inside else f"a {type(found).__name__}"
+    inside = [repr(str(name)) for name in _mapping(found)]
+    return _some(inside) if inside else f"a {type(found).__name__}"
 
 
 # ----------------------------------------------------------------------------------------------------- what a file holds
@@ -175,6 +213,10 @@ def _content(file: Path) -> Any:
         _check_zip(file)
     elif not _is_pickle(start):
         raise UserError(f"{file} is no checkpoint of PyTorch and no safetensors by its first bytes ({start[:8]!r})")
+    elif MAGIC not in start[:32] and size > len(MAGIC) and _whole_pickle(file):
+        raise UserError(
+            f"{file} is a plain pickle, not of torch.save: load it with pickle where you trust it, and torch.save what it holds"
+        )
     try:
         with warnings.catch_warnings(), open(file, "rb") as opened:  # opened here, since torch goes by some names
             warnings.simplefilter("ignore")  # of old forms, which are read all the same
@@ -184,6 +226,10 @@ def _content(file: Path) -> Any:
         raise
     except MemoryError:
         raise UserError(f"{file} is damaged, or needs more memory than there is") from None
+    except AttributeError as error:
+        if error.obj is not Inert:
+            raise UserError(f"{file} is cut short or damaged ({size:,} bytes; AttributeError)") from error
+        raise UserError(f"{file} holds a type of tensor that is not known here, perhaps float8: save its tensors as float32") from None
     except Exception as error:  # a damaged pickle may stumble over anything
         raise UserError(f"{file} is cut short or damaged ({size:,} bytes; {type(error).__name__})") from error
 
@@ -230,14 +276,48 @@ def _is_pickle(start: bytes) -> bool:
     return start[:1] == b"\x80" and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL
 
 
+def _whole_pickle(file: Path) -> bool:
+    """Whether a file is one pickle to its end, by its operations alone: nothing in it is run."""
+    try:
+        with open(file, "rb") as opened:
+            for _ in pickletools.genops(opened):
+                pass
+            return not opened.read(1)
+    except Exception:  # it may be anything
+        return False
+
+
+def unchecked(file: Path) -> str:
+    """A note that damage to a file of `torch.save` would not show, since it was saved without checksums; empty where it would, or where
+    files of its kind have none.
+    """
+    if not zipfile.is_zipfile(file):
+        return ""
+    with zipfile.ZipFile(file) as opened:
+        bare = any(entry.file_size and not entry.CRC for entry in opened.infolist())
+    return f"{file} was saved without checksums: damage to it would not show" if bare else ""
+
+
 def _check_zip(file: Path) -> None:
-    """Refuse a zip that `torch.save` did not write."""
+    """Refuse a zip that `torch.save` did not write, or whose content is not what its checksums say."""
     if not zipfile.is_zipfile(file):
         raise UserError(
             f"{file} is cut short: it begins as a checkpoint, and its end is missing ({file.stat().st_size:,} bytes). Get it again"
         )
-    with zipfile.ZipFile(file) as opened:
-        names = opened.namelist()
+    damaged = ""
+    try:
+        with zipfile.ZipFile(file) as opened:
+            names = opened.namelist()
+            for entry in opened.infolist():
+                if entry.CRC:  # torch can save without, and then they are all 0
+                    damaged = entry.filename  # should reading it fail
+                    with opened.open(entry) as part:
+                        while part.read(1 << 20):
+                            pass
+                    damaged = ""
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
+        where = f": its part {damaged} is not what was saved" if damaged else ""
+        raise UserError(f"{file} is damaged{where}. Get it again") from None
     if any(name.endswith("/constants.pkl") for name in names):
         raise UserError(f"{file} is a TorchScript program and no checkpoint: save the state_dict() of its model, and import that")
     if not any(name.endswith("/data.pkl") for name in names):

@@ -33,7 +33,7 @@ from trainer.checkpoint import Header, Source
 from trainer.config import AlignConfig, DistillConfig
 from trainer.distill import Distill, GlobalBranch
 from trainer.encoders import catalog
-from trainer.foreign import read
+from trainer.foreign import read, unchecked
 from trainer.points import Convention
 from trainer.recipes import StageName, configured
 from trainer.stage import Facts, build
@@ -48,11 +48,14 @@ NOTHING: Final = {
     "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0"),
 }
 """What differs in a run that is imported from the recipe of the peer's pre-training: no training, and in stage 2 a summary (`average`)."""
+COUNT: Final = "num_batches_tracked"
+"""How the names of counts end in batch norms. Files converted from elsewhere lack them."""
 POINTS: Final = "points."
 """How settings begin that say with which points a model was trained, if not with the published ones: `trainer.points.Convention`."""
 CHANGEABLE: Final = {"align": ("encoder.", POINTS), "distill": ("encoder.", "distill.reconstruction_depth=", "distill.heads=", POINTS)}
 """How settings begin that an import takes, by stage: sizes that a file does not say."""
 
+LEFT_OUT: Final = "left out as asked"
 HEAD: Final = "head of a downstream task"
 ULIP_HEADS: Final = ("align.pool=max", "align.projection=linear")
 """How ULIP's stage 1 differs from ours, as settings."""
@@ -223,6 +226,8 @@ class Report:
     """What the file does not have of our model."""
     input: str
     """What the model was published with, in words."""
+    notes: tuple[str, ...] = ()
+    """What else a reader must know."""
 
 
 def import_checkpoint(
@@ -244,7 +249,7 @@ def import_checkpoint(
         assignments: sizes other than the published ones, as `--set` takes them.
         teacher: of stage 1, what caches call the teacher it was aligned with; empty for the published one.
         key: under which of its names the file has the weights; empty to find out.
-        drop: how names begin of tensors to leave out.
+        drop: how names begin of tensors to leave out, as they are in the file or without what they are wrapped in.
 
     Raises:
         UserError: the file is no checkpoint, is damaged, is of another architecture or other sizes, or has tensors
@@ -258,7 +263,9 @@ def import_checkpoint(
         if not assignment.startswith(CHANGEABLE[peer.stage]):
             takes = ", ".join(f"{start}*".replace("=*", "") for start in CHANGEABLE[peer.stage])
             raise UserError(f"{assignment}: an import of {architecture} only sets {takes}")
-    points = override(peer.points, [assignment.removeprefix(POINTS) for assignment in assignments if assignment.startswith(POINTS)])
+    conventions = [assignment.removeprefix(POINTS) for assignment in assignments if assignment.startswith(POINTS)]
+    points = override(peer.points, conventions)
+    told = any(assignment.partition("=")[0].strip() == "colored" for assignment in conventions)
     assignments = [assignment for assignment in assignments if not assignment.startswith(POINTS)]
     if teacher and peer.stage == "distill":
         raise UserError(f"{architecture} was aligned with no teacher: leave out {teacher}")
@@ -267,24 +274,35 @@ def import_checkpoint(
         raise UserError(f"say what the teacher that {architecture} was aligned with is called in your caches: --teacher NAME")
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UserError(f"{out} is in use: give another folder")
-    state = _unwrapped(file, peer, read(file, key))
+    found = read(file, key)
+    wrapped = [name for name in found if name.startswith(tuple(drop))]
+    if len(wrapped) == len(found):
+        raise UserError(f"--drop {' --drop '.join(drop)} leaves nothing of {file}")
+    state = _unwrapped(file, peer, {name: value for name, value in found.items() if name not in wrapped})
     for start in drop:
-        if not any(name.startswith(start) for name in state):
+        if not any(name.startswith(start) for name in (*wrapped, *state)):
             raise UserError(f"--drop {start}: no tensor of {file} has a name that begins so, such as {next(iter(state))!r} does")
-    asked = dict.fromkeys(drop, "left out as asked")
+    asked = dict.fromkeys(drop, LEFT_OUT)
     _check_architecture(file, {name: value for name, value in state.items() if not name.startswith(tuple(asked))}, architecture)
 
     drops = {**asked, **peer.dropped, **_replaced(peer, state)}
-    dropped = {name: reason for name in state for start, reason in drops.items() if name.startswith(start)}
+    dropped = dict.fromkeys(wrapped, LEFT_OUT) | {
+        name: reason for name in state for start, reason in drops.items() if name.startswith(start)
+    }
     kept = {name: value for name, value in state.items() if name not in dropped}
     for name, value in kept.items():
+        if value.is_complex():
+            raise UserError(f"{file}: {name} is of complex numbers, which no weights here are")
         if not value.isfinite().all():
             raise UserError(f"{file} is damaged, or its training diverged: {name} is not finite")
     implied = [setting for end, setting in peer.implied.items() if any(name.endswith(end) for name in kept)]
     given = [*NOTHING[peer.stage], *peer.settings, *implied, *assignments]
     config: AlignConfig | DistillConfig = configured(peer.recipe, peer.stage, given)
+    usual = configured(peer.recipe, peer.stage, peer.settings).encoder
+    if config.encoder.resolved().channels != usual.resolved().channels and not told:
+        points = dataclasses.replace(points, colored=None)  # with other channels it was not trained as published
     module = catalog.ENCODERS[config.encoder.name]
-    expected = catalog.ENCODERS[configured(peer.recipe, peer.stage, peer.settings).encoder.name]
+    expected = catalog.ENCODERS[usual.name]
     if module != expected:
         fitting = ", ".join(name for name, other in catalog.ENCODERS.items() if other == expected)
         raise UserError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
@@ -308,6 +326,8 @@ def import_checkpoint(
         average(stage.summary)
         missing = {name: "the mean of the tokens, each normalised" for name in own if name.startswith("summary.")}
         missing |= {name: "new weights, not trained" for name in own if name.startswith("reconstruction.") and name not in ours}
+    counts = {name for name in own if name.endswith(COUNT) and name not in ours and f"{name.removesuffix(COUNT)}running_mean" in ours}
+    missing |= dict.fromkeys(sorted(counts), "0: of how many batches the averages are, on which no feature depends")  # 0 when new
     try:
         checkpoint.assign(stage, {name: own[name] for name in missing} | ours, str(file))
     except UserError as error:
@@ -324,6 +344,7 @@ def import_checkpoint(
         dropped=tuple(Left(name=name, reason=reason) for name, reason in (dropped | unused).items()),
         missing=tuple(Left(name=name, reason=reason) for name, reason in missing.items()),
         input=peer.input,
+        notes=tuple(filter(None, [unchecked(file)])),
     )
 
 
@@ -399,7 +420,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
     for name, short in plain.items():
         short = short.removeprefix(best)
         if (other := found.setdefault(short, name)) != name:
-            raise UserError(f"{file} has both {other} and {name}, which are one name: leave out the one that is not used")
+            raise UserError(f"{file} has both {other} and {name}, which are one name: leave out the one that is not used (--drop or --key)")
     return {short: weights[name] for short, name in found.items()}
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import zipfile
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_the_name_of_a_file_says_nothing(tmp_path, name):
     "path",
     [
         "", "base_model", "state_dict", "model_state_dict", "model", "model_ema", "ema", "net", "network", "student",
-        "checkpoint.model", "model.state_dict", "ema.module", "a.b.c",
+        "checkpoint.model", "model.state_dict", "ema.module", "a.b.c", "epoch_3", "config_model", "best_metric_model",
     ],
 )  # fmt: skip
 def test_wherever_the_weights_lie(tmp_path, path):
@@ -108,8 +109,11 @@ def test_whatever_kind_of_dictionary(tmp_path, kind):
 def test_parameters_arrays_views_and_whole_models(tmp_path):
     parameters = {name: torch.nn.Parameter(value, requires_grad=value.is_floating_point()) for name, value in WEIGHTS.items()}
     assert same(foreign.read(saved(tmp_path / "a.pth", parameters)))
-    arrays = {name: value.numpy() for name, value in WEIGHTS.items() if value.ndim}
-    assert same(foreign.read(saved(tmp_path / "b.pth", {"weights": arrays})), {n: v for n, v in WEIGHTS.items() if v.ndim})
+    arrays = {name: value.numpy() for name, value in WEIGHTS.items()}
+    assert same(foreign.read(saved(tmp_path / "b.pth", {"weights": arrays})))
+    assert foreign.read(tmp_path / "b.pth")["norm.steps"].shape == ()
+    scalar = {"norm.mean": np.zeros(2), "norm.steps": np.int64(7), "best": np.float64(0.5)}
+    assert same(foreign.read(saved(tmp_path / "s.pth", scalar)), {"norm.mean": torch.zeros(2).double(), "norm.steps": torch.tensor(7)})
     swapped = {"w": np.asfortranarray(np.arange(6, dtype=">f4").reshape(2, 3))}
     assert same(foreign.read(saved(tmp_path / "c.pth", swapped)), {"w": torch.arange(6.0).reshape(2, 3)})
     view = {"w": torch.arange(6.0).reshape(2, 3).T}
@@ -188,6 +192,8 @@ def _torch(**options):
         (_torch()[:500], "is cut short: it begins as a checkpoint, and its end is missing"),
         (_torch(_use_new_zipfile_serialization=False)[:-20], "is cut short or damaged"),
         (_torch(_use_new_zipfile_serialization=False)[:100], "is cut short or damaged"),
+        (pickle.dumps({"a.weight": [1.0]}), r"is a plain pickle, not of torch\.save"),
+        (pickle.dumps({"a.weight": np.ones(3)}, protocol=2), r"is a plain pickle, not of torch\.save"),
         (b"\x80\x02garbage", "is cut short or damaged"),
         (b"\x40\0\0\0\0\0\0\0{" + b" " * 20, "is cut short or damaged"),
     ],
@@ -197,6 +203,44 @@ def test_what_is_no_checkpoint_is_named_by_its_first_bytes(tmp_path, content, me
     with pytest.raises(ValueError, match=message) as caught:
         foreign.read(tmp_path / "a.pth")
     assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_is_noticed_wherever_there_is_a_checksum(tmp_path):
+    content = _torch()
+    with zipfile.ZipFile(io.BytesIO(content)) as opened:
+        for entry in opened.infolist():
+            place = content.index(opened.read(entry), entry.header_offset + 30 + len(entry.filename))
+            flipped = bytearray(content)
+            flipped[place + entry.file_size - 1] ^= 16
+            (tmp_path / "a.pth").write_bytes(flipped)
+            with pytest.raises(ValueError, match=rf"is damaged: its part {entry.filename} is not what was saved"):
+                foreign.read(tmp_path / "a.pth")
+    (tmp_path / "a.pth").write_bytes(content)
+    assert not foreign.unchecked(tmp_path / "a.pth") and same(foreign.read(tmp_path / "a.pth"))
+
+
+def test_a_file_without_checksums_is_read_with_a_note(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        (tmp_path / "a.pth").write_bytes(_torch())
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert same(foreign.read(tmp_path / "a.pth")) and "was saved without checksums" in foreign.unchecked(tmp_path / "a.pth")
+    assert not foreign.unchecked(saved(tmp_path / "b.pth", WEIGHTS, _use_new_zipfile_serialization=False))
+
+
+def test_an_unknown_type_of_tensor_is_named_so(tmp_path):
+    with pytest.raises(ValueError, match="holds a type of tensor that is not known here, perhaps float8"):
+        foreign.read(saved(tmp_path / "a.pth", {"w": torch.ones(3).to(torch.float8_e4m3fn)}))
+
+
+def test_at_most_eight_names_are_listed(tmp_path):
+    many = {f"part{i:02}": {"w": torch.full((1,), float(i))} for i in range(20)}
+    with pytest.raises(ValueError, match=r"under part00, .*part07 and 12 more, which differ: .*--key NAME"):
+        foreign.read(saved(tmp_path / "a.pth", many))
+    with pytest.raises(ValueError, match=r"has nothing called 'missing'; there is: layer0, .*layer7 and 192 more$"):
+        foreign.read(saved(tmp_path / "b.pth", {f"layer{i}.weight": torch.ones(1) for i in range(200)}), "missing")
 
 
 def test_what_has_no_weights_says_what_it_has(tmp_path):

@@ -62,6 +62,11 @@ def test_numbers_that_are_unset_by_default_are_checked_too(name, value):
         ("align", "augment.shift=-0.1"),
         ("align", "diverged=nan"),
         ("distill", "distill.mask_ratio=1"),
+        ("align", "seed=4294967296"),
+        ("align", "optim.lr=0"),
+        ("align", "optim.warmup=-1"),
+        ("align", "data.threads=0"),
+        ("align", "log_every=0"),
     ],
 )
 def test_ranges_of_a_run(stage, setting):
@@ -72,15 +77,40 @@ def test_ranges_of_a_run(stage, setting):
 @pytest.mark.parametrize(
     ("task", "setting"),
     [
-        ("svm", "c=0"), ("svm", "repeats=0"), ("svm", "seed=-1"), ("knn", "neighbours=0"), ("knn", "repeats=-2"),
+        ("svm", "c=0"), ("svm", "repeats=0"), ("svm", "seed=-1"), ("svm", "seed=4294967296"),
+        ("knn", "neighbours=0"), ("knn", "repeats=-2"),
         ("retrieval", "repeats=0"),
-        ("zeroshot", "repeats=0"), ("fewshot", "c=-1"), ("fewshot", "seed=-1"), ("classify", "batch=0"), ("classify", "batch=-1"),
+        ("zeroshot", "repeats=0"), ("fewshot", "c=-1"), ("fewshot", "seed=-1"), ("fewshot", f"seed={10**400}"),
+        ("classify", "batch=0"), ("classify", "batch=-1"),
         ("classify", "weight_decay=-1"), ("classify", "epochs=0"),
     ],
 )  # fmt: skip
 def test_ranges_of_a_task(task, setting):
     with pytest.raises(UserError, match=setting.partition("=")[0]):
         catalog.options(task, [setting])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lr", 0.0, r"^optim\.lr must be positive, got 0\.0"),
+        ("clip", -1.0, r"^optim\.clip must not be negative, got -1\.0$"),
+        ("epochs", -1, r"^optim\.epochs must not be negative, got -1$"),
+    ],
+)
+def test_the_field_and_its_value_are_named_and_no_other(name, value, message):
+    with pytest.raises(UserError, match=message) as caught:
+        OptimConfig(**{"batch": 2, "epochs": 1, "lr": 1.0, name: value})
+    assert "OptimConfig" not in str(caught.value)
+
+
+def test_what_is_no_number_is_named_so_where_none_is_allowed_too():
+    with pytest.raises(UserError, match=r"^--set c: expected a number, got nan$"):
+        catalog.options("svm", ["c=nan"])
+
+
+def test_the_largest_seed_is_taken():
+    assert catalog.options("svm", ["seed=4294967295"]).seed == config_of("align", "seed=4294967295").seed == 2**32 - 1
 
 
 def test_the_field_is_named():

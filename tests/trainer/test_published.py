@@ -228,6 +228,45 @@ def test_what_is_in_the_way_is_left_out_as_asked(imported, tmp_path):
         import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "other", SIZES["point-mae"], drop=["head."])
 
 
+@pytest.mark.parametrize(
+    ("chosen", "wrapped_too"),
+    [({"drop": ["teacher."]}, True), ({"key": "student"}, True), ({"key": "student"}, False), ({"key": "model.student"}, True)],
+)
+def test_one_of_two_in_a_flat_file_is_chosen(tmp_path, chosen, wrapped_too):
+    weights = weights_of("point-mae")
+    flat = {f"student.{name}": value for name, value in weights.items()} | {f"teacher.{name}": 2 * value for name, value in weights.items()}
+    torch.save({"model": flat, "epoch": 3} if wrapped_too else flat, tmp_path / "peer.pth")
+    report = import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "run", SMALL, **chosen)
+    assert same_features(checkpoint.load(tmp_path / "run").model, stage_of("point-mae"))
+    assert {left.name for left in report.dropped} == {name for name in flat if "drop" in chosen and name.startswith("teacher.")}
+    with pytest.raises(ValueError, match=r"--drop student\. --drop teacher\. leaves nothing"):
+        import_checkpoint(tmp_path / "peer.pth", "point-mae", tmp_path / "other", SMALL, drop=["student.", "teacher."])
+
+
+def test_counts_of_batches_may_be_missing(imported):
+    weights = {name: value for name, value in weights_of("point-mae").items() if not name.endswith("num_batches_tracked")}
+    report, run = imported("point-mae", weights, SIZES["point-mae"])
+    assert same_features(run.model, stage_of("point-mae"))
+    assert sum(left.name.endswith("num_batches_tracked") and left.reason.startswith("0: ") for left in report.missing) == 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "settings", "colored"),
+    [(3, [], False), (6, ["encoder.channels=6"], None), (6, ["encoder.channels=6", "points.colored=false"], False)],
+)
+def test_of_a_model_with_other_channels_it_is_not_known_whether_it_saw_colours(imported, channels, settings, colored):
+    torch.manual_seed(1)
+    stage = build(configured("point-mae", "distill", [*SIZES["point-mae"], f"encoder.channels={channels}"]), Facts())
+    _, run = imported("point-mae", MODULES["point-mae"].to_published(stage.state_dict()), [*SIZES["point-mae"], *settings])
+    assert run.header.points.colored is colored
+
+
+def test_complex_numbers_are_refused(imported):
+    weights = {name: value.to(torch.complex64) if value.ndim == 2 else value for name, value in weights_of("point-mae").items()}
+    with pytest.raises(ValueError, match="is of complex numbers"):
+        imported("point-mae", weights, SIZES["point-mae"])
+
+
 def test_one_of_two_is_chosen(imported, tmp_path):
     weights = weights_of("point-mae")
     doubled = {name: 2 * value for name, value in weights.items()}
@@ -282,7 +321,8 @@ def test_on_the_command_line(command, tmp_path):  # noqa: F811
     assert "missing  summary.pool.query: the mean of the tokens" in out
     code, out, _ = command("import", tmp_path / "peer.pth", tmp_path / "b", "--as", "point-m2ae", "--json", *sizes)
     body = json.loads(out)
-    assert code == 0 and set(body) == {"source", "encoder", "taken", "dropped", "missing", "input"} and len(body["source"]["sha256"]) == 64
+    assert code == 0 and set(body) == {"source", "encoder", "taken", "dropped", "missing", "input", "notes"}
+    assert len(body["source"]["sha256"]) == 64
     code, _, exported = command("export", tmp_path / "a", tmp_path / "e.safetensors")
     assert code == 0 and "has the encoder of" in exported and "published with 2048 points" in err
     code, _, err = command("import", tmp_path / "peer.pth", tmp_path / "c", "--as", "recon")

@@ -358,6 +358,18 @@ def test_too_many_repeats_and_neighbours_are_refused(stage, cache):
 # ------------------------------------------------------------------------------------------------- teachers' spaces
 
 
+@pytest.mark.parametrize(
+    ("counts", "searched"), [([1] * 30, False), ([1, 1], False), ([2, 1], True), ([2, 2], True), ([5, 1], True), ([2] * 20, True)]
+)
+def test_few_shapes_of_a_class_make_no_warning_and_no_error(counts, searched):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    inputs = (np.eye(len(counts))[labels] + 0.01 * np.random.default_rng(0).normal(size=(len(labels), len(counts)))).astype(np.float32)
+    for seed in range(5):
+        c = svm.choose(inputs, labels, seed)
+        assert c in svm.GRID and (searched or c == svm.UNSEARCHED)
+    assert (svm.fit(inputs, labels, 1.0).predict(inputs) == labels).all()
+
+
 def test_zero_shot_after_alignment(stage, cache):
     scores = zeroshot.run(stage, cache, cache, zeroshot.Options())
     assert [m.name for m in scores.metrics] == ["clip.b top-1", "clip.b top-3"], "5 of 4 classes says nothing"
@@ -384,7 +396,10 @@ def test_zero_shot_says_what_label_sets_there_are(stage, cache, tmp_path):
     without = write(tmp_path / "without.zarr", shapes=12, label_sets=())
     with pytest.raises(ValueError, match=r"no label set embedded by clip.b; `mmpd-cache labels"):
         zeroshot.run(stage, without, without, zeroshot.SMOKE)
-    assert zeroshot.run(stage, cache, without, zeroshot.SMOKE).metrics[0].mean > 80, "the label set of the other cache serves"
+    scores = zeroshot.run(stage, cache, without, zeroshot.SMOKE)
+    assert scores.metrics[0].mean > 80, "the label set of the other cache serves"
+    assert scores.variant == "classes of shapes", "and the result is of another title than one among other classes"
+    assert zeroshot.run(stage, several, without, zeroshot.Options(labels="two")).variant == "two of several"
 
 
 def test_two_teachers_of_one_name_are_not_confused(stage, cache, tmp_path):
@@ -659,6 +674,27 @@ def test_a_table_warns_of_what_cannot_be_compared():
     assert any("in a / c" in note and "other shapes" in note for note in table.notes)
 
 
+def test_results_on_two_caches_of_one_name_stand_side_by_side(tmp_path):
+    one, other = made("a", 1.0), made("a", 2.0, shapes=8)
+    files = [found.save(tmp_path / "a") for found in (one, other, one, other)]
+    assert files[0] == files[2] and files[1] == files[3] and files[0].name == "svm-shapes-test.json"
+    assert files[1].name == f"svm-shapes-test-{other.mark}.json"
+    table = result.table(result.collect([tmp_path / "a"]))
+    assert set(table.header[1:]) == {f"svm, shapes ({found.mark}) test: accuracy" for found in (one, other)}
+    assert [cell.mean for cell in table.rows[0].cells] == [2.0, 1.0]
+    files[0].write_text("{}")
+    assert other.save(tmp_path / "a") == files[0], "a damaged one is replaced"
+
+
+def test_results_among_other_classes_are_not_comparable():
+    found = [made(run, 1.0) for run in ("a", "b")]
+    found = [
+        dataclasses.replace(r, scores=dataclasses.replace(r.scores, classes=names))
+        for r, names in zip(found, [("x", "y"), ("x", "y", "z")], strict=True)
+    ]
+    assert "Not comparable: svm, shapes test in a / b: among 2 / 3 classes." in result.table(found).notes
+
+
 def test_runs_without_results_or_with_damaged_ones_are_named(tmp_path):
     with pytest.raises(ValueError, match="has no results yet"):
         result.collect([tmp_path])
@@ -666,6 +702,13 @@ def test_runs_without_results_or_with_damaged_ones_are_named(tmp_path):
     (tmp_path / "eval" / "svm.json").write_text('{"task": "svm"}')
     with pytest.raises(ValueError, match=r"svm\.json is no result of an evaluation"):
         result.collect([tmp_path])
+    body = json.loads(made("a", 1.0).json())
+    body["scores"]["metrics"][0]["values"] = []
+    (tmp_path / "eval" / "svm.json").write_text(json.dumps(body))
+    with pytest.raises(ValueError, match=r"svm\.json is no result of an evaluation \(accuracy has no values\)"):
+        result.collect([tmp_path])
+    with pytest.raises(ValueError, match=r"x, .*y have no results yet"):
+        result.collect([tmp_path / "x", tmp_path / "y"])
     with pytest.raises(ValueError, match="given twice"):
         result.table([made("a", 1.0), made("a", 2.0)])
 

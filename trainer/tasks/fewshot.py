@@ -15,6 +15,7 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
+from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks import svm
 from trainer.tasks.accuracy import counted
@@ -49,13 +50,10 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_numbers(self, {"seed": 0})
+        check_numbers(self, {"ways": 2, "shots": 1, "queries": 1, "folds": 1})
+        check_seed(self.seed)
         if self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
-        if self.ways < 2 or min(self.shots, self.queries, self.folds) < 1:
-            raise UserError(
-                f"ways must be at least 2, and shots, queries and folds 1, got {self.ways}, {self.shots}, {self.queries} and {self.folds}"
-            )
         refuse_unread(self, ["training" if self.by == "svm" else "c"], f"by={self.by}")
 
 

@@ -16,7 +16,7 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.stage import Stage
-from trainer.tasks.accuracy import accuracies, confusion
+from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
@@ -51,7 +51,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     body = Body.of(stage, options.pool)
     for block in range(repeats(options.repeats, body, train, test)):
         voters = KNeighborsClassifier(options.neighbours, metric="cosine", algorithm="brute", weights=_weight)
-        voters.fit(extract(body, train, block).numpy(), train.labels)
+        with few_shapes():
+            voters.fit(extract(body, train, block).numpy(), train.labels)
         predictions.append(voters.predict(extract(body, test, block).numpy()))
     return Scores(
         train=train.data,

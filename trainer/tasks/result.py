@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -91,7 +92,7 @@ class Metric:
         return f"{self.mean:.1f}" if self.deviation is None else f"{self.mean:.1f} ± {self.deviation:.1f}"
 
 
-def wilson(percent: float, count: int) -> tuple[float, float]:
+def wilson(percent: float, count: float) -> tuple[float, float]:
     """The 95 % interval of a share, in percent, that was found on `count` shapes (Wilson's score interval,
     https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval).
     """
@@ -161,7 +162,7 @@ class Result:
 
     @property
     def file(self) -> str:
-        """Name of its file, without ending: another variant, other options or other test shapes do not overwrite it."""
+        """Name of its file, without ending: another variant, other options or another split do not overwrite it. See also `save`."""
         name = "".join(c if c.isalnum() or c in "._" else "-" for c in self.title.replace(", ", "-"))
         return name if len(name.encode()) <= LONGEST else f"{name[: LONGEST // 4]}-{fingerprint(self.title)}"
 
@@ -173,7 +174,8 @@ class Result:
         known = any(metric.interval for metric in self.scores.metrics)
         legend = " In brackets the 95 % interval over test shapes." if known else ""
         largest = [f"Always the largest class: {m.largest:.1f}." for m in self.scores.metrics if m.largest is not None][:1]
-        caption = [f"Percent, {self.protocol}, {self.scores.test.shapes} test shapes.{legend}", *largest, *self.scores.notes]
+        counts = list(dict.fromkeys(str(m.shapes) for m in self.scores.metrics if m.shapes is not None)) or [str(self.scores.test.shapes)]
+        caption = [f"Percent, {self.protocol}, {' or '.join(counts)} test shapes.{legend}", *largest, *self.scores.notes]
         out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
         for name in ("", "mean ± std [95 %]", "values", "chance"):
             out.add_column(name, justify="right" if name else "left", overflow="fold")
@@ -183,11 +185,33 @@ class Result:
             out.add_row(*map(_text, (metric.name, metric.told, values, chance)))
         return out
 
+    @property
+    def basis(self) -> tuple[Data | None, Data, tuple[str, ...]]:
+        """Shapes learned from, shapes tested on, and classes: results are of one column only where these are the same."""
+        return self.scores.train, self.scores.test, self.scores.classes
+
+    @property
+    def mark(self) -> str:
+        """Short fingerprint of `basis`."""
+        return fingerprint(self.basis)[:8]
+
     def save(self, run: Path) -> Path:
-        """Write it into the folder of a run. Returns the file."""
+        """Write it into the folder of a run. Returns the file. One of the same title on other shapes, as of a cache of the same name
+        elsewhere, stays beside it: then the file's name ends in `mark`.
+        """
         path = run / FOLDER / f"{self.file}.json"
+        if path.exists() and not _replaces(self, path):
+            path = path.with_name(f"{self.file}-{self.mark}.json")
         write_file(path, (self.json() + "\n").encode())
         return path
+
+
+def _replaces(result: Result, path: Path) -> bool:
+    """Whether a result is of the same shapes and classes as the one in a file, or that is damaged."""
+    try:
+        return load(path).basis == result.basis
+    except UserError:
+        return True
 
 
 def load(path: Path) -> Result:
@@ -197,7 +221,10 @@ def load(path: Path) -> Result:
         UserError: the file is no result.
     """
     try:
-        return from_json(Result, json.loads(path.read_text(encoding="utf-8")))
+        found = from_json(Result, json.loads(path.read_text(encoding="utf-8")))
+        if empty := [metric.name for metric in found.scores.metrics if not metric.values]:
+            raise ValueError(f"{empty[0]} has no values")
+        return found
     except ValueError as error:
         raise UserError(f"{path} is no result of an evaluation ({error}); evaluate again to replace it") from error
 
@@ -230,7 +257,8 @@ def collect(runs: Sequence[Path]) -> Collected:
             scores = dataclasses.replace(found.scores, notes=(*found.scores.notes, *old))
             results.append(dataclasses.replace(found, run=label, scores=scores))
     if not results:
-        raise UserError(f"{', '.join(results.without)} has no results yet; `mmpd-train eval TASK RUN CACHE` makes some")
+        has = "has" if len(results.without) == 1 else "have"
+        raise UserError(f"{', '.join(results.without)} {has} no results yet; `mmpd-train eval TASK RUN CACHE` makes some")
     return results
 
 
@@ -265,6 +293,8 @@ WIDTH: Final = 80
 """Columns of a terminal, and of what is piped."""
 HEADING: Final = 14
 """Columns below which a heading should not be broken further."""
+NAME: Final = 30
+"""The same of names in the first column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,18 +327,41 @@ class Table:
         body = "\n".join(f"| {' | '.join(printable(cell).replace('|', '/').replace(chr(10), ' ') for cell in line)} |" for line in lines)
         return body + "".join(f"\n\n{printable(note)}" for note in self.notes) + "\n"
 
-    def rich(self) -> RichTable:
-        """For a terminal: runs in rows; or in columns, where that many headings do not fit. Long names are folded, nothing is cut."""
+    def rich(self) -> RichTable | Group:
+        """For a terminal: runs in rows; or in columns, where not all headings fit and that is narrower. What fits in neither way is cut
+        into several tables. Long names are folded, numbers are not, and nothing is left out.
+        """
         lines = [self.header, *(row.texts for row in self.rows)]
-        needed = [max(min(len(head), HEADING), *map(len, cells)) for head, *cells in zip(*lines, strict=True)]
-        if len(needed) > 2 and sum(needed) + 3 * len(needed) + 1 > WIDTH:
-            lines = list(zip(*lines, strict=True))
-        out = RichTable(caption=_text("\n".join(self.notes)), caption_justify="left")
-        for i, name in enumerate(lines[0]):
-            out.add_column(_text(name), justify="right" if i else "left", overflow="fold")
-        for line in lines[1:]:
-            out.add_row(*map(_text, line))
-        return out
+        if sum(_widths(lines)) > WIDTH:
+            turned = list(zip(*lines, strict=True))
+            lines = turned if sum(_widths(turned)) < sum(_widths(lines)) else lines
+        first, *widths = _widths(lines)
+        groups: list[list[int]] = []
+        for i, width in enumerate(widths, 1):
+            if groups and first + sum(widths[j - 1] for j in groups[-1]) + width <= WIDTH:
+                groups[-1].append(i)
+            else:
+                groups.append([i])
+        parts = [_drawn([(line[0], *(line[i] for i in group)) for line in lines]) for group in groups or [[]]]
+        parts[-1].caption, parts[-1].caption_justify = _text("\n".join(self.notes)), "left"
+        return parts[0] if len(parts) == 1 else Group(*parts)
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    """How wide each column of a table must be, with what parts it from the next. The first line holds headings."""
+    names, *columns = zip(*lines, strict=True)
+    first = min(max(map(len, names)), NAME) + 4
+    return [first, *(min(max(min(len(head), HEADING), *map(len, cells)), WIDTH - first - 3) + 3 for head, *cells in columns)]
+
+
+def _drawn(lines: Sequence[Sequence[str]]) -> RichTable:
+    """A table, in which only the column of names gives way where the terminal is narrow."""
+    out = RichTable()
+    for i, (name, width) in enumerate(zip(lines[0], _widths(lines), strict=True)):
+        out.add_column(_text(name), justify="right" if i else "left", overflow="fold", width=width - 3 if i else None)
+    for line in lines[1:]:
+        out.add_row(*map(_text, line))
+    return out
 
 
 def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Table:
@@ -324,6 +377,8 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
     """
     if not results:
         raise UserError("there is no result to put into a table")
+    without = [f"{name} has no results yet." for name in results.without] if isinstance(results, Collected) else []
+    results = _told_apart(results)
     columns: dict[tuple[str, str], dict[str, list[tuple[Result, Metric]]]] = {}
     for result in results:
         for metric in result.scores.metrics:
@@ -337,9 +392,25 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
         for key in reversed(names)
     )
     header = ("run" if by == "run" else "first run of setup", *(f"{title}: {metric}" for title, metric in columns))
-    without = [f"{name} has no results yet." for name in results.without] if isinstance(results, Collected) else []
     notes = (_legend(rows, by), *_bases(header, rows), *_differences(results), *_notes(results), *without)
     return Table(header=header, rows=rows, notes=notes)
+
+
+def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
+    """Results with the cache's name followed by `mark`, where one run has several of one title, on other shapes or among other classes."""
+    bases: dict[tuple[str, str], set[Any]] = {}
+    for result in results:
+        bases.setdefault((result.run, result.title), set()).add(result.basis)
+    shared = {title for (_, title), several in bases.items() if len(several) > 1}
+
+    def marked(result: Result) -> Result:
+        test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({result.mark})")
+        train = result.scores.train
+        if train is not None and train.cache == result.scores.test.cache:  # of one name, which the title then says once
+            train = dataclasses.replace(train, cache=test.cache)
+        return dataclasses.replace(result, scores=dataclasses.replace(result.scores, test=test, train=train))
+
+    return [marked(result) if result.title in shared else result for result in results]
 
 
 def _bases(header: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -395,6 +466,8 @@ def _differences(results: Sequence[Result]) -> list[str]:
         changed = [f"{k} {theirs.get(k)} / {mine.get(k)}" for k in sorted(mine.keys() | theirs) if mine.get(k) != theirs.get(k)]
         if (result.scores.train, result.scores.test) != (other.scores.train, other.scores.test):
             changed.append("other shapes under the same name")
+        if result.scores.classes != other.scores.classes:
+            changed.append(f"among {len(other.scores.classes)} / {len(result.scores.classes)} classes")
         if changed:
             notes.append(f"Not comparable: {result.title} in {other.run} / {result.run}: {', '.join(changed)}.")
     return notes

@@ -20,8 +20,9 @@ from sklearn.svm import SVC
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer.config import check_seed
 from trainer.stage import Stage
-from trainer.tasks.accuracy import accuracies, confusion
+from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
@@ -30,6 +31,8 @@ GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Where C is looked for."""
 FOLDS: Final = 3
 """Folds of cross-validation."""
+UNSEARCHED: Final = 1.0
+"""C where it cannot be looked for."""
 STEPS: Final = 1_000_000
 """Most steps of the solver."""
 
@@ -51,7 +54,8 @@ class Options:
     """Seed of the folds of cross-validation."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, {"repeats": 1, "seed": 0})
+        check_numbers(self, {"repeats": 1})
+        check_seed(self.seed)
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
 
@@ -68,7 +72,9 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         features = extract(body, train, block).numpy()
         if c is None:
             c = choose(features, train.labels, options.seed)
-            doubts.append(f"C = {c:g} by cross-validation on the training shapes")
+            found = "by cross-validation on the training shapes"
+            none = "not searched: the training shapes of a class are too few for cross-validation"
+            doubts.append(f"C = {c:g} {found if _folds(train.labels, options.seed) else none}")
         probe = fit(features, train.labels, c)
         predictions.append(probe.predict(extract(body, test, block).numpy()))
         if probe[-1].fit_status_:
@@ -87,15 +93,29 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64], c: float) -> P
     """A linear SVM on standardised features [n, F]. Its last step has `fit_status_` 1 where it stopped before it had converged."""
     # Not LinearSVC, which took longer on the features both were tried on; on others it may not.
     probe = make_pipeline(StandardScaler(), SVC(kernel="linear", C=c, cache_size=1000, max_iter=STEPS))
-    with warnings.catch_warnings():
+    with few_shapes():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `fit_status_` tells
         return probe.fit(features, labels)
 
 
 def choose(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int) -> float:
-    """The C of `GRID` with the best accuracy in cross-validation on features [n, F]; of equally good ones the smallest."""
-    rarest = int(np.unique(labels, return_counts=True)[1].min())
-    folds = (StratifiedKFold if rarest >= FOLDS else KFold)(FOLDS, shuffle=True, random_state=seed)
-    parts = list(folds.split(features, labels))
-    scores = [np.mean([fit(features[a], labels[a], c).score(features[b], labels[b]) for a, b in parts]) for c in GRID]
+    """The C of `GRID` with the best accuracy in cross-validation on features [n, F]; of equally good ones the smallest. `UNSEARCHED` where
+    there are too few shapes to tell.
+    """
+    parts = _folds(labels, seed)
+    if not parts:
+        return UNSEARCHED
+    with few_shapes():
+        scores = [np.mean([fit(features[a], labels[a], c).score(features[b], labels[b]) for a, b in parts]) for c in GRID]
     return GRID[int(np.argmax(scores))]
+
+
+def _folds(labels: NDArray[np.int64], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Which shapes each fold learns from and which it is asked, without folds that have nothing to tell apart or to get right."""
+    rarest = int(np.unique(labels, return_counts=True)[1].min())
+    if len(labels) < FOLDS:
+        return []
+    folds = (StratifiedKFold if rarest >= FOLDS else KFold)(FOLDS, shuffle=True, random_state=seed)
+    with few_shapes():
+        parts = list(folds.split(labels, labels))
+    return [(a, b) for a, b in parts if len(np.unique(labels[a])) > 1 and np.isin(labels[b], labels[a]).any()]

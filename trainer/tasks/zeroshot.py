@@ -96,7 +96,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         test=shapes.data,
         metrics=tuple(metrics),
-        variant="" if name == SOURCE else name,
+        variant=_variant(name, home, test_cache),
         classes=label_set.classes,
         confusion=confusion(shapes.labels, first, len(label_set.classes)),
         notes=(*lost, *notes, *body.notes(shapes)),
@@ -131,6 +131,14 @@ def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache
     raise UserError(
         f"{caches[0].path} has no {what} embedded by {' or '.join(teachers)}{did_you_mean(name or '', known)}; {_remedy(caches[0])}"
     )
+
+
+def _variant(name: str, home: Cache, test_cache: Cache) -> str:
+    """Which classes there are to choose among, where those are not the test cache's own: accuracies among others do not compare."""
+    own = "" if name == SOURCE else name
+    if home.path.resolve() == test_cache.path.resolve():
+        return own
+    return f"{own or 'classes'} of {home.path.resolve().name.removesuffix('.zarr')}"
 
 
 def _remedy(cache: Cache) -> str:
