@@ -208,7 +208,7 @@ def _work(
         number = sum(map(len, again.values()))
         if every:
             raise UserError(f"{cache.path}: {number} failed shapes cannot be tried again: {'; '.join(reasons)}")
-        terminal.say(f"{number} failed shapes have other files by now, but are not tried again: {'; '.join(reasons)}")
+        terminal.say(f"{number} failed shapes may have other files by now, but are not tried again: {'; '.join(reasons)}")
         again = {}
     elif reasons:
         terminal.say(f"left unfinished: {'; '.join(reasons)}")

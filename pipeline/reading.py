@@ -106,8 +106,6 @@ class File:
         self.path, self.textures = path, textures
         self.suffix = path.suffix.lower()
         self.warnings: list[str] = []
-        self.gone = False
-        """Whether a texture is missing and the shape goes on without it (`textures="grey"`)."""
         self._read: set[tuple[str, str]] = set()
         """Name and sha256 of every file beside this one that was read."""
         self._textures: dict[tuple[str, Path], np.ndarray | None] = {}
@@ -207,7 +205,7 @@ class File:
         return self._textures[key]
 
     def lacks(self, missing: Exception) -> None:
-        """A texture or material file is not there: an error where textures are required, else remembered in `gone`.
+        """A texture or material file is not there: an error where textures are required, else a warning.
 
         Raises:
             Missing: textures are required, and `missing` is a `Missing`.
@@ -216,7 +214,6 @@ class File:
         if self.textures == "require":
             kind = Missing if isinstance(missing, Missing) else UserError
             raise kind(f"{missing}: put it there, or build with `--set source.textures=grey`") from missing
-        self.gone = True
         self.warn(f"{missing}; drawn without it")
 
 
