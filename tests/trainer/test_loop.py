@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from rich.console import Console
 
+from cache_schema.errors import UserError
 from tests.trainer.conftest import SMALL, config_of, write_small
 from trainer import checkpoint, log, loop, signals
 from trainer.data import Data
