@@ -59,6 +59,10 @@ class Mending(Cache):
         except (UserError, OSError):
             return False  # it is lost as well; the digest over the product tells
 
+    def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
+        made = self.made.get(record.product, {}).get(shard)
+        return self.checksums(record, shard) if made is None else made
+
     def _file(self, key: str) -> Path:
         return self._beside.get(key, self.path / key)
 

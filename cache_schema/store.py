@@ -43,6 +43,7 @@ __all__ = [
     "Region",
     "Rows",
     "ShardFile",
+    "check_bytes",
     "check_empty",
     "create",
     "differences",
@@ -153,10 +154,22 @@ def encode_chunk(node: ArraySpec, values: NDArray[Any]) -> bytes:
 class ShardFile:
     """Random access to the rows of one shard file of a sharded array."""
 
-    def __init__(self, root: Path, node: ArraySpec, shard: int) -> None:
+    def __init__(self, root: Path, node: ArraySpec, shard: int, digest: bytes = b"") -> None:
+        """
+        Args:
+            root: the cache's folder.
+            node: the array.
+            shard: which shard.
+            digest: sha256 that the file must have; empty to take it as it is.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
         self.node = node
         self.path = root / node.key(shard)
         self.data = read_file(self.path)
+        if digest:
+            check_bytes(self.data, digest, self.path)
         self.index = read_index(node, self.data[-(16 * math.prod(node.grid) + 4) :], self.path)
         self.per_row = math.prod(node.grid[1:])
 
@@ -182,6 +195,16 @@ class ShardFile:
         chunk, size = self._chunk(number), self.node.row_bytes // self.per_row
         raw = _unpacked(chunk, size, self.path) if self.node.codec == "zstd" else chunk
         return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
+
+
+def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
+    """Refuse what is not what was written.
+
+    Raises:
+        UserError: the sha256 of `data`, the bytes of the file `path`, is not `digest`.
+    """
+    if hashlib.sha256(data).digest() != digest:
+        raise UserError(f"{path} is not as it was written; {MENDS}")
 
 
 def _unpacked(data: bytes, size: int, path: Path) -> bytes:
@@ -370,8 +393,7 @@ class Cache:
             if shard in missing:
                 continue
             data = read_file(self.path / node.key(shard))
-            if hashlib.sha256(data).digest() != self.checksums(record, shard)[place].tobytes():
-                raise UserError(f"{self.path / node.key(shard)} is not as it was written; {MENDS}")
+            check_bytes(data, self.checksums(record, shard)[place].tobytes(), self.path / node.key(shard))
             yield shard, self._decoded(node, shard, data)
 
     def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
@@ -421,13 +443,40 @@ class Cache:
         place = self.arrays(record).index(node)
         return Rows(self.path, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
 
-    def shard_rows(self, node: ArraySpec, shard: int) -> NDArray[Any]:
+    def shard_rows(self, node: ArraySpec, shard: int, record: Record | None = None) -> NDArray[Any]:
         """The rows of one shard of an array that is uncompressed or has one chunk a shard, whether or not its product is complete. [n, ...]
+
+        Args:
+            node: the array.
+            shard: which shard.
+            record: the array's product, to compare the file with its completion marker first; None to take the file as it is.
 
         Raises:
             UserError: the file is missing or damaged.
         """
-        return self._decoded(node, shard, read_file(self._file(node.key(shard))))
+        data = read_file(self._file(node.key(shard)))
+        if record is not None:
+            check_bytes(data, self.digest(record, node, shard), self.path / node.key(shard))
+        return self._decoded(node, shard, data)
+
+    def digest(self, record: Record, node: ArraySpec, shard: int) -> bytes:
+        """The sha256 that the file of one shard of an array must have. Raises as `checksums`."""
+        place = [other.path for other in self.arrays(record)].index(node.path)
+        return self._expected(record, shard)[place].tobytes()
+
+    def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
+        """The checksums of the files as they are read. [files, 32]"""
+        return self.checksums(record, shard)
+
+    def check_shard(self, record: Record, shard: int) -> None:
+        """Compare every file of one shard of a product with its completion marker.
+
+        Raises:
+            UserError: a file, or the marker, is missing or damaged.
+        """
+        sums = self._expected(record, shard)
+        for node, wanted in zip(self.arrays(record), sums, strict=True):
+            check_bytes(read_file(self._file(node.key(shard))), wanted.tobytes(), self.path / node.key(shard))
 
     def _decoded(self, node: ArraySpec, shard: int, data: bytes) -> NDArray[Any]:
         """The rows of one shard from the bytes of its file. [n, ...]"""
@@ -597,7 +646,7 @@ class Cache:
             node = stats_array(self.arrays(record)[0])
             self._put_groups(node.path)
             self._put_node(node.path, node_json(node))
-            self._put(node.key(0), self.statistics(record))
+            self._put(node.key(0), self.statistics(record, checked=True))
         final = dataclasses.replace(record, complete=True, content=self.content(record))
         self._put(f"products/{record.product}/zarr.json", node_json(markers(self.manifest, record), sealed(final)))
         return final
@@ -637,22 +686,26 @@ class Cache:
             digest.update(read_file(self.path / node.key(0)) if statistics is None else statistics)
         return digest.hexdigest()
 
-    def statistics(self, record: Record) -> bytes:
+    def statistics(self, record: Record, *, checked: bool = False) -> bytes:
         """The file of a product's statistics, computed from its shards.
+
+        Args:
+            record: the product.
+            checked: whether each shard must be as its completion marker says.
 
         Raises:
             UserError: a file it takes is missing or damaged.
         """
         (node,) = self.arrays(record)
-        return encode(stats_array(node), self._moments(node))
+        return encode(stats_array(node), self._moments(node, record if checked else None))
 
-    def _moments(self, node: ArraySpec) -> NDArray[np.float64]:
+    def _moments(self, node: ArraySpec, record: Record | None) -> NDArray[np.float64]:
         """Mean and variance of an embedding over all entries of usable shapes, added up in row order. [2, E]"""
         ok = self.ok()
         total, square, count = np.zeros(node.shape[-1]), np.zeros(node.shape[-1]), 0
         for shard in range(self.manifest.shards):
             rows = self.manifest.rows(shard)
-            kept = self.shard_rows(node, shard)[ok[rows.start : rows.stop]].reshape(-1, node.shape[-1]).astype(np.float64)
+            kept = self.shard_rows(node, shard, record)[ok[rows.start : rows.stop]].reshape(-1, node.shape[-1]).astype(np.float64)
             total += kept.sum(0)
             square += (kept**2).sum(0)
             count += len(kept)
