@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from cache_schema import spec
 from cache_schema.errors import UserError
-from cache_schema.files import MENDS, exclusive, held_token, is_held, leftovers, read_file, still_held, write_file
+from cache_schema.files import MENDS, exclusive, held_token, is_held, leftovers, read_file, refuse_links, still_held, write_file
 from cache_schema.names import path_name
 from cache_schema.rows import NO_CHUNK, Region, Rows, read_index
 from cache_schema.spec import ArraySpec, Manifest, Record
@@ -306,9 +306,9 @@ class Cache:
         if product in GROUPS_OF_PRODUCTS or PurePosixPath(product).parts[:-1] == ("labels",):
             return True
         place, said = self.path / "products" / product, json.dumps(product).encode()
-        if product in (INDEX, STATUS) or (place / "zarr.json").read_bytes() != node_json() or (place / "c").exists():
+        if product in (INDEX, STATUS) or read_file(place / "zarr.json") != node_json() or (place / "c").exists():
             return False
-        return not any(said in array.read_bytes() for array in (self.path / product).rglob("zarr.json"))
+        return not any(said in read_file(array) for array in (self.path / product).rglob("zarr.json"))
 
     def lost_records(self) -> dict[str, str]:
         """Products that have completion markers and no record, and what to say of each."""
@@ -550,7 +550,9 @@ class Cache:
         record, new = self.agreed(record), self._read_record(record.product) is None
         if new:
             # Completion markers of a product whose record was deleted say nothing about this one.
-            shutil.rmtree(self.path / "products" / record.product / "c", ignore_errors=True)
+            markers_of_before = self.path / "products" / record.product / "c"
+            refuse_links(markers_of_before, self.path)
+            shutil.rmtree(markers_of_before, ignore_errors=True)
         for array in self.arrays(record):
             self._put_groups(array.path)
             self._put_node(array.path, node_json(array, {"product": record.product}))
@@ -565,7 +567,7 @@ class Cache:
 
     def _put_node(self, path: str, content: bytes) -> None:
         node = self.path / path / "zarr.json"
-        if not node.is_file() or node.read_bytes() != content:
+        if not node.is_file() or read_file(node) != content:
             self._put(f"{path}/zarr.json", content)
 
     def _put_groups(self, path: str) -> None:
@@ -612,6 +614,7 @@ class Cache:
             if record.complete:
                 begun = dataclasses.replace(record, complete=False, content="")
                 self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
+            refuse_links(self.path / marker.key(shard), self.path)
             (self.path / marker.key(shard)).unlink(missing_ok=True)
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:

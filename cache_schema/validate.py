@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cache_schema import store
 from cache_schema.errors import UserError
+from cache_schema.files import regular_bytes
 from cache_schema.spec import ArraySpec, Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
 
@@ -149,7 +150,7 @@ def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Pro
 def _same_bytes(cache: Cache, where: str, content: bytes, product: str = "") -> Iterator[Problem]:
     path = cache.path / where
     try:
-        if path.read_bytes() != content:
+        if regular_bytes(path) != content:
             yield Problem(where=where, kind="metadata", message="differs from what this software writes for it", product=product)
     except FileNotFoundError:
         yield Problem(where=where, kind="missing", message="is not there", product=product)
@@ -172,7 +173,7 @@ def _shard_problems(cache: Cache, record: Record, shard: int) -> Iterator[Proble
     for i, node in enumerate(cache.arrays(record)):
         path = cache.path / node.key(shard)
         try:
-            data = path.read_bytes()
+            data = regular_bytes(path)
         except FileNotFoundError:
             yield problem(node.key(shard), "missing", "is not there")
             continue

@@ -1,5 +1,6 @@
 """Nothing that is damaged or absent is read as if it were whole; whatever a stranger's cache holds ends in one clear line."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -427,3 +428,57 @@ def test_somebodys_own_group_is_a_stray_and_stops_nobody(cache):
 def test_where_the_system_takes_no_files_is_said_by_the_place_that_was_asked_for(place):
     with pytest.raises(UserError, match=rf"{place} cannot be made: /proc.* takes no new files"), store.exclusive(place):
         pass
+
+
+# ------------------------------------------------------------------------------------------------- links and named pipes
+
+
+@pytest.mark.parametrize("end", ["lock", "journal"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_what_lies_in_place_of_a_file_beside_a_cache_is_left_alone(cache, tmp_path, end, kind):
+    beside, precious = tmp_path / f"c.zarr.{end}", tmp_path / "precious"
+    beside.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(beside)
+    elif kind == "folder":
+        beside.mkdir()
+    else:
+        beside.symlink_to(precious)
+    if kind == "link":
+        precious.write_text("mine")
+    with pytest.raises(UserError, match=f"c.zarr.{end} is "), store.exclusive(cache.path):
+        pass
+    assert precious.read_text() == "mine" if kind == "link" else not precious.exists()
+    assert not store.is_held(cache.path)
+
+
+def test_nothing_is_deleted_through_a_link(cache, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    record = cache.record("image/random-a")
+    shutil.move(cache.path / "products/image", elsewhere)
+    (cache.path / "products/image").symlink_to(elsewhere)
+    before = {p: p.read_bytes() for p in elsewhere.rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match="products/image is a symbolic link"):
+        cache.reopen(dataclasses.replace(record, complete=False, content=""), 0)
+    (elsewhere / "random-a/zarr.json").rename(tmp_path / "kept")
+    with pytest.raises(UserError, match="products/image is a symbolic link"):
+        cache.begin(dataclasses.replace(record, complete=False, content=""))
+    (tmp_path / "kept").rename(elsewhere / "random-a/zarr.json")
+    assert {p: p.read_bytes() for p in elsewhere.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "place", ["points/xyz/c/0/0/0/0", "points/xyz/zarr.json", "products/points/c/0/0/0", "products/points/zarr.json", "id/c/0/0",
+              "stats/image/random-a/c/0/0", "zarr.json"],
+)  # fmt: skip
+def test_a_named_pipe_is_not_waited_for(cache, place):
+    (cache.path / place).unlink()
+    os.mkfifo(cache.path / place)
+    if place == "zarr.json":
+        with pytest.raises(UserError):
+            validate.problems(cache.path)
+        return
+    assert place in {problem.where for problem in validate.problems(cache.path)}
+    if place.startswith("points/xyz/c"):
+        with pytest.raises(UserError, match="no regular file"):
+            cache.rows("points/xyz").gather(np.array([0]), np.array([0]))
