@@ -317,6 +317,30 @@ class Cache:
         message = "is not there, and nothing else says what the product is; run the command that made it again"
         return {folder.relative_to(self.path / "products").as_posix(): message for folder in gone}
 
+    def ownerless(self) -> list[str]:
+        """Products of which there are arrays and nothing in `products`: that folder was deleted."""
+        found = {}
+        for record in (index_record(self.manifest), status_record(self.manifest)):
+            found |= {self.path / node.path: record.product for node in self.arrays(record)}
+        for group in ("points", "views", "captions"):
+            found |= {folder: group for folder in (self.path / group).glob("*/")}
+        for group, pattern in (("image", "*/"), ("text", "*/"), ("labels", "*/*/"), ("guide", "*/*/")):
+            for folder in (self.path / group).glob(pattern):
+                product = folder.parent if group == "guide" else folder
+                found[folder] = product.relative_to(self.path).as_posix()
+        products = {product for folder, product in found.items() if self._is_array_of(folder, product)}
+        return sorted(product for product in products if not (self.path / "products" / product / "zarr.json").exists())
+
+    def _is_array_of(self, folder: Path, product: str) -> bool:
+        """Whether an array that says it is of a product lies in a folder, or the data of one that says nothing any more."""
+        node = folder / "zarr.json"
+        if not node.exists():
+            return (folder / "c").is_dir()
+        try:
+            return bool(_attributes(node).get("product") == product)
+        except (UserError, OSError):
+            return (folder / "c").is_dir()
+
     def products(self) -> dict[str, Record]:
         """Every complete product.
 

@@ -69,7 +69,7 @@ def has_statistics(record: Record) -> bool:
 
 def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Problem]:
     records, damaged = cache.read_records()
-    lost = cache.lost_records()
+    lost, ownerless = cache.lost_records(), cache.ownerless()
     for product, message in (damaged | lost).items():
         kind: Any = "metadata" if product in damaged else "missing"
         yield Problem(where=f"products/{product}/zarr.json", kind=kind, message=message.removeprefix(f"{cache.path}/"), product=product)
@@ -101,7 +101,12 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
     for record in records.values():
         if record.complete:
             yield from _content_problems(cache, record, record.product in unsound)
-    yield from _strays(cache, expected, {*damaged, *lost, *_begun_since(cache, records)})
+    # Another command may have been beginning some of them: arrays come first.
+    gone = sorted({*ownerless} & {*cache.ownerless()} - {*damaged, *lost})
+    for product in gone:
+        message = "is not there, but arrays of this product are; run the command that made it again"
+        yield Problem(where=f"products/{product}", kind="missing", message=message, product=product)
+    yield from _strays(cache, expected, {*damaged, *lost, *ownerless, *_begun_since(cache, records)})
 
 
 def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:

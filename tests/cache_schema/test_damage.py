@@ -482,3 +482,21 @@ def test_a_named_pipe_is_not_waited_for(cache, place):
     if place.startswith("points/xyz/c"):
         with pytest.raises(UserError, match="no regular file"):
             cache.rows("points/xyz").gather(np.array([0]), np.array([0]))
+
+
+@pytest.mark.parametrize("product", ["points", "captions", "status", "image/random-a", "text/random-a", "labels/three/random-a", "guide/g"])
+@pytest.mark.parametrize("described", [True, False])
+def test_a_product_whose_folder_was_deleted_is_named_and_its_files_are_no_strays(cache, product, described):
+    if not described:
+        for node in cache.arrays(cache.record(product)):
+            (cache.path / node.path / "zarr.json").unlink()
+    shutil.rmtree(cache.path / "products" / product)
+    found = validate.problems(cache.path)
+    assert (f"products/{product}", "missing") in {(problem.where, problem.kind) for problem in found}
+    assert not [problem for problem in found if problem.kind == "stray"]
+
+
+def test_an_array_of_somebody_else_is_a_stray(cache):
+    store.write_file(cache.path / "image/own/zarr.json", store.node_json())
+    store.write_file(cache.path / "image/own/c/0", b"1")
+    assert {problem.kind for problem in validate.problems(cache.path)} == {"stray"}
