@@ -888,12 +888,7 @@ def differences(there: Any, asked: Any, where: str = "") -> list[str]:
     if dataclasses.is_dataclass(there) and type(there) is type(asked):
         fields = [f.name for f in dataclasses.fields(there) if f.metadata.get("identity", True)]
         return [d for f in fields for d in differences(getattr(there, f), getattr(asked, f), f"{where}.{f}" if where else f)]
-    return [] if there == asked else [f"{where} is {_short(there)}, asked {_short(asked)}"]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return [] if there == asked else [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
 
 
 def _below_products(root: Path) -> list[Path]:

@@ -4,6 +4,7 @@ Used by the teachers' backends and by the captioner. A local folder never touche
 the hub's cache (`HF_HOME`) lacks a file, and never under `HF_HUB_OFFLINE=1`.
 """
 
+import os
 import contextlib
 import fnmatch
 import hashlib
@@ -63,7 +64,7 @@ def is_path(model: str) -> bool:
 
 def is_shipped(model: str) -> bool:
     """Whether a model is the name of one in `SHIPPED`."""
-    return bool(model) and "/" not in model and (SHIPPED / model).is_dir()
+    return bool(model) and "/" not in model and len(os.fsencode(model)) <= 255 and (SHIPPED / model).is_dir()
 
 
 def is_local(model: str) -> bool:

@@ -12,6 +12,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import GuideSpec, Record
 from pipeline import build as steps
 from pipeline import commands
+from pipeline.recipes import SourceConfig
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, box_off, build, contents, small, write_meshes
 
@@ -208,3 +209,23 @@ def test_what_cannot_be_tried_again_is_said(there, mine, tmp_path):
         commands.retry(there, str(mine), CPU, Silent())
     (tmp_path / "kept").rename(f"{there}.journal")
     assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=2, mended=0)
+
+
+@pytest.mark.parametrize(("option", "shapes"), [("count=999999999", 3), ("seed=5", 3)])
+def test_a_journal_does_not_overrule_what_the_cache_says_of_its_source(tmp_path, option, shapes):
+    config = small(views=None, teachers=(), captions=None, labels=(), source=SourceConfig(options=("count=3",)))
+    build("starter", tmp_path / "c.zarr", config)
+    journal = tmp_path / "c.zarr.journal"
+    journal.write_text(journal.read_text().replace("count=3", option))
+    source, _ = commands.source_again(store.open_cache(tmp_path / "c.zarr"), "")
+    assert len(source.entries) == shapes and dict(source.reader.options)["seed"] == "0"
+
+
+def test_a_sealed_source_of_more_shapes_than_the_cache_holds_is_refused(tmp_path):
+    config = small(views=None, teachers=(), captions=None, labels=(), source=SourceConfig(options=("count=3",)))
+    build("starter", tmp_path / "c.zarr", config)
+    cache = store.open_cache(tmp_path / "c.zarr")
+    sealed = dataclasses.replace(cache.manifest.source, options=(("count", "999999999"),))
+    forged = store.Cache(cache.path, dataclasses.replace(cache.manifest, source=sealed))
+    with pytest.raises(UserError, match="holds 3 shapes, but its source is said to make 999999999"):
+        commands.source_again(forged, "starter")
