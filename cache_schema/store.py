@@ -323,7 +323,7 @@ class Cache:
         for record in (index_record(self.manifest), status_record(self.manifest)):
             found |= {self.path / node.path: record.product for node in self.arrays(record)}
         for group in ("points", "views", "captions"):
-            found |= {folder: group for folder in (self.path / group).glob("*/")}
+            found |= dict.fromkeys((self.path / group).glob("*/"), group)
         for group, pattern in (("image", "*/"), ("text", "*/"), ("labels", "*/*/"), ("guide", "*/*/")):
             for folder in (self.path / group).glob(pattern):
                 product = folder.parent if group == "guide" else folder

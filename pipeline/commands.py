@@ -580,8 +580,8 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
     options = {**noted, **dict(sealed.options)}
     if sealed.kind == "shapes" and options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):
         raise UserError(
-            f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: it is damaged; build "
-            "the cache anew"
+            f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: "
+            "it is damaged; build the cache anew"
         )
     asked = SourceConfig(kind=sealed.kind, textures=sealed.textures, options=tuple(f"{name}={value}" for name, value in options.items()))
     source = open_config_source(location, dataclasses.replace(config, source=asked))

@@ -4,11 +4,11 @@ Used by the teachers' backends and by the captioner. A local folder never touche
 the hub's cache (`HF_HOME`) lacks a file, and never under `HF_HUB_OFFLINE=1`.
 """
 
-import os
 import contextlib
 import fnmatch
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
