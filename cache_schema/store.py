@@ -319,7 +319,7 @@ class Cache:
 
     def ownerless(self) -> list[str]:
         """Products of which there are arrays and nothing in `products`: that folder was deleted."""
-        found = {}
+        found: dict[Path, str] = {}
         for record in (index_record(self.manifest), status_record(self.manifest)):
             found |= {self.path / node.path: record.product for node in self.arrays(record)}
         for group in ("points", "views", "captions"):
