@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 
 from cache_schema.errors import UserError
 
+NOT_REGULAR = "no regular file but a pipe or a device"
 MENDS = "`mmpd-cache verify --repair` mends it"
 
 
@@ -33,12 +35,7 @@ def write_file(path: Path, data: bytes, within: Path | None = None) -> None:
         UserError: a symbolic link is on the way, or a folder is where the file belongs, or a file where a folder does.
     """
     if within is not None:
-        for parent in path.relative_to(within).parents:
-            if parent.name and (within / parent).is_symlink():
-                raise UserError(
-                    f"{within / parent} is a symbolic link to {os.readlink(within / parent)}, and nothing is written through links inside "
-                    "a cache. Put the folder itself in its place"
-                )
+        refuse_links(path, within)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,19 +64,63 @@ def write_file(path: Path, data: bytes, within: Path | None = None) -> None:
         raise
 
 
+def refuse_links(path: Path, within: Path) -> None:
+    """Call before anything at a place in a cache is written, replaced or deleted.
+
+    Args:
+        path: the place. It may be a link itself: the link is what is replaced or deleted.
+        within: the cache.
+
+    Raises:
+        UserError: a symbolic link is on the way from the cache's folder to the place, which leads somewhere else.
+    """
+    for parent in path.relative_to(within).parents:
+        if parent.name and (within / parent).is_symlink():
+            raise UserError(
+                f"{within / parent} is a symbolic link to {os.readlink(within / parent)}, and nothing is written through links inside "
+                "a cache. Put the folder itself in its place"
+            )
+
+
+def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file. What is none - a named pipe, a device - is not waited for. An `opener` for `open`.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file; IsADirectoryError where it is a folder.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+    return descriptor
+
+
+def regular_bytes(path: Path) -> bytes:
+    """All bytes of a regular file. Raises as `open_regular`."""
+    with open(path, "rb", opener=open_regular) as file:
+        return file.read()
+
+
 def read_file(path: Path) -> bytes:
     """All bytes of a file of a cache.
 
     Raises:
-        UserError: it is not there, or is a folder.
+        UserError: it is not there, or is a folder, a named pipe or a device.
         OSError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return regular_bytes(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {MENDS}") from None
     except (IsADirectoryError, NotADirectoryError) as error:
         raise UserError(f"{path} is not a file ({error.strerror}); move what is in its place away, then {MENDS}") from error
+    except OSError as error:
+        if error.strerror != NOT_REGULAR and error.errno != errno.ENXIO:  # the latter is what opening a socket says
+            raise
+        raise UserError(f"{path} is {NOT_REGULAR}; move what is in its place away, then {MENDS}") from error
 
 
 @contextlib.contextmanager
@@ -95,12 +136,13 @@ def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO
         The journal, open for appending lines.
 
     Raises:
-        UserError: no file can be made where the cache is to be, as in /proc.
+        UserError: no file can be made where the cache is to be, as in /proc; or a link, a folder or a named pipe is where one of the
+            files beside the cache belongs.
     """
     path = Path(path).resolve()  # one lock, by whatever name the cache is reached
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        opened = open(journal_file(path), "a+", encoding="utf-8")
+        opened = _open_beside(journal_file(path), "a+")
     except FileNotFoundError as error:  # said by file systems that hold only what the system puts there
         raise UserError(f"{path} cannot be made: {path.parent} takes no new files. Give a place you may write to") from error
     with opened as journal:
@@ -112,7 +154,7 @@ def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO
             if wait is not None:
                 wait()
             fcntl.flock(journal, fcntl.LOCK_EX)
-        with open(_lock_file(path), "a", encoding="ascii") as lock:
+        with _open_beside(_lock_file(path), "a") as lock:
             _say_holder(lock, secrets.token_hex(16))
             for leftover in leftovers(path):
                 leftover.unlink(missing_ok=True)
@@ -121,6 +163,22 @@ def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO
             finally:
                 _say_holder(lock, "")
                 _lock_file(path).unlink(missing_ok=True)
+
+
+def _open_beside(path: Path, mode: str) -> TextIO:
+    """Open a file beside a cache for writing, and no other that a stranger's link in its place leads to."""
+    try:
+        return open(path, mode, encoding="utf-8", opener=lambda name, flags: open_regular(name, flags | os.O_NOFOLLOW))  # type: ignore[return-value]
+    except OSError as error:
+        if path.is_symlink():
+            what = f"a symbolic link to {os.readlink(path)}"
+        elif path.is_dir():
+            what = "a folder"
+        elif error.strerror == NOT_REGULAR or error.errno == errno.ENXIO:
+            what = NOT_REGULAR
+        else:
+            raise
+        raise UserError(f"{path} is {what}, where a file of the cache belongs. Remove it and run the command again") from error
 
 
 def journal_file(path: Path) -> Path:
@@ -139,7 +197,7 @@ def leftovers(path: Path) -> Iterator[Path]:
 def is_held(path: Path) -> bool:
     """Whether somebody is writing to a cache right now."""
     try:
-        journal = open(journal_file(path.resolve()), "rb")
+        journal = open(journal_file(path.resolve()), "rb", opener=open_regular)
     except OSError:
         return False
     with journal:
@@ -153,7 +211,7 @@ def is_held(path: Path) -> bool:
 def held_token(path: str | os.PathLike[str]) -> str:
     """What tells the present hold of a cache from every other; empty if nobody holds it. Give it to `open_cache`."""
     try:
-        return _lock_file(Path(path).resolve()).read_text(encoding="ascii", errors="replace")
+        return regular_bytes(_lock_file(Path(path).resolve())).decode("ascii", errors="replace")
     except FileNotFoundError:
         return ""
 
@@ -176,7 +234,7 @@ def still_held(path: Path, token: str) -> Iterator[None]:
         return
     taken = UserError(f"{path}: another build has taken over; this one writes nothing any more")
     try:
-        lock = open(_lock_file(path), encoding="ascii", errors="replace")
+        lock = open(_lock_file(path), encoding="ascii", errors="replace", opener=open_regular)
     except FileNotFoundError:
         raise taken from None
     with lock:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cache_schema import store, validate
 from cache_schema.errors import UserError
-from cache_schema.files import read_file, write_file
+from cache_schema.files import read_file, refuse_links, write_file
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
 
@@ -44,7 +44,7 @@ class Mending(Cache):
             return
         for node, data in zip(arrays, files, strict=True):
             place = self.path / node.key(shard)
-            if not place.is_file() or place.read_bytes() != data:
+            if not place.is_file() or read_file(place) != data:
                 beside = place.with_name(f".{place.name}.mending.tmp")
                 write_file(beside, data, within=self.path)
                 self._beside[node.key(shard)] = beside
@@ -58,6 +58,10 @@ class Mending(Cache):
             return not np.array_equal(self.checksums(record, shard), sums)
         except (UserError, OSError):
             return False  # it is lost as well; the digest over the product tells
+
+    def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
+        made = self.made.get(record.product, {}).get(shard)
+        return self.checksums(record, shard) if made is None else made
 
     def _file(self, key: str) -> Path:
         return self._beside.get(key, self.path / key)
@@ -73,20 +77,23 @@ class Mending(Cache):
                 if beside is not None and shard in right:
                     self._put_in_place(beside, self.path / node.key(shard))
                 elif beside is not None:
+                    refuse_links(beside, self.path)
                     beside.unlink()
             if shard in right:
                 self.put_file(marker.key(shard), store.encode(marker, sums[None]))
         return right
 
     def _put_in_place(self, beside: Path, place: Path) -> None:
-        _clear(place)
+        refuse_links(place, self.path)
+        clear(place)
         os.replace(beside, place)
 
     def put_file(self, key: str, data: bytes) -> None:
         """Write one file again, if it is not that already."""
         place = self.path / key
-        _clear(place)
-        if not place.is_file() or place.read_bytes() != data:
+        refuse_links(place, self.path)
+        clear(place)
+        if not place.is_file() or read_file(place) != data:
             self._put(key, data)
 
     def _adds_up(self, record: Record, made: Mapping[int, NDArray[np.uint8]]) -> bool:
@@ -141,7 +148,7 @@ class Mending(Cache):
         return right
 
 
-def _clear(place: Path) -> None:
+def clear(place: Path) -> None:
     """Remove an empty folder from the place of a file; anything in it is somebody's."""
     if place.is_dir() and not place.is_symlink():
         try:

@@ -17,7 +17,6 @@ import mmap
 import os
 import queue
 import signal
-import stat
 import struct
 import sys
 import threading
@@ -31,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from cache_schema.files import MENDS
+from cache_schema.files import MENDS, open_regular
 from cache_schema.spec import ArraySpec
 
 NO_CHUNK: Final = 2**64 - 1
@@ -249,13 +248,15 @@ class Rows:
         """Map one shard's file. One laid out otherwise - by another writer, or cut short - must not be read as if it were ours."""
         node, path = self.node, self._root / self.node.key(shard)
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = open_regular(path)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{path} is missing; {MENDS}") from None
+        except OSError as error:
+            raise UserError(
+                f"{path} is not a file that can be read ({error.strerror}); move what is in its place away, then {MENDS}"
+            ) from None
         try:
             status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise UserError(f"{path} is not a file; move what is in its place away, then {MENDS}")
             footer = 16 * math.prod(node.grid) + 4
             index = read_index(node, os.pread(file, footer, max(status.st_size - footer, 0)), path)
             present = index[index[:, 0] != NO_CHUNK]
@@ -273,7 +274,7 @@ class Rows:
         assert self._sums is not None
         path = self._root / self.node.key(shard)
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=open_regular) as file:
                 right = hashlib.file_digest(file, "sha256").digest() == self._sums(shard)
             problem = "" if right else f"{path} is not as it was written: its bytes do not match the checksum of its completion marker"
         except (OSError, ValueError) as error:

@@ -348,11 +348,13 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if origin is Literal:
         if data not in args:
-            raise UserError(f"{where}: expected one of {', '.join(map(repr, args))}, got {data!r}{did_you_mean(str(data), map(str, args))}")
+            raise UserError(
+                f"{where}: expected one of {', '.join(map(repr, args))}, got {short(data)}{did_you_mean(str(data)[:SHORT], map(str, args))}"
+            )
         return data
     if origin is tuple:
         if not isinstance(data, list | tuple):
-            raise UserError(f"{where}: expected a list, got {data!r}")
+            raise UserError(f"{where}: expected a list, got {short(data)}")
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(from_json(args[0], item, f"{where}[{i}]") for i, item in enumerate(data))
         if len(data) != len(args):
@@ -362,20 +364,20 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
         return _union_from_json(args, data, where)
     if cls is float and isinstance(data, int | float) and not isinstance(data, bool):
         if not abs(data) < 1e300:  # neither NaN nor infinite: they have no JSON form
-            raise UserError(f"{where}: expected a number, got {data!r}")
+            raise UserError(f"{where}: expected a number, got {short(data)}")
         return float(data)
     if not isinstance(data, cls) or (isinstance(data, bool) and cls is not bool):
-        raise UserError(f"{where}: expected {cls.__name__}, got {data!r}")
+        raise UserError(f"{where}: expected {cls.__name__}, got {short(data)}")
     return data
 
 
 def _dataclass_from_json(cls: type[T], data: Any, where: str) -> T:
     if not isinstance(data, Mapping):
-        raise UserError(f"{where}: expected an object, got {data!r}")
+        raise UserError(f"{where}: expected an object, got {short(data)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
-            raise UserError(f"{where} has no field {key!r}{did_you_mean(key, fields)}")
+            raise UserError(f"{where} has no field {short(key)}{did_you_mean(str(key)[:SHORT], fields)}")
     missing = [n for n, f in fields.items() if n not in data and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")
@@ -396,7 +398,17 @@ def _union_from_json(options: tuple[Any, ...], data: Any, where: str) -> Any:
             return from_json(option, data, where)
         except ValueError:
             continue
-    raise UserError(f"{where}: {data!r} fits none of {', '.join(getattr(o, '__name__', str(o)) for o in options)}")
+    raise UserError(f"{where}: {short(data)} fits none of {', '.join(getattr(o, '__name__', str(o)) for o in options)}")
+
+
+SHORT: Final = 80
+"""Characters of a value that a message shows."""
+
+
+def short(value: Any) -> str:
+    """A value in a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= SHORT else text[: SHORT - 3] + "..."
 
 
 def did_you_mean(name: str, known: typing.Iterable[str]) -> str:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from cache_schema import spec
 from cache_schema.errors import UserError
-from cache_schema.files import MENDS, exclusive, held_token, is_held, leftovers, read_file, still_held, write_file
+from cache_schema.files import MENDS, exclusive, held_token, is_held, leftovers, read_file, refuse_links, still_held, write_file
 from cache_schema.names import path_name
 from cache_schema.rows import NO_CHUNK, Region, Rows, read_index
 from cache_schema.spec import ArraySpec, Manifest, Record
@@ -43,6 +43,7 @@ __all__ = [
     "Region",
     "Rows",
     "ShardFile",
+    "check_bytes",
     "check_empty",
     "create",
     "differences",
@@ -153,10 +154,22 @@ def encode_chunk(node: ArraySpec, values: NDArray[Any]) -> bytes:
 class ShardFile:
     """Random access to the rows of one shard file of a sharded array."""
 
-    def __init__(self, root: Path, node: ArraySpec, shard: int) -> None:
+    def __init__(self, root: Path, node: ArraySpec, shard: int, digest: bytes = b"") -> None:
+        """
+        Args:
+            root: the cache's folder.
+            node: the array.
+            shard: which shard.
+            digest: sha256 that the file must have; empty to take it as it is.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
         self.node = node
         self.path = root / node.key(shard)
         self.data = read_file(self.path)
+        if digest:
+            check_bytes(self.data, digest, self.path)
         self.index = read_index(node, self.data[-(16 * math.prod(node.grid) + 4) :], self.path)
         self.per_row = math.prod(node.grid[1:])
 
@@ -182,6 +195,16 @@ class ShardFile:
         chunk, size = self._chunk(number), self.node.row_bytes // self.per_row
         raw = _unpacked(chunk, size, self.path) if self.node.codec == "zstd" else chunk
         return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
+
+
+def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
+    """Refuse what is not what was written.
+
+    Raises:
+        UserError: the sha256 of `data`, the bytes of the file `path`, is not `digest`.
+    """
+    if hashlib.sha256(data).digest() != digest:
+        raise UserError(f"{path} is not as it was written; {MENDS}")
 
 
 def _unpacked(data: bytes, size: int, path: Path) -> bytes:
@@ -283,9 +306,9 @@ class Cache:
         if product in GROUPS_OF_PRODUCTS or PurePosixPath(product).parts[:-1] == ("labels",):
             return True
         place, said = self.path / "products" / product, json.dumps(product).encode()
-        if product in (INDEX, STATUS) or (place / "zarr.json").read_bytes() != node_json() or (place / "c").exists():
+        if product in (INDEX, STATUS) or read_file(place / "zarr.json") != node_json() or (place / "c").exists():
             return False
-        return not any(said in array.read_bytes() for array in (self.path / product).rglob("zarr.json"))
+        return not any(said in read_file(array) for array in (self.path / product).rglob("zarr.json"))
 
     def lost_records(self) -> dict[str, str]:
         """Products that have completion markers and no record, and what to say of each."""
@@ -293,6 +316,30 @@ class Cache:
         gone = [folder for folder in sorted(found) if not (folder / "zarr.json").exists()]
         message = "is not there, and nothing else says what the product is; run the command that made it again"
         return {folder.relative_to(self.path / "products").as_posix(): message for folder in gone}
+
+    def ownerless(self) -> list[str]:
+        """Products of which there are arrays and nothing in `products`: that folder was deleted."""
+        found: dict[Path, str] = {}
+        for record in (index_record(self.manifest), status_record(self.manifest)):
+            found |= {self.path / node.path: record.product for node in self.arrays(record)}
+        for group in ("points", "views", "captions"):
+            found |= dict.fromkeys((self.path / group).glob("*/"), group)
+        for group, pattern in (("image", "*/"), ("text", "*/"), ("labels", "*/*/"), ("guide", "*/*/")):
+            for folder in (self.path / group).glob(pattern):
+                product = folder.parent if group == "guide" else folder
+                found[folder] = product.relative_to(self.path).as_posix()
+        products = {product for folder, product in found.items() if self._is_array_of(folder, product)}
+        return sorted(product for product in products if not (self.path / "products" / product / "zarr.json").exists())
+
+    def _is_array_of(self, folder: Path, product: str) -> bool:
+        """Whether an array that says it is of a product lies in a folder, or the data of one that says nothing any more."""
+        node = folder / "zarr.json"
+        if not node.exists():
+            return (folder / "c").is_dir()
+        try:
+            return bool(_attributes(node).get("product") == product)
+        except (UserError, OSError):
+            return (folder / "c").is_dir()
 
     def products(self) -> dict[str, Record]:
         """Every complete product.
@@ -386,8 +433,7 @@ class Cache:
             if shard in missing:
                 continue
             data = read_file(self.path / node.key(shard))
-            if hashlib.sha256(data).digest() != self.checksums(record, shard)[place].tobytes():
-                raise UserError(f"{self.path / node.key(shard)} is not as it was written; {MENDS}")
+            check_bytes(data, self.checksums(record, shard)[place].tobytes(), self.path / node.key(shard))
             yield shard, self._decoded(node, shard, data)
 
     def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
@@ -437,13 +483,40 @@ class Cache:
         place = self.arrays(record).index(node)
         return Rows(self.path, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
 
-    def shard_rows(self, node: ArraySpec, shard: int) -> NDArray[Any]:
+    def shard_rows(self, node: ArraySpec, shard: int, record: Record | None = None) -> NDArray[Any]:
         """The rows of one shard of an array that is uncompressed or has one chunk a shard, whether or not its product is complete. [n, ...]
+
+        Args:
+            node: the array.
+            shard: which shard.
+            record: the array's product, to compare the file with its completion marker first; None to take the file as it is.
 
         Raises:
             UserError: the file is missing or damaged.
         """
-        return self._decoded(node, shard, read_file(self._file(node.key(shard))))
+        data = read_file(self._file(node.key(shard)))
+        if record is not None:
+            check_bytes(data, self.digest(record, node, shard), self.path / node.key(shard))
+        return self._decoded(node, shard, data)
+
+    def digest(self, record: Record, node: ArraySpec, shard: int) -> bytes:
+        """The sha256 that the file of one shard of an array must have. Raises as `checksums`."""
+        place = [other.path for other in self.arrays(record)].index(node.path)
+        return self._expected(record, shard)[place].tobytes()
+
+    def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
+        """The checksums of the files as they are read. [files, 32]"""
+        return self.checksums(record, shard)
+
+    def check_shard(self, record: Record, shard: int) -> None:
+        """Compare every file of one shard of a product with its completion marker.
+
+        Raises:
+            UserError: a file, or the marker, is missing or damaged.
+        """
+        sums = self._expected(record, shard)
+        for node, wanted in zip(self.arrays(record), sums, strict=True):
+            check_bytes(read_file(self._file(node.key(shard))), wanted.tobytes(), self.path / node.key(shard))
 
     def _decoded(self, node: ArraySpec, shard: int, data: bytes) -> NDArray[Any]:
         """The rows of one shard from the bytes of its file. [n, ...]"""
@@ -517,7 +590,9 @@ class Cache:
         record, new = self.agreed(record), self._read_record(record.product) is None
         if new:
             # Completion markers of a product whose record was deleted say nothing about this one.
-            shutil.rmtree(self.path / "products" / record.product / "c", ignore_errors=True)
+            markers_of_before = self.path / "products" / record.product / "c"
+            refuse_links(markers_of_before, self.path)
+            shutil.rmtree(markers_of_before, ignore_errors=True)
         for array in self.arrays(record):
             self._put_groups(array.path)
             self._put_node(array.path, node_json(array, {"product": record.product}))
@@ -532,7 +607,7 @@ class Cache:
 
     def _put_node(self, path: str, content: bytes) -> None:
         node = self.path / path / "zarr.json"
-        if not node.is_file() or node.read_bytes() != content:
+        if not node.is_file() or read_file(node) != content:
             self._put(f"{path}/zarr.json", content)
 
     def _put_groups(self, path: str) -> None:
@@ -579,6 +654,7 @@ class Cache:
             if record.complete:
                 begun = dataclasses.replace(record, complete=False, content="")
                 self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
+            refuse_links(self.path / marker.key(shard), self.path)
             (self.path / marker.key(shard)).unlink(missing_ok=True)
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
@@ -613,7 +689,7 @@ class Cache:
             node = stats_array(self.arrays(record)[0])
             self._put_groups(node.path)
             self._put_node(node.path, node_json(node))
-            self._put(node.key(0), self.statistics(record))
+            self._put(node.key(0), self.statistics(record, checked=True))
         final = dataclasses.replace(record, complete=True, content=self.content(record))
         self._put(f"products/{record.product}/zarr.json", node_json(markers(self.manifest, record), sealed(final)))
         return final
@@ -653,22 +729,26 @@ class Cache:
             digest.update(read_file(self.path / node.key(0)) if statistics is None else statistics)
         return digest.hexdigest()
 
-    def statistics(self, record: Record) -> bytes:
+    def statistics(self, record: Record, *, checked: bool = False) -> bytes:
         """The file of a product's statistics, computed from its shards.
+
+        Args:
+            record: the product.
+            checked: whether each shard must be as its completion marker says.
 
         Raises:
             UserError: a file it takes is missing or damaged.
         """
         (node,) = self.arrays(record)
-        return encode(stats_array(node), self._moments(node))
+        return encode(stats_array(node), self._moments(node, record if checked else None))
 
-    def _moments(self, node: ArraySpec) -> NDArray[np.float64]:
+    def _moments(self, node: ArraySpec, record: Record | None) -> NDArray[np.float64]:
         """Mean and variance of an embedding over all entries of usable shapes, added up in row order. [2, E]"""
         ok = self.ok()
         total, square, count = np.zeros(node.shape[-1]), np.zeros(node.shape[-1]), 0
         for shard in range(self.manifest.shards):
             rows = self.manifest.rows(shard)
-            kept = self.shard_rows(node, shard)[ok[rows.start : rows.stop]].reshape(-1, node.shape[-1]).astype(np.float64)
+            kept = self.shard_rows(node, shard, record)[ok[rows.start : rows.stop]].reshape(-1, node.shape[-1]).astype(np.float64)
             total += kept.sum(0)
             square += (kept**2).sum(0)
             count += len(kept)
@@ -824,12 +904,7 @@ def differences(there: Any, asked: Any, where: str = "") -> list[str]:
     if dataclasses.is_dataclass(there) and type(there) is type(asked):
         fields = [f.name for f in dataclasses.fields(there) if f.metadata.get("identity", True)]
         return [d for f in fields for d in differences(getattr(there, f), getattr(asked, f), f"{where}.{f}" if where else f)]
-    return [] if there == asked else [f"{where} is {_short(there)}, asked {_short(asked)}"]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return [] if there == asked else [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
 
 
 def _below_products(root: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cache_schema import store
 from cache_schema.errors import UserError
+from cache_schema.files import regular_bytes
 from cache_schema.spec import ArraySpec, Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
 
@@ -68,7 +69,7 @@ def has_statistics(record: Record) -> bool:
 
 def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Problem]:
     records, damaged = cache.read_records()
-    lost = cache.lost_records()
+    lost, ownerless = cache.lost_records(), cache.ownerless()
     for product, message in (damaged | lost).items():
         kind: Any = "metadata" if product in damaged else "missing"
         yield Problem(where=f"products/{product}/zarr.json", kind=kind, message=message.removeprefix(f"{cache.path}/"), product=product)
@@ -100,7 +101,12 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
     for record in records.values():
         if record.complete:
             yield from _content_problems(cache, record, record.product in unsound)
-    yield from _strays(cache, expected, {*damaged, *lost, *_begun_since(cache, records)})
+    # Another command may have been beginning some of them: arrays come first.
+    gone = sorted({*ownerless} & {*cache.ownerless()} - {*damaged, *lost})
+    for product in gone:
+        message = "is not there, but arrays of this product are; run the command that made it again"
+        yield Problem(where=f"products/{product}", kind="missing", message=message, product=product)
+    yield from _strays(cache, expected, {*damaged, *lost, *ownerless, *_begun_since(cache, records)})
 
 
 def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:
@@ -149,7 +155,7 @@ def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Pro
 def _same_bytes(cache: Cache, where: str, content: bytes, product: str = "") -> Iterator[Problem]:
     path = cache.path / where
     try:
-        if path.read_bytes() != content:
+        if regular_bytes(path) != content:
             yield Problem(where=where, kind="metadata", message="differs from what this software writes for it", product=product)
     except FileNotFoundError:
         yield Problem(where=where, kind="missing", message="is not there", product=product)
@@ -172,7 +178,7 @@ def _shard_problems(cache: Cache, record: Record, shard: int) -> Iterator[Proble
     for i, node in enumerate(cache.arrays(record)):
         path = cache.path / node.key(shard)
         try:
-            data = path.read_bytes()
+            data = regular_bytes(path)
         except FileNotFoundError:
             yield problem(node.key(shard), "missing", "is not there")
             continue

@@ -353,10 +353,19 @@ def _as_before(cache: Cache, shard: int, made: Sequence[Made]) -> tuple[list[Mad
     return out, lost
 
 
-def stored_status(cache: Cache, shard: int) -> dict[str, NDArray[Any]]:
-    """The columns of `status` of one shard, by array path; to be changed by whoever likes. [n, ...] each"""
-    nodes = cache.arrays(store.status_record(cache.manifest))
-    return {node.path: cache.shard_rows(node, shard).copy() for node in nodes}
+def stored_status(cache: Cache, shard: int, *, reopened: bool = False) -> dict[str, NDArray[Any]]:
+    """The columns of `status` of one shard, by array path; to be changed by whoever likes. [n, ...] each
+
+    Args:
+        cache: the cache.
+        shard: which shard.
+        reopened: whether it has no completion marker to be compared with, by `reopen`.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    record = store.status_record(cache.manifest)
+    return {node.path: cache.shard_rows(node, shard, None if reopened else record).copy() for node in cache.arrays(record)}
 
 
 def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Mapping[int, Made], *, fresh: bool = False) -> None:
@@ -365,7 +374,7 @@ def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Map
         if record.kind == "status":
             # Made even where all is fresh: one way to write it.
             empty = {n.path: np.zeros((len(cache.manifest.rows(shard)), *n.shape[1:]), n.dtype) for n in cache.arrays(record)}
-            values: dict[str, Any] = empty if fresh else stored_status(cache, shard)
+            values: dict[str, Any] = empty if fresh else stored_status(cache, shard, reopened=True)
             for row, one in made.items():
                 cells = {
                     "status": spec.FAILED if one.reason else spec.OK,
@@ -410,8 +419,17 @@ def _rows(cache: Cache, node: spec.ArraySpec, shard: int, changed: Mapping[int, 
 
 
 def reopen(cache: Cache, shard: int, kinds: Sequence[str] = ("guide", "text", "captions", "image", "views", "points", "status")) -> None:
-    """Take one shard out of all products of some kinds, those first that depend on others: killed from here on, the shard is made again."""
+    """Take one shard out of all products of some kinds, those first that depend on others: killed from here on, the shard is made again.
+
+    Its rows may be taken over from here on, with no completion marker to compare them with: so they are compared first.
+
+    Raises:
+        UserError: a file of the shard is damaged.
+    """
     records = sorted((r for r in cache.records().values() if r.kind in kinds), key=lambda r: kinds.index(r.kind))
+    for record in records:
+        if record.kind != "guide" and shard not in cache.missing(record):
+            cache.check_shard(record, shard)
     for record in records:
         cache.reopen(record, shard)
 
@@ -511,14 +529,21 @@ def _ranker(plan: Plan, described: CaptionSpec, models: Models) -> Teacher | Non
 
 def stored_views(cache: Cache, views: Record, shard: int, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """(row within the shard, its pictures [V, H, W, 3]) of some shapes, decoded from what is stored."""
-    pictures = store.ShardFile(cache.path, cache.arrays(views)[0], shard)
+    pictures = _pictures(cache, views, shard)
     for row in rows:
         yield row, pictures.row(row)
 
 
+def _pictures(cache: Cache, views: Record, shard: int) -> store.ShardFile:
+    """The stored pictures of a shard, compared with their checksum: nothing is made of damaged ones."""
+    node = cache.arrays(views)[0]
+    return store.ShardFile(cache.path, node, shard, cache.digest(views, node, shard))
+
+
 def usable_rows(cache: Cache, shard: int) -> list[int]:
     """Rows within a shard whose shape is ok."""
-    return np.flatnonzero(cache.shard_rows(cache.arrays(store.status_record(cache.manifest))[0], shard) == spec.OK).tolist()
+    record = store.status_record(cache.manifest)
+    return np.flatnonzero(cache.shard_rows(cache.arrays(record)[0], shard, record) == spec.OK).tolist()
 
 
 def image_embeddings(
@@ -538,7 +563,7 @@ def image_embeddings(
     place of an equally large batch whatever becomes of the others.
     """
     (views,) = plan.of_kind("views")
-    stored = store.ShardFile(cache.path, cache.arrays(views)[0], shard)
+    stored = _pictures(cache, views, shard)
     count, per_shape = out.shape[:2]
     wanted = np.zeros(count, bool)
     wanted[list(rows)] = True
@@ -582,7 +607,7 @@ def captions(
     images = None
     if ranker is not None:
         (image_record,) = [r for r in plan.records if r.product == f"image/{ranker.spec.name}"]
-        images = cache.shard_rows(cache.arrays(image_record)[0], shard)  # [n, V, E]
+        images = cache.shard_rows(cache.arrays(image_record)[0], shard, image_record)  # [n, V, E]
 
     def describe(item: tuple[int, NDArray[np.uint8]]) -> tuple[int, list[list[str]], NDArray[np.float32]]:
         row, pictures = item
@@ -617,7 +642,7 @@ def text_embeddings(
     """
     (captions_,) = plan.of_kind("captions")
     assert isinstance(captions_.spec, CaptionSpec)
-    cells = cache.shard_rows(cache.arrays(captions_)[0], shard)[:, :, : captions_.spec.keep]  # [n, V, K, L]
+    cells = cache.shard_rows(cache.arrays(captions_)[0], shard, captions_)[:, :, : captions_.spec.keep]  # [n, V, K, L]
 
     def embed(row: int) -> tuple[int, NDArray[np.float16]]:
         texts = store.texts(cells[row].reshape(-1, spec.TEXT_BYTES))  # [T]
@@ -682,9 +707,10 @@ def _as_float16(
 
 def shape_names(cache: Cache, shard: int) -> tuple[list[str], list[str]]:
     """Ids of a shard's shapes, and what to call each in a sentence: its class, else the words of its file name."""
-    index = cache.arrays(store.index_record(cache.manifest))
-    ids = store.texts(cache.shard_rows(index[0], shard)).tolist()
-    numbers = cache.shard_rows(index[1], shard)
+    record = store.index_record(cache.manifest)
+    index = cache.arrays(record)
+    ids = store.texts(cache.shard_rows(index[0], shard, record)).tolist()
+    numbers = cache.shard_rows(index[1], shard, record)
     classes = cache.manifest.classes
     names = [classes[label] if label >= 0 else PurePosixPath(shape).stem for label, shape in zip(numbers, ids, strict=True)]
     return ids, [labels.readable(name) for name in names]

@@ -574,8 +574,17 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
     location = location or read_journal(cache.path).last_build.get("source", "")
     if not location:
         raise UserError(f"{cache.path} has no journal beside it that names its source; give it with --source")
-    config = last_config(cache)
-    source = open_config_source(location, config)
+    config, sealed = last_config(cache), cache.manifest.source
+    # The journal is anybody's, and a source is opened by it before its ids can tell: what the cache itself says goes first.
+    noted = dict(option.partition("=")[::2] for option in config.source.options)
+    options = {**noted, **dict(sealed.options)}
+    if sealed.kind == "shapes" and options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):
+        raise UserError(
+            f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: "
+            "it is damaged; build the cache anew"
+        )
+    asked = SourceConfig(kind=sealed.kind, textures=sealed.textures, options=tuple(f"{name}={value}" for name, value in options.items()))
+    source = open_config_source(location, dataclasses.replace(config, source=asked))
     if spec.ids_digest(e.id for e in source.entries) != cache.manifest.source.ids:
         raise UserError(f"{location} does not hold the shapes {cache.path} was built from")
     return source, config

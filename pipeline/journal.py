@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from cache_schema.files import journal_file
+from cache_schema.files import journal_file, regular_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
 def read_journal(path: Path) -> Journal:
     """The journal beside the cache at `path`; an empty one where there is none."""
     try:
-        text = journal_file(path).read_text(encoding="utf-8", errors="replace")
+        text = regular_bytes(journal_file(path)).decode(errors="replace")
     except (FileNotFoundError, IsADirectoryError):
         return Journal()
     notes, ignored = [], 0

@@ -141,6 +141,11 @@ def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
         else:
             rest.append(assignment)
     config = override(config, rest, {CameraRig: RIGS})
+    for where, part in (("points", config.points), ("views", config.views), ("captions", config.captions)):
+        name = "revision_of_code" if where == "captions" else "revision"
+        asked, here = getattr(part, name, None), getattr(type(part), name, None)
+        if part is not None and asked != here:
+            raise UserError(f"{where}.{name}: this software makes revision {here} and no other, got {asked}; leave it out")
     return dataclasses.replace(config, source=dataclasses.replace(config.source, options=(*config.source.options, *options)))
 
 

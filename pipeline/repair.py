@@ -13,7 +13,8 @@ import numpy as np
 
 from cache_schema import store, validate
 from cache_schema.errors import UserError
-from cache_schema.mending import Mending
+from cache_schema.files import read_file, refuse_links
+from cache_schema.mending import Mending, clear
 from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import build, journal, run
@@ -273,9 +274,12 @@ class _Mender:
                 part: Any = values[node.path][rows.start : rows.stop]
                 expected = store.encode(node, store.text_cells(part) if node.path == "id" else np.asarray(part, np.int32))
                 place = plain.path / node.key(shard)
-                if place.is_file() and place.read_bytes() != expected:
+                if place.is_file() and read_file(place) != expected:
                     raise UserError(f"{place} differs from what the source says, and its record is lost; build the cache anew")
-        (plain.path / "products/index/zarr.json").unlink(missing_ok=True)
+        node = plain.path / "products/index/zarr.json"
+        refuse_links(node, plain.path)
+        clear(node)
+        node.unlink(missing_ok=True)
         plain.begin(record)
         for shard in range(plain.manifest.shards):
             store.write_index(plain, shard, *columns(plain.manifest, source))

@@ -8,6 +8,7 @@ import contextlib
 import fnmatch
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,7 @@ def is_path(model: str) -> bool:
 
 def is_shipped(model: str) -> bool:
     """Whether a model is the name of one in `SHIPPED`."""
-    return bool(model) and "/" not in model and (SHIPPED / model).is_dir()
+    return bool(model) and "/" not in model and len(os.fsencode(model)) <= 255 and (SHIPPED / model).is_dir()
 
 
 def is_local(model: str) -> bool:

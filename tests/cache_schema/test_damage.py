@@ -1,5 +1,6 @@
 """Nothing that is damaged or absent is read as if it were whole; whatever a stranger's cache holds ends in one clear line."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -427,3 +428,75 @@ def test_somebodys_own_group_is_a_stray_and_stops_nobody(cache):
 def test_where_the_system_takes_no_files_is_said_by_the_place_that_was_asked_for(place):
     with pytest.raises(UserError, match=rf"{place} cannot be made: /proc.* takes no new files"), store.exclusive(place):
         pass
+
+
+# ------------------------------------------------------------------------------------------------- links and named pipes
+
+
+@pytest.mark.parametrize("end", ["lock", "journal"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_what_lies_in_place_of_a_file_beside_a_cache_is_left_alone(cache, tmp_path, end, kind):
+    beside, precious = tmp_path / f"c.zarr.{end}", tmp_path / "precious"
+    beside.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(beside)
+    elif kind == "folder":
+        beside.mkdir()
+    else:
+        beside.symlink_to(precious)
+    if kind == "link":
+        precious.write_text("mine")
+    with pytest.raises(UserError, match=f"c.zarr.{end} is "), store.exclusive(cache.path):
+        pass
+    assert precious.read_text() == "mine" if kind == "link" else not precious.exists()
+    assert not store.is_held(cache.path)
+
+
+def test_nothing_is_deleted_through_a_link(cache, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    record = cache.record("image/random-a")
+    shutil.move(cache.path / "products/image", elsewhere)
+    (cache.path / "products/image").symlink_to(elsewhere)
+    before = {p: p.read_bytes() for p in elsewhere.rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match="products/image is a symbolic link"):
+        cache.reopen(dataclasses.replace(record, complete=False, content=""), 0)
+    (elsewhere / "random-a/zarr.json").rename(tmp_path / "kept")
+    with pytest.raises(UserError, match="products/image is a symbolic link"):
+        cache.begin(dataclasses.replace(record, complete=False, content=""))
+    (tmp_path / "kept").rename(elsewhere / "random-a/zarr.json")
+    assert {p: p.read_bytes() for p in elsewhere.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "place", ["points/xyz/c/0/0/0/0", "points/xyz/zarr.json", "products/points/c/0/0/0", "products/points/zarr.json", "id/c/0/0",
+              "stats/image/random-a/c/0/0", "zarr.json"],
+)  # fmt: skip
+def test_a_named_pipe_is_not_waited_for(cache, place):
+    (cache.path / place).unlink()
+    os.mkfifo(cache.path / place)
+    if place == "zarr.json":
+        with pytest.raises(UserError):
+            validate.problems(cache.path)
+        return
+    assert place in {problem.where for problem in validate.problems(cache.path)}
+    if place.startswith("points/xyz/c"):
+        with pytest.raises(UserError, match="no regular file"):
+            cache.rows("points/xyz").gather(np.array([0]), np.array([0]))
+
+
+@pytest.mark.parametrize("product", ["points", "captions", "status", "image/random-a", "text/random-a", "labels/three/random-a", "guide/g"])
+@pytest.mark.parametrize("described", [True, False])
+def test_a_product_whose_folder_was_deleted_is_named_and_its_files_are_no_strays(cache, product, described):
+    if not described:
+        for node in cache.arrays(cache.record(product)):
+            (cache.path / node.path / "zarr.json").unlink()
+    shutil.rmtree(cache.path / "products" / product)
+    found = validate.problems(cache.path)
+    assert (f"products/{product}", "missing") in {(problem.where, problem.kind) for problem in found}
+    assert not [problem for problem in found if problem.kind == "stray"]
+
+
+def test_an_array_of_somebody_else_is_a_stray(cache):
+    store.write_file(cache.path / "image/own/zarr.json", store.node_json())
+    store.write_file(cache.path / "image/own/c/0", b"1")
+    assert {problem.kind for problem in validate.problems(cache.path)} == {"stray"}

@@ -183,6 +183,19 @@ def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes,
     assert validate.problems(path) == []
 
 
+@pytest.mark.parametrize("name", ["views/rgb", "captions/text"])
+def test_nothing_is_made_of_damaged_data(copied, name):
+    file = copied / name / ("c/0/0/0/0/0" if name == "views/rgb" else "c/0/0/0/0")
+    data = bytearray(file.read_bytes())
+    data[-1 if name == "captions/text" else 8] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"verify --repair") as caught:
+        commands.add_teacher(copied, "second=starter-resnet", None, 8, CPU, Silent())
+    assert str(file) in str(caught.value)
+    wrong = "image/second" if name == "views/rgb" else "text/second"
+    assert not store.open_cache(copied).records()[wrong].complete
+
+
 def test_label_sentences_are_the_teachers_own(built):
     cache = store.open_cache(built)
     labels = cache.record("labels/source/starter-resnet").labels

@@ -1,6 +1,7 @@
 """Failed shapes are tried again: what is mended later ends with the bytes it would have had at once, and nobody else is touched."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import GuideSpec, Record
 from pipeline import build as steps
 from pipeline import commands
+from pipeline.recipes import BuildConfig, SourceConfig
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, box_off, build, contents, small, write_meshes
 
@@ -208,3 +210,18 @@ def test_what_cannot_be_tried_again_is_said(there, mine, tmp_path):
         commands.retry(there, str(mine), CPU, Silent())
     (tmp_path / "kept").rename(f"{there}.journal")
     assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=2, mended=0)
+
+
+@pytest.mark.parametrize("option", ["count=999999999", "seed=5"])
+def test_a_journal_does_not_overrule_what_the_cache_says_of_its_source(tmp_path, option):
+    asked = BuildConfig(source=SourceConfig(options=("count=3",)))
+    cache = commands._create(tmp_path / "c.zarr", commands.open_config_source("starter", asked), 0)
+    noted = spec.to_json(dataclasses.replace(asked, source=SourceConfig(options=(option,))))
+    note = {"time": 1, "event": "build", "source": "starter", "config": noted}
+    (tmp_path / "c.zarr.journal").write_text(json.dumps(note) + "\n")
+    source, _ = commands.source_again(cache, "")
+    assert len(source.entries) == 3 and dict(source.reader.options)["seed"] == "0"
+    sealed = dataclasses.replace(cache.manifest.source, options=(("count", "999999999"),))
+    forged = store.Cache(cache.path, dataclasses.replace(cache.manifest, source=sealed))
+    with pytest.raises(UserError, match="holds 3 shapes, but its source is said to make 999999999"):
+        commands.source_again(forged, "")

@@ -22,6 +22,7 @@ WRONG = [
     "points.count=99999999999", "points.count=0", "points.count=-1", "points.blocks=0", "points.blocks=999999999", "points.ordered=0",
     "points.ordered=99999", "points.seed=99999999999999999999999", "image_batch=0", "image_batch=-1", "caption_batch=0", "caption_batch=-1",
     "shard=-1", "shard=999999999", "captions.seed=99999999999999999999999",
+    "points.revision=7", "views.revision=9", "captions.revision_of_code=5",
 ]  # fmt: skip
 
 

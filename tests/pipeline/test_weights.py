@@ -136,3 +136,7 @@ def test_a_repository_without_weights_is_said_to_have_none(hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: SimpleNamespace(model_info=lambda *args, **kwargs: info))
     with pytest.raises(ValueError, match=r"the hub has no \*.safetensors or \*.bin there"):
         weights.folder("some/model", "")
+
+
+def test_a_name_too_long_for_a_file_is_no_shipped_model():
+    assert not weights.is_shipped("x" * 300) and not weights.is_shipped("ü" * 200)
