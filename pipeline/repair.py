@@ -276,10 +276,10 @@ class _Mender:
                 place = plain.path / node.key(shard)
                 if place.is_file() and read_file(place) != expected:
                     raise UserError(f"{place} differs from what the source says, and its record is lost; build the cache anew")
-        node = plain.path / "products/index/zarr.json"
-        refuse_links(node, plain.path)
-        clear(node)
-        node.unlink(missing_ok=True)
+        described = plain.path / "products/index/zarr.json"
+        refuse_links(described, plain.path)
+        clear(described)
+        described.unlink(missing_ok=True)
         plain.begin(record)
         for shard in range(plain.manifest.shards):
             store.write_index(plain, shard, *columns(plain.manifest, source))
