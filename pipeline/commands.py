@@ -578,7 +578,7 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
     # The journal is anybody's, and a source is opened by it before its ids can tell: what the cache itself says goes first.
     noted = dict(option.partition("=")[::2] for option in config.source.options)
     options = {**noted, **dict(sealed.options)}
-    if sealed.kind == "shapes" and options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):
+    if options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):  # of a collection that is made, not found
         raise UserError(
             f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: "
             "it is damaged; build the cache anew"
