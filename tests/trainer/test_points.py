@@ -100,7 +100,7 @@ def test_a_run_of_an_earlier_version_takes_it_from_the_cache_it_was_trained_on(r
     [
         (64, 2, 32, 2, 1, True, False),  # as it was
         (64, 2, 8, 2, 1, False, False),  # too few in order to serve as centres
-        (100, 3, 32, 3, 1, True, False),  # a share of a larger block
+        (100, 3, 32, 3, 1, False, False),  # a share of a larger block, whose centres are found anew
         (100, 3, 8, 3, 1, False, False),
         (40, 3, 32, 1, 2, False, False),  # two together, of which a share
         (32, 4, 32, 2, 2, False, False),
@@ -186,7 +186,7 @@ def test_a_guide_takes_as_many_points_or_refuses(aligned, tmp_path):
     record = guide.write(large, loaded, "own", device="cpu")
     assert ("points.count", "64") in record.inputs
     rows = np.arange(3)
-    given = Blocks(large, loaded.model.convention, channels=3, centres=32).read(rows, 1)
+    given = Blocks(large, loaded.model.convention, channels=3, centres=32, join=False).read(rows, 1)
     expected = loaded.model.features(given, ordered=True).tokens.half()
     assert np.array_equal(large.array("guide/own/tokens")[:][rows, 1], expected)
     with pytest.raises(ValueError, match=r"was trained on 64 points a shape, .* has blocks of 40.*--set points\.count=64"):
