@@ -585,4 +585,7 @@ def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
     if not parts:
         raise UserError("the file holds no triangles")
     mesh = finished_mesh(parts, geometry.colored)
-    return dataclasses.replace(mesh, warnings=geometry.warnings + mesh.warnings)
+    warnings = geometry.warnings + mesh.warnings
+    if hidden := sum(part.alphas[1] < part.threshold for part in parts):  # `normalized` leaves them out, and fails where all are hidden
+        warnings += (f"{hidden} of {len(parts)} surfaces are wholly transparent and left out",)
+    return dataclasses.replace(mesh, warnings=warnings)

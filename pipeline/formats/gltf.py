@@ -45,9 +45,6 @@ IDENTITY: Final = np.eye(4)
 PIECES: Final = 1_000_000
 """A scene of more parts than this, each counted once for each pose of its mesh, is refused before it is built."""
 
-FAINT: Final = 0.01
-"""What is blended with less opacity than this is not there. Pictures draw from here on, too."""
-
 
 def read(file: File) -> Geometry:
     """The shape in a file: a `Mesh`, or a `Cloud` where it has points and no triangles.
@@ -73,7 +70,7 @@ class Placed(NamedTuple):
     mesh: int
     skin: int | None
     weights: tuple[float, ...]
-    """Of the morph targets."""
+    """One weight for each morph target."""
 
 
 def _placing(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -466,7 +463,7 @@ def _points(part: Part, matrices: np.ndarray, said: bool) -> tuple[np.ndarray, n
 
 def _visible(part: Part) -> Part | None:
     """The part without triangles of which nothing can be seen, None where that is all of them."""
-    least = {"OPAQUE": 0.0, "MASK": part.alpha_cutoff, "BLEND": FAINT}[part.alpha_mode] - 1e-6
+    least = part.threshold - 1e-6
     if least <= 0:
         return part
     most = part.base_color[3] * (1 if part.texture is None else part.texture[..., 3].max() / 255)

@@ -458,3 +458,11 @@ def test_meshes_are_mended_where_they_can_be():
         finished(Mesh(parts=(part(np.vstack([SQUARE[:3], [[0, np.inf, 0]]]), fans([[0, 1, 2, 3]])),), colored=False), "y")
     with pytest.raises(UserError, match="no triangles"):
         finished(Mesh(parts=(part(SQUARE, np.zeros((0, 3))),), colored=False), "y")
+
+
+def test_a_surface_that_is_wholly_transparent_is_left_out_with_a_warning_whatever_its_format():
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
+    there = Part(vertices=corners, faces=np.array([[0, 1, 2]], np.int32))
+    gone = Part(vertices=corners + 5, faces=np.array([[0, 1, 2]], np.int32), base_color=(1, 0, 0, 0), alpha_mode="BLEND")
+    left = normalized(finished(Mesh(parts=(there, gone), colored=True), "y"), "unit_sphere")
+    assert len(left.parts) == 1 and left.warnings == ("1 of 2 surfaces are wholly transparent and left out",)
