@@ -6,6 +6,7 @@ Whoever made a mesh collection or a cache chose these texts. A terminal obeys es
 order of others around, so nothing of the kind is passed on.
 """
 
+import importlib.metadata
 import json
 from typing import Any
 
@@ -26,6 +27,11 @@ def json_text(value: Any, *, allow_nan: bool = True) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan)
     # Outside of strings, JSON has none of these but line breaks.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) if not text.isprintable() else text
+
+
+def version_line() -> str:
+    """What `--version` of both command lines prints."""
+    return f"mmpd {importlib.metadata.version('mmpd')}\n"
 
 
 def _escaped(character: str) -> str:

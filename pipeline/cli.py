@@ -28,7 +28,7 @@ from rich.text import Text
 
 from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
-from cache_schema.terminal import json_text, printable
+from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, product_bytes, remarks, status_counts
 
 # Teachers and renderers share the cores. By default OpenMP's threads spin while they wait, which then starves the others
@@ -58,9 +58,7 @@ Batch = Annotated[int, typer.Option(min=1, help="Pictures or texts per forward p
 
 def _version(asked: bool) -> None:
     if asked:
-        import importlib.metadata
-
-        sys.stdout.write(f"mmpd {importlib.metadata.version('mmpd')}\n")
+        sys.stdout.write(version_line())
         raise typer.Exit
 
 

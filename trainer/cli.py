@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema.errors import UserError
-from cache_schema.terminal import json_text, printable
+from cache_schema.terminal import json_text, printable, version_line
 from trainer import signals
 
 # By default OpenMP's threads spin while they wait: on a machine with other work that costs far more than it gains. It is read
@@ -51,9 +51,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 def _version(asked: bool) -> None:
     if asked:
-        import importlib.metadata
-
-        sys.stdout.write(f"mmpd {importlib.metadata.version('mmpd')}\n")
+        sys.stdout.write(version_line())
         raise typer.Exit
 
 
