@@ -5,6 +5,7 @@ python -m cache_schema.synthetic random.zarr --shapes 64
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,21 @@ def write(
             cache.write(record, 0, {record.product: rng.standard_normal(shape, np.float32).astype(np.float16)})
             cache.finish(record)
     return cache
+
+
+def fill(cache: Cache, products: Mapping[Record, Mapping[str, NDArray[Any]]]) -> None:
+    """Make products of given values, each finished.
+
+    Args:
+        cache: to write them into.
+        products: by record, the whole arrays by path.
+    """
+    for record, arrays in products.items():
+        cache.begin(record)
+        for shard in range(cache.manifest.shards):
+            rows = cache.manifest.rows(shard)
+            cache.write(record, shard, {name: values[rows.start : rows.stop] for name, values in arrays.items()})
+        cache.finish(record)
 
 
 def _ordered_sphere(count: int, ordered: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import pytest
 import safetensors
 import torch
 
-from cache_schema import spec, store
+from cache_schema import spec, store, synthetic
 from cache_schema.spec import Manifest, PointSpec, Record, SourceSpec
 from cache_schema.store import open_cache
 from tests.trainer.conftest import config_of
@@ -45,12 +45,7 @@ def write(path, count=64, blocks=2, ordered=32, normalize="unit_sphere", colored
             "points/rgb": np.broadcast_to(color[:, None, None, None], (shapes, blocks, count, 3)),
         },
     }
-    for record, arrays in products.items():
-        cache.begin(record)
-        for shard in range(manifest.shards):
-            rows = manifest.rows(shard)
-            cache.write(record, shard, {name: values[rows.start : rows.stop] for name, values in arrays.items()})
-        cache.finish(record)
+    synthetic.fill(cache, products)
     return cache
 
 

@@ -68,12 +68,7 @@ def write(path, classes=CLASSES, splits=("train", "test"), shapes=48, failed=(),
             "text/clip.b": np.repeat(direction[labels][:, None], 3, 1).astype(np.float16)
         },
     }
-    for record, arrays in products.items():
-        cache.begin(record)
-        for shard in range(manifest.shards):
-            rows = manifest.rows(shard)
-            cache.write(record, shard, {name: values[rows.start : rows.stop] for name, values in arrays.items()})
-        cache.finish(record)
+    synthetic.fill(cache, products)
     for name in label_sets:
         names = tuple(c.replace("_", " ").lower() for c in classes)
         label_set = LabelSet(name=name, classes=names, templates=("a {}", "one {}"))
