@@ -29,7 +29,6 @@ from pipeline.geometry import Geometry, finished
 REASON: Final = 200
 """Longest error message, in characters."""
 
-
 NAME: Final = 4096
 """Longest name of a file, in characters, that is looked for: no system has longer ones."""
 
@@ -225,8 +224,9 @@ def decoded(data: bytes) -> str:
     """Text of unknown encoding: UTF-8 or UTF-16 by its mark, else UTF-8, else Windows-1252 as exporters of western Europe write."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
+    data = data.removeprefix(b"\xef\xbb\xbf")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode()
     except UnicodeDecodeError:
         # Byte by byte, so that one name reads alike in two files. Bytes that Windows-1252 lacks are those of Latin-1.
         return data.decode("latin-1").translate(WINDOWS)
@@ -275,5 +275,6 @@ def _misnamed(head: bytes, suffix: str) -> str:
 
 
 def one_line(text: str) -> str:
+    """A message as one line of printable characters, at most `REASON` of them."""
     text = "".join(c if c.isprintable() else " " for c in re.sub(r"\s+", " ", text)).strip()
     return text if len(text) <= REASON else text[: REASON - 3] + "..."

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from cache_schema.errors import UserError
-from pipeline.reading import File
+from pipeline.reading import File, decoded
 
 Record = dict[str, Any]
 """A JSON object."""
@@ -232,7 +232,7 @@ class Document:
         head, self._binary = _chunks(file.data)
         try:
             # Padding by zeros and names in another encoding are against the rules, and viewers read both.
-            self.json: Record = json.loads(head.rstrip(b"\0").decode("utf-8-sig", errors="replace"))
+            self.json: Record = json.loads(decoded(head.rstrip(b"\0")))
         except (ValueError, RecursionError) as error:
             raise UserError("cannot be read as glTF, damaged or cut short? Its JSON does not parse") from error
         if not isinstance(self.json, dict):

@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 
 from cache_schema.errors import UserError
-from pipeline.reading import File, decoded
+from pipeline.formats.lines import Lines
+from pipeline.reading import File
 
 NUMBERS: Final = {"-s": 3, "-o": 3, "-t": 3, "-mm": 2, "-bm": 1, "-boost": 1, "-texres": 1}
 """Options of a map that are followed by at most so many numbers."""
@@ -85,10 +86,9 @@ def parse(name: str, file: File) -> dict[str, Material]:
     data = file.beside(name)
     materials: dict[str, Material] = {}
     material: Material | None = None
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        data = decoded(data).encode()
-    for line in re.split(rb"\r\n|\r|\n", data):
-        words = decoded(line).strip().split(maxsplit=1)  # line by line, as the names in the shape's own file are
+    lines = Lines(data)
+    for line in np.flatnonzero(lines.said()).tolist():
+        words = lines.text(line).split(maxsplit=1)
         key, rest = words[0].lower() if words else "", words[1] if len(words) == 2 else ""
         if key == "newmtl":
             material = Material(rest, path)

@@ -8,6 +8,7 @@ XML that declares entities is refused, because a few lines of it can expand with
 fetched. An archive says how large its files are, and more than `LIMIT` is not unpacked.
 """
 
+import contextlib
 import dataclasses
 import io
 import posixpath
@@ -22,7 +23,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from pipeline.geometry import Part, unit
 from pipeline.polygons import clamped
-from pipeline.reading import File
+from pipeline.reading import File, decoded
 
 LIMIT: Final = 1 << 30
 """More bytes than this are not unpacked from one archive."""
@@ -112,14 +113,14 @@ def not_repeated(file: File, part: Part, modes: tuple[str, str]) -> Part:
 def parsed(data: bytes, name: str) -> Any:
     """The root element of an XML document.
 
-    Bytes that are not of the encoding they claim are read as Windows-1252, which is what such files hold.
+    Bytes that are not of the encoding they claim are read as `reading.decoded` reads any text.
 
     Raises:
         UserError: it is no XML, damaged or cut short, or declares entities.
     """
     from lxml import etree
 
-    text = _decoded(data)
+    text = _text(data)
     if "<!ENTITY" in text:
         raise UserError(f"{name} declares XML entities (<!ENTITY), which are never expanded here: remove them")
     start = re.match(r"\s*(<\?xml.*?\?>)?", text, re.DOTALL)  # it names the encoding of the bytes, not of this text
@@ -134,18 +135,12 @@ def parsed(data: bytes, name: str) -> Any:
         raise UserError(f"{name} cannot be read as XML, damaged or cut short? ({error})") from error
 
 
-def _decoded(data: bytes) -> str:
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if data.startswith(mark):
-            return data.decode(encoding, errors="replace")
-    if data[:4] == b"<\0?\0":
-        return data.decode("utf-16-le", errors="replace")
-    if data[:4] == b"\0<\0?":
-        return data.decode("utf-16-be", errors="replace")
+def _text(data: bytes) -> str:
+    """The text of an XML document, in the encoding that it declares where it is of that, else in what it looks like."""
+    if data[:4] in (b"<\0?\0", b"\0<\0?"):
+        return data.decode("utf-16-le" if data[0] else "utf-16-be", errors="replace")
     said = re.match(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)", data)
-    for encoding in (said[1].decode() if said else "utf-8", "utf-8"):
-        try:
-            return data.decode(encoding)
-        except (UnicodeError, LookupError):
-            continue
-    return data.decode("cp1252", errors="replace")
+    if said and not said[1].lower().startswith((b"utf-16", b"ucs-2")):  # what can be read here is of 8 bits, though some programs say 16
+        with contextlib.suppress(UnicodeError, LookupError):
+            return data.decode(said[1].decode())
+    return decoded(data)

@@ -23,7 +23,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
 from pipeline.polygons import across, triangulated
-from pipeline.reading import File
+from pipeline.reading import File, decoded
 
 HEADER: Final = 1 << 20
 """A header of more bytes than this is none."""
@@ -429,7 +429,7 @@ def _header(data: bytes) -> Header:
         raise UserError("cannot be read as PLY, damaged or cut short? (the header has no end_header)")
     elements: list[tuple[str, int, list[Property]]] = []
     form, textures = "", []
-    for line in re.split(r"[\r\n]+", _text(data[: end.start()]))[1:]:
+    for line in re.split(r"[\r\n]+", decoded(data[: end.start()]))[1:]:
         match line.split():
             case ["format", form, *_]:
                 pass
@@ -458,13 +458,6 @@ def _header(data: bytes) -> Header:
         raise UserError("cannot be read as PLY: two elements have one name")
     parsed = tuple(Element(name, rows, tuple(properties)) for name, rows, properties in elements)
     return Header(parsed, orders[form], tuple(name for name in textures if name), end.end())
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 # -------------------------------------------------------------------------------------------------------------- rows
@@ -535,7 +528,7 @@ def _numbers(text: bytes) -> np.ndarray:
             try:
                 float(word)
             except ValueError:
-                raise UserError(f"damaged or cut short: expected a number, got {_text(word[:40])!r}") from error
+                raise UserError(f"damaged or cut short: expected a number, got {decoded(word[:40])!r}") from error
         raise UserError(f"damaged or cut short: {error}") from error
 
 

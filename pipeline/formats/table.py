@@ -23,7 +23,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from pipeline.formats import columns
 from pipeline.geometry import Cloud
-from pipeline.reading import File
+from pipeline.reading import File, decoded
 
 HEADER: Final = 64
 """A text whose first numbers come after more lines than this is no table."""
@@ -212,11 +212,12 @@ def is_table(path: Path) -> bool:
             data = stream.read(8192)
     except OSError:
         return False
-    lines = decoded(data).splitlines()
+    text = decoded(data)
+    lines = text.splitlines()
     if len(data) == 8192:
         lines = lines[:-1]  # cut anywhere
     head = _head(lines)
-    if head.start < 0 or head.odd or "\0" in decoded(data):
+    if head.start < 0 or head.odd or "\0" in text:
         return False
     if head.names and not head.commented and columns.coordinates(map(columns.plain, head.names)) is None:
         return False
@@ -224,12 +225,6 @@ def is_table(path: Path) -> bool:
     wide = len(body[0])
     same = all(len(cells) == wide and all(NUMBER.fullmatch(cell) for cell in cells) for cells in body)
     return same and len(body) >= 3 and (len(data) == 8192 or (len(body), wide) not in MATRICES)
-
-
-def decoded(data: bytes) -> str:
-    """Bytes of a text file as text: UTF-8 or UTF-16 with its mark; what is neither becomes question marks."""
-    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    return data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -677,7 +677,7 @@ def test_files_cut_short(tmp_path, cut):
 # ---------------------------------------------------------------------------------------------------------- the others
 
 
-@pytest.mark.parametrize("where", ["data", "beside", "beside, with a blank"])
+@pytest.mark.parametrize("where", ["data", "beside", "beside, with a blank", "in Latin-1"])
 def test_buffers_and_pictures_outside_the_file(tmp_path, where):
     file = File()
     plain(file)
@@ -685,13 +685,14 @@ def test_buffers_and_pictures_outside_the_file(tmp_path, where):
     png = file.data[picture["byteOffset"] : picture["byteOffset"] + picture["byteLength"]]
     uris = {}
     for name, kind, data in (("a b.bin", "application/octet-stream", file.data), ("c d.png", "image/png", png)):
-        name = name if "blank" in where else name.replace(" ", "")
+        name = name if "blank" in where else name.replace(" ", "\xe4" if "Latin" in where else "")
         uris[kind] = f"data:{kind};base64,{base64.b64encode(data).decode()}" if where == "data" else name.replace(" ", "%20")
         if where != "data":
             (tmp_path / name).write_bytes(data)
     file.json["buffers"] = [{"byteLength": len(file.data), "uri": uris["application/octet-stream"]}]
     file.json["images"] = [{"uri": uris["image/png"]}]
-    (tmp_path / "a.gltf").write_text("\ufeff" + json.dumps(file.json), encoding="utf-8")
+    mark, encoding = ("", "latin-1") if "Latin" in where else ("\ufeff", "utf-8")
+    (tmp_path / "a.gltf").write_text(mark + json.dumps(file.json, ensure_ascii=False), encoding=encoding)
     shape = load(tmp_path / "a.gltf", up="y", textures="require")
     for color, found in zip(FOUR.values(), color_near(shape, *FOUR), strict=True):
         assert np.abs(found - color).max() <= 2

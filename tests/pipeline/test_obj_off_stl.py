@@ -337,6 +337,7 @@ ROWS: dict[str, Row] = {
     "utf-8 name": Row(
         {"a.obj": "mtllib stühle.mtl\n" + QUAD.replace("usemtl m", "usemtl für"), "stühle.mtl": "newmtl für\nKd 1 0 0\n"}, color=RED
     ),
+    "mtl in utf-16": obj(QUAD, "newmtl m\nKd 1 0 0\n".encode("utf-16"), color=RED),
     "latin-1 in both": obj(
         ("mtllib a.mtl\n" + QUAD.replace("usemtl m", "usemtl für")).encode("latin-1"), "newmtl für\nKd 1 0 0\n".encode("latin-1"), color=RED
     ),

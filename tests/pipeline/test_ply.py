@@ -365,6 +365,12 @@ def test_pictures(tmp_path, name):
     np.testing.assert_allclose(part.uv, np.tile([0.5, 0.25], (len(part.uv), 1)))
 
 
+def test_a_picture_of_an_old_encoding_is_found(tmp_path):
+    (tmp_path / "M\xf6bel \u2013 1.png").write_bytes((write(tmp_path, b"").parent / "wood 1.png").read_bytes())
+    named = "comment TextureFile M\xf6bel \x96 1.png"  # a dash as Windows-1252 has it
+    assert read(tmp_path, square(named, extra=("float s", "float t"), row="0.5 0.25")).parts[0].texture is not None
+
+
 def test_coordinates_of_corners_follow_their_corners(tmp_path):
     faces = "4 0 1 2 3 8 0 0 1 0 1 1 0 1\n"
     (part,) = read(tmp_path, square(NAMED, last=face("list uchar float texcoord"), faces=faces)).parts

@@ -185,6 +185,7 @@ CLOUDS = {
     "units.csv": (text(XYZ, ",", head="X [m],Y [m],Z [m]\n"), None, ()),
     "words.xyz": (text(XYZ, head="my own cloud\n"), None, ("names no x, y and z",)),
     "bom_crlf.txt": (b"\xef\xbb\xbf" + text(XYZ).replace(b"\n", b"\r\n"), None, ()),
+    "bom_latin1.txt": (b"\xef\xbb\xbf" + text(XYZ) + "# f\xfcr\n".encode("latin-1"), None, ()),
     "utf16.xyz": (text(XYZ).decode().encode("utf-16"), None, ()),
     "comments.xyz": (text(XYZ, head="# made by hand\n\n").replace(b"\n", b" # a point\n"), None, ()),
     "trailing.csv": (text(XYZ, ",").replace(b"\n", b",\n"), None, ()),
