@@ -42,12 +42,12 @@ def decode(data: bytes, name: str) -> np.ndarray:
     if data[: len(KTX2)] == KTX2:
         return _ktx2(data, name)
     try:
-        with warnings.catch_warnings(), limited():
-            # Pillow warns about odd metadata and about half of what `limited` allows; neither is an error here.
+        with warnings.catch_warnings(), _limited():
+            # Pillow warns about odd metadata and about half of what `_limited` allows; neither is an error here.
             warnings.simplefilter("ignore")
             Image.init()
             image = Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN])
-            return pixels(image, name)
+            return _pixels(image)
     except UnidentifiedImageError as error:
         raise UserError(f"texture {name!r} is not an image that can be read; what can: {' '.join(FORMATS)} KTX2") from error
     except Image.DecompressionBombError as error:
@@ -58,25 +58,40 @@ def decode(data: bytes, name: str) -> np.ndarray:
         raise UserError(f"texture {name!r} is damaged or cut short") from error
 
 
-def pixels(image: Any, name: str = "of the file") -> np.ndarray:
+def with_alpha(texture: np.ndarray, alpha: np.ndarray, *, smooth: bool = True) -> np.ndarray:
+    """A picture `[H, W, 4]` uint8 with another alpha `[h, w]` uint8, in the larger of both sizes. `smooth`: alphas may be mixed."""
+    size = (max(texture.shape[0], alpha.shape[0]), max(texture.shape[1], alpha.shape[1]))
+    return np.dstack([resized(texture, size)[..., :3], resized(alpha, size, smooth=smooth)])
+
+
+def resized(picture: np.ndarray, size: tuple[int, int], *, smooth: bool = True) -> np.ndarray:
+    """A picture `[h, w]` or `[h, w, 4]` uint8 in another size (H, W). `smooth`: between its pixels values are mixed."""
+    from PIL import Image
+
+    if picture.shape[:2] == size:
+        return picture
+    if picture.ndim == 3:
+        # Colour apart from alpha: Pillow weights by alpha, and many opaque materials have pictures whose alpha is 0.
+        return np.dstack([resized(channel, size, smooth=smooth) for channel in np.moveaxis(picture, 2, 0)])
+    how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], how))
+
+
+def _pixels(image: Any) -> np.ndarray:
     """A Pillow image as `[H, W, 4]` uint8, averaged down to `SIDE`.
 
     Raises:
-        UserError: it is damaged, or of a kind that has no RGB colours.
+        UserError: it is of a kind that has no RGB colours.
+        Exception: it is damaged. Each decoder has errors of its own.
     """
-    try:
-        image.load()
-        whole = _eight_bit(image)
-        shrink = -(-max(whole.size) // SIDE)
-        if shrink > 1:
-            # Colour apart from alpha: Pillow weights by alpha, and many opaque materials have pictures whose alpha is 0.
-            color, alpha = whole.convert("RGB").reduce(shrink), whole.getchannel("A").reduce(shrink)
-            return np.dstack([np.asarray(color), np.asarray(alpha)])
-        return np.asarray(whole)
-    except UserError:
-        raise
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UserError(f"texture {name!r} is damaged or cut short") from error
+    image.load()
+    whole = _eight_bit(image)
+    shrink = -(-max(whole.size) // SIDE)
+    if shrink > 1:
+        # Colour apart from alpha, as in `resized`.
+        color, alpha = whole.convert("RGB").reduce(shrink), whole.getchannel("A").reduce(shrink)
+        return np.dstack([np.asarray(color), np.asarray(alpha)])
+    return np.asarray(whole)
 
 
 def _eight_bit(image: Any) -> Any:
@@ -130,11 +145,11 @@ def _ktx2(data: bytes, name: str) -> np.ndarray:
         raise UserError(f"texture {name!r} is a KTX2 file that is not Basis Universal (ETC1S or UASTC): cannot be read") from error
     except opengl_basisu.BasisuError as error:
         raise UserError(f"texture {name!r}, a KTX2 file (KHR_texture_basisu), is damaged or cut short") from error
-    return pixels(Image.fromarray(np.ascontiguousarray(found)), name)
+    return _pixels(Image.fromarray(np.ascontiguousarray(found)))
 
 
 @contextmanager
-def limited() -> Iterator[None]:
+def _limited() -> Iterator[None]:
     """Pillow refuses images of more than `PIXELS` pixels for a while."""
     from PIL import Image
 

@@ -671,7 +671,7 @@ class _Document:
         look["roughness"] = 1.0 if shininess is None else float(np.sqrt(2 / (2 + max(shininess, 0))))
         alpha, mask = self.opacity(shader, params, picture)
         if mask is not None and texture is not None:
-            look["texture"] = _with_alpha(texture, mask)
+            look["texture"] = textures.with_alpha(texture, mask)
             look["alpha_mode"] = "BLEND"
         if alpha < 1:
             color[3] = alpha
@@ -841,15 +841,6 @@ def _turn(texture: Any) -> tuple[float, float, float, float]:
             except ValueError:
                 continue
     return (found[0], found[1], found[2], found[3])
-
-
-def _with_alpha(texture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A picture `[H, W, 4]` with another alpha, `[h, w]` uint8 of any size."""
-    from PIL import Image
-
-    if mask.shape != texture.shape[:2]:
-        mask = np.asarray(Image.fromarray(mask).resize(texture.shape[1::-1]))
-    return np.dstack([texture[..., :3], mask])
 
 
 def _polygons(element: Any, stride: int) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,7 @@ class Look:
     metal_slot: Slot | None = None
     """A texture of specular colours, which are those of the metals of a material in specular-glossiness."""
     metal: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Times this."""
+    """A colour that multiplies the texture of specular colours."""
     emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
     emission_slot: Slot | None = None
     metallic: float = 0.0
@@ -439,6 +439,7 @@ def _padded(pixels: np.ndarray, axis: int, before: int, after: int, shrink: int)
 _LIGHT: Final = np.where(
     np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
 ).astype(np.float32)
+"""Linear light of each of the 256 values that sRGB has: what `geometry.display` undoes."""
 
 
 def _metal(diffuse: np.ndarray, specular: np.ndarray) -> np.ndarray:
@@ -447,17 +448,8 @@ def _metal(diffuse: np.ndarray, specular: np.ndarray) -> np.ndarray:
 
 
 def _sized(picture: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-    """A picture `[h, w, 4]` in another size, `[H, W, 4]` uint8; white where there is none."""
-    from PIL import Image
-
-    height, width = size
-    if picture is None:
-        return np.full((1, 1, 4), 255, np.uint8)
-    if picture.shape[:2] == size:
-        return picture
-    color, alpha = Image.fromarray(np.ascontiguousarray(picture[..., :3])), Image.fromarray(np.ascontiguousarray(picture[..., 3]))
-    how = Image.Resampling.BILINEAR
-    return np.dstack([np.asarray(color.resize((width, height), how)), np.asarray(alpha.resize((width, height), how))])
+    """A picture `[h, w, 4]` in another size, `[H, W, 4]` uint8; one white pixel where there is none."""
+    return np.full((1, 1, 4), 255, np.uint8) if picture is None else textures.resized(picture, size)
 
 
 def _shown(light: np.ndarray, alpha: np.ndarray) -> np.ndarray:

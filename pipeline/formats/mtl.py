@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from cache_schema.errors import UserError
+from pipeline import textures
 from pipeline.formats.lines import Lines
 from pipeline.reading import File
 
@@ -47,11 +48,11 @@ class Material:
     file: Path
     """The `.mtl` file that says it. Names of pictures are as seen from there."""
     colors: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-    """By `kd`, `ka`, `ke`."""
+    """Red, green and blue of the statements `kd`, `ka`, `ke`."""
     numbers: dict[str, float] = field(default_factory=dict)
-    """By `d`, `tr`, `ns`, `pr`, `pm`."""
+    """The number of each of the statements `d`, `tr`, `ns`, `pr`, `pm`."""
     maps: dict[str, Map] = field(default_factory=dict)
-    """By `map_kd`, `map_ka`, `map_ke`, `map_d`."""
+    """The picture of each of the statements `map_kd`, `map_ka`, `map_ke`, `map_d`."""
     notes: list[str] = field(default_factory=list)
     """What of it is left out: warnings about a shape that uses it."""
 
@@ -239,15 +240,16 @@ class Looks:
             binary = bool(np.isin(transparency, (0, 255)).all())
             mode = "MASK" if binary else "BLEND"
             if transparency.min() < 255:
-                texture = self._once((*key, mask), lambda: _with_alpha(texture, transparency, binary))
+                below = np.full((1, 1, 4), 255, np.uint8) if texture is None else texture
+                texture = self._once((*key, mask), lambda: textures.with_alpha(below, transparency, smooth=not binary))
             else:
                 mode = "OPAQUE"
         if alpha < 1:
             mode = "BLEND"
             if mask is None and texture is not None and texture[..., 3].min() < 255:
                 # Only map_d makes a picture transparent; without it viewers leave out the alpha that a map_Kd may have.
-                solid = np.full(texture.shape[:2], 255, np.uint8)
-                texture = self._once((*key, None), lambda: _with_alpha(texture, solid, True))
+                clear, solid = texture, np.full(texture.shape[:2], 255, np.uint8)
+                texture = self._once((*key, None), lambda: textures.with_alpha(clear, solid))
         plain = kd if picture is None else None
         shine = {"roughness": float((2 / (max(material.numbers.get("ns", 1.0), 0) + 2)) ** 0.25)}
         shine |= {
@@ -303,18 +305,6 @@ def _mask(pixels: np.ndarray, mask: Map) -> np.ndarray:
         values = np.rint(pixels[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
     base, gain = mask.levels
     return np.rint(np.clip(base * 255 + gain * values.astype(np.float64), 0, 255)).astype(np.uint8)
-
-
-def _with_alpha(texture: np.ndarray | None, mask: np.ndarray, binary: bool) -> np.ndarray:
-    """A texture `[H, W, 4]` (white where None) with another alpha `[h, w]`, in the larger of both sizes."""
-    from PIL import Image
-
-    texture = np.full((1, 1, 4), 255, np.uint8) if texture is None else texture
-    size = (max(texture.shape[1], mask.shape[1]), max(texture.shape[0], mask.shape[0]))
-    smooth, hard = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
-    rgb = np.asarray(Image.fromarray(np.ascontiguousarray(texture[..., :3])).resize(size, smooth))
-    alpha = np.asarray(Image.fromarray(mask).resize(size, hard if binary else smooth))
-    return np.dstack([rgb, alpha])
 
 
 def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[str, Material | None]]:
