@@ -31,7 +31,7 @@ from pipeline import caption, labels
 from pipeline.caption import Captioner
 from pipeline.teachers import catalog
 from pipeline.teachers.catalog import Teacher
-from pipeline.worker import Made, Task
+from pipeline.worker import Made, Task, one_line
 
 Advance = Callable[[str, int], None]
 """Told (product, units done) as work goes on."""
@@ -39,10 +39,13 @@ Advance = Callable[[str, int], None]
 FROM_FILES: Final = ("status", "points", "views")
 """Kinds of products made from a shape's file, together."""
 
+CHANGED: Final = "its file, or one beside it, has changed since its points were made"
+"""How the reason begins of a shape to which nothing can be added, because its files are no longer those of its points."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be in a cache. Small and picklable: every process of a build has one."""
+    """What a build makes, and with which settings. Small and picklable: every process of a build has one."""
 
     path: Path
     records: tuple[Record, ...]
@@ -56,7 +59,7 @@ class Plan:
     token: str = ""
     """What `store.held_token` says of the process that holds the cache."""
     places: tuple[tuple[str, str], ...] = ()
-    """See `Models`."""
+    """The folders of local models, by digest of their weights; see `Models`."""
 
     def of_kind(self, *kinds: str) -> tuple[Record, ...]:
         return tuple(record for record in self.records if record.kind in kinds)
@@ -302,8 +305,8 @@ class Models:
 def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Sequence[Made]) -> list[str]:
     """Write one shard of the products that come from files.
 
-    What is added to shapes that were read before must come from the same files, with the same luck. A shape of which that is
-    not so fails with a reason, in every product, and no other does.
+    What is added to shapes that were read before must come from the same files, and those must still be readable. A shape of which
+    that is not so fails with a reason, in every product; the others are not affected.
 
     Args:
         cache: the cache.
@@ -336,7 +339,16 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
 
 
 def _as_before(cache: Cache, shard: int, made: Sequence[Made]) -> tuple[list[Made], list[int]]:
-    """What is made of shapes that were read before, and the rows of those that fail from now on."""
+    """Sort out shapes of which some products are there already: a new product must come from the same files.
+
+    Args:
+        cache: the cache.
+        shard: which shard; it has a status.
+        made: what came of its shapes now, by row.
+
+    Returns:
+        What to write, by row, and the rows of the shapes that were ok and fail from now on.
+    """
     status = stored_status(cache, shard)
     out, lost = [], []
     for row, one in enumerate(made):
@@ -346,15 +358,14 @@ def _as_before(cache: Cache, shard: int, made: Sequence[Made]) -> tuple[list[Mad
         elif not one.reason and one.source_sha256 == before:
             out.append(one)
         else:
-            now = one.reason or "its file, or one beside it, has changed since its points were made"
             remedy = "restore it and build again, or take it as it is with `mmpd-cache retry`"
-            out.append(Made(reason=f"{now}; {remedy}"[:250], source_sha256=one.source_sha256))
+            out.append(Made(reason=one_line(f"{one.reason or CHANGED}; {remedy}"), source_sha256=one.source_sha256))
             lost.append(row)
     return out, lost
 
 
 def stored_status(cache: Cache, shard: int, *, reopened: bool = False) -> dict[str, NDArray[Any]]:
-    """The columns of `status` of one shard, by array path; to be changed by whoever likes. [n, ...] each
+    """The columns of `status` of one shard, by array path: copies, which the caller may change. [n, ...] each
 
     Args:
         cache: the cache.
@@ -378,7 +389,7 @@ def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Map
             for row, one in made.items():
                 cells = {
                     "status": spec.FAILED if one.reason else spec.OK,
-                    "reason": store.text_cells([one.reason or "; ".join(one.warnings)])[0],
+                    "reason": store.text_cells([one_line(one.reason or "; ".join(one.warnings))])[0],
                     "source_sha256": np.frombuffer(one.source_sha256, np.uint8),
                     "colored": one.colored,
                     "repeated": one.repeated,

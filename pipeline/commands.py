@@ -23,7 +23,7 @@ from pipeline.build import Models, Plan
 from pipeline.describe import starter_warning
 from pipeline.journal import note, read_journal
 from pipeline.recipes import BuildConfig, SourceConfig, shard_size
-from pipeline.sources.catalog import Source, open_source
+from pipeline.sources.catalog import Entry, Reader, Source, open_source
 from pipeline.teachers import catalog
 from pipeline.worker import Task
 
@@ -73,6 +73,24 @@ class Terminal(Protocol):
 
     def advance(self, product: str, units: int) -> None:
         """Some of it is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a command works with once it holds the cache."""
+
+    cache: Cache
+    """To write to; held with `store.exclusive`."""
+    entries: Sequence[Entry] = ()
+    """Every shape, by row; empty where nothing is made from files."""
+    models: Models
+    machine: Machine
+    terminal: Terminal
+    journal: TextIO
+
+    def note(self, line: dict[str, Any]) -> None:
+        """Write one note into the journal."""
+        note(self.journal, **line)
 
 
 # --------------------------------------------------------------------------------------------------------------- build
@@ -136,7 +154,8 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
             models={digest: place for digest, place in used.items() if place},
         )  # fmt: skip
         records = [cache.begin(record) for record in wanted]
-        _work(cache, records, task, source, config, models, machine, terminal, journal, every=False)
+        work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=journal)
+        _complete(work, records, task, config, every=False)
         for name in config.labels:
             if name == "source" and not cache.manifest.classes:
                 continue
@@ -178,32 +197,25 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = store.open_cache(path)
         note(journal, event="retry", source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config))
-        found = _work(cache, [], task, source, config, models, machine, terminal, journal, every=True)
+        work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=journal)
+        found = _complete(work, [], task, config, every=True)
         note(journal, event="done")
     return found
 
 
-def _work(
-    cache: Cache,
-    records: Sequence[Record],
-    task: Task,
-    source: Source,
-    config: BuildConfig,
-    models: Models,
-    machine: Machine,
-    terminal: Terminal,
-    journal: TextIO,
-    *,
-    every: bool,
-) -> Retried:
-    """Try failed shapes again - all of them, or those whose files have changed -, make what is missing, and mark products complete.
+def _complete(work: Work, records: Sequence[Record], task: Task, config: BuildConfig, *, every: bool) -> Retried:
+    """Try failed shapes again, make what is missing, and mark products complete.
 
     Args:
+        work: the cache, and what it is made with.
         records: what is wanted; what else the cache holds or was begun in it is kept in step with that.
-        (others as in `build_cache`)
+        task: what shape processes do.
+        config: its batch sizes are those of products whose records say none.
+        every: whether all failed shapes are tried again, or only those whose files have changed.
     """
-    again = _again(cache, source, every)
-    others, reasons = _others(cache, records, models, machine, task, bool(again))
+    cache, terminal = work.cache, work.terminal
+    again = _again(work, task, every)
+    others, reasons = _others(work, records, task, bool(again))
     if again and reasons:
         number = sum(map(len, again.values()))
         if every:
@@ -217,16 +229,21 @@ def _work(
     if "views" in by_name:
         task = dataclasses.replace(task, pictures=tuple(n for n in cache.arrays(by_name["views"]) if n.codec == "zstd"))
     plan = Plan(
-        path=cache.path.absolute(), records=tuple(records), task=task, devices=machine.devices(), image_batch=config.image_batch,
-        caption_batch=config.caption_batch, token=store.held_token(cache.path), places=tuple(sorted(models.places.items())),
+        path=cache.path.absolute(), records=tuple(records), task=task, devices=work.machine.devices(), image_batch=config.image_batch,
+        caption_batch=config.caption_batch, token=store.held_token(cache.path), places=tuple(sorted(work.models.places.items())),
     )  # fmt: skip
     found = Retried()
     if again:
         tried = sum(map(len, again.values()))
         terminal.say(f"trying {tried} failed shape{'s' * (tried != 1)} again")
-        mended = _retry_plan(cache, plan, again, source, models, machine, terminal, journal)
-        found = Retried(tried=tried, mended=mended)
-    run_plan(cache, run.Todo(cache, plan), source, models, machine, terminal, journal)
+        changed = _changed(cache, again)
+        found = Retried(tried=tried, mended=_retry_plan(work, plan, again))
+        if changed and (taken := int(cache.ok()[changed].sum())):
+            terminal.say(
+                f"{taken} shape{'s' * (taken != 1)} had failed because of files that changed after the points were made: "
+                "made again from the files as they are now"
+            )
+    run_plan(work, run.Todo(cache, plan))
     now = cache.records()
     for record in records:
         cache.finish(now[record.product])  # one that is complete already must still be what it was
@@ -243,12 +260,13 @@ ORDER: Final = ("status", "points", "views", "image", "captions", "text")
 """Kinds of products that `build` makes shard by shard, those first that others are made of."""
 
 
-def _again(cache: Cache, source: Source, every: bool) -> run.Again:
+def _again(work: Work, task: Task, every: bool) -> run.Again:
     """Failed shapes to try again: every one, or those whose file is not the one that failed.
 
     Of a shape that lacked a file beside it, or of which such a file has changed, the digest on record is never that of its own file
     alone (see `pipeline.worker.Made`): it is tried again each time.
     """
+    cache = work.cache
     record = cache.records().get("status")
     found: run.Again = {}
     done = set(range(cache.manifest.shards)) - set(cache.missing(record)) if record else set()
@@ -256,32 +274,44 @@ def _again(cache: Cache, source: Source, every: bool) -> run.Again:
         status = build.stored_status(cache, shard)
         first = cache.manifest.rows(shard).start
         for row in (status["status"] == spec.FAILED).nonzero()[0].tolist():
-            if every or _digest(source, first + row) != status["source_sha256"][row].tobytes():
+            if every or _digest(task.reader, work.entries[first + row]) != status["source_sha256"][row].tobytes():
                 found.setdefault(shard, []).append(first + row)
     return found
 
 
-def _digest(source: Source, row: int) -> bytes:
+def _changed(cache: Cache, again: run.Again) -> list[int]:
+    """The rows, among those that are tried again, that failed because their files were others than when their points were made."""
+    rows = [row for mine in again.values() for row in mine]
+    reasons = store.texts(cache.column("reason")[rows])
+    return [row for row, reason in zip(rows, reasons, strict=True) if reason.startswith(build.CHANGED)]
+
+
+def _digest(reader: Reader, entry: Entry) -> bytes:
     """sha256 of a shape's own file; zeros where there is none."""
     try:
-        return source.reader.digest(source.entries[row])
+        return reader.digest(entry)
     except (UserError, OSError):
         return bytes(32)
 
 
-def _others(
-    cache: Cache, records: Sequence[Record], models: Models, machine: Machine, task: Task, again: bool
-) -> tuple[list[Record], list[str]]:
+def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> tuple[list[Record], list[str]]:
     """What else there is, made of the same shapes, that is not finished or has to follow shapes that are tried again.
+
+    Args:
+        work: the cache, and what it is made with.
+        records: what is wanted.
+        task: what shape processes do.
+        again: whether shapes are to be tried again.
 
     Returns:
         The records, and why shapes cannot be tried again; nothing was written.
     """
+    cache, models = work.cache, work.models
     mine = {record.product for record in records}
     there = [record for record in cache.records().values() if record.kind in ORDER and record.product not in mine]
     reasons: list[str] = []
     if again:
-        drawn = _renderer(task, machine) if "views" in cache.records() else ""
+        drawn = _renderer(task, work.machine) if "views" in cache.records() else ""
         for record in (*(r for r in records if r.complete), *there):
             changes = build.software_changes(record, renderer=drawn, device=models.device)
             if changes:
@@ -304,17 +334,13 @@ def _others(
     return found, reasons
 
 
-def _retry_plan(
-    cache: Cache, plan: Plan, again: run.Again, source: Source, models: Models, machine: Machine, terminal: Terminal, journal: TextIO
-) -> int:
-    terminal.begin({"shapes": sum(map(len, again.values()))})
-
-    def written(line: dict[str, Any]) -> None:
-        note(journal, **line)
-
+def _retry_plan(work: Work, plan: Plan, again: run.Again) -> int:
+    """Try failed shapes again, here or on dask workers. Returns how many are ok now."""
+    machine, advance = work.machine, work.terminal.advance
+    work.terminal.begin({"shapes": sum(map(len, again.values()))})
     if machine.scheduler or len(plan.devices) > 1:
-        return run.retry_on_cluster(plan, again, source.entries, machine.scheduler, machine.workers, terminal.advance, written)
-    return run.retry_here(cache, plan, again, source.entries, models, machine.processes(), terminal.advance, written)
+        return run.retry_on_cluster(plan, again, work.entries, machine.scheduler, machine.workers, advance, work.note)
+    return run.retry_here(work.cache, plan, again, work.entries, work.models, machine.processes(), advance, work.note)
 
 
 def _check_place(path: Path) -> None:
@@ -454,30 +480,18 @@ def _renderer(task: Task, machine: Machine) -> str:
     return run.renderer(task)
 
 
-def run_plan(
-    cache: Cache, todo: run.Todo, source: Source | None, models: Models, machine: Machine, terminal: Terminal, journal: TextIO
-) -> None:
+def run_plan(work: Work, todo: run.Todo) -> None:
     """Make what a plan lacks, here or on dask workers, and note in the journal what each shard cost.
-
-    Args:
-        cache: to write to; held with `store.exclusive`.
-        todo: what to make.
-        source: the shapes; None if nothing is made from files.
-        models, machine, terminal, journal: what makes it, where, who is told, and where that is noted.
 
     Raises:
         UserError: see `build_cache`.
     """
-    terminal.begin(todo.totals(cache))
-    entries = source.entries if source else ()
-
-    def written(line: dict[str, Any]) -> None:
-        note(journal, **line)
-
+    machine, advance = work.machine, work.terminal.advance
+    work.terminal.begin(todo.totals(work.cache))
     if machine.scheduler or len(todo.plan.devices) > 1:
-        run.run_on_cluster(cache, todo, entries, machine.scheduler, machine.workers, terminal.advance, written)
+        run.run_on_cluster(work.cache, todo, work.entries, machine.scheduler, machine.workers, advance, work.note)
     else:
-        run.run_here(cache, todo, entries, models, machine.processes(), terminal.advance, written)
+        run.run_here(work.cache, todo, work.entries, work.models, machine.processes(), advance, work.note)
 
 
 # ---------------------------------------------------------------------------------------- what an existing cache can gain
@@ -516,7 +530,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
             token=store.held_token(path), places=tuple(sorted(models.places.items())),
         )  # fmt: skip
         new = {record.product: set(cache.missing(record)) for record in records}
-        run_plan(cache, run.Todo(cache, plan, new), None, models, machine, terminal, journal)
+        run_plan(Work(cache=cache, models=models, machine=machine, terminal=terminal, journal=journal), run.Todo(cache, plan, new))
         for record in records:
             cache.finish(record)
         if teacher.spec.text:

@@ -19,7 +19,7 @@ from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSp
 from cache_schema.store import Cache
 from pipeline import build, journal, run
 from pipeline.build import Models, Plan
-from pipeline.commands import ORDER, Machine, Terminal, columns, last_config, places, run_plan, source_again
+from pipeline.commands import ORDER, Machine, Terminal, Work, columns, last_config, places, run_plan, source_again
 from pipeline.recipes import BuildConfig
 from pipeline.sources.catalog import Source
 from pipeline.worker import Task
@@ -236,12 +236,15 @@ class _Mender:
             path=self.cache.path.absolute(), records=tuple(records), task=task, devices=self.machine.devices()[:1],
             image_batch=config.image_batch, caption_batch=config.caption_batch,
         )  # fmt: skip
-        source = self._source if task is not None else None
+        entries = self._source.entries if task is not None and self._source is not None else ()
+        work = Work(
+            cache=self.cache, entries=entries, models=self.models, machine=self.machine, terminal=self.terminal, journal=self.notes
+        )  # fmt: skip
 
         def failure(part: dict[str, set[int]]) -> str:
             """Why a part could not be made; empty where it was."""
             try:
-                run_plan(self.cache, run.Todo(self.cache, plan, part), source, self.models, self.machine, self.terminal, self.notes)
+                run_plan(work, run.Todo(self.cache, plan, part))
             except (UserError, OSError) as error:
                 return str(error)
             return ""

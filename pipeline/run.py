@@ -86,7 +86,7 @@ def run_here(cache: Cache, todo: Todo, entries: Sequence[Entry], models: Models,
     drawn = [shard for shard in todo.shards if todo.from_files(shard)]
     if not drawn:
         for shard in todo.shards:
-            _embed(cache, todo, shard, models, advance, note)
+            _embed(cache, todo.plan, todo.from_cache(shard), shard, models, advance, note)
         return
     assert todo.plan.task is not None
     with Workers(todo.plan.task, workers) as pool:
@@ -98,7 +98,7 @@ def run_here(cache: Cache, todo: Todo, entries: Sequence[Entry], models: Models,
                 waited = time.perf_counter() - start
                 lost = build.make_shapes(cache, todo.from_files(shard), shard, made)
                 note(_cost(shard, made, waited, lost))
-            _embed(cache, todo, shard, models, advance, note)
+            _embed(cache, todo.plan, todo.from_cache(shard), shard, models, advance, note)
 
 
 Again = dict[int, list[int]]
@@ -143,11 +143,12 @@ def _submitted(
         yield waiting.popleft()
 
 
-def _embed(cache: Cache, todo: Todo, shard: int, models: Models, advance: Advance, note: Note) -> None:
-    for record in todo.from_cache(shard):
+def _embed(cache: Cache, plan: Plan, records: Sequence[Record], shard: int, models: Models, advance: Advance, note: Note) -> None:
+    """Make one shard of some products that come from what the cache holds already."""
+    for record in records:
         start = time.perf_counter()
         with models.lock:
-            build.make_product(cache, todo.plan, record, shard, models, advance)
+            build.make_product(cache, plan, record, shard, models, advance)
         note({"event": "shard", "product": record.product, "shard": shard, "seconds": round(time.perf_counter() - start, 4)})
 
 
@@ -245,9 +246,13 @@ def run_on_cluster(cache: Cache, todo: Todo, entries: Sequence[Entry], address: 
     """Make what is missing on dask workers that see the cache and the meshes under the same paths.
 
     Args:
+        cache: to write to; held with `store.exclusive`.
+        todo: what to make.
+        entries: every shape, by row; may be empty if nothing is made from files.
         address: of a running scheduler (`tcp://...`), or empty to start one process per device of the plan here.
         workers: shape processes per dask worker; 0 for as many as the worker has threads.
-        (others as in `run_here`)
+        advance: told of progress.
+        note: told what each shard cost.
 
     Raises:
         UserError: no scheduler answers, or it has no workers.
@@ -354,12 +359,7 @@ def _embed_task(plan: Plan, records: list[Record], shard: int, _after: Any) -> t
     def advance(product: str, units: int) -> None:
         counts[product] = counts.get(product, 0) + units
 
-    cache = store.open_cache(plan.path, token=plan.token)
-    for record in records:
-        start = time.perf_counter()
-        with models.lock:
-            build.make_product(cache, plan, record, shard, models, advance)
-        notes.append({"event": "shard", "product": record.product, "shard": shard, "seconds": round(time.perf_counter() - start, 4)})
+    _embed(store.open_cache(plan.path, token=plan.token), plan, records, shard, models, advance, notes.append)
     return notes, counts
 
 

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from cache_schema.checks import within
 from cache_schema.errors import UserError
-from cache_schema.spec import ArraySpec, PointSpec, ViewSpec
+from cache_schema.spec import TEXT_BYTES, ArraySpec, PointSpec, ViewSpec
 from cache_schema.store import encode_chunk
 from pipeline.sources.catalog import Entry, Reader
 
@@ -78,7 +78,7 @@ class Made:
     """sha256 of what it was made from: of its file where it was read from that alone or failed; over that and `Mesh.beside` where it was
     read from files beside it too. Zeros where its file, or one beside it, is not there."""
     warnings: tuple[str, ...] = ()
-    """What was left out of a shape that went well; see `geometry.Mesh.warnings`."""
+    """What was left out or replaced in a shape that went well; see `geometry.Mesh.warnings`."""
     colored: bool = False
     repeated: bool = False
     """Whether its file has fewer different points than a block holds."""
@@ -290,16 +290,16 @@ def reason_of(error: Exception, limits: Limits) -> str:
     """Why a shape failed, in one line that a person understands."""
     match error:
         case UserError():
-            return _one_line(str(error))
+            return one_line(str(error))
         case MemoryError():
             return f"needs more than {limits.memory_gib:g} {_MEMORY} (limits.memory_gib)"
         case OSError():
-            return _one_line(f"cannot be read: {error.strerror or error}")
-    # Neither the user nor the reader expected this one. Its own words mean something only to who mends the reader.
+            return one_line(f"cannot be read: {error.strerror or error}")
+    # Neither the user nor the reader expected this one. Its own words help only the person who mends the reader.
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     words = f": {error}" if str(error) else ""
-    return _one_line(
+    return one_line(
         f"it is damaged, or holds something mmpd does not know; if other programs open it, please report this "
         f"[{type(error).__name__}{place}{words}]"
     )
@@ -314,8 +314,15 @@ def _timed(seconds: dict[str, float], step: str) -> Any:
         seconds[step] = time.perf_counter() - start
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:250]
+def one_line(text: str) -> str:
+    """A reason or a remark as one line that fits in a text cell. A longer one is cut between words, and its end says so."""
+    line = " ".join(text.split())
+    if len(line.encode()) <= TEXT_BYTES:
+        return line
+    end = " ..."
+    room = line.encode()[: TEXT_BYTES - len(end)].decode(errors="ignore")
+    whole = room if line[len(room)] == " " else room.rpartition(" ")[0]
+    return (whole or room) + end
 
 
 def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:

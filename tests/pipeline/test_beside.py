@@ -82,7 +82,7 @@ def reasons(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", REPLACED)
-def test_a_replaced_file_beside_a_shape_fails_that_shape_alone_until_it_is_restored_or_taken_as_it_is(mine, tmp_path, name):
+def test_a_replaced_file_beside_a_shape_fails_that_shape_alone_until_it_is_restored_or_taken_as_it_is(mine, tmp_path, monkeypatch, name):
     shape, data = REPLACED[name]
     path, before = tmp_path / "c.zarr", (mine / name).read_bytes()
     build(mine, path, dataclasses.replace(FEW, views=None, teachers=()))
@@ -93,6 +93,11 @@ def test_a_replaced_file_beside_a_shape_fails_that_shape_alone_until_it_is_resto
     assert reasons(path)[shape].startswith("its file, or one beside it, has changed since its points were made; restore it")
     assert validate.problems(path) == []
     shutil.copytree(path, tmp_path / "other.zarr")
+    shutil.copytree(path, tmp_path / "third.zarr")
+    lines: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda _, text: lines.append(text))
+    build(mine, tmp_path / "third.zarr", FEW)
+    assert "1 shape had failed because of files that changed after the points were made: made again from the files as they are now" in lines
 
     (mine / name).write_bytes(before)
     build(mine, path, FEW)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache_schema.spec import PointSpec
+from cache_schema.spec import TEXT_BYTES, PointSpec
 from pipeline.sources.catalog import Entry
-from pipeline.worker import Limits, Task, Workers
+from pipeline.worker import Limits, Task, Workers, one_line
 
 
 @pytest.fixture
@@ -42,6 +42,22 @@ def test_every_kind_of_trouble_is_a_reason_and_stops_nobody_else(task):
         else:
             assert one.reason == ""
             assert one.xyz.shape == (1, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("no\n  texture ", "no texture"),
+        ("a" * TEXT_BYTES, "a" * TEXT_BYTES),
+        ("a" * 300, "a" * 252 + " ..."),
+        ("word " * 60, " ".join(["word"] * 50) + " ..."),
+        ("abc " * 62 + "abcd and more", "abc " * 62 + "abcd ..."),
+        ("ü" * 300, "ü" * 126 + " ..."),
+    ],
+)
+def test_a_reason_too_long_for_its_cell_is_cut_between_words_and_says_so(text, line):
+    assert one_line(text) == line
+    assert len(line.encode()) <= TEXT_BYTES
 
 
 def test_what_is_made_depends_on_the_shape_alone(task):
