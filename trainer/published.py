@@ -4,8 +4,8 @@
     export_encoder(Path("runs/point-mae"), Path("encoder.safetensors"))
 
 A file is only data here: `trainer.foreign` reads it, and runs nothing. Every tensor of it is taken, dropped for a reason that is given, or
-refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does. One of ULIP is a run of stage 1,
-whose head for the teacher is the published projection.
+refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does. A checkpoint of ULIP becomes a run of
+stage 1, whose head for the teacher is the published projection.
 
 Letters: D width, E a teacher's width.
 """
@@ -70,16 +70,16 @@ class Peer:
     """How files of one architecture are read."""
 
     recipe: str
-    """Ours of its pre-training."""
+    """Our recipe of its pre-training."""
     stage: StageName = "distill"
     settings: tuple[str, ...] = ()
-    """In what its model differs from the recipe's."""
+    """Settings in which its model differs from the recipe's."""
     implied: Mapping[str, str] = field(default_factory=dict)
     """How a name ends that not every file has, and the setting that it asks for."""
     input: str
     """What the model was published with, in words: points, what they are, and how they are grouped."""
     points: Convention
-    """The same for the run's file."""
+    """The same points, for the run's file."""
     teacher: str = ""
     """In stage 1 what `mmpd-cache teachers` calls the one it was aligned with; empty where that is none of them."""
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ _MAE: Final = {
     name: f"MAE_encoder.{name}"
     for name in ("encoder.", "reduce_dim.", "cls_", "img_token", "img_pos", "text_token", "text_pos", "pos_embed.", "blocks.", "norm.")
 }
-"""How names begin in a fine-tuned Point-MAE, ACT or ReCon, which has no prefix, and in the pre-trained one."""
+"""How names begin in a fine-tuned Point-MAE, ACT or ReCon, whose names have no prefix, and how the same begin in a pre-trained one."""
 _TUNED: Final = {"cls_head_finetune.": HEAD}
 _CLASS_TOKEN: Final = {"cls_token": "encoder.class_token=attended"}
 _USUAL: Final = "1024 points, coordinates in the unit sphere, in 64 groups of 32"
@@ -193,7 +193,8 @@ SIGNS: Final = {
     "MAE_encoder.": ("point-mae",),
     "blocks.blocks.": ("point-mae", "act"),
 }
-"""What is part of a name somewhere, and whose file that is then; the first that is found says it. Of Point-BERT's own pre-training none."""
+"""Part of a tensor's name to the architectures that have it; the first part that is found in a file decides. Nothing here reads files of
+Point-BERT's own pre-training (`transformer_q.`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +203,7 @@ class Taken:
 
     name: str
     ours: tuple[str, ...]
-    """One layer there may be two here."""
+    """Its names here: one layer there may be two here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,7 @@ class Left:
 
     name: str
     reason: str
-    """Or what stands in its place."""
+    """Why it has none, or what stands in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)

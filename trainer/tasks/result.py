@@ -283,7 +283,7 @@ WIDTH: Final = 80
 HEADING: Final = 14
 """Columns below which a heading should not be broken further."""
 NAME: Final = 30
-"""The same of names in the first column."""
+"""Columns below which a name in the first column should not be broken further."""
 
 
 @dataclass(frozen=True, kw_only=True)
