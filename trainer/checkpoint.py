@@ -258,8 +258,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def trained_on(header: Header, caches: Sequence[Cache] = ()) -> Convention | None:
-    """What the points of a run were. Where its file does not say, it is what a cache says whose points have the fingerprint of those that
-    were trained on: one of `caches`, or one of the run's own that lies where it lay then. None where none of them is there.
+    """What the points of a run were. If its file does not say, a cache with the same points (by their fingerprint) does: one of `caches`,
+    or one that the run was trained on, if it still lies there. None if no such cache is found.
     """
     if header.points:
         return header.points

@@ -1,9 +1,10 @@
-"""Which class of one list is which of another: within a cache by index, between caches by name.
+"""Find the classes of one cache among those of another, or of a label set, by their names.
 
     places = matched(["night_stand", "bed"], ["bed", "night stand"])    # [1, 0]
 
-A name means the same name first. Another spelling of it (case, hyphen, underscore, blanks) counts only where it can be no other class, on
-either side: a cache may well hold the classes `-1` and `+1`, `c` and `C`, or `t-bar` and `T bar`, and they stay apart.
+A class is looked for by its exact name first. Another spelling of the name (case, hyphen, underscore, blanks) is taken only if the exact
+name is not there and no second class of either list is spelled alike: a cache may hold the classes `-1` and `+1`, `c` and `C`, or `t-bar`
+and `T bar`, and they stay apart. Two equal lists are the same classes in the same order, whatever their names are.
 """
 
 import re
@@ -19,30 +20,30 @@ NONE = -1
 
 
 def spelling(name: str) -> str:
-    """What the spellings of one name have in common: `Night_Stand`, `night-stand`, `night - stand` and `night stand` are alike. A hyphen
-    at the beginning or the end of a word is a sign and stays: `-1` is not `1`.
+    """The form that all spellings of one name share: `night stand` for `Night_Stand`, `night-stand` and `night - stand`. A hyphen at the
+    beginning or the end of a word is a sign and stays: `-1` is not `1`.
     """
     return " ".join(re.sub(r"(?<=\w)-+(?=\w)|(?<=\s)-+(?=\s)", " ", name.lower().replace("_", " ")).split()) or name
 
 
 def _words(name: str) -> str:
-    """A class name without any hyphen or underscore, as the label set `source` has it."""
+    """A class name with blanks in the place of hyphens and underscores, as the label set `source` has it."""
     return " ".join(re.sub(r"[-_]", " ", name).split())
 
 
 def matched(names: Sequence[str], others: Sequence[str], where: str = "", there: str = "", *, own: bool = False) -> NDArray[np.int64]:
-    """For each of some class names its place among others; `NONE` where it is not among them. [n]
+    """The place of each class name in another list of names, [n]; `NONE` where the other list does not have it.
 
     Args:
-        names: of one cache, each once.
-        others: of another cache, of a label set, or of several caches taken together.
+        names: the classes of one cache, each once.
+        others: the classes of another cache, of a label set, or of several caches taken together.
         where: what `names` belong to, for messages.
-        there: what `others` belong to.
-        own: whether `others` were made of `names` one by one, by hyphens and underscores that became blanks: then the same place is the
-            same class. Where that cannot have been, as for a set of the same name from a file, names decide.
+        there: what `others` belong to, for messages.
+        own: whether `others` may have been made from `names` one by one, with blanks for hyphens and underscores: if each of `others` is
+            the name at its place so changed, the same place is the same class. If not, names decide.
 
     Raises:
-        UserError: a name has no equal, and its spelling is that of several classes here or there: which one is meant cannot be known.
+        UserError: a name is not in `others` exactly, and several classes in `names` or in `others` have its spelling.
     """
     names, others = list(names), list(others)
     if names == others or (own and list(map(_words, names)) == list(map(_words, others))):
@@ -70,7 +71,8 @@ def matched(names: Sequence[str], others: Sequence[str], where: str = "", there:
 
 
 def united(lists: Sequence[Sequence[str]], owners: Sequence[str]) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
-    """The classes of several caches together, by the name each has first, and for each cache the place of its classes among them.
+    """The classes of several caches as one list, and for each cache the places of its classes in that list. A class that caches spell
+    differently has the name that it has in the first of them.
 
     Args:
         lists: the class names of each cache.
@@ -95,7 +97,7 @@ def united(lists: Sequence[Sequence[str]], owners: Sequence[str]) -> tuple[tuple
 
 
 def chosen(wanted: Sequence[str], names: Sequence[str], where: str = "") -> NDArray[np.int64]:
-    """Places in `names` of the classes that a setting names, one by one; `NONE` where there is none. [n]
+    """The place in `names` of each class that a setting names, [n]; `NONE` for a class that is not there. Each is looked for by itself.
 
     Raises:
         UserError: as `matched`.

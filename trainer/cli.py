@@ -423,7 +423,8 @@ def main() -> None:
             raise
         fail(f"this command needs the package {package}, which is not installed: pip install 'mmpd[trainer]'", 2)
     except OSError as error:
-        fail(f"{error.filename or 'disk'}: {error.strerror or error}", 2)
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}", 2)
 
 
 def fail(message: str, code: int) -> None:

@@ -164,9 +164,9 @@ class StageConfig:
     save_every: int = label(500)
     """Steps from one checkpoint to the next. The end and a stop are always saved."""
     probe: tuple[str, ...] = label(())
-    """Tasks that are evaluated every `probe_every` epochs; names of `mmpd-train eval --help`."""
+    """Tasks that are evaluated every `probe_every` epochs and at the end, on the first cache; names of `mmpd-train eval --help`."""
     probe_every: int = label(10)
-    """Epochs."""
+    """Epochs from one evaluation of the tasks in `probe` to the next."""
 
     def __post_init__(self) -> None:
         check_numbers(self)

@@ -261,6 +261,11 @@ class Data:
         self._quota = [(own, int(p), round((p - int(p)) * len(own))) for own, p in zip(places, passes, strict=True)]
         self.epoch = sum(whole * len(own) + rest for own, whole, rest in self._quota)
         """Shapes in an epoch."""
+        if self.epoch < min(batch, 2):
+            raise UserError(
+                f"an epoch would have {self.epoch} of the shapes, and a batch needs at least 2: raise data.fraction or data.passes, or "
+                "take more splits or classes"
+            )
         if batch > self.epoch:
             raise UserError(f"a batch of {batch} is larger than an epoch of {self.epoch} shapes: --set optim.batch={self.epoch} or less")
         self._orders: dict[int, Ints] = {}
@@ -519,13 +524,17 @@ def _check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> N
     known = sorted({name for cache in caches for name in teachers_of(cache)})
     begun = {name for cache in caches for name, record in cache.records().items() if not record.complete}
     paths = ", ".join(str(cache.path) for cache in caches)
-    for name in config.teachers or ([] if known else ["at all"]):
+    for name in config.teachers:
         if name not in known:
             state = "is still being made: run the command that began it again" if f"image/{name}" in begun else "is not there"
             raise UserError(
                 f"{paths}: teacher {name} {state}. Complete: {', '.join(known) or 'none'}. Choose with --set data.teachers=A,B, or add one "
                 "with `mmpd-cache add-teacher`"
             )
+    if not known:
+        made = sorted(name.removeprefix("image/") for name in begun if name.startswith("image/"))
+        state = f"only {', '.join(made)} still being made: run the command that began it again" if made else "no teacher at all"
+        raise UserError(f"{paths}: there is {state}. `mmpd-cache add-teacher` adds one")
 
 
 def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
+from trainer import checkpoint
 
 CONTAINERS: Final = (
     "base_model", "state_dict", "model_state_dict", "model", "model_state", "model_ema", "state_dict_ema", "ema", "ema_model",
@@ -37,9 +38,9 @@ CONTAINERS: Final = (
 )  # fmt: skip
 """What files call the weights among other things that they hold."""
 OTHERS: Final = re.compile(r"optim|sched|scaler|grad|metric|config|args|hyper|callback|loop|epoch|buffer", re.IGNORECASE)
-"""What files call things that may hold tensors and are mostly no weights."""
+"""Names of things in a file that may hold tensors and are mostly no weights."""
 NEVER: Final = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)
-"""Those of them that never are."""
+"""Names of things that are never weights. They are among `OTHERS`."""
 NAMED: Final = 8
 """How many names a message lists, at most."""
 DEPTH: Final = 5
@@ -235,8 +236,6 @@ def _content(file: Path) -> Any:
 
 
 def _safetensors(file: Path) -> dict[str, Tensor]:
-    from trainer import checkpoint
-
     try:
         with safetensors.safe_open(file, "pt") as opened:
             if checkpoint.METADATA in (opened.metadata() or {}):
@@ -351,13 +350,13 @@ class Inert(dict[Any, Any]):
         return Inert()
 
     def append(self, value: Any) -> None:
-        """As of a list."""
+        """For what a file takes for a list."""
 
     def extend(self, values: Any) -> None:
-        """As of a list."""
+        """For what a file takes for a list."""
 
     def add(self, value: Any) -> None:
-        """As of a set."""
+        """For what a file takes for a set."""
 
 
 def _rebuilt(function: Any) -> Any:
@@ -451,7 +450,7 @@ _DATA: Final[dict[tuple[str, str], Any]] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """See this file's beginning."""
+    """A reader of pickles that gives tensors, arrays and plain containers, and `Inert` for every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         found = _DATA.get((module, name))

@@ -62,8 +62,23 @@ def write(
         UserError: the model has no summary, or does not fit the points; the points are damaged; or a guide of that name was made
             otherwise, or does not come out as it was.
     """
-    found = device_of(device)
-    model = loaded.model.to(found)
+    record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
+    with store.exclusive(cache.path):
+        begun = cache.records().get(record.product)
+        if begun and begun.fingerprint != record.fingerprint:
+            changed = "; ".join(store.differences(begun, record))
+            raise UserError(
+                f"{cache.path} has {record.product} already, of another guide or other settings ({changed}): choose another --name"
+            )
+        cache.begin(record)
+        return _finished(cache, record, reader, progress)
+
+
+def describe(
+    cache: Cache, loaded: Loaded, name: str, *, blocks: int, precision: Precision, device: torch.device
+) -> tuple[Record, "_Reader"]:
+    """The record of `guide/<name>`, and what makes its features. Arguments and errors are those of `write`; nothing is written."""
+    model = loaded.model.to(device)
     config = model.encoder.config
     points = cache.record("points")
     convention = trained_on(loaded.header, [cache])
@@ -78,7 +93,7 @@ def write(
             f"these would be other than it learned. Build a cache with --set points.count={convention.count}, or train a guide on "
             f"this one{again}"
         )
-    if model.features(torch.zeros(1, read.count, config.channels, device=found), ordered=True).summary is None:
+    if model.features(torch.zeros(1, read.count, config.channels, device=device), ordered=True).summary is None:
         raise UserError(f"{loaded.run} was trained without a summary and cannot be a guide; take a run of stage 1")
     spec = GuideSpec(
         name=name, encoder=loaded.config.encoder.name, weights=loaded.weights, tokens=model.encoder.groups, dim=model.encoder.dim,
@@ -91,49 +106,45 @@ def write(
         inputs.append(("points.grey", f"{convention.grey:.6g}"))
     record = Record(
         product=f"guide/{name}", kind="guide", spec=spec, inputs=tuple(sorted(inputs)),
-        made_by=(("torch", torch.__version__), ("device", found.type)),
+        made_by=(("torch", torch.__version__), ("device", device.type)),
     )  # fmt: skip
-    with store.exclusive(cache.path):
-        begun = cache.records().get(record.product)
-        if begun and begun.fingerprint != record.fingerprint:
-            changed = "; ".join(store.differences(begun, record))
-            raise UserError(
-                f"{cache.path} has {record.product} already, of another guide or other settings ({changed}): choose another --name"
-            )
-        cache.begin(record)
-        shards = cache.manifest.shards
-        todo = [shard for shard in range(shards) if not _intact(cache, record, shard)]
-        there = cache.records()[record.product]
-        if there.complete and not todo and cache.content(there) != there.content:
-            # Each shard matches its marker, but which of them are what was written there is not known.
-            todo = list(range(shards))
-        progress(shards - len(todo), shards)
-        if there.complete and not todo:
-            return there
-        if there.made_by != record.made_by:
-            made_by = ", ".join(f"{key} {value}" for key, value in there.made_by)
-            raise UserError(f"{cache.path}: damaged shards of {record.product} can only be made again by what made it: {made_by}")
-        reader = _Reader(read, loaded, spec, found)
-        ok = cache.ok()
+    return record, _Reader(read, loaded, spec, device)
 
-        def make(todo: list[int]) -> None:
-            for done, shard in enumerate(todo, 1):
-                rows = np.array(cache.manifest.rows(shard))
-                values = reader.features(rows, ok[rows])
-                read.settle()  # features of damaged points are never written
-                cache.write(record, shard, values)
-                progress(shards - len(todo) + done, shards)
 
-        make(todo)
-        if there.complete and len(todo) < shards and cache.content(there) != there.content:
-            make([shard for shard in range(shards) if shard not in todo])
-        if there.complete and cache.content(there) != there.content:
-            raise UserError(
-                f"{cache.path}: {record.product} was made again and is not what it was when it was finished: the run {loaded.run}, the "
-                f"points or the machine is another. Delete {cache.path / 'products' / record.product} and run this command again to have "
-                "the guide of today"
-            )
-        return cache.finish(record)
+def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callable[[int, int], None]) -> Record:
+    """Make the shards of a product that are missing or damaged, and finish it. The caller holds the cache. Raises as `write`."""
+    shards = cache.manifest.shards
+    todo = [shard for shard in range(shards) if not _intact(cache, record, shard)]
+    there = cache.records()[record.product]
+    if there.complete and not todo and cache.content(there) != there.content:
+        # Each shard matches its marker, but which of them are what was written there is not known.
+        todo = list(range(shards))
+    progress(shards - len(todo), shards)
+    if there.complete and not todo:
+        return there
+    if there.made_by != record.made_by:
+        made_by = ", ".join(f"{key} {value}" for key, value in there.made_by)
+        raise UserError(f"{cache.path}: damaged shards of {record.product} can only be made again by what made it: {made_by}")
+    ok = cache.ok()
+
+    def make(todo: list[int]) -> None:
+        for done, shard in enumerate(todo, 1):
+            rows = np.array(cache.manifest.rows(shard))
+            values = reader.features(rows, ok[rows])
+            reader.blocks.settle()  # features of damaged points are never written
+            cache.write(record, shard, values)
+            progress(shards - len(todo) + done, shards)
+
+    make(todo)
+    if there.complete and len(todo) < shards and cache.content(there) != there.content:
+        make([shard for shard in range(shards) if shard not in todo])
+    if there.complete and cache.content(there) != there.content:
+        raise UserError(
+            f"{cache.path}: {record.product} was made again and is not what it was when it was finished: the run {reader.run}, the "
+            f"points or the machine is another. Delete {cache.path / 'products' / record.product} and run this command again to have "
+            "the guide of today"
+        )
+    return cache.finish(record)
 
 
 def spread(cache: Cache, name: str) -> tuple[float, float]:

@@ -34,6 +34,7 @@ from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, Needs, feed
 from trainer.distributed import Ranks
+from trainer.encoders.catalog import check_grouping
 from trainer.points import GREY
 from trainer.stage import Facts, Stage, build, teachers
 
@@ -71,7 +72,6 @@ def train(
         Stopped: it was asked to stop; all is saved.
     """
     console = console or Console(stderr=True)
-    _check_probe(config.probe)
     with distributed.joined(device) as ranks, _memory_explained(config, ranks), contextlib.ExitStack() as held:
         if ranks.first:
             _check_folder(run, resume)
@@ -80,6 +80,7 @@ def train(
         micro = config.optim.batch // accumulate  # shapes of one forward pass, over all ranks
         own = ranks.share(micro)
         data = _open(config, caches, guide, micro, ranks)
+        _check_probe(config.probe, data.parts[0].cache)
         config = data.settled(config)
         per_epoch = data.epoch / config.optim.batch
         steps = optim.steps(config.optim, data.epoch)
@@ -173,7 +174,8 @@ def train(
                 stopping = ranks.any(asked())
                 logging = step % config.log_every == 0 or step == steps or stopping
                 seen = step * config.optim.batch
-                probing = bool(config.probe) and seen // probe_shapes > (seen - config.optim.batch) // probe_shapes
+                due = seen // probe_shapes > (seen - config.optim.batch) // probe_shapes or step == steps
+                probing = bool(config.probe) and due
                 saving = step % config.save_every == 0 or step == steps or stopping or probing
                 if logging or saving:
                     interval.append(watch.read(*unread))
@@ -320,6 +322,7 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
     with torch.random.fork_rng([]):
         torch.manual_seed(_seed(config.seed, MODEL))
         stage = build(config, facts, data.statistics() if data.teachers else None)
+    check_grouping(stage.encoder, data.points, "take a cache with more points a shape")
     if isinstance(config, DistillConfig) and guide is not None:
         if config.start == "guide":
             checkpoint.assign_encoder(stage, config, guide)
@@ -367,13 +370,14 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
     return config, Path(init) if init else None
 
 
-def _check_probe(names: Sequence[str]) -> None:
-    """Raise UserError where a task is unknown, before hours are spent until it is asked for."""
+def _check_probe(names: Sequence[str], cache: Cache) -> None:
+    """Raise UserError where a task is unknown or has no shapes in the cache, before hours are spent until it is asked for."""
     if names:
         from trainer.tasks import catalog
 
         for name in names:
-            catalog.task(name)
+            if missing := catalog.lacks(name, cache):
+                raise UserError(f"probe {name} {missing}. Leave it out by --set probe=, or put a cache first that has it")
 
 
 def _check_folder(run: Path, resume: bool) -> None:

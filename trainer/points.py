@@ -1,17 +1,18 @@
-"""From the rows of a cache to what a model is given: coordinates, and colours in 0..1, of as many points as it was trained on.
+"""Read shapes from a cache as a model takes them: coordinates, and colours in 0..1, of as many points as it was trained on.
 
     blocks = Blocks(cache, convention, channels=6, centres=64)
     points = blocks.read(rows, 0)                                       # [n, P, 6] float32
     blocks.notes(rows)                                                  # what a reader of the result must know
 
-A model that was trained on blocks of 1024 points says something else of 512 or of 4096: its groups are so many nearest points, so they
-reach further or less far. So a run's file says what its points were, and whoever reads points for it makes them so again:
+A model that was trained on 1024 points a shape has other features for 512 or 4096 points: a group is a fixed number of nearest points, so
+it covers more of the shape or less. A run's file therefore says what its points were (`Convention`), and every reader prepares the points
+of a cache like those:
 
-- Of larger blocks an even share is taken, which is a smaller even sample of the surface. Tasks look for its centres anew; training and the
-  guide keep the leading points that serve as centres.
-- Of smaller blocks several are taken together. Where a shape does not have enough in all, a block is given as it is, and the result says
-  so.
-- Shapes without colours of their own are given the grey that the run was trained with, whatever stands in the cache.
+- If a block has more points, an even share of them is taken, which is a smaller even sample of the surface. Training, the guide and
+  `features` of a model keep the block's leading points as centres of groups. Tasks sample the centres anew, which scores better.
+- If a block has fewer points, tasks join several blocks of a shape. If all its blocks together are too few, a block is given as it is, and
+  the result says so. Training uses the points of the smallest blocks, and the guide refuses.
+- A shape without colours of its own gets the grey that the run was trained with, whatever stands in the cache.
 
 Letters: n shapes, P points, C channels (xyz, or xyz and rgb).
 """
@@ -39,7 +40,7 @@ SCALE: Final = np.float32(1 / 255)
 
 @dataclass(frozen=True, kw_only=True)
 class Convention:
-    """What the points of a run were. A run's checkpoint holds it."""
+    """The kind of points that a run was trained on. A run's checkpoint holds it."""
 
     count: int
     """Points of a shape, P."""
@@ -48,7 +49,7 @@ class Convention:
     ordered: int = 0
     """How many leading points of a block were in farthest-point order."""
     dtype: Literal["float16", "float32"] = "float32"
-    """What the coordinates were stored as."""
+    """Type of the stored coordinates."""
     colored: bool | None = None
     """Whether any shape had colours of its own, and the run saw them; None where that is not known."""
     grey: float = GREY
@@ -63,10 +64,10 @@ class Convention:
 
 
 def specification(cache: Cache) -> PointSpec:
-    """What the points of a cache are.
+    """The specification of a cache's points.
 
     Raises:
-        UserError: it has none, they are not finished, or not as they were finished.
+        UserError: it has no points, they are not finished, or not as they were finished.
     """
     spec = cache.proven("points").spec
     assert isinstance(spec, PointSpec)
@@ -74,8 +75,8 @@ def specification(cache: Cache) -> PointSpec:
 
 
 def share(there: int, count: int, leading: int) -> Ints:
-    """Which of a block's points make a smaller one of `count`: the first ones that serve as centres, then an even share of the others.
-    The same of every shape, in ascending order. [count]
+    """Which points of a block of `there` make a smaller one of `count`: the `leading` ones, which serve as centres, then an even share of
+    the others. They are the same for every shape, in ascending order. [count]
     """
     leading = min(leading, count)
     rest = leading + np.random.default_rng(0).permutation(there - leading)[: count - leading]
@@ -83,8 +84,11 @@ def share(there: int, count: int, leading: int) -> Ints:
 
 
 def as_trained(points: Tensor, convention: Convention | None, leading: int) -> Tensor:
-    """Points [B, P, C] given by hand to a model: of more than it was trained on as many, as `share` chooses them; of fewer all, with a
-    warning. `leading` of them serve as centres.
+    """Points [B, P, C] that a caller gives to a model, brought to the number that it was trained on.
+
+    If there are more, `share` chooses among them and keeps the `leading` ones, which serve as centres: as training and the guide do.
+    (Tasks read by `Blocks`, which has the centres of a larger block sampled anew. Their features of it are therefore not exactly these.)
+    If there are fewer, all are given, with a warning.
     """
     if convention is None or points.shape[1] == convention.count:
         return points
@@ -116,7 +120,8 @@ class Blocks:
             convention: what the model was trained on; None to give blocks as they are stored.
             channels: 3, or 6 with colours.
             centres: how many leading points of a block serve the model as centres, if they are in farthest-point order.
-            join: whether several smaller blocks may be taken together.
+            join: whether to read as tasks do: several smaller blocks may be taken together, and a share of a larger block counts as not in
+                order, so that its centres are sampled anew.
             verify: whether files are compared with their checksums when they are first read; see `settle`.
 
         Raises:
@@ -187,7 +192,9 @@ class Blocks:
         return values if self._share is None else values[:, self._share]
 
     def notes(self, rows: Ints, what: str = "test") -> tuple[str, ...]:
-        """What a reader must know of a result on the shapes in these rows, in sentences. `what` these shapes are, `test` or `training`."""
+        """What a reader must know of a result on the shapes in these rows, in sentences. `what` says what the shapes are for: `test` or
+        `training`.
+        """
         run, notes, shapes = self.convention, [], f"of {len(rows)} {what} shapes"
         if run and self.short:
             notes.append(

@@ -4,8 +4,8 @@
     export_encoder(Path("runs/point-mae"), Path("encoder.safetensors"))
 
 A file is only data here: `trainer.foreign` reads it, and runs nothing. Every tensor of it is taken, dropped for a reason that is given, or
-refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does. One of ULIP is a run of stage 1,
-whose head for the teacher is the published projection.
+refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does. A checkpoint of ULIP becomes a run of
+stage 1, whose head for the teacher is the published projection.
 
 Letters: D width, E a teacher's width.
 """
@@ -36,7 +36,7 @@ from trainer.encoders import catalog
 from trainer.foreign import read, unchecked
 from trainer.points import Convention
 from trainer.recipes import StageName, configured
-from trainer.stage import Facts, build
+from trainer.stage import Facts, Stage, build
 
 WRAPPERS: Final = ("module.", "base_model.", "model.", "net.")
 """What stands before every name of a model that was wrapped when it was saved."""
@@ -70,16 +70,16 @@ class Peer:
     """How files of one architecture are read."""
 
     recipe: str
-    """Ours of its pre-training."""
+    """Our recipe of its pre-training."""
     stage: StageName = "distill"
     settings: tuple[str, ...] = ()
-    """In what its model differs from the recipe's."""
+    """Settings in which its model differs from the recipe's."""
     implied: Mapping[str, str] = field(default_factory=dict)
     """How a name ends that not every file has, and the setting that it asks for."""
     input: str
     """What the model was published with, in words: points, what they are, and how they are grouped."""
     points: Convention
-    """The same for the run's file."""
+    """The same points, for the run's file."""
     teacher: str = ""
     """In stage 1 what `mmpd-cache teachers` calls the one it was aligned with; empty where that is none of them."""
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ _MAE: Final = {
     name: f"MAE_encoder.{name}"
     for name in ("encoder.", "reduce_dim.", "cls_", "img_token", "img_pos", "text_token", "text_pos", "pos_embed.", "blocks.", "norm.")
 }
-"""How names begin in a fine-tuned Point-MAE, ACT or ReCon, which has no prefix, and in the pre-trained one."""
+"""How names begin in a fine-tuned Point-MAE, ACT or ReCon, whose names have no prefix, and how the same begin in a pre-trained one."""
 _TUNED: Final = {"cls_head_finetune.": HEAD}
 _CLASS_TOKEN: Final = {"cls_token": "encoder.class_token=attended"}
 _USUAL: Final = "1024 points, coordinates in the unit sphere, in 64 groups of 32"
@@ -193,7 +193,8 @@ SIGNS: Final = {
     "MAE_encoder.": ("point-mae",),
     "blocks.blocks.": ("point-mae", "act"),
 }
-"""What is part of a name somewhere, and whose file that is then; the first that is found says it. Of Point-BERT's own pre-training none."""
+"""Part of a tensor's name to the architectures that have it; the first part that is found in a file decides. Nothing here reads files of
+Point-BERT's own pre-training (`transformer_q.`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +203,7 @@ class Taken:
 
     name: str
     ours: tuple[str, ...]
-    """One layer there may be two here."""
+    """Its names here: one layer there may be two here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,7 @@ class Left:
 
     name: str
     reason: str
-    """Or what stands in its place."""
+    """Why it has none, or what stands in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +257,53 @@ def import_checkpoint(
             nobody knows, two for one place, or values that are not finite; the folder is in use; or the teacher is needed and not named, or
             named and not needed.
     """
+    peer, teacher, points, sizes = _asked(architecture, assignments, teacher)
+    if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
+        raise UserError(f"{out} is in use: give another folder")
+    kept, dropped = _chosen(file, architecture, key, drop)
+
+    implied = [setting for end, setting in peer.implied.items() if any(name.endswith(end) for name in kept)]
+    given = [*NOTHING[peer.stage], *peer.settings, *implied, *sizes]
+    config: AlignConfig | DistillConfig = configured(peer.recipe, peer.stage, given)
+    usual = configured(peer.recipe, peer.stage, peer.settings).encoder
+    told = any(name.partition("=")[0].strip() == f"{POINTS}colored" for name in assignments)
+    if config.encoder.resolved().channels != usual.resolved().channels and not told:
+        points = dataclasses.replace(points, colored=None)  # with other channels it was not trained as published
+    module = catalog.ENCODERS[config.encoder.name]
+    expected = catalog.ENCODERS[usual.name]
+    if module != expected:
+        fitting = ", ".join(name for name, other in catalog.ENCODERS.items() if other == expected)
+        raise UserError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
+
+    of_teacher = {name: kept.pop(name) for name in (PROJECTION, SCALE) if peer.stage == "align" and name in kept}
+    ours, taken = _translated(file, peer, kept, importlib.import_module(module).from_published)
+    facts = Facts()
+    if peer.stage == "align":
+        facts, heads, of_heads = _heads(file, of_teacher, teacher)
+        ours, taken = ours | heads, taken | of_heads
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=(teacher,)))
+    elif not any(name.startswith("reconstruction.") for name in ours):  # fine-tuned, or trained otherwise
+        config = configured(peer.recipe, peer.stage, [*given, "distill.reconstruction_weight=0"])
+    stage, missing = _filled(file, config, facts, ours)
+    catalog.check_grouping(stage.encoder, points.count, "say by --set points.count=N how many points a shape had in training")
+
+    source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(out, Header(config=config, facts=facts, caches=(), step=0, steps=0, source=source, points=points), stage, {}, {})
+    unused = {name: "the published model does not use it" for name, found in taken.items() if not found}
+    return Report(
+        source=source,
+        encoder=config.encoder.name,
+        taken=tuple(Taken(name=name, ours=found) for name, found in taken.items() if found),
+        dropped=tuple(Left(name=name, reason=reason) for name, reason in (dropped | unused).items()),
+        missing=tuple(Left(name=name, reason=reason) for name, reason in missing.items()),
+        input=peer.input,
+        notes=tuple(filter(None, [unchecked(file)])),
+    )
+
+
+def _asked(architecture: str, assignments: Sequence[str], teacher: str) -> tuple[Peer, str, Convention, list[str]]:
+    """What is to be imported: the peer, its teacher's name, its points, and the settings of its model. Raises as `import_checkpoint`."""
     if architecture not in PEERS:
         raise UserError(f"no architecture {architecture!r}{did_you_mean(architecture, PEERS)}")
     peer = PEERS[architecture]
@@ -263,17 +311,20 @@ def import_checkpoint(
         if not assignment.startswith(CHANGEABLE[peer.stage]):
             takes = ", ".join(f"{start}*".replace("=*", "") for start in CHANGEABLE[peer.stage])
             raise UserError(f"{assignment}: an import of {architecture} only sets {takes}")
-    conventions = [assignment.removeprefix(POINTS) for assignment in assignments if assignment.startswith(POINTS)]
-    points = override(peer.points, conventions)
-    told = any(assignment.partition("=")[0].strip() == "colored" for assignment in conventions)
-    assignments = [assignment for assignment in assignments if not assignment.startswith(POINTS)]
+    points = override(peer.points, [assignment.removeprefix(POINTS) for assignment in assignments if assignment.startswith(POINTS)])
     if teacher and peer.stage == "distill":
         raise UserError(f"{architecture} was aligned with no teacher: leave out {teacher}")
     teacher = teacher or peer.teacher
     if peer.stage == "align" and not teacher:
         raise UserError(f"say what the teacher that {architecture} was aligned with is called in your caches: --teacher NAME")
-    if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
-        raise UserError(f"{out} is in use: give another folder")
+    return peer, teacher, points, [assignment for assignment in assignments if not assignment.startswith(POINTS)]
+
+
+def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights in a file that have a place here, by their names without what they are wrapped in; and by name the reason for which
+    others are dropped. Raises as `import_checkpoint`.
+    """
+    peer = PEERS[architecture]
     found = read(file, key)
     wrapped = [name for name in found if name.startswith(tuple(drop))]
     if len(wrapped) == len(found):
@@ -295,27 +346,15 @@ def import_checkpoint(
             raise UserError(f"{file}: {name} is of complex numbers, which no weights here are")
         if not value.isfinite().all():
             raise UserError(f"{file} is damaged, or its training diverged: {name} is not finite")
-    implied = [setting for end, setting in peer.implied.items() if any(name.endswith(end) for name in kept)]
-    given = [*NOTHING[peer.stage], *peer.settings, *implied, *assignments]
-    config: AlignConfig | DistillConfig = configured(peer.recipe, peer.stage, given)
-    usual = configured(peer.recipe, peer.stage, peer.settings).encoder
-    if config.encoder.resolved().channels != usual.resolved().channels and not told:
-        points = dataclasses.replace(points, colored=None)  # with other channels it was not trained as published
-    module = catalog.ENCODERS[config.encoder.name]
-    expected = catalog.ENCODERS[usual.name]
-    if module != expected:
-        fitting = ", ".join(name for name, other in catalog.ENCODERS.items() if other == expected)
-        raise UserError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
-    of_teacher = {name: kept.pop(name) for name in (PROJECTION, SCALE) if peer.stage == "align" and name in kept}
-    ours, taken = _translated(file, peer, kept, importlib.import_module(module).from_published)
-    facts = Facts()
-    if peer.stage == "align":
-        facts, heads, of_heads = _heads(file, of_teacher, teacher)
-        ours, taken = ours | heads, taken | of_heads
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=(teacher,)))
-    elif not any(name.startswith("reconstruction.") for name in ours):  # fine-tuned, or trained otherwise
-        config = configured(peer.recipe, peer.stage, [*given, "distill.reconstruction_weight=0"])
+    return kept, dropped
 
+
+def _filled(file: Path, config: AlignConfig | DistillConfig, facts: Facts, ours: Mapping[str, Tensor]) -> tuple[Stage, dict[str, str]]:
+    """A model of ours with weights under our names; and by name what stands in the place of those that are missing.
+
+    Raises:
+        UserError: they are those of another model.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
         stage = build(config, facts)
@@ -329,23 +368,10 @@ def import_checkpoint(
     counts = {name for name in own if name.endswith(COUNT) and name not in ours and f"{name.removesuffix(COUNT)}running_mean" in ours}
     missing |= dict.fromkeys(sorted(counts), "0: of how many batches the averages are, on which no feature depends")  # 0 when new
     try:
-        checkpoint.assign(stage, {name: own[name] for name in missing} | ours, str(file))
+        checkpoint.assign(stage, {name: own[name] for name in missing} | dict(ours), str(file))
     except UserError as error:
         raise UserError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
-
-    source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(out, Header(config=config, facts=facts, caches=(), step=0, steps=0, source=source, points=points), stage, {}, {})
-    unused = {name: "the published model does not use it" for name, found in taken.items() if not found}
-    return Report(
-        source=source,
-        encoder=config.encoder.name,
-        taken=tuple(Taken(name=name, ours=found) for name, found in taken.items() if found),
-        dropped=tuple(Left(name=name, reason=reason) for name, reason in (dropped | unused).items()),
-        missing=tuple(Left(name=name, reason=reason) for name, reason in missing.items()),
-        input=peer.input,
-        notes=tuple(filter(None, [unchecked(file)])),
-    )
+    return stage, missing
 
 
 def export_encoder(run: Path, out: Path) -> int:

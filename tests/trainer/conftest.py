@@ -52,6 +52,12 @@ def guided(cache_path: Path, aligned: Path, tmp_path_factory: pytest.TempPathFac
     return path
 
 
+def copied(path: Path, folder: Path) -> store.Cache:
+    """A copy of a cache that a test may write into."""
+    shutil.copytree(path, folder / "copy.zarr")
+    return store.open_cache(folder / "copy.zarr")
+
+
 def exchange(cache: store.Cache, product: str) -> None:
     """Let the first two shards of a product change places, with their completion markers: each still matches its own."""
     record = cache.record(product)

@@ -9,6 +9,7 @@ import torch
 from cache_schema import spec, store, synthetic
 from cache_schema.spec import LabelSet, PointSpec, Record
 from tests.trainer.conftest import FAILED, LABELS, config_of, write_small
+from tests.trainer.test_points import write as write_points
 from trainer.config import DataConfig
 from trainer.data import Data, Needs, feed
 from trainer.loop import begun, train
@@ -285,6 +286,8 @@ def test_of_larger_blocks_as_many_points_are_taken_as_the_smallest_have(cache_pa
         ({"classes": ("torus",)}, r"no shape is left to train on \(60 shapes, 58 usable, 38 of split train, 0 of class torus\)"),
         ({"labels": "modelnet40"}, "mmpd-cache labels .* modelnet40"),
         ({"batch": 39}, "a batch of 39 is larger than an epoch of 38 shapes"),
+        ({"fraction": 0.0001}, "an epoch would have 1 of the shapes, and a batch needs at least 2: raise data.fraction"),
+        ({"passes": (0.001,)}, "an epoch would have 0 of the shapes"),
     ],
 )
 def test_what_is_not_there_is_named(cache_path, config, message):
@@ -330,6 +333,15 @@ def test_an_unfinished_product_is_named(tmp_path):
     cache.begin(Record(product="guide/late", kind="guide", spec=guide, inputs=()))
     with pytest.raises(ValueError, match=r"guide/late.* not finished"):
         opened(cache.path, needs=Needs(guide=""))
+
+
+def test_a_cache_without_teachers_is_told_so(tmp_path):
+    cache = write_points(tmp_path / "c.zarr")
+    with pytest.raises(ValueError, match=r"c\.zarr: there is no teacher at all\. `mmpd-cache add-teacher` adds one"):
+        opened(cache.path)
+    cache.begin(Record(product="image/late", kind="image", spec=synthetic.teacher("late"), per_shape=3, inputs=()))
+    with pytest.raises(ValueError, match="there is only late still being made: run the command that began it again"):
+        opened(cache.path)
 
 
 def test_without_classes_there_are_only_captions(tmp_path):

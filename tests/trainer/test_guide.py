@@ -9,16 +9,14 @@ import torch
 
 from cache_schema import store, validate
 from cache_schema.errors import UserError
-from tests.trainer.conftest import FAILED, config_of, exchange, flip
+from tests.trainer.conftest import FAILED, config_of, copied, exchange, flip
 from trainer import checkpoint, guide, log
 from trainer.loop import train
 
 
 @pytest.fixture
 def cache(cache_path, tmp_path):
-    path = tmp_path / "copy.zarr"
-    shutil.copytree(cache_path, path)
-    return store.open_cache(path)
+    return copied(cache_path, tmp_path)
 
 
 def files(cache):

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from rich.console import Console
 
+from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import SMALL, config_of, write_small
 from trainer import checkpoint, log, loop, signals
@@ -139,8 +140,14 @@ def test_probes_are_written_beside_the_losses(cache_path, tmp_path, monkeypatch)
 
     monkeypatch.setattr(loop, "_probe", probe)
     train(config_of("align", "optim.epochs=3", "probe=svm", "probe_every=1"), [cache_path], tmp_path / "run", device="cpu")
-    assert seen == [5, 10]  # 4.75 and 9.5 steps an epoch, 14 in all
-    assert [record["step"] for record in log.records(tmp_path / "run") if "svm accuracy" in record] == [5, 10]
+    assert seen == [5, 10, 14]  # 4.75 and 9.5 steps an epoch, 14 in all
+    assert [record["step"] for record in log.records(tmp_path / "run") if "svm accuracy" in record] == [5, 10, 14]
+
+
+def test_a_probe_comes_at_the_end_of_a_run_with_fewer_epochs_too(cache_path, tmp_path):
+    train(config_of("align", "probe=retrieval", "probe_every=100"), [cache_path], tmp_path / "run", device="cpu")
+    probed = [record for record in log.records(tmp_path / "run") if any(name.startswith("retrieval ") for name in record)]
+    assert [record["step"] for record in probed] == [9]
 
 
 def test_a_probe_that_fails_is_spoken_of_and_the_training_goes_on(cache_path, tmp_path, monkeypatch):
@@ -158,6 +165,37 @@ def test_a_probe_that_fails_is_spoken_of_and_the_training_goes_on(cache_path, tm
 def test_a_probe_that_is_not_known_is_named_before_the_first_step(cache_path, tmp_path):
     with pytest.raises(ValueError, match="no task is called 'svmm'; did you mean 'svm'"):
         train(config_of("align", "probe=knn,svmm"), [cache_path], tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("probe", "splits", "told"),
+    [
+        ("svm", ("train", "rest"), "probe svm tests on a split 'test' or 'val', and .* has neither"),
+        ("retrieval", (), "probe retrieval tests on a split 'test' or 'val', and .* has neither"),
+        ("knn", ("learn", "test"), "probe knn learns from a split 'train', which .* does not have"),
+    ],
+)
+def test_a_probe_without_a_split_is_named_before_the_first_step(cache_path, tmp_path, monkeypatch, probe, splits, told):
+    opened = store.open_cache(cache_path)
+    renamed = (*splits, "more")[: len(opened.manifest.splits)] if splits else ()
+    opened.manifest = dataclasses.replace(opened.manifest, splits=renamed)
+    monkeypatch.setattr(loop, "open_cache", lambda path: opened)
+    with pytest.raises(ValueError, match=rf"{told}\. Leave it out by --set probe="):
+        train(config_of("align", f"probe={probe}", "data.splits="), [cache_path], tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["encoder.groups=200"], r"200 groups of 16 need at least 200 points, got 64\. Lower encoder\.groups or encoder\.group_size, or"),
+        (["encoder.group_size=65"], "groups of 65 need at least 65 points, got 64"),
+    ],
+)
+def test_groups_that_need_more_points_are_refused_before_the_run_begins(cache_path, tmp_path, settings, told):
+    with pytest.raises(ValueError, match=told):
+        train(config_of("align", *settings), [cache_path], tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,13 +1,12 @@
 """What is read is what was written: exchanged shards and damaged files are found by training, evaluation and guide."""
 
 import dataclasses
-import shutil
 
 import pytest
 
 from cache_schema import store
 from cache_schema.errors import UserError
-from tests.trainer.conftest import config_of, exchange, flip
+from tests.trainer.conftest import config_of, copied, exchange, flip
 from trainer import checkpoint, guide
 from trainer.loop import train
 from trainer.tasks import catalog
@@ -18,9 +17,7 @@ WRITTEN = "is not as it was written.*verify --repair"
 
 @pytest.fixture
 def cache(guided, tmp_path):
-    path = tmp_path / "copy.zarr"
-    shutil.copytree(guided, path)
-    return store.open_cache(path)
+    return copied(guided, tmp_path)
 
 
 def _quick(task):

@@ -141,6 +141,25 @@ def build(name: str, **overrides: Any) -> Encoder:
 # ----------------------------------------------------------------------------------------------- what several encoders share
 
 
+def check_grouping(encoder: Encoder, count: int, more: str) -> None:
+    """Make sure that shapes of `count` points can be grouped, before a run begins.
+
+    Args:
+        encoder: on the CPU.
+        count: points of a shape.
+        more: what else than smaller groups helps, for the message.
+
+    Raises:
+        UserError: the encoder's groups need more points.
+    """
+    try:
+        encoder.patchify(torch.zeros(1, count, encoder.config.channels), ordered=True)
+    except UserError as error:
+        fields = [f.name for f in dataclasses.fields(encoder.config)]
+        sizes = [f"encoder.{name}" for name in ("groups", "group_size", "counts", "sizes") if name in fields]
+        raise UserError(f"{error}. Lower {' or '.join(sizes)}, or {more}") from error
+
+
 def check_sizes(config: Any, *sizes: str) -> None:
     """Check the channels of an encoder's configuration, these sizes, the rates, and that heads divide the width where there are both.
 

@@ -4,7 +4,8 @@ Letters: n shapes, K classes, F features.
 """
 
 import contextlib
-import dataclasses
+import math
+import statistics
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
@@ -12,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.tasks.result import Metric, wilson
+from trainer.tasks.result import Metric
 
 PRIOR: Final = 4
 """Shapes that are added to what was counted, as Agresti and Coull do it, for a variance that is never zero."""
@@ -26,18 +27,40 @@ def few_shapes() -> Iterator[None]:
         yield
 
 
+def wilson(percent: float, count: float) -> tuple[float, float]:
+    """The 95 % interval of a share, in percent, that was found on `count` shapes (Wilson's score interval,
+    https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval).
+    """
+    z, share = 1.959964, min(max(percent / 100, 0.0), 1.0)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
+
+
 def counted(
-    name: str, values: Sequence[float], over: Literal["seeds", "folds", "blocks"], shapes: int, chance: float, *, headline: bool = False
+    name: str,
+    values: Sequence[float],
+    over: Literal["seeds", "folds", "blocks"],
+    shapes: int,
+    chance: float,
+    *,
+    headline: bool = False,
+    largest: float | None = None,
+    worth: float | None = None,
 ) -> Metric:
     """A metric that is a share of test shapes, with its interval.
 
     Args:
-        name, values, over, headline: as in `Metric`; values in percent.
+        name, values, over, headline, largest: as in `Metric`; values in percent.
         shapes: number of different test shapes.
         chance: in percent, what guessing scores.
+        worth: number of shapes of a plain share that is as certain as this metric; None for `shapes`.
     """
-    metric = Metric(name=name, values=tuple(values), over=over, headline=headline, shapes=shapes, chance=min(chance, 100.0))
-    return dataclasses.replace(metric, interval=wilson(metric.mean, shapes))
+    interval = wilson(statistics.fmean(values), shapes if worth is None else worth)
+    return Metric(
+        name=name, values=tuple(values), over=over, headline=headline, shapes=shapes, interval=interval, chance=min(chance, 100.0),
+        largest=largest,
+    )  # fmt: skip
 
 
 def accuracies(
@@ -56,29 +79,25 @@ def accuracies(
     overall = tuple(float(100 * r.mean()) for r in right)
     by_class = tuple(float(100 * np.mean([r[labels == label].mean() for label in present])) for r in right)
     chance, largest = 100 / classes, 100 * float(np.bincount(labels).max()) / len(labels)
-    accuracy = counted("accuracy", overall, over, len(labels), chance, headline=True)
-    class_accuracy = Metric(
-        name="class accuracy", values=by_class, over=over, shapes=len(labels), chance=chance,
-        interval=_interval(labels, np.mean(right, axis=0)),
-    )  # fmt: skip
-    return dataclasses.replace(accuracy, largest=largest), class_accuracy
+    return (
+        counted("accuracy", overall, over, len(labels), chance, headline=True, largest=largest),
+        counted("class accuracy", by_class, over, len(labels), chance, worth=_worth(labels, np.mean(right, axis=0))),
+    )
 
 
-def _interval(labels: NDArray[np.int64], right: NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % interval, in percent, of the mean over classes of shares right [n].
+def _worth(labels: NDArray[np.int64], right: NDArray[np.float64]) -> float:
+    """How many shapes would make a plain share as certain as the mean over classes of shares right [n].
 
-    It is Wilson's of as many shapes as would make a plain share as certain as this mean, which of classes of one size is the number of
-    shapes at most. The variance of a class comes from its own share drawn towards the mean over classes: of one shape, or of shapes all
-    right, the share itself would have none.
+    For classes of one size it is the number of shapes at most. The variance of a class comes from its own share drawn towards the mean
+    over classes: where a class has one shape, or all its shapes are right, the share itself would have no variance.
     """
     counts = np.unique(labels, return_counts=True)[1]  # [K]
     shares = np.array([right[labels == label].mean() for label in np.unique(labels)])  # [K]
-    mean = float(shares.mean())
     even = len(counts) ** 2 / float((1 / counts).sum())  # shapes of a plain share as certain, were all classes equally hard
-    middle = (mean * even + PRIOR / 2) / (even + PRIOR)
+    middle = (float(shares.mean()) * even + PRIOR / 2) / (even + PRIOR)
     drawn = (shares * counts + PRIOR * middle) / (counts + PRIOR)
     variance = float((drawn * (1 - drawn) / counts).sum()) / len(counts) ** 2
-    return wilson(100 * mean, min(even, middle * (1 - middle) / variance))
+    return min(even, middle * (1 - middle) / variance)
 
 
 def confusion(labels: NDArray[np.int64], predictions: Sequence[NDArray[np.int64]], classes: int) -> tuple[tuple[int, ...], ...]:

@@ -49,6 +49,21 @@ def task(name: str) -> Any:
     return importlib.import_module(TASKS[name])
 
 
+def lacks(name: str, cache: Cache) -> str:
+    """What a cache must have and does not for the quickest form of a task, in words; empty where a task can be done.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    quickest = task(name).SMOKE
+    splits = cache.manifest.splits
+    if hasattr(quickest, "train_split") and quickest.train_split not in splits:
+        return f"learns from a split {quickest.train_split!r}, which {cache.path} does not have"
+    if not {"test", "val"} & set(splits):
+        return f"tests on a split 'test' or 'val', and {cache.path} has neither"
+    return ""
+
+
 def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool = False) -> Any:
     """A task's options with `--set` assignments.
 

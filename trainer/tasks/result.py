@@ -6,7 +6,6 @@ print(table(collect([Path("runs/align"), Path("runs/distill")])).markdown())
 
 import dataclasses
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,16 +89,6 @@ class Metric:
 
     def __str__(self) -> str:
         return f"{self.mean:.1f}" if self.deviation is None else f"{self.mean:.1f} ± {self.deviation:.1f}"
-
-
-def wilson(percent: float, count: float) -> tuple[float, float]:
-    """The 95 % interval of a share, in percent, that was found on `count` shapes (Wilson's score interval,
-    https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval).
-    """
-    z, share = 1.959964, min(max(percent / 100, 0.0), 1.0)
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +283,7 @@ WIDTH: Final = 80
 HEADING: Final = 14
 """Columns below which a heading should not be broken further."""
 NAME: Final = 30
-"""The same of names in the first column."""
+"""Columns below which a name in the first column should not be broken further."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,10 +121,10 @@ def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache
         for product, record in cache.products().items():
             if record.kind == "labels" and product.split("/")[2] in teachers:
                 sets.setdefault(product.split("/")[1], []).append(product.split("/")[2])
-        if name is None and len(sets) > 1 and "source" not in sets:
+        if name is None and len(sets) > 1 and SOURCE not in sets:
             raise UserError(f"{cache.path} has several label sets, name one with --set labels=NAME: {', '.join(sets)}")
         if sets and (name is None or name in sets):
-            chosen = name or ("source" if "source" in sets else next(iter(sets)))
+            chosen = name or (SOURCE if SOURCE in sets else next(iter(sets)))
             return cache, chosen, sets[chosen]
         known |= sets
     what = f"label set {name!r}" if name else "label set"
