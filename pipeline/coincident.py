@@ -249,12 +249,7 @@ def _patches(edges: _Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _described(
-    corners: np.ndarray,
-    of_part: np.ndarray,
-    place: np.ndarray,
-    edges: _Edges,
-    patch: np.ndarray,
-    whole: np.ndarray,
+    corners: np.ndarray, of_part: np.ndarray, place: np.ndarray, edges: _Edges, patch: np.ndarray, whole: np.ndarray
 ) -> _Patches:
     """The patches that may lie on others: whole, flat, with an edge around."""
     count = place.shape[1]

@@ -385,12 +385,7 @@ def _upload(part: Part, images: dict[tuple[int, bool, bool], int]) -> Drawable:
         buffers=buffers,
         image=image,
         traits=frozenset(name for name, on in traits.items() if on),
-        uniforms={
-            "base": part.base_color,
-            "emissive": part.emissive,
-            "metallic": part.metallic,
-            "gloss": 0.35 * (1 - part.roughness) ** 2,
-        },
+        uniforms={"base": part.base_color, "emissive": part.emissive, "metallic": part.metallic, "gloss": 0.35 * (1 - part.roughness) ** 2},
         passes=passes,
     )
 

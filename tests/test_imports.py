@@ -16,11 +16,7 @@ ALLOWED = {
         "tensorboard", "mamba_ssm",  # the last only where a user installed it
     },
 }  # fmt: skip
-ONLY_IN = {
-    "pyrender": {"pipeline/render.py"},
-    "dask": {"pipeline/run.py"},
-    "distributed": {"pipeline/run.py"},
-}
+ONLY_IN = {"pyrender": {"pipeline/render.py"}, "dask": {"pipeline/run.py"}, "distributed": {"pipeline/run.py"}}
 
 
 def imports(file: Path) -> set[str]:

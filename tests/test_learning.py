@@ -12,10 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="builds a cache"),
-    pytest.mark.timeout(900),
-]
+pytestmark = [pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="builds a cache"), pytest.mark.timeout(900)]
 
 KINDS = 45
 
@@ -56,10 +53,7 @@ def test_both_stages_learn(cache, tmp_path):
     assert trained[-1] < 0.7 * trained[0]
 
 
-QUICK = {
-    "fewshot": ("folds=2", "shots=3", "queries=2"),
-    "classify": ("epochs=1", "warmup=0", "seeds=1"),
-}
+QUICK = {"fewshot": ("folds=2", "shots=3", "queries=2"), "classify": ("epochs=1", "warmup=0", "seeds=1")}
 """Tasks that take long by default."""
 
 

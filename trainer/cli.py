@@ -40,8 +40,7 @@ CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a f
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
 Recipe = Annotated[str, typer.Option(metavar="NAME", help=f"See `mmpd-train recipes`; {DEFAULT} if none is named.", show_default=False)]
 Also = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="CACHE", help="Mix in another cache; see data.passes. Repeatable.", show_default=False),
+    list[Path] | None, typer.Option(metavar="CACHE", help="Mix in another cache; see data.passes. Repeatable.", show_default=False)
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting. Repeatable.", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in RUN, if anything is.")]
@@ -232,13 +231,11 @@ def import_(
         typer.Option("--as", help="What it is a checkpoint of.", show_default=False),
     ],
     teacher: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="ulip, ulip-2: what your caches call the teacher it was aligned with.", show_default=False),
+        str, typer.Option(metavar="NAME", help="ulip, ulip-2: what your caches call the teacher it was aligned with.", show_default=False)
     ] = "",
     key: Annotated[str, typer.Option(metavar="NAME", help="Under which of its names the file has the weights.", show_default=False)] = "",
     drop: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PREFIX", help="Leave out tensors whose names begin so. Repeatable.", show_default=False),
+        list[str] | None, typer.Option(metavar="PREFIX", help="Leave out tensors whose names begin so. Repeatable.", show_default=False)
     ] = None,
     set_: Set = None,
     as_json: Json = False,
@@ -292,8 +289,7 @@ def import_(
 
 @app.command()
 def export(
-    run: RunPath,
-    file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)],
+    run: RunPath, file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)]
 ) -> None:
     """Write the encoder of a run under the names of its authors' pre-training model.
 

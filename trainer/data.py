@@ -185,15 +185,7 @@ class Data:
     """All that a run draws from."""
 
     def __init__(
-        self,
-        caches: Sequence[Cache],
-        config: DataConfig,
-        *,
-        batch: int,
-        seed: int,
-        needs: Needs,
-        pinned: bool = False,
-        grey: float = GREY,
+        self, caches: Sequence[Cache], config: DataConfig, *, batch: int, seed: int, needs: Needs, pinned: bool = False, grey: float = GREY
     ) -> None:
         """
         Args:
@@ -230,14 +222,7 @@ class Data:
         )
         self.points = self.convention.count
         self._blocks = [
-            Blocks(
-                part.cache,
-                self.convention,
-                channels=6 if needs.color else 3,
-                centres=needs.centres,
-                join=False,
-                verify=config.verify,
-            )
+            Blocks(part.cache, self.convention, channels=6 if needs.color else 3, centres=needs.centres, join=False, verify=config.verify)
             for part in self.parts
         ]
         self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)

@@ -43,10 +43,7 @@ WRAPPERS: Final = ("module.", "base_model.", "model.", "net.")
 _WITHIN: Final = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What torch puts into names of a model, or of a part of it, that is compiled, dealt to several GPUs or saves memory."""
 
-NOTHING: Final = {
-    "align": ("optim.epochs=0",),
-    "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0"),
-}
+NOTHING: Final = {"align": ("optim.epochs=0",), "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0")}
 """What differs in a run that is imported from the recipe of the peer's pre-training: no training, and in stage 2 a summary (`average`)."""
 COUNT: Final = "num_batches_tracked"
 """How the names of counts end in batch norms. Files converted from elsewhere lack them."""
@@ -232,14 +229,7 @@ class Report:
 
 
 def import_checkpoint(
-    file: Path,
-    architecture: str,
-    out: Path,
-    assignments: Sequence[str] = (),
-    teacher: str = "",
-    *,
-    key: str = "",
-    drop: Sequence[str] = (),
+    file: Path, architecture: str, out: Path, assignments: Sequence[str] = (), teacher: str = "", *, key: str = "", drop: Sequence[str] = ()
 ) -> Report:
     """Make a run of a published checkpoint.
 

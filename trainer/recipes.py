@@ -47,9 +47,7 @@ def mmpd() -> Experiment:
         optim=OptimConfig(batch=512, epochs=250, lr=1e-3, warmup=1, betas=(0.9, 0.98), weight_decay=0.1),
     )
     distill = DistillConfig(
-        encoder=EncoderConfig(name="pointmae-s"),
-        augment=STORED_POSE,
-        optim=OptimConfig(batch=128, epochs=300, lr=5e-4),
+        encoder=EncoderConfig(name="pointmae-s"), augment=STORED_POSE, optim=OptimConfig(batch=128, epochs=300, lr=5e-4)
     )
     return Experiment(align=align, distill=distill)
 

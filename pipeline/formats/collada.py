@@ -598,15 +598,7 @@ class _Document:
         if normals is not None and not across(normals[some], vertices[some]):
             self.file.warn("normals lie along the surface; they are left out")
             normals = None
-        part = Part(
-            vertices=vertices,
-            faces=primitive.faces,
-            normals=normals,
-            uv=uv,
-            colors=colors,
-            base_color=base,
-            **look,
-        )
+        part = Part(vertices=vertices, faces=primitive.faces, normals=normals, uv=uv, colors=colors, base_color=base, **look)
         return compact(part if uv is None else not_repeated(self.file, part, material.modes)), said
 
     def material(self, symbol: str, bound: Any) -> Material:

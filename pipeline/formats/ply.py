@@ -172,14 +172,7 @@ def _cloud(file: File, vertices: Table, places: np.ndarray, materials: Table) ->
 
 
 def _mesh(
-    file: File,
-    header: Header,
-    vertices: Table,
-    places: np.ndarray,
-    counts: np.ndarray,
-    corners: np.ndarray,
-    faces: Table,
-    materials: Table,
+    file: File, header: Header, vertices: Table, places: np.ndarray, counts: np.ndarray, corners: np.ndarray, faces: Table, materials: Table
 ) -> Mesh:
     """`counts [P]` corners of each polygon, `corners [C]` their vertices. Polygons beyond the rows of `faces` are of strips."""
     thin = np.count_nonzero(counts < 3)

@@ -34,12 +34,7 @@ DEPTH: Final = 100
 COPIES: Final = 1_000_000
 """More components than this, by copies of copies, are refused."""
 
-IMPLEMENTED: Final = (
-    "3dmanufacturing/core/",
-    "3dmanufacturing/material/",
-    "3dmanufacturing/production/",
-    "3dmanufacturing/trianglesets/",
-)
+IMPLEMENTED: Final = ("3dmanufacturing/core/", "3dmanufacturing/material/", "3dmanufacturing/production/", "3dmanufacturing/trianglesets/")
 """Parts of the names of extensions that are read, or that change no surface."""
 
 KNOWN: Final = {

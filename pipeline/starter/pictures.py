@@ -137,11 +137,7 @@ def augmented(rgb: NDArray[np.uint8], *, size: int, rng: np.random.Generator) ->
     flip = torch.where(drawn(0, 1) < 0.5, -1.0, 1.0)
     turn = drawn(-0.12, 0.12)
     theta = torch.stack(
-        [
-            torch.stack([zoom * flip, turn, drawn(-0.12, 0.12)], 1),
-            torch.stack([-turn * flip, zoom, drawn(-0.12, 0.12)], 1),
-        ],
-        1,
+        [torch.stack([zoom * flip, turn, drawn(-0.12, 0.12)], 1), torch.stack([-turn * flip, zoom, drawn(-0.12, 0.12)], 1)], 1
     )  # [B, 2, 3]
     grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
     pixels = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-BACKENDS: dict[str, str] = {
-    "open_clip": "pipeline.teachers.openclip",
-    "transformers": "pipeline.teachers.huggingface",
-}
+BACKENDS: dict[str, str] = {"open_clip": "pipeline.teachers.openclip", "transformers": "pipeline.teachers.huggingface"}
 """Name to module, imported when chosen. Each offers `load(model, *, name, revision, device, precision) -> Teacher` and names
 the packages it computes with in `PACKAGES`."""
 

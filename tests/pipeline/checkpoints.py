@@ -96,13 +96,7 @@ def _blip2(folder: Path) -> None:
     from pipeline.torchvision_ops import declare_missing
 
     declare_missing()
-    from transformers import (
-        Blip2Config,
-        Blip2ForConditionalGeneration,
-        Blip2Processor,
-        BlipImageProcessor,
-        PreTrainedTokenizerFast,
-    )
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor, BlipImageProcessor, PreTrainedTokenizerFast
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<image>"]
     tokens = Tokenizer(models.BPE(unk_token="<unk>"))

@@ -54,10 +54,7 @@ def test_help_explains(command):
         (("build", "starter", "x.zarr", "--device", "cuda:99"), "device 'cuda:99' cannot be used ("),
         (("build", "starter", "x.zarr", "--device", "nothing"), "`--device cpu` works everywhere"),
         (("build", "starter", "x.zarr", "--set", "views.background=300,0,0"), "views.background"),
-        (
-            ("build", "starter", "x.zarr", "--set", "limits.memory_gib=inf"),
-            "limits.memory_gib: expected a number, got inf",
-        ),
+        (("build", "starter", "x.zarr", "--set", "limits.memory_gib=inf"), "limits.memory_gib: expected a number, got inf"),
         (("build", "starter", "x.zarr", "--set", "captions.max_tokens=0"), "captions.max_tokens must be a number from 1"),
         (("build", "starter", "x.zarr", "--set", "teachers=nobody"), "no teacher 'nobody'"),
         (("build", "starter", "x.zarr", "--set", "captions.rank_by=starter-attributes"), "has no text side"),

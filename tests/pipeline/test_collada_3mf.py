@@ -582,8 +582,7 @@ def pieces(*kinds: str) -> dict[str, str | bytes]:
 
 PRUSA, BODY = "Slic3r_PE_model.config", volume(0, 0, "ModelPart")
 PAIR = model(
-    thing() + thing("2", mesh(size=3)) + group(component("1"), component("2", AWAY), component("2"), identity="3"),
-    '<item objectid="3"/>',
+    thing() + thing("2", mesh(size=3)) + group(component("1"), component("2", AWAY), component("2"), identity="3"), '<item objectid="3"/>'
 )
 CURA = '<metadatagroup><metadata name="cura:{}" type="xs:boolean">{}</metadata></metadatagroup>'
 FAR_FILES = {"3D/a.model": model(build=""), "3D/b.model": model(thing("2", mesh(size=3)), build="")}

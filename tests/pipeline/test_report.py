@@ -156,10 +156,7 @@ def test_no_text_of_others_becomes_markup(tmp_path):
             Record(product="captions", kind="captions", spec=captions, per_shape=1, inputs=()),
             {"captions/text": store.text_cells([NASTY] * 30)[:, None, None], "captions/score": np.ones((30, 1, 1), np.float32)},
         ),
-        (
-            Record(product="image/t", kind="image", spec=teacher, per_shape=1, inputs=()),
-            {"image/t": np.ones((30, 1, 32), np.float16)},
-        ),
+        (Record(product="image/t", kind="image", spec=teacher, per_shape=1, inputs=()), {"image/t": np.ones((30, 1, 32), np.float16)}),
     ):
         cache.begin(record)
         cache.write(record, 0, values)

@@ -915,11 +915,7 @@ def test_keys_can_be_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("extra", "colors", "warned"),
-    [
-        (np.full((4, 64, 3), [255, 0, 9]), [255, 0, 9], False),
-        (np.full((4, 64, 3), [1, 0, 0.2]), [255, 0, 51], False),
-        (UNIT, None, True),
-    ],
+    [(np.full((4, 64, 3), [255, 0, 9]), [255, 0, 9], False), (np.full((4, 64, 3), [1, 0, 0.2]), [255, 0, 51], False), (UNIT, None, True)],
 )
 def test_further_columns_are_judged_as_in_tables(tmp_path, extra, colors, warned):
     clouds(tmp_path / "f.h5", data=np.concatenate([POINTS, extra], axis=2).astype(np.float32))

@@ -17,8 +17,7 @@ from trainer.tasks.shapes import of_split
 
 
 @pytest.mark.parametrize(
-    ("percent", "count", "low", "high"),
-    [(90, 50, 78.64, 95.65), (0, 10, 0, 27.75), (100, 10, 72.25, 100), (50, 100, 40.38, 59.62)],
+    ("percent", "count", "low", "high"), [(90, 50, 78.64, 95.65), (0, 10, 0, 27.75), (100, 10, 72.25, 100), (50, 100, 40.38, 59.62)]
 )
 def test_the_interval_is_wilsons(percent, count, low, high):
     assert wilson(percent, count) == pytest.approx((low, high), abs=0.02)

@@ -129,15 +129,7 @@ class Transformer(nn.Module):
     """Blocks with the positions added before each of them. Drop path grows linearly from `first_drop` to `drop_path`."""
 
     def __init__(
-        self,
-        dim: int,
-        depth: int,
-        heads: int,
-        drop_path: float,
-        first_drop: float = 0.0,
-        *,
-        block: type[Block] = Block,
-        learnt: int = 0,
+        self, dim: int, depth: int, heads: int, drop_path: float, first_drop: float = 0.0, *, block: type[Block] = Block, learnt: int = 0
     ) -> None:
         super().__init__()
         rates = torch.linspace(first_drop, drop_path, depth).tolist()

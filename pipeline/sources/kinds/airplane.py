@@ -6,20 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.sources.kinds.hulls import PAINTS, bent_by, body_of, loft, oval, parts_of, placed, wheel_of, wing_of
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    fabric,
-    glass,
-    leather,
-    maybe,
-    metal,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, glass, leather, maybe, metal, pick, wood
 from pipeline.sources.solids import Material, Point, Solid, box, cushion, rod, tube, turned
 
 

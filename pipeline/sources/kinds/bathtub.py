@@ -4,15 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.padding import (
-    ball,
-    closed_loop,
-    lofted,
-    piped,
-    placed,
-    slab_of,
-    tap_of,
-)
+from pipeline.sources.kinds.padding import ball, closed_loop, lofted, piped, placed, slab_of, tap_of
 from pipeline.sources.kinds.thing import (
     BLACK,
     BRASS,

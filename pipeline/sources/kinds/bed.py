@@ -4,18 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.padding import (
-    ball,
-    feet_under,
-    pad_of,
-    pillow,
-    placed,
-    plate,
-    sheet,
-    slab_of,
-    smoothed,
-    softened,
-)
+from pipeline.sources.kinds.padding import ball, feet_under, pad_of, pillow, placed, plate, sheet, slab_of, smoothed, softened
 from pipeline.sources.kinds.thing import (
     BLACK,
     BRASS,

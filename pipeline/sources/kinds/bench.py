@@ -4,35 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.padding import (
-    closed_loop,
-    feet_under,
-    lofted,
-    pad_of,
-    piped,
-    placed,
-    plate,
-    sheet,
-    slab_of,
-    smoothed,
-    softened,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    drawers,
-    leather,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.padding import closed_loop, feet_under, lofted, pad_of, piped, placed, plate, sheet, slab_of, smoothed, softened
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, drawers, leather, maybe, metal, pick, plastic, stone, wood
 from pipeline.sources.solids import box, cushion, rod
 
 

@@ -5,34 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    PAINTS,
-    bent_by,
-    body_of,
-    loft,
-    oval,
-    parts_of,
-    placed,
-    rounded,
-    sheet,
-    slab,
-    wing_of,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    fabric,
-    glass,
-    leather,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.hulls import PAINTS, bent_by, body_of, loft, oval, parts_of, placed, rounded, sheet, slab, wing_of
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, glass, leather, maybe, metal, pick, plastic, wood
 from pipeline.sources.solids import Material, Point, Solid, box, cushion, rod, tube, turned
 
 

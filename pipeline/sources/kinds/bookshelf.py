@@ -6,27 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.sources.kinds.joinery import (
-    SIDES,
-    bowed,
-    joinery,
-    said_of,
-    sheet,
-    slab,
-    stacked,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Rng,
-    Thing,
-    fabric,
-    four,
-    maybe,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.joinery import SIDES, bowed, joinery, said_of, sheet, slab, stacked
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, fabric, four, maybe, pick, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, rod
 
 

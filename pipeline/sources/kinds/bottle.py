@@ -4,19 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    glass,
-    maybe,
-    metal,
-    pick,
-    plastic,
-)
+from pipeline.sources.kinds.thing import BLACK, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, plastic
 from pipeline.sources.kinds.vessels import BOTTLES, band, closure, ear_of, paint, radius_at, shaped, smooth, squared
 from pipeline.sources.solids import turned
 

@@ -5,20 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    glass,
-    maybe,
-    metal,
-    pick,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, stone, wood
 from pipeline.sources.kinds.vessels import (
     ball,
     band,

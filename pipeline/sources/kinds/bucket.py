@@ -5,21 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    fabric,
-    glass,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, fabric, glass, maybe, metal, pick, plastic, wood
 from pipeline.sources.kinds.vessels import (
     BOTTLES,
     Line,

@@ -6,34 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    PAINTS,
-    body_of,
-    loft,
-    oval,
-    parts_of,
-    placed,
-    rounded,
-    sheet,
-    slab,
-    soft,
-    wheel_of,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    glass,
-    leather,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.hulls import PAINTS, body_of, loft, oval, parts_of, placed, rounded, sheet, slab, soft, wheel_of
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, glass, leather, maybe, metal, pick, plastic, wood
 from pipeline.sources.solids import Floats, Solid, box, cushion, rod, tube, turned
 
 # Along the length from the back (0) to the front (1): where the cabin begins and ends at the belt line, and where its roof does.

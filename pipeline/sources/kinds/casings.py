@@ -6,11 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.kinds.thing import (
-    Rng,
-    pick,
-    plastic,
-)
+from pipeline.sources.kinds.thing import Rng, pick, plastic
 from pipeline.sources.solids import CREASE, Floats, Material, Point, Solid, rod, tube, turned
 
 Line = list[tuple[float, float]]

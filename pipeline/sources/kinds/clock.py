@@ -4,33 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.casings import (
-    arch_of,
-    ball,
-    front_of,
-    knob,
-    ngon,
-    placed_at,
-    plate_of,
-    profile_of,
-    skin,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    four,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.casings import arch_of, ball, front_of, knob, ngon, placed_at, plate_of, profile_of, skin
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, four, maybe, metal, pick, plastic, stone, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, disc, rod, turned
 
 
@@ -253,11 +228,7 @@ def _mantel_clock(rng: Rng) -> Thing:
             wide = radius * rng.uniform(2.6, 3.6)
             s = np.linspace(-1, 1, 41)
             hump = [
-                (
-                    float(-x * wide),
-                    float(radius * 0.45 + (y + radius * 0.85) * math.exp(-((x * wide / (radius * 1.45)) ** 4))),
-                )
-                for x in s
+                (float(-x * wide), float(radius * 0.45 + (y + radius * 0.85) * math.exp(-((x * wide / (radius * 1.45)) ** 4)))) for x in s
             ]
             body = [plate_of([(-wide, 0), (wide, 0), *hump], deep, timber, 0.006).moved((0, 0, -deep / 2))]
             style = ("curved", "wide")

@@ -3,21 +3,7 @@
 import numpy as np
 
 from pipeline.sources.kinds.joinery import SIDES, bowed, cabriole, joinery, levelled, said_of, sheet, slab, stacked
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    fabric,
-    four,
-    leather,
-    legs,
-    maybe,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, fabric, four, leather, legs, maybe, pick, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, disc, rod
 
 

@@ -6,24 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.sources.kinds.joinery import (
-    SIDES,
-    said_of,
-    sheet,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    glass,
-    maybe,
-    metal,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.joinery import SIDES, said_of, sheet
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, glass, maybe, metal, pick, wood
 from pipeline.sources.solids import Floats, Material, Solid, box, cushion, disc, rod, turned
 
 

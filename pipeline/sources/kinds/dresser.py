@@ -3,17 +3,7 @@
 import numpy as np
 
 from pipeline.sources.kinds.joinery import SIDES, body_of, bowed, feet_under, joinery, levelled, said_of, sheet, stacked
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Rng,
-    Thing,
-    glass,
-    maybe,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, glass, maybe, pick, wood
 from pipeline.sources.solids import Material, Solid, box, cushion
 
 

@@ -4,24 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.joinery import (
-    SIDES,
-    bowed,
-    said_of,
-    sheet,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    Parts,
-    Rng,
-    Thing,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.joinery import SIDES, bowed, said_of, sheet
+from pipeline.sources.kinds.thing import BLACK, Parts, Rng, Thing, maybe, metal, pick, plastic, stone, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, rod, tube, turned
 
 

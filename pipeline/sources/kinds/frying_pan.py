@@ -4,18 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    glass,
-    maybe,
-    metal,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, STEEL, Parts, Rng, Thing, glass, maybe, metal, pick, wood
 from pipeline.sources.kinds.vessels import (
     ball,
     bezier,

@@ -4,30 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.casings import (
-    Line,
-    ball,
-    blocks_of,
-    curve_of,
-    front_of,
-    knob,
-    plate_of,
-    profile_of,
-    skin,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    maybe,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.casings import Line, ball, blocks_of, curve_of, front_of, knob, plate_of, profile_of, skin
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, maybe, pick, plastic, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, rod
 
 

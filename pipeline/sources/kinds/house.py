@@ -5,27 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    loft,
-    parts_of,
-    placed,
-    railing,
-    slab,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    ceramic,
-    glass,
-    maybe,
-    pick,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.hulls import loft, parts_of, placed, railing, slab
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, ceramic, glass, maybe, pick, stone, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, disc, rod, turned
 
 

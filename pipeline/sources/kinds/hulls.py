@@ -8,9 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.kinds.thing import (
-    Parts,
-)
+from pipeline.sources.kinds.thing import Parts
 from pipeline.sources.solids import CREASE, Floats, Material, Point, Solid, rod, tube, turned
 
 ROOM: Final = 5.6

@@ -6,17 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    Parts,
-    Rng,
-    four,
-    frame,
-    legs,
-    pick,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, Parts, Rng, four, frame, legs, pick, stone, wood
 from pipeline.sources.solids import CREASE, Floats, Material, Solid, box, cushion, disc, rod, tube, turned
 
 Face = Callable[[float, float, float, float, float, int], list[Solid]]

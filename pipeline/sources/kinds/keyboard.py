@@ -4,27 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.casings import (
-    arch_of,
-    blocks_of,
-    keys_of,
-    lying,
-    profile_of,
-    rounded,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    fabric,
-    maybe,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.casings import arch_of, blocks_of, keys_of, lying, profile_of, rounded
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, fabric, maybe, pick, plastic, wood
 from pipeline.sources.solids import Solid, box, cushion, disc, tube
 
 

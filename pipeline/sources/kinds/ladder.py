@@ -4,25 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    bent_by,
-    parts_of,
-    placed,
-    slab,
-    soft,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    Rng,
-    Thing,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.hulls import bent_by, parts_of, placed, slab, soft
+from pipeline.sources.kinds.thing import BLACK, STEEL, Rng, Thing, maybe, metal, pick, plastic, stone, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, disc, rod, tube
 
 
@@ -100,12 +83,7 @@ def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
             )
         )
         style = ("tall",)
-    return Thing(
-        solids=placed(solids),
-        main=rail,
-        style=style,
-        parts=parts_of(("rung" if not flat else "step", rungs), ("hook", hooks)),
-    )
+    return Thing(solids=placed(solids), main=rail, style=style, parts=parts_of(("rung" if not flat else "step", rungs), ("hook", hooks)))
 
 
 def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:

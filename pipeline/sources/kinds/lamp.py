@@ -4,15 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.casings import (
-    Line,
-    ball,
-    ngon,
-    placed_at,
-    plate_of,
-    profile_of,
-    skin,
-)
+from pipeline.sources.kinds.casings import Line, ball, ngon, placed_at, plate_of, profile_of, skin
 from pipeline.sources.kinds.thing import (
     BLACK,
     BRASS,
@@ -285,10 +277,7 @@ def _arc_lamp(rng: Rng) -> Thing:
     for i in range(arms):
         a = np.linspace(0, 1, 30) * rng.uniform(2.2, 2.6)
         out = reach * (1 - 0.25 * i)
-        path = np.stack(
-            [out * (1 - np.cos(a)) / 1.7, height * (1 - 0.12 * i) * np.sin(a), 0.12 * (i - (arms - 1) / 2) * a],
-            axis=1,
-        )
+        path = np.stack([out * (1 - np.cos(a)) / 1.7, height * (1 - 0.12 * i) * np.sin(a), 0.12 * (i - (arms - 1) / 2) * a], axis=1)
         x, y, z = (float(v) for v in path[-1])
         solids += [tube(path + np.array([0, 0.03, 0]), 0.012, bar), rod((x, y - 0.05, z), (x, y + 0.05, z), 0.015, 0.015, bar)]
         solids += [

@@ -4,30 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.casings import (
-    front_of,
-    grid,
-    keys_of,
-    lying,
-    ngon,
-    plate_of,
-    profile_of,
-    rounded,
-    screen_of,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    four,
-    maybe,
-    metal,
-    pick,
-    plastic,
-)
+from pipeline.sources.kinds.casings import front_of, grid, keys_of, lying, ngon, plate_of, profile_of, rounded, screen_of
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, maybe, metal, pick, plastic
 from pipeline.sources.solids import Material, Solid, box, rod, tube, turned
 
 

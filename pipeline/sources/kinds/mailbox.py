@@ -4,30 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    PAINTS,
-    bent_by,
-    parts_of,
-    placed,
-    rounded,
-    sheet,
-    slab,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    four,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.hulls import PAINTS, bent_by, parts_of, placed, rounded, sheet, slab
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, four, maybe, metal, pick, plastic, stone, wood
 from pipeline.sources.solids import box, cushion, disc, rod, tube, turned
 
 

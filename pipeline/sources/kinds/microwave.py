@@ -1,20 +1,7 @@
 """Makes a microwave: its designs, proportions and parts, and the words for them. See `thing`."""
 
 from pipeline.sources.kinds.casings import arch_of, front_of, grid, knob, plate_of, rounded
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    four,
-    glass,
-    maybe,
-    metal,
-    pick,
-    plastic,
-)
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, glass, maybe, metal, pick, plastic
 from pipeline.sources.solids import Solid, box, cushion, disc, rod
 
 

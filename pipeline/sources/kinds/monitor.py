@@ -4,33 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.casings import (
-    ball,
-    grid,
-    knob,
-    lying,
-    placed_at,
-    plate_of,
-    profile_of,
-    rounded,
-    screen_of,
-    skin,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    four,
-    legs,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.casings import ball, grid, knob, lying, placed_at, plate_of, profile_of, rounded, screen_of, skin
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, legs, maybe, metal, pick, plastic, wood
 from pipeline.sources.solids import Floats, Material, Point, Solid, box, cushion, disc, rod, tube, turned
 
 
@@ -90,14 +65,7 @@ def _screen_foot(rng: Rng, width: float, lift: float, up: float, deep: float, st
             ], []
         case 4:  # a sheet bent to an L
             far, thick = width * 0.3, 0.012
-            line = [
-                (far * 0.6, 0),
-                (far * 0.6, thick),
-                (back, thick),
-                (back - 0.06 + thick, up),
-                (back - 0.06, up),
-                (back - far * 0.4, 0),
-            ]
+            line = [(far * 0.6, 0), (far * 0.6, thick), (back, thick), (back - 0.06 + thick, up), (back - 0.06, up), (back - far * 0.4, 0)]
             return [
                 profile_of(line, width * rng.uniform(0.2, 0.35), stand, 0.003),
                 box((0.06, 0.06, 0.08), (0, up - 0.07, back - 0.04), stand),

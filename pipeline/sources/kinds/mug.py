@@ -4,22 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    glass,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, plastic, stone, wood
 from pipeline.sources.kinds.vessels import (
     Line,
     ball,

@@ -5,17 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.sources.kinds.joinery import SIDES, body_of, bowed, cabriole, feet_under, joinery, pull_on, said_of, sheet, slab, stacked
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Rng,
-    Thing,
-    legs,
-    maybe,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, legs, maybe, pick, wood
 from pipeline.sources.solids import box, cushion, disc
 
 

@@ -6,17 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    Parts,
-    Rng,
-    fabric,
-    four,
-    leather,
-    maybe,
-    pick,
-)
+from pipeline.sources.kinds.thing import BLACK, STEEL, Parts, Rng, fabric, four, leather, maybe, pick
 from pipeline.sources.solids import CREASE, Floats, Material, Point, Solid, cushion, disc, rod, tube, turned
 
 FLAT = math.cos(math.radians(28))

@@ -5,32 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.sources.kinds.casings import (
-    Line,
-    blocks_of,
-    curve_of,
-    lying,
-    placed_at,
-    plate_of,
-    profile_of,
-    rounded,
-    skin,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    fabric,
-    legs,
-    maybe,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.casings import Line, blocks_of, curve_of, lying, placed_at, plate_of, profile_of, rounded, skin
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, legs, maybe, pick, plastic, wood
 from pipeline.sources.solids import Material, Point, Solid, box, cushion, disc, rod, turned
 
 

@@ -5,20 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    four,
-    frame,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.thing import Parts, Rng, Thing, ceramic, four, frame, maybe, metal, pick, plastic, stone, wood
 from pipeline.sources.kinds.vessels import (
     PETALS,
     arc_of,

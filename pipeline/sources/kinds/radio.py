@@ -4,33 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.casings import (
-    arch_of,
-    ball,
-    front_of,
-    grid,
-    knob,
-    lying,
-    plate_of,
-    profile_of,
-    rounded,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    fabric,
-    four,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.casings import arch_of, ball, front_of, grid, knob, lying, plate_of, profile_of, rounded
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, four, maybe, metal, pick, plastic, wood
 from pipeline.sources.solids import Material, Point, Solid, box, cushion, disc, rod
 
 

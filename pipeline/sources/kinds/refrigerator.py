@@ -4,23 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.joinery import (
-    SIDES,
-    said_of,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    four,
-    glass,
-    maybe,
-    metal,
-    pick,
-    plastic,
-)
+from pipeline.sources.kinds.joinery import SIDES, said_of
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, plastic
 from pipeline.sources.solids import Solid, box, cushion, disc, tube, turned
 
 

@@ -5,28 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    PAINTS,
-    bent_by,
-    body_of,
-    parts_of,
-    placed,
-    set_around,
-    slab,
-    wing_of,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    glass,
-    maybe,
-    metal,
-    pick,
-    plastic,
-)
+from pipeline.sources.kinds.hulls import PAINTS, bent_by, body_of, parts_of, placed, set_around, slab, wing_of
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, glass, maybe, metal, pick, plastic
 from pipeline.sources.solids import Material, Point, Solid, box, cushion, rod, turned
 
 

@@ -1,22 +1,7 @@
 """Makes a sink: its designs, proportions and parts, and the words for them. See `thing`."""
 
 from pipeline.sources.kinds.padding import closed_loop, lofted, piped, slab_of, tap_of
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    drawers,
-    four,
-    legs,
-    maybe,
-    pick,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, ceramic, drawers, four, legs, maybe, pick, stone, wood
 from pipeline.sources.solids import Material, Point, Solid, box, cushion, disc, rod
 
 

@@ -5,29 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.sources.kinds.padding import (
-    ball,
-    feet_under,
-    pad_of,
-    pillow,
-    placed,
-    plate,
-    slab_of,
-    smoothed,
-    softened,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    fabric,
-    maybe,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.padding import ball, feet_under, pad_of, pillow, placed, plate, slab_of, smoothed, softened
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, fabric, maybe, pick, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, disc, rod
 
 

@@ -4,29 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    loft,
-    parts_of,
-    placed,
-    railing,
-    sheet,
-    slab,
-    soft,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    four,
-    glass,
-    maybe,
-    metal,
-    pick,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.hulls import loft, parts_of, placed, railing, sheet, slab, soft
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, stone, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, disc, turned
 
 

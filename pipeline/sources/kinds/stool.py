@@ -4,30 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.padding import (
-    bowed,
-    feet_under,
-    pad_of,
-    piped,
-    plate,
-    sheet,
-    slab_of,
-    softened,
-    star,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    frame,
-    maybe,
-    metal,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.padding import bowed, feet_under, pad_of, piped, plate, sheet, slab_of, softened, star
+from pipeline.sources.kinds.thing import BLACK, STEEL, Parts, Rng, Thing, frame, maybe, metal, pick, plastic, wood
 from pipeline.sources.solids import Material, Solid, box, disc, rod, tube, turned
 
 

@@ -4,35 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.joinery import (
-    SIDES,
-    bowed,
-    cabriole,
-    joinery,
-    levelled,
-    limb,
-    said_of,
-    sheet,
-    slab,
-    stacked,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    four,
-    frame,
-    glass,
-    legs,
-    maybe,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.joinery import SIDES, bowed, cabriole, joinery, levelled, limb, said_of, sheet, slab, stacked
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, frame, glass, legs, maybe, pick, plastic, stone, wood
 from pipeline.sources.solids import Material, Solid, box, cushion, disc, rod, turned
 
 

@@ -5,26 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    loft,
-    parts_of,
-    placed,
-    rounded,
-    sheet,
-    slab,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Rng,
-    Thing,
-    fabric,
-    four,
-    maybe,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.hulls import loft, parts_of, placed, rounded, sheet, slab
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, four, maybe, pick, wood
 from pipeline.sources.solids import Floats, Material, Point, Solid, box, cushion, disc, rod, tube, turned
 
 

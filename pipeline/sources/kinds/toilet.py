@@ -3,20 +3,7 @@
 import numpy as np
 
 from pipeline.sources.kinds.padding import closed_loop, lofted, piped, slab_of
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    maybe,
-    pick,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, ceramic, maybe, pick, stone, wood
 from pipeline.sources.solids import Solid, box, cushion, disc, rod, turned
 
 

@@ -4,21 +4,8 @@ import math
 
 import numpy as np
 
-from pipeline.sources.kinds.hulls import (
-    parts_of,
-    placed,
-    rounded,
-    slab,
-)
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    Rng,
-    Thing,
-    four,
-    maybe,
-    pick,
-    plastic,
-)
+from pipeline.sources.kinds.hulls import parts_of, placed, rounded, slab
+from pipeline.sources.kinds.thing import BLACK, Rng, Thing, four, maybe, pick, plastic
 from pipeline.sources.solids import cushion, disc, tube, turned
 
 

@@ -5,31 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    fabric,
-    leather,
-    maybe,
-    pick,
-    plastic,
-    stone,
-    wood,
-)
-from pipeline.sources.kinds.vessels import (
-    ball,
-    band,
-    bezier,
-    fluted_by,
-    horn,
-    shaped,
-    smooth,
-    warped,
-)
+from pipeline.sources.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, fabric, leather, maybe, pick, plastic, stone, wood
+from pipeline.sources.kinds.vessels import ball, band, bezier, fluted_by, horn, shaped, smooth, warped
 from pipeline.sources.solids import Floats, Material, Solid, box, cushion, rod, tube, turned
 
 

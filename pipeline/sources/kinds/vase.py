@@ -6,21 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    glass,
-    maybe,
-    metal,
-    pick,
-    stone,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, stone, wood
 from pipeline.sources.kinds.vessels import (
     PETALS,
     Line,

@@ -8,18 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    LEAF,
-    STEEL,
-    WHITE,
-    Rng,
-    glass,
-    pick,
-    plastic,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, LEAF, STEEL, WHITE, Rng, glass, pick, plastic, wood
 from pipeline.sources.solids import Floats, Material, Point, Solid, cushion, disc, rod, tube, turned
 
 Line = list[tuple[float, float]]

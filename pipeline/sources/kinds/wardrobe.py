@@ -3,18 +3,7 @@
 import numpy as np
 
 from pipeline.sources.kinds.joinery import SIDES, bowed, feet_under, joinery, said_of, sheet, stacked
-from pipeline.sources.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Rng,
-    Thing,
-    fabric,
-    glass,
-    maybe,
-    pick,
-    wood,
-)
+from pipeline.sources.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, fabric, glass, maybe, pick, wood
 from pipeline.sources.solids import box, cushion, rod
 
 
