@@ -496,9 +496,16 @@ def _table(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tupl
 
 
 _SPEC_OF_KIND: Final[dict[str, type]] = {
-    "index": SourceSpec, "status": SourceSpec, "points": PointSpec, "views": ViewSpec, "captions": CaptionSpec, "image": TeacherSpec,
-    "text": TeacherSpec, "labels": TeacherSpec, "guide": GuideSpec,
-}  # fmt: skip
+    "index": SourceSpec,
+    "status": SourceSpec,
+    "points": PointSpec,
+    "views": ViewSpec,
+    "captions": CaptionSpec,
+    "image": TeacherSpec,
+    "text": TeacherSpec,
+    "labels": TeacherSpec,
+    "guide": GuideSpec,
+}
 
 
 def check_record(record: Record) -> None:
@@ -546,9 +553,16 @@ def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:
         case ViewSpec():
             v, size = len(spec.rig.cameras), spec.size
             picture = ArraySpec(
-                path="views/rgb", dtype="uint8", shape=(n, v, size, size, 3), chunk=(1, 1, size, size, 3), shard=s, codec="zstd",
-                level=spec.level, dims=("shape", "view", "row", "column", "channel"), sharded=True,
-            )  # fmt: skip
+                path="views/rgb",
+                dtype="uint8",
+                shape=(n, v, size, size, 3),
+                chunk=(1, 1, size, size, 3),
+                shard=s,
+                codec="zstd",
+                level=spec.level,
+                dims=("shape", "view", "row", "column", "channel"),
+                sharded=True,
+            )
             pose = _rows("views/pose", "float32", (n, v, 4, 4), s, ("shape", "view", "to", "from"))
             depth = dataclasses.replace(
                 picture, path="views/depth", dtype="float16", shape=picture.shape[:4], chunk=picture.chunk[:4], dims=picture.dims[:4]

@@ -414,8 +414,10 @@ class Cache:
         for shard, values in self.column_shards(path):
             out[shard * node.shard : shard * node.shard + len(values)] = values
         limits = {
-            "label": (-1, len(self.manifest.classes)), "split": (-1, len(self.manifest.splits)), "status": (spec.PENDING, spec.FAILED + 1)
-        }  # fmt: skip
+            "label": (-1, len(self.manifest.classes)),
+            "split": (-1, len(self.manifest.splits)),
+            "status": (spec.PENDING, spec.FAILED + 1),
+        }
         least, end = limits.get(path, (0, 0))
         if path in limits and not ((out >= least) & (out < end)).all():
             raise UserError(f"{self.path}: {path} holds values outside {least}..{end - 1}; the cache is not sound, build it anew")
@@ -761,9 +763,14 @@ def markers(manifest: Manifest, record: Record) -> ArraySpec:
     nodes = spec.product_arrays(manifest, record)
     shape = (-(-nodes[0].shape[0] // nodes[0].shard), len(nodes), 32)
     return ArraySpec(
-        path=f"products/{record.product}", dtype="uint8", shape=shape, chunk=(1, *shape[1:]), shard=1, codec="crc32c",
+        path=f"products/{record.product}",
+        dtype="uint8",
+        shape=shape,
+        chunk=(1, *shape[1:]),
+        shard=1,
+        codec="crc32c",
         dims=("shard", "file", "byte"),
-    )  # fmt: skip
+    )
 
 
 def stats_array(node: ArraySpec) -> ArraySpec:

@@ -19,9 +19,7 @@ from cache_schema.store import Cache
 
 def teacher(name: str, dim: int = 32, *, text: bool = True) -> TeacherSpec:
     """The description of a teacher that does not exist."""
-    return TeacherSpec(
-        name=name, backend="synthetic", model="random", weights=name, preprocess="none", dim=dim, text=text, image_size=32
-    )  # fmt: skip
+    return TeacherSpec(name=name, backend="synthetic", model="random", weights=name, preprocess="none", dim=dim, text=text, image_size=32)
 
 
 def write(

@@ -88,11 +88,18 @@ class Blip2:
         with self.lock:
             inputs = self.processor(
                 images=list(images), text=[spec.prompt] * len(images), return_tensors="pt", input_data_format="channels_last"
-            ).to(self.device, self.dtype)  # fmt: skip
+            ).to(self.device, self.dtype)
         tokens = self.model.generate(
-            **inputs, do_sample=True, num_return_sequences=spec.samples, min_new_tokens=1, max_new_tokens=spec.max_tokens,
-            temperature=1.0, top_k=0, top_p=1.0, logits_processor=[draw],
-        )  # fmt: skip
+            **inputs,
+            do_sample=True,
+            num_return_sequences=spec.samples,
+            min_new_tokens=1,
+            max_new_tokens=spec.max_tokens,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            logits_processor=[draw],
+        )
         with self.lock:
             texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
         # A language model that only decodes gives the prompt back with its continuation, one with an encoder does not.

@@ -150,9 +150,13 @@ def caption_record(there: Iterable[Record], captions: CaptionSpec, device: str, 
             raise UserError(f"captions.rank_by: teacher {captions.rank_by!r} has no text side; choose one that has, or set it to nothing")
         inputs.append(("ranker", ranker.fingerprint))
     return Record(
-        product="captions", kind="captions", spec=captions, per_shape=view_count(views), inputs=tuple(sorted(inputs)),
+        product="captions",
+        kind="captions",
+        spec=captions,
+        per_shape=view_count(views),
+        inputs=tuple(sorted(inputs)),
         made_by=(*software("captions", device=device), ("caption_batch", str(batch))),
-    )  # fmt: skip
+    )
 
 
 CPU_BATCH: Final = 16

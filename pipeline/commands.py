@@ -138,9 +138,16 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
     drawn = "" if config.views is None or _has_views(path) else _renderer(task, machine)
     wanted = build.records(
-        _described(source), config.points, config.views, teachers, captioner, renderer=drawn, device=devices[0],
-        image_batch=config.image_batch, caption_batch=config.caption_batch,
-    )  # fmt: skip
+        _described(source),
+        config.points,
+        config.views,
+        teachers,
+        captioner,
+        renderer=drawn,
+        device=devices[0],
+        image_batch=config.image_batch,
+        caption_batch=config.caption_batch,
+    )
     with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
         cache = _open(path, source, config.shard) or _create(path, source, config.shard)
         for record in wanted:
@@ -150,9 +157,13 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
             used[captioner.spec.weights] = _place(config.captions.model)
         models.places |= {digest: place for digest, place in used.items() if place}
         note(
-            journal, event="build", source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config),
+            journal,
+            event="build",
+            source=source.reader.location,
+            kind=source.reader.kind,
+            config=spec.to_json(config),
             models={digest: place for digest, place in used.items() if place},
-        )  # fmt: skip
+        )
         records = [cache.begin(record) for record in wanted]
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=journal)
         _complete(work, records, task, config, every=False)
@@ -229,9 +240,15 @@ def _complete(work: Work, records: Sequence[Record], task: Task, config: BuildCo
     if "views" in by_name:
         task = dataclasses.replace(task, pictures=tuple(n for n in cache.arrays(by_name["views"]) if n.codec == "zstd"))
     plan = Plan(
-        path=cache.path.absolute(), records=tuple(records), task=task, devices=work.machine.devices(), image_batch=config.image_batch,
-        caption_batch=config.caption_batch, token=store.held_token(cache.path), places=tuple(sorted(work.models.places.items())),
-    )  # fmt: skip
+        path=cache.path.absolute(),
+        records=tuple(records),
+        task=task,
+        devices=work.machine.devices(),
+        image_batch=config.image_batch,
+        caption_batch=config.caption_batch,
+        token=store.held_token(cache.path),
+        places=tuple(sorted(work.models.places.items())),
+    )
     found = Retried()
     if again:
         tried = sum(map(len, again.values()))
@@ -526,9 +543,15 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
         records = [cache.begin(record) for record in records]
         everything = (*there.values(), *(r for r in records if r.product not in there))
         plan = Plan(
-            path=path.absolute(), records=everything, task=None, devices=devices, image_batch=batch, caption_batch=batch,
-            token=store.held_token(path), places=tuple(sorted(models.places.items())),
-        )  # fmt: skip
+            path=path.absolute(),
+            records=everything,
+            task=None,
+            devices=devices,
+            image_batch=batch,
+            caption_batch=batch,
+            token=store.held_token(path),
+            places=tuple(sorted(models.places.items())),
+        )
         new = {record.product: set(cache.missing(record)) for record in records}
         run_plan(Work(cache=cache, models=models, machine=machine, terminal=terminal, journal=journal), run.Todo(cache, plan, new))
         for record in records:

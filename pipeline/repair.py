@@ -233,13 +233,15 @@ class _Mender:
         order = {kind: i for i, kind in enumerate(ORDER)}
         records = sorted((r for r in self.records.values() if r.kind in order), key=lambda r: order[r.kind])
         plan = Plan(
-            path=self.cache.path.absolute(), records=tuple(records), task=task, devices=self.machine.devices()[:1],
-            image_batch=config.image_batch, caption_batch=config.caption_batch,
-        )  # fmt: skip
+            path=self.cache.path.absolute(),
+            records=tuple(records),
+            task=task,
+            devices=self.machine.devices()[:1],
+            image_batch=config.image_batch,
+            caption_batch=config.caption_batch,
+        )
         entries = self._source.entries if task is not None and self._source is not None else ()
-        work = Work(
-            cache=self.cache, entries=entries, models=self.models, machine=self.machine, terminal=self.terminal, journal=self.notes
-        )  # fmt: skip
+        work = Work(cache=self.cache, entries=entries, models=self.models, machine=self.machine, terminal=self.terminal, journal=self.notes)
 
         def failure(part: dict[str, set[int]]) -> str:
             """Why a part could not be made; empty where it was."""

@@ -12,10 +12,20 @@ TEACHER_LIBRARIES = {"open_clip", "transformers", "timm", "torchvision", "pyrend
 ALLOWED = {
     "cache_schema": {"cache_schema", "numpy", "zarr", "numcodecs", "google_crc32c"},
     "trainer": {
-        "trainer", "cache_schema", "numpy", "zarr", "torch", "typer", "rich", "safetensors", "sklearn", "matplotlib",
-        "tensorboard", "mamba_ssm",  # the last only where a user installed it
+        "trainer",
+        "cache_schema",
+        "numpy",
+        "zarr",
+        "torch",
+        "typer",
+        "rich",
+        "safetensors",
+        "sklearn",
+        "matplotlib",
+        "tensorboard",
+        "mamba_ssm",  # the last only where a user installed it
     },
-}  # fmt: skip
+}
 ONLY_IN = {"pyrender": {"pipeline/render.py"}, "dask": {"pipeline/run.py"}, "distributed": {"pipeline/run.py"}}
 
 

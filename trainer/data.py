@@ -335,10 +335,12 @@ class Data:
             text_valid={name: there for name, there in valid.items() if self.teachers[name].text},
             guide_tokens=None if guide is None else self._gather("guide/tokens", drawn, drawn.block, guide.tokens, guide.dim),
             guide_summary=None if guide is None else self._gather("guide/summary", drawn, drawn.block, guide.dim),
-            negatives=None if others is None else Negatives(
+            negatives=None
+            if others is None
+            else Negatives(
                 image=self._images(others), text=self._texts(others), text_key=self._text_keys(others), label=torch.from_numpy(others.label)
             ),
-        )  # fmt: skip
+        )
 
     # what is drawn
 

@@ -33,9 +33,23 @@ from cache_schema.spec import did_you_mean
 from trainer import checkpoint
 
 CONTAINERS: Final = (
-    "base_model", "state_dict", "model_state_dict", "model", "model_state", "model_ema", "state_dict_ema", "ema", "ema_model",
-    "ema_state_dict", "net", "network", "module", "weights", "params", "encoder",
-)  # fmt: skip
+    "base_model",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "model_state",
+    "model_ema",
+    "state_dict_ema",
+    "ema",
+    "ema_model",
+    "ema_state_dict",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+    "encoder",
+)
 """What files call the weights among other things that they hold."""
 OTHERS: Final = re.compile(r"optim|sched|scaler|grad|metric|config|args|hyper|callback|loop|epoch|buffer", re.IGNORECASE)
 """Names of things in a file that may hold tensors and are mostly no weights."""

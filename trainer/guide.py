@@ -96,18 +96,27 @@ def describe(
     if model.features(torch.zeros(1, read.count, config.channels, device=device), ordered=True).summary is None:
         raise UserError(f"{loaded.run} was trained without a summary and cannot be a guide; take a run of stage 1")
     spec = GuideSpec(
-        name=name, encoder=loaded.config.encoder.name, weights=loaded.weights, tokens=model.encoder.groups, dim=model.encoder.dim,
-        blocks=blocks or read.blocks, precision=precision, setup=setup(loaded.header),
-    )  # fmt: skip
+        name=name,
+        encoder=loaded.config.encoder.name,
+        weights=loaded.weights,
+        tokens=model.encoder.groups,
+        dim=model.encoder.dim,
+        blocks=blocks or read.blocks,
+        precision=precision,
+        setup=setup(loaded.header),
+    )
     inputs = [("points", points.fingerprint)]
     if read.count != read.spec.count:  # features of part of a block are others than those of all of it
         inputs.append(("points.count", str(read.count)))
     if read.rgb is not None and convention and convention.grey != GREY:
         inputs.append(("points.grey", f"{convention.grey:.6g}"))
     record = Record(
-        product=f"guide/{name}", kind="guide", spec=spec, inputs=tuple(sorted(inputs)),
+        product=f"guide/{name}",
+        kind="guide",
+        spec=spec,
+        inputs=tuple(sorted(inputs)),
         made_by=(("torch", torch.__version__), ("device", device.type)),
-    )  # fmt: skip
+    )
     return record, _Reader(read, loaded, spec, device)
 
 

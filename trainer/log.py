@@ -44,9 +44,7 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
-        columns = (
-            MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.description}", markup=False), TimeRemainingColumn()
-        )  # fmt: skip
+        columns = (MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.progress.add_task("", total=steps, completed=start)
         self.progress.start()

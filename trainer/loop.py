@@ -90,9 +90,15 @@ def train(
         optimizer = optim.adamw(stage, config.optim)
         average = optim.Average(stage, config.optim.ema)
         header = Header(
-            config=config, facts=facts, caches=data.used, step=0, steps=steps,
-            guide=guide.weights if guide else "", guide_setup=checkpoint.guide_setup(guide, data.guide), points=data.convention,
-        )  # fmt: skip
+            config=config,
+            facts=facts,
+            caches=data.used,
+            step=0,
+            steps=steps,
+            guide=guide.weights if guide else "",
+            guide_setup=checkpoint.guide_setup(guide, data.guide),
+            points=data.convention,
+        )
         if ranks.first:
             held.enter_context(_held(run))
         before = _restore(run, header, stage, optimizer, average) if resume else header

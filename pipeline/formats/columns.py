@@ -19,9 +19,25 @@ from pipeline.geometry import GREY, Cloud
 Warn = Callable[[str], None]
 
 POINT_KEYS: Final[tuple[str, ...]] = (
-    "points", "point", "data", "pc", "pcs", "pcl", "xyz", "coords", "coord", "pos", "position", "positions", "vertices", "cloud", "clouds",
-    "pointcloud", "pointclouds", "pcd",
-)  # fmt: skip
+    "points",
+    "point",
+    "data",
+    "pc",
+    "pcs",
+    "pcl",
+    "xyz",
+    "coords",
+    "coord",
+    "pos",
+    "position",
+    "positions",
+    "vertices",
+    "cloud",
+    "clouds",
+    "pointcloud",
+    "pointclouds",
+    "pcd",
+)
 """What arrays of points are called, in small letters and without underscores."""
 
 COLOR_KEYS: Final[tuple[str, ...]] = ("rgb", "rgbs", "color", "colors", "colour", "colours", "rgba")
@@ -40,16 +56,45 @@ TALL: Final = (3, 4, 6, 7, 9)
 """How many numbers a point has in tables that are stored as `[c, n]`."""
 
 CHANNELS: Final = {
-    "r": "red", "red": "red", "rf": "red", "diffusered": "red", "g": "green", "green": "green", "gf": "green", "diffusegreen": "green",
-    "b": "blue", "blue": "blue", "bf": "blue", "diffuseblue": "blue",
+    "r": "red",
+    "red": "red",
+    "rf": "red",
+    "diffusered": "red",
+    "g": "green",
+    "green": "green",
+    "gf": "green",
+    "diffusegreen": "green",
+    "b": "blue",
+    "blue": "blue",
+    "bf": "blue",
+    "diffuseblue": "blue",
     **{f"{key}{i}": name for key in ("rgb", "color", "colors", "rgba") for i, name in enumerate(("red", "green", "blue"))},
-}  # fmt: skip
+}
 
 
 OTHERS: Final = {
-    *CHANNELS, "nx", "ny", "nz", "normalx", "normaly", "normalz", "normals0", "normals1", "normals2", "intensity", "label", "class", "id",
-    "index", "time", "timestamp", "gpstime", "curvature", "alpha", "a",
-}  # fmt: skip
+    *CHANNELS,
+    "nx",
+    "ny",
+    "nz",
+    "normalx",
+    "normaly",
+    "normalz",
+    "normals0",
+    "normals1",
+    "normals2",
+    "intensity",
+    "label",
+    "class",
+    "id",
+    "index",
+    "time",
+    "timestamp",
+    "gpstime",
+    "curvature",
+    "alpha",
+    "a",
+}
 """Columns that are no coordinates, by their usual names."""
 
 

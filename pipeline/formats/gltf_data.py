@@ -46,26 +46,71 @@ INSTANCING: Final = "EXT_mesh_gpu_instancing"
 PICTURES: Final = ("EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds", "KHR_texture_basisu")
 """Extensions that give a texture another picture."""
 
-APPLIED: Final = frozenset({
-    DRACO, *MESHOPT, *PICTURES, SPECULAR_GLOSSINESS, INSTANCING, "KHR_mesh_quantization", "KHR_accessor_float64", "KHR_texture_transform",
-    "KHR_materials_unlit", "KHR_materials_emissive_strength", "KHR_node_visibility",
-})  # fmt: skip
+APPLIED: Final = frozenset(
+    {
+        DRACO,
+        *MESHOPT,
+        *PICTURES,
+        SPECULAR_GLOSSINESS,
+        INSTANCING,
+        "KHR_mesh_quantization",
+        "KHR_accessor_float64",
+        "KHR_texture_transform",
+        "KHR_materials_unlit",
+        "KHR_materials_emissive_strength",
+        "KHR_node_visibility",
+    }
+)
 """What this module does as the extension says."""
 
-SEEN_THROUGH: Final = frozenset({
-    "KHR_materials_transmission", "KHR_materials_volume", "KHR_materials_diffuse_transmission", "KHR_materials_volume_scatter",
-})  # fmt: skip
+SEEN_THROUGH: Final = frozenset(
+    {"KHR_materials_transmission", "KHR_materials_volume", "KHR_materials_diffuse_transmission", "KHR_materials_volume_scatter"}
+)
 """Glass and the like. The shape is right without: our light has nothing to bend, so it is drawn as opaque, in its own colour."""
 
-UNSEEN: Final = frozenset({
-    "KHR_materials_anisotropy", "KHR_materials_clearcoat", "KHR_materials_dispersion", "KHR_materials_ior", "KHR_materials_iridescence",
-    "KHR_materials_sheen", "KHR_materials_specular", "KHR_materials_variants", "KHR_lights_punctual", "EXT_lights_image_based",
-    "EXT_lights_ies", "KHR_animation_pointer", "KHR_interactivity", "KHR_audio_emitter", "KHR_xmp", "KHR_xmp_json_ld", "MSFT_lod",
-    "MSFT_packing_occlusionRoughnessMetallic", "MSFT_packing_normalRoughnessMetallic", "KHR_node_hoverability", "KHR_node_selectability",
-    "KHR_physics_rigid_bodies", "KHR_collision_shapes", "KHR_implicit_shapes", "EXT_mesh_features", "EXT_instance_features",
-    "EXT_structural_metadata", "CESIUM_RTC", "CESIUM_primitive_outline", "AGI_articulations", "AGI_stk_metadata", "FB_geometry_metadata",
-    "EXT_mesh_manifold", "VRM", "VRMC_vrm", "VRMC_springBone", "VRMC_node_constraint", "VRMC_materials_mtoon", "MOZ_hubs_components",
-})  # fmt: skip
+UNSEEN: Final = frozenset(
+    {
+        "KHR_materials_anisotropy",
+        "KHR_materials_clearcoat",
+        "KHR_materials_dispersion",
+        "KHR_materials_ior",
+        "KHR_materials_iridescence",
+        "KHR_materials_sheen",
+        "KHR_materials_specular",
+        "KHR_materials_variants",
+        "KHR_lights_punctual",
+        "EXT_lights_image_based",
+        "EXT_lights_ies",
+        "KHR_animation_pointer",
+        "KHR_interactivity",
+        "KHR_audio_emitter",
+        "KHR_xmp",
+        "KHR_xmp_json_ld",
+        "MSFT_lod",
+        "MSFT_packing_occlusionRoughnessMetallic",
+        "MSFT_packing_normalRoughnessMetallic",
+        "KHR_node_hoverability",
+        "KHR_node_selectability",
+        "KHR_physics_rigid_bodies",
+        "KHR_collision_shapes",
+        "KHR_implicit_shapes",
+        "EXT_mesh_features",
+        "EXT_instance_features",
+        "EXT_structural_metadata",
+        "CESIUM_RTC",
+        "CESIUM_primitive_outline",
+        "AGI_articulations",
+        "AGI_stk_metadata",
+        "FB_geometry_metadata",
+        "EXT_mesh_manifold",
+        "VRM",
+        "VRMC_vrm",
+        "VRMC_springBone",
+        "VRMC_node_constraint",
+        "VRMC_materials_mtoon",
+        "MOZ_hubs_components",
+    }
+)
 """What changes neither form nor base colour: lights, behaviour, metadata, finer points of reflection, other choices than the default."""
 
 

@@ -149,9 +149,14 @@ class Looks:
             colors = np.rint(np.column_stack([display(coat.tint[:, :3] * coat.base[:3]), opacity]).clip(0, 1) * 255).astype(np.uint8)
             red = green = blue = 1.0
         part = replace(
-            part, colors=colors, base_color=(red, green, blue, alpha), metallic=look.metallic, roughness=look.roughness,
-            alpha_mode=look.alpha_mode, alpha_cutoff=look.alpha_cutoff,
-        )  # fmt: skip
+            part,
+            colors=colors,
+            base_color=(red, green, blue, alpha),
+            metallic=look.metallic,
+            roughness=look.roughness,
+            alpha_mode=look.alpha_mode,
+            alpha_cutoff=look.alpha_cutoff,
+        )
         if coat.picture is not None and coat.slot is not None:
             part = self._textured(part, coat.picture, given[f"TEXCOORD_{coat.slot.coordinates}"].floats(rows), coat.slot)
         return part, coat.said

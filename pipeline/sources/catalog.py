@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.geometry import Cloud, Mesh
 
 SOURCES: Final[dict[str, str]] = {
-    "starter": "pipeline.sources.shapes",
+    "starter": "pipeline.starter.shapes",
     "list": "pipeline.sources.listing",
     "hdf5": "pipeline.sources.hdf5",
     "modelnet": "pipeline.sources.modelnet",

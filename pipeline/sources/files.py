@@ -28,10 +28,26 @@ WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 """Files that are as often notes or lists as clouds: a look inside tells."""
 
 UP: Final[dict[str, Literal["y", "z"]]] = {
-    ".glb": "y", ".gltf": "y", ".obj": "y", ".dae": "y", ".zae": "y",
-    ".off": "z", ".ply": "z", ".stl": "z", ".3mf": "z", ".xyz": "z", ".npy": "z", ".npz": "z", ".asc": "z",
-    ".pts": "z", ".pcd": "z", ".las": "z", ".laz": "z", ".csv": "z", ".txt": "y",
-}  # fmt: skip
+    ".glb": "y",
+    ".gltf": "y",
+    ".obj": "y",
+    ".dae": "y",
+    ".zae": "y",
+    ".off": "z",
+    ".ply": "z",
+    ".stl": "z",
+    ".3mf": "z",
+    ".xyz": "z",
+    ".npy": "z",
+    ".npz": "z",
+    ".asc": "z",
+    ".pts": "z",
+    ".pcd": "z",
+    ".las": "z",
+    ".laz": "z",
+    ".csv": "z",
+    ".txt": "y",
+}
 """The files that are shapes, and which axis points up in them: glTF says +Y, COLLADA where it says nothing, .obj is written so
 by nearly all programs; the formats of CAD, printing and scanning have +Z; the clouds in .txt files that are handed around (ModelNet40
 with normals, ShapeNetPart) have +Y."""

@@ -54,14 +54,42 @@ VARIANTS: Final = {
 """ScanObjectNN's variants: the folder, and how its two files end, after `training` and `test`."""
 
 SCAN_CLASSES: Final = (
-    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink", "sofa", "toilet"
-)  # fmt: skip
+    "bag",
+    "bin",
+    "box",
+    "cabinet",
+    "chair",
+    "desk",
+    "display",
+    "door",
+    "shelf",
+    "table",
+    "bed",
+    "pillow",
+    "sink",
+    "sofa",
+    "toilet",
+)
 """ScanObjectNN's labels, in the order of their numbers."""
 
 LABEL_KEYS: Final = (
-    "label", "labels", "y", "cls", "class", "classid", "classids", "labelid", "labelids", "category", "categories", "target", "targets",
-    "classlabel", "classlabels", "gt",
-)  # fmt: skip
+    "label",
+    "labels",
+    "y",
+    "cls",
+    "class",
+    "classid",
+    "classids",
+    "labelid",
+    "labelids",
+    "category",
+    "categories",
+    "target",
+    "targets",
+    "classlabel",
+    "classlabels",
+    "gt",
+)
 """What labels are called, in small letters and without underscores; the first that is there is taken."""
 
 NAME_KEYS: Final = ("classes", "classnames", "names", "shapenames", "labelnames", "categorynames", "classname")
@@ -172,9 +200,16 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def open_source(
-    location: str, *, textures: Textures = "require", variant: str = "", up: str = "y", keys: str = "", label: str = "auto",
-    split: str = "", split_seed: str = "0",
-) -> Source:  # fmt: skip
+    location: str,
+    *,
+    textures: Textures = "require",
+    variant: str = "",
+    up: str = "y",
+    keys: str = "",
+    label: str = "auto",
+    split: str = "",
+    split_seed: str = "0",
+) -> Source:
     """Lists HDF5 files. The options are explained at the head of this module."""
     choice("option up", up, ("y", "z"))
     choice("option label", label, ("auto", "none"))

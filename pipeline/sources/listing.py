@@ -48,9 +48,16 @@ def recognises(location: str) -> bool:
 
 
 def open_source(
-    location: str, *, textures: Textures = "require", root: str = "", up: str = "auto", listed_up: str = "", label: str = "auto",
-    split: str = "", split_seed: str = "0",
-) -> Source:  # fmt: skip
+    location: str,
+    *,
+    textures: Textures = "require",
+    root: str = "",
+    up: str = "auto",
+    listed_up: str = "",
+    label: str = "auto",
+    split: str = "",
+    split_seed: str = "0",
+) -> Source:
     """Reads a list.
 
     Args:

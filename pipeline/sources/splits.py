@@ -15,10 +15,14 @@ from cache_schema.errors import UserError
 from pipeline.sources.catalog import Entry, shape_text
 
 SPLITS: Final = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 """What folders of a split are called, in small letters, and the split."""
 
 MAKE_ONE: Final = "--set source.split=0.8 makes one by a hash of the id"

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from cache_schema.spec import Camera, CameraRig, ViewSpec, from_json, to_json
 from pipeline.geometry import normalized
-from pipeline.sources.shapes import REVISION, Description, make
+from pipeline.starter.shapes import REVISION, Description, make
 from pipeline.starter.texts import counted
 
 

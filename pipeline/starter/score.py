@@ -28,8 +28,8 @@ from pipeline import caption, labels
 from pipeline.cameras import RIGS
 from pipeline.geometry import normalized
 from pipeline.recipes import configured
-from pipeline.sources.kinds.catalog import KINDS
-from pipeline.sources.shapes import Description, make
+from pipeline.starter.kinds.catalog import KINDS
+from pipeline.starter.shapes import Description, make
 from pipeline.starter.texts import claims, wrong
 from pipeline.teachers import catalog
 from pipeline.weights import SHIPPED
@@ -130,7 +130,7 @@ def card(name: str, scores: Numbers, shapes: int, before: str = "") -> str:
 
 A small teacher for a first cache without downloads: {what}.
 
-Trained from nothing by `make starter-teachers` on pictures of shapes made in code (`pipeline/sources/kinds`), with sentences of a
+Trained from nothing by `make starter-teachers` on pictures of shapes made in code (`pipeline/starter/kinds`), with sentences of a
 grammar over their descriptions (`pipeline/starter/texts.py`). It has seen no photograph, no person and no text but that.
 {history}
 Scores on {shapes} shapes of other seeds, four views each (`python -m pipeline.starter.score`):

@@ -27,9 +27,9 @@ from torch.nn import functional as F
 
 from cache_schema.errors import UserError
 from pipeline.labels import TEMPLATES
-from pipeline.sources.kinds.catalog import KINDS
-from pipeline.sources.kinds.thing import COLORS, STYLES, pick
-from pipeline.sources.shapes import Description
+from pipeline.starter.kinds.catalog import KINDS
+from pipeline.starter.kinds.thing import COLORS, STYLES, pick
+from pipeline.starter.shapes import Description
 from pipeline.starter.texts import SUBSTANCES, Rng, caption, counted, facts, sentence
 from pipeline.torchvision_ops import declare_missing
 
@@ -56,17 +56,18 @@ STD: Final = (0.5, 0.5, 0.5)
 RESNET_WIDTH: Final = 18
 RESNET: Final = {"width": RESNET_WIDTH, "layers": [1, 1, 1, 1], "head_width": 64, "image_size": SIZE}
 REGNET: Final = {
-    "timm_model_name": "regnetx_002", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear", "image_size": SIZE,
-}  # fmt: skip
+    "timm_model_name": "regnetx_002",
+    "timm_model_pretrained": False,
+    "timm_pool": "avg",
+    "timm_proj": "linear",
+    "image_size": SIZE,
+}
 """Picture sides in open_clip's words."""
 
 EMBEDDING: Final = 128
 """Width of what pictures and sentences share."""
 
-TEXT: Final = {
-    "context_length": 32, "width": 128, "heads": 4,
-    "hf_tokenizer_name": ".", "pool_type": "eos", "eos_id": 2, "pad_id": 1,
-}  # fmt: skip
+TEXT: Final = {"context_length": 32, "width": 128, "heads": 4, "hf_tokenizer_name": ".", "pool_type": "eos", "eos_id": 2, "pad_id": 1}
 """`.`: the tokenizer lies beside the weights."""
 
 PATCH: Final = 16
@@ -187,10 +188,15 @@ class Attributes:
         """master: `starter-resnet`'s picture side."""
         self.backbone = Dinov2Model(
             Dinov2Config(
-                hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS, mlp_ratio=4, layerscale_value=1.0,
-                image_size=SIZE, patch_size=PATCH,
+                hidden_size=WIDTH,
+                num_hidden_layers=LAYERS,
+                num_attention_heads=HEADS,
+                mlp_ratio=4,
+                layerscale_value=1.0,
+                image_size=SIZE,
+                patch_size=PATCH,
             )
-        )  # fmt: skip
+        )
         self.parts = {part: i for i, part in enumerate(parts)}
         outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2)
         self.heads = nn.ModuleList(nn.Linear(WIDTH, width) for width in outputs)
@@ -242,21 +248,43 @@ class Captioner:
         end, small = tokenizer.eos_token_id, 128
         config = Blip2Config(
             vision_config={
-                "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-                "intermediate_size": 4 * WIDTH, "image_size": SIZE, "patch_size": PATCH, "layer_norm_eps": 1e-6,
+                "hidden_size": WIDTH,
+                "num_hidden_layers": LAYERS,
+                "num_attention_heads": HEADS,
+                "intermediate_size": 4 * WIDTH,
+                "image_size": SIZE,
+                "patch_size": PATCH,
+                "layer_norm_eps": 1e-6,
             },
             qformer_config={
-                "hidden_size": small, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 2 * small,
-                "encoder_hidden_size": WIDTH, "vocab_size": 8, "max_position_embeddings": 8, "cross_attention_frequency": 1,
-                "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+                "hidden_size": small,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "intermediate_size": 2 * small,
+                "encoder_hidden_size": WIDTH,
+                "vocab_size": 8,
+                "max_position_embeddings": 8,
+                "cross_attention_frequency": 1,
+                "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0,
             },
             text_config={
-                "model_type": "opt", "hidden_size": small, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 4 * small,
-                "word_embed_proj_dim": small, "vocab_size": len(tokenizer), "max_position_embeddings": 64, "bos_token_id": end,
-                "eos_token_id": end, "pad_token_id": tokenizer.pad_token_id, "dropout": 0.0,
+                "model_type": "opt",
+                "hidden_size": small,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "ffn_dim": 4 * small,
+                "word_embed_proj_dim": small,
+                "vocab_size": len(tokenizer),
+                "max_position_embeddings": 64,
+                "bos_token_id": end,
+                "eos_token_id": end,
+                "pad_token_id": tokenizer.pad_token_id,
+                "dropout": 0.0,
             },
-            num_query_tokens=8, image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        )  # fmt: skip
+            num_query_tokens=8,
+            image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        )
         model: Any = Blip2ForConditionalGeneration(config)
         model.vision_model.load_state_dict(as_blip2(learned), strict=True)
         self.captioner = model

@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 
 from pipeline.labels import CLASSES, TEMPLATES
-from pipeline.sources.kinds.catalog import KINDS
-from pipeline.sources.kinds.thing import COLORS, MOST, STYLES, Parts, maybe, pick
-from pipeline.sources.shapes import Description
+from pipeline.starter.kinds.catalog import KINDS
+from pipeline.starter.kinds.thing import COLORS, MOST, STYLES, Parts, maybe, pick
+from pipeline.starter.shapes import Description
 
 Rng = np.random.Generator
 

@@ -22,8 +22,8 @@ from rich.progress import Progress
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cache_schema.errors import UserError
-from pipeline.sources.shapes import REVISION, Description
 from pipeline.starter.pictures import Study, Views, augmented, draw, greyed
+from pipeline.starter.shapes import REVISION, Description
 from pipeline.starter.students import SIZE, STUDENTS, Student
 from pipeline.starter.texts import corpus
 

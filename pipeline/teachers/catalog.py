@@ -71,67 +71,93 @@ class Choice:
 # Revisions are commits of the hub as seen in public code that pins them.
 TEACHERS: dict[str, Choice] = {
     "starter-resnet": Choice(
-        backend="open_clip", model="starter-resnet", about="comes with the project, knows starter shapes: a small ResNet with a text side",
+        backend="open_clip", model="starter-resnet", about="comes with the project, knows starter shapes: a small ResNet with a text side"
     ),
     "starter-regnet": Choice(
-        backend="open_clip", model="starter-regnet", about="comes with the project, knows starter shapes: a small RegNet with a text side",
+        backend="open_clip", model="starter-regnet", about="comes with the project, knows starter shapes: a small RegNet with a text side"
     ),
     "starter-attributes": Choice(
-        backend="transformers", model="starter-attributes", about="comes with the project, knows starter shapes: a small ViT, no text side",
+        backend="transformers", model="starter-attributes", about="comes with the project, knows starter shapes: a small ViT, no text side"
     ),
     "clip-vit-b32": Choice(
-        backend="transformers", model="openai/clip-vit-base-patch32", revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+        backend="transformers",
+        model="openai/clip-vit-base-patch32",
+        revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         about="OpenAI CLIP ViT-B/32, 512 wide",
     ),
     "clip-vit-l14": Choice(
-        backend="transformers", model="openai/clip-vit-large-patch14", revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+        backend="transformers",
+        model="openai/clip-vit-large-patch14",
+        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
         about="OpenAI CLIP ViT-L/14, 768 wide",
     ),
     "openclip-vit-b32": Choice(
-        backend="open_clip", model="ViT-B-32/laion2b_s34b_b79k", revision="1a25a446712ba5ee05982a381eed697ef9b435cf",
+        backend="open_clip",
+        model="ViT-B-32/laion2b_s34b_b79k",
+        revision="1a25a446712ba5ee05982a381eed697ef9b435cf",
         about="OpenCLIP ViT-B/32 of LAION-2B, 512 wide",
     ),
     "openclip-vit-l14": Choice(
-        backend="open_clip", model="ViT-L-14/laion2b_s32b_b82k", revision="1627032197142fbe2a7cfec626f4ced3ae60d07a",
+        backend="open_clip",
+        model="ViT-L-14/laion2b_s32b_b82k",
+        revision="1627032197142fbe2a7cfec626f4ced3ae60d07a",
         about="OpenCLIP ViT-L/14 of LAION-2B, 768 wide",
     ),
     "openclip-bigg14": Choice(
-        backend="open_clip", model="ViT-bigG-14/laion2b_s39b_b160k", revision="743c27bd53dfe508a0ade0f50698f99b39d03bec",
+        backend="open_clip",
+        model="ViT-bigG-14/laion2b_s39b_b160k",
+        revision="743c27bd53dfe508a0ade0f50698f99b39d03bec",
         about="OpenCLIP ViT-bigG/14 of LAION-2B, 1280 wide: the teacher of OpenShape and ULIP-2",
     ),
     "eva02-clip-e14-plus": Choice(
-        backend="open_clip", model="EVA02-E-14-plus/laion2b_s9b_b144k", revision="0162f50c2742be3c90b3a81e4e8066fc5a90e125",
+        backend="open_clip",
+        model="EVA02-E-14-plus/laion2b_s9b_b144k",
+        revision="0162f50c2742be3c90b3a81e4e8066fc5a90e125",
         about="EVA-02 CLIP E/14+ of LAION-2B, 1024 wide: the teacher of Uni3D",
     ),
     "siglip-so400m": Choice(
-        backend="transformers", model="google/siglip-so400m-patch14-384", revision="9fdffc58afc957d1a03a25b10dba0329ab15c2a3",
+        backend="transformers",
+        model="google/siglip-so400m-patch14-384",
+        revision="9fdffc58afc957d1a03a25b10dba0329ab15c2a3",
         about="SigLIP SO400M/14 at 384 pixels, 1152 wide",
     ),
     "siglip2-base": Choice(
-        backend="transformers", model="google/siglip2-base-patch16-224", revision="75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
+        backend="transformers",
+        model="google/siglip2-base-patch16-224",
+        revision="75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
         about="SigLIP 2 B/16 at 224 pixels, 768 wide",
     ),
     "siglip2-so400m": Choice(
-        backend="transformers", model="google/siglip2-so400m-patch14-384", revision="e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
+        backend="transformers",
+        model="google/siglip2-so400m-patch14-384",
+        revision="e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
         about="SigLIP 2 SO400M/14 at 384 pixels, 1152 wide",
     ),
     "dinov2-small": Choice(
-        backend="transformers", model="facebook/dinov2-small", revision="ed25f3a31f01632728cabb09d1542f84ab7b0056",
+        backend="transformers",
+        model="facebook/dinov2-small",
+        revision="ed25f3a31f01632728cabb09d1542f84ab7b0056",
         about="DINOv2 S/14, 384 wide, no text side",
     ),
     "dinov2-base": Choice(
-        backend="transformers", model="facebook/dinov2-base", revision="f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+        backend="transformers",
+        model="facebook/dinov2-base",
+        revision="f9e44c814b77203eaa57a6bdbbd535f21ede1415",
         about="DINOv2 B/14, 768 wide, no text side",
     ),
     "dinov2-large": Choice(
-        backend="transformers", model="facebook/dinov2-large", revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+        backend="transformers",
+        model="facebook/dinov2-large",
+        revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
         about="DINOv2 L/14, 1024 wide, no text side",
     ),
     "dinov2-giant": Choice(
-        backend="transformers", model="facebook/dinov2-giant", revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d",
+        backend="transformers",
+        model="facebook/dinov2-giant",
+        revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d",
         about="DINOv2 g/14, 1536 wide, no text side",
     ),
-}  # fmt: skip
+}
 """Name in a cache to what is loaded."""
 
 _REFERENCE = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<what>.+)", re.DOTALL)

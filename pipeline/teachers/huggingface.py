@@ -26,9 +26,18 @@ PACKAGES = ("transformers", "torchvision")
 """What, beside torch, makes its embeddings: recorded with them."""
 
 _PREPROCESS = (
-    "do_convert_rgb", "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize",
-    "image_mean", "image_std",
-)  # fmt: skip
+    "do_convert_rgb",
+    "do_resize",
+    "size",
+    "resample",
+    "do_center_crop",
+    "crop_size",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+)
 """The settings of an image processor that change its pixels."""
 
 
@@ -84,10 +93,17 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     image_size, dim = measure(teacher)
     settings = {key: value for key in _PREPROCESS if (value := processor.to_dict().get(key)) is not None}
     teacher.spec = TeacherSpec(
-        name=name, backend="transformers", model=weights.public(model), revision=commit, weights=weights.digest(loaded.state_dict()),
+        name=name,
+        backend="transformers",
+        model=weights.public(model),
+        revision=commit,
+        weights=weights.digest(loaded.state_dict()),
         preprocess=f"{type(processor).__name__} {canonical(settings).decode()}",
-        dim=dim, text=tokenizer is not None, image_size=image_size, precision=precision,
-    )  # fmt: skip
+        dim=dim,
+        text=tokenizer is not None,
+        image_size=image_size,
+        precision=precision,
+    )
     return teacher
 
 

@@ -79,10 +79,17 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     teacher = OpenClip(loaded, tokenize, device, getattr(torch, precision))
     image_size, dim = measure(teacher)
     teacher.spec = TeacherSpec(
-        name=name, backend="open_clip", model=weights.public(model), revision=commit, weights=weights.digest(loaded.state_dict()),
+        name=name,
+        backend="open_clip",
+        model=weights.public(model),
+        revision=commit,
+        weights=weights.digest(loaded.state_dict()),
         preprocess=f"open_clip {canonical(loaded.visual.preprocess_cfg).decode()}",
-        dim=dim, text=True, image_size=image_size, precision=precision,
-    )  # fmt: skip
+        dim=dim,
+        text=True,
+        image_size=image_size,
+        precision=precision,
+    )
     return teacher
 
 

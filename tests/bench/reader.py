@@ -204,9 +204,13 @@ def webdataset(root: Path, count: int) -> Callable[[int], int]:
 
 
 READERS: dict[str, Callable[[Path, int], Callable[[int], int]]] = {
-    "this cache": ours, "NumPy in memory": memory, ".npy pickles": npy_pickles, "h5py sequential": h5, "MosaicML streaming": streaming,
+    "this cache": ours,
+    "NumPy in memory": memory,
+    ".npy pickles": npy_pickles,
+    "h5py sequential": h5,
+    "MosaicML streaming": streaming,
     "webdataset": webdataset,
-}  # fmt: skip
+}
 MODULES = {"h5py sequential": "h5py", "MosaicML streaming": "streaming", "webdataset": "webdataset", "this cache": "cache_schema"}
 
 

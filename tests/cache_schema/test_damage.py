@@ -15,9 +15,20 @@ from cache_schema.spec import GuideSpec, PointSpec, Record
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
 SMALL = (
-    "id", "label", "split", "status", "reason", "source_sha256", "colored", "repeated", "captions/text", "captions/score",
-    "labels/three/random-a", "stats/image/random-a", "stats/text/random-a",
-)  # fmt: skip
+    "id",
+    "label",
+    "split",
+    "status",
+    "reason",
+    "source_sha256",
+    "colored",
+    "repeated",
+    "captions/text",
+    "captions/score",
+    "labels/three/random-a",
+    "stats/image/random-a",
+    "stats/text/random-a",
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +87,13 @@ def test_a_column_without_its_completion_marker_is_refused(cache, harm):
 
 
 def test_what_is_not_made_yet_is_zeros_and_what_is_lost_is_not(cache):
-    record = Record(product="labels/late/random-a", kind="labels", spec=synthetic.teacher("random-a", 4),
-                    labels=spec.LabelSet(name="late", classes=("a", "b"), templates=("{}",)), inputs=())  # fmt: skip
+    record = Record(
+        product="labels/late/random-a",
+        kind="labels",
+        spec=synthetic.teacher("random-a", 4),
+        labels=spec.LabelSet(name="late", classes=("a", "b"), templates=("{}",)),
+        inputs=(),
+    )
     cache.begin(record)
     assert not cache.column("labels/late/random-a").any()
     (cache.path / "points/xyz/c/1/0/0/0").unlink()
@@ -217,11 +233,18 @@ def set_record(**changes):
 @pytest.mark.parametrize(
     "change",
     [
-        set_record(kind="views"), set_record(product="points/../../x"), set_record(kind=[]), set_record(per_shape=1.5),
-        set_record(per_shape=True), set_record(inputs=5), set_record(spec=5), set_record(spec={}), set_record(labels=5),
+        set_record(kind="views"),
+        set_record(product="points/../../x"),
+        set_record(kind=[]),
+        set_record(per_shape=1.5),
+        set_record(per_shape=True),
+        set_record(inputs=5),
+        set_record(spec=5),
+        set_record(spec={}),
+        set_record(labels=5),
         set_record(complete=1),
     ],
-)  # fmt: skip
+)
 def test_a_record_of_wrong_types_is_named(cache, change):
     rewritten(cache.path / "products/points/zarr.json", change)
     assert "products/points/zarr.json" in {p.where for p in validate.problems(cache.path)}
@@ -468,9 +491,17 @@ def test_nothing_is_deleted_through_a_link(cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place", ["points/xyz/c/0/0/0/0", "points/xyz/zarr.json", "products/points/c/0/0/0", "products/points/zarr.json", "id/c/0/0",
-              "stats/image/random-a/c/0/0", "zarr.json"],
-)  # fmt: skip
+    "place",
+    [
+        "points/xyz/c/0/0/0/0",
+        "points/xyz/zarr.json",
+        "products/points/c/0/0/0",
+        "products/points/zarr.json",
+        "id/c/0/0",
+        "stats/image/random-a/c/0/0",
+        "zarr.json",
+    ],
+)
 def test_a_named_pipe_is_not_waited_for(cache, place):
     (cache.path / place).unlink()
     os.mkfifo(cache.path / place)

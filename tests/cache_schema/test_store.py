@@ -70,9 +70,13 @@ def test_rows_outside_are_refused(cache, row, column):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    shapes=st.integers(1, 30), shard=st.integers(1, 9), columns=st.integers(1, 4), width=st.integers(1, 700),
-    dtype=st.sampled_from(["float16", "float32", "uint8"]), seed=st.integers(0, 9),
-)  # fmt: skip
+    shapes=st.integers(1, 30),
+    shard=st.integers(1, 9),
+    columns=st.integers(1, 4),
+    width=st.integers(1, 700),
+    dtype=st.sampled_from(["float16", "float32", "uint8"]),
+    seed=st.integers(0, 9),
+)
 def test_any_layout_round_trips_through_both_readers(tmp_path_factory, shapes, shard, columns, width, dtype, seed):
     root = tmp_path_factory.mktemp("layout")
     shape = (shapes, columns, width)

@@ -124,11 +124,19 @@ def _blip2(folder: Path) -> None:
         vision_config={**wide, "intermediate_size": 256, "image_size": 64, "patch_size": 16},
         qformer_config={**wide, "intermediate_size": 256, "encoder_hidden_size": 64, "vocab_size": 32, "max_position_embeddings": 32},
         text_config={
-            **wide, "model_type": "opt", "vocab_size": len(tokenizer), "ffn_dim": 256, "word_embed_proj_dim": 64,
-            "max_position_embeddings": 256, "bos_token_id": start, "eos_token_id": start, "pad_token_id": tokens.token_to_id("<pad>"),
+            **wide,
+            "model_type": "opt",
+            "vocab_size": len(tokenizer),
+            "ffn_dim": 256,
+            "word_embed_proj_dim": 64,
+            "max_position_embeddings": 256,
+            "bos_token_id": start,
+            "eos_token_id": start,
+            "pad_token_id": tokens.token_to_id("<pad>"),
         },
-        num_query_tokens=8, image_token_index=tokens.token_to_id("<image>"),
-    )  # fmt: skip
+        num_query_tokens=8,
+        image_token_index=tokens.token_to_id("<image>"),
+    )
     with torch.random.fork_rng(devices=[]):
         model = Blip2ForConditionalGeneration(config)
     fill(model, seed=3)

@@ -47,10 +47,13 @@ def small(**changes: object) -> BuildConfig:
     """A build in which everything happens and nothing takes long."""
     config = configured("smoke", [])
     config = dataclasses.replace(
-        config, points=PointSpec(count=64, blocks=2, ordered=16), views=ViewSpec(rig=RIGS["ring4"], size=48), shard=4,
+        config,
+        points=PointSpec(count=64, blocks=2, ordered=16),
+        views=ViewSpec(rig=RIGS["ring4"], size=48),
+        shard=4,
         teachers=("starter-resnet", f"random-dino=transformers:{checkpoints.dino()}"),
         captions=CaptionSpec(captioner="blip2", model=str(checkpoints.blip2()), samples=2, max_tokens=8, rank_by="starter-resnet"),
-    )  # fmt: skip
+    )
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 

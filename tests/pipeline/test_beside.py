@@ -42,11 +42,18 @@ def gltf(folder: Path) -> None:
     ]
     primitive = {"attributes": {"POSITION": 0, "TEXCOORD_0": 2}, "indices": 1, "material": 0}
     document = {
-        "asset": {"version": "2.0"}, "buffers": [{"uri": "a.bin", "byteLength": 128}], "bufferViews": views, "accessors": accessors,
-        "images": [{"uri": "skin.png"}], "textures": [{"source": 0}],
-        "materials": [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}], "meshes": [{"primitives": [primitive]}],
-        "nodes": [{"mesh": 0}], "scenes": [{"nodes": [0]}], "scene": 0,
-    }  # fmt: skip
+        "asset": {"version": "2.0"},
+        "buffers": [{"uri": "a.bin", "byteLength": 128}],
+        "bufferViews": views,
+        "accessors": accessors,
+        "images": [{"uri": "skin.png"}],
+        "textures": [{"source": 0}],
+        "materials": [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}],
+        "meshes": [{"primitives": [primitive]}],
+        "nodes": [{"mesh": 0}],
+        "scenes": [{"nodes": [0]}],
+        "scene": 0,
+    }
     (folder / "a.gltf").write_text(json.dumps(document))
     (folder / "a.bin").write_bytes(binary(1))
     (folder / "skin.png").write_bytes(picture((200, 30, 30)))

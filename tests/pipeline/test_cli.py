@@ -169,9 +169,22 @@ def test_outside_text_is_shown_and_does_nothing(tmp_path, name):
 
 
 HEAVY = [
-    "torch", "torchvision", "open_clip", "transformers", "safetensors", "huggingface_hub", "pyrender", "trimesh", "scipy", "PIL", "h5py",
-    "fpsample", "jinja2", "dask", "distributed",
-]  # fmt: skip
+    "torch",
+    "torchvision",
+    "open_clip",
+    "transformers",
+    "safetensors",
+    "huggingface_hub",
+    "pyrender",
+    "trimesh",
+    "scipy",
+    "PIL",
+    "h5py",
+    "fpsample",
+    "jinja2",
+    "dask",
+    "distributed",
+]
 BARE = f"""
 import sys
 class Missing:

@@ -130,21 +130,31 @@ SURFACES = {
     "polylist, concave": (dae(geometries=primitive("polylist", "<vcount>6</vcount><p>0 1 2 3 4 5</p>")), 5, (3, 3, 0)),
     "polygons, concave": (dae(geometries=primitive("polygons", "<p>0 1 2 3 4 5</p>")), 5, (3, 3, 0)),
     "polygons, a hole": (
-        dae(geometries=geometry(
-            primitives=f'<polygons material="m" count="2">{VERTEX}<p>8 9 10</p><ph><p>0 1 2 3</p><h>4 5 6 7</h></ph></polygons>',
-            places="0 0 0 4 0 0 4 4 0 0 4 0 1 1 0 1 2 0 2 2 0 2 1 0 5 0 0 6 0 0 5 2 0",
-        )), 16, (6, 4, 0),
+        dae(
+            geometries=geometry(
+                primitives=f'<polygons material="m" count="2">{VERTEX}<p>8 9 10</p><ph><p>0 1 2 3</p><h>4 5 6 7</h></ph></polygons>',
+                places="0 0 0 4 0 0 4 4 0 0 4 0 1 1 0 1 2 0 2 2 0 2 1 0 5 0 0 6 0 0 5 2 0",
+            )
+        ),
+        16,
+        (6, 4, 0),
     ),
     "polygons, a hole, from behind": (
-        dae(geometries=geometry(
-            primitives=f'<polygons material="m" count="1">{VERTEX}<ph><p>3 2 1 0</p><h>4 5 6 7</h></ph></polygons>',
-            places="0 0 0 0 4 0 0 4 4 0 0 4 0 1 1 0 1 2 0 2 2 0 2 1",
-        )), 15, (0, 4, 4),
+        dae(
+            geometries=geometry(
+                primitives=f'<polygons material="m" count="1">{VERTEX}<ph><p>3 2 1 0</p><h>4 5 6 7</h></ph></polygons>',
+                places="0 0 0 0 4 0 0 4 4 0 0 4 0 1 1 0 1 2 0 2 2 0 2 1",
+            )
+        ),
+        15,
+        (0, 4, 4),
     ),
     "trifans": (dae(geometries=geometry(primitives=f'<trifans material="m">{VERTEX}<p>0 1 2 3</p></trifans>')), 1, (1, 1, 0)),
     "tristrips": (dae(geometries=geometry(primitives=f'<tristrips material="m">{VERTEX}<p>0 1 3 2</p></tristrips>')), 1, (1, 1, 0)),
     "two strips": (
-        dae(geometries=geometry(primitives=f'<tristrips material="m">{VERTEX}<p>0 1 3</p><p>1 3 2</p></tristrips>')), 1, (1, 1, 0),
+        dae(geometries=geometry(primitives=f'<tristrips material="m">{VERTEX}<p>0 1 3</p><p>1 3 2</p></tristrips>')),
+        1,
+        (1, 1, 0),
     ),
     "unit of an inch": (dae(asset='<unit meter="0.0254"/><up_axis>Y_UP</up_axis>'), 1, (1, 1, 0)),
     "z up": (dae(asset="<up_axis>Z_UP</up_axis>"), 1, (1, 0, 0)),
@@ -169,20 +179,28 @@ SURFACES = {
         dae(
             '<node><instance_node url="#l"/></node><node><translate>0 0 3</translate><instance_node url="#l"/></node>',
             more='<library_nodes><node id="l">' + NODE + "</node></library_nodes>",
-        ), 2, (1, 1, 3),
+        ),
+        2,
+        (1, 1, 3),
     ),
     "other offsets, a source that is not used": (
-        dae(geometries=geometry(
-            primitives=f'<triangles material="m">{OTHER_OFFSETS}<p>0 9 0 0 9 1 0 9 2 0 9 0 0 9 2 0 9 3</p></triangles>',
-            sources=source("unused", "0 0", "S T"),
-        )), 1, (1, 1, 0),
+        dae(
+            geometries=geometry(
+                primitives=f'<triangles material="m">{OTHER_OFFSETS}<p>0 9 0 0 9 1 0 9 2 0 9 0 0 9 2 0 9 3</p></triangles>',
+                sources=source("unused", "0 0", "S T"),
+            )
+        ),
+        1,
+        (1, 1, 0),
     ),
     "accessor with a gap": (
-        dae(geometries=geometry().replace(source("gp", SQUARE), source("gp", "9 0 0 0 9 1 0 0 9 1 1 0 9 0 1 0", "- X Y Z"))), 1, (1, 1, 0),
+        dae(geometries=geometry().replace(source("gp", SQUARE), source("gp", "9 0 0 0 9 1 0 0 9 1 1 0 9 0 1 0", "- X Y Z"))),
+        1,
+        (1, 1, 0),
     ),
     "accessor without names": (dae(geometries=geometry().replace(source("gp", SQUARE), source("gp", SQUARE, "- - -"))), 1, (1, 1, 0)),
     "decimal commas": (dae(geometries=geometry(places="0 0 0 0,5 0 0 0,5 0,5 0 0 0,5 0")), 0.25, (0.5, 0.5, 0)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SURFACES)
@@ -307,10 +325,15 @@ OPACITY = {
     "RGB_ONE": (clear(tint("RGB_ONE", "0.2 0.2 0.2 1")), 0.2),
     "A_ZERO": (clear(tint("A_ZERO", "1 1 1 0.2")), 0.8),
     "a parameter": (
-        dae(effects=effect("<diffuse><color>1 0 0 1</color></diffuse><transparency><param ref='o'/></transparency>",
-                           params='<newparam sid="o"><float>0.6</float></newparam>')), 0.6,
+        dae(
+            effects=effect(
+                "<diffuse><color>1 0 0 1</color></diffuse><transparency><param ref='o'/></transparency>",
+                params='<newparam sid="o"><float>0.6</float></newparam>',
+            )
+        ),
+        0.6,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OPACITY)
@@ -346,7 +369,8 @@ MATERIALS = {
     "blinn": (dae(effects=effect(kind="blinn")), RED, ""),
     "parameter": (
         dae(effects=effect('<diffuse><param ref="k"/></diffuse>', params='<newparam sid="k"><float4>0 0 1 1</float4></newparam>')),
-        (0, 0, 1, 1), "",
+        (0, 0, 1, 1),
+        "",
     ),
     "three numbers": (colored_by("<diffuse><color>1 0 0</color></diffuse>"), RED, ""),
     "bad shininess": (colored_by("<diffuse><color>1 0 0 1</color></diffuse><shininess><float>-nan(ind)</float></shininess>"), RED, ""),
@@ -361,7 +385,7 @@ MATERIALS = {
     "vertices": (dae(NODE.replace(BIND.format(""), ""), VERTEX_COLORS, material=""), (0, 1, 0, 1), ""),
     "vertices times material": (dae(geometries=VERTEX_COLORS, effects=effect(DIFFUSE.format("1 0.5 1 1"))), (0, 0.5, 0, 1), ""),
     "vertices, black material": (dae(geometries=VERTEX_COLORS, effects=effect(DIFFUSE.format("0 0 0 1"))), (0, 1, 0, 1), ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MATERIALS)
@@ -467,7 +491,7 @@ WRONG = {
     "no nodes": (dae("<node/>"), "no triangles"),
     "matrix": (dae(node("<matrix>1 2 3</matrix>")), "expected 16"),
     "infinite": (dae(geometries=geometry(places="0 0 0 1 0 0 1 1 0 0 inf 0")), "not finite"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -544,14 +568,16 @@ BUILT = {
         threemf(
             model(group(component("1", "", "/3D/a.model"), component("1", AWAY, "/3D/b.model")), SECOND_ITEM, 'requiredextensions="p"'),
             TWO_FILES,
-        ), 10, 13,
+        ),
+        10,
+        13,
     ),
     "nothing is built": (threemf(model(thing() + group(component("1", AWAY)), "")), 1, 11),
     "not printable": (threemf(model(build=f'<item objectid="1"/><item objectid="1" printable="0" transform="{AWAY}"/>')), 1, 1),
     "support": (threemf(model(thing() + thing("2", mesh(size=9), 'type="support"'), '<item objectid="1"/><item objectid="2"/>')), 1, 1),
     "surface": (threemf(model(thing(attributes='type="surface"'))), 1, 1),
     "required and read": (threemf(model(attributes='requiredextensions="m p"')), 1, 1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BUILT)
@@ -610,24 +636,30 @@ SLICED: dict[str, tuple[bytes, float, str]] = {
     "painted, but nothing": (threemf(model(thing(inner=mesh(FLAT.format(' paint_color=""', ""))))), 1, ""),
     "painted on a modifier": (
         threemf(model(thing(inner=each("", 'mmu_segmentation="4"'))), settings(PRUSA, BODY, volume(1, 1, "NegativeVolume"))),
-        0.5, "1 triangles",
+        0.5,
+        "1 triangles",
     ),
     **{
         f"cura {kind} {said}": (
             threemf(model(thing() + thing("2", CURA.format(kind, said) + mesh(size=3)), '<item objectid="1"/><item objectid="2"/>')),
-            reach, warning,
+            reach,
+            warning,
         )
         for kind, said, reach, warning in (
-            ("support_mesh", "True", 1, "support_mesh"), ("infill_mesh", "true", 1, "infill_mesh"),
-            ("support_mesh", "False", 10, ""), ("drop_to_buildplate", "True", 10, ""),
+            ("support_mesh", "True", 1, "support_mesh"),
+            ("infill_mesh", "true", 1, "infill_mesh"),
+            ("support_mesh", "False", 10, ""),
+            ("drop_to_buildplate", "True", 10, ""),
         )
     },
     "filaments": (threemf(model(), FILAMENTS), 1, "filaments"),
     "filaments of PrusaSlicer": (
-        threemf(model(), {"Metadata/Slic3r_PE.config": "; a = 1\n; extruder_colour = #FF8000;#00FF00\n"}), 1, "filaments",
+        threemf(model(), {"Metadata/Slic3r_PE.config": "; a = 1\n; extruder_colour = #FF8000;#00FF00\n"}),
+        1,
+        "filaments",
     ),
     "filaments without colours": (threemf(model(), {"Metadata/Slic3r_PE.config": '; extruder_colour = ""\n; b = #FF8000\n'}), 1, ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SLICED)
@@ -653,23 +685,30 @@ PAINTED = {
     "composite": (BASE + MIX + thing(attributes='pid="9" pindex="0"'), (64 / 255, 0, 191 / 255, 160 / 255), 1),
     "picture": (
         PAPER + thing(inner=each('pid="7" p1="0" p2="1" p3="2"', 'pid="7" p1="0" p2="2" p3="3"')),
-        (200 / 255, 30 / 255, 10 / 255, 1), 1,
+        (200 / 255, 30 / 255, 10 / 255, 1),
+        1,
     ),
     "layers": (
-        BASE + GROUP + '<m:multiproperties id="3" pids="5 6"><m:multi pindices="0 2"/></m:multiproperties>'
+        BASE
+        + GROUP
+        + '<m:multiproperties id="3" pids="5 6"><m:multi pindices="0 2"/></m:multiproperties>'
         + thing(attributes='pid="3" pindex="0"'),
-        (0, 0, 1, 1), 1,
+        (0, 0, 1, 1),
+        1,
     ),
     "layers, multiplied": (
-        '<m:colorgroup id="4"><m:color color="#FFFF00"/></m:colorgroup>' + GROUP
+        '<m:colorgroup id="4"><m:color color="#FFFF00"/></m:colorgroup>'
+        + GROUP
         + '<m:multiproperties id="3" pids="4 6" blendmethods="multiply"><m:multi pindices="0 1"/></m:multiproperties>'
-        + thing(attributes='pid="3" pindex="0"'), (0, 1, 0, 1), 1,
+        + thing(attributes='pid="3" pindex="0"'),
+        (0, 1, 0, 1),
+        1,
     ),
     "wholly clear": (BASE.replace("#FF0000", "#FF000000").replace("FF80", "FF00") + thing(attributes='pid="5" pindex="0"'), RED, 1),
     "no such entry": (BASE + thing(attributes='pid="5" pindex="7"'), NO_COLOR, 1),
     "no such resource": (thing(attributes='pid="5" pindex="0"'), NO_COLOR, 1),
     "no colour": ('<basematerials id="5"><base displaycolor="red"/></basematerials>' + thing(attributes='pid="5" pindex="0"'), NO_COLOR, 1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PAINTED)
@@ -721,7 +760,7 @@ BROKEN = {
     "entities": (threemf(model().replace("?>", "?><!DOCTYPE m [<!ENTITY a 'b'>]>", 1)), "<!ENTITY"),
     "bad transform": (threemf(model(build='<item objectid="1" transform="1 2 3"/>')), "transform"),
     "infinite": (threemf(model(build='<item objectid="1" transform="inf 0 0 0 1 0 0 0 1 0 0 0"/>')), "not finite"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -463,15 +463,26 @@ APPLIED = {
     "meshopt of Khronos": (lambda f: compressed_by_meshopt(f, "KHR_meshopt_compression"), TWO, 2, LIT, None),
     "meshopt exponential": (lambda f: compressed_by_meshopt(f, sieve="EXPONENTIAL"), TWO, 2, LIT, None),
     "texture offset and scale": (
-        lambda f: with_transform(f, {"offset": [0.5, 0.5], "scale": [0.5, 0.5]}), TWO, 2, {(0, 0.4): YELLOW}, None,
+        lambda f: with_transform(f, {"offset": [0.5, 0.5], "scale": [0.5, 0.5]}),
+        TWO,
+        2,
+        {(0, 0.4): YELLOW},
+        None,
     ),
     # a quarter counter-clockwise with v down takes (1, 0) to (0, -1), so the upper left of the square shows (0..0.5, -0.5..0)
     "texture rotation": (
         lambda f: with_transform(f, {"rotation": np.pi / 2}),
-        TWO, 2, {(-0.5, 0.5): BLUE, (0.5, 0.5): RED, (-0.5, -0.5): YELLOW, (0.5, -0.5): GREEN}, None,
+        TWO,
+        2,
+        {(-0.5, 0.5): BLUE, (0.5, 0.5): RED, (-0.5, -0.5): YELLOW, (0.5, -0.5): GREEN},
+        None,
     ),
     "texture transform's texCoord": (
-        lambda f: second_uv(f, {"extensions": {"KHR_texture_transform": {"texCoord": 1}}}), TWO, 2, {(0.5, -0.5): RED}, None,
+        lambda f: second_uv(f, {"extensions": {"KHR_texture_transform": {"texCoord": 1}}}),
+        TWO,
+        2,
+        {(0.5, -0.5): RED},
+        None,
     ),
     "texCoord": (lambda f: second_uv(f, {"texCoord": 1}), TWO, 2, {(0.5, -0.5): RED}, None),
     "texCoord that is not there": (no_coordinates, TWO, 2, WIDE, "TEXCOORD_3"),
@@ -483,17 +494,29 @@ APPLIED = {
     "mirrored": (lambda f: wrapped(f, 33648, 33648), TWO, 2, {(-0.9, 0.9): YELLOW, (-0.5, 0.5): RED, (-0.9, 0.2): GREEN}, None),
     "clamped one way": (lambda f: wrapped(f, 33071, 10497), TWO, 2, {(-0.9, 0.85): RED, (-0.9, 0.5): BLUE, (0.9, 0.85): GREEN}, None),
     "pixels to be seen": (
-        lambda f: textured(f, image=saved(quarters(size=2)), sampler={"magFilter": 9728}), TWO, 2, FOUR | {(-0.1, 0.1): RED}, None,
+        lambda f: textured(f, image=saved(quarters(size=2)), sampler={"magFilter": 9728}),
+        TWO,
+        2,
+        FOUR | {(-0.1, 0.1): RED},
+        None,
     ),
     "clamped at the border": (
-        lambda f: textured(f, image=saved(quarters(size=2)), sampler={"wrapS": 33071, "wrapT": 33071}), TWO, 2, {(-0.97, 0.97): RED}, None,
+        lambda f: textured(f, image=saved(quarters(size=2)), sampler={"wrapS": 33071, "wrapT": 33071}),
+        TWO,
+        2,
+        {(-0.97, 0.97): RED},
+        None,
     ),
     "WebP": (lambda f: in_extension(f, "EXT_texture_webp", saved(quarters(), "WEBP", lossless=True)), TWO, 2, FOUR, None),
     "KTX2": (lambda f: in_extension(f, "KHR_texture_basisu", KTX2), TWO, 2, FOUR, None),
     "KTX2 with a PNG": (lambda f: in_extension(f, "KHR_texture_basisu", b"?", saved(quarters())), TWO, 2, FOUR, None),
     "palette": (lambda f: textured(f, image=saved(quarters("P"))), TWO, 2, FOUR, None),
     "16-bit grey": (
-        lambda f: textured(f, image=saved(Image.fromarray(GREY16))), TWO, 2, {(0.0, 0.0): (128,) * 3, (-0.94, 0): (4,) * 3}, None,
+        lambda f: textured(f, image=saved(Image.fromarray(GREY16))),
+        TWO,
+        2,
+        {(0.0, 0.0): (128,) * 3, (-0.94, 0): (4,) * 3},
+        None,
     ),
     "CMYK": (lambda f: textured(f, image=saved(quarters("CMYK", 64), "JPEG", quality=98, subsampling=0)), TWO, 2, FOUR, None),
     "EXIF is not applied": (exif_turned, TWO, 2, FOUR, None),
@@ -501,9 +524,7 @@ APPLIED = {
     "specular-glossiness": (specular, TWO, 2, FOUR, None),
     "specular-glossiness, factor": (lambda f: specular(f, diffuseFactor=[1, 0, 0, 1]), TWO, 2, LIT, None),
     "specular-glossiness is not mixed with its fallback": (lambda f: specular(f, True, diffuseFactor=[1, 0, 0, 1]), TWO, 2, ONE_SEES, None),
-    "specular-glossiness, metal": (
-        lambda f: specular(f, diffuseFactor=[0, 0, 0, 1], specularFactor=[1, 0, 0]), TWO, 2, LIT, None,
-    ),
+    "specular-glossiness, metal": (lambda f: specular(f, diffuseFactor=[0, 0, 0, 1], specularFactor=[1, 0, 0]), TWO, 2, LIT, None),
     "specular-glossiness, metal by texture": (specular_metal, TWO, 2, {(0, 0.5): GOLD, (0, -0.5): BLUE}, None),
     "vertex colours f32": (lambda f: vertex_colors(f, HALF.astype("f4")), TWO, 2, SHADE, None),
     "vertex colours u8": (lambda f: vertex_colors(f, np.rint(HALF * 255).astype("u1"), normalized=True), TWO, 2, SHADE, None),
@@ -524,7 +545,7 @@ APPLIED = {
     "alpha of what is opaque": (lambda f: f.mesh(f.primitive(material=colored(f, (1, 0, 0, 0)))), TWO, 2, LIT, None),
     "glass": (glass, TWO, 2, LIT, "KHR_materials_transmission"),
     "unknown extension": (unknown_material, TWO, 2, LIT, "ACME_paint"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", APPLIED)
@@ -611,7 +632,8 @@ REFUSED = {
     "Draco damaged": (damaged_draco, "KHR_draco_mesh_compression"),
     "meshopt damaged": (changed("bufferViews/0/extensions/EXT_meshopt_compression/byteOffset", 0, compressed_by_meshopt), "EXT_meshopt"),
     "meshopt without end": (
-        changed("bufferViews/0/extensions/EXT_meshopt_compression/count", 10**9, compressed_by_meshopt), "1,000,000,000",
+        changed("bufferViews/0/extensions/EXT_meshopt_compression/count", 10**9, compressed_by_meshopt),
+        "1,000,000,000",
     ),
     "meshopt unknown": (changed("bufferViews/0/extensions/EXT_meshopt_compression/filter", "COLOR", compressed_by_meshopt), "COLOR"),
     "KTX2 damaged": (lambda f: in_extension(f, "KHR_texture_basisu", KTX2[:100]), "KHR_texture_basisu"),
@@ -643,7 +665,8 @@ REFUSED = {
     "wrap mode": (changed("samplers", [{"wrapS": 1}], lambda f: textured(f, sampler={})), "wraps by"),
     "no copies": (
         changed(
-            "nodes/0/extensions/EXT_mesh_gpu_instancing/attributes/TRANSLATION", 4,
+            "nodes/0/extensions/EXT_mesh_gpu_instancing/attributes/TRANSLATION",
+            4,
             changed("accessors", [{"componentType": 5126, "count": 0, "type": "VEC3"}] * 5, instances),
         ),
         "no triangles",
@@ -654,7 +677,7 @@ REFUSED = {
     "nothing": (lambda f: None, "no triangles"),
     "all invisible": (all_invisible, "invisible"),
     "not finite": (lambda f: f.mesh(f.primitive(np.full((4, 3), np.nan, "f4"))), "not finite"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -765,7 +788,7 @@ PIXELS = {
     "grey and alpha": (saved(Image.new("LA", (1, 1), (7, 8))), [[7, 7, 7, 8]]),
     "CMYK": (saved(Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF"), [[255, 0, 0, 255]]),
     "one bit": (saved(Image.new("1", (1, 1), 1)), [[255] * 4]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PIXELS)

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.sources.kinds.catalog import KINDS
-from pipeline.sources.kinds.thing import COLORS, STYLES, Thing
 from pipeline.starter import texts
+from pipeline.starter.kinds.catalog import KINDS
+from pipeline.starter.kinds.thing import COLORS, STYLES, Thing
 from pipeline.starter.texts import SUBSTANCES
 
 SOME = 8

@@ -130,11 +130,8 @@ SURFACES = {
     "lines among the faces": (square(last=face(count=3), faces="2 0 1\n4 0 1 2 3\n0\n"), 1),
     "longer lines than declared": (square(row="9 9"), 1),
     "bytes at the end": (header("binary_little_endian", *vertex(), *face(count=3)) + BINARY_SQUARE + MIXED + b"\0\0\0", 2),
-    "nan that is not used": (
-        header("ascii", *vertex(count=5), *face()) + b"0 0 0\n1 0 0\n1 1 0\n0 1 0\nnan -1.#IND inf\n4 0 1 2 3\n",
-        1,
-    ),
-}  # fmt: skip
+    "nan that is not used": (header("ascii", *vertex(count=5), *face()) + b"0 0 0\n1 0 0\n1 1 0\n0 1 0\nnan -1.#IND inf\n4 0 1 2 3\n", 1),
+}
 
 
 @pytest.mark.parametrize("name", SURFACES)
@@ -273,17 +270,25 @@ OF_MATERIALS = {
     "one that nothing names": ((*face(), "element material 1", *TABLE), "4 0 1 2 3\n" + ONE, (), "", RED, ""),
     "two that nothing names": ((*face(), "element material 2", *TABLE), "4 0 1 2 3\n" + TWO, (), "", None, "material_index"),
     "none": (
-        (*HALVES, "element material 1", *TABLE), "3 0 1 2 0\n3 0 2 3 -1\n" + ONE, (), "", ((1 + GREY) / 2, GREY / 2, GREY / 2), "1 of 2",
+        (*HALVES, "element material 1", *TABLE),
+        "3 0 1 2 0\n3 0 2 3 -1\n" + ONE,
+        (),
+        "",
+        ((1 + GREY) / 2, GREY / 2, GREY / 2),
+        "1 of 2",
     ),
     "of vertices": ((*face(), "element material 2", *TABLE), "4 0 1 2 3\n" + TWO, ("int material_index",), "1", (0, 0, 1), ""),
-    "of floats": (
-        (*face(), "element material 1", *(f"property float {c}" for c in RGB)), "4 0 1 2 3\n1 0.5 0\n", (), "", (1, 0.5, 0), "",
-    ),
+    "of floats": ((*face(), "element material 1", *(f"property float {c}" for c in RGB)), "4 0 1 2 3\n1 0.5 0\n", (), "", (1, 0.5, 0), ""),
     "without colours": ((*face(), "element material 1", "property float shininess"), "4 0 1 2 3\n1\n", (), "", None, "no colour"),
     "beside colours": (
-        (*face(), "element material 1", *TABLE), "4 0 1 2 3\n" + ONE, tuple(f"uchar {c}" for c in RGB), "0 0 255", (0, 0, 1), "beside",
+        (*face(), "element material 1", *TABLE),
+        "4 0 1 2 3\n" + ONE,
+        tuple(f"uchar {c}" for c in RGB),
+        "0 0 255",
+        (0, 0, 1),
+        "beside",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OF_MATERIALS)
@@ -354,7 +359,7 @@ MAPPED = {
         faces="4 0 1 2 3 8" + " 0.5 0.25" * 4 + " 1\n",
     ),
     "beside colours": square(NAMED, extra=("float s", "float t", *(f"uchar {c}" for c in RGB)), row="0.5 0.25 0 0 0"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MAPPED)
@@ -457,7 +462,7 @@ WRONG = {
         "compressed Gaussian",
     ),
     "nan corner": (square().replace(b"1 1 0 \n", b"1 nan 0 \n"), "not finite"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)

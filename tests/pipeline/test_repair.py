@@ -55,9 +55,17 @@ def test_exchanged_shards_of_changed_meshes_are_left_as_they_are(copied, tmp_pat
 def test_all_that_can_be_mended_is_mended_at_once(copied, built):
     """Descriptions, groups, markers, columns, statistics, embeddings, class names, a whole folder."""
     for lost in (
-        "points/xyz/zarr.json", "image/starter-resnet/zarr.json", "labels/zarr.json", "products/image/zarr.json", "stats/text/zarr.json",
-        "products/points/c/1/0/0", "products/index/c/0/0/0", "stats/image/starter-resnet/c/0/0", "label/c/1", "captions/score/c/1/0/0",
-    ):  # fmt: skip
+        "points/xyz/zarr.json",
+        "image/starter-resnet/zarr.json",
+        "labels/zarr.json",
+        "products/image/zarr.json",
+        "stats/text/zarr.json",
+        "products/points/c/1/0/0",
+        "products/index/c/0/0/0",
+        "stats/image/starter-resnet/c/0/0",
+        "label/c/1",
+        "captions/score/c/1/0/0",
+    ):
         (copied / lost).unlink()
     for damaged in ("status/c/0", "text/starter-resnet/c/0/0/0", "products/views/c/0/0/0", "labels/source/starter-resnet/c/0/0/0"):
         flip(copied / damaged)
@@ -109,14 +117,27 @@ def test_a_lost_root_is_written_again_by_the_build(copied, built, meshes):
 @pytest.mark.parametrize(
     "line",
     [
-        "5", "null", "[]", '"build"', "{}", '{"event": "build"}', '{"time": 1}', '{"time": "x", "event": "build"}',
+        "5",
+        "null",
+        "[]",
+        '"build"',
+        "{}",
+        '{"event": "build"}',
+        '{"time": 1}',
+        '{"time": "x", "event": "build"}',
         '{"time": NaN, "event": "done"}',
-        '{"time": 1, "event": 5}', '{"time": 1, "event": "build", "config": 5}', '{"time": 1, "event": "build", "source": []}',
-        '{"time": 1, "event": "shard"}', '{"time": 1, "event": "shard", "product": "points", "shard": "0", "seconds": 1}',
+        '{"time": 1, "event": 5}',
+        '{"time": 1, "event": "build", "config": 5}',
+        '{"time": 1, "event": "build", "source": []}',
+        '{"time": 1, "event": "shard"}',
+        '{"time": 1, "event": "shard", "product": "points", "shard": "0", "seconds": 1}',
         '{"time": 1, "event": "shard", "product": "shapes", "shard": 0, "shapes": 3, "steps": {"read": "x"}}',
-        '{"time": 1e300, "event": "done"}', "[" * 50_000, "\x00\x01", '{"time": 1, "event": "shard", "product": "image/t", "shard": 0}',
+        '{"time": 1e300, "event": "done"}',
+        "[" * 50_000,
+        "\x00\x01",
+        '{"time": 1, "event": "shard", "product": "image/t", "shard": 0}',
     ],
-)  # fmt: skip
+)
 def test_lines_of_another_shape_are_left_out_of_a_journal_and_counted(copied, line):
     from pipeline import report
 

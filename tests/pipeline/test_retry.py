@@ -74,8 +74,20 @@ def test_nobody_else_is_touched_and_what_is_still_broken_stays_so(there, mine, b
     after = store.open_cache(there)
     ids = list(after.ids())
     rows = [row for row, name in enumerate(ids) if name not in BROKEN]
-    for name in ("points/xyz", "points/rgb", "views/rgb", "views/pose", "captions/text", "captions/score", "image/starter-resnet",
-                 "image/random-dino", "text/starter-resnet", "reason", "source_sha256", "status"):  # fmt: skip
+    for name in (
+        "points/xyz",
+        "points/rgb",
+        "views/rgb",
+        "views/pose",
+        "captions/text",
+        "captions/score",
+        "image/starter-resnet",
+        "image/random-dino",
+        "text/starter-resnet",
+        "reason",
+        "source_sha256",
+        "status",
+    ):
         assert np.array_equal(after.array(name)[:][rows], before.array(name)[:][rows]), name
     row = ids.index("tower/test/empty.off")
     assert not after.ok()[row] and after.ok().sum() == 8

@@ -21,11 +21,12 @@ from pipeline import commands, reading
 from pipeline import geometry as meshes
 from pipeline.formats.catalog import ELSEWHERE, FORMATS
 from pipeline.recipes import configured
-from pipeline.sources import catalog, modelnet, shapenet, shapes
+from pipeline.sources import catalog, modelnet, shapenet
 from pipeline.sources.catalog import Entry, Source, open_source, shape_id
 from pipeline.sources.files import UP, usual_up
 from pipeline.sources.folder import name_in, split_level
-from pipeline.sources.kinds.catalog import KINDS
+from pipeline.starter import shapes
+from pipeline.starter.kinds.catalog import KINDS
 from tests.pipeline.conftest import Silent
 
 TRIANGLE = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 2\n3 0 1 2\n"
@@ -813,9 +814,7 @@ def test_shapes_that_do_not_lie_open_on_disk(tmp_path, monkeypatch, location, wo
 def test_characters_that_steer_a_terminal_are_written_out(tmp_path):
     names = ("a\nb.off", "c\x1b[31md.off", "e\u202ef.off", "\u2066g.off", "tab\th.off", "नमस्\u200dते.off", "ok 椅 é.off")
     ids = [entry.id for entry in open_source(plant(tmp_path, *names), label="none").entries]
-    assert set(ids) == {
-        r"a\x0ab.off", r"c\x1b[31md.off", r"e\u202ef.off", r"\u2066g.off", r"tab\x09h.off", "नमस्\u200dते.off", "ok 椅 é.off"
-    }  # fmt: skip
+    assert set(ids) == {r"a\x0ab.off", r"c\x1b[31md.off", r"e\u202ef.off", r"\u2066g.off", r"tab\x09h.off", "नमस्\u200dते.off", "ok 椅 é.off"}
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.sources.kinds.thing import Parts, wood
-from pipeline.sources.shapes import Description, make
 from pipeline.starter import pictures, score, students, texts, train
+from pipeline.starter.kinds.thing import Parts, wood
+from pipeline.starter.shapes import Description, make
 from pipeline.weights import SHIPPED
 from tests.pipeline import checkpoints
 

@@ -178,9 +178,7 @@ CLOUDS = {
     "nameless.csv": (text(stack(TURN, XYZ, MIXED), ",", head=",x,y,z,r,g,b\n"), MIXED, ("left out: a nameless column",)),
     "twice.csv": (text(stack(XYZ, MIXED, 9 * ONE), ",", head="x,y,z,r,g,b,R\n"), MIXED, ("left out: R",)),
     "named_otherwise.csv": (text(stack(ONE, XYZ, MIXED), ",", head='"id","x","y","z","Red","Green","Blue"\n'), MIXED, ("left out: id",)),
-    "paraview.csv": (
-        text(stack(MIXED, XYZ), ",", head='"RGB:0","RGB:1","RGB:2","Points:0","Points:1","Points:2"\n'), MIXED, (),
-    ),
+    "paraview.csv": (text(stack(MIXED, XYZ), ",", head='"RGB:0","RGB:1","RGB:2","Points:0","Points:1","Points:2"\n'), MIXED, ()),
     "pandas.csv": (text(XYZ, ",", head="0,1,2\n"), None, ("counts the columns",)),
     "units.csv": (text(XYZ, ",", head="X [m],Y [m],Z [m]\n"), None, ()),
     "words.xyz": (text(XYZ, head="my own cloud\n"), None, ("names no x, y and z",)),
@@ -206,7 +204,7 @@ CLOUDS = {
     "unsigned.pcd": (packed_text("U", MIXED @ [65536, 256, 1] + (255 << 24)), MIXED, ()),
     "signed.pcd": (packed_text("I", MIXED @ [65536, 256, 1] - (1 << 24)), MIXED, ()),
     "moved.pcd": (pcd("binary", XYZ).replace(b"VIEWPOINT 0", b"VIEWPOINT 5"), None, ("VIEWPOINT",)),
-}  # fmt: skip
+}
 
 
 def cloud(path: Path, data: bytes) -> Cloud:
@@ -357,7 +355,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         (b"", False),
         (bytes(range(256)), False),
     ],
-)  # fmt: skip
+)
 def test_a_text_of_points_is_told_from_other_texts(tmp_path, content, is_one):
     (tmp_path / "a.txt").write_bytes(content)
     assert is_table(tmp_path / "a.txt") == is_one

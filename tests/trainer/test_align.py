@@ -242,10 +242,15 @@ def split_losses(batch: Batch, part: slice) -> Batch:
     rows = dataclasses.replace(batch, negatives=None)
     return dataclasses.replace(
         rows,
-        points=rows.points[part], index=rows.index[part], label=rows.label[part], text_key=rows.text_key[part],
-        image={name: value[part] for name, value in rows.image.items()}, text={name: value[part] for name, value in rows.text.items()},
-        image_valid={name: value[part] for name, value in rows.image_valid.items()}, negatives=batch.negatives,
-    )  # fmt: skip
+        points=rows.points[part],
+        index=rows.index[part],
+        label=rows.label[part],
+        text_key=rows.text_key[part],
+        image={name: value[part] for name, value in rows.image.items()},
+        text={name: value[part] for name, value in rows.text.items()},
+        image_valid={name: value[part] for name, value in rows.image_valid.items()},
+        negatives=batch.negatives,
+    )
 
 
 def on_rank(rank: int, folder: Path, batch: Batch, summary: Tensor, state: dict[str, Tensor]) -> None:

@@ -38,12 +38,22 @@ def test_accuracies_say_chance_shapes_and_interval():
 @pytest.mark.parametrize(
     ("sizes", "shares"),
     [
-        ([1] * 45, 0.6), ([2] * 45, 0.7), ([2] * 10, 0.9), ([6] * 4, 0.95), ([6] * 4, 0.93), ([5] * 40, 0.9), ([1] * 2, 0.5),
-        ([1] * 3, 0.9), ([50] * 10, 0.9), ([1] * 40, 0.02),
-        ([100] * 3 + [2] * 7, [0.95] * 3 + [0.5] * 7), ([100] * 3 + [2] * 7, [0.5] * 3 + [0.95] * 7),
-        ([100, 1], [0.9, 0.9]), ([3] * 20, [0.1] * 10 + [0.9] * 10),
+        ([1] * 45, 0.6),
+        ([2] * 45, 0.7),
+        ([2] * 10, 0.9),
+        ([6] * 4, 0.95),
+        ([6] * 4, 0.93),
+        ([5] * 40, 0.9),
+        ([1] * 2, 0.5),
+        ([1] * 3, 0.9),
+        ([50] * 10, 0.9),
+        ([1] * 40, 0.02),
+        ([100] * 3 + [2] * 7, [0.95] * 3 + [0.5] * 7),
+        ([100] * 3 + [2] * 7, [0.5] * 3 + [0.95] * 7),
+        ([100, 1], [0.9, 0.9]),
+        ([3] * 20, [0.1] * 10 + [0.9] * 10),
     ],
-)  # fmt: skip
+)
 def test_the_interval_of_class_accuracy_holds_the_truth(sizes, shares):
     """In at least 90 of 100 draws of test shapes, for classes of few shapes too, and never of width zero."""
     chance, labels = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)

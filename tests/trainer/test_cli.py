@@ -80,9 +80,13 @@ def test_names_from_a_strangers_cache_do_nothing_to_a_terminal(command, tmp_path
     points = PointSpec(count=64, blocks=2, ordered=32)
     cache, run = tmp_path / f"{OWNED}.zarr", tmp_path / f"run{OWNED.replace('/', '')}"
     synthetic.write(cache, shapes=36, shard=16, points=points, labels=labels)
-    plain = synthetic.write(tmp_path / "plain.zarr", shapes=36, shard=16, points=points, labels=LabelSet(
-        name="source", classes=classes[1:], templates=("a {}",)
-    ))  # fmt: skip
+    plain = synthetic.write(
+        tmp_path / "plain.zarr",
+        shapes=36,
+        shard=16,
+        points=points,
+        labels=LabelSet(name="source", classes=classes[1:], templates=("a {}",)),
+    )
     splits = ("--set", "train_split=all", "--set", "test_split=all", "--device", "cpu")
     said = [command("align", cache, run, "--device", "cpu", *SMOKE)]
     said.append(command("eval", "knn", run, plain.path, *splits, "--test-cache", cache))

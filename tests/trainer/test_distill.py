@@ -136,9 +136,12 @@ def test_relabelling_tokens_with_their_positions_changes_nothing(batch, generato
     patches = stage.encoder.patchify(batch.points, batch.ordered)
     new = torch.randperm(G, generator=generator)  # group new[i] is called i
     called = new.argsort()
-    relabelled = catalog.Patches(levels=tuple(
-        catalog.Level(groups=level.groups[:, new], centres=level.centres[:, new], members=level.members[:, new]) for level in patches.levels
-    ))  # fmt: skip
+    relabelled = catalog.Patches(
+        levels=tuple(
+            catalog.Level(groups=level.groups[:, new], centres=level.centres[:, new], members=level.members[:, new])
+            for level in patches.levels
+        )
+    )
     renamed = DistillDraw(visible=called[draw.visible], hidden=called[draw.hidden], order=called[draw.order][:, new], teachers=None)
     losses = []
     for cut, drawn, tokens in ((patches, draw, batch.guide_tokens), (relabelled, renamed, batch.guide_tokens[:, new])):

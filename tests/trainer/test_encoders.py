@@ -189,9 +189,12 @@ def test_tokens_and_loss_of_the_parity_file():
     inside = sizes["transformer_config"]
     encoder = catalog.build(
         "pointmae-s",
-        groups=sizes["num_group"], group_size=sizes["group_size"],
-        dim=inside["trans_dim"], depth=inside["depth"], heads=inside["num_heads"],
-    )  # fmt: skip
+        groups=sizes["num_group"],
+        group_size=sizes["group_size"],
+        dim=inside["trans_dim"],
+        depth=inside["depth"],
+        heads=inside["num_heads"],
+    )
     depth, heads = inside["decoder_depth"], inside["decoder_num_heads"]
     options = DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, reconstruction_depth=depth, heads=heads)
     stage = Distill(encoder, options)
@@ -311,10 +314,12 @@ def test_tokens_follow_the_order_of_the_visible(encoder, points, shown):
 def test_the_order_of_points_inside_a_group_does_not_matter(encoder, points, shown, generator):
     patches = encoder.patchify(points, ordered=True)
     orders = [torch.randperm(level.members.shape[2], generator=generator) for level in patches.levels]
-    mixed = catalog.Patches(levels=tuple(
-        dataclasses.replace(level, groups=level.groups[:, :, order], members=level.members[:, :, order])
-        for level, order in zip(patches.levels, orders, strict=True)
-    ))  # fmt: skip
+    mixed = catalog.Patches(
+        levels=tuple(
+            dataclasses.replace(level, groups=level.groups[:, :, order], members=level.members[:, :, order])
+            for level, order in zip(patches.levels, orders, strict=True)
+        )
+    )
     for visible in (None, shown):
         torch.testing.assert_close(encoder(mixed, visible).tokens, encoder(patches, visible).tokens)
 

@@ -90,10 +90,25 @@ def test_the_name_of_a_file_says_nothing(tmp_path, name):
 @pytest.mark.parametrize(
     "path",
     [
-        "", "base_model", "state_dict", "model_state_dict", "model", "model_ema", "ema", "net", "network", "student",
-        "checkpoint.model", "model.state_dict", "ema.module", "a.b.c", "epoch_3", "config_model", "best_metric_model",
+        "",
+        "base_model",
+        "state_dict",
+        "model_state_dict",
+        "model",
+        "model_ema",
+        "ema",
+        "net",
+        "network",
+        "student",
+        "checkpoint.model",
+        "model.state_dict",
+        "ema.module",
+        "a.b.c",
+        "epoch_3",
+        "config_model",
+        "best_metric_model",
     ],
-)  # fmt: skip
+)
 def test_wherever_the_weights_lie(tmp_path, path):
     value = WEIGHTS
     for key in reversed(path.split(".") if path else []):
@@ -150,10 +165,17 @@ class Attack:
 def test_nothing_runs(tmp_path, monkeypatch, zipped):
     monkeypatch.chdir(tmp_path)
     attacks = [
-        Attack(os.system, ("touch ran",)), Attack(eval, ("open('ran', 'w')",)), Attack(exec, ("open('ran', 'w')",)),
-        Attack(open, ("ran", "w")), Attack(pathlib.Path.touch, (pathlib.Path("ran"),)), Attack(getattr, ("os", "system")),
-        Attack(torch.storage._load_from_bytes, (b"x",)), Attack(torch.load, ("x",)), Attack(np.load, ("x",)), Attack(__import__, ("os",)),
-    ]  # fmt: skip
+        Attack(os.system, ("touch ran",)),
+        Attack(eval, ("open('ran', 'w')",)),
+        Attack(exec, ("open('ran', 'w')",)),
+        Attack(open, ("ran", "w")),
+        Attack(pathlib.Path.touch, (pathlib.Path("ran"),)),
+        Attack(getattr, ("os", "system")),
+        Attack(torch.storage._load_from_bytes, (b"x",)),
+        Attack(torch.load, ("x",)),
+        Attack(np.load, ("x",)),
+        Attack(__import__, ("os",)),
+    ]
     for attack in attacks:
         assert same(foreign.read(saved(tmp_path / "a.pth", {"model": WEIGHTS, "x": attack}, _use_new_zipfile_serialization=zipped)))
     assert not (tmp_path / "ran").exists()
@@ -197,7 +219,7 @@ def _torch(**options):
         (b"\x80\x02garbage", "is cut short or damaged"),
         (b"\x40\0\0\0\0\0\0\0{" + b" " * 20, "is cut short or damaged"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_checkpoint_is_named_by_its_first_bytes(tmp_path, content, message):
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:

@@ -420,10 +420,21 @@ def test_what_a_killed_writer_left_is_cleared(cache_path, tmp_path):
     [
         ("align", ["encoder.name=pointmae-tiny"], "smoke"),
         ("distill", ["encoder.name=pointmae-tiny"], "point-mae"),
-        ("distill", ["encoder.name=pointm2ae-tiny", "encoder.counts=32,16,8", "encoder.sizes=8,4,4", "encoder.widths=12,24,48",
-                     "encoder.depths=1,1,1", "encoder.heads=3", "distill.heads=3"], "point-m2ae"),
+        (
+            "distill",
+            [
+                "encoder.name=pointm2ae-tiny",
+                "encoder.counts=32,16,8",
+                "encoder.sizes=8,4,4",
+                "encoder.widths=12,24,48",
+                "encoder.depths=1,1,1",
+                "encoder.heads=3",
+                "distill.heads=3",
+            ],
+            "point-m2ae",
+        ),
     ],
-)  # fmt: skip
+)
 def test_parts_of_one_shape_can_be_trained_on(cache_path, tmp_path, stage, settings, recipe):
     small = [*settings, "optim.batch=2", "optim.accumulate=2", "optim.epochs=1", "data.fraction=0.2", "data.threads=1", "log_every=1"]
     train(configured(recipe, stage, small), [cache_path], tmp_path / "run", device="cpu")

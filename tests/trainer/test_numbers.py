@@ -77,14 +77,23 @@ def test_ranges_of_a_run(stage, setting):
 @pytest.mark.parametrize(
     ("task", "setting"),
     [
-        ("svm", "c=0"), ("svm", "repeats=0"), ("svm", "seed=-1"), ("svm", "seed=4294967296"),
-        ("knn", "neighbours=0"), ("knn", "repeats=-2"),
+        ("svm", "c=0"),
+        ("svm", "repeats=0"),
+        ("svm", "seed=-1"),
+        ("svm", "seed=4294967296"),
+        ("knn", "neighbours=0"),
+        ("knn", "repeats=-2"),
         ("retrieval", "repeats=0"),
-        ("zeroshot", "repeats=0"), ("fewshot", "c=-1"), ("fewshot", "seed=-1"), ("fewshot", f"seed={10**400}"),
-        ("classify", "batch=0"), ("classify", "batch=-1"),
-        ("classify", "weight_decay=-1"), ("classify", "epochs=0"),
+        ("zeroshot", "repeats=0"),
+        ("fewshot", "c=-1"),
+        ("fewshot", "seed=-1"),
+        ("fewshot", f"seed={10**400}"),
+        ("classify", "batch=0"),
+        ("classify", "batch=-1"),
+        ("classify", "weight_decay=-1"),
+        ("classify", "epochs=0"),
     ],
-)  # fmt: skip
+)
 def test_ranges_of_a_task(task, setting):
     with pytest.raises(UserError, match=setting.partition("=")[0]):
         catalog.options(task, [setting])

@@ -238,11 +238,19 @@ def test_recon_has_its_tokens():
 
 def ulip_file(model):
     """As the authors save one, with a frozen tower, on several GPUs."""
-    towers = {"open_clip_model.visual.proj": torch.ones(3)} if model.point_encoder.encoder.first_conv[0].in_channels == 6 else {
-        "visual.cls_token": torch.ones(3), "transformer.resblocks.0.ln_1.weight": torch.ones(3), "token_embedding.weight": torch.ones(3, 3),
-        "positional_embedding": torch.ones(3, 3), "ln_final.bias": torch.ones(3), "image_projection": torch.ones(3, 3),
-        "text_projection": torch.ones(3, 3),
-    }  # fmt: skip
+    towers = (
+        {"open_clip_model.visual.proj": torch.ones(3)}
+        if model.point_encoder.encoder.first_conv[0].in_channels == 6
+        else {
+            "visual.cls_token": torch.ones(3),
+            "transformer.resblocks.0.ln_1.weight": torch.ones(3),
+            "token_embedding.weight": torch.ones(3, 3),
+            "positional_embedding": torch.ones(3, 3),
+            "ln_final.bias": torch.ones(3),
+            "image_projection": torch.ones(3, 3),
+            "text_projection": torch.ones(3, 3),
+        }
+    )
     settings = argparse.Namespace(model="ULIP", betas=(0.9, 0.98))
     return {"epoch": "last", "state_dict": under("module.", model.state_dict() | towers), "args": settings}, set(towers)
 

@@ -339,11 +339,13 @@ def test_nothing_of_hidden_groups_enters_on_any_level(encoder, points, mask):
     levels = []
     for level, shown in zip(patches.levels, encoder.reveal(patches, visible), strict=True):
         hidden = shown.slot < 0
-        levels.append(dataclasses.replace(
-            level,
-            groups=level.groups.masked_fill(hidden[:, :, None, None], torch.nan),
-            centres=level.centres.masked_fill(hidden.unsqueeze(2), torch.nan),
-        ))  # fmt: skip
+        levels.append(
+            dataclasses.replace(
+                level,
+                groups=level.groups.masked_fill(hidden[:, :, None, None], torch.nan),
+                centres=level.centres.masked_fill(hidden.unsqueeze(2), torch.nan),
+            )
+        )
     assert torch.equal(encoder(catalog.Patches(levels=tuple(levels)), visible).tokens, encoder(patches, visible).tokens)
 
 
@@ -431,9 +433,14 @@ def test_points_that_do_not_fit_are_named(points):
 
 LABELS = LabelSet(name="source", classes=("cone", "cube", "torus"), templates=("a {}",))
 TINY = (
-    "encoder.name=pointm2ae-tiny", "encoder.counts=64,32,16", "encoder.sizes=8,6,4", "encoder.embed=16,24,32", "encoder.depths=1,1,1",
-    "log_every=1", "data.threads=1",
-)  # fmt: skip
+    "encoder.name=pointm2ae-tiny",
+    "encoder.counts=64,32,16",
+    "encoder.sizes=8,6,4",
+    "encoder.embed=16,24,32",
+    "encoder.depths=1,1,1",
+    "log_every=1",
+    "data.threads=1",
+)
 
 
 @pytest.fixture(scope="module")

@@ -359,8 +359,10 @@ def by_place(patches: catalog.Patches, curve: int, mask: Tensor) -> tuple[Tensor
 def test_tokens_are_those_of_the_published_classifier(published, ours, points):
     tokens, both = ours.features(points, ordered=False).tokens, published.both(points)
     centres = published.cut(points)[1]
-    along, across = (both[:, half].gather(1, published_order(centres, swapped).argsort(1).unsqueeze(-1).expand(-1, -1, 24))
-                     for half, swapped in ((slice(16), False), (slice(16, None), True)))  # fmt: skip
+    along, across = (
+        both[:, half].gather(1, published_order(centres, swapped).argsort(1).unsqueeze(-1).expand(-1, -1, 24))
+        for half, swapped in ((slice(16), False), (slice(16, None), True))
+    )
     assert close(tokens, (along + across) / 2)
     assert close(tokens.mean(1), both.mean(1))  # what its head is given
 

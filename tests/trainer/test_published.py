@@ -22,10 +22,17 @@ from trainer.stage import Facts, build
 MODULES = {"point-mae": pointmae, "point-m2ae": pointm2ae, "pointmamba": pointmamba}
 SIZES = {
     "point-mae": ["encoder.name=pointmae-tiny", *SMALL, "distill.reconstruction_depth=2"],
-    "point-m2ae": ["encoder.name=pointm2ae-tiny", "encoder.counts=32,16,8", "encoder.sizes=8,4,4", "encoder.embed=8,16,24",
-                   "encoder.widths=12,24,48", "encoder.depths=1,2,1", "distill.heads=3"],
+    "point-m2ae": [
+        "encoder.name=pointm2ae-tiny",
+        "encoder.counts=32,16,8",
+        "encoder.sizes=8,4,4",
+        "encoder.embed=8,16,24",
+        "encoder.widths=12,24,48",
+        "encoder.depths=1,2,1",
+        "distill.heads=3",
+    ],
     "pointmamba": ["encoder.name=pointmamba-tiny", *SMALL, "distill.reconstruction_depth=2"],
-}  # fmt: skip
+}
 
 
 def stage_of(architecture):
@@ -84,8 +91,12 @@ def test_a_pre_training_model_comes_whole_and_goes_back_to_the_last_bit(imported
     count = published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
     assert len(back) == count and all(torch.equal(back[name], weights[name]) for name in back)
-    left = {MODULES[architecture].PUBLISHED[p] for p in MODULES[architecture].PUBLISHED for name in weights if name.startswith(p)
-            and name not in back}  # fmt: skip
+    left = {
+        MODULES[architecture].PUBLISHED[p]
+        for p in MODULES[architecture].PUBLISHED
+        for name in weights
+        if name.startswith(p) and name not in back
+    }
     assert left and all(prefix.startswith("reconstruction.") for prefix in left)
     with pytest.raises(ValueError, match="exists: give another name"):
         published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
@@ -198,10 +209,21 @@ def test_two_files_are_two_experiments_and_runs_that_were_trained_stay_what_they
 @pytest.mark.parametrize(
     "wrap",
     [
-        "module.{}", "_orig_mod.{}", "net.{}", "model.{}", "module._orig_mod.{}", "_orig_mod.module.{}", "model.net.{}", "module.model.{}",
-        "model.encoder_wrapper.{}", "student.{}", "trainer.student.backbone.{}", "base_model.module.{}", "ema_model.{}",
+        "module.{}",
+        "_orig_mod.{}",
+        "net.{}",
+        "model.{}",
+        "module._orig_mod.{}",
+        "_orig_mod.module.{}",
+        "model.net.{}",
+        "module.model.{}",
+        "model.encoder_wrapper.{}",
+        "student.{}",
+        "trainer.student.backbone.{}",
+        "base_model.module.{}",
+        "ema_model.{}",
     ],
-)  # fmt: skip
+)
 def test_whatever_stands_before_the_names(imported, wrap):
     weights = {wrap.format(name): value for name, value in weights_of("point-mae").items()}
     report, loaded = imported("point-mae", {"state_dict": weights, "epoch": 3}, SIZES["point-mae"])

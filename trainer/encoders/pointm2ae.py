@@ -277,14 +277,20 @@ def build(config: PointM2AEConfig) -> PointM2AE:
 
 
 PUBLISHED: Final = {
-    **{f"h_encoder.{theirs.format(i)}.": f"encoder.tiers.{i}.{ours}."
-       for i in range(3)
-       for theirs, ours in {
-           "token_embed.{}.first_conv.0": "embed.lift", "token_embed.{}.first_conv.3": "embed.widen",
-           "token_embed.{}.second_conv.0": "embed.local", "token_embed.{}.second_conv.3": "embed.out",
-           "token_embed.{}.first_conv.1": "embed.norm1", "token_embed.{}.second_conv.1": "embed.norm2",
-           "encoder_pos_embeds.{}": "positions", "encoder_blocks.{}": "transformer",
-       }.items()},
+    **{
+        f"h_encoder.{theirs.format(i)}.": f"encoder.tiers.{i}.{ours}."
+        for i in range(3)
+        for theirs, ours in {
+            "token_embed.{}.first_conv.0": "embed.lift",
+            "token_embed.{}.first_conv.3": "embed.widen",
+            "token_embed.{}.second_conv.0": "embed.local",
+            "token_embed.{}.second_conv.3": "embed.out",
+            "token_embed.{}.first_conv.1": "embed.norm1",
+            "token_embed.{}.second_conv.1": "embed.norm2",
+            "encoder_pos_embeds.{}": "positions",
+            "encoder_blocks.{}": "transformer",
+        }.items()
+    },
     "h_encoder.encoder_norms.1.": "reconstruction.skip_norm.",
     "h_encoder.encoder_norms.2.": "encoder.norm.",
     "mask_token": "reconstruction.mask_token",
@@ -299,7 +305,7 @@ PUBLISHED: Final = {
     "token_prop.0.extraction.operation.0.net2.1.": "reconstruction.extract.4.",
     "decoder_norm.": "reconstruction.norm.",
     "rec_head.": "reconstruction.head.",
-}  # fmt: skip
+}
 """How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction."""
 
 _UNUSED: Final = "h_encoder.encoder_norms.0."

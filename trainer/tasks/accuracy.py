@@ -58,9 +58,15 @@ def counted(
     """
     interval = wilson(statistics.fmean(values), shapes if worth is None else worth)
     return Metric(
-        name=name, values=tuple(values), over=over, headline=headline, shapes=shapes, interval=interval, chance=min(chance, 100.0),
+        name=name,
+        values=tuple(values),
+        over=over,
+        headline=headline,
+        shapes=shapes,
+        interval=interval,
+        chance=min(chance, 100.0),
         largest=largest,
-    )  # fmt: skip
+    )
 
 
 def accuracies(

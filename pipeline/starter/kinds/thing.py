@@ -1,0 +1,192 @@
+"""What a maker of a kind gives back - surfaces and the words for them - and the materials and parts that makers share.
+
+    def stool(rng: Rng) -> Thing:
+        timber = wood(rng)
+        seat = disc(0.18, 0.03, (0, 0.45, 0), timber)
+        stands, feet = legs(rng, 0.3, 0.3, 0.45, 0.04, timber)
+        return Thing(solids=(seat, *stands), main=timber, style=("round",), parts=(feet,))
+
+A description says only what a picture from some side shows: nothing hidden inside, and counts up to `MOST`.
+Rng is passed in; the same state gives the same thing.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, rod, turned
+
+Rng = np.random.Generator
+T = TypeVar("T")
+
+MOST: Final = 6
+"""Parts are counted in words up to this many; of more one says `many`."""
+
+STYLES: Final = (
+    "round", "square", "oval", "tall", "low", "wide", "slim", "padded", "folding", "corner", "curved", "open", "closed", "striped",
+)  # fmt: skip
+"""Every word a `Thing.style` may hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Parts of one sort that can be seen."""
+
+    noun: str
+    """One or two words in the singular, regular in the plural: `drawer`, `armrest`, `leg`, `door`."""
+    count: int
+    material: Material | None = None
+    """Where it differs from the thing's main material; None where it does not or where several occur."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """One thing of a kind. Stands on Y = 0, faces +Z, in metres."""
+
+    solids: tuple[Solid, ...]
+    main: Material
+    """Of what most of its visible surface is made."""
+    style: tuple[str, ...] = ()
+    """Words from `STYLES` that set this one apart from others of its kind."""
+    parts: tuple[Parts, ...] = ()
+    """What comes and goes or varies in number within the kind. What every one of the kind has alike is not worth saying."""
+
+
+# ------------------------------------------------------------------------------------------------------------ materials
+
+COLORS: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
+    "white": ((0.93, 0.93, 0.91), (0.90, 0.89, 0.86)),
+    "black": ((0.10, 0.10, 0.11), (0.14, 0.13, 0.13)),
+    "grey": ((0.45, 0.46, 0.48), (0.58, 0.58, 0.57), (0.35, 0.36, 0.38)),
+    "red": ((0.72, 0.16, 0.14), (0.62, 0.12, 0.16)),
+    "orange": ((0.90, 0.48, 0.14),),
+    "yellow": ((0.92, 0.78, 0.22), (0.88, 0.72, 0.30)),
+    "green": ((0.22, 0.50, 0.26), (0.35, 0.55, 0.30), (0.16, 0.40, 0.30)),
+    "blue": ((0.16, 0.32, 0.62), (0.24, 0.40, 0.58), (0.35, 0.58, 0.80)),
+    "purple": ((0.45, 0.26, 0.52), (0.55, 0.38, 0.60)),
+    "pink": ((0.90, 0.56, 0.62), (0.85, 0.48, 0.58)),
+    "brown": ((0.43, 0.28, 0.18), (0.50, 0.33, 0.20), (0.36, 0.22, 0.14)),
+    "beige": ((0.82, 0.72, 0.55), (0.86, 0.78, 0.64)),
+}
+"""Names of colours, and the sRGB values around which they vary. Names are what a person would call them."""
+
+WOODS: Final = ("brown", "brown", "brown", "beige", "beige", "white", "black")
+FABRICS: Final = ("grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "beige", "white", "black", "brown")
+
+
+def pick(rng: Rng, things: Sequence[T]) -> T:
+    return things[int(rng.integers(len(things)))]
+
+
+def maybe(rng: Rng, chance: float) -> bool:
+    return bool(rng.random() < chance)
+
+
+def _made(rng: Rng, color: str, substance: str, roughness: float, metallic: float = 0.0) -> Material:
+    """A material whose colour lies near one of the name's values."""
+    r, g, b = np.clip(np.array(pick(rng, COLORS[color])) + rng.normal(0, 0.015, 3), 0.04, 0.96)
+    return Material(color=(float(r), float(g), float(b)), metallic=metallic, roughness=roughness, color_name=color, substance=substance)
+
+
+def wood(rng: Rng, color: str = "") -> Material:
+    """Of a colour named in `COLORS`; by default one that wood has."""
+    return _made(rng, color or pick(rng, WOODS), "wood", 0.75)
+
+
+def fabric(rng: Rng, color: str = "") -> Material:
+    return _made(rng, color or pick(rng, FABRICS), "fabric", 1.0)
+
+
+def leather(rng: Rng, color: str = "") -> Material:
+    return _made(rng, color or pick(rng, ("brown", "black", "red", "white", "beige")), "leather", 0.5)
+
+
+def plastic(rng: Rng, color: str = "") -> Material:
+    return _made(rng, color or pick(rng, FABRICS), "plastic", 0.45)
+
+
+def metal(rng: Rng, color: str = "") -> Material:
+    """Bare (grey) or, in any other colour, painted."""
+    color = color or pick(rng, ("grey", "grey", "black", "white"))
+    return _made(rng, color, "metal", 0.35, 0.6 if color == "grey" else 0.1)
+
+
+def ceramic(rng: Rng, color: str = "") -> Material:
+    return _made(rng, color or pick(rng, ("white", "white", "blue", "green", "red", "yellow", "black", "beige", "pink")), "ceramic", 0.3)
+
+
+def glass(rng: Rng, color: str = "") -> Material:
+    return _made(rng, color or pick(rng, ("green", "brown", "blue", "white", "red")), "glass", 0.25)
+
+
+def stone(rng: Rng, color: str = "") -> Material:
+    return _made(rng, color or pick(rng, ("grey", "white", "beige", "black")), "stone", 0.9)
+
+
+STEEL: Final = Material(color=(0.70, 0.71, 0.73), metallic=0.6, roughness=0.35, color_name="grey", substance="metal")
+BLACK: Final = Material(color=(0.10, 0.10, 0.11), roughness=0.5, color_name="black", substance="plastic")
+BRASS: Final = Material(color=(0.78, 0.62, 0.30), metallic=0.6, roughness=0.35, color_name="yellow", substance="metal")
+WHITE: Final = Material(color=(0.93, 0.93, 0.91), roughness=0.7, color_name="white", substance="plastic")
+LEAF: Final = Material(color=(0.24, 0.48, 0.22), roughness=0.8, color_name="green")
+
+
+def frame(rng: Rng) -> Material:
+    """What legs and stands are made of."""
+    return pick(rng, (STEEL, BLACK, BRASS, WHITE, wood(rng)))
+
+
+# ---------------------------------------------------------------------------------------------------------------- parts
+
+
+def four(width: float, depth: float) -> list[tuple[float, float]]:
+    """x and z of the corners of a rectangle around the origin."""
+    return [(x * width / 2, z * depth / 2) for x in (-1, 1) for z in (-1, 1)]
+
+
+def legs(rng: Rng, width: float, depth: float, height: float, thick: float, material: Material) -> tuple[list[Solid], Parts]:
+    """Four legs below a rectangle, and the words for them: square, round, tapered and splayed, or turned on a lathe."""
+    corners = four(width - 1.5 * thick, depth - 1.5 * thick)
+    said = Parts(noun="leg", count=4, material=material)
+    style = rng.integers(4)
+    if style == 0:
+        return [box((thick, height, thick), (x, 0, z), material) for x, z in corners], said
+    if style == 1:
+        half, rings = thick / 2, rng.uniform(0.3, 0.6, 3) * thick
+        line = [(0, 0), (half * 0.6, 0), (rings[0], height * 0.2), (half * 0.5, height * 0.3), (rings[1], height * 0.55)]
+        line += [(rings[2] * 0.8, height * 0.75), (half, height * 0.8), (half, height), (0, height)]
+        return [turned(line, (x, 0, z), material, sides=12) for x, z in corners], said
+    inset, splay = (0.0, 0.0) if style == 2 else (0.05 * min(width, depth), rng.uniform(0.08, 0.2) * height)
+
+    def bar(x: float, z: float) -> Solid:
+        top = (x - math.copysign(inset, x), height, z - math.copysign(inset, z))
+        foot = (top[0] + math.copysign(splay, x), 0, top[2] + math.copysign(splay, z))
+        return rod(foot, top, thick * 0.35, thick * 0.55, material)
+
+    return [bar(x, z) for x, z in corners], said
+
+
+def drawers(rng: Rng, size: Point, at: Point, rows: int, columns: int, material: Material, knob: Material) -> tuple[list[Solid], Parts]:
+    """A chest with rows x columns of drawers towards +Z, and the words for them. One style of handle: bar, knob, cup or groove."""
+    width, height, depth = size
+    x, y, z = at
+    solids = [box(size, at, material)]
+    tall, wide = height / rows, width / columns
+    front, style, gap = z + depth / 2, rng.integers(4), min(0.012, 0.05 * tall)
+    for row in range(rows):
+        for column in range(columns):
+            middle, left = y + (row + 0.5) * tall, x - width / 2 + (column + 0.5) * wide
+            face = (wide - 2 * gap, tall - 2 * gap, 0.018)
+            solids.append(box(face, (left, y + row * tall + gap, front + 0.009), material))
+            match style:
+                case 0:
+                    solids.append(box((wide * 0.35, 0.014, 0.022), (left, middle - 0.007, front + 0.029), knob))
+                case 1:
+                    solids.append(rod((left, middle, front + 0.01), (left, middle, front + 0.045), 0.009, 0.017, knob))
+                case 2:
+                    solids.append(cushion((wide * 0.22, 0.03, 0.03), (left, middle - 0.01, front + 0.026), 0.012, knob))
+                case _:
+                    solids.append(box((wide * 0.5, 0.02, 0.006), (left, middle + tall * 0.3, front + 0.019), BLACK))
+    return solids, Parts(noun="drawer", count=rows * columns)

@@ -1,0 +1,162 @@
+"""The starter collection: furniture, wares and vehicles made in code, so that everything runs with no data at all.
+
+    open_source("starter")                        # 8 shapes of each kind
+    open_source("starter", count="4500", seed="1")
+    made = make(0, 8)                             # the ninth shape: its surface and description
+    made.description                              # Description(kind="bucket", color="black", parts=(Parts(noun="handle", count=1, ...
+
+A shape is made from (seed, index) alone: a kind (index modulo their number), then random design, proportions, parts and colours. One in
+four has no colour, as CAD models do. Every fourth of a kind is in the split test, the others in train. Id: `chair/0003`, the fourth
+chair.
+
+The kinds are in `kinds`, the solids they are made of in `solids`.
+"""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from cache_schema.spec import canonical
+from pipeline import geometry
+from pipeline.sources.catalog import Entry, Source, Textures
+from pipeline.starter.kinds.catalog import KINDS
+from pipeline.starter.kinds.solids import Material, Solid, unit
+from pipeline.starter.kinds.thing import Parts
+
+LOOKS_FOR: Final = "its own name, for a small collection made in code"
+
+REVISION: Final = "2"
+"""Raised when the code makes other shapes."""
+
+EACH: Final = 8
+"""Shapes of a kind, unless a count is given."""
+
+GREY_ONE_IN: Final = 4
+TEST_ONE_IN: Final = 4
+
+STRETCH: Final = (0.06, 0.10, 0.06)
+"""Standard deviations of the logarithm by which a shape is stretched along x, y and z."""
+
+
+# ----------------------------------------------------------------------------------------------------------- one shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a picture of a shape can tell, in structured words."""
+
+    kind: str
+    color: str = ""
+    """A name in `kinds.thing.COLORS`, of the main material; empty for a shape without colours."""
+    material: str = ""
+    """The main substance (wood, metal ...); empty for a shape without colours, or where nobody says it."""
+    style: tuple[str, ...] = ()
+    parts: tuple[Parts, ...] = ()
+    """Without materials for a shape without colours."""
+
+    def without_colors(self) -> "Description":
+        return replace(self, color="", material="", parts=tuple(replace(part, material=None) for part in self.parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A shape and the words for it."""
+
+    mesh: geometry.Mesh
+    description: Description
+
+
+def make(seed: int, index: int) -> Made:
+    """The shape of a seed and an index; +Y up, facing +Z, in metres."""
+    kind = list(KINDS)[index % len(KINDS)]
+    rng = np.random.default_rng((seed, index))
+    grey = bool(rng.integers(GREY_ONE_IN) == 0)
+    stretch = np.exp(rng.normal(0, STRETCH))
+    thing = KINDS[kind](rng)
+    solids = [replace(solid, vertices=solid.vertices * stretch, normals=unit(solid.normals / stretch)) for solid in thing.solids]
+    description = Description(kind=kind, color=thing.main.color_name, material=thing.main.substance, style=thing.style, parts=thing.parts)
+    if grey:
+        solids = [replace(solid, material=Material(color=(geometry.GREY,) * 3, roughness=1.0)) for solid in solids]
+        description = description.without_colors()
+    return Made(mesh=geometry.Mesh(parts=_parts(solids), colored=not grey), description=description)
+
+
+# ------------------------------------------------------------------------------------------------------- the collection
+
+
+def recognises(location: str) -> bool:
+    return location == "starter"
+
+
+def open_source(
+    location: str, *, textures: Textures = "require", count: str = str(EACH * len(KINDS)), seed: str = "0", revision: str = REVISION
+) -> Source:
+    """The collection.
+
+    Args:
+        location: `starter`.
+        textures: of no importance here, there are none.
+        count: how many shapes.
+        seed: another seed makes others.
+        revision: of the code that makes them, recorded with a cache. Only the present one can be had.
+    """
+    numbers = {"count": count, "seed": seed}
+    for name, value in numbers.items():
+        if not value.isascii() or not value.isdigit() or len(value) > 9:
+            raise UserError(f"option {name}: expected a number of at most nine digits, got {value!r}")
+    if revision != REVISION:
+        raise UserError(f"option revision: this version makes the shapes of revision {REVISION}, asked for {revision!r}")
+    options = (("count", str(int(count))), ("revision", REVISION), ("seed", str(int(seed))))
+    entries = []
+    for index in range(int(count)):
+        kind, number = list(KINDS)[index % len(KINDS)], index // len(KINDS)
+        split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
+        entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split))
+    return Source.of(ShapeMaker(seed=int(seed), options=options, textures=textures), entries)
+
+
+def example(folder: Path) -> str:
+    return "starter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeMaker:
+    """Makes the shapes of one seed. See `catalog.Reader`. A locator is an index."""
+
+    kind: str = "starter"
+    location: str = "starter"
+    seed: int
+    options: tuple[tuple[str, str], ...]
+    textures: Textures
+
+    def read(self, entry: Entry) -> geometry.Mesh:
+        return make(self.seed, int(entry.locator)).mesh
+
+    def digest(self, entry: Entry) -> bytes:
+        return hashlib.sha256(canonical({"starter": REVISION, "seed": self.seed, "index": int(entry.locator)})).digest()
+
+
+def _parts(solids: list[Solid]) -> tuple[geometry.Part, ...]:
+    """Solids of one material become one part."""
+    groups: dict[Material, list[Solid]] = defaultdict(list)
+    for solid in solids:
+        groups[solid.material].append(solid)
+    parts = []
+    for material, group in groups.items():
+        starts = np.cumsum([0, *(len(solid.vertices) for solid in group[:-1])])
+        parts.append(
+            geometry.Part(
+                vertices=np.concatenate([solid.vertices for solid in group]).astype(np.float32),
+                faces=np.concatenate([solid.faces + start for solid, start in zip(group, starts, strict=True)]).astype(np.int32),
+                normals=np.concatenate([solid.normals for solid in group]).astype(np.float32),
+                base_color=(*material.color, 1.0),
+                metallic=material.metallic,
+                roughness=material.roughness,
+            )
+        )
+    return tuple(parts)
