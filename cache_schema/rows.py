@@ -17,7 +17,6 @@ import mmap
 import os
 import queue
 import signal
-import struct
 import sys
 import threading
 import weakref
@@ -25,25 +24,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.files import MENDS, open_regular
-from cache_schema.spec import ArraySpec
-
-NO_CHUNK: Final = 2**64 - 1
-"""What Zarr's shard index holds for a chunk that is not there."""
-
-
-def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
-    """Offsets and sizes [chunks, 2] from the end of a shard file."""
-    expected = 16 * math.prod(node.grid) + 4
-    if len(footer) != expected or struct.pack("<I", google_crc32c.value(footer[:-4])) != footer[-4:]:
-        raise UserError(f"{path}: the shard index is damaged; {MENDS}")
-    return np.frombuffer(footer[:-4], "<u8").reshape(-1, 2)
-
+from cache_schema.layout import NO_CHUNK, ArraySpec, read_index
 
 # ------------------------------------------------------------------------------------------------------- maps of files
 
@@ -143,7 +129,7 @@ class Rows:
         page = math.lcm(mmap.PAGESIZE, self._item)
         full = node.shard * node.row_bytes + 16 * math.prod(node.grid) + 4
         self._stride = -(-full // page) * page
-        self._shards = -(-node.shape[0] // node.shard)
+        self._shards = node.shards
         if self._shards * self._stride >= _ADDRESSES:
             raise UserError(f"{root}: {node.path} cannot be of shape {list(node.shape)}; its description is damaged")
         self._begun = np.zeros(self._shards, bool)  # shards whose checksum was asked for
@@ -192,6 +178,9 @@ class Rows:
         rows = np.asarray(rows, np.int64)
         if len(rows) and not (0 <= rows.min() and rows.max() < node.shape[0]):
             raise IndexError(f"{node.path} has rows 0..{node.shape[0] - 1}, asked {rows.min()}..{rows.max()}")
+        for shard, filled in node.partial:
+            if ((rows // node.shard == shard) & (rows % node.shard >= filled)).any():
+                raise IndexError(f"{node.path} has no shapes in rows {shard * node.shard + filled}..{(shard + 1) * node.shard - 1}")
         if columns is None:
             columns = np.tile(np.arange(node.shape[1]), len(rows))
             shape: tuple[int, ...] = (len(rows), *node.shape[1:])
@@ -260,7 +249,7 @@ class Rows:
             footer = 16 * math.prod(node.grid) + 4
             index = read_index(node, os.pread(file, footer, max(status.st_size - footer, 0)), path)
             present = index[index[:, 0] != NO_CHUNK]
-            rows = min(node.shard, node.shape[0] - shard * node.shard)
+            rows = node.rows(shard)
             regular = np.arange(len(present), dtype=np.uint64) * np.uint64(node.row_bytes)
             whole = len(present) >= rows and status.st_size == len(present) * node.row_bytes + footer
             if not whole or not np.array_equal(present[:, 0], regular):
