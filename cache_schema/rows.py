@@ -126,6 +126,7 @@ class Rows:
         self._root = root
         self._sums = sums
         self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
+        # The system maps whole pages, and an entry must not straddle two shards' stretches.
         page = math.lcm(mmap.PAGESIZE, self._item)
         full = node.shard * node.row_bytes + 16 * math.prod(node.grid) + 4
         self._stride = -(-full // page) * page
@@ -142,6 +143,7 @@ class Rows:
 
     def _start(self) -> None:
         """Begin with nothing mapped. Threads that are still reading hold the region of before."""
+        # Addresses alone cost nothing, so there are enough for every shard from the start; files come when they are read.
         region = Region(self._shards * self._stride)
         _readers[region.address] = (region.size, weakref.ref(region), weakref.ref(self))
         self._state = (region, np.zeros(self._shards, bool))
@@ -195,6 +197,8 @@ class Rows:
         assert out.shape == shape and out.dtype == node.dtype and out.flags.c_contiguous, (out.shape, shape, out.dtype)
         region = self._map(rows // node.shard)
         width = math.prod(node.shape[2:])
+        # Every shard has a stretch of the same length, a multiple of the entry's size, so that all stretches together are one table of
+        # entries, and the entry (row, column) has one number in it. The tail of a stretch (the shard's index) is never asked for.
         flat = region.array(node.dtype, (self._shards * (self._stride // self._item), width))
         where = rows // node.shard * (self._stride // self._item) + rows % node.shard * node.shape[1] + columns
         # mode="clip" lets NumPy copy straight into `out`; the indices were checked above.
@@ -216,6 +220,7 @@ class Rows:
 
     def _map(self, shards: NDArray[np.int64]) -> Region:
         region, mapped = self._state
+        # An upper bound of what this read adds to the process's memory: an entry touches at least one page.
         self._touched += len(shards) * max(self._item, mmap.PAGESIZE)
         if self._touched > self.RELEASE:
             region.release()
@@ -223,6 +228,7 @@ class Rows:
         if mapped[shards].all():  # needs no lock: a region holds what it once held, until the last who reads from it lets go
             return region
         with _mapping:
+            # Another thread may have mapped some of them, or begun afresh, while this one waited: look again under the lock.
             _make_room(len(np.unique(shards[~self._mapped[shards]])), self.MAPS)
             region, mapped = self._state
             for shard in np.unique(shards[~mapped[shards]]).tolist():
@@ -248,6 +254,8 @@ class Rows:
             status = os.fstat(file)
             footer = 16 * math.prod(node.grid) + 4
             index = read_index(node, os.pread(file, footer, max(status.st_size - footer, 0)), path)
+            # One NumPy view over the file is right only if row i begins at i times the row's size. Other Zarr writers may order chunks
+            # otherwise, or leave out those that equal the fill value; both are valid Zarr, and both would be read wrongly here.
             present = index[index[:, 0] != NO_CHUNK]
             rows = node.rows(shard)
             regular = np.arange(len(present), dtype=np.uint64) * np.uint64(node.row_bytes)
@@ -333,6 +341,7 @@ _checks = _Checks()
 def _after_fork() -> None:
     """A child has none of its parent's threads, whatever locks they held."""
     global _mapping, _checks
+    # The maps themselves survive a fork: parent and child read the same pages of the same files.
     _mapping, _checks = threading.Lock(), _Checks()
     for rows in _open:
         rows._pending = 0

@@ -249,7 +249,7 @@ class Cache:
     def digest(self, record: Record, node: ArraySpec, shard: int) -> bytes:
         """The sha256 that the file of one shard of an array must have. Raises as `checksums`."""
         place = [other.path for other in self.arrays(record)].index(node.path)
-        return self._expected(record, shard)[place].tobytes()
+        return bytes(self._expected(record, shard)[place])
 
     def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
         """The checksums of the files as they are read. [files, 32]"""
@@ -284,7 +284,7 @@ class Cache:
 
     def ok(self) -> NDArray[np.bool_]:
         """Which shapes are complete and usable. [N]"""
-        return self.column("status") == spec.OK
+        return np.asarray(self.column("status") == spec.OK)
 
     def colored(self) -> NDArray[np.bool_]:
         """Which shapes have colours of their own; the stored colour of all others is a stand-in. [N]"""

@@ -174,13 +174,13 @@ def _ordered_sphere(count: int, ordered: int, rng: np.random.Generator) -> NDArr
         nearest = np.minimum(nearest, ((points - points[order[-1]]) ** 2).sum(1))
         order.append(int(nearest.argmax()))
     rest = np.setdiff1d(np.arange(count), order)
-    return points[np.concatenate([order, rest])]
+    return np.asarray(points[np.concatenate([order, rest])], np.float32)
 
 
 def _rotations(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Random rotations [count, 3, 3]; they keep the farthest-point order."""
     q, r = np.linalg.qr(rng.standard_normal((count, 3, 3)))
-    return (q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]).astype(np.float32)
+    return np.asarray(q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :], np.float32)
 
 
 if __name__ == "__main__":
