@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import products, store, validate
+from cache_schema import products, validate
 from cache_schema.errors import UserError
 from cache_schema.files import read_file, refuse_links, write_file
 from cache_schema.layout import encode
