@@ -355,7 +355,7 @@ def configuration(
 ) -> tuple[Any, Path | None]:
     """What to train, and the run its guide came from if that was said before."""
     from trainer.config import assigned
-    from trainer.loop import begun
+    from trainer.folder import begun
     from trainer.recipes import configured
 
     stored, init = begun(run) if resume else (None, None)

@@ -10,9 +10,10 @@ import torch
 
 from cache_schema.spec import TeacherSpec, fingerprint
 from trainer.align import Align, Statistics, Teacher, TeacherLosses
-from trainer.config import AlignConfig, DataConfig, DistillConfig, StageConfig
+from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.distill import Distill
 from trainer.encoders import catalog
+from trainer.part import DataConfig
 
 Stage = Align | Distill
 

@@ -11,9 +11,10 @@ from cache_schema import spec, store, synthetic
 from cache_schema.spec import LabelSet, PointSpec, Record
 from tests.trainer.conftest import FAILED, LABELS, config_of, write_small
 from tests.trainer.test_points import write as write_points
-from trainer.config import DataConfig
-from trainer.data import Data, Needs, feed
-from trainer.loop import begun, train
+from trainer.data import Data, feed
+from trainer.folder import begun
+from trainer.loop import train
+from trainer.part import DataConfig, Needs
 
 CPU = torch.device("cpu")
 TEACHERS = Needs(teachers=True, color=True, centres=32)
@@ -242,10 +243,10 @@ def test_caches_are_mixed_by_class_name_and_missing_teachers_are_masked(cache_pa
 def test_passes_say_how_often_a_cache_is_gone_through(cache_path, other):
     data = mixed(cache_path, other, batch=1, passes=(0.5, 2.0), needs=Needs())
     assert data.epoch == 19 + 40
-    drawn = [(data._part[place], data._row[place]) for place in data._order(0)]
+    drawn = [(data.pool.part[place], data.pool.row[place]) for place in data.epochs.order(0)]
     counts = {place: drawn.count(place) for place in drawn}
     assert sorted(counts.values()) == [1] * 19 + [2] * 20
-    assert set(data._order(0)) != set(data._order(1))
+    assert set(data.epochs.order(0)) != set(data.epochs.order(1))
 
 
 def test_caches_must_fit_together(cache_path, other, tmp_path):

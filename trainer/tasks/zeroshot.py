@@ -21,7 +21,7 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
-from trainer.data import SOURCE
+from trainer.classes import SOURCE
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted
 from trainer.tasks.features import Body, repeats
