@@ -8,12 +8,14 @@ Letters: B shapes, P points, C channels (xyz, or xyz and rgb), E a teacher's wid
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from cache_schema.spec import label
 
 
 class Tensors:
@@ -103,3 +105,16 @@ class Features(Tensors):
     """[B, G, D], by centre."""
     summary: Tensor | None
     """[B, D]; None where a model was trained without one."""
+
+
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """A cache that was trained on."""
+
+    path: str = label()
+    products: tuple[tuple[str, str], ...]
+    """(product, fingerprint) of everything that was read, sorted."""

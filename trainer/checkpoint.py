@@ -22,6 +22,7 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.spec import GuideSpec, PointSpec, fingerprint, from_json, label, to_json
 from cache_schema.store import Cache, differences, open_cache, write_file
+from trainer.batch import Used
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.encoders import catalog
 from trainer.points import Convention
@@ -37,15 +38,6 @@ METADATA: Final = "mmpd"
 """Under which name the file's header has ours."""
 FEATURES: Final = ("encoder.", "pool.", "summary.")
 """How the names of those begin, without that, which features come from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Used:
-    """A cache that was trained on."""
-
-    path: str = label()
-    products: tuple[tuple[str, str], ...]
-    """(product, fingerprint) of everything that was read, sorted."""
 
 
 @dataclass(frozen=True, kw_only=True)

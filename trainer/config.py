@@ -14,10 +14,9 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import label
-from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
-from trainer.distill import DistillOptions
 from trainer.encoders import catalog
+from trainer.options import AlignOptions, DistillOptions
 
 SEEDS: Final = 2**32
 """How many seeds there are: as many as the generators of all libraries take."""

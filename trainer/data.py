@@ -35,9 +35,7 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, did_you_mean
 from cache_schema.store import Cache, Rows, differences, text_cells
-from trainer.align import Statistics
-from trainer.batch import Batch, Negatives
-from trainer.checkpoint import Used
+from trainer.batch import Batch, Negatives, Statistics, Used
 from trainer.classes import NONE, chosen, matched, united
 from trainer.config import DataConfig, DistillConfig, StageConfig
 from trainer.points import GREY, Blocks, Convention
