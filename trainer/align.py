@@ -13,25 +13,20 @@ Letters: B shapes, A shapes of all ranks, Q extra negatives, P points, C channel
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
-from cache_schema.settings import refuse_unread
-from trainer.batch import Batch, Draw, Features
-from trainer.encoders.catalog import Encoder
+from trainer.batch import Batch, Draw, Features, Statistics
+from trainer.distributed import gathered, mean
+from trainer.encoders.protocol import Encoder
 from trainer.heads import AttentionPool, MaxPool, Projection
+from trainer.options import AlignOptions
 from trainer.points import Convention, as_trained
-
-Statistics = Mapping[str, tuple[Tensor, Tensor]]
-"""Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,31 +44,6 @@ class Teacher:
     """Share in the loss; None for one over the number of teachers."""
     fingerprint: str = ""
     """Fingerprint of its specification in the cache, by which an evaluation knows it again; empty for unknown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignOptions:
-    """Choices of stage 1."""
-
-    pool: Literal["attention", "max"] = "attention"
-    """How tokens become one summary: a learned query attends to them, or their maximum (ULIP's)."""
-    heads: int = 6
-    """Heads of attention pooling; the maximum has none."""
-    projection: Literal["mlp", "linear"] = "mlp"
-    """From the summary into a teacher's space: an MLP, or one matrix (ULIP's)."""
-    positives: Literal["either", "text", "category", "none"] = "either"
-    """Which other shapes of a batch are right answers too: those of the same text, of the same category, of either, or none."""
-    teacher_drop: float = 0.0
-    """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self, prefix="align.")
-        if self.heads < 1:
-            raise UserError(f"align.heads must be at least 1, got {self.heads}")
-        if self.pool == "max":
-            refuse_unread(self, ["heads"], "align.pool=max", prefix="align.")
-        if not 0 <= self.teacher_drop < 1:
-            raise UserError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,49 +246,6 @@ def _cross_entropy(scale: Tensor, query: Tensor, keys: Tensor, positive: Tensor,
     logits = scale * query @ keys.T  # [B, A]
     truth = (logits * positive).sum(1) / positive.sum(1).clamp(min=1)
     return logits.masked_fill(~usable, -1e4).logsumexp(1) - truth  # exp(-1e4) is 0, and a row with no usable key stays finite
-
-
-def mean(values: Tensor, rows: Tensor) -> Tensor:
-    """Mean of values [B] over the rows [B] bool that count, 0 if none does; over ranks, this rank's share of the global mean."""
-    count = rows.sum()
-    ranks = 1
-    if _distributed():
-        dist.all_reduce(count)
-        ranks = dist.get_world_size()
-    return ranks * values.where(rows, 0).sum() / count.clamp(min=1)
-
-
-def gathered(x: Tensor) -> Tensor:
-    """Rows of all ranks in rank order, [B, ...] to [A, ...], with gradients to each rank's own."""
-    if not _distributed():
-        return x
-    if x.dtype == torch.bool:  # torch.compile for a CPU misreads truth values that a collective wrote (torch 2.13)
-        return _all_rows(x.byte()).bool()
-    return _Gather.apply(x) if x.requires_grad else _all_rows(x)
-
-
-def _all_rows(x: Tensor) -> Tensor:
-    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)
-
-
-class _Gather(torch.autograd.Function):
-    """All rows forward. Backward, what every rank's loss says of this rank's rows, summed."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        return _all_rows(x)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
 
 
 def _products(teacher: Teacher) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ The whole of it is stored in every checkpoint. Fields made with `label` change n
 """
 
 import functools
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
@@ -15,13 +14,12 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import override, settings_of_choice
 from cache_schema.spec import label
-from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
-from trainer.distill import DistillOptions
 from trainer.encoders import catalog
+from trainer.encoders.protocol import EncoderSettings
+from trainer.options import AlignOptions, DistillOptions
 from trainer.part import DataConfig
 
-EncoderSettings = typing.Any
 SEEDS: Final = 2**32
 """How many seeds there are: as many as the generators of all libraries take."""
 

@@ -16,74 +16,20 @@ Letters: B shapes, P points, C channels, G groups, Gv visible and Gh hidden ones
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.align import AlignDraw, TeacherLosses
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.blocks import Transformer, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Encoder, OwnDecoder, Patches
+from trainer.encoders.protocol import Curved, Encoded, Encoder, OwnDecoder, Patches
 from trainer.heads import AttentionPool
+from trainer.options import DistillOptions
 from trainer.points import Convention, as_trained
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillOptions:
-    """Choices of stage 2. A weight of 0 leaves a part out."""
-
-    mask_ratio: float | None = None
-    """Share of groups hidden; None for the encoder's own."""
-    local_weight: float = 1.0
-    """Guide's tokens from all slots."""
-    global_weight: float = 1.0
-    """Guide's summary from the visible tokens."""
-    projected_weight: float = 0.0
-    """Guide's summary in every teacher's space, through the guide's frozen heads: keeps zero-shot ability."""
-    teacher_weight: float = 0.0
-    """Teachers' own embeddings, through heads that are trained here."""
-    reconstruction_weight: float = 0.0
-    """Coordinates of the hidden groups, Chamfer-L2, as the encoder's authors do it."""
-    shuffle: Literal["all", "visible_only", "none"] = "all"
-    """What changes places before the local decoder: every token, the visible ones among themselves, or nothing."""
-    masked_only: bool = False
-    """Local loss on hidden slots only."""
-    normalise_targets: bool = False
-    """LayerNorm without affine on the guide's tokens and summary. The method compares them as they are; nobody measured what it changes."""
-    local_depth: int = 4
-    """Blocks of the local decoder."""
-    global_depth: int = 1
-    """Blocks of the global decoder."""
-    reconstruction_depth: int = 4
-    """Blocks of the coordinate decoder; of one with several levels, on each."""
-    heads: int = 6
-    """Attention heads of decoders and pooling."""
-    drop_path: float = 0.1
-    """In the local and the coordinate decoder: rate at the last block, rising linearly from 0."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self, prefix="distill.")
-        weights = self.local_weight, self.global_weight, self.projected_weight, self.teacher_weight, self.reconstruction_weight
-        if min(weights) < 0 or max(weights) == 0:
-            raise UserError(f"weights must not be negative and one must be positive, got {weights}")
-        depths = self.local_depth, self.global_depth, self.reconstruction_depth
-        if self.heads < 1 or min(depths) < 0:
-            raise UserError(f"distill: expected heads >= 1 and depths >= 0, got {self.heads} and {depths}")
-        if not 0 <= self.drop_path < 1:
-            raise UserError(f"drop_path must lie in [0, 1), got {self.drop_path}")
-        if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
-            raise UserError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
-        if self.projected_weight and self.teacher_weight:
-            raise UserError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")
-
-    @property
-    def summarises(self) -> bool:
-        return self.global_weight + self.projected_weight + self.teacher_weight > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,9 +172,9 @@ class Distill(nn.Module):
             canonical = torch.arange(groups, device=generator.device).expand(count, -1)
             order = canonical.scatter(1, visible, visible.gather(1, permutations(shown)))
         teachers = self.teachers.draw(count, generator) if self.teachers is not None and self.options.teacher_weight else None
-        curve, curves = None, getattr(self.encoder, "curves", 1)
-        if self.reconstruction is not None and curves > 1:
-            curve = torch.randint(curves, (count,), generator=generator, device=generator.device)
+        curve = None
+        if self.reconstruction is not None and isinstance(self.encoder, Curved):
+            curve = torch.randint(self.encoder.curves, (count,), generator=generator, device=generator.device)
         return DistillDraw(visible=visible, hidden=hidden, order=order, teachers=teachers, curve=curve)
 
     def forward(self, batch: Batch, draw: DistillDraw) -> dict[str, Tensor]:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cache_schema.errors import UserError
-from trainer.align import gathered
 
 PATIENCE: Final = timedelta(hours=1)
 """How long a rank waits for the others: as long as an evaluation by the first one may take. A dead rank is noticed at once."""
@@ -131,6 +130,55 @@ def replicated(stage: nn.Module, ranks: Ranks) -> nn.Module:
     else:
         _synchronise(stage)
     return DistributedDataParallel(stage)
+
+
+# ----------------------------------------------------------------------------------------------------------- collectives
+
+
+def mean(values: Tensor, rows: Tensor) -> Tensor:
+    """Mean of values [B] over the rows [B] bool that count, 0 if none does; over ranks, this rank's share of the global mean."""
+    count = rows.sum()
+    ranks = 1
+    if _distributed():
+        dist.all_reduce(count)
+        ranks = dist.get_world_size()
+    return ranks * values.where(rows, 0).sum() / count.clamp(min=1)
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Rows of all ranks in rank order, [B, ...] to [A, ...], with gradients to each rank's own."""
+    if not _distributed():
+        return x
+    if x.dtype == torch.bool:  # torch.compile for a CPU misreads truth values that a collective wrote (torch 2.13)
+        return _all_rows(x.byte()).bool()
+    return _Gather.apply(x) if x.requires_grad else _all_rows(x)
+
+
+def _all_rows(x: Tensor) -> Tensor:
+    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """All rows forward. Backward, what every rank's loss says of this rank's rows, summed."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        return _all_rows(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+# ----------------------------------------------------------------------------------------------------------- batch norms
 
 
 class SyncBatchNorm(nn.BatchNorm1d):

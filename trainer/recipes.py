@@ -13,10 +13,9 @@ from typing import Any, Final, Literal
 
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
-from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
 from trainer.config import AlignConfig, DataConfig, DistillConfig, EncoderConfig, OptimConfig, StageConfig, assigned
-from trainer.distill import DistillOptions
+from trainer.options import AlignOptions, DistillOptions
 
 StageName = Literal["align", "distill"]
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from cache_schema.spec import TeacherSpec, fingerprint
-from trainer.align import Align, Statistics, Teacher, TeacherLosses
+from trainer.align import Align, Teacher, TeacherLosses
+from trainer.batch import Statistics
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.distill import Distill
 from trainer.encoders import catalog

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.align import Align, AlignOptions, Teacher, TeacherLosses
+from trainer.align import Align, Teacher, TeacherLosses
 from trainer.batch import Batch, Features
-from trainer.distill import Distill, DistillDraw, DistillOptions, distance
+from trainer.distill import Distill, DistillDraw, distance
 from trainer.encoders import catalog
+from trainer.options import AlignOptions, DistillOptions
 
 B, G, D = 4, 16, 24
 CLIP = Teacher(name="clip", dim=7, text=True, objective="contrast")

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from trainer import ops
 from trainer.batch import Batch
-from trainer.distill import Distill, DistillDraw, DistillOptions
+from trainer.distill import Distill, DistillDraw
 from trainer.encoders import catalog, pointmae
+from trainer.options import DistillOptions
 
 SMALL = {"groups": 16, "group_size": 8, "dim": 24, "depth": 2, "heads": 3, "embed": (128, 256, 512)}
 

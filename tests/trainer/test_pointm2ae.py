@@ -21,10 +21,11 @@ from tests.trainer.test_encoders import Attention, Embed, close
 from trainer import checkpoint, guide, log, loop, ops
 from trainer import points as stored
 from trainer.batch import Batch
-from trainer.distill import Distill, DistillDraw, DistillOptions
+from trainer.distill import Distill, DistillDraw
 from trainer.distributed import Ranks
 from trainer.encoders import catalog, pointm2ae
 from trainer.loop import train
+from trainer.options import DistillOptions
 from trainer.recipes import configured
 from trainer.tasks.features import Body, extract
 from trainer.tasks.shapes import Shapes

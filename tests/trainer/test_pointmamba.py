@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from trainer import ops
 from trainer.batch import Batch
-from trainer.distill import Distill, DistillDraw, DistillOptions
+from trainer.distill import Distill, DistillDraw
 from trainer.encoders import catalog, pointmamba, scan
+from trainer.options import DistillOptions
 from trainer.recipes import experiment
 
 SMALL = {"groups": 16, "group_size": 8, "dim": 24, "depth": 2, "state": 4, "embed": (128, 256, 512)}

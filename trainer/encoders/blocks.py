@@ -5,13 +5,34 @@ Linear layers on flat rows stand where the peers use 1x1 convolutions: the same 
 Letters: B shapes, P points, N tokens, S learnt ones, D width, H heads, G groups, K points per group, C channels.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.catalog import Level
+from trainer.encoders.protocol import EncoderSettings, Level, Site
+
+
+def check_sizes(config: EncoderSettings, *sizes: str) -> None:
+    """Check the channels of an encoder's configuration, these sizes, the rates, and that heads divide the width where there are both.
+
+    Raises:
+        UserError: one of them cannot be.
+    """
+    if config.channels not in (3, 6):
+        raise UserError(f"channels must be 3 (coordinates) or 6 (with colours), got {config.channels}")
+    for name in sizes:
+        value = getattr(config, name)
+        if (least := min(value) if isinstance(value, tuple) else value) < 1:
+            raise UserError(f"{name} must be at least 1, got {least}")
+    if "heads" in sizes and config.dim % config.heads:
+        raise UserError(f"dim must be a multiple of heads, got {config.dim} and {config.heads}")
+    for name in ("mask_ratio", "drop_path"):
+        if not 0 <= getattr(config, name) < 1:
+            raise UserError(f"{name} must lie in [0, 1), got {getattr(config, name)}")
 
 
 def initialise(module: nn.Module) -> None:
@@ -106,7 +127,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm Transformer block. Of its tokens, the first `learnt` stand for no group."""
+    """Pre-norm Transformer block. The first `learnt` of its tokens stand for no group."""
 
     def __init__(self, dim: int, heads: int, drop_path: float, learnt: int = 0) -> None:
         super().__init__()
@@ -117,12 +138,17 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path)
         self.beside: nn.Module | None = None
-        """What is added to the MLP's branch, of the groups' tokens before the norm: a place for adapters (`trainer.tasks.efficient`)."""
+        """A further branch beside the MLP, called with the tokens of the groups before the norm: see `Site.beside`."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), mask))
         out = x + self.drop_path(self.mlp(self.norm2(x)))
         return out if self.beside is None else out + F.pad(self.beside(x[:, self.learnt :]), (0, 0, self.learnt, 0))
+
+    def site(self, level: int = 0) -> Site:
+        """The places for new parts in this block, whose tokens stand for the groups of a level of `Patches.levels`."""
+        linears = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+        return Site(block=self, dim=self.attn.proj.in_features, linears=linears, branch="mlp", attention="attn", level=level)
 
 
 class Transformer(nn.Module):
@@ -139,6 +165,10 @@ class Transformer(nn.Module):
         for block in self.blocks:
             tokens = block(tokens if positions is None else tokens + positions, mask)
         return tokens
+
+    def sites(self, level: int = 0) -> list[Site]:
+        """The places for new parts in every block: see `Block.site`."""
+        return [cast(Block, block).site(level) for block in self.blocks]
 
 
 class LearntTokens(nn.Module):

@@ -13,7 +13,7 @@ from typing import Final
 from torch import Tensor
 
 from trainer.encoders import pointmae
-from trainer.encoders.catalog import from_names, to_names
+from trainer.encoders.names import from_names, to_names
 from trainer.encoders.pointmae import PointMAE, PointMAEConfig
 
 CONFIGS: Final = {

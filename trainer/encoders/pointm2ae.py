@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.batch import Tensors
-from trainer.encoders.blocks import PatchEmbed, Transformer, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Finer, Level, Patches, check_sizes, from_names, to_names
+from trainer.encoders.blocks import PatchEmbed, Transformer, check_sizes, initialise, position_mlp
+from trainer.encoders.names import from_names, to_names
+from trainer.encoders.protocol import Encoded, Finer, Level, Patches, Site
 
 Three = tuple[int, int, int]
 
@@ -112,7 +113,7 @@ class Tier(nn.Module):
 
 
 class PointM2AE(nn.Module):
-    """See `trainer.encoders.catalog.Encoder`. Of hidden groups nothing is computed on any level."""
+    """See `trainer.encoders.protocol.Encoder`. Of hidden groups nothing is computed on any level."""
 
     def __init__(self, config: PointM2AEConfig) -> None:
         super().__init__()
@@ -183,8 +184,12 @@ class PointM2AE(nn.Module):
             shown.insert(0, slots(there, None if self.config.authors_padding else members.shape[1]))
         return shown
 
+    def sites(self) -> list[Site]:
+        """See `trainer.encoders.protocol.Tunable`."""
+        return [site for level, tier in enumerate(self.tiers) for site in cast(Tier, tier).transformer.sites(level)]
+
     def decoder(self, depth: int, heads: int, drop_path: float) -> "Propagation":
-        """See `trainer.encoders.catalog.OwnDecoder`."""
+        """See `trainer.encoders.protocol.OwnDecoder`."""
         return Propagation(self.config, depth, heads, drop_path)
 
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, grouped, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Patches, check_sizes, from_names, to_names
+from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, check_sizes, grouped, initialise, position_mlp
+from trainer.encoders.names import from_names, to_names
+from trainer.encoders.protocol import Encoded, Patches, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ CONFIGS: Final = {
 
 
 class PointMAE(nn.Module):
-    """See `trainer.encoders.catalog.Encoder`."""
+    """See `trainer.encoders.protocol.Encoder`."""
 
     learnt: ClassVar[int] = 1
     """Tokens that are learnt where there are any, S."""
@@ -109,6 +110,10 @@ class PointMAE(nn.Module):
         if self.joined:
             tokens = torch.cat([learnt.flatten(1).unsqueeze(1).expand(-1, tokens.shape[1], -1), tokens], -1)  # [B, Gv, (S + 1) D]
         return Encoded(tokens=tokens, visible=visible)
+
+    def sites(self) -> list[Site]:
+        """See `trainer.encoders.protocol.Tunable`."""
+        return self.transformer.sites()
 
 
 def build(config: PointMAEConfig) -> PointMAE:

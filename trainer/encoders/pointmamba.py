@@ -18,7 +18,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.blocks import DropPath, PatchEmbed, grouped, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Level, Patches, check_sizes, from_names, to_names
+from trainer.encoders.blocks import DropPath, PatchEmbed, check_sizes, grouped, initialise, position_mlp
+from trainer.encoders.names import from_names, to_names
+from trainer.encoders.protocol import Encoded, Level, Patches, Site
 from trainer.encoders.scan import selective_scan
 
 CURVES: Final = ((0, 1, 2), (1, 0, 2))
@@ -90,6 +91,11 @@ class SerialLevel(Level):
 
     places: Tensor
     """[B, S, G] int64: the place of each group along each curve."""
+
+    @property
+    def order(self) -> Tensor:
+        """The group at each place along each curve, [B, S, G] int64."""
+        return self.places.argsort(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,9 +220,17 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.mixer = Mixer(config.dim, config.state, config.conv, config.expand)
         self.drop_path = DropPath(drop_path)
+        self.beside: nn.Module | None = None
+        """A further branch beside the mixer, called with the tokens before the norm: see `Site.beside`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(self.mixer(self.norm(x)))
+        out = x + self.drop_path(self.mixer(self.norm(x)))
+        return out if self.beside is None else out + self.beside(x)
+
+    def site(self) -> Site:
+        """The places for new parts in this block. Mamba has no attention."""
+        linears = ("mixer.in_proj", "mixer.out_proj")
+        return Site(block=self, dim=self.norm.normalized_shape[0], linears=linears, branch="mixer", attention=None)
 
 
 class Mamba(nn.Module):
@@ -233,7 +247,7 @@ class Mamba(nn.Module):
 
 
 class PointMamba(nn.Module):
-    """See `trainer.encoders.catalog.Encoder`."""
+    """See `trainer.encoders.protocol.Encoder`."""
 
     curves: Final = len(CURVES)
 
@@ -283,6 +297,10 @@ class PointMamba(nn.Module):
         read = self.norm(self.mamba(ops.gather(tokens.flatten(1, 2), rows)))  # [B, T, D]
         tokens = ops.gather(read, rows.argsort(-1)).unflatten(1, places.shape[1:]).mean(1)
         return SerialEncoded(tokens=tokens, visible=visible, curve=curve)
+
+    def sites(self) -> list[Site]:
+        """See `trainer.encoders.protocol.Tunable`."""
+        return [cast(Block, block).site() for block in self.mamba.blocks]
 
     def decoder(self, depth: int, heads: int, drop_path: float) -> "SerialReconstruction":
         """That of the published pre-training, which has no attention heads."""

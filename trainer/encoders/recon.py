@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from trainer.encoders import pointmae
 from trainer.encoders.blocks import Block, Mlp, attend
-from trainer.encoders.catalog import from_names, to_names
+from trainer.encoders.names import from_names, to_names
 from trainer.encoders.pointmae import PointMAE, PointMAEConfig
 
 QUERIES: Final = ("cls", "img", "text")
@@ -74,7 +74,7 @@ class ContrastBlock(Block):
 
 
 class ReCon(PointMAE):
-    """See `trainer.encoders.catalog.Encoder`."""
+    """See `trainer.encoders.protocol.Encoder`."""
 
     learnt = len(QUERIES)
     block = ContrastBlock

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer.align import Align
-from trainer.encoders.catalog import Encoder
+from trainer.encoders.protocol import Encoder
 from trainer.points import GREY, Blocks, Convention
 from trainer.stage import Stage
 from trainer.tasks.shapes import Shapes

@@ -26,9 +26,10 @@ from cache_schema.settings import refuse_unread
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
 from trainer.optim import adamw, learning_rate
-from trainer.tasks.efficient import MODES, Adapted, Efficient, Mode, adapt, check_sizes, learned
 from trainer.tasks.features import Body
 from trainer.tasks.shapes import Shapes
+from trainer.tuning.adapted import Adapted
+from trainer.tuning.catalog import MODES, Efficient, Mode, adapt, check_sizes, learned
 
 ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=0.0, drop=0.0, drop_color=0.0)
 """Turns about the up axis only: worth about three points on ScanObjectNN over scaling and shifting."""
