@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -19,6 +19,10 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.terminal import json_text, printable, version_line
 from trainer import signals
+from trainer.tasks.protocol import TASKS
+
+if TYPE_CHECKING:
+    from trainer.config import AlignConfig, DistillConfig, StageConfig
 
 # By default OpenMP's threads spin while they wait: on a machine with other work that costs far more than it gains. It is read
 # when torch is imported.
@@ -35,9 +39,9 @@ out = Console()
 err = Console(stderr=True)
 
 DEFAULT = "tiny"
-"""The recipe where none is named."""
+"""Name of the recipe that is used if none is named."""
 ALONE = 5.0
-"""Seconds after which a rank that failed, and still lives, was the only one to fail."""
+"""Grace period in seconds. If the first rank has not ended this process by then, only this rank has failed."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
@@ -149,9 +153,11 @@ def distill(
     mmpd-train distill out.zarr runs/noshuffle --init runs/align --set distill.shuffle=none
     mmpd-train distill out.zarr runs/pointmae --recipe point-mae --set encoder.name=pointmae-tiny
     """
+    from trainer.config import DistillConfig
     from trainer.loop import train
 
     config, before = configuration("distill", run, recipe, set_ or [], resume)
+    assert isinstance(config, DistillConfig)
     if guide_ and (not config.needs_guide or config.guide_online):
         raise UserError("--guide names features in the cache, but with these settings no guide is read from it: leave it out")
     config = dataclasses.replace(config, guide=guide_) if guide_ else config
@@ -159,7 +165,19 @@ def distill(
     say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train eval svm {run} {cache}")
 
 
-@app.command("eval")
+EVAL_HELP: Final = f"""Measure a run, or join the results of several into one table.
+
+Tasks: {", ".join(TASKS)}. `mmpd-train show TASK` prints what --set can change.
+
+\b
+mmpd-train eval svm runs/distill out.zarr
+mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
+mmpd-train eval table runs/align runs/distill
+mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
+"""
+
+
+@app.command("eval", help=EVAL_HELP)
 def evaluate(
     task: Annotated[str, typer.Argument(metavar="TASK", help="What to measure, or `table`.", show_default=False)],
     paths: Annotated[list[Path], typer.Argument(metavar="RUN CACHE", help="A run and a cache; for `table` runs.", show_default=False)],
@@ -178,16 +196,7 @@ def evaluate(
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="table: print it as Markdown.")] = False,
 ) -> None:
-    """Measure a run, or join the results of several into one table.
-
-    Tasks: zeroshot, svm, knn, retrieval, fewshot, classify. `mmpd-train show TASK` prints what --set can change.
-
-    \b
-    mmpd-train eval svm runs/distill out.zarr
-    mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
-    mmpd-train eval table runs/align runs/distill
-    mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
-    """
+    """Measure a run, or join the results of several into one table."""
     from trainer.tasks import catalog, result
 
     of_tasks = {"--set": set_, "--test-cache": test_cache, "--peer-protocol": peer_protocol, "--device": device != "auto"}
@@ -325,7 +334,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or 
         raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *catalog.TASKS])}")
 
 
-def _encoder(config: Any) -> dict[str, Any]:
+def _encoder(config: "StageConfig") -> dict[str, Any]:
     """The encoder with all its settings."""
     from cache_schema.spec import to_json
 
@@ -352,9 +361,9 @@ def recipes(as_json: Json = False) -> None:
 
 def configuration(
     stage: Literal["align", "distill"], run: Path, recipe: str, assignments: list[str], resume: bool
-) -> tuple[Any, Path | None]:
+) -> "tuple[AlignConfig | DistillConfig, Path | None]":
     """What to train, and the run its guide came from if that was said before."""
-    from trainer.config import assigned
+    from cache_schema.settings import override
     from trainer.folder import begun
     from trainer.recipes import configured
 
@@ -363,7 +372,7 @@ def configuration(
         raise UserError(f"{run} is a run of {stored.stage}: mmpd-train {stored.stage} CACHE {run} --resume")
     if stored is None or recipe:
         return configured(recipe or DEFAULT, stage, assignments), init
-    return assigned(stored, assignments), init
+    return override(stored, assignments), init
 
 
 def stages_of(recipe: str) -> list[str]:

@@ -6,9 +6,8 @@ The whole of it is stored in every checkpoint. Fields made with `label` change n
 """
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
@@ -22,9 +21,6 @@ from trainer.part import DataConfig
 
 SEEDS: Final = 2**32
 """How many seeds there are: as many as the generators of all libraries take."""
-
-
-C = TypeVar("C", bound="StageConfig")
 
 
 def check_seed(seed: int) -> None:
@@ -173,12 +169,3 @@ class DistillConfig(StageConfig):
     def needs_guide_run(self) -> bool:
         """Whether the run that the guide comes from is needed itself, and not only its features."""
         return self.start == "guide" or self.distill.projected_weight > 0 or (self.needs_guide and self.guide_online)
-
-
-def assigned(config: C, assignments: Sequence[str]) -> C:
-    """A configuration with `--set` assignments.
-
-    Raises:
-        UserError: no such field, or a value that does not fit.
-    """
-    return override(config, assignments)

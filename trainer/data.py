@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.errors import UserError
-from cache_schema.spec import GuideSpec, TeacherSpec
+from cache_schema.spec import GREY, GuideSpec, TeacherSpec
 from cache_schema.store import Cache, differences
 from trainer.batch import Batch, Negatives, Statistics, Used
 from trainer.classes import NONE, united
 from trainer.part import DataConfig, Ints, Needs, Part, check_names
-from trainer.points import GREY, Blocks, Convention
+from trainer.points import Blocks, Convention
 
 ORDER, DRAW, POINTS = 0, 1, 3
 """Streams of random numbers, beside the run's seed and the number of an epoch or a batch: the order of an epoch, what is chosen for each

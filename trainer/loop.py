@@ -21,6 +21,7 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.spec import GREY
 from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, folder, log, optim, signals
@@ -33,7 +34,6 @@ from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
-from trainer.points import GREY
 from trainer.stage import Facts, Stage, build, teachers
 
 MODEL, STEP, DROP_PATH = range(3)

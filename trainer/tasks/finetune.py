@@ -27,6 +27,7 @@ from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
 from trainer.optim import adamw, learning_rate
 from trainer.tasks.features import Body
+from trainer.tasks.protocol import told
 from trainer.tasks.shapes import Shapes
 from trainer.tuning.adapted import Adapted
 from trainer.tuning.catalog import MODES, Efficient, Mode, adapt, check_sizes, learned
@@ -39,11 +40,11 @@ ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=
 class Training:
     """How a classifier is trained."""
 
-    tune: Literal["full", "mlp", "linear", Mode] = "full"
+    tune: Literal["full", "mlp", "linear", Mode] = told("full")
     """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone; or that head
     and low-rank updates, adapters, prompts or spectral adapters in the frozen encoder's blocks."""
     efficient: Efficient = Efficient()
-    """Sizes of the new parts of the last four."""
+    """Sizes of the new parts for lora, adapter, prompt and pointgst."""
     epochs: int = 300
     batch: int = 32
     lr: float = 5e-4
@@ -53,7 +54,7 @@ class Training:
     clip: float = 10.0
     """Largest norm of the gradient."""
     dropout: float = 0.5
-    """In the three-layer head."""
+    """Share of the values that dropout in the three-layer head sets to 0."""
     augment: AugmentOptions = ROTATION
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
 
@@ -27,7 +28,7 @@ class Options:
     """Choices of the probe."""
 
     train_split: str = "train"
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`."""
     pool: Pool = "mean_max"
     """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""

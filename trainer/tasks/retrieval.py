@@ -20,6 +20,7 @@ from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, repeats
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import Shapes, of_split
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
@@ -32,7 +33,7 @@ CHUNK: Final = 1024
 class Options:
     """Choices of retrieval."""
 
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`; `all` for the whole cache."""
     teachers: tuple[str, ...] = ()
     """Which teachers' spaces; empty for all that were met by contrast."""

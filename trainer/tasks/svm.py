@@ -24,6 +24,7 @@ from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
 
@@ -42,7 +43,7 @@ class Options:
     """Choices of the probe."""
 
     train_split: str = "train"
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`."""
     pool: Pool = "mean_max"
     """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""

@@ -25,6 +25,7 @@ from trainer.classes import SOURCE
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted
 from trainer.tasks.features import Body, repeats
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import of_split, relabelled
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
@@ -34,9 +35,9 @@ from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 class Options:
     """Choices of zero-shot classification."""
 
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`; `all` for the whole cache."""
-    labels: str | None = None
+    labels: str | None = told(None)
     """Label set, in the test cache or the other one; None for `source`, or the only one there is."""
     teachers: tuple[str, ...] = ()
     """Which teachers' spaces; empty for all that the label set was embedded by."""
