@@ -38,7 +38,7 @@ class Draw(Tensors):
     """What chance decided for the shapes of a batch. Every tensor has one row per shape."""
 
     def rows(self, start: int, stop: int) -> Self:
-        """The part of it for shapes start..stop."""
+        """The same for shapes start..stop of the batch."""
         return _each(self, lambda tensor: tensor[start:stop])
 
 
@@ -99,7 +99,7 @@ class Batch(Tensors):
 
 @dataclass(frozen=True, kw_only=True)
 class Features(Tensors):
-    """What a frozen model says of whole shapes: what the guide writes and what evaluation reads."""
+    """Features of whole shapes by a frozen model. The guide writes them into a cache, evaluation reads them."""
 
     tokens: Tensor
     """[B, G, D], by centre."""

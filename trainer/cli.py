@@ -335,7 +335,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or 
 
 
 def _encoder(config: "StageConfig") -> dict[str, Any]:
-    """The encoder with all its settings."""
+    """Name and all settings of a configuration's encoder."""
     from cache_schema.spec import to_json
 
     return {"name": config.encoder.name, **to_json(config.encoder.resolved())}
@@ -362,7 +362,7 @@ def recipes(as_json: Json = False) -> None:
 def configuration(
     stage: Literal["align", "distill"], run: Path, recipe: str, assignments: list[str], resume: bool
 ) -> "tuple[AlignConfig | DistillConfig, Path | None]":
-    """What to train, and the run its guide came from if that was said before."""
+    """The configuration to train by, and the run of the guide if the run in the folder was begun with one."""
     from cache_schema.settings import override
     from trainer.folder import begun
     from trainer.recipes import configured
@@ -388,19 +388,19 @@ def print_json(value: Any) -> None:
 
 
 def answer(text: str) -> None:
-    """What was asked for, on standard output. What comes from outside is made harmless; nothing in it is markup."""
+    """Print what was asked for on standard output. Control characters are made harmless, and nothing in it is markup."""
     out.print(Text(printable(text)), soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """A line for people, as `answer`; once, however many ranks there are."""
+    """Print a line for people on standard error. Of several ranks only the first prints."""
     if os.environ.get("RANK", "0") == "0":
         err.print(Text(printable(text)), soft_wrap=True)
 
 
 @contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error."""
+    """Show a bar on standard error. The yielded function takes how much is done, and of how much."""
     with Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
     ) as bars:
@@ -436,7 +436,7 @@ def main() -> None:
 
 
 def fail(message: str, code: int) -> None:
-    """Say why, once if all ranks fail alike, and end."""
+    """Print the reason and end the process. If all ranks fail alike, only the first prints."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         # The first rank speaks, and torchrun ends the others as soon as it is gone. What outlives that has failed on its own.
         for number in (signal.SIGINT, signal.SIGTERM):

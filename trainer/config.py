@@ -20,7 +20,7 @@ from trainer.options import AlignOptions, DistillOptions
 from trainer.part import DataConfig
 
 SEEDS: Final = 2**32
-"""How many seeds there are: as many as the generators of all libraries take."""
+"""Number of seeds. The generators of all libraries take those below."""
 
 
 def check_seed(seed: int) -> None:
@@ -35,7 +35,7 @@ def check_seed(seed: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Which encoder, and in what it differs from the one of that name."""
+    """Which encoder, and which of its settings differ from those of that name."""
 
     name: str = "pointmae-s"
     """A name of `trainer.encoders.catalog.ENCODERS`."""
@@ -57,7 +57,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW on a cosine with warm-up."""
+    """AdamW, with a learning rate that rises in the warm-up and then falls on a cosine."""
 
     batch: int
     """Shapes in a step, over all ranks."""
@@ -96,7 +96,7 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """What both stages are told."""
+    """Settings that both stages have."""
 
     encoder: EncoderConfig = EncoderConfig()
     data: DataConfig = DataConfig()
@@ -135,14 +135,14 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignConfig(StageConfig):
-    """Stage 1."""
+    """Settings of stage 1, alignment."""
 
     stage: Literal["align"] = "align"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(StageConfig):
-    """Stage 2, and the baselines that mask."""
+    """Settings of stage 2, distillation, and of the baselines that mask."""
 
     stage: Literal["distill"] = "distill"
     distill: DistillOptions = DistillOptions()

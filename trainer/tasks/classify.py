@@ -88,7 +88,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: int) -> float:
-    """Accuracy in percent of the mean over augmented copies, the best of several repetitions: chosen by the test shapes."""
+    """Accuracy in percent, where augmented copies of each shape vote. The best of several repetitions counts: chosen by the test shapes."""
     chance = torch.Generator(body.device).manual_seed(seed)
 
     def change(points: Tensor) -> Tensor:

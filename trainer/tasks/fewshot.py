@@ -93,7 +93,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def deal(train: Shapes, test: Shapes, options: Options, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of the train shapes a fold learns from [ways * shots], and which of the test shapes it is asked.
+    """Choose the training shapes a fold learns from, [ways * shots], and the test shapes it is asked.
 
     Raises:
         UserError: too few classes have enough shapes.

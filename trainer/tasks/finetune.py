@@ -33,7 +33,7 @@ from trainer.tuning.adapted import Adapted
 from trainer.tuning.catalog import MODES, Efficient, Mode, adapt, check_sizes, learned
 
 ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=0.0, drop=0.0, drop_color=0.0)
-"""Turns about the up axis only: worth about three points on ScanObjectNN over scaling and shifting."""
+"""Augmentation by turns about the up axis only. On ScanObjectNN it scores about three points more than scaling and shifting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Training:
 
 
 def head(features: int, classes: int, training: Training) -> nn.Sequential:
-    """Features [B, F] to logits [B, K]."""
+    """The head of a classifier, from features [B, F] to logits [B, K]."""
     if training.tune == "linear":
         return nn.Sequential(nn.Linear(features, classes))
     layers: list[nn.Module] = []
@@ -149,14 +149,14 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
 
 
 def batches(shapes: int, batch: int) -> int:
-    """Into how many parts of nearly equal size an epoch is cut, so that none is of one shape alone, from which a batch norm cannot learn.
-    A part has `batch` shapes at most; with a batch of 2 and an odd number of shapes, one has 3.
+    """Number of batches in an epoch. They are of nearly equal size, and none has one shape only, from which a batch norm cannot learn.
+    A batch has `batch` shapes at most; for a size of 2 and an odd number of shapes, one has 3.
     """
     return max(1, min(-(-shapes // batch), shapes // 2))
 
 
 def described(body: Body, top: nn.Module, training: Training) -> tuple[str, ...]:
-    """What a reader must know of parameter-efficient tuning, of what `fit` gave; nothing of the other ways."""
+    """Notes on parameter-efficient tuning: how many parameters learned. Empty for the other ways of tuning."""
     if not isinstance(body.encoder, Adapted):
         return ()
     inside, above = learned(body), learned(top)

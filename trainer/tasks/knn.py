@@ -25,7 +25,7 @@ from trainer.tasks.shapes import matched, of_split
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Choices of the probe."""
+    """Choices of classification by neighbours."""
 
     train_split: str = "train"
     test_split: str | None = told(None)
@@ -66,5 +66,5 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def _weight(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much neighbours at these cosine distances count. [n, neighbours]"""
+    """Weight of the votes of neighbours at these cosine distances. [n, neighbours]"""
     return np.exp(-distance / 0.07)

@@ -105,13 +105,13 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def class_embeddings(cache: Cache, label_set: str, teacher: str) -> Tensor:
-    """One vector of unit length per class, [K, E]: sentences at unit length, averaged, at unit length again."""
+    """Embedding of each class, [K, E]: the mean of its sentences at unit length, brought to unit length again."""
     sentences = torch.from_numpy(cache.column(f"labels/{label_set}/{teacher}")).float()  # [K, M, E]
     return F.normalize(F.normalize(sentences, dim=-1).mean(1), dim=-1)
 
 
 def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache]) -> tuple[Cache, str, list[str]]:
-    """The label set to use: the cache that holds it, its name, and by which of the teachers it was embedded there.
+    """Find the label set to use: the cache that holds it, its name, and the teachers that embedded it there.
 
     Raises:
         UserError: there is none of that name or none at all, or several to choose from.
@@ -135,7 +135,7 @@ def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache
 
 
 def _variant(name: str, home: Cache, test_cache: Cache) -> str:
-    """Which classes there are to choose among, where those are not the test cache's own: accuracies among others do not compare."""
+    """The classes to choose among, in words, if they are not the test cache's own: accuracies among other classes do not compare."""
     own = "" if name == SOURCE else name
     if home.path.resolve() == test_cache.path.resolve():
         return own
