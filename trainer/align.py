@@ -209,7 +209,8 @@ class Align(nn.Module):
     def forward(self, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
         """Losses by product, and under "loss" their weighted sum."""
         tokens = self.encoder(self.encoder.patchify(batch.points, batch.ordered)).tokens
-        return self.teachers(self.pool(tokens), batch, draw)
+        losses: dict[str, Tensor] = self.teachers(self.pool(tokens), batch, draw)
+        return losses
 
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:

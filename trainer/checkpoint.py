@@ -48,7 +48,7 @@ class Source:
     """Its name."""
     sha256: str
     architecture: str
-    """A name of `trainer.published.PEERS`."""
+    """A name of `trainer.published.peers.PEERS`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.errors import UserError
-from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, did_you_mean
+from cache_schema.spec import GREY, CaptionSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, did_you_mean
 from cache_schema.store import Cache, Rows, differences, text_cells
 from trainer.batch import Batch, Negatives, Statistics, Used
 from trainer.classes import NONE, chosen, matched, united
 from trainer.config import DataConfig, DistillConfig, StageConfig
-from trainer.points import GREY, Blocks, Convention
+from trainer.points import Blocks, Convention
 
 ORDER, DRAW, SUBSET, POINTS = range(4)
 """What a generator is seeded for, beside the run's seed."""

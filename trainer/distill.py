@@ -71,7 +71,8 @@ class LocalBranch(nn.Module):
             source = source.gather(1, order)
         # The canonical order of positions comes after the permutation of tokens: that is the jigsaw.
         decoded = self.decoder(ops.gather(tokens, source), self.positions(centres))  # [B, G, D]
-        return self.head(self.norm(decoded))
+        predicted: Tensor = self.head(self.norm(decoded))
+        return predicted
 
 
 class GlobalBranch(nn.Module):
@@ -87,7 +88,8 @@ class GlobalBranch(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Predictions [B, Dg] from tokens [B, Gv, D]."""
-        return self.head(self.pool(self.decoder(tokens)))
+        predicted: Tensor = self.head(self.pool(self.decoder(tokens)))
+        return predicted
 
 
 class Reconstruction(nn.Module):

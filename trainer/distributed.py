@@ -151,7 +151,7 @@ def gathered(x: Tensor) -> Tensor:
         return x
     if x.dtype == torch.bool:  # torch.compile for a CPU misreads truth values that a collective wrote (torch 2.13)
         return _all_rows(x.byte()).bool()
-    return _Gather.apply(x) if x.requires_grad else _all_rows(x)
+    return _with_gradients(x) if x.requires_grad else _all_rows(x)
 
 
 def _all_rows(x: Tensor) -> Tensor:
@@ -172,6 +172,11 @@ class _Gather(torch.autograd.Function):
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _with_gradients(x: Tensor) -> Tensor:
+    rows: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]  # torch has no types on it
+    return rows
 
 
 def _distributed() -> bool:

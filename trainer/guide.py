@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from cache_schema import store
 from cache_schema.errors import UserError
-from cache_schema.spec import GuideSpec, Record
+from cache_schema.spec import GREY, GuideSpec, Record
 from cache_schema.store import Cache
 from trainer.checkpoint import Loaded, setup, trained_on
 from trainer.distributed import device_of
-from trainer.points import GREY, Blocks
+from trainer.points import Blocks
 
 BATCH: Final = 64
 """Blocks of a forward pass. Not a setting: another number could change the last bit of a result."""

@@ -24,7 +24,7 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
-from cache_schema.spec import from_json, to_json
+from cache_schema.spec import GREY, from_json, to_json
 from cache_schema.store import Cache, differences, open_cache, write_file
 from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, log, optim, signals
@@ -35,7 +35,6 @@ from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, Needs, feed
 from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
-from trainer.points import GREY
 from trainer.stage import Facts, Stage, build, teachers
 
 MODEL, STEP, DROP_PATH = range(3)

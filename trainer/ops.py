@@ -62,7 +62,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 def gather(values: Tensor, index: Tensor) -> Tensor:
     """Rows of values [B, P, C] at index [B, ...]: [B, ..., C]."""
     flat = index.flatten(1).unsqueeze(-1).expand(-1, -1, values.shape[-1])
-    return values.gather(1, flat).unflatten(1, index.shape[1:])
+    rows: Tensor = values.gather(1, flat).unflatten(1, index.shape[1:])
+    return rows
 
 
 def chamfer(a: Tensor, b: Tensor, which: Tensor | None = None) -> Tensor:

@@ -28,8 +28,8 @@ def check_sizes(config: EncoderSettings, *sizes: str) -> None:
         value = getattr(config, name)
         if (least := min(value) if isinstance(value, tuple) else value) < 1:
             raise UserError(f"{name} must be at least 1, got {least}")
-    if "heads" in sizes and config.dim % config.heads:
-        raise UserError(f"dim must be a multiple of heads, got {config.dim} and {config.heads}")
+    if "heads" in sizes and (dim := getattr(config, "dim", 0)) % (heads := getattr(config, "heads", 1)):
+        raise UserError(f"dim must be a multiple of heads, got {dim} and {heads}")
     for name in ("mask_ratio", "drop_path"):
         if not 0 <= getattr(config, name) < 1:
             raise UserError(f"{name} must lie in [0, 1), got {getattr(config, name)}")
@@ -56,7 +56,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v, mask)
-    logits = (q * q.shape[-1] ** -0.5) @ k.mT  # [B, H, N, M]
+    logits: Tensor = (q * q.shape[-1] ** -0.5) @ k.mT  # [B, H, N, M]
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
     return logits.softmax(-1).to(v.dtype) @ v
@@ -113,7 +113,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tokens x [B, N, D]; where mask [B, 1, N or 1, N] is False, a query does not see a key."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
-        return self.proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        return out
 
 
 class Mlp(nn.Module):
@@ -123,7 +124,8 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -142,7 +144,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), mask))
-        out = x + self.drop_path(self.mlp(self.norm2(x)))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out if self.beside is None else out + F.pad(self.beside(x[:, self.learnt :]), (0, 0, self.learnt, 0))
 
     def site(self, level: int = 0) -> Site:
@@ -218,4 +220,5 @@ class PatchEmbed(nn.Module):
         per_group = self.shared(whole) + self.local(self.widen.bias)  # [B * G, mixed]
         mixed = F.linear(points.unflatten(0, (b * g, k)), self.local.weight @ self.widen.weight).add_(per_group.unsqueeze(1))
         points = F.relu(self.norm2(mixed.flatten(0, 1)), inplace=True)  # [B * G * K, mixed]
-        return F.linear(points, self.out.weight).unflatten(0, (b, g, k)).max(2).values + self.out.bias  # [B, G, dim]
+        tokens: Tensor = F.linear(points, self.out.weight).unflatten(0, (b, g, k)).max(2).values + self.out.bias  # [B, G, dim]
+        return tokens

@@ -209,7 +209,8 @@ class Mixer(nn.Module):
         dt, b, c = self.x_proj(x).split((self.rank, self.state, self.state), -1)
         dt = F.softplus(F.linear(dt, self.dt_proj.weight).float() + self.dt_proj.bias.float())  # [B, T, E]
         y = selective_scan(x, dt, -self.A_log.float().exp(), b, c, self.D)
-        return self.out_proj(y * F.silu(gate))
+        out: Tensor = self.out_proj(y * F.silu(gate))
+        return out
 
 
 class Block(nn.Module):
@@ -224,7 +225,7 @@ class Block(nn.Module):
         """A further branch beside the mixer, called with the tokens before the norm: see `Site.beside`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        out = x + self.drop_path(self.mixer(self.norm(x)))
+        out: Tensor = x + self.drop_path(self.mixer(self.norm(x)))
         return out if self.beside is None else out + self.beside(x)
 
     def site(self) -> Site:

@@ -46,7 +46,8 @@ class CrossAttention(nn.Module):
         """For tokens x [B, 3, D] that look at others [B, N, D]."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 3, D / H]
         k, v = self.kv(others).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
-        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        return out
 
 
 class ContrastBlock(Block):

@@ -47,7 +47,8 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Te
 def kernel_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     """`selective_scan` by `mamba_ssm`, on a GPU only."""
     rows = [value.float().mT.contiguous() for value in (x, dt, b, c)]  # channels first, as it wants them
-    return kernel(rows[0], rows[1], a.float(), rows[2], rows[3], d.float()).mT.to(x.dtype)
+    y: Tensor = kernel(rows[0], rows[1], a.float(), rows[2], rows[3], d.float()).mT.to(x.dtype)
+    return y
 
 
 def plain_scan(
@@ -68,6 +69,7 @@ def plain_scan(
     short = -tokens % chunk
     cut = [F.pad(value, (0, 0, 0, short)).unflatten(1, (-1, chunk)) for value in (dt, dt * x_wide, b.to(wide), c.to(wide))]
     rates = a.to(wide).mT.contiguous() / math.log(2)
+    y: Tensor
     y, _ = _scan(rates, *cut, x.device.type != "cpu" if abreast is None else abreast)  # [B, C, Q, E]
     return (y.flatten(1, 2)[:, :tokens] + d.to(wide) * x_wide).to(x.dtype)
 

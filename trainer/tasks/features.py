@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.spec import GREY
 from trainer.align import Align
 from trainer.encoders.protocol import Encoder
-from trainer.points import GREY, Blocks, Convention
+from trainer.points import Blocks, Convention
 from trainer.stage import Stage
 from trainer.tasks.shapes import Shapes
 

@@ -73,7 +73,7 @@ class Efficient(pointgst.Options, prompt.Options, adapter.Options, lora.Options)
 
 def sizes(mode: str) -> tuple[str, ...]:
     """The fields of `Efficient` that a way of tuning reads; none if it attaches no parts."""
-    return tuple(field.name for field in dataclasses.fields(METHODS[mode].Options)) if mode in METHODS else ()
+    return next((tuple(f.name for f in dataclasses.fields(m.Options)) for name, m in METHODS.items() if name == mode), ())
 
 
 def adapt(encoder: Encoder, mode: Mode, options: Efficient) -> Adapted:

@@ -1,7 +1,6 @@
-"""Published checkpoints become runs of ours, and encoders of ours files under their authors' names.
+"""Published checkpoints become runs of ours.
 
     report = import_checkpoint(Path("pretrain.pth"), "point-mae", Path("runs/point-mae"))
-    export_encoder(Path("runs/point-mae"), Path("encoder.safetensors"))
 
 A file is only data here: `trainer.foreign` reads it, and runs nothing. Every tensor of it is taken, dropped for a reason that is given, or
 refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does. A checkpoint of ULIP becomes a run of
@@ -12,30 +11,29 @@ Letters: D width, E a teacher's width.
 
 import dataclasses
 import hashlib
-import importlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import did_you_mean
-from cache_schema.store import write_file
 from trainer import checkpoint
-from trainer.align import AlignOptions, Teacher, TeacherLosses
+from trainer.align import Teacher, TeacherLosses
 from trainer.checkpoint import Header, Source
 from trainer.config import AlignConfig, DistillConfig
 from trainer.distill import Distill, GlobalBranch
 from trainer.encoders import catalog
 from trainer.foreign import read, unchecked
+from trainer.options import AlignOptions
 from trainer.points import Convention
-from trainer.recipes import StageName, configured
+from trainer.published.peers import ENDS, HEAD, PEERS, PROJECTION, SCALE, Peer, signs
+from trainer.recipes import configured
 from trainer.stage import Facts, Stage, build
 
 WRAPPERS: Final = ("module.", "base_model.", "model.", "net.")
@@ -46,152 +44,16 @@ _WITHIN: Final = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_ch
 NOTHING: Final = {"align": ("optim.epochs=0",), "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0")}
 """What differs in a run that is imported from the recipe of the peer's pre-training: no training, and in stage 2 a summary (`average`)."""
 COUNT: Final = "num_batches_tracked"
-"""How the names of counts end in batch norms. Files converted from elsewhere lack them."""
+"""Ending of the names of counts in batch norms. Files converted from elsewhere lack them."""
 POINTS: Final = "points."
-"""How settings begin that say with which points a model was trained, if not with the published ones: `trainer.points.Convention`."""
+"""Prefix of settings that say with which points a model was trained, if not with the published ones: `trainer.points.Convention`."""
 CHANGEABLE: Final = {"align": ("encoder.", POINTS), "distill": ("encoder.", "distill.reconstruction_depth=", "distill.heads=", POINTS)}
-"""How settings begin that an import takes, by stage: sizes that a file does not say."""
-
+"""Prefixes of the settings that an import takes, by stage: sizes that a file does not say."""
 LEFT_OUT: Final = "left out as asked"
-HEAD: Final = "head of a downstream task"
-ULIP_HEADS: Final = ("align.pool=max", "align.projection=linear")
-"""How ULIP's stage 1 differs from ours, as settings."""
-PROJECTION, SCALE = "pc_projection", "logit_scale"
-"""ULIP's: [D, E], and the logarithm of the inverse temperature."""
-ENDS: Final = {PROJECTION: ".head.layers.weight", SCALE: ".log_scale"}
-"""How the names end of what those are here, once for images and once for texts. The projection is transposed."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """How files of one architecture are read."""
-
-    recipe: str
-    """Our recipe of its pre-training."""
-    stage: StageName = "distill"
-    settings: tuple[str, ...] = ()
-    """Settings in which its model differs from the recipe's."""
-    implied: Mapping[str, str] = field(default_factory=dict)
-    """How a name ends that not every file has, and the setting that it asks for."""
-    input: str
-    """What the model was published with, in words: points, what they are, and how they are grouped."""
-    points: Convention
-    """The same points, for the run's file."""
-    teacher: str = ""
-    """In stage 1 what `mmpd-cache teachers` calls the one it was aligned with; empty where that is none of them."""
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    """How names begin in its files, and in those that the encoder's `from_published` reads."""
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    """How names begin that have no place here, and why. This comes before `renamed`."""
-    replaced: Mapping[str, str] = field(default_factory=dict)
-    """How names begin that fine-tuning neither loads nor trains, and those of what it has in their place. Where a file with a head has
-    both, the first are dropped."""
-
-
-_MAE: Final = {
-    name: f"MAE_encoder.{name}"
-    for name in ("encoder.", "reduce_dim.", "cls_", "img_token", "img_pos", "text_token", "text_pos", "pos_embed.", "blocks.", "norm.")
-}
-"""How names begin in a fine-tuned Point-MAE, ACT or ReCon, whose names have no prefix, and how the same begin in a pre-trained one."""
-_TUNED: Final = {"cls_head_finetune.": HEAD}
-_CLASS_TOKEN: Final = {"cls_token": "encoder.class_token=attended"}
-_USUAL: Final = "1024 points, coordinates in the unit sphere, in 64 groups of 32"
-_POINTS: Final = Convention(count=1024, colored=False)
-_M2AE: Final = Peer(
-    recipe="point-m2ae",
-    points=Convention(count=2048, colored=False),
-    input="2048 points, coordinates in the unit sphere, in 512, 256 and 64 groups of 16, 8 and 8",
-    renamed={"norm.": "h_encoder.encoder_norms.2."},
-    dropped=_TUNED,
-    replaced={"h_encoder.encoder_norms.": "norm."},
-)
-_FEATURES: Final = "decoder of features, which a decoder of coordinates cannot take over"
-_PATCHES: Final = "decoder of patches alone: here the class, image and text token stand beside them"
-_FROZEN: Final = "the frozen teacher"
-_SLIP: Final = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "image_projection", "text_projection")
-_TOWERS: Final = dict.fromkeys((*_SLIP, "open_clip_model."), _FROZEN)
-PEERS: Final = {
-    "point-mae": Peer(recipe="point-mae", input=_USUAL, points=_POINTS, implied=_CLASS_TOKEN, renamed=_MAE, dropped=_TUNED),
-    "point-m2ae": _M2AE,
-    "pointmamba": Peer(recipe="pointmamba", input=_USUAL, points=_POINTS, dropped=_TUNED),
-    "recon": Peer(
-        recipe="point-mae",
-        settings=("encoder.name=recon-s",),
-        input=_USUAL,
-        points=_POINTS,
-        renamed=_MAE,
-        dropped={
-            **dict.fromkeys(("MAE_decoder.", "decoder_pos_embed.", "mask_token", "increase_dim."), _PATCHES),
-            **dict.fromkeys(("img_encoder.", "text_encoder."), _FROZEN),
-            **dict.fromkeys(("img_proj.", "text_proj."), "regresses to the frozen teacher"),
-            "cls_proj.": "head of the class token",
-            **_TUNED,
-        },
-    ),
-    "act": Peer(
-        recipe="point-mae",
-        input=_USUAL,
-        points=_POINTS,
-        implied=_CLASS_TOKEN,
-        renamed={"ACT_encoder.": "MAE_encoder."} | _MAE,
-        dropped={
-            "ACT_encoder.cls_head.": "head of the class token",
-            "ACT_encoder.lm_head.": "head of the dVAE's codes",
-            **dict.fromkeys(("ACT_decoder.", "decoder_pos_embed.", "mask_token", "proj_head."), _FEATURES),
-            "dvae_tokenizer.": _FROZEN,
-            **_TUNED,
-        },
-    ),
-    "i2p-mae": Peer(
-        recipe=_M2AE.recipe,
-        input=_M2AE.input,
-        points=_M2AE.points,
-        renamed=_M2AE.renamed,
-        replaced=_M2AE.replaced,
-        dropped={
-            "rec_head_3d.": "predicts 8 points a group, the decoder of Point-M2AE has a head for 16",
-            "rec_head_2d.": "head of the image features",
-            "clip_model.": _FROZEN,
-            **_M2AE.dropped,
-        },
-    ),
-    "ulip": Peer(
-        recipe="ulip2-like",
-        stage="align",
-        settings=("encoder.name=pointbert-s", *ULIP_HEADS),
-        points=Convention(count=8192, colored=False),
-        input="8192 points, coordinates in the unit sphere, in 512 groups of 32",
-        dropped=_TOWERS,
-    ),
-    "ulip-2": Peer(
-        recipe="ulip2-like",
-        stage="align",
-        settings=("encoder.name=pointbert-s", "encoder.channels=6", "encoder.depth=18", *ULIP_HEADS),
-        points=Convention(count=10000, colored=True, grey=0.4),
-        input="10000 points, coordinates in the unit sphere and colours in 0..1 (all 0.4 where there are none), in 512 groups of 32",
-        teacher="openclip-bigg14",
-        dropped=_TOWERS,
-    ),
-}
-"""By the name of the architecture. In this order: https://arxiv.org/abs/2203.06604, https://arxiv.org/abs/2205.14401,
-https://arxiv.org/abs/2402.10739, https://arxiv.org/abs/2302.02318, https://arxiv.org/abs/2212.08320, https://arxiv.org/abs/2212.06785,
-https://arxiv.org/abs/2212.05171, https://arxiv.org/abs/2305.08275."""
-
-SIGNS: Final = {
-    "point_encoder.": ("ulip", "ulip-2"),
-    "_contrast.": ("recon",),
-    "ACT_encoder.": ("act",),
-    "rec_head_3d.": ("i2p-mae",),
-    "clip_model.": ("i2p-mae",),
-    "rec_head.": ("point-m2ae",),
-    "h_encoder.": ("point-m2ae", "i2p-mae"),
-    "transformer_q.": (),
-    ".mixer.": ("pointmamba",),
-    "MAE_encoder.": ("point-mae",),
-    "blocks.blocks.": ("point-mae", "act"),
-}
-"""Part of a tensor's name to the architectures that have it; the first part that is found in a file decides. Nothing here reads files of
-Point-BERT's own pre-training (`transformer_q.`)."""
+Stages = AlignConfig | DistillConfig
+Rename = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""An encoder's `from_published`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,22 +113,13 @@ def import_checkpoint(
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UserError(f"{out} is in use: give another folder")
     kept, dropped = _chosen(file, architecture, key, drop)
-
     implied = [setting for end, setting in peer.implied.items() if any(name.endswith(end) for name in kept)]
     given = [*NOTHING[peer.stage], *peer.settings, *implied, *sizes]
-    config: AlignConfig | DistillConfig = configured(peer.recipe, peer.stage, given)
-    usual = configured(peer.recipe, peer.stage, peer.settings).encoder
-    told = any(name.partition("=")[0].strip() == f"{POINTS}colored" for name in assignments)
-    if config.encoder.resolved().channels != usual.resolved().channels and not told:
-        points = dataclasses.replace(points, colored=None)  # with other channels it was not trained as published
-    module = catalog.ENCODERS[config.encoder.name]
-    expected = catalog.ENCODERS[usual.name]
-    if module != expected:
-        fitting = ", ".join(name for name, other in catalog.ENCODERS.items() if other == expected)
-        raise UserError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
+    config: Stages = configured(peer.recipe, peer.stage, given)
+    points = _believed(peer, architecture, config, points, assignments)
 
     of_teacher = {name: kept.pop(name) for name in (PROJECTION, SCALE) if peer.stage == "align" and name in kept}
-    ours, taken = _translated(file, peer, kept, importlib.import_module(module).from_published)
+    ours, taken = _translated(file, peer, kept, catalog.family(config.encoder.name).from_published)
     facts = Facts()
     if peer.stage == "align":
         facts, heads, of_heads = _heads(file, of_teacher, teacher)
@@ -310,6 +163,23 @@ def _asked(architecture: str, assignments: Sequence[str], teacher: str) -> tuple
     return peer, teacher, points, [assignment for assignment in assignments if not assignment.startswith(POINTS)]
 
 
+def _believed(peer: Peer, architecture: str, config: Stages, points: Convention, assignments: Sequence[str]) -> Convention:
+    """What the points were that a model was trained on: `points`, but without their colours where nothing tells of them.
+
+    Raises:
+        UserError: the configuration names an encoder of another family than the peer's.
+    """
+    usual = configured(peer.recipe, peer.stage, peer.settings).encoder
+    expected = catalog.ENCODERS[usual.name]
+    if catalog.ENCODERS[config.encoder.name] != expected:
+        fitting = ", ".join(name for name, other in catalog.ENCODERS.items() if other == expected)
+        raise UserError(f"{architecture} is read by the encoders {fitting}, not by {config.encoder.name}")
+    told = any(name.partition("=")[0].strip() == f"{POINTS}colored" for name in assignments)
+    if config.encoder.resolved().channels != usual.resolved().channels and not told:
+        return dataclasses.replace(points, colored=None)  # with other channels it was not trained as published
+    return points
+
+
 def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The weights in a file that have a place here, by their names without what they are wrapped in; and by name the reason for which
     others are dropped. Raises as `import_checkpoint`.
@@ -339,7 +209,7 @@ def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tup
     return kept, dropped
 
 
-def _filled(file: Path, config: AlignConfig | DistillConfig, facts: Facts, ours: Mapping[str, Tensor]) -> tuple[Stage, dict[str, str]]:
+def _filled(file: Path, config: Stages, facts: Facts, ours: Mapping[str, Tensor]) -> tuple[Stage, dict[str, str]]:
     """A model of ours with weights under our names; and by name what stands in the place of those that are missing.
 
     Raises:
@@ -362,28 +232,6 @@ def _filled(file: Path, config: AlignConfig | DistillConfig, facts: Facts, ours:
     except UserError as error:
         raise UserError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
     return stage, missing
-
-
-def export_encoder(run: Path, out: Path) -> int:
-    """Write the encoder of a run as safetensors, under the names of its authors' pre-training model. Of an imported ULIP the projection
-    goes with it. Returns how many tensors that are.
-
-    Raises:
-        UserError: there is no run, or the file's name does not fit or is taken.
-    """
-    if out.suffix != ".safetensors":
-        raise UserError(f"{out} must end in .safetensors")
-    if out.exists():
-        raise UserError(f"{out} exists: give another name")
-    loaded = checkpoint.load(run)
-    state = {f"encoder.{name}": value for name, value in loaded.model.get_submodule("encoder").state_dict().items()}
-    theirs: dict[str, Tensor] = importlib.import_module(catalog.ENCODERS[loaded.config.encoder.name]).to_published(state)
-    source = loaded.header.source
-    if source and PEERS[source.architecture].stage == "align":  # elsewhere images and texts have heads of their own, or other ones
-        theirs |= _projection(loaded.model.state_dict())
-    theirs = {name: value.contiguous() for name, value in theirs.items()}
-    write_file(out, safetensors.torch.save(theirs, {"format": "pt"}))
-    return len(theirs)
 
 
 def average(summary: GlobalBranch) -> None:
@@ -412,9 +260,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
     plain = {name: _WITHIN.sub("", name) for name in weights}
     while any(short.startswith(WRAPPERS) for short in plain.values()):
         plain = {name: short.partition(".")[2] if short.startswith(WRAPPERS) else short for name, short in plain.items()}
-    from_published = importlib.import_module(
-        catalog.ENCODERS[configured(peer.recipe, peer.stage, peer.settings).encoder.name]
-    ).from_published
+    from_published = catalog.family(configured(peer.recipe, peer.stage, peer.settings).encoder.name).from_published
 
     def knows(name: str) -> bool:
         if name.startswith((*peer.dropped, *peer.replaced)) or (peer.stage == "align" and name in (PROJECTION, SCALE)):
@@ -429,7 +275,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
         return sum(knows(short.removeprefix(prefix)) for short in plain.values())
 
     prefixes = {".".join(short.split(".")[:i]) + "." for short in plain.values() for i in range(1, min(short.count("."), 4) + 1)}
-    prefixes = {p for p in prefixes if not any(sign in p for sign in SIGNS)}  # which say what a file is of
+    prefixes = {p for p in prefixes if not any(sign in p for sign in signs())}  # which say what a file is of
     common = [p for p in sorted(prefixes, key=len) if 2 * sum(short.startswith(p) for short in plain.values()) > len(plain)]
     best = max(["", *common], key=known)  # of equally good ones the shortest
     found: dict[str, str] = {}
@@ -442,7 +288,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
 
 def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: str) -> None:
     """Raise UserError where names of tensors tell of another architecture."""
-    found = next((of for sign, of in SIGNS.items() if any(sign in name for name in names)), (architecture,))
+    found = next((of for sign, of in signs().items() if any(sign in name for name in names)), (architecture,))
     if architecture not in found:
         remedy = f"try --as {' or --as '.join(found)}" if found else "it is of Point-BERT's own pre-training, which nothing here reads"
         raise UserError(f"{file} is no checkpoint of {architecture} by the names in it: {remedy}")
@@ -459,7 +305,7 @@ def _replaced(peer: Peer, names: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _translated(
-    file: Path, peer: Peer, state: Mapping[str, Tensor], from_published: Any
+    file: Path, peer: Peer, state: Mapping[str, Tensor], from_published: Rename
 ) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
     """Tensors under our names, and by their names what those are.
 
@@ -496,12 +342,6 @@ def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, d
     weights = {PROJECTION: state[PROJECTION].T, SCALE: state[SCALE]}
     taken = {theirs: tuple(f"teachers.{own}" for own in heads if own.endswith(end)) for theirs, end in ENDS.items()}
     return facts, {own: weights[theirs] for theirs, found in taken.items() for own in found}, taken
-
-
-def _projection(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `_heads`: what leads into the teacher's space, of a run that was imported."""
-    found = {theirs: next(value for name, value in state.items() if name.endswith(end)) for theirs, end in ENDS.items()}
-    return found | {PROJECTION: found[PROJECTION].T}
 
 
 def _digest(file: Path) -> str:
