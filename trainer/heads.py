@@ -47,8 +47,9 @@ class MaxPool(nn.Module):
 
 
 class Projection(nn.Module):
-    """A summary [B, D] in a teacher's space [B, E]: LayerNorm, Linear, GELU, Linear; or one matrix if `linear`. Float32; unit length if
-    `unit`.
+    """Projects a summary [B, D] into a teacher's space [B, E], by LayerNorm, Linear, GELU, Linear, or by one matrix if `linear`.
+
+    The result is float32, and of unit length if `unit`.
     """
 
     def __init__(self, dim: int, width: int, unit: bool, linear: bool = False) -> None:

@@ -37,12 +37,12 @@ from trainer.recipes import configured
 from trainer.stage import Facts, Stage, build
 
 WRAPPERS: Final = ("module.", "base_model.", "model.", "net.")
-"""What stands before every name of a model that was wrapped when it was saved."""
+"""Prefixes of every name in a model that was wrapped when it was saved."""
 _WITHIN: Final = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""What torch puts into names of a model, or of a part of it, that is compiled, dealt to several GPUs or saves memory."""
+"""What torch inserts into names when a model, or a part of it, is compiled, dealt to several GPUs, or saves memory."""
 
 NOTHING: Final = {"align": ("optim.epochs=0",), "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0")}
-"""What differs in a run that is imported from the recipe of the peer's pre-training: no training, and in stage 2 a summary (`average`)."""
+"""Settings of an imported run that differ from the recipe of the peer's pre-training: no training, and in stage 2 a summary (`average`)."""
 COUNT: Final = "num_batches_tracked"
 """Ending of the names of counts in batch norms. Files converted from elsewhere lack them."""
 POINTS: Final = "points."
@@ -53,25 +53,25 @@ LEFT_OUT: Final = "left out as asked"
 
 Stages = AlignConfig | DistillConfig
 Rename = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""An encoder's `from_published`."""
+"""The function `from_published` of an encoder's module."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A tensor that has its place here."""
+    """A tensor of the file that has a place in our model."""
 
     name: str
     ours: tuple[str, ...]
-    """Its names here: one layer there may be two here."""
+    """Its names in our model: one layer of the authors may be two of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """A tensor there that has no place here, or one here that is not there."""
+    """A tensor of the file that has no place in our model, or one of our model that the file does not have."""
 
     name: str
     reason: str
-    """Why it has none, or what stands in its place."""
+    """Why it has no place, or what stands in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Report:
     taken: tuple[Taken, ...]
     dropped: tuple[Left, ...]
     missing: tuple[Left, ...]
-    """What the file does not have of our model."""
+    """Tensors of our model that the file does not have."""
     input: str
     """What the model was published with, in words."""
     notes: tuple[str, ...] = ()
@@ -100,9 +100,9 @@ def import_checkpoint(
         architecture: a name of `PEERS`.
         out: folder of the run; it must be new or empty.
         assignments: sizes other than the published ones, as `--set` takes them.
-        teacher: of stage 1, what caches call the teacher it was aligned with; empty for the published one.
-        key: under which of its names the file has the weights; empty to find out.
-        drop: how names begin of tensors to leave out, as they are in the file or without what they are wrapped in.
+        teacher: in stage 1, the name in caches of the teacher it was aligned with; empty for the published one.
+        key: name in the file under which the weights are; empty to find out.
+        drop: prefixes of tensors to leave out, by their names in the file or their unwrapped names.
 
     Raises:
         UserError: the file is no checkpoint, is damaged, is of another architecture or other sizes, or has tensors
@@ -146,7 +146,7 @@ def import_checkpoint(
 
 
 def _asked(architecture: str, assignments: Sequence[str], teacher: str) -> tuple[Peer, str, Convention, list[str]]:
-    """What is to be imported: the peer, its teacher's name, its points, and the settings of its model. Raises as `import_checkpoint`."""
+    """The peer, its teacher's name, its points, and the settings of its model that the user asked for. Raises as `import_checkpoint`."""
     if architecture not in PEERS:
         raise UserError(f"no architecture {architecture!r}{did_you_mean(architecture, PEERS)}")
     peer = PEERS[architecture]
@@ -164,7 +164,7 @@ def _asked(architecture: str, assignments: Sequence[str], teacher: str) -> tuple
 
 
 def _believed(peer: Peer, architecture: str, config: Stages, points: Convention, assignments: Sequence[str]) -> Convention:
-    """What the points were that a model was trained on: `points`, but without their colours where nothing tells of them.
+    """The points that a model was trained on: `points`, with colours unknown if it reads other channels than the published model.
 
     Raises:
         UserError: the configuration names an encoder of another family than the peer's.
@@ -181,8 +181,8 @@ def _believed(peer: Peer, architecture: str, config: Stages, points: Convention,
 
 
 def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights in a file that have a place here, by their names without what they are wrapped in; and by name the reason for which
-    others are dropped. Raises as `import_checkpoint`.
+    """The weights in a file that have a place here, by their unwrapped names; and the reason for which others are dropped, by name.
+    Raises as `import_checkpoint`.
     """
     peer = PEERS[architecture]
     found = read(file, key)
@@ -210,10 +210,10 @@ def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tup
 
 
 def _filled(file: Path, config: Stages, facts: Facts, ours: Mapping[str, Tensor]) -> tuple[Stage, dict[str, str]]:
-    """A model of ours with weights under our names; and by name what stands in the place of those that are missing.
+    """A model of ours with these weights; and what stands in the place of each weight that is missing, by name.
 
     Raises:
-        UserError: they are those of another model.
+        UserError: the weights belong to another model.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
@@ -235,8 +235,9 @@ def _filled(file: Path, config: Stages, facts: Facts, ours: Mapping[str, Tensor]
 
 
 def average(summary: GlobalBranch) -> None:
-    """Have a summary without blocks be the mean of the tokens, each normalised. No published model has a summary, and random weights would
-    make one of no meaning.
+    """Set the weights of a summary without blocks so that it is the mean of the tokens, each normalised.
+
+    No published model has a summary, and a summary of random weights would mean nothing.
     """
     pool, dim = summary.pool, len(summary.head.weight)
     with torch.no_grad():
@@ -250,12 +251,12 @@ def average(summary: GlobalBranch) -> None:
 
 
 def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without what stands before their names, or within them, of models that were wrapped when they were saved.
+    """Weights under unwrapped names: without what a wrapper added before or within the names when the model was saved.
 
-    Besides the usual, whatever words most names begin with are taken off where the architecture knows more names without them.
+    Beside the usual prefixes, a prefix of most names is taken off if the architecture knows more names without it.
 
     Raises:
-        UserError: two names are one without that.
+        UserError: two names become the same.
     """
     plain = {name: _WITHIN.sub("", name) for name in weights}
     while any(short.startswith(WRAPPERS) for short in plain.values()):
@@ -268,7 +269,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
         start = next((start for start in peer.renamed if name.startswith(start)), "")
         try:
             return bool(from_published({peer.renamed.get(start, "") + name.removeprefix(start): torch.zeros(2, 2)}))
-        except (ValueError, RuntimeError, IndexError):  # of a name that is unknown, or of zeros that have not its tensor's shape
+        except (ValueError, RuntimeError, IndexError):  # the name is unknown, or zeros do not have its tensor's shape
             return False
 
     def known(prefix: str) -> int:
@@ -277,7 +278,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
     prefixes = {".".join(short.split(".")[:i]) + "." for short in plain.values() for i in range(1, min(short.count("."), 4) + 1)}
     prefixes = {p for p in prefixes if not any(sign in p for sign in signs())}  # which say what a file is of
     common = [p for p in sorted(prefixes, key=len) if 2 * sum(short.startswith(p) for short in plain.values()) > len(plain)]
-    best = max(["", *common], key=known)  # of equally good ones the shortest
+    best = max(["", *common], key=known)  # the shortest of equally good ones
     found: dict[str, str] = {}
     for name, short in plain.items():
         short = short.removeprefix(best)
@@ -287,7 +288,7 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
 
 
 def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: str) -> None:
-    """Raise UserError where names of tensors tell of another architecture."""
+    """Raise UserError if the names of tensors tell of another architecture than `architecture`."""
     found = next((of for sign, of in signs().items() if any(sign in name for name in names)), (architecture,))
     if architecture not in found:
         remedy = f"try --as {' or --as '.join(found)}" if found else "it is of Point-BERT's own pre-training, which nothing here reads"
@@ -295,7 +296,7 @@ def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: s
 
 
 def _replaced(peer: Peer, names: Mapping[str, Tensor]) -> dict[str, str]:
-    """How names begin of what fine-tuning left as it was made, and why they are dropped."""
+    """Prefixes of the tensors that fine-tuning left as they were initialised, to the reason why they are dropped."""
 
     def there(start: str) -> bool:
         return any(name.startswith(start) for name in names)
@@ -307,10 +308,10 @@ def _replaced(peer: Peer, names: Mapping[str, Tensor]) -> dict[str, str]:
 def _translated(
     file: Path, peer: Peer, state: Mapping[str, Tensor], from_published: Rename
 ) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
-    """Tensors under our names, and by their names what those are.
+    """Tensors of a file under our names; and our names of each tensor, by its name in the file.
 
     Raises:
-        UserError: one has no place here, or two have the same; the message says which.
+        UserError: a tensor has no place in our model, or two have the same; the message says which.
     """
     source: dict[str, str] = {}
     ours: dict[str, Tensor] = {}
@@ -330,10 +331,12 @@ def _translated(
 
 
 def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, dict[str, Tensor], dict[str, tuple[str, ...]]]:
-    """The teacher of a model of ULIP, and as `_translated` what leads into the teacher's space: the same for images and texts.
+    """The teacher of a model of ULIP, and the weights that lead into the teacher's space, as `_translated` gives weights.
+
+    The same projection serves images and texts.
 
     Raises:
-        UserError: it is not there.
+        UserError: the projection or its scale is not in the file.
     """
     if PROJECTION not in state or state[PROJECTION].ndim != 2 or SCALE not in state:
         raise UserError(f"{file} has no {PROJECTION} [D, E] or no {SCALE}: without them it has no place in a teacher's space")
