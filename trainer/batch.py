@@ -22,7 +22,9 @@ class Tensors:
     """A dataclass whose tensors, also those in dicts, tuples and other such dataclasses, move together."""
 
     def to(self, device: torch.device | str) -> Self:
-        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+        """A copy on a device. The copying may still be at work when this returns."""
+        moved: Self = _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+        return moved
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory of tensors that were made on another stream until what `stream` does with them now is done."""
@@ -39,7 +41,8 @@ class Draw(Tensors):
 
     def rows(self, start: int, stop: int) -> Self:
         """The same for shapes start..stop of the batch."""
-        return _each(self, lambda tensor: tensor[start:stop])
+        part: Self = _each(self, lambda tensor: tensor[start:stop])
+        return part
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

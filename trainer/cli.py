@@ -282,7 +282,7 @@ def import_(
     mmpd-train import small.pth runs/small --as point-mae --set encoder.dim=192 --set encoder.heads=3 --set distill.heads=3
     """
     from cache_schema.spec import to_json
-    from trainer.published import import_checkpoint
+    from trainer.published.importing import import_checkpoint
 
     report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher, key=key, drop=drop or [])
     if as_json:
@@ -311,7 +311,7 @@ def export(
     \b
     mmpd-train export runs/distill encoder.safetensors
     """
-    from trainer.published import export_encoder
+    from trainer.published.exporting import export_encoder
 
     count = export_encoder(run, file)
     say(f"{file} has the encoder of {run}, {count} tensors")

@@ -34,7 +34,7 @@ from trainer.points import Convention, as_trained
 
 @dataclass(frozen=True, kw_only=True)
 class DistillDraw(Draw):
-    """Chance in a step of stage 2."""
+    """The random choices of one step of stage 2."""
 
     visible: Tensor
     """[B, Gv] int64, ascending."""
@@ -43,13 +43,13 @@ class DistillDraw(Draw):
     order: Tensor | None
     """[B, G] int64: slot i of the local decoder holds token `order[i]`; None for no shuffling."""
     teachers: AlignDraw | None
-    """Chance of the teachers' losses, where they are trained."""
+    """Random choices of the teachers' losses, where their heads are trained."""
     curve: Tensor | None = None
-    """[B] int64: of an encoder that reads shapes along several curves, the one that it and its own decoder go along."""
+    """[B] int64: the curve that the encoder and the coordinate decoder go along, if the encoder has several (`Curved`)."""
 
 
 class LocalBranch(nn.Module):
-    """The guide's token of every slot from visible tokens that have changed places."""
+    """Predicts the guide's token of every slot from visible tokens that have changed places."""
 
     def __init__(self, dim: int, target_dim: int, options: DistillOptions) -> None:
         super().__init__()
@@ -71,11 +71,12 @@ class LocalBranch(nn.Module):
             source = source.gather(1, order)
         # The canonical order of positions comes after the permutation of tokens: that is the jigsaw.
         decoded = self.decoder(ops.gather(tokens, source), self.positions(centres))  # [B, G, D]
-        return self.head(self.norm(decoded))
+        predicted: Tensor = self.head(self.norm(decoded))
+        return predicted
 
 
 class GlobalBranch(nn.Module):
-    """The guide's summary from the visible tokens, which carry their own places: no positions, no shuffling."""
+    """Predicts the guide's summary from the visible tokens, which carry their own places: no positions, no shuffling."""
 
     def __init__(self, dim: int, target_dim: int, options: DistillOptions) -> None:
         super().__init__()
@@ -86,12 +87,13 @@ class GlobalBranch(nn.Module):
         self.head.apply(initialise)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Predictions [B, Dg] from tokens [B, Gv, D]."""
-        return self.head(self.pool(self.decoder(tokens)))
+        """Predicted summaries [B, Dg] from visible tokens [B, Gv, D]."""
+        predicted: Tensor = self.head(self.pool(self.decoder(tokens)))
+        return predicted
 
 
 class Reconstruction(nn.Module):
-    """Point-MAE's objective (https://arxiv.org/abs/2203.06604): coordinates of the hidden groups, by a decoder of its own, not shuffled."""
+    """Point-MAE's objective (https://arxiv.org/abs/2203.06604): a decoder predicts the coordinates of hidden groups. No shuffling."""
 
     def __init__(self, dim: int, group_size: int, options: DistillOptions) -> None:
         super().__init__()
@@ -116,7 +118,7 @@ class Reconstruction(nn.Module):
 
 
 def reconstruction(encoder: Encoder, options: DistillOptions) -> nn.Module:
-    """The decoder of coordinates that belongs to an encoder."""
+    """A new decoder of coordinates for an encoder: its own (`OwnDecoder`), or Point-MAE's."""
     if isinstance(encoder, OwnDecoder):
         return encoder.decoder(options.reconstruction_depth, options.heads, options.drop_path)
     return Reconstruction(encoder.dim, encoder.group_size, options)
@@ -126,7 +128,7 @@ class Distill(nn.Module):
     """The student's encoder, its branches and their losses."""
 
     convention: Convention | None = None
-    """What the points were that the run was trained on, of one that was read from its file; None where that is not known."""
+    """The points that the run was trained on, if it was read from a file that says it; else None."""
 
     def __init__(
         self, encoder: Encoder, options: DistillOptions, guide_dim: int | None = None, teachers: TeacherLosses | None = None
@@ -134,12 +136,12 @@ class Distill(nn.Module):
         """
         Args:
             encoder: the student.
-            options: see there.
+            options: choices of stage 2.
             guide_dim: width of the guide's tokens and summary; None for the student's own.
-            teachers: heads in the teachers' spaces. Trained if `teacher_weight` is set, else frozen here: those of the guide.
+            teachers: heads in the teachers' spaces. They are trained if `teacher_weight` is set, else they are the guide's and stay frozen.
 
         Raises:
-            UserError: an option needs what was not given.
+            UserError: an option needs teachers' heads or hidden groups, and there are none.
         """
         super().__init__()
         width = guide_dim or encoder.dim
@@ -216,7 +218,7 @@ class Distill(nn.Module):
 
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:
-        """Tokens and summary of whole shapes, points [B, P, C], without gradient. In evaluation mode only."""
+        """Tokens and summary of whole shapes, points [B, P, C], without gradient. The model must be in evaluation mode."""
         assert not self.training, "batch norms would take their statistics from this batch"
         points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens

@@ -19,13 +19,13 @@ class AlignOptions:
     """Choices of stage 1."""
 
     pool: Literal["attention", "max"] = "attention"
-    """How tokens become one summary: a learned query attends to them, or their maximum (ULIP's)."""
+    """How tokens become one summary: `attention`, a learned query attends to them, or `max`, their maximum as in ULIP."""
     heads: int = 6
-    """Heads of attention pooling; the maximum has none."""
+    """Number of heads in attention pooling; the maximum has none."""
     projection: Literal["mlp", "linear"] = "mlp"
-    """From the summary into a teacher's space: an MLP, or one matrix (ULIP's)."""
+    """How a summary is brought into a teacher's space: by an MLP, or by one matrix as in ULIP."""
     positives: Literal["either", "text", "category", "none"] = "either"
-    """Which other shapes of a batch are right answers too: those of the same text, of the same category, of either, or none."""
+    """Which other shapes of a batch are right answers too: those with the same text, the same category, either of these, or none."""
     teacher_drop: float = 0.0
     """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
 
@@ -41,36 +41,36 @@ class AlignOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillOptions:
-    """Choices of stage 2. A weight of 0 leaves a part out."""
+    """Choices of stage 2. A part with weight 0 is left out."""
 
     mask_ratio: float | None = None
-    """Share of groups hidden; None for the encoder's own."""
+    """Share of groups that are hidden; None for the encoder's own share."""
     local_weight: float = 1.0
-    """Guide's tokens from all slots."""
+    """Weight of the local loss, on the guide's tokens of all slots."""
     global_weight: float = 1.0
-    """Guide's summary from the visible tokens."""
+    """Weight of the global loss, on the guide's summary from the visible tokens."""
     projected_weight: float = 0.0
-    """Guide's summary in every teacher's space, through the guide's frozen heads: keeps zero-shot ability."""
+    """Weight of the loss on the guide's summary in every teacher's space, through the guide's frozen heads. It keeps zero-shot ability."""
     teacher_weight: float = 0.0
-    """Teachers' own embeddings, through heads that are trained here."""
+    """Weight of the losses on the teachers' own embeddings, through heads that are trained here."""
     reconstruction_weight: float = 0.0
-    """Coordinates of the hidden groups, Chamfer-L2, as the encoder's authors do it."""
+    """Weight of the Chamfer-L2 loss on coordinates of the hidden groups, as the encoder's authors have it."""
     shuffle: Literal["all", "visible_only", "none"] = "all"
     """What changes places before the local decoder: every token, the visible ones among themselves, or nothing."""
     masked_only: bool = False
-    """Local loss on hidden slots only."""
+    """Take the local loss on hidden slots only."""
     normalise_targets: bool = False
-    """LayerNorm without affine on the guide's tokens and summary. The method compares them as they are; nobody measured what it changes."""
+    """Apply LayerNorm without weights to the guide's tokens and summary. The method does not, and nobody measured the difference."""
     local_depth: int = 4
-    """Blocks of the local decoder."""
+    """Number of blocks in the local decoder."""
     global_depth: int = 1
-    """Blocks of the global decoder."""
+    """Number of blocks in the global decoder."""
     reconstruction_depth: int = 4
-    """Blocks of the coordinate decoder; of one with several levels, on each."""
+    """Number of blocks in the coordinate decoder; in one with several levels, the number on each."""
     heads: int = 6
-    """Attention heads of decoders and pooling."""
+    """Number of attention heads in decoders and pooling."""
     drop_path: float = 0.1
-    """In the local and the coordinate decoder: rate at the last block, rising linearly from 0."""
+    """Rate of drop path at the last block of the local and the coordinate decoder, rising linearly from 0."""
 
     def __post_init__(self) -> None:
         check_numbers(self, prefix="distill.")

@@ -22,20 +22,20 @@ _CONVOLUTIONS: Final = (
     ".net2.0.weight",
     "rec_head.weight",
 )
-"""How the names end of what the peers convolve with 1x1."""
+"""Endings of the names of layers that are 1x1 convolutions in the peers' models and linear layers here."""
 _LOCAL, _SHARED = ".embed.local.weight", ".embed.shared.weight"
 
 
 def from_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: str) -> dict[str, Tensor]:
-    """Published weights under our names, of an encoder whose patches are those of Point-MAE.
+    """Published weights under our names, for an encoder whose patches are those of Point-MAE.
 
     Args:
-        state: by published name.
-        names: how published names begin, and ours.
-        family: of the encoder, for the message.
+        state: tensors by published name.
+        names: prefix of published names, to the prefix of ours.
+        family: what the encoder is called in messages.
 
     Raises:
-        UserError: a name that begins otherwise.
+        UserError: a name begins with none of these prefixes.
     """
     ours = {}
     for name, value in state.items():
@@ -49,7 +49,7 @@ def from_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: st
 
 
 def to_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: str) -> dict[str, Tensor]:
-    """The inverse of `from_names`, of the same `names`."""
+    """Our weights under published names: the inverse of `from_names`, with the same `names`. Raises as that does."""
     theirs, back = {}, {ours: published for published, ours in names.items()}
     for name, value in state.items():
         if name.endswith(_SHARED):

@@ -2,9 +2,9 @@
 
     adapted = adapt(encoder, "lora", Efficient(lora_rank=4))      # takes the encoder's place, and begins with the same features
 
-A method is a module beside this one. It has `Options`, a frozen dataclass whose fields begin with the method's name where others could
-have the same, and `attach`, as `Method` says. It stands in `Mode`, in `METHODS` and among the bases of `Efficient`. A method works on the
-sites that an encoder offers (`trainer.encoders.protocol.Site`) and knows no encoder.
+A new method is a module beside this one, and its name in `Mode`, in `METHODS` and among the bases of `Efficient`. The module has what
+`Method` says. No field of its `Options` may have the name of another method's. A method works on the sites that an encoder offers
+(`trainer.encoders.protocol.Site`) and knows no encoder.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Method(Protocol):
     def attach(self, sites: Sequence[Site], options: Any, name: str) -> Around | None:
         """Put new parts into the blocks of an encoder, in place. Their weights come from torch's global generator.
 
-        New parts answer such that the features of the encoder are at first the same, to the last bit.
+        With new parts that are not trained yet, the features of the encoder are the same, to the last bit.
 
         Args:
             sites: what the encoder offers, at least one.
@@ -73,7 +73,7 @@ class Efficient(pointgst.Options, prompt.Options, adapter.Options, lora.Options)
 
 def sizes(mode: str) -> tuple[str, ...]:
     """The fields of `Efficient` that a way of tuning reads; none if it attaches no parts."""
-    return tuple(field.name for field in dataclasses.fields(METHODS[mode].Options)) if mode in METHODS else ()
+    return next((tuple(f.name for f in dataclasses.fields(m.Options)) for name, m in METHODS.items() if name == mode), ())
 
 
 def adapt(encoder: Encoder, mode: Mode, options: Efficient) -> Adapted:
@@ -102,7 +102,7 @@ def check_sizes(tune: str, options: Efficient) -> None:
     """Refuse sizes that would have no effect.
 
     Raises:
-        UserError: one is not as usual that this way of tuning does not read.
+        UserError: a size differs from its default, and this way of tuning does not read it.
     """
     read = sizes(tune)
     known = f"it reads {', '.join(f'efficient.{name}' for name in read)} alone" if read else f"only {', '.join(MODES)} have such parts"

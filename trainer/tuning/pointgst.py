@@ -146,7 +146,7 @@ def basis(centres: Tensor, kind: Literal["sample", "batch"]) -> Tensor:
     weights = 1 / (distances / unit).clamp(min=1)  # 1 for a centre and itself, and for centres in one place
     scale = weights.sum(-1).rsqrt()
     laplacian = torch.eye(centres.shape[-2], device=centres.device) - scale.unsqueeze(-1) * weights * scale.unsqueeze(-2)
-    vectors = torch.linalg.eigh(laplacian).eigenvectors
+    vectors: Tensor = torch.linalg.eigh(laplacian).eigenvectors
     if kind == "batch":
         return vectors
     peak = vectors.gather(-2, vectors.abs().argmax(-2, keepdim=True))  # [..., 1, N]
