@@ -70,7 +70,7 @@ def override(config: T, assignments: Sequence[str], named: Mapping[type, Mapping
         for name in path.strip().split("."):
             change = change.fields.setdefault(name, _Change(path.strip()))
         change.value, change.fields = value.strip(), {}
-    return typing.cast(T, _changed(config, changes.fields, named or {}))
+    return _changed(config, changes.fields, named or {})
 
 
 def refuse_unread(options: Any, names: Iterable[str], where: str, *, prefix: str = "") -> None:

@@ -210,7 +210,7 @@ def load(path: Path) -> Result:
         UserError: the file is no result.
     """
     try:
-        found = from_json(Result, json.loads(path.read_text(encoding="utf-8")))
+        found: Result = from_json(Result, json.loads(path.read_text(encoding="utf-8")))
         if empty := [metric.name for metric in found.scores.metrics if not metric.values]:
             raise ValueError(f"{empty[0]} has no values")
         return found
