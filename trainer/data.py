@@ -160,7 +160,8 @@ class Epochs:
 
     def batch(self, number: int) -> Ints:
         """The places of batch `number`. [B]"""
-        # Epochs are one endless stream. A batch in the midst of which an epoch ends has the end of that and the beginning of the next.
+        # Epochs are one endless stream: a batch in the midst of which an epoch ends has the end of that and the beginning of the next.
+        # So no shape is left over at the end of an epoch, and all batches have one size, as batch norm and torch.compile want it.
         epoch, offset = np.divmod(np.arange(number * self.batch_size, (number + 1) * self.batch_size), self.length)
         return np.concatenate([self.order(int(e))[offset[epoch == e]] for e in np.unique(epoch)])
 
@@ -207,6 +208,7 @@ class Data:
         self._blocks = self._open_blocks()
         self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)
         """Whether points come in farthest-point order."""
+        # One list of all shapes, and arrays instead of objects: a batch is then a few fancy indexings, however many shapes there are.
         self.pool = Pool.of(self.parts, places)
         self._choices = Choices(
             blocks=np.array([part.blocks for part in self.parts]),
@@ -405,6 +407,8 @@ class Data:
         """A number for each drawn text, equal for equal texts, whichever cache they are from. [B]"""
         key = np.full(len(drawn.row), -1, np.int64)
         for part, here in self._present(drawn):
+            # Keys are hashes of the texts themselves, so equal texts of two caches have one key, and a filled template that a captioner
+            # happened to write has the key of that caption: contrast must not call an equal text a wrong answer.
             if part.text_key is not None:
                 key[here] = part.text_key[drawn.row[here], drawn.caption[here]]
             here = here[drawn.template[here] >= 0]
