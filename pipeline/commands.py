@@ -408,13 +408,7 @@ def open_config_source(location: str, config: BuildConfig) -> Source:
     Raises:
         UserError: nothing there, or an option is wrong.
     """
-    options = {}
-    for option in config.source.options:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise UserError(f"source.options takes name=value, got {option!r}")
-        options[name] = value
-    return open_source(location, kind=config.source.kind, textures=config.source.textures, **options)
+    return open_source(location, kind=config.source.kind, textures=config.source.textures, **config.source.settings)
 
 
 def _described(source: Source) -> SourceSpec:
@@ -613,8 +607,7 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
         raise UserError(f"{cache.path} has no journal beside it that names its source; give it with --source")
     config, sealed = last_config(cache), cache.manifest.source
     # The journal is anybody's, and a source is opened by it before its ids can tell: what the cache itself says goes first.
-    noted = dict(option.partition("=")[::2] for option in config.source.options)
-    options = {**noted, **dict(sealed.options)}
+    options = {**config.source.settings, **dict(sealed.options)}
     if options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):  # of a collection that is made, not found
         raise UserError(
             f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: "
