@@ -170,7 +170,7 @@ class CaptionSpec:
     """The `captions` product: texts about each view, best first."""
 
     captioner: str
-    """Name in `pipeline.caption.CAPTIONERS`."""
+    """Name in `pipeline.captioners.catalog.BACKENDS`."""
     model: str = label("")
     """What the captioner was asked to load; empty for templates."""
     revision: str = label("")

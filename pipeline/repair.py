@@ -17,11 +17,16 @@ from cache_schema.files import read_file, refuse_links
 from cache_schema.mending import Mending, clear
 from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import build, journal, run
-from pipeline.build import Models, Plan
-from pipeline.commands import ORDER, Machine, Terminal, Work, columns, last_config, places, run_plan, source_again
+from pipeline import build, journal
+from pipeline.complete import pictures
+from pipeline.executors import catalog as executors
+from pipeline.models import Models
+from pipeline.opening import columns, last_config, places, source_again
+from pipeline.plan import Plan, Todo
 from pipeline.recipes import BuildConfig
+from pipeline.records import FROM_FILES, ORDER, batch_size
 from pipeline.sources.catalog import Source
+from pipeline.work import Machine, Terminal, Work, held
 from pipeline.worker import Task
 
 ROUNDS: Final = 4
@@ -45,10 +50,10 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
         UserError: some damage is left, each with its reason: a source or a model is not here, or makes other bytes than
             before. What could be mended is mended.
     """
-    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as notes:
+    with held(path, terminal) as notes:
         cache = Mending(path.resolve(), store.open_cache(path).manifest)
         found = validate.problems(path)  # while nobody else writes
-        journal.note(notes, event="repair", files=[problem.where for problem in found[:100]])
+        journal.append(notes, journal.Repair(files=tuple(problem.where for problem in found[:100])))
         mender = _Mender(cache, location, machine, terminal, notes)
         for _ in range(ROUNDS):
             before = len(mender.done)
@@ -58,7 +63,7 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
             found = validate.problems(path)
             if not found:
                 break
-        journal.note(notes, event="done")
+        journal.append(notes, journal.Done())
     left = mender.explained([problem for problem in found if problem.kind not in ("stray", "unfinished")])
     if not left:
         return mender.done
@@ -102,7 +107,7 @@ class _Mender:
         if "index" not in self.records and any(problem.product == "index" for problem in found):
             self._guarded("index", self._index_again)
         self._mark_again(found)
-        for stage in (("index",), build.FROM_FILES, ("image",), ("captions",), ("text",), ("labels",), ("guide",)):
+        for stage in (("index",), FROM_FILES, ("image",), ("captions",), ("text",), ("labels",), ("guide",)):
             self._make([product for product in self.bad if self.records[product].kind in stage and self.bad[product]])
         for problem in found:
             record = self.records.get(problem.product)
@@ -162,7 +167,7 @@ class _Mender:
         if not products:
             return
         kinds = {self.records[product].kind for product in products}
-        if kinds <= set(build.FROM_FILES):
+        if kinds <= set(FROM_FILES):
             if not self._guarded("shapes", self._make_from_files, products):
                 reason = self.reasons.pop("shapes")
                 for product in products:
@@ -197,11 +202,11 @@ class _Mender:
                 return
             case "labels", TeacherSpec() as described:
                 build.make_labels(
-                    cache, record, self.models.teacher(described), build.batch_size(record, "text_batch", config.image_batch), self.models
+                    cache, record, self.models.teacher(described), batch_size(record, "text_batch", config.image_batch), self.models
                 )
                 return
             case "captions", CaptionSpec() as described:
-                self.models.captioner(described, build.batch_size(record, "caption_batch", config.caption_batch))
+                self.models.captioner(described, batch_size(record, "caption_batch", config.caption_batch))
             case _, TeacherSpec() as described:
                 self.models.teacher(described)
         needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", "captions")}[record.kind]
@@ -219,8 +224,8 @@ class _Mender:
         source = self.source()
         points, views = self.records["points"].spec, self.records["views"].spec if "views" in self.records else None
         assert isinstance(points, PointSpec) and (views is None or isinstance(views, ViewSpec))
-        pictures = tuple(n for n in self.cache.arrays(self.records["views"]) if n.codec == "zstd") if views else ()
-        task = Task(reader=source.reader, points=points, views=views, pictures=pictures, limits=self.config.limits)
+        compressed = pictures(self.cache, self.records["views"]) if views else ()
+        task = Task(reader=source.reader, points=points, views=views, pictures=compressed, limits=self.config.limits)
         self._run({product: set(self.bad[product]) for product in products}, task)
 
     def _run(self, only: dict[str, set[int]], task: Task | None) -> None:
@@ -230,8 +235,7 @@ class _Mender:
             UserError: some could not be made; with the reason of each.
         """
         config = last_config(self.cache)
-        order = {kind: i for i, kind in enumerate(ORDER)}
-        records = sorted((r for r in self.records.values() if r.kind in order), key=lambda r: order[r.kind])
+        records = sorted((r for r in self.records.values() if r.kind in ORDER), key=lambda r: ORDER.index(r.kind))
         plan = Plan(
             path=self.cache.path.absolute(),
             records=tuple(records),
@@ -246,7 +250,7 @@ class _Mender:
         def failure(part: dict[str, set[int]]) -> str:
             """Why a part could not be made; empty where it was."""
             try:
-                run_plan(work, run.Todo(self.cache, plan, part))
+                executors.run(work, Todo(self.cache, plan, part))
             except (UserError, OSError) as error:
                 return str(error)
             return ""

@@ -29,9 +29,9 @@ from cache_schema import spec, store
 from cache_schema.errors import UserError
 from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import journal
 from pipeline.cameras import poses
 from pipeline.describe import describe, human, product_bytes, starter_warning
+from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, read_journal
 
 VIEWS: Final = 6
 """Pictures of a shape."""
@@ -472,8 +472,8 @@ class Run:
     end: float
     what: str
     finished: bool
-    shards: tuple[dict[str, Any], ...]
-    """What each shard cost: the notes of `pipeline.run`."""
+    shards: tuple[ShapesMade | ShardMade, ...]
+    """What each shard cost."""
 
     @property
     def wall(self) -> float:
@@ -481,12 +481,13 @@ class Run:
 
     @property
     def waited(self) -> float:
-        return sum(note.get("waited", 0.0) for note in self.shards)
+        """Seconds for which the process with the models waited for shapes."""
+        return sum(made.waited for made in self.shards if isinstance(made, ShapesMade))
 
     @property
     def models(self) -> float:
         """Seconds at teachers and captioners, with reading and writing."""
-        return sum(note.get("seconds", 0.0) for note in self.shards)
+        return sum(made.seconds for made in self.shards if isinstance(made, ShardMade))
 
     @property
     def rest(self) -> float:
@@ -505,21 +506,21 @@ class Run:
 
 def runs(path: Path) -> list[Run]:
     """The commands in the journal beside a cache."""
-    found: list[list[dict[str, Any]]] = []
-    for note in journal.read_journal(path).notes:
-        if note["event"] not in ("shard", "done"):
-            found.append([note])
+    found: list[tuple[Begun, list[Event]]] = []
+    for event in read_journal(path).events:
+        if isinstance(event, Begun):
+            found.append((event, [event]))
         elif found:
-            found[-1].append(note)
+            found[-1][1].append(event)
     return [
         Run(
-            start=notes[0]["time"],
-            end=notes[-1]["time"],
-            what=" ".join(filter(None, [notes[0]["event"], notes[0].get("teacher", ""), notes[0].get("set", "")])),
-            finished=notes[-1]["event"] == "done",
-            shards=tuple(note for note in notes if note["event"] == "shard"),
+            start=begun.time,
+            end=events[-1].time,
+            what=begun.title,
+            finished=isinstance(events[-1], Done),
+            shards=tuple(event for event in events if isinstance(event, ShapesMade | ShardMade)),
         )
-        for notes in found
+        for begun, events in found
     ]
 
 
@@ -529,14 +530,14 @@ def costs(reader: Reader) -> dict[str, Any]:
     longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
     return {
         "runs": every,
-        "ignored": journal.read_journal(reader.cache.path).ignored,
-        "stages": stage_costs(reader, [note for run in every for note in run.shards]),
+        "ignored": read_journal(reader.cache.path).ignored,
+        "stages": stage_costs(reader, [made for run in every for made in run.shards]),
         "longest": longest,
         "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],
     }
 
 
-def stage_costs(reader: Reader, notes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def stage_costs(reader: Reader, shards: Iterable[ShapesMade | ShardMade]) -> list[dict[str, Any]]:
     """Seconds and units of each stage: the steps of shape processes, then each product of a model."""
     usable = reader.status == spec.OK
     stages: dict[str, dict[str, Any]] = {}
@@ -546,24 +547,25 @@ def stage_costs(reader: Reader, notes: Iterable[dict[str, Any]]) -> list[dict[st
         stage["seconds"] += seconds
         stage["units"] += units
 
-    for note in notes:
-        for step, seconds in note.get("steps", {}).items():
-            add(step, "shapes", seconds, note["shapes"])
-        if note["product"] in reader.records:
-            rows = reader.manifest.rows(note["shard"])
-            units = int(usable[rows.start : rows.stop].sum()) * reader.records[note["product"]].per_shape
-            add(note["product"], "texts" if note["product"].startswith("text/") else "views", note["seconds"], units)
+    for made in shards:
+        if isinstance(made, ShapesMade):
+            for step, seconds in made.steps.items():
+                add(step, "shapes", seconds, made.shapes)
+        elif made.product in reader.records:
+            rows = reader.manifest.rows(made.shard)
+            units = int(usable[rows.start : rows.stop].sum()) * reader.records[made.product].per_shape
+            add(made.product, "texts" if made.product.startswith("text/") else "views", made.seconds, units)
     return list(stages.values())
 
 
 def lanes(run: Run) -> list[dict[str, Any]]:
     """What the process that holds the models did when: by product its seconds, and spans in thousandths of the run."""
     found: dict[str, dict[str, Any]] = {}
-    for note in run.shards:
-        seconds = note.get("waited", note.get("seconds", 0.0))
-        lane = found.setdefault(note["product"], {"name": note["product"], "seconds": 0.0, "spans": []})
+    for made in run.shards:
+        seconds, name = (made.waited, SHAPES) if isinstance(made, ShapesMade) else (made.seconds, made.product)
+        lane = found.setdefault(name, {"name": name, "seconds": 0.0, "spans": []})
         lane["seconds"] += seconds
-        end = (note["time"] - run.start) / run.wall * 1000
+        end = (made.time - run.start) / run.wall * 1000
         start = max(end - seconds / run.wall * 1000, 0.0)
         spans = lane["spans"]
         if spans and start - spans[-1][1] < 1:  # closer than the page can show

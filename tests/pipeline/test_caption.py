@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from cache_schema.spec import TEXT_BYTES, CaptionSpec
-from pipeline import caption
-from pipeline.blip2 import Draw
+from pipeline.captioners import catalog as captioners
+from pipeline.captioners.blip2 import Draw
+from pipeline.ranking import rank
 from tests.pipeline.checkpoints import blip2, fill
 
 RANDOM = CaptionSpec(captioner="blip2", model=str(blip2()), samples=3, max_tokens=8)
@@ -29,22 +30,22 @@ NAMES = ["chair", "table", "lamp", "bed", "door"]
 
 
 def test_a_caption_depends_on_its_picture_key_and_sample_only(images):
-    texts = caption.load(RANDOM, batch=5).caption(images, KEYS, NAMES)
+    texts = captioners.load(RANDOM, batch=5).caption(images, KEYS, NAMES)
     assert [len(row) for row in texts] == [3] * 5
     assert len({text for row in texts for text in row}) == 15
     for batch in (1, 2):
-        assert caption.load(RANDOM, batch=batch).caption(images, KEYS, NAMES) == texts
-    assert caption.load(RANDOM).caption(images[3:], KEYS[3:], NAMES[3:]) == texts[3:]
+        assert captioners.load(RANDOM, batch=batch).caption(images, KEYS, NAMES) == texts
+    assert captioners.load(RANDOM).caption(images[3:], KEYS[3:], NAMES[3:]) == texts[3:]
     more = dataclasses.replace(RANDOM, samples=4)
-    assert [row[:3] for row in caption.load(more).caption(images, KEYS, NAMES)] == texts
+    assert [row[:3] for row in captioners.load(more).caption(images, KEYS, NAMES)] == texts
 
 
 def test_a_caption_changes_with_picture_key_and_seed(images):
-    captioner = caption.load(RANDOM)
+    captioner = captioners.load(RANDOM)
     (texts,) = captioner.caption(images[:1], KEYS[:1], [""])
     assert captioner.caption(images[1:2], KEYS[:1], [""]) != [texts]
     assert captioner.caption(images[:1], KEYS[1:2], [""]) != [texts]
-    assert caption.load(dataclasses.replace(RANDOM, seed=1)).caption(images[:1], KEYS[:1], [""]) != [texts]
+    assert captioners.load(dataclasses.replace(RANDOM, seed=1)).caption(images[:1], KEYS[:1], [""]) != [texts]
 
 
 @pytest.mark.parametrize("prompt", ["", "a picture of"])
@@ -58,7 +59,7 @@ def test_with_one_choice_left_it_is_the_librarys_greedy_caption(prompt, images):
     with torch.no_grad():
         tokens = model.generate(**inputs, do_sample=False, min_new_tokens=1, max_new_tokens=8)
     expected = [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
-    texts = caption.load(dataclasses.replace(RANDOM, prompt=prompt, top_p=1e-9, samples=2)).caption(images, KEYS, NAMES)
+    texts = captioners.load(dataclasses.replace(RANDOM, prompt=prompt, top_p=1e-9, samples=2)).caption(images, KEYS, NAMES)
     assert texts == [[text] * 2 for text in expected]
     assert all(text.startswith(prompt) for text in expected)
 
@@ -83,14 +84,14 @@ def test_a_language_model_with_an_encoder_gets_its_prompt_back(tmp_path, images)
     fill(model, seed=0)
     model.save_pretrained(folder)
     spec = dataclasses.replace(RANDOM, model=str(folder), prompt="a picture of")
-    for text in caption.load(spec).caption(images[:1], KEYS[:1], NAMES[:1])[0]:
+    for text in captioners.load(spec).caption(images[:1], KEYS[:1], NAMES[:1])[0]:
         assert text.startswith("a picture of ")
         assert text.count("picture of") == 1
         assert len(text) > len("a picture of ")
 
 
 def test_lower_precision_runs(images):
-    captioner = caption.load(dataclasses.replace(RANDOM, precision="bfloat16"))
+    captioner = captioners.load(dataclasses.replace(RANDOM, precision="bfloat16"))
     assert captioner.spec.precision == "bfloat16"
     assert all(captioner.caption(images[:2], KEYS[:2], NAMES[:2])[1])
 
@@ -119,39 +120,39 @@ def test_a_draw_leaves_one_token():
 
 
 def test_the_specification_is_completed_and_checked(tmp_path):
-    spec = caption.load(RANDOM).spec
+    spec = captioners.load(RANDOM).spec
     assert len(spec.weights) == 64
     assert spec.model == "./random-blip2"  # nothing of where it lies
     here = dataclasses.replace(spec, model=RANDOM.model)
     assert dataclasses.replace(here, weights="") == RANDOM
-    assert caption.load(here).spec == spec
+    assert captioners.load(here).spec == spec
     with pytest.raises(ValueError, match=r"weights of .*random-blip2 have changed: expected digest beef"):
-        caption.load(dataclasses.replace(here, weights="beef"))
+        captioners.load(dataclasses.replace(here, weights="beef"))
     folder = shutil.copytree(blip2(), tmp_path / "copy")
-    assert caption.load(dataclasses.replace(spec, model=str(folder))).spec.weights == spec.weights
+    assert captioners.load(dataclasses.replace(spec, model=str(folder))).spec.weights == spec.weights
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="cannot load BLIP-2"):
-        caption.load(dataclasses.replace(RANDOM, model=str(folder)))
+        captioners.load(dataclasses.replace(RANDOM, model=str(folder)))
 
 
 def test_known_captioners():
-    assert all(spec.captioner in caption.CAPTIONERS for spec in caption.CHOICES.values())
+    assert all(choice.spec.captioner in captioners.BACKENDS and choice.about for choice in captioners.CAPTIONERS.values())
     with pytest.raises(ValueError, match="no captioner 'blip'; did you mean 'blip2'"):
-        caption.load(dataclasses.replace(RANDOM, captioner="blip"))
+        captioners.load(dataclasses.replace(RANDOM, captioner="blip"))
 
 
 # -------------------------------------------------------------------------------------------------------- templates
 
 
 def test_templates_are_filled_each_once():
-    captioner = caption.load(FILLED)
+    captioner = captioners.load(FILLED)
     texts = captioner.caption(np.zeros((5, 1, 1, 3), np.uint8), KEYS, NAMES)
     for row, name in zip(texts, NAMES, strict=True):
         assert len(set(row)) == 3
         assert set(row) < {f"{word} {name}" for word in ("a", "one", "the", "some")}
     assert captioner.caption(np.zeros((2, 1, 1, 3), np.uint8), KEYS[3:], NAMES[3:]) == texts[3:]
     assert len({tuple(text.split()[0] for text in row) for row in texts}) > 1
-    reseeded = caption.load(dataclasses.replace(FILLED, seed=1)).caption(np.zeros((5, 1, 1, 3), np.uint8), KEYS, NAMES)
+    reseeded = captioners.load(dataclasses.replace(FILLED, seed=1)).caption(np.zeros((5, 1, 1, 3), np.uint8), KEYS, NAMES)
     assert reseeded != texts
 
 
@@ -164,12 +165,12 @@ def test_templates_are_filled_each_once():
 )
 def test_templates_that_cannot_be_filled(change, message):
     with pytest.raises(ValueError, match=message):
-        caption.load(dataclasses.replace(FILLED, **change))
+        captioners.load(dataclasses.replace(FILLED, **change))
 
 
 def test_a_shape_without_a_name_cannot_fill_a_template():
     with pytest.raises(ValueError, match="shape 1 has no label"):
-        caption.load(FILLED).caption(np.zeros((2, 1, 1, 3), np.uint8), KEYS[:2], ["chair", ""])
+        captioners.load(FILLED).caption(np.zeros((2, 1, 1, 3), np.uint8), KEYS[:2], ["chair", ""])
 
 
 # ----------------------------------------------------------------------------------------------- length and order
@@ -188,14 +189,14 @@ def test_a_shape_without_a_name_cannot_fill_a_template():
     ],
 )
 def test_texts_fit_their_cells(text, fitted):
-    assert caption.fit(text) == fitted
+    assert captioners.fit(text) == fitted
     assert len(fitted.encode()) <= TEXT_BYTES
 
 
 def test_rank_puts_the_nearest_first_and_keeps_ties():
     images = np.array([[1, 0], [0, 2]], np.float32)
     texts = np.array([[[0, 1], [3, 0], [1, 1], [2, 2]], [[0, 0], [1, 0], [0, 1], [0, -1]]], np.float32)
-    order, scores = caption.rank(images, texts)
+    order, scores = rank(images, texts)
     assert order.tolist() == [[1, 2, 3, 0], [2, 0, 1, 3]]
     np.testing.assert_allclose(scores, [[1, 0.7071, 0.7071, 0], [1, 0, 0, -1]], atol=1e-6)
     assert scores.dtype == np.float32
@@ -205,7 +206,7 @@ def test_rank_does_not_see_float_rounding():
     rng = np.random.default_rng(0)
     images, texts = rng.normal(size=(4, 64)).astype(np.float32), rng.normal(size=(4, 8, 64)).astype(np.float32)
     texts[:, 1::2] = texts[:, ::2] * (1 + 1e-6 * rng.normal(size=(4, 4, 64)))
-    order, _ = caption.rank(images, texts)
+    order, _ = rank(images, texts)
     twins = order.reshape(4, 4, 2)
     assert (twins[..., 0] % 2 == 0).all()
     assert (twins[..., 1] == twins[..., 0] + 1).all()
