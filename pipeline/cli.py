@@ -345,6 +345,21 @@ def teachers(as_json: Json = False) -> None:
 
 
 @app.command()
+def captioners(as_json: Json = False) -> None:
+    """The captioners known by name. A recipe's captions.captioner, captions.model and so on choose any other."""
+    from pipeline.captioners.catalog import CAPTIONERS
+
+    if as_json:
+        print_json({name: {**spec.to_json(choice.spec), "about": choice.about} for name, choice in CAPTIONERS.items()})
+        return
+    table = Table("captioner", "backend", "model", "about", box=None)
+    for name, choice in CAPTIONERS.items():
+        table.add_row(*map(cell, (name, choice.spec.captioner, choice.spec.model, choice.about)))
+    out.print(table)
+    show("In a build: --set captions.captioner=blip2 --set captions.model=HUB/ID or ./folder, and the other settings of captions.")
+
+
+@app.command()
 def sources(as_json: Json = False) -> None:
     """The kinds of places where shapes come from, what each looks for, and its settings."""
     from pipeline.sources.catalog import about

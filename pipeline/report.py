@@ -401,7 +401,8 @@ def mean_embeddings(rows: store.Rows, sample: NDArray[Any]) -> NDArray[np.float3
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    unit: NDArray[np.float32] = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    return unit
 
 
 def caption_ranks(reader: Reader, image: Record, sample: NDArray[Any], images: NDArray[np.float32]) -> dict[str, Any] | None:

@@ -1,17 +1,23 @@
 """Captions: what each depends on, how long they may be, and their order."""
 
 import dataclasses
+import importlib.metadata
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from cache_schema.spec import TEXT_BYTES, CaptionSpec
+from cache_schema import store, validate
+from cache_schema.spec import TEXT_BYTES, CaptionSpec, fingerprint, from_json, to_json
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.blip2 import Draw
+from pipeline.models import Models
 from pipeline.ranking import rank
+from pipeline.teachers import catalog as teachers
 from tests.pipeline.checkpoints import blip2, fill
+from tests.pipeline.conftest import build, small
 
 RANDOM = CaptionSpec(captioner="blip2", model=str(blip2()), samples=3, max_tokens=8)
 FILLED = CaptionSpec(captioner="template", templates=("a {}", "one {}", "the {}", "some {}"), samples=3)
@@ -24,6 +30,76 @@ def images():
 
 KEYS = [f"shape {i}" for i in range(5)]
 NAMES = ["chair", "table", "lamp", "bed", "door"]
+
+
+# --------------------------------------------------------------------------------------------------- every backend
+
+SMALL = {"blip2": RANDOM, "template": FILLED}
+every_backend = pytest.mark.parametrize("backend", captioners.BACKENDS)
+
+
+@every_backend
+def test_a_backend_comes_with_what_tests_it(backend):
+    assert backend in SMALL, "add here a small specification of this backend"
+    assert backend in {choice.spec.captioner for choice in captioners.CAPTIONERS.values()}
+    assert all(importlib.metadata.version(package) for package in captioners.packages(backend))
+
+
+@every_backend
+def test_every_captioner_gives_a_picture_the_same_texts_in_any_batch_and_order(backend, images):
+    spec = SMALL[backend]
+    texts = captioners.load(spec, batch=5).caption(images, KEYS, NAMES)
+    assert [len(row) for row in texts] == [spec.samples] * 5
+    assert all(text == captioners.fit(text) for row in texts for text in row)
+    order = [3, 0, 4, 1, 2]
+    mixed = captioners.load(spec, batch=2).caption(images[order], [KEYS[i] for i in order], [NAMES[i] for i in order])
+    assert mixed == [texts[i] for i in order]
+    alone = [captioners.load(spec, batch=1).caption(images[i : i + 1], KEYS[i : i + 1], NAMES[i : i + 1])[0] for i in (0, 4)]
+    assert alone == [texts[0], texts[4]]
+    assert captioners.load(dataclasses.replace(spec, seed=7)).caption(images, KEYS, NAMES) != texts
+
+
+@every_backend
+def test_every_captioners_specification_survives_the_cache(backend):
+    loaded = captioners.load(SMALL[backend]).spec
+    assert from_json(CaptionSpec, json.loads(json.dumps(to_json(loaded)))) == loaded
+    again = captioners.load(dataclasses.replace(loaded, model=SMALL[backend].model)).spec  # a record has no path of this machine
+    assert fingerprint(again) == fingerprint(loaded)
+
+
+@every_backend
+def test_every_captioners_texts_are_ranked_with_finite_scores(backend, images):
+    teacher = teachers.load("starter-resnet")
+    texts = captioners.load(SMALL[backend]).caption(images, KEYS, NAMES)
+    seen = teacher.embed_images(torch.stack([teacher.preprocess(image) for image in images])).numpy()
+    read = np.stack([teacher.embed_texts(row).numpy() for row in texts])
+    order, scores = rank(seen, read)
+    assert np.isfinite(scores).all() and (np.diff(scores, axis=1) <= 0).all()
+    assert (np.sort(order, axis=1) == np.arange(order.shape[1])).all()
+
+
+def test_a_made_up_captioner_needs_an_entry_of_the_catalogue_and_nothing_else(meshes, tmp_path, monkeypatch):
+    monkeypatch.setitem(captioners.BACKENDS, "brightness", "tests.pipeline.made_up_captioner")
+    spec = CaptionSpec(captioner="brightness", samples=2, rank_by="starter-resnet")
+    build(meshes, tmp_path / "c.zarr", small(captions=spec, teachers=("starter-resnet",), labels=()))
+    cache = store.open_cache(tmp_path / "c.zarr")
+    assert validate.problems(cache.path) == []
+    assert dict(cache.record("captions").made_by)["numpy"] == np.__version__
+    texts, scores = store.texts(cache.column("captions/text")), cache.column("captions/score")  # [N, V, 2] each
+    picture = cache.array("views/rgb")[0, 1]
+    assert cache.ok()[0] and set(texts[0, 1]) == {f"slab of {picture.mean():.0f}, told {i} times" for i in range(2)}
+    assert np.isfinite(scores).all() and scores[0].any()
+    assert cache.array("text/starter-resnet")[0].any()
+
+
+def test_several_captioners_are_kept_apart(images):
+    models = Models("cpu")
+    first, second = captioners.load(FILLED), captioners.load(dataclasses.replace(FILLED, seed=1))
+    models.add(first)
+    models.add(second)
+    assert models.captioner(first.spec, 4) is first and models.captioner(second.spec, 4) is second
+    third = dataclasses.replace(FILLED, seed=2)
+    assert models.captioner(third, 4).spec == third and models.captioner(third, 4) is models.captioner(third, 4)
 
 
 # ----------------------------------------------------------------------------------------------------------- BLIP-2
