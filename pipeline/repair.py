@@ -7,7 +7,7 @@ stage, and what cannot be made is remembered with its reason.
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import numpy as np
 
@@ -53,8 +53,11 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
     with held(path, terminal) as notes:
         cache = Mending(path.resolve(), store.open_cache(path).manifest)
         found = validate.problems(path)  # while nobody else writes
-        journal.append(notes, journal.Repair(files=tuple(problem.where for problem in found[:100])))
-        mender = _Mender(cache, location, machine, terminal, notes)
+        models = Models(machine.devices()[0], places(cache.path))
+        here = dataclasses.replace(machine, scheduler="")
+        work = Work(cache=cache, models=models, machine=here, terminal=terminal, journal=notes)
+        work.note(journal.Repair(files=tuple(problem.where for problem in found[:100])))
+        mender = _Mender(cache, work, location)
         for _ in range(ROUNDS):
             before = len(mender.done)
             mender.mend(found)
@@ -63,7 +66,7 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
             found = validate.problems(path)
             if not found:
                 break
-        journal.append(notes, journal.Done())
+        work.note(journal.Done())
     left = mender.explained([problem for problem in found if problem.kind not in ("stray", "unfinished")])
     if not left:
         return mender.done
@@ -75,10 +78,14 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
 class _Mender:
     """One repair: what it was given, what it has done, and why it could not do the rest."""
 
-    def __init__(self, cache: Mending, location: str, machine: Machine, terminal: Terminal, notes: TextIO) -> None:
-        self.cache, self.location, self.terminal, self.notes = cache, location, terminal, notes
-        self.machine = dataclasses.replace(machine, scheduler="")
-        self.models = Models(machine.devices()[0], places(cache.path))
+    def __init__(self, cache: Mending, work: Work, location: str) -> None:
+        """
+        Args:
+            cache: the cache to mend.
+            work: that cache, and what it is made with.
+            location: the source; empty for the one the journal beside the cache names.
+        """
+        self.cache, self.work, self.location = cache, work, location
         self.done: list[str] = []
         self.reasons: dict[str, str] = {}
         """By product, or by place of a file, why it was not made again."""
@@ -189,7 +196,7 @@ class _Mender:
 
     def _make_one(self, record: Record) -> None:
         """Make the damaged shards of one product that does not come from meshes."""
-        cache, asked = self.cache, self.bad[record.product]
+        cache, models, asked = self.cache, self.work.models, self.bad[record.product]
         config = last_config(cache)
         match record.kind, record.spec:
             case "guide", _:
@@ -201,15 +208,16 @@ class _Mender:
                     store.write_index(cache, shard, *columns(cache.manifest, source))
                 return
             case "labels", TeacherSpec() as described:
-                build.make_labels(
-                    cache, record, self.models.teacher(described), batch_size(record, "text_batch", config.image_batch), self.models
-                )
+                batch = batch_size(record, "text_batch", config.image_batch)
+                build.make_labels(cache, record, models.teacher(described), batch, models)
                 return
             case "captions", CaptionSpec() as described:
-                self.models.captioner(described, batch_size(record, "caption_batch", config.caption_batch))
+                models.captioner(described, batch_size(record, "caption_batch", config.caption_batch))
             case _, TeacherSpec() as described:
-                self.models.teacher(described)
-        needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", "captions")}[record.kind]
+                models.teacher(described)
+        needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", self._captions_of(record))}[
+            record.kind
+        ]
         gone = [name for name in needs if name not in self.records]
         blocked = {shard for name in needs for shard in self.bad.get(name, ())}
         if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
@@ -219,6 +227,12 @@ class _Mender:
         self._run({record.product: asked - blocked}, None)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
+
+    def _captions_of(self, texts: Record) -> str:
+        """The captions product that some text embeddings are made from; if that is lost, what it was called."""
+        made_from = dict(texts.inputs)["captions"]
+        there = [r.product for r in self.records.values() if r.kind == "captions" and r.fingerprint == made_from]
+        return there[0] if there else "captions"
 
     def _make_from_files(self, products: Sequence[str]) -> None:
         source = self.source()
@@ -240,12 +254,12 @@ class _Mender:
             path=self.cache.path.absolute(),
             records=tuple(records),
             task=task,
-            devices=self.machine.devices()[:1],
+            devices=self.work.machine.devices()[:1],
             image_batch=config.image_batch,
             caption_batch=config.caption_batch,
         )
         entries = self._source.entries if task is not None and self._source is not None else ()
-        work = Work(cache=self.cache, entries=entries, models=self.models, machine=self.machine, terminal=self.terminal, journal=self.notes)
+        work = dataclasses.replace(self.work, entries=entries)
 
         def failure(part: dict[str, set[int]]) -> str:
             """Why a part could not be made; empty where it was."""

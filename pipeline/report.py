@@ -183,6 +183,7 @@ def settings(record: Record) -> list[tuple[str, str]]:
 def card(snapshot: Snapshot, row: int) -> dict[str, Any]:
     """A shape of the contact sheet."""
     name, label = snapshot.name(row)
+    told = [record for record in snapshot.records.values() if record.kind == "captions"]
     at = np.array([row])
     seen = snapshot.views if snapshot.views and snapshot.done("views")[row] else []
     return {
@@ -193,17 +194,18 @@ def card(snapshot: Snapshot, row: int) -> dict[str, Any]:
         "points": data_uri(points_picture(snapshot, row), PICTURE) if snapshot.done("points")[row] else "",
         "as_view": snapshot.points_view if seen else None,
         "views": [(view, data_uri(view_picture(snapshot, row, view), PICTURE)) for view in seen],
-        "captions": captions(snapshot, row) if snapshot.done("captions")[row] else [],
+        "captions": [line for record in told if snapshot.done(record.product)[row] for line in captions(snapshot, record, row)],
     }
 
 
-def captions(snapshot: Snapshot, row: int) -> list[dict[str, Any]]:
-    """The best captions of a shape: of each view the first, of those the best, equal texts once."""
+def captions(snapshot: Snapshot, record: Record, row: int) -> list[dict[str, Any]]:
+    """A shape's best captions of one captions product: the first of each view, the best of those, equal texts once."""
     at = np.array([row])
-    described = snapshot.records["captions"].spec
+    described = record.spec
     assert isinstance(described, CaptionSpec)
-    texts = store.texts(snapshot.table("captions/text", at)[0, :, 0])  # [V]
-    scores = snapshot.table("captions/score", at)[0, :, 0]  # [V]
+    text, score = snapshot.cache.arrays(record)
+    texts = store.texts(snapshot.table(text.path, at)[0, :, 0])  # [V]
+    scores = snapshot.table(score.path, at)[0, :, 0]  # [V]
     best: dict[str, dict[str, Any]] = {}
     for view in np.argsort(-scores, kind="stable").tolist():
         found = best.setdefault(texts[view], {"text": texts[view], "views": [], "score": None})
