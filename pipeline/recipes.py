@@ -14,7 +14,7 @@ from cache_schema.errors import UserError
 from cache_schema.settings import override, settings_of_choice
 from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, did_you_mean
 from pipeline.cameras import RIGS
-from pipeline.caption import CHOICES
+from pipeline.captioners.catalog import CAPTIONERS
 from pipeline.worker import Limits
 
 
@@ -88,7 +88,7 @@ def default() -> BuildConfig:
     """12 views, the three teachers and the captioner that come with the project (they know starter shapes only): all offline."""
     return BuildConfig(
         teachers=("starter-resnet", "starter-regnet", "starter-attributes"),
-        captions=dataclasses.replace(CHOICES["starter-blip2"], rank_by="starter-resnet"),
+        captions=dataclasses.replace(CAPTIONERS["starter-blip2"].spec, rank_by="starter-resnet"),
         caption_batch=64,
     )
 
@@ -102,7 +102,7 @@ def clip_dino() -> BuildConfig:
     """One GPU, small: CLIP ViT-B/32 and DINOv2-S, BLIP-2 captions ranked by CLIP. Downloads about 16 GB of weights."""
     return BuildConfig(
         teachers=("clip-vit-b32", "dinov2-small"),
-        captions=dataclasses.replace(CHOICES["blip2-opt-2.7b"], samples=10, rank_by="clip-vit-b32", precision="bfloat16"),
+        captions=dataclasses.replace(CAPTIONERS["blip2-opt-2.7b"].spec, samples=10, rank_by="clip-vit-b32", precision="bfloat16"),
         precision="bfloat16",
     )
 
@@ -113,7 +113,7 @@ def ulip2() -> BuildConfig:
         views=ViewSpec(rig=RIGS["ring30"]),
         teachers=("openclip-bigg14",),
         captions=dataclasses.replace(
-            CHOICES["blip2-opt-2.7b"],
+            CAPTIONERS["blip2-opt-2.7b"].spec,
             model="Salesforce/blip2-opt-6.7b",
             revision="",
             samples=10,

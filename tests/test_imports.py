@@ -26,7 +26,7 @@ ALLOWED = {
         "mamba_ssm",  # the last only where a user installed it
     },
 }
-ONLY_IN = {"pyrender": {"pipeline/render.py"}, "dask": {"pipeline/run.py"}, "distributed": {"pipeline/run.py"}}
+ONLY_IN = {"pyrender": {"pipeline/render.py"}, "dask": {"pipeline/executors/dask.py"}, "distributed": {"pipeline/executors/dask.py"}}
 
 
 def imports(file: Path) -> set[str]:

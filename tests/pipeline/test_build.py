@@ -15,7 +15,7 @@ import torch
 from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
 from pipeline import commands
-from pipeline.caption import CHOICES
+from pipeline.captioners.catalog import CAPTIONERS
 from pipeline.repair import repair
 from pipeline.teachers import catalog
 from tests.pipeline.checkpoints import dino
@@ -209,7 +209,7 @@ def test_label_sentences_are_the_teachers_own(built):
     ("change", "message"),
     [
         ({"points": spec.PointSpec(count=64, blocks=2, ordered=16, seed=7)}, "spec.seed is 0, asked 7"),
-        ({"captions": dataclasses.replace(CHOICES["template"], samples=1)}, "captions made from another specification"),
+        ({"captions": dataclasses.replace(CAPTIONERS["template"].spec, samples=1)}, "captions made from another specification"),
         ({"shard": 8}, "has 4 shapes per shard, asked 8"),
     ],
 )

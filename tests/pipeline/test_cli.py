@@ -31,7 +31,7 @@ def run(*arguments, **options):
     return process.returncode, out, err
 
 
-COMMANDS = ["build", "retry", "add-teacher", "labels", "status", "verify", "info", "report", "recipes", "teachers", "sources"]
+COMMANDS = ["build", "retry", "add-teacher", "labels", "status", "verify", "info", "report", "recipes", "teachers", "captioners", "sources"]
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -201,6 +201,8 @@ main()
     ("arguments", "code", "words"),
     [
         (("teachers",), 0, "dinov2-small"),
+        (("captioners",), 0, "blip2-opt-2.7b"),
+        (("captioners", "--json"), 0, '"about": "no model'),
         (("recipes",), 0, "clip-dino"),
         (("recipes", "default"), 0, "starter-blip2"),
         (("sources",), 0, "modelnet"),

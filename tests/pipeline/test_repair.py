@@ -139,14 +139,15 @@ def test_a_lost_root_is_written_again_by_the_build(copied, built, meshes):
     ],
 )
 def test_lines_of_another_shape_are_left_out_of_a_journal_and_counted(copied, line):
-    from pipeline import report
+    from pipeline import timings
+    from pipeline.snapshot import Snapshot
 
     whole = journal.read_journal(copied)
-    assert whole.ignored == 0 and whole.last_build["event"] == "build"
+    assert whole.ignored == 0 and type(whole.last_build) is journal.Build
     with open(f"{copied}.journal", "a", encoding="utf-8") as file:
         file.write(line + "\n")
-    assert journal.read_journal(copied) == journal.Journal(notes=whole.notes, ignored=1)
-    assert report.costs(report.Reader(store.open_cache(copied)))["ignored"] == 1
+    assert journal.read_journal(copied) == journal.Journal(events=whole.events, ignored=1)
+    assert timings.costs(Snapshot(store.open_cache(copied)))["ignored"] == 1
 
 
 def test_there_is_nothing_to_do_for_a_whole_cache(copied):
