@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cache_schema.spec import CaptionSpec, PointSpec, ViewSpec
-from pipeline import commands
+from pipeline import commands, run
 from pipeline.cameras import RIGS
 from pipeline.recipes import BuildConfig, configured
 from tests.pipeline import checkpoints
@@ -60,6 +60,22 @@ def small(**changes: object) -> BuildConfig:
 def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine: object) -> commands.Cache:
     settings = {"workers": 1, "device": "cpu", **machine}
     return commands.build_cache(str(meshes), path, config or small(), commands.Machine(**settings), Silent())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def asked_once():
+    """What draws the pictures here is asked once and not at every build: the process that answers costs half of a small build."""
+    ask, answers = run.renderer, {}
+
+    def renderer(task):
+        drawing = task.views is not None
+        if drawing not in answers:
+            answers[drawing] = ask(task)
+        return answers[drawing]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "renderer", renderer)
+        yield
 
 
 @pytest.fixture(scope="session")
