@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cache_schema import spec, store, synthetic
 from cache_schema.errors import UserError
 from cache_schema.spec import ArraySpec, GuideSpec, PointSpec, Record
+from tests.cache_schema.conftest import at_once
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
 
@@ -134,11 +135,8 @@ def test_threads_share_a_reader(cache, monkeypatch):
             if not np.array_equal(rows.gather(i, j), everything[i, j]):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with at_once(read, 4):
+        pass
     assert not wrong
 
 
