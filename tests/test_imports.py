@@ -1,6 +1,7 @@
 """Who may import whom (README, "Where things are"): trainer -> cache_schema <- pipeline, and nothing heavy where it is not needed."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ ALLOWED = {
 ONLY_IN = {"pyrender": {"pipeline/render.py"}, "dask": {"pipeline/executors/dask.py"}, "distributed": {"pipeline/executors/dask.py"}}
 
 
+@functools.cache
 def imports(file: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):

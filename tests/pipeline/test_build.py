@@ -1,10 +1,7 @@
 """From mesh files to a verified cache: what is in it is right, whoever makes it and however often it is killed."""
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
 import time
 from pathlib import Path
 
@@ -79,19 +76,19 @@ def test_two_processes_and_another_place_make_the_same_bytes(built, meshes, tmp_
 
 
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(built, meshes, tmp_path):
-    """A real process and a real SIGKILL, each time after a little more was done."""
-    code = (
-        f"import sys; from pathlib import Path; from tests.pipeline.conftest import build; build(Path({str(meshes)!r}), Path(sys.argv[1]))"
-    )
-    path, kills, root = tmp_path / "killed.zarr", 0, Path(__file__).parents[2]
+    """A real process and a real SIGKILL, each time after a little more was done. A server forks them: it has the models' code loaded."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.pipeline.preloaded"])
+    path, kills = tmp_path / "killed.zarr", 0
     for files in (1, 12, 22, 40, 60):
-        process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=root, stderr=subprocess.DEVNULL)
-        while process.poll() is None and sum(p.is_file() for p in path.rglob("*")) < files:
+        process = processes.Process(target=build, args=(meshes, path))
+        process.start()
+        while process.is_alive() and sum(p.is_file() for p in path.rglob("*")) < files:
             time.sleep(0.005)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+        if process.is_alive():
+            process.kill()
             kills += 1
-        process.wait()
+        process.join()
     assert kills >= 3
     build(meshes, path)
     assert contents(path) == contents(built)
