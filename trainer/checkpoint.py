@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
+from cache_schema.files import write_file
+from cache_schema.records import differences
 from cache_schema.spec import GuideSpec, PointSpec, fingerprint, from_json, label, to_json
-from cache_schema.store import Cache, differences, open_cache, write_file
+from cache_schema.store import Cache, open_cache
 from trainer.batch import Used
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.encoders import catalog
