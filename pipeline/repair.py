@@ -217,9 +217,7 @@ class _Mender:
                 models.captioner(described, batch_size(record, "caption_batch", config.caption_batch))
             case _, TeacherSpec() as described:
                 models.teacher(described)
-        needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", self._captions_of(record))}[
-            record.kind
-        ]
+        needs = self._needs(record)
         gone = [name for name in needs if name not in self.records]
         blocked = {shard for name in needs for shard in self.bad.get(name, ())}
         if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
@@ -230,11 +228,13 @@ class _Mender:
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
-    def _captions_of(self, texts: Record) -> str:
-        """The captions product that some text embeddings are made from; if that is lost, what it was called."""
-        made_from = dict(texts.inputs)["captions"]
+    def _needs(self, record: Record) -> tuple[str, ...]:
+        """The products that one is made from, but for what ranks captions."""
+        if record.kind != "text":
+            return {"image": ("status", "views"), "captions": ("index", "status", "views")}[record.kind]
+        made_from = dict(record.inputs)["captions"]
         there = [r.product for r in self.records.values() if r.kind == "captions" and r.fingerprint == made_from]
-        return there[0] if there else "captions"
+        return ("status", there[0] if there else "captions")
 
     def _make_from_files(self, products: Sequence[str]) -> None:
         source = self.source()
