@@ -59,7 +59,7 @@ def timed(read: Callable[[], int]) -> float:
 
 
 def ours(root: Path, count: int) -> Callable[[int], int]:
-    from cache_schema import store, synthetic
+    from cache_schema import products, store, synthetic
     from cache_schema.spec import PointSpec
 
     path = root / "ours.zarr"
@@ -67,7 +67,8 @@ def ours(root: Path, count: int) -> Callable[[int], int]:
         teacher = synthetic.teacher("t", WIDTH)
         synthetic.write(path, shapes=count, shard=512, views=VIEWS, points=PointSpec(count=POINTS, blocks=BLOCKS), teachers=(teacher,))
     cache = store.open_cache(path)
-    xyz, rgb, image, text = (cache.rows(name) for name in ("points/xyz", "points/rgb", "image/t", "text/t"))
+    embedded = [cache.of(kind, teacher="t")[0].product for kind in (products.IMAGE, products.TEXT)]
+    xyz, rgb, image, text = (cache.rows(name) for name in ("points/xyz", "points/rgb", *embedded))
 
     def read(seed: int) -> int:
         n = 0

@@ -14,7 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from cache_schema import products
 from cache_schema.store import Cache, open_cache
+from trainer.classes import SOURCE
+from trainer.part import teachers_of
 from trainer.tasks import svm
 from trainer.tasks.shapes import EVERYTHING, of_split
 from trainer.tasks.zeroshot import class_embeddings
@@ -22,7 +25,7 @@ from trainer.tasks.zeroshot import class_embeddings
 
 def embedded(cache: Cache, teacher: str, rows: np.ndarray) -> torch.Tensor:
     """Of the shapes in these rows of the cache, [n, V, E] of length 1."""
-    return F.normalize(torch.from_numpy(cache.array(f"image/{teacher}")[:][rows]).float(), dim=-1)
+    return F.normalize(torch.from_numpy(cache.array(products.IMAGE.product(teacher=teacher))[:][rows]).float(), dim=-1)
 
 
 def probed(cache: Cache, teacher: str) -> float:
@@ -34,7 +37,7 @@ def probed(cache: Cache, teacher: str) -> float:
 
 def named(cache: Cache, teacher: str) -> dict[str, float]:
     shapes = of_split(cache, EVERYTHING)
-    near = embedded(cache, teacher, shapes.rows) @ class_embeddings(cache, "source", teacher).T  # [N, V, C]
+    near = embedded(cache, teacher, shapes.rows) @ class_embeddings(cache, SOURCE, teacher).T  # [N, V, C]
     truth = torch.from_numpy(shapes.labels)
     return {
         "views": float((near.argmax(2) == truth[:, None]).float().mean()),
@@ -46,13 +49,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache")
     cache = open_cache(parser.parse_args().cache)
-    products = set(cache.products())
     scores = {}
-    for product in sorted(products):
-        kind, _, teacher = product.partition("/")
-        if kind != "image":
-            continue
-        texts = named(cache, teacher) if f"labels/source/{teacher}" in products else {}
+    for teacher in sorted(teachers_of(cache)):
+        texts = named(cache, teacher) if cache.of(products.LABELS, set=SOURCE, teacher=teacher) else {}
         scores[teacher] = {name: round(value, 4) for name, value in {"svm": probed(cache, teacher), **texts}.items()}
     print(json.dumps(scores, indent=2))
 
