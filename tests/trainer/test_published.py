@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
+import re
 import shutil
-import typing
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import torch
 from cache_schema import store
 from tests.trainer.conftest import SMALL, config_of
 from tests.trainer.test_cli import command  # noqa: F401
-from trainer import checkpoint, cli, guide
+from trainer import checkpoint, guide
 from trainer.encoders import catalog, pointm2ae, pointmae, pointmamba
 from trainer.loop import train
 from trainer.published import exporting, importing
@@ -364,9 +364,9 @@ def test_on_the_command_line(command, tmp_path):  # noqa: F811
     assert command("import", tmp_path / "peer.pth", tmp_path / "c", "--as", "point-bert")[0] == 2
 
 
-def test_the_command_line_takes_every_architecture():
-    asked = typing.get_type_hints(cli.import_, include_extras=True)["architecture"]
-    assert typing.get_args(typing.get_args(asked)[0]) == tuple(PEERS)
+def test_the_help_of_the_command_explains_every_architecture(command):  # noqa: F811
+    named = re.findall(r"[a-z0-9-]+", command("import", "--help")[1])
+    assert set(PEERS) <= set(named)
 
 
 def test_every_architecture_reads_into_an_encoder_there_is():
