@@ -29,7 +29,7 @@ from trainer.captions import Captions, Ints
 from trainer.classes import NONE, SOURCE, chosen, matched
 
 SUBSET = 2
-"""The stream of random numbers that chooses `data.fraction`, beside the run's seed. Streams 0, 1 and 3 are those of `trainer.data`."""
+"""The stream of random numbers that chooses `data.fraction`, beside the run's seed. Streams 0, 1, 3 and 4 are those of `trainer.data`."""
 
 T = TypeVar("T")
 
