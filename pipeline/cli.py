@@ -38,7 +38,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 app = typer.Typer(
     help="Turn 3D shapes into a cache of points, pictures, captions and teacher embeddings. Start with: mmpd-cache build starter out.zarr",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
