@@ -54,7 +54,8 @@ def inline(page: Path) -> list[str]:
 
 def links(page: Path) -> list[str]:
     """Targets of links and pictures, without those on other servers."""
-    targets = re.findall(r"\]\(([^)\s]+)\)", _FENCE.sub("", page.read_text()))
+    text = _FENCE.sub("", page.read_text())
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
