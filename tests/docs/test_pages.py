@@ -201,14 +201,14 @@ def test_a_setting_that_does_not_exist_is_found_out():
 
 def test_the_tree_of_the_readme_is_that_of_the_project():
     tree = next(block.text for block in blocks(README) if not block.language)
-    above = ""
+    above = ROOT
     for line in tree.splitlines():
         names = re.split(r"\s{2,}", line.strip())[0].split()
-        if not line.startswith(" "):
-            above = names[0]
+        top = not line.startswith(" ")
         for found in names:
-            place = ROOT / found if found == above else ROOT / above / found
+            place = (ROOT if top else above) / found
             assert place.exists(), f"the tree names {place.relative_to(ROOT)}"
+        above = ROOT / names[0] if top else above
     for package in ("cache_schema", "pipeline", "trainer", "docs", "tests"):
         assert f"{package}/" in tree
 
