@@ -71,7 +71,7 @@ $(VENV)/docs: $(VENV)/installed
 	@touch $@
 
 docs: $(VENV)/docs  ## build the documentation, offline, into build/site; warnings are errors
-	$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet  # the variable only silences an advertisement
 	@echo "Look at build/site/index.html"
 
 science: setup  ## does the method work? the baseline table on made shapes, three seeds, and what stored blocks cost: a night
