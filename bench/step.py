@@ -162,7 +162,7 @@ def encoders(rounds: int) -> None:
 
 def data(rounds: int) -> None:
     from trainer import data as loading
-    from trainer.config import DataConfig
+    from trainer.part import DataConfig
 
     with tempfile.TemporaryDirectory(prefix="mmpd-bench-") as place:
         path = Path(place) / "c.zarr"

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import store, validate
+from cache_schema import products, validate
 from cache_schema.errors import UserError
 from cache_schema.files import read_file, refuse_links, write_file
+from cache_schema.layout import encode
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
 
@@ -37,7 +38,7 @@ class Mending(Cache):
     def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
         """Keep one shard of a product beside its place."""
         arrays = self.arrays(record)
-        files = [store.encode(node, values[node.path]) for node in arrays]
+        files = [encode(node, values[node.path]) for node in arrays]
         sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
         if self._contradicted(record, shard, sums):
             self.refused.add((record.product, shard))
@@ -70,7 +71,7 @@ class Mending(Cache):
         """Put what was made again of a product into its place, as far as it is proven to be right. Returns those shards."""
         made = self.made.pop(record.product, {})
         right = set(made) if not record.complete or self._adds_up(record, made) else self._believed(record, made)
-        marker = store.markers(self.manifest, record)
+        marker = products.markers(self.manifest, record)
         for shard, sums in made.items():
             for node in self.arrays(record):
                 beside = self._beside.pop(node.key(shard), None)
@@ -80,7 +81,7 @@ class Mending(Cache):
                     refuse_links(beside, self.path)
                     beside.unlink()
             if shard in right:
-                self.put_file(marker.key(shard), store.encode(marker, sums[None]))
+                self.put_file(marker.key(shard), encode(marker, sums[None]))
         return right
 
     def _put_in_place(self, beside: Path, place: Path) -> None:
@@ -100,7 +101,7 @@ class Mending(Cache):
         """Whether with these shards the product is what its record says."""
         try:
             statistics = None
-            if validate.has_statistics(record) and validate.statistics_damage(self, store.stats_array(self.arrays(record)[0])):
+            if products.of(record).statistics and validate.statistics_damage(self, products.statistics_array(self.manifest, record)):
                 statistics = self.statistics(record)
             return self.content(record, made, statistics) == record.content
         except (UserError, OSError):
@@ -127,9 +128,9 @@ class Mending(Cache):
             return False
         if not found or not record.complete or not self._adds_up(record, found):
             return False
-        marker = store.markers(self.manifest, record)
+        marker = products.markers(self.manifest, record)
         for shard, sums in found.items():
-            self.put_file(marker.key(shard), store.encode(marker, sums[None]))
+            self.put_file(marker.key(shard), encode(marker, sums[None]))
         return True
 
     def _sums_of_files(self, record: Record, shard: int) -> NDArray[np.uint8]:
@@ -144,7 +145,7 @@ class Mending(Cache):
         except (UserError, OSError):
             return False
         if right:
-            self.put_file(store.stats_array(self.arrays(record)[0]).key(0), made)
+            self.put_file(products.statistics_array(self.manifest, record).key(0), made)
         return right
 
 

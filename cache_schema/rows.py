@@ -17,7 +17,6 @@ import mmap
 import os
 import queue
 import signal
-import struct
 import sys
 import threading
 import weakref
@@ -25,25 +24,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.files import MENDS, open_regular
-from cache_schema.spec import ArraySpec
-
-NO_CHUNK: Final = 2**64 - 1
-"""What Zarr's shard index holds for a chunk that is not there."""
-
-
-def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
-    """Offsets and sizes [chunks, 2] from the end of a shard file."""
-    expected = 16 * math.prod(node.grid) + 4
-    if len(footer) != expected or struct.pack("<I", google_crc32c.value(footer[:-4])) != footer[-4:]:
-        raise UserError(f"{path}: the shard index is damaged; {MENDS}")
-    return np.frombuffer(footer[:-4], "<u8").reshape(-1, 2)
-
+from cache_schema.layout import NO_CHUNK, ArraySpec, read_index
 
 # ------------------------------------------------------------------------------------------------------- maps of files
 
@@ -140,10 +126,11 @@ class Rows:
         self._root = root
         self._sums = sums
         self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
+        # The system maps whole pages, and an entry must not straddle two shards' stretches.
         page = math.lcm(mmap.PAGESIZE, self._item)
         full = node.shard * node.row_bytes + 16 * math.prod(node.grid) + 4
         self._stride = -(-full // page) * page
-        self._shards = -(-node.shape[0] // node.shard)
+        self._shards = node.shards
         if self._shards * self._stride >= _ADDRESSES:
             raise UserError(f"{root}: {node.path} cannot be of shape {list(node.shape)}; its description is damaged")
         self._begun = np.zeros(self._shards, bool)  # shards whose checksum was asked for
@@ -156,6 +143,7 @@ class Rows:
 
     def _start(self) -> None:
         """Begin with nothing mapped. Threads that are still reading hold the region of before."""
+        # Addresses alone cost nothing, so there are enough for every shard from the start; files come when they are read.
         region = Region(self._shards * self._stride)
         _readers[region.address] = (region.size, weakref.ref(region), weakref.ref(self))
         self._state = (region, np.zeros(self._shards, bool))
@@ -192,6 +180,9 @@ class Rows:
         rows = np.asarray(rows, np.int64)
         if len(rows) and not (0 <= rows.min() and rows.max() < node.shape[0]):
             raise IndexError(f"{node.path} has rows 0..{node.shape[0] - 1}, asked {rows.min()}..{rows.max()}")
+        for shard, filled in node.partial:
+            if ((rows // node.shard == shard) & (rows % node.shard >= filled)).any():
+                raise IndexError(f"{node.path} has no shapes in rows {shard * node.shard + filled}..{(shard + 1) * node.shard - 1}")
         if columns is None:
             columns = np.tile(np.arange(node.shape[1]), len(rows))
             shape: tuple[int, ...] = (len(rows), *node.shape[1:])
@@ -206,6 +197,8 @@ class Rows:
         assert out.shape == shape and out.dtype == node.dtype and out.flags.c_contiguous, (out.shape, shape, out.dtype)
         region = self._map(rows // node.shard)
         width = math.prod(node.shape[2:])
+        # Every shard has a stretch of the same length, a multiple of the entry's size, so that all stretches together are one table of
+        # entries, and the entry (row, column) has one number in it. The tail of a stretch (the shard's index) is never asked for.
         flat = region.array(node.dtype, (self._shards * (self._stride // self._item), width))
         where = rows // node.shard * (self._stride // self._item) + rows % node.shard * node.shape[1] + columns
         # mode="clip" lets NumPy copy straight into `out`; the indices were checked above.
@@ -227,6 +220,7 @@ class Rows:
 
     def _map(self, shards: NDArray[np.int64]) -> Region:
         region, mapped = self._state
+        # An upper bound of what this read adds to the process's memory: an entry touches at least one page.
         self._touched += len(shards) * max(self._item, mmap.PAGESIZE)
         if self._touched > self.RELEASE:
             region.release()
@@ -234,6 +228,7 @@ class Rows:
         if mapped[shards].all():  # needs no lock: a region holds what it once held, until the last who reads from it lets go
             return region
         with _mapping:
+            # Another thread may have mapped some of them, or begun afresh, while this one waited: look again under the lock.
             _make_room(len(np.unique(shards[~self._mapped[shards]])), self.MAPS)
             region, mapped = self._state
             for shard in np.unique(shards[~mapped[shards]]).tolist():
@@ -259,8 +254,10 @@ class Rows:
             status = os.fstat(file)
             footer = 16 * math.prod(node.grid) + 4
             index = read_index(node, os.pread(file, footer, max(status.st_size - footer, 0)), path)
+            # One NumPy view over the file is right only if row i begins at i times the row's size. Other Zarr writers may order chunks
+            # otherwise, or leave out those that equal the fill value; both are valid Zarr, and both would be read wrongly here.
             present = index[index[:, 0] != NO_CHUNK]
-            rows = min(node.shard, node.shape[0] - shard * node.shard)
+            rows = node.rows(shard)
             regular = np.arange(len(present), dtype=np.uint64) * np.uint64(node.row_bytes)
             whole = len(present) >= rows and status.st_size == len(present) * node.row_bytes + footer
             if not whole or not np.array_equal(present[:, 0], regular):
@@ -344,6 +341,7 @@ _checks = _Checks()
 def _after_fork() -> None:
     """A child has none of its parent's threads, whatever locks they held."""
     global _mapping, _checks
+    # The maps themselves survive a fork: parent and child read the same pages of the same files.
     _mapping, _checks = threading.Lock(), _Checks()
     for rows in _open:
         rows._pending = 0

@@ -1,19 +1,21 @@
-"""What a cache is made of: typed descriptions, their JSON form, fingerprints, and the table of arrays on disk.
+"""What a cache is made of: typed descriptions, their JSON form and their fingerprints.
 
 Everything here is a frozen dataclass. `to_json` and `from_json` round-trip it strictly (an unknown or missing key
 is an error that names the nearest known one). `fingerprint` hashes what changes a result and nothing else: a field
-marked `label()` - a name, a path, a weights location - is recorded on disk but does not enter the hash.
+marked `label()` - a name, a path, a weights location - is recorded on disk but does not enter the hash. A field marked
+`added()` came after caches had been written without it: at its default it is neither recorded nor hashed, so that those
+caches keep their bytes and fingerprints. Which arrays a description stands for is in `cache_schema.products`.
 
 Letters used for shapes in this package: N shapes, S shapes per shard, R blocks per shape, P points per block, V views,
-H x W pixels, K captions kept per view, T texts per shape (V x K), C classes, M templates, E embedding width,
-G tokens, D encoder width, L bytes of text.
+H x W pixels, K captions kept per view, T texts per shape (V x K), C classes, M templates or boxes, E embedding width,
+G tokens or groups, D encoder width, L bytes of text.
 """
 
 import dataclasses
 import difflib
 import hashlib
+import itertools
 import json
-import math
 import re
 import types
 import typing
@@ -25,7 +27,7 @@ from cache_schema.checks import within
 from cache_schema.errors import UserError
 
 FORMAT_VERSION: Final = 2
-"""Written into every new cache. Format 1 (without `repeated`) is read as it is; a newer one than this is refused."""
+"""Format of every new cache. Format 1 is read as it is, and `mmpd-cache copy` converts it; a newer format is refused."""
 
 TEXT_BYTES: Final = 256
 """Length of every text cell (id, reason, caption): UTF-8, zero padded. Plain uint8, so that any Zarr client reads it."""
@@ -42,6 +44,16 @@ T = TypeVar("T")
 def label(default: Any = dataclasses.MISSING) -> Any:
     """A dataclass field that says where something came from or what it is called, and so is no part of a fingerprint."""
     return field(metadata={"identity": False}) if default is dataclasses.MISSING else field(default=default, metadata={"identity": False})
+
+
+def added(default: Any, *, identity: bool = True) -> Any:
+    """A dataclass field that caches written before it existed do not have. At its default it is left out of JSON and fingerprints.
+
+    Args:
+        default: what those caches mean by not having it.
+        identity: False for a field that is never part of a fingerprint, as with `label`.
+    """
+    return field(default=default, metadata={"identity": identity, "added": True})
 
 
 # ---------------------------------------------------------------------------------------------- what is in a cache
@@ -79,6 +91,12 @@ class PointSpec:
     """With a shape's id, the whole random state of its samples."""
     revision: int = 2
     """Raised when our sampling code changes its results."""
+    normals: bool = added(False)
+    """Whether `points/normal` is stored: the surface's normal at each point, of length 1; estimated for clouds that have none."""
+    parts: tuple[str, ...] = added(())
+    """Names of the parts that `points/part` holds indices into, -1 for none; empty where points have no part."""
+    instances: bool = added(False)
+    """Whether `points/instance` is stored: which object of a scene a point belongs to, -1 for none."""
 
     def __post_init__(self) -> None:
         within("points.count", self.count, 1, 2**20)
@@ -142,7 +160,7 @@ class ViewSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSpec:
-    """One frozen foundation model. Makes `image/<name>`, and with a text side `text/<name>` and `labels/<set>/<name>`."""
+    """One frozen foundation model. Makes `image/<name>`, and with a text side `text/<captions>/<name>` and `labels/<set>/<name>`."""
 
     name: str = label()
     backend: str
@@ -167,10 +185,12 @@ class TeacherSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionSpec:
-    """The `captions` product: texts about each view, best first."""
+    """A `captions/<name>` product: texts about each view or each shape, best first."""
 
+    name: str = added("", identity=False)
+    """What the captions are called in the cache; empty in format 1, which has one captioner only."""
     captioner: str
-    """Name in `pipeline.caption.CAPTIONERS`."""
+    """Name in `pipeline.captioners.catalog.BACKENDS`."""
     model: str = label("")
     """What the captioner was asked to load; empty for templates."""
     revision: str = label("")
@@ -194,6 +214,8 @@ class CaptionSpec:
     seed: int = 0
     revision_of_code: int = 1
     """Raised when our sampling or ranking code changes its results."""
+    per: Literal["view", "shape"] = added("view")
+    """What a caption is about."""
 
     def __post_init__(self) -> None:
         within("captions.samples", self.samples, 1, 1000)
@@ -249,6 +271,32 @@ class GuideSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DenseSpec:
+    """A `dense/<teacher>` product: a teacher's patch features of the views, carried to the points and averaged in groups."""
+
+    teacher: TeacherSpec
+    """Whose patches they are."""
+    blocks: int
+    """The first so many blocks of each shape have features, R'."""
+    groups: int
+    """Groups of each block, G; their centres are the block's first G points."""
+    group_size: int
+    """Nearest points of a centre that make its group."""
+    dim: int
+    """Width of a patch feature, E."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxSpec:
+    """The `boxes` product: the objects of a scene."""
+
+    names: tuple[str, ...]
+    """Names of the classes that `boxes/class` holds indices into."""
+    most: int
+    """Boxes a scene has room for, M; unused ones have class -1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The root of a cache: which shapes there are and how they are dealt into shards."""
 
@@ -262,18 +310,37 @@ class Manifest:
     """Class names; `label` holds indices into them, -1 for none."""
     splits: tuple[str, ...] = ()
     """Split names; `split` holds indices into them, -1 for none."""
+    licences: tuple[str, ...] = added(())
+    """Licence names; `licence` holds indices into them, -1 for unknown."""
+    segments: tuple[int, ...] = added(())
+    """Shapes of each segment of a cache that has grown. Each segment begins with a new shard, so that older shards stay as they are;
+    the rows between its last shape and the next shard hold no shape. Empty for a cache that was made in one go."""
 
     def __post_init__(self) -> None:
         if self.shapes < 1 or self.shard < 1:
             raise UserError(f"a cache needs at least one shape and one shape per shard, got {self.shapes} and {self.shard}")
+        if self.segments and (min(self.segments) < 1 or self.shapes != self._starts[-1] * self.shard + self.segments[-1]):
+            raise UserError(f"segments of {self.segments} shapes in shards of {self.shard} do not end at row {self.shapes}")
+
+    @property
+    def _starts(self) -> list[int]:
+        """The first shard of each segment."""
+        return [0, *itertools.accumulate(-(-count // self.shard) for count in self.segments[:-1])]
 
     @property
     def shards(self) -> int:
         return -(-self.shapes // self.shard)
 
+    @property
+    def partial(self) -> tuple[tuple[int, int], ...]:
+        """(shard, its shapes) of the last shard of each segment but the last, where it is not full."""
+        ends = zip(self._starts[1:], self.segments[:-1], strict=True) if self.segments else ()
+        return tuple((start - 1, count % self.shard) for start, count in ends if count % self.shard)
+
     def rows(self, shard: int) -> range:
-        """Rows of one shard."""
-        return range(shard * self.shard, min((shard + 1) * self.shard, self.shapes))
+        """Rows of one shard that hold shapes."""
+        start = shard * self.shard
+        return range(start, start + dict(self.partial).get(shard, min(self.shard, self.shapes - start)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,8 +349,9 @@ class Record:
 
     product: str = label()
     """Its place in the cache, and the name others find it by."""
-    kind: Literal["index", "status", "points", "views", "captions", "image", "text", "labels", "guide"]
-    spec: SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | GuideSpec
+    kind: str
+    """Name of its kind in `cache_schema.products.KINDS`."""
+    spec: SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | DenseSpec | GuideSpec | BoxSpec
     labels: LabelSet | None = None
     """For `labels` products, the set that `spec` (the teacher) embedded."""
     per_shape: int = 0
@@ -320,12 +388,17 @@ class Problem:
 def to_json(value: Any) -> Any:
     """A dataclass as plain JSON values. Tuples become lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(_typed(value, f)) for f in dataclasses.fields(value)}
+        return {f.name: to_json(_typed(value, f)) for f in dataclasses.fields(value) if _recorded(value, f)}
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{value!r} has no JSON form")
+
+
+def _recorded(value: Any, f: dataclasses.Field[Any]) -> bool:
+    """Whether a field is written at all: one that was `added()` is not, at its default."""
+    return not (f.metadata.get("added") and getattr(value, f.name) == f.default)
 
 
 def _typed(value: Any, f: dataclasses.Field[Any]) -> Any:
@@ -426,7 +499,8 @@ def canonical(value: Any) -> bytes:
 def identity(value: Any) -> Any:
     """`to_json` without the fields marked `label()`, and with the class name, for hashing."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kept = {f.name: identity(_typed(value, f)) for f in dataclasses.fields(value) if f.metadata.get("identity", True)}
+        fields = [f for f in dataclasses.fields(value) if f.metadata.get("identity", True) and _recorded(value, f)]
+        kept = {f.name: identity(_typed(value, f)) for f in fields}
         return {"class": type(value).__name__, **kept}
     if isinstance(value, tuple | list):
         return [identity(item) for item in value]
@@ -444,144 +518,3 @@ def ids_digest(ids: typing.Iterable[str]) -> str:
     for item in ids:
         digest.update(item.encode() + b"\0")
     return digest.hexdigest()
-
-
-# ----------------------------------------------------------------------------------------------- the table of arrays
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArraySpec:
-    """One Zarr array on disk.
-
-    One file holds one shard: as one chunk, or with Zarr's sharding codec as several. Sharded `raw` arrays are what
-    `cache_schema.store.Rows` maps into memory.
-    """
-
-    path: str
-    dtype: str
-    shape: tuple[int, ...]
-    chunk: tuple[int, ...]
-    """Unit of reading for any Zarr client."""
-    shard: int
-    """Entries of axis 0 in one file."""
-    codec: Literal["raw", "zstd", "crc32c"] = "raw"
-    level: int = 3
-    dims: tuple[str, ...]
-    sharded: bool = False
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Inner chunks per shard file, by axis."""
-        return (self.shard // self.chunk[0], *(-(-s // c) for s, c in zip(self.shape[1:], self.chunk[1:], strict=True)))
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one entry of axis 0."""
-        size = {"uint8": 1, "int16": 2, "int32": 4, "float16": 2, "float32": 4, "float64": 8}[self.dtype]
-        return size * math.prod(self.shape[1:])
-
-    def key(self, shard: int) -> str:
-        """File of one shard, relative to the cache."""
-        return f"{self.path}/c/" + "/".join([str(shard)] + ["0"] * (len(self.shape) - 1))
-
-
-def _rows(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple[str, ...]) -> ArraySpec:
-    """Uncompressed, one chunk a shape, many to a file: what training reads."""
-    return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(1, *shape[1:]), shard=shard, dims=dims, sharded=True)
-
-
-def _table(path: str, dtype: str, shape: tuple[int, ...], shard: int, dims: tuple[str, ...]) -> ArraySpec:
-    """Compressed, one chunk a shard: what is read as a whole."""
-    return ArraySpec(path=path, dtype=dtype, shape=shape, chunk=(shard, *shape[1:]), shard=shard, codec="zstd", dims=dims)
-
-
-_SPEC_OF_KIND: Final[dict[str, type]] = {
-    "index": SourceSpec,
-    "status": SourceSpec,
-    "points": PointSpec,
-    "views": ViewSpec,
-    "captions": CaptionSpec,
-    "image": TeacherSpec,
-    "text": TeacherSpec,
-    "labels": TeacherSpec,
-    "guide": GuideSpec,
-}
-
-
-def check_record(record: Record) -> None:
-    """See that a record's name, kind and specification belong together.
-
-    Raises:
-        UserError: they do not; no record of ours is like that.
-    """
-    expected = _SPEC_OF_KIND[record.kind]
-    if not isinstance(record.spec, expected) or (record.kind == "labels") != (record.labels is not None):
-        got = type(record.spec).__name__ + (" with labels" if record.labels else "")
-        raise UserError(f"{record.product!r}: a product of kind {record.kind} is described by a {expected.__name__}, got a {got}")
-    deep = {"image": 2, "text": 2, "guide": 2, "labels": 3}.get(record.kind, 1)
-    parts = record.product.split("/")
-    if len(parts) != deep or parts[0] != record.kind:
-        raise UserError(
-            f"a product of kind {record.kind} is called {'/'.join([record.kind, 'NAME', 'NAME'][:deep])}, got {record.product!r}"
-        )
-    if record.per_shape < 0:
-        raise UserError(f"{record.product!r}: per_shape must not be negative, got {record.per_shape}")
-
-
-def product_arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:
-    """The arrays of one product, in the order of the checksums in its completion marker."""
-    n, s, spec, path = manifest.shapes, manifest.shard, record.spec, record.product
-    match spec:
-        case SourceSpec() if record.kind == "index":
-            return (
-                _table("id", "uint8", (n, TEXT_BYTES), s, ("shape", "byte")),
-                _table("label", "int32", (n,), s, ("shape",)),
-                _table("split", "int32", (n,), s, ("shape",)),
-            )
-        case SourceSpec():
-            return (
-                _table("status", "uint8", (n,), s, ("shape",)),
-                _table("reason", "uint8", (n, TEXT_BYTES), s, ("shape", "byte")),
-                _table("source_sha256", "uint8", (n, 32), s, ("shape", "byte")),
-                _table("colored", "uint8", (n,), s, ("shape",)),
-                *([_table("repeated", "uint8", (n,), s, ("shape",))] if manifest.format_version >= 2 else []),
-            )
-        case PointSpec():
-            blocks = (n, spec.blocks, spec.count, 3)
-            dims = ("shape", "block", "point", "axis")
-            return (_rows("points/xyz", spec.dtype, blocks, s, dims), _rows("points/rgb", "uint8", blocks, s, (*dims[:3], "channel")))
-        case ViewSpec():
-            v, size = len(spec.rig.cameras), spec.size
-            picture = ArraySpec(
-                path="views/rgb",
-                dtype="uint8",
-                shape=(n, v, size, size, 3),
-                chunk=(1, 1, size, size, 3),
-                shard=s,
-                codec="zstd",
-                level=spec.level,
-                dims=("shape", "view", "row", "column", "channel"),
-                sharded=True,
-            )
-            pose = _rows("views/pose", "float32", (n, v, 4, 4), s, ("shape", "view", "to", "from"))
-            depth = dataclasses.replace(
-                picture, path="views/depth", dtype="float16", shape=picture.shape[:4], chunk=picture.chunk[:4], dims=picture.dims[:4]
-            )
-            return (picture, pose, depth) if spec.depth else (picture, pose)
-        case CaptionSpec():
-            cells = (n, record.per_shape, spec.samples)
-            return (
-                _table("captions/text", "uint8", (*cells, TEXT_BYTES), s, ("shape", "view", "rank", "byte")),
-                _table("captions/score", "float32", cells, s, ("shape", "view", "rank")),
-            )
-        case GuideSpec():
-            tokens = (n, spec.blocks, spec.tokens, spec.dim)
-            return (
-                _rows(f"{path}/tokens", "float16", tokens, s, ("shape", "block", "token", "dim")),
-                _rows(f"{path}/summary", "float16", (n, spec.blocks, spec.dim), s, ("shape", "block", "dim")),
-            )
-        case TeacherSpec() if record.labels is not None:
-            c, m = len(record.labels.classes), len(record.labels.templates)
-            return (_rows(path, "float16", (c, m, spec.dim), c, ("class", "template", "dim")),)
-        case TeacherSpec():
-            return (_rows(path, "float16", (n, record.per_shape, spec.dim), s, ("shape", record.kind, "dim")),)

@@ -12,7 +12,6 @@ record is marked complete last. Whoever reads sees complete products only.
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -25,217 +24,20 @@ from typing import Any, Final, Literal
 import google_crc32c
 import numpy as np
 import zarr
-from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from cache_schema import spec
+from cache_schema import layout, products, records, spec
 from cache_schema.errors import UserError
-from cache_schema.files import MENDS, exclusive, held_token, is_held, leftovers, read_file, refuse_links, still_held, write_file
+from cache_schema.files import MENDS, read_file, refuse_links, still_held, write_file
+from cache_schema.layout import ArraySpec, check_bytes, encode, node_json, text_cells, texts
 from cache_schema.names import path_name
-from cache_schema.rows import NO_CHUNK, Region, Rows, read_index
-from cache_schema.spec import ArraySpec, Manifest, Record
+from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
+from cache_schema.records import KEY, Records, attributes_of, differences, sealed
+from cache_schema.rows import Rows
+from cache_schema.spec import Manifest, Record
 
-__all__ = [
-    "GROUPS",
-    "KEY",
-    "NO_CHUNK",
-    "Cache",
-    "Region",
-    "Rows",
-    "ShardFile",
-    "check_bytes",
-    "check_empty",
-    "create",
-    "differences",
-    "encode",
-    "encode_chunk",
-    "exclusive",
-    "held_token",
-    "index_record",
-    "is_held",
-    "leftovers",
-    "markers",
-    "node_json",
-    "open_cache",
-    "read_index",
-    "sealed",
-    "stats_array",
-    "status_record",
-    "text_cells",
-    "texts",
-    "write_file",
-    "write_index",
-]
-
-KEY: Final = "mmpd"
-"""Our key in Zarr attributes."""
-
-INDEX: Final = "index"
-STATUS: Final = "status"
-GROUPS_OF_PRODUCTS: Final = ("image", "text", "guide", "labels")
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
-
-# ------------------------------------------------------------------------------------------------------- Zarr on disk
-
-
-def node_json(node: ArraySpec | None = None, attributes: Mapping[str, Any] | None = None) -> bytes:
-    """The `zarr.json` of an array, or of a group where `node` is None. One byte form, so that a changed byte shows."""
-    if node is None:
-        return _pretty({"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})})
-    data_bytes = {"name": "bytes"} if node.dtype == "uint8" else {"name": "bytes", "configuration": {"endian": "little"}}
-    codecs: list[dict[str, Any]] = [data_bytes]
-    if node.codec == "zstd":
-        codecs.append({"name": "zstd", "configuration": {"level": node.level, "checksum": False}})
-    if node.codec == "crc32c":
-        codecs.append({"name": "crc32c"})
-    if node.sharded:
-        index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-        sharding = {"chunk_shape": node.chunk, "codecs": codecs, "index_codecs": index, "index_location": "end"}
-        codecs = [{"name": "sharding_indexed", "configuration": sharding}]
-    return _pretty(
-        {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": node.shape,
-            "data_type": node.dtype,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (node.shard, *node.shape[1:])}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": 0,
-            "codecs": codecs,
-            "dimension_names": node.dims,
-            "attributes": dict(attributes or {}),
-        }
-    )
-
-
-def _pretty(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def sealed(value: Manifest | Record) -> dict[str, Any]:
-    """Attributes that carry a description with its fingerprint and a checksum of every letter of it."""
-    body = spec.to_json(value)
-    return {KEY: body, "fingerprint": spec.fingerprint(value), "sha256": hashlib.sha256(spec.canonical(body)).hexdigest()}
-
-
-def encode(node: ArraySpec, rows: NDArray[Any] | Sequence[Sequence[bytes]]) -> bytes:
-    """The file of one shard.
-
-    Args:
-        node: the array.
-        rows: values [n <= S, ...] of the shard's rows; or, for `zstd` arrays with several chunks a row, those chunks
-            already encoded by `encode_chunk`, as [n][chunks per row].
-    """
-    if isinstance(rows, np.ndarray):
-        assert rows.dtype == node.dtype and rows.shape[1:] == node.shape[1:] and len(rows) <= node.shard, (node, rows.dtype, rows.shape)
-        if not node.sharded:
-            padded = np.zeros((node.shard, *node.shape[1:]), node.dtype)
-            padded[: len(rows)] = rows
-            return encode_chunk(node, padded)
-        chunks = [encode_chunk(node, chunk) for row in rows for chunk in row.reshape(-1, *node.chunk[1:])]
-    else:
-        chunks = [chunk for row in rows for chunk in row]
-    index = np.full((math.prod(node.grid), 2), NO_CHUNK, "<u8")
-    sizes = np.array([len(chunk) for chunk in chunks], "<u8")
-    index[: len(chunks), 1] = sizes
-    index[: len(chunks), 0] = np.cumsum(sizes) - sizes
-    footer = index.tobytes()
-    return b"".join([*chunks, footer, struct.pack("<I", google_crc32c.value(footer))])
-
-
-def encode_chunk(node: ArraySpec, values: NDArray[Any]) -> bytes:
-    """One chunk as stored."""
-    data = np.ascontiguousarray(values).astype(node.dtype, copy=False).tobytes()
-    if node.codec == "zstd":
-        return bytes(Zstd(level=node.level).encode(data))
-    return data + struct.pack("<I", google_crc32c.value(data)) if node.codec == "crc32c" else data
-
-
-class ShardFile:
-    """Random access to the rows of one shard file of a sharded array."""
-
-    def __init__(self, root: Path, node: ArraySpec, shard: int, digest: bytes = b"") -> None:
-        """
-        Args:
-            root: the cache's folder.
-            node: the array.
-            shard: which shard.
-            digest: sha256 that the file must have; empty to take it as it is.
-
-        Raises:
-            UserError: the file is missing or damaged.
-        """
-        self.node = node
-        self.path = root / node.key(shard)
-        self.data = read_file(self.path)
-        if digest:
-            check_bytes(self.data, digest, self.path)
-        self.index = read_index(node, self.data[-(16 * math.prod(node.grid) + 4) :], self.path)
-        self.per_row = math.prod(node.grid[1:])
-
-    def row(self, row: int) -> NDArray[Any]:
-        """Row `row` of the shard, decoded. [...]"""
-        parts = [self._decoded(row * self.per_row + i) for i in range(self.per_row)]
-        return np.concatenate(parts).reshape(self.node.shape[1:])
-
-    def entry(self, row: int, column: int) -> NDArray[Any]:
-        """One entry of axis 1 of a row, decoded, of an array with a chunk for each. [...]"""
-        assert self.node.grid[2:] == (1,) * len(self.node.grid[2:]) and self.node.chunk[1] == 1, self.node
-        return self._decoded(row * self.per_row + column).reshape(self.node.shape[2:]).copy()  # which its caller may write to
-
-    def encoded(self, rows: int) -> list[list[bytes]]:
-        """The first rows as `encode` takes them: their chunks as they are stored."""
-        return [[self._chunk(row * self.per_row + i) for i in range(self.per_row)] for row in range(rows)]
-
-    def _chunk(self, number: int) -> bytes:
-        offset, size = map(int, self.index[number])
-        return self.data[offset : offset + size]
-
-    def _decoded(self, number: int) -> NDArray[Any]:
-        chunk, size = self._chunk(number), self.node.row_bytes // self.per_row
-        raw = _unpacked(chunk, size, self.path) if self.node.codec == "zstd" else chunk
-        return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
-
-
-def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
-    """Refuse what is not what was written.
-
-    Raises:
-        UserError: the sha256 of `data`, the bytes of the file `path`, is not `digest`.
-    """
-    if hashlib.sha256(data).digest() != digest:
-        raise UserError(f"{path} is not as it was written; {MENDS}")
-
-
-def _unpacked(data: bytes, size: int, path: Path) -> bytes:
-    """What zstd packed, which must be `size` bytes."""
-    try:
-        raw = bytes(Zstd().decode(data))
-    except (RuntimeError, ValueError, MemoryError):
-        raw = b""
-    if len(raw) != size:
-        raise UserError(f"{path} is damaged: it does not unpack to what was written; {MENDS}")
-    return raw
-
-
-def text_cells(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Texts as zero-padded UTF-8. [n] -> [n, L]. Longer ones are cut at a character."""
-    cells = np.zeros((len(texts), spec.TEXT_BYTES), np.uint8)
-    for cell, text in zip(cells, texts, strict=True):
-        data = text.encode()[: spec.TEXT_BYTES].decode(errors="ignore").encode()
-        cell[: len(data)] = np.frombuffer(data, np.uint8)
-    return cells
-
-
-def texts(cells: NDArray[np.uint8]) -> NDArray[np.object_]:
-    """The strings in text cells. [..., L] -> [...]"""
-    flat = cells.reshape(-1, cells.shape[-1])
-    out = np.empty(len(flat), object)
-    out[:] = [cell.tobytes().rstrip(b"\0").decode(errors="replace") for cell in flat]
-    return out.reshape(cells.shape[:-1])
-
-
-# ---------------------------------------------------------------------------------------------------------- the cache
+"""Groups that every cache has from the start, whatever is in them."""
 
 
 class Cache:
@@ -264,82 +66,15 @@ class Cache:
 
     def read_records(self) -> tuple[dict[str, Record], dict[str, str]]:
         """Every product that was begun, and what is wrong with each whose record cannot be read."""
-        found: dict[str, Record] = {}
-        damaged: dict[str, str] = {}
-        for node in _below_products(self.path / "products"):
-            name = node.parent.relative_to(self.path / "products").as_posix()
-            if name in GROUPS_OF_PRODUCTS:
-                continue
-            try:
-                record = self._read_record(name)
-            except UserError as error:
-                damaged[name] = (
-                    f"{error}. It says what the product's files are, and cannot be made from them: delete {node.parent} and run the "
-                    "command that made it again"
-                )
-            else:
-                if record is not None:
-                    found[name] = record
-        return found, damaged
+        return Records(self.path, self.manifest).all()
 
-    def _read_record(self, product: str) -> Record | None:
-        """The record of a product; None where there is nothing, or a group of products."""
-        node = self.path / "products" / product / "zarr.json"
-        if not node.exists():
-            return None
-        attributes = _attributes(node)
-        if KEY not in attributes:
-            if self._is_group(product):
-                return None
-            raise UserError(f"{node} is damaged: it does not say what the product {product!r} is")
-        record: Record = _parse(Record, _unsealed(attributes, node), node)
-        if record.product != product:
-            raise UserError(f"{node} describes {record.product!r}: it is damaged or was moved")
-        try:
-            spec.check_record(record)
-        except UserError as error:
-            raise UserError(f"{node}: {error}") from None
-        return record
+    def of(self, kind: Kind, **names: str) -> list[Record]:
+        """The complete products of a kind whose names are those given, as `cache.of(products.TEXT, teacher="clip")`.
 
-    def _is_group(self, product: str) -> bool:
-        """Whether a node of `products` without a record is a group, above products or somebody's own, and no record that was emptied."""
-        if product in GROUPS_OF_PRODUCTS or PurePosixPath(product).parts[:-1] == ("labels",):
-            return True
-        place, said = self.path / "products" / product, json.dumps(product).encode()
-        if product in (INDEX, STATUS) or read_file(place / "zarr.json") != node_json() or (place / "c").exists():
-            return False
-        return not any(said in read_file(array) for array in (self.path / product).rglob("zarr.json"))
-
-    def lost_records(self) -> dict[str, str]:
-        """Products that have completion markers and no record, and what to say of each."""
-        found = {folder.parent for folder in (self.path / "products").rglob("c") if folder.is_dir()} | {self.path / "products" / INDEX}
-        gone = [folder for folder in sorted(found) if not (folder / "zarr.json").exists()]
-        message = "is not there, and nothing else says what the product is; run the command that made it again"
-        return {folder.relative_to(self.path / "products").as_posix(): message for folder in gone}
-
-    def ownerless(self) -> list[str]:
-        """Products of which there are arrays and nothing in `products`: that folder was deleted."""
-        found: dict[Path, str] = {}
-        for record in (index_record(self.manifest), status_record(self.manifest)):
-            found |= {self.path / node.path: record.product for node in self.arrays(record)}
-        for group in ("points", "views", "captions"):
-            found |= dict.fromkeys((self.path / group).glob("*/"), group)
-        for group, pattern in (("image", "*/"), ("text", "*/"), ("labels", "*/*/"), ("guide", "*/*/")):
-            for folder in (self.path / group).glob(pattern):
-                product = folder.parent if group == "guide" else folder
-                found[folder] = product.relative_to(self.path).as_posix()
-        products = {product for folder, product in found.items() if self._is_array_of(folder, product)}
-        return sorted(product for product in products if not (self.path / "products" / product / "zarr.json").exists())
-
-    def _is_array_of(self, folder: Path, product: str) -> bool:
-        """Whether an array that says it is of a product lies in a folder, or the data of one that says nothing any more."""
-        node = folder / "zarr.json"
-        if not node.exists():
-            return (folder / "c").is_dir()
-        try:
-            return bool(_attributes(node).get("product") == product)
-        except (UserError, OSError):
-            return (folder / "c").is_dir()
+        Raises:
+            UserError: as `products`.
+        """
+        return products.select(self.products(), kind, **names)
 
     def products(self) -> dict[str, Record]:
         """Every complete product.
@@ -348,7 +83,7 @@ class Cache:
             UserError: a record is damaged, or one is gone of which there are completion markers: whoever reads would do without the
                 product and not know.
         """
-        for product, message in self.lost_records().items():
+        for product, message in Records(self.path, self.manifest).lost().items():
             raise UserError(f"{self.path / 'products' / product / 'zarr.json'} {message}, or delete the folder that it was in")
         return {name: record for name, record in self.records().items() if record.complete}
 
@@ -382,7 +117,20 @@ class Cache:
         return record
 
     def arrays(self, record: Record) -> tuple[ArraySpec, ...]:
-        return spec.product_arrays(self.manifest, record)
+        """The arrays of a product, in the order of the checksums in its completion marker."""
+        return products.arrays(self.manifest, record)
+
+    def node(self, path: str) -> ArraySpec:
+        """The description of an array, as `cache.node("status")`. Those of the index and the status are there in every cache.
+
+        Raises:
+            UserError: no product that was begun has it.
+        """
+        for record in (index_record(self.manifest), status_record(self.manifest)):
+            for node in self.arrays(record):
+                if node.path == path:
+                    return node
+        return self._owned(path)[1]
 
     def array(self, path: str) -> Any:
         """An array through zarr-python, a `zarr.Array`: any array, any indexing, slow, nothing compared with checksums. Reading
@@ -394,8 +142,7 @@ class Cache:
         owner = self._owner(path)
         if owner is not None and owner[0].complete:
             node = owner[1]
-            shards = -(-node.shape[0] // node.shard)
-            gone = next((key for key in map(node.key, range(shards)) if not (self.path / key).is_file()), None)
+            gone = next((key for key in map(node.key, range(node.shards)) if not (self.path / key).is_file()), None)
             if gone is not None:
                 raise UserError(f"{self.path / gone} is missing; {MENDS}")
         return zarr.open_array(self.path / path, mode="r")
@@ -403,23 +150,19 @@ class Cache:
     def column(self, path: str) -> NDArray[Any]:
         """A small array whole, every file of it there and as it was written. [N, ...]
 
-        For `id`, `label`, `split`, `status` and its companions, `captions/*`, `labels/*` and `stats/*`. Of a product that is
+        For `id`, `label`, `split`, `licence`, `status` and its companions, captions, labels and `stats/*`. Of a product that is
         still being made, what is not there yet is zeros.
 
         Raises:
             UserError: there is no such array, a file of it is missing or damaged, or a value cannot be.
         """
         _, node = self._owned(path)
-        out = np.zeros(node.shape, node.dtype)
+        names = {"label": self.manifest.classes, "split": self.manifest.splits, "licence": self.manifest.licences}
+        least, end = (spec.PENDING, spec.FAILED + 1) if path == "status" else (-1, len(names.get(path, ())))
+        out = np.full(node.shape, -1 if path in names else 0, node.dtype)
         for shard, values in self.column_shards(path):
             out[shard * node.shard : shard * node.shard + len(values)] = values
-        limits = {
-            "label": (-1, len(self.manifest.classes)),
-            "split": (-1, len(self.manifest.splits)),
-            "status": (spec.PENDING, spec.FAILED + 1),
-        }
-        least, end = limits.get(path, (0, 0))
-        if path in limits and not ((out >= least) & (out < end)).all():
+        if (path == "status" or path in names) and not ((out >= least) & (out < end)).all():
             raise UserError(f"{self.path}: {path} holds values outside {least}..{end - 1}; the cache is not sound, build it anew")
         return out
 
@@ -431,7 +174,7 @@ class Cache:
             return
         place = [other.path for other in self.arrays(record)].index(path)
         missing = set() if record.complete else set(self.missing(record))
-        for shard in range(-(-node.shape[0] // node.shard)):
+        for shard in range(node.shards):
             if shard in missing:
                 continue
             data = read_file(self.path / node.key(shard))
@@ -439,7 +182,7 @@ class Cache:
             yield shard, self._decoded(node, shard, data)
 
     def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
-        """A `stats_array`, compared with the checksum within its file. [2, E]"""
+        """The array of a product's statistics, compared with the checksum within its file. [2, E]"""
         path = self.path / node.key(0)
         data = read_file(path)
         if len(data) != 2 * node.row_bytes + 4 or struct.pack("<I", google_crc32c.value(data[:-4])) != data[-4:]:
@@ -455,16 +198,18 @@ class Cache:
 
     def _owner(self, path: str) -> tuple[Record, ArraySpec] | None:
         """The product an array belongs to, and its description; None if no product that was begun has it."""
-        tables = (index_record(self.manifest), status_record(self.manifest))
-        names = [r.product for r in tables if path in (node.path for node in self.arrays(r))]
         of_stats = path.startswith("stats/")
-        parts = PurePosixPath(path.removeprefix("stats/")).parts
-        for name in names or ["/".join(parts[:n]) for n in range(len(parts), 0, -1)]:
-            if (record := self._read_record(name)) is not None:
-                for node in self.arrays(record):
-                    if node.path == path or (of_stats and record.kind in ("image", "text")):
-                        return record, stats_array(node) if of_stats else node
-        return None
+        name = products.owner(path.removeprefix("stats/"), self.manifest.format_version)
+        record = None if name is None else self._read_record(name)
+        if record is None:
+            return None
+        if of_stats:
+            return (record, statistics_array(self.manifest, record)) if products.of(record).statistics else None
+        return next(((record, node) for node in self.arrays(record) if node.path == path), None)
+
+    def _read_record(self, product: str) -> Record | None:
+        """The record of a product that was begun; None if it was not."""
+        return Records(self.path, self.manifest).one(product)
 
     def rows(self, path: str, verify: Literal["off", "first_use"] = "off") -> Rows:
         """An uncompressed array of a complete product, memory-mapped.
@@ -504,7 +249,7 @@ class Cache:
     def digest(self, record: Record, node: ArraySpec, shard: int) -> bytes:
         """The sha256 that the file of one shard of an array must have. Raises as `checksums`."""
         place = [other.path for other in self.arrays(record)].index(node.path)
-        return self._expected(record, shard)[place].tobytes()
+        return bytes(self._expected(record, shard)[place])
 
     def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
         """The checksums of the files as they are read. [files, 32]"""
@@ -522,9 +267,9 @@ class Cache:
 
     def _decoded(self, node: ArraySpec, shard: int, data: bytes) -> NDArray[Any]:
         """The rows of one shard from the bytes of its file. [n, ...]"""
-        rows = min(node.shard, node.shape[0] - shard * node.shard)
+        rows = node.rows(shard)
         if node.codec == "zstd":
-            data = _unpacked(data, node.shard * node.row_bytes, self.path / node.key(shard))
+            data = layout.unpacked(data, node.shard * node.row_bytes, self.path / node.key(shard))
         if len(data) < rows * node.row_bytes:
             raise UserError(f"{self.path / node.key(shard)} is cut short; {MENDS}")
         return np.frombuffer(data, node.dtype, rows * math.prod(node.shape[1:])).reshape(rows, *node.shape[1:])
@@ -539,7 +284,7 @@ class Cache:
 
     def ok(self) -> NDArray[np.bool_]:
         """Which shapes are complete and usable. [N]"""
-        return self.column("status") == spec.OK
+        return np.asarray(self.column("status") == spec.OK)
 
     def colored(self) -> NDArray[np.bool_]:
         """Which shapes have colours of their own; the stored colour of all others is a stand-in. [N]"""
@@ -550,9 +295,8 @@ class Cache:
 
         All False in a cache of format 1, which does not know.
         """
-        if self.manifest.format_version < 2:
-            return np.zeros(self.manifest.shapes, bool)
-        return self.column("repeated").astype(bool)
+        known = any(node.path == "repeated" for node in self.arrays(status_record(self.manifest)))
+        return self.column("repeated").astype(bool) if known else np.zeros(self.manifest.shapes, bool)
 
     # writing
 
@@ -569,6 +313,7 @@ class Cache:
 
     def agreed(self, record: Record) -> Record:
         """What `begin` would return, with nothing written. Raises as it does."""
+        record = products.renamed(record, self.manifest.format_version)
         there = self._read_record(record.product)
         if there is not None:
             if there.fingerprint != record.fingerprint:
@@ -583,13 +328,14 @@ class Cache:
                     "go on with the software it was begun with, or build into another path."
                 )
             return there
-        spec.check_record(record)
+        products.check(record, self.manifest.format_version)
         for part in record.product.split("/"):
             path_name(part, f"product {record.product}")
         return record
 
     def _begin(self, record: Record) -> Record:
-        record, new = self.agreed(record), self._read_record(record.product) is None
+        record = self.agreed(record)
+        new = self._read_record(record.product) is None
         if new:
             # Completion markers of a product whose record was deleted say nothing about this one.
             markers_of_before = self.path / "products" / record.product / "c"
@@ -637,7 +383,11 @@ class Cache:
         """
         nodes = self.arrays(record)
         assert {node.path for node in nodes} == set(values), (record.product, set(values))
-        files = [encode(node, values[node.path]) for node in nodes]
+        self.write_files(record, shard, [encode(node, values[node.path]) for node in nodes])
+
+    def write_files(self, record: Record, shard: int, files: Sequence[bytes]) -> None:
+        """As `write`, of files that `encode` made, in the order of the product's arrays."""
+        nodes = self.arrays(record)
         sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])[None]
         marker = markers(self.manifest, record)
         with still_held(self.path, self.token):
@@ -658,6 +408,7 @@ class Cache:
                 self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
             refuse_links(self.path / marker.key(shard), self.path)
             (self.path / marker.key(shard)).unlink(missing_ok=True)
+            self._summarise()
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
         """What a completion marker says. [files, 32]
@@ -686,30 +437,41 @@ class Cache:
     def _finish(self, record: Record) -> Record:
         there = self._read_record(record.product)
         if there is not None and there.complete:
-            return self._still_complete(there)
-        if record.kind in ("image", "text"):
-            node = stats_array(self.arrays(record)[0])
-            self._put_groups(node.path)
-            self._put_node(node.path, node_json(node))
-            self._put(node.key(0), self.statistics(record, checked=True))
-        final = dataclasses.replace(record, complete=True, content=self.content(record))
-        self._put(f"products/{record.product}/zarr.json", node_json(markers(self.manifest, record), sealed(final)))
+            final = self._still_complete(there)
+        else:
+            if products.of(record).statistics:
+                self._put_statistics(record, self.statistics(record, checked=True))
+            final = dataclasses.replace(record, complete=True, content=self.content(record))
+            self._put(f"products/{record.product}/zarr.json", node_json(markers(self.manifest, record), sealed(final)))
+        self._summarise()
         return final
 
+    def _put_statistics(self, record: Record, data: bytes) -> None:
+        node = statistics_array(self.manifest, record)
+        self._put_groups(node.path)
+        self._put_node(node.path, node_json(node))
+        self._put(node.key(0), data)
+
     def _still_complete(self, record: Record) -> Record:
-        stats = stats_array(self.arrays(record)[0]) if record.kind in ("image", "text") else None
-        lost = stats is not None and not (self.path / stats.key(0)).is_file()
+        lost = products.of(record).statistics and not (self.path / statistics_array(self.manifest, record).key(0)).is_file()
         made = self.statistics(record) if lost else None
         if self.content(record, statistics=made) != record.content:
             raise UserError(
                 f"{self.path}: {record.product} is not as it was when it was finished: damaged files were made again by other software, "
                 f"models or settings. {MENDS}; else delete {self.path / 'products' / record.product} and run the command that made it again"
             )
-        if stats is not None and made is not None:
-            self._put_groups(stats.path)
-            self._put_node(stats.path, node_json(stats))
-            self._put(stats.key(0), made)
+        if made is not None:
+            self._put_statistics(record, made)
         return record
+
+    def _summarise(self) -> None:
+        """Bring the summary of all finished arrays in the root description up to date, if the cache has a root description yet."""
+        root = self.path / "zarr.json"
+        if not root.is_file():
+            return
+        content = root_json(self.manifest, self.read_records()[0])
+        if read_file(root) != content:
+            self._put("zarr.json", content)
 
     def content(self, record: Record, sums: Mapping[int, NDArray[np.uint8]] | None = None, statistics: bytes | None = None) -> str:
         """sha256 over the checksums of a product's files.
@@ -726,8 +488,8 @@ class Cache:
         for shard in range(markers(self.manifest, record).shape[0]):
             known = None if sums is None else sums.get(shard)
             digest.update((self.checksums(record, shard) if known is None else known).tobytes())
-        if record.kind in ("image", "text"):
-            node = stats_array(self.arrays(record)[0])
+        if products.of(record).statistics:
+            node = statistics_array(self.manifest, record)
             digest.update(read_file(self.path / node.key(0)) if statistics is None else statistics)
         return digest.hexdigest()
 
@@ -742,7 +504,7 @@ class Cache:
             UserError: a file it takes is missing or damaged.
         """
         (node,) = self.arrays(record)
-        return encode(stats_array(node), self._moments(node, record if checked else None))
+        return encode(statistics_array(self.manifest, record), self._moments(node, record if checked else None))
 
     def _moments(self, node: ArraySpec, record: Record | None) -> NDArray[np.float64]:
         """Mean and variance of an embedding over all entries of usable shapes, added up in row order. [2, E]"""
@@ -758,25 +520,41 @@ class Cache:
         return np.stack([mean, np.maximum(square / max(count, 1) - mean**2, 0)])
 
 
-def markers(manifest: Manifest, record: Record) -> ArraySpec:
-    """The array of a product's completion markers: sha256 of each file of each shard. [shards, files, 32]"""
-    nodes = spec.product_arrays(manifest, record)
-    shape = (-(-nodes[0].shape[0] // nodes[0].shard), len(nodes), 32)
-    return ArraySpec(
-        path=f"products/{record.product}",
-        dtype="uint8",
-        shape=shape,
-        chunk=(1, *shape[1:]),
-        shard=1,
-        codec="crc32c",
-        dims=("shard", "file", "byte"),
-    )
+def root_json(manifest: Manifest, there: Mapping[str, Record]) -> bytes:
+    """The `zarr.json` of a cache's root.
+
+    Besides the manifest it repeats the descriptions of all groups and of the arrays of finished products (Zarr's consolidated metadata):
+    a client lists the cache with one read, and sees nothing that is half made. Format 1 has no such summary.
+
+    Args:
+        manifest: what the cache is.
+        there: every product that was begun, by name.
+    """
+    if manifest.format_version == 1:
+        return node_json(None, sealed(manifest))
+    done = {name: record for name, record in there.items() if record.complete}
+    return node_json(None, sealed(manifest), summary={place: content for place, (content, _) in nodes(manifest, done).items()})
 
 
-def stats_array(node: ArraySpec) -> ArraySpec:
-    """Mean and variance per dimension of an embedding array. [2, E]"""
-    shape = (2, node.shape[-1])
-    return ArraySpec(path=f"stats/{node.path}", dtype="float64", shape=shape, chunk=shape, shard=2, codec="crc32c", dims=("moment", "dim"))
+def nodes(manifest: Manifest, there: Mapping[str, Record]) -> dict[str, tuple[bytes, str]]:
+    """The description of every group and array below the root, by its place in the cache, and the product it belongs to.
+
+    Args:
+        manifest: what the cache is.
+        there: the products, by name.
+    """
+    found: dict[str, tuple[bytes, str]] = {}
+    for product, record in there.items():
+        found[f"products/{product}"] = (node_json(markers(manifest, record), sealed(record)), product)
+        for node in products.arrays(manifest, record):
+            found[node.path] = (node_json(node, {"product": product}), product)
+        if record.complete and products.of(record).statistics:
+            stats = statistics_array(manifest, record)
+            found[stats.path] = (node_json(stats), product)
+    above = {parent.as_posix() for name in found for parent in PurePosixPath(name).parents if parent.name}
+    for group in sorted({*above, *GROUPS}):
+        found.setdefault(group, (node_json(), ""))
+    return found
 
 
 def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
@@ -795,7 +573,7 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     if not node.is_file():
         what = "has no zarr.json: it is no cache, or its build was stopped in the first second" if path.exists() else "does not exist"
         raise UserError(f"{path} {what}. `mmpd-cache build SOURCE {path}` makes one.")
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     body = attributes.get(KEY)
     if not isinstance(body, dict):
         raise UserError(f"{path} is a Zarr group but no cache of this project (no {KEY!r} in its attributes)")
@@ -804,7 +582,12 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
             f"{path} has format version {body.get('format_version')}, this software reads 1 to {spec.FORMAT_VERSION}; "
             "use the version of mmpd that wrote it, or rebuild it"
         )
-    cache = Cache(path.resolve(), _parse(Manifest, _unsealed(attributes, node), node), token)
+    if body["format_version"] > 1 and not (path / "licence").exists() and b"consolidated_metadata" not in read_file(node):
+        raise UserError(
+            f"{path} was written by a development version, between formats 1 and 2, that no release can read; build it again, or use the "
+            "version of mmpd that wrote it"
+        )
+    cache = Cache(path.resolve(), records.opened(Manifest, attributes, node), token)
     _check_size(cache)
     return cache
 
@@ -819,9 +602,9 @@ def _check_size(cache: Cache) -> None:
     Some files may be missing - `verify` names them - but not most of every column.
     """
     manifest = cache.manifest
-    nodes = cache.arrays(index_record(manifest))
+    columns = cache.arrays(index_record(manifest))
     most, held = 0, 0
-    for node in nodes[1:] + nodes[:1]:
+    for node in columns[1:] + columns[:1]:
         try:
             with os.scandir(cache.path / node.path / "c") as entries:
                 found = list(entries)
@@ -839,13 +622,21 @@ def _check_size(cache: Cache) -> None:
         )
 
 
-def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> Cache:
+def create(
+    path: str | os.PathLike[str],
+    manifest: Manifest,
+    ids: Sequence[str],
+    labels: Sequence[int],
+    splits: Sequence[int],
+    licences: Sequence[int] | None = None,
+) -> Cache:
     """Make a new, empty cache. Its root description is written last, so that a half-made one is no cache yet.
 
     Args:
         path: a folder that does not exist, is empty, or was half made by an earlier call.
         manifest: what it will hold.
-        ids, labels, splits: by row; label and split are indices into the manifest's names, -1 for none. [N] each.
+        ids: by row. [N]
+        labels, splits, licences: by row, indices into the manifest's names, -1 for none; no licences where they are not given. [N] each.
 
     Raises:
         UserError: the folder holds something else, or an id is too long.
@@ -862,9 +653,9 @@ def create(path: str | os.PathLike[str], manifest: Manifest, ids: Sequence[str],
     record = index_record(manifest)
     cache.begin(record)
     for shard in range(manifest.shards):
-        write_index(cache, shard, ids, labels, splits)
+        write_index(cache, shard, ids, labels, splits, licences)
     cache.finish(record)
-    cache._put("zarr.json", node_json(None, sealed(manifest)))
+    cache._put("zarr.json", root_json(manifest, cache.records()))
     return cache
 
 
@@ -876,75 +667,25 @@ def check_empty(path: Path) -> None:
     Raises:
         UserError: it holds something else.
     """
-    columns = {"id", "label", "split"}
-    if (path / "products" / "status").exists():
-        columns |= {"status", "reason", "source_sha256", "colored", "repeated"}
+    columns = set(products.FIXED[products.INDEX.name])
+    if (path / "products" / products.STATUS.name).exists():
+        columns |= set(products.FIXED[products.STATUS.name])
     foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, *columns}] if path.exists() else []
     if foreign:
         raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
 
 
-def write_index(cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> None:
+def write_index(
+    cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int], licences: Sequence[int] | None = None
+) -> None:
     """Write one shard of who is in which row. Arguments as in `create`."""
     rows = cache.manifest.rows(shard)
     part = slice(rows.start, rows.stop)
+    record = index_record(cache.manifest)
     columns: dict[str, NDArray[Any]] = {
         "id": text_cells(ids[part]),
         "label": np.asarray(labels[part], np.int32),
         "split": np.asarray(splits[part], np.int32),
+        "licence": np.full(len(rows), -1, np.int32) if licences is None else np.asarray(licences[part], np.int32),
     }
-    cache.write(index_record(cache.manifest), shard, columns)
-
-
-def index_record(manifest: Manifest) -> Record:
-    """The record of the arrays every cache begins with: id, label and split."""
-    return Record(product=INDEX, kind="index", spec=manifest.source, inputs=())
-
-
-def status_record(manifest: Manifest) -> Record:
-    """The record of how each shape fared, as far as its arrays depend on it."""
-    return Record(product=STATUS, kind="status", spec=manifest.source, inputs=())
-
-
-def differences(there: Any, asked: Any, where: str = "") -> list[str]:
-    """Where two descriptions differ in what changes a result, as `points.seed is 0, asked 1`."""
-    if dataclasses.is_dataclass(there) and type(there) is type(asked):
-        fields = [f.name for f in dataclasses.fields(there) if f.metadata.get("identity", True)]
-        return [d for f in fields for d in differences(getattr(there, f), getattr(asked, f), f"{where}.{f}" if where else f)]
-    return [] if there == asked else [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
-
-
-def _below_products(root: Path) -> list[Path]:
-    """The `zarr.json` of every product, and of groups of products, in one order."""
-    bases = (root, *(root / group for group in GROUPS_OF_PRODUCTS if group != "labels"), *sorted((root / "labels").glob("*/")))
-    return [node for base in bases for node in sorted(base.glob("*/zarr.json"))]
-
-
-def _attributes(node: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(read_file(node))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{node} is damaged: {str(error).removeprefix(f'{node} ')}") from error
-    attributes = body.get("attributes", {}) if isinstance(body, dict) else None
-    if not isinstance(attributes, dict):
-        raise UserError(f"{node} is damaged: it is no description of a Zarr node with attributes")
-    return attributes
-
-
-def _unsealed(attributes: Mapping[str, Any], node: Path) -> Any:
-    """The description in attributes made by `sealed`."""
-    body = attributes[KEY]
-    try:
-        whole = hashlib.sha256(spec.canonical(body)).hexdigest() == attributes.get("sha256")
-    except (ValueError, RecursionError):
-        whole = False
-    if not whole:
-        raise UserError(f"{node} is damaged: its description does not match its checksum")
-    return body
-
-
-def _parse(cls: Any, body: Any, node: Path) -> Any:
-    try:
-        return spec.from_json(cls, body)
-    except ValueError as error:
-        raise UserError(f"{node}: {error}") from error
+    cache.write(record, shard, {node.path: columns[node.path] for node in cache.arrays(record)})

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import spec, store
+from cache_schema import products, spec, store
+from cache_schema.layout import text_cells
 from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, Manifest, PointSpec, Record, SourceSpec, TeacherSpec
 from cache_schema.store import Cache
 
@@ -33,6 +34,8 @@ def write(
     labels: LabelSet | None = None,
     guide: GuideSpec | None = None,
     failed: tuple[int, ...] = (),
+    captions: tuple[str, ...] = ("synthetic",),
+    format_version: int = spec.FORMAT_VERSION,
     seed: int = 0,
 ) -> Cache:
     """Write a complete cache of random numbers, with every product but the pictures.
@@ -45,6 +48,8 @@ def write(
         labels: a label set; three classes by default. Shapes have its classes in turn, and splits train, train, test.
         guide: guide features to make, if any.
         failed: rows that are marked failed and hold zeros.
+        captions: names of the captions to make, each embedded by every teacher with a text side.
+        format_version: format of the cache. Format 1 has room for one set of captions, without a name.
         seed: of everything random.
     """
     points = points or PointSpec(count=64, blocks=2, ordered=32)
@@ -53,75 +58,111 @@ def write(
     rng = np.random.default_rng(seed)
     ids = [f"{labels.classes[i % len(labels.classes)]}/{i:06d}" for i in range(shapes)]
     source = SourceSpec(kind="synthetic", ids=spec.ids_digest(ids))
-    manifest = Manifest(shapes=shapes, shard=shard, source=source, classes=labels.classes, splits=("train", "test"))
+    manifest = Manifest(
+        format_version=format_version, shapes=shapes, shard=shard, source=source, classes=labels.classes, splits=("train", "test")
+    )
     classes = [i % len(labels.classes) for i in range(shapes)]
     cache = store.create(path, manifest, ids, classes, [int(i % 3 == 2) for i in range(shapes)])
     alive = np.isin(np.arange(shapes), failed, invert=True)
+    words = [labels.classes[c] for c in classes]
     base = _ordered_sphere(points.count, points.ordered, rng)
-
-    captions = CaptionSpec(captioner="synthetic", samples=2)
-    records = [
-        Record(product="status", kind="status", spec=source, inputs=()),
-        Record(product="points", kind="points", spec=points, inputs=()),
-        Record(product="captions", kind="captions", spec=captions, per_shape=views, inputs=()),
-        *(Record(product=f"image/{t.name}", kind="image", spec=t, per_shape=views, inputs=()) for t in teachers),
-        *(Record(product=f"text/{t.name}", kind="text", spec=t, per_shape=views, inputs=()) for t in teachers if t.text),
-        *([Record(product=f"guide/{guide.name}", kind="guide", spec=guide, inputs=())] if guide else []),
-    ]
-    for record in records:
-        cache.begin(record)
-        for shard_ in range(manifest.shards):
-            rows = manifest.rows(shard_)
-            keep = alive[rows.start : rows.stop]
-            values: dict[str, NDArray[Any]] = {}
-            for node in cache.arrays(record):
-                size = (len(rows), *node.shape[1:])
-                if node.path == "status":
-                    full = np.where(keep, spec.OK, spec.FAILED).astype(np.uint8)
-                elif node.path == "reason":
-                    full = store.text_cells(["" if ok else "synthetic failure" for ok in keep])
-                elif node.path == "points/xyz":
-                    turns = _rotations(len(rows) * points.blocks, rng)
-                    full = (base @ turns).reshape(size).astype(node.dtype)
-                elif node.path == "captions/text":
-                    words = [f"a random {labels.classes[classes[r]]}, view {v}" for r in rows for v in range(views * captions.samples)]
-                    full = store.text_cells(words).reshape(size)
-                elif node.path == "repeated":
-                    full = np.zeros(size, np.uint8)
-                elif node.dtype == "uint8":
-                    full = rng.integers(0, 256, size, np.uint8)
-                    if node.path == "colored":
-                        full[:] = 1
-                else:
-                    full = rng.standard_normal(size, np.float32).astype(node.dtype)
-                if node.path not in ("status", "reason"):
-                    full[~keep] = 0
-                values[node.path] = full
-            cache.write(record, shard_, values)
-        cache.finish(record)
-    for t in teachers:
-        if t.text:
-            record = Record(product=f"labels/{labels.name}/{t.name}", kind="labels", spec=t, labels=labels, inputs=())
-            cache.begin(record)
-            shape = (len(labels.classes), len(labels.templates), t.dim)
-            cache.write(record, 0, {record.product: rng.standard_normal(shape, np.float32).astype(np.float16)})
-            cache.finish(record)
+    for record in _records(source, points, views, teachers, guide, captions):
+        begun = cache.begin(record)
+        for number in range(manifest.shards):
+            cache.write(begun, number, _values(cache, begun, manifest.rows(number), alive, words, base, rng))
+        cache.finish(begun)
+    for t in (t for t in teachers if t.text):
+        product = products.LABELS.product(set=labels.name, teacher=t.name)
+        record = Record(product=product, kind=products.LABELS.name, spec=t, labels=labels, inputs=())
+        shape = (len(labels.classes), len(labels.templates), t.dim)
+        fill(cache, {record: {product: rng.standard_normal(shape, np.float32).astype(np.float16)}})
     return cache
 
 
-def fill(cache: Cache, products: Mapping[Record, Mapping[str, NDArray[Any]]]) -> None:
+def _records(
+    source: SourceSpec, points: PointSpec, views: int, teachers: tuple[TeacherSpec, ...], guide: GuideSpec | None, captions: tuple[str, ...]
+) -> list[Record]:
+    """The records of a cache but for its index and labels, in the order of making."""
+
+    def record(kind: products.Kind, described: Any, per_shape: int = 0, **names: str) -> Record:
+        return Record(product=kind.product(**names), kind=kind.name, spec=described, per_shape=per_shape, inputs=())
+
+    readers = [t for t in teachers if t.text]
+    return [
+        record(products.STATUS, source),
+        record(products.POINTS, points),
+        *(record(products.CAPTIONS, CaptionSpec(name=c, captioner="synthetic", samples=2), views, captions=c) for c in captions),
+        *(record(products.IMAGE, t, views, teacher=t.name) for t in teachers),
+        *(record(products.TEXT, t, views, captions=c, teacher=t.name) for c in captions for t in readers),
+        *([record(products.GUIDE, guide, guide=guide.name)] if guide else []),
+    ]
+
+
+def _values(
+    cache: Cache,
+    record: Record,
+    rows: range,
+    alive: NDArray[np.bool_],
+    words: list[str],
+    base: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> dict[str, NDArray[Any]]:
+    """Random values of one shard of a product, by array. Shapes that are not alive have zeros and a reason.
+
+    Args:
+        cache, record, rows: of which product which rows.
+        alive: which shapes are. [N]
+        words: name of each shape's class. [N]
+        base: the block of points that every block is, turned. [P, 3]
+        rng: of everything random.
+    """
+    keep = alive[rows.start : rows.stop]
+    values: dict[str, NDArray[Any]] = {}
+    for node in cache.arrays(record):
+        size = (len(rows), *node.shape[1:])
+        match node.path.rpartition("/")[2], record.spec:
+            case "status", _:
+                full = np.where(keep, spec.OK, spec.FAILED).astype(np.uint8)
+            case "reason", _:
+                full = text_cells(["" if ok else "synthetic failure" for ok in keep])
+            case "xyz", PointSpec() as points:
+                full = (base @ _rotations(len(rows) * points.blocks, rng)).reshape(size).astype(node.dtype)
+            case "normal", PointSpec():
+                full = np.zeros(size, np.float16)
+                full[..., 1] = 1
+            case "part" | "instance" as which, PointSpec() as points:
+                full = rng.integers(-1, len(points.parts) if which == "part" else 3, size).astype(node.dtype)
+            case "text", CaptionSpec():
+                said = [f"a random {words[r]}, view {v}" for r in rows for v in range(size[1] * size[2])]
+                full = text_cells(said).reshape(size)
+            case "repeated", _:
+                full = np.zeros(size, np.uint8)
+            case "colored", _:
+                rng.integers(0, 256, size, np.uint8)  # other values of a seed stay what they were
+                full = np.ones(size, np.uint8)
+            case _ if node.dtype == "uint8":
+                full = rng.integers(0, 256, size, np.uint8)
+            case _:
+                full = rng.standard_normal(size, np.float32).astype(node.dtype)
+        if node.path not in ("status", "reason"):
+            full[~keep] = 0
+        values[node.path] = full
+    return values
+
+
+def fill(cache: Cache, values: Mapping[Record, Mapping[str, NDArray[Any]]]) -> None:
     """Make products of given values, each finished.
 
     Args:
         cache: to write them into.
-        products: by record, the whole arrays by path.
+        values: by record, the whole arrays by path.
     """
-    for record, arrays in products.items():
-        cache.begin(record)
-        for shard in range(cache.manifest.shards):
-            rows = cache.manifest.rows(shard)
-            cache.write(record, shard, {name: values[rows.start : rows.stop] for name, values in arrays.items()})
-        cache.finish(record)
+    for record, arrays in values.items():
+        begun = cache.begin(record)
+        for shard in range(cache.arrays(begun)[0].shards):
+            part = slice(shard * cache.arrays(begun)[0].shard, (shard + 1) * cache.arrays(begun)[0].shard)
+            cache.write(begun, shard, {name: whole[part] for name, whole in arrays.items()})
+        cache.finish(begun)
 
 
 def _ordered_sphere(count: int, ordered: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -133,13 +174,13 @@ def _ordered_sphere(count: int, ordered: int, rng: np.random.Generator) -> NDArr
         nearest = np.minimum(nearest, ((points - points[order[-1]]) ** 2).sum(1))
         order.append(int(nearest.argmax()))
     rest = np.setdiff1d(np.arange(count), order)
-    return points[np.concatenate([order, rest])]
+    return np.asarray(points[np.concatenate([order, rest])], np.float32)
 
 
 def _rotations(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Random rotations [count, 3, 3]; they keep the farthest-point order."""
     q, r = np.linalg.qr(rng.standard_normal((count, 3, 3)))
-    return (q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]).astype(np.float32)
+    return np.asarray(q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :], np.float32)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ whether pictures and embeddings are right; that takes the pipeline.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +19,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import store
+from cache_schema import products, store
 from cache_schema.errors import UserError
-from cache_schema.files import regular_bytes
-from cache_schema.spec import ArraySpec, Manifest, PointSpec, Problem, Record
+from cache_schema.files import is_held, regular_bytes
+from cache_schema.layout import ArraySpec
+from cache_schema.records import Records
+from cache_schema.spec import Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
 
+ROOT: Final = "zarr.json"
+SUMMARY: Final = "consolidated_metadata"
 EXCHANGED: Final = (
     "the checksums of the product's files do not add up to the one in its record: shards changed places, or were replaced "
     "together with their completion markers"
@@ -46,44 +51,32 @@ def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] 
 
 
 def nodes(cache: Cache, records: dict[str, Record]) -> dict[str, tuple[bytes, str]]:
-    """Every `zarr.json` there must be: by its place in the cache, the only bytes it may hold and the product it is of."""
-    found: dict[str, tuple[bytes, str]] = {}
-    for product, record in records.items():
-        arrays = cache.arrays(record)
-        found[f"products/{product}/zarr.json"] = (store.node_json(store.markers(cache.manifest, record), store.sealed(record)), product)
-        for node in arrays:
-            found[f"{node.path}/zarr.json"] = (store.node_json(node, {"product": product}), product)
-        if record.complete and has_statistics(record):
-            stats = store.stats_array(arrays[0])
-            found[f"{stats.path}/zarr.json"] = (store.node_json(stats), product)
-    above = {parent.as_posix() for name in found for parent in PurePosixPath(name).parent.parents if parent.name}
-    for group in sorted({*above, *store.GROUPS}):
-        found.setdefault(f"{group}/zarr.json", (store.node_json(), ""))
-    return {"zarr.json": (store.node_json(None, store.sealed(cache.manifest)), ""), **found}
-
-
-def has_statistics(record: Record) -> bool:
-    """Whether a product comes with mean and variance once it is complete."""
-    return record.kind in ("image", "text")
+    """Every `zarr.json` there must be: by its place in the cache, the only bytes it may hold and the product it belongs to."""
+    below = {f"{place}/zarr.json": found for place, found in store.nodes(cache.manifest, records).items()}
+    return {ROOT: (store.root_json(cache.manifest, records), ""), **below}
 
 
 def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Problem]:
     records, damaged = cache.read_records()
-    lost, ownerless = cache.lost_records(), cache.ownerless()
+    on_disk = Records(cache.path, cache.manifest)
+    lost, ownerless = on_disk.lost(), on_disk.ownerless()
     for product, message in (damaged | lost).items():
         kind: Any = "metadata" if product in damaged else "missing"
         yield Problem(where=f"products/{product}/zarr.json", kind=kind, message=message.removeprefix(f"{cache.path}/"), product=product)
     expected = set()
     for where, (content, product) in nodes(cache, records).items():
         expected.add(where)
-        yield from _same_bytes(cache, where, content, product)
+        if where == ROOT:
+            yield from _root_problems(cache, content, known=not (damaged or lost or ownerless))
+        else:
+            yield from _same_bytes(cache, where, content, product)
     jobs: list[tuple[Record, int]] = []
     for product, record in records.items():
-        marker = store.markers(cache.manifest, record)
+        marker = products.markers(cache.manifest, record)
         for node in (marker, *cache.arrays(record)):
             expected.update(map(node.key, range(marker.shape[0])))
-        if has_statistics(record):
-            stats = store.stats_array(cache.arrays(record)[0])
+        if products.of(record).statistics:
+            stats = products.statistics_array(cache.manifest, record)
             expected |= {f"{stats.path}/zarr.json", stats.key(0)}
         if record.complete:
             jobs += [(record, shard) for shard in range(marker.shape[0])]
@@ -102,7 +95,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
         if record.complete:
             yield from _content_problems(cache, record, record.product in unsound)
     # Another command may have been beginning some of them: arrays come first.
-    gone = sorted({*ownerless} & {*cache.ownerless()} - {*damaged, *lost})
+    gone = sorted({*ownerless} & {*on_disk.ownerless()} - {*damaged, *lost})
     for product in gone:
         message = "is not there, but arrays of this product are; run the command that made it again"
         yield Problem(where=f"products/{product}", kind="missing", message=message, product=product)
@@ -120,11 +113,11 @@ def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Pro
     Args:
         unknown: products of which it is not known what files they have.
     """
-    fixed = {record.product: record for record in (store.index_record(cache.manifest), store.status_record(cache.manifest))}
+    fixed = {record.product: record for record in (products.index_record(cache.manifest), products.status_record(cache.manifest))}
     places = {place for name in unknown for place in (name, f"products/{name}", f"stats/{name}")}
     places |= {node.path for name in unknown & set(fixed) for node in cache.arrays(fixed[name])}
     above = {parent.as_posix() for name in expected for parent in PurePosixPath(name).parents}
-    at_work = store.is_held(cache.path)
+    at_work = is_held(cache.path)
 
     def foreign(name: str) -> bool:
         """Whether it lies outside what the unknown products may have, and is no group above them."""
@@ -152,6 +145,38 @@ def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Pro
             yield Problem(where=where, kind="stray", message="is an empty folder that no product has")
 
 
+def _root_problems(cache: Cache, content: bytes, known: bool) -> Iterator[Problem]:
+    """What is wrong with the root description.
+
+    Args:
+        cache: it could be opened, so its manifest is sound.
+        content: what the file should hold, if every record could be read.
+        known: whether every record could be read.
+    """
+    try:
+        there = regular_bytes(cache.path / ROOT)
+        said, wanted = json.loads(there), json.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
+        yield Problem(where=ROOT, kind="metadata", message=f"cannot be read: {error}")
+        return
+    if there == content:
+        return
+    behind, ahead = (set(_summary(node)) for node in (said, wanted))
+    without = [{key: value for key, value in node.items() if key != SUMMARY} for node in (said, wanted)]
+    if without[0] != without[1] or (known and behind == ahead):
+        yield Problem(where=ROOT, kind="metadata", message="differs from what this software writes for it")
+    elif known:
+        message = "does not list the products that are finished: a command was stopped; run it again"
+        yield Problem(where=ROOT, kind="unfinished", message=message)
+
+
+def _summary(node: Any) -> dict[str, Any]:
+    """The consolidated metadata in a root description; empty where there is none, or it is something else."""
+    summary = node.get(SUMMARY)
+    below = summary.get("metadata") if isinstance(summary, dict) else None
+    return below if isinstance(below, dict) else {}
+
+
 def _same_bytes(cache: Cache, where: str, content: bytes, product: str = "") -> Iterator[Problem]:
     path = cache.path / where
     try:
@@ -167,7 +192,7 @@ def _shard_problems(cache: Cache, record: Record, shard: int) -> Iterator[Proble
     def problem(where: str, kind: Any, message: str) -> Problem:
         return Problem(where=where, kind=kind, message=message, product=record.product, shard=shard)
 
-    marker = store.markers(cache.manifest, record)
+    marker = products.markers(cache.manifest, record)
     try:
         sums = cache.checksums(record, shard)
     except (UserError, OSError) as error:
@@ -197,11 +222,14 @@ def _value_problem(manifest: Manifest, record: Record, node: ArraySpec, shard: i
     """What is wrong with intact numbers; empty if nothing is. Compressed pixels and texts have no wrong values."""
     if node.codec != "raw" or node.dtype == "uint8":
         return ""
-    rows = min(node.shard, node.shape[0] - shard * node.shard)
-    values: NDArray[Any] = np.frombuffer(data[: rows * node.row_bytes], node.dtype)
+    values: NDArray[Any] = np.frombuffer(data[: node.rows(shard) * node.row_bytes], node.dtype)
     if not np.isfinite(values).all():
         return f"{int((~np.isfinite(values)).sum())} values are not finite"
-    if isinstance(record.spec, PointSpec) and record.spec.normalize == "unit_sphere":
+    if node.path == "points/normal":
+        length = np.linalg.norm(values.reshape(-1, 3).astype(np.float32), axis=1)
+        if (away := np.abs(length - 1) > 0.01).any() and (length[away] > 0).any():
+            return f"{int((length[away] > 0).sum())} normals are not of length 1"
+    if isinstance(record.spec, PointSpec) and node.path == "points/xyz" and record.spec.normalize == "unit_sphere":
         radius = float(np.linalg.norm(values.reshape(-1, 3).astype(np.float32), axis=1).max(initial=0))
         if radius > 1.01:
             return f"a point lies {radius:.3f} from the origin, outside the unit sphere"
@@ -215,7 +243,7 @@ def _content_problems(cache: Cache, record: Record, unsound: bool) -> Iterator[P
     Args:
         unsound: whether damage to its shards is named already.
     """
-    stats = store.stats_array(cache.arrays(record)[0]) if has_statistics(record) else None
+    stats = products.statistics_array(cache.manifest, record) if products.of(record).statistics else None
     damage = "" if stats is None else statistics_damage(cache, stats)
     try:
         if not damage and cache.content(record) == record.content:
@@ -233,7 +261,7 @@ def _content_problems(cache: Cache, record: Record, unsound: bool) -> Iterator[P
             yield Problem(where=stats.key(0), kind=kind, message=message, product=record.product)
         if right or (damage and right is None):
             return
-    marker = store.markers(cache.manifest, record)
+    marker = products.markers(cache.manifest, record)
     for shard in range(marker.shape[0]):
         yield Problem(where=marker.key(shard), kind="corrupt", message=EXCHANGED, product=record.product, shard=shard)
 

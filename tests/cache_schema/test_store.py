@@ -14,9 +14,14 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache_schema import spec, store, synthetic
+from cache_schema import products, spec, store, synthetic
 from cache_schema.errors import UserError
-from cache_schema.spec import ArraySpec, GuideSpec, PointSpec, Record
+from cache_schema.files import exclusive, held_token, write_file
+from cache_schema.layout import ArraySpec, ShardFile, encode, encode_chunk, node_json, text_cells, texts
+from cache_schema.products import markers
+from cache_schema.rows import Rows
+from cache_schema.spec import GuideSpec, PointSpec, Record
+from tests.cache_schema.conftest import at_once
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
 
@@ -33,7 +38,7 @@ def mapped_arrays(cache):
 def test_zarr_python_and_tensorstore_read_every_array_alike(cache):
     tensorstore = pytest.importorskip("tensorstore")
     root = zarr.open_group(cache.path, mode="r")
-    paths = [n.path for r in cache.products().values() for n in (*cache.arrays(r), store.markers(cache.manifest, r))]
+    paths = [n.path for r in cache.products().values() for n in (*cache.arrays(r), markers(cache.manifest, r))]
     assert len(paths) > 15
     for path in paths:
         kvstore = {"driver": "file", "path": str(cache.path / path)}
@@ -82,12 +87,12 @@ def test_any_layout_round_trips_through_both_readers(tmp_path_factory, shapes, s
     shape = (shapes, columns, width)
     node = ArraySpec(path="a", dtype=dtype, shape=shape, chunk=(1, columns, width), shard=shard, dims=("x", "y", "z"), sharded=True)
     values = np.random.default_rng(seed).integers(0, 200, shape).astype(dtype)
-    store.write_file(root / "a" / "zarr.json", store.node_json(node))
+    write_file(root / "a" / "zarr.json", node_json(node))
     for s in range(-(-shapes // shard)):
-        store.write_file(root / node.key(s), store.encode(node, values[s * shard : (s + 1) * shard]))
+        write_file(root / node.key(s), encode(node, values[s * shard : (s + 1) * shard]))
     assert np.array_equal(zarr.open_array(root / "a", mode="r")[:], values)
     i, j = np.indices((shapes, columns)).reshape(2, -1)
-    assert np.array_equal(store.Rows(root, node).gather(i, j), values[i, j])
+    assert np.array_equal(Rows(root, node).gather(i, j), values[i, j])
 
 
 def test_compressed_pictures_round_trip(tmp_path):
@@ -95,19 +100,19 @@ def test_compressed_pictures_round_trip(tmp_path):
         path="v", dtype="uint8", shape=(5, 2, 4, 4, 3), chunk=(1, 1, 4, 4, 3), shard=3, codec="zstd", dims=tuple("abcde"), sharded=True
     )
     values = np.random.default_rng(0).integers(0, 255, node.shape).astype(np.uint8)
-    store.write_file(tmp_path / "v" / "zarr.json", store.node_json(node))
+    write_file(tmp_path / "v" / "zarr.json", node_json(node))
     for s, part in enumerate((values[:3], values[3:])):
-        chunks = [[store.encode_chunk(node, view) for view in row] for row in part]
-        assert store.encode(node, chunks) == store.encode(node, part)
-        store.write_file(tmp_path / node.key(s), store.encode(node, chunks))
+        chunks = [[encode_chunk(node, view) for view in row] for row in part]
+        assert encode(node, chunks) == encode(node, part)
+        write_file(tmp_path / node.key(s), encode(node, chunks))
     assert np.array_equal(zarr.open_array(tmp_path / "v", mode="r")[:], values)
-    assert np.array_equal(store.ShardFile(tmp_path, node, 1).row(1), values[4])
+    assert np.array_equal(ShardFile(tmp_path, node, 1).row(1), values[4])
 
 
 def test_maps_and_memory_stay_bounded(tmp_path, monkeypatch):
     """With one shape a shard, every row is a file: more files than may be open, more maps than are allowed."""
-    monkeypatch.setattr(store.Rows, "MAPS", 16)
-    monkeypatch.setattr(store.Rows, "RELEASE", 1 << 16)
+    monkeypatch.setattr(Rows, "MAPS", 16)
+    monkeypatch.setattr(Rows, "RELEASE", 1 << 16)
     cache = synthetic.write(tmp_path / "c.zarr", shapes=60, shard=2)
     everything, rows = cache.array("points/xyz")[:], cache.rows("points/xyz")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -123,8 +128,8 @@ def test_maps_and_memory_stay_bounded(tmp_path, monkeypatch):
 
 
 def test_threads_share_a_reader(cache, monkeypatch):
-    monkeypatch.setattr(store.Rows, "MAPS", 2)
-    monkeypatch.setattr(store.Rows, "RELEASE", 1 << 14)
+    monkeypatch.setattr(Rows, "MAPS", 2)
+    monkeypatch.setattr(Rows, "RELEASE", 1 << 14)
     everything, rows, wrong = cache.array("points/xyz")[:], cache.rows("points/xyz"), []
 
     def read(seed):
@@ -134,11 +139,8 @@ def test_threads_share_a_reader(cache, monkeypatch):
             if not np.array_equal(rows.gather(i, j), everything[i, j]):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with at_once(read, 4):
+        pass
     assert not wrong
 
 
@@ -177,7 +179,8 @@ def test_statistics_leave_failed_shapes_out(tmp_path):
 
 def test_adding_a_product_touches_no_other_file(tmp_path):
     cache = synthetic.write(tmp_path / "c.zarr")
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in cache.path.rglob("*") if p.is_file()}
+    root = cache.path / "zarr.json"  # it lists what is finished
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in cache.path.rglob("*") if p.is_file() and p != root}
     record = Record(product="image/new", kind="image", spec=synthetic.teacher("new", 4), per_shape=3, inputs=())
     cache.begin(record)
     for shard in range(cache.manifest.shards):
@@ -241,17 +244,17 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store.write_file(tmp_path / "a" / "file", b"data")
+        write_file(tmp_path / "a" / "file", b"data")
     assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_texts_survive_and_are_cut_at_a_character():
     long = "é" * 200
-    assert store.texts(store.text_cells(["", "chaise à bras", long])).tolist() == ["", "chaise à bras", "é" * 128]
+    assert texts(text_cells(["", "chaise à bras", long])).tolist() == ["", "chaise à bras", "é" * 128]
 
 
 def _hold(path: str, held: "multiprocessing.Queue") -> None:
-    with store.exclusive(path) as journal:
+    with exclusive(path) as journal:
         journal.write("first\n")
         journal.flush()
         held.put(True)
@@ -273,7 +276,7 @@ def test_two_writers_take_turns_and_a_dead_one_lets_go(tmp_path):
         waited.append(True)
         process.kill()
 
-    with store.exclusive(tmp_path / "c.zarr", wait) as journal:
+    with exclusive(tmp_path / "c.zarr", wait) as journal:
         journal.write("second\n")
     assert waited == [True]
     assert (tmp_path / "c.zarr.journal").read_text() == "first\nsecond\n"
@@ -286,12 +289,12 @@ def test_a_million_shapes_open_at_once(tmp_path):
     manifest = spec.Manifest(shapes=1_000_000, shard=512, source=source)
     root = Path(tmp_path / "big.zarr")
     cache = store.Cache(root, manifest)
-    node = spec.product_arrays(manifest, Record(product="points", kind="points", spec=PointSpec(), inputs=()))[0]
-    rows = store.Rows(root, node)
+    node = products.arrays(manifest, Record(product="points", kind="points", spec=PointSpec(), inputs=()))[0]
+    rows = Rows(root, node)
     shard = np.zeros((512, *node.shape[1:]), node.dtype)
     shard[3, 2, 1] = 1
     for s in (0, 1953):
-        store.write_file(root / node.key(s), store.encode(node, shard[: len(manifest.rows(s))]))
+        write_file(root / node.key(s), encode(node, shard[: len(manifest.rows(s))]))
     assert rows.gather(np.array([3, 1953 * 512 + 3]), np.array([2, 2]))[:, 1].tolist() == [[1, 1, 1]] * 2
     assert cache.manifest.shards == 1954
 
@@ -302,13 +305,13 @@ def test_who_no_longer_holds_a_cache_cannot_write(tmp_path):
     record = cache.record("image/random-a")
     values = {"image/random-a": np.ones((8, 3, 32), np.float16)}
     begun = Record(product="image/new", kind="image", spec=synthetic.teacher("new", 4), per_shape=3, inputs=())
-    assert store.held_token(cache.path) == ""
-    with store.exclusive(cache.path):
-        first = store.held_token(cache.path)
+    assert held_token(cache.path) == ""
+    with exclusive(cache.path):
+        first = held_token(cache.path)
         mine = store.open_cache(cache.path, token=first)
         mine.begin(begun)
         mine.write(begun, 0, {"image/new": np.ones((8, 3, 4), np.float16)})
-    assert store.held_token(cache.path) == "" and first
+    assert held_token(cache.path) == "" and first
 
     def refused():
         before = {p: p.read_bytes() for p in cache.path.rglob("*") if p.is_file()}
@@ -318,6 +321,6 @@ def test_who_no_longer_holds_a_cache_cannot_write(tmp_path):
         assert {p: p.read_bytes() for p in cache.path.rglob("*") if p.is_file()} == before
 
     refused()
-    with store.exclusive(cache.path):
-        assert store.held_token(cache.path) not in ("", first)
+    with exclusive(cache.path):
+        assert held_token(cache.path) not in ("", first)
         refused()

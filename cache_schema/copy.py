@@ -1,0 +1,142 @@
+"""Copies of a cache. A copy has the newest format, so this is also how a cache of format 1 is converted.
+
+    copy(Path("old.zarr"), Path("new.zarr"))
+
+Nothing is computed: every file is compared with its checksum as it is read, and written as it is; only what the older format did not have
+is added (`licence` and `repeated`, as unknown and as no). Every finished product comes along. Called again after a kill, it goes on.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from cache_schema import products, spec, store
+from cache_schema.errors import UserError
+from cache_schema.files import exclusive, journal_file, read_file
+from cache_schema.layout import ArraySpec, check_bytes, encode
+from cache_schema.records import differences
+from cache_schema.spec import CaptionSpec, Record
+from cache_schema.store import Cache
+
+UNKNOWN: Final = {"licence": -1, "repeated": 0}
+"""What an array that the older format did not have is filled with."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Copied:
+    """What came of a copy."""
+
+    cache: Cache
+    left_out: tuple[str, ...]
+    """Products that are not finished in the original."""
+
+
+def copy(
+    old: str | os.PathLike[str],
+    new: str | os.PathLike[str],
+    *,
+    wait: Callable[[], None] | None = None,
+    begin: Callable[[Mapping[str, int]], None] = lambda totals: None,
+    advance: Callable[[str, int], None] = lambda product, shards: None,
+) -> Copied:
+    """Copy a cache, and convert it to the newest format.
+
+    Args:
+        old: the original. It is only read.
+        new: where the copy shall be: nothing yet, or a copy that was begun before.
+        wait: called once if another command is at work on the copy.
+        begin: told the number of shards to copy, by product.
+        advance: told (product, shards) as they are done.
+
+    Raises:
+        UserError: `old` is no cache or is damaged, or `new` holds something else.
+    """
+    original = store.open_cache(old)
+    if Path(new).resolve() == original.path:
+        raise UserError(f"{new} is the cache itself; give another path for the copy")
+    there = original.products()
+    records = products.in_order(record for name, record in there.items() if name != products.INDEX.name)
+    for name in there:
+        original.proven(name)
+    with exclusive(new, wait) as journal:
+        copied = _opened(original, Path(new))
+        if not journal.tell() and journal_file(original.path).is_file():
+            journal.write(read_file(journal_file(original.path)).decode(errors="replace"))
+            journal.flush()
+        begun = [(record, copied.begin(_new(original, record))) for record in records]
+        begin({record.product: count for _, record in begun if (count := len(copied.missing(record)))})
+        for before, record in begun:
+            for shard in copied.missing(record):
+                _copy_shard(original, before, copied, record, shard)
+                advance(record.product, 1)
+            copied.finish(record)
+    left = sorted(set(original.records()) - set(there))
+    return Copied(cache=copied, left_out=tuple(left))
+
+
+def _opened(original: Cache, new: Path) -> Cache:
+    """The copy as it is so far; an empty one where there is none.
+
+    Raises:
+        UserError: there is a cache of other shapes, or something else.
+    """
+    manifest = dataclasses.replace(original.manifest, format_version=spec.FORMAT_VERSION)
+    if not (new / "zarr.json").is_file():
+        columns = [original.column(name) for name in ("label", "split")]
+        licences = original.column("licence").tolist() if manifest.licences else None
+        return store.create(new, manifest, original.ids().tolist(), columns[0].tolist(), columns[1].tolist(), licences)
+    copied = store.open_cache(new)
+    if copied.manifest != manifest:
+        raise UserError(f"{new} is another cache ({'; '.join(differences(copied.manifest, manifest))}); give another path")
+    return copied
+
+
+def _new(original: Cache, record: Record) -> Record:
+    """The record of a product in the copy, before it is complete there."""
+    names = products.parts(record)
+    described = record.spec
+    if "captions" in names and names["captions"] == products.ONLY_CAPTIONS:
+        names["captions"] = _captions_name(original)
+        if isinstance(described, CaptionSpec):
+            described = dataclasses.replace(described, name=names["captions"])
+    return dataclasses.replace(record, product=products.of(record).product(**names), spec=described, complete=False, content="")
+
+
+def _captions_name(original: Cache) -> str:
+    """What the captions of a format 1 cache are called from now on: after the model that wrote them, or the captioner without one."""
+    (record,) = products.select(original.records(), products.CAPTIONS)
+    assert isinstance(record.spec, CaptionSpec)
+    name = record.spec.name or record.spec.model.rstrip("/").rpartition("/")[2] or record.spec.captioner
+    return re.sub(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+|\.(?=\.)", "", name) or "captions"
+
+
+def _copy_shard(original: Cache, before: Record, copied: Cache, record: Record, shard: int) -> None:
+    """Copy the files of one shard of a product."""
+    sums = original.checksums(before, shard)
+    old = {_last(node.path): (node, sums[i].tobytes()) for i, node in enumerate(original.arrays(before))}
+    files = []
+    for node in copied.arrays(record):
+        if _last(node.path) in old:
+            there, digest = old[_last(node.path)]
+            assert _layout(there) == _layout(node), (there, node)
+            path = original.path / there.key(shard)
+            data = read_file(path)
+            check_bytes(data, digest, path)
+        else:
+            data = encode(node, np.full((node.rows(shard), *node.shape[1:]), UNKNOWN[node.path], node.dtype))
+        files.append(data)
+    copied.write_files(record, shard, files)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _layout(node: ArraySpec) -> Any:
+    """What decides the bytes of an array's files."""
+    return dataclasses.replace(node, path="", dims=())

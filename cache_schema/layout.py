@@ -1,0 +1,250 @@
+"""How arrays lie on disk: the description of a Zarr array, the bytes of its `zarr.json`, and the bytes of one shard file.
+
+    node = table_array("label", "int32", (1000,), 512, ("shape",))
+    node_json(node)                                    # its zarr.json
+    encode(node, labels[:512])                         # the file of its first shard
+
+Every array is cut along axis 0 into shards, one file each. A file is one chunk, or with Zarr's sharding codec several. Letters as in
+`cache_schema.spec`.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import google_crc32c
+import numpy as np
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
+
+from cache_schema import spec
+from cache_schema.errors import UserError
+from cache_schema.files import MENDS, read_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySpec:
+    """One Zarr array on disk.
+
+    One file holds one shard: as one chunk, or with Zarr's sharding codec as several. Sharded `raw` arrays are what
+    `cache_schema.rows.Rows` maps into memory.
+    """
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    """Unit of reading for any Zarr client."""
+    shard: int
+    """Entries of axis 0 in one file."""
+    codec: Literal["raw", "zstd", "crc32c"] = "raw"
+    level: int = 3
+    dims: tuple[str, ...]
+    """Names of the axes. Arrays of one group have the same name only for axes of the same length."""
+    sharded: bool = False
+    partial: tuple[tuple[int, int], ...] = ()
+    """(shard, its rows) of shards before the last that are not full; see `spec.Manifest.segments`."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Inner chunks per shard file, by axis."""
+        return (self.shard // self.chunk[0], *(-(-s // c) for s, c in zip(self.shape[1:], self.chunk[1:], strict=True)))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one entry of axis 0."""
+        size = {"uint8": 1, "int16": 2, "int32": 4, "float16": 2, "float32": 4, "float64": 8}[self.dtype]
+        return size * math.prod(self.shape[1:])
+
+    @property
+    def shards(self) -> int:
+        """Number of shard files."""
+        return -(-self.shape[0] // self.shard)
+
+    def rows(self, shard: int) -> int:
+        """Entries of axis 0 that the file of one shard holds."""
+        return dict(self.partial).get(shard, min(self.shard, self.shape[0] - shard * self.shard))
+
+    def key(self, shard: int) -> str:
+        """File of one shard, relative to the cache."""
+        return f"{self.path}/c/" + "/".join([str(shard)] + ["0"] * (len(self.shape) - 1))
+
+
+def node_json(
+    node: ArraySpec | None = None, attributes: Mapping[str, Any] | None = None, *, summary: Mapping[str, bytes] | None = None
+) -> bytes:
+    """The `zarr.json` of an array, or of a group where `node` is None. One byte form, so that a changed byte shows.
+
+    Args:
+        node: the array.
+        attributes: what Zarr stores for its user.
+        summary: for the root, the `zarr.json` of every node below it by place: Zarr's consolidated metadata.
+    """
+    if node is None:
+        group: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
+        if summary is not None:
+            below = {place: json.loads(content) for place, content in summary.items()}
+            group["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": below}
+        return _pretty(group)
+    data_bytes = {"name": "bytes"} if node.dtype == "uint8" else {"name": "bytes", "configuration": {"endian": "little"}}
+    codecs: list[dict[str, Any]] = [data_bytes]
+    if node.codec == "zstd":
+        codecs.append({"name": "zstd", "configuration": {"level": node.level, "checksum": False}})
+    if node.codec == "crc32c":
+        codecs.append({"name": "crc32c"})
+    if node.sharded:
+        index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+        sharding = {"chunk_shape": node.chunk, "codecs": codecs, "index_codecs": index, "index_location": "end"}
+        codecs = [{"name": "sharding_indexed", "configuration": sharding}]
+    return _pretty(
+        {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": node.shape,
+            "data_type": node.dtype,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (node.shard, *node.shape[1:])}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": 0,
+            "codecs": codecs,
+            "dimension_names": node.dims,
+            "attributes": dict(attributes or {}),
+        }
+    )
+
+
+def _pretty(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def encode(node: ArraySpec, rows: NDArray[Any] | Sequence[Sequence[bytes]]) -> bytes:
+    """The file of one shard.
+
+    Args:
+        node: the array.
+        rows: values [n <= S, ...] of the shard's rows; or, for `zstd` arrays with several chunks a row, those chunks
+            already encoded by `encode_chunk`, as [n][chunks per row].
+    """
+    if isinstance(rows, np.ndarray):
+        assert rows.dtype == node.dtype and rows.shape[1:] == node.shape[1:] and len(rows) <= node.shard, (node, rows.dtype, rows.shape)
+        if not node.sharded:
+            padded = np.zeros((node.shard, *node.shape[1:]), node.dtype)
+            padded[: len(rows)] = rows
+            return encode_chunk(node, padded)
+        chunks = [encode_chunk(node, chunk) for row in rows for chunk in row.reshape(-1, *node.chunk[1:])]
+    else:
+        chunks = [chunk for row in rows for chunk in row]
+    index = np.full((math.prod(node.grid), 2), NO_CHUNK, "<u8")
+    sizes = np.array([len(chunk) for chunk in chunks], "<u8")
+    index[: len(chunks), 1] = sizes
+    index[: len(chunks), 0] = np.cumsum(sizes) - sizes
+    footer = index.tobytes()
+    return b"".join([*chunks, footer, struct.pack("<I", google_crc32c.value(footer))])
+
+
+def encode_chunk(node: ArraySpec, values: NDArray[Any]) -> bytes:
+    """One chunk as stored."""
+    data = np.ascontiguousarray(values).astype(node.dtype, copy=False).tobytes()
+    if node.codec == "zstd":
+        return bytes(Zstd(level=node.level).encode(data))
+    return data + struct.pack("<I", google_crc32c.value(data)) if node.codec == "crc32c" else data
+
+
+class ShardFile:
+    """Random access to the rows of one shard file of a sharded array."""
+
+    def __init__(self, root: Path, node: ArraySpec, shard: int, digest: bytes = b"") -> None:
+        """
+        Args:
+            root: the cache's folder.
+            node: the array.
+            shard: which shard.
+            digest: sha256 that the file must have; empty to take it as it is.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        self.node = node
+        self.path = root / node.key(shard)
+        self.data = read_file(self.path)
+        if digest:
+            check_bytes(self.data, digest, self.path)
+        self.index = read_index(node, self.data[-(16 * math.prod(node.grid) + 4) :], self.path)
+        self.per_row = math.prod(node.grid[1:])
+
+    def row(self, row: int) -> NDArray[Any]:
+        """Row `row` of the shard, decoded. [...]"""
+        parts = [self._decoded(row * self.per_row + i) for i in range(self.per_row)]
+        return np.concatenate(parts).reshape(self.node.shape[1:])
+
+    def entry(self, row: int, column: int) -> NDArray[Any]:
+        """One entry of axis 1 of a row, decoded, of an array with a chunk for each. [...]"""
+        assert self.node.grid[2:] == (1,) * len(self.node.grid[2:]) and self.node.chunk[1] == 1, self.node
+        return self._decoded(row * self.per_row + column).reshape(self.node.shape[2:]).copy()  # which its caller may write to
+
+    def encoded(self, rows: int) -> list[list[bytes]]:
+        """The first rows as `encode` takes them: their chunks as they are stored."""
+        return [[self._chunk(row * self.per_row + i) for i in range(self.per_row)] for row in range(rows)]
+
+    def _chunk(self, number: int) -> bytes:
+        offset, size = map(int, self.index[number])
+        return self.data[offset : offset + size]
+
+    def _decoded(self, number: int) -> NDArray[Any]:
+        chunk, size = self._chunk(number), self.node.row_bytes // self.per_row
+        raw = unpacked(chunk, size, self.path) if self.node.codec == "zstd" else chunk
+        return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
+
+
+def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
+    """Refuse what is not what was written.
+
+    Raises:
+        UserError: the sha256 of `data`, the bytes of the file `path`, is not `digest`.
+    """
+    if hashlib.sha256(data).digest() != digest:
+        raise UserError(f"{path} is not as it was written; {MENDS}")
+
+
+def unpacked(data: bytes, size: int, path: Path) -> bytes:
+    """What zstd packed, which must be `size` bytes."""
+    try:
+        raw = bytes(Zstd().decode(data))
+    except (RuntimeError, ValueError, MemoryError):
+        raw = b""
+    if len(raw) != size:
+        raise UserError(f"{path} is damaged: it does not unpack to what was written; {MENDS}")
+    return raw
+
+
+def text_cells(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Texts as zero-padded UTF-8. [n] -> [n, L]. Longer ones are cut at a character."""
+    cells = np.zeros((len(texts), spec.TEXT_BYTES), np.uint8)
+    for cell, text in zip(cells, texts, strict=True):
+        data = text.encode()[: spec.TEXT_BYTES].decode(errors="ignore").encode()
+        cell[: len(data)] = np.frombuffer(data, np.uint8)
+    return cells
+
+
+def texts(cells: NDArray[np.uint8]) -> NDArray[np.object_]:
+    """The strings in text cells. [..., L] -> [...]"""
+    flat = cells.reshape(-1, cells.shape[-1])
+    out = np.empty(len(flat), object)
+    out[:] = [cell.tobytes().rstrip(b"\0").decode(errors="replace") for cell in flat]
+    return out.reshape(cells.shape[:-1])
+
+
+NO_CHUNK: Final = 2**64 - 1
+"""What Zarr's shard index holds for a chunk that is not there."""
+
+
+def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
+    """Offsets and sizes [chunks, 2] from the end of a shard file."""
+    expected = 16 * math.prod(node.grid) + 4
+    if len(footer) != expected or struct.pack("<I", google_crc32c.value(footer[:-4])) != footer[-4:]:
+        raise UserError(f"{path}: the shard index is damaged; {MENDS}")
+    return np.frombuffer(footer[:-4], "<u8").reshape(-1, 2)

@@ -1,0 +1,176 @@
+"""The descriptions within a cache's `zarr.json` files: how they are sealed, read back, and found; and which of them are lost.
+
+Each carries a checksum of every letter of it, so that a changed one is never taken for what was written.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from cache_schema import products, spec
+from cache_schema.errors import UserError
+from cache_schema.files import read_file
+from cache_schema.layout import node_json
+from cache_schema.spec import Manifest, Record
+
+KEY: Final = "mmpd"
+"""Our key in Zarr attributes."""
+
+T = TypeVar("T")
+
+
+def sealed(value: Manifest | Record) -> dict[str, Any]:
+    """Attributes that carry a description with its fingerprint and a checksum of every letter of it."""
+    body = spec.to_json(value)
+    return {KEY: body, "fingerprint": spec.fingerprint(value), "sha256": hashlib.sha256(spec.canonical(body)).hexdigest()}
+
+
+def attributes_of(node: Path) -> dict[str, Any]:
+    """The attributes in a `zarr.json`.
+
+    Raises:
+        UserError: it is missing, or describes no Zarr node.
+    """
+    try:
+        body = json.loads(read_file(node))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{node} is damaged: {str(error).removeprefix(f'{node} ')}") from error
+    attributes = body.get("attributes", {}) if isinstance(body, dict) else None
+    if not isinstance(attributes, dict):
+        raise UserError(f"{node} is damaged: it is no description of a Zarr node with attributes")
+    return attributes
+
+
+def opened(cls: type[T], attributes: Mapping[str, Any], node: Path) -> T:
+    """The description in attributes made by `sealed`.
+
+    Args:
+        cls: `Manifest` or `Record`.
+        attributes: they hold `KEY`.
+        node: the file they are from.
+
+    Raises:
+        UserError: it is not as it was sealed, or says what this software does not know.
+    """
+    body = attributes[KEY]
+    try:
+        whole = hashlib.sha256(spec.canonical(body)).hexdigest() == attributes.get("sha256")
+    except (ValueError, RecursionError):
+        whole = False
+    if not whole:
+        raise UserError(f"{node} is damaged: its description does not match its checksum")
+    try:
+        value: T = spec.from_json(cls, body)
+    except ValueError as error:
+        raise UserError(f"{node}: {error}") from error
+    return value
+
+
+class Records:
+    """The records in a cache, as they are on disk at the moment they are asked for."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.root = path / "products"
+        self.manifest = manifest
+        self.version = manifest.format_version
+
+    def all(self) -> tuple[dict[str, Record], dict[str, str]]:
+        """Every product that was begun, and what is wrong with each whose record cannot be read."""
+        found: dict[str, Record] = {}
+        damaged: dict[str, str] = {}
+        for node in self._nodes():
+            name = node.parent.relative_to(self.root).as_posix()
+            try:
+                record = self.one(name)
+            except UserError as error:
+                damaged[name] = (
+                    f"{error}. It says what the product's files are, and cannot be made from them: delete {node.parent} and run the "
+                    "command that made it again"
+                )
+            else:
+                if record is not None:
+                    found[name] = record
+        return found, damaged
+
+    def one(self, product: str) -> Record | None:
+        """The record of a product; None where there is nothing, or a group of products.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        node = self.root / product / "zarr.json"
+        if not node.exists():
+            return None
+        attributes = attributes_of(node)
+        if KEY not in attributes:
+            if self._is_group(product):
+                return None
+            raise UserError(f"{node} is damaged: it does not say what the product {product!r} is")
+        record = opened(Record, attributes, node)
+        if record.product != product:
+            raise UserError(f"{node} describes {record.product!r}: it is damaged or was moved")
+        try:
+            products.check(record, self.version)
+        except UserError as error:
+            raise UserError(f"{node}: {error}") from None
+        return record
+
+    def lost(self) -> dict[str, str]:
+        """Products that have completion markers and no record, and what to say of each."""
+        found = {folder.parent for folder in self.root.rglob("c") if folder.is_dir()} | {self.root / products.INDEX.name}
+        gone = [folder for folder in sorted(found) if not (folder / "zarr.json").exists()]
+        message = "is not there, and nothing else says what the product is; run the command that made it again"
+        return {folder.relative_to(self.root).as_posix(): message for folder in gone}
+
+    def ownerless(self) -> list[str]:
+        """Products of which there are arrays and nothing in `products`: that folder was deleted."""
+        found = {}
+        for pattern in ("*/", "*/*/", "*/*/*/"):
+            for folder in self.path.glob(pattern):
+                place = folder.relative_to(self.path).as_posix()
+                product = products.owner(place, self.version)
+                if product is not None and place.count("/") <= product.count("/") + 1:
+                    found[folder] = product
+        owners = {product for folder, product in found.items() if self._is_array_of(folder, product)}
+        return sorted(product for product in owners if not (self.root / product / "zarr.json").exists())
+
+    def _nodes(self) -> list[Path]:
+        """The `zarr.json` of every product, and of what may be a group of products of somebody's own, in one order."""
+        bases = [self.root]
+        for group in sorted(products.groups(self.version)):
+            bases.append(self.root / group)
+            deep = len(products.KINDS[group].parts_of(self.version)) > 2
+            bases += sorted((self.root / group).glob("*/")) if deep else []
+        nodes = [node for base in bases for node in sorted(base.glob("*/zarr.json"))]
+        return [node for node in nodes if not products.is_group(node.parent.relative_to(self.root).as_posix(), self.version)]
+
+    def _is_group(self, product: str) -> bool:
+        """Whether a node of `products` without a record is a group, above products or somebody's own, and no record that was emptied."""
+        if products.is_group(product, self.version):
+            return True
+        place, said = self.root / product, json.dumps(product).encode()
+        if product in products.FIXED or read_file(place / "zarr.json") != node_json() or (place / "c").exists():
+            return False
+        return not any(said in read_file(array) for array in (self.path / product).rglob("zarr.json"))
+
+    def _is_array_of(self, folder: Path, product: str) -> bool:
+        """Whether an array that says it is of a product lies in a folder, or the data of one that says nothing any more."""
+        node = folder / "zarr.json"
+        if not node.exists():
+            return (folder / "c").is_dir()
+        try:
+            return bool(attributes_of(node).get("product") == product)
+        except (UserError, OSError):
+            return (folder / "c").is_dir()
+
+
+def differences(there: Any, asked: Any, where: str = "") -> list[str]:
+    """Where two descriptions differ in what changes a result, as `points.seed is 0, asked 1`."""
+    if dataclasses.is_dataclass(there) and type(there) is type(asked):
+        fields = [f.name for f in dataclasses.fields(there) if f.metadata.get("identity", True)]
+        return [d for f in fields for d in differences(getattr(there, f), getattr(asked, f), f"{where}.{f}" if where else f)]
+    return [] if there == asked else [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
