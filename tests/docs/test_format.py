@@ -83,7 +83,10 @@ def values(path):
         data = file.read_bytes()
         if name == "sharding_indexed":
             inner = node["codecs"][0]["configuration"]
-            grid = [s // c for s, c in zip([node["chunk_grid"]["configuration"]["chunk_shape"][0], *shape[1:]], inner["chunk_shape"], strict=True)]
+            grid = [
+                s // c
+                for s, c in zip([node["chunk_grid"]["configuration"]["chunk_shape"][0], *shape[1:]], inner["chunk_shape"], strict=True)
+            ]
             footer = data[-(16 * np.prod(grid) + 4) :]
             assert struct.unpack("<I", footer[-4:])[0] == google_crc32c.value(footer[:-4])
             index = np.frombuffer(footer[:-4], "<u8").reshape(-1, 2)
