@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from cache_schema.checks import within
 from cache_schema.errors import UserError
-from cache_schema.layout import encode_chunk
-from cache_schema.spec import TEXT_BYTES, ArraySpec, PointSpec, ViewSpec
+from cache_schema.layout import ArraySpec, encode_chunk
+from cache_schema.spec import TEXT_BYTES, PointSpec, ViewSpec
 from pipeline.sources.catalog import Entry, Reader
 
 _MEMORY: Final = "GiB of memory"
@@ -89,6 +89,11 @@ class Made:
     pose: NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each step."""
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any] | None]:
+        """The shape's row of each uncompressed array, by its path; None where there is none."""
+        return {"points/xyz": self.xyz, "points/rgb": self.rgb, "views/pose": self.pose}
 
 
 # ------------------------------------------------------------------------------------------------------ in the parent
