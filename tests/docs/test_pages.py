@@ -96,6 +96,7 @@ def test_settings_exist(page):
     for where, words in found:
         for option, assignment in itertools.pairwise(words):
             if option == "--set" and assignment not in EXAMPLES:
+                assignment = f"captions.{assignment}" if "add-captioner" in words else assignment
                 assert is_setting(assignment), f"{where}: no recipe or task takes {assignment}"
     for code in inline(page):
         dotted = re.fullmatch(r"((?:" + "|".join(PREFIXES) + r")(?:\.[a-z_]+)+)(=\S+)?", code)
