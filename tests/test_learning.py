@@ -53,14 +53,7 @@ def measured(task: str, run: Path, cache: Path) -> float:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     path = tmp_path_factory.mktemp("learning") / "starter.zarr"
-    settings = (
-        f"source.count={8 * KINDS}",
-        "points.count=512",
-        "points.blocks=2",
-        "points.ordered=256",
-        "views.size=112",
-        "captions.samples=3",
-    )
+    settings = (f"source.count={8 * KINDS}", "points.count=512", "points.blocks=2", "views.size=112", "captions.samples=3")
     called("mmpd-cache", "build", "starter", path, "--recipe", "smoke", *(part for setting in settings for part in ("--set", setting)))
     return path
 
