@@ -11,7 +11,7 @@ Rng is passed in; the same state gives the same thing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -29,26 +29,11 @@ MOST: Final = 6
 """Parts are counted in words up to this many; of more one says `many`."""
 
 
-STYLES: Final = (
-    "round",
-    "square",
-    "oval",
-    "tall",
-    "low",
-    "wide",
-    "slim",
-    "padded",
-    "folding",
-    "corner",
-    "curved",
-    "open",
-    "closed",
-    "striped",
-)
+STYLES: Final = tuple("round square oval tall low wide slim padded folding corner curved open closed striped".split())
 """Every word a `Thing.style` may hold."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Parts:
     """Parts of one sort that can be seen."""
 
@@ -70,6 +55,11 @@ class Thing:
     """Words from `STYLES` that set this one apart from others of its kind."""
     parts: tuple[Parts, ...] = ()
     """What comes and goes or varies in number within the kind. What every one of the kind has alike is not worth saying."""
+
+    @classmethod
+    def of(cls, solids: Iterable[Solid], main: Material, style: Iterable[str] = (), parts: Iterable[Parts] = ()) -> "Thing":
+        """From solids, words and parts in any collection."""
+        return cls(solids=tuple(solids), main=main, style=tuple(style), parts=tuple(parts))
 
 
 COLORS: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
@@ -167,6 +157,12 @@ def frame(rng: Rng) -> Material:
 def four(width: float, depth: float) -> list[tuple[float, float]]:
     """x and z of the corners of a rectangle around the origin."""
     return [(x * width / 2, z * depth / 2) for x in (-1, 1) for z in (-1, 1)]
+
+
+def standing(solids: Sequence[Solid]) -> list[Solid]:
+    """Moved up or down until the lowest point is at Y = 0."""
+    low = min(float(solid.vertices[:, 1].min()) for solid in solids)
+    return [solid.moved((0, -low, 0)) for solid in solids]
 
 
 def legs(rng: Rng, width: float, depth: float, height: float, thick: float, material: Material) -> tuple[list[Solid], Parts]:
