@@ -28,6 +28,59 @@ def _books(rng: Rng, left: float, right: float, y: float, room: float, depth: fl
     return solids
 
 
+def _case(
+    sort: str,
+    rng: Rng,
+    style: list[str],
+    width: float,
+    solids: list[Solid],
+    board: float,
+    height: float,
+    depth: float,
+    timber: Material,
+    levels: int,
+    bays: list[tuple[float, float, float, float]],
+    doors: int,
+    drawer_count: int,
+) -> tuple[float, int, int, int]:
+    """A case, high or low."""
+    if sort == "low":
+        height, width, levels = rng.uniform(0.75, 1.05), rng.uniform(0.9, 1.7), int(rng.integers(2, 4))
+        style.append("low")
+    columns, base = int(rng.integers(1, 3)) + int(width > 1.1), 0.0
+    foot, crown = rng.uniform(0.03, 0.1), maybe(rng, 0.4)
+    solids += [box((board, height, depth), (float(x), 0, 0), timber) for x in np.linspace(-1, 1, columns + 1) * (width - board) / 2]
+    solids.append(box((width - 0.01, foot, depth - 0.03), (0, 0, 0), timber))
+    if sort == "case" and maybe(rng, 0.35):  # closed below
+        base, face = height * rng.uniform(0.22, 0.36), joinery(rng, timber, pick(rng, (STEEL, BLACK, BRASS)))
+        solids.append(box((width, base - foot, depth + 0.02), (0, foot, 0.01), timber))
+        solids.append(cushion((width + 0.03, 0.03, depth + 0.07), (0, base - 0.01, 0.02), 0.01, timber))
+        fronts = 2 * max(1, columns - 1)
+        if maybe(rng, 0.7):
+            doors, each = fronts, width / fronts
+            for i in range(fronts):
+                solids += face(-width / 2 + (i + 0.5) * each, foot, depth / 2 + 0.02, each, base - foot - 0.01, 1 - 2 * (i % 2))
+        else:
+            drawer_count = 2 * (fronts // 2)
+            solids += stacked(face, 0, foot, depth / 2 + 0.02, width, base - foot - 0.01, [fronts // 2] * 2)
+        levels = max(2, levels - 2)
+    start = base or foot
+    step = (height - board - start) / levels
+    solids += [box((width - 0.004, board, depth - 0.004), (0, start + i * step, 0), timber) for i in range(levels + 1)]
+    solids += [box((width - 0.002, height, 0.008), (0, 0, -depth / 2 + 0.006), timber)] if maybe(rng, 0.6) else []
+    if crown:
+        solids.append(cushion((width + 0.06, 0.05, depth + 0.06), (0, height - 0.01, 0.005), 0.015, timber))
+        if maybe(rng, 0.5):
+            run, arch = arch_over(width, rng.uniform(0.06, 0.16))
+            solids.append(
+                plate_between(run, np.full(len(run), height), height + 0.035 + arch, 0.03, timber).moved((0, 0, depth / 2 - 0.02))
+            )
+    edges = np.linspace(-1, 1, columns + 1) * (width - board) / 2
+    for i in range(levels):
+        bays += [(a + board / 2, b - board / 2, start + i * step + board, step - board) for a, b in pairwise(edges)]
+    return width, levels, doors, drawer_count
+
+
 def bookshelf(rng: Rng) -> Thing:
     width, height, depth = rng.uniform(0.6, 1.4), rng.uniform(1.2, 2.2), rng.uniform(0.24, 0.36)
     timber, board = wood(rng), rng.uniform(0.018, 0.035)
@@ -41,40 +94,9 @@ def bookshelf(rng: Rng) -> Thing:
     levels = max(3, round(height / rng.uniform(0.3, 0.42)))
     match sort:
         case "case" | "low":
-            if sort == "low":
-                height, width, levels = rng.uniform(0.75, 1.05), rng.uniform(0.9, 1.7), int(rng.integers(2, 4))
-                style.append("low")
-            columns, base = int(rng.integers(1, 3)) + int(width > 1.1), 0.0
-            foot, crown = rng.uniform(0.03, 0.1), maybe(rng, 0.4)
-            solids += [box((board, height, depth), (float(x), 0, 0), timber) for x in np.linspace(-1, 1, columns + 1) * (width - board) / 2]
-            solids.append(box((width - 0.01, foot, depth - 0.03), (0, 0, 0), timber))
-            if sort == "case" and maybe(rng, 0.35):  # closed below
-                base, face = height * rng.uniform(0.22, 0.36), joinery(rng, timber, pick(rng, (STEEL, BLACK, BRASS)))
-                solids.append(box((width, base - foot, depth + 0.02), (0, foot, 0.01), timber))
-                solids.append(cushion((width + 0.03, 0.03, depth + 0.07), (0, base - 0.01, 0.02), 0.01, timber))
-                fronts = 2 * max(1, columns - 1)
-                if maybe(rng, 0.7):
-                    doors, each = fronts, width / fronts
-                    for i in range(fronts):
-                        solids += face(-width / 2 + (i + 0.5) * each, foot, depth / 2 + 0.02, each, base - foot - 0.01, 1 - 2 * (i % 2))
-                else:
-                    drawer_count = 2 * (fronts // 2)
-                    solids += stacked(face, 0, foot, depth / 2 + 0.02, width, base - foot - 0.01, [fronts // 2] * 2)
-                levels = max(2, levels - 2)
-            start = base or foot
-            step = (height - board - start) / levels
-            solids += [box((width - 0.004, board, depth - 0.004), (0, start + i * step, 0), timber) for i in range(levels + 1)]
-            solids += [box((width - 0.002, height, 0.008), (0, 0, -depth / 2 + 0.006), timber)] if maybe(rng, 0.6) else []
-            if crown:
-                solids.append(cushion((width + 0.06, 0.05, depth + 0.06), (0, height - 0.01, 0.005), 0.015, timber))
-                if maybe(rng, 0.5):
-                    run, arch = arch_over(width, rng.uniform(0.06, 0.16))
-                    solids.append(
-                        plate_between(run, np.full(len(run), height), height + 0.035 + arch, 0.03, timber).moved((0, 0, depth / 2 - 0.02))
-                    )
-            edges = np.linspace(-1, 1, columns + 1) * (width - board) / 2
-            for i in range(levels):
-                bays += [(a + board / 2, b - board / 2, start + i * step + board, step - board) for a, b in pairwise(edges)]
+            width, levels, doors, drawer_count = _case(
+                sort, rng, style, width, solids, board, height, depth, timber, levels, bays, doors, drawer_count
+            )
         case "cubes":
             style.append("square")
             across, levels, cell = int(rng.integers(2, 5)), int(rng.integers(2, 6)), rng.uniform(0.33, 0.4)
