@@ -115,8 +115,7 @@ def _free(
     roll = rng.uniform(0.012, 0.035) if form < 2 or maybe(rng, 0.5) else 0.004
     outer = [closed_loop(long * k - (1 - k) * 0.2, wide * k, lift + h * body, front=f) for k, h in curve]
     lip = [closed_loop(long + 2 * roll, wide + 2 * roll, high - roll, front=f)]
-    lip += [closed_loop(long + 2 * roll, wide + 2 * roll, high, front=f)]
-    lip += [closed_loop(long - 0.02, wide - 0.02, high + roll * 0.7, front=f)]
+    lip += [closed_loop(long + 2 * roll, wide + 2 * roll, high, front=f), closed_loop(long - 0.02, wide - 0.02, high + roll * 0.7, front=f)]
     sizes, heights = np.array(curve).T
     well = []
     for most, h in ((0.94, 1 - 0.02 / body), (0.88, 0.6), (0.78, 0.28), (0.62, 0.17)):

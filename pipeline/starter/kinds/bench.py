@@ -51,8 +51,7 @@ def _row(rng: Rng, depth: float, height: float, tall: float, solids: list[Solid]
     solids.append(box((wide, 0.05, 0.07), (0, height - 0.1, -0.05), stand))
     for s in (-1, 1):
         x = s * wide * 0.36
-        solids.append(box((0.05, height - 0.07, 0.05), (x, 0, -0.05), stand))
-        solids.append(cushion((0.06, 0.03, depth * 1.1), (x, 0, -0.03), 0.01, stand))
+        solids += [box((0.05, height - 0.07, 0.05), (x, 0, -0.05), stand), cushion((0.06, 0.03, depth * 1.1), (x, 0, -0.03), 0.01, stand)]
     solids += [
         dowel((x, height - 0.08, -0.05), (x, height - 0.035, -0.1), 0.015, stand) for x in (np.arange(seats) - (seats - 1) / 2) * 0.55
     ]

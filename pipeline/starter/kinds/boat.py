@@ -173,6 +173,41 @@ def _sailing_boat(rng: Rng) -> Thing:
     return Thing.of(grounded(solids), hull if not sails else cloth, ("tall",) if high > 1.15 * length else (), said)
 
 
+def _motors(rng: Rng, length: float, beam: float, solids: list[Solid], depth: float) -> int:
+    """Outboard motors."""
+    motors = pick(rng, (1, 1, 2))
+    size = 0.05 * length * (1 if motors == 1 else 0.85)
+    for i in range(motors):
+        x = (i - (motors - 1) / 2) * beam * 0.3
+        hood = [
+            oval(1, 1, 0, 0, 3)[:, [0, 2, 1]] * (size * 1.1 * g, 1, size * 1.5 * g) + (0, y * size, 0)
+            for y, g in ((0, 0.8), (0.3, 1), (1.2, 1), (1.7, 0.75), (1.8, 0.4))
+        ]
+        leg = [box((size * 0.35, size * 3.0, size * 0.7), (0, -size * 2.9, 0), STEEL)]
+        leg += [wing_of((0, -size * 2.2, size * 0.4), (0, -size * 3.4, size * 0.3), size, size * 0.6, 0.2, STEEL)]
+        solids += [solid.moved((x, depth, -length * 0.5 - size * 0.7)) for solid in (loft(hood, BLACK), *leg)]
+        solids.append(box((size * 0.5, size * 0.8, size * 1.6), (x, depth * 0.8, -length * 0.5), STEEL))
+    return motors
+
+
+def _bow_rail(beam: float, depth: float, length: float, solids: list[Solid]) -> None:
+    """A rail around the bow."""
+    spots = [
+        (s * x * beam / 2, depth * (1.1 + 0.35 * max(q, 0)), q * length)
+        for s, x, q in (
+            (-1, 0.88, 0.02),
+            (-1, 0.74, 0.22),
+            (-1, 0.42, 0.38),
+            (1, 0.0, 0.5),
+            (1, 0.42, 0.38),
+            (1, 0.74, 0.22),
+            (1, 0.88, 0.02),
+        )
+    ]
+    solids.append(tube(bent_by([(x, y + depth * 0.45, z) for x, y, z in spots], 30), 0.016 + 0.001 * length, STEEL, sides=8))
+    solids += [dowel(spot, (spot[0], spot[1] + depth * 0.45, spot[2]), 0.015, STEEL, sides=6) for spot in spots]
+
+
 def _motor_boat(rng: Rng) -> Thing:
     """A runabout with a windscreen, a cabin cruiser, or a working boat with a wheelhouse."""
     length = rng.uniform(4.5, 9)
@@ -251,35 +286,27 @@ def _motor_boat(rng: Rng) -> Thing:
             solids.append(rod((0, y - 0.1, z * length), (0, y + depth * rng.uniform(0.8, 2.0), z * length), 0.03, 0.02, STEEL, sides=8))
     rails = maybe(rng, 0.5)
     if rails:
-        spots = [
-            (s * x * beam / 2, depth * (1.1 + 0.35 * max(q, 0)), q * length)
-            for s, x, q in (
-                (-1, 0.88, 0.02),
-                (-1, 0.74, 0.22),
-                (-1, 0.42, 0.38),
-                (1, 0.0, 0.5),
-                (1, 0.42, 0.38),
-                (1, 0.74, 0.22),
-                (1, 0.88, 0.02),
-            )
-        ]
-        solids.append(tube(bent_by([(x, y + depth * 0.45, z) for x, y, z in spots], 30), 0.016 + 0.001 * length, STEEL, sides=8))
-        solids += [dowel(spot, (spot[0], spot[1] + depth * 0.45, spot[2]), 0.015, STEEL, sides=6) for spot in spots]
+        _bow_rail(beam, depth, length, solids)
     if maybe(rng, 0.65):
-        motors = pick(rng, (1, 1, 2))
-        size = 0.05 * length * (1 if motors == 1 else 0.85)
-        for i in range(motors):
-            x = (i - (motors - 1) / 2) * beam * 0.3
-            hood = [
-                oval(1, 1, 0, 0, 3)[:, [0, 2, 1]] * (size * 1.1 * g, 1, size * 1.5 * g) + (0, y * size, 0)
-                for y, g in ((0, 0.8), (0.3, 1), (1.2, 1), (1.7, 0.75), (1.8, 0.4))
-            ]
-            leg = [box((size * 0.35, size * 3.0, size * 0.7), (0, -size * 2.9, 0), STEEL)]
-            leg += [wing_of((0, -size * 2.2, size * 0.4), (0, -size * 3.4, size * 0.3), size, size * 0.6, 0.2, STEEL)]
-            solids += [solid.moved((x, depth, -length * 0.5 - size * 0.7)) for solid in (loft(hood, BLACK), *leg)]
-            solids.append(box((size * 0.5, size * 0.8, size * 1.6), (x, depth * 0.8, -length * 0.5), STEEL))
+        motors = _motors(rng, length, beam, solids, depth)
     said = parts_of(("seat", seats), ("motor", motors), ("cabin", cabins), ("railing", int(rails)))
     return Thing.of(grounded(solids), hull, ("open",) if form == 0 else ("closed",), said)
+
+
+def _lifeboats(boats: int, length: float, solids: list[Solid], depth: float, second: Material, beam: float) -> None:
+    """Lifeboats in two rows."""
+    for i in range(boats):
+        s, z = (-1, 1)[i % 2], (i // 2 - 1) * 0.14 * length
+        solids.append(
+            fuselage(
+                [
+                    (z + d * depth, w * depth, w * depth, depth * 1.75)
+                    for d, w in ((-0.55, 0.02), (-0.35, 0.2), (0, 0.28), (0.35, 0.2), (0.55, 0.02))
+                ],
+                second,
+                count=10,
+            ).moved((s * beam * 0.44, 0, 0))
+        )
 
 
 def _ship(rng: Rng) -> Thing:
@@ -319,18 +346,7 @@ def _ship(rng: Rng) -> Thing:
         stacks = int(rng.integers(1, 5))
         places = np.linspace(back + 0.08, front - 0.12, stacks) if stacks > 1 else [0.0]
         boats = pick(rng, (0, 6))
-        for i in range(boats):
-            s, z = (-1, 1)[i % 2], (i // 2 - 1) * 0.14 * length
-            solids.append(
-                fuselage(
-                    [
-                        (z + d * depth, w * depth, w * depth, depth * 1.75)
-                        for d, w in ((-0.55, 0.02), (-0.35, 0.2), (0, 0.28), (0.35, 0.2), (0.55, 0.02))
-                    ],
-                    second,
-                    count=10,
-                ).moved((s * beam * 0.44, 0, 0))
-            )
+        _lifeboats(boats, length, solids, depth, second, beam)
         girth, lofty = depth * rng.uniform(0.3, 0.45), depth * rng.uniform(0.9, 1.6)
     elif form == 1:
         end = -0.28 if maybe(rng, 0.7) else 0.02
@@ -347,10 +363,9 @@ def _ship(rng: Rng) -> Thing:
             for h in range(int(rng.integers(1, 4)))
         ]
         containers = len(cells)
-        solids += [
-            box((beam * 0.26, depth * 0.36, length * 0.08), (x * beam, depth * (1 + 0.37 * h), z * length), pick(rng, paints))
-            for z, x, h in cells
-        ]
+        for z, x, h in cells:
+            at = (x * beam, depth * (1 + 0.37 * h), z * length)
+            solids.append(box((beam * 0.26, depth * 0.36, length * 0.08), at, pick(rng, paints)))
     else:
         y = depth
         for i, (tall, back, front, k) in enumerate(((0.55, -0.22, 0.22, 0.66), (0.6, -0.02, 0.2, 0.6))):

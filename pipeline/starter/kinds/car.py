@@ -24,7 +24,7 @@ CARS: Final[dict[str, tuple[tuple[float, float], tuple[float, float], tuple[floa
 
 def _wheels(spots: Sequence[tuple[float, float, float]], wheel: Sequence[Solid]) -> list[Solid]:
     """A wheel at each spot, its outside away from X = 0."""
-    return [(solid if x > 0 else solid.turned("y", 180)).moved((x, y)) for x, y, z in spots for solid in wheel]
+    return [(solid if x > 0 else solid.turned("y", 180)).moved((x, y, z)) for x, y, z in spots for solid in wheel]
 
 
 def _lights(

@@ -95,8 +95,7 @@ def _office(
         solids += [box((0.05, 0.03, spread), (at, under - 0.03, 0), stand), box((0.05, under, 0.09), (at, 0, -depth * 0.12), stand)]
     solids += [hide, box((width - 0.2, 0.05, 0.03), (0, under - 0.06, -depth * 0.12), stand)]
     if maybe(rng, 0.6):  # a chest on castors
-        rows = int(rng.integers(2, 4))
-        at, tall, low = side * (width / 2 - 0.36), rng.uniform(0.48, 0.56), 0.06
+        rows, at, tall, low = int(rng.integers(2, 4)), side * (width / 2 - 0.36), rng.uniform(0.48, 0.56), 0.06
         solids += [box((0.4, tall, depth - 0.14), (at, low, 0.02), timber)]
         solids += [disc(0.025, low, (at + x, 0, z + 0.02), BLACK, sides=12) for x, z in four(0.32, depth - 0.24)]
         solids += stacked(face, at, low, depth / 2 - 0.05, 0.4, tall, [1] * rows, pick(rng, (1.0, 2.0)))

@@ -1,6 +1,9 @@
 """Makes a fence: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -56,6 +59,162 @@ def _post(rng: Rng, thick: float, height: float, material: Material) -> list[Sol
             ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Design:
+    """What all fields of a fence have alike."""
+
+    height: float
+    thick: float
+    timber: Material
+    shape: int
+    gap: float
+    wide: float
+    rails: int
+    cross: bool
+    swell: float
+    hoops: bool
+    ring: bool
+    picket: Callable[[float], Solid]
+    """From a height to a picket; all have the same top."""
+
+
+def _picket_field(d: _Design, w: float) -> list[Solid]:
+    """Pickets on two rails; their tops follow a curve."""
+    made: list[Solid] = []
+    lows = (d.height * 0.22, d.height * 0.72)
+    made += [box((w, 0.07, 0.035), (0, y, -0.028), d.timber) for y in lows]
+    many = max(3, round(w / (d.wide * (1 + d.gap))))
+    for i in range(many):
+        u = 2 * (i + 0.5) / many - 1
+        tall = d.height + (d.swell * (1 - u * u) - max(d.swell, 0) if d.shape == 0 else 0)
+        made.append(d.picket(tall).moved((u * w / 2, 0, 0)))
+    return made
+
+
+def _rail_field(d: _Design, w: float) -> list[Solid]:
+    """Rails, sometimes with a cross."""
+    made: list[Solid] = []
+    for y in np.linspace(d.height * 0.3, d.height * 0.88, d.rails):
+        if d.shape == 0:
+            made.append(dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.045, d.timber, sides=10))
+        else:
+            made.append(box((w, 0.12, 0.035), (0, float(y) - 0.06, 0 if d.shape == 1 else d.thick * 0.4), d.timber))
+    if d.cross:
+        x, lift = np.array([-w / 2, w / 2]), np.array([d.height * 0.3, d.height * 0.88])
+        made += [plate_between(x, part - 0.05, part + 0.05, 0.03, d.timber) for part in (lift, lift[::-1])]
+    return made
+
+
+def _boards_field(d: _Design, w: float) -> list[Solid]:
+    """Upright boards, side by side or in two rows."""
+    made: list[Solid] = []
+    lows, many = (d.height * 0.22, d.height * 0.72), max(3, round(w / 0.14))
+    made += [box((w, 0.08, 0.04), (0, y, -0.03), d.timber) for y in lows]
+    for i in range(many):
+        z = -0.07 * (i % 2) if d.shape == 1 else 0.0
+        size = (w / many - (0.008 if d.shape else 0.001), d.height - 0.08, 0.022)
+        made.append(box(size, (-w / 2 + (i + 0.5) * w / many, 0.05, z), d.timber))
+    made += [cushion((w, 0.04, 0.09), (0, d.height - 0.04, 0), 0.01, d.timber)] if d.shape != 1 else []
+    return made
+
+
+def _slats_field(d: _Design, w: float) -> list[Solid]:
+    """Lying slats."""
+    made: list[Solid] = []
+    many = max(4, round(d.height / (0.09 + 0.05 * d.gap)))
+    each = (d.height - 0.08) / many
+    made += [box((w, each * (0.96 - 0.35 * d.gap), 0.025), (0, 0.06 + i * each, 0), d.timber) for i in range(many)]
+    made += [box((0.05, d.height - 0.06, 0.03), (s * w * 0.25, 0.05, -0.027), d.timber) for s in SIDES]
+    return made
+
+
+def _lattice_field(d: _Design, w: float) -> list[Solid]:
+    """A lattice, sometimes above boards."""
+    made: list[Solid] = []
+    made += [box((w, 0.07, 0.05), (0, y, 0), d.timber) for y in (0.06, d.height - 0.07)]
+    low, high, step = 0.1, d.height - 0.04, 0.16 + 0.06 * d.gap
+    split = d.height * 0.6 if d.cross else low
+    made += [box((w, split - low, 0.02), (0, low, 0), d.timber), box((w, 0.06, 0.05), (0, split, 0), d.timber)] if d.cross else []
+    tall = high - split
+    for at in np.arange(-w / 2 - tall + step / 2, w / 2, step):
+        a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
+        if b - a > 0.03:
+            for z, mirror in ((0.006, 1), (-0.006, -1)):
+                x, y = np.array([a, b]), split + np.array([a - float(at), b - float(at)])
+                x, y = (x, y) if mirror == 1 else (-x[::-1], y[::-1])
+                made.append(plate_between(x, y - 0.018, y + 0.018, 0.012, d.timber).moved((0, 0, z)))
+    return made
+
+
+def _iron_field(d: _Design, w: float) -> list[Solid]:
+    """Iron bars with spears or hoops."""
+    made: list[Solid] = []
+    made += [box((w, 0.03, 0.02), (0, y, 0), d.timber) for y in (0.1, d.height * 0.8, *([d.height * 0.92] if d.ring else []))]
+    many = max(5, round(w / 0.13))
+    for i in range(many):
+        u = 2 * (i + 0.5) / many - 1
+        tall = d.height * 0.95 + (d.swell * 0.6 * (1 - u * u) if d.shape == 0 and d.swell > 0 else 0)
+        made.append(dowel((u * w / 2, 0.06, 0), (u * w / 2, tall, 0), 0.009, d.timber, sides=8))
+        if not d.hoops:
+            spear = [(0, 0), (0.012, 0.0), (0.022, 0.03), (0, 0.1)]
+            made.append(turned(spear, (u * w / 2, tall - 0.01, 0), d.timber, sides=8))
+        if d.hoops and i % 2 == 0 and i + 1 < many:
+            angle = np.linspace(0, math.pi, 9)
+            x = (u + 1 / many) * w / 2 + np.cos(angle) * w / many / 2
+            made.append(tube(np.stack([x, tall + np.sin(angle) * w / many / 2, 0 * x], axis=1), 0.009, d.timber, sides=8))
+        if d.ring and i < many - 1:
+            angle, radius = np.linspace(0, 2 * math.pi, 13), min(d.height * 0.05, w / many / 2)
+            points = [(u + 1 / many) * w / 2 + radius * np.cos(angle), d.height * 0.87 + radius * np.sin(angle), 0 * angle]
+            loop = np.stack(points, axis=1)
+            made.append(tube(loop, 0.006, d.timber, sides=6))
+    return made
+
+
+def _wire_field(d: _Design, w: float) -> list[Solid]:
+    """A mesh of wire."""
+    made: list[Solid] = []
+    made += [dowel((-w / 2, y, 0), (w / 2, y, 0), 0.018, d.timber, sides=8) for y in (0.08, d.height - 0.03)]
+    low, high, step = 0.08, d.height - 0.03, 0.11 + 0.06 * d.gap
+    tall = high - low
+    if d.shape:  # a mesh on its corner
+        for at in np.arange(-w / 2 - tall + step, w / 2, step):
+            a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
+            for m in SIDES:
+                start = (m * a, low + a - float(at), 0.004 * m)
+                made.append(dowel(start, (m * b, low + b - float(at), 0.004 * m), 0.005, d.timber, sides=5))
+    else:
+        made += [dowel((float(x), low, 0), (float(x), high, 0), 0.005, d.timber, sides=5) for x in np.arange(-w / 2 + step, w / 2, step)]
+        made += [dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, d.timber, sides=5) for y in np.arange(low + step, high, step)]
+    return made
+
+
+def _woven_field(d: _Design, w: float) -> list[Solid]:
+    """Withies woven about stakes."""
+    made: list[Solid] = []
+    stakes = max(3, round(w / 0.36))
+    bend = np.linspace(-w / 2, w / 2, 4 * stakes + 1)
+    for x in np.linspace(-w / 2 + 0.05, w / 2 - 0.05, stakes):
+        made.append(rod((float(x), 0, 0), (float(x), d.height, 0), 0.022, 0.018, d.timber, sides=8))
+    many = round(d.height / 0.09)
+    for i in range(many):
+        wave = 0.03 * np.sin((bend + w / 2 - 0.05) / (w - 0.1) * (stakes - 1) * math.pi + math.pi / 2 + (i % 2) * math.pi)
+        path = np.stack([bend, np.full(len(bend), 0.06 + i * (d.height - 0.12) / many), wave], axis=1)
+        made.append(tube(path, 0.04, d.timber, sides=6))
+    return made
+
+
+FIELDS: Final = {
+    "picket": _picket_field,
+    "rail": _rail_field,
+    "boards": _boards_field,
+    "slats": _slats_field,
+    "lattice": _lattice_field,
+    "iron": _iron_field,
+    "wire": _wire_field,
+    "woven": _woven_field,
+}
+
+
 def fence(rng: Rng) -> Thing:
     sort = pick(
         rng, (*["picket"] * 5, *["rail"] * 3, "boards", "boards", "slats", "slats", "lattice", "iron", "iron", "iron", "wire", "woven")
@@ -82,111 +241,31 @@ def fence(rng: Rng) -> Thing:
     picket_state, swell = rng.bit_generator.state, rng.uniform(0.12, 0.25) * height * pick(rng, SIDES)
     hoops, ring = maybe(rng, 0.3), maybe(rng, 0.4)
 
-    def field(w: float) -> list[Solid]:
-        made: list[Solid] = []
-        lows = (height * 0.22, height * 0.72)
-        match sort:
-            case "picket":
-                made += [box((w, 0.07, 0.035), (0, y, -0.028), timber) for y in lows]
-                many = max(3, round(w / (wide * (1 + gap))))
-                for i in range(many):
-                    rng.bit_generator.state = picket_state
-                    u = 2 * (i + 0.5) / many - 1
-                    tall = height + (swell * (1 - u * u) - max(swell, 0) if shape == 0 else 0)
-                    made.append(_picket(rng, wide, tall, 0.022, timber).moved((u * w / 2, 0, 0)))
-            case "rail":
-                for y in np.linspace(height * 0.3, height * 0.88, rails):
-                    if shape == 0:
-                        made.append(dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.045, timber, sides=10))
-                    else:
-                        made.append(box((w, 0.12, 0.035), (0, float(y) - 0.06, 0 if shape == 1 else thick * 0.4), timber))
-                if cross:
-                    x, lift = np.array([-w / 2, w / 2]), np.array([height * 0.3, height * 0.88])
-                    made += [plate_between(x, part - 0.05, part + 0.05, 0.03, timber) for part in (lift, lift[::-1])]
-            case "boards":
-                many = max(3, round(w / 0.14))
-                made += [box((w, 0.08, 0.04), (0, y, -0.03), timber) for y in lows]
-                for i in range(many):
-                    z = -0.07 * (i % 2) if shape == 1 else 0.0
-                    size = (w / many - (0.008 if shape else 0.001), height - 0.08, 0.022)
-                    made.append(box(size, (-w / 2 + (i + 0.5) * w / many, 0.05, z), timber))
-                made += [cushion((w, 0.04, 0.09), (0, height - 0.04, 0), 0.01, timber)] if shape != 1 else []
-            case "slats":
-                many = max(4, round(height / (0.09 + 0.05 * gap)))
-                each = (height - 0.08) / many
-                made += [box((w, each * (0.96 - 0.35 * gap), 0.025), (0, 0.06 + i * each, 0), timber) for i in range(many)]
-                made += [box((0.05, height - 0.06, 0.03), (s * w * 0.25, 0.05, -0.027), timber) for s in SIDES]
-            case "lattice":
-                made += [box((w, 0.07, 0.05), (0, y, 0), timber) for y in (0.06, height - 0.07)]
-                low, high, step = 0.1, height - 0.04, 0.16 + 0.06 * gap
-                split = height * 0.6 if cross else low
-                made += [box((w, split - low, 0.02), (0, low, 0), timber), box((w, 0.06, 0.05), (0, split, 0), timber)] if cross else []
-                tall = high - split
-                for at in np.arange(-w / 2 - tall + step / 2, w / 2, step):
-                    a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
-                    if b - a > 0.03:
-                        for z, mirror in ((0.006, 1), (-0.006, -1)):
-                            x, y = np.array([a, b]), split + np.array([a - float(at), b - float(at)])
-                            x, y = (x, y) if mirror == 1 else (-x[::-1], y[::-1])
-                            made.append(plate_between(x, y - 0.018, y + 0.018, 0.012, timber).moved((0, 0, z)))
-            case "iron":
-                made += [box((w, 0.03, 0.02), (0, y, 0), timber) for y in (0.1, height * 0.8, *([height * 0.92] if ring else []))]
-                many = max(5, round(w / 0.13))
-                for i in range(many):
-                    u = 2 * (i + 0.5) / many - 1
-                    tall = height * 0.95 + (swell * 0.6 * (1 - u * u) if shape == 0 and swell > 0 else 0)
-                    made.append(dowel((u * w / 2, 0.06, 0), (u * w / 2, tall, 0), 0.009, timber, sides=8))
-                    if not hoops:
-                        spear = [(0, 0), (0.012, 0.0), (0.022, 0.03), (0, 0.1)]
-                        made.append(turned(spear, (u * w / 2, tall - 0.01, 0), timber, sides=8))
-                    if hoops and i % 2 == 0 and i + 1 < many:
-                        angle = np.linspace(0, math.pi, 9)
-                        x = (u + 1 / many) * w / 2 + np.cos(angle) * w / many / 2
-                        made.append(tube(np.stack([x, tall + np.sin(angle) * w / many / 2, 0 * x], axis=1), 0.009, timber, sides=8))
-                    if ring and i < many - 1:
-                        angle, radius = np.linspace(0, 2 * math.pi, 13), min(height * 0.05, w / many / 2)
-                        points = [(u + 1 / many) * w / 2 + radius * np.cos(angle), height * 0.87 + radius * np.sin(angle), 0 * angle]
-                        loop = np.stack(points, axis=1)
-                        made.append(tube(loop, 0.006, timber, sides=6))
-            case "wire":
-                made += [dowel((-w / 2, y, 0), (w / 2, y, 0), 0.018, timber, sides=8) for y in (0.08, height - 0.03)]
-                low, high, step = 0.08, height - 0.03, 0.11 + 0.06 * gap
-                tall = high - low
-                if shape:  # a mesh on its corner
-                    for at in np.arange(-w / 2 - tall + step, w / 2, step):
-                        a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
-                        for m in SIDES:
-                            start = (m * a, low + a - float(at), 0.004 * m)
-                            made.append(dowel(start, (m * b, low + b - float(at), 0.004 * m), 0.005, timber, sides=5))
-                else:
-                    made += [
-                        dowel((float(x), low, 0), (float(x), high, 0), 0.005, timber, sides=5)
-                        for x in np.arange(-w / 2 + step, w / 2, step)
-                    ]
-                    made += [
-                        dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, timber, sides=5)
-                        for y in np.arange(low + step, high, step)
-                    ]
-            case _:  # withies woven about stakes
-                stakes = max(3, round(w / 0.36))
-                bend = np.linspace(-w / 2, w / 2, 4 * stakes + 1)
-                made += [
-                    rod((float(x), 0, 0), (float(x), height, 0), 0.022, 0.018, timber, sides=8)
-                    for x in np.linspace(-w / 2 + 0.05, w / 2 - 0.05, stakes)
-                ]
-                many = round(height / 0.09)
-                for i in range(many):
-                    wave = 0.03 * np.sin((bend + w / 2 - 0.05) / (w - 0.1) * (stakes - 1) * math.pi + math.pi / 2 + (i % 2) * math.pi)
-                    path = np.stack([bend, np.full(len(bend), 0.06 + i * (height - 0.12) / many), wave], axis=1)
-                    made.append(tube(path, 0.04, timber, sides=6))
-        return made
+    def picket(tall: float) -> Solid:
+        rng.bit_generator.state = picket_state
+        return _picket(rng, wide, tall, 0.022, timber)
+
+    d = _Design(
+        height=height,
+        thick=thick,
+        timber=timber,
+        shape=int(shape),
+        gap=gap,
+        wide=wide,
+        rails=rails,
+        cross=cross,
+        swell=swell,
+        hoops=hoops,
+        ring=ring,
+        picket=picket,
+    )
 
     solids: list[Solid] = []
     x, first = 0.0, list(post)
     solids += first
     for i, w in enumerate(widths):
         inner = w - thick
-        made = field(inner if i != gate else inner - 0.04)
+        made = FIELDS[sort](d, inner if i != gate else inner - 0.04)
         if i == gate:
             brace, y = np.array([-0.5, 0.5]) * (inner - 0.06), np.array([height * 0.2, height * 0.78])
             made.append(plate_between(brace, y - 0.04, y + 0.04, 0.03, timber).moved((0, 0, -0.035)))

@@ -41,7 +41,7 @@ def smooth(knots: Sequence[tuple[float, float]], wide: float = 1.0, tall: float 
 
 
 def radius_at(line: Line, height: float) -> float:
-    """Of a profile that goes up."""
+    """The radius at a height of a profile that goes up."""
     r, h = np.array(line).T
     return float(np.interp(height, np.maximum.accumulate(h), r))
 

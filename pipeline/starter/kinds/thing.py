@@ -50,7 +50,7 @@ class Thing:
 
     solids: tuple[Solid, ...]
     main: Material
-    """Of what most of its visible surface is made."""
+    """The material of most of its visible surface."""
     style: tuple[str, ...] = ()
     """Words from `STYLES` that set this one apart from others of its kind."""
     parts: tuple[Parts, ...] = ()
@@ -100,7 +100,7 @@ def _made(rng: Rng, color: str, substance: str, roughness: float, metallic: floa
 
 
 def wood(rng: Rng, color: str = "") -> Material:
-    """Of a colour named in `COLORS`; by default one that wood has."""
+    """Wood of a colour named in `COLORS`; by default one that wood has."""
     return _made(rng, color or pick(rng, WOODS), "wood", 0.75)
 
 
