@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -27,146 +28,125 @@ def _wheels(spots: Sequence[tuple[float, float, float]], wheel: Sequence[Solid])
     return [(solid if x > 0 else solid.turned("y", 180)).moved((x, y, z)) for x, y, z in spots for solid in wheel]
 
 
-def _lights(
-    rng: Rng,
-    length: float,
-    bonnet: float,
-    boot: float,
-    stations: Floats,
-    wide: Floats,
-    boxy: float,
-    solids: list[Solid],
-    clear: float,
-    trim: Material,
-) -> None:
+@dataclass
+class _Design:
+    """Lengths, heights and materials of a car, and what is made so far."""
+
+    length: float
+    bonnet: float
+    boot: float
+    stations: Floats
+    wide: Floats
+    boxy: float
+    solids: list[Solid]
+    clear: float
+    trim: Material
+    z_at: Callable[[float], float]
+    low: Floats
+    belt: float
+    front: float
+    plan: Callable[[float, float, float], Floats]
+    sill: float
+    roof: float
+    pane: Material
+    paint: Material
+    doors: int
+    name: str
+    base_half: float
+    back: float
+    roof_half: float
+    roof_back: float
+    roof_front: float
+    height: float
+    half: float
+
+
+def _lights(rng: Rng, d: _Design) -> None:
     """Lights, bumpers, grille and number plate."""
     lamp, red = glass(rng, "white"), plastic(rng, "red")
     for end, light in ((1, lamp), (-1, red)):
-        tip, y = length / 2 - 0.06, (bonnet if end > 0 else boot) * 0.84
-        w = float(np.interp(end * (tip - 0.08), stations, wide)) * 0.94
-        size = (0.22, 0.17, 0.16) if boxy < 0.6 else (0.36, 0.12, 0.16)
-        solids += [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
-        solids.append(soft((1.9 * w, 0.15, 0.2), (0, clear + 0.1, end * tip), 0.06, trim))
-    solids.append(soft((w * 0.9, 0.14, 0.1), (0, bonnet * 0.84 - 0.18, length / 2 - 0.04), 0.03, BLACK))
-    solids.append(box((0.46, 0.11, 0.02), (0, clear + 0.13, -length / 2 - 0.035), WHITE))
+        tip, y = d.length / 2 - 0.06, (d.bonnet if end > 0 else d.boot) * 0.84
+        w = float(np.interp(end * (tip - 0.08), d.stations, d.wide)) * 0.94
+        size = (0.22, 0.17, 0.16) if d.boxy < 0.6 else (0.36, 0.12, 0.16)
+        d.solids += [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
+        d.solids.append(soft((1.9 * w, 0.15, 0.2), (0, d.clear + 0.1, end * tip), 0.06, d.trim))
+    d.solids.append(soft((w * 0.9, 0.14, 0.1), (0, d.bonnet * 0.84 - 0.18, d.length / 2 - 0.04), 0.03, BLACK))
+    d.solids.append(box((0.46, 0.11, 0.02), (0, d.clear + 0.13, -d.length / 2 - 0.035), WHITE))
 
 
-def _sides(
-    lines: list[float],
-    z_at: Callable[[float], float],
-    clear: float,
-    stations: Floats,
-    low: Floats,
-    belt: float,
-    solids: list[Solid],
-    skin: Callable[[Floats | float, float], Floats],
-    trim: Material,
-    front: float,
-) -> None:
+def _sides(d: _Design, lines: list[float], skin: Callable[[Floats | float, float], Floats]) -> None:
     """Seams of the doors, handles and mirrors."""
     for side in (-1, 1):
         for f in lines:
-            z = z_at(f)
-            line_up = np.linspace(max(clear + 0.1, float(np.interp(z, stations, low)) + 0.02), belt - 0.05, 8)
-            solids.append(tube(np.stack([side * skin(line_up, z), line_up, np.full(8, z)], axis=1), 0.008, BLACK, sides=6))
+            z = d.z_at(f)
+            line_up = np.linspace(max(d.clear + 0.1, float(np.interp(z, d.stations, d.low)) + 0.02), d.belt - 0.05, 8)
+            d.solids.append(tube(np.stack([side * skin(line_up, z), line_up, np.full(8, z)], axis=1), 0.008, BLACK, sides=6))
         for f in lines[:-1]:
-            y, z = belt - 0.13, z_at(f) + 0.14
-            solids.append(soft((0.04, 0.03, 0.18), (side * (float(skin(y, z)) + 0.005), y, z), 0.012, trim))
-        z = z_at(front) - 0.42
-        solids.append(soft((0.2, 0.13, 0.1), (side * (float(skin(belt, z)) + 0.08), belt, z), 0.045, trim))
+            y, z = d.belt - 0.13, d.z_at(f) + 0.14
+            d.solids.append(soft((0.04, 0.03, 0.18), (side * (float(skin(y, z)) + 0.005), y, z), 0.012, d.trim))
+        z = d.z_at(d.front) - 0.42
+        d.solids.append(soft((0.2, 0.13, 0.1), (side * (float(skin(d.belt, z)) + 0.08), d.belt, z), 0.045, d.trim))
 
 
-def _closed_cabin(
-    solids: list[Solid],
-    plan: Callable[[float, float, float], Floats],
-    sill: float,
-    roof: float,
-    pane: Material,
-    paint: Material,
-    doors: int,
-    name: str,
-    rng: Rng,
-    base_half: float,
-    z_at: Callable[[float], float],
-    back: float,
-    front: float,
-    roof_half: float,
-    roof_back: float,
-    roof_front: float,
-    rails: int,
-    sign: int,
-) -> tuple[int, int]:
+def _closed_cabin(rng: Rng, d: _Design, rails: int, sign: int) -> tuple[int, int]:
     """Glass from the belt to the roof, pillars and the roof with what it carries."""
     levels = np.linspace(0, 1, 5)
-    solids.append(loft([plan(t, 0.0, sill + t * (roof - 0.07 - sill)) for t in levels], pane))
+    d.solids.append(loft([d.plan(t, 0.0, d.sill + t * (d.roof - 0.07 - d.sill)) for t in levels], d.pane))
     crown_line = [(1.0, 0.014, -0.1), (1.0, 0.016, -0.06), (1.0, 0.0, -0.025), (1.0, -0.07, -0.008), (1.0, -0.2, 0.0)]
-    solids.append(loft([plan(t, grow, roof + y) for t, grow, y in crown_line], paint))
-    low_line, high_line = plan(0, 0.004, sill), plan(1, 0.004, roof - 0.06)
+    d.solids.append(loft([d.plan(t, grow, d.roof + y) for t, grow, y in crown_line], d.paint))
+    low_line, high_line = d.plan(0, 0.004, d.sill), d.plan(1, 0.004, d.roof - 0.06)
     posts = [low_line.shape[0] // 4 * i + 1 for i in range(4)]
-    solids += [rod(tuple(low_line[i]), tuple(high_line[i]), 0.05, 0.045, paint, sides=8) for i in posts]
-    middles = [0.5] if doors == 2 else ([0.34, 0.62] if name != "pickup" else [0.45])
-    panel = name == "van" and maybe(rng, 0.5)
+    d.solids += [rod(tuple(low_line[i]), tuple(high_line[i]), 0.05, 0.045, d.paint, sides=8) for i in posts]
+    middles = [0.5] if d.doors == 2 else ([0.34, 0.62] if d.name != "pickup" else [0.45])
+    panel = d.name == "van" and maybe(rng, 0.5)
     for side in (-1, 1):
         for f in middles:
-            foot = (side * (base_half - 0.015), sill, z_at(back + (front - back) * f))
-            head = (side * (roof_half - 0.015), roof - 0.06, z_at(roof_back + (roof_front - roof_back) * f))
-            solids.append(rod(foot, head, 0.045, 0.04, paint, sides=8))
+            foot = (side * (d.base_half - 0.015), d.sill, d.z_at(d.back + (d.front - d.back) * f))
+            head = (side * (d.roof_half - 0.015), d.roof - 0.06, d.z_at(d.roof_back + (d.roof_front - d.roof_back) * f))
+            d.solids.append(rod(foot, head, 0.045, 0.04, d.paint, sides=8))
     if panel:  # no windows behind the driver
-        line = [(z_at(back), 0.0), (z_at(0.56), 0.0), (z_at(0.54), 1.0), (z_at(roof_back), 1.0)]
+        line = [(d.z_at(d.back), 0.0), (d.z_at(0.56), 0.0), (d.z_at(0.54), 1.0), (d.z_at(d.roof_back), 1.0)]
         quad = [
-            np.array([[s * (base_half + (roof_half - base_half) * t + 0.015), sill + t * (roof - 0.06 - sill), z] for z, t in line])
+            np.array(
+                [[s * (d.base_half + (d.roof_half - d.base_half) * t + 0.015), d.sill + t * (d.roof - 0.06 - d.sill), z] for z, t in line]
+            )
             for s in (1, -1)
         ]
-        solids.append(loft(quad, paint))
-    if maybe(rng, 0.25) and name in ("estate", "jeep", "van", "hatchback"):
+        d.solids.append(loft(quad, d.paint))
+    if maybe(rng, 0.25) and d.name in ("estate", "jeep", "van", "hatchback"):
         rails = 2
         for side in (-1, 1):
-            x, z0, z1 = side * (roof_half - 0.14), z_at(roof_back + 0.06), z_at(roof_front - 0.05)
-            path = [(x, roof - 0.1, z0), (x, roof + 0.04, z0 + 0.12), (x, roof + 0.04, z1 - 0.12), (x, roof - 0.1, z1)]
-            solids.append(tube(np.array(path), 0.02, STEEL, sides=8))
+            x, z0, z1 = side * (d.roof_half - 0.14), d.z_at(d.roof_back + 0.06), d.z_at(d.roof_front - 0.05)
+            path = [(x, d.roof - 0.1, z0), (x, d.roof + 0.04, z0 + 0.12), (x, d.roof + 0.04, z1 - 0.12), (x, d.roof - 0.1, z1)]
+            d.solids.append(tube(np.array(path), 0.02, STEEL, sides=8))
 
-    elif maybe(rng, 0.12) and name in ("sedan", "estate"):
+    elif maybe(rng, 0.12) and d.name in ("sedan", "estate"):
         sign, color = 1, pick(rng, ("yellow", "blue", "red", "white"))
-        solids.append(
-            soft((0.7 if color != "yellow" else 0.4, 0.15, 0.18), (0, roof - 0.02, z_at(roof_front) - 0.4), 0.05, plastic(rng, color))
+        d.solids.append(
+            soft((0.7 if color != "yellow" else 0.4, 0.15, 0.18), (0, d.roof - 0.02, d.z_at(d.roof_front) - 0.4), 0.05, plastic(rng, color))
         )
     return rails, sign
 
 
-def _open_cabin(
-    base_half: float,
-    roof_half: float,
-    height: float,
-    front: float,
-    roof_front: float,
-    length: float,
-    roof: float,
-    belt: float,
-    pane: Material,
-    trim: Material,
-    solids: list[Solid],
-    z_at: Callable[[float], float],
-    rng: Rng,
-    half: float,
-) -> int:
+def _open_cabin(rng: Rng, d: _Design) -> int:
     """A windscreen, seats and a wheel to steer with."""
-    screen = [(-base_half, 0), (base_half, 0), (roof_half, 0.36 * height), (-roof_half, 0.36 * height)]
-    lean = math.degrees(math.atan2((front - roof_front) * length * 0.9, roof - belt))
+    screen = [(-d.base_half, 0), (d.base_half, 0), (d.roof_half, 0.36 * d.height), (-d.roof_half, 0.36 * d.height)]
+    lean = math.degrees(math.atan2((d.front - d.roof_front) * d.length * 0.9, d.roof - d.belt))
     for solid in (
-        slab(screen, 0.02, pane),
-        tube(np.array([(x, y, 0.0) for x, y in (screen[0], screen[3], screen[2], screen[1])]), 0.025, trim),
+        slab(screen, 0.02, d.pane),
+        tube(np.array([(x, y, 0.0) for x, y in (screen[0], screen[3], screen[2], screen[1])]), 0.025, d.trim),
     ):
-        solids.append(solid.turned("x", -lean).moved((0, belt - 0.05, z_at(front) - 0.05)))
+        d.solids.append(solid.turned("x", -lean).moved((0, d.belt - 0.05, d.z_at(d.front) - 0.05)))
     hide, seats = leather(rng), pick(rng, (2, 4))
     for row in range(seats // 2):
-        z = z_at(front) - 0.95 - 0.75 * row
+        z = d.z_at(d.front) - 0.95 - 0.75 * row
         for x in (-0.37, 0.37):
-            solids.append(soft((0.5, 0.16, 0.5), (x, 0.34 * height, z), 0.07, hide))
-            solids.append(soft((0.5, 0.62, 0.15), (0, 0, 0), 0.1, hide).turned("x", -14).moved((x, 0.37 * height, z - 0.24)))
-    dash = z_at(front) - 0.42
-    solids.append(cushion((2 * half - 0.3, 0.25, 0.3), (0, belt - 0.27, dash + 0.08), 0.1, BLACK))
+            d.solids.append(soft((0.5, 0.16, 0.5), (x, 0.34 * d.height, z), 0.07, hide))
+            d.solids.append(soft((0.5, 0.62, 0.15), (0, 0, 0), 0.1, hide).turned("x", -14).moved((x, 0.37 * d.height, z - 0.24)))
+    dash = d.z_at(d.front) - 0.42
+    d.solids.append(cushion((2 * d.half - 0.3, 0.25, 0.3), (0, d.belt - 0.27, dash + 0.08), 0.1, BLACK))
     ring = np.array([(0.18 * math.cos(a), 0.18 * math.sin(a), 0) for a in np.linspace(0, 2 * math.pi, 21)])
-    solids.append(tube(ring, 0.016, BLACK, sides=8).turned("x", -25).moved((0.37, belt, dash - 0.2)))
+    d.solids.append(tube(ring, 0.016, BLACK, sides=8).turned("x", -25).moved((0.37, d.belt, dash - 0.2)))
     return seats
 
 
@@ -243,29 +223,39 @@ def car(rng: Rng) -> Thing:
         return np.stack([line[:, 0], y - fall, line[:, 1] + 0.3 * crown], axis=1)
 
     sill = belt - 0.04
+    d = _Design(
+        length,
+        bonnet,
+        boot,
+        stations,
+        wide,
+        boxy,
+        solids,
+        clear,
+        trim,
+        z_at,
+        low,
+        belt,
+        front,
+        plan,
+        sill,
+        roof,
+        pane,
+        paint,
+        doors,
+        name,
+        base_half,
+        back,
+        roof_half,
+        roof_back,
+        roof_front,
+        height,
+        half,
+    )
     if name == "convertible":
-        seats = _open_cabin(base_half, roof_half, height, front, roof_front, length, roof, belt, pane, trim, solids, z_at, rng, half)
+        seats = _open_cabin(rng, d)
     else:
-        rails, sign = _closed_cabin(
-            solids,
-            plan,
-            sill,
-            roof,
-            pane,
-            paint,
-            doors,
-            name,
-            rng,
-            base_half,
-            z_at,
-            back,
-            front,
-            roof_half,
-            roof_back,
-            roof_front,
-            rails,
-            sign,
-        )
+        rails, sign = _closed_cabin(rng, d, rails, sign)
 
     # Seams of the doors, handles, mirrors, lights and bumpers.
     def skin(y: Floats | float, z: float) -> Floats:
@@ -276,8 +266,8 @@ def car(rng: Rng) -> Thing:
         lines = [0.3, 0.52, 0.72] if doors == 4 else [0.5, 0.72]
     if name == "pickup":
         lines = [0.39, 0.54, 0.69] if doors == 4 else [0.41, 0.66]
-    _sides(lines, z_at, clear, stations, low, belt, solids, skin, trim, front)
-    _lights(rng, length, bonnet, boot, stations, wide, boxy, solids, clear, trim)
+    _sides(d, lines, skin)
+    _lights(rng, d)
     spoiler = int(name in ("coupe", "hatchback", "sedan") and maybe(rng, 0.4 if name == "coupe" else 0.15))
     if spoiler:
         rear = -length / 2 + 0.2
