@@ -224,33 +224,8 @@ def car(rng: Rng) -> Thing:
 
     sill = belt - 0.04
     d = _Design(
-        length,
-        bonnet,
-        boot,
-        stations,
-        wide,
-        boxy,
-        solids,
-        clear,
-        trim,
-        z_at,
-        low,
-        belt,
-        front,
-        plan,
-        sill,
-        roof,
-        pane,
-        paint,
-        doors,
-        name,
-        base_half,
-        back,
-        roof_half,
-        roof_back,
-        roof_front,
-        height,
-        half,
+        *(length, bonnet, boot, stations, wide, boxy, solids, clear, trim, z_at, low, belt, front, plan, sill),
+        *(roof, pane, paint, doors, name, base_half, back, roof_half, roof_back, roof_front, height, half),
     )
     if name == "convertible":
         seats = _open_cabin(rng, d)

@@ -7,6 +7,9 @@ import numpy as np
 
 from pipeline.starter.kinds.kit import *
 
+SORTS = "chests chests chests writing writing corner corner computer computer office office roll trestle".split()
+"""The sorts of desks; those that are more common stand here more than once."""
+
 
 def _hutch(rng: Rng, width: float, y: float, z: float, timber: Material) -> tuple[list[Solid], int]:
     """Shelves on the back of a desk, and how many levels they have; z is where its back lies."""
@@ -195,27 +198,7 @@ def desk(rng: Rng) -> Thing:
     solids: list[Solid] = []
     style: list[str] = []
     drawer_count = shelves = door_count = leg_count = 0
-    back, sort = (
-        -depth / 2,
-        pick(
-            rng,
-            (
-                "chests",
-                "chests",
-                "chests",
-                "writing",
-                "writing",
-                "corner",
-                "corner",
-                "computer",
-                "computer",
-                "office",
-                "office",
-                "roll",
-                "trestle",
-            ),
-        ),
-    )
+    back, sort = -depth / 2, pick(rng, SORTS)
 
     def chest(at: float, wide: float, rows: int, y: float, deep: float) -> None:
         solids.append(box((wide, under - y, deep), (at, y, 0), timber))

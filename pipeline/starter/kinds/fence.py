@@ -59,7 +59,7 @@ def _post(rng: Rng, thick: float, height: float, material: Material) -> list[Sol
             ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Design:
     """What all fields of a fence have alike."""
 
@@ -245,20 +245,7 @@ def fence(rng: Rng) -> Thing:
         rng.bit_generator.state = picket_state
         return _picket(rng, wide, tall, 0.022, timber)
 
-    d = _Design(
-        height=height,
-        thick=thick,
-        timber=timber,
-        shape=int(shape),
-        gap=gap,
-        wide=wide,
-        rails=rails,
-        cross=cross,
-        swell=swell,
-        hoops=hoops,
-        ring=ring,
-        picket=picket,
-    )
+    d = _Design(height, thick, timber, int(shape), gap, wide, rails, cross, swell, hoops, ring, picket)
 
     solids: list[Solid] = []
     x, first = 0.0, list(post)
