@@ -228,10 +228,8 @@ def _fighter(rng: Rng) -> Thing:
     for s in (-1, 1):
         solids.append(wing_of((s * 0.4 * r, 0.1 * r, z0), (s * span, 0.0, z0 - sweep), chord, chord * (0.1 if delta else 0.35), 0.05, skin))
         x = s * 0.85 * fat * r
-        intake = [
-            np.add(oval(w * r, h * r, y * r, z * length, 5), (x, 0, 0))
-            for z, w, h, y in ((-0.2, 0.5, 0.5, 0), (0.0, 0.8, 1.3, -0.1), (0.14, 0.7, 1.3, -0.1), (0.16, 0.66, 1.24, -0.1))
-        ]
+        levels = ((-0.2, 0.5, 0.5, 0), (0.0, 0.8, 1.3, -0.1), (0.14, 0.7, 1.3, -0.1), (0.16, 0.66, 1.24, -0.1))
+        intake = [np.add(oval(w * r, h * r, y * r, z * length, 5), (x, 0, 0)) for z, w, h, y in levels]
         solids.append(loft(intake, skin))
         solids.append(loft([np.add(oval(0.52 * r, 1.05 * r, -0.1 * r, z * length, 5), (x, 0, 0)) for z in (0.15, 0.1615)], BLACK))
     for i in range(engines):

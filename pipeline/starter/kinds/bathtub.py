@@ -67,10 +67,8 @@ def _in_corner(
         return np.stack([points[:, 0] - side / 2, np.full(len(points), y), points[:, 1] - side / 2], axis=1)
 
     walls = [level(heart + away * k, y) for k, y in ((0.97, 0), (0.97, high - 0.06), (1, high - 0.06), (1, high - 0.01), (0.99, high))]
-    bowl = [
-        level(heart + ring * k * side, y)
-        for k, y in ((0.4, high), (0.385, high - 0.025), (0.33, high * 0.5), (0.3, high * 0.32), (0.24, high * 0.27))
-    ]
+    levels = ((0.4, high), (0.385, high - 0.025), (0.33, high * 0.5), (0.3, high * 0.32), (0.24, high * 0.27))
+    bowl = [level(heart + ring * k * side, y) for k, y in levels]
     solids.append(layered([*walls, *bowl], white))
     style = ["corner"]
     tap_at, turn = (-side * 0.36, high + 0.01, -side * 0.36), 45.0

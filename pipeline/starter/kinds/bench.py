@@ -164,15 +164,8 @@ def _park(rng: Rng, d: _Design, depth: float) -> Material:
     armed, side, concrete = rails > 0 and maybe(rng, 0.6), rng.integers(4), pick(rng, (d.stand, stone(rng)))
     for x in where:
         if side == 0:
-            d.solids.append(
-                layered(
-                    [
-                        closed_loop(0.12, depth * f, y, 0, x, front=0.2)
-                        for f, y in ((0.9, 0), (0.8, 0.1), (0.8, d.height - 0.1), (0.95, d.height))
-                    ],
-                    concrete,
-                )
-            )
+            levels = ((0.9, 0), (0.8, 0.1), (0.8, d.height - 0.1), (0.95, d.height))
+            d.solids.append(layered([closed_loop(0.12, depth * f, y, 0, x, front=0.2) for f, y in levels], concrete))
         elif side == 1:
             for z in (-1, 1):
                 points = [(x, 0.018, z * (depth / 2 + 0.05)), (x, d.height * 0.3, z * depth * 0.5), (x, d.height * 0.7, z * depth * 0.2)]

@@ -178,11 +178,8 @@ def _motors(rng: Rng, length: float, beam: float, solids: list[Solid], depth: fl
     motors = pick(rng, (1, 1, 2))
     size = 0.05 * length * (1 if motors == 1 else 0.85)
     for i in range(motors):
-        x = (i - (motors - 1) / 2) * beam * 0.3
-        hood = [
-            oval(1, 1, 0, 0, 3)[:, [0, 2, 1]] * (size * 1.1 * g, 1, size * 1.5 * g) + (0, y * size, 0)
-            for y, g in ((0, 0.8), (0.3, 1), (1.2, 1), (1.7, 0.75), (1.8, 0.4))
-        ]
+        x, levels = (i - (motors - 1) / 2) * beam * 0.3, ((0, 0.8), (0.3, 1), (1.2, 1), (1.7, 0.75), (1.8, 0.4))
+        hood = [oval(1, 1, 0, 0, 3)[:, [0, 2, 1]] * (size * 1.1 * g, 1, size * 1.5 * g) + (0, y * size, 0) for y, g in levels]
         leg = [box((size * 0.35, size * 3.0, size * 0.7), (0, -size * 2.9, 0), STEEL)]
         leg += [wing_of((0, -size * 2.2, size * 0.4), (0, -size * 3.4, size * 0.3), size, size * 0.6, 0.2, STEEL)]
         solids += [solid.moved((x, depth, -length * 0.5 - size * 0.7)) for solid in (loft(hood, BLACK), *leg)]
@@ -192,18 +189,8 @@ def _motors(rng: Rng, length: float, beam: float, solids: list[Solid], depth: fl
 
 def _bow_rail(beam: float, depth: float, length: float, solids: list[Solid]) -> None:
     """A rail around the bow."""
-    spots = [
-        (s * x * beam / 2, depth * (1.1 + 0.35 * max(q, 0)), q * length)
-        for s, x, q in (
-            (-1, 0.88, 0.02),
-            (-1, 0.74, 0.22),
-            (-1, 0.42, 0.38),
-            (1, 0.0, 0.5),
-            (1, 0.42, 0.38),
-            (1, 0.74, 0.22),
-            (1, 0.88, 0.02),
-        )
-    ]
+    levels = ((-1, 0.88, 0.02), (-1, 0.74, 0.22), (-1, 0.42, 0.38), (1, 0.0, 0.5), (1, 0.42, 0.38), (1, 0.74, 0.22), (1, 0.88, 0.02))
+    spots = [(s * x * beam / 2, depth * (1.1 + 0.35 * max(q, 0)), q * length) for s, x, q in levels]
     solids.append(tube(bent_by([(x, y + depth * 0.45, z) for x, y, z in spots], 30), 0.016 + 0.001 * length, STEEL, sides=8))
     solids += [dowel(spot, (spot[0], spot[1] + depth * 0.45, spot[2]), 0.015, STEEL, sides=6) for spot in spots]
 

@@ -317,15 +317,8 @@ def _old_car(rng: Rng) -> Thing:
         ring = np.array([(0.2 * math.cos(a), 0.2 * math.sin(a), 0) for a in np.linspace(0, 2 * math.pi, 21)])
         solids.append(tube(ring, 0.016, BLACK, sides=8).turned("x", -35).moved((0.28, tub + 0.18, cowl - 0.3)))
     else:
-        solids.append(
-            loft(
-                [
-                    oval(w, 1.0, 0, 0, 6)[:, [0, 2, 1]] * (1, 1, d) + (0, y, (cowl + back) / 2 + 0.1)
-                    for y, w, d in ((belt - 0.05, 1.18, cowl - back - 0.3), (roof, 1.08, cowl - back - 0.42))
-                ],
-                pane,
-            )
-        )
+        levels = ((belt - 0.05, 1.18, cowl - back - 0.3), (roof, 1.08, cowl - back - 0.42))
+        solids.append(loft([oval(w, 1.0, 0, 0, 6)[:, [0, 2, 1]] * (1, 1, d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in levels], pane))
         top = [(roof - 0.08, 1.12, 0.36), (roof, 1.14, 0.34), (roof + 0.07, 1.05, 0.5), (roof + 0.1, 0.7, 0.9)]
         rings = [oval(w, 1.0, 0, 0, 5)[:, [0, 2, 1]] * (1, 1, cowl - back - d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in top]
         solids.append(loft(rings, paint))

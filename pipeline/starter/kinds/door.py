@@ -89,10 +89,8 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
             case _:
                 if not porthole:
                     return plain
-                ring = [
-                    disc(r, d, (0, -d / 2, 0), m).turned("x", 90).moved((0, height * 0.74, 0))
-                    for r, d, m in ((slot, thick, STEEL), (slot * 0.8, thick * 1.1, pane))
-                ]
+                places = ((slot, thick, STEEL), (slot * 0.8, thick * 1.1, pane))
+                ring = [disc(r, d, (0, -d / 2, 0), m).turned("x", 90).moved((0, height * 0.74, 0)) for r, d, m in places]
                 return plain + ring
 
     if sort == "panels":
