@@ -4,26 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import Line, ball, ngon, placed_at, plate_of, profile_of, skin
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, rod, tube, turned
-from pipeline.starter.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    fabric,
-    frame,
-    glass,
-    maybe,
-    metal,
-    pick,
-    stone,
-    wood,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _shell(outer: Line, wall: float) -> Line:
@@ -124,10 +105,7 @@ def _standing_lamp(rng: Rng) -> Thing:
             solids += [
                 rod((0, 0, spread), (0, knot, thick), thick * 0.8, thick * 1.4, metallic).turned("y", a * 360 / count) for a in range(count)
             ]
-            solids += [
-                disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic),
-                rod((0, knot, 0), (0, top + 0.02, 0), thick, thick, metallic),
-            ]
+            solids += [disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic), dowel((0, knot, 0), (0, top + 0.02, 0), thick, metallic)]
             parts.append(Parts(noun="leg", count=count, material=metallic))
         case 1 | 2 if not floor:  # a belly of clay or glass, on a foot
             belly, body, power = width * rng.uniform(0.35, 0.65), pick(rng, (ceramic(rng), glass(rng))), rng.uniform(0.5, 1.6)
@@ -173,13 +151,13 @@ def _standing_lamp(rng: Rng) -> Thing:
                         metallic,
                     )
                 )
-            solids.append(rod((0, 0.01, 0), (0, top, 0), thick, thick, metallic))
+            solids.append(dowel((0, 0.01, 0), (0, top, 0), thick, metallic))
             if floor and maybe(rng, 0.3):
                 solids += [disc(base * 1.3, 0.02, (0, height * 0.38, 0), wood(rng)), ball(thick * 2.5, (0, height * 0.36, 0), metallic)]
                 parts.append(Parts(noun="shelf", count=1))
     pin = 0.02 if word == "open" or shade[0].vertices[:, 1].min() < -1 else tall * 0.9
     solids += [
-        rod((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, thick * 0.8, metallic),
+        dowel((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, metallic),
         _bulb(min(width, tall) * 0.16, (0, top + tall * (0.85 if word == "open" else 0.4), 0)),
     ]
     if word not in ("open", "round"):  # the cross that carries the shade
@@ -208,10 +186,10 @@ def _reading_lamp(rng: Rng) -> Thing:
         shade = profile_of(arc + inner, 2 * long, color).turned("x", -12).moved((0, tall * 0.75, 0.02))
         posts = [
             rod((0, 0.03, 0), (0, tall * 0.75, 0), 0.009, 0.007, BRASS),
-            *(rod((0, tall * 0.8, 0), (s * long * 0.9, tall * 0.78, 0.02), 0.006, 0.006, BRASS) for s in (-1, 1)),
+            *(dowel((0, tall * 0.8, 0), (s * long * 0.9, tall * 0.78, 0.02), 0.006, BRASS) for s in (-1, 1)),
         ]
-        bulb = rod((-long * 0.7, tall * 0.77, 0.02), (long * 0.7, tall * 0.77, 0.02), 0.016, 0.016, WHITE)
-        ends = [plate_of(arc, 0.004, color).turned("y", -90).turned("x", -12).moved((s * long, tall * 0.75, 0.02)) for s in (-1, 1)]
+        bulb = dowel((-long * 0.7, tall * 0.77, 0.02), (long * 0.7, tall * 0.77, 0.02), 0.016, WHITE)
+        ends = [sawn(arc, 0.004, color).turned("y", -90).turned("x", -12).moved((s * long, tall * 0.75, 0.02)) for s in (-1, 1)]
         return Thing(
             solids=(
                 turned([(0, 0), (base, 0), (base, 0.012), (base * 0.3, 0.04), (0, 0.045)], (0, 0, 0), BRASS),
@@ -235,11 +213,11 @@ def _reading_lamp(rng: Rng) -> Thing:
         end = (0.0, tall * rng.uniform(0.9, 1.35), rng.uniform(0.1, 0.25))
         pairs = pick(rng, ((0.0,), (-0.016, 0.016)))
         arm = [
-            rod((x, s[1], s[2]), (x, e[1], e[2]), 0.006, 0.006, bar, sides=8)
+            dowel((x, s[1], s[2]), (x, e[1], e[2]), 0.006, bar, sides=8)
             for x in pairs
             for s, e in (((0.0, 0.02, 0.0), elbow), (elbow, end))
         ]
-        arm += [rod((-0.024, at[1], at[2]), (0.024, at[1], at[2]), 0.014, 0.014, bar) for at in ((0.0, 0.04, 0.0), elbow, end)]
+        arm += [dowel((-0.024, at[1], at[2]), (0.024, at[1], at[2]), 0.014, bar) for at in ((0.0, 0.04, 0.0), elbow, end)]
         style = ("folding",)
         parts.append(Parts(noun="joint", count=3))
     mouth = rng.uniform(0.06, 0.1)
@@ -279,7 +257,7 @@ def _arc_lamp(rng: Rng) -> Thing:
         out = reach * (1 - 0.25 * i)
         path = np.stack([out * (1 - np.cos(a)) / 1.7, height * (1 - 0.12 * i) * np.sin(a), 0.12 * (i - (arms - 1) / 2) * a], axis=1)
         x, y, z = (float(v) for v in path[-1])
-        solids += [tube(path + np.array([0, 0.03, 0]), 0.012, bar), rod((x, y - 0.05, z), (x, y + 0.05, z), 0.015, 0.015, bar)]
+        solids += [tube(path + np.array([0, 0.03, 0]), 0.012, bar), dowel((x, y - 0.05, z), (x, y + 0.05, z), 0.015, bar)]
         solids += [
             turned(_shell(line, 0.005), (x, y - 0.05 - width * 0.85, z), cloth),
             ball(width * 0.3, (x, y - 0.05 - width * 0.5, z), WHITE),
@@ -321,7 +299,7 @@ def _branched_lamp(rng: Rng) -> Thing:
                 cloth,
                 sides=20,
             ),
-            rod(end, (0, end[1] + size * 0.5, reach), size * 0.1, size * 0.1, bar, sides=8),
+            dowel(end, (0, end[1] + size * 0.5, reach), size * 0.1, bar, sides=8),
             _bulb(size * 0.25, (0, end[1] + size * 0.6, reach)),
         ]
     solids = [solid.turned("y", i * 360 / count + 90) for solid in arm for i in range(count)]
@@ -333,7 +311,7 @@ def _branched_lamp(rng: Rng) -> Thing:
     solids.append(turned(line, (0, 0, 0), bar, sides=20))
     if hanging:
         solids += [
-            rod((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, size * 0.06, bar, sides=8),
+            dowel((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, bar, sides=8),
             turned([(0, 0), (size * 0.3, 0), (size * 0.8, size * 0.3), (0, size * 0.32)], (0, tall * 1.5, 0), bar),
         ]
     else:
@@ -377,7 +355,7 @@ def _lantern(rng: Rng) -> Thing:
     for i in range(count):
         a = turn + i * 2 * math.pi / count if sides < 24 else i * math.pi / 2
         c, s = math.cos(a) * size * 0.92, -math.sin(a) * size * 0.92
-        body.append(rod((c, 0.01, s), (c * flare, 0.025 + tall, s * flare), size * 0.05, size * 0.05, iron, sides=8))
+        body.append(dowel((c, 0.01, s), (c * flare, 0.025 + tall, s * flare), size * 0.05, iron, sides=8))
     body += [ball(size * 0.3, (0, 0.02 + tall * 0.4, 0), WHITE, 1.6)]
     top = 0.03 + tall + size * 1.02
     parts = [Parts(noun="pane", count=sides)] if sides < 24 else []
@@ -429,7 +407,7 @@ def _hanging_lamp(rng: Rng) -> Thing:
         x = (i - (count - 1) / 2) * width * 2.4
         solids += [s.moved((x, 0, 0)) for s in shade]
         solids += [
-            rod((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, 0.005, bar, sides=8),
+            dowel((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, bar, sides=8),
             _bulb(width * 0.2, (x, tall * 0.35, 0)),
         ]
         solids.append(turned([(0, 0), (0.025, 0), (0.03, 0.05), (0.01, 0.07), (0, 0.07)], (x, tall - 0.01, 0), bar, sides=20))

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import front_of, grid, keys_of, lying, ngon, plate_of, profile_of, rounded, screen_of
-from pipeline.starter.kinds.solids import Material, Solid, box, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, maybe, metal, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 
 def laptop(rng: Rng) -> Thing:
@@ -24,13 +22,13 @@ def laptop(rng: Rng) -> Thing:
         side = [(depth / 2, 0.0), (depth / 2, low), (-depth / 2, thick), (-depth / 2, 0.0)]
         base = profile_of(side, width, case, 0.002)
     else:
-        base = lying(rounded(width, depth, corner), thick, case, min(0.003, thick * 0.3)).moved((0, 0, depth / 2))
+        base = lying(rounded_rect(width, depth, corner), thick, case, min(0.003, thick * 0.3)).moved((0, 0, depth / 2))
     parts: list[Parts] = []
     # What lies on the deck is made flat around the middle of the deck and sloped with it.
     pad = width > 0.35 and maybe(rng, 0.5)
     field, rows = (width * rng.uniform(0.8, 0.93), depth * rng.uniform(0.42, 0.5)), int(rng.integers(5, 7))
     behind = -depth / 2 + 0.03 + field[1] / 2
-    well = lying(rounded(field[0] + 0.008, field[1] + 0.008, 0.004), 0.002, pick(rng, (case, BLACK))).moved(
+    well = lying(rounded_rect(field[0] + 0.008, field[1] + 0.008, 0.004), 0.002, pick(rng, (case, BLACK))).moved(
         (0, -0.0005, behind + field[1] / 2 + 0.004)
     )
     deck = [well, *(k.moved((0, 0.001, behind)) for k in keys_of(rng, *field, 0.0035 if not old else 0.006, rows, pad, False, (key, key)))]
@@ -53,18 +51,18 @@ def laptop(rng: Rng) -> Thing:
     lean = -90.0 if closed else rng.uniform(-15, 50)
     tall, rim = depth * rng.uniform(0.96, 1.0), rng.uniform(0.006, 0.022)
     chin = rim * rng.uniform(1, 2.5)
-    top = [plate_of(rounded(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid))]
+    top = [sawn(rounded_rect(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid))]
     top += [box((width - 2 * rim, tall - rim - chin, 0.002), (0, chin, 0.0), glow)]
-    top += [front_of([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12)]
+    top += [facing([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12)]
     if maybe(rng, 0.5):
         mark = ngon(pick(rng, (4, 6, 24)), tall * rng.uniform(0.06, 0.1))
-        top.append(plate_of(mark, 0.002, trim).moved((0, tall * 0.55, -lid - 0.001)))
+        top.append(sawn(mark, 0.002, trim).moved((0, tall * 0.55, -lid - 0.001)))
     hinge = (0.0, thick + 0.002, -depth / 2 + lid * 0.6)
     solids += [solid.turned("x", -lean).moved(hinge) for solid in top]
     span = pick(rng, ((0.0, 0.7), (0.36, 0.08), (0.3, 0.15)))
     for s in (-1, 1) if span[0] else (1,):
         x, half = s * span[0] * width, span[1] * width / 2
-        solids.append(rod((x - half, *hinge[1:]), (x + half, *hinge[1:]), lid * 0.55 + 0.002, lid * 0.55 + 0.002, trim if old else case))
+        solids.append(dowel((x - half, *hinge[1:]), (x + half, *hinge[1:]), lid * 0.55 + 0.002, trim if old else case))
     if span[0]:
         parts.append(Parts(noun="hinge", count=2, material=trim if old else None))
     solids = [solid.moved((0, foot, 0)) for solid in solids]

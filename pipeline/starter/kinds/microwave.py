@@ -1,8 +1,6 @@
 """Makes a microwave: its designs, proportions and parts, and the words for them. See `thing`."""
 
-from pipeline.starter.kinds.casings import arch_of, front_of, grid, knob, plate_of, rounded
-from pipeline.starter.kinds.solids import Solid, box, cushion, disc, rod
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, glass, maybe, metal, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 
 def microwave(rng: Rng) -> Thing:
@@ -39,22 +37,22 @@ def microwave(rng: Rng) -> Thing:
             disc(0.05, 0.013, inside, trim),
         ]
     else:
-        solids.append(plate_of(rounded(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)))
+        solids.append(sawn(rounded_rect(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)))
     rim = rng.uniform(0.03, 0.06)
-    leaf = [plate_of(rounded(door - 0.004, high - 0.004, corner * 0.9), lid, face, 0.004).moved((door / 2, 0.002, 0))]
+    leaf = [sawn(rounded_rect(door - 0.004, high - 0.004, corner * 0.9), lid, face, 0.004).moved((door / 2, 0.002, 0))]
     leaf.append(
-        plate_of(rounded(door - 2 * rim, high - 2 * rim, pick(rng, (0.004, 0.03, 0.06))), 0.004, pane).moved((door / 2, rim, lid - 0.001))
+        sawn(rounded_rect(door - 2 * rim, high - 2 * rim, pick(rng, (0.004, 0.03, 0.06))), 0.004, pane).moved((door / 2, rim, lid - 0.001))
     )
     if maybe(rng, 0.4):
         leaf.append(
-            plate_of(rounded(door - 3 * rim, high - 3 * rim, 0.02), 0.003, plastic(rng, "grey")).moved((door / 2, 1.5 * rim, lid + 0.002))
+            sawn(rounded_rect(door - 3 * rim, high - 3 * rim, 0.02), 0.003, plastic(rng, "grey")).moved((door / 2, 1.5 * rim, lid + 0.002))
         )
     parts = [Parts(noun="door", count=1, material=pane)] if opened else []
     grip = rng.integers(4)
     if grip == 0:
         bar = [
-            rod((0, high * 0.12, 0), (0, high * 0.88, 0), 0.009, 0.009, trim),
-            *(rod((0, y * high, -0.035), (0, y * high, 0.002), 0.007, 0.007, trim) for y in (0.18, 0.82)),
+            dowel((0, high * 0.12, 0), (0, high * 0.88, 0), 0.009, trim),
+            *(dowel((0, y * high, -0.035), (0, y * high, 0.002), 0.007, trim) for y in (0.18, 0.82)),
         ]
         leaf += [s.moved((door - rim * 0.5, 0, lid + 0.035)) for s in bar]
     elif grip == 1:
@@ -71,7 +69,7 @@ def microwave(rng: Rng) -> Thing:
     solids += [s.turned("y", -opened).moved((left, low, front)) for s in leaf]
     bottom = (low + high) if layout == 3 else 0.0
     if layout < 2:
-        solids.append(plate_of(rounded(panel - 0.004, tall - 0.004, corner * 0.5), lid, face, 0.004).moved((x, 0.002, front)))
+        solids.append(sawn(rounded_rect(panel - 0.004, tall - 0.004, corner * 0.5), lid, face, 0.004).moved((x, 0.002, front)))
         at = front + lid
         if layout == 0:
             solids.append(
@@ -93,7 +91,7 @@ def microwave(rng: Rng) -> Thing:
             for i in range(knobs):
                 y = tall * 0.62 - i * radius * 2.5
                 solids += [
-                    front_of([(0, 0), (radius, 0), (radius, 0.005), (0, 0.005)], (x, y, at - 0.001), trim),
+                    facing([(0, 0), (radius, 0), (radius, 0.005), (0, 0.005)], (x, y, at - 0.001), trim),
                     knob(radius * 0.75, 0.025, (x, y, at), trim),
                     box((0.006, radius * 1.2, 0.03), (x, y - radius * 0.6, at + 0.012), BLACK),
                 ]
@@ -102,7 +100,7 @@ def microwave(rng: Rng) -> Thing:
             parts.append(Parts(noun="button", count=1, material=trim))
             solids.append(cushion((panel * 0.75, tall * 0.12, 0.012), (x, tall * 0.05, at), 0.004, trim))
     else:
-        solids.append(plate_of(rounded(width - 0.004, strip - 0.004, 0.003), lid, face, 0.003).moved((0, bottom + 0.002, front)))
+        solids.append(sawn(rounded_rect(width - 0.004, strip - 0.004, 0.003), lid, face, 0.003).moved((0, bottom + 0.002, front)))
         middle, at = bottom + strip / 2, front + lid - 0.001
         count = int(rng.integers(2, 5))
         parts.append(Parts(noun="knob", count=count, material=trim))

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, body_of, bowed, cabriole, feet_under, joinery, pull_on, said_of, sheet, slab, stacked
-from pipeline.starter.kinds.solids import box, cushion, disc
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, legs, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def night_stand(rng: Rng) -> Thing:
@@ -25,7 +23,7 @@ def night_stand(rng: Rng) -> Thing:
         each = (high - low) / count
         pull = pull_on(rng, knob)
         for i in range(count):
-            solids.append(slab(x, bow - 0.05, bow, each - 0.03, low + i * each + 0.015, timber))
+            solids.append(lying_between(x, bow - 0.05, bow, each - 0.03, low + i * each + 0.015, timber))
             solids += pull(0, low + (i + 0.5) * each, radius + 0.01, radius, each, 0)
         solids += (
             legs(rng, radius * 1.3, radius * 1.3, low, 0.04, timber)[0] if low > 0.06 else [disc(radius - 0.03, low, (0, 0, 0), BLACK)]
@@ -52,7 +50,7 @@ def night_stand(rng: Rng) -> Thing:
         return Thing(
             solids=tuple(solids), main=timber, parts=said_of(timber, ("drawer", rows, fronts), ("shelf", shelf, timber), ("leg", 4, timber))
         )
-    low, solids, feet = feet_under(rng, width, depth, timber)
+    low, solids, feet = cabinet_feet(rng, width, depth, timber)
     low_part = height - low
     bay = low_part * rng.uniform(0.3, 0.55) if many < 3 and maybe(rng, 0.5) else 0.0
     doors = int(not bay and many == 1)
@@ -69,7 +67,7 @@ def night_stand(rng: Rng) -> Thing:
         solids.append(box((width - 0.03, high, depth - 0.02), (0, y, -0.005), timber))
         solids += stacked(face, 0, y, depth / 2 - 0.015, width - 0.045, high, [1] * many)
     else:
-        solids += body_of(rng, width, low_part, depth, low, timber)
+        solids += carcass(rng, width, low_part, depth, low, timber)
         up, span = low_part - 0.055, width - 0.04
         if doors and maybe(rng, 0.7):
             part = up * rng.uniform(0.55, 0.75)
@@ -80,7 +78,9 @@ def night_stand(rng: Rng) -> Thing:
         else:
             solids += stacked(face, 0, low + 0.01, depth / 2, span, up, [1] * many, pick(rng, (1.0, 1.0, 1.5)))
     if maybe(rng, 0.15):
-        x, arch = bowed(width, 0.05)
-        solids.append(sheet(x, np.full(len(x), height - 0.01), height + 0.03 + arch, 0.018, timber).moved((0, 0, -depth / 2 + 0.01)))
+        x, arch = arch_over(width, 0.05)
+        solids.append(
+            plate_between(x, np.full(len(x), height - 0.01), height + 0.03 + arch, 0.018, timber).moved((0, 0, -depth / 2 + 0.01))
+        )
     parts = said_of(timber, ("drawer", many, fronts), ("door", doors, fronts), ("shelf", int(bay > 0), timber), feet)
     return Thing(solids=tuple(solids), main=timber, style=("open",) if bay else (), parts=parts)

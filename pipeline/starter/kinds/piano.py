@@ -5,9 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import Line, blocks_of, curve_of, lying, placed_at, plate_of, profile_of, rounded, skin
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, legs, maybe, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _claviature(octaves: int, wide: float, deep: float, at: Point) -> list[Solid]:
@@ -51,7 +49,7 @@ def _upright_piano(rng: Rng) -> Thing:
     solids = [box((wide - 0.06, tall - 0.04, deep - 0.02), (0, 0.03, 0), timber), box((wide, 0.08, deep), (0, 0, 0), timber)]
     solids += [box((0.05, tall - 0.02, deep), (s * (wide / 2 - 0.025), 0, 0), timber) for s in (-1, 1)]
     solids.append(cushion((wide + 0.04, 0.035, deep + 0.05), (0, tall - 0.03, 0.01), 0.012, timber))
-    solids.append(lying(rounded(wide, shelf + 0.02, 0.02), 0.06, timber, 0.008).moved((0, level - 0.06, front + shelf)))
+    solids.append(lying(rounded_rect(wide, shelf + 0.02, 0.02), 0.06, timber, 0.008).moved((0, level - 0.06, front + shelf)))
     cheek = [(0, 0), (shelf, 0), (shelf, 0.05), (shelf * 0.75, 0.1), (0, pick(rng, (0.12, 0.2)))]
     solids += [profile_of(cheek, 0.05, timber, 0.004).moved((s * (wide / 2 - 0.025), level - 0.005, front - 0.005)) for s in (-1, 1)]
     span = wide - 0.14
@@ -85,7 +83,11 @@ def _upright_piano(rng: Rng) -> Thing:
         solids += [box((0.06, level - 0.05, 0.07), (s * x, 0, z), timber) for s in (-1, 1)]
         solids += [cushion((0.09, 0.06, shelf + 0.1), (s * x, 0, front + shelf / 2), 0.015, timber) for s in (-1, 1)]
     elif kind == 2:  # a console bent like an S
-        leg = curve_of([(0, 0.3), (0.03, 0.3), (0.05, 0.5), (shelf, 0.56), (shelf, level - 0.03), (0, level - 0.03), (0, level - 0.03)])
+        leg = smoothed(
+            [(0, 0.3), (0.03, 0.3), (0.05, 0.5), (shelf, 0.56), (shelf, level - 0.03), (0, level - 0.03), (0, level - 0.03)],
+            rounds=2,
+            closed=True,
+        )
         solids += [profile_of(leg, 0.06, timber).moved((s * x, 0, front - 0.02)) for s in (-1, 1)]
     if kind < 2:
         parts.append(Parts(noun="leg", count=2))
@@ -94,9 +96,9 @@ def _upright_piano(rng: Rng) -> Thing:
         each = (wide - 0.2) / panels
         for i in range(panels):
             px = (i - (panels - 1) / 2) * each
-            solids.append(plate_of(rounded(each * 0.88, level * 0.55, 0.01), 0.014, timber, 0.004).moved((px, level * 0.2, front - 0.014)))
+            solids.append(sawn(rounded_rect(each * 0.88, level * 0.55, 0.01), 0.014, timber, 0.004).moved((px, level * 0.2, front - 0.014)))
             solids.append(
-                plate_of(rounded(each * 0.88, (tall - level) * 0.5, 0.01), 0.014, timber, 0.004).moved(
+                sawn(rounded_rect(each * 0.88, (tall - level) * 0.5, 0.01), 0.014, timber, 0.004).moved(
                     (px, level + (tall - level) * 0.35, front - 0.014)
                 )
             )
@@ -177,10 +179,9 @@ def _grand_piano(rng: Rng) -> Thing:
         tip = 0.85 * wide
         a = math.radians(opened)
         cover.append(
-            rod(
+            dowel(
                 (h - 0.06, low + rim - 0.01, -0.24 * long - 0.1),
                 (-h + tip * math.cos(a), low + rim + tip * math.sin(a), -0.24 * long - 0.1),
-                0.012,
                 0.012,
                 timber,
             )
@@ -196,8 +197,8 @@ def _grand_piano(rng: Rng) -> Thing:
         stands = [
             skin(
                 [
-                    placed_at(rounded(thick * 1.1, thick * 1.1, 0.008), 0.06) - np.array([0, thick * 0.55, 0]),
-                    placed_at(rounded(thick * 2.2, thick * 2.2, 0.008), low + 0.01) - np.array([0, thick * 1.1, 0]),
+                    placed_at(rounded_rect(thick * 1.1, thick * 1.1, 0.008), 0.06) - np.array([0, thick * 0.55, 0]),
+                    placed_at(rounded_rect(thick * 2.2, thick * 2.2, 0.008), low + 0.01) - np.array([0, thick * 1.1, 0]),
                 ],
                 timber,
             ).turned("x", -90)
@@ -222,11 +223,11 @@ def _grand_piano(rng: Rng) -> Thing:
                 sides=24,
             )
         ]
-    stands += [disc(0.028, 0.05, (0, 0.005, 0), BRASS, sides=16), rod((-0.014, 0.028, 0), (0.014, 0.028, 0), 0.028, 0.028, BRASS)]
+    stands += [disc(0.028, 0.05, (0, 0.005, 0), BRASS, sides=16), dowel((-0.014, 0.028, 0), (0.014, 0.028, 0), 0.028, BRASS)]
     case += [s.moved((px, 0, pz)) for s in stands for px, pz in places]
     pedals = pick(rng, (2, 3))
     parts += [Parts(noun="pedal", count=pedals, material=BRASS), Parts(noun="leg", count=3)]
-    case += [rod((s * 0.05, 0.14, -0.3), (s * 0.09, low + 0.01, -0.3), 0.016, 0.016, timber) for s in (-1, 1)]
+    case += [dowel((s * 0.05, 0.14, -0.3), (s * 0.09, low + 0.01, -0.3), 0.016, timber) for s in (-1, 1)]
     case += [cushion((0.3, 0.08, 0.14), (0, 0.08, -0.3), 0.015, timber), *_pedals(pedals, 0.1, -0.24, 0.11)]
     solids = [*case, *cover]
     if maybe(rng, 0.4):
@@ -249,7 +250,7 @@ def _stage_piano(rng: Rng) -> Thing:
     case, stand = pick(rng, (BLACK, WHITE, plastic(rng), wood(rng))), pick(rng, (BLACK, STEEL, WHITE))
     octaves = pick(rng, (5, 7, 7))
     wide, deep, tall, level = octaves * 7 * 0.0238 + 0.14, rng.uniform(0.28, 0.38), rng.uniform(0.09, 0.14), rng.uniform(0.62, 0.7)
-    solids = [lying(rounded(wide, deep, 0.015), tall * 0.7, case, 0.006).moved((0, level, deep / 2))]
+    solids = [lying(rounded_rect(wide, deep, 0.015), tall * 0.7, case, 0.006).moved((0, level, deep / 2))]
     solids += _claviature(octaves, wide - 0.12, 0.14, (0, level + tall * 0.7 - 0.003, deep / 2 - 0.16))
     back = deep - 0.18
     solids.append(
@@ -266,8 +267,8 @@ def _stage_piano(rng: Rng) -> Thing:
     match rng.integers(3):
         case 0:
             for z in (-0.12, 0.12):
-                solids += [rod((s * 0.36, 0.02, z), (-s * 0.36, level - 0.015, z), 0.018, 0.018, stand) for s in (-1, 1)]
-            solids += [rod((s * 0.36, y, -0.2), (s * 0.36, y, 0.2), 0.019, 0.019, stand) for s in (-1, 1) for y in (0.019, level - 0.018)]
+                solids += [dowel((s * 0.36, 0.02, z), (-s * 0.36, level - 0.015, z), 0.018, stand) for s in (-1, 1)]
+            solids += [dowel((s * 0.36, y, -0.2), (s * 0.36, y, 0.2), 0.019, stand) for s in (-1, 1) for y in (0.019, level - 0.018)]
         case 1:
             solids += [box((0.035, level + 0.01, deep * 0.8), (s * (wide / 2 - 0.06), 0, 0), case) for s in (-1, 1)]
             solids += [cushion((0.05, 0.04, deep * 1.15), (s * (wide / 2 - 0.06), 0, 0), 0.01, case) for s in (-1, 1)]

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import arch_of, ball, front_of, grid, knob, lying, plate_of, profile_of, rounded
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, four, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _speaker(radius: float, at: Point, rim: Material, cone: Material) -> list[Solid]:
@@ -26,7 +24,7 @@ def _speaker(radius: float, at: Point, rim: Material, cone: Material) -> list[So
         (radius * 0.15, radius * 0.16),
         (0.0, radius * 0.18),
     ]
-    return [front_of(ring, at, rim), front_of(dish, at, cone)]
+    return [facing(ring, at, rim), facing(dish, at, cone)]
 
 
 def _grille(rng: Rng, wide: float, tall: float, at: Point, trim: Material) -> list[Solid]:
@@ -52,9 +50,7 @@ def _mast(start: Point, reach: float, lean: float) -> list[Solid]:
     x, y, z = start
     way = (math.sin(math.radians(lean)), math.cos(math.radians(lean)))
     joints = [(x + way[0] * reach * k / 3, y + way[1] * reach * k / 3, z) for k in range(4)]
-    return [rod(joints[k], joints[k + 1], 0.0045 - 0.001 * k, 0.0045 - 0.001 * k, STEEL, sides=8) for k in range(3)] + [
-        ball(0.006, joints[3], STEEL)
-    ]
+    return [dowel(joints[k], joints[k + 1], 0.0045 - 0.001 * k, STEEL, sides=8) for k in range(3)] + [ball(0.006, joints[3], STEEL)]
 
 
 def _portable_radio(rng: Rng) -> Thing:
@@ -71,7 +67,7 @@ def _portable_radio(rng: Rng) -> Thing:
     body = (
         cushion((width, tall, deep), (0, 0, 0), deep * pick(rng, (0.1, 0.2, 0.48)), case)
         if maybe(rng, 0.6)
-        else plate_of(rounded(width, tall, tall * rng.uniform(0.05, 0.4)), deep, case, deep * 0.12).moved((0, 0, -deep / 2))
+        else sawn(rounded_rect(width, tall, tall * rng.uniform(0.05, 0.4)), deep, case, deep * 0.12).moved((0, 0, -deep / 2))
     )
     solids, front = [body], deep / 2
     knobs = int(rng.integers(1, 5))
@@ -87,7 +83,7 @@ def _portable_radio(rng: Rng) -> Thing:
         ]
         solids.append(box((width * 0.8, tall * 0.12, 0.006), (0, tall * 0.82, front), WHITE))
         solids += [
-            rod((s * width * 0.05, tall * 0.31, front), (s * width * 0.05, tall * 0.31, front + 0.012), width * 0.025, width * 0.025, trim)
+            dowel((s * width * 0.05, tall * 0.31, front), (s * width * 0.05, tall * 0.31, front + 0.012), width * 0.025, trim)
             for s in (-1, 1)
         ]
         solids += [knob(size, 0.02, (width * (i - (knobs - 1) / 2) * 0.09, tall * 0.66, front - 0.002), trim) for i in range(knobs)]
@@ -97,7 +93,7 @@ def _portable_radio(rng: Rng) -> Thing:
         solids += _grille(rng, width * 0.46, tall * 0.72, (side * width * 0.2, tall * 0.45, front - 0.001), dark)
         if maybe(rng, 0.5):  # a round dial
             solids += [
-                front_of(
+                facing(
                     [(0, 0), (width * 0.15, 0), (width * 0.14, 0.012), (0, 0.012)], (-side * width * 0.26, tall * 0.6, front - 0.002), WHITE
                 )
             ]
@@ -146,13 +142,13 @@ def _parlour_radio(rng: Rng) -> Thing:
         view = line * 0.8 + np.array([0, tall * 0.1])
     else:
         bend = tall * pick(rng, (0.04, 0.2, 0.42))
-        line = rounded(width, tall, bend)
-        view = rounded(width - 0.14 * tall, tall * 0.86, max(0.01, bend - 0.07 * tall)) + np.array([0.0, tall * 0.07])
-    solids = [plate_of(line, deep, timber, 0.012).moved((0, 0, -deep / 2))]
+        line = rounded_rect(width, tall, bend)
+        view = rounded_rect(width - 0.14 * tall, tall * 0.86, max(0.01, bend - 0.07 * tall)) + np.array([0.0, tall * 0.07])
+    solids = [sawn(line, deep, timber, 0.012).moved((0, 0, -deep / 2))]
     front, knobs = deep / 2, int(rng.integers(2, 5))
     parts = [Parts(noun="knob", count=knobs, material=trim)]
     if arched:
-        solids.append(plate_of(view[view[:, 1] > tall * 0.05], 0.006, cloth).moved((0, 0, front - 0.002)))
+        solids.append(sawn(view[view[:, 1] > tall * 0.05], 0.006, cloth).moved((0, 0, front - 0.002)))
         bars = int(rng.integers(2, 5))
         for i in range(bars):
             x = (i - (bars - 1) / 2) * width * 0.2
@@ -160,15 +156,15 @@ def _parlour_radio(rng: Rng) -> Thing:
         solids.append(box((width * 0.8, tall * 0.045, 0.016), (0, tall * 0.4, front), timber))
         if maybe(rng, 0.5):
             solids += [
-                front_of([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim),
-                front_of([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE),
+                facing([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim),
+                facing([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE),
             ]
         else:
             solids.append(box((width * 0.4, tall * 0.09, 0.012), (0, tall * 0.24, front), WHITE))
         solids += [knob(width * 0.05, 0.03, ((i - (knobs - 1) / 2) * width * 0.2, tall * 0.12, front), trim) for i in range(knobs)]
         parts.append(Parts(noun="bar", count=bars))
     else:
-        solids.append(plate_of(view, 0.005, pick(rng, (cloth, trim))).moved((0, 0, front - 0.002)))
+        solids.append(sawn(view, 0.005, pick(rng, (cloth, trim))).moved((0, 0, front - 0.002)))
         dial = pick(rng, (WHITE, BLACK, plastic(rng, "yellow")))
         if maybe(rng, 0.5):  # loudspeaker above, a long dial below
             solids += _grille(rng, width * 0.78, tall * 0.4, (0, tall * 0.68, front + 0.002), timber)
@@ -178,13 +174,13 @@ def _parlour_radio(rng: Rng) -> Thing:
             side = pick(rng, (-1, 1))
             solids += _grille(rng, width * 0.46, tall * 0.7, (side * width * 0.2, tall * 0.5, front + 0.002), timber)
             solids += [
-                front_of([(0, 0), (tall * 0.2, 0), (tall * 0.19, 0.014), (0, 0.014)], (-side * width * 0.24, tall * 0.62, front), dial),
+                facing([(0, 0), (tall * 0.2, 0), (tall * 0.19, 0.014), (0, 0.014)], (-side * width * 0.24, tall * 0.62, front), dial),
                 knob(tall * 0.06, 0.035, (-side * width * 0.24, tall * 0.62, front), trim),
             ]
             places = [(-side * width * 0.24 + (i - (knobs - 1) / 2) * width * 0.1, tall * 0.24) for i in range(knobs)]
         solids += [knob(tall * 0.065, 0.03, (x, y, front), trim) for x, y in places]
     if maybe(rng, 0.5):
-        solids.append(lying(rounded(width * 1.06, deep * 1.08, 0.01), 0.02, timber, 0.004).moved((0, -0.015, deep * 0.54)))
+        solids.append(lying(rounded_rect(width * 1.06, deep * 1.08, 0.01), 0.02, timber, 0.004).moved((0, -0.015, deep * 0.54)))
         solids = [s.moved((0, 0.015, 0)) for s in solids]
     else:
         solids = [s.moved((0, 0.015, 0)) for s in solids] + [ball(0.02, (x, 0.02, z), trim) for x, z in four(width * 0.8, deep * 0.7)]
@@ -215,7 +211,7 @@ def _hand_radio(rng: Rng) -> Thing:
         (-width / 2, tall * 0.4),
     ]
     front, side = deep / 2, pick(rng, (-1, 1))
-    solids = [plate_of(np.array(line), deep, case, 0.004).moved((0, 0, -deep / 2))]
+    solids = [sawn(np.array(line), deep, case, 0.004).moved((0, 0, -deep / 2))]
     solids += _grille(rng, width * 0.7, tall * 0.26, (0, tall * 0.22, front - 0.001), dark)
     buttons, knobs = int(rng.integers(2, 5)), int(rng.integers(1, 3))
     solids += [box((width * 0.7, tall * 0.15, 0.004), (0, tall * 0.76, front), plastic(rng, pick(rng, ("green", "grey", "black"))))]
@@ -247,7 +243,7 @@ def _receiver(rng: Rng) -> Thing:
     side = [(deep / 2, 0.0), (deep / 2 - slant, tall), (-deep / 2, tall), (-deep / 2, 0.0)]
     solids = [profile_of(side, width, case, 0.006)]
     knobs, speaker = int(rng.integers(2, 7)), maybe(rng, 0.4)
-    items = [plate_of(rounded(width * 0.95, tall * 0.84, 0.004), 0.005, face).moved((0, tall * 0.08, 0))]
+    items = [sawn(rounded_rect(width * 0.95, tall * 0.84, 0.004), 0.005, face).moved((0, tall * 0.08, 0))]
     big = min(tall * 0.26, width * 0.09)
     items += [knob(big, 0.025, (width * 0.36, tall * 0.5, 0.004), trim)]
     items += [knob(big * 0.4, 0.02, (-width * 0.38 + i * big * 1.15, tall * 0.24, 0.004), trim) for i in range(knobs - 1)]
@@ -258,7 +254,7 @@ def _receiver(rng: Rng) -> Thing:
             plastic(rng, pick(rng, ("black", "yellow", "green", "white"))),
         )
     )
-    items += [front_of([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE)]
+    items += [facing([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE)]
     if speaker:
         solids.append(grid(width * 0.7, deep * 0.5, 12, 6, (0, 0, 0), 0.004, BLACK, 0.5).turned("x", -90).moved((0, tall, -deep * 0.1)))
     lean = math.degrees(math.atan2(slant, tall))

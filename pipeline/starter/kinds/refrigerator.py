@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, said_of
-from pipeline.starter.kinds.solids import Solid, box, cushion, disc, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 
 def refrigerator(rng: Rng) -> Thing:

@@ -1,8 +1,6 @@
 """Makes a sink: its designs, proportions and parts, and the words for them. See `thing`."""
 
-from pipeline.starter.kinds.padding import closed_loop, lofted, piped, slab_of, tap_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, ceramic, drawers, four, legs, maybe, pick, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _basin(
@@ -23,7 +21,7 @@ def _basin(
         for d, y in ((0.005, -thick), (0, 0.004 - thick), (0, -0.004), (0.004, 0))
     ]
     hollow = ((1, 0), (0.97, -0.012), (0.92, -deep * 0.5), (0.82, -deep * 0.85), (0.6, -deep))
-    return lofted([*skin, *(closed_loop(inner[0] * k, inner[1] * k, y, z, front=hole) for k, y in hollow)], material)
+    return layered([*skin, *(closed_loop(inner[0] * k, inner[1] * k, y, z, front=hole) for k, y in hollow)], material)
 
 
 def sink(rng: Rng) -> Thing:
@@ -43,24 +41,45 @@ def sink(rng: Rng) -> Thing:
         mouth = (wide - 0.1, deep - 0.16)
         solids.append(_basin((wide, deep), mouth, hollow, thick, white, edge if edge < 0.9 else 0.75, hole, 0.03).moved((0, high, 0)))
         if maybe(rng, 0.4):
-            solids.append(slab_of(wide * 0.96, 0.03, rng.uniform(0.06, 0.14), (0, high - 0.01, -deep / 2 + 0.015), white, 0.3))
+            solids.append(soft_board(wide * 0.96, 0.03, rng.uniform(0.06, 0.14), (0, high - 0.01, -deep / 2 + 0.015), white, 0.3))
             parts.append(Parts(noun="backsplash", count=1))
         under = high - 0.12
         if form == 0:
             foot, waist = rng.uniform(0.12, 0.16), rng.uniform(0.065, 0.1)
             squash, corner = rng.uniform(0.8, 1.0), pick(rng, (0.98, 0.98, 0.3))
-            line = ((foot, 0), (foot, 0.03), (foot * 0.85, 0.06), (waist, 0.2), (waist, under * 0.7), (waist * 1.5, under * 0.93),
-                (waist * 2, under + 0.02))  # fmt: skip
-            solids.append(lofted([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white))
+            line = (
+                (foot, 0),
+                (foot, 0.03),
+                (foot * 0.85, 0.06),
+                (waist, 0.2),
+                (waist, under * 0.7),
+                (waist * 1.5, under * 0.93),
+                (waist * 2, under + 0.02),
+            )
+            solids.append(layered([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white))
             parts.append(Parts(noun="pedestal", count=1))
         elif maybe(rng, 0.5):
-            solids.append(lofted([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k,
-                y in ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))], white))  # fmt: skip
+            solids.append(
+                layered(
+                    [
+                        closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1)
+                        for k, y in ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))
+                    ],
+                    white,
+                )
+            )
         else:
-            pipe = [(0, high - 0.12, 0), (0, high - 0.32, 0), (0, high - 0.36, -0.06), (0, high - 0.28, -0.1),
-                (0, high - 0.28, -deep / 2 + 0.01)]  # fmt: skip
-            solids += [piped(pipe, 0.017, shine, bend=0.04),
-                disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, high - 0.28, -deep / 2))]  # fmt: skip
+            pipe = [
+                (0, high - 0.12, 0),
+                (0, high - 0.32, 0),
+                (0, high - 0.36, -0.06),
+                (0, high - 0.28, -0.1),
+                (0, high - 0.28, -deep / 2 + 0.01),
+            ]
+            solids += [
+                piped(pipe, 0.017, shine, bend=0.04),
+                disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, high - 0.28, -deep / 2)),
+            ]
             parts.append(Parts(noun="pipe", count=1, material=shine))
         where, reach, basins = -deep / 2 + 0.055, deep * 0.32, [(0.0, high)]
         drains.append((0, high - hollow, 0.03))
@@ -77,7 +96,7 @@ def sink(rng: Rng) -> Thing:
             profile = [(0.5, 0), (0.75, 0.12), (0.93, 0.5), (1, 0.97), (0.985, 1), (0.95, 0.99), (0.86, 0.5), (0.66, 0.2), (0.4, 0.12)]
             if hole < 0.9:
                 profile = [(0.94, 0), (0.97, 0.04), (1, 0.97), (0.99, 1), (0.93, 0.99), (0.9, 0.4), (0.82, 0.18), (0.5, 0.12)]
-            solids.append(lofted([closed_loop(long * k, short * k, high + h * tall, 0.04, x, front=hole) for k, h in profile], white))
+            solids.append(layered([closed_loop(long * k, short * k, high + h * tall, 0.04, x, front=hole) for k, h in profile], white))
             basins.append((x, high))
         more, words, main = _vanity(rng, wide, deep, high, timber, shine)
         solids += more
@@ -103,12 +122,19 @@ def sink(rng: Rng) -> Thing:
             if top is STEEL:
                 solids.append(_basin((each, deep), flat, 0.18, thick, top, 0.0, hole, 0.04).moved((x, high, 0)))
             else:  # a rim of its own lies on the counter
-                rims = [closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole) for k, d,
-                    y in ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))]  # fmt: skip
-                around = [closed_loop(each, deep, -thick, front=0.0), closed_loop(each, deep, 0, front=0.0),
-                    closed_loop(flat[0], flat[1], 0, 0.04, front=hole)]  # fmt: skip
-                solids += [lofted(around, top, caps=(True, False)).moved((x, high, 0)),
-                    lofted(rims, bowl, caps=(False, True)).moved((x, high, 0))]  # fmt: skip
+                rims = [
+                    closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole)
+                    for k, d, y in ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))
+                ]
+                around = [
+                    closed_loop(each, deep, -thick, front=0.0),
+                    closed_loop(each, deep, 0, front=0.0),
+                    closed_loop(flat[0], flat[1], 0, 0.04, front=hole),
+                ]
+                solids += [
+                    layered(around, top, caps=(True, False)).moved((x, high, 0)),
+                    layered(rims, bowl, caps=(False, True)).moved((x, high, 0)),
+                ]
             basins.append((x, high))
             drains.append((x, high - (0.18 if top is STEEL else 0.17), 0.04))
         rest = drain + spare
@@ -117,9 +143,15 @@ def sink(rng: Rng) -> Thing:
             solids.append(box((rest, thick, deep), (x, high - thick, 0), top))
             if drain:
                 grooves = int(rng.integers(5, 9))
-                solids += [cushion((each * 0.8, 0.01, 0.018),
-                    (left + count * each + each * 0.5, high - 0.004, (k - grooves / 2) * 0.05 + 0.04), 0.004, top)
-                    for k in range(grooves)]  # fmt: skip
+                solids += [
+                    cushion(
+                        (each * 0.8, 0.01, 0.018),
+                        (left + count * each + each * 0.5, high - 0.004, (k - grooves / 2) * 0.05 + 0.04),
+                        0.004,
+                        top,
+                    )
+                    for k in range(grooves)
+                ]
                 parts.append(Parts(noun="drainboard", count=1))
         more, words, main = _vanity(rng, wide - 0.02, deep - 0.02, high - thick + 0.001, wood(rng), shine, topped=False)
         solids += more
@@ -138,8 +170,11 @@ def sink(rng: Rng) -> Thing:
         down, wide = rng.uniform(0.2, 0.32), count * each
         for i in range(count):
             x = (i - (count - 1) / 2) * each
-            solids.append(_basin((each, deep), (each - 0.06, deep - 0.12), down - 0.02, down, main, 0.02, pick(rng, (0.2, 0.4)),
-                0.03).moved((x, high, 0)))  # fmt: skip
+            solids.append(
+                _basin((each, deep), (each - 0.06, deep - 0.12), down - 0.02, down, main, 0.02, pick(rng, (0.2, 0.4)), 0.03).moved(
+                    (x, high, 0)
+                )
+            )
             basins.append((x, high))
             drains.append((x, high - down + 0.02, 0.03))
         stand = pick(rng, (STEEL, BLACK, main))
@@ -149,7 +184,7 @@ def sink(rng: Rng) -> Thing:
             solids.append(box((wide - 0.06, 0.02, deep - 0.06), (0, 0.2, 0), stand))
             parts.append(Parts(noun="shelf", count=1))
         if maybe(rng, 0.5):
-            solids.append(slab_of(wide, 0.025, rng.uniform(0.15, 0.3), (0, high - 0.01, -deep / 2 + 0.0125), main, 0.1))
+            solids.append(soft_board(wide, 0.025, rng.uniform(0.15, 0.3), (0, high - 0.01, -deep / 2 + 0.0125), main, 0.1))
             parts.append(Parts(noun="backsplash", count=1))
         parts = [Parts(noun="basin", count=count), Parts(noun="leg", count=4, material=stand), *parts]
         where, reach = -deep / 2 + 0.05, 0.2
@@ -163,8 +198,11 @@ def sink(rng: Rng) -> Thing:
         for i in range(count):
             x = left + (i + 0.5) * each
             inner = (each - 0.05, deep - 0.15)
-            solids.append(_basin((each, deep), inner, high - 0.012, 0.02, main, 0.9 if round_ else 0.02, 0.98 if round_ else 0.3,
-                0.04).moved((x, high, 0)))  # fmt: skip
+            solids.append(
+                _basin((each, deep), inner, high - 0.012, 0.02, main, 0.9 if round_ else 0.02, 0.98 if round_ else 0.3, 0.04).moved(
+                    (x, high, 0)
+                )
+            )
             drains.append((x, 0.012, 0.04))
         if wing:
             x = left + count * each + wing / 2
@@ -191,7 +229,7 @@ def _vanity(
     rng: Rng, wide: float, deep: float, high: float, timber: Material, shine: Material, *, topped: bool = True
 ) -> tuple[list[Solid], list[Parts], Material]:
     """What carries a counter: a cabinet with doors or drawers, or a board on legs."""
-    solids = [slab_of(wide, deep, 0.035, (0, high - 0.035, 0), timber, 0.03)] if topped else []
+    solids = [soft_board(wide, deep, 0.035, (0, high - 0.035, 0), timber, 0.03)] if topped else []
     under = high - 0.03 * topped
     form = rng.integers(4)
     if form == 0 and topped:
@@ -223,8 +261,14 @@ def _vanity(
         if form == 3:
             solids.append(cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body))
         side = 1 if i % 2 == 0 and doors > 1 else -1
-        solids.append(rod((x + side * each * 0.4, low + height * 0.62, deep / 2 + 0.03),
-            (x + side * each * 0.4, low + height * 0.8, deep / 2 + 0.03), 0.007, 0.007, shine))  # fmt: skip
+        solids.append(
+            dowel(
+                (x + side * each * 0.4, low + height * 0.62, deep / 2 + 0.03),
+                (x + side * each * 0.4, low + height * 0.8, deep / 2 + 0.03),
+                0.007,
+                shine,
+            )
+        )
     return solids, [Parts(noun="door", count=doors)], body
 
 

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import loft, parts_of, placed, railing, sheet, slab, soft
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _flight(steps: int, width: float, rise: float, going: float, form: int, below: float, tread: Material, base: Material) -> list[Solid]:
@@ -85,7 +83,7 @@ def _straight_stairs(rng: Rng) -> Thing:
             solids += railing(line, 0.92, kind, bar, rail)
     said = parts_of(("step", steps), ("railing", rails), ("landing", int(landing)))
     style = ("open",) if form in (1, 2) else ("wide",) if width > 1.5 else ()
-    return Thing(solids=placed(solids), main=base if form in (0, 3) else tread, style=style, parts=said)
+    return Thing(solids=grounded(solids), main=base if form in (0, 3) else tread, style=style, parts=said)
 
 
 def _bent_stairs(rng: Rng) -> Thing:
@@ -123,7 +121,7 @@ def _bent_stairs(rng: Rng) -> Thing:
         for one in line:
             solids += railing(one, high, kind, bar, rail)
     said = parts_of(("step", lower + upper), ("landing", 1), ("railing", rails))
-    return Thing(solids=placed(solids), main=base if massive else tread, style=() if back else ("corner",), parts=said)
+    return Thing(solids=grounded(solids), main=base if massive else tread, style=() if back else ("corner",), parts=said)
 
 
 def _round_stairs(rng: Rng) -> Thing:
@@ -165,7 +163,7 @@ def _round_stairs(rng: Rng) -> Thing:
             )
             grid[..., 1] = np.maximum(grid[..., 1], 0)
             out = grid * (1, 0, 1) / r * 0.02
-            solids.append(sheet(grid + out, grid - out, base))
+            solids.append(drape(grid + out, grid - out, base))
     kind = kind if kind != 3 else 0
     for r in ((outer - 0.05), (inner + 0.05))[:rails]:
         solids += railing(np.array([spot(r, a, (i + 1) * rise) for i, a in enumerate(angles)]), 0.9, kind, bar, rail)
@@ -174,4 +172,4 @@ def _round_stairs(rng: Rng) -> Thing:
         plan = [(outer, float(b)) for b in a] + [(inner, float(b)) for b in a[::-1]]
         solids.append(loft([np.array([spot(r, b, steps * rise + d) for r, b in plan]) for d in (-thick, 0.0)], tread))
     said = parts_of(("step", steps), ("railing", rails), ("pole", int(spiral)))
-    return Thing(solids=placed(solids), main=base if massive else tread, style=("round", "tall") if spiral else ("curved",), parts=said)
+    return Thing(solids=grounded(solids), main=base if massive else tread, style=("round", "tall") if spiral else ("curved",), parts=said)

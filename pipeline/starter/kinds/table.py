@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, cabriole, joinery, levelled, limb, said_of, sheet, slab, stacked
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, frame, glass, legs, maybe, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material: Material) -> tuple[list[Solid], str, float, float]:
@@ -29,17 +27,17 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
             disk = turned([*line, (0.0, thick + 1e-4)], (0, y, 0), material, sides=56, squash=squash)
             return [disk], "round" if squash > 0.9 else "oval", width * 0.72, depth * 0.72
         case 5:
-            x, half = bowed(width, depth / 2, rng.uniform(4, 9), 49)
-            return [slab(x, -half, half, thick, y, material)], "curved", width * 0.92, depth * 0.92
+            x, half = arch_over(width, depth / 2, rng.uniform(4, 9), 49)
+            return [lying_between(x, -half, half, thick, y, material)], "curved", width * 0.92, depth * 0.92
         case 6:  # wide in the middle as a boat, or with cut corners
             x = np.linspace(-width / 2, width / 2, 25)
             half = depth / 2 * (1 - rng.uniform(0.15, 0.3) * (2 * x / width) ** 2)
-            return [slab(x, -half, half, thick, y, material)], "curved", width * 0.9, depth * 0.78
+            return [lying_between(x, -half, half, thick, y, material)], "curved", width * 0.9, depth * 0.78
         case 7:
             cut = 0.29 * min(width, depth)
             x = np.array([-width / 2, -width / 2 + cut, width / 2 - cut, width / 2])
             half = np.array([depth / 2 - cut, depth / 2, depth / 2, depth / 2 - cut])
-            return [slab(x, -half, half, thick, y, material)], "", width * 0.8, depth * 0.8
+            return [lying_between(x, -half, half, thick, y, material)], "", width * 0.8, depth * 0.8
         case _:
             planks = int(rng.integers(3, 7))
             each = depth / planks
@@ -99,13 +97,9 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
                 solids += [box((thick, thick * 0.7, depth * 0.88), (at, y, 0), material) for y in (0, height - thick * 0.7)]
             case 2:
                 for z in SIDES:
-                    solids.append(
-                        rod((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, thick * 0.5, material, sides=8)
-                    )
+                    solids.append(dowel((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, material, sides=8))
             case 3:
-                solids += [
-                    rod((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, thick * 0.5, material) for z in SIDES
-                ]
+                solids += [dowel((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, material) for z in SIDES]
                 solids += [box((thick, thick, depth * 0.7), (at, height - thick, 0), material)]
                 solids += [box((thick * 0.7, thick, depth * 0.6), (at, height * 0.3, 0), material)]
             case 4:
@@ -115,7 +109,7 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
             case _:  # a lyre: a plate with a waist
                 y = np.linspace(0, height, 19)
                 half = depth * (0.24 + 0.2 * np.cos(2 * math.pi * y / height))
-                solids.append(sheet(y, -half, half, thick, material).turned("z", 90).turned("y", 90).moved((at, 0, 0)))
+                solids.append(plate_between(y, -half, half, thick, material).turned("z", 90).turned("y", 90).moved((at, 0, 0)))
     if style > 1 or maybe(rng, 0.4):
         low = height * (0.5 if style == 2 else rng.uniform(0.25, 0.5))
         solids.append(box((2 * x, thick * 1.1, thick * 0.6), (0, low - thick * 0.55, 0), material))
@@ -137,8 +131,8 @@ def _apron(width: float, depth: float, high: float, y: float, material: Material
     """Boards below the rim of a top; sag is how far their lower edge rises in the middle."""
     solids = []
     for long, deep, turn in ((width, depth, 0), (depth, width, 90)):
-        x, arch = bowed(long, sag)
-        board = sheet(x, y - high + arch, np.full(len(x), y), 0.02, material)
+        x, arch = arch_over(long, sag)
+        board = plate_between(x, y - high + arch, np.full(len(x), y), 0.02, material)
         solids += [board.moved((0, 0, side * (deep / 2 - 0.01))).turned("y", turn) for side in SIDES]
     return solids
 
@@ -192,7 +186,7 @@ def table(rng: Rng) -> Thing:
             parts = said_of(surface, ("leg", 4, timber))
         case "cross" if w < 1.8 * d:
             thin = rng.uniform(0.022, 0.036) * min(1.4, max(0.7, w))
-            solids += [rod((x, 0, z), (-x * 0.9, under, -z * 0.9), thin, thin, stand) for x, z in four(w * 0.85, d * 0.85)]
+            solids += [dowel((x, 0, z), (-x * 0.9, under, -z * 0.9), thin, stand) for x, z in four(w * 0.85, d * 0.85)]
             parts = said_of(surface, ("leg", 4, stand))
         case "block" if low:
             solids.append(cushion((w * 0.8, under, d * 0.8), (0, 0, 0), 0.03, stand))

@@ -5,25 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Material, Solid, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, wood
-from pipeline.starter.kinds.vessels import (
-    Line,
-    ball,
-    band,
-    bezier,
-    ear_of,
-    faceted_by,
-    fluted_by,
-    horn,
-    proportion,
-    radius_at,
-    ring_of,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-)
+from pipeline.starter.kinds.kit import *
 
 _TEAPOTS: Final[dict[str, tuple[float, Line]]] = {  # height over radius, profile
     "globe": (1.75, [(0.5, 0), (0.55, 0.03), (0.95, 0.25), (1, 0.5), (0.85, 0.8), (0.5, 1)]),
@@ -34,7 +16,7 @@ _TEAPOTS: Final[dict[str, tuple[float, Line]]] = {  # height over radius, profil
     "pear": (1.9, [(0.6, 0), (0.65, 0.04), (1, 0.22), (0.95, 0.45), (0.6, 0.8), (0.55, 1)]),
     "urn": (2.1, [(0.6, 0), (0.6, 0.03), (0.3, 0.12), (0.35, 0.17), (0.95, 0.4), (1, 0.62), (0.6, 0.9), (0.55, 1)]),
     "cone": (1.5, [(1, 0), (1, 0.04), (0.9, 0.3), (0.6, 0.8), (0.5, 1)]),
-}  # fmt: skip
+}
 
 
 def _knob(rng: Rng, top: float, size: float, material: Material) -> list[Solid]:
@@ -42,7 +24,7 @@ def _knob(rng: Rng, top: float, size: float, material: Material) -> list[Solid]:
     match rng.integers(4):
         case 0:
             neck = rod((0, top - size * 0.3, 0), (0, top + size, 0), size * 0.4, size * 0.35, material)
-            return [neck, ball(size, (0, top + size * 1.3, 0), material, 0.85)]
+            return [neck, bulb(size, (0, top + size * 1.3, 0), material, 0.85)]
         case 1:
             line = [(0, -0.3), (0.4, -0.3), (0.35, 0.6), (1.3, 0.9), (1.3, 1.2), (0, 1.4)]
             return [turned(smooth(line, size, size), (0, top, 0), material)]
@@ -120,7 +102,7 @@ def teapot(rng: Rng) -> Thing:
                 (-base, tall * 0.8, 0), (-base * 1.3, arch * 1.15, 0), (base * 1.3, arch * 1.15, 0), (base, tall * 0.8, 0), steps=26
             )
             solids.append(stretched(tube(path, wide * 0.06, grip), z=rng.uniform(1, 1.8)))
-            solids += [ball(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)]
+            solids += [bulb(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)]
             parts.append(Parts(noun="top handle", count=1, material=grip))
         case 2:  # a stick at the side
             y = tall * 0.6

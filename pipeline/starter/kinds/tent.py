@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import loft, parts_of, placed, rounded, sheet, slab
-from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, box, cushion, disc, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, four, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def tent(rng: Rng) -> Thing:
@@ -16,8 +14,8 @@ def tent(rng: Rng) -> Thing:
 
 def _guys(spots: Sequence[tuple[Point, Point]], cord: Material) -> list[Solid]:
     """Cords from a point of the tent to a peg in the ground."""
-    lines = [rod(top, peg, 0.008, 0.008, cord, sides=6) for top, peg in spots]
-    return [*lines, *(rod((x, 0, z), (x * 1.02, 0.08, z * 1.02), 0.012, 0.012, STEEL, sides=6) for _, (x, _, z) in spots)]
+    lines = [dowel(top, peg, 0.008, cord, sides=6) for top, peg in spots]
+    return [*lines, *(dowel((x, 0, z), (x * 1.02, 0.08, z * 1.02), 0.012, STEEL, sides=6) for _, (x, _, z) in spots)]
 
 
 def _dome_tent(rng: Rng) -> Thing:
@@ -46,7 +44,7 @@ def _dome_tent(rng: Rng) -> Thing:
             (half * math.sqrt(max(1 - (v * 0.95) ** 2, 0.02)), low + (high - low) * v) for v in np.linspace(0 if i == 0 else -0.9, 1, 9)
         ]
         grids = [np.array([[point(turn + u * w, t, g) for u in np.linspace(-1, 1, 9)] for w, t in rows]) for g in (1.025, 0.98)]
-        solids.append(sheet(grids[0], grids[1], pick(rng, (second, BLACK)) if i == 0 else BLACK))
+        solids.append(drape(grids[0], grids[1], pick(rng, (second, BLACK)) if i == 0 else BLACK))
         rim = np.concatenate([grids[0][:, 0], grids[0][-1, 1:-1], grids[0][::-1, -1]])
         solids.append(tube(rim * 1.003, 0.016, second, sides=6))
     if maybe(rng, 0.4):  # an awning over the door
@@ -55,13 +53,13 @@ def _dome_tent(rng: Rng) -> Thing:
         back = np.array([point(a, 0.6 - 0.25 * abs(a), 1.02) for a in spread])
         front = np.array([(a * width * 0.75, tall * (0.62 - 0.3 * abs(a)), 0.5 * depth + reach) for a in spread])
         grid = np.array([back * (1 - t) + front * t for t in np.linspace(0, 1, 5)])
-        solids.append(sheet(np.add(grid, (0, 0.012, 0)), grid - (0, 0.012, 0), second))
-        solids += [rod((x, 0, z), (x, y, z), 0.013, 0.013, pole, sides=8) for x, y, z in (front[0], front[-1])]
+        solids.append(drape(np.add(grid, (0, 0.012, 0)), grid - (0, 0.012, 0), second))
+        solids += [dowel((x, 0, z), (x, y, z), 0.013, pole, sides=8) for x, y, z in (front[0], front[-1])]
     elif maybe(rng, 0.5):
         top = [point(a, 0.68 + 0.04 * math.cos(corners * a), 1.03) for a in angles]
         hat = [np.array([point(a, t, 1.03) for a in angles]) for t in np.linspace(0.74, 0.98, 5)]
         solids.append(loft([np.array(top), *hat], second))
-    return Thing(solids=placed(solids), main=cloth, style=("round",), parts=parts_of(("window", windows), ("pole", corners)))
+    return Thing(solids=grounded(solids), main=cloth, style=("round",), parts=parts_of(("window", windows), ("pole", corners)))
 
 
 def _ridge_tent(rng: Rng) -> Thing:
@@ -84,7 +82,7 @@ def _ridge_tent(rng: Rng) -> Thing:
         )
         for a in (arch, inner)
     ]
-    solids = [sheet(grids[0], grids[1], cloth)]
+    solids = [drape(grids[0], grids[1], cloth)]
     solids.append(slab([(x * 0.97, y * 0.97) for x, y in arch], 0.02, cloth).moved((0, 0, -half + 0.05)))
     swung = maybe(rng, 0.6)
     foot, knee = width / 2 * 0.97, max(wall, 0.06)
@@ -92,9 +90,7 @@ def _ridge_tent(rng: Rng) -> Thing:
         if swung:  # a flap thrown back to its side
             flap = [(s * 0.02, tall * 0.97), (s * foot, knee), (s * foot, 0.02), (s * foot * 0.78, 0.02), (s * width * 0.13, tall * 0.55)]
             solids.append(slab(flap, 0.03, second, bevel=0.01).moved((0, 0, half - 0.02)))
-            solids.append(
-                rod((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, 0.03, cloth, sides=8)
-            )
+            solids.append(dowel((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, cloth, sides=8))
         else:
             solids.append(
                 slab([(s * 0.008, tall * 0.97), (s * foot, knee), (s * foot, 0.0), (s * 0.008, 0.0)], 0.02, cloth).moved(
@@ -102,22 +98,21 @@ def _ridge_tent(rng: Rng) -> Thing:
                 )
             )
             solids += [
-                rod((s * 0.03, tall * h, half - 0.02), (s * 0.03, tall * h, half + 0.01), 0.02, 0.02, second, sides=8)
-                for h in (0.2, 0.4, 0.6)
+                dowel((s * 0.03, tall * h, half - 0.02), (s * 0.03, tall * h, half + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)
             ]
     solids.append(box((width - 0.05, 0.02, depth - 0.08), (0, 0, 0), second))
     outside = maybe(rng, 0.4)
     for z in (-half - 0.02, half + 0.02):
         if outside:
-            solids += [rod((s * width * 0.42, 0, z), (-s * 0.08, tall * 1.12, z), 0.02, 0.02, pole, sides=8) for s in (-1, 1)]
+            solids += [dowel((s * width * 0.42, 0, z), (-s * 0.08, tall * 1.12, z), 0.02, pole, sides=8) for s in (-1, 1)]
         else:
-            solids.append(rod((0, 0, z * 0.99), (0, tall + 0.06, z * 0.99), 0.02, 0.02, pole, sides=8))
-    solids.append(rod((0, tall - 0.005, -half - 0.06), (0, tall - 0.005, half + 0.06), 0.022, 0.022, pole, sides=8))
+            solids.append(dowel((0, 0, z * 0.99), (0, tall + 0.06, z * 0.99), 0.02, pole, sides=8))
+    solids.append(dowel((0, tall - 0.005, -half - 0.06), (0, tall - 0.005, half + 0.06), 0.022, pole, sides=8))
     fly = maybe(rng, 0.3)
     if fly:
         roof = [(-width * 0.6, tall * 0.32 + wall * 0.5), (0.0, tall + 0.08), (width * 0.6, tall * 0.32 + wall * 0.5)]
         rows = np.array([[(x, y, z) for x, y in roof] for z in np.linspace(-half * 1.1, half * 1.15, 3)])
-        solids.append(sheet(np.add(rows, (0, 0.02, 0)), rows, second))
+        solids.append(drape(np.add(rows, (0, 0.02, 0)), rows, second))
     cords = 0
     if maybe(rng, 0.6):
         spots = [((0.0, tall, s * half), (0.0, 0.0, s * (half + tall * 0.6))) for s in (-1, 1)]
@@ -128,7 +123,7 @@ def _ridge_tent(rng: Rng) -> Thing:
         )
         solids, cords = solids + _guys(spots, WHITE), len(spots)
     style = ("open",) if swung else ("closed",)
-    return Thing(solids=placed(solids), main=cloth, style=style, parts=parts_of(("pole", 2 + 2 * outside), ("cord", cords)))
+    return Thing(solids=grounded(solids), main=cloth, style=style, parts=parts_of(("pole", 2 + 2 * outside), ("cord", cords)))
 
 
 def _tipi(rng: Rng) -> Thing:
@@ -180,7 +175,7 @@ def _tipi(rng: Rng) -> Thing:
             r = (radius + (rim - radius) * h) * 1.012
             rows.append(np.stack([np.sin(angle) * r, np.full(sides, h * tall), np.cos(angle) * r], axis=1))
         solids.append(loft(rows, second))
-    return Thing(solids=placed(solids), main=cloth, style=("tall",), parts=parts_of(("pole", sides), ("band", bands)))
+    return Thing(solids=grounded(solids), main=cloth, style=("tall",), parts=parts_of(("pole", sides), ("band", bands)))
 
 
 def _tunnel_tent(rng: Rng) -> Thing:
@@ -207,7 +202,7 @@ def _tunnel_tent(rng: Rng) -> Thing:
     )
     if closed:
         grid[..., 2] = body / 2 + depth * 0.14 * np.sqrt(np.clip((1 - grid[..., 1] / tall) / 0.8, 0, 1))
-        solids.append(sheet(np.add(grid, (0, 0, 0.03)), grid - (0, 0, 0.03), BLACK))
+        solids.append(drape(np.add(grid, (0, 0, 0.03)), grid - (0, 0, 0.03), BLACK))
         solids.append(tube(np.add(np.concatenate([grid[:, 0], grid[-1, 1:-1], grid[::-1, -1]]), (0, 0, 0.03)), 0.016, second, sides=6))
     else:
         solids.append(slab([(x * 0.9, y * 0.93) for x, y, _ in arch(0, 1.0)], 0.03, BLACK).moved((0, 0, body / 2)))
@@ -226,7 +221,10 @@ def _tunnel_tent(rng: Rng) -> Thing:
         s, z = (-1, 1)[i % 2], (0.0 if windows == 2 else (i // 2 - 0.5) * 0.5) * body + 0.1
         solids.append(cushion((0.08, tall * 0.3, 0.5), (s * width * 0.475, tall * 0.3, z), 0.03, pick(rng, (BLACK, WHITE))))
     return Thing(
-        solids=placed(solids), main=cloth, style=("closed",) if closed else ("open",), parts=parts_of(("hoop", hoops), ("window", windows))
+        solids=grounded(solids),
+        main=cloth,
+        style=("closed",) if closed else ("open",),
+        parts=parts_of(("hoop", hoops), ("window", windows)),
     )
 
 
@@ -257,20 +255,20 @@ def _pavilion(rng: Rng) -> Thing:
             edge = [(span / 2, -0.22), (-span / 2, -0.22)]
         fringe = slab([(-span / 2, 0.02), (span / 2, 0.02), *edge], 0.025, pick(rng, (second, cloth)))
         solids.append(fringe.moved((0, low, out / 2 - 0.01)).turned("y", turn))
-    solids += [rod((x, 0, z), (x, low + 0.02, z), 0.03, 0.03, pole, sides=10) for x, z in four(width - 0.08, depth - 0.08)]
+    solids += [dowel((x, 0, z), (x, low + 0.02, z), 0.03, pole, sides=10) for x, z in four(width - 0.08, depth - 0.08)]
     solids += [disc(0.08, 0.02, (x, 0, z), pole, sides=12) for x, z in four(width - 0.08, depth - 0.08)]
     walls = int(rng.integers(0, 4))
     for turn in (180, 90, 270)[:walls]:
         span, out = (width, depth) if turn == 180 else (depth, width)
         x = np.linspace(-span / 2 + 0.05, span / 2 - 0.05, 40)
         grid = np.array([np.stack([x, np.full(40, y), out / 2 - 0.08 + 0.02 * np.sin(x * 14)], axis=1) for y in (0.03, low)])
-        solids.append(sheet(grid, grid - (0, 0, 0.02), cloth).turned("y", turn))
+        solids.append(drape(grid, grid - (0, 0, 0.02), cloth).turned("y", turn))
     if peaked and maybe(rng, 0.5):
         solids += [
             rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole),
             slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0)),
         ]
-    return Thing(solids=placed(solids), main=cloth, style=("square", "open"), parts=parts_of(("pole", 4), ("wall", walls)))
+    return Thing(solids=grounded(solids), main=cloth, style=("square", "open"), parts=parts_of(("pole", 4), ("wall", walls)))
 
 
 def _bell_tent(rng: Rng) -> Thing:
@@ -290,7 +288,7 @@ def _bell_tent(rng: Rng) -> Thing:
             np.array([(r * 1.008 * math.sin(x), y + 0.012, r * 1.008 * math.cos(x)) for x in a])
             for r, y in [(radius * over, wall - 0.1), *roof]
         ]
-        solids.append(sheet(np.array(rows), np.array(rows) - (0, 0.02, 0), second))
+        solids.append(drape(np.array(rows), np.array(rows) - (0, 0.02, 0), second))
     wide, high = rng.uniform(0.35, 0.5), max(wall * 0.98, 0.6)
     solids.append(
         slab([(-wide, 0.0), (wide, 0.0), (wide * 0.85, high * 0.7), (0.0, high), (-wide * 0.85, high * 0.7)], 0.1, BLACK).moved(
@@ -313,4 +311,4 @@ def _bell_tent(rng: Rng) -> Thing:
     spots = [((rim * x, wall - 0.05, rim * z), (radius * 1.45 * x, 0.0, radius * 1.45 * z)) for x, z in ways]
     solids += _guys(spots, WHITE)
     style = ("round", "striped") if striped else ("round",)
-    return Thing(solids=placed(solids), main=cloth, style=style, parts=parts_of(("flag", flags), ("cord", cords)))
+    return Thing(solids=grounded(solids), main=cloth, style=style, parts=parts_of(("flag", flags), ("cord", cords)))

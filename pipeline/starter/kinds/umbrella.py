@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Floats, Material, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, fabric, leather, maybe, pick, plastic, stone, wood
-from pipeline.starter.kinds.vessels import ball, band, bezier, fluted_by, horn, shaped, smooth, warped
+from pipeline.starter.kinds.kit import *
 
 
 def _canopy(rng: Rng, wide: float, high: float, panels: int, cloths: Sequence[Material], valance: float, stays: Material) -> list[Solid]:
@@ -33,7 +31,7 @@ def _canopy(rng: Rng, wide: float, high: float, panels: int, cloths: Sequence[Ma
 
     shell = warped(shell, hang)
     thin = wide * 0.005
-    stay = rod((0, high * 0.2, 0), (0, high * (1 - 0.55**power) - 2 * thin, wide * 0.55), thin, thin, stays, sides=6)
+    stay = dowel((0, high * 0.2, 0), (0, high * (1 - 0.55**power) - 2 * thin, wide * 0.55), thin, stays, sides=6)
     below = [stay.turned("y", i * 360 / panels) for i in range(panels)]
     if len(cloths) == 1:
         return [shell, *below]
@@ -61,12 +59,12 @@ def _grip(rng: Rng, thick: float, material: Material) -> tuple[list[Solid], bool
             line = smooth([(0, -0.14), (1.2, -0.14), (2.6, -0.12), (2, -0.08), (2.4, -0.02), (1.2, 0.02), (0, 0.02)], thick)
             return [turned(line, (0, 0, 0), material, sides=16)], False
         case _:
-            return [rod((0, -0.04, 0), (0, 0.02, 0), thick * 1.3, thick * 1.3, material), ball(thick * 3, (0, -0.05, 0), material)], False
+            return [dowel((0, -0.04, 0), (0, 0.02, 0), thick * 1.3, material), bulb(thick * 3, (0, -0.05, 0), material)], False
 
 
 def _stand(rng: Rng, pole: float, material: Material) -> tuple[list[Solid], Parts]:
     """Foot of a parasol."""
-    sleeve = rod((0, 0.02, 0), (0, rng.uniform(0.25, 0.45), 0), pole * 1.5, pole * 1.5, material)
+    sleeve = dowel((0, 0.02, 0), (0, rng.uniform(0.25, 0.45), 0), pole * 1.5, material)
     match rng.integers(3):
         case 0:
             line = smooth([(0, 0), (0.24, 0), (0.24, 0), (0.24, 0.05), (0.1, 0.09), (0.06, 0.1), (0, 0.1)])
@@ -96,8 +94,8 @@ def _held(rng: Rng, form: str, cloths: Sequence[Material], panels: int, pole: Ma
     long, thick = under + high, rng.uniform(0.005, 0.008)
     solids = [solid.moved((0, under, 0)) for solid in _canopy(rng, wide, high, panels, cloths, 0.0, pole)]
     tip = np.array([(0, long - 0.01, 0), (0, long + 0.05, 0), (0, long + 0.07, 0)])
-    runner = rod((0, under + high * 0.2 - 0.03, 0), (0, under + high * 0.2 + 0.01, 0), thick * 2, thick * 2, pole, sides=10)
-    solids += [rod((0, 0, 0), (0, long, 0), thick, thick, pole, sides=10), horn(tip, np.array([2.2, 1.2, 0.6]) * thick, pole), runner]
+    runner = dowel((0, under + high * 0.2 - 0.03, 0), (0, under + high * 0.2 + 0.01, 0), thick * 2, pole, sides=10)
+    solids += [dowel((0, 0, 0), (0, long, 0), thick, pole, sides=10), horn(tip, np.array([2.2, 1.2, 0.6]) * thick, pole), runner]
     held, hook = _grip(rng, thick, grip)
     solids += held
     if form == "down":
@@ -142,18 +140,18 @@ def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metal
     else:
         top = _canopy(rng, wide, high, panels, cloths, pick(rng, (0.0, 0.12)) if form != "side" else 0.0, metalwork)
         parts.append(Parts(noun="panel", count=panels))
-    top = [*(solid.moved((0, under, 0)) for solid in top), ball(thick * 1.8, (0, long + 0.02, 0), metalwork, 1.4, 12)]
-    pole = rod((0, 0.03, 0), (0, long, 0), thick, thick, metalwork)
+    top = [*(solid.moved((0, under, 0)) for solid in top), bulb(thick * 1.8, (0, long + 0.02, 0), metalwork, 1.4, 12)]
+    pole = dowel((0, 0.03, 0), (0, long, 0), thick, metalwork)
     if form == "side":
         arm = bezier((-wide * 1.05, 0.05, 0), (-wide * 1.25, long * 0.9, 0), (-wide * 1.1, long * 1.3, 0), (0, long + 0.14, 0), steps=24)
-        hang = rod((0, under + high * 0.1, 0), (0, long + 0.15, 0), thick * 0.8, thick * 0.8, metalwork)
+        hang = dowel((0, under + high * 0.1, 0), (0, long + 0.15, 0), thick * 0.8, metalwork)
         top += [tube(arm, thick * 1.4, metalwork), hang, *(solid.moved((-wide * 1.05, 0, 0)) for solid in base)]
     elif form == "beach":
         joint = long * 0.62
-        upper = [solid.moved((0, -joint, 0)) for solid in [*top, rod((0, joint - 0.02, 0), (0, long, 0), thick, thick, metalwork)]]
+        upper = [solid.moved((0, -joint, 0)) for solid in [*top, dowel((0, joint - 0.02, 0), (0, long, 0), thick, metalwork)]]
         lean = rng.uniform(8, 28)
         top = [solid.turned("z", lean).moved((0, joint, 0)) for solid in upper]
-        top += [rod((0, 0, 0), (0, joint, 0), thick * 0.5, thick, metalwork), ball(thick * 1.6, (0, joint, 0), metalwork, sides=12)]
+        top += [rod((0, 0, 0), (0, joint, 0), thick * 0.5, thick, metalwork), bulb(thick * 1.6, (0, joint, 0), metalwork, sides=12)]
     else:
         top += [pole, *base]
     style = ("closed",) if form == "furled" else ("striped", "open") if len(cloths) > 1 else ("open",)

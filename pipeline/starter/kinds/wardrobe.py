@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, feet_under, joinery, said_of, sheet, stacked
-from pipeline.starter.kinds.solids import box, cushion, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, fabric, glass, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def wardrobe(rng: Rng) -> Thing:
@@ -13,7 +11,7 @@ def wardrobe(rng: Rng) -> Thing:
     height, depth, timber = rng.uniform(1.75, 2.3), rng.uniform(0.5, 0.66), wood(rng)
     leaf = pick(rng, (timber, timber, timber, wood(rng)))
     face = joinery(rng, leaf, pick(rng, (STEEL, BLACK, BRASS)))
-    low, solids, feet = feet_under(rng, width, depth, timber)
+    low, solids, feet = cabinet_feet(rng, width, depth, timber)
     front, up, bottom = depth / 2, height - low, low + 0.02
     drawer_rows = int(rng.integers(1, 3)) if maybe(rng, 0.45) else 0
     drawer_cols = max(1, doors // 2) if doors != 3 else int(pick(rng, (1, 3)))
@@ -45,11 +43,11 @@ def wardrobe(rng: Rng) -> Thing:
         reach = (width - part - 0.06) / 2
         centre = -side * part / 2
         rail = top + high - 0.1
-        solids.append(rod((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, 0.012, STEEL))
+        solids.append(dowel((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, STEEL))
         for x in np.linspace(-0.85, 0.7, int(rng.integers(3, 9))) * reach:
             long = rng.uniform(0.5, 0.8) * min(high, 1.4)
             cloth = cushion((0.05, long, depth * 0.75), (float(x) + centre, rail - 0.03 - long, 0), 0.02, fabric(rng))
-            solids += [cloth, rod((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, 0.004, STEEL, sides=6)]
+            solids += [cloth, dowel((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, STEEL, sides=6)]
         style.append("open")
         if sort == "hinged":
             doors, turn = 2, rng.uniform(60, 115)
@@ -97,8 +95,8 @@ def wardrobe(rng: Rng) -> Thing:
                 solids.append(box((width + 2 * out, 0.03, depth + out + 0.03), (0, height - 0.06 + i * 0.028, out / 2 + 0.015), timber))
         case _:
             solids.append(cushion((width + 0.1, 0.06, depth + 0.08), (0, height - 0.05, 0.02), 0.02, timber))
-            x, arch = bowed(width, rng.uniform(0.08, 0.22), pick(rng, (1.2, 2.0)))
-            solids.append(sheet(x, np.full(len(x), height - 0.02), height + 0.04 + arch, 0.04, timber).moved((0, 0, front - 0.01)))
+            x, arch = arch_over(width, rng.uniform(0.08, 0.22), pick(rng, (1.2, 2.0)))
+            solids.append(plate_between(x, np.full(len(x), height - 0.02), height + 0.04 + arch, 0.04, timber).moved((0, 0, front - 0.01)))
     parts = said_of(
         timber,
         ("door", doors, leaf),
