@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.starter.kinds.hulls import loft, parts_of, placed, railing, slab
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod, turned
+from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, turned
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, ceramic, glass, maybe, pick, stone, wood
 
 
@@ -30,7 +30,7 @@ def _door(rng: Rng, width: float, height: float, leaf: Material, rim: Material) 
     solids.append(box((width + 0.2, 0.1, 0.18), (0, height, 0), rim))
     panels = pick(rng, (0, 2, 3))
     solids += [box((width * 0.7, height * 0.8 / panels, 0.03), (0, height * (0.06 + 0.9 / panels * i), 0.04), rim) for i in range(panels)]
-    solids.append(rod((width * 0.38, height * 0.48, 0.03), (width * 0.38, height * 0.48, 0.12), 0.04, 0.04, BRASS, sides=10))
+    solids.append(dowel((width * 0.38, height * 0.48, 0.03), (width * 0.38, height * 0.48, 0.12), 0.04, BRASS, sides=10))
     return solids
 
 
@@ -216,4 +216,4 @@ def house(rng: Rng) -> Thing:
         ]
     said = parts_of(("chimney", chimneys), ("dormer", dormers), ("garage", int(garage)), ("column", columns), ("window", windows))
     style = {"flat": ("square", "low"), "steep": ("tall",)}.get(form, ("corner",) if wing else ())
-    return Thing(solids=placed(solids), main=wall if form != "steep" else tile, style=style, parts=said[:4])
+    return Thing.of(placed(solids), wall if form != "steep" else tile, style, said[:4])

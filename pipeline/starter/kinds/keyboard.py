@@ -20,7 +20,7 @@ def keyboard(rng: Rng) -> Thing:
     tall, thick = pick(rng, ((0.003, 0.008), (0.007, 0.016), (0.011, 0.022), (0.011, 0.03)))
     rise = rng.uniform(0, 9)
     edge, front, behind = rng.uniform(0.006, 0.02), rng.uniform(0.006, 0.03), pick(rng, (0.008, 0.012, rng.uniform(0.02, 0.05)))
-    parts = [Parts(noun="number pad", count=1)] if pad else []
+    parts = [Parts("number pad", 1)] if pad else []
     style: tuple[str, ...] = ("slim",) if thick < 0.01 else ()
     keys = [k.moved((0, thick - 0.001, 0)) for k in keys_of(rng, width, depth, tall, rows, pad, cursor, (key, accent))]
     z0, z1 = -depth / 2 - behind, depth / 2 + front
@@ -53,7 +53,7 @@ def keyboard(rng: Rng) -> Thing:
             solids.append(
                 profile_of([(0, 0), (depth * 0.7, 0), (depth * 0.7, 0.004), (0, thick * 0.8)], 0.05, case).moved((0, 0, -depth / 2))
             )
-        return Thing(solids=tuple(solids), main=case, style=("open",) if apart else ("curved",), parts=(Parts(noun="half board", count=2),))
+        return Thing.of(solids, case, ("open",) if apart else ("curved",), [Parts("half board", 2)])
     if maybe(rng, 0.5):
         board = lying(rounded(whole, z1 - z0, pick(rng, (0.003, rng.uniform(0.01, 0.03)))), thick, case, min(0.004, thick * 0.3)).moved(
             (0, 0, z1)
@@ -72,17 +72,17 @@ def keyboard(rng: Rng) -> Thing:
     top = [board, *keys]
     if behind > 0.02 and maybe(rng, 0.6):
         buttons = int(rng.integers(3, 9))
-        parts.append(Parts(noun="extra button", count=buttons))
+        parts.append(Parts("extra button", buttons))
         top.append(
             blocks_of(
                 [((i - buttons / 2) * 0.022 - width * 0.2, z0 + behind * 0.6, 0.014, 0.008) for i in range(buttons)], thick + 0.004, accent
             )
         )
         if maybe(rng, 0.5):
-            parts.append(Parts(noun="knob", count=1))
+            parts.append(Parts("knob", 1))
             top.append(disc(0.012, 0.02, (width * 0.4, thick - 0.002, z0 + behind * 0.5), accent, sides=20))
     if maybe(rng, 0.3):
-        parts.append(Parts(noun="wrist rest", count=1))
+        parts.append(Parts("wrist rest", 1))
         reach = rng.uniform(0.05, 0.09)
         top.append(
             cushion(
@@ -98,10 +98,10 @@ def keyboard(rng: Rng) -> Thing:
     if lift > 0.008:
         solids += [box((0.03, lift + thick * 0.3, 0.006), (x * whole * 0.4, 0, z0 + 0.012), case) for x in (-1, 1)]
     if maybe(rng, 0.3):
-        parts.append(Parts(noun="cable", count=1, material=BLACK))
+        parts.append(Parts("cable", 1, BLACK))
         bend = rng.uniform(-0.2, 0.2)
         t = np.linspace(0, 1, 16)
         path = np.stack([whole * 0.2 + bend * t**2, 0.0025 + (lift + thick * 0.4) * (1 - t) ** 3, z0 + 0.006 - 0.16 * t], axis=1)
         solids += [tube(path, 0.0024, BLACK, sides=8), box((0.012, 0.006, 0.03), (whole * 0.2 + bend, 0, z0 - 0.16), BLACK)]
     style += ("wide",) if pad else ("square",) if not cursor else ()
-    return Thing(solids=tuple(solids), main=case, style=style, parts=tuple(parts[:4]))
+    return Thing.of(solids, case, style, parts[:4])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.hulls import bent_by, parts_of, placed, slab, soft
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod, tube
+from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, rod, tube
 from pipeline.starter.kinds.thing import BLACK, STEEL, Rng, Thing, maybe, metal, pick, plastic, stone, wood
 
 
@@ -24,7 +24,7 @@ def _rails(tall: float, foot: float, head: float, rungs: int, flat: bool, rail: 
         if flat:
             solids.append(soft((2 * half, 0.025, 0.085), (0, y - 0.012, 0), 0.008, rung))
         else:
-            solids.append(rod((-half, y, 0), (half, y, 0), 0.015, 0.015, rung, sides=10))
+            solids.append(dowel((-half, y, 0), (half, y, 0), 0.015, rung, sides=10))
     return solids
 
 
@@ -83,7 +83,7 @@ def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
             )
         )
         style = ("tall",)
-    return Thing(solids=placed(solids), main=rail, style=style, parts=parts_of(("rung" if not flat else "step", rungs), ("hook", hooks)))
+    return Thing.of(placed(solids), rail, style, parts_of(("rung" if not flat else "step", rungs), ("hook", hooks)))
 
 
 def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
@@ -112,7 +112,7 @@ def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
         )
     else:
         solids += [
-            rod((s * head / 2 - 0.03, top - 0.04, apex - 0.02), (s * head / 2 + 0.03, top - 0.04, apex - 0.02), 0.04, 0.04, STEEL, sides=12)
+            dowel((s * head / 2 - 0.03, top - 0.04, apex - 0.02), (s * head / 2 + 0.03, top - 0.04, apex - 0.02), 0.04, STEEL, sides=12)
             for s in (-1, 1)
         ]
     handle = not both and maybe(rng, 0.5)
@@ -130,11 +130,11 @@ def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     y = top * rng.uniform(0.35, 0.5)
     for s in (-1, 1):
         half, z = (foot + (head - foot) * y / top) / 2, y * math.tan(math.radians(lean))
-        solids.append(rod((s * half, y, -z), (s * half, y, 2 * apex - 0.04 + z), 0.009, 0.009, STEEL, sides=8))
+        solids.append(dowel((s * half, y, -z), (s * half, y, 2 * apex - 0.04 + z), 0.009, STEEL, sides=8))
         spots = [(s * foot / 2, 0.0, z) for z in (0.0, 2 * apex - 0.04)]
         solids += [cushion((0.05, 0.05, 0.1), spot, 0.015, BLACK) for spot in spots]
     said = parts_of(("step", steps), ("platform", int(platform)), ("handle", int(handle)))
-    return Thing(solids=placed(solids), main=rail, style=("folding", "low") if steps < 4 else ("folding",), parts=said)
+    return Thing.of(placed(solids), rail, ("folding", "low") if steps < 4 else ("folding",), said)
 
 
 def _pool_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
@@ -165,7 +165,7 @@ def _pool_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
         ]
     solids += [cushion((width, 0.03, 0.1), (0, step * (i + 0.6), 0), 0.012, for_rung) for i in range(rungs)]
     solids += [
-        rod((s * width / 2, tall * k, 0), (s * width / 2, tall * k, -deep), 0.016, 0.016, rail, sides=8)
+        dowel((s * width / 2, tall * k, 0), (s * width / 2, tall * k, -deep), 0.016, rail, sides=8)
         for s in (-1, 1)
         for k in ((0.35, 0.97) if wall else (0.97,))
     ]
@@ -181,5 +181,5 @@ def _pool_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
             solids.append(tube(hoop, 0.014, rail, sides=8))
         for b in (0.25, 0.5, 0.75):
             x, z = math.cos(b * math.pi) * width / 2, math.sin(b * math.pi) * 0.5
-            solids.append(rod((x, tall * 0.42, z), (x, tall + high * 0.5, z), 0.012, 0.012, rail, sides=8))
-    return Thing(solids=placed(solids), main=rail, style=("curved",), parts=parts_of(("step", rungs), ("handrail", 2), ("cage", int(cage))))
+            solids.append(dowel((x, tall * 0.42, z), (x, tall + high * 0.5, z), 0.012, rail, sides=8))
+    return Thing.of(placed(solids), rail, ("curved",), parts_of(("step", rungs), ("handrail", 2), ("cage", int(cage))))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.casings import Line, ball, ngon, placed_at, plate_of, profile_of, skin
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, rod, tube, turned
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, tube, turned
 from pipeline.starter.kinds.thing import (
     BLACK,
     BRASS,
@@ -39,14 +39,14 @@ def _shade(rng: Rng, width: float, cloth: Material) -> tuple[list[Solid], float,
         case 0 | 1:  # cone or drum
             tall, mouth = width * rng.uniform(0.8, 1.5), width * pick(rng, (1.0, rng.uniform(0.75, 0.95), rng.uniform(0.3, 0.6)))
             rings = [
-                turned([(r - 0.01, h), (r * 1.02 + 0.001, h), (r * 1.02 + 0.001, h + 0.01), (r - 0.01, h + 0.01)], (0, 0, 0), cloth)
+                lathe([(r - 0.01, h), (r * 1.02 + 0.001, h), (r * 1.02 + 0.001, h + 0.01), (r - 0.01, h + 0.01)], cloth)
                 for r, h in ((width, 0), (mouth, tall - 0.01))
             ]
-            return [turned(_shell([(width, 0), (mouth, tall)], wall), (0, 0, 0), cloth, sides=40), *rings], tall, "round"
+            return [lathe(_shell([(width, 0), (mouth, tall)], wall), cloth, sides=40), *rings], tall, "round"
         case 2:  # bell
             tall, mouth = width * rng.uniform(0.9, 1.3), width * rng.uniform(0.3, 0.5)
             line = [(float(mouth + (width - mouth) * (1 - a) ** 2.2), float(a * tall)) for a in t]
-            return [turned(_shell(line, wall), (0, 0, 0), cloth, sides=40)], tall, "curved"
+            return [lathe(_shell(line, wall), cloth, sides=40)], tall, "curved"
         case 3:  # dome of coloured glass, with ribs and a finial
             tall = width * rng.uniform(0.5, 0.75)
             line = [(float(width * math.cos(a * math.pi / 2) ** 0.8), float(tall * math.sin(a * math.pi / 2))) for a in t[:-1]] + [
@@ -57,9 +57,9 @@ def _shade(rng: Rng, width: float, cloth: Material) -> tuple[list[Solid], float,
             hem, skirt = fabric(rng), [(width * 1.02, -width * 0.12), (width * 1.02, 0.0)]
             return (
                 [
-                    turned(_shell(line, wall), (0, 0, 0), cloth, sides=40),
+                    lathe(_shell(line, wall), cloth, sides=40),
                     *ribs,
-                    turned(_shell(skirt, wall), (0, 0, 0), hem, sides=40),
+                    lathe(_shell(skirt, wall), hem, sides=40),
                     ball(width * 0.08, (0, tall, 0), BRASS),
                 ],
                 tall,
@@ -87,11 +87,7 @@ def _shade(rng: Rng, width: float, cloth: Material) -> tuple[list[Solid], float,
             tall = width * rng.uniform(0.4, 0.9)
             line = [(float(width * (0.15 + 0.85 * math.sin(a * math.pi / 2))), float(tall * (1 - math.cos(a * math.pi / 2)))) for a in t]
             return (
-                [
-                    turned(
-                        [(0.0, 0.0), *line, *[(r - wall, h + wall * 0.5) for r, h in line[:0:-1]], (0.0, wall)], (0, 0, 0), cloth, sides=40
-                    )
-                ],
+                [lathe([(0.0, 0.0), *line, *[(r - wall, h + wall * 0.5) for r, h in line[:0:-1]], (0.0, wall)], cloth, sides=40)],
                 tall,
                 "open",
             )
@@ -124,11 +120,8 @@ def _standing_lamp(rng: Rng) -> Thing:
             solids += [
                 rod((0, 0, spread), (0, knot, thick), thick * 0.8, thick * 1.4, metallic).turned("y", a * 360 / count) for a in range(count)
             ]
-            solids += [
-                disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic),
-                rod((0, knot, 0), (0, top + 0.02, 0), thick, thick, metallic),
-            ]
-            parts.append(Parts(noun="leg", count=count, material=metallic))
+            solids += [disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic), dowel((0, knot, 0), (0, top + 0.02, 0), thick, metallic)]
+            parts.append(Parts("leg", count, metallic))
         case 1 | 2 if not floor:  # a belly of clay or glass, on a foot
             belly, body, power = width * rng.uniform(0.35, 0.65), pick(rng, (ceramic(rng), glass(rng))), rng.uniform(0.5, 1.6)
             curve = belly * (rng.uniform(0.2, 0.4) + 0.65 * np.sin(math.pi * t**power) ** pick(rng, (1, 2)))
@@ -137,7 +130,7 @@ def _standing_lamp(rng: Rng) -> Thing:
                 *((float(r), float(0.02 + h)) for r, h in zip(curve, t * top * 0.85, strict=True)),
                 (0.0, 0.02 + top * 0.85),
             ]
-            solids += [turned(line, (0, 0, 0), body), disc(float(curve[0]) * 1.25, 0.025, (0, 0, 0), metallic)]
+            solids += [lathe(line, body), disc(float(curve[0]) * 1.25, 0.025, (0, 0, 0), metallic)]
             main = body
         case 3:  # turned on a lathe
             half = width * rng.uniform(0.12, 0.22) * (0.6 if floor else 1)
@@ -145,7 +138,7 @@ def _standing_lamp(rng: Rng) -> Thing:
             line = [(0.0, 0.0), (half * 3, 0.0), (half * 3, half * 0.4), (half * 1.4, half * 0.9)]
             line += [(float(r), float(half + (top - half) * (i + 1) / 9)) for i, r in enumerate(knots)] + [(0.0, top)]
             main = wood(rng)
-            solids.append(turned(line, (0, 0, 0), main, sides=24))
+            solids.append(lathe(line, main, sides=24))
         case 4 if not floor:  # balls or blocks on one another
             count, x = int(rng.integers(2, 5)), 0.0
             main = pick(rng, (ceramic(rng), wood(rng), glass(rng), stone(rng)))
@@ -160,37 +153,31 @@ def _standing_lamp(rng: Rng) -> Thing:
                     else ball(step * 0.51, (0, at + step / 2, 0), main)
                 )
             solids.append(disc(step * 0.45, 0.025, (0, 0, 0), metallic))
-            parts.append(Parts(noun="block" if square else "ball", count=count, material=main))
+            parts.append(Parts("block" if square else "ball", count, main))
         case _:  # a bar on a plate
             base = width * rng.uniform(0.5, 0.8)
             if maybe(rng, 0.3):
                 solids.append(cushion((base * 1.7, base * 0.12, base * 1.7), (0, 0, 0), base * 0.05, metallic))
             else:
                 solids.append(
-                    turned(
+                    lathe(
                         [(0, 0), (base, 0), (base, base * 0.08), (base * 0.4, base * 0.16), (thick * 1.2, base * 0.35), (0, base * 0.35)],
-                        (0, 0, 0),
                         metallic,
                     )
                 )
-            solids.append(rod((0, 0.01, 0), (0, top, 0), thick, thick, metallic))
+            solids.append(dowel((0, 0.01, 0), (0, top, 0), thick, metallic))
             if floor and maybe(rng, 0.3):
                 solids += [disc(base * 1.3, 0.02, (0, height * 0.38, 0), wood(rng)), ball(thick * 2.5, (0, height * 0.36, 0), metallic)]
-                parts.append(Parts(noun="shelf", count=1))
+                parts.append(Parts("shelf", 1))
     pin = 0.02 if word == "open" or shade[0].vertices[:, 1].min() < -1 else tall * 0.9
     solids += [
-        rod((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, thick * 0.8, metallic),
+        dowel((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, metallic),
         _bulb(min(width, tall) * 0.16, (0, top + tall * (0.85 if word == "open" else 0.4), 0)),
     ]
     if word not in ("open", "round"):  # the cross that carries the shade
         solids.append(disc(width * 0.12, 0.006, (0, top + pin - 0.006, 0), metallic))
     style = tuple(w for w in (word, "tall" if floor else "") if w)
-    return Thing(
-        solids=(*solids, *(s.moved((0, top, 0)) for s in shade)),
-        main=main,
-        style=style,
-        parts=(Parts(noun="shade", count=1, material=cloth), *parts),
-    )
+    return Thing.of([*solids, *(s.moved((0, top, 0)) for s in shade)], main, style, [Parts("shade", 1, cloth), *parts])
 
 
 def _reading_lamp(rng: Rng) -> Thing:
@@ -198,7 +185,7 @@ def _reading_lamp(rng: Rng) -> Thing:
     paint, base = metal(rng, pick(rng, ("grey", "black", "white", "red", "blue", "green", "yellow", "orange"))), rng.uniform(0.07, 0.11)
     tall = rng.uniform(0.3, 0.5)
     bar = pick(rng, (paint, STEEL, BLACK))
-    foot = [turned([(0, 0), (base, 0), (base, 0.012), (base * 0.6, 0.03), (0, 0.035)], (0, 0, 0), paint)]
+    foot = [lathe([(0, 0), (base, 0), (base, 0.012), (base * 0.6, 0.03), (0, 0.035)], paint)]
     if maybe(rng, 0.3):
         foot = [cushion((base * 1.8, 0.03, base * 1.5), (0, 0, 0), 0.01, paint)]
     if maybe(rng, 0.15):  # a half pipe of glass across two posts
@@ -208,21 +195,15 @@ def _reading_lamp(rng: Rng) -> Thing:
         shade = profile_of(arc + inner, 2 * long, color).turned("x", -12).moved((0, tall * 0.75, 0.02))
         posts = [
             rod((0, 0.03, 0), (0, tall * 0.75, 0), 0.009, 0.007, BRASS),
-            *(rod((0, tall * 0.8, 0), (s * long * 0.9, tall * 0.78, 0.02), 0.006, 0.006, BRASS) for s in (-1, 1)),
+            *(dowel((0, tall * 0.8, 0), (s * long * 0.9, tall * 0.78, 0.02), 0.006, BRASS) for s in (-1, 1)),
         ]
-        bulb = rod((-long * 0.7, tall * 0.77, 0.02), (long * 0.7, tall * 0.77, 0.02), 0.016, 0.016, WHITE)
+        bulb = dowel((-long * 0.7, tall * 0.77, 0.02), (long * 0.7, tall * 0.77, 0.02), 0.016, WHITE)
         ends = [plate_of(arc, 0.004, color).turned("y", -90).turned("x", -12).moved((s * long, tall * 0.75, 0.02)) for s in (-1, 1)]
-        return Thing(
-            solids=(
-                turned([(0, 0), (base, 0), (base, 0.012), (base * 0.3, 0.04), (0, 0.045)], (0, 0, 0), BRASS),
-                *posts,
-                bulb,
-                *ends,
-                shade,
-            ),
-            main=color,
-            style=("low",),
-            parts=(Parts(noun="shade", count=1, material=color),),
+        return Thing.of(
+            [lathe([(0, 0), (base, 0), (base, 0.012), (base * 0.3, 0.04), (0, 0.045)], BRASS), *posts, bulb, *ends, shade],
+            color,
+            ("low",),
+            [Parts("shade", 1, color)],
         )
     parts: list[Parts] = []
     if maybe(rng, 0.4):
@@ -235,13 +216,13 @@ def _reading_lamp(rng: Rng) -> Thing:
         end = (0.0, tall * rng.uniform(0.9, 1.35), rng.uniform(0.1, 0.25))
         pairs = pick(rng, ((0.0,), (-0.016, 0.016)))
         arm = [
-            rod((x, s[1], s[2]), (x, e[1], e[2]), 0.006, 0.006, bar, sides=8)
+            dowel((x, s[1], s[2]), (x, e[1], e[2]), 0.006, bar, sides=8)
             for x in pairs
             for s, e in (((0.0, 0.02, 0.0), elbow), (elbow, end))
         ]
-        arm += [rod((-0.024, at[1], at[2]), (0.024, at[1], at[2]), 0.014, 0.014, bar) for at in ((0.0, 0.04, 0.0), elbow, end)]
+        arm += [dowel((-0.024, at[1], at[2]), (0.024, at[1], at[2]), 0.014, bar) for at in ((0.0, 0.04, 0.0), elbow, end)]
         style = ("folding",)
-        parts.append(Parts(noun="joint", count=3))
+        parts.append(Parts("joint", 3))
     mouth = rng.uniform(0.06, 0.1)
     deep = mouth * rng.uniform(1.0, 1.7)
     cup = pick(
@@ -258,12 +239,12 @@ def _reading_lamp(rng: Rng) -> Thing:
             [(mouth, 0.0), (mouth * 0.35, deep), (0.0, deep)],
         ),
     )
-    head = [turned(_shell(cup, 0.004), (0, 0, 0), paint), _bulb(mouth * 0.22, (0, deep * 0.1, 0))]
+    head = [lathe(_shell(cup, 0.004), paint), _bulb(mouth * 0.22, (0, deep * 0.1, 0))]
     if maybe(rng, 0.2):  # a flat bar with lights
         head = [cushion((0.06, 0.02, rng.uniform(0.25, 0.4)), (0, deep * 0.8, 0.08), 0.008, paint)]
     lean = -rng.uniform(0, 40)
     head = [solid.moved((0, -deep * 0.9, 0)).turned("x", lean).moved(end) for solid in head]
-    return Thing(solids=(*foot, *arm, *head), main=paint, style=style, parts=(*parts, Parts(noun="shade", count=1)))
+    return Thing.of([*foot, *arm, *head], paint, style, [*parts, Parts("shade", 1)])
 
 
 def _arc_lamp(rng: Rng) -> Thing:
@@ -279,12 +260,12 @@ def _arc_lamp(rng: Rng) -> Thing:
         out = reach * (1 - 0.25 * i)
         path = np.stack([out * (1 - np.cos(a)) / 1.7, height * (1 - 0.12 * i) * np.sin(a), 0.12 * (i - (arms - 1) / 2) * a], axis=1)
         x, y, z = (float(v) for v in path[-1])
-        solids += [tube(path + np.array([0, 0.03, 0]), 0.012, bar), rod((x, y - 0.05, z), (x, y + 0.05, z), 0.015, 0.015, bar)]
+        solids += [tube(path + np.array([0, 0.03, 0]), 0.012, bar), dowel((x, y - 0.05, z), (x, y + 0.05, z), 0.015, bar)]
         solids += [
             turned(_shell(line, 0.005), (x, y - 0.05 - width * 0.85, z), cloth),
             ball(width * 0.3, (x, y - 0.05 - width * 0.5, z), WHITE),
         ]
-    return Thing(solids=tuple(solids), main=bar, style=("curved", "tall"), parts=(Parts(noun="shade", count=arms, material=cloth),))
+    return Thing.of(solids, bar, ("curved", "tall"), [Parts("shade", arms, cloth)])
 
 
 def _branched_lamp(rng: Rng) -> Thing:
@@ -321,7 +302,7 @@ def _branched_lamp(rng: Rng) -> Thing:
                 cloth,
                 sides=20,
             ),
-            rod(end, (0, end[1] + size * 0.5, reach), size * 0.1, size * 0.1, bar, sides=8),
+            dowel(end, (0, end[1] + size * 0.5, reach), size * 0.1, bar, sides=8),
             _bulb(size * 0.25, (0, end[1] + size * 0.6, reach)),
         ]
     solids = [solid.turned("y", i * 360 / count + 90) for solid in arm for i in range(count)]
@@ -330,26 +311,19 @@ def _branched_lamp(rng: Rng) -> Thing:
     line = [(0.0, 0.0), *((float(r), tall * (i + 0.5) / 7) for i, r in enumerate(rings)), (half * 0.4, tall), (0.0, tall)]
     if floor:
         line = [(0.0, 0.0), (half * 0.7, 0.0), (half * 0.7, tall), (0.0, tall + half)]
-    solids.append(turned(line, (0, 0, 0), bar, sides=20))
+    solids.append(lathe(line, bar, sides=20))
     if hanging:
         solids += [
-            rod((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, size * 0.06, bar, sides=8),
+            dowel((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, bar, sides=8),
             turned([(0, 0), (size * 0.3, 0), (size * 0.8, size * 0.3), (0, size * 0.32)], (0, tall * 1.5, 0), bar),
         ]
     else:
         foot = reach * rng.uniform(0.4, 0.6)
-        solids.append(
-            turned([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], (0, 0, 0), bar)
-        )
+        solids.append(lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar))
     low = min(float(solid.vertices[:, 1].min()) for solid in solids)
     solids = [solid.moved((0, -low, 0)) for solid in solids]
-    said = Parts(noun="candle" if candle else "shade", count=count, material=WHITE if candle else cloth)
-    return Thing(
-        solids=tuple(solids),
-        main=bar,
-        style=("tall",) if floor else ("wide",) if hanging else (),
-        parts=(said, Parts(noun="arm", count=count)),
-    )
+    said = Parts("candle" if candle else "shade", count, WHITE if candle else cloth)
+    return Thing.of(solids, bar, ("tall",) if floor else ("wide",) if hanging else (), [said, Parts("arm", count)])
 
 
 def _lantern(rng: Rng) -> Thing:
@@ -377,10 +351,10 @@ def _lantern(rng: Rng) -> Thing:
     for i in range(count):
         a = turn + i * 2 * math.pi / count if sides < 24 else i * math.pi / 2
         c, s = math.cos(a) * size * 0.92, -math.sin(a) * size * 0.92
-        body.append(rod((c, 0.01, s), (c * flare, 0.025 + tall, s * flare), size * 0.05, size * 0.05, iron, sides=8))
+        body.append(dowel((c, 0.01, s), (c * flare, 0.025 + tall, s * flare), size * 0.05, iron, sides=8))
     body += [ball(size * 0.3, (0, 0.02 + tall * 0.4, 0), WHITE, 1.6)]
     top = 0.03 + tall + size * 1.02
-    parts = [Parts(noun="pane", count=sides)] if sides < 24 else []
+    parts = [Parts("pane", sides)] if sides < 24 else []
     if post:
         half = size * 0.25
         pole = [
@@ -395,12 +369,8 @@ def _lantern(rng: Rng) -> Thing:
             (half * 2, post),
             (0.0, post),
         ]
-        body = [
-            *(solid.moved((0, post - 0.005, 0)) for solid in body),
-            turned(pole, (0, 0, 0), iron),
-            ball(size * 0.12, (0, post + top, 0), iron, 1.5),
-        ]
-        return Thing(solids=tuple(body), main=iron, style=("tall", "slim"), parts=(*parts, Parts(noun="post", count=1)))
+        body = [*(solid.moved((0, post - 0.005, 0)) for solid in body), lathe(pole, iron), ball(size * 0.12, (0, post + top, 0), iron, 1.5)]
+        return Thing.of(body, iron, ("tall", "slim"), [*parts, Parts("post", 1)])
     ring = np.stack(
         [
             size * 0.45 * np.cos(np.linspace(0, 2 * math.pi, 25)),
@@ -410,12 +380,7 @@ def _lantern(rng: Rng) -> Thing:
         axis=1,
     )
     body.append(tube(ring, size * 0.05, iron, sides=8))
-    return Thing(
-        solids=tuple(body),
-        main=iron,
-        style=("square",) if sides == 4 else ("round",) if sides == 24 else (),
-        parts=(*parts, Parts(noun="ring", count=1)),
-    )
+    return Thing.of(body, iron, ("square",) if sides == 4 else ("round",) if sides == 24 else (), [*parts, Parts("ring", 1)])
 
 
 def _hanging_lamp(rng: Rng) -> Thing:
@@ -429,7 +394,7 @@ def _hanging_lamp(rng: Rng) -> Thing:
         x = (i - (count - 1) / 2) * width * 2.4
         solids += [s.moved((x, 0, 0)) for s in shade]
         solids += [
-            rod((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, 0.005, bar, sides=8),
+            dowel((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, bar, sides=8),
             _bulb(width * 0.2, (x, tall * 0.35, 0)),
         ]
         solids.append(turned([(0, 0), (0.025, 0), (0.03, 0.05), (0.01, 0.07), (0, 0.07)], (x, tall - 0.01, 0), bar, sides=20))
@@ -443,12 +408,7 @@ def _hanging_lamp(rng: Rng) -> Thing:
     low = min(float(solid.vertices[:, 1].min()) for solid in solids)
     solids = [solid.moved((0, -low, 0)) for solid in [*solids, top]]
     style = tuple(w for w in (word, "wide" if count > 1 else "") if w)
-    return Thing(
-        solids=tuple(solids),
-        main=cloth,
-        style=style,
-        parts=(Parts(noun="shade", count=count), Parts(noun="cord", count=count, material=bar)),
-    )
+    return Thing.of(solids, cloth, style, [Parts("shade", count), Parts("cord", count, bar)])
 
 
 def lamp(rng: Rng) -> Thing:

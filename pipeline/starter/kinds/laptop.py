@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.casings import front_of, grid, keys_of, lying, ngon, plate_of, profile_of, rounded, screen_of
-from pipeline.starter.kinds.solids import Material, Solid, box, rod, tube, turned
+from pipeline.starter.kinds.solids import Material, Solid, box, dowel, tube, turned
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, maybe, metal, pick, plastic
 
 
@@ -40,7 +40,7 @@ def laptop(rng: Rng) -> Thing:
     trim = pick(rng, (BLACK, STEEL, WHITE))
     deck.append(box((touch[0], 0.0016, touch[1]), at, trim))
     if old and maybe(rng, 0.6):
-        parts.append(Parts(noun="button", count=2))
+        parts.append(Parts("button", 2))
         deck += [box((touch[0] * 0.46, 0.003, 0.012), (at[0] + s * touch[0] * 0.25, 0, depth / 2 - 0.013), trim) for s in (-1, 1)]
     solids = [base, *(solid.turned("x", slope).moved((0, (thick + low) / 2, 0)) for solid in deck)]
     solids += [
@@ -64,12 +64,12 @@ def laptop(rng: Rng) -> Thing:
     span = pick(rng, ((0.0, 0.7), (0.36, 0.08), (0.3, 0.15)))
     for s in (-1, 1) if span[0] else (1,):
         x, half = s * span[0] * width, span[1] * width / 2
-        solids.append(rod((x - half, *hinge[1:]), (x + half, *hinge[1:]), lid * 0.55 + 0.002, lid * 0.55 + 0.002, trim if old else case))
+        solids.append(dowel((x - half, *hinge[1:]), (x + half, *hinge[1:]), lid * 0.55 + 0.002, trim if old else case))
     if span[0]:
-        parts.append(Parts(noun="hinge", count=2, material=trim if old else None))
+        parts.append(Parts("hinge", 2, trim if old else None))
     solids = [solid.moved((0, foot, 0)) for solid in solids]
     if maybe(rng, 0.15):
-        parts.append(Parts(noun="mouse", count=1))
+        parts.append(Parts("mouse", 1))
         x, z = width * rng.uniform(0.72, 0.9), depth * rng.uniform(0, 0.3)
         solids += [
             _mouse(key, x, z),
@@ -82,12 +82,7 @@ def laptop(rng: Rng) -> Thing:
             ),
         ]
     style = (("closed",) if closed else ("open",)) + (("slim",) if thick < 0.014 else ())
-    return Thing(
-        solids=tuple(solids),
-        main=case,
-        style=style,
-        parts=(Parts(noun="screen", count=1, material=glow), *parts) if not closed else tuple(parts),
-    )
+    return Thing.of(solids, case, style, (Parts("screen", 1, glow), *parts) if not closed else tuple(parts))
 
 
 def _mouse(material: Material, x: float, z: float) -> Solid:

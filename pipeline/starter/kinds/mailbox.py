@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.hulls import PAINTS, bent_by, parts_of, placed, rounded, sheet, slab
-from pipeline.starter.kinds.solids import box, cushion, disc, rod, tube, turned
+from pipeline.starter.kinds.solids import box, cushion, disc, dowel, lathe, rod, tube, turned
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, four, maybe, metal, pick, plastic, stone, wood
 
 
@@ -57,7 +57,7 @@ def _post_mailbox(rng: Rng) -> Thing:
         arm = [
             box((0.008, 0.2, 0.018), (0, -0.02, 0), second),
             cushion((0.01, 0.07, 0.1), (0, 0.14, 0.04), 0.004, second),
-            rod((-0.015, 0, 0), (0.012, 0, 0), 0.014, 0.014, STEEL, sides=10),
+            dowel((-0.015, 0, 0), (0.012, 0, 0), 0.014, STEEL, sides=10),
         ]
         shell += [(solid if up else solid.turned("x", -90)).moved((x, wall * 0.75, depth * 0.1)) for solid in arm]
     boxes = pick(rng, (1, 1, 1, 2))
@@ -78,13 +78,13 @@ def _post_mailbox(rng: Rng) -> Thing:
             box((0.09, lift - 0.02, 0.09), (0, 0, -0.05), timber),
             cushion((width * 0.9, 0.03, depth * 0.85), (0, lift - 0.035, 0), 0.008, timber),
         ]
-        solids.append(rod((0, lift * 0.62, -0.05), (0, lift - 0.03, depth * 0.33), 0.03, 0.03, timber, sides=4))
+        solids.append(dowel((0, lift * 0.62, -0.05), (0, lift - 0.03, depth * 0.33), 0.03, timber, sides=4))
     elif post == 1:  # the post goes up behind, the box sits on an arm
         solids += [
             box((0.1, lift + top + 0.25, 0.1), (0, 0, -depth / 2 - 0.07), timber),
             box((0.08, 0.08, depth * 1.15), (0, lift - 0.08, -0.02), timber),
         ]
-        solids.append(rod((0, lift * 0.6, -depth / 2 - 0.05), (0, lift - 0.05, depth * 0.2), 0.035, 0.035, timber, sides=4))
+        solids.append(dowel((0, lift * 0.6, -depth / 2 - 0.05), (0, lift - 0.05, depth * 0.2), 0.035, timber, sides=4))
         solids.append(
             turned(
                 [(0, 0), (0.075, 0), (0.075, 0.02), (0.03, 0.05), (0.045, 0.08), (0, 0.12)],
@@ -95,7 +95,7 @@ def _post_mailbox(rng: Rng) -> Thing:
         )
     elif post == 2:
         solids += [
-            rod((0, 0, 0), (0, lift, 0), 0.03, 0.03, timber),
+            dowel((0, 0, 0), (0, lift, 0), 0.03, timber),
             disc(0.12, 0.02, (0, 0, 0), timber),
             disc(0.07, 0.015, (0, lift - 0.015, 0), timber),
         ]
@@ -112,7 +112,7 @@ def _post_mailbox(rng: Rng) -> Thing:
             (0.08, lift),
             (0, lift),
         ]
-        solids.append(turned(line, (0, 0, 0), timber, sides=20))
+        solids.append(lathe(line, timber, sides=20))
     else:
         brick = stone(rng, pick(rng, ("grey", "red" if maybe(rng, 0.5) else "beige")))
         wide = max(width * 1.7, tray + 0.1)
@@ -122,7 +122,7 @@ def _post_mailbox(rng: Rng) -> Thing:
             box((wide * 1.1, 0.08, depth * 0.94), (0, 0, -0.02), brick),
         ]
     said = parts_of(("flag", boxes * flag), ("door", boxes), ("post", int(post != 4)))
-    return Thing(solids=placed(solids), main=paint, style=("round",) if form < 2 else ("open",) if fall else (), parts=said)
+    return Thing.of(placed(solids), paint, ("round",) if form < 2 else ("open",) if fall else (), said)
 
 
 def _street_mailbox(rng: Rng) -> Thing:
@@ -158,7 +158,7 @@ def _street_mailbox(rng: Rng) -> Thing:
     )
     solids.append(cushion((width * rng.uniform(0.5, 0.8), tall * 0.5, 0.03), (0, lift + tall * 0.12, front), 0.012, paint))
     solids.append(
-        rod((width * 0.15, lift + tall * 0.38, front), (width * 0.15, lift + tall * 0.38, front + 0.03), 0.018, 0.018, STEEL, sides=12)
+        dowel((width * 0.15, lift + tall * 0.38, front), (width * 0.15, lift + tall * 0.38, front + 0.03), 0.018, STEEL, sides=12)
     )
     label = maybe(rng, 0.6)
     if label:
@@ -166,7 +166,7 @@ def _street_mailbox(rng: Rng) -> Thing:
             box((width * 0.4, tall * 0.1, 0.012), (0, lift + tall * 0.68, front + 0.002), pick(rng, (WHITE, metal(rng, "yellow"))))
         )
     said = parts_of(("leg", 4 * low), ("slot", 1), ("label", int(label)))
-    return Thing(solids=placed(solids), main=paint, style=("round",) if form == 0 else ("square",), parts=said)
+    return Thing.of(placed(solids), paint, ("round",) if form == 0 else ("square",), said)
 
 
 def _pillar_mailbox(rng: Rng) -> Thing:
@@ -188,8 +188,8 @@ def _pillar_mailbox(rng: Rng) -> Thing:
     else:
         cap = [(r * 1.14, tall), (r * 1.17, tall + 0.04), (r * 1.1, tall + 0.07), (r * 0.8, tall + 0.13), (r * 0.3, tall + 0.17)]
         foot = [(0, 0), (r * 1.15, 0), (r * 1.15, 0.14), (r, 0.18)]
-        solids, front = [turned([*foot, (r, tall * 0.93), (r * 1.06, tall * 0.95), *cap, (0, tall + 0.175)], (0, 0, 0), paint, sides=36)], r
-        solids.append(turned([(0, 0), (r * 1.16, 0), (r * 1.16, 0.12), (0, 0.12)], (0, 0, 0), BLACK, sides=36))
+        solids, front = [lathe([*foot, (r, tall * 0.93), (r * 1.06, tall * 0.95), *cap, (0, tall + 0.175)], paint, sides=36)], r
+        solids.append(lathe([(0, 0), (r * 1.16, 0), (r * 1.16, 0.12), (0, 0.12)], BLACK, sides=36))
         if maybe(rng, 0.4):
             solids.append(turned([(0, 0), (r * 0.2, 0), (r * 0.25, 0.06), (r * 0.12, 0.12), (0, 0.14)], (0, tall + 0.16, 0), paint))
         a = np.linspace(-0.6, 0.6, 9)
@@ -203,12 +203,7 @@ def _pillar_mailbox(rng: Rng) -> Thing:
     label = maybe(rng, 0.6)
     if label:
         solids.append(box((r * 0.6, 0.13, 0.04), (0, tall * 0.55, front), WHITE))
-    return Thing(
-        solids=placed(solids),
-        main=paint,
-        style=("square",) if square else ("round",),
-        parts=parts_of(("slot", slots), ("label", int(label))),
-    )
+    return Thing.of(placed(solids), paint, ("square",) if square else ("round",), parts_of(("slot", slots), ("label", int(label))))
 
 
 def _wall_mailbox(rng: Rng) -> Thing:
@@ -234,10 +229,9 @@ def _wall_mailbox(rng: Rng) -> Thing:
     windows = pick(rng, (0, 0, 3))
     for i in range(windows):
         solids.append(
-            rod(
+            dowel(
                 ((i - 1) * width * 0.22, tall * 0.2, front - 0.02),
                 ((i - 1) * width * 0.22, tall * 0.2, front + 0.012),
-                0.018,
                 0.018,
                 BLACK,
                 sides=14,
@@ -252,7 +246,7 @@ def _wall_mailbox(rng: Rng) -> Thing:
             path = [(x, 0.02, -deep * 0.3), (x, -0.07, -deep * 0.25), (x, -0.09, 0.02), (x, -0.06, deep * 0.5), (x, -0.01, deep * 0.55)]
             solids.append(tube(bent_by(path, 16), 0.008, second, sides=8))
         if maybe(rng, 0.5):
-            solids.append(rod((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, 0.035, WHITE, sides=14))
+            solids.append(dowel((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, WHITE, sides=14))
     if standing:
         solids = [solid.moved((0, 1.0, 0)) for solid in solids]
         post, feet = pick(rng, (STEEL, BLACK, paint)), pick(rng, (1, 2))
@@ -268,7 +262,7 @@ def _wall_mailbox(rng: Rng) -> Thing:
             cushion((0.01, 0.06, 0.08), (width / 2 + 0.012, tall * 0.6 + 0.11, 0.03), 0.004, metal(rng, "red")),
         ]
     said = parts_of(("newspaper holder", int(holder)), ("window", windows), ("flag", int(flag)), ("post", feet if standing else 0))
-    return Thing(solids=placed(solids), main=paint, style=("wide",) if tall < width else ("tall",), parts=said)
+    return Thing.of(placed(solids), paint, ("wide",) if tall < width else ("tall",), said)
 
 
 def _cluster_mailbox(rng: Rng) -> Thing:
@@ -303,4 +297,4 @@ def _cluster_mailbox(rng: Rng) -> Thing:
         ]
     else:
         solids += [box((0.06, lift + tall, 0.06), (s * (width / 2 + 0.03), 0, 0), frame_paint) for s in (-1, 1)]
-    return Thing(solids=placed(solids), main=paint, style=("square",), parts=parts_of(("door", rows * columns), ("slot", rows * columns)))
+    return Thing.of(placed(solids), paint, ("square",), parts_of(("door", rows * columns), ("slot", rows * columns)))

@@ -1,7 +1,7 @@
 """Makes a microwave: its designs, proportions and parts, and the words for them. See `thing`."""
 
 from pipeline.starter.kinds.casings import arch_of, front_of, grid, knob, plate_of, rounded
-from pipeline.starter.kinds.solids import Solid, box, cushion, disc, rod
+from pipeline.starter.kinds.solids import Solid, box, cushion, disc, dowel
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, glass, maybe, metal, pick, plastic
 
 
@@ -49,12 +49,12 @@ def microwave(rng: Rng) -> Thing:
         leaf.append(
             plate_of(rounded(door - 3 * rim, high - 3 * rim, 0.02), 0.003, plastic(rng, "grey")).moved((door / 2, 1.5 * rim, lid + 0.002))
         )
-    parts = [Parts(noun="door", count=1, material=pane)] if opened else []
+    parts = [Parts("door", 1, pane)] if opened else []
     grip = rng.integers(4)
     if grip == 0:
         bar = [
-            rod((0, high * 0.12, 0), (0, high * 0.88, 0), 0.009, 0.009, trim),
-            *(rod((0, y * high, -0.035), (0, y * high, 0.002), 0.007, 0.007, trim) for y in (0.18, 0.82)),
+            dowel((0, high * 0.12, 0), (0, high * 0.88, 0), 0.009, trim),
+            *(dowel((0, y * high, -0.035), (0, y * high, 0.002), 0.007, trim) for y in (0.18, 0.82)),
         ]
         leaf += [s.moved((door - rim * 0.5, 0, lid + 0.035)) for s in bar]
     elif grip == 1:
@@ -67,7 +67,7 @@ def microwave(rng: Rng) -> Thing:
     elif grip == 2:
         leaf.append(cushion((0.025, high * 0.7, 0.03), (door - rim * 0.5, high * 0.15, lid + 0.008), 0.01, trim))
     if grip < 3:
-        parts.append(Parts(noun="handle", count=1, material=trim))
+        parts.append(Parts("handle", 1, trim))
     solids += [s.turned("y", -opened).moved((left, low, front)) for s in leaf]
     bottom = (low + high) if layout == 3 else 0.0
     if layout < 2:
@@ -89,7 +89,7 @@ def microwave(rng: Rng) -> Thing:
         else:
             knobs = int(rng.integers(1, 4))
             radius = min(panel * 0.28, tall * 0.32 / knobs)
-            parts.append(Parts(noun="knob", count=knobs, material=trim))
+            parts.append(Parts("knob", knobs, trim))
             for i in range(knobs):
                 y = tall * 0.62 - i * radius * 2.5
                 solids += [
@@ -99,13 +99,13 @@ def microwave(rng: Rng) -> Thing:
                 ]
         solids.append(box((panel * 0.72, tall * 0.1, 0.006), (x, tall * 0.8, at), plastic(rng, pick(rng, ("green", "black", "blue")))))
         if grip == 3:
-            parts.append(Parts(noun="button", count=1, material=trim))
+            parts.append(Parts("button", 1, trim))
             solids.append(cushion((panel * 0.75, tall * 0.12, 0.012), (x, tall * 0.05, at), 0.004, trim))
     else:
         solids.append(plate_of(rounded(width - 0.004, strip - 0.004, 0.003), lid, face, 0.003).moved((0, bottom + 0.002, front)))
         middle, at = bottom + strip / 2, front + lid - 0.001
         count = int(rng.integers(2, 5))
-        parts.append(Parts(noun="knob", count=count, material=trim))
+        parts.append(Parts("knob", count, trim))
         solids += [knob(strip * 0.32, 0.022, (width * (0.42 - 0.12 * i), middle, at), trim) for i in range(count)]
         solids.append(box((width * 0.25, strip * 0.5, 0.006), (-width * 0.3, middle - strip * 0.25, at), BLACK))
     vents = grid(deep * 0.5, tall * 0.2, 10, 1, (0, 0, 0), 0.003, BLACK, 0.45)
@@ -120,4 +120,4 @@ def microwave(rng: Rng) -> Thing:
         + (("wide",) if tall < 0.56 * width else ())
         + (("round",) if corner > 0.03 and not opened else ())
     )
-    return Thing(solids=tuple(solids), main=case, style=style, parts=tuple(parts))
+    return Thing.of(solids, case, style, parts)

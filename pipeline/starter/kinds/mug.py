@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import cushion, rod, turned
+from pipeline.starter.kinds.solids import cushion, lathe, rod, turned
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, plastic, stone, wood
 from pipeline.starter.kinds.vessels import (
     Line,
@@ -64,7 +64,7 @@ def mug(rng: Rng) -> Thing:
         count, strip = int(rng.integers(1, 4)), ceramic(rng)
         low, thick = rng.uniform(0.25, 0.4), rng.uniform(0.04, 0.1)
         solids += [band(outer, tall * (low + 0.16 * i), tall * (low + 0.16 * i + thick), strip) for i in range(count)]
-        parts.append(Parts(noun="band", count=count, material=replace(strip, substance="")))
+        parts.append(Parts("band", count, replace(strip, substance="")))
         style += ["striped"] if count > 1 else []
     if form == "square":
         solids, style = shaped(solids, squared(rng.uniform(3.5, 8))), [*style, "square"]
@@ -78,7 +78,7 @@ def mug(rng: Rng) -> Thing:
     ear = ear_of(rng, ends[0], ends[1], radius * rng.uniform(0.55, 0.85), radius * rng.uniform(0.1, 0.16), body)
     count = 2 if form in ("cup", "tulip", "barrel") and maybe(rng, 0.2) else 1
     solids += [ear, ear.turned("y", 180)][:count]
-    parts.append(Parts(noun="handle", count=count))
+    parts.append(Parts("handle", count))
     rim = outer[-1][0]
     if form in ("stein", "travel") or (form != "cup" and maybe(rng, 0.06)):
         lid = metal(rng) if form == "stein" else plastic(rng)
@@ -92,17 +92,17 @@ def mug(rng: Rng) -> Thing:
             )
         else:
             solids.append(cushion((rim * 0.5, 0.006, rim * 0.25), (0, tall + rim * 0.17, rim * 0.55), 0.002, BLACK))
-        parts.append(Parts(noun="lid", count=1, material=lid))
+        parts.append(Parts("lid", 1, lid))
     elif maybe(rng, 0.4):
         top = tall * 0.86
-        drink = turned([(0, top - 0.001), (radius_at(outer, top) - wall, top - 0.001), (0, top)], (0, 0, 0), paint(rng, "brown"))
+        drink = lathe([(0, top - 0.001), (radius_at(outer, top) - wall, top - 0.001), (0, top)], paint(rng, "brown"))
         solids += shaped([drink], squared(6)) if form == "square" else [drink]
     if form == "cup" and maybe(rng, 0.75):
         plate = smooth([(0.55, 0), (0.6, 0.004), (1.2, 0.008), (1.75, 0.02)], radius)
         solids = [*(solid.moved((0, 0.005, 0)) for solid in solids), *vessel(plate, 0.003, body, body)]
-        parts.append(Parts(noun="saucer", count=1))
+        parts.append(Parts("saucer", 1))
     if form in ("straight", "cup", "tapered", "tulip") and len(parts) < 3 and maybe(rng, 0.15):
         end = (-rim * 0.9, tall * 1.5, 0.01)
         solids += [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(ball(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)]
-        parts.append(Parts(noun="spoon", count=1, material=STEEL))
-    return Thing(solids=tuple(solids), main=body, style=tuple(style), parts=tuple(parts))
+        parts.append(Parts("spoon", 1, STEEL))
+    return Thing.of(solids, body, style, parts)

@@ -30,12 +30,7 @@ def night_stand(rng: Rng) -> Thing:
         solids += (
             legs(rng, radius * 1.3, radius * 1.3, low, 0.04, timber)[0] if low > 0.06 else [disc(radius - 0.03, low, (0, 0, 0), BLACK)]
         )
-        return Thing(
-            solids=tuple(solids),
-            main=timber,
-            style=("round",),
-            parts=said_of(timber, ("drawer", count, timber), ("leg", 4 if low > 0.06 else 0, timber)),
-        )
+        return Thing.of(solids, timber, ("round",), said_of(timber, ("drawer", count, timber), ("leg", 4 if low > 0.06 else 0, timber)))
     if maybe(rng, 0.3):  # a small table with a drawer, and often a board below
         high, top = rng.uniform(0.12, 0.26), height - 0.025
         rows, shelf = (2 if high > 0.2 else 1), int(maybe(rng, 0.6))
@@ -49,9 +44,7 @@ def night_stand(rng: Rng) -> Thing:
         else:
             solids += [replace(leg, material=timber) for leg in legs(rng, width - 0.02, depth - 0.02, top, 0.04, timber)[0]]
         solids += [box((width - 0.05, 0.018, depth - 0.05), (0, top * rng.uniform(0.15, 0.3), 0), timber)] if shelf else []
-        return Thing(
-            solids=tuple(solids), main=timber, parts=said_of(timber, ("drawer", rows, fronts), ("shelf", shelf, timber), ("leg", 4, timber))
-        )
+        return Thing.of(solids, timber, parts=said_of(timber, ("drawer", rows, fronts), ("shelf", shelf, timber), ("leg", 4, timber)))
     low, solids, feet = feet_under(rng, width, depth, timber)
     low_part = height - low
     bay = low_part * rng.uniform(0.3, 0.55) if many < 3 and maybe(rng, 0.5) else 0.0
@@ -83,4 +76,4 @@ def night_stand(rng: Rng) -> Thing:
         x, arch = bowed(width, 0.05)
         solids.append(sheet(x, np.full(len(x), height - 0.01), height + 0.03 + arch, 0.018, timber).moved((0, 0, -depth / 2 + 0.01)))
     parts = said_of(timber, ("drawer", many, fronts), ("door", doors, fronts), ("shelf", int(bay > 0), timber), feet)
-    return Thing(solids=tuple(solids), main=timber, style=("open",) if bay else (), parts=parts)
+    return Thing.of(solids, timber, ("open",) if bay else (), parts)

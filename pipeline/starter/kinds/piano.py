@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from pipeline.starter.kinds.casings import Line, blocks_of, curve_of, lying, placed_at, plate_of, profile_of, rounded, skin
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, rod, turned
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, turned
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, legs, maybe, pick, plastic, wood
 
 
@@ -38,7 +38,7 @@ def _piano_stool(rng: Rng, timber: Material, z: float) -> tuple[list[Solid], Par
             box((wide, 0.05, 0.34), (0, tall - 0.03, 0), timber),
             cushion((wide, 0.06, 0.34), (0, tall + 0.015, 0), 0.025, seat),
         ]
-    return [s.moved((0, 0, z + 0.22)) for s in solids], Parts(noun="stool", count=1, material=seat)
+    return [s.moved((0, 0, z + 0.22)) for s in solids], Parts("stool", 1, seat)
 
 
 def _upright_piano(rng: Rng) -> Thing:
@@ -64,7 +64,7 @@ def _upright_piano(rng: Rng) -> Thing:
     parts: list[Parts] = []
     pedals = pick(rng, (2, 3))
     solids += _pedals(pedals, 0.05, front - 0.02, 0.1)
-    parts.append(Parts(noun="pedal", count=pedals, material=BRASS))
+    parts.append(Parts("pedal", pedals, BRASS))
     x, z = wide / 2 - 0.045, front + shelf - 0.06
     kind = rng.integers(4)
     if kind == 0:
@@ -88,7 +88,7 @@ def _upright_piano(rng: Rng) -> Thing:
         leg = curve_of([(0, 0.3), (0.03, 0.3), (0.05, 0.5), (shelf, 0.56), (shelf, level - 0.03), (0, level - 0.03), (0, level - 0.03)])
         solids += [profile_of(leg, 0.06, timber).moved((s * x, 0, front - 0.02)) for s in (-1, 1)]
     if kind < 2:
-        parts.append(Parts(noun="leg", count=2))
+        parts.append(Parts("leg", 2))
     if maybe(rng, 0.7):
         panels = int(rng.integers(1, 4))
         each = (wide - 0.2) / panels
@@ -106,13 +106,13 @@ def _upright_piano(rng: Rng) -> Thing:
             box((0.2, 0.26, 0.006), (s * 0.102, 0, 0), WHITE).turned("x", -15).moved((0, level + 0.21, front + 0.065)) for s in (-1, 1)
         ]
         solids += [rest, box((0.9, 0.02, 0.07), (0, level + 0.19, front + 0.03), timber), *paper]
-        parts.append(Parts(noun="sheet", count=2, material=WHITE))
+        parts.append(Parts("sheet", 2, WHITE))
     if maybe(rng, 0.35):
         stool, said = _piano_stool(rng, timber, front + shelf + 0.15)
         solids, parts = [*solids, *stool], [*parts, said]
     solids += [box((0.05, tall - 0.2, 0.03), (i * wide * 0.22, 0.1, -deep / 2 - 0.005), timber) for i in (-1.5, -0.5, 0.5, 1.5)]
     style = ("tall",) if tall > 1.2 else ("low",) if tall < 1.05 else ()
-    return Thing(solids=tuple(solids), main=timber, style=style, parts=tuple(parts))
+    return Thing.of(solids, timber, style, parts)
 
 
 def _grand_piano(rng: Rng) -> Thing:
@@ -177,10 +177,9 @@ def _grand_piano(rng: Rng) -> Thing:
         tip = 0.85 * wide
         a = math.radians(opened)
         cover.append(
-            rod(
+            dowel(
                 (h - 0.06, low + rim - 0.01, -0.24 * long - 0.1),
                 (-h + tip * math.cos(a), low + rim + tip * math.sin(a), -0.24 * long - 0.1),
-                0.012,
                 0.012,
                 timber,
             )
@@ -189,7 +188,7 @@ def _grand_piano(rng: Rng) -> Thing:
         cover.append(front_flap.moved((0, low + rim + 0.002, 0)))
     if maybe(rng, 0.6):
         case.append(box((0.75, 0.24, 0.015), (0, 0, 0), timber).turned("x", -20).moved((0, low + rim + 0.005, -keys + 0.08)))
-        parts.append(Parts(noun="music rest", count=1))
+        parts.append(Parts("music rest", 1))
     places, square = [(-h + 0.16, -0.22), (h - 0.16, -0.22), (-h * 0.45, -long * 0.84)], maybe(rng, 0.5)
     thick = rng.uniform(0.05, 0.075)
     if square:
@@ -204,7 +203,7 @@ def _grand_piano(rng: Rng) -> Thing:
         ]
     else:
         stands = [
-            turned(
+            lathe(
                 [
                     (0, 0.05),
                     (thick * 0.5, 0.05),
@@ -217,23 +216,22 @@ def _grand_piano(rng: Rng) -> Thing:
                     (thick * 1.3, low),
                     (0, low),
                 ],
-                (0, 0, 0),
                 timber,
                 sides=24,
             )
         ]
-    stands += [disc(0.028, 0.05, (0, 0.005, 0), BRASS, sides=16), rod((-0.014, 0.028, 0), (0.014, 0.028, 0), 0.028, 0.028, BRASS)]
+    stands += [disc(0.028, 0.05, (0, 0.005, 0), BRASS, sides=16), dowel((-0.014, 0.028, 0), (0.014, 0.028, 0), 0.028, BRASS)]
     case += [s.moved((px, 0, pz)) for s in stands for px, pz in places]
     pedals = pick(rng, (2, 3))
-    parts += [Parts(noun="pedal", count=pedals, material=BRASS), Parts(noun="leg", count=3)]
-    case += [rod((s * 0.05, 0.14, -0.3), (s * 0.09, low + 0.01, -0.3), 0.016, 0.016, timber) for s in (-1, 1)]
+    parts += [Parts("pedal", pedals, BRASS), Parts("leg", 3)]
+    case += [dowel((s * 0.05, 0.14, -0.3), (s * 0.09, low + 0.01, -0.3), 0.016, timber) for s in (-1, 1)]
     case += [cushion((0.3, 0.08, 0.14), (0, 0.08, -0.3), 0.015, timber), *_pedals(pedals, 0.1, -0.24, 0.11)]
     solids = [*case, *cover]
     if maybe(rng, 0.4):
         stool, said = _piano_stool(rng, timber, 0.12)
         solids, parts = [*solids, *stool], [*parts, said]
     style = ("curved", "open") if opened else ("curved", "closed")
-    return Thing(solids=tuple(s.moved((0, 0, long / 2)) for s in solids), main=timber, style=style, parts=tuple(parts[-4:]))
+    return Thing.of([s.moved((0, 0, long / 2)) for s in solids], timber, style, parts[-4:])
 
 
 def _open_curve(points: Line) -> Line:
@@ -262,28 +260,28 @@ def _stage_piano(rng: Rng) -> Thing:
     top = level + tall * 1.2
     knobs = int(rng.integers(1, 6))
     solids += [disc(0.012, 0.014, (-wide * 0.4 + 0.045 * i, top - 0.002, -deep / 2 + back * 0.35), stand, sides=16) for i in range(knobs)]
-    parts.append(Parts(noun="knob", count=knobs))
+    parts.append(Parts("knob", knobs))
     match rng.integers(3):
         case 0:
             for z in (-0.12, 0.12):
-                solids += [rod((s * 0.36, 0.02, z), (-s * 0.36, level - 0.015, z), 0.018, 0.018, stand) for s in (-1, 1)]
-            solids += [rod((s * 0.36, y, -0.2), (s * 0.36, y, 0.2), 0.019, 0.019, stand) for s in (-1, 1) for y in (0.019, level - 0.018)]
+                solids += [dowel((s * 0.36, 0.02, z), (-s * 0.36, level - 0.015, z), 0.018, stand) for s in (-1, 1)]
+            solids += [dowel((s * 0.36, y, -0.2), (s * 0.36, y, 0.2), 0.019, stand) for s in (-1, 1) for y in (0.019, level - 0.018)]
         case 1:
             solids += [box((0.035, level + 0.01, deep * 0.8), (s * (wide / 2 - 0.06), 0, 0), case) for s in (-1, 1)]
             solids += [cushion((0.05, 0.04, deep * 1.15), (s * (wide / 2 - 0.06), 0, 0), 0.01, case) for s in (-1, 1)]
             solids.append(box((wide - 0.13, 0.22, 0.02), (0, level * 0.45, -deep * 0.3), case))
             solids += [*_pedals(3, 0.05, -deep * 0.2, 0.1), box((wide - 0.13, 0.08, 0.06), (0, 0.02, -deep * 0.25), case)]
-            parts.append(Parts(noun="pedal", count=3, material=BRASS))
+            parts.append(Parts("pedal", 3, BRASS))
         case _:
             stands, said = legs(rng, wide * 0.92, deep * 0.8, level + 0.01, 0.05, stand)
             solids, parts = [*solids, *stands], [*parts, said]
     if maybe(rng, 0.6):
         solids.append(box((0.5, 0.22, 0.01), (0, 0, 0), case).turned("x", -18).moved((0, top - 0.005, -deep / 2 + back * 0.3)))
-        parts.append(Parts(noun="music rest", count=1))
+        parts.append(Parts("music rest", 1))
     if maybe(rng, 0.3):
         stool, said = _piano_stool(rng, BLACK, deep / 2 + 0.1)
         solids, parts = [*solids, *stool], [*parts, said]
-    return Thing(solids=tuple(solids), main=case, style=("slim",), parts=tuple(parts[:4]))
+    return Thing.of(solids, case, ("slim",), parts[:4])
 
 
 def piano(rng: Rng) -> Thing:

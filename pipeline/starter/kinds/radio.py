@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.casings import arch_of, ball, front_of, grid, knob, lying, plate_of, profile_of, rounded
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, rod
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, rod
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, four, maybe, metal, pick, plastic, wood
 
 
@@ -52,9 +52,7 @@ def _mast(start: Point, reach: float, lean: float) -> list[Solid]:
     x, y, z = start
     way = (math.sin(math.radians(lean)), math.cos(math.radians(lean)))
     joints = [(x + way[0] * reach * k / 3, y + way[1] * reach * k / 3, z) for k in range(4)]
-    return [rod(joints[k], joints[k + 1], 0.0045 - 0.001 * k, 0.0045 - 0.001 * k, STEEL, sides=8) for k in range(3)] + [
-        ball(0.006, joints[3], STEEL)
-    ]
+    return [dowel(joints[k], joints[k + 1], 0.0045 - 0.001 * k, STEEL, sides=8) for k in range(3)] + [ball(0.006, joints[3], STEEL)]
 
 
 def _portable_radio(rng: Rng) -> Thing:
@@ -75,7 +73,7 @@ def _portable_radio(rng: Rng) -> Thing:
     )
     solids, front = [body], deep / 2
     knobs = int(rng.integers(1, 5))
-    parts = [Parts(noun="knob", count=knobs)]
+    parts = [Parts("knob", knobs)]
     size = tall * rng.uniform(0.05, 0.09)
     if boom:
         radius = min(tall * 0.34, width * 0.19)
@@ -87,11 +85,11 @@ def _portable_radio(rng: Rng) -> Thing:
         ]
         solids.append(box((width * 0.8, tall * 0.12, 0.006), (0, tall * 0.82, front), WHITE))
         solids += [
-            rod((s * width * 0.05, tall * 0.31, front), (s * width * 0.05, tall * 0.31, front + 0.012), width * 0.025, width * 0.025, trim)
+            dowel((s * width * 0.05, tall * 0.31, front), (s * width * 0.05, tall * 0.31, front + 0.012), width * 0.025, trim)
             for s in (-1, 1)
         ]
         solids += [knob(size, 0.02, (width * (i - (knobs - 1) / 2) * 0.09, tall * 0.66, front - 0.002), trim) for i in range(knobs)]
-        parts.append(Parts(noun="speaker", count=2))
+        parts.append(Parts("speaker", 2))
     else:
         side = pick(rng, (-1, 1))
         solids += _grille(rng, width * 0.46, tall * 0.72, (side * width * 0.2, tall * 0.45, front - 0.001), dark)
@@ -112,7 +110,7 @@ def _portable_radio(rng: Rng) -> Thing:
             for i in range(knobs)
         ]
     if maybe(rng, 0.75):
-        parts.append(Parts(noun="handle", count=1))
+        parts.append(Parts("handle", 1))
         reach, y = width * rng.uniform(0.3, 0.46), tall * 0.88
         if maybe(rng, 0.5):
             solids += [box((0.012, tall * 0.35 + 0.01, 0.02), (s * (width / 2 + 0.005), tall * 0.88, 0), trim) for s in (-1, 1)]
@@ -120,12 +118,12 @@ def _portable_radio(rng: Rng) -> Thing:
         else:
             solids.append(arch_of((-reach, y, 0), (reach, y, 0), tall * rng.uniform(0.3, 0.55), 0.007, trim))
     if maybe(rng, 0.75):
-        parts.append(Parts(noun="antenna", count=1, material=STEEL))
+        parts.append(Parts("antenna", 1, STEEL))
         solids += _mast(
             (pick(rng, (-1, 1)) * width * 0.42, tall - deep * 0.1, -deep * 0.3), width * rng.uniform(0.5, 1.1), rng.uniform(-35, 35)
         )
     solids += [disc(0.012, 0.012, (x, -0.008, z), BLACK, sides=12) for x, z in four(width * 0.8, deep * 0.5)]
-    return Thing(solids=tuple(s.moved((0, 0.008, 0)) for s in solids), main=case, style=("wide",) if boom else (), parts=tuple(parts))
+    return Thing.of([s.moved((0, 0.008, 0)) for s in solids], case, ("wide",) if boom else (), parts)
 
 
 def _parlour_radio(rng: Rng) -> Thing:
@@ -150,7 +148,7 @@ def _parlour_radio(rng: Rng) -> Thing:
         view = rounded(width - 0.14 * tall, tall * 0.86, max(0.01, bend - 0.07 * tall)) + np.array([0.0, tall * 0.07])
     solids = [plate_of(line, deep, timber, 0.012).moved((0, 0, -deep / 2))]
     front, knobs = deep / 2, int(rng.integers(2, 5))
-    parts = [Parts(noun="knob", count=knobs, material=trim)]
+    parts = [Parts("knob", knobs, trim)]
     if arched:
         solids.append(plate_of(view[view[:, 1] > tall * 0.05], 0.006, cloth).moved((0, 0, front - 0.002)))
         bars = int(rng.integers(2, 5))
@@ -166,7 +164,7 @@ def _parlour_radio(rng: Rng) -> Thing:
         else:
             solids.append(box((width * 0.4, tall * 0.09, 0.012), (0, tall * 0.24, front), WHITE))
         solids += [knob(width * 0.05, 0.03, ((i - (knobs - 1) / 2) * width * 0.2, tall * 0.12, front), trim) for i in range(knobs)]
-        parts.append(Parts(noun="bar", count=bars))
+        parts.append(Parts("bar", bars))
     else:
         solids.append(plate_of(view, 0.005, pick(rng, (cloth, trim))).moved((0, 0, front - 0.002)))
         dial = pick(rng, (WHITE, BLACK, plastic(rng, "yellow")))
@@ -188,8 +186,8 @@ def _parlour_radio(rng: Rng) -> Thing:
         solids = [s.moved((0, 0.015, 0)) for s in solids]
     else:
         solids = [s.moved((0, 0.015, 0)) for s in solids] + [ball(0.02, (x, 0.02, z), trim) for x, z in four(width * 0.8, deep * 0.7)]
-        parts.append(Parts(noun="ball", count=4, material=trim))
-    return Thing(solids=tuple(solids), main=timber, style=("curved", "tall") if arched else ("wide",), parts=tuple(parts))
+        parts.append(Parts("ball", 4, trim))
+    return Thing.of(solids, timber, ("curved", "tall") if arched else ("wide",), parts)
 
 
 def _hand_radio(rng: Rng) -> Thing:
@@ -226,12 +224,7 @@ def _hand_radio(rng: Rng) -> Thing:
     if maybe(rng, 0.5):
         solids.append(box((width * 0.4, tall * 0.5, 0.005), (0, tall * 0.35, -front - 0.006), dark))
         solids.append(box((width * 0.4, tall * 0.06, 0.012), (0, tall * 0.8, -front - 0.003), dark))
-    return Thing(
-        solids=tuple(solids),
-        main=case,
-        style=("tall",),
-        parts=(Parts(noun="antenna", count=1), Parts(noun="button", count=buttons), Parts(noun="knob", count=knobs)),
-    )
+    return Thing.of(solids, case, ("tall",), [Parts("antenna", 1), Parts("button", buttons), Parts("knob", knobs)])
 
 
 def _receiver(rng: Rng) -> Thing:
@@ -263,12 +256,12 @@ def _receiver(rng: Rng) -> Thing:
         solids.append(grid(width * 0.7, deep * 0.5, 12, 6, (0, 0, 0), 0.004, BLACK, 0.5).turned("x", -90).moved((0, tall, -deep * 0.1)))
     lean = math.degrees(math.atan2(slant, tall))
     solids += [s.turned("x", -lean).moved((0, 0, deep / 2 - 0.001)) for s in items]
-    parts = [Parts(noun="knob", count=knobs, material=trim)]
+    parts = [Parts("knob", knobs, trim)]
     if maybe(rng, 0.5):
-        parts.append(Parts(noun="antenna", count=1, material=STEEL))
+        parts.append(Parts("antenna", 1, STEEL))
         solids += _mast((-width * 0.4, tall * 0.9, -deep * 0.44), width * 0.8, rng.uniform(-20, 20))
     if maybe(rng, 0.3):
-        parts.append(Parts(noun="handle", count=2))
+        parts.append(Parts("handle", 2))
         solids += [
             arch_of((0, 0, 0), (tall * 0.7, 0, 0), 0.03, 0.005, trim)
             .turned("z", 90)
@@ -279,7 +272,7 @@ def _receiver(rng: Rng) -> Thing:
     solids = [s.moved((0, 0.01, 0)) for s in solids] + [
         disc(0.014, 0.014, (x, 0, z), BLACK, sides=12) for x, z in four(width * 0.85, deep * 0.8)
     ]
-    return Thing(solids=tuple(solids), main=case, style=("low", "wide"), parts=tuple(parts))
+    return Thing.of(solids, case, ("low", "wide"), parts)
 
 
 def radio(rng: Rng) -> Thing:

@@ -159,4 +159,4 @@ def refrigerator(rng: Rng) -> Thing:
     parts = said_of(
         paint, ("door", door_count, paint), ("drawer", drawer_count, paint), ("handle", handle_count, grip), ("shelf", shelves, paint)
     )
-    return Thing(solids=tuple(solids), main=paint, style=tuple(style), parts=parts)
+    return Thing.of(solids, paint, style, parts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.starter.kinds.hulls import PAINTS, bent_by, body_of, parts_of, placed, set_around, slab, wing_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, rod, turned
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, dowel, lathe, rod, turned
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, glass, maybe, metal, pick, plastic
 
 
@@ -41,8 +41,8 @@ def _toy_rocket(rng: Rng) -> Thing:
     split = int(rng.integers(14, 17))
     y = lift + tall * t
     line = [(float(w), float(h)) for w, h in zip(width, y, strict=True)]
-    solids = [turned([(0, lift), *line[: split + 1], (0, line[split][1])], (0, 0, 0), body, sides=40)]
-    solids.append(turned([(0, line[split][1]), (line[split][0] * 1.03, line[split][1]), *line[split + 1 :]], (0, 0, 0), second, sides=40))
+    solids = [lathe([(0, lift), *line[: split + 1], (0, line[split][1])], body, sides=40)]
+    solids.append(lathe([(0, line[split][1]), (line[split][0] * 1.03, line[split][1]), *line[split + 1 :]], second, sides=40))
     solids.append(_bell(float(width[0]) * 0.85, (0, lift - float(width[0]) * 0.7, 0), STEEL))
     fins, reach = pick(rng, (3, 3, 4)), fat * rng.uniform(1.5, 2.1)
     at = [float(np.interp(h, y, width)) * 0.9 for h in (lift + 0.1, lift + 0.4, lift + 0.75)]
@@ -56,11 +56,9 @@ def _toy_rocket(rng: Rng) -> Thing:
         h = lift + tall * (0.58 - 0.19 * i)
         r, size = float(np.interp(h, y, width)), fat * (0.42 - 0.07 * i)
         ring = [(0, -0.05), (size, -0.05), (size, 0.02), (size * 0.9, 0.035), (size * 0.78, 0.02), (size * 0.72, 0.015), (0, 0.012)]
-        solids.append(turned(ring, (0, 0, 0), pick(rng, (STEEL, second)), sides=24).turned("x", 90).moved((0, h, r)))
+        solids.append(lathe(ring, pick(rng, (STEEL, second)), sides=24).turned("x", 90).moved((0, h, r)))
         solids.append(
-            turned([(0, 0), (size * 0.72, 0.012), (size * 0.4, 0.035), (0, 0.04)], (0, 0, 0), dark, sides=24)
-            .turned("x", 90)
-            .moved((0, h, r))
+            lathe([(0, 0), (size * 0.72, 0.012), (size * 0.4, 0.035), (0, 0.04)], dark, sides=24).turned("x", 90).moved((0, h, r))
         )
     if maybe(rng, 0.4):
         solids += [
@@ -69,8 +67,8 @@ def _toy_rocket(rng: Rng) -> Thing:
         ]
     for h in (0.12, 0.3) if maybe(rng, 0.4) else ():
         edge = [(float(np.interp(lift + tall * k, y, width)) + 0.006, lift + tall * k) for k in (h, h + 0.05)]
-        solids.append(turned([(0, edge[0][1]), *edge, (0, edge[1][1])], (0, 0, 0), second, sides=40))
-    return Thing(solids=placed(solids), main=body, style=("round",), parts=parts_of(("fin", fins), ("window", windows)))
+        solids.append(lathe([(0, edge[0][1]), *edge, (0, edge[1][1])], second, sides=40))
+    return Thing.of(placed(solids), body, ("round",), parts_of(("fin", fins), ("window", windows)))
 
 
 def _stack(
@@ -146,7 +144,7 @@ def _launcher(rng: Rng) -> Thing:
         fin = wing_of((0, r * 0.9, r * 1.2 + size * 1.6), (0, r + size * 0.8, r * 1.2 + size * 0.7), size * 1.6, size * 0.7, 0.08, second)
         solids += set_around([fin.turned("x", -90).turned("y", 180)], fins)
     said = parts_of(("fin", fins), ("booster", boosters), ("nozzle", nozzles if not boosters else 0), ("stage", count))
-    return Thing(solids=placed(solids), main=skin, style=("tall",), parts=said)
+    return Thing.of(placed(solids), skin, ("tall",), said)
 
 
 def _missile(rng: Rng) -> Thing:
@@ -157,10 +155,7 @@ def _missile(rng: Rng) -> Thing:
     width = r * (1 - bulge + bulge * np.sin(math.pi * np.minimum(t * 1.15, 1) ** 0.9) ** 0.7)
     line = [(float(w), float(h * tall)) for w, h in zip(width, t, strict=True)]
     nose = [(p, h) for p, h in _ogive(float(width[-1]), tall, tall + r * rng.uniform(2.5, 6), rng.uniform(1.0, 1.8))]
-    solids = [
-        turned([(0, 0), *line, (0, tall)], (0, 0, 0), skin),
-        turned([(0, tall), (float(width[-1]), tall), *nose], (0, 0, 0), pick(rng, (skin, second))),
-    ]
+    solids = [lathe([(0, 0), *line, (0, tall)], skin), lathe([(0, tall), (float(width[-1]), tall), *nose], pick(rng, (skin, second)))]
     fins, size = pick(rng, (3, 4, 4)), r * rng.uniform(1.5, 2.6)
     drop, chord = pick(rng, (0.0, 0.3, -0.3)) * size, size * rng.uniform(0.9, 1.5)
     fin = wing_of((0, r * 0.6, chord), (0, r + size * 0.8, chord * 0.45 - drop), chord, chord * rng.uniform(0.3, 0.6), 0.06, second)
@@ -173,9 +168,9 @@ def _missile(rng: Rng) -> Thing:
     for h in (0.2, 0.6, 0.93):
         if maybe(rng, 0.5):
             rim = float(np.interp(h, t, width)) * 1.02
-            solids.append(turned([(0, h * tall), (rim, h * tall), (rim, h * tall + 0.08), (0, h * tall + 0.08)], (0, 0, 0), second))
+            solids.append(lathe([(0, h * tall), (rim, h * tall), (rim, h * tall + 0.08), (0, h * tall + 0.08)], second))
     solids.append(_bell(r * 0.6, (0, -r * 0.6, 0), STEEL))
-    return Thing(solids=placed(solids), main=skin, style=("slim",), parts=parts_of(("fin", fins + small)))
+    return Thing.of(placed(solids), skin, ("slim",), parts_of(("fin", fins + small)))
 
 
 def _shuttle(rng: Rng) -> Thing:
@@ -201,17 +196,17 @@ def _shuttle(rng: Rng) -> Thing:
         boosters = 2
         solids = [solid.turned("y", 180).moved((0, 0.5, 1.15)) for solid in solids]
         line = [(0, 0.2), (0.5, 0.3), (0.62, 0.7), (0.62, 3.6), *_ogive(0.62, 3.6, 5.0, 1.3)]
-        solids.append(turned(line, (0, 0, 0), tank))
+        solids.append(lathe(line, tank))
         for s in (-1, 1):
             solids += _stack(((0.27, 1.2), (0.27, 1.2), (0.27, 1.2)), 0.5, 1.0, (WHITE,), (s * 0.88, 0.1, 0))
             solids.append(turned([(0, 0.0), (0.36, 0.0), (0.27, 0.4), (0, 0.4)], (s * 0.88, -0.1, 0), WHITE))
-        solids += [rod((0, y, 0.5), (0, y, 0.85), 0.05, 0.05, STEEL, sides=8) for y in (1.2, 3.2)]
-        solids += [rod((s * 0.5, y, 0), (s * 0.8, y, 0), 0.05, 0.05, STEEL, sides=8) for s in (-1, 1) for y in (0.7, 3.2)]
+        solids += [dowel((0, y, 0.5), (0, y, 0.85), 0.05, STEEL, sides=8) for y in (1.2, 3.2)]
+        solids += [dowel((s * 0.5, y, 0), (s * 0.8, y, 0), 0.05, STEEL, sides=8) for s in (-1, 1) for y in (0.7, 3.2)]
     else:
         solids = [solid.turned("y", 180) for solid in solids]
-    return Thing(
-        solids=placed(solids),
-        main=tank if boosters else skin,
-        style=("tall",) if boosters else ("wide",),
-        parts=parts_of(("booster", boosters), ("wing", 2), ("nozzle", 3)),
+    return Thing.of(
+        placed(solids),
+        tank if boosters else skin,
+        ("tall",) if boosters else ("wide",),
+        parts_of(("booster", boosters), ("wing", 2), ("nozzle", 3)),
     )

@@ -1,7 +1,7 @@
 """Makes a sink: its designs, proportions and parts, and the words for them. See `thing`."""
 
 from pipeline.starter.kinds.padding import closed_loop, lofted, piped, slab_of, tap_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, rod
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, rod
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, ceramic, drawers, four, legs, maybe, pick, stone, wood
 
 
@@ -44,24 +44,45 @@ def sink(rng: Rng) -> Thing:
         solids.append(_basin((wide, deep), mouth, hollow, thick, white, edge if edge < 0.9 else 0.75, hole, 0.03).moved((0, high, 0)))
         if maybe(rng, 0.4):
             solids.append(slab_of(wide * 0.96, 0.03, rng.uniform(0.06, 0.14), (0, high - 0.01, -deep / 2 + 0.015), white, 0.3))
-            parts.append(Parts(noun="backsplash", count=1))
+            parts.append(Parts("backsplash", 1))
         under = high - 0.12
         if form == 0:
             foot, waist = rng.uniform(0.12, 0.16), rng.uniform(0.065, 0.1)
             squash, corner = rng.uniform(0.8, 1.0), pick(rng, (0.98, 0.98, 0.3))
-            line = ((foot, 0), (foot, 0.03), (foot * 0.85, 0.06), (waist, 0.2), (waist, under * 0.7), (waist * 1.5, under * 0.93),
-                (waist * 2, under + 0.02))  # fmt: skip
+            line = (
+                (foot, 0),
+                (foot, 0.03),
+                (foot * 0.85, 0.06),
+                (waist, 0.2),
+                (waist, under * 0.7),
+                (waist * 1.5, under * 0.93),
+                (waist * 2, under + 0.02),
+            )
             solids.append(lofted([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white))
-            parts.append(Parts(noun="pedestal", count=1))
+            parts.append(Parts("pedestal", 1))
         elif maybe(rng, 0.5):
-            solids.append(lofted([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k,
-                y in ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))], white))  # fmt: skip
+            solids.append(
+                lofted(
+                    [
+                        closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1)
+                        for k, y in ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))
+                    ],
+                    white,
+                )
+            )
         else:
-            pipe = [(0, high - 0.12, 0), (0, high - 0.32, 0), (0, high - 0.36, -0.06), (0, high - 0.28, -0.1),
-                (0, high - 0.28, -deep / 2 + 0.01)]  # fmt: skip
-            solids += [piped(pipe, 0.017, shine, bend=0.04),
-                disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, high - 0.28, -deep / 2))]  # fmt: skip
-            parts.append(Parts(noun="pipe", count=1, material=shine))
+            pipe = [
+                (0, high - 0.12, 0),
+                (0, high - 0.32, 0),
+                (0, high - 0.36, -0.06),
+                (0, high - 0.28, -0.1),
+                (0, high - 0.28, -deep / 2 + 0.01),
+            ]
+            solids += [
+                piped(pipe, 0.017, shine, bend=0.04),
+                disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, high - 0.28, -deep / 2)),
+            ]
+            parts.append(Parts("pipe", 1, shine))
         where, reach, basins = -deep / 2 + 0.055, deep * 0.32, [(0.0, high)]
         drains.append((0, high - hollow, 0.03))
         style.append("round" if hole > 0.9 else "square")
@@ -103,12 +124,19 @@ def sink(rng: Rng) -> Thing:
             if top is STEEL:
                 solids.append(_basin((each, deep), flat, 0.18, thick, top, 0.0, hole, 0.04).moved((x, high, 0)))
             else:  # a rim of its own lies on the counter
-                rims = [closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole) for k, d,
-                    y in ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))]  # fmt: skip
-                around = [closed_loop(each, deep, -thick, front=0.0), closed_loop(each, deep, 0, front=0.0),
-                    closed_loop(flat[0], flat[1], 0, 0.04, front=hole)]  # fmt: skip
-                solids += [lofted(around, top, caps=(True, False)).moved((x, high, 0)),
-                    lofted(rims, bowl, caps=(False, True)).moved((x, high, 0))]  # fmt: skip
+                rims = [
+                    closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole)
+                    for k, d, y in ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))
+                ]
+                around = [
+                    closed_loop(each, deep, -thick, front=0.0),
+                    closed_loop(each, deep, 0, front=0.0),
+                    closed_loop(flat[0], flat[1], 0, 0.04, front=hole),
+                ]
+                solids += [
+                    lofted(around, top, caps=(True, False)).moved((x, high, 0)),
+                    lofted(rims, bowl, caps=(False, True)).moved((x, high, 0)),
+                ]
             basins.append((x, high))
             drains.append((x, high - (0.18 if top is STEEL else 0.17), 0.04))
         rest = drain + spare
@@ -117,20 +145,26 @@ def sink(rng: Rng) -> Thing:
             solids.append(box((rest, thick, deep), (x, high - thick, 0), top))
             if drain:
                 grooves = int(rng.integers(5, 9))
-                solids += [cushion((each * 0.8, 0.01, 0.018),
-                    (left + count * each + each * 0.5, high - 0.004, (k - grooves / 2) * 0.05 + 0.04), 0.004, top)
-                    for k in range(grooves)]  # fmt: skip
-                parts.append(Parts(noun="drainboard", count=1))
+                solids += [
+                    cushion(
+                        (each * 0.8, 0.01, 0.018),
+                        (left + count * each + each * 0.5, high - 0.004, (k - grooves / 2) * 0.05 + 0.04),
+                        0.004,
+                        top,
+                    )
+                    for k in range(grooves)
+                ]
+                parts.append(Parts("drainboard", 1))
         more, words, main = _vanity(rng, wide - 0.02, deep - 0.02, high - thick + 0.001, wood(rng), shine, topped=False)
         solids += more
         parts += words
         if maybe(rng, 0.5):
             solids.append(box((wide, rng.uniform(0.06, 0.4), 0.02), (0, high, -deep / 2 + 0.01), top))
-            parts.append(Parts(noun="backsplash", count=1))
+            parts.append(Parts("backsplash", 1))
         where, reach = -deep / 2 + 0.06, 0.2
         if kitchen:
             basins = [(left + count * each / 2, high)]
-        parts = [Parts(noun="basin", count=count), *parts]
+        parts = [Parts("basin", count), *parts]
     elif form == 5:  # a trough or basins on legs
         count = int(rng.integers(1, 4))
         main = pick(rng, (STEEL, stone(rng), white))
@@ -138,8 +172,11 @@ def sink(rng: Rng) -> Thing:
         down, wide = rng.uniform(0.2, 0.32), count * each
         for i in range(count):
             x = (i - (count - 1) / 2) * each
-            solids.append(_basin((each, deep), (each - 0.06, deep - 0.12), down - 0.02, down, main, 0.02, pick(rng, (0.2, 0.4)),
-                0.03).moved((x, high, 0)))  # fmt: skip
+            solids.append(
+                _basin((each, deep), (each - 0.06, deep - 0.12), down - 0.02, down, main, 0.02, pick(rng, (0.2, 0.4)), 0.03).moved(
+                    (x, high, 0)
+                )
+            )
             basins.append((x, high))
             drains.append((x, high - down + 0.02, 0.03))
         stand = pick(rng, (STEEL, BLACK, main))
@@ -147,11 +184,11 @@ def sink(rng: Rng) -> Thing:
         solids += [rod((x, 0, z), (x, under + 0.005, z), 0.018, 0.02, stand) for x, z in four(wide - 0.08, deep - 0.08)]
         if maybe(rng, 0.5):
             solids.append(box((wide - 0.06, 0.02, deep - 0.06), (0, 0.2, 0), stand))
-            parts.append(Parts(noun="shelf", count=1))
+            parts.append(Parts("shelf", 1))
         if maybe(rng, 0.5):
             solids.append(slab_of(wide, 0.025, rng.uniform(0.15, 0.3), (0, high - 0.01, -deep / 2 + 0.0125), main, 0.1))
-            parts.append(Parts(noun="backsplash", count=1))
-        parts = [Parts(noun="basin", count=count), Parts(noun="leg", count=4, material=stand), *parts]
+            parts.append(Parts("backsplash", 1))
+        parts = [Parts("basin", count), Parts("leg", 4, stand), *parts]
         where, reach = -deep / 2 + 0.05, 0.2
     else:  # as it comes from the shop, before it is built in
         count = int(rng.integers(1, 3))
@@ -163,27 +200,30 @@ def sink(rng: Rng) -> Thing:
         for i in range(count):
             x = left + (i + 0.5) * each
             inner = (each - 0.05, deep - 0.15)
-            solids.append(_basin((each, deep), inner, high - 0.012, 0.02, main, 0.9 if round_ else 0.02, 0.98 if round_ else 0.3,
-                0.04).moved((x, high, 0)))  # fmt: skip
+            solids.append(
+                _basin((each, deep), inner, high - 0.012, 0.02, main, 0.9 if round_ else 0.02, 0.98 if round_ else 0.3, 0.04).moved(
+                    (x, high, 0)
+                )
+            )
             drains.append((x, 0.012, 0.04))
         if wing:
             x = left + count * each + wing / 2
             solids.append(box((wing, 0.02, deep), (x, high - 0.02, 0), main))
             solids += [cushion((wing * 0.8, 0.012, 0.02), (x, high - 0.005, (k - 3) * 0.05 + 0.03), 0.005, main) for k in range(7)]
-            parts.append(Parts(noun="drainboard", count=1))
-        parts = [Parts(noun="basin", count=count), *parts]
+            parts.append(Parts("drainboard", 1))
+        parts = [Parts("basin", count), *parts]
         basins, where, reach = [(left + count * each / 2, high)], -deep / 2 + 0.05, 0.18
         style.append("low")
     solids += _taps(rng, basins, where, reach, shine, parts)
     solids += [disc(0.025, 0.006, at, shine, sides=16) for at in drains]
     lowest = min(float(s.vertices[:, 1].min()) for s in solids)
-    return Thing(solids=tuple(s.moved((0, -lowest, 0)) for s in solids), main=main, style=tuple(style), parts=tuple(parts[:4]))
+    return Thing.of([s.moved((0, -lowest, 0)) for s in solids], main, style, parts[:4])
 
 
 def _taps(rng: Rng, basins: list[tuple[float, float]], z: float, reach: float, shine: Material, parts: list[Parts]) -> list[Solid]:
     """The same tap at every basin; its words are added to `parts`."""
     solids, words = tap_of(rng, reach, shine)
-    parts += [Parts(noun=word.noun, count=word.count * len(basins), material=word.material) for word in words]
+    parts += [Parts(word.noun, word.count * len(basins), word.material) for word in words]
     return [part.moved((x, y - 0.002, z)) for x, y in basins for part in solids]
 
 
@@ -199,7 +239,7 @@ def _vanity(
         more, feet = legs(rng, wide - 0.04, deep - 0.04, under, 0.05, stand)
         if maybe(rng, 0.5):
             more.append(box((wide - 0.06, 0.025, deep - 0.06), (0, 0.18, 0), timber))
-            return [*solids, *more], [feet, Parts(noun="shelf", count=1)], timber
+            return [*solids, *more], [feet, Parts("shelf", 1)], timber
         return [*solids, *more], [feet], timber
     body = wood(rng)
     low = pick(rng, (0.08, 0.08, 0.15))
@@ -223,9 +263,15 @@ def _vanity(
         if form == 3:
             solids.append(cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body))
         side = 1 if i % 2 == 0 and doors > 1 else -1
-        solids.append(rod((x + side * each * 0.4, low + height * 0.62, deep / 2 + 0.03),
-            (x + side * each * 0.4, low + height * 0.8, deep / 2 + 0.03), 0.007, 0.007, shine))  # fmt: skip
-    return solids, [Parts(noun="door", count=doors)], body
+        solids.append(
+            dowel(
+                (x + side * each * 0.4, low + height * 0.62, deep / 2 + 0.03),
+                (x + side * each * 0.4, low + height * 0.8, deep / 2 + 0.03),
+                0.007,
+                shine,
+            )
+        )
+    return solids, [Parts("door", doors)], body
 
 
 def _open_chest(wide: float, height: float, deep: float, low: float, t: float, body: Material) -> list[Solid]:

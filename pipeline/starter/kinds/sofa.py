@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.starter.kinds.padding import ball, feet_under, pad_of, pillow, placed, plate, slab_of, smoothed, softened
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod
+from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, rod
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, fabric, maybe, pick, wood
 
 
@@ -17,19 +17,34 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
             return [cushion((arm, tall, depth), (0, 0, 0), min(0.03, arm / 3), soft)]
         case 1:  # rolled
             r = arm * 0.62
-            roll = rod((0.02, tall - r, -depth / 2), (0.02, tall - r, depth / 2 + 0.012), r, r, soft, sides=24)
-            return [cushion((arm * 0.9, tall - r, depth), (0, 0, 0), 0.02, soft), roll,
-                disc(r * 0.75, 0.008, (0, 0, 0), soft).turned("x", 90).moved((0.02, tall - r, depth / 2 + 0.012))]  # fmt: skip
+            roll = dowel((0.02, tall - r, -depth / 2), (0.02, tall - r, depth / 2 + 0.012), r, soft, sides=24)
+            return [
+                cushion((arm * 0.9, tall - r, depth), (0, 0, 0), 0.02, soft),
+                roll,
+                disc(r * 0.75, 0.008, (0, 0, 0), soft).turned("x", 90).moved((0.02, tall - r, depth / 2 + 0.012)),
+            ]
         case 2:
             return [cushion((arm, tall, depth), (0, 0, 0), arm * 0.48, soft)]
         case 3:  # falls to the front
-            line = smoothed([(-depth / 2, 0), (depth / 2, 0), (depth / 2, tall * 0.72), (depth * 0.1, tall * 0.8),
-                (-depth * 0.3, tall * 1.2), (-depth / 2, tall * 1.25)], 2)  # fmt: skip
+            line = smoothed(
+                [
+                    (-depth / 2, 0),
+                    (depth / 2, 0),
+                    (depth / 2, tall * 0.72),
+                    (depth * 0.1, tall * 0.8),
+                    (-depth * 0.3, tall * 1.2),
+                    (-depth / 2, tall * 1.25),
+                ],
+                2,
+            )
             return [plate(line, arm * 0.8, soft, edge=0.02).turned("y", -90)]
         case _:  # a frame of wood
             posts = [rod((0, -low, z), (0, tall, z * 0.9), 0.016, 0.022, stand) for z in (-depth * 0.42, depth * 0.42)]
-            return [*posts, slab_of(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6),
-                rod((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, 0.018, stand)]  # fmt: skip
+            return [
+                *posts,
+                slab_of(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6),
+                dowel((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, stand),
+            ]
 
 
 def sofa(rng: Rng) -> Thing:
@@ -61,7 +76,7 @@ def sofa(rng: Rng) -> Thing:
         line = np.concatenate([[(-half, low), (half, low)], np.stack([u * half, seat + back + crest], 1)])
         solids.append(plate(line, stuff, soft, edge=0.03).moved((0, 0, hind + stuff / 2)))
     if form == 1 and maybe(rng, 0.6):  # rolled over behind as the arms are
-        solids.append(rod((-half, seat + back - 0.03, hind + 0.04), (half, seat + back - 0.03, hind + 0.04), 0.09, 0.09, soft, sides=20))
+        solids.append(dowel((-half, seat + back - 0.03, hind + 0.04), (half, seat + back - 0.03, hind + 0.04), 0.09, soft, sides=20))
     for s in (-1, 1) if form >= 0 else ():
         if not (corner and s == hand):
             pieces = _sofa_arm(form, arm, seat + up - low, depth + 0.01, low, soft, stand)
@@ -77,12 +92,18 @@ def sofa(rng: Rng) -> Thing:
     for i in range(count):
         x = (i - (count - 1) / 2) * part
         size = (part - 0.008, thick, depth - stuff - 0.01)
-        solids.append(pad_of(size[0], size[2], thick + 0.03, (x, seat - thick, stuff / 2 + 0.015), cloth, 0.12) if puff
-            else cushion(size, (x, seat - thick, stuff / 2 + 0.01), 0.04, cloth))  # fmt: skip
+        solids.append(
+            pad_of(size[0], size[2], thick + 0.03, (x, seat - thick, stuff / 2 + 0.015), cloth, 0.12)
+            if puff
+            else cushion(size, (x, seat - thick, stuff / 2 + 0.01), 0.04, cloth)
+        )
         if cushioned:
             tall = back + rng.uniform(-0.04, 0.06)
-            rest = (pad_of(part - 0.015, tall, 0.17, (0, 0, 0), cloth, 0.25).turned("x", 90).moved((0, tall / 2, 0)) if puff
-                else cushion((part - 0.015, tall, 0.15), (0, 0, 0.07), 0.05, cloth))  # fmt: skip
+            rest = (
+                pad_of(part - 0.015, tall, 0.17, (0, 0, 0), cloth, 0.25).turned("x", 90).moved((0, tall / 2, 0))
+                if puff
+                else cushion((part - 0.015, tall, 0.15), (0, 0, 0.07), 0.05, cloth)
+            )
             solids += placed([rest], (x, seat - 0.015, hind + stuff - 0.01), lean=9)
     if tufted and not cushioned:
         rows = int(rng.integers(2, 4))
@@ -94,10 +115,21 @@ def sofa(rng: Rng) -> Thing:
         z = depth / 2 + long / 2 - 0.01
         x = hand * (inner / 2 - deep / 2 + arm)
         solids.append(cushion((deep, base, long), (x, low, z), 0.025, soft))
-        solids.append(pad_of(deep - 0.01, long, thick + 0.03, (x, seat - thick, z), cloth, 0.12) if puff
-            else cushion((deep - 0.01, thick, long), (x, seat - thick, z), 0.04, cloth))  # fmt: skip
-        solids += [rod((x + s * deep * 0.4, 0, depth / 2 + long - 0.06), (x + s * deep * 0.4, low + 0.02, depth / 2 + long - 0.06), 0.02,
-            0.025, stand) for s in (-1, 1)]  # fmt: skip
+        solids.append(
+            pad_of(deep - 0.01, long, thick + 0.03, (x, seat - thick, z), cloth, 0.12)
+            if puff
+            else cushion((deep - 0.01, thick, long), (x, seat - thick, z), 0.04, cloth)
+        )
+        solids += [
+            rod(
+                (x + s * deep * 0.4, 0, depth / 2 + long - 0.06),
+                (x + s * deep * 0.4, low + 0.02, depth / 2 + long - 0.06),
+                0.02,
+                0.025,
+                stand,
+            )
+            for s in (-1, 1)
+        ]
         side = hand * (width / 2 - stuff / 2)
         if maybe(rng, 0.5):  # the back goes around
             solids.append(cushion((stuff, seat + back - low, long + depth - 0.02), (side + hand * stuff * 0.5, low, long / 2), 0.05, soft))
@@ -113,9 +145,9 @@ def sofa(rng: Rng) -> Thing:
             side, row = (-1, 1)[i % 2], i // 2
             at = (side * (inner / 2 - 0.2 - 0.2 * row), seat + 0.01, hind + stuff + (0.2 if cushioned else 0.08) + 0.09 * (1 - row))
             solids += placed([pillow(rng, 0.42, 0.4, colors[row])], at, lean=18, turn=-14 * side)
-        parts.append(Parts(noun="pillow", count=pillows))
+        parts.append(Parts("pillow", pillows))
     arms = (form >= 0) * (1 if corner else 2)
-    parts += [Parts(noun="cushion", count=count)] if not corner else []
-    parts += [Parts(noun="armrest", count=arms)] if arms and not corner else []
+    parts += [Parts("cushion", count)] if not corner else []
+    parts += [Parts("armrest", arms)] if arms and not corner else []
     style = ("corner",) if corner else ("wide",) if seats >= 3 else ()
-    return Thing(solids=tuple(solids), main=soft, style=style, parts=tuple(parts[:4]))
+    return Thing.of(solids, soft, style, parts[:4])

@@ -140,6 +140,11 @@ def turned(profile: Sequence[tuple[float, float]], at: Point, material: Material
     )
 
 
+def lathe(profile: Sequence[tuple[float, float]], material: Material, *, sides: int = 32, squash: float = 1.0) -> Solid:
+    """A profile turned about the Y axis itself. See `turned`."""
+    return turned(profile, (0, 0, 0), material, sides=sides, squash=squash)
+
+
 def disc(radius: float, height: float, at: Point, material: Material, *, sides: int = 32, squash: float = 1.0) -> Solid:
     """A cylinder that stands."""
     return turned([(0, 0), (radius, 0), (radius, height), (0, height)], at, material, sides=sides, squash=squash)
@@ -152,6 +157,11 @@ def rod(start: Point, end: Point, start_radius: float, end_radius: float, materi
     bar = turned([(0, 0), (start_radius, 0), (end_radius, length), (0, length)], (0, 0, 0), material, sides=sides)
     frame = _frame(way / length)
     return replace(bar, vertices=bar.vertices @ frame + np.array(start), normals=bar.normals @ frame)
+
+
+def dowel(start: Point, end: Point, radius: float, material: Material, *, sides: int = 16) -> Solid:
+    """A round bar of one thickness between two points."""
+    return rod(start, end, radius, radius, material, sides=sides)
 
 
 def tube(path: Floats, radius: float, material: Material, *, sides: int = 12) -> Solid:

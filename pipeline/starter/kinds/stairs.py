@@ -85,7 +85,7 @@ def _straight_stairs(rng: Rng) -> Thing:
             solids += railing(line, 0.92, kind, bar, rail)
     said = parts_of(("step", steps), ("railing", rails), ("landing", int(landing)))
     style = ("open",) if form in (1, 2) else ("wide",) if width > 1.5 else ()
-    return Thing(solids=placed(solids), main=base if form in (0, 3) else tread, style=style, parts=said)
+    return Thing.of(placed(solids), base if form in (0, 3) else tread, style, said)
 
 
 def _bent_stairs(rng: Rng) -> Thing:
@@ -123,7 +123,7 @@ def _bent_stairs(rng: Rng) -> Thing:
         for one in line:
             solids += railing(one, high, kind, bar, rail)
     said = parts_of(("step", lower + upper), ("landing", 1), ("railing", rails))
-    return Thing(solids=placed(solids), main=base if massive else tread, style=() if back else ("corner",), parts=said)
+    return Thing.of(placed(solids), base if massive else tread, () if back else ("corner",), said)
 
 
 def _round_stairs(rng: Rng) -> Thing:
@@ -174,4 +174,4 @@ def _round_stairs(rng: Rng) -> Thing:
         plan = [(outer, float(b)) for b in a] + [(inner, float(b)) for b in a[::-1]]
         solids.append(loft([np.array([spot(r, b, steps * rise + d) for r, b in plan]) for d in (-thick, 0.0)], tread))
     said = parts_of(("step", steps), ("railing", rails), ("pole", int(spiral)))
-    return Thing(solids=placed(solids), main=base if massive else tread, style=("round", "tall") if spiral else ("curved",), parts=said)
+    return Thing.of(placed(solids), base if massive else tread, ("round", "tall") if spiral else ("curved",), said)

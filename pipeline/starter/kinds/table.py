@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.joinery import SIDES, bowed, cabriole, joinery, levelled, limb, said_of, sheet, slab, stacked
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod, turned
+from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, lathe, rod, turned
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, frame, glass, legs, maybe, pick, plastic, stone, wood
 
 
@@ -57,11 +57,11 @@ def _column(rng: Rng, reach: float, height: float, material: Material) -> list[S
             t = np.linspace(0, 1, 12)
             radius = stem + (reach * 0.6 - stem) * (1 - t) ** rng.uniform(2.5, 6) + (head[0] - stem) * t**8
             line = [(0.0, 0.0), *((float(r), float(0.01 + h * (height - 0.01))) for r, h in zip(radius, t, strict=True)), (0.0, height)]
-            return [turned(line, (0, 0, 0), material)]
+            return [lathe(line, material)]
         case 1:
             wide, waist = reach * rng.uniform(0.4, 0.62), rng.uniform(0.55, 1.0)
             middle = [(wide * (waist + (1 - waist) * (2 * float(t) - 1) ** 2), float(t) * height) for t in np.linspace(0, 1, 11)]
-            return [turned([(0, 0), *middle, (0, height)], (0, 0, 0), material, sides=int(pick(rng, (4, 8, 36, 36))))]
+            return [lathe([(0, 0), *middle, (0, height)], material, sides=int(pick(rng, (4, 8, 36, 36))))]
         case 2:
             plate, square = reach * rng.uniform(0.5, 0.7), maybe(rng, 0.4)
             foot = (
@@ -74,7 +74,7 @@ def _column(rng: Rng, reach: float, height: float, material: Material) -> list[S
         *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True)),
         (0.0, height),
     ]
-    solids = [turned(line, (0, 0, 0), material, sides=20)]
+    solids = [lathe(line, material, sides=20)]
     count, t = int(rng.integers(3, 5)), np.linspace(0, 1, 9)
     drop = height * 0.36 * (1 - t) ** 2 + 0.03 * np.sin(math.pi * t)
     way = np.stack([0 * t, drop + stem * 0.6, t * reach * 0.85], axis=1)
@@ -99,13 +99,9 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
                 solids += [box((thick, thick * 0.7, depth * 0.88), (at, y, 0), material) for y in (0, height - thick * 0.7)]
             case 2:
                 for z in SIDES:
-                    solids.append(
-                        rod((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, thick * 0.5, material, sides=8)
-                    )
+                    solids.append(dowel((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, material, sides=8))
             case 3:
-                solids += [
-                    rod((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, thick * 0.5, material) for z in SIDES
-                ]
+                solids += [dowel((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, material) for z in SIDES]
                 solids += [box((thick, thick, depth * 0.7), (at, height - thick, 0), material)]
                 solids += [box((thick * 0.7, thick, depth * 0.6), (at, height * 0.3, 0), material)]
             case 4:
@@ -192,7 +188,7 @@ def table(rng: Rng) -> Thing:
             parts = said_of(surface, ("leg", 4, timber))
         case "cross" if w < 1.8 * d:
             thin = rng.uniform(0.022, 0.036) * min(1.4, max(0.7, w))
-            solids += [rod((x, 0, z), (-x * 0.9, under, -z * 0.9), thin, thin, stand) for x, z in four(w * 0.85, d * 0.85)]
+            solids += [dowel((x, 0, z), (-x * 0.9, under, -z * 0.9), thin, stand) for x, z in four(w * 0.85, d * 0.85)]
             parts = said_of(surface, ("leg", 4, stand))
         case "block" if low:
             solids.append(cushion((w * 0.8, under, d * 0.8), (0, 0, 0), 0.03, stand))
@@ -221,4 +217,4 @@ def table(rng: Rng) -> Thing:
                 solids += [box((0.03, 0.03, d * 0.88), (side * w * 0.43, under * 0.25, 0), stand) for side in SIDES]
                 solids.append(box((w * 0.86, 0.03, 0.03), (0, under * 0.25, 0), stand))
             parts = said_of(surface, ("leg", 4, stand), ("drawer", drawer_count, timber), ("shelf", shelf, board))
-    return Thing(solids=levelled(solids), main=surface, style=tuple(style), parts=parts)
+    return Thing.of(levelled(solids), surface, style, parts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.starter.kinds.hulls import loft, parts_of, placed, rounded, sheet, slab
-from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, box, cushion, disc, rod, tube, turned
+from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, tube
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, four, maybe, pick, wood
 
 
@@ -16,8 +16,8 @@ def tent(rng: Rng) -> Thing:
 
 def _guys(spots: Sequence[tuple[Point, Point]], cord: Material) -> list[Solid]:
     """Cords from a point of the tent to a peg in the ground."""
-    lines = [rod(top, peg, 0.008, 0.008, cord, sides=6) for top, peg in spots]
-    return [*lines, *(rod((x, 0, z), (x * 1.02, 0.08, z * 1.02), 0.012, 0.012, STEEL, sides=6) for _, (x, _, z) in spots)]
+    lines = [dowel(top, peg, 0.008, cord, sides=6) for top, peg in spots]
+    return [*lines, *(dowel((x, 0, z), (x * 1.02, 0.08, z * 1.02), 0.012, STEEL, sides=6) for _, (x, _, z) in spots)]
 
 
 def _dome_tent(rng: Rng) -> Thing:
@@ -56,12 +56,12 @@ def _dome_tent(rng: Rng) -> Thing:
         front = np.array([(a * width * 0.75, tall * (0.62 - 0.3 * abs(a)), 0.5 * depth + reach) for a in spread])
         grid = np.array([back * (1 - t) + front * t for t in np.linspace(0, 1, 5)])
         solids.append(sheet(np.add(grid, (0, 0.012, 0)), grid - (0, 0.012, 0), second))
-        solids += [rod((x, 0, z), (x, y, z), 0.013, 0.013, pole, sides=8) for x, y, z in (front[0], front[-1])]
+        solids += [dowel((x, 0, z), (x, y, z), 0.013, pole, sides=8) for x, y, z in (front[0], front[-1])]
     elif maybe(rng, 0.5):
         top = [point(a, 0.68 + 0.04 * math.cos(corners * a), 1.03) for a in angles]
         hat = [np.array([point(a, t, 1.03) for a in angles]) for t in np.linspace(0.74, 0.98, 5)]
         solids.append(loft([np.array(top), *hat], second))
-    return Thing(solids=placed(solids), main=cloth, style=("round",), parts=parts_of(("window", windows), ("pole", corners)))
+    return Thing.of(placed(solids), cloth, ("round",), parts_of(("window", windows), ("pole", corners)))
 
 
 def _ridge_tent(rng: Rng) -> Thing:
@@ -92,9 +92,7 @@ def _ridge_tent(rng: Rng) -> Thing:
         if swung:  # a flap thrown back to its side
             flap = [(s * 0.02, tall * 0.97), (s * foot, knee), (s * foot, 0.02), (s * foot * 0.78, 0.02), (s * width * 0.13, tall * 0.55)]
             solids.append(slab(flap, 0.03, second, bevel=0.01).moved((0, 0, half - 0.02)))
-            solids.append(
-                rod((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, 0.03, cloth, sides=8)
-            )
+            solids.append(dowel((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, cloth, sides=8))
         else:
             solids.append(
                 slab([(s * 0.008, tall * 0.97), (s * foot, knee), (s * foot, 0.0), (s * 0.008, 0.0)], 0.02, cloth).moved(
@@ -102,17 +100,16 @@ def _ridge_tent(rng: Rng) -> Thing:
                 )
             )
             solids += [
-                rod((s * 0.03, tall * h, half - 0.02), (s * 0.03, tall * h, half + 0.01), 0.02, 0.02, second, sides=8)
-                for h in (0.2, 0.4, 0.6)
+                dowel((s * 0.03, tall * h, half - 0.02), (s * 0.03, tall * h, half + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)
             ]
     solids.append(box((width - 0.05, 0.02, depth - 0.08), (0, 0, 0), second))
     outside = maybe(rng, 0.4)
     for z in (-half - 0.02, half + 0.02):
         if outside:
-            solids += [rod((s * width * 0.42, 0, z), (-s * 0.08, tall * 1.12, z), 0.02, 0.02, pole, sides=8) for s in (-1, 1)]
+            solids += [dowel((s * width * 0.42, 0, z), (-s * 0.08, tall * 1.12, z), 0.02, pole, sides=8) for s in (-1, 1)]
         else:
-            solids.append(rod((0, 0, z * 0.99), (0, tall + 0.06, z * 0.99), 0.02, 0.02, pole, sides=8))
-    solids.append(rod((0, tall - 0.005, -half - 0.06), (0, tall - 0.005, half + 0.06), 0.022, 0.022, pole, sides=8))
+            solids.append(dowel((0, 0, z * 0.99), (0, tall + 0.06, z * 0.99), 0.02, pole, sides=8))
+    solids.append(dowel((0, tall - 0.005, -half - 0.06), (0, tall - 0.005, half + 0.06), 0.022, pole, sides=8))
     fly = maybe(rng, 0.3)
     if fly:
         roof = [(-width * 0.6, tall * 0.32 + wall * 0.5), (0.0, tall + 0.08), (width * 0.6, tall * 0.32 + wall * 0.5)]
@@ -128,7 +125,7 @@ def _ridge_tent(rng: Rng) -> Thing:
         )
         solids, cords = solids + _guys(spots, WHITE), len(spots)
     style = ("open",) if swung else ("closed",)
-    return Thing(solids=placed(solids), main=cloth, style=style, parts=parts_of(("pole", 2 + 2 * outside), ("cord", cords)))
+    return Thing.of(placed(solids), cloth, style, parts_of(("pole", 2 + 2 * outside), ("cord", cords)))
 
 
 def _tipi(rng: Rng) -> Thing:
@@ -180,7 +177,7 @@ def _tipi(rng: Rng) -> Thing:
             r = (radius + (rim - radius) * h) * 1.012
             rows.append(np.stack([np.sin(angle) * r, np.full(sides, h * tall), np.cos(angle) * r], axis=1))
         solids.append(loft(rows, second))
-    return Thing(solids=placed(solids), main=cloth, style=("tall",), parts=parts_of(("pole", sides), ("band", bands)))
+    return Thing.of(placed(solids), cloth, ("tall",), parts_of(("pole", sides), ("band", bands)))
 
 
 def _tunnel_tent(rng: Rng) -> Thing:
@@ -225,9 +222,7 @@ def _tunnel_tent(rng: Rng) -> Thing:
     for i in range(windows):
         s, z = (-1, 1)[i % 2], (0.0 if windows == 2 else (i // 2 - 0.5) * 0.5) * body + 0.1
         solids.append(cushion((0.08, tall * 0.3, 0.5), (s * width * 0.475, tall * 0.3, z), 0.03, pick(rng, (BLACK, WHITE))))
-    return Thing(
-        solids=placed(solids), main=cloth, style=("closed",) if closed else ("open",), parts=parts_of(("hoop", hoops), ("window", windows))
-    )
+    return Thing.of(placed(solids), cloth, ("closed",) if closed else ("open",), parts_of(("hoop", hoops), ("window", windows)))
 
 
 def _pavilion(rng: Rng) -> Thing:
@@ -257,7 +252,7 @@ def _pavilion(rng: Rng) -> Thing:
             edge = [(span / 2, -0.22), (-span / 2, -0.22)]
         fringe = slab([(-span / 2, 0.02), (span / 2, 0.02), *edge], 0.025, pick(rng, (second, cloth)))
         solids.append(fringe.moved((0, low, out / 2 - 0.01)).turned("y", turn))
-    solids += [rod((x, 0, z), (x, low + 0.02, z), 0.03, 0.03, pole, sides=10) for x, z in four(width - 0.08, depth - 0.08)]
+    solids += [dowel((x, 0, z), (x, low + 0.02, z), 0.03, pole, sides=10) for x, z in four(width - 0.08, depth - 0.08)]
     solids += [disc(0.08, 0.02, (x, 0, z), pole, sides=12) for x, z in four(width - 0.08, depth - 0.08)]
     walls = int(rng.integers(0, 4))
     for turn in (180, 90, 270)[:walls]:
@@ -270,7 +265,7 @@ def _pavilion(rng: Rng) -> Thing:
             rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole),
             slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0)),
         ]
-    return Thing(solids=placed(solids), main=cloth, style=("square", "open"), parts=parts_of(("pole", 4), ("wall", walls)))
+    return Thing.of(placed(solids), cloth, ("square", "open"), parts_of(("pole", 4), ("wall", walls)))
 
 
 def _bell_tent(rng: Rng) -> Thing:
@@ -280,10 +275,8 @@ def _bell_tent(rng: Rng) -> Thing:
     curve, over = rng.uniform(1.0, 1.8), rng.uniform(1.02, 1.1)
     roof = [(float(radius * over * (1 - t) ** curve), float(wall + rise * t)) for t in np.linspace(0, 0.97, 9)]
     striped = maybe(rng, 0.45)
-    solids = [turned([(0, 0), (radius, 0), (radius * 0.99, wall), (0, wall)], (0, 0, 0), cloth, sides=sides)]
-    solids.append(
-        turned([(0, wall - 0.1), (radius * over, wall - 0.1), *roof, (0, wall + rise)], (0, 0, 0), pick(rng, (cloth, second)), sides=sides)
-    )
+    solids = [lathe([(0, 0), (radius, 0), (radius * 0.99, wall), (0, wall)], cloth, sides=sides)]
+    solids.append(lathe([(0, wall - 0.1), (radius * over, wall - 0.1), *roof, (0, wall + rise)], pick(rng, (cloth, second)), sides=sides))
     for i in range(0, sides, 2) if striped else ():
         a = np.array([i, i + 1]) * 2 * math.pi / sides
         rows = [
@@ -313,4 +306,4 @@ def _bell_tent(rng: Rng) -> Thing:
     spots = [((rim * x, wall - 0.05, rim * z), (radius * 1.45 * x, 0.0, radius * 1.45 * z)) for x, z in ways]
     solids += _guys(spots, WHITE)
     style = ("round", "striped") if striped else ("round",)
-    return Thing(solids=placed(solids), main=cloth, style=style, parts=parts_of(("flag", flags), ("cord", cords)))
+    return Thing.of(placed(solids), cloth, style, parts_of(("flag", flags), ("cord", cords)))

@@ -11,7 +11,7 @@ Rng is passed in; the same state gives the same thing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -31,7 +31,7 @@ STYLES: Final = (
 """Every word a `Thing.style` may hold."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Parts:
     """Parts of one sort that can be seen."""
 
@@ -53,6 +53,11 @@ class Thing:
     """Words from `STYLES` that set this one apart from others of its kind."""
     parts: tuple[Parts, ...] = ()
     """What comes and goes or varies in number within the kind. What every one of the kind has alike is not worth saying."""
+
+    @classmethod
+    def of(cls, solids: Iterable[Solid], main: Material, style: Iterable[str] = (), parts: Iterable[Parts] = ()) -> "Thing":
+        """From solids, words and parts in any collection."""
+        return cls(solids=tuple(solids), main=main, style=tuple(style), parts=tuple(parts))
 
 
 # ------------------------------------------------------------------------------------------------------------ materials

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.hulls import parts_of, placed, rounded, slab
-from pipeline.starter.kinds.solids import cushion, disc, tube, turned
+from pipeline.starter.kinds.solids import cushion, disc, lathe, tube, turned
 from pipeline.starter.kinds.thing import BLACK, Rng, Thing, four, maybe, pick, plastic
 
 
@@ -22,7 +22,7 @@ def traffic_cone(rng: Rng) -> Thing:
     match int(rng.integers(5)):
         case 0:
             round_foot = True
-            solids.append(turned([(0, 0), (base, 0), (base, high * 0.6), (base * 0.93, high), (0, high)], (0, 0, 0), foot_paint, sides=40))
+            solids.append(lathe([(0, 0), (base, 0), (base, high * 0.6), (base * 0.93, high), (0, high)], foot_paint, sides=40))
         case 1:
             eight = [(math.cos(a) * base * 1.05, math.sin(a) * base * 1.05) for a in (np.arange(8) + 0.5) * math.pi / 4]
             solids.append(slab(eight, high, foot_paint, bevel=high * 0.3).turned("x", 90).moved((0, high / 2, 0)))
@@ -56,18 +56,11 @@ def traffic_cone(rng: Rng) -> Thing:
         line.append((line[-1][0], tall))
     rim = line[-1][0]
     solids.append(
-        turned(
-            [(0, high * 0.8), *line, (rim * 0.75, tall), (rim * 0.72, tall - head * 1.2), (0, tall - head * 1.2)], (0, 0, 0), body, sides=40
-        )
+        lathe([(0, high * 0.8), *line, (rim * 0.75, tall), (rim * 0.72, tall - head * 1.2), (0, tall - head * 1.2)], body, sides=40)
     )
     if maybe(rng, 0.4):
         solids.append(
-            turned(
-                [(foot, high * 0.9), (foot * 1.18, high * 0.9), (foot * 1.12, high * 1.5), (foot * 0.98, high * 1.6)],
-                (0, 0, 0),
-                body,
-                sides=40,
-            )
+            lathe([(foot, high * 0.9), (foot * 1.18, high * 0.9), (foot * 1.12, high * 1.5), (foot * 0.98, high * 1.6)], body, sides=40)
         )
     bands = int(rng.integers(0, 4)) if form != 3 else pick(rng, (0, 1, 2))
     rs, hs = np.array([p[0] for p in line]), np.array([p[1] for p in line])
@@ -77,9 +70,7 @@ def traffic_cone(rng: Rng) -> Thing:
         h = high + (tall - high) * (place + np.linspace(-0.5, 0.5, 5) * wide)
         r = (np.interp(h, hs, rs) if form != 3 else np.interp(h, hs[[0, -1]], rs[[0, -1]] * 1.04)) + 0.004 * (tall + 0.3)
         solids.append(
-            turned(
-                [(0, float(h[0])), *((float(a), float(b)) for a, b in zip(r, h, strict=True)), (0, float(h[-1]))], (0, 0, 0), band, sides=40
-            )
+            lathe([(0, float(h[0])), *((float(a), float(b)) for a, b in zip(r, h, strict=True)), (0, float(h[-1]))], band, sides=40)
         )
     extra = pick(rng, ("", "", "", "knob", "lamp", "handle"))
     if extra == "knob":
@@ -101,9 +92,6 @@ def traffic_cone(rng: Rng) -> Thing:
         loop = np.stack([np.cos(a) * rim * 0.95, tall + np.sin(a) * rim * 1.6, np.zeros(14)], axis=1)
         solids.append(tube(loop, rim * 0.28, body, sides=10))
     said = parts_of(("stripe", bands), (extra or "knob", int(bool(extra))))
-    return Thing(
-        solids=placed(solids),
-        main=body,
-        style=(*(("round",) if round_foot else ()), *(("tall",) if tall > 0.75 else ("low",) if tall < 0.4 else ())),
-        parts=said,
+    return Thing.of(
+        placed(solids), body, (*(("round",) if round_foot else ()), *(("tall",) if tall > 0.75 else ("low",) if tall < 0.4 else ())), said
     )

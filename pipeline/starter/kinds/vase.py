@@ -62,8 +62,8 @@ def _stems(rng: Rng, height: float, mouth: float, wide: float) -> tuple[list[Sol
                 tip = [blade_of(path, height * 0.035 * np.array([0.5, 0.6, 0.7, 0.9, 1, 1, 0.9, 0.7, 0.4, 0.03]), green)]
         solids += set_around(tip, i * 137.5)
     if sort < 3:
-        return solids, (Parts(noun="flower", count=count, material=petal),)
-    return solids, (Parts(noun="twig", count=count, material=dry),) if sort == 3 else ()
+        return solids, (Parts("flower", count, petal),)
+    return solids, (Parts("twig", count, dry),) if sort == 3 else ()
 
 
 _VASES: Final[tuple[Line, ...]] = (
@@ -97,7 +97,7 @@ def vase(rng: Rng) -> Thing:
         where, thick = np.linspace(rng.uniform(0.15, 0.4), rng.uniform(0.5, 0.8), count), rng.uniform(0.015, 0.05)
         solids += [band(outer, tall * float(h), tall * float(h + thick), strip, proud=0.001) for h in where]
         style += ["striped"] if count > 1 else []
-        parts.append(Parts(noun="band", count=count, material=replace(strip, substance="")))
+        parts.append(Parts("band", count, replace(strip, substance="")))
     handles, section = 0, None
     match rng.integers(8):
         case 0:
@@ -121,7 +121,7 @@ def vase(rng: Rng) -> Thing:
             body,
         )
         solids += [ear, ear.turned("y", 180)][:handles]
-        parts.append(Parts(noun="handle", count=handles))
+        parts.append(Parts("handle", handles))
     if not section and not handles and rim < 0.8 * wide and maybe(rng, 0.25):
         lid = smooth(
             [(0, 0), (1.06, 0), (1.06, 0), (1.04, 0.15), (0.8, 0.5), (0.2, 0.66), (0.16, 0.75), (0.28, 0.9), (0.2, 1.05), (0, 1.1)],
@@ -129,11 +129,11 @@ def vase(rng: Rng) -> Thing:
             rim,
         )
         solids.append(turned(lid, (0, tall, 0), body))
-        parts.append(Parts(noun="lid", count=1))
+        parts.append(Parts("lid", 1))
     elif maybe(rng, 0.5):
         stems, words = _stems(rng, tall * rng.uniform(0.6, 1.1), rim * 0.7, tall * rng.uniform(0.25, 0.5))
         solids += [solid.moved((0, tall * 0.96, 0)) for solid in stems]
         parts += words
     else:
         style.append("open")
-    return Thing(solids=tuple(solids), main=body, style=tuple(style), parts=tuple(parts[:4]))
+    return Thing.of(solids, body, style, parts[:4])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.starter.kinds.joinery import SIDES, bowed, feet_under, joinery, said_of, sheet, stacked
-from pipeline.starter.kinds.solids import box, cushion, rod
+from pipeline.starter.kinds.solids import box, cushion, dowel
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, fabric, glass, maybe, pick, wood
 
 
@@ -45,11 +45,11 @@ def wardrobe(rng: Rng) -> Thing:
         reach = (width - part - 0.06) / 2
         centre = -side * part / 2
         rail = top + high - 0.1
-        solids.append(rod((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, 0.012, STEEL))
+        solids.append(dowel((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, STEEL))
         for x in np.linspace(-0.85, 0.7, int(rng.integers(3, 9))) * reach:
             long = rng.uniform(0.5, 0.8) * min(high, 1.4)
             cloth = cushion((0.05, long, depth * 0.75), (float(x) + centre, rail - 0.03 - long, 0), 0.02, fabric(rng))
-            solids += [cloth, rod((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, 0.004, STEEL, sides=6)]
+            solids += [cloth, dowel((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, STEEL, sides=6)]
         style.append("open")
         if sort == "hinged":
             doors, turn = 2, rng.uniform(60, 115)
@@ -107,4 +107,4 @@ def wardrobe(rng: Rng) -> Thing:
         ("shelf", shelves, timber),
         feet,
     )
-    return Thing(solids=tuple(solids), main=timber, style=tuple(style), parts=parts)
+    return Thing.of(solids, timber, style, parts)
