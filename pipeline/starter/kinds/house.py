@@ -50,10 +50,8 @@ def _roof(form: str, width: float, depth: float, pitch: float, over: float, tile
     rise = pitch * half
     if form in ("hip", "mansard"):
         ridge = max(width - depth, 0.0) + (0.02 if form == "hip" else 0)
-        levels = [
-            (width + 2 * over, depth + 2 * over, -over * pitch * 0.4),
-            (width + 2 * over, depth + 2 * over, thick - over * pitch * 0.4),
-        ]
+        levels = [(width + 2 * over, depth + 2 * over, -over * pitch * 0.4)]
+        levels += [(width + 2 * over, depth + 2 * over, thick - over * pitch * 0.4)]
         if form == "mansard":
             levels += [(width - 0.9, depth - 0.9, rise * 1.1), (width - 0.9 - depth * 0.5, depth * 0.35, rise * 1.45)]
         else:
@@ -87,11 +85,8 @@ def house(rng: Rng) -> Thing:
     tile = pick(
         rng, (ceramic(rng, pick(rng, ("red", "brown", "orange", "black"))), stone(rng, pick(rng, ("grey", "black"))), wood(rng, "brown"))
     )
-    rim, pane, leaf = (
-        pick(rng, (WHITE, WHITE, wood(rng), BLACK)),
-        glass(rng, pick(rng, ("black", "black", "blue", "grey"))),
-        wood(rng, pick(rng, ("brown", "red", "green", "blue", "white", "black"))),
-    )
+    rim, pane = pick(rng, (WHITE, WHITE, wood(rng), BLACK)), glass(rng, pick(rng, ("black", "black", "blue", "grey")))
+    leaf = wood(rng, pick(rng, ("brown", "red", "green", "blue", "white", "black")))
     form = pick(rng, ("gable", "gable", "gable", "hip", "hip", "flat", "gambrel", "shed", "mansard", "steep"))
     floors, storey = pick(rng, (1, 1, 2, 2, 3)), rng.uniform(2.6, 3.0)
     width, depth = rng.uniform(5.5, 11), rng.uniform(5, 8)
@@ -209,11 +204,8 @@ def house(rng: Rng) -> Thing:
         if front_gable:
             x, z = z * 1.2 * s, x
         up = tall + rise * (1.05 if form != "mansard" else 1.45) + rng.uniform(0.4, 0.9)
-        solids += [
-            box((0.7, up - tall + 0.1, 0.7), (x, tall - 0.1, z), brick),
-            box((0.86, 0.16, 0.86), (x, up - 0.2, z), brick),
-            disc(0.16, 0.3, (x, up - 0.05, z), tile, sides=12),
-        ]
+        solids += [box((0.7, up - tall + 0.1, 0.7), (x, tall - 0.1, z), brick), box((0.86, 0.16, 0.86), (x, up - 0.2, z), brick)]
+        solids += [disc(0.16, 0.3, (x, up - 0.05, z), tile, sides=12)]
     said = parts_of(("chimney", chimneys), ("dormer", dormers), ("garage", int(garage)), ("column", columns), ("window", windows))
     style = {"flat": ("square", "low"), "steep": ("tall",)}.get(form, ("corner",) if wing else ())
     return Thing.of(placed(solids), wall if form != "steep" else tile, style, said[:4])

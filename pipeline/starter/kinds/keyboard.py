@@ -34,10 +34,8 @@ def keyboard(rng: Rng) -> Thing:
             thumbs = [(-side * (1.8 - 2.2 * i) * unit, 2 * unit, unit * 1.9, unit * 0.86) for i in range(2)]
             z0, z1 = -depth / 2 - behind, depth / 2 + front * 2
             outline = rounded(wide + 2 * edge, z1 - z0, rng.uniform(0.01, 0.03))
-            half = [
-                lying(outline, thick, case, 0.004).moved((0, 0, z1)),
-                *(blocks_of(b, tall, m, 0.002).moved((0, thick - 0.001, 0)) for b, m in ((rects, key), (thumbs, accent))),
-            ]
+            half = [lying(outline, thick, case, 0.004).moved((0, 0, z1))]
+            half += [blocks_of(b, tall, m, 0.002).moved((0, thick - 0.001, 0)) for b, m in ((rects, key), (thumbs, accent))]
             # Each half turns about its inner far corner, which stays in the middle and rises with the tent.
             reach = side * (wide / 2 + edge)
             half = [s.moved((reach, 0, -z0)).turned("y", -side * turn).turned("z", -side * tent) for s in half]
@@ -59,15 +57,8 @@ def keyboard(rng: Rng) -> Thing:
             (0, 0, z1)
         )
     else:
-        contour = [
-            (z1, 0.0),
-            (z1, thick * 0.5),
-            (depth / 2 + 0.002, thick),
-            (-depth / 2 - 0.004, thick),
-            (z0 + behind * 0.3, thick * pick(rng, (1.0, 1.7))),
-            (z0, thick * 0.5),
-            (z0, 0.0),
-        ]
+        contour = [(z1, 0.0), (z1, thick * 0.5), (depth / 2 + 0.002, thick), (-depth / 2 - 0.004, thick)]
+        contour += [(z0 + behind * 0.3, thick * pick(rng, (1.0, 1.7))), (z0, thick * 0.5), (z0, 0.0)]
         board = profile_of(contour, whole, case, 0.002)
     top = [board, *keys]
     if behind > 0.02 and maybe(rng, 0.6):

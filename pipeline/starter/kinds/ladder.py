@@ -54,13 +54,8 @@ def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     elif form == 1:
         hooks = 2
         for s in (-1, 1):
-            path = [
-                (s * head / 2, tall - 0.08, 0.0),
-                (s * head / 2, tall + 0.1, -0.01),
-                (s * head / 2, tall + 0.18, -0.1),
-                (s * head / 2, tall + 0.12, -0.2),
-                (s * head / 2, tall + 0.02, -0.22),
-            ]
+            path = [(s * head / 2, tall - 0.08, 0.0), (s * head / 2, tall + 0.1, -0.01), (s * head / 2, tall + 0.18, -0.1)]
+            path += [(s * head / 2, tall + 0.12, -0.2), (s * head / 2, tall + 0.02, -0.22)]
             solids.append(tube(bent_by(path, 18), 0.02, STEEL, sides=10))
     elif form == 2:
         solids.append(cushion((foot * 1.9, 0.05, 0.07), (0, 0, 0), 0.02, pick(rng, (rail, BLACK))))
@@ -118,14 +113,8 @@ def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     handle = not both and maybe(rng, 0.5)
     if handle:
         high, w = rng.uniform(0.35, 0.65), head / 2
-        path = [
-            (-w, top - 0.02, apex),
-            (-w, top + high * 0.8, apex - 0.05),
-            (-w * 0.75, top + high, apex - 0.06),
-            (w * 0.75, top + high, apex - 0.06),
-            (w, top + high * 0.8, apex - 0.05),
-            (w, top - 0.02, apex),
-        ]
+        path = [(-w, top - 0.02, apex), (-w, top + high * 0.8, apex - 0.05), (-w * 0.75, top + high, apex - 0.06)]
+        path += [(w * 0.75, top + high, apex - 0.06), (w, top + high * 0.8, apex - 0.05), (w, top - 0.02, apex)]
         solids.append(tube(bent_by(path, 30), 0.017, pick(rng, (rail, STEEL, BLACK)), sides=10))
     y = top * rng.uniform(0.35, 0.5)
     for s in (-1, 1):
@@ -146,23 +135,12 @@ def _pool_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     solids: list[Solid] = []
     for s in (-1, 1):
         top = tall + high
-        path = [
-            (0.0, 0.0),
-            (0.0, tall * 0.5),
-            (0.0, tall),
-            (0.0, top - deep * 0.5),
-            (-deep * 0.15, top - deep * 0.12),
-            (-deep * 0.5, top),
-            (-deep * 0.85, top - deep * 0.12),
-            (-deep, top - deep * 0.5),
-            (-deep, tall * 0.99),
-        ]
+        path = [(0.0, 0.0), (0.0, tall * 0.5), (0.0, tall), (0.0, top - deep * 0.5), (-deep * 0.15, top - deep * 0.12), (-deep * 0.5, top)]
+        path += [(-deep * 0.85, top - deep * 0.12), (-deep, top - deep * 0.5), (-deep, tall * 0.99)]
         curve = bent_by(path, 48)
         solids.append(tube(np.column_stack([np.full(48, s * width / 2), curve[:, 1], curve[:, 0]]), 0.022, rail, sides=12))
-        solids += [
-            disc(0.05, 0.02, (s * width / 2, tall - 0.01, -deep), rail, sides=16),
-            cushion((0.06, 0.06, 0.06), (s * width / 2, -0.02, 0), 0.02, BLACK),
-        ]
+        solids += [disc(0.05, 0.02, (s * width / 2, tall - 0.01, -deep), rail, sides=16)]
+        solids += [cushion((0.06, 0.06, 0.06), (s * width / 2, -0.02, 0), 0.02, BLACK)]
     solids += [cushion((width, 0.03, 0.1), (0, step * (i + 0.6), 0), 0.012, for_rung) for i in range(rungs)]
     solids += [
         dowel((s * width / 2, tall * k, 0), (s * width / 2, tall * k, -deep), 0.016, rail, sides=8)

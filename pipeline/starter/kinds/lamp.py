@@ -75,31 +75,19 @@ def _shade(rng: Rng, width: float, cloth: Material) -> tuple[list[Solid], float,
         case 6:  # pleated
             tall, mouth = width * rng.uniform(0.8, 1.3), rng.uniform(0.45, 0.8)
             pleats = ngon(72, width) * (1 - 0.05 * (np.arange(72) % 2))[:, None]
-            hulls = [
-                placed_at(pleats, 0),
-                placed_at(pleats, tall, mouth),
-                placed_at(pleats, tall, mouth * 0.95),
-                placed_at(pleats, 0, 0.95),
-                placed_at(pleats, 0),
-            ]
+            hulls = [placed_at(pleats, 0), placed_at(pleats, tall, mouth), placed_at(pleats, tall, mouth * 0.95)]
+            hulls += [placed_at(pleats, 0, 0.95), placed_at(pleats, 0)]
             return [skin(hulls, cloth, caps=False).turned("x", -90)], tall, "striped"
         case _:  # bowl that opens upwards
             tall = width * rng.uniform(0.4, 0.9)
             line = [(float(width * (0.15 + 0.85 * math.sin(a * math.pi / 2))), float(tall * (1 - math.cos(a * math.pi / 2)))) for a in t]
-            return (
-                [lathe([(0.0, 0.0), *line, *[(r - wall, h + wall * 0.5) for r, h in line[:0:-1]], (0.0, wall)], cloth, sides=40)],
-                tall,
-                "open",
-            )
+            profile = [(0.0, 0.0), *line, *[(r - wall, h + wall * 0.5) for r, h in line[:0:-1]], (0.0, wall)]
+            return ([lathe(profile, cloth, sides=40)], tall, "open")
 
 
 def _bulb(radius: float, at: Point) -> Solid:
-    return turned(
-        [(0, -radius), (radius * 0.5, -radius), (radius * 0.55, 0), (radius, radius), (radius * 0.7, radius * 1.9), (0, radius * 2.2)],
-        at,
-        WHITE,
-        sides=20,
-    )
+    profile = [(0, -radius), (radius * 0.5, -radius), (radius * 0.55, 0), (radius, radius), (radius * 0.7, radius * 1.9), (0, radius * 2.2)]
+    return turned(profile, at, WHITE, sides=20)
 
 
 def _standing_lamp(rng: Rng) -> Thing:
@@ -125,11 +113,8 @@ def _standing_lamp(rng: Rng) -> Thing:
         case 1 | 2 if not floor:  # a belly of clay or glass, on a foot
             belly, body, power = width * rng.uniform(0.35, 0.65), pick(rng, (ceramic(rng), glass(rng))), rng.uniform(0.5, 1.6)
             curve = belly * (rng.uniform(0.2, 0.4) + 0.65 * np.sin(math.pi * t**power) ** pick(rng, (1, 2)))
-            line = [
-                (0.0, 0.0),
-                *((float(r), float(0.02 + h)) for r, h in zip(curve, t * top * 0.85, strict=True)),
-                (0.0, 0.02 + top * 0.85),
-            ]
+            line = [(0.0, 0.0), *((float(r), float(0.02 + h)) for r, h in zip(curve, t * top * 0.85, strict=True))]
+            line += [(0.0, 0.02 + top * 0.85)]
             solids += [lathe(line, body), disc(float(curve[0]) * 1.25, 0.025, (0, 0, 0), metallic)]
             main = body
         case 3:  # turned on a lathe
@@ -159,21 +144,15 @@ def _standing_lamp(rng: Rng) -> Thing:
             if maybe(rng, 0.3):
                 solids.append(cushion((base * 1.7, base * 0.12, base * 1.7), (0, 0, 0), base * 0.05, metallic))
             else:
-                solids.append(
-                    lathe(
-                        [(0, 0), (base, 0), (base, base * 0.08), (base * 0.4, base * 0.16), (thick * 1.2, base * 0.35), (0, base * 0.35)],
-                        metallic,
-                    )
-                )
+                profile = [(0, 0), (base, 0), (base, base * 0.08), (base * 0.4, base * 0.16), (thick * 1.2, base * 0.35), (0, base * 0.35)]
+                solids.append(lathe(profile, metallic))
             solids.append(dowel((0, 0.01, 0), (0, top, 0), thick, metallic))
             if floor and maybe(rng, 0.3):
                 solids += [disc(base * 1.3, 0.02, (0, height * 0.38, 0), wood(rng)), ball(thick * 2.5, (0, height * 0.36, 0), metallic)]
                 parts.append(Parts("shelf", 1))
     pin = 0.02 if word == "open" or shade[0].vertices[:, 1].min() < -1 else tall * 0.9
-    solids += [
-        dowel((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, metallic),
-        _bulb(min(width, tall) * 0.16, (0, top + tall * (0.85 if word == "open" else 0.4), 0)),
-    ]
+    solids += [dowel((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, metallic)]
+    solids += [_bulb(min(width, tall) * 0.16, (0, top + tall * (0.85 if word == "open" else 0.4), 0))]
     if word not in ("open", "round"):  # the cross that carries the shade
         solids.append(disc(width * 0.12, 0.006, (0, top + pin - 0.006, 0), metallic))
     style = tuple(w for w in (word, "tall" if floor else "") if w)
@@ -193,18 +172,12 @@ def _reading_lamp(rng: Rng) -> Thing:
         arc = [(0.075 * math.cos(a), 0.07 * math.sin(a)) for a in np.linspace(0, math.pi, 15)]
         inner = [(0.068 * math.cos(a), 0.063 * math.sin(a)) for a in np.linspace(math.pi, 0, 15)]
         shade = profile_of(arc + inner, 2 * long, color).turned("x", -12).moved((0, tall * 0.75, 0.02))
-        posts = [
-            rod((0, 0.03, 0), (0, tall * 0.75, 0), 0.009, 0.007, BRASS),
-            *(dowel((0, tall * 0.8, 0), (s * long * 0.9, tall * 0.78, 0.02), 0.006, BRASS) for s in (-1, 1)),
-        ]
+        posts = [rod((0, 0.03, 0), (0, tall * 0.75, 0), 0.009, 0.007, BRASS)]
+        posts += [dowel((0, tall * 0.8, 0), (s * long * 0.9, tall * 0.78, 0.02), 0.006, BRASS) for s in (-1, 1)]
         bulb = dowel((-long * 0.7, tall * 0.77, 0.02), (long * 0.7, tall * 0.77, 0.02), 0.016, WHITE)
         ends = [plate_of(arc, 0.004, color).turned("y", -90).turned("x", -12).moved((s * long, tall * 0.75, 0.02)) for s in (-1, 1)]
-        return Thing.of(
-            [lathe([(0, 0), (base, 0), (base, 0.012), (base * 0.3, 0.04), (0, 0.045)], BRASS), *posts, bulb, *ends, shade],
-            color,
-            ("low",),
-            [Parts("shade", 1, color)],
-        )
+        profile = [(0, 0), (base, 0), (base, 0.012), (base * 0.3, 0.04), (0, 0.045)]
+        return Thing.of([lathe(profile, BRASS), *posts, bulb, *ends, shade], color, ("low",), [Parts("shade", 1, color)])
     parts: list[Parts] = []
     if maybe(rng, 0.4):
         reach, a = rng.uniform(0.15, 0.28), np.linspace(0, 1, 24)
@@ -261,10 +234,8 @@ def _arc_lamp(rng: Rng) -> Thing:
         path = np.stack([out * (1 - np.cos(a)) / 1.7, height * (1 - 0.12 * i) * np.sin(a), 0.12 * (i - (arms - 1) / 2) * a], axis=1)
         x, y, z = (float(v) for v in path[-1])
         solids += [tube(path + np.array([0, 0.03, 0]), 0.012, bar), dowel((x, y - 0.05, z), (x, y + 0.05, z), 0.015, bar)]
-        solids += [
-            turned(_shell(line, 0.005), (x, y - 0.05 - width * 0.85, z), cloth),
-            ball(width * 0.3, (x, y - 0.05 - width * 0.5, z), WHITE),
-        ]
+        solids += [turned(_shell(line, 0.005), (x, y - 0.05 - width * 0.85, z), cloth)]
+        solids += [ball(width * 0.3, (x, y - 0.05 - width * 0.5, z), WHITE)]
     return Thing.of(solids, bar, ("curved", "tall"), [Parts("shade", arms, cloth)])
 
 
@@ -282,17 +253,11 @@ def _branched_lamp(rng: Rng) -> Thing:
     a = np.linspace(0, 1, 16)
     branch = np.stack([0 * a, knot - dip * np.sin(a * math.pi) + dip * 0.8 * a, reach * a], axis=1)
     end = (0.0, float(branch[-1, 1]), reach)
-    arm = [
-        tube(branch, size * 0.12, bar, sides=8),
-        turned(
-            [(0, 0), (size * 0.5, size * 0.25), (size * 0.55, size * 0.3), (0, size * 0.32)], (0, end[1] - size * 0.1, reach), bar, sides=16
-        ),
-    ]
+    profile = [(0, 0), (size * 0.5, size * 0.25), (size * 0.55, size * 0.3), (0, size * 0.32)]
+    arm = [tube(branch, size * 0.12, bar, sides=8), turned(profile, (0, end[1] - size * 0.1, reach), bar, sides=16)]
     if candle:
-        arm += [
-            disc(size * 0.2, size * 1.4, (0, end[1], reach), WHITE, sides=12),
-            ball(size * 0.17, (0, end[1] + size * 1.65, reach), BRASS, 1.8),
-        ]
+        arm += [disc(size * 0.2, size * 1.4, (0, end[1], reach), WHITE, sides=12)]
+        arm += [ball(size * 0.17, (0, end[1] + size * 1.65, reach), BRASS, 1.8)]
     else:
         mouth = pick(rng, (0.45, 1.0, 1.4))
         arm += [
@@ -301,10 +266,9 @@ def _branched_lamp(rng: Rng) -> Thing:
                 (0, end[1] + size * 0.2, reach),
                 cloth,
                 sides=20,
-            ),
-            dowel(end, (0, end[1] + size * 0.5, reach), size * 0.1, bar, sides=8),
-            _bulb(size * 0.25, (0, end[1] + size * 0.6, reach)),
+            )
         ]
+        arm += [dowel(end, (0, end[1] + size * 0.5, reach), size * 0.1, bar, sides=8), _bulb(size * 0.25, (0, end[1] + size * 0.6, reach))]
     solids = [solid.turned("y", i * 360 / count + 90) for solid in arm for i in range(count)]
     half = size * rng.uniform(0.25, 0.4)
     rings = half * rng.uniform(0.35, 1.2, 7)
@@ -313,10 +277,8 @@ def _branched_lamp(rng: Rng) -> Thing:
         line = [(0.0, 0.0), (half * 0.7, 0.0), (half * 0.7, tall), (0.0, tall + half)]
     solids.append(lathe(line, bar, sides=20))
     if hanging:
-        solids += [
-            dowel((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, bar, sides=8),
-            turned([(0, 0), (size * 0.3, 0), (size * 0.8, size * 0.3), (0, size * 0.32)], (0, tall * 1.5, 0), bar),
-        ]
+        solids += [dowel((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, bar, sides=8)]
+        solids += [turned([(0, 0), (size * 0.3, 0), (size * 0.8, size * 0.3), (0, size * 0.32)], (0, tall * 1.5, 0), bar)]
     else:
         foot = reach * rng.uniform(0.4, 0.6)
         solids.append(lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar))
@@ -336,17 +298,10 @@ def _lantern(rng: Rng) -> Thing:
     size, tall = size * grow, tall * grow
     line, turn = ngon(sides, size, math.pi / sides), math.pi / sides
     body = [skin([placed_at(line, 0.02, 0.9), placed_at(line, 0.02 + tall, 0.9 * flare)], pane).turned("x", -90)]
-    roof = [
-        (0.02 + tall, 1.25 * flare),
-        (0.03 + tall, 1.25 * flare),
-        (0.03 + tall + size * 0.7, 0.35),
-        (0.03 + tall + size, 0.3),
-        (0.03 + tall + size * 1.05, 0.05),
-    ]
-    body += [
-        skin([placed_at(line, 0, 1.15), placed_at(line, 0.02, 1.15)], iron).turned("x", -90),
-        skin([placed_at(line, z, s) for z, s in roof], iron).turned("x", -90),
-    ]
+    roof = [(0.02 + tall, 1.25 * flare), (0.03 + tall, 1.25 * flare), (0.03 + tall + size * 0.7, 0.35), (0.03 + tall + size, 0.3)]
+    roof += [(0.03 + tall + size * 1.05, 0.05)]
+    body += [skin([placed_at(line, 0, 1.15), placed_at(line, 0.02, 1.15)], iron).turned("x", -90)]
+    body += [skin([placed_at(line, z, s) for z, s in roof], iron).turned("x", -90)]
     count = sides if sides < 24 else 4
     for i in range(count):
         a = turn + i * 2 * math.pi / count if sides < 24 else i * math.pi / 2
@@ -357,18 +312,8 @@ def _lantern(rng: Rng) -> Thing:
     parts = [Parts("pane", sides)] if sides < 24 else []
     if post:
         half = size * 0.25
-        pole = [
-            (0.0, 0.0),
-            (half * 3, 0.0),
-            (half * 2.6, half * 1.5),
-            (half * 1.6, post * 0.1),
-            (half, post * 0.16),
-            (half * 0.8, post * 0.9),
-            (half * 2, post * 0.95),
-            (half, post * 0.97),
-            (half * 2, post),
-            (0.0, post),
-        ]
+        pole = [(0.0, 0.0), (half * 3, 0.0), (half * 2.6, half * 1.5), (half * 1.6, post * 0.1), (half, post * 0.16)]
+        pole += [(half * 0.8, post * 0.9), (half * 2, post * 0.95), (half, post * 0.97), (half * 2, post), (0.0, post)]
         body = [*(solid.moved((0, post - 0.005, 0)) for solid in body), lathe(pole, iron), ball(size * 0.12, (0, post + top, 0), iron, 1.5)]
         return Thing.of(body, iron, ("tall", "slim"), [*parts, Parts("post", 1)])
     ring = np.stack(
@@ -393,10 +338,8 @@ def _hanging_lamp(rng: Rng) -> Thing:
     for i in range(count):
         x = (i - (count - 1) / 2) * width * 2.4
         solids += [s.moved((x, 0, 0)) for s in shade]
-        solids += [
-            dowel((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, bar, sides=8),
-            _bulb(width * 0.2, (x, tall * 0.35, 0)),
-        ]
+        solids += [dowel((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, bar, sides=8)]
+        solids += [_bulb(width * 0.2, (x, tall * 0.35, 0))]
         solids.append(turned([(0, 0), (0.025, 0), (0.03, 0.05), (0.01, 0.07), (0, 0.07)], (x, tall - 0.01, 0), bar, sides=20))
         if word not in ("open",):
             solids.append(disc(width * 0.3, 0.004, (x, tall - 0.012, 0), bar))

@@ -71,16 +71,8 @@ def laptop(rng: Rng) -> Thing:
     if maybe(rng, 0.15):
         parts.append(Parts("mouse", 1))
         x, z = width * rng.uniform(0.72, 0.9), depth * rng.uniform(0, 0.3)
-        solids += [
-            _mouse(key, x, z),
-            tube(
-                np.array(
-                    [(x, 0.012, z - 0.04), (x, 0.006, z - 0.1), (x * 0.85, 0.006, -depth * 0.4), (width * 0.49, low * 0.5, -depth * 0.3)]
-                ),
-                0.002,
-                BLACK,
-            ),
-        ]
+        path = [(x, 0.012, z - 0.04), (x, 0.006, z - 0.1), (x * 0.85, 0.006, -depth * 0.4), (width * 0.49, low * 0.5, -depth * 0.3)]
+        solids += [_mouse(key, x, z), tube(np.array(path), 0.002, BLACK)]
     style = (("closed",) if closed else ("open",)) + (("slim",) if thick < 0.014 else ())
     return Thing.of(solids, case, style, (Parts("screen", 1, glow), *parts) if not closed else tuple(parts))
 

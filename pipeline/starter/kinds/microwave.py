@@ -9,11 +9,8 @@ def microwave(rng: Rng) -> Thing:
     width = rng.uniform(0.42, 0.62)
     tall, deep = width * rng.uniform(0.52, 0.64), width * rng.uniform(0.62, 0.82)
     case = pick(rng, (STEEL, WHITE, BLACK, metal(rng, pick(rng, ("red", "blue", "green", "beige"))), metal(rng)))
-    face, trim, pane = (
-        pick(rng, (case, BLACK, WHITE, STEEL)),
-        pick(rng, (STEEL, BLACK, WHITE)),
-        pick(rng, (BLACK, glass(rng, "brown"), plastic(rng, "grey"))),
-    )
+    face, trim = pick(rng, (case, BLACK, WHITE, STEEL)), pick(rng, (STEEL, BLACK, WHITE))
+    pane = pick(rng, (BLACK, glass(rng, "brown"), plastic(rng, "grey")))
     opened = rng.uniform(40, 120) if maybe(rng, 0.25) else 0.0
     layout = rng.integers(4)  # where one sets it: keys beside, knobs beside, a strip below, a strip above
     strip = tall * rng.uniform(0.15, 0.2) if layout >= 2 else 0.0
@@ -24,20 +21,14 @@ def microwave(rng: Rng) -> Thing:
     solids: list[Solid] = []
     if opened:  # then it is hollow: four walls and a back around the chamber
         wall = 0.02
-        solids += [
-            box((wall, tall, deep), (left + wall / 2, 0, 0), case),
-            box((panel + wall, tall, deep), (width / 2 - (panel + wall) / 2, 0, 0), case),
-        ]
-        solids += [
-            box((door, wall + low, deep), (left + door / 2, 0, 0), case),
-            box((door, wall + strip - low, deep), (left + door / 2, high + low - wall, 0), case),
-        ]
+        solids += [box((wall, tall, deep), (left + wall / 2, 0, 0), case)]
+        solids += [box((panel + wall, tall, deep), (width / 2 - (panel + wall) / 2, 0, 0), case)]
+        solids += [box((door, wall + low, deep), (left + door / 2, 0, 0), case)]
+        solids += [box((door, wall + strip - low, deep), (left + door / 2, high + low - wall, 0), case)]
         solids += [box((door, tall, wall), (left + door / 2, 0, -deep / 2 + wall / 2), case)]
         inside = (left + door / 2, low + wall, 0.0)
-        solids += [
-            disc(min(door, deep) * 0.38, 0.012, (inside[0], inside[1] + 0.012, 0), glass(rng, "white")),
-            disc(0.05, 0.013, inside, trim),
-        ]
+        solids += [disc(min(door, deep) * 0.38, 0.012, (inside[0], inside[1] + 0.012, 0), glass(rng, "white"))]
+        solids += [disc(0.05, 0.013, inside, trim)]
     else:
         solids.append(plate_of(rounded(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)))
     rim = rng.uniform(0.03, 0.06)
@@ -52,10 +43,8 @@ def microwave(rng: Rng) -> Thing:
     parts = [Parts("door", 1, pane)] if opened else []
     grip = rng.integers(4)
     if grip == 0:
-        bar = [
-            dowel((0, high * 0.12, 0), (0, high * 0.88, 0), 0.009, trim),
-            *(dowel((0, y * high, -0.035), (0, y * high, 0.002), 0.007, trim) for y in (0.18, 0.82)),
-        ]
+        bar = [dowel((0, high * 0.12, 0), (0, high * 0.88, 0), 0.009, trim)]
+        bar += [dowel((0, y * high, -0.035), (0, y * high, 0.002), 0.007, trim) for y in (0.18, 0.82)]
         leaf += [s.moved((door - rim * 0.5, 0, lid + 0.035)) for s in bar]
     elif grip == 1:
         leaf.append(
@@ -92,11 +81,9 @@ def microwave(rng: Rng) -> Thing:
             parts.append(Parts("knob", knobs, trim))
             for i in range(knobs):
                 y = tall * 0.62 - i * radius * 2.5
-                solids += [
-                    front_of([(0, 0), (radius, 0), (radius, 0.005), (0, 0.005)], (x, y, at - 0.001), trim),
-                    knob(radius * 0.75, 0.025, (x, y, at), trim),
-                    box((0.006, radius * 1.2, 0.03), (x, y - radius * 0.6, at + 0.012), BLACK),
-                ]
+                solids += [front_of([(0, 0), (radius, 0), (radius, 0.005), (0, 0.005)], (x, y, at - 0.001), trim)]
+                solids += [knob(radius * 0.75, 0.025, (x, y, at), trim)]
+                solids += [box((0.006, radius * 1.2, 0.03), (x, y - radius * 0.6, at + 0.012), BLACK)]
         solids.append(box((panel * 0.72, tall * 0.1, 0.006), (x, tall * 0.8, at), plastic(rng, pick(rng, ("green", "black", "blue")))))
         if grip == 3:
             parts.append(Parts("button", 1, trim))

@@ -33,11 +33,8 @@ def _piano_stool(rng: Rng, timber: Material, z: float) -> tuple[list[Solid], Par
     else:
         wide = rng.uniform(0.55, 0.85)
         stands, _ = legs(rng, wide, 0.34, tall, 0.045, timber)
-        solids = [
-            *stands,
-            box((wide, 0.05, 0.34), (0, tall - 0.03, 0), timber),
-            cushion((wide, 0.06, 0.34), (0, tall + 0.015, 0), 0.025, seat),
-        ]
+        solids = [*stands, box((wide, 0.05, 0.34), (0, tall - 0.03, 0), timber)]
+        solids += [cushion((wide, 0.06, 0.34), (0, tall + 0.015, 0), 0.025, seat)]
     return [s.moved((0, 0, z + 0.22)) for s in solids], Parts("stool", 1, seat)
 
 
@@ -69,17 +66,8 @@ def _upright_piano(rng: Rng) -> Thing:
     kind = rng.integers(4)
     if kind == 0:
         half = rng.uniform(0.025, 0.04)
-        line = [
-            (0.0, 0.0),
-            (half, 0.0),
-            (half, 0.05),
-            (half * 0.6, 0.1),
-            (half * 1.2, level * 0.5),
-            (half * 0.6, level * 0.75),
-            (half * 1.1, level * 0.85),
-            (half, level - 0.05),
-            (0.0, level - 0.05),
-        ]
+        line = [(0.0, 0.0), (half, 0.0), (half, 0.05), (half * 0.6, 0.1), (half * 1.2, level * 0.5), (half * 0.6, level * 0.75)]
+        line += [(half * 1.1, level * 0.85), (half, level - 0.05), (0.0, level - 0.05)]
         solids += [turned(line, (s * x, 0, z), timber, sides=16) for s in (-1, 1)]
     elif kind == 1:
         solids += [box((0.06, level - 0.05, 0.07), (s * x, 0, z), timber) for s in (-1, 1)]
@@ -121,31 +109,18 @@ def _grand_piano(rng: Rng) -> Thing:
     low, rim = rng.uniform(0.58, 0.64), rng.uniform(0.26, 0.34)
     h, keys = wide / 2, 0.36
     # From above, Y away from the player: the bass side is straight, the treble side swings in to a narrow tail.
-    tail = [
-        (h, 0.12),
-        (h, 0.3),
-        (h * 0.98, 0.42),
-        (h * 0.55, 0.55),
-        (h * 0.2, 0.7),
-        (h * 0.12, 0.9),
-        (-h * 0.1, 1.02),
-        (-h * 0.5, 1.02),
-        (-h * 0.92, 0.98),
-    ]
+    tail = [(h, 0.12), (h, 0.3), (h * 0.98, 0.42), (h * 0.55, 0.55), (h * 0.2, 0.7), (h * 0.12, 0.9), (-h * 0.1, 1.02), (-h * 0.5, 1.02)]
+    tail += [(-h * 0.92, 0.98)]
     body = [(-h, 0.0), *[(float(px), float(py) * long) for px, py in _open_curve([(h, 0.0), *tail, (-h, 0.88)])]]
     line = np.array(body)
     cut = np.column_stack([line[:, 0], np.maximum(line[:, 1], keys)])
-    case = [
-        lying(cut, rim, timber, 0.006).moved((0, low, 0)),
-        lying([(-h, 0), (h, 0), (h, keys + 0.05), (-h, keys + 0.05)], 0.08, timber).moved((0, low, 0)),
-    ]
+    case = [lying(cut, rim, timber, 0.006).moved((0, low, 0))]
+    case += [lying([(-h, 0), (h, 0), (h, keys + 0.05), (-h, keys + 0.05)], 0.08, timber).moved((0, low, 0))]
     arm = profile_of([(0, 0), (0, 0.06), (-0.06, rim * 0.6), (-0.1, rim), (-keys - 0.02, rim), (-keys - 0.02, 0)], 0.06, timber, 0.005)
     case += [arm.moved((s * (h - 0.031), low, 0)) for s in (-1, 1)]
     case += _claviature(7, wide - 0.16, 0.15, (0, low + 0.08, -0.19))
-    case += [
-        box((wide - 0.12, 0.14, 0.02), (0, low + 0.08, -0.2), timber),
-        box((wide - 0.06, rim - 0.1, 0.16), (0, low + 0.08, -keys + 0.06), timber),
-    ]
+    case += [box((wide - 0.12, 0.14, 0.02), (0, low + 0.08, -0.2), timber)]
+    case += [box((wide - 0.06, rim - 0.1, 0.16), (0, low + 0.08, -keys + 0.06), timber)]
     lid = 0.018
     parts: list[Parts] = []
     opened = rng.uniform(28, 42) if maybe(rng, 0.7) else 0.0
@@ -202,24 +177,9 @@ def _grand_piano(rng: Rng) -> Thing:
             ).turned("x", -90)
         ]
     else:
-        stands = [
-            lathe(
-                [
-                    (0, 0.05),
-                    (thick * 0.5, 0.05),
-                    (thick * 0.7, 0.12),
-                    (thick * 0.45, 0.16),
-                    (thick, low * 0.6),
-                    (thick * 1.25, low * 0.72),
-                    (thick * 0.7, low * 0.78),
-                    (thick * 1.3, low * 0.86),
-                    (thick * 1.3, low),
-                    (0, low),
-                ],
-                timber,
-                sides=24,
-            )
-        ]
+        profile = [(0, 0.05), (thick * 0.5, 0.05), (thick * 0.7, 0.12), (thick * 0.45, 0.16), (thick, low * 0.6)]
+        profile += [(thick * 1.25, low * 0.72), (thick * 0.7, low * 0.78), (thick * 1.3, low * 0.86), (thick * 1.3, low), (0, low)]
+        stands = [lathe(profile, timber, sides=24)]
     stands += [disc(0.028, 0.05, (0, 0.005, 0), BRASS, sides=16), dowel((-0.014, 0.028, 0), (0.014, 0.028, 0), 0.028, BRASS)]
     case += [s.moved((px, 0, pz)) for s in stands for px, pz in places]
     pedals = pick(rng, (2, 3))
@@ -250,11 +210,8 @@ def _stage_piano(rng: Rng) -> Thing:
     solids = [lying(rounded(wide, deep, 0.015), tall * 0.7, case, 0.006).moved((0, level, deep / 2))]
     solids += _claviature(octaves, wide - 0.12, 0.14, (0, level + tall * 0.7 - 0.003, deep / 2 - 0.16))
     back = deep - 0.18
-    solids.append(
-        profile_of([(0, 0), (back, 0), (back, tall * 0.45), (back * 0.7, tall * 0.6), (0, tall * 0.6)], wide, case, 0.004).moved(
-            (0, level + tall * 0.6, -deep / 2)
-        )
-    )
+    outline = [(0, 0), (back, 0), (back, tall * 0.45), (back * 0.7, tall * 0.6), (0, tall * 0.6)]
+    solids.append(profile_of(outline, wide, case, 0.004).moved((0, level + tall * 0.6, -deep / 2)))
     solids += [box((0.055, tall * 0.45, 0.16), (s * (wide / 2 - 0.0275), level + tall * 0.65, deep / 2 - 0.09), case) for s in (-1, 1)]
     parts: list[Parts] = []
     top = level + tall * 1.2

@@ -66,10 +66,8 @@ def _pot(rng: Rng, wide: float) -> tuple[list[Solid], float, Material, list[str]
         case 4:
             knots = [(0.6, 0), (0.65, 0.03), (0.4, 0.14), (0.45, 0.2), (0.9, 0.4), (0.95, 0.75), (0.9, 0.85), (1.15, 0.97), (1.15, 1)]
         case _:
-            knots, section = (
-                [(rng.uniform(0.6, 0.8), 0), (0.8, 0.3), (1, 1)],
-                pick(rng, (faceted_by(pick(rng, (6, 8, 12))), fluted_by(12, 0.03))),
-            )
+            knots = [(rng.uniform(0.6, 0.8), 0), (0.8, 0.3), (1, 1)]
+            section = pick(rng, (faceted_by(pick(rng, (6, 8, 12))), fluted_by(12, 0.03)))
     outer = smooth(knots, wide, tall)
     solids = vessel(outer, wide * 0.07, body, body, sides=48)
     level = tall * 0.9

@@ -11,21 +11,10 @@ from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng,
 
 def _speaker(radius: float, at: Point, rim: Material, cone: Material) -> list[Solid]:
     """A ring with a cone and a dome in it, towards the viewer."""
-    ring = [
-        (0.0, 0.0),
-        (radius, 0.0),
-        (radius, radius * 0.1),
-        (radius * 0.86, radius * 0.14),
-        (radius * 0.82, radius * 0.06),
-        (0.0, radius * 0.06),
-    ]
-    dish = [
-        (radius * 0.82, radius * 0.09),
-        (radius * 0.32, radius * 0.02),
-        (radius * 0.3, radius * 0.1),
-        (radius * 0.15, radius * 0.16),
-        (0.0, radius * 0.18),
-    ]
+    ring = [(0.0, 0.0), (radius, 0.0), (radius, radius * 0.1), (radius * 0.86, radius * 0.14), (radius * 0.82, radius * 0.06)]
+    ring += [(0.0, radius * 0.06)]
+    dish = [(radius * 0.82, radius * 0.09), (radius * 0.32, radius * 0.02), (radius * 0.3, radius * 0.1), (radius * 0.15, radius * 0.16)]
+    dish += [(0.0, radius * 0.18)]
     return [front_of(ring, at, rim), front_of(dish, at, cone)]
 
 
@@ -61,11 +50,8 @@ def _portable_radio(rng: Rng) -> Thing:
     width = rng.uniform(0.42, 0.7) if boom else rng.uniform(0.16, 0.34)
     tall = width * (rng.uniform(0.35, 0.5) if boom else rng.uniform(0.5, 0.75))
     deep = width * rng.uniform(0.2, 0.32)
-    case, trim, dark = (
-        pick(rng, (plastic(rng), BLACK, STEEL, plastic(rng))),
-        pick(rng, (STEEL, BRASS, WHITE, BLACK)),
-        pick(rng, (BLACK, STEEL, plastic(rng))),
-    )
+    case, trim = pick(rng, (plastic(rng), BLACK, STEEL, plastic(rng))), pick(rng, (STEEL, BRASS, WHITE, BLACK))
+    dark = pick(rng, (BLACK, STEEL, plastic(rng)))
     body = (
         cushion((width, tall, deep), (0, 0, 0), deep * pick(rng, (0.1, 0.2, 0.48)), case)
         if maybe(rng, 0.6)
@@ -79,10 +65,8 @@ def _portable_radio(rng: Rng) -> Thing:
         radius = min(tall * 0.34, width * 0.19)
         for x in (-1, 1):
             solids += _speaker(radius, (x * (width / 2 - radius * 1.25), tall * 0.42, front - 0.002), trim, dark)
-        solids += [
-            box((width * 0.3, tall * 0.34, 0.014), (0, tall * 0.14, front), dark),
-            grid(width * 0.28, 0.012, 6, 1, (0, tall * 0.08, front), 0.016, trim, 0.8),
-        ]
+        solids += [box((width * 0.3, tall * 0.34, 0.014), (0, tall * 0.14, front), dark)]
+        solids += [grid(width * 0.28, 0.012, 6, 1, (0, tall * 0.08, front), 0.016, trim, 0.8)]
         solids.append(box((width * 0.8, tall * 0.12, 0.006), (0, tall * 0.82, front), WHITE))
         solids += [
             dowel((s * width * 0.05, tall * 0.31, front), (s * width * 0.05, tall * 0.31, front + 0.012), width * 0.025, trim)
@@ -94,11 +78,8 @@ def _portable_radio(rng: Rng) -> Thing:
         side = pick(rng, (-1, 1))
         solids += _grille(rng, width * 0.46, tall * 0.72, (side * width * 0.2, tall * 0.45, front - 0.001), dark)
         if maybe(rng, 0.5):  # a round dial
-            solids += [
-                front_of(
-                    [(0, 0), (width * 0.15, 0), (width * 0.14, 0.012), (0, 0.012)], (-side * width * 0.26, tall * 0.6, front - 0.002), WHITE
-                )
-            ]
+            profile = [(0, 0), (width * 0.15, 0), (width * 0.14, 0.012), (0, 0.012)]
+            solids += [front_of(profile, (-side * width * 0.26, tall * 0.6, front - 0.002), WHITE)]
             solids += [knob(width * 0.06, 0.024, (-side * width * 0.26, tall * 0.6, front), trim)]
         else:
             solids.append(box((width * 0.36, tall * 0.16, 0.006), (-side * width * 0.25, tall * 0.62, front), WHITE))
@@ -128,11 +109,8 @@ def _portable_radio(rng: Rng) -> Thing:
 
 def _parlour_radio(rng: Rng) -> Thing:
     """Of wood or bakelite: with an arched or round-cornered front, cloth or slats, dial and knobs."""
-    timber, trim, cloth = (
-        pick(rng, (wood(rng, "brown"), wood(rng), plastic(rng))),
-        pick(rng, (BRASS, BLACK, WHITE)),
-        fabric(rng, pick(rng, ("beige", "brown", "grey"))),
-    )
+    timber, trim = pick(rng, (wood(rng, "brown"), wood(rng), plastic(rng))), pick(rng, (BRASS, BLACK, WHITE))
+    cloth = fabric(rng, pick(rng, ("beige", "brown", "grey")))
     arched = maybe(rng, 0.45)
     width = rng.uniform(0.26, 0.42) if arched else rng.uniform(0.34, 0.6)
     tall, deep = width * (rng.uniform(1.1, 1.5) if arched else rng.uniform(0.5, 0.7)), width * rng.uniform(0.45, 0.65)
@@ -157,10 +135,8 @@ def _parlour_radio(rng: Rng) -> Thing:
             solids.append(box((width * 0.05, tall * 0.42, 0.014), (x, tall * 0.42, front), timber))
         solids.append(box((width * 0.8, tall * 0.045, 0.016), (0, tall * 0.4, front), timber))
         if maybe(rng, 0.5):
-            solids += [
-                front_of([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim),
-                front_of([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE),
-            ]
+            solids += [front_of([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim)]
+            solids += [front_of([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE)]
         else:
             solids.append(box((width * 0.4, tall * 0.09, 0.012), (0, tall * 0.24, front), WHITE))
         solids += [knob(width * 0.05, 0.03, ((i - (knobs - 1) / 2) * width * 0.2, tall * 0.12, front), trim) for i in range(knobs)]
@@ -196,22 +172,10 @@ def _hand_radio(rng: Rng) -> Thing:
     tall, deep = width * rng.uniform(1.6, 2.4), width * rng.uniform(0.45, 0.65)
     case, dark = pick(rng, (BLACK, plastic(rng), plastic(rng, "yellow"))), pick(rng, (BLACK, STEEL, plastic(rng)))
     hips = pick(rng, (0.0, 0.12)) * width
-    line = [
-        (-width / 2, 0),
-        (width / 2, 0),
-        (width / 2, tall * 0.4),
-        (width / 2 - hips, tall * 0.5),
-        (width / 2 - hips, tall * 0.62),
-        (width / 2, tall * 0.72),
-        (width / 2, tall),
-    ]
-    line += [
-        (-width / 2, tall),
-        (-width / 2, tall * 0.72),
-        (hips - width / 2, tall * 0.62),
-        (hips - width / 2, tall * 0.5),
-        (-width / 2, tall * 0.4),
-    ]
+    line = [(-width / 2, 0), (width / 2, 0), (width / 2, tall * 0.4), (width / 2 - hips, tall * 0.5), (width / 2 - hips, tall * 0.62)]
+    line += [(width / 2, tall * 0.72), (width / 2, tall)]
+    line += [(-width / 2, tall), (-width / 2, tall * 0.72), (hips - width / 2, tall * 0.62), (hips - width / 2, tall * 0.5)]
+    line += [(-width / 2, tall * 0.4)]
     front, side = deep / 2, pick(rng, (-1, 1))
     solids = [plate_of(np.array(line), deep, case, 0.004).moved((0, 0, -deep / 2))]
     solids += _grille(rng, width * 0.7, tall * 0.26, (0, tall * 0.22, front - 0.001), dark)
@@ -231,11 +195,8 @@ def _receiver(rng: Rng) -> Thing:
     """A flat wide box with dials: a part of a hi-fi, of a car or of a station; or a clock radio."""
     width = rng.uniform(0.2, 0.46)
     tall, deep = width * rng.uniform(0.28, 0.42), width * rng.uniform(0.5, 0.8)
-    case, face, trim = (
-        pick(rng, (wood(rng), BLACK, metal(rng), plastic(rng))),
-        pick(rng, (STEEL, BLACK, plastic(rng))),
-        pick(rng, (STEEL, BLACK, WHITE)),
-    )
+    case, face = pick(rng, (wood(rng), BLACK, metal(rng), plastic(rng))), pick(rng, (STEEL, BLACK, plastic(rng)))
+    trim = pick(rng, (STEEL, BLACK, WHITE))
     slant = rng.uniform(0, 0.3) * tall
     side = [(deep / 2, 0.0), (deep / 2 - slant, tall), (-deep / 2, tall), (-deep / 2, 0.0)]
     solids = [profile_of(side, width, case, 0.006)]

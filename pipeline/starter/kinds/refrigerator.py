@@ -43,11 +43,8 @@ def refrigerator(rng: Rng) -> Thing:
     elif sort == "shop":
         width = rng.uniform(0.6, 1.3)
     low, thick = rng.uniform(0.03, 0.07), rng.uniform(0.05, 0.08)
-    front, grip, edge = (
-        depth / 2,
-        STEEL if sort == "retro" else pick(rng, (STEEL, STEEL, BLACK, WHITE)),
-        0.1 if sort == "retro" else rng.uniform(0.006, 0.02),
-    )
+    front, grip = depth / 2, STEEL if sort == "retro" else pick(rng, (STEEL, STEEL, BLACK, WHITE))
+    edge = 0.1 if sort == "retro" else rng.uniform(0.006, 0.02)
     body = cushion((width, height - low, depth), (0, low, 0), min(edge, 0.09), paint)
     feet = [disc(0.022, low + 0.03, (x, 0, z), BLACK, sides=12) for x, z in four(width - 0.14, depth - 0.14)]
     solids = [*feet]
@@ -104,10 +101,8 @@ def refrigerator(rng: Rng) -> Thing:
         solids.append(body)
     if sort == "shop":
         sign = pick(rng, (plastic(rng), paint))
-        solids += [
-            cushion((width - 0.01, 0.23, depth + 0.04), (0, height - 0.24, 0.02), 0.02, sign),
-            box((width - 0.02, 0.12, depth), (0, low, 0.01), paint),
-        ]
+        solids += [cushion((width - 0.01, 0.23, depth + 0.04), (0, height - 0.24, 0.02), 0.02, sign)]
+        solids += [box((width - 0.02, 0.12, depth), (0, low, 0.01), paint)]
     pane = glass(rng, pick(rng, ("blue", "white")))
     for x, y, w, h, swing in leaves:
         w, h = w - gap, h - gap

@@ -28,11 +28,8 @@ def _bell(radius: float, at: Point, material: Material) -> Solid:
 
 def _toy_rocket(rng: Rng) -> Thing:
     """A round one as in picture books, standing on curved fins."""
-    body, second, dark = (
-        plastic(rng),
-        plastic(rng, pick(rng, ("red", "blue", "yellow", "orange", "black", "white"))),
-        glass(rng, pick(rng, ("blue", "black", "white"))),
-    )
+    body, second = plastic(rng), plastic(rng, pick(rng, ("red", "blue", "yellow", "orange", "black", "white")))
+    dark = glass(rng, pick(rng, ("blue", "black", "white")))
     tall, fat = 1.6, rng.uniform(0.22, 0.36)
     t = np.linspace(0, 1, 22)
     lift = rng.uniform(0.18, 0.35)
@@ -57,14 +54,11 @@ def _toy_rocket(rng: Rng) -> Thing:
         r, size = float(np.interp(h, y, width)), fat * (0.42 - 0.07 * i)
         ring = [(0, -0.05), (size, -0.05), (size, 0.02), (size * 0.9, 0.035), (size * 0.78, 0.02), (size * 0.72, 0.015), (0, 0.012)]
         solids.append(lathe(ring, pick(rng, (STEEL, second)), sides=24).turned("x", 90).moved((0, h, r)))
-        solids.append(
-            lathe([(0, 0), (size * 0.72, 0.012), (size * 0.4, 0.035), (0, 0.04)], dark, sides=24).turned("x", 90).moved((0, h, r))
-        )
+        profile = [(0, 0), (size * 0.72, 0.012), (size * 0.4, 0.035), (0, 0.04)]
+        solids.append(lathe(profile, dark, sides=24).turned("x", 90).moved((0, h, r)))
     if maybe(rng, 0.4):
-        solids += [
-            rod((0, lift + tall - 0.03, 0), (0, lift + tall + 0.2, 0), 0.012, 0.008, STEEL),
-            turned([(0, -0.03), (0.03, 0), (0, 0.03)], (0, lift + tall + 0.2, 0), second),
-        ]
+        solids += [rod((0, lift + tall - 0.03, 0), (0, lift + tall + 0.2, 0), 0.012, 0.008, STEEL)]
+        solids += [turned([(0, -0.03), (0.03, 0), (0, 0.03)], (0, lift + tall + 0.2, 0), second)]
     for h in (0.12, 0.3) if maybe(rng, 0.4) else ():
         edge = [(float(np.interp(lift + tall * k, y, width)) + 0.006, lift + tall * k) for k in (h, h + 0.05)]
         solids.append(lathe([(0, edge[0][1]), *edge, (0, edge[1][1])], second, sides=40))
@@ -105,30 +99,18 @@ def _launcher(rng: Rng) -> Thing:
     top = max(float(solid.vertices[:, 1].max()) for solid in solids)
     tower = maybe(rng, 0.3)
     if tower:
-        solids += [
-            rod((0, top - 0.05, 0), (0, top + 0.4, 0), 0.018, 0.014, STEEL),
-            turned([(0, 0), (0.03, 0), (0.03, 0.15), (0, 0.22)], (0, top + 0.36, 0), second, sides=12),
-        ]
+        solids += [rod((0, top - 0.05, 0), (0, top + 0.4, 0), 0.018, 0.014, STEEL)]
+        solids += [turned([(0, 0), (0.03, 0), (0.03, 0.15), (0, 0.22)], (0, top + 0.36, 0), second, sides=12)]
     boosters = pick(rng, (0, 0, 2, 2, 4, 4))
     pushed = 0.0
     if boosters:
         small, high = r * rng.uniform(0.45, 0.95), tall * rng.uniform(0.55, 1.0)
         pushed = r + small * 0.98
-        line = [
-            (0, r * 0.9),
-            (small, r * 0.9),
-            (small, high),
-            *_ogive(small, high, high + small * rng.uniform(2, 4.5), pick(rng, (1.0, 1.6))),
-        ]
+        line = [(0, r * 0.9), (small, r * 0.9), (small, high)]
+        line += [*_ogive(small, high, high + small * rng.uniform(2, 4.5), pick(rng, (1.0, 1.6)))]
         one = [turned(line, (0, 0, pushed), third, sides=24), _bell(small * 0.7, (0, 0.02, pushed), STEEL)]
-        one.append(
-            turned(
-                [(0, high * 0.8), (small * 1.02, high * 0.8), (small * 1.02, high * 0.86), (0, high * 0.86)],
-                (0, 0, pushed),
-                second,
-                sides=24,
-            )
-        )
+        profile = [(0, high * 0.8), (small * 1.02, high * 0.8), (small * 1.02, high * 0.86), (0, high * 0.86)]
+        one.append(turned(profile, (0, 0, pushed), second, sides=24))
         one.append(box((small * 0.4, 0.06, r * 0.5), (0, high * 0.7, r), STEEL))
         solids += set_around(one, boosters, 90 if boosters == 2 else 45)
     nozzles = pick(rng, (1, 3, 4, 5))
@@ -182,11 +164,8 @@ def _shuttle(rng: Rng) -> Thing:
     for s in (-1, 1):
         plane.append(wing_of((s * 0.2, -0.75 * r, 2.1), (s * 1.35, -0.65 * r, 0.55), 2.1, 0.55, 0.06, skin))
         plane.append(wing_of((s * 0.15, -0.8 * r, 2.9), (s * 0.8, -0.75 * r, 1.4), 1.3, 0.3, 0.06, dark))
-        plane.append(
-            body_of([(-0.1, 0.2, 0.2, r), (0.0, 0.3, 0.3, r), (0.5, 0.3, 0.3, r * 0.9), (0.9, 0.1, 0.1, r * 0.8)], skin, count=10).moved(
-                (s * 0.2, 0, 0)
-            )
-        )
+        outline = [(-0.1, 0.2, 0.2, r), (0.0, 0.3, 0.3, r), (0.5, 0.3, 0.3, r * 0.9), (0.9, 0.1, 0.1, r * 0.8)]
+        plane.append(body_of(outline, skin, count=10).moved((s * 0.2, 0, 0)))
         plane.append(cushion((0.16, 0.1, 0.22), (s * 0.13, r * 0.42, 3.12), 0.03, dark))
     plane.append(wing_of((0, 0.8 * r, 0.75), (0, 0.8 * r + 0.95, 0.15), 0.8, 0.42, 0.08, skin))
     plane += [_bell(0.15, (0, -0.16, 0), STEEL).turned("x", 90).moved((x, y, 0.0)) for x, y in ((0, 0.2), (-0.17, -0.1), (0.17, -0.1))]

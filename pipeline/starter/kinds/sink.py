@@ -71,17 +71,10 @@ def sink(rng: Rng) -> Thing:
                 )
             )
         else:
-            pipe = [
-                (0, high - 0.12, 0),
-                (0, high - 0.32, 0),
-                (0, high - 0.36, -0.06),
-                (0, high - 0.28, -0.1),
-                (0, high - 0.28, -deep / 2 + 0.01),
-            ]
-            solids += [
-                piped(pipe, 0.017, shine, bend=0.04),
-                disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, high - 0.28, -deep / 2)),
-            ]
+            pipe = [(0, high - 0.12, 0), (0, high - 0.32, 0), (0, high - 0.36, -0.06), (0, high - 0.28, -0.1)]
+            pipe += [(0, high - 0.28, -deep / 2 + 0.01)]
+            solids += [piped(pipe, 0.017, shine, bend=0.04)]
+            solids += [disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, high - 0.28, -deep / 2))]
             parts.append(Parts("pipe", 1, shine))
         where, reach, basins = -deep / 2 + 0.055, deep * 0.32, [(0.0, high)]
         drains.append((0, high - hollow, 0.03))
@@ -128,15 +121,10 @@ def sink(rng: Rng) -> Thing:
                     closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole)
                     for k, d, y in ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))
                 ]
-                around = [
-                    closed_loop(each, deep, -thick, front=0.0),
-                    closed_loop(each, deep, 0, front=0.0),
-                    closed_loop(flat[0], flat[1], 0, 0.04, front=hole),
-                ]
-                solids += [
-                    lofted(around, top, caps=(True, False)).moved((x, high, 0)),
-                    lofted(rims, bowl, caps=(False, True)).moved((x, high, 0)),
-                ]
+                around = [closed_loop(each, deep, -thick, front=0.0), closed_loop(each, deep, 0, front=0.0)]
+                around += [closed_loop(flat[0], flat[1], 0, 0.04, front=hole)]
+                solids += [lofted(around, top, caps=(True, False)).moved((x, high, 0))]
+                solids += [lofted(rims, bowl, caps=(False, True)).moved((x, high, 0))]
             basins.append((x, high))
             drains.append((x, high - (0.18 if top is STEEL else 0.17), 0.04))
         rest = drain + spare

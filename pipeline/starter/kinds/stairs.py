@@ -22,14 +22,8 @@ def _flight(steps: int, width: float, rise: float, going: float, form: int, belo
         solids.append(slab(line, width, base).turned("y", 90))
     if form == 1:
         for s in (-1, 1):
-            board = [
-                (-0.02, 0.0),
-                (going * 0.6, 0.0),
-                (long + 0.02, high - rise * 0.6),
-                (long + 0.02, high + 0.02),
-                (long - going * 0.6, high + 0.04),
-                (-0.02, rise * 1.25),
-            ]
+            board = [(-0.02, 0.0), (going * 0.6, 0.0), (long + 0.02, high - rise * 0.6), (long + 0.02, high + 0.02)]
+            board += [(long - going * 0.6, high + 0.04), (-0.02, rise * 1.25)]
             solids.append(slab(board, 0.045, base, bevel=0.006).turned("y", 90).moved((s * (width / 2 - 0.02), 0, 0)))
     if form == 2:
         beam = [(0.0, 0.0), (going, 0.0), (long, high - rise * 1.1), (long, high - 0.05)]
@@ -153,10 +147,8 @@ def _round_stairs(rng: Rng) -> Thing:
     angles = [(i + 0.5) * each for i in range(steps)]
     rails = 1 if spiral else pick(rng, (0, 1, 2, 2))
     if spiral:
-        solids += [
-            disc(0.06, steps * rise + 0.95, (0, 0, 0), base),
-            turned([(0, 0), (0.08, 0.02), (0.06, 0.1), (0, 0.13)], (0, steps * rise + 0.94, 0), rail),
-        ]
+        solids += [disc(0.06, steps * rise + 0.95, (0, 0, 0), base)]
+        solids += [turned([(0, 0), (0.08, 0.02), (0.06, 0.1), (0, 0.13)], (0, steps * rise + 0.94, 0), rail)]
         solids.append(disc(0.16, 0.03, (0, 0, 0), base))
     elif not massive:
         for r in (inner, outer):

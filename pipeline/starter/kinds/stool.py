@@ -60,24 +60,11 @@ def stool(rng: Rng) -> Thing:
         deep, splay = across * squash * 0.85, rng.uniform(0, 10)
         step = high or maybe(rng, 0.3)
         for s in (-1, 1):
-            arch = [
-                (-deep * 0.5, 0),
-                (-deep * 0.25, 0),
-                (0, 0.08),
-                (deep * 0.25, 0),
-                (deep * 0.5, 0),
-                (deep * 0.42, height),
-                (-deep * 0.42, height),
-            ]
+            arch = [(-deep * 0.5, 0), (-deep * 0.25, 0), (0, 0.08), (deep * 0.25, 0), (deep * 0.5, 0), (deep * 0.42, height)]
+            arch += [(-deep * 0.42, height)]
             if step:
-                arch = [
-                    (-deep * 0.5, 0),
-                    (deep * 1.3, 0),
-                    (deep * 1.3, height * 0.5),
-                    (deep * 0.5, height * 0.5),
-                    (deep * 0.45, height),
-                    (-deep * 0.45, height),
-                ]
+                arch = [(-deep * 0.5, 0), (deep * 1.3, 0), (deep * 1.3, height * 0.5), (deep * 0.5, height * 0.5), (deep * 0.45, height)]
+                arch += [(-deep * 0.45, height)]
             solids.append(
                 plate(arch, 0.022, timber).turned("y", -90).turned("z", s * (0 if step else splay)).moved((s * across * 0.38, 0.0, 0))
             )
@@ -121,19 +108,9 @@ def stool(rng: Rng) -> Thing:
     elif form in (5, 6) and not high and maybe(rng, 0.2):  # handles of a stool for the bath or the bedside
         for s in (-1, 1):
             x = s * wide * 0.5
-            solids.append(
-                piped(
-                    [
-                        (x * 0.9, height - 0.03, -0.08),
-                        (x * 1.15, height + 0.05, -0.08),
-                        (x * 1.15, height + 0.05, 0.08),
-                        (x * 0.9, height - 0.03, 0.08),
-                    ],
-                    0.01,
-                    stand,
-                    bend=0.03,
-                )
-            )
+            path = [(x * 0.9, height - 0.03, -0.08), (x * 1.15, height + 0.05, -0.08), (x * 1.15, height + 0.05, 0.08)]
+            path += [(x * 0.9, height - 0.03, 0.08)]
+            solids.append(piped(path, 0.01, stand, bend=0.03))
         parts.append(Parts("handle", 2))
     style.append("tall" if high else "low")
     return Thing.of(solids, soft if padded else timber, style, parts)

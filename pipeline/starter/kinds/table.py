@@ -19,13 +19,8 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
         case 3 | 4:  # round or, where it is long, oval
             squash = depth / width
             edge = thick * rng.uniform(0.0, 0.4)
-            line = [
-                (0.0, 0.0),
-                (width / 2 - edge, 0.0),
-                (width / 2, edge + 1e-4),
-                (width / 2, thick - edge),
-                (width / 2 - edge, thick + 1e-4),
-            ]
+            line = [(0.0, 0.0), (width / 2 - edge, 0.0), (width / 2, edge + 1e-4), (width / 2, thick - edge)]
+            line += [(width / 2 - edge, thick + 1e-4)]
             disk = turned([*line, (0.0, thick + 1e-4)], (0, y, 0), material, sides=56, squash=squash)
             return [disk], "round" if squash > 0.9 else "oval", width * 0.72, depth * 0.72
         case 5:
@@ -69,11 +64,8 @@ def _column(rng: Rng, reach: float, height: float, material: Material) -> list[S
             )
             return [foot, disc(stem, height, (0, 0, 0), material), disc(reach * 0.4, 0.02, (0, height - 0.02, 0), material)]
     knots = stem * np.concatenate([[1.2, 1.4], rng.uniform(0.8, 2.2, 5), [1.0, 2.4]])
-    line = [
-        (0.0, height * 0.1),
-        *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True)),
-        (0.0, height),
-    ]
+    line = [(0.0, height * 0.1), *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True))]
+    line += [(0.0, height)]
     solids = [lathe(line, material, sides=20)]
     count, t = int(rng.integers(3, 5)), np.linspace(0, 1, 9)
     drop = height * 0.36 * (1 - t) ** 2 + 0.03 * np.sin(math.pi * t)

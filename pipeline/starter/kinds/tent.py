@@ -94,11 +94,8 @@ def _ridge_tent(rng: Rng) -> Thing:
             solids.append(slab(flap, 0.03, second, bevel=0.01).moved((0, 0, half - 0.02)))
             solids.append(dowel((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, cloth, sides=8))
         else:
-            solids.append(
-                slab([(s * 0.008, tall * 0.97), (s * foot, knee), (s * foot, 0.0), (s * 0.008, 0.0)], 0.02, cloth).moved(
-                    (0, 0, half - 0.03)
-                )
-            )
+            outline = [(s * 0.008, tall * 0.97), (s * foot, knee), (s * foot, 0.0), (s * 0.008, 0.0)]
+            solids.append(slab(outline, 0.02, cloth).moved((0, 0, half - 0.03)))
             solids += [
                 dowel((s * 0.03, tall * h, half - 0.02), (s * 0.03, tall * h, half + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)
             ]
@@ -129,11 +126,8 @@ def _ridge_tent(rng: Rng) -> Thing:
 
 
 def _tipi(rng: Rng) -> Thing:
-    cloth, second, timber = (
-        fabric(rng, pick(rng, ("beige", "white", "brown", "grey", "red", "blue", "pink"))),
-        fabric(rng),
-        wood(rng, pick(rng, ("brown", "beige"))),
-    )
+    cloth, second = fabric(rng, pick(rng, ("beige", "white", "brown", "grey", "red", "blue", "pink"))), fabric(rng)
+    timber = wood(rng, pick(rng, ("brown", "beige")))
     radius, tall, sides = rng.uniform(0.7, 1.8), rng.uniform(1.7, 3.4), pick(rng, (4, 5, 6, 8, 10))
     rim = radius * 0.08
     angle = (np.arange(sides) + 0.5) * 2 * math.pi / sides
@@ -154,21 +148,13 @@ def _tipi(rng: Rng) -> Thing:
         if sides > 5
         else math.degrees(math.atan2((radius - rim) * math.cos(math.pi / sides), tall))
     )
-    wide, high, face = (
-        radius * rng.uniform(0.28, 0.4) * (0.9 if sides > 6 else 1),
-        tall * rng.uniform(0.45, 0.62),
-        radius * math.cos(math.pi / sides),
-    )
+    wide, high = radius * rng.uniform(0.28, 0.4) * (0.9 if sides > 6 else 1), tall * rng.uniform(0.45, 0.62)
+    face = radius * math.cos(math.pi / sides)
     entry = [(-wide, 0.02), (wide, 0.02), (wide * 0.75, high * 0.55), (0.0, high), (-wide * 0.75, high * 0.55)]
     solids.append(slab(entry, 0.05, BLACK).turned("x", -lean).moved((0, 0, face * 0.985)))
     for s in (-1, 1):
-        flap = [
-            (0.0, high * 1.03),
-            (s * wide * 0.8, high * 0.55),
-            (s * wide * 1.15, 0.02),
-            (s * wide * rng.uniform(0.6, 1.0), 0.02),
-            (s * wide * 0.5, high * 0.45),
-        ]
+        flap = [(0.0, high * 1.03), (s * wide * 0.8, high * 0.55), (s * wide * 1.15, 0.02), (s * wide * rng.uniform(0.6, 1.0), 0.02)]
+        flap += [(s * wide * 0.5, high * 0.45)]
         solids.append(slab(flap, 0.04, second, bevel=0.012).turned("x", -lean).moved((0, 0, face + 0.02)))
     bands = pick(rng, (0, 1, 2))
     for t in (0.06, 0.75)[:bands]:
@@ -209,14 +195,8 @@ def _tunnel_tent(rng: Rng) -> Thing:
     else:
         solids.append(slab([(x * 0.9, y * 0.93) for x, y, _ in arch(0, 1.0)], 0.03, BLACK).moved((0, 0, body / 2)))
         for s in (-1, 1):
-            curtain = [
-                (s * width * 0.44, 0.02),
-                (s * width * 0.2, 0.02),
-                (s * width * 0.14, tall * 0.5),
-                (0.0, tall * 0.92),
-                (s * width * 0.3, tall * 0.85),
-                (s * width * 0.42, tall * 0.5),
-            ]
+            curtain = [(s * width * 0.44, 0.02), (s * width * 0.2, 0.02), (s * width * 0.14, tall * 0.5), (0.0, tall * 0.92)]
+            curtain += [(s * width * 0.3, tall * 0.85), (s * width * 0.42, tall * 0.5)]
             solids.append(slab(curtain, 0.04, second, bevel=0.012).moved((0, 0, body / 2 + 0.03)))
     windows = pick(rng, (0, 2, 4))
     for i in range(windows):
@@ -227,11 +207,8 @@ def _tunnel_tent(rng: Rng) -> Thing:
 
 def _pavilion(rng: Rng) -> Thing:
     """A party tent: a roof on poles, with a fringe and perhaps with walls."""
-    cloth, second, pole = (
-        fabric(rng, pick(rng, ("white", "white", "red", "blue", "green", "beige", "yellow"))),
-        fabric(rng),
-        pick(rng, (STEEL, WHITE, BLACK)),
-    )
+    cloth, second = fabric(rng, pick(rng, ("white", "white", "red", "blue", "green", "beige", "yellow"))), fabric(rng)
+    pole = pick(rng, (STEEL, WHITE, BLACK))
     width, low, rise = rng.uniform(2.2, 3.6), rng.uniform(1.7, 2.1), rng.uniform(0.6, 1.4)
     depth, curve, peaked = width * pick(rng, (1.0, 1.0, rng.uniform(1.1, 1.5))), rng.uniform(1.0, 2.0), maybe(rng, 0.6)
     rings = []
@@ -261,10 +238,8 @@ def _pavilion(rng: Rng) -> Thing:
         grid = np.array([np.stack([x, np.full(40, y), out / 2 - 0.08 + 0.02 * np.sin(x * 14)], axis=1) for y in (0.03, low)])
         solids.append(sheet(grid, grid - (0, 0, 0.02), cloth).turned("y", turn))
     if peaked and maybe(rng, 0.5):
-        solids += [
-            rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole),
-            slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0)),
-        ]
+        solids += [rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole)]
+        solids += [slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0))]
     return Thing.of(placed(solids), cloth, ("square", "open"), parts_of(("pole", 4), ("wall", walls)))
 
 
@@ -285,21 +260,16 @@ def _bell_tent(rng: Rng) -> Thing:
         ]
         solids.append(sheet(np.array(rows), np.array(rows) - (0, 0.02, 0), second))
     wide, high = rng.uniform(0.35, 0.5), max(wall * 0.98, 0.6)
-    solids.append(
-        slab([(-wide, 0.0), (wide, 0.0), (wide * 0.85, high * 0.7), (0.0, high), (-wide * 0.85, high * 0.7)], 0.1, BLACK).moved(
-            (0, 0, radius * 0.98)
-        )
-    )
+    outline = [(-wide, 0.0), (wide, 0.0), (wide * 0.85, high * 0.7), (0.0, high), (-wide * 0.85, high * 0.7)]
+    solids.append(slab(outline, 0.1, BLACK).moved((0, 0, radius * 0.98)))
     for s in (-1, 1):
         flap = [(0.0, high), (s * wide, high * 0.85), (s * wide * 1.4, 0.0), (s * wide * 0.85, 0.0), (s * wide * 0.6, high * 0.5)]
         solids.append(slab(flap, 0.04, second, bevel=0.012).turned("y", s * 12).moved((0, 0, radius * 0.98 + 0.07)))
     solids.append(rod((0, wall + rise * 0.9, 0), (0, wall + rise * 1.12, 0), 0.03, 0.025, timber, sides=10))
     flags = int(maybe(rng, 0.4))
     if flags:
-        solids += [
-            rod((0, wall + rise, 0), (0, wall + rise + 0.55, 0), 0.02, 0.015, timber),
-            slab([(0, 0), (0.45, 0.12), (0, 0.24)], 0.02, second).moved((0, wall + rise + 0.3, 0)),
-        ]
+        solids += [rod((0, wall + rise, 0), (0, wall + rise + 0.55, 0), 0.02, 0.015, timber)]
+        solids += [slab([(0, 0), (0.45, 0.12), (0, 0.24)], 0.02, second).moved((0, wall + rise + 0.3, 0))]
     cords = pick(rng, (0, 6, 8))
     ways = [(math.sin(turn), math.cos(turn)) for turn in (np.arange(cords) + 0.5) * 2 * math.pi / max(cords, 1)]
     rim = radius * over

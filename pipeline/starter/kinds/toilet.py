@@ -18,14 +18,10 @@ def toilet(rng: Rng) -> Thing:
     solids: list[Solid] = []
     parts: list[Parts] = []
     style: list[str] = []
-    rim = [
-        closed_loop(wide, long, high, front=front, back=back),
-        closed_loop(wide - 0.06, long - 0.08, high - 0.005, 0.01, front=front, back=0.8),
-    ]
-    bowl = [
-        closed_loop(wide * 0.72, long * 0.7, high - 0.09, 0.02, front=0.95),
-        closed_loop(wide * 0.35, long * 0.35, high - 0.2, 0.0, front=0.95),
-    ]
+    rim = [closed_loop(wide, long, high, front=front, back=back)]
+    rim += [closed_loop(wide - 0.06, long - 0.08, high - 0.005, 0.01, front=front, back=0.8)]
+    bowl = [closed_loop(wide * 0.72, long * 0.7, high - 0.09, 0.02, front=0.95)]
+    bowl += [closed_loop(wide * 0.35, long * 0.35, high - 0.2, 0.0, front=0.95)]
     lip = closed_loop(wide, long, high - 0.035, front=front, back=back)
     if form == 2:
         outer = [(0.5, 0.5, 0.32, -0.22), (0.74, 0.72, 0.26, -0.14), (0.93, 0.92, 0.13, -0.04), (0.97, 0.98, 0.06, 0)]
@@ -33,14 +29,8 @@ def toilet(rng: Rng) -> Thing:
         outer = [(0.8, 0.86, high, -0.07), (0.82, 0.87, high * 0.5, -0.06), (0.9, 0.93, 0.13, -0.03), (0.98, 0.99, 0.06, 0)]
     else:
         waist = rng.uniform(0.42, 0.55)
-        outer = [
-            (0.68, 0.8, high, -0.06),
-            (0.64, 0.76, high - 0.05, -0.06),
-            (waist, 0.6, high * 0.62, -0.08),
-            (0.62, 0.7, high * 0.4, -0.06),
-            (0.88, 0.9, 0.1, -0.02),
-            (0.97, 0.98, 0.055, 0),
-        ]
+        outer = [(0.68, 0.8, high, -0.06), (0.64, 0.76, high - 0.05, -0.06), (waist, 0.6, high * 0.62, -0.08)]
+        outer += [(0.62, 0.7, high * 0.4, -0.06), (0.88, 0.9, 0.1, -0.02), (0.97, 0.98, 0.055, 0)]
     levels = [closed_loop(wide * w, long * d, high - y, long * z, front=front, back=back) for w, d, y, z in outer]
     solids.append(lofted([*levels, lip, *rim, *bowl], white))
     shape = [(wide + 0.01, long * 0.98, 0.0), (wide + 0.015, long * 0.985, 0.012), (wide - 0.01, long * 0.96, 0.024)]
@@ -89,9 +79,8 @@ def toilet(rng: Rng) -> Thing:
         round_ = rng.uniform(0.1, 0.5)
         if form == 3:
             bottom = rng.uniform(1.25, 1.6)
-            solids.append(
-                piped([(0, high - 0.15, hind + 0.05), (0, high - 0.13, hind - 0.06), (0, bottom + 0.02, hind - 0.06)], 0.022, shine)
-            )
+            path = [(0, high - 0.15, hind + 0.05), (0, high - 0.13, hind - 0.06), (0, bottom + 0.02, hind - 0.06)]
+            solids.append(piped(path, 0.022, shine))
             solids.append(lofted([closed_loop(wide * 0.5, 0.16, y, hind + 0.03, front=0.3) for y in (0.0, high - 0.02)], white))
             z, tank_tall = hind - 0.06, tank_tall * 0.8
             x = tank_wide * 0.42
@@ -112,14 +101,8 @@ def toilet(rng: Rng) -> Thing:
                     sides=8,
                 )
             ]
-            solids.append(
-                turned(
-                    [(0, 0), (0.016, 0.02), (0.012, 0.06), (0, 0.08)],
-                    (x + 0.1, bottom - 0.46, z + tank_deep * 0.3),
-                    wood(rng, "brown"),
-                    sides=12,
-                )
-            )
+            profile = [(0, 0), (0.016, 0.02), (0.012, 0.06), (0, 0.08)]
+            solids.append(turned(profile, (x + 0.1, bottom - 0.46, z + tank_deep * 0.3), wood(rng, "brown"), sides=12))
             parts.append(Parts("pipe", 1, shine))
             style.append("tall")
         elif form == 4:
@@ -171,11 +154,8 @@ def toilet(rng: Rng) -> Thing:
     if maybe(rng, 0.15) and form not in (2, 3):
         z = hind + 0.1
         x = wide / 2 + 0.17
-        solids += [
-            dowel((x, 0, z), (x, 0.62, z), 0.009, shine),
-            disc(0.08, 0.015, (x, 0, z), shine),
-            dowel((x, 0.6, z), (x, 0.6, z + 0.15), 0.007, shine),
-        ]
+        solids += [dowel((x, 0, z), (x, 0.62, z), 0.009, shine), disc(0.08, 0.015, (x, 0, z), shine)]
+        solids += [dowel((x, 0.6, z), (x, 0.6, z + 0.15), 0.007, shine)]
         solids.append(dowel((x, 0.6, z + 0.025), (x, 0.6, z + 0.13), 0.055, WHITE, sides=20))
         parts.append(Parts("paper roll", 1))
     lowest = min(float(s.vertices[:, 1].min()) for s in solids)

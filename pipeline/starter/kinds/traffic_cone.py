@@ -55,13 +55,11 @@ def traffic_cone(rng: Rng) -> Thing:
             line += [(wide, high + (tall - high) * i / rows), (wide * 0.93, high + (tall - high) * (i + 0.93) / rows)]
         line.append((line[-1][0], tall))
     rim = line[-1][0]
-    solids.append(
-        lathe([(0, high * 0.8), *line, (rim * 0.75, tall), (rim * 0.72, tall - head * 1.2), (0, tall - head * 1.2)], body, sides=40)
-    )
+    profile = [(0, high * 0.8), *line, (rim * 0.75, tall), (rim * 0.72, tall - head * 1.2), (0, tall - head * 1.2)]
+    solids.append(lathe(profile, body, sides=40))
     if maybe(rng, 0.4):
-        solids.append(
-            lathe([(foot, high * 0.9), (foot * 1.18, high * 0.9), (foot * 1.12, high * 1.5), (foot * 0.98, high * 1.6)], body, sides=40)
-        )
+        profile = [(foot, high * 0.9), (foot * 1.18, high * 0.9), (foot * 1.12, high * 1.5), (foot * 0.98, high * 1.6)]
+        solids.append(lathe(profile, body, sides=40))
     bands = int(rng.integers(0, 4)) if form != 3 else pick(rng, (0, 1, 2))
     rs, hs = np.array([p[0] for p in line]), np.array([p[1] for p in line])
     places = {1: (0.5,), 2: (0.38, 0.68), 3: (0.24, 0.5, 0.74)}.get(bands, ())
@@ -69,19 +67,12 @@ def traffic_cone(rng: Rng) -> Thing:
     for place in places:
         h = high + (tall - high) * (place + np.linspace(-0.5, 0.5, 5) * wide)
         r = (np.interp(h, hs, rs) if form != 3 else np.interp(h, hs[[0, -1]], rs[[0, -1]] * 1.04)) + 0.004 * (tall + 0.3)
-        solids.append(
-            lathe([(0, float(h[0])), *((float(a), float(b)) for a, b in zip(r, h, strict=True)), (0, float(h[-1]))], band, sides=40)
-        )
+        profile = [(0, float(h[0])), *((float(a), float(b)) for a, b in zip(r, h, strict=True)), (0, float(h[-1]))]
+        solids.append(lathe(profile, band, sides=40))
     extra = pick(rng, ("", "", "", "knob", "lamp", "handle"))
     if extra == "knob":
-        solids.append(
-            turned(
-                [(0, 0), (rim * 1.3, 0), (rim * 1.5, rim * 0.5), (rim * 1.1, rim * 1.1), (0, rim * 1.2)],
-                (0, tall - rim * 0.3, 0),
-                body,
-                sides=24,
-            )
-        )
+        profile = [(0, 0), (rim * 1.3, 0), (rim * 1.5, rim * 0.5), (rim * 1.1, rim * 1.1), (0, rim * 1.2)]
+        solids.append(turned(profile, (0, tall - rim * 0.3, 0), body, sides=24))
     elif extra == "lamp":
         lamp = plastic(rng, pick(rng, ("yellow", "red", "orange")))
         solids.append(disc(rim * 1.5, tall * 0.05, (0, tall - 0.005, 0), BLACK, sides=24))
