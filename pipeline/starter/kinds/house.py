@@ -89,8 +89,7 @@ def house(rng: Rng) -> Thing:
     leaf = wood(rng, pick(rng, ("brown", "red", "green", "blue", "white", "black")))
     form = pick(rng, ("gable", "gable", "gable", "hip", "hip", "flat", "gambrel", "shed", "mansard", "steep"))
     floors, storey = pick(rng, (1, 1, 2, 2, 3)), rng.uniform(2.6, 3.0)
-    width, depth = rng.uniform(5.5, 11), rng.uniform(5, 8)
-    pitch, over = rng.uniform(0.55, 1.2), rng.uniform(0.25, 0.7)
+    width, depth, pitch, over = rng.uniform(5.5, 11), rng.uniform(5, 8), rng.uniform(0.55, 1.2), rng.uniform(0.25, 0.7)
     if form == "steep":  # the roof comes down to the ground
         floors, width, depth = 0, rng.uniform(5, 7), rng.uniform(6, 8)
         pitch, over = rng.uniform(1.6, 2.1), 0.15
@@ -190,8 +189,7 @@ def house(rng: Rng) -> Thing:
         dormers = int(rng.integers(1, 4)) if form != "hip" else 1
         slope = pitch if form != "gambrel" else pitch * 0.72 / 0.38
         for k in range(dormers):
-            x = ((k + 0.5) / dormers - 0.5) * width * 0.8
-            back = min(1.5 / slope + 0.7, depth * 0.4)
+            x, back = ((k + 0.5) / dormers - 0.5) * width * 0.8, min(1.5 / slope + 0.7, depth * 0.4)
             z, y = front - 0.45, tall + 0.3
             solids.append(box((1.4, 1.5, back), (x, y - 0.2, z - back / 2), wall))
             put(_roof("gable", back + 0.5, 1.4, 0.8, 0.15, tile, wall), x, y + 1.3, z - back / 2 - 0.25, 90)

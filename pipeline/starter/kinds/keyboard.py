@@ -12,10 +12,8 @@ from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing,
 def keyboard(rng: Rng) -> Thing:
     case = pick(rng, (BLACK, WHITE, STEEL, plastic(rng), plastic(rng, pick(rng, ("beige", "grey", "white", "black")))))
     key = pick(rng, (case, BLACK, WHITE, plastic(rng)))
-    accent = pick(rng, (key, key, plastic(rng), case))
-    rows, cursor = int(rng.integers(4, 7)), maybe(rng, 0.7)
-    pad = cursor and maybe(rng, 0.75)
-    unit = rng.uniform(0.0175, 0.0205)
+    accent, rows, cursor = pick(rng, (key, key, plastic(rng), case)), int(rng.integers(4, 7)), maybe(rng, 0.7)
+    pad, unit = cursor and maybe(rng, 0.75), rng.uniform(0.0175, 0.0205)
     width, depth = unit * (15 + (3.25 if cursor else 0) + (4.25 if pad else 0)), rows * unit * rng.uniform(0.92, 1.02)
     tall, thick = pick(rng, ((0.003, 0.008), (0.007, 0.016), (0.011, 0.022), (0.011, 0.03)))
     rise = rng.uniform(0, 9)
@@ -23,8 +21,7 @@ def keyboard(rng: Rng) -> Thing:
     parts = [Parts("number pad", 1)] if pad else []
     style: tuple[str, ...] = ("slim",) if thick < 0.01 else ()
     keys = [k.moved((0, thick - 0.001, 0)) for k in keys_of(rng, width, depth, tall, rows, pad, cursor, (key, accent))]
-    z0, z1 = -depth / 2 - behind, depth / 2 + front
-    whole = width + 2 * edge
+    z0, z1, whole = -depth / 2 - behind, depth / 2 + front, width + 2 * edge
     if maybe(rng, 0.2):  # two halves that part in the middle
         rows, depth, wide = 5, 5 * unit, unit * 7
         turn, apart, tent = rng.uniform(6, 20), pick(rng, (0.0, rng.uniform(0.01, 0.08))), pick(rng, (0.0, rng.uniform(3, 10)))
@@ -43,14 +40,11 @@ def keyboard(rng: Rng) -> Thing:
             solids += [s.moved((side * apart / 2, up, 0)) for s in half]
         low = min(float(s.vertices[:, 1].min()) for s in solids)
         solids = [s.moved((0, -low, -depth / 2)) for s in solids]
-        if apart > 0:
-            solids.append(
-                arch_of((-apart / 2 - 0.02, 0.012, 0.0), (apart / 2 + 0.02, 0.012, 0.0), 0.0, 0.003, BLACK).moved((0, 0, -depth / 2 + 0.02))
-            )
-        else:
-            solids.append(
-                profile_of([(0, 0), (depth * 0.7, 0), (depth * 0.7, 0.004), (0, thick * 0.8)], 0.05, case).moved((0, 0, -depth / 2))
-            )
+        solids += [
+            arch_of((-apart / 2 - 0.02, 0.012, 0.0), (apart / 2 + 0.02, 0.012, 0.0), 0.0, 0.003, BLACK).moved((0, 0, -depth / 2 + 0.02))
+            if apart > 0
+            else profile_of([(0, 0), (depth * 0.7, 0), (depth * 0.7, 0.004), (0, thick * 0.8)], 0.05, case).moved((0, 0, -depth / 2))
+        ]
         return Thing.of(solids, case, ("open",) if apart else ("curved",), [Parts("half board", 2)])
     if maybe(rng, 0.5):
         board = lying(rounded(whole, z1 - z0, pick(rng, (0.003, rng.uniform(0.01, 0.03)))), thick, case, min(0.004, thick * 0.3)).moved(
@@ -90,8 +84,7 @@ def keyboard(rng: Rng) -> Thing:
         solids += [box((0.03, lift + thick * 0.3, 0.006), (x * whole * 0.4, 0, z0 + 0.012), case) for x in (-1, 1)]
     if maybe(rng, 0.3):
         parts.append(Parts("cable", 1, BLACK))
-        bend = rng.uniform(-0.2, 0.2)
-        t = np.linspace(0, 1, 16)
+        bend, t = rng.uniform(-0.2, 0.2), np.linspace(0, 1, 16)
         path = np.stack([whole * 0.2 + bend * t**2, 0.0025 + (lift + thick * 0.4) * (1 - t) ** 3, z0 + 0.006 - 0.16 * t], axis=1)
         solids += [tube(path, 0.0024, BLACK, sides=8), box((0.012, 0.006, 0.03), (whole * 0.2 + bend, 0, z0 - 0.16), BLACK)]
     style += ("wide",) if pad else ("square",) if not cursor else ()

@@ -36,10 +36,8 @@ def ladder(rng: Rng) -> Thing:
 
 def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     """Leaning or upright: plain, drawn out of two parts, with hooks, or narrowing to the top."""
-    rungs, flat = int(rng.integers(4, 13)), maybe(rng, 0.45)
-    step = rng.uniform(0.25, 0.34)
-    tall = step * (rungs + 0.6)
-    foot = rng.uniform(0.36, 0.55)
+    rungs, flat, step = int(rng.integers(4, 13)), maybe(rng, 0.45), rng.uniform(0.25, 0.34)
+    tall, foot = step * (rungs + 0.6), rng.uniform(0.36, 0.55)
     head = foot * pick(rng, (1.0, 1.0, rng.uniform(0.5, 0.85)))
     solids, hooks = _rails(tall, foot, head, rungs, flat, rail, rung), 0
     lean = pick(rng, (0.0, rng.uniform(8, 22), rng.uniform(8, 22)))
@@ -83,11 +81,9 @@ def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
 
 def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     """Two frames that open like an A."""
-    steps, both = int(rng.integers(2, 9)), maybe(rng, 0.3)
-    step, lean = rng.uniform(0.22, 0.27), rng.uniform(11, 17)
+    steps, both, step, lean = int(rng.integers(2, 9)), maybe(rng, 0.3), rng.uniform(0.22, 0.27), rng.uniform(11, 17)
     tall, foot = step * (steps + 0.6), rng.uniform(0.42, 0.6)
-    head = foot * rng.uniform(0.62, 0.85)
-    broad = pick(rng, (0.085, 0.12, 0.2))
+    head, broad = foot * rng.uniform(0.62, 0.85), pick(rng, (0.085, 0.12, 0.2))
     front = _rails(tall, foot, head, steps, True, rail, rung)[:2]
     top = tall * math.cos(math.radians(lean))
     solids = [solid.turned("x", -lean) for solid in front]

@@ -103,8 +103,7 @@ def _standing_lamp(rng: Rng) -> Thing:
     t = np.linspace(0, 1, 16)
     match rng.integers(7):
         case 0:  # three or four legs
-            count = int(rng.integers(3, 5))
-            spread, knot = width * rng.uniform(0.8, 1.15), top * rng.uniform(0.75, 1.0)
+            count, spread, knot = int(rng.integers(3, 5)), width * rng.uniform(0.8, 1.15), top * rng.uniform(0.75, 1.0)
             solids += [
                 rod((0, 0, spread), (0, knot, thick), thick * 0.8, thick * 1.4, metallic).turned("y", a * 360 / count) for a in range(count)
             ]
@@ -127,11 +126,9 @@ def _standing_lamp(rng: Rng) -> Thing:
         case 4 if not floor:  # balls or blocks on one another
             count, x = int(rng.integers(2, 5)), 0.0
             main = pick(rng, (ceramic(rng), wood(rng), glass(rng), stone(rng)))
-            step = (top - 0.02) / count
-            square = maybe(rng, 0.4)
+            step, square = (top - 0.02) / count, maybe(rng, 0.4)
             for i in range(count):
-                size = step * (0.5 if i % 2 or not square else 0.4)
-                at = 0.02 + i * step
+                size, at = step * (0.5 if i % 2 or not square else 0.4), 0.02 + i * step
                 solids.append(
                     cushion((size * 2, step * 0.98, size * 2), (x, at, 0), size * 0.15, main)
                     if square
@@ -162,8 +159,7 @@ def _standing_lamp(rng: Rng) -> Thing:
 def _reading_lamp(rng: Rng) -> Thing:
     """A head that an arm holds over a desk: jointed, or a bent neck; or a bar under a long shade."""
     paint, base = metal(rng, pick(rng, ("grey", "black", "white", "red", "blue", "green", "yellow", "orange"))), rng.uniform(0.07, 0.11)
-    tall = rng.uniform(0.3, 0.5)
-    bar = pick(rng, (paint, STEEL, BLACK))
+    tall, bar = rng.uniform(0.3, 0.5), pick(rng, (paint, STEEL, BLACK))
     foot = [lathe([(0, 0), (base, 0), (base, 0.012), (base * 0.6, 0.03), (0, 0.035)], paint)]
     if maybe(rng, 0.3):
         foot = [cushion((base * 1.8, 0.03, base * 1.5), (0, 0, 0), 0.01, paint)]
@@ -222,15 +218,12 @@ def _reading_lamp(rng: Rng) -> Thing:
 
 def _arc_lamp(rng: Rng) -> Thing:
     bar, height, reach = pick(rng, (STEEL, STEEL, BLACK, BRASS)), rng.uniform(1.6, 2.1), rng.uniform(0.8, 1.4)
-    cloth = pick(rng, (bar, fabric(rng), WHITE))
-    arms = pick(rng, (1, 1, 3))
-    foot = pick(rng, (stone(rng), bar))
+    cloth, arms, foot = pick(rng, (bar, fabric(rng), WHITE)), pick(rng, (1, 1, 3)), pick(rng, (stone(rng), bar))
     solids: list[Solid] = [disc(0.17, 0.05, (0, 0, 0), foot) if maybe(rng, 0.5) else cushion((0.34, 0.06, 0.24), (0, 0, 0), 0.01, foot)]
     width = rng.uniform(0.13, 0.22) * (1 if arms == 1 else 0.7)
     line = [(width * math.cos(a), width * 0.85 * math.sin(a)) for a in np.linspace(0, 1.45, 10)] + [(0.0, width * 0.85)]
     for i in range(arms):
-        a = np.linspace(0, 1, 30) * rng.uniform(2.2, 2.6)
-        out = reach * (1 - 0.25 * i)
+        a, out = np.linspace(0, 1, 30) * rng.uniform(2.2, 2.6), reach * (1 - 0.25 * i)
         path = np.stack([out * (1 - np.cos(a)) / 1.7, height * (1 - 0.12 * i) * np.sin(a), 0.12 * (i - (arms - 1) / 2) * a], axis=1)
         x, y, z = (float(v) for v in path[-1])
         solids += [tube(path + np.array([0, 0.03, 0]), 0.012, bar), dowel((x, y - 0.05, z), (x, y + 0.05, z), 0.015, bar)]
@@ -243,14 +236,11 @@ def _branched_lamp(rng: Rng) -> Thing:
     """Several lights around one stem: standing, or a chandelier."""
     bar, count = pick(rng, (BRASS, STEEL, BLACK, metal(rng))), int(rng.integers(2, 7))
     hanging, tall = maybe(rng, 0.45), rng.uniform(0.35, 0.6)
-    reach, dip = tall * rng.uniform(0.4, 0.8), tall * rng.uniform(0.1, 0.3)
-    floor = not hanging and maybe(rng, 0.4)
+    reach, dip, floor = tall * rng.uniform(0.4, 0.8), tall * rng.uniform(0.1, 0.3), not hanging and maybe(rng, 0.4)
     if floor:
         tall, reach, dip = rng.uniform(1.3, 1.7), rng.uniform(0.2, 0.35), rng.uniform(0.05, 0.2)
-    size = reach * rng.uniform(0.2, 0.3)
-    candle, cloth = maybe(rng, 0.4), pick(rng, (WHITE, glass(rng), fabric(rng)))
-    knot = tall * (0.2 if hanging else 0.75)
-    a = np.linspace(0, 1, 16)
+    size, candle, cloth = reach * rng.uniform(0.2, 0.3), maybe(rng, 0.4), pick(rng, (WHITE, glass(rng), fabric(rng)))
+    knot, a = tall * (0.2 if hanging else 0.75), np.linspace(0, 1, 16)
     branch = np.stack([0 * a, knot - dip * np.sin(a * math.pi) + dip * 0.8 * a, reach * a], axis=1)
     end = (0.0, float(branch[-1, 1]), reach)
     profile = [(0, 0), (size * 0.5, size * 0.25), (size * 0.55, size * 0.3), (0, size * 0.32)]

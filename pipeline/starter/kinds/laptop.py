@@ -11,15 +11,13 @@ from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing,
 
 def laptop(rng: Rng) -> Thing:
     width = rng.uniform(0.27, 0.42)
-    depth = width * rng.uniform(0.62, 0.78)
-    old = maybe(rng, 0.35)
+    depth, old = width * rng.uniform(0.62, 0.78), maybe(rng, 0.35)
     thick, lid = (rng.uniform(0.026, 0.045), rng.uniform(0.014, 0.022)) if old else (rng.uniform(0.009, 0.018), rng.uniform(0.005, 0.009))
     case = pick(rng, (STEEL, BLACK, plastic(rng), metal(rng), plastic(rng, pick(rng, ("white", "grey", "black")))))
     key, glow, corner = pick(rng, (BLACK, BLACK, WHITE, plastic(rng))), screen_of(rng), pick(rng, (0.003, rng.uniform(0.008, 0.03)))
     wedge = rng.uniform(0.4, 0.9) if maybe(rng, 0.4) else 1.0
     low = thick * wedge  # of the front edge
-    slope = math.degrees(math.atan2(thick - low, depth))
-    foot = 0.004
+    slope, foot = math.degrees(math.atan2(thick - low, depth)), 0.004
     if wedge < 1:
         side = [(depth / 2, 0.0), (depth / 2, low), (-depth / 2, thick), (-depth / 2, 0.0)]
         base = profile_of(side, width, case, 0.002)

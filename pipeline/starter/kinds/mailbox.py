@@ -95,8 +95,7 @@ def _street_mailbox(rng: Rng) -> Thing:
     paint = metal(rng, pick(rng, ("blue", "blue", "red", "green", "yellow", "grey", "white")))
     width, depth, tall = rng.uniform(0.45, 0.65), rng.uniform(0.42, 0.6), rng.uniform(0.7, 1.05)
     lift, low = (rng.uniform(0.15, 0.28), True) if maybe(rng, 0.65) else (0.0, False)
-    form = int(rng.integers(3))
-    a = np.linspace(0, math.pi, 17)
+    form, a = int(rng.integers(3)), np.linspace(0, math.pi, 17)
     if form == 0:
         top = [(depth / 2 * math.cos(b), tall + depth / 2 * math.sin(b) * 0.8) for b in a]
     elif form == 1:
@@ -170,8 +169,7 @@ def _wall_mailbox(rng: Rng) -> Thing:
     bow, standing = rng.uniform(0, 0.04), maybe(rng, 0.35)
     side = [(-deep / 2, 0.0), (deep / 2 - 0.01, 0.0), (deep / 2 + bow, tall * 0.4), (deep / 2, tall), (-deep / 2, tall + slope)]
     solids = [slab(side, width, paint, bevel=0.006).turned("y", -90)]
-    lid_front, lid_back = deep / 2 + 0.025, -deep / 2
-    lean = slope / deep
+    lid_front, lid_back, lean = deep / 2 + 0.025, -deep / 2, slope / deep
     lid = [(lid_back, tall + slope), (lid_front, tall + slope - lean * (lid_front - lid_back))]
     lid += [(lid_front, tall + slope - lean * (lid_front - lid_back) + 0.015), (lid_back, tall + slope + 0.02)]
     solids.append(slab([(float(x), float(y)) for x, y in lid], width + 0.03, pick(rng, (paint, second)), bevel=0.004).turned("y", -90))
@@ -179,16 +177,12 @@ def _wall_mailbox(rng: Rng) -> Thing:
     solids.append(cushion((width * 0.75, 0.04, 0.02), (0, tall * 0.76, front), 0.006, second))
     solids.append(box((width * 0.66, 0.016, 0.014), (0, tall * 0.772, front + 0.006), BLACK))
     windows = pick(rng, (0, 0, 3))
-    for i in range(windows):
-        solids.append(
-            dowel(
-                ((i - 1) * width * 0.22, tall * 0.2, front - 0.02),
-                ((i - 1) * width * 0.22, tall * 0.2, front + 0.012),
-                0.018,
-                BLACK,
-                sides=14,
-            )
+    solids += [
+        dowel(
+            ((i - 1) * width * 0.22, tall * 0.2, front - 0.02), ((i - 1) * width * 0.22, tall * 0.2, front + 0.012), 0.018, BLACK, sides=14
         )
+        for i in range(windows)
+    ]
     keyhole = maybe(rng, 0.6)
     if keyhole:
         solids.append(rod((0, tall * 0.5, front), (0, tall * 0.5, front + bow * 0.4 + 0.012), 0.016, 0.014, second, sides=14))

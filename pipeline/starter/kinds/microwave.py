@@ -90,8 +90,7 @@ def microwave(rng: Rng) -> Thing:
             solids.append(cushion((panel * 0.75, tall * 0.12, 0.012), (x, tall * 0.05, at), 0.004, trim))
     else:
         solids.append(plate_of(rounded(width - 0.004, strip - 0.004, 0.003), lid, face, 0.003).moved((0, bottom + 0.002, front)))
-        middle, at = bottom + strip / 2, front + lid - 0.001
-        count = int(rng.integers(2, 5))
+        middle, at, count = bottom + strip / 2, front + lid - 0.001, int(rng.integers(2, 5))
         parts.append(Parts("knob", count, trim))
         solids += [knob(strip * 0.32, 0.022, (width * (0.42 - 0.12 * i), middle, at), trim) for i in range(count)]
         solids.append(box((width * 0.25, strip * 0.5, 0.006), (-width * 0.3, middle - strip * 0.25, at), BLACK))

@@ -70,8 +70,7 @@ def _screen_foot(rng: Rng, width: float, lift: float, up: float, deep: float, st
                 box((0.06, 0.06, 0.08), (0, up - 0.07, back - 0.04), stand),
             ], []
         case 5:  # a half moon
-            half = width * rng.uniform(0.2, 0.3)
-            turn = np.linspace(0.15, math.pi - 0.15, 20)
+            half, turn = width * rng.uniform(0.2, 0.3), np.linspace(0.15, math.pi - 0.15, 20)
             path = np.stack([half * np.cos(turn), np.full(20, 0.014), back + half * 0.9 - half * np.sin(turn) * 0.9], axis=1)
             ends = [ball(0.0139, (float(p[0]), 0.0139, float(p[2])), stand) for p in path[[0, -1]]]
             return [tube(path, 0.0138, stand), *ends, neck.moved((0, 0.005, 0))], []
@@ -153,8 +152,7 @@ def _tube_monitor(rng: Rng) -> Thing:
     tall, deep, lift = width * rng.uniform(0.8, 0.98), width * rng.uniform(0.85, 1.1), rng.uniform(0.03, 0.08)
     case, glow = plastic(rng, pick(rng, ("beige", "beige", "white", "grey", "black"))), screen_of(rng)
     solids = _tube_case(width, tall, deep, 0.02, rng.uniform(0.5, 0.85), 0.4, case)
-    rim = width * rng.uniform(0.06, 0.1)
-    chin = tall * rng.uniform(0.06, 0.14)
+    rim, chin = width * rng.uniform(0.06, 0.1), tall * rng.uniform(0.06, 0.14)
     solids.append(_bulge(rounded(width - 2 * rim, tall - 2 * rim - chin, 0.025), (0, rim + chin, 0.0), 0.018, glow))
     buttons = int(rng.integers(1, 6))
     solids += [knob(0.007, 0.008, (width * 0.36 - i * 0.03, rim * 0.5 + chin * 0.4, 0), BLACK) for i in range(buttons)]

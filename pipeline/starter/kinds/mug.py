@@ -29,8 +29,7 @@ from pipeline.starter.kinds.vessels import (
 def mug(rng: Rng) -> Thing:
     """For coffee, tea on a saucer, soup, beer with or without a lid, camping, travel."""
     form = pick(rng, ("straight", "tapered", "barrel", "footed", "beer", "stein", "enamel", "travel", "cup", "tulip", "square"))
-    radius, tall = rng.uniform(0.036, 0.05), rng.uniform(0.08, 0.11)
-    body = ceramic(rng)
+    radius, tall, body = rng.uniform(0.036, 0.05), rng.uniform(0.08, 0.11), ceramic(rng)
     knots: Line = [(1, 0.02), (1, 0.3), (1, 0.7), (1, 1)]
     match form:
         case "tapered":
@@ -61,8 +60,7 @@ def mug(rng: Rng) -> Thing:
     solids = vessel(outer, wall, body, pick(rng, (body, WHITE, ceramic(rng))), sides=72)
     parts, style = [], list(proportion(2 * radius, tall, 0.85, 1.35))
     if form in ("straight", "tapered", "barrel", "enamel", "cup", "tulip", "travel", "stein") and maybe(rng, 0.45):
-        count, strip = int(rng.integers(1, 4)), ceramic(rng)
-        low, thick = rng.uniform(0.25, 0.4), rng.uniform(0.04, 0.1)
+        count, strip, low, thick = int(rng.integers(1, 4)), ceramic(rng), rng.uniform(0.25, 0.4), rng.uniform(0.04, 0.1)
         solids += [band(outer, tall * (low + 0.16 * i), tall * (low + 0.16 * i + thick), strip) for i in range(count)]
         parts.append(Parts("band", count, replace(strip, substance="")))
         style += ["striped"] if count > 1 else []

@@ -13,17 +13,14 @@ def night_stand(rng: Rng) -> Thing:
     width, height = rng.uniform(0.36, 0.62), rng.uniform(0.46, 0.72)
     depth, timber, knob = rng.uniform(0.34, 0.46), wood(rng), pick(rng, (STEEL, BLACK, BRASS))
     fronts = pick(rng, (timber, timber, wood(rng)))
-    face = joinery(rng, fronts, knob)
-    many = int(rng.integers(1, 4))
+    face, many = joinery(rng, fronts, knob), int(rng.integers(1, 4))
     if maybe(rng, 0.14):  # a drum, round all about
         radius, count = width / 2, int(rng.integers(1, 3))
         low, high = pick(rng, (0.03, rng.uniform(0.1, 0.25), rng.uniform(0.1, 0.25))), height - 0.03
         count = count if low > 0.06 else int(rng.integers(2, 4))
         solids = [disc(radius, high - low, (0, low, 0), timber, sides=48), disc(radius + 0.012, 0.03, (0, high, 0), timber, sides=48)]
         x = np.linspace(-0.75, 0.75, 17) * radius
-        bow = np.sqrt(radius**2 - x**2) + 0.01
-        each = (high - low) / count
-        pull = pull_on(rng, knob)
+        bow, each, pull = np.sqrt(radius**2 - x**2) + 0.01, (high - low) / count, pull_on(rng, knob)
         for i in range(count):
             solids.append(slab(x, bow - 0.05, bow, each - 0.03, low + i * each + 0.015, timber))
             solids += pull(0, low + (i + 0.5) * each, radius + 0.01, radius, each, 0)

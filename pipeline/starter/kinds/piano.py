@@ -43,8 +43,7 @@ def _upright_piano(rng: Rng) -> Thing:
     octaves = pick(rng, (7, 7, 7, 5))
     keys = octaves * 7 * 0.0238
     wide, tall, deep = keys + rng.uniform(0.2, 0.3), rng.uniform(0.95, 1.35), rng.uniform(0.3, 0.4)
-    level, shelf = rng.uniform(0.62, 0.68), rng.uniform(0.22, 0.28)
-    front = deep / 2
+    level, shelf, front = rng.uniform(0.62, 0.68), rng.uniform(0.22, 0.28), deep / 2
     solids = [box((wide - 0.06, tall - 0.04, deep - 0.02), (0, 0.03, 0), timber), box((wide, 0.08, deep), (0, 0, 0), timber)]
     solids += [box((0.05, tall - 0.02, deep), (s * (wide / 2 - 0.025), 0, 0), timber) for s in (-1, 1)]
     solids.append(cushion((wide + 0.04, 0.035, deep + 0.05), (0, tall - 0.03, 0.01), 0.012, timber))
@@ -62,8 +61,7 @@ def _upright_piano(rng: Rng) -> Thing:
     pedals = pick(rng, (2, 3))
     solids += _pedals(pedals, 0.05, front - 0.02, 0.1)
     parts.append(Parts("pedal", pedals, BRASS))
-    x, z = wide / 2 - 0.045, front + shelf - 0.06
-    kind = rng.integers(4)
+    x, z, kind = wide / 2 - 0.045, front + shelf - 0.06, rng.integers(4)
     if kind == 0:
         half = rng.uniform(0.025, 0.04)
         line = [(0.0, 0.0), (half, 0.0), (half, 0.05), (half * 0.6, 0.1), (half * 1.2, level * 0.5), (half * 0.6, level * 0.75)]
@@ -105,8 +103,7 @@ def _upright_piano(rng: Rng) -> Thing:
 
 def _grand_piano(rng: Rng) -> Thing:
     timber = pick(rng, (wood(rng, "black"), wood(rng, "black"), wood(rng, "brown"), wood(rng, "white"), wood(rng)))
-    wide, long = rng.uniform(1.42, 1.55), rng.uniform(1.4, 2.6)
-    low, rim = rng.uniform(0.58, 0.64), rng.uniform(0.26, 0.34)
+    wide, long, low, rim = rng.uniform(1.42, 1.55), rng.uniform(1.4, 2.6), rng.uniform(0.58, 0.64), rng.uniform(0.26, 0.34)
     h, keys = wide / 2, 0.36
     # From above, Y away from the player: the bass side is straight, the treble side swings in to a narrow tail.
     tail = [(h, 0.12), (h, 0.3), (h * 0.98, 0.42), (h * 0.55, 0.55), (h * 0.2, 0.7), (h * 0.12, 0.9), (-h * 0.1, 1.02), (-h * 0.5, 1.02)]
@@ -149,8 +146,7 @@ def _grand_piano(rng: Rng) -> Thing:
         cover.append(
             front_flap.moved((h, 0.0, keys * 2)).moved((0, lid, -keys * 2 - 0.26)).turned("z", opened).moved((-h, low + rim + 0.003, 0))
         )
-        tip = 0.85 * wide
-        a = math.radians(opened)
+        tip, a = 0.85 * wide, math.radians(opened)
         cover.append(
             dowel(
                 (h - 0.06, low + rim - 0.01, -0.24 * long - 0.1),
@@ -214,8 +210,7 @@ def _stage_piano(rng: Rng) -> Thing:
     solids.append(profile_of(outline, wide, case, 0.004).moved((0, level + tall * 0.6, -deep / 2)))
     solids += [box((0.055, tall * 0.45, 0.16), (s * (wide / 2 - 0.0275), level + tall * 0.65, deep / 2 - 0.09), case) for s in (-1, 1)]
     parts: list[Parts] = []
-    top = level + tall * 1.2
-    knobs = int(rng.integers(1, 6))
+    top, knobs = level + tall * 1.2, int(rng.integers(1, 6))
     solids += [disc(0.012, 0.014, (-wide * 0.4 + 0.045 * i, top - 0.002, -deep / 2 + back * 0.35), stand, sides=16) for i in range(knobs)]
     parts.append(Parts("knob", knobs))
     match rng.integers(3):

@@ -69,8 +69,7 @@ def _pot(rng: Rng, wide: float) -> tuple[list[Solid], float, Material, list[str]
             knots = [(rng.uniform(0.6, 0.8), 0), (0.8, 0.3), (1, 1)]
             section = pick(rng, (faceted_by(pick(rng, (6, 8, 12))), fluted_by(12, 0.03)))
     outer = smooth(knots, wide, tall)
-    solids = vessel(outer, wide * 0.07, body, body, sides=48)
-    level = tall * 0.9
+    solids, level = vessel(outer, wide * 0.07, body, body, sides=48), tall * 0.9
     earth = replace(stone(rng, "brown"), substance="")
     solids.append(lathe([(0, level - 0.01), (radius_at(outer, level) - wide * 0.04, level - 0.01), (0, level + wide * 0.06)], earth))
     if section:
@@ -82,8 +81,7 @@ def _pot(rng: Rng, wide: float) -> tuple[list[Solid], float, Material, list[str]
             solids = [*(solid.moved((0, low * 0.05, 0)) for solid in solids), *vessel(plate, low * 0.05, body, body)]
             level, parts = level + low * 0.05, [Parts("saucer", 1)]
         case 1 if not section:
-            stand, up = frame(rng), wide * rng.uniform(0.5, 1.1)
-            reach = max(r for r, _ in outer) + wide * 0.03
+            stand, up, reach = frame(rng), wide * rng.uniform(0.5, 1.1), max(r for r, _ in outer) + wide * 0.03
             corners = four(reach * 1.414, reach * 1.414)
             solids = [solid.moved((0, up, 0)) for solid in solids]
             solids += [dowel((x, 0, z), (x, up + tall * 0.45, z), wide * 0.06, stand, sides=10) for x, z in corners]
@@ -136,12 +134,10 @@ def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> 
 
         return [warped(ball(radius, at, green, sides=40, rings=24), bend)]
     solids = []
-    count = 110
-    size = radius * rng.uniform(0.45, 0.65)
+    count, size = 110, radius * rng.uniform(0.45, 0.65)
     for i in range(count):
         up = 1 - 2 * (i + 0.5) / count
-        rise = math.degrees(math.asin(up))
-        deep = radius * rng.uniform(0.35, 0.8)
+        rise, deep = math.degrees(math.asin(up)), radius * rng.uniform(0.35, 0.8)
         foot = (0.0, deep * up, deep * math.cos(math.radians(rise)))
         blade = blade_of(
             arc_of(size, rise + rng.uniform(-30, 30), rng.uniform(20, 70), 4), size * np.array([0.06, 0.28, 0.24, 0.01]), green

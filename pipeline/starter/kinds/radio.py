@@ -57,8 +57,7 @@ def _portable_radio(rng: Rng) -> Thing:
         if maybe(rng, 0.6)
         else plate_of(rounded(width, tall, tall * rng.uniform(0.05, 0.4)), deep, case, deep * 0.12).moved((0, 0, -deep / 2))
     )
-    solids, front = [body], deep / 2
-    knobs = int(rng.integers(1, 5))
+    solids, front, knobs = [body], deep / 2, int(rng.integers(1, 5))
     parts = [Parts("knob", knobs)]
     size = tall * rng.uniform(0.05, 0.09)
     if boom:
@@ -115,8 +114,7 @@ def _parlour_radio(rng: Rng) -> Thing:
     width = rng.uniform(0.26, 0.42) if arched else rng.uniform(0.34, 0.6)
     tall, deep = width * (rng.uniform(1.1, 1.5) if arched else rng.uniform(0.5, 0.7)), width * rng.uniform(0.45, 0.65)
     if arched:
-        up = tall * rng.uniform(0.4, 0.6)
-        sharp, turn = rng.uniform(0.8, 1.0), np.linspace(0, math.pi, 21)
+        up, sharp, turn = tall * rng.uniform(0.4, 0.6), rng.uniform(0.8, 1.0), np.linspace(0, math.pi, 21)
         arc = [(width / 2 * math.cos(a), up + (tall - up) * math.sin(a) ** sharp) for a in turn]
         line = np.array([(-width / 2, 0.0), (width / 2, 0.0), *arc])
         view = line * 0.8 + np.array([0, tall * 0.1])
@@ -196,8 +194,7 @@ def _receiver(rng: Rng) -> Thing:
     width = rng.uniform(0.2, 0.46)
     tall, deep = width * rng.uniform(0.28, 0.42), width * rng.uniform(0.5, 0.8)
     case, face = pick(rng, (wood(rng), BLACK, metal(rng), plastic(rng))), pick(rng, (STEEL, BLACK, plastic(rng)))
-    trim = pick(rng, (STEEL, BLACK, WHITE))
-    slant = rng.uniform(0, 0.3) * tall
+    trim, slant = pick(rng, (STEEL, BLACK, WHITE)), rng.uniform(0, 0.3) * tall
     side = [(deep / 2, 0.0), (deep / 2 - slant, tall), (-deep / 2, tall), (-deep / 2, 0.0)]
     solids = [profile_of(side, width, case, 0.006)]
     knobs, speaker = int(rng.integers(2, 7)), maybe(rng, 0.4)

@@ -48,8 +48,7 @@ def refrigerator(rng: Rng) -> Thing:
     body = cushion((width, height - low, depth), (0, low, 0), min(edge, 0.09), paint)
     feet = [disc(0.022, low + 0.03, (x, 0, z), BLACK, sides=12) for x, z in four(width - 0.14, depth - 0.14)]
     solids = [*feet]
-    gap, side = 0.006, pick(rng, SIDES)
-    pulls, drawer_count = pick(rng, (0, 0, 1, 1, 2, 2, 3)), 0
+    gap, side, pulls, drawer_count = 0.006, pick(rng, SIDES), pick(rng, (0, 0, 1, 1, 2, 2, 3)), 0
     handle_count = 0
     leaves: list[tuple[float, float, float, float, int]] = []  # x, y, width, height, side of the handle; 0: a drawer
     split = height * rng.uniform(0.62, 0.74)
@@ -57,8 +56,7 @@ def refrigerator(rng: Rng) -> Thing:
         case "freezer above" | "retro" | "small" if sort == "freezer above" or maybe(rng, 0.4):
             leaves = [(0, low, width, split - low, side), (0, split, width, height - split, side)]
         case "freezer below":
-            cut = height - split + low
-            drawer_count = int(pick(rng, (0, 0, 1, 2)))
+            cut, drawer_count = height - split + low, int(pick(rng, (0, 0, 1, 2)))
             leaves = [(0, cut, width, height - cut, side)]
             part = (cut - low) / max(1, drawer_count)
             leaves += [(0, low + i * part, width, part, 0 if drawer_count else side) for i in range(max(1, drawer_count))]
@@ -66,8 +64,7 @@ def refrigerator(rng: Rng) -> Thing:
             share = rng.uniform(0.4, 0.5) * width
             leaves = [(-(width - share) / 2, low, share, height - low, 1), (share / 2, low, width - share, height - low, -1)]
         case "french":
-            drawer_count = int(rng.integers(1, 3))
-            cut = height * rng.uniform(0.34, 0.42)
+            drawer_count, cut = int(rng.integers(1, 3)), height * rng.uniform(0.34, 0.42)
             leaves = [(s * width / 4, cut, width / 2, height - cut, -s) for s in SIDES]
             part = (cut - low) / drawer_count
             leaves += [(0, low + i * part, width, part, 0) for i in range(drawer_count)]
@@ -145,8 +142,7 @@ def refrigerator(rng: Rng) -> Thing:
             door += [box((w * 0.42, tall * 0.55, 0.006), (-w * 0.08, h * 0.5 + tall * 0.08, out + 0.01), BLACK)]
             door += [box((w * 0.42, tall * 0.2, 0.006), (-w * 0.08, h * 0.5 + tall * 0.72, out + 0.01), pane)]
         if ajar:
-            hinge = -swing * w / 2
-            turn = swing * -rng.uniform(60, 120)
+            hinge, turn = -swing * w / 2, swing * -rng.uniform(60, 120)
             door += [box((w - 0.14, 0.07, 0.09), (0, h * u, -0.04), WHITE) for u in (0.15, 0.4, 0.65)]
             door = [p.moved((-hinge, 0, 0)).turned("y", turn).moved((hinge, 0, 0)) for p in door]
             style.append("open")

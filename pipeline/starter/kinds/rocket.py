@@ -30,13 +30,10 @@ def _toy_rocket(rng: Rng) -> Thing:
     """A round one as in picture books, standing on curved fins."""
     body, second = plastic(rng), plastic(rng, pick(rng, ("red", "blue", "yellow", "orange", "black", "white")))
     dark = glass(rng, pick(rng, ("blue", "black", "white")))
-    tall, fat = 1.6, rng.uniform(0.22, 0.36)
-    t = np.linspace(0, 1, 22)
-    lift = rng.uniform(0.18, 0.35)
+    tall, fat, t, lift = 1.6, rng.uniform(0.22, 0.36), np.linspace(0, 1, 22), rng.uniform(0.18, 0.35)
     width = fat * np.sin(math.pi * (0.2 + 0.8 * t ** rng.uniform(0.85, 1.15))) ** rng.uniform(0.7, 1.0)
     width[-1] = 0.0
-    split = int(rng.integers(14, 17))
-    y = lift + tall * t
+    split, y = int(rng.integers(14, 17)), lift + tall * t
     line = [(float(w), float(h)) for w, h in zip(width, y, strict=True)]
     solids = [lathe([(0, lift), *line[: split + 1], (0, line[split][1])], body, sides=40)]
     solids.append(lathe([(0, line[split][1]), (line[split][0] * 1.03, line[split][1]), *line[split + 1 :]], second, sides=40))
@@ -101,8 +98,7 @@ def _launcher(rng: Rng) -> Thing:
     if tower:
         solids += [rod((0, top - 0.05, 0), (0, top + 0.4, 0), 0.018, 0.014, STEEL)]
         solids += [turned([(0, 0), (0.03, 0), (0.03, 0.15), (0, 0.22)], (0, top + 0.36, 0), second, sides=12)]
-    boosters = pick(rng, (0, 0, 2, 2, 4, 4))
-    pushed = 0.0
+    boosters, pushed = pick(rng, (0, 0, 2, 2, 4, 4)), 0.0
     if boosters:
         small, high = r * rng.uniform(0.45, 0.95), tall * rng.uniform(0.55, 1.0)
         pushed = r + small * 0.98
@@ -110,8 +106,7 @@ def _launcher(rng: Rng) -> Thing:
         line += [*_ogive(small, high, high + small * rng.uniform(2, 4.5), pick(rng, (1.0, 1.6)))]
         one = [turned(line, (0, 0, pushed), third, sides=24), _bell(small * 0.7, (0, 0.02, pushed), STEEL)]
         profile = [(0, high * 0.8), (small * 1.02, high * 0.8), (small * 1.02, high * 0.86), (0, high * 0.86)]
-        one.append(turned(profile, (0, 0, pushed), second, sides=24))
-        one.append(box((small * 0.4, 0.06, r * 0.5), (0, high * 0.7, r), STEEL))
+        one += [turned(profile, (0, 0, pushed), second, sides=24), box((small * 0.4, 0.06, r * 0.5), (0, high * 0.7, r), STEEL)]
         solids += set_around(one, boosters, 90 if boosters == 2 else 45)
     nozzles = pick(rng, (1, 3, 4, 5))
     if nozzles == 1:
@@ -132,8 +127,7 @@ def _launcher(rng: Rng) -> Thing:
 def _missile(rng: Rng) -> Thing:
     """Slim and pointed with large fins: a V2, a model rocket, a missile."""
     skin, second = metal(rng, pick(rng, PAINTS)), metal(rng, pick(rng, ("red", "black", "white", "yellow", "blue")))
-    r, tall, bulge = 0.16, rng.uniform(1.8, 3.2), rng.uniform(0.0, 0.3)
-    t = np.linspace(0, 1, 18)
+    r, tall, bulge, t = 0.16, rng.uniform(1.8, 3.2), rng.uniform(0.0, 0.3), np.linspace(0, 1, 18)
     width = r * (1 - bulge + bulge * np.sin(math.pi * np.minimum(t * 1.15, 1) ** 0.9) ** 0.7)
     line = [(float(w), float(h * tall)) for w, h in zip(width, t, strict=True)]
     nose = [(p, h) for p, h in _ogive(float(width[-1]), tall, tall + r * rng.uniform(2.5, 6), rng.uniform(1.0, 1.8))]

@@ -83,11 +83,9 @@ def sink(rng: Rng) -> Thing:
         timber = pick(rng, (wood(rng), stone(rng)))
         wide, deep, high = rng.uniform(0.6, 1.3), rng.uniform(0.42, 0.55), rng.uniform(0.7, 0.82)
         count = 2 if wide > 1.05 else 1
-        across = min(0.45, wide / count - 0.1)
-        tall = rng.uniform(0.1, 0.17)
+        across, tall = min(0.45, wide / count - 0.1), rng.uniform(0.1, 0.17)
         for i in range(count):
-            x = (i - (count - 1) / 2) * wide / 2
-            long, short = across, min(across, deep - 0.14)
+            x, long, short = (i - (count - 1) / 2) * wide / 2, across, min(across, deep - 0.14)
             profile = [(0.5, 0), (0.75, 0.12), (0.93, 0.5), (1, 0.97), (0.985, 1), (0.95, 0.99), (0.86, 0.5), (0.66, 0.2), (0.4, 0.12)]
             if hole < 0.9:
                 profile = [(0.94, 0), (0.97, 0.04), (1, 0.97), (0.99, 1), (0.93, 0.99), (0.9, 0.4), (0.82, 0.18), (0.5, 0.12)]
@@ -99,9 +97,7 @@ def sink(rng: Rng) -> Thing:
         where, reach = -deep / 2 + 0.05, deep * 0.4
         style.append("round" if hole > 0.9 else "square")
     elif form <= 4:  # basins sunk into a counter
-        kitchen = form == 3
-        count = int(rng.integers(1, 3))
-        deep, high = rng.uniform(0.48, 0.62), rng.uniform(0.8, 0.9)
+        kitchen, count, deep, high = form == 3, int(rng.integers(1, 3)), rng.uniform(0.48, 0.62), rng.uniform(0.8, 0.9)
         each = rng.uniform(0.42, 0.56)
         drain = each if kitchen and maybe(rng, 0.5) else 0.0
         spare = rng.uniform(0.0, 0.5)
@@ -154,8 +150,7 @@ def sink(rng: Rng) -> Thing:
             basins = [(left + count * each / 2, high)]
         parts = [Parts("basin", count), *parts]
     elif form == 5:  # a trough or basins on legs
-        count = int(rng.integers(1, 4))
-        main = pick(rng, (STEEL, stone(rng), white))
+        count, main = int(rng.integers(1, 4)), pick(rng, (STEEL, stone(rng), white))
         each, deep, high = rng.uniform(0.45, 0.65), rng.uniform(0.42, 0.58), rng.uniform(0.8, 0.9)
         down, wide = rng.uniform(0.2, 0.32), count * each
         for i in range(count):
@@ -167,8 +162,7 @@ def sink(rng: Rng) -> Thing:
             )
             basins.append((x, high))
             drains.append((x, high - down + 0.02, 0.03))
-        stand = pick(rng, (STEEL, BLACK, main))
-        under = high - down
+        stand, under = pick(rng, (STEEL, BLACK, main)), high - down
         solids += [rod((x, 0, z), (x, under + 0.005, z), 0.018, 0.02, stand) for x, z in four(wide - 0.08, deep - 0.08)]
         if maybe(rng, 0.5):
             solids.append(box((wide - 0.06, 0.02, deep - 0.06), (0, 0.2, 0), stand))
@@ -179,12 +173,10 @@ def sink(rng: Rng) -> Thing:
         parts = [Parts("basin", count), Parts("leg", 4, stand), *parts]
         where, reach = -deep / 2 + 0.05, 0.2
     else:  # as it comes from the shop, before it is built in
-        count = int(rng.integers(1, 3))
-        main = pick(rng, (STEEL, white, stone(rng)))
+        count, main = int(rng.integers(1, 3)), pick(rng, (STEEL, white, stone(rng)))
         each, deep, high = rng.uniform(0.36, 0.5), rng.uniform(0.4, 0.52), rng.uniform(0.15, 0.22) + 0.012
         wing = rng.uniform(0.3, 0.45) if maybe(rng, 0.35) else 0.0
-        left = -(count * each + wing) / 2
-        round_ = count == 1 and not wing and maybe(rng, 0.5)
+        left, round_ = -(count * each + wing) / 2, count == 1 and not wing and maybe(rng, 0.5)
         for i in range(count):
             x = left + (i + 0.5) * each
             inner = (each - 0.05, deep - 0.15)
@@ -220,8 +212,7 @@ def _vanity(
 ) -> tuple[list[Solid], list[Parts], Material]:
     """What carries a counter: a cabinet with doors or drawers, or a board on legs."""
     solids = [slab_of(wide, deep, 0.035, (0, high - 0.035, 0), timber, 0.03)] if topped else []
-    under = high - 0.03 * topped
-    form = rng.integers(4)
+    under, form = high - 0.03 * topped, rng.integers(4)
     if form == 0 and topped:
         stand = pick(rng, (shine, timber))
         more, feet = legs(rng, wide - 0.04, deep - 0.04, under, 0.05, stand)
@@ -229,10 +220,8 @@ def _vanity(
             more.append(box((wide - 0.06, 0.025, deep - 0.06), (0, 0.18, 0), timber))
             return [*solids, *more], [feet, Parts("shelf", 1)], timber
         return [*solids, *more], [feet], timber
-    body = wood(rng)
-    low = pick(rng, (0.08, 0.08, 0.15))
-    height = under - low
-    t = 0.02
+    body, low = wood(rng), pick(rng, (0.08, 0.08, 0.15))
+    height, t = under - low, 0.02
     if low > 0.1:
         solids += legs(rng, wide, deep, low + 0.01, 0.05, body)[0]
     else:

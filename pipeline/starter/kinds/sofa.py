@@ -40,16 +40,14 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
 
 
 def sofa(rng: Rng) -> Thing:
-    seats = int(rng.choice((1, 2, 2, 3, 3, 3, 4)))
-    each, depth = rng.uniform(0.54, 0.72), rng.uniform(0.74, 0.95)
+    seats, each, depth = int(rng.choice((1, 2, 2, 3, 3, 3, 4))), rng.uniform(0.54, 0.72), rng.uniform(0.74, 0.95)
     low, seat = rng.uniform(0.05, 0.16), rng.uniform(0.38, 0.46)
     soft, stand = softened(rng), pick(rng, (wood(rng), BLACK, STEEL, BRASS))
     form = int(rng.choice((0, 0, 1, 1, 2, 3, 4, -1)))
     arm = 0.06 if form == 4 else rng.uniform(0.1, 0.26) if form >= 0 else 0.0
     inner = seats * each
     width, thick, back, up = inner + 2 * arm, rng.uniform(0.12, 0.2), rng.uniform(0.3, 0.52), rng.uniform(0.12, 0.26)
-    corner = seats >= 2 and form != 4 and maybe(rng, 0.25)
-    hand, long = pick(rng, (-1, 1)), rng.uniform(0.6, 1.1)
+    corner, hand, long = seats >= 2 and form != 4 and maybe(rng, 0.25), pick(rng, (-1, 1)), rng.uniform(0.6, 1.1)
     solids, feet = feet_under(rng, width - 0.06 - 0.5 * arm, depth - 0.06, low + 0.02, 0.055, stand, brace=0)
     parts = [replace(feet, count=6 if corner else 4)]
     solids = [] if form == 4 else solids  # there the arms go on as legs
@@ -57,8 +55,7 @@ def sofa(rng: Rng) -> Thing:
         low, solids, parts = 0.01, [box((width - 0.06, 0.05, depth - 0.06), (0, 0, 0), BLACK)], []
     base = seat - thick - low + 0.02
     solids.append(cushion((inner + 0.02, base, depth), (0, low, 0), 0.025, soft))
-    hind, stuff = -depth / 2, rng.uniform(0.14, 0.2)
-    shape = rng.integers(4)
+    hind, stuff, shape = -depth / 2, rng.uniform(0.14, 0.2), rng.integers(4)
     half = inner / 2 if form in (0, 2, 3) and maybe(rng, 0.5) else width / 2 - 0.005
     if shape == 0 or corner:
         solids.append(cushion((2 * half, seat + back - low, stuff), (0, low, hind + stuff / 2), 0.05, soft))
@@ -77,9 +74,7 @@ def sofa(rng: Rng) -> Thing:
                 mirror = [p.moved((-2 * float(p.vertices[:, 0].min() + p.vertices[:, 0].max()) / 2, 0, 0)) for p in pieces]
             solids += [p.moved((s * (width - arm) / 2, low, 0)) for p in mirror]
     count = pick(rng, (seats, seats, 1 if seats < 4 else 2))
-    part = inner / count
-    cushioned, tufted = maybe(rng, 0.7), maybe(rng, 0.3)
-    puff = maybe(rng, 0.5)
+    part, cushioned, tufted, puff = inner / count, maybe(rng, 0.7), maybe(rng, 0.3), maybe(rng, 0.5)
     cloth = pick(rng, (soft, soft, soft, fabric(rng)))
     for i in range(count):
         x = (i - (count - 1) / 2) * part
@@ -104,8 +99,7 @@ def sofa(rng: Rng) -> Thing:
                 solids.append(ball((float(x), seat + 0.1 + row * (back - 0.12) / rows, hind + stuff), 0.013, stand))
     if corner:
         deep, x = each + 0.1, hand * (inner / 2 + arm + (each + 0.1) / 2 - 0.01 - arm)
-        z = depth / 2 + long / 2 - 0.01
-        x = hand * (inner / 2 - deep / 2 + arm)
+        z, x = depth / 2 + long / 2 - 0.01, hand * (inner / 2 - deep / 2 + arm)
         solids.append(cushion((deep, base, long), (x, low, z), 0.025, soft))
         solids.append(
             pad_of(deep - 0.01, long, thick + 0.03, (x, seat - thick, z), cloth, 0.12)

@@ -61,8 +61,7 @@ def _straight_stairs(rng: Rng) -> Thing:
         steps += 3
     rise, going = rng.uniform(0.16, 0.2), rng.uniform(0.24, 0.31)
     solids = _flight(steps, width, rise, going, form, 0.0, tread, base)
-    rails, landing = pick(rng, (0, 1, 2, 2)), maybe(rng, 0.3)
-    long, high = steps * going, steps * rise
+    rails, landing, long, high = pick(rng, (0, 1, 2, 2)), maybe(rng, 0.3), steps * going, steps * rise
     if landing:
         deep = rng.uniform(0.6, 1.2)
         solids.append(
@@ -87,8 +86,7 @@ def _bent_stairs(rng: Rng) -> Thing:
     tread, base, bar, rail, kind = _looks(rng)
     lower, upper, width = int(rng.integers(3, 9)), int(rng.integers(3, 8)), rng.uniform(0.8, 1.1)
     rise, going, form = rng.uniform(0.17, 0.19), rng.uniform(0.24, 0.28), int(rng.integers(4))
-    back, s = maybe(rng, 0.45), pick(rng, (-1, 1))
-    y, z = (lower + 1) * rise, -lower * going
+    back, s, y, z = maybe(rng, 0.45), pick(rng, (-1, 1)), (lower + 1) * rise, -lower * going
     massive = form in (0, 3)
     solids = _flight(lower, width, rise, going, form, 0.0, tread, base)
     second = _flight(upper, width, rise, going, form, y if massive else 0.0, tread, base)
@@ -108,8 +106,7 @@ def _bent_stairs(rng: Rng) -> Thing:
     for k in (s, -s)[:rails]:
         solids += railing(np.array([(k * edge, (i + 1) * rise, -(i + 0.5) * going) for i in range(lower)]), high, kind, bar, rail)
         path = np.array([(k * edge, (i + 1) * rise, -(i + 0.5) * going) for i in range(upper)])
-        for solid in railing(path, high, kind, bar, rail):
-            solids.append(solid.turned("y", turn).moved(at))
+        solids += [solid.turned("y", turn).moved(at) for solid in railing(path, high, kind, bar, rail)]
     if rails == 2:
         x0, x1, q = -s * edge, place[0] * 2 + s * edge, z - width + 0.05
         line = [np.linspace((x0, y, z - 0.1), (x0, y, q), 6), np.linspace((x0, y, q), (x1 if back else s * edge, y, q), 12 if back else 6)]

@@ -13,18 +13,15 @@ def stool(rng: Rng) -> Thing:
     """No back, or one too low to lean on: for the bar, the milk, the piano, the workshop, the camp, the step."""
     high = maybe(rng, 0.5)
     height = rng.uniform(0.6, 0.8) if high else rng.uniform(0.36, 0.52)
-    across = rng.uniform(0.28, 0.37)
-    timber, soft = pick(rng, (wood, wood, metal, plastic))(rng), softened(rng)
-    stand = pick(rng, (timber, timber, frame(rng)))
-    round_, padded = maybe(rng, 0.6), maybe(rng, 0.45)
+    across, timber, soft = rng.uniform(0.28, 0.37), pick(rng, (wood, wood, metal, plastic))(rng), softened(rng)
+    stand, round_, padded = pick(rng, (timber, timber, frame(rng))), maybe(rng, 0.6), maybe(rng, 0.45)
     corner, squash = (0.98 if round_ else rng.uniform(0.05, 0.3)), pick(rng, (1.0, 1.0, 0.75))
     solids: list[Solid] = []
     parts: list[Parts] = []
     style = ["round" if round_ else "square"]
     form = rng.integers(7)
     if form == 0:  # one column; a thin flat seat on it would make a table
-        padded, high, height = True, True, max(height, 0.55)
-        foot = rng.uniform(0.15, 0.2)
+        padded, high, height, foot = True, True, max(height, 0.55), rng.uniform(0.15, 0.2)
         solids.append(lathe([(0, 0), (foot, 0), (foot, 0.008), (foot * 0.7, 0.025), (0.035, 0.05), (0.03, height), (0, height)], stand))
         solids.append(disc(0.06, 0.02, (0, height - 0.02, 0), stand))
         if maybe(rng, 0.8):
@@ -36,12 +33,10 @@ def stool(rng: Rng) -> Thing:
         if high:
             solids += _footring(0.16, height * 0.35, STEEL)
     elif form == 2:  # legs on a circle, with a ring
-        count = int(rng.integers(3, 5))
-        spread = across * rng.uniform(0.42, 0.62)
+        count, spread = int(rng.integers(3, 5)), across * rng.uniform(0.42, 0.62)
         for turn in np.arange(count) * 360 / count + 45:
             solids.append(rod((0, 0, spread), (0, height + 0.005, across * 0.32), 0.012, 0.017, stand).turned("y", float(turn)))
-        t = rng.uniform(0.25, 0.45)
-        ring = np.linspace(0, 2 * math.pi, 33)
+        t, ring = rng.uniform(0.25, 0.45), np.linspace(0, 2 * math.pi, 33)
         radius = spread + (across * 0.32 - spread) * t
         if high or maybe(rng, 0.4):
             solids.append(tube(np.stack([np.sin(ring) * radius, np.full(33, height * t), np.cos(ring) * radius], 1), 0.009, stand, sides=8))
@@ -57,8 +52,7 @@ def stool(rng: Rng) -> Thing:
         parts.append(Parts("leg", 4, stand))
     elif form == 4:  # boards, as of a step stool
         squash, corner, round_, style = rng.uniform(0.6, 0.8), 0.1, False, ["square"]
-        deep, splay = across * squash * 0.85, rng.uniform(0, 10)
-        step = high or maybe(rng, 0.3)
+        deep, splay, step = across * squash * 0.85, rng.uniform(0, 10), high or maybe(rng, 0.3)
         for s in (-1, 1):
             arch = [(-deep * 0.5, 0), (-deep * 0.25, 0), (0, 0.08), (deep * 0.25, 0), (deep * 0.5, 0), (deep * 0.42, height)]
             arch += [(-deep * 0.42, height)]

@@ -17,8 +17,7 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
         case 2:
             return [cushion((width, thick, depth), (0, y, 0), thick * 0.45, material)], "", width, depth
         case 3 | 4:  # round or, where it is long, oval
-            squash = depth / width
-            edge = thick * rng.uniform(0.0, 0.4)
+            squash, edge = depth / width, thick * rng.uniform(0.0, 0.4)
             line = [(0.0, 0.0), (width / 2 - edge, 0.0), (width / 2, edge + 1e-4), (width / 2, thick - edge)]
             line += [(width / 2 - edge, thick + 1e-4)]
             disk = turned([*line, (0.0, thick + 1e-4)], (0, y, 0), material, sides=56, squash=squash)
@@ -90,8 +89,7 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
                 solids += [box((thick, height, thick * 0.7), (at, 0, z * depth * 0.44), material) for z in SIDES]
                 solids += [box((thick, thick * 0.7, depth * 0.88), (at, y, 0), material) for y in (0, height - thick * 0.7)]
             case 2:
-                for z in SIDES:
-                    solids.append(dowel((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, material, sides=8))
+                solids += [dowel((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, material, sides=8) for z in SIDES]
             case 3:
                 solids += [dowel((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, material) for z in SIDES]
                 solids += [box((thick, thick, depth * 0.7), (at, height - thick, 0), material)]
@@ -146,11 +144,9 @@ def table(rng: Rng) -> Thing:
         ),
     )
     tall, width = rng.uniform(*height), rng.uniform(*wide)
-    depth, low = width * rng.uniform(*deep), tall < 0.52
-    timber, thick = wood(rng), rng.uniform(0.018, 0.05)
+    depth, low, timber, thick = width * rng.uniform(*deep), tall < 0.52, wood(rng), rng.uniform(0.018, 0.05)
     surface = pick(rng, (timber, timber, timber, timber, glass(rng, pick(rng, ("white", "blue", "green"))), stone(rng), plastic(rng)))
-    stand = pick(rng, (timber, timber, frame(rng)))
-    under = tall - thick
+    stand, under = pick(rng, (timber, timber, frame(rng))), tall - thick
     solids, word, w, d = _top(rng, width, depth, thick, under, surface)
     style = [word] if word else ["square"] if depth > 0.97 * width else []
     style += ["low"] if low else ["tall"] if tall > 0.9 else []
@@ -162,8 +158,7 @@ def table(rng: Rng) -> Thing:
         case "column":
             count = 2 if width > 1.8 * depth else 1
             for side in SIDES[:count]:
-                state = rng.bit_generator.state
-                column = _column(rng, depth / 2 * 0.95, under, stand)
+                state, column = rng.bit_generator.state, _column(rng, depth / 2 * 0.95, under, stand)
                 if side == -1 and count == 2:
                     rng.bit_generator.state = state  # both alike
                 solids += [part.moved(((side * width * 0.26) if count == 2 else 0, 0, 0)) for part in column]

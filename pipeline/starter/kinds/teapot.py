@@ -114,8 +114,7 @@ def teapot(rng: Rng) -> Thing:
     grip = pick(rng, (body, body, wood(rng), BLACK))
     match rng.integers(8):
         case 0 | 1:  # over the top
-            base = max(radius_at(outer, tall * 0.8), wide * 0.5)
-            arch = tall + wide * rng.uniform(0.9, 1.3)
+            base, arch = max(radius_at(outer, tall * 0.8), wide * 0.5), tall + wide * rng.uniform(0.9, 1.3)
             path = bezier(
                 (-base, tall * 0.8, 0), (-base * 1.3, arch * 1.15, 0), (base * 1.3, arch * 1.15, 0), (base, tall * 0.8, 0), steps=26
             )

@@ -50,8 +50,7 @@ def _dome_tent(rng: Rng) -> Thing:
         rim = np.concatenate([grids[0][:, 0], grids[0][-1, 1:-1], grids[0][::-1, -1]])
         solids.append(tube(rim * 1.003, 0.016, second, sides=6))
     if maybe(rng, 0.4):  # an awning over the door
-        reach = rng.uniform(0.5, 0.9)
-        spread = np.linspace(-0.55, 0.55, 9)
+        reach, spread = rng.uniform(0.5, 0.9), np.linspace(-0.55, 0.55, 9)
         back = np.array([point(a, 0.6 - 0.25 * abs(a), 1.02) for a in spread])
         front = np.array([(a * width * 0.75, tall * (0.62 - 0.3 * abs(a)), 0.5 * depth + reach) for a in spread])
         grid = np.array([back * (1 - t) + front * t for t in np.linspace(0, 1, 5)])
@@ -84,10 +83,8 @@ def _ridge_tent(rng: Rng) -> Thing:
         )
         for a in (arch, inner)
     ]
-    solids = [sheet(grids[0], grids[1], cloth)]
-    solids.append(slab([(x * 0.97, y * 0.97) for x, y in arch], 0.02, cloth).moved((0, 0, -half + 0.05)))
-    swung = maybe(rng, 0.6)
-    foot, knee = width / 2 * 0.97, max(wall, 0.06)
+    solids = [sheet(grids[0], grids[1], cloth), slab([(x * 0.97, y * 0.97) for x, y in arch], 0.02, cloth).moved((0, 0, -half + 0.05))]
+    swung, foot, knee = maybe(rng, 0.6), width / 2 * 0.97, max(wall, 0.06)
     for s in (-1, 1):
         if swung:  # a flap thrown back to its side
             flap = [(s * 0.02, tall * 0.97), (s * foot, knee), (s * foot, 0.02), (s * foot * 0.78, 0.02), (s * width * 0.13, tall * 0.55)]
@@ -129,8 +126,7 @@ def _tipi(rng: Rng) -> Thing:
     cloth, second = fabric(rng, pick(rng, ("beige", "white", "brown", "grey", "red", "blue", "pink"))), fabric(rng)
     timber = wood(rng, pick(rng, ("brown", "beige")))
     radius, tall, sides = rng.uniform(0.7, 1.8), rng.uniform(1.7, 3.4), pick(rng, (4, 5, 6, 8, 10))
-    rim = radius * 0.08
-    angle = (np.arange(sides) + 0.5) * 2 * math.pi / sides
+    rim, angle = radius * 0.08, (np.arange(sides) + 0.5) * 2 * math.pi / sides
     rings = []
     for t in np.linspace(0, 1, 5):
         r = radius + (rim - radius) * t
@@ -169,16 +165,14 @@ def _tipi(rng: Rng) -> Thing:
 def _tunnel_tent(rng: Rng) -> Thing:
     cloth, second = fabric(rng), fabric(rng)
     width, depth, tall, hoops = rng.uniform(1.6, 2.4), rng.uniform(2.6, 4.2), rng.uniform(1.1, 1.9), int(rng.integers(2, 5))
-    power, angle = rng.uniform(2.0, 3.0), np.linspace(0, math.pi, 21)
-    places = np.linspace(-0.5, 0.5, hoops)
+    power, angle, places = rng.uniform(2.0, 3.0), np.linspace(0, math.pi, 21), np.linspace(-0.5, 0.5, hoops)
 
     def arch(z: float, scale: float) -> Floats:
         c, s = np.cos(angle), np.sin(angle)
         x, y = np.sign(c) * abs(c) ** (2 / power) * width / 2, s ** (2 / power) * tall
         return np.stack([x * (0.7 + 0.3 * scale), y * scale, np.full(21, z)], axis=1)
 
-    body = depth * 0.72
-    along = np.linspace(-0.5, 0.5, 8 * (hoops - 1) + 1)
+    body, along = depth * 0.72, np.linspace(-0.5, 0.5, 8 * (hoops - 1) + 1)
     rings = [arch(float(z) * body, 1 - 0.05 * abs(math.sin(math.pi * (z + 0.5) * (hoops - 1)))) for z in along]
     closed = maybe(rng, 0.6)
     back = [arch(-body / 2 - depth * 0.14 * q, 1 - q**2 * 0.8) for q in (1.0, 0.75, 0.5, 0.25)]
@@ -213,20 +207,18 @@ def _pavilion(rng: Rng) -> Thing:
     depth, curve, peaked = width * pick(rng, (1.0, 1.0, rng.uniform(1.1, 1.5))), rng.uniform(1.0, 2.0), maybe(rng, 0.6)
     rings = []
     for t in np.linspace(0, 1, 7):
-        k = (1 - t) ** curve
-        line = rounded(1.0, -0.5, 0.5, 0.02, 2)
+        k, line = (1 - t) ** curve, rounded(1.0, -0.5, 0.5, 0.02, 2)
         ridge = (0, 0) if peaked else (width * 0.5 * (1 - k), 0)
         rings.append(np.array([(x * (width * k + ridge[0]), low + rise * t, z * depth * max(k, 0.012)) for x, z in line]))
     solids = [loft(rings, cloth)]
     wave = pick(rng, (0, 1))
     for turn, span, out in ((0, width, depth), (90, depth, width), (180, width, depth), (270, depth, width)):
         n = max(4, round(span / 0.35))
-        if wave:
-            edge = [
-                (float(x), -0.12 - 0.1 * abs(math.sin(math.pi * n * (x / span + 0.5)))) for x in np.linspace(span / 2, -span / 2, 6 * n + 1)
-            ]
-        else:
-            edge = [(span / 2, -0.22), (-span / 2, -0.22)]
+        edge = (
+            [(float(x), -0.12 - 0.1 * abs(math.sin(math.pi * n * (x / span + 0.5)))) for x in np.linspace(span / 2, -span / 2, 6 * n + 1)]
+            if wave
+            else [(span / 2, -0.22), (-span / 2, -0.22)]
+        )
         fringe = slab([(-span / 2, 0.02), (span / 2, 0.02), *edge], 0.025, pick(rng, (second, cloth)))
         solids.append(fringe.moved((0, low, out / 2 - 0.01)).turned("y", turn))
     solids += [dowel((x, 0, z), (x, low + 0.02, z), 0.03, pole, sides=10) for x, z in four(width - 0.08, depth - 0.08)]

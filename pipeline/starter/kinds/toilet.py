@@ -47,8 +47,7 @@ def toilet(rng: Rng) -> Thing:
             (wide * 0.8, long * 0.8, 0.026),
         )
     ]
-    up = maybe(rng, 0.5)
-    cap = lofted(lid, cover)
+    up, cap = maybe(rng, 0.5), lofted(lid, cover)
     if up:
         angle = rng.uniform(96, 104)
         cap = cap.moved((0, 0, long / 2)).turned("x", -angle).moved((0, high + 0.03, hind + 0.045))
@@ -65,8 +64,7 @@ def toilet(rng: Rng) -> Thing:
         ends = [closed_loop(wide * k, 0.2, high - y, hind, front=0.2) for k, y in ((0.6, 0.3), (0.9, 0.01))]
         solids.append(lofted(ends, white))
         if maybe(rng, 0.6):  # with the wall that hides its tank
-            tall, buttons = rng.uniform(0.9, 1.2), int(rng.integers(1, 3))
-            z = hind - 0.11 - 0.04 * up
+            tall, buttons, z = rng.uniform(0.9, 1.2), int(rng.integers(1, 3)), hind - 0.11 - 0.04 * up
             solids.append(box((rng.uniform(0.45, 0.6), tall, 0.18), (0, 0, z), pick(rng, (white, stone(rng), WHITE))))
             solids.append(cushion((0.24, 0.16, 0.012), (0, tall - 0.25, z + 0.094), 0.005, shine))
             for x in (np.arange(buttons) - (buttons - 1) / 2) * 0.1:
@@ -74,32 +72,27 @@ def toilet(rng: Rng) -> Thing:
             parts.append(Parts("button", buttons))
     else:
         tank_wide, tank_deep, tank_tall = rng.uniform(0.36, 0.48), rng.uniform(0.16, 0.2), rng.uniform(0.3, 0.4)
-        bottom = high - 0.01
-        z = hind - tank_deep / 2 + 0.06 - room
-        round_ = rng.uniform(0.1, 0.5)
+        bottom, z, round_ = high - 0.01, hind - tank_deep / 2 + 0.06 - room, rng.uniform(0.1, 0.5)
         if form == 3:
             bottom = rng.uniform(1.25, 1.6)
             path = [(0, high - 0.15, hind + 0.05), (0, high - 0.13, hind - 0.06), (0, bottom + 0.02, hind - 0.06)]
             solids.append(piped(path, 0.022, shine))
             solids.append(lofted([closed_loop(wide * 0.5, 0.16, y, hind + 0.03, front=0.3) for y in (0.0, high - 0.02)], white))
-            z, tank_tall = hind - 0.06, tank_tall * 0.8
-            x = tank_wide * 0.42
+            z, tank_tall, x = hind - 0.06, tank_tall * 0.8, tank_wide * 0.42
             solids += [
                 dowel(
                     (x, bottom + tank_tall + 0.0, z + tank_deep * 0.3),
                     (x + 0.1, bottom + tank_tall + 0.03, z + tank_deep * 0.3),
                     0.006,
                     shine,
-                )
-            ]
-            solids += [
+                ),
                 dowel(
                     (x + 0.1, bottom - 0.4, z + tank_deep * 0.3),
                     (x + 0.1, bottom + tank_tall + 0.03, z + tank_deep * 0.3),
                     0.004,
                     shine,
                     sides=8,
-                )
+                ),
             ]
             profile = [(0, 0), (0.016, 0.02), (0.012, 0.06), (0, 0.08)]
             solids.append(turned(profile, (x + 0.1, bottom - 0.46, z + tank_deep * 0.3), wood(rng, "brown"), sides=12))
@@ -152,8 +145,7 @@ def toilet(rng: Rng) -> Thing:
                 parts.append(Parts("button", 2, shine))
         parts.append(Parts("tank", 1))
     if maybe(rng, 0.15) and form not in (2, 3):
-        z = hind + 0.1
-        x = wide / 2 + 0.17
+        z, x = hind + 0.1, wide / 2 + 0.17
         solids += [dowel((x, 0, z), (x, 0.62, z), 0.009, shine), disc(0.08, 0.015, (x, 0, z), shine)]
         solids += [dowel((x, 0.6, z), (x, 0.6, z + 0.15), 0.007, shine)]
         solids.append(dowel((x, 0.6, z + 0.025), (x, 0.6, z + 0.13), 0.055, WHITE, sides=20))

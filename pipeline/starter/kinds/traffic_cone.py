@@ -17,8 +17,7 @@ def traffic_cone(rng: Rng) -> Thing:
     form = int(rng.integers(5))  # plain, plain, curved at the foot, in steps, slim
     foot = tall * (rng.uniform(0.2, 0.3) if form < 4 else rng.uniform(0.12, 0.17))
     head, high = foot * rng.uniform(0.16, 0.35), rng.uniform(0.025, 0.07) * (tall + 0.3)
-    base = foot * rng.uniform(1.25, 1.7)
-    round_foot, solids = False, []
+    base, round_foot, solids = foot * rng.uniform(1.25, 1.7), False, []
     match int(rng.integers(5)):
         case 0:
             round_foot = True

@@ -12,8 +12,7 @@ from pipeline.starter.kinds.vessels import ball, band, bezier, fluted_by, horn, 
 
 def _canopy(rng: Rng, wide: float, high: float, panels: int, cloths: Sequence[Material], valance: float, stays: Material) -> list[Solid]:
     """A spread cloth between ribs, its rim at a height of 0, in panels or in one piece, and what holds the ribs up from below."""
-    t = np.linspace(0, 1, 13)
-    power = rng.uniform(1.6, 2.6)
+    t, power = np.linspace(0, 1, 13), rng.uniform(1.6, 2.6)
     out = [(wide * (1 - float(s)), high * (1 - (1 - float(s)) ** power)) for s in t]
     if valance:
         out = [(wide, -valance), *out]
@@ -25,14 +24,12 @@ def _canopy(rng: Rng, wide: float, high: float, panels: int, cloths: Sequence[Ma
 
     def hang(points: Floats) -> Floats:
         """Between ribs the cloth runs straight and its rim curves up."""
-        angle = np.arctan2(points[:, 0], points[:, 2]) % wave
-        along = np.hypot(points[:, 0], points[:, 2]) / wide
+        angle, along = np.arctan2(points[:, 0], points[:, 2]) % wave, np.hypot(points[:, 0], points[:, 2]) / wide
         chord = math.cos(wave / 2) / np.cos(angle - wave / 2)
         lift = scallop * np.clip(along, 0, 1.2) ** 4 * np.sin(math.pi * angle / wave)
         return np.stack([points[:, 0] * chord, points[:, 1] + lift, points[:, 2] * chord], axis=1)
 
-    shell = warped(shell, hang)
-    thin = wide * 0.005
+    shell, thin = warped(shell, hang), wide * 0.005
     stay = dowel((0, high * 0.2, 0), (0, high * (1 - 0.55**power) - 2 * thin, wide * 0.55), thin, stays, sides=6)
     below = [stay.turned("y", i * 360 / panels) for i in range(panels)]
     if len(cloths) == 1:

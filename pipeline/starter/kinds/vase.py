@@ -82,8 +82,7 @@ _VASES: Final[tuple[Line, ...]] = (
 
 def vase(rng: Rng) -> Thing:
     """Turned, square, faceted, fluted or twisted; amphorae with two handles, jars with a lid; empty or with flowers, twigs or grass."""
-    form = int(rng.integers(len(_VASES)))
-    tall = rng.uniform(0.18, 0.45)
+    form, tall = int(rng.integers(len(_VASES))), rng.uniform(0.18, 0.45)
     wide = tall * (rng.uniform(0.2, 0.36) if form not in (3, 8) else rng.uniform(0.14, 0.28)) * rng.uniform(0.85, 1.1)
     body = pick(rng, (ceramic(rng), ceramic(rng), ceramic(rng), glass(rng), metal(rng), stone(rng)))
     knots = [(r * (rng.uniform(0.88, 1.12) if 0 < i < len(_VASES[form]) - 1 else 1), h) for i, (r, h) in enumerate(_VASES[form])]

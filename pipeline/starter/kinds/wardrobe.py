@@ -35,16 +35,12 @@ def wardrobe(rng: Rng) -> Thing:
         part = width * rng.uniform(0.3, 0.45) if width > 0.9 else 0.0
         side = pick(rng, SIDES)
         if part:
-            shelves = int(rng.integers(3, 6))
-            wall = side * (width / 2 - part)
-            middle = side * (width - part) / 2
+            shelves, wall, middle = int(rng.integers(3, 6)), side * (width / 2 - part), side * (width - part) / 2
             solids.append(box((board, high, depth - 0.02), (wall, top, 0), timber))
             solids += [
                 box((part, 0.02, depth - 0.03), (middle, float(y), 0), timber) for y in top + np.linspace(0.12, 0.85, shelves) * high
             ]
-        reach = (width - part - 0.06) / 2
-        centre = -side * part / 2
-        rail = top + high - 0.1
+        reach, centre, rail = (width - part - 0.06) / 2, -side * part / 2, top + high - 0.1
         solids.append(dowel((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, STEEL))
         for x in np.linspace(-0.85, 0.7, int(rng.integers(3, 9))) * reach:
             long = rng.uniform(0.5, 0.8) * min(high, 1.4)
@@ -52,8 +48,7 @@ def wardrobe(rng: Rng) -> Thing:
             solids += [cloth, dowel((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, STEEL, sides=6)]
         style.append("open")
         if sort == "hinged":
-            doors, turn = 2, rng.uniform(60, 115)
-            leaf_wide = width / 2
+            doors, turn, leaf_wide = 2, rng.uniform(60, 115), width / 2
             for s in SIDES:
                 door = [box((leaf_wide, high, 0.018), (0, 0, -0.009), leaf), *face(0, 0, 0, leaf_wide, high, -s)]
                 solids += [
@@ -71,8 +66,7 @@ def wardrobe(rng: Rng) -> Thing:
             x = -(width - 0.05) / 2 + (i + 0.5) * each
             swing = (1 if i % 2 == 0 else -1) if doors > 1 else pick(rng, SIDES)
             if sort == "sliding":
-                out = front + (0.028 if i % 2 else 0)
-                leaf_wide = each + (0.03 if doors > 1 else 0)
+                out, leaf_wide = front + (0.028 if i % 2 else 0), each + (0.03 if doors > 1 else 0)
                 solids += [box((leaf_wide, high, 0.026), (x, top, out + 0.013), leaf)]
                 solids += [box((0.025, high, 0.012), (x + s * (leaf_wide / 2 - 0.0125), top, out + 0.03), STEEL) for s in SIDES]
                 inner = out + 0.026
