@@ -37,15 +37,11 @@ def _door(rng: Rng, width: float, height: float, leaf: Material, rim: Material) 
 def _roof(form: str, width: float, depth: float, pitch: float, over: float, tile: Material, wall: Material) -> list[Solid]:
     """Over a rectangle about the origin, its ridge along X."""
     if form == "flat":
-        rim = (
-            [box((width + 2 * over, 0.22, depth + 2 * over), (0, 0, 0), tile)]
-            if over > 0.3
-            else [box((width, 0.15, depth), (0, 0, 0), wall)]
-        )
-        if over <= 0.3:
-            rim += [box((width + 0.1, 0.55, 0.2), (0, 0, s * (depth / 2 - 0.05)), tile) for s in (-1, 1)]
-            rim += [box((0.2, 0.55, depth + 0.1), (s * (width / 2 - 0.05), 0, 0), tile) for s in (-1, 1)]
-        return rim
+        if over > 0.3:
+            return [box((width + 2 * over, 0.22, depth + 2 * over), (0, 0, 0), tile)]
+        rim = [box((width + 0.1, 0.55, 0.2), (0, 0, s * (depth / 2 - 0.05)), tile) for s in (-1, 1)]
+        rim += [box((0.2, 0.55, depth + 0.1), (s * (width / 2 - 0.05), 0, 0), tile) for s in (-1, 1)]
+        return [box((width, 0.15, depth), (0, 0, 0), wall), *rim]
     half, thick = depth / 2, 0.2
     rise = pitch * half
     if form in ("hip", "mansard"):
@@ -74,17 +70,10 @@ def _roof(form: str, width: float, depth: float, pitch: float, over: float, tile
 
 
 def house(rng: Rng) -> Thing:
-    wall = pick(
-        rng,
-        (
-            stone(rng, pick(rng, ("white", "white", "beige", "grey"))),
-            stone(rng, pick(rng, ("red", "yellow", "blue", "green", "pink", "orange"))),
-            wood(rng),
-        ),
-    )
-    tile = pick(
-        rng, (ceramic(rng, pick(rng, ("red", "brown", "orange", "black"))), stone(rng, pick(rng, ("grey", "black"))), wood(rng, "brown"))
-    )
+    plaster = stone(rng, pick(rng, ("white", "white", "beige", "grey")))
+    wall = pick(rng, (plaster, stone(rng, pick(rng, ("red", "yellow", "blue", "green", "pink", "orange"))), wood(rng)))
+    fired = ceramic(rng, pick(rng, ("red", "brown", "orange", "black")))
+    tile = pick(rng, (fired, stone(rng, pick(rng, ("grey", "black"))), wood(rng, "brown")))
     rim, pane = pick(rng, (WHITE, WHITE, wood(rng), BLACK)), glass(rng, pick(rng, ("black", "black", "blue", "grey")))
     leaf = wood(rng, pick(rng, ("brown", "red", "green", "blue", "white", "black")))
     form = pick(rng, ("gable", "gable", "gable", "hip", "hip", "flat", "gambrel", "shed", "mansard", "steep"))
@@ -173,9 +162,8 @@ def house(rng: Rng) -> Thing:
         balcony = maybe(rng, 0.5)
         if balcony:
             solids.append(box((2.6, 0.15, 1.0), (0, rise * 0.5 - 0.1, front + 0.5), rim))
-            solids += railing(
-                np.linspace((-1.25, rise * 0.5 + 0.05, front + 0.95), (1.25, rise * 0.5 + 0.05, front + 0.95), 9), 0.8, 0, rim, rim
-            )
+            y, z = rise * 0.5 + 0.05, front + 0.95
+            solids += railing(np.linspace((-1.25, y, z), (1.25, y, z), 9), 0.8, 0, rim, rim)
     else:
         openings(width, taken, 0, front + 0.02, 0.0, floors)
         openings(width, (), 0, -front - 0.02, 180.0, floors)

@@ -40,16 +40,14 @@ def keyboard(rng: Rng) -> Thing:
             solids += [s.moved((side * apart / 2, up, 0)) for s in half]
         low = min(float(s.vertices[:, 1].min()) for s in solids)
         solids = [s.moved((0, -low, -depth / 2)) for s in solids]
-        solids += [
-            arch_of((-apart / 2 - 0.02, 0.012, 0.0), (apart / 2 + 0.02, 0.012, 0.0), 0.0, 0.003, BLACK).moved((0, 0, -depth / 2 + 0.02))
-            if apart > 0
-            else profile_of([(0, 0), (depth * 0.7, 0), (depth * 0.7, 0.004), (0, thick * 0.8)], 0.05, case).moved((0, 0, -depth / 2))
-        ]
+        end, back = apart / 2 + 0.02, (0, 0, -depth / 2)
+        bridge = [(0, 0), (depth * 0.7, 0), (depth * 0.7, 0.004), (0, thick * 0.8)]
+        cable = arch_of((-end, 0.012, 0.0), (end, 0.012, 0.0), 0.0, 0.003, BLACK).moved((0, 0, -depth / 2 + 0.02))
+        solids.append(cable if apart > 0 else profile_of(bridge, 0.05, case).moved(back))
         return Thing.of(solids, case, ("open",) if apart else ("curved",), [Parts("half board", 2)])
     if maybe(rng, 0.5):
-        board = lying(rounded(whole, z1 - z0, pick(rng, (0.003, rng.uniform(0.01, 0.03)))), thick, case, min(0.004, thick * 0.3)).moved(
-            (0, 0, z1)
-        )
+        outline = rounded(whole, z1 - z0, pick(rng, (0.003, rng.uniform(0.01, 0.03))))
+        board = lying(outline, thick, case, min(0.004, thick * 0.3)).moved((0, 0, z1))
     else:
         contour = [(z1, 0.0), (z1, thick * 0.5), (depth / 2 + 0.002, thick), (-depth / 2 - 0.004, thick)]
         contour += [(z0 + behind * 0.3, thick * pick(rng, (1.0, 1.7))), (z0, thick * 0.5), (z0, 0.0)]
@@ -58,25 +56,16 @@ def keyboard(rng: Rng) -> Thing:
     if behind > 0.02 and maybe(rng, 0.6):
         buttons = int(rng.integers(3, 9))
         parts.append(Parts("extra button", buttons))
-        top.append(
-            blocks_of(
-                [((i - buttons / 2) * 0.022 - width * 0.2, z0 + behind * 0.6, 0.014, 0.008) for i in range(buttons)], thick + 0.004, accent
-            )
-        )
+        rects = [((i - buttons / 2) * 0.022 - width * 0.2, z0 + behind * 0.6, 0.014, 0.008) for i in range(buttons)]
+        top.append(blocks_of(rects, thick + 0.004, accent))
         if maybe(rng, 0.5):
             parts.append(Parts("knob", 1))
             top.append(disc(0.012, 0.02, (width * 0.4, thick - 0.002, z0 + behind * 0.5), accent, sides=20))
     if maybe(rng, 0.3):
         parts.append(Parts("wrist rest", 1))
         reach = rng.uniform(0.05, 0.09)
-        top.append(
-            cushion(
-                (whole * 0.98, thick * 0.9, reach),
-                (0, 0, z1 + reach / 2 + 0.001),
-                0.007,
-                pick(rng, (case, fabric(rng, "black"), wood(rng))),
-            )
-        )
+        rest = pick(rng, (case, fabric(rng, "black"), wood(rng)))
+        top.append(cushion((whole * 0.98, thick * 0.9, reach), (0, 0, z1 + reach / 2 + 0.001), 0.007, rest))
         z1 += reach
     lift = math.sin(math.radians(rise)) * (z1 - z0)
     solids = [solid.moved((0, 0, -z1)).turned("x", rise).moved((0, 0, z1)) for solid in top]

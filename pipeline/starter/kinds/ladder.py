@@ -44,9 +44,8 @@ def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     form = int(rng.integers(5))
     if form == 0 and rungs > 5:
         upper = _rails(tall * 0.85, foot * 0.86, foot * 0.86, rungs - 2, flat, rail, rung)
-        solids = [solid.moved((0, tall * rng.uniform(0.45, 0.6), 0.085)) for solid in upper] + _rails(
-            tall, foot, foot, rungs, flat, rail, rung
-        )
+        slid = [solid.moved((0, tall * rng.uniform(0.45, 0.6), 0.085)) for solid in upper]
+        solids = slid + _rails(tall, foot, foot, rungs, flat, rail, rung)
         solids += [box((0.06, 0.1, 0.14), (s * foot / 2, tall * 0.96, 0.04), BLACK) for s in (-1, 1)]
         rungs = 2 * rungs - 2
     elif form == 1:
@@ -65,16 +64,8 @@ def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     if form == 4 and flat:  # a third leg, as for picking fruit
         rear = math.sin(math.radians(22)) * tall
         solids = [solid.turned("x", lean - 14) for solid in solids]
-        solids.append(
-            rod(
-                (0, 0, -rear * 1.25),
-                (0, math.cos(math.radians(14)) * tall * 0.97, -tall * math.sin(math.radians(14)) * 0.97),
-                0.025,
-                0.022,
-                rail,
-                sides=10,
-            )
-        )
+        up, back = math.cos(math.radians(14)) * tall * 0.97, -tall * math.sin(math.radians(14)) * 0.97
+        solids.append(rod((0, 0, -rear * 1.25), (0, up, back), 0.025, 0.022, rail, sides=10))
         style = ("tall",)
     return Thing.of(placed(solids), rail, style, parts_of(("rung" if not flat else "step", rungs), ("hook", hooks)))
 
@@ -96,16 +87,11 @@ def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     solids += [solid.turned("x", lean).moved((0, 0, 2 * apex - 0.04)) for solid in rear]
     platform = maybe(rng, 0.6)
     if platform:
-        solids.append(
-            cushion(
-                (head + 0.1, 0.035, rng.uniform(0.2, 0.32)), (0, top - 0.005, apex - 0.03), 0.015, pick(rng, (rung, BLACK, plastic(rng)))
-            )
-        )
+        size = (head + 0.1, 0.035, rng.uniform(0.2, 0.32))
+        solids.append(cushion(size, (0, top - 0.005, apex - 0.03), 0.015, pick(rng, (rung, BLACK, plastic(rng)))))
     else:
-        solids += [
-            dowel((s * head / 2 - 0.03, top - 0.04, apex - 0.02), (s * head / 2 + 0.03, top - 0.04, apex - 0.02), 0.04, STEEL, sides=12)
-            for s in (-1, 1)
-        ]
+        y, z = top - 0.04, apex - 0.02
+        solids += [dowel((x - 0.03, y, z), (x + 0.03, y, z), 0.04, STEEL, sides=12) for x in (-head / 2, head / 2)]
     handle = not both and maybe(rng, 0.5)
     if handle:
         high, w = rng.uniform(0.35, 0.65), head / 2
@@ -138,16 +124,11 @@ def _pool_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
         solids += [disc(0.05, 0.02, (s * width / 2, tall - 0.01, -deep), rail, sides=16)]
         solids += [cushion((0.06, 0.06, 0.06), (s * width / 2, -0.02, 0), 0.02, BLACK)]
     solids += [cushion((width, 0.03, 0.1), (0, step * (i + 0.6), 0), 0.012, for_rung) for i in range(rungs)]
-    solids += [
-        dowel((s * width / 2, tall * k, 0), (s * width / 2, tall * k, -deep), 0.016, rail, sides=8)
-        for s in (-1, 1)
-        for k in ((0.35, 0.97) if wall else (0.97,))
-    ]
-    solids.append(
-        box((width + 0.25, tall, 0.05), (0, 0, -deep - 0.02), stone(rng))
-        if wall
-        else box((width + 0.1, 0.03, 0.08), (0, tall - 0.03, -deep), rail)
-    )
+    for s in (-1, 1):
+        heights = [tall * k for k in ((0.35, 0.97) if wall else (0.97,))]
+        solids += [dowel((s * width / 2, y, 0), (s * width / 2, y, -deep), 0.016, rail, sides=8) for y in heights]
+    back = (width + 0.25, tall, 0.05) if wall else (width + 0.1, 0.03, 0.08)
+    solids.append(box(back, (0, 0, -deep - 0.02), stone(rng)) if wall else box(back, (0, tall - 0.03, -deep), rail))
     if cage:
         a = np.linspace(0, math.pi, 15)
         for y in np.arange(tall * 0.45, tall + high * 0.5, 0.4):

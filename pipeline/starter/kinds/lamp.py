@@ -1,6 +1,7 @@
 """Makes a lamp: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,10 +39,8 @@ def _shade(rng: Rng, width: float, cloth: Material) -> tuple[list[Solid], float,
     match rng.integers(8):
         case 0 | 1:  # cone or drum
             tall, mouth = width * rng.uniform(0.8, 1.5), width * pick(rng, (1.0, rng.uniform(0.75, 0.95), rng.uniform(0.3, 0.6)))
-            rings = [
-                lathe([(r - 0.01, h), (r * 1.02 + 0.001, h), (r * 1.02 + 0.001, h + 0.01), (r - 0.01, h + 0.01)], cloth)
-                for r, h in ((width, 0), (mouth, tall - 0.01))
-            ]
+            hems = [(r - 0.01, r * 1.02 + 0.001, h) for r, h in ((width, 0), (mouth, tall - 0.01))]
+            rings = [lathe([(a, h), (b, h), (b, h + 0.01), (a, h + 0.01)], cloth) for a, b, h in hems]
             return [lathe(_shell([(width, 0), (mouth, tall)], wall), cloth, sides=40), *rings], tall, "round"
         case 2:  # bell
             tall, mouth = width * rng.uniform(0.9, 1.3), width * rng.uniform(0.3, 0.5)
@@ -49,22 +48,13 @@ def _shade(rng: Rng, width: float, cloth: Material) -> tuple[list[Solid], float,
             return [lathe(_shell(line, wall), cloth, sides=40)], tall, "curved"
         case 3:  # dome of coloured glass, with ribs and a finial
             tall = width * rng.uniform(0.5, 0.75)
-            line = [(float(width * math.cos(a * math.pi / 2) ** 0.8), float(tall * math.sin(a * math.pi / 2))) for a in t[:-1]] + [
-                (0.0, tall)
-            ]
+            quarter = [float(a) * math.pi / 2 for a in t[:-1]]
+            line = [*((width * math.cos(a) ** 0.8, tall * math.sin(a)) for a in quarter), (0.0, tall)]
             path = np.array([(0.0, h, r + 0.001) for r, h in line])
             ribs = [tube(path, width * 0.018, BRASS, sides=6).turned("y", a) for a in range(0, 360, 45)]
             hem, skirt = fabric(rng), [(width * 1.02, -width * 0.12), (width * 1.02, 0.0)]
-            return (
-                [
-                    lathe(_shell(line, wall), cloth, sides=40),
-                    *ribs,
-                    lathe(_shell(skirt, wall), hem, sides=40),
-                    ball(width * 0.08, (0, tall, 0), BRASS),
-                ],
-                tall,
-                "curved",
-            )
+            dome, rim = lathe(_shell(line, wall), cloth, sides=40), lathe(_shell(skirt, wall), hem, sides=40)
+            return [dome, *ribs, rim, ball(width * 0.08, (0, tall, 0), BRASS)], tall, "curved"
         case 4:  # globe
             return [ball(width * 0.75, (0, width * 0.72, 0), cloth, rng.uniform(0.8, 1.2))], width * 0.8, "round"
         case 5:  # square or six-sided
@@ -104,9 +94,8 @@ def _standing_lamp(rng: Rng) -> Thing:
     match rng.integers(7):
         case 0:  # three or four legs
             count, spread, knot = int(rng.integers(3, 5)), width * rng.uniform(0.8, 1.15), top * rng.uniform(0.75, 1.0)
-            solids += [
-                rod((0, 0, spread), (0, knot, thick), thick * 0.8, thick * 1.4, metallic).turned("y", a * 360 / count) for a in range(count)
-            ]
+            leg = rod((0, 0, spread), (0, knot, thick), thick * 0.8, thick * 1.4, metallic)
+            solids += [leg.turned("y", a * 360 / count) for a in range(count)]
             solids += [disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic), dowel((0, knot, 0), (0, top + 0.02, 0), thick, metallic)]
             parts.append(Parts("leg", count, metallic))
         case 1 | 2 if not floor:  # a belly of clay or glass, on a foot
@@ -129,11 +118,8 @@ def _standing_lamp(rng: Rng) -> Thing:
             step, square = (top - 0.02) / count, maybe(rng, 0.4)
             for i in range(count):
                 size, at = step * (0.5 if i % 2 or not square else 0.4), 0.02 + i * step
-                solids.append(
-                    cushion((size * 2, step * 0.98, size * 2), (x, at, 0), size * 0.15, main)
-                    if square
-                    else ball(step * 0.51, (0, at + step / 2, 0), main)
-                )
+                block, middle = (size * 2, step * 0.98, size * 2), at + step / 2
+                solids.append(cushion(block, (x, at, 0), size * 0.15, main) if square else ball(step * 0.51, (0, middle, 0), main))
             solids.append(disc(step * 0.45, 0.025, (0, 0, 0), metallic))
             parts.append(Parts("block" if square else "ball", count, main))
         case _:  # a bar on a plate
@@ -184,30 +170,15 @@ def _reading_lamp(rng: Rng) -> Thing:
         elbow = (0.0, tall * rng.uniform(0.75, 1.0), -rng.uniform(0.08, 0.2))
         end = (0.0, tall * rng.uniform(0.9, 1.35), rng.uniform(0.1, 0.25))
         pairs = pick(rng, ((0.0,), (-0.016, 0.016)))
-        arm = [
-            dowel((x, s[1], s[2]), (x, e[1], e[2]), 0.006, bar, sides=8)
-            for x in pairs
-            for s, e in (((0.0, 0.02, 0.0), elbow), (elbow, end))
-        ]
+        joints = ((0.0, 0.02, 0.0), elbow, end)
+        arm = [dowel((x, *s[1:]), (x, *e[1:]), 0.006, bar, sides=8) for x in pairs for s, e in pairwise(joints)]
         arm += [dowel((-0.024, at[1], at[2]), (0.024, at[1], at[2]), 0.014, bar) for at in ((0.0, 0.04, 0.0), elbow, end)]
         style = ("folding",)
         parts.append(Parts("joint", 3))
     mouth = rng.uniform(0.06, 0.1)
     deep = mouth * rng.uniform(1.0, 1.7)
-    cup = pick(
-        rng,
-        (
-            [
-                (mouth, 0.0),
-                (mouth * 0.9, deep * 0.35),
-                (mouth * 0.55, deep * 0.65),
-                (mouth * 0.3, deep * 0.75),
-                (mouth * 0.28, deep),
-                (0.0, deep),
-            ],
-            [(mouth, 0.0), (mouth * 0.35, deep), (0.0, deep)],
-        ),
-    )
+    bell = [(1.0, 0.0), (0.9, 0.35), (0.55, 0.65), (0.3, 0.75), (0.28, 1.0), (0.0, 1.0)]
+    cup = [(mouth * r, deep * h) for r, h in pick(rng, (bell, [(1.0, 0.0), (0.35, 1.0), (0.0, 1.0)]))]
     head = [lathe(_shell(cup, 0.004), paint), _bulb(mouth * 0.22, (0, deep * 0.1, 0))]
     if maybe(rng, 0.2):  # a flat bar with lights
         head = [cushion((0.06, 0.02, rng.uniform(0.25, 0.4)), (0, deep * 0.8, 0.08), 0.008, paint)]
@@ -250,14 +221,8 @@ def _branched_lamp(rng: Rng) -> Thing:
         arm += [ball(size * 0.17, (0, end[1] + size * 1.65, reach), BRASS, 1.8)]
     else:
         mouth = pick(rng, (0.45, 1.0, 1.4))
-        arm += [
-            turned(
-                _shell([(size * (0.9 if mouth < 1 else 0.4), 0), (size * mouth * 0.9, size * 1.2)], size * 0.05),
-                (0, end[1] + size * 0.2, reach),
-                cloth,
-                sides=20,
-            )
-        ]
+        profile = _shell([(size * (0.9 if mouth < 1 else 0.4), 0), (size * mouth * 0.9, size * 1.2)], size * 0.05)
+        arm.append(turned(profile, (0, end[1] + size * 0.2, reach), cloth, sides=20))
         arm += [dowel(end, (0, end[1] + size * 0.5, reach), size * 0.1, bar, sides=8), _bulb(size * 0.25, (0, end[1] + size * 0.6, reach))]
     solids = [solid.turned("y", i * 360 / count + 90) for solid in arm for i in range(count)]
     half = size * rng.uniform(0.25, 0.4)
@@ -306,14 +271,8 @@ def _lantern(rng: Rng) -> Thing:
         pole += [(half * 0.8, post * 0.9), (half * 2, post * 0.95), (half, post * 0.97), (half * 2, post), (0.0, post)]
         body = [*(solid.moved((0, post - 0.005, 0)) for solid in body), lathe(pole, iron), ball(size * 0.12, (0, post + top, 0), iron, 1.5)]
         return Thing.of(body, iron, ("tall", "slim"), [*parts, Parts("post", 1)])
-    ring = np.stack(
-        [
-            size * 0.45 * np.cos(np.linspace(0, 2 * math.pi, 25)),
-            top + size * 0.4 + size * 0.45 * np.sin(np.linspace(0, 2 * math.pi, 25)),
-            np.zeros(25),
-        ],
-        axis=1,
-    )
+    bow = np.linspace(0, 2 * math.pi, 25)
+    ring = np.stack([size * 0.45 * np.cos(bow), top + size * 0.4 + size * 0.45 * np.sin(bow), np.zeros(25)], axis=1)
     body.append(tube(ring, size * 0.05, iron, sides=8))
     return Thing.of(body, iron, ("square",) if sides == 4 else ("round",) if sides == 24 else (), [*parts, Parts("ring", 1)])
 
@@ -333,11 +292,8 @@ def _hanging_lamp(rng: Rng) -> Thing:
         solids.append(turned([(0, 0), (0.025, 0), (0.03, 0.05), (0.01, 0.07), (0, 0.07)], (x, tall - 0.01, 0), bar, sides=20))
         if word not in ("open",):
             solids.append(disc(width * 0.3, 0.004, (x, tall - 0.012, 0), bar))
-    top = (
-        box((width * 2.4 * (count - 1) + 0.14, 0.03, 0.06), (0, tall + cord, 0), bar)
-        if count > 1
-        else turned([(0, 0), (0.03, 0), (0.07, 0.03), (0, 0.032)], (0, tall + cord, 0), bar)
-    )
+    beam, rose = (width * 2.4 * (count - 1) + 0.14, 0.03, 0.06), [(0, 0), (0.03, 0), (0.07, 0.03), (0, 0.032)]
+    top = box(beam, (0, tall + cord, 0), bar) if count > 1 else turned(rose, (0, tall + cord, 0), bar)
     low = min(float(solid.vertices[:, 1].min()) for solid in solids)
     solids = [solid.moved((0, -low, 0)) for solid in [*solids, top]]
     style = tuple(w for w in (word, "wide" if count > 1 else "") if w)
@@ -345,16 +301,4 @@ def _hanging_lamp(rng: Rng) -> Thing:
 
 
 def lamp(rng: Rng) -> Thing:
-    makers = (
-        _standing_lamp,
-        _standing_lamp,
-        _standing_lamp,
-        _standing_lamp,
-        _reading_lamp,
-        _reading_lamp,
-        _arc_lamp,
-        _branched_lamp,
-        _lantern,
-        _hanging_lamp,
-    )
-    return pick(rng, makers)(rng)
+    return pick(rng, (*(_standing_lamp,) * 4, _reading_lamp, _reading_lamp, _arc_lamp, _branched_lamp, _lantern, _hanging_lamp))(rng)

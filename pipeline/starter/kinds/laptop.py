@@ -28,9 +28,8 @@ def laptop(rng: Rng) -> Thing:
     pad = width > 0.35 and maybe(rng, 0.5)
     field, rows = (width * rng.uniform(0.8, 0.93), depth * rng.uniform(0.42, 0.5)), int(rng.integers(5, 7))
     behind = -depth / 2 + 0.03 + field[1] / 2
-    well = lying(rounded(field[0] + 0.008, field[1] + 0.008, 0.004), 0.002, pick(rng, (case, BLACK))).moved(
-        (0, -0.0005, behind + field[1] / 2 + 0.004)
-    )
+    hind = behind + field[1] / 2 + 0.004
+    well = lying(rounded(field[0] + 0.008, field[1] + 0.008, 0.004), 0.002, pick(rng, (case, BLACK))).moved((0, -0.0005, hind))
     deck = [well, *(k.moved((0, 0.001, behind)) for k in keys_of(rng, *field, 0.0035 if not old else 0.006, rows, pad, False, (key, key)))]
     free = depth / 2 - (behind + field[1] / 2) - 0.008
     touch = (width * rng.uniform(0.22, 0.36), free * rng.uniform(0.6, 0.85))
@@ -41,10 +40,8 @@ def laptop(rng: Rng) -> Thing:
         parts.append(Parts("button", 2))
         deck += [box((touch[0] * 0.46, 0.003, 0.012), (at[0] + s * touch[0] * 0.25, 0, depth / 2 - 0.013), trim) for s in (-1, 1)]
     solids = [base, *(solid.turned("x", slope).moved((0, (thick + low) / 2, 0)) for solid in deck)]
-    solids += [
-        grid(0.03, 0.006, 3, 1, (0, 0, 0), 0.002, BLACK).turned("y", s * 90).moved((s * width / 2, low * 0.5, -depth * 0.1))
-        for s in (-1, 1)
-    ]
+    port = grid(0.03, 0.006, 3, 1, (0, 0, 0), 0.002, BLACK)
+    solids += [port.turned("y", s * 90).moved((s * width / 2, low * 0.5, -depth * 0.1)) for s in (-1, 1)]
     solids += [box((0.02, foot + 0.001, 0.012), (x, -foot, z), BLACK) for x, z in four(width * 0.85, depth * 0.85)]
     # The lid is made upright, hinge on the origin, and then leant; 90 degrees more lay it on the keys.
     closed = maybe(rng, 0.08)

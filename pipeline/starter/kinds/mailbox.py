@@ -116,14 +116,12 @@ def _street_mailbox(rng: Rng) -> Thing:
     path = [(-0.1, 0, 0), (-0.1, 0, 0.045), (0.1, 0, 0.045), (0.1, 0, 0)]
     solids.append(tube(np.array(path), 0.009, STEEL, sides=8).moved((0, y - 0.14, front)))
     solids.append(cushion((width * rng.uniform(0.5, 0.8), tall * 0.5, 0.03), (0, lift + tall * 0.12, front), 0.012, paint))
-    solids.append(
-        dowel((width * 0.15, lift + tall * 0.38, front), (width * 0.15, lift + tall * 0.38, front + 0.03), 0.018, STEEL, sides=12)
-    )
+    x, y = width * 0.15, lift + tall * 0.38
+    solids.append(dowel((x, y, front), (x, y, front + 0.03), 0.018, STEEL, sides=12))
     label = maybe(rng, 0.6)
     if label:
-        solids.append(
-            box((width * 0.4, tall * 0.1, 0.012), (0, lift + tall * 0.68, front + 0.002), pick(rng, (WHITE, metal(rng, "yellow"))))
-        )
+        at = (0, lift + tall * 0.68, front + 0.002)
+        solids.append(box((width * 0.4, tall * 0.1, 0.012), at, pick(rng, (WHITE, metal(rng, "yellow")))))
     said = parts_of(("leg", 4 * low), ("slot", 1), ("label", int(label)))
     return Thing.of(placed(solids), paint, ("round",) if form == 0 else ("square",), said)
 
@@ -177,12 +175,9 @@ def _wall_mailbox(rng: Rng) -> Thing:
     solids.append(cushion((width * 0.75, 0.04, 0.02), (0, tall * 0.76, front), 0.006, second))
     solids.append(box((width * 0.66, 0.016, 0.014), (0, tall * 0.772, front + 0.006), BLACK))
     windows = pick(rng, (0, 0, 3))
-    solids += [
-        dowel(
-            ((i - 1) * width * 0.22, tall * 0.2, front - 0.02), ((i - 1) * width * 0.22, tall * 0.2, front + 0.012), 0.018, BLACK, sides=14
-        )
-        for i in range(windows)
-    ]
+    y, z = tall * 0.2, front
+    places = [(i - 1) * width * 0.22 for i in range(windows)]
+    solids += [dowel((x, y, z - 0.02), (x, y, z + 0.012), 0.018, BLACK, sides=14) for x in places]
     keyhole = maybe(rng, 0.6)
     if keyhole:
         solids.append(rod((0, tall * 0.5, front), (0, tall * 0.5, front + bow * 0.4 + 0.012), 0.016, 0.014, second, sides=14))
@@ -220,16 +215,8 @@ def _cluster_mailbox(rng: Rng) -> Thing:
             x, y, z = (c - (columns - 1) / 2) * cell[0], lift + 0.03 + r * cell[1], deep / 2 + 0.004
             solids.append(cushion((cell[0] - 0.02, cell[1] - 0.02, 0.02), (x, y + 0.01, z), 0.006, paint))
             solids.append(box((cell[0] * 0.6, 0.015, 0.012), (x, y + cell[1] * 0.74, z + 0.006), BLACK))
-            solids.append(
-                rod(
-                    (x + cell[0] * 0.34, y + cell[1] * 0.4, z),
-                    (x + cell[0] * 0.34, y + cell[1] * 0.4, z + 0.02),
-                    0.012,
-                    0.01,
-                    frame_paint,
-                    sides=10,
-                )
-            )
+            side, middle = x + cell[0] * 0.34, y + cell[1] * 0.4
+            solids.append(rod((side, middle, z), (side, middle, z + 0.02), 0.012, 0.01, frame_paint, sides=10))
     if maybe(rng, 0.5):
         solids += [box((width * 0.3, lift, deep * 0.45), (0, 0, 0), frame_paint)]
         solids += [box((width * 0.6, 0.03, deep * 0.9), (0, 0, 0), frame_paint)]

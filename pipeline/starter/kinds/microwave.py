@@ -33,13 +33,11 @@ def microwave(rng: Rng) -> Thing:
         solids.append(plate_of(rounded(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)))
     rim = rng.uniform(0.03, 0.06)
     leaf = [plate_of(rounded(door - 0.004, high - 0.004, corner * 0.9), lid, face, 0.004).moved((door / 2, 0.002, 0))]
-    leaf.append(
-        plate_of(rounded(door - 2 * rim, high - 2 * rim, pick(rng, (0.004, 0.03, 0.06))), 0.004, pane).moved((door / 2, rim, lid - 0.001))
-    )
+    field = rounded(door - 2 * rim, high - 2 * rim, pick(rng, (0.004, 0.03, 0.06)))
+    leaf.append(plate_of(field, 0.004, pane).moved((door / 2, rim, lid - 0.001)))
     if maybe(rng, 0.4):
-        leaf.append(
-            plate_of(rounded(door - 3 * rim, high - 3 * rim, 0.02), 0.003, plastic(rng, "grey")).moved((door / 2, 1.5 * rim, lid + 0.002))
-        )
+        inner = rounded(door - 3 * rim, high - 3 * rim, 0.02)
+        leaf.append(plate_of(inner, 0.003, plastic(rng, "grey")).moved((door / 2, 1.5 * rim, lid + 0.002)))
     parts = [Parts("door", 1, pane)] if opened else []
     grip = rng.integers(4)
     if grip == 0:
@@ -47,12 +45,8 @@ def microwave(rng: Rng) -> Thing:
         bar += [dowel((0, y * high, -0.035), (0, y * high, 0.002), 0.007, trim) for y in (0.18, 0.82)]
         leaf += [s.moved((door - rim * 0.5, 0, lid + 0.035)) for s in bar]
     elif grip == 1:
-        leaf.append(
-            arch_of((0, 0, 0), (high * 0.76, 0, 0), 0.045, 0.009, trim)
-            .turned("z", 90)
-            .turned("y", -90)
-            .moved((door - rim * 0.5, high * 0.12, lid - 0.003))
-        )
+        bow = arch_of((0, 0, 0), (high * 0.76, 0, 0), 0.045, 0.009, trim).turned("z", 90).turned("y", -90)
+        leaf.append(bow.moved((door - rim * 0.5, high * 0.12, lid - 0.003)))
     elif grip == 2:
         leaf.append(cushion((0.025, high * 0.7, 0.03), (door - rim * 0.5, high * 0.15, lid + 0.008), 0.01, trim))
     if grip < 3:
@@ -63,18 +57,8 @@ def microwave(rng: Rng) -> Thing:
         solids.append(plate_of(rounded(panel - 0.004, tall - 0.004, corner * 0.5), lid, face, 0.004).moved((x, 0.002, front)))
         at = front + lid
         if layout == 0:
-            solids.append(
-                grid(
-                    panel * 0.7,
-                    tall * 0.46,
-                    3,
-                    int(rng.integers(3, 6)),
-                    (x, tall * 0.48, at - 0.001),
-                    0.004,
-                    pick(rng, (trim, WHITE, plastic(rng))),
-                    0.75,
-                )
-            )
+            rows, at_keys = int(rng.integers(3, 6)), (x, tall * 0.48, at - 0.001)
+            solids.append(grid(panel * 0.7, tall * 0.46, 3, rows, at_keys, 0.004, pick(rng, (trim, WHITE, plastic(rng))), 0.75))
         else:
             knobs = int(rng.integers(1, 4))
             radius = min(panel * 0.28, tall * 0.32 / knobs)
@@ -98,12 +82,7 @@ def microwave(rng: Rng) -> Thing:
     solids += [vents.turned("y", s * 90).moved((s * width / 2 - s * 0.001, tall * 0.7, -deep * 0.1)) for s in (-1, 1)]
     solids += [grid(width * 0.5, tall * 0.3, 1, 7, (0, 0, 0), 0.003, BLACK, 0.4).turned("y", 180).moved((0, tall * 0.6, -deep / 2 + 0.001))]
     foot = rng.uniform(0.01, 0.025)
-    solids = [s.moved((0, foot, 0)) for s in solids] + [
-        disc(0.018, foot + 0.004, (px, 0, z), BLACK, sides=16) for px, z in four(width * 0.85, deep * 0.8)
-    ]
-    style = (
-        (("open",) if opened else ("closed",))
-        + (("wide",) if tall < 0.56 * width else ())
-        + (("round",) if corner > 0.03 and not opened else ())
-    )
+    feet = [disc(0.018, foot + 0.004, (px, 0, z), BLACK, sides=16) for px, z in four(width * 0.85, deep * 0.8)]
+    solids = [*(s.moved((0, foot, 0)) for s in solids), *feet]
+    style = ["open" if opened else "closed", *["wide"] * (tall < 0.56 * width), *["round"] * (corner > 0.03 and not opened)]
     return Thing.of(solids, case, style, parts)
