@@ -13,18 +13,16 @@ def _bow(width: float, low: float, tall: float, near: float, deep: float, radius
     """A slab bent around an axis `radius` in front of it; `near` is how far its front lies from Z = 0."""
     inner, outer = radius - near, radius - near + deep
     section = ((low, outer), (low + tall, outer), (low + tall, inner), (low, inner))
-    rings = [
-        np.array([(r * math.sin(a), y, radius - r * math.cos(a)) for y, r in section]) for a in np.linspace(-0.5, 0.5, 19) * width / radius
-    ]
+    angles = np.linspace(-0.5, 0.5, 19) * width / radius
+    rings = [np.array([(r * math.sin(a), y, radius - r * math.cos(a)) for y, r in section]) for a in angles]
     return skin(rings, material)
 
 
 def _panel(rng: Rng, width: float, tall: float, deep: float, bow: float, case: Material, glow: Material) -> list[Solid]:
     """A flat screen standing on the origin, with its bulging back; `bow` is the radius of a curved one."""
     rim, chin = rng.uniform(0.008, 0.035), pick(rng, (0.0, 0.0, rng.uniform(0.02, 0.1) * tall))
-    hull = cushion(
-        (width * rng.uniform(0.35, 0.85), tall * rng.uniform(0.4, 0.7), deep * 1.6), (0, tall * 0.2, -deep * 0.7), deep * 0.5, case
-    )
+    bulge = (width * rng.uniform(0.35, 0.85), tall * rng.uniform(0.4, 0.7), deep * 1.6)
+    hull = cushion(bulge, (0, tall * 0.2, -deep * 0.7), deep * 0.5, case)
     if bow:
         inlay = _bow(width - 2 * rim, rim + chin, tall - 2 * rim - chin, deep / 2 + 0.002, 0.004, bow, glow)
         return [_bow(width, 0, tall, deep / 2, deep, bow, case), inlay, hull]
@@ -58,17 +56,13 @@ def _screen_foot(rng: Rng, width: float, lift: float, up: float, deep: float, st
         case 3:  # three toes
             reach = width * 0.22
             toes = [(-reach, 0.008, reach * 0.8), (reach, 0.008, reach * 0.8), (0.0, 0.008, back - reach * 0.7)]
-            return [
-                *(rod((0, 0.025, back), toe, 0.016, 0.008, stand) for toe in toes),
-                rod((0, 0.01, back), (0, up, back), 0.02, 0.018, stand),
-            ], []
+            column = rod((0, 0.01, back), (0, up, back), 0.02, 0.018, stand)
+            return [*(rod((0, 0.025, back), toe, 0.016, 0.008, stand) for toe in toes), column], []
         case 4:  # a sheet bent to an L
             far, thick = width * 0.3, 0.012
             line = [(far * 0.6, 0), (far * 0.6, thick), (back, thick), (back - 0.06 + thick, up), (back - 0.06, up), (back - far * 0.4, 0)]
-            return [
-                profile_of(line, width * rng.uniform(0.2, 0.35), stand, 0.003),
-                box((0.06, 0.06, 0.08), (0, up - 0.07, back - 0.04), stand),
-            ], []
+            bent = profile_of(line, width * rng.uniform(0.2, 0.35), stand, 0.003)
+            return [bent, box((0.06, 0.06, 0.08), (0, up - 0.07, back - 0.04), stand)], []
         case 5:  # a half moon
             half, turn = width * rng.uniform(0.2, 0.3), np.linspace(0.15, math.pi - 0.15, 20)
             path = np.stack([half * np.cos(turn), np.full(20, 0.014), back + half * 0.9 - half * np.sin(turn) * 0.9], axis=1)
@@ -204,10 +198,8 @@ def _television(rng: Rng) -> Thing:
         parts.append(Parts("antenna", 2, STEEL))
         top, reach = lift + tall, rng.uniform(0.5, 0.8) * width
         solids.append(ball(0.04, (0, top, 0.1 * deep), BLACK, 0.7))
-        solids += [
-            rod((0, top + 0.01, 0.1 * deep), (x * reach * 0.6, top + reach * 0.7, 0.1 * deep), 0.006, 0.003, STEEL, sides=8)
-            for x in (-1, 1)
-        ]
+        up, z = top + reach * 0.7, 0.1 * deep
+        solids += [rod((0, top + 0.01, z), (x * reach * 0.6, up, z), 0.006, 0.003, STEEL, sides=8) for x in (-1, 1)]
     return Thing.of(solids, case, ("wide",) if tall < 0.7 * width else (), parts)
 
 

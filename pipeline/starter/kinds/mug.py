@@ -85,9 +85,8 @@ def mug(rng: Rng) -> Thing:
         solids.append(turned(smooth(line, rim, rim), (0, tall - 0.001, 0), lid, sides=48))
         if form == "stein":
             solids.append(ball(rim * 0.12, (0, tall + rim * 0.45, 0), lid))
-            solids.append(
-                horn(bezier((rim, tall + 0.004, 0), (rim * 1.3, tall, 0), (rim * 1.25, tall * 1.18, 0)), np.full(16, rim * 0.08), lid)
-            )
+            lever = bezier((rim, tall + 0.004, 0), (rim * 1.3, tall, 0), (rim * 1.25, tall * 1.18, 0))
+            solids.append(horn(lever, np.full(16, rim * 0.08), lid))
         else:
             solids.append(cushion((rim * 0.5, 0.006, rim * 0.25), (0, tall + rim * 0.17, rim * 0.55), 0.002, BLACK))
         parts.append(Parts("lid", 1, lid))

@@ -24,9 +24,8 @@ def night_stand(rng: Rng) -> Thing:
         for i in range(count):
             solids.append(slab(x, bow - 0.05, bow, each - 0.03, low + i * each + 0.015, timber))
             solids += pull(0, low + (i + 0.5) * each, radius + 0.01, radius, each, 0)
-        solids += (
-            legs(rng, radius * 1.3, radius * 1.3, low, 0.04, timber)[0] if low > 0.06 else [disc(radius - 0.03, low, (0, 0, 0), BLACK)]
-        )
+        plinth = disc(radius - 0.03, low, (0, 0, 0), BLACK)
+        solids += legs(rng, radius * 1.3, radius * 1.3, low, 0.04, timber)[0] if low > 0.06 else [plinth]
         return Thing.of(solids, timber, ("round",), said_of(timber, ("drawer", count, timber), ("leg", 4 if low > 0.06 else 0, timber)))
     if maybe(rng, 0.3):  # a small table with a drawer, and often a board below
         high, top = rng.uniform(0.12, 0.26), height - 0.025

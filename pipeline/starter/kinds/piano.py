@@ -54,9 +54,8 @@ def _upright_piano(rng: Rng) -> Thing:
     solids += _claviature(octaves, span, 0.145, (0, level - 0.003, front + shelf - 0.175))
     solids.append(box((wide - 0.1, 0.012, shelf - 0.17), (0, level + 0.02, front + (shelf - 0.17) / 2), timber))
     if maybe(rng, 0.7):  # the flap behind the keys, folded up
-        solids.append(
-            box((wide - 0.1, 0.15, 0.015), (0, 0, 0), timber).turned("x", -rng.uniform(5, 20)).moved((0, level + 0.025, front + 0.05))
-        )
+        flap = box((wide - 0.1, 0.15, 0.015), (0, 0, 0), timber).turned("x", -rng.uniform(5, 20))
+        solids.append(flap.moved((0, level + 0.025, front + 0.05)))
     parts: list[Parts] = []
     pedals = pick(rng, (2, 3))
     solids += _pedals(pedals, 0.05, front - 0.02, 0.1)
@@ -81,15 +80,12 @@ def _upright_piano(rng: Rng) -> Thing:
         for i in range(panels):
             px = (i - (panels - 1) / 2) * each
             solids.append(plate_of(rounded(each * 0.88, level * 0.55, 0.01), 0.014, timber, 0.004).moved((px, level * 0.2, front - 0.014)))
-            solids.append(
-                plate_of(rounded(each * 0.88, (tall - level) * 0.5, 0.01), 0.014, timber, 0.004).moved(
-                    (px, level + (tall - level) * 0.35, front - 0.014)
-                )
-            )
+            upper = plate_of(rounded(each * 0.88, (tall - level) * 0.5, 0.01), 0.014, timber, 0.004)
+            solids.append(upper.moved((px, level + (tall - level) * 0.35, front - 0.014)))
     if maybe(rng, 0.5):
         rest = box((rng.uniform(0.5, 1.0), 0.2, 0.012), (0, 0, 0), timber).turned("x", -15).moved((0, level + 0.2, front + 0.055))
         paper = [
-            box((0.2, 0.26, 0.006), (s * 0.102, 0, 0), WHITE).turned("x", -15).moved((0, level + 0.21, front + 0.065)) for s in (-1, 1)
+            box((0.2, 0.26, 0.006), (x, 0, 0), WHITE).turned("x", -15).moved((0, level + 0.21, front + 0.065)) for x in (-0.102, 0.102)
         ]
         solids += [rest, box((0.9, 0.02, 0.07), (0, level + 0.19, front + 0.03), timber), *paper]
         parts.append(Parts("sheet", 2, WHITE))
@@ -124,37 +120,20 @@ def _grand_piano(rng: Rng) -> Thing:
     if opened:  # strings under it, gold
         plate = np.column_stack([np.clip(cut[:, 0] * 0.9 - 0.02, -h, h), keys + 0.1 + (cut[:, 1] - keys) * 0.86])
         case.append(lying(plate, 0.006, BRASS).moved((0, low + rim, 0)))
-        case.append(
-            blocks_of(
-                [
-                    (
-                        (i - 11) * wide * 0.034,
-                        -(keys + 0.14 + (0.32 if i > 15 else 0.7 - 0.024 * i) * long * 0.36),
-                        0.006,
-                        0.6 * long * (0.3 if i > 15 else 0.55 - 0.016 * i),
-                    )
-                    for i in range(22)
-                ],
-                0.006,
-                STEEL,
-            ).moved((0, low + rim + 0.005, 0))
-        )
+        short = [i > 15 for i in range(22)]
+        reach = [keys + 0.14 + (0.32 if low_ else 0.7 - 0.024 * i) * long * 0.36 for i, low_ in enumerate(short)]
+        spans = [0.6 * long * (0.3 if low_ else 0.55 - 0.016 * i) for i, low_ in enumerate(short)]
+        strings = [((i - 11) * wide * 0.034, -reach[i], 0.006, spans[i]) for i in range(22)]
+        case.append(blocks_of(strings, 0.006, STEEL).moved((0, low + rim + 0.005, 0)))
     flap = np.column_stack([cut[:, 0] * 1.01, keys + (cut[:, 1] - keys) * 1.01])
     cover = [lying(flap, lid, timber, 0.004).moved((h, 0, 0)).turned("z", opened).moved((-h, low + rim + 0.002, 0))]
     front_flap = lying([(-h, 0.12), (h, 0.12), (h, keys), (-h, keys)], lid, timber, 0.003)
     if opened:
-        cover.append(
-            front_flap.moved((h, 0.0, keys * 2)).moved((0, lid, -keys * 2 - 0.26)).turned("z", opened).moved((-h, low + rim + 0.003, 0))
-        )
+        folded = front_flap.moved((h, 0.0, keys * 2)).moved((0, lid, -keys * 2 - 0.26))
+        cover.append(folded.turned("z", opened).moved((-h, low + rim + 0.003, 0)))
         tip, a = 0.85 * wide, math.radians(opened)
-        cover.append(
-            dowel(
-                (h - 0.06, low + rim - 0.01, -0.24 * long - 0.1),
-                (-h + tip * math.cos(a), low + rim + tip * math.sin(a), -0.24 * long - 0.1),
-                0.012,
-                timber,
-            )
-        )
+        z, end = -0.24 * long - 0.1, (-h + tip * math.cos(a), low + rim + tip * math.sin(a))
+        cover.append(dowel((h - 0.06, low + rim - 0.01, z), (*end, z), 0.012, timber))
     else:
         cover.append(front_flap.moved((0, low + rim + 0.002, 0)))
     if maybe(rng, 0.6):
@@ -163,15 +142,9 @@ def _grand_piano(rng: Rng) -> Thing:
     places, square = [(-h + 0.16, -0.22), (h - 0.16, -0.22), (-h * 0.45, -long * 0.84)], maybe(rng, 0.5)
     thick = rng.uniform(0.05, 0.075)
     if square:
-        stands = [
-            skin(
-                [
-                    placed_at(rounded(thick * 1.1, thick * 1.1, 0.008), 0.06) - np.array([0, thick * 0.55, 0]),
-                    placed_at(rounded(thick * 2.2, thick * 2.2, 0.008), low + 0.01) - np.array([0, thick * 1.1, 0]),
-                ],
-                timber,
-            ).turned("x", -90)
-        ]
+        ends = ((thick * 1.1, 0.06, thick * 0.55), (thick * 2.2, low + 0.01, thick * 1.1))
+        rings = [placed_at(rounded(wide_, wide_, 0.008), y) - np.array([0, half, 0]) for wide_, y, half in ends]
+        stands = [skin(rings, timber).turned("x", -90)]
     else:
         profile = [(0, 0.05), (thick * 0.5, 0.05), (thick * 0.7, 0.12), (thick * 0.45, 0.16), (thick, low * 0.6)]
         profile += [(thick * 1.25, low * 0.72), (thick * 0.7, low * 0.78), (thick * 1.3, low * 0.86), (thick * 1.3, low), (0, low)]

@@ -47,9 +47,8 @@ def _frond(length: float, width: float, rise: float, droop: float, count: int, m
 def _pot(rng: Rng, wide: float) -> tuple[list[Solid], float, Material, list[str], list[Parts]]:
     """A pot with earth of about a radius of 1 x wide: its solids, the height of the earth, its material and words."""
     tall = wide * rng.uniform(1.2, 2.0)
-    body = pick(
-        rng, (ceramic(rng, "orange"), ceramic(rng, "brown"), ceramic(rng), ceramic(rng), stone(rng), plastic(rng), metal(rng), wood(rng))
-    )
+    clays = (ceramic(rng, "orange"), ceramic(rng, "brown"), ceramic(rng), ceramic(rng))
+    body = pick(rng, (*clays, stone(rng), plastic(rng), metal(rng), wood(rng)))
     style, parts, section = [], [], None
     match rng.integers(6):
         case 0:
@@ -139,9 +138,8 @@ def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> 
         up = 1 - 2 * (i + 0.5) / count
         rise, deep = math.degrees(math.asin(up)), radius * rng.uniform(0.35, 0.8)
         foot = (0.0, deep * up, deep * math.cos(math.radians(rise)))
-        blade = blade_of(
-            arc_of(size, rise + rng.uniform(-30, 30), rng.uniform(20, 70), 4), size * np.array([0.06, 0.28, 0.24, 0.01]), green
-        )
+        path = arc_of(size, rise + rng.uniform(-30, 30), rng.uniform(20, 70), 4)
+        blade = blade_of(path, size * np.array([0.06, 0.28, 0.24, 0.01]), green)
         solids.append(blade.moved(foot).turned("y", i * 137.5).moved(at))
     return solids
 
@@ -158,9 +156,8 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
         case "broad":
             width, blunt, bare, droop = big * rng.uniform(0.2, 0.42), rng.uniform(0.5, 0.9), rng.uniform(0.3, 0.55), rng.uniform(25, 85)
             for i in range(count):
-                leaf = leaf_of(
-                    big * rng.uniform(0.6, 1.0), width, _rise(i, count, spread), droop * rng.uniform(0.7, 1.2), green, bare, blunt
-                )
+                long, slope = big * rng.uniform(0.6, 1.0), _rise(i, count, spread)
+                leaf = leaf_of(long, width, slope, droop * rng.uniform(0.7, 1.2), green, bare, blunt)
                 plant += set_around(leaf, i * 137.5)
             return plant, [Parts("stalk", count)]
         case "sword":

@@ -29,11 +29,9 @@ def _grille(rng: Rng, wide: float, tall: float, at: Point, trim: Material) -> li
         case 2:
             return [grid(wide, tall, 14, max(3, round(14 * tall / wide)), at, 0.003, trim, 0.5)]
         case _:
-            return (
-                [*_speaker(min(wide, tall) * 0.48, at, trim, BLACK)]
-                if tall > wide * 0.6
-                else [box((wide, tall, 0.006), (x, y - tall / 2, z), trim)]
-            )
+            if tall > wide * 0.6:
+                return _speaker(min(wide, tall) * 0.48, at, trim, BLACK)
+            return [box((wide, tall, 0.006), (x, y - tall / 2, z), trim)]
 
 
 def _mast(start: Point, reach: float, lean: float) -> list[Solid]:
@@ -52,11 +50,10 @@ def _portable_radio(rng: Rng) -> Thing:
     deep = width * rng.uniform(0.2, 0.32)
     case, trim = pick(rng, (plastic(rng), BLACK, STEEL, plastic(rng))), pick(rng, (STEEL, BRASS, WHITE, BLACK))
     dark = pick(rng, (BLACK, STEEL, plastic(rng)))
-    body = (
-        cushion((width, tall, deep), (0, 0, 0), deep * pick(rng, (0.1, 0.2, 0.48)), case)
-        if maybe(rng, 0.6)
-        else plate_of(rounded(width, tall, tall * rng.uniform(0.05, 0.4)), deep, case, deep * 0.12).moved((0, 0, -deep / 2))
-    )
+    if maybe(rng, 0.6):
+        body = cushion((width, tall, deep), (0, 0, 0), deep * pick(rng, (0.1, 0.2, 0.48)), case)
+    else:
+        body = plate_of(rounded(width, tall, tall * rng.uniform(0.05, 0.4)), deep, case, deep * 0.12).moved((0, 0, -deep / 2))
     solids, front, knobs = [body], deep / 2, int(rng.integers(1, 5))
     parts = [Parts("knob", knobs)]
     size = tall * rng.uniform(0.05, 0.09)
@@ -67,10 +64,8 @@ def _portable_radio(rng: Rng) -> Thing:
         solids += [box((width * 0.3, tall * 0.34, 0.014), (0, tall * 0.14, front), dark)]
         solids += [grid(width * 0.28, 0.012, 6, 1, (0, tall * 0.08, front), 0.016, trim, 0.8)]
         solids.append(box((width * 0.8, tall * 0.12, 0.006), (0, tall * 0.82, front), WHITE))
-        solids += [
-            dowel((s * width * 0.05, tall * 0.31, front), (s * width * 0.05, tall * 0.31, front + 0.012), width * 0.025, trim)
-            for s in (-1, 1)
-        ]
+        reels, y = (-width * 0.05, width * 0.05), tall * 0.31
+        solids += [dowel((x, y, front), (x, y, front + 0.012), width * 0.025, trim) for x in reels]
         solids += [knob(size, 0.02, (width * (i - (knobs - 1) / 2) * 0.09, tall * 0.66, front - 0.002), trim) for i in range(knobs)]
         parts.append(Parts("speaker", 2))
     else:
@@ -82,13 +77,10 @@ def _portable_radio(rng: Rng) -> Thing:
             solids += [knob(width * 0.06, 0.024, (-side * width * 0.26, tall * 0.6, front), trim)]
         else:
             solids.append(box((width * 0.36, tall * 0.16, 0.006), (-side * width * 0.25, tall * 0.62, front), WHITE))
-            solids.append(
-                box((0.003, tall * 0.15, 0.008), (-side * width * rng.uniform(0.15, 0.35), tall * 0.625, front), plastic(rng, "red"))
-            )
-        solids += [
-            knob(size, 0.018, (-side * width * 0.26 + (i - (knobs - 1) / 2) * size * 2.3, tall * 0.24, front - 0.002), trim)
-            for i in range(knobs)
-        ]
+            at = (-side * width * rng.uniform(0.15, 0.35), tall * 0.625, front)
+            solids.append(box((0.003, tall * 0.15, 0.008), at, plastic(rng, "red")))
+        spots = [-side * width * 0.26 + (i - (knobs - 1) / 2) * size * 2.3 for i in range(knobs)]
+        solids += [knob(size, 0.018, (x, tall * 0.24, front - 0.002), trim) for x in spots]
     if maybe(rng, 0.75):
         parts.append(Parts("handle", 1))
         reach, y = width * rng.uniform(0.3, 0.46), tall * 0.88
@@ -99,9 +91,8 @@ def _portable_radio(rng: Rng) -> Thing:
             solids.append(arch_of((-reach, y, 0), (reach, y, 0), tall * rng.uniform(0.3, 0.55), 0.007, trim))
     if maybe(rng, 0.75):
         parts.append(Parts("antenna", 1, STEEL))
-        solids += _mast(
-            (pick(rng, (-1, 1)) * width * 0.42, tall - deep * 0.1, -deep * 0.3), width * rng.uniform(0.5, 1.1), rng.uniform(-35, 35)
-        )
+        foot = (pick(rng, (-1, 1)) * width * 0.42, tall - deep * 0.1, -deep * 0.3)
+        solids += _mast(foot, width * rng.uniform(0.5, 1.1), rng.uniform(-35, 35))
     solids += [disc(0.012, 0.012, (x, -0.008, z), BLACK, sides=12) for x, z in four(width * 0.8, deep * 0.5)]
     return Thing.of([s.moved((0, 0.008, 0)) for s in solids], case, ("wide",) if boom else (), parts)
 
@@ -149,10 +140,8 @@ def _parlour_radio(rng: Rng) -> Thing:
         else:
             side = pick(rng, (-1, 1))
             solids += _grille(rng, width * 0.46, tall * 0.7, (side * width * 0.2, tall * 0.5, front + 0.002), timber)
-            solids += [
-                front_of([(0, 0), (tall * 0.2, 0), (tall * 0.19, 0.014), (0, 0.014)], (-side * width * 0.24, tall * 0.62, front), dial),
-                knob(tall * 0.06, 0.035, (-side * width * 0.24, tall * 0.62, front), trim),
-            ]
+            at = (-side * width * 0.24, tall * 0.62, front)
+            solids += [front_of([(0, 0), (tall * 0.2, 0), (tall * 0.19, 0.014), (0, 0.014)], at, dial), knob(tall * 0.06, 0.035, at, trim)]
             places = [(-side * width * 0.24 + (i - (knobs - 1) / 2) * width * 0.1, tall * 0.24) for i in range(knobs)]
         solids += [knob(tall * 0.065, 0.03, (x, y, front), trim) for x, y in places]
     if maybe(rng, 0.5):
@@ -202,13 +191,8 @@ def _receiver(rng: Rng) -> Thing:
     big = min(tall * 0.26, width * 0.09)
     items += [knob(big, 0.025, (width * 0.36, tall * 0.5, 0.004), trim)]
     items += [knob(big * 0.4, 0.02, (-width * 0.38 + i * big * 1.15, tall * 0.24, 0.004), trim) for i in range(knobs - 1)]
-    items.append(
-        box(
-            (width * 0.4, tall * 0.26, 0.006),
-            (-width * 0.02, tall * 0.54, 0.005),
-            plastic(rng, pick(rng, ("black", "yellow", "green", "white"))),
-        )
-    )
+    lit = plastic(rng, pick(rng, ("black", "yellow", "green", "white")))
+    items.append(box((width * 0.4, tall * 0.26, 0.006), (-width * 0.02, tall * 0.54, 0.005), lit))
     items += [front_of([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE)]
     if speaker:
         solids.append(grid(width * 0.7, deep * 0.5, 12, 6, (0, 0, 0), 0.004, BLACK, 0.5).turned("x", -90).moved((0, tall, -deep * 0.1)))
@@ -220,16 +204,10 @@ def _receiver(rng: Rng) -> Thing:
         solids += _mast((-width * 0.4, tall * 0.9, -deep * 0.44), width * 0.8, rng.uniform(-20, 20))
     if maybe(rng, 0.3):
         parts.append(Parts("handle", 2))
-        solids += [
-            arch_of((0, 0, 0), (tall * 0.7, 0, 0), 0.03, 0.005, trim)
-            .turned("z", 90)
-            .turned("y", -90)
-            .moved((s * width * 0.49, tall * 0.15, deep / 2 - slant * 0.5))
-            for s in (-1, 1)
-        ]
-    solids = [s.moved((0, 0.01, 0)) for s in solids] + [
-        disc(0.014, 0.014, (x, 0, z), BLACK, sides=12) for x, z in four(width * 0.85, deep * 0.8)
-    ]
+        grip = arch_of((0, 0, 0), (tall * 0.7, 0, 0), 0.03, 0.005, trim).turned("z", 90).turned("y", -90)
+        solids += [grip.moved((s * width * 0.49, tall * 0.15, deep / 2 - slant * 0.5)) for s in (-1, 1)]
+    feet = [disc(0.014, 0.014, (x, 0, z), BLACK, sides=12) for x, z in four(width * 0.85, deep * 0.8)]
+    solids = [*(s.moved((0, 0.01, 0)) for s in solids), *feet]
     return Thing.of(solids, case, ("low", "wide"), parts)
 
 

@@ -8,26 +8,11 @@ from pipeline.starter.kinds.joinery import SIDES, said_of
 from pipeline.starter.kinds.solids import Solid, box, cushion, disc, tube, turned
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, plastic
 
+SORTS = (*("freezer above", "freezer below", "twin", "french", "small") * 2, "single", "retro", "shop")
+
 
 def refrigerator(rng: Rng) -> Thing:
-    sort = pick(
-        rng,
-        (
-            "freezer above",
-            "freezer above",
-            "freezer below",
-            "freezer below",
-            "single",
-            "twin",
-            "twin",
-            "french",
-            "french",
-            "small",
-            "small",
-            "retro",
-            "shop",
-        ),
-    )
+    sort = pick(rng, SORTS)
     paint = metal(rng, pick(rng, ("white", "white", "grey", "grey", "black")))
     width, height, depth = rng.uniform(0.55, 0.75), rng.uniform(1.5, 2.0), rng.uniform(0.6, 0.72)
     style: list[str] = []
@@ -70,10 +55,8 @@ def refrigerator(rng: Rng) -> Thing:
             leaves += [(0, low + i * part, width, part, 0) for i in range(drawer_count)]
         case "shop":
             many = 2 if width > 0.95 else 1
-            leaves = [
-                ((i - (many - 1) / 2) * width / many, low + 0.12, width / many, height - low - 0.36, (1 - 2 * i) if many == 2 else side)
-                for i in range(many)
-            ]
+            each, tall = width / many, height - low - 0.36
+            leaves = [((i - (many - 1) / 2) * width / many, low + 0.12, each, tall, 1 - 2 * i if many == 2 else side) for i in range(many)]
         case _:
             leaves = [(0, low, width, height - low, side)]
     door_count, shelves = len(leaves) - drawer_count, 0
@@ -147,7 +130,6 @@ def refrigerator(rng: Rng) -> Thing:
             door = [p.moved((-hinge, 0, 0)).turned("y", turn).moved((hinge, 0, 0)) for p in door]
             style.append("open")
         solids += [p.moved((x, y + gap / 2, front)) for p in door]
-    parts = said_of(
-        paint, ("door", door_count, paint), ("drawer", drawer_count, paint), ("handle", handle_count, grip), ("shelf", shelves, paint)
-    )
+    counted = (("door", door_count, paint), ("drawer", drawer_count, paint), ("handle", handle_count, grip), ("shelf", shelves, paint))
+    parts = said_of(paint, *counted)
     return Thing.of(solids, paint, style, parts)

@@ -177,9 +177,5 @@ def _shuttle(rng: Rng) -> Thing:
         solids += [dowel((s * 0.5, y, 0), (s * 0.8, y, 0), 0.05, STEEL, sides=8) for s in (-1, 1) for y in (0.7, 3.2)]
     else:
         solids = [solid.turned("y", 180) for solid in solids]
-    return Thing.of(
-        placed(solids),
-        tank if boosters else skin,
-        ("tall",) if boosters else ("wide",),
-        parts_of(("booster", boosters), ("wing", 2), ("nozzle", 3)),
-    )
+    main, words = (tank, ("tall",)) if boosters else (skin, ("wide",))
+    return Thing.of(placed(solids), main, words, parts_of(("booster", boosters), ("wing", 2), ("nozzle", 3)))

@@ -18,10 +18,8 @@ def _basin(
     """A slab whose top is at Y = 0, with a hollow sunk into it, round the wall of the hollow and the slab's underside as well."""
     shell = [(0.7, -deep - 0.012), (0.93, -deep * 0.7), (1.0, -thick - 0.001)]
     skin = [closed_loop(inner[0] * k + 0.015, inner[1] * k + 0.015, y, z, front=hole) for k, y in shell]
-    skin += [
-        closed_loop(outer[0] - 2 * d, outer[1] - 2 * d, y, front=edge)
-        for d, y in ((0.005, -thick), (0, 0.004 - thick), (0, -0.004), (0.004, 0))
-    ]
+    edges = ((0.005, -thick), (0, 0.004 - thick), (0, -0.004), (0.004, 0))
+    skin += [closed_loop(outer[0] - 2 * d, outer[1] - 2 * d, y, front=edge) for d, y in edges]
     hollow = ((1, 0), (0.97, -0.012), (0.92, -deep * 0.5), (0.82, -deep * 0.85), (0.6, -deep))
     return lofted([*skin, *(closed_loop(inner[0] * k, inner[1] * k, y, z, front=hole) for k, y in hollow)], material)
 
@@ -49,27 +47,13 @@ def sink(rng: Rng) -> Thing:
         if form == 0:
             foot, waist = rng.uniform(0.12, 0.16), rng.uniform(0.065, 0.1)
             squash, corner = rng.uniform(0.8, 1.0), pick(rng, (0.98, 0.98, 0.3))
-            line = (
-                (foot, 0),
-                (foot, 0.03),
-                (foot * 0.85, 0.06),
-                (waist, 0.2),
-                (waist, under * 0.7),
-                (waist * 1.5, under * 0.93),
-                (waist * 2, under + 0.02),
-            )
+            line = [(foot, 0), (foot, 0.03), (foot * 0.85, 0.06), (waist, 0.2), (waist, under * 0.7), (waist * 1.5, under * 0.93)]
+            line += [(waist * 2, under + 0.02)]
             solids.append(lofted([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white))
             parts.append(Parts("pedestal", 1))
         elif maybe(rng, 0.5):
-            solids.append(
-                lofted(
-                    [
-                        closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1)
-                        for k, y in ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))
-                    ],
-                    white,
-                )
-            )
+            ends = ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))
+            solids.append(lofted([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k, y in ends], white))
         else:
             pipe = [(0, high - 0.12, 0), (0, high - 0.32, 0), (0, high - 0.36, -0.06), (0, high - 0.28, -0.1)]
             pipe += [(0, high - 0.28, -deep / 2 + 0.01)]
@@ -113,10 +97,8 @@ def sink(rng: Rng) -> Thing:
             if top is STEEL:
                 solids.append(_basin((each, deep), flat, 0.18, thick, top, 0.0, hole, 0.04).moved((x, high, 0)))
             else:  # a rim of its own lies on the counter
-                rims = [
-                    closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole)
-                    for k, d, y in ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))
-                ]
+                levels = ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))
+                rims = [closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole) for k, d, y in levels]
                 around = [closed_loop(each, deep, -thick, front=0.0), closed_loop(each, deep, 0, front=0.0)]
                 around += [closed_loop(flat[0], flat[1], 0, 0.04, front=hole)]
                 solids += [lofted(around, top, caps=(True, False)).moved((x, high, 0))]
@@ -129,15 +111,9 @@ def sink(rng: Rng) -> Thing:
             solids.append(box((rest, thick, deep), (x, high - thick, 0), top))
             if drain:
                 grooves = int(rng.integers(5, 9))
-                solids += [
-                    cushion(
-                        (each * 0.8, 0.01, 0.018),
-                        (left + count * each + each * 0.5, high - 0.004, (k - grooves / 2) * 0.05 + 0.04),
-                        0.004,
-                        top,
-                    )
-                    for k in range(grooves)
-                ]
+                x, y = left + count * each + each * 0.5, high - 0.004
+                places = [(x, y, (k - grooves / 2) * 0.05 + 0.04) for k in range(grooves)]
+                solids += [cushion((each * 0.8, 0.01, 0.018), place, 0.004, top) for place in places]
                 parts.append(Parts("drainboard", 1))
         more, words, main = _vanity(rng, wide - 0.02, deep - 0.02, high - thick + 0.001, wood(rng), shine, topped=False)
         solids += more
@@ -155,11 +131,9 @@ def sink(rng: Rng) -> Thing:
         down, wide = rng.uniform(0.2, 0.32), count * each
         for i in range(count):
             x = (i - (count - 1) / 2) * each
-            solids.append(
-                _basin((each, deep), (each - 0.06, deep - 0.12), down - 0.02, down, main, 0.02, pick(rng, (0.2, 0.4)), 0.03).moved(
-                    (x, high, 0)
-                )
-            )
+            hole = pick(rng, (0.2, 0.4))
+            trough = _basin((each, deep), (each - 0.06, deep - 0.12), down - 0.02, down, main, 0.02, hole, 0.03)
+            solids.append(trough.moved((x, high, 0)))
             basins.append((x, high))
             drains.append((x, high - down + 0.02, 0.03))
         stand, under = pick(rng, (STEEL, BLACK, main)), high - down
@@ -180,11 +154,8 @@ def sink(rng: Rng) -> Thing:
         for i in range(count):
             x = left + (i + 0.5) * each
             inner = (each - 0.05, deep - 0.15)
-            solids.append(
-                _basin((each, deep), inner, high - 0.012, 0.02, main, 0.9 if round_ else 0.02, 0.98 if round_ else 0.3, 0.04).moved(
-                    (x, high, 0)
-                )
-            )
+            edge, hole = (0.9, 0.98) if round_ else (0.02, 0.3)
+            solids.append(_basin((each, deep), inner, high - 0.012, 0.02, main, edge, hole, 0.04).moved((x, high, 0)))
             drains.append((x, 0.012, 0.04))
         if wing:
             x = left + count * each + wing / 2
@@ -240,14 +211,8 @@ def _vanity(
         if form == 3:
             solids.append(cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body))
         side = 1 if i % 2 == 0 and doors > 1 else -1
-        solids.append(
-            dowel(
-                (x + side * each * 0.4, low + height * 0.62, deep / 2 + 0.03),
-                (x + side * each * 0.4, low + height * 0.8, deep / 2 + 0.03),
-                0.007,
-                shine,
-            )
-        )
+        px, z = x + side * each * 0.4, deep / 2 + 0.03
+        solids.append(dowel((px, low + height * 0.62, z), (px, low + height * 0.8, z), 0.007, shine))
     return solids, [Parts("door", doors)], body
 
 

@@ -18,11 +18,8 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
         case 1:  # rolled
             r = arm * 0.62
             roll = dowel((0.02, tall - r, -depth / 2), (0.02, tall - r, depth / 2 + 0.012), r, soft, sides=24)
-            return [
-                cushion((arm * 0.9, tall - r, depth), (0, 0, 0), 0.02, soft),
-                roll,
-                disc(r * 0.75, 0.008, (0, 0, 0), soft).turned("x", 90).moved((0.02, tall - r, depth / 2 + 0.012)),
-            ]
+            end = disc(r * 0.75, 0.008, (0, 0, 0), soft).turned("x", 90).moved((0.02, tall - r, depth / 2 + 0.012))
+            return [cushion((arm * 0.9, tall - r, depth), (0, 0, 0), 0.02, soft), roll, end]
         case 2:
             return [cushion((arm, tall, depth), (0, 0, 0), arm * 0.48, soft)]
         case 3:  # falls to the front
@@ -32,11 +29,8 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
             return [plate(line, arm * 0.8, soft, edge=0.02).turned("y", -90)]
         case _:  # a frame of wood
             posts = [rod((0, -low, z), (0, tall, z * 0.9), 0.016, 0.022, stand) for z in (-depth * 0.42, depth * 0.42)]
-            return [
-                *posts,
-                slab_of(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6),
-                dowel((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, stand),
-            ]
+            rail = dowel((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, stand)
+            return [*posts, slab_of(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6), rail]
 
 
 def sofa(rng: Rng) -> Thing:
@@ -79,18 +73,13 @@ def sofa(rng: Rng) -> Thing:
     for i in range(count):
         x = (i - (count - 1) / 2) * part
         size = (part - 0.008, thick, depth - stuff - 0.01)
-        solids.append(
-            pad_of(size[0], size[2], thick + 0.03, (x, seat - thick, stuff / 2 + 0.015), cloth, 0.12)
-            if puff
-            else cushion(size, (x, seat - thick, stuff / 2 + 0.01), 0.04, cloth)
-        )
+        flat = cushion(size, (x, seat - thick, stuff / 2 + 0.01), 0.04, cloth)
+        full = pad_of(size[0], size[2], thick + 0.03, (x, seat - thick, stuff / 2 + 0.015), cloth, 0.12)
+        solids.append(full if puff else flat)
         if cushioned:
             tall = back + rng.uniform(-0.04, 0.06)
-            rest = (
-                pad_of(part - 0.015, tall, 0.17, (0, 0, 0), cloth, 0.25).turned("x", 90).moved((0, tall / 2, 0))
-                if puff
-                else cushion((part - 0.015, tall, 0.15), (0, 0, 0.07), 0.05, cloth)
-            )
+            padded = pad_of(part - 0.015, tall, 0.17, (0, 0, 0), cloth, 0.25).turned("x", 90).moved((0, tall / 2, 0))
+            rest = padded if puff else cushion((part - 0.015, tall, 0.15), (0, 0, 0.07), 0.05, cloth)
             solids += placed([rest], (x, seat - 0.015, hind + stuff - 0.01), lean=9)
     if tufted and not cushioned:
         rows = int(rng.integers(2, 4))
@@ -101,28 +90,17 @@ def sofa(rng: Rng) -> Thing:
         deep, x = each + 0.1, hand * (inner / 2 + arm + (each + 0.1) / 2 - 0.01 - arm)
         z, x = depth / 2 + long / 2 - 0.01, hand * (inner / 2 - deep / 2 + arm)
         solids.append(cushion((deep, base, long), (x, low, z), 0.025, soft))
-        solids.append(
-            pad_of(deep - 0.01, long, thick + 0.03, (x, seat - thick, z), cloth, 0.12)
-            if puff
-            else cushion((deep - 0.01, thick, long), (x, seat - thick, z), 0.04, cloth)
-        )
-        solids += [
-            rod(
-                (x + s * deep * 0.4, 0, depth / 2 + long - 0.06),
-                (x + s * deep * 0.4, low + 0.02, depth / 2 + long - 0.06),
-                0.02,
-                0.025,
-                stand,
-            )
-            for s in (-1, 1)
-        ]
+        at = (x, seat - thick, z)
+        pad = pad_of(deep - 0.01, long, thick + 0.03, at, cloth, 0.12)
+        solids.append(pad if puff else cushion((deep - 0.01, thick, long), at, 0.04, cloth))
+        ends = [(x + s * deep * 0.4, depth / 2 + long - 0.06) for s in (-1, 1)]
+        solids += [rod((a, 0, b), (a, low + 0.02, b), 0.02, 0.025, stand) for a, b in ends]
         side = hand * (width / 2 - stuff / 2)
         if maybe(rng, 0.5):  # the back goes around
             solids.append(cushion((stuff, seat + back - low, long + depth - 0.02), (side + hand * stuff * 0.5, low, long / 2), 0.05, soft))
         elif form >= 0:
-            solids.append(
-                cushion((max(arm, 0.1), seat + up - low, depth), (hand * (width / 2 + max(arm, 0.1) / 2 - 0.01), low, 0), 0.03, soft)
-            )
+            wide = max(arm, 0.1)
+            solids.append(cushion((wide, seat + up - low, depth), (hand * (width / 2 + wide / 2 - 0.01), low, 0), 0.03, soft))
     pillows = int(rng.integers(1, 5)) if maybe(rng, 0.45) else 0
     pillows = min(pillows, 2 * seats)
     colors = (fabric(rng), fabric(rng))
