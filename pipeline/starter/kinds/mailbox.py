@@ -174,8 +174,7 @@ def _wall_mailbox(rng: Rng) -> Thing:
     front = deep / 2 + bow * 0.5
     solids.append(cushion((width * 0.75, 0.04, 0.02), (0, tall * 0.76, front), 0.006, second))
     solids.append(box((width * 0.66, 0.016, 0.014), (0, tall * 0.772, front + 0.006), BLACK))
-    windows = pick(rng, (0, 0, 3))
-    y, z = tall * 0.2, front
+    windows, y, z = pick(rng, (0, 0, 3)), tall * 0.2, front
     places = [(i - 1) * width * 0.22 for i in range(windows)]
     solids += [dowel((x, y, z - 0.02), (x, y, z + 0.012), 0.018, BLACK, sides=14) for x in places]
     keyhole = maybe(rng, 0.6)

@@ -8,7 +8,7 @@ from pipeline.starter.kinds.joinery import SIDES, said_of
 from pipeline.starter.kinds.solids import Solid, box, cushion, disc, tube, turned
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, plastic
 
-SORTS = (*("freezer above", "freezer below", "twin", "french", "small") * 2, "single", "retro", "shop")
+SORTS = (*("freezer above",) * 2, *("freezer below",) * 2, "single", *("twin",) * 2, *("french",) * 2, *("small",) * 2, "retro", "shop")
 
 
 def refrigerator(rng: Rng) -> Thing:

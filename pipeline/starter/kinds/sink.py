@@ -110,8 +110,7 @@ def sink(rng: Rng) -> Thing:
             x = left + count * each + rest / 2
             solids.append(box((rest, thick, deep), (x, high - thick, 0), top))
             if drain:
-                grooves = int(rng.integers(5, 9))
-                x, y = left + count * each + each * 0.5, high - 0.004
+                grooves, x, y = int(rng.integers(5, 9)), left + count * each + each * 0.5, high - 0.004
                 places = [(x, y, (k - grooves / 2) * 0.05 + 0.04) for k in range(grooves)]
                 solids += [cushion((each * 0.8, 0.01, 0.018), place, 0.004, top) for place in places]
                 parts.append(Parts("drainboard", 1))
@@ -130,8 +129,7 @@ def sink(rng: Rng) -> Thing:
         each, deep, high = rng.uniform(0.45, 0.65), rng.uniform(0.42, 0.58), rng.uniform(0.8, 0.9)
         down, wide = rng.uniform(0.2, 0.32), count * each
         for i in range(count):
-            x = (i - (count - 1) / 2) * each
-            hole = pick(rng, (0.2, 0.4))
+            x, hole = (i - (count - 1) / 2) * each, pick(rng, (0.2, 0.4))
             trough = _basin((each, deep), (each - 0.06, deep - 0.12), down - 0.02, down, main, 0.02, hole, 0.03)
             solids.append(trough.moved((x, high, 0)))
             basins.append((x, high))

@@ -33,9 +33,8 @@ def _flight(steps: int, width: float, rise: float, going: float, form: int, belo
         thick, nose = (0.05, 0.02) if form != 3 else (0.03, 0.03)
         for i in range(steps):
             z = -(i + 0.5) * going + nose / 2
-            solids.append(
-                soft((width - (0.05 if form == 1 else -0.03), thick, going + nose), (0, (i + 1) * rise - thick + 0.005, z), 0.01, tread)
-            )
+            size = (width - (0.05 if form == 1 else -0.03), thick, going + nose)
+            solids.append(soft(size, (0, (i + 1) * rise - thick + 0.005, z), 0.01, tread))
     return solids
 
 
@@ -64,9 +63,8 @@ def _straight_stairs(rng: Rng) -> Thing:
     rails, landing, long, high = pick(rng, (0, 1, 2, 2)), maybe(rng, 0.3), steps * going, steps * rise
     if landing:
         deep = rng.uniform(0.6, 1.2)
-        solids.append(
-            box((width, 0.12 if form in (1, 2) else high, deep), (0, high - 0.12 if form in (1, 2) else 0, -long - deep / 2), base)
-        )
+        at = (0, high - 0.12 if form in (1, 2) else 0, -long - deep / 2)
+        solids.append(box((width, 0.12 if form in (1, 2) else high, deep), at, base))
         if form in (1, 2):
             solids += [box((0.08, high - 0.1, 0.08), (s * (width / 2 - 0.06), 0, -long - deep + 0.06), base) for s in (-1, 1)]
     for s in (1, -1)[:rails]:
@@ -149,9 +147,8 @@ def _round_stairs(rng: Rng) -> Thing:
         solids.append(disc(0.16, 0.03, (0, 0, 0), base))
     elif not massive:
         for r in (inner, outer):
-            grid = np.array(
-                [[spot(r, a, (a / each + 0.9) * rise - d) for a in np.linspace(-0.2 * each, steps * each, 30)] for d in (0.05, 0.25)]
-            )
+            turns = np.linspace(-0.2 * each, steps * each, 30)
+            grid = np.array([[spot(r, a, (a / each + 0.9) * rise - d) for a in turns] for d in (0.05, 0.25)])
             grid[..., 1] = np.maximum(grid[..., 1], 0)
             out = grid * (1, 0, 1) / r * 0.02
             solids.append(sheet(grid + out, grid - out, base))

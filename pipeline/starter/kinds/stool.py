@@ -44,10 +44,8 @@ def stool(rng: Rng) -> Thing:
     elif form == 3:  # legs that cross
         for x in (-across * 0.42, across * 0.42):
             solids += [dowel((x, 0.012, s * across * 0.55), (x * 0.97, height, -s * across * 0.42), 0.013, stand) for s in (-1, 1)]
-        solids += [
-            dowel((-across * 0.42, y, z), (across * 0.42, y, z), 0.012, stand)
-            for y, z in ((height * 0.51, 0.0), (0.1, across * 0.45), (0.1, -across * 0.45))
-        ]
+        bars, x = ((height * 0.51, 0.0), (0.1, across * 0.45), (0.1, -across * 0.45)), across * 0.42
+        solids += [dowel((-x, y, z), (x, y, z), 0.012, stand) for y, z in bars]
         corner, round_, squash, style = 0.12, False, 1.0, ["square", "folding"]
         parts.append(Parts("leg", 4, stand))
     elif form == 4:  # boards, as of a step stool
@@ -59,9 +57,8 @@ def stool(rng: Rng) -> Thing:
             if step:
                 arch = [(-deep * 0.5, 0), (deep * 1.3, 0), (deep * 1.3, height * 0.5), (deep * 0.5, height * 0.5), (deep * 0.45, height)]
                 arch += [(-deep * 0.45, height)]
-            solids.append(
-                plate(arch, 0.022, timber).turned("y", -90).turned("z", s * (0 if step else splay)).moved((s * across * 0.38, 0.0, 0))
-            )
+            board = plate(arch, 0.022, timber).turned("y", -90).turned("z", s * (0 if step else splay))
+            solids.append(board.moved((s * across * 0.38, 0.0, 0)))
         solids = [s.moved((0, -float(s.vertices[:, 1].min()), 0)) for s in solids]
         if step:
             solids.append(slab_of(across * 0.98, deep * 0.9, 0.024, (0, height * 0.5 - 0.005, deep * 0.9), timber, 0.1))
@@ -89,15 +86,8 @@ def stool(rng: Rng) -> Thing:
     if high and form in (0, 1, 5, 6) and maybe(rng, 0.35):
         rest, tall = soft if padded else timber, rng.uniform(0.14, 0.24)
         solids.append(bowed(wide * 0.95, tall * 0.6, 0.07, (0, height + tall * 0.6, -wide * squash * 0.5 - 0.02), 0.03, rest))
-        solids += [
-            dowel(
-                (s * wide * 0.25, height + 0.005, -wide * squash * 0.4),
-                (s * wide * 0.25, height + tall, -wide * squash * 0.5 - 0.025),
-                0.01,
-                stand,
-            )
-            for s in (-1, 1)
-        ]
+        back, y = wide * squash, height
+        solids += [dowel((x, y + 0.005, -back * 0.4), (x, y + tall, -back * 0.5 - 0.025), 0.01, stand) for x in (-wide * 0.25, wide * 0.25)]
         parts.append(Parts("backrest", 1))
     elif form in (5, 6) and not high and maybe(rng, 0.2):  # handles of a stool for the bath or the bedside
         for s in (-1, 1):
@@ -114,7 +104,5 @@ def _footring(radius: float, y: float, stand: Material) -> list[Solid]:
     """A ring for the feet around a column, and its spokes."""
     angle = np.linspace(0, 2 * math.pi, 33)
     ring = tube(np.stack([np.sin(angle) * radius, np.full(33, y), np.cos(angle) * radius], 1), 0.01, stand, sides=8)
-    return [
-        ring,
-        *(dowel((0, y, -s * radius), (0, y, s * radius), 0.007, stand, sides=8).turned("y", turn) for s in (1,) for turn in (0, 90)),
-    ]
+    spoke = dowel((0, y, -radius), (0, y, radius), 0.007, stand, sides=8)
+    return [ring, *(spoke.turned("y", turn) for turn in (0, 90))]

@@ -8,6 +8,18 @@ from pipeline.starter.kinds.joinery import SIDES, bowed, cabriole, joinery, leve
 from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, lathe, rod, turned
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, frame, glass, legs, maybe, pick, plastic, stone, wood
 
+SIZES = (
+    ((0.70, 0.78), (1.1, 2.2), (0.55, 0.75)),  # to eat at
+    ((0.70, 0.78), (0.7, 1.4), (1.0, 1.0)),
+    ((0.30, 0.48), (0.7, 1.4), (0.5, 0.8)),
+    ((0.32, 0.50), (0.6, 1.0), (1.0, 1.0)),
+    ((0.45, 0.62), (0.45, 0.7), (0.8, 1.0)),
+    ((0.72, 0.85), (0.9, 1.5), (0.28, 0.4)),
+    ((0.95, 1.08), (0.65, 0.95), (0.9, 1.0)),
+    ((0.72, 0.77), (2.3, 3.4), (0.34, 0.48)),
+)
+"""Ranges of height, width and depth; depth as a share of the width, 1 at the most."""
+
 
 def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material: Material) -> tuple[list[Solid], str, float, float]:
     """A table top, the word for its form, and the rectangle that fits under it."""
@@ -58,9 +70,8 @@ def _column(rng: Rng, reach: float, height: float, material: Material) -> list[S
             return [lathe([(0, 0), *middle, (0, height)], material, sides=int(pick(rng, (4, 8, 36, 36))))]
         case 2:
             plate, square = reach * rng.uniform(0.5, 0.7), maybe(rng, 0.4)
-            foot = (
-                cushion((plate * 1.7, 0.03, plate * 1.7), (0, 0, 0), 0.012, material) if square else disc(plate, 0.02, (0, 0, 0), material)
-            )
+            flat = disc(plate, 0.02, (0, 0, 0), material)
+            foot = cushion((plate * 1.7, 0.03, plate * 1.7), (0, 0, 0), 0.012, material) if square else flat
             return [foot, disc(stem, height, (0, 0, 0), material), disc(reach * 0.4, 0.02, (0, height - 0.02, 0), material)]
     knots = stem * np.concatenate([[1.2, 1.4], rng.uniform(0.8, 2.2, 5), [1.0, 2.4]])
     line = [(0.0, height * 0.1), *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True))]
@@ -130,19 +141,7 @@ def _apron(width: float, depth: float, high: float, y: float, material: Material
 
 
 def table(rng: Rng) -> Thing:
-    height, wide, deep = pick(
-        rng,
-        (
-            ((0.70, 0.78), (1.1, 2.2), (0.55, 0.75)),  # to eat at; depth as a share of the width, 1 at the most
-            ((0.70, 0.78), (0.7, 1.4), (1.0, 1.0)),
-            ((0.30, 0.48), (0.7, 1.4), (0.5, 0.8)),
-            ((0.32, 0.50), (0.6, 1.0), (1.0, 1.0)),
-            ((0.45, 0.62), (0.45, 0.7), (0.8, 1.0)),
-            ((0.72, 0.85), (0.9, 1.5), (0.28, 0.4)),
-            ((0.95, 1.08), (0.65, 0.95), (0.9, 1.0)),
-            ((0.72, 0.77), (2.3, 3.4), (0.34, 0.48)),
-        ),
-    )
+    height, wide, deep = pick(rng, SIZES)
     tall, width = rng.uniform(*height), rng.uniform(*wide)
     depth, low, timber, thick = width * rng.uniform(*deep), tall < 0.52, wood(rng), rng.uniform(0.018, 0.05)
     surface = pick(rng, (timber, timber, timber, timber, glass(rng, pick(rng, ("white", "blue", "green"))), stone(rng), plastic(rng)))

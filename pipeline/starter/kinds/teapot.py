@@ -100,11 +100,8 @@ def teapot(rng: Rng) -> Thing:
     knob = pick(rng, (body, body, wood(rng), BLACK, BRASS))
     if lidded := maybe(rng, 0.93):
         dome = rng.uniform(0.12, 0.5)
-        solids.append(
-            turned(
-                smooth([(0, 0), (1.05, 0), (1.05, 0), (1, 0.08), (0.75, dome * 0.8), (0.1, dome), (0, dome)], rim, rim), (0, tall, 0), body
-            )
-        )
+        cover = [(0, 0), (1.05, 0), (1.05, 0), (1, 0.08), (0.75, dome * 0.8), (0.1, dome), (0, dome)]
+        solids.append(turned(smooth(cover, rim, rim), (0, tall, 0), body))
         solids += _knob(rng, tall + rim * dome, rim * rng.uniform(0.16, 0.28), knob)
     else:
         dark = lathe([(0, tall), (rim * 0.85, tall), (0, tall + 0.001)], BLACK)
@@ -115,9 +112,8 @@ def teapot(rng: Rng) -> Thing:
     match rng.integers(8):
         case 0 | 1:  # over the top
             base, arch = max(radius_at(outer, tall * 0.8), wide * 0.5), tall + wide * rng.uniform(0.9, 1.3)
-            path = bezier(
-                (-base, tall * 0.8, 0), (-base * 1.3, arch * 1.15, 0), (base * 1.3, arch * 1.15, 0), (base, tall * 0.8, 0), steps=26
-            )
+            y, top, out = tall * 0.8, arch * 1.15, base * 1.3
+            path = bezier((-base, y, 0), (-out, top, 0), (out, top, 0), (base, y, 0), steps=26)
             solids.append(stretched(tube(path, wide * 0.06, grip), z=rng.uniform(1, 1.8)))
             solids += [ball(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)]
             parts.append(Parts("top handle", 1, grip))
@@ -129,9 +125,8 @@ def teapot(rng: Rng) -> Thing:
         case _:
             low, high = tall * rng.uniform(0.2, 0.35) if form != "urn" else tall * 0.45, tall * rng.uniform(0.75, 0.92)
             ends = [(radius_at(outer, h) * 0.95, h) for h in (low, high)]
-            solids.append(
-                ear_of(rng, ends[0], ends[1], wide * rng.uniform(0.6, 0.9), wide * rng.uniform(0.07, 0.11), grip).turned("y", 180)
-            )
+            ear = ear_of(rng, ends[0], ends[1], wide * rng.uniform(0.6, 0.9), wide * rng.uniform(0.07, 0.11), grip)
+            solids.append(ear.turned("y", 180))
             parts.append(Parts("handle", 1, grip))
     if lidded:
         parts.append(Parts("lid", 1))

@@ -42,9 +42,8 @@ def _dome_tent(rng: Rng) -> Thing:
     turns = (0.0, -math.pi / 2, math.pi / 2)[: 1 + windows]
     for i, turn in enumerate(turns):
         half, low, high = (rng.uniform(0.35, 0.5), 0.04, rng.uniform(0.45, 0.6)) if i == 0 else (0.3, 0.22, 0.42)
-        rows = [
-            (half * math.sqrt(max(1 - (v * 0.95) ** 2, 0.02)), low + (high - low) * v) for v in np.linspace(0 if i == 0 else -0.9, 1, 9)
-        ]
+        heights = np.linspace(0 if i == 0 else -0.9, 1, 9)
+        rows = [(half * math.sqrt(max(1 - (v * 0.95) ** 2, 0.02)), low + (high - low) * v) for v in heights]
         grids = [np.array([[point(turn + u * w, t, g) for u in np.linspace(-1, 1, 9)] for w, t in rows]) for g in (1.025, 0.98)]
         solids.append(sheet(grids[0], grids[1], pick(rng, (second, BLACK)) if i == 0 else BLACK))
         rim = np.concatenate([grids[0][:, 0], grids[0][-1, 1:-1], grids[0][::-1, -1]])
@@ -74,15 +73,14 @@ def _ridge_tent(rng: Rng) -> Thing:
     arch = np.array([*line, *((-x, y) for x, y in line[-2::-1])])
     inner = arch * (1 - 0.03 / width * 2, 1) - (0, 0.03)
     inner[[0, -1], 1] = 0
-    grids = [
-        np.array(
-            [
-                np.column_stack([a, np.full(len(a), z)]) - (0, 1, 0) * np.array([0, sag * (1 - (z / half) ** 2), 0]) * (a[:, 1:] > 0.1)
-                for z in np.linspace(-half, half, 7)
-            ]
+
+    def row(line: Floats, z: float) -> Floats:
+        """Across the tent; the ridge sags in the middle."""
+        return np.column_stack([line, np.full(len(line), z)]) - (0, 1, 0) * np.array([0, sag * (1 - (z / half) ** 2), 0]) * (
+            line[:, 1:] > 0.1
         )
-        for a in (arch, inner)
-    ]
+
+    grids = [np.array([row(a, z) for z in np.linspace(-half, half, 7)]) for a in (arch, inner)]
     solids = [sheet(grids[0], grids[1], cloth), slab([(x * 0.97, y * 0.97) for x, y in arch], 0.02, cloth).moved((0, 0, -half + 0.05))]
     swung, foot, knee = maybe(rng, 0.6), width / 2 * 0.97, max(wall, 0.06)
     for s in (-1, 1):
@@ -93,9 +91,8 @@ def _ridge_tent(rng: Rng) -> Thing:
         else:
             outline = [(s * 0.008, tall * 0.97), (s * foot, knee), (s * foot, 0.0), (s * 0.008, 0.0)]
             solids.append(slab(outline, 0.02, cloth).moved((0, 0, half - 0.03)))
-            solids += [
-                dowel((s * 0.03, tall * h, half - 0.02), (s * 0.03, tall * h, half + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)
-            ]
+            x, z = s * 0.03, half
+            solids += [dowel((x, tall * h, z - 0.02), (x, tall * h, z + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)]
     solids.append(box((width - 0.05, 0.02, depth - 0.08), (0, 0, 0), second))
     outside = maybe(rng, 0.4)
     for z in (-half - 0.02, half + 0.02):
@@ -112,11 +109,8 @@ def _ridge_tent(rng: Rng) -> Thing:
     cords = 0
     if maybe(rng, 0.6):
         spots = [((0.0, tall, s * half), (0.0, 0.0, s * (half + tall * 0.6))) for s in (-1, 1)]
-        spots += (
-            [((s * width * 0.5, wall, z * half), (s * (width * 0.5 + 0.45), 0.0, z * half * 1.05)) for s in (-1, 1) for z in (-1, 0, 1)]
-            if wall
-            else []
-        )
+        sides = [(s, z) for s in (-1, 1) for z in (-1, 0, 1)] if wall else []
+        spots += [((s * width * 0.5, wall, z * half), (s * (width * 0.5 + 0.45), 0.0, z * half * 1.05)) for s, z in sides]
         solids, cords = solids + _guys(spots, WHITE), len(spots)
     style = ("open",) if swung else ("closed",)
     return Thing.of(placed(solids), cloth, style, parts_of(("pole", 2 + 2 * outside), ("cord", cords)))
@@ -139,11 +133,8 @@ def _tipi(rng: Rng) -> Thing:
         foot, top = (math.sin(a) * radius, 0.0, math.cos(a) * radius), np.array([math.sin(a) * rim, tall, math.cos(a) * rim])
         end = top + (top - foot) * reach
         solids.append(rod(foot, (float(end[0]), float(end[1]), float(end[2])), 0.028, 0.02, timber, sides=8))
-    lean = (
-        math.degrees(math.atan2(radius - rim, tall))
-        if sides > 5
-        else math.degrees(math.atan2((radius - rim) * math.cos(math.pi / sides), tall))
-    )
+    slant = radius - rim if sides > 5 else (radius - rim) * math.cos(math.pi / sides)
+    lean = math.degrees(math.atan2(slant, tall))
     wide, high = radius * rng.uniform(0.28, 0.4) * (0.9 if sides > 6 else 1), tall * rng.uniform(0.45, 0.62)
     face = radius * math.cos(math.pi / sides)
     entry = [(-wide, 0.02), (wide, 0.02), (wide * 0.75, high * 0.55), (0.0, high), (-wide * 0.75, high * 0.55)]
@@ -179,9 +170,8 @@ def _tunnel_tent(rng: Rng) -> Thing:
     front = [ring * (1, 1, -1) for ring in back[::-1]] if closed else []
     solids = [loft([*back, *rings, *front], cloth)]
     solids += [tube(arch(float(z) * body, 1.01), 0.022, second, sides=8) for z in places]
-    grid = np.array(
-        [[(u * width * 0.3 * (1 - 0.6 * v**2), v * tall * 0.72, 0) for u in np.linspace(-1, 1, 7)] for v in np.linspace(0.02, 1, 7)]
-    )
+    across, rows = np.linspace(-1, 1, 7), np.linspace(0.02, 1, 7)
+    grid = np.array([[(u * width * 0.3 * (1 - 0.6 * v**2), v * tall * 0.72, 0) for u in across] for v in rows])
     if closed:
         grid[..., 2] = body / 2 + depth * 0.14 * np.sqrt(np.clip((1 - grid[..., 1] / tall) / 0.8, 0, 1))
         solids.append(sheet(np.add(grid, (0, 0, 0.03)), grid - (0, 0, 0.03), BLACK))
@@ -214,11 +204,10 @@ def _pavilion(rng: Rng) -> Thing:
     wave = pick(rng, (0, 1))
     for turn, span, out in ((0, width, depth), (90, depth, width), (180, width, depth), (270, depth, width)):
         n = max(4, round(span / 0.35))
-        edge = (
-            [(float(x), -0.12 - 0.1 * abs(math.sin(math.pi * n * (x / span + 0.5)))) for x in np.linspace(span / 2, -span / 2, 6 * n + 1)]
-            if wave
-            else [(span / 2, -0.22), (-span / 2, -0.22)]
-        )
+        edge = [(span / 2, -0.22), (-span / 2, -0.22)]
+        if wave:
+            along = np.linspace(span / 2, -span / 2, 6 * n + 1)
+            edge = [(float(x), -0.12 - 0.1 * abs(math.sin(math.pi * n * (x / span + 0.5)))) for x in along]
         fringe = slab([(-span / 2, 0.02), (span / 2, 0.02), *edge], 0.025, pick(rng, (second, cloth)))
         solids.append(fringe.moved((0, low, out / 2 - 0.01)).turned("y", turn))
     solids += [dowel((x, 0, z), (x, low + 0.02, z), 0.03, pole, sides=10) for x, z in four(width - 0.08, depth - 0.08)]
@@ -246,10 +235,8 @@ def _bell_tent(rng: Rng) -> Thing:
     solids.append(lathe([(0, wall - 0.1), (radius * over, wall - 0.1), *roof, (0, wall + rise)], pick(rng, (cloth, second)), sides=sides))
     for i in range(0, sides, 2) if striped else ():
         a = np.array([i, i + 1]) * 2 * math.pi / sides
-        rows = [
-            np.array([(r * 1.008 * math.sin(x), y + 0.012, r * 1.008 * math.cos(x)) for x in a])
-            for r, y in [(radius * over, wall - 0.1), *roof]
-        ]
+        eaves = [(r * 1.008, y + 0.012) for r, y in [(radius * over, wall - 0.1), *roof]]
+        rows = [np.array([(r * math.sin(x), y, r * math.cos(x)) for x in a]) for r, y in eaves]
         solids.append(sheet(np.array(rows), np.array(rows) - (0, 0.02, 0), second))
     wide, high = rng.uniform(0.35, 0.5), max(wall * 0.98, 0.6)
     outline = [(-wide, 0.0), (wide, 0.0), (wide * 0.85, high * 0.7), (0.0, high), (-wide * 0.85, high * 0.7)]

@@ -26,20 +26,13 @@ def traffic_cone(rng: Rng) -> Thing:
             eight = [(math.cos(a) * base * 1.05, math.sin(a) * base * 1.05) for a in (np.arange(8) + 0.5) * math.pi / 4]
             solids.append(slab(eight, high, foot_paint, bevel=high * 0.3).turned("x", 90).moved((0, high / 2, 0)))
         case 2:
-            solids.append(
-                slab(rounded(2 * base, -base, base, base * 0.35, 5), high * 0.7, foot_paint, bevel=high * 0.2)
-                .turned("x", 90)
-                .moved((0, high * 0.65, 0))
-            )
-            solids += [
-                cushion((base * 0.4, high * 0.5, base * 0.4), (x, 0, z), high * 0.1, foot_paint) for x, z in four(base * 1.5, base * 1.5)
-            ]
+            foot_plate = slab(rounded(2 * base, -base, base, base * 0.35, 5), high * 0.7, foot_paint, bevel=high * 0.2)
+            solids.append(foot_plate.turned("x", 90).moved((0, high * 0.65, 0)))
+            stub = (base * 0.4, high * 0.5, base * 0.4)
+            solids += [cushion(stub, (x, 0, z), high * 0.1, foot_paint) for x, z in four(base * 1.5, base * 1.5)]
         case _:
-            solids.append(
-                slab(rounded(2 * base, -base, base, base * 0.2, 4), high, foot_paint, bevel=high * 0.3)
-                .turned("x", 90)
-                .moved((0, high / 2, 0))
-            )
+            foot_plate = slab(rounded(2 * base, -base, base, base * 0.2, 4), high, foot_paint, bevel=high * 0.3)
+            solids.append(foot_plate.turned("x", 90).moved((0, high / 2, 0)))
     t = np.linspace(0, 1, 13)
     width = foot + (head - foot) * (t if form != 2 else t**0.75)
     y = high + (tall - high) * t
@@ -82,6 +75,5 @@ def traffic_cone(rng: Rng) -> Thing:
         loop = np.stack([np.cos(a) * rim * 0.95, tall + np.sin(a) * rim * 1.6, np.zeros(14)], axis=1)
         solids.append(tube(loop, rim * 0.28, body, sides=10))
     said = parts_of(("stripe", bands), (extra or "knob", int(bool(extra))))
-    return Thing.of(
-        placed(solids), body, (*(("round",) if round_foot else ()), *(("tall",) if tall > 0.75 else ("low",) if tall < 0.4 else ())), said
-    )
+    style = ["round"] * round_foot + (["tall"] if tall > 0.75 else ["low"] if tall < 0.4 else [])
+    return Thing.of(placed(solids), body, style, said)

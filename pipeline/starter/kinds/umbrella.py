@@ -164,7 +164,6 @@ def umbrella(rng: Rng) -> Thing:
     if form == "closed":
         return _rolled(rng, cloths[0], panels, pole)
     if form != "furled" and maybe(rng, 0.4):
-        cloths.append(
-            fabric(rng, pick(rng, [name for name in ("white", "blue", "red", "yellow", "black") if name != cloths[0].color_name]))
-        )
+        others = [name for name in ("white", "blue", "red", "yellow", "black") if name != cloths[0].color_name]
+        cloths.append(fabric(rng, pick(rng, others)))
     return (_held if form in ("open", "down", "paper") else _parasol)(rng, form, cloths, panels, pole)

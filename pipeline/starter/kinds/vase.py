@@ -47,13 +47,10 @@ def _stems(rng: Rng, height: float, mouth: float, wide: float) -> tuple[list[Sol
         tip: list[Solid]
         match sort:
             case 0 | 1 | 2:
-                blossom = [
-                    part.turned("x", 0.4 * math.degrees(lean / tall)).moved(end)
-                    for part in flower(np.random.default_rng(seed), size, petal)
-                ]
-                leaf = [
-                    part.moved((0, float(path[5, 1]), float(path[5, 2]))) for part in leaf_of(height * 0.3, height * 0.07, 50, 40, green)
-                ]
+                turn = 0.4 * math.degrees(lean / tall)
+                blossom = [part.turned("x", turn).moved(end) for part in flower(np.random.default_rng(seed), size, petal)]
+                low = (0, float(path[5, 1]), float(path[5, 2]))
+                leaf = [part.moved(low) for part in leaf_of(height * 0.3, height * 0.07, 50, 40, green)]
                 tip = [tube(path, height * 0.009, green, sides=6), *blossom, *leaf]
             case 3:
                 buds = [ball(height * 0.022, (0, float(p[1]), float(p[2])), petal, 1.3, 8, rings=6) for p in path[4::2]]
@@ -111,22 +108,13 @@ def vase(rng: Rng) -> Thing:
         solids = shaped(solids, section, 0.0 if parts else pick(rng, (0.0, 0.0, rng.uniform(0.8, 2.2) / tall)))
     if handles:
         low, high = tall * rng.uniform(0.5, 0.66), tall * rng.uniform(0.86, 0.95)
-        ear = ear_of(
-            rng,
-            (radius_at(outer, low) * 0.98, low),
-            (radius_at(outer, high) * 0.97, high),
-            wide * rng.uniform(0.35, 0.6),
-            wide * 0.07,
-            body,
-        )
+        ends = [(radius_at(outer, h) * k, h) for h, k in ((low, 0.98), (high, 0.97))]
+        ear = ear_of(rng, ends[0], ends[1], wide * rng.uniform(0.35, 0.6), wide * 0.07, body)
         solids += [ear, ear.turned("y", 180)][:handles]
         parts.append(Parts("handle", handles))
     if not section and not handles and rim < 0.8 * wide and maybe(rng, 0.25):
-        lid = smooth(
-            [(0, 0), (1.06, 0), (1.06, 0), (1.04, 0.15), (0.8, 0.5), (0.2, 0.66), (0.16, 0.75), (0.28, 0.9), (0.2, 1.05), (0, 1.1)],
-            rim,
-            rim,
-        )
+        knots = [(0, 0), (1.06, 0), (1.06, 0), (1.04, 0.15), (0.8, 0.5), (0.2, 0.66), (0.16, 0.75), (0.28, 0.9), (0.2, 1.05), (0, 1.1)]
+        lid = smooth(knots, rim, rim)
         solids.append(turned(lid, (0, tall, 0), body))
         parts.append(Parts("lid", 1))
     elif maybe(rng, 0.5):

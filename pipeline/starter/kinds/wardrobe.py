@@ -37,9 +37,8 @@ def wardrobe(rng: Rng) -> Thing:
         if part:
             shelves, wall, middle = int(rng.integers(3, 6)), side * (width / 2 - part), side * (width - part) / 2
             solids.append(box((board, high, depth - 0.02), (wall, top, 0), timber))
-            solids += [
-                box((part, 0.02, depth - 0.03), (middle, float(y), 0), timber) for y in top + np.linspace(0.12, 0.85, shelves) * high
-            ]
+            heights = top + np.linspace(0.12, 0.85, shelves) * high
+            solids += [box((part, 0.02, depth - 0.03), (middle, float(y), 0), timber) for y in heights]
         reach, centre, rail = (width - part - 0.06) / 2, -side * part / 2, top + high - 0.1
         solids.append(dowel((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, STEEL))
         for x in np.linspace(-0.85, 0.7, int(rng.integers(3, 9))) * reach:
@@ -51,10 +50,8 @@ def wardrobe(rng: Rng) -> Thing:
             doors, turn, leaf_wide = 2, rng.uniform(60, 115), width / 2
             for s in SIDES:
                 door = [box((leaf_wide, high, 0.018), (0, 0, -0.009), leaf), *face(0, 0, 0, leaf_wide, high, -s)]
-                solids += [
-                    p.moved((-s * leaf_wide / 2, 0, 0)).turned("y", s * turn).moved((s * (width / 2 - 0.01), top, front + 0.02))
-                    for p in door
-                ]
+                hung = [p.moved((-s * leaf_wide / 2, 0, 0)).turned("y", s * turn) for p in door]
+                solids += [p.moved((s * (width / 2 - 0.01), top, front + 0.02)) for p in hung]
         else:
             doors = 0
     else:
@@ -93,12 +90,6 @@ def wardrobe(rng: Rng) -> Thing:
             solids.append(cushion((width + 0.1, 0.06, depth + 0.08), (0, height - 0.05, 0.02), 0.02, timber))
             x, arch = bowed(width, rng.uniform(0.08, 0.22), pick(rng, (1.2, 2.0)))
             solids.append(sheet(x, np.full(len(x), height - 0.02), height + 0.04 + arch, 0.04, timber).moved((0, 0, front - 0.01)))
-    parts = said_of(
-        timber,
-        ("door", doors, leaf),
-        ("drawer", drawer_rows * drawer_cols, leaf),
-        ("mirror", mirrors, timber),
-        ("shelf", shelves, timber),
-        feet,
-    )
+    counted = (("door", doors, leaf), ("drawer", drawer_rows * drawer_cols, leaf), ("mirror", mirrors, timber), ("shelf", shelves, timber))
+    parts = said_of(timber, *counted, feet)
     return Thing.of(solids, timber, style, parts)
