@@ -151,6 +151,12 @@ def four(width: float, depth: float) -> list[tuple[float, float]]:
     return [(x * width / 2, z * depth / 2) for x in (-1, 1) for z in (-1, 1)]
 
 
+def standing(solids: Sequence[Solid]) -> list[Solid]:
+    """Moved up or down until the lowest point is at Y = 0."""
+    low = min(float(solid.vertices[:, 1].min()) for solid in solids)
+    return [solid.moved((0, -low, 0)) for solid in solids]
+
+
 def legs(rng: Rng, width: float, depth: float, height: float, thick: float, material: Material) -> tuple[list[Solid], Parts]:
     """Four legs below a rectangle, and the words for them: square, round, tapered and splayed, or turned on a lathe."""
     corners = four(width - 1.5 * thick, depth - 1.5 * thick)
