@@ -1,8 +1,25 @@
 """Makes a microwave: its designs, proportions and parts, and the words for them. See `thing`."""
 
 from pipeline.starter.kinds.casings import arch_of, front_of, grid, knob, plate_of, rounded
-from pipeline.starter.kinds.solids import Solid, box, cushion, disc, dowel
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, glass, maybe, metal, pick, plastic
+
+
+def _chamber(width: float, tall: float, deep: float, panel: float, strip: float, low: float, case: Material) -> list[Solid]:
+    """Four walls and a back around the hollow; `panel` is the width of what is beside it, `low` the height of what is below."""
+    wall, door, left, high = 0.02, width - panel, -width / 2, tall - strip
+    solids = [box((wall, tall, deep), (left + wall / 2, 0, 0), case)]
+    solids.append(box((panel + wall, tall, deep), (width / 2 - (panel + wall) / 2, 0, 0), case))
+    solids.append(box((door, wall + low, deep), (left + door / 2, 0, 0), case))
+    solids.append(box((door, wall + strip - low, deep), (left + door / 2, high + low - wall, 0), case))
+    return [*solids, box((door, tall, wall), (left + door / 2, 0, -deep / 2 + wall / 2), case)]
+
+
+def _dial(radius: float, at: Point, trim: Material) -> list[Solid]:
+    """A knob with a grip across it, on a disc."""
+    x, y, z = at
+    disk = front_of([(0, 0), (radius, 0), (radius, 0.005), (0, 0.005)], (x, y, z - 0.001), trim)
+    return [disk, knob(radius * 0.75, 0.025, at, trim), box((0.006, radius * 1.2, 0.03), (x, y - radius * 0.6, z + 0.012), BLACK)]
 
 
 def microwave(rng: Rng) -> Thing:
@@ -19,16 +36,11 @@ def microwave(rng: Rng) -> Thing:
     front, lid, corner = deep / 2, rng.uniform(0.02, 0.04), pick(rng, (0.004, 0.015, 0.05))
     left, x = -width / 2, (width - panel) / 2
     solids: list[Solid] = []
-    if opened:  # then it is hollow: four walls and a back around the chamber
-        wall = 0.02
-        solids += [box((wall, tall, deep), (left + wall / 2, 0, 0), case)]
-        solids += [box((panel + wall, tall, deep), (width / 2 - (panel + wall) / 2, 0, 0), case)]
-        solids += [box((door, wall + low, deep), (left + door / 2, 0, 0), case)]
-        solids += [box((door, wall + strip - low, deep), (left + door / 2, high + low - wall, 0), case)]
-        solids += [box((door, tall, wall), (left + door / 2, 0, -deep / 2 + wall / 2), case)]
-        inside = (left + door / 2, low + wall, 0.0)
-        solids += [disc(min(door, deep) * 0.38, 0.012, (inside[0], inside[1] + 0.012, 0), glass(rng, "white"))]
-        solids += [disc(0.05, 0.013, inside, trim)]
+    if opened:  # then it is hollow
+        solids = _chamber(width, tall, deep, panel, strip, low, case)
+        middle, floor = left + door / 2, low + 0.02
+        plate = disc(min(door, deep) * 0.38, 0.012, (middle, floor + 0.012, 0), glass(rng, "white"))
+        solids += [plate, disc(0.05, 0.013, (middle, floor, 0.0), trim)]
     else:
         solids.append(plate_of(rounded(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)))
     rim = rng.uniform(0.03, 0.06)
@@ -64,10 +76,7 @@ def microwave(rng: Rng) -> Thing:
             radius = min(panel * 0.28, tall * 0.32 / knobs)
             parts.append(Parts("knob", knobs, trim))
             for i in range(knobs):
-                y = tall * 0.62 - i * radius * 2.5
-                solids += [front_of([(0, 0), (radius, 0), (radius, 0.005), (0, 0.005)], (x, y, at - 0.001), trim)]
-                solids += [knob(radius * 0.75, 0.025, (x, y, at), trim)]
-                solids += [box((0.006, radius * 1.2, 0.03), (x, y - radius * 0.6, at + 0.012), BLACK)]
+                solids += _dial(radius, (x, tall * 0.62 - i * radius * 2.5, at), trim)
         solids.append(box((panel * 0.72, tall * 0.1, 0.006), (x, tall * 0.8, at), plastic(rng, pick(rng, ("green", "black", "blue")))))
         if grip == 3:
             parts.append(Parts("button", 1, trim))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.starter.kinds.padding import ball, feet_under, pad_of, pillow, placed, plate, slab_of, smoothed, softened
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, rod
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, rod
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, fabric, maybe, pick, wood
 
 
@@ -31,6 +31,11 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
             posts = [rod((0, -low, z), (0, tall, z * 0.9), 0.016, 0.022, stand) for z in (-depth * 0.42, depth * 0.42)]
             rail = dowel((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, stand)
             return [*posts, slab_of(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6), rail]
+
+
+def _seat(wide: float, deep: float, thick: float, at: Point, puff: bool, cloth: Material) -> Solid:
+    """To sit on: full, or flat with soft edges."""
+    return pad_of(wide, deep, thick + 0.03, at, cloth, 0.12) if puff else cushion((wide, thick, deep), at, 0.04, cloth)
 
 
 def sofa(rng: Rng) -> Thing:
@@ -72,10 +77,8 @@ def sofa(rng: Rng) -> Thing:
     cloth = pick(rng, (soft, soft, soft, fabric(rng)))
     for i in range(count):
         x = (i - (count - 1) / 2) * part
-        size = (part - 0.008, thick, depth - stuff - 0.01)
-        flat = cushion(size, (x, seat - thick, stuff / 2 + 0.01), 0.04, cloth)
-        full = pad_of(size[0], size[2], thick + 0.03, (x, seat - thick, stuff / 2 + 0.015), cloth, 0.12)
-        solids.append(full if puff else flat)
+        at = (x, seat - thick, stuff / 2 + (0.015 if puff else 0.01))
+        solids.append(_seat(part - 0.008, depth - stuff - 0.01, thick, at, puff, cloth))
         if cushioned:
             tall = back + rng.uniform(-0.04, 0.06)
             padded = pad_of(part - 0.015, tall, 0.17, (0, 0, 0), cloth, 0.25).turned("x", 90).moved((0, tall / 2, 0))
@@ -87,12 +90,10 @@ def sofa(rng: Rng) -> Thing:
             for x in np.arange(-inner / 2 + 0.1 + 0.06 * (row % 2), inner / 2 - 0.05, 0.17):
                 solids.append(ball((float(x), seat + 0.1 + row * (back - 0.12) / rows, hind + stuff), 0.013, stand))
     if corner:
-        deep, x = each + 0.1, hand * (inner / 2 + arm + (each + 0.1) / 2 - 0.01 - arm)
-        z, x = depth / 2 + long / 2 - 0.01, hand * (inner / 2 - deep / 2 + arm)
+        deep, z = each + 0.1, depth / 2 + long / 2 - 0.01
+        x = hand * (inner / 2 - deep / 2 + arm)
         solids.append(cushion((deep, base, long), (x, low, z), 0.025, soft))
-        at = (x, seat - thick, z)
-        pad = pad_of(deep - 0.01, long, thick + 0.03, at, cloth, 0.12)
-        solids.append(pad if puff else cushion((deep - 0.01, thick, long), at, 0.04, cloth))
+        solids.append(_seat(deep - 0.01, long, thick, (x, seat - thick, z), puff, cloth))
         ends = [(x + s * deep * 0.4, depth / 2 + long - 0.06) for s in (-1, 1)]
         solids += [rod((a, 0, b), (a, low + 0.02, b), 0.02, 0.025, stand) for a, b in ends]
         side = hand * (width / 2 - stuff / 2)
@@ -101,15 +102,13 @@ def sofa(rng: Rng) -> Thing:
         elif form >= 0:
             wide = max(arm, 0.1)
             solids.append(cushion((wide, seat + up - low, depth), (hand * (width / 2 + wide / 2 - 0.01), low, 0), 0.03, soft))
-    pillows = int(rng.integers(1, 5)) if maybe(rng, 0.45) else 0
-    pillows = min(pillows, 2 * seats)
+    pillows = min(int(rng.integers(1, 5)) if maybe(rng, 0.45) else 0, 2 * seats)
     colors = (fabric(rng), fabric(rng))
-    if pillows:
-        for i in range(pillows):
-            side, row = (-1, 1)[i % 2], i // 2
-            at = (side * (inner / 2 - 0.2 - 0.2 * row), seat + 0.01, hind + stuff + (0.2 if cushioned else 0.08) + 0.09 * (1 - row))
-            solids += placed([pillow(rng, 0.42, 0.4, colors[row])], at, lean=18, turn=-14 * side)
-        parts.append(Parts("pillow", pillows))
+    for i in range(pillows):
+        side, row = (-1, 1)[i % 2], i // 2
+        at = (side * (inner / 2 - 0.2 - 0.2 * row), seat + 0.01, hind + stuff + (0.2 if cushioned else 0.08) + 0.09 * (1 - row))
+        solids += placed([pillow(rng, 0.42, 0.4, colors[row])], at, lean=18, turn=-14 * side)
+    parts += [Parts("pillow", pillows)] if pillows else []
     arms = (form >= 0) * (1 if corner else 2)
     parts += [Parts("cushion", count)] if not corner else []
     parts += [Parts("armrest", arms)] if arms and not corner else []

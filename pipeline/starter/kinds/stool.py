@@ -9,6 +9,27 @@ from pipeline.starter.kinds.solids import Material, Solid, box, disc, dowel, lat
 from pipeline.starter.kinds.thing import BLACK, STEEL, Parts, Rng, Thing, frame, maybe, metal, pick, plastic, wood
 
 
+def _boards(across: float, deep: float, height: float, splay: float, step: bool, timber: Material) -> tuple[list[Solid], list[Parts]]:
+    """Two boards, each cut out to an arch below or carrying a step before the seat."""
+    arch = [
+        (-deep * 0.5, 0),
+        (-deep * 0.25, 0),
+        (0, 0.08),
+        (deep * 0.25, 0),
+        (deep * 0.5, 0),
+        (deep * 0.42, height),
+        (-deep * 0.42, height),
+    ]
+    stair = [(-deep * 0.5, 0), (deep * 1.3, 0), (deep * 1.3, height * 0.5), (deep * 0.5, height * 0.5), (deep * 0.45, height)]
+    board = plate([*stair, (-deep * 0.45, height)] if step else arch, 0.022, timber).turned("y", -90)
+    boards = [board.turned("z", s * (0 if step else splay)).moved((s * across * 0.38, 0.0, 0)) for s in (-1, 1)]
+    solids = [s.moved((0, -float(s.vertices[:, 1].min()), 0)) for s in boards]
+    if step:
+        tread = slab_of(across * 0.98, deep * 0.9, 0.024, (0, height * 0.5 - 0.005, deep * 0.9), timber, 0.1)
+        return [*solids, tread], [Parts("step", 2)]
+    return [*solids, box((across * 0.72, 0.06, 0.02), (0, height * 0.6, 0), timber)], []
+
+
 def stool(rng: Rng) -> Thing:
     """No back, or one too low to lean on: for the bar, the milk, the piano, the workshop, the camp, the step."""
     high = maybe(rng, 0.5)
@@ -49,22 +70,9 @@ def stool(rng: Rng) -> Thing:
         corner, round_, squash, style = 0.12, False, 1.0, ["square", "folding"]
         parts.append(Parts("leg", 4, stand))
     elif form == 4:  # boards, as of a step stool
-        squash, corner, round_, style = rng.uniform(0.6, 0.8), 0.1, False, ["square"]
-        deep, splay, step = across * squash * 0.85, rng.uniform(0, 10), high or maybe(rng, 0.3)
-        for s in (-1, 1):
-            arch = [(-deep * 0.5, 0), (-deep * 0.25, 0), (0, 0.08), (deep * 0.25, 0), (deep * 0.5, 0), (deep * 0.42, height)]
-            arch += [(-deep * 0.42, height)]
-            if step:
-                arch = [(-deep * 0.5, 0), (deep * 1.3, 0), (deep * 1.3, height * 0.5), (deep * 0.5, height * 0.5), (deep * 0.45, height)]
-                arch += [(-deep * 0.45, height)]
-            board = plate(arch, 0.022, timber).turned("y", -90).turned("z", s * (0 if step else splay))
-            solids.append(board.moved((s * across * 0.38, 0.0, 0)))
-        solids = [s.moved((0, -float(s.vertices[:, 1].min()), 0)) for s in solids]
-        if step:
-            solids.append(slab_of(across * 0.98, deep * 0.9, 0.024, (0, height * 0.5 - 0.005, deep * 0.9), timber, 0.1))
-            parts.append(Parts("step", 2))
-        else:
-            solids.append(box((across * 0.72, 0.06, 0.02), (0, height * 0.6, 0), timber))
+        squash, splay, corner, round_, style = rng.uniform(0.6, 0.8), rng.uniform(0, 10), 0.1, False, ["square"]
+        step = high or maybe(rng, 0.3)
+        solids, parts = _boards(across, across * squash * 0.85, height, splay, step, timber)
         padded = padded and not step
     else:
         wide = across * pick(rng, (0.95, 1.1))
