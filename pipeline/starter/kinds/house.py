@@ -49,7 +49,7 @@ def _roof(form: str, width: float, depth: float, pitch: float, over: float, tile
     if form in ("hip", "mansard"):
         ridge = max(width - depth, 0.0) + (0.02 if form == "hip" else 0)
         levels = [(width + 2 * over, depth + 2 * over, -over * pitch * 0.4)]
-        levels += [(width + 2 * over, depth + 2 * over, thick - over * pitch * 0.4)]
+        levels.append((width + 2 * over, depth + 2 * over, thick - over * pitch * 0.4))
         if form == "mansard":
             levels += [(width - 0.9, depth - 0.9, rise * 1.1), (width - 0.9 - depth * 0.5, depth * 0.35, rise * 1.45)]
         else:

@@ -121,8 +121,8 @@ def _pool_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
         path += [(-deep * 0.85, top - deep * 0.12), (-deep, top - deep * 0.5), (-deep, tall * 0.99)]
         curve = bent_by(path, 48)
         solids.append(tube(np.column_stack([np.full(48, s * width / 2), curve[:, 1], curve[:, 0]]), 0.022, rail, sides=12))
-        solids += [disc(0.05, 0.02, (s * width / 2, tall - 0.01, -deep), rail, sides=16)]
-        solids += [cushion((0.06, 0.06, 0.06), (s * width / 2, -0.02, 0), 0.02, BLACK)]
+        solids.append(disc(0.05, 0.02, (s * width / 2, tall - 0.01, -deep), rail, sides=16))
+        solids.append(cushion((0.06, 0.06, 0.06), (s * width / 2, -0.02, 0), 0.02, BLACK))
     solids += [cushion((width, 0.03, 0.1), (0, step * (i + 0.6), 0), 0.012, for_rung) for i in range(rungs)]
     for s in (-1, 1):
         heights = [tall * k for k in ((0.35, 0.97) if wall else (0.97,))]

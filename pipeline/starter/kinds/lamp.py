@@ -22,6 +22,7 @@ from pipeline.starter.kinds.thing import (
     maybe,
     metal,
     pick,
+    standing,
     stone,
     wood,
 )
@@ -102,7 +103,7 @@ def _standing_lamp(rng: Rng) -> Thing:
             belly, body, power = width * rng.uniform(0.35, 0.65), pick(rng, (ceramic(rng), glass(rng))), rng.uniform(0.5, 1.6)
             curve = belly * (rng.uniform(0.2, 0.4) + 0.65 * np.sin(math.pi * t**power) ** pick(rng, (1, 2)))
             line = [(0.0, 0.0), *((float(r), float(0.02 + h)) for r, h in zip(curve, t * top * 0.85, strict=True))]
-            line += [(0.0, 0.02 + top * 0.85)]
+            line.append((0.0, 0.02 + top * 0.85))
             solids += [lathe(line, body), disc(float(curve[0]) * 1.25, 0.025, (0, 0, 0), metallic)]
             main = body
         case 3:  # turned on a lathe
@@ -134,8 +135,8 @@ def _standing_lamp(rng: Rng) -> Thing:
                 solids += [disc(base * 1.3, 0.02, (0, height * 0.38, 0), wood(rng)), ball(thick * 2.5, (0, height * 0.36, 0), metallic)]
                 parts.append(Parts("shelf", 1))
     pin = 0.02 if word == "open" or shade[0].vertices[:, 1].min() < -1 else tall * 0.9
-    solids += [dowel((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, metallic)]
-    solids += [_bulb(min(width, tall) * 0.16, (0, top + tall * (0.85 if word == "open" else 0.4), 0))]
+    solids.append(dowel((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, metallic))
+    solids.append(_bulb(min(width, tall) * 0.16, (0, top + tall * (0.85 if word == "open" else 0.4), 0)))
     if word not in ("open", "round"):  # the cross that carries the shade
         solids.append(disc(width * 0.12, 0.006, (0, top + pin - 0.006, 0), metallic))
     style = tuple(w for w in (word, "tall" if floor else "") if w)
@@ -198,8 +199,8 @@ def _arc_lamp(rng: Rng) -> Thing:
         path = np.stack([out * (1 - np.cos(a)) / 1.7, height * (1 - 0.12 * i) * np.sin(a), 0.12 * (i - (arms - 1) / 2) * a], axis=1)
         x, y, z = (float(v) for v in path[-1])
         solids += [tube(path + np.array([0, 0.03, 0]), 0.012, bar), dowel((x, y - 0.05, z), (x, y + 0.05, z), 0.015, bar)]
-        solids += [turned(_shell(line, 0.005), (x, y - 0.05 - width * 0.85, z), cloth)]
-        solids += [ball(width * 0.3, (x, y - 0.05 - width * 0.5, z), WHITE)]
+        solids.append(turned(_shell(line, 0.005), (x, y - 0.05 - width * 0.85, z), cloth))
+        solids.append(ball(width * 0.3, (x, y - 0.05 - width * 0.5, z), WHITE))
     return Thing.of(solids, bar, ("curved", "tall"), [Parts("shade", arms, cloth)])
 
 
@@ -217,8 +218,8 @@ def _branched_lamp(rng: Rng) -> Thing:
     profile = [(0, 0), (size * 0.5, size * 0.25), (size * 0.55, size * 0.3), (0, size * 0.32)]
     arm = [tube(branch, size * 0.12, bar, sides=8), turned(profile, (0, end[1] - size * 0.1, reach), bar, sides=16)]
     if candle:
-        arm += [disc(size * 0.2, size * 1.4, (0, end[1], reach), WHITE, sides=12)]
-        arm += [ball(size * 0.17, (0, end[1] + size * 1.65, reach), BRASS, 1.8)]
+        arm.append(disc(size * 0.2, size * 1.4, (0, end[1], reach), WHITE, sides=12))
+        arm.append(ball(size * 0.17, (0, end[1] + size * 1.65, reach), BRASS, 1.8))
     else:
         mouth = pick(rng, (0.45, 1.0, 1.4))
         profile = _shell([(size * (0.9 if mouth < 1 else 0.4), 0), (size * mouth * 0.9, size * 1.2)], size * 0.05)
@@ -232,13 +233,12 @@ def _branched_lamp(rng: Rng) -> Thing:
         line = [(0.0, 0.0), (half * 0.7, 0.0), (half * 0.7, tall), (0.0, tall + half)]
     solids.append(lathe(line, bar, sides=20))
     if hanging:
-        solids += [dowel((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, bar, sides=8)]
-        solids += [turned([(0, 0), (size * 0.3, 0), (size * 0.8, size * 0.3), (0, size * 0.32)], (0, tall * 1.5, 0), bar)]
+        solids.append(dowel((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, bar, sides=8))
+        solids.append(turned([(0, 0), (size * 0.3, 0), (size * 0.8, size * 0.3), (0, size * 0.32)], (0, tall * 1.5, 0), bar))
     else:
         foot = reach * rng.uniform(0.4, 0.6)
         solids.append(lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar))
-    low = min(float(solid.vertices[:, 1].min()) for solid in solids)
-    solids = [solid.moved((0, -low, 0)) for solid in solids]
+    solids = standing(solids)
     said = Parts("candle" if candle else "shade", count, WHITE if candle else cloth)
     return Thing.of(solids, bar, ("tall",) if floor else ("wide",) if hanging else (), [said, Parts("arm", count)])
 
@@ -254,15 +254,15 @@ def _lantern(rng: Rng) -> Thing:
     line, turn = ngon(sides, size, math.pi / sides), math.pi / sides
     body = [skin([placed_at(line, 0.02, 0.9), placed_at(line, 0.02 + tall, 0.9 * flare)], pane).turned("x", -90)]
     roof = [(0.02 + tall, 1.25 * flare), (0.03 + tall, 1.25 * flare), (0.03 + tall + size * 0.7, 0.35), (0.03 + tall + size, 0.3)]
-    roof += [(0.03 + tall + size * 1.05, 0.05)]
-    body += [skin([placed_at(line, 0, 1.15), placed_at(line, 0.02, 1.15)], iron).turned("x", -90)]
-    body += [skin([placed_at(line, z, s) for z, s in roof], iron).turned("x", -90)]
+    roof.append((0.03 + tall + size * 1.05, 0.05))
+    body.append(skin([placed_at(line, 0, 1.15), placed_at(line, 0.02, 1.15)], iron).turned("x", -90))
+    body.append(skin([placed_at(line, z, s) for z, s in roof], iron).turned("x", -90))
     count = sides if sides < 24 else 4
     for i in range(count):
         a = turn + i * 2 * math.pi / count if sides < 24 else i * math.pi / 2
         c, s = math.cos(a) * size * 0.92, -math.sin(a) * size * 0.92
         body.append(dowel((c, 0.01, s), (c * flare, 0.025 + tall, s * flare), size * 0.05, iron, sides=8))
-    body += [ball(size * 0.3, (0, 0.02 + tall * 0.4, 0), WHITE, 1.6)]
+    body.append(ball(size * 0.3, (0, 0.02 + tall * 0.4, 0), WHITE, 1.6))
     top = 0.03 + tall + size * 1.02
     parts = [Parts("pane", sides)] if sides < 24 else []
     if post:
@@ -287,15 +287,14 @@ def _hanging_lamp(rng: Rng) -> Thing:
     for i in range(count):
         x = (i - (count - 1) / 2) * width * 2.4
         solids += [s.moved((x, 0, 0)) for s in shade]
-        solids += [dowel((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, bar, sides=8)]
-        solids += [_bulb(width * 0.2, (x, tall * 0.35, 0))]
+        solids.append(dowel((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, bar, sides=8))
+        solids.append(_bulb(width * 0.2, (x, tall * 0.35, 0)))
         solids.append(turned([(0, 0), (0.025, 0), (0.03, 0.05), (0.01, 0.07), (0, 0.07)], (x, tall - 0.01, 0), bar, sides=20))
         if word not in ("open",):
             solids.append(disc(width * 0.3, 0.004, (x, tall - 0.012, 0), bar))
     beam, rose = (width * 2.4 * (count - 1) + 0.14, 0.03, 0.06), [(0, 0), (0.03, 0), (0.07, 0.03), (0, 0.032)]
     top = box(beam, (0, tall + cord, 0), bar) if count > 1 else turned(rose, (0, tall + cord, 0), bar)
-    low = min(float(solid.vertices[:, 1].min()) for solid in solids)
-    solids = [solid.moved((0, -low, 0)) for solid in [*solids, top]]
+    solids = standing([*solids, top])
     style = tuple(w for w in (word, "wide" if count > 1 else "") if w)
     return Thing.of(solids, cloth, style, [Parts("shade", count), Parts("cord", count, bar)])
 

@@ -49,8 +49,8 @@ def laptop(rng: Rng) -> Thing:
     tall, rim = depth * rng.uniform(0.96, 1.0), rng.uniform(0.006, 0.022)
     chin = rim * rng.uniform(1, 2.5)
     top = [plate_of(rounded(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid))]
-    top += [box((width - 2 * rim, tall - rim - chin, 0.002), (0, chin, 0.0), glow)]
-    top += [front_of([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12)]
+    top.append(box((width - 2 * rim, tall - rim - chin, 0.002), (0, chin, 0.0), glow))
+    top.append(front_of([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12))
     if maybe(rng, 0.5):
         mark = ngon(pick(rng, (4, 6, 24)), tall * rng.uniform(0.06, 0.1))
         top.append(plate_of(mark, 0.002, trim).moved((0, tall * 0.55, -lid - 0.001)))

@@ -50,7 +50,7 @@ def _post_mailbox(rng: Rng) -> Thing:
     if flag:
         up, x = maybe(rng, 0.5), width / 2 + 0.012
         arm = [box((0.008, 0.2, 0.018), (0, -0.02, 0), second), cushion((0.01, 0.07, 0.1), (0, 0.14, 0.04), 0.004, second)]
-        arm += [dowel((-0.015, 0, 0), (0.012, 0, 0), 0.014, STEEL, sides=10)]
+        arm.append(dowel((-0.015, 0, 0), (0.012, 0, 0), 0.014, STEEL, sides=10))
         shell += [(solid if up else solid.turned("x", -90)).moved((x, wall * 0.75, depth * 0.1)) for solid in arm]
     boxes = pick(rng, (1, 1, 1, 2))
     solids = [solid.moved(((i - (boxes - 1) / 2) * width * 1.5, lift, 0)) for i in range(boxes) for solid in shell]
@@ -60,22 +60,22 @@ def _post_mailbox(rng: Rng) -> Thing:
     paper = maybe(rng, 0.15)
     if paper:
         tube_line = [(0.055 * math.cos(b), 0.055 * math.sin(b)) for b in np.linspace(0, 2 * math.pi, 20, endpoint=False)]
-        solids += [slab(tube_line, depth * 0.9, second).moved((0, lift - 0.1, 0.0))]
-        solids += [slab([(x * 0.8, y * 0.8) for x, y in tube_line], 0.01, BLACK).moved((0, lift - 0.1, depth * 0.45))]
+        solids.append(slab(tube_line, depth * 0.9, second).moved((0, lift - 0.1, 0.0)))
+        solids.append(slab([(x * 0.8, y * 0.8) for x, y in tube_line], 0.01, BLACK).moved((0, lift - 0.1, depth * 0.45)))
     post = int(rng.integers(5))
     if post == 0:
-        solids += [box((0.09, lift - 0.02, 0.09), (0, 0, -0.05), timber)]
-        solids += [cushion((width * 0.9, 0.03, depth * 0.85), (0, lift - 0.035, 0), 0.008, timber)]
+        solids.append(box((0.09, lift - 0.02, 0.09), (0, 0, -0.05), timber))
+        solids.append(cushion((width * 0.9, 0.03, depth * 0.85), (0, lift - 0.035, 0), 0.008, timber))
         solids.append(dowel((0, lift * 0.62, -0.05), (0, lift - 0.03, depth * 0.33), 0.03, timber, sides=4))
     elif post == 1:  # the post goes up behind, the box sits on an arm
-        solids += [box((0.1, lift + top + 0.25, 0.1), (0, 0, -depth / 2 - 0.07), timber)]
-        solids += [box((0.08, 0.08, depth * 1.15), (0, lift - 0.08, -0.02), timber)]
+        solids.append(box((0.1, lift + top + 0.25, 0.1), (0, 0, -depth / 2 - 0.07), timber))
+        solids.append(box((0.08, 0.08, depth * 1.15), (0, lift - 0.08, -0.02), timber))
         solids.append(dowel((0, lift * 0.6, -depth / 2 - 0.05), (0, lift - 0.05, depth * 0.2), 0.035, timber, sides=4))
         profile = [(0, 0), (0.075, 0), (0.075, 0.02), (0.03, 0.05), (0.045, 0.08), (0, 0.12)]
         solids.append(turned(profile, (0, lift + top + 0.25, -depth / 2 - 0.07), timber, sides=16))
     elif post == 2:
         solids += [dowel((0, 0, 0), (0, lift, 0), 0.03, timber), disc(0.12, 0.02, (0, 0, 0), timber)]
-        solids += [disc(0.07, 0.015, (0, lift - 0.015, 0), timber)]
+        solids.append(disc(0.07, 0.015, (0, lift - 0.015, 0), timber))
     elif post == 3:
         line = [(0, 0), (0.11, 0), (0.11, 0.06), (0.06, 0.12), (0.045, 0.2), (0.04, lift - 0.2), (0.055, lift - 0.15), (0.04, lift - 0.1)]
         line += [(0.08, lift), (0, lift)]
@@ -83,9 +83,9 @@ def _post_mailbox(rng: Rng) -> Thing:
     else:
         brick = stone(rng, pick(rng, ("grey", "red" if maybe(rng, 0.5) else "beige")))
         wide = max(width * 1.7, tray + 0.1)
-        solids += [box((wide, lift, depth * 0.85), (0, 0, -0.02), brick)]
-        solids += [cushion((wide * 1.12, 0.06, depth * 0.96), (0, lift - 0.05, -0.02), 0.012, stone(rng))]
-        solids += [box((wide * 1.1, 0.08, depth * 0.94), (0, 0, -0.02), brick)]
+        solids.append(box((wide, lift, depth * 0.85), (0, 0, -0.02), brick))
+        solids.append(cushion((wide * 1.12, 0.06, depth * 0.96), (0, lift - 0.05, -0.02), 0.012, stone(rng)))
+        solids.append(box((wide * 1.1, 0.08, depth * 0.94), (0, 0, -0.02), brick))
     said = parts_of(("flag", boxes * flag), ("door", boxes), ("post", int(post != 4)))
     return Thing.of(placed(solids), paint, ("round",) if form < 2 else ("open",) if fall else (), said)
 
@@ -100,7 +100,7 @@ def _street_mailbox(rng: Rng) -> Thing:
         top = [(depth / 2 * math.cos(b), tall + depth / 2 * math.sin(b) * 0.8) for b in a]
     elif form == 1:
         top = [(depth / 2, tall), (depth * 0.42, tall + depth * 0.1), (-depth * 0.3, tall + depth * 0.45)]
-        top += [(-depth / 2, tall + depth * 0.42)]
+        top.append((-depth / 2, tall + depth * 0.42))
     else:
         top = [(depth / 2, tall), (0.0, tall + depth * 0.3), (-depth / 2, tall)]
     line = [(-depth / 2, 0.0), (depth / 2, 0.0), *top]
@@ -133,7 +133,7 @@ def _pillar_mailbox(rng: Rng) -> Thing:
     if square:
         wide, deep = r * 1.7, r * rng.uniform(1.2, 2.0)
         solids = [cushion((wide, tall, deep), (0, 0.02, 0), rng.uniform(0.008, 0.04), paint)]
-        solids += [box((wide * 0.9, 0.04, deep * 0.9), (0, 0, 0), BLACK)]
+        solids.append(box((wide * 0.9, 0.04, deep * 0.9), (0, 0, 0), BLACK))
         front = deep / 2
         if maybe(rng, 0.5):
             solids.append(cushion((wide * 1.12, 0.05, deep * 1.12), (0, tall, 0), 0.015, pick(rng, (paint, BLACK, STEEL))))
@@ -191,12 +191,12 @@ def _wall_mailbox(rng: Rng) -> Thing:
         solids = [solid.moved((0, 1.0, 0)) for solid in solids]
         post, feet = pick(rng, (STEEL, BLACK, paint)), pick(rng, (1, 2))
         for x in ((0.0,), (-width * 0.55, width * 0.55))[feet - 1]:
-            solids += [box((0.05, 1.0 + (tall * 0.95 if feet == 2 else 0.03), 0.05), (x, 0, -deep * 0.2), post)]
-            solids += [box((0.14, 0.015, 0.14), (x, 0, -deep * 0.2), post)]
+            solids.append(box((0.05, 1.0 + (tall * 0.95 if feet == 2 else 0.03), 0.05), (x, 0, -deep * 0.2), post))
+            solids.append(box((0.14, 0.015, 0.14), (x, 0, -deep * 0.2), post))
     flag = not standing and maybe(rng, 0.3)
     if flag:
-        solids += [box((0.008, 0.16, 0.016), (width / 2 + 0.012, tall * 0.6, 0), metal(rng, "red"))]
-        solids += [cushion((0.01, 0.06, 0.08), (width / 2 + 0.012, tall * 0.6 + 0.11, 0.03), 0.004, metal(rng, "red"))]
+        solids.append(box((0.008, 0.16, 0.016), (width / 2 + 0.012, tall * 0.6, 0), metal(rng, "red")))
+        solids.append(cushion((0.01, 0.06, 0.08), (width / 2 + 0.012, tall * 0.6 + 0.11, 0.03), 0.004, metal(rng, "red")))
     said = parts_of(("newspaper holder", int(holder)), ("window", windows), ("flag", int(flag)), ("post", feet if standing else 0))
     return Thing.of(placed(solids), paint, ("wide",) if tall < width else ("tall",), said)
 
@@ -208,7 +208,7 @@ def _cluster_mailbox(rng: Rng) -> Thing:
     cell = (rng.uniform(0.26, 0.32), rng.uniform(0.13, 0.2))
     width, tall, lift = cell[0] * columns + 0.06, cell[1] * rows + 0.06, rng.uniform(0.4, 0.75)
     solids = [cushion((width, tall, deep), (0, lift, 0), 0.015, paint)]
-    solids += [cushion((width + 0.06, 0.05, deep + 0.08), (0, lift + tall - 0.01, 0.01), 0.015, pick(rng, (paint, frame_paint)))]
+    solids.append(cushion((width + 0.06, 0.05, deep + 0.08), (0, lift + tall - 0.01, 0.01), 0.015, pick(rng, (paint, frame_paint))))
     for r in range(rows):
         for c in range(columns):
             x, y, z = (c - (columns - 1) / 2) * cell[0], lift + 0.03 + r * cell[1], deep / 2 + 0.004
@@ -217,8 +217,8 @@ def _cluster_mailbox(rng: Rng) -> Thing:
             side, middle = x + cell[0] * 0.34, y + cell[1] * 0.4
             solids.append(rod((side, middle, z), (side, middle, z + 0.02), 0.012, 0.01, frame_paint, sides=10))
     if maybe(rng, 0.5):
-        solids += [box((width * 0.3, lift, deep * 0.45), (0, 0, 0), frame_paint)]
-        solids += [box((width * 0.6, 0.03, deep * 0.9), (0, 0, 0), frame_paint)]
+        solids.append(box((width * 0.3, lift, deep * 0.45), (0, 0, 0), frame_paint))
+        solids.append(box((width * 0.6, 0.03, deep * 0.9), (0, 0, 0), frame_paint))
     else:
         solids += [box((0.06, lift + tall, 0.06), (s * (width / 2 + 0.03), 0, 0), frame_paint) for s in (-1, 1)]
     return Thing.of(placed(solids), paint, ("square",), parts_of(("door", rows * columns), ("slot", rows * columns)))

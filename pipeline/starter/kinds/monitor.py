@@ -72,14 +72,14 @@ def _screen_foot(rng: Rng, width: float, lift: float, up: float, deep: float, st
             tall, wide, room = rng.uniform(0.05, 0.13), width * rng.uniform(0.5, 0.95), rng.uniform(0.22, 0.36)
             front = room / 2 + back
             solids = [cushion((wide, tall, room), (0, 0, back), 0.008, stand)]
-            solids += [box((0.08, up - tall + 0.02, 0.03), (0, tall - 0.01, back - 0.01), stand)]
-            solids += [box((wide * 0.3, 0.012, 0.006), (wide * 0.25, tall * 0.6, front), BLACK)]
-            solids += [knob(0.008, 0.006, (-wide * 0.35, tall * 0.5, front), BLACK)]
+            solids.append(box((0.08, up - tall + 0.02, 0.03), (0, tall - 0.01, back - 0.01), stand))
+            solids.append(box((wide * 0.3, 0.012, 0.006), (wide * 0.25, tall * 0.6, front), BLACK))
+            solids.append(knob(0.008, 0.006, (-wide * 0.35, tall * 0.5, front), BLACK))
             return solids, [Parts("box", 1)]
         case _:  # a jointed arm on a clamp
             elbow = (rng.uniform(0.1, 0.25) * width, up * 0.55, back - 0.22)
             base = [cushion((0.1, 0.03, 0.09), (0, 0, back - 0.1), 0.01, stand)]
-            base += [dowel((0, 0, back - 0.1), (0, up * 0.55, back - 0.1), 0.018, stand)]
+            base.append(dowel((0, 0, back - 0.1), (0, up * 0.55, back - 0.1), 0.018, stand))
             bars = [rod((0, up * 0.5, back - 0.1), elbow, 0.02, 0.016, stand), dowel(elbow, (0, up, back + 0.01), 0.016, stand)]
             return [*base, *bars, ball(0.026, elbow, stand), box((0.1, 0.1, 0.02), (0, up - 0.05, back), stand)], [Parts("arm", 1)]
 
@@ -121,8 +121,8 @@ def _flat_screen(rng: Rng) -> Thing:
         said.append(Parts("speaker", 2))
         for side in (-1, 1):
             x = side * (width / 2 + 0.035)
-            solids += [cushion((0.075, tall, deep * 1.3), (x, lift, 0), 0.012, case)]
-            solids += [grid(0.05, tall * 0.8, 1, 14, (x, lift + tall / 2, deep * 0.65), 0.003, BLACK)]
+            solids.append(cushion((0.075, tall, deep * 1.3), (x, lift, 0), 0.012, case))
+            solids.append(grid(0.05, tall * 0.8, 1, 14, (x, lift + tall / 2, deep * 0.65), 0.003, BLACK))
     return Thing.of(solids, case, style, [*parts, *said])
 
 
@@ -155,9 +155,9 @@ def _tube_monitor(rng: Rng) -> Thing:
     if maybe(rng, 0.35):
         high, wide = rng.uniform(0.09, 0.15), max(width * rng.uniform(1.0, 1.25), 0.4)
         solids = [solid.moved((0, high, 0)) for solid in solids]
-        solids += [cushion((wide, high, deep * 1.1), (0, 0, 0), 0.01, case)]
-        solids += [box((wide * 0.36, high * 0.25, 0.008), (wide * 0.25, high * 0.5, deep * 0.55), BLACK)]
-        solids += [grid(wide * 0.3, high * 0.5, 8, 1, (-wide * 0.25, high * 0.5, deep * 0.55), 0.003, BLACK, 0.4)]
+        solids.append(cushion((wide, high, deep * 1.1), (0, 0, 0), 0.01, case))
+        solids.append(box((wide * 0.36, high * 0.25, 0.008), (wide * 0.25, high * 0.5, deep * 0.55), BLACK))
+        solids.append(grid(wide * 0.3, high * 0.5, 8, 1, (-wide * 0.25, high * 0.5, deep * 0.55), 0.003, BLACK, 0.4))
         parts.append(Parts("box", 1))
     else:
         high = 0.0

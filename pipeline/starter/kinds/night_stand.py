@@ -31,7 +31,7 @@ def night_stand(rng: Rng) -> Thing:
         high, top = rng.uniform(0.12, 0.26), height - 0.025
         rows, shelf = (2 if high > 0.2 else 1), int(maybe(rng, 0.6))
         solids = [cushion((width + 0.03, 0.025, depth + 0.03), (0, top, 0), 0.01, timber)]
-        solids += [box((width - 0.03, high, depth - 0.03), (0, top - high, 0), timber)]
+        solids.append(box((width - 0.03, high, depth - 0.03), (0, top - high, 0), timber))
         solids += stacked(face, 0, top - high + 0.005, depth / 2 - 0.015, width - 0.09, high - 0.01, [1] * rows)
         if maybe(rng, 0.3):
             solids += cabriole(width, depth, top, timber)
@@ -48,8 +48,8 @@ def night_stand(rng: Rng) -> Thing:
         start = low if not above else height - bay
         solids += [box((board, low_part, depth), (side * (width - board) / 2, low, 0), timber) for side in SIDES]
         solids += [box((width - 0.002, board, depth), (0, y, 0), timber) for y in (low, start if above else low + bay - board)]
-        solids += [cushion((width + 0.03, 0.025, depth + 0.03), (0, height - 0.025, 0), 0.008, timber)]
-        solids += [box((width - 0.01, low_part, 0.01), (0, low, -depth / 2 + 0.006), timber)]
+        solids.append(cushion((width + 0.03, 0.025, depth + 0.03), (0, height - 0.025, 0), 0.008, timber))
+        solids.append(box((width - 0.01, low_part, 0.01), (0, low, -depth / 2 + 0.006), timber))
         y, high = (low, low_part - bay) if above else (low + bay, low_part - bay - 0.03)
         solids.append(box((width - 0.03, high, depth - 0.02), (0, y, -0.005), timber))
         solids += stacked(face, 0, y, depth / 2 - 0.015, width - 0.045, high, [1] * many)

@@ -34,7 +34,7 @@ def _piano_stool(rng: Rng, timber: Material, z: float) -> tuple[list[Solid], Par
         wide = rng.uniform(0.55, 0.85)
         stands, _ = legs(rng, wide, 0.34, tall, 0.045, timber)
         solids = [*stands, box((wide, 0.05, 0.34), (0, tall - 0.03, 0), timber)]
-        solids += [cushion((wide, 0.06, 0.34), (0, tall + 0.015, 0), 0.025, seat)]
+        solids.append(cushion((wide, 0.06, 0.34), (0, tall + 0.015, 0), 0.025, seat))
     return [s.moved((0, 0, z + 0.22)) for s in solids], Parts("stool", 1, seat)
 
 
@@ -103,17 +103,17 @@ def _grand_piano(rng: Rng) -> Thing:
     h, keys = wide / 2, 0.36
     # From above, Y away from the player: the bass side is straight, the treble side swings in to a narrow tail.
     tail = [(h, 0.12), (h, 0.3), (h * 0.98, 0.42), (h * 0.55, 0.55), (h * 0.2, 0.7), (h * 0.12, 0.9), (-h * 0.1, 1.02), (-h * 0.5, 1.02)]
-    tail += [(-h * 0.92, 0.98)]
+    tail.append((-h * 0.92, 0.98))
     body = [(-h, 0.0), *[(float(px), float(py) * long) for px, py in _open_curve([(h, 0.0), *tail, (-h, 0.88)])]]
     line = np.array(body)
     cut = np.column_stack([line[:, 0], np.maximum(line[:, 1], keys)])
     case = [lying(cut, rim, timber, 0.006).moved((0, low, 0))]
-    case += [lying([(-h, 0), (h, 0), (h, keys + 0.05), (-h, keys + 0.05)], 0.08, timber).moved((0, low, 0))]
+    case.append(lying([(-h, 0), (h, 0), (h, keys + 0.05), (-h, keys + 0.05)], 0.08, timber).moved((0, low, 0)))
     arm = profile_of([(0, 0), (0, 0.06), (-0.06, rim * 0.6), (-0.1, rim), (-keys - 0.02, rim), (-keys - 0.02, 0)], 0.06, timber, 0.005)
     case += [arm.moved((s * (h - 0.031), low, 0)) for s in (-1, 1)]
     case += _claviature(7, wide - 0.16, 0.15, (0, low + 0.08, -0.19))
-    case += [box((wide - 0.12, 0.14, 0.02), (0, low + 0.08, -0.2), timber)]
-    case += [box((wide - 0.06, rim - 0.1, 0.16), (0, low + 0.08, -keys + 0.06), timber)]
+    case.append(box((wide - 0.12, 0.14, 0.02), (0, low + 0.08, -0.2), timber))
+    case.append(box((wide - 0.06, rim - 0.1, 0.16), (0, low + 0.08, -keys + 0.06), timber))
     lid = 0.018
     parts: list[Parts] = []
     opened = rng.uniform(28, 42) if maybe(rng, 0.7) else 0.0

@@ -12,9 +12,9 @@ from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng,
 def _speaker(radius: float, at: Point, rim: Material, cone: Material) -> list[Solid]:
     """A ring with a cone and a dome in it, towards the viewer."""
     ring = [(0.0, 0.0), (radius, 0.0), (radius, radius * 0.1), (radius * 0.86, radius * 0.14), (radius * 0.82, radius * 0.06)]
-    ring += [(0.0, radius * 0.06)]
+    ring.append((0.0, radius * 0.06))
     dish = [(radius * 0.82, radius * 0.09), (radius * 0.32, radius * 0.02), (radius * 0.3, radius * 0.1), (radius * 0.15, radius * 0.16)]
-    dish += [(0.0, radius * 0.18)]
+    dish.append((0.0, radius * 0.18))
     return [front_of(ring, at, rim), front_of(dish, at, cone)]
 
 
@@ -61,8 +61,8 @@ def _portable_radio(rng: Rng) -> Thing:
         radius = min(tall * 0.34, width * 0.19)
         for x in (-1, 1):
             solids += _speaker(radius, (x * (width / 2 - radius * 1.25), tall * 0.42, front - 0.002), trim, dark)
-        solids += [box((width * 0.3, tall * 0.34, 0.014), (0, tall * 0.14, front), dark)]
-        solids += [grid(width * 0.28, 0.012, 6, 1, (0, tall * 0.08, front), 0.016, trim, 0.8)]
+        solids.append(box((width * 0.3, tall * 0.34, 0.014), (0, tall * 0.14, front), dark))
+        solids.append(grid(width * 0.28, 0.012, 6, 1, (0, tall * 0.08, front), 0.016, trim, 0.8))
         solids.append(box((width * 0.8, tall * 0.12, 0.006), (0, tall * 0.82, front), WHITE))
         reels, y = (-width * 0.05, width * 0.05), tall * 0.31
         solids += [dowel((x, y, front), (x, y, front + 0.012), width * 0.025, trim) for x in reels]
@@ -73,8 +73,8 @@ def _portable_radio(rng: Rng) -> Thing:
         solids += _grille(rng, width * 0.46, tall * 0.72, (side * width * 0.2, tall * 0.45, front - 0.001), dark)
         if maybe(rng, 0.5):  # a round dial
             profile = [(0, 0), (width * 0.15, 0), (width * 0.14, 0.012), (0, 0.012)]
-            solids += [front_of(profile, (-side * width * 0.26, tall * 0.6, front - 0.002), WHITE)]
-            solids += [knob(width * 0.06, 0.024, (-side * width * 0.26, tall * 0.6, front), trim)]
+            solids.append(front_of(profile, (-side * width * 0.26, tall * 0.6, front - 0.002), WHITE))
+            solids.append(knob(width * 0.06, 0.024, (-side * width * 0.26, tall * 0.6, front), trim))
         else:
             solids.append(box((width * 0.36, tall * 0.16, 0.006), (-side * width * 0.25, tall * 0.62, front), WHITE))
             at = (-side * width * rng.uniform(0.15, 0.35), tall * 0.625, front)
@@ -124,8 +124,8 @@ def _parlour_radio(rng: Rng) -> Thing:
             solids.append(box((width * 0.05, tall * 0.42, 0.014), (x, tall * 0.42, front), timber))
         solids.append(box((width * 0.8, tall * 0.045, 0.016), (0, tall * 0.4, front), timber))
         if maybe(rng, 0.5):
-            solids += [front_of([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim)]
-            solids += [front_of([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE)]
+            solids.append(front_of([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim))
+            solids.append(front_of([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE))
         else:
             solids.append(box((width * 0.4, tall * 0.09, 0.012), (0, tall * 0.24, front), WHITE))
         solids += [knob(width * 0.05, 0.03, ((i - (knobs - 1) / 2) * width * 0.2, tall * 0.12, front), trim) for i in range(knobs)]
@@ -162,12 +162,12 @@ def _hand_radio(rng: Rng) -> Thing:
     line = [(-width / 2, 0), (width / 2, 0), (width / 2, tall * 0.4), (width / 2 - hips, tall * 0.5), (width / 2 - hips, tall * 0.62)]
     line += [(width / 2, tall * 0.72), (width / 2, tall)]
     line += [(-width / 2, tall), (-width / 2, tall * 0.72), (hips - width / 2, tall * 0.62), (hips - width / 2, tall * 0.5)]
-    line += [(-width / 2, tall * 0.4)]
+    line.append((-width / 2, tall * 0.4))
     front, side = deep / 2, pick(rng, (-1, 1))
     solids = [plate_of(np.array(line), deep, case, 0.004).moved((0, 0, -deep / 2))]
     solids += _grille(rng, width * 0.7, tall * 0.26, (0, tall * 0.22, front - 0.001), dark)
     buttons, knobs = int(rng.integers(2, 5)), int(rng.integers(1, 3))
-    solids += [box((width * 0.7, tall * 0.15, 0.004), (0, tall * 0.76, front), plastic(rng, pick(rng, ("green", "grey", "black"))))]
+    solids.append(box((width * 0.7, tall * 0.15, 0.004), (0, tall * 0.76, front), plastic(rng, pick(rng, ("green", "grey", "black")))))
     solids.append(grid(width * 0.7, tall * 0.1, buttons, 1, (0, tall * 0.58, front - 0.001), 0.005, dark, 0.75))
     solids.append(box((0.006, tall * 0.2, deep * 0.4), (-width / 2 + hips * 0.6, tall * 0.55, 0), dark))
     solids.append(rod((side * width * 0.3, tall - 0.004, 0), (side * width * 0.3, tall * rng.uniform(1.6, 2.2), 0), 0.008, 0.005, BLACK))
@@ -189,11 +189,11 @@ def _receiver(rng: Rng) -> Thing:
     knobs, speaker = int(rng.integers(2, 7)), maybe(rng, 0.4)
     items = [plate_of(rounded(width * 0.95, tall * 0.84, 0.004), 0.005, face).moved((0, tall * 0.08, 0))]
     big = min(tall * 0.26, width * 0.09)
-    items += [knob(big, 0.025, (width * 0.36, tall * 0.5, 0.004), trim)]
+    items.append(knob(big, 0.025, (width * 0.36, tall * 0.5, 0.004), trim))
     items += [knob(big * 0.4, 0.02, (-width * 0.38 + i * big * 1.15, tall * 0.24, 0.004), trim) for i in range(knobs - 1)]
     lit = plastic(rng, pick(rng, ("black", "yellow", "green", "white")))
     items.append(box((width * 0.4, tall * 0.26, 0.006), (-width * 0.02, tall * 0.54, 0.005), lit))
-    items += [front_of([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE)]
+    items.append(front_of([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE))
     if speaker:
         solids.append(grid(width * 0.7, deep * 0.5, 12, 6, (0, 0, 0), 0.004, BLACK, 0.5).turned("x", -90).moved((0, tall, -deep * 0.1)))
     lean = math.degrees(math.atan2(slant, tall))

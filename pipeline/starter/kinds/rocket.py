@@ -54,8 +54,8 @@ def _toy_rocket(rng: Rng) -> Thing:
         profile = [(0, 0), (size * 0.72, 0.012), (size * 0.4, 0.035), (0, 0.04)]
         solids.append(lathe(profile, dark, sides=24).turned("x", 90).moved((0, h, r)))
     if maybe(rng, 0.4):
-        solids += [rod((0, lift + tall - 0.03, 0), (0, lift + tall + 0.2, 0), 0.012, 0.008, STEEL)]
-        solids += [turned([(0, -0.03), (0.03, 0), (0, 0.03)], (0, lift + tall + 0.2, 0), second)]
+        solids.append(rod((0, lift + tall - 0.03, 0), (0, lift + tall + 0.2, 0), 0.012, 0.008, STEEL))
+        solids.append(turned([(0, -0.03), (0.03, 0), (0, 0.03)], (0, lift + tall + 0.2, 0), second))
     for h in (0.12, 0.3) if maybe(rng, 0.4) else ():
         edge = [(float(np.interp(lift + tall * k, y, width)) + 0.006, lift + tall * k) for k in (h, h + 0.05)]
         solids.append(lathe([(0, edge[0][1]), *edge, (0, edge[1][1])], second, sides=40))
@@ -96,8 +96,8 @@ def _launcher(rng: Rng) -> Thing:
     top = max(float(solid.vertices[:, 1].max()) for solid in solids)
     tower = maybe(rng, 0.3)
     if tower:
-        solids += [rod((0, top - 0.05, 0), (0, top + 0.4, 0), 0.018, 0.014, STEEL)]
-        solids += [turned([(0, 0), (0.03, 0), (0.03, 0.15), (0, 0.22)], (0, top + 0.36, 0), second, sides=12)]
+        solids.append(rod((0, top - 0.05, 0), (0, top + 0.4, 0), 0.018, 0.014, STEEL))
+        solids.append(turned([(0, 0), (0.03, 0), (0.03, 0.15), (0, 0.22)], (0, top + 0.36, 0), second, sides=12))
     boosters, pushed = pick(rng, (0, 0, 2, 2, 4, 4)), 0.0
     if boosters:
         small, high = r * rng.uniform(0.45, 0.95), tall * rng.uniform(0.55, 1.0)

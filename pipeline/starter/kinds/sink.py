@@ -72,7 +72,7 @@ def _ceramic(rng: Rng, pedestal: bool, hole: float, edge: float, white: Material
         under, foot, waist = high - 0.12, rng.uniform(0.12, 0.16), rng.uniform(0.065, 0.1)
         squash, corner = rng.uniform(0.8, 1.0), pick(rng, (0.98, 0.98, 0.3))
         line = [(foot, 0), (foot, 0.03), (foot * 0.85, 0.06), (waist, 0.2), (waist, under * 0.7), (waist * 1.5, under * 0.93)]
-        line += [(waist * 2, under + 0.02)]
+        line.append((waist * 2, under + 0.02))
         solids.append(lofted([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white))
         parts.append(Parts("pedestal", 1))
     elif maybe(rng, 0.5):

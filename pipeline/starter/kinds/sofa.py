@@ -24,7 +24,7 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
             return [cushion((arm, tall, depth), (0, 0, 0), arm * 0.48, soft)]
         case 3:  # falls to the front
             outline = [(-depth / 2, 0), (depth / 2, 0), (depth / 2, tall * 0.72), (depth * 0.1, tall * 0.8), (-depth * 0.3, tall * 1.2)]
-            outline += [(-depth / 2, tall * 1.25)]
+            outline.append((-depth / 2, tall * 1.25))
             line = smoothed(outline, 2)
             return [plate(line, arm * 0.8, soft, edge=0.02).turned("y", -90)]
         case _:  # a frame of wood

@@ -142,8 +142,8 @@ def _round_stairs(rng: Rng) -> Thing:
     angles = [(i + 0.5) * each for i in range(steps)]
     rails = 1 if spiral else pick(rng, (0, 1, 2, 2))
     if spiral:
-        solids += [disc(0.06, steps * rise + 0.95, (0, 0, 0), base)]
-        solids += [turned([(0, 0), (0.08, 0.02), (0.06, 0.1), (0, 0.13)], (0, steps * rise + 0.94, 0), rail)]
+        solids.append(disc(0.06, steps * rise + 0.95, (0, 0, 0), base))
+        solids.append(turned([(0, 0), (0.08, 0.02), (0.06, 0.1), (0, 0.13)], (0, steps * rise + 0.94, 0), rail))
         solids.append(disc(0.16, 0.03, (0, 0, 0), base))
     elif not massive:
         for r in (inner, outer):

@@ -101,7 +101,7 @@ def stool(rng: Rng) -> Thing:
         for s in (-1, 1):
             x = s * wide * 0.5
             path = [(x * 0.9, height - 0.03, -0.08), (x * 1.15, height + 0.05, -0.08), (x * 1.15, height + 0.05, 0.08)]
-            path += [(x * 0.9, height - 0.03, 0.08)]
+            path.append((x * 0.9, height - 0.03, 0.08))
             solids.append(piped(path, 0.01, stand, bend=0.03))
         parts.append(Parts("handle", 2))
     style.append("tall" if high else "low")

@@ -31,7 +31,7 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
         case 3 | 4:  # round or, where it is long, oval
             squash, edge = depth / width, thick * rng.uniform(0.0, 0.4)
             line = [(0.0, 0.0), (width / 2 - edge, 0.0), (width / 2, edge + 1e-4), (width / 2, thick - edge)]
-            line += [(width / 2 - edge, thick + 1e-4)]
+            line.append((width / 2 - edge, thick + 1e-4))
             disk = turned([*line, (0.0, thick + 1e-4)], (0, y, 0), material, sides=56, squash=squash)
             return [disk], "round" if squash > 0.9 else "oval", width * 0.72, depth * 0.72
         case 5:
@@ -75,7 +75,7 @@ def _column(rng: Rng, reach: float, height: float, material: Material) -> list[S
             return [foot, disc(stem, height, (0, 0, 0), material), disc(reach * 0.4, 0.02, (0, height - 0.02, 0), material)]
     knots = stem * np.concatenate([[1.2, 1.4], rng.uniform(0.8, 2.2, 5), [1.0, 2.4]])
     line = [(0.0, height * 0.1), *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True))]
-    line += [(0.0, height)]
+    line.append((0.0, height))
     solids = [lathe(line, material, sides=20)]
     count, t = int(rng.integers(3, 5)), np.linspace(0, 1, 9)
     drop = height * 0.36 * (1 - t) ** 2 + 0.03 * np.sin(math.pi * t)
@@ -103,8 +103,8 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
                 solids += [dowel((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, material, sides=8) for z in SIDES]
             case 3:
                 solids += [dowel((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, material) for z in SIDES]
-                solids += [box((thick, thick, depth * 0.7), (at, height - thick, 0), material)]
-                solids += [box((thick * 0.7, thick, depth * 0.6), (at, height * 0.3, 0), material)]
+                solids.append(box((thick, thick, depth * 0.7), (at, height - thick, 0), material))
+                solids.append(box((thick * 0.7, thick, depth * 0.6), (at, height * 0.3, 0), material))
             case 4:
                 solids.append(cushion((thick * 1.3, thick, depth * 0.85), (at, 0, 0), 0.012, material))
                 solids.append(box((thick, height, depth * rng.uniform(0.15, 0.2)), (at, 0, 0), material))

@@ -141,7 +141,7 @@ def _tipi(rng: Rng) -> Thing:
     solids.append(slab(entry, 0.05, BLACK).turned("x", -lean).moved((0, 0, face * 0.985)))
     for s in (-1, 1):
         flap = [(0.0, high * 1.03), (s * wide * 0.8, high * 0.55), (s * wide * 1.15, 0.02), (s * wide * rng.uniform(0.6, 1.0), 0.02)]
-        flap += [(s * wide * 0.5, high * 0.45)]
+        flap.append((s * wide * 0.5, high * 0.45))
         solids.append(slab(flap, 0.04, second, bevel=0.012).turned("x", -lean).moved((0, 0, face + 0.02)))
     bands = pick(rng, (0, 1, 2))
     for t in (0.06, 0.75)[:bands]:
@@ -219,8 +219,8 @@ def _pavilion(rng: Rng) -> Thing:
         grid = np.array([np.stack([x, np.full(40, y), out / 2 - 0.08 + 0.02 * np.sin(x * 14)], axis=1) for y in (0.03, low)])
         solids.append(sheet(grid, grid - (0, 0, 0.02), cloth).turned("y", turn))
     if peaked and maybe(rng, 0.5):
-        solids += [rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole)]
-        solids += [slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0))]
+        solids.append(rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole))
+        solids.append(slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0)))
     return Thing.of(placed(solids), cloth, ("square", "open"), parts_of(("pole", 4), ("wall", walls)))
 
 
@@ -247,8 +247,8 @@ def _bell_tent(rng: Rng) -> Thing:
     solids.append(rod((0, wall + rise * 0.9, 0), (0, wall + rise * 1.12, 0), 0.03, 0.025, timber, sides=10))
     flags = int(maybe(rng, 0.4))
     if flags:
-        solids += [rod((0, wall + rise, 0), (0, wall + rise + 0.55, 0), 0.02, 0.015, timber)]
-        solids += [slab([(0, 0), (0.45, 0.12), (0, 0.24)], 0.02, second).moved((0, wall + rise + 0.3, 0))]
+        solids.append(rod((0, wall + rise, 0), (0, wall + rise + 0.55, 0), 0.02, 0.015, timber))
+        solids.append(slab([(0, 0), (0.45, 0.12), (0, 0.24)], 0.02, second).moved((0, wall + rise + 0.3, 0)))
     cords = pick(rng, (0, 6, 8))
     ways = [(math.sin(turn), math.cos(turn)) for turn in (np.arange(cords) + 0.5) * 2 * math.pi / max(cords, 1)]
     rim = radius * over

@@ -6,7 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.starter.kinds.solids import Floats, Material, Solid, box, cushion, dowel, lathe, rod, tube
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, fabric, leather, maybe, pick, plastic, stone, wood
+from pipeline.starter.kinds.thing import (
+    BLACK,
+    STEEL,
+    WHITE,
+    Parts,
+    Rng,
+    Thing,
+    fabric,
+    leather,
+    maybe,
+    pick,
+    plastic,
+    standing,
+    stone,
+    wood,
+)
 from pipeline.starter.kinds.vessels import ball, band, bezier, fluted_by, horn, shaped, smooth, warped
 
 
@@ -75,11 +90,6 @@ def _stand(rng: Rng, pole: float, material: Material) -> tuple[list[Solid], Part
             return [sleeve, *arms], Parts("leg", 4)
 
 
-def _standing(solids: Sequence[Solid]) -> list[Solid]:
-    down = min(float(solid.vertices[:, 1].min()) for solid in solids)
-    return [solid.moved((0, -down, 0)) for solid in solids]
-
-
 def _held(rng: Rng, form: str, cloths: Sequence[Material], panels: int, pole: Material) -> Thing:
     """Open, for one person, upright or laid `down` to dry, or of `paper`."""
     grip = pick(rng, (BLACK, wood(rng, "brown"), leather(rng), plastic(rng)))
@@ -101,7 +111,7 @@ def _held(rng: Rng, form: str, cloths: Sequence[Material], panels: int, pole: Ma
         solids = [solid.turned("x", 112) for solid in solids]
     parts = [Parts("hook" if hook else "handle", 1, grip), Parts("panel", panels)]
     style = ("striped", "open") if len(cloths) > 1 else ("open",)
-    return Thing.of(_standing(solids), cloths[0], style, parts)
+    return Thing.of(standing(solids), cloths[0], style, parts)
 
 
 def _rolled(rng: Rng, cloth: Material, panels: int, pole: Material) -> Thing:
@@ -122,7 +132,7 @@ def _rolled(rng: Rng, cloth: Material, panels: int, pole: Material) -> Thing:
         case 1:
             solids = [solid.turned("z", 88) for solid in solids]
     said = Parts("hook" if hook else "handle", 1, grip)
-    return Thing.of(_standing(solids), cloth, ("closed",), [said])
+    return Thing.of(standing(solids), cloth, ("closed",), [said])
 
 
 def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metalwork: Material) -> Thing:
@@ -154,7 +164,7 @@ def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metal
     else:
         top += [pole, *base]
     style = ("closed",) if form == "furled" else ("striped", "open") if len(cloths) > 1 else ("open",)
-    return Thing.of(_standing(top), cloths[0], style, parts)
+    return Thing.of(standing(top), cloths[0], style, parts)
 
 
 def umbrella(rng: Rng) -> Thing:

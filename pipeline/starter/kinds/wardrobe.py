@@ -87,7 +87,7 @@ def wardrobe(rng: Rng) -> Thing:
             swing = (1 if i % 2 == 0 else -1) if doors > 1 else pick(rng, SIDES)
             if sort == "sliding":
                 out, leaf_wide = front + (0.028 if i % 2 else 0), each + (0.03 if doors > 1 else 0)
-                solids += [box((leaf_wide, high, 0.026), (x, top, out + 0.013), leaf)]
+                solids.append(box((leaf_wide, high, 0.026), (x, top, out + 0.013), leaf))
                 solids += [box((0.025, high, 0.012), (x + s * (leaf_wide / 2 - 0.0125), top, out + 0.03), STEEL) for s in SIDES]
                 inner = out + 0.026
             else:
