@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from pipeline.starter.kinds.casings import Line, ball, ngon, placed_at, plate_of, profile_of, skin
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, tube, turned
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, scaled, tube, turned
 from pipeline.starter.kinds.thing import (
     BLACK,
     BRASS,
@@ -77,7 +77,7 @@ def _shade(rng: Rng, width: float, cloth: Material) -> tuple[list[Solid], float,
 
 
 def _bulb(radius: float, at: Point) -> Solid:
-    profile = [(0, -radius), (radius * 0.5, -radius), (radius * 0.55, 0), (radius, radius), (radius * 0.7, radius * 1.9), (0, radius * 2.2)]
+    profile = scaled([(0, -1), (0.5, -1), (0.55, 0), (1, 1), (0.7, 1.9), (0, 2.2)], radius)
     return turned(profile, at, WHITE, sides=20)
 
 
@@ -109,7 +109,7 @@ def _standing_lamp(rng: Rng) -> Thing:
         case 3:  # turned on a lathe
             half = width * rng.uniform(0.12, 0.22) * (0.6 if floor else 1)
             knots = half * rng.uniform(0.3, 1.0, 9)
-            line = [(0.0, 0.0), (half * 3, 0.0), (half * 3, half * 0.4), (half * 1.4, half * 0.9)]
+            line = scaled([(0, 0), (3, 0.0), (3, 0.4), (1.4, 0.9)], half)
             line += [(float(r), float(half + (top - half) * (i + 1) / 9)) for i, r in enumerate(knots)] + [(0.0, top)]
             main = wood(rng)
             solids.append(lathe(line, main, sides=24))
@@ -215,7 +215,7 @@ def _branched_lamp(rng: Rng) -> Thing:
     knot, a = tall * (0.2 if hanging else 0.75), np.linspace(0, 1, 16)
     branch = np.stack([0 * a, knot - dip * np.sin(a * math.pi) + dip * 0.8 * a, reach * a], axis=1)
     end = (0.0, float(branch[-1, 1]), reach)
-    profile = [(0, 0), (size * 0.5, size * 0.25), (size * 0.55, size * 0.3), (0, size * 0.32)]
+    profile = scaled([(0, 0), (0.5, 0.25), (0.55, 0.3), (0, 0.32)], size)
     arm = [tube(branch, size * 0.12, bar, sides=8), turned(profile, (0, end[1] - size * 0.1, reach), bar, sides=16)]
     if candle:
         arm.append(disc(size * 0.2, size * 1.4, (0, end[1], reach), WHITE, sides=12))
@@ -234,7 +234,7 @@ def _branched_lamp(rng: Rng) -> Thing:
     solids.append(lathe(line, bar, sides=20))
     if hanging:
         solids.append(dowel((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, bar, sides=8))
-        solids.append(turned([(0, 0), (size * 0.3, 0), (size * 0.8, size * 0.3), (0, size * 0.32)], (0, tall * 1.5, 0), bar))
+        solids.append(turned(scaled([(0, 0), (0.3, 0), (0.8, 0.3), (0, 0.32)], size), (0, tall * 1.5, 0), bar))
     else:
         foot = reach * rng.uniform(0.4, 0.6)
         solids.append(lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar))
@@ -268,7 +268,7 @@ def _lantern(rng: Rng) -> Thing:
     if post:
         half = size * 0.25
         pole = [(0.0, 0.0), (half * 3, 0.0), (half * 2.6, half * 1.5), (half * 1.6, post * 0.1), (half, post * 0.16)]
-        pole += [(half * 0.8, post * 0.9), (half * 2, post * 0.95), (half, post * 0.97), (half * 2, post), (0.0, post)]
+        pole += scaled([(0.8, 0.9), (2, 0.95), (1, 0.97), (2, 1), (0.0, 1)], half, post)
         body = [*(solid.moved((0, post - 0.005, 0)) for solid in body), lathe(pole, iron), ball(size * 0.12, (0, post + top, 0), iron, 1.5)]
         return Thing.of(body, iron, ("tall", "slim"), [*parts, Parts("post", 1)])
     bow = np.linspace(0, 2 * math.pi, 25)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from pipeline.starter.kinds.casings import Line, blocks_of, curve_of, lying, placed_at, plate_of, profile_of, rounded, skin
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, turned
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, scaled, turned
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, legs, maybe, pick, plastic, wood
 
 
@@ -147,7 +147,7 @@ def _grand_piano(rng: Rng) -> Thing:
         stands = [skin(rings, timber).turned("x", -90)]
     else:
         profile = [(0, 0.05), (thick * 0.5, 0.05), (thick * 0.7, 0.12), (thick * 0.45, 0.16), (thick, low * 0.6)]
-        profile += [(thick * 1.25, low * 0.72), (thick * 0.7, low * 0.78), (thick * 1.3, low * 0.86), (thick * 1.3, low), (0, low)]
+        profile += scaled([(1.25, 0.72), (0.7, 0.78), (1.3, 0.86), (1.3, 1), (0, 1)], thick, low)
         stands = [lathe(profile, timber, sides=24)]
     stands += [disc(0.028, 0.05, (0, 0.005, 0), BRASS, sides=16), dowel((-0.014, 0.028, 0), (0.014, 0.028, 0), 0.028, BRASS)]
     case += [s.moved((px, 0, pz)) for s in stands for px, pz in places]
@@ -179,7 +179,7 @@ def _stage_piano(rng: Rng) -> Thing:
     solids = [lying(rounded(wide, deep, 0.015), tall * 0.7, case, 0.006).moved((0, level, deep / 2))]
     solids += _claviature(octaves, wide - 0.12, 0.14, (0, level + tall * 0.7 - 0.003, deep / 2 - 0.16))
     back = deep - 0.18
-    outline = [(0, 0), (back, 0), (back, tall * 0.45), (back * 0.7, tall * 0.6), (0, tall * 0.6)]
+    outline = scaled([(0, 0), (1, 0), (1, 0.45), (0.7, 0.6), (0, 0.6)], back, tall)
     solids.append(profile_of(outline, wide, case, 0.004).moved((0, level + tall * 0.6, -deep / 2)))
     solids += [box((0.055, tall * 0.45, 0.16), (s * (wide / 2 - 0.0275), level + tall * 0.65, deep / 2 - 0.09), case) for s in (-1, 1)]
     parts: list[Parts] = []

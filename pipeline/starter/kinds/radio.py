@@ -5,16 +5,14 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.casings import arch_of, ball, front_of, grid, knob, lying, plate_of, profile_of, rounded
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, rod
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, rod, scaled
 from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, four, maybe, metal, pick, plastic, wood
 
 
 def _speaker(radius: float, at: Point, rim: Material, cone: Material) -> list[Solid]:
     """A ring with a cone and a dome in it, towards the viewer."""
-    ring = [(0.0, 0.0), (radius, 0.0), (radius, radius * 0.1), (radius * 0.86, radius * 0.14), (radius * 0.82, radius * 0.06)]
-    ring.append((0.0, radius * 0.06))
-    dish = [(radius * 0.82, radius * 0.09), (radius * 0.32, radius * 0.02), (radius * 0.3, radius * 0.1), (radius * 0.15, radius * 0.16)]
-    dish.append((0.0, radius * 0.18))
+    ring = scaled([(0, 0), (1, 0.0), (1, 0.1), (0.86, 0.14), (0.82, 0.06), (0.0, 0.06)], radius)
+    dish = scaled([(0.82, 0.09), (0.32, 0.02), (0.3, 0.1), (0.15, 0.16), (0.0, 0.18)], radius)
     return [front_of(ring, at, rim), front_of(dish, at, cone)]
 
 

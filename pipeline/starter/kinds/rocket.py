@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.starter.kinds.hulls import PAINTS, bent_by, body_of, parts_of, placed, set_around, slab, wing_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, dowel, lathe, rod, turned
+from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, dowel, lathe, rod, scaled, turned
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, glass, maybe, metal, pick, plastic
 
 
@@ -105,7 +105,7 @@ def _launcher(rng: Rng) -> Thing:
         line = [(0, r * 0.9), (small, r * 0.9), (small, high)]
         line += [*_ogive(small, high, high + small * rng.uniform(2, 4.5), pick(rng, (1.0, 1.6)))]
         one = [turned(line, (0, 0, pushed), third, sides=24), _bell(small * 0.7, (0, 0.02, pushed), STEEL)]
-        profile = [(0, high * 0.8), (small * 1.02, high * 0.8), (small * 1.02, high * 0.86), (0, high * 0.86)]
+        profile = scaled([(0, 0.8), (1.02, 0.8), (1.02, 0.86), (0, 0.86)], small, high)
         one += [turned(profile, (0, 0, pushed), second, sides=24), box((small * 0.4, 0.06, r * 0.5), (0, high * 0.7, r), STEEL)]
         solids += set_around(one, boosters, 90 if boosters == 2 else 45)
     nozzles = pick(rng, (1, 3, 4, 5))

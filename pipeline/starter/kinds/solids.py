@@ -145,6 +145,11 @@ def lathe(profile: Sequence[tuple[float, float]], material: Material, *, sides: 
     return turned(profile, (0, 0, 0), material, sides=sides, squash=squash)
 
 
+def scaled(profile: Sequence[tuple[float, float]], wide: float, tall: float | None = None) -> list[tuple[float, float]]:
+    """A profile or an outline of size 1 drawn at a size; as tall as wide unless told."""
+    return [(x * wide, y * (wide if tall is None else tall)) for x, y in profile]
+
+
 def disc(radius: float, height: float, at: Point, material: Material, *, sides: int = 32, squash: float = 1.0) -> Solid:
     """A cylinder that stands."""
     return turned([(0, 0), (radius, 0), (radius, height), (0, height)], at, material, sides=sides, squash=squash)

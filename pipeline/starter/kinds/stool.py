@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.padding import bowed, feet_under, pad_of, piped, plate, sheet, slab_of, softened, star
-from pipeline.starter.kinds.solids import Material, Solid, box, disc, dowel, lathe, rod, tube
+from pipeline.starter.kinds.solids import Material, Solid, box, disc, dowel, lathe, rod, scaled, tube
 from pipeline.starter.kinds.thing import BLACK, STEEL, Parts, Rng, Thing, frame, maybe, metal, pick, plastic, wood
 
 
@@ -20,7 +20,7 @@ def _boards(across: float, deep: float, height: float, splay: float, step: bool,
         (deep * 0.42, height),
         (-deep * 0.42, height),
     ]
-    stair = [(-deep * 0.5, 0), (deep * 1.3, 0), (deep * 1.3, height * 0.5), (deep * 0.5, height * 0.5), (deep * 0.45, height)]
+    stair = scaled([(-0.5, 0), (1.3, 0), (1.3, 0.5), (0.5, 0.5), (0.45, 1)], deep, height)
     board = plate([*stair, (-deep * 0.45, height)] if step else arch, 0.022, timber).turned("y", -90)
     boards = [board.turned("z", s * (0 if step else splay)).moved((s * across * 0.38, 0.0, 0)) for s in (-1, 1)]
     solids = [s.moved((0, -float(s.vertices[:, 1].min()), 0)) for s in boards]

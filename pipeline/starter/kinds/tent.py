@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.starter.kinds.hulls import loft, parts_of, placed, rounded, sheet, slab
-from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, tube
+from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, scaled, tube
 from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, four, maybe, pick, wood
 
 
@@ -239,7 +239,7 @@ def _bell_tent(rng: Rng) -> Thing:
         rows = [np.array([(r * math.sin(x), y, r * math.cos(x)) for x in a]) for r, y in eaves]
         solids.append(sheet(np.array(rows), np.array(rows) - (0, 0.02, 0), second))
     wide, high = rng.uniform(0.35, 0.5), max(wall * 0.98, 0.6)
-    outline = [(-wide, 0.0), (wide, 0.0), (wide * 0.85, high * 0.7), (0.0, high), (-wide * 0.85, high * 0.7)]
+    outline = scaled([(-1, 0.0), (1, 0.0), (0.85, 0.7), (0.0, 1), (-0.85, 0.7)], wide, high)
     solids.append(slab(outline, 0.1, BLACK).moved((0, 0, radius * 0.98)))
     for s in (-1, 1):
         flap = [(0.0, high), (s * wide, high * 0.85), (s * wide * 1.4, 0.0), (s * wide * 0.85, 0.0), (s * wide * 0.6, high * 0.5)]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pipeline.starter.kinds.hulls import parts_of, placed, rounded, slab
-from pipeline.starter.kinds.solids import cushion, disc, lathe, tube, turned
+from pipeline.starter.kinds.solids import cushion, disc, lathe, scaled, tube, turned
 from pipeline.starter.kinds.thing import BLACK, Rng, Thing, four, maybe, pick, plastic
 
 
@@ -50,7 +50,7 @@ def traffic_cone(rng: Rng) -> Thing:
     profile = [(0, high * 0.8), *line, (rim * 0.75, tall), (rim * 0.72, tall - head * 1.2), (0, tall - head * 1.2)]
     solids.append(lathe(profile, body, sides=40))
     if maybe(rng, 0.4):
-        profile = [(foot, high * 0.9), (foot * 1.18, high * 0.9), (foot * 1.12, high * 1.5), (foot * 0.98, high * 1.6)]
+        profile = scaled([(1, 0.9), (1.18, 0.9), (1.12, 1.5), (0.98, 1.6)], foot, high)
         solids.append(lathe(profile, body, sides=40))
     bands = int(rng.integers(0, 4)) if form != 3 else pick(rng, (0, 1, 2))
     rs, hs = np.array([p[0] for p in line]), np.array([p[1] for p in line])
@@ -63,12 +63,12 @@ def traffic_cone(rng: Rng) -> Thing:
         solids.append(lathe(profile, band, sides=40))
     extra = pick(rng, ("", "", "", "knob", "lamp", "handle"))
     if extra == "knob":
-        profile = [(0, 0), (rim * 1.3, 0), (rim * 1.5, rim * 0.5), (rim * 1.1, rim * 1.1), (0, rim * 1.2)]
+        profile = scaled([(0, 0), (1.3, 0), (1.5, 0.5), (1.1, 1.1), (0, 1.2)], rim)
         solids.append(turned(profile, (0, tall - rim * 0.3, 0), body, sides=24))
     elif extra == "lamp":
         lamp = plastic(rng, pick(rng, ("yellow", "red", "orange")))
         solids.append(disc(rim * 1.5, tall * 0.05, (0, tall - 0.005, 0), BLACK, sides=24))
-        dome = [(0, 0), (rim * 1.9, 0), (rim * 1.9, tall * 0.04), (rim * 1.6, tall * 0.1), (rim * 0.8, tall * 0.14), (0, tall * 0.15)]
+        dome = scaled([(0, 0), (1.9, 0), (1.9, 0.04), (1.6, 0.1), (0.8, 0.14), (0, 0.15)], rim, tall)
         solids.append(turned(dome, (0, tall * 1.045, 0), lamp, sides=24))
     elif extra == "handle":
         a = np.linspace(-0.2, math.pi + 0.2, 14)
