@@ -77,8 +77,7 @@ def _shade(rng: Rng, width: float, cloth: Material) -> tuple[list[Solid], float,
 
 
 def _bulb(radius: float, at: Point) -> Solid:
-    profile = scaled([(0, -1), (0.5, -1), (0.55, 0), (1, 1), (0.7, 1.9), (0, 2.2)], radius)
-    return turned(profile, at, WHITE, sides=20)
+    return turned(scaled([(0, -1), (0.5, -1), (0.55, 0), (1, 1), (0.7, 1.9), (0, 2.2)], radius), at, WHITE, sides=20)
 
 
 def _standing_lamp(rng: Rng) -> Thing:

@@ -120,10 +120,10 @@ def _grand_piano(rng: Rng) -> Thing:
     if opened:  # strings under it, gold
         plate = np.column_stack([np.clip(cut[:, 0] * 0.9 - 0.02, -h, h), keys + 0.1 + (cut[:, 1] - keys) * 0.86])
         case.append(lying(plate, 0.006, BRASS).moved((0, low + rim, 0)))
-        short = [i > 15 for i in range(22)]
-        reach = [keys + 0.14 + (0.32 if low_ else 0.7 - 0.024 * i) * long * 0.36 for i, low_ in enumerate(short)]
-        spans = [0.6 * long * (0.3 if low_ else 0.55 - 0.016 * i) for i, low_ in enumerate(short)]
-        strings = [((i - 11) * wide * 0.034, -reach[i], 0.006, spans[i]) for i in range(22)]
+        strings = []
+        for i in range(22):
+            reach, span = (0.32, 0.3) if i > 15 else (0.7 - 0.024 * i, 0.55 - 0.016 * i)
+            strings.append(((i - 11) * wide * 0.034, -(keys + 0.14 + reach * long * 0.36), 0.006, 0.6 * long * span))
         case.append(blocks_of(strings, 0.006, STEEL).moved((0, low + rim + 0.005, 0)))
     flap = np.column_stack([cut[:, 0] * 1.01, keys + (cut[:, 1] - keys) * 1.01])
     cover = [lying(flap, lid, timber, 0.004).moved((h, 0, 0)).turned("z", opened).moved((-h, low + rim + 0.002, 0))]
@@ -143,7 +143,7 @@ def _grand_piano(rng: Rng) -> Thing:
     thick = rng.uniform(0.05, 0.075)
     if square:
         ends = ((thick * 1.1, 0.06, thick * 0.55), (thick * 2.2, low + 0.01, thick * 1.1))
-        rings = [placed_at(rounded(wide_, wide_, 0.008), y) - np.array([0, half, 0]) for wide_, y, half in ends]
+        rings = [placed_at(rounded(w, w, 0.008), y) - np.array([0, half, 0]) for w, y, half in ends]
         stands = [skin(rings, timber).turned("x", -90)]
     else:
         profile = [(0, 0.05), (thick * 0.5, 0.05), (thick * 0.7, 0.12), (thick * 0.45, 0.16), (thick, low * 0.6)]

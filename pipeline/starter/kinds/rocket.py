@@ -103,7 +103,7 @@ def _launcher(rng: Rng) -> Thing:
         small, high = r * rng.uniform(0.45, 0.95), tall * rng.uniform(0.55, 1.0)
         pushed = r + small * 0.98
         line = [(0, r * 0.9), (small, r * 0.9), (small, high)]
-        line += [*_ogive(small, high, high + small * rng.uniform(2, 4.5), pick(rng, (1.0, 1.6)))]
+        line += _ogive(small, high, high + small * rng.uniform(2, 4.5), pick(rng, (1.0, 1.6)))
         one = [turned(line, (0, 0, pushed), third, sides=24), _bell(small * 0.7, (0, 0.02, pushed), STEEL)]
         profile = scaled([(0, 0.8), (1.02, 0.8), (1.02, 0.86), (0, 0.86)], small, high)
         one += [turned(profile, (0, 0, pushed), second, sides=24), box((small * 0.4, 0.06, r * 0.5), (0, high * 0.7, r), STEEL)]

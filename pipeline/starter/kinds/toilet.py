@@ -78,7 +78,7 @@ def _tank(
         low, tall, across = 0.0, high + tall * 0.75, wide * 1.02
     else:
         neck = ((0.6, 0.2, high - 0.28, hind + 0.02), (0.86, 0.24, high - 0.05, hind), (0.86, 0.24, high + 0.001, hind))
-        solids.append(lofted([closed_loop(wide * w, room + d, y, z_ - room / 2, front=0.3) for w, d, y, z_ in neck], white))
+        solids.append(lofted([closed_loop(wide * w, room + d, y, back - room / 2, front=0.3) for w, d, y, back in neck], white))
     taper = rng.uniform(0.82, 1.0)
     levels = ((taper * 0.97, 0), (taper, 0.03), (1, 1))
     solids.append(lofted([closed_loop(across * k, deep * k, low + h * tall, z, front=corner) for k, h in levels], white))
