@@ -57,8 +57,7 @@ def _post_mailbox(rng: Rng) -> Thing:
     timber, tray = pick(rng, (wood(rng), wood(rng, "brown"), metal(rng))), width * (1.5 * boxes - 0.4)
     if boxes == 2:
         solids.append(box((tray + 0.1, 0.04, depth * 0.8), (0, lift - 0.04, 0), timber))
-    paper = maybe(rng, 0.15)
-    if paper:
+    if maybe(rng, 0.15):
         tube_line = [(0.055 * math.cos(b), 0.055 * math.sin(b)) for b in np.linspace(0, 2 * math.pi, 20, endpoint=False)]
         solids.append(slab(tube_line, depth * 0.9, second).moved((0, lift - 0.1, 0.0)))
         solids.append(slab([(x * 0.8, y * 0.8) for x, y in tube_line], 0.01, BLACK).moved((0, lift - 0.1, depth * 0.45)))
@@ -177,8 +176,7 @@ def _wall_mailbox(rng: Rng) -> Thing:
     windows, y, z = pick(rng, (0, 0, 3)), tall * 0.2, front
     places = [(i - 1) * width * 0.22 for i in range(windows)]
     solids += [dowel((x, y, z - 0.02), (x, y, z + 0.012), 0.018, BLACK, sides=14) for x in places]
-    keyhole = maybe(rng, 0.6)
-    if keyhole:
+    if maybe(rng, 0.6):
         solids.append(rod((0, tall * 0.5, front), (0, tall * 0.5, front + bow * 0.4 + 0.012), 0.016, 0.014, second, sides=14))
     holder = maybe(rng, 0.45)
     if holder:

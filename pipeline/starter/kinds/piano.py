@@ -50,8 +50,7 @@ def _upright_piano(rng: Rng) -> Thing:
     solids.append(lying(rounded(wide, shelf + 0.02, 0.02), 0.06, timber, 0.008).moved((0, level - 0.06, front + shelf)))
     cheek = [(0, 0), (shelf, 0), (shelf, 0.05), (shelf * 0.75, 0.1), (0, pick(rng, (0.12, 0.2)))]
     solids += [profile_of(cheek, 0.05, timber, 0.004).moved((s * (wide / 2 - 0.025), level - 0.005, front - 0.005)) for s in (-1, 1)]
-    span = wide - 0.14
-    solids += _claviature(octaves, span, 0.145, (0, level - 0.003, front + shelf - 0.175))
+    solids += _claviature(octaves, wide - 0.14, 0.145, (0, level - 0.003, front + shelf - 0.175))
     solids.append(box((wide - 0.1, 0.012, shelf - 0.17), (0, level + 0.02, front + (shelf - 0.17) / 2), timber))
     if maybe(rng, 0.7):  # the flap behind the keys, folded up
         flap = box((wide - 0.1, 0.15, 0.015), (0, 0, 0), timber).turned("x", -rng.uniform(5, 20))

@@ -280,5 +280,4 @@ def potted_plant(rng: Rng) -> Thing:
     for solid in plant:
         stood = solid.moved((0, level, 0))
         solids.append(replace(stood, vertices=np.maximum(stood.vertices, (-9.0, 0.003, -9.0))))  # leaves may lie on the floor
-    pot = Parts("pot", 1, body)
-    return Thing.of(solids, body if form == "cactus" else green, style, (*said, pot, *parts)[:4])
+    return Thing.of(solids, body if form == "cactus" else green, style, (*said, Parts("pot", 1, body), *parts)[:4])

@@ -94,8 +94,7 @@ def _launcher(rng: Rng) -> Thing:
     paints = (skin, pick(rng, (skin, second)), skin)
     solids = [solid.moved((0, r * 1.2, 0)) for solid in _stack(stages, stages[-1][0] * rng.uniform(1.8, 4), rng.uniform(1, 2), paints)]
     top = max(float(solid.vertices[:, 1].max()) for solid in solids)
-    tower = maybe(rng, 0.3)
-    if tower:
+    if maybe(rng, 0.3):
         solids.append(rod((0, top - 0.05, 0), (0, top + 0.4, 0), 0.018, 0.014, STEEL))
         solids.append(turned([(0, 0), (0.03, 0), (0.03, 0.15), (0, 0.22)], (0, top + 0.36, 0), second, sides=12))
     boosters, pushed = pick(rng, (0, 0, 2, 2, 4, 4)), 0.0
@@ -112,8 +111,7 @@ def _launcher(rng: Rng) -> Thing:
     if nozzles == 1:
         solids.append(_bell(r * 0.75, (0, 0, 0), STEEL))
     else:
-        ring = nozzles if nozzles < 5 else 4
-        solids += set_around([_bell(r * 0.36, (0, 0, r * 0.56), STEEL)], ring)
+        solids += set_around([_bell(r * 0.36, (0, 0, r * 0.56), STEEL)], min(nozzles, 4))
         solids += [_bell(r * 0.36, (0, 0, 0), STEEL)] if nozzles == 5 else []
     fins = pick(rng, (0, 3, 4, 4, 4) if boosters == 0 else (0, 0, 4))
     if fins:

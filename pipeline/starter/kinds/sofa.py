@@ -25,8 +25,7 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
         case 3:  # falls to the front
             outline = [(-depth / 2, 0), (depth / 2, 0), (depth / 2, tall * 0.72), (depth * 0.1, tall * 0.8), (-depth * 0.3, tall * 1.2)]
             outline.append((-depth / 2, tall * 1.25))
-            line = smoothed(outline, 2)
-            return [plate(line, arm * 0.8, soft, edge=0.02).turned("y", -90)]
+            return [plate(smoothed(outline, 2), arm * 0.8, soft, edge=0.02).turned("y", -90)]
         case _:  # a frame of wood
             posts = [rod((0, -low, z), (0, tall, z * 0.9), 0.016, 0.022, stand) for z in (-depth * 0.42, depth * 0.42)]
             rail = dowel((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, stand)

@@ -101,8 +101,7 @@ def _ridge_tent(rng: Rng) -> Thing:
         else:
             solids.append(dowel((0, 0, z * 0.99), (0, tall + 0.06, z * 0.99), 0.02, pole, sides=8))
     solids.append(dowel((0, tall - 0.005, -half - 0.06), (0, tall - 0.005, half + 0.06), 0.022, pole, sides=8))
-    fly = maybe(rng, 0.3)
-    if fly:
+    if maybe(rng, 0.3):
         roof = [(-width * 0.6, tall * 0.32 + wall * 0.5), (0.0, tall + 0.08), (width * 0.6, tall * 0.32 + wall * 0.5)]
         rows = np.array([[(x, y, z) for x, y in roof] for z in np.linspace(-half * 1.1, half * 1.15, 3)])
         solids.append(sheet(np.add(rows, (0, 0.02, 0)), rows, second))

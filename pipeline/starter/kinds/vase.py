@@ -114,8 +114,7 @@ def vase(rng: Rng) -> Thing:
         parts.append(Parts("handle", handles))
     if not section and not handles and rim < 0.8 * wide and maybe(rng, 0.25):
         knots = [(0, 0), (1.06, 0), (1.06, 0), (1.04, 0.15), (0.8, 0.5), (0.2, 0.66), (0.16, 0.75), (0.28, 0.9), (0.2, 1.05), (0, 1.1)]
-        lid = smooth(knots, rim, rim)
-        solids.append(turned(lid, (0, tall, 0), body))
+        solids.append(turned(smooth(knots, rim, rim), (0, tall, 0), body))
         parts.append(Parts("lid", 1))
     elif maybe(rng, 0.5):
         stems, words = _stems(rng, tall * rng.uniform(0.6, 1.1), rim * 0.7, tall * rng.uniform(0.25, 0.5))
