@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, bent_by, body_of, loft, oval, parts_of, placed, wheel_of, wing_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, glass, leather, maybe, metal, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _propeller(blades: int, radius: float, at: Point, blade: Material, hub: Material) -> list[Solid]:
@@ -55,7 +53,7 @@ def _airliner(rng: Rng) -> Thing:
     r = length * rng.uniform(0.05, 0.07)
     stations = [(-0.5, 0.15, 0.35, 0.6), (-0.4, 0.75, 1.0, 0.45), (-0.27, 1.5, 1.6, 0.18), (-0.12, 2, 2, 0), (0.1, 2, 2, 0), (0.3, 2, 2, 0)]
     stations += [(0.39, 1.9, 1.95, -0.02), (0.455, 1.3, 1.35, -0.2), (0.49, 0.6, 0.6, -0.35), (0.5, 0.05, 0.05, -0.38)]
-    solids = [body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin, count=36)]
+    solids = [fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin, count=36)]
     engines, rear = pick(rng, (2, 2, 4)), maybe(rng, 0.3)
     props = not rear and maybe(rng, 0.25)
     span, sweep = length * rng.uniform(0.4, 0.55), length * (0.02 if props else rng.uniform(0.14, 0.24))
@@ -91,7 +89,7 @@ def _airliner(rng: Rng) -> Thing:
                     (chord * 0.3, 0.7, 0.75, 0),
                     (chord * 0.42, 0.4, 0.4, 0),
                 ]
-                solids += [body_of([(z + dz, w * r, h * r, y) for dz, w, h, _ in stretch], pod, count=12)]
+                solids += [fuselage([(z + dz, w * r, h * r, y) for dz, w, h, _ in stretch], pod, count=12)]
                 solids += _propeller(pick(rng, (3, 4)), 1.15 * r, (x, y, z + chord * 0.42), BLACK, STEEL)
             else:
                 big = r * rng.uniform(0.42, 0.55)
@@ -119,7 +117,7 @@ def _airliner(rng: Rng) -> Thing:
         spots = [(s * (1.1 * r if not high else 0.8 * r), ground, z0 - chord * 0.75) for s in (-1, 1)] + [(0.0, ground, 0.38 * length)]
         solids += _gear([*spots], 0.32 * r, -0.5 * r)
     said = parts_of(("propeller" if props else "engine", engines), ("winglet", 2 * winglets), ("wheel", 3 * down))
-    return Thing(solids=placed(solids), main=skin, style=("wide",) if span > 0.52 * length else (), parts=said)
+    return Thing(solids=grounded(solids), main=skin, style=("wide",) if span > 0.52 * length else (), parts=said)
 
 
 def _light_plane(rng: Rng) -> Thing:
@@ -135,7 +133,7 @@ def _light_plane(rng: Rng) -> Thing:
         (0.3, 1.7, 1.5, -0.05),
         (0.42, 1.3, 1.25, -0.08),
     ]
-    solids = [body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.6)]
+    solids = [fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.6)]
     solids += _propeller(pick(rng, (2, 3, 4)), r * rng.uniform(1.5, 1.9), (0, -0.08 * r, 0.42 * length), BLACK, second)
     span, chord, z0 = length * rng.uniform(0.5, 0.7), length * rng.uniform(0.17, 0.23), length * 0.2
     taper, sweep = pick(rng, (1.0, rng.uniform(0.4, 0.8))), rng.uniform(0, 0.05) * length
@@ -152,11 +150,10 @@ def _light_plane(rng: Rng) -> Thing:
         struts = 2 if maybe(rng, 0.75) else 0
     else:
         stretch = [(-0.15, 0.2, 0.2, 0.6), (-0.08, 0.9, 0.8, 0.75), (0.04, 1.2, 1.4, 0.75), (0.13, 1.1, 1.2, 0.7), (0.2, 0.7, 0.3, 0.6)]
-    solids.append(body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in stretch], dark, 2.8, count=18))
+    solids.append(fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in stretch], dark, 2.8, count=18))
     if high:
         solids += [
-            rod((s * 0.72 * r, 0.6 * r, 0.11 * length), (s * 0.7 * r, 1.4 * r, 0.07 * length), 0.1 * r, 0.1 * r, skin, sides=8)
-            for s in (-1, 1)
+            dowel((s * 0.72 * r, 0.6 * r, 0.11 * length), (s * 0.7 * r, 1.4 * r, 0.07 * length), 0.1 * r, skin, sides=8) for s in (-1, 1)
         ]
     else:
         solids.append(
@@ -176,7 +173,7 @@ def _light_plane(rng: Rng) -> Thing:
         )
         if struts:
             end = (s * span * 0.5, y0 + 0.005 * span, z0 - chord * 0.4)
-            solids.append(rod((s * 0.75 * r, -0.6 * r, z0 - chord * 0.4), end, 0.07 * r, 0.07 * r, skin, sides=8))
+            solids.append(dowel((s * 0.75 * r, -0.6 * r, z0 - chord * 0.4), end, 0.07 * r, skin, sides=8))
     fin = r * rng.uniform(1.5, 2.0)
     solids.append(
         wing_of((0, 0.2 * r, -0.36 * length), (0, 0.3 * r + fin, -0.36 * length - fin * 0.45), chord * 0.8, chord * 0.42, 0.1, second)
@@ -195,14 +192,12 @@ def _light_plane(rng: Rng) -> Thing:
                 (0.4, 0.6, 0.6, -2.05),
                 (0.48, 0.1, 0.1, -1.9),
             ]
-            solids.append(body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in line], second, 3).moved((s * 1.3 * r, 0, 0)))
+            solids.append(fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in line], second, 3).moved((s * 1.3 * r, 0, 0)))
             solids += [
-                rod((s * 1.3 * r, -2 * r, z * length), (s * 0.5 * r, -0.5 * r, z * length), 0.07 * r, 0.07 * r, STEEL, sides=8)
+                dowel((s * 1.3 * r, -2 * r, z * length), (s * 0.5 * r, -0.5 * r, z * length), 0.07 * r, STEEL, sides=8)
                 for z in (0.05, 0.28)
             ]
-        solids += [
-            rod((-1.3 * r, -2 * r, z * length), (1.3 * r, -2 * r, z * length), 0.06 * r, 0.06 * r, STEEL, sides=8) for z in (0.05, 0.28)
-        ]
+        solids += [dowel((-1.3 * r, -2 * r, z * length), (1.3 * r, -2 * r, z * length), 0.06 * r, STEEL, sides=8) for z in (0.05, 0.28)]
     else:
         wheels, size = 3, 0.36 * r
         spots = [(-1.3 * r, -1.9 * r, 0.1 * length), (1.3 * r, -1.9 * r, 0.1 * length)]
@@ -214,7 +209,7 @@ def _light_plane(rng: Rng) -> Thing:
             solids.append(rod((x, y, z), (x * 0.4, y + 1.5 * r if nose or x else 0.2 * r, z), 0.09 * r, 0.11 * r, skin, sides=8))
             if x and maybe(rng, 0.4):
                 solids.append(
-                    body_of(
+                    fuselage(
                         [
                             (z + d * r, w * r, h * r, y + 0.1 * r)
                             for d, w, h in ((-0.9, 0.05, 0.05), (-0.4, 0.4, 0.5), (0.2, 0.5, 0.7), (0.6, 0.1, 0.1))
@@ -224,7 +219,7 @@ def _light_plane(rng: Rng) -> Thing:
                     ).moved((x, 0, 0))
                 )
     said = parts_of(("propeller", 1), ("float", floats), ("strut", struts), ("wheel", wheels))
-    return Thing(solids=placed(solids), main=skin, parts=said)
+    return Thing(solids=grounded(solids), main=skin, parts=said)
 
 
 def _biplane(rng: Rng) -> Thing:
@@ -232,7 +227,7 @@ def _biplane(rng: Rng) -> Thing:
     length, planes, timber = rng.uniform(5.5, 7.0), pick(rng, (2, 2, 2, 3)), wood(rng)
     r = length * rng.uniform(0.07, 0.085)
     stations = [(-0.5, 0.1, 0.5, 0.2), (-0.25, 0.9, 1.1, 0.1), (0.0, 1.6, 1.7, 0), (0.2, 1.8, 1.8, 0), (0.33, 1.8, 1.8, 0)]
-    solids = [body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin, 3)]
+    solids = [fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin, 3)]
     front = 0.33 * length
     solids.append(
         turned(
@@ -257,11 +252,9 @@ def _biplane(rng: Rng) -> Thing:
         for f in pick(rng, ((0.75,), (0.45, 0.85))):
             for z in (z0 - chord * 0.25 - stagger, z0 - chord * 0.75):
                 foot = (s * span * f, levels[0] + 0.02 * span * f, z - stagger * (planes - 2))
-                solids.append(
-                    rod(foot, (s * span * f, levels[-1] + 0.02 * span * f, z + stagger * 0.4), 0.06 * r, 0.06 * r, timber, sides=8)
-                )
+                solids.append(dowel(foot, (s * span * f, levels[-1] + 0.02 * span * f, z + stagger * 0.4), 0.06 * r, timber, sides=8))
         solids += [
-            rod((s * 0.5 * r, 0.6 * r, z0 - chord * k), (s * 0.8 * r, levels[-1], z0 - chord * k), 0.05 * r, 0.05 * r, timber, sides=8)
+            dowel((s * 0.5 * r, 0.6 * r, z0 - chord * k), (s * 0.8 * r, levels[-1], z0 - chord * k), 0.05 * r, timber, sides=8)
             for k in (0.25, 0.7)
         ]
     seats = pick(rng, (1, 2))
@@ -285,11 +278,11 @@ def _biplane(rng: Rng) -> Thing:
     for s in (-1, 1):
         x, y, z = s * 1.1 * r, -2.0 * r, 0.2 * length
         solids += [solid.moved((x, y, z)) for solid in wheel_of(0.55 * r, 0.25 * r, 8, BLACK, STEEL)]
-        solids += [rod((x, y, z), (s * 0.6 * r, -0.6 * r, z + d * r), 0.07 * r, 0.07 * r, timber, sides=8) for d in (-0.7, 0.6)]
-    solids.append(rod((-1.1 * r, -2 * r, 0.2 * length), (1.1 * r, -2 * r, 0.2 * length), 0.06 * r, 0.06 * r, STEEL, sides=8))
+        solids += [dowel((x, y, z), (s * 0.6 * r, -0.6 * r, z + d * r), 0.07 * r, timber, sides=8) for d in (-0.7, 0.6)]
+    solids.append(dowel((-1.1 * r, -2 * r, 0.2 * length), (1.1 * r, -2 * r, 0.2 * length), 0.06 * r, STEEL, sides=8))
     solids.append(rod((0, -0.1 * r, -0.4 * length), (0, -0.7 * r, -0.46 * length), 0.07 * r, 0.05 * r, timber, sides=8))
     return Thing(
-        solids=placed(solids),
+        solids=grounded(solids),
         main=wings,
         style=("open",),
         parts=parts_of(("propeller", 1), ("wing", 2 * planes), ("seat", seats), ("wheel", 2)),
@@ -314,9 +307,9 @@ def _fighter(rng: Rng) -> Thing:
         (0.43, 0.6, 0.65, -0.1),
         (0.5, 0.03, 0.03, -0.2),
     ]
-    solids = [body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.4)]
+    solids = [fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.4)]
     canopy = [(0.1, 0.1, 0.1, 0.8), (0.16, 0.8, 0.9, 0.75), (0.23, 1.0, 1.3, 0.7), (0.29, 0.8, 0.9, 0.55), (0.35, 0.1, 0.1, 0.4)]
-    solids.append(body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in canopy], pane, count=18))
+    solids.append(fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in canopy], pane, count=18))
     delta = maybe(rng, 0.45)
     span, chord = length * rng.uniform(0.28, 0.4), length * (rng.uniform(0.4, 0.5) if delta else rng.uniform(0.22, 0.3))
     z0 = length * (0.12 if delta else 0.08)
@@ -366,7 +359,7 @@ def _fighter(rng: Rng) -> Thing:
         s, f = (-1, 1)[k % 2], (0.62, 0.85)[k // 2]
         x, z = s * span * f, z0 - sweep * f - chord * 0.15
         solids.append(
-            body_of(
+            fuselage(
                 [(z + d * r, w * r, w * r, -0.75 * r) for d, w in ((-2.6, 0.2), (-2.5, 0.4), (1.5, 0.4), (2.2, 0.25), (2.8, 0.02))],
                 second,
                 count=14,
@@ -378,7 +371,7 @@ def _fighter(rng: Rng) -> Thing:
             [(-1.1 * r, -2.0 * r, -0.1 * length), (1.1 * r, -2.0 * r, -0.1 * length), (0.0, -2.0 * r, 0.28 * length)], 0.4 * r, 0.0
         )
     said = parts_of(("engine", engines), ("tail fin", fins), ("missile", missiles), ("wheel", wheels))
-    return Thing(solids=placed(solids), main=skin, style=("slim",), parts=said)
+    return Thing(solids=grounded(solids), main=skin, style=("slim",), parts=said)
 
 
 def _glider(rng: Rng) -> Thing:
@@ -396,9 +389,9 @@ def _glider(rng: Rng) -> Thing:
         (0.4, 1.2, 1.4, -0.05),
         (0.5, 0.05, 0.05, -0.2),
     ]
-    solids = [body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin)]
+    solids = [fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin)]
     canopy = [(0.17, 0.2, 0.2, 0.75), (0.24, 1.05, 0.9, 0.6), (0.33, 1.1, 0.95, 0.4), (0.41, 0.8, 0.5, 0.3), (0.46, 0.1, 0.1, 0.15)]
-    solids.append(body_of([(z * length, w * r, h * r, y * r) for z, w, h, y in canopy], pane, count=16))
+    solids.append(fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in canopy], pane, count=16))
     span, chord = length * rng.uniform(0.8, 1.15), length * rng.uniform(0.12, 0.15)
     for s in (-1, 1):
         middle = (s * span * 0.6, 0.6 * r + 0.02 * span, 0.15 * length - 0.01 * span)
@@ -420,4 +413,4 @@ def _glider(rng: Rng) -> Thing:
         wing_of((0, y, -0.43 * length), (s * length * 0.19, y, -0.44 * length), chord * 0.6, chord * 0.35, 0.1, skin) for s in (-1, 1)
     ]
     solids += [solid.moved((0, -0.75 * r, 0.22 * length)) for solid in wheel_of(0.4 * r, 0.2 * r, 0, BLACK, STEEL)]
-    return Thing(solids=placed(solids), main=skin, style=("wide", "slim"), parts=parts_of(("wheel", 1)))
+    return Thing(solids=grounded(solids), main=skin, style=("wide", "slim"), parts=parts_of(("wheel", 1)))

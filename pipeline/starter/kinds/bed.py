@@ -4,25 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.padding import ball, feet_under, pad_of, pillow, placed, plate, sheet, slab_of, smoothed, softened
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    drawers,
-    fabric,
-    four,
-    legs,
-    maybe,
-    metal,
-    pick,
-    wood,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _mattress(
@@ -57,8 +39,8 @@ def _mattress(
 def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material, soft: Material) -> tuple[list[Solid], tuple[Parts, ...]]:
     """An upright end of a bed around Z = 0, from the floor to `tall`; `low` is where the mattress begins."""
     half = width / 2
-    posts = [rod((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall, 0), 0.028, 0.028, timber) for s in (-1, 1)]
-    knobs = [ball((s * (half - 0.02), tall + 0.02, 0), 0.042, timber) for s in (-1, 1)]
+    posts = [dowel((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall, 0), 0.028, timber) for s in (-1, 1)]
+    knobs = [ball(0.042, (s * (half - 0.02), tall + 0.02, 0), timber, rings=6, sides=10) for s in (-1, 1)]
     count = int(rng.integers(3, 10))
     match rng.integers(7):
         case 0:
@@ -69,15 +51,24 @@ def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material
             return [plate(np.concatenate([[(-half, 0), (half, 0)], np.stack([u * half, tall - 0.05 + crest], 1)]), 0.05, timber)], ()
         case 2:  # upholstered
             cols = int(rng.integers(1, 5))
-            pads = [pad_of(width / cols, tall - low, 0.1, (0, 0, 0), soft, 0.1).turned("x",
-                90).moved(((i - (cols - 1) / 2) * width / cols, (tall + low) / 2, -0.02)) for i in range(cols)]  # fmt: skip
+            pads = [
+                pad_of(width / cols, tall - low, 0.1, (0, 0, 0), soft, 0.1)
+                .turned("x", 90)
+                .moved(((i - (cols - 1) / 2) * width / cols, (tall + low) / 2, -0.02))
+                for i in range(cols)
+            ]
             if cols == 1:
-                pads += [ball((float(x), y, 0.08), 0.014, soft) for x in np.linspace(-0.4, 0.4, 5) * width
-                    for y in (low + (tall - low) * 0.5, low + (tall - low) * 0.8)]  # fmt: skip
+                pads += [
+                    ball(0.014, (float(x), y, 0.08), soft, rings=6, sides=10)
+                    for x in np.linspace(-0.4, 0.4, 5) * width
+                    for y in (low + (tall - low) * 0.5, low + (tall - low) * 0.8)
+                ]
             return [box((width, tall - 0.02, 0.04), (0, 0, -0.03), soft), *pads], ()
         case 3:
-            bars = [rod((float(x), low - 0.05, 0), (float(x), tall - 0.04, 0), 0.012, 0.012, timber, sides=10)
-                for x in np.linspace(-half, half, count + 2)[1:-1]]  # fmt: skip
+            bars = [
+                dowel((float(x), low - 0.05, 0), (float(x), tall - 0.04, 0), 0.012, timber, sides=10)
+                for x in np.linspace(-half, half, count + 2)[1:-1]
+            ]
             rails = [box((width - 0.03, 0.05, 0.03), (0, y, 0), timber) for y in (tall - 0.08, low - 0.06)]
             return [*posts, *(knobs if maybe(rng, 0.5) else ()), *rails, *bars], (Parts(noun="headboard bar", count=count),)
         case 4:
@@ -91,17 +82,19 @@ def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material
             bars = []
             for x in np.linspace(-half, half, count + 2)[1:-1]:
                 top = tall - rise + rise * math.sqrt(max(0.0, 1 - (float(x) / half) ** 2))
-                bars.append(rod((float(x), low - 0.03, 0), (float(x), top, 0), 0.01, 0.01, timber, sides=10))
-            sides = [rod((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall - rise + 0.02, 0), 0.022, 0.022, timber) for s in (-1, 1)]
+                bars.append(dowel((float(x), low - 0.03, 0), (float(x), top, 0), 0.01, timber, sides=10))
+            sides = [dowel((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall - rise + 0.02, 0), 0.022, timber) for s in (-1, 1)]
             return [*sides, tube(arch, 0.02, timber), box((width - 0.04, 0.03, 0.025), (0, low - 0.04, 0), timber), *bars], (
                 Parts(noun="headboard bar", count=count),
             )
         case _:  # frame and panels
             cols = int(rng.integers(2, 5))
             wide = (width - 0.08) / cols
-            panels = [cushion((wide - 0.07, tall - low - 0.16, 0.03), ((i - (cols - 1) / 2) * wide, low + 0.05, 0.016), 0.01, timber)
-                for i in range(cols)]  # fmt: skip
-            cap = slab_of(width + 0.06, 0.1, 0.03, (0, tall - 0.005, 0), timber, 0.2)
+            panels = [
+                cushion((wide - 0.07, tall - low - 0.16, 0.03), ((i - (cols - 1) / 2) * wide, low + 0.05, 0.016), 0.01, timber)
+                for i in range(cols)
+            ]
+            cap = soft_board(width + 0.06, 0.1, 0.03, (0, tall - 0.005, 0), timber, 0.2)
             return [box((width, tall, 0.035), (0, 0, -0.005), timber), *panels, cap], ()
 
 
@@ -133,11 +126,11 @@ def bed(rng: Rng) -> Thing:
         solids += [cushion((width + 0.08, low + 0.06, length + 0.08), (0, 0.02 if low < 0.25 else 0.06, 0), 0.035, soft)]
         solids += legs(rng, width, length, 0.09, 0.06, BLACK)[0]
     elif form == 2:  # a platform wider than the mattress
-        solids.append(slab_of(width + 0.24, length + 0.14, 0.07, (0, low + 0.01, 0.02), timber, 0.06))
+        solids.append(soft_board(width + 0.24, length + 0.14, 0.07, (0, low + 0.01, 0.02), timber, 0.06))
         solids.append(box((width * 0.8, low + 0.02, length * 0.85), (0, 0, 0), pick(rng, (timber, BLACK))))
         style.append("low")
     else:
-        more, feet = feet_under(rng, width, length, low, 0.085, timber, brace=0)
+        more, feet = seat_legs(rng, width, length, low, 0.085, timber, brace=0)
         solids += more
         solids += [box((0.035, 0.16, length), (s * (width / 2 - 0.02), low - 0.08, 0), timber) for s in (-1, 1)]
         solids += [box((width - 0.04, 0.14, 0.03), (0, low - 0.07, s * (length / 2 - 0.02)), timber) for s in (-1, 1)]
@@ -156,7 +149,7 @@ def bed(rng: Rng) -> Thing:
             grid = np.stack(
                 [np.stack([np.full(len(line), x), line[:, 1], s * (end + line[:, 0])], 1) for x in (-s * width / 2, s * width / 2)][::-1]
             )
-            solids.append(sheet(grid, 0.05, timber))
+            solids.append(bent_board(grid, 0.05, timber))
         parts.append(Parts(noun="footboard", count=1))
         style.append("curved")
     elif maybe(rng, 0.9):
@@ -177,13 +170,26 @@ def bed(rng: Rng) -> Thing:
         high, r = rng.uniform(1.8, 2.15), 0.03
         cloth = fabric(rng)
         for x, z in four(width + 0.06, 2 * end):
-            solids.append(turned([(0, 0), (r * 1.3, 0), (r * 1.3, low + 0.2), (r, low + 0.3), (r * 1.3, high * 0.5), (r * 0.7, high * 0.6),
-                (r, high), (0, high)], (x, 0, z), timber, sides=14))  # fmt: skip
+            solids.append(
+                turned(
+                    [
+                        (0, 0),
+                        (r * 1.3, 0),
+                        (r * 1.3, low + 0.2),
+                        (r, low + 0.3),
+                        (r * 1.3, high * 0.5),
+                        (r * 0.7, high * 0.6),
+                        (r, high),
+                        (0, high),
+                    ],
+                    (x, 0, z),
+                    timber,
+                    sides=14,
+                )
+            )
         roof = rng.integers(3)
-        solids += [
-            rod((s * (width / 2 + 0.03), high - r, -end), (s * (width / 2 + 0.03), high - r, end), 0.02, 0.02, timber) for s in (-1, 1)
-        ]
-        solids += [rod((-width / 2 - 0.03, high - r, s * end), (width / 2 + 0.03, high - r, s * end), 0.02, 0.02, timber) for s in (-1, 1)]
+        solids += [dowel((s * (width / 2 + 0.03), high - r, -end), (s * (width / 2 + 0.03), high - r, end), 0.02, timber) for s in (-1, 1)]
+        solids += [dowel((-width / 2 - 0.03, high - r, s * end), (width / 2 + 0.03, high - r, s * end), 0.02, timber) for s in (-1, 1)]
         if roof == 0:
             solids.append(cushion((width + 0.16, 0.12, 2 * end + 0.1), (0, high - 0.06, 0), 0.03, cloth))
         elif roof == 1:
@@ -192,7 +198,7 @@ def bed(rng: Rng) -> Thing:
                 fold = np.stack(
                     [np.stack([x + 0.02 * np.sin(u * 30), np.full(25, y), z + (u - 0.5) * 0.4], 1) for y in (0.12, high - 0.05)], axis=1
                 )
-                solids.append(sheet(fold, 0.012, cloth))
+                solids.append(bent_board(fold, 0.012, cloth))
             parts.append(Parts(noun="curtain", count=4))
         parts.insert(0, Parts(noun="post", count=4))
         style.append("tall")
@@ -223,8 +229,10 @@ def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Mate
         bars = int(rng.integers(0, 6))
         for s in (-1, 1):
             solids += [box((width, 0.07, 0.025), (0, y + h, s * length / 2), timber) for h in (rise * 0.55, rise - 0.08)]
-            solids += [box((0.03, rise - 0.2, 0.02), (float(x), y + 0.08, s * length / 2), timber)
-                for x in np.linspace(-width / 2, width / 2, bars + 2)[1:-1]]  # fmt: skip
+            solids += [
+                box((0.03, rise - 0.2, 0.02), (float(x), y + 0.08, s * length / 2), timber)
+                for x in np.linspace(-width / 2, width / 2, bars + 2)[1:-1]
+            ]
     side = pick(rng, (-1, 1))
     for s, span, z in ((-side, length, 0.0), (side, length * 0.72, -length * 0.14)):
         solids += [box((0.022, 0.07, span), (s * width / 2, high + h, z), timber) for h in (0.2, top - high - 0.08)]
@@ -232,11 +240,11 @@ def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Mate
     z, rungs, foot = length * 0.36, int(rng.integers(4, 7)), rng.uniform(0.05, 0.3)
     reach = high + 0.25
     for dz in (-0.17, 0.17):
-        solids.append(rod((side * (width / 2 + foot), 0, z + dz), (side * (width / 2 + 0.03), reach, z + dz), 0.02, 0.02, timber))
+        solids.append(dowel((side * (width / 2 + foot), 0, z + dz), (side * (width / 2 + 0.03), reach, z + dz), 0.02, timber))
     for i in range(rungs):
         y = (i + 0.8) * reach / (rungs + 0.6)
         x = side * (width / 2 + 0.03 + (foot - 0.03) * (1 - y / reach))
-        solids.append(rod((x, y, z - 0.17), (x, y, z + 0.17), 0.016, 0.016, timber))
+        solids.append(dowel((x, y, z - 0.17), (x, y, z + 0.17), 0.016, timber))
     if loft and maybe(rng, 0.6):
         solids.append(box((width * 0.6, 0.03, length * 0.9), (-side * width * 0.2, 0.72, 0), timber))
     parts = [Parts(noun="ladder", count=1), Parts(noun="rung", count=rungs)]

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.padding import closed_loop, feet_under, lofted, pad_of, piped, placed, plate, sheet, slab_of, smoothed, softened
-from pipeline.starter.kinds.solids import box, cushion, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, drawers, leather, maybe, metal, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def bench(rng: Rng) -> Thing:
@@ -23,7 +21,7 @@ def bench(rng: Rng) -> Thing:
         depth *= 1.0 if rails else 0.8  # else it would be a low table
         each = (depth + 0.02) / planks
         solids += [
-            slab_of(length, each * 0.84, 0.03, (0, height - 0.002, -depth / 2 + (i + 0.5) * each), timber, 0.1) for i in range(planks)
+            soft_board(length, each * 0.84, 0.03, (0, height - 0.002, -depth / 2 + (i + 0.5) * each), timber, 0.1) for i in range(planks)
         ]
         where = (-half, 0.0, half) if length > 1.6 and maybe(rng, 0.5) else (-half, half)
         armed = rails > 0 and maybe(rng, 0.6)
@@ -31,18 +29,38 @@ def bench(rng: Rng) -> Thing:
         concrete = pick(rng, (stand, stone(rng)))
         for x in where:
             if side == 0:
-                solids.append(lofted([closed_loop(0.12, depth * f, y, 0, x, front=0.2) for f,
-                    y in ((0.9, 0), (0.8, 0.1), (0.8, height - 0.1), (0.95, height))], concrete))  # fmt: skip
+                solids.append(
+                    layered(
+                        [
+                            closed_loop(0.12, depth * f, y, 0, x, front=0.2)
+                            for f, y in ((0.9, 0), (0.8, 0.1), (0.8, height - 0.1), (0.95, height))
+                        ],
+                        concrete,
+                    )
+                )
             elif side == 1:
-                solids += [piped([(x, 0.018, z * (depth / 2 + 0.05)), (x, height * 0.3, z * depth * 0.5),
-                    (x, height * 0.7, z * depth * 0.2), (x, height - 0.015, z * depth * 0.45)], 0.018, stand, bend=1)
-                    for z in (-1, 1)]  # fmt: skip
+                solids += [
+                    piped(
+                        [
+                            (x, 0.018, z * (depth / 2 + 0.05)),
+                            (x, height * 0.3, z * depth * 0.5),
+                            (x, height * 0.7, z * depth * 0.2),
+                            (x, height - 0.015, z * depth * 0.45),
+                        ],
+                        0.018,
+                        stand,
+                        bend=1,
+                    )
+                    for z in (-1, 1)
+                ]
                 solids.append(box((0.04, 0.035, depth), (x, height - 0.035, 0), stand))
             else:
                 out = 0.08 if side == 2 else 0.0
                 solids += [rod((x, 0, z * (depth / 2 + out)), (x, height, z * depth * 0.4), 0.022, 0.026, stand) for z in (-1, 1)]
-                solids += [box((0.045, 0.05, depth * 0.95), (x, height - 0.05, 0), stand),
-                    box((0.03, 0.04, depth * 0.9), (x, height * 0.35, 0), stand)]  # fmt: skip
+                solids += [
+                    box((0.045, 0.05, depth * 0.95), (x, height - 0.05, 0), stand),
+                    box((0.03, 0.04, depth * 0.9), (x, height * 0.35, 0), stand),
+                ]
             if rails:
                 solids += placed(
                     [box((0.045, tall + 0.1, 0.03), (x, -0.08, -0.035), stand)], (0, height + 0.02, -depth / 2 + 0.01), lean=lean
@@ -50,8 +68,10 @@ def bench(rng: Rng) -> Thing:
         if rails:
             part = tall / rails
             upright = maybe(rng, 0.25)
-            back = [slab_of(length, part * 0.8, 0.024, (0, 0, 0), timber, 0.1).turned("x", 90).moved((0, 0.08 + (i + 0.5) * part, -0.02))
-                for i in range(rails)]  # fmt: skip
+            back = [
+                soft_board(length, part * 0.8, 0.024, (0, 0, 0), timber, 0.1).turned("x", 90).moved((0, 0.08 + (i + 0.5) * part, -0.02))
+                for i in range(rails)
+            ]
             if upright:
                 bars = np.arange(-length / 2 + 0.05, length / 2, 0.085)
                 back = [box((length, 0.05, 0.035), (0, y, -0.02), timber) for y in (0.04, tall)]
@@ -64,32 +84,81 @@ def bench(rng: Rng) -> Thing:
             curl = maybe(rng, 0.5)
             for x in (-half, half):
                 if curl:
-                    solids.append(piped([(x, up + 0.03, -depth / 2 - 0.05), (x, up, depth * 0.2), (x, up - 0.02, depth / 2 + 0.02),
-                        (x, up - 0.12, depth * 0.48), (x, height - 0.02, depth * 0.4)], 0.018, stand, bend=1))  # fmt: skip
+                    solids.append(
+                        piped(
+                            [
+                                (x, up + 0.03, -depth / 2 - 0.05),
+                                (x, up, depth * 0.2),
+                                (x, up - 0.02, depth / 2 + 0.02),
+                                (x, up - 0.12, depth * 0.48),
+                                (x, height - 0.02, depth * 0.4),
+                            ],
+                            0.018,
+                            stand,
+                            bend=1,
+                        )
+                    )
                 else:
-                    solids += [slab_of(0.06, depth + 0.06, 0.03, (x, up, 0), stand, 0.4),
-                        box((0.045, up - height + 0.05, 0.045), (x, height - 0.04, depth * 0.4), stand)]  # fmt: skip
+                    solids += [
+                        soft_board(0.06, depth + 0.06, 0.03, (x, up, 0), stand, 0.4),
+                        box((0.045, up - height + 0.05, 0.045), (x, height - 0.04, depth * 0.4), stand),
+                    ]
             parts.append(Parts(noun="armrest", count=2))
         main = timber
     elif form == 3:  # a plain plank on boards, blocks or legs
         main = pick(rng, (timber, stone(rng)))
         thick = rng.uniform(0.035, 0.1)
-        solids.append(slab_of(length, depth, thick, (0, height - thick, 0), main, pick(rng, (0.05, 0.3))))
+        solids.append(soft_board(length, depth, thick, (0, height - thick, 0), main, pick(rng, (0.05, 0.3))))
         under = height - thick + 0.004
         match rng.integers(4):
             case 0:
-                solids += [lofted([closed_loop(0.08, depth * 0.9, 0, 0, s * half, front=0.1),
-                    closed_loop(0.08, depth * 0.75, under, 0, s * half, front=0.1)], main) for s in (-1, 1)]  # fmt: skip
+                solids += [
+                    layered(
+                        [
+                            closed_loop(0.08, depth * 0.9, 0, 0, s * half, front=0.1),
+                            closed_loop(0.08, depth * 0.75, under, 0, s * half, front=0.1),
+                        ],
+                        main,
+                    )
+                    for s in (-1, 1)
+                ]
             case 1:
-                solids += [plate([(-depth / 2, 0), (-depth * 0.25, 0), (0, 0.12), (depth * 0.25, 0), (depth / 2, 0), (depth * 0.4, under),
-                    (-depth * 0.4, under)], 0.04, main).turned("y", -90).moved((s * half, 0, 0)) for s in (-1, 1)]  # fmt: skip
+                solids += [
+                    plate(
+                        [
+                            (-depth / 2, 0),
+                            (-depth * 0.25, 0),
+                            (0, 0.12),
+                            (depth * 0.25, 0),
+                            (depth / 2, 0),
+                            (depth * 0.4, under),
+                            (-depth * 0.4, under),
+                        ],
+                        0.04,
+                        main,
+                    )
+                    .turned("y", -90)
+                    .moved((s * half, 0, 0))
+                    for s in (-1, 1)
+                ]
                 solids.append(box((2 * half, 0.09, 0.03), (0, under - 0.12, 0), main))
             case 2:
                 for s in (-1, 1):
-                    solids.append(piped([(s * half, under, -depth * 0.42), (s * half, 0.012, -depth * 0.46),
-                        (s * half, 0.012, depth * 0.46), (s * half, under, depth * 0.42)], 0.014, stand, bend=0.02))  # fmt: skip
+                    solids.append(
+                        piped(
+                            [
+                                (s * half, under, -depth * 0.42),
+                                (s * half, 0.012, -depth * 0.46),
+                                (s * half, 0.012, depth * 0.46),
+                                (s * half, under, depth * 0.42),
+                            ],
+                            0.014,
+                            stand,
+                            bend=0.02,
+                        )
+                    )
             case _:
-                more, feet = feet_under(rng, length - 0.1, depth * 0.9, under, 0.055, timber)
+                more, feet = seat_legs(rng, length - 0.1, depth * 0.9, under, 0.055, timber)
                 solids += more
                 parts.append(feet)
         if maybe(rng, 0.3):
@@ -97,9 +166,12 @@ def bench(rng: Rng) -> Thing:
             style.append("padded")
     elif form == 4:  # upholstered
         main = soft
-        more, feet = feet_under(rng, length, depth, height - 0.1, 0.05, timber, brace=0.2)
-        solids += [*more, cushion((length, 0.1, depth), (0, height - 0.13, 0), 0.02, soft),
-            pad_of(length + 0.01, depth + 0.01, 0.1, (0, height - 0.06, 0), soft, 0.15)]  # fmt: skip
+        more, feet = seat_legs(rng, length, depth, height - 0.1, 0.05, timber, brace=0.2)
+        solids += [
+            *more,
+            cushion((length, 0.1, depth), (0, height - 0.13, 0), 0.02, soft),
+            pad_of(length + 0.01, depth + 0.01, 0.1, (0, height - 0.06, 0), soft, 0.15),
+        ]
         style.append("padded")
         parts.append(feet)
         arms = maybe(rng, 0.5)
@@ -108,18 +180,25 @@ def bench(rng: Rng) -> Thing:
                 edge = length / 2
                 roll = smoothed([(s * edge, height - 0.12), (s * (edge + 0.02), height + 0.1), (s * (edge + 0.08), height + 0.2)])
                 sides = [np.column_stack([roll, np.full(len(roll), z)]) for z in (s * depth / 2, -s * depth / 2)]
-                solids.append(sheet(np.stack(sides), 0.05, soft))
+                solids.append(bent_board(np.stack(sides), 0.05, soft))
                 x, y = s * (edge + 0.1), height + 0.2
-                solids.append(rod((x, y, -depth / 2 - 0.01), (x, y, depth / 2 + 0.01), 0.055, 0.055, soft))
+                solids.append(dowel((x, y, -depth / 2 - 0.01), (x, y, depth / 2 + 0.01), 0.055, soft))
             parts.append(Parts(noun="armrest", count=2))
     elif form == 5:  # a chest to sit on, or a pew: closed to the floor
         main, pew = timber, maybe(rng, 0.5)
         t = 0.035
         for s in (-1, 1):
-            line = [(-depth / 2 - 0.1, 0), (depth / 2, 0), (depth / 2, height + 0.1), (depth * 0.3, height + 0.26),
-                (-depth * 0.2, height + 0.24), (-depth * 0.35, height + tall), (-depth / 2 - 0.1, height + tall + 0.04)]  # fmt: skip
+            line = [
+                (-depth / 2 - 0.1, 0),
+                (depth / 2, 0),
+                (depth / 2, height + 0.1),
+                (depth * 0.3, height + 0.26),
+                (-depth * 0.2, height + 0.24),
+                (-depth * 0.35, height + tall),
+                (-depth / 2 - 0.1, height + tall + 0.04),
+            ]
             solids.append(plate(line, 0.045, timber).turned("y", -90).moved((s * length / 2, 0, 0)))
-        solids.append(slab_of(length, depth + 0.02, t, (0, height - t, 0), timber, 0.1))
+        solids.append(soft_board(length, depth + 0.02, t, (0, height - t, 0), timber, 0.1))
         solids += placed([box((length, tall, 0.025), (0, 0, 0), timber)], (0, height - 0.02, -depth / 2 + 0.01), lean=lean * 0.6)
         parts.append(Parts(noun="armrest", count=2))
         if pew:
@@ -137,21 +216,31 @@ def bench(rng: Rng) -> Thing:
     elif form == 6:  # seats in a row on a beam
         main = pick(rng, (plastic, metal, leather))(rng)
         seats = int(rng.integers(2, 5))
-        flank = smoothed([(depth / 2, height - 0.02), (depth / 2 - 0.05, height + 0.01), (-depth * 0.45, height - 0.03),
-            (-depth * 0.5, height + 0.05), (-depth * 0.72, height + tall)])  # fmt: skip
+        flank = smoothed(
+            [
+                (depth / 2, height - 0.02),
+                (depth / 2 - 0.05, height + 0.01),
+                (-depth * 0.45, height - 0.03),
+                (-depth * 0.5, height + 0.05),
+                (-depth * 0.72, height + tall),
+            ]
+        )
         for i in range(seats):
             u, v = np.meshgrid(np.linspace(-1, 1, 9), np.arange(len(flank)), indexing="ij")
             k = v.astype(int)
             grid = np.stack([u * 0.25 + (i - (seats - 1) / 2) * 0.55, flank[k, 1] + 0.02 * u**4, flank[k, 0] + 0.03 * u**4], axis=2)
-            solids.append(sheet(grid, 0.025, main))
+            solids.append(bent_board(grid, 0.025, main))
         wide = seats * 0.55
         solids.append(box((wide, 0.05, 0.07), (0, height - 0.1, -0.05), stand))
         for s in (-1, 1):
             x = s * wide * 0.36
-            solids += [box((0.05, height - 0.07, 0.05), (x, 0, -0.05), stand),
-                cushion((0.06, 0.03, depth * 1.1), (x, 0, -0.03), 0.01, stand)]  # fmt: skip
-        solids += [rod((x, height - 0.08, -0.05), (x, height - 0.035, -0.1), 0.015, 0.015, stand)
-            for x in (np.arange(seats) - (seats - 1) / 2) * 0.55]  # fmt: skip
+            solids += [
+                box((0.05, height - 0.07, 0.05), (x, 0, -0.05), stand),
+                cushion((0.06, 0.03, depth * 1.1), (x, 0, -0.03), 0.01, stand),
+            ]
+        solids += [
+            dowel((x, height - 0.08, -0.05), (x, height - 0.035, -0.1), 0.015, stand) for x in (np.arange(seats) - (seats - 1) / 2) * 0.55
+        ]
         parts.append(Parts(noun="seat", count=seats))
         if maybe(rng, 0.5):
             for x in (np.arange(seats + 1) - seats / 2) * 0.55:
@@ -167,14 +256,17 @@ def bench(rng: Rng) -> Thing:
         thick = rng.uniform(0.04, 0.08)
         arc = np.stack([np.sin(a), 0 * a, 1 - np.cos(a)], axis=1)
         rims = [arc * (radius + r) + (0, height, -r) for r in (-depth / 2, depth / 2)]
-        solids.append(sheet(np.stack(rims, axis=1), thick, main))
+        solids.append(bent_board(np.stack(rims, axis=1), thick, main))
         for i in (3, 12, 21):
             turn = math.degrees(float(a[i]))
-            solids += [lofted([closed_loop(0.12, depth * 0.8, y, front=0.15) for y in (0, height - thick + 0.004)], main).turned("y",
-                -turn).moved((float(arc[i, 0] * radius), 0, float(arc[i, 2] * radius)))]  # fmt: skip
+            solids += [
+                layered([closed_loop(0.12, depth * 0.8, y, front=0.15) for y in (0, height - thick + 0.004)], main)
+                .turned("y", -turn)
+                .moved((float(arc[i, 0] * radius), 0, float(arc[i, 2] * radius)))
+            ]
         if backed:
             rim = arc * (radius + depth / 2) + (0, height - 0.01, -depth / 2)
-            solids.append(sheet(np.stack([rim, rim + (0, tall, 0) + arc * 0.1 - (0, 0, 0.08)], axis=1), 0.04, main))
+            solids.append(bent_board(np.stack([rim, rim + (0, tall, 0) + arc * 0.1 - (0, 0, 0.08)], axis=1), 0.04, main))
         style.append("curved")
         parts += [Parts(noun="backrest", count=1)] if backed else []
     style += ["wide"] if length > 1.7 and form != 6 else []

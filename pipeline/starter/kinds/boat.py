@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, bent_by, body_of, loft, oval, parts_of, placed, rounded, sheet, slab, wing_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, glass, leather, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _hull(
@@ -60,7 +58,7 @@ def _sail(corners: Sequence[Point], bulge: float, material: Material) -> Solid:
     flat = np.cross(b - a, d - a)
     flat /= np.linalg.norm(flat)
     grid = grid + flat * bulge * np.sin(math.pi * u) * np.sin(math.pi * (0.15 + 0.85 * v))
-    return sheet(grid + flat * 0.012, grid - flat * 0.012, material)
+    return drape(grid + flat * 0.012, grid - flat * 0.012, material)
 
 
 def boat(rng: Rng) -> Thing:
@@ -111,17 +109,12 @@ def _rowing_boat(rng: Rng) -> Thing:
         else:
             solids += [p.turned("z", -s * 97).turned("y", -s * 20).moved((s * beam * 0.32, depth * 1.12, 0)) for p in oar]
             solids.append(
-                rod(
-                    (s * beam * 0.48, depth * 0.9, -length * 0.015),
-                    (s * beam * 0.48, depth * 1.08, -length * 0.015),
-                    0.02,
-                    0.02,
-                    STEEL,
-                    sides=8,
+                dowel(
+                    (s * beam * 0.48, depth * 0.9, -length * 0.015), (s * beam * 0.48, depth * 1.08, -length * 0.015), 0.02, STEEL, sides=8
                 )
             )
     return Thing(
-        solids=placed(solids),
+        solids=grounded(solids),
         main=timber,
         style=("open", "slim") if canoe else ("open",),
         parts=parts_of(("seat", seats), ("paddle" if canoe else "oar", oars)),
@@ -196,13 +189,13 @@ def _sailing_boat(rng: Rng) -> Thing:
         clew = (math.sin(swing) * length * 0.2, depth * 1.4, mast - length * 0.03)
         front = fabric(rng, pick(rng, ("white", "red", "blue", "orange"))) if maybe(rng, 0.3) else cloth
         peak = (0.0, depth + high * rng.uniform(0.7, 0.95), mast + 0.02 * length)
-        solids += [_sail([bow, clew, peak, peak], blow, front), rod(bow, peak, length * 0.003, length * 0.003, STEEL, sides=6)]
+        solids += [_sail([bow, clew, peak, peak], blow, front), dowel(bow, peak, length * 0.003, STEEL, sides=6)]
         sails += 1
     if maybe(rng, 0.5):  # an open place to sit behind, with a tiller
         solids += [box((beam * 0.5, depth * 0.06, length * 0.18), (0, depth, -length * 0.33), deck)]
         solids.append(rod((0, depth * 0.9, -length * 0.49), (0, depth * 1.35, -length * 0.3), length * 0.006, length * 0.005, deck))
     said = parts_of(("mast", masts), ("sail", sails), ("hull", 2 * twin), ("keel", int(keel)))
-    return Thing(solids=placed(solids), main=hull if not sails else cloth, style=("tall",) if high > 1.15 * length else (), parts=said)
+    return Thing(solids=grounded(solids), main=hull if not sails else cloth, style=("tall",) if high > 1.15 * length else (), parts=said)
 
 
 def _motor_boat(rng: Rng) -> Thing:
@@ -300,10 +293,9 @@ def _motor_boat(rng: Rng) -> Thing:
                 )
             )
             solids += [
-                rod(
+                dowel(
                     (s * wide * 0.47, y + 0.45 * tall, (q + z) * length),
                     (s * wide * 0.45, y + 0.92 * tall, (q + z) * length),
-                    0.02 * tall,
                     0.02 * tall,
                     WHITE,
                     sides=6,
@@ -329,7 +321,7 @@ def _motor_boat(rng: Rng) -> Thing:
             )
         ]
         solids.append(tube(bent_by([(x, y + depth * 0.45, z) for x, y, z in spots], 30), 0.016 + 0.001 * length, STEEL, sides=8))
-        solids += [rod(spot, (spot[0], spot[1] + depth * 0.45, spot[2]), 0.015, 0.015, STEEL, sides=6) for spot in spots]
+        solids += [dowel(spot, (spot[0], spot[1] + depth * 0.45, spot[2]), 0.015, STEEL, sides=6) for spot in spots]
     if maybe(rng, 0.65):
         motors = pick(rng, (1, 1, 2))
         size = 0.05 * length * (1 if motors == 1 else 0.85)
@@ -346,7 +338,7 @@ def _motor_boat(rng: Rng) -> Thing:
             solids += [solid.moved((x, depth, -length * 0.5 - size * 0.7)) for solid in (loft(hood, BLACK), *leg)]
             solids.append(box((size * 0.5, size * 0.8, size * 1.6), (x, depth * 0.8, -length * 0.5), STEEL))
     said = parts_of(("seat", seats), ("motor", motors), ("cabin", cabins), ("railing", int(rails)))
-    return Thing(solids=placed(solids), main=hull, style=("open",) if form == 0 else ("closed",), parts=said)
+    return Thing(solids=grounded(solids), main=hull, style=("open",) if form == 0 else ("closed",), parts=said)
 
 
 def _ship(rng: Rng) -> Thing:
@@ -395,7 +387,7 @@ def _ship(rng: Rng) -> Thing:
         for i in range(boats):
             s, z = (-1, 1)[i % 2], (i // 2 - 1) * 0.14 * length
             solids.append(
-                body_of(
+                fuselage(
                     [
                         (z + d * depth, w * depth, w * depth, depth * 1.75)
                         for d, w in ((-0.55, 0.02), (-0.35, 0.2), (0, 0.28), (0.35, 0.2), (0.55, 0.02))
@@ -463,11 +455,9 @@ def _ship(rng: Rng) -> Thing:
     masts = pick(rng, (0, 1, 2))
     for z in (0.36, -0.42)[:masts]:
         solids.append(rod((0, depth, z * length), (0, depth * 3.8, z * length), depth * 0.05, depth * 0.03, house, sides=8))
-        solids.append(
-            rod((-beam * 0.2, depth * 3.2, z * length), (beam * 0.2, depth * 3.2, z * length), depth * 0.025, depth * 0.025, house, sides=8)
-        )
+        solids.append(dowel((-beam * 0.2, depth * 3.2, z * length), (beam * 0.2, depth * 3.2, z * length), depth * 0.025, house, sides=8))
     said = parts_of(("funnel", stacks), ("mast", masts), ("container", containers), ("lifeboat", boats))
-    return Thing(solids=placed(solids), main=hull, style=(("slim",), ("low",), ("wide",))[form], parts=said)
+    return Thing(solids=grounded(solids), main=hull, style=(("slim",), ("low",), ("wide",))[form], parts=said)
 
 
 def _tall_ship(rng: Rng) -> Thing:
@@ -511,7 +501,7 @@ def _tall_ship(rng: Rng) -> Thing:
                     cloth,
                 )
             )
-            solids.append(rod((-high * 1.05, y + step * 0.92, z + 0.2), (high * 1.05, y + step * 0.92, z + 0.2), 0.14, 0.14, spar, sides=8))
+            solids.append(dowel((-high * 1.05, y + step * 0.92, z + 0.2), (high * 1.05, y + step * 0.92, z + 0.2), 0.14, spar, sides=8))
             y, sails = y + step, sails + 1
     for k in range(pick(rng, (1, 2))):
         z = float(places[0]) * length
@@ -519,4 +509,4 @@ def _tall_ship(rng: Rng) -> Thing:
         foot = (0.0, depth * (2.0 - 0.3 * k), length * (0.72 - 0.14 * k))
         solids.append(_sail([foot, (1.0, depth * 1.7, z + length * 0.1), head, head], blow * 0.6, cloth))
         sails += 1
-    return Thing(solids=placed(solids), main=cloth, style=("tall",), parts=parts_of(("mast", masts), ("sail", sails)))
+    return Thing(solids=grounded(solids), main=cloth, style=("tall",), parts=parts_of(("mast", masts), ("sail", sails)))

@@ -6,9 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, joinery, said_of, sheet, slab, stacked
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, fabric, four, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _books(rng: Rng, left: float, right: float, y: float, room: float, depth: float, z: float, covers: Sequence[Material]) -> list[Solid]:
@@ -73,9 +71,9 @@ def bookshelf(rng: Rng) -> Thing:
             if crown:
                 solids.append(cushion((width + 0.06, 0.05, depth + 0.06), (0, height - 0.01, 0.005), 0.015, timber))
                 if maybe(rng, 0.5):
-                    run, arch = bowed(width, rng.uniform(0.06, 0.16))
+                    run, arch = arch_over(width, rng.uniform(0.06, 0.16))
                     solids.append(
-                        sheet(run, np.full(len(run), height), height + 0.035 + arch, 0.03, timber).moved((0, 0, depth / 2 - 0.02))
+                        plate_between(run, np.full(len(run), height), height + 0.035 + arch, 0.03, timber).moved((0, 0, depth / 2 - 0.02))
                     )
             edges = np.linspace(-1, 1, columns + 1) * (width - board) / 2
             for i in range(levels):
@@ -103,10 +101,9 @@ def bookshelf(rng: Rng) -> Thing:
             if maybe(rng, 0.5):
                 for s in SIDES:
                     solids.append(
-                        rod(
+                        dowel(
                             (s * (width / 2 - 0.03), 0.1, -depth / 2),
                             (-s * (width / 2 - 0.03), height * 0.95, -depth / 2),
-                            0.008,
                             0.008,
                             stand,
                             sides=8,
@@ -124,7 +121,7 @@ def bookshelf(rng: Rng) -> Thing:
             top = -deep / 2 + 0.36 * deep
             for s in SIDES:
                 x = s * (width / 2 - 0.012)
-                solids.append(rod((x, 0, deep / 2 + 0.02), (x, height, top), 0.019, 0.019, timber, sides=8))
+                solids.append(dowel((x, 0, deep / 2 + 0.02), (x, height, top), 0.019, timber, sides=8))
                 solids.append(box((0.025, height, 0.03), (x, 0, -deep / 2 + 0.015), timber))
             filled *= 0.5
             bays += [(-width / 2 + 0.08, width / 2 - 0.08, 0.103 + i * (height - 0.2) / (levels - 1), 0.24) for i in range(levels - 1)]
@@ -154,7 +151,7 @@ def bookshelf(rng: Rng) -> Thing:
             back = -radius / 2
             bow = np.sqrt(np.maximum(radius**2 - run**2, 0))
             for i in range(levels + 1):
-                solids.append(slab(radius / 2 - run, np.full(13, back), back + bow, board, i * step, timber))
+                solids.append(lying_between(radius / 2 - run, np.full(13, back), back + bow, board, i * step, timber))
             solids += [box((radius, height, 0.018), (0, 0, back), timber), box((0.018, height, radius), (radius / 2, 0, 0), timber)]
             bays += [(-radius * 0.25, radius * 0.45, i * step + board, step - board) for i in range(levels)]
             filled *= 0.6

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import turned
-from pipeline.starter.kinds.thing import BLACK, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, plastic
-from pipeline.starter.kinds.vessels import BOTTLES, band, closure, ear_of, paint, radius_at, shaped, smooth, squared
+from pipeline.starter.kinds.kit import *
 
 
 def bottle(rng: Rng) -> Thing:

@@ -5,23 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Solid, rod, turned
-from pipeline.starter.kinds.thing import BLACK, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, stone, wood
-from pipeline.starter.kinds.vessels import (
-    ball,
-    band,
-    ear_of,
-    faceted_by,
-    fluted_by,
-    paint,
-    radius_at,
-    set_around,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _fruits(rng: Rng, wide: float, level: float) -> tuple[list[Solid], Parts]:
@@ -46,7 +30,7 @@ def _fruits(rng: Rng, wide: float, level: float) -> tuple[list[Solid], Parts]:
     solids = []
     for i in range(below):
         tilt = [solid.turned("z", float(rng.uniform(-25, 25))).moved((0, level, wide - size)) for solid in one]
-        solids += set_around(tilt, i * 360 / below)
+        solids += placed(tilt, (0, 0, 0), turn=i * 360 / below)
     if top := maybe(rng, 0.6):
         solids += [solid.moved((0, level + size * 1.35, 0)) for solid in one]
     return solids, Parts(noun=noun, count=below + top, material=skin)
@@ -64,16 +48,15 @@ def bowl(rng: Rng) -> Thing:
         "deep": (rng.uniform(0.95, 1.2), [(foot, 0), (foot, 0.05), (0.85, 0.2), (1, 0.5), (0.98, 0.8), (0.95, 1)]),
         "flared": (rng.uniform(0.6, 0.85), [(foot, 0), (foot, 0.1), (0.5, 0.14), (0.62, 0.5), (0.75, 0.8), (1, 1)]),
         "pedestal": (
-            rng.uniform(0.9, 1.3), [(0.5, 0), (0.5, 0.03), (0.16, 0.1), (0.12, 0.3), (0.2, 0.42), (0.8, 0.52), (0.97, 0.75), (1, 1)]
+            rng.uniform(0.9, 1.3),
+            [(0.5, 0), (0.5, 0.03), (0.16, 0.1), (0.12, 0.3), (0.2, 0.42), (0.8, 0.52), (0.97, 0.75), (1, 1)],
         ),
-        "mixing": (
-            rng.uniform(0.7, 0.95), [(foot, 0), (0.78, 0.25), (0.92, 0.7), (0.95, 0.93), (0.95, 0.93), (1.02, 0.97), (1.02, 1)]
-        ),
+        "mixing": (rng.uniform(0.7, 0.95), [(foot, 0), (0.78, 0.25), (0.92, 0.7), (0.95, 0.93), (0.95, 0.93), (1.02, 0.97), (1.02, 1)]),
         "tureen": (rng.uniform(0.8, 1.0), [(0.55, 0), (0.55, 0.04), (0.4, 0.1), (0.9, 0.3), (1.05, 0.6), (1, 0.9), (1, 1)]),
         "salad": (rng.uniform(0.55, 0.8), [(0.6, 0), (0.7, 0.04), (0.95, 0.4), (1.0, 0.75), (0.96, 1)]),
         "shallow": (rng.uniform(0.3, 0.42), [(foot, 0), (foot, 0.08), (0.8, 0.3), (1, 1)]),
         "faceted": (rng.uniform(0.6, 0.9), [(foot, 0), (foot, 0.05), (0.75, 0.4), (1, 1)]),
-    }[form]  # fmt: skip
+    }[form]
     tall = wide * ratio
     outer = smooth(curve, wide, tall)
     rim, wall = outer[-1][0], wide * rng.uniform(0.03, 0.06)
@@ -135,7 +118,7 @@ def bowl(rng: Rng) -> Thing:
         for side in (-1, 1):
             end = (side * rim * 1.25, tall * 1.7, 0.0)
             solids += [rod((-side * rim * 0.2, tall * 0.2, side * rim * 0.3), end, wide * 0.03, wide * 0.05, server)]
-            solids.append(stretched(ball(wide * 0.05, (0, 0, 0), server), z=1.4).moved(end))
+            solids.append(stretched(bulb(wide * 0.05, (0, 0, 0), server), z=1.4).moved(end))
         parts.append(Parts(noun="spoon", count=2, material=server))
     elif maybe(rng, 0.15) and plain:
         level = tall * 0.75

@@ -5,24 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Material, Solid, box, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, fabric, glass, maybe, metal, pick, plastic, wood
-from pipeline.starter.kinds.vessels import (
-    BOTTLES,
-    Line,
-    band,
-    bezier,
-    closure,
-    horn,
-    paint,
-    proportion,
-    radius_at,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _bail(rng: Rng, half: float, at: float, thick: float, wire: Material, grip: Material | None) -> list[Solid]:
@@ -35,7 +18,7 @@ def _bail(rng: Rng, half: float, at: float, thick: float, wire: Material, grip: 
         mid = path[11:18]
         solids.append(horn(mid, np.full(len(mid), thick * 3), grip, sides=12))
     lean = pick(rng, (0.0, 0.0, rng.uniform(20, 60), 82.0)) * pick(rng, (-1, 1))
-    knobs = [rod((side * half * 0.94, 0, 0), (side * (half + thick * 2), 0, 0), thick * 2.5, thick * 2.5, wire) for side in (-1, 1)]
+    knobs = [dowel((side * half * 0.94, 0, 0), (side * (half + thick * 2), 0, 0), thick * 2.5, wire) for side in (-1, 1)]
     return [solid.turned("x", lean).moved((0, at, 0)) for solid in [*solids, *knobs]]
 
 
@@ -120,11 +103,8 @@ def bucket(rng: Rng) -> Thing:
         parts.append(Parts(noun="bottle", count=1))
     elif form == "toy" and maybe(rng, 0.6):
         spade = plastic(rng)
-        handle = rod((0, tall * 0.2, 0), (wide * 0.5, tall * 1.6, 0), wide * 0.07, wide * 0.07, spade)
-        solids += [
-            handle,
-            rod((wide * 0.5, tall * 1.6, -wide * 0.25), (wide * 0.5, tall * 1.6, wide * 0.25), wide * 0.08, wide * 0.08, spade),
-        ]
+        handle = dowel((0, tall * 0.2, 0), (wide * 0.5, tall * 1.6, 0), wide * 0.07, spade)
+        solids += [handle, dowel((wide * 0.5, tall * 1.6, -wide * 0.25), (wide * 0.5, tall * 1.6, wide * 0.25), wide * 0.08, spade)]
         parts.append(Parts(noun="spade", count=1, material=spade))
     elif form != "square" and maybe(rng, 0.3):
         level = tall * rng.uniform(0.6, 0.88)

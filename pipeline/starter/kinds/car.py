@@ -6,9 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, body_of, loft, oval, parts_of, placed, rounded, sheet, slab, soft, wheel_of
-from pipeline.starter.kinds.solids import Floats, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, glass, leather, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 # Along the length from the back (0) to the front (1): where the cabin begins and ends at the belt line, and where its roof does.
 CARS: Final[dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float], float, float, float, tuple[float, ...]]]] = {
@@ -204,7 +202,7 @@ def car(rng: Rng) -> Thing:
     said = parts_of(
         ("door", doors), ("seat", seats), ("spoiler", spoiler), ("roof rail", rails), ("roof light", sign), ("spare wheel", spare)
     )
-    return Thing(solids=placed(solids), main=paint, style=style, parts=said[:4])
+    return Thing(solids=grounded(solids), main=paint, style=style, parts=said[:4])
 
 
 def _racing_car(rng: Rng) -> Thing:
@@ -220,12 +218,12 @@ def _racing_car(rng: Rng) -> Thing:
         (0.22, 0.5, 0.4, 0.36),
     ]
     stations += [(0.4, 0.3, 0.22, 0.3), (0.5, 0.12, 0.08, 0.24)]
-    solids = [body_of([(z * length, w * fat, h, y) for z, w, h, y in stations], paint, 3)]
+    solids = [fuselage([(z * length, w * fat, h, y) for z, w, h, y in stations], paint, 3)]
     pods = pick(rng, (0, 2, 2))
     for s in (-1, 1)[:pods]:
         pod = [(-0.3, 0.1, 0.15, 0.3), (-0.15, 0.36, 0.36, 0.34), (0.0, 0.42, 0.42, 0.36), (0.04, 0.36, 0.36, 0.36)]
         solids.append(
-            body_of([(z * length, w, h, y) for z, w, h, y in pod], pick(rng, (paint, second)), 4, 14).moved((s * 0.42 * fat, 0, 0))
+            fuselage([(z * length, w, h, y) for z, w, h, y in pod], pick(rng, (paint, second)), 4, 14).moved((s * 0.42 * fat, 0, 0))
         )
         solids.append(cushion((0.28, 0.28, 0.04), (s * 0.42 * fat, 0.22, 0.041 * length), 0.015, BLACK))
     hole = [(0, 0), (0.24, 0), (0.27, 0.03), (0.2, 0.05), (0.18, -0.02), (0, -0.02)]
@@ -241,9 +239,9 @@ def _racing_car(rng: Rng) -> Thing:
     solids += _wheels(spots, wheel_of(radius, 0.34, pick(rng, (0, 5, 6)), BLACK, STEEL))
     for x, y, z in spots:
         solids += [
-            rod((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)
+            dowel((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)
         ]
-    return Thing(solids=placed(solids), main=paint, style=("open", "low", "slim"), parts=parts_of(("wing", wings)))
+    return Thing(solids=grounded(solids), main=paint, style=("open", "low", "slim"), parts=parts_of(("wing", wings)))
 
 
 def _old_car(rng: Rng) -> Thing:
@@ -303,15 +301,15 @@ def _old_car(rng: Rng) -> Thing:
                 for a in around
             ]
             inner = np.array(rows) - np.array([[(0, 0.03 * math.sin(a), 0.03 * math.cos(a))] * 3 for a in around])
-            solids.append(sheet(np.array(rows), inner, dark))
+            solids.append(drape(np.array(rows), inner, dark))
         solids.append(
             box((0.26, 0.05, axles[1] - axles[0] - 2 * radius - 0.1), (side * 0.72, radius * 0.7, (axles[0] + axles[1]) / 2), dark)
         )
         lamp = turned([(0, 0), (0.05, 0.02), (0.12, 0.14), (0.12, 0.18), (0, 0.2)], (0, 0, 0), shiny, sides=16).turned("x", 90)
         solids.append(lamp.moved((side * 0.46, belt - 0.22, nose - 0.05)))
-        solids.append(rod((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, 0.02, shiny, sides=8))
+        solids.append(dowel((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, shiny, sides=8))
     solids += [box((1.0, 0.2, length * 0.74), (0, radius * 0.75, 0), BLACK)]
-    solids += [rod((-0.7, radius, z), (0.7, radius, z), 0.04, 0.04, BLACK, sides=8) for z in axles]
+    solids += [dowel((-0.7, radius, z), (0.7, radius, z), 0.04, BLACK, sides=8) for z in axles]
     wheel = wheel_of(radius, 0.14, pick(rng, (8, 10, 12)), BLACK, pick(rng, (shiny, paint, wood(rng, "brown"))))
     solids += _wheels([(side * 0.72, radius, z) for side in (-1, 1) for z in axles], wheel)
     solids.append(cushion((1.5, 0.09, 0.06), (0, radius, length * 0.34 + radius + 0.16), 0.02, shiny))
@@ -320,4 +318,4 @@ def _old_car(rng: Rng) -> Thing:
     if spare:
         solids += [solid.turned("y", 90).moved((0, low + 0.3, back - 0.06)) for solid in wheel]
     said = parts_of(("seat", seats), ("spare wheel", spare))
-    return Thing(solids=placed(solids), main=paint, style=("open",) if open_top else ("tall",), parts=said)
+    return Thing(solids=grounded(solids), main=paint, style=("open",) if open_top else ("tall",), parts=said)

@@ -4,15 +4,13 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import arch_of, ball, front_of, knob, ngon, placed_at, plate_of, profile_of, skin
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, four, maybe, metal, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _dial(rng: Rng, radius: float, paper: Material, ink: Material) -> tuple[list[Solid], Parts]:
     """A face centred on the origin with its back on Z = 0, marks and hands on it, and the words for the hands."""
     thin = radius * 0.03
-    solids = [front_of([(0, 0), (radius, 0), (radius, thin), (0, thin)], (0, 0, 0), paper, sides=48)]
+    solids = [facing([(0, 0), (radius, 0), (radius, thin), (0, thin)], (0, 0, 0), paper, sides=48)]
     every, long, wide = pick(rng, ((1, 0.14, 0.05), (1, 0.2, 0.06), (3, 0.2, 0.08), (1, 0.06, 0.06)))
     for i in range(0, 12, every):
         grow = 1.5 if i % 3 == 0 else 1.0
@@ -24,9 +22,9 @@ def _dial(rng: Rng, radius: float, paper: Material, ink: Material) -> tuple[list
         hands.append((rng.uniform(0, 360), 0.85, 0.025))
     for k, (angle, length, thick) in enumerate(hands):
         line = [(-thick / 2, -0.12), (thick / 2, -0.12), (thick * 0.7, length * 0.7), (0, length), (-thick * 0.7, length * 0.7)]
-        hand = plate_of(np.array(line) * radius, thin, ink if k < 2 else plastic(rng, "red"))
+        hand = sawn(np.array(line) * radius, thin, ink if k < 2 else plastic(rng, "red"))
         solids.append(hand.turned("z", -angle).moved((0, 0, thin * (2.2 + k))))
-    solids.append(front_of([(0, 0), (radius * 0.06, 0), (radius * 0.05, thin * 6), (0, thin * 6)], (0, 0, 0), ink, sides=16))
+    solids.append(facing([(0, 0), (radius * 0.06, 0), (radius * 0.05, thin * 6), (0, thin * 6)], (0, 0, 0), ink, sides=16))
     return solids, Parts(noun="hand", count=len(hands))
 
 
@@ -55,7 +53,7 @@ def _wall_clock(rng: Rng) -> Thing:
                 (radius * 0.98, deep * 0.55),
                 (0, deep * 0.55),
             ]
-            body = [front_of(ring, (0, 0, 0), trim, sides=56)]
+            body = [facing(ring, (0, 0, 0), trim, sides=56)]
         case 2:
             sides = pick(rng, (4, 6, 8, 8))
             out = radius * 1.12 / math.cos(math.pi / sides)
@@ -67,7 +65,7 @@ def _wall_clock(rng: Rng) -> Thing:
         case 3:  # rays
             count, far = int(rng.integers(8, 17)), radius * rng.uniform(1.8, 2.4)
             body = [
-                front_of(
+                facing(
                     [(0, 0), (radius * 1.12, 0), (radius * 1.12, deep * 0.8), (radius, deep), (0, deep * 0.55)], (0, 0, 0), trim, sides=48
                 )
             ]
@@ -94,13 +92,10 @@ def _wall_clock(rng: Rng) -> Thing:
                 (wide, -radius * 1.1),
             ]
             view = [(x * 0.75, min(y, -radius * 1.25) * 0.95) for x, y in chest]
+            body += [sawn(chest, deep * 0.7, trim, 0.006), sawn(view, 0.004, plastic(rng, "beige")).moved((0, 0, deep * 0.7 - 0.001))]
             body += [
-                plate_of(chest, deep * 0.7, trim, 0.006),
-                plate_of(view, 0.004, plastic(rng, "beige")).moved((0, 0, deep * 0.7 - 0.001)),
-            ]
-            body += [
-                rod((0, -radius * 1.15, deep * 0.8), (0, -drop + wide * 0.1, deep * 0.8), 0.005, 0.005, BRASS, sides=8),
-                front_of([(0, 0), (wide * 0.4, 0), (wide * 0.35, 0.008), (0, 0.012)], (0, -drop + wide * 0.1, deep * 0.75), BRASS),
+                dowel((0, -radius * 1.15, deep * 0.8), (0, -drop + wide * 0.1, deep * 0.8), 0.005, BRASS, sides=8),
+                facing([(0, 0), (wide * 0.4, 0), (wide * 0.35, 0.008), (0, 0.012)], (0, -drop + wide * 0.1, deep * 0.75), BRASS),
             ]
             parts.append(Parts(noun="pendulum", count=1, material=BRASS))
             style = ("tall",)
@@ -135,7 +130,7 @@ def _alarm_clock(rng: Rng) -> Thing:
             (radius * 0.92, deep * 0.9),
             (0, deep * 0.9),
         ]
-        body = [front_of(ring, (0, y, -deep / 2), paint, sides=40)]
+        body = [facing(ring, (0, y, -deep / 2), paint, sides=40)]
         bells = pick(rng, (1, 2, 2, 2))
         for s in (-1, 1) if bells == 2 else (0,):
             bell = turned(
@@ -143,7 +138,7 @@ def _alarm_clock(rng: Rng) -> Thing:
                 (0, 0, 0),
                 trim,
             )
-            stem = rod((0, -radius * 0.3, 0), (0, 0.001, 0), radius * 0.06, radius * 0.06, trim)
+            stem = dowel((0, -radius * 0.3, 0), (0, 0.001, 0), radius * 0.06, trim)
             body += [part.moved((0, radius * 1.22, 0)).turned("z", -38 * s).moved((0, y, 0)) for part in (bell, stem)]
         if bells == 2 and maybe(rng, 0.7):
             body.append(
@@ -151,10 +146,7 @@ def _alarm_clock(rng: Rng) -> Thing:
             )
             parts.append(Parts(noun="handle", count=1, material=trim))
             body.append(rod((0, y + radius * 0.9, 0), (0, y + radius * 1.4, 0), radius * 0.04, radius * 0.12, trim))
-        body += [
-            rod((s * radius * 0.55, y - radius * 0.75, 0), (s * radius * 0.85, 0.004, 0), radius * 0.08, radius * 0.08, trim)
-            for s in (-1, 1)
-        ]
+        body += [dowel((s * radius * 0.55, y - radius * 0.75, 0), (s * radius * 0.85, 0.004, 0), radius * 0.08, trim) for s in (-1, 1)]
         body += [knob(radius * 0.12, 0.01, (s * radius * 0.4, y, -deep / 2 - 0.009), trim) for s in (-1, 1)]
         parts.append(Parts(noun="bell", count=bells, material=trim))
         return Thing(solids=(*body, *(s.moved((0, y, deep * 0.41)) for s in dial)), main=paint, style=("round",), parts=tuple(parts))
@@ -220,7 +212,7 @@ def _mantel_clock(rng: Rng) -> Thing:
         case 0:  # arch
             half = radius * 1.35
             body = [
-                plate_of([(-half, 0), (half, 0), *((half * math.cos(a), y + half * math.sin(a)) for a in turn)], deep, timber, 0.006).moved(
+                sawn([(-half, 0), (half, 0), *((half * math.cos(a), y + half * math.sin(a)) for a in turn)], deep, timber, 0.006).moved(
                     (0, 0, -deep / 2)
                 )
             ]
@@ -230,7 +222,7 @@ def _mantel_clock(rng: Rng) -> Thing:
             hump = [
                 (float(-x * wide), float(radius * 0.45 + (y + radius * 0.85) * math.exp(-((x * wide / (radius * 1.45)) ** 4)))) for x in s
             ]
-            body = [plate_of([(-wide, 0), (wide, 0), *hump], deep, timber, 0.006).moved((0, 0, -deep / 2))]
+            body = [sawn([(-wide, 0), (wide, 0), *hump], deep, timber, 0.006).moved((0, 0, -deep / 2))]
             style = ("curved", "wide")
         case 2:  # temple
             half, columns = radius * 1.6, pick(rng, (2, 4))
@@ -240,7 +232,7 @@ def _mantel_clock(rng: Rng) -> Thing:
             ]
             y = y * 0.85
             body += [
-                plate_of([(-half * 1.1, 0), (half * 1.1, 0), (0, radius * 0.7)], deep * 1.3, timber, 0.003).moved(
+                sawn([(-half * 1.1, 0), (half * 1.1, 0), (0, radius * 0.7)], deep * 1.3, timber, 0.003).moved(
                     (0, body[0].vertices[:, 1].max() + radius * 0.1, -deep * 0.65)
                 )
             ]
@@ -266,9 +258,7 @@ def _mantel_clock(rng: Rng) -> Thing:
         case _:  # a house under a roof, weights on chains below
             half, eave = radius * 1.4, radius * 2.4
             body = [
-                plate_of([(-half, 0), (half, 0), (half, eave), (0, eave + half), (-half, eave)], deep, timber, 0.003).moved(
-                    (0, 0, -deep / 2)
-                )
+                sawn([(-half, 0), (half, 0), (half, eave), (0, eave + half), (-half, eave)], deep, timber, 0.003).moved((0, 0, -deep / 2))
             ]
             for s1 in (-1, 1):
                 body.append(
@@ -284,7 +274,7 @@ def _mantel_clock(rng: Rng) -> Thing:
             for i in range(weights):
                 x, z = (i - (weights - 1) / 2) * half * 0.8, 0.0
                 low = -drop * (1 - 0.25 * (i % 2))
-                body += [rod((x, 0, z), (x, low, z), 0.003, 0.003, trim, sides=6), ball(radius * 0.2, (x, low, z), timber, 2.2)]
+                body += [dowel((x, 0, z), (x, low, z), 0.003, trim, sides=6), ball(radius * 0.2, (x, low, z), timber, 2.2)]
             parts.append(Parts(noun="weight", count=weights))
             y, style = radius * 1.2, ("tall",)
     if style != ("tall",):
@@ -301,7 +291,7 @@ def _mantel_clock(rng: Rng) -> Thing:
             parts.append(Parts(noun="handle", count=1, material=trim))
     ring = [(radius * 0.97, 0.0), (radius * 1.12, 0.0), (radius * 1.08, radius * 0.1), (radius * 0.98, radius * 0.08), (radius * 0.97, 0.0)]
     front = deep * (0.4 if any(p.noun == "column" for p in parts) else 0.5) - 0.001
-    solids = [*body, *(s.moved((0, y, front)) for s in dial), front_of(ring, (0, y, front), trim, sides=40)]
+    solids = [*body, *(s.moved((0, y, front)) for s in dial), facing(ring, (0, y, front), trim, sides=40)]
     low = min(float(s.vertices[:, 1].min()) for s in solids)
     return Thing(solids=tuple(s.moved((0, -low, 0)) for s in solids), main=timber, style=style, parts=tuple(parts))
 
@@ -326,7 +316,7 @@ def _tall_clock(rng: Rng) -> Thing:
         ]
         solids, mid = [turned(post, (0, 0, 0), iron)], tall + big * 0.95
         solids.append(
-            front_of([(0, 0), (big, 0), (big * 1.05, 0.02), (big * 1.05, 0.14), (big, 0.16), (0, 0.16)], (0, mid, -0.08), iron, sides=40)
+            facing([(0, 0), (big, 0), (big * 1.05, 0.02), (big * 1.05, 0.14), (big, 0.16), (0, 0.16)], (0, mid, -0.08), iron, sides=40)
             if faces == 2
             else cushion((big * 2.1, big * 2.1, big * 2.1), (0, mid - big * 1.05, 0), 0.02, iron)
         )
@@ -353,8 +343,8 @@ def _tall_clock(rng: Rng) -> Thing:
     parts = [hands]
     if glazed:
         solids.append(box((view, tall, 0.01), (0, mid - tall / 2, front), plastic(rng, pick(rng, ("beige", "black", "grey")))))
-        solids += [rod((0, mid - tall * 0.25, front + 0.012), (0, mid + tall * 0.48, front + 0.012), 0.006, 0.006, trim, sides=8)]
-        solids.append(front_of([(0, 0), (view * 0.3, 0), (view * 0.26, 0.012), (0, 0.018)], (0, mid - tall * 0.28, front + 0.006), trim))
+        solids += [dowel((0, mid - tall * 0.25, front + 0.012), (0, mid + tall * 0.48, front + 0.012), 0.006, trim, sides=8)]
+        solids.append(facing([(0, 0), (view * 0.3, 0), (view * 0.26, 0.012), (0, 0.018)], (0, mid - tall * 0.28, front + 0.006), trim))
         parts.append(Parts(noun="pendulum", count=1, material=trim))
         if maybe(rng, 0.5):
             weights = int(rng.integers(2, 4))
@@ -376,13 +366,11 @@ def _tall_clock(rng: Rng) -> Thing:
     match rng.integers(4):
         case 0:  # gable
             solids.append(
-                plate_of([(-wide * 0.56, 0), (wide * 0.56, 0), (0, wide * 0.35)], deep * 1.06, timber, 0.004).moved(
-                    (0, height, -deep * 0.53)
-                )
+                sawn([(-wide * 0.56, 0), (wide * 0.56, 0), (0, wide * 0.35)], deep * 1.06, timber, 0.004).moved((0, height, -deep * 0.53))
             )
         case 1:  # arch
             solids.append(
-                plate_of([(wide * 0.5 * math.cos(a), wide * 0.3 * math.sin(a)) for a in turn], deep, timber, 0.004).moved(
+                sawn([(wide * 0.5 * math.cos(a), wide * 0.3 * math.sin(a)) for a in turn], deep, timber, 0.004).moved(
                     (0, height - 0.01, -deep / 2)
                 )
             )
@@ -390,7 +378,7 @@ def _tall_clock(rng: Rng) -> Thing:
         case 2:  # two horns and a finial
             for s in (-1, 1):
                 horn = [(0.5, 0.0), (0.5, 0.08), (0.35, 0.16), (0.22, 0.3), (0.1, 0.36), (0.06, 0.3), (0.1, 0.0)]
-                solids += [plate_of([(s * x * wide, y * wide) for x, y in horn], 0.04, timber).moved((0, height - 0.01, deep / 2 - 0.04))]
+                solids += [sawn([(s * x * wide, y * wide) for x, y in horn], 0.04, timber).moved((0, height - 0.01, deep / 2 - 0.04))]
             solids.append(ball(wide * 0.07, (0, height + wide * 0.1, deep / 2 - 0.02), trim, 1.8))
             solids.append(box((wide, wide * 0.06, deep), (0, height - 0.01, 0), timber))
         case _:

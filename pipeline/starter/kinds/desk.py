@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, cabriole, joinery, levelled, said_of, sheet, slab, stacked
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, fabric, four, leather, legs, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _hutch(rng: Rng, width: float, y: float, z: float, timber: Material) -> tuple[list[Solid], int]:
@@ -99,8 +97,8 @@ def desk(rng: Rng) -> Thing:
                         )
                     )
             elif maybe(rng, 0.25):
-                run, bulge = bowed(width, rng.uniform(0.06, 0.2))
-                top_made = slab(run, np.full(len(run), back), depth / 2 + bulge, thick, under, surface)
+                run, bulge = arch_over(width, rng.uniform(0.06, 0.2))
+                top_made = lying_between(run, np.full(len(run), back), depth / 2 + bulge, thick, under, surface)
                 style.append("curved")
         case "writing":
             depth_in, columns, high = depth - 0.06, int(rng.integers(1, 4)), rng.uniform(0.1, 0.15)
@@ -118,8 +116,8 @@ def desk(rng: Rng) -> Thing:
                 solids += stacked(face, 0, height, back + 0.21, width - 0.04, tall - 0.01, [many])
                 drawer_count += many
             elif maybe(rng, 0.5):
-                run, arch = bowed(width, rng.uniform(0.04, 0.12))
-                solids.append(sheet(run, np.full(len(run), height), height + 0.06 + arch, 0.02, timber).moved((0, 0, back + 0.012)))
+                run, arch = arch_over(width, rng.uniform(0.04, 0.12))
+                solids.append(plate_between(run, np.full(len(run), height), height + 0.06 + arch, 0.02, timber).moved((0, 0, back + 0.012)))
             if maybe(rng, 0.4):
                 top_made = cushion((width + 0.03, thick, depth + 0.03), (0, under, 0), 0.011, surface)
         case "corner":
@@ -139,7 +137,7 @@ def desk(rng: Rng) -> Thing:
             if maybe(rng, 0.5):  # a slanting edge across the inner corner
                 cut = rng.uniform(0.15, 0.35)
                 run = np.array([-cut, 0.0]) if side > 0 else np.array([0.0, cut])
-                wedge = slab(run, np.zeros(2), cut - np.abs(run), thick, under, surface)
+                wedge = lying_between(run, np.zeros(2), cut - np.abs(run), thick, under, surface)
                 solids.append(wedge.moved((at - side * arm / 2, 0, depth / 2)))
         case "computer":
             width = rng.uniform(0.8, 1.3)
@@ -184,15 +182,15 @@ def desk(rng: Rng) -> Thing:
             run = np.linspace(0, 1, 17)
             profile = tall * np.minimum(1, 1.25 * np.sqrt(1 - run**2.2))
             deep = back + run * depth * 0.92
-            cheek = sheet(-deep[::-1], np.zeros(17), profile[::-1], 0.025, timber).turned("y", 90)
+            cheek = plate_between(-deep[::-1], np.zeros(17), profile[::-1], 0.025, timber).turned("y", 90)
             solids += [cheek.moved((x * (width / 2 - 0.0125), height, 0)) for x in SIDES]
             keep = slice(None) if closed else slice(0, 9)
-            shell = sheet(-deep[keep][::-1], np.zeros(len(run[keep])), (profile[keep] - 0.012)[::-1].clip(0), width - 0.05, timber)
+            shell = plate_between(-deep[keep][::-1], np.zeros(len(run[keep])), (profile[keep] - 0.012)[::-1].clip(0), width - 0.05, timber)
             solids.append(shell.turned("y", 90).moved((0, height, 0)))
             reach = width / 2 - 0.03
             if closed:
                 for high, at in zip((height + profile - 0.012).tolist()[4:16], deep.tolist()[4:16], strict=True):
-                    solids.append(rod((-reach, high, at), (reach, high, at), 0.012, 0.012, timber, sides=8))
+                    solids.append(dowel((-reach, high, at), (reach, high, at), 0.012, timber, sides=8))
             else:
                 many = int(rng.integers(2, 4))
                 solids += stacked(face, 0, height + 0.01, float(deep[8]), width - 0.06, tall * 0.6, [many, many + 1])
@@ -204,7 +202,7 @@ def desk(rng: Rng) -> Thing:
                 for slope in SIDES:
                     for z in SIDES:
                         foot, head = (at + slope * 0.16, 0.0, z * depth * 0.42), (at + slope * 0.02, under, z * depth * 0.36)
-                        solids.append(rod(foot, head, 0.02, 0.02, stand, sides=10))
+                        solids.append(dowel(foot, head, 0.02, stand, sides=10))
                 solids += [
                     box((0.05, 0.04, depth * 0.9), (at, under - 0.04, 0), stand),
                     box((0.2, 0.025, depth * 0.8), (at, under * 0.35, 0), stand),

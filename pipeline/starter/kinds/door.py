@@ -6,9 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, said_of, sheet
-from pipeline.starter.kinds.solids import Floats, Material, Solid, box, cushion, disc, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, glass, maybe, metal, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Material) -> tuple[Callable[[], list[Solid]], tuple[Parts, ...]]:
@@ -69,7 +67,7 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
                 if raised:
                     for low, high in pairwise(levels):
                         x, lift = np.array([-1, 1]) * (width / 2 - 0.03), np.array([low + 0.05, high - 0.05])[::seed]
-                        made.append(sheet(x, lift, lift + 0.1, thick * 1.4, timber))
+                        made.append(plate_between(x, lift, lift + 0.1, thick * 1.4, timber))
                 return made
             case "louvre":
                 made = [box((stile * 0.7, height, thick), (side * (width - stile * 0.7) / 2, 0, 0), timber) for side in SIDES]
@@ -126,15 +124,15 @@ def door(rng: Rng) -> Thing:
         for z in SIDES:
             out = z * 0.0225
             if pulls == 3:
-                leaf.append(rod((at, level - 0.3, out + z * 0.05), (at, level + 0.3, out + z * 0.05), 0.014, 0.014, knob))
-                leaf += [rod((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, 0.009, knob, sides=8) for u in (-0.22, 0.22)]
+                leaf.append(dowel((at, level - 0.3, out + z * 0.05), (at, level + 0.3, out + z * 0.05), 0.014, knob))
+                leaf += [dowel((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, knob, sides=8) for u in (-0.22, 0.22)]
                 continue
             plate = (
                 cushion((0.045, 0.2, 0.01), (at, level - 0.12, out), 0.004, knob)
                 if pulls
                 else disc(0.032, 0.012, (0, 0, 0), knob, sides=20).turned("x", 90).moved((at, level, out - 0.006))
             )
-            leaf += [plate, rod((at, level, out), (at, level, out + z * 0.055), 0.01, 0.01, knob, sides=10)]
+            leaf += [plate, dowel((at, level, out), (at, level, out + z * 0.055), 0.01, knob, sides=10)]
             if pulls == 1:
                 leaf.append(
                     rod(
@@ -201,9 +199,9 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
             glazed = maybe(rng, 0.7)
             solids.append(box((beam, rim * 0.7, deep), (shift, top, 0), timber))
             base = top + rim * 0.35
-            solids.append(sheet(x, base + hole, base + np.maximum(arch, hole + 1e-4), deep, timber).moved((shift, 0, 0)))
+            solids.append(plate_between(x, base + hole, base + np.maximum(arch, hole + 1e-4), deep, timber).moved((shift, 0, 0)))
             solids.append(
-                sheet(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber).moved(
+                plate_between(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber).moved(
                     (shift, 0, 0)
                 )
             )
@@ -212,7 +210,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
                 panes += fan
                 for angle in np.linspace(0, math.pi, fan + 1)[1:-1]:
                     end = (shift + 0.97 * reach * math.cos(angle), base + 0.97 * rise * math.sin(angle), 0)
-                    solids.append(rod((shift, base, 0), end, 0.012, 0.012, timber, sides=8))
+                    solids.append(dowel((shift, base, 0), end, 0.012, timber, sides=8))
             return solids, True, panes
         case 1 if top < 2.25:  # a straight window above
             tall, many = rng.uniform(0.22, 0.4), int(rng.integers(1, 4))
@@ -229,7 +227,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
                 x = np.array([-1.0, 0.0, 1.0]) * (beam / 2 + 0.03)
                 low = np.full(3, top + rim + 0.09)
                 solids.append(
-                    sheet(x, low, low + np.array([0.01, rng.uniform(0.12, 0.25), 0.01]), deep + 0.04, timber).moved((shift, 0, 0))
+                    plate_between(x, low, low + np.array([0.01, rng.uniform(0.12, 0.25), 0.01]), deep + 0.04, timber).moved((shift, 0, 0))
                 )
         case _:
             solids.append(box((beam, rim, deep), (shift, top, 0), timber))

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, body_of, bowed, feet_under, joinery, levelled, said_of, sheet, stacked
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, glass, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _mirror(rng: Rng, width: float, height: float, material: Material) -> list[Solid]:
@@ -17,10 +15,10 @@ def _mirror(rng: Rng, width: float, height: float, material: Material) -> list[S
         ]
     plates = []
     for w, inset, deep, of in ((width, 0.0, 0.035, material), (width - 2 * rim, rim, 0.045, shine)):
-        x, arch = bowed(w, (height - 2 * inset) / 2 if style == 1 else 0.35 * height - inset)
+        x, arch = arch_over(w, (height - 2 * inset) / 2 if style == 1 else 0.35 * height - inset)
         middle = height / 2 if style == 1 else 0.65 * height
         low = middle - arch if style == 1 else np.full(len(x), inset)
-        plates.append(sheet(x, low, middle + arch, deep, of))
+        plates.append(plate_between(x, low, middle + arch, deep, of))
     return plates
 
 
@@ -31,8 +29,8 @@ def dresser(rng: Rng) -> Thing:
     depth, timber, knob = rng.uniform(0.4, 0.55), wood(rng), pick(rng, (STEEL, BLACK, BRASS, BRASS))
     inner = pick(rng, (timber, timber, timber, wood(rng)))
     face = joinery(rng, inner, knob)
-    low, solids, feet = feet_under(rng, width, depth, timber)
-    solids += body_of(rng, width, height - low, depth, low, timber)
+    low, solids, feet = cabinet_feet(rng, width, depth, timber)
+    solids += carcass(rng, width, height - low, depth, low, timber)
     rows = int(rng.integers(4, 7)) if tall else int(rng.integers(3, 5))
     across = int(rng.integers(1, 3)) if tall else int(rng.integers(2, 4))
     columns = [across] * rows

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, said_of, sheet
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, Parts, Rng, Thing, maybe, metal, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _picket(rng: Rng, wide: float, height: float, thick: float, timber: Material) -> Solid:
@@ -16,7 +14,7 @@ def _picket(rng: Rng, wide: float, height: float, thick: float, timber: Material
         case 0:
             x, high = np.array([-half, 0, half]), np.array([height - 1.2 * half, height, height - 1.2 * half])
         case 1:
-            x, arch = bowed(wide, half, 2, 13)
+            x, arch = arch_over(wide, half, 2, 13)
             high = height - half + arch
         case 2:
             x, high = np.array([-half, -half * 0.5, half * 0.5, half]), np.array([height - half * 0.6, height, height, height - half * 0.6])
@@ -26,7 +24,7 @@ def _picket(rng: Rng, wide: float, height: float, thick: float, timber: Material
             x = half * np.array([-1, -0.99, -0.5, -0.49, -0.8, 0, 0.8, 0.49, 0.5, 0.99, 1])
             x = np.sort(x)
             high = height - half * np.array([3.4, 3.2, 2.6, 1.4, 1.2, 0, 1.2, 1.4, 2.6, 3.2, 3.4])
-    return sheet(x, np.full(len(x), 0.05), high, thick, timber)
+    return plate_between(x, np.full(len(x), 0.05), high, thick, timber)
 
 
 def _post(rng: Rng, thick: float, height: float, material: Material) -> list[Solid]:
@@ -108,12 +106,12 @@ def fence(rng: Rng) -> Thing:
             case "rail":
                 for y in np.linspace(height * 0.3, height * 0.88, rails):
                     if shape == 0:
-                        made.append(rod((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.045, 0.045, timber, sides=10))
+                        made.append(dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.045, timber, sides=10))
                     else:
                         made.append(box((w, 0.12, 0.035), (0, float(y) - 0.06, 0 if shape == 1 else thick * 0.4), timber))
                 if cross:
                     x, lift = np.array([-w / 2, w / 2]), np.array([height * 0.3, height * 0.88])
-                    made += [sheet(x, part - 0.05, part + 0.05, 0.03, timber) for part in (lift, lift[::-1])]
+                    made += [plate_between(x, part - 0.05, part + 0.05, 0.03, timber) for part in (lift, lift[::-1])]
             case "boards":
                 many = max(3, round(w / 0.14))
                 made += [box((w, 0.08, 0.04), (0, y, -0.03), timber) for y in lows]
@@ -144,14 +142,14 @@ def fence(rng: Rng) -> Thing:
                         for z, mirror in ((0.006, 1), (-0.006, -1)):
                             x, y = np.array([a, b]), split + np.array([a - float(at), b - float(at)])
                             x, y = (x, y) if mirror == 1 else (-x[::-1], y[::-1])
-                            made.append(sheet(x, y - 0.018, y + 0.018, 0.012, timber).moved((0, 0, z)))
+                            made.append(plate_between(x, y - 0.018, y + 0.018, 0.012, timber).moved((0, 0, z)))
             case "iron":
                 made += [box((w, 0.03, 0.02), (0, y, 0), timber) for y in (0.1, height * 0.8, *([height * 0.92] if ring else []))]
                 many = max(5, round(w / 0.13))
                 for i in range(many):
                     u = 2 * (i + 0.5) / many - 1
                     tall = height * 0.95 + (swell * 0.6 * (1 - u * u) if shape == 0 and swell > 0 else 0)
-                    made.append(rod((u * w / 2, 0.06, 0), (u * w / 2, tall, 0), 0.009, 0.009, timber, sides=8))
+                    made.append(dowel((u * w / 2, 0.06, 0), (u * w / 2, tall, 0), 0.009, timber, sides=8))
                     if not hoops:
                         spear = [(0, 0), (0.012, 0.0), (0.022, 0.03), (0, 0.1)]
                         made.append(turned(spear, (u * w / 2, tall - 0.01, 0), timber, sides=8))
@@ -167,7 +165,7 @@ def fence(rng: Rng) -> Thing:
                         )
                         made.append(tube(loop, 0.006, timber, sides=6))
             case "wire":
-                made += [rod((-w / 2, y, 0), (w / 2, y, 0), 0.018, 0.018, timber, sides=8) for y in (0.08, height - 0.03)]
+                made += [dowel((-w / 2, y, 0), (w / 2, y, 0), 0.018, timber, sides=8) for y in (0.08, height - 0.03)]
                 low, high, step = 0.08, height - 0.03, 0.11 + 0.06 * gap
                 tall = high - low
                 if shape:  # a mesh on its corner
@@ -175,22 +173,17 @@ def fence(rng: Rng) -> Thing:
                         a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
                         for m in SIDES:
                             made.append(
-                                rod(
-                                    (m * a, low + a - float(at), 0.004 * m),
-                                    (m * b, low + b - float(at), 0.004 * m),
-                                    0.005,
-                                    0.005,
-                                    timber,
-                                    sides=5,
+                                dowel(
+                                    (m * a, low + a - float(at), 0.004 * m), (m * b, low + b - float(at), 0.004 * m), 0.005, timber, sides=5
                                 )
                             )
                 else:
                     made += [
-                        rod((float(x), low, 0), (float(x), high, 0), 0.005, 0.005, timber, sides=5)
+                        dowel((float(x), low, 0), (float(x), high, 0), 0.005, timber, sides=5)
                         for x in np.arange(-w / 2 + step, w / 2, step)
                     ]
                     made += [
-                        rod((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, 0.005, timber, sides=5)
+                        dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, timber, sides=5)
                         for y in np.arange(low + step, high, step)
                     ]
             case _:  # withies woven about stakes
@@ -216,7 +209,7 @@ def fence(rng: Rng) -> Thing:
         made = field(inner if i != gate else inner - 0.04)
         if i == gate:
             brace, y = np.array([-0.5, 0.5]) * (inner - 0.06), np.array([height * 0.2, height * 0.78])
-            made.append(sheet(brace, y - 0.04, y + 0.04, 0.03, timber).moved((0, 0, -0.035)))
+            made.append(plate_between(brace, y - 0.04, y + 0.04, 0.03, timber).moved((0, 0, -0.035)))
             made += [box((0.045, height * 0.85, 0.035), (s * (inner / 2 - 0.035), 0.06, -0.03), timber) for s in SIDES]
             made += [box((0.04, 0.05, 0.05), (inner / 2 - 0.03, height * 0.6, 0.03), BLACK)]
             made += [box((0.2, 0.035, 0.012), (-inner / 2 + 0.06, float(u), 0.022), BLACK) for u in (height * 0.25, height * 0.75)]

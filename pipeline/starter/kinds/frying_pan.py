@@ -4,23 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Floats, Material, Solid, cushion, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, Parts, Rng, Thing, glass, maybe, metal, pick, wood
-from pipeline.starter.kinds.vessels import (
-    ball,
-    bezier,
-    fluted_by,
-    horn,
-    paint,
-    radius_at,
-    ring_of,
-    set_around,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _egg(rng: Rng, radius: float) -> list[Solid]:
@@ -29,7 +13,7 @@ def _egg(rng: Rng, radius: float) -> list[Solid]:
     edge = turned(smooth([(0, 0), (1, 0), (1, 0.05), (0.8, 0.12), (0, 0.13)], radius, radius), (0, 0, 0), white)
     return [
         *shaped([edge], fluted_by(int(rng.integers(3, 6)), rng.uniform(0.06, 0.13))),
-        ball(radius * 0.36, (0, radius * 0.1, 0), yolk, 0.7, 16),
+        bulb(radius * 0.36, (0, radius * 0.1, 0), yolk, 0.7, 16),
     ]
 
 
@@ -64,7 +48,7 @@ def frying_pan(rng: Rng) -> Thing:
         "sauce": (rng.uniform(0.95, 1.5), [(0.92, 0), (1, 0.06), (1, 0.4), (1, 0.9), (1.04, 1)]),
         "saute": (rng.uniform(0.42, 0.6), [(0.92, 0), (1, 0.1), (1, 0.5), (1, 0.9), (1.02, 1)]),
         "paella": (rng.uniform(0.2, 0.28), [(0.82, 0), (0.86, 0.05), (1, 0.9), (1.03, 1)]),
-    }[form]  # fmt: skip
+    }[form]
     if form == "iron" or form == "grill":
         body = inside = pick(rng, (dark, dark, metal(rng, "grey"), body))
     wide *= 0.75 if form == "sauce" else 1.25 if form in ("wok", "paella") else 1
@@ -107,7 +91,7 @@ def frying_pan(rng: Rng) -> Thing:
             solids.append(eye.moved((float(path[-1, 0]) + wide * 0.13, float(path[-1, 1]), 0)))
             parts.append(Parts(noun="ring", count=1))
         if form == "coated" or form == "saute":
-            rivet = ball(wide * 0.03, (0, 0, 0), STEEL, sides=10)
+            rivet = bulb(wide * 0.03, (0, 0, 0), STEEL, sides=10)
             solids += [rivet.moved((radius_at(outer, start) - wall, start, z * wide * 0.07)) for z in (-1, 1)]
         if second := (form in ("iron", "wok", "saute") and maybe(rng, 0.5)):
             arc = bezier((-0.25, 0, 0), (-0.25, 0, 0.3), (0.25, 0, 0.3), (0.25, 0, 0), steps=16) * wide
@@ -132,9 +116,11 @@ def frying_pan(rng: Rng) -> Thing:
         if form == "wok":
             place *= 0.6
         for i in range(count):
-            solids += set_around(
-                [solid.moved((0, floor, place)) for solid in _egg(rng, wide * (0.5 if count == 1 else 0.33))], i * 360 / count + 30
+            solids += placed(
+                [solid.moved((0, floor, place)) for solid in _egg(rng, wide * (0.5 if count == 1 else 0.33))],
+                (0, 0, 0),
+                turn=i * 360 / count + 30,
             )
         parts.append(Parts(noun="egg", count=count, material=paint(rng, "white")))
     turn = pick(rng, (0.0, 0.0, -90.0))
-    return Thing(solids=tuple(set_around(solids, turn)), main=body, style=tuple(style), parts=tuple(parts[:4]))
+    return Thing(solids=tuple(placed(solids, (0, 0, 0), turn=turn)), main=body, style=tuple(style), parts=tuple(parts[:4]))

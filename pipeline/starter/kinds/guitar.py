@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import Line, ball, blocks_of, curve_of, front_of, knob, plate_of, profile_of, skin
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, maybe, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _mirrored(half: Line) -> Line:
@@ -18,16 +16,50 @@ _HOLLOW: Line = [(0, 0), (0.2, 0), (0.4, 0.05), (0.5, 0.25), (0.36, 0.46), (0.23
 
 
 _NOTCHED: Line = [
-    (0, 0), (0.2, 0), (0.41, 0.06), (0.48, 0.27), (0.34, 0.47), (0.2, 0.58), (0.3, 0.7), (0.34, 0.86), (0.22, 0.88), (0.12, 0.76),
-    (0.08, 0.8), (0.08, 0.98), (-0.2, 1.0), (-0.36, 0.94), (-0.36, 0.76), (-0.2, 0.6),
-    (-0.34, 0.48), (-0.48, 0.27), (-0.41, 0.06), (-0.2, 0),
-]  # fmt: skip
+    (0, 0),
+    (0.2, 0),
+    (0.41, 0.06),
+    (0.48, 0.27),
+    (0.34, 0.47),
+    (0.2, 0.58),
+    (0.3, 0.7),
+    (0.34, 0.86),
+    (0.22, 0.88),
+    (0.12, 0.76),
+    (0.08, 0.8),
+    (0.08, 0.98),
+    (-0.2, 1.0),
+    (-0.36, 0.94),
+    (-0.36, 0.76),
+    (-0.2, 0.6),
+    (-0.34, 0.48),
+    (-0.48, 0.27),
+    (-0.41, 0.06),
+    (-0.2, 0),
+]
 
 
 _TWO_HORNS: Line = [
-    (0, 0), (0.3, -0.02), (0.46, 0.1), (0.44, 0.36), (0.28, 0.5), (0.28, 0.66), (0.42, 0.9), (0.3, 0.98), (0.2, 0.84), (0.08, 0.74),
-    (-0.08, 0.74), (-0.17, 0.84), (-0.24, 1.08), (-0.4, 1.06), (-0.36, 0.74), (-0.26, 0.52), (-0.44, 0.34), (-0.46, 0.1), (-0.3, -0.02),
-]  # fmt: skip
+    (0, 0),
+    (0.3, -0.02),
+    (0.46, 0.1),
+    (0.44, 0.36),
+    (0.28, 0.5),
+    (0.28, 0.66),
+    (0.42, 0.9),
+    (0.3, 0.98),
+    (0.2, 0.84),
+    (0.08, 0.74),
+    (-0.08, 0.74),
+    (-0.17, 0.84),
+    (-0.24, 1.08),
+    (-0.4, 1.06),
+    (-0.36, 0.74),
+    (-0.26, 0.52),
+    (-0.44, 0.34),
+    (-0.46, 0.1),
+    (-0.3, -0.02),
+]
 
 
 _DEVIL: Line = _mirrored(
@@ -39,9 +71,20 @@ _ARROW: Line = _mirrored([(0, 0.36), (0.1, 0.36), (0.5, -0.08), (0.68, -0.06), (
 
 
 _BOLT: Line = [
-    (-0.5, 0.2), (-0.46, 0.08), (-0.1, 0.1), (0.42, -0.06), (0.5, 0.02), (0.26, 0.46), (0.42, 0.86), (0.34, 0.94), (0.1, 0.78),
-    (-0.08, 0.78), (-0.4, 0.84), (-0.46, 0.76), (-0.28, 0.5),
-]  # fmt: skip
+    (-0.5, 0.2),
+    (-0.46, 0.08),
+    (-0.1, 0.1),
+    (0.42, -0.06),
+    (0.5, 0.02),
+    (0.26, 0.46),
+    (0.42, 0.86),
+    (0.34, 0.94),
+    (0.1, 0.78),
+    (-0.08, 0.78),
+    (-0.4, 0.84),
+    (-0.46, 0.76),
+    (-0.28, 0.5),
+]
 
 
 _SEMI: Line = _mirrored(
@@ -69,7 +112,7 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
     dark, peg = pick(rng, (BLACK, wood(rng, "brown"), wood(rng, "beige"))), pick(rng, (STEEL, WHITE, BRASS, BLACK))
     foot, top = 0.029 if strings != 4 else 0.03, 0.023
     line = [(-foot, low), (foot, low), (top, nut), (-top, nut)]
-    solids = [plate_of(line, 0.006, dark).moved((x, 0, front - 0.006))]
+    solids = [sawn(line, 0.006, dark).moved((x, 0, front - 0.006))]
     back = [(foot * 0.95 * math.cos(a), 0.02 * math.sin(a)) for a in np.linspace(math.pi, 2 * math.pi, 9)]
     rings = [np.array([(px * k, y, front - 0.005 + pz) for px, pz in back[::-1]]) for y, k in ((low, 1.0), (nut + 0.02, 0.8))]
     solids.append(skin(rings, timber).moved((x, 0, 0)))
@@ -80,7 +123,7 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
     head, per = rng.uniform(0.15, 0.19) * min(1.0, 0.3 + long), (strings + 1) // 2
     style = rng.integers(3)
     if style == 0:  # all pegs on one side
-        shape = curve_of(
+        shape = smoothed(
             [
                 (-0.022, 0),
                 (0.022, 0),
@@ -91,7 +134,8 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
                 (-0.05, head),
                 (-0.04, 0.04),
             ],
-            1,
+            rounds=1,
+            closed=True,
         )
         pegs = [(-1, 0.035 + (head - 0.05) * i / max(1, strings - 1)) for i in range(min(strings, 6))]
     else:
@@ -99,32 +143,32 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
         crown = [(wide, head), (0.012, head * 0.96), (0, head)] if style == 1 else [(wide, head * 0.92), (0.02, head), (0, head * 0.95)]
         shape = np.array(_mirrored([(0, 0), (0.022, 0), (wide, 0.03), *crown]))
         pegs = [(s, 0.04 + (head - 0.07) * i / max(1, min(per, 3) - 1)) for s in (-1, 1) for i in range(min(per, 3))]
-    plate = [plate_of(shape, 0.014, pick(rng, (timber, dark)), 0.002)]
+    plate = [sawn(shape, 0.014, pick(rng, (timber, dark)), 0.002)]
     edge = 0.036
-    plate += [rod((s * edge * 0.6, y, 0.006), (s * (edge + 0.018), y, 0.006), 0.003, 0.003, peg, sides=6) for s, y in pegs]
+    plate += [dowel((s * edge * 0.6, y, 0.006), (s * (edge + 0.018), y, 0.006), 0.003, peg, sides=6) for s, y in pegs]
     plate += [box((0.012, 0.018, 0.009), (s * (edge + 0.022), y - 0.009, 0.006), peg) for s, y in pegs]
-    plate += [rod((s * 0.018, y, 0.012), (s * 0.018, y, 0.022), 0.004, 0.004, peg, sides=8) for s, y in pegs]
+    plate += [dowel((s * 0.018, y, 0.012), (s * 0.018, y, 0.022), 0.004, peg, sides=8) for s, y in pegs]
     solids += [s.turned("x", -10).moved((x, nut, front - 0.016)) for s in plate]
     solids.append(box((2 * top, 0.006, 0.006), (x, nut - 0.003, front + 0.001), WHITE))
     for i in range(strings):
         t = (i / (strings - 1) - 0.5) * 1.7
-        solids.append(rod((x + t * foot, bridge, front + 0.008), (x + t * top, nut, front + 0.004), 0.001, 0.001, STEEL, sides=6))
+        solids.append(dowel((x + t * foot, bridge, front + 0.008), (x + t * top, nut, front + 0.004), 0.001, STEEL, sides=6))
     return solids
 
 
 def _guitar_stand(rng: Rng, wide: float, back: float, low: float) -> list[Solid]:
     """Two arms that carry the body `low` above the ground, and legs."""
     bar, arm = pick(rng, (BLACK, STEEL)), wide * 0.22
-    solids = [rod((s * arm, low - 0.012, back - 0.02), (s * arm, low - 0.012, 0.09), 0.011, 0.011, bar) for s in (-1, 1)]
-    solids += [rod((s * arm, low - 0.015, 0.085), (s * arm, low + 0.03, 0.095), 0.011, 0.011, bar) for s in (-1, 1)]
+    solids = [dowel((s * arm, low - 0.012, back - 0.02), (s * arm, low - 0.012, 0.09), 0.011, bar) for s in (-1, 1)]
+    solids += [dowel((s * arm, low - 0.015, 0.085), (s * arm, low + 0.03, 0.095), 0.011, bar) for s in (-1, 1)]
     solids += [
-        rod((-arm, low - 0.012, back - 0.02), (arm, low - 0.012, back - 0.02), 0.011, 0.011, bar),
-        rod((0, low - 0.012, back - 0.02), (0, low + 0.25, back - 0.06), 0.012, 0.012, bar),
+        dowel((-arm, low - 0.012, back - 0.02), (arm, low - 0.012, back - 0.02), 0.011, bar),
+        dowel((0, low - 0.012, back - 0.02), (0, low + 0.25, back - 0.06), 0.012, bar),
     ]
     hub = (0.0, low + 0.22, back - 0.055)
     return [
         *solids,
-        *(rod(hub, foot, 0.01, 0.01, bar) for foot in ((wide * 0.5, 0.01, 0.06), (-wide * 0.5, 0.01, 0.06), (0.0, 0.01, back - 0.3))),
+        *(dowel(hub, foot, 0.01, bar) for foot in ((wide * 0.5, 0.01, 0.06), (-wide * 0.5, 0.01, 0.06), (0.0, 0.01, back - 0.3))),
         ball(0.02, hub, bar),
     ]
 
@@ -143,23 +187,27 @@ def guitar(rng: Rng) -> Thing:
             pick(rng, (wood(rng, "brown"), wood(rng, "beige"), wood(rng), wood(rng, pick(rng, ("red", "black", "blue"))))),
             pick(rng, (wood(rng, "beige"), wood(rng, "brown"))),
         )
-        line = curve_of(np.array(shape) * (wide, long))
+        line = smoothed(np.array(shape) * (wide, long), rounds=2, closed=True)
         strings = 4 if small else pick(rng, (6, 6, 6, 12))
         solids = [
-            plate_of(line, deep, body, 0.004).moved((0, 0, -deep)),
-            plate_of(line * 0.985 + (0, long * 0.007), 0.004, top).moved((0, 0, -0.002)),
+            sawn(line, deep, body, 0.004).moved((0, 0, -deep)),
+            sawn(line * 0.985 + (0, long * 0.007), 0.004, top).moved((0, 0, -0.002)),
         ]
         hole, y = wide * rng.uniform(0.11, 0.14), long * 0.64
-        solids.append(front_of([(hole, 0), (hole * 1.25, 0), (hole * 1.25, 0.003), (hole, 0.003)], (0, y, 0), dark))
-        solids.append(front_of([(0, 0), (hole, 0), (hole, 0.0015), (0, 0.0015)], (0, y, 0.0015), BLACK))
+        solids.append(facing([(hole, 0), (hole * 1.25, 0), (hole * 1.25, 0.003), (hole, 0.003)], (0, y, 0), dark))
+        solids.append(facing([(0, 0), (hole, 0), (hole, 0.0015), (0, 0.0015)], (0, y, 0.0015), BLACK))
         bridge = long * 0.25
         solids += [
             cushion((wide * 0.42, 0.03, 0.012), (0, bridge - 0.015, 0), 0.005, dark),
             box((0.07, 0.004, 0.016), (0, bridge - 0.002, 0), WHITE),
         ]
         if maybe(rng, 0.5):
-            guard = curve_of([(hole * 0.9, -0.2 * hole), (hole * 2.2, -hole * 1.2), (hole * 1.7, -hole * 2.6), (hole * 0.3, -hole * 1.5)])
-            solids.append(plate_of(guard, 0.003, trim).moved((0, y, 0.0015)))
+            guard = smoothed(
+                [(hole * 0.9, -0.2 * hole), (hole * 2.2, -hole * 1.2), (hole * 1.7, -hole * 2.6), (hole * 0.3, -hole * 1.5)],
+                rounds=2,
+                closed=True,
+            )
+            solids.append(sawn(guard, 0.003, trim).moved((0, y, 0.0015)))
             parts.append(Parts(noun="guard", count=1, material=trim))
         front, low = 0.009, y + hole * 1.05
         nut = bridge + (long * 1.3 if small else rng.uniform(0.62, 0.66))
@@ -179,9 +227,9 @@ def guitar(rng: Rng) -> Thing:
         )
         wide = long * rng.uniform(0.8, 0.95)
         main = pick(rng, (plastic(rng), wood(rng), wood(rng, "brown"), plastic(rng, pick(rng, ("red", "black", "white", "blue")))))
-        line = curve_of(np.array(shape) * (wide, long), rounds)
+        line = smoothed(np.array(shape) * (wide, long), rounds=rounds, closed=True)
         solids, bridge = (
-            [plate_of(line, deep, main, deep * rng.uniform(0.15, 0.3)).moved((0, 0, -deep))],
+            [sawn(line, deep, main, deep * rng.uniform(0.15, 0.3)).moved((0, 0, -deep))],
             long * (0.5 if shape is _ARROW else rng.uniform(0.26, 0.32)),
         )
         strings = 4 if bass else pick(rng, (6, 6, 6, 6, 12))
@@ -197,7 +245,7 @@ def guitar(rng: Rng) -> Thing:
             solids += _neck(rng, x, bridge + room * 0.9, nut, 0.012, strings, timber, bridge)
         if maybe(rng, 0.5) and rounds == 2:
             low = shape in (_TWO_HORNS, _DEVIL)
-            guard = curve_of(
+            guard = smoothed(
                 [
                     (0.03, 0.16),
                     (0.26, 0.14),
@@ -208,9 +256,11 @@ def guitar(rng: Rng) -> Thing:
                     (-0.1, 0.72),
                     (-0.18, 0.6),
                     (-0.02, 0.4),
-                ]
+                ],
+                rounds=2,
+                closed=True,
             )
-            solids.append(plate_of(guard * (wide, long), 0.003, trim).moved((0, 0, -0.0005)))
+            solids.append(sawn(guard * (wide, long), 0.003, trim).moved((0, 0, -0.0005)))
             parts.append(Parts(noun="guard", count=1, material=trim))
         ends = (
             [(0.2 + 0.1 * (i % 2), 0.3 - 0.1 * (i // 2)) for i in range(knobs)]

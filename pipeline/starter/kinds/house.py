@@ -7,9 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import loft, parts_of, placed, railing, slab
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, ceramic, glass, maybe, pick, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _window(width: float, height: float, bars: int, rim: Material, pane: Material) -> list[Solid]:
@@ -235,4 +233,4 @@ def house(rng: Rng) -> Thing:
         site.add_chimney(x, z, tall + rise * (1.05 if form != "mansard" else 1.45) + rng.uniform(0.4, 0.9), brick)
     counted = (("chimney", chimneys), ("dormer", dormers), ("garage", int(garage)), ("column", columns), ("window", site.windows))
     style = {"flat": ("square", "low"), "steep": ("tall",)}.get(form, ("corner",) if wing else ())
-    return Thing.of(placed(solids), wall if form != "steep" else tile, style, parts_of(*counted)[:4])
+    return Thing.of(grounded(solids), wall if form != "steep" else tile, style, parts_of(*counted)[:4])

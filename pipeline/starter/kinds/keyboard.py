@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import arch_of, blocks_of, keys_of, lying, profile_of, rounded
-from pipeline.starter.kinds.solids import Solid, box, cushion, disc, tube
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, fabric, maybe, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def keyboard(rng: Rng) -> Thing:
@@ -30,7 +28,7 @@ def keyboard(rng: Rng) -> Thing:
             rects = [((c - 3 + 0.1 * (r % 2)) * unit, (r - 2) * unit, unit * 0.86, unit * 0.86) for r in range(4) for c in range(7)]
             thumbs = [(-side * (1.8 - 2.2 * i) * unit, 2 * unit, unit * 1.9, unit * 0.86) for i in range(2)]
             z0, z1 = -depth / 2 - behind, depth / 2 + front * 2
-            outline = rounded(wide + 2 * edge, z1 - z0, rng.uniform(0.01, 0.03))
+            outline = rounded_rect(wide + 2 * edge, z1 - z0, rng.uniform(0.01, 0.03))
             half = [lying(outline, thick, case, 0.004).moved((0, 0, z1))]
             half += [blocks_of(b, tall, m, 0.002).moved((0, thick - 0.001, 0)) for b, m in ((rects, key), (thumbs, accent))]
             # Each half turns about its inner far corner, which stays in the middle and rises with the tent.
@@ -46,7 +44,7 @@ def keyboard(rng: Rng) -> Thing:
         solids.append(cable if apart > 0 else profile_of(bridge, 0.05, case).moved(back))
         return Thing.of(solids, case, ("open",) if apart else ("curved",), [Parts("half board", 2)])
     if maybe(rng, 0.5):
-        outline = rounded(whole, z1 - z0, pick(rng, (0.003, rng.uniform(0.01, 0.03))))
+        outline = rounded_rect(whole, z1 - z0, pick(rng, (0.003, rng.uniform(0.01, 0.03))))
         board = lying(outline, thick, case, min(0.004, thick * 0.3)).moved((0, 0, z1))
     else:
         contour = [(z1, 0.0), (z1, thick * 0.5), (depth / 2 + 0.002, thick), (-depth / 2 - 0.004, thick)]

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import bent_by, parts_of, placed, slab, soft
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, rod, tube
-from pipeline.starter.kinds.thing import BLACK, STEEL, Rng, Thing, maybe, metal, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _rails(tall: float, foot: float, head: float, rungs: int, flat: bool, rail: Material, rung: Material) -> list[Solid]:
@@ -67,7 +65,7 @@ def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
         up, back = math.cos(math.radians(14)) * tall * 0.97, -tall * math.sin(math.radians(14)) * 0.97
         solids.append(rod((0, 0, -rear * 1.25), (0, up, back), 0.025, 0.022, rail, sides=10))
         style = ("tall",)
-    return Thing.of(placed(solids), rail, style, parts_of(("rung" if not flat else "step", rungs), ("hook", hooks)))
+    return Thing.of(grounded(solids), rail, style, parts_of(("rung" if not flat else "step", rungs), ("hook", hooks)))
 
 
 def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
@@ -105,7 +103,7 @@ def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
         spots = [(s * foot / 2, 0.0, z) for z in (0.0, 2 * apex - 0.04)]
         solids += [cushion((0.05, 0.05, 0.1), spot, 0.015, BLACK) for spot in spots]
     said = parts_of(("step", steps), ("platform", int(platform)), ("handle", int(handle)))
-    return Thing.of(placed(solids), rail, ("folding", "low") if steps < 4 else ("folding",), said)
+    return Thing.of(grounded(solids), rail, ("folding", "low") if steps < 4 else ("folding",), said)
 
 
 def _pool_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
@@ -137,4 +135,4 @@ def _pool_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
         for b in (0.25, 0.5, 0.75):
             x, z = math.cos(b * math.pi) * width / 2, math.sin(b * math.pi) * 0.5
             solids.append(dowel((x, tall * 0.42, z), (x, tall + high * 0.5, z), 0.012, rail, sides=8))
-    return Thing.of(placed(solids), rail, ("curved",), parts_of(("step", rungs), ("handrail", 2), ("cage", int(cage))))
+    return Thing.of(grounded(solids), rail, ("curved",), parts_of(("step", rungs), ("handrail", 2), ("cage", int(cage))))

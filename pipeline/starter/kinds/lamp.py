@@ -5,27 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import Line, ball, ngon, placed_at, plate_of, profile_of, skin
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, scaled, tube, turned
-from pipeline.starter.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    fabric,
-    frame,
-    glass,
-    maybe,
-    metal,
-    pick,
-    standing,
-    stone,
-    wood,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _shell(outer: Line, wall: float) -> Line:
@@ -157,7 +137,7 @@ def _reading_lamp(rng: Rng) -> Thing:
         posts = [rod((0, 0.03, 0), (0, tall * 0.75, 0), 0.009, 0.007, BRASS)]
         posts += [dowel((0, tall * 0.8, 0), (s * long * 0.9, tall * 0.78, 0.02), 0.006, BRASS) for s in (-1, 1)]
         bulb = dowel((-long * 0.7, tall * 0.77, 0.02), (long * 0.7, tall * 0.77, 0.02), 0.016, WHITE)
-        ends = [plate_of(arc, 0.004, color).turned("y", -90).turned("x", -12).moved((s * long, tall * 0.75, 0.02)) for s in (-1, 1)]
+        ends = [sawn(arc, 0.004, color).turned("y", -90).turned("x", -12).moved((s * long, tall * 0.75, 0.02)) for s in (-1, 1)]
         profile = [(0, 0), (base, 0), (base, 0.012), (base * 0.3, 0.04), (0, 0.045)]
         return Thing.of([lathe(profile, BRASS), *posts, bulb, *ends, shade], color, ("low",), [Parts("shade", 1, color)])
     parts: list[Parts] = []

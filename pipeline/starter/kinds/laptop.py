@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import front_of, grid, keys_of, lying, ngon, plate_of, profile_of, rounded, screen_of
-from pipeline.starter.kinds.solids import Material, Solid, box, dowel, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, maybe, metal, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 
 def laptop(rng: Rng) -> Thing:
@@ -22,14 +20,14 @@ def laptop(rng: Rng) -> Thing:
         side = [(depth / 2, 0.0), (depth / 2, low), (-depth / 2, thick), (-depth / 2, 0.0)]
         base = profile_of(side, width, case, 0.002)
     else:
-        base = lying(rounded(width, depth, corner), thick, case, min(0.003, thick * 0.3)).moved((0, 0, depth / 2))
+        base = lying(rounded_rect(width, depth, corner), thick, case, min(0.003, thick * 0.3)).moved((0, 0, depth / 2))
     parts: list[Parts] = []
     # What lies on the deck is made flat around the middle of the deck and sloped with it.
     pad = width > 0.35 and maybe(rng, 0.5)
     field, rows = (width * rng.uniform(0.8, 0.93), depth * rng.uniform(0.42, 0.5)), int(rng.integers(5, 7))
     behind = -depth / 2 + 0.03 + field[1] / 2
     hind = behind + field[1] / 2 + 0.004
-    well = lying(rounded(field[0] + 0.008, field[1] + 0.008, 0.004), 0.002, pick(rng, (case, BLACK))).moved((0, -0.0005, hind))
+    well = lying(rounded_rect(field[0] + 0.008, field[1] + 0.008, 0.004), 0.002, pick(rng, (case, BLACK))).moved((0, -0.0005, hind))
     deck = [well, *(k.moved((0, 0.001, behind)) for k in keys_of(rng, *field, 0.0035 if not old else 0.006, rows, pad, False, (key, key)))]
     free = depth / 2 - (behind + field[1] / 2) - 0.008
     touch = (width * rng.uniform(0.22, 0.36), free * rng.uniform(0.6, 0.85))
@@ -48,12 +46,12 @@ def laptop(rng: Rng) -> Thing:
     lean = -90.0 if closed else rng.uniform(-15, 50)
     tall, rim = depth * rng.uniform(0.96, 1.0), rng.uniform(0.006, 0.022)
     chin = rim * rng.uniform(1, 2.5)
-    top = [plate_of(rounded(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid))]
+    top = [sawn(rounded_rect(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid))]
     top.append(box((width - 2 * rim, tall - rim - chin, 0.002), (0, chin, 0.0), glow))
-    top.append(front_of([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12))
+    top.append(facing([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12))
     if maybe(rng, 0.5):
         mark = ngon(pick(rng, (4, 6, 24)), tall * rng.uniform(0.06, 0.1))
-        top.append(plate_of(mark, 0.002, trim).moved((0, tall * 0.55, -lid - 0.001)))
+        top.append(sawn(mark, 0.002, trim).moved((0, tall * 0.55, -lid - 0.001)))
     hinge = (0.0, thick + 0.002, -depth / 2 + lid * 0.6)
     solids += [solid.turned("x", -lean).moved(hinge) for solid in top]
     span = pick(rng, ((0.0, 0.7), (0.36, 0.08), (0.3, 0.15)))

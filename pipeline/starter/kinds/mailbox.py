@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, bent_by, parts_of, placed, rounded, sheet, slab
-from pipeline.starter.kinds.solids import box, cushion, disc, dowel, lathe, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, four, maybe, metal, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def mailbox(rng: Rng) -> Thing:
@@ -86,7 +84,7 @@ def _post_mailbox(rng: Rng) -> Thing:
         solids.append(cushion((wide * 1.12, 0.06, depth * 0.96), (0, lift - 0.05, -0.02), 0.012, stone(rng)))
         solids.append(box((wide * 1.1, 0.08, depth * 0.94), (0, 0, -0.02), brick))
     said = parts_of(("flag", boxes * flag), ("door", boxes), ("post", int(post != 4)))
-    return Thing.of(placed(solids), paint, ("round",) if form < 2 else ("open",) if fall else (), said)
+    return Thing.of(grounded(solids), paint, ("round",) if form < 2 else ("open",) if fall else (), said)
 
 
 def _street_mailbox(rng: Rng) -> Thing:
@@ -122,7 +120,7 @@ def _street_mailbox(rng: Rng) -> Thing:
         at = (0, lift + tall * 0.68, front + 0.002)
         solids.append(box((width * 0.4, tall * 0.1, 0.012), at, pick(rng, (WHITE, metal(rng, "yellow")))))
     said = parts_of(("leg", 4 * low), ("slot", 1), ("label", int(label)))
-    return Thing.of(placed(solids), paint, ("round",) if form == 0 else ("square",), said)
+    return Thing.of(grounded(solids), paint, ("round",) if form == 0 else ("square",), said)
 
 
 def _pillar_mailbox(rng: Rng) -> Thing:
@@ -146,7 +144,7 @@ def _pillar_mailbox(rng: Rng) -> Thing:
             solids.append(turned([(0, 0), (r * 0.2, 0), (r * 0.25, 0.06), (r * 0.12, 0.12), (0, 0.14)], (0, tall + 0.16, 0), paint))
         a = np.linspace(-0.6, 0.6, 9)
         grid = np.array([[(math.sin(b) * r, y, math.cos(b) * r) for b in a] for y in (0.25, tall * 0.68)])
-        solids.append(sheet(grid * (1.03, 1, 1.03), grid * (0.98, 1, 0.98), paint))
+        solids.append(drape(grid * (1.03, 1, 1.03), grid * (0.98, 1, 0.98), paint))
     slots = pick(rng, (1, 1, 2))
     for i in range(slots):
         y = tall * (0.82 - 0.08 * i)
@@ -155,7 +153,7 @@ def _pillar_mailbox(rng: Rng) -> Thing:
     label = maybe(rng, 0.6)
     if label:
         solids.append(box((r * 0.6, 0.13, 0.04), (0, tall * 0.55, front), WHITE))
-    return Thing.of(placed(solids), paint, ("square",) if square else ("round",), parts_of(("slot", slots), ("label", int(label))))
+    return Thing.of(grounded(solids), paint, ("square",) if square else ("round",), parts_of(("slot", slots), ("label", int(label))))
 
 
 def _wall_mailbox(rng: Rng) -> Thing:
@@ -196,7 +194,7 @@ def _wall_mailbox(rng: Rng) -> Thing:
         solids.append(box((0.008, 0.16, 0.016), (width / 2 + 0.012, tall * 0.6, 0), metal(rng, "red")))
         solids.append(cushion((0.01, 0.06, 0.08), (width / 2 + 0.012, tall * 0.6 + 0.11, 0.03), 0.004, metal(rng, "red")))
     said = parts_of(("newspaper holder", int(holder)), ("window", windows), ("flag", int(flag)), ("post", feet if standing else 0))
-    return Thing.of(placed(solids), paint, ("wide",) if tall < width else ("tall",), said)
+    return Thing.of(grounded(solids), paint, ("wide",) if tall < width else ("tall",), said)
 
 
 def _cluster_mailbox(rng: Rng) -> Thing:
@@ -219,4 +217,4 @@ def _cluster_mailbox(rng: Rng) -> Thing:
         solids.append(box((width * 0.6, 0.03, deep * 0.9), (0, 0, 0), frame_paint))
     else:
         solids += [box((0.06, lift + tall, 0.06), (s * (width / 2 + 0.03), 0, 0), frame_paint) for s in (-1, 1)]
-    return Thing.of(placed(solids), paint, ("square",), parts_of(("door", rows * columns), ("slot", rows * columns)))
+    return Thing.of(grounded(solids), paint, ("square",), parts_of(("door", rows * columns), ("slot", rows * columns)))

@@ -1,8 +1,6 @@
 """Makes a microwave: its designs, proportions and parts, and the words for them. See `thing`."""
 
-from pipeline.starter.kinds.casings import arch_of, front_of, grid, knob, plate_of, rounded
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, four, glass, maybe, metal, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 
 def _chamber(width: float, tall: float, deep: float, panel: float, strip: float, low: float, case: Material) -> list[Solid]:
@@ -18,7 +16,7 @@ def _chamber(width: float, tall: float, deep: float, panel: float, strip: float,
 def _dial(radius: float, at: Point, trim: Material) -> list[Solid]:
     """A knob with a grip across it, on a disc."""
     x, y, z = at
-    disk = front_of([(0, 0), (radius, 0), (radius, 0.005), (0, 0.005)], (x, y, z - 0.001), trim)
+    disk = facing([(0, 0), (radius, 0), (radius, 0.005), (0, 0.005)], (x, y, z - 0.001), trim)
     return [disk, knob(radius * 0.75, 0.025, at, trim), box((0.006, radius * 1.2, 0.03), (x, y - radius * 0.6, z + 0.012), BLACK)]
 
 
@@ -42,14 +40,14 @@ def microwave(rng: Rng) -> Thing:
         plate = disc(min(door, deep) * 0.38, 0.012, (middle, floor + 0.012, 0), glass(rng, "white"))
         solids += [plate, disc(0.05, 0.013, (middle, floor, 0.0), trim)]
     else:
-        solids.append(plate_of(rounded(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)))
+        solids.append(sawn(rounded_rect(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)))
     rim = rng.uniform(0.03, 0.06)
-    leaf = [plate_of(rounded(door - 0.004, high - 0.004, corner * 0.9), lid, face, 0.004).moved((door / 2, 0.002, 0))]
-    field = rounded(door - 2 * rim, high - 2 * rim, pick(rng, (0.004, 0.03, 0.06)))
-    leaf.append(plate_of(field, 0.004, pane).moved((door / 2, rim, lid - 0.001)))
+    leaf = [sawn(rounded_rect(door - 0.004, high - 0.004, corner * 0.9), lid, face, 0.004).moved((door / 2, 0.002, 0))]
+    field = rounded_rect(door - 2 * rim, high - 2 * rim, pick(rng, (0.004, 0.03, 0.06)))
+    leaf.append(sawn(field, 0.004, pane).moved((door / 2, rim, lid - 0.001)))
     if maybe(rng, 0.4):
-        inner = rounded(door - 3 * rim, high - 3 * rim, 0.02)
-        leaf.append(plate_of(inner, 0.003, plastic(rng, "grey")).moved((door / 2, 1.5 * rim, lid + 0.002)))
+        inner = rounded_rect(door - 3 * rim, high - 3 * rim, 0.02)
+        leaf.append(sawn(inner, 0.003, plastic(rng, "grey")).moved((door / 2, 1.5 * rim, lid + 0.002)))
     parts = [Parts("door", 1, pane)] if opened else []
     grip = rng.integers(4)
     if grip == 0:
@@ -66,7 +64,7 @@ def microwave(rng: Rng) -> Thing:
     solids += [s.turned("y", -opened).moved((left, low, front)) for s in leaf]
     bottom = (low + high) if layout == 3 else 0.0
     if layout < 2:
-        solids.append(plate_of(rounded(panel - 0.004, tall - 0.004, corner * 0.5), lid, face, 0.004).moved((x, 0.002, front)))
+        solids.append(sawn(rounded_rect(panel - 0.004, tall - 0.004, corner * 0.5), lid, face, 0.004).moved((x, 0.002, front)))
         at = front + lid
         if layout == 0:
             rows, at_keys = int(rng.integers(3, 6)), (x, tall * 0.48, at - 0.001)
@@ -82,7 +80,7 @@ def microwave(rng: Rng) -> Thing:
             parts.append(Parts("button", 1, trim))
             solids.append(cushion((panel * 0.75, tall * 0.12, 0.012), (x, tall * 0.05, at), 0.004, trim))
     else:
-        solids.append(plate_of(rounded(width - 0.004, strip - 0.004, 0.003), lid, face, 0.003).moved((0, bottom + 0.002, front)))
+        solids.append(sawn(rounded_rect(width - 0.004, strip - 0.004, 0.003), lid, face, 0.003).moved((0, bottom + 0.002, front)))
         middle, at, count = bottom + strip / 2, front + lid - 0.001, int(rng.integers(2, 5))
         parts.append(Parts("knob", count, trim))
         solids += [knob(strip * 0.32, 0.022, (width * (0.42 - 0.12 * i), middle, at), trim) for i in range(count)]

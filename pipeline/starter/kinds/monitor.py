@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import ball, grid, knob, lying, placed_at, plate_of, profile_of, rounded, screen_of, skin
-from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, box, cushion, disc, dowel, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, legs, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _bow(width: float, low: float, tall: float, near: float, deep: float, radius: float, material: Material) -> Solid:
@@ -26,8 +24,8 @@ def _panel(rng: Rng, width: float, tall: float, deep: float, bow: float, case: M
     if bow:
         inlay = _bow(width - 2 * rim, rim + chin, tall - 2 * rim - chin, deep / 2 + 0.002, 0.004, bow, glow)
         return [_bow(width, 0, tall, deep / 2, deep, bow, case), inlay, hull]
-    outline = rounded(width, tall, pick(rng, (0.004, rng.uniform(0.01, 0.04))))
-    solids = [plate_of(outline, deep, case, deep * 0.2).moved((0, 0, -deep / 2)), hull]
+    outline = rounded_rect(width, tall, pick(rng, (0.004, rng.uniform(0.01, 0.04))))
+    solids = [sawn(outline, deep, case, deep * 0.2).moved((0, 0, -deep / 2)), hull]
     if maybe(rng, 0.3):
         slots = grid(width * 0.3, tall * 0.15, 1, 4, (0, 0, 0), 0.003, BLACK, 0.4).turned("y", 180)
         solids.append(slots.moved((0, tall * 0.5, -deep * 1.5)))
@@ -37,7 +35,7 @@ def _panel(rng: Rng, width: float, tall: float, deep: float, bow: float, case: M
 def _screen_foot(rng: Rng, width: float, lift: float, up: float, deep: float, stand: Material) -> tuple[list[Solid], list[Parts]]:
     """What a flat screen stands on: from the ground to `up`, half way up its back."""
     back = -deep * 1.3
-    neck = plate_of(rounded(rng.uniform(0.05, 0.12), up, 0.01), 0.025, stand, 0.004).moved((0, 0, back - 0.02))
+    neck = sawn(rounded_rect(rng.uniform(0.05, 0.12), up, 0.01), 0.025, stand, 0.004).moved((0, 0, back - 0.02))
     match rng.integers(8):
         case 0:
             radius = width * rng.uniform(0.17, 0.26)
@@ -45,7 +43,7 @@ def _screen_foot(rng: Rng, width: float, lift: float, up: float, deep: float, st
             plate = turned(profile, (0, 0, back), stand, sides=40, squash=0.75)
             return [plate, rod((0, 0, back), (0, up, back), 0.025, 0.018, stand)], []
         case 1:
-            plate = lying(rounded(width * rng.uniform(0.3, 0.5), width * 0.28, 0.03), 0.014, stand, 0.004)
+            plate = lying(rounded_rect(width * rng.uniform(0.3, 0.5), width * 0.28, 0.03), 0.014, stand, 0.004)
             return [plate.moved((0, 0, width * 0.14 + back * 0.7)), neck], []
         case 2:  # a fork at either side
             feet: list[Solid] = []
@@ -99,7 +97,7 @@ def _flat_screen(rng: Rng) -> Thing:
     if not bow and width < 0.8 and maybe(rng, 0.18):  # several on one beam
         count, up = int(rng.integers(2, 4)) if width < 0.6 else 2, lift + tall * 0.5
         pitch, turn = width * 1.03, rng.uniform(0, 22)
-        foot = lying(rounded(width * rng.uniform(0.5, 0.9), 0.24, pick(rng, (0.01, 0.1))), 0.016, stand, 0.005)
+        foot = lying(rounded_rect(width * rng.uniform(0.5, 0.9), 0.24, pick(rng, (0.01, 0.1))), 0.016, stand, 0.005)
         solids = [foot.moved((0, 0, 0.12 - deep)), box((0.07, up, 0.03), (0, 0, -deep * 1.3 - 0.015), stand)]
         for i in range(count):
             side = i - (count - 1) / 2
@@ -129,7 +127,7 @@ def _flat_screen(rng: Rng) -> Thing:
 def _tube_case(width: float, tall: float, deep: float, radius: float, tail: float, rise: float, case: Material) -> list[Solid]:
     """The deep case around a picture tube, its front at Z = 0. `tail` is the size of the back over that of the front; of the
     height it lacks, the share `rise` is missing below."""
-    outline = rounded(width, tall, radius)
+    outline = rounded_rect(width, tall, radius)
     steps = ((-1, tail), (-0.55, (1 + tail) / 2), (-0.45, 0.95), (-0.3, 1), (-0.012 / deep, 1), (0, 0.98))
     rings = [np.column_stack([outline * k, np.full(len(outline), z * deep)]) + np.array([0, rise * (1 - k) * tall, 0]) for z, k in steps]
     slots = grid(width * tail * 0.7, tall * 0.12, 9, 1, (0, 0, 0), 0.004, BLACK, 0.4).turned("y", 180)
@@ -147,7 +145,7 @@ def _tube_monitor(rng: Rng) -> Thing:
     case, glow = plastic(rng, pick(rng, ("beige", "beige", "white", "grey", "black"))), screen_of(rng)
     solids = _tube_case(width, tall, deep, 0.02, rng.uniform(0.5, 0.85), 0.4, case)
     rim, chin = width * rng.uniform(0.06, 0.1), tall * rng.uniform(0.06, 0.14)
-    solids.append(_bulge(rounded(width - 2 * rim, tall - 2 * rim - chin, 0.025), (0, rim + chin, 0.0), 0.018, glow))
+    solids.append(_bulge(rounded_rect(width - 2 * rim, tall - 2 * rim - chin, 0.025), (0, rim + chin, 0.0), 0.018, glow))
     buttons = int(rng.integers(1, 6))
     solids += [knob(0.007, 0.008, (width * 0.36 - i * 0.03, rim * 0.5 + chin * 0.4, 0), BLACK) for i in range(buttons)]
     solids = [solid.moved((0, lift, deep * 0.4)) for solid in solids]
@@ -177,9 +175,9 @@ def _television(rng: Rng) -> Thing:
     side = width * pick(rng, (rng.uniform(0.2, 0.28), rng.uniform(0.2, 0.28), 0.06))
     rim, parts = 0.06 * width, []
     view = width - rim - side
-    glass_line = rounded(view - 0.02, tall - 2 * rim, rng.uniform(0.08, 0.2) * tall)
+    glass_line = rounded_rect(view - 0.02, tall - 2 * rim, rng.uniform(0.08, 0.2) * tall)
     middle = -width / 2 + rim + view / 2 - 0.01
-    solids.append(plate_of(rounded(view, tall - 2 * rim + 0.02, 0.1 * tall), 0.008, trim, 0.003).moved((middle, rim - 0.01, -0.003)))
+    solids.append(sawn(rounded_rect(view, tall - 2 * rim + 0.02, 0.1 * tall), 0.008, trim, 0.003).moved((middle, rim - 0.01, -0.003)))
     solids.append(_bulge(glass_line, (middle, rim, 0.004), 0.03, glow))
     if side > 0.1 * width:
         x, knobs = width / 2 - side / 2 - 0.005, int(rng.integers(1, 4))

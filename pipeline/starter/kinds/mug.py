@@ -4,26 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import cushion, lathe, rod, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, plastic, stone, wood
-from pipeline.starter.kinds.vessels import (
-    Line,
-    ball,
-    band,
-    bezier,
-    ear_of,
-    faceted_by,
-    fluted_by,
-    horn,
-    paint,
-    proportion,
-    radius_at,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def mug(rng: Rng) -> Thing:
@@ -84,7 +65,7 @@ def mug(rng: Rng) -> Thing:
         line = [(0, 0), (1.04, 0), (1.04, 0), (1.04, 0.12), (0.9, 0.22), (0.5, dome * 0.4 + 0.12), (0, dome)]
         solids.append(turned(smooth(line, rim, rim), (0, tall - 0.001, 0), lid, sides=48))
         if form == "stein":
-            solids.append(ball(rim * 0.12, (0, tall + rim * 0.45, 0), lid))
+            solids.append(bulb(rim * 0.12, (0, tall + rim * 0.45, 0), lid))
             lever = bezier((rim, tall + 0.004, 0), (rim * 1.3, tall, 0), (rim * 1.25, tall * 1.18, 0))
             solids.append(horn(lever, np.full(16, rim * 0.08), lid))
         else:
@@ -100,6 +81,6 @@ def mug(rng: Rng) -> Thing:
         parts.append(Parts("saucer", 1))
     if form in ("straight", "cup", "tapered", "tulip") and len(parts) < 3 and maybe(rng, 0.15):
         end = (-rim * 0.9, tall * 1.5, 0.01)
-        solids += [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(ball(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)]
+        solids += [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(bulb(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)]
         parts.append(Parts("spoon", 1, STEEL))
     return Thing.of(solids, body, style, parts)

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, body_of, bowed, cabriole, feet_under, joinery, pull_on, said_of, sheet, slab, stacked
-from pipeline.starter.kinds.solids import box, cushion, disc
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, legs, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def night_stand(rng: Rng) -> Thing:
@@ -22,7 +20,7 @@ def night_stand(rng: Rng) -> Thing:
         x = np.linspace(-0.75, 0.75, 17) * radius
         bow, each, pull = np.sqrt(radius**2 - x**2) + 0.01, (high - low) / count, pull_on(rng, knob)
         for i in range(count):
-            solids.append(slab(x, bow - 0.05, bow, each - 0.03, low + i * each + 0.015, timber))
+            solids.append(lying_between(x, bow - 0.05, bow, each - 0.03, low + i * each + 0.015, timber))
             solids += pull(0, low + (i + 0.5) * each, radius + 0.01, radius, each, 0)
         plinth = disc(radius - 0.03, low, (0, 0, 0), BLACK)
         solids += legs(rng, radius * 1.3, radius * 1.3, low, 0.04, timber)[0] if low > 0.06 else [plinth]
@@ -39,7 +37,7 @@ def night_stand(rng: Rng) -> Thing:
             solids += [replace(leg, material=timber) for leg in legs(rng, width - 0.02, depth - 0.02, top, 0.04, timber)[0]]
         solids += [box((width - 0.05, 0.018, depth - 0.05), (0, top * rng.uniform(0.15, 0.3), 0), timber)] if shelf else []
         return Thing.of(solids, timber, parts=said_of(timber, ("drawer", rows, fronts), ("shelf", shelf, timber), ("leg", 4, timber)))
-    low, solids, feet = feet_under(rng, width, depth, timber)
+    low, solids, feet = cabinet_feet(rng, width, depth, timber)
     low_part = height - low
     bay = low_part * rng.uniform(0.3, 0.55) if many < 3 and maybe(rng, 0.5) else 0.0
     doors = int(not bay and many == 1)
@@ -54,7 +52,7 @@ def night_stand(rng: Rng) -> Thing:
         solids.append(box((width - 0.03, high, depth - 0.02), (0, y, -0.005), timber))
         solids += stacked(face, 0, y, depth / 2 - 0.015, width - 0.045, high, [1] * many)
     else:
-        solids += body_of(rng, width, low_part, depth, low, timber)
+        solids += carcass(rng, width, low_part, depth, low, timber)
         up, span = low_part - 0.055, width - 0.04
         if doors and maybe(rng, 0.7):
             part = up * rng.uniform(0.55, 0.75)
@@ -65,7 +63,9 @@ def night_stand(rng: Rng) -> Thing:
         else:
             solids += stacked(face, 0, low + 0.01, depth / 2, span, up, [1] * many, pick(rng, (1.0, 1.0, 1.5)))
     if maybe(rng, 0.15):
-        x, arch = bowed(width, 0.05)
-        solids.append(sheet(x, np.full(len(x), height - 0.01), height + 0.03 + arch, 0.018, timber).moved((0, 0, -depth / 2 + 0.01)))
+        x, arch = arch_over(width, 0.05)
+        solids.append(
+            plate_between(x, np.full(len(x), height - 0.01), height + 0.03 + arch, 0.018, timber).moved((0, 0, -depth / 2 + 0.01))
+        )
     parts = said_of(timber, ("drawer", many, fronts), ("door", doors, fronts), ("shelf", int(bay > 0), timber), feet)
     return Thing.of(solids, timber, ("open",) if bay else (), parts)

@@ -5,9 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import Line, blocks_of, curve_of, lying, placed_at, plate_of, profile_of, rounded, skin
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, scaled, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, legs, maybe, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _claviature(octaves: int, wide: float, deep: float, at: Point) -> list[Solid]:
@@ -47,7 +45,7 @@ def _upright_piano(rng: Rng) -> Thing:
     solids = [box((wide - 0.06, tall - 0.04, deep - 0.02), (0, 0.03, 0), timber), box((wide, 0.08, deep), (0, 0, 0), timber)]
     solids += [box((0.05, tall - 0.02, deep), (s * (wide / 2 - 0.025), 0, 0), timber) for s in (-1, 1)]
     solids.append(cushion((wide + 0.04, 0.035, deep + 0.05), (0, tall - 0.03, 0.01), 0.012, timber))
-    solids.append(lying(rounded(wide, shelf + 0.02, 0.02), 0.06, timber, 0.008).moved((0, level - 0.06, front + shelf)))
+    solids.append(lying(rounded_rect(wide, shelf + 0.02, 0.02), 0.06, timber, 0.008).moved((0, level - 0.06, front + shelf)))
     cheek = [(0, 0), (shelf, 0), (shelf, 0.05), (shelf * 0.75, 0.1), (0, pick(rng, (0.12, 0.2)))]
     solids += [profile_of(cheek, 0.05, timber, 0.004).moved((s * (wide / 2 - 0.025), level - 0.005, front - 0.005)) for s in (-1, 1)]
     solids += _claviature(octaves, wide - 0.14, 0.145, (0, level - 0.003, front + shelf - 0.175))
@@ -69,7 +67,8 @@ def _upright_piano(rng: Rng) -> Thing:
         solids += [box((0.06, level - 0.05, 0.07), (s * x, 0, z), timber) for s in (-1, 1)]
         solids += [cushion((0.09, 0.06, shelf + 0.1), (s * x, 0, front + shelf / 2), 0.015, timber) for s in (-1, 1)]
     elif kind == 2:  # a console bent like an S
-        leg = curve_of([(0, 0.3), (0.03, 0.3), (0.05, 0.5), (shelf, 0.56), (shelf, level - 0.03), (0, level - 0.03), (0, level - 0.03)])
+        line = [(0, 0.3), (0.03, 0.3), (0.05, 0.5), (shelf, 0.56), (shelf, level - 0.03), (0, level - 0.03), (0, level - 0.03)]
+        leg = smoothed(line, rounds=2, closed=True)
         solids += [profile_of(leg, 0.06, timber).moved((s * x, 0, front - 0.02)) for s in (-1, 1)]
     if kind < 2:
         parts.append(Parts("leg", 2))
@@ -78,8 +77,8 @@ def _upright_piano(rng: Rng) -> Thing:
         each = (wide - 0.2) / panels
         for i in range(panels):
             px = (i - (panels - 1) / 2) * each
-            solids.append(plate_of(rounded(each * 0.88, level * 0.55, 0.01), 0.014, timber, 0.004).moved((px, level * 0.2, front - 0.014)))
-            upper = plate_of(rounded(each * 0.88, (tall - level) * 0.5, 0.01), 0.014, timber, 0.004)
+            solids.append(sawn(rounded_rect(each * 0.88, level * 0.55, 0.01), 0.014, timber, 0.004).moved((px, level * 0.2, front - 0.014)))
+            upper = sawn(rounded_rect(each * 0.88, (tall - level) * 0.5, 0.01), 0.014, timber, 0.004)
             solids.append(upper.moved((px, level + (tall - level) * 0.35, front - 0.014)))
     if maybe(rng, 0.5):
         rest = box((rng.uniform(0.5, 1.0), 0.2, 0.012), (0, 0, 0), timber).turned("x", -15).moved((0, level + 0.2, front + 0.055))
@@ -142,7 +141,7 @@ def _grand_piano(rng: Rng) -> Thing:
     thick = rng.uniform(0.05, 0.075)
     if square:
         ends = ((thick * 1.1, 0.06, thick * 0.55), (thick * 2.2, low + 0.01, thick * 1.1))
-        rings = [placed_at(rounded(w, w, 0.008), y) - np.array([0, half, 0]) for w, y, half in ends]
+        rings = [placed_at(rounded_rect(w, w, 0.008), y) - np.array([0, half, 0]) for w, y, half in ends]
         stands = [skin(rings, timber).turned("x", -90)]
     else:
         profile = [(0, 0.05), (thick * 0.5, 0.05), (thick * 0.7, 0.12), (thick * 0.45, 0.16), (thick, low * 0.6)]
@@ -175,7 +174,7 @@ def _stage_piano(rng: Rng) -> Thing:
     case, stand = pick(rng, (BLACK, WHITE, plastic(rng), wood(rng))), pick(rng, (BLACK, STEEL, WHITE))
     octaves = pick(rng, (5, 7, 7))
     wide, deep, tall, level = octaves * 7 * 0.0238 + 0.14, rng.uniform(0.28, 0.38), rng.uniform(0.09, 0.14), rng.uniform(0.62, 0.7)
-    solids = [lying(rounded(wide, deep, 0.015), tall * 0.7, case, 0.006).moved((0, level, deep / 2))]
+    solids = [lying(rounded_rect(wide, deep, 0.015), tall * 0.7, case, 0.006).moved((0, level, deep / 2))]
     solids += _claviature(octaves, wide - 0.12, 0.14, (0, level + tall * 0.7 - 0.003, deep / 2 - 0.16))
     back = deep - 0.18
     outline = scaled([(0, 0), (1, 0), (1, 0.45), (0.7, 0.6), (0, 0.6)], back, tall)

@@ -5,30 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, dowel, lathe, rod, tube, turned
-from pipeline.starter.kinds.thing import Parts, Rng, Thing, ceramic, four, frame, maybe, metal, pick, plastic, stone, wood
-from pipeline.starter.kinds.vessels import (
-    PETALS,
-    arc_of,
-    ball,
-    bezier,
-    blade_of,
-    faceted_by,
-    flower,
-    fluted_by,
-    green_of,
-    horn,
-    leaf_of,
-    paint,
-    radius_at,
-    set_around,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-    vessel,
-    warped,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _frond(length: float, width: float, rise: float, droop: float, count: int, material: Material) -> list[Solid]:
@@ -105,20 +82,20 @@ def _cactus(rng: Rng, wide: float, green: Material) -> tuple[list[Solid], list[P
             return solids, [*said, Parts("arm", arms)] if arms else said
         case 2:
             size = wide * rng.uniform(0.8, 1.05)
-            solids = shaped([ball(size, (0, size * 0.75, 0), green, rng.uniform(0.85, 1.3), sides=ribs * 6)], fluted_by(ribs, 0.08))
+            solids = shaped([bulb(size, (0, size * 0.75, 0), green, rng.uniform(0.85, 1.3), sides=ribs * 6)], fluted_by(ribs, 0.08))
             top = max(float(solids[0].vertices[:, 1].max()) - size * 0.08, 0.0)
             if maybe(rng, 0.6):
                 solids += [part.moved((0, top, 0)) for part in flower(rng, size * 0.4, petal)]
                 said.append(Parts("flower", 1, petal))
             return solids, said
     size, count = wide * rng.uniform(0.7, 0.9), int(rng.integers(1, 6))
-    small = ball(size * 0.7, (0, size * 0.85, 0), green, 1.35, sides=20, squash=0.3)
-    solids = [ball(size, (0, size * 1.15, 0), green, 1.35, sides=24, squash=0.28)]
+    small = bulb(size * 0.7, (0, size * 0.85, 0), green, 1.35, sides=20, squash=0.3)
+    solids = [bulb(size, (0, size * 1.15, 0), green, 1.35, sides=24, squash=0.28)]
     for lean in (-40, 38, 0, -75, 72)[:count]:
         slope = math.radians(lean)
         foot = (-size * 0.85 * math.sin(slope), size * (1.15 + 1.15 * math.cos(slope)), 0.0)
         solids.append(small.turned("y", float(rng.uniform(-35, 35))).turned("z", lean).moved(foot))
-    return set_around(solids, rng.uniform(0, 60)), [*said, Parts("pad", count + 1)]
+    return placed(solids, (0, 0, 0), turn=rng.uniform(0, 60)), [*said, Parts("pad", count + 1)]
 
 
 def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> list[Solid]:
@@ -131,7 +108,7 @@ def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> 
             bump = 1 + 0.035 * np.sin(away @ lumps.T).sum(axis=1, keepdims=True)
             return at + away * bump
 
-        return [warped(ball(radius, at, green, sides=40, rings=24), bend)]
+        return [warped(bulb(radius, at, green, sides=40, rings=24), bend)]
     solids = []
     count, size = 110, radius * rng.uniform(0.45, 0.65)
     for i in range(count):
@@ -158,25 +135,25 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
             for i in range(count):
                 long, slope = big * rng.uniform(0.6, 1.0), _rise(i, count, spread)
                 leaf = leaf_of(long, width, slope, droop * rng.uniform(0.7, 1.2), green, bare, blunt)
-                plant += set_around(leaf, i * 137.5)
+                plant += placed(leaf, (0, 0, 0), turn=i * 137.5)
             return plant, [Parts("stalk", count)]
         case "sword":
             thick = big * rng.uniform(0.035, 0.055)
             for i in range(count):
                 widths = thick * np.array([0.7, 0.85, 1, 1, 1, 0.9, 0.7, 0.03])
                 blade = blade_of(arc_of(big * rng.uniform(0.5, 0.9), 88, rng.uniform(0, 14), 8), widths, green, 0.5)
-                plant += set_around([blade.moved((0, 0, wide * 0.17 * math.sqrt(i)))], i * 137.5)
+                plant += placed([blade.moved((0, 0, wide * 0.17 * math.sqrt(i)))], (0, 0, 0), turn=i * 137.5)
             return plant, [Parts("blade", count)]
         case "fern":
             for i in range(count := count + 4):
                 frond = _frond(big * rng.uniform(0.45, 0.65), big * 0.13, _rise(i, count, 50), rng.uniform(90, 140), 12, green)
-                plant += set_around(frond, i * 137.5)
+                plant += placed(frond, (0, 0, 0), turn=i * 137.5)
             return plant, [Parts("frond", count)]
         case "rosette":
             long, fat = wide * rng.uniform(1.2, 2.6), np.array([0.6, 0.8, 0.9, 0.85, 0.7, 0.5, 0.3, 0.08]) * rng.uniform(0.07, 0.15)
             for i in range(count := 2 * count + 4):
                 path = arc_of(long * (0.6 + 0.4 * i / count), _rise(i, count, 66), -rng.uniform(10, 35), 8)
-                plant += set_around([stretched(horn(path, long * fat, green, sides=8), x=1.5)], i * 137.5)
+                plant += placed([stretched(horn(path, long * fat, green, sides=8), x=1.5)], (0, 0, 0), turn=i * 137.5)
             return plant, [Parts("thick blade", count)]
         case "flowers":
             count, petal = int(rng.integers(1, 10)), paint(rng, pick(rng, PETALS))
@@ -187,10 +164,10 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
                 stem = bezier((0, -0.01, wide * 0.1), (0, high * 0.6, lean * 0.4), (0, high, lean), steps=8)
                 blossom = flower(np.random.default_rng(seed), size, petal)
                 tilted = [part.turned("x", math.degrees(lean / high)).moved((0, high, lean)) for part in blossom]
-                plant += set_around([tube(stem, wide * 0.035, green, sides=6), *tilted], i * 137.5)
+                plant += placed([tube(stem, wide * 0.035, green, sides=6), *tilted], (0, 0, 0), turn=i * 137.5)
             for i in range(9):
                 leaf = leaf_of(tall * rng.uniform(0.5, 0.75), wide * 0.5, rng.uniform(40, 75), rng.uniform(40, 90), green)
-                plant += set_around(leaf, 60 + i * 137.5)
+                plant += placed(leaf, (0, 0, 0), turn=60 + i * 137.5)
             return plant, [Parts("flower", count, petal)]
     for i in range(count):  # trailing
         reach, drop = wide * rng.uniform(1.25, 1.6), min(level * 0.85, wide * rng.uniform(0.6, 2.0))
@@ -198,7 +175,7 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
         plant.append(tube(vine, wide * 0.02, green, sides=5).turned("y", i * 137.5))
         for k in range(2, 14):
             small = blade_of(arc_of(wide * 0.45, 30, 80, 5), wide * np.array([0.05, 0.19, 0.16, 0.09, 0.005]), green)
-            plant += set_around([small.turned("y", 50 * (-1) ** k).moved((0, float(vine[k, 1]), float(vine[k, 2])))], i * 137.5)
+            plant += placed([small.turned("y", 50 * (-1) ** k).moved((0, float(vine[k, 1]), float(vine[k, 2])))], (0, 0, 0), turn=i * 137.5)
     return [*plant, *_crown(rng, wide * 0.8, (0, wide * 0.3, 0), green, True)], [Parts("vine", count)]
 
 
@@ -213,7 +190,7 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
             plant.append(horn(bezier((0, -0.01, 0), (0, tall * 0.5, 0), top, steps=14), wide * np.linspace(0.16, 0.1, 14) * scars, bark))
             for i in range(count):
                 frond = _frond(big * rng.uniform(0.6, 0.75), big * 0.24, 80 - 55 * i / count, rng.uniform(60, 100), 13, green)
-                plant += set_around(frond, i * 137.5, top)
+                plant += placed(frond, top, turn=i * 137.5)
             trunk = [Parts("trunk", 1, bark)] if tall > wide else []
             return plant, [*trunk, Parts("frond", count)]
         case "topiary" if maybe(rng, 0.3):
@@ -236,7 +213,7 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
                     t = 0.2 + 0.8 * i / (count - 1)
                     long = big * 0.38 * (1.1 - 0.4 * t)
                     leaf = leaf_of(long, long * width, 15 + 65 * t**2, droop, green, 0.17)
-                    plant += set_around(leaf, i * 137.5 + 90 * j, (x * (1 + 0.5 * t), tall * t, 0))
+                    plant += placed(leaf, (x * (1 + 0.5 * t), tall * t, 0), turn=i * 137.5 + 90 * j)
             return plant, [Parts("stem", stems, bark)]
         case "dracaena":
             stems = int(rng.integers(1, 4))
@@ -247,7 +224,7 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
                 for i in range(26):
                     path = arc_of(big * 0.42, _rise(i, 26, 75), rng.uniform(40, 100), 8)
                     blade = blade_of(path, big * 0.02 * np.array([0.6, 0.9, 1, 1, 0.9, 0.7, 0.4, 0.02]), green)
-                    plant += set_around([blade], i * 137.5, (x * 1.3, tall * (1 - 0.12 * i / 26), z * 1.3))
+                    plant += placed([blade], (x * 1.3, tall * (1 - 0.12 * i / 26), z * 1.3), turn=i * 137.5)
             return plant, [Parts("trunk", stems, bark)]
     tall, heads, leafy = wide * rng.uniform(2, 4.5), int(rng.integers(1, 4)), maybe(rng, 0.75)
     bow = wide * rng.uniform(-0.8, 0.8)
@@ -261,7 +238,7 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
     if maybe(rng, 0.3):
         count, ripe = int(rng.integers(5, 14)), paint(rng, pick(rng, ("orange", "yellow", "red")))
         for i in range(count):
-            fruit = ball(wide * 0.17, (0, tall + wide * rng.uniform(-0.7, 0.9), wide * rng.uniform(1.1, 1.4)), ripe, sides=12, rings=8)
+            fruit = bulb(wide * 0.17, (0, tall + wide * rng.uniform(-0.7, 0.9), wide * rng.uniform(1.1, 1.4)), ripe, sides=12, rings=8)
             plant.append(fruit.turned("y", i * 137.5))
         parts.append(Parts("fruit", count, ripe))
     return plant, parts

@@ -4,16 +4,14 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import arch_of, ball, front_of, grid, knob, lying, plate_of, profile_of, rounded
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, rod, scaled
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, fabric, four, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _speaker(radius: float, at: Point, rim: Material, cone: Material) -> list[Solid]:
     """A ring with a cone and a dome in it, towards the viewer."""
     ring = scaled([(0, 0), (1, 0.0), (1, 0.1), (0.86, 0.14), (0.82, 0.06), (0.0, 0.06)], radius)
     dish = scaled([(0.82, 0.09), (0.32, 0.02), (0.3, 0.1), (0.15, 0.16), (0.0, 0.18)], radius)
-    return [front_of(ring, at, rim), front_of(dish, at, cone)]
+    return [facing(ring, at, rim), facing(dish, at, cone)]
 
 
 def _grille(rng: Rng, wide: float, tall: float, at: Point, trim: Material) -> list[Solid]:
@@ -51,7 +49,7 @@ def _portable_radio(rng: Rng) -> Thing:
     if maybe(rng, 0.6):
         body = cushion((width, tall, deep), (0, 0, 0), deep * pick(rng, (0.1, 0.2, 0.48)), case)
     else:
-        body = plate_of(rounded(width, tall, tall * rng.uniform(0.05, 0.4)), deep, case, deep * 0.12).moved((0, 0, -deep / 2))
+        body = sawn(rounded_rect(width, tall, tall * rng.uniform(0.05, 0.4)), deep, case, deep * 0.12).moved((0, 0, -deep / 2))
     solids, front, knobs = [body], deep / 2, int(rng.integers(1, 5))
     parts = [Parts("knob", knobs)]
     size = tall * rng.uniform(0.05, 0.09)
@@ -71,7 +69,7 @@ def _portable_radio(rng: Rng) -> Thing:
         solids += _grille(rng, width * 0.46, tall * 0.72, (side * width * 0.2, tall * 0.45, front - 0.001), dark)
         if maybe(rng, 0.5):  # a round dial
             profile = [(0, 0), (width * 0.15, 0), (width * 0.14, 0.012), (0, 0.012)]
-            solids.append(front_of(profile, (-side * width * 0.26, tall * 0.6, front - 0.002), WHITE))
+            solids.append(facing(profile, (-side * width * 0.26, tall * 0.6, front - 0.002), WHITE))
             solids.append(knob(width * 0.06, 0.024, (-side * width * 0.26, tall * 0.6, front), trim))
         else:
             solids.append(box((width * 0.36, tall * 0.16, 0.006), (-side * width * 0.25, tall * 0.62, front), WHITE))
@@ -109,27 +107,27 @@ def _parlour_radio(rng: Rng) -> Thing:
         view = line * 0.8 + np.array([0, tall * 0.1])
     else:
         bend = tall * pick(rng, (0.04, 0.2, 0.42))
-        line = rounded(width, tall, bend)
-        view = rounded(width - 0.14 * tall, tall * 0.86, max(0.01, bend - 0.07 * tall)) + np.array([0.0, tall * 0.07])
-    solids = [plate_of(line, deep, timber, 0.012).moved((0, 0, -deep / 2))]
+        line = rounded_rect(width, tall, bend)
+        view = rounded_rect(width - 0.14 * tall, tall * 0.86, max(0.01, bend - 0.07 * tall)) + np.array([0.0, tall * 0.07])
+    solids = [sawn(line, deep, timber, 0.012).moved((0, 0, -deep / 2))]
     front, knobs = deep / 2, int(rng.integers(2, 5))
     parts = [Parts("knob", knobs, trim)]
     if arched:
-        solids.append(plate_of(view[view[:, 1] > tall * 0.05], 0.006, cloth).moved((0, 0, front - 0.002)))
+        solids.append(sawn(view[view[:, 1] > tall * 0.05], 0.006, cloth).moved((0, 0, front - 0.002)))
         bars = int(rng.integers(2, 5))
         for i in range(bars):
             x = (i - (bars - 1) / 2) * width * 0.2
             solids.append(box((width * 0.05, tall * 0.42, 0.014), (x, tall * 0.42, front), timber))
         solids.append(box((width * 0.8, tall * 0.045, 0.016), (0, tall * 0.4, front), timber))
         if maybe(rng, 0.5):
-            solids.append(front_of([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim))
-            solids.append(front_of([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE))
+            solids.append(facing([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim))
+            solids.append(facing([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE))
         else:
             solids.append(box((width * 0.4, tall * 0.09, 0.012), (0, tall * 0.24, front), WHITE))
         solids += [knob(width * 0.05, 0.03, ((i - (knobs - 1) / 2) * width * 0.2, tall * 0.12, front), trim) for i in range(knobs)]
         parts.append(Parts("bar", bars))
     else:
-        solids.append(plate_of(view, 0.005, pick(rng, (cloth, trim))).moved((0, 0, front - 0.002)))
+        solids.append(sawn(view, 0.005, pick(rng, (cloth, trim))).moved((0, 0, front - 0.002)))
         dial = pick(rng, (WHITE, BLACK, plastic(rng, "yellow")))
         if maybe(rng, 0.5):  # loudspeaker above, a long dial below
             solids += _grille(rng, width * 0.78, tall * 0.4, (0, tall * 0.68, front + 0.002), timber)
@@ -139,11 +137,11 @@ def _parlour_radio(rng: Rng) -> Thing:
             side = pick(rng, (-1, 1))
             solids += _grille(rng, width * 0.46, tall * 0.7, (side * width * 0.2, tall * 0.5, front + 0.002), timber)
             at = (-side * width * 0.24, tall * 0.62, front)
-            solids += [front_of([(0, 0), (tall * 0.2, 0), (tall * 0.19, 0.014), (0, 0.014)], at, dial), knob(tall * 0.06, 0.035, at, trim)]
+            solids += [facing([(0, 0), (tall * 0.2, 0), (tall * 0.19, 0.014), (0, 0.014)], at, dial), knob(tall * 0.06, 0.035, at, trim)]
             places = [(-side * width * 0.24 + (i - (knobs - 1) / 2) * width * 0.1, tall * 0.24) for i in range(knobs)]
         solids += [knob(tall * 0.065, 0.03, (x, y, front), trim) for x, y in places]
     if maybe(rng, 0.5):
-        solids.append(lying(rounded(width * 1.06, deep * 1.08, 0.01), 0.02, timber, 0.004).moved((0, -0.015, deep * 0.54)))
+        solids.append(lying(rounded_rect(width * 1.06, deep * 1.08, 0.01), 0.02, timber, 0.004).moved((0, -0.015, deep * 0.54)))
         solids = [s.moved((0, 0.015, 0)) for s in solids]
     else:
         solids = [s.moved((0, 0.015, 0)) for s in solids] + [ball(0.02, (x, 0.02, z), trim) for x, z in four(width * 0.8, deep * 0.7)]
@@ -162,7 +160,7 @@ def _hand_radio(rng: Rng) -> Thing:
     line += [(-width / 2, tall), (-width / 2, tall * 0.72), (hips - width / 2, tall * 0.62), (hips - width / 2, tall * 0.5)]
     line.append((-width / 2, tall * 0.4))
     front, side = deep / 2, pick(rng, (-1, 1))
-    solids = [plate_of(np.array(line), deep, case, 0.004).moved((0, 0, -deep / 2))]
+    solids = [sawn(np.array(line), deep, case, 0.004).moved((0, 0, -deep / 2))]
     solids += _grille(rng, width * 0.7, tall * 0.26, (0, tall * 0.22, front - 0.001), dark)
     buttons, knobs = int(rng.integers(2, 5)), int(rng.integers(1, 3))
     solids.append(box((width * 0.7, tall * 0.15, 0.004), (0, tall * 0.76, front), plastic(rng, pick(rng, ("green", "grey", "black")))))
@@ -185,13 +183,13 @@ def _receiver(rng: Rng) -> Thing:
     side = [(deep / 2, 0.0), (deep / 2 - slant, tall), (-deep / 2, tall), (-deep / 2, 0.0)]
     solids = [profile_of(side, width, case, 0.006)]
     knobs, speaker = int(rng.integers(2, 7)), maybe(rng, 0.4)
-    items = [plate_of(rounded(width * 0.95, tall * 0.84, 0.004), 0.005, face).moved((0, tall * 0.08, 0))]
+    items = [sawn(rounded_rect(width * 0.95, tall * 0.84, 0.004), 0.005, face).moved((0, tall * 0.08, 0))]
     big = min(tall * 0.26, width * 0.09)
     items.append(knob(big, 0.025, (width * 0.36, tall * 0.5, 0.004), trim))
     items += [knob(big * 0.4, 0.02, (-width * 0.38 + i * big * 1.15, tall * 0.24, 0.004), trim) for i in range(knobs - 1)]
     lit = plastic(rng, pick(rng, ("black", "yellow", "green", "white")))
     items.append(box((width * 0.4, tall * 0.26, 0.006), (-width * 0.02, tall * 0.54, 0.005), lit))
-    items.append(front_of([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE))
+    items.append(facing([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE))
     if speaker:
         solids.append(grid(width * 0.7, deep * 0.5, 12, 6, (0, 0, 0), 0.004, BLACK, 0.5).turned("x", -90).moved((0, tall, -deep * 0.1)))
     lean = math.degrees(math.atan2(slant, tall))

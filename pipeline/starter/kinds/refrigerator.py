@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, said_of
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 SORTS = (*("freezer above",) * 2, *("freezer below",) * 2, "single", *("twin",) * 2, *("french",) * 2, *("small",) * 2, "retro", "shop")
 

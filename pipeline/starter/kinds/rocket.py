@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, bent_by, body_of, parts_of, placed, set_around, slab, wing_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, dowel, lathe, rod, scaled, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, glass, maybe, metal, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 
 def _ogive(radius: float, low: float, high: float, blunt: float) -> list[tuple[float, float]]:
@@ -44,7 +42,7 @@ def _toy_rocket(rng: Rng) -> Thing:
     inner = bent_by([(reach * 0.98, 0.0), (reach * 0.75, lift * 0.75 + 0.06), (at[0], lift + 0.12)], 8)
     shape = [tuple(p) for p in (*outer, *inner, (at[1], lift + 0.4))]
     fin = slab(shape, 0.05, second, bevel=0.015)
-    solids += set_around([fin], fins, 30)
+    solids += repeated([fin], fins, 30)
     windows = int(rng.integers(0, 4))
     for i in range(windows):
         h = lift + tall * (0.58 - 0.19 * i)
@@ -59,7 +57,7 @@ def _toy_rocket(rng: Rng) -> Thing:
     for h in (0.12, 0.3) if maybe(rng, 0.4) else ():
         edge = [(float(np.interp(lift + tall * k, y, width)) + 0.006, lift + tall * k) for k in (h, h + 0.05)]
         solids.append(lathe([(0, edge[0][1]), *edge, (0, edge[1][1])], second, sides=40))
-    return Thing.of(placed(solids), body, ("round",), parts_of(("fin", fins), ("window", windows)))
+    return Thing.of(grounded(solids), body, ("round",), parts_of(("fin", fins), ("window", windows)))
 
 
 def _stack(
@@ -106,20 +104,20 @@ def _launcher(rng: Rng) -> Thing:
         one = [turned(line, (0, 0, pushed), third, sides=24), _bell(small * 0.7, (0, 0.02, pushed), STEEL)]
         profile = scaled([(0, 0.8), (1.02, 0.8), (1.02, 0.86), (0, 0.86)], small, high)
         one += [turned(profile, (0, 0, pushed), second, sides=24), box((small * 0.4, 0.06, r * 0.5), (0, high * 0.7, r), STEEL)]
-        solids += set_around(one, boosters, 90 if boosters == 2 else 45)
+        solids += repeated(one, boosters, 90 if boosters == 2 else 45)
     nozzles = pick(rng, (1, 3, 4, 5))
     if nozzles == 1:
         solids.append(_bell(r * 0.75, (0, 0, 0), STEEL))
     else:
-        solids += set_around([_bell(r * 0.36, (0, 0, r * 0.56), STEEL)], min(nozzles, 4))
+        solids += repeated([_bell(r * 0.36, (0, 0, r * 0.56), STEEL)], min(nozzles, 4))
         solids += [_bell(r * 0.36, (0, 0, 0), STEEL)] if nozzles == 5 else []
     fins = pick(rng, (0, 3, 4, 4, 4) if boosters == 0 else (0, 0, 4))
     if fins:
         size = r * rng.uniform(1.0, 1.9)
         fin = wing_of((0, r * 0.9, r * 1.2 + size * 1.6), (0, r + size * 0.8, r * 1.2 + size * 0.7), size * 1.6, size * 0.7, 0.08, second)
-        solids += set_around([fin.turned("x", -90).turned("y", 180)], fins)
+        solids += repeated([fin.turned("x", -90).turned("y", 180)], fins)
     said = parts_of(("fin", fins), ("booster", boosters), ("nozzle", nozzles if not boosters else 0), ("stage", count))
-    return Thing.of(placed(solids), skin, ("tall",), said)
+    return Thing.of(grounded(solids), skin, ("tall",), said)
 
 
 def _missile(rng: Rng) -> Thing:
@@ -133,18 +131,18 @@ def _missile(rng: Rng) -> Thing:
     fins, size = pick(rng, (3, 4, 4)), r * rng.uniform(1.5, 2.6)
     drop, chord = pick(rng, (0.0, 0.3, -0.3)) * size, size * rng.uniform(0.9, 1.5)
     fin = wing_of((0, r * 0.6, chord), (0, r + size * 0.8, chord * 0.45 - drop), chord, chord * rng.uniform(0.3, 0.6), 0.06, second)
-    solids += set_around([fin.turned("x", -90).turned("y", 180)], fins, 45)
+    solids += repeated([fin.turned("x", -90).turned("y", 180)], fins, 45)
     small = 0
     if maybe(rng, 0.4):
         small, h = fins, tall * rng.uniform(0.55, 0.85)
         fin = wing_of((0, r * 0.6, h + size * 0.5), (0, r + size * 0.45, h + size * 0.1), size * 0.5, size * 0.22, 0.06, second)
-        solids += set_around([fin.turned("x", -90).turned("y", 180)], fins, 45)
+        solids += repeated([fin.turned("x", -90).turned("y", 180)], fins, 45)
     for h in (0.2, 0.6, 0.93):
         if maybe(rng, 0.5):
             rim = float(np.interp(h, t, width)) * 1.02
             solids.append(lathe([(0, h * tall), (rim, h * tall), (rim, h * tall + 0.08), (0, h * tall + 0.08)], second))
     solids.append(_bell(r * 0.6, (0, -r * 0.6, 0), STEEL))
-    return Thing.of(placed(solids), skin, ("slim",), parts_of(("fin", fins + small)))
+    return Thing.of(grounded(solids), skin, ("slim",), parts_of(("fin", fins + small)))
 
 
 def _shuttle(rng: Rng) -> Thing:
@@ -152,12 +150,12 @@ def _shuttle(rng: Rng) -> Thing:
     skin, dark, tank = metal(rng, "white"), BLACK, metal(rng, pick(rng, ("orange", "brown", "white")))
     r = 0.36
     stations = [(0, 2, 2, 0), (0.8, 2.05, 2.05, 0), (2.6, 2, 2, 0), (3.1, 1.7, 1.75, -0.1), (3.55, 0.9, 1.0, -0.3), (3.7, 0.05, 0.05, -0.4)]
-    plane = [body_of([(z, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.8)]
+    plane = [fuselage([(z, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.8)]
     for s in (-1, 1):
         plane.append(wing_of((s * 0.2, -0.75 * r, 2.1), (s * 1.35, -0.65 * r, 0.55), 2.1, 0.55, 0.06, skin))
         plane.append(wing_of((s * 0.15, -0.8 * r, 2.9), (s * 0.8, -0.75 * r, 1.4), 1.3, 0.3, 0.06, dark))
         outline = [(-0.1, 0.2, 0.2, r), (0.0, 0.3, 0.3, r), (0.5, 0.3, 0.3, r * 0.9), (0.9, 0.1, 0.1, r * 0.8)]
-        plane.append(body_of(outline, skin, count=10).moved((s * 0.2, 0, 0)))
+        plane.append(fuselage(outline, skin, count=10).moved((s * 0.2, 0, 0)))
         plane.append(cushion((0.16, 0.1, 0.22), (s * 0.13, r * 0.42, 3.12), 0.03, dark))
     plane.append(wing_of((0, 0.8 * r, 0.75), (0, 0.8 * r + 0.95, 0.15), 0.8, 0.42, 0.08, skin))
     plane += [_bell(0.15, (0, -0.16, 0), STEEL).turned("x", 90).moved((x, y, 0.0)) for x, y in ((0, 0.2), (-0.17, -0.1), (0.17, -0.1))]
@@ -176,4 +174,4 @@ def _shuttle(rng: Rng) -> Thing:
     else:
         solids = [solid.turned("y", 180) for solid in solids]
     main, words = (tank, ("tall",)) if boosters else (skin, ("wide",))
-    return Thing.of(placed(solids), main, words, parts_of(("booster", boosters), ("wing", 2), ("nozzle", 3)))
+    return Thing.of(grounded(solids), main, words, parts_of(("booster", boosters), ("wing", 2), ("nozzle", 3)))

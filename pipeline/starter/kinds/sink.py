@@ -2,25 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.starter.kinds.padding import closed_loop, lofted, piped, slab_of, tap_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, rod
-from pipeline.starter.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    Parts,
-    Rng,
-    Thing,
-    ceramic,
-    drawers,
-    four,
-    legs,
-    maybe,
-    pick,
-    standing,
-    stone,
-    wood,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _basin(
@@ -39,7 +21,7 @@ def _basin(
     edges = ((0.005, -thick), (0, 0.004 - thick), (0, -0.004), (0.004, 0))
     skin += [closed_loop(outer[0] - 2 * d, outer[1] - 2 * d, y, front=edge) for d, y in edges]
     hollow = ((1, 0), (0.97, -0.012), (0.92, -deep * 0.5), (0.82, -deep * 0.85), (0.6, -deep))
-    return lofted([*skin, *(closed_loop(inner[0] * k, inner[1] * k, y, z, front=hole) for k, y in hollow)], material)
+    return layered([*skin, *(closed_loop(inner[0] * k, inner[1] * k, y, z, front=hole) for k, y in hollow)], material)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +48,18 @@ def _ceramic(rng: Rng, pedestal: bool, hole: float, edge: float, white: Material
     rim = edge if edge < 0.9 else 0.75
     solids = [_basin((wide, deep), (wide - 0.1, deep - 0.16), hollow, thick, white, rim, hole, 0.03).moved((0, high, 0))]
     if maybe(rng, 0.4):
-        solids.append(slab_of(wide * 0.96, 0.03, rng.uniform(0.06, 0.14), (0, high - 0.01, -deep / 2 + 0.015), white, 0.3))
+        solids.append(soft_board(wide * 0.96, 0.03, rng.uniform(0.06, 0.14), (0, high - 0.01, -deep / 2 + 0.015), white, 0.3))
         parts.append(Parts("backsplash", 1))
     if pedestal:
         under, foot, waist = high - 0.12, rng.uniform(0.12, 0.16), rng.uniform(0.065, 0.1)
         squash, corner = rng.uniform(0.8, 1.0), pick(rng, (0.98, 0.98, 0.3))
         line = [(foot, 0), (foot, 0.03), (foot * 0.85, 0.06), (waist, 0.2), (waist, under * 0.7), (waist * 1.5, under * 0.93)]
         line.append((waist * 2, under + 0.02))
-        solids.append(lofted([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white))
+        solids.append(layered([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white))
         parts.append(Parts("pedestal", 1))
     elif maybe(rng, 0.5):
         ends = ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))
-        solids.append(lofted([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k, y in ends], white))
+        solids.append(layered([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k, y in ends], white))
     else:
         y, wall = high - 0.28, -deep / 2
         pipe = [(0, high - 0.12, 0), (0, high - 0.32, 0), (0, high - 0.36, -0.06), (0, y, -0.1), (0, y, wall + 0.01)]
@@ -102,7 +84,7 @@ def _bowls(rng: Rng, hole: float, white: Material, shine: Material) -> _Basins:
     rings = [[closed_loop(long * k, short * k, high + h * tall, 0.04, x, front=hole) for k, h in profile] for x in places]
     more, parts, main = _vanity(rng, wide, deep, high, timber, shine)
     solids, taps, style = (
-        [*(lofted(ring, white) for ring in rings), *more],
+        [*(layered(ring, white) for ring in rings), *more],
         [(x, high) for x in places],
         "round" if hole > 0.9 else "square",
     )
@@ -125,7 +107,7 @@ def _counter(rng: Rng, kitchen: bool, hole: float, white: Material, shine: Mater
         levels = ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))
         rims = [closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole) for k, d, y in levels]
         around = [*(closed_loop(each, deep, y, front=0.0) for y in (-thick, 0)), closed_loop(flat[0], flat[1], 0, 0.04, front=hole)]
-        unit = [lofted(around, top, caps=(True, False)), lofted(rims, bowl, caps=(False, True))]
+        unit = [layered(around, top, caps=(True, False)), layered(rims, bowl, caps=(False, True))]
     taps = [(left + (i + 0.5) * each, high) for i in range(count)]
     solids = [solid.moved((x, high, 0)) for x, _ in taps for solid in unit]
     drains = [(x, high - (0.18 if top is STEEL else 0.17), 0.04) for x, _ in taps]
@@ -163,7 +145,7 @@ def _trough(rng: Rng, white: Material) -> _Basins:
         solids.append(box((wide - 0.06, 0.02, deep - 0.06), (0, 0.2, 0), stand))
         parts.append(Parts("shelf", 1))
     if maybe(rng, 0.5):
-        solids.append(slab_of(wide, 0.025, rng.uniform(0.15, 0.3), (0, high - 0.01, -deep / 2 + 0.0125), main, 0.1))
+        solids.append(soft_board(wide, 0.025, rng.uniform(0.15, 0.3), (0, high - 0.01, -deep / 2 + 0.0125), main, 0.1))
         parts.append(Parts("backsplash", 1))
     return _Basins(solids=solids, main=main, taps=taps, z=-deep / 2 + 0.05, reach=0.2, drains=drains, parts=parts)
 
@@ -215,7 +197,7 @@ def _vanity(
     rng: Rng, wide: float, deep: float, high: float, timber: Material, shine: Material, *, topped: bool = True
 ) -> tuple[list[Solid], list[Parts], Material]:
     """What carries a counter: a cabinet with doors or drawers, or a board on legs."""
-    solids = [slab_of(wide, deep, 0.035, (0, high - 0.035, 0), timber, 0.03)] if topped else []
+    solids = [soft_board(wide, deep, 0.035, (0, high - 0.035, 0), timber, 0.03)] if topped else []
     under, form = high - 0.03 * topped, rng.integers(4)
     if form == 0 and topped:
         stand = pick(rng, (shine, timber))

@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.padding import ball, feet_under, pad_of, pillow, placed, plate, slab_of, smoothed, softened
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, disc, dowel, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, fabric, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft: Material, stand: Material) -> list[Solid]:
@@ -29,7 +27,7 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
         case _:  # a frame of wood
             posts = [rod((0, -low, z), (0, tall, z * 0.9), 0.016, 0.022, stand) for z in (-depth * 0.42, depth * 0.42)]
             rail = dowel((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, stand)
-            return [*posts, slab_of(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6), rail]
+            return [*posts, soft_board(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6), rail]
 
 
 def _seat(wide: float, deep: float, thick: float, at: Point, puff: bool, cloth: Material) -> Solid:
@@ -46,7 +44,7 @@ def sofa(rng: Rng) -> Thing:
     inner = seats * each
     width, thick, back, up = inner + 2 * arm, rng.uniform(0.12, 0.2), rng.uniform(0.3, 0.52), rng.uniform(0.12, 0.26)
     corner, hand, long = seats >= 2 and form != 4 and maybe(rng, 0.25), pick(rng, (-1, 1)), rng.uniform(0.6, 1.1)
-    solids, feet = feet_under(rng, width - 0.06 - 0.5 * arm, depth - 0.06, low + 0.02, 0.055, stand, brace=0)
+    solids, feet = seat_legs(rng, width - 0.06 - 0.5 * arm, depth - 0.06, low + 0.02, 0.055, stand, brace=0)
     parts = [replace(feet, count=6 if corner else 4)]
     solids = [] if form == 4 else solids  # there the arms go on as legs
     if form != 4 and maybe(rng, 0.2):  # down to the floor
@@ -87,7 +85,7 @@ def sofa(rng: Rng) -> Thing:
         rows = int(rng.integers(2, 4))
         for row in range(rows):
             for x in np.arange(-inner / 2 + 0.1 + 0.06 * (row % 2), inner / 2 - 0.05, 0.17):
-                solids.append(ball((float(x), seat + 0.1 + row * (back - 0.12) / rows, hind + stuff), 0.013, stand))
+                solids.append(ball(0.013, (float(x), seat + 0.1 + row * (back - 0.12) / rows, hind + stuff), stand, rings=6, sides=10))
     if corner:
         deep, z = each + 0.1, depth / 2 + long / 2 - 0.01
         x = hand * (inner / 2 - deep / 2 + arm)

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import loft, parts_of, placed, railing, sheet, slab, soft
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _flight(steps: int, width: float, rise: float, going: float, form: int, below: float, tread: Material, base: Material) -> list[Solid]:
@@ -76,7 +74,7 @@ def _straight_stairs(rng: Rng) -> Thing:
             solids += railing(line, 0.92, kind, bar, rail)
     said = parts_of(("step", steps), ("railing", rails), ("landing", int(landing)))
     style = ("open",) if form in (1, 2) else ("wide",) if width > 1.5 else ()
-    return Thing.of(placed(solids), base if form in (0, 3) else tread, style, said)
+    return Thing.of(grounded(solids), base if form in (0, 3) else tread, style, said)
 
 
 def _bent_stairs(rng: Rng) -> Thing:
@@ -112,7 +110,7 @@ def _bent_stairs(rng: Rng) -> Thing:
         for one in line:
             solids += railing(one, high, kind, bar, rail)
     said = parts_of(("step", lower + upper), ("landing", 1), ("railing", rails))
-    return Thing.of(placed(solids), base if massive else tread, () if back else ("corner",), said)
+    return Thing.of(grounded(solids), base if massive else tread, () if back else ("corner",), said)
 
 
 def _round_stairs(rng: Rng) -> Thing:
@@ -151,7 +149,7 @@ def _round_stairs(rng: Rng) -> Thing:
             grid = np.array([[spot(r, a, (a / each + 0.9) * rise - d) for a in turns] for d in (0.05, 0.25)])
             grid[..., 1] = np.maximum(grid[..., 1], 0)
             out = grid * (1, 0, 1) / r * 0.02
-            solids.append(sheet(grid + out, grid - out, base))
+            solids.append(drape(grid + out, grid - out, base))
     kind = kind if kind != 3 else 0
     for r in ((outer - 0.05), (inner + 0.05))[:rails]:
         solids += railing(np.array([spot(r, a, (i + 1) * rise) for i, a in enumerate(angles)]), 0.9, kind, bar, rail)
@@ -160,4 +158,4 @@ def _round_stairs(rng: Rng) -> Thing:
         plan = [(outer, float(b)) for b in a] + [(inner, float(b)) for b in a[::-1]]
         solids.append(loft([np.array([spot(r, b, steps * rise + d) for r, b in plan]) for d in (-thick, 0.0)], tread))
     said = parts_of(("step", steps), ("railing", rails), ("pole", int(spiral)))
-    return Thing.of(placed(solids), base if massive else tread, ("round", "tall") if spiral else ("curved",), said)
+    return Thing.of(grounded(solids), base if massive else tread, ("round", "tall") if spiral else ("curved",), said)

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.padding import bowed, feet_under, pad_of, piped, plate, sheet, slab_of, softened, star
-from pipeline.starter.kinds.solids import Material, Solid, box, disc, dowel, lathe, rod, scaled, tube
-from pipeline.starter.kinds.thing import BLACK, STEEL, Parts, Rng, Thing, frame, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _boards(across: float, deep: float, height: float, splay: float, step: bool, timber: Material) -> tuple[list[Solid], list[Parts]]:
@@ -25,7 +23,7 @@ def _boards(across: float, deep: float, height: float, splay: float, step: bool,
     boards = [board.turned("z", s * (0 if step else splay)).moved((s * across * 0.38, 0.0, 0)) for s in (-1, 1)]
     solids = [s.moved((0, -float(s.vertices[:, 1].min()), 0)) for s in boards]
     if step:
-        tread = slab_of(across * 0.98, deep * 0.9, 0.024, (0, height * 0.5 - 0.005, deep * 0.9), timber, 0.1)
+        tread = soft_board(across * 0.98, deep * 0.9, 0.024, (0, height * 0.5 - 0.005, deep * 0.9), timber, 0.1)
         return [*solids, tread], [Parts("step", 2)]
     return [*solids, box((across * 0.72, 0.06, 0.02), (0, height * 0.6, 0), timber)], []
 
@@ -76,7 +74,7 @@ def stool(rng: Rng) -> Thing:
         padded = padded and not step
     else:
         wide = across * pick(rng, (0.95, 1.1))
-        more, feet = feet_under(rng, wide, wide * squash, height, rng.uniform(0.026, 0.042), stand, brace=0.8 if high else 0.4)
+        more, feet = seat_legs(rng, wide, wide * squash, height, rng.uniform(0.026, 0.042), stand, brace=0.8 if high else 0.4)
         solids += more
         parts.append(feet)
         if not round_:
@@ -88,12 +86,12 @@ def stool(rng: Rng) -> Thing:
     elif form == 3 or (maybe(rng, 0.4) and form != 4):  # hollowed like a saddle
         u, v = np.meshgrid(np.linspace(-1, 1, 13), np.linspace(1, -1, 9), indexing="ij")
         dish = np.stack([u * wide * 0.55, height + 0.02 + 0.045 * u**2, v * wide * 0.42 * (1 - 0.12 * u**4)], axis=2)
-        solids.append(sheet(dish, 0.028, timber))
+        solids.append(bent_board(dish, 0.028, timber))
     else:
-        solids.append(slab_of(wide, wide * squash, rng.uniform(0.03, 0.06), (0, height - 0.005, 0), timber, corner))
+        solids.append(soft_board(wide, wide * squash, rng.uniform(0.03, 0.06), (0, height - 0.005, 0), timber, corner))
     if high and form in (0, 1, 5, 6) and maybe(rng, 0.35):
         rest, tall = soft if padded else timber, rng.uniform(0.14, 0.24)
-        solids.append(bowed(wide * 0.95, tall * 0.6, 0.07, (0, height + tall * 0.6, -wide * squash * 0.5 - 0.02), 0.03, rest))
+        solids.append(backrest(wide * 0.95, tall * 0.6, 0.07, (0, height + tall * 0.6, -wide * squash * 0.5 - 0.02), 0.03, rest))
         back, y = wide * squash, height
         solids += [dowel((x, y + 0.005, -back * 0.4), (x, y + tall, -back * 0.5 - 0.025), 0.01, stand) for x in (-wide * 0.25, wide * 0.25)]
         parts.append(Parts("backrest", 1))

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, cabriole, joinery, levelled, limb, said_of, sheet, slab, stacked
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, lathe, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, frame, glass, legs, maybe, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 SIZES = (
     ((0.70, 0.78), (1.1, 2.2), (0.55, 0.75)),  # to eat at
@@ -35,17 +33,17 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
             disk = turned([*line, (0.0, thick + 1e-4)], (0, y, 0), material, sides=56, squash=squash)
             return [disk], "round" if squash > 0.9 else "oval", width * 0.72, depth * 0.72
         case 5:
-            x, half = bowed(width, depth / 2, rng.uniform(4, 9), 49)
-            return [slab(x, -half, half, thick, y, material)], "curved", width * 0.92, depth * 0.92
+            x, half = arch_over(width, depth / 2, rng.uniform(4, 9), 49)
+            return [lying_between(x, -half, half, thick, y, material)], "curved", width * 0.92, depth * 0.92
         case 6:  # wide in the middle as a boat, or with cut corners
             x = np.linspace(-width / 2, width / 2, 25)
             half = depth / 2 * (1 - rng.uniform(0.15, 0.3) * (2 * x / width) ** 2)
-            return [slab(x, -half, half, thick, y, material)], "curved", width * 0.9, depth * 0.78
+            return [lying_between(x, -half, half, thick, y, material)], "curved", width * 0.9, depth * 0.78
         case 7:
             cut = 0.29 * min(width, depth)
             x = np.array([-width / 2, -width / 2 + cut, width / 2 - cut, width / 2])
             half = np.array([depth / 2 - cut, depth / 2, depth / 2, depth / 2 - cut])
-            return [slab(x, -half, half, thick, y, material)], "", width * 0.8, depth * 0.8
+            return [lying_between(x, -half, half, thick, y, material)], "", width * 0.8, depth * 0.8
         case _:
             planks = int(rng.integers(3, 7))
             each = depth / planks
@@ -112,7 +110,7 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
             case _:  # a lyre: a plate with a waist
                 y = np.linspace(0, height, 19)
                 half = depth * (0.24 + 0.2 * np.cos(2 * math.pi * y / height))
-                solids.append(sheet(y, -half, half, thick, material).turned("z", 90).turned("y", 90).moved((at, 0, 0)))
+                solids.append(plate_between(y, -half, half, thick, material).turned("z", 90).turned("y", 90).moved((at, 0, 0)))
     if style > 1 or maybe(rng, 0.4):
         low = height * (0.5 if style == 2 else rng.uniform(0.25, 0.5))
         solids.append(box((2 * x, thick * 1.1, thick * 0.6), (0, low - thick * 0.55, 0), material))
@@ -134,8 +132,8 @@ def _apron(width: float, depth: float, high: float, y: float, material: Material
     """Boards below the rim of a top; sag is how far their lower edge rises in the middle."""
     solids = []
     for long, deep, turn in ((width, depth, 0), (depth, width, 90)):
-        x, arch = bowed(long, sag)
-        board = sheet(x, y - high + arch, np.full(len(x), y), 0.02, material)
+        x, arch = arch_over(long, sag)
+        board = plate_between(x, y - high + arch, np.full(len(x), y), 0.02, material)
         solids += [board.moved((0, 0, side * (deep / 2 - 0.01))).turned("y", turn) for side in SIDES]
     return solids
 

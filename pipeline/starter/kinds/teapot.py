@@ -5,25 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Material, Solid, lathe, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, wood
-from pipeline.starter.kinds.vessels import (
-    Line,
-    ball,
-    band,
-    bezier,
-    ear_of,
-    faceted_by,
-    fluted_by,
-    horn,
-    proportion,
-    radius_at,
-    ring_of,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-)
+from pipeline.starter.kinds.kit import *
 
 _TEAPOTS: Final[dict[str, tuple[float, Line]]] = {  # height over radius, profile
     "globe": (1.75, [(0.5, 0), (0.55, 0.03), (0.95, 0.25), (1, 0.5), (0.85, 0.8), (0.5, 1)]),
@@ -42,7 +24,7 @@ def _knob(rng: Rng, top: float, size: float, material: Material) -> list[Solid]:
     match rng.integers(4):
         case 0:
             neck = rod((0, top - size * 0.3, 0), (0, top + size, 0), size * 0.4, size * 0.35, material)
-            return [neck, ball(size, (0, top + size * 1.3, 0), material, 0.85)]
+            return [neck, bulb(size, (0, top + size * 1.3, 0), material, 0.85)]
         case 1:
             line = [(0, -0.3), (0.4, -0.3), (0.35, 0.6), (1.3, 0.9), (1.3, 1.2), (0, 1.4)]
             return [turned(smooth(line, size, size), (0, top, 0), material)]
@@ -115,7 +97,7 @@ def teapot(rng: Rng) -> Thing:
             y, top, out = tall * 0.8, arch * 1.15, base * 1.3
             path = bezier((-base, y, 0), (-out, top, 0), (out, top, 0), (base, y, 0), steps=26)
             solids.append(stretched(tube(path, wide * 0.06, grip), z=rng.uniform(1, 1.8)))
-            solids += [ball(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)]
+            solids += [bulb(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)]
             parts.append(Parts("top handle", 1, grip))
         case 2:  # a stick at the side
             y = tall * 0.6

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import loft, parts_of, placed, rounded, sheet, slab
-from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, box, cushion, disc, dowel, lathe, rod, scaled, tube
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, four, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def tent(rng: Rng) -> Thing:
@@ -45,7 +43,7 @@ def _dome_tent(rng: Rng) -> Thing:
         heights = np.linspace(0 if i == 0 else -0.9, 1, 9)
         rows = [(half * math.sqrt(max(1 - (v * 0.95) ** 2, 0.02)), low + (high - low) * v) for v in heights]
         grids = [np.array([[point(turn + u * w, t, g) for u in np.linspace(-1, 1, 9)] for w, t in rows]) for g in (1.025, 0.98)]
-        solids.append(sheet(grids[0], grids[1], pick(rng, (second, BLACK)) if i == 0 else BLACK))
+        solids.append(drape(grids[0], grids[1], pick(rng, (second, BLACK)) if i == 0 else BLACK))
         rim = np.concatenate([grids[0][:, 0], grids[0][-1, 1:-1], grids[0][::-1, -1]])
         solids.append(tube(rim * 1.003, 0.016, second, sides=6))
     if maybe(rng, 0.4):  # an awning over the door
@@ -53,13 +51,13 @@ def _dome_tent(rng: Rng) -> Thing:
         back = np.array([point(a, 0.6 - 0.25 * abs(a), 1.02) for a in spread])
         front = np.array([(a * width * 0.75, tall * (0.62 - 0.3 * abs(a)), 0.5 * depth + reach) for a in spread])
         grid = np.array([back * (1 - t) + front * t for t in np.linspace(0, 1, 5)])
-        solids.append(sheet(np.add(grid, (0, 0.012, 0)), grid - (0, 0.012, 0), second))
+        solids.append(drape(np.add(grid, (0, 0.012, 0)), grid - (0, 0.012, 0), second))
         solids += [dowel((x, 0, z), (x, y, z), 0.013, pole, sides=8) for x, y, z in (front[0], front[-1])]
     elif maybe(rng, 0.5):
         top = [point(a, 0.68 + 0.04 * math.cos(corners * a), 1.03) for a in angles]
         hat = [np.array([point(a, t, 1.03) for a in angles]) for t in np.linspace(0.74, 0.98, 5)]
         solids.append(loft([np.array(top), *hat], second))
-    return Thing.of(placed(solids), cloth, ("round",), parts_of(("window", windows), ("pole", corners)))
+    return Thing.of(grounded(solids), cloth, ("round",), parts_of(("window", windows), ("pole", corners)))
 
 
 def _ridge_tent(rng: Rng) -> Thing:
@@ -81,7 +79,7 @@ def _ridge_tent(rng: Rng) -> Thing:
         )
 
     grids = [np.array([row(a, z) for z in np.linspace(-half, half, 7)]) for a in (arch, inner)]
-    solids = [sheet(grids[0], grids[1], cloth), slab([(x * 0.97, y * 0.97) for x, y in arch], 0.02, cloth).moved((0, 0, -half + 0.05))]
+    solids = [drape(grids[0], grids[1], cloth), slab([(x * 0.97, y * 0.97) for x, y in arch], 0.02, cloth).moved((0, 0, -half + 0.05))]
     swung, foot, knee = maybe(rng, 0.6), width / 2 * 0.97, max(wall, 0.06)
     for s in (-1, 1):
         if swung:  # a flap thrown back to its side
@@ -104,7 +102,7 @@ def _ridge_tent(rng: Rng) -> Thing:
     if maybe(rng, 0.3):
         roof = [(-width * 0.6, tall * 0.32 + wall * 0.5), (0.0, tall + 0.08), (width * 0.6, tall * 0.32 + wall * 0.5)]
         rows = np.array([[(x, y, z) for x, y in roof] for z in np.linspace(-half * 1.1, half * 1.15, 3)])
-        solids.append(sheet(np.add(rows, (0, 0.02, 0)), rows, second))
+        solids.append(drape(np.add(rows, (0, 0.02, 0)), rows, second))
     cords = 0
     if maybe(rng, 0.6):
         spots = [((0.0, tall, s * half), (0.0, 0.0, s * (half + tall * 0.6))) for s in (-1, 1)]
@@ -112,7 +110,7 @@ def _ridge_tent(rng: Rng) -> Thing:
         spots += [((s * width * 0.5, wall, z * half), (s * (width * 0.5 + 0.45), 0.0, z * half * 1.05)) for s, z in sides]
         solids, cords = solids + _guys(spots, WHITE), len(spots)
     style = ("open",) if swung else ("closed",)
-    return Thing.of(placed(solids), cloth, style, parts_of(("pole", 2 + 2 * outside), ("cord", cords)))
+    return Thing.of(grounded(solids), cloth, style, parts_of(("pole", 2 + 2 * outside), ("cord", cords)))
 
 
 def _tipi(rng: Rng) -> Thing:
@@ -149,7 +147,7 @@ def _tipi(rng: Rng) -> Thing:
             r = (radius + (rim - radius) * h) * 1.012
             rows.append(np.stack([np.sin(angle) * r, np.full(sides, h * tall), np.cos(angle) * r], axis=1))
         solids.append(loft(rows, second))
-    return Thing.of(placed(solids), cloth, ("tall",), parts_of(("pole", sides), ("band", bands)))
+    return Thing.of(grounded(solids), cloth, ("tall",), parts_of(("pole", sides), ("band", bands)))
 
 
 def _tunnel_tent(rng: Rng) -> Thing:
@@ -173,7 +171,7 @@ def _tunnel_tent(rng: Rng) -> Thing:
     grid = np.array([[(u * width * 0.3 * (1 - 0.6 * v**2), v * tall * 0.72, 0) for u in across] for v in rows])
     if closed:
         grid[..., 2] = body / 2 + depth * 0.14 * np.sqrt(np.clip((1 - grid[..., 1] / tall) / 0.8, 0, 1))
-        solids.append(sheet(np.add(grid, (0, 0, 0.03)), grid - (0, 0, 0.03), BLACK))
+        solids.append(drape(np.add(grid, (0, 0, 0.03)), grid - (0, 0, 0.03), BLACK))
         solids.append(tube(np.add(np.concatenate([grid[:, 0], grid[-1, 1:-1], grid[::-1, -1]]), (0, 0, 0.03)), 0.016, second, sides=6))
     else:
         solids.append(slab([(x * 0.9, y * 0.93) for x, y, _ in arch(0, 1.0)], 0.03, BLACK).moved((0, 0, body / 2)))
@@ -185,7 +183,7 @@ def _tunnel_tent(rng: Rng) -> Thing:
     for i in range(windows):
         s, z = (-1, 1)[i % 2], (0.0 if windows == 2 else (i // 2 - 0.5) * 0.5) * body + 0.1
         solids.append(cushion((0.08, tall * 0.3, 0.5), (s * width * 0.475, tall * 0.3, z), 0.03, pick(rng, (BLACK, WHITE))))
-    return Thing.of(placed(solids), cloth, ("closed",) if closed else ("open",), parts_of(("hoop", hoops), ("window", windows)))
+    return Thing.of(grounded(solids), cloth, ("closed",) if closed else ("open",), parts_of(("hoop", hoops), ("window", windows)))
 
 
 def _pavilion(rng: Rng) -> Thing:
@@ -216,11 +214,11 @@ def _pavilion(rng: Rng) -> Thing:
         span, out = (width, depth) if turn == 180 else (depth, width)
         x = np.linspace(-span / 2 + 0.05, span / 2 - 0.05, 40)
         grid = np.array([np.stack([x, np.full(40, y), out / 2 - 0.08 + 0.02 * np.sin(x * 14)], axis=1) for y in (0.03, low)])
-        solids.append(sheet(grid, grid - (0, 0, 0.02), cloth).turned("y", turn))
+        solids.append(drape(grid, grid - (0, 0, 0.02), cloth).turned("y", turn))
     if peaked and maybe(rng, 0.5):
         solids.append(rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole))
         solids.append(slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0)))
-    return Thing.of(placed(solids), cloth, ("square", "open"), parts_of(("pole", 4), ("wall", walls)))
+    return Thing.of(grounded(solids), cloth, ("square", "open"), parts_of(("pole", 4), ("wall", walls)))
 
 
 def _bell_tent(rng: Rng) -> Thing:
@@ -236,7 +234,7 @@ def _bell_tent(rng: Rng) -> Thing:
         a = np.array([i, i + 1]) * 2 * math.pi / sides
         eaves = [(r * 1.008, y + 0.012) for r, y in [(radius * over, wall - 0.1), *roof]]
         rows = [np.array([(r * math.sin(x), y, r * math.cos(x)) for x in a]) for r, y in eaves]
-        solids.append(sheet(np.array(rows), np.array(rows) - (0, 0.02, 0), second))
+        solids.append(drape(np.array(rows), np.array(rows) - (0, 0.02, 0), second))
     wide, high = rng.uniform(0.35, 0.5), max(wall * 0.98, 0.6)
     outline = scaled([(-1, 0.0), (1, 0.0), (0.85, 0.7), (0.0, 1), (-0.85, 0.7)], wide, high)
     solids.append(slab(outline, 0.1, BLACK).moved((0, 0, radius * 0.98)))
@@ -254,4 +252,4 @@ def _bell_tent(rng: Rng) -> Thing:
     spots = [((rim * x, wall - 0.05, rim * z), (radius * 1.45 * x, 0.0, radius * 1.45 * z)) for x, z in ways]
     solids += _guys(spots, WHITE)
     style = ("round", "striped") if striped else ("round",)
-    return Thing.of(placed(solids), cloth, style, parts_of(("flag", flags), ("cord", cords)))
+    return Thing.of(grounded(solids), cloth, style, parts_of(("flag", flags), ("cord", cords)))

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from pipeline.starter.kinds.padding import closed_loop, lofted, piped, slab_of
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, dowel, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, ceramic, maybe, pick, standing, stone, wood
+from pipeline.starter.kinds.kit import *
 
 ON_A_FOOT, SKIRTED, HUNG, HIGH_TANK, ONE_PIECE = range(5)
 
@@ -23,7 +21,7 @@ def _bowl(rng: Rng, form: int, wide: float, long: float, high: float, corners: t
     levels += [closed_loop(wide, long, high - y, front=front, back=back) for y in (0.035, 0)]
     levels.append(closed_loop(wide - 0.06, long - 0.08, high - 0.005, 0.01, front=front, back=0.8))
     hollow = ((0.72, 0.7, 0.09, 0.02), (0.35, 0.35, 0.2, 0.0))
-    return lofted([*levels, *(closed_loop(wide * w, long * d, high - y, z, front=0.95) for w, d, y, z in hollow)], white)
+    return layered([*levels, *(closed_loop(wide * w, long * d, high - y, z, front=0.95) for w, d, y, z in hollow)], white)
 
 
 def _seat(
@@ -35,14 +33,14 @@ def _seat(
     ring = [closed_loop(w, d, high + y + 0.004, 0.005, front=front, back=back) for w, d, y in shape]
     inner = [closed_loop(wide * 0.58, long * 0.6, high + y + 0.004, 0.025, front=0.95, back=0.7) for y in (0.024, 0)]
     levels = ((wide - 0.01, 0.95, 0), (wide + 0.01, 0.985, 0.008), (wide, 0.97, 0.02), (wide * 0.8, 0.8, 0.026))
-    up, lid = maybe(rng, 0.5), lofted([closed_loop(w, long * d, y, front=front, back=back) for w, d, y in levels], cover)
+    up, lid = maybe(rng, 0.5), layered([closed_loop(w, long * d, y, front=front, back=back) for w, d, y in levels], cover)
     if up:
         lid = lid.moved((0, 0, long / 2)).turned("x", -rng.uniform(96, 104)).moved((0, high + 0.03, -long / 2 + 0.045))
     else:
         lid = lid.moved((0, high + 0.03, 0.005))
     y, z = high + 0.025, -long / 2 + 0.035
     hinges = [dowel((x - 0.02, y, z), (x + 0.02, y, z), 0.013, shine) for x in (-0.08, 0.08)]
-    return [lofted([*ring, *inner, ring[0]], cover, caps=(False, False)), lid, *hinges], up
+    return [layered([*ring, *inner, ring[0]], cover, caps=(False, False)), lid, *hinges], up
 
 
 def _wall(rng: Rng, z: float, white: Material, shine: Material) -> tuple[list[Solid], list[Parts]]:
@@ -67,7 +65,7 @@ def _tank(
         low = rng.uniform(1.25, 1.6)
         pipe = [(0, high - 0.15, hind + 0.05), (0, high - 0.13, hind - 0.06), (0, low + 0.02, hind - 0.06)]
         foot = [closed_loop(wide * 0.5, 0.16, y, hind + 0.03, front=0.3) for y in (0.0, high - 0.02)]
-        solids += [piped(pipe, 0.022, shine), lofted(foot, white)]
+        solids += [piped(pipe, 0.022, shine), layered(foot, white)]
         z, tall, x = hind - 0.06, tall * 0.8, across * 0.42
         side, end = z + deep * 0.3, (x + 0.1, low + tall + 0.03, z + deep * 0.3)
         solids += [dowel((x, low + tall, side), end, 0.006, shine), dowel((x + 0.1, low - 0.4, side), end, 0.004, shine, sides=8)]
@@ -78,11 +76,11 @@ def _tank(
         low, tall, across = 0.0, high + tall * 0.75, wide * 1.02
     else:
         neck = ((0.6, 0.2, high - 0.28, hind + 0.02), (0.86, 0.24, high - 0.05, hind), (0.86, 0.24, high + 0.001, hind))
-        solids.append(lofted([closed_loop(wide * w, room + d, y, back - room / 2, front=0.3) for w, d, y, back in neck], white))
+        solids.append(layered([closed_loop(wide * w, room + d, y, back - room / 2, front=0.3) for w, d, y, back in neck], white))
     taper = rng.uniform(0.82, 1.0)
     levels = ((taper * 0.97, 0), (taper, 0.03), (1, 1))
-    solids.append(lofted([closed_loop(across * k, deep * k, low + h * tall, z, front=corner) for k, h in levels], white))
-    solids.append(slab_of(across + 0.025, deep + 0.025, 0.03, (0, low + tall - 0.002, z), white, corner))
+    solids.append(layered([closed_loop(across * k, deep * k, low + h * tall, z, front=corner) for k, h in levels], white))
+    solids.append(soft_board(across + 0.025, deep + 0.025, 0.03, (0, low + tall - 0.002, z), white, corner))
     over = low + tall + 0.026
     match rng.integers(3) if form != HIGH_TANK else 3:
         case 0:
@@ -111,7 +109,7 @@ def toilet(rng: Rng) -> Thing:
     solids += seat
     if form == HUNG:
         ends = [closed_loop(wide * k, 0.2, high - y, hind, front=0.2) for k, y in ((0.6, 0.3), (0.9, 0.01))]
-        solids.append(lofted(ends, white))
+        solids.append(layered(ends, white))
         more, parts = _wall(rng, hind - 0.11 - 0.04 * up, white, shine) if maybe(rng, 0.6) else ([], [])
     else:  # a lid that is up leans on what is behind it
         more, parts = _tank(rng, form, wide, high, hind, 0.11 if up else 0.06, white, shine)

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import parts_of, placed, rounded, slab
-from pipeline.starter.kinds.solids import cushion, disc, lathe, scaled, tube, turned
-from pipeline.starter.kinds.thing import BLACK, Rng, Thing, four, maybe, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 
 def traffic_cone(rng: Rng) -> Thing:
@@ -76,4 +74,4 @@ def traffic_cone(rng: Rng) -> Thing:
         solids.append(tube(loop, rim * 0.28, body, sides=10))
     said = parts_of(("stripe", bands), (extra or "knob", int(bool(extra))))
     style = ["round"] * round_foot + (["tall"] if tall > 0.75 else ["low"] if tall < 0.4 else [])
-    return Thing.of(placed(solids), body, style, said)
+    return Thing.of(grounded(solids), body, style, said)

@@ -5,24 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Floats, Material, Solid, box, cushion, dowel, lathe, rod, tube
-from pipeline.starter.kinds.thing import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    fabric,
-    leather,
-    maybe,
-    pick,
-    plastic,
-    standing,
-    stone,
-    wood,
-)
-from pipeline.starter.kinds.vessels import ball, band, bezier, fluted_by, horn, shaped, smooth, warped
+from pipeline.starter.kinds.kit import *
 
 
 def _canopy(rng: Rng, wide: float, high: float, panels: int, cloths: Sequence[Material], valance: float, stays: Material) -> list[Solid]:
@@ -73,7 +56,7 @@ def _grip(rng: Rng, thick: float, material: Material) -> tuple[list[Solid], bool
             line = smooth([(0, -0.14), (1.2, -0.14), (2.6, -0.12), (2, -0.08), (2.4, -0.02), (1.2, 0.02), (0, 0.02)], thick)
             return [lathe(line, material, sides=16)], False
         case _:
-            return [dowel((0, -0.04, 0), (0, 0.02, 0), thick * 1.3, material), ball(thick * 3, (0, -0.05, 0), material)], False
+            return [dowel((0, -0.04, 0), (0, 0.02, 0), thick * 1.3, material), bulb(thick * 3, (0, -0.05, 0), material)], False
 
 
 def _stand(rng: Rng, pole: float, material: Material) -> tuple[list[Solid], Parts]:
@@ -149,7 +132,7 @@ def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metal
     else:
         top = _canopy(rng, wide, high, panels, cloths, pick(rng, (0.0, 0.12)) if form != "side" else 0.0, metalwork)
         parts.append(Parts("panel", panels))
-    top = [*(solid.moved((0, under, 0)) for solid in top), ball(thick * 1.8, (0, long + 0.02, 0), metalwork, 1.4, 12)]
+    top = [*(solid.moved((0, under, 0)) for solid in top), bulb(thick * 1.8, (0, long + 0.02, 0), metalwork, 1.4, 12)]
     pole = dowel((0, 0.03, 0), (0, long, 0), thick, metalwork)
     if form == "side":
         arm = bezier((-wide * 1.05, 0.05, 0), (-wide * 1.25, long * 0.9, 0), (-wide * 1.1, long * 1.3, 0), (0, long + 0.14, 0), steps=24)
@@ -160,7 +143,7 @@ def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metal
         upper = [solid.moved((0, -joint, 0)) for solid in [*top, dowel((0, joint - 0.02, 0), (0, long, 0), thick, metalwork)]]
         lean = rng.uniform(8, 28)
         top = [solid.turned("z", lean).moved((0, joint, 0)) for solid in upper]
-        top += [rod((0, 0, 0), (0, joint, 0), thick * 0.5, thick, metalwork), ball(thick * 1.6, (0, joint, 0), metalwork, sides=12)]
+        top += [rod((0, 0, 0), (0, joint, 0), thick * 0.5, thick, metalwork), bulb(thick * 1.6, (0, joint, 0), metalwork, sides=12)]
     else:
         top += [pole, *base]
     style = ("closed",) if form == "furled" else ("striped", "open") if len(cloths) > 1 else ("open",)

@@ -6,30 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Point, Solid, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, stone, wood
-from pipeline.starter.kinds.vessels import (
-    PETALS,
-    Line,
-    ball,
-    band,
-    bezier,
-    blade_of,
-    ear_of,
-    faceted_by,
-    flower,
-    fluted_by,
-    green_of,
-    horn,
-    leaf_of,
-    paint,
-    radius_at,
-    set_around,
-    shaped,
-    smooth,
-    squared,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _stems(rng: Rng, height: float, mouth: float, wide: float) -> tuple[list[Solid], tuple[Parts, ...]]:
@@ -53,11 +30,11 @@ def _stems(rng: Rng, height: float, mouth: float, wide: float) -> tuple[list[Sol
                 leaf = [part.moved(low) for part in leaf_of(height * 0.3, height * 0.07, 50, 40, green)]
                 tip = [tube(path, height * 0.009, green, sides=6), *blossom, *leaf]
             case 3:
-                buds = [ball(height * 0.022, (0, float(p[1]), float(p[2])), petal, 1.3, 8, rings=6) for p in path[4::2]]
+                buds = [bulb(height * 0.022, (0, float(p[1]), float(p[2])), petal, 1.3, 8, rings=6) for p in path[4::2]]
                 tip = [horn(path, np.linspace(0.009, 0.004, 10) * height, dry, sides=6), *buds]
             case _:
                 tip = [blade_of(path, height * 0.035 * np.array([0.5, 0.6, 0.7, 0.9, 1, 1, 0.9, 0.7, 0.4, 0.03]), green)]
-        solids += set_around(tip, i * 137.5)
+        solids += placed(tip, (0, 0, 0), turn=i * 137.5)
     if sort < 3:
         return solids, (Parts("flower", count, petal),)
     return solids, (Parts("twig", count, dry),) if sort == 3 else ()

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, feet_under, joinery, said_of, sheet, stacked
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, dowel
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, fabric, glass, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _inside(rng: Rng, size: Point, low: float, top: float, high: float, timber: Material) -> tuple[list[Solid], int]:
@@ -41,8 +39,8 @@ def _crown(rng: Rng, width: float, height: float, depth: float, timber: Material
         case 2:
             steps = ((height - 0.06 + i * 0.028, out) for i, out in enumerate((0.015, 0.04, 0.07)))
             return [box((width + 2 * out, 0.03, depth + out + 0.03), (0, y, out / 2 + 0.015), timber) for y, out in steps]
-    x, arch = bowed(width, rng.uniform(0.08, 0.22), pick(rng, (1.2, 2.0)))
-    crest = sheet(x, np.full(len(x), height - 0.02), height + 0.04 + arch, 0.04, timber).moved((0, 0, depth / 2 - 0.01))
+    x, arch = arch_over(width, rng.uniform(0.08, 0.22), pick(rng, (1.2, 2.0)))
+    crest = plate_between(x, np.full(len(x), height - 0.02), height + 0.04 + arch, 0.04, timber).moved((0, 0, depth / 2 - 0.01))
     return [cushion((width + 0.1, 0.06, depth + 0.08), (0, height - 0.05, 0.02), 0.02, timber), crest]
 
 
@@ -52,7 +50,7 @@ def wardrobe(rng: Rng) -> Thing:
     height, depth, timber = rng.uniform(1.75, 2.3), rng.uniform(0.5, 0.66), wood(rng)
     leaf = pick(rng, (timber, timber, timber, wood(rng)))
     face = joinery(rng, leaf, pick(rng, (STEEL, BLACK, BRASS)))
-    low, solids, feet = feet_under(rng, width, depth, timber)
+    low, solids, feet = cabinet_feet(rng, width, depth, timber)
     front, up, bottom = depth / 2, height - low, low + 0.02
     drawer_rows = int(rng.integers(1, 3)) if maybe(rng, 0.45) else 0
     drawer_cols = max(1, doors // 2) if doors != 3 else int(pick(rng, (1, 3)))
