@@ -64,8 +64,7 @@ def night_stand(rng: Rng) -> Thing:
             solids += stacked(face, 0, low + 0.01, depth / 2, span, up, [1] * many, pick(rng, (1.0, 1.0, 1.5)))
     if maybe(rng, 0.15):
         x, arch = arch_over(width, 0.05)
-        solids.append(
-            plate_between(x, np.full(len(x), height - 0.01), height + 0.03 + arch, 0.018, timber).moved((0, 0, -depth / 2 + 0.01))
-        )
+        crest = plate_between(x, np.full(len(x), height - 0.01), height + 0.03 + arch, 0.018, timber)
+        solids.append(crest.moved((0, 0, -depth / 2 + 0.01)))
     parts = said_of(timber, ("drawer", many, fronts), ("door", doors, fronts), ("shelf", int(bay > 0), timber), feet)
     return Thing.of(solids, timber, ("open",) if bay else (), parts)

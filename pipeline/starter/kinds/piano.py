@@ -82,9 +82,8 @@ def _upright_piano(rng: Rng) -> Thing:
             solids.append(upper.moved((px, level + (tall - level) * 0.35, front - 0.014)))
     if maybe(rng, 0.5):
         rest = box((rng.uniform(0.5, 1.0), 0.2, 0.012), (0, 0, 0), timber).turned("x", -15).moved((0, level + 0.2, front + 0.055))
-        paper = [
-            box((0.2, 0.26, 0.006), (x, 0, 0), WHITE).turned("x", -15).moved((0, level + 0.21, front + 0.065)) for x in (-0.102, 0.102)
-        ]
+        pages = [box((0.2, 0.26, 0.006), (x, 0, 0), WHITE).turned("x", -15) for x in (-0.102, 0.102)]
+        paper = [page.moved((0, level + 0.21, front + 0.065)) for page in pages]
         solids += [rest, box((0.9, 0.02, 0.07), (0, level + 0.19, front + 0.03), timber), *paper]
         parts.append(Parts("sheet", 2, WHITE))
     if maybe(rng, 0.35):

@@ -83,11 +83,8 @@ def _bowls(rng: Rng, hole: float, white: Material, shine: Material) -> _Basins:
     places = [(i - (count - 1) / 2) * wide / 2 for i in range(count)]
     rings = [[closed_loop(long * k, short * k, high + h * tall, 0.04, x, front=hole) for k, h in profile] for x in places]
     more, parts, main = _vanity(rng, wide, deep, high, timber, shine)
-    solids, taps, style = (
-        [*(layered(ring, white) for ring in rings), *more],
-        [(x, high) for x in places],
-        "round" if hole > 0.9 else "square",
-    )
+    solids, taps = [*(layered(ring, white) for ring in rings), *more], [(x, high) for x in places]
+    style = "round" if hole > 0.9 else "square"
     return _Basins(solids=solids, main=main, taps=taps, z=-deep / 2 + 0.05, reach=deep * 0.4, parts=parts, style=[style])
 
 

@@ -9,15 +9,8 @@ from pipeline.starter.kinds.kit import *
 
 def _boards(across: float, deep: float, height: float, splay: float, step: bool, timber: Material) -> tuple[list[Solid], list[Parts]]:
     """Two boards, each cut out to an arch below or carrying a step before the seat."""
-    arch = [
-        (-deep * 0.5, 0),
-        (-deep * 0.25, 0),
-        (0, 0.08),
-        (deep * 0.25, 0),
-        (deep * 0.5, 0),
-        (deep * 0.42, height),
-        (-deep * 0.42, height),
-    ]
+    arch = [(-deep * 0.5, 0), (-deep * 0.25, 0), (0, 0.08), (deep * 0.25, 0), (deep * 0.5, 0), (deep * 0.42, height)]
+    arch.append((-deep * 0.42, height))
     stair = scaled([(-0.5, 0), (1.3, 0), (1.3, 0.5), (0.5, 0.5), (0.45, 1)], deep, height)
     board = plate([*stair, (-deep * 0.45, height)] if step else arch, 0.022, timber).turned("y", -90)
     boards = [board.turned("z", s * (0 if step else splay)).moved((s * across * 0.38, 0.0, 0)) for s in (-1, 1)]

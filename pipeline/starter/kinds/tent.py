@@ -74,9 +74,8 @@ def _ridge_tent(rng: Rng) -> Thing:
 
     def row(line: Floats, z: float) -> Floats:
         """Across the tent; the ridge sags in the middle."""
-        return np.column_stack([line, np.full(len(line), z)]) - (0, 1, 0) * np.array([0, sag * (1 - (z / half) ** 2), 0]) * (
-            line[:, 1:] > 0.1
-        )
+        drop = np.array([0, sag * (1 - (z / half) ** 2), 0]) * (line[:, 1:] > 0.1)
+        return np.column_stack([line, np.full(len(line), z)]) - (0, 1, 0) * drop
 
     grids = [np.array([row(a, z) for z in np.linspace(-half, half, 7)]) for a in (arch, inner)]
     solids = [drape(grids[0], grids[1], cloth), slab([(x * 0.97, y * 0.97) for x, y in arch], 0.02, cloth).moved((0, 0, -half + 0.05))]
