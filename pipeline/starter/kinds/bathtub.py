@@ -34,11 +34,9 @@ def bathtub(rng: Rng) -> Thing:
             curve = [(0.84, 0.0), (0.83, 0.07), (0.76, 0.12), (0.78, 0.2), (0.9, 0.55), (0.98, 0.92)]
         roll = rng.uniform(0.012, 0.035) if form < 2 or maybe(rng, 0.5) else 0.004
         outer = [closed_loop(long * k - (1 - k) * 0.2, wide * k, lift + h * body, front=f) for k, h in curve]
-        lip = [
-            closed_loop(long + 2 * roll, wide + 2 * roll, high - roll, front=f),
-            closed_loop(long + 2 * roll, wide + 2 * roll, high, front=f),
-            closed_loop(long - 0.02, wide - 0.02, high + roll * 0.7, front=f),
-        ]
+        lip = [closed_loop(long + 2 * roll, wide + 2 * roll, high - roll, front=f)]
+        lip += [closed_loop(long + 2 * roll, wide + 2 * roll, high, front=f)]
+        lip += [closed_loop(long - 0.02, wide - 0.02, high + roll * 0.7, front=f)]
         sizes, heights = np.array(curve).T
         well = []
         for most, h in ((0.94, 1 - 0.02 / body), (0.88, 0.6), (0.78, 0.28), (0.62, 0.17)):
@@ -53,11 +51,10 @@ def bathtub(rng: Rng) -> Thing:
             claw = pick(rng, (shine, white))
             for x, z in four(long * 0.62, wide * 0.62):
                 knee = [(x * 0.92, lift + 0.035, z * 0.9), (x * 1.06, lift * 0.75, z * 1.14), (x * 1.04, 0.03, z * 1.12)]
-                solids += [
-                    piped(knee, 0.024, claw, bend=1),
-                    turned([(0, 0), (0.03, 0), (0.042, 0.025), (0.03, 0.05), (0, 0.055)], (x * 1.04, 0, z * 1.12), claw, sides=14),
-                ]
-            parts.append(Parts(noun="leg", count=4, material=claw))
+                solids.append(piped(knee, 0.024, claw, bend=1))
+                line = [(0, 0), (0.03, 0), (0.042, 0.025), (0.03, 0.05), (0, 0.055)]
+                solids.append(turned(line, (x * 1.04, 0, z * 1.12), claw, sides=14))
+            parts.append(Parts("leg", 4, claw))
         tap_at = (0.0, high, -wide / 2 + 0.02) if rise and both else (-long / 2 + 0.03, high + 0.01, 0.0)
         turn = 0.0 if rise and both else 90.0
         if maybe(rng, 0.4):  # pipes and a tap that stand on the floor
@@ -71,7 +68,7 @@ def bathtub(rng: Rng) -> Thing:
                     [(0, high + 0.1, z), (0, high_tap, z), (0, high_tap, z + 0.25), (0, high_tap - 0.06, z + 0.25)], 0.013, shine, bend=0.06
                 )
             )
-            parts.append(Parts(noun="tap", count=1, material=shine))
+            parts.append(Parts("tap", 1, shine))
             turn = -1.0
     elif form == 5:  # fits a corner
         side = rng.uniform(1.25, 1.5)
@@ -108,22 +105,18 @@ def bathtub(rng: Rng) -> Thing:
                         sides=10,
                     )
                 )
-            parts.append(Parts(noun="jet", count=jets))
+            parts.append(Parts("jet", jets))
     else:  # built in: a block or panels around a basin
         border, top = rng.uniform(0.04, 0.1), high - 0.03
         wood_or_stone = pick(rng, (white, white, stone(rng), wood(rng)))
         f = pick(rng, (0.25, 0.5, 0.98))
         block = [closed_loop(long, wide, 0.0, front=0.02), closed_loop(long, wide, top + 0.002, front=0.02)]
-        solids.append(
-            layered([*block, closed_loop(long - 2 * border, wide - 2 * border, top + 0.002, front=f)], wood_or_stone, caps=(True, False))
-        )
+        rings = [*block, closed_loop(long - 2 * border, wide - 2 * border, top + 0.002, front=f)]
+        solids.append(layered(rings, wood_or_stone, caps=(True, False)))
         k = 0.0 if maybe(rng, 0.5) else -border * 0.5
         size = (long + 2 * k + 0.02, wide + 2 * k + 0.02)
-        rim = [
-            closed_loop(*size, top, front=0.06),
-            closed_loop(*size, high - 0.006, front=0.06),
-            closed_loop(size[0] - 0.012, size[1] - 0.012, high, front=0.06),
-        ]
+        rim = [closed_loop(*size, top, front=0.06), closed_loop(*size, high - 0.006, front=0.06)]
+        rim += [closed_loop(size[0] - 0.012, size[1] - 0.012, high, front=0.06)]
         steps = [(0.0, high - 0.001), (0.012, high - 0.02), (0.07, high * 0.5), (0.1, high * 0.3), (0.16, high * 0.25)]
         within = [closed_loop(long - 2 * border - 3.2 * d, wide - 2 * border - 2 * d, y, front=f) for d, y in steps]
         solids.append(layered([*rim, *within], white, caps=(False, True)))
@@ -131,29 +124,28 @@ def bathtub(rng: Rng) -> Thing:
         if maybe(rng, 0.35):
             panels = int(rng.integers(1, 4))
             each = (long - 0.1) / panels
-            solids += [
-                cushion((each - 0.06, high - 0.16, 0.02), ((i - (panels - 1) / 2) * each, 0.06, wide / 2), 0.008, wood_or_stone)
-                for i in range(panels)
-            ]
-            parts.append(Parts(noun="panel", count=panels))
+            for i in range(panels):
+                at = ((i - (panels - 1) / 2) * each, 0.06, wide / 2)
+                solids.append(cushion((each - 0.06, high - 0.16, 0.02), at, 0.008, wood_or_stone))
+            parts.append(Parts("panel", panels))
         if maybe(rng, 0.25):
             deep = rng.uniform(0.25, 0.35)
             solids.append(soft_board(long * 0.7, deep, high * 0.4, (0, 0, wide / 2 + deep / 2), wood_or_stone, 0.03))
-            parts.append(Parts(noun="step", count=1))
+            parts.append(Parts("step", 1))
         if maybe(rng, 0.15):
             pane = glass(rng, "white")
             solids.append(box((long * 0.5, 1.4, 0.01), (-long * 0.24, high - 0.002, wide / 2 - 0.03), pane))
             solids.append(dowel((-long / 2 + 0.015, high, wide / 2 - 0.03), (-long / 2 + 0.015, high + 1.4, wide / 2 - 0.03), 0.014, shine))
-            parts.append(Parts(noun="glass screen", count=1))
+            parts.append(Parts("glass screen", 1))
         if maybe(rng, 0.3):
             z = wide / 2 - border * 0.5
             solids.append(
                 piped([(0.1, high - 0.01, z), (0.1, high + 0.05, z), (0.3, high + 0.05, z), (0.3, high - 0.01, z)], 0.01, shine, bend=0.03)
             )
-            parts.append(Parts(noun="handle", count=1, material=shine))
+            parts.append(Parts("handle", 1, shine))
         tap_at = (-long / 2 + border * 0.5, high, 0.0)
     if turn >= 0 and maybe(rng, 0.8):
         more, words = tap_of(rng, 0.16, shine, tall=rng.uniform(0.12, 0.2))
         solids += placed(more, tap_at, turn=turn)
         parts += words
-    return Thing(solids=tuple(solids), main=white, style=tuple(style), parts=tuple(parts[:4]))
+    return Thing.of(solids, white, style, parts[:4])

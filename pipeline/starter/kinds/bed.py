@@ -20,9 +20,8 @@ def _mattress(
         if maybe(rng, 0.5):
             solids.append(cushion((width + 0.05, 0.06, 0.22), (0, up - 0.015, z - cover / 2 + 0.1), 0.028, linen))
         if maybe(rng, 0.25):
-            solids.append(
-                cushion((width + 0.06, drop * 0.9 + 0.03, length * 0.16), (0, up - drop * 0.88 + 0.01, length * 0.3), 0.045, fabric(rng))
-            )
+            at = (0, up - drop * 0.88 + 0.01, length * 0.3)
+            solids.append(cushion((width + 0.06, drop * 0.9 + 0.03, length * 0.16), at, 0.045, fabric(rng)))
     pillows = int(rng.integers(0, 3)) if width < 1.2 else int(rng.choice((2, 2, 3, 4, 4)))
     abreast, lying = (1 if width < 1.2 else 2), rng.uniform(30, 75)
     for i in range(pillows):
@@ -58,11 +57,9 @@ def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material
                 for i in range(cols)
             ]
             if cols == 1:
-                pads += [
-                    ball(0.014, (float(x), y, 0.08), soft, rings=6, sides=10)
-                    for x in np.linspace(-0.4, 0.4, 5) * width
-                    for y in (low + (tall - low) * 0.5, low + (tall - low) * 0.8)
-                ]
+                for x in np.linspace(-0.4, 0.4, 5) * width:
+                    for y in (low + (tall - low) * 0.5, low + (tall - low) * 0.8):
+                        pads.append(ball(0.014, (float(x), y, 0.08), soft, rings=6, sides=10))
             return [box((width, tall - 0.02, 0.04), (0, 0, -0.03), soft), *pads], ()
         case 3:
             bars = [
@@ -70,7 +67,7 @@ def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material
                 for x in np.linspace(-half, half, count + 2)[1:-1]
             ]
             rails = [box((width - 0.03, 0.05, 0.03), (0, y, 0), timber) for y in (tall - 0.08, low - 0.06)]
-            return [*posts, *(knobs if maybe(rng, 0.5) else ()), *rails, *bars], (Parts(noun="headboard bar", count=count),)
+            return [*posts, *(knobs if maybe(rng, 0.5) else ()), *rails, *bars], (Parts("headboard bar", count),)
         case 4:
             each = (tall - low) / max(2, count // 2)
             slats = [box((width - 0.03, each * 0.7, 0.022), (0, low + i * each, 0), timber) for i in range(max(2, count // 2))]
@@ -85,7 +82,7 @@ def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material
                 bars.append(dowel((float(x), low - 0.03, 0), (float(x), top, 0), 0.01, timber, sides=10))
             sides = [dowel((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall - rise + 0.02, 0), 0.022, timber) for s in (-1, 1)]
             return [*sides, tube(arch, 0.02, timber), box((width - 0.04, 0.03, 0.025), (0, low - 0.04, 0), timber), *bars], (
-                Parts(noun="headboard bar", count=count),
+                Parts("headboard bar", count),
             )
         case _:  # frame and panels
             cols = int(rng.integers(2, 5))
@@ -120,7 +117,7 @@ def bed(rng: Rng) -> Thing:
         side = pick(rng, (-1, 1))
         more, _ = drawers(rng, (length * 0.96, low, 0.2), (0, 0.04, width / 2 - 0.1 + 0.01), 1, columns, timber, knob)
         solids += [part.turned("y", 90 * side) for part in more]
-        parts.append(Parts(noun="drawer", count=columns))
+        parts.append(Parts("drawer", columns))
     elif form == 1:  # upholstered frame
         timber = soft
         solids += [cushion((width + 0.08, low + 0.06, length + 0.08), (0, 0.02 if low < 0.25 else 0.06, 0), 0.035, soft)]
@@ -140,7 +137,7 @@ def bed(rng: Rng) -> Thing:
     bedding, pillows = _mattress(rng, width - 0.05, length - 0.04, top, thick, blanket, linen)
     solids += bedding
     if pillows:
-        parts.append(Parts(noun="pillow", count=pillows))
+        parts.append(Parts("pillow", pillows))
     sleigh = maybe(rng, 0.12)
     footed = maybe(rng, 0.45)
     if sleigh:
@@ -150,7 +147,7 @@ def bed(rng: Rng) -> Thing:
                 [np.stack([np.full(len(line), x), line[:, 1], s * (end + line[:, 0])], 1) for x in (-s * width / 2, s * width / 2)][::-1]
             )
             solids.append(bent_board(grid, 0.05, timber))
-        parts.append(Parts(noun="footboard", count=1))
+        parts.append(Parts("footboard", 1))
         style.append("curved")
     elif maybe(rng, 0.9):
         state = rng.bit_generator.state
@@ -164,29 +161,15 @@ def bed(rng: Rng) -> Thing:
             )
             rng.bit_generator.state = after
             solids += placed(more, (0, 0, end))
-            parts.append(Parts(noun="footboard", count=1))
+            parts.append(Parts("footboard", 1))
         parts += words
     if maybe(rng, 0.15):  # four posts, with curtains or a roof
         high, r = rng.uniform(1.8, 2.15), 0.03
         cloth = fabric(rng)
         for x, z in four(width + 0.06, 2 * end):
-            solids.append(
-                turned(
-                    [
-                        (0, 0),
-                        (r * 1.3, 0),
-                        (r * 1.3, low + 0.2),
-                        (r, low + 0.3),
-                        (r * 1.3, high * 0.5),
-                        (r * 0.7, high * 0.6),
-                        (r, high),
-                        (0, high),
-                    ],
-                    (x, 0, z),
-                    timber,
-                    sides=14,
-                )
-            )
+            profile = [(0, 0), (r * 1.3, 0), (r * 1.3, low + 0.2), (r, low + 0.3), (r * 1.3, high * 0.5), (r * 0.7, high * 0.6), (r, high)]
+            profile += [(0, high)]
+            solids.append(turned(profile, (x, 0, z), timber, sides=14))
         roof = rng.integers(3)
         solids += [dowel((s * (width / 2 + 0.03), high - r, -end), (s * (width / 2 + 0.03), high - r, end), 0.02, timber) for s in (-1, 1)]
         solids += [dowel((-width / 2 - 0.03, high - r, s * end), (width / 2 + 0.03, high - r, s * end), 0.02, timber) for s in (-1, 1)]
@@ -199,8 +182,8 @@ def bed(rng: Rng) -> Thing:
                     [np.stack([x + 0.02 * np.sin(u * 30), np.full(25, y), z + (u - 0.5) * 0.4], 1) for y in (0.12, high - 0.05)], axis=1
                 )
                 solids.append(bent_board(fold, 0.012, cloth))
-            parts.append(Parts(noun="curtain", count=4))
-        parts.insert(0, Parts(noun="post", count=4))
+            parts.append(Parts("curtain", 4))
+        parts.insert(0, Parts("post", 4))
         style.append("tall")
     if maybe(rng, 0.1):
         tall, z = top + thick - 0.05, -length / 2 + 0.18
@@ -209,8 +192,8 @@ def bed(rng: Rng) -> Thing:
             solids += drawers(
                 rng, (0.42, tall, 0.38), (s * (width / 2 + 0.42), 0, z), int(rng.integers(1, 4)), 1, timber, pick(rng, (STEEL, BRASS))
             )[0]
-        parts.insert(0, Parts(noun="night stand", count=len(sides)))
-    return Thing(solids=tuple(solids), main=blanket if form else timber, style=tuple(style), parts=tuple(parts[:4]))
+        parts.insert(0, Parts("night stand", len(sides)))
+    return Thing.of(solids, blanket if form else timber, style, parts[:4])
 
 
 def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Material, linen: Material) -> Thing:
@@ -247,6 +230,6 @@ def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Mate
         solids.append(dowel((x, y, z - 0.17), (x, y, z + 0.17), 0.016, timber))
     if loft and maybe(rng, 0.6):
         solids.append(box((width * 0.6, 0.03, length * 0.9), (-side * width * 0.2, 0.72, 0), timber))
-    parts = [Parts(noun="ladder", count=1), Parts(noun="rung", count=rungs)]
-    parts += [Parts(noun="pillow", count=pillows)] if pillows else []
-    return Thing(solids=tuple(solids), main=timber, style=("tall", "open") if loft else ("tall",), parts=tuple(parts))
+    parts = [Parts("ladder", 1), Parts("rung", rungs)]
+    parts += [Parts("pillow", pillows)] if pillows else []
+    return Thing.of(solids, timber, ("tall", "open") if loft else ("tall",), parts)

@@ -100,15 +100,8 @@ def bookshelf(rng: Rng) -> Thing:
             solids += [box((width, board, depth), (0, low + i * step, 0), timber) for i in range(levels)]
             if maybe(rng, 0.5):
                 for s in SIDES:
-                    solids.append(
-                        dowel(
-                            (s * (width / 2 - 0.03), 0.1, -depth / 2),
-                            (-s * (width / 2 - 0.03), height * 0.95, -depth / 2),
-                            0.008,
-                            stand,
-                            sides=8,
-                        )
-                    )
+                    end = (-s * (width / 2 - 0.03), height * 0.95, -depth / 2)
+                    solids.append(dowel((s * (width / 2 - 0.03), 0.1, -depth / 2), end, 0.008, stand, sides=8))
             bays += [(-width / 2 + 0.05, width / 2 - 0.05, low + i * step + board, step - board) for i in range(levels - 1)]
         case "ladder":
             style.append("open")
@@ -165,4 +158,4 @@ def bookshelf(rng: Rng) -> Thing:
     parts = said_of(
         timber, ("shelf", levels, timber), ("door", doors, timber), ("drawer", drawer_count, timber), ("book", len(solids) - bare, timber)
     )
-    return Thing(solids=tuple(solids), main=timber, style=tuple(style), parts=parts)
+    return Thing.of(solids, timber, style, parts)

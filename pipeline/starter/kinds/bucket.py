@@ -58,14 +58,14 @@ def bucket(rng: Rng) -> Thing:
         count = int(rng.integers(2, 4))
         where = np.linspace(0.15, 0.82, count)
         solids += [band(outer, tall * float(h), tall * float(h + 0.07), hoop, proud=0.002) for h in where]
-        parts.append(Parts(noun="hoop", count=count, material=hoop))
+        parts.append(Parts("hoop", count, hoop))
     elif form in ("zinc", "plastic", "toy", "paint") and maybe(rng, 0.6):
         count, strip = int(rng.integers(1, 4)), body if form == "zinc" else plastic(rng)
         where, thick = np.linspace(0.35, 0.72, count), 0.015 if form == "zinc" else rng.uniform(0.04, 0.12)
         solids += [band(outer, tall * float(h), tall * float(h + thick), strip, proud=0.0025 if form == "zinc" else 0.001) for h in where]
         style += ["striped"] if strip is not body and count > 1 else []
         if strip is not body:
-            parts.append(Parts(noun="band", count=count, material=replace(strip, substance="")))
+            parts.append(Parts("band", count, replace(strip, substance="")))
     if form == "square":
         solids, style = shaped(solids, squared(rng.uniform(4, 9))), [*style, "square"]
         if maybe(rng, 0.5):
@@ -77,7 +77,7 @@ def bucket(rng: Rng) -> Thing:
         ear = tube(arc, wide * 0.05, pick(rng, (body, BLACK, STEEL)), sides=10)
         ear = ear.turned("x", pick(rng, (0.0, 60.0, -50.0))).moved((0, at, radius_at(outer, at) - wide * 0.06))
         solids += [ear.turned("y", turn) for turn in (90, 270)]
-        parts.append(Parts(noun="handle", count=2))
+        parts.append(Parts("handle", 2))
     elif form == "staves" or maybe(rng, 0.94):
         rope = pick(rng, (STEEL, STEEL, BLACK, plastic(rng)))
         if form == "staves":
@@ -86,28 +86,26 @@ def bucket(rng: Rng) -> Thing:
         at = tall * (1.05 if form == "staves" else 0.9)
         thick = wide * (0.045 if rope.substance == "fabric" else 0.024)
         solids += _bail(rng, edge + thick, at, thick, rope, None if rope.substance == "fabric" else grip)
-        parts.append(Parts(noun="handle", count=1, material=rope))
+        parts.append(Parts("handle", 1, rope))
     top = outer[-1][0]
     if form == "paint" and maybe(rng, 0.6):
         lid = pick(rng, (body, plastic(rng)))
         line = [(0, 0), (1.03, 0), (1.03, 0), (1.03, 0.06), (0.9, 0.06), (0.9, 0.06), (0.88, 0.03), (0, 0.03)]
         solids.append(turned(smooth(line, top, top), (0, tall * 0.985, 0), lid, sides=48))
-        parts.append(Parts(noun="lid", count=1, material=lid))
+        parts.append(Parts("lid", 1, lid))
     elif form == "ice" and maybe(rng, 0.6):
         wine = smooth(BOTTLES["claret"][0], wide * 0.27, tall * 1.25)
-        flask = [
-            turned([(0.0, 0.0), *wine, (0.0, tall * 1.25)], (0, 0, 0), glass(rng)),
-            *closure(rng, "foil", wine[-1][0], tall * 1.25, 1.0),
-        ]
+        flask = [lathe([(0.0, 0.0), *wine, (0.0, tall * 1.25)], glass(rng))]
+        flask += [*closure(rng, "foil", wine[-1][0], tall * 1.25, 1.0)]
         solids += [solid.turned("z", -14).moved((-wide * 0.15, tall * 0.3, 0)) for solid in flask]
-        parts.append(Parts(noun="bottle", count=1))
+        parts.append(Parts("bottle", 1))
     elif form == "toy" and maybe(rng, 0.6):
         spade = plastic(rng)
         handle = dowel((0, tall * 0.2, 0), (wide * 0.5, tall * 1.6, 0), wide * 0.07, spade)
         solids += [handle, dowel((wide * 0.5, tall * 1.6, -wide * 0.25), (wide * 0.5, tall * 1.6, wide * 0.25), wide * 0.08, spade)]
-        parts.append(Parts(noun="spade", count=1, material=spade))
+        parts.append(Parts("spade", 1, spade))
     elif form != "square" and maybe(rng, 0.3):
         level = tall * rng.uniform(0.6, 0.88)
         fill = paint(rng, pick(rng, ("blue", "beige", "grey", "brown")))
-        solids.append(turned([(0, base * 0.1), (radius_at(outer, level) - wide * 0.03, level), (0, level)], (0, 0, 0), fill, sides=48))
-    return Thing(solids=tuple(solids), main=body, style=tuple(style), parts=tuple(parts[:4]))
+        solids.append(lathe([(0, base * 0.1), (radius_at(outer, level) - wide * 0.03, level), (0, level)], fill, sides=48))
+    return Thing.of(solids, body, style, parts[:4])

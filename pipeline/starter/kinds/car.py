@@ -195,14 +195,13 @@ def car(rng: Rng) -> Thing:
             solids += [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)]
     spare = int(name == "jeep" and maybe(rng, 0.4))
     if spare:
-        solids += [
-            solid.turned("y", 90).moved((0, belt - 0.02, -length / 2 - 0.08)) for solid in wheel_of(radius * 0.9, 0.2, 5, tyre, STEEL)
-        ]
+        for solid in wheel_of(radius * 0.9, 0.2, 5, tyre, STEEL):
+            solids.append(solid.turned("y", 90).moved((0, belt - 0.02, -length / 2 - 0.08)))
     style = {"coupe": ("low",), "convertible": ("open", "low"), "van": ("tall",), "jeep": ("tall",)}.get(name, ())
     said = parts_of(
         ("door", doors), ("seat", seats), ("spoiler", spoiler), ("roof rail", rails), ("roof light", sign), ("spare wheel", spare)
     )
-    return Thing(solids=grounded(solids), main=paint, style=style, parts=said[:4])
+    return Thing.of(grounded(solids), paint, style, said[:4])
 
 
 def _racing_car(rng: Rng) -> Thing:
@@ -210,14 +209,8 @@ def _racing_car(rng: Rng) -> Thing:
     length, paint, second = rng.uniform(3.9, 4.8), metal(rng, pick(rng, PAINTS)), metal(rng, pick(rng, PAINTS))
     radius, track = rng.uniform(0.3, 0.36), rng.uniform(0.68, 0.8)
     fat = rng.uniform(0.9, 1.3)
-    stations = [
-        (-0.44, 0.2, 0.25, 0.4),
-        (-0.3, 0.45, 0.55, 0.45),
-        (-0.12, 0.62, 0.68, 0.44),
-        (0.05, 0.66, 0.46, 0.38),
-        (0.22, 0.5, 0.4, 0.36),
-    ]
-    stations += [(0.4, 0.3, 0.22, 0.3), (0.5, 0.12, 0.08, 0.24)]
+    stations = [(-0.44, 0.2, 0.25, 0.4), (-0.3, 0.45, 0.55, 0.45), (-0.12, 0.62, 0.68, 0.44), (0.05, 0.66, 0.46, 0.38)]
+    stations += [(0.22, 0.5, 0.4, 0.36), (0.4, 0.3, 0.22, 0.3), (0.5, 0.12, 0.08, 0.24)]
     solids = [fuselage([(z * length, w * fat, h, y) for z, w, h, y in stations], paint, 3)]
     pods = pick(rng, (0, 2, 2))
     for s in (-1, 1)[:pods]:
@@ -241,7 +234,7 @@ def _racing_car(rng: Rng) -> Thing:
         solids += [
             dowel((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)
         ]
-    return Thing(solids=grounded(solids), main=paint, style=("open", "low", "slim"), parts=parts_of(("wing", wings)))
+    return Thing.of(grounded(solids), paint, ("open", "low", "slim"), parts_of(("wing", wings)))
 
 
 def _old_car(rng: Rng) -> Thing:
@@ -253,11 +246,8 @@ def _old_car(rng: Rng) -> Thing:
     nose, cowl, back = length * 0.4, length * 0.1, -length * 0.38
     low, belt, roof = radius, radius + 0.72, radius + 1.25
     bonnet = [oval(w, h, low + h / 2, z, 3.5) for z, w, h in ((cowl, 1.16, 0.7), (cowl + 0.1, 1.1, 0.68), (nose, 0.72, 0.6))]
-    solids = [
-        loft(bonnet, paint),
-        cushion((0.68, 0.62, 0.12), (0, low, nose + 0.03), 0.05, shiny),
-        cushion((0.5, 0.48, 0.06), (0, low + 0.05, nose + 0.08), 0.02, BLACK),
-    ]
+    solids = [loft(bonnet, paint), cushion((0.68, 0.62, 0.12), (0, low, nose + 0.03), 0.05, shiny)]
+    solids += [cushion((0.5, 0.48, 0.06), (0, low + 0.05, nose + 0.08), 0.02, BLACK)]
     tub = belt if not open_top else belt - 0.25
     plan = [(back - 0.02, 0.5), (back, 0.8), (back + 0.3, 1.15), (cowl - 0.2, 1.24), (cowl, 1.16)]
     solids.append(loft([oval(w, tub - low, (low + tub) / 2, z, 5) for z, w in plan], paint))
@@ -282,11 +272,8 @@ def _old_car(rng: Rng) -> Thing:
             )
         )
         top = [(roof - 0.08, 1.12, 0.36), (roof, 1.14, 0.34), (roof + 0.07, 1.05, 0.5), (roof + 0.1, 0.7, 0.9)]
-        solids.append(
-            loft(
-                [oval(w, 1.0, 0, 0, 5)[:, [0, 2, 1]] * (1, 1, cowl - back - d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in top], paint
-            )
-        )
+        rings = [oval(w, 1.0, 0, 0, 5)[:, [0, 2, 1]] * (1, 1, cowl - back - d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in top]
+        solids.append(loft(rings, paint))
         for x in (-0.56, 0.56):
             for z in np.linspace(back + 0.27, cowl - 0.09, 3 if doors == 4 else 2):
                 solids.append(box((0.07, roof - belt + 0.1, 0.09), (x * 0.98, belt - 0.05, float(z)), paint))
@@ -302,10 +289,9 @@ def _old_car(rng: Rng) -> Thing:
             ]
             inner = np.array(rows) - np.array([[(0, 0.03 * math.sin(a), 0.03 * math.cos(a))] * 3 for a in around])
             solids.append(drape(np.array(rows), inner, dark))
-        solids.append(
-            box((0.26, 0.05, axles[1] - axles[0] - 2 * radius - 0.1), (side * 0.72, radius * 0.7, (axles[0] + axles[1]) / 2), dark)
-        )
-        lamp = turned([(0, 0), (0.05, 0.02), (0.12, 0.14), (0.12, 0.18), (0, 0.2)], (0, 0, 0), shiny, sides=16).turned("x", 90)
+        at = (side * 0.72, radius * 0.7, (axles[0] + axles[1]) / 2)
+        solids.append(box((0.26, 0.05, axles[1] - axles[0] - 2 * radius - 0.1), at, dark))
+        lamp = lathe([(0, 0), (0.05, 0.02), (0.12, 0.14), (0.12, 0.18), (0, 0.2)], shiny, sides=16).turned("x", 90)
         solids.append(lamp.moved((side * 0.46, belt - 0.22, nose - 0.05)))
         solids.append(dowel((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, shiny, sides=8))
     solids += [box((1.0, 0.2, length * 0.74), (0, radius * 0.75, 0), BLACK)]
@@ -318,4 +304,4 @@ def _old_car(rng: Rng) -> Thing:
     if spare:
         solids += [solid.turned("y", 90).moved((0, low + 0.3, back - 0.06)) for solid in wheel]
     said = parts_of(("seat", seats), ("spare wheel", spare))
-    return Thing(solids=grounded(solids), main=paint, style=("open",) if open_top else ("tall",), parts=said)
+    return Thing.of(grounded(solids), paint, ("open",) if open_top else ("tall",), said)

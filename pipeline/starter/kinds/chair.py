@@ -19,12 +19,12 @@ def _back(rng: Rng, width: float, tall: float, timber: Material, soft: Material)
             where = np.linspace(-1, 1, count + 2)[1:-1]
             slim = min(0.05, 0.5 * width / count)
             bars = [box((slim, tall * 0.92, 0.012), (float(u) * half, -0.02, bow * float(u) ** 2 - 0.004), timber) for u in where]
-            return [*posts, crest, *bars], [Parts(noun="bar", count=count)], False
+            return [*posts, crest, *bars], [Parts("bar", count)], False
         case 1:
             count = int(rng.integers(2, 6))
             each = tall / count
             rungs = [backrest(width, each * 0.45, bow, (0, (i + 0.5) * each, 0.006), 0.014, timber, top=each * 0.12) for i in range(count)]
-            return [*posts, *rungs], [Parts(noun="rung", count=count)], False
+            return [*posts, *rungs], [Parts("rung", count)], False
         case 2:
             low = rng.uniform(0.0, 0.35) * tall
             panel = backrest(width + 0.01, tall - low, bow + 0.02, (0, low, 0.012 - 0.02), 0.016, timber, top=pick(rng, (0, 0.05)))
@@ -50,10 +50,9 @@ def _back(rng: Rng, width: float, tall: float, timber: Material, soft: Material)
             count = int(rng.integers(3, 7))
             solids = [tube(arch, thick / 2, timber)]
             for u in np.linspace(-1, 1, count + 2)[1:-1]:
-                solids.append(
-                    dowel((float(u) * half * 0.8, -0.02, 0), (float(u) * half, tall * float(1 - u**2) ** (lift / 2), 0), 0.007, timber)
-                )
-            return solids, [Parts(noun="bar", count=count)], False
+                end = (float(u) * half, tall * float(1 - u**2) ** (lift / 2), 0)
+                solids.append(dowel((float(u) * half * 0.8, -0.02, 0), end, 0.007, timber))
+            return solids, [Parts("bar", count)], False
         case 6:  # an oval medallion
             low, up = tall * 0.25, tall * 0.38
             angle = np.linspace(0, 2 * math.pi, 33)[:-1]
@@ -83,35 +82,17 @@ def _armrests(rng: Rng, width: float, depth: float, seat: float, stand: Material
                 solids.append(soft_board(0.05, ahead - hind + 0.04, 0.024, (x, up - 0.01, (ahead + hind) / 2 + 0.02), rest, 0.7))
                 solids.append(rod((x, seat - 0.03, ahead - 0.03), (x, up, ahead - 0.02), 0.016, 0.013, stand))
             case 1:
-                solids.append(
-                    piped(
-                        [
-                            (x, up + 0.04, hind),
-                            (x * 1.1, up, 0),
-                            (x * 1.12, up - 0.01, ahead),
-                            (x, up - 0.1, ahead),
-                            (x, seat - 0.02, ahead * 0.6),
-                        ],
-                        0.015,
-                        rest,
-                        bend=1,
-                    )
-                )
+                points = [(x, up + 0.04, hind), (x * 1.1, up, 0), (x * 1.12, up - 0.01, ahead), (x, up - 0.1, ahead)]
+                points += [(x, seat - 0.02, ahead * 0.6)]
+                solids.append(piped(points, 0.015, rest, bend=1))
             case 2:
-                solids.append(
-                    piped([(x, seat - 0.03, hind + 0.06), (x, up, hind + 0.06), (x, up, ahead), (x, seat - 0.03, ahead)], 0.012, stand)
-                )
+                points = [(x, seat - 0.03, hind + 0.06), (x, up, hind + 0.06), (x, up, ahead), (x, seat - 0.03, ahead)]
+                solids.append(piped(points, 0.012, stand))
                 solids.append(cushion((0.045, 0.03, (ahead - hind) * 0.7), (x, up - 0.005, (ahead + hind) / 2 + 0.03), 0.012, rest))
             case _:
-                solids.append(
-                    layered(
-                        [
-                            closed_loop(0.04, ahead - hind, seat - 0.04, (ahead + hind) / 2, x),
-                            closed_loop(0.04, ahead - hind, up, (ahead + hind) / 2, x),
-                        ],
-                        rest,
-                    )
-                )
+                rings = [closed_loop(0.04, ahead - hind, seat - 0.04, (ahead + hind) / 2, x)]
+                rings += [closed_loop(0.04, ahead - hind, up, (ahead + hind) / 2, x)]
+                solids.append(layered(rings, rest))
     return solids
 
 
@@ -134,16 +115,16 @@ def _joinery(rng: Rng) -> Thing:
     solids += placed(back, (0, lift, -depth / 2 + 0.025), lean=rng.uniform(3, 14))
     if maybe(rng, 0.3):
         solids += _armrests(rng, width, depth, height, timber, timber)
-        parts.append(Parts(noun="armrest", count=2))
+        parts.append(Parts("armrest", 2))
     if maybe(rng, 0.08):
         z = np.linspace(-0.55, 0.5, 9)
         for x in (-1, 1):
             path = np.stack([np.full(9, x * (width / 2 - 0.02)), 0.016 + 0.35 * (z - 0.02) ** 2, z], axis=1)
             solids.append(piped(path, 0.016, timber, bend=0).moved((0, -0.03, 0)))
         solids = placed(solids, (0, 0.03, 0))
-        parts.append(Parts(noun="rocker", count=2))
+        parts.append(Parts("rocker", 2))
     tall = ("tall",) if max(s.vertices[:, 1].max() for s in solids) > 1.06 else ()
-    return Thing(solids=tuple(solids), main=soft if padded else timber, style=(*(() if flat else ("padded",)), *tall), parts=(feet, *parts))
+    return Thing.of(solids, soft if padded else timber, (*(() if flat else ("padded",)), *tall), (feet, *parts))
 
 
 def _windsor(rng: Rng) -> Thing:
@@ -168,16 +149,8 @@ def _windsor(rng: Rng) -> Thing:
     arms = maybe(rng, 0.5)
     for u in map(float, us):
         peak = tall if comb else tall * float(max(0.0, 1 - (0.92 * u) ** 2)) ** 0.4
-        solids.append(
-            rod(
-                (u * width * 0.33, height, hind + 0.09 * u**2),
-                (u * width * (0.5 if comb else 0.46), height + peak, hind + 0.09 * u**2 - lean * peak / tall),
-                0.008,
-                0.006,
-                timber,
-                sides=8,
-            )
-        )
+        end = (u * width * (0.5 if comb else 0.46), height + peak, hind + 0.09 * u**2 - lean * peak / tall)
+        solids.append(rod((u * width * 0.33, height, hind + 0.09 * u**2), end, 0.008, 0.006, timber, sides=8))
     if comb:
         solids.append(backrest(width * 1.08, 0.07, 0.09, (0, height + tall - 0.01, hind - lean + 0.008), 0.02, timber, top=0.03))
     else:
@@ -193,8 +166,8 @@ def _windsor(rng: Rng) -> Thing:
         for s in (-1, 1):
             for z in (-0.02, 0.12):
                 solids.append(dowel((s * width * 0.4, height, z - 0.02), (s * width * 0.535, height + 0.22, z), 0.008, timber, sides=8))
-    parts = (Parts(noun="bar", count=count), *((Parts(noun="armrest", count=2),) if arms else ()))
-    return Thing(solids=tuple(solids), main=timber, style=("curved",), parts=parts)
+    parts = (Parts("bar", count), *((Parts("armrest", 2),) if arms else ()))
+    return Thing.of(solids, timber, ("curved",), parts)
 
 
 def _swivel(rng: Rng) -> Thing:
@@ -209,10 +182,9 @@ def _swivel(rng: Rng) -> Thing:
     match rng.integers(4):
         case 0:  # a mesh in a frame
             back = [backrest(width * 0.9, tall, 0.06, (0, 0.1, -0.03), 0.012, soft, top=0.03)]
-            back += [
-                tube(np.stack([np.full(8, s * width * 0.45), np.linspace(0.1, 0.1 + tall, 8), np.full(8, 0.025)], 1), 0.014, stand)
-                for s in (-1, 1)
-            ]
+            for s in (-1, 1):
+                path = np.stack([np.full(8, s * width * 0.45), np.linspace(0.1, 0.1 + tall, 8), np.full(8, 0.025)], 1)
+                back.append(tube(path, 0.014, stand))
         case 1:  # leather in rolls across
             rolls = max(3, round(tall / 0.14))
             back = [cushion((width * 0.94, tall / rolls + 0.006, 0.09), (0, 0.06 + i * tall / rolls, 0), 0.035, soft) for i in range(rolls)]
@@ -226,9 +198,8 @@ def _swivel(rng: Rng) -> Thing:
         case _:
             back = [backrest(width * 0.95, tall, 0.1, (0, 0.06, -0.05), 0.05, soft, top=0.05)]
     if maybe(rng, 0.3):
-        back.append(cushion((0.28, 0.15, 0.07), (0, tall + 0.14, 0), 0.032, soft))
-        back.append(box((0.1, 0.12, 0.015), (0, tall + 0.05, -0.02), stand))
-        parts.append(Parts(noun="headrest", count=1))
+        back += [cushion((0.28, 0.15, 0.07), (0, tall + 0.14, 0), 0.032, soft), box((0.1, 0.12, 0.015), (0, tall + 0.05, -0.02), stand)]
+        parts.append(Parts("headrest", 1))
     solids += placed(back, (0, height, hind), lean=lean)
     solids.append(
         piped(
@@ -252,17 +223,11 @@ def _swivel(rng: Rng) -> Thing:
                 solids.append(box((0.03, high - height + 0.02, 0.06), (x, height - 0.015, 0.0), stand))
                 solids.append(box((0.14, 0.02, 0.06), (x - s * 0.06, height - 0.025, 0.0), stand))
             else:
-                loop = [
-                    (x - s * 0.05, height - 0.02, 0.12),
-                    (x, height + 0.02, 0.16),
-                    (x, high, 0.14),
-                    (x, high, -0.14),
-                    (x, height + 0.02, -0.12),
-                    (x - s * 0.05, height - 0.02, -0.1),
-                ]
+                loop = [(x - s * 0.05, height - 0.02, 0.12), (x, height + 0.02, 0.16), (x, high, 0.14), (x, high, -0.14)]
+                loop += [(x, height + 0.02, -0.12), (x - s * 0.05, height - 0.02, -0.1)]
                 solids.append(piped(loop, 0.018, stand))
-        parts.append(Parts(noun="armrest", count=2))
-    return Thing(solids=tuple(solids), main=soft, style=("padded", *(("tall",) if tall > 0.62 else ())), parts=tuple(parts))
+        parts.append(Parts("armrest", 2))
+    return Thing.of(solids, soft, ("padded", *(("tall",) if tall > 0.62 else ())), parts)
 
 
 def _tubular(rng: Rng) -> Thing:
@@ -295,12 +260,7 @@ def _tubular(rng: Rng) -> Thing:
         solids.append(soft_board(width + 0.025, depth - 0.03, 0.025, (0, height - 0.008, 0), soft, 0.25))
         back = backrest(width + 0.025, tall - low + 0.02, 0.015, (0, low, 0.008), 0.018, soft)
     solids += placed([back], (0, height, hind), lean=lean)
-    return Thing(
-        solids=tuple(solids),
-        main=soft,
-        style=("curved", *(("padded",) if padded else ())),
-        parts=(Parts(noun="armrest", count=2),) if arms else (),
-    )
+    return Thing.of(solids, soft, ("curved", *(("padded",) if padded else ())), (Parts("armrest", 2),) if arms else ())
 
 
 def _shell(rng: Rng) -> Thing:
@@ -309,14 +269,8 @@ def _shell(rng: Rng) -> Thing:
     skin, stand = pick(rng, (plastic, plastic, wood, fabric, leather))(rng), frame(rng)
     arms, whole = rng.uniform(0.0, 0.24) if maybe(rng, 0.6) else 0.0, maybe(rng, 0.12)
     front, hind = depth / 2, -depth / 2 - 0.02
-    side = [
-        (front + 0.03, height - 0.05),
-        (front - 0.02, height + 0.02),
-        (0, height - 0.01),
-        (hind + 0.05, height - 0.01),
-        (hind - 0.02, height + 0.12),
-    ]
-    side.append((hind - 0.1 - 0.1 * tall, height + tall))
+    side = [(front + 0.03, height - 0.05), (front - 0.02, height + 0.02), (0, height - 0.01), (hind + 0.05, height - 0.01)]
+    side += [(hind - 0.02, height + 0.12), (hind - 0.1 - 0.1 * tall, height + tall)]
     if whole:
         side = [(front - 0.1, 0.02), (hind + 0.05, 0.01), (0.02, height * 0.4), (front + 0.02, height + 0.02), *side[2:]]
     line = smoothed(side)
@@ -330,7 +284,7 @@ def _shell(rng: Rng) -> Thing:
     grid = np.stack([u * wide, line[:, 1] + bend * u**2, line[:, 0] + bend * u**2 * (t > 0.4) * np.clip(t * 3 - 1.2, 0, 1)], axis=2)
     grid[:, :, 1] -= 0.3 * (tall if not whole else 0.0) * 0.5 * np.abs(u) ** 4 * np.clip(v * 4 - 3, 0, 1)  # round shoulders
     solids = [bent_board(grid, 0.018 if whole else rng.uniform(0.008, 0.025), skin)]
-    parts: list[Parts] = [Parts(noun="armrest", count=2)] if arms > 0.12 and not whole else []
+    parts: list[Parts] = [Parts("armrest", 2)] if arms > 0.12 and not whole else []
     under, pad = height - 0.024, not whole and maybe(rng, 0.4)
     if pad:
         solids.append(pad_of(width * 0.8, depth * 0.85, 0.05, (0, height - 0.01, 0), fabric(rng), 0.5))
@@ -338,24 +292,9 @@ def _shell(rng: Rng) -> Thing:
         case -1:
             solids = [s.moved((0, -float(s.vertices[:, 1].min()), 0)) for s in solids]
         case 0:  # tulip
-            solids.append(
-                turned(
-                    [
-                        (0, 0),
-                        (0.25, 0),
-                        (0.24, 0.012),
-                        (0.1, 0.04),
-                        (0.03, 0.14),
-                        (0.028, under * 0.6),
-                        (0.07, under - 0.02),
-                        (0.14, under),
-                        (0, under),
-                    ],
-                    (0, 0, 0),
-                    stand,
-                    sides=32,
-                )
-            )
+            profile = [(0, 0), (0.25, 0), (0.24, 0.012), (0.1, 0.04), (0.03, 0.14), (0.028, under * 0.6), (0.07, under - 0.02)]
+            profile += [(0.14, under), (0, under)]
+            solids.append(lathe(profile, stand, sides=32))
         case 1:
             more, words = star(rng, rng.uniform(0.26, 0.32), under, stand, wheels=maybe(rng, 0.5))
             solids, parts = solids + more, parts + words
@@ -369,8 +308,8 @@ def _shell(rng: Rng) -> Thing:
             for x, z in four(0.4, 0.4):
                 solids.append(rod((x * 1.1, 0, z), (x * 0.6, under + 0.005, z * 0.55), 0.011, 0.018, stand))
             solids.append(cushion((0.3, 0.03, 0.26), (0, under - 0.025, 0), 0.01, stand))
-            parts.append(Parts(noun="leg", count=4, material=stand))
-    return Thing(solids=tuple(solids), main=skin, style=("curved", *(("padded",) if pad else ())), parts=tuple(parts))
+            parts.append(Parts("leg", 4, stand))
+    return Thing.of(solids, skin, ("curved", *(("padded",) if pad else ())), parts)
 
 
 def _folding(rng: Rng) -> Thing:
@@ -385,10 +324,8 @@ def _folding(rng: Rng) -> Thing:
             solids += [dowel((-s * width / 2, 0.012, z), (s * width / 2, height, z), r, stand) for s in (-1, 1)]
         for s in (-1, 1):
             x = s * width / 2
-            solids += [
-                dowel((x, 0.013, -depth / 2), (x, 0.013, depth / 2), r, stand),
-                dowel((x, height, -depth / 2), (x, height, depth / 2), r, stand),
-            ]
+            solids.append(dowel((x, 0.013, -depth / 2), (x, 0.013, depth / 2), r, stand))
+            solids.append(dowel((x, height, -depth / 2), (x, height, depth / 2), r, stand))
             solids += [dowel((x, height, z), (x, height + 0.2, z), r, stand) for z in (-depth / 2, depth / 2)]
             solids += [dowel((x, height + 0.2, -depth / 2), (x, height + tall + 0.05, -depth / 2 - 0.04), r, stand)]
             solids.append(soft_board(0.055, depth + 0.08, 0.022, (x, height + 0.19, 0), stand, 0.4))
@@ -415,8 +352,8 @@ def _folding(rng: Rng) -> Thing:
             solids += placed(
                 [backrest(width, 0.16 if rails == 1 else 0.07, 0.0, (0, 0, 0.01), 0.014, cloth)], (0, float(y), float(z)), lean=30
             )
-    arms = (Parts(noun="armrest", count=2, material=stand),) if director else (Parts(noun="leg", count=4, material=stand),)
-    return Thing(solids=tuple(solids), main=cloth, style=("folding",), parts=arms)
+    arms = (Parts("armrest", 2, stand),) if director else (Parts("leg", 4, stand),)
+    return Thing.of(solids, cloth, ("folding",), arms)
 
 
 def _armchair(rng: Rng) -> Thing:
@@ -431,7 +368,7 @@ def _armchair(rng: Rng) -> Thing:
     inset = 0.8 if form == 2 else 1.0
     solids, feet = seat_legs(rng, (outer - 0.04) * inset, (depth + 0.04) * inset, low + 0.02, 0.045, timber, brace=0)
     solids.append(pad_of(width + 0.02, depth, 0.14, (0, height - 0.12, 0.03), inner, 0.2))
-    parts = [Parts(noun="armrest", count=2)]
+    parts = [Parts("armrest", 2)]
     if form == 2:  # arms and back are one curve
         turn, t = np.meshgrid(np.linspace(math.pi * 1.06, -math.pi * 0.06, 33), np.linspace(0, 1, 6), indexing="ij")
         hug = np.maximum(0, np.sin(turn)) ** 2 * rng.uniform(0, 1)
@@ -462,28 +399,20 @@ def _armchair(rng: Rng) -> Thing:
             x = s * (width + arm) / 2
             solids.append(cushion((arm, height + up - low, depth + 0.04), (x, low, 0.02), arm * 0.4, soft))
             if rolled:
-                solids.append(
-                    dowel(
-                        (x + s * 0.01, height + up - 0.02, -depth / 2),
-                        (x + s * 0.01, height + up - 0.02, depth / 2 + 0.055),
-                        arm * 0.62,
-                        soft,
-                        sides=20,
-                    )
-                )
+                end = (x + s * 0.01, height + up - 0.02, depth / 2 + 0.055)
+                solids.append(dowel((x + s * 0.01, height + up - 0.02, -depth / 2), end, arm * 0.62, soft, sides=20))
         if form == 1 and tall > 0.5:  # wings
-            line = smoothed(
-                [(0, up - 0.04), (0.26, up - 0.02), (0.24, up + 0.12), (0.2, tall * 0.8), (0.08, tall + 0.02), (-0.05, tall)], 2
-            )
+            knots = [(0, up - 0.04), (0.26, up - 0.02), (0.24, up + 0.12), (0.2, tall * 0.8), (0.08, tall + 0.02), (-0.05, tall)]
+            line = smoothed(knots, 2)
             for s in (-1, 1):
                 wing = plate(line, 0.07, soft, edge=0.015).turned("y", -90)
                 solids += placed([wing], (s * (width / 2 + 0.03), height, -depth / 2 + 0.02), lean=lean * 0.7)
-            parts.append(Parts(noun="wing", count=2))
+            parts.append(Parts("wing", 2))
         style = ("padded", *(("tall",) if tall > 0.6 else ()))
     if maybe(rng, 0.25):
         solids += placed([pillow(rng, 0.38, 0.36, fabric(rng))], (0, height + 0.01, -depth / 2 + 0.24), lean=20)
-        parts.append(Parts(noun="pillow", count=1))
-    return Thing(solids=tuple(solids), main=soft, style=style, parts=(feet, *parts))
+        parts.append(Parts("pillow", 1))
+    return Thing.of(solids, soft, style, (feet, *parts))
 
 
 def _lounge(rng: Rng) -> Thing:
@@ -511,15 +440,12 @@ def _lounge(rng: Rng) -> Thing:
         high = height + 0.2
         for s in (-1, 1):
             x = s * (width / 2 + 0.02)
-            solids.append(
-                plate([(-0.03, 0), (0.06, 0), (0.06, height - 0.06), (-depth - 0.2, 0.1), (-depth - 0.24, 0)], 0.025, soft)
-                .turned("y", -90)
-                .moved((x, 0, depth / 2 - 0.06))
-            )
+            outline = [(-0.03, 0), (0.06, 0), (0.06, height - 0.06), (-depth - 0.2, 0.1), (-depth - 0.24, 0)]
+            solids.append(plate(outline, 0.025, soft).turned("y", -90).moved((x, 0, depth / 2 - 0.06)))
             solids.append(box((0.03, high, 0.09), (x + s * 0.025, 0, depth / 2 - 0.1), soft))
             solids.append(box((0.03, high, 0.07), (x + s * 0.025, 0, -depth / 2 + 0.06), soft))
             solids.append(soft_board(0.13, depth + 0.12, 0.022, (x + s * 0.03, high, -0.02), soft, 0.5))
-        parts = [Parts(noun="armrest", count=2), Parts(noun="bar", count=slats)]
+        parts = [Parts("armrest", 2), Parts("bar", slats)]
     else:
         soft = softened(rng)
         thick = rng.uniform(0.08, 0.14)
@@ -536,34 +462,23 @@ def _lounge(rng: Rng) -> Thing:
             x = s * (width / 2 + 0.015)
             reach = tall * 0.9 * math.sin(math.radians(lean))
             if form == 1:  # two bent bars that cross
-                curve = [
-                    (x, 0.016, depth / 2),
-                    (x, 0.1, depth * 0.2),
-                    (x, height * 0.8, -depth * 0.35),
-                    (x, height + tall * 0.9, -depth / 2 - reach),
-                ]
-                other = [
-                    (x, height - 0.02, depth / 2),
-                    (x, height * 0.75, depth * 0.2),
-                    (x, 0.12, -depth * 0.35),
-                    (x, 0.016, -depth * 0.75),
-                ]
+                curve = [(x, 0.016, depth / 2), (x, 0.1, depth * 0.2), (x, height * 0.8, -depth * 0.35)]
+                curve += [(x, height + tall * 0.9, -depth / 2 - reach)]
+                other = [(x, height - 0.02, depth / 2), (x, height * 0.75, depth * 0.2), (x, 0.12, -depth * 0.35)]
+                other += [(x, 0.016, -depth * 0.75)]
                 solids += [piped(c, 0.016, stand, bend=1) for c in (curve, other)]
             else:
                 high = height + 0.22
-                solids += [
-                    rod((x, 0, depth * 0.45), (x, high, depth * 0.36), 0.014, 0.022, stand),
-                    rod((x, 0, -depth * 0.6), (x, high, -depth * 0.45), 0.014, 0.022, stand),
-                ]
+                solids.append(rod((x, 0, depth * 0.45), (x, high, depth * 0.36), 0.014, 0.022, stand))
+                solids.append(rod((x, 0, -depth * 0.6), (x, high, -depth * 0.45), 0.014, 0.022, stand))
                 solids.append(soft_board(0.06, depth * 1.05, 0.03, (x, high - 0.01, -0.02), stand, 0.7))
                 solids.append(box((0.03, 0.05, depth), (x - s * 0.01, height - 0.05, -0.02), stand))
-        solids += [
-            dowel((-width / 2, height - 0.04, z), (width / 2, height - 0.04, z), 0.014, stand) for z in (-depth * 0.35, depth * 0.35)
-        ]
-        parts = [Parts(noun="armrest", count=2, material=stand)] if form == 2 else [Parts(noun="leg", count=4, material=stand)]
+        for z in (-depth * 0.35, depth * 0.35):
+            solids.append(dowel((-width / 2, height - 0.04, z), (width / 2, height - 0.04, z), 0.014, stand))
+        parts = [Parts("armrest", 2, stand)] if form == 2 else [Parts("leg", 4, stand)]
     solids += placed(seat, (0, height, depth / 2), lean=tilt)
     solids += placed(back, (0, height - 0.09 + 0.02, -depth / 2 + 0.04), lean=lean)
-    return Thing(solids=tuple(solids), main=soft, style=("low", *(("padded",) if form else ())), parts=tuple(parts))
+    return Thing.of(solids, soft, ("low", *(("padded",) if form else ())), parts)
 
 
 def chair(rng: Rng) -> Thing:

@@ -65,10 +65,8 @@ def desk(rng: Rng) -> Thing:
             for one in (side, -side)[: 2 if both else 1]:
                 at = one * (width / 2 - wide / 2 - 0.02)
                 if one == -side and maybe(rng, 0.3):
-                    solids += [
-                        box((wide, under - 0.06, depth - 0.08), (at, 0.06, 0), timber),
-                        box((wide - 0.05, 0.06, depth - 0.14), (at, 0, 0), BLACK),
-                    ]
+                    solids.append(box((wide, under - 0.06, depth - 0.08), (at, 0.06, 0), timber))
+                    solids.append(box((wide - 0.05, 0.06, depth - 0.14), (at, 0, 0), BLACK))
                     solids += face(at, 0.06, depth / 2 - 0.04, wide, under - 0.06, side)
                     door_count = 1
                 else:
@@ -89,13 +87,8 @@ def desk(rng: Rng) -> Thing:
                 top_made = cushion((width + 0.08, thick + 0.01, depth + 0.08), (0, under, 0), 0.016, surface)
                 solids.append(box((width + 0.03, 0.025, depth + 0.03), (0, under - 0.02, 0), timber))
                 if maybe(rng, 0.6):
-                    solids.append(
-                        box(
-                            (width * 0.7, 0.004, depth * 0.65),
-                            (0, height + 0.009, 0),
-                            leather(rng, pick(rng, ("green", "brown", "black", "red"))),
-                        )
-                    )
+                    size = (width * 0.7, 0.004, depth * 0.65)
+                    solids.append(box(size, (0, height + 0.009, 0), leather(rng, pick(rng, ("green", "brown", "black", "red")))))
             elif maybe(rng, 0.25):
                 run, bulge = arch_over(width, rng.uniform(0.06, 0.2))
                 top_made = lying_between(run, np.full(len(run), back), depth / 2 + bulge, thick, under, surface)
@@ -203,10 +196,8 @@ def desk(rng: Rng) -> Thing:
                     for z in SIDES:
                         foot, head = (at + slope * 0.16, 0.0, z * depth * 0.42), (at + slope * 0.02, under, z * depth * 0.36)
                         solids.append(dowel(foot, head, 0.02, stand, sides=10))
-                solids += [
-                    box((0.05, 0.04, depth * 0.9), (at, under - 0.04, 0), stand),
-                    box((0.2, 0.025, depth * 0.8), (at, under * 0.35, 0), stand),
-                ]
+                solids.append(box((0.05, 0.04, depth * 0.9), (at, under - 0.04, 0), stand))
+                solids.append(box((0.2, 0.025, depth * 0.8), (at, under * 0.35, 0), stand))
             many = int(rng.integers(1, 4))
             solids.append(box((width * 0.6, 0.1, depth * 0.7), (0, under - 0.1, 0.02), timber))
             solids += stacked(face, 0, under - 0.1, depth * 0.35 + 0.02, width * 0.6, 0.1, [many])
@@ -223,4 +214,4 @@ def desk(rng: Rng) -> Thing:
     parts = said_of(
         timber, ("drawer", drawer_count, timber), ("shelf", shelves, timber), ("door", door_count, timber), ("leg", leg_count, stand)
     )
-    return Thing(solids=levelled(solids), main=timber, style=tuple(style), parts=parts)
+    return Thing.of(levelled(solids), timber, style, parts)

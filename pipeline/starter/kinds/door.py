@@ -134,19 +134,11 @@ def door(rng: Rng) -> Thing:
             )
             leaf += [plate, dowel((at, level, out), (at, level, out + z * 0.055), 0.01, knob, sides=10)]
             if pulls == 1:
-                leaf.append(
-                    rod(
-                        (at + swing * 0.008, level, out + z * 0.055),
-                        (at - swing * 0.12, level, out + z * 0.05),
-                        0.011,
-                        0.008,
-                        knob,
-                        sides=10,
-                    )
-                )
+                start = (at + swing * 0.008, level, out + z * 0.055)
+                leaf.append(rod(start, (at - swing * 0.12, level, out + z * 0.05), 0.011, 0.008, knob, sides=10))
             else:
                 ball = [(0, -0.03), (0.018, -0.025), (0.03, -0.008), (0.03, 0.008), (0.018, 0.025), (0, 0.03)]
-                leaf.append(turned(ball, (0, 0, 0), knob, sides=16).turned("x", 90).moved((at, level, out + z * 0.065)))
+                leaf.append(facing(ball, (at, level, out + z * 0.065), knob, sides=16))
         hinge = -swing * width / 2
         leaf += [disc(0.011, 0.1, (hinge, height * u, 0.024), knob, sides=10) for u in (0.1, 0.85)]
         if turn and (i == 0 or turn > 40):
@@ -163,7 +155,7 @@ def door(rng: Rng) -> Thing:
     words = {part.noun: part.count * count for part in said}
     words["pane"] = words.get("pane", 0) + panes
     parts = said_of(timber, ("panel", words.get("panel", 0), timber), ("pane", words["pane"], timber), ("handle", count, knob))
-    return Thing(solids=tuple(solids), main=timber, style=tuple(style + (["wide"] if double else [])), parts=parts)
+    return Thing.of(solids, timber, style + (["wide"] if double else []), parts)
 
 
 def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Material, pane: Material) -> tuple[list[Solid], bool, int]:
@@ -175,10 +167,8 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
         wing = rng.uniform(0.22, 0.4)
         for side in (-1, 1)[: int(rng.integers(1, 3))]:
             middle = side * (half + rim + wing / 2)
-            solids += [
-                box((wing, top, 0.012), (middle, 0, 0), pane),
-                box((rim, top, deep), (side * (half + 1.5 * rim + wing), 0, 0), timber),
-            ]
+            solids.append(box((wing, top, 0.012), (middle, 0, 0), pane))
+            solids.append(box((rim, top, deep), (side * (half + 1.5 * rim + wing), 0, 0), timber))
             solids += [box((wing, 0.08, deep * 0.6), (middle, y, 0), timber) for y in (0, top - 0.08)]
             panes += 1
         outer = half + 2 * rim + wing

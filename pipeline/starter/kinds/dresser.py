@@ -70,4 +70,4 @@ def dresser(rng: Rng) -> Thing:
             solids += [cushion((0.035, h * 0.7 + lift, 0.04), (s * (w / 2 + 0.02), height - 0.01, at[2]), 0.01, timber) for s in SIDES]
         solids.append(box((w * 0.9, lift + 0.05, 0.03), (0, height - 0.01, at[2]), timber))
     parts = said_of(timber, ("drawer", drawer_count, inner), ("mirror", mirrors, timber), ("door", door_count, inner), feet)
-    return Thing(solids=levelled(solids), main=timber, style=("tall",) if tall else ("wide",), parts=parts)
+    return Thing.of(levelled(solids), timber, ("tall",) if tall else ("wide",), parts)

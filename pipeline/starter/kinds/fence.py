@@ -36,22 +36,16 @@ def _post(rng: Rng, thick: float, height: float, material: Material) -> list[Sol
             roof = turned([(0, 0), (thick * 0.85, 0), (0, thick * 0.7)], (0, height, 0), material, sides=4).turned("y", 45)
             return [box((thick, height, thick), (0, 0, 0), material), roof]
         case 2:
-            ball = [
-                (0, 0),
-                (thick * 0.25, 0),
-                *((thick * 0.55 * math.sin(a), thick * (0.65 - 0.55 * math.cos(a))) for a in np.linspace(0.5, 2.9, 8)),
-                (0, thick * 1.2),
-            ]
-            cap = [
-                cushion((thick * 1.3, thick * 0.3, thick * 1.3), (0, height, 0), 0.01, material),
-                turned(ball, (0, height + thick * 0.25, 0), material, sides=16),
-            ]
+            ball: Line = [(0, 0), (thick * 0.25, 0)]
+            ball += [(thick * 0.55 * math.sin(a), thick * (0.65 - 0.55 * math.cos(a))) for a in np.linspace(0.5, 2.9, 8)]
+            ball += [(0, thick * 1.2)]
+            cap = [cushion((thick * 1.3, thick * 0.3, thick * 1.3), (0, height, 0), 0.01, material)]
+            cap += [turned(ball, (0, height + thick * 0.25, 0), material, sides=16)]
             return [box((thick, height, thick), (0, 0, 0), material), *cap]
         case 3:
             return [
-                turned(
+                lathe(
                     [(0, 0), (thick / 2, 0), (thick / 2, height), (thick * 0.3, height + thick * 0.3), (0, height + thick * 0.3)],
-                    (0, 0, 0),
                     material,
                     sides=14,
                 )
@@ -117,11 +111,8 @@ def fence(rng: Rng) -> Thing:
                 made += [box((w, 0.08, 0.04), (0, y, -0.03), timber) for y in lows]
                 for i in range(many):
                     z = -0.07 * (i % 2) if shape == 1 else 0.0
-                    made.append(
-                        box(
-                            (w / many - (0.008 if shape else 0.001), height - 0.08, 0.022), (-w / 2 + (i + 0.5) * w / many, 0.05, z), timber
-                        )
-                    )
+                    size = (w / many - (0.008 if shape else 0.001), height - 0.08, 0.022)
+                    made.append(box(size, (-w / 2 + (i + 0.5) * w / many, 0.05, z), timber))
                 if shape != 1:
                     made.append(cushion((w, 0.04, 0.09), (0, height - 0.04, 0), 0.01, timber))
             case "slats":
@@ -172,11 +163,8 @@ def fence(rng: Rng) -> Thing:
                     for at in np.arange(-w / 2 - tall + step, w / 2, step):
                         a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
                         for m in SIDES:
-                            made.append(
-                                dowel(
-                                    (m * a, low + a - float(at), 0.004 * m), (m * b, low + b - float(at), 0.004 * m), 0.005, timber, sides=5
-                                )
-                            )
+                            start = (m * a, low + a - float(at), 0.004 * m)
+                            made.append(dowel(start, (m * b, low + b - float(at), 0.004 * m), 0.005, timber, sides=5))
                 else:
                     made += [
                         dowel((float(x), low, 0), (float(x), high, 0), 0.005, timber, sides=5)
@@ -196,9 +184,8 @@ def fence(rng: Rng) -> Thing:
                 many = round(height / 0.09)
                 for i in range(many):
                     wave = 0.03 * np.sin((bend + w / 2 - 0.05) / (w - 0.1) * (stakes - 1) * math.pi + math.pi / 2 + (i % 2) * math.pi)
-                    made.append(
-                        tube(np.stack([bend, np.full(len(bend), 0.06 + i * (height - 0.12) / many), wave], axis=1), 0.04, timber, sides=6)
-                    )
+                    path = np.stack([bend, np.full(len(bend), 0.06 + i * (height - 0.12) / many), wave], axis=1)
+                    made.append(tube(path, 0.04, timber, sides=6))
         return made
 
     solids: list[Solid] = []
@@ -227,8 +214,8 @@ def fence(rng: Rng) -> Thing:
     style = ["corner"] if corner else []
     style += ["curved"] if sort == "picket" and shape == 0 else []
     style += ["tall"] if height > 1.45 else ["low"] if height < 0.85 else []
-    parts = [Parts(noun="post", count=fields + 1, material=pillar if masonry else None)]
+    parts = [Parts("post", fields + 1, pillar if masonry else None)]
     parts += said_of(timber, ("gate", int(gate >= 0), timber), ("rail", rails if sort == "rail" else 0, timber))
     if sort == "picket":
-        parts.append(Parts(noun="picket", count=sum(max(3, round((w - thick) / (wide * (1 + gap)))) for w in widths)))
-    return Thing(solids=tuple(solids), main=timber, style=tuple(style), parts=tuple(parts[:4]))
+        parts.append(Parts("picket", sum(max(3, round((w - thick) / (wide * (1 + gap)))) for w in widths)))
+    return Thing.of(solids, timber, style, parts[:4])

@@ -10,7 +10,7 @@ from pipeline.starter.kinds.kit import *
 def _egg(rng: Rng, radius: float) -> list[Solid]:
     """Fried."""
     white, yolk = paint(rng, "white"), paint(rng, "orange")
-    edge = turned(smooth([(0, 0), (1, 0), (1, 0.05), (0.8, 0.12), (0, 0.13)], radius, radius), (0, 0, 0), white)
+    edge = lathe(smooth([(0, 0), (1, 0), (1, 0.05), (0.8, 0.12), (0, 0.13)], radius, radius), white)
     return [
         *shaped([edge], fluted_by(int(rng.integers(3, 6)), rng.uniform(0.06, 0.13))),
         bulb(radius * 0.36, (0, radius * 0.1, 0), yolk, 0.7, 16),
@@ -74,7 +74,7 @@ def frying_pan(rng: Rng) -> Thing:
         arc = bezier((-0.32, 0, 0), (-0.32, 0.05, 0.42), (0.32, 0.05, 0.42), (0.32, 0, 0), steps=20) * wide
         loop = tube(arc, wide * 0.035, pick(rng, (body, STEEL)), sides=10).moved((0, tall * 0.75, from_side - wall))
         solids += [loop.turned("y", turn) for turn in (90, 270)]
-        parts.append(Parts(noun="handle", count=2))
+        parts.append(Parts("handle", 2))
     else:
         long = wide * (rng.uniform(0.9, 1.3) if form in ("iron", "grill") else rng.uniform(1.4, 2.1))
         rise, start = wide * rng.uniform(0.0, 0.45), tall * rng.uniform(0.75, 0.9)
@@ -89,27 +89,23 @@ def frying_pan(rng: Rng) -> Thing:
         if maybe(rng, 0.5):  # to hang it up
             eye = ring_of(wide * 0.085, wide * 0.03, (0, 0, 0), pick(rng, (STEEL, grip)))
             solids.append(eye.moved((float(path[-1, 0]) + wide * 0.13, float(path[-1, 1]), 0)))
-            parts.append(Parts(noun="ring", count=1))
+            parts.append(Parts("ring", 1))
         if form == "coated" or form == "saute":
             rivet = bulb(wide * 0.03, (0, 0, 0), STEEL, sides=10)
             solids += [rivet.moved((radius_at(outer, start) - wall, start, z * wide * 0.07)) for z in (-1, 1)]
         if second := (form in ("iron", "wok", "saute") and maybe(rng, 0.5)):
             arc = bezier((-0.25, 0, 0), (-0.25, 0, 0.3), (0.25, 0, 0.3), (0.25, 0, 0), steps=16) * wide
             solids.append(tube(arc, wide * 0.04, grip if form == "wok" else body, sides=10).moved((0, start, from_side)).turned("y", 270))
-        parts.append(Parts(noun="handle", count=1 + second, material=grip if grip is not body else None))
+        parts.append(Parts("handle", 1 + second, grip if grip is not body else None))
     if form in ("sauce", "saute", "wok") and maybe(rng, 0.6):
         lid, high = pick(rng, (glass(rng, "white"), glass(rng, "blue"), body, STEEL)), rim * rng.uniform(0.12, 0.4)
-        cover = turned(
-            smooth([(0, 0), (1.02, 0), (1.02, 0), (1.0, 0.1), (0.7, 0.75), (0.1, 1), (0, 1)], rim, high),
-            (0, tall - 0.001, 0),
-            lid,
-            sides=48,
-        )
+        line = smooth([(0, 0), (1.02, 0), (1.02, 0), (1.0, 0.1), (0.7, 0.75), (0.1, 1), (0, 1)], rim, high)
+        cover = turned(line, (0, tall - 0.001, 0), lid, sides=48)
         knob = smooth([(0, -0.3), (0.4, -0.3), (0.4, 0.6), (1, 0.9), (1, 1.3), (0, 1.5)], rim * 0.16, rim * 0.16)
         solids += [cover, turned(knob, (0, tall + high, 0), pick(rng, (BLACK, grip, STEEL)))]
         if lid is not body:
             solids.append(ring_of(rim, wide * 0.03, (0, tall + wide * 0.01, 0), STEEL))
-        parts.append(Parts(noun="lid", count=1, material=lid))
+        parts.append(Parts("lid", 1, lid))
     elif form not in ("sauce", "grill") and maybe(rng, 0.35):
         count = int(rng.integers(1, 4))
         place = wide * (0.0 if count == 1 else 0.4)
@@ -121,6 +117,6 @@ def frying_pan(rng: Rng) -> Thing:
                 (0, 0, 0),
                 turn=i * 360 / count + 30,
             )
-        parts.append(Parts(noun="egg", count=count, material=paint(rng, "white")))
+        parts.append(Parts("egg", count, paint(rng, "white")))
     turn = pick(rng, (0.0, 0.0, -90.0))
-    return Thing(solids=tuple(placed(solids, (0, 0, 0), turn=turn)), main=body, style=tuple(style), parts=tuple(parts[:4]))
+    return Thing.of(placed(solids, (0, 0, 0), turn=turn), body, style, parts[:4])

@@ -123,20 +123,9 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
     head, per = rng.uniform(0.15, 0.19) * min(1.0, 0.3 + long), (strings + 1) // 2
     style = rng.integers(3)
     if style == 0:  # all pegs on one side
-        shape = smoothed(
-            [
-                (-0.022, 0),
-                (0.022, 0),
-                (0.03, 0.03),
-                (0.035, head * 0.8),
-                (0.02, head * 1.08),
-                (-0.03, head * 1.1),
-                (-0.05, head),
-                (-0.04, 0.04),
-            ],
-            rounds=1,
-            closed=True,
-        )
+        knots = [(-0.022, 0), (0.022, 0), (0.03, 0.03), (0.035, head * 0.8), (0.02, head * 1.08), (-0.03, head * 1.1), (-0.05, head)]
+        knots += [(-0.04, 0.04)]
+        shape = smoothed(knots, rounds=1, closed=True)
         pegs = [(-1, 0.035 + (head - 0.05) * i / max(1, strings - 1)) for i in range(min(strings, 6))]
     else:
         wide = 0.034 if style == 1 else 0.042
@@ -161,10 +150,8 @@ def _guitar_stand(rng: Rng, wide: float, back: float, low: float) -> list[Solid]
     bar, arm = pick(rng, (BLACK, STEEL)), wide * 0.22
     solids = [dowel((s * arm, low - 0.012, back - 0.02), (s * arm, low - 0.012, 0.09), 0.011, bar) for s in (-1, 1)]
     solids += [dowel((s * arm, low - 0.015, 0.085), (s * arm, low + 0.03, 0.095), 0.011, bar) for s in (-1, 1)]
-    solids += [
-        dowel((-arm, low - 0.012, back - 0.02), (arm, low - 0.012, back - 0.02), 0.011, bar),
-        dowel((0, low - 0.012, back - 0.02), (0, low + 0.25, back - 0.06), 0.012, bar),
-    ]
+    solids.append(dowel((-arm, low - 0.012, back - 0.02), (arm, low - 0.012, back - 0.02), 0.011, bar))
+    solids.append(dowel((0, low - 0.012, back - 0.02), (0, low + 0.25, back - 0.06), 0.012, bar))
     hub = (0.0, low + 0.22, back - 0.055)
     return [
         *solids,
@@ -183,42 +170,30 @@ def guitar(rng: Rng) -> Thing:
         long = rng.uniform(0.26, 0.32) if small else rng.uniform(0.44, 0.54)
         wide, deep = long * rng.uniform(0.8, 0.95), long * rng.uniform(0.18, 0.24)
         shape = pick(rng, (_mirrored(_HOLLOW), _mirrored(_HOLLOW), _mirrored(_HOLLOW), _NOTCHED, _PEAR))
-        body, top = (
-            pick(rng, (wood(rng, "brown"), wood(rng, "beige"), wood(rng), wood(rng, pick(rng, ("red", "black", "blue"))))),
-            pick(rng, (wood(rng, "beige"), wood(rng, "brown"))),
-        )
+        body = pick(rng, (wood(rng, "brown"), wood(rng, "beige"), wood(rng), wood(rng, pick(rng, ("red", "black", "blue")))))
+        top = pick(rng, (wood(rng, "beige"), wood(rng, "brown")))
         line = smoothed(np.array(shape) * (wide, long), rounds=2, closed=True)
         strings = 4 if small else pick(rng, (6, 6, 6, 12))
-        solids = [
-            sawn(line, deep, body, 0.004).moved((0, 0, -deep)),
-            sawn(line * 0.985 + (0, long * 0.007), 0.004, top).moved((0, 0, -0.002)),
-        ]
+        solids = [sawn(line, deep, body, 0.004).moved((0, 0, -deep))]
+        solids += [sawn(line * 0.985 + (0, long * 0.007), 0.004, top).moved((0, 0, -0.002))]
         hole, y = wide * rng.uniform(0.11, 0.14), long * 0.64
         solids.append(facing([(hole, 0), (hole * 1.25, 0), (hole * 1.25, 0.003), (hole, 0.003)], (0, y, 0), dark))
         solids.append(facing([(0, 0), (hole, 0), (hole, 0.0015), (0, 0.0015)], (0, y, 0.0015), BLACK))
         bridge = long * 0.25
-        solids += [
-            cushion((wide * 0.42, 0.03, 0.012), (0, bridge - 0.015, 0), 0.005, dark),
-            box((0.07, 0.004, 0.016), (0, bridge - 0.002, 0), WHITE),
-        ]
+        solids.append(cushion((wide * 0.42, 0.03, 0.012), (0, bridge - 0.015, 0), 0.005, dark))
+        solids.append(box((0.07, 0.004, 0.016), (0, bridge - 0.002, 0), WHITE))
         if maybe(rng, 0.5):
-            guard = smoothed(
-                [(hole * 0.9, -0.2 * hole), (hole * 2.2, -hole * 1.2), (hole * 1.7, -hole * 2.6), (hole * 0.3, -hole * 1.5)],
-                rounds=2,
-                closed=True,
-            )
+            knots = [(hole * 0.9, -0.2 * hole), (hole * 2.2, -hole * 1.2), (hole * 1.7, -hole * 2.6), (hole * 0.3, -hole * 1.5)]
+            guard = smoothed(knots, rounds=2, closed=True)
             solids.append(sawn(guard, 0.003, trim).moved((0, y, 0.0015)))
-            parts.append(Parts(noun="guard", count=1, material=trim))
+            parts.append(Parts("guard", 1, trim))
         front, low = 0.009, y + hole * 1.05
         nut = bridge + (long * 1.3 if small else rng.uniform(0.62, 0.66))
-        parts.append(Parts(noun="sound hole", count=1, material=BLACK))
+        parts.append(Parts("sound hole", 1, BLACK))
         solids += _neck(rng, 0, low, nut, front, strings, timber, bridge)
         heel = long - 0.02
-        solids.append(
-            profile_of(
-                [(-deep * 0.85, heel), (0.0, heel), (0.0, heel + 0.1), (-0.015, heel + 0.1), (-deep * 0.6, heel + 0.03)], 0.035, timber
-            )
-        )
+        outline = [(-deep * 0.85, heel), (0.0, heel), (0.0, heel + 0.1), (-0.015, heel + 0.1), (-deep * 0.6, heel + 0.03)]
+        solids.append(profile_of(outline, 0.035, timber))
         main = body
     else:
         long, deep, bass = rng.uniform(0.4, 0.5), rng.uniform(0.035, 0.05), maybe(rng, 0.2)
@@ -228,10 +203,8 @@ def guitar(rng: Rng) -> Thing:
         wide = long * rng.uniform(0.8, 0.95)
         main = pick(rng, (plastic(rng), wood(rng), wood(rng, "brown"), plastic(rng, pick(rng, ("red", "black", "white", "blue")))))
         line = smoothed(np.array(shape) * (wide, long), rounds=rounds, closed=True)
-        solids, bridge = (
-            [sawn(line, deep, main, deep * rng.uniform(0.15, 0.3)).moved((0, 0, -deep))],
-            long * (0.5 if shape is _ARROW else rng.uniform(0.26, 0.32)),
-        )
+        solids = [sawn(line, deep, main, deep * rng.uniform(0.15, 0.3)).moved((0, 0, -deep))]
+        bridge = long * (0.5 if shape is _ARROW else rng.uniform(0.26, 0.32))
         strings = 4 if bass else pick(rng, (6, 6, 6, 6, 12))
         pickups, knobs = int(rng.integers(1, 4)), int(rng.integers(1, 5))
         necks = 2 if not bass and wide > 0.33 and shape in (_SEMI, _DEVIL) and maybe(rng, 0.3) else 1
@@ -245,23 +218,11 @@ def guitar(rng: Rng) -> Thing:
             solids += _neck(rng, x, bridge + room * 0.9, nut, 0.012, strings, timber, bridge)
         if maybe(rng, 0.5) and rounds == 2:
             low = shape in (_TWO_HORNS, _DEVIL)
-            guard = smoothed(
-                [
-                    (0.03, 0.16),
-                    (0.26, 0.14),
-                    (0.22, 0.4),
-                    (0.2, 0.6),
-                    (0.24, 0.72) if low else (0.14, 0.66),
-                    (0.06, 0.7),
-                    (-0.1, 0.72),
-                    (-0.18, 0.6),
-                    (-0.02, 0.4),
-                ],
-                rounds=2,
-                closed=True,
-            )
+            knots = [(0.03, 0.16), (0.26, 0.14), (0.22, 0.4), (0.2, 0.6), (0.24, 0.72) if low else (0.14, 0.66), (0.06, 0.7), (-0.1, 0.72)]
+            knots += [(-0.18, 0.6), (-0.02, 0.4)]
+            guard = smoothed(knots, rounds=2, closed=True)
             solids.append(sawn(guard * (wide, long), 0.003, trim).moved((0, 0, -0.0005)))
-            parts.append(Parts(noun="guard", count=1, material=trim))
+            parts.append(Parts("guard", 1, trim))
         ends = (
             [(0.2 + 0.1 * (i % 2), 0.3 - 0.1 * (i // 2)) for i in range(knobs)]
             if rounds == 2
@@ -269,15 +230,15 @@ def guitar(rng: Rng) -> Thing:
         )
         solids += [knob(0.013, 0.014, (px * wide + 0.01, py * long, 0.0), pick(rng, (BLACK, BRASS, STEEL))) for px, py in ends]
         horns = 2 if shape in (_TWO_HORNS, _DEVIL, _SEMI) else 1 if shape is _NOTCHED else 0
-        parts += [Parts(noun="horn", count=horns)] if horns else []
-        parts += [Parts(noun="pickup", count=pickups * necks), Parts(noun="knob", count=knobs)]
+        parts += [Parts("horn", horns)] if horns else []
+        parts += [Parts("pickup", pickups * necks), Parts("knob", knobs)]
         if necks == 2:
-            parts = [Parts(noun="neck", count=2), *parts]
+            parts = [Parts("neck", 2), *parts]
     low = -min(float(s.vertices[:, 1].min()) for s in solids)
     lift = rng.uniform(0.1, 0.22) if maybe(rng, 0.25) else 0.0
     solids = [s.moved((0, low + lift, 0)) for s in solids]
     if lift:
         solids = [s.moved((0, -lift, 0)).turned("x", -8).moved((0, lift, 0.03)) for s in solids] + _guitar_stand(rng, wide, -deep, lift)
-        parts = [Parts(noun="stand", count=1), *parts]
-    parts = [Parts(noun="string", count=strings), *parts]
-    return Thing(solids=tuple(solids), main=main, style=() if hollow else ("slim",), parts=tuple(parts[:4]))
+        parts = [Parts("stand", 1), *parts]
+    parts = [Parts("string", strings), *parts]
+    return Thing.of(solids, main, () if hollow else ("slim",), parts[:4])

@@ -29,22 +29,7 @@ MOST: Final = 6
 """Parts are counted in words up to this many; of more one says `many`."""
 
 
-STYLES: Final = (
-    "round",
-    "square",
-    "oval",
-    "tall",
-    "low",
-    "wide",
-    "slim",
-    "padded",
-    "folding",
-    "corner",
-    "curved",
-    "open",
-    "closed",
-    "striped",
-)
+STYLES: Final = tuple("round square oval tall low wide slim padded folding corner curved open closed striped".split())
 """Every word a `Thing.style` may hold."""
 
 
