@@ -161,13 +161,13 @@ def _wall_mailbox(rng: Rng) -> Thing:
     paint, second = pick(rng, (metal(rng, pick(rng, PAINTS)), metal(rng), wood(rng))), pick(rng, (STEEL, BLACK, BRASS))
     width, deep = rng.uniform(0.26, 0.42), rng.uniform(0.1, 0.16)
     tall, slope = width * pick(rng, (rng.uniform(0.7, 0.9), rng.uniform(1.1, 1.5))), rng.uniform(0.03, 0.1)
-    bow, standing = rng.uniform(0, 0.04), maybe(rng, 0.35)
+    bow, upright = rng.uniform(0, 0.04), maybe(rng, 0.35)
     side = [(-deep / 2, 0.0), (deep / 2 - 0.01, 0.0), (deep / 2 + bow, tall * 0.4), (deep / 2, tall), (-deep / 2, tall + slope)]
     solids = [slab(side, width, paint, bevel=0.006).turned("y", -90)]
-    lid_front, lid_back, lean = deep / 2 + 0.025, -deep / 2, slope / deep
-    lid = [(lid_back, tall + slope), (lid_front, tall + slope - lean * (lid_front - lid_back))]
-    lid += [(lid_front, tall + slope - lean * (lid_front - lid_back) + 0.015), (lid_back, tall + slope + 0.02)]
-    solids.append(slab([(float(x), float(y)) for x, y in lid], width + 0.03, pick(rng, (paint, second)), bevel=0.004).turned("y", -90))
+    back, edge, lean = -deep / 2, deep / 2 + 0.025, slope / deep
+    low = tall + slope - lean * (edge - back)
+    lid = [(back, tall + slope), (edge, low), (edge, low + 0.015), (back, tall + slope + 0.02)]
+    solids.append(slab(lid, width + 0.03, pick(rng, (paint, second)), bevel=0.004).turned("y", -90))
     front = deep / 2 + bow * 0.5
     solids.append(cushion((width * 0.75, 0.04, 0.02), (0, tall * 0.76, front), 0.006, second))
     solids.append(box((width * 0.66, 0.016, 0.014), (0, tall * 0.772, front + 0.006), BLACK))
@@ -183,17 +183,17 @@ def _wall_mailbox(rng: Rng) -> Thing:
             solids.append(tube(bent_by(path, 16), 0.008, second, sides=8))
         if maybe(rng, 0.5):
             solids.append(dowel((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, WHITE, sides=14))
-    if standing:
+    if upright:
         solids = [solid.moved((0, 1.0, 0)) for solid in solids]
         post, feet = pick(rng, (STEEL, BLACK, paint)), pick(rng, (1, 2))
         for x in ((0.0,), (-width * 0.55, width * 0.55))[feet - 1]:
             solids.append(box((0.05, 1.0 + (tall * 0.95 if feet == 2 else 0.03), 0.05), (x, 0, -deep * 0.2), post))
             solids.append(box((0.14, 0.015, 0.14), (x, 0, -deep * 0.2), post))
-    flag = not standing and maybe(rng, 0.3)
+    flag = not upright and maybe(rng, 0.3)
     if flag:
         solids.append(box((0.008, 0.16, 0.016), (width / 2 + 0.012, tall * 0.6, 0), metal(rng, "red")))
         solids.append(cushion((0.01, 0.06, 0.08), (width / 2 + 0.012, tall * 0.6 + 0.11, 0.03), 0.004, metal(rng, "red")))
-    said = parts_of(("newspaper holder", int(holder)), ("window", windows), ("flag", int(flag)), ("post", feet if standing else 0))
+    said = parts_of(("newspaper holder", int(holder)), ("window", windows), ("flag", int(flag)), ("post", feet if upright else 0))
     return Thing.of(grounded(solids), paint, ("wide",) if tall < width else ("tall",), said)
 
 

@@ -209,14 +209,13 @@ def _vanity(
         solids += legs(rng, wide, deep, low + 0.01, 0.05, body)[0]
     else:
         solids.append(box((wide - 0.04, low, deep - 0.08), (0, 0, -0.02), BLACK))
+    solids += _open_chest(wide, height, deep, low, t, body)
     if form == 1:
         rows, columns = int(rng.integers(1, 4)), 1 if wide < 0.8 else 2
-        solids += _open_chest(wide, height, deep, low, t, body)
         more, said = drawers(rng, (wide - 2 * t, height, t), (0, low, deep / 2 - t), rows, columns, body, shine)
         return [*solids, *more], [said], body
     doors = max(1, min(4, round(wide / rng.uniform(0.35, 0.5))))
     each = (wide - 0.02) / doors
-    solids += _open_chest(wide, height, deep, low, t, body)
     for i in range(doors):
         x = (i - (doors - 1) / 2) * each
         solids.append(cushion((each - 0.012, height - 0.03, 0.02), (x, low + 0.015, deep / 2), 0.004, body))

@@ -128,15 +128,18 @@ def _round_stairs(rng: Rng) -> Thing:
     def spot(radius: float, angle: float, y: float) -> tuple[float, float, float]:
         return radius * math.sin(s * angle), y, radius * math.cos(angle)
 
+    def wedge(turns: Floats, low: float, high: float, material: Material, nose: float = 0.0) -> Solid:
+        """A step, or its tread, which stands out by `nose`."""
+        plan = [(outer + nose, float(b)) for b in turns] + [(inner - nose, float(b)) for b in turns[::-1]]
+        return loft([np.array([spot(r, b, y) for r, b in plan]) for y in (low, high)], material)
+
     thick, solids = rng.uniform(0.04, 0.07), []
     for i in range(steps):
         a = np.linspace(i * each, (i + 1.12) * each, 5)
         low, high = (0.0 if massive else (i + 1) * rise - thick), (i + 1) * rise
-        plan = [(outer, float(b)) for b in a] + [(inner, float(b)) for b in a[::-1]]
-        solids.append(loft([np.array([spot(r, b, y) for r, b in plan]) for y in (low, high)], base if massive else tread))
+        solids.append(wedge(a, low, high, base if massive else tread))
         if massive:
-            plan = [(outer + 0.03, float(b)) for b in a - 0.1 * each] + [(inner - 0.03, float(b)) for b in a[::-1] - 0.1 * each]
-            solids.append(loft([np.array([spot(r, b, y) for r, b in plan]) for y in (high - 0.01, high + 0.025)], tread))
+            solids.append(wedge(a - 0.1 * each, high - 0.01, high + 0.025, tread, 0.03))
     angles = [(i + 0.5) * each for i in range(steps)]
     rails = 1 if spiral else pick(rng, (0, 1, 2, 2))
     if spiral:
@@ -154,8 +157,7 @@ def _round_stairs(rng: Rng) -> Thing:
     for r in ((outer - 0.05), (inner + 0.05))[:rails]:
         solids += railing(np.array([spot(r, a, (i + 1) * rise) for i, a in enumerate(angles)]), 0.9, kind, bar, rail)
     if spiral and maybe(rng, 0.5):
-        a = np.linspace(steps * each, steps * each + 1.4, 8)
-        plan = [(outer, float(b)) for b in a] + [(inner, float(b)) for b in a[::-1]]
-        solids.append(loft([np.array([spot(r, b, steps * rise + d) for r, b in plan]) for d in (-thick, 0.0)], tread))
+        top = steps * rise
+        solids.append(wedge(np.linspace(steps * each, steps * each + 1.4, 8), top - thick, top, tread))
     said = parts_of(("step", steps), ("railing", rails), ("pole", int(spiral)))
     return Thing.of(grounded(solids), base if massive else tread, ("round", "tall") if spiral else ("curved",), said)
