@@ -2,18 +2,30 @@
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from pipeline.starter.kinds.kit import *
 
-SORTS = (*("freezer above",) * 2, *("freezer below",) * 2, "single", *("twin",) * 2, *("french",) * 2, *("small",) * 2, "retro", "shop")
+_SORTS: Final = (
+    *("freezer above",) * 2,
+    *("freezer below",) * 2,
+    "single",
+    *("twin",) * 2,
+    *("french",) * 2,
+    *("small",) * 2,
+    "retro",
+    "shop",
+)
+"""What one is drawn from; the common ones twice."""
 
 
-Leaf = tuple[float, float, float, float, int]
+_Leaf = tuple[float, float, float, float, int]
 """x, y, width, height and the side of the handle; 0 for a drawer."""
 
-GAP = 0.006
+_GAP: Final = 0.006
+"""Between two doors, and between a door and the case; in metres."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +45,7 @@ class _Case:
     """Short, medium or bent handles, or such as are sunk into the edge."""
 
 
-def _leaves(rng: Rng, sort: str, width: float, height: float, low: float, side: int) -> tuple[list[Leaf], int]:
+def _leaves(rng: Rng, sort: str, width: float, height: float, low: float, side: int) -> tuple[list[_Leaf], int]:
     """Doors and drawers, and how many of them are drawers."""
     split = height * rng.uniform(0.62, 0.74)
     match sort:
@@ -85,7 +97,7 @@ def _panel(of: _Case, w: float, h: float, swing: int) -> list[Solid]:
         rim = 0.05
         solids = [box((w, rim, 0.04), (0, up, 0.02), of.grip) for up in (0, h - rim)]
         return solids + [box((rim, h, 0.04), (s * (w - rim) / 2, 0, 0.02), of.grip) for s in SIDES]
-    solids = [cushion((w, h, of.thick), (0, 0, of.thick / 2 + GAP), min(of.edge, of.thick * 0.48), of.paint)]
+    solids = [cushion((w, h, of.thick), (0, 0, of.thick / 2 + _GAP), min(of.edge, of.thick * 0.48), of.paint)]
     solids.append(box((w - 2 * of.edge, h - 2 * of.edge, 0.03), (0, of.edge, 0.01), BLACK))
     if of.sort != "retro" and swing:
         solids.append(cushion((0.05, 0.025, 0.06), (-swing * (w / 2 - 0.04), h - 0.004, 0.01), 0.008, BLACK))
@@ -123,7 +135,7 @@ def _dispenser(rng: Rng, w: float, h: float, out: float, pane: Material) -> list
 
 
 def refrigerator(rng: Rng) -> Thing:
-    sort = pick(rng, SORTS)
+    sort = pick(rng, _SORTS)
     paint = metal(rng, pick(rng, ("white", "white", "grey", "grey", "black")))
     width, height, depth = rng.uniform(0.55, 0.75), rng.uniform(1.5, 2.0), rng.uniform(0.6, 0.72)
     if sort in ("twin", "french"):
@@ -151,9 +163,9 @@ def refrigerator(rng: Rng) -> Thing:
         sign = pick(rng, (plastic(rng), paint))
         solids.append(cushion((width - 0.01, 0.23, depth + 0.04), (0, height - 0.24, 0.02), 0.02, sign))
         solids.append(box((width - 0.02, 0.12, depth), (0, low, 0.01), paint))
-    pane, out = glass(rng, pick(rng, ("blue", "white"))), (0.04 if sort == "shop" else thick) + GAP
+    pane, out = glass(rng, pick(rng, ("blue", "white"))), (0.04 if sort == "shop" else thick) + _GAP
     for x, y, w, h, swing in leaves:
-        w, h = w - GAP, h - GAP
+        w, h = w - _GAP, h - _GAP
         door = _panel(of, w, h, swing) + _handle(of, y, w, h, swing, out, len(leaves) == 1)
         if sort in ("twin", "french") and x < 0 and swing and maybe(rng, 0.6):
             door += _dispenser(rng, w, h, out, pane)
@@ -161,7 +173,7 @@ def refrigerator(rng: Rng) -> Thing:
             hinge, turn = -swing * w / 2, swing * -rng.uniform(60, 120)
             door += [box((w - 0.14, 0.07, 0.09), (0, h * u, -0.04), WHITE) for u in (0.15, 0.4, 0.65)]
             door = [p.moved((-hinge, 0, 0)).turned("y", turn).moved((hinge, 0, 0)) for p in door]
-        solids += [p.moved((x, y + GAP / 2, depth / 2)) for p in door]
+        solids += [p.moved((x, y + _GAP / 2, depth / 2)) for p in door]
     sunk = pulls == 3 and sort not in ("retro", "shop")
     doors, handles = len(leaves) - drawers, sum(1 for leaf in leaves if not (sunk and leaf[4]))
     counted = (("door", doors, paint), ("drawer", drawers, paint), ("handle", handles, grip), ("shelf", shelves, paint))

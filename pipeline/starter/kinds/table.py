@@ -1,12 +1,13 @@
 """Makes a table: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
+from typing import Final
 
 import numpy as np
 
 from pipeline.starter.kinds.kit import *
 
-SIZES = (
+_SIZES: Final = (
     ((0.70, 0.78), (1.1, 2.2), (0.55, 0.75)),  # to eat at
     ((0.70, 0.78), (0.7, 1.4), (1.0, 1.0)),
     ((0.30, 0.48), (0.7, 1.4), (0.5, 0.8)),
@@ -139,7 +140,7 @@ def _apron(width: float, depth: float, high: float, y: float, material: Material
 
 
 def table(rng: Rng) -> Thing:
-    height, wide, deep = pick(rng, SIZES)
+    height, wide, deep = pick(rng, _SIZES)
     tall, width = rng.uniform(*height), rng.uniform(*wide)
     depth, low, timber, thick = width * rng.uniform(*deep), tall < 0.52, wood(rng), rng.uniform(0.018, 0.05)
     surface = pick(rng, (timber, timber, timber, timber, glass(rng, pick(rng, ("white", "blue", "green"))), stone(rng), plastic(rng)))

@@ -5,6 +5,7 @@ import numpy as np
 from pipeline.starter.kinds.kit import *
 
 ON_A_FOOT, SKIRTED, HUNG, HIGH_TANK, ONE_PIECE = range(5)
+"""Forms: on a foot, with straight sides, hung on the wall, with a tank high above, bowl and tank in one piece."""
 
 
 def _bowl(rng: Rng, form: int, wide: float, long: float, high: float, corners: tuple[float, float], white: Material) -> Solid:
