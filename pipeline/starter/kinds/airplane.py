@@ -41,8 +41,7 @@ def airplane(rng: Rng) -> Thing:
 
 def _airliner(rng: Rng) -> Thing:
     skin, tail = metal(rng, pick(rng, ("white", "white", "grey", "blue", "red", "yellow"))), metal(rng, pick(rng, PAINTS))
-    pod = pick(rng, (skin, tail, STEEL))
-    length, dark = rng.uniform(18, 36), glass(rng, "black")
+    pod, length, dark = pick(rng, (skin, tail, STEEL)), rng.uniform(18, 36), glass(rng, "black")
     r = length * rng.uniform(0.05, 0.07)
     stations = [(-0.5, 0.15, 0.35, 0.6), (-0.4, 0.75, 1.0, 0.45), (-0.27, 1.5, 1.6, 0.18), (-0.12, 2, 2, 0), (0.1, 2, 2, 0), (0.3, 2, 2, 0)]
     stations += [(0.39, 1.9, 1.95, -0.02), (0.455, 1.3, 1.35, -0.2), (0.49, 0.6, 0.6, -0.35), (0.5, 0.05, 0.05, -0.38)]
@@ -75,8 +74,7 @@ def _airliner(rng: Rng) -> Thing:
                 big = r * rng.uniform(0.42, 0.55)
                 solids += _nacelle(big, big * 3.2, (x, y - big * 1.15, z + big * 0.6), pod)
                 solids.append(wing_of((x, y - 0.5 * big, z + big), (x, y + 0.02 * r, z + 0.3 * big), big * 2.6, big * 2.6, 0.1, skin))
-    t_tail = rear or (props and maybe(rng, 0.5))
-    fin, zf = r * rng.uniform(2.0, 2.8), -length * 0.36
+    t_tail, fin, zf = rear or (props and maybe(rng, 0.5)), r * rng.uniform(2.0, 2.8), -length * 0.36
     solids.append(wing_of((0, 0.5 * r, zf), (0, 0.8 * r + fin, zf - fin * 0.8), chord * 0.85, chord * 0.42, 0.1, tail))
     y, z, flat = (0.75 * r + fin, zf - fin * 0.75, 0.0) if t_tail else (0.55 * r, -length * 0.4, 0.25 * r)
     solids += [wing_of((0, y, z), (s * span * 0.38, y + flat, z - sweep * 0.5), chord * 0.5, chord * 0.22, 0.1, skin) for s in (-1, 1)]
@@ -226,8 +224,7 @@ def _fighter(rng: Rng) -> Thing:
     solids.append(fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in canopy], pane, count=18))
     delta = maybe(rng, 0.45)
     span, chord = length * rng.uniform(0.28, 0.4), length * (rng.uniform(0.4, 0.5) if delta else rng.uniform(0.22, 0.3))
-    z0 = length * (0.12 if delta else 0.08)
-    sweep = chord * (0.85 if delta else rng.uniform(0.4, 0.8))
+    z0, sweep = length * (0.12 if delta else 0.08), chord * (0.85 if delta else rng.uniform(0.4, 0.8))
     for s in (-1, 1):
         solids.append(wing_of((s * 0.4 * r, 0.1 * r, z0), (s * span, 0.0, z0 - sweep), chord, chord * (0.1 if delta else 0.35), 0.05, skin))
         x = s * 0.85 * fat * r
@@ -269,26 +266,18 @@ def _fighter(rng: Rng) -> Thing:
     for k in range(missiles):
         s, f = (-1, 1)[k % 2], (0.62, 0.85)[k // 2]
         x, z = s * span * f, z0 - sweep * f - chord * 0.15
-        solids.append(
-            fuselage(
-                [(z + d * r, w * r, w * r, -0.75 * r) for d, w in ((-2.6, 0.2), (-2.5, 0.4), (1.5, 0.4), (2.2, 0.25), (2.8, 0.02))],
-                second,
-                count=14,
-            ).moved((x, 0, 0))
-        )
-        solids.append(box((0.12 * r, 0.75 * r, 1.6 * r), (x, -0.7 * r, z - 0.3 * r), skin))
+        shape = [(z + d * r, w * r, w * r, -0.75 * r) for d, w in ((-2.6, 0.2), (-2.5, 0.4), (1.5, 0.4), (2.2, 0.25), (2.8, 0.02))]
+        solids += [fuselage(shape, second, count=14).moved((x, 0, 0)), box((0.12 * r, 0.75 * r, 1.6 * r), (x, -0.7 * r, z - 0.3 * r), skin)]
     if wheels:
-        solids += _gear(
-            [(-1.1 * r, -2.0 * r, -0.1 * length), (1.1 * r, -2.0 * r, -0.1 * length), (0.0, -2.0 * r, 0.28 * length)], 0.4 * r, 0.0
-        )
+        points = [(-1.1 * r, -2.0 * r, -0.1 * length), (1.1 * r, -2.0 * r, -0.1 * length), (0.0, -2.0 * r, 0.28 * length)]
+        solids += _gear(points, 0.4 * r, 0.0)
     said = parts_of(("engine", engines), ("tail fin", fins), ("missile", missiles), ("wheel", wheels))
     return Thing.of(grounded(solids), skin, ("slim",), said)
 
 
 def _glider(rng: Rng) -> Thing:
     skin, mark = pick(rng, (WHITE, metal(rng, pick(rng, PAINTS)))), metal(rng, pick(rng, ("red", "blue", "orange")))
-    pane = glass(rng, pick(rng, ("black", "blue")))
-    length, r = rng.uniform(6.5, 8.0), 0.42
+    pane, length, r = glass(rng, pick(rng, ("black", "blue"))), rng.uniform(6.5, 8.0), 0.42
     stations = [(-0.5, 0.25, 0.3, 0.3), (-0.2, 0.45, 0.5, 0.2), (0.08, 0.9, 1.1, 0.1), (0.25, 1.5, 1.9, 0), (0.4, 1.2, 1.4, -0.05)]
     stations += [(0.5, 0.05, 0.05, -0.2)]
     solids = [fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in stations], skin)]

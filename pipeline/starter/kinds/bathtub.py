@@ -15,8 +15,7 @@ def bathtub(rng: Rng) -> Thing:
     outside = pick(rng, (white, white, metal(rng), ceramic(rng)))
     parts: list[Parts] = []
     solids: list[Solid] = []
-    form = rng.integers(6)
-    tap_at, turn = (-long * 0.5 + 0.06, high, 0.0), 90.0
+    form, tap_at, turn = rng.integers(6), (-long * 0.5 + 0.06, high, 0.0), 90.0
 
     def slipper(solid: Solid, rise: float, both: bool) -> Solid:
         """The rim goes up towards one end or both."""
@@ -58,22 +57,17 @@ def bathtub(rng: Rng) -> Thing:
         tap_at = (0.0, high, -wide / 2 + 0.02) if rise and both else (-long / 2 + 0.03, high + 0.01, 0.0)
         turn = 0.0 if rise and both else 90.0
         if maybe(rng, 0.4):  # pipes and a tap that stand on the floor
-            z = -wide / 2 - 0.12
-            high_tap = high + rng.uniform(0.2, 0.35)
+            z, high_tap = -wide / 2 - 0.12, high + rng.uniform(0.2, 0.35)
             solids += [dowel((x, 0, z), (x, high + 0.1, z), 0.012, shine) for x in (-0.07, 0.07)] + [
                 dowel((-0.12, high + 0.1, z), (0.12, high + 0.1, z), 0.02, shine)
             ]
-            solids.append(
-                piped(
-                    [(0, high + 0.1, z), (0, high_tap, z), (0, high_tap, z + 0.25), (0, high_tap - 0.06, z + 0.25)], 0.013, shine, bend=0.06
-                )
-            )
+            corners = [(0, high + 0.1, z), (0, high_tap, z), (0, high_tap, z + 0.25), (0, high_tap - 0.06, z + 0.25)]
+            solids.append(piped(corners, 0.013, shine, bend=0.06))
             parts.append(Parts("tap", 1, shine))
             turn = -1.0
     elif form == 5:  # fits a corner
         side = rng.uniform(1.25, 1.5)
-        long, wide = side, side
-        t = np.linspace(0, 1, 15)[:, None]
+        long, wide, t = side, side, np.linspace(0, 1, 15)[:, None]
         start, full, wall = 0.3 * side, rng.uniform(0.85, 1.05) * side, np.linspace(0.99, 0.01, 8)[:, None] * side
         bulge = (1 - t) ** 2 * (start, side) + 2 * t * (1 - t) * full + t**2 * (side, start)
         edge = np.concatenate([[(0.01, side)], bulge, [(side, 0.01)], wall * (1, 0), wall[::-1] * (0, 1)])
@@ -108,8 +102,7 @@ def bathtub(rng: Rng) -> Thing:
             parts.append(Parts("jet", jets))
     else:  # built in: a block or panels around a basin
         border, top = rng.uniform(0.04, 0.1), high - 0.03
-        wood_or_stone = pick(rng, (white, white, stone(rng), wood(rng)))
-        f = pick(rng, (0.25, 0.5, 0.98))
+        wood_or_stone, f = pick(rng, (white, white, stone(rng), wood(rng))), pick(rng, (0.25, 0.5, 0.98))
         block = [closed_loop(long, wide, 0.0, front=0.02), closed_loop(long, wide, top + 0.002, front=0.02)]
         rings = [*block, closed_loop(long - 2 * border, wide - 2 * border, top + 0.002, front=f)]
         solids.append(layered(rings, wood_or_stone, caps=(True, False)))
@@ -139,9 +132,8 @@ def bathtub(rng: Rng) -> Thing:
             parts.append(Parts("glass screen", 1))
         if maybe(rng, 0.3):
             z = wide / 2 - border * 0.5
-            solids.append(
-                piped([(0.1, high - 0.01, z), (0.1, high + 0.05, z), (0.3, high + 0.05, z), (0.3, high - 0.01, z)], 0.01, shine, bend=0.03)
-            )
+            bends = [(0.1, high - 0.01, z), (0.1, high + 0.05, z), (0.3, high + 0.05, z), (0.3, high - 0.01, z)]
+            solids.append(piped(bends, 0.01, shine, bend=0.03))
             parts.append(Parts("handle", 1, shine))
         tap_at = (-long / 2 + border * 0.5, high, 0.0)
     if turn >= 0 and maybe(rng, 0.8):

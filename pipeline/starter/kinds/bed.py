@@ -17,8 +17,7 @@ def _mattress(
         cover, drop = rng.uniform(0.5, 0.8) * length, thick * rng.uniform(0.4, 0.9)
         z = (length - cover) / 2 + 0.01
         solids.append(cushion((width + 0.04, drop + 0.03, cover), (0, up - drop, z), 0.05, blanket))
-        if maybe(rng, 0.5):
-            solids.append(cushion((width + 0.05, 0.06, 0.22), (0, up - 0.015, z - cover / 2 + 0.1), 0.028, linen))
+        solids += [cushion((width + 0.05, 0.06, 0.22), (0, up - 0.015, z - cover / 2 + 0.1), 0.028, linen)] if maybe(rng, 0.5) else []
         if maybe(rng, 0.25):
             at = (0, up - drop * 0.88 + 0.01, length * 0.3)
             solids.append(cushion((width + 0.06, drop * 0.9 + 0.03, length * 0.16), at, 0.045, fabric(rng)))
@@ -73,8 +72,7 @@ def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material
             slats = [box((width - 0.03, each * 0.7, 0.022), (0, low + i * each, 0), timber) for i in range(max(2, count // 2))]
             return [*posts, *slats], ()
         case 5:  # a hoop with bars
-            a = np.linspace(0, math.pi, 25)
-            rise = min(0.3, (tall - low) * 0.6)
+            a, rise = np.linspace(0, math.pi, 25), min(0.3, (tall - low) * 0.6)
             arch = np.stack([np.cos(a) * (half - 0.02), tall - rise + np.sin(a) * rise, 0 * a], axis=1)
             bars = []
             for x in np.linspace(-half, half, count + 2)[1:-1]:
@@ -106,13 +104,10 @@ def bed(rng: Rng) -> Thing:
     thick, parts = rng.uniform(0.16, 0.28), []
     style: list[str] = ["wide"] if double else ["slim"]
     solids: list[Solid] = []
-    end = length / 2 + 0.05
-    board = rng.uniform(0.75, 1.3)
-    soft = pick(rng, (blanket, softened(rng)))
+    end, board, soft = length / 2 + 0.05, rng.uniform(0.75, 1.3), pick(rng, (blanket, softened(rng)))
     form = rng.integers(6)
     if form == 0:  # a chest with drawers
-        columns = int(rng.integers(1, 3))
-        knob = pick(rng, (STEEL, BLACK, BRASS))
+        columns, knob = int(rng.integers(1, 3)), pick(rng, (STEEL, BLACK, BRASS))
         solids.append(box((width, low + 0.08, length), (0, 0, 0), timber))
         side = pick(rng, (-1, 1))
         more, _ = drawers(rng, (length * 0.96, low, 0.2), (0, 0.04, width / 2 - 0.1 + 0.01), 1, columns, timber, knob)
@@ -136,10 +131,8 @@ def bed(rng: Rng) -> Thing:
     top = low + 0.06
     bedding, pillows = _mattress(rng, width - 0.05, length - 0.04, top, thick, blanket, linen)
     solids += bedding
-    if pillows:
-        parts.append(Parts("pillow", pillows))
-    sleigh = maybe(rng, 0.12)
-    footed = maybe(rng, 0.45)
+    parts += [Parts("pillow", pillows)] if pillows else []
+    sleigh, footed = maybe(rng, 0.12), maybe(rng, 0.45)
     if sleigh:
         for s, tall in ((-1, 1.05), (1, 0.75)):
             line = smoothed([(0, 0.02), (0.0, low + 0.1), (0.02, tall * 0.7), (0.12, tall), (0.22, tall * 0.98), (0.22, tall * 0.88)])
@@ -164,8 +157,7 @@ def bed(rng: Rng) -> Thing:
             parts.append(Parts("footboard", 1))
         parts += words
     if maybe(rng, 0.15):  # four posts, with curtains or a roof
-        high, r = rng.uniform(1.8, 2.15), 0.03
-        cloth = fabric(rng)
+        high, r, cloth = rng.uniform(1.8, 2.15), 0.03, fabric(rng)
         for x, z in four(width + 0.06, 2 * end):
             profile = [(0, 0), (r * 1.3, 0), (r * 1.3, low + 0.2), (r, low + 0.3), (r * 1.3, high * 0.5), (r * 0.7, high * 0.6), (r, high)]
             profile += [(0, high)]
@@ -178,16 +170,14 @@ def bed(rng: Rng) -> Thing:
         elif roof == 1:
             u = np.linspace(0, 1, 25)
             for x, z in four(width + 0.06, 2 * end - 0.3):
-                fold = np.stack(
-                    [np.stack([x + 0.02 * np.sin(u * 30), np.full(25, y), z + (u - 0.5) * 0.4], 1) for y in (0.12, high - 0.05)], axis=1
-                )
+                points = [np.stack([x + 0.02 * np.sin(u * 30), np.full(25, y), z + (u - 0.5) * 0.4], 1) for y in (0.12, high - 0.05)]
+                fold = np.stack(points, axis=1)
                 solids.append(bent_board(fold, 0.012, cloth))
             parts.append(Parts("curtain", 4))
         parts.insert(0, Parts("post", 4))
         style.append("tall")
     if maybe(rng, 0.1):
-        tall, z = top + thick - 0.05, -length / 2 + 0.18
-        sides = pick(rng, ((1,), (-1, 1)))
+        tall, z, sides = top + thick - 0.05, -length / 2 + 0.18, pick(rng, ((1,), (-1, 1)))
         for s in sides:
             solids += drawers(
                 rng, (0.42, tall, 0.38), (s * (width / 2 + 0.42), 0, z), int(rng.integers(1, 4)), 1, timber, pick(rng, (STEEL, BRASS))
@@ -207,8 +197,7 @@ def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Mate
         solids += [box((width, 0.15, 0.03), (0, y - 0.05, s * length / 2), timber) for s in (-1, 1)]
         solids.append(box((width, 0.02, length), (0, y - 0.02, 0), timber))
         more, count = _mattress(rng, width - 0.06, length - 0.06, y, 0.14, blanket, linen)
-        solids, pillows = solids + more, pillows + count
-        rise = (top if y == high else y + 0.5) - y
+        solids, pillows, rise = solids + more, pillows + count, (top if y == high else y + 0.5) - y
         bars = int(rng.integers(0, 6))
         for s in (-1, 1):
             solids += [box((width, 0.07, 0.025), (0, y + h, s * length / 2), timber) for h in (rise * 0.55, rise - 0.08)]
@@ -220,16 +209,14 @@ def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Mate
     for s, span, z in ((-side, length, 0.0), (side, length * 0.72, -length * 0.14)):
         solids += [box((0.022, 0.07, span), (s * width / 2, high + h, z), timber) for h in (0.2, top - high - 0.08)]
     solids.append(box((0.03, top - high, 0.05), (side * width / 2, high, length * 0.21), timber))
-    z, rungs, foot = length * 0.36, int(rng.integers(4, 7)), rng.uniform(0.05, 0.3)
-    reach = high + 0.25
+    z, rungs, foot, reach = length * 0.36, int(rng.integers(4, 7)), rng.uniform(0.05, 0.3), high + 0.25
     for dz in (-0.17, 0.17):
         solids.append(dowel((side * (width / 2 + foot), 0, z + dz), (side * (width / 2 + 0.03), reach, z + dz), 0.02, timber))
     for i in range(rungs):
         y = (i + 0.8) * reach / (rungs + 0.6)
         x = side * (width / 2 + 0.03 + (foot - 0.03) * (1 - y / reach))
         solids.append(dowel((x, y, z - 0.17), (x, y, z + 0.17), 0.016, timber))
-    if loft and maybe(rng, 0.6):
-        solids.append(box((width * 0.6, 0.03, length * 0.9), (-side * width * 0.2, 0.72, 0), timber))
+    solids += [box((width * 0.6, 0.03, length * 0.9), (-side * width * 0.2, 0.72, 0), timber)] if loft and maybe(rng, 0.6) else []
     parts = [Parts("ladder", 1), Parts("rung", rungs)]
     parts += [Parts("pillow", pillows)] if pillows else []
     return Thing.of(solids, timber, ("tall", "open") if loft else ("tall",), parts)

@@ -14,8 +14,7 @@ def bench(rng: Rng) -> Thing:
     half, solids = length / 2 - rng.uniform(0.06, 0.2), []
     parts: list[Parts] = []
     style: list[str] = []
-    form = rng.integers(8)
-    tall, lean = rng.uniform(0.34, 0.5), rng.uniform(5, 14)
+    form, tall, lean = rng.integers(8), rng.uniform(0.34, 0.5), rng.uniform(5, 14)
     if form <= 2:  # the park's: boards on two or three sides of iron, stone or wood
         planks, rails = int(rng.integers(2, 7)), int(rng.integers(1, 6)) if maybe(rng, 0.85) else 0
         depth *= 1.0 if rails else 0.8  # else it would be a low table
@@ -23,9 +22,7 @@ def bench(rng: Rng) -> Thing:
         for i in range(planks):
             solids.append(soft_board(length, each * 0.84, 0.03, (0, height - 0.002, -depth / 2 + (i + 0.5) * each), timber, 0.1))
         where = (-half, 0.0, half) if length > 1.6 and maybe(rng, 0.5) else (-half, half)
-        armed = rails > 0 and maybe(rng, 0.6)
-        side = rng.integers(4)
-        concrete = pick(rng, (stand, stone(rng)))
+        armed, side, concrete = rails > 0 and maybe(rng, 0.6), rng.integers(4), pick(rng, (stand, stone(rng)))
         for x in where:
             if side == 0:
                 solids.append(
@@ -53,8 +50,7 @@ def bench(rng: Rng) -> Thing:
                     [box((0.045, tall + 0.1, 0.03), (x, -0.08, -0.035), stand)], (0, height + 0.02, -depth / 2 + 0.01), lean=lean
                 )
         if rails:
-            part = tall / rails
-            upright = maybe(rng, 0.25)
+            part, upright = tall / rails, maybe(rng, 0.25)
             back = [
                 soft_board(length, part * 0.8, 0.024, (0, 0, 0), timber, 0.1).turned("x", 90).moved((0, 0.08 + (i + 0.5) * part, -0.02))
                 for i in range(rails)
@@ -67,8 +63,7 @@ def bench(rng: Rng) -> Thing:
             parts += [] if upright else [Parts("backrest board", rails)]
             style += ["tall"] if tall > 0.45 else []
         if armed:
-            up = height + rng.uniform(0.18, 0.24)
-            curl = maybe(rng, 0.5)
+            up, curl = height + rng.uniform(0.18, 0.24), maybe(rng, 0.5)
             for x in (-half, half):
                 if curl:
                     points = [(x, up + 0.03, -depth / 2 - 0.05), (x, up, depth * 0.2), (x, up - 0.02, depth / 2 + 0.02)]
@@ -80,8 +75,7 @@ def bench(rng: Rng) -> Thing:
             parts.append(Parts("armrest", 2))
         main = timber
     elif form == 3:  # a plain plank on boards, blocks or legs
-        main = pick(rng, (timber, stone(rng)))
-        thick = rng.uniform(0.035, 0.1)
+        main, thick = pick(rng, (timber, stone(rng))), rng.uniform(0.035, 0.1)
         solids.append(soft_board(length, depth, thick, (0, height - thick, 0), main, pick(rng, (0.05, 0.3))))
         under = height - thick + 0.004
         match rng.integers(4):
@@ -111,11 +105,8 @@ def bench(rng: Rng) -> Thing:
     elif form == 4:  # upholstered
         main = soft
         more, feet = seat_legs(rng, length, depth, height - 0.1, 0.05, timber, brace=0.2)
-        solids += [
-            *more,
-            cushion((length, 0.1, depth), (0, height - 0.13, 0), 0.02, soft),
-            pad_of(length + 0.01, depth + 0.01, 0.1, (0, height - 0.06, 0), soft, 0.15),
-        ]
+        solids += [*more, cushion((length, 0.1, depth), (0, height - 0.13, 0), 0.02, soft)]
+        solids.append(pad_of(length + 0.01, depth + 0.01, 0.1, (0, height - 0.06, 0), soft, 0.15))
         style.append("padded")
         parts.append(feet)
         arms = maybe(rng, 0.5)
@@ -129,8 +120,7 @@ def bench(rng: Rng) -> Thing:
                 solids.append(dowel((x, y, -depth / 2 - 0.01), (x, y, depth / 2 + 0.01), 0.055, soft))
             parts.append(Parts("armrest", 2))
     elif form == 5:  # a chest to sit on, or a pew: closed to the floor
-        main, pew = timber, maybe(rng, 0.5)
-        t = 0.035
+        main, pew, t = timber, maybe(rng, 0.5), 0.035
         for s in (-1, 1):
             line = [(-depth / 2 - 0.1, 0), (depth / 2, 0), (depth / 2, height + 0.1), (depth * 0.3, height + 0.26)]
             line += [(-depth * 0.2, height + 0.24), (-depth * 0.35, height + tall), (-depth / 2 - 0.1, height + tall + 0.04)]
@@ -151,8 +141,7 @@ def bench(rng: Rng) -> Thing:
             solids.append(pad_of(length - 0.06, depth - 0.06, 0.06, (0, height - 0.004, 0.01), soft, 0.1))
             style.append("padded")
     elif form == 6:  # seats in a row on a beam
-        main = pick(rng, (plastic, metal, leather))(rng)
-        seats = int(rng.integers(2, 5))
+        main, seats = pick(rng, (plastic, metal, leather))(rng), int(rng.integers(2, 5))
         knots = [(depth / 2, height - 0.02), (depth / 2 - 0.05, height + 0.01), (-depth * 0.45, height - 0.03)]
         knots += [(-depth * 0.5, height + 0.05), (-depth * 0.72, height + tall)]
         flank = smoothed(knots)
@@ -177,11 +166,8 @@ def bench(rng: Rng) -> Thing:
                 solids.append(piped(points, 0.014, stand, bend=0.04))
             parts.append(Parts("armrest", seats + 1))
     else:  # curved in plan
-        main = pick(rng, (timber, stone(rng)))
-        sweep, radius = rng.uniform(0.5, 1.1), length * rng.uniform(0.8, 1.0)
-        backed = maybe(rng, 0.6)
-        a = np.linspace(-sweep / 2, sweep / 2, 25) * 1.2
-        thick = rng.uniform(0.04, 0.08)
+        main, sweep, radius = pick(rng, (timber, stone(rng))), rng.uniform(0.5, 1.1), length * rng.uniform(0.8, 1.0)
+        backed, a, thick = maybe(rng, 0.6), np.linspace(-sweep / 2, sweep / 2, 25) * 1.2, rng.uniform(0.04, 0.08)
         arc = np.stack([np.sin(a), 0 * a, 1 - np.cos(a)], axis=1)
         rims = [arc * (radius + r) + (0, height, -r) for r in (-depth / 2, depth / 2)]
         solids.append(bent_board(np.stack(rims, axis=1), thick, main))

@@ -54,8 +54,7 @@ def _sail(corners: Sequence[Point], bulge: float, material: Material) -> Solid:
     a, b, c, d = (np.array(corner) for corner in corners)
     u, v = np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 1, 9))
     u, v = u[..., None], v[..., None]
-    grid = (a * (1 - u) + b * u) * (1 - v) + (d * (1 - u) + c * u) * v
-    flat = np.cross(b - a, d - a)
+    grid, flat = (a * (1 - u) + b * u) * (1 - v) + (d * (1 - u) + c * u) * v, np.cross(b - a, d - a)
     flat /= np.linalg.norm(flat)
     grid = grid + flat * bulge * np.sin(math.pi * u) * np.sin(math.pi * (0.15 + 0.85 * v))
     return drape(grid + flat * 0.012, grid - flat * 0.012, material)
@@ -67,8 +66,7 @@ def boat(rng: Rng) -> Thing:
 
 def _rowing_boat(rng: Rng) -> Thing:
     """Open: a rowing boat with a flat stern, or a canoe pointed at both ends."""
-    canoe = maybe(rng, 0.4)
-    length, depth = rng.uniform(2.8, 4.6), rng.uniform(0.4, 0.6)
+    canoe, length, depth = maybe(rng, 0.4), rng.uniform(2.8, 4.6), rng.uniform(0.4, 0.6)
     beam = rng.uniform(0.75, 0.95) if canoe else length * rng.uniform(0.33, 0.42)
     timber = pick(rng, (wood(rng, pick(rng, ("brown", "beige"))), plastic(rng), metal(rng, pick(rng, PAINTS))))
     bench = wood(rng, pick(rng, ("brown", "beige", "white")))
@@ -109,8 +107,7 @@ def _sailing_boat(rng: Rng) -> Thing:
     length = rng.uniform(5, 9)
     beam, depth = length * rng.uniform(0.27, 0.34), length * rng.uniform(0.11, 0.15)
     hull, deck = pick(rng, (metal(rng, pick(rng, PAINTS)), wood(rng))), wood(rng, pick(rng, ("brown", "beige", "white")))
-    cloth = fabric(rng, pick(rng, ("white", "white", "beige", "red", "blue", "yellow")))
-    twin = maybe(rng, 0.15)
+    cloth, twin = fabric(rng, pick(rng, ("white", "white", "beige", "red", "blue", "yellow"))), maybe(rng, 0.15)
     if twin:
         solids = [_hull(length, beam * 0.28, depth, hull, rake=0.3, stern=0.6, full=2.0).moved((s * beam * 0.62, 0, 0)) for s in (-1, 1)]
         solids.append(cushion((beam * 1.4, depth * 0.25, length * 0.5), (0, depth * 0.9, -length * 0.08), 0.05, deck))
@@ -157,11 +154,9 @@ def _sailing_boat(rng: Rng) -> Thing:
             else (end[0] * 0.04, depth + tall * 0.97, z - 0.03 * length)
         )
         throat = (0.0, depth + tall * (0.68 if gaff else 0.98), z - length * 0.01)
-        solids.append(
-            _sail([(0, y + 0.08, z - length * 0.01), (end[0] * 0.97, y + 0.12, z + (end[2] - z) * 0.97), head, throat], blow, cloth)
-        )
-        if gaff:
-            solids.append(rod(throat, head, length * 0.006, length * 0.005, spar))
+        points = [(0, y + 0.08, z - length * 0.01), (end[0] * 0.97, y + 0.12, z + (end[2] - z) * 0.97), head, throat]
+        solids.append(_sail(points, blow, cloth))
+        solids += [rod(throat, head, length * 0.006, length * 0.005, spar)] if gaff else []
         sails += 1
     bow = (0.0, depth * 1.25, length * 0.5)
     if maybe(rng, 0.75):
@@ -210,18 +205,9 @@ def _motor_boat(rng: Rng) -> Thing:
     solids.append(slab(outline, depth * 0.12, deck).turned("x", -90).moved((0, depth * 1.03, 0)))
     hide = leather(rng, pick(rng, ("white", "red", "brown", "blue", "beige")))
     if form == 0:
-        solids.append(
-            _sail(
-                [
-                    (-beam * 0.4, depth, 0.02 * length),
-                    (beam * 0.4, depth, 0.02 * length),
-                    (beam * 0.36, depth * 1.6, -0.04 * length),
-                    (-beam * 0.36, depth * 1.6, -0.04 * length),
-                ],
-                beam * 0.1,
-                pane,
-            )
-        )
+        points = [(-beam * 0.4, depth, 0.02 * length), (beam * 0.4, depth, 0.02 * length), (beam * 0.36, depth * 1.6, -0.04 * length)]
+        points += [(-beam * 0.36, depth * 1.6, -0.04 * length)]
+        solids.append(_sail(points, beam * 0.1, pane))
         solids.append(cushion((beam * 0.8, depth * 0.5, length * 0.06), (0, depth * 0.6, -0.02 * length), 0.05, deck))
         seats = pick(rng, (2, 3, 4))
         for x, z in (
@@ -303,8 +289,7 @@ def _ship(rng: Rng) -> Thing:
     depth = length * ((0.09, 0.08, 0.15)[form] + rng.uniform(-0.01, 0.02))
     hull = metal(rng, pick(rng, ("black", "white", "blue", "red", "grey", "green")))
     second, house = metal(rng, pick(rng, ("red", "black", "yellow", "orange"))), metal(rng, pick(rng, ("white", "white", "beige")))
-    dark = glass(rng, "black")
-    shape = (rng.uniform(0.3, 0.8), rng.uniform(0.55, 0.85), rng.uniform(0.1, 0.4))
+    dark, shape = glass(rng, "black"), (rng.uniform(0.3, 0.8), rng.uniform(0.55, 0.85), rng.uniform(0.1, 0.4))
     solids = [_hull(length, beam, depth, hull, rake=shape[0], stern=shape[1], sheer=shape[2], full=3.0)]
     solids.append(
         _hull(length * 0.995, beam * 1.01, depth * 0.35, second, rake=0.2, stern=shape[1] * 0.95, sheer=0, full=3.0).moved(
@@ -426,15 +411,9 @@ def _tall_ship(rng: Rng) -> Thing:
         solids.append(rod((0, depth * 0.6, z), (0, depth + tall, z), 0.32, 0.16, spar, sides=10))
         y = depth + tall * 0.16
         for row in range(rows):
-            step = tall * 0.78 / rows
-            low, high = beam * (1.0 - 0.17 * row), beam * (1.0 - 0.17 * (row + 1))
-            solids.append(
-                _sail(
-                    [(-low, y, z + 0.35), (low, y, z + 0.35), (high, y + step * 0.9, z + 0.35), (-high, y + step * 0.9, z + 0.35)],
-                    blow,
-                    cloth,
-                )
-            )
+            step, low, high = tall * 0.78 / rows, beam * (1.0 - 0.17 * row), beam * (1.0 - 0.17 * (row + 1))
+            points = [(-low, y, z + 0.35), (low, y, z + 0.35), (high, y + step * 0.9, z + 0.35), (-high, y + step * 0.9, z + 0.35)]
+            solids.append(_sail(points, blow, cloth))
             solids.append(dowel((-high * 1.05, y + step * 0.92, z + 0.2), (high * 1.05, y + step * 0.92, z + 0.2), 0.14, spar, sides=8))
             y, sails = y + step, sails + 1
     for k in range(pick(rng, (1, 2))):

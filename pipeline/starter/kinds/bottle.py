@@ -10,9 +10,8 @@ from pipeline.starter.kinds.kit import *
 def bottle(rng: Rng) -> Thing:
     """Wine, beer, soda, milk, spray, soap, perfume, jug, decanter, flask of a laboratory, and now and then a flat one for the hip."""
     form = pick(rng, list(BOTTLES))
-    knots, widths, heights, (low, high), closures = BOTTLES[form]
-    wide, tall, sort = rng.uniform(*widths) / 2, rng.uniform(*heights), pick(rng, closures)
-    body = glass(rng)
+    knots, (widths, heights, (low, high), closures) = PROFILES[form], BOTTLES[form]
+    wide, tall, sort, body = rng.uniform(*widths) / 2, rng.uniform(*heights), pick(rng, closures), glass(rng)
     if form in ("water", "medicine", "sauce", "dispenser", "spray") and maybe(rng, 0.8):
         body = plastic(rng)
     elif form in ("thermos", "jug"):
@@ -43,8 +42,7 @@ def bottle(rng: Rng) -> Thing:
     if form == "jug":
         ear = ear_of(rng, (radius_at(outer, tall * 0.55), tall * 0.55), (neck, tall * rng.uniform(0.86, 0.93)), wide * 0.55, 0.008, body)
         solids.append(ear)
-        if both := body.substance == "ceramic" and maybe(rng, 0.5):
-            solids.append(ear.turned("y", 180))
+        solids += [ear.turned("y", 180)] if (both := (body.substance == "ceramic" and maybe(rng, 0.5))) else []
         parts.append(Parts("handle", 1 + both))
     if form == "thermos" and maybe(rng, 0.4):
         solids.append(ear_of(rng, (wide * 0.98, tall * 0.25), (wide * 0.98, tall * 0.7), wide * 0.7, 0.007, BLACK))

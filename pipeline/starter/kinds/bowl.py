@@ -31,8 +31,7 @@ def _fruits(rng: Rng, wide: float, level: float) -> tuple[list[Solid], Parts]:
     for i in range(below):
         tilt = [solid.turned("z", float(rng.uniform(-25, 25))).moved((0, level, wide - size)) for solid in one]
         solids += placed(tilt, (0, 0, 0), turn=i * 360 / below)
-    if top := maybe(rng, 0.6):
-        solids += [solid.moved((0, level + size * 1.35, 0)) for solid in one]
+    solids += [solid.moved((0, level + size * 1.35, 0)) for solid in one] if (top := maybe(rng, 0.6)) else []
     return solids, Parts(noun, below + top, skin)
 
 
@@ -63,8 +62,7 @@ def bowl(rng: Rng) -> Thing:
     solids = vessel(outer, wall, body, pick(rng, (body, body, WHITE, ceramic(rng))), sides=72)
     style: list[str] = {"wide": ["wide"], "shallow": ["wide", "low"], "deep": ["tall"], "pedestal": ["tall"]}.get(form, [])
     parts: list[Parts] = []
-    if form == "pedestal":
-        parts.append(Parts("stem", 1))
+    parts += [Parts("stem", 1)] if form == "pedestal" else []
     count = int(rng.integers(1, 4))
     if form not in ("shallow", "pedestal", "mixing") and maybe(rng, 0.35):
         strip, thick = ceramic(rng), rng.uniform(0.05, 0.12)
@@ -118,8 +116,7 @@ def bowl(rng: Rng) -> Thing:
             solids.append(stretched(bulb(wide * 0.05, (0, 0, 0), server), z=1.4).moved(end))
         parts.append(Parts("spoon", 2, server))
     elif maybe(rng, 0.15) and plain:
-        level = tall * 0.75
-        soup = paint(rng, pick(rng, ("orange", "green", "red", "brown", "white", "beige")))
+        level, soup = tall * 0.75, paint(rng, pick(rng, ("orange", "green", "red", "brown", "white", "beige")))
         radius = radius_at(outer, level) - wall * 0.7
         solids.append(lathe([(0, level - 0.002), (radius, level - 0.002), (radius, level), (0, level)], soup, sides=48))
     else:

@@ -10,8 +10,7 @@ from pipeline.starter.kinds.kit import *
 
 def _bail(rng: Rng, half: float, at: float, thick: float, wire: Material, grip: Material | None) -> list[Solid]:
     """A wire over a mouth from ear to ear, upright, leaning or let down."""
-    high = half * rng.uniform(1.0, 1.35)
-    angle = np.linspace(0, math.pi, 29)
+    high, angle = half * rng.uniform(1.0, 1.35), np.linspace(0, math.pi, 29)
     path = np.stack([-half * np.cos(angle), high * np.sin(angle) ** rng.uniform(0.7, 1.0), 0 * angle], axis=1)
     solids = [tube(path, thick, wire, sides=8)]
     if grip:
@@ -26,8 +25,7 @@ def bucket(rng: Rng) -> Thing:
     """Pails of plastic, zinc or staves with hoops, square ones, tubs with two handles, paint with a lid, ice on a foot, toys for sand."""
     form = pick(rng, ("plastic", "plastic", "zinc", "zinc", "staves", "square", "tub", "paint", "ice", "toy"))
     wide, foot = rng.uniform(0.13, 0.17), rng.uniform(0.68, 0.85)
-    tall = wide * rng.uniform(1.7, 2.2)
-    body = plastic(rng)
+    tall, body = wide * rng.uniform(1.7, 2.2), plastic(rng)
     rim: Line = [(0.97, 0.93), (0.97, 0.93), (1.04, 0.93), (1.04, 0.93), (1.04, 1), (1.04, 1)]
     match form:
         case "zinc" | "ice":
@@ -50,8 +48,7 @@ def bucket(rng: Rng) -> Thing:
     outer = smooth(knots, wide, tall)
     solids = vessel(outer, wide * (0.06 if form == "staves" else 0.025), body, body)
     parts: list[Parts] = []
-    style = list(proportion(2 * wide, tall, 0.8, 1.05))
-    count = 0
+    style, count = list(proportion(2 * wide, tall, 0.8, 1.05)), 0
     if form == "staves":
         n, hoop = int(rng.integers(10, 17)), pick(rng, (STEEL, BLACK, BRASS))
         solids = shaped(solids, lambda a, h: 1 - 0.022 * np.abs(np.cos(n / 2 * a)) ** 14)
@@ -64,8 +61,7 @@ def bucket(rng: Rng) -> Thing:
         where, thick = np.linspace(0.35, 0.72, count), 0.015 if form == "zinc" else rng.uniform(0.04, 0.12)
         solids += [band(outer, tall * float(h), tall * float(h + thick), strip, proud=0.0025 if form == "zinc" else 0.001) for h in where]
         style += ["striped"] if strip is not body and count > 1 else []
-        if strip is not body:
-            parts.append(Parts("band", count, replace(strip, substance="")))
+        parts += [Parts("band", count, replace(strip, substance=""))] if strip is not body else []
     if form == "square":
         solids, style = shaped(solids, squared(rng.uniform(4, 9))), [*style, "square"]
         if maybe(rng, 0.5):
@@ -94,7 +90,7 @@ def bucket(rng: Rng) -> Thing:
         solids.append(turned(smooth(line, top, top), (0, tall * 0.985, 0), lid, sides=48))
         parts.append(Parts("lid", 1, lid))
     elif form == "ice" and maybe(rng, 0.6):
-        wine = smooth(BOTTLES["claret"][0], wide * 0.27, tall * 1.25)
+        wine = smooth(PROFILES["claret"], wide * 0.27, tall * 1.25)
         flask = [lathe([(0.0, 0.0), *wine, (0.0, tall * 1.25)], glass(rng))]
         flask += [*closure(rng, "foil", wine[-1][0], tall * 1.25, 1.0)]
         solids += [solid.turned("z", -14).moved((-wide * 0.15, tall * 0.3, 0)) for solid in flask]
@@ -105,7 +101,6 @@ def bucket(rng: Rng) -> Thing:
         solids += [handle, dowel((wide * 0.5, tall * 1.6, -wide * 0.25), (wide * 0.5, tall * 1.6, wide * 0.25), wide * 0.08, spade)]
         parts.append(Parts("spade", 1, spade))
     elif form != "square" and maybe(rng, 0.3):
-        level = tall * rng.uniform(0.6, 0.88)
-        fill = paint(rng, pick(rng, ("blue", "beige", "grey", "brown")))
+        level, fill = tall * rng.uniform(0.6, 0.88), paint(rng, pick(rng, ("blue", "beige", "grey", "brown")))
         solids.append(lathe([(0, base * 0.1), (radius_at(outer, level) - wide * 0.03, level), (0, level)], fill, sides=48))
     return Thing.of(solids, body, style, parts[:4])

@@ -54,8 +54,7 @@ def car(rng: Rng) -> Thing:
         top[1:-1] = (top[:-2] + 2 * top[1:-1] + top[2:]) / 4
     ends = rng.uniform(0.14, 0.3)
     drop = ends * (1 - np.sqrt(1 - np.clip((abs(stations) - length / 2 + ends) / ends, 0, 1) ** 2))
-    wide = half * (1 - 0.1 * abs(2 * stations / length) ** 3) - drop * 0.6
-    top = top - drop * 0.6 * boxy
+    wide, top = half * (1 - 0.1 * abs(2 * stations / length) ** 3) - drop * 0.6, top - drop * 0.6 * boxy
     low = clear + drop * 0.4
     for axle in axles:
         rise = np.sqrt(np.maximum(arch**2 - (stations - axle) ** 2, 0))
@@ -82,8 +81,7 @@ def car(rng: Rng) -> Thing:
         inside = (stations > z_at(hole[0])) & (stations < z_at(hole[1]))
         floor = np.where(inside, np.maximum(deep, low + 0.02), top)
     solids = [loft(rings(0, -9, 9, floor), paint)]
-    if hole:
-        solids += [loft(rings(side, z_at(hole[0]), z_at(hole[1]), top), paint) for side in (-1, 1)]
+    solids += [loft(rings(side, z_at(hole[0]), z_at(hole[1]), top), paint) for side in (-1, 1)] if hole else []
     inner = half - 0.27
     solids.append(box((2 * inner, 0.26 if hole else belt - clear - 0.15, length * 0.86), (0, clear * 1.02, 0), BLACK))
     spots = [(side * (half * 0.97 - 0.11), radius, axle) for side in (-1, 1) for axle in axles]
@@ -150,8 +148,7 @@ def car(rng: Rng) -> Thing:
                 solids.append(tube(np.array(path), 0.02, STEEL, sides=8))
 
         elif maybe(rng, 0.12) and name in ("sedan", "estate"):
-            sign = 1
-            color = pick(rng, ("yellow", "blue", "red", "white"))
+            sign, color = 1, pick(rng, ("yellow", "blue", "red", "white"))
             solids.append(
                 soft((0.7 if color != "yellow" else 0.4, 0.15, 0.18), (0, roof - 0.02, z_at(roof_front) - 0.4), 0.05, plastic(rng, color))
             )
@@ -177,8 +174,7 @@ def car(rng: Rng) -> Thing:
         solids.append(soft((0.2, 0.13, 0.1), (side * (float(skin(belt, z)) + 0.08), belt, z), 0.045, trim))
     lamp, red = glass(rng, "white"), plastic(rng, "red")
     for end, light in ((1, lamp), (-1, red)):
-        tip = length / 2 - 0.06
-        y = (bonnet if end > 0 else boot) * 0.84
+        tip, y = length / 2 - 0.06, (bonnet if end > 0 else boot) * 0.84
         w = float(np.interp(end * (tip - 0.08), stations, wide)) * 0.94
         size = (0.22, 0.17, 0.16) if boxy < 0.6 else (0.36, 0.12, 0.16)
         solids += [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
@@ -191,8 +187,7 @@ def car(rng: Rng) -> Thing:
         y = boot + 0.16 if name != "hatchback" else roof
         z = rear if name != "hatchback" else z_at(roof_back) - 0.1
         solids.append(soft((1.7 * half, 0.04, 0.28), (0, y, z), 0.018, paint))
-        if name != "hatchback":
-            solids += [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)]
+        solids += [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)] if name != "hatchback" else []
     spare = int(name == "jeep" and maybe(rng, 0.4))
     if spare:
         for solid in wheel_of(radius * 0.9, 0.2, 5, tyre, STEEL):
@@ -207,17 +202,15 @@ def car(rng: Rng) -> Thing:
 def _racing_car(rng: Rng) -> Thing:
     """One seat, free wheels, a wing before and behind."""
     length, paint, second = rng.uniform(3.9, 4.8), metal(rng, pick(rng, PAINTS)), metal(rng, pick(rng, PAINTS))
-    radius, track = rng.uniform(0.3, 0.36), rng.uniform(0.68, 0.8)
-    fat = rng.uniform(0.9, 1.3)
+    radius, track, fat = rng.uniform(0.3, 0.36), rng.uniform(0.68, 0.8), rng.uniform(0.9, 1.3)
     stations = [(-0.44, 0.2, 0.25, 0.4), (-0.3, 0.45, 0.55, 0.45), (-0.12, 0.62, 0.68, 0.44), (0.05, 0.66, 0.46, 0.38)]
     stations += [(0.22, 0.5, 0.4, 0.36), (0.4, 0.3, 0.22, 0.3), (0.5, 0.12, 0.08, 0.24)]
     solids = [fuselage([(z * length, w * fat, h, y) for z, w, h, y in stations], paint, 3)]
     pods = pick(rng, (0, 2, 2))
     for s in (-1, 1)[:pods]:
         pod = [(-0.3, 0.1, 0.15, 0.3), (-0.15, 0.36, 0.36, 0.34), (0.0, 0.42, 0.42, 0.36), (0.04, 0.36, 0.36, 0.36)]
-        solids.append(
-            fuselage([(z * length, w, h, y) for z, w, h, y in pod], pick(rng, (paint, second)), 4, 14).moved((s * 0.42 * fat, 0, 0))
-        )
+        shape = [(z * length, w, h, y) for z, w, h, y in pod]
+        solids.append(fuselage(shape, pick(rng, (paint, second)), 4, 14).moved((s * 0.42 * fat, 0, 0)))
         solids.append(cushion((0.28, 0.28, 0.04), (s * 0.42 * fat, 0.22, 0.041 * length), 0.015, BLACK))
     hole = [(0, 0), (0.24, 0), (0.27, 0.03), (0.2, 0.05), (0.18, -0.02), (0, -0.02)]
     solids.append(turned(hole, (0, 0.56, 0.05 * length), BLACK, squash=1.6, sides=24))
@@ -301,7 +294,6 @@ def _old_car(rng: Rng) -> Thing:
     solids.append(cushion((1.5, 0.09, 0.06), (0, radius, length * 0.34 + radius + 0.16), 0.02, shiny))
     solids += [box((0.05, 0.06, 0.5), (x, radius + 0.01, length * 0.34 + radius - 0.08), BLACK) for x in (-0.3, 0.3)]
     spare = int(maybe(rng, 0.5))
-    if spare:
-        solids += [solid.turned("y", 90).moved((0, low + 0.3, back - 0.06)) for solid in wheel]
+    solids += [solid.turned("y", 90).moved((0, low + 0.3, back - 0.06)) for solid in wheel] if spare else []
     said = parts_of(("seat", seats), ("spare wheel", spare))
     return Thing.of(grounded(solids), paint, ("open",) if open_top else ("tall",), said)

@@ -24,21 +24,18 @@ def key_rects(width: float, depth: float, rows: int, pad: bool, cursor: bool, ga
     plain: list[Rect] = []
     special: list[Rect] = []
     for r, plan in enumerate(plans):
-        z, x = (r + 0.5) * deep - depth / 2, 0.0
-        spare = (15 - sum(plan)) / max(1, plan.count(0))
+        z, x, spare = (r + 0.5) * deep - depth / 2, 0.0, (15 - sum(plan)) / max(1, plan.count(0))
         for wide in plan:
             rect = ((x + wide / 2) * unit - width / 2, z, wide * unit - gap, deep - gap)
             if wide:
                 (special if wide != 1 and wide < 5 else plain).append(rect)
             x += wide or spare
-        below = len(plans) - 1 - r
-        x = 15.25
+        below, x = len(plans) - 1 - r, 15.25
         if cursor:
             cells = {0: (0, 1, 2), 1: (1,), 2: ()}.get(below, (0, 1, 2))
             special += [((x + c + 0.5) * unit - width / 2, z, unit - gap, deep - gap) for c in cells]
             x += 3.25
-        if pad and below < 5:
-            plain += [((x + c + 0.5) * unit - width / 2, z, unit - gap, deep - gap) for c in range(4)]
+        plain += [((x + c + 0.5) * unit - width / 2, z, unit - gap, deep - gap) for c in range(4)] if pad and below < 5 else []
     return plain, special
 
 

@@ -16,8 +16,7 @@ def _back(rng: Rng, width: float, tall: float, timber: Material, soft: Material)
     match rng.integers(9):
         case 0:
             count = int(rng.integers(2, 8))
-            where = np.linspace(-1, 1, count + 2)[1:-1]
-            slim = min(0.05, 0.5 * width / count)
+            where, slim = np.linspace(-1, 1, count + 2)[1:-1], min(0.05, 0.5 * width / count)
             bars = [box((slim, tall * 0.92, 0.012), (float(u) * half, -0.02, bow * float(u) ** 2 - 0.004), timber) for u in where]
             return [*posts, crest, *bars], [Parts("bar", count)], False
         case 1:
@@ -44,8 +43,7 @@ def _back(rng: Rng, width: float, tall: float, timber: Material, soft: Material)
             line = np.concatenate([np.stack([side, heights], 1), np.stack([-side, heights], 1)[::-1]]) * (1, tall * 0.95)
             return [*posts, crest, plate(line, 0.014, timber, edge=0.003)], [], False
         case 5:
-            angle = np.linspace(0, math.pi, 20)
-            lift = rng.uniform(0.5, 1.0)
+            angle, lift = np.linspace(0, math.pi, 20), rng.uniform(0.5, 1.0)
             arch = np.stack([np.cos(angle) * half, np.sin(angle) ** lift * tall, 0 * angle], axis=1)
             count = int(rng.integers(3, 7))
             solids = [tube(arch, thick / 2, timber)]
@@ -54,8 +52,7 @@ def _back(rng: Rng, width: float, tall: float, timber: Material, soft: Material)
                 solids.append(dowel((float(u) * half * 0.8, -0.02, 0), end, 0.007, timber))
             return solids, [Parts("bar", count)], False
         case 6:  # an oval medallion
-            low, up = tall * 0.25, tall * 0.38
-            angle = np.linspace(0, 2 * math.pi, 33)[:-1]
+            low, up, angle = tall * 0.25, tall * 0.38, np.linspace(0, 2 * math.pi, 33)[:-1]
             oval = np.stack([np.cos(angle) * half, np.sin(angle) * up], axis=1)
             pad = pad_of(1.7 * half, 1.7 * up, 0.06, (0, 0, 0), soft, 0.98).turned("x", 90)
             stems = [dowel((s * half * 0.6, -0.03, 0), (s * half * 0.75, low + up * 0.4, 0), thick * 0.5, timber) for s in (-1, 1)]
@@ -73,8 +70,7 @@ def _back(rng: Rng, width: float, tall: float, timber: Material, soft: Material)
 def _armrests(rng: Rng, width: float, depth: float, seat: float, stand: Material, rest: Material) -> list[Solid]:
     """A pair on a seat of this width, from its back edge forward."""
     up, solids = seat + rng.uniform(0.18, 0.25), []
-    form = rng.integers(4)
-    ahead = depth * rng.uniform(0.25, 0.42)
+    form, ahead = rng.integers(4), depth * rng.uniform(0.25, 0.42)
     for s in (-1, 1):
         x, hind = s * (width / 2 + 0.012), -depth / 2 - 0.02
         match form:
@@ -108,8 +104,7 @@ def _joinery(rng: Rng) -> Thing:
     if flat:
         solids.append(soft_board(width + 0.02, depth + 0.02, rng.uniform(0.018, 0.045), (0, height - 0.005, 0), timber, corner, square))
     else:
-        if corner < 0.5:
-            solids.append(box((width - 0.02, 0.06, depth - 0.02), (0, height - 0.06, 0), timber))
+        solids += [box((width - 0.02, 0.06, depth - 0.02), (0, height - 0.06, 0), timber)] if corner < 0.5 else []
         solids.append(pad_of(width + 0.02, depth + 0.02, rng.uniform(0.05, 0.1), (0, height - 0.02, 0), soft, corner, square))
     lift = height + 0.01
     solids += placed(back, (0, lift, -depth / 2 + 0.025), lean=rng.uniform(3, 14))
@@ -128,8 +123,7 @@ def _joinery(rng: Rng) -> Thing:
 
 
 def _windsor(rng: Rng) -> Thing:
-    width, depth, height = rng.uniform(0.42, 0.54), rng.uniform(0.4, 0.48), rng.uniform(0.41, 0.46)
-    timber = wood(rng)
+    width, depth, height, timber = rng.uniform(0.42, 0.54), rng.uniform(0.4, 0.48), rng.uniform(0.41, 0.46), wood(rng)
     solids: list[Solid] = [soft_board(width, depth, 0.04, (0, height - 0.03, 0), timber, 0.7, 0.95)]
     feet = []
     for x, z in four(width * 0.55, depth * 0.55):
@@ -138,15 +132,11 @@ def _windsor(rng: Rng) -> Thing:
         for a, b, r, q in zip(knots, knots[1:], (0.011, 0.019, 0.013, 0.021), (0.019, 0.013, 0.021, 0.013), strict=False):
             solids.append(rod(tuple(a), tuple(b), r, q, timber, sides=10))
         feet.append(knots[2])
-    for a, b in ((0, 1), (2, 3)):
-        solids.append(dowel(tuple(feet[a]), tuple(feet[b]), 0.011, timber, sides=10))
+    solids += [dowel(tuple(feet[a]), tuple(feet[b]), 0.011, timber, sides=10) for a, b in ((0, 1), (2, 3))]
     solids.append(dowel(tuple((feet[0] + feet[1]) / 2), tuple((feet[2] + feet[3]) / 2), 0.011, timber, sides=10))
     tall, count = rng.uniform(0.42, 0.68), int(rng.integers(5, 10))
-    lean, comb = 0.18 * tall, maybe(rng, 0.4)
-    us = np.linspace(-1, 1, count)
-    angle = np.linspace(0, math.pi, 24)
-    hind = -depth * 0.4
-    arms = maybe(rng, 0.5)
+    lean, comb, us, angle = 0.18 * tall, maybe(rng, 0.4), np.linspace(-1, 1, count), np.linspace(0, math.pi, 24)
+    hind, arms = -depth * 0.4, maybe(rng, 0.5)
     for u in map(float, us):
         peak = tall if comb else tall * float(max(0.0, 1 - (0.92 * u) ** 2)) ** 0.4
         end = (u * width * (0.5 if comb else 0.46), height + peak, hind + 0.09 * u**2 - lean * peak / tall)
@@ -154,14 +144,12 @@ def _windsor(rng: Rng) -> Thing:
     if comb:
         solids.append(backrest(width * 1.08, 0.07, 0.09, (0, height + tall - 0.01, hind - lean + 0.008), 0.02, timber, top=0.03))
     else:
-        up = np.sin(angle) ** 0.75 * tall
-        c = np.cos(angle)
+        up, c = np.sin(angle) ** 0.75 * tall, np.cos(angle)
         solids.append(piped(np.stack([c * width * 0.46, height + up, hind + 0.09 * c**2 - lean * up / tall], 1), 0.012, timber, bend=0))
     if arms:
         turn = np.linspace(-0.15, math.pi + 0.15, 24)
-        rail = np.stack(
-            [np.cos(turn) * width * 0.54, np.full(24, height + 0.22), depth * 0.1 - np.sin(turn) * (depth * 0.5 + lean * 0.35)], 1
-        )
+        points = [np.cos(turn) * width * 0.54, np.full(24, height + 0.22), depth * 0.1 - np.sin(turn) * (depth * 0.5 + lean * 0.35)]
+        rail = np.stack(points, 1)
         solids.append(piped(rail, 0.016, timber, bend=0))
         for s in (-1, 1):
             for z in (-0.02, 0.12):
@@ -214,8 +202,7 @@ def _swivel(rng: Rng) -> Thing:
         )
     )
     if maybe(rng, 0.65):
-        high = height + rng.uniform(0.17, 0.23)
-        form = rng.integers(3)
+        high, form = height + rng.uniform(0.17, 0.23), rng.integers(3)
         for s in (-1, 1):
             x = s * (width / 2 + 0.035)
             if form < 2:
@@ -248,10 +235,8 @@ def _tubular(rng: Rng) -> Thing:
         if arms:
             solids.append(piped([(x, height - 0.02, front - 0.06), (x, high, front - 0.06), (x, high, hind - 0.04)], r, stand))
             solids.append(cushion((0.04, 0.025, depth * 0.6), (x, high + 0.005, 0), 0.01, pick(rng, (BLACK, soft))))
-    if sled:
-        solids += [dowel((-width / 2, r, z), (width / 2, r, z), r, stand, sides=10) for z in (hind + 0.1, front - 0.1)]
-    padded = soft.substance in ("fabric", "leather") and maybe(rng, 0.6)
-    low = pick(rng, (0.05, tall * 0.4))
+    solids += [dowel((-width / 2, r, z), (width / 2, r, z), r, stand, sides=10) for z in (hind + 0.1, front - 0.1)] if sled else []
+    padded, low = soft.substance in ("fabric", "leather") and maybe(rng, 0.6), pick(rng, (0.05, tall * 0.4))
     lean = math.degrees(math.atan2(hind - top[0], tall))
     if padded:
         solids.append(pad_of(width + 0.01, depth - 0.02, 0.07, (0, height - 0.01, 0), soft, 0.25))
@@ -286,8 +271,7 @@ def _shell(rng: Rng) -> Thing:
     solids = [bent_board(grid, 0.018 if whole else rng.uniform(0.008, 0.025), skin)]
     parts: list[Parts] = [Parts("armrest", 2)] if arms > 0.12 and not whole else []
     under, pad = height - 0.024, not whole and maybe(rng, 0.4)
-    if pad:
-        solids.append(pad_of(width * 0.8, depth * 0.85, 0.05, (0, height - 0.01, 0), fabric(rng), 0.5))
+    solids += [pad_of(width * 0.8, depth * 0.85, 0.05, (0, height - 0.01, 0), fabric(rng), 0.5)] if pad else []
     match -1 if whole else rng.integers(5):
         case -1:
             solids = [s.moved((0, -float(s.vertices[:, 1].min()), 0)) for s in solids]
@@ -305,8 +289,7 @@ def _shell(rng: Rng) -> Thing:
             solids += [dowel(corners[i], corners[i + 1], 0.006, stand, sides=8) for i in (0, 2)]
             solids.append(cushion((0.28, 0.014, 0.2), (0, under - 0.012, 0), 0.005, stand))
         case _:
-            for x, z in four(0.4, 0.4):
-                solids.append(rod((x * 1.1, 0, z), (x * 0.6, under + 0.005, z * 0.55), 0.011, 0.018, stand))
+            solids += [rod((x * 1.1, 0, z), (x * 0.6, under + 0.005, z * 0.55), 0.011, 0.018, stand) for x, z in four(0.4, 0.4)]
             solids.append(cushion((0.3, 0.03, 0.26), (0, under - 0.025, 0), 0.01, stand))
             parts.append(Parts("leg", 4, stand))
     return Thing.of(solids, skin, ("curved", *(("padded",) if pad else ())), parts)
@@ -315,8 +298,7 @@ def _shell(rng: Rng) -> Thing:
 def _folding(rng: Rng) -> Thing:
     """Legs that cross: garden and director's chairs."""
     width, depth, height = rng.uniform(0.4, 0.52), rng.uniform(0.36, 0.44), rng.uniform(0.42, 0.48)
-    stand = pick(rng, (wood, metal))(rng)
-    cloth = pick(rng, (fabric, plastic, wood))(rng)
+    stand, cloth = pick(rng, (wood, metal))(rng), pick(rng, (fabric, plastic, wood))(rng)
     tall, r, solids = rng.uniform(0.33, 0.42), 0.013, []
     director = maybe(rng, 0.4)
     if director:
@@ -360,11 +342,8 @@ def _armchair(rng: Rng) -> Thing:
     """Upholstered all over: club, wing or barrel."""
     width, depth, height = rng.uniform(0.48, 0.62), rng.uniform(0.5, 0.62), rng.uniform(0.38, 0.44)
     soft, timber, low = softened(rng), frame(rng), rng.uniform(0.08, 0.2)
-    inner = pick(rng, (soft, soft, fabric(rng)))
-    arm, tall = rng.uniform(0.08, 0.15), rng.uniform(0.36, 0.7)
-    up = rng.uniform(0.14, 0.22)
-    outer = width + 2 * arm
-    form = rng.integers(3)
+    inner, arm, tall = pick(rng, (soft, soft, fabric(rng))), rng.uniform(0.08, 0.15), rng.uniform(0.36, 0.7)
+    up, outer, form = rng.uniform(0.14, 0.22), width + 2 * arm, rng.integers(3)
     inset = 0.8 if form == 2 else 1.0
     solids, feet = seat_legs(rng, (outer - 0.04) * inset, (depth + 0.04) * inset, low + 0.02, 0.045, timber, brace=0)
     solids.append(pad_of(width + 0.02, depth, 0.14, (0, height - 0.12, 0.03), inner, 0.2))
@@ -372,8 +351,7 @@ def _armchair(rng: Rng) -> Thing:
     if form == 2:  # arms and back are one curve
         turn, t = np.meshgrid(np.linspace(math.pi * 1.06, -math.pi * 0.06, 33), np.linspace(0, 1, 6), indexing="ij")
         hug = np.maximum(0, np.sin(turn)) ** 2 * rng.uniform(0, 1)
-        top = height + up - low + hug * (tall - up)
-        flare = 1 + rng.uniform(0, 0.1) * t
+        top, flare = height + up - low + hug * (tall - up), 1 + rng.uniform(0, 0.1) * t
         grid = np.stack([np.cos(turn) * (width / 2 + 0.01) * flare, low + t * top, 0.1 - np.sin(turn) * (depth / 2 + 0.1) * flare], axis=2)
         solids.append(bent_board(grid, arm * 0.7, soft))
         solids.append(layered([closed_loop(width + 0.06, depth + 0.04, y, 0.01, front=0.3, back=0.95) for y in (low, height - 0.1)], soft))
@@ -384,8 +362,7 @@ def _armchair(rng: Rng) -> Thing:
         if maybe(rng, 0.5):
             back = cushion((width + 2 * arm * form, tall + height - low - 0.04, thick), (0, low - height + 0.02, 0), 0.05, soft)
         else:
-            a = np.linspace(0, math.pi, 15)
-            half = width / 2 + arm * form
+            a, half = np.linspace(0, math.pi, 15), width / 2 + arm * form
             arch = np.stack([np.cos(a) * half, tall * 0.75 + np.sin(a) * tall * 0.25], axis=1)
             back = plate(np.concatenate([[(-half, low - height + 0.02), (half, low - height + 0.02)], arch]), thick, soft, edge=0.025)
         solids += placed([back], (0, height, -depth / 2 + 0.02), lean=lean)
@@ -423,10 +400,8 @@ def _lounge(rng: Rng) -> Thing:
     seat: list[Solid]
     form = rng.integers(3)
     if form == 0:
-        soft = pick(rng, (wood, plastic))(rng)
-        slats = int(rng.integers(4, 8))
-        each = width / slats
-        fan = rng.uniform(0, 0.12)
+        soft, slats = pick(rng, (wood, plastic))(rng), int(rng.integers(4, 8))
+        each, fan = width / slats, rng.uniform(0, 0.12)
         seat = [soft_board(width, 0.07, 0.02, (0, 0, -z), soft, 0.1) for z in np.arange(0.03, depth, 0.085)]
         back = []
         for i in range(slats):
@@ -447,8 +422,7 @@ def _lounge(rng: Rng) -> Thing:
             solids.append(soft_board(0.13, depth + 0.12, 0.022, (x + s * 0.03, high, -0.02), soft, 0.5))
         parts = [Parts("armrest", 2), Parts("bar", slats)]
     else:
-        soft = softened(rng)
-        thick = rng.uniform(0.08, 0.14)
+        soft, thick = softened(rng), rng.uniform(0.08, 0.14)
         seat = [cushion((width, thick, depth), (0, 0, -depth / 2), 0.035, soft)]
         back = [cushion((width, tall, thick), (0, 0, thick / 2), 0.035, soft)]
         if maybe(rng, 0.5):
@@ -459,8 +433,7 @@ def _lounge(rng: Rng) -> Thing:
                 ball(0.012, (x * width / 3, tall * (0.25 + 0.25 * y), thick), soft, rings=6, sides=10) for x in (-1, 0, 1) for y in range(3)
             ]
         for s in (-1, 1):
-            x = s * (width / 2 + 0.015)
-            reach = tall * 0.9 * math.sin(math.radians(lean))
+            x, reach = s * (width / 2 + 0.015), tall * 0.9 * math.sin(math.radians(lean))
             if form == 1:  # two bent bars that cross
                 curve = [(x, 0.016, depth / 2), (x, 0.1, depth * 0.2), (x, height * 0.8, -depth * 0.35)]
                 curve += [(x, height + tall * 0.9, -depth / 2 - reach)]

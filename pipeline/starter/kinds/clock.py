@@ -18,8 +18,7 @@ def _dial(rng: Rng, radius: float, paper: Material, ink: Material) -> tuple[list
         solids.append(mark.turned("z", -30 * i))
     hour = rng.uniform(0, 12)
     hands = [(hour * 30, 0.5, 0.09), ((hour % 1) * 360, 0.78, 0.06)]
-    if maybe(rng, 0.35):
-        hands.append((rng.uniform(0, 360), 0.85, 0.025))
+    hands += [(rng.uniform(0, 360), 0.85, 0.025)] if maybe(rng, 0.35) else []
     for k, (angle, length, thick) in enumerate(hands):
         line = [(-thick / 2, -0.12), (thick / 2, -0.12), (thick * 0.7, length * 0.7), (0, length), (-thick * 0.7, length * 0.7)]
         hand = sawn(np.array(line) * radius, thin, ink if k < 2 else plastic(rng, "red"))
@@ -108,8 +107,7 @@ def _alarm_clock(rng: Rng) -> Thing:
         bells = pick(rng, (1, 2, 2, 2))
         for s in (-1, 1) if bells == 2 else (0,):
             line = [(0, 0), (radius * 0.42, 0), (radius * 0.38, radius * 0.16), (radius * 0.2, radius * 0.3), (0, radius * 0.35)]
-            bell = lathe(line, trim)
-            stem = dowel((0, -radius * 0.3, 0), (0, 0.001, 0), radius * 0.06, trim)
+            bell, stem = lathe(line, trim), dowel((0, -radius * 0.3, 0), (0, 0.001, 0), radius * 0.06, trim)
             body += [part.moved((0, radius * 1.22, 0)).turned("z", -38 * s).moved((0, y, 0)) for part in (bell, stem)]
         if bells == 2 and maybe(rng, 0.7):
             body.append(
@@ -178,8 +176,7 @@ def _mantel_clock(rng: Rng) -> Thing:
                 )
             ]
         case 1:  # hat
-            wide = radius * rng.uniform(2.6, 3.6)
-            s = np.linspace(-1, 1, 41)
+            wide, s = radius * rng.uniform(2.6, 3.6), np.linspace(-1, 1, 41)
             hump = [
                 (float(-x * wide), float(radius * 0.45 + (y + radius * 0.85) * math.exp(-((x * wide / (radius * 1.45)) ** 4)))) for x in s
             ]
@@ -223,8 +220,7 @@ def _mantel_clock(rng: Rng) -> Thing:
             body.append(box((half * 2.3, radius * 0.2, deep * 1.3), (0, -radius * 0.05, 0), timber))
             weights, drop = int(rng.integers(2, 4)), radius * rng.uniform(2, 4)
             for i in range(weights):
-                x, z = (i - (weights - 1) / 2) * half * 0.8, 0.0
-                low = -drop * (1 - 0.25 * (i % 2))
+                x, z, low = (i - (weights - 1) / 2) * half * 0.8, 0.0, -drop * (1 - 0.25 * (i % 2))
                 body += [dowel((x, 0, z), (x, low, z), 0.003, trim, sides=6), ball(radius * 0.2, (x, low, z), timber, 2.2)]
             parts.append(Parts("weight", weights))
             y, style = radius * 1.2, ("tall",)
@@ -275,8 +271,7 @@ def _tall_clock(rng: Rng) -> Thing:
     solids.append(box((waist, top - low, deep * 0.8), (0, low, 0), timber))
     solids += [cushion((wide * 1.06, 0.06, deep * 1.06), (0, top - 0.03, 0), 0.025, timber), box((wide, hood, deep), (0, top, 0), timber)]
     solids.append(box((wide * 0.7, low * 0.6, 0.012), (0, 0.05 + low * 0.2, deep / 2), timber))
-    glazed, front, tall = maybe(rng, 0.7), deep * 0.4, (top - low) * 0.78
-    mid = low + 0.05 + (top - low - 0.1) / 2
+    glazed, front, tall, mid = maybe(rng, 0.7), deep * 0.4, (top - low) * 0.78, low + 0.05 + (top - low - 0.1) / 2
     view = waist * 0.7
     parts = [hands]
     if glazed:

@@ -8,8 +8,7 @@ from pipeline.starter.kinds.kit import *
 def _hutch(rng: Rng, width: float, y: float, z: float, timber: Material) -> tuple[list[Solid], int]:
     """Shelves on the back of a desk, and how many levels they have; z is where its back lies."""
     tall, deep, levels = rng.uniform(0.35, 0.75), rng.uniform(0.2, 0.3), int(rng.integers(1, 4))
-    middle = z + deep / 2
-    uprights = pick(rng, ((-1, 1), (-1, 1), (-1, 0, 1), (-1, -0.35, 0.35, 1)))
+    middle, uprights = z + deep / 2, pick(rng, ((-1, 1), (-1, 1), (-1, 0, 1), (-1, -0.35, 0.35, 1)))
     solids = [box((0.02, tall, deep), (u * (width / 2 - 0.01), y, middle), timber) for u in uprights]
     solids += [box((width, 0.02, deep), (0, float(at), middle), timber) for at in y + np.linspace(tall * 0.4, tall - 0.01, levels)]
     solids.append(box((width, tall, 0.01), (0, y, z + 0.006), timber))
@@ -163,18 +162,15 @@ def desk(rng: Rng) -> Thing:
                 solids += [disc(0.025, low, (at + x, 0, z + 0.02), BLACK, sides=12) for x, z in four(0.32, depth - 0.24)]
                 solids += stacked(face, at, low, depth / 2 - 0.05, 0.4, tall, [1] * rows, pick(rng, (1.0, 2.0)))
                 drawer_count = rows
-            if maybe(rng, 0.3):
-                solids.append(cushion((width, 0.4, 0.03), (0, height - 0.05, back - 0.015), 0.012, fabric(rng)))
+            solids += [cushion((width, 0.4, 0.03), (0, height - 0.05, back - 0.015), 0.012, fabric(rng))] if maybe(rng, 0.3) else []
         case "roll":  # a roll top over chests
             wide, rows, tall = width * rng.uniform(0.26, 0.32), int(rng.integers(3, 5)), rng.uniform(0.32, 0.42)
             for one in SIDES:
                 chest(one * (width / 2 - wide / 2 - 0.01), wide, rows, 0.06, depth - 0.06)
             drawer_count = 2 * rows
             solids.append(hide)
-            closed = maybe(rng, 0.5)
-            run = np.linspace(0, 1, 17)
-            profile = tall * np.minimum(1, 1.25 * np.sqrt(1 - run**2.2))
-            deep = back + run * depth * 0.92
+            closed, run = maybe(rng, 0.5), np.linspace(0, 1, 17)
+            profile, deep = tall * np.minimum(1, 1.25 * np.sqrt(1 - run**2.2)), back + run * depth * 0.92
             cheek = plate_between(-deep[::-1], np.zeros(17), profile[::-1], 0.025, timber).turned("y", 90)
             solids += [cheek.moved((x * (width / 2 - 0.0125), height, 0)) for x in SIDES]
             keep = slice(None) if closed else slice(0, 9)

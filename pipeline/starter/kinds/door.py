@@ -30,16 +30,14 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
     def framed(shares: Floats, columns: int, glazed: Sequence[bool], split: tuple[int, int]) -> list[Solid]:
         made = [box((stile, height, thick), (side * (width - stile) / 2, 0, 0), timber) for side in SIDES]
         base, rail = stile * 1.7, stile * 0.9
-        free = height - base - stile - rail * (len(shares) - 1)
-        y, wide = base, width - 2 * stile
+        free, y, wide = height - base - stile - rail * (len(shares) - 1), base, width - 2 * stile
         made += [box((wide, base, thick), (0, 0, 0), timber), box((wide, stile, thick), (0, height - stile, 0), timber)]
         for share, clear in zip(shares / shares.sum(), glazed, strict=True):
             h, each = float(share) * free, (wide - (columns - 1) * rail) / columns
             for i in range(columns):
                 x = -wide / 2 + (i + 0.5) * each + i * rail
                 made += field(x, y, each, h, clear, split)
-                if i:
-                    made.append(box((rail, h, thick), (x - (each + rail) / 2, y, 0), timber))
+                made += [box((rail, h, thick), (x - (each + rail) / 2, y, 0), timber)] if i else []
             y += h
             if y < height - 1.5 * stile:
                 made.append(box((wide, rail, thick), (0, y, 0), timber))
@@ -113,8 +111,7 @@ def door(rng: Rng) -> Thing:
     casing, pane = pick(rng, (timber, timber, wood(rng))), glass(rng, pick(rng, ("blue", "white", "green")))
     make, said = _leaf(rng, width, height, timber, pane)
     knob, side = pick(rng, (STEEL, BLACK, BRASS)), pick(rng, SIDES)
-    pulls, level = rng.integers(4), rng.uniform(0.95, 1.08)
-    framed = maybe(rng, 0.8)
+    pulls, level, framed = rng.integers(4), rng.uniform(0.95, 1.08), maybe(rng, 0.8)
     turn = rng.uniform(12, 50) if framed and maybe(rng, 0.25) else 0.0
     count = 2 if double else 1
     solids: list[Solid] = []
@@ -183,10 +180,8 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
             if panes:
                 rise = min(rise, 0.5)
             x = -np.cos(np.linspace(0, math.pi, 33)) * beam / 2
-            arch = (rise + rim) * np.sqrt(np.maximum(1 - (2 * x / beam) ** 2, 0))
-            reach = beam / 2 - rim
-            hole = rise * np.sqrt(np.maximum(1 - (x / reach) ** 2, 0))
-            glazed = maybe(rng, 0.7)
+            arch, reach = (rise + rim) * np.sqrt(np.maximum(1 - (2 * x / beam) ** 2, 0)), beam / 2 - rim
+            hole, glazed = rise * np.sqrt(np.maximum(1 - (x / reach) ** 2, 0)), maybe(rng, 0.7)
             solids.append(box((beam, rim * 0.7, deep), (shift, top, 0), timber))
             base = top + rim * 0.35
             solids.append(plate_between(x, base + hole, base + np.maximum(arch, hole + 1e-4), deep, timber).moved((shift, 0, 0)))
@@ -214,8 +209,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
             for i, out in enumerate((0.02, 0.05)):
                 solids.append(cushion((beam + 2 * out, 0.05, deep + 2 * out), (shift, top + rim + i * 0.045, 0), 0.012, timber))
             if maybe(rng, 0.5):
-                x = np.array([-1.0, 0.0, 1.0]) * (beam / 2 + 0.03)
-                low = np.full(3, top + rim + 0.09)
+                x, low = np.array([-1.0, 0.0, 1.0]) * (beam / 2 + 0.03), np.full(3, top + rim + 0.09)
                 solids.append(
                     plate_between(x, low, low + np.array([0.01, rng.uniform(0.12, 0.25), 0.01]), deep + 0.04, timber).moved((shift, 0, 0))
                 )

@@ -40,8 +40,7 @@ def dresser(rng: Rng) -> Thing:
         columns = [1] * (rows - 1) + [2]
     up, span, front, door_count, drawer_count = height - low - 0.06, width - 0.05, depth / 2, 0, sum(columns)
     if not tall and maybe(rng, 0.3):  # doors at both sides or in the middle
-        share, middle = span * rng.uniform(0.26, 0.32), maybe(rng, 0.5)
-        door_count = 2
+        share, middle, door_count = span * rng.uniform(0.26, 0.32), maybe(rng, 0.5), 2
         if middle:
             for side in SIDES:
                 solids += face(side * share / 2, low + 0.01, front, share, up, -side)

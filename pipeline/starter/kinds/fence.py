@@ -22,8 +22,7 @@ def _picket(rng: Rng, wide: float, height: float, thick: float, timber: Material
             x, high = np.array([-half, half]), np.full(2, height)
         case _:
             x = half * np.array([-1, -0.99, -0.5, -0.49, -0.8, 0, 0.8, 0.49, 0.5, 0.99, 1])
-            x = np.sort(x)
-            high = height - half * np.array([3.4, 3.2, 2.6, 1.4, 1.2, 0, 1.2, 1.4, 2.6, 3.2, 3.4])
+            x, high = np.sort(x), height - half * np.array([3.4, 3.2, 2.6, 1.4, 1.2, 0, 1.2, 1.4, 2.6, 3.2, 3.4])
     return plate_between(x, np.full(len(x), 0.05), high, thick, timber)
 
 
@@ -74,15 +73,13 @@ def fence(rng: Rng) -> Thing:
     thick = rng.uniform(0.24, 0.36) if masonry else rng.uniform(0.04, 0.07) if sort in ("iron", "wire") else rng.uniform(0.08, 0.13)
     pillar = stone(rng) if masonry else timber
     fields, span = int(pick(rng, (1, 2, 2, 3, 3, 4) if not masonry else (2, 3))), rng.uniform(1.1, 1.5) * (0.6 + 0.4 * height)
-    span = min(span * (1.6 if fields == 1 else 1.0), 5.2 / fields)
-    corner = fields > 1 and maybe(rng, 0.2)
+    span, corner = min(span * (1.6 if fields == 1 else 1.0), 5.2 / fields), fields > 1 and maybe(rng, 0.2)
     gate = int(rng.integers(0, fields)) if fields > 1 and not corner and maybe(rng, 0.4) else -1
     widths = [rng.uniform(0.9, 1.1) if i == gate else span for i in range(fields)]
     post = _post(rng, thick, height * rng.uniform(1.0, 1.15) + (0.1 if masonry else 0.02), pillar)
     shape, gap = rng.integers(3), rng.uniform(0.4, 1.1)
     wide, rails, cross = rng.uniform(0.06, 0.11), int(rng.integers(2, 5)), maybe(rng, 0.35)
-    picket_state = rng.bit_generator.state
-    swell = rng.uniform(0.12, 0.25) * height * pick(rng, SIDES)
+    picket_state, swell = rng.bit_generator.state, rng.uniform(0.12, 0.25) * height * pick(rng, SIDES)
     hoops, ring = maybe(rng, 0.3), maybe(rng, 0.4)
 
     def field(w: float) -> list[Solid]:
@@ -113,8 +110,7 @@ def fence(rng: Rng) -> Thing:
                     z = -0.07 * (i % 2) if shape == 1 else 0.0
                     size = (w / many - (0.008 if shape else 0.001), height - 0.08, 0.022)
                     made.append(box(size, (-w / 2 + (i + 0.5) * w / many, 0.05, z), timber))
-                if shape != 1:
-                    made.append(cushion((w, 0.04, 0.09), (0, height - 0.04, 0), 0.01, timber))
+                made += [cushion((w, 0.04, 0.09), (0, height - 0.04, 0), 0.01, timber)] if shape != 1 else []
             case "slats":
                 many = max(4, round(height / (0.09 + 0.05 * gap)))
                 each = (height - 0.08) / many
@@ -124,8 +120,7 @@ def fence(rng: Rng) -> Thing:
                 made += [box((w, 0.07, 0.05), (0, y, 0), timber) for y in (0.06, height - 0.07)]
                 low, high, step = 0.1, height - 0.04, 0.16 + 0.06 * gap
                 split = height * 0.6 if cross else low
-                if cross:
-                    made += [box((w, split - low, 0.02), (0, low, 0), timber), box((w, 0.06, 0.05), (0, split, 0), timber)]
+                made += [box((w, split - low, 0.02), (0, low, 0), timber), box((w, 0.06, 0.05), (0, split, 0), timber)] if cross else []
                 tall = high - split
                 for at in np.arange(-w / 2 - tall + step / 2, w / 2, step):
                     a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
@@ -149,11 +144,9 @@ def fence(rng: Rng) -> Thing:
                         x = (u + 1 / many) * w / 2 + np.cos(angle) * w / many / 2
                         made.append(tube(np.stack([x, tall + np.sin(angle) * w / many / 2, 0 * x], axis=1), 0.009, timber, sides=8))
                     if ring and i < many - 1:
-                        angle = np.linspace(0, 2 * math.pi, 13)
-                        radius = min(height * 0.05, w / many / 2)
-                        loop = np.stack(
-                            [(u + 1 / many) * w / 2 + radius * np.cos(angle), height * 0.87 + radius * np.sin(angle), 0 * angle], axis=1
-                        )
+                        angle, radius = np.linspace(0, 2 * math.pi, 13), min(height * 0.05, w / many / 2)
+                        points = [(u + 1 / many) * w / 2 + radius * np.cos(angle), height * 0.87 + radius * np.sin(angle), 0 * angle]
+                        loop = np.stack(points, axis=1)
                         made.append(tube(loop, 0.006, timber, sides=6))
             case "wire":
                 made += [dowel((-w / 2, y, 0), (w / 2, y, 0), 0.018, timber, sides=8) for y in (0.08, height - 0.03)]
@@ -216,6 +209,5 @@ def fence(rng: Rng) -> Thing:
     style += ["tall"] if height > 1.45 else ["low"] if height < 0.85 else []
     parts = [Parts("post", fields + 1, pillar if masonry else None)]
     parts += said_of(timber, ("gate", int(gate >= 0), timber), ("rail", rails if sort == "rail" else 0, timber))
-    if sort == "picket":
-        parts.append(Parts("picket", sum(max(3, round((w - thick) / (wide * (1 + gap)))) for w in widths)))
+    parts += [Parts("picket", sum(max(3, round((w - thick) / (wide * (1 + gap)))) for w in widths))] if sort == "picket" else []
     return Thing.of(solids, timber, style, parts[:4])

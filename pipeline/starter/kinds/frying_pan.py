@@ -35,8 +35,7 @@ def _pan_handle(rng: Rng, path: Floats, wide: float, grip: Material, bracket: Ma
 def frying_pan(rng: Rng) -> Thing:
     """Skillets of cast iron, coated and square grill pans, woks, crepe pans, saucepans and saute pans with lids, paella pans."""
     form = pick(rng, ("coated", "coated", "coated", "iron", "iron", "grill", "wok", "crepe", "sauce", "sauce", "saute", "paella"))
-    wide = rng.uniform(0.1, 0.16)
-    dark, bare = metal(rng, "black"), metal(rng, "grey")
+    wide, dark, bare = rng.uniform(0.1, 0.16), metal(rng, "black"), metal(rng, "grey")
     body = pick(rng, (dark, bare, bare, metal(rng, pick(rng, ("red", "blue", "green", "orange", "white", "beige")))))
     inside = pick(rng, (dark, bare, body))
     depth, knots = {
@@ -57,8 +56,7 @@ def frying_pan(rng: Rng) -> Thing:
     solids = vessel(outer, wall, body, inside, sides=72)
     style: list[str] = {"sauce": ["tall"], "saute": [], "crepe": ["low"], "paella": ["wide"], "wok": ["curved", "wide"]}.get(form, [])
     parts: list[Parts] = []
-    rim, floor = outer[-1][0], wall
-    square = form == "grill" and maybe(rng, 0.6)
+    rim, floor, square = outer[-1][0], wall, form == "grill" and maybe(rng, 0.6)
     lips = form in ("iron", "sauce") and maybe(rng, 0.7)
     if square:
         solids, style = shaped(solids, squared(rng.uniform(5, 10))), [*style, "square"]
@@ -103,8 +101,7 @@ def frying_pan(rng: Rng) -> Thing:
         cover = turned(line, (0, tall - 0.001, 0), lid, sides=48)
         knob = smooth([(0, -0.3), (0.4, -0.3), (0.4, 0.6), (1, 0.9), (1, 1.3), (0, 1.5)], rim * 0.16, rim * 0.16)
         solids += [cover, turned(knob, (0, tall + high, 0), pick(rng, (BLACK, grip, STEEL)))]
-        if lid is not body:
-            solids.append(ring_of(rim, wide * 0.03, (0, tall + wide * 0.01, 0), STEEL))
+        solids += [ring_of(rim, wide * 0.03, (0, tall + wide * 0.01, 0), STEEL)] if lid is not body else []
         parts.append(Parts("lid", 1, lid))
     elif form not in ("sauce", "grill") and maybe(rng, 0.35):
         count = int(rng.integers(1, 4))

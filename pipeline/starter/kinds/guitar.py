@@ -120,8 +120,7 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
     frets = [bridge + long * 2 ** (-i / 12) for i in range(1, 21)]
     rects = [(0.0, -y, 2 * (top + (foot - top) * (nut - y) / (nut - low)) * 0.98, 0.003) for y in frets if y > low]
     solids.append(blocks_of(rects, 0.002, STEEL).turned("x", 90).moved((x, 0, front - 0.0005)))
-    head, per = rng.uniform(0.15, 0.19) * min(1.0, 0.3 + long), (strings + 1) // 2
-    style = rng.integers(3)
+    head, per, style = rng.uniform(0.15, 0.19) * min(1.0, 0.3 + long), (strings + 1) // 2, rng.integers(3)
     if style == 0:  # all pegs on one side
         knots = [(-0.022, 0), (0.022, 0), (0.03, 0.03), (0.035, head * 0.8), (0.02, head * 1.08), (-0.03, head * 1.1), (-0.05, head)]
         knots += [(-0.04, 0.04)]
@@ -187,8 +186,7 @@ def guitar(rng: Rng) -> Thing:
             guard = smoothed(knots, rounds=2, closed=True)
             solids.append(sawn(guard, 0.003, trim).moved((0, y, 0.0015)))
             parts.append(Parts("guard", 1, trim))
-        front, low = 0.009, y + hole * 1.05
-        nut = bridge + (long * 1.3 if small else rng.uniform(0.62, 0.66))
+        front, low, nut = 0.009, y + hole * 1.05, bridge + (long * 1.3 if small else rng.uniform(0.62, 0.66))
         parts.append(Parts("sound hole", 1, BLACK))
         solids += _neck(rng, 0, low, nut, front, strings, timber, bridge)
         heel = long - 0.02

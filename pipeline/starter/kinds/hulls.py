@@ -48,9 +48,8 @@ def wheel_of(radius: float, width: float, spokes: int, tyre: Material, rim: Mate
     line = [(0, -w / 2), (0.9 * r, -w / 2), (0.97 * r, -0.4 * w), (r, -0.25 * w), (r, 0.25 * w), (0.97 * r, 0.4 * w), (0.9 * r, w / 2)]
     solids = [turned([*line, (0.68 * r, 0.48 * w), (0.66 * r, 0.3 * w), (0, 0.3 * w)], (0, 0, 0), tyre, sides=28)]
     if spokes:
-        solids.append(
-            turned([(0.66 * r, 0.3 * w), (0.68 * r, 0.5 * w), (0.6 * r, 0.48 * w), (0.58 * r, 0.3 * w)], (0, 0, 0), rim, sides=28)
-        )
+        profile = [(0.66 * r, 0.3 * w), (0.68 * r, 0.5 * w), (0.6 * r, 0.48 * w), (0.58 * r, 0.3 * w)]
+        solids.append(turned(profile, (0, 0, 0), rim, sides=28))
         solids.append(turned([(0, 0), (0.17 * r, 0), (0.14 * r, 0.5 * w), (0, 0.5 * w)], (0, 0, 0), rim, sides=16))
         spoke = slab([(0.1 * r, -0.08 * r), (0.64 * r, -0.05 * r), (0.64 * r, 0.05 * r), (0.1 * r, 0.08 * r)], 0.14 * w, rim)
         solids += repeated([spoke.turned("x", -90).moved((0, 0.4 * w, 0))], spokes)
@@ -72,8 +71,7 @@ def railing(path: Floats, high: float, kind: int, bar: Material, rail: Material)
         solids += [rod(tuple(a), tuple(b), 0.013, 0.013, bar, sides=8) for a, b in zip(path[1:-1], tops[1:-1], strict=True)]
     elif kind == 1:
         line = [(0, 0), (0.018, 0), (0.012, 0.15), (0.026, 0.4), (0.012, 0.62), (0.018, 0.8), (0.014, 1), (0, 1)]
-        for x, y, z in path[1:-1]:
-            solids.append(turned([(r, h * high) for r, h in line], (float(x), float(y), float(z)), bar, sides=10))
+        solids += [turned([(r, h * high) for r, h in line], (float(x), float(y), float(z)), bar, sides=10) for x, y, z in path[1:-1]]
     elif kind == 2:
         solids += [tube(np.add(path, (0, high * k, 0)), 0.012, bar, sides=8) for k in (0.25, 0.5, 0.75)]
         solids += [rod(tuple(path[i]), tuple(tops[i]), 0.016, 0.016, bar, sides=8) for i in range(3, len(path) - 2, 3)]

@@ -20,9 +20,8 @@ SIDES = (-1, 1)
 def pull_on(rng: Rng, knob: Material) -> Face:
     """One style of handle for a whole piece; (x, y) is where its middle lies, swing tells doors (upright handles) from drawers."""
     style, part, thick = rng.integers(6), rng.uniform(0.2, 0.5), rng.uniform(0.005, 0.009)
-    ball = turned([(0, 0), (0.008, 0), (0.007, 0.012), (0.017, 0.02), (0.017, 0.027), (0, 0.034)], (0, 0, 0), knob, sides=12).turned(
-        "x", 90
-    )
+    line = [(0, 0), (0.008, 0), (0.007, 0.012), (0.017, 0.02), (0.017, 0.027), (0, 0.034)]
+    ball = turned(line, (0, 0, 0), knob, sides=12).turned("x", 90)
     cup = turned([(0, 0), (0.055, 0), (0.05, 0.014), (0.035, 0.024), (0, 0.028)], (0, 0, 0), knob, sides=14, squash=0.4).turned("x", 90)
     angle = np.linspace(0, math.pi, 9)
 
@@ -41,9 +40,8 @@ def pull_on(rng: Rng, knob: Material) -> Face:
                 made = [cup]
             elif style == 4:
                 made = [rod((-long / 2, 0, 0.03), (long / 2, 0, 0.03), thick, thick, knob, sides=10)]
-                made += [
-                    rod((side * long * 0.4, 0, 0), (side * long * 0.4, 0, 0.03), thick * 0.8, thick * 0.8, knob, sides=8) for side in SIDES
-                ]
+                for side in SIDES:
+                    made.append(rod((side * long * 0.4, 0, 0), (side * long * 0.4, 0, 0.03), thick * 0.8, thick * 0.8, knob, sides=8))
             elif style == 5 and not swing:
                 made = [box((width * 0.4, 0.018, 0.004), (0, height * 0.28, 0), BLACK)]
             else:
@@ -101,8 +99,7 @@ def said_of(main: Material, *parts: tuple[str, int, Material]) -> tuple[Parts, .
     said = []
     for noun, count, of in parts:
         same = (of.color_name, of.substance) == (main.color_name, main.substance)
-        if count:
-            said.append(Parts(noun=noun, count=count, material=None if same else of))
+        said += [Parts(noun=noun, count=count, material=None if same else of)] if count else []
     return tuple(said[:4])
 
 
@@ -127,17 +124,15 @@ def cabinet_feet(rng: Rng, width: float, depth: float, material: Material) -> tu
             return high, [box((width - 0.04, high, depth - 0.06), (0, 0, -0.01), pick(rng, (material, BLACK)))], ("leg", 0, material)
         case 1:
             high = rng.uniform(0.06, 0.12)
-            bun = turned(
-                [(0, 0), (0.025, 0), (0.045, high * 0.45), (0.03, high * 0.85), (0.036, high), (0, high)], (0, 0, 0), material, sides=16
-            )
+            line = [(0, 0), (0.025, 0), (0.045, high * 0.45), (0.03, high * 0.85), (0.036, high), (0, high)]
+            bun = turned(line, (0, 0, 0), material, sides=16)
             return high, [bun.moved((x, 0, z)) for x, z in four(width - 0.1, depth - 0.1)], ("leg", 4, material)
         case 2:  # brackets joined by a curved apron
             high = rng.uniform(0.09, 0.15)
             solids = []
             for long, deep, turn in ((width, depth, 0), (depth, width, 90)):
                 x, arch = arch_over(long - 0.16, high * 0.65, 3)
-                x = np.concatenate([[-long / 2], x, [long / 2]])
-                low = np.concatenate([[0], arch, [0]])
+                x, low = np.concatenate([[-long / 2], x, [long / 2]]), np.concatenate([[0], arch, [0]])
                 plate = plate_between(x, low, np.full(len(x), high), 0.022, material)
                 solids += [plate.moved((0, 0, side * (deep / 2 - 0.011))).turned("y", turn) for side in SIDES]
             return high, solids, ("leg", 0, material)

@@ -57,8 +57,7 @@ def bezier(*points: Point, steps: int = 16) -> Floats:
 def bent_by(points: Sequence[Sequence[float]] | Floats, count: int) -> Floats:
     """A smooth curve [count, D] through points [K, D]."""
     line = np.array(points, float)
-    slope = np.gradient(line, axis=0)
-    at = np.linspace(0, len(line) - 1, count)
+    slope, at = np.gradient(line, axis=0), np.linspace(0, len(line) - 1, count)
     i = np.minimum(at.astype(int), len(line) - 2)
     t = (at - i)[:, None]
     near = (2 * t**3 - 3 * t**2 + 1) * line[i] + (t**3 - 2 * t**2 + t) * slope[i]
@@ -114,8 +113,7 @@ def rounded(width: float, low: float, high: float, radius: float, corner: int = 
 
 def rounded_rect(width: float, tall: float, radius: float, steps: int = 5) -> Floats:
     """The outline of a rectangle with round corners, standing on the origin."""
-    turn = np.radians(np.linspace(0, 90, steps))
-    half, x = radius, width / 2 - radius
+    turn, half, x = np.radians(np.linspace(0, 90, steps)), radius, width / 2 - radius
     centers = ((x, tall - radius), (-x, tall - radius), (-x, radius), (x, radius))
     arcs = [
         np.column_stack([cx + half * np.cos(turn + i * math.pi / 2), cy + half * np.sin(turn + i * math.pi / 2)])

@@ -97,16 +97,12 @@ def tap_of(rng: Rng, reach: float, shine: Material, *, tall: float = 0.0) -> tup
             bow = np.stack([0 * a, tall + np.sin(a) * reach / 2, reach / 2 + np.cos(a) * reach / 2], axis=1)
             solids.append(piped(np.concatenate([[(0, 0, 0)], bow]), 0.011, shine, bend=0))
         case 1:
-            solids += [
-                rod((0, 0, 0), (0, tall * 0.7, 0), 0.02, 0.018, shine),
-                rod((0, tall * 0.45, 0), (0, tall * 0.68, reach), 0.014, 0.01, shine),
-            ]
+            solids.append(rod((0, 0, 0), (0, tall * 0.7, 0), 0.02, 0.018, shine))
+            solids.append(rod((0, tall * 0.45, 0), (0, tall * 0.68, reach), 0.014, 0.01, shine))
             solids.append(rod((0, tall * 0.7 - 0.02, reach - 0.008), (0, tall * 0.6 - 0.02, reach - 0.008), 0.011, 0.011, shine))
         case 2:
-            solids += [
-                cushion((0.04, tall * 0.8, 0.04), (0, 0, 0), 0.005, shine),
-                cushion((0.04, 0.022, reach + 0.03), (0, tall * 0.8 - 0.022, reach / 2), 0.005, shine),
-            ]
+            solids.append(cushion((0.04, tall * 0.8, 0.04), (0, 0, 0), 0.005, shine))
+            solids.append(cushion((0.04, 0.022, reach + 0.03), (0, tall * 0.8 - 0.022, reach / 2), 0.005, shine))
         case _:
             solids.append(piped([(0, 0, 0), (0, tall * 0.8, 0), (0, tall * 0.85, reach), (0, tall * 0.6, reach)], 0.013, shine, bend=0.05))
     grips = int(rng.integers(1, 3))
@@ -116,14 +112,11 @@ def tap_of(rng: Rng, reach: float, shine: Material, *, tall: float = 0.0) -> tup
         cross = maybe(rng, 0.5)
         for s in (-1, 1):
             x = s * 0.1
-            solids.append(
-                turned([(0, 0), (0.024, 0), (0.024, 0.008), (0.013, 0.02), (0.015, 0.05), (0, 0.055)], (x, 0, 0), shine, sides=16)
-            )
+            line = [(0, 0), (0.024, 0), (0.024, 0.008), (0.013, 0.02), (0.015, 0.05), (0, 0.055)]
+            solids.append(turned(line, (x, 0, 0), shine, sides=16))
             if cross:
-                solids += [
-                    rod((x, 0.045, -0.035), (x, 0.045, 0.035), 0.006, 0.006, shine, sides=8),
-                    rod((x - 0.035, 0.045, 0), (x + 0.035, 0.045, 0), 0.006, 0.006, shine, sides=8),
-                ]
+                solids.append(rod((x, 0.045, -0.035), (x, 0.045, 0.035), 0.006, 0.006, shine, sides=8))
+                solids.append(rod((x - 0.035, 0.045, 0), (x + 0.035, 0.045, 0), 0.006, 0.006, shine, sides=8))
             else:
                 solids.append(rod((x, 0.047, 0), (x + s * 0.06, 0.055, 0.01), 0.009, 0.006, shine, sides=10))
     return solids, [Parts(noun="tap", count=1, material=shine), Parts(noun="tap handle", count=grips)]

@@ -16,8 +16,7 @@ from pipeline.starter.kinds.vessels import *
 def blade_of(path: Floats, widths: Floats, material: Material, fold: float = 0.2) -> Solid:
     """A leaf along a path in the plane of Y and Z, with a keel; both its sides are made."""
     way = np.gradient(path, axis=0)
-    up = np.cross(way / np.linalg.norm(way, axis=1, keepdims=True), (1.0, 0, 0))
-    side = np.array([-1.0, 0, 1.0])
+    up, side = np.cross(way / np.linalg.norm(way, axis=1, keepdims=True), (1.0, 0, 0)), np.array([-1.0, 0, 1.0])
     out = up[:, None] * (fold * np.abs(side))[None, :, None] + side[None, :, None] * np.array([1.0, 0, 0])
     top = path[:, None] + widths[:, None, None] * out  # [K, 3, 3]
     normals = up[:, None] - (fold * side)[None, :, None] * np.array([1.0, 0, 0])
@@ -33,8 +32,7 @@ def leaf_of(
     length: float, width: float, rise: float, droop: float, material: Material, stalk: float = 0.0, blunt: float = 0.8
 ) -> list[Solid]:
     """A leaf towards +Z; its stalk is a part of the length."""
-    path = arc_of(length, rise, droop, 11)
-    bare = round(10 * stalk)
+    path, bare = arc_of(length, rise, droop, 11), round(10 * stalk)
     t = np.linspace(0, 1, 11 - bare)
     widths = width / 2 * np.maximum(np.sin(math.pi * t**blunt), 0.02)
     stem = [tube(path[: bare + 1], max(length * 0.008, 0.0012), material, sides=5)] if bare else []

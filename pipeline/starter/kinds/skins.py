@@ -31,8 +31,7 @@ def surface(points: Floats, faces: NDArray[np.int64], material: Material, *, wel
     many = count[place[order]]
     left = np.repeat(np.arange(len(order)), many)  # every corner with each that shares its place
     right = np.repeat((np.cumsum(count) - count)[place[order]] - np.cumsum(many) + many, many) + np.arange(len(left))
-    near = (flat[order[left] // 3] * flat[order[right] // 3]).sum(axis=1) > CREASE
-    normals = np.zeros_like(vertices)
+    near, normals = (flat[order[left] // 3] * flat[order[right] // 3]).sum(axis=1) > CREASE, np.zeros_like(vertices)
     np.add.at(normals, order[left[near]], cross[order[right[near]] // 3])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     return Solid(vertices=vertices, normals=normals, faces=np.arange(len(vertices)).reshape(-1, 3), material=material)
@@ -53,8 +52,7 @@ def ears(ring: Floats, spare: int = 0) -> list[tuple[int, int, int]]:
         for i in [*range(len(left)), spare % len(left)]:
             a, b, c = left[i - 1], left[i], left[(i + 1) % len(left)]
             ends = flat[[a, b, c]]
-            sides = np.roll(ends, -1, axis=0) - ends
-            to = flat[left][:, None] - ends
+            sides, to = np.roll(ends, -1, axis=0) - ends, flat[left][:, None] - ends
             inside = (sides[:, 0] * to[..., 1] - sides[:, 1] * to[..., 0] > 1e-12).all(axis=1)
             if sides[0, 0] * sides[1, 1] - sides[0, 1] * sides[1, 0] > 1e-12 and not inside.any():
                 break
@@ -102,8 +100,7 @@ def layered(rings: Sequence[Floats], material: Material, *, caps: tuple[bool, bo
     line = np.stack([*ends[:1] * caps[0], *rings, *ends[1:] * caps[1]])  # [K, S, 3]
     around = np.roll(line, -1, axis=1) - np.roll(line, 1, axis=1)
     out = unit(np.cross(around[:-1] + around[1:], np.diff(line, axis=0)))  # [K - 1, S, 3]
-    first, last = out.copy(), out.copy()
-    limit = np.full((len(out) - 1, 1), CREASE)
+    first, last, limit = out.copy(), out.copy(), np.full((len(out) - 1, 1), CREASE)
     limit[: caps[0]] = limit[len(limit) - caps[1] :] = FLAT
     smooth = (out[:-1] * out[1:]).sum(axis=2) > limit
     first[1:][smooth] = last[:-1][smooth] = unit(out[:-1] + out[1:])[smooth]
@@ -111,10 +108,8 @@ def layered(rings: Sequence[Floats], material: Material, *, caps: tuple[bool, bo
     j, k = np.arange(sides), (np.arange(sides) + 1) % sides
     for band in range(len(out)):
         low = 2 * sides * band
-        if not (caps[0] and band == 0):
-            faces.append(np.stack([low + j, low + k, low + sides + k], axis=1))
-        if not (caps[1] and band == len(out) - 1):
-            faces.append(np.stack([low + j, low + sides + k, low + sides + j], axis=1))
+        faces += [np.stack([low + j, low + k, low + sides + k], axis=1)] if not (caps[0] and band == 0) else []
+        faces += [np.stack([low + j, low + sides + k, low + sides + j], axis=1)] if not (caps[1] and band == len(out) - 1) else []
     return Solid(
         vertices=np.stack([line[:-1], line[1:]], axis=1).reshape(-1, 3),
         normals=np.stack([first, last], axis=1).reshape(-1, 3),
@@ -197,8 +192,7 @@ def blocks_of(rects: Sequence[Rect], tall: float, material: Material, shrink: fl
     faces = np.concatenate([quads[:, :3], quads[:, [0, 2, 3]]])
     at = np.array(rects, float)[:, None]  # [N, 1, 4]
     less = 2 * shrink * corner[:, 1]
-    x = at[..., 0] + corner[:, 0] * (at[..., 2] - less)
-    z = at[..., 1] + corner[:, 2] * (at[..., 3] - less)
+    x, z = at[..., 0] + corner[:, 0] * (at[..., 2] - less), at[..., 1] + corner[:, 2] * (at[..., 3] - less)
     points = np.stack([x, np.broadcast_to(corner[:, 1] * tall, x.shape), z], axis=-1).reshape(-1, 3)
     return surface(points, (faces + 8 * np.arange(len(rects))[:, None, None]).reshape(-1, 3), material, weld=False)
 
@@ -227,12 +221,10 @@ def plate_between(x: Floats, low: Floats, high: Floats, thick: float, material: 
     smooth = (before * out).sum(axis=1) > CREASE
     mean = np.where(smooth[:, None], before + out, out)
     first = mean / np.linalg.norm(mean, axis=1)[:, None]  # normal where an edge starts
-    last = np.where(np.roll(smooth, -1)[:, None], np.roll(first, -1, axis=0), out)
-    n, half = len(loop), thick / 2
+    last, n, half = np.where(np.roll(smooth, -1)[:, None], np.roll(first, -1, axis=0), out), len(loop), thick / 2
     ends = np.concatenate([loop, np.roll(loop, -1, axis=0)] * 2)
     rim = np.column_stack([ends, np.repeat([half, -half], 2 * n)])
-    rim_normals = np.column_stack([np.concatenate([first, last] * 2), np.zeros(4 * n)])
-    j = np.arange(n)
+    rim_normals, j = np.column_stack([np.concatenate([first, last] * 2), np.zeros(4 * n)]), np.arange(n)
     rim_faces = np.concatenate([np.stack([j, j + 2 * n, j + 3 * n], axis=1), np.stack([j, j + 3 * n, j + n], axis=1)])
     sides = [np.column_stack([flat, np.full(2 * k, z)]) for z in (half, -half)]
     normals = np.repeat([(0.0, 0.0, 1.0), (0.0, 0.0, -1.0)], 2 * k, axis=0)
@@ -294,10 +286,8 @@ def pad_of(width: float, depth: float, thick: float, at: Point, material: Materi
     x, y, z = at
     levels = ((0.8, 0), (0.94, 0.04), (1, 0.25), (1, 0.6), (0.95, 0.84), (0.84, 0.96), (0.6, 1))
     trim = min(width, depth)
-    return layered(
-        [closed_loop(width - trim * (1 - s), depth - trim * (1 - s), y + h * thick, z, x, front=front, back=back) for s, h in levels],
-        material,
-    )
+    rings = [closed_loop(width - trim * (1 - s), depth - trim * (1 - s), y + h * thick, z, x, front=front, back=back) for s, h in levels]
+    return layered(rings, material)
 
 
 def piped(points: ArrayLike, radius: float, material: Material, *, bend: float = 0.07) -> Solid:
@@ -332,15 +322,13 @@ def limb(path: Floats, radii: Floats, material: Material) -> Solid:
 def horn(path: Floats, radii: Floats, material: Material, sides: int = 12, lobes: int = 0) -> Solid:
     """A round bar of changing thickness with rounded ends; lobes make its section a star."""
     first, last = path[0] - path[1], path[-1] - path[-2]
-    first, last = first / np.linalg.norm(first), last / np.linalg.norm(last)
-    bow = np.radians([88, 60, 30])
+    first, last, bow = first / np.linalg.norm(first), last / np.linalg.norm(last), np.radians([88, 60, 30])
     path = np.concatenate(
         [path[0] + radii[0] * np.outer(np.sin(bow), first), path, path[-1] + radii[-1] * np.outer(np.sin(bow[::-1]), last)]
     )
     radii = np.concatenate([radii[0] * np.cos(bow), radii, radii[-1] * np.cos(bow[::-1])])
     bar = tube(path, 1.0, material, sides=sides)
-    ring = bar.normals.reshape(len(path), sides, 3)
-    way = np.gradient(path, axis=0)
+    ring, way = bar.normals.reshape(len(path), sides, 3), np.gradient(path, axis=0)
     length = np.linalg.norm(way, axis=1)
     normals = ring * length[:, None, None] - (np.gradient(radii) / length)[:, None, None] * way[:, None]
     normals /= np.linalg.norm(normals, axis=2, keepdims=True)

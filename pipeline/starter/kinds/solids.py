@@ -88,8 +88,7 @@ def cushion(size: Point, at: Point, radius: float, material: Material) -> Solid:
     """A box with edges rounded by a radius, smooth all over."""
     half = np.array(size) / 2
     radius = min(radius, 0.999 * half.min())
-    core = half - radius
-    bend = radius * np.tan(np.radians([0, 15, 30, 45]))
+    core, bend = half - radius, radius * np.tan(np.radians([0, 15, 30, 45]))
     lines = [np.concatenate([-h - bend[::-1], h + bend]) for h in core]  # the last lies on the box itself
     vertices: list[Floats] = []
     faces = []
@@ -105,8 +104,7 @@ def cushion(size: Point, at: Point, radius: float, material: Material) -> Solid:
             vertices.append(side)
     on_box = np.concatenate(vertices)  # [V, 3]
     inner = np.clip(on_box, -core, core)
-    normals = unit(on_box - inner)
-    middle = np.add(at, (0, half[1], 0))
+    normals, middle = unit(on_box - inner), np.add(at, (0, half[1], 0))
     return Solid(vertices=inner + radius * normals + middle, normals=normals, faces=np.concatenate(faces), material=material)
 
 
@@ -133,10 +131,8 @@ def turned(profile: Sequence[tuple[float, float]], at: Point, material: Material
             vertices.append(np.stack([point[0] * around[:, 0], np.full(sides, point[1]), point[0] * squash * around[:, 1]], axis=1))
             normals.append(np.stack([normal[0] * around[:, 0], np.full(sides, normal[1]), normal[0] / squash * around[:, 1]], axis=1))
         # On the axis a rim is one point, and one triangle of each square has no area.
-        if line[band, 0] > 0:
-            faces.append(np.stack([low + j, low + k, low + sides + k], axis=1))
-        if line[band + 1, 0] > 0:
-            faces.append(np.stack([low + j, low + sides + k, low + sides + j], axis=1))
+        faces += [np.stack([low + j, low + k, low + sides + k], axis=1)] if line[band, 0] > 0 else []
+        faces += [np.stack([low + j, low + sides + k, low + sides + j], axis=1)] if line[band + 1, 0] > 0 else []
     return Solid(
         vertices=np.concatenate(vertices) + np.array(at),
         normals=unit(np.concatenate(normals)),
@@ -177,8 +173,7 @@ def dowel(start: Point, end: Point, radius: float, material: Material, *, sides:
 def tube(path: Floats, radius: float, material: Material, *, sides: int = 12) -> Solid:
     """A round bar along a curve [K, 3], open at its ends, which belong inside other solids."""
     ways = unit(np.gradient(path, axis=0))
-    across = _frame(ways[0])[2]
-    angle = np.arange(sides) * (2 * math.pi / sides)
+    across, angle = _frame(ways[0])[2], np.arange(sides) * (2 * math.pi / sides)
     normals = []
     for way in ways:
         across = across - way * (across @ way)  # carried along the curve without twist

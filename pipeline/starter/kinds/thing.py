@@ -167,8 +167,7 @@ def standing(solids: Sequence[Solid]) -> list[Solid]:
 
 def legs(rng: Rng, width: float, depth: float, height: float, thick: float, material: Material) -> tuple[list[Solid], Parts]:
     """Four legs below a rectangle, and the words for them: square, round, tapered and splayed, or turned on a lathe."""
-    corners = four(width - 1.5 * thick, depth - 1.5 * thick)
-    said = Parts(noun="leg", count=4, material=material)
+    corners, said = four(width - 1.5 * thick, depth - 1.5 * thick), Parts(noun="leg", count=4, material=material)
     style = rng.integers(4)
     if style == 0:
         return [box((thick, height, thick), (x, 0, z), material) for x, z in corners], said
