@@ -140,6 +140,17 @@ class Cloud:
 Geometry = Mesh | Cloud
 
 
+def beside(geometry: Geometry, normals: bool) -> bytes:
+    """sha256 over what a shape was read from beside what the source's digest covers; empty if nothing.
+
+    Args:
+        geometry: the shape.
+        normals: whether its normals are used. Where they are not, those that lie apart make no difference.
+    """
+    apart = geometry.normals_beside if normals and isinstance(geometry, Cloud) else b""
+    return geometry.beside + apart
+
+
 def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geometry:
     """Moves a shape to where the cache keeps it, after checking that there is something to keep.
 
@@ -595,7 +606,9 @@ def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
             turned = geometry.points.astype(np.float64) @ turn.T
             normals = None if geometry.normals is None else geometry.normals.astype(np.float64) @ turn.T
         done = finished_cloud(turned, geometry.colors, normals)
-        return dataclasses.replace(geometry, points=done.points, colors=done.colors, normals=done.normals, warnings=geometry.warnings + done.warnings)
+        return dataclasses.replace(
+            geometry, points=done.points, colors=done.colors, normals=done.normals, warnings=geometry.warnings + done.warnings
+        )
     parts = []
     for part in geometry.parts:
         if not len(part.faces):

@@ -119,9 +119,7 @@ def _from_archive(file: File) -> Cloud:
         if len(wide) == 1 and columns.plain(wide[0]) not in told:
             tables = {"points" if name == wide[0] else name: array for name, array in tables.items()}
     of_points = (*columns.POINT_KEYS, *columns.COLOR_KEYS, *columns.NORMAL_KEYS)
-    shaped = {
-        name: oriented(one_cloud(array), file.warn) if columns.plain(name) in of_points else array for name, array in tables.items()
-    }
+    shaped = {name: oriented(one_cloud(array), file.warn) if columns.plain(name) in of_points else array for name, array in tables.items()}
     return columns.named(shaped, file.warn)
 
 
