@@ -22,7 +22,7 @@ NEAREST: Final = 16
 """So many of the nearest places, the point itself among them, say how the surface lies."""
 
 EDGEWISE: Final = 1e-3
-"""Where the cosine between a normal and the way out of the cloud's middle is less than this, "outwards" says nothing, as on a flat cloud."""
+"""Where the cosine between a normal and the way out of the middle is less than this, "outwards" says nothing, as on a flat cloud."""
 
 AT_ONCE: Final = 65_536
 """So many points are computed at a time, which bounds the memory."""

@@ -6,7 +6,8 @@
 
 A file holds clouds `data` [N, n, c] (or points, pc, xyz, clouds ...) and where there are labels `label` (or labels, y, cls, class ...). The
 option `keys=CLOUDS,LABELS,COLOURS` names others; a name left out is looked for. Columns after x, y, z are judged as in
-`pipeline.formats.columns`: colours, normals, or left out; colours may also lie in a data set `rgb` [N, n, 3], normals in `normal` [N, n, 3].
+`pipeline.formats.columns`: colours, normals, or left out. Colours may also lie in a data set `rgb` [N, n, 3], and
+normals in `normal` [N, n, 3].
 
 Labels are numbers [N] or [N, 1] (-1 is none), rows with one 1 [N, C], or texts; labels of points [N, n] are no classes. Names of
 numbers come from a `shape_names.txt` beside the file, or from a data set or attribute `classes` or `names` in it, ScanObjectNN's from
