@@ -61,13 +61,13 @@ check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/mypy
 
 bench: setup  ## measure readers, rendering and builds; prints ratios
-	$(BIN)/python tests/bench/reader.py
-	$(BIN)/python tests/bench/render.py
-	$(BIN)/python tests/bench/build.py
-	$(BIN)/python tests/bench/step.py
+	$(BIN)/python bench/reader.py
+	$(BIN)/python bench/render.py
+	$(BIN)/python bench/build.py
+	$(BIN)/python bench/step.py
 
 science: setup  ## does the method work? the baseline table on made shapes, three seeds, and what stored blocks cost: a night
-	$(BIN)/python tests/science/learn.py build/science
+	$(BIN)/python science/learn.py build/science
 
 starter-teachers: setup  ## train small teachers on made shapes: hours on two cores
 	$(BIN)/python -m pipeline.starter.train build/starter-teachers

@@ -3,6 +3,16 @@
     config = override(config, ["points.count=2048", "teachers=clip-vit-b32,dinov2-small"])
 
 The value is read by the field's type. A name that is nearly right is answered with the right one.
+
+Where one setting chooses what there is to be set beside it (an encoder by its name, a source by its kind), the dataclass keeps those
+settings as text in a field made by `settings_of_choice`, and offers them typed:
+
+    @dataclass(frozen=True, kw_only=True)
+    class EncoderConfig:
+        name: str = "pointmae-s"
+        options: tuple[str, ...] = settings_of_choice()                 # `encoder.depth=6` gives ("depth=6",)
+
+Text is what goes to disk, so that a file can be read before what was chosen is known.
 """
 
 import dataclasses
@@ -10,13 +20,16 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean, from_json
 
 T = TypeVar("T")
+
+CHOICE: Final = "settings of choice"
+"""Key in the metadata of a field that `settings_of_choice` made."""
 
 
 @dataclasses.dataclass
@@ -26,6 +39,14 @@ class _Change:
     where: str
     value: str | None = None
     fields: "dict[str, _Change]" = dataclasses.field(default_factory=dict)
+
+
+def settings_of_choice() -> Any:
+    """A field of type `tuple[str, ...]` for settings of whatever the other fields choose, name=value each.
+
+    `override` puts assignments there whose name the dataclass itself does not have. Who reads the field checks the names.
+    """
+    return dataclasses.field(default=(), metadata={CHOICE: True})
 
 
 def override(config: T, assignments: Sequence[str], named: Mapping[type, Mapping[str, Any]] | None = None) -> T:
@@ -49,7 +70,7 @@ def override(config: T, assignments: Sequence[str], named: Mapping[type, Mapping
         for name in path.strip().split("."):
             change = change.fields.setdefault(name, _Change(path.strip()))
         change.value, change.fields = value.strip(), {}
-    return typing.cast(T, _changed(config, changes.fields, named or {}))
+    return _changed(config, changes.fields, named or {})
 
 
 def refuse_unread(options: Any, names: Iterable[str], where: str, *, prefix: str = "") -> None:
@@ -69,19 +90,41 @@ def refuse_unread(options: Any, names: Iterable[str], where: str, *, prefix: str
         raise UserError(f"{' and '.join(set_)} would have no effect where {where}: leave it out")
 
 
-def _changed(config: Any, changes: Mapping[str, _Change], named: Mapping[type, Mapping[str, Any]]) -> Any:
+def _changed(config: T, changes: Mapping[str, _Change], named: Mapping[type, Mapping[str, Any]]) -> T:
     """A dataclass with all changes of its fields, checked by it once."""
+    assert dataclasses.is_dataclass(config) and not isinstance(config, type)
     hints = typing.get_type_hints(type(config))
-    kinds = {field.name: hints[field.name] for field in dataclasses.fields(config)}
-    values = {}
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    values: dict[str, Any] = {}
+    others: dict[str, _Change] = {}
     for name, change in changes.items():
-        if name not in kinds:
-            raise UserError(f"--set {change.where}: {type(config).__name__} has no field {name!r}{did_you_mean(name, kinds)}")
-        value = getattr(config, name) if change.value is None else _value(kinds[name], change.value, change.where, named)
+        if name not in fields:
+            others[name] = change
+            continue
+        value = getattr(config, name) if change.value is None else _value(hints[name], change.value, change.where, named)
         if change.fields and not dataclasses.is_dataclass(value):
             raise UserError(f"--set {change.where}: {name} is {value!r} and has no fields; set {name} itself")
         values[name] = _changed(value, change.fields, named) if change.fields else value
+    if others:
+        choice = next((name for name, field in fields.items() if CHOICE in field.metadata), None)
+        if choice is None:
+            name, change = next(iter(others.items()))
+            raise UserError(f"--set {change.where}: {type(config).__name__} has no field {name!r}{did_you_mean(name, fields)}")
+        values[choice] = _merged(values.get(choice, getattr(config, choice)), _texts(others))
     return dataclasses.replace(config, **values)
+
+
+def _texts(changes: Mapping[str, _Change], prefix: str = "") -> Iterator[str]:
+    """Changes as assignments again."""
+    for name, change in changes.items():
+        if change.value is not None:
+            yield f"{prefix}{name}={change.value}"
+        yield from _texts(change.fields, f"{prefix}{name}.")
+
+
+def _merged(held: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
+    """Assignments, of which a later one replaces an earlier one of the same name."""
+    return tuple({option.partition("=")[0].strip(): option for option in (*held, *more)}.values())
 
 
 def _value(kind: Any, value: str, where: str, named: Mapping[type, Mapping[str, Any]]) -> Any:

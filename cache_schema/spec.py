@@ -190,7 +190,7 @@ class CaptionSpec:
     name: str = added("", identity=False)
     """What the captions are called in the cache; empty in format 1, which has one captioner only."""
     captioner: str
-    """Name of the captioner's code, in `pipeline.captioners.catalog`."""
+    """Name in `pipeline.captioners.catalog.BACKENDS`."""
     model: str = label("")
     """What the captioner was asked to load; empty for templates."""
     revision: str = label("")

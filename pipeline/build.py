@@ -1,21 +1,16 @@
 """The story of one shard: read, sample, draw, embed, caption, embed the captions. Nothing here knows where it runs.
 
-A `Plan` says what a cache shall hold. `make_shapes` writes the products that come from files (`status`, `points`,
-`views`), `make_product` those that come from stored views and captions, `make_labels` the embedded class names. Each
-writes one shard and its completion marker; `pipeline.run` calls them for every shard that has none.
+`make_shapes` writes the products that come from files (`status`, `points`, `views`), `make_product` those that come from
+stored views and captions, `make_labels` the embedded class names. Each writes one shard and its completion marker;
+`pipeline.executors` call them for every shard that has none.
+
+Letters: n shapes of a shard, V views, K captions of a view that are kept, L bytes of a text cell, E embedding width.
 """
 
-import contextlib
 import dataclasses
-import importlib.metadata
-import os
-import re
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -25,283 +20,22 @@ from numpy.typing import NDArray
 from cache_schema import spec, store
 from cache_schema.errors import UserError
 from cache_schema.mending import Mending
-from cache_schema.spec import CaptionSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
+from cache_schema.spec import ArraySpec, CaptionSpec, LabelSet, Record, TeacherSpec
 from cache_schema.store import Cache
-from pipeline import caption, labels
-from pipeline.caption import Captioner
-from pipeline.teachers import catalog
+from pipeline import labels
+from pipeline.captioners.catalog import Captioner
+from pipeline.models import Models
+from pipeline.plan import Plan
+from pipeline.ranking import rank
+from pipeline.records import FROM_FILES, batch_size
 from pipeline.teachers.catalog import Teacher
-from pipeline.worker import Made, Task, one_line
+from pipeline.worker import Made, one_line
 
 Advance = Callable[[str, int], None]
 """Told (product, units done) as work goes on."""
 
-FROM_FILES: Final = ("status", "points", "views")
-"""Kinds of products made from a shape's file, together."""
-
 CHANGED: Final = "its file, or one beside it, has changed since its points were made"
 """How the reason begins of a shape to which nothing can be added, because its files are no longer those of its points."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a build makes, and with which settings. Small and picklable: every process of a build has one."""
-
-    path: Path
-    records: tuple[Record, ...]
-    """In the order of making: status, points, views, image/*, captions, text/*."""
-    task: Task | None
-    """What shape processes do; None where every shape is made already."""
-    devices: tuple[str, ...]
-    """Torch devices. A process uses one of them."""
-    image_batch: int
-    caption_batch: int
-    token: str = ""
-    """What `store.held_token` says of the process that holds the cache."""
-    places: tuple[tuple[str, str], ...] = ()
-    """The folders of local models, by digest of their weights; see `Models`."""
-
-    def of_kind(self, *kinds: str) -> tuple[Record, ...]:
-        return tuple(record for record in self.records if record.kind in kinds)
-
-
-# --------------------------------------------------------------------------------------------------------- the records
-
-
-def records(
-    source: SourceSpec,
-    points: PointSpec,
-    views: ViewSpec | None,
-    teachers: Sequence[Teacher],
-    captioner: Captioner | None,
-    *,
-    renderer: str,
-    device: str,
-    image_batch: int,
-    caption_batch: int,
-) -> tuple[Record, ...]:
-    """The records of a build, in the order of making.
-
-    Args:
-        source, points, views, teachers, captioner: what to make.
-        renderer: what draws the views, e.g. the GL driver's name.
-        device: torch device of the teachers.
-        image_batch, caption_batch: see `pipeline.recipes.BuildConfig`.
-    """
-    files = software("points")
-    made = [
-        Record(product="status", kind="status", spec=source, inputs=(), made_by=files),
-        Record(product="points", kind="points", spec=points, inputs=(("source", spec.fingerprint(source)),), made_by=files),
-    ]
-    if views is not None:
-        # Views are framed on the normalised shape, so how points are normalised is part of what they are.
-        inputs = (("normalize", points.normalize), ("source", spec.fingerprint(source)))
-        made.append(Record(product="views", kind="views", spec=views, inputs=inputs, made_by=software("views", renderer=renderer)))
-        made += teacher_records(made[-1], None, teachers, device, image_batch)
-        if captioner is not None:
-            made.append(caption_record(made, captioner.spec, device, caption_batch))
-            made += teacher_records(made[2], made[-1], teachers, device, image_batch, only="text")
-    return tuple(made)
-
-
-def software(kind: str, *, renderer: str = "", device: str = "", backend: str = "") -> tuple[tuple[str, str], ...]:
-    """What of this machine a product of some kind is made by, as `Record.made_by` has it, but for batch sizes.
-
-    Args:
-        kind: see `Record`.
-        renderer: of views.
-        device: torch device, of what models make.
-        backend: of a teacher.
-    """
-    if kind in FROM_FILES:
-        files = _versions("numpy", "scipy", "pillow", "mapbox_earcut", "fpsample")
-        return (*files, *_versions("pyrender", "PyOpenGL"), ("renderer", renderer)) if kind == "views" else files
-    packages = ("torch", "transformers") if kind == "captions" else catalog.packages(backend)
-    where = device.partition(":")[0]
-    # On a CPU, float rounding depends on how many threads share one sum: see `Models`.
-    return (*_versions(*packages), ("device", where), *([("threads", "1")] if where == "cpu" else []))
-
-
-def software_changes(record: Record, *, renderer: str, device: str) -> list[str]:
-    """In what this machine differs from the one that made a product, as `torch 2.9.0, here 2.9.1`. Empty if in nothing."""
-    backend = record.spec.backend if isinstance(record.spec, TeacherSpec) else ""
-    there = {name: value for name, value in record.made_by if not name.endswith("_batch")}
-    here = dict(software(record.kind, renderer=renderer, device=device, backend=backend))
-    names = dict.fromkeys([*there, *here])
-    return [f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'none')}" for name in names if there.get(name) != here.get(name)]
-
-
-def caption_record(there: Iterable[Record], captions: CaptionSpec, device: str, batch: int) -> Record:
-    """The record of captions on stored views.
-
-    Raises:
-        UserError: the teacher that shall rank them is not among `there`, or has no text side.
-    """
-    by_name = {record.product: record for record in there}
-    views = by_name["views"]
-    inputs = [("views", views.fingerprint)]
-    if captions.rank_by:
-        ranker = by_name.get(f"image/{captions.rank_by}")
-        known = [r.product.removeprefix("image/") for r in by_name.values() if r.kind == "image"]
-        if ranker is None:
-            raise UserError(f"captions.rank_by: no teacher {captions.rank_by!r} in this cache{spec.did_you_mean(captions.rank_by, known)}")
-        assert isinstance(ranker.spec, TeacherSpec)
-        if not ranker.spec.text:
-            raise UserError(f"captions.rank_by: teacher {captions.rank_by!r} has no text side; choose one that has, or set it to nothing")
-        inputs.append(("ranker", ranker.fingerprint))
-    return Record(
-        product="captions",
-        kind="captions",
-        spec=captions,
-        per_shape=view_count(views),
-        inputs=tuple(sorted(inputs)),
-        made_by=(*software("captions", device=device), ("caption_batch", str(batch))),
-    )
-
-
-CPU_BATCH: Final = 16
-"""Pictures of one forward pass on a CPU, at most: larger batches gain nothing there, and threads share these evenly."""
-
-
-def teacher_records(
-    views: Record, captions: Record | None, teachers: Sequence[Teacher], device: str, batch: int, only: str = "image"
-) -> list[Record]:
-    """`image/<teacher>` records, or with `only="text"` the `text/<teacher>` records of those with a text side."""
-    made = []
-    for teacher in teachers:
-        made_by = software(only, device=device, backend=teacher.spec.backend)
-        name = f"{only}/{teacher.spec.name}"
-        if only == "image":
-            inputs: tuple[tuple[str, str], ...] = (("views", views.fingerprint),)
-            count = view_count(views)
-            made_by = (*made_by, ("image_batch", str(min(batch, CPU_BATCH) if device == "cpu" else batch)))
-        elif captions is not None and teacher.spec.text:
-            assert isinstance(captions.spec, CaptionSpec)
-            inputs = (("captions", captions.fingerprint),)
-            count = captions.per_shape * captions.spec.keep
-            made_by = (*made_by, ("text_batch", str(batch)))
-        else:
-            continue
-        made.append(Record(product=name, kind=only, spec=teacher.spec, per_shape=count, inputs=inputs, made_by=made_by))  # type: ignore[arg-type]
-    return made
-
-
-def label_record(label_set: LabelSet, teacher: TeacherSpec, device: str, batch: int) -> Record:
-    """`labels/<set>/<teacher>`."""
-    made_by = (*software("labels", device=device, backend=teacher.backend), ("text_batch", str(batch)))
-    product = f"labels/{label_set.name}/{teacher.name}"
-    return Record(product=product, kind="labels", spec=teacher, labels=label_set, inputs=(), made_by=made_by)
-
-
-def batch_size(record: Record, name: str, otherwise: int) -> int:
-    """The batch size that a product was made with.
-
-    Args:
-        record: the product.
-        name: `image_batch`, `text_batch` or `caption_batch`.
-        otherwise: what to return where the record does not say.
-
-    Raises:
-        UserError: the record says something that is no batch size.
-    """
-    said = dict(record.made_by).get(name)
-    if said is None:
-        return otherwise
-    if not re.fullmatch("[1-9][0-9]{0,6}", said):
-        raise UserError(
-            f"the record of {record.product} has {name} {said[:40]!r}, expected a whole number from 1 to 9999999: another program wrote "
-            "it; build the cache anew"
-        )
-    return int(said)
-
-
-def view_count(views: Record) -> int:
-    assert isinstance(views.spec, ViewSpec)
-    return len(views.spec.rig.cameras)
-
-
-def _versions(*packages: str) -> tuple[tuple[str, str], ...]:
-    return tuple((name, importlib.metadata.version(name)) for name in packages)
-
-
-# ------------------------------------------------------------------------------------------------------------- models
-
-
-class Models:
-    """The foundation models of one process, each loaded once.
-
-    On a CPU a model computes in several threads side by side, each of which has torch compute in itself alone: float
-    rounding depends on how many threads share one sum, and the bytes of a cache must not depend on the machine's cores.
-    """
-
-    def __init__(self, device: str, places: Mapping[str, str] | None = None, threads: int = 0) -> None:
-        """
-        Args:
-            device: torch device of all models.
-            places: by digest of its weights, the folder of this machine that a model was loaded from; a record has its name only.
-            threads: at work on a CPU; 0 for one per core.
-        """
-        self.device = device
-        self.places = dict(places or {})
-        self.lock = threading.Lock()
-        self.threads = threads or len(os.sched_getaffinity(0))
-        self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
-        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if device == "cpu" else threading.Lock()
-        """Held while a model computes. A GPU has room for one batch."""
-        self._teachers: dict[str, Teacher] = {}
-        self._captioner: Captioner | None = None
-
-    def add(self, model: Teacher | Captioner) -> None:
-        """Keep a model that is loaded already."""
-        if isinstance(model.spec, TeacherSpec):
-            self._teachers[spec.fingerprint(model.spec)] = model  # type: ignore[assignment]
-        else:
-            self._captioner = model  # type: ignore[assignment]
-
-    def teacher(self, described: TeacherSpec) -> Teacher:
-        """The model a record describes.
-
-        Raises:
-            UserError: it is not on this machine, or what its name loads here has other weights.
-        """
-        key = spec.fingerprint(described)
-        if key not in self._teachers:
-            revision = f"@{described.revision}" if described.revision else ""
-            reference = f"{described.name}={described.backend}:{self.places.get(described.weights, described.model)}{revision}"
-            model = catalog.load(reference, device=self.device, precision=described.precision)
-            self._check(model.spec, described)
-            self._teachers[key] = model
-        return self._teachers[key]
-
-    def captioner(self, described: CaptionSpec, batch: int) -> Captioner:
-        """The captioner a record describes. Raises as `teacher`."""
-        if self._captioner is None:
-            here = dataclasses.replace(described, model=self.places.get(described.weights, described.model))
-            self._captioner = caption.load(here, device=self.device, batch=batch)
-            self._check(self._captioner.spec, described)
-        return self._captioner
-
-    @staticmethod
-    def _check(loaded: Any, described: Any) -> None:
-        if spec.fingerprint(loaded) != spec.fingerprint(described):
-            raise UserError(
-                f"{described.model} on this machine is not what made the cache: {'; '.join(store.differences(described, loaded))}"
-            )
-
-    def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """Results of `work` in the order of `items`, several at a time, few of them ahead of who takes them."""
-        waiting: deque[Future[Any]] = deque()
-        try:
-            for item in items:
-                waiting.append(self.pool.submit(work, item))
-                if len(waiting) > 2 * self.threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
 
 # ---------------------------------------------------------------------------------------------------- from files
 
@@ -386,42 +120,52 @@ def stored_status(cache: Cache, shard: int, *, reopened: bool = False) -> dict[s
 def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Mapping[int, Made], *, fresh: bool = False) -> None:
     """Write one shard of some products that come from files. `made` has the rows that change, or all of them where it is `fresh`."""
     for record in sorted(records, key=lambda record: record.kind == "status"):  # last: a shard with a status has all the rest
-        if record.kind == "status":
-            # Made even where all is fresh: one way to write it.
-            empty = {n.path: np.zeros((len(cache.manifest.rows(shard)), *n.shape[1:]), n.dtype) for n in cache.arrays(record)}
-            values: dict[str, Any] = empty if fresh else stored_status(cache, shard, reopened=True)
-            for row, one in made.items():
-                cells = {
-                    "status": spec.FAILED if one.reason else spec.OK,
-                    "reason": store.text_cells([one_line(one.reason or "; ".join(one.warnings))])[0],
-                    "source_sha256": np.frombuffer(one.source_sha256, np.uint8),
-                    "colored": one.colored,
-                    "repeated": one.repeated,
+        match record.kind:
+            case "status":
+                values = _status_values(cache, record, shard, made, fresh)
+            case "points":
+                xyz, rgb = cache.arrays(record)
+                values = {
+                    xyz.path: _rows(cache, xyz, shard, {row: one.xyz for row, one in made.items()}, fresh),
+                    rgb.path: _rows(cache, rgb, shard, {row: one.rgb for row, one in made.items()}, fresh),
                 }
-                for path, column in values.items():  # format 1 has no `repeated`
-                    column[row] = cells[path]
-        elif record.kind == "points":
-            xyz, rgb = cache.arrays(record)
-            values = {
-                xyz.path: _rows(cache, xyz, shard, {row: one.xyz for row, one in made.items()}, fresh),
-                rgb.path: _rows(cache, rgb, shard, {row: one.rgb for row, one in made.items()}, fresh),
-            }
-        else:
-            values = {}
-            for node in cache.arrays(record):
-                if node.path == "views/pose":
-                    values[node.path] = _rows(cache, node, shard, {row: one.pose for row, one in made.items()}, fresh)
-                else:
-                    nothing = [store.encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
-                    count = len(cache.manifest.rows(shard))
-                    pictures: list[list[bytes]] = [nothing] * count if fresh else store.ShardFile(cache.path, node, shard).encoded(count)
-                    for row, one in made.items():
-                        pictures[row] = one.pictures.get(node.path, nothing)
-                    values[node.path] = pictures
+            case _:
+                values = {node.path: _view_values(cache, node, shard, made, fresh) for node in cache.arrays(record)}
         cache.write(record, shard, values)
 
 
-def _rows(cache: Cache, node: spec.ArraySpec, shard: int, changed: Mapping[int, NDArray[Any] | None], fresh: bool) -> NDArray[Any]:
+def _status_values(cache: Cache, record: Record, shard: int, made: Mapping[int, Made], fresh: bool) -> dict[str, Any]:
+    """The columns of `status` of one shard, by array path. [n, ...] each"""
+    if fresh:
+        values = {node.path: np.zeros((len(cache.manifest.rows(shard)), *node.shape[1:]), node.dtype) for node in cache.arrays(record)}
+    else:
+        values = stored_status(cache, shard, reopened=True)
+    for row, one in made.items():
+        cells = {
+            "status": spec.FAILED if one.reason else spec.OK,
+            "reason": store.text_cells([one_line(one.reason or "; ".join(one.warnings))])[0],
+            "source_sha256": np.frombuffer(one.source_sha256, np.uint8),
+            "colored": one.colored,
+            "repeated": one.repeated,
+        }
+        for path, column in values.items():  # format 1 has no `repeated`
+            column[row] = cells[path]
+    return values
+
+
+def _view_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, Made], fresh: bool) -> NDArray[Any] | list[list[bytes]]:
+    """One shard of an array of the views: poses, or pictures as encoded chunks [n][V]."""
+    if node.path == "views/pose":
+        return _rows(cache, node, shard, {row: one.pose for row, one in made.items()}, fresh)
+    nothing = [store.encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
+    count = len(cache.manifest.rows(shard))
+    pictures: list[list[bytes]] = [nothing] * count if fresh else store.ShardFile(cache.path, node, shard).encoded(count)
+    for row, one in made.items():
+        pictures[row] = one.pictures.get(node.path, nothing)
+    return pictures
+
+
+def _rows(cache: Cache, node: ArraySpec, shard: int, changed: Mapping[int, NDArray[Any] | None], fresh: bool) -> NDArray[Any]:
     """Rows of one shard: those that change, the others as they are stored, or zeros where all is fresh. [n, ...]"""
     shape = (len(cache.manifest.rows(shard)), *node.shape[1:])
     out = np.zeros(shape, node.dtype) if fresh else cache.shard_rows(node, shard).copy()
@@ -492,19 +236,33 @@ def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> list[in
 # ---------------------------------------------------------------------------------------------- from views and captions
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """What one shard of a product is made from, and by what."""
+
+    cache: Cache
+    plan: Plan
+    number: int
+    models: Models
+    rows: Sequence[int]
+    """Rows of the shard to make; their shapes are ok."""
+    advance: Callable[[int], None]
+    """Told of units that are done."""
+
+
 def make_product(
     cache: Cache, plan: Plan, record: Record, shard: int, models: Models, advance: Advance, rows: Sequence[int] | None = None
 ) -> None:
     """Write one shard of an `image`, `captions` or `text` product from what the cache already holds.
+
+    What is made of a shape depends on the shape, on its place in the shard and on the batch sizes in the record, and never on how
+    other shapes fared. So a shape that is mended later gets the bytes that it would have had at once.
 
     Args:
         cache, plan, record, shard: what to make.
         models: what makes it.
         advance: told of progress.
         rows: of the shard to make; the others stay as they are stored. None for all.
-
-    What is made of a shape depends on the shape, on its place in the shard and on the batch sizes in the record, and never on how
-    other shapes fared. So a shape that is mended later gets the bytes that it would have had at once.
     """
     usable = usable_rows(cache, shard)
     nodes = cache.arrays(record)
@@ -514,39 +272,21 @@ def make_product(
     else:
         out = [cache.shard_rows(node, shard).copy() for node in nodes]
         usable = [row for row in usable if row in set(rows)]
+    work = _Shard(cache=cache, plan=plan, number=shard, models=models, rows=usable, advance=lambda n: advance(record.product, n))
     match record.kind, record.spec:
         case "image", TeacherSpec() as described:
-            size = batch_size(record, "image_batch", plan.image_batch)
-            image_embeddings(
-                cache, plan, shard, models.teacher(described), models, size, usable, out[0], lambda n: advance(record.product, n)
-            )
+            _embed_views(work, models.teacher(described), batch_size(record, "image_batch", plan.image_batch), out[0])
         case "captions", CaptionSpec() as described:
             batch = batch_size(record, "caption_batch", plan.caption_batch)
-            captioner, ranker = models.captioner(described, batch), _ranker(plan, described, models)
-            captions(cache, plan, shard, captioner, ranker, models, batch, usable, (out[0], out[1]), lambda n: advance(record.product, n))
+            _caption_views(work, models.captioner(described, batch), plan.ranker_of(record), batch, (out[0], out[1]))
         case "text", TeacherSpec() as described:
             size = batch_size(record, "text_batch", plan.image_batch)
-            text_embeddings(cache, plan, shard, models.teacher(described), models, size, usable, out[0])
+            _embed_captions(work, models.teacher(described), plan.captions_of(record), size, out[0])
             advance(record.product, len(usable) * record.per_shape)
         case _:
             raise AssertionError(record.kind)
     cache.write(record, shard, {node.path: values for node, values in zip(nodes, out, strict=True)})
     advance(record.product, (count - len(usable)) * record.per_shape)  # nothing to do for them, and a bar that reaches its end
-
-
-def _ranker(plan: Plan, described: CaptionSpec, models: Models) -> Teacher | None:
-    if not described.rank_by:
-        return None
-    (record,) = [r for r in plan.records if r.product == f"image/{described.rank_by}"]
-    assert isinstance(record.spec, TeacherSpec)
-    return models.teacher(record.spec)
-
-
-def stored_views(cache: Cache, views: Record, shard: int, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """(row within the shard, its pictures [V, H, W, 3]) of some shapes, decoded from what is stored."""
-    pictures = _pictures(cache, views, shard)
-    for row in rows:
-        yield row, pictures.row(row)
 
 
 def _pictures(cache: Cache, views: Record, shard: int) -> store.ShardFile:
@@ -558,30 +298,20 @@ def _pictures(cache: Cache, views: Record, shard: int) -> store.ShardFile:
 def usable_rows(cache: Cache, shard: int) -> list[int]:
     """Rows within a shard whose shape is ok."""
     record = store.status_record(cache.manifest)
-    return np.flatnonzero(cache.shard_rows(cache.arrays(record)[0], shard, record) == spec.OK).tolist()
+    rows: list[int] = np.flatnonzero(cache.shard_rows(cache.arrays(record)[0], shard, record) == spec.OK).tolist()
+    return rows
 
 
-def image_embeddings(
-    cache: Cache,
-    plan: Plan,
-    shard: int,
-    teacher: Teacher,
-    models: Models,
-    size: int,
-    rows: Sequence[int],
-    out: NDArray[np.float16],
-    advance: Callable[[int], None],
-) -> None:
-    """Put one teacher's embeddings of some shapes' stored views into `out` [n, V, E].
+def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.float16]) -> None:
+    """Put one teacher's embeddings of stored views into `out` [n, V, E], `size` views at a time.
 
     Batches are cut from all views of the shard in order, whether or not their shape is usable, so that each picture is in the same
     place of an equally large batch whatever becomes of the others.
     """
-    (views,) = plan.of_kind("views")
-    stored = _pictures(cache, views, shard)
+    stored = _pictures(work.cache, work.plan.views(), work.number)
     count, per_shape = out.shape[:2]
     wanted = np.zeros(count, bool)
-    wanted[list(rows)] = True
+    wanted[list(work.rows)] = True
     slots = np.arange(count * per_shape)
     batches = [batch for i in range(0, len(slots), size) if wanted[(batch := slots[i : i + size]) // per_shape].any()]
 
@@ -589,82 +319,88 @@ def image_embeddings(
         places = [divmod(int(slot), per_shape) for slot in batch]
         pixels = {i: teacher.preprocess(stored.entry(row, view)) for i, (row, view) in enumerate(places) if wanted[row]}
         filler = next(iter(pixels.values()))  # in the place of what is not wanted: any picture of the right size
-        with models.turn:
+        with work.models.turn:
             values = teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
         kept = list(pixels)
         return [places[i] for i in kept], values[kept]
 
-    for places, values in models.each(embed, batches):
-        for (row, view), value in zip(places, _as_float16(values, teacher.spec, cache, shard, places), strict=True):
+    for places, values in work.models.each(embed, batches):
+        for (row, view), value in zip(places, _as_float16(work, values, teacher.spec, places), strict=True):
             out[row, view] = value
-        advance(len(places))
+        work.advance(len(places))
 
 
-def captions(
-    cache: Cache,
-    plan: Plan,
-    shard: int,
-    captioner: Captioner,
-    ranker: Teacher | None,
-    models: Models,
-    batch: int,
-    rows: Sequence[int],
-    out: tuple[NDArray[np.uint8], NDArray[np.float32]],
-    advance: Callable[[int], None],
+def _caption_views(
+    work: _Shard, captioner: Captioner, ranked_with: Record | None, batch: int, out: tuple[NDArray[np.uint8], NDArray[np.float32]]
 ) -> None:
-    """Put some shapes' captions, best first, and their scores into `out`: text cells [n, V, samples, L] and [n, V, samples].
+    """Put captions, best first, and their scores into `out`: text cells [n, V, samples, L] and [n, V, samples].
 
     A batch holds views of one shape.
-    """
-    (views,) = plan.of_kind("views")
-    described = captioner.spec
-    ids, names = shape_names(cache, shard)
-    images = None
-    if ranker is not None:
-        (image_record,) = [r for r in plan.records if r.product == f"image/{ranker.spec.name}"]
-        images = cache.shard_rows(cache.arrays(image_record)[0], shard, image_record)  # [n, V, E]
 
-    def describe(item: tuple[int, NDArray[np.uint8]]) -> tuple[int, list[list[str]], NDArray[np.float32]]:
-        row, pictures = item
+    Args:
+        work: the shard.
+        captioner: what makes them.
+        ranked_with: the image embeddings of the teacher that ranks them; None where they are not ranked.
+        batch: views at a time.
+        out: where they go.
+    """
+    samples = captioner.spec.samples
+    stored = _pictures(work.cache, work.plan.views(), work.number)
+    ids, names = shape_names(work.cache, work.number)
+    order = _ranking(work, ranked_with, samples)
+
+    def describe(row: int) -> tuple[int, list[list[str]], NDArray[np.float32]]:
+        pictures = stored.row(row)  # [V, H, W, 3]
         drawn: list[list[str]] = []
         scores = []
         for start in range(0, len(pictures), batch):
             part = pictures[start : start + batch]
-            with models.turn:
+            with work.models.turn:
                 some = captioner.caption(part, [f"{ids[row]}#{start + i}" for i in range(len(part))], [names[row]] * len(part))
-            cosines = np.zeros((len(part), described.samples), np.float32)
-            if ranker is not None and images is not None:
-                with models.turn:
-                    texts = ranker.embed_texts([text for texts in some for text in texts]).reshape(len(part), described.samples, -1)
-                order, cosines = caption.rank(images[row, start : start + len(part)], texts.numpy())
-                some = [[texts[i] for i in best] for texts, best in zip(some, order, strict=True)]
+            some, cosines = order(row, start, some)
             drawn += some
             scores.append(cosines)
         return row, drawn, np.concatenate(scores)
 
-    for row, drawn, scores in models.each(describe, stored_views(cache, views, shard, rows)):
+    for row, drawn, scores in work.models.each(describe, work.rows):
         out[0][row] = store.text_cells([text for texts in drawn for text in texts]).reshape(out[0].shape[1:])
         out[1][row] = scores
-        advance(len(drawn))
+        work.advance(len(drawn))
 
 
-def text_embeddings(
-    cache: Cache, plan: Plan, shard: int, teacher: Teacher, models: Models, size: int, rows: Sequence[int], out: NDArray[np.float16]
-) -> None:
-    """Put one teacher's embeddings of some shapes' kept captions into `out` [n, V x K, E]. Equal texts of a shape are embedded once.
+def _ranking(
+    work: _Shard, ranked_with: Record | None, samples: int
+) -> Callable[[int, int, list[list[str]]], tuple[list[list[str]], NDArray[np.float32]]]:
+    """What puts the texts of some views of a shape into order: (row, first view, texts [B][samples]) -> texts, scores [B, samples]."""
+    if ranked_with is None:
+        return lambda row, start, texts: (texts, np.zeros((len(texts), samples), np.float32))
+    assert isinstance(ranked_with.spec, TeacherSpec)
+    teacher = work.models.teacher(ranked_with.spec)
+    images = work.cache.shard_rows(work.cache.arrays(ranked_with)[0], work.number, ranked_with)  # [n, V, E]
+
+    def order(row: int, start: int, drawn: list[list[str]]) -> tuple[list[list[str]], NDArray[np.float32]]:
+        with work.models.turn:
+            texts = teacher.embed_texts([text for texts in drawn for text in texts]).reshape(len(drawn), samples, -1)
+        best, cosines = rank(images[row, start : start + len(drawn)], texts.numpy())
+        return [[texts[i] for i in places] for texts, places in zip(drawn, best, strict=True)], cosines
+
+    return order
+
+
+def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int, out: NDArray[np.float16]) -> None:
+    """Put one teacher's embeddings of kept captions into `out` [n, V x K, E]. Equal texts of a shape are embedded once.
 
     A batch holds texts of one shape: how long others are decides how far each is padded.
     """
-    (captions_,) = plan.of_kind("captions")
-    assert isinstance(captions_.spec, CaptionSpec)
-    cells = cache.shard_rows(cache.arrays(captions_)[0], shard, captions_)[:, :, : captions_.spec.keep]  # [n, V, K, L]
+    assert isinstance(captions.spec, CaptionSpec)
+    cells = work.cache.shard_rows(work.cache.arrays(captions)[0], work.number, captions)[:, :, : captions.spec.keep]  # [n, V, K, L]
 
     def embed(row: int) -> tuple[int, NDArray[np.float16]]:
         texts = store.texts(cells[row].reshape(-1, spec.TEXT_BYTES))  # [T]
         different, where = np.unique(texts.astype(str), return_inverse=True)
-        return row, _embed_texts(teacher, different.tolist(), size, models)[where.reshape(-1)]
+        return row, _embed_texts(teacher, different.tolist(), size, work.models)[where.reshape(-1)]
 
-    for row, values in models.each(embed, rows):
+    for row, values in work.models.each(embed, work.rows):
         out[row] = values
 
 
@@ -695,14 +431,14 @@ def _embed_texts(teacher: Teacher, texts: Sequence[str], size: int, models: Mode
     return found
 
 
-def _as_float16(
-    values: torch.Tensor, teacher: TeacherSpec, cache: Cache, shard: int, places: Sequence[tuple[int, int]]
-) -> NDArray[np.float16]:
+def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
     """One batch of embeddings `[n, E]` as they are stored.
 
     Args:
+        work: the shard.
         values: `[n, E]`.
-        teacher, cache, shard, places: whose they are, for the message: `places` has (row of the shard, view) of each.
+        teacher: what made them, for the message.
+        places: (row of the shard, view) of each, for the message.
 
     Raises:
         UserError: a value is not finite in float16.
@@ -712,7 +448,7 @@ def _as_float16(
     bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
     if len(bad):
         row, view = places[bad[0]]
-        shape = shape_names(cache, shard)[0][row]
+        shape = shape_names(work.cache, work.number)[0][row]
         raise UserError(
             f"teacher {teacher.name} gives values that are not finite in float16 for view {view} of {shape} and {len(bad) - 1} more; "
             f"its precision is {teacher.precision}: use float32 or bfloat16"

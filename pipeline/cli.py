@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -45,7 +45,7 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-LISTED = 20
+LISTED: Final = 20
 """Shapes with a remark that `status` lists."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
@@ -345,6 +345,21 @@ def teachers(as_json: Json = False) -> None:
 
 
 @app.command()
+def captioners(as_json: Json = False) -> None:
+    """The captioners known by name. A recipe's captions.captioner, captions.model and so on choose any other."""
+    from pipeline.captioners.catalog import CAPTIONERS
+
+    if as_json:
+        print_json({name: {**spec.to_json(choice.spec), "about": choice.about} for name, choice in CAPTIONERS.items()})
+        return
+    table = Table("captioner", "backend", "model", "about", box=None)
+    for name, choice in CAPTIONERS.items():
+        table.add_row(*map(cell, (name, choice.spec.captioner, choice.spec.model, choice.about)))
+    out.print(table)
+    show("In a build: --set captions.captioner=blip2 --set captions.model=HUB/ID or ./folder, and the other settings of captions.")
+
+
+@app.command()
 def sources(as_json: Json = False) -> None:
     """The kinds of places where shapes come from, what each looks for, and its settings."""
     from pipeline.sources.catalog import about
@@ -391,30 +406,34 @@ class Rate(ProgressColumn):
 
 
 class Bars:
-    """Progress bars by product; what `pipeline.commands.Terminal` asks for."""
+    """Progress bars by product: a `pipeline.work.Terminal`."""
 
     def __init__(self, bars: Progress) -> None:
         self.bars = bars
         self.tasks: dict[str, TaskID] = {}
 
     def say(self, text: str) -> None:
+        """Print a line above the bars."""
         self.bars.console.print(Text(printable(text)), soft_wrap=True)
 
     def begin(self, totals: dict[str, int]) -> None:
+        """Draw a bar for each product. `totals` has the units of each."""
         self.tasks = {name: self.bars.add_task(printable(name), total=total) for name, total in totals.items()}
 
     def advance(self, product: str, units: int) -> None:
+        """Move a bar on; nothing where a product has none."""
         if product in self.tasks:
             self.bars.advance(self.tasks[product], units)
 
     def at(self, name: str, done: int, total: int) -> None:
+        """Move a bar to a place, and draw it if it is new."""
         if name not in self.tasks:
             self.tasks[name] = self.bars.add_task(printable(name), total=total)
         self.bars.update(self.tasks[name], completed=done)
 
 
 @contextmanager
-def progress() -> Iterator[Any]:
+def progress() -> Iterator["Bars"]:
     """Bars with rates and time left on standard error."""
     columns = (
         SpinnerColumn(),
@@ -462,5 +481,6 @@ def main() -> None:
 
 
 def fail(message: str, code: int) -> None:
+    """Say what is wrong, and end with an exit code."""
     say(f"mmpd-cache: {message}", "red")
     sys.exit(code)

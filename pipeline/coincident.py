@@ -82,7 +82,7 @@ def sides(parts: Sequence[tuple[np.ndarray, np.ndarray]], see_through: Sequence[
     place = np.concatenate([_gathered(places(vertices), faces) for vertices, faces in parts], axis=1)  # [3, F]
     corners = np.concatenate([_gathered(vertices, faces) for vertices, faces in parts], axis=1)  # [3, F, 3]
     count = place.shape[1]
-    side = np.zeros(count, np.uint8)
+    side: np.ndarray = np.zeros(count, np.uint8)
     if count > MANY and not _any(place, corners, max(float(np.ptp(axis)) for vertices, _ in parts for axis in vertices.T)):
         return side
     edges = _edges(place, corners, None)
@@ -160,7 +160,8 @@ def _mixed(number: np.ndarray) -> np.ndarray:
     """Bits spread over the whole number, one to one (the finaliser of SplitMix64)."""
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return number ^ (number >> np.uint64(31))
+    mixed: np.ndarray = number ^ (number >> np.uint64(31))
+    return mixed
 
 
 def _gathered(rows: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -191,7 +192,8 @@ def _normals(corners: np.ndarray) -> np.ndarray:
     size = max(float(np.abs(u).max(initial=0)), float(np.abs(v).max(initial=0)), 1e-30)
     u, v = u / np.float32(size), v / np.float32(size)  # so that no square leaves float32
     normals = np.stack([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
-    return normals / np.maximum(np.sqrt((normals * normals).sum(axis=0)), np.float32(1e-30))
+    unit: np.ndarray = normals / np.maximum(np.sqrt((normals * normals).sum(axis=0)), np.float32(1e-30))
+    return unit
 
 
 def _edges(place: np.ndarray, corners: np.ndarray, chosen: np.ndarray | None) -> _Edges | None:
@@ -323,4 +325,5 @@ def _inside_out(edges: _Edges, patch: np.ndarray, patches: _Patches, front: np.n
     volume = np.bincount(layer, np.einsum("nd,nd->n", vector, away), layers)
     scale = np.bincount(layer, area * np.linalg.norm(away, axis=1), layers)
     difference = volume[layer[:pairs]] - volume[layer[pairs:]]
-    return difference < -1e-5 * scale[layer[:pairs]]
+    inward: np.ndarray = difference < -1e-5 * scale[layer[:pairs]]
+    return inward

@@ -189,7 +189,8 @@ def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geome
     radius = max(np.linalg.norm(extent(part) - center, axis=1).max() for part in parts)
 
     def moved(points: np.ndarray) -> np.ndarray:
-        return ((points - center) / radius).astype(np.float32)
+        placed: np.ndarray = ((points - center) / radius).astype(np.float32)
+        return placed
 
     done = [dataclasses.replace(p, vertices=moved(p.vertices), outline=None if p.outline is None else moved(p.outline)) for p in parts]
     return dataclasses.replace(geometry, parts=tuple(done), warnings=warnings)
@@ -368,13 +369,14 @@ def _texels(texture: np.ndarray, uv: np.ndarray, opaque: bool, clamped: bool) ->
         rows, columns = (inside(top, height), inside(top + 1, height)), (inside(left, width), inside(left + 1, width))
         upper = at(rows[0], columns[0]) * (1 - dx) + at(rows[0], columns[1]) * dx
         lower = at(rows[1], columns[0]) * (1 - dx) + at(rows[1], columns[1]) * dx
-        return upper * (1 - dy) + lower * dy
+        mixed: np.ndarray = upper * (1 - dy) + lower * dy
+        return mixed
 
     if opaque:
         return between(lambda row, column: texture[row, column, :3] / 255), np.ones(len(uv))
 
     def weighted(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        texels = texture[row, column] / 255
+        texels: np.ndarray = texture[row, column] / 255
         texels[:, :3] *= texels[:, 3:]
         return texels
 
@@ -500,7 +502,8 @@ def joined(parts: list[Part]) -> Part:
 def baked(part: Part) -> np.ndarray:
     """Vertex colours times base colour, `[V, 4]` uint8."""
     colors = np.full((len(part.vertices), 4), 255, np.uint8) if part.colors is None else part.colors
-    return np.rint(colors * np.asarray(part.base_color)).astype(np.uint8)
+    product: np.ndarray = np.rint(colors * np.asarray(part.base_color)).astype(np.uint8)
+    return product
 
 
 def finished_mesh(parts: list[Part], colored: bool) -> Mesh:

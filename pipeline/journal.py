@@ -1,32 +1,197 @@
 """The journal beside a cache: what commands did to it and what each shard cost, a JSON object a line.
 
-It comes from wherever the cache comes from, and a kill may cut its last line short: lines that are not what this software
-writes are left out and counted.
+    append(file, Labels(set="modelnet40"))             # writes {"time": ..., "event": "labels", "set": "modelnet40"}
+    read_journal(Path("out.zarr")).last_build          # the event of the last build or retry
+
+Events are written and parsed here and nowhere else. A journal comes from wherever its cache comes from, and a kill may cut
+its last line short: lines that are not what this software writes are left out and counted. Unknown events are kept.
 """
 
+import dataclasses
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, ClassVar, Final, TextIO
 
 from cache_schema.files import journal_file, regular_bytes
+
+# ------------------------------------------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that a command did."""
+
+    event: ClassVar[str] = ""
+    """The name of the event in the file."""
+    time: float = 0.0
+    """When it was written, seconds since 1970. `append` sets it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun(Event):
+    """A command began to work on the cache. All events up to the next such one belong to it."""
+
+    @property
+    def title(self) -> str:
+        """The command in a few words."""
+        return self.event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build(Begun):
+    """A build began."""
+
+    event: ClassVar[str] = "build"
+    source: str = ""
+    """Location of the shapes."""
+    kind: str = ""
+    """Kind of the source, a name in `pipeline.sources.catalog.SOURCES`."""
+    config: Mapping[str, Any] | None = None
+    """The build's settings, a `BuildConfig` as JSON."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Folders of local models, by the digest of their weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry(Build):
+    """A retry of failed shapes began."""
+
+    event: ClassVar[str] = "retry"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddTeacher(Begun):
+    """A teacher is being added."""
+
+    event: ClassVar[str] = "add-teacher"
+    teacher: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Folders of local models, by the digest of their weights."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.event} {self.teacher}".rstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(Begun):
+    """A label set is being added."""
+
+    event: ClassVar[str] = "labels"
+    set: str = ""
+    """The label set's name or file."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.event} {self.set}".rstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair(Begun):
+    """A repair began."""
+
+    event: ClassVar[str] = "repair"
+    files: tuple[str, ...] = ()
+    """The damaged files, the first hundred."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown(Begun):
+    """A command of another version of this software began."""
+
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardMade(Event):
+    """One shard of a product was made from what the cache holds."""
+
+    event: ClassVar[str] = "shard"
+    product: str
+    shard: int
+    seconds: float
+    """Wall time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapesMade(Event):
+    """The shapes of one shard were read, sampled and drawn. The file says `"product": "shapes"`."""
+
+    event: ClassVar[str] = "shard"
+    shard: int
+    shapes: int
+    """How many there are."""
+    waited: float = 0.0
+    """Seconds for which the process that writes waited for them."""
+    steps: Mapping[str, float]
+    """Seconds spent by shape processes, by step."""
+    lost: tuple[str, ...] = ()
+    """Ids of shapes that fail from now on, because their files have changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done(Event):
+    """The command is finished."""
+
+    event: ClassVar[str] = "done"
+
+
+SHAPES: Final = "shapes"
+"""What the file calls the product of `ShapesMade`."""
+EVENTS: Final[dict[str, type[Event]]] = {e.event: e for e in (Build, Retry, AddTeacher, Labels, Repair, Done)}
+"""Classes by the name in the file. A `shard` is one of two; see `_class`."""
+
+# ------------------------------------------------------------------------------------------------- reading and writing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
     """What a journal says."""
 
-    notes: tuple[dict[str, Any], ...] = ()
-    """In the order written. Each has `time` (seconds since 1970) and `event`, and the fields of `FIELDS` are of their types."""
+    events: tuple[Event, ...] = ()
+    """In the order written."""
     ignored: int = 0
-    """Lines that are no notes."""
+    """Lines that are no events."""
 
     @property
-    def last_build(self) -> dict[str, Any]:
-        """The note of the last `build` or `retry`; empty if there is none."""
-        return next((note for note in reversed(self.notes) if note["event"] in ("build", "retry")), {})
+    def last_build(self) -> Build | None:
+        """The last `Build` or `Retry`; None if there is none."""
+        return next((event for event in reversed(self.events) if isinstance(event, Build)), None)
+
+
+def read_journal(path: Path) -> Journal:
+    """The journal beside the cache at `path`; an empty one where there is none."""
+    try:
+        text = regular_bytes(journal_file(path)).decode(errors="replace")
+    except (FileNotFoundError, IsADirectoryError):
+        return Journal()
+    found = [_parsed(line) for line in filter(str.strip, text.splitlines())]
+    return Journal(events=tuple(event for event in found if event is not None), ignored=found.count(None))
+
+
+def append(journal: TextIO, event: Event) -> None:
+    """Write one event, with the time.
+
+    Raises:
+        OSError: the disk is full; `filename` says which file it was.
+    """
+    body: dict[str, Any] = {"time": round(time.time(), 3), "event": event.event}
+    body |= {"product": SHAPES} if isinstance(event, ShapesMade) else {}
+    body |= {name: value for name, value in dataclasses.asdict(event).items() if name not in ("time", "lost")}
+    body |= {"lost": event.lost} if isinstance(event, ShapesMade) and event.lost else {}
+    try:
+        journal.write(json.dumps(body) + "\n")
+        journal.flush()
+    except OSError as error:
+        error.filename = journal.name
+        raise
 
 
 def _number(value: Any) -> bool:
@@ -41,6 +206,10 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
 FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "time": _number,
     "event": _text,
@@ -49,6 +218,8 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "teacher": _text,
     "set": _text,
     "product": _text,
+    "files": _texts,
+    "lost": _texts,
     "shard": _count,
     "shapes": _count,
     "waited": _number,
@@ -57,47 +228,31 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "config": lambda value: isinstance(value, dict),
     "models": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
 }
-"""What each field of a note must be, where it is there."""
+"""What each field of an event must be in the file, where it is there."""
 
 
-def read_journal(path: Path) -> Journal:
-    """The journal beside the cache at `path`; an empty one where there is none."""
+def _class(said: Mapping[str, Any]) -> type[Event]:
+    if said["event"] == ShardMade.event:
+        return ShapesMade if said.get("product") == SHAPES else ShardMade
+    return EVENTS.get(said["event"], Unknown)
+
+
+def _parsed(line: str) -> Event | None:
+    """The event in a line; None where there is none."""
     try:
-        text = regular_bytes(journal_file(path)).decode(errors="replace")
-    except (FileNotFoundError, IsADirectoryError):
-        return Journal()
-    notes, ignored = [], 0
-    for line in filter(str.strip, text.splitlines()):
-        try:
-            note = json.loads(line)
-        except (ValueError, RecursionError):
-            note = None
-        if _is_note(note):
-            notes.append(note)
-        else:
-            ignored += 1
-    return Journal(notes=tuple(notes), ignored=ignored)
-
-
-def _is_note(note: Any) -> bool:
-    if not isinstance(note, dict) or not {"time", "event"} <= note.keys():
-        return False
-    if not all(holds(note[name]) for name, holds in FIELDS.items() if name in note):
-        return False
-    if note["event"] != "shard":
-        return True
-    return {"product", "shard", *({"shapes", "steps"} if note.get("product") == "shapes" else {"seconds"})} <= note.keys()
-
-
-def note(journal: TextIO, **line: Any) -> None:
-    """Write one note, with the time.
-
-    Raises:
-        OSError: the disk is full; `filename` says which file it was.
-    """
-    try:
-        journal.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
-        journal.flush()
-    except OSError as error:
-        error.filename = journal.name
-        raise
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict) or not {"time", "event"} <= said.keys():
+        return None
+    if not all(holds(said[name]) for name, holds in FIELDS.items() if name in said):
+        return None
+    cls = _class(said)
+    if cls is Unknown:
+        return Unknown(time=said["time"], name=said["event"])
+    values = {f.name: said[f.name] for f in dataclasses.fields(cls) if f.name in said}
+    needed = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    if not needed <= values.keys():
+        return None
+    made: Callable[..., Event] = cls
+    return made(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -95,7 +95,8 @@ def _areas(triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """Signed areas of triangles `[p, t, 3, 3]` along `normals [p, 3]`, as fractions of the polygon's: `[p, t]`."""
     sides = triangles[:, :, 1:] - triangles[:, :, :1]
     areas = np.einsum("ptd,pd->pt", np.cross(sides[:, :, 0], sides[:, :, 1]), normals)
-    return areas / np.einsum("pd,pd->p", normals, normals)[:, None]
+    shares: np.ndarray = areas / np.einsum("pd,pd->p", normals, normals)[:, None]
+    return shares
 
 
 def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -107,7 +108,8 @@ def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
     turns = np.einsum("pnd,pd->pn", np.cross(behind, ahead), normals)
     around = np.arctan2(turns, np.einsum("pnd,pnd->pn", behind, ahead)).sum(axis=1)
     # A repeated corner hides its turn, and a star turns left everywhere but goes around twice: both show in the sum.
-    return np.logical_and(np.abs(around - 2 * np.pi) < 0.1, (turns >= -FLAT * length).all(axis=1))
+    convex: np.ndarray = np.logical_and(np.abs(around - 2 * np.pi) < 0.1, (turns >= -FLAT * length).all(axis=1))
+    return convex
 
 
 def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:

@@ -4,16 +4,17 @@ config = configured("default", ["points.blocks=4", "views.rig=ring30", "source.u
 """
 
 import dataclasses
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from cache_schema.checks import within
 from cache_schema.errors import UserError
-from cache_schema.settings import override
+from cache_schema.settings import override, settings_of_choice
 from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, did_you_mean
 from pipeline.cameras import RIGS
-from pipeline.caption import CHOICES
+from pipeline.captioners.catalog import CAPTIONERS
 from pipeline.worker import Limits
 
 
@@ -25,8 +26,19 @@ class SourceConfig:
     """A name in `pipeline.sources.catalog.SOURCES`, or auto."""
     textures: Literal["require", "grey"] = "require"
     """A shape whose texture file is missing fails (require) or is read without it (grey)."""
-    options: tuple[str, ...] = ()
-    """The source's own settings, name=value each. `--set source.up=z` is short for `--set source.options=up=z`."""
+    options: tuple[str, ...] = settings_of_choice()
+    """The source's own settings, name=value each. `--set source.up=z` is short for `--set source.options=up=z`. Code reads them by
+    `settings`."""
+
+    def __post_init__(self) -> None:
+        for option in self.options:
+            if "=" not in option:
+                raise UserError(f"source.options takes name=value, got {option!r}")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The source's own settings by name. Values are text, which the source reads: `auto` finds out only later which source it is."""
+        return dict(typing.cast(tuple[str, str], option.split("=", 1)) for option in self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +89,7 @@ def default() -> BuildConfig:
     """12 views, the three teachers and the captioner that come with the project (they know starter shapes only): all offline."""
     return BuildConfig(
         teachers=("starter-resnet", "starter-regnet", "starter-attributes"),
-        captions=dataclasses.replace(CHOICES["starter-blip2"], rank_by="starter-resnet"),
+        captions=dataclasses.replace(CAPTIONERS["starter-blip2"].spec, rank_by="starter-resnet"),
         caption_batch=64,
     )
 
@@ -93,7 +105,7 @@ def clip_dino() -> BuildConfig:
     """One GPU, small: CLIP ViT-B/32 and DINOv2-S, BLIP-2 captions ranked by CLIP. Downloads about 16 GB of weights."""
     return BuildConfig(
         teachers=("clip-vit-b32", "dinov2-small"),
-        captions=dataclasses.replace(CHOICES["blip2-opt-2.7b"], samples=10, rank_by="clip-vit-b32", precision="bfloat16"),
+        captions=dataclasses.replace(CAPTIONERS["blip2-opt-2.7b"].spec, samples=10, rank_by="clip-vit-b32", precision="bfloat16"),
         precision="bfloat16",
     )
 
@@ -104,7 +116,7 @@ def ulip2() -> BuildConfig:
         views=ViewSpec(rig=RIGS["ring30"]),
         teachers=("openclip-bigg14",),
         captions=dataclasses.replace(
-            CHOICES["blip2-opt-2.7b"],
+            CAPTIONERS["blip2-opt-2.7b"].spec,
             model="Salesforce/blip2-opt-6.7b",
             revision="",
             samples=10,
@@ -133,23 +145,13 @@ def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
     """
     if recipe not in RECIPES:
         raise UserError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
-    config = RECIPES[recipe]()
-    fixed = {f"source.{field.name}" for field in dataclasses.fields(SourceConfig)}
-    options = []
-    rest = []
-    for assignment in assignments:
-        name, _, value = assignment.partition("=")
-        if name.strip().startswith("source.") and name.strip() not in fixed:
-            options.append(f"{name.strip().removeprefix('source.')}={value.strip()}")
-        else:
-            rest.append(assignment)
-    config = override(config, rest, {CameraRig: RIGS})
+    config = override(RECIPES[recipe](), assignments, {CameraRig: RIGS})
     for where, part in (("points", config.points), ("views", config.views), ("captions", config.captions)):
         name = "revision_of_code" if where == "captions" else "revision"
         asked, here = getattr(part, name, None), getattr(type(part), name, None)
         if part is not None and asked != here:
             raise UserError(f"{where}.{name}: this software makes revision {here} and no other, got {asked}; leave it out")
-    return dataclasses.replace(config, source=dataclasses.replace(config.source, options=(*config.source.options, *options)))
+    return config
 
 
 def shard_size(shapes: int) -> int:

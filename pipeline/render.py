@@ -327,7 +327,7 @@ def _arrays(*columns: np.ndarray | None) -> tuple[int, list[int]]:
 
 
 def _buffer(target: int, data: np.ndarray) -> int:
-    buffer = GL.glGenBuffers(1)
+    buffer: int = GL.glGenBuffers(1)
     GL.glBindBuffer(target, buffer)
     GL.glBufferData(target, data.nbytes, data, GL.GL_STATIC_DRAW)
     return buffer
@@ -342,7 +342,7 @@ def _image(pixels: np.ndarray, premultiplied: bool, clamped: bool) -> int:
     if premultiplied:
         pixels = pixels.copy()
         pixels[..., :3] = np.rint(pixels[..., :3] * (pixels[..., 3:] / np.float32(255)))
-    image = GL.glGenTextures(1)
+    image: int = GL.glGenTextures(1)
     GL.glBindTexture(GL.GL_TEXTURE_2D, image)
     GL.glTexImage2D(
         GL.GL_TEXTURE_2D, 0, GL.GL_RGBA8, pixels.shape[1], pixels.shape[0], 0, GL.GL_RGBA, GL.GL_UNSIGNED_BYTE, np.ascontiguousarray(pixels)

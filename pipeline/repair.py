@@ -7,7 +7,7 @@ stage, and what cannot be made is remembered with its reason.
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,11 +17,16 @@ from cache_schema.files import read_file, refuse_links
 from cache_schema.mending import Mending, clear
 from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import build, journal, run
-from pipeline.build import Models, Plan
-from pipeline.commands import ORDER, Machine, Terminal, Work, columns, last_config, places, run_plan, source_again
+from pipeline import build, journal
+from pipeline.complete import pictures
+from pipeline.executors import catalog as executors
+from pipeline.models import Models
+from pipeline.opening import columns, last_config, places, source_again
+from pipeline.plan import Plan, Todo
 from pipeline.recipes import BuildConfig
+from pipeline.records import FROM_FILES, ORDER, batch_size
 from pipeline.sources.catalog import Source
+from pipeline.work import Machine, Terminal, Work, held
 from pipeline.worker import Task
 
 ROUNDS: Final = 4
@@ -45,11 +50,14 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
         UserError: some damage is left, each with its reason: a source or a model is not here, or makes other bytes than
             before. What could be mended is mended.
     """
-    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as notes:
+    with held(path, terminal) as notes:
         cache = Mending(path.resolve(), store.open_cache(path).manifest)
         found = validate.problems(path)  # while nobody else writes
-        journal.note(notes, event="repair", files=[problem.where for problem in found[:100]])
-        mender = _Mender(cache, location, machine, terminal, notes)
+        models = Models(machine.devices()[0], places(cache.path))
+        here = dataclasses.replace(machine, scheduler="")
+        work = Work(cache=cache, models=models, machine=here, terminal=terminal, journal=notes)
+        work.note(journal.Repair(files=tuple(problem.where for problem in found[:100])))
+        mender = _Mender(cache, work, location)
         for _ in range(ROUNDS):
             before = len(mender.done)
             mender.mend(found)
@@ -58,7 +66,7 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
             found = validate.problems(path)
             if not found:
                 break
-        journal.note(notes, event="done")
+        work.note(journal.Done())
     left = mender.explained([problem for problem in found if problem.kind not in ("stray", "unfinished")])
     if not left:
         return mender.done
@@ -70,10 +78,14 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
 class _Mender:
     """One repair: what it was given, what it has done, and why it could not do the rest."""
 
-    def __init__(self, cache: Mending, location: str, machine: Machine, terminal: Terminal, notes: TextIO) -> None:
-        self.cache, self.location, self.terminal, self.notes = cache, location, terminal, notes
-        self.machine = dataclasses.replace(machine, scheduler="")
-        self.models = Models(machine.devices()[0], places(cache.path))
+    def __init__(self, cache: Mending, work: Work, location: str) -> None:
+        """
+        Args:
+            cache: the cache to mend.
+            work: that cache, and what it is made with.
+            location: the source; empty for the one the journal beside the cache names.
+        """
+        self.cache, self.work, self.location = cache, work, location
         self.done: list[str] = []
         self.reasons: dict[str, str] = {}
         """By product, or by place of a file, why it was not made again."""
@@ -102,7 +114,7 @@ class _Mender:
         if "index" not in self.records and any(problem.product == "index" for problem in found):
             self._guarded("index", self._index_again)
         self._mark_again(found)
-        for stage in (("index",), build.FROM_FILES, ("image",), ("captions",), ("text",), ("labels",), ("guide",)):
+        for stage in (("index",), FROM_FILES, ("image",), ("captions",), ("text",), ("labels",), ("guide",)):
             self._make([product for product in self.bad if self.records[product].kind in stage and self.bad[product]])
         for problem in found:
             record = self.records.get(problem.product)
@@ -162,7 +174,7 @@ class _Mender:
         if not products:
             return
         kinds = {self.records[product].kind for product in products}
-        if kinds <= set(build.FROM_FILES):
+        if kinds <= set(FROM_FILES):
             if not self._guarded("shapes", self._make_from_files, products):
                 reason = self.reasons.pop("shapes")
                 for product in products:
@@ -184,7 +196,7 @@ class _Mender:
 
     def _make_one(self, record: Record) -> None:
         """Make the damaged shards of one product that does not come from meshes."""
-        cache, asked = self.cache, self.bad[record.product]
+        cache, models, asked = self.cache, self.work.models, self.bad[record.product]
         config = last_config(cache)
         match record.kind, record.spec:
             case "guide", _:
@@ -196,15 +208,16 @@ class _Mender:
                     store.write_index(cache, shard, *columns(cache.manifest, source))
                 return
             case "labels", TeacherSpec() as described:
-                build.make_labels(
-                    cache, record, self.models.teacher(described), build.batch_size(record, "text_batch", config.image_batch), self.models
-                )
+                batch = batch_size(record, "text_batch", config.image_batch)
+                build.make_labels(cache, record, models.teacher(described), batch, models)
                 return
             case "captions", CaptionSpec() as described:
-                self.models.captioner(described, build.batch_size(record, "caption_batch", config.caption_batch))
+                models.captioner(described, batch_size(record, "caption_batch", config.caption_batch))
             case _, TeacherSpec() as described:
-                self.models.teacher(described)
-        needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", "captions")}[record.kind]
+                models.teacher(described)
+        needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", self._captions_of(record))}[
+            record.kind
+        ]
         gone = [name for name in needs if name not in self.records]
         blocked = {shard for name in needs for shard in self.bad.get(name, ())}
         if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
@@ -215,12 +228,18 @@ class _Mender:
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
+    def _captions_of(self, texts: Record) -> str:
+        """The captions product that some text embeddings are made from; if that is lost, what it was called."""
+        made_from = dict(texts.inputs)["captions"]
+        there = [r.product for r in self.records.values() if r.kind == "captions" and r.fingerprint == made_from]
+        return there[0] if there else "captions"
+
     def _make_from_files(self, products: Sequence[str]) -> None:
         source = self.source()
         points, views = self.records["points"].spec, self.records["views"].spec if "views" in self.records else None
         assert isinstance(points, PointSpec) and (views is None or isinstance(views, ViewSpec))
-        pictures = tuple(n for n in self.cache.arrays(self.records["views"]) if n.codec == "zstd") if views else ()
-        task = Task(reader=source.reader, points=points, views=views, pictures=pictures, limits=self.config.limits)
+        compressed = pictures(self.cache, self.records["views"]) if views else ()
+        task = Task(reader=source.reader, points=points, views=views, pictures=compressed, limits=self.config.limits)
         self._run({product: set(self.bad[product]) for product in products}, task)
 
     def _run(self, only: dict[str, set[int]], task: Task | None) -> None:
@@ -230,23 +249,22 @@ class _Mender:
             UserError: some could not be made; with the reason of each.
         """
         config = last_config(self.cache)
-        order = {kind: i for i, kind in enumerate(ORDER)}
-        records = sorted((r for r in self.records.values() if r.kind in order), key=lambda r: order[r.kind])
+        records = sorted((r for r in self.records.values() if r.kind in ORDER), key=lambda r: ORDER.index(r.kind))
         plan = Plan(
             path=self.cache.path.absolute(),
             records=tuple(records),
             task=task,
-            devices=self.machine.devices()[:1],
+            devices=self.work.machine.devices()[:1],
             image_batch=config.image_batch,
             caption_batch=config.caption_batch,
         )
         entries = self._source.entries if task is not None and self._source is not None else ()
-        work = Work(cache=self.cache, entries=entries, models=self.models, machine=self.machine, terminal=self.terminal, journal=self.notes)
+        work = dataclasses.replace(self.work, entries=entries)
 
         def failure(part: dict[str, set[int]]) -> str:
             """Why a part could not be made; empty where it was."""
             try:
-                run_plan(work, run.Todo(self.cache, plan, part))
+                executors.run(work, Todo(self.cache, plan, part))
             except (UserError, OSError) as error:
                 return str(error)
             return ""

@@ -13,9 +13,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -27,14 +25,13 @@ from PIL import Image, ImageDraw
 
 from cache_schema import spec, store
 from cache_schema.errors import UserError
-from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec, ViewSpec
+from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec
 from cache_schema.store import Cache
-from pipeline import journal
 from pipeline.cameras import poses
 from pipeline.describe import describe, human, product_bytes, starter_warning
+from pipeline.snapshot import Snapshot, spread
+from pipeline.timings import costs
 
-VIEWS: Final = 6
-"""Pictures of a shape."""
 CAPTIONS: Final = 3
 """Captions of a shape."""
 QUERIES: Final = 6
@@ -47,8 +44,6 @@ CENTERS: Final = 64
 """Leading points of a block that are marked: the centres of the coarsest groups."""
 MARK: Final = (225, 20, 130)
 """Colour of the marked centres, one that objects seldom have."""
-ORDER: Final = ("index", "status", "points", "views", "image", "captions", "text", "labels", "guide")
-"""Kinds of products, as they are made."""
 LONG: Final = 40
 """The largest classes are named where there are more than this."""
 LISTED: Final = 500
@@ -79,112 +74,26 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
         raise UserError(f"{page} is a folder; give the name of the page to write, such as {page / 'report.html'}")
     if page.resolve().is_relative_to(cache.path.resolve()):
         raise UserError(f"{page} lies in the cache, where only the cache's own files may be; give another place")
-    reader = Reader(cache)
-    shown = choose(reader.label, np.flatnonzero(reader.status == spec.OK), shapes)
+    snapshot = Snapshot(cache)
+    shown = choose(snapshot.label, np.flatnonzero(snapshot.status == spec.OK), shapes)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"human": human, "count": "{:,}".format, "duration": duration, "rate": rate}
     template = environment.from_string(resources.files("pipeline").joinpath("report.html").read_text(encoding="utf-8"))
     html = template.render(
-        head=head(reader),
-        products=[product(reader, record) for record in reader.records.values()],
-        random=[record.product for record in reader.records.values() if is_random(record)],
-        cards=[card(reader, int(row)) for row in shown],
-        neighbours=neighbours(reader, spread(shown, QUERIES)),
-        failures=failures(reader),
-        remarks=remarks(reader),
-        warning=warning(reader),
-        costs=costs(reader),
-        views=reader.views,
+        head=head(snapshot),
+        products=[product(snapshot, record) for record in snapshot.records.values()],
+        random=[record.product for record in snapshot.records.values() if is_random(record)],
+        cards=[card(snapshot, int(row)) for row in shown],
+        neighbours=neighbours(snapshot, spread(shown, QUERIES)),
+        failures=failures(snapshot),
+        remarks=remarks(snapshot),
+        warning=warning(snapshot),
+        costs=costs(snapshot),
+        views=snapshot.views,
         centers=CENTERS,
         long=LONG,
     )
     store.write_file(page, html.encode())
-
-
-# ---------------------------------------------------------------------------------------------------- reading a cache
-
-
-class Reader:
-    """Rows of a cache, from the shards that are done, whether or not their product is complete."""
-
-    def __init__(self, cache: Cache) -> None:
-        self.cache = cache
-        self.records = dict(sorted(cache.records().items(), key=lambda item: ORDER.index(item[1].kind)))
-        self.manifest = cache.manifest
-        self.nodes = {node.path: node for record in self.records.values() for node in cache.arrays(record)}
-        # Before anything is read: what a build at work finishes from here on is not looked at.
-        self.missing = {name: cache.missing(record) for name, record in self.records.items()}
-        self._done = {name: self._written(missing) for name, missing in self.missing.items() if self.records[name].kind != "labels"}
-        self.label: NDArray[np.int32] = cache.column("label")
-        self.split: NDArray[np.int32] = cache.column("split")
-        self.status: NDArray[np.uint8] = np.full(self.manifest.shapes, spec.PENDING, np.uint8)
-        if "status" in self.records:
-            self.status = np.where(self.done("status"), cache.column("status"), self.status)
-        self.views: list[int] = []
-        """The views that are shown, evenly spread."""
-        if "views" in self.records:
-            self.views = spread(np.arange(len(self.rig.cameras)), VIEWS).tolist()
-
-    def _written(self, missing: list[int]) -> NDArray[np.bool_]:
-        shards = np.ones(self.manifest.shards, bool)
-        shards[missing] = False
-        return np.repeat(shards, self.manifest.shard)[: self.manifest.shapes]
-
-    @property
-    def rig(self) -> CameraRig:
-        described = self.records["views"].spec
-        assert isinstance(described, ViewSpec)
-        return described.rig
-
-    def done(self, product: str) -> NDArray[np.bool_]:
-        """Which rows of a product are written. [N]"""
-        return self._done.get(product, np.zeros(self.manifest.shapes, bool))
-
-    def table(self, path: str, rows: NDArray[Any]) -> NDArray[Any]:
-        """Rows of an array that is stored a shard at a time. [n, ...]"""
-        node = self.nodes[path]
-        out = np.zeros((len(rows), *node.shape[1:]), node.dtype)
-        for shard in np.unique(rows // node.shard):
-            mine = rows // node.shard == shard
-            out[mine] = self.cache.shard_rows(node, int(shard))[rows[mine] % node.shard]
-        return out
-
-    def rows(self, path: str) -> store.Rows:
-        return store.Rows(self.cache.path, self.nodes[path])
-
-    def id(self, row: int) -> str:
-        return str(store.texts(self.table("id", np.array([row])))[0])
-
-    def label_name(self, row: int) -> str:
-        return self.manifest.classes[self.label[row]] if self.label[row] >= 0 else ""
-
-    def view(self, row: int, view: int) -> Image.Image:
-        return Image.fromarray(self.cache.array("views/rgb")[row, view])
-
-    def points(self, row: int) -> Image.Image:
-        """Block 0 of a shape, seen as in one of its views if there are any."""
-        at = np.array([row]), np.array([0])
-        xyz, rgb = self.rows("points/xyz").gather(*at)[0].astype(np.float32), self.rows("points/rgb").gather(*at)[0]
-        if self.views and self.done("views")[row]:
-            pose = self.cache.array("views/pose")[row, self.points_view]
-            return draw_points(xyz, rgb, pose, self.rig.fov)
-        return draw_points(xyz, rgb, poses(THREE_QUARTER, xyz)[0], THREE_QUARTER.fov)
-
-    @property
-    def points_view(self) -> int:
-        """The shown view that is nearest to a three-quarter one."""
-        return min(self.views, key=lambda v: abs((self.rig.cameras[v].azimuth - 45 + 180) % 360 - 180))
-
-    def thumbnail(self, row: int) -> str:
-        """A small picture of a shape, as a data URI; empty if there is nothing to show."""
-        if self.views and self.done("views")[row]:
-            return data_uri(self.view(row, self.points_view), THUMBNAIL)
-        return data_uri(self.points(row), THUMBNAIL) if self.done("points")[row] else ""
-
-
-def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """At most `count` of the rows, evenly spaced."""
-    return rows if len(rows) <= count else rows[np.arange(count) * len(rows) // count]
 
 
 def choose(label: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[Any]:
@@ -206,12 +115,12 @@ def is_random(record: Record) -> bool:
     return isinstance(record.spec, TeacherSpec | CaptionSpec) and "random" in PurePosixPath(record.spec.model).name.lower()
 
 
-def head(reader: Reader) -> dict[str, Any]:
+def head(snapshot: Snapshot) -> dict[str, Any]:
     """What is said of the cache as a whole."""
-    m = reader.manifest
-    status = {name: int((reader.status == value).sum()) for name, value in (("ok", spec.OK), ("failed", spec.FAILED))}
+    m = snapshot.manifest
+    status = {name: int((snapshot.status == value).sum()) for name, value in (("ok", spec.OK), ("failed", spec.FAILED))}
     pending = m.shapes - sum(status.values())
-    usable = reader.status == spec.OK
+    usable = snapshot.status == spec.OK
 
     def counts(names: Sequence[str], column: NDArray[Any]) -> list[tuple[str, int, int]]:
         """(name, shapes, of them ok)."""
@@ -222,20 +131,20 @@ def head(reader: Reader) -> dict[str, Any]:
         return found + [("(none)", every[0], fine[0])] * bool(every[0])
 
     return {
-        "name": reader.cache.path.resolve().name,
+        "name": snapshot.cache.path.resolve().name,
         "manifest": m,
         "status": status | {"pending": pending},
-        "classes": counts(m.classes, reader.label) if m.classes else [],
-        "splits": counts(m.splits, reader.split) if m.splits else [],
+        "classes": counts(m.classes, snapshot.label) if m.classes else [],
+        "splits": counts(m.splits, snapshot.split) if m.splits else [],
         "fingerprint": spec.fingerprint(m),
-        "complete": all(record.complete for record in reader.records.values()) and not pending,
+        "complete": all(record.complete for record in snapshot.records.values()) and not pending,
     }
 
 
-def product(reader: Reader, record: Record) -> dict[str, Any]:
+def product(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     """A line of the table of products."""
-    shards = store.markers(reader.manifest, record).shape[0]
-    size = product_bytes(reader.cache, record)
+    shards = store.markers(snapshot.manifest, record).shape[0]
+    size = product_bytes(snapshot.cache, record)
     what = describe(record)
     if record.labels is not None:
         what = f"{len(record.labels.classes)} classes × {len(record.labels.templates)} templates by {what}"
@@ -243,13 +152,13 @@ def product(reader: Reader, record: Record) -> dict[str, Any]:
         "name": record.product,
         "what": what,
         "random": is_random(record),
-        "arrays": reader.cache.arrays(record),
+        "arrays": snapshot.cache.arrays(record),
         "bytes": size,
-        "a_shape": size / max(int(reader.done(record.product).sum()), 1) if record.kind != "labels" else None,
+        "a_shape": size / max(int(snapshot.done(record.product).sum()), 1) if record.kind != "labels" else None,
         "fingerprint": record.fingerprint,
         "complete": record.complete,
         "shards": shards,
-        "done": shards - len(reader.missing[record.product]),
+        "done": shards - len(snapshot.missing[record.product]),
         "inputs": record.inputs,
         "made_by": record.made_by,
         "content": record.content,
@@ -271,29 +180,32 @@ def settings(record: Record) -> list[tuple[str, str]]:
 # ------------------------------------------------------------------------------------------------------ contact sheet
 
 
-def card(reader: Reader, row: int) -> dict[str, Any]:
+def card(snapshot: Snapshot, row: int) -> dict[str, Any]:
     """A shape of the contact sheet."""
+    name, label = snapshot.name(row)
+    told = [record for record in snapshot.records.values() if record.kind == "captions"]
     at = np.array([row])
-    seen = reader.views if reader.views and reader.done("views")[row] else []
+    seen = snapshot.views if snapshot.views and snapshot.done("views")[row] else []
     return {
-        "id": reader.id(row),
-        "label": reader.label_name(row),
-        "split": reader.manifest.splits[reader.split[row]] if reader.split[row] >= 0 else "",
-        "coloured": bool(reader.table("colored", at)[0]),
-        "points": data_uri(reader.points(row), PICTURE) if reader.done("points")[row] else "",
-        "as_view": reader.points_view if seen else None,
-        "views": [(view, data_uri(reader.view(row, view), PICTURE)) for view in seen],
-        "captions": captions(reader, row) if reader.done("captions")[row] else [],
+        "id": name,
+        "label": label,
+        "split": snapshot.manifest.splits[snapshot.split[row]] if snapshot.split[row] >= 0 else "",
+        "coloured": bool(snapshot.table("colored", at)[0]),
+        "points": data_uri(points_picture(snapshot, row), PICTURE) if snapshot.done("points")[row] else "",
+        "as_view": snapshot.points_view if seen else None,
+        "views": [(view, data_uri(view_picture(snapshot, row, view), PICTURE)) for view in seen],
+        "captions": [line for record in told if snapshot.done(record.product)[row] for line in captions(snapshot, record, row)],
     }
 
 
-def captions(reader: Reader, row: int) -> list[dict[str, Any]]:
-    """The best captions of a shape: of each view the first, of those the best, equal texts once."""
+def captions(snapshot: Snapshot, record: Record, row: int) -> list[dict[str, Any]]:
+    """A shape's best captions of one captions product: the first of each view, the best of those, equal texts once."""
     at = np.array([row])
-    described = reader.records["captions"].spec
+    described = record.spec
     assert isinstance(described, CaptionSpec)
-    texts = store.texts(reader.table("captions/text", at)[0, :, 0])  # [V]
-    scores = reader.table("captions/score", at)[0, :, 0]  # [V]
+    text, score = snapshot.cache.arrays(record)
+    texts = store.texts(snapshot.table(text.path, at)[0, :, 0])  # [V]
+    scores = snapshot.table(score.path, at)[0, :, 0]  # [V]
     best: dict[str, dict[str, Any]] = {}
     for view in np.argsort(-scores, kind="stable").tolist():
         found = best.setdefault(texts[view], {"text": texts[view], "views": [], "score": None})
@@ -301,6 +213,28 @@ def captions(reader: Reader, row: int) -> list[dict[str, Any]]:
         if described.rank_by and found["score"] is None:
             found["score"] = float(scores[view])
     return list(best.values())[:CAPTIONS]
+
+
+def view_picture(snapshot: Snapshot, row: int, view: int) -> Image.Image:
+    """A stored view of a shape."""
+    return Image.fromarray(snapshot.cache.array("views/rgb")[row, view])
+
+
+def points_picture(snapshot: Snapshot, row: int) -> Image.Image:
+    """Block 0 of a shape, seen as in one of its views if there are any."""
+    at = np.array([row]), np.array([0])
+    xyz, rgb = snapshot.mapped("points/xyz").gather(*at)[0].astype(np.float32), snapshot.mapped("points/rgb").gather(*at)[0]
+    if snapshot.views and snapshot.done("views")[row]:
+        pose = snapshot.cache.array("views/pose")[row, snapshot.points_view]
+        return draw_points(xyz, rgb, pose, snapshot.rig.fov)
+    return draw_points(xyz, rgb, poses(THREE_QUARTER, xyz)[0], THREE_QUARTER.fov)
+
+
+def thumbnail(snapshot: Snapshot, row: int) -> str:
+    """A small picture of a shape, as a data URI; empty if there is nothing to show."""
+    if snapshot.views and snapshot.done("views")[row]:
+        return data_uri(view_picture(snapshot, row, snapshot.points_view), THUMBNAIL)
+    return data_uri(points_picture(snapshot, row), THUMBNAIL) if snapshot.done("points")[row] else ""
 
 
 def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[np.float32], fov: float) -> Image.Image:
@@ -341,35 +275,35 @@ def data_uri(picture: Image.Image, side: int) -> str:
 # --------------------------------------------------------------------------------------------------------- neighbours
 
 
-def neighbours(reader: Reader, queries: NDArray[Any]) -> list[dict[str, Any]]:
+def neighbours(snapshot: Snapshot, queries: NDArray[Any]) -> list[dict[str, Any]]:
     """What each image teacher finds alike, and whether it finds a shape's caption."""
     return [
-        alike(reader, record, queries)
-        for record in reader.records.values()
-        if record.kind == "image" and (reader.done(record.product) & (reader.status == spec.OK)).sum() > 1
+        alike(snapshot, record, queries)
+        for record in snapshot.records.values()
+        if record.kind == "image" and (snapshot.done(record.product) & (snapshot.status == spec.OK)).sum() > 1
     ]
 
 
-def alike(reader: Reader, record: Record, queries: NDArray[Any]) -> dict[str, Any]:
+def alike(snapshot: Snapshot, record: Record, queries: NDArray[Any]) -> dict[str, Any]:
     """The section of one teacher."""
-    there = reader.done(record.product) & (reader.status == spec.OK)
+    there = snapshot.done(record.product) & (snapshot.status == spec.OK)
     queries = queries[there[queries]]
     found = np.flatnonzero(there)
     # Not evenly spaced, because classes may come round in turn.
     sample = np.union1d(np.random.default_rng(0).permutation(found)[:SAMPLE], queries)  # [n]
-    images = mean_embeddings(reader.rows(record.product), sample)  # [n, E]
+    images = mean_embeddings(snapshot.mapped(record.product), sample)  # [n, E]
     cosines = images @ images.T
     np.fill_diagonal(cosines, -np.inf)
-    label = reader.label[sample]
+    label = snapshot.label[sample]
     labelled = (label >= 0) & (np.bincount(label + 1)[label + 1] > 1)
     rows = []
     for i in np.searchsorted(sample, queries):
         near = np.argsort(-cosines[i], kind="stable")[: min(NEAREST, len(sample) - 1)]
         rows.append(
             {
-                "query": _found(reader, sample[i]),
+                "query": _found(snapshot, sample[i]),
                 "found": [
-                    {**_found(reader, sample[j]), "cosine": cosines[i, j], "same": bool(label[i] >= 0 and label[i] == label[j])}
+                    {**_found(snapshot, sample[j]), "cosine": cosines[i, j], "same": bool(label[i] >= 0 and label[i] == label[j])}
                     for j in near
                 ],
             }
@@ -383,12 +317,14 @@ def alike(reader: Reader, record: Record, queries: NDArray[Any]) -> dict[str, An
         "same": float((label == label[cosines.argmax(1)])[labelled].mean()) if labelled.any() else None,
         "chance": float((np.bincount(label + 1)[label + 1] - 1)[labelled].mean() / (len(sample) - 1)) if labelled.any() else None,
         "rows": rows,
-        "captions": caption_ranks(reader, record, sample, images),
+        "captions": caption_ranks(snapshot, record, sample, images),
     }
 
 
-def _found(reader: Reader, row: int) -> dict[str, Any]:
-    return {"id": reader.id(row), "label": reader.label_name(row), "picture": reader.thumbnail(row)}
+def _found(snapshot: Snapshot, row: int) -> dict[str, Any]:
+    """A shape among the neighbours."""
+    name, label = snapshot.name(row)
+    return {"id": name, "label": label, "picture": thumbnail(snapshot, row)}
 
 
 def mean_embeddings(rows: store.Rows, sample: NDArray[Any]) -> NDArray[np.float32]:
@@ -401,20 +337,21 @@ def mean_embeddings(rows: store.Rows, sample: NDArray[Any]) -> NDArray[np.float3
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    unit: NDArray[np.float32] = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    return unit
 
 
-def caption_ranks(reader: Reader, image: Record, sample: NDArray[Any], images: NDArray[np.float32]) -> dict[str, Any] | None:
+def caption_ranks(snapshot: Snapshot, image: Record, sample: NDArray[Any], images: NDArray[np.float32]) -> dict[str, Any] | None:
     """How often a shape's own captions are the nearest to its pictures; None without a text side.
 
     Another shape's captions come before its own only if they are nearer: where the words are the same, its own come first.
     """
     assert isinstance(image.spec, TeacherSpec)
     product = f"text/{image.spec.name}"
-    kept = reader.done(product)[sample]
+    kept = snapshot.done(product)[sample]
     if kept.sum() < 2:
         return None
-    texts = mean_embeddings(reader.rows(product), sample[kept])
+    texts = mean_embeddings(snapshot.mapped(product), sample[kept])
     cosines = images[kept] @ texts.T  # [n images, n texts]
     places = 1 + (cosines > np.diagonal(cosines)[:, None] + 1e-5).sum(1)
     return {"first": float((places == 1).mean()), "median": float(np.median(places)), "of": len(places)}
@@ -423,13 +360,13 @@ def caption_ranks(reader: Reader, image: Record, sample: NDArray[Any], images: N
 # ----------------------------------------------------------------------------------------------------------- failures
 
 
-def failures(reader: Reader) -> dict[str, Any]:
+def failures(snapshot: Snapshot) -> dict[str, Any]:
     """Failed shapes by kind of reason, the most frequent first. A kind is a reason without its names and numbers."""
-    rows = np.flatnonzero(reader.status == spec.FAILED)
+    rows = np.flatnonzero(snapshot.status == spec.FAILED)
     kinds: dict[str, dict[str, Any]] = {}
     for start in range(0, len(rows), 4096):
         part = rows[start : start + 4096]
-        for shape, reason in zip(store.texts(reader.table("id", part)), store.texts(reader.table("reason", part)), strict=True):
+        for shape, reason in zip(store.texts(snapshot.table("id", part)), store.texts(snapshot.table("reason", part)), strict=True):
             name = re.sub(r"'[^']*'|\"[^\"]*\"|[\w./-]+\.[A-Za-z]\w{1,4}\b|\d[\d.,e+-]*", "…", reason)
             kind = kinds.setdefault(name, {"name": name, "count": 0, "shapes": []})
             kind["count"] += 1
@@ -438,139 +375,29 @@ def failures(reader: Reader) -> dict[str, Any]:
     return {"total": len(rows), "kinds": sorted(kinds.values(), key=lambda kind: -kind["count"])}
 
 
-def remarks(reader: Reader) -> dict[str, Any]:
+def remarks(snapshot: Snapshot) -> dict[str, Any]:
     """Shapes that are ok and of which something was left out or replaced: how many, and the first of them."""
-    rows = np.flatnonzero(reader.status == spec.OK)
+    rows = np.flatnonzero(snapshot.status == spec.OK)
     shown: list[tuple[str, str]] = []
     total = 0
     for start in range(0, len(rows), 4096):
         part = rows[start : start + 4096]
-        cells = reader.table("reason", part)
+        cells = snapshot.table("reason", part)
         noted = cells[:, 0] != 0
         total += int(noted.sum())
         if noted.any() and len(shown) < REMARKS:
             few = part[noted][: REMARKS - len(shown)]
-            shown += zip(store.texts(reader.table("id", few)), store.texts(reader.table("reason", few)), strict=True)
+            shown += zip(store.texts(snapshot.table("id", few)), store.texts(snapshot.table("reason", few)), strict=True)
     return {"total": total, "shapes": shown}
 
 
-def warning(reader: Reader) -> str:
+def warning(snapshot: Snapshot) -> str:
     """What the build said of its models, if they know other shapes than these."""
-    models = [record.spec.model for record in reader.records.values() if isinstance(record.spec, TeacherSpec | CaptionSpec)]
-    return starter_warning(models, reader.manifest.source.kind)
+    models = [record.spec.model for record in snapshot.records.values() if isinstance(record.spec, TeacherSpec | CaptionSpec)]
+    return starter_warning(models, snapshot.manifest.source.kind)
 
 
-# --------------------------------------------------------------------------------------------------- sizes and timings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One command that wrote to the cache, from the journal."""
-
-    start: float
-    """Seconds since 1970, as all times here."""
-    end: float
-    what: str
-    finished: bool
-    shards: tuple[dict[str, Any], ...]
-    """What each shard cost: the notes of `pipeline.run`."""
-
-    @property
-    def wall(self) -> float:
-        return self.end - self.start
-
-    @property
-    def waited(self) -> float:
-        return sum(note.get("waited", 0.0) for note in self.shards)
-
-    @property
-    def models(self) -> float:
-        """Seconds at teachers and captioners, with reading and writing."""
-        return sum(note.get("seconds", 0.0) for note in self.shards)
-
-    @property
-    def rest(self) -> float:
-        """Neither waiting nor at a model: loading, writing, label sets."""
-        return max(self.wall - self.waited - self.models, 0.0)
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether shards were made side by side, on a cluster, so that their seconds are more than went by."""
-        return self.waited + self.models > self.wall + 0.1
-
-    @property
-    def date(self) -> str:
-        return datetime.fromtimestamp(self.start, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def runs(path: Path) -> list[Run]:
-    """The commands in the journal beside a cache."""
-    found: list[list[dict[str, Any]]] = []
-    for note in journal.read_journal(path).notes:
-        if note["event"] not in ("shard", "done"):
-            found.append([note])
-        elif found:
-            found[-1].append(note)
-    return [
-        Run(
-            start=notes[0]["time"],
-            end=notes[-1]["time"],
-            what=" ".join(filter(None, [notes[0]["event"], notes[0].get("teacher", ""), notes[0].get("set", "")])),
-            finished=notes[-1]["event"] == "done",
-            shards=tuple(note for note in notes if note["event"] == "shard"),
-        )
-        for notes in found
-    ]
-
-
-def costs(reader: Reader) -> dict[str, Any]:
-    """Seconds by stage over all runs, and where the time of the longest one went."""
-    every = runs(reader.cache.path)
-    longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
-    return {
-        "runs": every,
-        "ignored": journal.read_journal(reader.cache.path).ignored,
-        "stages": stage_costs(reader, [note for run in every for note in run.shards]),
-        "longest": longest,
-        "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],
-    }
-
-
-def stage_costs(reader: Reader, notes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Seconds and units of each stage: the steps of shape processes, then each product of a model."""
-    usable = reader.status == spec.OK
-    stages: dict[str, dict[str, Any]] = {}
-
-    def add(name: str, unit: str, seconds: float, units: int) -> None:
-        stage = stages.setdefault(name, {"name": name, "unit": unit, "seconds": 0.0, "units": 0})
-        stage["seconds"] += seconds
-        stage["units"] += units
-
-    for note in notes:
-        for step, seconds in note.get("steps", {}).items():
-            add(step, "shapes", seconds, note["shapes"])
-        if note["product"] in reader.records:
-            rows = reader.manifest.rows(note["shard"])
-            units = int(usable[rows.start : rows.stop].sum()) * reader.records[note["product"]].per_shape
-            add(note["product"], "texts" if note["product"].startswith("text/") else "views", note["seconds"], units)
-    return list(stages.values())
-
-
-def lanes(run: Run) -> list[dict[str, Any]]:
-    """What the process that holds the models did when: by product its seconds, and spans in thousandths of the run."""
-    found: dict[str, dict[str, Any]] = {}
-    for note in run.shards:
-        seconds = note.get("waited", note.get("seconds", 0.0))
-        lane = found.setdefault(note["product"], {"name": note["product"], "seconds": 0.0, "spans": []})
-        lane["seconds"] += seconds
-        end = (note["time"] - run.start) / run.wall * 1000
-        start = max(end - seconds / run.wall * 1000, 0.0)
-        spans = lane["spans"]
-        if spans and start - spans[-1][1] < 1:  # closer than the page can show
-            spans[-1] = (spans[-1][0], end)
-        else:
-            spans.append((start, end))
-    return list(found.values())
+# ---------------------------------------------------------------------------------------------------- for people
 
 
 def duration(seconds: float) -> str:

@@ -11,3 +11,8 @@ if "CI" in os.environ:  # a property that fails once in a thousand examples is f
 
     settings.register_profile("ci", derandomize=True, deadline=None)
     settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests begin first, so that at the end no core waits for another."""
+    items.sort(key=lambda item: item.path.name != "test_learning.py")

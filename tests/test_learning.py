@@ -1,16 +1,22 @@
 """From shapes to a number, by the commands a user types: the shipped teachers, both stages, and evaluation on unseen shapes.
 
 Floors are far below what a sound method reaches and far above chance, so that a broken loss, a broken cache or teachers that know nothing
-fail here. `tests/science/learn.py` is the whole of it.
+fail here. `science/learn.py` is the whole of it.
 """
 
+import contextlib
 import importlib.util
+import io
 import json
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+
+from trainer import cli
 
 pytestmark = [pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="builds a cache"), pytest.mark.timeout(900)]
 
@@ -23,8 +29,24 @@ def called(*command: object) -> str:
     return done.stdout
 
 
+def train(*command: object) -> str:
+    """What `mmpd-train` says, called in this process: each one of its own would load torch again."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr(sys, "argv", ["mmpd-train", *map(str, command)])
+        warnings.simplefilter("default")
+        try:
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    assert not ended.value.code, said.getvalue()
+    return said.getvalue()
+
+
 def measured(task: str, run: Path, cache: Path) -> float:
-    metrics = json.loads(called("mmpd-train", "eval", task, run, cache, "--json"))["scores"]["metrics"]
+    metrics = json.loads(train("eval", task, run, cache, "--json"))["scores"]["metrics"]
     return min(sum(metric["values"]) / len(metric["values"]) for metric in metrics if metric["headline"])  # of each teacher there is
 
 
@@ -40,9 +62,9 @@ def test_both_stages_learn(cache, tmp_path):
     """45 kinds: chance is 2.2 %."""
     align, distill, scratch = tmp_path / "align", tmp_path / "distill", tmp_path / "scratch"
     called("mmpd-train", "align", cache, align, "--set", "optim.epochs=40")
-    called("mmpd-train", "guide", cache, align)
-    called("mmpd-train", "distill", cache, distill, "--init", align, "--guide", "align", "--set", "optim.epochs=10")
-    called("mmpd-train", "distill", cache, scratch, "--recipe", "scratch", "--set", "encoder.name=pointmae-tiny")
+    train("guide", cache, align)
+    train("distill", cache, distill, "--init", align, "--guide", "align", "--set", "optim.epochs=10")
+    train("distill", cache, scratch, "--recipe", "scratch", "--set", "encoder.name=pointmae-tiny")
     zeroshot, stage1 = measured("zeroshot", align, cache), measured("svm", align, cache)
     stage2, untrained = measured("svm", distill, cache), measured("svm", scratch, cache)
     print(f"zero-shot {zeroshot:.1f}, SVM: scratch {untrained:.1f}, stage 1 {stage1:.1f}, stage 2 {stage2:.1f}")
@@ -62,12 +84,12 @@ def test_every_encoder_goes_through_both_stages_and_every_task(cache, tmp_path, 
     """At smoke size: that it works, not how well."""
     align, distill = tmp_path / f"{encoder}-align", tmp_path / "distill"
     same = ("--recipe", "smoke", "--set", f"encoder.name={encoder}", "--set", "optim.epochs=1", "--set", "data.fraction=0.3")
-    called("mmpd-train", "align", cache, align, *same)
-    called("mmpd-train", "guide", cache, align)
-    called("mmpd-train", "distill", cache, distill, *same, "--init", align, "--guide", align.name)
+    train("align", cache, align, *same)
+    train("guide", cache, align)
+    train("distill", cache, distill, *same, "--init", align, "--guide", align.name)
     for run, tasks in ((align, ("zeroshot", "retrieval")), (distill, ("svm", "knn", "fewshot", "classify"))):
         for task in tasks:
             settings = [part for setting in QUICK.get(task, ()) for part in ("--set", setting)]
-            metrics = json.loads(called("mmpd-train", "eval", task, run, cache, "--json", *settings))["scores"]["metrics"]
+            metrics = json.loads(train("eval", task, run, cache, "--json", *settings))["scores"]["metrics"]
             values = [value for metric in metrics if metric["headline"] for value in metric["values"]]
             assert values and 0 < max(values) <= 100

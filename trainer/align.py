@@ -3,8 +3,8 @@
     stage = Align(encoder, teachers, AlignOptions())
     losses = stage(batch, stage.draw(len(batch.points), generator))      # {"image/clip": ..., "text/clip": ..., "loss": ...}
 
-A teacher with a text side is met by contrast (InfoNCE) with its image and its text embedding of the shape, one without by regression
-to its image embedding. Every (teacher, modality) has its own head and, for contrast, its own temperature.
+A teacher with a text side is met by contrast (InfoNCE) with its image and its text embedding of the shape. A teacher without one is met
+by regression to its image embedding. Every (teacher, modality) has its own head and, for contrast, its own temperature.
 
 Under `torch.distributed` every loss is a share: the mean of it over the ranks is the loss of the global batch, and gradients averaged
 over the ranks (as DDP does) are that loss's gradients. All ranks need batches of equal size.
@@ -13,25 +13,20 @@ Letters: B shapes, A shapes of all ranks, Q extra negatives, P points, C channel
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
-from cache_schema.settings import refuse_unread
-from trainer.batch import Batch, Draw, Features
-from trainer.encoders.catalog import Encoder
+from trainer.batch import Batch, Draw, Features, Statistics
+from trainer.distributed import gathered, mean
+from trainer.encoders.protocol import Encoder
 from trainer.heads import AttentionPool, MaxPool, Projection
+from trainer.options import AlignOptions
 from trainer.points import Convention, as_trained
-
-Statistics = Mapping[str, tuple[Tensor, Tensor]]
-"""Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,42 +41,17 @@ class Teacher:
     objective: Literal["contrast", "regress"]
     """`contrast`: symmetric InfoNCE. `regress`: 0.9 cosine distance + 0.1 SmoothL1 to standardised embeddings."""
     weight: float | None = None
-    """Share in the loss; None for one over the number of teachers."""
+    """Weight in the loss; None for one over the number of teachers."""
     fingerprint: str = ""
-    """Fingerprint of its specification in the cache, by which an evaluation knows it again; empty for unknown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignOptions:
-    """Choices of stage 1."""
-
-    pool: Literal["attention", "max"] = "attention"
-    """How tokens become one summary: a learned query attends to them, or their maximum (ULIP's)."""
-    heads: int = 6
-    """Heads of attention pooling; the maximum has none."""
-    projection: Literal["mlp", "linear"] = "mlp"
-    """From the summary into a teacher's space: an MLP, or one matrix (ULIP's)."""
-    positives: Literal["either", "text", "category", "none"] = "either"
-    """Which other shapes of a batch are right answers too: those of the same text, of the same category, of either, or none."""
-    teacher_drop: float = 0.0
-    """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self, prefix="align.")
-        if self.heads < 1:
-            raise UserError(f"align.heads must be at least 1, got {self.heads}")
-        if self.pool == "max":
-            refuse_unread(self, ["heads"], "align.pool=max", prefix="align.")
-        if not 0 <= self.teacher_drop < 1:
-            raise UserError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
+    """Fingerprint of its specification in the cache, by which an evaluation recognises it; empty if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignDraw(Draw):
-    """Chance in a step of stage 1."""
+    """The random choices of one step of stage 1."""
 
     keep: Tensor
-    """[B, T] bool: which teachers count for which shape."""
+    """[B, T] bool: whether a teacher counts for a shape."""
 
 
 class Contrast(nn.Module):
@@ -95,11 +65,11 @@ class Contrast(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, positive: Tensor, extra: Tensor | None) -> Tensor:
-        """Scalar.
+        """The loss, a scalar.
 
         Args:
-            summary: [B, D].
-            target: [B, E].
+            summary: [B, D], of each shape.
+            target: [B, E], the teacher's embedding of each shape.
             rows: [B] bool, shapes whose loss counts.
             valid: [B] bool, shapes that have a target. Those without are no wrong answers either.
             positive: [B, A + Q] bool, right answers among all ranks' shapes and the extra rows.
@@ -120,7 +90,9 @@ class Contrast(nn.Module):
 
 
 class Regression(nn.Module):
-    """Distance of a head's output from one teacher's standardised embeddings in one modality (as Theia, https://arxiv.org/abs/2407.20179)."""
+    """Distance of a head's output from one teacher's standardised embeddings in one modality, as in Theia
+    (https://arxiv.org/abs/2407.20179).
+    """
 
     average: Tensor
     deviation: Tensor
@@ -132,22 +104,22 @@ class Regression(nn.Module):
         self.register_buffer("deviation", variance.float().sqrt().where(variance > 1e-12, 1.0))  # a constant has no scale to take out
 
     def forward(self, summary: Tensor, target: Tensor, rows: Tensor) -> Tensor:
-        """Scalar, of summary [B, D], target [B, E] and the shapes that count, rows [B] bool."""
+        """The loss, a scalar, given summary [B, D], target [B, E] and the shapes that count, rows [B] bool."""
         out, target = self.head(summary), (target.float() - self.average) / self.deviation
         cosine = 1 - F.cosine_similarity(out, target, dim=-1)
         return mean(0.9 * cosine + 0.1 * F.smooth_l1_loss(out, target, reduction="none").mean(-1), rows)
 
 
 class TeacherLosses(nn.Module):
-    """From a summary to the losses of all teachers."""
+    """The losses of all teachers, given a summary."""
 
     def __init__(self, dim: int, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics) -> None:
         """
         Args:
             dim: width of the summary, D.
             teachers: at least one.
-            options: see there.
-            statistics: needed for every product that is regressed.
+            options: choices of stage 1.
+            statistics: mean and variance, needed for every product that is regressed.
 
         Raises:
             UserError: no teacher, two of one name, or statistics missing.
@@ -170,13 +142,13 @@ class TeacherLosses(nn.Module):
                     )
 
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:
-        """Chance for `count` shapes, on the generator's device."""
+        """Random choices for `count` shapes, on the generator's device."""
         chance = torch.rand(count, len(self.teachers), generator=generator, device=generator.device)
         keep = (chance >= self.options.teacher_drop) | (chance == chance.amax(1, keepdim=True))
         return AlignDraw(keep=keep)
 
     def embed(self, summary: Tensor) -> dict[str, Tensor]:
-        """Summary [B, D] in every teacher's space: product to [B, E]; of unit length where the objective is contrast."""
+        """The summary [B, D] in every teacher's space: product to [B, E]. It has unit length where the objective is contrast."""
         return {product: self._of(product).head(summary) for teacher in self.teachers for product in _products(teacher)}
 
     def forward(self, summary: Tensor, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
@@ -222,7 +194,7 @@ class Align(nn.Module):
     """Encoder, pooling and the teachers' losses."""
 
     convention: Convention | None = None
-    """What the points were that the run was trained on, of one that was read from its file; None where that is not known."""
+    """The points that the run was trained on, if it was read from a file that says it; else None."""
 
     def __init__(
         self, encoder: Encoder, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics | None = None
@@ -233,17 +205,20 @@ class Align(nn.Module):
         self.teachers = TeacherLosses(encoder.dim, teachers, options, statistics or {})
 
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:
-        """Chance for a step on `count` shapes, on the generator's device."""
+        """Random choices for a step on `count` shapes, on the generator's device."""
         return self.teachers.draw(count, generator)
 
     def forward(self, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
         """Losses by product, and under "loss" their weighted sum."""
         tokens = self.encoder(self.encoder.patchify(batch.points, batch.ordered)).tokens
-        return self.teachers(self.pool(tokens), batch, draw)
+        losses: dict[str, Tensor] = self.teachers(self.pool(tokens), batch, draw)
+        return losses
 
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:
-        """Tokens and summary of whole shapes, points [B, P, C], without gradient. What a guide writes. In evaluation mode only."""
+        """Tokens and summary of whole shapes, points [B, P, C], without gradient. A guide writes these. The model must be in evaluation
+        mode.
+        """
         assert not self.training, "batch norms would take their statistics from this batch"
         points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
@@ -251,9 +226,10 @@ class Align(nn.Module):
 
 
 def positives(batch: Batch, mode: Literal["either", "text", "category", "none"]) -> Tensor:
-    """Right answers [B, A + Q] bool for the shapes of a batch among those of all ranks and the extra rows.
+    """Which shapes of all ranks, and which extra rows, are right answers for each shape of the batch, [B, A + Q] bool.
 
-    A shape always is its own, also where it comes twice: batches are cut across epochs, and `data.passes` may ask for it.
+    A shape is always its own right answer, also if it comes twice in a batch: batches are cut across epochs, and `data.passes` may repeat
+    shapes.
     """
     more = batch.negatives
     positive = batch.index.unsqueeze(1) == gathered(batch.index)  # [B, A]
@@ -278,53 +254,10 @@ def _cross_entropy(scale: Tensor, query: Tensor, keys: Tensor, positive: Tensor,
     return logits.masked_fill(~usable, -1e4).logsumexp(1) - truth  # exp(-1e4) is 0, and a row with no usable key stays finite
 
 
-def mean(values: Tensor, rows: Tensor) -> Tensor:
-    """Mean of values [B] over the rows [B] bool that count, 0 if none does; over ranks, this rank's share of the global mean."""
-    count = rows.sum()
-    ranks = 1
-    if _distributed():
-        dist.all_reduce(count)
-        ranks = dist.get_world_size()
-    return ranks * values.where(rows, 0).sum() / count.clamp(min=1)
-
-
-def gathered(x: Tensor) -> Tensor:
-    """Rows of all ranks in rank order, [B, ...] to [A, ...], with gradients to each rank's own."""
-    if not _distributed():
-        return x
-    if x.dtype == torch.bool:  # torch.compile for a CPU misreads truth values that a collective wrote (torch 2.13)
-        return _all_rows(x.byte()).bool()
-    return _Gather.apply(x) if x.requires_grad else _all_rows(x)
-
-
-def _all_rows(x: Tensor) -> Tensor:
-    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)
-
-
-class _Gather(torch.autograd.Function):
-    """All rows forward. Backward, what every rank's loss says of this rank's rows, summed."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        return _all_rows(x)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
 def _products(teacher: Teacher) -> tuple[str, ...]:
     return (f"image/{teacher.name}", f"text/{teacher.name}") if teacher.text else (f"image/{teacher.name}",)
 
 
 def _key(product: str) -> str:
-    """A product's name as a module's: torch allows no dot there."""
+    """A product's name as the name of a submodule, in which torch allows no dot."""
     return product.replace(".", "_")

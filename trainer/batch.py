@@ -8,19 +8,23 @@ Letters: B shapes, P points, C channels (xyz, or xyz and rgb), E a teacher's wid
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from cache_schema.spec import label
+
 
 class Tensors:
     """A dataclass whose tensors, also those in dicts, tuples and other such dataclasses, move together."""
 
     def to(self, device: torch.device | str) -> Self:
-        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+        """A copy on a device. The copying may still be at work when this returns."""
+        moved: Self = _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+        return moved
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory of tensors that were made on another stream until what `stream` does with them now is done."""
@@ -36,8 +40,9 @@ class Draw(Tensors):
     """What chance decided for the shapes of a batch. Every tensor has one row per shape."""
 
     def rows(self, start: int, stop: int) -> Self:
-        """The part of it for shapes start..stop."""
-        return _each(self, lambda tensor: tensor[start:stop])
+        """The same for shapes start..stop of the batch."""
+        part: Self = _each(self, lambda tensor: tensor[start:stop])
+        return part
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -97,9 +102,22 @@ class Batch(Tensors):
 
 @dataclass(frozen=True, kw_only=True)
 class Features(Tensors):
-    """What a frozen model says of whole shapes: what the guide writes and what evaluation reads."""
+    """Features of whole shapes by a frozen model. The guide writes them into a cache, evaluation reads them."""
 
     tokens: Tensor
     """[B, G, D], by centre."""
     summary: Tensor | None
     """[B, D]; None where a model was trained without one."""
+
+
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """A cache that was trained on."""
+
+    path: str = label()
+    products: tuple[tuple[str, str], ...]
+    """(product, fingerprint) of everything that was read, sorted."""

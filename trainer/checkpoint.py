@@ -22,30 +22,22 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.spec import GuideSpec, PointSpec, fingerprint, from_json, label, to_json
 from cache_schema.store import Cache, differences, open_cache, write_file
+from trainer.batch import Used
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.encoders import catalog
 from trainer.points import Convention
 from trainer.stage import Facts, Stage, build
 
 FORMAT: Final = 1
-"""Number of the form that the file has. A reader refuses another."""
+"""Version of the file's form. A reader refuses any other."""
 LAST: Final = "last"
-"""The newest checkpoint of a run is `<run>/last.safetensors`."""
+"""Name of the newest checkpoint of a run, `<run>/last.safetensors`."""
 WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
-"""How the names of tensors in the file begin."""
+"""Prefixes of the names of tensors in the file."""
 METADATA: Final = "mmpd"
-"""Under which name the file's header has ours."""
+"""Key of our metadata in the safetensors header."""
 FEATURES: Final = ("encoder.", "pool.", "summary.")
-"""How the names of those begin, without that, which features come from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Used:
-    """A cache that was trained on."""
-
-    path: str = label()
-    products: tuple[tuple[str, str], ...]
-    """(product, fingerprint) of everything that was read, sorted."""
+"""Prefixes of the parameters that produce features; heads and decoders are excluded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +45,10 @@ class Source:
     """The published checkpoint that a run was imported from."""
 
     file: str = label()
-    """Its name."""
+    """Name of the file, without its folder."""
     sha256: str
     architecture: str
-    """A name of `trainer.published.PEERS`."""
+    """A name of `trainer.published.peers.PEERS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,24 +60,24 @@ class Header:
     facts: Facts
     caches: tuple[Used, ...]
     step: int
-    """Steps made."""
+    """Steps made so far."""
     steps: int
     """Steps of the whole run."""
     guide: str = ""
-    """In stage 2 the digest of the guide's weights; empty for none."""
+    """Digest of the guide's weights in stage 2; empty without a guide."""
     guide_setup: str = ""
-    """In stage 2 what `guide_setup` says of the guide; empty for none, or one of unknown training."""
+    """What `guide_setup` says of the guide in stage 2; empty without a guide, or if its training is unknown."""
     first: tuple[float, ...] = ()
     """Losses of the first steps and of the newest, by which a run that goes on notices that it diverges."""
     recent: tuple[float, ...] = ()
     source: Source | None = None
-    """Where the weights come from, of a run that was imported and not trained."""
+    """Where the weights come from, if the run was imported and not trained."""
     points: Convention | None = None
-    """What the points were that it was trained on; None in files of earlier versions, which do not say: see `trained_on`."""
+    """The points that it was trained on; None in files of earlier versions, which do not say: see `trained_on`."""
 
     @property
     def unfinished(self) -> str:
-        """How far the run came, in words; empty if to its end."""
+        """How far the run came, in words; empty if it came to its end."""
         return f"the run had made {self.step} of {self.steps} steps" if self.step < self.steps else ""
 
 
@@ -96,9 +88,9 @@ class Loaded:
     run: Path
     header: Header
     model: Stage
-    """On the CPU, in evaluation mode; the average over steps where the run keeps one."""
+    """The model on the CPU, in evaluation mode. Its weights are the average over steps if the run keeps one."""
     weights: str
-    """sha256 over the parameters and buffers that its features come from."""
+    """sha256 over the parameters and buffers that produce its features."""
 
     @property
     def config(self) -> AlignConfig | DistillConfig:
@@ -114,13 +106,13 @@ def path(run: Path, which: str = LAST) -> Path:
 
 
 def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
-    """Write the newest checkpoint of a run: there whole or not at all.
+    """Write the newest checkpoint of a run. An interrupted write leaves the one before.
 
     Args:
-        run: its folder.
-        header: see there.
+        run: the folder of the run.
+        header: what the checkpoint says beside its tensors.
         model: the stage.
-        optimizer: its state by name.
+        optimizer: state of the optimiser by name.
         average: the averaged state of the model by name; empty for none.
     """
     tensors = {WEIGHTS + name: value for name, value in model.state_dict().items()}
@@ -134,7 +126,7 @@ def load(run: Path, which: str = LAST) -> Loaded:
     """The model of a run.
 
     Raises:
-        UserError: there is none, or it is damaged, pickled, or of another version; the message says which.
+        UserError: there is no checkpoint, or it is damaged, pickled, or of another version; the message says which.
     """
     header, encoder, tensors = read(run, which)
     model = build(header.config, header.facts, encoder=encoder)
@@ -144,7 +136,7 @@ def load(run: Path, which: str = LAST) -> Loaded:
 
 
 def weights(run: Path) -> str:
-    """`Loaded.weights` of a run, without the rest of it. Raises as `load`, but for versions."""
+    """The digest `Loaded.weights` of a run, without loading the rest. Raises as `load`, but not for another version."""
     with _opened(run, path(run)) as opened:
         names = opened.keys()
         prefix = AVERAGE if any(name.startswith(AVERAGE) for name in names) else WEIGHTS
@@ -153,7 +145,7 @@ def weights(run: Path) -> str:
 
 
 def read(run: Path, which: str = LAST) -> tuple[Header, Any, dict[str, Tensor]]:
-    """Header, the encoder's own configuration and all tensors of a checkpoint. Raises as `load`."""
+    """The header, the encoder's own configuration and all tensors of a checkpoint. Raises as `load`."""
     file = path(run, which)
     with _opened(run, file) as opened:
         metadata = opened.metadata() or {}
@@ -178,13 +170,13 @@ def read(run: Path, which: str = LAST) -> tuple[Header, Any, dict[str, Tensor]]:
 
 
 def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose name begins so, without it."""
+    """The tensors whose names have a prefix, under their names without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 @contextmanager
 def _opened(run: Path, file: Path) -> Iterator[Any]:
-    """A checkpoint's file. Raises as `load`."""
+    """Open a checkpoint's file for reading. Raises as `load`."""
     _check_kind(run, file)
     try:
         with safetensors.safe_open(file, "pt") as opened:
@@ -194,7 +186,7 @@ def _opened(run: Path, file: Path) -> Iterator[Any]:
 
 
 def _check_kind(run: Path, file: Path) -> None:
-    """Say what is wrong with a file that cannot be a checkpoint of ours."""
+    """Raise UserError, and say what is wrong, for a file that cannot be a checkpoint of ours."""
     if not run.is_dir():
         raise UserError(f"{run} is not a folder with a run; `mmpd-train align CACHE {run}` makes one")
     if not file.is_file():
@@ -248,7 +240,7 @@ def assign_encoder(student: Stage, config: StageConfig, guide: Loaded) -> None:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over what the features of a model come from, of its state: names, types, shapes and bytes. Heads and decoders do not enter."""
+    """sha256 over the part of a model's state that produces features: names, types, shapes and bytes. Heads and decoders do not enter."""
     out = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         if name.startswith(FEATURES):
@@ -258,8 +250,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def trained_on(header: Header, caches: Sequence[Cache] = ()) -> Convention | None:
-    """What the points of a run were. If its file does not say, a cache with the same points (by their fingerprint) does: one of `caches`,
-    or one that the run was trained on, if it still lies there. None if no such cache is found.
+    """The points that a run was trained on; None if that is unknown.
+
+    If the run's file does not say, a cache with points of the same fingerprint does. It is looked for among `caches`, and then where the
+    caches were that the run was trained on.
     """
     if header.points:
         return header.points
@@ -285,8 +279,8 @@ def setup(header: Header, *, seeds: bool = False) -> str:
     """Fingerprint of everything that makes an experiment: configuration, data, and the guide with what it was trained on.
 
     Args:
-        header: of its run.
-        seeds: with the seeds, its own and its guide's. Runs of one setup are repetitions of each other if they differ in that.
+        header: the header of its run.
+        seeds: whether the seeds enter, its own and its guide's. Without them, repetitions of one experiment have the same fingerprint.
     """
     config = header.config if seeds else dataclasses.replace(header.config, seed=0)
     if isinstance(config, DistillConfig):
@@ -299,18 +293,18 @@ def setup(header: Header, *, seeds: bool = False) -> str:
 
 
 def guide_setup(guide: Loaded | None, cached: GuideSpec | None) -> str:
-    """What a student's header says of its guide, seeds aside; empty where that is unknown.
+    """Fingerprint of how a student's guide was made, without seeds; empty if that is unknown.
 
     Args:
-        guide: the run it comes from, where that is read.
-        cached: its features in the cache, where those are read.
+        guide: the guide's run, if that is read.
+        cached: the guide's features in the cache, if those are read.
     """
     run = setup(guide.header) if guide else cached.setup if cached else ""
     return fingerprint((run, dataclasses.replace(cached, weights="") if cached else None)) if run else ""
 
 
 def same_caches(saved: Sequence[Used], now: Sequence[Used], run: Path) -> None:
-    """Refuse to go on with other data.
+    """Check that a run goes on with the data it was begun with.
 
     Raises:
         UserError: a cache was added or left out, or has changed.

@@ -9,14 +9,17 @@ and `T bar`, and they stay apart. Two equal lists are the same classes in the sa
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 
-NONE = -1
+NONE: Final = -1
 """The place of a class that the other list does not have."""
+SOURCE: Final = "source"
+"""Name of the label set that is made of a cache's own classes, in their order."""
 
 
 def spelling(name: str) -> str:

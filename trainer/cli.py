@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -19,6 +19,10 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.terminal import json_text, printable, version_line
 from trainer import signals
+from trainer.tasks.protocol import TASKS
+
+if TYPE_CHECKING:
+    from trainer.config import AlignConfig, DistillConfig, StageConfig
 
 # By default OpenMP's threads spin while they wait: on a machine with other work that costs far more than it gains. It is read
 # when torch is imported.
@@ -35,9 +39,9 @@ out = Console()
 err = Console(stderr=True)
 
 DEFAULT = "tiny"
-"""The recipe where none is named."""
+"""Name of the recipe that is used if none is named."""
 ALONE = 5.0
-"""Seconds after which a rank that failed, and still lives, was the only one to fail."""
+"""Grace period in seconds. If the first rank has not ended this process by then, only this rank has failed."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
@@ -149,9 +153,11 @@ def distill(
     mmpd-train distill out.zarr runs/noshuffle --init runs/align --set distill.shuffle=none
     mmpd-train distill out.zarr runs/pointmae --recipe point-mae --set encoder.name=pointmae-tiny
     """
+    from trainer.config import DistillConfig
     from trainer.loop import train
 
     config, before = configuration("distill", run, recipe, set_ or [], resume)
+    assert isinstance(config, DistillConfig)
     if guide_ and (not config.needs_guide or config.guide_online):
         raise UserError("--guide names features in the cache, but with these settings no guide is read from it: leave it out")
     config = dataclasses.replace(config, guide=guide_) if guide_ else config
@@ -159,7 +165,19 @@ def distill(
     say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train eval svm {run} {cache}")
 
 
-@app.command("eval")
+EVAL_HELP: Final = f"""Measure a run, or join the results of several into one table.
+
+Tasks: {", ".join(TASKS)}. `mmpd-train show TASK` prints what --set can change.
+
+\b
+mmpd-train eval svm runs/distill out.zarr
+mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
+mmpd-train eval table runs/align runs/distill
+mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
+"""
+
+
+@app.command("eval", help=EVAL_HELP)
 def evaluate(
     task: Annotated[str, typer.Argument(metavar="TASK", help="What to measure, or `table`.", show_default=False)],
     paths: Annotated[list[Path], typer.Argument(metavar="RUN CACHE", help="A run and a cache; for `table` runs.", show_default=False)],
@@ -178,16 +196,7 @@ def evaluate(
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="table: print it as Markdown.")] = False,
 ) -> None:
-    """Measure a run, or join the results of several into one table.
-
-    Tasks: zeroshot, svm, knn, retrieval, fewshot, classify. `mmpd-train show TASK` prints what --set can change.
-
-    \b
-    mmpd-train eval svm runs/distill out.zarr
-    mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
-    mmpd-train eval table runs/align runs/distill
-    mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
-    """
+    """Measure a run, or join the results of several into one table."""
     from trainer.tasks import catalog, result
 
     of_tasks = {"--set": set_, "--test-cache": test_cache, "--peer-protocol": peer_protocol, "--device": device != "auto"}
@@ -273,7 +282,7 @@ def import_(
     mmpd-train import small.pth runs/small --as point-mae --set encoder.dim=192 --set encoder.heads=3 --set distill.heads=3
     """
     from cache_schema.spec import to_json
-    from trainer.published import import_checkpoint
+    from trainer.published.importing import import_checkpoint
 
     report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher, key=key, drop=drop or [])
     if as_json:
@@ -302,7 +311,7 @@ def export(
     \b
     mmpd-train export runs/distill encoder.safetensors
     """
-    from trainer.published import export_encoder
+    from trainer.published.exporting import export_encoder
 
     count = export_encoder(run, file)
     say(f"{file} has the encoder of {run}, {count} tensors")
@@ -325,8 +334,8 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or 
         raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *catalog.TASKS])}")
 
 
-def _encoder(config: Any) -> dict[str, Any]:
-    """The encoder with all its settings."""
+def _encoder(config: "StageConfig") -> dict[str, Any]:
+    """Name and all settings of a configuration's encoder."""
     from cache_schema.spec import to_json
 
     return {"name": config.encoder.name, **to_json(config.encoder.resolved())}
@@ -352,10 +361,10 @@ def recipes(as_json: Json = False) -> None:
 
 def configuration(
     stage: Literal["align", "distill"], run: Path, recipe: str, assignments: list[str], resume: bool
-) -> tuple[Any, Path | None]:
-    """What to train, and the run its guide came from if that was said before."""
-    from trainer.config import assigned
-    from trainer.loop import begun
+) -> "tuple[AlignConfig | DistillConfig, Path | None]":
+    """The configuration to train by, and the run of the guide if the run in the folder was begun with one."""
+    from cache_schema.settings import override
+    from trainer.folder import begun
     from trainer.recipes import configured
 
     stored, init = begun(run) if resume else (None, None)
@@ -363,7 +372,7 @@ def configuration(
         raise UserError(f"{run} is a run of {stored.stage}: mmpd-train {stored.stage} CACHE {run} --resume")
     if stored is None or recipe:
         return configured(recipe or DEFAULT, stage, assignments), init
-    return assigned(stored, assignments), init
+    return override(stored, assignments), init
 
 
 def stages_of(recipe: str) -> list[str]:
@@ -379,19 +388,19 @@ def print_json(value: Any) -> None:
 
 
 def answer(text: str) -> None:
-    """What was asked for, on standard output. What comes from outside is made harmless; nothing in it is markup."""
+    """Print what was asked for on standard output. Control characters are made harmless, and nothing in it is markup."""
     out.print(Text(printable(text)), soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """A line for people, as `answer`; once, however many ranks there are."""
+    """Print a line for people on standard error. Of several ranks only the first prints."""
     if os.environ.get("RANK", "0") == "0":
         err.print(Text(printable(text)), soft_wrap=True)
 
 
 @contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error."""
+    """Show a bar on standard error. The yielded function takes how much is done, and of how much."""
     with Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
     ) as bars:
@@ -427,7 +436,7 @@ def main() -> None:
 
 
 def fail(message: str, code: int) -> None:
-    """Say why, once if all ranks fail alike, and end."""
+    """Print the reason and end the process. If all ranks fail alike, only the first prints."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         # The first rank speaks, and torchrun ends the others as soon as it is gone. What outlives that has failed on its own.
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -5,22 +5,22 @@
 The whole of it is stored in every checkpoint. Fields made with `label` change no result: a run may go on with others.
 """
 
-import dataclasses
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
-from cache_schema.settings import override
+from cache_schema.settings import override, settings_of_choice
 from cache_schema.spec import label
-from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
-from trainer.distill import DistillOptions
 from trainer.encoders import catalog
+from trainer.encoders.protocol import EncoderSettings
+from trainer.options import AlignOptions, DistillOptions
+from trainer.part import DataConfig
 
 SEEDS: Final = 2**32
-"""How many seeds there are: as many as the generators of all libraries take."""
+"""Number of seeds. The generators of all libraries take those below."""
 
 
 def check_seed(seed: int) -> None:
@@ -35,74 +35,29 @@ def check_seed(seed: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Which encoder, and in what it differs from the one of that name."""
+    """Which encoder, and which of its settings differ from those of that name."""
 
     name: str = "pointmae-s"
     """A name of `trainer.encoders.catalog.ENCODERS`."""
-    options: tuple[str, ...] = ()
-    """The encoder's own settings, name=value each. `--set encoder.depth=6` is short for `--set encoder.options=depth=6`."""
+    options: tuple[str, ...] = settings_of_choice()
+    """The encoder's own settings as a checkpoint keeps them, name=value each. `--set encoder.depth=6` is short for
+    `--set encoder.options=depth=6`. Code reads them by `resolved`."""
 
     def __post_init__(self) -> None:
         check_numbers(self.resolved(), prefix="encoder.")
 
-    def resolved(self) -> Any:
-        """The encoder's own configuration."""
+    def resolved(self) -> EncoderSettings:
+        """The encoder's own configuration: that of its name, changed by `options`."""
+        return self._resolved
+
+    @functools.cached_property
+    def _resolved(self) -> EncoderSettings:
         return override(catalog.config(self.name), self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Which of the cached shapes and targets, and how they are drawn."""
-
-    splits: tuple[str, ...] = ("train",)
-    """Names of splits; a cache without any split is taken whole. Empty: everything."""
-    classes: tuple[str, ...] = ()
-    """Names of classes; empty for all, and shapes without one."""
-    fraction: float = 1.0
-    """Share of the shapes that are left after that, drawn by the run's seed."""
-    passes: tuple[float, ...] = ()
-    """How often each of several caches is gone through in an epoch: 0.5 sees a random half of it, 2 everything twice. Empty: once each."""
-    teachers: tuple[str, ...] = ()
-    """Names of teachers; empty for all in the caches. Where one of several caches lacks a teacher, its loss leaves those shapes out."""
-    teacher_weights: tuple[float, ...] = ()
-    """Shares in the loss, in the order of `teachers`; empty for one over their number."""
-    templates: float = 0.5
-    """Share of texts that are a template filled with the shape's class; the rest are captions of the view that was drawn. Shapes
-    without a class only have captions."""
-    labels: str = "source"
-    """The label set whose templates these are."""
-    blocks: int = 0
-    """At most so many of each shape's stored blocks are used; 0 for all."""
-    resample: bool = False
-    """Draw points anew at every step out of those blocks taken together, and find centres among them then, instead of reading one block.
-    Slow: there to measure what stored blocks cost."""
-    negatives: int = 0
-    """Embeddings of other shapes that serve as further wrong answers."""
-    threads: int = label(2)
-    """Threads that prepare batches."""
-    verify: Literal["first_use", "off"] = label("first_use")
-    """`first_use` compares each file with its checksum in the background once it is first read, and stops a run that reads damaged data."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self, {"teacher_weights": 0}, "data.")
-        if not 0 < self.fraction <= 1:
-            raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")
-        if not 0 <= self.templates <= 1:
-            raise UserError(f"data.templates is a share and must lie in [0, 1], got {self.templates}")
-        for name, least in {"negatives": 0, "blocks": 0, "threads": 1}.items():
-            if getattr(self, name) < least:
-                raise UserError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
-        if any(p <= 0 for p in self.passes):
-            raise UserError(f"data.passes must be positive, got {self.passes}")
-        if len(set(self.teachers)) < len(self.teachers):
-            raise UserError(f"data.teachers names one twice: {', '.join(self.teachers)}")
-        if self.teacher_weights and len(self.teacher_weights) != len(self.teachers):
-            raise UserError(f"data.teacher_weights needs one weight for each of data.teachers, got {self.teacher_weights}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW on a cosine with warm-up."""
+    """AdamW, with a learning rate that rises in the warm-up and then falls on a cosine."""
 
     batch: int
     """Shapes in a step, over all ranks."""
@@ -141,7 +96,7 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """What both stages are told."""
+    """Settings that both stages have."""
 
     encoder: EncoderConfig = EncoderConfig()
     data: DataConfig = DataConfig()
@@ -180,14 +135,14 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignConfig(StageConfig):
-    """Stage 1."""
+    """Settings of stage 1, alignment."""
 
     stage: Literal["align"] = "align"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(StageConfig):
-    """Stage 2, and the baselines that mask."""
+    """Settings of stage 2, distillation, and of the baselines that mask."""
 
     stage: Literal["distill"] = "distill"
     distill: DistillOptions = DistillOptions()
@@ -214,22 +169,3 @@ class DistillConfig(StageConfig):
     def needs_guide_run(self) -> bool:
         """Whether the run that the guide comes from is needed itself, and not only its features."""
         return self.start == "guide" or self.distill.projected_weight > 0 or (self.needs_guide and self.guide_online)
-
-
-def assigned(config: StageConfig, assignments: Sequence[str]) -> Any:
-    """A configuration with `--set` assignments.
-
-    Raises:
-        UserError: no such field, or a value that does not fit.
-    """
-    own = {field.name for field in dataclasses.fields(EncoderConfig)}
-    prefix, options, rest = "encoder.", [], []
-    for assignment in assignments:
-        name, _, value = assignment.partition("=")
-        if name.strip().startswith(prefix) and name.strip().removeprefix(prefix) not in own:
-            options.append(f"{name.strip().removeprefix(prefix)}={value.strip()}")
-        else:
-            rest.append(assignment)
-    config = override(config, rest)
-    encoder = dataclasses.replace(config.encoder, options=(*config.encoder.options, *options))
-    return dataclasses.replace(config, encoder=encoder)

@@ -9,15 +9,15 @@ what is seen. Shapes come in epochs, each in a new random order over everything;
 seam, so that every shape comes once in each (or as often as `passes` says), and only what does not fill the very last batch of a run
 is left out. A rank takes its rows of each batch.
 
-Several caches form one set: classes are brought together by name, teachers by name and weights.
+Several caches form one set: classes are brought together by name, teachers by name and weights. `trainer.part` has what is used of one
+cache. A place is a position in the list of all selected shapes of all caches (`Pool`).
 
-Letters: B shapes in a batch, N shapes of a cache, P points, C channels, V views, K captions a view, M templates, E a teacher's width,
-G tokens, D the guide's width, Q extra rows.
+Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views, K captions a view, M templates, E a teacher's
+width, G tokens, D the guide's width, R blocks, Q extra rows.
 """
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import threading
 from collections import deque
@@ -25,7 +25,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -33,47 +33,71 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.errors import UserError
-from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, did_you_mean
-from cache_schema.store import Cache, Rows, differences, text_cells
-from trainer.align import Statistics
-from trainer.batch import Batch, Negatives
-from trainer.checkpoint import Used
-from trainer.classes import NONE, chosen, matched, united
-from trainer.config import DataConfig, DistillConfig, StageConfig
-from trainer.points import GREY, Blocks, Convention
+from cache_schema.spec import GREY, GuideSpec, TeacherSpec
+from cache_schema.store import Cache, differences
+from trainer.batch import Batch, Negatives, Statistics, Used
+from trainer.classes import NONE, united
+from trainer.part import DataConfig, Ints, Needs, Part, check_names
+from trainer.points import Blocks, Convention
 
-ORDER, DRAW, SUBSET, POINTS = range(4)
-"""What a generator is seeded for, beside the run's seed."""
+ORDER, DRAW, POINTS = 0, 1, 3
+"""Streams of random numbers, beside the run's seed and the number of an epoch or a batch: the order of an epoch, what is chosen for each
+shape of a batch, and points drawn anew. Stream 2 is `trainer.part.SUBSET`. The numbers must stay, or runs would not go on as they began."""
 AHEAD: Final = 2
 """Finished batches that wait to be asked for, beside those that threads are at."""
 
-Ints = NDArray[np.int64]
-SOURCE: Final = "source"
-"""The label set that is made of a cache's own classes, in their order."""
-
 T = TypeVar("T")
-C = TypeVar("C", bound=StageConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What a stage reads beside the coordinates."""
+class Pool:
+    """The selected shapes of all caches in one list, cache after cache. [S] each"""
 
-    teachers: bool = False
-    guide: str | None = None
-    """Name of the guide, empty for the only one there is; None for none."""
-    color: bool = False
-    centres: int = 1
-    """How many leading points must be in farthest-point order to serve as centres."""
+    part: Ints
+    """Which cache."""
+    row: Ints
+    """Row in that cache."""
+    own_class: Ints
+    """Class by that cache's numbering; -1 for none."""
+    label: Ints
+    """Class by the numbering over all caches; -1 for none."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Part], places: Sequence[Ints]) -> "Pool":
+        """The shapes of `parts`. `places` holds for each part the number, over all caches, of each of its classes."""
+        # The entry added at the end is found by index -1, which is the class of a shape without one.
+        numbers = [np.append(place, NONE) for place in places]
+        return cls(
+            part=np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(parts)]),
+            row=np.concatenate([part.rows for part in parts]),
+            own_class=np.concatenate([part.own_class for part in parts]),
+            label=np.concatenate([ids[part.own_class] for ids, part in zip(numbers, parts, strict=True)]),
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How many there are to choose among for a shape of each cache. [parts] each; by `of` for the shapes of a batch, [B]."""
+
+    blocks: Ints
+    views: Ints
+    captions: Ints
+    """Captions of one view."""
+    templates: Ints
+
+    def of(self, part: Ints) -> "Choices":
+        """The numbers for shapes of these caches. [B] each"""
+        return Choices(blocks=self.blocks[part], views=self.views[part], captions=self.captions[part], templates=self.templates[part])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drawn:
     """What chance chose for the shapes of a batch. [B] each."""
 
     part: Ints
     """Which cache."""
     row: Ints
+    """Row in that cache."""
     own_class: Ints
     """By that cache's numbering."""
     label: Ints
@@ -86,99 +110,69 @@ class Drawn:
     """Template that takes the caption's place; -1 for none."""
 
     def of(self, which: slice) -> "Drawn":
-        return Drawn(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))
+        """The same for some of the shapes."""
+        return Drawn(**{field.name: getattr(self, field.name)[which] for field in dataclasses.fields(self)})
 
 
-class Part:
-    """What is used of one cache."""
+class Epochs:
+    """The order of places, epoch after epoch, and the batches that are cut from it.
 
-    def __init__(self, cache: Cache, config: DataConfig, needs: Needs, seed: int) -> None:
-        self.cache = cache
-        self.used: dict[str, Record] = {}
-        self.arrays: dict[str, Rows] = {}
-        """Memory-mapped arrays by path; those of the guide as `guide/tokens` and `guide/summary`."""
-        self._take("index")
-        self._take("status")
-        self.rows = _selected(cache, config, seed)
-        self.own_class = cache.column("label").astype(np.int64)[self.rows]
-        self.points = _spec(PointSpec, self._take("points"))
-        self.blocks, self.views, self.keep = min(config.blocks or self.points.blocks, self.points.blocks), 1, 1
-        self.teachers: dict[str, TeacherSpec] = {}
-        self.text_key: Ints | None = None  # [N, V * K]
-        self.templates: dict[str, NDArray[np.float16]] = {}  # teacher to [own classes, M, E]
-        self.template_key: Ints | None = None  # [own classes, M]
-        self.guide: GuideSpec | None = None
-        if needs.teachers:
-            self._open_teachers(config)
-        if needs.guide is not None and config.resample:
-            raise UserError("data.resample draws points that no cached guide knows: add --set guide_online=true")
-        if needs.guide is not None:
-            self._open_guide(needs.guide, config)
+    An epoch is a pure function of seed and number. So a run that goes on at batch 10,000 draws nothing of the 9,999 before.
+    """
 
-    def _take(self, product: str) -> Record:
-        self.used[product] = self.cache.proven(product)
-        return self.used[product]
+    def __init__(self, places: Sequence[Ints], passes: Sequence[float], batch: int, seed: int) -> None:
+        """
+        Args:
+            places: the places of each cache.
+            passes: how often each cache is gone through in an epoch.
+            batch: shapes in a batch, over all ranks.
+            seed: seed of the run.
 
-    def _open_teachers(self, config: DataConfig) -> None:
-        classed = self.own_class >= 0
-        captions = config.templates < 1 or not classed.all()
-        templates = config.templates > 0 and classed.any()
-        known = teachers_of(self.cache)
-        for name in [name for name in config.teachers if name in known] if config.teachers else known:
-            record = self._take(f"image/{name}")
-            self.views = record.per_shape
-            self.teachers[name] = _spec(TeacherSpec, record)
-            self.arrays[record.product] = self.cache.rows(record.product, config.verify)
-            if self.teachers[name].text and captions:
-                self._take(f"text/{name}")
-                self.arrays[f"text/{name}"] = self.cache.rows(f"text/{name}", config.verify)
-            if self.teachers[name].text and templates:
-                self._open_templates(name, config.labels)
-        if any(path.startswith("text/") for path in self.arrays):
-            record = self._take("captions")
-            self.keep = _spec(CaptionSpec, record).keep
-            self.text_key = _caption_keys(self.cache, record, self.keep)
-
-    def _open_templates(self, teacher: str, name: str) -> None:
-        product, classes = f"labels/{name}/{teacher}", self.cache.manifest.classes
-        try:
-            record = self._take(product)
-        except UserError as error:
-            if product in self.cache.products():  # it is there, and not as it was finished
-                raise
+        Raises:
+            UserError: an epoch would have fewer shapes than a batch.
+        """
+        self.batch_size, self.seed = batch, seed
+        # 2.5 passes are two of everything and one of a random half, which is another half in every epoch.
+        self._quota = [(own, int(p), round((p - int(p)) * len(own))) for own, p in zip(places, passes, strict=True)]
+        self.length = sum(whole * len(own) + rest for own, whole, rest in self._quota)
+        """Shapes in an epoch."""
+        if self.length < min(batch, 2):
             raise UserError(
-                f"{error}. `mmpd-cache labels {self.cache.path} {name}` makes it, --set data.templates=0 does without"
-            ) from error
-        labels = record.labels
-        assert isinstance(labels, LabelSet)
-        rows = matched(classes, labels.classes, str(self.cache.path), f"label set {name!r}", own=name == SOURCE)
-        if NONE in rows:
-            missing = classes[rows.tolist().index(NONE)]
-            raise UserError(f"{self.cache.path}: label set {name!r} has no class {missing!r}; choose another by --set data.labels=NAME")
-        self.templates[teacher] = self.cache.column(product)[rows]
-        keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
-        self.template_key = keys.reshape(len(classes), -1)
+                f"an epoch would have {self.length} of the shapes, and a batch needs at least 2: raise data.fraction or data.passes, or "
+                "take more splits or classes"
+            )
+        if batch > self.length:
+            raise UserError(f"a batch of {batch} is larger than an epoch of {self.length} shapes: --set optim.batch={self.length} or less")
+        self._orders: dict[int, Ints] = {}
+        self._lock = threading.Lock()
 
-    def _open_guide(self, name: str, config: DataConfig) -> None:
-        known = [product.removeprefix("guide/") for product, record in self.cache.records().items() if record.kind == "guide"]
-        if not name and len(known) != 1:
-            there = f"has several guides ({', '.join(known)}): choose one by --guide NAME" if known else "has no guide"
-            raise UserError(f"{self.cache.path} {there}. `mmpd-train guide {self.cache.path} RUN` makes one of a run of stage 1")
-        record = self._take(f"guide/{name or known[0]}")
-        self.guide = _spec(GuideSpec, record)
-        for kind in ("tokens", "summary"):
-            self.arrays[f"guide/{kind}"] = self.cache.rows(f"{record.product}/{kind}", config.verify)
-        self.blocks = min(self.blocks, self.guide.blocks)
+    def order(self, epoch: int) -> Ints:
+        """The places in the order of one epoch. [length]"""
+        # Several threads ask for a new epoch at the same time: one shuffles it, the others wait.
+        with self._lock:
+            if epoch not in self._orders:
+                rng = np.random.default_rng((self.seed, ORDER, epoch))
+                chosen = [np.concatenate([*[own] * whole, rng.permutation(own)[:rest]]) for own, whole, rest in self._quota]
+                # Threads run ahead by less than an epoch, so those beside this one are all that may still be asked for.
+                self._orders = {e: order for e, order in self._orders.items() if abs(e - epoch) <= 1}
+                self._orders[epoch] = rng.permutation(np.concatenate(chosen))
+            return self._orders[epoch]
 
-    def moments(self, path: str) -> NDArray[np.float64] | None:
-        """Mean and variance of embeddings; None if they are not read. [2, E]"""
-        kind, name = path.split("/", 1)
-        if path in self.arrays:
-            return self.cache.column(f"stats/{path}")
-        if kind == "text" and name in self.templates:
-            values = self.templates[name].astype(np.float64)
-            return np.stack([values.mean((0, 1)), values.var((0, 1))])
-        return None
+    def batch(self, number: int) -> Ints:
+        """The places of batch `number`. [B]"""
+        # Epochs are one endless stream: a batch in the midst of which an epoch ends has the end of that and the beginning of the next.
+        # So no shape is left over at the end of an epoch, and all batches have one size, as batch norm and torch.compile want it.
+        epoch, offset = np.divmod(np.arange(number * self.batch_size, (number + 1) * self.batch_size), self.length)
+        return np.concatenate([self.order(int(e))[offset[epoch == e]] for e in np.unique(epoch)])
+
+    def following(self, number: int, count: int) -> Ints:
+        """The `count` places that follow those of a batch in the order of its epoch, without any of the batch's own. [Q]"""
+        # The next ones are as random as any, and no others need be drawn. At the end of the epoch its beginning follows.
+        epoch, offset = divmod((number + 1) * self.batch_size - 1, self.length)
+        # So many more are looked at, since all of the batch's own might be among them; never more than once around.
+        ahead = np.arange(min(count + self.batch_size, self.length))
+        following = self.order(epoch)[(offset + 1 + ahead) % self.length]
+        return following[~np.isin(following, self.batch(number))][:count]
 
 
 class Data:
@@ -190,9 +184,9 @@ class Data:
         """
         Args:
             caches: one or more.
-            config: see there.
+            config: the settings of the run's data.
             batch: shapes in a batch, over all ranks.
-            seed: of everything that is drawn.
+            seed: seed of everything that is drawn.
             needs: what is read.
             pinned: whether batches lie in page-locked memory, from which a GPU copies without waiting.
             grey: the colour of shapes that have none.
@@ -202,67 +196,60 @@ class Data:
                 together; the message says what there is.
         """
         self.config, self.size, self.seed, self.needs, self.pinned = config, batch, seed, needs, pinned
-        _check_names(caches, config, needs)
+        check_names(caches, config, needs)
         self.parts = [Part(cache, config, needs, seed) for cache in caches]
         self.classes, places = united([part.cache.manifest.classes for part in self.parts], [str(part.cache.path) for part in self.parts])
-        teachers = _united({part.cache.path: part.teachers for part in self.parts})
-        self.teachers = {name: teachers[name] for name in config.teachers} if needs.teachers and config.teachers else teachers
+        self.teachers = self._united_teachers()
         guides = _united({part.cache.path: {"guide": part.guide} for part in self.parts if part.guide})
         self.guide: GuideSpec | None = guides.get("guide")
-        specs = [part.points for part in self.parts]
-        normalize = _same("points of the same normalize", [spec.normalize for spec in specs])
-        colors = [bool(part.cache.colored()[part.rows].any()) for part in self.parts] if needs.color else [False]
-        self.convention = Convention(
-            count=min(spec.count for spec in specs),  # of larger blocks a share: see trainer.points
-            normalize=normalize,
-            ordered=min(spec.ordered for spec in specs),
-            dtype="float16" if any(spec.dtype == "float16" for spec in specs) else "float32",
-            colored=any(colors),
-            grey=grey,
-        )
+        self.convention = _convention(self.parts, needs, grey)
         self.points = self.convention.count
-        self._blocks = [
-            Blocks(part.cache, self.convention, channels=6 if needs.color else 3, centres=needs.centres, join=False, verify=config.verify)
+        """Points of a shape, P."""
+        self._blocks = self._open_blocks()
+        self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)
+        """Whether points come in farthest-point order."""
+        # One list of all shapes, and arrays instead of objects: a batch is then a few fancy indexings, however many shapes there are.
+        self.pool = Pool.of(self.parts, places)
+        self._choices = Choices(
+            blocks=np.array([part.blocks for part in self.parts]),
+            views=np.array([part.views for part in self.parts]),
+            captions=np.array([part.keep for part in self.parts]),
+            templates=np.array([part.template_count for part in self.parts]),
+        )
+        self._first_index = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])
+        """Index, in a batch, of each cache's first row. [parts]"""
+        self.epochs = self._epochs()
+
+    def _united_teachers(self) -> dict[str, TeacherSpec]:
+        """The teachers by name, in the order in which they were asked for."""
+        config, found = self.config, _united({part.cache.path: part.teachers for part in self.parts})
+        if config.negatives and any(set(part.teachers) != set(found) for part in self.parts):
+            raise UserError("data.negatives needs every teacher in every cache: an embedding that is missing is no wrong answer")
+        return {name: found[name] for name in config.teachers} if self.needs.teachers and config.teachers else found
+
+    def _open_blocks(self) -> list[Blocks]:
+        channels = 6 if self.needs.color else 3
+        # Training never joins blocks: the groups of a block are those that a cached guide has seen.
+        return [
+            Blocks(part.cache, self.convention, channels=channels, centres=self.needs.centres, join=False, verify=self.config.verify)
             for part in self.parts
         ]
-        self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)
-        if config.negatives and any(set(part.teachers) != set(self.teachers) for part in self.parts):
-            raise UserError("data.negatives needs every teacher in every cache: an embedding that is missing is no wrong answer")
 
-        # One pool of all shapes; a batch is a choice of places in it.
-        self._part = np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(self.parts)])
-        self._row = np.concatenate([part.rows for part in self.parts])
-        self._own_class = np.concatenate([part.own_class for part in self.parts])
-        numbers = [np.append(place, NONE) for place in places]  # the last is for shapes without a class, whose number is -1
-        self._label = np.concatenate([ids[part.own_class] for ids, part in zip(numbers, self.parts, strict=True)])
-        templates = [0 if part.template_key is None else part.template_key.shape[1] for part in self.parts]
-        self._limits = np.array([[p.blocks, p.views, p.keep, m] for p, m in zip(self.parts, templates, strict=True)]).T  # [4, parts]
-
-        self._offset = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])  # index of each cache's first row
-        passes = config.passes or (1.0,) * len(caches)
-        if len(passes) != len(caches):
-            raise UserError(f"data.passes needs one number for each of {len(caches)} caches, got {passes}")
-        places = [np.flatnonzero(self._part == i) for i in range(len(caches))]
-        self._quota = [(own, int(p), round((p - int(p)) * len(own))) for own, p in zip(places, passes, strict=True)]
-        self.epoch = sum(whole * len(own) + rest for own, whole, rest in self._quota)
-        """Shapes in an epoch."""
-        if self.epoch < min(batch, 2):
-            raise UserError(
-                f"an epoch would have {self.epoch} of the shapes, and a batch needs at least 2: raise data.fraction or data.passes, or "
-                "take more splits or classes"
-            )
-        if batch > self.epoch:
-            raise UserError(f"a batch of {batch} is larger than an epoch of {self.epoch} shapes: --set optim.batch={self.epoch} or less")
-        self._orders: dict[int, Ints] = {}
-        self._lock = threading.Lock()
+    def _epochs(self) -> Epochs:
+        passes = self.config.passes or (1.0,) * len(self.parts)
+        if len(passes) != len(self.parts):
+            raise UserError(f"data.passes needs one number for each of {len(self.parts)} caches, got {passes}")
+        return Epochs([np.flatnonzero(self.pool.part == i) for i in range(len(self.parts))], passes, self.size, self.seed)
 
     @property
     def used(self) -> tuple[Used, ...]:
         """What a checkpoint says of the data."""
-        return tuple(
-            Used(path=str(part.cache.path), products=tuple(sorted((name, record.fingerprint) for name, record in part.used.items())))
-            for part in self.parts
-        )
+        return tuple(Used(path=str(part.cache.path), products=part.fingerprints) for part in self.parts)
+
+    @property
+    def epoch(self) -> int:
+        """Shapes in an epoch."""
+        return self.epochs.length
 
     def __str__(self) -> str:
         caches = "; ".join(f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes" for part in self.parts)
@@ -274,8 +261,8 @@ class Data:
 
     def row(self, index: int) -> tuple[Path, int]:
         """A shape's cache and its row there, from its index in a batch."""
-        part = int(np.searchsorted(self._offset, index, side="right")) - 1
-        return self.parts[part].cache.path, index - int(self._offset[part])
+        part = int(np.searchsorted(self._first_index, index, side="right")) - 1
+        return self.parts[part].cache.path, index - int(self._first_index[part])
 
     def settle_reads(self) -> None:
         """Wait until every file read so far is compared with its checksum, where `data.verify` asks for that.
@@ -288,20 +275,9 @@ class Data:
         for blocks in self._blocks:
             blocks.settle()
 
-    def settled(self, config: C) -> C:
-        """A run's configuration with the teachers and the guide by name, where it left them to the caches: these may have more of
-        them by the time the run goes on.
-        """
-        if self.teachers:
-            config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=tuple(self.teachers)))
-        guides = {part.guide.name for part in self.parts if part.guide}
-        if isinstance(config, DistillConfig) and len(guides) == 1:  # of several caches, each may call the same guide by another name
-            config = dataclasses.replace(config, guide=guides.pop())
-        return config
-
     def statistics(self) -> Statistics:
-        """Mean and variance of the embeddings of every teacher, over the caches in proportion to their shapes. Of texts, those of all
-        captions; where none are drawn, those of the templates.
+        """Mean and variance of the embeddings of every teacher, over the caches in proportion to their shapes. Those of texts are of all
+        captions, or of the templates where no captions are drawn.
         """
         out = {}
         for path in (f"{kind}/{name}" for name in self.teachers for kind in ("image", "text")):
@@ -311,6 +287,7 @@ class Data:
                 means, variances = np.stack([moments for moments, _ in having], 1)  # [caches, E] each
                 shares = [shapes for _, shapes in having]
                 mean = np.average(means, axis=0, weights=shares)
+                # The variance of a mixture: the mean of the variances, and the variance of the means.
                 variance = np.average(variances + (means - mean) ** 2, axis=0, weights=shares)
                 out[path] = (torch.from_numpy(mean), torch.from_numpy(variance))
         return out
@@ -318,14 +295,17 @@ class Data:
     def batch(self, number: int, share: slice = slice(None)) -> Batch:
         """Rows `share` of batch `number`."""
         rng = np.random.default_rng((self.seed, DRAW, number))
-        drawn = self._draw(self._shapes(number), rng).of(share)
-        others = self._draw(self._neighbours(number), rng) if self.config.negatives and self.teachers else None
+        # Drawn for the whole batch, and cut to this rank's rows only then: what a shape gets must not depend on the number of ranks.
+        drawn = self._draw(self.epochs.batch(number), rng).of(share)
+        wanted = self.config.negatives if self.teachers else 0
+        others = self._draw(self.epochs.following(number, wanted), rng) if wanted else None  # the same for all ranks
         having = {name: np.array([name in part.teachers for part in self.parts]) for name in self.teachers}
+        # A teacher that all caches have gets no mask, which losses read as: all targets are there.
         valid = {name: torch.from_numpy(there[drawn.part]) for name, there in having.items() if not there.all()}
         guide = self.guide
         return Batch(
             points=self._resampled(drawn, number, share) if self.config.resample else self._points(drawn, drawn.block),
-            index=torch.from_numpy(self._offset[drawn.part] + drawn.row),
+            index=torch.from_numpy(self._first_index[drawn.part] + drawn.row),
             label=torch.from_numpy(drawn.label),
             ordered=self.ordered,
             image=self._images(drawn),
@@ -335,58 +315,36 @@ class Data:
             text_valid={name: there for name, there in valid.items() if self.teachers[name].text},
             guide_tokens=None if guide is None else self._gather("guide/tokens", drawn, drawn.block, guide.tokens, guide.dim),
             guide_summary=None if guide is None else self._gather("guide/summary", drawn, drawn.block, guide.dim),
-            negatives=None
-            if others is None
-            else Negatives(
-                image=self._images(others), text=self._texts(others), text_key=self._text_keys(others), label=torch.from_numpy(others.label)
-            ),
+            negatives=None if others is None else self._negatives(others),
         )
 
-    # what is drawn
-
-    def _shapes(self, number: int) -> Ints:
-        """Places of batch `number`. [B]"""
-        epoch, offset = np.divmod(np.arange(number * self.size, (number + 1) * self.size), self.epoch)
-        return np.concatenate([self._order(int(e))[offset[epoch == e]] for e in np.unique(epoch)])
-
-    def _neighbours(self, number: int) -> Ints:
-        """The places that follow those of a batch in the order of its epoch, without any of the batch's own. [Q]"""
-        epoch, offset = divmod((number + 1) * self.size - 1, self.epoch)
-        ahead = np.arange(min(self.config.negatives + self.size, self.epoch))
-        following = self._order(epoch)[(offset + 1 + ahead) % self.epoch]
-        return following[~np.isin(following, self._shapes(number))][: self.config.negatives]
-
-    def _order(self, epoch: int) -> Ints:
-        """Places in the order of one epoch."""
-        with self._lock:
-            if epoch not in self._orders:
-                rng = np.random.default_rng((self.seed, ORDER, epoch))
-                chosen = [np.concatenate([*[own] * whole, rng.permutation(own)[:rest]]) for own, whole, rest in self._quota]
-                self._orders = {e: order for e, order in self._orders.items() if abs(e - epoch) <= 1}
-                self._orders[epoch] = rng.permutation(np.concatenate(chosen))
-            return self._orders[epoch]
+    # ---- what is drawn
 
     def _draw(self, places: Ints, rng: np.random.Generator) -> Drawn:
-        part, own_class = self._part[places], self._own_class[places]
+        """What is read of the shapes at these places."""
+        part, own_class = self.pool.part[places], self.pool.own_class[places]
+        # All chances are drawn at once and always, needed or not. So the view of a shape does not change when, say, templates are turned
+        # off, and runs that differ in one setting see the same of everything else.
         block, view, caption, template, kind = rng.random((5, len(places)))
-        blocks, views, keep, templates = self._limits[:, part]
-        filled = (kind < self.config.templates) & (templates > 0) & (own_class >= 0)
-        view = _below(views, view)
+        choices = self._choices.of(part)
+        filled = (kind < self.config.templates) & (choices.templates > 0) & (own_class >= 0)
+        view_number = _below(choices.views, view)
         return Drawn(
             part=part,
-            row=self._row[places],
+            row=self.pool.row[places],
             own_class=own_class,
-            label=self._label[places],
-            block=_below(blocks, block),
-            view=view,
-            caption=view * keep + _below(keep, caption),
-            template=np.where(filled, _below(templates, template), -1),
+            label=self.pool.label[places],
+            block=_below(choices.blocks, block),
+            view=view_number,
+            # A caption of the very view whose picture is drawn: the columns of text arrays are V times K, view by view.
+            caption=view_number * choices.captions + _below(choices.captions, caption),
+            template=np.where(filled, _below(choices.templates, template), -1),
         )
 
-    # what is read
+    # ---- what is read
 
     def _present(self, drawn: Drawn) -> Iterator[tuple[Part, Ints]]:
-        """Each cache that shapes were drawn of, with their places in the batch."""
+        """Each cache that shapes were drawn of, with their positions in the batch."""
         for i, part in enumerate(self.parts):
             here = np.flatnonzero(drawn.part == i)
             if len(here):
@@ -395,42 +353,49 @@ class Data:
     def _gather(self, path: str, drawn: Drawn, column: Ints, *shape: int) -> Tensor:
         """Entries (row, column) of one array of every cache, as stored; zeros where a cache does not have it. [B, *shape]"""
         everywhere = all(path in part.arrays for part in self.parts)
+        # Zeros, and not what memory happened to hold: a NaN there would survive being masked, since 0 * NaN is NaN.
         out = (torch.empty if everywhere else torch.zeros)(len(drawn.row), *shape, dtype=torch.float16, pin_memory=self.pinned)
-        values = out.numpy()
+        values = out.numpy()  # shares its memory
         for part, here in self._present(drawn):
             array = part.arrays.get(path)
             if array is not None and len(here) == len(values):
+                # The usual case, one cache: from the mapped file straight into the batch, copied once.
                 array.gather(drawn.row, column, out=values)
             elif array is not None:
                 values[here] = array.gather(drawn.row[here], column[here])
         return out
 
     def _points(self, drawn: Drawn, block: Ints) -> Tensor:
+        """Points of these blocks, with colours where they are needed. [B, P, C]"""
         out = torch.empty(len(drawn.row), self.points, 6 if self.needs.color else 3, pin_memory=self.pinned)
-        values = out.numpy()
+        values = out.numpy()  # shares its memory
         for i, blocks in enumerate(self._blocks):
             here = np.flatnonzero(drawn.part == i)
             if len(here) == len(values):
                 blocks.fill(values, drawn.row, block)
             elif len(here):
                 values[here] = blocks.read(drawn.row[here], block[here]).numpy()
-        return out  # [B, P, C]
+        return out
 
     def _resampled(self, drawn: Drawn, number: int, share: slice) -> Tensor:
         """As many points as a block has, drawn without repetition out of all blocks in use. [B, P, C]"""
-        blocks, own = self._limits[0].min(), np.zeros_like(drawn.block)
+        blocks, own = self._choices.blocks.min(), np.zeros_like(drawn.block)
         pool = torch.cat([self._points(drawn, own + block) for block in range(blocks)], dim=1)  # [B, R * P, C]
+        # The P smallest of R * P random numbers are a choice without repetition. As above, drawn for all ranks and cut then.
         keys = np.random.default_rng((self.seed, POINTS, number)).random((self.size, pool.shape[1]))[share]
         chosen = torch.from_numpy(np.argpartition(keys, self.points - 1, axis=1)[:, : self.points])
         return pool.take_along_dim(chosen[..., None], dim=1)
 
     def _images(self, drawn: Drawn) -> dict[str, Tensor]:
+        """Embeddings of the drawn views by teacher. [B, E] each"""
         return {name: self._gather(f"image/{name}", drawn, drawn.view, spec.dim) for name, spec in self.teachers.items()}
 
     def _texts(self, drawn: Drawn) -> dict[str, Tensor]:
+        """Embeddings of the drawn captions or templates, by teacher that has a text side. [B, E] each"""
         out = {}
         for name, spec in self.teachers.items():
             if spec.text:
+                # Captions are read for all shapes, and templates are written over some of them: that keeps the one gather into the batch.
                 out[name] = self._gather(f"text/{name}", drawn, drawn.caption, spec.dim)
                 for part, here in self._present(drawn):
                     here = here[drawn.template[here] >= 0]
@@ -439,8 +404,11 @@ class Data:
         return out
 
     def _text_keys(self, drawn: Drawn) -> Tensor:
+        """A number for each drawn text, equal for equal texts, whichever cache they are from. [B]"""
         key = np.full(len(drawn.row), -1, np.int64)
         for part, here in self._present(drawn):
+            # Keys are hashes of the texts themselves, so equal texts of two caches have one key, and a filled template that a captioner
+            # happened to write has the key of that caption: contrast must not call an equal text a wrong answer.
             if part.text_key is not None:
                 key[here] = part.text_key[drawn.row[here], drawn.caption[here]]
             here = here[drawn.template[here] >= 0]
@@ -448,11 +416,17 @@ class Data:
                 key[here] = part.template_key[drawn.own_class[here], drawn.template[here]]
         return torch.from_numpy(key)
 
+    def _negatives(self, drawn: Drawn) -> Negatives:
+        return Negatives(
+            image=self._images(drawn), text=self._texts(drawn), text_key=self._text_keys(drawn), label=torch.from_numpy(drawn.label)
+        )
+
 
 def feed(data: Data, numbers: range, share: slice, *, threads: int, device: torch.device) -> Generator[Batch, None, None]:
     """Rows `share` of the batches `numbers`, in that order and on the device. Threads prepare them, and copy them to a GPU on a stream
     of their own, while the batches before are in use.
     """
+    # On the stream of the training a copy would wait for the step before it, and the next step for the copy.
     copying = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def make(number: int) -> tuple[Batch, torch.cuda.Event | None]:
@@ -468,6 +442,7 @@ def feed(data: Data, numbers: range, share: slice, *, threads: int, device: torc
         asked: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
         todo = iter(numbers)
         try:
+            # A queue of bounded length, taken from its front: batches keep their order however long each takes, and memory is bounded.
             asked.extend(pool.submit(make, number) for number in itertools.islice(todo, threads + AHEAD))
             while asked:
                 ready = asked.popleft().result()
@@ -487,85 +462,22 @@ def _arrived(batch: Batch, copied: torch.cuda.Event | None, device: torch.device
     return batch
 
 
-# ----------------------------------------------------------------------------------------------------- opening a cache
+def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:
+    """The kind of points that a run on these caches is given: of larger blocks a share, of the order what all have."""
+    specs = [part.points for part in parts]
+    return Convention(
+        count=min(spec.count for spec in specs),
+        normalize=_same("points of the same normalize", [spec.normalize for spec in specs]),
+        ordered=min(spec.ordered for spec in specs),
+        dtype="float16" if any(spec.dtype == "float16" for spec in specs) else "float32",
+        colored=needs.color and any(bool(part.cache.colored()[part.rows].any()) for part in parts),
+        grey=grey,
+    )
 
 
-def teachers_of(cache: Cache) -> list[str]:
-    """Names of the teachers whose image embeddings are complete."""
-    return [product.removeprefix("image/") for product, record in cache.products().items() if record.kind == "image"]
-
-
-def _check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> None:
-    places = np.array([chosen(config.classes, cache.manifest.classes, str(cache.path)) for cache in caches])  # [caches, names]
-    classes = {name for cache in caches for name in cache.manifest.classes}
-    for name, found in zip(config.classes, places.T, strict=True):
-        if (found == NONE).all():
-            raise UserError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
-    if not needs.teachers:
-        if config.teachers or config.negatives:
-            raise UserError(
-                "data.teachers and data.negatives have no effect: no loss asks for a teacher. Leave them out (--set data.teachers= "
-                "--set data.negatives=0), or give the teachers a share by --set distill.teacher_weight=1"
-            )
-        return
-    known = sorted({name for cache in caches for name in teachers_of(cache)})
-    begun = {name for cache in caches for name, record in cache.records().items() if not record.complete}
-    paths = ", ".join(str(cache.path) for cache in caches)
-    for name in config.teachers:
-        if name not in known:
-            state = "is still being made: run the command that began it again" if f"image/{name}" in begun else "is not there"
-            raise UserError(
-                f"{paths}: teacher {name} {state}. Complete: {', '.join(known) or 'none'}. Choose with --set data.teachers=A,B, or add one "
-                "with `mmpd-cache add-teacher`"
-            )
-    if not known:
-        made = sorted(name.removeprefix("image/") for name in begun if name.startswith("image/"))
-        state = f"only {', '.join(made)} still being made: run the command that began it again" if made else "no teacher at all"
-        raise UserError(f"{paths}: there is {state}. `mmpd-cache add-teacher` adds one")
-
-
-def _selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
-    """Usable rows of the splits and classes that were asked for."""
-    manifest = cache.manifest
-    keep = cache.ok()
-    counts = [f"{manifest.shapes} shapes", f"{keep.sum()} usable"]
-    if manifest.splits and config.splits:
-        unknown = [name for name in config.splits if name not in manifest.splits]
-        if unknown:
-            raise UserError(f"data.splits: {cache.path} has no split {unknown[0]!r}{did_you_mean(unknown[0], manifest.splits)}")
-        keep &= np.isin(cache.column("split"), [manifest.splits.index(name) for name in config.splits])
-        counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
-    if config.classes:
-        asked = chosen(config.classes, manifest.classes, str(cache.path))
-        keep &= np.isin(cache.column("label"), asked[asked != NONE])
-        counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
-    rows = np.flatnonzero(keep)
-    if not len(rows):
-        raise UserError(f"{cache.path}: no shape is left to train on ({', '.join(counts)})")
-    count = max(1, round(config.fraction * len(rows)))
-    return np.sort(np.random.default_rng((seed, SUBSET)).permutation(rows)[:count])
-
-
-def _caption_keys(cache: Cache, captions: Record, keep: int) -> Ints:
-    """A key for each text that is embedded, equal for equal texts. [N, V * K]"""
-    cells = (shard[:, :, :keep] for _, shard in cache.column_shards(cache.arrays(captions)[0].path))
-    return np.concatenate([_keys(shard.reshape(-1, shard.shape[-1])).reshape(len(shard), -1) for shard in cells])
-
-
-def _keys(cells: NDArray[np.uint8]) -> Ints:
-    """63 bits of a hash of every text cell. [n, L] -> [n]"""
-    digests = b"".join(hashlib.blake2b(cell, digest_size=8).digest() for cell in np.ascontiguousarray(cells))
-    return (np.frombuffer(digests, "<u8") >> 1).astype(np.int64)
-
-
-def _spec(kind: type[T], record: Record) -> T:
-    assert isinstance(record.spec, kind), record
-    return record.spec
-
-
-def _united(by_cache: Mapping[Any, Mapping[str, T]]) -> dict[str, T]:
+def _united(by_cache: Mapping[Path, Mapping[str, T]]) -> dict[str, T]:
     """Specifications by name over all caches, which must agree on each."""
-    out: dict[str, tuple[Any, T]] = {}
+    out: dict[str, tuple[Path, T]] = {}
     for path, specs in by_cache.items():
         for name, spec in specs.items():
             first, known = out.setdefault(name, (path, spec))

@@ -16,79 +16,25 @@ Letters: B shapes, P points, C channels, G groups, Gv visible and Gh hidden ones
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.align import AlignDraw, TeacherLosses
 from trainer.batch import Batch, Draw, Features
 from trainer.encoders.blocks import Transformer, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Encoder, OwnDecoder, Patches
+from trainer.encoders.protocol import Curved, Encoded, Encoder, OwnDecoder, Patches
 from trainer.heads import AttentionPool
+from trainer.options import DistillOptions
 from trainer.points import Convention, as_trained
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillOptions:
-    """Choices of stage 2. A weight of 0 leaves a part out."""
-
-    mask_ratio: float | None = None
-    """Share of groups hidden; None for the encoder's own."""
-    local_weight: float = 1.0
-    """Guide's tokens from all slots."""
-    global_weight: float = 1.0
-    """Guide's summary from the visible tokens."""
-    projected_weight: float = 0.0
-    """Guide's summary in every teacher's space, through the guide's frozen heads: keeps zero-shot ability."""
-    teacher_weight: float = 0.0
-    """Teachers' own embeddings, through heads that are trained here."""
-    reconstruction_weight: float = 0.0
-    """Coordinates of the hidden groups, Chamfer-L2, as the encoder's authors do it."""
-    shuffle: Literal["all", "visible_only", "none"] = "all"
-    """What changes places before the local decoder: every token, the visible ones among themselves, or nothing."""
-    masked_only: bool = False
-    """Local loss on hidden slots only."""
-    normalise_targets: bool = False
-    """LayerNorm without affine on the guide's tokens and summary. The method compares them as they are; nobody measured what it changes."""
-    local_depth: int = 4
-    """Blocks of the local decoder."""
-    global_depth: int = 1
-    """Blocks of the global decoder."""
-    reconstruction_depth: int = 4
-    """Blocks of the coordinate decoder; of one with several levels, on each."""
-    heads: int = 6
-    """Attention heads of decoders and pooling."""
-    drop_path: float = 0.1
-    """In the local and the coordinate decoder: rate at the last block, rising linearly from 0."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self, prefix="distill.")
-        weights = self.local_weight, self.global_weight, self.projected_weight, self.teacher_weight, self.reconstruction_weight
-        if min(weights) < 0 or max(weights) == 0:
-            raise UserError(f"weights must not be negative and one must be positive, got {weights}")
-        depths = self.local_depth, self.global_depth, self.reconstruction_depth
-        if self.heads < 1 or min(depths) < 0:
-            raise UserError(f"distill: expected heads >= 1 and depths >= 0, got {self.heads} and {depths}")
-        if not 0 <= self.drop_path < 1:
-            raise UserError(f"drop_path must lie in [0, 1), got {self.drop_path}")
-        if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
-            raise UserError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
-        if self.projected_weight and self.teacher_weight:
-            raise UserError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")
-
-    @property
-    def summarises(self) -> bool:
-        return self.global_weight + self.projected_weight + self.teacher_weight > 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class DistillDraw(Draw):
-    """Chance in a step of stage 2."""
+    """The random choices of one step of stage 2."""
 
     visible: Tensor
     """[B, Gv] int64, ascending."""
@@ -97,13 +43,13 @@ class DistillDraw(Draw):
     order: Tensor | None
     """[B, G] int64: slot i of the local decoder holds token `order[i]`; None for no shuffling."""
     teachers: AlignDraw | None
-    """Chance of the teachers' losses, where they are trained."""
+    """Random choices of the teachers' losses, where their heads are trained."""
     curve: Tensor | None = None
-    """[B] int64: of an encoder that reads shapes along several curves, the one that it and its own decoder go along."""
+    """[B] int64: the curve that the encoder and the coordinate decoder go along, if the encoder has several (`Curved`)."""
 
 
 class LocalBranch(nn.Module):
-    """The guide's token of every slot from visible tokens that have changed places."""
+    """Predicts the guide's token of every slot from visible tokens that have changed places."""
 
     def __init__(self, dim: int, target_dim: int, options: DistillOptions) -> None:
         super().__init__()
@@ -125,11 +71,12 @@ class LocalBranch(nn.Module):
             source = source.gather(1, order)
         # The canonical order of positions comes after the permutation of tokens: that is the jigsaw.
         decoded = self.decoder(ops.gather(tokens, source), self.positions(centres))  # [B, G, D]
-        return self.head(self.norm(decoded))
+        predicted: Tensor = self.head(self.norm(decoded))
+        return predicted
 
 
 class GlobalBranch(nn.Module):
-    """The guide's summary from the visible tokens, which carry their own places: no positions, no shuffling."""
+    """Predicts the guide's summary from the visible tokens, which carry their own places: no positions, no shuffling."""
 
     def __init__(self, dim: int, target_dim: int, options: DistillOptions) -> None:
         super().__init__()
@@ -140,12 +87,13 @@ class GlobalBranch(nn.Module):
         self.head.apply(initialise)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Predictions [B, Dg] from tokens [B, Gv, D]."""
-        return self.head(self.pool(self.decoder(tokens)))
+        """Predicted summaries [B, Dg] from visible tokens [B, Gv, D]."""
+        predicted: Tensor = self.head(self.pool(self.decoder(tokens)))
+        return predicted
 
 
 class Reconstruction(nn.Module):
-    """Point-MAE's objective (https://arxiv.org/abs/2203.06604): coordinates of the hidden groups, by a decoder of its own, not shuffled."""
+    """Point-MAE's objective (https://arxiv.org/abs/2203.06604): a decoder predicts the coordinates of hidden groups. No shuffling."""
 
     def __init__(self, dim: int, group_size: int, options: DistillOptions) -> None:
         super().__init__()
@@ -170,7 +118,7 @@ class Reconstruction(nn.Module):
 
 
 def reconstruction(encoder: Encoder, options: DistillOptions) -> nn.Module:
-    """The decoder of coordinates that belongs to an encoder."""
+    """A new decoder of coordinates for an encoder: its own (`OwnDecoder`), or Point-MAE's."""
     if isinstance(encoder, OwnDecoder):
         return encoder.decoder(options.reconstruction_depth, options.heads, options.drop_path)
     return Reconstruction(encoder.dim, encoder.group_size, options)
@@ -180,7 +128,7 @@ class Distill(nn.Module):
     """The student's encoder, its branches and their losses."""
 
     convention: Convention | None = None
-    """What the points were that the run was trained on, of one that was read from its file; None where that is not known."""
+    """The points that the run was trained on, if it was read from a file that says it; else None."""
 
     def __init__(
         self, encoder: Encoder, options: DistillOptions, guide_dim: int | None = None, teachers: TeacherLosses | None = None
@@ -188,12 +136,12 @@ class Distill(nn.Module):
         """
         Args:
             encoder: the student.
-            options: see there.
+            options: choices of stage 2.
             guide_dim: width of the guide's tokens and summary; None for the student's own.
-            teachers: heads in the teachers' spaces. Trained if `teacher_weight` is set, else frozen here: those of the guide.
+            teachers: heads in the teachers' spaces. They are trained if `teacher_weight` is set, else they are the guide's and stay frozen.
 
         Raises:
-            UserError: an option needs what was not given.
+            UserError: an option needs teachers' heads or hidden groups, and there are none.
         """
         super().__init__()
         width = guide_dim or encoder.dim
@@ -226,9 +174,9 @@ class Distill(nn.Module):
             canonical = torch.arange(groups, device=generator.device).expand(count, -1)
             order = canonical.scatter(1, visible, visible.gather(1, permutations(shown)))
         teachers = self.teachers.draw(count, generator) if self.teachers is not None and self.options.teacher_weight else None
-        curve, curves = None, getattr(self.encoder, "curves", 1)
-        if self.reconstruction is not None and curves > 1:
-            curve = torch.randint(curves, (count,), generator=generator, device=generator.device)
+        curve = None
+        if self.reconstruction is not None and isinstance(self.encoder, Curved):
+            curve = torch.randint(self.encoder.curves, (count,), generator=generator, device=generator.device)
         return DistillDraw(visible=visible, hidden=hidden, order=order, teachers=teachers, curve=curve)
 
     def forward(self, batch: Batch, draw: DistillDraw) -> dict[str, Tensor]:
@@ -270,7 +218,7 @@ class Distill(nn.Module):
 
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:
-        """Tokens and summary of whole shapes, points [B, P, C], without gradient. In evaluation mode only."""
+        """Tokens and summary of whole shapes, points [B, P, C], without gradient. The model must be in evaluation mode."""
         assert not self.training, "batch norms would take their statistics from this batch"
         points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens

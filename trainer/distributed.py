@@ -19,15 +19,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cache_schema.errors import UserError
-from trainer.align import gathered
 
 PATIENCE: Final = timedelta(hours=1)
-"""How long a rank waits for the others: as long as an evaluation by the first one may take. A dead rank is noticed at once."""
+"""How long a rank waits for the others. The first rank may evaluate as long as this. A dead rank is noticed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process among those of the run."""
+    """This process, one of the processes that train together."""
 
     device: torch.device
     rank: int = 0
@@ -35,7 +34,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this rank is the one that writes files and messages."""
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
@@ -50,7 +49,7 @@ class Ranks:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on any rank."""
+        """Whether the flag is set on any rank."""
         if self.count == 1:
             return flag
         value = torch.tensor(int(flag))
@@ -58,24 +57,24 @@ class Ranks:
         return bool(value)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the ranks."""
+        """The mean of the values over all ranks. They are changed in place."""
         if self.count > 1:
             dist.all_reduce(values)
             values /= self.count
         return values
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all ranks have come to this call."""
         if self.count > 1:
             dist.barrier()
 
 
 def device_of(name: str, number: int | None = None) -> torch.device:
-    """The torch device called `name`; `auto` is a GPU if there is one. A GPU comes with its number: no thread can be put on it without.
+    """The torch device called `name`. A GPU comes with its number, because a thread cannot be put on it without.
 
     Args:
-        name: as torch writes it, or `auto`.
-        number: of the GPU, where the name gives none; None for the present one.
+        name: as torch writes it, or `auto` for a GPU if there is one.
+        number: number of the GPU, if the name gives none; None for the present one.
 
     Raises:
         UserError: there is no such device.
@@ -94,13 +93,13 @@ def device_of(name: str, number: int | None = None) -> torch.device:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, a GPU's or the machine's."""
+    """Whether an error means that the memory of a GPU or of the machine ran out."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """Take part in the run that torchrun started, or be the only one.
+    """Take part in the run that torchrun started, or be its only rank. Gives this process's place in the run.
 
     Raises:
         UserError: there is no such device, or it would be the same for all ranks.
@@ -123,7 +122,7 @@ def joined(device: str) -> Iterator[Ranks]:
 
 
 def replicated(stage: nn.Module, ranks: Ranks) -> nn.Module:
-    """The stage to call in training: gradients averaged over ranks, batch norms synchronised. The stage itself where it is alone."""
+    """The module to call in training, which averages gradients over ranks and synchronises batch norms. One rank calls the stage itself."""
     if ranks.count == 1:
         return stage
     if ranks.device.type == "cuda":
@@ -133,8 +132,62 @@ def replicated(stage: nn.Module, ranks: Ranks) -> nn.Module:
     return DistributedDataParallel(stage)
 
 
+# ----------------------------------------------------------------------------------------------------------- collectives
+
+
+def mean(values: Tensor, rows: Tensor) -> Tensor:
+    """Mean of values [B] over the rows [B] bool that count, or 0 if none counts. The mean over ranks of the results is the global mean."""
+    count = rows.sum()
+    ranks = 1
+    if _distributed():
+        dist.all_reduce(count)
+        ranks = dist.get_world_size()
+    return ranks * values.where(rows, 0).sum() / count.clamp(min=1)
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Rows of all ranks in rank order, [B, ...] to [A, ...]. Gradients flow back to each rank's own rows."""
+    if not _distributed():
+        return x
+    if x.dtype == torch.bool:  # torch.compile for a CPU misreads truth values that a collective wrote (torch 2.13)
+        return _all_rows(x.byte()).bool()
+    return _with_gradients(x) if x.requires_grad else _all_rows(x)
+
+
+def _all_rows(x: Tensor) -> Tensor:
+    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """Gathers the rows of all ranks. Backward, it sums the gradients that all ranks' losses have for this rank's rows."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        return _all_rows(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _with_gradients(x: Tensor) -> Tensor:
+    rows: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]  # torch has no types on it
+    return rows
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+# ----------------------------------------------------------------------------------------------------------- batch norms
+
+
 class SyncBatchNorm(nn.BatchNorm1d):
-    """Batch norm over the rows [n, C] of all ranks, each of which has equally many. torch's own needs a GPU."""
+    """Batch norm over the rows [n, C] of all ranks, on a CPU. Each rank has equally many rows. torch's own needs a GPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

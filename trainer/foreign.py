@@ -50,19 +50,19 @@ CONTAINERS: Final = (
     "params",
     "encoder",
 )
-"""What files call the weights among other things that they hold."""
+"""Names under which files hold the weights, beside other things."""
 OTHERS: Final = re.compile(r"optim|sched|scaler|grad|metric|config|args|hyper|callback|loop|epoch|buffer", re.IGNORECASE)
-"""Names of things in a file that may hold tensors and are mostly no weights."""
+"""Pattern of names of things that may hold tensors but are rarely weights."""
 NEVER: Final = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)
-"""Names of things that are never weights. They are among `OTHERS`."""
+"""Pattern of names of things that are never weights. It finds fewer names than `OTHERS`."""
 NAMED: Final = 8
-"""How many names a message lists, at most."""
+"""Largest number of names in a message."""
 DEPTH: Final = 5
-"""How many wrappings are looked into."""
+"""Largest number of nested containers that are searched."""
 
 
 MAGIC: Final = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
-"""The number that the old form of `torch.save` begins with."""
+"""Number at the start of a file in the old form of `torch.save`."""
 _PACKED: Final = {
     b"\x1f\x8b": "packed by gzip",
     b"BZh": "packed by bzip2",
@@ -71,18 +71,18 @@ _PACKED: Final = {
     b"Rar!": "a RAR archive",
     b"7z\xbc\xaf": "a 7-zip archive",
 }
-"""How files begin that hold others."""
+"""First bytes of files that hold other files, to what these are."""
 
 
 def read(file: Path, key: str = "") -> dict[str, Tensor]:
     """The weights in a file by name.
 
     Args:
-        file: of `torch.save`, in any of its forms, or safetensors. What it is is told by its first bytes, not by its name.
-        key: under which of its names the weights are, with a dot between nested ones; empty to find out.
+        file: what `torch.save` wrote, in any of its forms, or safetensors. Its first bytes tell which, not its name.
+        key: name in the file under which the weights are, with a dot between nested names; empty to find out.
 
     Raises:
-        UserError: it is something else or damaged, or holds no weights, or several and `key` does not say which.
+        UserError: the file is something else or damaged, or holds no weights, or several and `key` does not say which.
     """
     if not file.is_file():
         raise UserError(f"{file} is no file")
@@ -106,7 +106,7 @@ def read(file: Path, key: str = "") -> dict[str, Tensor]:
 
 
 def _candidates(found: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """(its path, weights) of everything in a file that may be its weights. An empty path is the file itself."""
+    """Path and content of everything in a file that may be its weights. The path of the file itself is empty."""
     known = list(_walk(found, "", DEPTH, lambda name: name in CONTAINERS))
     if any(path for path, _ in known):
         yield from known
@@ -131,7 +131,7 @@ def _walk(value: Any, path: str, depth: int, enter: Any) -> Iterator[tuple[str, 
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
-    """The names and values in a container, or the weights in a module; empty for anything else."""
+    """The names and values in a container, or the weights in a pickled module; empty for anything else."""
     if isinstance(value, Inert) and isinstance(value.__dict__.get("_modules"), Mapping):
         return dict(_of_module(value, "", 64))
     if isinstance(value, Inert):
@@ -151,7 +151,7 @@ def _of_module(module: "Inert", prefix: str, depth: int) -> Iterator[tuple[str, 
 
 
 def _weights(inside: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """Tensors, and arrays of NumPy as tensors, by name; a single number of NumPy only beside a tensor or array of the same layer."""
+    """Tensors by name, and NumPy arrays as tensors. A single NumPy number counts only beside a tensor or array of the same layer."""
     found: dict[str, Tensor] = {}
     arrays = {name: value for name, value in inside.items() if isinstance(name, str) and isinstance(value, Tensor | _Array)}
     layers = {name.rpartition(".")[0] for name in arrays} - {""}
@@ -166,7 +166,7 @@ def _weights(inside: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _tensor(array: np.ndarray | None) -> Tensor | None:
-    """An array of numbers as a tensor of its shape, also of none; None for anything else."""
+    """An array of numbers as a tensor of its shape, which may have no axes; None for anything else."""
     if array is None or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         return None
     return torch.from_numpy(array.copy(order="C"))
@@ -216,7 +216,7 @@ def _summary(found: Any) -> str:
 
 
 def _content(file: Path) -> Any:
-    """What was saved. Raises as `read`."""
+    """The object that was saved in a file. Raises as `read`."""
     size = file.stat().st_size
     with open(file, "rb") as opened:
         start = opened.read(512)
@@ -260,7 +260,7 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def _no_checkpoint(start: bytes) -> str:
-    """What a file is by its first bytes, and what to do, where that is a thing people save under a checkpoint's name."""
+    """What a file is by its first bytes, and what to do, if it is a known thing that is no checkpoint; else empty."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "empty: its download failed, or the disk was full. Get it again"
@@ -285,12 +285,12 @@ def _no_checkpoint(start: bytes) -> str:
 
 
 def _is_pickle(start: bytes) -> bool:
-    """Whether it may be a pickle, of protocol 2 on (all that torch writes)."""
+    """Whether the first bytes may be those of a pickle. torch writes protocol 2 and later."""
     return start[:1] == b"\x80" and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL
 
 
 def _whole_pickle(file: Path) -> bool:
-    """Whether a file is one pickle to its end, by its operations alone: nothing in it is run."""
+    """Whether a file is one pickle to its end. Only its operations are listed; nothing in it is run."""
     try:
         with open(file, "rb") as opened:
             for _ in pickletools.genops(opened):
@@ -301,8 +301,8 @@ def _whole_pickle(file: Path) -> bool:
 
 
 def unchecked(file: Path) -> str:
-    """A note that damage to a file of `torch.save` would not show, since it was saved without checksums; empty where it would, or where
-    files of its kind have none.
+    """A note that damage to a file would not show, if `torch.save` wrote it without checksums. Empty for a file that has checksums, and for
+    kinds of files that never have them.
     """
     if not zipfile.is_zipfile(file):
         return ""
@@ -312,7 +312,7 @@ def unchecked(file: Path) -> str:
 
 
 def _check_zip(file: Path) -> None:
-    """Refuse a zip that `torch.save` did not write, or whose content is not what its checksums say."""
+    """Raise UserError for a zip that `torch.save` did not write, or whose content does not match its checksums."""
     if not zipfile.is_zipfile(file):
         raise UserError(
             f"{file} is cut short: it begins as a checkpoint, and its end is missing ({file.stat().st_size:,} bytes). Get it again"
@@ -342,7 +342,7 @@ def _check_zip(file: Path) -> None:
 
 
 class Inert(dict[Any, Any]):
-    """What stands for every class and function that a file asks for and that is no data: keeps what it is given, and does nothing."""
+    """Stands for every class and function that a file asks for and that is no data. It keeps what it is given, and does nothing."""
 
     def __new__(cls, *arguments: Any, **named: Any) -> "Inert":
         return super().__new__(cls)
@@ -364,17 +364,17 @@ class Inert(dict[Any, Any]):
         return Inert()
 
     def append(self, value: Any) -> None:
-        """For what a file takes for a list."""
+        """Do nothing, where a file takes this for a list."""
 
     def extend(self, values: Any) -> None:
-        """For what a file takes for a list."""
+        """Do nothing, where a file takes this for a list."""
 
     def add(self, value: Any) -> None:
-        """For what a file takes for a set."""
+        """Do nothing, where a file takes this for a set."""
 
 
 def _rebuilt(function: Any) -> Any:
-    """A function of torch that puts a tensor together, as an object that a pickle cannot write attributes of."""
+    """Wrap a function that builds data in an object whose attributes a pickle cannot set."""
 
     class Rebuilt:
         __slots__ = ()
@@ -386,12 +386,12 @@ def _rebuilt(function: Any) -> Any:
 
 
 def _of_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
-    """`torch._tensor._rebuild_from_type_v2`: a tensor with attributes of its own, which are left."""
+    """Stands for `torch._tensor._rebuild_from_type_v2`: builds a tensor and leaves its extra attributes out."""
     return function(*arguments) if function in _TENSORS.values() else Inert()
 
 
 class _Type:
-    """A simple dtype of NumPy, whose byte order a pickle says in a second step."""
+    """A simple dtype of NumPy. A pickle gives its byte order in a second step."""
 
     __slots__ = ("dtype",)
 
@@ -405,7 +405,7 @@ class _Type:
 
 
 class _Array:
-    """An array of NumPy, which a pickle fills in a second step."""
+    """An array of NumPy. A pickle fills it in a second step."""
 
     __slots__ = ("value",)
 
@@ -420,12 +420,12 @@ class _Array:
 
 
 def _bytes(text: str, encoding: str = "latin1") -> bytes:
-    """`_codecs.encode`, as old pickles write bytes."""
+    """Stands for `_codecs.encode`, by which old pickles write bytes."""
     return text.encode("latin1")
 
 
 def _scalar(kind: Any, data: Any = b"") -> Any:
-    """A number of NumPy."""
+    """A single number of NumPy, as pickles build it."""
     if not isinstance(kind, _Type) or kind.dtype is None:
         return Inert()
     return np.frombuffer(data if isinstance(data, bytes) else _bytes(data), kind.dtype)[0]
@@ -460,7 +460,7 @@ _DATA: Final[dict[tuple[str, str], Any]] = {
     },
     **{("torch", name): getattr(torch, name) for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)},
 }
-"""What a pickle gets when it asks for a name of a module; for all others, `Inert`."""
+"""What a pickle gets when it asks for a name of a module. For all other names it gets `Inert`."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -479,4 +479,4 @@ def _load(file: Any, **options: Any) -> Any:
 
 
 _Pickle: Final = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__="trainer.foreign")
-"""In the place of the module `pickle`, for `torch.load`."""
+"""Stands for the module `pickle` in `torch.load`."""

@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 
 from cache_schema import store
 from cache_schema.errors import UserError
-from cache_schema.spec import GuideSpec, Record
+from cache_schema.spec import GREY, GuideSpec, Record
 from cache_schema.store import Cache
 from trainer.checkpoint import Loaded, setup, trained_on
 from trainer.distributed import device_of
-from trainer.points import GREY, Blocks
+from trainer.points import Blocks
 
 BATCH: Final = 64
-"""Blocks of a forward pass. Not a setting: another number could change the last bit of a result."""
+"""Number of blocks in a forward pass. It is no setting, because another number could change the last bit of a result."""
 
 SAMPLE: Final = 256
-"""Shapes that `spread` looks at."""
+"""Number of shapes that `spread` looks at."""
 COLLAPSED: Final = 0.01
-"""A `spread` below this is worth a warning; those of models before and after training lay between 0.2 and 1."""
+"""A `spread` below this is worth a warning. Measured on models before and after training, it lay between 0.2 and 1."""
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -49,10 +49,10 @@ def write(
     Args:
         cache: where to read blocks and write features.
         loaded: the guide.
-        name: of the product.
-        blocks: guide the first so many blocks of each shape; 0 for all.
+        name: name of the product, after `guide/`.
+        blocks: number of blocks of each shape to guide, the first ones; 0 for all.
         precision: arithmetic of the forward pass.
-        device: of torch; auto takes a GPU if there is one.
+        device: a torch device; `auto` takes a GPU if there is one.
         progress: called with shards done and shards in all.
 
     Returns:
@@ -77,7 +77,7 @@ def write(
 def describe(
     cache: Cache, loaded: Loaded, name: str, *, blocks: int, precision: Precision, device: torch.device
 ) -> tuple[Record, "_Reader"]:
-    """The record of `guide/<name>`, and what makes its features. Arguments and errors are those of `write`; nothing is written."""
+    """The record of `guide/<name>`, and the reader that makes its features. Nothing is written. Arguments and errors as in `write`."""
     model = loaded.model.to(device)
     config = model.encoder.config
     points = cache.record("points")
@@ -121,7 +121,7 @@ def describe(
 
 
 def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callable[[int, int], None]) -> Record:
-    """Make the shards of a product that are missing or damaged, and finish it. The caller holds the cache. Raises as `write`."""
+    """Make the shards of a product that are missing or damaged, and finish it. The caller holds the lock. Raises as `write`."""
     shards = cache.manifest.shards
     todo = [shard for shard in range(shards) if not _intact(cache, record, shard)]
     there = cache.records()[record.product]
@@ -157,8 +157,11 @@ def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callabl
 
 
 def spread(cache: Cache, name: str) -> tuple[float, float]:
-    """How well a guide tells shapes apart: the mean cosine distance between the summaries of two shapes, and between two tokens of any.
-    It looks at the first block of the first shapes; near 0 a guide says the same of everything.
+    """How well a guide tells shapes apart, measured on the first block of the first shapes.
+
+    Returns:
+        Mean cosine distance between the summaries of two shapes, and between two tokens of any shapes. A guide with values near 0 says
+        the same of everything.
     """
     rows = np.flatnonzero(cache.ok())[:SAMPLE]
     summary, tokens = (cache.rows(f"guide/{name}/{kind}") for kind in ("summary", "tokens"))
@@ -166,7 +169,7 @@ def spread(cache: Cache, name: str) -> tuple[float, float]:
 
 
 def _apart(features: NDArray[np.float16]) -> float:
-    """Mean of 1 - cosine over all pairs of features, [n, D]; 0 if there is no pair."""
+    """Mean of 1 - cosine over all pairs of features [n, D]; 0 if there is no pair."""
     values = features.astype(np.float64)
     unit = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
     count = len(unit)
@@ -174,7 +177,7 @@ def _apart(features: NDArray[np.float16]) -> float:
 
 
 def _intact(cache: Cache, record: Record, shard: int) -> bool:
-    """Whether a shard is there, with the bytes that its completion marker names; not where the marker is missing or damaged."""
+    """Whether a shard is there with the bytes that its completion marker names. False if the marker is missing or damaged."""
     try:
         sums = cache.checksums(record, shard)
     except UserError:
@@ -184,13 +187,13 @@ def _intact(cache: Cache, record: Record, shard: int) -> bool:
 
 
 class _Reader:
-    """The guide with the blocks it looks at."""
+    """Runs the guide on the blocks of a cache."""
 
     def __init__(self, blocks: Blocks, loaded: Loaded, spec: GuideSpec, device: torch.device) -> None:
         self.blocks, self.run, self.model, self.spec, self.device = blocks, loaded.run, loaded.model, spec, device
 
     def features(self, rows: NDArray[np.int64], ok: NDArray[np.bool_]) -> dict[str, NDArray[np.float16]]:
-        """Both arrays of the product for some rows; zeros for those that are not ok. [n, R, G, D] and [n, R, D]"""
+        """Tokens [n, R, G, D] and summaries [n, R, D] of some rows, by array name; zeros for rows that are not ok."""
         spec = self.spec
         tokens = np.zeros((len(rows), spec.blocks, spec.tokens, spec.dim), np.float16)
         summary = np.zeros((len(rows), spec.blocks, spec.dim), np.float16)

@@ -35,7 +35,8 @@ class AttentionPool(nn.Module):
         k, v = self.kv(self.norm1(tokens)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
         q = self.query.to(k.dtype).expand(len(tokens), -1, -1).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 1, D / H]
         x = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))  # [B, 1, D]
-        return (x + self.mlp(self.norm2(x))).squeeze(1)
+        out: Tensor = (x + self.mlp(self.norm2(x))).squeeze(1)
+        return out
 
 
 class MaxPool(nn.Module):
@@ -46,8 +47,9 @@ class MaxPool(nn.Module):
 
 
 class Projection(nn.Module):
-    """A summary [B, D] in a teacher's space [B, E]: LayerNorm, Linear, GELU, Linear; or one matrix if `linear`. Float32; unit length if
-    `unit`.
+    """Projects a summary [B, D] into a teacher's space [B, E], by LayerNorm, Linear, GELU, Linear, or by one matrix if `linear`.
+
+    The result is float32, and of unit length if `unit`.
     """
 
     def __init__(self, dim: int, width: int, unit: bool, linear: bool = False) -> None:

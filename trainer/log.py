@@ -19,14 +19,15 @@ from cache_schema.store import write_file
 from cache_schema.terminal import printable
 
 METRICS: Final = "metrics.jsonl"
+"""Name of the file with one record a line."""
 BETWEEN_LINES: Final = 10.0
-"""Seconds from one line to the next where there is no terminal to draw in."""
+"""Seconds from one printed line to the next if the output is no terminal."""
 NOT_LOSSES: Final = ("step", "epoch", "lr", "grad_norm", "samples_per_s", "data_wait", "seconds")
-"""Keys of a record; the others are losses and results of probes."""
+"""Keys of a record that are neither losses nor results of probes."""
 
 
 class Log:
-    """The records of one run. Made by the first rank only."""
+    """Writes and shows the records of one run. Only the first rank makes one."""
 
     def __init__(self, run: Path, start: int, steps: int, console: Console) -> None:
         """
@@ -51,7 +52,7 @@ class Log:
         self.began = self.spoken = time.monotonic()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Keep and show the record of one step, which has a "step"."""
+        """Keep and show the record of one step. It must have the key "step"."""
         record = {**record, "seconds": round(time.monotonic() - self.began, 3)}
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
@@ -65,16 +66,18 @@ class Log:
             self.say(f"step {record['step']} of {self.steps}: {line}")
 
     def say(self, text: str) -> None:
+        """Print a line above the progress bar."""
         self.console.print(Text(printable(text)), soft_wrap=True)
 
     def close(self) -> None:
+        """End the progress bar and close the files."""
         self.progress.stop()
         self.board.close()
         self.file.close()
 
 
 def records(run: Path) -> list[dict[str, Any]]:
-    """What a run has written so far. A last line that a kill cut short is left out.
+    """All records that a run has written so far, without a last line that a kill cut short.
 
     Raises:
         UserError: the file was not written by a run.
@@ -93,7 +96,7 @@ def records(run: Path) -> list[dict[str, Any]]:
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    """A record for people."""
+    """A record as one line for people."""
     parts = [f"{name} {value:.4g}" for name, value in record.items() if name not in NOT_LOSSES]
     if "samples_per_s" in record:
         parts.append(f"{record['samples_per_s']:.0f} shapes/s, data wait {record['data_wait']:.1%}")
@@ -101,7 +104,7 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def curves(run: Path) -> Path:
-    """Draw `curves.png`: the losses, and what else there is, over the steps."""
+    """Draw losses, results of probes, learning rate, norm and speed over the steps. Returns the file, `RUN/curves.png`."""
     from matplotlib.figure import Figure
 
     lines: dict[str, list[tuple[int, float]]] = {}

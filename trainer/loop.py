@@ -1,4 +1,4 @@
-"""The training loop, one for all stages. Read it from top to bottom: `train` is the whole story of a run.
+"""The training loop, one for all stages. Read it from top to bottom: `train`, `_steps` and `_step` are the whole story of a run.
 
     train(config, [Path("shapes.zarr")], Path("runs/align"))
 
@@ -8,14 +8,11 @@ seed and the step's number. So a checkpoint needs no generator state, and a run 
 
 import contextlib
 import dataclasses
-import fcntl
-import json
+import functools
 import math
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
@@ -24,26 +21,55 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
-from cache_schema.spec import from_json, to_json
-from cache_schema.store import Cache, differences, open_cache, write_file
+from cache_schema.spec import GREY
+from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import printable
-from trainer import checkpoint, distributed, log, optim, signals
+from trainer import checkpoint, distributed, folder, log, optim, signals
 from trainer.augment import augment, draw
 from trainer.batch import Batch
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, DistillConfig
-from trainer.data import Data, Needs, feed
+from trainer.data import Data, feed
 from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
-from trainer.points import GREY
+from trainer.meter import Meter, Watch
+from trainer.part import Needs
 from trainer.stage import Facts, Stage, build, teachers
 
 MODEL, STEP, DROP_PATH = range(3)
-"""What a generator is seeded for, beside the run's seed."""
-CONFIG: Final = "config.json"
-LOCK: Final = ".lock"
-SETTLING: Final = 20
-"""Steps whose mean loss is taken as that of the start, and of now, when looking for divergence."""
+"""Streams of random numbers, beside the run's seed: the weights at the start, what a step draws, and drop path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """All that a run is made of, before its first step."""
+
+    config: AlignConfig | DistillConfig
+    data: Data
+    guide: Loaded | None
+    stage: Stage
+    optimizer: torch.optim.Optimizer
+    average: optim.Average
+    header: Header
+    """What the run's checkpoints say; `step` aside."""
+    generator: torch.Generator
+    """Makes the draws of every step, from a seed of its own each."""
+    autocast: torch.autocast
+    """Arithmetic of the forward pass."""
+
+    @property
+    def micro(self) -> int:
+        """Shapes of one forward pass, over all ranks."""
+        return self.config.optim.batch // self.config.optim.accumulate
+
+    @functools.cached_property
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that learn."""
+        return [parameter for _, parameter in optim.named(self.stage)]
+
+    def numbers(self, step: int) -> range:
+        """Numbers of the batches that a step is made of; steps count from 1."""
+        return range((step - 1) * self.config.optim.accumulate, step * self.config.optim.accumulate)
 
 
 def train(
@@ -59,7 +85,7 @@ def train(
     """Train one stage, to the end or to a signal, and leave checkpoint, metrics and curves in a folder.
 
     Args:
-        config: see there.
+        config: what to train, in full.
         caches: one or more.
         run: the folder.
         guide_run: for stage 2, the run of stage 1 whose weights the student starts from or whose guide runs online.
@@ -74,22 +100,43 @@ def train(
     console = console or Console(stderr=True)
     with distributed.joined(device) as ranks, _memory_explained(config, ranks), contextlib.ExitStack() as held:
         if ranks.first:
-            _check_folder(run, resume)
-        guide = _load_guide(config, guide_run, ranks.device)
-        accumulate = config.optim.accumulate
-        micro = config.optim.batch // accumulate  # shapes of one forward pass, over all ranks
-        own = ranks.share(micro)
-        data = _open(config, caches, guide, micro, ranks)
-        _check_probe(config.probe, data.parts[0].cache)
-        config = data.settled(config)
-        per_epoch = data.epoch / config.optim.batch
-        steps = optim.steps(config.optim, data.epoch)
+            folder.check(run, resume)
+        training = _prepare(config, caches, guide_run, ranks)
+        header = training.header
+        if ranks.first:
+            held.enter_context(folder.held(run))
+        before = folder.restore(run, header, training.stage, training.optimizer, training.average) if resume else header
+        ranks.wait()  # nobody may look into the folder after the first rank has begun to write
+        if ranks.first:
+            folder.describe(run, header, training.stage, training.guide.run if training.guide else None)
+            _announce(training, ranks, console)
+        with _logging(run, before.step, header.steps, console, ranks) as writer:
+            last = _steps(training, before, run, ranks, writer)
+        if ranks.first:
+            log.curves(run)
+        ranks.wait()
+    if last < header.steps:
+        raise signals.Stopped
 
-        stage, facts = _build(config, data, guide)
-        stage.to(ranks.device)
-        optimizer = optim.adamw(stage, config.optim)
-        average = optim.Average(stage, config.optim.ema)
-        header = Header(
+
+def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide_run: Path | None, ranks: Ranks) -> Training:
+    """Open the data and build the model, with the weights it starts from."""
+    guide = _load_guide(config, guide_run, ranks.device)
+    data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks)
+    _check_probe(config.probe, data.parts[0].cache)
+    config = _settled(config, data)
+    steps = optim.steps(config.optim, data.epoch)
+    stage, facts = _build(config, data, guide)
+    stage.to(ranks.device)
+    half = config.precision == "bfloat16" or (config.precision == "auto" and ranks.device.type == "cuda")
+    return Training(
+        config=config,
+        data=data,
+        guide=guide,
+        stage=stage,
+        optimizer=optim.adamw(stage, config.optim),
+        average=optim.Average(stage, config.optim.ema),
+        header=Header(
             config=config,
             facts=facts,
             caches=data.used,
@@ -98,151 +145,144 @@ def train(
             guide=guide.weights if guide else "",
             guide_setup=checkpoint.guide_setup(guide, data.guide),
             points=data.convention,
-        )
+        ),
+        generator=torch.Generator(ranks.device),
+        autocast=torch.autocast(ranks.device.type, torch.bfloat16, enabled=half),
+    )
+
+
+def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: log.Log | None) -> int:
+    """All steps after those of `before`, to the end or to a signal. Returns the number of the last one made."""
+    config, data, stage, steps = training.config, training.data, training.stage, training.header.steps
+    per_epoch = data.epoch / config.optim.batch
+    watch = Watch(config.diverged, functools.partial(_explained, training), before.first, before.recent)
+    model = distributed.replicated(stage, ranks)
+    if config.compile:
+        model.compile()
+    numbers = range(before.step * config.optim.accumulate, steps * config.optim.accumulate)
+    batches = feed(data, numbers, ranks.share(training.micro), threads=config.data.threads, device=ranks.device)
+
+    def save(step: int) -> None:
         if ranks.first:
-            held.enter_context(_held(run))
-        before = _restore(run, header, stage, optimizer, average) if resume else header
-        start = before.step
-        ranks.wait()  # nobody may look into the folder after the first rank has begun to write
-        model = distributed.replicated(stage, ranks)
-        if config.compile:
-            model.compile()
-        trained = [parameter for _, parameter in optim.named(stage)]
-        generator = torch.Generator(ranks.device)
-        half = config.precision == "bfloat16" or (config.precision == "auto" and ranks.device.type == "cuda")
-        autocast = torch.autocast(ranks.device.type, torch.bfloat16, enabled=half)
+            now = dataclasses.replace(training.header, step=step, first=tuple(watch.first), recent=tuple(watch.recent))
+            checkpoint.save(run, now, stage, optim.state(stage, training.optimizer), training.average.tensors)
 
-        if ranks.first:
-            _describe(run, header, stage, guide)
-            size = sum(p.numel() for p in trained)
-            told = f"{data}. {size:,} parameters, {steps} steps of {config.optim.batch} on {ranks.device}"
-            console.print(Text(printable(told)), soft_wrap=True)
-            if guide and guide.header.unfinished:
-                console.print(Text(printable(f"Note on the guide {guide.run}: {guide.header.unfinished}")), soft_wrap=True)
+    stage.train()
+    step, meter = before.step, Meter(watch, config.optim.batch)
+    with contextlib.closing(batches), signals.postponed(ranks.count == 1) as asked:
+        for step in range(before.step + 1, steps + 1):
+            rate = optim.learning_rate(config.optim, step - 1, steps, per_epoch)
+            names, values = _step(training, model, batches, step, rate, meter, ranks)
 
-        def explain(step: int) -> str:
-            return _broken(data, range((step - 1) * accumulate, step * accumulate)) or (
-                "Begin anew: the command that began this run, with another folder and a lower learning rate or clip: "
-                f"--set optim.lr={config.optim.lr / 2:g} halves it. Its last checkpoint may already hold what went wrong"
-            )
-
-        watch = Watch(config.diverged, explain, before.first, before.recent)
-        probe_shapes = config.probe_every * data.epoch
-        numbers = range(start * accumulate, steps * accumulate)
-        batches = feed(data, numbers, own, threads=config.data.threads, device=ranks.device)
-
-        def save(step: int) -> None:
-            if ranks.first:
-                now = dataclasses.replace(header, step=step, first=tuple(watch.first), recent=tuple(watch.recent))
-                checkpoint.save(run, now, stage, optim.state(stage, optimizer), average.tensors)
-
-        stage.train()
-        step, unread, interval = start, None, []
-        waited, began = 0.0, time.perf_counter()
-        with (
-            _logging(run, start, steps, console, ranks) as writer,
-            contextlib.closing(batches),
-            signals.postponed(ranks.count == 1) as asked,
-        ):
-            for step in range(start + 1, steps + 1):
-                # ---- one step of training
-                rate = optim.learning_rate(config.optim, step - 1, steps, per_epoch)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                parts = []
-                for number in range((step - 1) * accumulate, step * accumulate):
-                    waiting = time.perf_counter()
-                    batch = next(batches)
-                    waited += time.perf_counter() - waiting
-                    torch.manual_seed(_seed(config.seed, DROP_PATH, number, ranks.rank))
-                    generator.manual_seed(_seed(config.seed, STEP, number))
-                    drawn = stage.draw(micro, generator).rows(own.start, own.stop)
-                    changes = draw(config.augment, micro, data.points, generator).rows(own.start, own.stop)
-                    alone = ranks.count == 1 or number + 1 == step * accumulate  # gradients meet after the last part
-                    with contextlib.nullcontext() if alone else model.no_sync():  # type: ignore[operator]
-                        with autocast:  # the forward pass alone: gradients have the types of what they belong to
-                            if guide is not None and online(config):
-                                batch = _guided(batch, guide)
-                            losses = model(dataclasses.replace(batch, points=augment(batch.points, changes, data.convention.grey)), drawn)
-                        (losses["loss"] / accumulate).backward()
-                    parts.append(torch.stack([loss.detach().float() for loss in losses.values()]))
-                norm = nn.utils.clip_grad_norm_(trained, config.optim.clip or math.inf)
-                optimizer.step()
-                optimizer.zero_grad()
-                if config.optim.ema:
-                    average.update(stage)
-
-                # ---- what came of it, read a step late so that the device runs ahead; but never saved unread
-                if unread is not None:
-                    interval.append(watch.read(*unread))
-                found = ranks.mean(torch.cat([torch.stack(parts).mean(0), norm.detach().float().reshape(1)]))
-                unread = step, (*losses, "grad_norm"), found
-                stopping = ranks.any(asked())
-                logging = step % config.log_every == 0 or step == steps or stopping
-                seen = step * config.optim.batch
-                due = seen // probe_shapes > (seen - config.optim.batch) // probe_shapes or step == steps
-                probing = bool(config.probe) and due
-                saving = step % config.save_every == 0 or step == steps or stopping or probing
-                if logging or saving:
-                    interval.append(watch.read(*unread))
-                    unread = None
-                if logging:
-                    elapsed = time.perf_counter() - began
-                    speed = {"samples_per_s": len(interval) * config.optim.batch / elapsed, "data_wait": waited / elapsed}
-                    if writer:
-                        writer.write({"step": step, "epoch": step / per_epoch, **_means(interval), "lr": rate, **speed})
-                if step == steps:  # nothing that is known to be wrong may end as a finished run
-                    data.settle_reads()
-                    ranks.wait()
-                if saving:
-                    save(step)
-                if probing:
-                    if writer and (results := _probe(config.probe, run, data.parts[0].cache, ranks.device, writer.say)):
-                        writer.write({"step": step, **results})
-                    ranks.wait()
-                if logging:  # what saving and probing took is in no interval
-                    interval, waited, began = [], 0.0, time.perf_counter()
-                if stopping:
-                    break
-        if not steps:
-            save(0)
-        if ranks.first:
-            log.curves(run)
-        ranks.wait()
-    if step < steps:
-        raise signals.Stopped
+            # Values are read a step late, so that the device need not be waited for. But nothing is saved unread.
+            meter.catch_up()
+            meter.add(step, names, ranks.mean(values))
+            stopping = ranks.any(asked())
+            logging = step % config.log_every == 0 or step == steps or stopping
+            probing = bool(config.probe) and (_probe_due(config, data.epoch, step) or step == steps)
+            saving = step % config.save_every == 0 or step == steps or stopping or probing
+            if logging or saving:
+                meter.catch_up()
+            if logging and writer:
+                writer.write({"step": step, "epoch": step / per_epoch, **meter.means(), "lr": rate, **meter.speed()})
+            if step == steps:  # nothing that is known to be wrong may end as a finished run
+                data.settle_reads()
+                ranks.wait()
+            if saving:
+                save(step)
+            if probing:
+                if writer and (results := _probe(config.probe, run, data.parts[0].cache, ranks.device, writer.say)):
+                    writer.write({"step": step, **results})
+                ranks.wait()
+            if logging:  # what saving and probing took is in no interval
+                meter.restart()
+            if stopping:
+                break
+    if not steps:
+        save(0)
+    return step
 
 
-class Watch:
-    """Looks at the losses of every step, and stops a run that has come to nothing."""
+def _step(
+    training: Training, model: nn.Module, batches: Iterator[Batch], step: int, rate: float, meter: Meter, ranks: Ranks
+) -> tuple[tuple[str, ...], Tensor]:
+    """One step of training. Returns the names of what came of it, and the values, which the device may still be at.
 
-    def __init__(self, limit: float, explain: Callable[[int], str], first: Iterable[float] = (), recent: Iterable[float] = ()) -> None:
-        """
-        Args:
-            limit: how many times the loss of the start is too much.
-            explain: from a step that went wrong to the cause or the remedy, in a sentence.
-            first, recent: losses seen before, of a run that goes on.
-        """
-        self.limit, self.explain = limit, explain
-        self.first, self.recent = list(first), deque(recent, maxlen=SETTLING)
+    Args:
+        training: the model and its optimiser, which take the step.
+        model: the stage as it is called: replicated over the ranks, compiled.
+        batches: gives the next ones.
+        step: its number, from 1.
+        rate: learning rate.
+        meter: takes the time of waiting for batches.
+        ranks: this process among those of the run.
+    """
+    config, micro, own = training.config, training.micro, ranks.share(training.micro)
+    for group in training.optimizer.param_groups:
+        group["lr"] = rate
+    parts, names = [], ()
+    numbers = training.numbers(step)
+    for number in numbers:
+        with meter.waiting():
+            batch = next(batches)
+        # Seeded by the batch's number alone, so that a run that goes on needs no state of a generator. Drop path differs between ranks;
+        # draws are made for the whole batch and cut, so that they do not depend on how many ranks there are.
+        torch.manual_seed(_seed(config.seed, DROP_PATH, number, ranks.rank))
+        training.generator.manual_seed(_seed(config.seed, STEP, number))
+        drawn = training.stage.draw(micro, training.generator).rows(own.start, own.stop)
+        changes = draw(config.augment, micro, training.data.points, training.generator).rows(own.start, own.stop)
+        alone = ranks.count == 1 or number == numbers[-1]  # gradients meet after the last part
+        with contextlib.nullcontext() if alone else model.no_sync():  # type: ignore[operator]
+            with training.autocast:  # the forward pass alone: gradients have the types of what they belong to
+                if training.guide is not None and online(config):
+                    batch = _guided(batch, training.guide)
+                points = augment(batch.points, changes, training.data.convention.grey)
+                losses = model(dataclasses.replace(batch, points=points), drawn)
+            (losses["loss"] / config.optim.accumulate).backward()
+        parts.append(torch.stack([loss.detach().float() for loss in losses.values()]))
+        names = tuple(losses)
+    norm = nn.utils.clip_grad_norm_(training.trained, config.optim.clip or math.inf)
+    training.optimizer.step()
+    training.optimizer.zero_grad()
+    if config.optim.ema:
+        training.average.update(training.stage)
+    return (*names, "grad_norm"), torch.cat([torch.stack(parts).mean(0), norm.detach().float().reshape(1)])
 
-    def read(self, step: int, names: Sequence[str], values: Tensor) -> dict[str, float]:
-        """The values of a step by name.
 
-        Raises:
-            UserError: one is not finite, or the loss has grown beyond the limit.
-        """
-        found = dict(zip(names, values.tolist(), strict=True))
-        infinite = [name for name, value in found.items() if not math.isfinite(value)]
-        if infinite:
-            raise UserError(f"step {step}: {', '.join(infinite)} not finite ({found[infinite[0]]}). {self.explain(step)}")
-        if len(self.first) < SETTLING:
-            self.first.append(found["loss"])
-        self.recent.append(found["loss"])
-        start, now = sum(self.first) / len(self.first), sum(self.recent) / len(self.recent)
-        if now > self.limit * start:
-            raise UserError(f"step {step}: diverged; the loss was {start:.4g} at the start and is {now:.4g} now. {self.explain(step)}")
-        return found
+def _announce(training: Training, ranks: Ranks, console: Console) -> None:
+    """Say what is going to be trained on what."""
+    size = sum(p.numel() for p in training.trained)
+    told = f"{training.data}. {size:,} parameters, {training.header.steps} steps of {training.config.optim.batch} on {ranks.device}"
+    console.print(Text(printable(told)), soft_wrap=True)
+    guide = training.guide
+    if guide and guide.header.unfinished:
+        console.print(Text(printable(f"Note on the guide {guide.run}: {guide.header.unfinished}")), soft_wrap=True)
+
+
+def _explained(training: Training, step: int) -> str:
+    """The cause of a step that went wrong, or the remedy, in a sentence."""
+    return _broken(training.data, training.numbers(step)) or (
+        "Begin anew: the command that began this run, with another folder and a lower learning rate or clip: "
+        f"--set optim.lr={training.config.optim.lr / 2:g} halves it. Its last checkpoint may already hold what went wrong"
+    )
+
+
+def _probe_due(config: AlignConfig | DistillConfig, epoch: int, step: int) -> bool:
+    """Whether another `probe_every` epochs are over by this step. `epoch` is the number of shapes in one."""
+    interval, seen = config.probe_every * epoch, step * config.optim.batch
+    return seen // interval > (seen - config.optim.batch) // interval
+
+
+def _settled(config: AlignConfig | DistillConfig, data: Data) -> AlignConfig | DistillConfig:
+    """A configuration that names the teachers and the guide where it had left them to the caches, which may have more of them by the time
+    the run goes on.
+    """
+    if data.teachers:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=tuple(data.teachers)))
+    guides = {part.guide.name for part in data.parts if part.guide}
+    if isinstance(config, DistillConfig) and len(guides) == 1:  # of several caches, each may call the same guide by another name
+        config = dataclasses.replace(config, guide=guides.pop())
+    return config
 
 
 def online(config: AlignConfig | DistillConfig) -> bool:
@@ -348,34 +388,6 @@ def _logging(run: Path, start: int, steps: int, console: Console, ranks: Ranks) 
     return contextlib.closing(log.Log(run, start, steps, console)) if ranks.first else contextlib.nullcontext()
 
 
-def _describe(run: Path, header: Header, stage: Stage, guide: Loaded | None) -> None:
-    """Write down what the run is, for people and for going on before there is a checkpoint."""
-    run.mkdir(parents=True, exist_ok=True)
-    body = {
-        "config": to_json(header.config),
-        "encoder": to_json(stage.encoder.config),
-        "caches": to_json(header.caches),
-        "init": None if guide is None else str(guide.run.absolute()),
-    }
-    write_file(run / CONFIG, (json.dumps(body, indent=2) + "\n").encode())
-
-
-def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
-    """The configuration of a run, and the run its guide came from; None where there is none."""
-    if not (run / CONFIG).exists():
-        return None, None
-    try:
-        body = json.loads((run / CONFIG).read_bytes())
-        kind = {"align": AlignConfig, "distill": DistillConfig}[body["config"]["stage"]]
-        config, init = from_json(kind, body["config"], str(run / CONFIG)), body["init"]
-    except (ValueError, KeyError, TypeError) as error:  # of JSON that is none, or of another form
-        raise UserError(
-            f"{run / CONFIG} does not say how the run was begun ({type(error).__name__}: {error}): restore it from a copy, or begin anew "
-            "in another folder"
-        ) from error
-    return config, Path(init) if init else None
-
-
 def _check_probe(names: Sequence[str], cache: Cache) -> None:
     """Raise UserError where a task is unknown or has no shapes in the cache, before hours are spent until it is asked for."""
     if names:
@@ -384,67 +396,6 @@ def _check_probe(names: Sequence[str], cache: Cache) -> None:
         for name in names:
             if missing := catalog.lacks(name, cache):
                 raise UserError(f"probe {name} {missing}. Leave it out by --set probe=, or put a cache first that has it")
-
-
-def _check_folder(run: Path, resume: bool) -> None:
-    """Raise UserError where a folder holds a run that is not to go on, or something else. Hidden files are nothing."""
-    if not run.exists():
-        return
-    if (run / CONFIG).exists() or checkpoint.path(run).exists():
-        if not resume:
-            raise UserError(f"{run} already holds a run: go on with --resume, or give another folder")
-    elif not run.is_dir() or any(not path.name.startswith(".") for path in run.iterdir()):
-        raise UserError(f"{run} exists and is no run; give another folder")
-
-
-@contextlib.contextmanager
-def _held(run: Path) -> Iterator[None]:
-    """Hold the folder of a run, made if need be, for writing. The hold ends with the process, however that ends. Clears half-written files
-    of writers that were killed, which can be as large as a checkpoint.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    with open(run / LOCK, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise UserError(f"{run} is being trained by another process: stop that one first, or give another folder") from error
-        for leftover in run.glob(".*.tmp"):  # of writers that were killed: who holds the folder is the only one who writes here
-            leftover.unlink(missing_ok=True)
-        yield
-
-
-def _restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Optimizer, average: optim.Average) -> Header:
-    """Take weights and optimiser from a run's checkpoint. Returns what that says of itself; where there is none yet, `header`."""
-    if not checkpoint.path(run).exists():
-        _check_same(run, begun(run)[0] or header.config, header.config)
-        return header
-    there, encoder, tensors = checkpoint.read(run)
-    more = differences(encoder, stage.encoder.config)
-    colors = stage.encoder.config.channels == 6 and header.config.augment.drop_color > 0
-    if there.step < there.steps and header.points and (there.points.grey != header.points.grey if there.points else colors):
-        more.append("shapes without colours were given another grey, by an earlier version of mmpd or another guide")
-    if there.guide != header.guide:
-        more.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")
-    _check_same(run, there.config, header.config, more)
-    checkpoint.same_caches(there.caches, header.caches, run)
-    checkpoint.assign(stage, checkpoint.named(tensors, checkpoint.WEIGHTS), str(checkpoint.path(run)))
-    optim.restore(stage, optimizer, checkpoint.named(tensors, checkpoint.OPTIMIZER))
-    average.restore(checkpoint.named(tensors, checkpoint.AVERAGE))
-    return there
-
-
-def _check_same(run: Path, there: AlignConfig | DistillConfig, asked: AlignConfig | DistillConfig, more: Sequence[str] = ()) -> None:
-    """Raise UserError where a run was begun with another configuration. `more` are differences already found."""
-    changed = [*differences(there, asked), *more]
-    if type(there) is not type(asked):
-        changed = [f"its stage is {there.stage}, asked {asked.stage}"]
-    if changed:
-        raise UserError(
-            f"{run} was begun with another configuration: {'; '.join(changed)}. Resume without --recipe and --set, or give another folder"
-        )
 
 
 def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
@@ -462,10 +413,6 @@ def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device, 
         else:
             found |= {f"{name} {metric.name}": metric.mean for metric in metrics if metric.headline}
     return found
-
-
-def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: sum(record[name] for record in records) / len(records) for name in records[0]}
 
 
 def _seed(*numbers: int) -> int:

@@ -16,9 +16,12 @@ from cache_schema.errors import UserError
 def farthest_points(xyz: Tensor, count: int) -> Tensor:
     """Indices [B, count] of greedy farthest-point sampling over xyz [B, P, 3], beginning with point 0.
 
-    Each next point is the one farthest from those already taken; of equally far ones, the first. So the first g of the result are
-    the sampling for `count = g`, and points already stored in this order answer 0, 1, 2, ... One opaque operator, because a compiler
-    would unroll the loop.
+    Each next point is the one farthest from those already taken, and the first of equally far ones. So the first g indices are the
+    sampling for `count = g`, and for points already stored in this order the result is 0, 1, 2, ... It is one opaque operator, because a
+    compiler would unroll the loop.
+
+    Raises:
+        UserError: the count is not positive or exceeds the number of points.
     """
     if not 1 <= count <= xyz.shape[1]:
         raise UserError(f"farthest points: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
@@ -44,6 +47,9 @@ def nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
     """Indices [B, Q, count] into xyz [B, P, 3] of the points nearest to query [B, Q, 3], nearest first.
 
     Among equally near points the one with the lower index is taken, so that groups are the same on every device.
+
+    Raises:
+        UserError: the count is not positive or exceeds the number of points.
     """
     if not 1 <= count <= xyz.shape[1]:
         raise UserError(f"nearest: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
@@ -62,13 +68,15 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 def gather(values: Tensor, index: Tensor) -> Tensor:
     """Rows of values [B, P, C] at index [B, ...]: [B, ..., C]."""
     flat = index.flatten(1).unsqueeze(-1).expand(-1, -1, values.shape[-1])
-    return values.gather(1, flat).unflatten(1, index.shape[1:])
+    rows: Tensor = values.gather(1, flat).unflatten(1, index.shape[1:])
+    return rows
 
 
 def chamfer(a: Tensor, b: Tensor, which: Tensor | None = None) -> Tensor:
-    """Chamfer-L2 between sets a [..., N, 3] and b [..., M, 3]: the mean squared distance from a point to the nearest of the other set,
-    the mean over all of a plus the mean over all of b. Scalar, in squared units of the input. Of the sets only those where `which` [...]
-    is true, if it is given; 0 if none is.
+    """Chamfer-L2 distance between sets a [..., N, 3] and b [..., M, 3], a scalar in squared units of the input.
+
+    It is the mean squared distance from the points of a to the nearest of b, plus that from the points of b to the nearest of a. If
+    `which` [...] bool is given, only the sets where it is true count, and the result is 0 if there are none.
     """
     a, b = _wide(a).reshape(-1, *a.shape[-2:]), _wide(b).reshape(-1, *b.shape[-2:])
     with torch.no_grad():  # which point is nearest has no gradient, so nothing of size N x M is kept for the backward pass
@@ -82,8 +90,9 @@ def chamfer(a: Tensor, b: Tensor, which: Tensor | None = None) -> Tensor:
 
 
 def interpolate(query: Tensor, xyz: Tensor, features: Tensor, count: int = 3) -> Tensor:
-    """Features [B, Q, C] at query [B, Q, 3] from features [B, P, C] at xyz [B, P, 3]: the `count` nearest points weighted by inverse
-    squared distance, as in PointNet++ (https://arxiv.org/abs/1706.02413, eq. 2).
+    """Features [B, Q, C] at query [B, Q, 3], interpolated from features [B, P, C] at xyz [B, P, 3].
+
+    The `count` nearest points are weighted by inverse squared distance, as in PointNet++ (https://arxiv.org/abs/1706.02413, eq. 2).
     """
     index = nearest(query, xyz, count)  # [B, Q, K]
     squared = (_wide(query).unsqueeze(2) - gather(_wide(xyz), index)).square().sum(-1)
@@ -93,5 +102,5 @@ def interpolate(query: Tensor, xyz: Tensor, features: Tensor, count: int = 3) ->
 
 
 def _wide(x: Tensor) -> Tensor:
-    """At least float32."""
+    """The tensor in float32, or as it is if it is wider."""
     return x if x.dtype == torch.float64 else x.float()

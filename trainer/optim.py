@@ -11,7 +11,7 @@ from trainer.config import OptimConfig
 
 
 def adamw(stage: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained. Vectors - biases, norms, mask tokens, queries, scales - do not decay."""
+    """AdamW over the trained parameters. Only matrices decay; vectors (biases, norms, mask tokens, queries, scales) do not."""
     trained = [parameter for _, parameter in named(stage)]
     vectors = [p for p in trained if p.squeeze().ndim <= 1]
     matrices = [p for p in trained if p.squeeze().ndim > 1]
@@ -20,12 +20,12 @@ def adamw(stage: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
 
 
 def named(stage: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """What is trained."""
+    """The parameters that are trained, by name."""
     return [(name, parameter) for name, parameter in stage.named_parameters() if parameter.requires_grad]
 
 
 def steps(config: OptimConfig, shapes: int) -> int:
-    """How many there are, of `shapes` shapes in an epoch.
+    """Number of steps of a run with `shapes` shapes in an epoch.
 
     Raises:
         UserError: all epochs together do not fill one batch.
@@ -40,8 +40,9 @@ def learning_rate(config: OptimConfig, step: int, steps: int, per_epoch: float) 
     """The learning rate of one step: a line up from 0, then a cosine down to `lr_end`.
 
     Args:
-        config: see there.
-        step, steps: counted from 0, and how many there are.
+        config: highest and lowest rate, and the length of the warm-up.
+        step: number of the step, from 0.
+        steps: number of steps of the whole run.
         per_epoch: steps in an epoch.
     """
     warmup = min(round(config.warmup * per_epoch), steps // 10)
@@ -52,12 +53,12 @@ def learning_rate(config: OptimConfig, step: int, steps: int, per_epoch: float) 
 
 
 def state(stage: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All that an optimiser remembers, as `<parameter>.<what>`."""
+    """The state of an optimiser by name, as `<parameter>.exp_avg`."""
     return {f"{name}.{key}": value for name, parameter in named(stage) for key, value in optimizer.state.get(parameter, {}).items()}
 
 
 def restore(stage: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `state`."""
+    """Give an optimiser the state that `state` returned."""
     by_parameter: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         parameter, _, key = name.rpartition(".")
@@ -72,11 +73,13 @@ class Average:
     """Exponential average over the states of a module, its buffers too."""
 
     def __init__(self, stage: nn.Module, decay: float) -> None:
+        """Begin with the present state; `decay` 0 keeps none."""
         self.decay = decay
         self.tensors = {name: value.detach().clone() for name, value in stage.state_dict().items()} if decay else {}
 
     @torch.no_grad()
     def update(self, stage: nn.Module) -> None:
+        """Move the average towards the present state."""
         own, now = self.tensors, stage.state_dict()
         moving = [name for name in own if own[name].is_floating_point()]
         torch._foreach_lerp_([own[name] for name in moving], [now[name] for name in moving], 1 - self.decay)
@@ -84,5 +87,6 @@ class Average:
             own[name].copy_(now[name])
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the average to tensors by name."""
         for name, value in tensors.items():
             self.tensors[name].copy_(value)

@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 SCALE: Final = np.float32(1 / 255)
-"""From stored colours to 0..1, as a factor: dividing by 255 gives another last bit for 126 of the 256 values."""
+"""Factor from stored colours, 0..255, to 0..1. It is multiplied: a division by 255 differs in the last bit for 126 of the 256 values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Convention:
 
 
 def specification(cache: Cache) -> PointSpec:
-    """The specification of a cache's points.
+    """What a cache says of its points: how many, how normalised, in which order.
 
     Raises:
         UserError: it has no points, they are not finished, or not as they were finished.
@@ -75,8 +75,8 @@ def specification(cache: Cache) -> PointSpec:
 
 
 def share(there: int, count: int, leading: int) -> Ints:
-    """Which points of a block of `there` make a smaller one of `count`: the `leading` ones, which serve as centres, then an even share of
-    the others. They are the same for every shape, in ascending order. [count]
+    """Choose `count` points of a block that has `there`: the `leading` ones, which serve as centres, then an even share of the others.
+    The choice is the same for every shape. Returns positions in ascending order. [count]
     """
     leading = min(leading, count)
     rest = leading + np.random.default_rng(0).permutation(there - leading)[: count - leading]

@@ -9,23 +9,24 @@ is ours to choose is said where it stands; the peers' values are their own (thei
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, overload
 
 from cache_schema.errors import UserError
+from cache_schema.settings import override
 from cache_schema.spec import did_you_mean
-from trainer.align import AlignOptions
 from trainer.augment import AugmentOptions
-from trainer.config import AlignConfig, DataConfig, DistillConfig, EncoderConfig, OptimConfig, StageConfig, assigned
-from trainer.distill import DistillOptions
+from trainer.config import AlignConfig, DistillConfig, EncoderConfig, OptimConfig
+from trainer.options import AlignOptions, DistillOptions
+from trainer.part import DataConfig
 
 StageName = Literal["align", "distill"]
 
 TEACHERS: Final = ("openclip-bigg14", "siglip-so400m", "dinov2-large")
-"""Those of the method's recipes, as `mmpd-cache teachers` names them: two that read text, one that only sees."""
+"""Teachers of the method's recipes, as `mmpd-cache teachers` names them: two that read text, one that only sees."""
 NO_CHANGE: Final = AugmentOptions(rotate=False, tilt=0, scale=(1, 1), shift=0, drop=0, drop_color=0)
-"""Shapes as they are stored."""
+"""Augmentation that leaves shapes as they are stored."""
 STORED_POSE: Final = dataclasses.replace(NO_CHANGE, scale=(0.8, 1.25), shift=0.1)
-"""For students of a cached guide, whose features are those of the shape as it stands."""
+"""Augmentation for students of a cached guide: no turns and no dropped points, since the guide's features are of the stored pose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,17 +218,24 @@ def experiment(recipe: str) -> Experiment:
     return RECIPES[recipe]()
 
 
-def configured(recipe: str, stage: StageName, assignments: Sequence[str] = ()) -> Any:
+@overload
+def configured(recipe: str, stage: Literal["align"], assignments: Sequence[str] = ()) -> AlignConfig: ...
+@overload
+def configured(recipe: str, stage: Literal["distill"], assignments: Sequence[str] = ()) -> DistillConfig: ...
+@overload
+def configured(recipe: str, stage: StageName, assignments: Sequence[str] = ()) -> AlignConfig | DistillConfig: ...
+def configured(recipe: str, stage: StageName, assignments: Sequence[str] = ()) -> AlignConfig | DistillConfig:
     """One stage of a recipe with `--set` assignments.
 
     Raises:
         UserError: no such recipe or field, a value that does not fit, or the recipe does without this stage.
     """
-    config: StageConfig | None = getattr(experiment(recipe), stage)
+    both = experiment(recipe)
+    config = both.align if stage == "align" else both.distill
     if config is None:
         other = "distill" if stage == "align" else "align"
         raise UserError(f"recipe {recipe} has no stage {stage}: the whole of it is `mmpd-train {other} --recipe {recipe}`")
-    return assigned(config, assignments)
+    return override(config, assignments)
 
 
 def _aligned(base: Experiment, **changes: Any) -> Experiment:

@@ -3,31 +3,33 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
 class Stopped(BaseException):
     """Ctrl-C or a polite kill. Not a KeyboardInterrupt, which typer would answer on its own."""
 
 
-def stop(*_: Any) -> None:
+def stop(*_: object) -> None:
+    """A handler of signals that raises `Stopped`."""
     raise Stopped
 
 
 def install() -> None:
-    """Both signals raise `Stopped`."""
+    """Let SIGINT (Ctrl-C) and SIGTERM raise `Stopped`."""
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
 
 
 @contextmanager
 def postponed(insisting: bool = True) -> Iterator[Callable[[], bool]]:
-    """While inside, a signal only makes the yielded function answer True. If `insisting`, the second one raises `Stopped`; a process that
-    torchrun started gets several at a single Ctrl-C.
+    """Hold signals back. The yielded function tells whether one has come.
+
+    Args:
+        insisting: whether a second signal raises `Stopped`. Not under torchrun, whose processes get several at a single Ctrl-C.
     """
     asked = False
 
-    def ask(*_: Any) -> None:
+    def ask(*_: object) -> None:
         nonlocal asked
         if asked and insisting:
             raise Stopped

@@ -9,20 +9,22 @@ from typing import Any
 import torch
 
 from cache_schema.spec import TeacherSpec, fingerprint
-from trainer.align import Align, Statistics, Teacher, TeacherLosses
-from trainer.config import AlignConfig, DataConfig, DistillConfig, StageConfig
+from trainer.align import Align, Teacher, TeacherLosses
+from trainer.batch import Statistics
+from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.distill import Distill
 from trainer.encoders import catalog
+from trainer.part import DataConfig
 
 Stage = Align | Distill
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the shapes of a model's weights depend on beside its configuration."""
+    """What decides the shapes of a model's weights, beside its configuration."""
 
     teachers: tuple[Teacher, ...] = ()
-    """Those it has heads for."""
+    """Teachers that the model has heads for."""
     guide_dim: int = 0
     """Width of the guide's features; 0 for none."""
 
@@ -31,9 +33,9 @@ def build(config: StageConfig, facts: Facts, statistics: Statistics | None = Non
     """A new model. Its weights come from torch's global generator.
 
     Args:
-        config: of either stage.
-        facts: see there.
-        statistics: of the embeddings that are regressed; None where weights are loaded afterwards, which hold them.
+        config: the configuration of either stage.
+        facts: the teachers and the width of the guide.
+        statistics: mean and variance of the embeddings that are regressed; None if weights are loaded afterwards, since they hold both.
         encoder: the encoder's own configuration, if it was stored; None for the one that `config` names.
 
     Raises:
@@ -54,7 +56,7 @@ def build(config: StageConfig, facts: Facts, statistics: Statistics | None = Non
 
 
 def teachers(specs: dict[str, TeacherSpec], data: DataConfig, objective: str) -> tuple[Teacher, ...]:
-    """How each teacher enters the losses."""
+    """What the losses must know of each teacher, from its specification and the run's configuration."""
     weights = dict(zip(data.teachers, data.teacher_weights, strict=False))
     return tuple(
         Teacher(

@@ -24,9 +24,11 @@ from rich.console import Console
 from rich.progress import track
 
 from cache_schema.spec import LabelSet, ViewSpec
-from pipeline import caption, labels
+from pipeline import labels
 from pipeline.cameras import RIGS
+from pipeline.captioners.catalog import load as load_captioner
 from pipeline.geometry import normalized
+from pipeline.ranking import rank
 from pipeline.recipes import configured
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.shapes import Description, make
@@ -91,7 +93,7 @@ def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) ->
     """Scores of the captioner, of the caption of each view that is kept."""
     recipe = configured("default", []).captions
     assert recipe is not None
-    captioner = caption.load(dataclasses.replace(recipe, model=str((folder / CAPTIONER).absolute())), batch=64)
+    captioner = load_captioner(dataclasses.replace(recipe, model=str((folder / CAPTIONER).absolute())), batch=64)
     judge = _loaded(recipe.rank_by, folder)
     kept: list[str] = []
     for start in track(range(0, len(rgb), 16), CAPTIONER, console=_console):
@@ -99,7 +101,7 @@ def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) ->
         texts = captioner.caption(images, [f"{start}/{i}" for i in range(len(images))], [""] * len(images))  # [B], samples each
         seen = judge.embed_images(torch.stack([judge.preprocess(image) for image in images])).numpy()
         read = np.stack([judge.embed_texts(row).numpy() for row in texts])
-        order, _ = caption.rank(seen, read)
+        order, _ = rank(seen, read)
         kept += [row[best] for row, best in zip(texts, order[:, 0], strict=True)]
     said = [claims(text) for text in kept]
     truths = [truth for truth in descriptions for _ in range(rgb.shape[1])]

@@ -53,7 +53,8 @@ class HuggingFace:
         self.lock = threading.Lock()  # a tokenizer is nothing for two threads at once
 
     def preprocess(self, image: np.ndarray) -> torch.Tensor:
-        return self.processor(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"][0]  # [3, S, S]
+        pixels: torch.Tensor = self.processor(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"][0]  # [3, S, S]
+        return pixels
 
     @torch.inference_mode()
     def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -77,7 +78,8 @@ class HuggingFace:
         pooled = getattr(output, "pooler_output", None)
         if pooled is None:
             raise UserError(f"{type(self.model).__name__} gives no pooled features, so there is nothing to cache")
-        return pooled.float().cpu()  # [B, E]
+        features: torch.Tensor = pooled.float().cpu()  # [B, E]
+        return features
 
 
 def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> HuggingFace:
@@ -113,7 +115,7 @@ def _load(folder: Path, model: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
     try:
         with weights.without_progress_bars():
             loaded, report = AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **local)
-        processor = AutoImageProcessor.from_pretrained(folder, **local)
+        processor = AutoImageProcessor.from_pretrained(folder, **local)  # type: ignore[no-untyped-call]
         tokenizer = AutoTokenizer.from_pretrained(folder, **local) if hasattr(loaded, "get_text_features") else None
     except ImportError as error:  # some tokenizers need a package more
         raise UserError(f"{model} needs a package that is not installed: {str(error).strip().partition('. ')[0]}") from error

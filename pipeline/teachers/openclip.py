@@ -43,17 +43,20 @@ class OpenClip:
         self.device, self.dtype = device, dtype
 
     def preprocess(self, image: np.ndarray) -> torch.Tensor:
-        return self.transform(Image.fromarray(image))  # [3, S, S]
+        pixels: torch.Tensor = self.transform(Image.fromarray(image))  # [3, S, S]
+        return pixels
 
     @torch.inference_mode()
     def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.model.encode_image(pixels.to(self.device, self.dtype)).float().cpu()  # [B, E]
+        embedded: torch.Tensor = self.model.encode_image(pixels.to(self.device, self.dtype)).float().cpu()  # [B, E]
+        return embedded
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         with self.lock:
             tokens = self.tokenize(list(texts)).to(self.device)
-        return self.model.encode_text(tokens).float().cpu()  # [B, E]
+        embedded: torch.Tensor = self.model.encode_text(tokens).float().cpu()  # [B, E]
+        return embedded
 
 
 def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> OpenClip:
@@ -122,8 +125,7 @@ def _checkpoint(architecture: str, tag: str, revision: str) -> tuple[str, str]:
 def _tokenizer(reference: str) -> Callable[[list[str]], torch.Tensor]:
     """The tokenizer of an architecture or folder; most come with open_clip, some from the hub."""
     remote = open_clip.get_model_config(reference)["text_cfg"].get("hf_tokenizer_name")
-    if not remote:
-        return open_clip.get_tokenizer(reference)
-    if not reference.startswith("local-dir:"):
+    if remote and not reference.startswith("local-dir:"):
         weights.folder(remote, "", weights=())
-    return open_clip.get_tokenizer(reference, local_files_only=True)
+    found: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(reference, **({"local_files_only": True} if remote else {}))
+    return found

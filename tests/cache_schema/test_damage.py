@@ -16,6 +16,7 @@ from cache_schema.layout import ArraySpec, ShardFile, encode, node_json
 from cache_schema.products import markers
 from cache_schema.rows import Rows
 from cache_schema.spec import GuideSpec, PointSpec, Record
+from tests.cache_schema.conftest import at_once
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
 SMALL = (
@@ -378,13 +379,9 @@ def test_a_shard_cut_short_while_it_is_mapped_is_named(tmp_path):
         except UserError as error:
             told.append(str(error))
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(2)]
-    for thread in threads:
-        thread.start()
-    first.wait(60)
-    os.truncate(cache.path / "points/xyz/c/2/0/0/0", 100)
-    for thread in threads:
-        thread.join()
+    with at_once(read, 2):
+        first.wait(60)
+        os.truncate(cache.path / "points/xyz/c/2/0/0/0", 100)
     assert len(told) == 2 and all("points/xyz/c/2/0/0/0 was cut short" in text for text in told)
 
 
@@ -404,11 +401,8 @@ def test_one_bound_of_maps_for_all_arrays(tmp_path, monkeypatch):
             if not np.array_equal(reader.gather(i, j), everything[i, j]):
                 wrong.append(path)
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with at_once(read, 4):
+        pass
     assert not wrong
     assert sum(int(reader._mapped.sum()) for reader, _ in readers.values()) <= 12 + 5
 

@@ -21,6 +21,7 @@ from cache_schema.layout import ArraySpec, ShardFile, encode, encode_chunk, node
 from cache_schema.products import markers
 from cache_schema.rows import Rows
 from cache_schema.spec import GuideSpec, PointSpec, Record
+from tests.cache_schema.conftest import at_once
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
 
@@ -138,11 +139,8 @@ def test_threads_share_a_reader(cache, monkeypatch):
             if not np.array_equal(rows.gather(i, j), everything[i, j]):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with at_once(read, 4):
+        pass
     assert not wrong
 
 

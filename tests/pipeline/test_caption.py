@@ -1,16 +1,23 @@
 """Captions: what each depends on, how long they may be, and their order."""
 
 import dataclasses
+import importlib.metadata
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from cache_schema.spec import TEXT_BYTES, CaptionSpec
-from pipeline import caption
-from pipeline.blip2 import Draw
+from cache_schema import store, validate
+from cache_schema.spec import TEXT_BYTES, CaptionSpec, fingerprint, from_json, to_json
+from pipeline.captioners import catalog as captioners
+from pipeline.captioners.blip2 import Draw
+from pipeline.models import Models
+from pipeline.ranking import rank
+from pipeline.teachers import catalog as teachers
 from tests.pipeline.checkpoints import blip2, fill
+from tests.pipeline.conftest import build, small
 
 RANDOM = CaptionSpec(captioner="blip2", model=str(blip2()), samples=3, max_tokens=8)
 FILLED = CaptionSpec(captioner="template", templates=("a {}", "one {}", "the {}", "some {}"), samples=3)
@@ -25,26 +32,96 @@ KEYS = [f"shape {i}" for i in range(5)]
 NAMES = ["chair", "table", "lamp", "bed", "door"]
 
 
+# --------------------------------------------------------------------------------------------------- every backend
+
+SMALL = {"blip2": RANDOM, "template": FILLED}
+every_backend = pytest.mark.parametrize("backend", captioners.BACKENDS)
+
+
+@every_backend
+def test_a_backend_comes_with_what_tests_it(backend):
+    assert backend in SMALL, "add here a small specification of this backend"
+    assert backend in {choice.spec.captioner for choice in captioners.CAPTIONERS.values()}
+    assert all(importlib.metadata.version(package) for package in captioners.packages(backend))
+
+
+@every_backend
+def test_every_captioner_gives_a_picture_the_same_texts_in_any_batch_and_order(backend, images):
+    spec = SMALL[backend]
+    texts = captioners.load(spec, batch=5).caption(images, KEYS, NAMES)
+    assert [len(row) for row in texts] == [spec.samples] * 5
+    assert all(text == captioners.fit(text) for row in texts for text in row)
+    order = [3, 0, 4, 1, 2]
+    mixed = captioners.load(spec, batch=2).caption(images[order], [KEYS[i] for i in order], [NAMES[i] for i in order])
+    assert mixed == [texts[i] for i in order]
+    alone = [captioners.load(spec, batch=1).caption(images[i : i + 1], KEYS[i : i + 1], NAMES[i : i + 1])[0] for i in (0, 4)]
+    assert alone == [texts[0], texts[4]]
+    assert captioners.load(dataclasses.replace(spec, seed=7)).caption(images, KEYS, NAMES) != texts
+
+
+@every_backend
+def test_every_captioners_specification_survives_the_cache(backend):
+    loaded = captioners.load(SMALL[backend]).spec
+    assert from_json(CaptionSpec, json.loads(json.dumps(to_json(loaded)))) == loaded
+    again = captioners.load(dataclasses.replace(loaded, model=SMALL[backend].model)).spec  # a record has no path of this machine
+    assert fingerprint(again) == fingerprint(loaded)
+
+
+@every_backend
+def test_every_captioners_texts_are_ranked_with_finite_scores(backend, images):
+    teacher = teachers.load("starter-resnet")
+    texts = captioners.load(SMALL[backend]).caption(images, KEYS, NAMES)
+    seen = teacher.embed_images(torch.stack([teacher.preprocess(image) for image in images])).numpy()
+    read = np.stack([teacher.embed_texts(row).numpy() for row in texts])
+    order, scores = rank(seen, read)
+    assert np.isfinite(scores).all() and (np.diff(scores, axis=1) <= 0).all()
+    assert (np.sort(order, axis=1) == np.arange(order.shape[1])).all()
+
+
+def test_a_made_up_captioner_needs_an_entry_of_the_catalogue_and_nothing_else(meshes, tmp_path, monkeypatch):
+    monkeypatch.setitem(captioners.BACKENDS, "brightness", "tests.pipeline.made_up_captioner")
+    spec = CaptionSpec(captioner="brightness", samples=2, rank_by="starter-resnet")
+    build(meshes, tmp_path / "c.zarr", small(captions=spec, teachers=("starter-resnet",), labels=()))
+    cache = store.open_cache(tmp_path / "c.zarr")
+    assert validate.problems(cache.path) == []
+    assert dict(cache.record("captions").made_by)["numpy"] == np.__version__
+    texts, scores = store.texts(cache.column("captions/text")), cache.column("captions/score")  # [N, V, 2] each
+    picture = cache.array("views/rgb")[0, 1]
+    assert cache.ok()[0] and set(texts[0, 1]) == {f"slab of {picture.mean():.0f}, told {i} times" for i in range(2)}
+    assert np.isfinite(scores).all() and scores[0].any()
+    assert cache.array("text/starter-resnet")[0].any()
+
+
+def test_several_captioners_are_kept_apart(images):
+    models = Models("cpu")
+    first, second = captioners.load(FILLED), captioners.load(dataclasses.replace(FILLED, seed=1))
+    models.add(first)
+    models.add(second)
+    assert models.captioner(first.spec, 4) is first and models.captioner(second.spec, 4) is second
+    third = dataclasses.replace(FILLED, seed=2)
+    assert models.captioner(third, 4).spec == third and models.captioner(third, 4) is models.captioner(third, 4)
+
+
 # ----------------------------------------------------------------------------------------------------------- BLIP-2
 
 
 def test_a_caption_depends_on_its_picture_key_and_sample_only(images):
-    texts = caption.load(RANDOM, batch=5).caption(images, KEYS, NAMES)
+    texts = captioners.load(RANDOM, batch=5).caption(images, KEYS, NAMES)
     assert [len(row) for row in texts] == [3] * 5
     assert len({text for row in texts for text in row}) == 15
     for batch in (1, 2):
-        assert caption.load(RANDOM, batch=batch).caption(images, KEYS, NAMES) == texts
-    assert caption.load(RANDOM).caption(images[3:], KEYS[3:], NAMES[3:]) == texts[3:]
+        assert captioners.load(RANDOM, batch=batch).caption(images, KEYS, NAMES) == texts
+    assert captioners.load(RANDOM).caption(images[3:], KEYS[3:], NAMES[3:]) == texts[3:]
     more = dataclasses.replace(RANDOM, samples=4)
-    assert [row[:3] for row in caption.load(more).caption(images, KEYS, NAMES)] == texts
+    assert [row[:3] for row in captioners.load(more).caption(images, KEYS, NAMES)] == texts
 
 
 def test_a_caption_changes_with_picture_key_and_seed(images):
-    captioner = caption.load(RANDOM)
+    captioner = captioners.load(RANDOM)
     (texts,) = captioner.caption(images[:1], KEYS[:1], [""])
     assert captioner.caption(images[1:2], KEYS[:1], [""]) != [texts]
     assert captioner.caption(images[:1], KEYS[1:2], [""]) != [texts]
-    assert caption.load(dataclasses.replace(RANDOM, seed=1)).caption(images[:1], KEYS[:1], [""]) != [texts]
+    assert captioners.load(dataclasses.replace(RANDOM, seed=1)).caption(images[:1], KEYS[:1], [""]) != [texts]
 
 
 @pytest.mark.parametrize("prompt", ["", "a picture of"])
@@ -58,7 +135,7 @@ def test_with_one_choice_left_it_is_the_librarys_greedy_caption(prompt, images):
     with torch.no_grad():
         tokens = model.generate(**inputs, do_sample=False, min_new_tokens=1, max_new_tokens=8)
     expected = [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
-    texts = caption.load(dataclasses.replace(RANDOM, prompt=prompt, top_p=1e-9, samples=2)).caption(images, KEYS, NAMES)
+    texts = captioners.load(dataclasses.replace(RANDOM, prompt=prompt, top_p=1e-9, samples=2)).caption(images, KEYS, NAMES)
     assert texts == [[text] * 2 for text in expected]
     assert all(text.startswith(prompt) for text in expected)
 
@@ -83,14 +160,14 @@ def test_a_language_model_with_an_encoder_gets_its_prompt_back(tmp_path, images)
     fill(model, seed=0)
     model.save_pretrained(folder)
     spec = dataclasses.replace(RANDOM, model=str(folder), prompt="a picture of")
-    for text in caption.load(spec).caption(images[:1], KEYS[:1], NAMES[:1])[0]:
+    for text in captioners.load(spec).caption(images[:1], KEYS[:1], NAMES[:1])[0]:
         assert text.startswith("a picture of ")
         assert text.count("picture of") == 1
         assert len(text) > len("a picture of ")
 
 
 def test_lower_precision_runs(images):
-    captioner = caption.load(dataclasses.replace(RANDOM, precision="bfloat16"))
+    captioner = captioners.load(dataclasses.replace(RANDOM, precision="bfloat16"))
     assert captioner.spec.precision == "bfloat16"
     assert all(captioner.caption(images[:2], KEYS[:2], NAMES[:2])[1])
 
@@ -119,39 +196,39 @@ def test_a_draw_leaves_one_token():
 
 
 def test_the_specification_is_completed_and_checked(tmp_path):
-    spec = caption.load(RANDOM).spec
+    spec = captioners.load(RANDOM).spec
     assert len(spec.weights) == 64
     assert spec.model == "./random-blip2"  # nothing of where it lies
     here = dataclasses.replace(spec, model=RANDOM.model)
     assert dataclasses.replace(here, weights="") == RANDOM
-    assert caption.load(here).spec == spec
+    assert captioners.load(here).spec == spec
     with pytest.raises(ValueError, match=r"weights of .*random-blip2 have changed: expected digest beef"):
-        caption.load(dataclasses.replace(here, weights="beef"))
+        captioners.load(dataclasses.replace(here, weights="beef"))
     folder = shutil.copytree(blip2(), tmp_path / "copy")
-    assert caption.load(dataclasses.replace(spec, model=str(folder))).spec.weights == spec.weights
+    assert captioners.load(dataclasses.replace(spec, model=str(folder))).spec.weights == spec.weights
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="cannot load BLIP-2"):
-        caption.load(dataclasses.replace(RANDOM, model=str(folder)))
+        captioners.load(dataclasses.replace(RANDOM, model=str(folder)))
 
 
 def test_known_captioners():
-    assert all(spec.captioner in caption.CAPTIONERS for spec in caption.CHOICES.values())
+    assert all(choice.spec.captioner in captioners.BACKENDS and choice.about for choice in captioners.CAPTIONERS.values())
     with pytest.raises(ValueError, match="no captioner 'blip'; did you mean 'blip2'"):
-        caption.load(dataclasses.replace(RANDOM, captioner="blip"))
+        captioners.load(dataclasses.replace(RANDOM, captioner="blip"))
 
 
 # -------------------------------------------------------------------------------------------------------- templates
 
 
 def test_templates_are_filled_each_once():
-    captioner = caption.load(FILLED)
+    captioner = captioners.load(FILLED)
     texts = captioner.caption(np.zeros((5, 1, 1, 3), np.uint8), KEYS, NAMES)
     for row, name in zip(texts, NAMES, strict=True):
         assert len(set(row)) == 3
         assert set(row) < {f"{word} {name}" for word in ("a", "one", "the", "some")}
     assert captioner.caption(np.zeros((2, 1, 1, 3), np.uint8), KEYS[3:], NAMES[3:]) == texts[3:]
     assert len({tuple(text.split()[0] for text in row) for row in texts}) > 1
-    reseeded = caption.load(dataclasses.replace(FILLED, seed=1)).caption(np.zeros((5, 1, 1, 3), np.uint8), KEYS, NAMES)
+    reseeded = captioners.load(dataclasses.replace(FILLED, seed=1)).caption(np.zeros((5, 1, 1, 3), np.uint8), KEYS, NAMES)
     assert reseeded != texts
 
 
@@ -164,12 +241,12 @@ def test_templates_are_filled_each_once():
 )
 def test_templates_that_cannot_be_filled(change, message):
     with pytest.raises(ValueError, match=message):
-        caption.load(dataclasses.replace(FILLED, **change))
+        captioners.load(dataclasses.replace(FILLED, **change))
 
 
 def test_a_shape_without_a_name_cannot_fill_a_template():
     with pytest.raises(ValueError, match="shape 1 has no label"):
-        caption.load(FILLED).caption(np.zeros((2, 1, 1, 3), np.uint8), KEYS[:2], ["chair", ""])
+        captioners.load(FILLED).caption(np.zeros((2, 1, 1, 3), np.uint8), KEYS[:2], ["chair", ""])
 
 
 # ----------------------------------------------------------------------------------------------- length and order
@@ -188,14 +265,14 @@ def test_a_shape_without_a_name_cannot_fill_a_template():
     ],
 )
 def test_texts_fit_their_cells(text, fitted):
-    assert caption.fit(text) == fitted
+    assert captioners.fit(text) == fitted
     assert len(fitted.encode()) <= TEXT_BYTES
 
 
 def test_rank_puts_the_nearest_first_and_keeps_ties():
     images = np.array([[1, 0], [0, 2]], np.float32)
     texts = np.array([[[0, 1], [3, 0], [1, 1], [2, 2]], [[0, 0], [1, 0], [0, 1], [0, -1]]], np.float32)
-    order, scores = caption.rank(images, texts)
+    order, scores = rank(images, texts)
     assert order.tolist() == [[1, 2, 3, 0], [2, 0, 1, 3]]
     np.testing.assert_allclose(scores, [[1, 0.7071, 0.7071, 0], [1, 0, 0, -1]], atol=1e-6)
     assert scores.dtype == np.float32
@@ -205,7 +282,7 @@ def test_rank_does_not_see_float_rounding():
     rng = np.random.default_rng(0)
     images, texts = rng.normal(size=(4, 64)).astype(np.float32), rng.normal(size=(4, 8, 64)).astype(np.float32)
     texts[:, 1::2] = texts[:, ::2] * (1 + 1e-6 * rng.normal(size=(4, 4, 64)))
-    order, _ = caption.rank(images, texts)
+    order, _ = rank(images, texts)
     twins = order.reshape(4, 4, 2)
     assert (twins[..., 0] % 2 == 0).all()
     assert (twins[..., 1] == twins[..., 0] + 1).all()

@@ -1,5 +1,7 @@
 """The command line as a user meets it: exit codes, one clear line for a mistake, JSON for scripts, a help that teaches."""
 
+import contextlib
+import io
 import json
 import os
 import resource
@@ -14,6 +16,7 @@ import pytest
 
 from cache_schema import store, synthetic
 from cache_schema.terminal import printable
+from pipeline import cli
 from tests.pipeline.conftest import box_off
 
 ROOT = Path(__file__).parents[2]
@@ -25,13 +28,35 @@ def start(*arguments, **options):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment, **options)
 
 
-def run(*arguments, **options):
+def run_alone(*arguments, **options):
+    """The command in a process of its own, as a terminal starts it: exit code, what was said on stdout, on stderr."""
     process = start(*arguments, **options)
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
 
 
-COMMANDS = ["build", "retry", "add-teacher", "labels", "status", "verify", "info", "report", "recipes", "teachers", "sources"]
+def run(*arguments):
+    """The same in this process, which need not load anything again."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            patch.chdir(ROOT)
+            patch.setenv("COLUMNS", "300")
+            patch.setattr(cli.out, "width", 300)
+            patch.setattr(cli.err, "width", 300)
+            patch.setattr(sys, "argv", ["mmpd-cache", *map(str, arguments)])
+            try:
+                cli.main()
+                code = 0
+            except SystemExit as ended:
+                code = ended.code or 0
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+    return code, out.getvalue(), err.getvalue()
+
+
+COMMANDS = ["build", "retry", "add-teacher", "labels", "status", "verify", "info", "report", "recipes", "teachers", "captioners", "sources"]
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -111,7 +136,7 @@ def test_strict_turns_failed_shapes_into_an_exit_code(meshes, tmp_path):
     code, _, err = run(*arguments)
     assert code == 0
     assert "7 shapes ok, 2 failed" in err
-    assert run(*arguments, "--strict")[0] == 1
+    assert run_alone(*arguments, "--strict")[0] == 1
 
 
 def test_when_every_shape_failed_nothing_has_succeeded(tmp_path):
@@ -201,6 +226,8 @@ main()
     ("arguments", "code", "words"),
     [
         (("teachers",), 0, "dinov2-small"),
+        (("captioners",), 0, "blip2-opt-2.7b"),
+        (("captioners", "--json"), 0, '"about": "no model'),
         (("recipes",), 0, "clip-dino"),
         (("recipes", "default"), 0, "starter-blip2"),
         (("sources",), 0, "modelnet"),
@@ -231,7 +258,7 @@ def test_ctrl_c_leaves_a_state_that_goes_on(meshes, tmp_path):
         "--set",
         "shard=1",
         "--set",
-        "points.blocks=400",
+        "points.blocks=100",
     )
     process = start(*arguments)
     while process.poll() is None and not list(tmp_path.glob("c.zarr/products/points/c/*")):
@@ -252,7 +279,7 @@ def test_a_full_disk_is_said_and_survived(meshes, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     arguments = ("build", meshes, tmp_path / "c.zarr", "--recipe", "points", "--workers", "1")
-    code, _, err = run(*arguments, preexec_fn=limited)
+    code, _, err = run_alone(*arguments, preexec_fn=limited)
     assert code == 2
     assert "the disk is full" in err
     assert not list(tmp_path.rglob("*.tmp"))

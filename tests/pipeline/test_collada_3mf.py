@@ -494,13 +494,6 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_collada_says_why(tmp_path, name, monkeypatch):
-    monkeypatch.setattr("pipeline.formats.collada.NODES", 5000)
-    document, word = WRONG[name]
-    assert word in refusal(tmp_path, "a.dae", document)
-
-
 # ---------------------------------------------------------------------------------------------------------------- 3MF
 
 CORE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
@@ -763,11 +756,12 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_wrong_3mf_says_why(tmp_path, name, monkeypatch):
+@pytest.mark.parametrize(("file", "name"), [*(("a.dae", name) for name in WRONG), *(("a.3mf", name) for name in BROKEN)])
+def test_what_is_wrong_says_why(tmp_path, file, name, monkeypatch):
+    monkeypatch.setattr("pipeline.formats.collada.NODES", 5000)
     monkeypatch.setattr("pipeline.formats.threemf.COPIES", 5000)
-    data, word = BROKEN[name]
-    assert word in refusal(tmp_path, "a.3mf", data)
+    data, word = (WRONG if file == "a.dae" else BROKEN)[name]
+    assert word in refusal(tmp_path, file, data)
 
 
 def test_archives_that_unpack_without_end_are_refused(tmp_path, monkeypatch):

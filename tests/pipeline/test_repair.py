@@ -11,31 +11,15 @@ from cache_schema.errors import UserError
 from pipeline import commands, journal
 from pipeline.commands import Machine
 from pipeline.repair import repair
+from tests.harm import exchange, flip
 from tests.pipeline.conftest import Silent, box_off, build, contents, write_meshes
 
 CPU = Machine(workers=1, device="cpu")
 
 
-def exchange(path, product, one=0, other=1):
-    """Two shards of a product change places together with their completion markers."""
-    cache = store.open_cache(path)
-    record = cache.records()[product]
-    for node in (*cache.arrays(record), store.markers(cache.manifest, record)):
-        first, second = path / node.key(one), path / node.key(other)
-        data = first.read_bytes()
-        first.write_bytes(second.read_bytes())
-        second.write_bytes(data)
-
-
-def flip(file):
-    data = bytearray(file.read_bytes())
-    data[len(data) // 3] ^= 4
-    file.write_bytes(data)
-
-
 @pytest.mark.parametrize("product", ["status", "views", "image/random-dino", "captions"])
 def test_shards_that_changed_places_with_their_markers_come_back(copied, built, product):
-    exchange(copied, product)
+    exchange(store.open_cache(copied), product)
     assert {p.shard for p in validate.problems(copied) if p.product == product} == {0, 1, 2}
     repair(copied, "", CPU, Silent())
     assert contents(copied) == contents(built)
@@ -44,7 +28,7 @@ def test_shards_that_changed_places_with_their_markers_come_back(copied, built, 
 def test_exchanged_shards_of_changed_meshes_are_left_as_they_are(copied, tmp_path):
     other = write_meshes(tmp_path / "other")
     (other / "slab" / "train" / "box_0.off").write_text(box_off((9, 1, 1)))
-    exchange(copied, "points")
+    exchange(store.open_cache(copied), "points")
     before = contents(copied)
     with pytest.raises(UserError, match=r"points, shard 0, 1, 2"):
         repair(copied, str(other), CPU, Silent())
@@ -139,14 +123,15 @@ def test_a_lost_root_is_written_again_by_the_build(copied, built, meshes):
     ],
 )
 def test_lines_of_another_shape_are_left_out_of_a_journal_and_counted(copied, line):
-    from pipeline import report
+    from pipeline import timings
+    from pipeline.snapshot import Snapshot
 
     whole = journal.read_journal(copied)
-    assert whole.ignored == 0 and whole.last_build["event"] == "build"
+    assert whole.ignored == 0 and type(whole.last_build) is journal.Build
     with open(f"{copied}.journal", "a", encoding="utf-8") as file:
         file.write(line + "\n")
-    assert journal.read_journal(copied) == journal.Journal(notes=whole.notes, ignored=1)
-    assert report.costs(report.Reader(store.open_cache(copied)))["ignored"] == 1
+    assert journal.read_journal(copied) == journal.Journal(events=whole.events, ignored=1)
+    assert timings.costs(Snapshot(store.open_cache(copied)))["ignored"] == 1
 
 
 def test_there_is_nothing_to_do_for_a_whole_cache(copied):

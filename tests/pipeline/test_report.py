@@ -11,8 +11,9 @@ import pytest
 
 from cache_schema import spec, store, synthetic
 from cache_schema.spec import CaptionSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
-from pipeline import report
+from pipeline import report, timings
 from pipeline.cameras import RIGS, poses
+from pipeline.snapshot import Snapshot
 
 NASTY = "</bdi><script>alert(1)</script>\"'<img src=x onerror=alert(1)>&amp;"
 
@@ -212,7 +213,7 @@ def test_captions_are_the_best_of_each_view_and_equal_ones_are_one(tmp_path):
     scores = np.array([0.1, 0, 0.3, 0, 0.9, 0, 0.2, 0], np.float32)
     cells = np.tile(store.text_cells(texts).reshape(1, 4, 2, -1), (2, 1, 1, 1))
     cache.write(record, 0, {"captions/text": cells, "captions/score": np.tile(scores.reshape(1, 4, 2), (2, 1, 1))})
-    found = report.captions(report.Reader(cache), 1)
+    found = report.captions(Snapshot(cache), cache.record("captions"), 1)
     assert [(c["text"], c["views"]) for c in found] == [("high", [2]), ("same", [1, 3]), ("low", [0])]
     assert [c["score"] for c in found] == pytest.approx([0.9, 0.3, 0.1])
 
@@ -224,7 +225,7 @@ def test_neighbours_and_captions_are_found_where_they_are(tmp_path):
     angle = np.arange(12) // 2 + np.arange(12) % 2 * 0.1
     circle = np.stack([np.cos(angle), np.sin(angle)], 1)
     swapped = circle[[0, 1, 2, 9, 4, 5, 6, 7, 8, 3, 10, 11]]
-    reader = report.Reader(cache)
+    reader = Snapshot(cache)
     reader.manifest, reader.label = manifest, (np.arange(12) // 2).astype(np.int32)
     for kind, values in (("image", circle), ("text", swapped)):
         record = dataclasses.replace(reader.records[f"{kind}/random-a"], per_shape=2)
@@ -250,7 +251,7 @@ def test_failures_are_grouped_by_what_they_have_in_common(tmp_path):
         values = {node.path: cache.shard_rows(node, shard) for node in cache.arrays(record)}
         values["reason"] = store.text_cells([*reasons, *[""] * 10][rows.start : rows.stop])
         cache.write(record, shard, values)
-    found = report.failures(report.Reader(cache))
+    found = report.failures(Snapshot(cache))
     assert [(kind["name"], kind["count"]) for kind in found["kinds"]] == [
         ("file …, named in …, is missing", 40),
         ("took longer than … s", 10),
@@ -284,13 +285,13 @@ def test_timings_come_from_the_journal(tmp_path):
         {"time": 3000.0, "event": "add-teacher", "teacher": "random-b"},
         {"time": 3001.0, "event": "done"},
     )
-    runs = report.runs(cache.path)
+    runs = timings.runs(cache.path)
     assert [(run.what, run.wall, run.finished) for run in runs] == [
         ("build", 14.0, False),
         ("build", 4.0, True),
         ("add-teacher random-b", 1.0, True),
     ]
-    costs = report.costs(report.Reader(cache))
+    costs = timings.costs(Snapshot(cache))
     assert {s["name"]: (s["seconds"], s["units"], s["unit"]) for s in costs["stages"]} == {
         "read": (4.0, 16, "shapes"),
         "points": (6.0, 16, "shapes"),
@@ -309,7 +310,7 @@ def test_work_side_by_side_is_not_drawn_as_one_after_another(tmp_path):
     cache = synthetic.write(tmp_path / "c.zarr", shapes=16, shard=8)
     notes = [shard_note(10.0, "shapes", shard, shapes=8, waited=9.0, steps={}) for shard in (0, 1)]
     journal(cache, {"time": 0.0, "event": "build"}, *notes, {"time": 11.0, "event": "done"})
-    assert report.costs(report.Reader(cache))["lanes"] == []
+    assert timings.costs(Snapshot(cache))["lanes"] == []
     assert "side by side: 18.0 s of drawing" in page_of(cache, tmp_path).text
 
 

@@ -11,8 +11,7 @@ import pytest
 from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import GuideSpec, Record
-from pipeline import build as steps
-from pipeline import commands
+from pipeline import commands, opening, records
 from pipeline.recipes import BuildConfig, SourceConfig
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, box_off, build, contents, small, write_meshes
@@ -174,12 +173,12 @@ def test_other_software_is_not_mixed_in(there, mine, monkeypatch):
     lines = said(monkeypatch)
     mend(mine)
     before = contents(there)
-    real = steps.software
+    real = records.software
 
     def other(kind, **where):
         return (*real(kind, **where), ("torch", "0")) if kind == "image" else real(kind, **where)
 
-    monkeypatch.setattr(steps, "software", other)
+    monkeypatch.setattr(records, "software", other)
     with pytest.raises(UserError, match=r"2 failed shapes cannot be tried again: image/.* was made by other software \(torch 2.*here 0\)"):
         commands.retry(there, str(mine), CPU, Silent())
     build(mine, there)
@@ -229,13 +228,13 @@ def test_what_cannot_be_tried_again_is_said(there, mine, tmp_path):
 @pytest.mark.parametrize("option", ["count=999999999", "seed=5"])
 def test_a_journal_does_not_overrule_what_the_cache_says_of_its_source(tmp_path, option):
     asked = BuildConfig(source=SourceConfig(options=("count=3",)))
-    cache = commands._create(tmp_path / "c.zarr", commands.open_config_source("starter", asked), 0)
+    cache = opening.create(tmp_path / "c.zarr", opening.open_config_source("starter", asked), 0)
     noted = spec.to_json(dataclasses.replace(asked, source=SourceConfig(options=(option,))))
     note = {"time": 1, "event": "build", "source": "starter", "config": noted}
     (tmp_path / "c.zarr.journal").write_text(json.dumps(note) + "\n")
-    source, _ = commands.source_again(cache, "")
+    source, _ = opening.source_again(cache, "")
     assert len(source.entries) == 3 and dict(source.reader.options)["seed"] == "0"
     sealed = dataclasses.replace(cache.manifest.source, options=(("count", "999999999"),))
     forged = store.Cache(cache.path, dataclasses.replace(cache.manifest, source=sealed))
     with pytest.raises(UserError, match="holds 3 shapes, but its source is said to make 999999999"):
-        commands.source_again(forged, "")
+        opening.source_again(forged, "")

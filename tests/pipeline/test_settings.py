@@ -91,3 +91,14 @@ def test_a_range_says_what_it_is():
         within("x", math.nan, 1, 5)
     with pytest.raises(UserError, match=r"^x must be a number of 1 or more, got inf$"):
         within("x", math.inf, 1, math.inf)
+
+
+def test_a_sources_own_settings_are_set_like_any_other():
+    config = configured("default", ["source.up=z", "source.kind=folder", "source.label=a=b", "points.blocks=4", "source.up=y"])
+    assert config.source.options == ("up=y", "label=a=b") and config.source.kind == "folder" and config.points.blocks == 4
+    assert config.source.settings == {"up": "y", "label": "a=b"}
+    assert configured("default", ["source.options=up=z", "source.split=0.5"]).source.options == ("up=z", "split=0.5")
+    with pytest.raises(UserError, match=r"source\.options takes name=value, got 'up'"):
+        configured("default", ["source.options=up"])
+    with pytest.raises(UserError, match="PointSpec has no field 'blocs'; did you mean 'blocks'"):
+        configured("default", ["points.blocs=4"])

@@ -5,7 +5,7 @@ import pytest
 from cache_schema import synthetic
 from cache_schema.errors import UserError
 from cache_schema.spec import Record
-from pipeline import build, commands
+from pipeline import commands, records
 from tests.pipeline.conftest import Silent
 
 
@@ -19,5 +19,5 @@ def test_labels_of_an_unknown_back_end_are_refused_by_its_name(tmp_path):
 def test_a_batch_size_that_is_none_is_refused_by_the_name_of_the_product(said):
     record = Record(product="image/a", kind="image", spec=synthetic.teacher("a"), per_shape=2, inputs=(), made_by=(("image_batch", said),))
     with pytest.raises(UserError, match=r"the record of image/a has image_batch .*, expected a whole number"):
-        build.batch_size(record, "image_batch", 4)
-    assert build.batch_size(record, "text_batch", 4) == 4
+        records.batch_size(record, "image_batch", 4)
+    assert records.batch_size(record, "text_batch", 4) == 4

@@ -222,7 +222,8 @@ def test_catalogue_entries_are_pinned_and_known(name):
 
 def test_choosing_is_light():
     code = (
-        "import sys; from pipeline.teachers import catalog; from pipeline import caption, labels; catalog.choice('dinov2-small'); "
+        "import sys; from pipeline.teachers import catalog; from pipeline import labels; "
+        "from pipeline.captioners import catalog as captioners; catalog.choice('dinov2-small'); "
         "print([m for m in ('torch', 'transformers', 'open_clip') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -17,16 +17,7 @@ from typing import Any
 from cache_schema.spec import PointSpec
 from pipeline import commands
 from pipeline.recipes import BuildConfig, configured
-
-
-class Silent:
-    """A terminal nobody looks at."""
-
-    def say(self, text: str) -> None: ...
-
-    def begin(self, totals: dict[str, int]) -> None: ...
-
-    def advance(self, product: str, units: int) -> None: ...
+from tests.boxes import Silent
 
 
 def config(recipe: str) -> BuildConfig:

@@ -26,6 +26,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import Record
 from pipeline import commands
 from pipeline.repair import repair
+from tests.boxes import contents, write_meshes
 from tests.torture import build_once
 
 CPU = commands.Machine(workers=1, device="cpu")
@@ -33,28 +34,6 @@ Rng = np.random.Generator
 Files = dict[str, bytes]
 SAID, ADVICE = "said", "mended by following the advice"
 """Of damage that `verify --repair` could not mend: said to be left, or gone once what it advised was done."""
-
-
-def box(size: tuple[float, float, float]) -> str:
-    """An OFF file of a box."""
-    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * size
-    faces = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    return "\n".join(["OFF", "8 6 0", *(" ".join(map(str, c)) for c in corners), *(f"4 {' '.join(map(str, f))}" for f in faces), ""])
-
-
-def write_meshes(folder: Path) -> Path:
-    """Eight boxes of two classes and two splits, and a file that is no shape."""
-    for i in range(8):
-        file = folder / ("tower" if i % 2 else "slab") / ("test" if i > 5 else "train") / f"box_{i}.off"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(box((1, 1, 2 + i) if i % 2 else (3, 2 + i, 1)))
-    (folder / "slab" / "train" / "broken.off").write_text("OFF\n3 1 0\n0 0 nan\n")
-    return folder
-
-
-def contents(path: Path) -> Files:
-    """Every file of a cache with its bytes."""
-    return {p.relative_to(path).as_posix(): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
 @dataclass
@@ -77,7 +56,7 @@ class Ground:
 def prepare(folder: Path, recipe: str) -> Ground:
     meshes, built = folder / "meshes", folder / f"{recipe}.zarr"
     if not meshes.exists():
-        write_meshes(meshes)
+        write_meshes(meshes, 8, ("slab/train/broken.off",))
     made = once(meshes, built, recipe, "count", 0)
     assert made.returncode == 0, made.stderr
     return Ground(meshes, built, recipe, int(made.stdout.split()[-1]), contents(built))

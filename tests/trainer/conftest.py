@@ -50,26 +50,3 @@ def guided(cache_path: Path, aligned: Path, tmp_path_factory: pytest.TempPathFac
     shutil.copytree(cache_path, path)
     guide.write(store.open_cache(path), checkpoint.load(aligned), "own", device="cpu")
     return path
-
-
-def copied(path: Path, folder: Path) -> store.Cache:
-    """A copy of a cache that a test may write into."""
-    shutil.copytree(path, folder / "copy.zarr")
-    return store.open_cache(folder / "copy.zarr")
-
-
-def exchange(cache: store.Cache, product: str) -> None:
-    """Let the first two shards of a product change places, with their completion markers: each still matches its own."""
-    record = cache.record(product)
-    for node in (*cache.arrays(record), store.markers(cache.manifest, record)):
-        first, second = cache.path / node.key(0), cache.path / node.key(1)
-        held = first.read_bytes()
-        first.write_bytes(second.read_bytes())
-        second.write_bytes(held)
-
-
-def flip(path: Path) -> None:
-    """Change one bit in the midst of a file, which keeps its size."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 1
-    path.write_bytes(data)

@@ -11,10 +11,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.align import Align, AlignDraw, AlignOptions, Contrast, Regression, Teacher, TeacherLosses, gathered, mean, positives
+from trainer.align import Align, AlignDraw, Contrast, Regression, Teacher, TeacherLosses, positives
 from trainer.batch import Batch, Negatives
+from trainer.distributed import gathered, mean
 from trainer.encoders import catalog
 from trainer.heads import AttentionPool, Projection
+from trainer.options import AlignOptions
 
 B, D, Q = 6, 12, 5
 CLIP = Teacher(name="clip", dim=7, text=True, objective="contrast")

@@ -9,9 +9,9 @@ from cache_schema.spec import LabelSet, PointSpec
 from tests.trainer.conftest import config_of
 from trainer import checkpoint, log
 from trainer.classes import chosen, matched, spelling, united
-from trainer.config import DataConfig
-from trainer.data import Data, Needs
+from trainer.data import Data
 from trainer.loop import train
+from trainer.part import DataConfig, Needs
 from trainer.tasks import catalog
 from trainer.tasks.shapes import matched as brought_together
 from trainer.tasks.shapes import of_split

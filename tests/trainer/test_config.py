@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 
-from cache_schema.spec import from_json, to_json
+from cache_schema.settings import override
+from cache_schema.spec import fingerprint, from_json, to_json
 from cache_schema.store import differences
 from trainer.align import Teacher
-from trainer.config import DataConfig, EncoderConfig, assigned
-from trainer.distill import DistillOptions
+from trainer.config import EncoderConfig
+from trainer.options import DistillOptions
+from trainer.part import DataConfig
 from trainer.recipes import RECIPES, TEACHERS, configured, experiment
 from trainer.stage import Facts, build
 
@@ -18,7 +20,7 @@ STAGES = [(name, stage) for name in RECIPES for stage in ("align", "distill") if
 @pytest.mark.parametrize(("name", "stage"), STAGES)
 def test_a_recipe_survives_json_and_builds(name, stage):
     whole = configured(name, stage)
-    config = assigned(whole, ["encoder.depths=1,1,1" if whole.encoder.name.startswith("pointm2ae") else "encoder.depth=1"])
+    config = override(whole, ["encoder.depths=1,1,1" if whole.encoder.name.startswith("pointm2ae") else "encoder.depth=1"])
     assert from_json(type(config), to_json(config)) == config
     teacher = Teacher(name="t", dim=8, text=True, objective="contrast")
     needs_teachers = stage == "align" or config.distill.teacher_weight > 0
@@ -104,3 +106,34 @@ def test_what_changes_no_result_may_change_in_a_run():
     other = dataclasses.replace(config, log_every=1, save_every=7, data=DataConfig(threads=5))
     assert differences(config, other) == []
     assert differences(config, dataclasses.replace(config, seed=1)) == ["seed is 0, asked 1"]
+
+
+FINGERPRINTS = {
+    "tiny": "6c9b6e3797eac4e5",
+    "mmpd": "469c0306de301a6c",
+    "point-m2ae": "32882b74bb61239b",
+    "pointmamba": "d75983d26ebc1cd9",
+    "recon-like": "dbd5981cb2602387",
+    "act-like": "89a31899bbe383cb",
+}
+"""Fingerprints of recipes. Runs that were trained before are told apart by them, so they change only if a recipe means something else."""
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_a_recipe_keeps_its_fingerprint(name):
+    assert fingerprint(experiment(name)) == FINGERPRINTS[name]
+
+
+def test_an_encoders_settings_keep_their_form_on_disk():
+    config = configured("tiny", "distill", ["encoder.options=depth=2,heads=3", "encoder.drop_path=0.2"])
+    assert to_json(config.encoder) == {"name": "pointmae-tiny", "options": ["depth=2", "heads=3", "drop_path=0.2"]}
+    assert fingerprint(config) == "cde1dae254435845"
+    assert config.encoder.resolved() is config.encoder.resolved() and config.encoder.resolved().depth == 2
+    older = from_json(type(config), {**to_json(config), "encoder": {"name": "pointmae-tiny", "options": ["depth=4", "depth=1"]}})
+    assert older.encoder.resolved().depth == 1
+
+
+def test_a_setting_that_is_given_again_replaces_the_one_before():
+    config = configured("tiny", "align", ["encoder.depth=2", "encoder.heads=3"])
+    assert override(config, ["encoder.depth=2"]) == config
+    assert override(config, ["encoder.depth=1"]).encoder.options == ("depth=1", "heads=3")

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.align import Align, AlignOptions, Teacher, TeacherLosses
+from trainer.align import Align, Teacher, TeacherLosses
 from trainer.batch import Batch, Features
-from trainer.distill import Distill, DistillDraw, DistillOptions, distance
-from trainer.encoders import catalog
+from trainer.distill import Distill, DistillDraw, distance
+from trainer.encoders import catalog, protocol
+from trainer.options import AlignOptions, DistillOptions
 
 B, G, D = 4, 16, 24
 CLIP = Teacher(name="clip", dim=7, text=True, objective="contrast")
@@ -39,7 +40,7 @@ def batch(generator) -> Batch:
     )
 
 
-def encoder(**settings) -> catalog.Encoder:
+def encoder(**settings) -> protocol.Encoder:
     return catalog.build("pointmae-tiny", **{"groups": G, "group_size": 8, "dim": D, "depth": 2, **settings})
 
 
@@ -121,7 +122,7 @@ def test_slots_hold_permuted_tokens_under_canonical_positions(generator):
     stage.local.decoder = Spy()
     centres = torch.randn(B, G, 3, generator=generator)
     tokens = torch.randn(B, draw.visible.shape[1], D, generator=generator)
-    stage.local(catalog.Encoded(tokens=tokens, visible=draw.visible), centres, draw.order)
+    stage.local(protocol.Encoded(tokens=tokens, visible=draw.visible), centres, draw.order)
     assert torch.equal(seen[1], stage.local.positions(centres))
     for b in range(B):
         for slot in range(G):
@@ -136,9 +137,9 @@ def test_relabelling_tokens_with_their_positions_changes_nothing(batch, generato
     patches = stage.encoder.patchify(batch.points, batch.ordered)
     new = torch.randperm(G, generator=generator)  # group new[i] is called i
     called = new.argsort()
-    relabelled = catalog.Patches(
+    relabelled = protocol.Patches(
         levels=tuple(
-            catalog.Level(groups=level.groups[:, new], centres=level.centres[:, new], members=level.members[:, new])
+            protocol.Level(groups=level.groups[:, new], centres=level.centres[:, new], members=level.members[:, new])
             for level in patches.levels
         )
     )

@@ -13,7 +13,8 @@ from cache_schema import store
 from trainer import checkpoint
 from trainer.encoders.catalog import build
 from trainer.tasks import catalog, classify, finetune
-from trainer.tasks.efficient import MODES, Efficient, Spectral, adapt, basis, learned, spectra, z_order
+from trainer.tuning.catalog import MODES, Efficient, adapt, learned
+from trainer.tuning.pointgst import Spectral, basis, spectra, z_order
 
 SIZES = {
     "pointmae-tiny": {"groups": 8, "group_size": 8, "embed": (16, 16, 32), "dim": 24, "depth": 2, "heads": 2},

@@ -9,7 +9,8 @@ import torch
 
 from cache_schema import store, validate
 from cache_schema.errors import UserError
-from tests.trainer.conftest import FAILED, config_of, copied, exchange, flip
+from tests.harm import copied, exchange, flip
+from tests.trainer.conftest import FAILED, config_of
 from trainer import checkpoint, guide, log
 from trainer.loop import train
 

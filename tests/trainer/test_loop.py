@@ -23,10 +23,11 @@ from rich.console import Console
 from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import SMALL, config_of, write_small
-from trainer import checkpoint, log, loop, signals
+from trainer import checkpoint, folder, log, loop, signals
 from trainer.data import Data
 from trainer.distributed import Ranks
-from trainer.loop import Watch, train
+from trainer.loop import train
+from trainer.meter import Watch
 from trainer.recipes import configured
 from trainer.tasks import catalog
 
@@ -265,7 +266,7 @@ def test_the_second_signal_stops_at_once():
 
 
 def test_kill_9_loses_nothing_but_time(cache_path, tmp_path):
-    config = [f"--set={assignment}" for assignment in (*SMALL, "log_every=1", "save_every=2", "optim.epochs=40")]
+    config = [f"--set={assignment}" for assignment in (*SMALL, "log_every=1", "save_every=2", "optim.epochs=20")]
     command = [
         sys.executable,
         "-m",
@@ -282,8 +283,8 @@ def test_kill_9_loses_nothing_but_time(cache_path, tmp_path):
             time.sleep(0.01)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    asked = loop.begun(tmp_path / "killed")[0]
-    assert 0 < checkpoint.load(tmp_path / "killed").step < 190
+    asked = folder.begun(tmp_path / "killed")[0]
+    assert 0 < checkpoint.load(tmp_path / "killed").step < 95
     train(asked, [cache_path], tmp_path / "killed", resume=True, device="cpu")
     train(asked, [cache_path], tmp_path / "whole", device="cpu")
     assert same_tensors(tmp_path / "killed", tmp_path / "whole")
@@ -369,7 +370,7 @@ def test_a_run_goes_on_as_it_was_begun_before_its_first_checkpoint_too(cache_pat
 
 
 def test_one_process_at_a_time_trains_a_run(cache_path, tmp_path):
-    with loop._held(tmp_path / "run"), pytest.raises(ValueError, match="run is being trained by another process"):
+    with folder.held(tmp_path / "run"), pytest.raises(ValueError, match="run is being trained by another process"):
         train(config_of("align"), [cache_path], tmp_path / "run", resume=True, device="cpu")
     train(config_of("align", "optim.epochs=1"), [cache_path], tmp_path / "run", resume=True, device="cpu")
 
@@ -378,7 +379,7 @@ def test_one_process_at_a_time_trains_a_run(cache_path, tmp_path):
 def test_a_configuration_that_says_nothing_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json does not say how the run was begun"):
-        loop.begun(tmp_path)
+        folder.begun(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["step 1\n", "[1]\n", "3\n", "{}\n"])

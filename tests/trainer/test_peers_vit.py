@@ -15,10 +15,12 @@ from cache_schema import store
 from tests.trainer.conftest import write_small
 from tests.trainer.test_cli import command  # noqa: F401
 from tests.trainer.test_encoders import Attention, Blocks, Embed, close, positions, untrivial
-from trainer import checkpoint, ops, published
+from trainer import checkpoint, ops
 from trainer.align import Teacher
 from trainer.encoders import catalog
-from trainer.published import ULIP_HEADS, import_checkpoint
+from trainer.published.exporting import export_encoder
+from trainer.published.importing import import_checkpoint
+from trainer.published.peers import ULIP_HEADS
 from trainer.recipes import configured
 from trainer.stage import Facts, build
 from trainer.tasks import catalog as tasks
@@ -181,7 +183,7 @@ def test_patches_attend_to_the_class_token(imported, points, tmp_path, architect
     assert tokens.shape[2] == joined.model.encoder.dim == 2 * DIM
     assert close(tokens.amax(1), model.feature(points))
 
-    published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
     assert back.keys() == under("MAE_encoder.", model.state_dict()).keys()
     assert all(torch.equal(back[f"MAE_encoder.{name}"], value) for name, value in model.state_dict().items())
@@ -222,7 +224,7 @@ def test_recon(imported, points, tmp_path, prefix, others):
     assert close(tokens[..., 3 * DIM :], model(points)[:, 3:])
     assert close(tokens.amax(1), model.feature(points))
 
-    published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
     assert all(torch.equal(back.pop(f"MAE_encoder.{name}"), value) for name, value in model.state_dict().items()) and not back
 
@@ -281,7 +283,7 @@ def test_ulip(imported, points, tmp_path, cache_path, architecture, channels):
     result = tasks.evaluate("zeroshot", loaded, cache, zeroshot.Options())
     assert result.scores.metrics[0].values == pytest.approx(expected)
 
-    published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
     assert back.keys() == model.state_dict().keys() and all(torch.equal(back[n], value) for n, value in model.state_dict().items())
     import_checkpoint(tmp_path / "encoder.safetensors", architecture, tmp_path / "again", [*SIZES, "points.count=64"], teacher="random-a")
@@ -295,7 +297,7 @@ def test_another_run_of_its_encoder_has_no_projection_to_export(tmp_path):
     header = checkpoint.Header(config=config, facts=facts, caches=(), step=9, steps=9)
     (tmp_path / "run").mkdir()
     checkpoint.save(tmp_path / "run", header, build(config, facts), {}, {})
-    published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     assert all(name.startswith("point_encoder.") for name in safetensors.torch.load_file(tmp_path / "encoder.safetensors"))
     with pytest.raises(ValueError, match="has no pc_projection"):
         import_checkpoint(tmp_path / "encoder.safetensors", "ulip", tmp_path / "again", ["encoder.name=pointbert-tiny"], "clip")

@@ -21,10 +21,11 @@ from tests.trainer.test_encoders import Attention, Embed, close
 from trainer import checkpoint, guide, log, loop, ops
 from trainer import points as stored
 from trainer.batch import Batch
-from trainer.distill import Distill, DistillDraw, DistillOptions
+from trainer.distill import Distill, DistillDraw
 from trainer.distributed import Ranks
-from trainer.encoders import catalog, pointm2ae
+from trainer.encoders import catalog, pointm2ae, protocol
 from trainer.loop import train
+from trainer.options import DistillOptions
 from trainer.recipes import configured
 from trainer.tasks.features import Body, extract
 from trainer.tasks.shapes import Shapes
@@ -346,7 +347,7 @@ def test_nothing_of_hidden_groups_enters_on_any_level(encoder, points, mask):
                 centres=level.centres.masked_fill(hidden.unsqueeze(2), torch.nan),
             )
         )
-    assert torch.equal(encoder(catalog.Patches(levels=tuple(levels)), visible).tokens, encoder(patches, visible).tokens)
+    assert torch.equal(encoder(protocol.Patches(levels=tuple(levels)), visible).tokens, encoder(patches, visible).tokens)
 
 
 @torch.no_grad()
@@ -364,7 +365,7 @@ def test_tokens_of_whole_shapes_see_what_is_near(encoder, points):
     before, level = encoder(patches).finer[0].tokens, patches.levels[0]
     far = (level.centres - level.centres[:, :1]).norm(dim=-1) >= 2 * RADII[0]  # two blocks reach twice as far as one
     changed = dataclasses.replace(level, groups=torch.where(far[:, :, None, None], -level.groups, level.groups))
-    after = encoder(catalog.Patches(levels=(changed, *patches.levels[1:]))).finer[0].tokens
+    after = encoder(protocol.Patches(levels=(changed, *patches.levels[1:]))).finer[0].tokens
     assert far.any() and torch.equal(after[:, 0], before[:, 0]) and not torch.equal(after[far], before[far])
     free = catalog.build("pointm2ae-tiny", counts=COUNTS, sizes=SIZES, radii=(0.0, 0.0, 0.0)).eval()
     wide = catalog.build("pointm2ae-tiny", counts=COUNTS, sizes=SIZES, radii=(9.0, 9.0, 9.0)).eval()

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from trainer import ops
 from trainer.batch import Batch
-from trainer.distill import Distill, DistillDraw, DistillOptions
-from trainer.encoders import catalog, pointmamba, scan
+from trainer.distill import Distill, DistillDraw
+from trainer.encoders import catalog, pointmamba, protocol, scan
+from trainer.options import DistillOptions
 from trainer.recipes import experiment
 
 SMALL = {"groups": 16, "group_size": 8, "dim": 24, "depth": 2, "state": 4, "embed": (128, 256, 512)}
@@ -350,7 +351,7 @@ def points(generator) -> Tensor:
     return points
 
 
-def by_place(patches: catalog.Patches, curve: int, mask: Tensor) -> tuple[Tensor, Tensor]:
+def by_place(patches: protocol.Patches, curve: int, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The visible and the hidden groups of a mask over the order of a curve, ascending."""
     order = patches.coarsest.places[:, curve].argsort(1)
     return tuple(order[where].view(len(order), -1).sort(1).values for where in (~mask, mask))
@@ -423,7 +424,7 @@ def test_nothing_of_hidden_groups_enters_but_their_part_in_the_order(points, gen
         centres=level.centres.masked_fill(hidden.unsqueeze(2), torch.nan),
         members=level.members,
     )
-    encoded = encoder(catalog.Patches(levels=(broken,)), shown)
+    encoded = encoder(protocol.Patches(levels=(broken,)), shown)
     assert torch.equal(encoded.visible, shown) and encoded.tokens.isfinite().all()
     assert torch.equal(encoded.tokens, encoder(patches, shown).tokens)
 

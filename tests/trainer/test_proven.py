@@ -6,7 +6,8 @@ import pytest
 
 from cache_schema import store
 from cache_schema.errors import UserError
-from tests.trainer.conftest import config_of, copied, exchange, flip
+from tests.harm import copied, exchange, flip
+from tests.trainer.conftest import config_of
 from trainer import checkpoint, guide
 from trainer.loop import train
 from trainer.tasks import catalog

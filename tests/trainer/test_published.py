@@ -12,10 +12,12 @@ import torch
 from cache_schema import store
 from tests.trainer.conftest import SMALL, config_of
 from tests.trainer.test_cli import command  # noqa: F401
-from trainer import checkpoint, cli, guide, published
+from trainer import checkpoint, cli, guide
 from trainer.encoders import catalog, pointm2ae, pointmae, pointmamba
 from trainer.loop import train
-from trainer.published import import_checkpoint
+from trainer.published import exporting, importing
+from trainer.published.importing import import_checkpoint
+from trainer.published.peers import PEERS
 from trainer.recipes import configured
 from trainer.stage import Facts, build
 
@@ -85,10 +87,10 @@ def test_a_pre_training_model_comes_whole_and_goes_back_to_the_last_bit(imported
     assert {name for tensor in report.taken for name in tensor.ours} == set(stage.state_dict())
     assert all(torch.equal(loaded.model.state_dict()[name], value) for name, value in stage.state_dict().items())
     assert same_features(loaded.model, stage)
-    assert report.source == loaded.header.source and report.source.sha256 == published._digest(tmp_path / "peer.pth")
+    assert report.source == loaded.header.source and report.source.sha256 == importing._digest(tmp_path / "peer.pth")
     assert not loaded.header.unfinished
 
-    count = published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    count = exporting.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     back = safetensors.torch.load_file(tmp_path / "encoder.safetensors")
     assert len(back) == count and all(torch.equal(back[name], weights[name]) for name in back)
     left = {
@@ -99,13 +101,13 @@ def test_a_pre_training_model_comes_whole_and_goes_back_to_the_last_bit(imported
     }
     assert left and all(prefix.startswith("reconstruction.") for prefix in left)
     with pytest.raises(ValueError, match="exists: give another name"):
-        published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+        exporting.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
 
 
 @pytest.mark.parametrize("architecture", MODULES)
 def test_what_was_exported_is_imported_again(architecture, imported, tmp_path):
     imported(architecture, weights_of(architecture), SIZES[architecture])
-    published.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
+    exporting.export_encoder(tmp_path / "run", tmp_path / "encoder.safetensors")
     report = import_checkpoint(
         tmp_path / "encoder.safetensors", architecture, tmp_path / "again", [*SIZES[architecture], "points.count=64"]
     )
@@ -363,9 +365,9 @@ def test_on_the_command_line(command, tmp_path):  # noqa: F811
 
 def test_the_command_line_takes_every_architecture():
     asked = typing.get_type_hints(cli.import_, include_extras=True)["architecture"]
-    assert typing.get_args(typing.get_args(asked)[0]) == tuple(published.PEERS)
+    assert typing.get_args(typing.get_args(asked)[0]) == tuple(PEERS)
 
 
 def test_every_architecture_reads_into_an_encoder_there_is():
-    for peer in published.PEERS.values():
+    for peer in PEERS.values():
         assert configured(peer.recipe, peer.stage, peer.settings).encoder.name in catalog.ENCODERS

@@ -24,9 +24,10 @@ from trainer.distill import Distill, DistillOptions
 from trainer.encoders.catalog import build
 from trainer.points import Convention
 from trainer.stage import Facts
-from trainer.tasks import catalog, classify, efficient, features, fewshot, finetune, knn, result, retrieval, svm, teachers, zeroshot
+from trainer.tasks import catalog, classify, features, fewshot, finetune, knn, result, retrieval, svm, teachers, zeroshot
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import matched, of_split, relabelled
+from trainer.tuning.catalog import learned
 
 CLASSES = ("night_stand", "Cube", "rod", "disc")
 FORMS = {"night_stand": (0.9, 0.9, 0.9), "Cube": (0.2, 0.9, 0.2), "rod": (0.9, 0.1, 0.1), "disc": (0.9, 0.05, 0.9)}
@@ -449,8 +450,8 @@ def test_few_shot_by_svm_and_by_training(stage, cache):
     training = dataclasses.replace(training, tune="lora", epochs=1)
     scores = fewshot.run(stage, cache, cache, fewshot.Options(ways=2, shots=5, folds=2, by="finetune", training=training))
     tuned, top = list(finetune.fit(features.Body.of(stage, "mean_max"), of_split(cache, "train"), training, 0))[-1]
-    inside = efficient.learned(tuned)
-    above = efficient.learned(top) - 2 * (256 + 1)  # a fold has two of the four classes
+    inside = learned(tuned)
+    above = learned(top) - 2 * (256 + 1)  # a fold has two of the four classes
     assert scores.notes[0].startswith(f"lora: {inside + above:,} parameters learned, {inside:,} in the encoder and {above:,} in the head")
 
 

@@ -1,9 +1,11 @@
 """Parts that encoders, decoders and heads are made of: Transformer, position embedding, patch embedding.
 
-Linear layers on flat rows stand where the peers use 1x1 convolutions: the same arithmetic without transposing.
+Linear layers on flat rows stand where the peers use 1x1 convolutions. The arithmetic is the same, and nothing is transposed.
 
-Letters: B shapes, P points, N tokens, S learnt ones, D width, H heads, G groups, K points per group, C channels.
+Letters: B shapes, P points, N tokens, S learnt tokens, D width, H heads, G groups, K points per group, C channels.
 """
+
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +13,30 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.catalog import Level
+from trainer.encoders.protocol import EncoderSettings, Level, Site
+
+
+def check_sizes(config: EncoderSettings, *sizes: str) -> None:
+    """Check the configuration of an encoder: its channels, its rates, and the fields called `sizes`. Heads must divide the width `dim`.
+
+    Raises:
+        UserError: a value is out of its range; the message says which.
+    """
+    if config.channels not in (3, 6):
+        raise UserError(f"channels must be 3 (coordinates) or 6 (with colours), got {config.channels}")
+    for name in sizes:
+        value = getattr(config, name)
+        if (least := min(value) if isinstance(value, tuple) else value) < 1:
+            raise UserError(f"{name} must be at least 1, got {least}")
+    if "heads" in sizes and (dim := getattr(config, "dim", 0)) % (heads := getattr(config, "heads", 1)):
+        raise UserError(f"dim must be a multiple of heads, got {dim} and {heads}")
+    for name in ("mask_ratio", "drop_path"):
+        if not 0 <= getattr(config, name) < 1:
+            raise UserError(f"{name} must lie in [0, 1), got {getattr(config, name)}")
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights of a linear layer as in Point-MAE: normal with deviation 0.02 cut at 2, biases 0. For `Module.apply`."""
+    """Initialise a linear layer as Point-MAE does: normal with deviation 0.02, cut at 2, and bias 0. For `Module.apply`."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -35,17 +56,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v, mask)
-    logits = (q * q.shape[-1] ** -0.5) @ k.mT  # [B, H, N, M]
+    logits: Tensor = (q * q.shape[-1] ** -0.5) @ k.mT  # [B, H, N, M]
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
     return logits.softmax(-1).to(v.dtype) @ v
 
 
 def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, channels: int) -> Level:
-    """The one level of an encoder that has no more: groups of the points [B, P, C] that are nearest to centres, relative to them.
+    """Group the points [B, P, C] that are nearest to each centre, relative to it: the only level of an encoder that has one.
+
+    Args:
+        points: coordinates first, then colours if there are 6 channels.
+        ordered: whether the points are in farthest-point order. If so the first ones are the centres, else sampling finds them.
+        groups: number of groups, G.
+        group_size: points per group, K.
+        channels: width of a point that the encoder reads.
 
     Raises:
-        UserError: points of another width, or fewer than a grouping needs.
+        UserError: the points have another width, or are fewer than a grouping needs.
     """
     count = points.shape[1]
     if points.shape[2] != channels:
@@ -64,7 +92,7 @@ def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, chan
 class DropPath(nn.Module):
     """Leaves a residual branch out, per shape, with probability `rate` (https://arxiv.org/abs/1603.09382).
 
-    Draws from torch's global generator, like dropout.
+    It draws from torch's global generator, like dropout.
     """
 
     def __init__(self, rate: float) -> None:
@@ -79,7 +107,7 @@ class DropPath(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, no bias on queries, keys and values."""
+    """Multi-head self-attention without a bias on queries, keys and values."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -90,23 +118,27 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens x [B, N, D]; where mask [B, 1, N or 1, N] is False, a query does not see a key."""
+        """Tokens x [B, N, D] to the same shape. Where mask [B, 1, N or 1, N] is False, a query does not see a key."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
-        return self.proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        return out
 
 
 class Mlp(nn.Module):
+    """Two linear layers with a GELU between them, four times as wide inside. [..., D] to the same"""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, 4 * dim)
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
 
 
 class Block(nn.Module):
-    """Pre-norm Transformer block. Of its tokens, the first `learnt` stand for no group."""
+    """Pre-norm Transformer block. The first `learnt` of its tokens stand for no group."""
 
     def __init__(self, dim: int, heads: int, drop_path: float, learnt: int = 0) -> None:
         super().__init__()
@@ -117,16 +149,21 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path)
         self.beside: nn.Module | None = None
-        """What is added to the MLP's branch, of the groups' tokens before the norm: a place for adapters (`trainer.tasks.efficient`)."""
+        """A further branch beside the MLP, called with the tokens of the groups before the norm: see `Site.beside`."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), mask))
-        out = x + self.drop_path(self.mlp(self.norm2(x)))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out if self.beside is None else out + F.pad(self.beside(x[:, self.learnt :]), (0, 0, self.learnt, 0))
+
+    def site(self, level: int = 0) -> Site:
+        """The places for new parts in this block, whose tokens stand for the groups of a level of `Patches.levels`."""
+        linears = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+        return Site(block=self, dim=self.attn.proj.in_features, linears=linears, branch="mlp", attention="attn", level=level)
 
 
 class Transformer(nn.Module):
-    """Blocks with the positions added before each of them. Drop path grows linearly from `first_drop` to `drop_path`."""
+    """Blocks, before each of which the positions are added. The rate of drop path grows linearly from `first_drop` to `drop_path`."""
 
     def __init__(
         self, dim: int, depth: int, heads: int, drop_path: float, first_drop: float = 0.0, *, block: type[Block] = Block, learnt: int = 0
@@ -140,9 +177,13 @@ class Transformer(nn.Module):
             tokens = block(tokens if positions is None else tokens + positions, mask)
         return tokens
 
+    def sites(self, level: int = 0) -> list[Site]:
+        """The places for new parts in every block: see `Block.site`."""
+        return [cast(Block, block).site(level) for block in self.blocks]
+
 
 class LearntTokens(nn.Module):
-    """Tokens of no group, each with a position that is learnt as well: a class token and the like."""
+    """Learnt tokens that stand for no group, such as a class token, each with a learnt position."""
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
@@ -152,13 +193,13 @@ class LearntTokens(nn.Module):
             nn.init.trunc_normal_(parameter, std=0.02)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and positions of groups [B, N, D], with those learnt in front of them [B, S + N, D]."""
+        """Tokens and positions of groups [B, N, D], with the learnt ones put in front of them [B, S + N, D]."""
         first, places = (torch.cat(list(own), 1).expand(len(tokens), -1, -1) for own in (self.tokens, self.positions))
         return torch.cat([first.to(tokens.dtype), tokens], 1), torch.cat([places.to(positions.dtype), positions], 1)
 
 
 class PatchEmbed(nn.Module):
-    """Mini-PointNet: the points of a group to one token, [B, G, K, C] to [B, G, dim], whatever the order of the points.
+    """Mini-PointNet: embeds the points of a group as one token, [B, G, K, C] to [B, G, dim]. The order of the points does not matter.
 
     Every point is lifted and widened, joined with the maximum over its group, mixed, and pooled by a second maximum. As published, the
     layer that mixes takes [maximum; point] at every point. Three identities save most of that arithmetic: the maximum's part is the same
@@ -188,4 +229,5 @@ class PatchEmbed(nn.Module):
         per_group = self.shared(whole) + self.local(self.widen.bias)  # [B * G, mixed]
         mixed = F.linear(points.unflatten(0, (b * g, k)), self.local.weight @ self.widen.weight).add_(per_group.unsqueeze(1))
         points = F.relu(self.norm2(mixed.flatten(0, 1)), inplace=True)  # [B * G * K, mixed]
-        return F.linear(points, self.out.weight).unflatten(0, (b, g, k)).max(2).values + self.out.bias  # [B, G, dim]
+        tokens: Tensor = F.linear(points, self.out.weight).unflatten(0, (b, g, k)).max(2).values + self.out.bias  # [B, G, dim]
+        return tokens

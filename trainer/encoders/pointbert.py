@@ -13,11 +13,11 @@ from typing import Final
 from torch import Tensor
 
 from trainer.encoders import pointmae
-from trainer.encoders.catalog import from_names, to_names
+from trainer.encoders.names import from_names, to_names
 from trainer.encoders.pointmae import PointMAE, PointMAEConfig
 
 CONFIGS: Final = {
-    # Of ULIP (https://arxiv.org/abs/2212.05171).
+    # ULIP's encoder (https://arxiv.org/abs/2212.05171).
     "pointbert-s": PointMAEConfig(groups=512, reduce=256, class_token="joined"),
     "pointbert-tiny": dataclasses.replace(pointmae.CONFIGS["pointmae-tiny"], reduce=64, class_token="joined"),
 }
@@ -32,14 +32,18 @@ PUBLISHED: Final = {
     for theirs, ours in pointmae.PUBLISHED.items()
     if theirs.startswith(pointmae.PREFIX)
 }
-"""How the names of ULIP's point encoder begin, and ours in any stage."""
+"""Prefix of a name in ULIP's point encoder, to ours in any stage."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a published point encoder under our names. Raises UserError for a name that such a model does not have."""
+    """The weights of a published point encoder of ULIP under our names.
+
+    Raises:
+        UserError: such a model does not have a tensor of this name.
+    """
     return from_names(state, PUBLISHED, "ULIP")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_published`."""
+    """The weights of an encoder of ours under the names of its authors: the inverse of `from_published`."""
     return to_names(state, PUBLISHED, "ULIP")

@@ -6,9 +6,9 @@
 The centres of every level are the first of those below, because a farthest-point order begins with the order of fewer points: one
 sampling serves all levels, and blocks stored in that order need none.
 
-Points: published for 2048 in pre-training and 1024 in its linear probe, with the same groups and radii. So any number is taken that the
-finest level's centres fit in. Stored blocks of 1024 serve as they are; `mmpd-cache build --set points.count=2048` stores the published
-number. Blocks are not joined: a guide's cached tokens belong to one block each.
+The authors pre-trained on 2048 points and used 1024 for the linear probe, with the same groups and radii. So the encoder takes any number
+of points that has room for the finest level's centres. Stored blocks of 1024 serve as they are; `mmpd-cache build --set
+points.count=2048` stores the published number. Blocks are not joined: a guide's cached tokens belong to one block each.
 
 Letters: B shapes, P points, C channels, D width. On a level: G groups, L slots for the groups that are shown, K members of a group.
 """
@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.batch import Tensors
-from trainer.encoders.blocks import PatchEmbed, Transformer, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Finer, Level, Patches, check_sizes, from_names, to_names
+from trainer.encoders.blocks import PatchEmbed, Transformer, check_sizes, initialise, position_mlp
+from trainer.encoders.names import from_names, to_names
+from trainer.encoders.protocol import Encoded, Finer, Level, Patches, Site
 
 Three = tuple[int, int, int]
 
@@ -49,14 +50,15 @@ class PointM2AEConfig:
     depths: Three = (5, 5, 5)
     heads: int = 6
     radii: tuple[float, float, float] = (0.32, 0.64, 1.28)
-    """In whole shapes a token attends to those whose centre is nearer than this, as in the published fine-tuning; 0 for all. In masked
-    shapes it attends to all that are shown, and so does the published linear probe: there, give all groups as visible."""
+    """Radius of attention in whole shapes, by level: a token attends to those whose centre is nearer, as in the published fine-tuning. 0
+    for no limit. In masked shapes a token attends to all that are shown. So it does in the published linear probe: to have that, give all
+    groups as visible."""
     drop_path: float = 0.1
     """Rate at the last block of the last level, rising linearly from 0."""
     mask_ratio: float = 0.8
     """Share of the coarsest groups hidden in masked modelling."""
     authors_padding: bool = False
-    """Masked shapes as in the authors' code, where a shape depends on the others of its batch (`padded`): to compare with it."""
+    """Encode masked shapes as the authors' code does, where a shape depends on the others of its batch (`padded`). Only for comparison."""
 
     def __post_init__(self) -> None:
         check_sizes(self, "counts", "sizes", "embed", "widths", "depths")
@@ -91,18 +93,18 @@ CONFIGS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Shown(Tensors):
-    """The groups of a level that are encoded, in slots of one number for all shapes."""
+    """The groups of a level that are encoded. Every shape of a batch has the same number of slots for them, L."""
 
     group: Tensor
-    """[B, L] int64: of each slot."""
+    """[B, L] int64: the group in each slot."""
     slot: Tensor
-    """[B, G] int64: of each group; -1 for those that are hidden."""
+    """[B, G] int64: the slot of each group; -1 for groups that are hidden."""
     filled: Tensor | None
     """[B, L] bool: False for slots that only repeat a group, because another shape shows more. None: all are filled."""
 
 
 class Tier(nn.Module):
-    """The parts of one level."""
+    """The modules of one level: patch embedding, position embedding and Transformer."""
 
     def __init__(self, channels: int, embed: Three, width: int, depth: int, heads: int, drops: tuple[float, float]) -> None:
         super().__init__()
@@ -112,7 +114,7 @@ class Tier(nn.Module):
 
 
 class PointM2AE(nn.Module):
-    """See `trainer.encoders.catalog.Encoder`. Of hidden groups nothing is computed on any level."""
+    """Point-M2AE, an encoder as `trainer.encoders.protocol.Encoder` says. It computes nothing for hidden groups, on any level."""
 
     def __init__(self, config: PointM2AEConfig) -> None:
         super().__init__()
@@ -131,7 +133,11 @@ class PointM2AE(nn.Module):
         self.apply(initialise)
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """Three levels. Raises UserError for points of another width or fewer than a grouping needs."""
+        """Group points [B, P, C] on three levels.
+
+        Raises:
+            UserError: the points have another width than the encoder reads, or are fewer than a grouping needs.
+        """
         config = self.config
         count, needed = points.shape[1], max(config.counts[0], config.sizes[0])
         if points.shape[2] != config.channels:
@@ -142,6 +148,7 @@ class PointM2AE(nn.Module):
         first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, self.centres))
         levels, below = [], points
         for g, k in zip(config.counts, config.sizes, strict=True):
+            # The first g points in farthest-point order are the sampling of g points: one sampling serves all levels.
             centres = first[:, :g]  # [B, G, 3]
             members = ops.nearest(centres, below[..., :3], k)
             groups = ops.gather(below, members)  # [B, G, K, C], above the finest level [B, G, K, 3]
@@ -156,13 +163,17 @@ class PointM2AE(nn.Module):
         for i, (level, seen, tier) in enumerate(zip(patches.levels, shown, self.tiers, strict=True)):
             assert isinstance(tier, Tier)
             if encoded:
+                # A group of this level is made of tokens of the level below. `slot` tells where they are; members of a shown group
+                # are always shown themselves (`reveal`), so no -1 is looked up.
                 members = ops.gather(level.members, seen.group)  # [B, L, K] groups of the level below
                 members = ops.gather(encoded[-1], shown[i - 1].slot.gather(1, members.flatten(1)).view_as(members))  # [B, L, K, D below]
             else:
                 members = ops.gather(level.groups.flatten(2), seen.group).unflatten(2, level.groups.shape[2:])  # [B, L, K, C]
             tokens, centres = tier.embed(members), ops.gather(level.centres, seen.group)  # [B, L, D] and [B, L, 3]
+            # Slots that only fill up the batch are no keys for anybody. Their own queries are computed and never used.
             mask, radius = None if seen.filled is None else seen.filled[:, None, None], self.config.radii[i]  # [B, 1, 1, L]
             if visible is None and radius:
+                # Local attention (https://arxiv.org/abs/2205.14401). The mask above is None here, since whole shapes fill their slots.
                 mask = near(centres, radius)
             if self.config.authors_padding and seen.filled is not None:
                 tokens, centres, mask = padded(tokens, centres, seen.filled, radius)
@@ -171,66 +182,82 @@ class PointM2AE(nn.Module):
         return Encoded(tokens=self.norm(encoded[-1]), visible=shown[-1].group, finer=finer)
 
     def reveal(self, patches: Patches, visible: Tensor) -> list[Shown]:
-        """What the coarse groups `visible` [B, Gv] are made of, level by level: of each group shown, all members are."""
+        """The groups to encode on each level, from fine to coarse, when the coarse groups `visible` [B, Gv] are shown.
+
+        This is the multi-scale masking of the paper (https://arxiv.org/abs/2205.14401): the mask is drawn on the coarsest
+        level, and a group below it is shown if any shown group has it as a member.
+        """
+        # On the coarsest level every shape shows as many groups as any other, so each slot is filled.
         rows = torch.arange(visible.shape[1], device=visible.device).expand_as(visible)
         slot = torch.full(patches.coarsest.centres.shape[:2], -1, device=visible.device).scatter(1, visible, rows)
         shown = [Shown(group=visible, slot=slot, filled=None)]
+        # From coarse to fine, since what is shown above decides what is shown below. Were each level masked for itself, a shown group
+        # could have hidden members, and its token would tell of them.
         for below, above in reversed(list(itertools.pairwise(patches.levels))):
             members = ops.gather(above.members, shown[0].group).flatten(1)  # [B, L * K]
+            # Groups overlap, so shapes with equally many coarse groups show different numbers of fine ones.
             there = torch.zeros(below.centres.shape[:2], dtype=torch.bool, device=visible.device).scatter(1, members, True)  # [B, G]
             if self.config.authors_padding:
-                there[0, 0] = True
+                there[0, 0] = True  # their code always shows the first group of the first shape
             shown.insert(0, slots(there, None if self.config.authors_padding else members.shape[1]))
         return shown
 
+    def sites(self) -> list[Site]:
+        """See `trainer.encoders.protocol.Tunable`."""
+        return [site for level, tier in enumerate(self.tiers) for site in cast(Tier, tier).transformer.sites(level)]
+
     def decoder(self, depth: int, heads: int, drop_path: float) -> "Propagation":
-        """See `trainer.encoders.catalog.OwnDecoder`."""
+        """See `trainer.encoders.protocol.OwnDecoder`."""
         return Propagation(self.config, depth, heads, drop_path)
 
 
 def everything(patches: Patches) -> list[Shown]:
-    """What is shown of whole shapes, by level: all groups, each in its own slot."""
+    """The groups to encode on each level when the whole shape is shown: all of them, each in the slot of its own number."""
     shapes = [level.centres.shape[:2] for level in patches.levels]
     rows = [torch.arange(g, device=patches.coarsest.centres.device).expand(b, -1) for b, g in shapes]
     return [Shown(group=row, slot=row, filled=None) for row in rows]
 
 
 def slots(there: Tensor, bound: int | None) -> Shown:
-    """Slots for the groups that are there [B, G], in their order: as many as the shape with most of them has. In a compiled graph, which
-    has fixed sizes, as many as `bound` and G allow.
+    """Give the groups that are there [B, G] bool their slots, in the order of the groups.
 
-    Slots left over repeat the shape's groups, so that batch norms see a fair sample. Nothing attends to them.
+    There are as many slots as the shape with most groups needs; in a compiled graph, as many as `bound` and G allow. Slots that are left
+    over repeat groups of the same shape, and nothing attends to them.
     """
     count = there.sum(1, keepdim=True)  # [B, 1]
+    # A compiled graph has fixed sizes: reading the largest count would break it in two.
     length = min(bound, there.shape[1]) if bound and torch.compiler.is_compiling() else int(count.max())
     column = torch.arange(length, device=there.device)
+    # A stable sort keeps the groups' order. The remainder walks through them again: repeated groups are real ones, so the batch norms
+    # of the patch embedding see a fair sample, which zeros would not be.
     first = there.byte().argsort(dim=1, descending=True, stable=True)  # [B, G] groups, those that are there in front
     return Shown(group=first.gather(1, column % count), slot=torch.where(there, there.cumsum(1) - 1, -1), filled=column < count)
 
 
 def near(centres: Tensor, radius: float) -> Tensor:
-    """Which centres [B, G, 3] are nearer to each other than a radius. [B, 1, G, G] bool"""
+    """Whether two centres of [B, G, 3] are nearer to each other than a radius, as an attention mask [B, 1, G, G] bool."""
     return (ops.squared_distances(centres, centres) < radius**2).unsqueeze(1)
 
 
 def padded(tokens: Tensor, centres: Tensor, filled: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens [B, L, D], centres [B, L, 3] and attention mask [B, 1, L, L] in masked shapes as the authors' code has them.
+    """Tokens [B, L, D], centres [B, L, 3] and attention mask [B, 1, L, L] of masked shapes as the authors' code has them.
 
-    Slots left over hold zeros at the origin, and the radius, which leaves out nothing else here, lets them be attended to from near the
-    origin. Beside that, the first group of the first shape is shown on the lower levels (`reveal`).
+    Slots that are left over hold zeros at the origin, and tokens near the origin attend to them. The authors' code also shows the first
+    group of the first shape on the lower levels (`reveal`).
     """
     empty = ~filled.unsqueeze(-1)  # [B, L, 1]
     tokens, centres = tokens.masked_fill(empty, 0), centres.masked_fill(empty, 0)
+    # Their mask sees pairs of two filled or two empty slots, and then every pair within the radius, whatever the slots hold.
     both = filled.unsqueeze(1) & filled.unsqueeze(2) | ~filled.unsqueeze(1) & ~filled.unsqueeze(2)
     return tokens, centres, near(centres, radius) | both.unsqueeze(1)
 
 
 class Propagation(nn.Module):
-    """The objective of Point-M2AE's own pre-training: coordinates of the middle level's hidden groups.
+    """The objective of Point-M2AE's own pre-training: it predicts the coordinates of the middle level's hidden groups.
 
-    The coarsest tokens, mask tokens among them, are decoded, carried to the middle level by interpolation as in PointNet++, fused there
-    with the encoder's own tokens where it has any, and decoded again. As published, as many points are predicted as groups of the finest
-    level have, whatever the true groups have: the Chamfer distance does not mind.
+    The coarsest tokens and mask tokens are decoded. Interpolation as in PointNet++ carries them to the middle level. There they are fused
+    with the encoder's own tokens, where it has any, and decoded again. As published, the number of predicted points is that of a group of
+    the finest level, although the true groups have fewer: the Chamfer distance compares sets of different sizes.
     """
 
     def __init__(self, config: PointM2AEConfig, depth: int, heads: int, drop_path: float) -> None:
@@ -259,16 +286,19 @@ class Propagation(nn.Module):
         """Chamfer-L2, scalar, between predicted and true members of the middle groups that are hidden, relative to their centres."""
         _, middle, coarse = patches.levels
         finer, tokens = encoded.finer[-1], encoded.tokens
+        # Mask tokens in all places, then the encoder's tokens over those that were shown.
         full = self.mask_token.to(tokens.dtype).expand(*coarse.centres.shape[:2], -1)
         full = full.scatter(1, encoded.visible.unsqueeze(-1).expand_as(tokens), tokens)  # [B, G, D]
         full = self.coarse(full, self.coarse_positions(coarse.centres))
         out = finer.slot < 0  # [B, G of the middle level]
+        # A hidden group has no token to skip with: it gets zeros after the norm, since a norm would turn zeros into its bias.
         skip = ops.gather(self.skip_norm(finer.tokens), finer.slot.clamp(min=0)).masked_fill(out.unsqueeze(-1), 0)
         both = torch.cat([skip, ops.interpolate(middle.centres, coarse.centres, full)], -1)
         fused = self.fuse(both.flatten(0, 1))
         fused = F.gelu(self.extract(fused) + fused).unflatten(0, both.shape[:2])  # [B, G, D]
         decoded = self.middle(fused, self.middle_positions(middle.centres))
         predicted = self.head(self.norm(decoded)).unflatten(-1, (-1, 3))  # [B, G, K of the finest level, 3]
+        # Only groups that no shown token covers count: the others could be copied.
         return ops.chamfer(predicted, middle.groups, out)
 
 
@@ -306,18 +336,19 @@ PUBLISHED: Final = {
     "decoder_norm.": "reconstruction.norm.",
     "rec_head.": "reconstruction.head.",
 }
-"""How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction."""
+"""Prefix of a name in the published pre-training model, to ours in a `trainer.distill.Distill` with coordinate reconstruction."""
 
 _UNUSED: Final = "h_encoder.encoder_norms.0."
-"""A norm that the published model has and whose result it never uses: it keeps the weights it began with."""
+"""Prefix of a norm in the published model whose result is never used, so that it keeps the weights it began with."""
 _MASK_TOKEN: Final = "mask_token"
-"""[1, D] there, [1, 1, D] here."""
+"""Published name of the mask token, which has the shape [1, D] there and [1, 1, D] here."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published Point-M2AE pre-training model (its `base_model`) under our names.
 
-    Raises UserError for a name that such a model does not have.
+    Raises:
+        UserError: such a model does not have a tensor of this name.
     """
     used = {name: value for name, value in state.items() if not name.removeprefix("module.").startswith(_UNUSED)}
     ours = from_names(used, PUBLISHED, "Point-M2AE")
@@ -327,7 +358,7 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_published`."""
+    """The weights of an encoder of ours under the names of its authors: the inverse of `from_published`."""
     theirs = to_names(state, PUBLISHED, "Point-M2AE")
     if _MASK_TOKEN in theirs:
         theirs[_MASK_TOKEN] = theirs[_MASK_TOKEN].squeeze(0)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, grouped, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Patches, check_sizes, from_names, to_names
+from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, check_sizes, grouped, initialise, position_mlp
+from trainer.encoders.names import from_names, to_names
+from trainer.encoders.protocol import Encoded, Patches, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class PointMAEConfig:
     embed: tuple[int, int, int] = (128, 256, 512)
     """Widths inside the patch embedding."""
     reduce: int = 0
-    """Width that the patch embedding ends in and a linear layer brings to `dim`; 0 for `dim` itself, without that layer."""
+    """Width of the patch embedding, which a linear layer brings to `dim`; 0 for `dim` itself, without that layer."""
     dim: int = 384
     """Width of a token, D."""
     depth: int = 12
@@ -45,8 +46,8 @@ class PointMAEConfig:
     mask_ratio: float = 0.6
     """Share of groups hidden in masked modelling."""
     class_token: Literal["none", "attended", "joined"] = "none"
-    """A learnt token that the groups attend to. `attended`: what becomes of it is left out. `joined`: it stands in front of every group's
-    token, which then is 2 D wide; so the maximum over tokens is [class; maximum], which the published classifiers read."""
+    """A learnt token that the groups attend to. `attended`: its output is left out. `joined`: its output stands in front of every group's
+    token, which then is 2 D wide. So the maximum over tokens is [class; maximum], which the published classifiers read."""
 
     def __post_init__(self) -> None:
         check_sizes(self, "groups", "group_size", "dim", "depth", "heads", "embed")
@@ -67,10 +68,10 @@ CONFIGS: Final = {
 
 
 class PointMAE(nn.Module):
-    """See `trainer.encoders.catalog.Encoder`."""
+    """Point-MAE's Transformer, an encoder as `trainer.encoders.protocol.Encoder` says."""
 
     learnt: ClassVar[int] = 1
-    """Tokens that are learnt where there are any, S."""
+    """Number of learnt tokens, S, if the configuration has any."""
     block: ClassVar[type[Block]] = Block
 
     def __init__(self, config: PointMAEConfig) -> None:
@@ -89,7 +90,11 @@ class PointMAE(nn.Module):
         self.apply(initialise)
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """One level. Raises UserError for points of another width or fewer than a grouping needs."""
+        """Group points [B, P, C] on one level.
+
+        Raises:
+            UserError: the points have another width than the encoder reads, or are fewer than a grouping needs.
+        """
         level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
         return Patches(levels=(level,))
 
@@ -109,6 +114,10 @@ class PointMAE(nn.Module):
         if self.joined:
             tokens = torch.cat([learnt.flatten(1).unsqueeze(1).expand(-1, tokens.shape[1], -1), tokens], -1)  # [B, Gv, (S + 1) D]
         return Encoded(tokens=tokens, visible=visible)
+
+    def sites(self) -> list[Site]:
+        """See `trainer.encoders.protocol.Tunable`."""
+        return self.transformer.sites()
 
 
 def build(config: PointMAEConfig) -> PointMAE:
@@ -135,18 +144,19 @@ PUBLISHED: Final = {
     "MAE_decoder.norm.": "reconstruction.norm.",
     "increase_dim.0.": "reconstruction.head.",
 }
-"""How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction. The
-first encoder has no class token; those of other authors with one call it so."""
+"""Prefix of a name in the published pre-training model, to ours in a `trainer.distill.Distill` with coordinate reconstruction. Point-MAE
+itself has no class token; models of other authors that have one use this name."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published Point-MAE pre-training model (its `base_model`) under our names.
 
-    Raises UserError for a name that such a model does not have.
+    Raises:
+        UserError: such a model does not have a tensor of this name.
     """
     return from_names(state, PUBLISHED, "Point-MAE")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_published`."""
+    """The weights of an encoder of ours under the names of its authors: the inverse of `from_published`."""
     return to_names(state, PUBLISHED, "Point-MAE")

@@ -7,8 +7,8 @@ The centres of a shape are put in order twice: along a Hilbert curve, and along 
 scale and shift of its own on its tokens, and both sequences are read one after the other. A group has a token in each, and what comes
 out is their mean, by centre: so the mean of all tokens is the mean over both sequences, which is what the published classifier sees.
 
-The published pre-training reads along one of the curves, drawn at random, and its decoder puts mask tokens back to their places on it:
-`forward` with `curve`, and `decoder`. The choice there is one for a batch, here one for each shape.
+The published pre-training reads along one of the curves, drawn at random, and its decoder puts mask tokens back to their places on that
+curve: see `forward` with `curve`, and `decoder`. The authors draw one curve for a batch, here each shape has its own.
 
 Letters: B shapes, P points, C channels, G groups, Gv visible and Gh hidden ones, K points per group, S curves, T tokens of a sequence,
 D width, E channels inside a mixer, N states of a channel.
@@ -18,7 +18,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +26,17 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.blocks import DropPath, PatchEmbed, grouped, initialise, position_mlp
-from trainer.encoders.catalog import Encoded, Level, Patches, check_sizes, from_names, to_names
+from trainer.encoders.blocks import DropPath, PatchEmbed, check_sizes, grouped, initialise, position_mlp
+from trainer.encoders.names import from_names, to_names
+from trainer.encoders.protocol import Encoded, Level, Patches, Site
 from trainer.encoders.scan import selective_scan
 
 CURVES: Final = ((0, 1, 2), (1, 0, 2))
-"""The axes that each curve takes for its first, second and third."""
+"""Each curve's first, second and third axis."""
 MOST_BITS: Final = 16
-"""Cells farther than 2 to this from the corner are taken for the last: 1300 units of the published grid."""
+"""Largest number of levels of a curve. Cells beyond 2 to this number count as the last one: 1300 units away on the published grid."""
 UNIT_BITS: Final = 7
-"""The curve of a smaller shape goes on outside it to so many bits: 128 cells, which is what one in the unit sphere needs."""
+"""Smallest number of levels of a curve: 128 cells along an axis, which is what a shape in the unit sphere needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,18 +87,23 @@ CONFIGS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class SerialLevel(Level):
-    """A grouping and the order of its groups."""
+    """A grouping, and the places of its groups along the curves."""
 
     places: Tensor
     """[B, S, G] int64: the place of each group along each curve."""
 
+    @property
+    def order(self) -> Tensor:
+        """The group at each place along each curve, [B, S, G] int64."""
+        return self.places.argsort(-1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SerialEncoded(Encoded):
-    """Tokens by centre, and how the shapes were read."""
+    """Tokens by centre, and the curve that each shape was read along."""
 
     curve: Tensor | None
-    """[B] int64: along this one of `CURVES`; None for all of them."""
+    """[B] int64: index in `CURVES`; None where shapes were read along all curves."""
 
 
 # -------------------------------------------------------------------------------------------------------------- the curves
@@ -106,12 +112,12 @@ class SerialEncoded(Encoded):
 def _automaton() -> tuple[list[int], list[int]]:
     """Skilling's Hilbert curve in three dimensions (https://doi.org/10.1063/1.1751381), one level at a time.
 
-    Going down a level, the rest of the coordinates is inverted or swapped by what the bits of this level are: so it is a permutation and an
-    inversion of axes that is carried along, and whether the Gray code so far has an odd number of ones.
+    The bits of one level decide how the axes are swapped and inverted on the next level. So a state is a permutation of the axes, an
+    inversion of each, and whether the Gray code so far has an odd number of ones.
 
     Returns:
-        For 8 * state + bits of the three axes, 8 * (8 * the next state) + three binary digits of the place on the curve; and the states
-        that a level of zeros leads through, from the first back to it.
+        A table, and a list of states. The table has at 8 * state + the bits of the three axes the value 8 * (8 * the next state) + three
+        binary digits of the place on the curve. The list has the states that levels of zeros lead through, from the first back to it.
     """
     states = [((0, 1, 2), (0, 0, 0), 0)]
     table: list[int] = []
@@ -142,11 +148,11 @@ TABLE, ZEROS = _automaton()
 
 
 class Places(nn.Module):
-    """The place of every centre along every curve: [B, G, 3] to [B, S, G] int64. In one cell, centres are in the order of their indices.
+    """The place of every centre along every curve: [B, G, 3] to [B, S, G] int64. Centres in one cell keep the order of their indices.
 
-    Which way a Hilbert curve runs depends on its number of levels. As published, that is what the largest shape of a batch needs; so that a
-    shape's order is its own, here it is what the shape itself needs, and at least `UNIT_BITS`. The two agree for batches of shapes in the
-    unit sphere, unless every one of them is small.
+    The direction of a Hilbert curve depends on its number of levels. As published, the largest shape of a batch decides that number. Here
+    each shape decides for itself, with at least `UNIT_BITS` levels, so that its order does not depend on the others. Both agree for
+    batches of shapes in the unit sphere, unless all of them are small.
     """
 
     table: Tensor
@@ -184,7 +190,7 @@ class Places(nn.Module):
 
 
 class Mixer(nn.Module):
-    """The layer of Mamba (https://arxiv.org/abs/2312.00752, figure 3): gate, causal convolution, selective scan. [B, T, D] to the same."""
+    """A layer of Mamba (https://arxiv.org/abs/2312.00752, figure 3): gate, causal convolution, selective scan. [B, T, D] to the same."""
 
     def __init__(self, dim: int, state: int, conv: int, expand: int) -> None:
         super().__init__()
@@ -203,20 +209,29 @@ class Mixer(nn.Module):
         dt, b, c = self.x_proj(x).split((self.rank, self.state, self.state), -1)
         dt = F.softplus(F.linear(dt, self.dt_proj.weight).float() + self.dt_proj.bias.float())  # [B, T, E]
         y = selective_scan(x, dt, -self.A_log.float().exp(), b, c, self.D)
-        return self.out_proj(y * F.silu(gate))
+        out: Tensor = self.out_proj(y * F.silu(gate))
+        return out
 
 
 class Block(nn.Module):
-    """Pre-norm block of one mixer."""
+    """A block that adds one mixer to the tokens [B, T, D], after a norm."""
 
     def __init__(self, config: PointMambaConfig, drop_path: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.dim)
         self.mixer = Mixer(config.dim, config.state, config.conv, config.expand)
         self.drop_path = DropPath(drop_path)
+        self.beside: nn.Module | None = None
+        """A further branch beside the mixer, called with the tokens before the norm: see `Site.beside`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(self.mixer(self.norm(x)))
+        out: Tensor = x + self.drop_path(self.mixer(self.norm(x)))
+        return out if self.beside is None else out + self.beside(x)
+
+    def site(self) -> Site:
+        """The places for new parts in this block. Mamba has no attention."""
+        linears = ("mixer.in_proj", "mixer.out_proj")
+        return Site(block=self, dim=self.norm.normalized_shape[0], linears=linears, branch="mixer", attention=None)
 
 
 class Mamba(nn.Module):
@@ -233,7 +248,7 @@ class Mamba(nn.Module):
 
 
 class PointMamba(nn.Module):
-    """See `trainer.encoders.catalog.Encoder`."""
+    """PointMamba, an encoder as `trainer.encoders.protocol.Encoder` says, read along two curves (`Curved`)."""
 
     curves: Final = len(CURVES)
 
@@ -252,7 +267,11 @@ class PointMamba(nn.Module):
         self.apply(initialise_mamba)
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """One level. Raises UserError for points of another width or fewer than a grouping needs."""
+        """Group points [B, P, C] on one level.
+
+        Raises:
+            UserError: the points have another width than the encoder reads, or are fewer than a grouping needs.
+        """
         level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
         # As published, the curves lie in the box of all centres: groups that are shown keep the order they have in the whole shape. Where
         # that box lies is all that an encoder which sees some of the groups is told about the others.
@@ -261,7 +280,7 @@ class PointMamba(nn.Module):
         )
 
     def forward(self, patches: Patches, visible: Tensor | None = None, curve: Tensor | None = None) -> SerialEncoded:
-        """As every encoder; `curve` [B] int64 has each shape read along this one of the curves only."""
+        """Tokens, as every encoder gives them. With `curve` [B] int64, each shape is read along this one of the curves only."""
         level = patches.coarsest
         assert isinstance(level, SerialLevel), "patches of another encoder"
         groups, centres, places = level.groups, level.centres, level.places
@@ -284,15 +303,19 @@ class PointMamba(nn.Module):
         tokens = ops.gather(read, rows.argsort(-1)).unflatten(1, places.shape[1:]).mean(1)
         return SerialEncoded(tokens=tokens, visible=visible, curve=curve)
 
+    def sites(self) -> list[Site]:
+        """See `trainer.encoders.protocol.Tunable`."""
+        return [cast(Block, block).site() for block in self.mamba.blocks]
+
     def decoder(self, depth: int, heads: int, drop_path: float) -> "SerialReconstruction":
-        """That of the published pre-training, which has no attention heads."""
+        """The decoder of the published pre-training. It has no attention, so `heads` means nothing."""
         return SerialReconstruction(self.config, depth, drop_path)
 
 
 class SerialReconstruction(nn.Module):
-    """The objective of PointMamba's own pre-training: coordinates of the hidden groups.
+    """The objective of PointMamba's own pre-training: it predicts the coordinates of the hidden groups.
 
-    Mask tokens stand at their places on the curve that the encoder read the shape along, and a shorter Mamba reads it once more.
+    Mask tokens are put to their places on the curve that the encoder read the shape along, and a shorter Mamba reads the curve again.
     """
 
     def __init__(self, config: PointMambaConfig, depth: int, drop_path: float) -> None:
@@ -329,9 +352,10 @@ class SerialReconstruction(nn.Module):
 
 
 def initialise_mamba(module: nn.Module) -> None:
-    """As in the published encoder: also the convolutions are normal with deviation 0.02, and all biases 0, that of the step sizes too.
+    """Initialise a layer as the published encoder does. For `Module.apply`.
 
-    Mamba itself spreads the latter so that memories differ in length; PointMamba's own initialisation runs after it and wins.
+    Convolutions are normal with deviation 0.02 as linear layers are, and all biases are 0, the bias of the step sizes among them. Mamba
+    itself spreads that bias, so that memories differ in length; PointMamba's own initialisation runs after it and wins.
     """
     initialise(module)
     if isinstance(module, nn.Conv1d):
@@ -369,14 +393,15 @@ PUBLISHED: Final = {
     "MAE_decoder.blocks.norm_f.": "reconstruction.norm.",
     "increase_dim.0.": "reconstruction.head.",
 }
-"""How the names of the published pre-training model begin, and ours in a `trainer.distill.Distill` with coordinate reconstruction."""
+"""Prefix of a name in the published pre-training model, to ours in a `trainer.distill.Distill` with coordinate reconstruction."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published PointMamba under our names: of a pre-training model, or of a fine-tuned one without its head.
 
-    Raises UserError for a name that such a model does not have. One is `norm_ffn`, in a published file of an older model, whose blocks
-    have another norm: left out, they are much worse.
+    Raises:
+        UserError: such a model does not have a tensor of this name. `norm_ffn` is one, a second norm in the blocks of an older model: it
+            cannot be left out, since the features are much worse then.
     """
     for name in state:
         if ".norm_ffn." in name:

@@ -2,11 +2,11 @@
 
     encoder = build("recon-s")                           # trainer.encoders.catalog
 
-A block goes on from what its norms answer, x = LN(x), x = x + f(x), where others go on from x itself. Class, image and text token have a
-branch of their own in every block and look at the patches; the patches do not look at them. They stand beside every patch's token: the
-maximum over tokens is [class; image; text; maximum], which the published classifier reads.
+The residual sum of a block begins with the normed tokens, x = LN(x), x = x + f(x), where other blocks begin it with x itself. The class,
+image and text token have their own branch in every block. They attend to the patches; the patches do not attend to them. They stand
+beside every patch's token: the maximum over tokens is [class; image; text; maximum], which the published classifier reads.
 
-As in the published fine-tuning, gradients pass from the three to the patches; the published pre-training stopped them there.
+As in the published fine-tuning, gradients pass from the three tokens to the patches. The published pre-training stopped them there.
 
 Letters: B shapes, N patches, D width, H heads.
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from trainer.encoders import pointmae
 from trainer.encoders.blocks import Block, Mlp, attend
-from trainer.encoders.catalog import from_names, to_names
+from trainer.encoders.names import from_names, to_names
 from trainer.encoders.pointmae import PointMAE, PointMAEConfig
 
 QUERIES: Final = ("cls", "img", "text")
@@ -43,15 +43,16 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, others: Tensor) -> Tensor:
-        """For tokens x [B, 3, D] that look at others [B, N, D]."""
+        """What the tokens x [B, 3, D] find in the others [B, N, D]. Shape of x."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 3, D / H]
         k, v = self.kv(others).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
-        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        return out
 
 
 class ContrastBlock(Block):
-    """A block for tokens [B, 3 + N, D]: the patches attend to each other only, and the first three to them. Names are the published
-    ones."""
+    """A block for tokens [B, 3 + N, D]. Patches attend to each other only, and the first three tokens attend to the patches. The names of
+    its layers are the published ones."""
 
     def __init__(self, dim: int, heads: int, drop_path: float, learnt: int) -> None:
         super().__init__(dim, heads, drop_path, learnt)
@@ -61,7 +62,7 @@ class ContrastBlock(Block):
         self.mlp_contrast = Mlp(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Where mask [B, 1, N or 1, N] is False, a patch does not see another."""
+        """Tokens [B, 3 + N, D] after the block. Where mask [B, 1, N or 1, N] is False, a patch does not see another."""
         queries, patches = self.norm1_contrast(x[:, : self.learnt]), self.norm1(x[:, self.learnt :])
         queries = self.norm2_contrast(queries + self.drop_path(self.attn_contrast(queries, patches)))
         queries = queries + self.drop_path(self.mlp_contrast(queries))
@@ -74,13 +75,16 @@ class ContrastBlock(Block):
 
 
 class ReCon(PointMAE):
-    """See `trainer.encoders.catalog.Encoder`."""
+    """ReCon's Transformer, an encoder as `trainer.encoders.protocol.Encoder` says."""
 
     learnt = len(QUERIES)
     block = ContrastBlock
 
     def __init__(self, config: PointMAEConfig) -> None:
-        """Raises UserError for a configuration that leaves the three tokens out."""
+        """
+        Raises:
+            UserError: the configuration leaves the three tokens out.
+        """
         if config.class_token != "joined":
             raise UserError(
                 f"class_token of ReCon must be joined, got {config.class_token}: its patches do not attend to the learnt tokens"
@@ -97,14 +101,18 @@ PUBLISHED: Final = pointmae.PUBLISHED | {
     for i, name in enumerate(QUERIES)
     for theirs, ours in {"token": "tokens", "pos": "positions"}.items()
 }
-"""How the names of the published pre-training model begin, and ours."""
+"""Prefix of a name in the published pre-training model, to ours."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a published ReCon encoder under our names. Raises UserError for a name that such a model does not have."""
+    """The weights of a published ReCon encoder under our names.
+
+    Raises:
+        UserError: such a model does not have a tensor of this name.
+    """
     return from_names(state, PUBLISHED, "ReCon")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_published`."""
+    """The weights of an encoder of ours under the names of its authors: the inverse of `from_published`."""
     return to_names(state, PUBLISHED, "ReCon")

@@ -6,12 +6,14 @@ Token t moves each channel's state by h[t] = exp(dt[t] a) h[t-1] + dt[t] x[t] b[
 kernel for it, which is used where it is installed and the tensors are on its GPU; everywhere else, and in compiled graphs, it is
 `plain_scan`.
 
-The plain one cuts the tokens into about sqrt(T) chunks. Only the states that chunks start from are kept for the backward pass, which
-computes the others anew, chunk by chunk. On a CPU chunks follow each other, so that what is worked on stays in the cache. On a GPU, where
-a step is a few kernel launches, they advance side by side: once to learn the state that each leaves behind if it starts from nothing,
-then, with these handed on from chunk to chunk, once more from the true start; the adjoint recurrence runs the same way from the end.
-Decays are exponentials of what is never positive, and products of such: there is no division, no difference of logarithms, nothing to
-overflow. It is one opaque operator, because a compiler would unroll its loops.
+The plain scan cuts the tokens into about sqrt(T) chunks. The backward pass keeps only the state at the start of each chunk and computes
+the others again, chunk by chunk. On a CPU, chunks follow each other, so that the memory in use stays in the cache. On a GPU, where a step
+costs a few kernel launches, chunks advance side by side in two passes. The first pass starts every chunk from nothing and finds the state
+that it leaves behind. These states are handed on from chunk to chunk, and the second pass starts from the true states. The adjoint
+recurrence runs in the same way from the end.
+
+Decays are exponentials of numbers that are never positive, and products of such: there is no division and no difference of logarithms, so
+nothing can overflow. The scan is one opaque operator, because a compiler would unroll its loops.
 
 Letters: B shapes, T tokens, E channels, N states of a channel, C chunks, Q tokens of a chunk.
 """
@@ -23,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# The kernel of Mamba's authors needs a GPU and a compiler to install: an extra that nobody has to have.
 try:
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn as kernel
 except ImportError:
@@ -30,7 +33,7 @@ except ImportError:
 
 
 def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """Outputs [B, T, E] of the scan, in the type of x. Inside it is float32 or wider, also under autocast.
+    """Outputs y [B, T, E] of the scan, in the type of x. The recurrence is computed in float32 or wider, also under autocast.
 
     Args:
         x: [B, T, E], the inputs.
@@ -39,52 +42,61 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Te
         b, c: [B, T, N], how inputs enter the state and how it is read.
         d: [E], weight of the input itself.
     """
+    # A compiled graph takes the plain scan, which is one operator to the compiler.
     if kernel is not None and x.is_cuda and not torch.compiler.is_compiling():
         return kernel_scan(x, dt, a, b, c, d)
     return plain_scan(x, dt, a, b, c, d)
 
 
 def kernel_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """`selective_scan` by `mamba_ssm`, on a GPU only."""
+    """The same outputs as `selective_scan`, by the kernel of `mamba_ssm`. The tensors must be on a GPU."""
     rows = [value.float().mT.contiguous() for value in (x, dt, b, c)]  # channels first, as it wants them
-    return kernel(rows[0], rows[1], a.float(), rows[2], rows[3], d.float()).mT.to(x.dtype)
+    y: Tensor = kernel(rows[0], rows[1], a.float(), rows[2], rows[3], d.float()).mT.to(x.dtype)
+    return y
 
 
 def plain_scan(
     x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, chunk: int | None = None, abreast: bool | None = None
 ) -> Tensor:
-    """`selective_scan` in plain torch, on any device, compiled or not.
+    """The same outputs as `selective_scan`, in plain torch, on any device, compiled or not.
 
     Args:
-        x, dt, a, b, c, d: see there.
-        chunk: tokens of a chunk, Q; None for the root of their number.
-        abreast: whether chunks advance side by side; None for where it is faster.
+        x, dt, a, b, c, d: as in `selective_scan`.
+        chunk: number of tokens in a chunk, Q; None for the square root of the number of tokens.
+        abreast: whether chunks advance side by side; None to do so where it is faster, which is on all devices but the CPU.
     """
     tokens = x.shape[1]
+    # With sqrt(T) chunks of sqrt(T) tokens, the states kept and the states computed again are equally many: the least memory.
     chunk = math.ceil(math.sqrt(tokens)) if chunk is None else chunk
     wide = torch.promote_types(x.dtype, torch.float32)
     x_wide, dt = x.to(wide), dt.to(wide)
     # Padding is neutral: a step of size 0 neither decays the state nor adds to it.
     short = -tokens % chunk
     cut = [F.pad(value, (0, 0, 0, short)).unflatten(1, (-1, chunk)) for value in (dt, dt * x_wide, b.to(wide), c.to(wide))]
+    # The scan takes powers of 2, so the rates are divided by log 2 once here.
     rates = a.to(wide).mT.contiguous() / math.log(2)
+    y: Tensor
     y, _ = _scan(rates, *cut, x.device.type != "cpu" if abreast is None else abreast)  # [B, C, Q, E]
     return (y.flatten(1, 2)[:, :tokens] + d.to(wide) * x_wide).to(x.dtype)
 
 
 @torch.library.custom_op("mmpd::scan", mutates_args=())
 def _scan(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, abreast: bool) -> tuple[Tensor, Tensor]:
-    """y[t] = c[t] h[t] with h[t] = 2 ** (dt[t] a) h[t-1] + u[t] b[t]; y [B, C, Q, E] and the states at chunk starts [B, C, N, E].
-
-    Channels are innermost in a state: long rows for vector units. Powers of 2 are a third of the cost of powers of e on some CPUs.
+    """The recurrence h[t] = 2 ** (dt[t] a) h[t-1] + u[t] b[t], read as y[t] = c[t] h[t].
 
     Args:
-        a: [N, E].
-        dt, u: [B, C, Q, E].
-        b, c: [B, C, Q, N].
+        a: [N, E], rates.
+        dt, u: [B, C, Q, E], step sizes, and inputs times step sizes.
+        b, c: [B, C, Q, N], how inputs enter the state and how it is read.
         abreast: whether chunks advance side by side.
+
+    Returns:
+        y [B, C, Q, E], and the states at chunk starts [B, C, N, E].
     """
+    # Channels are innermost in a state, so that vector units get long rows. Powers of 2 cost a third of powers of e on some CPUs.
     if abreast:
+        # A chunk is linear in its starting state: what it leaves is what it leaves from nothing, plus its start times all its decays,
+        # whose exponents add up. So the starts follow from one pass over all chunks at once.
         left = a.new_zeros(*dt.shape[:2], *a.shape)
         for length, put, write in _tokens(dt, u, b):
             left = _advanced(left, a, length, put, write)
@@ -107,10 +119,11 @@ def _(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, abreast: bool) -> 
 def _scan_backward(
     gy: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, start: Tensor, abreast: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of `_scan` with respect to a, dt, u, b and c, from that with respect to y."""
-    # Fresh memory costs a CPU more than the arithmetic on it: everywhere here what was allocated once is written again.
+    """Gradients of `_scan` with respect to a, dt, u, b and c, given the gradient with respect to y."""
+    # A CPU spends more time on fresh memory than on the arithmetic in it, so buffers are allocated once and written again.
     memory = start.new_empty(dt.shape[2], *(start if abreast else start[:, :1]).shape)
     if abreast:
+        # The adjoint recurrence, g[t-1] = decay[t] (g[t] + c[t] gy[t]), has the same form, from the last token to the first.
         left = torch.zeros_like(start)
         for read, gradient, step in reversed(_tokens(c, gy, dt)):
             left = torch.addcmul(left, read.unsqueeze(-1), gradient.unsqueeze(-2)).mul_(_decay(step, a))
@@ -146,7 +159,7 @@ _scan.register_autograd(_gradients, setup_context=_keep)
 
 
 def _read(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """y and the last states of chunks that start from h."""
+    """Outputs y [B, C, Q, E] and last states [B, C, N, E] of chunks that start from the states h [B, C, N, E]."""
     y, h, spare = [], h.clone(), torch.empty_like(h)
     with torch.autocast(h.device.type, enabled=False):
         for length, put, write, read in _tokens(dt, u, b, c):
@@ -158,9 +171,9 @@ def _read(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, h: Tensor) -> 
 def _pulled_back(
     gy: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, start: Tensor, g: Tensor, memory: Tensor
 ) -> tuple[Tensor, ...]:
-    """Gradients with respect to a, the states at chunk starts, dt, u, b and c, from those with respect to y and the last states.
+    """Gradients with respect to a, the states at chunk starts, dt, u, b and c, given those with respect to y and to the last states g.
 
-    `memory` [Q, B, C, N, E] is written over.
+    The states in between are computed again, in `memory` [Q, B, C, N, E], whose content is lost.
     """
     states = [start]
     for out, (length, put, write) in zip(memory, _tokens(dt, u, b), strict=True):
@@ -169,30 +182,36 @@ def _pulled_back(
     gdt, gu, gb, gc = [], [], [], []
     with torch.autocast(g.device.type, enabled=False):
         for gradient, length, put, write, read in reversed(_tokens(gy, dt, u, b, c)):
-            g.addcmul_(read.unsqueeze(-1), gradient.unsqueeze(-2))  # of this token's state, [B, C, N, E]
+            g.addcmul_(read.unsqueeze(-1), gradient.unsqueeze(-2))  # gradient of this token's state, [B, C, N, E]
             gc.append(torch.einsum("zcne,zce->zcn", states.pop(), gradient))
             gb.append(torch.einsum("zcne,zce->zcn", g, put))
             gu.append(torch.einsum("zcn,zcne->zce", write, g))
-            g.mul_(_decay(length, a, out=spare))  # of the state before
-            rate = torch.mul(g, states[-1], out=spare)  # of dt a
+            g.mul_(_decay(length, a, out=spare))  # gradient of the state before
+            rate = torch.mul(g, states[-1], out=spare)  # gradient of dt a, but for log 2
             ga.addcmul_(rate, length.unsqueeze(-2))
             gdt.append(rate.mul_(a).sum(-2))  # [B, C, E]
+    # The derivative of 2 ** z is log 2 times itself: the factor is applied once, to the sums.
     through_decay = [math.log(2) * value for value in (ga.sum((0, 1)), torch.stack(gdt[::-1], 2))]
     return through_decay[0], g, through_decay[1], *(torch.stack(values[::-1], 2) for values in (gu, gb, gc))
 
 
 def _decay(dt: Tensor, a: Tensor, out: Tensor | None = None) -> Tensor:
-    """[..., N, E] of dt [..., E] and a [N, E]."""
+    """Decays 2 ** (dt a), [..., N, E], of step sizes dt [..., E] and rates a [N, E]."""
     return torch.mul(dt.unsqueeze(-2), a, out=out).exp2_()
 
 
 def _advanced(h: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """The states [B, C, N, E] one token later."""
+    """The states [B, C, N, E] one token later than h."""
     return _decay(dt, a, out).mul_(h).addcmul_(b.unsqueeze(-1), u.unsqueeze(-2))
 
 
 def _handed_on(left: Tensor, decay: Tensor) -> Tensor:
-    """The states that chunks start from, [B, C, N, E], given what each leaves if it starts from nothing and how it decays its start."""
+    """The states that chunks start from, [B, C, N, E].
+
+    Args:
+        left: [B, C, N, E], the state that each chunk leaves if it starts from nothing.
+        decay: [B, C, N, E], by how much each chunk decays the state that it starts from.
+    """
     start = [torch.zeros_like(left[:, 0])]
     for own, kept in zip(left.unbind(1)[:-1], decay.unbind(1)[:-1], strict=True):
         start.append(torch.addcmul(own, kept, start[-1]))
@@ -200,10 +219,10 @@ def _handed_on(left: Tensor, decay: Tensor) -> Tensor:
 
 
 def _tokens(*values: Tensor) -> list[tuple[Tensor, ...]]:
-    """Values [B, C, Q, ...] token by token."""
+    """Cut values [B, C, Q, ...] into the tokens of a chunk: Q tuples of [B, C, ...]."""
     return list(zip(*(value.unbind(2) for value in values), strict=True))
 
 
 def _chunks(*values: Tensor) -> list[tuple[Tensor, ...]]:
-    """Values [B, C, ...] chunk by chunk, [B, 1, ...]."""
+    """Cut values [B, C, ...] into chunks: C tuples of [B, 1, ...]."""
     return list(zip(*(value.split(1, 1) for value in values), strict=True))

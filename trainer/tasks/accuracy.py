@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trainer.tasks.result import Metric
 
 PRIOR: Final = 4
-"""Shapes that are added to what was counted, as Agresti and Coull do it, for a variance that is never zero."""
+"""Number of made-up shapes added to those counted, half of them right, so that a variance is never zero (Agresti and Coull)."""
 
 
 @contextlib.contextmanager

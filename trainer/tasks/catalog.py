@@ -3,16 +3,15 @@
     result = evaluate("svm", checkpoint.load(run), cache, options("svm", ["c=0.01"]))
     save(result, run)                                                   # RUN/eval/...json and the picture of its confusions
 
-A task is a module beside this one and a line in `TASKS`. It has `Options` (a frozen dataclass, a doc line under each field), `SMOKE` (the
-quickest of them) and `run(stage, train_cache, test_cache, options) -> Scores`, with the stage on its device and in evaluation mode.
+`trainer.tasks.protocol` says what a task is and how one is added.
 """
 
 import dataclasses
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cache_schema.errors import UserError
 from cache_schema.settings import override
@@ -21,24 +20,15 @@ from cache_schema.store import Cache
 from trainer import checkpoint
 from trainer.checkpoint import Loaded, setup
 from trainer.tasks import picture
+from trainer.tasks.protocol import TASKS as TASKS
+from trainer.tasks.protocol import TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
 
-TASKS: Final = {
-    "zeroshot": "trainer.tasks.zeroshot",
-    "svm": "trainer.tasks.svm",
-    "knn": "trainer.tasks.knn",
-    "retrieval": "trainer.tasks.retrieval",
-    "fewshot": "trainer.tasks.fewshot",
-    "classify": "trainer.tasks.classify",
-}
-"""Name to module path, imported when chosen."""
-TOLD: Final = frozenset({"test_split", "labels", "ways", "shots", "by", "training.tune", "tune", "scratch"})
-"""Options that a result's title tells in words. Any other that is not as usual is named there."""
 PLAIN: Final = str.maketrans("", "", '"[] ')
-"""From JSON to what `--set` takes."""
+"""Characters of JSON that `--set` does without: `[0.5, 1]` is `0.5,1` there."""
 
 
-def task(name: str) -> Any:
+def task(name: str) -> Task:
     """The module of a task.
 
     Raises:
@@ -46,25 +36,26 @@ def task(name: str) -> Any:
     """
     if name not in TASKS:
         raise UserError(f"no task is called {name!r}{did_you_mean(name, TASKS)}")
-    return importlib.import_module(TASKS[name])
+    return cast(Task, importlib.import_module(TASKS[name]))
 
 
 def lacks(name: str, cache: Cache) -> str:
-    """What a cache must have and does not for the quickest form of a task, in words; empty where a task can be done.
+    """What a cache lacks for the quickest form of a task, in words; empty if nothing.
 
     Raises:
         UserError: there is no such task.
     """
     quickest = task(name).SMOKE
     splits = cache.manifest.splits
-    if hasattr(quickest, "train_split") and quickest.train_split not in splits:
-        return f"learns from a split {quickest.train_split!r}, which {cache.path} does not have"
+    learned = getattr(quickest, "train_split", None)
+    if learned is not None and learned not in splits:
+        return f"learns from a split {learned!r}, which {cache.path} does not have"
     if not {"test", "val"} & set(splits):
         return f"tests on a split 'test' or 'val', and {cache.path} has neither"
     return ""
 
 
-def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool = False) -> Any:
+def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool = False) -> TaskOptions:
     """A task's options with `--set` assignments.
 
     Raises:
@@ -78,7 +69,7 @@ def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool =
     return override(default, [*assignments, "peer_protocol=true"])
 
 
-def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: Cache | None = None) -> Result:
+def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_cache: Cache | None = None) -> Result:
     """Measure a run.
 
     Args:
@@ -98,8 +89,8 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: Any, test_cache: C
     if unknown and header.source:
         unknown += ": import it again, which records it"
     scores = module.run(loaded.model, cache, test_cache or cache, chosen)
-    settings, usual = (_flat(to_json(o)) for o in (chosen, module.Options()))
-    unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in TOLD]
+    settings, usual, titled = _flat(to_json(chosen)), _flat(to_json(module.Options())), set(_told(chosen))
+    unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in titled]
     scores = dataclasses.replace(
         scores,
         variant=" ".join(filter(None, (scores.variant, *unusual))),
@@ -125,6 +116,16 @@ def save(result: Result, run: Path) -> list[Path]:
         files.append(files[0].with_suffix(".png"))
         picture.confusion(result, files[1])
     return files
+
+
+def _told(options: TaskOptions, prefix: str = "") -> Iterator[str]:
+    """Names, as `training.tune`, of the options that a title tells in words."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            yield from _told(value, f"{prefix}{field.name}.")
+        elif TOLD in field.metadata:
+            yield prefix + field.name
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, counted
 from trainer.tasks.features import Body, Pool, extract, seeded
 from trainer.tasks.finetune import Training, described, fit
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import Shapes, matched, of_split
 
@@ -32,11 +33,11 @@ class Options(Training):
     """Choices of fine-tuning for classification, beside those of the training."""
 
     train_split: str = "train"
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`."""
     pool: Pool = "mean_max"
     """What the head sees: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
-    scratch: bool = False
+    scratch: bool = told(False)
     """The same architecture with random weights, new ones for every seed."""
     seeds: int = 3
     """Trainings, from seeds 0, 1, ..."""
@@ -87,7 +88,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: int) -> float:
-    """Accuracy in percent of the mean over augmented copies, the best of several repetitions: chosen by the test shapes."""
+    """Accuracy in percent, where augmented copies of each shape vote. The best of several repetitions counts: chosen by the test shapes."""
     chance = torch.Generator(body.device).manual_seed(seed)
 
     def change(points: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.spec import GREY
 from trainer.align import Align
-from trainer.encoders.catalog import Encoder
-from trainer.points import GREY, Blocks, Convention
+from trainer.encoders.protocol import Encoder
+from trainer.points import Blocks, Convention
 from trainer.stage import Stage
 from trainer.tasks.shapes import Shapes
 
@@ -26,8 +27,9 @@ Pool = Literal["mean_max", "summary", "summary_max"]
 """How tokens become one vector: mean and maximum over them, the model's own summary, or the summary and the maximum."""
 
 BATCH: Final = 64
-"""Shapes at a time where nothing is learned, fewer where they have more points than `USUAL`. Changes no result."""
+"""Shapes in one forward pass without gradients; fewer if they have more than `USUAL` points. Changes no result."""
 USUAL: Final = 1024
+"""Points of a shape up to which `BATCH` shapes are taken at a time."""
 
 
 class Body(nn.Module):
@@ -42,8 +44,8 @@ class Body(nn.Module):
 
     @classmethod
     def of(cls, stage: Stage, pool: Pool, *, scratch: bool = False) -> "Body":
-        """The one inside a trained model in evaluation mode, which it shares; or with `scratch` another of the same architecture with
-        new weights from torch's global generators.
+        """The body of a trained model in evaluation mode, sharing its weights. With `scratch` a body of the same architecture with new
+        weights, from torch's global generators.
 
         Raises:
             UserError: the pooling needs a summary that the model does not have.
@@ -72,7 +74,7 @@ class Body(nn.Module):
         return torch.cat([part.float() for part in parts], -1)  # [B, F]
 
     def copy(self) -> "Body":
-        """One of its own weights, to be trained."""
+        """A body with copies of the weights, to be trained."""
         return copy.deepcopy(self).requires_grad_(True)
 
     @property
@@ -99,7 +101,7 @@ class Body(nn.Module):
 
 
 def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:
-    """How many blocks to go through: as many as asked, or three or all there are where None.
+    """Number of blocks to go through: as many as asked; for None three, or all if there are fewer.
 
     Raises:
         UserError: more are asked than there are.
@@ -146,7 +148,7 @@ def extract(
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators, from which new weights and dropout come, seeded for a while."""
+    """Seed torch's global generators, from which new weights and dropout come; afterwards they go on as if nothing had been drawn."""
     with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
         torch.manual_seed(seed)
         yield

@@ -21,6 +21,7 @@ from trainer.tasks import svm
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, Pool, extract, seeded
 from trainer.tasks.finetune import Training, described, fit
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import Shapes, matched, of_split
 
@@ -30,16 +31,16 @@ class Options:
     """Choices of few-shot classification."""
 
     train_split: str = "train"
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`."""
-    ways: int = 5
+    ways: int = told(5)
     """Classes in a fold."""
-    shots: int = 10
+    shots: int = told(10)
     """Training shapes of each class."""
     queries: int = 20
     """Test shapes of each class, or all where it has fewer."""
     folds: int = 10
-    by: Literal["svm", "finetune"] = "svm"
+    by: Literal["svm", "finetune"] = told("svm")
     """Linear SVM on frozen features, or training as `training` says."""
     c: float = 1.0
     """For `svm`: inverse strength of its regularisation. A fold is too small to find it; this default was chosen on validation shapes."""
@@ -92,7 +93,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def deal(train: Shapes, test: Shapes, options: Options, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of the train shapes a fold learns from [ways * shots], and which of the test shapes it is asked.
+    """Choose the training shapes a fold learns from, [ways * shots], and the test shapes it is asked.
 
     Raises:
         UserError: too few classes have enough shapes.

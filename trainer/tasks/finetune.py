@@ -26,23 +26,25 @@ from cache_schema.settings import refuse_unread
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.config import OptimConfig
 from trainer.optim import adamw, learning_rate
-from trainer.tasks.efficient import MODES, Adapted, Efficient, Mode, adapt, check_sizes, learned
 from trainer.tasks.features import Body
+from trainer.tasks.protocol import told
 from trainer.tasks.shapes import Shapes
+from trainer.tuning.adapted import Adapted
+from trainer.tuning.catalog import MODES, Efficient, Mode, adapt, check_sizes, learned
 
 ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=0.0, drop=0.0, drop_color=0.0)
-"""Turns about the up axis only: worth about three points on ScanObjectNN over scaling and shifting."""
+"""Augmentation by turns about the up axis only. On ScanObjectNN it scores about three points more than scaling and shifting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How a classifier is trained."""
 
-    tune: Literal["full", "mlp", "linear", Mode] = "full"
+    tune: Literal["full", "mlp", "linear", Mode] = told("full")
     """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone; or that head
     and low-rank updates, adapters, prompts or spectral adapters in the frozen encoder's blocks."""
     efficient: Efficient = Efficient()
-    """Sizes of the new parts of the last four."""
+    """Sizes of the new parts for lora, adapter, prompt and pointgst."""
     epochs: int = 300
     batch: int = 32
     lr: float = 5e-4
@@ -52,7 +54,7 @@ class Training:
     clip: float = 10.0
     """Largest norm of the gradient."""
     dropout: float = 0.5
-    """In the three-layer head."""
+    """Share of the values that dropout in the three-layer head sets to 0."""
     augment: AugmentOptions = ROTATION
 
     def __post_init__(self) -> None:
@@ -73,7 +75,7 @@ class Training:
 
 
 def head(features: int, classes: int, training: Training) -> nn.Sequential:
-    """Features [B, F] to logits [B, K]."""
+    """The head of a classifier, from features [B, F] to logits [B, K]."""
     if training.tune == "linear":
         return nn.Sequential(nn.Linear(features, classes))
     layers: list[nn.Module] = []
@@ -147,14 +149,14 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
 
 
 def batches(shapes: int, batch: int) -> int:
-    """Into how many parts of nearly equal size an epoch is cut, so that none is of one shape alone, from which a batch norm cannot learn.
-    A part has `batch` shapes at most; with a batch of 2 and an odd number of shapes, one has 3.
+    """Number of batches in an epoch. They are of nearly equal size, and none has one shape only, from which a batch norm cannot learn.
+    A batch has `batch` shapes at most; for a size of 2 and an odd number of shapes, one has 3.
     """
     return max(1, min(-(-shapes // batch), shapes // 2))
 
 
 def described(body: Body, top: nn.Module, training: Training) -> tuple[str, ...]:
-    """What a reader must know of parameter-efficient tuning, of what `fit` gave; nothing of the other ways."""
+    """Notes on parameter-efficient tuning: how many parameters learned. Empty for the other ways of tuning."""
     if not isinstance(body.encoder, Adapted):
         return ()
     inside, above = learned(body), learned(top)

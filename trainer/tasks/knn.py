@@ -18,16 +18,17 @@ from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Choices of the probe."""
+    """Choices of classification by neighbours."""
 
     train_split: str = "train"
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`."""
     pool: Pool = "mean_max"
     """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
@@ -65,5 +66,5 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def _weight(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much neighbours at these cosine distances count. [n, neighbours]"""
+    """Weight of the votes of neighbours at these cosine distances. [n, neighbours]"""
     return np.exp(-distance / 0.07)

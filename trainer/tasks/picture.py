@@ -15,11 +15,11 @@ from cache_schema.terminal import printable
 from trainer.tasks.result import Result
 
 NAMED, NUMBERED = 60, 20
-"""Up to so many classes are named, and their cells numbered."""
+"""Most classes whose names are drawn, and most classes whose cells have numbers."""
 
 
 def confusion(result: Result, path: Path) -> None:
-    """Draw it: true classes in rows, what they were taken for in columns, each row in percent. A PNG."""
+    """Draw a matrix of confusions as PNG: true classes in rows, what they were taken for in columns, each row in percent."""
     scores = result.scores
     counts = np.array(scores.confusion, float)  # [K, K]
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)

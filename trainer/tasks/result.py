@@ -22,10 +22,10 @@ from cache_schema.store import write_file
 from cache_schema.terminal import json_text, printable
 from trainer import checkpoint
 
-FOLDER = "eval"
-"""Where a run keeps its results."""
+FOLDER: Final = "eval"
+"""Name of the folder, inside that of a run, with its results."""
 LONGEST: Final = 200
-"""Bytes of a file's name, about as many as file systems allow."""
+"""Most bytes of a file's name; file systems allow little more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +56,12 @@ class Metric:
 
     @property
     def deviation(self) -> float | None:
-        """Sample standard deviation; None of a single value."""
+        """Sample standard deviation of the values; None if there is one only."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def verdict(self) -> str:
-        """In words, that the mean tells nothing: its interval holds what chance scores. Empty otherwise, and where that is unknown."""
+        """Says that the mean tells nothing, if its interval holds what chance scores. Empty otherwise, and if that is unknown."""
         if self.interval is None or self.chance is None:
             return ""
         low, high = self.interval
@@ -159,7 +159,7 @@ class Result:
         return json_text(to_json(self), allow_nan=False)
 
     def rich(self) -> RichTable:
-        """For a terminal."""
+        """The result as a table for a terminal."""
         known = any(metric.interval for metric in self.scores.metrics)
         legend = " In brackets the 95 % interval over test shapes." if known else ""
         largest = [f"Always the largest class: {m.largest:.1f}." for m in self.scores.metrics if m.largest is not None][:1]
@@ -185,8 +185,8 @@ class Result:
         return fingerprint(self.basis)[:8]
 
     def save(self, run: Path) -> Path:
-        """Write it into the folder of a run. Returns the file. One of the same title on other shapes, as of a cache of the same name
-        elsewhere, stays beside it: then the file's name ends in `mark`.
+        """Write the result into the folder of a run. Returns the file. A result of the same title on other shapes is kept beside it: then
+        the name of the new file ends in `mark`.
         """
         path = run / FOLDER / f"{self.file}.json"
         if path.exists() and not _replaces(self, path):
@@ -196,7 +196,7 @@ class Result:
 
 
 def _replaces(result: Result, path: Path) -> bool:
-    """Whether a result is of the same shapes and classes as the one in a file, or that is damaged."""
+    """Whether a result may replace the one in a file: it is of the same shapes and classes, or the file is damaged."""
     try:
         return load(path).basis == result.basis
     except UserError:
@@ -204,13 +204,13 @@ def _replaces(result: Result, path: Path) -> bool:
 
 
 def load(path: Path) -> Result:
-    """A saved result.
+    """Read a saved result.
 
     Raises:
         UserError: the file is no result.
     """
     try:
-        found = from_json(Result, json.loads(path.read_text(encoding="utf-8")))
+        found: Result = from_json(Result, json.loads(path.read_text(encoding="utf-8")))
         if empty := [metric.name for metric in found.scores.metrics if not metric.values]:
             raise ValueError(f"{empty[0]} has no values")
         return found
@@ -219,15 +219,15 @@ def load(path: Path) -> Result:
 
 
 class Collected(list[Result]):
-    """Results of several runs."""
+    """Results of several runs, and the runs without any."""
 
     without: tuple[str, ...] = ()
     """Runs that have none."""
 
 
 def collect(runs: Sequence[Path]) -> Collected:
-    """All saved results of several runs. Runs of one name in different folders go by their paths. A result of other weights than the run's
-    checkpoint holds by now gets a note.
+    """Read all saved results of several runs. Runs of one name in different folders are called by their paths. If a run was trained on
+    since, its older results get a note.
 
     Raises:
         UserError: no run has any, or a file is damaged.
@@ -262,7 +262,7 @@ class Row:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Name and cells, as they are shown; of several runs how many in brackets."""
+        """Name and cells as they are shown. A cell of several runs has their number in brackets."""
         return (self.name, *map(_shown, self.cells))
 
 
@@ -274,16 +274,16 @@ def _shown(cell: Metric | None) -> str:
 
 
 def _text(text: str) -> Text:
-    """For a table on a terminal: nothing in it is markup or an escape sequence."""
+    """A text for a terminal, in which nothing is taken for markup or an escape sequence."""
     return Text(printable(text))
 
 
 WIDTH: Final = 80
-"""Columns of a terminal, and of what is piped."""
+"""Width that tables are laid out for, in characters."""
 HEADING: Final = 14
-"""Columns below which a heading should not be broken further."""
+"""Least width of a column with a long heading, in characters."""
 NAME: Final = 30
-"""Columns below which a name in the first column should not be broken further."""
+"""Most width of the first column, in characters; longer names are folded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,14 +311,14 @@ class Table:
         return json_text(table, allow_nan=False)
 
     def markdown(self) -> str:
-        """For a README."""
+        """The table as Markdown, for a README."""
         lines = [self.header, tuple("---" if i == 0 else "---:" for i in range(len(self.header))), *(row.texts for row in self.rows)]
         body = "\n".join(f"| {' | '.join(printable(cell).replace('|', '/').replace(chr(10), ' ') for cell in line)} |" for line in lines)
         return body + "".join(f"\n\n{printable(note)}" for note in self.notes) + "\n"
 
     def rich(self) -> RichTable | Group:
-        """For a terminal: runs in rows; or in columns, where not all headings fit and that is narrower. What fits in neither way is cut
-        into several tables. Long names are folded, numbers are not, and nothing is left out.
+        """The table for a terminal. Runs stand in rows, or in columns if the headings do not fit otherwise. A table that fits in neither
+        way is cut into several. Long names are folded, numbers are not, and nothing is left out.
         """
         lines = [self.header, *(row.texts for row in self.rows)]
         if sum(_widths(lines)) > WIDTH:
@@ -337,14 +337,14 @@ class Table:
 
 
 def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
-    """How wide each column of a table must be, with what parts it from the next. The first line holds headings."""
+    """Width of each column of a table in characters, with the line that parts it from the next. The first of `lines` holds headings."""
     names, *columns = zip(*lines, strict=True)
     first = min(max(map(len, names)), NAME) + 4
     return [first, *(min(max(min(len(head), HEADING), *map(len, cells)), WIDTH - first - 3) + 3 for head, *cells in columns)]
 
 
 def _drawn(lines: Sequence[Sequence[str]]) -> RichTable:
-    """A table, in which only the column of names gives way where the terminal is narrow."""
+    """A table for a terminal. If that is narrow, only the column of names is folded."""
     out = RichTable()
     for i, (name, width) in enumerate(zip(lines[0], _widths(lines), strict=True)):
         out.add_column(_text(name), justify="right" if i else "left", overflow="fold", width=width - 3 if i else None)
@@ -386,7 +386,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
 
 
 def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
-    """Results with the cache's name followed by `mark`, where one run has several of one title, on other shapes or among other classes."""
+    """Tell results apart that have one run and one title but other shapes or classes: `mark` is added to the names of their caches."""
     bases: dict[tuple[str, str], set[Any]] = {}
     for result in results:
         bases.setdefault((result.run, result.title), set()).add(result.basis)
@@ -403,7 +403,7 @@ def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
 
 
 def _bases(header: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """For every column of how many shapes it is, and what chance scores there; of several columns alike once."""
+    """A line for each number of shapes and each chance level, with the columns that it holds for."""
     columns: dict[str, list[str]] = {}
     for name, *cells in zip(header[1:], *(row.cells for row in rows), strict=True):
         for base in dict.fromkeys(cell.base for cell in cells if cell and cell.base):
@@ -446,7 +446,7 @@ def _legend(rows: Sequence[Row], by: str) -> str:
 
 
 def _differences(results: Sequence[Result]) -> list[str]:
-    """What keeps results of one column from being comparable."""
+    """Sentences on what differs between results of one column, which are therefore not comparable."""
     notes: list[str] = []
     first: dict[str, Result] = {}
     for result in results:
@@ -463,7 +463,7 @@ def _differences(results: Sequence[Result]) -> list[str]:
 
 
 def _notes(results: Sequence[Result]) -> list[str]:
-    """What the notes of the results say, each once, with the runs and the columns that it is about."""
+    """The notes of the results. Each stands once, with the runs and the columns that it is about."""
     runs: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for note in result.scores.notes:

@@ -20,19 +20,20 @@ from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, repeats
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import Shapes, of_split
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
 CHUNK: Final = 1024
-"""Shapes at a time. Changes no result."""
+"""Number of shapes handled at a time. Changes no result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Choices of retrieval."""
 
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`; `all` for the whole cache."""
     teachers: tuple[str, ...] = ()
     """Which teachers' spaces; empty for all that were met by contrast."""
@@ -74,7 +75,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def gallery(shapes: Shapes, product: str) -> tuple[Tensor, Tensor]:
-    """The different entries there are [U, E], of unit length, and each shape's own among them [n]."""
+    """The different entries to retrieve, [U, E] of unit length, and the position of each shape's own among them, [n]."""
     stored = shapes.cache.rows(product, "first_use")
     means = []
     for rows in np.array_split(shapes.rows, -(-len(shapes) // CHUNK)):
@@ -86,7 +87,7 @@ def gallery(shapes: Shapes, product: str) -> tuple[Tensor, Tensor]:
 
 
 def ranks(queries: Tensor, entries: Tensor, answer: Tensor) -> Tensor:
-    """For queries [n, E] how many of the entries [U, E] are as near or nearer than the right one, answer [n]: 0 is best. [n]"""
+    """Number of entries [U, E] that are as near to a query [n, E] as the right one, `answer` [n], or nearer: 0 is best. [n]"""
     places = []
     for query, right in zip(queries.split(CHUNK), answer.split(CHUNK), strict=True):
         similar = query @ entries.T  # [n, U]

@@ -45,7 +45,7 @@ class Shapes:
         return len(self.rows)
 
     def of(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Shapes":
-        """Some of them."""
+        """Some of these shapes."""
         return dataclasses.replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 
     @property
@@ -65,7 +65,7 @@ class Shapes:
 
     @property
     def data(self) -> Data:
-        """What a result says of them."""
+        """What a result says of these shapes."""
         points = self.cache.record("points").fingerprint
         return Data(cache=self.cache.path.resolve().name.removesuffix(".zarr"), points=points, split=self.split, shapes=len(self))
 
@@ -110,14 +110,14 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
 
 
 def _to_split(cache: Cache) -> str:
-    """How a cache gets splits, where it has none."""
+    """Advice on how a cache without splits gets some."""
     if cache.manifest.splits:
         return ""
     return ". `mmpd-cache build SOURCE CACHE --set source.split=0.8` makes a cache with a train and a test split"
 
 
 def relabelled(shapes: Shapes, classes: Sequence[str], there: str = "", *, own: bool = False) -> tuple[Shapes, tuple[str, ...]]:
-    """Labelled shapes with labels into other classes, matched by name (`trainer.classes`), and a note on those left out.
+    """Give shapes labels into other classes, matched by name (`trainer.classes`), and a note on the shapes left out.
 
     Args:
         shapes: with labels.
@@ -132,7 +132,7 @@ def relabelled(shapes: Shapes, classes: Sequence[str], there: str = "", *, own: 
 
 
 def _renumbered(shapes: Shapes, place: NDArray[np.int64], classes: Sequence[str]) -> tuple[Shapes, tuple[str, ...]]:
-    """`relabelled` by the place of each class among the others, or NONE."""
+    """As `relabelled`, from the place of each class among the other ones; NONE leaves its shapes out."""
     labels = place[shapes.labels]
     lost = labels == NONE
     names = [shapes.classes[i] for i in np.unique(shapes.labels[lost])]

@@ -24,25 +24,26 @@ from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
 
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Where C is looked for."""
+"""Values of C that cross-validation chooses among."""
 FOLDS: Final = 3
-"""Folds of cross-validation."""
+"""Number of cross-validation folds."""
 UNSEARCHED: Final = 1.0
-"""C where it cannot be looked for."""
+"""C if there are too few shapes for cross-validation."""
 STEPS: Final = 1_000_000
-"""Most steps of the solver."""
+"""Most iterations of the solver."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Choices of the probe."""
+    """Choices of the linear SVM."""
 
     train_split: str = "train"
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`."""
     pool: Pool = "mean_max"
     """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
@@ -111,7 +112,9 @@ def choose(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int) 
 
 
 def _folds(labels: NDArray[np.int64], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Which shapes each fold learns from and which it is asked, without folds that have nothing to tell apart or to get right."""
+    """The shapes each fold learns from and those it is asked. Folds without two classes to learn, or without a class to get right, are left
+    out.
+    """
     rarest = int(np.unique(labels, return_counts=True)[1].min())
     if len(labels) < FOLDS:
         return []

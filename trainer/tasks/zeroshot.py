@@ -21,10 +21,11 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
-from trainer.data import SOURCE
+from trainer.classes import SOURCE
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted
 from trainer.tasks.features import Body, repeats
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import of_split, relabelled
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
@@ -34,9 +35,9 @@ from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 class Options:
     """Choices of zero-shot classification."""
 
-    test_split: str | None = None
+    test_split: str | None = told(None)
     """None for `test`, or `val` where there is no `test`; `all` for the whole cache."""
-    labels: str | None = None
+    labels: str | None = told(None)
     """Label set, in the test cache or the other one; None for `source`, or the only one there is."""
     teachers: tuple[str, ...] = ()
     """Which teachers' spaces; empty for all that the label set was embedded by."""
@@ -104,13 +105,13 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def class_embeddings(cache: Cache, label_set: str, teacher: str) -> Tensor:
-    """One vector of unit length per class, [K, E]: sentences at unit length, averaged, at unit length again."""
+    """Embedding of each class, [K, E]: the mean of its sentences at unit length, brought to unit length again."""
     sentences = torch.from_numpy(cache.column(f"labels/{label_set}/{teacher}")).float()  # [K, M, E]
     return F.normalize(F.normalize(sentences, dim=-1).mean(1), dim=-1)
 
 
 def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache]) -> tuple[Cache, str, list[str]]:
-    """The label set to use: the cache that holds it, its name, and by which of the teachers it was embedded there.
+    """Find the label set to use: the cache that holds it, its name, and the teachers that embedded it there.
 
     Raises:
         UserError: there is none of that name or none at all, or several to choose from.
@@ -134,7 +135,7 @@ def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache
 
 
 def _variant(name: str, home: Cache, test_cache: Cache) -> str:
-    """Which classes there are to choose among, where those are not the test cache's own: accuracies among others do not compare."""
+    """The classes to choose among, in words, if they are not the test cache's own: accuracies among other classes do not compare."""
     own = "" if name == SOURCE else name
     if home.path.resolve() == test_cache.path.resolve():
         return own

@@ -1,6 +1,6 @@
 """Which codec the stored views deserve: bytes and time per view, measured on the views of a cache.
 
-    python tests/bench/codec.py CACHE
+    python bench/codec.py CACHE
 
 Zarr codecs (zstd, blosc) can be read as pixels by any client; PNG, WebP and JPEG would be bytes that only we decode.
 """

@@ -1,6 +1,6 @@
 """What a training step costs: against a plain Point-MAE step, against a teacher in the loop, and against data already in memory.
 
-    python tests/bench/step.py [--rounds 7] [--only distill|teacher|encoders|data]
+    python bench/step.py [--rounds 7] [--only distill|teacher|encoders|data]
 
 distill  stage 2 with ViT-S at batch 32, against the plain Point-MAE step of `plain_pointmae.py`, both in float32, then both in bf16
 teacher  a cached stage-1 step with ViT-S at batch 32, against the same step with a ViT-B/32 image tower (random weights: right for
@@ -162,7 +162,7 @@ def encoders(rounds: int) -> None:
 
 def data(rounds: int) -> None:
     from trainer import data as loading
-    from trainer.config import DataConfig
+    from trainer.part import DataConfig
 
     with tempfile.TemporaryDirectory(prefix="mmpd-bench-") as place:
         path = Path(place) / "c.zarr"

@@ -1,8 +1,8 @@
 """Does the method do what it says? The baseline table with the tiny encoder on starter shapes, and what stored blocks cost.
 
-    python tests/science/learn.py build/science                          # make science: a night on two cores
-    python tests/science/learn.py build/look --seeds 1 --epochs 10       # a first look
-    python tests/science/learn.py build/science --also modelnet10.zarr   # and what it is worth on other shapes
+    python science/learn.py build/science                          # make science: a night on two cores
+    python science/learn.py build/look --seeds 1 --epochs 10       # a first look
+    python science/learn.py build/science --also modelnet10.zarr   # and what it is worth on other shapes
 
 Builds one cache, trains every row for every seed with `mmpd-train`, one run a core, and evaluates each: a linear SVM on the encoder's
 features fitted on the split train and scored on test, and zero-shot where there is a text side; of another cache zero-shot over all its

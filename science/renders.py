@@ -1,6 +1,6 @@
 """What the teachers themselves reach on a cache's pictures: what a 3D encoder is held against, and a bound for what it can learn of them.
 
-    python tests/science/renders.py modelnet10.zarr
+    python science/renders.py modelnet10.zarr
 
 Prints JSON. For each teacher: the accuracy of a linear SVM on a shape's mean embedding over its views, fitted on the split train and
 scored on test, or val, as `mmpd-train eval svm` does it with a 3D encoder's features. With a text side also the share of all usable

@@ -1,8 +1,8 @@
 """What overlapping is worth: a whole build against its stages run alone. Prints seconds and ratios.
 
-    python tests/bench/build.py                                   # with starter-resnet
-    python tests/bench/build.py --teacher vit-b32                 # a ViT-B/32 image tower with random weights
-    python tests/bench/build.py --source MESHES --shapes 0
+    python bench/build.py                                   # with starter-resnet
+    python bench/build.py --teacher vit-b32                 # a ViT-B/32 image tower with random weights
+    python bench/build.py --source MESHES --shapes 0
 
 Alone means: drawing with no teacher, then the teacher on the stored pictures. Where both are bound by the same cores, as
 without a GPU, no overlap can beat the sum of their processor time; that limit is printed beside the longest stage.

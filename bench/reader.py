@@ -1,7 +1,7 @@
 """How fast samples come out of the cache, against other formats holding the same shapes. Prints a table of ratios.
 
-    python tests/bench/reader.py                          # ours, NumPy in memory, per-shape .npy, h5py
-    python tests/bench/reader.py --peers PYTHON           # also MosaicML streaming and webdataset, in that interpreter
+    python bench/reader.py                          # ours, NumPy in memory, per-shape .npy, h5py
+    python bench/reader.py --peers PYTHON           # also MosaicML streaming and webdataset, in that interpreter
 
 A sample is one block of 1024 points (xyz float16, rgb uint8), one view and one caption embedding 1280 wide (float16), 14 KiB.
 The formats hold whole shapes: 8 blocks, 12 views and captions, 135 KiB. Peers keep older dependencies, so they live in an

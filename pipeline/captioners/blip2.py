@@ -8,7 +8,7 @@ a model's float rounding. The picture is encoded once for all its samples.
 import dataclasses
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,11 +17,14 @@ from safetensors import SafetensorError
 from cache_schema.errors import UserError
 from cache_schema.spec import CaptionSpec
 from pipeline import weights
-from pipeline.caption import fit, generator
+from pipeline.captioners.catalog import fit, generator
 from pipeline.torchvision_ops import declare_missing
 
 declare_missing()
 from transformers import Blip2ForConditionalGeneration, Blip2Processor, LogitsProcessor  # noqa: E402 - imports torchvision
+
+PACKAGES: Final = ("torch", "transformers")
+"""The packages whose versions are recorded with its captions."""
 
 
 class Draw(LogitsProcessor):
@@ -48,8 +51,17 @@ class Draw(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(-1, picked, 0.0)
 
 
+def load(spec: CaptionSpec, *, device: torch.device | str, batch: int) -> "Blip2":
+    """Load a hub id or a local folder.
+
+    Raises:
+        UserError: weights or settings are neither local nor can be downloaded, are incomplete, or were saved without image tokens.
+    """
+    return Blip2(spec, device, batch)
+
+
 class Blip2:
-    """See `caption.Captioner`. With a prompt, a caption is the prompt and what the model continues it with."""
+    """A BLIP-2 model; see `catalog.Captioner`. With a prompt, a caption is the prompt and what the model continues it with."""
 
     def __init__(self, spec: CaptionSpec, device: torch.device | str, batch: int) -> None:
         folder, commit = weights.folder(spec.model, spec.revision)
@@ -101,7 +113,7 @@ class Blip2:
             logits_processor=[draw],
         )
         with self.lock:
-            texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
+            texts: list[str] = self.processor.batch_decode(tokens, skip_special_tokens=True)  # type: ignore[no-untyped-call]
         # A language model that only decodes gives the prompt back with its continuation, one with an encoder does not.
         before = f"{spec.prompt} " if self.model.language_model.config.is_encoder_decoder else ""
         return [fit(before + text) for text in texts]

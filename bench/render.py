@@ -1,7 +1,7 @@
 """Drawing on every core, as a build does it, against pyrender's plain lit loop in one process. Prints views/s and the ratio.
 
-    python tests/bench/render.py                             # shapes of the starter collection
-    python tests/bench/render.py MESHES [MORE ...] --shapes 20
+    python bench/render.py                             # shapes of the starter collection
+    python bench/render.py MESHES [MORE ...] --shapes 20
 
 The plain loop is what a script would do: trimesh loads, `pyrender.Mesh.from_trimesh`, one directional light on the camera
 and ambient light, pyrender's own shader, software GL on its default threads. Both draw the same shapes from the same 12

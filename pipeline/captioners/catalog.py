@@ -1,0 +1,122 @@
+"""The captioners there are, and how one is loaded: each makes texts about views.
+
+    captioner = catalog.load(CAPTIONERS["blip2-opt-2.7b"].spec, device="cuda", batch=8)
+    texts = captioner.caption(pictures, keys, names)   # pictures [B, H, W, 3] -> B lists of `samples` texts
+
+A captioner is one module with a `load` like those here, and one line in `BACKENDS`. Nothing heavy is imported before a
+captioner is loaded. What a caption says depends on the picture, its key and the sample's number, never on what else is in
+the batch. A caption may be empty, when a model has nothing to say: it is kept and ranked with the others.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from cache_schema.spec import TEXT_BYTES, CaptionSpec, did_you_mean
+from pipeline import labels
+
+if TYPE_CHECKING:
+    import torch
+
+BACKENDS: dict[str, str] = {"blip2": "pipeline.captioners.blip2", "template": "pipeline.captioners.templates"}
+"""Name (`CaptionSpec.captioner`) to module, imported when chosen. Each offers `load(spec, *, device, batch) -> Captioner` and
+names the packages it computes with in `PACKAGES`."""
+
+
+class Captioner(Protocol):
+    """Makes texts about pictures."""
+
+    spec: CaptionSpec
+    """What was asked for, with the weights' digest and revision filled in."""
+
+    def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
+        """`samples` texts for each picture.
+
+        Args:
+            images: [B, H, W, 3] uint8.
+            keys: what each picture is of (shape and view): with the seed, all of its random state.
+            names: the shape's label or file name as words; what templates are filled with.
+
+        Returns:
+            B lists of `spec.samples` texts, in the order drawn, each of at most `TEXT_BYTES` bytes.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A captioner known by name."""
+
+    spec: CaptionSpec
+    """What it is asked for. Use it as it is, or change it with `dataclasses.replace`."""
+    about: str
+
+
+# Revisions are commits of the hub as seen in public code that pins them.
+CAPTIONERS: dict[str, Choice] = {
+    "starter-blip2": Choice(
+        spec=CaptionSpec(captioner="blip2", model="starter-blip2", samples=8, max_tokens=40, temperature=0.4),
+        about="comes with the project, knows starter shapes: a small BLIP-2",
+    ),
+    "blip2-opt-2.7b": Choice(
+        spec=CaptionSpec(captioner="blip2", model="Salesforce/blip2-opt-2.7b", revision="59a1ef6c1e5117b3f65523d1c6066825bcf315e3"),
+        about="BLIP-2 with OPT 2.7B, free captions of the pictures",
+    ),
+    "template": Choice(
+        spec=CaptionSpec(captioner="template", templates=labels.TEMPLATES),
+        about="no model: sentences filled with the class or file name of the shape",
+    ),
+}
+"""Known captioners by name."""
+
+
+def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu", batch: int = 8) -> Captioner:
+    """Make the captioner a specification asks for.
+
+    Args:
+        spec: `weights` may be empty; otherwise the loaded weights must be those.
+        device: where the model computes.
+        batch: pictures at a time, each with all its samples.
+
+    Raises:
+        UserError: there is no such captioner, its weights cannot be had or are others than `spec.weights`.
+    """
+    captioner: Captioner = importlib.import_module(_module(spec.captioner)).load(spec, device=device, batch=batch)
+    if spec.weights and captioner.spec.weights != spec.weights:
+        raise UserError(
+            f"the weights of {spec.model} have changed: expected digest {spec.weights[:12]}, got {captioner.spec.weights[:12]}; "
+            "name the model the captions were begun with, or begin another cache"
+        )
+    return captioner
+
+
+def packages(backend: str) -> tuple[str, ...]:
+    """The packages whose versions are recorded with the captions of a backend.
+
+    Raises:
+        UserError: there is no such backend.
+    """
+    found: tuple[str, ...] = importlib.import_module(_module(backend)).PACKAGES
+    return found
+
+
+def _module(backend: str) -> str:
+    if backend not in BACKENDS:
+        raise UserError(f"no captioner {backend!r}{did_you_mean(backend, BACKENDS)}")
+    return BACKENDS[backend]
+
+
+def generator(*state: str | int) -> np.random.Generator:
+    """A generator of its own for each combination of names and numbers."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256("\0".join(map(str, state)).encode()).digest()))
+
+
+def fit(text: str) -> str:
+    """A text as one line of printable characters that fits in `TEXT_BYTES` of UTF-8, cut between characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line.encode()[:TEXT_BYTES].decode(errors="ignore").rstrip()

@@ -1,0 +1,44 @@
+"""The template captioner: sentences filled with a shape's name. It looks at no picture and loads no model."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from cache_schema.spec import CaptionSpec
+from pipeline.captioners.catalog import fit, generator
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES: Final = ("torch", "transformers")
+"""The packages whose versions are recorded. Templates need neither, but caches that are there name both, and `retry` compares."""
+
+
+def load(spec: CaptionSpec, *, device: "torch.device | str", batch: int) -> "Templates":
+    """Make the captioner. There is nothing to load, so device and batch have no effect.
+
+    Raises:
+        UserError: there are fewer templates than samples, or a template has not exactly one `{}`.
+    """
+    return Templates(spec)
+
+
+class Templates:
+    """Sentences filled with the shape's name. Each view gets its own choice of them, none twice. See `catalog.Captioner`."""
+
+    def __init__(self, spec: CaptionSpec) -> None:
+        if len(spec.templates) < spec.samples:
+            raise UserError(f"captions.samples is {spec.samples}, but there are only {len(spec.templates)} templates; set one of them")
+        bad = [t for t in spec.templates if t.count("{}") != 1]
+        if bad:
+            raise UserError(f"captions.templates: a template needs exactly one {{}}, got {bad[0]!r}")
+        self.spec = spec
+
+    def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
+        nameless = [key for key, name in zip(keys, names, strict=True) if not name]
+        if nameless:
+            raise UserError(f"{nameless[0]} has no label or name to fill a template with; use another captioner or name the shapes")
+        chosen = [generator(self.spec.seed, key).permutation(len(self.spec.templates))[: self.spec.samples] for key in keys]
+        return [[fit(self.spec.templates[i].replace("{}", name)) for i in row] for row, name in zip(chosen, names, strict=True)]

@@ -1,0 +1,233 @@
+"""Work on dask workers that see the cache and the shapes under the same paths, or on one process a GPU of this machine.
+
+The only file that imports dask. Shards are made by the same functions as in `executors.here`, with the same bytes.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING
+
+from cache_schema import store
+from cache_schema.errors import UserError
+from cache_schema.spec import Record
+from pipeline import build
+from pipeline.executors import here
+from pipeline.journal import Event, ShapesMade
+from pipeline.models import Models
+from pipeline.plan import Again, Plan, Todo
+from pipeline.sources.catalog import Entry
+from pipeline.work import Work
+from pipeline.worker import Made, Task, Workers
+
+if TYPE_CHECKING:
+    import distributed
+
+Costs = tuple[list[Event], dict[str, int]]
+"""What a task gives back: events for the journal, and units done by product."""
+
+
+def check_address(address: str) -> None:
+    """Refuse an address that no scheduler can have; an empty one is none.
+
+    Raises:
+        UserError: it is no such address.
+    """
+    if not address:
+        return
+    from distributed.comm.addressing import get_address_host_port, parse_address
+    from distributed.comm.registry import get_backend
+
+    try:
+        scheme, _ = parse_address(address)
+        get_backend(scheme)
+        if scheme in ("tcp", "tls"):
+            get_address_host_port(address)
+    except ValueError as error:
+        raise UserError(f"{address!r} is no address of a dask scheduler ({error}): expected tcp://HOST:PORT") from error
+
+
+def renderer(task: Task, address: str) -> str:
+    """What draws the pictures on the cluster's first worker; empty without views."""
+    with _client(address) as client:
+        drawn: str = client.submit(here.renderer, task, pure=False).result()
+    return drawn
+
+
+def run(work: Work, todo: Todo) -> None:
+    """Make what is missing, and note what each shard cost.
+
+    Raises:
+        UserError: no scheduler answers, or it has no workers, or it is lost.
+    """
+    import distributed
+
+    machine = work.machine
+    with _cluster(machine.scheduler, todo.plan) as client:
+        futures = {}
+        for shard in todo.shards:
+            first = None
+            if records := todo.from_files(shard):
+                mine = [work.entries[row] for row in work.cache.manifest.rows(shard)]
+                first = client.submit(_shapes_task, todo.plan, records, shard, mine, machine.workers, pure=False)
+                futures[first] = {"shapes": len(mine)}
+            if products := todo.from_cache(shard):
+                # Higher priority: pictures that are there are embedded before more are drawn.
+                second = client.submit(_embed_task, todo.plan, products, shard, first, pure=False, priority=10)
+                futures[second] = {}
+        for future in distributed.as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
+            events, counts = future.result()
+            for product, units in (futures[future] | counts).items():
+                work.terminal.advance(product, units)
+            for event in events:
+                work.note(event)
+            future.release()
+
+
+def retry(work: Work, plan: Plan, again: Again) -> int:
+    """Try failed shapes again, and note what each shard cost. Returns how many shapes are ok now. Raises as `run`."""
+    import distributed
+
+    mended = 0
+    with _cluster(work.machine.scheduler, plan) as client:
+        futures = [
+            client.submit(_retry_task, plan, shard, rows, [work.entries[row] for row in rows], work.machine.workers, pure=False)
+            for shard, rows in again.items()
+        ]
+        for future in distributed.as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
+            event, count = future.result()
+            work.note(event)
+            work.terminal.advance("shapes", event.shapes)
+            mended += count
+    return mended
+
+
+# ------------------------------------------------------------------------------------------------------- the cluster
+
+
+def _client(address: str) -> "distributed.Client":
+    """A client of a running scheduler. Raises as `_cluster`."""
+    import distributed
+
+    check_address(address)
+    try:
+        client = distributed.Client(address, timeout=20, set_as_default=False)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise UserError(f"no dask scheduler answers at {address}: start one with `dask scheduler`, workers with `dask worker`") from error
+    if not client.scheduler_info()["workers"]:
+        client.close()  # type: ignore[no-untyped-call]
+        raise UserError(f"the dask scheduler at {address} has no workers; start some with `dask worker {address}`")
+    return client
+
+
+@contextlib.contextmanager
+def _cluster(address: str, plan: Plan) -> Iterator["distributed.Client"]:
+    """A client of a running scheduler, or of one process per device of the plan started here.
+
+    Raises:
+        UserError: no scheduler answers, or it has no workers; or it is lost, or its workers die, while it is at work.
+    """
+    import distributed
+    from distributed.comm.core import CommClosedError
+
+    cluster = None
+    if address:
+        client = _client(address)
+    else:
+        cluster = distributed.LocalCluster(n_workers=len(plan.devices), threads_per_worker=2, dashboard_address=None, processes=True)  # type: ignore[no-untyped-call]
+        client = distributed.Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
+    where = f"the dask scheduler at {address}" if address else "the dask cluster"
+    kept = "What is done is kept; run the same command to go on"
+    try:
+        yield client
+    except distributed.KilledWorker as error:
+        raise UserError(f"workers of {where} died, again and again, at the same task: out of memory? See their logs. {kept}") from error
+    except Exception as error:
+        cancelled = (CancelledError, distributed.CancelledError, CommClosedError)
+        if client.status == "running" and not isinstance(error, cancelled):
+            raise
+        raise UserError(f"{where} is lost. {kept}, with a scheduler that runs") from error
+    finally:
+        if client.status == "running":
+            with contextlib.suppress(Exception):  # whatever is lost by now, the workers' own end lets go of it too
+                client.run(_let_go, plan, on_error="ignore")
+        client.close(timeout=5)  # type: ignore[no-untyped-call]
+        if cluster is not None:
+            cluster.close()
+
+
+# ---------------------------------------------------------------------------------------------------- in a dask worker
+
+
+_kept: dict[Plan, tuple[Models, list[Workers]]] = {}
+"""What a dask worker keeps between tasks: models, and shape processes once it has drawn something."""
+_keeping = threading.Lock()
+
+
+def _keep(plan: Plan) -> tuple[Models, list[Workers]]:
+    """What this worker keeps for a plan, made at the first call."""
+    with _keeping:
+        if plan not in _kept:
+            import distributed
+
+            name = distributed.get_worker().name
+            place = name if isinstance(name, int) else os.getpid()
+            threads = distributed.get_worker().state.nthreads
+            _kept[plan] = (Models(plan.devices[place % len(plan.devices)], dict(plan.places), threads), [])
+        return _kept[plan]
+
+
+def _made(plan: Plan, entries: Sequence[Entry], workers: int) -> list[Made]:
+    """What this worker's shape processes make of some shapes."""
+    import distributed
+
+    _, pools = _keep(plan)
+    assert plan.task is not None
+    with _keeping:
+        if not pools:
+            pools.append(Workers(plan.task, workers or distributed.get_worker().state.nthreads))
+    return [future.result() for future in [pools[0].submit(entry) for entry in entries]]
+
+
+def _shapes_task(plan: Plan, records: list[Record], shard: int, entries: list[Entry], workers: int) -> Costs:
+    start = time.perf_counter()
+    made = _made(plan, entries, workers)
+    waited = time.perf_counter() - start
+    lost = build.make_shapes(store.open_cache(plan.path, token=plan.token), records, shard, made)
+    return [here.cost(shard, made, waited, lost)], {}
+
+
+def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], workers: int) -> tuple[ShapesMade, int]:
+    cache = store.open_cache(plan.path, token=plan.token)
+    start = time.perf_counter()
+    made = _made(plan, entries, workers)
+    waited = time.perf_counter() - start
+    models, _ = _keep(plan)
+    first = cache.manifest.rows(shard).start
+    with models.lock:
+        by_row = {row - first: one for row, one in zip(rows, made, strict=True)}
+        mended = build.retry_shard(cache, plan, shard, by_row, models, lambda product, units: None)
+    return here.cost(shard, made, waited), len(mended)
+
+
+def _embed_task(plan: Plan, records: list[Record], shard: int, _after: object) -> Costs:
+    models, _ = _keep(plan)
+    counts: dict[str, int] = {}
+    events: list[Event] = []
+
+    def advance(product: str, units: int) -> None:
+        counts[product] = counts.get(product, 0) + units
+
+    here.embed(store.open_cache(plan.path, token=plan.token), plan, records, shard, models, advance, events.append)
+    return events, counts
+
+
+def _let_go(plan: Plan) -> None:
+    """End what this worker keeps for a plan."""
+    with _keeping:
+        if plan in _kept:
+            for pool in _kept.pop(plan)[1]:
+                pool.__exit__()

@@ -1,0 +1,105 @@
+"""Work in this process, with shape processes beside it. While a teacher is at work on one shard, the next ones are being drawn."""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Final
+
+from cache_schema.spec import Record
+from cache_schema.store import Cache
+from pipeline import build
+from pipeline.build import Advance
+from pipeline.journal import Event, ShapesMade, ShardMade
+from pipeline.models import Models
+from pipeline.plan import Again, Plan, Todo
+from pipeline.work import Work
+from pipeline.worker import Made, Task, Workers
+
+AHEAD: Final = 2
+"""Number of shards that are being drawn, or wait, while one is embedded."""
+
+
+def run(work: Work, todo: Todo) -> None:
+    """Make what is missing, and note what each shard cost."""
+    cache, drawn = work.cache, [shard for shard in todo.shards if todo.from_files(shard)]
+    if not drawn:
+        for shard in todo.shards:
+            _embed_here(work, todo, shard)
+        return
+    assert todo.plan.task is not None
+    with Workers(todo.plan.task, work.machine.processes()) as pool:
+        ahead = _submitted(work, {shard: cache.manifest.rows(shard) for shard in drawn}, pool)
+        for shard in todo.shards:
+            if todo.from_files(shard):
+                start = time.perf_counter()
+                made = [future.result() for future in next(ahead)]
+                waited = time.perf_counter() - start
+                lost = build.make_shapes(cache, todo.from_files(shard), shard, made)
+                work.note(cost(shard, made, waited, lost))
+            _embed_here(work, todo, shard)
+
+
+def retry(work: Work, plan: Plan, again: Again) -> int:
+    """Try failed shapes again, and note what each shard cost. Returns how many shapes are ok now."""
+    assert plan.task is not None
+    mended = 0
+    with Workers(plan.task, work.machine.processes()) as pool:
+        ahead = _submitted(work, again, pool)
+        for shard, rows in again.items():
+            start = time.perf_counter()
+            made = [future.result() for future in next(ahead)]
+            waited = time.perf_counter() - start
+            first = work.cache.manifest.rows(shard).start
+            by_row = {row - first: one for row, one in zip(rows, made, strict=True)}
+            with work.models.lock:
+                mended += len(build.retry_shard(work.cache, plan, shard, by_row, work.models, work.terminal.advance))
+            work.note(cost(shard, made, waited))
+    return mended
+
+
+def renderer(task: Task) -> str:
+    """What draws the pictures on this machine; empty without views."""
+    with Workers(task, 1) as workers:
+        return workers.renderer()
+
+
+def embed(
+    cache: Cache, plan: Plan, records: Sequence[Record], shard: int, models: Models, advance: Advance, note: Callable[[Event], None]
+) -> None:
+    """Make one shard of some products that come from what the cache holds already."""
+    for record in records:
+        start = time.perf_counter()
+        with models.lock:
+            build.make_product(cache, plan, record, shard, models, advance)
+        note(ShardMade(product=record.product, shard=shard, seconds=round(time.perf_counter() - start, 4)))
+
+
+def cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str] = ()) -> ShapesMade:
+    """What the shapes of one shard cost, for the journal. `waited` is in seconds."""
+    steps: dict[str, float] = {}
+    for one in made:
+        for step, seconds in one.seconds.items():
+            steps[step] = steps.get(step, 0.0) + seconds
+    rounded = {step: round(seconds, 4) for step, seconds in steps.items()}
+    return ShapesMade(shard=shard, shapes=len(made), waited=round(waited, 4), steps=rounded, lost=tuple(lost))
+
+
+def _embed_here(work: Work, todo: Todo, shard: int) -> None:
+    embed(work.cache, todo.plan, todo.from_cache(shard), shard, work.models, work.terminal.advance, work.note)
+
+
+def _submitted(work: Work, shards: Mapping[int, Sequence[int]], pool: Workers) -> Iterator[list["Future[Made]"]]:
+    """The futures of some rows of one shard after another, always `AHEAD` more shards already handed to the pool."""
+    waiting: deque[list[Future[Made]]] = deque()
+    todo = iter(shards)
+    while True:
+        for shard in itertools.islice(todo, 1 + AHEAD - len(waiting)):
+            futures = [pool.submit(work.entries[row]) for row in shards[shard]]
+            for future in futures:
+                future.add_done_callback(lambda _: work.terminal.advance("shapes", 1))
+            waiting.append(futures)
+        if not waiting:
+            return
+        yield waiting.popleft()

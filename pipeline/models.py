@@ -1,0 +1,104 @@
+"""The foundation models of one process: loaded once, checked against the records they serve, at work in threads.
+
+models = Models("cpu")
+teacher = models.teacher(record.spec)              # loaded at the first call
+for result in models.each(work, items): ...        # several items at a time, results in order
+"""
+
+import contextlib
+import dataclasses
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+
+from cache_schema import spec, store
+from cache_schema.errors import UserError
+from cache_schema.spec import CaptionSpec, TeacherSpec
+from pipeline.captioners import catalog as captioners
+from pipeline.captioners.catalog import Captioner
+from pipeline.teachers import catalog as teachers
+from pipeline.teachers.catalog import Teacher
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Models:
+    """The foundation models of one process, each loaded once.
+
+    On a CPU a model computes in several threads side by side, each of which has torch compute in itself alone: float
+    rounding depends on how many threads share one sum, and the bytes of a cache must not depend on the machine's cores.
+    """
+
+    def __init__(self, device: str, places: Mapping[str, str] | None = None, threads: int = 0) -> None:
+        """
+        Args:
+            device: torch device of all models.
+            places: by digest of its weights, the folder of this machine that a model was loaded from; a record has its name only.
+            threads: at work on a CPU; 0 for one per core.
+        """
+        self.device = device
+        self.places = dict(places or {})
+        self.lock = threading.Lock()
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
+        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if device == "cpu" else threading.Lock()
+        """Held while a model computes. A GPU has room for one batch."""
+        self._teachers: dict[str, Teacher] = {}
+        self._captioners: dict[str, Captioner] = {}
+
+    def add(self, model: Teacher | Captioner) -> None:
+        """Keep a model that is loaded already."""
+        kept: dict[str, Any] = self._teachers if isinstance(model.spec, TeacherSpec) else self._captioners
+        kept[spec.fingerprint(model.spec)] = model
+
+    def teacher(self, described: TeacherSpec) -> Teacher:
+        """The model a record describes.
+
+        Raises:
+            UserError: it is not on this machine, or what its name loads here has other weights.
+        """
+        key = spec.fingerprint(described)
+        if key not in self._teachers:
+            revision = f"@{described.revision}" if described.revision else ""
+            reference = f"{described.name}={described.backend}:{self.places.get(described.weights, described.model)}{revision}"
+            model = teachers.load(reference, device=self.device, precision=described.precision)
+            self._check(model.spec, described)
+            self._teachers[key] = model
+        return self._teachers[key]
+
+    def captioner(self, described: CaptionSpec, batch: int) -> Captioner:
+        """The captioner a record describes. `batch` is its number of pictures per call. Raises as `teacher`."""
+        key = spec.fingerprint(described)
+        if key not in self._captioners:
+            here = dataclasses.replace(described, model=self.places.get(described.weights, described.model))
+            captioner = captioners.load(here, device=self.device, batch=batch)
+            self._check(captioner.spec, described)
+            self._captioners[key] = captioner
+        return self._captioners[key]
+
+    @staticmethod
+    def _check(loaded: TeacherSpec | CaptionSpec, described: TeacherSpec | CaptionSpec) -> None:
+        if spec.fingerprint(loaded) != spec.fingerprint(described):
+            raise UserError(
+                f"{described.model} on this machine is not what made the cache: {'; '.join(store.differences(described, loaded))}"
+            )
+
+    def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results of `work` in the order of `items`, several at a time, few of them ahead of who takes them."""
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(self.pool.submit(work, item))
+                if len(waiting) > 2 * self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,178 @@
+"""Opens what a command works on: the source of the shapes, the cache at its place, and the settings of the last build.
+
+source = open_config_source("meshes/", config)
+cache = open_again(path, source, config.shard) or create(path, source, config.shard)
+"""
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+
+from cache_schema import spec, store
+from cache_schema.errors import UserError
+from cache_schema.spec import Manifest, Record, SourceSpec
+from cache_schema.store import Cache
+from pipeline import weights
+from pipeline.journal import AddTeacher, Build, read_journal
+from pipeline.recipes import BuildConfig, SourceConfig, shard_size
+from pipeline.sources.catalog import Source, open_source
+
+# ------------------------------------------------------------------------------------------------------- the source
+
+
+def open_config_source(location: str, config: BuildConfig) -> Source:
+    """The source of a build.
+
+    Raises:
+        UserError: nothing there, or an option is wrong.
+    """
+    return open_source(location, kind=config.source.kind, textures=config.source.textures, **config.source.settings)
+
+
+def described(source: Source) -> SourceSpec:
+    """What a cache records of a source."""
+    reader = source.reader
+    return SourceSpec(
+        kind=reader.kind, ids=spec.ids_digest(e.id for e in source.entries), options=tuple(reader.options), textures=reader.textures
+    )
+
+
+def columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], list[int]]:
+    """Ids, labels and splits by row, as `store.create` takes them."""
+    label = {name: i for i, name in enumerate(manifest.classes)}
+    split = {name: i for i, name in enumerate(manifest.splits)}
+    entries = source.entries
+    return [e.id for e in entries], [label.get(e.label, -1) for e in entries], [split.get(e.split, -1) for e in entries]
+
+
+def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
+    """The source a cache was built from, and the settings of its last build as far as the journal beside it has them.
+
+    Args:
+        cache: the cache.
+        location: where the shapes are now; empty for where the journal says they were.
+
+    Raises:
+        UserError: nobody says where they are, or other shapes are there.
+    """
+    before = read_journal(cache.path).last_build
+    location = location or (before.source if before else "")
+    if not location:
+        raise UserError(f"{cache.path} has no journal beside it that names its source; give it with --source")
+    config, sealed = last_config(cache), cache.manifest.source
+    # The journal is anybody's, and a source is opened by it before its ids can tell: what the cache itself says goes first.
+    options = {**config.source.settings, **dict(sealed.options)}
+    if options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):  # of a collection that is made, not found
+        raise UserError(
+            f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: "
+            "it is damaged; build the cache anew"
+        )
+    asked = SourceConfig(kind=sealed.kind, textures=sealed.textures, options=tuple(f"{name}={value}" for name, value in options.items()))
+    source = open_config_source(location, dataclasses.replace(config, source=asked))
+    if spec.ids_digest(e.id for e in source.entries) != cache.manifest.source.ids:
+        raise UserError(f"{location} does not hold the shapes {cache.path} was built from")
+    return source, config
+
+
+def last_config(cache: Cache) -> BuildConfig:
+    """The settings of a cache's last build as far as the journal beside it has them; else those of its source, and no others."""
+    noted = read_journal(cache.path).last_build
+    if noted is not None and noted.config is not None:
+        with contextlib.suppress(UserError):  # a build of another version
+            config: BuildConfig = spec.from_json(BuildConfig, noted.config)
+            return config
+    there = cache.manifest.source
+    options = tuple(f"{name}={value}" for name, value in there.options)
+    return BuildConfig(source=SourceConfig(kind=there.kind, textures=there.textures, options=options))
+
+
+# -------------------------------------------------------------------------------------------------------- the cache
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where no cache can be, before anything is written there or beside it.
+
+    Raises:
+        UserError: it is a file, or a folder of something else, or nobody may write there.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(
+            f"{path} is a file; give the name of a folder, to be made or with a cache in it, such as {path.with_suffix('.zarr')}"
+        )
+    if path.is_dir() and not (path / "zarr.json").exists():
+        store.check_empty(path)
+    for folder in [path] * path.is_dir() + [next(parent for parent in path.absolute().parents if parent.exists())]:
+        if not folder.is_dir():
+            raise UserError(f"{path} cannot be made: {folder} is a file")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(f"{path} cannot be written: {folder} is read-only for you. Give a place you may write to")
+
+
+def create(path: Path, source: Source, shard: int) -> Cache:
+    """Make a new, empty cache of the shapes of a source. `shard` is its shapes per shard; 0 chooses."""
+    entries = source.entries
+    classes = tuple(sorted({e.label for e in entries if e.label}))
+    splits = tuple(sorted({e.split for e in entries if e.split}))
+    manifest = Manifest(
+        shapes=len(entries), shard=shard or shard_size(len(entries)), source=described(source), classes=classes, splits=splits
+    )
+    return store.create(path, manifest, *columns(manifest, source))
+
+
+def open_again(path: Path, source: Source, shard: int) -> Cache | None:
+    """The cache at `path`, if there is one, compared with the source and the shapes per shard (0: any).
+
+    Raises:
+        UserError: it is of other shapes, or of the same read otherwise.
+    """
+    if not (path / "zarr.json").exists():
+        return None
+    asked, entries = described(source), source.entries
+    cache = store.open_cache(path)
+    there = cache.manifest.source
+    if spec.fingerprint(there) != spec.fingerprint(asked):
+        if there.ids != asked.ids:
+            now, then = {e.id for e in entries}, set(cache.ids())
+            added, gone = sorted(now - then), sorted(then - now)
+            raise UserError(
+                f"{path} was built from other shapes: {len(added)} new{f' ({added[0]})' if added else ''}, "
+                f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
+            )
+        raise UserError(f"{path} was built from this source read otherwise: {'; '.join(store.differences(there, asked))}")
+    for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:], strict=True):
+        changed = (cache.column(name) != values).nonzero()[0]
+        if len(changed):
+            raise UserError(
+                f"{path}: the {name} of {entries[changed[0]].id} and {len(changed) - 1} more has changed; build into another path"
+            )
+    if shard not in (0, cache.manifest.shard):
+        raise UserError(f"{path} has {cache.manifest.shard} shapes per shard, asked {shard}; build into another path")
+    return cache
+
+
+def finished(cache: Cache) -> dict[str, Record]:
+    """Every complete product. Unlike `Cache.products` it lets pass that a record is gone: this command may be what makes it again."""
+    return {name: record for name, record in cache.records().items() if record.complete}
+
+
+def has_views(path: Path) -> bool:
+    """Whether there is a cache with finished views."""
+    return (path / "zarr.json").exists() and "views" in finished(store.open_cache(path))
+
+
+# ------------------------------------------------------------------------------------------------------- local models
+
+
+def folder_of(model: str) -> str:
+    """The folder a model lies in, if it is one of this machine."""
+    return str(Path(model).expanduser().absolute()) if weights.is_path(model) else ""
+
+
+def places(path: Path) -> dict[str, str]:
+    """By digest of its weights, the folder of each local model that was used on a cache, as the journal beside it says."""
+    found: dict[str, str] = {}
+    for event in read_journal(path).events:
+        if isinstance(event, Build | AddTeacher):
+            found |= event.models
+    return found

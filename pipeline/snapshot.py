@@ -1,0 +1,88 @@
+"""A cache as it is at one moment, complete or not, for the pages and tables that show it to people.
+
+    snapshot = Snapshot(cache)
+    snapshot.table("reason", rows)      # [n, 256], of the rows that are done
+
+Letters: N shapes of the cache, n rows asked for.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema import spec, store
+from cache_schema.spec import CameraRig, ViewSpec
+from cache_schema.store import Cache
+
+VIEWS: Final = 6
+"""Number of views of a shape that are shown."""
+ORDER: Final = ("index", "status", "points", "views", "image", "captions", "text", "labels", "guide")
+"""Kinds of products, in the order in which they are shown."""
+
+
+class Snapshot:
+    """What a cache held at one moment: the shards that were done, whether or not their product is complete."""
+
+    def __init__(self, cache: Cache) -> None:
+        """Look at a cache. What a build at work finishes from here on is not seen."""
+        self.cache = cache
+        self.records = dict(sorted(cache.records().items(), key=lambda item: ORDER.index(item[1].kind)))
+        self.manifest = cache.manifest
+        self.nodes = {node.path: node for record in self.records.values() for node in cache.arrays(record)}
+        # Asked before anything is read, so that what is read was written.
+        self.missing = {name: cache.missing(record) for name, record in self.records.items()}
+        self._done = {name: self._written(missing) for name, missing in self.missing.items() if self.records[name].kind != "labels"}
+        self.label: NDArray[np.int32] = cache.column("label")
+        self.split: NDArray[np.int32] = cache.column("split")
+        self.status: NDArray[np.uint8] = np.full(self.manifest.shapes, spec.PENDING, np.uint8)
+        if "status" in self.records:
+            self.status = np.where(self.done("status"), cache.column("status"), self.status)
+        self.views: list[int] = []
+        """The views that are shown, evenly spread."""
+        if "views" in self.records:
+            self.views = spread(np.arange(len(self.rig.cameras)), VIEWS).tolist()
+
+    def _written(self, missing: list[int]) -> NDArray[np.bool_]:
+        shards = np.ones(self.manifest.shards, bool)
+        shards[missing] = False
+        return np.repeat(shards, self.manifest.shard)[: self.manifest.shapes]
+
+    @property
+    def rig(self) -> CameraRig:
+        """The cameras of the views."""
+        described = self.records["views"].spec
+        assert isinstance(described, ViewSpec)
+        return described.rig
+
+    def done(self, product: str) -> NDArray[np.bool_]:
+        """Which rows of a product are written. [N]"""
+        return self._done.get(product, np.zeros(self.manifest.shapes, bool))
+
+    def table(self, path: str, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows of an array that is stored a shard at a time. [n, ...]"""
+        node = self.nodes[path]
+        out = np.zeros((len(rows), *node.shape[1:]), node.dtype)
+        for shard in np.unique(rows // node.shard):
+            mine = rows // node.shard == shard
+            out[mine] = self.cache.shard_rows(node, int(shard))[rows[mine] % node.shard]
+        return out
+
+    @property
+    def points_view(self) -> int:
+        """The shown view that is nearest to a three-quarter one."""
+        return min(self.views, key=lambda v: abs((self.rig.cameras[v].azimuth - 45 + 180) % 360 - 180))
+
+    def mapped(self, path: str) -> store.Rows:
+        """An uncompressed array, memory-mapped. Read only rows that are `done`."""
+        return store.Rows(self.cache.path, self.nodes[path])
+
+    def name(self, row: int) -> tuple[str, str]:
+        """A shape's id, and the name of its class; that is empty where it has none."""
+        label = self.label[row]
+        return str(store.texts(self.table("id", np.array([row])))[0]), self.manifest.classes[label] if label >= 0 else ""
+
+
+def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """At most `count` of the rows, evenly spaced."""
+    return rows if len(rows) <= count else rows[np.arange(count) * len(rows) // count]

@@ -1,0 +1,128 @@
+"""What a cache cost: the seconds of every command and stage, from the journal beside it.
+
+costs(Snapshot(cache))["stages"]    # [{"name": "read", "unit": "shapes", "seconds": 4.0, "units": 16}, ...]
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cache_schema import spec
+from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, read_journal
+from pipeline.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One command that wrote to the cache, from the journal."""
+
+    start: float
+    """Seconds since 1970, as all times here."""
+    end: float
+    what: str
+    finished: bool
+    shards: tuple[ShapesMade | ShardMade, ...]
+    """What each shard cost."""
+
+    @property
+    def wall(self) -> float:
+        """Wall time in seconds."""
+        return self.end - self.start
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which the process with the models waited for shapes."""
+        return sum(made.waited for made in self.shards if isinstance(made, ShapesMade))
+
+    @property
+    def models(self) -> float:
+        """Seconds at teachers and captioners, with reading and writing."""
+        return sum(made.seconds for made in self.shards if isinstance(made, ShardMade))
+
+    @property
+    def rest(self) -> float:
+        """Seconds spent neither waiting nor at a model: loading, writing, label sets."""
+        return max(self.wall - self.waited - self.models, 0.0)
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether shards were made side by side, on a cluster, so that their seconds are more than went by."""
+        return self.waited + self.models > self.wall + 0.1
+
+    @property
+    def date(self) -> str:
+        """When it began, for people."""
+        return datetime.fromtimestamp(self.start, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def runs(path: Path) -> list[Run]:
+    """The commands in the journal beside a cache."""
+    found: list[tuple[Begun, list[Event]]] = []
+    for event in read_journal(path).events:
+        if isinstance(event, Begun):
+            found.append((event, [event]))
+        elif found:
+            found[-1][1].append(event)
+    return [
+        Run(
+            start=begun.time,
+            end=events[-1].time,
+            what=begun.title,
+            finished=isinstance(events[-1], Done),
+            shards=tuple(event for event in events if isinstance(event, ShapesMade | ShardMade)),
+        )
+        for begun, events in found
+    ]
+
+
+def costs(snapshot: Snapshot) -> dict[str, Any]:
+    """Seconds by stage over all runs, and where the time of the longest one went."""
+    every = runs(snapshot.cache.path)
+    longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
+    return {
+        "runs": every,
+        "ignored": read_journal(snapshot.cache.path).ignored,
+        "stages": stage_costs(snapshot, [made for run in every for made in run.shards]),
+        "longest": longest,
+        "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],
+    }
+
+
+def stage_costs(snapshot: Snapshot, shards: Iterable[ShapesMade | ShardMade]) -> list[dict[str, Any]]:
+    """Seconds and units of each stage: the steps of shape processes, then each product of a model."""
+    usable = snapshot.status == spec.OK
+    stages: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, unit: str, seconds: float, units: int) -> None:
+        stage = stages.setdefault(name, {"name": name, "unit": unit, "seconds": 0.0, "units": 0})
+        stage["seconds"] += seconds
+        stage["units"] += units
+
+    for made in shards:
+        if isinstance(made, ShapesMade):
+            for step, seconds in made.steps.items():
+                add(step, "shapes", seconds, made.shapes)
+        elif made.product in snapshot.records:
+            rows = snapshot.manifest.rows(made.shard)
+            units = int(usable[rows.start : rows.stop].sum()) * snapshot.records[made.product].per_shape
+            add(made.product, "texts" if made.product.startswith("text/") else "views", made.seconds, units)
+    return list(stages.values())
+
+
+def lanes(run: Run) -> list[dict[str, Any]]:
+    """What the process that holds the models did when: by product its seconds, and spans in thousandths of the run."""
+    found: dict[str, dict[str, Any]] = {}
+    for made in run.shards:
+        seconds, name = (made.waited, SHAPES) if isinstance(made, ShapesMade) else (made.seconds, made.product)
+        lane = found.setdefault(name, {"name": name, "seconds": 0.0, "spans": []})
+        lane["seconds"] += seconds
+        end = (made.time - run.start) / run.wall * 1000
+        start = max(end - seconds / run.wall * 1000, 0.0)
+        spans = lane["spans"]
+        if spans and start - spans[-1][1] < 1:  # closer than the page can show
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return list(found.values())

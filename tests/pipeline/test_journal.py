@@ -1,0 +1,68 @@
+"""The journal: every event comes back as it was written, lines of before are read, and what is not known does no harm."""
+
+import dataclasses
+import io
+import json
+
+import pytest
+
+from pipeline import journal
+
+EVENTS = [
+    journal.Build(source="starter", kind="starter", config={"shard": 4}, models={"ab": "/models/clip"}),
+    journal.Retry(source="/meshes", kind="folder", config={}),
+    journal.AddTeacher(teacher="clip", models={"ab": "/models/clip"}),
+    journal.Labels(set="modelnet40"),
+    journal.Repair(files=("points/xyz/c/0/0/0/0",)),
+    journal.ShapesMade(shard=3, shapes=16, waited=1.5, steps={"read": 0.25}, lost=("a.off",)),
+    journal.ShapesMade(shard=3, shapes=16, steps={}),
+    journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
+    journal.Done(),
+]
+
+
+def read(tmp_path, text):
+    (tmp_path / "c.zarr.journal").write_text(text, encoding="utf-8")
+    return journal.read_journal(tmp_path / "c.zarr")
+
+
+def test_every_event_comes_back_as_it_was_written(tmp_path):
+    file = io.StringIO()
+    for event in EVENTS:
+        journal.append(file, event)
+    found = read(tmp_path, file.getvalue())
+    assert found.ignored == 0 and all(event.time > 1.7e9 for event in found.events)
+    assert [dataclasses.replace(event, time=0.0) for event in found.events] == EVENTS
+    assert type(found.last_build) is journal.Retry
+
+
+def test_every_kind_of_event_is_tried_here():
+    kinds = [cls for cls in vars(journal).values() if isinstance(cls, type) and issubclass(cls, journal.Event)]
+    written = {cls for cls in kinds if cls not in (journal.Event, journal.Begun, journal.Unknown)}
+    assert written == {type(event) for event in EVENTS}
+
+
+def test_a_line_has_the_form_that_it_always_had():
+    file = io.StringIO()
+    journal.append(file, EVENTS[6])
+    journal.append(file, EVENTS[7])
+    shapes, made = map(json.loads, file.getvalue().splitlines())
+    shapes.pop("time")
+    assert shapes == {"event": "shard", "product": "shapes", "shard": 3, "shapes": 16, "waited": 0.0, "steps": {}}
+    assert list(made) == ["time", "event", "product", "shard", "seconds"]
+
+
+@pytest.mark.parametrize(
+    ("line", "event"),
+    [
+        ('{"time": 5.5, "event": "build"}', journal.Build(time=5.5)),
+        (
+            '{"time": 1, "event": "shard", "product": "shapes", "shard": 0, "shapes": 2, "steps": {"read": 1}}',
+            journal.ShapesMade(time=1, shard=0, shapes=2, steps={"read": 1}),
+        ),
+        ('{"time": 1, "event": "done", "more": [1, {}]}', journal.Done(time=1)),
+        ('{"time": 1, "event": "add-captioner", "captioner": "x"}', journal.Unknown(time=1, name="add-captioner")),
+    ],
+)
+def test_lines_of_before_and_of_later_are_read(tmp_path, line, event):
+    assert read(tmp_path, line + "\n") == journal.Journal(events=(event,))

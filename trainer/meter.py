@@ -1,0 +1,107 @@
+"""Reading the losses of a run: one step late, so that the device is not waited for, and with an eye on what has gone wrong.
+
+meter = Meter(Watch(3.0, explain), batch=128)
+meter.add(step, ("loss", "grad_norm"), values)                      # reads the step before
+meter.catch_up()                                                    # reads this one too
+{**meter.means(), **meter.speed()}                                  # since `restart`
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from torch import Tensor
+
+from cache_schema.errors import UserError
+
+SETTLING: Final = 20
+"""Steps whose mean loss is taken as that of the start, and of now, when looking for divergence."""
+
+
+class Watch:
+    """Looks at the losses of every step, and stops a run that has come to nothing."""
+
+    def __init__(self, limit: float, explain: Callable[[int], str], first: Iterable[float] = (), recent: Iterable[float] = ()) -> None:
+        """
+        Args:
+            limit: how many times the loss of the start is too much.
+            explain: from a step that went wrong to the cause or the remedy, in a sentence.
+            first, recent: losses seen before, of a run that goes on.
+        """
+        self.limit, self.explain = limit, explain
+        self.first, self.recent = list(first), deque(recent, maxlen=SETTLING)
+
+    def read(self, step: int, names: Sequence[str], values: Tensor) -> dict[str, float]:
+        """The values of a step by name.
+
+        Raises:
+            UserError: one is not finite, or the loss has grown beyond the limit.
+        """
+        found = dict(zip(names, values.tolist(), strict=True))
+        infinite = [name for name, value in found.items() if not math.isfinite(value)]
+        if infinite:
+            raise UserError(f"step {step}: {', '.join(infinite)} not finite ({found[infinite[0]]}). {self.explain(step)}")
+        if len(self.first) < SETTLING:
+            self.first.append(found["loss"])
+        self.recent.append(found["loss"])
+        start, now = sum(self.first) / len(self.first), sum(self.recent) / len(self.recent)
+        if now > self.limit * start:
+            raise UserError(f"step {step}: diverged; the loss was {start:.4g} at the start and is {now:.4g} now. {self.explain(step)}")
+        return found
+
+
+class Meter:
+    """Losses and speed of the steps since the last record."""
+
+    def __init__(self, watch: Watch, batch: int) -> None:
+        """
+        Args:
+            watch: sees every step that is read.
+            batch: shapes in a step.
+        """
+        self.watch, self.batch = watch, batch
+        self._unread: tuple[int, Sequence[str], Tensor] | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new interval now."""
+        self._steps: list[dict[str, float]] = []
+        self._waited, self._began = 0.0, time.perf_counter()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The time spent inside is that of waiting for data."""
+        began = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - began
+
+    def add(self, step: int, names: Sequence[str], values: Tensor) -> None:
+        """Take the values of a step, which may still be in the making, and read those of the step before.
+
+        Raises:
+            UserError: as `Watch.read`.
+        """
+        self.catch_up()
+        self._unread = step, names, values
+
+    def catch_up(self) -> None:
+        """Read what is unread, and so wait until the device has made it.
+
+        Raises:
+            UserError: as `Watch.read`.
+        """
+        if self._unread is not None:
+            unread, self._unread = self._unread, None
+            self._steps.append(self.watch.read(*unread))
+
+    def means(self) -> dict[str, float]:
+        """Mean of each value over the steps of the interval."""
+        return {name: sum(step[name] for step in self._steps) / len(self._steps) for name in self._steps[0]}
+
+    def speed(self) -> dict[str, float]:
+        """Shapes in a second, and the share of the time spent waiting for data."""
+        elapsed = time.perf_counter() - self._began
+        return {"samples_per_s": len(self._steps) * self.batch / elapsed, "data_wait": self._waited / elapsed}

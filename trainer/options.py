@@ -1,0 +1,92 @@
+"""The choices that a user has in both stages' losses, as frozen dataclasses.
+
+    AlignOptions(pool="max")
+    DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1)
+
+They stand apart from the losses so that a configuration (`trainer.config`) can be read without them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cache_schema.checks import check_numbers
+from cache_schema.errors import UserError
+from cache_schema.settings import refuse_unread
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignOptions:
+    """Choices of stage 1."""
+
+    pool: Literal["attention", "max"] = "attention"
+    """How tokens become one summary: `attention`, a learned query attends to them, or `max`, their maximum as in ULIP."""
+    heads: int = 6
+    """Number of heads in attention pooling; the maximum has none."""
+    projection: Literal["mlp", "linear"] = "mlp"
+    """How a summary is brought into a teacher's space: by an MLP, or by one matrix as in ULIP."""
+    positives: Literal["either", "text", "category", "none"] = "either"
+    """Which other shapes of a batch are right answers too: those with the same text, the same category, either of these, or none."""
+    teacher_drop: float = 0.0
+    """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, prefix="align.")
+        if self.heads < 1:
+            raise UserError(f"align.heads must be at least 1, got {self.heads}")
+        if self.pool == "max":
+            refuse_unread(self, ["heads"], "align.pool=max", prefix="align.")
+        if not 0 <= self.teacher_drop < 1:
+            raise UserError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions:
+    """Choices of stage 2. A part with weight 0 is left out."""
+
+    mask_ratio: float | None = None
+    """Share of groups that are hidden; None for the encoder's own share."""
+    local_weight: float = 1.0
+    """Weight of the local loss, on the guide's tokens of all slots."""
+    global_weight: float = 1.0
+    """Weight of the global loss, on the guide's summary from the visible tokens."""
+    projected_weight: float = 0.0
+    """Weight of the loss on the guide's summary in every teacher's space, through the guide's frozen heads. It keeps zero-shot ability."""
+    teacher_weight: float = 0.0
+    """Weight of the losses on the teachers' own embeddings, through heads that are trained here."""
+    reconstruction_weight: float = 0.0
+    """Weight of the Chamfer-L2 loss on coordinates of the hidden groups, as the encoder's authors have it."""
+    shuffle: Literal["all", "visible_only", "none"] = "all"
+    """What changes places before the local decoder: every token, the visible ones among themselves, or nothing."""
+    masked_only: bool = False
+    """Take the local loss on hidden slots only."""
+    normalise_targets: bool = False
+    """Apply LayerNorm without weights to the guide's tokens and summary. The method does not, and nobody measured the difference."""
+    local_depth: int = 4
+    """Number of blocks in the local decoder."""
+    global_depth: int = 1
+    """Number of blocks in the global decoder."""
+    reconstruction_depth: int = 4
+    """Number of blocks in the coordinate decoder; in one with several levels, the number on each."""
+    heads: int = 6
+    """Number of attention heads in decoders and pooling."""
+    drop_path: float = 0.1
+    """Rate of drop path at the last block of the local and the coordinate decoder, rising linearly from 0."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, prefix="distill.")
+        weights = self.local_weight, self.global_weight, self.projected_weight, self.teacher_weight, self.reconstruction_weight
+        if min(weights) < 0 or max(weights) == 0:
+            raise UserError(f"weights must not be negative and one must be positive, got {weights}")
+        depths = self.local_depth, self.global_depth, self.reconstruction_depth
+        if self.heads < 1 or min(depths) < 0:
+            raise UserError(f"distill: expected heads >= 1 and depths >= 0, got {self.heads} and {depths}")
+        if not 0 <= self.drop_path < 1:
+            raise UserError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+        if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
+            raise UserError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
+        if self.projected_weight and self.teacher_weight:
+            raise UserError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")
+
+    @property
+    def summarises(self) -> bool:
+        return self.global_weight + self.projected_weight + self.teacher_weight > 0

@@ -1,0 +1,308 @@
+"""What a run uses of one cache: which shapes, and which arrays of which teachers and which guide.
+
+    part = Part(open_cache("shapes.zarr"), DataConfig(), Needs(teachers=True), seed=0)
+    part.rows                                                           # rows of the shapes that were selected
+    part.arrays["image/clip-vit-b32"].gather(rows, views)               # read from mapped files
+
+`Part` opens and checks. `trainer.data` draws batches out of several of them.
+
+Letters: N shapes of a cache, n selected shapes, V views, K captions a view, M templates, E a teacher's width, L bytes of a text.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.checks import check_numbers
+from cache_schema.errors import UserError
+from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, did_you_mean, label
+from cache_schema.store import Cache, Rows, text_cells
+from trainer.classes import NONE, SOURCE, chosen, matched
+
+Ints = NDArray[np.int64]
+
+SUBSET = 2
+"""The stream of random numbers that chooses `data.fraction`, beside the run's seed. Streams 0, 1 and 3 are those of `trainer.data`."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which of the cached shapes and targets, and how they are drawn."""
+
+    splits: tuple[str, ...] = ("train",)
+    """Names of splits; a cache without any split is taken whole. Empty: everything."""
+    classes: tuple[str, ...] = ()
+    """Names of classes; empty for all, and shapes without one."""
+    fraction: float = 1.0
+    """Share of the shapes that are left after that, drawn by the run's seed."""
+    passes: tuple[float, ...] = ()
+    """How often each of several caches is gone through in an epoch: 0.5 sees a random half of it, 2 everything twice. Empty: once each."""
+    teachers: tuple[str, ...] = ()
+    """Names of teachers; empty for all in the caches. Where one of several caches lacks a teacher, its loss leaves those shapes out."""
+    teacher_weights: tuple[float, ...] = ()
+    """Shares in the loss, in the order of `teachers`; empty for one over their number."""
+    templates: float = 0.5
+    """Share of texts that are a template filled with the shape's class; the rest are captions of the view that was drawn. Shapes
+    without a class only have captions."""
+    labels: str = "source"
+    """The label set whose templates these are."""
+    blocks: int = 0
+    """At most so many of each shape's stored blocks are used; 0 for all."""
+    resample: bool = False
+    """Draw points anew at every step out of those blocks taken together, and find centres among them then, instead of reading one block.
+    Slow: there to measure what stored blocks cost."""
+    negatives: int = 0
+    """Embeddings of other shapes that serve as further wrong answers."""
+    threads: int = label(2)
+    """Threads that prepare batches."""
+    verify: Literal["first_use", "off"] = label("first_use")
+    """`first_use` compares each file with its checksum in the background once it is first read, and stops a run that reads damaged data."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"teacher_weights": 0}, "data.")
+        if not 0 < self.fraction <= 1:
+            raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")
+        if not 0 <= self.templates <= 1:
+            raise UserError(f"data.templates is a share and must lie in [0, 1], got {self.templates}")
+        for name, least in {"negatives": 0, "blocks": 0, "threads": 1}.items():
+            if getattr(self, name) < least:
+                raise UserError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
+        if any(p <= 0 for p in self.passes):
+            raise UserError(f"data.passes must be positive, got {self.passes}")
+        if len(set(self.teachers)) < len(self.teachers):
+            raise UserError(f"data.teachers names one twice: {', '.join(self.teachers)}")
+        if self.teacher_weights and len(self.teacher_weights) != len(self.teachers):
+            raise UserError(f"data.teacher_weights needs one weight for each of data.teachers, got {self.teacher_weights}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a stage reads beside the coordinates."""
+
+    teachers: bool = False
+    guide: str | None = None
+    """Name of the guide, empty for the only one there is; None for none."""
+    color: bool = False
+    centres: int = 1
+    """How many leading points must be in farthest-point order to serve as centres."""
+
+
+class Part:
+    """What is used of one cache. Everything that is read later is opened here, so that what is missing is said before training begins."""
+
+    def __init__(self, cache: Cache, config: DataConfig, needs: Needs, seed: int) -> None:
+        """
+        Args:
+            cache: complete in what is needed of it.
+            config: the settings of the run's data.
+            needs: what the stage reads.
+            seed: seed of the run, by which `data.fraction` is drawn.
+
+        Raises:
+            UserError: no shape is selected, or a product is missing, unfinished or not as it was finished.
+        """
+        self.cache = cache
+        self.used: dict[str, Record] = {}
+        """The record of every product that is read, by the product's name."""
+        self.arrays: dict[str, Rows] = {}
+        """Memory-mapped arrays by path; those of the guide as `guide/tokens` and `guide/summary`."""
+        self._use("index")
+        self._use("status")
+        self.rows = selected(cache, config, seed)
+        """Rows of the selected shapes, ascending. [n]"""
+        self.own_class = cache.column("label").astype(np.int64)[self.rows]
+        """Class of each selected shape by the cache's own numbering; -1 for none. [n]"""
+        self.points = _spec(PointSpec, self._use("points"))
+        self.blocks = min(config.blocks or self.points.blocks, self.points.blocks)
+        """How many of a shape's blocks are drawn from: the first ones."""
+        self.views = 1
+        """Views of a shape, V."""
+        self.keep = 1
+        """Captions of a view, K."""
+        self.teachers: dict[str, TeacherSpec] = {}
+        self.text_key: Ints | None = None
+        """A number for each caption, equal for equal captions; None where no captions are read. [N, V * K]"""
+        self.templates: dict[str, NDArray[np.float16]] = {}
+        """Embeddings of filled templates by teacher. [own classes, M, E]"""
+        self.template_key: Ints | None = None
+        """As `text_key`, for filled templates. [own classes, M]"""
+        self.guide: GuideSpec | None = None
+        if needs.teachers:
+            self._open_teachers(config)
+        if needs.guide is not None and config.resample:
+            raise UserError("data.resample draws points that no cached guide knows: add --set guide_online=true")
+        if needs.guide is not None:
+            self._open_guide(needs.guide, config)
+
+    @property
+    def fingerprints(self) -> tuple[tuple[str, str], ...]:
+        """Name and fingerprint of every product that is read, sorted: what a checkpoint says of this cache."""
+        return tuple(sorted((name, record.fingerprint) for name, record in self.used.items()))
+
+    @property
+    def template_count(self) -> int:
+        """Templates there are to choose among, M; 0 for none."""
+        return 0 if self.template_key is None else self.template_key.shape[1]
+
+    def moments(self, path: str) -> NDArray[np.float64] | None:
+        """Mean and variance of the embeddings at `path`; None if they are not read. [2, E]"""
+        kind, name = path.split("/", 1)
+        if path in self.arrays:
+            return self.cache.column(f"stats/{path}")
+        if kind == "text" and name in self.templates:
+            values = self.templates[name].astype(np.float64)
+            return np.stack([values.mean((0, 1)), values.var((0, 1))])
+        return None
+
+    def _use(self, product: str) -> Record:
+        """The record of a complete product, which is noted as used."""
+        self.used[product] = self.cache.proven(product)
+        return self.used[product]
+
+    def _open_teachers(self, config: DataConfig) -> None:
+        # What is never drawn is not opened: a cache without captions serves a run on templates alone, and the other way round.
+        classed = self.own_class >= 0
+        captions = config.templates < 1 or not classed.all()
+        templates = config.templates > 0 and bool(classed.any())
+        known = teachers_of(self.cache)
+        # A teacher that only another cache has is no mistake here: its loss leaves this cache's shapes out.
+        for name in [name for name in config.teachers if name in known] if config.teachers else known:
+            record = self._use(f"image/{name}")
+            self.views = record.per_shape
+            self.teachers[name] = _spec(TeacherSpec, record)
+            self.arrays[record.product] = self.cache.rows(record.product, config.verify)
+            if self.teachers[name].text and captions:
+                self._use(f"text/{name}")
+                self.arrays[f"text/{name}"] = self.cache.rows(f"text/{name}", config.verify)
+            if self.teachers[name].text and templates:
+                self._open_templates(name, config.labels)
+        if any(path.startswith("text/") for path in self.arrays):
+            record = self._use("captions")
+            self.keep = _spec(CaptionSpec, record).keep
+            self.text_key = _caption_keys(self.cache, record, self.keep)
+
+    def _open_templates(self, teacher: str, name: str) -> None:
+        product, classes = f"labels/{name}/{teacher}", self.cache.manifest.classes
+        try:
+            record = self._use(product)
+        except UserError as error:
+            if product in self.cache.products():  # it is there, and not as it was finished
+                raise
+            raise UserError(
+                f"{error}. `mmpd-cache labels {self.cache.path} {name}` makes it, --set data.templates=0 does without"
+            ) from error
+        labels = record.labels
+        assert isinstance(labels, LabelSet)
+        rows = matched(classes, labels.classes, str(self.cache.path), f"label set {name!r}", own=name == SOURCE)
+        if NONE in rows:
+            missing = classes[rows.tolist().index(NONE)]
+            raise UserError(f"{self.cache.path}: label set {name!r} has no class {missing!r}; choose another by --set data.labels=NAME")
+        self.templates[teacher] = self.cache.column(product)[rows]
+        keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
+        self.template_key = keys.reshape(len(classes), -1)
+
+    def _open_guide(self, name: str, config: DataConfig) -> None:
+        known = [product.removeprefix("guide/") for product, record in self.cache.records().items() if record.kind == "guide"]
+        if not name and len(known) != 1:
+            there = f"has several guides ({', '.join(known)}): choose one by --guide NAME" if known else "has no guide"
+            raise UserError(f"{self.cache.path} {there}. `mmpd-train guide {self.cache.path} RUN` makes one of a run of stage 1")
+        record = self._use(f"guide/{name or known[0]}")
+        self.guide = _spec(GuideSpec, record)
+        # Caches may call the same guide by different names, so its arrays go by what they are.
+        for kind in ("tokens", "summary"):
+            self.arrays[f"guide/{kind}"] = self.cache.rows(f"{record.product}/{kind}", config.verify)
+        self.blocks = min(self.blocks, self.guide.blocks)
+
+
+def teachers_of(cache: Cache) -> list[str]:
+    """Names of the teachers whose image embeddings are complete."""
+    return [product.removeprefix("image/") for product, record in cache.products().items() if record.kind == "image"]
+
+
+def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> None:
+    """Check that the classes and teachers which settings name are in at least one of the caches.
+
+    Raises:
+        UserError: one is in none of them, or teachers are named that nothing reads.
+    """
+    places = np.array([chosen(config.classes, cache.manifest.classes, str(cache.path)) for cache in caches])  # [caches, names]
+    classes = {name for cache in caches for name in cache.manifest.classes}
+    for name, found in zip(config.classes, places.T, strict=True):
+        if (found == NONE).all():
+            raise UserError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
+    if needs.teachers:
+        _check_teachers(caches, config.teachers)
+    elif config.teachers or config.negatives:
+        raise UserError(
+            "data.teachers and data.negatives have no effect: no loss asks for a teacher. Leave them out (--set data.teachers= "
+            "--set data.negatives=0), or give the teachers a share by --set distill.teacher_weight=1"
+        )
+
+
+def _check_teachers(caches: Sequence[Cache], asked: Sequence[str]) -> None:
+    known = sorted({name for cache in caches for name in teachers_of(cache)})
+    begun = {name for cache in caches for name, record in cache.records().items() if not record.complete}
+    paths = ", ".join(str(cache.path) for cache in caches)
+    for name in asked:
+        if name not in known:
+            state = "is still being made: run the command that began it again" if f"image/{name}" in begun else "is not there"
+            raise UserError(
+                f"{paths}: teacher {name} {state}. Complete: {', '.join(known) or 'none'}. Choose with --set data.teachers=A,B, or add one "
+                "with `mmpd-cache add-teacher`"
+            )
+    if not known:
+        made = sorted(name.removeprefix("image/") for name in begun if name.startswith("image/"))
+        state = f"only {', '.join(made)} still being made: run the command that began it again" if made else "no teacher at all"
+        raise UserError(f"{paths}: there is {state}. `mmpd-cache add-teacher` adds one")
+
+
+def selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
+    """Rows of the usable shapes of the splits and classes that were asked for, ascending. [n]
+
+    Raises:
+        UserError: the cache has no such split, or no shape is left.
+    """
+    manifest = cache.manifest
+    keep = cache.ok()
+    counts = [f"{manifest.shapes} shapes", f"{keep.sum()} usable"]
+    if manifest.splits and config.splits:
+        unknown = [name for name in config.splits if name not in manifest.splits]
+        if unknown:
+            raise UserError(f"data.splits: {cache.path} has no split {unknown[0]!r}{did_you_mean(unknown[0], manifest.splits)}")
+        keep &= np.isin(cache.column("split"), [manifest.splits.index(name) for name in config.splits])
+        counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
+    if config.classes:
+        asked = chosen(config.classes, manifest.classes, str(cache.path))
+        keep &= np.isin(cache.column("label"), asked[asked != NONE])
+        counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
+    rows = np.flatnonzero(keep)
+    if not len(rows):
+        raise UserError(f"{cache.path}: no shape is left to train on ({', '.join(counts)})")
+    count = max(1, round(config.fraction * len(rows)))
+    # Sorted, so that neighbours in the list are neighbours on disk, whatever the fraction.
+    return np.sort(np.random.default_rng((seed, SUBSET)).permutation(rows)[:count])
+
+
+def _caption_keys(cache: Cache, captions: Record, keep: int) -> Ints:
+    """A key for each text that is embedded, equal for equal texts. [N, V * K]"""
+    # One shard at a time: the texts of a million shapes do not fit into memory, their keys do.
+    cells = (shard[:, :, :keep] for _, shard in cache.column_shards(cache.arrays(captions)[0].path))
+    return np.concatenate([_keys(shard.reshape(-1, shard.shape[-1])).reshape(len(shard), -1) for shard in cells])
+
+
+def _keys(cells: NDArray[np.uint8]) -> Ints:
+    """63 bits of a hash of every text cell. [n, L] -> [n]"""
+    # 63 bits, so that a key is a positive int64: -1 stands for no text. A billion texts share one with a chance of 5 %.
+    digests = b"".join(hashlib.blake2b(cell, digest_size=8).digest() for cell in np.ascontiguousarray(cells))
+    return (np.frombuffer(digests, "<u8") >> 1).astype(np.int64)
+
+
+def _spec(kind: type[T], record: Record) -> T:
+    assert isinstance(record.spec, kind), record
+    return record.spec

@@ -1,0 +1,163 @@
+"""PointGST (https://arxiv.org/abs/2410.08114): adapters in the spectrum of a graph over the patch centres.
+
+They stand beside the MLP of every block, in Mamba, where the paper has none, beside every mixer. Neighbours in the graph are near in
+space, so what an adapter learns for a wave of the graph it learns for all places at once.
+
+Letters: B shapes, G groups, N tokens of all sequences, S sequences that a shape is read in, D width, R width of an adapter, W windows of
+L centres.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cache_schema.errors import UserError
+from trainer import ops
+from trainer.encoders.protocol import Level, Patches, Site
+from trainer.tuning.adapted import Around, check_positive
+
+CELLS: Final = 100
+"""Number of cells in a unit of length, by which the centres are ordered into windows; as published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Sizes of spectral adapters."""
+
+    spectral_width: int = 36
+    """Width of every adapter, R. The published 0.6 M parameters count the head as well."""
+    window: int = 32
+    """PointGST: centres in a local graph, or all where there are fewer."""
+    basis: Literal["sample", "batch"] = "sample"
+    """PointGST: every graph in its own unit of length; or `batch` as published, where the unit is the shortest distance in the whole batch,
+    so that a shape's features depend on the others, and the basis is transposed."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "spectral_width", "window")
+
+
+class Spectral(nn.Module):
+    """The adapter of PointGST: tokens [B, N, D], N = S * G, to what is added to them.
+
+    Tokens are taken into a global and a local spectrum, one map is learned for both, and they are taken back.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.down, self.adapt, self.up = nn.Linear(dim, width), nn.Linear(width, width), nn.Linear(width, dim)
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        nn.init.xavier_uniform_(self.down.weight)
+        for layer in (self.adapt, self.up):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.spectra: tuple[Tensor, Tensor] | None = None
+        """Global and local spectrum, [B, S, G, G] each, during a forward pass of the encoder."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        assert self.spectra is not None, "an adapter of PointGST is told the centres by the encoder around it"
+        narrow = self.down(tokens)
+        x = narrow.unflatten(1, self.spectra[0].shape[1:3])  # [B, S, G, R]
+        out = F.silu(x)
+        for spectrum, norm in zip(self.spectra, self.norms, strict=True):
+            waves = spectrum @ x
+            out = out + spectrum.mT @ (waves + F.silu(self.adapt(norm(waves))))
+        added: Tensor = self.up(out.flatten(1, 2))
+        return added
+
+
+def attach(sites: Sequence[Site], options: Options, name: str) -> Around:
+    """Put an adapter beside the last branch of every block, in place. See `trainer.tuning.catalog.Method`.
+
+    The adapters need the spectra of every batch: what is returned tells them around each forward pass. It raises UserError for hidden
+    groups, since the graphs are of whole shapes, and for groups that are not a multiple of the window.
+    """
+    levels: list[list[Spectral]] = [[] for _ in range(1 + max(site.level for site in sites))]
+    for site in sites:
+        assert getattr(site.block, site.beside) is None, f"{name} offers a place that is taken"
+        adapter = Spectral(site.dim, options.spectral_width)
+        setattr(site.block, site.beside, adapter)
+        levels[site.level].append(adapter)
+    return _Told(levels, options)
+
+
+class _Told:
+    """Tells adapters the spectra of the batch while an encoder runs. A class, so that a copy of the model has copies of its adapters."""
+
+    def __init__(self, levels: list[list[Spectral]], options: Options) -> None:
+        self.levels, self.options = levels, options
+
+    @contextmanager
+    def __call__(self, patches: Patches, visible: Tensor | None) -> Iterator[None]:
+        if visible is not None:
+            raise UserError("pointgst: the graphs are of whole shapes, so no group can be hidden")
+        for level, adapters in zip(patches.levels, self.levels, strict=True):
+            found = spectra(level, self.options)
+            for adapter in adapters:
+                adapter.spectra = found
+        try:
+            yield
+        finally:
+            for adapters in self.levels:
+                for adapter in adapters:
+                    adapter.spectra = None  # what the backward pass needs of them, it holds itself
+
+
+# ------------------------------------------------------------------------------------------------------------- the spectrum
+
+
+@torch.no_grad()
+def spectra(level: Level, options: Options) -> tuple[Tensor, Tensor]:
+    """The bases over all centres of a level and over windows of them, [B, S, G, G] each: rows are its waves, one value for each token.
+
+    Raises:
+        UserError: the groups are not a multiple of the window.
+    """
+    centres = level.centres
+    groups = centres.shape[1]
+    size = min(options.window, groups)
+    if groups % size:
+        raise UserError(f"pointgst: {groups} groups cannot be cut into windows of {size}; set efficient.window to a divisor")
+    order = z_order(centres).unflatten(1, (-1, size))  # [B, W, L]
+    windows = basis(ops.gather(centres, order), options.basis)  # [B, W, L, L]
+    local = windows.new_zeros(*windows.shape[:3], groups).scatter(-1, order.unsqueeze(2).expand_as(windows), windows)
+    both = [basis(centres, options.basis).unsqueeze(1), local.flatten(1, 2).unsqueeze(1)]  # [B, 1, G, G] each
+    if (sequences := level.order) is not None:  # [B, S, G]: tokens follow each other in another order than the centres
+        along = sequences.unsqueeze(2).expand(-1, -1, groups, -1)  # [B, S, G, G]
+        both = [matrix.expand_as(along).gather(-1, along) for matrix in both]
+    return both[0], both[1]
+
+
+@torch.no_grad()
+def basis(centres: Tensor, kind: Literal["sample", "batch"]) -> Tensor:
+    """Eigenvectors of the normalised Laplacian of graphs over centres [..., N, 3], with weights of one over the distance in units of the
+    shortest. [..., N, N]
+
+    `sample`: the shortest of the graph itself, and rows are eigenvectors, with the sign that makes their largest entry positive: solvers
+    differ in it between devices and sizes of a batch. `batch`: the shortest of all graphs, and columns are eigenvectors, as published.
+    """
+    distances = ops.squared_distances(centres, centres).sqrt()  # [..., N, N]
+    apart = distances.masked_fill(distances == 0, torch.inf)
+    unit = apart.amin() if kind == "batch" else apart.amin((-2, -1), keepdim=True)
+    weights = 1 / (distances / unit).clamp(min=1)  # 1 for a centre and itself, and for centres in one place
+    scale = weights.sum(-1).rsqrt()
+    laplacian = torch.eye(centres.shape[-2], device=centres.device) - scale.unsqueeze(-1) * weights * scale.unsqueeze(-2)
+    vectors: Tensor = torch.linalg.eigh(laplacian).eigenvectors
+    if kind == "batch":
+        return vectors
+    peak = vectors.gather(-2, vectors.abs().argmax(-2, keepdim=True))  # [..., 1, N]
+    return (vectors * peak.sign()).mT
+
+
+def z_order(centres: Tensor) -> Tensor:
+    """Indices [B, G] of centres [B, G, 3] along a Morton curve, whose highest axis is y, then x, then z. As published, cells are counted
+    from the origin in 16 bits, so that negative ones follow the others.
+    """
+    bits = torch.arange(16, device=centres.device)
+    places = 3 * bits + torch.tensor([[1], [2], [0]], device=centres.device)  # [3, bits]
+    cells = (CELLS * centres.float()).long().unsqueeze(-1)  # [B, G, 3, 1]
+    return ((cells >> bits & 1) << places).sum((-2, -1)).argsort(dim=-1, stable=True)
