@@ -124,10 +124,9 @@ def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Map
             case "status":
                 values = _status_values(cache, record, shard, made, fresh)
             case "points":
-                xyz, rgb = cache.arrays(record)
                 values = {
-                    xyz.path: _rows(cache, xyz, shard, {row: one.xyz for row, one in made.items()}, fresh),
-                    rgb.path: _rows(cache, rgb, shard, {row: one.rgb for row, one in made.items()}, fresh),
+                    node.path: _rows(cache, node, shard, {row: one.points[node.path] for row, one in made.items()}, fresh)
+                    for node in cache.arrays(record)
                 }
             case _:
                 values = {node.path: _view_values(cache, node, shard, made, fresh) for node in cache.arrays(record)}

@@ -92,6 +92,11 @@ class Made:
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each step."""
 
+    @property
+    def points(self) -> dict[str, NDArray[Any] | None]:
+        """The shape's row of each array of points, by its path; None where there is none."""
+        return {"points/xyz": self.xyz, "points/rgb": self.rgb, "points/normal": self.normal}
+
 
 # ------------------------------------------------------------------------------------------------------ in the parent
 
