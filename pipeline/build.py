@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import spec, store
+from cache_schema import layout, spec
 from cache_schema.errors import UserError
+from cache_schema.layout import ShardFile, encode_chunk, text_cells
 from cache_schema.mending import Mending
+from cache_schema.products import index_record, status_record
 from cache_schema.spec import ArraySpec, CaptionSpec, LabelSet, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import labels
@@ -113,7 +115,7 @@ def stored_status(cache: Cache, shard: int, *, reopened: bool = False) -> dict[s
     Raises:
         UserError: a file is missing or damaged.
     """
-    record = store.status_record(cache.manifest)
+    record = status_record(cache.manifest)
     return {node.path: cache.shard_rows(node, shard, None if reopened else record).copy() for node in cache.arrays(record)}
 
 
@@ -142,7 +144,7 @@ def _status_values(cache: Cache, record: Record, shard: int, made: Mapping[int, 
     for row, one in made.items():
         cells = {
             "status": spec.FAILED if one.reason else spec.OK,
-            "reason": store.text_cells([one_line(one.reason or "; ".join(one.warnings))])[0],
+            "reason": text_cells([one_line(one.reason or "; ".join(one.warnings))])[0],
             "source_sha256": np.frombuffer(one.source_sha256, np.uint8),
             "colored": one.colored,
             "repeated": one.repeated,
@@ -156,9 +158,9 @@ def _view_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, M
     """One shard of an array of the views: poses, or pictures as encoded chunks [n][V]."""
     if node.path == "views/pose":
         return _rows(cache, node, shard, {row: one.pose for row, one in made.items()}, fresh)
-    nothing = [store.encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
+    nothing = [encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
     count = len(cache.manifest.rows(shard))
-    pictures: list[list[bytes]] = [nothing] * count if fresh else store.ShardFile(cache.path, node, shard).encoded(count)
+    pictures: list[list[bytes]] = [nothing] * count if fresh else ShardFile(cache.path, node, shard).encoded(count)
     for row, one in made.items():
         pictures[row] = one.pictures.get(node.path, nothing)
     return pictures
@@ -214,7 +216,7 @@ def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> list[in
         The rows that are no longer failed: what `make_product` has to make of this shard.
     """
     status = stored_status(cache, shard)
-    cells = store.text_cells([one.reason for one in made.values()])
+    cells = text_cells([one.reason for one in made.values()])
     mended = [row for row, one in made.items() if not one.reason]
     changed = mended or any(
         not np.array_equal(status["reason"][row], cell) or status["source_sha256"][row].tobytes() != one.source_sha256
@@ -288,15 +290,15 @@ def make_product(
     advance(record.product, (count - len(usable)) * record.per_shape)  # nothing to do for them, and a bar that reaches its end
 
 
-def _pictures(cache: Cache, views: Record, shard: int) -> store.ShardFile:
+def _pictures(cache: Cache, views: Record, shard: int) -> ShardFile:
     """The stored pictures of a shard, compared with their checksum: nothing is made of damaged ones."""
     node = cache.arrays(views)[0]
-    return store.ShardFile(cache.path, node, shard, cache.digest(views, node, shard))
+    return ShardFile(cache.path, node, shard, cache.digest(views, node, shard))
 
 
 def usable_rows(cache: Cache, shard: int) -> list[int]:
     """Rows within a shard whose shape is ok."""
-    record = store.status_record(cache.manifest)
+    record = status_record(cache.manifest)
     rows: list[int] = np.flatnonzero(cache.shard_rows(cache.arrays(record)[0], shard, record) == spec.OK).tolist()
     return rows
 
@@ -362,7 +364,7 @@ def _caption_views(
         return row, drawn, np.concatenate(scores)
 
     for row, drawn, scores in work.models.each(describe, work.rows):
-        out[0][row] = store.text_cells([text for texts in drawn for text in texts]).reshape(out[0].shape[1:])
+        out[0][row] = text_cells([text for texts in drawn for text in texts]).reshape(out[0].shape[1:])
         out[1][row] = scores
         work.advance(len(drawn))
 
@@ -395,7 +397,7 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
     cells = work.cache.shard_rows(work.cache.arrays(captions)[0], work.number, captions)[:, :, : captions.spec.keep]  # [n, V, K, L]
 
     def embed(row: int) -> tuple[int, NDArray[np.float16]]:
-        texts = store.texts(cells[row].reshape(-1, spec.TEXT_BYTES))  # [T]
+        texts = layout.texts(cells[row].reshape(-1, spec.TEXT_BYTES))  # [T]
         different, where = np.unique(texts.astype(str), return_inverse=True)
         return row, _embed_texts(teacher, different.tolist(), size, work.models)[where.reshape(-1)]
 
@@ -457,9 +459,9 @@ def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places
 
 def shape_names(cache: Cache, shard: int) -> tuple[list[str], list[str]]:
     """Ids of a shard's shapes, and what to call each in a sentence: its class, else the words of its file name."""
-    record = store.index_record(cache.manifest)
+    record = index_record(cache.manifest)
     index = cache.arrays(record)
-    ids = store.texts(cache.shard_rows(index[0], shard, record)).tolist()
+    ids = layout.texts(cache.shard_rows(index[0], shard, record)).tolist()
     numbers = cache.shard_rows(index[1], shard, record)
     classes = cache.manifest.classes
     names = [classes[label] if label >= 0 else PurePosixPath(shape).stem for label, shape in zip(numbers, ids, strict=True)]

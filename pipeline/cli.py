@@ -28,6 +28,7 @@ from rich.text import Text
 
 from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
+from cache_schema.products import markers
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, product_bytes, remarks, status_counts
 
@@ -210,11 +211,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     repeated = int(opened.repeated().sum()) if done else 0
     counts = status_counts(opened)
     products = {
-        name: {
-            "complete": record.complete,
-            "shards": store.markers(opened.manifest, record).shape[0],
-            "missing": len(opened.missing(record)),
-        }
+        name: {"complete": record.complete, "shards": markers(opened.manifest, record).shape[0], "missing": len(opened.missing(record))}
         for name, record in records.items()
     }
     if as_json:

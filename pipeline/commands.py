@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cache_schema import spec, store
 from cache_schema.errors import UserError
+from cache_schema.files import held_token
 from cache_schema.settings import override
 from cache_schema.spec import LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
@@ -218,7 +219,7 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int) -> None:
         devices=work.machine.devices(),
         image_batch=batch,
         caption_batch=batch,
-        token=store.held_token(cache.path),
+        token=held_token(cache.path),
         places=tuple(sorted(work.models.places.items())),
     )
     executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))

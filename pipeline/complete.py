@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cache_schema import spec, store
+from cache_schema import spec
 from cache_schema.errors import UserError
+from cache_schema.files import held_token
+from cache_schema.layout import texts
 from cache_schema.spec import ArraySpec, CaptionSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build
@@ -57,7 +59,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         devices=work.machine.devices(),
         image_batch=config.image_batch,
         caption_batch=config.caption_batch,
-        token=store.held_token(cache.path),
+        token=held_token(cache.path),
         places=tuple(sorted(work.models.places.items())),
     )
     found = _retry(work, plan, again) if again else Retried()
@@ -137,7 +139,7 @@ def _again(work: Work, task: Task, every: bool) -> Again:
 def _changed(cache: Cache, again: Again) -> list[int]:
     """The rows, among those that are tried again, that failed because their files were others than when their points were made."""
     rows = [row for mine in again.values() for row in mine]
-    reasons = store.texts(cache.column("reason")[rows])
+    reasons = texts(cache.column("reason")[rows])
     return [row for row, reason in zip(rows, reasons, strict=True) if reason.startswith(build.CHANGED)]
 
 

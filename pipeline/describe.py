@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from cache_schema import spec, store
+from cache_schema import spec
+from cache_schema.layout import texts
 from cache_schema.store import Cache
 from pipeline import weights
 
@@ -41,7 +42,7 @@ def _said(cache: Cache, status: int) -> list[tuple[str, str]]:
     if not len(rows):
         return []
     ids = cache.ids()
-    return [(ids[row], text) for row, text in zip(rows, store.texts(cells[rows]), strict=True)]
+    return [(ids[row], text) for row, text in zip(rows, texts(cells[rows]), strict=True)]
 
 
 def starter_warning(models: Iterable[str], kind: str) -> str:

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from cache_schema import spec, store
+from cache_schema import spec
 from cache_schema.errors import UserError
+from cache_schema.records import differences
 from cache_schema.spec import CaptionSpec, TeacherSpec
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
@@ -85,9 +86,7 @@ class Models:
     @staticmethod
     def _check(loaded: TeacherSpec | CaptionSpec, described: TeacherSpec | CaptionSpec) -> None:
         if spec.fingerprint(loaded) != spec.fingerprint(described):
-            raise UserError(
-                f"{described.model} on this machine is not what made the cache: {'; '.join(store.differences(described, loaded))}"
-            )
+            raise UserError(f"{described.model} on this machine is not what made the cache: {'; '.join(differences(described, loaded))}")
 
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of `work` in the order of `items`, several at a time, few of them ahead of who takes them."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cache_schema import spec, store
 from cache_schema.errors import UserError
+from cache_schema.records import differences
 from cache_schema.spec import Manifest, Record, SourceSpec
 from cache_schema.store import Cache
 from pipeline import weights
@@ -139,7 +140,7 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
                 f"{path} was built from other shapes: {len(added)} new{f' ({added[0]})' if added else ''}, "
                 f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
             )
-        raise UserError(f"{path} was built from this source read otherwise: {'; '.join(store.differences(there, asked))}")
+        raise UserError(f"{path} was built from this source read otherwise: {'; '.join(differences(there, asked))}")
     for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:], strict=True):
         changed = (cache.column(name) != values).nonzero()[0]
         if len(changed):

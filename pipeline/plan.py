@@ -32,7 +32,7 @@ class Plan:
     image_batch: int
     caption_batch: int
     token: str = ""
-    """What `store.held_token` says of the process that holds the cache."""
+    """What `held_token` says of the process that holds the cache."""
     places: tuple[tuple[str, str], ...] = ()
     """The folders of local models, by digest of their weights; see `pipeline.models.Models`."""
 

@@ -14,7 +14,9 @@ import numpy as np
 from cache_schema import store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import read_file, refuse_links
+from cache_schema.layout import encode, text_cells
 from cache_schema.mending import Mending, clear
+from cache_schema.products import index_record, markers
 from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import build, journal
@@ -157,7 +159,7 @@ class _Mender:
         """Completion markers alone are lost: they follow from the files."""
         for product in self.bad:
             record = self.records[product]
-            marker = store.markers(self.cache.manifest, record)
+            marker = markers(self.cache.manifest, record)
             lost = {p.shard for p in found if p.product == product and p.shard >= 0 and p.where == marker.key(p.shard)}
             alone = lost - {p.shard for p in found if p.product == product and p.shard >= 0 and p.where != marker.key(p.shard)}
             if product not in self.cache.doubted and alone:
@@ -165,7 +167,7 @@ class _Mender:
 
     def _mark(self, record: Record, shards: set[int]) -> None:
         if self.cache.mark_again(record, shards):
-            marker = store.markers(self.cache.manifest, record)
+            marker = markers(self.cache.manifest, record)
             self.done += [f"wrote {marker.key(shard)}" for shard in sorted(shards)]
             self.bad[record.product] -= shards
 
@@ -215,9 +217,7 @@ class _Mender:
                 models.captioner(described, batch_size(record, "caption_batch", config.caption_batch))
             case _, TeacherSpec() as described:
                 models.teacher(described)
-        needs = {"image": ("status", "views"), "captions": ("index", "status", "views"), "text": ("status", self._captions_of(record))}[
-            record.kind
-        ]
+        needs = self._needs(record)
         gone = [name for name in needs if name not in self.records]
         blocked = {shard for name in needs for shard in self.bad.get(name, ())}
         if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
@@ -228,11 +228,13 @@ class _Mender:
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
-    def _captions_of(self, texts: Record) -> str:
-        """The captions product that some text embeddings are made from; if that is lost, what it was called."""
-        made_from = dict(texts.inputs)["captions"]
+    def _needs(self, record: Record) -> tuple[str, ...]:
+        """The products that one is made from, but for what ranks captions."""
+        if record.kind != "text":
+            return {"image": ("status", "views"), "captions": ("index", "status", "views")}[record.kind]
+        made_from = dict(record.inputs)["captions"]
         there = [r.product for r in self.records.values() if r.kind == "captions" and r.fingerprint == made_from]
-        return there[0] if there else "captions"
+        return ("status", there[0] if there else "captions")
 
     def _make_from_files(self, products: Sequence[str]) -> None:
         source = self.source()
@@ -289,13 +291,13 @@ class _Mender:
     def _index_again(self) -> None:
         """Describe the index again. Its ids are proven by the digest in the root; the files that are there must be those of the source."""
         source, plain = self.source(), Cache(self.cache.path, self.cache.manifest)
-        record = store.index_record(plain.manifest)
+        record = index_record(plain.manifest)
         values: dict[str, Any] = dict(zip(("id", "label", "split"), columns(plain.manifest, source), strict=True))
         for node in plain.arrays(record):
             for shard in range(plain.manifest.shards):
                 rows = plain.manifest.rows(shard)
                 part: Any = values[node.path][rows.start : rows.stop]
-                expected = store.encode(node, store.text_cells(part) if node.path == "id" else np.asarray(part, np.int32))
+                expected = encode(node, text_cells(part) if node.path == "id" else np.asarray(part, np.int32))
                 place = plain.path / node.key(shard)
                 if place.is_file() and read_file(place) != expected:
                     raise UserError(f"{place} differs from what the source says, and its record is lost; build the cache anew")

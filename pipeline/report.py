@@ -23,8 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cache_schema import spec, store
+from cache_schema import layout, spec
 from cache_schema.errors import UserError
+from cache_schema.files import write_file
+from cache_schema.products import markers
+from cache_schema.rows import Rows
 from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline.cameras import poses
@@ -93,7 +96,7 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
         centers=CENTERS,
         long=LONG,
     )
-    store.write_file(page, html.encode())
+    write_file(page, html.encode())
 
 
 def choose(label: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[Any]:
@@ -143,7 +146,7 @@ def head(snapshot: Snapshot) -> dict[str, Any]:
 
 def product(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     """A line of the table of products."""
-    shards = store.markers(snapshot.manifest, record).shape[0]
+    shards = markers(snapshot.manifest, record).shape[0]
     size = product_bytes(snapshot.cache, record)
     what = describe(record)
     if record.labels is not None:
@@ -204,7 +207,7 @@ def captions(snapshot: Snapshot, record: Record, row: int) -> list[dict[str, Any
     described = record.spec
     assert isinstance(described, CaptionSpec)
     text, score = snapshot.cache.arrays(record)
-    texts = store.texts(snapshot.table(text.path, at)[0, :, 0])  # [V]
+    texts = layout.texts(snapshot.table(text.path, at)[0, :, 0])  # [V]
     scores = snapshot.table(score.path, at)[0, :, 0]  # [V]
     best: dict[str, dict[str, Any]] = {}
     for view in np.argsort(-scores, kind="stable").tolist():
@@ -327,7 +330,7 @@ def _found(snapshot: Snapshot, row: int) -> dict[str, Any]:
     return {"id": name, "label": label, "picture": thumbnail(snapshot, row)}
 
 
-def mean_embeddings(rows: store.Rows, sample: NDArray[Any]) -> NDArray[np.float32]:
+def mean_embeddings(rows: Rows, sample: NDArray[Any]) -> NDArray[np.float32]:
     """The mean over views of unit-length embeddings, at unit length again. [n, E]"""
     parts = []
     for start in range(0, len(sample), 128):
@@ -366,7 +369,7 @@ def failures(snapshot: Snapshot) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {}
     for start in range(0, len(rows), 4096):
         part = rows[start : start + 4096]
-        for shape, reason in zip(store.texts(snapshot.table("id", part)), store.texts(snapshot.table("reason", part)), strict=True):
+        for shape, reason in zip(layout.texts(snapshot.table("id", part)), layout.texts(snapshot.table("reason", part)), strict=True):
             name = re.sub(r"'[^']*'|\"[^\"]*\"|[\w./-]+\.[A-Za-z]\w{1,4}\b|\d[\d.,e+-]*", "…", reason)
             kind = kinds.setdefault(name, {"name": name, "count": 0, "shapes": []})
             kind["count"] += 1
@@ -387,7 +390,7 @@ def remarks(snapshot: Snapshot) -> dict[str, Any]:
         total += int(noted.sum())
         if noted.any() and len(shown) < REMARKS:
             few = part[noted][: REMARKS - len(shown)]
-            shown += zip(store.texts(snapshot.table("id", few)), store.texts(snapshot.table("reason", few)), strict=True)
+            shown += zip(layout.texts(snapshot.table("id", few)), layout.texts(snapshot.table("reason", few)), strict=True)
     return {"total": total, "shapes": shown}
 
 

@@ -11,7 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import spec, store
+from cache_schema import spec
+from cache_schema.layout import texts
+from cache_schema.rows import Rows
 from cache_schema.spec import CameraRig, ViewSpec
 from cache_schema.store import Cache
 
@@ -73,14 +75,14 @@ class Snapshot:
         """The shown view that is nearest to a three-quarter one."""
         return min(self.views, key=lambda v: abs((self.rig.cameras[v].azimuth - 45 + 180) % 360 - 180))
 
-    def mapped(self, path: str) -> store.Rows:
+    def mapped(self, path: str) -> Rows:
         """An uncompressed array, memory-mapped. Read only rows that are `done`."""
-        return store.Rows(self.cache.path, self.nodes[path])
+        return Rows(self.cache.path, self.nodes[path])
 
     def name(self, row: int) -> tuple[str, str]:
         """A shape's id, and the name of its class; that is empty where it has none."""
         label = self.label[row]
-        return str(store.texts(self.table("id", np.array([row])))[0]), self.manifest.classes[label] if label >= 0 else ""
+        return str(texts(self.table("id", np.array([row])))[0]), self.manifest.classes[label] if label >= 0 else ""
 
 
 def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from cache_schema import store
 from cache_schema.errors import UserError
+from cache_schema.files import exclusive
 from cache_schema.store import Cache
 from pipeline.journal import Event, append
 from pipeline.models import Models
@@ -88,5 +88,5 @@ class Work:
 @contextlib.contextmanager
 def held(path: Path, terminal: Terminal) -> Iterator[TextIO]:
     """Hold a cache alone; where another command is at work on it, say so and wait. Gives the journal, open for appending."""
-    with store.exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as file:
+    with exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as file:
         yield file

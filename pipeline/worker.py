@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from cache_schema.checks import within
 from cache_schema.errors import UserError
+from cache_schema.layout import encode_chunk
 from cache_schema.spec import TEXT_BYTES, ArraySpec, PointSpec, ViewSpec
-from cache_schema.store import encode_chunk
 from pipeline.sources.catalog import Entry, Reader
 
 _MEMORY: Final = "GiB of memory"

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from cache_schema import store
+from cache_schema.products import markers
 
 
 def copied(path: Path, folder: Path) -> store.Cache:
@@ -15,7 +16,7 @@ def copied(path: Path, folder: Path) -> store.Cache:
 def exchange(cache: store.Cache, product: str, one: int = 0, other: int = 1) -> None:
     """Let two shards of a product change places, with their completion markers: each still matches its own."""
     record = cache.record(product)
-    for node in (*cache.arrays(record), store.markers(cache.manifest, record)):
+    for node in (*cache.arrays(record), markers(cache.manifest, record)):
         first, second = cache.path / node.key(one), cache.path / node.key(other)
         held = first.read_bytes()
         first.write_bytes(second.read_bytes())

@@ -20,11 +20,14 @@ import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
+from cache_schema.files import write_file
+from cache_schema.records import differences
 from cache_schema.spec import GuideSpec, PointSpec, fingerprint, from_json, label, to_json
-from cache_schema.store import Cache, differences, open_cache, write_file
+from cache_schema.store import Cache, open_cache
 from trainer.batch import Used
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.encoders import catalog
+from trainer.encoders.protocol import EncoderSettings
 from trainer.points import Convention
 from trainer.stage import Facts, Stage, build
 
@@ -144,7 +147,7 @@ def weights(run: Path) -> str:
         return digest({name.removeprefix(prefix): opened.get_tensor(name) for name in names if name.startswith(starts)})
 
 
-def read(run: Path, which: str = LAST) -> tuple[Header, Any, dict[str, Tensor]]:
+def read(run: Path, which: str = LAST) -> tuple[Header, EncoderSettings, dict[str, Tensor]]:
     """The header, the encoder's own configuration and all tensors of a checkpoint. Raises as `load`."""
     file = path(run, which)
     with _opened(run, file) as opened:

@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.errors import UserError
+from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, TeacherSpec
-from cache_schema.store import Cache, differences
+from cache_schema.store import Cache
 from trainer.batch import Batch, Negatives, Statistics, Used
 from trainer.classes import NONE, united
 from trainer.part import DataConfig, Ints, Needs, Part, check_names

@@ -18,8 +18,9 @@ from typing import Final
 import torch
 
 from cache_schema.errors import UserError
+from cache_schema.files import write_file
+from cache_schema.records import differences
 from cache_schema.spec import from_json, to_json
-from cache_schema.store import differences, write_file
 from trainer import checkpoint, optim
 from trainer.checkpoint import Header
 from trainer.config import AlignConfig, DistillConfig

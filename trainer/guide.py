@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import store
 from cache_schema.errors import UserError
+from cache_schema.files import exclusive
+from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, Record
 from cache_schema.store import Cache
 from trainer.checkpoint import Loaded, setup, trained_on
@@ -63,10 +64,10 @@ def write(
             otherwise, or does not come out as it was.
     """
     record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
-    with store.exclusive(cache.path):
+    with exclusive(cache.path):
         begun = cache.records().get(record.product)
         if begun and begun.fingerprint != record.fingerprint:
-            changed = "; ".join(store.differences(begun, record))
+            changed = "; ".join(differences(begun, record))
             raise UserError(
                 f"{cache.path} has {record.product} already, of another guide or other settings ({changed}): choose another --name"
             )

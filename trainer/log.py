@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from cache_schema.errors import UserError
-from cache_schema.store import write_file
+from cache_schema.files import write_file
 from cache_schema.terminal import printable
 
 METRICS: Final = "metrics.jsonl"

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.layout import text_cells
+from cache_schema.rows import Rows
 from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, did_you_mean, label
-from cache_schema.store import Cache, Rows, text_cells
+from cache_schema.store import Cache
 from trainer.classes import NONE, SOURCE, chosen, matched
 
 Ints = NDArray[np.int64]

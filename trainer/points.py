@@ -28,8 +28,9 @@ from torch import Tensor
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.rows import Rows
 from cache_schema.spec import GREY, PointSpec
-from cache_schema.store import Cache, Rows
+from cache_schema.store import Cache
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

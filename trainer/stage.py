@@ -4,7 +4,6 @@ stage = build(config, Facts(teachers=..., guide_dim=...), statistics)
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from trainer.batch import Statistics
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.distill import Distill
 from trainer.encoders import catalog
+from trainer.encoders.protocol import EncoderSettings
 from trainer.part import DataConfig
 
 Stage = Align | Distill
@@ -29,7 +29,7 @@ class Facts:
     """Width of the guide's features; 0 for none."""
 
 
-def build(config: StageConfig, facts: Facts, statistics: Statistics | None = None, encoder: Any = None) -> Stage:
+def build(config: StageConfig, facts: Facts, statistics: Statistics | None = None, encoder: EncoderSettings | None = None) -> Stage:
     """A new model. Its weights come from torch's global generator.
 
     Args:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cache_schema import spec, store, validate
+from cache_schema.layout import texts
 from pipeline import commands, reading
 from pipeline.worker import Task, make
 from tests.pipeline.conftest import Silent, build, contents, small
@@ -85,7 +86,7 @@ REPLACED: dict[str, tuple[str, bytes]] = {
 def reasons(path: Path) -> dict[str, str]:
     cache = store.open_cache(path)
     failed = cache.column("status") == spec.FAILED
-    return {i: r for i, r, f in zip(cache.ids(), store.texts(cache.column("reason")), failed, strict=True) if f}
+    return {i: r for i, r, f in zip(cache.ids(), texts(cache.column("reason")), failed, strict=True) if f}
 
 
 @pytest.mark.parametrize("name", REPLACED)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from cache_schema import spec, store, validate
+from cache_schema import layout, spec, store, validate
 from cache_schema.errors import UserError
+from cache_schema.files import exclusive, held_token
 from pipeline import commands
 from pipeline.captioners.catalog import CAPTIONERS
 from pipeline.repair import repair
@@ -24,7 +25,7 @@ CPU = commands.Machine(workers=1, device="cpu")
 def test_every_file_is_a_row_with_points_or_a_reason(built):
     cache = store.open_cache(built)
     assert validate.problems(built) == []
-    reasons = dict(zip(cache.ids(), store.texts(cache.array("reason")[:]), strict=True))
+    reasons = dict(zip(cache.ids(), layout.texts(cache.array("reason")[:]), strict=True))
     assert len(reasons) == 9
     failed = {name for name, reason in reasons.items() if reason}
     assert failed == {"slab/train/broken.off", "tower/test/empty.off"}
@@ -50,7 +51,7 @@ def test_a_cached_embedding_is_the_teachers_own_of_the_stored_view(built):
         direct = teacher.embed_images(teacher.preprocess(cache.array("views/rgb")[row, view])[None])[0]
         assert np.allclose(cache.array(f"image/{name}")[row, view], direct.numpy(), atol=2e-3, rtol=1e-3)
     teacher = catalog.load("starter-resnet")
-    text = store.texts(cache.array("captions/text")[row])[view, 0]
+    text = layout.texts(cache.array("captions/text")[row])[view, 0]
     assert np.allclose(cache.array("text/starter-resnet")[row, view], teacher.embed_texts([text])[0].numpy(), atol=2e-3, rtol=1e-3)
 
 
@@ -60,7 +61,7 @@ def test_captions_are_best_first_by_the_rankers_cosine(built):
     assert (np.diff(scores[cache.ok()], axis=2) <= 0).all()
     row = int(np.flatnonzero(cache.ok())[0])
     image = torch.from_numpy(cache.array("image/starter-resnet")[row, 0].astype(np.float32))
-    texts = catalog.load("starter-resnet").embed_texts(store.texts(cache.array("captions/text")[row])[0].tolist())
+    texts = catalog.load("starter-resnet").embed_texts(layout.texts(cache.array("captions/text")[row])[0].tolist())
     assert np.allclose(scores[row, 0], torch.cosine_similarity(texts, image[None]).numpy(), atol=2e-3)
 
 
@@ -116,12 +117,12 @@ def test_bytes_do_not_depend_on_torchs_threads(built, meshes, tmp_path):
 def test_an_orphan_of_a_killed_client_writes_nothing(copied, meshes):
     cache = store.open_cache(copied)
     record = cache.record("image/starter-resnet")
-    with store.exclusive(copied):
-        orphan = store.open_cache(copied, token=store.held_token(copied))
+    with exclusive(copied):
+        orphan = store.open_cache(copied, token=held_token(copied))
     before = contents(copied)
-    with store.exclusive(copied), pytest.raises(UserError, match="another build has taken over"):
+    with exclusive(copied), pytest.raises(UserError, match="another build has taken over"):
         orphan.write(record, 0, {"image/starter-resnet": np.ones((4, 4, 128), np.float16)})
-    with store.exclusive(copied), pytest.raises(UserError, match="another build has taken over"):
+    with exclusive(copied), pytest.raises(UserError, match="another build has taken over"):
         orphan.reopen(record, 0)
     assert contents(copied) == before
 

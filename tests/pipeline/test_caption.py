@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cache_schema import store, validate
+from cache_schema import layout, store, validate
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, fingerprint, from_json, to_json
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.blip2 import Draw
@@ -85,7 +85,7 @@ def test_a_made_up_captioner_needs_an_entry_of_the_catalogue_and_nothing_else(me
     cache = store.open_cache(tmp_path / "c.zarr")
     assert validate.problems(cache.path) == []
     assert dict(cache.record("captions").made_by)["numpy"] == np.__version__
-    texts, scores = store.texts(cache.column("captions/text")), cache.column("captions/score")  # [N, V, 2] each
+    texts, scores = layout.texts(cache.column("captions/text")), cache.column("captions/score")  # [N, V, 2] each
     picture = cache.array("views/rgb")[0, 1]
     assert cache.ok()[0] and set(texts[0, 1]) == {f"slab of {picture.mean():.0f}, told {i} times" for i in range(2)}
     assert np.isfinite(scores).all() and scores[0].any()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cache_schema import store, synthetic
+from cache_schema.layout import text_cells
 from cache_schema.terminal import printable
 from pipeline import cli
 from tests.pipeline.conftest import box_off
@@ -165,7 +166,7 @@ def test_remarks_are_counted_and_listed(tmp_path):
     record = cache.records()["status"]
     for shard in range(cache.manifest.shards):
         columns = {node.path: cache.shard_rows(node, shard).copy() for node in cache.arrays(record)}
-        columns["reason"][columns["status"] == 1] = store.text_cells(["its texture is grey\x1b[31m"])[0]
+        columns["reason"][columns["status"] == 1] = text_cells(["its texture is grey\x1b[31m"])[0]
         columns["repeated"][0] = 1
         cache.reopen(record, shard)
         cache.write(cache.records()["status"], shard, columns)

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from cache_schema import spec, store, synthetic
+from cache_schema.layout import node_json, text_cells
+from cache_schema.products import markers
+from cache_schema.records import sealed
 from cache_schema.spec import CaptionSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
 from pipeline import report, timings
 from pipeline.cameras import RIGS, poses
@@ -130,9 +133,9 @@ def test_an_unfinished_cache_shows_the_shards_that_are_done(tmp_path):
     for product in ("status", "points", "captions", "image/random-a", "text/random-a"):
         record = cache.record(product)
         node = cache.path / "products" / product / "zarr.json"
-        node.write_bytes(store.node_json(store.markers(cache.manifest, record), store.sealed(dataclasses.replace(record, complete=False))))
+        node.write_bytes(node_json(markers(cache.manifest, record), sealed(dataclasses.replace(record, complete=False))))
         for shard in (1, 2) if product == "captions" else (2,):
-            for array in (*cache.arrays(record), store.markers(cache.manifest, record)):
+            for array in (*cache.arrays(record), markers(cache.manifest, record)):
                 (cache.path / array.key(shard)).unlink()
     page = page_of(cache, tmp_path, shapes=99)
     assert "16 ok 0 failed 4 pending" in page.text and "Not finished" in page.text and "2 of 3 shards" in page.text
@@ -147,7 +150,7 @@ def test_no_text_of_others_becomes_markup(tmp_path):
     manifest = Manifest(shapes=30, shard=30, source=source, classes=(NASTY,), splits=(NASTY,))
     cache = store.create(tmp_path / "c.zarr", manifest, ids, [0] * 30, [0] * 30)
     status = np.array([spec.OK] * 3 + [spec.FAILED] * 27, np.uint8)
-    dead = {"reason": store.text_cells([NASTY] * 30), "source_sha256": np.zeros((30, 32), np.uint8), "colored": np.zeros(30, np.uint8)}
+    dead = {"reason": text_cells([NASTY] * 30), "source_sha256": np.zeros((30, 32), np.uint8), "colored": np.zeros(30, np.uint8)}
     dead["repeated"] = dead["colored"]
     captions = CaptionSpec(captioner=NASTY, model=NASTY, samples=1, rank_by=NASTY)
     teacher = dataclasses.replace(synthetic.teacher("t"), backend=NASTY, model=NASTY)
@@ -155,7 +158,7 @@ def test_no_text_of_others_becomes_markup(tmp_path):
         (Record(product="status", kind="status", spec=source, inputs=(), made_by=((NASTY, NASTY),)), {"status": status, **dead}),
         (
             Record(product="captions", kind="captions", spec=captions, per_shape=1, inputs=()),
-            {"captions/text": store.text_cells([NASTY] * 30)[:, None, None], "captions/score": np.ones((30, 1, 1), np.float32)},
+            {"captions/text": text_cells([NASTY] * 30)[:, None, None], "captions/score": np.ones((30, 1, 1), np.float32)},
         ),
         (Record(product="image/t", kind="image", spec=teacher, per_shape=1, inputs=()), {"image/t": np.ones((30, 1, 32), np.float16)}),
     ):
@@ -211,7 +214,7 @@ def test_captions_are_the_best_of_each_view_and_equal_ones_are_one(tmp_path):
     cache.begin(record)
     texts = ["low", "x", "same", "x", "high", "x", "same", "x"]
     scores = np.array([0.1, 0, 0.3, 0, 0.9, 0, 0.2, 0], np.float32)
-    cells = np.tile(store.text_cells(texts).reshape(1, 4, 2, -1), (2, 1, 1, 1))
+    cells = np.tile(text_cells(texts).reshape(1, 4, 2, -1), (2, 1, 1, 1))
     cache.write(record, 0, {"captions/text": cells, "captions/score": np.tile(scores.reshape(1, 4, 2), (2, 1, 1))})
     found = report.captions(Snapshot(cache), cache.record("captions"), 1)
     assert [(c["text"], c["views"]) for c in found] == [("high", [2]), ("same", [1, 3]), ("low", [0])]
@@ -249,7 +252,7 @@ def test_failures_are_grouped_by_what_they_have_in_common(tmp_path):
     for shard in range(cache.manifest.shards):
         rows = cache.manifest.rows(shard)
         values = {node.path: cache.shard_rows(node, shard) for node in cache.arrays(record)}
-        values["reason"] = store.text_cells([*reasons, *[""] * 10][rows.start : rows.stop])
+        values["reason"] = text_cells([*reasons, *[""] * 10][rows.start : rows.stop])
         cache.write(record, shard, values)
     found = report.failures(Snapshot(cache))
     assert [(kind["name"], kind["count"]) for kind in found["kinds"]] == [

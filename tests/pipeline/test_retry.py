@@ -10,6 +10,8 @@ import pytest
 
 from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
+from cache_schema.files import write_file
+from cache_schema.layout import texts
 from cache_schema.spec import GuideSpec, Record
 from pipeline import commands, opening, records
 from pipeline.recipes import BuildConfig, SourceConfig
@@ -90,7 +92,7 @@ def test_nobody_else_is_touched_and_what_is_still_broken_stays_so(there, mine, b
         assert np.array_equal(after.array(name)[:][rows], before.array(name)[:][rows]), name
     row = ids.index("tower/test/empty.off")
     assert not after.ok()[row] and after.ok().sum() == 8
-    assert store.texts(after.array("reason")[:])[row] not in ("", store.texts(before.array("reason")[:])[row])
+    assert texts(after.array("reason")[:])[row] not in ("", texts(before.array("reason")[:])[row])
     untouched = contents(there)
     build(mine, there)  # its file is as it was when it failed
     assert contents(there) == untouched
@@ -112,7 +114,7 @@ def test_a_changed_file_fails_that_shape_alone_until_it_is_restored_or_taken_as_
     changed.write_text(box_off((2, 9, 1)))
     build(mine, path, few)
     cache = store.open_cache(path)
-    reasons = dict(zip(cache.ids(), store.texts(cache.array("reason")[:]), strict=True))
+    reasons = dict(zip(cache.ids(), texts(cache.array("reason")[:]), strict=True))
     assert reasons["slab/train/box_0.off"].startswith("its file, or one beside it, has changed since its points were made; restore it")
     assert cache.ok().sum() == 6 and not cache.array("points/xyz")[:][~cache.ok()].any()
     assert validate.problems(path) == []
@@ -149,7 +151,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("writes", [1, 4, 9, 13, 20, 30, 45])
 def test_killed_while_it_tries_again_it_goes_on(there, mine, right, monkeypatch, writes):
     mend(mine)
-    count, write, unlink = [0], store.write_file, Path.unlink
+    count, write, unlink = [0], write_file, Path.unlink
 
     def dying(act):
         def call(*arguments, **options):

@@ -23,6 +23,8 @@ import numpy as np
 
 from cache_schema import store, validate
 from cache_schema.errors import UserError
+from cache_schema.files import exclusive, held_token, leftovers
+from cache_schema.products import markers
 from cache_schema.spec import Record
 from pipeline import commands
 from pipeline.repair import repair
@@ -87,7 +89,7 @@ def full_disk(ground: Ground, folder: Path, rng: Rng) -> str:
     failed = once(ground.meshes, cache, ground.recipe, "full", limit)
     if failed.returncode == 0 or ".zarr" not in failed.stderr.strip().splitlines()[-1]:
         return f"limit {limit}: the last words name no file: {failed.stderr.strip().splitlines()[-1:]}"
-    if any(store.leftovers(cache)):
+    if any(leftovers(cache)):
         return f"limit {limit}: half a file is left"
     build_once.build(ground.meshes, cache, ground.recipe)
     return "" if contents(cache) == ground.files else f"limit {limit}: other bytes"
@@ -96,8 +98,8 @@ def full_disk(ground: Ground, folder: Path, rng: Rng) -> str:
 def orphan(ground: Ground, folder: Path, rng: Rng) -> str:
     """A task of a build that was killed writes while another build is at work, and after it."""
     path = ground.copy(folder)
-    with store.exclusive(path):
-        late = store.open_cache(path, token=store.held_token(path))
+    with exclusive(path):
+        late = store.open_cache(path, token=held_token(path))
     record = late.record("points")
     shard = int(rng.integers(late.manifest.shards))
     wrong = {node.path: np.ones((len(late.manifest.rows(shard)), *node.shape[1:]), node.dtype) for node in late.arrays(record)}
@@ -109,7 +111,7 @@ def orphan(ground: Ground, folder: Path, rng: Rng) -> str:
             return True
         return False
 
-    with store.exclusive(path):
+    with exclusive(path):
         during = refused()
     return "" if during and refused() and contents(path) == ground.files else "an orphan wrote"
 
@@ -176,7 +178,7 @@ def swap_with_markers(path: Path, rng: Rng) -> list[str]:
     records = [r for r in cache.products().values() if r.kind != "labels"]
     record: Record = records[int(rng.integers(len(records)))]
     one, other = rng.choice(cache.manifest.shards - 1, 2, replace=False).tolist()
-    marker = store.markers(cache.manifest, record)
+    marker = markers(cache.manifest, record)
     if (path / marker.key(one)).read_bytes() == (path / marker.key(other)).read_bytes():
         return []
     for node in (marker, *cache.arrays(record)):

@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 
 from cache_schema import store, synthetic
+from cache_schema.layout import node_json
+from cache_schema.records import sealed
 from cache_schema.spec import LabelSet, PointSpec
 from tests.trainer.conftest import config_of
 from trainer import checkpoint, log
@@ -82,7 +84,7 @@ def test_training_and_zeroshot_take_a_cache_whose_names_have_hyphens(tmp_path):
     path = tmp_path / "a.zarr"
     cache = synthetic.write(path, shapes=32, shard=16, points=PointSpec(count=64, blocks=2, ordered=32), labels=made)
     renamed = dataclasses.replace(cache.manifest, classes=classes)
-    (path / "zarr.json").write_bytes(store.node_json(None, store.sealed(renamed)))
+    (path / "zarr.json").write_bytes(node_json(None, sealed(renamed)))
     cache = store.open_cache(path)
     train(config_of("align", "data.labels=source", "optim.batch=8"), [path], tmp_path / "run", device="cpu")
     result = catalog.evaluate("zeroshot", checkpoint.load(tmp_path / "run"), cache, catalog.options("zeroshot", ["test_split=all"]))

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
+from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import fingerprint, from_json, to_json
-from cache_schema.store import differences
 from trainer.align import Teacher
 from trainer.config import EncoderConfig
 from trainer.options import DistillOptions

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cache_schema import spec, store, synthetic
+from cache_schema import layout, spec, store, synthetic
 from cache_schema.spec import LabelSet, PointSpec, Record
 from tests.trainer.conftest import FAILED, LABELS, config_of, write_small
 from tests.trainer.test_points import write as write_points
@@ -113,7 +113,7 @@ def test_a_batch_holds_one_block_one_view_and_a_text_of_that_view(cache_path):
     cache = store.open_cache(cache_path)
     xyz, rgb = cache.array("points/xyz")[:].astype(np.float32), cache.array("points/rgb")[:]
     image, text = cache.array("image/random-a")[:], cache.array("text/random-a")[:]
-    templates, words = cache.array("labels/source/random-a")[:], store.texts(cache.array("captions/text")[:])
+    templates, words = cache.array("labels/source/random-a")[:], layout.texts(cache.array("captions/text")[:])
     data = opened(cache_path, batch=38)
     seen, texts = {"block": set(), "view": set(), "text": set()}, {}
     for number in range(4):

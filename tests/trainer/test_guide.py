@@ -9,6 +9,7 @@ import torch
 
 from cache_schema import store, validate
 from cache_schema.errors import UserError
+from cache_schema.products import markers
 from tests.harm import copied, exchange, flip
 from tests.trainer.conftest import FAILED, config_of
 from trainer import checkpoint, guide, log
@@ -94,7 +95,7 @@ def test_a_damaged_marker_and_file_are_made_again(cache, aligned, also):
     before = files(cache)
     if also:
         exchange(cache, "guide/own")
-    flip(cache.path / store.markers(cache.manifest, made).key(2))
+    flip(cache.path / markers(cache.manifest, made).key(2))
     flip(cache.path / cache.arrays(made)[0].key(2))
     assert guide.write(cache, loaded, "own", device="cpu") == made
     assert files(cache) == before and validate.problems(cache.path) == []

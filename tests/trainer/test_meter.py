@@ -33,7 +33,7 @@ def test_a_step_is_read_when_the_next_one_is_there():
 def test_what_is_wrong_is_raised_with_the_step_that_it_was_in():
     meter = meter_of()
     meter.add(7, NAMES, torch.tensor([float("nan"), 1.0]))
-    with pytest.raises(UserError, match="step 7: loss not finite .*explained 7"):
+    with pytest.raises(UserError, match=r"step 7: loss not finite .*explained 7"):
         meter.add(8, NAMES, torch.tensor([1.0, 1.0]))
 
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from cache_schema import store
 from cache_schema.errors import UserError
+from cache_schema.products import markers
+from cache_schema.rows import Rows
 from tests.harm import copied, exchange, flip
 from tests.trainer.conftest import config_of
 from trainer import checkpoint, guide
@@ -30,7 +31,7 @@ def _quick(task):
 @pytest.mark.parametrize("product", ["index", "status", "points", "captions", "image/random-a", "text/random-a", "labels/source/random-a"])
 def test_training_refuses_exchanged_shards(cache, tmp_path, product):
     record = cache.record(product)
-    if store.markers(cache.manifest, record).shape[0] == 1:  # nothing to exchange: another product's shard with its marker
+    if markers(cache.manifest, record).shape[0] == 1:  # nothing to exchange: another product's shard with its marker
         node = cache.arrays(record)[0]
         values = cache.column(node.path)[::-1].copy()
         cache.write(record, 0, {node.path: values})
@@ -81,7 +82,7 @@ def test_an_evaluation_of_damaged_files_has_no_result(cache, aligned, task, prod
 
 def test_a_run_that_read_damage_at_last_does_not_end(cache, tmp_path, monkeypatch):
     flip(cache.path / cache.arrays(cache.record("points"))[0].key(0))
-    monkeypatch.setattr(store.Rows, "gather", _unlucky(store.Rows.gather))
+    monkeypatch.setattr(Rows, "gather", _unlucky(Rows.gather))
     with pytest.raises(UserError, match=WRITTEN):
         train(config_of("align"), [cache.path], tmp_path / "run", device="cpu")
     assert not checkpoint.path(tmp_path / "run").exists() or checkpoint.load(tmp_path / "run").header.unfinished

@@ -1,5 +1,6 @@
 """Published checkpoints: what fits is taken to the last bit, what does not is named, and nothing runs code. The files are made here."""
 
+import dataclasses
 import json
 import shutil
 import typing
@@ -17,7 +18,7 @@ from trainer.encoders import catalog, pointm2ae, pointmae, pointmamba
 from trainer.loop import train
 from trainer.published import exporting, importing
 from trainer.published.importing import import_checkpoint
-from trainer.published.peers import PEERS
+from trainer.published.peers import PEERS, signs
 from trainer.recipes import configured
 from trainer.stage import Facts, build
 
@@ -371,3 +372,32 @@ def test_the_command_line_takes_every_architecture():
 def test_every_architecture_reads_into_an_encoder_there_is():
     for peer in PEERS.values():
         assert configured(peer.recipe, peer.stage, peer.settings).encoder.name in catalog.ENCODERS
+
+
+def test_adding_a_peer_is_one_entry(monkeypatch, imported):
+    mine = dataclasses.replace(
+        PEERS["point-mae"], renamed={"my_encoder.": "MAE_encoder."}, signs=("my_encoder.",), shared_signs=(), implied={}
+    )
+    monkeypatch.setitem(PEERS, "mine", mine)
+    weights = {name.replace("MAE_encoder.", "my_encoder."): value for name, value in weights_of("point-mae").items()}
+    report, loaded = imported("mine", weights, SIZES["point-mae"])
+    assert report.source.architecture == "mine" and same_features(loaded.model, stage_of("point-mae"))
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["point_encoder.blocks.blocks.0", "open_clip_model.visual.x"], ("ulip", "ulip-2")),
+        (["MAE_encoder.blocks.blocks.0.norm1_contrast.weight"], ("recon",)),
+        (["ACT_encoder.blocks.blocks.0.x"], ("act",)),
+        (["h_encoder.x", "rec_head_3d.weight"], ("i2p-mae",)),
+        (["h_encoder.x", "rec_head.weight"], ("point-m2ae",)),
+        (["h_encoder.x"], ("point-m2ae", "i2p-mae")),
+        (["transformer_q.blocks.blocks.0.x"], ()),
+        (["MAE_encoder.blocks.layers.0.mixer.D"], ("pointmamba",)),
+        (["MAE_encoder.blocks.blocks.0.x"], ("point-mae",)),
+        (["blocks.blocks.0.x"], ("point-mae", "act")),
+    ],
+)
+def test_the_first_sign_that_is_found_tells_the_architecture(names, found):
+    assert next(of for sign, of in signs().items() if any(sign in name for name in names)) == found

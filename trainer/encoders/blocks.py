@@ -63,7 +63,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 
 def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, channels: int) -> Level:
-    """Group the points [B, P, C] that are nearest to each centre, relative to it: the only level of an encoder that has one.
+    """Group the points [B, P, C] that are nearest to each centre, relative to it: the finest level of an encoder, or its only one.
 
     Args:
         points: coordinates first, then colours if there are 6 channels.
@@ -82,8 +82,12 @@ def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, chan
         raise UserError(f"{groups} groups of {group_size} need at least {max(groups, group_size)} points, got {count}")
     xyz = points[..., :3]
     first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, groups))
-    centres = first[:, :groups]  # [B, G, 3]
-    members = ops.nearest(centres, xyz, group_size)
+    return grouped_around(first[:, :groups], points, group_size)
+
+
+def grouped_around(centres: Tensor, points: Tensor, group_size: int) -> Level:
+    """The level whose groups are the `group_size` points of [B, P, C] that are nearest to each of the centres [B, G, 3]."""
+    members = ops.nearest(centres, points[..., :3], group_size)
     found = ops.gather(points, members)  # [B, G, K, C]
     found = torch.cat([found[..., :3] - centres.unsqueeze(2), found[..., 3:]], -1)
     return Level(groups=found, centres=centres, members=members)

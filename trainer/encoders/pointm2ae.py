@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.batch import Tensors
-from trainer.encoders.blocks import PatchEmbed, Transformer, check_sizes, initialise, position_mlp
+from trainer.encoders.blocks import PatchEmbed, Transformer, check_sizes, grouped, grouped_around, initialise, position_mlp
 from trainer.encoders.names import from_names, to_names
-from trainer.encoders.protocol import Encoded, Finer, Level, Patches, Site
+from trainer.encoders.protocol import Encoded, Finer, Patches, Site
 
 Three = tuple[int, int, int]
 
@@ -139,22 +139,10 @@ class PointM2AE(nn.Module):
             UserError: the points have another width than the encoder reads, or are fewer than a grouping needs.
         """
         config = self.config
-        count, needed = points.shape[1], max(config.counts[0], config.sizes[0])
-        if points.shape[2] != config.channels:
-            raise UserError(f"points have {points.shape[2]} channels, the encoder was built for {config.channels}: set its `channels`")
-        if count < needed:
-            raise UserError(f"{config.counts[0]} groups of {config.sizes[0]} need at least {needed} points, got {count}")
-        xyz = points[..., :3]
-        first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, self.centres))
-        levels, below = [], points
-        for g, k in zip(config.counts, config.sizes, strict=True):
-            # The first g points in farthest-point order are the sampling of g points: one sampling serves all levels.
-            centres = first[:, :g]  # [B, G, 3]
-            members = ops.nearest(centres, below[..., :3], k)
-            groups = ops.gather(below, members)  # [B, G, K, C], above the finest level [B, G, K, 3]
-            groups = torch.cat([groups[..., :3] - centres.unsqueeze(2), groups[..., 3:]], -1)
-            levels.append(Level(groups=groups, centres=centres, members=members))
-            below = centres
+        levels = [grouped(points, ordered, groups=config.counts[0], group_size=config.sizes[0], channels=config.channels)]
+        for count, size in zip(config.counts[1:], config.sizes[1:], strict=True):
+            # The first centres in farthest-point order are the sampling of fewer: one sampling serves all levels.
+            levels.append(grouped_around(levels[0].centres[:, :count], levels[-1].centres, size))
         return Patches(levels=tuple(levels))
 
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
@@ -175,9 +163,11 @@ class PointM2AE(nn.Module):
             if visible is None and radius:
                 # Local attention (https://arxiv.org/abs/2205.14401). The mask above is None here, since whole shapes fill their slots.
                 mask = near(centres, radius)
+            # The coarsest level of masked shapes is always filled, so the authors' padding changes only the levels below.
             if self.config.authors_padding and seen.filled is not None:
                 tokens, centres, mask = padded(tokens, centres, seen.filled, radius)
             encoded.append(tier.transformer(tokens, tier.positions(centres), mask))
+        # Only the last level has a norm here: the decoder has its own for the tokens that it takes from the middle one.
         finer = tuple(Finer(tokens=tokens, slot=seen.slot) for tokens, seen in zip(encoded[:-1], shown[:-1], strict=True))
         return Encoded(tokens=self.norm(encoded[-1]), visible=shown[-1].group, finer=finer)
 
@@ -214,6 +204,7 @@ class PointM2AE(nn.Module):
 def everything(patches: Patches) -> list[Shown]:
     """The groups to encode on each level when the whole shape is shown: all of them, each in the slot of its own number."""
     shapes = [level.centres.shape[:2] for level in patches.levels]
+    # Whole shapes take the same way through `forward` as masked ones, with every group at its own number.
     rows = [torch.arange(g, device=patches.coarsest.centres.device).expand(b, -1) for b, g in shapes]
     return [Shown(group=row, slot=row, filled=None) for row in rows]
 
@@ -263,6 +254,7 @@ class Propagation(nn.Module):
     def __init__(self, config: PointM2AEConfig, depth: int, heads: int, drop_path: float) -> None:
         super().__init__()
         _, middle, coarse = config.widths
+        # The rate of drop path rises through both Transformers as if they were one.
         step = drop_path / (2 * depth - 1)
         self.mask_token = nn.Parameter(torch.empty(1, 1, coarse))
         self.coarse_positions, self.middle_positions = position_mlp(coarse, hidden=coarse), position_mlp(middle, hidden=middle)

@@ -195,6 +195,7 @@ class Family(Protocol):
     CONFIGS: Mapping[str, EncoderSettings]
     """Configurations by name."""
 
+    # Every module reads configurations of its own class, which no one type tells: the catalogue hands on what it found in `CONFIGS`.
     def build(self, config: Any) -> Encoder:
         """A new encoder of a configuration of this module. Its weights come from torch's global generator."""
         ...

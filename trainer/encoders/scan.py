@@ -102,6 +102,7 @@ def _scan(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, abreast: bool)
             left = _advanced(left, a, length, put, write)
         start = _handed_on(left, _decay(dt.sum(2), a))
         return _read(a, dt, u, b, c, start)[0], start
+    # One chunk after the other: nothing is computed twice, and the states of one chunk stay in the cache.
     h, ys, starts = a.new_zeros(len(dt), 1, *a.shape), [], []
     for lengths, puts, writes, reads in _chunks(dt, u, b, c):
         starts.append(h)
@@ -161,6 +162,7 @@ _scan.register_autograd(_gradients, setup_context=_keep)
 def _read(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs y [B, C, Q, E] and last states [B, C, N, E] of chunks that start from the states h [B, C, N, E]."""
     y, h, spare = [], h.clone(), torch.empty_like(h)
+    # Autocast would take these products in bfloat16, and the error of a state adds up over all later tokens.
     with torch.autocast(h.device.type, enabled=False):
         for length, put, write, read in _tokens(dt, u, b, c):
             h, spare = _advanced(h, a, length, put, write, spare), h
@@ -175,6 +177,7 @@ def _pulled_back(
 
     The states in between are computed again, in `memory` [Q, B, C, N, E], whose content is lost.
     """
+    # Forward once more, to have every token's state, then backward through them.
     states = [start]
     for out, (length, put, write) in zip(memory, _tokens(dt, u, b), strict=True):
         states.append(_advanced(states[-1], a, length, put, write, out))

@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
-from cache_schema.store import write_file
+from cache_schema.files import write_file
 from trainer import checkpoint
 from trainer.encoders import catalog
 from trainer.published.peers import ENDS, PEERS, PROJECTION

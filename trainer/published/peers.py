@@ -2,7 +2,8 @@
 
     PEERS["point-mae"].recipe                            # "point-mae"
 
-A new peer is one entry of `PEERS`. Its encoder is one of `trainer.encoders.catalog`.
+A new peer is one entry of `PEERS`, and its name among the choices of `mmpd-train import --as`. Its encoder is one of
+`trainer.encoders.catalog`.
 
 Letters: D width, E a teacher's width.
 """

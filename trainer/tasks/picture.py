@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cache_schema.store import write_file
+from cache_schema.files import write_file
 from cache_schema.terminal import printable
 from trainer.tasks.result import Result
 

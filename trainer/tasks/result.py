@@ -17,8 +17,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from cache_schema.errors import UserError
+from cache_schema.files import write_file
 from cache_schema.spec import fingerprint, from_json, to_json
-from cache_schema.store import write_file
 from cache_schema.terminal import json_text, printable
 from trainer import checkpoint
 

@@ -10,7 +10,7 @@ A new method is a module beside this one, and its name in `Mode`, in `METHODS` a
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, cast, get_args
+from typing import Any, Final, Literal, Protocol, get_args
 
 from torch import nn
 
@@ -27,10 +27,10 @@ MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 class Method(Protocol):
     """A module of this package that attaches new parts."""
 
-    Options: Any
-    """Class of its options, a base of `Efficient`."""
+    Options: type[Any]
+    """Class of its options, a frozen dataclass and a base of `Efficient`."""
 
-    def attach(self, sites: Sequence[Site], options: Any, name: str) -> Around | None:
+    def attach(self, sites: Sequence[Site], options: "Efficient", name: str) -> Around | None:
         """Put new parts into the blocks of an encoder, in place. Their weights come from torch's global generator.
 
         With new parts that are not trained yet, the features of the encoder are the same, to the last bit.
@@ -49,12 +49,7 @@ class Method(Protocol):
         ...
 
 
-METHODS: Final[Mapping[Mode, Method]] = {
-    "lora": cast(Method, lora),
-    "adapter": cast(Method, adapter),
-    "prompt": cast(Method, prompt),
-    "pointgst": cast(Method, pointgst),
-}
+METHODS: Final[Mapping[Mode, Method]] = {"lora": lora, "adapter": adapter, "prompt": prompt, "pointgst": pointgst}
 """Modules by the name that `tune` takes."""
 
 
