@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import layout, spec
+from cache_schema import layout, products, spec
 from cache_schema.errors import UserError
-from cache_schema.layout import ShardFile, encode_chunk, text_cells
+from cache_schema.layout import ArraySpec, ShardFile, encode_chunk, text_cells
 from cache_schema.mending import Mending
-from cache_schema.products import index_record, status_record
-from cache_schema.spec import ArraySpec, CaptionSpec, LabelSet, Record, TeacherSpec
+from cache_schema.products import Kind, index_record, status_record
+from cache_schema.spec import CaptionSpec, LabelSet, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import labels
 from pipeline.captioners.catalog import Captioner
 from pipeline.models import Models
 from pipeline.plan import Plan
 from pipeline.ranking import rank
-from pipeline.records import FROM_FILES, batch_size
+from pipeline.records import batch_size
 from pipeline.teachers.catalog import Teacher
 from pipeline.worker import Made, one_line
 
@@ -58,7 +58,7 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
         Ids of the shapes that fail from now on.
     """
     written = list(records)
-    if any(record.kind == "status" for record in written):
+    if any(products.of(record) is products.STATUS for record in written):
         _write_shapes(cache, written, shard, dict(enumerate(made)), fresh=True)
         return []
     made, lost = _as_before(cache, shard, made)
@@ -70,8 +70,8 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
                 f"{ids[row]} is not as it was when its points were made ({made[row].reason.partition(';')[0]}); restore it, or build into "
                 "another path"
             )
-        there = [r for r in cache.records().values() if r.kind in FROM_FILES and r.product not in {w.product for w in written}]
-        there = [r for r in there if shard not in cache.missing(r)]
+        others = [r for r in cache.records().values() if products.from_files(r) and r.product not in {w.product for w in written}]
+        there = [r for r in others if shard not in cache.missing(r)]
         reopen(cache, shard)
         _write_shapes(cache, there, shard, {row: made[row] for row in lost})
     _write_shapes(cache, written, shard, dict(enumerate(made)), fresh=True)
@@ -121,17 +121,12 @@ def stored_status(cache: Cache, shard: int, *, reopened: bool = False) -> dict[s
 
 def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Mapping[int, Made], *, fresh: bool = False) -> None:
     """Write one shard of some products that come from files. `made` has the rows that change, or all of them where it is `fresh`."""
-    for record in sorted(records, key=lambda record: record.kind == "status"):  # last: a shard with a status has all the rest
-        match record.kind:
-            case "status":
-                values = _status_values(cache, record, shard, made, fresh)
-            case "points":
-                values = {
-                    node.path: _rows(cache, node, shard, {row: one.points[node.path] for row, one in made.items()}, fresh)
-                    for node in cache.arrays(record)
-                }
-            case _:
-                values = {node.path: _view_values(cache, node, shard, made, fresh) for node in cache.arrays(record)}
+    # The status comes last: a shard with a status has all the rest.
+    for record in sorted(records, key=lambda record: products.of(record) is products.STATUS):
+        if products.of(record) is products.STATUS:
+            values = _status_values(cache, record, shard, made, fresh)
+        else:
+            values = {node.path: _shape_values(cache, node, shard, made, fresh) for node in cache.arrays(record)}
         cache.write(record, shard, values)
 
 
@@ -154,10 +149,10 @@ def _status_values(cache: Cache, record: Record, shard: int, made: Mapping[int, 
     return values
 
 
-def _view_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, Made], fresh: bool) -> NDArray[Any] | list[list[bytes]]:
-    """One shard of an array of the views: poses, or pictures as encoded chunks [n][V]."""
-    if node.path == "views/pose":
-        return _rows(cache, node, shard, {row: one.pose for row, one in made.items()}, fresh)
+def _shape_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, Made], fresh: bool) -> NDArray[Any] | list[list[bytes]]:
+    """One shard of an array of the points or the views: values, or pictures as encoded chunks [n][V]."""
+    if node.codec == "raw":
+        return _rows(cache, node, shard, {row: one.arrays.get(node.path) for row, one in made.items()}, fresh)
     nothing = [encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
     count = len(cache.manifest.rows(shard))
     pictures: list[list[bytes]] = [nothing] * count if fresh else ShardFile(cache.path, node, shard).encoded(count)
@@ -178,17 +173,19 @@ def _rows(cache: Cache, node: ArraySpec, shard: int, changed: Mapping[int, NDArr
 # ------------------------------------------------------------------------------------------------ shapes tried again
 
 
-def reopen(cache: Cache, shard: int, kinds: Sequence[str] = ("guide", "text", "captions", "image", "views", "points", "status")) -> None:
-    """Take one shard out of all products of some kinds, those first that depend on others: killed from here on, the shard is made again.
+def reopen(cache: Cache, shard: int, only: Kind | None = None) -> None:
+    """Take one shard out of all products of its shapes, or of one kind alone, those first that depend on others: killed from here on, the
+    shard is made again.
 
     Its rows may be taken over from here on, with no completion marker to compare them with: so they are compared first.
 
     Raises:
         UserError: a file of the shard is damaged.
     """
-    records = sorted((r for r in cache.records().values() if r.kind in kinds), key=lambda r: kinds.index(r.kind))
+    records = products.in_order(r for r in cache.records().values() if products.of(r).origin in ("files", "cache", "guide"))[::-1]
+    records = [record for record in records if only is None or products.of(record) is only]
     for record in records:
-        if record.kind != "guide" and shard not in cache.missing(record):
+        if products.of(record).origin != "guide" and shard not in cache.missing(record):
             cache.check_shard(record, shard)
     for record in records:
         cache.reopen(record, shard)
@@ -196,10 +193,10 @@ def reopen(cache: Cache, shard: int, kinds: Sequence[str] = ("guide", "text", "c
 
 def retry_shard(cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], models: Models, advance: Advance) -> list[int]:
     """Put failed shapes of one shard that were tried again into all products of a plan. Returns the rows that are ok now."""
-    models_ = [r for r in plan.of_kind("image", "captions", "text") if shard not in cache.missing(r)]
+    by_models = [r for r in plan.from_cache() if shard not in cache.missing(r)]
     mended = _retry_shapes(cache, shard, made)
     if mended:
-        for record in models_:
+        for record in by_models:
             make_product(cache, plan, record, shard, models, advance, mended)
     return mended
 
@@ -224,12 +221,12 @@ def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> list[in
     )
     if not changed:
         return []
-    written = [r for r in cache.records().values() if r.kind in (FROM_FILES if mended else ("status",))]
+    written = [r for r in cache.records().values() if products.from_files(r) and (mended or products.of(r) is products.STATUS)]
     there = [r for r in written if shard not in cache.missing(r)]  # of one that is being made, this shard is yet to come
     if mended:
         reopen(cache, shard)
     else:
-        reopen(cache, shard, ("status",))
+        reopen(cache, shard, products.STATUS)
     _write_shapes(cache, there, shard, made)
     return mended
 
@@ -274,13 +271,13 @@ def make_product(
         out = [cache.shard_rows(node, shard).copy() for node in nodes]
         usable = [row for row in usable if row in set(rows)]
     work = _Shard(cache=cache, plan=plan, number=shard, models=models, rows=usable, advance=lambda n: advance(record.product, n))
-    match record.kind, record.spec:
-        case "image", TeacherSpec() as described:
+    match products.of(record), record.spec:
+        case products.IMAGE, TeacherSpec() as described:
             _embed_views(work, models.teacher(described), batch_size(record, "image_batch", plan.image_batch), out[0])
-        case "captions", CaptionSpec() as described:
+        case products.CAPTIONS, CaptionSpec() as described:
             batch = batch_size(record, "caption_batch", plan.caption_batch)
             _caption_views(work, models.captioner(described, batch), plan.ranker_of(record), batch, (out[0], out[1]))
-        case "text", TeacherSpec() as described:
+        case products.TEXT, TeacherSpec() as described:
             size = batch_size(record, "text_batch", plan.image_batch)
             _embed_captions(work, models.teacher(described), plan.captions_of(record), size, out[0])
             advance(record.product, len(usable) * record.per_shape)
@@ -299,7 +296,7 @@ def _pictures(cache: Cache, views: Record, shard: int) -> ShardFile:
 def usable_rows(cache: Cache, shard: int) -> list[int]:
     """Rows within a shard whose shape is ok."""
     record = status_record(cache.manifest)
-    rows: list[int] = np.flatnonzero(cache.shard_rows(cache.arrays(record)[0], shard, record) == spec.OK).tolist()
+    rows: list[int] = np.flatnonzero(cache.shard_rows(cache.node("status"), shard, record) == spec.OK).tolist()
     return rows
 
 
@@ -351,7 +348,7 @@ def _caption_views(
     order = _ranking(work, ranked_with, samples)
 
     def describe(row: int) -> tuple[int, list[list[str]], NDArray[np.float32]]:
-        pictures = stored.row(row)  # [V, H, W, 3]
+        pictures = stored.row(row)[: out[0].shape[1]]  # [V, H, W, 3]; the first one for captions of a shape
         drawn: list[list[str]] = []
         scores = []
         for start in range(0, len(pictures), batch):
@@ -460,9 +457,8 @@ def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places
 def shape_names(cache: Cache, shard: int) -> tuple[list[str], list[str]]:
     """Ids of a shard's shapes, and what to call each in a sentence: its class, else the words of its file name."""
     record = index_record(cache.manifest)
-    index = cache.arrays(record)
-    ids = layout.texts(cache.shard_rows(index[0], shard, record)).tolist()
-    numbers = cache.shard_rows(index[1], shard, record)
+    ids = layout.texts(cache.shard_rows(cache.node("id"), shard, record)).tolist()
+    numbers = cache.shard_rows(cache.node("label"), shard, record)
     classes = cache.manifest.classes
     names = [classes[label] if label >= 0 else PurePosixPath(shape).stem for label, shape in zip(numbers, ids, strict=True)]
     return ids, [labels.readable(name) for name in names]

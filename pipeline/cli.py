@@ -26,9 +26,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from cache_schema import spec, store, validate
+from cache_schema import products, spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.products import markers
+from cache_schema.records import Records
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, product_bytes, remarks, status_counts
 
@@ -39,7 +40,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 app = typer.Typer(
     help="Turn 3D shapes into a cache of points, pictures, captions and teacher embeddings. Start with: mmpd-cache build starter out.zarr",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -180,6 +180,37 @@ def add_teacher(
 
 
 @app.command()
+def add_captioner(
+    cache: CachePath,
+    name: Annotated[
+        str, typer.Argument(metavar="CAPTIONER", help="A name from `mmpd-cache captioners`, or MINE=NAME to call it otherwise.")
+    ],
+    batch: Batch = 16,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="B=C", help="Change one setting of the captioner. Repeatable.", show_default=False)
+    ] = None,
+) -> None:
+    """Describe the stored pictures with one more captioner, and embed its captions with every teacher that reads text.
+
+    Nothing else in the cache is touched. Train on some captions, or on several mixed: mmpd-train align ... --set data.captions=a,b
+
+    \b
+    mmpd-cache add-captioner out.zarr template
+    mmpd-cache add-captioner out.zarr blip2-opt-2.7b --set samples=10 --set rank_by=clip-vit-b32
+    mmpd-cache add-captioner out.zarr mine=blip2-opt-2.7b --set model=./my-blip2
+    """
+    from pipeline import commands
+    from pipeline.captioners.catalog import asked
+
+    with progress() as terminal:
+        machine = commands.Machine(scheduler=scheduler, device=device)
+        record = commands.add_captioner(cache, asked(name, set_ or []), batch, machine, terminal)
+    say(f"{cache} now has {record.product}.")
+
+
+@app.command()
 def labels(
     cache: CachePath,
     name: Annotated[
@@ -205,19 +236,20 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     """Which shapes are ok, which failed and why, and which products are complete."""
     opened = store.open_cache(cache)
     records = opened.records()
-    done = "status" in records and not opened.missing(records["status"])
+    status = records.get(products.STATUS.name)
+    done = status is not None and not opened.missing(status)
     failed = failures(opened) if done else []
     noted = remarks(opened) if done else []
     repeated = int(opened.repeated().sum()) if done else 0
     counts = status_counts(opened)
-    products = {
+    states = {
         name: {"complete": record.complete, "shards": markers(opened.manifest, record).shape[0], "missing": len(opened.missing(record))}
         for name, record in records.items()
     }
     if as_json:
         body = {"shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
-        print_json(body | {"products": products})
+        print_json(body | {"products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
     if noted:
@@ -225,11 +257,11 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     if repeated:
         show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: their blocks hold some points several times")
     table = Table("product", "state", box=None)
-    for name, product in products.items():
+    for name, product in states.items():
         made = product["shards"] - product["missing"]
         table.add_row(cell(name), "complete" if product["complete"] else f"{made} of {product['shards']} shards")
     out.print(table)
-    for name, message in opened.lost_records().items():
+    for name, message in Records(opened.path, opened.manifest).lost().items():
         show(f"products/{name}/zarr.json {message}")
     for shape, reason in failed:
         show(f"failed  {shape}: {reason}")
@@ -293,6 +325,30 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             first = (name, record.fingerprint, human(sizes[name]), shape, describe(record))
             table.add_row(*(cell(text) for text in (first if not i else ("", "", "", shape, ""))))
     out.print(table)
+
+
+@app.command()
+def copy(
+    cache: CachePath,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Where the copy shall be: nothing yet, or a copy that was stopped.")],
+) -> None:
+    """Copy a cache. The copy has the newest format: this is how an older cache is converted, with nothing computed again.
+
+    Every file is compared with its checksum on the way. Stopped in the middle? Run the same command again.
+    """
+    from cache_schema.copy import copy as copy_cache
+
+    with progress() as terminal:
+        made = copy_cache(
+            cache,
+            new,
+            wait=lambda: terminal.say(f"another command is at work on {new}; waiting for it"),
+            begin=lambda totals: terminal.begin(dict(totals)),
+            advance=terminal.advance,
+        )
+    for name in made.left_out:
+        say(f"{name} is not finished in {cache} and was left out.")
+    say(f"{new} has all finished products of {cache}, in format {made.cache.manifest.format_version}.")
 
 
 @app.command()

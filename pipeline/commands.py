@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from cache_schema import spec, store
+from cache_schema import products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.settings import override
-from cache_schema.spec import LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
+from cache_schema.spec import CaptionSpec, LabelSet, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build, journal, labels
 from pipeline.captioners import catalog as captioners
@@ -22,11 +22,22 @@ from pipeline.complete import Retried, complete
 from pipeline.describe import starter_warning
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
-from pipeline.opening import check_place, create, finished, folder_of, has_views, open_again, open_config_source, places, source_again
+from pipeline.opening import (
+    check_place,
+    create,
+    described_shapes,
+    finished,
+    folder_of,
+    has_views,
+    open_again,
+    open_config_source,
+    places,
+    source_again,
+)
 from pipeline.opening import described as described_source
 from pipeline.plan import Plan, Todo
 from pipeline.recipes import BuildConfig
-from pipeline.records import build_records, image_records, label_record, text_records
+from pipeline.records import build_records, caption_record, image_records, label_record, text_records
 from pipeline.sources.catalog import Source
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
@@ -155,10 +166,9 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
     executors.check(machine)
     check_place(path)
     there = cache.records()
-    if "points" not in there:
+    if products.POINTS.name not in there:
         raise UserError(f"{path} has no points yet; run the command that began it again")
-    points, views = there["points"].spec, there["views"].spec if "views" in there else None
-    assert isinstance(points, PointSpec) and (views is None or isinstance(views, ViewSpec))
+    points, views = described_shapes(there)
     source, before = source_again(cache, location)
     config = dataclasses.replace(before, points=points, views=views, limits=override(before.limits, limits))
     open_again(path, source, 0)
@@ -181,7 +191,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     Raises:
         UserError: no such teacher, its weights are missing, or the cache has no finished views.
     """
-    store.open_cache(path).record("views")  # no lock file beside what is no cache
+    store.open_cache(path).record(products.VIEWS.name)  # no lock file beside what is no cache
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
@@ -195,8 +205,8 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
-        records = image_records(work.cache.record("views"), [teacher], devices[0], batch)
-        for captions in [record for record in there.values() if record.kind == "captions"]:
+        records = image_records(work.cache.record(products.VIEWS.name), [teacher], devices[0], batch)
+        for captions in products.select(there, products.CAPTIONS):
             records += text_records(captions, [teacher], devices[0], batch)
         for record in records:
             work.cache.agreed(record)
@@ -206,7 +216,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
             for label_set in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
                 _embed_labels(work, label_set, batch, only=teacher.spec)
         work.note(journal.Done())
-    return work.cache.record(f"image/{teacher.spec.name}")
+    return work.cache.record(products.IMAGE.product(teacher=teacher.spec.name))
 
 
 def _embed_stored(work: Work, records: Sequence[Record], batch: int) -> None:
@@ -227,6 +237,57 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int) -> None:
         cache.finish(record)
 
 
+def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machine, terminal: Terminal) -> Record:
+    """Describe the stored views with one more captioner, and embed its captions with every teacher of the cache that has a text side.
+
+    Touches no other product. Called again after a kill it goes on.
+
+    Args:
+        path: the cache.
+        captions: what is asked for; its name is that of the captions in the cache.
+        batch: pictures per call of the captioner, and texts per forward pass of a teacher.
+        machine: where to run.
+        terminal: who to tell.
+
+    Returns:
+        The record of the captions.
+
+    Raises:
+        UserError: a model is missing or is not what made the cache, the captions cannot be ranked as asked, or there are others of that
+            name: nothing was written.
+    """
+    opened = store.open_cache(path)  # no lock file beside what is no cache
+    opened.record(products.VIEWS.name)
+    if opened.manifest.format_version == 1 and products.select(opened.records(), products.CAPTIONS):
+        raise UserError(
+            f"{path} has format 1, with room for one captioner: convert it by `mmpd-cache copy {path} NEW`, then add to the copy"
+        )
+    devices = machine.devices()
+    executors.check(machine)
+    check_place(path)
+    models = Models(devices[0], places(path))
+    terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
+    captioner = captioners.load(captions, device=devices[0], batch=batch)
+    models.add(captioner)
+    readers = [models.teacher(described) for described in _text_teachers(opened)]
+    folder = folder_of(captions.model)
+    used = {captioner.spec.weights: folder} if folder else {}
+    models.places |= used
+    with held(path, terminal) as file:
+        work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
+        there = finished(work.cache)
+        images = products.select(there, products.IMAGE)
+        made = caption_record(work.cache.record(products.VIEWS.name), images, captioner.spec, devices[0], batch)
+        records = [made, *text_records(made, readers, devices[0], batch)]
+        for record in records:
+            work.cache.agreed(record)
+        work.note(journal.AddCaptioner(captioner=captions.name, models=used))
+        _embed_stored(work, [work.cache.begin(record) for record in records], batch)
+        work.note(journal.Done())
+    (found,) = work.cache.of(products.CAPTIONS, **products.parts(made)) or work.cache.of(products.CAPTIONS)
+    return found
+
+
 def add_labels(path: Path, reference: str, batch: int, machine: Machine, terminal: Terminal) -> LabelSet:
     """Embed a label set (see `pipeline.labels.label_set`) with every teacher of a cache that has a text side."""
     opened = store.open_cache(path)  # no lock file beside what is no cache
@@ -245,7 +306,7 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
 
 def _text_teachers(cache: Cache) -> list[TeacherSpec]:
     """The finished teachers of a cache that have a text side."""
-    found = [record.spec for record in finished(cache).values() if record.kind == "image"]
+    found = [record.spec for record in products.select(finished(cache), products.IMAGE)]
     return [teacher for teacher in found if isinstance(teacher, TeacherSpec) and teacher.text]
 
 

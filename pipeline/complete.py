@@ -4,17 +4,17 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cache_schema import spec
+from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
-from cache_schema.layout import texts
-from cache_schema.spec import ArraySpec, CaptionSpec, Record, TeacherSpec
+from cache_schema.layout import ArraySpec, texts
+from cache_schema.spec import CaptionSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build
 from pipeline.executors import catalog as executors
 from pipeline.plan import Again, Plan, Todo
 from pipeline.recipes import BuildConfig
-from pipeline.records import ORDER, batch_size, software_changes
+from pipeline.records import batch_size, software_changes
 from pipeline.sources.catalog import Entry, Reader
 from pipeline.work import Work
 from pipeline.worker import Task
@@ -49,8 +49,8 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     others, reasons = _others(work, records, task, bool(again))
     if reasons:
         again = _kept_from(work, again, reasons, every)
-    records = sorted([*records, *others], key=lambda record: ORDER.index(record.kind))
-    if views := [record for record in records if record.kind == "views"]:
+    records = products.in_order([*records, *others])
+    if views := [record for record in records if products.of(record) is products.VIEWS]:
         task = dataclasses.replace(task, pictures=pictures(cache, views[0]))
     plan = Plan(
         path=cache.path.absolute(),
@@ -110,8 +110,8 @@ def _retry(work: Work, plan: Plan, again: Again) -> Retried:
 def _remind_of_guides(work: Work, records: Iterable[Record]) -> None:
     """Say how guides that are not finished are finished."""
     for record in records:
-        if record.kind == "guide" and not record.complete:
-            name = record.product.removeprefix("guide/")
+        if products.of(record) is products.GUIDE and not record.complete:
+            name = products.parts(record)["guide"]
             work.terminal.say(
                 f"{record.product} is not finished: run `mmpd-train guide {work.cache.path.name} RUN --name {name}` with the run it is of"
             )
@@ -124,7 +124,7 @@ def _again(work: Work, task: Task, every: bool) -> Again:
     alone (see `pipeline.worker.Made`): it is tried again each time.
     """
     cache = work.cache
-    record = cache.records().get("status")
+    record = cache.records().get(products.STATUS.name)
     found: Again = {}
     done = set(range(cache.manifest.shards)) - set(cache.missing(record)) if record else set()
     for shard in sorted(done):
@@ -165,10 +165,10 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
     """
     cache, models = work.cache, work.models
     mine = {record.product for record in records}
-    there = [record for record in cache.records().values() if record.kind in ORDER and record.product not in mine]
+    there = [r for r in cache.records().values() if products.of(r).origin in ("files", "cache") and r.product not in mine]
     reasons: list[str] = []
     if again:
-        drawn = executors.renderer(task, work.machine) if "views" in cache.records() else ""
+        drawn = executors.renderer(task, work.machine) if products.VIEWS.name in cache.records() else ""
         for record in (*(r for r in records if r.complete), *there):
             changes = software_changes(record, renderer=drawn, device=models.device)
             if changes:

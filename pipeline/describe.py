@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from cache_schema import spec
+from cache_schema import products, spec
 from cache_schema.layout import texts
 from cache_schema.store import Cache
 from pipeline import weights
@@ -11,7 +11,7 @@ from pipeline import weights
 
 def status_counts(cache: Cache) -> dict[str, int]:
     """Shapes by status."""
-    record = cache.records().get("status")
+    record = cache.records().get(products.STATUS.name)
     names = {spec.PENDING: "pending", spec.OK: "ok", spec.FAILED: "failed"}
     counts = Counter(dict.fromkeys(names.values(), 0))
     if record is None:
@@ -73,7 +73,9 @@ def describe(record: spec.Record) -> str:
             return f"{t.backend}:{t.model}{f'@{t.revision[:12]}' if t.revision else ''} weights {t.weights[:12]} {t.precision}"
         case spec.CaptionSpec() as c:
             return ", ".join(
-                filter(None, [f"{c.captioner} {c.model}".strip(), f"{c.samples} per view", f"ranked by {c.rank_by}" if c.rank_by else ""])
+                filter(
+                    None, [f"{c.captioner} {c.model}".strip(), f"{c.samples} per {c.per}", f"ranked by {c.rank_by}" if c.rank_by else ""]
+                )
             )
         case spec.ViewSpec() as v:
             return f"rig {v.rig.name}, {len(v.rig.cameras)} views of {v.size} pixels"
@@ -81,6 +83,10 @@ def describe(record: spec.Record) -> str:
             return f"{p.blocks} blocks of {p.count}, first {p.ordered} in farthest-point order, seed {p.seed}"
         case spec.GuideSpec() as g:
             return f"{g.encoder} weights {g.weights[:12]}"
+        case spec.DenseSpec() as d:
+            return f"patches of {d.teacher.name} on {d.groups} groups of {d.group_size} points, {d.blocks} blocks"
+        case spec.BoxSpec() as b:
+            return f"up to {b.most} boxes of {len(b.names)} classes"
         case spec.SourceSpec() as s:
             return " ".join([s.kind, *(f"{name}={value}" for name, value in s.options)])
 

@@ -77,6 +77,21 @@ class AddTeacher(Begun):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AddCaptioner(Begun):
+    """A captioner is being added."""
+
+    event: ClassVar[str] = "add-captioner"
+    captioner: str = ""
+    """What its captions are called in the cache."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Folders of local models, by the digest of their weights."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.event} {self.captioner}".rstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labels(Begun):
     """A label set is being added."""
 
@@ -145,7 +160,7 @@ class Done(Event):
 
 SHAPES: Final = "shapes"
 """What the file calls the product of `ShapesMade`."""
-EVENTS: Final[dict[str, type[Event]]] = {e.event: e for e in (Build, Retry, AddTeacher, Labels, Repair, Done)}
+EVENTS: Final[dict[str, type[Event]]] = {e.event: e for e in (Build, Retry, AddTeacher, AddCaptioner, Labels, Repair, Done)}
 """Classes by the name in the file. A `shard` is one of two; see `_class`."""
 
 # ------------------------------------------------------------------------------------------------- reading and writing

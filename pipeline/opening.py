@@ -7,15 +7,16 @@ cache = open_again(path, source, config.shard) or create(path, source, config.sh
 import contextlib
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from cache_schema import spec, store
+from cache_schema import products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.records import differences
-from cache_schema.spec import Manifest, Record, SourceSpec
+from cache_schema.spec import Manifest, PointSpec, Record, SourceSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import weights
-from pipeline.journal import AddTeacher, Build, read_journal
+from pipeline.journal import AddCaptioner, AddTeacher, Build, read_journal
 from pipeline.recipes import BuildConfig, SourceConfig, shard_size
 from pipeline.sources.catalog import Source, open_source
 
@@ -39,12 +40,16 @@ def described(source: Source) -> SourceSpec:
     )
 
 
-def columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], list[int]]:
-    """Ids, labels and splits by row, as `store.create` takes them."""
-    label = {name: i for i, name in enumerate(manifest.classes)}
-    split = {name: i for i, name in enumerate(manifest.splits)}
+def columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], list[int], list[int]]:
+    """Ids, labels, splits and licences by row, as `store.create` takes them."""
+    label, split, licence = ({name: i for i, name in enumerate(names)} for names in (manifest.classes, manifest.splits, manifest.licences))
     entries = source.entries
-    return [e.id for e in entries], [label.get(e.label, -1) for e in entries], [split.get(e.split, -1) for e in entries]
+    return (
+        [e.id for e in entries],
+        [label.get(e.label, -1) for e in entries],
+        [split.get(e.split, -1) for e in entries],
+        [licence.get(e.licence, -1) for e in entries],
+    )
 
 
 def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
@@ -116,7 +121,12 @@ def create(path: Path, source: Source, shard: int) -> Cache:
     classes = tuple(sorted({e.label for e in entries if e.label}))
     splits = tuple(sorted({e.split for e in entries if e.split}))
     manifest = Manifest(
-        shapes=len(entries), shard=shard or shard_size(len(entries)), source=described(source), classes=classes, splits=splits
+        shapes=len(entries),
+        shard=shard or shard_size(len(entries)),
+        source=described(source),
+        classes=classes,
+        splits=splits,
+        licences=tuple(sorted({e.licence for e in entries if e.licence})),
     )
     return store.create(path, manifest, *columns(manifest, source))
 
@@ -141,7 +151,7 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
                 f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
             )
         raise UserError(f"{path} was built from this source read otherwise: {'; '.join(differences(there, asked))}")
-    for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:], strict=True):
+    for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:3], strict=True):
         changed = (cache.column(name) != values).nonzero()[0]
         if len(changed):
             raise UserError(
@@ -152,6 +162,18 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
     return cache
 
 
+def described_shapes(there: Mapping[str, Record]) -> tuple[PointSpec, ViewSpec | None]:
+    """The specifications of the points and the views among some records; None for no views.
+
+    Args:
+        there: records by product; they have points.
+    """
+    points = there[products.POINTS.name].spec
+    views = there[products.VIEWS.name].spec if products.VIEWS.name in there else None
+    assert isinstance(points, PointSpec) and (views is None or isinstance(views, ViewSpec))
+    return points, views
+
+
 def finished(cache: Cache) -> dict[str, Record]:
     """Every complete product. Unlike `Cache.products` it lets pass that a record is gone: this command may be what makes it again."""
     return {name: record for name, record in cache.records().items() if record.complete}
@@ -159,7 +181,7 @@ def finished(cache: Cache) -> dict[str, Record]:
 
 def has_views(path: Path) -> bool:
     """Whether there is a cache with finished views."""
-    return (path / "zarr.json").exists() and "views" in finished(store.open_cache(path))
+    return (path / "zarr.json").exists() and products.VIEWS.name in finished(store.open_cache(path))
 
 
 # ------------------------------------------------------------------------------------------------------- local models
@@ -174,6 +196,6 @@ def places(path: Path) -> dict[str, str]:
     """By digest of its weights, the folder of each local model that was used on a cache, as the journal beside it says."""
     found: dict[str, str] = {}
     for event in read_journal(path).events:
-        if isinstance(event, Build | AddTeacher):
+        if isinstance(event, Build | AddTeacher | AddCaptioner):
             found |= event.models
     return found

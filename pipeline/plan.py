@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cache_schema import products
+from cache_schema.products import Kind
 from cache_schema.spec import CaptionSpec, Record
 from cache_schema.store import Cache
-from pipeline.records import FROM_FILES
 from pipeline.worker import Task
 
 Again = dict[int, list[int]]
@@ -24,7 +25,7 @@ class Plan:
 
     path: Path
     records: tuple[Record, ...]
-    """In the order of making, that of `pipeline.records.ORDER`."""
+    """In the order of making, that of `cache_schema.products.KINDS`."""
     task: Task | None
     """What shape processes do; None where every shape is made already."""
     devices: tuple[str, ...]
@@ -36,13 +37,21 @@ class Plan:
     places: tuple[tuple[str, str], ...] = ()
     """The folders of local models, by digest of their weights; see `pipeline.models.Models`."""
 
-    def of_kind(self, *kinds: str) -> tuple[Record, ...]:
-        """The records of some kinds of products."""
-        return tuple(record for record in self.records if record.kind in kinds)
+    def of_kind(self, kind: Kind, **names: str) -> list[Record]:
+        """The records of a kind of products, as `plan.of_kind(products.IMAGE, teacher="clip")`."""
+        return products.select({record.product: record for record in self.records}, kind, **names)
+
+    def from_files(self) -> list[Record]:
+        """The products that are made from a shape's own files."""
+        return [record for record in self.records if products.from_files(record)]
+
+    def from_cache(self) -> list[Record]:
+        """The products that are made from what the cache holds."""
+        return [record for record in self.records if products.from_cache(record)]
 
     def views(self) -> Record:
         """The record of the views."""
-        (views,) = self.of_kind("views")
+        (views,) = self.of_kind(products.VIEWS)
         return views
 
     def ranker_of(self, captions: Record) -> Record | None:
@@ -50,12 +59,13 @@ class Plan:
         assert isinstance(captions.spec, CaptionSpec)
         if not captions.spec.rank_by:
             return None
-        return next(record for record in self.of_kind("image") if record.product == f"image/{captions.spec.rank_by}")
+        (ranker,) = self.of_kind(products.IMAGE, teacher=captions.spec.rank_by)
+        return ranker
 
     def captions_of(self, texts: Record) -> Record:
         """The record of the captions that some text embeddings are made from."""
-        made_from = dict(texts.inputs)["captions"]
-        return next(record for record in self.of_kind("captions") if record.fingerprint == made_from)
+        (captions,) = self.of_kind(products.CAPTIONS, captions=products.parts(texts)["captions"])
+        return captions
 
 
 class Todo:
@@ -73,28 +83,28 @@ class Todo:
             lacking = {product: set(only.get(product, ())) for product in lacking}
         else:
             # Without its status a shard's shapes are not known to be those of an earlier attempt: all is made again.
-            for record in plan.of_kind(*FROM_FILES):
-                lacking[record.product] |= lacking.get("status", set())
+            for record in plan.from_files():
+                lacking[record.product] |= lacking.get(products.STATUS.name, set())
         self.plan = plan
         self.lacking = lacking
         self.shards = sorted(set().union(*lacking.values())) if lacking else []
 
     def from_files(self, shard: int) -> list[Record]:
         """Products to make from files."""
-        return [r for r in self.plan.of_kind(*FROM_FILES) if shard in self.lacking[r.product]]
+        return [r for r in self.plan.from_files() if shard in self.lacking[r.product]]
 
     def from_cache(self, shard: int) -> list[Record]:
         """Products to make from what the cache holds."""
-        return [r for r in self.plan.of_kind("image", "captions", "text") if shard in self.lacking[r.product]]
+        return [r for r in self.plan.from_cache() if shard in self.lacking[r.product]]
 
     def totals(self, cache: Cache) -> dict[str, int]:
-        """Units of work by product: shapes for `shapes`, views or texts for the others."""
+        """Units of work by product: shapes for `shapes`, and for the others what `Kind.unit` says."""
         totals = {}
         shapes = [len(cache.manifest.rows(s)) for s in self.shards if self.from_files(s)]
         if shapes:
             totals["shapes"] = sum(shapes)
-        for record in self.plan.of_kind("image", "captions", "text"):
+        for record in self.plan.from_cache():
             rows = sum(len(cache.manifest.rows(s)) for s in self.lacking[record.product])
             if rows:
-                totals[record.product] = rows * record.per_shape
+                totals[record.product] = rows * products.of(record).per_shape(record)
         return totals

@@ -117,6 +117,7 @@ def ulip2() -> BuildConfig:
         teachers=("openclip-bigg14",),
         captions=dataclasses.replace(
             CAPTIONERS["blip2-opt-2.7b"].spec,
+            name="blip2-opt-6.7b",
             model="Salesforce/blip2-opt-6.7b",
             revision="",
             samples=10,

@@ -9,20 +9,18 @@ Letters: V views, K captions of a view that are kept.
 import importlib.metadata
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
-from cache_schema import spec
+from cache_schema import products, spec
 from cache_schema.errors import UserError
+from cache_schema.products import Kind
 from cache_schema.spec import CaptionSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 
-FROM_FILES: Final = ("status", "points", "views")
-"""Kinds of products made from a shape's file, together."""
-ORDER: Final = (*FROM_FILES, "image", "captions", "text")
-"""Kinds of products that are made shard by shard. What others are made from comes first."""
 CPU_BATCH: Final = 16
 """Largest number of pictures in a forward pass on a CPU: larger batches gain nothing there, and threads share these evenly."""
 
@@ -51,14 +49,14 @@ def build_records(
     Raises:
         UserError: see `caption_record`.
     """
-    files, source_print = software("points"), spec.fingerprint(source)
-    status = Record(product="status", kind="status", spec=source, inputs=(), made_by=files)
-    blocks = Record(product="points", kind="points", spec=points, inputs=(("source", source_print),), made_by=files)
+    files, source_print = software(products.POINTS), spec.fingerprint(source)
+    status = _record(products.STATUS, source, made_by=files)
+    blocks = _record(products.POINTS, points, inputs=(("source", source_print),), made_by=files)
     if views is None:
         return (status, blocks)
     # Views are framed on the normalised shape, so how points are normalised is part of what they are.
     inputs = (("normalize", points.normalize), ("source", source_print))
-    drawn = Record(product="views", kind="views", spec=views, inputs=inputs, made_by=software("views", renderer=renderer))
+    drawn = _record(products.VIEWS, views, inputs=inputs, made_by=software(products.VIEWS, renderer=renderer))
     images = image_records(drawn, with_teachers, device, image_batch)
     made = [status, blocks, drawn, *images]
     for captioner in with_captioners:
@@ -82,7 +80,7 @@ def caption_record(views: Record, images: Iterable[Record], captions: CaptionSpe
     """
     inputs = [("views", views.fingerprint)]
     if captions.rank_by:
-        by_name = {image.product.removeprefix("image/"): image for image in images}
+        by_name = {products.parts(image)["teacher"]: image for image in images}
         ranker = by_name.get(captions.rank_by)
         if ranker is None:
             hint = spec.did_you_mean(captions.rank_by, by_name)
@@ -91,13 +89,14 @@ def caption_record(views: Record, images: Iterable[Record], captions: CaptionSpe
         if not ranker.spec.text:
             raise UserError(f"captions.rank_by: teacher {captions.rank_by!r} has no text side; choose one that has, or set it to nothing")
         inputs.append(("ranker", ranker.fingerprint))
-    return Record(
-        product="captions",
-        kind="captions",
-        spec=captions,
-        per_shape=view_count(views),
+    named = replace(captions, name=captions.name or captions.captioner)
+    return _record(
+        products.CAPTIONS,
+        named,
+        per_shape=view_count(views) if captions.per == "view" else 1,
         inputs=tuple(sorted(inputs)),
-        made_by=(*software("captions", device=device, backend=captions.captioner), ("caption_batch", str(batch))),
+        made_by=(*software(products.CAPTIONS, device=device, backend=captions.captioner), ("caption_batch", str(batch))),
+        captions=named.name,
     )
 
 
@@ -105,29 +104,30 @@ def image_records(views: Record, with_teachers: Sequence[Teacher], device: str, 
     """`image/<teacher>`: stored views embedded by each teacher."""
     size = min(batch, CPU_BATCH) if device == "cpu" else batch
     return [
-        Record(
-            product=f"image/{teacher.spec.name}",
-            kind="image",
-            spec=teacher.spec,
+        _record(
+            products.IMAGE,
+            teacher.spec,
             per_shape=view_count(views),
             inputs=(("views", views.fingerprint),),
-            made_by=(*software("image", device=device, backend=teacher.spec.backend), ("image_batch", str(size))),
+            made_by=(*software(products.IMAGE, device=device, backend=teacher.spec.backend), ("image_batch", str(size))),
+            teacher=teacher.spec.name,
         )
         for teacher in with_teachers
     ]
 
 
 def text_records(captions: Record, with_teachers: Sequence[Teacher], device: str, batch: int) -> list[Record]:
-    """`text/<teacher>`: the kept captions of one captions product, embedded by each teacher that has a text side."""
+    """`text/<captions>/<teacher>`: the kept captions of one captions product, embedded by each teacher that has a text side."""
     assert isinstance(captions.spec, CaptionSpec)
     return [
-        Record(
-            product=f"text/{teacher.spec.name}",
-            kind="text",
-            spec=teacher.spec,
+        _record(
+            products.TEXT,
+            teacher.spec,
             per_shape=captions.per_shape * captions.spec.keep,
             inputs=(("captions", captions.fingerprint),),
-            made_by=(*software("text", device=device, backend=teacher.spec.backend), ("text_batch", str(batch))),
+            made_by=(*software(products.TEXT, device=device, backend=teacher.spec.backend), ("text_batch", str(batch))),
+            captions=products.parts(captions)["captions"],
+            teacher=teacher.spec.name,
         )
         for teacher in with_teachers
         if teacher.spec.text
@@ -136,24 +136,36 @@ def text_records(captions: Record, with_teachers: Sequence[Teacher], device: str
 
 def label_record(label_set: LabelSet, teacher: TeacherSpec, device: str, batch: int) -> Record:
     """`labels/<set>/<teacher>`: a label set embedded by a teacher."""
-    made_by = (*software("labels", device=device, backend=teacher.backend), ("text_batch", str(batch)))
-    product = f"labels/{label_set.name}/{teacher.name}"
-    return Record(product=product, kind="labels", spec=teacher, labels=label_set, inputs=(), made_by=made_by)
+    made_by = (*software(products.LABELS, device=device, backend=teacher.backend), ("text_batch", str(batch)))
+    return replace(_record(products.LABELS, teacher, made_by=made_by, set=label_set.name, teacher=teacher.name), labels=label_set)
 
 
-def software(kind: str, *, renderer: str = "", device: str = "", backend: str = "") -> tuple[tuple[str, str], ...]:
+def _record(
+    kind: Kind,
+    described: Any,
+    *,
+    per_shape: int = 0,
+    inputs: tuple[tuple[str, str], ...] = (),
+    made_by: tuple[tuple[str, str], ...],
+    **names: str,
+) -> Record:
+    """A record of a kind, called by the names in its pattern."""
+    return Record(product=kind.product(**names), kind=kind.name, spec=described, per_shape=per_shape, inputs=inputs, made_by=made_by)
+
+
+def software(kind: Kind, *, renderer: str = "", device: str = "", backend: str = "") -> tuple[tuple[str, str], ...]:
     """The software and device of this machine that make a product of some kind: `Record.made_by` without batch sizes.
 
     Args:
-        kind: see `Record`.
+        kind: the kind of product.
         renderer: of views.
         device: torch device, of what models make.
         backend: of a teacher or a captioner.
     """
-    if kind in FROM_FILES:
+    if kind.origin == "files":
         files = _versions("numpy", "scipy", "pillow", "mapbox_earcut", "fpsample")
-        return (*files, *_versions("pyrender", "PyOpenGL"), ("renderer", renderer)) if kind == "views" else files
-    packages = captioners.packages(backend) if kind == "captions" else teachers.packages(backend)
+        return (*files, *_versions("pyrender", "PyOpenGL"), ("renderer", renderer)) if kind is products.VIEWS else files
+    packages = captioners.packages(backend) if kind is products.CAPTIONS else teachers.packages(backend)
     where = device.partition(":")[0]
     # On a CPU, float rounding depends on how many threads share one sum: see `Models`.
     return (*_versions(*packages), ("device", where), *([("threads", "1")] if where == "cpu" else []))
@@ -169,7 +181,7 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
         case _:
             backend = ""
     there = {name: value for name, value in record.made_by if not name.endswith("_batch")}
-    here = dict(software(record.kind, renderer=renderer, device=device, backend=backend))
+    here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))
     names = dict.fromkeys([*there, *here])
     return [f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'none')}" for name in names if there.get(name) != here.get(name)]
 

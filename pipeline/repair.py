@@ -11,22 +11,22 @@ from typing import Any, Final
 
 import numpy as np
 
-from cache_schema import store, validate
+from cache_schema import products, store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import read_file, refuse_links
 from cache_schema.layout import encode, text_cells
 from cache_schema.mending import Mending, clear
 from cache_schema.products import index_record, markers
-from cache_schema.spec import CaptionSpec, PointSpec, Problem, Record, TeacherSpec, ViewSpec
+from cache_schema.spec import CaptionSpec, Problem, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build, journal
 from pipeline.complete import pictures
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
-from pipeline.opening import columns, last_config, places, source_again
+from pipeline.opening import columns, described_shapes, last_config, places, source_again
 from pipeline.plan import Plan, Todo
 from pipeline.recipes import BuildConfig
-from pipeline.records import FROM_FILES, ORDER, batch_size
+from pipeline.records import batch_size
 from pipeline.sources.catalog import Source
 from pipeline.work import Machine, Terminal, Work, held
 from pipeline.worker import Task
@@ -77,6 +77,14 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
     raise UserError(f"{path}: not all could be mended.\n" + "\n".join(f"- {line}" for line in left))
 
 
+STAGES: Final = (
+    (products.INDEX,),
+    tuple(kind for kind in products.KINDS.values() if kind.origin == "files"),
+    *((kind,) for kind in products.KINDS.values() if kind.origin not in ("listing", "files")),
+)
+"""Kinds of products that are mended together, in the order of making."""
+
+
 class _Mender:
     """One repair: what it was given, what it has done, and why it could not do the rest."""
 
@@ -116,11 +124,11 @@ class _Mender:
         if "index" not in self.records and any(problem.product == "index" for problem in found):
             self._guarded("index", self._index_again)
         self._mark_again(found)
-        for stage in (("index",), FROM_FILES, ("image",), ("captions",), ("text",), ("labels",), ("guide",)):
-            self._make([product for product in self.bad if self.records[product].kind in stage and self.bad[product]])
+        for stage in STAGES:
+            self._make([product for product in self.bad if products.of(self.records[product]) in stage and self.bad[product]])
         for problem in found:
             record = self.records.get(problem.product)
-            if record is not None and validate.has_statistics(record) and problem.where == self._statistics_of(record):
+            if record is not None and products.of(record).statistics and problem.where == self._statistics_of(record):
                 if not self.bad.get(problem.product) and cache.put_statistics(record):
                     self.done.append(f"made the statistics of {problem.product} again")
                 else:
@@ -129,7 +137,7 @@ class _Mender:
                     )
 
     def _statistics_of(self, record: Record) -> str:
-        return store.stats_array(self.cache.arrays(record)[0]).key(0)
+        return products.statistics_array(self.cache.manifest, record).key(0)
 
     def explained(self, found: Sequence[Problem]) -> list[str]:
         """What is left, a line for each file, or for each product that could not be made again."""
@@ -171,20 +179,19 @@ class _Mender:
             self.done += [f"wrote {marker.key(shard)}" for shard in sorted(shards)]
             self.bad[record.product] -= shards
 
-    def _make(self, products: Sequence[str]) -> None:
+    def _make(self, made: Sequence[str]) -> None:
         """Make the damaged shards of products of one stage again, and put those into place that are right."""
-        if not products:
+        if not made:
             return
-        kinds = {self.records[product].kind for product in products}
-        if kinds <= set(FROM_FILES):
-            if not self._guarded("shapes", self._make_from_files, products):
+        if all(products.from_files(self.records[product]) for product in made):
+            if not self._guarded("shapes", self._make_from_files, made):
                 reason = self.reasons.pop("shapes")
-                for product in products:
+                for product in made:
                     self.reasons.setdefault(product, reason)
         else:
-            for product in products:
+            for product in made:
                 self._guarded(product, self._make_one, self.records[product])
-        for product in products:
+        for product in made:
             if self._guarded(f"{product}/", self._settle, product):
                 continue
             self.reasons.setdefault(product, self.reasons[f"{product}/"])
@@ -200,20 +207,20 @@ class _Mender:
         """Make the damaged shards of one product that does not come from meshes."""
         cache, models, asked = self.cache, self.work.models, self.bad[record.product]
         config = last_config(cache)
-        match record.kind, record.spec:
-            case "guide", _:
-                name = record.product.removeprefix("guide/")
+        match products.of(record), record.spec:
+            case products.GUIDE, _:
+                name = products.parts(record)["guide"]
                 raise UserError(f"`mmpd-train guide {cache.path} RUN --name {name}` makes it again, with the run it was made of")
-            case "index", _:
+            case products.INDEX, _:
                 source = self.source()
                 for shard in sorted(asked):
                     store.write_index(cache, shard, *columns(cache.manifest, source))
                 return
-            case "labels", TeacherSpec() as described:
+            case products.LABELS, TeacherSpec() as described:
                 batch = batch_size(record, "text_batch", config.image_batch)
                 build.make_labels(cache, record, models.teacher(described), batch, models)
                 return
-            case "captions", CaptionSpec() as described:
+            case products.CAPTIONS, CaptionSpec() as described:
                 models.captioner(described, batch_size(record, "caption_batch", config.caption_batch))
             case _, TeacherSpec() as described:
                 models.teacher(described)
@@ -221,7 +228,7 @@ class _Mender:
         gone = [name for name in needs if name not in self.records]
         blocked = {shard for name in needs for shard in self.bad.get(name, ())}
         if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
-            blocked |= self.bad.get(f"image/{record.spec.rank_by}", set())
+            blocked |= self.bad.get(products.IMAGE.product(teacher=record.spec.rank_by), set())
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
         self._run({record.product: asked - blocked}, None)
@@ -230,19 +237,15 @@ class _Mender:
 
     def _needs(self, record: Record) -> tuple[str, ...]:
         """The products that one is made from, but for what ranks captions."""
-        if record.kind != "text":
-            return {"image": ("status", "views"), "captions": ("index", "status", "views")}[record.kind]
-        made_from = dict(record.inputs)["captions"]
-        there = [r.product for r in self.records.values() if r.kind == "captions" and r.fingerprint == made_from]
-        return ("status", there[0] if there else "captions")
+        version, names = self.cache.manifest.format_version, products.parts(record)
+        return tuple(products.KINDS[kind].product(version, **names) for kind in products.of(record).inputs)
 
-    def _make_from_files(self, products: Sequence[str]) -> None:
+    def _make_from_files(self, made: Sequence[str]) -> None:
         source = self.source()
-        points, views = self.records["points"].spec, self.records["views"].spec if "views" in self.records else None
-        assert isinstance(points, PointSpec) and (views is None or isinstance(views, ViewSpec))
-        compressed = pictures(self.cache, self.records["views"]) if views else ()
+        points, views = described_shapes(self.records)
+        compressed = pictures(self.cache, self.records[products.VIEWS.name]) if views else ()
         task = Task(reader=source.reader, points=points, views=views, pictures=compressed, limits=self.config.limits)
-        self._run({product: set(self.bad[product]) for product in products}, task)
+        self._run({product: set(self.bad[product]) for product in made}, task)
 
     def _run(self, only: dict[str, set[int]], task: Task | None) -> None:
         """Run a plan for some shards. A shard that cannot be made does not keep the others from being made.
@@ -251,7 +254,7 @@ class _Mender:
             UserError: some could not be made; with the reason of each.
         """
         config = last_config(self.cache)
-        records = sorted((r for r in self.records.values() if r.kind in ORDER), key=lambda r: ORDER.index(r.kind))
+        records = products.in_order(r for r in self.records.values() if products.of(r).origin in ("files", "cache"))
         plan = Plan(
             path=self.cache.path.absolute(),
             records=tuple(records),
@@ -292,7 +295,7 @@ class _Mender:
         """Describe the index again. Its ids are proven by the digest in the root; the files that are there must be those of the source."""
         source, plain = self.source(), Cache(self.cache.path, self.cache.manifest)
         record = index_record(plain.manifest)
-        values: dict[str, Any] = dict(zip(("id", "label", "split"), columns(plain.manifest, source), strict=True))
+        values: dict[str, Any] = dict(zip(("id", "label", "split", "licence"), columns(plain.manifest, source), strict=True))
         for node in plain.arrays(record):
             for shard in range(plain.manifest.shards):
                 rows = plain.manifest.rows(shard)
@@ -301,7 +304,7 @@ class _Mender:
                 place = plain.path / node.key(shard)
                 if place.is_file() and read_file(place) != expected:
                     raise UserError(f"{place} differs from what the source says, and its record is lost; build the cache anew")
-        described = plain.path / "products/index/zarr.json"
+        described = plain.path / "products" / record.product / "zarr.json"
         refuse_links(described, plain.path)
         clear(described)
         described.unlink(missing_ok=True)

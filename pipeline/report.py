@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cache_schema import layout, spec
+from cache_schema import layout, products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.products import markers
@@ -157,7 +157,7 @@ def product(snapshot: Snapshot, record: Record) -> dict[str, Any]:
         "random": is_random(record),
         "arrays": snapshot.cache.arrays(record),
         "bytes": size,
-        "a_shape": size / max(int(snapshot.done(record.product).sum()), 1) if record.kind != "labels" else None,
+        "a_shape": size / max(int(snapshot.done(record.product).sum()), 1) if not products.of(record).labelled else None,
         "fingerprint": record.fingerprint,
         "complete": record.complete,
         "shards": shards,
@@ -186,7 +186,7 @@ def settings(record: Record) -> list[tuple[str, str]]:
 def card(snapshot: Snapshot, row: int) -> dict[str, Any]:
     """A shape of the contact sheet."""
     name, label = snapshot.name(row)
-    told = [record for record in snapshot.records.values() if record.kind == "captions"]
+    told = [record for record in snapshot.records.values() if products.of(record) is products.CAPTIONS]
     at = np.array([row])
     seen = snapshot.views if snapshot.views and snapshot.done("views")[row] else []
     return {
@@ -283,7 +283,7 @@ def neighbours(snapshot: Snapshot, queries: NDArray[Any]) -> list[dict[str, Any]
     return [
         alike(snapshot, record, queries)
         for record in snapshot.records.values()
-        if record.kind == "image" and (snapshot.done(record.product) & (snapshot.status == spec.OK)).sum() > 1
+        if products.of(record) is products.IMAGE and (snapshot.done(record.product) & (snapshot.status == spec.OK)).sum() > 1
     ]
 
 
@@ -320,7 +320,11 @@ def alike(snapshot: Snapshot, record: Record, queries: NDArray[Any]) -> dict[str
         "same": float((label == label[cosines.argmax(1)])[labelled].mean()) if labelled.any() else None,
         "chance": float((np.bincount(label + 1)[label + 1] - 1)[labelled].mean() / (len(sample) - 1)) if labelled.any() else None,
         "rows": rows,
-        "captions": caption_ranks(snapshot, record, sample, images),
+        "captions": [
+            {"name": products.parts(texts)["captions"], **ranks}
+            for texts in products.select(snapshot.records, products.TEXT, teacher=record.spec.name)
+            if (ranks := caption_ranks(snapshot, texts, sample, images)) is not None
+        ],
     }
 
 
@@ -344,18 +348,22 @@ def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit
 
 
-def caption_ranks(snapshot: Snapshot, image: Record, sample: NDArray[Any], images: NDArray[np.float32]) -> dict[str, Any] | None:
-    """How often a shape's own captions are the nearest to its pictures; None without a text side.
+def caption_ranks(snapshot: Snapshot, texts: Record, sample: NDArray[Any], images: NDArray[np.float32]) -> dict[str, Any] | None:
+    """How often a shape's own captions are the nearest to its pictures; None where fewer than two shapes have them.
 
     Another shape's captions come before its own only if they are nearer: where the words are the same, its own come first.
+
+    Args:
+        snapshot: the cache.
+        texts: the embedded captions of one captioner and one teacher.
+        sample: rows of the shapes. [n]
+        images: mean embedding of the views of each by the same teacher, of length 1. [n, E]
     """
-    assert isinstance(image.spec, TeacherSpec)
-    product = f"text/{image.spec.name}"
-    kept = snapshot.done(product)[sample]
+    kept = snapshot.done(texts.product)[sample]
     if kept.sum() < 2:
         return None
-    texts = mean_embeddings(snapshot.mapped(product), sample[kept])
-    cosines = images[kept] @ texts.T  # [n images, n texts]
+    means = mean_embeddings(snapshot.mapped(texts.product), sample[kept])
+    cosines = images[kept] @ means.T  # [n images, n texts]
     places = 1 + (cosines > np.diagonal(cosines)[:, None] + 1e-5).sum(1)
     return {"first": float((places == 1).mean()), "median": float(np.median(places)), "of": len(places)}
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import spec
+from cache_schema import products, spec
 from cache_schema.layout import texts
 from cache_schema.rows import Rows
 from cache_schema.spec import CameraRig, ViewSpec
@@ -19,8 +19,6 @@ from cache_schema.store import Cache
 
 VIEWS: Final = 6
 """Number of views of a shape that are shown."""
-ORDER: Final = ("index", "status", "points", "views", "image", "captions", "text", "labels", "guide")
-"""Kinds of products, in the order in which they are shown."""
 
 
 class Snapshot:
@@ -29,12 +27,13 @@ class Snapshot:
     def __init__(self, cache: Cache) -> None:
         """Look at a cache. What a build at work finishes from here on is not seen."""
         self.cache = cache
-        self.records = dict(sorted(cache.records().items(), key=lambda item: ORDER.index(item[1].kind)))
+        self.records = {record.product: record for record in products.in_order(cache.records().values())}
         self.manifest = cache.manifest
         self.nodes = {node.path: node for record in self.records.values() for node in cache.arrays(record)}
         # Asked before anything is read, so that what is read was written.
         self.missing = {name: cache.missing(record) for name, record in self.records.items()}
-        self._done = {name: self._written(missing) for name, missing in self.missing.items() if self.records[name].kind != "labels"}
+        of_shapes = [name for name, record in self.records.items() if not products.of(record).labelled]
+        self._done = {name: self._written(self.missing[name]) for name in of_shapes}
         self.label: NDArray[np.int32] = cache.column("label")
         self.split: NDArray[np.int32] = cache.column("split")
         self.status: NDArray[np.uint8] = np.full(self.manifest.shapes, spec.PENDING, np.uint8)

@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from cache_schema.checks import within
 from cache_schema.errors import UserError
-from cache_schema.layout import encode_chunk
-from cache_schema.spec import TEXT_BYTES, ArraySpec, PointSpec, ViewSpec
+from cache_schema.layout import ArraySpec, encode_chunk
+from cache_schema.spec import TEXT_BYTES, PointSpec, ViewSpec
 from pipeline.sources.catalog import Entry, Reader
 
 _MEMORY: Final = "GiB of memory"
@@ -93,9 +93,9 @@ class Made:
     """Time spent in each step."""
 
     @property
-    def points(self) -> dict[str, NDArray[Any] | None]:
-        """The shape's row of each array of points, by its path; None where there is none."""
-        return {"points/xyz": self.xyz, "points/rgb": self.rgb, "points/normal": self.normal}
+    def arrays(self) -> dict[str, NDArray[Any] | None]:
+        """The shape's row of each uncompressed array, by its path; None where there is none."""
+        return {"points/xyz": self.xyz, "points/rgb": self.rgb, "points/normal": self.normal, "views/pose": self.pose}
 
 
 # ------------------------------------------------------------------------------------------------------ in the parent

@@ -11,12 +11,14 @@ the batch. A caption may be empty, when a model has nothing to say: it is kept a
 import hashlib
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from cache_schema.errors import UserError
+from cache_schema.names import path_name
+from cache_schema.settings import override
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, did_you_mean
 from pipeline import labels
 
@@ -60,19 +62,38 @@ class Choice:
 # Revisions are commits of the hub as seen in public code that pins them.
 CAPTIONERS: dict[str, Choice] = {
     "starter-blip2": Choice(
-        spec=CaptionSpec(captioner="blip2", model="starter-blip2", samples=8, max_tokens=40, temperature=0.4),
+        spec=CaptionSpec(name="starter-blip2", captioner="blip2", model="starter-blip2", samples=8, max_tokens=40, temperature=0.4),
         about="comes with the project, knows starter shapes: a small BLIP-2",
     ),
     "blip2-opt-2.7b": Choice(
-        spec=CaptionSpec(captioner="blip2", model="Salesforce/blip2-opt-2.7b", revision="59a1ef6c1e5117b3f65523d1c6066825bcf315e3"),
+        spec=CaptionSpec(
+            name="blip2-opt-2.7b", captioner="blip2", model="Salesforce/blip2-opt-2.7b", revision="59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
+        ),
         about="BLIP-2 with OPT 2.7B, free captions of the pictures",
     ),
     "template": Choice(
-        spec=CaptionSpec(captioner="template", templates=labels.TEMPLATES),
+        spec=CaptionSpec(name="template", captioner="template", templates=labels.TEMPLATES),
         about="no model: sentences filled with the class or file name of the shape",
     ),
 }
-"""Known captioners by name."""
+"""Known captioners by name, which is also what their captions are called in a cache."""
+
+
+def asked(reference: str, assignments: Sequence[str] = ()) -> CaptionSpec:
+    """What a captioner is asked for.
+
+    Args:
+        reference: a name in `CAPTIONERS`, or `MINE=NAME` to call its captions otherwise in the cache.
+        assignments: changed settings, as `samples=10`.
+
+    Raises:
+        UserError: no such captioner or setting, or a name that cannot be one.
+    """
+    called, equals, name = reference.rpartition("=")
+    if name not in CAPTIONERS:
+        raise UserError(f"no captioner is called {name!r}{did_you_mean(name, CAPTIONERS)}")
+    spec = override(CAPTIONERS[name].spec, assignments)
+    return replace(spec, name=path_name(called if equals else spec.name, "the captions"))
 
 
 def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu", batch: int = 8) -> Captioner:

@@ -64,6 +64,8 @@ class Entry:
     """train, val, test or a name of the user's own; empty for none."""
     up: Literal["", "y", "z"] = ""
     """Up axis of this shape alone, where a list gives one; empty for what the reader is set to."""
+    licence: str = ""
+    """Name of the licence it is under, where the source knows; empty for unknown."""
 
 
 class Reader(Protocol):
