@@ -20,7 +20,7 @@ def small(**changes: object) -> BuildConfig:
     config = configured("smoke", [])
     config = dataclasses.replace(
         config,
-        points=PointSpec(count=64, blocks=2, ordered=16),
+        points=PointSpec(count=64, blocks=2, ordered=16, normals=True),
         views=ViewSpec(rig=RIGS["ring4"], size=48),
         shard=4,
         teachers=("starter-resnet", f"random-dino=transformers:{checkpoints.dino()}"),
