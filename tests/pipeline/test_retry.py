@@ -78,6 +78,7 @@ def test_nobody_else_is_touched_and_what_is_still_broken_stays_so(there, mine, b
     for name in (
         "points/xyz",
         "points/rgb",
+        "points/normal",
         "views/rgb",
         "views/pose",
         "captions/text",
