@@ -100,7 +100,7 @@ def test_settings_exist(page):
                 assert is_setting(assignment), f"{where}: no recipe or task takes {assignment}"
     for code in inline(page):
         dotted = re.fullmatch(r"((?:" + "|".join(PREFIXES) + r")(?:\.[a-z_]+)+)(=\S+)?", code)
-        if dotted:
+        if dotted and not code.endswith(".py"):
             assert is_field(dotted[1]), f"{name(page)}: there is no setting {dotted[1]}"
 
 
@@ -212,6 +212,17 @@ def test_the_tree_of_the_readme_is_that_of_the_project():
         above = ROOT / names[0] if top else above
     for package in ("cache_schema", "pipeline", "trainer", "docs", "tests"):
         assert f"{package}/" in tree
+
+
+def test_every_file_of_the_packages_has_its_line():
+    page = (ROOT / "docs" / "where.md").read_text()
+    for package in ("cache_schema", "pipeline", "trainer"):
+        section = page.partition(f"## {package}\n")[2].partition("\n## ")[0]
+        first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+        said = [name for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)]
+        there = [f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / package).iterdir()]
+        there = [name for name in there if name.endswith((".py", "/")) and name not in ("__init__.py", "__pycache__/")]
+        assert sorted(said) == sorted(there)
 
 
 def test_the_readme_is_short_and_pictures_are_small_and_complete():
