@@ -67,7 +67,7 @@ def ours(root: Path, count: int) -> Callable[[int], int]:
         teacher = synthetic.teacher("t", WIDTH)
         synthetic.write(path, shapes=count, shard=512, views=VIEWS, points=PointSpec(count=POINTS, blocks=BLOCKS), teachers=(teacher,))
     cache = store.open_cache(path)
-    xyz, rgb, image, text = (cache.rows(name) for name in ("points/xyz", "points/rgb", "image/t", "text/t"))
+    xyz, rgb, image, text = (cache.rows(name) for name in ("points/xyz", "points/rgb", "image/t", "text/synthetic/t"))
 
     def read(seed: int) -> int:
         n = 0

@@ -8,8 +8,8 @@ import pytest
 
 from cache_schema.spec import CaptionSpec, PointSpec, ViewSpec
 from pipeline import commands
-from pipeline.executors import here
 from pipeline.cameras import RIGS
+from pipeline.executors import here
 from pipeline.recipes import BuildConfig, configured
 from tests.boxes import Silent, box_off, contents, write_meshes  # noqa: F401
 from tests.pipeline import checkpoints
