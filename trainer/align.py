@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
-from trainer.batch import Batch, Draw, Features, Statistics
+from trainer.batch import Batch, Draw, Features, Statistics, targets
 from trainer.distributed import gathered, mean
 from trainer.encoders.protocol import Encoder
 from trainer.heads import AttentionPool, MaxPool, Projection
@@ -165,20 +165,20 @@ class TeacherLosses(nn.Module):
         everyone = torch.ones_like(batch.label, dtype=torch.bool)
         losses, total = {}, summary.new_zeros(())
         for column, teacher in enumerate(self.teachers):
-            products = _products(teacher)
-            for product in products:
-                text = product.startswith("text/")
-                targets = batch.text if text else batch.image
-                if teacher.name not in targets:
-                    raise UserError(f"the batch has no target {product}, only {sorted(targets)}")
+            products = targets(teacher.name, teacher.text)
+            for side, product in products.items():
+                text = side == "text"
+                embedded = batch.text if text else batch.image
+                if teacher.name not in embedded:
+                    raise UserError(f"the batch has no target {product}, only {sorted(embedded)}")
                 valid = (batch.text_valid if text else batch.image_valid).get(teacher.name, everyone)
                 rows = valid & draw.keep[:, column]
                 loss_of = self._of(product)
                 if isinstance(loss_of, Contrast):
                     extra = batch.negatives and (batch.negatives.text if text else batch.negatives.image)[teacher.name]
-                    loss = loss_of(summary, targets[teacher.name], rows, valid, positive, extra)
+                    loss = loss_of(summary, embedded[teacher.name], rows, valid, positive, extra)
                 else:
-                    loss = loss_of(summary, targets[teacher.name], rows)
+                    loss = loss_of(summary, embedded[teacher.name], rows)
                 weight = 1 / len(self.teachers) if teacher.weight is None else teacher.weight
                 losses[product] = loss
                 total = total + weight * loss / len(products)
@@ -255,7 +255,7 @@ def _cross_entropy(scale: Tensor, query: Tensor, keys: Tensor, positive: Tensor,
 
 
 def _products(teacher: Teacher) -> tuple[str, ...]:
-    return (f"image/{teacher.name}", f"text/{teacher.name}") if teacher.text else (f"image/{teacher.name}",)
+    return tuple(targets(teacher.name, teacher.text).values())
 
 
 def _key(product: str) -> str:

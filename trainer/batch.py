@@ -10,7 +10,7 @@ Letters: B shapes, P points, C channels (xyz, or xyz and rgb), E a teacher's wid
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Literal, Self
 
 import torch
 from torch import Tensor
@@ -110,8 +110,23 @@ class Features(Tensors):
     """[B, D]; None where a model was trained without one."""
 
 
+Side = Literal["image", "text"]
+"""What a teacher embedded: views of a shape, or texts about it."""
+SIDES: Final[tuple[Side, ...]] = ("image", "text")
+
+
+def target(side: Side, teacher: str) -> str:
+    """What a teacher's embeddings of one side are called in losses, heads and statistics, from whichever products they are: `text/clip`."""
+    return f"{side}/{teacher}"
+
+
+def targets(teacher: str, text: bool) -> dict[Side, str]:
+    """The names of a teacher's targets by side. `text`: whether it has a text side."""
+    return {side: target(side, teacher) for side in SIDES if text or side != "text"}
+
+
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
-"""Product (`image/<teacher>`, `text/<teacher>`) to mean and variance of its embeddings, [E] each."""
+"""Name of a target, as `target` gives it, to mean and variance of its embeddings, [E] each."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from cache_schema import products
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.records import differences
@@ -260,11 +261,11 @@ def trained_on(header: Header, caches: Sequence[Cache] = ()) -> Convention | Non
     """
     if header.points:
         return header.points
-    wanted = {fingerprint for used in header.caches for product, fingerprint in used.products if product == "points"}
+    wanted = {fingerprint for used in header.caches for name, fingerprint in used.products if name == products.POINTS.name}
     if len(wanted) != 1:
         return None
     for cache in (*caches, *_still_there(header.caches)):
-        record = cache.products().get("points")
+        record = cache.products().get(products.POINTS.name)
         if record and record.fingerprint in wanted:
             spec = record.spec
             assert isinstance(spec, PointSpec)
@@ -289,8 +290,11 @@ def setup(header: Header, *, seeds: bool = False) -> str:
     if isinstance(config, DistillConfig):
         config = dataclasses.replace(config, guide="")  # a name in the cache
     known = "" if seeds else header.guide_setup
-    guide = "guide/"
-    made = [[(guide, known or p) if name.startswith(guide) else (name, p) for name, p in used.products] for used in header.caches]
+    guide = products.GUIDE.parts_of()[0]
+    made = [
+        [(f"{guide}/", known or p) if name.partition("/")[0] == guide else (name, p) for name, p in used.products]  # whatever it is called
+        for used in header.caches
+    ]
     imported = (header.source,) if header.source else ()
     return fingerprint((config, known or header.guide, made, *imported))
 

@@ -105,11 +105,13 @@ def guide(
 
     Stopped in the middle? Run the same command again: it makes what is missing.
     """
+    from cache_schema.products import GUIDE
     from cache_schema.store import open_cache
     from trainer import checkpoint
     from trainer.guide import COLLAPSED, spread, write
 
     name = name or run.resolve().name
+    product = GUIDE.product(guide=name)
     beside = cache.resolve().parent
     if cache.is_dir() and not (os.access(cache, os.W_OK) and os.access(beside, os.W_OK)):
         raise UserError(
@@ -119,13 +121,13 @@ def guide(
     opened, loaded = open_cache(cache), checkpoint.load(run)
     if loaded.header.unfinished:
         say(f"Note on {run}: {loaded.header.unfinished}")
-    with progress(f"guide/{name}") as step:
+    with progress(product) as step:
         write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
     apart = spread(opened, name)
     say("Mean cosine distance of two summaries {:.3g}, of two tokens {:.3g}".format(*apart))
     if min(apart) < COLLAPSED:
-        say(f"Warning: guide/{name} says nearly the same of everything. A student would learn little of it; see {run}/curves.png")
-    say(f"{cache} now has guide/{name}. Next: mmpd-train distill {cache} RUN --guide {name} --init {run}")
+        say(f"Warning: {product} says nearly the same of everything. A student would learn little of it; see {run}/curves.png")
+    say(f"{cache} now has {product}. Next: mmpd-train distill {cache} RUN --guide {name} --init {run}")
 
 
 @app.command()

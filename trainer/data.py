@@ -12,8 +12,8 @@ is left out. A rank takes its rows of each batch.
 Several caches form one set: classes are brought together by name, teachers by name and weights. `trainer.part` has what is used of one
 cache. A place is a position in the list of all selected shapes of all caches (`Pool`).
 
-Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views, K captions a view, M templates, E a teacher's
-width, G tokens, D the guide's width, R blocks, Q extra rows.
+Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views, M templates, E a teacher's width, G tokens,
+D the guide's width, R blocks, Q extra rows.
 """
 
 import dataclasses
@@ -34,16 +34,19 @@ from torch import Tensor
 
 from cache_schema.errors import UserError
 from cache_schema.records import differences
+from cache_schema.rows import Rows
 from cache_schema.spec import GREY, GuideSpec, TeacherSpec
 from cache_schema.store import Cache
-from trainer.batch import Batch, Negatives, Statistics, Used
+from trainer.batch import SIDES, Batch, Negatives, Statistics, Used, target
+from trainer.captions import Ints, Mix, mixture
 from trainer.classes import NONE, united
-from trainer.part import DataConfig, Ints, Needs, Part, check_names
+from trainer.part import DataConfig, Needs, Part, check_names
 from trainer.points import Blocks, Convention
 
-ORDER, DRAW, POINTS = 0, 1, 3
+ORDER, DRAW, POINTS, CAPTIONER = 0, 1, 3, 4
 """Streams of random numbers, beside the run's seed and the number of an epoch or a batch: the order of an epoch, what is chosen for each
-shape of a batch, and points drawn anew. Stream 2 is `trainer.part.SUBSET`. The numbers must stay, or runs would not go on as they began."""
+shape of a batch, points drawn anew, and whose captions. Stream 2 is `trainer.part.SUBSET`. The numbers must stay, or runs would not go on
+as they began."""
 AHEAD: Final = 2
 """Finished batches that wait to be asked for, beside those that threads are at."""
 
@@ -82,13 +85,11 @@ class Choices:
 
     blocks: Ints
     views: Ints
-    captions: Ints
-    """Captions of one view."""
     templates: Ints
 
     def of(self, part: Ints) -> "Choices":
         """The numbers for shapes of these caches. [B] each"""
-        return Choices(blocks=self.blocks[part], views=self.views[part], captions=self.captions[part], templates=self.templates[part])
+        return Choices(blocks=self.blocks[part], views=self.views[part], templates=self.templates[part])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +106,10 @@ class Drawn:
     """By the numbering over all caches."""
     block: Ints
     view: Ints
+    captioner: Ints
+    """Which of the cache's captions, `Part.captions`, the text is of."""
     caption: Ints
-    """Column of the text arrays: a caption of that view."""
+    """Column of their arrays: a caption of that view, or of the shape."""
     template: Ints
     """Template that takes the caption's place; -1 for none."""
 
@@ -201,6 +204,10 @@ class Data:
         self.parts = [Part(cache, config, needs, seed) for cache in caches]
         self.classes, places = united([part.cache.manifest.classes for part in self.parts], [str(part.cache.path) for part in self.parts])
         self.teachers = self._united_teachers()
+        if config.captions and not any(part.captions for part in self.parts):
+            raise UserError(
+                "data.captions has no effect: no captions are read. Leave it out (--set data.captions=), or lower data.templates"
+            )
         guides = _united({part.cache.path: {"guide": part.guide} for part in self.parts if part.guide})
         self.guide: GuideSpec | None = guides.get("guide")
         self.convention = _convention(self.parts, needs, grey)
@@ -214,9 +221,9 @@ class Data:
         self._choices = Choices(
             blocks=np.array([part.blocks for part in self.parts]),
             views=np.array([part.views for part in self.parts]),
-            captions=np.array([part.keep for part in self.parts]),
             templates=np.array([part.template_count for part in self.parts]),
         )
+        self._mix = Mix([part.captions for part in self.parts])
         self._first_index = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])
         """Index, in a batch, of each cache's first row. [parts]"""
         self.epochs = self._epochs()
@@ -253,7 +260,7 @@ class Data:
         return self.epochs.length
 
     def __str__(self) -> str:
-        caches = "; ".join(f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes" for part in self.parts)
+        caches = "; ".join(map(_described, self.parts))
         teachers = f"; teachers {', '.join(self.teachers)}" if self.teachers else ""
         few = "" if self.config.resample else "fewer points in farthest-point order than centres, which are therefore "
         order = "" if self.ordered else f"; {few or 'points and centres '}sampled at every step"
@@ -271,35 +278,33 @@ class Data:
         Raises:
             UserError: one is not as it was written.
         """
-        for array in (array for part in self.parts for array in part.arrays.values()):
+        for array in (array for part in self.parts for array in part.opened):
             array.settle()
         for blocks in self._blocks:
             blocks.settle()
 
     def statistics(self) -> Statistics:
-        """Mean and variance of the embeddings of every teacher, over the caches in proportion to their shapes. Those of texts are of all
-        captions, or of the templates where no captions are drawn.
+        """Mean and variance of the embeddings of every teacher, over the caches in proportion to their shapes. Those of texts are of the
+        captions, of several captioners in their shares, or of the templates where no captions are drawn.
         """
+        shapes = [part.cache.manifest.shapes for part in self.parts]
         out = {}
-        for path in (f"{kind}/{name}" for name in self.teachers for kind in ("image", "text")):
-            found = [(part.moments(path), part.cache.manifest.shapes) for part in self.parts]
-            having = [(moments, shapes) for moments, shapes in found if moments is not None]
-            if having:
-                means, variances = np.stack([moments for moments, _ in having], 1)  # [caches, E] each
-                shares = [shapes for _, shapes in having]
-                mean = np.average(means, axis=0, weights=shares)
-                # The variance of a mixture: the mean of the variances, and the variance of the means.
-                variance = np.average(variances + (means - mean) ** 2, axis=0, weights=shares)
-                out[path] = (torch.from_numpy(mean), torch.from_numpy(variance))
+        for name in self.teachers:
+            for side in SIDES:
+                moments = [part.moments(side, name) for part in self.parts]
+                having = [(values, count) for values, count in zip(moments, shapes, strict=True) if values is not None]
+                if having:
+                    mean, variance = mixture([values for values, _ in having], [count for _, count in having])
+                    out[target(side, name)] = (torch.from_numpy(mean), torch.from_numpy(variance))
         return out
 
     def batch(self, number: int, share: slice = slice(None)) -> Batch:
         """Rows `share` of batch `number`."""
-        rng = np.random.default_rng((self.seed, DRAW, number))
+        rng, captioners = (np.random.default_rng((self.seed, stream, number)) for stream in (DRAW, CAPTIONER))
         # Drawn for the whole batch, and cut to this rank's rows only then: what a shape gets must not depend on the number of ranks.
-        drawn = self._draw(self.epochs.batch(number), rng).of(share)
+        drawn = self._draw(self.epochs.batch(number), rng, captioners).of(share)
         wanted = self.config.negatives if self.teachers else 0
-        others = self._draw(self.epochs.following(number, wanted), rng) if wanted else None  # the same for all ranks
+        others = self._draw(self.epochs.following(number, wanted), rng, captioners) if wanted else None  # the same for all ranks
         having = {name: np.array([name in part.teachers for part in self.parts]) for name in self.teachers}
         # A teacher that all caches have gets no mask, which losses read as: all targets are there.
         valid = {name: torch.from_numpy(there[drawn.part]) for name, there in having.items() if not there.all()}
@@ -314,15 +319,15 @@ class Data:
             text_key=self._text_keys(drawn),
             image_valid=valid,
             text_valid={name: there for name, there in valid.items() if self.teachers[name].text},
-            guide_tokens=None if guide is None else self._gather("guide/tokens", drawn, drawn.block, guide.tokens, guide.dim),
-            guide_summary=None if guide is None else self._gather("guide/summary", drawn, drawn.block, guide.dim),
+            guide_tokens=None if guide is None else self._guided("tokens", drawn, guide.tokens, guide.dim),
+            guide_summary=None if guide is None else self._guided("summary", drawn, guide.dim),
             negatives=None if others is None else self._negatives(others),
         )
 
     # ---- what is drawn
 
-    def _draw(self, places: Ints, rng: np.random.Generator) -> Drawn:
-        """What is read of the shapes at these places."""
+    def _draw(self, places: Ints, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
+        """What is read of the shapes at these places. Whose captions is drawn from `captioners`, all else from `rng`."""
         part, own_class = self.pool.part[places], self.pool.own_class[places]
         # All chances are drawn at once and always, needed or not. So the view of a shape does not change when, say, templates are turned
         # off, and runs that differ in one setting see the same of everything else.
@@ -330,6 +335,8 @@ class Data:
         choices = self._choices.of(part)
         filled = (kind < self.config.templates) & (choices.templates > 0) & (own_class >= 0)
         view_number = _below(choices.views, view)
+        # From a stream of their own, so that with one captioner a run draws what it drew before there could be several.
+        captioner = self._mix.captioner(part, captioners.random(len(places)))
         return Drawn(
             part=part,
             row=self.pool.row[places],
@@ -337,8 +344,9 @@ class Data:
             label=self.pool.label[places],
             block=_below(choices.blocks, block),
             view=view_number,
-            # A caption of the very view whose picture is drawn: the columns of text arrays are V times K, view by view.
-            caption=view_number * choices.captions + _below(choices.captions, caption),
+            captioner=captioner,
+            # Where each view has its own, a caption of the very view whose picture is drawn.
+            caption=self._mix.column(part, captioner, view_number, caption),
             template=np.where(filled, _below(choices.templates, template), -1),
         )
 
@@ -351,20 +359,32 @@ class Data:
             if len(here):
                 yield part, here
 
-    def _gather(self, path: str, drawn: Drawn, column: Ints, *shape: int) -> Tensor:
-        """Entries (row, column) of one array of every cache, as stored; zeros where a cache does not have it. [B, *shape]"""
-        everywhere = all(path in part.arrays for part in self.parts)
+    def _gather(self, arrays: Sequence[Sequence[Rows]], drawn: Drawn, which: Ints | int, column: Ints, *shape: int) -> Tensor:
+        """Entries (row, column) of arrays of every cache, as stored; zeros where a cache has none. [B, *shape]
+
+        Args:
+            arrays: of each cache those to choose among.
+            drawn: whose rows.
+            which: place of each shape's array among those of its cache. [B], or one for all
+            column: of each shape. [B]
+            shape: of an entry.
+        """
         # Zeros, and not what memory happened to hold: a NaN there would survive being masked, since 0 * NaN is NaN.
-        out = (torch.empty if everywhere else torch.zeros)(len(drawn.row), *shape, dtype=torch.float16, pin_memory=self.pinned)
+        out = (torch.empty if all(arrays) else torch.zeros)(len(drawn.row), *shape, dtype=torch.float16, pin_memory=self.pinned)
         values = out.numpy()  # shares its memory
-        for part, here in self._present(drawn):
-            array = part.arrays.get(path)
-            if array is not None and len(here) == len(values):
-                # The usual case, one cache: from the mapped file straight into the batch, copied once.
-                array.gather(drawn.row, column, out=values)
-            elif array is not None:
-                values[here] = array.gather(drawn.row[here], column[here])
+        for part, choices in enumerate(arrays):
+            for place, array in enumerate(choices):
+                here = np.flatnonzero((drawn.part == part) & (which == place))
+                if len(here) == len(values):
+                    # The usual case, one cache: from the mapped file straight into the batch, copied once.
+                    array.gather(drawn.row, column, out=values)
+                elif len(here):
+                    values[here] = array.gather(drawn.row[here], column[here])
         return out
+
+    def _guided(self, name: str, drawn: Drawn, *shape: int) -> Tensor:
+        """What the guide made of the drawn blocks. [B, *shape]"""
+        return self._gather([[part.guided[name]] if part.guided else [] for part in self.parts], drawn, 0, drawn.block, *shape)
 
     def _points(self, drawn: Drawn, block: Ints) -> Tensor:
         """Points of these blocks, with colours where they are needed. [B, P, C]"""
@@ -389,7 +409,8 @@ class Data:
 
     def _images(self, drawn: Drawn) -> dict[str, Tensor]:
         """Embeddings of the drawn views by teacher. [B, E] each"""
-        return {name: self._gather(f"image/{name}", drawn, drawn.view, spec.dim) for name, spec in self.teachers.items()}
+        images = {name: [[part.images[name]] if name in part.images else [] for part in self.parts] for name in self.teachers}
+        return {name: self._gather(images[name], drawn, 0, drawn.view, spec.dim) for name, spec in self.teachers.items()}
 
     def _texts(self, drawn: Drawn) -> dict[str, Tensor]:
         """Embeddings of the drawn captions or templates, by teacher that has a text side. [B, E] each"""
@@ -397,7 +418,8 @@ class Data:
         for name, spec in self.teachers.items():
             if spec.text:
                 # Captions are read for all shapes, and templates are written over some of them: that keeps the one gather into the batch.
-                out[name] = self._gather(f"text/{name}", drawn, drawn.caption, spec.dim)
+                arrays = [part.texts.get(name, ()) for part in self.parts]
+                out[name] = self._gather(arrays, drawn, drawn.captioner, drawn.caption, spec.dim)
                 for part, here in self._present(drawn):
                     here = here[drawn.template[here] >= 0]
                     if name in part.templates:
@@ -410,8 +432,9 @@ class Data:
         for part, here in self._present(drawn):
             # Keys are hashes of the texts themselves, so equal texts of two caches have one key, and a filled template that a captioner
             # happened to write has the key of that caption: contrast must not call an equal text a wrong answer.
-            if part.text_key is not None:
-                key[here] = part.text_key[drawn.row[here], drawn.caption[here]]
+            for place, captions in enumerate(part.captions):
+                theirs = here[drawn.captioner[here] == place]
+                key[theirs] = captions.key[drawn.row[theirs], drawn.caption[theirs]]
             here = here[drawn.template[here] >= 0]
             if part.template_key is not None:
                 key[here] = part.template_key[drawn.own_class[here], drawn.template[here]]
@@ -461,6 +484,13 @@ def _arrived(batch: Batch, copied: torch.cuda.Event | None, device: torch.device
         present.wait_event(copied)
         batch.record_stream(present)
     return batch
+
+
+def _described(part: Part) -> str:
+    """How much of a cache is used, in words, and whose captions if there are several to mix."""
+    mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
+    mix = f", captions {mixed}" if len(part.captions) > 1 else ""
+    return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes{mix}"
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
+from cache_schema.products import GUIDE
 from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, Record
 from cache_schema.store import Cache
@@ -112,8 +113,8 @@ def describe(
     if read.rgb is not None and convention and convention.grey != GREY:
         inputs.append(("points.grey", f"{convention.grey:.6g}"))
     record = Record(
-        product=f"guide/{name}",
-        kind="guide",
+        product=GUIDE.product(guide=name),
+        kind=GUIDE.name,
         spec=spec,
         inputs=tuple(sorted(inputs)),
         made_by=(("torch", torch.__version__), ("device", device.type)),
@@ -165,7 +166,8 @@ def spread(cache: Cache, name: str) -> tuple[float, float]:
         the same of everything.
     """
     rows = np.flatnonzero(cache.ok())[:SAMPLE]
-    summary, tokens = (cache.rows(f"guide/{name}/{kind}") for kind in ("summary", "tokens"))
+    product = GUIDE.product(guide=name)
+    summary, tokens = (cache.rows(f"{product}/{kind}") for kind in ("summary", "tokens"))
     return _apart(summary.gather(rows, 0 * rows)), _apart(tokens.gather(rows, 0 * rows).reshape(-1, tokens.shape[-1]))
 
 
@@ -208,4 +210,5 @@ class _Reader:
             tokens[i, j], summary[i, j] = found.tokens.half().cpu().numpy(), found.summary.half().cpu().numpy()
         if not np.isfinite(tokens).all() or not np.isfinite(summary).all():
             raise UserError(f"{self.run} answers with infinite numbers: its training diverged; take another run")
-        return {f"guide/{spec.name}/tokens": tokens, f"guide/{spec.name}/summary": summary}
+        product = GUIDE.product(guide=spec.name)
+        return {f"{product}/tokens": tokens, f"{product}/summary": summary}

@@ -21,12 +21,13 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.products import ONLY_CAPTIONS
 from cache_schema.spec import GREY
 from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, folder, log, optim, signals
 from trainer.augment import augment, draw
-from trainer.batch import Batch
+from trainer.batch import Batch, target
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, feed
@@ -274,11 +275,15 @@ def _probe_due(config: AlignConfig | DistillConfig, epoch: int, step: int) -> bo
 
 
 def _settled(config: AlignConfig | DistillConfig, data: Data) -> AlignConfig | DistillConfig:
-    """A configuration that names the teachers and the guide where it had left them to the caches, which may have more of them by the time
-    the run goes on.
+    """A configuration that names the teachers, the captions and the guide where it had left them to the caches, which may have more of
+    them by the time the run goes on.
     """
     if data.teachers:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=tuple(data.teachers)))
+    captions = {tuple(c.name for c in part.captions) for part in data.parts if part.captions}
+    # Several caches may have captions of different names, which no one setting names. A cache of format 1 never has any more.
+    if not config.data.captions and len(captions) == 1 and captions != {(ONLY_CAPTIONS,)}:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, captions=captions.pop()))
     guides = {part.guide.name for part in data.parts if part.guide}
     if isinstance(config, DistillConfig) and len(guides) == 1:  # of several caches, each may call the same guide by another name
         config = dataclasses.replace(config, guide=guides.pop())
@@ -426,8 +431,8 @@ def _broken(data: Data, numbers: Iterable[int]) -> str:
     for number in numbers:
         batch = data.batch(number)
         arrays = {"points": batch.points, "guide tokens": batch.guide_tokens, "guide summary": batch.guide_summary}
-        arrays |= {f"image/{name}": values for name, values in batch.image.items()}
-        arrays |= {f"text/{name}": values for name, values in batch.text.items()}
+        arrays |= {target("image", name): values for name, values in batch.image.items()}
+        arrays |= {target("text", name): values for name, values in batch.text.items()}
         for name, values in arrays.items():
             if values is not None:
                 broken = batch.index[~values.flatten(1).isfinite().all(1)]

@@ -2,30 +2,31 @@
 
     part = Part(open_cache("shapes.zarr"), DataConfig(), Needs(teachers=True), seed=0)
     part.rows                                                           # rows of the shapes that were selected
-    part.arrays["image/clip-vit-b32"].gather(rows, views)               # read from mapped files
+    part.images["clip-vit-b32"].gather(rows, views)                     # read from mapped files
 
 `Part` opens and checks. `trainer.data` draws batches out of several of them.
 
-Letters: N shapes of a cache, n selected shapes, V views, K captions a view, M templates, E a teacher's width, L bytes of a text.
+Letters: N shapes of a cache, n selected shapes, V views, M templates, E a teacher's width.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema import products
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.layout import text_cells
 from cache_schema.rows import Rows
-from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, did_you_mean, label
+from cache_schema.spec import GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, added, did_you_mean, label
 from cache_schema.store import Cache
+from trainer import captions
+from trainer.batch import Side
+from trainer.captions import Captions, Ints
 from trainer.classes import NONE, SOURCE, chosen, matched
-
-Ints = NDArray[np.int64]
 
 SUBSET = 2
 """The stream of random numbers that chooses `data.fraction`, beside the run's seed. Streams 0, 1 and 3 are those of `trainer.data`."""
@@ -49,9 +50,13 @@ class DataConfig:
     """Names of teachers; empty for all in the caches. Where one of several caches lacks a teacher, its loss leaves those shapes out."""
     teacher_weights: tuple[float, ...] = ()
     """Shares in the loss, in the order of `teachers`; empty for one over their number."""
+    captions: tuple[str, ...] = added(())
+    """Names of captions, mixed by `caption_weights`; empty for all that a cache has. Those of a cache of format 1 are called `captions`."""
+    caption_weights: tuple[float, ...] = added(())
+    """Shares of the captions that are drawn, in the order of `captions`; empty for equal ones."""
     templates: float = 0.5
-    """Share of texts that are a template filled with the shape's class; the rest are captions of the view that was drawn. Shapes
-    without a class only have captions."""
+    """Share of texts that are a template filled with the shape's class; the rest are captions, of the view that was drawn if
+    each view has its own. Shapes without a class only have captions."""
     labels: str = "source"
     """The label set whose templates these are."""
     blocks: int = 0
@@ -67,7 +72,7 @@ class DataConfig:
     """`first_use` compares each file with its checksum in the background once it is first read, and stops a run that reads damaged data."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, {"teacher_weights": 0}, "data.")
+        check_numbers(self, {"teacher_weights": 0, "caption_weights": 0}, "data.")
         if not 0 < self.fraction <= 1:
             raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")
         if not 0 <= self.templates <= 1:
@@ -77,10 +82,14 @@ class DataConfig:
                 raise UserError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
         if any(p <= 0 for p in self.passes):
             raise UserError(f"data.passes must be positive, got {self.passes}")
-        if len(set(self.teachers)) < len(self.teachers):
-            raise UserError(f"data.teachers names one twice: {', '.join(self.teachers)}")
-        if self.teacher_weights and len(self.teacher_weights) != len(self.teachers):
-            raise UserError(f"data.teacher_weights needs one weight for each of data.teachers, got {self.teacher_weights}")
+        for one, many in {"teacher": "teachers", "caption": "captions"}.items():
+            names, weights = getattr(self, many), getattr(self, f"{one}_weights")
+            if len(set(names)) < len(names):
+                raise UserError(f"data.{many} names one twice: {', '.join(names)}")
+            if weights and len(weights) != len(names):
+                raise UserError(f"data.{one}_weights needs one weight for each of data.{many}, got {weights}")
+        if self.caption_weights and not any(self.caption_weights):
+            raise UserError(f"data.caption_weights are shares and must not all be 0, got {self.caption_weights}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +121,12 @@ class Part:
         self.cache = cache
         self.used: dict[str, Record] = {}
         """The record of every product that is read, by the product's name."""
-        self.arrays: dict[str, Rows] = {}
-        """Memory-mapped arrays by path; those of the guide as `guide/tokens` and `guide/summary`."""
+        self.images: dict[str, Rows] = {}
+        """Embeddings of views by teacher, memory-mapped like all that follows. [N, V, E]"""
+        self.texts: dict[str, tuple[Rows, ...]] = {}
+        """Embeddings of captions by teacher that has a text side, of each of `captions`. Empty where no captions are read."""
+        self.guided: dict[str, Rows] = {}
+        """The guide's `tokens` and `summary`."""
         self._use("index")
         self._use("status")
         self.rows = selected(cache, config, seed)
@@ -125,15 +138,13 @@ class Part:
         """How many of a shape's blocks are drawn from: the first ones."""
         self.views = 1
         """Views of a shape, V."""
-        self.keep = 1
-        """Captions of a view, K."""
+        self.captions: tuple[Captions, ...] = ()
+        """What the captions are drawn from; empty where none are read."""
         self.teachers: dict[str, TeacherSpec] = {}
-        self.text_key: Ints | None = None
-        """A number for each caption, equal for equal captions; None where no captions are read. [N, V * K]"""
         self.templates: dict[str, NDArray[np.float16]] = {}
         """Embeddings of filled templates by teacher. [own classes, M, E]"""
         self.template_key: Ints | None = None
-        """As `text_key`, for filled templates. [own classes, M]"""
+        """A number for each filled template, equal for equal texts, also of captions. [own classes, M]"""
         self.guide: GuideSpec | None = None
         if needs.teachers:
             self._open_teachers(config)
@@ -152,13 +163,22 @@ class Part:
         """Templates there are to choose among, M; 0 for none."""
         return 0 if self.template_key is None else self.template_key.shape[1]
 
-    def moments(self, path: str) -> NDArray[np.float64] | None:
-        """Mean and variance of the embeddings at `path`; None if they are not read. [2, E]"""
-        kind, name = path.split("/", 1)
-        if path in self.arrays:
-            return self.cache.column(f"stats/{path}")
-        if kind == "text" and name in self.templates:
-            values = self.templates[name].astype(np.float64)
+    @property
+    def opened(self) -> Iterator[Rows]:
+        """Every array that batches are read from, but for the points."""
+        yield from (*self.images.values(), *(rows for several in self.texts.values() for rows in several), *self.guided.values())
+
+    def moments(self, side: Side, teacher: str) -> NDArray[np.float64] | None:
+        """Mean and variance of a teacher's embeddings of one side; None if they are not read. [2, E]
+
+        Those of texts are of the captions, of several captioners in their shares, or of the templates where no captions are read.
+        """
+        read = self.texts.get(teacher, ()) if side == "text" else [self.images[teacher]] if teacher in self.images else []
+        stored = [self.cache.column(f"stats/{rows.node.path}") for rows in read]
+        if stored:
+            return stored[0] if len(stored) == 1 else captions.mixture(stored, [c.share for c in self.captions])
+        if side == "text" and teacher in self.templates:
+            values = self.templates[teacher].astype(np.float64)
             return np.stack([values.mean((0, 1)), values.var((0, 1))])
         return None
 
@@ -169,28 +189,36 @@ class Part:
 
     def _open_teachers(self, config: DataConfig) -> None:
         # What is never drawn is not opened: a cache without captions serves a run on templates alone, and the other way round.
+        # What is never drawn is not opened: a cache without captions serves a run on templates alone, and the other way round.
         classed = self.own_class >= 0
-        captions = config.templates < 1 or not classed.all()
+        captioned = config.templates < 1 or not classed.all()
         templates = config.templates > 0 and bool(classed.any())
         known = teachers_of(self.cache)
         # A teacher that only another cache has is no mistake here: its loss leaves this cache's shapes out.
         for name in [name for name in config.teachers if name in known] if config.teachers else known:
-            record = self._use(f"image/{name}")
+            record = self._use(products.IMAGE.product(teacher=name))
             self.views = record.per_shape
             self.teachers[name] = _spec(TeacherSpec, record)
-            self.arrays[record.product] = self.cache.rows(record.product, config.verify)
-            if self.teachers[name].text and captions:
-                self._use(f"text/{name}")
-                self.arrays[f"text/{name}"] = self.cache.rows(f"text/{name}", config.verify)
+            self.images[name] = self.cache.rows(record.product, config.verify)
             if self.teachers[name].text and templates:
                 self._open_templates(name, config.labels)
-        if any(path.startswith("text/") for path in self.arrays):
-            record = self._use("captions")
-            self.keep = _spec(CaptionSpec, record).keep
-            self.text_key = _caption_keys(self.cache, record, self.keep)
+        if captioned and any(teacher.text for teacher in self.teachers.values()):
+            self._open_captions(config)
+
+    def _open_captions(self, config: DataConfig) -> None:
+        """Open the captions of each captioner, and every teacher's embeddings of them."""
+        version, names = self.cache.manifest.format_version, captions.chosen(self.cache, config.captions)
+        shares = {name: share for name, share in zip(names, captions.shares(config.caption_weights, len(names)), strict=True) if share}
+        for teacher in (name for name, spec in self.teachers.items() if spec.text):
+            found = [self._use(products.TEXT.product(version, captions=name, teacher=teacher)) for name in shares]
+            self.texts[teacher] = tuple(self.cache.rows(record.product, config.verify) for record in found)
+        self.captions = tuple(
+            captions.opened(self.cache, self._use(products.CAPTIONS.product(version, captions=name)), float(share))
+            for name, share in shares.items()
+        )
 
     def _open_templates(self, teacher: str, name: str) -> None:
-        product, classes = f"labels/{name}/{teacher}", self.cache.manifest.classes
+        product, classes = products.LABELS.product(set=name, teacher=teacher), self.cache.manifest.classes
         try:
             record = self._use(product)
         except UserError as error:
@@ -206,25 +234,27 @@ class Part:
             missing = classes[rows.tolist().index(NONE)]
             raise UserError(f"{self.cache.path}: label set {name!r} has no class {missing!r}; choose another by --set data.labels=NAME")
         self.templates[teacher] = self.cache.column(product)[rows]
-        keys = _keys(text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates]))
+        keys = captions.text_keys(
+            text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates])
+        )
         self.template_key = keys.reshape(len(classes), -1)
 
     def _open_guide(self, name: str, config: DataConfig) -> None:
-        known = [product.removeprefix("guide/") for product, record in self.cache.records().items() if record.kind == "guide"]
+        known = [products.parts(record)["guide"] for record in products.select(self.cache.records(), products.GUIDE)]
         if not name and len(known) != 1:
             there = f"has several guides ({', '.join(known)}): choose one by --guide NAME" if known else "has no guide"
             raise UserError(f"{self.cache.path} {there}. `mmpd-train guide {self.cache.path} RUN` makes one of a run of stage 1")
-        record = self._use(f"guide/{name or known[0]}")
+        record = self._use(products.GUIDE.product(guide=name or known[0]))
         self.guide = _spec(GuideSpec, record)
         # Caches may call the same guide by different names, so its arrays go by what they are.
-        for kind in ("tokens", "summary"):
-            self.arrays[f"guide/{kind}"] = self.cache.rows(f"{record.product}/{kind}", config.verify)
+        paths = [node.path for node in self.cache.arrays(record)]
+        self.guided = {path.rpartition("/")[2]: self.cache.rows(path, config.verify) for path in paths}
         self.blocks = min(self.blocks, self.guide.blocks)
 
 
 def teachers_of(cache: Cache) -> list[str]:
     """Names of the teachers whose image embeddings are complete."""
-    return [product.removeprefix("image/") for product, record in cache.products().items() if record.kind == "image"]
+    return [products.parts(record)["teacher"] for record in cache.of(products.IMAGE)]
 
 
 def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> None:
@@ -249,18 +279,19 @@ def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> No
 
 def _check_teachers(caches: Sequence[Cache], asked: Sequence[str]) -> None:
     known = sorted({name for cache in caches for name in teachers_of(cache)})
-    begun = {name for cache in caches for name, record in cache.records().items() if not record.complete}
+    images = [record for cache in caches for record in products.select(cache.records(), products.IMAGE)]
+    begun = {products.parts(record)["teacher"] for record in images if not record.complete}
     paths = ", ".join(str(cache.path) for cache in caches)
     for name in asked:
         if name not in known:
-            state = "is still being made: run the command that began it again" if f"image/{name}" in begun else "is not there"
+            state = "is still being made: run the command that began it again" if name in begun else "is not there"
             raise UserError(
                 f"{paths}: teacher {name} {state}. Complete: {', '.join(known) or 'none'}. Choose with --set data.teachers=A,B, or add one "
                 "with `mmpd-cache add-teacher`"
             )
     if not known:
-        made = sorted(name.removeprefix("image/") for name in begun if name.startswith("image/"))
-        state = f"only {', '.join(made)} still being made: run the command that began it again" if made else "no teacher at all"
+        making = ", ".join(sorted(begun))
+        state = f"only {making} still being made: run the command that began it again" if begun else "no teacher at all"
         raise UserError(f"{paths}: there is {state}. `mmpd-cache add-teacher` adds one")
 
 
@@ -289,20 +320,6 @@ def selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
     count = max(1, round(config.fraction * len(rows)))
     # Sorted, so that neighbours in the list are neighbours on disk, whatever the fraction.
     return np.sort(np.random.default_rng((seed, SUBSET)).permutation(rows)[:count])
-
-
-def _caption_keys(cache: Cache, captions: Record, keep: int) -> Ints:
-    """A key for each text that is embedded, equal for equal texts. [N, V * K]"""
-    # One shard at a time: the texts of a million shapes do not fit into memory, their keys do.
-    cells = (shard[:, :, :keep] for _, shard in cache.column_shards(cache.arrays(captions)[0].path))
-    return np.concatenate([_keys(shard.reshape(-1, shard.shape[-1])).reshape(len(shard), -1) for shard in cells])
-
-
-def _keys(cells: NDArray[np.uint8]) -> Ints:
-    """63 bits of a hash of every text cell. [n, L] -> [n]"""
-    # 63 bits, so that a key is a positive int64: -1 stands for no text. A billion texts share one with a chance of 5 %.
-    digests = b"".join(hashlib.blake2b(cell, digest_size=8).digest() for cell in np.ascontiguousarray(cells))
-    return (np.frombuffer(digests, "<u8") >> 1).astype(np.int64)
 
 
 def _spec(kind: type[T], record: Record) -> T:

@@ -9,7 +9,7 @@ import torch
 
 from cache_schema.spec import TeacherSpec, fingerprint
 from trainer.align import Align, Teacher, TeacherLosses
-from trainer.batch import Statistics
+from trainer.batch import Statistics, targets
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.distill import Distill
 from trainer.encoders import catalog
@@ -43,9 +43,8 @@ def build(config: StageConfig, facts: Facts, statistics: Statistics | None = Non
     """
     made = catalog.build(config.encoder.name, **vars(encoder or config.encoder.resolved()))
     if statistics is None:
-        products = [f"{modality}/{t.name}" for t in facts.teachers for modality in ("image", "text")]
-        dims = [t.dim for t in facts.teachers for _ in range(2)]
-        statistics = {p: (torch.zeros(d), torch.ones(d)) for p, d in zip(products, dims, strict=True)}
+        dims = {name: t.dim for t in facts.teachers for name in targets(t.name, t.text).values()}
+        statistics = {name: (torch.zeros(dim), torch.ones(dim)) for name, dim in dims.items()}
     if isinstance(config, AlignConfig):
         return Align(made, facts.teachers, config.align, statistics)
     assert isinstance(config, DistillConfig)

@@ -112,8 +112,8 @@ def test_selection_by_split_class_and_fraction(cache_path):
 def test_a_batch_holds_one_block_one_view_and_a_text_of_that_view(cache_path):
     cache = store.open_cache(cache_path)
     xyz, rgb = cache.array("points/xyz")[:].astype(np.float32), cache.array("points/rgb")[:]
-    image, text = cache.array("image/random-a")[:], cache.array("text/random-a")[:]
-    templates, words = cache.array("labels/source/random-a")[:], layout.texts(cache.array("captions/text")[:])
+    image, text = cache.array("image/random-a")[:], cache.array("text/synthetic/random-a")[:]
+    templates, words = cache.array("labels/source/random-a")[:], layout.texts(cache.array("captions/synthetic/text")[:])
     data = opened(cache_path, batch=38)
     seen, texts = {"block": set(), "view": set(), "text": set()}, {}
     for number in range(4):
@@ -351,13 +351,14 @@ def test_without_classes_there_are_only_captions(tmp_path):
     manifest = spec.Manifest(shapes=6, shard=3, source=spec.SourceSpec(kind="none", ids=spec.ids_digest("abcdef")))
     cache = store.create(path, manifest, list("abcdef"), [-1] * 6, [-1] * 6)
     points = PointSpec(count=64, blocks=1, ordered=32)
-    captions = Record(product="captions", kind="captions", spec=spec.CaptionSpec(captioner="none", samples=1), per_shape=2, inputs=())
+    words = spec.CaptionSpec(name="c", captioner="none", samples=1)
+    captions = Record(product="captions/c", kind="captions", spec=words, per_shape=2, inputs=())
     records = [
         Record(product="status", kind="status", spec=manifest.source, inputs=()),
         Record(product="points", kind="points", spec=points, inputs=()),
         captions,
         Record(product="image/random-a", kind="image", spec=A, per_shape=2, inputs=()),
-        Record(product="text/random-a", kind="text", spec=A, per_shape=2, inputs=()),
+        Record(product="text/c/random-a", kind="text", spec=A, per_shape=2, inputs=()),
     ]
     for record in records:
         add(cache, record)

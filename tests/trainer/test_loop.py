@@ -80,7 +80,15 @@ def test_a_run_leaves_checkpoint_configuration_metrics_and_curves(aligned):
     assert record["step"] == 9 and 0 <= record["data_wait"] <= 1 and math.isclose(record["epoch"], 9 * 8 / 38)
     assert {"image/random-a", "text/random-a", "image/random-b", "loss", "grad_norm", "lr", "samples_per_s"} < record.keys()
     products = dict(checkpoint.load(aligned).header.caches[0].products)
-    assert {"points", "status", "index", "captions", "text/random-a", "image/random-b", "labels/source/random-a"} <= products.keys()
+    assert {
+        "points",
+        "status",
+        "index",
+        "captions/synthetic",
+        "text/synthetic/random-a",
+        "image/random-b",
+        "labels/source/random-a",
+    } <= products.keys()
     assert (aligned / "curves.png").stat().st_size > 5000
     assert any((aligned / "tensorboard").iterdir())
 

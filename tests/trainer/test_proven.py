@@ -28,7 +28,9 @@ def _quick(task):
     return dataclasses.replace(chosen, **{name: split for name, split in both.items() if hasattr(chosen, name)})
 
 
-@pytest.mark.parametrize("product", ["index", "status", "points", "captions", "image/random-a", "text/random-a", "labels/source/random-a"])
+@pytest.mark.parametrize(
+    "product", ["index", "status", "points", "captions/synthetic", "image/random-a", "text/synthetic/random-a", "labels/source/random-a"]
+)
 def test_training_refuses_exchanged_shards(cache, tmp_path, product):
     record = cache.record(product)
     if markers(cache.manifest, record).shape[0] == 1:  # nothing to exchange: another product's shard with its marker

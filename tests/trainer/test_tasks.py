@@ -65,8 +65,8 @@ def write(path, classes=CLASSES, splits=("train", "test"), shapes=48, failed=(),
         },
         Record(product="image/clip.b", kind="image", spec=teacher, per_shape=3, inputs=()): {"image/clip.b": embedding},
         # One text for all shapes of a class.
-        Record(product="text/clip.b", kind="text", spec=teacher, per_shape=3, inputs=()): {
-            "text/clip.b": np.repeat(direction[labels][:, None], 3, 1).astype(np.float16)
+        Record(product="text/c/clip.b", kind="text", spec=teacher, per_shape=3, inputs=()): {
+            "text/c/clip.b": np.repeat(direction[labels][:, None], 3, 1).astype(np.float16)
         },
     }
     synthetic.fill(cache, products)
@@ -113,7 +113,7 @@ def stage(cache, encoder):
         index=torch.from_numpy(shapes.rows),
         label=torch.from_numpy(shapes.labels),
         image={"clip.b": torch.from_numpy(cache.rows("image/clip.b").gather(shapes.rows, order % 3)), "dino": torch.zeros(len(shapes), 8)},
-        text={"clip.b": torch.from_numpy(cache.rows("text/clip.b").gather(shapes.rows, order % 3))},
+        text={"clip.b": torch.from_numpy(cache.rows("text/c/clip.b").gather(shapes.rows, order % 3))},
     )
     optimizer = torch.optim.AdamW(stage.parameters(), lr=3e-3)
     draw = stage.draw(len(shapes), torch.Generator().manual_seed(0))

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.products import LABELS, parts
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
+from trainer.batch import Side, target
 from trainer.classes import SOURCE
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted
@@ -66,12 +68,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     if missing and options.teachers:
         raise UserError(f"label set {name!r} of {home.path} was not embedded by {', '.join(missing)}; {_remedy(home)}")
     notes = tuple(f"label set {name!r} of {home.path} was not embedded by {t}" for t in missing)
-    label_set = home.record(f"labels/{name}/{embedded[0]}").labels
+    label_set = home.record(LABELS.product(set=name, teacher=embedded[0])).labels
     assert label_set is not None
     if len(label_set.classes) < 2:
         raise UserError(f"label set {name!r} of {home.path} has one class only; there is nothing to tell apart")
     for teacher in embedded:
-        same_teacher(met[teacher], home, f"labels/{name}/{teacher}")
+        same_teacher(met[teacher], home, LABELS.product(set=name, teacher=teacher))
     own = name == SOURCE and home.path.resolve() == test_cache.path.resolve()
     shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes, f"label set {name!r} of {home.path}", own=own)
 
@@ -83,9 +85,11 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     first: list[NDArray[np.int64]] = []
     for teacher in embedded:
         classes = class_embeddings(home, name, teacher)  # [K, E]
-        heads = ("image", "text") if options.head == "both" else (options.head,)
-        _same_width(classes, seen[0][f"{heads[0]}/{teacher}"], teacher)
-        scores = [torch.stack([embedding[f"{head}/{teacher}"] @ classes.T for head in heads]).mean(0) for embedding in seen]  # [n, K] each
+        heads: tuple[Side, ...] = ("image", "text") if options.head == "both" else (options.head,)
+        _same_width(classes, seen[0][target(heads[0], teacher)], teacher)
+        scores = [
+            torch.stack([embedding[target(head, teacher)] @ classes.T for head in heads]).mean(0) for embedding in seen
+        ]  # [n, K] each
         scores = [torch.stack(scores).mean(0)] if options.average else scores
         ranked = [s.argsort(dim=1, descending=True, stable=True) for s in scores]
         first = first or [order[:, 0].numpy() for order in ranked]
@@ -106,7 +110,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 def class_embeddings(cache: Cache, label_set: str, teacher: str) -> Tensor:
     """Embedding of each class, [K, E]: the mean of its sentences at unit length, brought to unit length again."""
-    sentences = torch.from_numpy(cache.column(f"labels/{label_set}/{teacher}")).float()  # [K, M, E]
+    sentences = torch.from_numpy(cache.column(LABELS.product(set=label_set, teacher=teacher))).float()  # [K, M, E]
     return F.normalize(F.normalize(sentences, dim=-1).mean(1), dim=-1)
 
 
@@ -119,9 +123,9 @@ def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache
     known: dict[str, list[str]] = {}
     for cache in caches:
         sets: dict[str, list[str]] = {}
-        for product, record in cache.products().items():
-            if record.kind == "labels" and product.split("/")[2] in teachers:
-                sets.setdefault(product.split("/")[1], []).append(product.split("/")[2])
+        for names in map(parts, cache.of(LABELS)):
+            if names["teacher"] in teachers:
+                sets.setdefault(names["set"], []).append(names["teacher"])
         if name is None and len(sets) > 1 and SOURCE not in sets:
             raise UserError(f"{cache.path} has several label sets, name one with --set labels=NAME: {', '.join(sets)}")
         if sets and (name is None or name in sets):

@@ -1,0 +1,126 @@
+"""The captions that a run draws from: which captioners of a cache, in which shares, and which of their texts a shape is given.
+
+    names = chosen(open_cache("shapes.zarr"), ("blip2", "cap3d"))       # checked; all of the cache's for ()
+    mix = Mix([captions_of_first_cache, captions_of_second_cache])
+    which = mix.captioner(part, chance)                                 # [B]
+    column = mix.column(part, which, view, chance)                      # [B], where the text arrays have the text
+
+Letters: B shapes in a batch, N shapes of a cache, V views, K captions of a view or of a shape, T captioners, L bytes of a text, E a
+teacher's width.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema import products
+from cache_schema.errors import UserError
+from cache_schema.spec import CaptionSpec, Record, did_you_mean
+from cache_schema.store import Cache
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """One captioner's texts in one cache."""
+
+    name: str
+    """What they are called in the cache."""
+    share: float
+    """Share of this cache's captions that are drawn from these."""
+    by_view: bool
+    """Whether each view has captions of its own. Otherwise they are about the whole shape."""
+    keep: int
+    """Captions of a view, or of a shape, that teachers have embedded, K."""
+    key: Ints
+    """A number for each of them, equal for equal texts. [N, V * K], or [N, K] where they are about the shape"""
+
+
+def opened(cache: Cache, record: Record, share: float) -> Captions:
+    """The captions of a complete product of a cache."""
+    spec = record.spec
+    assert isinstance(spec, CaptionSpec)
+    keys = _keys_of(cache, record, spec.keep)
+    return Captions(name=products.parts(record)["captions"], share=share, by_view=spec.per == "view", keep=spec.keep, key=keys)
+
+
+def chosen(cache: Cache, names: Sequence[str]) -> list[str]:
+    """Names of the captions to read in a cache: those asked for, or for an empty list all that are complete.
+
+    Raises:
+        UserError: the cache has no captions, none of a name that was asked for, or they are still being made.
+    """
+    known = [products.parts(record)["captions"] for record in cache.of(products.CAPTIONS)]
+    for name in names:
+        if name not in known:
+            if products.select(cache.records(), products.CAPTIONS, captions=name):
+                cache.record(products.CAPTIONS.product(cache.manifest.format_version, captions=name))  # it says that they are not finished
+            raise UserError(f"{cache.path} has no captions {name!r}{did_you_mean(name, known)}")
+    if not known:
+        raise UserError(f"{cache.path} has no captions. `mmpd-cache add-captioner` adds some; a training with data.templates=1 needs none")
+    return list(names) or known
+
+
+def shares(weights: Sequence[float], count: int) -> NDArray[np.float64]:
+    """Shares that add up to 1, of `count` weights, or of none for equal ones. [count]"""
+    values = np.asarray(weights or (1.0,) * count, np.float64)
+    return np.asarray(values / values.sum())
+
+
+def mixture(moments: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> NDArray[np.float64]:
+    """Mean and variance of values that come from several sets, [2, E], from those of each set, [2, E], in proportion to weights."""
+    means, variances = np.stack(moments, 1)  # [sets, E] each
+    mean = np.average(means, axis=0, weights=weights)
+    # The variance of a mixture: the mean of the variances, and the variance of the means.
+    return np.stack([mean, np.average(variances + (means - mean) ** 2, axis=0, weights=weights)])
+
+
+class Mix:
+    """The captions of several caches, and how one of a shape's is drawn. A cache without any gives a column that nothing reads."""
+
+    def __init__(self, captions: Sequence[Sequence[Captions]]) -> None:
+        """
+        Args:
+            captions: those of each cache.
+        """
+        size = (len(captions), max([1, *map(len, captions)]))
+        # [caches, T] each; where a cache has fewer captioners than another, the end of its line is never drawn.
+        self._below = np.ones(size)  # the chances below which a captioner, or one before it, is drawn
+        self._by_view = np.ones(size, np.bool_)
+        self._keep = np.ones(size, np.int64)
+        for i, those in enumerate(captions):
+            if those:
+                sums = np.cumsum([c.share for c in those])
+                self._below[i, : len(those)] = sums / sums[-1]  # the last is 1, which no chance reaches
+                self._by_view[i, : len(those)] = [c.by_view for c in those]
+                self._keep[i, : len(those)] = [c.keep for c in those]
+
+    def captioner(self, part: Ints, chance: NDArray[np.float64]) -> Ints:
+        """Which of its cache's captioners a shape has a text of, from a cache's number and a chance in [0, 1). [B] each"""
+        return np.asarray((chance[:, None] >= self._below[part]).sum(1))
+
+    def column(self, part: Ints, captioner: Ints, view: Ints, chance: NDArray[np.float64]) -> Ints:
+        """Where that captioner's arrays have the text: one about the view, or about the shape. [B] each
+
+        The columns of text arrays are view by view, K of each.
+        """
+        keep = self._keep[part, captioner]
+        return np.where(self._by_view[part, captioner], view, 0) * keep + (chance * keep).astype(np.int64)
+
+
+def text_keys(cells: NDArray[np.uint8]) -> Ints:
+    """63 bits of a hash of every text cell. [n, L] -> [n]"""
+    # 63 bits, so that a key is a positive int64: -1 stands for no text. A billion texts share one with a chance of 5 %.
+    digests = b"".join(hashlib.blake2b(cell, digest_size=8).digest() for cell in np.ascontiguousarray(cells))
+    return (np.frombuffer(digests, "<u8") >> 1).astype(np.int64)
+
+
+def _keys_of(cache: Cache, captions: Record, keep: int) -> Ints:
+    """A key for each text that is embedded. [N, V * K]"""
+    # One shard at a time: the texts of a million shapes do not fit into memory, their keys do.
+    cells = (shard[:, :, :keep] for _, shard in cache.column_shards(cache.arrays(captions)[0].path))
+    return np.concatenate([text_keys(shard.reshape(-1, shard.shape[-1])).reshape(len(shard), -1) for shard in cells])
