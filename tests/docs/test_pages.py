@@ -6,7 +6,7 @@ import importlib
 import itertools
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import typer
@@ -23,6 +23,7 @@ from trainer.tasks.catalog import TASKS
 from trainer.tasks.catalog import options as task_options
 
 PROGRAMS = {"mmpd-cache": typer.main.get_command(pipeline_cli.app), "mmpd-train": typer.main.get_command(trainer_cli.app)}
+STAGES = ("align", "distill")
 EXAMPLES = {"A.B=C", "a.b=c"}
 """Settings that stand for any setting."""
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -52,15 +53,15 @@ def accepts(attempt: Callable[[], object]) -> bool:
     return True
 
 
-def is_setting(assignment: str) -> bool:
-    """Whether some recipe or task takes it."""
+def is_setting(assignment: str, others: Sequence[str] = ()) -> bool:
+    """Whether some recipe or task takes it, alone or together with the others of its command."""
     option = assignment.partition("=")[0].strip().removeprefix("source.")
     if assignment.startswith("source.") and option not in {field.name for field in dataclasses.fields(SourceConfig)}:
         return any(option in options for _, options in about().values())
     attempts = [lambda: build_configured("default", [assignment])]
-    attempts += [lambda stage=stage: train_configured("mmpd", stage, [assignment]) for stage in ("align", "distill")]
+    attempts += [lambda stage=stage: train_configured("mmpd", stage, [assignment]) for stage in STAGES]
     attempts += [lambda task=task: task_options(task, [assignment]) for task in TASKS]
-    return any(map(accepts, attempts))
+    return any(map(accepts, attempts)) or (bool(others) and any(accepts(lambda s=s: train_configured("mmpd", s, others)) for s in STAGES))
 
 
 def is_field(dotted: str) -> bool:
@@ -68,7 +69,7 @@ def is_field(dotted: str) -> bool:
     first, *rest = dotted.split(".")
     if first == "source" and any(rest == [option] for _, options in about().values() for option in options):
         return True
-    bodies = [build_configured("default", []), *(train_configured("mmpd", stage, []) for stage in ("align", "distill"))]
+    bodies = [build_configured("default", []), *(train_configured("mmpd", stage, []) for stage in STAGES)]
     found = [dataclasses.asdict(body) for body in bodies]
     for part in (first, *rest):
         found = [body[part] for body in found if isinstance(body, dict) and part in body]
@@ -94,10 +95,10 @@ def test_commands_and_their_options_exist(page):
 def test_settings_exist(page):
     found = [(where, words) for where, words in shell(page)] + [(f"{name(page)}: {code}", code.split()) for code in inline(page)]
     for where, words in found:
-        for option, assignment in itertools.pairwise(words):
-            if option == "--set" and assignment not in EXAMPLES:
-                assignment = f"captions.{assignment}" if "add-captioner" in words else assignment
-                assert is_setting(assignment), f"{where}: no recipe or task takes {assignment}"
+        told = [assignment for option, assignment in itertools.pairwise(words) if option == "--set" and assignment not in EXAMPLES]
+        for assignment in told:
+            assignment = f"captions.{assignment}" if "add-captioner" in words else assignment
+            assert is_setting(assignment, told), f"{where}: no recipe or task takes {assignment}"
     for code in inline(page):
         dotted = re.fullmatch(r"((?:" + "|".join(PREFIXES) + r")(?:\.[a-z_]+)+)(=\S+)?", code)
         if dotted and not code.endswith(".py"):
