@@ -1,4 +1,4 @@
-# make help | setup | cache | train | test | torture | check | bench. Everything lands in .venv and build/.
+# make help | setup | cache | train | test | torture | check | bench | science. Everything lands in .venv and build/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cache_schema.spec import CaptionSpec, PointSpec, ViewSpec
-from pipeline import commands, run
+from pipeline import commands
+from pipeline.executors import here
 from pipeline.cameras import RIGS
 from pipeline.recipes import BuildConfig, configured
 from tests.boxes import Silent, box_off, contents, write_meshes  # noqa: F401
@@ -36,7 +37,7 @@ def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine
 @pytest.fixture(scope="session", autouse=True)
 def asked_once():
     """What draws the pictures here is asked once and not at every build: the process that answers costs half of a small build."""
-    ask, answers = run.renderer, {}
+    ask, answers = here.renderer, {}
 
     def renderer(task):
         drawing = task.views is not None
@@ -45,7 +46,7 @@ def asked_once():
         return answers[drawing]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "renderer", renderer)
+        patch.setattr(here, "renderer", renderer)
         yield
 
 

@@ -10,6 +10,7 @@ from pipeline.starter import texts
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.thing import COLORS, STYLES, Thing
 from pipeline.starter.texts import SUBSTANCES
+from tests.pipeline import starter_digests
 
 SOME = 8
 
@@ -70,3 +71,10 @@ def test_words_are_of_the_vocabulary_and_differ_within_the_kind(kind):
 def test_no_name_belongs_to_two_kinds():
     names = [*KINDS, *(name for synonyms in texts.SYNONYMS.values() for name in synonyms)]
     assert len(set(names)) == len(names) and texts.SYNONYMS.keys() <= KINDS.keys()
+
+
+def test_every_shape_is_the_same_byte_for_byte():
+    known = starter_digests.FILE.read_text().split()
+    assert len(known) == len(starter_digests.SHAPES)
+    changed = [shape for shape, digest in zip(starter_digests.SHAPES, known, strict=True) if starter_digests.digest(*shape) != digest]
+    assert not changed, f"seed and index of shapes that changed: {changed}; see starter_digests.py"

@@ -11,27 +11,29 @@ Rng is passed in; the same state gives the same thing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, rod, turned
+from pipeline.starter.kinds.solids import *
 
 Rng = np.random.Generator
+
+
 T = TypeVar("T")
+
 
 MOST: Final = 6
 """Parts are counted in words up to this many; of more one says `many`."""
 
-STYLES: Final = (
-    "round", "square", "oval", "tall", "low", "wide", "slim", "padded", "folding", "corner", "curved", "open", "closed", "striped",
-)  # fmt: skip
+
+STYLES: Final = tuple("round square oval tall low wide slim padded folding corner curved open closed striped".split())
 """Every word a `Thing.style` may hold."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Parts:
     """Parts of one sort that can be seen."""
 
@@ -48,14 +50,17 @@ class Thing:
 
     solids: tuple[Solid, ...]
     main: Material
-    """Of what most of its visible surface is made."""
+    """The material of most of its visible surface."""
     style: tuple[str, ...] = ()
     """Words from `STYLES` that set this one apart from others of its kind."""
     parts: tuple[Parts, ...] = ()
     """What comes and goes or varies in number within the kind. What every one of the kind has alike is not worth saying."""
 
+    @classmethod
+    def of(cls, solids: Iterable[Solid], main: Material, style: Iterable[str] = (), parts: Iterable[Parts] = ()) -> "Thing":
+        """From solids, words and parts in any collection."""
+        return cls(solids=tuple(solids), main=main, style=tuple(style), parts=tuple(parts))
 
-# ------------------------------------------------------------------------------------------------------------ materials
 
 COLORS: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
     "white": ((0.93, 0.93, 0.91), (0.90, 0.89, 0.86)),
@@ -73,7 +78,10 @@ COLORS: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
 }
 """Names of colours, and the sRGB values around which they vary. Names are what a person would call them."""
 
+
 WOODS: Final = ("brown", "brown", "brown", "beige", "beige", "white", "black")
+
+
 FABRICS: Final = ("grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "beige", "white", "black", "brown")
 
 
@@ -92,7 +100,7 @@ def _made(rng: Rng, color: str, substance: str, roughness: float, metallic: floa
 
 
 def wood(rng: Rng, color: str = "") -> Material:
-    """Of a colour named in `COLORS`; by default one that wood has."""
+    """Wood of a colour named in `COLORS`; by default one that wood has."""
     return _made(rng, color or pick(rng, WOODS), "wood", 0.75)
 
 
@@ -127,9 +135,17 @@ def stone(rng: Rng, color: str = "") -> Material:
 
 
 STEEL: Final = Material(color=(0.70, 0.71, 0.73), metallic=0.6, roughness=0.35, color_name="grey", substance="metal")
+
+
 BLACK: Final = Material(color=(0.10, 0.10, 0.11), roughness=0.5, color_name="black", substance="plastic")
+
+
 BRASS: Final = Material(color=(0.78, 0.62, 0.30), metallic=0.6, roughness=0.35, color_name="yellow", substance="metal")
+
+
 WHITE: Final = Material(color=(0.93, 0.93, 0.91), roughness=0.7, color_name="white", substance="plastic")
+
+
 LEAF: Final = Material(color=(0.24, 0.48, 0.22), roughness=0.8, color_name="green")
 
 
@@ -138,18 +154,20 @@ def frame(rng: Rng) -> Material:
     return pick(rng, (STEEL, BLACK, BRASS, WHITE, wood(rng)))
 
 
-# ---------------------------------------------------------------------------------------------------------------- parts
-
-
 def four(width: float, depth: float) -> list[tuple[float, float]]:
     """x and z of the corners of a rectangle around the origin."""
     return [(x * width / 2, z * depth / 2) for x in (-1, 1) for z in (-1, 1)]
 
 
+def standing(solids: Sequence[Solid]) -> list[Solid]:
+    """Moved up or down until the lowest point is at Y = 0."""
+    low = min(float(solid.vertices[:, 1].min()) for solid in solids)
+    return [solid.moved((0, -low, 0)) for solid in solids]
+
+
 def legs(rng: Rng, width: float, depth: float, height: float, thick: float, material: Material) -> tuple[list[Solid], Parts]:
     """Four legs below a rectangle, and the words for them: square, round, tapered and splayed, or turned on a lathe."""
-    corners = four(width - 1.5 * thick, depth - 1.5 * thick)
-    said = Parts(noun="leg", count=4, material=material)
+    corners, said = four(width - 1.5 * thick, depth - 1.5 * thick), Parts(noun="leg", count=4, material=material)
     style = rng.integers(4)
     if style == 0:
         return [box((thick, height, thick), (x, 0, z), material) for x, z in corners], said
