@@ -4,7 +4,7 @@
         timber = wood(rng)
         seat = disc(0.18, 0.03, (0, 0.45, 0), timber)
         stands, feet = legs(rng, 0.3, 0.3, 0.45, 0.04, timber)
-        return Thing(solids=(seat, *stands), main=timber, style=("round",), parts=(feet,))
+        return Thing.of([seat, *stands], timber, ["round"], [feet])
 
 A description says only what a picture from some side shows: nothing hidden inside, and counts up to `MOST`.
 Rng is passed in; the same state gives the same thing.
