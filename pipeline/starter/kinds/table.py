@@ -1,10 +1,23 @@
 """Makes a table: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
+from typing import Final
 
 import numpy as np
 
 from pipeline.starter.kinds.kit import *
+
+_SIZES: Final = (
+    ((0.70, 0.78), (1.1, 2.2), (0.55, 0.75)),  # to eat at
+    ((0.70, 0.78), (0.7, 1.4), (1.0, 1.0)),
+    ((0.30, 0.48), (0.7, 1.4), (0.5, 0.8)),
+    ((0.32, 0.50), (0.6, 1.0), (1.0, 1.0)),
+    ((0.45, 0.62), (0.45, 0.7), (0.8, 1.0)),
+    ((0.72, 0.85), (0.9, 1.5), (0.28, 0.4)),
+    ((0.95, 1.08), (0.65, 0.95), (0.9, 1.0)),
+    ((0.72, 0.77), (2.3, 3.4), (0.34, 0.48)),
+)
+"""Ranges of height, width and depth; depth as a share of the width, 1 at the most."""
 
 
 def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material: Material) -> tuple[list[Solid], str, float, float]:
@@ -15,15 +28,9 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
         case 2:
             return [cushion((width, thick, depth), (0, y, 0), thick * 0.45, material)], "", width, depth
         case 3 | 4:  # round or, where it is long, oval
-            squash = depth / width
-            edge = thick * rng.uniform(0.0, 0.4)
-            line = [
-                (0.0, 0.0),
-                (width / 2 - edge, 0.0),
-                (width / 2, edge + 1e-4),
-                (width / 2, thick - edge),
-                (width / 2 - edge, thick + 1e-4),
-            ]
+            squash, edge = depth / width, thick * rng.uniform(0.0, 0.4)
+            line = [(0.0, 0.0), (width / 2 - edge, 0.0), (width / 2, edge + 1e-4), (width / 2, thick - edge)]
+            line.append((width / 2 - edge, thick + 1e-4))
             disk = turned([*line, (0.0, thick + 1e-4)], (0, y, 0), material, sides=56, squash=squash)
             return [disk], "round" if squash > 0.9 else "oval", width * 0.72, depth * 0.72
         case 5:
@@ -55,24 +62,20 @@ def _column(rng: Rng, reach: float, height: float, material: Material) -> list[S
             t = np.linspace(0, 1, 12)
             radius = stem + (reach * 0.6 - stem) * (1 - t) ** rng.uniform(2.5, 6) + (head[0] - stem) * t**8
             line = [(0.0, 0.0), *((float(r), float(0.01 + h * (height - 0.01))) for r, h in zip(radius, t, strict=True)), (0.0, height)]
-            return [turned(line, (0, 0, 0), material)]
+            return [lathe(line, material)]
         case 1:
             wide, waist = reach * rng.uniform(0.4, 0.62), rng.uniform(0.55, 1.0)
             middle = [(wide * (waist + (1 - waist) * (2 * float(t) - 1) ** 2), float(t) * height) for t in np.linspace(0, 1, 11)]
-            return [turned([(0, 0), *middle, (0, height)], (0, 0, 0), material, sides=int(pick(rng, (4, 8, 36, 36))))]
+            return [lathe([(0, 0), *middle, (0, height)], material, sides=int(pick(rng, (4, 8, 36, 36))))]
         case 2:
             plate, square = reach * rng.uniform(0.5, 0.7), maybe(rng, 0.4)
-            foot = (
-                cushion((plate * 1.7, 0.03, plate * 1.7), (0, 0, 0), 0.012, material) if square else disc(plate, 0.02, (0, 0, 0), material)
-            )
+            flat = disc(plate, 0.02, (0, 0, 0), material)
+            foot = cushion((plate * 1.7, 0.03, plate * 1.7), (0, 0, 0), 0.012, material) if square else flat
             return [foot, disc(stem, height, (0, 0, 0), material), disc(reach * 0.4, 0.02, (0, height - 0.02, 0), material)]
     knots = stem * np.concatenate([[1.2, 1.4], rng.uniform(0.8, 2.2, 5), [1.0, 2.4]])
-    line = [
-        (0.0, height * 0.1),
-        *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True)),
-        (0.0, height),
-    ]
-    solids = [turned(line, (0, 0, 0), material, sides=20)]
+    line = [(0.0, height * 0.1), *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True))]
+    line.append((0.0, height))
+    solids = [lathe(line, material, sides=20)]
     count, t = int(rng.integers(3, 5)), np.linspace(0, 1, 9)
     drop = height * 0.36 * (1 - t) ** 2 + 0.03 * np.sin(math.pi * t)
     way = np.stack([0 * t, drop + stem * 0.6, t * reach * 0.85], axis=1)
@@ -96,12 +99,11 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
                 solids += [box((thick, height, thick * 0.7), (at, 0, z * depth * 0.44), material) for z in SIDES]
                 solids += [box((thick, thick * 0.7, depth * 0.88), (at, y, 0), material) for y in (0, height - thick * 0.7)]
             case 2:
-                for z in SIDES:
-                    solids.append(dowel((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, material, sides=8))
+                solids += [dowel((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, material, sides=8) for z in SIDES]
             case 3:
                 solids += [dowel((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, material) for z in SIDES]
-                solids += [box((thick, thick, depth * 0.7), (at, height - thick, 0), material)]
-                solids += [box((thick * 0.7, thick, depth * 0.6), (at, height * 0.3, 0), material)]
+                solids.append(box((thick, thick, depth * 0.7), (at, height - thick, 0), material))
+                solids.append(box((thick * 0.7, thick, depth * 0.6), (at, height * 0.3, 0), material))
             case 4:
                 solids.append(cushion((thick * 1.3, thick, depth * 0.85), (at, 0, 0), 0.012, material))
                 solids.append(box((thick, height, depth * rng.uniform(0.15, 0.2)), (at, 0, 0), material))
@@ -138,25 +140,11 @@ def _apron(width: float, depth: float, high: float, y: float, material: Material
 
 
 def table(rng: Rng) -> Thing:
-    height, wide, deep = pick(
-        rng,
-        (
-            ((0.70, 0.78), (1.1, 2.2), (0.55, 0.75)),  # to eat at; depth as a share of the width, 1 at the most
-            ((0.70, 0.78), (0.7, 1.4), (1.0, 1.0)),
-            ((0.30, 0.48), (0.7, 1.4), (0.5, 0.8)),
-            ((0.32, 0.50), (0.6, 1.0), (1.0, 1.0)),
-            ((0.45, 0.62), (0.45, 0.7), (0.8, 1.0)),
-            ((0.72, 0.85), (0.9, 1.5), (0.28, 0.4)),
-            ((0.95, 1.08), (0.65, 0.95), (0.9, 1.0)),
-            ((0.72, 0.77), (2.3, 3.4), (0.34, 0.48)),
-        ),
-    )
+    height, wide, deep = pick(rng, _SIZES)
     tall, width = rng.uniform(*height), rng.uniform(*wide)
-    depth, low = width * rng.uniform(*deep), tall < 0.52
-    timber, thick = wood(rng), rng.uniform(0.018, 0.05)
+    depth, low, timber, thick = width * rng.uniform(*deep), tall < 0.52, wood(rng), rng.uniform(0.018, 0.05)
     surface = pick(rng, (timber, timber, timber, timber, glass(rng, pick(rng, ("white", "blue", "green"))), stone(rng), plastic(rng)))
-    stand = pick(rng, (timber, timber, frame(rng)))
-    under = tall - thick
+    stand, under = pick(rng, (timber, timber, frame(rng))), tall - thick
     solids, word, w, d = _top(rng, width, depth, thick, under, surface)
     style = [word] if word else ["square"] if depth > 0.97 * width else []
     style += ["low"] if low else ["tall"] if tall > 0.9 else []
@@ -168,8 +156,7 @@ def table(rng: Rng) -> Thing:
         case "column":
             count = 2 if width > 1.8 * depth else 1
             for side in SIDES[:count]:
-                state = rng.bit_generator.state
-                column = _column(rng, depth / 2 * 0.95, under, stand)
+                state, column = rng.bit_generator.state, _column(rng, depth / 2 * 0.95, under, stand)
                 if side == -1 and count == 2:
                     rng.bit_generator.state = state  # both alike
                 solids += [part.moved(((side * width * 0.26) if count == 2 else 0, 0, 0)) for part in column]
@@ -215,4 +202,4 @@ def table(rng: Rng) -> Thing:
                 solids += [box((0.03, 0.03, d * 0.88), (side * w * 0.43, under * 0.25, 0), stand) for side in SIDES]
                 solids.append(box((w * 0.86, 0.03, 0.03), (0, under * 0.25, 0), stand))
             parts = said_of(surface, ("leg", 4, stand), ("drawer", drawer_count, timber), ("shelf", shelf, board))
-    return Thing(solids=levelled(solids), main=surface, style=tuple(style), parts=parts)
+    return Thing.of(levelled(solids), surface, style, parts)
