@@ -135,8 +135,7 @@ def _dispenser(rng: Rng, w: float, h: float, out: float, pane: Material) -> list
 
 
 def refrigerator(rng: Rng) -> Thing:
-    sort = pick(rng, _SORTS)
-    paint = metal(rng, pick(rng, ("white", "white", "grey", "grey", "black")))
+    sort, paint = pick(rng, _SORTS), metal(rng, pick(rng, ("white", "white", "grey", "grey", "black")))
     width, height, depth = rng.uniform(0.55, 0.75), rng.uniform(1.5, 2.0), rng.uniform(0.6, 0.72)
     if sort in ("twin", "french"):
         width, height = rng.uniform(0.85, 1.0), rng.uniform(1.7, 1.9)
