@@ -73,11 +73,11 @@ class _Site:
 
     rng: Rng
     form: str
-    """Of the roof."""
+    """The form of the roof."""
     width: float
     depth: float
     tall: float
-    """Of the walls; the roof begins there."""
+    """The height of the walls, where the roof begins."""
     storey: float
     pitch: float
     over: float

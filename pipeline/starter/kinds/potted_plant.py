@@ -99,7 +99,7 @@ def _cactus(rng: Rng, wide: float, green: Material) -> tuple[list[Solid], list[P
 
 
 def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> list[Solid]:
-    """Of a tree or bush: a cloud of leaves, or clipped."""
+    """The crown of a tree or bush: a cloud of leaves, or clipped."""
     if not leafy:
         lumps = rng.uniform(-1, 1, (3, 3)) * 5 / radius
 

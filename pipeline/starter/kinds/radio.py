@@ -93,7 +93,7 @@ def _portable_radio(rng: Rng) -> Thing:
 
 
 def _parlour_radio(rng: Rng) -> Thing:
-    """Of wood or bakelite: with an arched or round-cornered front, cloth or slats, dial and knobs."""
+    """A radio of wood or bakelite, with an arched or round-cornered front, cloth or slats, dial and knobs."""
     timber, trim = pick(rng, (wood(rng, "brown"), wood(rng), plastic(rng))), pick(rng, (BRASS, BLACK, WHITE))
     cloth, arched = fabric(rng, pick(rng, ("beige", "brown", "grey"))), maybe(rng, 0.45)
     width = rng.uniform(0.26, 0.42) if arched else rng.uniform(0.34, 0.6)

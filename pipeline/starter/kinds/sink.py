@@ -33,7 +33,7 @@ class _Basins:
     taps: list[tuple[float, float]]
     """x and y of each."""
     z: float
-    """Of the taps."""
+    """Where the taps stand along Z."""
     reach: float
     """How far the water falls before the taps."""
     drains: list[Point] = field(default_factory=list)

@@ -40,7 +40,7 @@ def stairs(rng: Rng) -> Thing:
 
 
 def _looks(rng: Rng) -> tuple[Material, Material, Material, Material, int]:
-    """Of treads, of what bears them, of bars and handrails, and the kind of railing."""
+    """Materials of the treads, of what bears them, of bars and handrails, and the kind of railing."""
     tread = pick(rng, (wood(rng), wood(rng), stone(rng), metal(rng)))
     base = pick(rng, (tread, tread, stone(rng, "white"), stone(rng), metal(rng), wood(rng)))
     kind = int(rng.integers(4))
