@@ -105,7 +105,7 @@ def _panel(of: _Case, w: float, h: float, swing: int) -> list[Solid]:
 
 
 def _handle(of: _Case, y: float, w: float, h: float, swing: int, out: float, alone: bool) -> list[Solid]:
-    """The handle of a leaf whose underside is at a height of y; `out` is how far its front stands out, `alone` whether there is no other."""
+    """The handle of a leaf whose underside is at y; `out` is how far its front stands out, `alone` whether it is the only leaf."""
     at, long = swing * (w / 2 - 0.05), min(0.9 * h, max(0.16, h * (0.2, 0.5, 0.75, 0.3)[of.pulls]))
     if swing == 0:
         bar = min(w * 0.8, 0.6)
