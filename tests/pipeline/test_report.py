@@ -216,13 +216,14 @@ def test_captions_are_the_best_of_each_view_and_equal_ones_are_one(tmp_path):
         complete=False,
         content="",
     )
-    shutil.rmtree(cache.path / "products" / "captions/synthetic")
+    for made in ("captions/synthetic", "text/synthetic"):
+        shutil.rmtree(cache.path / "products" / made)
     cache.begin(record)
     texts = ["low", "x", "same", "x", "high", "x", "same", "x"]
     scores = np.array([0.1, 0, 0.3, 0, 0.9, 0, 0.2, 0], np.float32)
     cells = np.tile(text_cells(texts).reshape(1, 4, 2, -1), (2, 1, 1, 1))
     cache.write(record, 0, {"captions/synthetic/text": cells, "captions/synthetic/score": np.tile(scores.reshape(1, 4, 2), (2, 1, 1))})
-    found = report.captions(Snapshot(cache), cache.record("captions/synthetic"), 1)
+    found = report.captions(Snapshot(cache), cache.records()["captions/synthetic"], 1)
     assert [(c["text"], c["views"]) for c in found] == [("high", [2]), ("same", [1, 3]), ("low", [0])]
     assert [c["score"] for c in found] == pytest.approx([0.9, 0.3, 0.1])
 

@@ -151,16 +151,9 @@ def _light_plane(rng: Rng) -> Thing:
             solids += [solid.moved((x, y, z)) for solid in wheel_of(small, small * 0.7, 0, BLACK, STEEL)]
             solids.append(rod((x, y, z), (x * 0.4, y + 1.5 * r if nose or x else 0.2 * r, z), 0.09 * r, 0.11 * r, skin, sides=8))
             if x and maybe(rng, 0.4):
-                solids.append(
-                    fuselage(
-                        [
-                            (z + d * r, w * r, h * r, y + 0.1 * r)
-                            for d, w, h in ((-0.9, 0.05, 0.05), (-0.4, 0.4, 0.5), (0.2, 0.5, 0.7), (0.6, 0.1, 0.1))
-                        ],
-                        second,
-                        count=10,
-                    ).moved((x, 0, 0))
-                )
+                shape = ((-0.9, 0.05, 0.05), (-0.4, 0.4, 0.5), (0.2, 0.5, 0.7), (0.6, 0.1, 0.1))
+                stations = [(z + d * r, w * r, h * r, y + 0.1 * r) for d, w, h in shape]
+                solids.append(fuselage(stations, second, count=10).moved((x, 0, 0)))
     said = parts_of(("propeller", 1), ("float", floats), ("strut", struts), ("wheel", wheels))
     return Thing.of(grounded(solids), skin, parts=said)
 
@@ -242,17 +235,9 @@ def _fighter(rng: Rng) -> Thing:
         tip = (x + lean, 0.6 * r + fin, zf - fin * 0.9)
         solids.append(wing_of((x, 0.2 * r, zf), tip, length * 0.17, length * 0.07, 0.06, pick(rng, (skin, second))))
     if not delta or maybe(rng, 0.2):
-        solids += [
-            wing_of(
-                (s * 0.6 * r * fat, 0, -0.38 * length),
-                (s * span * 0.6, -0.05 * r, -0.38 * length - 0.1 * length),
-                length * 0.13,
-                length * 0.05,
-                0.05,
-                skin,
-            )
-            for s in (-1, 1)
-        ]
+        for s in (-1, 1):
+            tip = (s * span * 0.6, -0.05 * r, -0.38 * length - 0.1 * length)
+            solids.append(wing_of((s * 0.6 * r * fat, 0, -0.38 * length), tip, length * 0.13, length * 0.05, 0.05, skin))
     elif maybe(rng, 0.6):
         solids += [
             wing_of(

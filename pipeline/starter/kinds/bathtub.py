@@ -76,15 +76,8 @@ def _in_corner(
         jets = int(rng.integers(3, 7))
         for i in range(jets):
             a = -1.2 + i * 2.4 / (jets - 1) + math.pi * 1.25
-            solids.append(
-                ball(
-                    0.025,
-                    (math.sin(a) * 0.34 * side - side * 0.04, high * 0.6, math.cos(a) * 0.34 * side - side * 0.04),
-                    shine,
-                    rings=6,
-                    sides=10,
-                )
-            )
+            at = (math.sin(a) * 0.34 * side - side * 0.04, high * 0.6, math.cos(a) * 0.34 * side - side * 0.04)
+            solids.append(ball(0.025, at, shine, rings=6, sides=10))
         parts.append(Parts("jet", jets))
     return long, wide, style, tap_at, turn
 

@@ -70,19 +70,8 @@ def _rowing_boat(rng: Rng) -> Thing:
     beam = rng.uniform(0.75, 0.95) if canoe else length * rng.uniform(0.33, 0.42)
     timber = pick(rng, (wood(rng, pick(rng, ("brown", "beige"))), plastic(rng), metal(rng, pick(rng, PAINTS))))
     bench = wood(rng, pick(rng, ("brown", "beige", "white")))
-    solids = [
-        _hull(
-            length,
-            beam,
-            depth,
-            timber,
-            rake=0.5,
-            stern=0.0 if canoe else rng.uniform(0.5, 0.75),
-            sheer=rng.uniform(0.2, 0.6),
-            full=rng.uniform(1.3, 2.2),
-            inner=0.04,
-        )
-    ]
+    stern, sheer, full = 0.0 if canoe else rng.uniform(0.5, 0.75), rng.uniform(0.2, 0.6), rng.uniform(1.3, 2.2)
+    solids = [_hull(length, beam, depth, timber, rake=0.5, stern=stern, sheer=sheer, full=full, inner=0.04)]
     seats = int(rng.integers(1, 4))
     for z in ((0.0,), (-0.22, 0.12), (-0.28, 0.0, 0.24))[seats - 1]:
         solids.append(box((beam * (0.9 if abs(z) < 0.2 else 0.78), 0.035, 0.24), (0, depth * 0.72, z * length), bench))
@@ -112,18 +101,8 @@ def _sailing_boat(rng: Rng) -> Thing:
         solids = [_hull(length, beam * 0.28, depth, hull, rake=0.3, stern=0.6, full=2.0).moved((s * beam * 0.62, 0, 0)) for s in (-1, 1)]
         solids.append(cushion((beam * 1.4, depth * 0.25, length * 0.5), (0, depth * 0.9, -length * 0.08), 0.05, deck))
     else:
-        solids = [
-            _hull(
-                length,
-                beam,
-                depth,
-                hull,
-                rake=rng.uniform(0.4, 1.2),
-                stern=rng.uniform(0.3, 0.8),
-                sheer=rng.uniform(0.1, 0.35),
-                full=rng.uniform(1.2, 2),
-            )
-        ]
+        rake, stern, sheer, full = rng.uniform(0.4, 1.2), rng.uniform(0.3, 0.8), rng.uniform(0.1, 0.35), rng.uniform(1.2, 2)
+        solids = [_hull(length, beam, depth, hull, rake=rake, stern=stern, sheer=sheer, full=full)]
     keel = not twin and maybe(rng, 0.5)
     if keel:
         solids.append(wing_of((0, depth * 0.3, length * 0.08), (0, -depth * 1.1, -length * 0.02), length * 0.2, length * 0.14, 0.12, BLACK))
@@ -202,19 +181,8 @@ def _motor_boat(rng: Rng) -> Thing:
     hull = pick(rng, (metal(rng, pick(rng, PAINTS)), plastic(rng), wood(rng, "brown")))
     deck = pick(rng, (WHITE, wood(rng, "brown"), wood(rng, "beige")))
     pane, form = glass(rng, pick(rng, ("black", "blue"))), int(rng.integers(3))
-    solids = [
-        _hull(
-            length,
-            beam,
-            depth,
-            hull,
-            rake=rng.uniform(0.5, 1.1),
-            stern=rng.uniform(0.75, 0.92),
-            sheer=rng.uniform(0.1, 0.4),
-            full=rng.uniform(1.3, 2.0),
-            inner=0.06 * beam,
-        )
-    ]
+    rake, stern, sheer, full = rng.uniform(0.5, 1.1), rng.uniform(0.75, 0.92), rng.uniform(0.1, 0.4), rng.uniform(1.3, 2.0)
+    solids = [_hull(length, beam, depth, hull, rake=rake, stern=stern, sheer=sheer, full=full, inner=0.06 * beam)]
     floor, seats, motors, cabins = depth * 0.55, 0, 0, 0
     solids.append(
         _hull(length * 0.94, beam * 0.9, depth * 0.6, deck, rake=0.6, stern=0.85, sheer=0.1, full=2.0).moved(
@@ -250,20 +218,9 @@ def _motor_boat(rng: Rng) -> Thing:
             walls += [(0.9, wide * 0.9, -long / 2 + 0.01, long / 2 - slope * 0.8)]
             rings = [np.array([(x, y + h * tall, -q * length) for x, q in rounded(w, -(b + z), -(a + z), 0.04)]) for h, w, a, b in walls]
             solids += [loft(rings[:2], WHITE), loft(rings[1:], pane)]
-            solids.append(
-                loft(
-                    [
-                        np.array(
-                            [
-                                (x * g, y + h * tall, -q * length * 1)
-                                for x, q in rounded(wide, -(long / 2 - slope * 0.72 + z), -(-long / 2 - 0.01 + z), 0.04)
-                            ]
-                        )
-                        for h, g in ((0.88, 1), (0.96, 1), (1.02, 0.85))
-                    ],
-                    deck,
-                )
-            )
+            top = rounded(wide, -(long / 2 - slope * 0.72 + z), -(-long / 2 - 0.01 + z), 0.04)
+            levels = ((0.88, 1), (0.96, 1), (1.02, 0.85))
+            solids.append(loft([np.array([(x * g, y + h * tall, -q * length * 1) for x, q in top]) for h, g in levels], deck))
             for s in (-1, 1):
                 for q in (-long * 0.47, -long * 0.1):
                     start = (s * wide * 0.47, y + 0.45 * tall, (q + z) * length)
@@ -284,16 +241,9 @@ def _lifeboats(boats: int, length: float, solids: list[Solid], depth: float, sec
     """Lifeboats in two rows."""
     for i in range(boats):
         s, z = (-1, 1)[i % 2], (i // 2 - 1) * 0.14 * length
-        solids.append(
-            fuselage(
-                [
-                    (z + d * depth, w * depth, w * depth, depth * 1.75)
-                    for d, w in ((-0.55, 0.02), (-0.35, 0.2), (0, 0.28), (0.35, 0.2), (0.55, 0.02))
-                ],
-                second,
-                count=10,
-            ).moved((s * beam * 0.44, 0, 0))
-        )
+        shape = ((-0.55, 0.02), (-0.35, 0.2), (0, 0.28), (0.35, 0.2), (0.55, 0.02))
+        stations = [(z + d * depth, w * depth, w * depth, depth * 1.75) for d, w in shape]
+        solids.append(fuselage(stations, second, count=10).moved((s * beam * 0.44, 0, 0)))
 
 
 def _ship(rng: Rng) -> Thing:
@@ -359,18 +309,9 @@ def _ship(rng: Rng) -> Thing:
             block(beam * k, y, depth * tall, back, front, house, bool(i) or maybe(rng, 0.6))
             y += depth * tall
         stacks, places, girth, lofty, y = pick(rng, (1, 2)), [-0.12, -0.2], depth * 0.22, depth * rng.uniform(0.8, 1.2), depth * 1.5
-        rim = [
-            (s * beam * 0.5 * w, depth * (1.0 + 0.1 * h), z * length)
-            for s, w, h, z in (
-                (-1, 0.97, 0, -0.3),
-                (-1, 1.02, 0, 0),
-                (-1, 0.86, 0.3, 0.28),
-                (1, 0, 1.7, 0.51),
-                (1, 0.86, 0.3, 0.28),
-                (1, 1.02, 0, 0),
-                (1, 0.97, 0, -0.3),
-            )
-        ]
+        side = [(-1, 0.97, 0, -0.3), (-1, 1.02, 0, 0), (-1, 0.86, 0.3, 0.28), (1, 0, 1.7, 0.51), (1, 0.86, 0.3, 0.28), (1, 1.02, 0, 0)]
+        side += [(1, 0.97, 0, -0.3)]
+        rim = [(s * beam * 0.5 * w, depth * (1.0 + 0.1 * h), z * length) for s, w, h, z in side]
         solids.append(tube(bent_by(rim, 40), depth * 0.06, BLACK))
     lean = rng.uniform(0, 12)
     for place in list(places)[:stacks]:

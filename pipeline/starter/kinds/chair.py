@@ -189,18 +189,9 @@ def _swivel(rng: Rng) -> Thing:
         back += [cushion((0.28, 0.15, 0.07), (0, tall + 0.14, 0), 0.032, soft), box((0.1, 0.12, 0.015), (0, tall + 0.05, -0.02), stand)]
         parts.append(Parts("headrest", 1))
     solids += placed(back, (0, height, hind), lean=lean)
-    solids.append(
-        piped(
-            [
-                (0, height - 0.04, -0.05),
-                (0, height - 0.04, hind - 0.12),
-                (0, height + 0.06, hind - 0.12),
-                (0, height + tall * 0.5, hind - 0.09 - tall * 0.5 * math.tan(math.radians(lean))),
-            ],
-            0.02,
-            stand,
-        )
-    )
+    bends = [(0, height - 0.04, -0.05), (0, height - 0.04, hind - 0.12), (0, height + 0.06, hind - 0.12)]
+    bends += [(0, height + tall * 0.5, hind - 0.09 - tall * 0.5 * math.tan(math.radians(lean)))]
+    solids.append(piped(bends, 0.02, stand))
     if maybe(rng, 0.65):
         high, form = height + rng.uniform(0.17, 0.23), rng.integers(3)
         for s in (-1, 1):

@@ -129,15 +129,8 @@ def _alarm_clock(rng: Rng) -> Thing:
         )
         front = [box((width * 0.88, tall * 0.66, 0.004), (0, tall * 0.17, 0.0), BLACK)]
         on = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")
-        where = {
-            "a": (0, 1, 1),
-            "b": (0.5, 0.75, 0),
-            "c": (0.5, 0.25, 0),
-            "d": (0, 0, 1),
-            "e": (-0.5, 0.25, 0),
-            "f": (-0.5, 0.75, 0),
-            "g": (0, 0.5, 1),
-        }
+        where = {"a": (0, 1, 1), "b": (0.5, 0.75, 0), "c": (0.5, 0.25, 0), "d": (0, 0, 1)}
+        where |= {"e": (-0.5, 0.25, 0), "f": (-0.5, 0.75, 0), "g": (0, 0.5, 1)}
         w, h, t = width * 0.11, tall * 0.46, width * 0.02
         for x in (-0.32, -0.14, 0.14, 0.32):
             for segment in on[int(rng.integers(10))]:
@@ -189,23 +182,11 @@ def _mantel_clock(rng: Rng) -> Thing:
             y = y * 0.85
             outline = [(-half * 1.1, 0), (half * 1.1, 0), (0, radius * 0.7)]
             body.append(sawn(outline, deep * 1.3, timber, 0.003).moved((0, body[0].vertices[:, 1].max() + radius * 0.1, -deep * 0.65)))
-            body += [
-                turned(
-                    [
-                        (0, 0),
-                        (radius * 0.2, 0),
-                        (radius * 0.13, 0.02),
-                        (radius * 0.11, float(body[0].vertices[:, 1].max()) - 0.02),
-                        (radius * 0.2, float(body[0].vertices[:, 1].max())),
-                        (0, float(body[0].vertices[:, 1].max())),
-                    ],
-                    (sx * half * 0.93, 0, sz * deep * 0.5),
-                    trim,
-                    sides=16,
-                )
-                for sx in (-1, 1)
-                for sz in ((0.8,) if columns == 2 else (-0.8, 1))
-            ]
+            high = float(body[0].vertices[:, 1].max())
+            line = [(0, 0), (radius * 0.2, 0), (radius * 0.13, 0.02), (radius * 0.11, high - 0.02), (radius * 0.2, high), (0, high)]
+            for sx in (-1, 1):
+                for sz in (0.8,) if columns == 2 else (-0.8, 1):
+                    body.append(turned(line, (sx * half * 0.93, 0, sz * deep * 0.5), trim, sides=16))
             parts.append(Parts("column", columns, trim))
             style = ()
         case _:  # a house under a roof, weights on chains below

@@ -16,10 +16,8 @@ def _window(width: float, height: float, bars: int, rim: Material, pane: Materia
     solids = [box((width, height, 0.04), (0, 0, 0.0), pane)]
     solids += [box((edge, height + edge, 0.14), (s * width / 2, -edge / 2, 0), rim) for s in (-1, 1)]
     solids += [box((width + edge, edge, 0.14), (0, height - edge / 2, 0), rim), box((width + 0.25, edge, 0.26), (0, -edge / 2, 0.05), rim)]
-    if bars:
-        solids.append(box((0.05, height, 0.09), (0, 0, 0), rim))
-    if bars > 1:
-        solids.append(box((width, 0.05, 0.09), (0, height * 0.55, 0), rim))
+    solids += [box((0.05, height, 0.09), (0, 0, 0), rim)] if bars else []
+    solids += [box((width, 0.05, 0.09), (0, height * 0.55, 0), rim)] if bars > 1 else []
     return solids
 
 
@@ -75,11 +73,11 @@ class _Site:
 
     rng: Rng
     form: str
-    """Of the roof."""
+    """The form of the roof."""
     width: float
     depth: float
     tall: float
-    """Of the walls; the roof begins there."""
+    """The height of the walls, where the roof begins."""
     storey: float
     pitch: float
     over: float

@@ -13,7 +13,6 @@ from pipeline.starter.kinds.thing import *
 Face = Callable[[float, float, float, float, float, int], list[Solid]]
 """(x, y, z, width, height, swing) -> one front: of a drawer (swing 0) or of a door with its handle to the left (-1) or right (1)."""
 
-
 SIDES = (-1, 1)
 
 

@@ -61,14 +61,12 @@ def keyboard(rng: Rng) -> Thing:
             top.append(disc(0.012, 0.02, (width * 0.4, thick - 0.002, z0 + behind * 0.5), accent, sides=20))
     if maybe(rng, 0.3):
         parts.append(Parts("wrist rest", 1))
-        reach = rng.uniform(0.05, 0.09)
-        rest = pick(rng, (case, fabric(rng, "black"), wood(rng)))
+        reach, rest = rng.uniform(0.05, 0.09), pick(rng, (case, fabric(rng, "black"), wood(rng)))
         top.append(cushion((whole * 0.98, thick * 0.9, reach), (0, 0, z1 + reach / 2 + 0.001), 0.007, rest))
         z1 += reach
     lift = math.sin(math.radians(rise)) * (z1 - z0)
     solids = [solid.moved((0, 0, -z1)).turned("x", rise).moved((0, 0, z1)) for solid in top]
-    if lift > 0.008:
-        solids += [box((0.03, lift + thick * 0.3, 0.006), (x * whole * 0.4, 0, z0 + 0.012), case) for x in (-1, 1)]
+    solids += [box((0.03, lift + thick * 0.3, 0.006), (x * whole * 0.4, 0, z0 + 0.012), case) for x in (-1, 1)] if lift > 0.008 else []
     if maybe(rng, 0.3):
         parts.append(Parts("cable", 1, BLACK))
         bend, t = rng.uniform(-0.2, 0.2), np.linspace(0, 1, 16)

@@ -38,8 +38,7 @@ def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     tall, foot = step * (rungs + 0.6), rng.uniform(0.36, 0.55)
     head = foot * pick(rng, (1.0, 1.0, rng.uniform(0.5, 0.85)))
     solids, hooks = _rails(tall, foot, head, rungs, flat, rail, rung), 0
-    lean = pick(rng, (0.0, rng.uniform(8, 22), rng.uniform(8, 22)))
-    form = int(rng.integers(5))
+    lean, form = pick(rng, (0.0, rng.uniform(8, 22), rng.uniform(8, 22))), int(rng.integers(5))
     if form == 0 and rungs > 5:
         upper = _rails(tall * 0.85, foot * 0.86, foot * 0.86, rungs - 2, flat, rail, rung)
         slid = [solid.moved((0, tall * rng.uniform(0.45, 0.6), 0.085)) for solid in upper]
@@ -73,8 +72,7 @@ def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
     steps, both, step, lean = int(rng.integers(2, 9)), maybe(rng, 0.3), rng.uniform(0.22, 0.27), rng.uniform(11, 17)
     tall, foot = step * (steps + 0.6), rng.uniform(0.42, 0.6)
     head, broad = foot * rng.uniform(0.62, 0.85), pick(rng, (0.085, 0.12, 0.2))
-    front = _rails(tall, foot, head, steps, True, rail, rung)[:2]
-    top = tall * math.cos(math.radians(lean))
+    front, top = _rails(tall, foot, head, steps, True, rail, rung)[:2], tall * math.cos(math.radians(lean))
     solids = [solid.turned("x", -lean) for solid in front]
     for i in range(steps):
         y = top * (i + 0.8) / (steps + 0.6)

@@ -87,8 +87,7 @@ def _standing_lamp(rng: Rng) -> Thing:
             main = body
         case 3:  # turned on a lathe
             half = width * rng.uniform(0.12, 0.22) * (0.6 if floor else 1)
-            knots = half * rng.uniform(0.3, 1.0, 9)
-            line = scaled([(0, 0), (3, 0.0), (3, 0.4), (1.4, 0.9)], half)
+            knots, line = half * rng.uniform(0.3, 1.0, 9), scaled([(0, 0), (3, 0.0), (3, 0.4), (1.4, 0.9)], half)
             line += [(float(r), float(half + (top - half) * (i + 1) / 9)) for i, r in enumerate(knots)] + [(0.0, top)]
             main = wood(rng)
             solids.append(lathe(line, main, sides=24))
@@ -149,8 +148,7 @@ def _reading_lamp(rng: Rng) -> Thing:
     else:
         elbow = (0.0, tall * rng.uniform(0.75, 1.0), -rng.uniform(0.08, 0.2))
         end = (0.0, tall * rng.uniform(0.9, 1.35), rng.uniform(0.1, 0.25))
-        pairs = pick(rng, ((0.0,), (-0.016, 0.016)))
-        joints = ((0.0, 0.02, 0.0), elbow, end)
+        pairs, joints = pick(rng, ((0.0,), (-0.016, 0.016))), ((0.0, 0.02, 0.0), elbow, end)
         arm = [dowel((x, *s[1:]), (x, *e[1:]), 0.006, bar, sides=8) for x in pairs for s, e in pairwise(joints)]
         arm += [dowel((-0.024, at[1], at[2]), (0.024, at[1], at[2]), 0.014, bar) for at in ((0.0, 0.04, 0.0), elbow, end)]
         style = ("folding",)
@@ -193,8 +191,7 @@ def _branched_lamp(rng: Rng) -> Thing:
     size, candle, cloth = reach * rng.uniform(0.2, 0.3), maybe(rng, 0.4), pick(rng, (WHITE, glass(rng), fabric(rng)))
     knot, a = tall * (0.2 if hanging else 0.75), np.linspace(0, 1, 16)
     branch = np.stack([0 * a, knot - dip * np.sin(a * math.pi) + dip * 0.8 * a, reach * a], axis=1)
-    end = (0.0, float(branch[-1, 1]), reach)
-    profile = scaled([(0, 0), (0.5, 0.25), (0.55, 0.3), (0, 0.32)], size)
+    end, profile = (0.0, float(branch[-1, 1]), reach), scaled([(0, 0), (0.5, 0.25), (0.55, 0.3), (0, 0.32)], size)
     arm = [tube(branch, size * 0.12, bar, sides=8), turned(profile, (0, end[1] - size * 0.1, reach), bar, sides=16)]
     if candle:
         arm.append(disc(size * 0.2, size * 1.4, (0, end[1], reach), WHITE, sides=12))
@@ -217,8 +214,7 @@ def _branched_lamp(rng: Rng) -> Thing:
     else:
         foot = reach * rng.uniform(0.4, 0.6)
         solids.append(lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar))
-    solids = standing(solids)
-    said = Parts("candle" if candle else "shade", count, WHITE if candle else cloth)
+    solids, said = standing(solids), Parts("candle" if candle else "shade", count, WHITE if candle else cloth)
     return Thing.of(solids, bar, ("tall",) if floor else ("wide",) if hanging else (), [said, Parts("arm", count)])
 
 
@@ -269,12 +265,10 @@ def _hanging_lamp(rng: Rng) -> Thing:
         solids.append(dowel((x, tall * 0.5 if word != "open" else 0.01, 0), (x, tall + cord, 0), 0.005, bar, sides=8))
         solids.append(_bulb(width * 0.2, (x, tall * 0.35, 0)))
         solids.append(turned([(0, 0), (0.025, 0), (0.03, 0.05), (0.01, 0.07), (0, 0.07)], (x, tall - 0.01, 0), bar, sides=20))
-        if word not in ("open",):
-            solids.append(disc(width * 0.3, 0.004, (x, tall - 0.012, 0), bar))
+        solids += [disc(width * 0.3, 0.004, (x, tall - 0.012, 0), bar)] if word not in ("open",) else []
     beam, rose = (width * 2.4 * (count - 1) + 0.14, 0.03, 0.06), [(0, 0), (0.03, 0), (0.07, 0.03), (0, 0.032)]
     top = box(beam, (0, tall + cord, 0), bar) if count > 1 else turned(rose, (0, tall + cord, 0), bar)
-    solids = standing([*solids, top])
-    style = tuple(w for w in (word, "wide" if count > 1 else "") if w)
+    solids, style = standing([*solids, top]), tuple(w for w in (word, "wide" if count > 1 else "") if w)
     return Thing.of(solids, cloth, style, [Parts("shade", count), Parts("cord", count, bar)])
 
 

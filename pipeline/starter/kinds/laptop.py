@@ -31,8 +31,7 @@ def laptop(rng: Rng) -> Thing:
     deck = [well, *(k.moved((0, 0.001, behind)) for k in keys_of(rng, *field, 0.0035 if not old else 0.006, rows, pad, False, (key, key)))]
     free = depth / 2 - (behind + field[1] / 2) - 0.008
     touch = (width * rng.uniform(0.22, 0.36), free * rng.uniform(0.6, 0.85))
-    at = (pick(rng, (0.0, -0.04)) * width, 0.0, depth / 2 - free / 2)
-    trim = pick(rng, (BLACK, STEEL, WHITE))
+    at, trim = (pick(rng, (0.0, -0.04)) * width, 0.0, depth / 2 - free / 2), pick(rng, (BLACK, STEEL, WHITE))
     deck.append(box((touch[0], 0.0016, touch[1]), at, trim))
     if old and maybe(rng, 0.6):
         parts.append(Parts("button", 2))
@@ -58,8 +57,7 @@ def laptop(rng: Rng) -> Thing:
     for s in (-1, 1) if span[0] else (1,):
         x, half = s * span[0] * width, span[1] * width / 2
         solids.append(dowel((x - half, *hinge[1:]), (x + half, *hinge[1:]), lid * 0.55 + 0.002, trim if old else case))
-    if span[0]:
-        parts.append(Parts("hinge", 2, trim if old else None))
+    parts += [Parts("hinge", 2, trim if old else None)] if span[0] else []
     solids = [solid.moved((0, foot, 0)) for solid in solids]
     if maybe(rng, 0.15):
         parts.append(Parts("mouse", 1))

@@ -53,8 +53,7 @@ def _post_mailbox(rng: Rng) -> Thing:
     boxes = pick(rng, (1, 1, 1, 2))
     solids = [solid.moved(((i - (boxes - 1) / 2) * width * 1.5, lift, 0)) for i in range(boxes) for solid in shell]
     timber, tray = pick(rng, (wood(rng), wood(rng, "brown"), metal(rng))), width * (1.5 * boxes - 0.4)
-    if boxes == 2:
-        solids.append(box((tray + 0.1, 0.04, depth * 0.8), (0, lift - 0.04, 0), timber))
+    solids += [box((tray + 0.1, 0.04, depth * 0.8), (0, lift - 0.04, 0), timber)] if boxes == 2 else []
     if maybe(rng, 0.15):
         tube_line = [(0.055 * math.cos(b), 0.055 * math.sin(b)) for b in np.linspace(0, 2 * math.pi, 20, endpoint=False)]
         solids.append(slab(tube_line, depth * 0.9, second).moved((0, lift - 0.1, 0.0)))
@@ -151,8 +150,7 @@ def _pillar_mailbox(rng: Rng) -> Thing:
         solids.append(cushion((r * 1.15, 0.07, 0.06), (0, y - 0.035, front - 0.012), 0.012, paint))
         solids.append(box((r * 0.95, 0.025, 0.03), (0, y - 0.012, front + 0.008), BLACK))
     label = maybe(rng, 0.6)
-    if label:
-        solids.append(box((r * 0.6, 0.13, 0.04), (0, tall * 0.55, front), WHITE))
+    solids += [box((r * 0.6, 0.13, 0.04), (0, tall * 0.55, front), WHITE)] if label else []
     return Thing.of(grounded(solids), paint, ("square",) if square else ("round",), parts_of(("slot", slots), ("label", int(label))))
 
 
@@ -181,8 +179,7 @@ def _wall_mailbox(rng: Rng) -> Thing:
         for x in (-width * 0.3, width * 0.3):
             path = [(x, 0.02, -deep * 0.3), (x, -0.07, -deep * 0.25), (x, -0.09, 0.02), (x, -0.06, deep * 0.5), (x, -0.01, deep * 0.55)]
             solids.append(tube(bent_by(path, 16), 0.008, second, sides=8))
-        if maybe(rng, 0.5):
-            solids.append(dowel((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, WHITE, sides=14))
+        solids += [dowel((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, WHITE, sides=14)] if maybe(rng, 0.5) else []
     if upright:
         solids = [solid.moved((0, 1.0, 0)) for solid in solids]
         post, feet = pick(rng, (STEEL, BLACK, paint)), pick(rng, (1, 2))

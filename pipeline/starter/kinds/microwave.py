@@ -35,8 +35,7 @@ def microwave(rng: Rng) -> Thing:
     left, x = -width / 2, (width - panel) / 2
     solids: list[Solid] = []
     if opened:  # then it is hollow
-        solids = _chamber(width, tall, deep, panel, strip, low, case)
-        middle, floor = left + door / 2, low + 0.02
+        solids, middle, floor = _chamber(width, tall, deep, panel, strip, low, case), left + door / 2, low + 0.02
         plate = disc(min(door, deep) * 0.38, 0.012, (middle, floor + 0.012, 0), glass(rng, "white"))
         solids += [plate, disc(0.05, 0.013, (middle, floor, 0.0), trim)]
     else:
@@ -59,8 +58,7 @@ def microwave(rng: Rng) -> Thing:
         leaf.append(bow.moved((door - rim * 0.5, high * 0.12, lid - 0.003)))
     elif grip == 2:
         leaf.append(cushion((0.025, high * 0.7, 0.03), (door - rim * 0.5, high * 0.15, lid + 0.008), 0.01, trim))
-    if grip < 3:
-        parts.append(Parts("handle", 1, trim))
+    parts += [Parts("handle", 1, trim)] if grip < 3 else []
     solids += [s.turned("y", -opened).moved((left, low, front)) for s in leaf]
     bottom = (low + high) if layout == 3 else 0.0
     if layout < 2:

@@ -37,8 +37,7 @@ def _piano_stool(rng: Rng, timber: Material, z: float) -> tuple[list[Solid], Par
 
 
 def _upright_piano(rng: Rng) -> Thing:
-    timber = pick(rng, (wood(rng, "black"), wood(rng, "brown"), wood(rng)))
-    octaves = pick(rng, (7, 7, 7, 5))
+    timber, octaves = pick(rng, (wood(rng, "black"), wood(rng, "brown"), wood(rng))), pick(rng, (7, 7, 7, 5))
     keys = octaves * 7 * 0.0238
     wide, tall, deep = keys + rng.uniform(0.2, 0.3), rng.uniform(0.95, 1.35), rng.uniform(0.3, 0.4)
     level, shelf, front = rng.uniform(0.62, 0.68), rng.uniform(0.22, 0.28), deep / 2
@@ -70,8 +69,7 @@ def _upright_piano(rng: Rng) -> Thing:
         line = [(0, 0.3), (0.03, 0.3), (0.05, 0.5), (shelf, 0.56), (shelf, level - 0.03), (0, level - 0.03), (0, level - 0.03)]
         leg = smoothed(line, rounds=2, closed=True)
         solids += [profile_of(leg, 0.06, timber).moved((s * x, 0, front - 0.02)) for s in (-1, 1)]
-    if kind < 2:
-        parts.append(Parts("leg", 2))
+    parts += [Parts("leg", 2)] if kind < 2 else []
     if maybe(rng, 0.7):
         panels = int(rng.integers(1, 4))
         each = (wide - 0.2) / panels

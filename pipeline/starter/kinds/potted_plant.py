@@ -99,7 +99,7 @@ def _cactus(rng: Rng, wide: float, green: Material) -> tuple[list[Solid], list[P
 
 
 def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> list[Solid]:
-    """Of a tree or bush: a cloud of leaves, or clipped."""
+    """The crown of a tree or bush: a cloud of leaves, or clipped."""
     if not leafy:
         lumps = rng.uniform(-1, 1, (3, 3)) * 5 / radius
 
@@ -185,8 +185,7 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
     match form:
         case "palm":
             count, tall = int(rng.integers(7, 12)), wide * rng.uniform(0.3, 3.5)
-            top = (wide * rng.uniform(-0.4, 0.4), tall, 0.0)
-            scars = 1 + 0.15 * (np.arange(14) % 2)
+            top, scars = (wide * rng.uniform(-0.4, 0.4), tall, 0.0), 1 + 0.15 * (np.arange(14) % 2)
             plant.append(horn(bezier((0, -0.01, 0), (0, tall * 0.5, 0), top, steps=14), wide * np.linspace(0.16, 0.1, 14) * scars, bark))
             for i in range(count):
                 frond = _frond(big * rng.uniform(0.6, 0.75), big * 0.24, 80 - 55 * i / count, rng.uniform(60, 100), 13, green)

@@ -42,8 +42,7 @@ def _portable_radio(rng: Rng) -> Thing:
     """With a handle and an antenna; with two loudspeakers and a deck for tapes, a boombox."""
     boom = maybe(rng, 0.4)
     width = rng.uniform(0.42, 0.7) if boom else rng.uniform(0.16, 0.34)
-    tall = width * (rng.uniform(0.35, 0.5) if boom else rng.uniform(0.5, 0.75))
-    deep = width * rng.uniform(0.2, 0.32)
+    tall, deep = width * (rng.uniform(0.35, 0.5) if boom else rng.uniform(0.5, 0.75)), width * rng.uniform(0.2, 0.32)
     case, trim = pick(rng, (plastic(rng), BLACK, STEEL, plastic(rng))), pick(rng, (STEEL, BRASS, WHITE, BLACK))
     dark = pick(rng, (BLACK, STEEL, plastic(rng)))
     if maybe(rng, 0.6):
@@ -94,10 +93,9 @@ def _portable_radio(rng: Rng) -> Thing:
 
 
 def _parlour_radio(rng: Rng) -> Thing:
-    """Of wood or bakelite: with an arched or round-cornered front, cloth or slats, dial and knobs."""
+    """A radio of wood or bakelite, with an arched or round-cornered front, cloth or slats, dial and knobs."""
     timber, trim = pick(rng, (wood(rng, "brown"), wood(rng), plastic(rng))), pick(rng, (BRASS, BLACK, WHITE))
-    cloth = fabric(rng, pick(rng, ("beige", "brown", "grey")))
-    arched = maybe(rng, 0.45)
+    cloth, arched = fabric(rng, pick(rng, ("beige", "brown", "grey"))), maybe(rng, 0.45)
     width = rng.uniform(0.26, 0.42) if arched else rng.uniform(0.34, 0.6)
     tall, deep = width * (rng.uniform(1.1, 1.5) if arched else rng.uniform(0.5, 0.7)), width * rng.uniform(0.45, 0.65)
     if arched:

@@ -37,7 +37,7 @@ class _Case:
     low: float
     """Height of the feet."""
     thick: float
-    """Of a door."""
+    """The thickness of a door."""
     edge: float
     paint: Material
     grip: Material
@@ -105,7 +105,7 @@ def _panel(of: _Case, w: float, h: float, swing: int) -> list[Solid]:
 
 
 def _handle(of: _Case, y: float, w: float, h: float, swing: int, out: float, alone: bool) -> list[Solid]:
-    """Of a leaf whose underside is at a height of y; `out` is how far its front stands out, `alone` whether there is no other."""
+    """The handle of a leaf whose underside is at y; `out` is how far its front stands out, `alone` whether it is the only leaf."""
     at, long = swing * (w / 2 - 0.05), min(0.9 * h, max(0.16, h * (0.2, 0.5, 0.75, 0.3)[of.pulls]))
     if swing == 0:
         bar = min(w * 0.8, 0.6)
@@ -127,7 +127,7 @@ def _handle(of: _Case, y: float, w: float, h: float, swing: int, out: float, alo
 
 
 def _dispenser(rng: Rng, w: float, h: float, out: float, pane: Material) -> list[Solid]:
-    """Of water and ice, in a door."""
+    """A dispenser of water and ice in a door."""
     tall = min(0.36, h * 0.35)
     solids = [cushion((w * 0.52, tall, 0.02), (-w * 0.08, h * 0.5, out), 0.008, pick(rng, (BLACK, STEEL)))]
     solids.append(box((w * 0.42, tall * 0.55, 0.006), (-w * 0.08, h * 0.5 + tall * 0.08, out + 0.01), BLACK))
@@ -135,8 +135,7 @@ def _dispenser(rng: Rng, w: float, h: float, out: float, pane: Material) -> list
 
 
 def refrigerator(rng: Rng) -> Thing:
-    sort = pick(rng, _SORTS)
-    paint = metal(rng, pick(rng, ("white", "white", "grey", "grey", "black")))
+    sort, paint = pick(rng, _SORTS), metal(rng, pick(rng, ("white", "white", "grey", "grey", "black")))
     width, height, depth = rng.uniform(0.55, 0.75), rng.uniform(1.5, 2.0), rng.uniform(0.6, 0.72)
     if sort in ("twin", "french"):
         width, height = rng.uniform(0.85, 1.0), rng.uniform(1.7, 1.9)

@@ -147,8 +147,7 @@ def _missile(rng: Rng) -> Thing:
 
 def _shuttle(rng: Rng) -> Thing:
     """A space shuttle alone, or on its tank between two boosters."""
-    skin, dark, tank = metal(rng, "white"), BLACK, metal(rng, pick(rng, ("orange", "brown", "white")))
-    r = 0.36
+    skin, dark, tank, r = metal(rng, "white"), BLACK, metal(rng, pick(rng, ("orange", "brown", "white"))), 0.36
     stations = [(0, 2, 2, 0), (0.8, 2.05, 2.05, 0), (2.6, 2, 2, 0), (3.1, 1.7, 1.75, -0.1), (3.55, 0.9, 1.0, -0.3), (3.7, 0.05, 0.05, -0.4)]
     plane = [fuselage([(z, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.8)]
     for s in (-1, 1):

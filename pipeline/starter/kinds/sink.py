@@ -33,7 +33,7 @@ class _Basins:
     taps: list[tuple[float, float]]
     """x and y of each."""
     z: float
-    """Of the taps."""
+    """Where the taps stand along Z."""
     reach: float
     """How far the water falls before the taps."""
     drains: list[Point] = field(default_factory=list)
@@ -109,8 +109,7 @@ def _counter(rng: Rng, kitchen: bool, hole: float, white: Material, shine: Mater
     solids = [solid.moved((x, high, 0)) for x, _ in taps for solid in unit]
     drains = [(x, high - (0.18 if top is STEEL else 0.17), 0.04) for x, _ in taps]
     end = left + count * each
-    if drain + spare > 0.01:
-        solids.append(box((drain + spare, thick, deep), (end + (drain + spare) / 2, high - thick, 0), top))
+    solids += [box((drain + spare, thick, deep), (end + (drain + spare) / 2, high - thick, 0), top)] if drain + spare > 0.01 else []
     if drain:
         grooves = int(rng.integers(5, 9))
         places = [(end + each * 0.5, high - 0.004, (k - grooves / 2) * 0.05 + 0.04) for k in range(grooves)]
@@ -169,8 +168,7 @@ def _unbuilt(rng: Rng, white: Material) -> _Basins:
 def sink(rng: Rng) -> Thing:
     """On a pedestal, on the wall, in a counter of the kitchen or the bathroom, on legs, as a bowl on a board, or just the basin."""
     white = pick(rng, (ceramic(rng, "white"), ceramic(rng, "white"), ceramic(rng)))
-    shine = pick(rng, (STEEL, STEEL, STEEL, BRASS, BLACK))
-    form = int(rng.choice((0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 6)))
+    shine, form = pick(rng, (STEEL, STEEL, STEEL, BRASS, BLACK)), int(rng.choice((0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 6)))
     hole, edge = pick(rng, ((0.98, 0.98), (0.98, 0.3), (0.35, 0.12), (0.6, 0.3)))
     match form:
         case 0 | 1:
@@ -219,8 +217,7 @@ def _vanity(
     for i in range(doors):
         x = (i - (doors - 1) / 2) * each
         solids.append(cushion((each - 0.012, height - 0.03, 0.02), (x, low + 0.015, deep / 2), 0.004, body))
-        if form == 3:
-            solids.append(cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body))
+        solids += [cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body)] if form == 3 else []
         side = 1 if i % 2 == 0 and doors > 1 else -1
         px, z = x + side * each * 0.4, deep / 2 + 0.03
         solids.append(dowel((px, low + height * 0.62, z), (px, low + height * 0.8, z), 0.007, shine))

@@ -252,16 +252,9 @@ def bent_board(grid: Floats, thick: float, material: Material) -> Solid:
         return Solid(vertices=points.reshape(-1, 3), normals=normal.reshape(-1, 3), faces=faces, material=material)
 
     behind = grid - thick * unit(np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1)))
-    return joined(
-        [
-            patch(grid),
-            patch(behind[:, ::-1]),
-            patch(np.stack([behind[:, 0], grid[:, 0]], axis=1)),
-            patch(np.stack([grid[:, -1], behind[:, -1]], axis=1)),
-            patch(np.stack([behind[0], grid[0]])),
-            patch(np.stack([grid[-1], behind[-1]])),
-        ]
-    )
+    rims = [(behind[:, 0], grid[:, 0]), (grid[:, -1], behind[:, -1])]
+    sides = [np.stack(pair, axis=1) for pair in rims] + [np.stack([behind[0], grid[0]]), np.stack([grid[-1], behind[-1]])]
+    return joined([patch(points) for points in (grid, behind[:, ::-1], *sides)])
 
 
 def backrest(width: float, tall: float, depth: float, at: Point, thick: float, material: Material, *, top: float = 0.0) -> Solid:

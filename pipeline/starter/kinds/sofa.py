@@ -99,8 +99,7 @@ def sofa(rng: Rng) -> Thing:
         elif form >= 0:
             wide = max(arm, 0.1)
             solids.append(cushion((wide, seat + up - low, depth), (hand * (width / 2 + wide / 2 - 0.01), low, 0), 0.03, soft))
-    pillows = min(int(rng.integers(1, 5)) if maybe(rng, 0.45) else 0, 2 * seats)
-    colors = (fabric(rng), fabric(rng))
+    pillows, colors = min(int(rng.integers(1, 5)) if maybe(rng, 0.45) else 0, 2 * seats), (fabric(rng), fabric(rng))
     for i in range(pillows):
         side, row = (-1, 1)[i % 2], i // 2
         at = (side * (inner / 2 - 0.2 - 0.2 * row), seat + 0.01, hind + stuff + (0.2 if cushioned else 0.08) + 0.09 * (1 - row))

@@ -16,12 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-
-
 Point = tuple[float, float, float]
 Line = list[tuple[float, float]]
-
-
 CREASE = math.cos(math.radians(40))
 """Neighbouring bands of a profile that bend more than 40 degrees get an edge, less is shaded smooth."""
 

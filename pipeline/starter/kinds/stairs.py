@@ -30,8 +30,7 @@ def _flight(steps: int, width: float, rise: float, going: float, form: int, belo
     if form:
         thick, nose = (0.05, 0.02) if form != 3 else (0.03, 0.03)
         for i in range(steps):
-            z = -(i + 0.5) * going + nose / 2
-            size = (width - (0.05 if form == 1 else -0.03), thick, going + nose)
+            z, size = -(i + 0.5) * going + nose / 2, (width - (0.05 if form == 1 else -0.03), thick, going + nose)
             solids.append(soft(size, (0, (i + 1) * rise - thick + 0.005, z), 0.01, tread))
     return solids
 
@@ -41,7 +40,7 @@ def stairs(rng: Rng) -> Thing:
 
 
 def _looks(rng: Rng) -> tuple[Material, Material, Material, Material, int]:
-    """Of treads, of what bears them, of bars and handrails, and the kind of railing."""
+    """Materials of the treads, of what bears them, of bars and handrails, and the kind of railing."""
     tread = pick(rng, (wood(rng), wood(rng), stone(rng), metal(rng)))
     base = pick(rng, (tread, tread, stone(rng, "white"), stone(rng), metal(rng), wood(rng)))
     kind = int(rng.integers(4))
@@ -83,10 +82,8 @@ def _bent_stairs(rng: Rng) -> Thing:
     lower, upper, width = int(rng.integers(3, 9)), int(rng.integers(3, 8)), rng.uniform(0.8, 1.1)
     rise, going, form = rng.uniform(0.17, 0.19), rng.uniform(0.24, 0.28), int(rng.integers(4))
     back, s, y, z = maybe(rng, 0.45), pick(rng, (-1, 1)), (lower + 1) * rise, -lower * going
-    massive = form in (0, 3)
-    solids = _flight(lower, width, rise, going, form, 0.0, tread, base)
-    second = _flight(upper, width, rise, going, form, y if massive else 0.0, tread, base)
-    gap = 0.12
+    massive, solids = form in (0, 3), _flight(lower, width, rise, going, form, 0.0, tread, base)
+    second, gap = _flight(upper, width, rise, going, form, y if massive else 0.0, tread, base), 0.12
     wide = 2 * width + gap if back else width
     place = (s * (wide - width) / 2, 0.0, z - width / 2)
     thick = y if massive else 0.14
@@ -138,8 +135,7 @@ def _round_stairs(rng: Rng) -> Thing:
         a = np.linspace(i * each, (i + 1.12) * each, 5)
         low, high = (0.0 if massive else (i + 1) * rise - thick), (i + 1) * rise
         solids.append(wedge(a, low, high, base if massive else tread))
-        if massive:
-            solids.append(wedge(a - 0.1 * each, high - 0.01, high + 0.025, tread, 0.03))
+        solids += [wedge(a - 0.1 * each, high - 0.01, high + 0.025, tread, 0.03)] if massive else []
     angles = [(i + 0.5) * each for i in range(steps)]
     rails = 1 if spiral else pick(rng, (0, 1, 2, 2))
     if spiral:

@@ -70,8 +70,7 @@ def stool(rng: Rng) -> Thing:
         more, feet = seat_legs(rng, wide, wide * squash, height, rng.uniform(0.026, 0.042), stand, brace=0.8 if high else 0.4)
         solids += more
         parts.append(feet)
-        if not round_:
-            solids.append(box((wide * 0.86, 0.05, wide * squash * 0.86), (0, height - 0.05, 0), stand))
+        solids += [box((wide * 0.86, 0.05, wide * squash * 0.86), (0, height - 0.05, 0), stand)] if not round_ else []
     wide = across * 1.08
     if padded:
         solids.append(pad_of(wide, wide * squash, rng.uniform(0.06, 0.13), (0, height - 0.01, 0), soft, corner))

@@ -55,8 +55,7 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
 
 def _column(rng: Rng, reach: float, height: float, material: Material) -> list[Solid]:
     """One foot in the middle: a trumpet, a drum, a plate with a pole, or a turned pillar on three or four bent legs."""
-    stem = rng.uniform(0.06, 0.11) * min(reach, 0.6)
-    head = (reach * 0.45, height)
+    stem, head = rng.uniform(0.06, 0.11) * min(reach, 0.6), (reach * 0.45, height)
     match rng.integers(5):
         case 0:
             t = np.linspace(0, 1, 12)
@@ -122,8 +121,7 @@ def _hairpins(width: float, depth: float, height: float, material: Material) -> 
     """Four legs, each of two thin bars that meet at the floor."""
     solids = []
     for x, z in four(width - 0.16, depth - 0.16):
-        foot = (x * 1.05, 0.0, z * 1.05)
-        inward = (math.copysign(0.09, x), math.copysign(0.09, z))
+        foot, inward = (x * 1.05, 0.0, z * 1.05), (math.copysign(0.09, x), math.copysign(0.09, z))
         solids += [rod(foot, head, 0.009, 0.007, material, sides=8) for head in ((x - inward[0], height, z), (x, height, z - inward[1]))]
         solids.append(disc(0.014, 0.012, foot, material, sides=10))
     return solids
@@ -194,8 +192,7 @@ def table(rng: Rng) -> Thing:
                 solids.append(box((w * 0.9, high + 0.02, d * 0.9), (0, under - high - 0.02, 0), timber))
                 face = joinery(rng, timber, pick(rng, (STEEL, BLACK, BRASS)))
                 solids += stacked(face, 0, under - high - 0.005, d * 0.45, w * 0.86, high, [drawer_count])
-            shelf = int((low or width < 0.7 or depth < 0.45) and maybe(rng, 0.5))
-            board = pick(rng, (surface, timber))
+            shelf, board = int((low or width < 0.7 or depth < 0.45) and maybe(rng, 0.5)), pick(rng, (surface, timber))
             if shelf:
                 solids.append(box((w * 0.9, 0.02, d * 0.9), (0, under * rng.uniform(0.2, 0.4), 0), board))
             elif maybe(rng, 0.25):

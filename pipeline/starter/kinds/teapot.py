@@ -110,8 +110,7 @@ def teapot(rng: Rng) -> Thing:
             ear = ear_of(rng, ends[0], ends[1], wide * rng.uniform(0.6, 0.9), wide * rng.uniform(0.07, 0.11), grip)
             solids.append(ear.turned("y", 180))
             parts.append(Parts("handle", 1, grip))
-    if lidded:
-        parts.append(Parts("lid", 1))
+    parts += [Parts("lid", 1)] if lidded else []
     if form in ("globe", "squat", "pear") and maybe(rng, 0.3):
         count, up = int(rng.integers(3, 5)), wide * 0.22
         stub = rod((0, 0, wide * 0.62), (0, up * 1.6, wide * 0.5), wide * 0.07, wide * 0.12, body)

@@ -4,7 +4,7 @@
         timber = wood(rng)
         seat = disc(0.18, 0.03, (0, 0.45, 0), timber)
         stands, feet = legs(rng, 0.3, 0.3, 0.45, 0.04, timber)
-        return Thing(solids=(seat, *stands), main=timber, style=("round",), parts=(feet,))
+        return Thing.of([seat, *stands], timber, ["round"], [feet])
 
 A description says only what a picture from some side shows: nothing hidden inside, and counts up to `MOST`.
 Rng is passed in; the same state gives the same thing.
@@ -20,14 +20,9 @@ import numpy as np
 from pipeline.starter.kinds.solids import *
 
 Rng = np.random.Generator
-
-
 T = TypeVar("T")
-
-
 MOST: Final = 6
 """Parts are counted in words up to this many; of more one says `many`."""
-
 
 STYLES: Final = tuple("round square oval tall low wide slim padded folding corner curved open closed striped".split())
 """Every word a `Thing.style` may hold."""
@@ -78,10 +73,7 @@ COLORS: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
 }
 """Names of colours, and the sRGB values around which they vary. Names are what a person would call them."""
 
-
 WOODS: Final = ("brown", "brown", "brown", "beige", "beige", "white", "black")
-
-
 FABRICS: Final = ("grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "beige", "white", "black", "brown")
 
 
@@ -135,17 +127,9 @@ def stone(rng: Rng, color: str = "") -> Material:
 
 
 STEEL: Final = Material(color=(0.70, 0.71, 0.73), metallic=0.6, roughness=0.35, color_name="grey", substance="metal")
-
-
 BLACK: Final = Material(color=(0.10, 0.10, 0.11), roughness=0.5, color_name="black", substance="plastic")
-
-
 BRASS: Final = Material(color=(0.78, 0.62, 0.30), metallic=0.6, roughness=0.35, color_name="yellow", substance="metal")
-
-
 WHITE: Final = Material(color=(0.93, 0.93, 0.91), roughness=0.7, color_name="white", substance="plastic")
-
-
 LEAF: Final = Material(color=(0.24, 0.48, 0.22), roughness=0.8, color_name="green")
 
 

@@ -32,8 +32,7 @@ def traffic_cone(rng: Rng) -> Thing:
             foot_plate = slab(rounded(2 * base, -base, base, base * 0.2, 4), high, foot_paint, bevel=high * 0.3)
             solids.append(foot_plate.turned("x", 90).moved((0, high / 2, 0)))
     t = np.linspace(0, 1, 13)
-    width = foot + (head - foot) * (t if form != 2 else t**0.75)
-    y = high + (tall - high) * t
+    width, y = foot + (head - foot) * (t if form != 2 else t**0.75), high + (tall - high) * t
     if form == 2:
         width[0] = foot * 1.15
     line = [(float(w), float(h)) for w, h in zip(width, y, strict=True)]

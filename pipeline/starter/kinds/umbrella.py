@@ -48,8 +48,7 @@ def _grip(rng: Rng, thick: float, material: Material) -> tuple[list[Solid], bool
     """What a hand holds, from the origin down: a hook, or something straight."""
     match rng.integers(5):
         case 0 | 1 | 2:
-            size = rng.uniform(0.04, 0.06)
-            bow = np.linspace(0, math.pi * rng.uniform(1.0, 1.15), 16)
+            size, bow = rng.uniform(0.04, 0.06), np.linspace(0, math.pi * rng.uniform(1.0, 1.15), 16)
             hook = np.stack([size * (1 - np.cos(bow)), -0.07 - size * np.sin(bow), 0 * bow], axis=1)
             return [horn(np.concatenate([[(0, 0.03, 0)], [(0, -0.02, 0)], hook]), np.full(18, thick * 1.6), material)], True
         case 3:

@@ -17,8 +17,7 @@ def _stems(rng: Rng, height: float, mouth: float, wide: float) -> tuple[list[Sol
     seed, size = int(rng.integers(1 << 30)), height * rng.uniform(0.12, 0.24) * (0.75 if count > 6 else 1)
     solids: list[Solid] = []
     for i in range(count):
-        lean = wide * (0.15 if count == 1 else rng.uniform(0.45, 1.0))
-        tall = height * rng.uniform(0.7, 1.0)
+        lean, tall = wide * (0.15 if count == 1 else rng.uniform(0.45, 1.0)), height * rng.uniform(0.7, 1.0)
         path = bezier((0, -height * 0.12, 0), (0, tall * 0.4, mouth * 0.6), (0, tall * 0.8, lean * 0.7), (0, tall, lean), steps=10)
         end: Point = (0.0, float(path[-1, 1]), float(path[-1, 2]))
         tip: list[Solid]

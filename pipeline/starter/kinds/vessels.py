@@ -45,15 +45,9 @@ def ear_of(rng: Rng, low: tuple[float, float], high: tuple[float, float], reach:
         case 1:
             path = bezier((r0, y0, 0), (r0 + reach * 1.6, y0, 0), (r1 + reach * 1.1, y1, 0), (r1, y1, 0), steps=22)
         case 2:
-            tall = (y1 - y0) * 0.35
-            path = bezier(
-                (r0, y0, 0),
-                (r0 + reach * 0.3, y0, 0),
-                (r1 + reach * 2, y1 + tall, 0),
-                (r1 + reach * 0.6, y1 + tall, 0),
-                (r1, y1, 0),
-                steps=22,
-            )
+            above = y1 + (y1 - y0) * 0.35
+            bends = ((r0 + reach * 0.3, y0, 0), (r1 + reach * 2, above, 0), (r1 + reach * 0.6, above, 0))
+            path = bezier((r0, y0, 0), *bends, (r1, y1, 0), steps=22)
         case _:
             tip = max(r0, r1) + reach
             points = [bezier((r0, y0, 0), (tip * 0.98, y0, 0), (tip, y0, 0), (tip, y0 + (y1 - y0) * 0.5, 0), steps=11)[:-1]]
@@ -73,7 +67,6 @@ def proportion(wide: float, tall: float, low: float, high: float) -> tuple[str, 
 
 
 Span = tuple[float, float]
-
 PROFILES: Final[dict[str, Line]] = {
     "claret": [(1, 0.03), (1, 0.3), (1, 0.62), (1, 0.7), (0.4, 0.72), (0.38, 0.8), (0.38, 0.97), (0.38, 1)],
     "burgundy": [(1, 0.03), (1, 0.2), (1, 0.48), (0.85, 0.6), (0.42, 0.72), (0.34, 0.8), (0.33, 1)],
@@ -163,12 +156,9 @@ def closure(rng: Rng, sort: str, neck: float, top: float, squash: float) -> list
             pull = bezier(
                 (0, y + neck * 0.3, neck * 1.8), (0, y - neck, neck * 2.6), (0, y - neck * 2.4, neck * 1.8), (0, y - neck * 3, neck * 2.8)
             )
-            return [
-                disc(neck * 1.3, neck * 1.5, (0, top - neck * 0.2, 0), lid),
-                head,
-                rod((0, y + neck, neck * 2.8), (0, y + neck, neck * 3.9), neck * 0.75, neck * 0.6, other),
-                horn(pull, np.linspace(0.5, 0.3, 16) * neck, other),
-            ]
+            ring, start = disc(neck * 1.3, neck * 1.5, (0, top - neck * 0.2, 0), lid), (0, y + neck, neck * 2.8)
+            nozzle = rod(start, (0, y + neck, neck * 3.9), neck * 0.75, neck * 0.6, other)
+            return [ring, head, nozzle, horn(pull, np.linspace(0.5, 0.3, 16) * neck, other)]
         case "screw":
             line = smooth([(0, 0), (1.25, 0), (1.25, 0), (1.25, 1.3), (1.22, 1.5), (1.1, 1.55), (0, 1.55)], neck, neck)
             screwed = [turned(line, (0, top - neck * rng.uniform(0.6, 0.9), 0), lid, sides=72)]
