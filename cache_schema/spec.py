@@ -385,12 +385,14 @@ class Problem:
 # ------------------------------------------------------------------------------------------------------------- JSON
 
 
-def to_json(value: Any) -> Any:
-    """A dataclass as plain JSON values. Tuples become lists."""
+def to_json(value: Any, *, whole: bool = False) -> Any:
+    """A dataclass as plain JSON values. Tuples become lists. `whole`: with the fields that were `added()` at their defaults, which files
+    leave out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(_typed(value, f)) for f in dataclasses.fields(value) if _recorded(value, f)}
+        return {f.name: to_json(_typed(value, f), whole=whole) for f in dataclasses.fields(value) if whole or _recorded(value, f)}
     if isinstance(value, tuple | list):
-        return [to_json(item) for item in value]
+        return [to_json(item, whole=whole) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{value!r} has no JSON form")

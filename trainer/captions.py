@@ -48,20 +48,28 @@ def opened(cache: Cache, record: Record, share: float) -> Captions:
     return Captions(name=products.parts(record)["captions"], share=share, by_view=spec.per == "view", keep=spec.keep, key=keys)
 
 
-def chosen(cache: Cache, names: Sequence[str]) -> list[str]:
+def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
     """Names of the captions to read in a cache: those asked for, or for an empty list all that are complete.
+
+    Args:
+        cache: where.
+        names: those asked for.
+        teacher: who must have embedded them; empty where that is no matter.
 
     Raises:
         UserError: the cache has no captions, none of a name that was asked for, or they are still being made.
     """
-    known = [products.parts(record)["captions"] for record in cache.of(products.CAPTIONS)]
+    version = cache.manifest.format_version
+    kind, others = (products.TEXT, {"teacher": teacher}) if teacher else (products.CAPTIONS, {})
+    known = [products.parts(record)["captions"] for record in cache.of(kind, **others)]
+    what = f"captions embedded by {teacher}" if teacher else "captions"
     for name in names:
         if name not in known:
-            if products.select(cache.records(), products.CAPTIONS, captions=name):
-                cache.record(products.CAPTIONS.product(cache.manifest.format_version, captions=name))  # it says that they are not finished
-            raise UserError(f"{cache.path} has no captions {name!r}{did_you_mean(name, known)}")
+            if products.select(cache.records(), kind, captions=name, **others):
+                cache.record(kind.product(version, captions=name, **others))  # it says that they are not finished
+            raise UserError(f"{cache.path} has no {what} called {name!r}{did_you_mean(name, known)}")
     if not known:
-        raise UserError(f"{cache.path} has no captions. `mmpd-cache add-captioner` adds some; a training with data.templates=1 needs none")
+        raise UserError(f"{cache.path} has no {what}. `mmpd-cache add-captioner` adds some; a training with data.templates=1 needs none")
     return list(names) or known
 
 

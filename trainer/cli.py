@@ -240,8 +240,7 @@ def import_(
     checkpoint_: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A file of torch.save, or safetensors.", show_default=False)],
     out_: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the run that is made.", show_default=False)],
     architecture: Annotated[
-        Literal["point-mae", "point-m2ae", "pointmamba", "recon", "act", "i2p-mae", "ulip", "ulip-2"],
-        typer.Option("--as", help="What it is a checkpoint of.", show_default=False),
+        str, typer.Option("--as", metavar="NAME", help="What it is a checkpoint of: one of the names above.", show_default=False)
     ],
     teacher: Annotated[
         str, typer.Option(metavar="NAME", help="ulip, ulip-2: what your caches call the teacher it was aligned with.", show_default=False)
@@ -326,11 +325,11 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or 
     from trainer.tasks import catalog
 
     if name in catalog.TASKS:
-        print_json(to_json(catalog.options(name)))
+        print_json(to_json(catalog.options(name), whole=True))
     elif name in RECIPES:
         stages = {"align": experiment(name).align, "distill": experiment(name).distill}
         configs = {stage: config for stage, config in stages.items() if config is not None}
-        print_json({stage: {**to_json(config), "encoder": _encoder(config)} for stage, config in configs.items()})
+        print_json({stage: {**to_json(config, whole=True), "encoder": _encoder(config)} for stage, config in configs.items()})
     else:
         raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *catalog.TASKS])}")
 
@@ -339,7 +338,7 @@ def _encoder(config: "StageConfig") -> dict[str, Any]:
     """Name and all settings of a configuration's encoder."""
     from cache_schema.spec import to_json
 
-    return {"name": config.encoder.name, **to_json(config.encoder.resolved())}
+    return {"name": config.encoder.name, **to_json(config.encoder.resolved(), whole=True)}
 
 
 @app.command()

@@ -210,6 +210,7 @@ class Part:
         version, names = self.cache.manifest.format_version, captions.chosen(self.cache, config.captions)
         shares = {name: share for name, share in zip(names, captions.shares(config.caption_weights, len(names)), strict=True) if share}
         for teacher in (name for name, spec in self.teachers.items() if spec.text):
+            captions.chosen(self.cache, list(shares), teacher)
             found = [self._use(products.TEXT.product(version, captions=name, teacher=teacher)) for name in shares]
             self.texts[teacher] = tuple(self.cache.rows(record.product, config.verify) for record in found)
         self.captions = tuple(

@@ -24,10 +24,10 @@ def cache_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def write_small(path: Path) -> None:
+def write_small(path: Path, **settings: int) -> None:
     random = GuideSpec(name="random", encoder="none", weights="none", tokens=32, dim=96, blocks=1)
     points = PointSpec(count=64, blocks=2, ordered=32)
-    synthetic.write(path, shapes=60, shard=16, points=points, labels=LABELS, guide=random, failed=FAILED)
+    synthetic.write(path, shapes=60, shard=16, points=points, labels=LABELS, guide=random, failed=FAILED, **settings)
 
 
 def config_of(stage: str, *assignments: str, recipe: str = "smoke"):

@@ -14,6 +14,7 @@ from cache_schema import store, synthetic
 from cache_schema.spec import LabelSet, PointSpec
 from tests.trainer.conftest import SMALL
 from trainer import checkpoint, cli
+from trainer.published.peers import PEERS
 from trainer.recipes import RECIPES
 from trainer.tasks.catalog import TASKS
 
@@ -128,6 +129,7 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["eval", "svm", "run", "CACHE", "--by", "run", "--markdown"], "--by and --markdown would have no effect on eval svm"),
         (["eval", "table", "run", "--json", "--markdown"], "two forms of one table"),
         (["show", "mmdp"], "did you mean 'mmpd'?"),
+        (["import", "weights.pth", "run", "--as", "point-mea"], "no architecture 'point-mea'; did you mean 'point-mae'"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(command, shapes, tmp_path, monkeypatch, arguments, message):
@@ -195,7 +197,8 @@ def test_what_can_be_set_is_shown(command):
     code, out, _ = command("show", "act-like")
     shown = json.loads(out)
     assert code == 0 and shown["distill"]["distill"]["mask_ratio"] == 0.8 and shown["distill"]["encoder"]["depth"] == 12
-    assert "c" in json.loads(command("show", "svm")[1])
+    assert "c" in json.loads(command("show", "svm")[1]) and "captions" in json.loads(command("show", "retrieval")[1])
+    assert json.loads(command("show", "mmpd")[1])["align"]["data"]["captions"] == []
     assert set(json.loads(command("recipes", "--json")[1])) == set(RECIPES)
     assert "point-mae" in command("recipes")[1]
 
@@ -206,3 +209,5 @@ def test_every_command_explains_itself(command, name):
     assert code == 0 and "mmpd-train" in out
     if name == "eval":
         assert all(task in out for task in TASKS)
+    if name == "import":
+        assert all(f" {peer} " in f" {out.replace(',', ' ')} " for peer in PEERS)

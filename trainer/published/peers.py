@@ -2,7 +2,7 @@
 
     PEERS["point-mae"].recipe                            # "point-mae"
 
-A new peer is one entry of `PEERS`, and its name among the choices of `mmpd-train import --as`. Its encoder is one of
+A new peer is one entry of `PEERS`, which `mmpd-train import --as` then takes; its help has a line on it. Its encoder is one of
 `trainer.encoders.catalog`.
 
 Letters: D width, E a teacher's width.

@@ -94,7 +94,7 @@ def _stored(cache: Cache, side: Side, teacher: Teacher, options: Options) -> lis
     if side == "image":
         found = [IMAGE.product(teacher=teacher.name)]
     else:
-        names = chosen(cache, options.captions)
+        names = chosen(cache, options.captions, teacher.name)
         found = [TEXT.product(cache.manifest.format_version, captions=name, teacher=teacher.name) for name in names]
     for product in found:
         same_teacher(teacher, cache, product)

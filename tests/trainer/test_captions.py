@@ -1,0 +1,268 @@
+"""Captions of several captioners, and caches of both formats: what is drawn of which, and that nothing else changes with it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema import layout, store, synthetic
+from cache_schema.spec import CaptionSpec, PointSpec, Record
+from tests.trainer.conftest import LABELS, config_of, write_small
+from tests.trainer.test_data import GOLDEN, A, digest, flat, opened, other, same, ways  # noqa: F401
+from trainer import checkpoint, guide
+from trainer.data import Data, feed
+from trainer.folder import begun
+from trainer.loop import train
+from trainer.part import DataConfig, Needs
+from trainer.tasks import retrieval, zeroshot
+
+POINTS = PointSpec(count=64, blocks=2, ordered=32)
+
+
+@pytest.fixture(scope="session")
+def old(tmp_path_factory):
+    """The small cache as format 1 has it."""
+    path = tmp_path_factory.mktemp("old") / "old.zarr"
+    write_small(path, format_version=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """40 shapes in `train` with the captions `one` and `two` of each of three views, and two captions `whole` about each shape."""
+    cache = synthetic.write(
+        tmp_path_factory.mktemp("pair") / "pair.zarr", shapes=60, shard=16, points=POINTS, labels=LABELS, captions=("one", "two")
+    )
+    add_whole(cache)
+    return cache.path
+
+
+def add_whole(cache):
+    """Captions about shapes: three, of which two are embedded."""
+    words = CaptionSpec(name="whole", captioner="none", samples=3, keep=2, per="shape")
+    said = layout.text_cells([f"shape {row}, caption {rank}" for row in range(60) for rank in range(3)]).reshape(60, 1, 3, -1)
+    said[:, 0, 0] = store.open_cache(cache.path).array("captions/one/text")[:, 0, 0]  # the first is what `one` says of the first view
+    embedded = np.random.default_rng(5).standard_normal((60, 2, 32)).astype(np.float16)
+    captions = Record(product="captions/whole", kind="captions", spec=words, per_shape=1, inputs=())
+    text = Record(product="text/whole/random-a", kind="text", spec=A, per_shape=2, inputs=())
+    values = {"captions/whole/text": said, "captions/whole/score": np.zeros((60, 1, 3), np.float32)}
+    synthetic.fill(cache, {captions: values, text: {"text/whole/random-a": embedded}})
+
+
+def drawn(data, batches):
+    """(row, view, captioner, column) of every text in some batches, found by the embeddings; and its key."""
+    cache = data.parts[0].cache
+    names = [c.name for c in data.parts[0].captions]
+    texts = {name: cache.array(f"text/{name}/random-a")[:] for name in names}
+    image = cache.array("image/random-a")[:]
+    for number in range(batches):
+        batch = data.batch(number)
+        for i, row in enumerate(batch.index.tolist()):
+            (view,) = np.flatnonzero((image[row] == batch.image["random-a"][i].numpy()).all(-1))
+            places = {n: np.flatnonzero((t[row] == batch.text["random-a"][i].numpy()).all(-1)) for n, t in texts.items()}
+            ((name, column),) = [(n, int(p[0])) for n, p in places.items() if len(p)]
+            yield row, int(view), name, column, batch.text_key[i].item()
+
+
+# --------------------------------------------------------------------------------------------------------- both formats
+
+
+@pytest.mark.parametrize("way", GOLDEN)
+def test_a_cache_of_format_1_gives_the_same_batches(old, other, way):  # noqa: F811
+    assert digest(ways(old, other)[way]) == GOLDEN[way]
+
+
+def test_statistics_and_products_of_both_formats(old, cache_path):
+    one, two = opened(old), opened(cache_path)
+    assert one.statistics().keys() == two.statistics().keys() == {"image/random-a", "text/random-a", "image/random-b"}
+    for name, (mean, variance) in one.statistics().items():
+        assert torch.equal(mean, two.statistics()[name][0]) and torch.equal(variance, two.statistics()[name][1])
+    used = {name for name, _ in one.used[0].products} ^ {name for name, _ in two.used[0].products}
+    assert used == {"captions", "text/random-a", "captions/synthetic", "text/synthetic/random-a"}
+    assert same(opened(old, captions=("captions",)).batch(0), opened(cache_path, captions=("synthetic",)).batch(0))
+
+
+def test_a_cache_of_format_1_serves_every_command(old, cache_path, tmp_path):
+    """The same losses, the same weights, the same zero-shot numbers as its copy in format 2; a run goes on; a guide and a student."""
+    runs = {path: tmp_path / f"run{i}" for i, path in enumerate((old, cache_path))}
+    scores = {}
+    for path, run in runs.items():
+        train(config_of("align", "optim.epochs=1"), [path], run, device="cpu")
+        model = checkpoint.load(run)
+        assert model.step == 4  # of 8 shapes each
+        cache = store.open_cache(path)
+        scores[path] = [
+            task.run(model.model, cache, cache, task.Options(test_split="all", repeats=1)).metrics for task in (zeroshot, retrieval)
+        ]
+    assert checkpoint.load(runs[old]).weights == checkpoint.load(runs[cache_path]).weights
+    assert scores[old] == scores[cache_path] and scores[old]
+    assert begun(runs[old])[0].data.captions == () and begun(runs[cache_path])[0].data.captions == ("synthetic",)
+    for path, run in runs.items():
+        train(begun(run)[0], [path], run, resume=True, device="cpu")
+    copied = store.open_cache(old)
+    guide.write(copied, checkpoint.load(runs[old]), "format1", device="cpu")
+    assert min(guide.spread(copied, "format1")) > 0
+    student = config_of("distill", "guide=format1", "optim.epochs=1")
+    train(student, [old], tmp_path / "student", guide_run=runs[old], device="cpu")
+    assert checkpoint.load(tmp_path / "student").step == 4
+
+
+# ------------------------------------------------------------------------------------------------------ several captioners
+
+
+def test_captions_are_mixed_by_weights_and_each_text_is_of_its_captioner(pair):
+    data = opened(pair, batch=40, templates=0, captions=("one", "two"), caption_weights=(3.0, 1.0))
+    seen = list(drawn(data, 25))
+    share = sum(name == "one" for *_, name, _, _ in seen) / len(seen)
+    assert abs(share - 0.75) < 4 * math.sqrt(0.75 * 0.25 / len(seen))
+    assert all(view == column for _, view, _, column, _ in seen), "a caption of the view that was drawn"
+    keys = {name: data.parts[0].captions[i].key for i, name in enumerate(("one", "two"))}
+    assert all(keys[name][row, column] == key for row, _, name, column, key in seen)
+    assert "captions one 75 %, two 25 %" in str(data)
+    # Whose caption it is has nothing to do with the view, the block and the shape.
+    ofs = {name: [view for _, view, n, _, _ in seen if n == name] for name in ("one", "two")}
+    assert all(abs(views.count(v) / len(views) - 1 / 3) < 4 * math.sqrt(2 / 9 / len(views)) for views in ofs.values() for v in range(3))
+
+
+def test_by_default_all_captions_are_mixed_equally_and_that_is_said(pair):
+    data = opened(pair, batch=40, templates=0)
+    seen = list(drawn(data, 25))
+    for name in ("one", "two", "whole"):
+        share = sum(n == name for *_, n, _, _ in seen) / len(seen)
+        assert abs(share - 1 / 3) < 4 * math.sqrt(2 / 9 / len(seen))
+    assert "shapes, captions one 33.3 %, two 33.3 %, whole 33.3 %" in str(data)
+    assert "captions" not in str(opened(pair, captions=("two",)))
+
+
+def test_captions_about_a_shape_do_not_depend_on_the_view(pair):
+    data = opened(pair, batch=40, templates=0, captions=("whole",))
+    seen = list(drawn(data, 25))
+    assert {(view, column) for _, view, _, column, _ in seen} == {(view, column) for view in range(3) for column in range(2)}
+    assert len({(row, column, key) for row, _, _, column, key in seen}) == len({(row, column) for row, _, _, column, _ in seen})
+
+
+def test_equal_texts_of_different_captioners_have_one_key(pair):
+    one, _, whole = opened(pair).parts[0].captions
+    np.testing.assert_array_equal(one.key[:, 0], whole.key[:, 0])
+    assert not np.isin(whole.key[:, 1], one.key).any() and whole.key.shape == (60, 2)
+
+
+def test_whose_captions_changes_nothing_else_and_only_seed_and_number_decide_it(pair):
+    def one(**settings):
+        return opened(pair, batch=40, negatives=10, **settings)
+
+    alone, mixed = flat(one(captions=("one",)).batch(3)), flat(one(captions=("one", "whole")).batch(3))
+    changed = {name for name, value in alone.items() if not torch.equal(value, mixed[name])}
+    assert changed == {"text/random-a", "text_key/"}
+    assert same(one().batch(3), one().batch(3))
+    whole, parts = one().batch(3), [one().batch(3, slice(0, 15)), one().batch(3, slice(15, 40))]
+    for name, value in flat(whole).items():
+        assert torch.equal(value, torch.cat([flat(part)[name] for part in parts])), name
+    assert all(torch.equal(whole.negatives.text["random-a"], part.negatives.text["random-a"]) for part in parts)
+    got = list(feed(one(), range(2, 6), slice(None), threads=3, device=torch.device("cpu")))
+    assert all(same(a, one().batch(number)) for number, a in zip(range(2, 6), got, strict=True))
+    assert not torch.equal(whole.text["random-a"], opened(pair, batch=40, negatives=10, seed=1).batch(3).text["random-a"])
+
+
+def test_a_share_of_nothing_is_not_even_opened(pair):
+    data = opened(pair, captions=("one", "two"), caption_weights=(0.0, 2.0))
+    assert [c.name for c in data.parts[0].captions] == ["two"] and not any("one" in name for name, _ in data.used[0].products)
+    assert same(data.batch(1), opened(pair, captions=("two",)).batch(1))
+
+
+def test_statistics_of_several_captioners_are_those_of_the_mixture(pair):
+    cache = store.open_cache(pair)
+    one, two = (cache.array(f"text/{name}/random-a")[:].reshape(-1, 32).astype(float) for name in ("one", "two"))
+    together = np.concatenate([one, one, one, two])
+    mean, variance = opened(pair, captions=("one", "two"), caption_weights=(3.0, 1.0)).statistics()["text/random-a"]
+    np.testing.assert_allclose(mean, together.mean(0), atol=1e-6)
+    np.testing.assert_allclose(variance, together.var(0), rtol=1e-6)
+
+
+def test_templates_alone_open_no_captions(pair):
+    data = opened(pair, templates=1)
+    assert not data.parts[0].captions and not any(name.startswith(("captions", "text")) for name, _ in data.used[0].products)
+    assert (data.batch(0).text_key >= 0).all()
+
+
+def test_caches_with_captions_of_different_names_are_mixed(pair, old, cache_path):
+    def of(*paths, **settings):
+        caches = [store.open_cache(path) for path in paths]
+        return Data(caches, DataConfig(templates=0, **settings), batch=40, seed=0, needs=Needs(teachers=True))
+
+    data = of(pair, old)
+    assert [[c.name for c in part.captions] for part in data.parts] == [["one", "two", "whole"], ["captions"]]
+    batch, texts = data.batch(0), store.open_cache(old).array("text/random-a")[:]
+    for index, text in zip(batch.index.tolist(), batch.text["random-a"].numpy(), strict=True):
+        assert (index >= 60) == (index >= 60 and (texts[index - 60] == text).all(-1).any())
+    with pytest.raises(ValueError, match=r"small\.zarr has no captions called 'one'; .*synthetic"):
+        of(pair, cache_path, captions=("one",))
+
+
+def test_a_run_goes_on_when_its_cache_has_got_another_captioner(tmp_path):
+    cache = synthetic.write(tmp_path / "c.zarr", shapes=60, shard=16, points=POINTS, labels=LABELS, captions=("one", "two"))
+    settings = ("optim.epochs=1", "data.caption_weights=2,1", "data.captions=one,two")
+    for run, more in {"all": settings[:1], "weighted": settings}.items():
+        train(config_of("align", *more), [cache.path], tmp_path / run, device="cpu")
+    add_whole(cache)
+    for run in ("all", "weighted"):
+        assert begun(tmp_path / run)[0].data.captions == ("one", "two")
+        train(begun(tmp_path / run)[0], [cache.path], tmp_path / run, resume=True, device="cpu")
+    with pytest.raises(ValueError, match=r"data\.captions is .*asked .*'whole'"):
+        train(config_of("align", settings[0]), [cache.path], tmp_path / "all", resume=True, device="cpu")
+
+
+def test_retrieval_takes_the_texts_of_all_captioners_or_of_those_named(pair, tmp_path):
+    train(config_of("align", "optim.epochs=1"), [pair], tmp_path / "run", device="cpu")
+    model, cache = checkpoint.load(tmp_path / "run").model, store.open_cache(pair)
+    everyone = retrieval.run(model, cache, cache, retrieval.Options(repeats=1))
+    assert "text/random-a: the texts of a shape are those of text/one/random-a, text/two/random-a, text/whole/random-a" in everyone.notes
+    one = retrieval.run(model, cache, cache, retrieval.Options(repeats=1, captions=("one",)))
+    assert not any("the texts of a shape" in note for note in one.notes)
+    with pytest.raises(ValueError, match="no captions embedded by random-a called 'on'; did you mean 'one'"):
+        retrieval.run(model, cache, cache, retrieval.Options(captions=("on",)))
+
+
+# ---------------------------------------------------------------------------------------------------- a user's mistakes
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"captions": ("one", "one")}, "data.captions names one twice: one, one"),
+        ({"captions": ("one", "two"), "caption_weights": (1.0,)}, "needs one weight for each of data.captions"),
+        ({"caption_weights": (1.0,)}, "needs one weight for each of data.captions"),
+        ({"captions": ("one", "two"), "caption_weights": (1.0, -1.0)}, "data.caption_weights must be at least 0"),
+        ({"captions": ("one", "two"), "caption_weights": (0.0, 0.0)}, "must not all be 0"),
+        ({"captions": ("one", "two"), "caption_weights": (1.0, math.nan)}, "must be a finite number"),
+        ({"captions": ("oen",)}, "has no captions called 'oen'; did you mean 'one'"),
+        ({"captions": ("one",), "templates": 1}, "data.captions has no effect: no captions are read"),
+        ({"captions": ("one",), "needs": Needs()}, "data.captions has no effect: no captions are read"),
+    ],
+)
+def test_what_cannot_be_is_refused(pair, config, message):
+    with pytest.raises(ValueError, match=message):
+        opened(pair, **config)
+
+
+def test_captions_that_are_not_finished_are_named(tmp_path):
+    cache = synthetic.write(tmp_path / "c.zarr", labels=LABELS)
+    late = CaptionSpec(name="late", captioner="none", samples=1)
+    begun_ = cache.begin(Record(product="captions/late", kind="captions", spec=late, per_shape=3, inputs=()))
+    assert [c.name for c in opened(cache.path).parts[0].captions] == ["synthetic"]
+    with pytest.raises(ValueError, match=r"captions/late' is not finished; run the command that began it again"):
+        opened(cache.path, captions=("late",))
+    for shard in range(3):
+        cache.write(begun_, shard, {n.path: np.ones((8, *n.shape[1:]), n.dtype) for n in cache.arrays(begun_)})
+    cache.finish(begun_)
+    with pytest.raises(ValueError, match="has no captions embedded by random-a called 'late'"):
+        opened(cache.path)
+    opened(cache.path, captions=("synthetic",))
+
+
+def test_a_cache_without_captions_is_told_so(tmp_path):
+    cache = synthetic.write(tmp_path / "c.zarr", labels=LABELS, captions=())
+    with pytest.raises(ValueError, match=r"c\.zarr has no captions\. `mmpd-cache add-captioner` adds some"):
+        opened(cache.path)
+    assert opened(cache.path, templates=1).batch(0).text["random-a"].any()
