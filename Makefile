@@ -1,4 +1,4 @@
-# make help | setup | cache | train | test | torture | check | bench. Everything lands in .venv and build/.
+# make help | setup | cache | train | test | torture | check | bench | science | docs. Everything lands in .venv and build/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ RUN = $(RUNS)/$(ENCODER)
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train test torture check bench science starter-teachers clean
+.PHONY: help setup egl cache train test torture check bench docs science starter-teachers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -65,6 +65,14 @@ bench: setup  ## measure readers, rendering and builds; prints ratios
 	$(BIN)/python bench/render.py
 	$(BIN)/python bench/build.py
 	$(BIN)/python bench/step.py
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/docs  ## build the documentation, offline, into build/site; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet  # the variable only silences an advertisement
+	@echo "Look at build/site/index.html"
 
 science: setup  ## does the method work? the baseline table on made shapes, three seeds, and what stored blocks cost: a night
 	$(BIN)/python science/learn.py build/science

@@ -119,10 +119,14 @@ class Cloud:
     """[n, 3] float32."""
     colors: np.ndarray | None = None
     """[n, 3] uint8."""
+    normals: np.ndarray | None = None
+    """[n, 3] float32 after `finished`, where the file gave them: unit length, or 0 0 0 at a point for which the file knows none."""
     warnings: tuple[str, ...] = ()
     """What a reader left out, and the shape is still right without."""
     beside: bytes = b""
     """sha256 over the files beside its own that it was read from; empty where there were none."""
+    normals_beside: bytes = b""
+    """sha256 over normals that lie apart from what the source's digest covers; empty where there are none."""
 
     @property
     def colored(self) -> bool:
@@ -134,6 +138,17 @@ class Cloud:
 
 
 Geometry = Mesh | Cloud
+
+
+def beside(geometry: Geometry, normals: bool) -> bytes:
+    """sha256 over what a shape was read from beside what the source's digest covers; empty if nothing.
+
+    Args:
+        geometry: the shape.
+        normals: whether its normals are used. Where they are not, those that lie apart make no difference.
+    """
+    apart = geometry.normals_beside if normals and isinstance(geometry, Cloud) else b""
+    return geometry.beside + apart
 
 
 def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geometry:
@@ -384,6 +399,24 @@ def triangles(part: Part, at_once: int = 1_000_000) -> Iterator[tuple[np.ndarray
         yield corners, np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
 
 
+def facing(corners: np.ndarray) -> np.ndarray:
+    """Unit normals `[m, 3]` float64 of triangles with an area, given by their corners `[m, 3, 3]` in counter-clockwise order."""
+    edges = corners[:, 1:] - corners[:, :1]
+    across = np.cross(edges[:, 0], edges[:, 1])
+    return across / np.linalg.norm(across, axis=1, keepdims=True)
+
+
+def unit_or_zero(normals: np.ndarray | None) -> np.ndarray | None:
+    """Normals `[n, 3]` of a cloud with unit length, in float32; 0 0 0 where they are 0 or not finite. None where all are."""
+    if normals is None:
+        return None
+    with np.errstate(all="ignore"):
+        scaled = normals.astype(np.float64) / np.abs(normals).max(axis=1, keepdims=True)  # so that no square overflows
+        scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)
+    there = np.isfinite(scaled).all(axis=1)
+    return np.where(there[:, None], scaled, 0).astype(np.float32) if there.any() else None
+
+
 def unit(normals: np.ndarray | None, count: int) -> np.ndarray | None:
     """Normals of unit length, or None where they are none."""
     if normals is None or np.shape(normals) != (count, 3):
@@ -499,12 +532,13 @@ def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
     return Mesh(parts=tuple(done), colored=colored, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def finished_cloud(points: np.ndarray, colors: np.ndarray | None) -> Cloud:
+def finished_cloud(points: np.ndarray, colors: np.ndarray | None, normals: np.ndarray | None = None) -> Cloud:
     """A cloud as it is kept in memory: float32, near the origin, without points that are not finite.
 
     Args:
         points: `[n, 3]` of any float type, +Y up.
         colors: `[n, 3]` uint8, or None.
+        normals: `[n, 3]` of any float type and length, +Y up, or None.
 
     Raises:
         UserError: no point is left, or coordinates are beyond `REACH`.
@@ -518,7 +552,8 @@ def finished_cloud(points: np.ndarray, colors: np.ndarray | None) -> Cloud:
             raise UserError(f"none of the cloud's {len(points):,} points is finite: all are NaN or infinity")
         warnings = (f"{len(points) - int(real.sum()):,} of {len(points):,} points are not finite (NaN or infinity) and are left out",)
         points, colors = points[real], None if colors is None else colors[real]
-    return Cloud(points=_near([points])[0], colors=colors, warnings=warnings)
+        normals = None if normals is None else normals[real]
+    return Cloud(points=_near([points])[0], colors=colors, normals=unit_or_zero(normals), warnings=warnings)
 
 
 def _near(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -572,8 +607,11 @@ def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
     if isinstance(geometry, Cloud):
         with np.errstate(invalid="ignore"):
             turned = geometry.points.astype(np.float64) @ turn.T
-        done = finished_cloud(turned, geometry.colors)
-        return dataclasses.replace(done, warnings=geometry.warnings + done.warnings)
+            normals = None if geometry.normals is None else geometry.normals.astype(np.float64) @ turn.T
+        done = finished_cloud(turned, geometry.colors, normals)
+        return dataclasses.replace(
+            geometry, points=done.points, colors=done.colors, normals=done.normals, warnings=geometry.warnings + done.warnings
+        )
     parts = []
     for part in geometry.parts:
         if not len(part.faces):

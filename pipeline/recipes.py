@@ -46,7 +46,8 @@ class BuildConfig:
     """Everything a build can be told."""
 
     source: SourceConfig = SourceConfig()
-    points: PointSpec = PointSpec()
+    points: PointSpec = PointSpec(normals=True)
+    """Points with colours and normals. `--set points.normals=false` leaves the normals out: 6 bytes of 15 a point."""
     views: ViewSpec | None = ViewSpec(rig=RIGS["ring12"])
     """Pictures. none: points only."""
     teachers: tuple[str, ...] = ()
@@ -95,7 +96,9 @@ def default() -> BuildConfig:
 
 def smoke() -> BuildConfig:
     """The default, small: 4 views, 2 blocks of 256 points."""
-    return dataclasses.replace(default(), points=PointSpec(count=256, blocks=2, ordered=64), views=ViewSpec(rig=RIGS["ring4"], size=96))
+    return dataclasses.replace(
+        default(), points=PointSpec(count=256, blocks=2, ordered=64, normals=True), views=ViewSpec(rig=RIGS["ring4"], size=96)
+    )
 
 
 def clip_dino() -> BuildConfig:

@@ -75,8 +75,8 @@ class Made:
     reason: str = ""
     """Empty if all went well."""
     source_sha256: bytes = bytes(32)
-    """sha256 of what it was made from: of its file where it was read from that alone or failed; over that and `Mesh.beside` where it was
-    read from files beside it too. Zeros where its file, or one beside it, is not there."""
+    """sha256 of what it was made from: of its file where it was read from that alone or failed; over that and `geometry.beside` where
+    more was read than it covers. Zeros where its file, or one beside it, is not there."""
     warnings: tuple[str, ...] = ()
     """What was left out or replaced in a shape that went well; see `geometry.Mesh.warnings`."""
     colored: bool = False
@@ -84,6 +84,8 @@ class Made:
     """Whether its file has fewer different points than a block holds."""
     xyz: NDArray[Any] | None = None
     rgb: NDArray[np.uint8] | None = None
+    normal: NDArray[np.float16] | None = None
+    """None where `Task.points` asks for no normals."""
     pictures: dict[str, list[bytes]] = field(default_factory=dict)
     """By array path, one encoded chunk per view."""
     pose: NDArray[np.float32] | None = None
@@ -93,7 +95,7 @@ class Made:
     @property
     def arrays(self) -> dict[str, NDArray[Any] | None]:
         """The shape's row of each uncompressed array, by its path; None where there is none."""
-        return {"points/xyz": self.xyz, "points/rgb": self.rgb, "views/pose": self.pose}
+        return {"points/xyz": self.xyz, "points/rgb": self.rgb, "points/normal": self.normal, "views/pose": self.pose}
 
 
 # ------------------------------------------------------------------------------------------------------ in the parent
@@ -271,7 +273,8 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
             digest = task.reader.digest(entry)
             read(digest)
             geometry = shapes.normalized(task.reader.read(entry), task.points.normalize)
-            source = hashlib.sha256(digest + geometry.beside).digest() if geometry.beside else digest
+            beside = shapes.beside(geometry, task.points.normals)
+            source = hashlib.sha256(digest + beside).digest() if beside else digest
         with _timed(seconds, "points"):
             samples = points.sample(geometry, task.points, entry.id)
         made: dict[str, Any] = {"warnings": geometry.warnings}
@@ -288,7 +291,7 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
         return Made(reason=reason_of(error, task.limits), source_sha256=failed, seconds=seconds)
     repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
     made |= {"colored": geometry.colored, "repeated": repeated}
-    return Made(source_sha256=source, xyz=samples.xyz, rgb=samples.rgb, seconds=seconds, **made)
+    return Made(source_sha256=source, xyz=samples.xyz, rgb=samples.rgb, normal=samples.normal, seconds=seconds, **made)
 
 
 def reason_of(error: Exception, limits: Limits) -> str:

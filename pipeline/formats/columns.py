@@ -7,6 +7,7 @@ Whatever is left out or guessed is given to `warn` as a sentence.
 Letters: n points, c columns.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -39,6 +40,12 @@ POINT_KEYS: Final[tuple[str, ...]] = (
     "pcd",
 )
 """What arrays of points are called, in small letters and without underscores."""
+
+NORMAL_KEYS: Final[tuple[str, ...]] = ("normal", "normals")
+"""What arrays of normals are called."""
+
+NORMAL_COLUMNS: Final = (("nx", "ny", "nz"), *((key + a, key + b, key + c) for key in NORMAL_KEYS for a, b, c in ("xyz", "012")))
+"""What three columns of normals are called."""
 
 COLOR_KEYS: Final[tuple[str, ...]] = ("rgb", "rgbs", "color", "colors", "colour", "colours", "rgba")
 """What arrays of colours are called."""
@@ -74,15 +81,7 @@ CHANNELS: Final = {
 
 OTHERS: Final = {
     *CHANNELS,
-    "nx",
-    "ny",
-    "nz",
-    "normalx",
-    "normaly",
-    "normalz",
-    "normals0",
-    "normals1",
-    "normals2",
+    *(name for names in NORMAL_COLUMNS for name in names),
     "intensity",
     "label",
     "class",
@@ -140,12 +139,12 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False, po
         raise UserError(f"expected numbers [n, 3] or [n, 6], got {values.dtype} {list(values.shape)}")
     with np.errstate(invalid="ignore"):  # NaN of any kind
         points, extra = values[:, :3].astype(np.float64), values[:, 3:]
-    colors, used = None, set[int]()
+    colors, normals, used = None, None, set[int]()
     for start in _triples(extra, points, intensity_first, warn):
         triple = extra[:, start : start + 3]
         where = f"columns {start + 4} to {start + 6}"
-        if is_normals(triple, points):
-            warn(f"{where} are taken for normals and left out")
+        if normals is None and is_normals(triple, points):
+            normals = triple
         elif all(pointed[start + 3 : start + 6] or [False]) and not triple.any():  # colours would be written 0 0 0
             warn(f"{where} are all 0.0, which is how programs write normals that they do not know: left out")
         elif colors is None and (scaled := as_bytes(triple, warn, where)) is not None:
@@ -158,11 +157,11 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False, po
     rest = [number + 4 for number in range(extra.shape[1]) if number not in used]
     if rest:
         warn(f"column{'s' if len(rest) > 1 else ''} {', '.join(map(str, rest[:6]))} left out (alpha, intensity or labels)")
-    return Cloud(points=points, colors=colors)
+    return Cloud(points=points, colors=colors, normals=normals)
 
 
 def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], warn: Warn) -> Cloud:
-    """The cloud in named columns `[n]` or arrays `[n, c]`: x, y and z, or one of `POINT_KEYS`; colours where there are any.
+    """The cloud in named columns `[n]` or arrays `[n, c]`: x, y and z, or one of `POINT_KEYS`; colours and normals where there are any.
 
     Of several columns with equal names the first is taken.
 
@@ -200,12 +199,14 @@ def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], 
                 colors = unpacked(colors)
             if colors.ndim != 2 or colors.shape[1] not in (3, 4) or colors.dtype.kind not in "fiu":
                 raise UserError(f"{name}: expected colours [n, 3], got {colors.dtype} {list(colors.shape)}")
+    normals = _normals(by_name, len(points), used)
     rest += [name for key, (name, _) in by_name.items() if key not in used]
     if rest:
         more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
         warn(f"left out: {', '.join(name.strip() or 'a nameless column' for name in sorted(rest)[:8])}{more}")
     if colors is None:
-        return unnamed(points, warn)
+        plain_cloud = unnamed(points, warn)
+        return plain_cloud if normals is None else dataclasses.replace(plain_cloud, normals=normals)
     if len(colors) != len(points):
         raise UserError(f"{len(points)} points, but {len(colors)} colours")
     done = as_bytes(colors[:, :3], warn, "colours")
@@ -213,7 +214,7 @@ def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], 
         warn("colours are neither 0 to 1 nor 0 to 255: left out")
     if points.ndim == 2 and points.shape[1] > 3:
         warn(f"the points have {points.shape[1]} columns, and colours lie beside them: only the first three are taken")
-    return Cloud(points=unnamed(points[:, :3], warn).points, colors=done)
+    return Cloud(points=unnamed(points[:, :3], warn).points, colors=done, normals=normals)
 
 
 def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
@@ -368,6 +369,18 @@ def _channels(by_name: Mapping[str, tuple[str, np.ndarray]], used: set[str]) -> 
     if len(found) < 3:
         return None
     return _stacked(by_name, (found["red"], found["green"], found["blue"]), used)
+
+
+def _normals(by_name: Mapping[str, tuple[str, np.ndarray]], count: int, used: set[str]) -> np.ndarray | None:
+    """Normals `[n, 3]` from three columns or an array, if there are as many as points. `used` gets their names."""
+    names = next((names for names in NORMAL_COLUMNS if set(names) <= set(by_name)), None)
+    if names is not None and all(by_name[name][1].shape == (count,) and by_name[name][1].dtype.kind == "f" for name in names):
+        return _stacked(by_name, names, used)
+    for key in NORMAL_KEYS:
+        if key in by_name and by_name[key][1].shape == (count, 3) and by_name[key][1].dtype.kind == "f":
+            used.add(key)
+            return by_name[key][1]
+    return None
 
 
 def unpacked(packed: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ class _Scene:
         placed = self._placements()
         self._count(placed)
         parts: list[Part] = []
-        clouds: list[tuple[np.ndarray, np.ndarray | None]] = []
+        clouds: list[Cloud] = []
         colored, lines, surfaces, hidden = False, 0, 0, 0
         for what, matrices in placed.items():
             for primitive in records(self.document.item("meshes", what.mesh), "primitives") if len(matrices) else ():
@@ -136,13 +136,12 @@ class _Scene:
         if hidden:
             raise UserError("all surfaces of the file are invisible: their alpha is 0, or below alphaCutoff")
         if clouds:
-            colors = [c for _, c in clouds if c is not None]
-            together = np.concatenate(colors) if len(colors) == len(clouds) else None
-            if colors and together is None:
+            together = _together(clouds)
+            if together.colors is None and any(cloud.colored for cloud in clouds):
                 self.file.warn("some points have a colour and some have none: all are grey")
             if lines:
                 self.file.warn("lines are left out")
-            return Cloud(points=np.concatenate([p for p, _ in clouds]), colors=together, warnings=tuple(self.file.warnings))
+            return replace(together, warnings=tuple(self.file.warnings))
         raise UserError("the file holds only lines, no surface and no points" if lines else "the file holds no triangles and no points")
 
     # ------------------------------------------------------------------------------------------------------------ nodes
@@ -447,18 +446,34 @@ def _used(faces: np.ndarray, count: int) -> tuple[np.ndarray | None, np.ndarray]
     return np.flatnonzero(used), (np.cumsum(used) - 1)[faces]
 
 
-def _points(part: Part, matrices: np.ndarray, said: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Positions `[n, 3]` of the copies of a cloud, and its colours `[n, 3]` uint8 where it has any."""
-    points = np.einsum("kij,vj->kvi", matrices[:, :3, :3], part.vertices) + matrices[:, None, :3, 3]
+def _together(clouds: list[Cloud]) -> Cloud:
+    """Clouds as one: with colours where all have some, with normals where any has, and these 0 for points of the others."""
+    colors = [cloud.colors for cloud in clouds if cloud.colors is not None]
+    normals = [np.zeros_like(cloud.points) if cloud.normals is None else cloud.normals for cloud in clouds]
+    return Cloud(
+        points=np.concatenate([cloud.points for cloud in clouds]),
+        colors=np.concatenate(colors) if len(colors) == len(clouds) else None,
+        normals=None if all(cloud.normals is None for cloud in clouds) else np.concatenate(normals),
+    )
+
+
+def _points(part: Part, matrices: np.ndarray, said: bool) -> Cloud:
+    """The copies of a cloud as one cloud, with colours where `said`."""
+    moved = copied(part, matrices)
+    normals = moved.normals
+    if normals is not None:  # those of a mirrored copy look to the other side, as those of a surface wound the other way round do
+        with np.errstate(all="ignore"):
+            mirrored = np.linalg.det(matrices[:, :3, :3]) < 0  # [k]
+        normals = normals * np.repeat(np.where(mirrored, -1.0, 1.0), len(part.vertices))[:, None]
     if not said:
-        return points.reshape(-1, 3), None
+        return Cloud(points=moved.vertices, normals=normals)
     colors = np.full((len(part.vertices), 3), 255.0) if part.colors is None else part.colors[:, :3].astype(np.float64)
     if part.texture is not None and part.uv is not None:
         height, width = part.texture.shape[:2]
         column, row = (part.uv[:, 0] % 1 * width).astype(np.int64), ((1 - part.uv[:, 1]) % 1 * height).astype(np.int64)
         colors *= part.texture[np.minimum(row, height - 1), np.minimum(column, width - 1), :3] / 255
     colors = np.rint(colors * np.array(part.base_color[:3])).astype(np.uint8)
-    return points.reshape(-1, 3), np.tile(colors, (len(matrices), 1))
+    return Cloud(points=moved.vertices, colors=np.tile(colors, (len(matrices), 1)), normals=normals)
 
 
 def _visible(part: Part) -> Part | None:

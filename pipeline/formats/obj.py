@@ -299,15 +299,20 @@ def _wrong_face(lines: Lines, chosen: np.ndarray) -> str:
 def _cloud(lines: Lines, rows: dict[str, np.ndarray], vertices: np.ndarray, colors: np.ndarray | None, freeform: str, file: File) -> Cloud:
     """The vertices of a file without faces: those that its `p` elements name, or all.
 
+    Nothing joins vertices and normals there. Programs that write clouds (MeshLab, CloudCompare) write one `vn` for each `v`, in this order;
+    any other number of them is left out.
+
     Raises:
         UserError: there are none, or they belong to lines or curves.
     """
     if freeform:
         raise UserError(f"the file holds {freeform} and no polygons; only polygons and points can be read")
+    normals = _table(lines, rows["vn"], "vn", 3, file) if len(rows["vn"]) == len(vertices) else None
     if len(rows["p"]):
         corners = _corners(lines, rows["p"], {key: rows[key] for key in ("v", "vt", "vn")}, file)
         used = np.unique(corners.indices[:, 0])
         vertices, colors = vertices[used], None if colors is None else colors[used]
+        normals = None if normals is None else normals[used]
     elif len(rows["l"]):
         raise UserError("the file holds only lines (l), no surface and no points")
     if len(rows["p"]) and len(rows["l"]):
@@ -318,7 +323,9 @@ def _cloud(lines: Lines, rows: dict[str, np.ndarray], vertices: np.ndarray, colo
     if not good.all() and good.any():
         file.warn(f"{np.count_nonzero(~good):,} of {len(good):,} points are not finite (NaN or infinity) and left out")
         vertices, colors = vertices[good], None if colors is None else colors[good]
-    return Cloud(points=vertices, colors=None if colors is None else colors[:, :3], warnings=tuple(file.warnings))
+        normals = None if normals is None else normals[good]
+    colors = None if colors is None else colors[:, :3]
+    return Cloud(points=vertices, colors=colors, normals=normals, warnings=tuple(file.warnings))
 
 
 @dataclass(frozen=True)

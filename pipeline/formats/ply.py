@@ -7,7 +7,7 @@ one exceeds 255; floats are 0..1, or 0..255 where one exceeds 2 (a little above 
 
 Read beside positions: triangles, polygons, strips, normals, texture coordinates of vertices or of corners, the picture that
 `comment TextureFile` names, colours of vertices or faces. Left without a warning, because neither pictures nor points hold them
-yet: normals of clouds and measured values such as `intensity`, `confidence`, `quality`.
+yet: measured values such as `intensity`, `confidence`, `quality`.
 
 Letters: V vertices, P polygons, C corners of all polygons together, F triangles, R rows of an element.
 """
@@ -183,7 +183,13 @@ def _cloud(file: File, vertices: Table, places: np.ndarray, materials: Table) ->
             if seen.any() and not seen.all():
                 file.warn(f"{np.count_nonzero(~seen):,} of {len(places):,} splats are invisible and left out")
                 keep &= seen
-    return Cloud(points=places[keep], colors=None if colors is None else colors[keep, :3], warnings=tuple(file.warnings))
+    normals = vertices.stacked(("nx", "ny", "nz"))
+    return Cloud(
+        points=places[keep],
+        colors=None if colors is None else colors[keep, :3],
+        normals=None if normals is None else normals[keep],
+        warnings=tuple(file.warnings),
+    )
 
 
 def _mesh(

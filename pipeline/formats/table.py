@@ -115,13 +115,11 @@ def _from_archive(file: File) -> Cloud:
     keys = set(map(columns.plain, tables))
     if columns.coordinates(keys) is None and not keys & set(columns.POINT_KEYS):
         # The only table among columns is the points, whatever its name, unless the name says what else it is.
-        told = {*columns.COLOR_KEYS, *columns.OTHERS, "normal", "normals", "faces", "triangles"}
+        told = {*columns.COLOR_KEYS, *columns.OTHERS, *columns.NORMAL_KEYS, "faces", "triangles"}
         if len(wide) == 1 and columns.plain(wide[0]) not in told:
             tables = {"points" if name == wide[0] else name: array for name, array in tables.items()}
-    shaped = {
-        name: oriented(one_cloud(array), file.warn) if columns.plain(name) in (*columns.POINT_KEYS, *columns.COLOR_KEYS) else array
-        for name, array in tables.items()
-    }
+    of_points = (*columns.POINT_KEYS, *columns.COLOR_KEYS, *columns.NORMAL_KEYS)
+    shaped = {name: oriented(one_cloud(array), file.warn) if columns.plain(name) in of_points else array for name, array in tables.items()}
     return columns.named(shaped, file.warn)
 
 

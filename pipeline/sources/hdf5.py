@@ -6,7 +6,8 @@
 
 A file holds clouds `data` [N, n, c] (or points, pc, xyz, clouds ...) and where there are labels `label` (or labels, y, cls, class ...). The
 option `keys=CLOUDS,LABELS,COLOURS` names others; a name left out is looked for. Columns after x, y, z are judged as in
-`pipeline.formats.columns`: colours, normals, or left out; colours may also lie in a data set `rgb` [N, n, 3].
+`pipeline.formats.columns`: colours, normals, or left out. Colours may also lie in a data set `rgb` [N, n, 3], and
+normals in `normal` [N, n, 3].
 
 Labels are numbers [N] or [N, 1] (-1 is none), rows with one 1 [N, C], or texts; labels of points [N, n] are no classes. Names of
 numbers come from a `shape_names.txt` beside the file, or from a data set or attribute `classes` or `names` in it, ScanObjectNN's from
@@ -22,6 +23,7 @@ read. Files are opened for each read, which costs a millisecond or two and is sa
 folder is read, whatever a file links to.
 """
 
+import dataclasses
 import hashlib
 import math
 from collections import Counter
@@ -121,6 +123,7 @@ class Keys:
     clouds: str
     labels: str = ""
     colors: str = ""
+    normals: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,7 @@ class RowReader:
     textures: Textures
 
     def read(self, entry: Entry) -> geometry.Cloud:
-        values, colors = self._row(entry)
+        values, colors, normals = self._row(entry)
         warnings: list[str] = []
 
         def warn(text: str) -> None:
@@ -146,31 +149,38 @@ class RowReader:
                 warnings.append(text)
 
         values = oriented(values, warn)
-        if colors is None:
-            cloud = columns.unnamed(values, warn)
-        else:
-            cloud = columns.named({"xyz": values, "rgb": oriented(colors, warn)}, warn)
-        cloud = geometry.Cloud(points=cloud.points, colors=cloud.colors, warnings=tuple(warnings))
+        beside = {"rgb": colors, "normals": normals}
+        arrays = {"xyz": values} | {name: oriented(array, warn) for name, array in beside.items() if array is not None}
+        cloud = columns.named(arrays, warn)
+        apart = b"" if normals is None else _digest(normals).digest()
+        cloud = dataclasses.replace(cloud, warnings=tuple(warnings), normals_beside=apart)
         done = geometry.finished(cloud, "z" if self.up == "z" else "y")
         assert isinstance(done, geometry.Cloud)
         return done
 
     def digest(self, entry: Entry) -> bytes:
-        row, colors = self._row(entry)
-        total = hashlib.sha256(f"{row.dtype.str} {row.shape} ".encode() + row.tobytes())
+        """See `catalog.Reader`. Over a cloud's points and colours; of normals that lie apart, `Cloud.normals_beside` has the digest."""
+        row, colors, _ = self._row(entry)
+        total = _digest(row)
         if colors is not None:
             total.update(f" {colors.dtype.str} {colors.shape} ".encode() + colors.tobytes())
         return total.digest()
 
-    def _row(self, entry: Entry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        """The numbers of a cloud `[n, c]`, and of its colours where they lie apart."""
+    def _row(self, entry: Entry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None]:
+        """The numbers of a cloud `[n, c]`, and of its colours and its normals where they lie apart."""
         name, _, row = entry.locator.rpartition("#")
         with _opened(Path(self.root), name) as file:
             keys = _found(file, name, self.keys)
-            values = _one(_reached(file, keys.clouds, Path(self.root)), int(row), f"{name}, {keys.clouds}")
-            if keys.colors:
-                return values, _one(_reached(file, keys.colors, Path(self.root)), int(row), f"{name}, {keys.colors}")
-            return values, None
+
+            def one(key: str) -> np.ndarray[Any, Any]:
+                return _one(_reached(file, key, Path(self.root)), int(row), f"{name}, {key}")
+
+            return one(keys.clouds), one(keys.colors) if keys.colors else None, one(keys.normals) if keys.normals else None
+
+
+def _digest(array: np.ndarray[Any, Any]) -> "hashlib._Hash":
+    """sha256 over numbers, their type and their shape."""
+    return hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode() + array.tobytes())
 
 
 def recognises(location: str) -> bool:
@@ -281,7 +291,8 @@ def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> l
                 labels = _labels(held_labels, where, count, known, notes)
         elif label != "none":
             notes.append(f"{text} holds no labels under a usual name; --set source.keys=CLOUDS,LABELS names them")
-        rest = [key for key in file if key not in (keys.clouds, keys.labels, keys.colors) and columns.plain(key) not in NAME_KEYS]
+        used = (keys.clouds, keys.labels, keys.colors, keys.normals)
+        rest = [key for key in file if key not in used and columns.plain(key) not in NAME_KEYS]
         if rest:
             notes.append(f"not used: {', '.join(map(shape_text, rest[:8]))}" + (f" and {len(rest) - 8} more" if len(rest) > 8 else ""))
     split = _split_of(name)
@@ -322,7 +333,8 @@ def _found(file: h5py.File, text: str, wanted: str) -> Keys:
         clouds = shaped[0]
     labels = asked[1] or next((by_name[name] for name in LABEL_KEYS if name in by_name), "")
     colors = asked[2] or next((by_name[name] for name in columns.COLOR_KEYS if name in by_name), "")
-    return Keys(clouds=clouds, labels=labels, colors=colors)
+    normals = next((by_name[name] for name in columns.NORMAL_KEYS if name in by_name and _fit(file, by_name[name], clouds)), "")
+    return Keys(clouds=clouds, labels=labels, colors=colors, normals=normals)
 
 
 REMEDY: Final = "name the right one with --set source.keys=CLOUDS,LABELS"
@@ -334,6 +346,17 @@ def _shape_said(file: h5py.File, key: str, ndim: int) -> bool:
         return False
     value = file[key]
     return isinstance(value, h5py.Dataset) and value.ndim == ndim
+
+
+def _fit(file: h5py.File, normals: str, clouds: str) -> bool:
+    """Whether an array lies in the file itself and holds three fractions for each point of the clouds: normals are left out otherwise."""
+    if "/" in clouds or not _shape_said(file, normals, 3) or not _shape_said(file, clouds, 3):  # a group may be a link out of the file
+        return False
+    values, points = file[normals], file[clouds]
+    inside = not values.external and not values.is_virtual
+    lie = columns.lies(points.shape[1:])
+    wanted = (len(points), points.shape[2 if lie else 1])
+    return inside and values.dtype.kind == "f" and values.shape in ((*wanted, 3), (wanted[0], 3, wanted[1]))
 
 
 def held(file: h5py.File) -> str:

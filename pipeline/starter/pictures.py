@@ -33,10 +33,10 @@ class Study:
     """Which pictures to draw."""
 
     seed: int = 1_000_000
-    """Of the shapes. Far from the seeds of collections anyone opens, so that those stay unseen."""
+    """The seed of the shapes, far from the seeds of collections anyone opens, so that those stay unseen."""
     shapes: int = 14_000
     views: int = 6
-    """Of each shape."""
+    """Pictures of each shape."""
     size: int = 112
     """Pixels a side."""
     chunk: int = 200

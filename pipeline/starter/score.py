@@ -37,7 +37,7 @@ from pipeline.teachers import catalog
 from pipeline.weights import SHIPPED
 
 SEED: Final = 500_000
-"""Of the shapes to be named: not those of the collection, nor those learned from."""
+"""The seed of the shapes to be named, not those of the collection, nor those learned from."""
 
 BACKEND: Final = {"starter-resnet": "open_clip", "starter-regnet": "open_clip", "starter-attributes": "transformers"}
 CAPTIONER: Final = "starter-blip2"

@@ -9,7 +9,7 @@ A shape is made from (seed, index) alone: a kind (index modulo their number), th
 four has no colour, as CAD models do. Every fourth of a kind is in the split test, the others in train. Id: `chair/0003`, the fourth
 chair.
 
-The kinds are in `kinds`, the solids they are made of in `solids`.
+The kinds are in `kinds`, written in the words of the toolkit that `kinds.kit` gathers.
 """
 
 import hashlib

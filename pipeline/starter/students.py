@@ -74,7 +74,7 @@ PATCH: Final = 16
 WIDTH: Final = 160
 LAYERS: Final = 6
 HEADS: Final = 4
-"""Of the ViT that starter-attributes and starter-blip2 see with."""
+"""The size of the ViT with which starter-attributes and starter-blip2 see."""
 
 IMITATED: Final = {"maps": WIDTH, "image_features": WIDTH}
 """What that ViT learns from starter-resnet, from its places and its class token: widths."""
@@ -87,7 +87,7 @@ class Student(Protocol):
     """What is trained."""
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
-        """Of one batch.
+        """The loss of one batch.
 
         Args:
             pixels: [B, 3, S, S] float32 in 0..1.

@@ -91,7 +91,7 @@ def counted(part: Parts) -> str:
 
 
 def plural(noun: str) -> str:
-    """Of a part's noun, regular but for shelf."""
+    """The plural of a part's noun, which is regular except for shelf."""
     if noun.endswith("shelf"):
         return noun[:-1] + "ves"
     return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")

@@ -33,7 +33,7 @@ STEPS: Final = {
     "starter-attributes": (4500,),
     "starter-blip2": (3000, 1500, 3000, 6000, 5000),
 }
-"""Of each, in cycles: the rate falls to 0 over one, and rises again for the next."""
+"""Steps of each model in cycles: the learning rate falls to 0 over one, and rises again for the next."""
 BATCH: Final = 96
 RATE: Final = 1e-3
 WARM_UP: Final = 150
@@ -71,7 +71,7 @@ def lesson(views: Views, seed: int, step: int) -> Lesson:
 
 
 def share(step: int, cycles: Sequence[int]) -> float:
-    """Of the highest rate: a warm-up and half a cosine in every cycle."""
+    """The share of the highest learning rate at a step: a warm-up and half a cosine in every cycle."""
     begin = 0
     for length in cycles:
         if step < begin + length:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cache_schema.spec import CaptionSpec, PointSpec, ViewSpec
-from pipeline import commands, run
+from pipeline import commands
 from pipeline.cameras import RIGS
+from pipeline.executors import here
 from pipeline.recipes import BuildConfig, configured
 from tests.boxes import Silent, box_off, contents, write_meshes  # noqa: F401
 from tests.pipeline import checkpoints
@@ -19,7 +20,7 @@ def small(**changes: object) -> BuildConfig:
     config = configured("smoke", [])
     config = dataclasses.replace(
         config,
-        points=PointSpec(count=64, blocks=2, ordered=16),
+        points=PointSpec(count=64, blocks=2, ordered=16, normals=True),
         views=ViewSpec(rig=RIGS["ring4"], size=48),
         shard=4,
         teachers=("starter-resnet", f"random-dino=transformers:{checkpoints.dino()}"),
@@ -36,7 +37,7 @@ def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine
 @pytest.fixture(scope="session", autouse=True)
 def asked_once():
     """What draws the pictures here is asked once and not at every build: the process that answers costs half of a small build."""
-    ask, answers = run.renderer, {}
+    ask, answers = here.renderer, {}
 
     def renderer(task):
         drawing = task.views is not None
@@ -45,7 +46,7 @@ def asked_once():
         return answers[drawing]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "renderer", renderer)
+        patch.setattr(here, "renderer", renderer)
         yield
 
 

@@ -13,7 +13,7 @@ from cache_schema import layout, spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, held_token
 from pipeline import commands
-from pipeline.captioners.catalog import CAPTIONERS
+from pipeline.captioners import catalog as captioners
 from pipeline.repair import repair
 from pipeline.teachers import catalog
 from tests.pipeline.checkpoints import dino
@@ -31,7 +31,7 @@ def test_every_file_is_a_row_with_points_or_a_reason(built):
     assert failed == {"slab/train/broken.off", "tower/test/empty.off"}
     assert [name for name, ok in zip(cache.ids(), cache.ok(), strict=True) if not ok] == sorted(failed)
     for row, ok in enumerate(cache.ok()):
-        for product in ("points/xyz", "views/rgb", "image/starter-resnet", "text/starter-resnet", "captions/text"):
+        for product in ("points/xyz", "views/rgb", "image/starter-resnet", "text/blip2/starter-resnet", "captions/blip2/text"):
             assert bool(np.any(cache.array(product)[row])) == bool(ok), (row, product)
 
 
@@ -51,17 +51,17 @@ def test_a_cached_embedding_is_the_teachers_own_of_the_stored_view(built):
         direct = teacher.embed_images(teacher.preprocess(cache.array("views/rgb")[row, view])[None])[0]
         assert np.allclose(cache.array(f"image/{name}")[row, view], direct.numpy(), atol=2e-3, rtol=1e-3)
     teacher = catalog.load("starter-resnet")
-    text = layout.texts(cache.array("captions/text")[row])[view, 0]
-    assert np.allclose(cache.array("text/starter-resnet")[row, view], teacher.embed_texts([text])[0].numpy(), atol=2e-3, rtol=1e-3)
+    text = layout.texts(cache.array("captions/blip2/text")[row])[view, 0]
+    assert np.allclose(cache.array("text/blip2/starter-resnet")[row, view], teacher.embed_texts([text])[0].numpy(), atol=2e-3, rtol=1e-3)
 
 
 def test_captions_are_best_first_by_the_rankers_cosine(built):
     cache = store.open_cache(built)
-    scores = cache.array("captions/score")[:]
+    scores = cache.array("captions/blip2/score")[:]
     assert (np.diff(scores[cache.ok()], axis=2) <= 0).all()
     row = int(np.flatnonzero(cache.ok())[0])
     image = torch.from_numpy(cache.array("image/starter-resnet")[row, 0].astype(np.float32))
-    texts = catalog.load("starter-resnet").embed_texts(layout.texts(cache.array("captions/text")[row])[0].tolist())
+    texts = catalog.load("starter-resnet").embed_texts(layout.texts(cache.array("captions/blip2/text")[row])[0].tolist())
     assert np.allclose(scores[row, 0], torch.cosine_similarity(texts, image[None]).numpy(), atol=2e-3)
 
 
@@ -149,6 +149,32 @@ def test_no_path_of_this_machine_gets_into_a_cache(built):
     assert store.open_cache(built).record("image/random-dino").spec.model == f"./{dino().name}"
 
 
+def test_a_captioner_is_added_and_nothing_else_is_touched(copied, built, meshes):
+    root = copied / "zarr.json"
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in copied.rglob("*") if p.is_file() and p != root}
+    asked = captioners.asked("words=template", ["samples=2", "rank_by=starter-resnet"])
+    made = commands.add_captioner(copied, asked, 8, CPU, Silent())
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
+    cache = store.open_cache(copied)
+    assert made.product == "captions/words" and {"captions/words", "text/words/starter-resnet"} <= set(cache.products())
+    assert validate.problems(copied) == []
+    # A build with that captioner from the start makes the same.
+    fresh = copied.with_name("fresh.zarr")
+    build(meshes, fresh, small(captions=asked))
+    for array in ("captions/words/text", "captions/words/score", "text/words/starter-resnet"):
+        np.testing.assert_array_equal(cache.array(array)[:], store.open_cache(fresh).array(array)[:])
+    with pytest.raises(UserError, match="captions/words made from another specification"):
+        commands.add_captioner(copied, dataclasses.replace(asked, samples=3), 8, CPU, Silent())
+
+
+def test_captions_of_a_shape_are_one_set_for_all_its_views(meshes, tmp_path):
+    asked = dataclasses.replace(captioners.asked("template", ["samples=2"]), per="shape")
+    build(meshes, tmp_path / "c.zarr", small(captions=asked, teachers=("starter-resnet",)))
+    cache = store.open_cache(tmp_path / "c.zarr")
+    assert cache.node("captions/template/text").shape[1] == 1 and cache.node("text/template/starter-resnet").shape[1] == 1
+    assert (layout.texts(cache.column("captions/template/text"))[cache.ok()] != "").all()
+
+
 def test_no_scheduler_is_a_clear_error(meshes, tmp_path):
     with pytest.raises(ValueError, match=r"no dask scheduler answers at tcp://127.0.0.1:9"):
         build(meshes, tmp_path / "x.zarr", scheduler="tcp://127.0.0.1:9")
@@ -165,15 +191,16 @@ def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes,
     path = tmp_path / "c.zarr"
     one = small(teachers=("starter-resnet",))
     build(meshes, path, one)
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file()}
+    root = path / "zarr.json"  # it lists what is finished
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file() and p != root}
     commands.add_teacher(path, f"random-dino=transformers:{dino()}", None, 8, CPU, Silent())
     commands.add_teacher(path, "second=starter-resnet", None, 8, CPU, Silent())
     commands.add_labels(path, "modelnet10", 64, CPU, Silent())
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
     products = store.open_cache(path).products()
-    added = {"image/random-dino", "image/second", "text/second", "labels/source/second", "labels/modelnet10/starter-resnet"}
+    added = {"image/random-dino", "image/second", "text/blip2/second", "labels/source/second", "labels/modelnet10/starter-resnet"}
     assert added <= set(products)
-    assert "text/random-dino" not in products
+    assert "text/blip2/random-dino" not in products
     cache = store.open_cache(path)
     # Other batches: the last bits of float16 may differ.
     np.testing.assert_allclose(cache.array("image/second")[:], cache.array("image/starter-resnet")[:], rtol=2e-3, atol=2e-3)
@@ -181,16 +208,16 @@ def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes,
     assert validate.problems(path) == []
 
 
-@pytest.mark.parametrize("name", ["views/rgb", "captions/text"])
+@pytest.mark.parametrize("name", ["views/rgb", "captions/blip2/text"])
 def test_nothing_is_made_of_damaged_data(copied, name):
     file = copied / name / ("c/0/0/0/0/0" if name == "views/rgb" else "c/0/0/0/0")
     data = bytearray(file.read_bytes())
-    data[-1 if name == "captions/text" else 8] ^= 1
+    data[-1 if name == "captions/blip2/text" else 8] ^= 1
     file.write_bytes(data)
     with pytest.raises(UserError, match=r"verify --repair") as caught:
         commands.add_teacher(copied, "second=starter-resnet", None, 8, CPU, Silent())
     assert str(file) in str(caught.value)
-    wrong = "image/second" if name == "views/rgb" else "text/second"
+    wrong = "image/second" if name == "views/rgb" else "text/blip2/second"
     assert not store.open_cache(copied).records()[wrong].complete
 
 
@@ -207,7 +234,7 @@ def test_label_sentences_are_the_teachers_own(built):
     ("change", "message"),
     [
         ({"points": spec.PointSpec(count=64, blocks=2, ordered=16, seed=7)}, "spec.seed is 0, asked 7"),
-        ({"captions": dataclasses.replace(CAPTIONERS["template"].spec, samples=1)}, "captions made from another specification"),
+        ({"captions": dataclasses.replace(small().captions, samples=1)}, "captions/blip2 made from another specification"),
         ({"shard": 8}, "has 4 shapes per shard, asked 8"),
     ],
 )
@@ -239,10 +266,11 @@ def test_captions_and_teachers_can_come_later(built, meshes, tmp_path):
     "name",
     [
         "points/xyz",
+        "points/normal",
         "views/rgb",
         "status",
         "id",
-        "captions/text",
+        "captions/blip2/text",
         "image/starter-resnet",
         "labels/source/starter-resnet",
         "stats/image/random-dino",

@@ -84,12 +84,12 @@ def test_a_made_up_captioner_needs_an_entry_of_the_catalogue_and_nothing_else(me
     build(meshes, tmp_path / "c.zarr", small(captions=spec, teachers=("starter-resnet",), labels=()))
     cache = store.open_cache(tmp_path / "c.zarr")
     assert validate.problems(cache.path) == []
-    assert dict(cache.record("captions").made_by)["numpy"] == np.__version__
-    texts, scores = layout.texts(cache.column("captions/text")), cache.column("captions/score")  # [N, V, 2] each
+    assert dict(cache.record("captions/brightness").made_by)["numpy"] == np.__version__
+    texts, scores = layout.texts(cache.column("captions/brightness/text")), cache.column("captions/brightness/score")  # [N, V, 2] each
     picture = cache.array("views/rgb")[0, 1]
     assert cache.ok()[0] and set(texts[0, 1]) == {f"slab of {picture.mean():.0f}, told {i} times" for i in range(2)}
     assert np.isfinite(scores).all() and scores[0].any()
-    assert cache.array("text/starter-resnet")[0].any()
+    assert cache.array("text/brightness/starter-resnet")[0].any()
 
 
 def test_several_captioners_are_kept_apart(images):

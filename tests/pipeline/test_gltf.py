@@ -132,7 +132,7 @@ def refusal(file: File, folder: Path) -> str:
 
 def color_near(shape: Mesh, *places: tuple[float, ...]) -> list[np.ndarray]:
     """Colours `[3]` of the surface at places (x, y), as the cache would store them."""
-    xyz, rgb = points.sample(shape, PointSpec(count=4096, blocks=1, ordered=1, dtype="float32"), "a")
+    xyz, rgb = points.sample(shape, PointSpec(count=4096, blocks=1, ordered=1, dtype="float32"), "a")[:2]
     return [rgb[0, np.linalg.norm(xyz[0, :, :2] - place, axis=1).argmin()].astype(int) for place in places]
 
 

@@ -12,6 +12,7 @@ EVENTS = [
     journal.Build(source="starter", kind="starter", config={"shard": 4}, models={"ab": "/models/clip"}),
     journal.Retry(source="/meshes", kind="folder", config={}),
     journal.AddTeacher(teacher="clip", models={"ab": "/models/clip"}),
+    journal.AddCaptioner(captioner="template"),
     journal.Labels(set="modelnet40"),
     journal.Repair(files=("points/xyz/c/0/0/0/0",)),
     journal.ShapesMade(shard=3, shapes=16, waited=1.5, steps={"read": 0.25}, lost=("a.off",)),
@@ -44,8 +45,8 @@ def test_every_kind_of_event_is_tried_here():
 
 def test_a_line_has_the_form_that_it_always_had():
     file = io.StringIO()
-    journal.append(file, EVENTS[6])
     journal.append(file, EVENTS[7])
+    journal.append(file, EVENTS[8])
     shapes, made = map(json.loads, file.getvalue().splitlines())
     shapes.pop("time")
     assert shapes == {"event": "shard", "product": "shapes", "shard": 3, "shapes": 16, "waited": 0.0, "steps": {}}
@@ -61,7 +62,7 @@ def test_a_line_has_the_form_that_it_always_had():
             journal.ShapesMade(time=1, shard=0, shapes=2, steps={"read": 1}),
         ),
         ('{"time": 1, "event": "done", "more": [1, {}]}', journal.Done(time=1)),
-        ('{"time": 1, "event": "add-captioner", "captioner": "x"}', journal.Unknown(time=1, name="add-captioner")),
+        ('{"time": 1, "event": "append", "source": "x"}', journal.Unknown(time=1, name="append")),
     ],
 )
 def test_lines_of_before_and_of_later_are_read(tmp_path, line, event):

@@ -2,14 +2,17 @@
 
 import functools
 import re
+import sys
 
 import numpy as np
 import pytest
 
 from pipeline.starter import texts
+from pipeline.starter.kinds import kit
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.thing import COLORS, STYLES, Thing
 from pipeline.starter.texts import SUBSTANCES
+from tests.pipeline import starter_digests
 
 SOME = 8
 
@@ -70,3 +73,22 @@ def test_words_are_of_the_vocabulary_and_differ_within_the_kind(kind):
 def test_no_name_belongs_to_two_kinds():
     names = [*KINDS, *(name for synonyms in texts.SYNONYMS.values() for name in synonyms)]
     assert len(set(names)) == len(names) and texts.SYNONYMS.keys() <= KINDS.keys()
+
+
+def test_every_shape_is_the_same_byte_for_byte():
+    known = starter_digests.FILE.read_text().split()
+    assert len(known) == len(starter_digests.SHAPES)
+    changed = [shape for shape, digest in zip(starter_digests.SHAPES, known, strict=True) if starter_digests.digest(*shape) != digest]
+    assert not changed, f"seed and index of shapes that changed: {changed}; see starter_digests.py"
+
+
+def test_the_kit_has_one_word_for_one_thing():
+    owners: dict[str, set[str]] = {}
+    for name, value in vars(kit).items():
+        if callable(value) and getattr(value, "__module__", "").startswith("pipeline.starter.kinds"):
+            owners[name] = {value.__module__}
+    for module in {owner for names in owners.values() for owner in names}:
+        for name, value in vars(sys.modules[module]).items():
+            if name in owners and getattr(value, "__module__", "") == module:
+                owners[name].add(module)
+    assert len(owners) > 100 and all(len(modules) == 1 for modules in owners.values()), owners

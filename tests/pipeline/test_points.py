@@ -37,7 +37,7 @@ def test_every_prefix_is_its_own_farthest_point_sample(dtype):
     soup = Part(vertices=rng.normal(size=(60, 3)).astype(np.float32), faces=rng.integers(0, 60, (40, 3)).astype(np.int32))
     shapes = [square(), Mesh(parts=(soup,), colored=False), Cloud(points=rng.normal(size=(5000, 3)).astype(np.float32))]
     for shape in shapes:
-        xyz, rgb = sample(shape, PointSpec(count=256, blocks=3, ordered=128, dtype=dtype), "a")
+        xyz, rgb = sample(shape, PointSpec(count=256, blocks=3, ordered=128, dtype=dtype), "a")[:2]
         assert xyz.dtype == dtype and xyz.shape == (3, 256, 3) and rgb.shape == (3, 256, 3) and rgb.dtype == np.uint8
         for block in xyz:
             for groups in (1, 2, 5, 17, 64, 127, 128):
@@ -90,7 +90,7 @@ def test_colour_from_texture_is_bilinear_and_repeats():
     texture = np.zeros((2, 2, 4), np.uint8)
     texture[0, :, 0] = 200  # the upper row is red
     texture[:, 1, 1] = 100  # the right column is green
-    xyz, rgb = (a[0] for a in sample(square(texture=texture, uv=UV), PointSpec(count=2000, blocks=1, ordered=1, dtype="float32"), "a"))
+    xyz, rgb = (a[0] for a in sample(square(texture=texture, uv=UV), PointSpec(count=2000, blocks=1, ordered=1, dtype="float32"), "a")[:2])
     wrapped = np.abs((xyz[:, 1] - 0.75 + 0.5) % 1 - 0.5)  # distance from the centre of the upper row
     np.testing.assert_allclose(rgb[:, 0], 200 * (1 - wrapped / 0.5), atol=1.01)
     wrapped = np.abs((xyz[:, 0] - 0.75 + 0.5) % 1 - 0.5)
@@ -102,7 +102,7 @@ def test_colour_from_texture_is_bilinear_and_repeats():
 def test_colour_from_vertices_times_base_colour():
     colors = np.array([[0, 100, 0, 255], [255, 100, 0, 255], [255, 100, 0, 255], [0, 100, 0, 255]], np.uint8)
     shape = square(colors=colors, base_color=(1, 0.5, 1, 1))
-    xyz, rgb = (a[0] for a in sample(shape, PointSpec(count=500, blocks=1, ordered=9, dtype="float32"), "a"))
+    xyz, rgb = (a[0] for a in sample(shape, PointSpec(count=500, blocks=1, ordered=9, dtype="float32"), "a")[:2])
     np.testing.assert_allclose(rgb[:, 0], 255 * xyz[:, 0], atol=1)
     assert (rgb[:, 1] == 50).all() and (rgb[:, 2] == 0).all()
 
@@ -115,7 +115,7 @@ def test_what_glows_has_the_colour_of_its_light():
 def test_parts_are_sampled_by_their_area():
     other = Part(vertices=SQUARE["vertices"] * 3 + 10, faces=SQUARE["faces"], base_color=(1, 0, 0, 1))
     shape = Mesh(parts=(Part(**SQUARE, base_color=(0, 0, 1, 1)), other), colored=True)
-    xyz, rgb = (a[0] for a in sample(shape, PointSpec(count=5000, blocks=1, ordered=1), "a"))
+    xyz, rgb = (a[0] for a in sample(shape, PointSpec(count=5000, blocks=1, ordered=1), "a")[:2])
     far = xyz[:, 0] > 5
     assert far.mean() == pytest.approx(0.9, abs=0.02)
     assert (rgb[far] == [255, 0, 0]).all() and (rgb[~far] == [0, 0, 255]).all()
@@ -124,7 +124,7 @@ def test_parts_are_sampled_by_their_area():
 def test_cloud_blocks_hold_no_point_twice_while_there_are_enough():
     points = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
     colors = np.arange(300, dtype=np.uint8).reshape(100, 3)
-    xyz, rgb = sample(Cloud(points=points, colors=colors), PointSpec(count=80, blocks=2, ordered=40, dtype="float32"), "a")
+    xyz, rgb = sample(Cloud(points=points, colors=colors), PointSpec(count=80, blocks=2, ordered=40, dtype="float32"), "a")[:2]
     for block, color in zip(xyz, rgb, strict=True):
         assert len(np.unique(block, axis=0)) == 80
         rows = [np.flatnonzero((points == p).all(axis=1))[0] for p in block]

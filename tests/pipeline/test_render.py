@@ -113,7 +113,7 @@ def test_the_file_a_texture_came_from_agrees_with_the_points(front):
     texture = np.random.default_rng(0).integers(0, 256, (8, 8, 4)).astype(np.uint8)
     shape = sheet(texture=texture, uv=SHEET_UV * 2.5 - 0.7)
     picture = front.render(shape)
-    xyz, rgb = (a[0] for a in sample(shape, PointSpec(count=400, blocks=1, ordered=1, dtype="float32", normalize="none"), "a"))
+    xyz, rgb = (a[0] for a in sample(shape, PointSpec(count=400, blocks=1, ordered=1, dtype="float32", normalize="none"), "a")[:2])
     camera = np.linalg.inv(picture.pose[0].astype(np.float64))
     seen = np.column_stack([xyz, np.ones(len(xyz))]) @ camera.T
     place = seen[:, :2] / -seen[:, 2:3] / np.tan(np.radians(20))

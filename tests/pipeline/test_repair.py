@@ -17,7 +17,7 @@ from tests.pipeline.conftest import Silent, box_off, build, contents, write_mesh
 CPU = Machine(workers=1, device="cpu")
 
 
-@pytest.mark.parametrize("product", ["status", "views", "image/random-dino", "captions"])
+@pytest.mark.parametrize("product", ["status", "views", "image/random-dino", "captions/blip2"])
 def test_shards_that_changed_places_with_their_markers_come_back(copied, built, product):
     exchange(store.open_cache(copied), product)
     assert {p.shard for p in validate.problems(copied) if p.product == product} == {0, 1, 2}
@@ -43,15 +43,15 @@ def test_all_that_can_be_mended_is_mended_at_once(copied, built):
         "image/starter-resnet/zarr.json",
         "labels/zarr.json",
         "products/image/zarr.json",
-        "stats/text/zarr.json",
+        "stats/text/blip2/zarr.json",
         "products/points/c/1/0/0",
         "products/index/c/0/0/0",
         "stats/image/starter-resnet/c/0/0",
         "label/c/1",
-        "captions/score/c/1/0/0",
+        "captions/blip2/score/c/1/0/0",
     ):
         (copied / lost).unlink()
-    for damaged in ("status/c/0", "text/starter-resnet/c/0/0/0", "products/views/c/0/0/0", "labels/source/starter-resnet/c/0/0/0"):
+    for damaged in ("status/c/0", "text/blip2/starter-resnet/c/0/0/0", "products/views/c/0/0/0", "labels/source/starter-resnet/c/0/0/0"):
         flip(copied / damaged)
     shutil.rmtree(copied / "image" / "random-dino")
     repair(copied, "", CPU, Silent())
@@ -70,7 +70,7 @@ def test_one_thing_that_cannot_be_mended_does_not_keep_others_from_it(copied, bu
     (copied / "points/xyz/c/0/0/0/0").unlink()
     (copied / "products/image/random-dino/zarr.json").unlink()
     flip(copied / "image/starter-resnet/c/1/0/0")
-    (copied / "stats/text/starter-resnet/c/0/0").unlink()
+    (copied / "stats/text/blip2/starter-resnet/c/0/0").unlink()
     with pytest.raises(UserError, match="not all could be mended") as caught:
         repair(copied, "", CPU, Silent())
     lines = str(caught.value).splitlines()[1:]

@@ -87,7 +87,7 @@ def test_the_page_says_what_the_cache_is(cache, page):
     for record in cache.records().values():
         assert record.product in page.text and record.fingerprint in page.text
     assert "count 64" in page.text and "weights random-a" in page.text and 'templates ["a {}", "the shape of a {}"]' in page.text
-    assert "Random weights. image/random-a, image/random-b, text/random-a, labels/three/random-a were made" in page.text
+    assert "Random weights. image/random-a, image/random-b, text/synthetic/random-a, labels/three/random-a were made" in page.text
     assert page.text.count(" random ") >= 6
     assert "Not finished" not in page.text
 
@@ -130,11 +130,11 @@ def test_a_cache_with_nothing_yet(tmp_path):
 
 def test_an_unfinished_cache_shows_the_shards_that_are_done(tmp_path):
     cache = add_views(synthetic.write(tmp_path / "c.zarr", shapes=20, shard=8), shards=[0])
-    for product in ("status", "points", "captions", "image/random-a", "text/random-a"):
+    for product in ("status", "points", "captions/synthetic", "image/random-a", "text/synthetic/random-a"):
         record = cache.record(product)
         node = cache.path / "products" / product / "zarr.json"
         node.write_bytes(node_json(markers(cache.manifest, record), sealed(dataclasses.replace(record, complete=False))))
-        for shard in (1, 2) if product == "captions" else (2,):
+        for shard in (1, 2) if product == "captions/synthetic" else (2,):
             for array in (*cache.arrays(record), markers(cache.manifest, record)):
                 (cache.path / array.key(shard)).unlink()
     page = page_of(cache, tmp_path, shapes=99)
@@ -157,8 +157,11 @@ def test_no_text_of_others_becomes_markup(tmp_path):
     for record, values in (
         (Record(product="status", kind="status", spec=source, inputs=(), made_by=((NASTY, NASTY),)), {"status": status, **dead}),
         (
-            Record(product="captions", kind="captions", spec=captions, per_shape=1, inputs=()),
-            {"captions/text": text_cells([NASTY] * 30)[:, None, None], "captions/score": np.ones((30, 1, 1), np.float32)},
+            Record(product="captions/synthetic", kind="captions", spec=captions, per_shape=1, inputs=()),
+            {
+                "captions/synthetic/text": text_cells([NASTY] * 30)[:, None, None],
+                "captions/synthetic/score": np.ones((30, 1, 1), np.float32),
+            },
         ),
         (Record(product="image/t", kind="image", spec=teacher, per_shape=1, inputs=()), {"image/t": np.ones((30, 1, 32), np.float16)}),
     ):
@@ -208,15 +211,19 @@ def test_points_are_drawn_upright_where_the_camera_sees_them():
 def test_captions_are_the_best_of_each_view_and_equal_ones_are_one(tmp_path):
     cache = synthetic.write(tmp_path / "c.zarr", shapes=2, views=4)
     record = dataclasses.replace(
-        cache.record("captions"), spec=CaptionSpec(captioner="synthetic", samples=2, rank_by="random-a"), complete=False, content=""
+        cache.record("captions/synthetic"),
+        spec=CaptionSpec(name="synthetic", captioner="synthetic", samples=2, rank_by="random-a"),
+        complete=False,
+        content="",
     )
-    shutil.rmtree(cache.path / "products" / "captions")
+    for made in ("captions/synthetic", "text/synthetic"):
+        shutil.rmtree(cache.path / "products" / made)
     cache.begin(record)
     texts = ["low", "x", "same", "x", "high", "x", "same", "x"]
     scores = np.array([0.1, 0, 0.3, 0, 0.9, 0, 0.2, 0], np.float32)
     cells = np.tile(text_cells(texts).reshape(1, 4, 2, -1), (2, 1, 1, 1))
-    cache.write(record, 0, {"captions/text": cells, "captions/score": np.tile(scores.reshape(1, 4, 2), (2, 1, 1))})
-    found = report.captions(Snapshot(cache), cache.record("captions"), 1)
+    cache.write(record, 0, {"captions/synthetic/text": cells, "captions/synthetic/score": np.tile(scores.reshape(1, 4, 2), (2, 1, 1))})
+    found = report.captions(Snapshot(cache), cache.records()["captions/synthetic"], 1)
     assert [(c["text"], c["views"]) for c in found] == [("high", [2]), ("same", [1, 3]), ("low", [0])]
     assert [c["score"] for c in found] == pytest.approx([0.9, 0.3, 0.1])
 
@@ -230,8 +237,8 @@ def test_neighbours_and_captions_are_found_where_they_are(tmp_path):
     swapped = circle[[0, 1, 2, 9, 4, 5, 6, 7, 8, 3, 10, 11]]
     reader = Snapshot(cache)
     reader.manifest, reader.label = manifest, (np.arange(12) // 2).astype(np.int32)
-    for kind, values in (("image", circle), ("text", swapped)):
-        record = dataclasses.replace(reader.records[f"{kind}/random-a"], per_shape=2)
+    for product, values in (("image/random-a", circle), ("text/synthetic/random-a", swapped)):
+        record = dataclasses.replace(reader.records[product], per_shape=2)
         rows = np.zeros((12, 2, 32), np.float16)
         rows[:, 0, :2], rows[:, 1, :2] = values * 3, values  # the length of an embedding says nothing
         for shard in range(3):
@@ -242,7 +249,11 @@ def test_neighbours_and_captions_are_found_where_they_are(tmp_path):
     assert all(len(r["found"]) == 5 and r["found"][0]["same"] and not r["found"][1]["same"] for r in found["rows"])
     assert found["rows"][0]["found"][0]["cosine"] == pytest.approx(np.cos(0.1), abs=1e-3)
     assert found["same"] == 1 and found["chance"] == pytest.approx(1 / 11) and found["sampled"] == 12
-    assert found["captions"] == {"first": pytest.approx(10 / 12), "median": 1, "of": 12}
+    assert found["captions"][0].pop("name") == "synthetic" and found["captions"][0] == {
+        "first": pytest.approx(10 / 12),
+        "median": 1,
+        "of": 12,
+    }
 
 
 def test_failures_are_grouped_by_what_they_have_in_common(tmp_path):

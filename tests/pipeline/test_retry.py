@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache_schema import spec, store, validate
+from cache_schema import products, spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.layout import texts
@@ -78,13 +78,14 @@ def test_nobody_else_is_touched_and_what_is_still_broken_stays_so(there, mine, b
     for name in (
         "points/xyz",
         "points/rgb",
+        "points/normal",
         "views/rgb",
         "views/pose",
-        "captions/text",
-        "captions/score",
+        "captions/blip2/text",
+        "captions/blip2/score",
         "image/starter-resnet",
         "image/random-dino",
-        "text/starter-resnet",
+        "text/blip2/starter-resnet",
         "reason",
         "source_sha256",
         "status",
@@ -178,7 +179,7 @@ def test_other_software_is_not_mixed_in(there, mine, monkeypatch):
     real = records.software
 
     def other(kind, **where):
-        return (*real(kind, **where), ("torch", "0")) if kind == "image" else real(kind, **where)
+        return (*real(kind, **where), ("torch", "0")) if kind is products.IMAGE else real(kind, **where)
 
     monkeypatch.setattr(records, "software", other)
     with pytest.raises(UserError, match=r"2 failed shapes cannot be tried again: image/.* was made by other software \(torch 2.*here 0\)"):

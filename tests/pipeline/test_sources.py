@@ -913,14 +913,15 @@ def test_keys_can_be_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("extra", "colors", "warned"),
+    ("extra", "colors", "normals"),
     [(np.full((4, 64, 3), [255, 0, 9]), [255, 0, 9], False), (np.full((4, 64, 3), [1, 0, 0.2]), [255, 0, 51], False), (UNIT, None, True)],
 )
-def test_further_columns_are_judged_as_in_tables(tmp_path, extra, colors, warned):
+def test_further_columns_are_judged_as_in_tables(tmp_path, extra, colors, normals):
     clouds(tmp_path / "f.h5", data=np.concatenate([POINTS, extra], axis=2).astype(np.float32))
     source = open_source(str(tmp_path / "f.h5"))
     cloud = source.reader.read(source.entries[0])
-    assert np.array_equal(cloud.points, POINTS[0]) and bool(cloud.warnings) == warned
+    assert np.array_equal(cloud.points, POINTS[0]) and cloud.warnings == ()
+    assert np.allclose(cloud.normals, UNIT[0], atol=1e-6) if normals else cloud.normals is None
     assert (cloud.colors is None) if colors is None else (cloud.colors == colors).all()
 
 

@@ -341,7 +341,7 @@ def test_pictures_show_the_colours_of_points():
         mesh = normalized(Mesh(parts=(sheet(texture=texture, uv=UV * 2.5 - 0.7, alpha_mode=mode),), colored=True), "none")
         with closing(Renderer(ViewSpec(rig=FACING, size=512, background=(0, 0, 0)))) as renderer:
             pictures = renderer.render(mesh)
-        xyz, rgb = (a[0] for a in sample(mesh, dataclasses.replace(SPEC, normalize="none"), "a"))
+        xyz, rgb = (a[0] for a in sample(mesh, dataclasses.replace(SPEC, normalize="none"), "a")[:2])
         seen = np.column_stack([xyz, np.ones(len(xyz))]) @ np.linalg.inv(pictures.pose[0].astype(np.float64)).T
         place = seen[:, :2] / -seen[:, 2:3] / np.tan(np.radians(20))
         row, column = ((1 - place[:, 1]) * 256).astype(int), ((1 + place[:, 0]) * 256).astype(int)

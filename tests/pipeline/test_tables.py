@@ -82,6 +82,13 @@ def pcd(data: str, table: np.ndarray, colors: np.ndarray | None = None) -> bytes
     return head + struct.pack("<II", len(packed), len(plain)) + packed
 
 
+def normals_pcd() -> bytes:
+    """A PCD as the Point Cloud Library writes it after estimating normals."""
+    names = "x y z normal_x normal_y normal_z curvature"
+    head = f"FIELDS {names}\nSIZE {'4 ' * 7}\nTYPE {'F ' * 7}\nCOUNT {'1 ' * 7}\nWIDTH 60\nHEIGHT 1\nPOINTS 60\nDATA ascii\n"
+    return head.encode() + text(np.hstack([XYZ, NORMALS, ONE]))
+
+
 def packed_text(kind: str, packed: np.ndarray) -> bytes:
     """A PCD text with colours as integers."""
     rows = "\n".join(f"{x:.6g} {y:.6g} {z:.6g} {int(rgb)}" for (x, y, z), rgb in zip(XYZ, packed, strict=True))
@@ -110,9 +117,9 @@ CLOUDS = {
     "rgb_mean.npy": (npy(stack(XYZ, MIXED * 0.999)), np.rint(MIXED * 0.999), ()),
     "rgb16.npy": (npy(stack(XYZ, MIXED * 257)), MIXED, ("16 bits",)),
     "black.npy": (npy(stack(XYZ, 0 * RED)), 0 * RED, ("all black",)),
-    "normals.npy": (npy(stack(XYZ, NORMALS)), None, ("normals",)),
-    "normals_half.npy": (npy(stack(XYZ, NORMALS).astype(np.float16)), None, ("normals",)),
-    "some_normals_unknown.npy": (npy(stack(XYZ, NORMALS * (np.arange(60) > 9)[:, None])), None, ("normals",)),
+    "normals.npy": (npy(stack(XYZ, NORMALS)), None, ()),
+    "normals_half.npy": (npy(stack(XYZ, NORMALS).astype(np.float16)), None, ()),
+    "some_normals_unknown.npy": (npy(stack(XYZ, NORMALS * (np.arange(60) > 9)[:, None])), None, ()),
     "nearly_red.npy": (npy(stack(XYZ, PURE / 255)), PURE, ()),
     "nearly_red.xyz": (text(stack(XYZ, PURE / 255)), PURE, ()),
     "nearly_green.npy": (npy(stack(XYZ, PURE[:, [1, 0, 2]] / 255).astype(np.float32)), PURE[:, [1, 0, 2]], ()),
@@ -121,17 +128,21 @@ CLOUDS = {
     "too_bright.npy": (npy(stack(XYZ, RED * 1.5)), None, ("neither colours",)),
     "alpha.npy": (npy(stack(XYZ, MIXED / 255, ONE)), MIXED, ("column 7",)),
     "intensity_rgb.npy": (npy(stack(XYZ, -300 * ONE, MIXED)), MIXED, ("column 4",)),
-    "normals_label.npy": (npy(stack(XYZ, NORMALS, 3 * ONE)), None, ("normals", "column 7")),
-    "rgb_normals.npy": (npy(stack(XYZ, MIXED, NORMALS)), MIXED, ("columns 7 to 9 are taken for normals",)),
-    "normals_rgb.npy": (npy(stack(XYZ, NORMALS, MIXED)), MIXED, ("columns 4 to 6 are taken for normals",)),
+    "normals_label.npy": (npy(stack(XYZ, NORMALS, 3 * ONE)), None, ("column 7",)),
+    "rgb_normals.npy": (npy(stack(XYZ, MIXED, NORMALS)), MIXED, ()),
+    "normals_rgb.npy": (npy(stack(XYZ, NORMALS, MIXED)), MIXED, ()),
     "room.npy": (npy(stack(XYZ, MIXED / 255, np.abs(XYZ) / 3)), MIXED, ("columns 7 to 9 are left out",)),
     "fields.npy": (npy(fields("x y z", XYZ)), None, ()),
     "fields_rgb.npy": (npy(fields("red x green y blue z", stack(RED, XYZ)[:, [0, 3, 1, 4, 2, 5]])), RED, ()),
     "fields_bytes.npy": (npy(fields("x y z r g b a", stack(XYZ, MIXED, ONE), "<f8 <f8 <f8 u1 u1 u1 u1")), MIXED, ("left out: a",)),
-    "fields_normals.npy": (npy(fields("x y z nx ny nz", stack(XYZ, NORMALS))), None, ("left out: nx, ny, nz",)),
+    "fields_normals.npy": (npy(fields("x y z nx ny nz", stack(XYZ, NORMALS))), None, ()),
     "one_array.npz": (npz(anything=stack(XYZ, MIXED)), MIXED, ()),
     "points_colors.npz": (npz(points=XYZ, colors=MIXED.astype(np.uint8)), MIXED, ()),
-    "pc_normals.npz": (npz(pc=XYZ, normals=NORMALS), None, ("left out: normals",)),
+    "pc_normals.npz": (npz(pc=XYZ, normals=NORMALS), None, ()),
+    "normals_on_their_side.npz": (npz(pc=XYZ, normals=2 * NORMALS.T), None, ("stored as [3, 60]",)),
+    "too_few_normals.npz": (npz(pc=XYZ, normals=NORMALS[:9]), None, ("left out: normals",)),
+    "whole_normals.npz": (npz(pc=XYZ, normals=NORMALS.astype(int)), None, ("left out: normals",)),
+    "normals_of_long_names.csv": (text(stack(XYZ, NORMALS), ",", head="x,y,z,Normal_X,Normal_Y,Normal_Z\n"), None, ()),
     "xyz_rgb.npz": (npz(xyz=XYZ.T, rgb=MIXED / 255, label=np.array(3)), MIXED, ("left out: label", "stored as [3, 60]")),
     "point_e.npz": (npz(coords=XYZ, R=PURE[:, 0] / 255, G=PURE[:, 1] / 255, B=PURE[:, 2] / 255), PURE, ()),
     "point_e_alpha.npz": (npz(coords=XYZ, R=ONE[:, 0], G=0 * ONE[:, 0], B=0 * ONE[:, 0], A=ONE[:, 0]), RED, ("left out: A",)),
@@ -161,7 +172,7 @@ CLOUDS = {
     "scanner_both_of_one.txt": (text(stack(XYZ, TURN / 60, PURE / 255)), PURE, ("columns 5 to 7 are taken", "column 4")),
     "scanner_label.txt": (text(stack(XYZ, TURN * 40, MIXED, TURN % 8)), MIXED, ("columns 4, 8",)),
     "scanner.npy": (npy(stack(XYZ, TURN * 40, MIXED)), MIXED, ("column 4",)),
-    "scanner_normals.txt": (text(stack(XYZ, TURN * 40, MIXED, NORMALS)), MIXED, ("columns 8 to 10 are taken for normals", "column 4")),
+    "scanner_normals.txt": (text(stack(XYZ, TURN * 40, MIXED, NORMALS)), MIXED, ("column 4",)),
     "scanner_header.txt": (text(stack(XYZ, TURN * 4, PURE), head="x y z intensity r g b\n"), PURE, ("left out: intensity",)),
     "rgb_label.txt": (text(stack(XYZ, MIXED, TURN % 13)), MIXED, ("columns 4 to 6 are taken for colours", "column 7")),
     "red_label.txt": (text(stack(XYZ, RED, 3 * ONE)), RED, ("column 7",)),
@@ -191,11 +202,12 @@ CLOUDS = {
     "count.xyz": (text(XYZ, head="60\nfrom 3 scans\n"), None, ()),
     "title.xyz": (text(XYZ, head="scan 3 of May\n"), None, ("line 1",)),
     "molecule.xyz": (b"60\nwater, 1.5 A\n" + b"".join(b"O " + line for line in text(XYZ).splitlines(True)), None, ("symbols",)),
-    "modelnet.txt": (text(stack(XYZ, NORMALS), ","), None, ("normals",)),
-    "shapenetpart.txt": (text(stack(XYZ, NORMALS, 12 * ONE)), None, ("normals", "column 7")),
+    "modelnet.txt": (text(stack(XYZ, NORMALS), ","), None, ()),
+    "shapenetpart.txt": (text(stack(XYZ, NORMALS, 12 * ONE)), None, ("column 7",)),
     "ascii.pcd": (pcd("ascii", XYZ), None, ()),
     "binary.pcd": (pcd("binary", XYZ), None, ()),
     "compressed.pcd": (pcd("binary_compressed", XYZ), None, ()),
+    "normals.pcd": (normals_pcd(), None, ("left out: curvature",)),
     "ascii_rgb.pcd": (pcd("ascii", XYZ, MIXED), MIXED, ()),
     "binary_rgb.pcd": (pcd("binary", XYZ, MIXED), MIXED, ()),
     "compressed_rgb.pcd": (pcd("binary_compressed", XYZ, MIXED), MIXED, ()),
@@ -205,6 +217,25 @@ CLOUDS = {
     "signed.pcd": (packed_text("I", MIXED @ [65536, 256, 1] - (1 << 24)), MIXED, ()),
     "moved.pcd": (pcd("binary", XYZ).replace(b"VIEWPOINT 0", b"VIEWPOINT 5"), None, ("VIEWPOINT",)),
 }
+
+
+WITH_NORMALS = {
+    "normals.npy",
+    "normals_half.npy",
+    "some_normals_unknown.npy",
+    "normals_label.npy",
+    "rgb_normals.npy",
+    "normals_rgb.npy",
+    "fields_normals.npy",
+    "pc_normals.npz",
+    "normals_on_their_side.npz",
+    "normals_of_long_names.csv",
+    "scanner_normals.txt",
+    "modelnet.txt",
+    "shapenetpart.txt",
+    "normals.pcd",
+}
+"""Those of `CLOUDS` that have normals."""
 
 
 def cloud(path: Path, data: bytes) -> Cloud:
@@ -223,6 +254,10 @@ def test_layouts(tmp_path, name):
     assert (made.colors is None) == (colors is None)
     if colors is not None:
         np.testing.assert_array_equal(made.colors, colors)
+    assert (made.normals is None) == (name not in WITH_NORMALS)
+    if made.normals is not None:
+        known = (np.arange(60) > 9) | (name != "some_normals_unknown.npy")
+        np.testing.assert_allclose(made.normals, NORMALS * known[:, None], atol=2e-3)
     assert len(made.warnings) == len(words), made.warnings
     assert all(word in warning for word, warning in zip(words, made.warnings, strict=True)), made.warnings
 
@@ -277,7 +312,9 @@ def test_unsigned_normals_and_pure_colours_are_told_apart_by_the_surface(tmp_pat
     np.testing.assert_array_equal(painted.colors, 255 * normals[:, [1, 2, 0]])
     octant = np.abs(RNG.normal(size=(600, 3)))
     octant /= np.linalg.norm(octant, axis=1, keepdims=True)
-    assert cloud(tmp_path / "c.npy", npy(stack(octant, octant))).warnings == ("columns 4 to 6 are taken for normals and left out",)
+    taken = cloud(tmp_path / "c.npy", npy(stack(octant, octant)))
+    assert taken.warnings == () and not taken.colored
+    np.testing.assert_allclose(taken.normals, octant, atol=1e-6)
     assert cloud(tmp_path / "d.npy", npy(stack(octant, octant[:, [1, 2, 0]]))).colored
 
 
@@ -286,12 +323,13 @@ def test_points_that_are_no_numbers_do_not_decide_what_columns_mean():
     holes[3] = np.nan
     warnings: list[str] = []
     assert columns.unnamed(stack(holes, MIXED), warnings.append).colors is not None
-    assert columns.unnamed(stack(holes, NORMALS), warnings.append).colors is None
+    unpainted = columns.unnamed(stack(holes, NORMALS), warnings.append)
+    assert unpainted.colors is None and unpainted.normals is not None
     colors = MIXED / 255
     colors[5] = np.nan
     made = columns.unnamed(stack(XYZ, colors), warnings.append)
     assert made.colors[5].tolist() == [190] * 3 and made.colors[6].tolist() == MIXED[6].tolist()
-    assert warnings == ["columns 4 to 6 are taken for normals and left out", "1 of 60 points have no colour (NaN): grey"]
+    assert warnings == ["1 of 60 points have no colour (NaN): grey"]
 
 
 def test_few_rows_keep_their_orientation(tmp_path):

@@ -4,25 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.padding import ball, feet_under, pad_of, pillow, placed, plate, sheet, slab_of, smoothed, softened
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import (
-    BLACK,
-    BRASS,
-    STEEL,
-    WHITE,
-    Parts,
-    Rng,
-    Thing,
-    drawers,
-    fabric,
-    four,
-    legs,
-    maybe,
-    metal,
-    pick,
-    wood,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _mattress(
@@ -35,12 +17,10 @@ def _mattress(
         cover, drop = rng.uniform(0.5, 0.8) * length, thick * rng.uniform(0.4, 0.9)
         z = (length - cover) / 2 + 0.01
         solids.append(cushion((width + 0.04, drop + 0.03, cover), (0, up - drop, z), 0.05, blanket))
-        if maybe(rng, 0.5):
-            solids.append(cushion((width + 0.05, 0.06, 0.22), (0, up - 0.015, z - cover / 2 + 0.1), 0.028, linen))
+        solids += [cushion((width + 0.05, 0.06, 0.22), (0, up - 0.015, z - cover / 2 + 0.1), 0.028, linen)] if maybe(rng, 0.5) else []
         if maybe(rng, 0.25):
-            solids.append(
-                cushion((width + 0.06, drop * 0.9 + 0.03, length * 0.16), (0, up - drop * 0.88 + 0.01, length * 0.3), 0.045, fabric(rng))
-            )
+            at = (0, up - drop * 0.88 + 0.01, length * 0.3)
+            solids.append(cushion((width + 0.06, drop * 0.9 + 0.03, length * 0.16), at, 0.045, fabric(rng)))
     pillows = int(rng.integers(0, 3)) if width < 1.2 else int(rng.choice((2, 2, 3, 4, 4)))
     abreast, lying = (1 if width < 1.2 else 2), rng.uniform(30, 75)
     for i in range(pillows):
@@ -57,8 +37,8 @@ def _mattress(
 def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material, soft: Material) -> tuple[list[Solid], tuple[Parts, ...]]:
     """An upright end of a bed around Z = 0, from the floor to `tall`; `low` is where the mattress begins."""
     half = width / 2
-    posts = [rod((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall, 0), 0.028, 0.028, timber) for s in (-1, 1)]
-    knobs = [ball((s * (half - 0.02), tall + 0.02, 0), 0.042, timber) for s in (-1, 1)]
+    posts = [dowel((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall, 0), 0.028, timber) for s in (-1, 1)]
+    knobs = [ball(0.042, (s * (half - 0.02), tall + 0.02, 0), timber, rings=6, sides=10) for s in (-1, 1)]
     count = int(rng.integers(3, 10))
     match rng.integers(7):
         case 0:
@@ -69,39 +49,47 @@ def _headboard(rng: Rng, width: float, tall: float, low: float, timber: Material
             return [plate(np.concatenate([[(-half, 0), (half, 0)], np.stack([u * half, tall - 0.05 + crest], 1)]), 0.05, timber)], ()
         case 2:  # upholstered
             cols = int(rng.integers(1, 5))
-            pads = [pad_of(width / cols, tall - low, 0.1, (0, 0, 0), soft, 0.1).turned("x",
-                90).moved(((i - (cols - 1) / 2) * width / cols, (tall + low) / 2, -0.02)) for i in range(cols)]  # fmt: skip
+            pads = [
+                pad_of(width / cols, tall - low, 0.1, (0, 0, 0), soft, 0.1)
+                .turned("x", 90)
+                .moved(((i - (cols - 1) / 2) * width / cols, (tall + low) / 2, -0.02))
+                for i in range(cols)
+            ]
             if cols == 1:
-                pads += [ball((float(x), y, 0.08), 0.014, soft) for x in np.linspace(-0.4, 0.4, 5) * width
-                    for y in (low + (tall - low) * 0.5, low + (tall - low) * 0.8)]  # fmt: skip
+                for x in np.linspace(-0.4, 0.4, 5) * width:
+                    for y in (low + (tall - low) * 0.5, low + (tall - low) * 0.8):
+                        pads.append(ball(0.014, (float(x), y, 0.08), soft, rings=6, sides=10))
             return [box((width, tall - 0.02, 0.04), (0, 0, -0.03), soft), *pads], ()
         case 3:
-            bars = [rod((float(x), low - 0.05, 0), (float(x), tall - 0.04, 0), 0.012, 0.012, timber, sides=10)
-                for x in np.linspace(-half, half, count + 2)[1:-1]]  # fmt: skip
+            bars = [
+                dowel((float(x), low - 0.05, 0), (float(x), tall - 0.04, 0), 0.012, timber, sides=10)
+                for x in np.linspace(-half, half, count + 2)[1:-1]
+            ]
             rails = [box((width - 0.03, 0.05, 0.03), (0, y, 0), timber) for y in (tall - 0.08, low - 0.06)]
-            return [*posts, *(knobs if maybe(rng, 0.5) else ()), *rails, *bars], (Parts(noun="headboard bar", count=count),)
+            return [*posts, *(knobs if maybe(rng, 0.5) else ()), *rails, *bars], (Parts("headboard bar", count),)
         case 4:
             each = (tall - low) / max(2, count // 2)
             slats = [box((width - 0.03, each * 0.7, 0.022), (0, low + i * each, 0), timber) for i in range(max(2, count // 2))]
             return [*posts, *slats], ()
         case 5:  # a hoop with bars
-            a = np.linspace(0, math.pi, 25)
-            rise = min(0.3, (tall - low) * 0.6)
+            a, rise = np.linspace(0, math.pi, 25), min(0.3, (tall - low) * 0.6)
             arch = np.stack([np.cos(a) * (half - 0.02), tall - rise + np.sin(a) * rise, 0 * a], axis=1)
             bars = []
             for x in np.linspace(-half, half, count + 2)[1:-1]:
                 top = tall - rise + rise * math.sqrt(max(0.0, 1 - (float(x) / half) ** 2))
-                bars.append(rod((float(x), low - 0.03, 0), (float(x), top, 0), 0.01, 0.01, timber, sides=10))
-            sides = [rod((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall - rise + 0.02, 0), 0.022, 0.022, timber) for s in (-1, 1)]
+                bars.append(dowel((float(x), low - 0.03, 0), (float(x), top, 0), 0.01, timber, sides=10))
+            sides = [dowel((s * (half - 0.02), 0, 0), (s * (half - 0.02), tall - rise + 0.02, 0), 0.022, timber) for s in (-1, 1)]
             return [*sides, tube(arch, 0.02, timber), box((width - 0.04, 0.03, 0.025), (0, low - 0.04, 0), timber), *bars], (
-                Parts(noun="headboard bar", count=count),
+                Parts("headboard bar", count),
             )
         case _:  # frame and panels
             cols = int(rng.integers(2, 5))
             wide = (width - 0.08) / cols
-            panels = [cushion((wide - 0.07, tall - low - 0.16, 0.03), ((i - (cols - 1) / 2) * wide, low + 0.05, 0.016), 0.01, timber)
-                for i in range(cols)]  # fmt: skip
-            cap = slab_of(width + 0.06, 0.1, 0.03, (0, tall - 0.005, 0), timber, 0.2)
+            panels = [
+                cushion((wide - 0.07, tall - low - 0.16, 0.03), ((i - (cols - 1) / 2) * wide, low + 0.05, 0.016), 0.01, timber)
+                for i in range(cols)
+            ]
+            cap = soft_board(width + 0.06, 0.1, 0.03, (0, tall - 0.005, 0), timber, 0.2)
             return [box((width, tall, 0.035), (0, 0, -0.005), timber), *panels, cap], ()
 
 
@@ -116,28 +104,25 @@ def bed(rng: Rng) -> Thing:
     thick, parts = rng.uniform(0.16, 0.28), []
     style: list[str] = ["wide"] if double else ["slim"]
     solids: list[Solid] = []
-    end = length / 2 + 0.05
-    board = rng.uniform(0.75, 1.3)
-    soft = pick(rng, (blanket, softened(rng)))
+    end, board, soft = length / 2 + 0.05, rng.uniform(0.75, 1.3), pick(rng, (blanket, softened(rng)))
     form = rng.integers(6)
     if form == 0:  # a chest with drawers
-        columns = int(rng.integers(1, 3))
-        knob = pick(rng, (STEEL, BLACK, BRASS))
+        columns, knob = int(rng.integers(1, 3)), pick(rng, (STEEL, BLACK, BRASS))
         solids.append(box((width, low + 0.08, length), (0, 0, 0), timber))
         side = pick(rng, (-1, 1))
         more, _ = drawers(rng, (length * 0.96, low, 0.2), (0, 0.04, width / 2 - 0.1 + 0.01), 1, columns, timber, knob)
         solids += [part.turned("y", 90 * side) for part in more]
-        parts.append(Parts(noun="drawer", count=columns))
+        parts.append(Parts("drawer", columns))
     elif form == 1:  # upholstered frame
         timber = soft
         solids += [cushion((width + 0.08, low + 0.06, length + 0.08), (0, 0.02 if low < 0.25 else 0.06, 0), 0.035, soft)]
         solids += legs(rng, width, length, 0.09, 0.06, BLACK)[0]
     elif form == 2:  # a platform wider than the mattress
-        solids.append(slab_of(width + 0.24, length + 0.14, 0.07, (0, low + 0.01, 0.02), timber, 0.06))
+        solids.append(soft_board(width + 0.24, length + 0.14, 0.07, (0, low + 0.01, 0.02), timber, 0.06))
         solids.append(box((width * 0.8, low + 0.02, length * 0.85), (0, 0, 0), pick(rng, (timber, BLACK))))
         style.append("low")
     else:
-        more, feet = feet_under(rng, width, length, low, 0.085, timber, brace=0)
+        more, feet = seat_legs(rng, width, length, low, 0.085, timber, brace=0)
         solids += more
         solids += [box((0.035, 0.16, length), (s * (width / 2 - 0.02), low - 0.08, 0), timber) for s in (-1, 1)]
         solids += [box((width - 0.04, 0.14, 0.03), (0, low - 0.07, s * (length / 2 - 0.02)), timber) for s in (-1, 1)]
@@ -146,18 +131,16 @@ def bed(rng: Rng) -> Thing:
     top = low + 0.06
     bedding, pillows = _mattress(rng, width - 0.05, length - 0.04, top, thick, blanket, linen)
     solids += bedding
-    if pillows:
-        parts.append(Parts(noun="pillow", count=pillows))
-    sleigh = maybe(rng, 0.12)
-    footed = maybe(rng, 0.45)
+    parts += [Parts("pillow", pillows)] if pillows else []
+    sleigh, footed = maybe(rng, 0.12), maybe(rng, 0.45)
     if sleigh:
         for s, tall in ((-1, 1.05), (1, 0.75)):
             line = smoothed([(0, 0.02), (0.0, low + 0.1), (0.02, tall * 0.7), (0.12, tall), (0.22, tall * 0.98), (0.22, tall * 0.88)])
             grid = np.stack(
                 [np.stack([np.full(len(line), x), line[:, 1], s * (end + line[:, 0])], 1) for x in (-s * width / 2, s * width / 2)][::-1]
             )
-            solids.append(sheet(grid, 0.05, timber))
-        parts.append(Parts(noun="footboard", count=1))
+            solids.append(bent_board(grid, 0.05, timber))
+        parts.append(Parts("footboard", 1))
         style.append("curved")
     elif maybe(rng, 0.9):
         state = rng.bit_generator.state
@@ -171,40 +154,36 @@ def bed(rng: Rng) -> Thing:
             )
             rng.bit_generator.state = after
             solids += placed(more, (0, 0, end))
-            parts.append(Parts(noun="footboard", count=1))
+            parts.append(Parts("footboard", 1))
         parts += words
     if maybe(rng, 0.15):  # four posts, with curtains or a roof
-        high, r = rng.uniform(1.8, 2.15), 0.03
-        cloth = fabric(rng)
+        high, r, cloth = rng.uniform(1.8, 2.15), 0.03, fabric(rng)
         for x, z in four(width + 0.06, 2 * end):
-            solids.append(turned([(0, 0), (r * 1.3, 0), (r * 1.3, low + 0.2), (r, low + 0.3), (r * 1.3, high * 0.5), (r * 0.7, high * 0.6),
-                (r, high), (0, high)], (x, 0, z), timber, sides=14))  # fmt: skip
+            profile = [(0, 0), (r * 1.3, 0), (r * 1.3, low + 0.2), (r, low + 0.3), (r * 1.3, high * 0.5), (r * 0.7, high * 0.6), (r, high)]
+            profile += [(0, high)]
+            solids.append(turned(profile, (x, 0, z), timber, sides=14))
         roof = rng.integers(3)
-        solids += [
-            rod((s * (width / 2 + 0.03), high - r, -end), (s * (width / 2 + 0.03), high - r, end), 0.02, 0.02, timber) for s in (-1, 1)
-        ]
-        solids += [rod((-width / 2 - 0.03, high - r, s * end), (width / 2 + 0.03, high - r, s * end), 0.02, 0.02, timber) for s in (-1, 1)]
+        solids += [dowel((s * (width / 2 + 0.03), high - r, -end), (s * (width / 2 + 0.03), high - r, end), 0.02, timber) for s in (-1, 1)]
+        solids += [dowel((-width / 2 - 0.03, high - r, s * end), (width / 2 + 0.03, high - r, s * end), 0.02, timber) for s in (-1, 1)]
         if roof == 0:
             solids.append(cushion((width + 0.16, 0.12, 2 * end + 0.1), (0, high - 0.06, 0), 0.03, cloth))
         elif roof == 1:
             u = np.linspace(0, 1, 25)
             for x, z in four(width + 0.06, 2 * end - 0.3):
-                fold = np.stack(
-                    [np.stack([x + 0.02 * np.sin(u * 30), np.full(25, y), z + (u - 0.5) * 0.4], 1) for y in (0.12, high - 0.05)], axis=1
-                )
-                solids.append(sheet(fold, 0.012, cloth))
-            parts.append(Parts(noun="curtain", count=4))
-        parts.insert(0, Parts(noun="post", count=4))
+                points = [np.stack([x + 0.02 * np.sin(u * 30), np.full(25, y), z + (u - 0.5) * 0.4], 1) for y in (0.12, high - 0.05)]
+                fold = np.stack(points, axis=1)
+                solids.append(bent_board(fold, 0.012, cloth))
+            parts.append(Parts("curtain", 4))
+        parts.insert(0, Parts("post", 4))
         style.append("tall")
     if maybe(rng, 0.1):
-        tall, z = top + thick - 0.05, -length / 2 + 0.18
-        sides = pick(rng, ((1,), (-1, 1)))
+        tall, z, sides = top + thick - 0.05, -length / 2 + 0.18, pick(rng, ((1,), (-1, 1)))
         for s in sides:
             solids += drawers(
                 rng, (0.42, tall, 0.38), (s * (width / 2 + 0.42), 0, z), int(rng.integers(1, 4)), 1, timber, pick(rng, (STEEL, BRASS))
             )[0]
-        parts.insert(0, Parts(noun="night stand", count=len(sides)))
-    return Thing(solids=tuple(solids), main=blanket if form else timber, style=tuple(style), parts=tuple(parts[:4]))
+        parts.insert(0, Parts("night stand", len(sides)))
+    return Thing.of(solids, blanket if form else timber, style, parts[:4])
 
 
 def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Material, linen: Material) -> Thing:
@@ -218,27 +197,26 @@ def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Mate
         solids += [box((width, 0.15, 0.03), (0, y - 0.05, s * length / 2), timber) for s in (-1, 1)]
         solids.append(box((width, 0.02, length), (0, y - 0.02, 0), timber))
         more, count = _mattress(rng, width - 0.06, length - 0.06, y, 0.14, blanket, linen)
-        solids, pillows = solids + more, pillows + count
-        rise = (top if y == high else y + 0.5) - y
+        solids, pillows, rise = solids + more, pillows + count, (top if y == high else y + 0.5) - y
         bars = int(rng.integers(0, 6))
         for s in (-1, 1):
             solids += [box((width, 0.07, 0.025), (0, y + h, s * length / 2), timber) for h in (rise * 0.55, rise - 0.08)]
-            solids += [box((0.03, rise - 0.2, 0.02), (float(x), y + 0.08, s * length / 2), timber)
-                for x in np.linspace(-width / 2, width / 2, bars + 2)[1:-1]]  # fmt: skip
+            solids += [
+                box((0.03, rise - 0.2, 0.02), (float(x), y + 0.08, s * length / 2), timber)
+                for x in np.linspace(-width / 2, width / 2, bars + 2)[1:-1]
+            ]
     side = pick(rng, (-1, 1))
     for s, span, z in ((-side, length, 0.0), (side, length * 0.72, -length * 0.14)):
         solids += [box((0.022, 0.07, span), (s * width / 2, high + h, z), timber) for h in (0.2, top - high - 0.08)]
     solids.append(box((0.03, top - high, 0.05), (side * width / 2, high, length * 0.21), timber))
-    z, rungs, foot = length * 0.36, int(rng.integers(4, 7)), rng.uniform(0.05, 0.3)
-    reach = high + 0.25
+    z, rungs, foot, reach = length * 0.36, int(rng.integers(4, 7)), rng.uniform(0.05, 0.3), high + 0.25
     for dz in (-0.17, 0.17):
-        solids.append(rod((side * (width / 2 + foot), 0, z + dz), (side * (width / 2 + 0.03), reach, z + dz), 0.02, 0.02, timber))
+        solids.append(dowel((side * (width / 2 + foot), 0, z + dz), (side * (width / 2 + 0.03), reach, z + dz), 0.02, timber))
     for i in range(rungs):
         y = (i + 0.8) * reach / (rungs + 0.6)
         x = side * (width / 2 + 0.03 + (foot - 0.03) * (1 - y / reach))
-        solids.append(rod((x, y, z - 0.17), (x, y, z + 0.17), 0.016, 0.016, timber))
-    if loft and maybe(rng, 0.6):
-        solids.append(box((width * 0.6, 0.03, length * 0.9), (-side * width * 0.2, 0.72, 0), timber))
-    parts = [Parts(noun="ladder", count=1), Parts(noun="rung", count=rungs)]
-    parts += [Parts(noun="pillow", count=pillows)] if pillows else []
-    return Thing(solids=tuple(solids), main=timber, style=("tall", "open") if loft else ("tall",), parts=tuple(parts))
+        solids.append(dowel((x, y, z - 0.17), (x, y, z + 0.17), 0.016, timber))
+    solids += [box((width * 0.6, 0.03, length * 0.9), (-side * width * 0.2, 0.72, 0), timber)] if loft and maybe(rng, 0.6) else []
+    parts = [Parts("ladder", 1), Parts("rung", rungs)]
+    parts += [Parts("pillow", pillows)] if pillows else []
+    return Thing.of(solids, timber, ("tall", "open") if loft else ("tall",), parts)

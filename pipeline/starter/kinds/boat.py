@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, bent_by, body_of, loft, oval, parts_of, placed, rounded, sheet, slab, wing_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, fabric, glass, leather, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _hull(
@@ -56,11 +54,10 @@ def _sail(corners: Sequence[Point], bulge: float, material: Material) -> Solid:
     a, b, c, d = (np.array(corner) for corner in corners)
     u, v = np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 1, 9))
     u, v = u[..., None], v[..., None]
-    grid = (a * (1 - u) + b * u) * (1 - v) + (d * (1 - u) + c * u) * v
-    flat = np.cross(b - a, d - a)
+    grid, flat = (a * (1 - u) + b * u) * (1 - v) + (d * (1 - u) + c * u) * v, np.cross(b - a, d - a)
     flat /= np.linalg.norm(flat)
     grid = grid + flat * bulge * np.sin(math.pi * u) * np.sin(math.pi * (0.15 + 0.85 * v))
-    return sheet(grid + flat * 0.012, grid - flat * 0.012, material)
+    return drape(grid + flat * 0.012, grid - flat * 0.012, material)
 
 
 def boat(rng: Rng) -> Thing:
@@ -69,40 +66,18 @@ def boat(rng: Rng) -> Thing:
 
 def _rowing_boat(rng: Rng) -> Thing:
     """Open: a rowing boat with a flat stern, or a canoe pointed at both ends."""
-    canoe = maybe(rng, 0.4)
-    length, depth = rng.uniform(2.8, 4.6), rng.uniform(0.4, 0.6)
+    canoe, length, depth = maybe(rng, 0.4), rng.uniform(2.8, 4.6), rng.uniform(0.4, 0.6)
     beam = rng.uniform(0.75, 0.95) if canoe else length * rng.uniform(0.33, 0.42)
     timber = pick(rng, (wood(rng, pick(rng, ("brown", "beige"))), plastic(rng), metal(rng, pick(rng, PAINTS))))
     bench = wood(rng, pick(rng, ("brown", "beige", "white")))
-    solids = [
-        _hull(
-            length,
-            beam,
-            depth,
-            timber,
-            rake=0.5,
-            stern=0.0 if canoe else rng.uniform(0.5, 0.75),
-            sheer=rng.uniform(0.2, 0.6),
-            full=rng.uniform(1.3, 2.2),
-            inner=0.04,
-        )
-    ]
+    stern, sheer, full = 0.0 if canoe else rng.uniform(0.5, 0.75), rng.uniform(0.2, 0.6), rng.uniform(1.3, 2.2)
+    solids = [_hull(length, beam, depth, timber, rake=0.5, stern=stern, sheer=sheer, full=full, inner=0.04)]
     seats = int(rng.integers(1, 4))
     for z in ((0.0,), (-0.22, 0.12), (-0.28, 0.0, 0.24))[seats - 1]:
         solids.append(box((beam * (0.9 if abs(z) < 0.2 else 0.78), 0.035, 0.24), (0, depth * 0.72, z * length), bench))
     oars = 0 if maybe(rng, 0.25) else 1 if canoe and maybe(rng, 0.6) else 2
-    paddle = [
-        (-0.02, 0),
-        (0.02, 0),
-        (0.025, length * 0.33),
-        (0.08, length * 0.37),
-        (0.09, length * 0.5),
-        (0.05, length * 0.53),
-        (-0.05, length * 0.53),
-        (-0.09, length * 0.5),
-        (-0.08, length * 0.37),
-        (-0.025, length * 0.33),
-    ]
+    paddle = [(-0.02, 0), (0.02, 0), (0.025, length * 0.33), (0.08, length * 0.37), (0.09, length * 0.5), (0.05, length * 0.53)]
+    paddle += [(-0.05, length * 0.53), (-0.09, length * 0.5), (-0.08, length * 0.37), (-0.025, length * 0.33)]
     inside = maybe(rng, 0.3)
     for s in (-1, 1)[:oars]:
         oar = [slab(paddle, 0.025, bench, bevel=0.008), rod((0, -0.3, 0), (0, length * 0.36, 0), 0.022, 0.024, bench, sides=10)]
@@ -110,55 +85,29 @@ def _rowing_boat(rng: Rng) -> Thing:
             solids += [p.turned("x", 90).turned("y", s * 6).moved((s * 0.14, depth * 0.72 + 0.06, -length * 0.25)) for p in oar]
         else:
             solids += [p.turned("z", -s * 97).turned("y", -s * 20).moved((s * beam * 0.32, depth * 1.12, 0)) for p in oar]
-            solids.append(
-                rod(
-                    (s * beam * 0.48, depth * 0.9, -length * 0.015),
-                    (s * beam * 0.48, depth * 1.08, -length * 0.015),
-                    0.02,
-                    0.02,
-                    STEEL,
-                    sides=8,
-                )
-            )
-    return Thing(
-        solids=placed(solids),
-        main=timber,
-        style=("open", "slim") if canoe else ("open",),
-        parts=parts_of(("seat", seats), ("paddle" if canoe else "oar", oars)),
+            end = (s * beam * 0.48, depth * 1.08, -length * 0.015)
+            solids.append(dowel((s * beam * 0.48, depth * 0.9, -length * 0.015), end, 0.02, STEEL, sides=8))
+    return Thing.of(
+        grounded(solids), timber, ("open", "slim") if canoe else ("open",), parts_of(("seat", seats), ("paddle" if canoe else "oar", oars))
     )
 
 
 def _sailing_boat(rng: Rng) -> Thing:
     length = rng.uniform(5, 9)
     beam, depth = length * rng.uniform(0.27, 0.34), length * rng.uniform(0.11, 0.15)
-    hull, deck, cloth = (
-        pick(rng, (metal(rng, pick(rng, PAINTS)), wood(rng))),
-        wood(rng, pick(rng, ("brown", "beige", "white"))),
-        fabric(rng, pick(rng, ("white", "white", "beige", "red", "blue", "yellow"))),
-    )
-    twin = maybe(rng, 0.15)
+    hull, deck = pick(rng, (metal(rng, pick(rng, PAINTS)), wood(rng))), wood(rng, pick(rng, ("brown", "beige", "white")))
+    cloth, twin = fabric(rng, pick(rng, ("white", "white", "beige", "red", "blue", "yellow"))), maybe(rng, 0.15)
     if twin:
         solids = [_hull(length, beam * 0.28, depth, hull, rake=0.3, stern=0.6, full=2.0).moved((s * beam * 0.62, 0, 0)) for s in (-1, 1)]
         solids.append(cushion((beam * 1.4, depth * 0.25, length * 0.5), (0, depth * 0.9, -length * 0.08), 0.05, deck))
     else:
-        solids = [
-            _hull(
-                length,
-                beam,
-                depth,
-                hull,
-                rake=rng.uniform(0.4, 1.2),
-                stern=rng.uniform(0.3, 0.8),
-                sheer=rng.uniform(0.1, 0.35),
-                full=rng.uniform(1.2, 2),
-            )
-        ]
+        rake, stern, sheer, full = rng.uniform(0.4, 1.2), rng.uniform(0.3, 0.8), rng.uniform(0.1, 0.35), rng.uniform(1.2, 2)
+        solids = [_hull(length, beam, depth, hull, rake=rake, stern=stern, sheer=sheer, full=full)]
     keel = not twin and maybe(rng, 0.5)
     if keel:
         solids.append(wing_of((0, depth * 0.3, length * 0.08), (0, -depth * 1.1, -length * 0.02), length * 0.2, length * 0.14, 0.12, BLACK))
-        solids.append(
-            wing_of((0, depth * 0.3, -length * 0.38), (0, -depth * 0.6, -length * 0.41), length * 0.08, length * 0.06, 0.12, hull)
-        )
+        tip = (0, -depth * 0.6, -length * 0.41)
+        solids.append(wing_of((0, depth * 0.3, -length * 0.38), tip, length * 0.08, length * 0.06, 0.12, hull))
     if maybe(rng, 0.75):
         top = [
             oval(1.0, 1.0, 0, 0, 4)[:, [0, 2, 1]] * (beam * 0.62 * g, 1, length * 0.3 * g) + (0, depth * y, -length * 0.02)
@@ -184,11 +133,9 @@ def _sailing_boat(rng: Rng) -> Thing:
             else (end[0] * 0.04, depth + tall * 0.97, z - 0.03 * length)
         )
         throat = (0.0, depth + tall * (0.68 if gaff else 0.98), z - length * 0.01)
-        solids.append(
-            _sail([(0, y + 0.08, z - length * 0.01), (end[0] * 0.97, y + 0.12, z + (end[2] - z) * 0.97), head, throat], blow, cloth)
-        )
-        if gaff:
-            solids.append(rod(throat, head, length * 0.006, length * 0.005, spar))
+        points = [(0, y + 0.08, z - length * 0.01), (end[0] * 0.97, y + 0.12, z + (end[2] - z) * 0.97), head, throat]
+        solids.append(_sail(points, blow, cloth))
+        solids += [rod(throat, head, length * 0.006, length * 0.005, spar)] if gaff else []
         sails += 1
     bow = (0.0, depth * 1.25, length * 0.5)
     if maybe(rng, 0.75):
@@ -196,72 +143,61 @@ def _sailing_boat(rng: Rng) -> Thing:
         clew = (math.sin(swing) * length * 0.2, depth * 1.4, mast - length * 0.03)
         front = fabric(rng, pick(rng, ("white", "red", "blue", "orange"))) if maybe(rng, 0.3) else cloth
         peak = (0.0, depth + high * rng.uniform(0.7, 0.95), mast + 0.02 * length)
-        solids += [_sail([bow, clew, peak, peak], blow, front), rod(bow, peak, length * 0.003, length * 0.003, STEEL, sides=6)]
+        solids += [_sail([bow, clew, peak, peak], blow, front), dowel(bow, peak, length * 0.003, STEEL, sides=6)]
         sails += 1
     if maybe(rng, 0.5):  # an open place to sit behind, with a tiller
         solids += [box((beam * 0.5, depth * 0.06, length * 0.18), (0, depth, -length * 0.33), deck)]
         solids.append(rod((0, depth * 0.9, -length * 0.49), (0, depth * 1.35, -length * 0.3), length * 0.006, length * 0.005, deck))
     said = parts_of(("mast", masts), ("sail", sails), ("hull", 2 * twin), ("keel", int(keel)))
-    return Thing(solids=placed(solids), main=hull if not sails else cloth, style=("tall",) if high > 1.15 * length else (), parts=said)
+    return Thing.of(grounded(solids), hull if not sails else cloth, ("tall",) if high > 1.15 * length else (), said)
+
+
+def _motors(rng: Rng, length: float, beam: float, solids: list[Solid], depth: float) -> int:
+    """Outboard motors."""
+    motors = pick(rng, (1, 1, 2))
+    size = 0.05 * length * (1 if motors == 1 else 0.85)
+    for i in range(motors):
+        x, levels = (i - (motors - 1) / 2) * beam * 0.3, ((0, 0.8), (0.3, 1), (1.2, 1), (1.7, 0.75), (1.8, 0.4))
+        hood = [oval(1, 1, 0, 0, 3)[:, [0, 2, 1]] * (size * 1.1 * g, 1, size * 1.5 * g) + (0, y * size, 0) for y, g in levels]
+        leg = [box((size * 0.35, size * 3.0, size * 0.7), (0, -size * 2.9, 0), STEEL)]
+        leg += [wing_of((0, -size * 2.2, size * 0.4), (0, -size * 3.4, size * 0.3), size, size * 0.6, 0.2, STEEL)]
+        solids += [solid.moved((x, depth, -length * 0.5 - size * 0.7)) for solid in (loft(hood, BLACK), *leg)]
+        solids.append(box((size * 0.5, size * 0.8, size * 1.6), (x, depth * 0.8, -length * 0.5), STEEL))
+    return motors
+
+
+def _bow_rail(beam: float, depth: float, length: float, solids: list[Solid]) -> None:
+    """A rail around the bow."""
+    levels = ((-1, 0.88, 0.02), (-1, 0.74, 0.22), (-1, 0.42, 0.38), (1, 0.0, 0.5), (1, 0.42, 0.38), (1, 0.74, 0.22), (1, 0.88, 0.02))
+    spots = [(s * x * beam / 2, depth * (1.1 + 0.35 * max(q, 0)), q * length) for s, x, q in levels]
+    solids.append(tube(bent_by([(x, y + depth * 0.45, z) for x, y, z in spots], 30), 0.016 + 0.001 * length, STEEL, sides=8))
+    solids += [dowel(spot, (spot[0], spot[1] + depth * 0.45, spot[2]), 0.015, STEEL, sides=6) for spot in spots]
 
 
 def _motor_boat(rng: Rng) -> Thing:
     """A runabout with a windscreen, a cabin cruiser, or a working boat with a wheelhouse."""
     length = rng.uniform(4.5, 9)
     beam, depth = length * rng.uniform(0.3, 0.36), length * rng.uniform(0.13, 0.17)
-    hull, deck = (
-        pick(rng, (metal(rng, pick(rng, PAINTS)), plastic(rng), wood(rng, "brown"))),
-        pick(rng, (WHITE, wood(rng, "brown"), wood(rng, "beige"))),
-    )
+    hull = pick(rng, (metal(rng, pick(rng, PAINTS)), plastic(rng), wood(rng, "brown")))
+    deck = pick(rng, (WHITE, wood(rng, "brown"), wood(rng, "beige")))
     pane, form = glass(rng, pick(rng, ("black", "blue"))), int(rng.integers(3))
-    solids = [
-        _hull(
-            length,
-            beam,
-            depth,
-            hull,
-            rake=rng.uniform(0.5, 1.1),
-            stern=rng.uniform(0.75, 0.92),
-            sheer=rng.uniform(0.1, 0.4),
-            full=rng.uniform(1.3, 2.0),
-            inner=0.06 * beam,
-        )
-    ]
+    rake, stern, sheer, full = rng.uniform(0.5, 1.1), rng.uniform(0.75, 0.92), rng.uniform(0.1, 0.4), rng.uniform(1.3, 2.0)
+    solids = [_hull(length, beam, depth, hull, rake=rake, stern=stern, sheer=sheer, full=full, inner=0.06 * beam)]
     floor, seats, motors, cabins = depth * 0.55, 0, 0, 0
     solids.append(
         _hull(length * 0.94, beam * 0.9, depth * 0.6, deck, rake=0.6, stern=0.85, sheer=0.1, full=2.0).moved(
             (0, 0.04 * depth, -0.01 * length)
         )
     )
-    front = [
-        (-0.86, -0.02),
-        (0.86, -0.02),
-        (0.84, 0.12),
-        (0.7, 0.25),
-        (0.45, 0.38),
-        (0.1, 0.49),
-        (-0.1, 0.49),
-        (-0.45, 0.38),
-        (-0.7, 0.25),
-        (-0.84, 0.12),
-    ]
-    solids.append(
-        slab([(x * beam / 2 * 1.02, -z * length) for x, z in front], depth * 0.12, deck).turned("x", -90).moved((0, depth * 1.03, 0))
-    )
+    front = [(-0.86, -0.02), (0.86, -0.02), (0.84, 0.12), (0.7, 0.25), (0.45, 0.38), (0.1, 0.49), (-0.1, 0.49), (-0.45, 0.38), (-0.7, 0.25)]
+    front += [(-0.84, 0.12)]
+    outline = [(x * beam / 2 * 1.02, -z * length) for x, z in front]
+    solids.append(slab(outline, depth * 0.12, deck).turned("x", -90).moved((0, depth * 1.03, 0)))
     hide = leather(rng, pick(rng, ("white", "red", "brown", "blue", "beige")))
     if form == 0:
-        solids.append(
-            _sail(
-                [
-                    (-beam * 0.4, depth, 0.02 * length),
-                    (beam * 0.4, depth, 0.02 * length),
-                    (beam * 0.36, depth * 1.6, -0.04 * length),
-                    (-beam * 0.36, depth * 1.6, -0.04 * length),
-                ],
-                beam * 0.1,
-                pane,
-            )
-        )
+        points = [(-beam * 0.4, depth, 0.02 * length), (beam * 0.4, depth, 0.02 * length), (beam * 0.36, depth * 1.6, -0.04 * length)]
+        points += [(-beam * 0.36, depth * 1.6, -0.04 * length)]
+        solids.append(_sail(points, beam * 0.1, pane))
         solids.append(cushion((beam * 0.8, depth * 0.5, length * 0.06), (0, depth * 0.6, -0.02 * length), 0.05, deck))
         seats = pick(rng, (2, 3, 4))
         for x, z in (
@@ -278,91 +214,46 @@ def _motor_boat(rng: Rng) -> Thing:
         y, wide = depth * 0.85, beam * 0.72
         for _ in range(cabins):
             slope = long * (0.25 if form == 1 else 0.05)
-            walls = [
-                (0, wide, -long / 2, long / 2 + slope * 0.3),
-                (0.5, wide * 0.97, -long / 2, long / 2 - slope * 0.1),
-                (0.9, wide * 0.9, -long / 2 + 0.01, long / 2 - slope * 0.8),
-            ]
+            walls = [(0, wide, -long / 2, long / 2 + slope * 0.3), (0.5, wide * 0.97, -long / 2, long / 2 - slope * 0.1)]
+            walls += [(0.9, wide * 0.9, -long / 2 + 0.01, long / 2 - slope * 0.8)]
             rings = [np.array([(x, y + h * tall, -q * length) for x, q in rounded(w, -(b + z), -(a + z), 0.04)]) for h, w, a, b in walls]
             solids += [loft(rings[:2], WHITE), loft(rings[1:], pane)]
-            solids.append(
-                loft(
-                    [
-                        np.array(
-                            [
-                                (x * g, y + h * tall, -q * length * 1)
-                                for x, q in rounded(wide, -(long / 2 - slope * 0.72 + z), -(-long / 2 - 0.01 + z), 0.04)
-                            ]
-                        )
-                        for h, g in ((0.88, 1), (0.96, 1), (1.02, 0.85))
-                    ],
-                    deck,
-                )
-            )
-            solids += [
-                rod(
-                    (s * wide * 0.47, y + 0.45 * tall, (q + z) * length),
-                    (s * wide * 0.45, y + 0.92 * tall, (q + z) * length),
-                    0.02 * tall,
-                    0.02 * tall,
-                    WHITE,
-                    sides=6,
-                )
-                for s in (-1, 1)
-                for q in (-long * 0.47, -long * 0.1)
-            ]
+            top = rounded(wide, -(long / 2 - slope * 0.72 + z), -(-long / 2 - 0.01 + z), 0.04)
+            levels = ((0.88, 1), (0.96, 1), (1.02, 0.85))
+            solids.append(loft([np.array([(x * g, y + h * tall, -q * length * 1) for x, q in top]) for h, g in levels], deck))
+            for s in (-1, 1):
+                for q in (-long * 0.47, -long * 0.1):
+                    start = (s * wide * 0.47, y + 0.45 * tall, (q + z) * length)
+                    solids.append(dowel(start, (s * wide * 0.45, y + 0.92 * tall, (q + z) * length), 0.02 * tall, WHITE, sides=6))
             y, wide, long, z, tall = y + tall, wide * 0.8, long * 0.6, z - long * 0.1, tall * 0.75
         if form == 2 or maybe(rng, 0.5):
             solids.append(rod((0, y - 0.1, z * length), (0, y + depth * rng.uniform(0.8, 2.0), z * length), 0.03, 0.02, STEEL, sides=8))
     rails = maybe(rng, 0.5)
     if rails:
-        spots = [
-            (s * x * beam / 2, depth * (1.1 + 0.35 * max(q, 0)), q * length)
-            for s, x, q in (
-                (-1, 0.88, 0.02),
-                (-1, 0.74, 0.22),
-                (-1, 0.42, 0.38),
-                (1, 0.0, 0.5),
-                (1, 0.42, 0.38),
-                (1, 0.74, 0.22),
-                (1, 0.88, 0.02),
-            )
-        ]
-        solids.append(tube(bent_by([(x, y + depth * 0.45, z) for x, y, z in spots], 30), 0.016 + 0.001 * length, STEEL, sides=8))
-        solids += [rod(spot, (spot[0], spot[1] + depth * 0.45, spot[2]), 0.015, 0.015, STEEL, sides=6) for spot in spots]
+        _bow_rail(beam, depth, length, solids)
     if maybe(rng, 0.65):
-        motors = pick(rng, (1, 1, 2))
-        size = 0.05 * length * (1 if motors == 1 else 0.85)
-        for i in range(motors):
-            x = (i - (motors - 1) / 2) * beam * 0.3
-            hood = [
-                oval(1, 1, 0, 0, 3)[:, [0, 2, 1]] * (size * 1.1 * g, 1, size * 1.5 * g) + (0, y * size, 0)
-                for y, g in ((0, 0.8), (0.3, 1), (1.2, 1), (1.7, 0.75), (1.8, 0.4))
-            ]
-            leg = [
-                box((size * 0.35, size * 3.0, size * 0.7), (0, -size * 2.9, 0), STEEL),
-                wing_of((0, -size * 2.2, size * 0.4), (0, -size * 3.4, size * 0.3), size, size * 0.6, 0.2, STEEL),
-            ]
-            solids += [solid.moved((x, depth, -length * 0.5 - size * 0.7)) for solid in (loft(hood, BLACK), *leg)]
-            solids.append(box((size * 0.5, size * 0.8, size * 1.6), (x, depth * 0.8, -length * 0.5), STEEL))
+        motors = _motors(rng, length, beam, solids, depth)
     said = parts_of(("seat", seats), ("motor", motors), ("cabin", cabins), ("railing", int(rails)))
-    return Thing(solids=placed(solids), main=hull, style=("open",) if form == 0 else ("closed",), parts=said)
+    return Thing.of(grounded(solids), hull, ("open",) if form == 0 else ("closed",), said)
+
+
+def _lifeboats(boats: int, length: float, solids: list[Solid], depth: float, second: Material, beam: float) -> None:
+    """Lifeboats in two rows."""
+    for i in range(boats):
+        s, z = (-1, 1)[i % 2], (i // 2 - 1) * 0.14 * length
+        shape = ((-0.55, 0.02), (-0.35, 0.2), (0, 0.28), (0.35, 0.2), (0.55, 0.02))
+        stations = [(z + d * depth, w * depth, w * depth, depth * 1.75) for d, w in shape]
+        solids.append(fuselage(stations, second, count=10).moved((s * beam * 0.44, 0, 0)))
 
 
 def _ship(rng: Rng) -> Thing:
     """A liner with funnels, a freighter with containers, or a tug."""
     form, length = int(rng.integers(3)), 60.0
-    beam, depth = (
-        length * ((0.13, 0.15, 0.3)[form] + rng.uniform(-0.01, 0.03)),
-        length * ((0.09, 0.08, 0.15)[form] + rng.uniform(-0.01, 0.02)),
-    )
-    hull, second, house = (
-        metal(rng, pick(rng, ("black", "white", "blue", "red", "grey", "green"))),
-        metal(rng, pick(rng, ("red", "black", "yellow", "orange"))),
-        metal(rng, pick(rng, ("white", "white", "beige"))),
-    )
-    dark = glass(rng, "black")
-    shape = (rng.uniform(0.3, 0.8), rng.uniform(0.55, 0.85), rng.uniform(0.1, 0.4))
+    beam = length * ((0.13, 0.15, 0.3)[form] + rng.uniform(-0.01, 0.03))
+    depth = length * ((0.09, 0.08, 0.15)[form] + rng.uniform(-0.01, 0.02))
+    hull = metal(rng, pick(rng, ("black", "white", "blue", "red", "grey", "green")))
+    second, house = metal(rng, pick(rng, ("red", "black", "yellow", "orange"))), metal(rng, pick(rng, ("white", "white", "beige")))
+    dark, shape = glass(rng, "black"), (rng.uniform(0.3, 0.8), rng.uniform(0.55, 0.85), rng.uniform(0.1, 0.4))
     solids = [_hull(length, beam, depth, hull, rake=shape[0], stern=shape[1], sheer=shape[2], full=3.0)]
     solids.append(
         _hull(length * 0.995, beam * 1.01, depth * 0.35, second, rake=0.2, stern=shape[1] * 0.95, sheer=0, full=3.0).moved(
@@ -392,18 +283,7 @@ def _ship(rng: Rng) -> Thing:
         stacks = int(rng.integers(1, 5))
         places = np.linspace(back + 0.08, front - 0.12, stacks) if stacks > 1 else [0.0]
         boats = pick(rng, (0, 6))
-        for i in range(boats):
-            s, z = (-1, 1)[i % 2], (i // 2 - 1) * 0.14 * length
-            solids.append(
-                body_of(
-                    [
-                        (z + d * depth, w * depth, w * depth, depth * 1.75)
-                        for d, w in ((-0.55, 0.02), (-0.35, 0.2), (0, 0.28), (0.35, 0.2), (0.55, 0.02))
-                    ],
-                    second,
-                    count=10,
-                ).moved((s * beam * 0.44, 0, 0))
-            )
+        _lifeboats(boats, length, solids, depth, second, beam)
         girth, lofty = depth * rng.uniform(0.3, 0.45), depth * rng.uniform(0.9, 1.6)
     elif form == 1:
         end = -0.28 if maybe(rng, 0.7) else 0.02
@@ -420,74 +300,46 @@ def _ship(rng: Rng) -> Thing:
             for h in range(int(rng.integers(1, 4)))
         ]
         containers = len(cells)
-        solids += [
-            box((beam * 0.26, depth * 0.36, length * 0.08), (x * beam, depth * (1 + 0.37 * h), z * length), pick(rng, paints))
-            for z, x, h in cells
-        ]
+        for z, x, h in cells:
+            at = (x * beam, depth * (1 + 0.37 * h), z * length)
+            solids.append(box((beam * 0.26, depth * 0.36, length * 0.08), at, pick(rng, paints)))
     else:
         y = depth
         for i, (tall, back, front, k) in enumerate(((0.55, -0.22, 0.22, 0.66), (0.6, -0.02, 0.2, 0.6))):
             block(beam * k, y, depth * tall, back, front, house, bool(i) or maybe(rng, 0.6))
             y += depth * tall
         stacks, places, girth, lofty, y = pick(rng, (1, 2)), [-0.12, -0.2], depth * 0.22, depth * rng.uniform(0.8, 1.2), depth * 1.5
-        rim = [
-            (s * beam * 0.5 * w, depth * (1.0 + 0.1 * h), z * length)
-            for s, w, h, z in (
-                (-1, 0.97, 0, -0.3),
-                (-1, 1.02, 0, 0),
-                (-1, 0.86, 0.3, 0.28),
-                (1, 0, 1.7, 0.51),
-                (1, 0.86, 0.3, 0.28),
-                (1, 1.02, 0, 0),
-                (1, 0.97, 0, -0.3),
-            )
-        ]
+        side = [(-1, 0.97, 0, -0.3), (-1, 1.02, 0, 0), (-1, 0.86, 0.3, 0.28), (1, 0, 1.7, 0.51), (1, 0.86, 0.3, 0.28), (1, 1.02, 0, 0)]
+        side += [(1, 0.97, 0, -0.3)]
+        rim = [(s * beam * 0.5 * w, depth * (1.0 + 0.1 * h), z * length) for s, w, h, z in side]
         solids.append(tube(bent_by(rim, 40), depth * 0.06, BLACK))
     lean = rng.uniform(0, 12)
     for place in list(places)[:stacks]:
-        line = [
-            (0, 0),
-            (girth, 0),
-            (girth, lofty * 0.72),
-            (girth * 1.03, lofty * 0.72),
-            (girth * 1.03, lofty),
-            (girth * 0.85, lofty),
-            (girth * 0.82, lofty * 0.9),
-            (0, lofty * 0.9),
-        ]
-        funnel = [
-            turned([*line[:3], (0, lofty * 0.72)], (0, 0, 0), second, squash=1.35),
-            turned([(0, lofty * 0.72), *line[3:]], (0, 0, 0), BLACK, squash=1.35),
-        ]
+        line = [(0, 0), (girth, 0), (girth, lofty * 0.72), (girth * 1.03, lofty * 0.72), (girth * 1.03, lofty), (girth * 0.85, lofty)]
+        line += [(girth * 0.82, lofty * 0.9), (0, lofty * 0.9)]
+        funnel = [lathe([*line[:3], (0, lofty * 0.72)], second, squash=1.35)]
+        funnel += [lathe([(0, lofty * 0.72), *line[3:]], BLACK, squash=1.35)]
         solids += [part.turned("x", -lean).moved((0, y - depth * 0.08, place * length)) for part in funnel]
     masts = pick(rng, (0, 1, 2))
     for z in (0.36, -0.42)[:masts]:
         solids.append(rod((0, depth, z * length), (0, depth * 3.8, z * length), depth * 0.05, depth * 0.03, house, sides=8))
-        solids.append(
-            rod((-beam * 0.2, depth * 3.2, z * length), (beam * 0.2, depth * 3.2, z * length), depth * 0.025, depth * 0.025, house, sides=8)
-        )
+        solids.append(dowel((-beam * 0.2, depth * 3.2, z * length), (beam * 0.2, depth * 3.2, z * length), depth * 0.025, house, sides=8))
     said = parts_of(("funnel", stacks), ("mast", masts), ("container", containers), ("lifeboat", boats))
-    return Thing(solids=placed(solids), main=hull, style=(("slim",), ("low",), ("wide",))[form], parts=said)
+    return Thing.of(grounded(solids), hull, (("slim",), ("low",), ("wide",))[form], said)
 
 
 def _tall_ship(rng: Rng) -> Thing:
     length, masts = 30.0, pick(rng, (2, 3, 3))
     beam, depth = length * rng.uniform(0.2, 0.26), length * rng.uniform(0.13, 0.18)
-    hull, cloth, spar = (
-        wood(rng, pick(rng, ("brown", "black", "brown"))),
-        fabric(rng, pick(rng, ("white", "beige", "white", "red", "black"))),
-        wood(rng, "brown"),
-    )
+    hull, cloth = wood(rng, pick(rng, ("brown", "black", "brown"))), fabric(rng, pick(rng, ("white", "beige", "white", "red", "black")))
+    spar = wood(rng, "brown")
     solids = [_hull(length, beam, depth, hull, rake=0.8, stern=0.65, sheer=rng.uniform(0.2, 0.5), full=1.8)]
     castle = maybe(rng, 0.6)
     if castle:
-        solids += [
-            box((beam * 0.72, depth * 0.5, length * 0.2), (0, depth * 0.98, -length * 0.39), hull),
-            box((beam * 0.78, depth * 0.06, length * 0.21), (0, depth * 1.46, -length * 0.39), spar),
-        ]
-        solids += [
-            box((beam * 0.16, depth * 0.22, 0.15), (x * beam, depth * 1.1, -length * 0.49), glass(rng, "yellow")) for x in (-0.22, 0, 0.22)
-        ]
+        solids.append(box((beam * 0.72, depth * 0.5, length * 0.2), (0, depth * 0.98, -length * 0.39), hull))
+        solids.append(box((beam * 0.78, depth * 0.06, length * 0.21), (0, depth * 1.46, -length * 0.39), spar))
+        for x in (-0.22, 0, 0.22):
+            solids.append(box((beam * 0.16, depth * 0.22, 0.15), (x * beam, depth * 1.1, -length * 0.49), glass(rng, "yellow")))
     line = depth * 0.72
     for s in (-1, 1):
         for q in np.linspace(-0.32, 0.2, 7):
@@ -502,16 +354,10 @@ def _tall_ship(rng: Rng) -> Thing:
         solids.append(rod((0, depth * 0.6, z), (0, depth + tall, z), 0.32, 0.16, spar, sides=10))
         y = depth + tall * 0.16
         for row in range(rows):
-            step = tall * 0.78 / rows
-            low, high = beam * (1.0 - 0.17 * row), beam * (1.0 - 0.17 * (row + 1))
-            solids.append(
-                _sail(
-                    [(-low, y, z + 0.35), (low, y, z + 0.35), (high, y + step * 0.9, z + 0.35), (-high, y + step * 0.9, z + 0.35)],
-                    blow,
-                    cloth,
-                )
-            )
-            solids.append(rod((-high * 1.05, y + step * 0.92, z + 0.2), (high * 1.05, y + step * 0.92, z + 0.2), 0.14, 0.14, spar, sides=8))
+            step, low, high = tall * 0.78 / rows, beam * (1.0 - 0.17 * row), beam * (1.0 - 0.17 * (row + 1))
+            points = [(-low, y, z + 0.35), (low, y, z + 0.35), (high, y + step * 0.9, z + 0.35), (-high, y + step * 0.9, z + 0.35)]
+            solids.append(_sail(points, blow, cloth))
+            solids.append(dowel((-high * 1.05, y + step * 0.92, z + 0.2), (high * 1.05, y + step * 0.92, z + 0.2), 0.14, spar, sides=8))
             y, sails = y + step, sails + 1
     for k in range(pick(rng, (1, 2))):
         z = float(places[0]) * length
@@ -519,4 +365,4 @@ def _tall_ship(rng: Rng) -> Thing:
         foot = (0.0, depth * (2.0 - 0.3 * k), length * (0.72 - 0.14 * k))
         solids.append(_sail([foot, (1.0, depth * 1.7, z + length * 0.1), head, head], blow * 0.6, cloth))
         sails += 1
-    return Thing(solids=placed(solids), main=cloth, style=("tall",), parts=parts_of(("mast", masts), ("sail", sails)))
+    return Thing.of(grounded(solids), cloth, ("tall",), parts_of(("mast", masts), ("sail", sails)))

@@ -4,17 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import turned
-from pipeline.starter.kinds.thing import BLACK, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, plastic
-from pipeline.starter.kinds.vessels import BOTTLES, band, closure, ear_of, paint, radius_at, shaped, smooth, squared
+from pipeline.starter.kinds.kit import *
 
 
 def bottle(rng: Rng) -> Thing:
     """Wine, beer, soda, milk, spray, soap, perfume, jug, decanter, flask of a laboratory, and now and then a flat one for the hip."""
     form = pick(rng, list(BOTTLES))
-    knots, widths, heights, (low, high), closures = BOTTLES[form]
-    wide, tall, sort = rng.uniform(*widths) / 2, rng.uniform(*heights), pick(rng, closures)
-    body = glass(rng)
+    knots, (widths, heights, (low, high), closures) = PROFILES[form], BOTTLES[form]
+    wide, tall, sort, body = rng.uniform(*widths) / 2, rng.uniform(*heights), pick(rng, closures), glass(rng)
     if form in ("water", "medicine", "sauce", "dispenser", "spray") and maybe(rng, 0.8):
         body = plastic(rng)
     elif form in ("thermos", "jug"):
@@ -29,13 +26,13 @@ def bottle(rng: Rng) -> Thing:
     squash = (
         rng.uniform(0.45, 0.72) if maybe(rng, 0.7 if form in ("spray", "whisky", "perfume") else 0.0 if form in bulbs else 0.08) else 1.0
     )
-    solids = [turned([(0.0, 0.0), (outer[0][0] * 0.92, 0.0), *outer, *mouth], (0, 0, 0), body, sides=72, squash=squash)]
+    solids = [lathe([(0.0, 0.0), (outer[0][0] * 0.92, 0.0), *outer, *mouth], body, sides=72, squash=squash)]
     parts = []
     if form not in bulbs and maybe(rng, 0.6):
         paper = pick(rng, (WHITE, paint(rng, pick(rng, ("red", "yellow", "beige", "blue", "green", "black")))))
         ends = low + (high - low) * rng.uniform((0, 0.7), (0.3, 1))
         solids.append(band(outer, tall * float(ends[0]), tall * float(ends[1]), paper, squash))
-        parts.append(Parts(noun="label", count=1, material=replace(paper, substance="")))
+        parts.append(Parts("label", 1, replace(paper, substance="")))
     if angular:  # square below, round at the neck
         square = squared(rng.uniform(4, 12))
         solids = shaped(solids, lambda a, h: 1 + (square(a, h) - 1) * np.clip((0.92 * tall - h) / (0.25 * tall), 0, 1))
@@ -45,16 +42,15 @@ def bottle(rng: Rng) -> Thing:
     if form == "jug":
         ear = ear_of(rng, (radius_at(outer, tall * 0.55), tall * 0.55), (neck, tall * rng.uniform(0.86, 0.93)), wide * 0.55, 0.008, body)
         solids.append(ear)
-        if both := body.substance == "ceramic" and maybe(rng, 0.5):
-            solids.append(ear.turned("y", 180))
-        parts.append(Parts(noun="handle", count=1 + both))
+        solids += [ear.turned("y", 180)] if (both := (body.substance == "ceramic" and maybe(rng, 0.5))) else []
+        parts.append(Parts("handle", 1 + both))
     if form == "thermos" and maybe(rng, 0.4):
         solids.append(ear_of(rng, (wide * 0.98, tall * 0.25), (wide * 0.98, tall * 0.7), wide * 0.7, 0.007, BLACK))
-        parts.append(Parts(noun="handle", count=1, material=BLACK))
+        parts.append(Parts("handle", 1, BLACK))
     solids += closure(rng, sort, neck, tall, squash)
     if sort == "open":
         style.append("open")
     elif sort != "foil":
-        parts.append(Parts(noun=sort if sort in ("cork", "stopper", "pump", "trigger") else "cap", count=1))
+        parts.append(Parts(sort if sort in ("cork", "stopper", "pump", "trigger") else "cap", 1))
     style += ["slim"] if tall / wide > 7 else ["wide"] if tall / wide < 3.6 else []
-    return Thing(solids=tuple(solids), main=body, style=tuple(style), parts=tuple(parts))
+    return Thing.of(solids, body, style, parts)

@@ -5,23 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Solid, rod, turned
-from pipeline.starter.kinds.thing import BLACK, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, stone, wood
-from pipeline.starter.kinds.vessels import (
-    ball,
-    band,
-    ear_of,
-    faceted_by,
-    fluted_by,
-    paint,
-    radius_at,
-    set_around,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _fruits(rng: Rng, wide: float, level: float) -> tuple[list[Solid], Parts]:
@@ -46,10 +30,9 @@ def _fruits(rng: Rng, wide: float, level: float) -> tuple[list[Solid], Parts]:
     solids = []
     for i in range(below):
         tilt = [solid.turned("z", float(rng.uniform(-25, 25))).moved((0, level, wide - size)) for solid in one]
-        solids += set_around(tilt, i * 360 / below)
-    if top := maybe(rng, 0.6):
-        solids += [solid.moved((0, level + size * 1.35, 0)) for solid in one]
-    return solids, Parts(noun=noun, count=below + top, material=skin)
+        solids += placed(tilt, (0, 0, 0), turn=i * 360 / below)
+    solids += [solid.moved((0, level + size * 1.35, 0)) for solid in one] if (top := maybe(rng, 0.6)) else []
+    return solids, Parts(noun, below + top, skin)
 
 
 def bowl(rng: Rng) -> Thing:
@@ -64,29 +47,27 @@ def bowl(rng: Rng) -> Thing:
         "deep": (rng.uniform(0.95, 1.2), [(foot, 0), (foot, 0.05), (0.85, 0.2), (1, 0.5), (0.98, 0.8), (0.95, 1)]),
         "flared": (rng.uniform(0.6, 0.85), [(foot, 0), (foot, 0.1), (0.5, 0.14), (0.62, 0.5), (0.75, 0.8), (1, 1)]),
         "pedestal": (
-            rng.uniform(0.9, 1.3), [(0.5, 0), (0.5, 0.03), (0.16, 0.1), (0.12, 0.3), (0.2, 0.42), (0.8, 0.52), (0.97, 0.75), (1, 1)]
+            rng.uniform(0.9, 1.3),
+            [(0.5, 0), (0.5, 0.03), (0.16, 0.1), (0.12, 0.3), (0.2, 0.42), (0.8, 0.52), (0.97, 0.75), (1, 1)],
         ),
-        "mixing": (
-            rng.uniform(0.7, 0.95), [(foot, 0), (0.78, 0.25), (0.92, 0.7), (0.95, 0.93), (0.95, 0.93), (1.02, 0.97), (1.02, 1)]
-        ),
+        "mixing": (rng.uniform(0.7, 0.95), [(foot, 0), (0.78, 0.25), (0.92, 0.7), (0.95, 0.93), (0.95, 0.93), (1.02, 0.97), (1.02, 1)]),
         "tureen": (rng.uniform(0.8, 1.0), [(0.55, 0), (0.55, 0.04), (0.4, 0.1), (0.9, 0.3), (1.05, 0.6), (1, 0.9), (1, 1)]),
         "salad": (rng.uniform(0.55, 0.8), [(0.6, 0), (0.7, 0.04), (0.95, 0.4), (1.0, 0.75), (0.96, 1)]),
         "shallow": (rng.uniform(0.3, 0.42), [(foot, 0), (foot, 0.08), (0.8, 0.3), (1, 1)]),
         "faceted": (rng.uniform(0.6, 0.9), [(foot, 0), (foot, 0.05), (0.75, 0.4), (1, 1)]),
-    }[form]  # fmt: skip
+    }[form]
     tall = wide * ratio
     outer = smooth(curve, wide, tall)
     rim, wall = outer[-1][0], wide * rng.uniform(0.03, 0.06)
     solids = vessel(outer, wall, body, pick(rng, (body, body, WHITE, ceramic(rng))), sides=72)
     style: list[str] = {"wide": ["wide"], "shallow": ["wide", "low"], "deep": ["tall"], "pedestal": ["tall"]}.get(form, [])
     parts: list[Parts] = []
-    if form == "pedestal":
-        parts.append(Parts(noun="stem", count=1))
+    parts += [Parts("stem", 1)] if form == "pedestal" else []
     count = int(rng.integers(1, 4))
     if form not in ("shallow", "pedestal", "mixing") and maybe(rng, 0.35):
         strip, thick = ceramic(rng), rng.uniform(0.05, 0.12)
         solids += [band(outer, tall * (0.85 - 0.2 * i - thick), tall * (0.85 - 0.2 * i), strip, proud=wide * 0.012) for i in range(count)]
-        parts.append(Parts(noun="band", count=count, material=replace(strip, substance="")))
+        parts.append(Parts("band", count, replace(strip, substance="")))
         style = [*style, "striped"] if count > 1 else style
     if form == "faceted":
         solids = shaped(solids, faceted_by(pick(rng, (6, 8, 9, 12))))
@@ -114,18 +95,15 @@ def bowl(rng: Rng) -> Thing:
         )
         if plain:
             solids += [ear, ear.turned("y", 180)]
-            parts.append(Parts(noun="handle", count=2))
+            parts.append(Parts("handle", 2))
     if form == "mixing" and maybe(rng, 0.6):
         solids.append(ear_of(rng, (rim * 0.9, tall * 0.6), (rim * 0.97, tall * 0.95), wide * 0.3, wide * 0.06, body))
-        parts.append(Parts(noun="handle", count=1))
+        parts.append(Parts("handle", 1))
     if plain and form in ("tureen", "deep", "half") and maybe(rng, 0.9 if form == "tureen" else 0.3):
-        lid = smooth(
-            [(0, 0), (1.03, 0), (1.03, 0), (1.0, 0.08), (0.7, 0.3), (0.12, 0.4), (0.1, 0.46), (0.18, 0.56), (0.1, 0.64), (0, 0.65)],
-            rim,
-            rim,
-        )
+        knots = [(0, 0), (1.03, 0), (1.03, 0), (1.0, 0.08), (0.7, 0.3), (0.12, 0.4), (0.1, 0.46), (0.18, 0.56), (0.1, 0.64), (0, 0.65)]
+        lid = smooth(knots, rim, rim)
         solids.append(turned(lid, (0, tall, 0), body, sides=48))
-        parts.append(Parts(noun="lid", count=1))
+        parts.append(Parts("lid", 1))
     elif plain and form in ("half", "wide", "pedestal", "salad", "mixing", "shallow") and maybe(rng, 0.35):
         fruits, words = _fruits(rng, rim * 0.8, tall * (0.95 if form != "shallow" else 1.3))
         solids += fruits
@@ -135,13 +113,12 @@ def bowl(rng: Rng) -> Thing:
         for side in (-1, 1):
             end = (side * rim * 1.25, tall * 1.7, 0.0)
             solids += [rod((-side * rim * 0.2, tall * 0.2, side * rim * 0.3), end, wide * 0.03, wide * 0.05, server)]
-            solids.append(stretched(ball(wide * 0.05, (0, 0, 0), server), z=1.4).moved(end))
-        parts.append(Parts(noun="spoon", count=2, material=server))
+            solids.append(stretched(bulb(wide * 0.05, (0, 0, 0), server), z=1.4).moved(end))
+        parts.append(Parts("spoon", 2, server))
     elif maybe(rng, 0.15) and plain:
-        level = tall * 0.75
-        soup = paint(rng, pick(rng, ("orange", "green", "red", "brown", "white", "beige")))
+        level, soup = tall * 0.75, paint(rng, pick(rng, ("orange", "green", "red", "brown", "white", "beige")))
         radius = radius_at(outer, level) - wall * 0.7
-        solids.append(turned([(0, level - 0.002), (radius, level - 0.002), (radius, level), (0, level)], (0, 0, 0), soup, sides=48))
+        solids.append(lathe([(0, level - 0.002), (radius, level - 0.002), (radius, level), (0, level)], soup, sides=48))
     else:
         style = [*style, "open"]
-    return Thing(solids=tuple(solids), main=body, style=tuple(style), parts=tuple(parts[:4]))
+    return Thing.of(solids, body, style, parts[:4])

@@ -1,14 +1,13 @@
 """Makes a car: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, body_of, loft, oval, parts_of, placed, rounded, sheet, slab, soft, wheel_of
-from pipeline.starter.kinds.solids import Floats, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, glass, leather, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 # Along the length from the back (0) to the front (1): where the cabin begins and ends at the belt line, and where its roof does.
 CARS: Final[dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float], float, float, float, tuple[float, ...]]]] = {
@@ -27,6 +26,128 @@ CARS: Final[dict[str, tuple[tuple[float, float], tuple[float, float], tuple[floa
 def _wheels(spots: Sequence[tuple[float, float, float]], wheel: Sequence[Solid]) -> list[Solid]:
     """A wheel at each spot, its outside away from X = 0."""
     return [(solid if x > 0 else solid.turned("y", 180)).moved((x, y, z)) for x, y, z in spots for solid in wheel]
+
+
+@dataclass
+class _Design:
+    """Lengths, heights and materials of a car, and what is made so far."""
+
+    length: float
+    bonnet: float
+    boot: float
+    stations: Floats
+    wide: Floats
+    boxy: float
+    solids: list[Solid]
+    clear: float
+    trim: Material
+    z_at: Callable[[float], float]
+    low: Floats
+    belt: float
+    front: float
+    plan: Callable[[float, float, float], Floats]
+    sill: float
+    roof: float
+    pane: Material
+    paint: Material
+    doors: int
+    name: str
+    base_half: float
+    back: float
+    roof_half: float
+    roof_back: float
+    roof_front: float
+    height: float
+    half: float
+
+
+def _lights(rng: Rng, d: _Design) -> None:
+    """Lights, bumpers, grille and number plate."""
+    lamp, red = glass(rng, "white"), plastic(rng, "red")
+    for end, light in ((1, lamp), (-1, red)):
+        tip, y = d.length / 2 - 0.06, (d.bonnet if end > 0 else d.boot) * 0.84
+        w = float(np.interp(end * (tip - 0.08), d.stations, d.wide)) * 0.94
+        size = (0.22, 0.17, 0.16) if d.boxy < 0.6 else (0.36, 0.12, 0.16)
+        d.solids += [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
+        d.solids.append(soft((1.9 * w, 0.15, 0.2), (0, d.clear + 0.1, end * tip), 0.06, d.trim))
+    d.solids.append(soft((w * 0.9, 0.14, 0.1), (0, d.bonnet * 0.84 - 0.18, d.length / 2 - 0.04), 0.03, BLACK))
+    d.solids.append(box((0.46, 0.11, 0.02), (0, d.clear + 0.13, -d.length / 2 - 0.035), WHITE))
+
+
+def _sides(d: _Design, lines: list[float], skin: Callable[[Floats | float, float], Floats]) -> None:
+    """Seams of the doors, handles and mirrors."""
+    for side in (-1, 1):
+        for f in lines:
+            z = d.z_at(f)
+            line_up = np.linspace(max(d.clear + 0.1, float(np.interp(z, d.stations, d.low)) + 0.02), d.belt - 0.05, 8)
+            d.solids.append(tube(np.stack([side * skin(line_up, z), line_up, np.full(8, z)], axis=1), 0.008, BLACK, sides=6))
+        for f in lines[:-1]:
+            y, z = d.belt - 0.13, d.z_at(f) + 0.14
+            d.solids.append(soft((0.04, 0.03, 0.18), (side * (float(skin(y, z)) + 0.005), y, z), 0.012, d.trim))
+        z = d.z_at(d.front) - 0.42
+        d.solids.append(soft((0.2, 0.13, 0.1), (side * (float(skin(d.belt, z)) + 0.08), d.belt, z), 0.045, d.trim))
+
+
+def _closed_cabin(rng: Rng, d: _Design, rails: int, sign: int) -> tuple[int, int]:
+    """Glass from the belt to the roof, pillars and the roof with what it carries."""
+    levels = np.linspace(0, 1, 5)
+    d.solids.append(loft([d.plan(t, 0.0, d.sill + t * (d.roof - 0.07 - d.sill)) for t in levels], d.pane))
+    crown_line = [(1.0, 0.014, -0.1), (1.0, 0.016, -0.06), (1.0, 0.0, -0.025), (1.0, -0.07, -0.008), (1.0, -0.2, 0.0)]
+    d.solids.append(loft([d.plan(t, grow, d.roof + y) for t, grow, y in crown_line], d.paint))
+    low_line, high_line = d.plan(0, 0.004, d.sill), d.plan(1, 0.004, d.roof - 0.06)
+    posts = [low_line.shape[0] // 4 * i + 1 for i in range(4)]
+    d.solids += [rod(tuple(low_line[i]), tuple(high_line[i]), 0.05, 0.045, d.paint, sides=8) for i in posts]
+    middles = [0.5] if d.doors == 2 else ([0.34, 0.62] if d.name != "pickup" else [0.45])
+    panel = d.name == "van" and maybe(rng, 0.5)
+    for side in (-1, 1):
+        for f in middles:
+            foot = (side * (d.base_half - 0.015), d.sill, d.z_at(d.back + (d.front - d.back) * f))
+            head = (side * (d.roof_half - 0.015), d.roof - 0.06, d.z_at(d.roof_back + (d.roof_front - d.roof_back) * f))
+            d.solids.append(rod(foot, head, 0.045, 0.04, d.paint, sides=8))
+    if panel:  # no windows behind the driver
+        line = [(d.z_at(d.back), 0.0), (d.z_at(0.56), 0.0), (d.z_at(0.54), 1.0), (d.z_at(d.roof_back), 1.0)]
+        quad = [
+            np.array(
+                [[s * (d.base_half + (d.roof_half - d.base_half) * t + 0.015), d.sill + t * (d.roof - 0.06 - d.sill), z] for z, t in line]
+            )
+            for s in (1, -1)
+        ]
+        d.solids.append(loft(quad, d.paint))
+    if maybe(rng, 0.25) and d.name in ("estate", "jeep", "van", "hatchback"):
+        rails = 2
+        for side in (-1, 1):
+            x, z0, z1 = side * (d.roof_half - 0.14), d.z_at(d.roof_back + 0.06), d.z_at(d.roof_front - 0.05)
+            path = [(x, d.roof - 0.1, z0), (x, d.roof + 0.04, z0 + 0.12), (x, d.roof + 0.04, z1 - 0.12), (x, d.roof - 0.1, z1)]
+            d.solids.append(tube(np.array(path), 0.02, STEEL, sides=8))
+
+    elif maybe(rng, 0.12) and d.name in ("sedan", "estate"):
+        sign, color = 1, pick(rng, ("yellow", "blue", "red", "white"))
+        d.solids.append(
+            soft((0.7 if color != "yellow" else 0.4, 0.15, 0.18), (0, d.roof - 0.02, d.z_at(d.roof_front) - 0.4), 0.05, plastic(rng, color))
+        )
+    return rails, sign
+
+
+def _open_cabin(rng: Rng, d: _Design) -> int:
+    """A windscreen, seats and a wheel to steer with."""
+    screen = [(-d.base_half, 0), (d.base_half, 0), (d.roof_half, 0.36 * d.height), (-d.roof_half, 0.36 * d.height)]
+    lean = math.degrees(math.atan2((d.front - d.roof_front) * d.length * 0.9, d.roof - d.belt))
+    for solid in (
+        slab(screen, 0.02, d.pane),
+        tube(np.array([(x, y, 0.0) for x, y in (screen[0], screen[3], screen[2], screen[1])]), 0.025, d.trim),
+    ):
+        d.solids.append(solid.turned("x", -lean).moved((0, d.belt - 0.05, d.z_at(d.front) - 0.05)))
+    hide, seats = leather(rng), pick(rng, (2, 4))
+    for row in range(seats // 2):
+        z = d.z_at(d.front) - 0.95 - 0.75 * row
+        for x in (-0.37, 0.37):
+            d.solids.append(soft((0.5, 0.16, 0.5), (x, 0.34 * d.height, z), 0.07, hide))
+            d.solids.append(soft((0.5, 0.62, 0.15), (0, 0, 0), 0.1, hide).turned("x", -14).moved((x, 0.37 * d.height, z - 0.24)))
+    dash = d.z_at(d.front) - 0.42
+    d.solids.append(cushion((2 * d.half - 0.3, 0.25, 0.3), (0, d.belt - 0.27, dash + 0.08), 0.1, BLACK))
+    ring = np.array([(0.18 * math.cos(a), 0.18 * math.sin(a), 0) for a in np.linspace(0, 2 * math.pi, 21)])
+    d.solids.append(tube(ring, 0.016, BLACK, sides=8).turned("x", -25).moved((0.37, d.belt, dash - 0.2)))
+    return seats
 
 
 def car(rng: Rng) -> Thing:
@@ -56,8 +177,7 @@ def car(rng: Rng) -> Thing:
         top[1:-1] = (top[:-2] + 2 * top[1:-1] + top[2:]) / 4
     ends = rng.uniform(0.14, 0.3)
     drop = ends * (1 - np.sqrt(1 - np.clip((abs(stations) - length / 2 + ends) / ends, 0, 1) ** 2))
-    wide = half * (1 - 0.1 * abs(2 * stations / length) ** 3) - drop * 0.6
-    top = top - drop * 0.6 * boxy
+    wide, top = half * (1 - 0.1 * abs(2 * stations / length) ** 3) - drop * 0.6, top - drop * 0.6 * boxy
     low = clear + drop * 0.4
     for axle in axles:
         rise = np.sqrt(np.maximum(arch**2 - (stations - axle) ** 2, 0))
@@ -84,8 +204,7 @@ def car(rng: Rng) -> Thing:
         inside = (stations > z_at(hole[0])) & (stations < z_at(hole[1]))
         floor = np.where(inside, np.maximum(deep, low + 0.02), top)
     solids = [loft(rings(0, -9, 9, floor), paint)]
-    if hole:
-        solids += [loft(rings(side, z_at(hole[0]), z_at(hole[1]), top), paint) for side in (-1, 1)]
+    solids += [loft(rings(side, z_at(hole[0]), z_at(hole[1]), top), paint) for side in (-1, 1)] if hole else []
     inner = half - 0.27
     solids.append(box((2 * inner, 0.26 if hole else belt - clear - 0.15, length * 0.86), (0, clear * 1.02, 0), BLACK))
     spots = [(side * (half * 0.97 - 0.11), radius, axle) for side in (-1, 1) for axle in axles]
@@ -104,59 +223,14 @@ def car(rng: Rng) -> Thing:
         return np.stack([line[:, 0], y - fall, line[:, 1] + 0.3 * crown], axis=1)
 
     sill = belt - 0.04
+    d = _Design(
+        *(length, bonnet, boot, stations, wide, boxy, solids, clear, trim, z_at, low, belt, front, plan, sill),
+        *(roof, pane, paint, doors, name, base_half, back, roof_half, roof_back, roof_front, height, half),
+    )
     if name == "convertible":
-        screen = [(-base_half, 0), (base_half, 0), (roof_half, 0.36 * height), (-roof_half, 0.36 * height)]
-        lean = math.degrees(math.atan2((front - roof_front) * length * 0.9, roof - belt))
-        for solid in (
-            slab(screen, 0.02, pane),
-            tube(np.array([(x, y, 0.0) for x, y in (screen[0], screen[3], screen[2], screen[1])]), 0.025, trim),
-        ):
-            solids.append(solid.turned("x", -lean).moved((0, belt - 0.05, z_at(front) - 0.05)))
-        hide, seats = leather(rng), pick(rng, (2, 4))
-        for row in range(seats // 2):
-            z = z_at(front) - 0.95 - 0.75 * row
-            for x in (-0.37, 0.37):
-                solids.append(soft((0.5, 0.16, 0.5), (x, 0.34 * height, z), 0.07, hide))
-                solids.append(soft((0.5, 0.62, 0.15), (0, 0, 0), 0.1, hide).turned("x", -14).moved((x, 0.37 * height, z - 0.24)))
-        dash = z_at(front) - 0.42
-        solids.append(cushion((2 * half - 0.3, 0.25, 0.3), (0, belt - 0.27, dash + 0.08), 0.1, BLACK))
-        ring = np.array([(0.18 * math.cos(a), 0.18 * math.sin(a), 0) for a in np.linspace(0, 2 * math.pi, 21)])
-        solids.append(tube(ring, 0.016, BLACK, sides=8).turned("x", -25).moved((0.37, belt, dash - 0.2)))
+        seats = _open_cabin(rng, d)
     else:
-        levels = np.linspace(0, 1, 5)
-        solids.append(loft([plan(t, 0.0, sill + t * (roof - 0.07 - sill)) for t in levels], pane))
-        crown_line = [(1.0, 0.014, -0.1), (1.0, 0.016, -0.06), (1.0, 0.0, -0.025), (1.0, -0.07, -0.008), (1.0, -0.2, 0.0)]
-        solids.append(loft([plan(t, grow, roof + y) for t, grow, y in crown_line], paint))
-        low_line, high_line = plan(0, 0.004, sill), plan(1, 0.004, roof - 0.06)
-        posts = [low_line.shape[0] // 4 * i + 1 for i in range(4)]
-        solids += [rod(tuple(low_line[i]), tuple(high_line[i]), 0.05, 0.045, paint, sides=8) for i in posts]
-        middles = [0.5] if doors == 2 else ([0.34, 0.62] if name != "pickup" else [0.45])
-        panel = name == "van" and maybe(rng, 0.5)
-        for side in (-1, 1):
-            for f in middles:
-                foot = (side * (base_half - 0.015), sill, z_at(back + (front - back) * f))
-                head = (side * (roof_half - 0.015), roof - 0.06, z_at(roof_back + (roof_front - roof_back) * f))
-                solids.append(rod(foot, head, 0.045, 0.04, paint, sides=8))
-        if panel:  # no windows behind the driver
-            line = [(z_at(back), 0.0), (z_at(0.56), 0.0), (z_at(0.54), 1.0), (z_at(roof_back), 1.0)]
-            quad = [
-                np.array([[s * (base_half + (roof_half - base_half) * t + 0.015), sill + t * (roof - 0.06 - sill), z] for z, t in line])
-                for s in (1, -1)
-            ]
-            solids.append(loft(quad, paint))
-        if maybe(rng, 0.25) and name in ("estate", "jeep", "van", "hatchback"):
-            rails = 2
-            for side in (-1, 1):
-                x, z0, z1 = side * (roof_half - 0.14), z_at(roof_back + 0.06), z_at(roof_front - 0.05)
-                path = [(x, roof - 0.1, z0), (x, roof + 0.04, z0 + 0.12), (x, roof + 0.04, z1 - 0.12), (x, roof - 0.1, z1)]
-                solids.append(tube(np.array(path), 0.02, STEEL, sides=8))
-
-        elif maybe(rng, 0.12) and name in ("sedan", "estate"):
-            sign = 1
-            color = pick(rng, ("yellow", "blue", "red", "white"))
-            solids.append(
-                soft((0.7 if color != "yellow" else 0.4, 0.15, 0.18), (0, roof - 0.02, z_at(roof_front) - 0.4), 0.05, plastic(rng, color))
-            )
+        rails, sign = _closed_cabin(rng, d, rails, sign)
 
     # Seams of the doors, handles, mirrors, lights and bumpers.
     def skin(y: Floats | float, z: float) -> Floats:
@@ -167,66 +241,38 @@ def car(rng: Rng) -> Thing:
         lines = [0.3, 0.52, 0.72] if doors == 4 else [0.5, 0.72]
     if name == "pickup":
         lines = [0.39, 0.54, 0.69] if doors == 4 else [0.41, 0.66]
-    for side in (-1, 1):
-        for f in lines:
-            z = z_at(f)
-            line_up = np.linspace(max(clear + 0.1, float(np.interp(z, stations, low)) + 0.02), belt - 0.05, 8)
-            solids.append(tube(np.stack([side * skin(line_up, z), line_up, np.full(8, z)], axis=1), 0.008, BLACK, sides=6))
-        for f in lines[:-1]:
-            y, z = belt - 0.13, z_at(f) + 0.14
-            solids.append(soft((0.04, 0.03, 0.18), (side * (float(skin(y, z)) + 0.005), y, z), 0.012, trim))
-        z = z_at(front) - 0.42
-        solids.append(soft((0.2, 0.13, 0.1), (side * (float(skin(belt, z)) + 0.08), belt, z), 0.045, trim))
-    lamp, red = glass(rng, "white"), plastic(rng, "red")
-    for end, light in ((1, lamp), (-1, red)):
-        tip = length / 2 - 0.06
-        y = (bonnet if end > 0 else boot) * 0.84
-        w = float(np.interp(end * (tip - 0.08), stations, wide)) * 0.94
-        size = (0.22, 0.17, 0.16) if boxy < 0.6 else (0.36, 0.12, 0.16)
-        solids += [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
-        solids.append(soft((1.9 * w, 0.15, 0.2), (0, clear + 0.1, end * tip), 0.06, trim))
-    solids.append(soft((w * 0.9, 0.14, 0.1), (0, bonnet * 0.84 - 0.18, length / 2 - 0.04), 0.03, BLACK))
-    solids.append(box((0.46, 0.11, 0.02), (0, clear + 0.13, -length / 2 - 0.035), WHITE))
+    _sides(d, lines, skin)
+    _lights(rng, d)
     spoiler = int(name in ("coupe", "hatchback", "sedan") and maybe(rng, 0.4 if name == "coupe" else 0.15))
     if spoiler:
         rear = -length / 2 + 0.2
         y = boot + 0.16 if name != "hatchback" else roof
         z = rear if name != "hatchback" else z_at(roof_back) - 0.1
         solids.append(soft((1.7 * half, 0.04, 0.28), (0, y, z), 0.018, paint))
-        if name != "hatchback":
-            solids += [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)]
+        solids += [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)] if name != "hatchback" else []
     spare = int(name == "jeep" and maybe(rng, 0.4))
     if spare:
-        solids += [
-            solid.turned("y", 90).moved((0, belt - 0.02, -length / 2 - 0.08)) for solid in wheel_of(radius * 0.9, 0.2, 5, tyre, STEEL)
-        ]
+        for solid in wheel_of(radius * 0.9, 0.2, 5, tyre, STEEL):
+            solids.append(solid.turned("y", 90).moved((0, belt - 0.02, -length / 2 - 0.08)))
     style = {"coupe": ("low",), "convertible": ("open", "low"), "van": ("tall",), "jeep": ("tall",)}.get(name, ())
     said = parts_of(
         ("door", doors), ("seat", seats), ("spoiler", spoiler), ("roof rail", rails), ("roof light", sign), ("spare wheel", spare)
     )
-    return Thing(solids=placed(solids), main=paint, style=style, parts=said[:4])
+    return Thing.of(grounded(solids), paint, style, said[:4])
 
 
 def _racing_car(rng: Rng) -> Thing:
     """One seat, free wheels, a wing before and behind."""
     length, paint, second = rng.uniform(3.9, 4.8), metal(rng, pick(rng, PAINTS)), metal(rng, pick(rng, PAINTS))
-    radius, track = rng.uniform(0.3, 0.36), rng.uniform(0.68, 0.8)
-    fat = rng.uniform(0.9, 1.3)
-    stations = [
-        (-0.44, 0.2, 0.25, 0.4),
-        (-0.3, 0.45, 0.55, 0.45),
-        (-0.12, 0.62, 0.68, 0.44),
-        (0.05, 0.66, 0.46, 0.38),
-        (0.22, 0.5, 0.4, 0.36),
-    ]
-    stations += [(0.4, 0.3, 0.22, 0.3), (0.5, 0.12, 0.08, 0.24)]
-    solids = [body_of([(z * length, w * fat, h, y) for z, w, h, y in stations], paint, 3)]
+    radius, track, fat = rng.uniform(0.3, 0.36), rng.uniform(0.68, 0.8), rng.uniform(0.9, 1.3)
+    stations = [(-0.44, 0.2, 0.25, 0.4), (-0.3, 0.45, 0.55, 0.45), (-0.12, 0.62, 0.68, 0.44), (0.05, 0.66, 0.46, 0.38)]
+    stations += [(0.22, 0.5, 0.4, 0.36), (0.4, 0.3, 0.22, 0.3), (0.5, 0.12, 0.08, 0.24)]
+    solids = [fuselage([(z * length, w * fat, h, y) for z, w, h, y in stations], paint, 3)]
     pods = pick(rng, (0, 2, 2))
     for s in (-1, 1)[:pods]:
         pod = [(-0.3, 0.1, 0.15, 0.3), (-0.15, 0.36, 0.36, 0.34), (0.0, 0.42, 0.42, 0.36), (0.04, 0.36, 0.36, 0.36)]
-        solids.append(
-            body_of([(z * length, w, h, y) for z, w, h, y in pod], pick(rng, (paint, second)), 4, 14).moved((s * 0.42 * fat, 0, 0))
-        )
+        shape = [(z * length, w, h, y) for z, w, h, y in pod]
+        solids.append(fuselage(shape, pick(rng, (paint, second)), 4, 14).moved((s * 0.42 * fat, 0, 0)))
         solids.append(cushion((0.28, 0.28, 0.04), (s * 0.42 * fat, 0.22, 0.041 * length), 0.015, BLACK))
     hole = [(0, 0), (0.24, 0), (0.27, 0.03), (0.2, 0.05), (0.18, -0.02), (0, -0.02)]
     solids.append(turned(hole, (0, 0.56, 0.05 * length), BLACK, squash=1.6, sides=24))
@@ -241,9 +287,9 @@ def _racing_car(rng: Rng) -> Thing:
     solids += _wheels(spots, wheel_of(radius, 0.34, pick(rng, (0, 5, 6)), BLACK, STEEL))
     for x, y, z in spots:
         solids += [
-            rod((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)
+            dowel((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)
         ]
-    return Thing(solids=placed(solids), main=paint, style=("open", "low", "slim"), parts=parts_of(("wing", wings)))
+    return Thing.of(grounded(solids), paint, ("open", "low", "slim"), parts_of(("wing", wings)))
 
 
 def _old_car(rng: Rng) -> Thing:
@@ -255,11 +301,8 @@ def _old_car(rng: Rng) -> Thing:
     nose, cowl, back = length * 0.4, length * 0.1, -length * 0.38
     low, belt, roof = radius, radius + 0.72, radius + 1.25
     bonnet = [oval(w, h, low + h / 2, z, 3.5) for z, w, h in ((cowl, 1.16, 0.7), (cowl + 0.1, 1.1, 0.68), (nose, 0.72, 0.6))]
-    solids = [
-        loft(bonnet, paint),
-        cushion((0.68, 0.62, 0.12), (0, low, nose + 0.03), 0.05, shiny),
-        cushion((0.5, 0.48, 0.06), (0, low + 0.05, nose + 0.08), 0.02, BLACK),
-    ]
+    solids = [loft(bonnet, paint), cushion((0.68, 0.62, 0.12), (0, low, nose + 0.03), 0.05, shiny)]
+    solids += [cushion((0.5, 0.48, 0.06), (0, low + 0.05, nose + 0.08), 0.02, BLACK)]
     tub = belt if not open_top else belt - 0.25
     plan = [(back - 0.02, 0.5), (back, 0.8), (back + 0.3, 1.15), (cowl - 0.2, 1.24), (cowl, 1.16)]
     solids.append(loft([oval(w, tub - low, (low + tub) / 2, z, 5) for z, w in plan], paint))
@@ -274,21 +317,11 @@ def _old_car(rng: Rng) -> Thing:
         ring = np.array([(0.2 * math.cos(a), 0.2 * math.sin(a), 0) for a in np.linspace(0, 2 * math.pi, 21)])
         solids.append(tube(ring, 0.016, BLACK, sides=8).turned("x", -35).moved((0.28, tub + 0.18, cowl - 0.3)))
     else:
-        solids.append(
-            loft(
-                [
-                    oval(w, 1.0, 0, 0, 6)[:, [0, 2, 1]] * (1, 1, d) + (0, y, (cowl + back) / 2 + 0.1)
-                    for y, w, d in ((belt - 0.05, 1.18, cowl - back - 0.3), (roof, 1.08, cowl - back - 0.42))
-                ],
-                pane,
-            )
-        )
+        levels = ((belt - 0.05, 1.18, cowl - back - 0.3), (roof, 1.08, cowl - back - 0.42))
+        solids.append(loft([oval(w, 1.0, 0, 0, 6)[:, [0, 2, 1]] * (1, 1, d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in levels], pane))
         top = [(roof - 0.08, 1.12, 0.36), (roof, 1.14, 0.34), (roof + 0.07, 1.05, 0.5), (roof + 0.1, 0.7, 0.9)]
-        solids.append(
-            loft(
-                [oval(w, 1.0, 0, 0, 5)[:, [0, 2, 1]] * (1, 1, cowl - back - d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in top], paint
-            )
-        )
+        rings = [oval(w, 1.0, 0, 0, 5)[:, [0, 2, 1]] * (1, 1, cowl - back - d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in top]
+        solids.append(loft(rings, paint))
         for x in (-0.56, 0.56):
             for z in np.linspace(back + 0.27, cowl - 0.09, 3 if doors == 4 else 2):
                 solids.append(box((0.07, roof - belt + 0.1, 0.09), (x * 0.98, belt - 0.05, float(z)), paint))
@@ -303,21 +336,19 @@ def _old_car(rng: Rng) -> Thing:
                 for a in around
             ]
             inner = np.array(rows) - np.array([[(0, 0.03 * math.sin(a), 0.03 * math.cos(a))] * 3 for a in around])
-            solids.append(sheet(np.array(rows), inner, dark))
-        solids.append(
-            box((0.26, 0.05, axles[1] - axles[0] - 2 * radius - 0.1), (side * 0.72, radius * 0.7, (axles[0] + axles[1]) / 2), dark)
-        )
-        lamp = turned([(0, 0), (0.05, 0.02), (0.12, 0.14), (0.12, 0.18), (0, 0.2)], (0, 0, 0), shiny, sides=16).turned("x", 90)
+            solids.append(drape(np.array(rows), inner, dark))
+        at = (side * 0.72, radius * 0.7, (axles[0] + axles[1]) / 2)
+        solids.append(box((0.26, 0.05, axles[1] - axles[0] - 2 * radius - 0.1), at, dark))
+        lamp = lathe([(0, 0), (0.05, 0.02), (0.12, 0.14), (0.12, 0.18), (0, 0.2)], shiny, sides=16).turned("x", 90)
         solids.append(lamp.moved((side * 0.46, belt - 0.22, nose - 0.05)))
-        solids.append(rod((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, 0.02, shiny, sides=8))
+        solids.append(dowel((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, shiny, sides=8))
     solids += [box((1.0, 0.2, length * 0.74), (0, radius * 0.75, 0), BLACK)]
-    solids += [rod((-0.7, radius, z), (0.7, radius, z), 0.04, 0.04, BLACK, sides=8) for z in axles]
+    solids += [dowel((-0.7, radius, z), (0.7, radius, z), 0.04, BLACK, sides=8) for z in axles]
     wheel = wheel_of(radius, 0.14, pick(rng, (8, 10, 12)), BLACK, pick(rng, (shiny, paint, wood(rng, "brown"))))
     solids += _wheels([(side * 0.72, radius, z) for side in (-1, 1) for z in axles], wheel)
     solids.append(cushion((1.5, 0.09, 0.06), (0, radius, length * 0.34 + radius + 0.16), 0.02, shiny))
     solids += [box((0.05, 0.06, 0.5), (x, radius + 0.01, length * 0.34 + radius - 0.08), BLACK) for x in (-0.3, 0.3)]
     spare = int(maybe(rng, 0.5))
-    if spare:
-        solids += [solid.turned("y", 90).moved((0, low + 0.3, back - 0.06)) for solid in wheel]
+    solids += [solid.turned("y", 90).moved((0, low + 0.3, back - 0.06)) for solid in wheel] if spare else []
     said = parts_of(("seat", seats), ("spare wheel", spare))
-    return Thing(solids=placed(solids), main=paint, style=("open",) if open_top else ("tall",), parts=said)
+    return Thing.of(grounded(solids), paint, ("open",) if open_top else ("tall",), said)

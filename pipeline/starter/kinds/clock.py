@@ -4,15 +4,13 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import arch_of, ball, front_of, knob, ngon, placed_at, plate_of, profile_of, skin
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Parts, Rng, Thing, four, maybe, metal, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _dial(rng: Rng, radius: float, paper: Material, ink: Material) -> tuple[list[Solid], Parts]:
     """A face centred on the origin with its back on Z = 0, marks and hands on it, and the words for the hands."""
     thin = radius * 0.03
-    solids = [front_of([(0, 0), (radius, 0), (radius, thin), (0, thin)], (0, 0, 0), paper, sides=48)]
+    solids = [facing([(0, 0), (radius, 0), (radius, thin), (0, thin)], (0, 0, 0), paper, sides=48)]
     every, long, wide = pick(rng, ((1, 0.14, 0.05), (1, 0.2, 0.06), (3, 0.2, 0.08), (1, 0.06, 0.06)))
     for i in range(0, 12, every):
         grow = 1.5 if i % 3 == 0 else 1.0
@@ -20,14 +18,13 @@ def _dial(rng: Rng, radius: float, paper: Material, ink: Material) -> tuple[list
         solids.append(mark.turned("z", -30 * i))
     hour = rng.uniform(0, 12)
     hands = [(hour * 30, 0.5, 0.09), ((hour % 1) * 360, 0.78, 0.06)]
-    if maybe(rng, 0.35):
-        hands.append((rng.uniform(0, 360), 0.85, 0.025))
+    hands += [(rng.uniform(0, 360), 0.85, 0.025)] if maybe(rng, 0.35) else []
     for k, (angle, length, thick) in enumerate(hands):
         line = [(-thick / 2, -0.12), (thick / 2, -0.12), (thick * 0.7, length * 0.7), (0, length), (-thick * 0.7, length * 0.7)]
-        hand = plate_of(np.array(line) * radius, thin, ink if k < 2 else plastic(rng, "red"))
+        hand = sawn(np.array(line) * radius, thin, ink if k < 2 else plastic(rng, "red"))
         solids.append(hand.turned("z", -angle).moved((0, 0, thin * (2.2 + k))))
-    solids.append(front_of([(0, 0), (radius * 0.06, 0), (radius * 0.05, thin * 6), (0, thin * 6)], (0, 0, 0), ink, sides=16))
-    return solids, Parts(noun="hand", count=len(hands))
+    solids.append(facing([(0, 0), (radius * 0.06, 0), (radius * 0.05, thin * 6), (0, thin * 6)], (0, 0, 0), ink, sides=16))
+    return solids, Parts("hand", len(hands))
 
 
 def _face(rng: Rng) -> tuple[Material, Material]:
@@ -46,16 +43,9 @@ def _wall_clock(rng: Rng) -> Thing:
     match rng.integers(5):
         case 0 | 1:
             out = radius * rng.uniform(1.06, 1.3)
-            ring = [
-                (0, 0),
-                (out * 0.97, 0),
-                (out, deep * 0.4),
-                (out * 0.98, deep),
-                (radius * 1.01, deep * rng.uniform(0.7, 1.2)),
-                (radius * 0.98, deep * 0.55),
-                (0, deep * 0.55),
-            ]
-            body = [front_of(ring, (0, 0, 0), trim, sides=56)]
+            ring = [(0, 0), (out * 0.97, 0), (out, deep * 0.4), (out * 0.98, deep), (radius * 1.01, deep * rng.uniform(0.7, 1.2))]
+            ring += [(radius * 0.98, deep * 0.55), (0, deep * 0.55)]
+            body = [facing(ring, (0, 0, 0), trim, sides=56)]
         case 2:
             sides = pick(rng, (4, 6, 8, 8))
             out = radius * 1.12 / math.cos(math.pi / sides)
@@ -67,7 +57,7 @@ def _wall_clock(rng: Rng) -> Thing:
         case 3:  # rays
             count, far = int(rng.integers(8, 17)), radius * rng.uniform(1.8, 2.4)
             body = [
-                front_of(
+                facing(
                     [(0, 0), (radius * 1.12, 0), (radius * 1.12, deep * 0.8), (radius, deep), (0, deep * 0.55)], (0, 0, 0), trim, sides=48
                 )
             ]
@@ -85,79 +75,50 @@ def _wall_clock(rng: Rng) -> Thing:
                 )
             ]
             wide = radius * 0.75
-            chest = [
-                (-wide, -radius * 1.1),
-                (-wide, -drop),
-                (-wide * 0.5, -drop - wide * 0.5),
-                (wide * 0.5, -drop - wide * 0.5),
-                (wide, -drop),
-                (wide, -radius * 1.1),
-            ]
+            chest = [(-wide, -radius * 1.1), (-wide, -drop), (-wide * 0.5, -drop - wide * 0.5), (wide * 0.5, -drop - wide * 0.5)]
+            chest += [(wide, -drop), (wide, -radius * 1.1)]
             view = [(x * 0.75, min(y, -radius * 1.25) * 0.95) for x, y in chest]
-            body += [
-                plate_of(chest, deep * 0.7, trim, 0.006),
-                plate_of(view, 0.004, plastic(rng, "beige")).moved((0, 0, deep * 0.7 - 0.001)),
-            ]
-            body += [
-                rod((0, -radius * 1.15, deep * 0.8), (0, -drop + wide * 0.1, deep * 0.8), 0.005, 0.005, BRASS, sides=8),
-                front_of([(0, 0), (wide * 0.4, 0), (wide * 0.35, 0.008), (0, 0.012)], (0, -drop + wide * 0.1, deep * 0.75), BRASS),
-            ]
-            parts.append(Parts(noun="pendulum", count=1, material=BRASS))
+            body += [sawn(chest, deep * 0.7, trim, 0.006), sawn(view, 0.004, plastic(rng, "beige")).moved((0, 0, deep * 0.7 - 0.001))]
+            body.append(dowel((0, -radius * 1.15, deep * 0.8), (0, -drop + wide * 0.1, deep * 0.8), 0.005, BRASS, sides=8))
+            body.append(facing([(0, 0), (wide * 0.4, 0), (wide * 0.35, 0.008), (0, 0.012)], (0, -drop + wide * 0.1, deep * 0.75), BRASS))
+            parts.append(Parts("pendulum", 1, BRASS))
             style = ("tall",)
     if len(parts) == 1 and maybe(rng, 0.2):  # on feet
-        body += [
-            rod((s * radius * 0.5, -radius * 0.9, deep * 0.5), (s * radius * 0.8, -radius * 1.35, deep), radius * 0.06, radius * 0.05, trim)
-            for s in (-1, 1)
-        ]
+        for s in (-1, 1):
+            start = (s * radius * 0.5, -radius * 0.9, deep * 0.5)
+            body.append(rod(start, (s * radius * 0.8, -radius * 1.35, deep), radius * 0.06, radius * 0.05, trim))
         body.append(rod((0, -radius * 0.9, 0), (0, -radius * 1.33, -deep), radius * 0.06, radius * 0.05, trim))
-        parts.append(Parts(noun="leg", count=3))
+        parts.append(Parts("leg", 3))
     solids = [*body, *(s.moved((0, 0, deep * 0.56)) for s in dial)]
     low = min(float(s.vertices[:, 1].min()) for s in solids)
-    return Thing(solids=tuple(s.moved((0, -low, 0)) for s in solids), main=trim, style=style, parts=tuple(parts))
+    return Thing.of((s.moved((0, -low, 0)) for s in solids), trim, style, parts)
 
 
 def _alarm_clock(rng: Rng) -> Thing:
-    radius, paint = (
-        rng.uniform(0.05, 0.08),
-        pick(rng, (metal(rng, pick(rng, ("red", "blue", "green", "black", "white", "grey", "pink", "yellow"))), BRASS, STEEL)),
-    )
+    radius = rng.uniform(0.05, 0.08)
+    paint = pick(rng, (metal(rng, pick(rng, ("red", "blue", "green", "black", "white", "grey", "pink", "yellow"))), BRASS, STEEL))
     deep, trim = radius * rng.uniform(0.7, 1.1), pick(rng, (STEEL, BRASS, BLACK))
     dial, hands = _dial(rng, radius * 0.92, *_face(rng))
     parts, y = [hands], radius * 1.25
     if maybe(rng, 0.6):  # a drum with bells above
-        ring = [
-            (0, 0),
-            (radius * 0.9, 0),
-            (radius, deep * 0.15),
-            (radius, deep * 0.9),
-            (radius * 1.05, deep),
-            (radius * 0.93, deep),
-            (radius * 0.92, deep * 0.9),
-            (0, deep * 0.9),
-        ]
-        body = [front_of(ring, (0, y, -deep / 2), paint, sides=40)]
+        ring = [(0, 0), (radius * 0.9, 0), (radius, deep * 0.15), (radius, deep * 0.9), (radius * 1.05, deep), (radius * 0.93, deep)]
+        ring += [(radius * 0.92, deep * 0.9), (0, deep * 0.9)]
+        body = [facing(ring, (0, y, -deep / 2), paint, sides=40)]
         bells = pick(rng, (1, 2, 2, 2))
         for s in (-1, 1) if bells == 2 else (0,):
-            bell = turned(
-                [(0, 0), (radius * 0.42, 0), (radius * 0.38, radius * 0.16), (radius * 0.2, radius * 0.3), (0, radius * 0.35)],
-                (0, 0, 0),
-                trim,
-            )
-            stem = rod((0, -radius * 0.3, 0), (0, 0.001, 0), radius * 0.06, radius * 0.06, trim)
+            line = [(0, 0), (radius * 0.42, 0), (radius * 0.38, radius * 0.16), (radius * 0.2, radius * 0.3), (0, radius * 0.35)]
+            bell, stem = lathe(line, trim), dowel((0, -radius * 0.3, 0), (0, 0.001, 0), radius * 0.06, trim)
             body += [part.moved((0, radius * 1.22, 0)).turned("z", -38 * s).moved((0, y, 0)) for part in (bell, stem)]
         if bells == 2 and maybe(rng, 0.7):
             body.append(
                 arch_of((-radius * 0.55, y + radius * 0.85, 0), (radius * 0.55, y + radius * 0.85, 0), radius * 1.05, radius * 0.06, trim)
             )
-            parts.append(Parts(noun="handle", count=1, material=trim))
+            parts.append(Parts("handle", 1, trim))
             body.append(rod((0, y + radius * 0.9, 0), (0, y + radius * 1.4, 0), radius * 0.04, radius * 0.12, trim))
-        body += [
-            rod((s * radius * 0.55, y - radius * 0.75, 0), (s * radius * 0.85, 0.004, 0), radius * 0.08, radius * 0.08, trim)
-            for s in (-1, 1)
-        ]
+        body += [dowel((s * radius * 0.55, y - radius * 0.75, 0), (s * radius * 0.85, 0.004, 0), radius * 0.08, trim) for s in (-1, 1)]
         body += [knob(radius * 0.12, 0.01, (s * radius * 0.4, y, -deep / 2 - 0.009), trim) for s in (-1, 1)]
-        parts.append(Parts(noun="bell", count=bells, material=trim))
-        return Thing(solids=(*body, *(s.moved((0, y, deep * 0.41)) for s in dial)), main=paint, style=("round",), parts=tuple(parts))
+        parts.append(Parts("bell", bells, trim))
+        return Thing.of((*body, *(s.moved((0, y, deep * 0.41)) for s in dial)), paint, ("round",), parts)
     if maybe(rng, 0.5):  # digits
         width, tall, far = rng.uniform(0.14, 0.26), rng.uniform(0.06, 0.1), rng.uniform(0.05, 0.12)
         case, glow = pick(rng, (BLACK, plastic(rng), wood(rng))), plastic(rng, pick(rng, ("red", "green", "blue", "white", "orange")))
@@ -168,44 +129,27 @@ def _alarm_clock(rng: Rng) -> Thing:
         )
         front = [box((width * 0.88, tall * 0.66, 0.004), (0, tall * 0.17, 0.0), BLACK)]
         on = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")
-        where = {
-            "a": (0, 1, 1),
-            "b": (0.5, 0.75, 0),
-            "c": (0.5, 0.25, 0),
-            "d": (0, 0, 1),
-            "e": (-0.5, 0.25, 0),
-            "f": (-0.5, 0.75, 0),
-            "g": (0, 0.5, 1),
-        }
+        where = {"a": (0, 1, 1), "b": (0.5, 0.75, 0), "c": (0.5, 0.25, 0), "d": (0, 0, 1)}
+        where |= {"e": (-0.5, 0.25, 0), "f": (-0.5, 0.75, 0), "g": (0, 0.5, 1)}
         w, h, t = width * 0.11, tall * 0.46, width * 0.02
         for x in (-0.32, -0.14, 0.14, 0.32):
             for segment in on[int(rng.integers(10))]:
                 dx, dy, flat = where[segment]
-                front.append(
-                    box(
-                        (w, t, 0.004) if flat else (t, h / 2, 0.004),
-                        (x * width + dx * w, tall * 0.27 + dy * h - (t / 2 if flat else h / 4), 0.002),
-                        glow,
-                    )
-                )
+                at = (x * width + dx * w, tall * 0.27 + dy * h - (t / 2 if flat else h / 4), 0.002)
+                front.append(box((w, t, 0.004) if flat else (t, h / 2, 0.004), at, glow))
         front += [box((t, t, 0.004), (0, tall * y, 0.002), glow) for y in (0.38, 0.58)]
         lean = math.degrees(math.atan2(far * 0.1, tall)) if len(body[0].vertices) < 300 else 0.0
         body += [s.turned("x", -lean).moved((0, 0, far / 2 + 0.001)) for s in front]
         buttons = int(rng.integers(1, 6))
         body += [box((0.014, 0.008, 0.01), ((i - (buttons - 1) / 2) * 0.025, tall - 0.003, 0), glow) for i in range(buttons)]
-        return Thing(
-            solids=tuple(body),
-            main=case,
-            style=("wide",),
-            parts=(Parts(noun="digit", count=4, material=glow), Parts(noun="button", count=buttons)),
-        )
+        return Thing.of(body, case, ("wide",), (Parts("digit", 4, glow), Parts("button", buttons)))
     size = radius * 2.3
     body = [cushion((size, size, deep * 1.2), (0, 0, 0), pick(rng, (0.004, size * 0.12)), paint)]
     style: tuple[str, ...] = ("square",)
     if maybe(rng, 0.5):
         body.append(cushion((size * 0.5, 0.014, deep * 0.5), (0, size - 0.004, 0), 0.004, trim))
-        parts.append(Parts(noun="button", count=1, material=trim))
-    return Thing(solids=(*body, *(s.moved((0, size / 2, deep * 0.6 - 0.001)) for s in dial)), main=paint, style=style, parts=tuple(parts))
+        parts.append(Parts("button", 1, trim))
+    return Thing.of((*body, *(s.moved((0, size / 2, deep * 0.6 - 0.001)) for s in dial)), paint, style, parts)
 
 
 def _mantel_clock(rng: Rng) -> Thing:
@@ -220,72 +164,46 @@ def _mantel_clock(rng: Rng) -> Thing:
         case 0:  # arch
             half = radius * 1.35
             body = [
-                plate_of([(-half, 0), (half, 0), *((half * math.cos(a), y + half * math.sin(a)) for a in turn)], deep, timber, 0.006).moved(
+                sawn([(-half, 0), (half, 0), *((half * math.cos(a), y + half * math.sin(a)) for a in turn)], deep, timber, 0.006).moved(
                     (0, 0, -deep / 2)
                 )
             ]
         case 1:  # hat
-            wide = radius * rng.uniform(2.6, 3.6)
-            s = np.linspace(-1, 1, 41)
+            wide, s = radius * rng.uniform(2.6, 3.6), np.linspace(-1, 1, 41)
             hump = [
                 (float(-x * wide), float(radius * 0.45 + (y + radius * 0.85) * math.exp(-((x * wide / (radius * 1.45)) ** 4)))) for x in s
             ]
-            body = [plate_of([(-wide, 0), (wide, 0), *hump], deep, timber, 0.006).moved((0, 0, -deep / 2))]
+            body = [sawn([(-wide, 0), (wide, 0), *hump], deep, timber, 0.006).moved((0, 0, -deep / 2))]
             style = ("curved", "wide")
         case 2:  # temple
             half, columns = radius * 1.6, pick(rng, (2, 4))
-            body = [
-                box((half * 1.7, y * 1.55, deep * 0.8), (0, 0, 0), timber),
-                box((half * 2.2, radius * 0.25, deep * 1.5), (0, y * 1.5, 0), timber),
-            ]
+            body = [box((half * 1.7, y * 1.55, deep * 0.8), (0, 0, 0), timber)]
+            body += [box((half * 2.2, radius * 0.25, deep * 1.5), (0, y * 1.5, 0), timber)]
             y = y * 0.85
-            body += [
-                plate_of([(-half * 1.1, 0), (half * 1.1, 0), (0, radius * 0.7)], deep * 1.3, timber, 0.003).moved(
-                    (0, body[0].vertices[:, 1].max() + radius * 0.1, -deep * 0.65)
-                )
-            ]
-            body += [
-                turned(
-                    [
-                        (0, 0),
-                        (radius * 0.2, 0),
-                        (radius * 0.13, 0.02),
-                        (radius * 0.11, float(body[0].vertices[:, 1].max()) - 0.02),
-                        (radius * 0.2, float(body[0].vertices[:, 1].max())),
-                        (0, float(body[0].vertices[:, 1].max())),
-                    ],
-                    (sx * half * 0.93, 0, sz * deep * 0.5),
-                    trim,
-                    sides=16,
-                )
-                for sx in (-1, 1)
-                for sz in ((0.8,) if columns == 2 else (-0.8, 1))
-            ]
-            parts.append(Parts(noun="column", count=columns, material=trim))
+            outline = [(-half * 1.1, 0), (half * 1.1, 0), (0, radius * 0.7)]
+            body.append(sawn(outline, deep * 1.3, timber, 0.003).moved((0, body[0].vertices[:, 1].max() + radius * 0.1, -deep * 0.65)))
+            high = float(body[0].vertices[:, 1].max())
+            line = [(0, 0), (radius * 0.2, 0), (radius * 0.13, 0.02), (radius * 0.11, high - 0.02), (radius * 0.2, high), (0, high)]
+            for sx in (-1, 1):
+                for sz in (0.8,) if columns == 2 else (-0.8, 1):
+                    body.append(turned(line, (sx * half * 0.93, 0, sz * deep * 0.5), trim, sides=16))
+            parts.append(Parts("column", columns, trim))
             style = ()
         case _:  # a house under a roof, weights on chains below
             half, eave = radius * 1.4, radius * 2.4
             body = [
-                plate_of([(-half, 0), (half, 0), (half, eave), (0, eave + half), (-half, eave)], deep, timber, 0.003).moved(
-                    (0, 0, -deep / 2)
-                )
+                sawn([(-half, 0), (half, 0), (half, eave), (0, eave + half), (-half, eave)], deep, timber, 0.003).moved((0, 0, -deep / 2))
             ]
             for s1 in (-1, 1):
-                body.append(
-                    box((half * 1.9, radius * 0.18, deep * 1.5), (0, 0, 0), timber)
-                    .turned("z", -s1 * 45)
-                    .moved((s1 * half * 0.62, eave + half * 0.45, 0))
-                )
-            body += [
-                box((radius * 0.6, radius * 0.75, 0.01), (0, eave - radius * 0.1, deep / 2), trim),
-                box((half * 2.3, radius * 0.2, deep * 1.3), (0, -radius * 0.05, 0), timber),
-            ]
+                size = (half * 1.9, radius * 0.18, deep * 1.5)
+                body.append(box(size, (0, 0, 0), timber).turned("z", -s1 * 45).moved((s1 * half * 0.62, eave + half * 0.45, 0)))
+            body.append(box((radius * 0.6, radius * 0.75, 0.01), (0, eave - radius * 0.1, deep / 2), trim))
+            body.append(box((half * 2.3, radius * 0.2, deep * 1.3), (0, -radius * 0.05, 0), timber))
             weights, drop = int(rng.integers(2, 4)), radius * rng.uniform(2, 4)
             for i in range(weights):
-                x, z = (i - (weights - 1) / 2) * half * 0.8, 0.0
-                low = -drop * (1 - 0.25 * (i % 2))
-                body += [rod((x, 0, z), (x, low, z), 0.003, 0.003, trim, sides=6), ball(radius * 0.2, (x, low, z), timber, 2.2)]
-            parts.append(Parts(noun="weight", count=weights))
+                x, z, low = (i - (weights - 1) / 2) * half * 0.8, 0.0, -drop * (1 - 0.25 * (i % 2))
+                body += [dowel((x, 0, z), (x, low, z), 0.003, trim, sides=6), ball(radius * 0.2, (x, low, z), timber, 2.2)]
+            parts.append(Parts("weight", weights))
             y, style = radius * 1.2, ("tall",)
     if style != ("tall",):
         if maybe(rng, 0.6):
@@ -294,16 +212,16 @@ def _mantel_clock(rng: Rng) -> Thing:
         else:
             span = float(body[0].vertices[:, 0].max()) * 2
             body += [ball(radius * 0.15, (px, -radius * 0.1, pz), trim) for px, pz in four(span * 0.85, deep * 0.7)]
-            parts.append(Parts(noun="ball", count=4, material=trim))
+            parts.append(Parts("ball", 4, trim))
         if maybe(rng, 0.3):
             top = max(float(b.vertices[:, 1].max()) for b in body)
             body.append(arch_of((-radius * 0.5, top - 0.01, 0), (radius * 0.5, top - 0.01, 0), radius * 0.6, radius * 0.07, trim))
-            parts.append(Parts(noun="handle", count=1, material=trim))
+            parts.append(Parts("handle", 1, trim))
     ring = [(radius * 0.97, 0.0), (radius * 1.12, 0.0), (radius * 1.08, radius * 0.1), (radius * 0.98, radius * 0.08), (radius * 0.97, 0.0)]
     front = deep * (0.4 if any(p.noun == "column" for p in parts) else 0.5) - 0.001
-    solids = [*body, *(s.moved((0, y, front)) for s in dial), front_of(ring, (0, y, front), trim, sides=40)]
+    solids = [*body, *(s.moved((0, y, front)) for s in dial), facing(ring, (0, y, front), trim, sides=40)]
     low = min(float(s.vertices[:, 1].min()) for s in solids)
-    return Thing(solids=tuple(s.moved((0, -low, 0)) for s in solids), main=timber, style=style, parts=tuple(parts))
+    return Thing.of((s.moved((0, -low, 0)) for s in solids), timber, style, parts)
 
 
 def _tall_clock(rng: Rng) -> Thing:
@@ -313,101 +231,73 @@ def _tall_clock(rng: Rng) -> Thing:
     if maybe(rng, 0.2):
         iron, tall = pick(rng, (BLACK, metal(rng, "green"), STEEL)), rng.uniform(1.6, 2.6)
         faces, big = pick(rng, (2, 4)), radius * 1.15
-        post = [
-            (0.0, 0.0),
-            (0.2, 0.0),
-            (0.19, 0.08),
-            (0.1, 0.2),
-            (0.06, 0.3),
-            (0.05, tall * 0.9),
-            (0.1, tall * 0.95),
-            (0.06, tall),
-            (0.0, tall),
-        ]
-        solids, mid = [turned(post, (0, 0, 0), iron)], tall + big * 0.95
+        post = [(0.0, 0.0), (0.2, 0.0), (0.19, 0.08), (0.1, 0.2), (0.06, 0.3), (0.05, tall * 0.9), (0.1, tall * 0.95), (0.06, tall)]
+        post += [(0.0, tall)]
+        solids, mid = [lathe(post, iron)], tall + big * 0.95
         solids.append(
-            front_of([(0, 0), (big, 0), (big * 1.05, 0.02), (big * 1.05, 0.14), (big, 0.16), (0, 0.16)], (0, mid, -0.08), iron, sides=40)
+            facing([(0, 0), (big, 0), (big * 1.05, 0.02), (big * 1.05, 0.14), (big, 0.16), (0, 0.16)], (0, mid, -0.08), iron, sides=40)
             if faces == 2
             else cushion((big * 2.1, big * 2.1, big * 2.1), (0, mid - big * 1.05, 0), 0.02, iron)
         )
         out = 0.079 if faces == 2 else big * 1.05 - 0.001
         solids += [s.moved((0, 0, out)).turned("y", 360 / faces * i).moved((0, mid, 0)) for i in range(faces) for s in dial]
         solids += [ball(0.03, (0, mid + big * 1.08, 0), iron, 1.8)]
-        return Thing(
-            solids=tuple(solids), main=iron, style=("tall", "slim"), parts=(Parts(noun="dial", count=faces), Parts(noun="post", count=1))
-        )
+        return Thing.of(solids, iron, ("tall", "slim"), (Parts("dial", faces), Parts("post", 1)))
     timber, trim = wood(rng, pick(rng, ("brown", "brown", "black", "white", "beige"))), BRASS
     wide, deep, height = radius * rng.uniform(2.5, 2.9), rng.uniform(0.24, 0.32), rng.uniform(1.7, 2.2)
     low, hood = height * rng.uniform(0.18, 0.26), wide * rng.uniform(1.05, 1.25)
     waist, top = wide * rng.uniform(0.62, 0.9), height - hood
     solids = [box((wide, low, deep), (0, 0.05, 0), timber), box((wide * 1.08, 0.07, deep * 1.08), (0, 0, 0), timber)]
-    solids += [
-        cushion((wide * 1.04, 0.05, deep * 1.04), (0, low + 0.03, 0), 0.02, timber),
-        box((waist, top - low, deep * 0.8), (0, low, 0), timber),
-    ]
+    solids.append(cushion((wide * 1.04, 0.05, deep * 1.04), (0, low + 0.03, 0), 0.02, timber))
+    solids.append(box((waist, top - low, deep * 0.8), (0, low, 0), timber))
     solids += [cushion((wide * 1.06, 0.06, deep * 1.06), (0, top - 0.03, 0), 0.025, timber), box((wide, hood, deep), (0, top, 0), timber)]
     solids.append(box((wide * 0.7, low * 0.6, 0.012), (0, 0.05 + low * 0.2, deep / 2), timber))
-    glazed, front, tall = maybe(rng, 0.7), deep * 0.4, (top - low) * 0.78
-    mid = low + 0.05 + (top - low - 0.1) / 2
+    glazed, front, tall, mid = maybe(rng, 0.7), deep * 0.4, (top - low) * 0.78, low + 0.05 + (top - low - 0.1) / 2
     view = waist * 0.7
     parts = [hands]
     if glazed:
         solids.append(box((view, tall, 0.01), (0, mid - tall / 2, front), plastic(rng, pick(rng, ("beige", "black", "grey")))))
-        solids += [rod((0, mid - tall * 0.25, front + 0.012), (0, mid + tall * 0.48, front + 0.012), 0.006, 0.006, trim, sides=8)]
-        solids.append(front_of([(0, 0), (view * 0.3, 0), (view * 0.26, 0.012), (0, 0.018)], (0, mid - tall * 0.28, front + 0.006), trim))
-        parts.append(Parts(noun="pendulum", count=1, material=trim))
+        solids += [dowel((0, mid - tall * 0.25, front + 0.012), (0, mid + tall * 0.48, front + 0.012), 0.006, trim, sides=8)]
+        solids.append(facing([(0, 0), (view * 0.3, 0), (view * 0.26, 0.012), (0, 0.018)], (0, mid - tall * 0.28, front + 0.006), trim))
+        parts.append(Parts("pendulum", 1, trim))
         if maybe(rng, 0.5):
             weights = int(rng.integers(2, 4))
             solids += [
                 disc(view * 0.1, tall * 0.2, ((i - (weights - 1) / 2) * view * 0.33, mid + tall * 0.05, front + 0.012), trim, sides=16)
                 for i in range(weights)
             ]
-            parts.append(Parts(noun="weight", count=weights, material=trim))
+            parts.append(Parts("weight", weights, trim))
         solids += [box((view + 0.03, 0.02, 0.02), (0, y - 0.01, front + 0.005), timber) for y in (mid - tall / 2, mid + tall / 2)]
         solids += [box((0.02, tall, 0.02), (s * (view / 2 + 0.005), mid - tall / 2, front + 0.005), timber) for s in (-1, 1)]
     else:
-        solids += [
-            box((view, tall, 0.015), (0, mid - tall / 2, front + 0.005), timber),
-            ball(0.015, (view * 0.42, mid, front + 0.02), trim),
-        ]
-        parts.append(Parts(noun="door", count=1))
+        solids.append(box((view, tall, 0.015), (0, mid - tall / 2, front + 0.005), timber))
+        solids.append(ball(0.015, (view * 0.42, mid, front + 0.02), trim))
+        parts.append(Parts("door", 1))
     style: tuple[str, ...] = ("tall",)
     turn = np.linspace(0, math.pi, 17)
     match rng.integers(4):
         case 0:  # gable
-            solids.append(
-                plate_of([(-wide * 0.56, 0), (wide * 0.56, 0), (0, wide * 0.35)], deep * 1.06, timber, 0.004).moved(
-                    (0, height, -deep * 0.53)
-                )
-            )
+            outline = [(-wide * 0.56, 0), (wide * 0.56, 0), (0, wide * 0.35)]
+            solids.append(sawn(outline, deep * 1.06, timber, 0.004).moved((0, height, -deep * 0.53)))
         case 1:  # arch
-            solids.append(
-                plate_of([(wide * 0.5 * math.cos(a), wide * 0.3 * math.sin(a)) for a in turn], deep, timber, 0.004).moved(
-                    (0, height - 0.01, -deep / 2)
-                )
-            )
+            outline = [(wide * 0.5 * math.cos(a), wide * 0.3 * math.sin(a)) for a in turn]
+            solids.append(sawn(outline, deep, timber, 0.004).moved((0, height - 0.01, -deep / 2)))
             style = ("tall", "curved")
         case 2:  # two horns and a finial
             for s in (-1, 1):
                 horn = [(0.5, 0.0), (0.5, 0.08), (0.35, 0.16), (0.22, 0.3), (0.1, 0.36), (0.06, 0.3), (0.1, 0.0)]
-                solids += [plate_of([(s * x * wide, y * wide) for x, y in horn], 0.04, timber).moved((0, height - 0.01, deep / 2 - 0.04))]
+                solids += [sawn([(s * x * wide, y * wide) for x, y in horn], 0.04, timber).moved((0, height - 0.01, deep / 2 - 0.04))]
             solids.append(ball(wide * 0.07, (0, height + wide * 0.1, deep / 2 - 0.02), trim, 1.8))
             solids.append(box((wide, wide * 0.06, deep), (0, height - 0.01, 0), timber))
         case _:
             solids.append(cushion((wide * 1.12, 0.06, deep * 1.1), (0, height - 0.01, 0), 0.02, timber))
     if maybe(rng, 0.4):
-        solids += [
-            turned(
-                [(0, 0), (0.02, 0), (0.014, 0.05), (0.02, 0.1), (0.012, hood - 0.1), (0.02, hood), (0, hood)],
-                (s * wide * 0.47, top, deep * 0.53),
-                timber,
-                sides=12,
-            )
-            for s in (-1, 1)
-        ]
-        parts.append(Parts(noun="column", count=2))
+        for s in (-1, 1):
+            line = [(0, 0), (0.02, 0), (0.014, 0.05), (0.02, 0.1), (0.012, hood - 0.1), (0.02, hood), (0, hood)]
+            solids.append(turned(line, (s * wide * 0.47, top, deep * 0.53), timber, sides=12))
+        parts.append(Parts("column", 2))
     solids += [s.moved((0, top + hood / 2, deep / 2 - 0.001)) for s in dial]
-    return Thing(solids=tuple(solids), main=timber, style=style, parts=tuple(parts))
+    return Thing.of(solids, timber, style, parts)
 
 
 def clock(rng: Rng) -> Thing:

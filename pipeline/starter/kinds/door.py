@@ -6,9 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, said_of, sheet
-from pipeline.starter.kinds.solids import Floats, Material, Solid, box, cushion, disc, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, glass, maybe, metal, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Material) -> tuple[Callable[[], list[Solid]], tuple[Parts, ...]]:
@@ -32,16 +30,14 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
     def framed(shares: Floats, columns: int, glazed: Sequence[bool], split: tuple[int, int]) -> list[Solid]:
         made = [box((stile, height, thick), (side * (width - stile) / 2, 0, 0), timber) for side in SIDES]
         base, rail = stile * 1.7, stile * 0.9
-        free = height - base - stile - rail * (len(shares) - 1)
-        y, wide = base, width - 2 * stile
+        free, y, wide = height - base - stile - rail * (len(shares) - 1), base, width - 2 * stile
         made += [box((wide, base, thick), (0, 0, 0), timber), box((wide, stile, thick), (0, height - stile, 0), timber)]
         for share, clear in zip(shares / shares.sum(), glazed, strict=True):
             h, each = float(share) * free, (wide - (columns - 1) * rail) / columns
             for i in range(columns):
                 x = -wide / 2 + (i + 0.5) * each + i * rail
                 made += field(x, y, each, h, clear, split)
-                if i:
-                    made.append(box((rail, h, thick), (x - (each + rail) / 2, y, 0), timber))
+                made += [box((rail, h, thick), (x - (each + rail) / 2, y, 0), timber)] if i else []
             y += h
             if y < height - 1.5 * stile:
                 made.append(box((wide, rail, thick), (0, y, 0), timber))
@@ -69,7 +65,7 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
                 if raised:
                     for low, high in pairwise(levels):
                         x, lift = np.array([-1, 1]) * (width / 2 - 0.03), np.array([low + 0.05, high - 0.05])[::seed]
-                        made.append(sheet(x, lift, lift + 0.1, thick * 1.4, timber))
+                        made.append(plate_between(x, lift, lift + 0.1, thick * 1.4, timber))
                 return made
             case "louvre":
                 made = [box((stile * 0.7, height, thick), (side * (width - stile * 0.7) / 2, 0, 0), timber) for side in SIDES]
@@ -93,10 +89,8 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
             case _:
                 if not porthole:
                     return plain
-                ring = [
-                    disc(r, d, (0, -d / 2, 0), m).turned("x", 90).moved((0, height * 0.74, 0))
-                    for r, d, m in ((slot, thick, STEEL), (slot * 0.8, thick * 1.1, pane))
-                ]
+                places = ((slot, thick, STEEL), (slot * 0.8, thick * 1.1, pane))
+                ring = [disc(r, d, (0, -d / 2, 0), m).turned("x", 90).moved((0, height * 0.74, 0)) for r, d, m in places]
                 return plain + ring
 
     if sort == "panels":
@@ -115,8 +109,7 @@ def door(rng: Rng) -> Thing:
     casing, pane = pick(rng, (timber, timber, wood(rng))), glass(rng, pick(rng, ("blue", "white", "green")))
     make, said = _leaf(rng, width, height, timber, pane)
     knob, side = pick(rng, (STEEL, BLACK, BRASS)), pick(rng, SIDES)
-    pulls, level = rng.integers(4), rng.uniform(0.95, 1.08)
-    framed = maybe(rng, 0.8)
+    pulls, level, framed = rng.integers(4), rng.uniform(0.95, 1.08), maybe(rng, 0.8)
     turn = rng.uniform(12, 50) if framed and maybe(rng, 0.25) else 0.0
     count = 2 if double else 1
     solids: list[Solid] = []
@@ -126,29 +119,21 @@ def door(rng: Rng) -> Thing:
         for z in SIDES:
             out = z * 0.0225
             if pulls == 3:
-                leaf.append(rod((at, level - 0.3, out + z * 0.05), (at, level + 0.3, out + z * 0.05), 0.014, 0.014, knob))
-                leaf += [rod((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, 0.009, knob, sides=8) for u in (-0.22, 0.22)]
+                leaf.append(dowel((at, level - 0.3, out + z * 0.05), (at, level + 0.3, out + z * 0.05), 0.014, knob))
+                leaf += [dowel((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, knob, sides=8) for u in (-0.22, 0.22)]
                 continue
             plate = (
                 cushion((0.045, 0.2, 0.01), (at, level - 0.12, out), 0.004, knob)
                 if pulls
                 else disc(0.032, 0.012, (0, 0, 0), knob, sides=20).turned("x", 90).moved((at, level, out - 0.006))
             )
-            leaf += [plate, rod((at, level, out), (at, level, out + z * 0.055), 0.01, 0.01, knob, sides=10)]
+            leaf += [plate, dowel((at, level, out), (at, level, out + z * 0.055), 0.01, knob, sides=10)]
             if pulls == 1:
-                leaf.append(
-                    rod(
-                        (at + swing * 0.008, level, out + z * 0.055),
-                        (at - swing * 0.12, level, out + z * 0.05),
-                        0.011,
-                        0.008,
-                        knob,
-                        sides=10,
-                    )
-                )
+                start = (at + swing * 0.008, level, out + z * 0.055)
+                leaf.append(rod(start, (at - swing * 0.12, level, out + z * 0.05), 0.011, 0.008, knob, sides=10))
             else:
                 ball = [(0, -0.03), (0.018, -0.025), (0.03, -0.008), (0.03, 0.008), (0.018, 0.025), (0, 0.03)]
-                leaf.append(turned(ball, (0, 0, 0), knob, sides=16).turned("x", 90).moved((at, level, out + z * 0.065)))
+                leaf.append(facing(ball, (at, level, out + z * 0.065), knob, sides=16))
         hinge = -swing * width / 2
         leaf += [disc(0.011, 0.1, (hinge, height * u, 0.024), knob, sides=10) for u in (0.1, 0.85)]
         if turn and (i == 0 or turn > 40):
@@ -165,7 +150,7 @@ def door(rng: Rng) -> Thing:
     words = {part.noun: part.count * count for part in said}
     words["pane"] = words.get("pane", 0) + panes
     parts = said_of(timber, ("panel", words.get("panel", 0), timber), ("pane", words["pane"], timber), ("handle", count, knob))
-    return Thing(solids=tuple(solids), main=timber, style=tuple(style + (["wide"] if double else [])), parts=parts)
+    return Thing.of(solids, timber, style + (["wide"] if double else []), parts)
 
 
 def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Material, pane: Material) -> tuple[list[Solid], bool, int]:
@@ -177,10 +162,8 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
         wing = rng.uniform(0.22, 0.4)
         for side in (-1, 1)[: int(rng.integers(1, 3))]:
             middle = side * (half + rim + wing / 2)
-            solids += [
-                box((wing, top, 0.012), (middle, 0, 0), pane),
-                box((rim, top, deep), (side * (half + 1.5 * rim + wing), 0, 0), timber),
-            ]
+            solids.append(box((wing, top, 0.012), (middle, 0, 0), pane))
+            solids.append(box((rim, top, deep), (side * (half + 1.5 * rim + wing), 0, 0), timber))
             solids += [box((wing, 0.08, deep * 0.6), (middle, y, 0), timber) for y in (0, top - 0.08)]
             panes += 1
         outer = half + 2 * rim + wing
@@ -195,15 +178,13 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
             if panes:
                 rise = min(rise, 0.5)
             x = -np.cos(np.linspace(0, math.pi, 33)) * beam / 2
-            arch = (rise + rim) * np.sqrt(np.maximum(1 - (2 * x / beam) ** 2, 0))
-            reach = beam / 2 - rim
-            hole = rise * np.sqrt(np.maximum(1 - (x / reach) ** 2, 0))
-            glazed = maybe(rng, 0.7)
+            arch, reach = (rise + rim) * np.sqrt(np.maximum(1 - (2 * x / beam) ** 2, 0)), beam / 2 - rim
+            hole, glazed = rise * np.sqrt(np.maximum(1 - (x / reach) ** 2, 0)), maybe(rng, 0.7)
             solids.append(box((beam, rim * 0.7, deep), (shift, top, 0), timber))
             base = top + rim * 0.35
-            solids.append(sheet(x, base + hole, base + np.maximum(arch, hole + 1e-4), deep, timber).moved((shift, 0, 0)))
+            solids.append(plate_between(x, base + hole, base + np.maximum(arch, hole + 1e-4), deep, timber).moved((shift, 0, 0)))
             solids.append(
-                sheet(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber).moved(
+                plate_between(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber).moved(
                     (shift, 0, 0)
                 )
             )
@@ -212,7 +193,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
                 panes += fan
                 for angle in np.linspace(0, math.pi, fan + 1)[1:-1]:
                     end = (shift + 0.97 * reach * math.cos(angle), base + 0.97 * rise * math.sin(angle), 0)
-                    solids.append(rod((shift, base, 0), end, 0.012, 0.012, timber, sides=8))
+                    solids.append(dowel((shift, base, 0), end, 0.012, timber, sides=8))
             return solids, True, panes
         case 1 if top < 2.25:  # a straight window above
             tall, many = rng.uniform(0.22, 0.4), int(rng.integers(1, 4))
@@ -226,10 +207,9 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
             for i, out in enumerate((0.02, 0.05)):
                 solids.append(cushion((beam + 2 * out, 0.05, deep + 2 * out), (shift, top + rim + i * 0.045, 0), 0.012, timber))
             if maybe(rng, 0.5):
-                x = np.array([-1.0, 0.0, 1.0]) * (beam / 2 + 0.03)
-                low = np.full(3, top + rim + 0.09)
+                x, low = np.array([-1.0, 0.0, 1.0]) * (beam / 2 + 0.03), np.full(3, top + rim + 0.09)
                 solids.append(
-                    sheet(x, low, low + np.array([0.01, rng.uniform(0.12, 0.25), 0.01]), deep + 0.04, timber).moved((shift, 0, 0))
+                    plate_between(x, low, low + np.array([0.01, rng.uniform(0.12, 0.25), 0.01]), deep + 0.04, timber).moved((shift, 0, 0))
                 )
         case _:
             solids.append(box((beam, rim, deep), (shift, top, 0), timber))

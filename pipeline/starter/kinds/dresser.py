@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, body_of, bowed, feet_under, joinery, levelled, said_of, sheet, stacked
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, glass, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _mirror(rng: Rng, width: float, height: float, material: Material) -> list[Solid]:
@@ -17,10 +15,10 @@ def _mirror(rng: Rng, width: float, height: float, material: Material) -> list[S
         ]
     plates = []
     for w, inset, deep, of in ((width, 0.0, 0.035, material), (width - 2 * rim, rim, 0.045, shine)):
-        x, arch = bowed(w, (height - 2 * inset) / 2 if style == 1 else 0.35 * height - inset)
+        x, arch = arch_over(w, (height - 2 * inset) / 2 if style == 1 else 0.35 * height - inset)
         middle = height / 2 if style == 1 else 0.65 * height
         low = middle - arch if style == 1 else np.full(len(x), inset)
-        plates.append(sheet(x, low, middle + arch, deep, of))
+        plates.append(plate_between(x, low, middle + arch, deep, of))
     return plates
 
 
@@ -31,8 +29,8 @@ def dresser(rng: Rng) -> Thing:
     depth, timber, knob = rng.uniform(0.4, 0.55), wood(rng), pick(rng, (STEEL, BLACK, BRASS, BRASS))
     inner = pick(rng, (timber, timber, timber, wood(rng)))
     face = joinery(rng, inner, knob)
-    low, solids, feet = feet_under(rng, width, depth, timber)
-    solids += body_of(rng, width, height - low, depth, low, timber)
+    low, solids, feet = cabinet_feet(rng, width, depth, timber)
+    solids += carcass(rng, width, height - low, depth, low, timber)
     rows = int(rng.integers(4, 7)) if tall else int(rng.integers(3, 5))
     across = int(rng.integers(1, 3)) if tall else int(rng.integers(2, 4))
     columns = [across] * rows
@@ -42,8 +40,7 @@ def dresser(rng: Rng) -> Thing:
         columns = [1] * (rows - 1) + [2]
     up, span, front, door_count, drawer_count = height - low - 0.06, width - 0.05, depth / 2, 0, sum(columns)
     if not tall and maybe(rng, 0.3):  # doors at both sides or in the middle
-        share, middle = span * rng.uniform(0.26, 0.32), maybe(rng, 0.5)
-        door_count = 2
+        share, middle, door_count = span * rng.uniform(0.26, 0.32), maybe(rng, 0.5), 2
         if middle:
             for side in SIDES:
                 solids += face(side * share / 2, low + 0.01, front, share, up, -side)
@@ -72,4 +69,4 @@ def dresser(rng: Rng) -> Thing:
             solids += [cushion((0.035, h * 0.7 + lift, 0.04), (s * (w / 2 + 0.02), height - 0.01, at[2]), 0.01, timber) for s in SIDES]
         solids.append(box((w * 0.9, lift + 0.05, 0.03), (0, height - 0.01, at[2]), timber))
     parts = said_of(timber, ("drawer", drawer_count, inner), ("mirror", mirrors, timber), ("door", door_count, inner), feet)
-    return Thing(solids=levelled(solids), main=timber, style=("tall",) if tall else ("wide",), parts=parts)
+    return Thing.of(levelled(solids), timber, ("tall",) if tall else ("wide",), parts)

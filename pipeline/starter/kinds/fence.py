@@ -1,12 +1,13 @@
 """Makes a fence: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, said_of, sheet
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, Parts, Rng, Thing, maybe, metal, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _picket(rng: Rng, wide: float, height: float, thick: float, timber: Material) -> Solid:
@@ -16,7 +17,7 @@ def _picket(rng: Rng, wide: float, height: float, thick: float, timber: Material
         case 0:
             x, high = np.array([-half, 0, half]), np.array([height - 1.2 * half, height, height - 1.2 * half])
         case 1:
-            x, arch = bowed(wide, half, 2, 13)
+            x, arch = arch_over(wide, half, 2, 13)
             high = height - half + arch
         case 2:
             x, high = np.array([-half, -half * 0.5, half * 0.5, half]), np.array([height - half * 0.6, height, height, height - half * 0.6])
@@ -24,9 +25,8 @@ def _picket(rng: Rng, wide: float, height: float, thick: float, timber: Material
             x, high = np.array([-half, half]), np.full(2, height)
         case _:
             x = half * np.array([-1, -0.99, -0.5, -0.49, -0.8, 0, 0.8, 0.49, 0.5, 0.99, 1])
-            x = np.sort(x)
-            high = height - half * np.array([3.4, 3.2, 2.6, 1.4, 1.2, 0, 1.2, 1.4, 2.6, 3.2, 3.4])
-    return sheet(x, np.full(len(x), 0.05), high, thick, timber)
+            x, high = np.sort(x), height - half * np.array([3.4, 3.2, 2.6, 1.4, 1.2, 0, 1.2, 1.4, 2.6, 3.2, 3.4])
+    return plate_between(x, np.full(len(x), 0.05), high, thick, timber)
 
 
 def _post(rng: Rng, thick: float, height: float, material: Material) -> list[Solid]:
@@ -38,22 +38,16 @@ def _post(rng: Rng, thick: float, height: float, material: Material) -> list[Sol
             roof = turned([(0, 0), (thick * 0.85, 0), (0, thick * 0.7)], (0, height, 0), material, sides=4).turned("y", 45)
             return [box((thick, height, thick), (0, 0, 0), material), roof]
         case 2:
-            ball = [
-                (0, 0),
-                (thick * 0.25, 0),
-                *((thick * 0.55 * math.sin(a), thick * (0.65 - 0.55 * math.cos(a))) for a in np.linspace(0.5, 2.9, 8)),
-                (0, thick * 1.2),
-            ]
-            cap = [
-                cushion((thick * 1.3, thick * 0.3, thick * 1.3), (0, height, 0), 0.01, material),
-                turned(ball, (0, height + thick * 0.25, 0), material, sides=16),
-            ]
+            ball: Line = [(0, 0), (thick * 0.25, 0)]
+            ball += [(thick * 0.55 * math.sin(a), thick * (0.65 - 0.55 * math.cos(a))) for a in np.linspace(0.5, 2.9, 8)]
+            ball += [(0, thick * 1.2)]
+            cap = [cushion((thick * 1.3, thick * 0.3, thick * 1.3), (0, height, 0), 0.01, material)]
+            cap += [turned(ball, (0, height + thick * 0.25, 0), material, sides=16)]
             return [box((thick, height, thick), (0, 0, 0), material), *cap]
         case 3:
             return [
-                turned(
+                lathe(
                     [(0, 0), (thick / 2, 0), (thick / 2, height), (thick * 0.3, height + thick * 0.3), (0, height + thick * 0.3)],
-                    (0, 0, 0),
                     material,
                     sides=14,
                 )
@@ -63,6 +57,162 @@ def _post(rng: Rng, thick: float, height: float, material: Material) -> list[Sol
                 box((thick, height, thick), (0, 0, 0), material),
                 cushion((thick * 1.4, thick * 0.4, thick * 1.4), (0, height - 0.01, 0), 0.012, material),
             ]
+
+
+@dataclass(frozen=True)
+class _Design:
+    """What all fields of a fence have alike."""
+
+    height: float
+    thick: float
+    timber: Material
+    shape: int
+    gap: float
+    wide: float
+    rails: int
+    cross: bool
+    swell: float
+    hoops: bool
+    ring: bool
+    picket: Callable[[float], Solid]
+    """From a height to a picket; all have the same top."""
+
+
+def _picket_field(d: _Design, w: float) -> list[Solid]:
+    """Pickets on two rails; their tops follow a curve."""
+    made: list[Solid] = []
+    lows = (d.height * 0.22, d.height * 0.72)
+    made += [box((w, 0.07, 0.035), (0, y, -0.028), d.timber) for y in lows]
+    many = max(3, round(w / (d.wide * (1 + d.gap))))
+    for i in range(many):
+        u = 2 * (i + 0.5) / many - 1
+        tall = d.height + (d.swell * (1 - u * u) - max(d.swell, 0) if d.shape == 0 else 0)
+        made.append(d.picket(tall).moved((u * w / 2, 0, 0)))
+    return made
+
+
+def _rail_field(d: _Design, w: float) -> list[Solid]:
+    """Rails, sometimes with a cross."""
+    made: list[Solid] = []
+    for y in np.linspace(d.height * 0.3, d.height * 0.88, d.rails):
+        if d.shape == 0:
+            made.append(dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.045, d.timber, sides=10))
+        else:
+            made.append(box((w, 0.12, 0.035), (0, float(y) - 0.06, 0 if d.shape == 1 else d.thick * 0.4), d.timber))
+    if d.cross:
+        x, lift = np.array([-w / 2, w / 2]), np.array([d.height * 0.3, d.height * 0.88])
+        made += [plate_between(x, part - 0.05, part + 0.05, 0.03, d.timber) for part in (lift, lift[::-1])]
+    return made
+
+
+def _boards_field(d: _Design, w: float) -> list[Solid]:
+    """Upright boards, side by side or in two rows."""
+    made: list[Solid] = []
+    lows, many = (d.height * 0.22, d.height * 0.72), max(3, round(w / 0.14))
+    made += [box((w, 0.08, 0.04), (0, y, -0.03), d.timber) for y in lows]
+    for i in range(many):
+        z = -0.07 * (i % 2) if d.shape == 1 else 0.0
+        size = (w / many - (0.008 if d.shape else 0.001), d.height - 0.08, 0.022)
+        made.append(box(size, (-w / 2 + (i + 0.5) * w / many, 0.05, z), d.timber))
+    made += [cushion((w, 0.04, 0.09), (0, d.height - 0.04, 0), 0.01, d.timber)] if d.shape != 1 else []
+    return made
+
+
+def _slats_field(d: _Design, w: float) -> list[Solid]:
+    """Lying slats."""
+    made: list[Solid] = []
+    many = max(4, round(d.height / (0.09 + 0.05 * d.gap)))
+    each = (d.height - 0.08) / many
+    made += [box((w, each * (0.96 - 0.35 * d.gap), 0.025), (0, 0.06 + i * each, 0), d.timber) for i in range(many)]
+    made += [box((0.05, d.height - 0.06, 0.03), (s * w * 0.25, 0.05, -0.027), d.timber) for s in SIDES]
+    return made
+
+
+def _lattice_field(d: _Design, w: float) -> list[Solid]:
+    """A lattice, sometimes above boards."""
+    made: list[Solid] = []
+    made += [box((w, 0.07, 0.05), (0, y, 0), d.timber) for y in (0.06, d.height - 0.07)]
+    low, high, step = 0.1, d.height - 0.04, 0.16 + 0.06 * d.gap
+    split = d.height * 0.6 if d.cross else low
+    made += [box((w, split - low, 0.02), (0, low, 0), d.timber), box((w, 0.06, 0.05), (0, split, 0), d.timber)] if d.cross else []
+    tall = high - split
+    for at in np.arange(-w / 2 - tall + step / 2, w / 2, step):
+        a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
+        if b - a > 0.03:
+            for z, mirror in ((0.006, 1), (-0.006, -1)):
+                x, y = np.array([a, b]), split + np.array([a - float(at), b - float(at)])
+                x, y = (x, y) if mirror == 1 else (-x[::-1], y[::-1])
+                made.append(plate_between(x, y - 0.018, y + 0.018, 0.012, d.timber).moved((0, 0, z)))
+    return made
+
+
+def _iron_field(d: _Design, w: float) -> list[Solid]:
+    """Iron bars with spears or hoops."""
+    made: list[Solid] = []
+    made += [box((w, 0.03, 0.02), (0, y, 0), d.timber) for y in (0.1, d.height * 0.8, *([d.height * 0.92] if d.ring else []))]
+    many = max(5, round(w / 0.13))
+    for i in range(many):
+        u = 2 * (i + 0.5) / many - 1
+        tall = d.height * 0.95 + (d.swell * 0.6 * (1 - u * u) if d.shape == 0 and d.swell > 0 else 0)
+        made.append(dowel((u * w / 2, 0.06, 0), (u * w / 2, tall, 0), 0.009, d.timber, sides=8))
+        if not d.hoops:
+            spear = [(0, 0), (0.012, 0.0), (0.022, 0.03), (0, 0.1)]
+            made.append(turned(spear, (u * w / 2, tall - 0.01, 0), d.timber, sides=8))
+        if d.hoops and i % 2 == 0 and i + 1 < many:
+            angle = np.linspace(0, math.pi, 9)
+            x = (u + 1 / many) * w / 2 + np.cos(angle) * w / many / 2
+            made.append(tube(np.stack([x, tall + np.sin(angle) * w / many / 2, 0 * x], axis=1), 0.009, d.timber, sides=8))
+        if d.ring and i < many - 1:
+            angle, radius = np.linspace(0, 2 * math.pi, 13), min(d.height * 0.05, w / many / 2)
+            points = [(u + 1 / many) * w / 2 + radius * np.cos(angle), d.height * 0.87 + radius * np.sin(angle), 0 * angle]
+            loop = np.stack(points, axis=1)
+            made.append(tube(loop, 0.006, d.timber, sides=6))
+    return made
+
+
+def _wire_field(d: _Design, w: float) -> list[Solid]:
+    """A mesh of wire."""
+    made: list[Solid] = []
+    made += [dowel((-w / 2, y, 0), (w / 2, y, 0), 0.018, d.timber, sides=8) for y in (0.08, d.height - 0.03)]
+    low, high, step = 0.08, d.height - 0.03, 0.11 + 0.06 * d.gap
+    tall = high - low
+    if d.shape:  # a mesh on its corner
+        for at in np.arange(-w / 2 - tall + step, w / 2, step):
+            a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
+            for m in SIDES:
+                start = (m * a, low + a - float(at), 0.004 * m)
+                made.append(dowel(start, (m * b, low + b - float(at), 0.004 * m), 0.005, d.timber, sides=5))
+    else:
+        made += [dowel((float(x), low, 0), (float(x), high, 0), 0.005, d.timber, sides=5) for x in np.arange(-w / 2 + step, w / 2, step)]
+        made += [dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, d.timber, sides=5) for y in np.arange(low + step, high, step)]
+    return made
+
+
+def _woven_field(d: _Design, w: float) -> list[Solid]:
+    """Withies woven about stakes."""
+    made: list[Solid] = []
+    stakes = max(3, round(w / 0.36))
+    bend = np.linspace(-w / 2, w / 2, 4 * stakes + 1)
+    for x in np.linspace(-w / 2 + 0.05, w / 2 - 0.05, stakes):
+        made.append(rod((float(x), 0, 0), (float(x), d.height, 0), 0.022, 0.018, d.timber, sides=8))
+    many = round(d.height / 0.09)
+    for i in range(many):
+        wave = 0.03 * np.sin((bend + w / 2 - 0.05) / (w - 0.1) * (stakes - 1) * math.pi + math.pi / 2 + (i % 2) * math.pi)
+        path = np.stack([bend, np.full(len(bend), 0.06 + i * (d.height - 0.12) / many), wave], axis=1)
+        made.append(tube(path, 0.04, d.timber, sides=6))
+    return made
+
+
+FIELDS: Final = {
+    "picket": _picket_field,
+    "rail": _rail_field,
+    "boards": _boards_field,
+    "slats": _slats_field,
+    "lattice": _lattice_field,
+    "iron": _iron_field,
+    "wire": _wire_field,
+    "woven": _woven_field,
+}
 
 
 def fence(rng: Rng) -> Thing:
@@ -82,141 +232,30 @@ def fence(rng: Rng) -> Thing:
     thick = rng.uniform(0.24, 0.36) if masonry else rng.uniform(0.04, 0.07) if sort in ("iron", "wire") else rng.uniform(0.08, 0.13)
     pillar = stone(rng) if masonry else timber
     fields, span = int(pick(rng, (1, 2, 2, 3, 3, 4) if not masonry else (2, 3))), rng.uniform(1.1, 1.5) * (0.6 + 0.4 * height)
-    span = min(span * (1.6 if fields == 1 else 1.0), 5.2 / fields)
-    corner = fields > 1 and maybe(rng, 0.2)
+    span, corner = min(span * (1.6 if fields == 1 else 1.0), 5.2 / fields), fields > 1 and maybe(rng, 0.2)
     gate = int(rng.integers(0, fields)) if fields > 1 and not corner and maybe(rng, 0.4) else -1
     widths = [rng.uniform(0.9, 1.1) if i == gate else span for i in range(fields)]
     post = _post(rng, thick, height * rng.uniform(1.0, 1.15) + (0.1 if masonry else 0.02), pillar)
     shape, gap = rng.integers(3), rng.uniform(0.4, 1.1)
     wide, rails, cross = rng.uniform(0.06, 0.11), int(rng.integers(2, 5)), maybe(rng, 0.35)
-    picket_state = rng.bit_generator.state
-    swell = rng.uniform(0.12, 0.25) * height * pick(rng, SIDES)
+    picket_state, swell = rng.bit_generator.state, rng.uniform(0.12, 0.25) * height * pick(rng, SIDES)
     hoops, ring = maybe(rng, 0.3), maybe(rng, 0.4)
 
-    def field(w: float) -> list[Solid]:
-        made: list[Solid] = []
-        lows = (height * 0.22, height * 0.72)
-        match sort:
-            case "picket":
-                made += [box((w, 0.07, 0.035), (0, y, -0.028), timber) for y in lows]
-                many = max(3, round(w / (wide * (1 + gap))))
-                for i in range(many):
-                    rng.bit_generator.state = picket_state
-                    u = 2 * (i + 0.5) / many - 1
-                    tall = height + (swell * (1 - u * u) - max(swell, 0) if shape == 0 else 0)
-                    made.append(_picket(rng, wide, tall, 0.022, timber).moved((u * w / 2, 0, 0)))
-            case "rail":
-                for y in np.linspace(height * 0.3, height * 0.88, rails):
-                    if shape == 0:
-                        made.append(rod((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.045, 0.045, timber, sides=10))
-                    else:
-                        made.append(box((w, 0.12, 0.035), (0, float(y) - 0.06, 0 if shape == 1 else thick * 0.4), timber))
-                if cross:
-                    x, lift = np.array([-w / 2, w / 2]), np.array([height * 0.3, height * 0.88])
-                    made += [sheet(x, part - 0.05, part + 0.05, 0.03, timber) for part in (lift, lift[::-1])]
-            case "boards":
-                many = max(3, round(w / 0.14))
-                made += [box((w, 0.08, 0.04), (0, y, -0.03), timber) for y in lows]
-                for i in range(many):
-                    z = -0.07 * (i % 2) if shape == 1 else 0.0
-                    made.append(
-                        box(
-                            (w / many - (0.008 if shape else 0.001), height - 0.08, 0.022), (-w / 2 + (i + 0.5) * w / many, 0.05, z), timber
-                        )
-                    )
-                if shape != 1:
-                    made.append(cushion((w, 0.04, 0.09), (0, height - 0.04, 0), 0.01, timber))
-            case "slats":
-                many = max(4, round(height / (0.09 + 0.05 * gap)))
-                each = (height - 0.08) / many
-                made += [box((w, each * (0.96 - 0.35 * gap), 0.025), (0, 0.06 + i * each, 0), timber) for i in range(many)]
-                made += [box((0.05, height - 0.06, 0.03), (s * w * 0.25, 0.05, -0.027), timber) for s in SIDES]
-            case "lattice":
-                made += [box((w, 0.07, 0.05), (0, y, 0), timber) for y in (0.06, height - 0.07)]
-                low, high, step = 0.1, height - 0.04, 0.16 + 0.06 * gap
-                split = height * 0.6 if cross else low
-                if cross:
-                    made += [box((w, split - low, 0.02), (0, low, 0), timber), box((w, 0.06, 0.05), (0, split, 0), timber)]
-                tall = high - split
-                for at in np.arange(-w / 2 - tall + step / 2, w / 2, step):
-                    a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
-                    if b - a > 0.03:
-                        for z, mirror in ((0.006, 1), (-0.006, -1)):
-                            x, y = np.array([a, b]), split + np.array([a - float(at), b - float(at)])
-                            x, y = (x, y) if mirror == 1 else (-x[::-1], y[::-1])
-                            made.append(sheet(x, y - 0.018, y + 0.018, 0.012, timber).moved((0, 0, z)))
-            case "iron":
-                made += [box((w, 0.03, 0.02), (0, y, 0), timber) for y in (0.1, height * 0.8, *([height * 0.92] if ring else []))]
-                many = max(5, round(w / 0.13))
-                for i in range(many):
-                    u = 2 * (i + 0.5) / many - 1
-                    tall = height * 0.95 + (swell * 0.6 * (1 - u * u) if shape == 0 and swell > 0 else 0)
-                    made.append(rod((u * w / 2, 0.06, 0), (u * w / 2, tall, 0), 0.009, 0.009, timber, sides=8))
-                    if not hoops:
-                        spear = [(0, 0), (0.012, 0.0), (0.022, 0.03), (0, 0.1)]
-                        made.append(turned(spear, (u * w / 2, tall - 0.01, 0), timber, sides=8))
-                    if hoops and i % 2 == 0 and i + 1 < many:
-                        angle = np.linspace(0, math.pi, 9)
-                        x = (u + 1 / many) * w / 2 + np.cos(angle) * w / many / 2
-                        made.append(tube(np.stack([x, tall + np.sin(angle) * w / many / 2, 0 * x], axis=1), 0.009, timber, sides=8))
-                    if ring and i < many - 1:
-                        angle = np.linspace(0, 2 * math.pi, 13)
-                        radius = min(height * 0.05, w / many / 2)
-                        loop = np.stack(
-                            [(u + 1 / many) * w / 2 + radius * np.cos(angle), height * 0.87 + radius * np.sin(angle), 0 * angle], axis=1
-                        )
-                        made.append(tube(loop, 0.006, timber, sides=6))
-            case "wire":
-                made += [rod((-w / 2, y, 0), (w / 2, y, 0), 0.018, 0.018, timber, sides=8) for y in (0.08, height - 0.03)]
-                low, high, step = 0.08, height - 0.03, 0.11 + 0.06 * gap
-                tall = high - low
-                if shape:  # a mesh on its corner
-                    for at in np.arange(-w / 2 - tall + step, w / 2, step):
-                        a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
-                        for m in SIDES:
-                            made.append(
-                                rod(
-                                    (m * a, low + a - float(at), 0.004 * m),
-                                    (m * b, low + b - float(at), 0.004 * m),
-                                    0.005,
-                                    0.005,
-                                    timber,
-                                    sides=5,
-                                )
-                            )
-                else:
-                    made += [
-                        rod((float(x), low, 0), (float(x), high, 0), 0.005, 0.005, timber, sides=5)
-                        for x in np.arange(-w / 2 + step, w / 2, step)
-                    ]
-                    made += [
-                        rod((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, 0.005, timber, sides=5)
-                        for y in np.arange(low + step, high, step)
-                    ]
-            case _:  # withies woven about stakes
-                stakes = max(3, round(w / 0.36))
-                bend = np.linspace(-w / 2, w / 2, 4 * stakes + 1)
-                made += [
-                    rod((float(x), 0, 0), (float(x), height, 0), 0.022, 0.018, timber, sides=8)
-                    for x in np.linspace(-w / 2 + 0.05, w / 2 - 0.05, stakes)
-                ]
-                many = round(height / 0.09)
-                for i in range(many):
-                    wave = 0.03 * np.sin((bend + w / 2 - 0.05) / (w - 0.1) * (stakes - 1) * math.pi + math.pi / 2 + (i % 2) * math.pi)
-                    made.append(
-                        tube(np.stack([bend, np.full(len(bend), 0.06 + i * (height - 0.12) / many), wave], axis=1), 0.04, timber, sides=6)
-                    )
-        return made
+    def picket(tall: float) -> Solid:
+        rng.bit_generator.state = picket_state
+        return _picket(rng, wide, tall, 0.022, timber)
+
+    d = _Design(height, thick, timber, int(shape), gap, wide, rails, cross, swell, hoops, ring, picket)
 
     solids: list[Solid] = []
     x, first = 0.0, list(post)
     solids += first
     for i, w in enumerate(widths):
         inner = w - thick
-        made = field(inner if i != gate else inner - 0.04)
+        made = FIELDS[sort](d, inner if i != gate else inner - 0.04)
         if i == gate:
             brace, y = np.array([-0.5, 0.5]) * (inner - 0.06), np.array([height * 0.2, height * 0.78])
-            made.append(sheet(brace, y - 0.04, y + 0.04, 0.03, timber).moved((0, 0, -0.035)))
+            made.append(plate_between(brace, y - 0.04, y + 0.04, 0.03, timber).moved((0, 0, -0.035)))
             made += [box((0.045, height * 0.85, 0.035), (s * (inner / 2 - 0.035), 0.06, -0.03), timber) for s in SIDES]
             made += [box((0.04, 0.05, 0.05), (inner / 2 - 0.03, height * 0.6, 0.03), BLACK)]
             made += [box((0.2, 0.035, 0.012), (-inner / 2 + 0.06, float(u), 0.022), BLACK) for u in (height * 0.25, height * 0.75)]
@@ -234,8 +273,7 @@ def fence(rng: Rng) -> Thing:
     style = ["corner"] if corner else []
     style += ["curved"] if sort == "picket" and shape == 0 else []
     style += ["tall"] if height > 1.45 else ["low"] if height < 0.85 else []
-    parts = [Parts(noun="post", count=fields + 1, material=pillar if masonry else None)]
+    parts = [Parts("post", fields + 1, pillar if masonry else None)]
     parts += said_of(timber, ("gate", int(gate >= 0), timber), ("rail", rails if sort == "rail" else 0, timber))
-    if sort == "picket":
-        parts.append(Parts(noun="picket", count=sum(max(3, round((w - thick) / (wide * (1 + gap)))) for w in widths)))
-    return Thing(solids=tuple(solids), main=timber, style=tuple(style), parts=tuple(parts[:4]))
+    parts += [Parts("picket", sum(max(3, round((w - thick) / (wide * (1 + gap)))) for w in widths))] if sort == "picket" else []
+    return Thing.of(solids, timber, style, parts[:4])

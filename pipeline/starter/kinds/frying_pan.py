@@ -4,32 +4,16 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Floats, Material, Solid, cushion, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, Parts, Rng, Thing, glass, maybe, metal, pick, wood
-from pipeline.starter.kinds.vessels import (
-    ball,
-    bezier,
-    fluted_by,
-    horn,
-    paint,
-    radius_at,
-    ring_of,
-    set_around,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _egg(rng: Rng, radius: float) -> list[Solid]:
     """Fried."""
     white, yolk = paint(rng, "white"), paint(rng, "orange")
-    edge = turned(smooth([(0, 0), (1, 0), (1, 0.05), (0.8, 0.12), (0, 0.13)], radius, radius), (0, 0, 0), white)
+    edge = lathe(smooth([(0, 0), (1, 0), (1, 0.05), (0.8, 0.12), (0, 0.13)], radius, radius), white)
     return [
         *shaped([edge], fluted_by(int(rng.integers(3, 6)), rng.uniform(0.06, 0.13))),
-        ball(radius * 0.36, (0, radius * 0.1, 0), yolk, 0.7, 16),
+        bulb(radius * 0.36, (0, radius * 0.1, 0), yolk, 0.7, 16),
     ]
 
 
@@ -51,8 +35,7 @@ def _pan_handle(rng: Rng, path: Floats, wide: float, grip: Material, bracket: Ma
 def frying_pan(rng: Rng) -> Thing:
     """Skillets of cast iron, coated and square grill pans, woks, crepe pans, saucepans and saute pans with lids, paella pans."""
     form = pick(rng, ("coated", "coated", "coated", "iron", "iron", "grill", "wok", "crepe", "sauce", "sauce", "saute", "paella"))
-    wide = rng.uniform(0.1, 0.16)
-    dark, bare = metal(rng, "black"), metal(rng, "grey")
+    wide, dark, bare = rng.uniform(0.1, 0.16), metal(rng, "black"), metal(rng, "grey")
     body = pick(rng, (dark, bare, bare, metal(rng, pick(rng, ("red", "blue", "green", "orange", "white", "beige")))))
     inside = pick(rng, (dark, bare, body))
     depth, knots = {
@@ -64,7 +47,7 @@ def frying_pan(rng: Rng) -> Thing:
         "sauce": (rng.uniform(0.95, 1.5), [(0.92, 0), (1, 0.06), (1, 0.4), (1, 0.9), (1.04, 1)]),
         "saute": (rng.uniform(0.42, 0.6), [(0.92, 0), (1, 0.1), (1, 0.5), (1, 0.9), (1.02, 1)]),
         "paella": (rng.uniform(0.2, 0.28), [(0.82, 0), (0.86, 0.05), (1, 0.9), (1.03, 1)]),
-    }[form]  # fmt: skip
+    }[form]
     if form == "iron" or form == "grill":
         body = inside = pick(rng, (dark, dark, metal(rng, "grey"), body))
     wide *= 0.75 if form == "sauce" else 1.25 if form in ("wok", "paella") else 1
@@ -73,8 +56,7 @@ def frying_pan(rng: Rng) -> Thing:
     solids = vessel(outer, wall, body, inside, sides=72)
     style: list[str] = {"sauce": ["tall"], "saute": [], "crepe": ["low"], "paella": ["wide"], "wok": ["curved", "wide"]}.get(form, [])
     parts: list[Parts] = []
-    rim, floor = outer[-1][0], wall
-    square = form == "grill" and maybe(rng, 0.6)
+    rim, floor, square = outer[-1][0], wall, form == "grill" and maybe(rng, 0.6)
     lips = form in ("iron", "sauce") and maybe(rng, 0.7)
     if square:
         solids, style = shaped(solids, squared(rng.uniform(5, 10))), [*style, "square"]
@@ -90,7 +72,7 @@ def frying_pan(rng: Rng) -> Thing:
         arc = bezier((-0.32, 0, 0), (-0.32, 0.05, 0.42), (0.32, 0.05, 0.42), (0.32, 0, 0), steps=20) * wide
         loop = tube(arc, wide * 0.035, pick(rng, (body, STEEL)), sides=10).moved((0, tall * 0.75, from_side - wall))
         solids += [loop.turned("y", turn) for turn in (90, 270)]
-        parts.append(Parts(noun="handle", count=2))
+        parts.append(Parts("handle", 2))
     else:
         long = wide * (rng.uniform(0.9, 1.3) if form in ("iron", "grill") else rng.uniform(1.4, 2.1))
         rise, start = wide * rng.uniform(0.0, 0.45), tall * rng.uniform(0.75, 0.9)
@@ -105,36 +87,33 @@ def frying_pan(rng: Rng) -> Thing:
         if maybe(rng, 0.5):  # to hang it up
             eye = ring_of(wide * 0.085, wide * 0.03, (0, 0, 0), pick(rng, (STEEL, grip)))
             solids.append(eye.moved((float(path[-1, 0]) + wide * 0.13, float(path[-1, 1]), 0)))
-            parts.append(Parts(noun="ring", count=1))
+            parts.append(Parts("ring", 1))
         if form == "coated" or form == "saute":
-            rivet = ball(wide * 0.03, (0, 0, 0), STEEL, sides=10)
+            rivet = bulb(wide * 0.03, (0, 0, 0), STEEL, sides=10)
             solids += [rivet.moved((radius_at(outer, start) - wall, start, z * wide * 0.07)) for z in (-1, 1)]
         if second := (form in ("iron", "wok", "saute") and maybe(rng, 0.5)):
             arc = bezier((-0.25, 0, 0), (-0.25, 0, 0.3), (0.25, 0, 0.3), (0.25, 0, 0), steps=16) * wide
             solids.append(tube(arc, wide * 0.04, grip if form == "wok" else body, sides=10).moved((0, start, from_side)).turned("y", 270))
-        parts.append(Parts(noun="handle", count=1 + second, material=grip if grip is not body else None))
+        parts.append(Parts("handle", 1 + second, grip if grip is not body else None))
     if form in ("sauce", "saute", "wok") and maybe(rng, 0.6):
         lid, high = pick(rng, (glass(rng, "white"), glass(rng, "blue"), body, STEEL)), rim * rng.uniform(0.12, 0.4)
-        cover = turned(
-            smooth([(0, 0), (1.02, 0), (1.02, 0), (1.0, 0.1), (0.7, 0.75), (0.1, 1), (0, 1)], rim, high),
-            (0, tall - 0.001, 0),
-            lid,
-            sides=48,
-        )
+        line = smooth([(0, 0), (1.02, 0), (1.02, 0), (1.0, 0.1), (0.7, 0.75), (0.1, 1), (0, 1)], rim, high)
+        cover = turned(line, (0, tall - 0.001, 0), lid, sides=48)
         knob = smooth([(0, -0.3), (0.4, -0.3), (0.4, 0.6), (1, 0.9), (1, 1.3), (0, 1.5)], rim * 0.16, rim * 0.16)
         solids += [cover, turned(knob, (0, tall + high, 0), pick(rng, (BLACK, grip, STEEL)))]
-        if lid is not body:
-            solids.append(ring_of(rim, wide * 0.03, (0, tall + wide * 0.01, 0), STEEL))
-        parts.append(Parts(noun="lid", count=1, material=lid))
+        solids += [ring_of(rim, wide * 0.03, (0, tall + wide * 0.01, 0), STEEL)] if lid is not body else []
+        parts.append(Parts("lid", 1, lid))
     elif form not in ("sauce", "grill") and maybe(rng, 0.35):
         count = int(rng.integers(1, 4))
         place = wide * (0.0 if count == 1 else 0.4)
         if form == "wok":
             place *= 0.6
         for i in range(count):
-            solids += set_around(
-                [solid.moved((0, floor, place)) for solid in _egg(rng, wide * (0.5 if count == 1 else 0.33))], i * 360 / count + 30
+            solids += placed(
+                [solid.moved((0, floor, place)) for solid in _egg(rng, wide * (0.5 if count == 1 else 0.33))],
+                (0, 0, 0),
+                turn=i * 360 / count + 30,
             )
-        parts.append(Parts(noun="egg", count=count, material=paint(rng, "white")))
+        parts.append(Parts("egg", count, paint(rng, "white")))
     turn = pick(rng, (0.0, 0.0, -90.0))
-    return Thing(solids=tuple(set_around(solids, turn)), main=body, style=tuple(style), parts=tuple(parts[:4]))
+    return Thing.of(placed(solids, (0, 0, 0), turn=turn), body, style, parts[:4])

@@ -1,92 +1,26 @@
-"""Boards, panels, pulls, legs and door leaves that several pieces of furniture share."""
+"""Pulls, fronts, feet and carcasses that several pieces of furniture share."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import CREASE, Floats, Material, Solid, box, cushion, disc, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, Parts, Rng, four, frame, legs, pick, stone, wood
+from pipeline.starter.kinds.outlines import *
+from pipeline.starter.kinds.skins import *
+from pipeline.starter.kinds.solids import *
+from pipeline.starter.kinds.thing import *
 
 Face = Callable[[float, float, float, float, float, int], list[Solid]]
 """(x, y, z, width, height, swing) -> one front: of a drawer (swing 0) or of a door with its handle to the left (-1) or right (1)."""
 
-
 SIDES = (-1, 1)
-
-
-def sheet(x: Floats, low: Floats, high: Floats, thick: float, material: Material) -> Solid:
-    """An upright plate between the curves low(x) and high(x), x rising [K], with its middle on z = 0."""
-    k = len(x)
-    flat = np.stack([np.tile(x, 2), np.concatenate([low, high])], axis=1)  # [2K, 2]
-    i = np.arange(k - 1)
-    front = np.concatenate([np.stack([i, i + 1, k + i + 1], axis=1), np.stack([i, k + i + 1, k + i], axis=1)])
-    a, b = flat[front[:, 1]] - flat[front[:, 0]], flat[front[:, 2]] - flat[front[:, 0]]
-    front = front[a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] > 1e-12]  # where the curves meet a triangle has no area
-    loop = np.concatenate([flat[:k], flat[: k - 1 : -1]])
-    loop = loop[np.linalg.norm(loop - np.roll(loop, 1, axis=0), axis=1) > 1e-9]
-    edge = np.roll(loop, -1, axis=0) - loop
-    out = np.stack([edge[:, 1], -edge[:, 0]], axis=1) / np.linalg.norm(edge, axis=1)[:, None]
-    before = np.roll(out, 1, axis=0)
-    smooth = (before * out).sum(axis=1) > CREASE
-    mean = np.where(smooth[:, None], before + out, out)
-    first = mean / np.linalg.norm(mean, axis=1)[:, None]  # normal where an edge starts
-    last = np.where(np.roll(smooth, -1)[:, None], np.roll(first, -1, axis=0), out)
-    n, half = len(loop), thick / 2
-    ends = np.concatenate([loop, np.roll(loop, -1, axis=0)] * 2)
-    rim = np.column_stack([ends, np.repeat([half, -half], 2 * n)])
-    rim_normals = np.column_stack([np.concatenate([first, last] * 2), np.zeros(4 * n)])
-    j = np.arange(n)
-    rim_faces = np.concatenate([np.stack([j, j + 2 * n, j + 3 * n], axis=1), np.stack([j, j + 3 * n, j + n], axis=1)])
-    sides = [np.column_stack([flat, np.full(2 * k, z)]) for z in (half, -half)]
-    normals = np.repeat([(0.0, 0.0, 1.0), (0.0, 0.0, -1.0)], 2 * k, axis=0)
-    return Solid(
-        vertices=np.concatenate([*sides, rim]),
-        normals=np.concatenate([normals, rim_normals]),
-        faces=np.concatenate([front, front[:, ::-1] + 2 * k, rim_faces + 4 * k]),
-        material=material,
-    )
-
-
-def slab(x: Floats, back: Floats, front: Floats, thick: float, y: float, material: Material) -> Solid:
-    """The same lying: between z = back(x) and front(x), its underside at y."""
-    return sheet(x, back, front, thick, material).turned("x", 90).moved((0, y + thick / 2, 0))
-
-
-def bowed(width: float, bulge: float, power: float = 2.0, points: int = 25) -> tuple[Floats, Floats]:
-    """x [K] and an arch over it: 0 at both ends, `bulge` in the middle; the higher the power, the flatter."""
-    x = -np.cos(np.linspace(0, math.pi, points))
-    return x * width / 2, bulge * np.maximum(1 - np.abs(x) ** power, 0) ** (1 / power)
-
-
-def limb(path: Floats, radii: Floats, material: Material) -> Solid:
-    """A tube whose radius varies along its way."""
-    even = tube(path, 1.0, material)
-    return replace(even, vertices=np.repeat(path, 12, axis=0) + even.normals * np.repeat(radii, 12)[:, None])
-
-
-def bevelled(size: tuple[float, float, float], at: tuple[float, float, float], cut: float, material: Material) -> Solid:
-    """A box whose side towards +Z is smaller all around by `cut`; lighter than a cushion, for what occurs many times."""
-    block = box(size, (0, -size[1] / 2, 0), material)
-    vertices = block.vertices * np.where(block.vertices[:, 2:] > 0, (1 - 2 * cut / size[0], 1 - 2 * cut / size[1], 1), 1)
-    quads = vertices.reshape(6, 4, 3)
-    normals = np.cross(quads[:, 1] - quads[:, 0], quads[:, 2] - quads[:, 0])
-    normals = np.repeat(normals / np.linalg.norm(normals, axis=1)[:, None], 4, axis=0)
-    return replace(block, vertices=vertices, normals=normals).moved((at[0], at[1] + size[1] / 2, at[2]))
-
-
-def levelled(solids: Sequence[Solid]) -> tuple[Solid, ...]:
-    """Cut off by the floor: the ends of slanting legs."""
-    return tuple(replace(solid, vertices=np.maximum(solid.vertices, (-np.inf, 0, -np.inf))) for solid in solids)
 
 
 def pull_on(rng: Rng, knob: Material) -> Face:
     """One style of handle for a whole piece; (x, y) is where its middle lies, swing tells doors (upright handles) from drawers."""
     style, part, thick = rng.integers(6), rng.uniform(0.2, 0.5), rng.uniform(0.005, 0.009)
-    ball = turned([(0, 0), (0.008, 0), (0.007, 0.012), (0.017, 0.02), (0.017, 0.027), (0, 0.034)], (0, 0, 0), knob, sides=12).turned(
-        "x", 90
-    )
+    line = [(0, 0), (0.008, 0), (0.007, 0.012), (0.017, 0.02), (0.017, 0.027), (0, 0.034)]
+    ball = turned(line, (0, 0, 0), knob, sides=12).turned("x", 90)
     cup = turned([(0, 0), (0.055, 0), (0.05, 0.014), (0.035, 0.024), (0, 0.028)], (0, 0, 0), knob, sides=14, squash=0.4).turned("x", 90)
     angle = np.linspace(0, math.pi, 9)
 
@@ -105,9 +39,8 @@ def pull_on(rng: Rng, knob: Material) -> Face:
                 made = [cup]
             elif style == 4:
                 made = [rod((-long / 2, 0, 0.03), (long / 2, 0, 0.03), thick, thick, knob, sides=10)]
-                made += [
-                    rod((side * long * 0.4, 0, 0), (side * long * 0.4, 0, 0.03), thick * 0.8, thick * 0.8, knob, sides=8) for side in SIDES
-                ]
+                for side in SIDES:
+                    made.append(rod((side * long * 0.4, 0, 0), (side * long * 0.4, 0, 0.03), thick * 0.8, thick * 0.8, knob, sides=8))
             elif style == 5 and not swing:
                 made = [box((width * 0.4, 0.018, 0.004), (0, height * 0.28, 0), BLACK)]
             else:
@@ -165,8 +98,7 @@ def said_of(main: Material, *parts: tuple[str, int, Material]) -> tuple[Parts, .
     said = []
     for noun, count, of in parts:
         same = (of.color_name, of.substance) == (main.color_name, main.substance)
-        if count:
-            said.append(Parts(noun=noun, count=count, material=None if same else of))
+        said += [Parts(noun=noun, count=count, material=None if same else of)] if count else []
     return tuple(said[:4])
 
 
@@ -182,7 +114,7 @@ def cabriole(width: float, depth: float, height: float, material: Material) -> l
     return solids
 
 
-def feet_under(rng: Rng, width: float, depth: float, material: Material) -> tuple[float, list[Solid], tuple[str, int, Material]]:
+def cabinet_feet(rng: Rng, width: float, depth: float, material: Material) -> tuple[float, list[Solid], tuple[str, int, Material]]:
     """What a cabinet stands on: how high it is, and the legs one would count."""
     stand = pick(rng, (material, material, frame(rng)))
     match rng.integers(7):
@@ -191,18 +123,16 @@ def feet_under(rng: Rng, width: float, depth: float, material: Material) -> tupl
             return high, [box((width - 0.04, high, depth - 0.06), (0, 0, -0.01), pick(rng, (material, BLACK)))], ("leg", 0, material)
         case 1:
             high = rng.uniform(0.06, 0.12)
-            bun = turned(
-                [(0, 0), (0.025, 0), (0.045, high * 0.45), (0.03, high * 0.85), (0.036, high), (0, high)], (0, 0, 0), material, sides=16
-            )
+            line = [(0, 0), (0.025, 0), (0.045, high * 0.45), (0.03, high * 0.85), (0.036, high), (0, high)]
+            bun = turned(line, (0, 0, 0), material, sides=16)
             return high, [bun.moved((x, 0, z)) for x, z in four(width - 0.1, depth - 0.1)], ("leg", 4, material)
         case 2:  # brackets joined by a curved apron
             high = rng.uniform(0.09, 0.15)
             solids = []
             for long, deep, turn in ((width, depth, 0), (depth, width, 90)):
-                x, arch = bowed(long - 0.16, high * 0.65, 3)
-                x = np.concatenate([[-long / 2], x, [long / 2]])
-                low = np.concatenate([[0], arch, [0]])
-                plate = sheet(x, low, np.full(len(x), high), 0.022, material)
+                x, arch = arch_over(long - 0.16, high * 0.65, 3)
+                x, low = np.concatenate([[-long / 2], x, [long / 2]]), np.concatenate([[0], arch, [0]])
+                plate = plate_between(x, low, np.full(len(x), high), 0.022, material)
                 solids += [plate.moved((0, 0, side * (deep / 2 - 0.011))).turned("y", turn) for side in SIDES]
             return high, solids, ("leg", 0, material)
         case 3:
@@ -222,7 +152,7 @@ def feet_under(rng: Rng, width: float, depth: float, material: Material) -> tupl
             return high, legs(rng, width - 0.02, depth - 0.02, high, rng.uniform(0.035, 0.055), stand)[0], ("leg", 4, stand)
 
 
-def body_of(rng: Rng, width: float, height: float, depth: float, y: float, material: Material) -> list[Solid]:
+def carcass(rng: Rng, width: float, height: float, depth: float, y: float, material: Material) -> list[Solid]:
     """A closed carcass whose upper side is at y + height: flush, or with a top that stands out, moulded or rounded."""
     top = pick(rng, (material, material, wood(rng), stone(rng)))
     solids = [box((width, height - 0.02, depth), (0, y, 0), material)]

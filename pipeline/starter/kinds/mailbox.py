@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, bent_by, parts_of, placed, rounded, sheet, slab
-from pipeline.starter.kinds.solids import box, cushion, disc, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, WHITE, Rng, Thing, four, maybe, metal, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def mailbox(rng: Rng) -> Thing:
@@ -15,10 +13,8 @@ def mailbox(rng: Rng) -> Thing:
 
 def _post_mailbox(rng: Rng) -> Thing:
     """A box with a round, pitched or flat top on a post, its door to the front."""
-    paint, second = (
-        pick(rng, (metal(rng, pick(rng, PAINTS)), metal(rng, "black"), wood(rng), plastic(rng))),
-        metal(rng, pick(rng, ("red", "red", "yellow", "white"))),
-    )
+    paint = pick(rng, (metal(rng, pick(rng, PAINTS)), metal(rng, "black"), wood(rng), plastic(rng)))
+    second = metal(rng, pick(rng, ("red", "red", "yellow", "white")))
     width, depth, form = rng.uniform(0.16, 0.28), rng.uniform(0.4, 0.58), int(rng.integers(4))
     wall, lift = width * rng.uniform(0.4, 0.7), rng.uniform(0.75, 1.1)
     if form < 2:
@@ -40,11 +36,8 @@ def _post_mailbox(rng: Rng) -> Thing:
         shell.append(slab(inset, 0.012, paint, bevel=0.003).turned("x", 100).moved((0, 0, depth / 2 + 0.01)))
     else:
         shell.append(slab(inset, 0.016, pick(rng, (paint, paint, second)), bevel=0.005).moved((0, 0, depth / 2 + 0.006)))
-        shell.append(
-            tube(np.array([(-0.025, 0, 0), (-0.025, 0, 0.03), (0.025, 0, 0.03), (0.025, 0, 0)]), 0.006, STEEL, sides=8).moved(
-                (0, top * 0.78, depth / 2)
-            )
-        )
+        path = [(-0.025, 0, 0), (-0.025, 0, 0.03), (0.025, 0, 0.03), (0.025, 0, 0)]
+        shell.append(tube(np.array(path), 0.006, STEEL, sides=8).moved((0, top * 0.78, depth / 2)))
     if form == 2:
         s = math.hypot(0.5, 0.4)
         roof = second if maybe(rng, 0.5) else wood(rng, "brown")
@@ -54,75 +47,43 @@ def _post_mailbox(rng: Rng) -> Thing:
     flag = maybe(rng, 0.75)
     if flag:
         up, x = maybe(rng, 0.5), width / 2 + 0.012
-        arm = [
-            box((0.008, 0.2, 0.018), (0, -0.02, 0), second),
-            cushion((0.01, 0.07, 0.1), (0, 0.14, 0.04), 0.004, second),
-            rod((-0.015, 0, 0), (0.012, 0, 0), 0.014, 0.014, STEEL, sides=10),
-        ]
+        arm = [box((0.008, 0.2, 0.018), (0, -0.02, 0), second), cushion((0.01, 0.07, 0.1), (0, 0.14, 0.04), 0.004, second)]
+        arm.append(dowel((-0.015, 0, 0), (0.012, 0, 0), 0.014, STEEL, sides=10))
         shell += [(solid if up else solid.turned("x", -90)).moved((x, wall * 0.75, depth * 0.1)) for solid in arm]
     boxes = pick(rng, (1, 1, 1, 2))
     solids = [solid.moved(((i - (boxes - 1) / 2) * width * 1.5, lift, 0)) for i in range(boxes) for solid in shell]
     timber, tray = pick(rng, (wood(rng), wood(rng, "brown"), metal(rng))), width * (1.5 * boxes - 0.4)
-    if boxes == 2:
-        solids.append(box((tray + 0.1, 0.04, depth * 0.8), (0, lift - 0.04, 0), timber))
-    paper = maybe(rng, 0.15)
-    if paper:
+    solids += [box((tray + 0.1, 0.04, depth * 0.8), (0, lift - 0.04, 0), timber)] if boxes == 2 else []
+    if maybe(rng, 0.15):
         tube_line = [(0.055 * math.cos(b), 0.055 * math.sin(b)) for b in np.linspace(0, 2 * math.pi, 20, endpoint=False)]
-        solids += [
-            slab(tube_line, depth * 0.9, second).moved((0, lift - 0.1, 0.0)),
-            slab([(x * 0.8, y * 0.8) for x, y in tube_line], 0.01, BLACK).moved((0, lift - 0.1, depth * 0.45)),
-        ]
+        solids.append(slab(tube_line, depth * 0.9, second).moved((0, lift - 0.1, 0.0)))
+        solids.append(slab([(x * 0.8, y * 0.8) for x, y in tube_line], 0.01, BLACK).moved((0, lift - 0.1, depth * 0.45)))
     post = int(rng.integers(5))
     if post == 0:
-        solids += [
-            box((0.09, lift - 0.02, 0.09), (0, 0, -0.05), timber),
-            cushion((width * 0.9, 0.03, depth * 0.85), (0, lift - 0.035, 0), 0.008, timber),
-        ]
-        solids.append(rod((0, lift * 0.62, -0.05), (0, lift - 0.03, depth * 0.33), 0.03, 0.03, timber, sides=4))
+        solids.append(box((0.09, lift - 0.02, 0.09), (0, 0, -0.05), timber))
+        solids.append(cushion((width * 0.9, 0.03, depth * 0.85), (0, lift - 0.035, 0), 0.008, timber))
+        solids.append(dowel((0, lift * 0.62, -0.05), (0, lift - 0.03, depth * 0.33), 0.03, timber, sides=4))
     elif post == 1:  # the post goes up behind, the box sits on an arm
-        solids += [
-            box((0.1, lift + top + 0.25, 0.1), (0, 0, -depth / 2 - 0.07), timber),
-            box((0.08, 0.08, depth * 1.15), (0, lift - 0.08, -0.02), timber),
-        ]
-        solids.append(rod((0, lift * 0.6, -depth / 2 - 0.05), (0, lift - 0.05, depth * 0.2), 0.035, 0.035, timber, sides=4))
-        solids.append(
-            turned(
-                [(0, 0), (0.075, 0), (0.075, 0.02), (0.03, 0.05), (0.045, 0.08), (0, 0.12)],
-                (0, lift + top + 0.25, -depth / 2 - 0.07),
-                timber,
-                sides=16,
-            )
-        )
+        solids.append(box((0.1, lift + top + 0.25, 0.1), (0, 0, -depth / 2 - 0.07), timber))
+        solids.append(box((0.08, 0.08, depth * 1.15), (0, lift - 0.08, -0.02), timber))
+        solids.append(dowel((0, lift * 0.6, -depth / 2 - 0.05), (0, lift - 0.05, depth * 0.2), 0.035, timber, sides=4))
+        profile = [(0, 0), (0.075, 0), (0.075, 0.02), (0.03, 0.05), (0.045, 0.08), (0, 0.12)]
+        solids.append(turned(profile, (0, lift + top + 0.25, -depth / 2 - 0.07), timber, sides=16))
     elif post == 2:
-        solids += [
-            rod((0, 0, 0), (0, lift, 0), 0.03, 0.03, timber),
-            disc(0.12, 0.02, (0, 0, 0), timber),
-            disc(0.07, 0.015, (0, lift - 0.015, 0), timber),
-        ]
+        solids += [dowel((0, 0, 0), (0, lift, 0), 0.03, timber), disc(0.12, 0.02, (0, 0, 0), timber)]
+        solids.append(disc(0.07, 0.015, (0, lift - 0.015, 0), timber))
     elif post == 3:
-        line = [
-            (0, 0),
-            (0.11, 0),
-            (0.11, 0.06),
-            (0.06, 0.12),
-            (0.045, 0.2),
-            (0.04, lift - 0.2),
-            (0.055, lift - 0.15),
-            (0.04, lift - 0.1),
-            (0.08, lift),
-            (0, lift),
-        ]
-        solids.append(turned(line, (0, 0, 0), timber, sides=20))
+        line = [(0, 0), (0.11, 0), (0.11, 0.06), (0.06, 0.12), (0.045, 0.2), (0.04, lift - 0.2), (0.055, lift - 0.15), (0.04, lift - 0.1)]
+        line += [(0.08, lift), (0, lift)]
+        solids.append(lathe(line, timber, sides=20))
     else:
         brick = stone(rng, pick(rng, ("grey", "red" if maybe(rng, 0.5) else "beige")))
         wide = max(width * 1.7, tray + 0.1)
-        solids += [
-            box((wide, lift, depth * 0.85), (0, 0, -0.02), brick),
-            cushion((wide * 1.12, 0.06, depth * 0.96), (0, lift - 0.05, -0.02), 0.012, stone(rng)),
-            box((wide * 1.1, 0.08, depth * 0.94), (0, 0, -0.02), brick),
-        ]
+        solids.append(box((wide, lift, depth * 0.85), (0, 0, -0.02), brick))
+        solids.append(cushion((wide * 1.12, 0.06, depth * 0.96), (0, lift - 0.05, -0.02), 0.012, stone(rng)))
+        solids.append(box((wide * 1.1, 0.08, depth * 0.94), (0, 0, -0.02), brick))
     said = parts_of(("flag", boxes * flag), ("door", boxes), ("post", int(post != 4)))
-    return Thing(solids=placed(solids), main=paint, style=("round",) if form < 2 else ("open",) if fall else (), parts=said)
+    return Thing.of(grounded(solids), paint, ("round",) if form < 2 else ("open",) if fall else (), said)
 
 
 def _street_mailbox(rng: Rng) -> Thing:
@@ -130,17 +91,12 @@ def _street_mailbox(rng: Rng) -> Thing:
     paint = metal(rng, pick(rng, ("blue", "blue", "red", "green", "yellow", "grey", "white")))
     width, depth, tall = rng.uniform(0.45, 0.65), rng.uniform(0.42, 0.6), rng.uniform(0.7, 1.05)
     lift, low = (rng.uniform(0.15, 0.28), True) if maybe(rng, 0.65) else (0.0, False)
-    form = int(rng.integers(3))
-    a = np.linspace(0, math.pi, 17)
+    form, a = int(rng.integers(3)), np.linspace(0, math.pi, 17)
     if form == 0:
         top = [(depth / 2 * math.cos(b), tall + depth / 2 * math.sin(b) * 0.8) for b in a]
     elif form == 1:
-        top = [
-            (depth / 2, tall),
-            (depth * 0.42, tall + depth * 0.1),
-            (-depth * 0.3, tall + depth * 0.45),
-            (-depth / 2, tall + depth * 0.42),
-        ]
+        top = [(depth / 2, tall), (depth * 0.42, tall + depth * 0.1), (-depth * 0.3, tall + depth * 0.45)]
+        top.append((-depth / 2, tall + depth * 0.42))
     else:
         top = [(depth / 2, tall), (0.0, tall + depth * 0.3), (-depth / 2, tall)]
     line = [(-depth / 2, 0.0), (depth / 2, 0.0), *top]
@@ -153,20 +109,17 @@ def _street_mailbox(rng: Rng) -> Thing:
     front, y = depth / 2, lift + tall
     solids.append(cushion((width * 0.8, 0.09, 0.04), (0, y - 0.13, front), 0.012, paint))
     solids.append(box((width * 0.68, 0.025, 0.03), (0, y - 0.105, front + 0.01), BLACK))
-    solids.append(
-        tube(np.array([(-0.1, 0, 0), (-0.1, 0, 0.045), (0.1, 0, 0.045), (0.1, 0, 0)]), 0.009, STEEL, sides=8).moved((0, y - 0.14, front))
-    )
+    path = [(-0.1, 0, 0), (-0.1, 0, 0.045), (0.1, 0, 0.045), (0.1, 0, 0)]
+    solids.append(tube(np.array(path), 0.009, STEEL, sides=8).moved((0, y - 0.14, front)))
     solids.append(cushion((width * rng.uniform(0.5, 0.8), tall * 0.5, 0.03), (0, lift + tall * 0.12, front), 0.012, paint))
-    solids.append(
-        rod((width * 0.15, lift + tall * 0.38, front), (width * 0.15, lift + tall * 0.38, front + 0.03), 0.018, 0.018, STEEL, sides=12)
-    )
+    x, y = width * 0.15, lift + tall * 0.38
+    solids.append(dowel((x, y, front), (x, y, front + 0.03), 0.018, STEEL, sides=12))
     label = maybe(rng, 0.6)
     if label:
-        solids.append(
-            box((width * 0.4, tall * 0.1, 0.012), (0, lift + tall * 0.68, front + 0.002), pick(rng, (WHITE, metal(rng, "yellow"))))
-        )
+        at = (0, lift + tall * 0.68, front + 0.002)
+        solids.append(box((width * 0.4, tall * 0.1, 0.012), at, pick(rng, (WHITE, metal(rng, "yellow")))))
     said = parts_of(("leg", 4 * low), ("slot", 1), ("label", int(label)))
-    return Thing(solids=placed(solids), main=paint, style=("round",) if form == 0 else ("square",), parts=said)
+    return Thing.of(grounded(solids), paint, ("round",) if form == 0 else ("square",), said)
 
 
 def _pillar_mailbox(rng: Rng) -> Thing:
@@ -175,40 +128,30 @@ def _pillar_mailbox(rng: Rng) -> Thing:
     tall, r, square = rng.uniform(1.1, 1.6), rng.uniform(0.19, 0.28), maybe(rng, 0.4)
     if square:
         wide, deep = r * 1.7, r * rng.uniform(1.2, 2.0)
-        solids, front = (
-            [
-                cushion((wide, tall, deep), (0, 0.02, 0), rng.uniform(0.008, 0.04), paint),
-                box((wide * 0.9, 0.04, deep * 0.9), (0, 0, 0), BLACK),
-            ],
-            deep / 2,
-        )
+        solids = [cushion((wide, tall, deep), (0, 0.02, 0), rng.uniform(0.008, 0.04), paint)]
+        solids.append(box((wide * 0.9, 0.04, deep * 0.9), (0, 0, 0), BLACK))
+        front = deep / 2
         if maybe(rng, 0.5):
             solids.append(cushion((wide * 1.12, 0.05, deep * 1.12), (0, tall, 0), 0.015, pick(rng, (paint, BLACK, STEEL))))
         solids.append(cushion((wide * 0.75, tall * 0.28, 0.02), (0, tall * 0.42, front), 0.008, pick(rng, (paint, STEEL))))
     else:
         cap = [(r * 1.14, tall), (r * 1.17, tall + 0.04), (r * 1.1, tall + 0.07), (r * 0.8, tall + 0.13), (r * 0.3, tall + 0.17)]
         foot = [(0, 0), (r * 1.15, 0), (r * 1.15, 0.14), (r, 0.18)]
-        solids, front = [turned([*foot, (r, tall * 0.93), (r * 1.06, tall * 0.95), *cap, (0, tall + 0.175)], (0, 0, 0), paint, sides=36)], r
-        solids.append(turned([(0, 0), (r * 1.16, 0), (r * 1.16, 0.12), (0, 0.12)], (0, 0, 0), BLACK, sides=36))
+        solids, front = [lathe([*foot, (r, tall * 0.93), (r * 1.06, tall * 0.95), *cap, (0, tall + 0.175)], paint, sides=36)], r
+        solids.append(lathe([(0, 0), (r * 1.16, 0), (r * 1.16, 0.12), (0, 0.12)], BLACK, sides=36))
         if maybe(rng, 0.4):
             solids.append(turned([(0, 0), (r * 0.2, 0), (r * 0.25, 0.06), (r * 0.12, 0.12), (0, 0.14)], (0, tall + 0.16, 0), paint))
         a = np.linspace(-0.6, 0.6, 9)
         grid = np.array([[(math.sin(b) * r, y, math.cos(b) * r) for b in a] for y in (0.25, tall * 0.68)])
-        solids.append(sheet(grid * (1.03, 1, 1.03), grid * (0.98, 1, 0.98), paint))
+        solids.append(drape(grid * (1.03, 1, 1.03), grid * (0.98, 1, 0.98), paint))
     slots = pick(rng, (1, 1, 2))
     for i in range(slots):
         y = tall * (0.82 - 0.08 * i)
         solids.append(cushion((r * 1.15, 0.07, 0.06), (0, y - 0.035, front - 0.012), 0.012, paint))
         solids.append(box((r * 0.95, 0.025, 0.03), (0, y - 0.012, front + 0.008), BLACK))
     label = maybe(rng, 0.6)
-    if label:
-        solids.append(box((r * 0.6, 0.13, 0.04), (0, tall * 0.55, front), WHITE))
-    return Thing(
-        solids=placed(solids),
-        main=paint,
-        style=("square",) if square else ("round",),
-        parts=parts_of(("slot", slots), ("label", int(label))),
-    )
+    solids += [box((r * 0.6, 0.13, 0.04), (0, tall * 0.55, front), WHITE)] if label else []
+    return Thing.of(grounded(solids), paint, ("square",) if square else ("round",), parts_of(("slot", slots), ("label", int(label))))
 
 
 def _wall_mailbox(rng: Rng) -> Thing:
@@ -216,59 +159,39 @@ def _wall_mailbox(rng: Rng) -> Thing:
     paint, second = pick(rng, (metal(rng, pick(rng, PAINTS)), metal(rng), wood(rng))), pick(rng, (STEEL, BLACK, BRASS))
     width, deep = rng.uniform(0.26, 0.42), rng.uniform(0.1, 0.16)
     tall, slope = width * pick(rng, (rng.uniform(0.7, 0.9), rng.uniform(1.1, 1.5))), rng.uniform(0.03, 0.1)
-    bow, standing = rng.uniform(0, 0.04), maybe(rng, 0.35)
+    bow, upright = rng.uniform(0, 0.04), maybe(rng, 0.35)
     side = [(-deep / 2, 0.0), (deep / 2 - 0.01, 0.0), (deep / 2 + bow, tall * 0.4), (deep / 2, tall), (-deep / 2, tall + slope)]
     solids = [slab(side, width, paint, bevel=0.006).turned("y", -90)]
-    lid_front, lid_back = deep / 2 + 0.025, -deep / 2
-    lean = slope / deep
-    lid = [
-        (lid_back, tall + slope),
-        (lid_front, tall + slope - lean * (lid_front - lid_back)),
-        (lid_front, tall + slope - lean * (lid_front - lid_back) + 0.015),
-        (lid_back, tall + slope + 0.02),
-    ]
-    solids.append(slab([(float(x), float(y)) for x, y in lid], width + 0.03, pick(rng, (paint, second)), bevel=0.004).turned("y", -90))
+    back, edge, lean = -deep / 2, deep / 2 + 0.025, slope / deep
+    low = tall + slope - lean * (edge - back)
+    lid = [(back, tall + slope), (edge, low), (edge, low + 0.015), (back, tall + slope + 0.02)]
+    solids.append(slab(lid, width + 0.03, pick(rng, (paint, second)), bevel=0.004).turned("y", -90))
     front = deep / 2 + bow * 0.5
     solids.append(cushion((width * 0.75, 0.04, 0.02), (0, tall * 0.76, front), 0.006, second))
     solids.append(box((width * 0.66, 0.016, 0.014), (0, tall * 0.772, front + 0.006), BLACK))
-    windows = pick(rng, (0, 0, 3))
-    for i in range(windows):
-        solids.append(
-            rod(
-                ((i - 1) * width * 0.22, tall * 0.2, front - 0.02),
-                ((i - 1) * width * 0.22, tall * 0.2, front + 0.012),
-                0.018,
-                0.018,
-                BLACK,
-                sides=14,
-            )
-        )
-    keyhole = maybe(rng, 0.6)
-    if keyhole:
+    windows, y, z = pick(rng, (0, 0, 3)), tall * 0.2, front
+    places = [(i - 1) * width * 0.22 for i in range(windows)]
+    solids += [dowel((x, y, z - 0.02), (x, y, z + 0.012), 0.018, BLACK, sides=14) for x in places]
+    if maybe(rng, 0.6):
         solids.append(rod((0, tall * 0.5, front), (0, tall * 0.5, front + bow * 0.4 + 0.012), 0.016, 0.014, second, sides=14))
     holder = maybe(rng, 0.45)
     if holder:
         for x in (-width * 0.3, width * 0.3):
             path = [(x, 0.02, -deep * 0.3), (x, -0.07, -deep * 0.25), (x, -0.09, 0.02), (x, -0.06, deep * 0.5), (x, -0.01, deep * 0.55)]
             solids.append(tube(bent_by(path, 16), 0.008, second, sides=8))
-        if maybe(rng, 0.5):
-            solids.append(rod((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, 0.035, WHITE, sides=14))
-    if standing:
+        solids += [dowel((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, WHITE, sides=14)] if maybe(rng, 0.5) else []
+    if upright:
         solids = [solid.moved((0, 1.0, 0)) for solid in solids]
         post, feet = pick(rng, (STEEL, BLACK, paint)), pick(rng, (1, 2))
         for x in ((0.0,), (-width * 0.55, width * 0.55))[feet - 1]:
-            solids += [
-                box((0.05, 1.0 + (tall * 0.95 if feet == 2 else 0.03), 0.05), (x, 0, -deep * 0.2), post),
-                box((0.14, 0.015, 0.14), (x, 0, -deep * 0.2), post),
-            ]
-    flag = not standing and maybe(rng, 0.3)
+            solids.append(box((0.05, 1.0 + (tall * 0.95 if feet == 2 else 0.03), 0.05), (x, 0, -deep * 0.2), post))
+            solids.append(box((0.14, 0.015, 0.14), (x, 0, -deep * 0.2), post))
+    flag = not upright and maybe(rng, 0.3)
     if flag:
-        solids += [
-            box((0.008, 0.16, 0.016), (width / 2 + 0.012, tall * 0.6, 0), metal(rng, "red")),
-            cushion((0.01, 0.06, 0.08), (width / 2 + 0.012, tall * 0.6 + 0.11, 0.03), 0.004, metal(rng, "red")),
-        ]
-    said = parts_of(("newspaper holder", int(holder)), ("window", windows), ("flag", int(flag)), ("post", feet if standing else 0))
-    return Thing(solids=placed(solids), main=paint, style=("wide",) if tall < width else ("tall",), parts=said)
+        solids.append(box((0.008, 0.16, 0.016), (width / 2 + 0.012, tall * 0.6, 0), metal(rng, "red")))
+        solids.append(cushion((0.01, 0.06, 0.08), (width / 2 + 0.012, tall * 0.6 + 0.11, 0.03), 0.004, metal(rng, "red")))
+    said = parts_of(("newspaper holder", int(holder)), ("window", windows), ("flag", int(flag)), ("post", feet if upright else 0))
+    return Thing.of(grounded(solids), paint, ("wide",) if tall < width else ("tall",), said)
 
 
 def _cluster_mailbox(rng: Rng) -> Thing:
@@ -277,30 +200,18 @@ def _cluster_mailbox(rng: Rng) -> Thing:
     rows, columns, deep = int(rng.integers(2, 6)), int(rng.integers(2, 4)), rng.uniform(0.3, 0.45)
     cell = (rng.uniform(0.26, 0.32), rng.uniform(0.13, 0.2))
     width, tall, lift = cell[0] * columns + 0.06, cell[1] * rows + 0.06, rng.uniform(0.4, 0.75)
-    solids = [
-        cushion((width, tall, deep), (0, lift, 0), 0.015, paint),
-        cushion((width + 0.06, 0.05, deep + 0.08), (0, lift + tall - 0.01, 0.01), 0.015, pick(rng, (paint, frame_paint))),
-    ]
+    solids = [cushion((width, tall, deep), (0, lift, 0), 0.015, paint)]
+    solids.append(cushion((width + 0.06, 0.05, deep + 0.08), (0, lift + tall - 0.01, 0.01), 0.015, pick(rng, (paint, frame_paint))))
     for r in range(rows):
         for c in range(columns):
             x, y, z = (c - (columns - 1) / 2) * cell[0], lift + 0.03 + r * cell[1], deep / 2 + 0.004
             solids.append(cushion((cell[0] - 0.02, cell[1] - 0.02, 0.02), (x, y + 0.01, z), 0.006, paint))
             solids.append(box((cell[0] * 0.6, 0.015, 0.012), (x, y + cell[1] * 0.74, z + 0.006), BLACK))
-            solids.append(
-                rod(
-                    (x + cell[0] * 0.34, y + cell[1] * 0.4, z),
-                    (x + cell[0] * 0.34, y + cell[1] * 0.4, z + 0.02),
-                    0.012,
-                    0.01,
-                    frame_paint,
-                    sides=10,
-                )
-            )
+            side, middle = x + cell[0] * 0.34, y + cell[1] * 0.4
+            solids.append(rod((side, middle, z), (side, middle, z + 0.02), 0.012, 0.01, frame_paint, sides=10))
     if maybe(rng, 0.5):
-        solids += [
-            box((width * 0.3, lift, deep * 0.45), (0, 0, 0), frame_paint),
-            box((width * 0.6, 0.03, deep * 0.9), (0, 0, 0), frame_paint),
-        ]
+        solids.append(box((width * 0.3, lift, deep * 0.45), (0, 0, 0), frame_paint))
+        solids.append(box((width * 0.6, 0.03, deep * 0.9), (0, 0, 0), frame_paint))
     else:
         solids += [box((0.06, lift + tall, 0.06), (s * (width / 2 + 0.03), 0, 0), frame_paint) for s in (-1, 1)]
-    return Thing(solids=placed(solids), main=paint, style=("square",), parts=parts_of(("door", rows * columns), ("slot", rows * columns)))
+    return Thing.of(grounded(solids), paint, ("square",), parts_of(("door", rows * columns), ("slot", rows * columns)))

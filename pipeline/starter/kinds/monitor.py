@@ -4,32 +4,28 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.casings import ball, grid, knob, lying, placed_at, plate_of, profile_of, rounded, screen_of, skin
-from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, box, cushion, disc, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, legs, maybe, metal, pick, plastic, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _bow(width: float, low: float, tall: float, near: float, deep: float, radius: float, material: Material) -> Solid:
     """A slab bent around an axis `radius` in front of it; `near` is how far its front lies from Z = 0."""
     inner, outer = radius - near, radius - near + deep
     section = ((low, outer), (low + tall, outer), (low + tall, inner), (low, inner))
-    rings = [
-        np.array([(r * math.sin(a), y, radius - r * math.cos(a)) for y, r in section]) for a in np.linspace(-0.5, 0.5, 19) * width / radius
-    ]
+    angles = np.linspace(-0.5, 0.5, 19) * width / radius
+    rings = [np.array([(r * math.sin(a), y, radius - r * math.cos(a)) for y, r in section]) for a in angles]
     return skin(rings, material)
 
 
 def _panel(rng: Rng, width: float, tall: float, deep: float, bow: float, case: Material, glow: Material) -> list[Solid]:
     """A flat screen standing on the origin, with its bulging back; `bow` is the radius of a curved one."""
     rim, chin = rng.uniform(0.008, 0.035), pick(rng, (0.0, 0.0, rng.uniform(0.02, 0.1) * tall))
-    hull = cushion(
-        (width * rng.uniform(0.35, 0.85), tall * rng.uniform(0.4, 0.7), deep * 1.6), (0, tall * 0.2, -deep * 0.7), deep * 0.5, case
-    )
+    bulge = (width * rng.uniform(0.35, 0.85), tall * rng.uniform(0.4, 0.7), deep * 1.6)
+    hull = cushion(bulge, (0, tall * 0.2, -deep * 0.7), deep * 0.5, case)
     if bow:
         inlay = _bow(width - 2 * rim, rim + chin, tall - 2 * rim - chin, deep / 2 + 0.002, 0.004, bow, glow)
         return [_bow(width, 0, tall, deep / 2, deep, bow, case), inlay, hull]
-    outline = rounded(width, tall, pick(rng, (0.004, rng.uniform(0.01, 0.04))))
-    solids = [plate_of(outline, deep, case, deep * 0.2).moved((0, 0, -deep / 2)), hull]
+    outline = rounded_rect(width, tall, pick(rng, (0.004, rng.uniform(0.01, 0.04))))
+    solids = [sawn(outline, deep, case, deep * 0.2).moved((0, 0, -deep / 2)), hull]
     if maybe(rng, 0.3):
         slots = grid(width * 0.3, tall * 0.15, 1, 4, (0, 0, 0), 0.003, BLACK, 0.4).turned("y", 180)
         solids.append(slots.moved((0, tall * 0.5, -deep * 1.5)))
@@ -39,65 +35,51 @@ def _panel(rng: Rng, width: float, tall: float, deep: float, bow: float, case: M
 def _screen_foot(rng: Rng, width: float, lift: float, up: float, deep: float, stand: Material) -> tuple[list[Solid], list[Parts]]:
     """What a flat screen stands on: from the ground to `up`, half way up its back."""
     back = -deep * 1.3
-    neck = plate_of(rounded(rng.uniform(0.05, 0.12), up, 0.01), 0.025, stand, 0.004).moved((0, 0, back - 0.02))
+    neck = sawn(rounded_rect(rng.uniform(0.05, 0.12), up, 0.01), 0.025, stand, 0.004).moved((0, 0, back - 0.02))
     match rng.integers(8):
         case 0:
             radius = width * rng.uniform(0.17, 0.26)
-            plate = turned(
-                [(0, 0), (radius, 0), (radius, 0.008), (radius * 0.3, 0.022), (0, 0.022)], (0, 0, back), stand, sides=40, squash=0.75
-            )
+            profile = [(0, 0), (radius, 0), (radius, 0.008), (radius * 0.3, 0.022), (0, 0.022)]
+            plate = turned(profile, (0, 0, back), stand, sides=40, squash=0.75)
             return [plate, rod((0, 0, back), (0, up, back), 0.025, 0.018, stand)], []
         case 1:
-            plate = lying(rounded(width * rng.uniform(0.3, 0.5), width * 0.28, 0.03), 0.014, stand, 0.004)
+            plate = lying(rounded_rect(width * rng.uniform(0.3, 0.5), width * 0.28, 0.03), 0.014, stand, 0.004)
             return [plate.moved((0, 0, width * 0.14 + back * 0.7)), neck], []
         case 2:  # a fork at either side
             feet: list[Solid] = []
             for side in (-1, 1):
                 x = side * width * rng.uniform(0.3, 0.42)
                 feet += [rod((x * 1.06, 0.008, z * width * 0.17), (x, lift + 0.03, 0), 0.008, 0.01, stand) for z in (-1, 1)]
-            return feet, [Parts(noun="bar", count=4)]
+            return feet, [Parts("bar", 4)]
         case 3:  # three toes
             reach = width * 0.22
             toes = [(-reach, 0.008, reach * 0.8), (reach, 0.008, reach * 0.8), (0.0, 0.008, back - reach * 0.7)]
-            return [
-                *(rod((0, 0.025, back), toe, 0.016, 0.008, stand) for toe in toes),
-                rod((0, 0.01, back), (0, up, back), 0.02, 0.018, stand),
-            ], []
+            column = rod((0, 0.01, back), (0, up, back), 0.02, 0.018, stand)
+            return [*(rod((0, 0.025, back), toe, 0.016, 0.008, stand) for toe in toes), column], []
         case 4:  # a sheet bent to an L
             far, thick = width * 0.3, 0.012
             line = [(far * 0.6, 0), (far * 0.6, thick), (back, thick), (back - 0.06 + thick, up), (back - 0.06, up), (back - far * 0.4, 0)]
-            return [
-                profile_of(line, width * rng.uniform(0.2, 0.35), stand, 0.003),
-                box((0.06, 0.06, 0.08), (0, up - 0.07, back - 0.04), stand),
-            ], []
+            bent = profile_of(line, width * rng.uniform(0.2, 0.35), stand, 0.003)
+            return [bent, box((0.06, 0.06, 0.08), (0, up - 0.07, back - 0.04), stand)], []
         case 5:  # a half moon
-            half = width * rng.uniform(0.2, 0.3)
-            turn = np.linspace(0.15, math.pi - 0.15, 20)
+            half, turn = width * rng.uniform(0.2, 0.3), np.linspace(0.15, math.pi - 0.15, 20)
             path = np.stack([half * np.cos(turn), np.full(20, 0.014), back + half * 0.9 - half * np.sin(turn) * 0.9], axis=1)
             ends = [ball(0.0139, (float(p[0]), 0.0139, float(p[2])), stand) for p in path[[0, -1]]]
             return [tube(path, 0.0138, stand), *ends, neck.moved((0, 0.005, 0))], []
         case 6:  # a box, maybe the computer itself
             tall, wide, room = rng.uniform(0.05, 0.13), width * rng.uniform(0.5, 0.95), rng.uniform(0.22, 0.36)
             front = room / 2 + back
-            solids = [
-                cushion((wide, tall, room), (0, 0, back), 0.008, stand),
-                box((0.08, up - tall + 0.02, 0.03), (0, tall - 0.01, back - 0.01), stand),
-            ]
-            solids += [
-                box((wide * 0.3, 0.012, 0.006), (wide * 0.25, tall * 0.6, front), BLACK),
-                knob(0.008, 0.006, (-wide * 0.35, tall * 0.5, front), BLACK),
-            ]
-            return solids, [Parts(noun="box", count=1)]
+            solids = [cushion((wide, tall, room), (0, 0, back), 0.008, stand)]
+            solids.append(box((0.08, up - tall + 0.02, 0.03), (0, tall - 0.01, back - 0.01), stand))
+            solids.append(box((wide * 0.3, 0.012, 0.006), (wide * 0.25, tall * 0.6, front), BLACK))
+            solids.append(knob(0.008, 0.006, (-wide * 0.35, tall * 0.5, front), BLACK))
+            return solids, [Parts("box", 1)]
         case _:  # a jointed arm on a clamp
             elbow = (rng.uniform(0.1, 0.25) * width, up * 0.55, back - 0.22)
-            base = [
-                cushion((0.1, 0.03, 0.09), (0, 0, back - 0.1), 0.01, stand),
-                rod((0, 0, back - 0.1), (0, up * 0.55, back - 0.1), 0.018, 0.018, stand),
-            ]
-            bars = [rod((0, up * 0.5, back - 0.1), elbow, 0.02, 0.016, stand), rod(elbow, (0, up, back + 0.01), 0.016, 0.016, stand)]
-            return [*base, *bars, ball(0.026, elbow, stand), box((0.1, 0.1, 0.02), (0, up - 0.05, back), stand)], [
-                Parts(noun="arm", count=1)
-            ]
+            base = [cushion((0.1, 0.03, 0.09), (0, 0, back - 0.1), 0.01, stand)]
+            base.append(dowel((0, 0, back - 0.1), (0, up * 0.55, back - 0.1), 0.018, stand))
+            bars = [rod((0, up * 0.5, back - 0.1), elbow, 0.02, 0.016, stand), dowel(elbow, (0, up, back + 0.01), 0.016, stand)]
+            return [*base, *bars, ball(0.026, elbow, stand), box((0.1, 0.1, 0.02), (0, up - 0.05, back), stand)], [Parts("arm", 1)]
 
 
 def _flat_screen(rng: Rng) -> Thing:
@@ -108,14 +90,14 @@ def _flat_screen(rng: Rng) -> Thing:
     stand = pick(rng, (case, case, STEEL, BLACK))
     bow = width * rng.uniform(1.3, 2.2) if maybe(rng, 0.25) else 0.0
     style = (("curved",) if bow else ()) + (("wide",) if tall < 0.5 * width else ("square",) if tall > 0.7 * width else ())
-    parts = [Parts(noun="screen", count=1, material=glow)]
+    parts = [Parts("screen", 1, glow)]
     if not bow and maybe(rng, 0.08):
         width, tall, style = tall, width, ("tall",)
     screen = _panel(rng, width, tall, deep, bow, case, glow)
     if not bow and width < 0.8 and maybe(rng, 0.18):  # several on one beam
         count, up = int(rng.integers(2, 4)) if width < 0.6 else 2, lift + tall * 0.5
         pitch, turn = width * 1.03, rng.uniform(0, 22)
-        foot = lying(rounded(width * rng.uniform(0.5, 0.9), 0.24, pick(rng, (0.01, 0.1))), 0.016, stand, 0.005)
+        foot = lying(rounded_rect(width * rng.uniform(0.5, 0.9), 0.24, pick(rng, (0.01, 0.1))), 0.016, stand, 0.005)
         solids = [foot.moved((0, 0, 0.12 - deep)), box((0.07, up, 0.03), (0, 0, -deep * 1.3 - 0.015), stand)]
         for i in range(count):
             side = i - (count - 1) / 2
@@ -124,30 +106,28 @@ def _flat_screen(rng: Rng) -> Thing:
         beam = pitch * (count - 1) / 2
         solids.append(box((2 * beam + 0.1, 0.04, 0.03), (0, up - 0.02, -deep * 1.3 - 0.015), stand))
         solids += [box((0.06, 0.06, deep * 3), (x, up - 0.03, -deep * 0.6), stand) for x in (-beam, beam)]
-        return Thing(solids=tuple(solids), main=case, style=("wide",), parts=(Parts(noun="screen", count=count, material=glow),))
+        return Thing.of(solids, case, ("wide",), [Parts("screen", count, glow)])
     if maybe(rng, 0.12):  # for a wall: a plate behind, nothing below
         side = min(0.22, tall * 0.5)
         plate = [box((side, side, 0.015), (0, tall * 0.45 - side / 2, -deep * 3.5), stand)]
         plate.append(box((0.07, 0.07, deep * 3), (0, tall * 0.45 - 0.035, -deep * 2.2), stand))
-        return Thing(solids=(*screen, *plate), main=case, style=style, parts=(*parts, Parts(noun="wall plate", count=1)))
+        return Thing.of([*screen, *plate], case, style, [*parts, Parts("wall plate", 1)])
     tilt = rng.uniform(-2, 9)
     solids, said = _screen_foot(rng, min(width, tall * 1.6), lift, lift + tall * 0.48, deep, stand)
     solids += [solid.turned("x", -tilt).moved((0, lift, 0)) for solid in screen]
     if maybe(rng, 0.15):
-        said.append(Parts(noun="speaker", count=2))
+        said.append(Parts("speaker", 2))
         for side in (-1, 1):
             x = side * (width / 2 + 0.035)
-            solids += [
-                cushion((0.075, tall, deep * 1.3), (x, lift, 0), 0.012, case),
-                grid(0.05, tall * 0.8, 1, 14, (x, lift + tall / 2, deep * 0.65), 0.003, BLACK),
-            ]
-    return Thing(solids=tuple(solids), main=case, style=style, parts=(*parts, *said))
+            solids.append(cushion((0.075, tall, deep * 1.3), (x, lift, 0), 0.012, case))
+            solids.append(grid(0.05, tall * 0.8, 1, 14, (x, lift + tall / 2, deep * 0.65), 0.003, BLACK))
+    return Thing.of(solids, case, style, [*parts, *said])
 
 
 def _tube_case(width: float, tall: float, deep: float, radius: float, tail: float, rise: float, case: Material) -> list[Solid]:
     """The deep case around a picture tube, its front at Z = 0. `tail` is the size of the back over that of the front; of the
     height it lacks, the share `rise` is missing below."""
-    outline = rounded(width, tall, radius)
+    outline = rounded_rect(width, tall, radius)
     steps = ((-1, tail), (-0.55, (1 + tail) / 2), (-0.45, 0.95), (-0.3, 1), (-0.012 / deep, 1), (0, 0.98))
     rings = [np.column_stack([outline * k, np.full(len(outline), z * deep)]) + np.array([0, rise * (1 - k) * tall, 0]) for z, k in steps]
     slots = grid(width * tail * 0.7, tall * 0.12, 9, 1, (0, 0, 0), 0.004, BLACK, 0.4).turned("y", 180)
@@ -164,28 +144,25 @@ def _tube_monitor(rng: Rng) -> Thing:
     tall, deep, lift = width * rng.uniform(0.8, 0.98), width * rng.uniform(0.85, 1.1), rng.uniform(0.03, 0.08)
     case, glow = plastic(rng, pick(rng, ("beige", "beige", "white", "grey", "black"))), screen_of(rng)
     solids = _tube_case(width, tall, deep, 0.02, rng.uniform(0.5, 0.85), 0.4, case)
-    rim = width * rng.uniform(0.06, 0.1)
-    chin = tall * rng.uniform(0.06, 0.14)
-    solids.append(_bulge(rounded(width - 2 * rim, tall - 2 * rim - chin, 0.025), (0, rim + chin, 0.0), 0.018, glow))
+    rim, chin = width * rng.uniform(0.06, 0.1), tall * rng.uniform(0.06, 0.14)
+    solids.append(_bulge(rounded_rect(width - 2 * rim, tall - 2 * rim - chin, 0.025), (0, rim + chin, 0.0), 0.018, glow))
     buttons = int(rng.integers(1, 6))
     solids += [knob(0.007, 0.008, (width * 0.36 - i * 0.03, rim * 0.5 + chin * 0.4, 0), BLACK) for i in range(buttons)]
     solids = [solid.moved((0, lift, deep * 0.4)) for solid in solids]
-    parts = [Parts(noun="button", count=buttons)]
+    parts = [Parts("button", buttons)]
     if maybe(rng, 0.35):
         high, wide = rng.uniform(0.09, 0.15), max(width * rng.uniform(1.0, 1.25), 0.4)
         solids = [solid.moved((0, high, 0)) for solid in solids]
-        solids += [
-            cushion((wide, high, deep * 1.1), (0, 0, 0), 0.01, case),
-            box((wide * 0.36, high * 0.25, 0.008), (wide * 0.25, high * 0.5, deep * 0.55), BLACK),
-        ]
-        solids += [grid(wide * 0.3, high * 0.5, 8, 1, (-wide * 0.25, high * 0.5, deep * 0.55), 0.003, BLACK, 0.4)]
-        parts.append(Parts(noun="box", count=1))
+        solids.append(cushion((wide, high, deep * 1.1), (0, 0, 0), 0.01, case))
+        solids.append(box((wide * 0.36, high * 0.25, 0.008), (wide * 0.25, high * 0.5, deep * 0.55), BLACK))
+        solids.append(grid(wide * 0.3, high * 0.5, 8, 1, (-wide * 0.25, high * 0.5, deep * 0.55), 0.003, BLACK, 0.4))
+        parts.append(Parts("box", 1))
     else:
         high = 0.0
     foot = width * rng.uniform(0.26, 0.36)
     line = [(0.0, 0.0), (foot, 0.0), (foot, lift * 0.35), (foot * 0.6, lift * 0.6), (foot * 0.55, lift + 0.01), (0.0, lift + 0.01)]
     solids.append(turned(line, (0, high, 0), case))
-    return Thing(solids=tuple(solids), main=case, style=("square",), parts=tuple(parts))
+    return Thing.of(solids, case, ("square",), parts)
 
 
 def _television(rng: Rng) -> Thing:
@@ -198,13 +175,13 @@ def _television(rng: Rng) -> Thing:
     side = width * pick(rng, (rng.uniform(0.2, 0.28), rng.uniform(0.2, 0.28), 0.06))
     rim, parts = 0.06 * width, []
     view = width - rim - side
-    glass_line = rounded(view - 0.02, tall - 2 * rim, rng.uniform(0.08, 0.2) * tall)
+    glass_line = rounded_rect(view - 0.02, tall - 2 * rim, rng.uniform(0.08, 0.2) * tall)
     middle = -width / 2 + rim + view / 2 - 0.01
-    solids.append(plate_of(rounded(view, tall - 2 * rim + 0.02, 0.1 * tall), 0.008, trim, 0.003).moved((middle, rim - 0.01, -0.003)))
+    solids.append(sawn(rounded_rect(view, tall - 2 * rim + 0.02, 0.1 * tall), 0.008, trim, 0.003).moved((middle, rim - 0.01, -0.003)))
     solids.append(_bulge(glass_line, (middle, rim, 0.004), 0.03, glow))
     if side > 0.1 * width:
         x, knobs = width / 2 - side / 2 - 0.005, int(rng.integers(1, 4))
-        parts.append(Parts(noun="knob", count=knobs, material=trim))
+        parts.append(Parts("knob", knobs, trim))
         solids += [knob(side * rng.uniform(0.2, 0.26), 0.03, (x, tall * (0.84 - 0.19 * i), -0.002), trim) for i in range(knobs)]
         solids.append(grid(side * 0.7, tall * 0.25, 1, int(rng.integers(4, 9)), (x, tall * 0.22, -0.002), 0.006, BLACK, 0.45))
     solids = [solid.moved((0, 0, deep / 2)) for solid in solids]
@@ -216,14 +193,12 @@ def _television(rng: Rng) -> Thing:
         solids = [solid.moved((0, lift, 0)) for solid in solids]
         solids += [disc(0.02, lift + 0.02, (x, 0, z + deep * 0.05), BLACK, sides=16) for x, z in four(width * 0.7, deep * 0.4)]
     if maybe(rng, 0.45):
-        parts.append(Parts(noun="antenna", count=2, material=STEEL))
+        parts.append(Parts("antenna", 2, STEEL))
         top, reach = lift + tall, rng.uniform(0.5, 0.8) * width
         solids.append(ball(0.04, (0, top, 0.1 * deep), BLACK, 0.7))
-        solids += [
-            rod((0, top + 0.01, 0.1 * deep), (x * reach * 0.6, top + reach * 0.7, 0.1 * deep), 0.006, 0.003, STEEL, sides=8)
-            for x in (-1, 1)
-        ]
-    return Thing(solids=tuple(solids), main=case, style=("wide",) if tall < 0.7 * width else (), parts=tuple(parts))
+        up, z = top + reach * 0.7, 0.1 * deep
+        solids += [rod((0, top + 0.01, z), (x * reach * 0.6, up, z), 0.006, 0.003, STEEL, sides=8) for x in (-1, 1)]
+    return Thing.of(solids, case, ("wide",) if tall < 0.7 * width else (), parts)
 
 
 def monitor(rng: Rng) -> Thing:

@@ -4,33 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import cushion, rod, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, plastic, stone, wood
-from pipeline.starter.kinds.vessels import (
-    Line,
-    ball,
-    band,
-    bezier,
-    ear_of,
-    faceted_by,
-    fluted_by,
-    horn,
-    paint,
-    proportion,
-    radius_at,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def mug(rng: Rng) -> Thing:
     """For coffee, tea on a saucer, soup, beer with or without a lid, camping, travel."""
     form = pick(rng, ("straight", "tapered", "barrel", "footed", "beer", "stein", "enamel", "travel", "cup", "tulip", "square"))
-    radius, tall = rng.uniform(0.036, 0.05), rng.uniform(0.08, 0.11)
-    body = ceramic(rng)
+    radius, tall, body = rng.uniform(0.036, 0.05), rng.uniform(0.08, 0.11), ceramic(rng)
     knots: Line = [(1, 0.02), (1, 0.3), (1, 0.7), (1, 1)]
     match form:
         case "tapered":
@@ -61,10 +41,9 @@ def mug(rng: Rng) -> Thing:
     solids = vessel(outer, wall, body, pick(rng, (body, WHITE, ceramic(rng))), sides=72)
     parts, style = [], list(proportion(2 * radius, tall, 0.85, 1.35))
     if form in ("straight", "tapered", "barrel", "enamel", "cup", "tulip", "travel", "stein") and maybe(rng, 0.45):
-        count, strip = int(rng.integers(1, 4)), ceramic(rng)
-        low, thick = rng.uniform(0.25, 0.4), rng.uniform(0.04, 0.1)
+        count, strip, low, thick = int(rng.integers(1, 4)), ceramic(rng), rng.uniform(0.25, 0.4), rng.uniform(0.04, 0.1)
         solids += [band(outer, tall * (low + 0.16 * i), tall * (low + 0.16 * i + thick), strip) for i in range(count)]
-        parts.append(Parts(noun="band", count=count, material=replace(strip, substance="")))
+        parts.append(Parts("band", count, replace(strip, substance="")))
         style += ["striped"] if count > 1 else []
     if form == "square":
         solids, style = shaped(solids, squared(rng.uniform(3.5, 8))), [*style, "square"]
@@ -78,7 +57,7 @@ def mug(rng: Rng) -> Thing:
     ear = ear_of(rng, ends[0], ends[1], radius * rng.uniform(0.55, 0.85), radius * rng.uniform(0.1, 0.16), body)
     count = 2 if form in ("cup", "tulip", "barrel") and maybe(rng, 0.2) else 1
     solids += [ear, ear.turned("y", 180)][:count]
-    parts.append(Parts(noun="handle", count=count))
+    parts.append(Parts("handle", count))
     rim = outer[-1][0]
     if form in ("stein", "travel") or (form != "cup" and maybe(rng, 0.06)):
         lid = metal(rng) if form == "stein" else plastic(rng)
@@ -86,23 +65,22 @@ def mug(rng: Rng) -> Thing:
         line = [(0, 0), (1.04, 0), (1.04, 0), (1.04, 0.12), (0.9, 0.22), (0.5, dome * 0.4 + 0.12), (0, dome)]
         solids.append(turned(smooth(line, rim, rim), (0, tall - 0.001, 0), lid, sides=48))
         if form == "stein":
-            solids.append(ball(rim * 0.12, (0, tall + rim * 0.45, 0), lid))
-            solids.append(
-                horn(bezier((rim, tall + 0.004, 0), (rim * 1.3, tall, 0), (rim * 1.25, tall * 1.18, 0)), np.full(16, rim * 0.08), lid)
-            )
+            solids.append(bulb(rim * 0.12, (0, tall + rim * 0.45, 0), lid))
+            lever = bezier((rim, tall + 0.004, 0), (rim * 1.3, tall, 0), (rim * 1.25, tall * 1.18, 0))
+            solids.append(horn(lever, np.full(16, rim * 0.08), lid))
         else:
             solids.append(cushion((rim * 0.5, 0.006, rim * 0.25), (0, tall + rim * 0.17, rim * 0.55), 0.002, BLACK))
-        parts.append(Parts(noun="lid", count=1, material=lid))
+        parts.append(Parts("lid", 1, lid))
     elif maybe(rng, 0.4):
         top = tall * 0.86
-        drink = turned([(0, top - 0.001), (radius_at(outer, top) - wall, top - 0.001), (0, top)], (0, 0, 0), paint(rng, "brown"))
+        drink = lathe([(0, top - 0.001), (radius_at(outer, top) - wall, top - 0.001), (0, top)], paint(rng, "brown"))
         solids += shaped([drink], squared(6)) if form == "square" else [drink]
     if form == "cup" and maybe(rng, 0.75):
         plate = smooth([(0.55, 0), (0.6, 0.004), (1.2, 0.008), (1.75, 0.02)], radius)
         solids = [*(solid.moved((0, 0.005, 0)) for solid in solids), *vessel(plate, 0.003, body, body)]
-        parts.append(Parts(noun="saucer", count=1))
+        parts.append(Parts("saucer", 1))
     if form in ("straight", "cup", "tapered", "tulip") and len(parts) < 3 and maybe(rng, 0.15):
         end = (-rim * 0.9, tall * 1.5, 0.01)
-        solids += [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(ball(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)]
-        parts.append(Parts(noun="spoon", count=1, material=STEEL))
-    return Thing(solids=tuple(solids), main=body, style=tuple(style), parts=tuple(parts))
+        solids += [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(bulb(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)]
+        parts.append(Parts("spoon", 1, STEEL))
+    return Thing.of(solids, body, style, parts)

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import PAINTS, bent_by, body_of, parts_of, placed, set_around, slab, wing_of
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, rod, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, glass, maybe, metal, pick, plastic
+from pipeline.starter.kinds.kit import *
 
 
 def _ogive(radius: float, low: float, high: float, blunt: float) -> list[tuple[float, float]]:
@@ -28,21 +26,15 @@ def _bell(radius: float, at: Point, material: Material) -> Solid:
 
 def _toy_rocket(rng: Rng) -> Thing:
     """A round one as in picture books, standing on curved fins."""
-    body, second, dark = (
-        plastic(rng),
-        plastic(rng, pick(rng, ("red", "blue", "yellow", "orange", "black", "white"))),
-        glass(rng, pick(rng, ("blue", "black", "white"))),
-    )
-    tall, fat = 1.6, rng.uniform(0.22, 0.36)
-    t = np.linspace(0, 1, 22)
-    lift = rng.uniform(0.18, 0.35)
+    body, second = plastic(rng), plastic(rng, pick(rng, ("red", "blue", "yellow", "orange", "black", "white")))
+    dark = glass(rng, pick(rng, ("blue", "black", "white")))
+    tall, fat, t, lift = 1.6, rng.uniform(0.22, 0.36), np.linspace(0, 1, 22), rng.uniform(0.18, 0.35)
     width = fat * np.sin(math.pi * (0.2 + 0.8 * t ** rng.uniform(0.85, 1.15))) ** rng.uniform(0.7, 1.0)
     width[-1] = 0.0
-    split = int(rng.integers(14, 17))
-    y = lift + tall * t
+    split, y = int(rng.integers(14, 17)), lift + tall * t
     line = [(float(w), float(h)) for w, h in zip(width, y, strict=True)]
-    solids = [turned([(0, lift), *line[: split + 1], (0, line[split][1])], (0, 0, 0), body, sides=40)]
-    solids.append(turned([(0, line[split][1]), (line[split][0] * 1.03, line[split][1]), *line[split + 1 :]], (0, 0, 0), second, sides=40))
+    solids = [lathe([(0, lift), *line[: split + 1], (0, line[split][1])], body, sides=40)]
+    solids.append(lathe([(0, line[split][1]), (line[split][0] * 1.03, line[split][1]), *line[split + 1 :]], second, sides=40))
     solids.append(_bell(float(width[0]) * 0.85, (0, lift - float(width[0]) * 0.7, 0), STEEL))
     fins, reach = pick(rng, (3, 3, 4)), fat * rng.uniform(1.5, 2.1)
     at = [float(np.interp(h, y, width)) * 0.9 for h in (lift + 0.1, lift + 0.4, lift + 0.75)]
@@ -50,27 +42,22 @@ def _toy_rocket(rng: Rng) -> Thing:
     inner = bent_by([(reach * 0.98, 0.0), (reach * 0.75, lift * 0.75 + 0.06), (at[0], lift + 0.12)], 8)
     shape = [tuple(p) for p in (*outer, *inner, (at[1], lift + 0.4))]
     fin = slab(shape, 0.05, second, bevel=0.015)
-    solids += set_around([fin], fins, 30)
+    solids += repeated([fin], fins, 30)
     windows = int(rng.integers(0, 4))
     for i in range(windows):
         h = lift + tall * (0.58 - 0.19 * i)
         r, size = float(np.interp(h, y, width)), fat * (0.42 - 0.07 * i)
         ring = [(0, -0.05), (size, -0.05), (size, 0.02), (size * 0.9, 0.035), (size * 0.78, 0.02), (size * 0.72, 0.015), (0, 0.012)]
-        solids.append(turned(ring, (0, 0, 0), pick(rng, (STEEL, second)), sides=24).turned("x", 90).moved((0, h, r)))
-        solids.append(
-            turned([(0, 0), (size * 0.72, 0.012), (size * 0.4, 0.035), (0, 0.04)], (0, 0, 0), dark, sides=24)
-            .turned("x", 90)
-            .moved((0, h, r))
-        )
+        solids.append(lathe(ring, pick(rng, (STEEL, second)), sides=24).turned("x", 90).moved((0, h, r)))
+        profile = [(0, 0), (size * 0.72, 0.012), (size * 0.4, 0.035), (0, 0.04)]
+        solids.append(lathe(profile, dark, sides=24).turned("x", 90).moved((0, h, r)))
     if maybe(rng, 0.4):
-        solids += [
-            rod((0, lift + tall - 0.03, 0), (0, lift + tall + 0.2, 0), 0.012, 0.008, STEEL),
-            turned([(0, -0.03), (0.03, 0), (0, 0.03)], (0, lift + tall + 0.2, 0), second),
-        ]
+        solids.append(rod((0, lift + tall - 0.03, 0), (0, lift + tall + 0.2, 0), 0.012, 0.008, STEEL))
+        solids.append(turned([(0, -0.03), (0.03, 0), (0, 0.03)], (0, lift + tall + 0.2, 0), second))
     for h in (0.12, 0.3) if maybe(rng, 0.4) else ():
         edge = [(float(np.interp(lift + tall * k, y, width)) + 0.006, lift + tall * k) for k in (h, h + 0.05)]
-        solids.append(turned([(0, edge[0][1]), *edge, (0, edge[1][1])], (0, 0, 0), second, sides=40))
-    return Thing(solids=placed(solids), main=body, style=("round",), parts=parts_of(("fin", fins), ("window", windows)))
+        solids.append(lathe([(0, edge[0][1]), *edge, (0, edge[1][1])], second, sides=40))
+    return Thing.of(grounded(solids), body, ("round",), parts_of(("fin", fins), ("window", windows)))
 
 
 def _stack(
@@ -105,93 +92,69 @@ def _launcher(rng: Rng) -> Thing:
     paints = (skin, pick(rng, (skin, second)), skin)
     solids = [solid.moved((0, r * 1.2, 0)) for solid in _stack(stages, stages[-1][0] * rng.uniform(1.8, 4), rng.uniform(1, 2), paints)]
     top = max(float(solid.vertices[:, 1].max()) for solid in solids)
-    tower = maybe(rng, 0.3)
-    if tower:
-        solids += [
-            rod((0, top - 0.05, 0), (0, top + 0.4, 0), 0.018, 0.014, STEEL),
-            turned([(0, 0), (0.03, 0), (0.03, 0.15), (0, 0.22)], (0, top + 0.36, 0), second, sides=12),
-        ]
-    boosters = pick(rng, (0, 0, 2, 2, 4, 4))
-    pushed = 0.0
+    if maybe(rng, 0.3):
+        solids.append(rod((0, top - 0.05, 0), (0, top + 0.4, 0), 0.018, 0.014, STEEL))
+        solids.append(turned([(0, 0), (0.03, 0), (0.03, 0.15), (0, 0.22)], (0, top + 0.36, 0), second, sides=12))
+    boosters, pushed = pick(rng, (0, 0, 2, 2, 4, 4)), 0.0
     if boosters:
         small, high = r * rng.uniform(0.45, 0.95), tall * rng.uniform(0.55, 1.0)
         pushed = r + small * 0.98
-        line = [
-            (0, r * 0.9),
-            (small, r * 0.9),
-            (small, high),
-            *_ogive(small, high, high + small * rng.uniform(2, 4.5), pick(rng, (1.0, 1.6))),
-        ]
+        line = [(0, r * 0.9), (small, r * 0.9), (small, high)]
+        line += _ogive(small, high, high + small * rng.uniform(2, 4.5), pick(rng, (1.0, 1.6)))
         one = [turned(line, (0, 0, pushed), third, sides=24), _bell(small * 0.7, (0, 0.02, pushed), STEEL)]
-        one.append(
-            turned(
-                [(0, high * 0.8), (small * 1.02, high * 0.8), (small * 1.02, high * 0.86), (0, high * 0.86)],
-                (0, 0, pushed),
-                second,
-                sides=24,
-            )
-        )
-        one.append(box((small * 0.4, 0.06, r * 0.5), (0, high * 0.7, r), STEEL))
-        solids += set_around(one, boosters, 90 if boosters == 2 else 45)
+        profile = scaled([(0, 0.8), (1.02, 0.8), (1.02, 0.86), (0, 0.86)], small, high)
+        one += [turned(profile, (0, 0, pushed), second, sides=24), box((small * 0.4, 0.06, r * 0.5), (0, high * 0.7, r), STEEL)]
+        solids += repeated(one, boosters, 90 if boosters == 2 else 45)
     nozzles = pick(rng, (1, 3, 4, 5))
     if nozzles == 1:
         solids.append(_bell(r * 0.75, (0, 0, 0), STEEL))
     else:
-        ring = nozzles if nozzles < 5 else 4
-        solids += set_around([_bell(r * 0.36, (0, 0, r * 0.56), STEEL)], ring)
+        solids += repeated([_bell(r * 0.36, (0, 0, r * 0.56), STEEL)], min(nozzles, 4))
         solids += [_bell(r * 0.36, (0, 0, 0), STEEL)] if nozzles == 5 else []
     fins = pick(rng, (0, 3, 4, 4, 4) if boosters == 0 else (0, 0, 4))
     if fins:
         size = r * rng.uniform(1.0, 1.9)
         fin = wing_of((0, r * 0.9, r * 1.2 + size * 1.6), (0, r + size * 0.8, r * 1.2 + size * 0.7), size * 1.6, size * 0.7, 0.08, second)
-        solids += set_around([fin.turned("x", -90).turned("y", 180)], fins)
+        solids += repeated([fin.turned("x", -90).turned("y", 180)], fins)
     said = parts_of(("fin", fins), ("booster", boosters), ("nozzle", nozzles if not boosters else 0), ("stage", count))
-    return Thing(solids=placed(solids), main=skin, style=("tall",), parts=said)
+    return Thing.of(grounded(solids), skin, ("tall",), said)
 
 
 def _missile(rng: Rng) -> Thing:
     """Slim and pointed with large fins: a V2, a model rocket, a missile."""
     skin, second = metal(rng, pick(rng, PAINTS)), metal(rng, pick(rng, ("red", "black", "white", "yellow", "blue")))
-    r, tall, bulge = 0.16, rng.uniform(1.8, 3.2), rng.uniform(0.0, 0.3)
-    t = np.linspace(0, 1, 18)
+    r, tall, bulge, t = 0.16, rng.uniform(1.8, 3.2), rng.uniform(0.0, 0.3), np.linspace(0, 1, 18)
     width = r * (1 - bulge + bulge * np.sin(math.pi * np.minimum(t * 1.15, 1) ** 0.9) ** 0.7)
     line = [(float(w), float(h * tall)) for w, h in zip(width, t, strict=True)]
     nose = [(p, h) for p, h in _ogive(float(width[-1]), tall, tall + r * rng.uniform(2.5, 6), rng.uniform(1.0, 1.8))]
-    solids = [
-        turned([(0, 0), *line, (0, tall)], (0, 0, 0), skin),
-        turned([(0, tall), (float(width[-1]), tall), *nose], (0, 0, 0), pick(rng, (skin, second))),
-    ]
+    solids = [lathe([(0, 0), *line, (0, tall)], skin), lathe([(0, tall), (float(width[-1]), tall), *nose], pick(rng, (skin, second)))]
     fins, size = pick(rng, (3, 4, 4)), r * rng.uniform(1.5, 2.6)
     drop, chord = pick(rng, (0.0, 0.3, -0.3)) * size, size * rng.uniform(0.9, 1.5)
     fin = wing_of((0, r * 0.6, chord), (0, r + size * 0.8, chord * 0.45 - drop), chord, chord * rng.uniform(0.3, 0.6), 0.06, second)
-    solids += set_around([fin.turned("x", -90).turned("y", 180)], fins, 45)
+    solids += repeated([fin.turned("x", -90).turned("y", 180)], fins, 45)
     small = 0
     if maybe(rng, 0.4):
         small, h = fins, tall * rng.uniform(0.55, 0.85)
         fin = wing_of((0, r * 0.6, h + size * 0.5), (0, r + size * 0.45, h + size * 0.1), size * 0.5, size * 0.22, 0.06, second)
-        solids += set_around([fin.turned("x", -90).turned("y", 180)], fins, 45)
+        solids += repeated([fin.turned("x", -90).turned("y", 180)], fins, 45)
     for h in (0.2, 0.6, 0.93):
         if maybe(rng, 0.5):
             rim = float(np.interp(h, t, width)) * 1.02
-            solids.append(turned([(0, h * tall), (rim, h * tall), (rim, h * tall + 0.08), (0, h * tall + 0.08)], (0, 0, 0), second))
+            solids.append(lathe([(0, h * tall), (rim, h * tall), (rim, h * tall + 0.08), (0, h * tall + 0.08)], second))
     solids.append(_bell(r * 0.6, (0, -r * 0.6, 0), STEEL))
-    return Thing(solids=placed(solids), main=skin, style=("slim",), parts=parts_of(("fin", fins + small)))
+    return Thing.of(grounded(solids), skin, ("slim",), parts_of(("fin", fins + small)))
 
 
 def _shuttle(rng: Rng) -> Thing:
     """A space shuttle alone, or on its tank between two boosters."""
-    skin, dark, tank = metal(rng, "white"), BLACK, metal(rng, pick(rng, ("orange", "brown", "white")))
-    r = 0.36
+    skin, dark, tank, r = metal(rng, "white"), BLACK, metal(rng, pick(rng, ("orange", "brown", "white"))), 0.36
     stations = [(0, 2, 2, 0), (0.8, 2.05, 2.05, 0), (2.6, 2, 2, 0), (3.1, 1.7, 1.75, -0.1), (3.55, 0.9, 1.0, -0.3), (3.7, 0.05, 0.05, -0.4)]
-    plane = [body_of([(z, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.8)]
+    plane = [fuselage([(z, w * r, h * r, y * r) for z, w, h, y in stations], skin, 2.8)]
     for s in (-1, 1):
         plane.append(wing_of((s * 0.2, -0.75 * r, 2.1), (s * 1.35, -0.65 * r, 0.55), 2.1, 0.55, 0.06, skin))
         plane.append(wing_of((s * 0.15, -0.8 * r, 2.9), (s * 0.8, -0.75 * r, 1.4), 1.3, 0.3, 0.06, dark))
-        plane.append(
-            body_of([(-0.1, 0.2, 0.2, r), (0.0, 0.3, 0.3, r), (0.5, 0.3, 0.3, r * 0.9), (0.9, 0.1, 0.1, r * 0.8)], skin, count=10).moved(
-                (s * 0.2, 0, 0)
-            )
-        )
+        outline = [(-0.1, 0.2, 0.2, r), (0.0, 0.3, 0.3, r), (0.5, 0.3, 0.3, r * 0.9), (0.9, 0.1, 0.1, r * 0.8)]
+        plane.append(fuselage(outline, skin, count=10).moved((s * 0.2, 0, 0)))
         plane.append(cushion((0.16, 0.1, 0.22), (s * 0.13, r * 0.42, 3.12), 0.03, dark))
     plane.append(wing_of((0, 0.8 * r, 0.75), (0, 0.8 * r + 0.95, 0.15), 0.8, 0.42, 0.08, skin))
     plane += [_bell(0.15, (0, -0.16, 0), STEEL).turned("x", 90).moved((x, y, 0.0)) for x, y in ((0, 0.2), (-0.17, -0.1), (0.17, -0.1))]
@@ -201,17 +164,13 @@ def _shuttle(rng: Rng) -> Thing:
         boosters = 2
         solids = [solid.turned("y", 180).moved((0, 0.5, 1.15)) for solid in solids]
         line = [(0, 0.2), (0.5, 0.3), (0.62, 0.7), (0.62, 3.6), *_ogive(0.62, 3.6, 5.0, 1.3)]
-        solids.append(turned(line, (0, 0, 0), tank))
+        solids.append(lathe(line, tank))
         for s in (-1, 1):
             solids += _stack(((0.27, 1.2), (0.27, 1.2), (0.27, 1.2)), 0.5, 1.0, (WHITE,), (s * 0.88, 0.1, 0))
             solids.append(turned([(0, 0.0), (0.36, 0.0), (0.27, 0.4), (0, 0.4)], (s * 0.88, -0.1, 0), WHITE))
-        solids += [rod((0, y, 0.5), (0, y, 0.85), 0.05, 0.05, STEEL, sides=8) for y in (1.2, 3.2)]
-        solids += [rod((s * 0.5, y, 0), (s * 0.8, y, 0), 0.05, 0.05, STEEL, sides=8) for s in (-1, 1) for y in (0.7, 3.2)]
+        solids += [dowel((0, y, 0.5), (0, y, 0.85), 0.05, STEEL, sides=8) for y in (1.2, 3.2)]
+        solids += [dowel((s * 0.5, y, 0), (s * 0.8, y, 0), 0.05, STEEL, sides=8) for s in (-1, 1) for y in (0.7, 3.2)]
     else:
         solids = [solid.turned("y", 180) for solid in solids]
-    return Thing(
-        solids=placed(solids),
-        main=tank if boosters else skin,
-        style=("tall",) if boosters else ("wide",),
-        parts=parts_of(("booster", boosters), ("wing", 2), ("nozzle", 3)),
-    )
+    main, words = (tank, ("tall",)) if boosters else (skin, ("wide",))
+    return Thing.of(grounded(solids), main, words, parts_of(("booster", boosters), ("wing", 2), ("nozzle", 3)))

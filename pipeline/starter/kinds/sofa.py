@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.starter.kinds.padding import ball, feet_under, pad_of, pillow, placed, plate, slab_of, smoothed, softened
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, fabric, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft: Material, stand: Material) -> list[Solid]:
@@ -17,41 +15,43 @@ def _sofa_arm(form: int, arm: float, tall: float, depth: float, low: float, soft
             return [cushion((arm, tall, depth), (0, 0, 0), min(0.03, arm / 3), soft)]
         case 1:  # rolled
             r = arm * 0.62
-            roll = rod((0.02, tall - r, -depth / 2), (0.02, tall - r, depth / 2 + 0.012), r, r, soft, sides=24)
-            return [cushion((arm * 0.9, tall - r, depth), (0, 0, 0), 0.02, soft), roll,
-                disc(r * 0.75, 0.008, (0, 0, 0), soft).turned("x", 90).moved((0.02, tall - r, depth / 2 + 0.012))]  # fmt: skip
+            roll = dowel((0.02, tall - r, -depth / 2), (0.02, tall - r, depth / 2 + 0.012), r, soft, sides=24)
+            end = disc(r * 0.75, 0.008, (0, 0, 0), soft).turned("x", 90).moved((0.02, tall - r, depth / 2 + 0.012))
+            return [cushion((arm * 0.9, tall - r, depth), (0, 0, 0), 0.02, soft), roll, end]
         case 2:
             return [cushion((arm, tall, depth), (0, 0, 0), arm * 0.48, soft)]
         case 3:  # falls to the front
-            line = smoothed([(-depth / 2, 0), (depth / 2, 0), (depth / 2, tall * 0.72), (depth * 0.1, tall * 0.8),
-                (-depth * 0.3, tall * 1.2), (-depth / 2, tall * 1.25)], 2)  # fmt: skip
-            return [plate(line, arm * 0.8, soft, edge=0.02).turned("y", -90)]
+            outline = [(-depth / 2, 0), (depth / 2, 0), (depth / 2, tall * 0.72), (depth * 0.1, tall * 0.8), (-depth * 0.3, tall * 1.2)]
+            outline.append((-depth / 2, tall * 1.25))
+            return [plate(smoothed(outline, 2), arm * 0.8, soft, edge=0.02).turned("y", -90)]
         case _:  # a frame of wood
             posts = [rod((0, -low, z), (0, tall, z * 0.9), 0.016, 0.022, stand) for z in (-depth * 0.42, depth * 0.42)]
-            return [*posts, slab_of(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6),
-                rod((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, 0.018, stand)]  # fmt: skip
+            rail = dowel((0, 0.06, -depth * 0.42), (0, 0.06, depth * 0.42), 0.018, stand)
+            return [*posts, soft_board(0.07, depth * 0.98, 0.03, (0, tall - 0.01, 0), stand, 0.6), rail]
+
+
+def _seat(wide: float, deep: float, thick: float, at: Point, puff: bool, cloth: Material) -> Solid:
+    """To sit on: full, or flat with soft edges."""
+    return pad_of(wide, deep, thick + 0.03, at, cloth, 0.12) if puff else cushion((wide, thick, deep), at, 0.04, cloth)
 
 
 def sofa(rng: Rng) -> Thing:
-    seats = int(rng.choice((1, 2, 2, 3, 3, 3, 4)))
-    each, depth = rng.uniform(0.54, 0.72), rng.uniform(0.74, 0.95)
+    seats, each, depth = int(rng.choice((1, 2, 2, 3, 3, 3, 4))), rng.uniform(0.54, 0.72), rng.uniform(0.74, 0.95)
     low, seat = rng.uniform(0.05, 0.16), rng.uniform(0.38, 0.46)
     soft, stand = softened(rng), pick(rng, (wood(rng), BLACK, STEEL, BRASS))
     form = int(rng.choice((0, 0, 1, 1, 2, 3, 4, -1)))
     arm = 0.06 if form == 4 else rng.uniform(0.1, 0.26) if form >= 0 else 0.0
     inner = seats * each
     width, thick, back, up = inner + 2 * arm, rng.uniform(0.12, 0.2), rng.uniform(0.3, 0.52), rng.uniform(0.12, 0.26)
-    corner = seats >= 2 and form != 4 and maybe(rng, 0.25)
-    hand, long = pick(rng, (-1, 1)), rng.uniform(0.6, 1.1)
-    solids, feet = feet_under(rng, width - 0.06 - 0.5 * arm, depth - 0.06, low + 0.02, 0.055, stand, brace=0)
+    corner, hand, long = seats >= 2 and form != 4 and maybe(rng, 0.25), pick(rng, (-1, 1)), rng.uniform(0.6, 1.1)
+    solids, feet = seat_legs(rng, width - 0.06 - 0.5 * arm, depth - 0.06, low + 0.02, 0.055, stand, brace=0)
     parts = [replace(feet, count=6 if corner else 4)]
     solids = [] if form == 4 else solids  # there the arms go on as legs
     if form != 4 and maybe(rng, 0.2):  # down to the floor
         low, solids, parts = 0.01, [box((width - 0.06, 0.05, depth - 0.06), (0, 0, 0), BLACK)], []
     base = seat - thick - low + 0.02
     solids.append(cushion((inner + 0.02, base, depth), (0, low, 0), 0.025, soft))
-    hind, stuff = -depth / 2, rng.uniform(0.14, 0.2)
-    shape = rng.integers(4)
+    hind, stuff, shape = -depth / 2, rng.uniform(0.14, 0.2), rng.integers(4)
     half = inner / 2 if form in (0, 2, 3) and maybe(rng, 0.5) else width / 2 - 0.005
     if shape == 0 or corner:
         solids.append(cushion((2 * half, seat + back - low, stuff), (0, low, hind + stuff / 2), 0.05, soft))
@@ -61,7 +61,7 @@ def sofa(rng: Rng) -> Thing:
         line = np.concatenate([[(-half, low), (half, low)], np.stack([u * half, seat + back + crest], 1)])
         solids.append(plate(line, stuff, soft, edge=0.03).moved((0, 0, hind + stuff / 2)))
     if form == 1 and maybe(rng, 0.6):  # rolled over behind as the arms are
-        solids.append(rod((-half, seat + back - 0.03, hind + 0.04), (half, seat + back - 0.03, hind + 0.04), 0.09, 0.09, soft, sides=20))
+        solids.append(dowel((-half, seat + back - 0.03, hind + 0.04), (half, seat + back - 0.03, hind + 0.04), 0.09, soft, sides=20))
     for s in (-1, 1) if form >= 0 else ():
         if not (corner and s == hand):
             pieces = _sofa_arm(form, arm, seat + up - low, depth + 0.01, low, soft, stand)
@@ -70,52 +70,43 @@ def sofa(rng: Rng) -> Thing:
                 mirror = [p.moved((-2 * float(p.vertices[:, 0].min() + p.vertices[:, 0].max()) / 2, 0, 0)) for p in pieces]
             solids += [p.moved((s * (width - arm) / 2, low, 0)) for p in mirror]
     count = pick(rng, (seats, seats, 1 if seats < 4 else 2))
-    part = inner / count
-    cushioned, tufted = maybe(rng, 0.7), maybe(rng, 0.3)
-    puff = maybe(rng, 0.5)
+    part, cushioned, tufted, puff = inner / count, maybe(rng, 0.7), maybe(rng, 0.3), maybe(rng, 0.5)
     cloth = pick(rng, (soft, soft, soft, fabric(rng)))
     for i in range(count):
         x = (i - (count - 1) / 2) * part
-        size = (part - 0.008, thick, depth - stuff - 0.01)
-        solids.append(pad_of(size[0], size[2], thick + 0.03, (x, seat - thick, stuff / 2 + 0.015), cloth, 0.12) if puff
-            else cushion(size, (x, seat - thick, stuff / 2 + 0.01), 0.04, cloth))  # fmt: skip
+        at = (x, seat - thick, stuff / 2 + (0.015 if puff else 0.01))
+        solids.append(_seat(part - 0.008, depth - stuff - 0.01, thick, at, puff, cloth))
         if cushioned:
             tall = back + rng.uniform(-0.04, 0.06)
-            rest = (pad_of(part - 0.015, tall, 0.17, (0, 0, 0), cloth, 0.25).turned("x", 90).moved((0, tall / 2, 0)) if puff
-                else cushion((part - 0.015, tall, 0.15), (0, 0, 0.07), 0.05, cloth))  # fmt: skip
+            padded = pad_of(part - 0.015, tall, 0.17, (0, 0, 0), cloth, 0.25).turned("x", 90).moved((0, tall / 2, 0))
+            rest = padded if puff else cushion((part - 0.015, tall, 0.15), (0, 0, 0.07), 0.05, cloth)
             solids += placed([rest], (x, seat - 0.015, hind + stuff - 0.01), lean=9)
     if tufted and not cushioned:
         rows = int(rng.integers(2, 4))
         for row in range(rows):
             for x in np.arange(-inner / 2 + 0.1 + 0.06 * (row % 2), inner / 2 - 0.05, 0.17):
-                solids.append(ball((float(x), seat + 0.1 + row * (back - 0.12) / rows, hind + stuff), 0.013, stand))
+                solids.append(ball(0.013, (float(x), seat + 0.1 + row * (back - 0.12) / rows, hind + stuff), stand, rings=6, sides=10))
     if corner:
-        deep, x = each + 0.1, hand * (inner / 2 + arm + (each + 0.1) / 2 - 0.01 - arm)
-        z = depth / 2 + long / 2 - 0.01
+        deep, z = each + 0.1, depth / 2 + long / 2 - 0.01
         x = hand * (inner / 2 - deep / 2 + arm)
         solids.append(cushion((deep, base, long), (x, low, z), 0.025, soft))
-        solids.append(pad_of(deep - 0.01, long, thick + 0.03, (x, seat - thick, z), cloth, 0.12) if puff
-            else cushion((deep - 0.01, thick, long), (x, seat - thick, z), 0.04, cloth))  # fmt: skip
-        solids += [rod((x + s * deep * 0.4, 0, depth / 2 + long - 0.06), (x + s * deep * 0.4, low + 0.02, depth / 2 + long - 0.06), 0.02,
-            0.025, stand) for s in (-1, 1)]  # fmt: skip
+        solids.append(_seat(deep - 0.01, long, thick, (x, seat - thick, z), puff, cloth))
+        ends = [(x + s * deep * 0.4, depth / 2 + long - 0.06) for s in (-1, 1)]
+        solids += [rod((a, 0, b), (a, low + 0.02, b), 0.02, 0.025, stand) for a, b in ends]
         side = hand * (width / 2 - stuff / 2)
         if maybe(rng, 0.5):  # the back goes around
             solids.append(cushion((stuff, seat + back - low, long + depth - 0.02), (side + hand * stuff * 0.5, low, long / 2), 0.05, soft))
         elif form >= 0:
-            solids.append(
-                cushion((max(arm, 0.1), seat + up - low, depth), (hand * (width / 2 + max(arm, 0.1) / 2 - 0.01), low, 0), 0.03, soft)
-            )
-    pillows = int(rng.integers(1, 5)) if maybe(rng, 0.45) else 0
-    pillows = min(pillows, 2 * seats)
-    colors = (fabric(rng), fabric(rng))
-    if pillows:
-        for i in range(pillows):
-            side, row = (-1, 1)[i % 2], i // 2
-            at = (side * (inner / 2 - 0.2 - 0.2 * row), seat + 0.01, hind + stuff + (0.2 if cushioned else 0.08) + 0.09 * (1 - row))
-            solids += placed([pillow(rng, 0.42, 0.4, colors[row])], at, lean=18, turn=-14 * side)
-        parts.append(Parts(noun="pillow", count=pillows))
+            wide = max(arm, 0.1)
+            solids.append(cushion((wide, seat + up - low, depth), (hand * (width / 2 + wide / 2 - 0.01), low, 0), 0.03, soft))
+    pillows, colors = min(int(rng.integers(1, 5)) if maybe(rng, 0.45) else 0, 2 * seats), (fabric(rng), fabric(rng))
+    for i in range(pillows):
+        side, row = (-1, 1)[i % 2], i // 2
+        at = (side * (inner / 2 - 0.2 - 0.2 * row), seat + 0.01, hind + stuff + (0.2 if cushioned else 0.08) + 0.09 * (1 - row))
+        solids += placed([pillow(rng, 0.42, 0.4, colors[row])], at, lean=18, turn=-14 * side)
+    parts += [Parts("pillow", pillows)] if pillows else []
     arms = (form >= 0) * (1 if corner else 2)
-    parts += [Parts(noun="cushion", count=count)] if not corner else []
-    parts += [Parts(noun="armrest", count=arms)] if arms and not corner else []
+    parts += [Parts("cushion", count)] if not corner else []
+    parts += [Parts("armrest", arms)] if arms and not corner else []
     style = ("corner",) if corner else ("wide",) if seats >= 3 else ()
-    return Thing(solids=tuple(solids), main=soft, style=style, parts=tuple(parts[:4]))
+    return Thing.of(solids, soft, style, parts[:4])

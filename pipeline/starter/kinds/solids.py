@@ -1,4 +1,4 @@
-"""Boxes, turned profiles, rods, tubes and cushions: what `shapes` builds its furniture from.
+"""The basic solids - boxes, turned profiles, rods, tubes, cushions, balls - and how they are placed.
 
     leg = rod((0, 0, 0), (0, 0.4, 0), 0.02, 0.015, STEEL)
     top = box((1.2, 0.03, 0.6), (0, 0.4, 0), OAK)
@@ -10,13 +10,14 @@ Letters for shapes: V vertices, F faces, K points of a path or profile, S sides 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Point = tuple[float, float, float]
-
+Line = list[tuple[float, float]]
 CREASE = math.cos(math.radians(40))
 """Neighbouring bands of a profile that bend more than 40 degrees get an edge, less is shaded smooth."""
 
@@ -83,8 +84,7 @@ def cushion(size: Point, at: Point, radius: float, material: Material) -> Solid:
     """A box with edges rounded by a radius, smooth all over."""
     half = np.array(size) / 2
     radius = min(radius, 0.999 * half.min())
-    core = half - radius
-    bend = radius * np.tan(np.radians([0, 15, 30, 45]))
+    core, bend = half - radius, radius * np.tan(np.radians([0, 15, 30, 45]))
     lines = [np.concatenate([-h - bend[::-1], h + bend]) for h in core]  # the last lies on the box itself
     vertices: list[Floats] = []
     faces = []
@@ -100,8 +100,7 @@ def cushion(size: Point, at: Point, radius: float, material: Material) -> Solid:
             vertices.append(side)
     on_box = np.concatenate(vertices)  # [V, 3]
     inner = np.clip(on_box, -core, core)
-    normals = unit(on_box - inner)
-    middle = np.add(at, (0, half[1], 0))
+    normals, middle = unit(on_box - inner), np.add(at, (0, half[1], 0))
     return Solid(vertices=inner + radius * normals + middle, normals=normals, faces=np.concatenate(faces), material=material)
 
 
@@ -128,16 +127,24 @@ def turned(profile: Sequence[tuple[float, float]], at: Point, material: Material
             vertices.append(np.stack([point[0] * around[:, 0], np.full(sides, point[1]), point[0] * squash * around[:, 1]], axis=1))
             normals.append(np.stack([normal[0] * around[:, 0], np.full(sides, normal[1]), normal[0] / squash * around[:, 1]], axis=1))
         # On the axis a rim is one point, and one triangle of each square has no area.
-        if line[band, 0] > 0:
-            faces.append(np.stack([low + j, low + k, low + sides + k], axis=1))
-        if line[band + 1, 0] > 0:
-            faces.append(np.stack([low + j, low + sides + k, low + sides + j], axis=1))
+        faces += [np.stack([low + j, low + k, low + sides + k], axis=1)] if line[band, 0] > 0 else []
+        faces += [np.stack([low + j, low + sides + k, low + sides + j], axis=1)] if line[band + 1, 0] > 0 else []
     return Solid(
         vertices=np.concatenate(vertices) + np.array(at),
         normals=unit(np.concatenate(normals)),
         faces=np.concatenate(faces),
         material=material,
     )
+
+
+def lathe(profile: Sequence[tuple[float, float]], material: Material, *, sides: int = 32, squash: float = 1.0) -> Solid:
+    """A profile turned about the Y axis itself. See `turned`."""
+    return turned(profile, (0, 0, 0), material, sides=sides, squash=squash)
+
+
+def scaled(profile: Sequence[tuple[float, float]], wide: float, tall: float | None = None) -> list[tuple[float, float]]:
+    """A profile or an outline of size 1 drawn at a size; as tall as wide unless told."""
+    return [(x * wide, y * (wide if tall is None else tall)) for x, y in profile]
 
 
 def disc(radius: float, height: float, at: Point, material: Material, *, sides: int = 32, squash: float = 1.0) -> Solid:
@@ -154,11 +161,15 @@ def rod(start: Point, end: Point, start_radius: float, end_radius: float, materi
     return replace(bar, vertices=bar.vertices @ frame + np.array(start), normals=bar.normals @ frame)
 
 
+def dowel(start: Point, end: Point, radius: float, material: Material, *, sides: int = 16) -> Solid:
+    """A rod of one radius."""
+    return rod(start, end, radius, radius, material, sides=sides)
+
+
 def tube(path: Floats, radius: float, material: Material, *, sides: int = 12) -> Solid:
     """A round bar along a curve [K, 3], open at its ends, which belong inside other solids."""
     ways = unit(np.gradient(path, axis=0))
-    across = _frame(ways[0])[2]
-    angle = np.arange(sides) * (2 * math.pi / sides)
+    across, angle = _frame(ways[0])[2], np.arange(sides) * (2 * math.pi / sides)
     normals = []
     for way in ways:
         across = across - way * (across @ way)  # carried along the curve without twist
@@ -181,5 +192,85 @@ def _frame(up: Floats) -> Floats:
 
 
 def unit(vectors: Floats) -> Floats:
-    """Vectors [..., 3] of length 1."""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    """Vectors [..., D] of length 1; up (Y) where there is no direction."""
+    size = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.where(size > 1e-12, vectors / np.maximum(size, 1e-12), np.eye(vectors.shape[-1])[1])
+
+
+def facing(profile: Line, at: Point, material: Material, *, sides: int = 32) -> Solid:
+    """A turned profile whose axis points to the viewer."""
+    return turned(profile, (0, 0, 0), material, sides=sides).turned("x", 90).moved(at)
+
+
+def knob(radius: float, deep: float, at: Point, material: Material) -> Solid:
+    x, y, z = at
+    return rod(at, (x, y, z + deep), radius, radius * 0.82, material, sides=20)
+
+
+def ball(radius: float, at: Point, material: Material, squash: float = 1.0, *, rings: int = 10, sides: int = 24) -> Solid:
+    """A ball around a point, `squash` times as high as wide."""
+    angle = np.linspace(-math.pi / 2, math.pi / 2, rings + 1)
+    line = [(max(0.0, radius * math.cos(a)), radius * squash * math.sin(a)) for a in angle]
+    line[0], line[-1] = (0.0, line[0][1]), (0.0, line[-1][1])
+    return turned(line, at, material, sides=sides)
+
+
+def bulb(radius: float, at: Point, material: Material, tall: float = 1.0, sides: int = 24, squash: float = 1.0, rings: int = 12) -> Solid:
+    angle = np.linspace(0, math.pi, rings + 1)
+    line = [(radius * math.sin(a) if 0 < a < math.pi else 0.0, -radius * tall * math.cos(a)) for a in angle]
+    return turned(line, at, material, sides=sides, squash=squash)
+
+
+def ring_of(radius: float, thick: float, at: Point, material: Material) -> Solid:
+    """Lies flat."""
+    bow = np.linspace(-math.pi / 2, 3 * math.pi / 2, 11)
+    line = [(radius + thick * math.cos(a), thick * math.sin(a)) for a in bow]
+    return turned(line, at, material, sides=32)
+
+
+def bevelled(size: tuple[float, float, float], at: tuple[float, float, float], cut: float, material: Material) -> Solid:
+    """A box whose side towards +Z is smaller all around by `cut`; lighter than a cushion, for what occurs many times."""
+    block = box(size, (0, -size[1] / 2, 0), material)
+    vertices = block.vertices * np.where(block.vertices[:, 2:] > 0, (1 - 2 * cut / size[0], 1 - 2 * cut / size[1], 1), 1)
+    quads = vertices.reshape(6, 4, 3)
+    normals = np.cross(quads[:, 1] - quads[:, 0], quads[:, 2] - quads[:, 0])
+    normals = np.repeat(normals / np.linalg.norm(normals, axis=1)[:, None], 4, axis=0)
+    return replace(block, vertices=vertices, normals=normals).moved((at[0], at[1] + size[1] / 2, at[2]))
+
+
+def joined(solids: Sequence[Solid]) -> Solid:
+    """Several of one material as one."""
+    starts = np.cumsum([0, *(len(solid.vertices) for solid in solids[:-1])])
+    return Solid(
+        vertices=np.concatenate([solid.vertices for solid in solids]),
+        normals=np.concatenate([solid.normals for solid in solids]),
+        faces=np.concatenate([solid.faces + start for solid, start in zip(solids, starts, strict=True)]),
+        material=solids[0].material,
+    )
+
+
+def placed(solids: Sequence[Solid], at: Point, *, lean: float = 0.0, turn: float = 0.0) -> list[Solid]:
+    """Leant back about X, then turned about Y, then moved."""
+    return [solid.turned("x", -lean).turned("y", turn).moved(at) for solid in solids]
+
+
+ROOM: Final = 5.6
+
+
+def grounded(solids: Sequence[Solid], room: float = ROOM) -> tuple[Solid, ...]:
+    """Set on the ground, and shrunk if it is larger than the room."""
+    low = np.min([solid.vertices.min(axis=0) for solid in solids], axis=0)
+    high = np.max([solid.vertices.max(axis=0) for solid in solids], axis=0)
+    scale = min(1.0, room / float((high - low).max()))
+    shift = np.array([-(low[0] + high[0]) / 2, -low[1], -(low[2] + high[2]) / 2])
+    return tuple(replace(solid, vertices=(solid.vertices + shift) * scale) for solid in solids)
+
+
+def repeated(solids: Sequence[Solid], count: int, start: float = 0.0) -> list[Solid]:
+    """Copies about the vertical axis."""
+    return [solid.turned("y", start + i * 360 / count) for i in range(count) for solid in solids]
+
+
+def levelled(solids: Sequence[Solid]) -> tuple[Solid, ...]:
+    """Cut off by the floor: the ends of slanting legs."""
+    return tuple(replace(solid, vertices=np.maximum(solid.vertices, (-np.inf, 0, -np.inf))) for solid in solids)

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.starter.kinds.hulls import loft, parts_of, placed, railing, sheet, slab, soft
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Rng, Thing, four, glass, maybe, metal, pick, stone, wood
+from pipeline.starter.kinds.kit import *
 
 
 def _flight(steps: int, width: float, rise: float, going: float, form: int, below: float, tread: Material, base: Material) -> list[Solid]:
@@ -22,14 +20,8 @@ def _flight(steps: int, width: float, rise: float, going: float, form: int, belo
         solids.append(slab(line, width, base).turned("y", 90))
     if form == 1:
         for s in (-1, 1):
-            board = [
-                (-0.02, 0.0),
-                (going * 0.6, 0.0),
-                (long + 0.02, high - rise * 0.6),
-                (long + 0.02, high + 0.02),
-                (long - going * 0.6, high + 0.04),
-                (-0.02, rise * 1.25),
-            ]
+            board = [(-0.02, 0.0), (going * 0.6, 0.0), (long + 0.02, high - rise * 0.6), (long + 0.02, high + 0.02)]
+            board += [(long - going * 0.6, high + 0.04), (-0.02, rise * 1.25)]
             solids.append(slab(board, 0.045, base, bevel=0.006).turned("y", 90).moved((s * (width / 2 - 0.02), 0, 0)))
     if form == 2:
         beam = [(0.0, 0.0), (going, 0.0), (long, high - rise * 1.1), (long, high - 0.05)]
@@ -38,10 +30,8 @@ def _flight(steps: int, width: float, rise: float, going: float, form: int, belo
     if form:
         thick, nose = (0.05, 0.02) if form != 3 else (0.03, 0.03)
         for i in range(steps):
-            z = -(i + 0.5) * going + nose / 2
-            solids.append(
-                soft((width - (0.05 if form == 1 else -0.03), thick, going + nose), (0, (i + 1) * rise - thick + 0.005, z), 0.01, tread)
-            )
+            z, size = -(i + 0.5) * going + nose / 2, (width - (0.05 if form == 1 else -0.03), thick, going + nose)
+            solids.append(soft(size, (0, (i + 1) * rise - thick + 0.005, z), 0.01, tread))
     return solids
 
 
@@ -50,7 +40,7 @@ def stairs(rng: Rng) -> Thing:
 
 
 def _looks(rng: Rng) -> tuple[Material, Material, Material, Material, int]:
-    """Of treads, of what bears them, of bars and handrails, and the kind of railing."""
+    """Materials of the treads, of what bears them, of bars and handrails, and the kind of railing."""
     tread = pick(rng, (wood(rng), wood(rng), stone(rng), metal(rng)))
     base = pick(rng, (tread, tread, stone(rng, "white"), stone(rng), metal(rng), wood(rng)))
     kind = int(rng.integers(4))
@@ -67,13 +57,11 @@ def _straight_stairs(rng: Rng) -> Thing:
         steps += 3
     rise, going = rng.uniform(0.16, 0.2), rng.uniform(0.24, 0.31)
     solids = _flight(steps, width, rise, going, form, 0.0, tread, base)
-    rails, landing = pick(rng, (0, 1, 2, 2)), maybe(rng, 0.3)
-    long, high = steps * going, steps * rise
+    rails, landing, long, high = pick(rng, (0, 1, 2, 2)), maybe(rng, 0.3), steps * going, steps * rise
     if landing:
         deep = rng.uniform(0.6, 1.2)
-        solids.append(
-            box((width, 0.12 if form in (1, 2) else high, deep), (0, high - 0.12 if form in (1, 2) else 0, -long - deep / 2), base)
-        )
+        at = (0, high - 0.12 if form in (1, 2) else 0, -long - deep / 2)
+        solids.append(box((width, 0.12 if form in (1, 2) else high, deep), at, base))
         if form in (1, 2):
             solids += [box((0.08, high - 0.1, 0.08), (s * (width / 2 - 0.06), 0, -long - deep + 0.06), base) for s in (-1, 1)]
     for s in (1, -1)[:rails]:
@@ -85,7 +73,7 @@ def _straight_stairs(rng: Rng) -> Thing:
             solids += railing(line, 0.92, kind, bar, rail)
     said = parts_of(("step", steps), ("railing", rails), ("landing", int(landing)))
     style = ("open",) if form in (1, 2) else ("wide",) if width > 1.5 else ()
-    return Thing(solids=placed(solids), main=base if form in (0, 3) else tread, style=style, parts=said)
+    return Thing.of(grounded(solids), base if form in (0, 3) else tread, style, said)
 
 
 def _bent_stairs(rng: Rng) -> Thing:
@@ -93,12 +81,9 @@ def _bent_stairs(rng: Rng) -> Thing:
     tread, base, bar, rail, kind = _looks(rng)
     lower, upper, width = int(rng.integers(3, 9)), int(rng.integers(3, 8)), rng.uniform(0.8, 1.1)
     rise, going, form = rng.uniform(0.17, 0.19), rng.uniform(0.24, 0.28), int(rng.integers(4))
-    back, s = maybe(rng, 0.45), pick(rng, (-1, 1))
-    y, z = (lower + 1) * rise, -lower * going
-    massive = form in (0, 3)
-    solids = _flight(lower, width, rise, going, form, 0.0, tread, base)
-    second = _flight(upper, width, rise, going, form, y if massive else 0.0, tread, base)
-    gap = 0.12
+    back, s, y, z = maybe(rng, 0.45), pick(rng, (-1, 1)), (lower + 1) * rise, -lower * going
+    massive, solids = form in (0, 3), _flight(lower, width, rise, going, form, 0.0, tread, base)
+    second, gap = _flight(upper, width, rise, going, form, y if massive else 0.0, tread, base), 0.12
     wide = 2 * width + gap if back else width
     place = (s * (wide - width) / 2, 0.0, z - width / 2)
     thick = y if massive else 0.14
@@ -114,8 +99,7 @@ def _bent_stairs(rng: Rng) -> Thing:
     for k in (s, -s)[:rails]:
         solids += railing(np.array([(k * edge, (i + 1) * rise, -(i + 0.5) * going) for i in range(lower)]), high, kind, bar, rail)
         path = np.array([(k * edge, (i + 1) * rise, -(i + 0.5) * going) for i in range(upper)])
-        for solid in railing(path, high, kind, bar, rail):
-            solids.append(solid.turned("y", turn).moved(at))
+        solids += [solid.turned("y", turn).moved(at) for solid in railing(path, high, kind, bar, rail)]
     if rails == 2:
         x0, x1, q = -s * edge, place[0] * 2 + s * edge, z - width + 0.05
         line = [np.linspace((x0, y, z - 0.1), (x0, y, q), 6), np.linspace((x0, y, q), (x1 if back else s * edge, y, q), 12 if back else 6)]
@@ -123,7 +107,7 @@ def _bent_stairs(rng: Rng) -> Thing:
         for one in line:
             solids += railing(one, high, kind, bar, rail)
     said = parts_of(("step", lower + upper), ("landing", 1), ("railing", rails))
-    return Thing(solids=placed(solids), main=base if massive else tread, style=() if back else ("corner",), parts=said)
+    return Thing.of(grounded(solids), base if massive else tread, () if back else ("corner",), said)
 
 
 def _round_stairs(rng: Rng) -> Thing:
@@ -141,37 +125,35 @@ def _round_stairs(rng: Rng) -> Thing:
     def spot(radius: float, angle: float, y: float) -> tuple[float, float, float]:
         return radius * math.sin(s * angle), y, radius * math.cos(angle)
 
+    def wedge(turns: Floats, low: float, high: float, material: Material, nose: float = 0.0) -> Solid:
+        """A step, or its tread, which stands out by `nose`."""
+        plan = [(outer + nose, float(b)) for b in turns] + [(inner - nose, float(b)) for b in turns[::-1]]
+        return loft([np.array([spot(r, b, y) for r, b in plan]) for y in (low, high)], material)
+
     thick, solids = rng.uniform(0.04, 0.07), []
     for i in range(steps):
         a = np.linspace(i * each, (i + 1.12) * each, 5)
         low, high = (0.0 if massive else (i + 1) * rise - thick), (i + 1) * rise
-        plan = [(outer, float(b)) for b in a] + [(inner, float(b)) for b in a[::-1]]
-        solids.append(loft([np.array([spot(r, b, y) for r, b in plan]) for y in (low, high)], base if massive else tread))
-        if massive:
-            plan = [(outer + 0.03, float(b)) for b in a - 0.1 * each] + [(inner - 0.03, float(b)) for b in a[::-1] - 0.1 * each]
-            solids.append(loft([np.array([spot(r, b, y) for r, b in plan]) for y in (high - 0.01, high + 0.025)], tread))
+        solids.append(wedge(a, low, high, base if massive else tread))
+        solids += [wedge(a - 0.1 * each, high - 0.01, high + 0.025, tread, 0.03)] if massive else []
     angles = [(i + 0.5) * each for i in range(steps)]
     rails = 1 if spiral else pick(rng, (0, 1, 2, 2))
     if spiral:
-        solids += [
-            disc(0.06, steps * rise + 0.95, (0, 0, 0), base),
-            turned([(0, 0), (0.08, 0.02), (0.06, 0.1), (0, 0.13)], (0, steps * rise + 0.94, 0), rail),
-        ]
+        solids.append(disc(0.06, steps * rise + 0.95, (0, 0, 0), base))
+        solids.append(turned([(0, 0), (0.08, 0.02), (0.06, 0.1), (0, 0.13)], (0, steps * rise + 0.94, 0), rail))
         solids.append(disc(0.16, 0.03, (0, 0, 0), base))
     elif not massive:
         for r in (inner, outer):
-            grid = np.array(
-                [[spot(r, a, (a / each + 0.9) * rise - d) for a in np.linspace(-0.2 * each, steps * each, 30)] for d in (0.05, 0.25)]
-            )
+            turns = np.linspace(-0.2 * each, steps * each, 30)
+            grid = np.array([[spot(r, a, (a / each + 0.9) * rise - d) for a in turns] for d in (0.05, 0.25)])
             grid[..., 1] = np.maximum(grid[..., 1], 0)
             out = grid * (1, 0, 1) / r * 0.02
-            solids.append(sheet(grid + out, grid - out, base))
+            solids.append(drape(grid + out, grid - out, base))
     kind = kind if kind != 3 else 0
     for r in ((outer - 0.05), (inner + 0.05))[:rails]:
         solids += railing(np.array([spot(r, a, (i + 1) * rise) for i, a in enumerate(angles)]), 0.9, kind, bar, rail)
     if spiral and maybe(rng, 0.5):
-        a = np.linspace(steps * each, steps * each + 1.4, 8)
-        plan = [(outer, float(b)) for b in a] + [(inner, float(b)) for b in a[::-1]]
-        solids.append(loft([np.array([spot(r, b, steps * rise + d) for r, b in plan]) for d in (-thick, 0.0)], tread))
+        top = steps * rise
+        solids.append(wedge(np.linspace(steps * each, steps * each + 1.4, 8), top - thick, top, tread))
     said = parts_of(("step", steps), ("railing", rails), ("pole", int(spiral)))
-    return Thing(solids=placed(solids), main=base if massive else tread, style=("round", "tall") if spiral else ("curved",), parts=said)
+    return Thing.of(grounded(solids), base if massive else tread, ("round", "tall") if spiral else ("curved",), said)

@@ -1,12 +1,23 @@
 """Makes a table: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
+from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, cabriole, joinery, levelled, limb, said_of, sheet, slab, stacked
-from pipeline.starter.kinds.solids import Material, Solid, box, cushion, disc, rod, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Parts, Rng, Thing, four, frame, glass, legs, maybe, pick, plastic, stone, wood
+from pipeline.starter.kinds.kit import *
+
+_SIZES: Final = (
+    ((0.70, 0.78), (1.1, 2.2), (0.55, 0.75)),  # to eat at
+    ((0.70, 0.78), (0.7, 1.4), (1.0, 1.0)),
+    ((0.30, 0.48), (0.7, 1.4), (0.5, 0.8)),
+    ((0.32, 0.50), (0.6, 1.0), (1.0, 1.0)),
+    ((0.45, 0.62), (0.45, 0.7), (0.8, 1.0)),
+    ((0.72, 0.85), (0.9, 1.5), (0.28, 0.4)),
+    ((0.95, 1.08), (0.65, 0.95), (0.9, 1.0)),
+    ((0.72, 0.77), (2.3, 3.4), (0.34, 0.48)),
+)
+"""Ranges of height, width and depth; depth as a share of the width, 1 at the most."""
 
 
 def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material: Material) -> tuple[list[Solid], str, float, float]:
@@ -17,29 +28,23 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
         case 2:
             return [cushion((width, thick, depth), (0, y, 0), thick * 0.45, material)], "", width, depth
         case 3 | 4:  # round or, where it is long, oval
-            squash = depth / width
-            edge = thick * rng.uniform(0.0, 0.4)
-            line = [
-                (0.0, 0.0),
-                (width / 2 - edge, 0.0),
-                (width / 2, edge + 1e-4),
-                (width / 2, thick - edge),
-                (width / 2 - edge, thick + 1e-4),
-            ]
+            squash, edge = depth / width, thick * rng.uniform(0.0, 0.4)
+            line = [(0.0, 0.0), (width / 2 - edge, 0.0), (width / 2, edge + 1e-4), (width / 2, thick - edge)]
+            line.append((width / 2 - edge, thick + 1e-4))
             disk = turned([*line, (0.0, thick + 1e-4)], (0, y, 0), material, sides=56, squash=squash)
             return [disk], "round" if squash > 0.9 else "oval", width * 0.72, depth * 0.72
         case 5:
-            x, half = bowed(width, depth / 2, rng.uniform(4, 9), 49)
-            return [slab(x, -half, half, thick, y, material)], "curved", width * 0.92, depth * 0.92
+            x, half = arch_over(width, depth / 2, rng.uniform(4, 9), 49)
+            return [lying_between(x, -half, half, thick, y, material)], "curved", width * 0.92, depth * 0.92
         case 6:  # wide in the middle as a boat, or with cut corners
             x = np.linspace(-width / 2, width / 2, 25)
             half = depth / 2 * (1 - rng.uniform(0.15, 0.3) * (2 * x / width) ** 2)
-            return [slab(x, -half, half, thick, y, material)], "curved", width * 0.9, depth * 0.78
+            return [lying_between(x, -half, half, thick, y, material)], "curved", width * 0.9, depth * 0.78
         case 7:
             cut = 0.29 * min(width, depth)
             x = np.array([-width / 2, -width / 2 + cut, width / 2 - cut, width / 2])
             half = np.array([depth / 2 - cut, depth / 2, depth / 2, depth / 2 - cut])
-            return [slab(x, -half, half, thick, y, material)], "", width * 0.8, depth * 0.8
+            return [lying_between(x, -half, half, thick, y, material)], "", width * 0.8, depth * 0.8
         case _:
             planks = int(rng.integers(3, 7))
             each = depth / planks
@@ -50,31 +55,26 @@ def _top(rng: Rng, width: float, depth: float, thick: float, y: float, material:
 
 def _column(rng: Rng, reach: float, height: float, material: Material) -> list[Solid]:
     """One foot in the middle: a trumpet, a drum, a plate with a pole, or a turned pillar on three or four bent legs."""
-    stem = rng.uniform(0.06, 0.11) * min(reach, 0.6)
-    head = (reach * 0.45, height)
+    stem, head = rng.uniform(0.06, 0.11) * min(reach, 0.6), (reach * 0.45, height)
     match rng.integers(5):
         case 0:
             t = np.linspace(0, 1, 12)
             radius = stem + (reach * 0.6 - stem) * (1 - t) ** rng.uniform(2.5, 6) + (head[0] - stem) * t**8
             line = [(0.0, 0.0), *((float(r), float(0.01 + h * (height - 0.01))) for r, h in zip(radius, t, strict=True)), (0.0, height)]
-            return [turned(line, (0, 0, 0), material)]
+            return [lathe(line, material)]
         case 1:
             wide, waist = reach * rng.uniform(0.4, 0.62), rng.uniform(0.55, 1.0)
             middle = [(wide * (waist + (1 - waist) * (2 * float(t) - 1) ** 2), float(t) * height) for t in np.linspace(0, 1, 11)]
-            return [turned([(0, 0), *middle, (0, height)], (0, 0, 0), material, sides=int(pick(rng, (4, 8, 36, 36))))]
+            return [lathe([(0, 0), *middle, (0, height)], material, sides=int(pick(rng, (4, 8, 36, 36))))]
         case 2:
             plate, square = reach * rng.uniform(0.5, 0.7), maybe(rng, 0.4)
-            foot = (
-                cushion((plate * 1.7, 0.03, plate * 1.7), (0, 0, 0), 0.012, material) if square else disc(plate, 0.02, (0, 0, 0), material)
-            )
+            flat = disc(plate, 0.02, (0, 0, 0), material)
+            foot = cushion((plate * 1.7, 0.03, plate * 1.7), (0, 0, 0), 0.012, material) if square else flat
             return [foot, disc(stem, height, (0, 0, 0), material), disc(reach * 0.4, 0.02, (0, height - 0.02, 0), material)]
     knots = stem * np.concatenate([[1.2, 1.4], rng.uniform(0.8, 2.2, 5), [1.0, 2.4]])
-    line = [
-        (0.0, height * 0.1),
-        *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True)),
-        (0.0, height),
-    ]
-    solids = [turned(line, (0, 0, 0), material, sides=20)]
+    line = [(0.0, height * 0.1), *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True))]
+    line.append((0.0, height))
+    solids = [lathe(line, material, sides=20)]
     count, t = int(rng.integers(3, 5)), np.linspace(0, 1, 9)
     drop = height * 0.36 * (1 - t) ** 2 + 0.03 * np.sin(math.pi * t)
     way = np.stack([0 * t, drop + stem * 0.6, t * reach * 0.85], axis=1)
@@ -98,16 +98,11 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
                 solids += [box((thick, height, thick * 0.7), (at, 0, z * depth * 0.44), material) for z in SIDES]
                 solids += [box((thick, thick * 0.7, depth * 0.88), (at, y, 0), material) for y in (0, height - thick * 0.7)]
             case 2:
-                for z in SIDES:
-                    solids.append(
-                        rod((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, thick * 0.5, material, sides=8)
-                    )
+                solids += [dowel((at, 0, z * depth * 0.42), (at, height, -z * depth * 0.42), thick * 0.5, material, sides=8) for z in SIDES]
             case 3:
-                solids += [
-                    rod((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, thick * 0.5, material) for z in SIDES
-                ]
-                solids += [box((thick, thick, depth * 0.7), (at, height - thick, 0), material)]
-                solids += [box((thick * 0.7, thick, depth * 0.6), (at, height * 0.3, 0), material)]
+                solids += [dowel((at, 0, z * depth * 0.43), (at, height, z * depth * 0.18), thick * 0.5, material) for z in SIDES]
+                solids.append(box((thick, thick, depth * 0.7), (at, height - thick, 0), material))
+                solids.append(box((thick * 0.7, thick, depth * 0.6), (at, height * 0.3, 0), material))
             case 4:
                 solids.append(cushion((thick * 1.3, thick, depth * 0.85), (at, 0, 0), 0.012, material))
                 solids.append(box((thick, height, depth * rng.uniform(0.15, 0.2)), (at, 0, 0), material))
@@ -115,7 +110,7 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
             case _:  # a lyre: a plate with a waist
                 y = np.linspace(0, height, 19)
                 half = depth * (0.24 + 0.2 * np.cos(2 * math.pi * y / height))
-                solids.append(sheet(y, -half, half, thick, material).turned("z", 90).turned("y", 90).moved((at, 0, 0)))
+                solids.append(plate_between(y, -half, half, thick, material).turned("z", 90).turned("y", 90).moved((at, 0, 0)))
     if style > 1 or maybe(rng, 0.4):
         low = height * (0.5 if style == 2 else rng.uniform(0.25, 0.5))
         solids.append(box((2 * x, thick * 1.1, thick * 0.6), (0, low - thick * 0.55, 0), material))
@@ -126,8 +121,7 @@ def _hairpins(width: float, depth: float, height: float, material: Material) -> 
     """Four legs, each of two thin bars that meet at the floor."""
     solids = []
     for x, z in four(width - 0.16, depth - 0.16):
-        foot = (x * 1.05, 0.0, z * 1.05)
-        inward = (math.copysign(0.09, x), math.copysign(0.09, z))
+        foot, inward = (x * 1.05, 0.0, z * 1.05), (math.copysign(0.09, x), math.copysign(0.09, z))
         solids += [rod(foot, head, 0.009, 0.007, material, sides=8) for head in ((x - inward[0], height, z), (x, height, z - inward[1]))]
         solids.append(disc(0.014, 0.012, foot, material, sides=10))
     return solids
@@ -137,32 +131,18 @@ def _apron(width: float, depth: float, high: float, y: float, material: Material
     """Boards below the rim of a top; sag is how far their lower edge rises in the middle."""
     solids = []
     for long, deep, turn in ((width, depth, 0), (depth, width, 90)):
-        x, arch = bowed(long, sag)
-        board = sheet(x, y - high + arch, np.full(len(x), y), 0.02, material)
+        x, arch = arch_over(long, sag)
+        board = plate_between(x, y - high + arch, np.full(len(x), y), 0.02, material)
         solids += [board.moved((0, 0, side * (deep / 2 - 0.01))).turned("y", turn) for side in SIDES]
     return solids
 
 
 def table(rng: Rng) -> Thing:
-    height, wide, deep = pick(
-        rng,
-        (
-            ((0.70, 0.78), (1.1, 2.2), (0.55, 0.75)),  # to eat at; depth as a share of the width, 1 at the most
-            ((0.70, 0.78), (0.7, 1.4), (1.0, 1.0)),
-            ((0.30, 0.48), (0.7, 1.4), (0.5, 0.8)),
-            ((0.32, 0.50), (0.6, 1.0), (1.0, 1.0)),
-            ((0.45, 0.62), (0.45, 0.7), (0.8, 1.0)),
-            ((0.72, 0.85), (0.9, 1.5), (0.28, 0.4)),
-            ((0.95, 1.08), (0.65, 0.95), (0.9, 1.0)),
-            ((0.72, 0.77), (2.3, 3.4), (0.34, 0.48)),
-        ),
-    )
+    height, wide, deep = pick(rng, _SIZES)
     tall, width = rng.uniform(*height), rng.uniform(*wide)
-    depth, low = width * rng.uniform(*deep), tall < 0.52
-    timber, thick = wood(rng), rng.uniform(0.018, 0.05)
+    depth, low, timber, thick = width * rng.uniform(*deep), tall < 0.52, wood(rng), rng.uniform(0.018, 0.05)
     surface = pick(rng, (timber, timber, timber, timber, glass(rng, pick(rng, ("white", "blue", "green"))), stone(rng), plastic(rng)))
-    stand = pick(rng, (timber, timber, frame(rng)))
-    under = tall - thick
+    stand, under = pick(rng, (timber, timber, frame(rng))), tall - thick
     solids, word, w, d = _top(rng, width, depth, thick, under, surface)
     style = [word] if word else ["square"] if depth > 0.97 * width else []
     style += ["low"] if low else ["tall"] if tall > 0.9 else []
@@ -174,8 +154,7 @@ def table(rng: Rng) -> Thing:
         case "column":
             count = 2 if width > 1.8 * depth else 1
             for side in SIDES[:count]:
-                state = rng.bit_generator.state
-                column = _column(rng, depth / 2 * 0.95, under, stand)
+                state, column = rng.bit_generator.state, _column(rng, depth / 2 * 0.95, under, stand)
                 if side == -1 and count == 2:
                     rng.bit_generator.state = state  # both alike
                 solids += [part.moved(((side * width * 0.26) if count == 2 else 0, 0, 0)) for part in column]
@@ -192,7 +171,7 @@ def table(rng: Rng) -> Thing:
             parts = said_of(surface, ("leg", 4, timber))
         case "cross" if w < 1.8 * d:
             thin = rng.uniform(0.022, 0.036) * min(1.4, max(0.7, w))
-            solids += [rod((x, 0, z), (-x * 0.9, under, -z * 0.9), thin, thin, stand) for x, z in four(w * 0.85, d * 0.85)]
+            solids += [dowel((x, 0, z), (-x * 0.9, under, -z * 0.9), thin, stand) for x, z in four(w * 0.85, d * 0.85)]
             parts = said_of(surface, ("leg", 4, stand))
         case "block" if low:
             solids.append(cushion((w * 0.8, under, d * 0.8), (0, 0, 0), 0.03, stand))
@@ -213,12 +192,11 @@ def table(rng: Rng) -> Thing:
                 solids.append(box((w * 0.9, high + 0.02, d * 0.9), (0, under - high - 0.02, 0), timber))
                 face = joinery(rng, timber, pick(rng, (STEEL, BLACK, BRASS)))
                 solids += stacked(face, 0, under - high - 0.005, d * 0.45, w * 0.86, high, [drawer_count])
-            shelf = int((low or width < 0.7 or depth < 0.45) and maybe(rng, 0.5))
-            board = pick(rng, (surface, timber))
+            shelf, board = int((low or width < 0.7 or depth < 0.45) and maybe(rng, 0.5)), pick(rng, (surface, timber))
             if shelf:
                 solids.append(box((w * 0.9, 0.02, d * 0.9), (0, under * rng.uniform(0.2, 0.4), 0), board))
             elif maybe(rng, 0.25):
                 solids += [box((0.03, 0.03, d * 0.88), (side * w * 0.43, under * 0.25, 0), stand) for side in SIDES]
                 solids.append(box((w * 0.86, 0.03, 0.03), (0, under * 0.25, 0), stand))
             parts = said_of(surface, ("leg", 4, stand), ("drawer", drawer_count, timber), ("shelf", shelf, board))
-    return Thing(solids=levelled(solids), main=surface, style=tuple(style), parts=parts)
+    return Thing.of(levelled(solids), surface, style, parts)

@@ -5,25 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Material, Solid, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, wood
-from pipeline.starter.kinds.vessels import (
-    Line,
-    ball,
-    band,
-    bezier,
-    ear_of,
-    faceted_by,
-    fluted_by,
-    horn,
-    proportion,
-    radius_at,
-    ring_of,
-    shaped,
-    smooth,
-    squared,
-    stretched,
-)
+from pipeline.starter.kinds.kit import *
 
 _TEAPOTS: Final[dict[str, tuple[float, Line]]] = {  # height over radius, profile
     "globe": (1.75, [(0.5, 0), (0.55, 0.03), (0.95, 0.25), (1, 0.5), (0.85, 0.8), (0.5, 1)]),
@@ -34,7 +16,7 @@ _TEAPOTS: Final[dict[str, tuple[float, Line]]] = {  # height over radius, profil
     "pear": (1.9, [(0.6, 0), (0.65, 0.04), (1, 0.22), (0.95, 0.45), (0.6, 0.8), (0.55, 1)]),
     "urn": (2.1, [(0.6, 0), (0.6, 0.03), (0.3, 0.12), (0.35, 0.17), (0.95, 0.4), (1, 0.62), (0.6, 0.9), (0.55, 1)]),
     "cone": (1.5, [(1, 0), (1, 0.04), (0.9, 0.3), (0.6, 0.8), (0.5, 1)]),
-}  # fmt: skip
+}
 
 
 def _knob(rng: Rng, top: float, size: float, material: Material) -> list[Solid]:
@@ -42,7 +24,7 @@ def _knob(rng: Rng, top: float, size: float, material: Material) -> list[Solid]:
     match rng.integers(4):
         case 0:
             neck = rod((0, top - size * 0.3, 0), (0, top + size, 0), size * 0.4, size * 0.35, material)
-            return [neck, ball(size, (0, top + size * 1.3, 0), material, 0.85)]
+            return [neck, bulb(size, (0, top + size * 1.3, 0), material, 0.85)]
         case 1:
             line = [(0, -0.3), (0.4, -0.3), (0.35, 0.6), (1.3, 0.9), (1.3, 1.2), (0, 1.4)]
             return [turned(smooth(line, size, size), (0, top, 0), material)]
@@ -83,13 +65,13 @@ def teapot(rng: Rng) -> Thing:
     body = pick(rng, (ceramic(rng), ceramic(rng), ceramic(rng), metal(rng), metal(rng), glass(rng)))
     outer = smooth(knots, wide, tall)
     rim = outer[-1][0]
-    solids = [turned([(0.0, 0.0), *outer, (rim * 0.9, tall), (0.0, tall)], (0, 0, 0), body, sides=72)]
+    solids = [lathe([(0.0, 0.0), *outer, (rim * 0.9, tall), (0.0, tall)], body, sides=72)]
     style = list(proportion(2 * wide, tall, 0.65, 1.15))
     parts: list[Parts] = []
     if maybe(rng, 0.3):
         strip, count = pick(rng, (ceramic(rng), BRASS, WHITE)), int(rng.integers(1, 4))
         solids += [band(outer, tall * (0.3 + 0.17 * i), tall * (0.36 + 0.17 * i), strip, proud=0.0008) for i in range(count)]
-        parts.append(Parts(noun="band", count=count, material=replace(strip, substance="")))
+        parts.append(Parts("band", count, replace(strip, substance="")))
     match rng.integers(7):
         case 0:
             solids = shaped(solids, fluted_by(int(rng.integers(8, 19)), rng.uniform(0.02, 0.045)))
@@ -100,45 +82,38 @@ def teapot(rng: Rng) -> Thing:
     knob = pick(rng, (body, body, wood(rng), BLACK, BRASS))
     if lidded := maybe(rng, 0.93):
         dome = rng.uniform(0.12, 0.5)
-        solids.append(
-            turned(
-                smooth([(0, 0), (1.05, 0), (1.05, 0), (1, 0.08), (0.75, dome * 0.8), (0.1, dome), (0, dome)], rim, rim), (0, tall, 0), body
-            )
-        )
+        cover = [(0, 0), (1.05, 0), (1.05, 0), (1, 0.08), (0.75, dome * 0.8), (0.1, dome), (0, dome)]
+        solids.append(turned(smooth(cover, rim, rim), (0, tall, 0), body))
         solids += _knob(rng, tall + rim * dome, rim * rng.uniform(0.16, 0.28), knob)
     else:
-        dark = turned([(0, tall), (rim * 0.85, tall), (0, tall + 0.001)], (0, 0, 0), BLACK)
+        dark = lathe([(0, tall), (rim * 0.85, tall), (0, tall + 0.001)], BLACK)
         solids += [ring_of(rim * 0.92, rim * 0.08, (0, tall, 0), body), dark]
         style.append("open")
     solids += _spout(rng, outer, tall * (0.5 if form == "urn" else rng.uniform(0.25, 0.45)), wide, tall, body)
     grip = pick(rng, (body, body, wood(rng), BLACK))
     match rng.integers(8):
         case 0 | 1:  # over the top
-            base = max(radius_at(outer, tall * 0.8), wide * 0.5)
-            arch = tall + wide * rng.uniform(0.9, 1.3)
-            path = bezier(
-                (-base, tall * 0.8, 0), (-base * 1.3, arch * 1.15, 0), (base * 1.3, arch * 1.15, 0), (base, tall * 0.8, 0), steps=26
-            )
+            base, arch = max(radius_at(outer, tall * 0.8), wide * 0.5), tall + wide * rng.uniform(0.9, 1.3)
+            y, top, out = tall * 0.8, arch * 1.15, base * 1.3
+            path = bezier((-base, y, 0), (-out, top, 0), (out, top, 0), (base, y, 0), steps=26)
             solids.append(stretched(tube(path, wide * 0.06, grip), z=rng.uniform(1, 1.8)))
-            solids += [ball(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)]
-            parts.append(Parts(noun="top handle", count=1, material=grip))
+            solids += [bulb(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)]
+            parts.append(Parts("top handle", 1, grip))
         case 2:  # a stick at the side
             y = tall * 0.6
             path = bezier((0, y, radius_at(outer, y) * 0.9), (0, y + wide * 0.25, wide * 2.1))
             solids.append(horn(path, np.linspace(0.12, 0.19, 16) * wide, grip))
-            parts.append(Parts(noun="side handle", count=1, material=grip))
+            parts.append(Parts("side handle", 1, grip))
         case _:
             low, high = tall * rng.uniform(0.2, 0.35) if form != "urn" else tall * 0.45, tall * rng.uniform(0.75, 0.92)
             ends = [(radius_at(outer, h) * 0.95, h) for h in (low, high)]
-            solids.append(
-                ear_of(rng, ends[0], ends[1], wide * rng.uniform(0.6, 0.9), wide * rng.uniform(0.07, 0.11), grip).turned("y", 180)
-            )
-            parts.append(Parts(noun="handle", count=1, material=grip))
-    if lidded:
-        parts.append(Parts(noun="lid", count=1))
+            ear = ear_of(rng, ends[0], ends[1], wide * rng.uniform(0.6, 0.9), wide * rng.uniform(0.07, 0.11), grip)
+            solids.append(ear.turned("y", 180))
+            parts.append(Parts("handle", 1, grip))
+    parts += [Parts("lid", 1)] if lidded else []
     if form in ("globe", "squat", "pear") and maybe(rng, 0.3):
         count, up = int(rng.integers(3, 5)), wide * 0.22
         stub = rod((0, 0, wide * 0.62), (0, up * 1.6, wide * 0.5), wide * 0.07, wide * 0.12, body)
         solids = [solid.moved((0, up, 0)) for solid in solids] + [stub.turned("y", 45 + i * 360 / count) for i in range(count)]
-        parts.append(Parts(noun="leg", count=count))
-    return Thing(solids=tuple(solids), main=body, style=tuple(style), parts=tuple(parts[:4]))
+        parts.append(Parts("leg", count))
+    return Thing.of(solids, body, style, parts[:4])

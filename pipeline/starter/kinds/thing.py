@@ -4,34 +4,31 @@
         timber = wood(rng)
         seat = disc(0.18, 0.03, (0, 0.45, 0), timber)
         stands, feet = legs(rng, 0.3, 0.3, 0.45, 0.04, timber)
-        return Thing(solids=(seat, *stands), main=timber, style=("round",), parts=(feet,))
+        return Thing.of([seat, *stands], timber, ["round"], [feet])
 
 A description says only what a picture from some side shows: nothing hidden inside, and counts up to `MOST`.
 Rng is passed in; the same state gives the same thing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Material, Point, Solid, box, cushion, rod, turned
+from pipeline.starter.kinds.solids import *
 
 Rng = np.random.Generator
 T = TypeVar("T")
-
 MOST: Final = 6
 """Parts are counted in words up to this many; of more one says `many`."""
 
-STYLES: Final = (
-    "round", "square", "oval", "tall", "low", "wide", "slim", "padded", "folding", "corner", "curved", "open", "closed", "striped",
-)  # fmt: skip
+STYLES: Final = tuple("round square oval tall low wide slim padded folding corner curved open closed striped".split())
 """Every word a `Thing.style` may hold."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Parts:
     """Parts of one sort that can be seen."""
 
@@ -48,14 +45,17 @@ class Thing:
 
     solids: tuple[Solid, ...]
     main: Material
-    """Of what most of its visible surface is made."""
+    """The material of most of its visible surface."""
     style: tuple[str, ...] = ()
     """Words from `STYLES` that set this one apart from others of its kind."""
     parts: tuple[Parts, ...] = ()
     """What comes and goes or varies in number within the kind. What every one of the kind has alike is not worth saying."""
 
+    @classmethod
+    def of(cls, solids: Iterable[Solid], main: Material, style: Iterable[str] = (), parts: Iterable[Parts] = ()) -> "Thing":
+        """From solids, words and parts in any collection."""
+        return cls(solids=tuple(solids), main=main, style=tuple(style), parts=tuple(parts))
 
-# ------------------------------------------------------------------------------------------------------------ materials
 
 COLORS: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
     "white": ((0.93, 0.93, 0.91), (0.90, 0.89, 0.86)),
@@ -92,7 +92,7 @@ def _made(rng: Rng, color: str, substance: str, roughness: float, metallic: floa
 
 
 def wood(rng: Rng, color: str = "") -> Material:
-    """Of a colour named in `COLORS`; by default one that wood has."""
+    """Wood of a colour named in `COLORS`; by default one that wood has."""
     return _made(rng, color or pick(rng, WOODS), "wood", 0.75)
 
 
@@ -138,18 +138,20 @@ def frame(rng: Rng) -> Material:
     return pick(rng, (STEEL, BLACK, BRASS, WHITE, wood(rng)))
 
 
-# ---------------------------------------------------------------------------------------------------------------- parts
-
-
 def four(width: float, depth: float) -> list[tuple[float, float]]:
     """x and z of the corners of a rectangle around the origin."""
     return [(x * width / 2, z * depth / 2) for x in (-1, 1) for z in (-1, 1)]
 
 
+def standing(solids: Sequence[Solid]) -> list[Solid]:
+    """Moved up or down until the lowest point is at Y = 0."""
+    low = min(float(solid.vertices[:, 1].min()) for solid in solids)
+    return [solid.moved((0, -low, 0)) for solid in solids]
+
+
 def legs(rng: Rng, width: float, depth: float, height: float, thick: float, material: Material) -> tuple[list[Solid], Parts]:
     """Four legs below a rectangle, and the words for them: square, round, tapered and splayed, or turned on a lathe."""
-    corners = four(width - 1.5 * thick, depth - 1.5 * thick)
-    said = Parts(noun="leg", count=4, material=material)
+    corners, said = four(width - 1.5 * thick, depth - 1.5 * thick), Parts(noun="leg", count=4, material=material)
     style = rng.integers(4)
     if style == 0:
         return [box((thick, height, thick), (x, 0, z), material) for x, z in corners], said

@@ -5,35 +5,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Floats, Material, Solid, box, cushion, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, STEEL, WHITE, Parts, Rng, Thing, fabric, leather, maybe, pick, plastic, stone, wood
-from pipeline.starter.kinds.vessels import ball, band, bezier, fluted_by, horn, shaped, smooth, warped
+from pipeline.starter.kinds.kit import *
 
 
 def _canopy(rng: Rng, wide: float, high: float, panels: int, cloths: Sequence[Material], valance: float, stays: Material) -> list[Solid]:
     """A spread cloth between ribs, its rim at a height of 0, in panels or in one piece, and what holds the ribs up from below."""
-    t = np.linspace(0, 1, 13)
-    power = rng.uniform(1.6, 2.6)
+    t, power = np.linspace(0, 1, 13), rng.uniform(1.6, 2.6)
     out = [(wide * (1 - float(s)), high * (1 - (1 - float(s)) ** power)) for s in t]
     if valance:
         out = [(wide, -valance), *out]
     thick = 0.004
     inner = [(max(r - thick * 0.3, 0.0), h - thick) for r, h in reversed(out)]
     each = 10
-    shell = turned([*inner[:-1], (inner[-1][0], out[0][1]), *out], (0, 0, 0), cloths[0], sides=each * panels)
+    shell = lathe([*inner[:-1], (inner[-1][0], out[0][1]), *out], cloths[0], sides=each * panels)
     wave, scallop = 2 * math.pi / panels, wide * rng.uniform(0.03, 0.1)
 
     def hang(points: Floats) -> Floats:
         """Between ribs the cloth runs straight and its rim curves up."""
-        angle = np.arctan2(points[:, 0], points[:, 2]) % wave
-        along = np.hypot(points[:, 0], points[:, 2]) / wide
+        angle, along = np.arctan2(points[:, 0], points[:, 2]) % wave, np.hypot(points[:, 0], points[:, 2]) / wide
         chord = math.cos(wave / 2) / np.cos(angle - wave / 2)
         lift = scallop * np.clip(along, 0, 1.2) ** 4 * np.sin(math.pi * angle / wave)
         return np.stack([points[:, 0] * chord, points[:, 1] + lift, points[:, 2] * chord], axis=1)
 
-    shell = warped(shell, hang)
-    thin = wide * 0.005
-    stay = rod((0, high * 0.2, 0), (0, high * (1 - 0.55**power) - 2 * thin, wide * 0.55), thin, thin, stays, sides=6)
+    shell, thin = warped(shell, hang), wide * 0.005
+    stay = dowel((0, high * 0.2, 0), (0, high * (1 - 0.55**power) - 2 * thin, wide * 0.55), thin, stays, sides=6)
     below = [stay.turned("y", i * 360 / panels) for i in range(panels)]
     if len(cloths) == 1:
         return [shell, *below]
@@ -53,34 +48,28 @@ def _grip(rng: Rng, thick: float, material: Material) -> tuple[list[Solid], bool
     """What a hand holds, from the origin down: a hook, or something straight."""
     match rng.integers(5):
         case 0 | 1 | 2:
-            size = rng.uniform(0.04, 0.06)
-            bow = np.linspace(0, math.pi * rng.uniform(1.0, 1.15), 16)
+            size, bow = rng.uniform(0.04, 0.06), np.linspace(0, math.pi * rng.uniform(1.0, 1.15), 16)
             hook = np.stack([size * (1 - np.cos(bow)), -0.07 - size * np.sin(bow), 0 * bow], axis=1)
             return [horn(np.concatenate([[(0, 0.03, 0)], [(0, -0.02, 0)], hook]), np.full(18, thick * 1.6), material)], True
         case 3:
             line = smooth([(0, -0.14), (1.2, -0.14), (2.6, -0.12), (2, -0.08), (2.4, -0.02), (1.2, 0.02), (0, 0.02)], thick)
-            return [turned(line, (0, 0, 0), material, sides=16)], False
+            return [lathe(line, material, sides=16)], False
         case _:
-            return [rod((0, -0.04, 0), (0, 0.02, 0), thick * 1.3, thick * 1.3, material), ball(thick * 3, (0, -0.05, 0), material)], False
+            return [dowel((0, -0.04, 0), (0, 0.02, 0), thick * 1.3, material), bulb(thick * 3, (0, -0.05, 0), material)], False
 
 
 def _stand(rng: Rng, pole: float, material: Material) -> tuple[list[Solid], Parts]:
     """Foot of a parasol."""
-    sleeve = rod((0, 0.02, 0), (0, rng.uniform(0.25, 0.45), 0), pole * 1.5, pole * 1.5, material)
+    sleeve = dowel((0, 0.02, 0), (0, rng.uniform(0.25, 0.45), 0), pole * 1.5, material)
     match rng.integers(3):
         case 0:
             line = smooth([(0, 0), (0.24, 0), (0.24, 0), (0.24, 0.05), (0.1, 0.09), (0.06, 0.1), (0, 0.1)])
-            return [sleeve, turned(line, (0, 0, 0), material)], Parts(noun="base", count=1)
+            return [sleeve, lathe(line, material)], Parts("base", 1)
         case 1:
-            return [sleeve, cushion((0.45, 0.07, 0.45), (0, 0, 0), 0.02, stone(rng))], Parts(noun="base", count=1)
+            return [sleeve, cushion((0.45, 0.07, 0.45), (0, 0, 0), 0.02, stone(rng))], Parts("base", 1)
         case _:
             arms = [box((0.06, 0.04, 0.8), (0, 0, 0), material).turned("y", turn) for turn in (0, 90)]
-            return [sleeve, *arms], Parts(noun="leg", count=4)
-
-
-def _standing(solids: Sequence[Solid]) -> list[Solid]:
-    down = min(float(solid.vertices[:, 1].min()) for solid in solids)
-    return [solid.moved((0, -down, 0)) for solid in solids]
+            return [sleeve, *arms], Parts("leg", 4)
 
 
 def _held(rng: Rng, form: str, cloths: Sequence[Material], panels: int, pole: Material) -> Thing:
@@ -96,15 +85,15 @@ def _held(rng: Rng, form: str, cloths: Sequence[Material], panels: int, pole: Ma
     long, thick = under + high, rng.uniform(0.005, 0.008)
     solids = [solid.moved((0, under, 0)) for solid in _canopy(rng, wide, high, panels, cloths, 0.0, pole)]
     tip = np.array([(0, long - 0.01, 0), (0, long + 0.05, 0), (0, long + 0.07, 0)])
-    runner = rod((0, under + high * 0.2 - 0.03, 0), (0, under + high * 0.2 + 0.01, 0), thick * 2, thick * 2, pole, sides=10)
-    solids += [rod((0, 0, 0), (0, long, 0), thick, thick, pole, sides=10), horn(tip, np.array([2.2, 1.2, 0.6]) * thick, pole), runner]
+    runner = dowel((0, under + high * 0.2 - 0.03, 0), (0, under + high * 0.2 + 0.01, 0), thick * 2, pole, sides=10)
+    solids += [dowel((0, 0, 0), (0, long, 0), thick, pole, sides=10), horn(tip, np.array([2.2, 1.2, 0.6]) * thick, pole), runner]
     held, hook = _grip(rng, thick, grip)
     solids += held
     if form == "down":
         solids = [solid.turned("x", 112) for solid in solids]
-    parts = [Parts(noun="hook" if hook else "handle", count=1, material=grip), Parts(noun="panel", count=panels)]
+    parts = [Parts("hook" if hook else "handle", 1, grip), Parts("panel", panels)]
     style = ("striped", "open") if len(cloths) > 1 else ("open",)
-    return Thing(solids=tuple(_standing(solids)), main=cloths[0], style=style, parts=tuple(parts))
+    return Thing.of(standing(solids), cloths[0], style, parts)
 
 
 def _rolled(rng: Rng, cloth: Material, panels: int, pole: Material) -> Thing:
@@ -113,7 +102,7 @@ def _rolled(rng: Rng, cloth: Material, panels: int, pole: Material) -> Thing:
     knots = [(0.3, 0.0), (1.0, 0.05), (1.0, 0.2), (0.75 if neat else 0.9, 0.5), (0.35, 0.9), (0.15, 1.0), (0, 1)]
     wide, deep = rng.uniform(0.035, 0.07), rng.uniform(0.08, 0.15) if neat else rng.uniform(0.18, 0.3)
     line = [(0.0, long * 0.03), *smooth(knots, wide, long)]
-    solids = shaped([turned(line, (0, 0, 0), cloth, sides=80)], fluted_by(panels, deep), rng.uniform(3, 9) * neat)
+    solids = shaped([lathe(line, cloth, sides=80)], fluted_by(panels, deep), rng.uniform(3, 9) * neat)
     strap = long * rng.uniform(0.3, 0.5)
     solids.append(band(line[1:], strap, strap + 0.02, pick(rng, (cloth, BLACK)), proud=wide * deep * 0.8))
     solids.append(rod((0, -0.12, 0), (0, long + 0.06, 0), 0.006, 0.005, pole, sides=10))
@@ -124,8 +113,8 @@ def _rolled(rng: Rng, cloth: Material, panels: int, pole: Material) -> Thing:
             solids = [solid.turned("x", 180) for solid in solids]
         case 1:
             solids = [solid.turned("z", 88) for solid in solids]
-    said = Parts(noun="hook" if hook else "handle", count=1, material=grip)
-    return Thing(solids=tuple(_standing(solids)), main=cloth, style=("closed",), parts=(said,))
+    said = Parts("hook" if hook else "handle", 1, grip)
+    return Thing.of(standing(solids), cloth, ("closed",), [said])
 
 
 def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metalwork: Material) -> Thing:
@@ -134,30 +123,30 @@ def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metal
     base, foot = _stand(rng, thick, pick(rng, (STEEL, BLACK, WHITE)))
     high = wide * rng.uniform(0.25, 0.5)
     under = long - high
-    parts = [Parts(noun="pole", count=1, material=metalwork), *([foot] if form != "beach" else [])]
+    parts = [Parts("pole", 1, metalwork), *([foot] if form != "beach" else [])]
     if form == "furled":
         knots = [(0.5, 0), (1.0, 0.02), (0.95, 0.25), (0.55, 0.6), (0.6, 0.68), (0.25, 1), (0, 1)]
         line = [(0.0, 0.02), *smooth(knots, rng.uniform(0.12, 0.18), long * 0.55)]
-        top, under = shaped([turned(line, (0, 0, 0), cloths[0], sides=80)], fluted_by(panels, 0.22)), long * 0.45
+        top, under = shaped([lathe(line, cloths[0], sides=80)], fluted_by(panels, 0.22)), long * 0.45
     else:
         top = _canopy(rng, wide, high, panels, cloths, pick(rng, (0.0, 0.12)) if form != "side" else 0.0, metalwork)
-        parts.append(Parts(noun="panel", count=panels))
-    top = [*(solid.moved((0, under, 0)) for solid in top), ball(thick * 1.8, (0, long + 0.02, 0), metalwork, 1.4, 12)]
-    pole = rod((0, 0.03, 0), (0, long, 0), thick, thick, metalwork)
+        parts.append(Parts("panel", panels))
+    top = [*(solid.moved((0, under, 0)) for solid in top), bulb(thick * 1.8, (0, long + 0.02, 0), metalwork, 1.4, 12)]
+    pole = dowel((0, 0.03, 0), (0, long, 0), thick, metalwork)
     if form == "side":
         arm = bezier((-wide * 1.05, 0.05, 0), (-wide * 1.25, long * 0.9, 0), (-wide * 1.1, long * 1.3, 0), (0, long + 0.14, 0), steps=24)
-        hang = rod((0, under + high * 0.1, 0), (0, long + 0.15, 0), thick * 0.8, thick * 0.8, metalwork)
+        hang = dowel((0, under + high * 0.1, 0), (0, long + 0.15, 0), thick * 0.8, metalwork)
         top += [tube(arm, thick * 1.4, metalwork), hang, *(solid.moved((-wide * 1.05, 0, 0)) for solid in base)]
     elif form == "beach":
         joint = long * 0.62
-        upper = [solid.moved((0, -joint, 0)) for solid in [*top, rod((0, joint - 0.02, 0), (0, long, 0), thick, thick, metalwork)]]
+        upper = [solid.moved((0, -joint, 0)) for solid in [*top, dowel((0, joint - 0.02, 0), (0, long, 0), thick, metalwork)]]
         lean = rng.uniform(8, 28)
         top = [solid.turned("z", lean).moved((0, joint, 0)) for solid in upper]
-        top += [rod((0, 0, 0), (0, joint, 0), thick * 0.5, thick, metalwork), ball(thick * 1.6, (0, joint, 0), metalwork, sides=12)]
+        top += [rod((0, 0, 0), (0, joint, 0), thick * 0.5, thick, metalwork), bulb(thick * 1.6, (0, joint, 0), metalwork, sides=12)]
     else:
         top += [pole, *base]
     style = ("closed",) if form == "furled" else ("striped", "open") if len(cloths) > 1 else ("open",)
-    return Thing(solids=tuple(_standing(top)), main=cloths[0], style=style, parts=tuple(parts))
+    return Thing.of(standing(top), cloths[0], style, parts)
 
 
 def umbrella(rng: Rng) -> Thing:
@@ -167,7 +156,6 @@ def umbrella(rng: Rng) -> Thing:
     if form == "closed":
         return _rolled(rng, cloths[0], panels, pole)
     if form != "furled" and maybe(rng, 0.4):
-        cloths.append(
-            fabric(rng, pick(rng, [name for name in ("white", "blue", "red", "yellow", "black") if name != cloths[0].color_name]))
-        )
+        others = [name for name in ("white", "blue", "red", "yellow", "black") if name != cloths[0].color_name]
+        cloths.append(fabric(rng, pick(rng, others)))
     return (_held if form in ("open", "down", "paper") else _parasol)(rng, form, cloths, panels, pole)

@@ -6,30 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Point, Solid, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, WHITE, Parts, Rng, Thing, ceramic, glass, maybe, metal, pick, stone, wood
-from pipeline.starter.kinds.vessels import (
-    PETALS,
-    Line,
-    ball,
-    band,
-    bezier,
-    blade_of,
-    ear_of,
-    faceted_by,
-    flower,
-    fluted_by,
-    green_of,
-    horn,
-    leaf_of,
-    paint,
-    radius_at,
-    set_around,
-    shaped,
-    smooth,
-    squared,
-    vessel,
-)
+from pipeline.starter.kinds.kit import *
 
 
 def _stems(rng: Rng, height: float, mouth: float, wide: float) -> tuple[list[Solid], tuple[Parts, ...]]:
@@ -40,30 +17,26 @@ def _stems(rng: Rng, height: float, mouth: float, wide: float) -> tuple[list[Sol
     seed, size = int(rng.integers(1 << 30)), height * rng.uniform(0.12, 0.24) * (0.75 if count > 6 else 1)
     solids: list[Solid] = []
     for i in range(count):
-        lean = wide * (0.15 if count == 1 else rng.uniform(0.45, 1.0))
-        tall = height * rng.uniform(0.7, 1.0)
+        lean, tall = wide * (0.15 if count == 1 else rng.uniform(0.45, 1.0)), height * rng.uniform(0.7, 1.0)
         path = bezier((0, -height * 0.12, 0), (0, tall * 0.4, mouth * 0.6), (0, tall * 0.8, lean * 0.7), (0, tall, lean), steps=10)
         end: Point = (0.0, float(path[-1, 1]), float(path[-1, 2]))
         tip: list[Solid]
         match sort:
             case 0 | 1 | 2:
-                blossom = [
-                    part.turned("x", 0.4 * math.degrees(lean / tall)).moved(end)
-                    for part in flower(np.random.default_rng(seed), size, petal)
-                ]
-                leaf = [
-                    part.moved((0, float(path[5, 1]), float(path[5, 2]))) for part in leaf_of(height * 0.3, height * 0.07, 50, 40, green)
-                ]
+                turn = 0.4 * math.degrees(lean / tall)
+                blossom = [part.turned("x", turn).moved(end) for part in flower(np.random.default_rng(seed), size, petal)]
+                low = (0, float(path[5, 1]), float(path[5, 2]))
+                leaf = [part.moved(low) for part in leaf_of(height * 0.3, height * 0.07, 50, 40, green)]
                 tip = [tube(path, height * 0.009, green, sides=6), *blossom, *leaf]
             case 3:
-                buds = [ball(height * 0.022, (0, float(p[1]), float(p[2])), petal, 1.3, 8, rings=6) for p in path[4::2]]
+                buds = [bulb(height * 0.022, (0, float(p[1]), float(p[2])), petal, 1.3, 8, rings=6) for p in path[4::2]]
                 tip = [horn(path, np.linspace(0.009, 0.004, 10) * height, dry, sides=6), *buds]
             case _:
                 tip = [blade_of(path, height * 0.035 * np.array([0.5, 0.6, 0.7, 0.9, 1, 1, 0.9, 0.7, 0.4, 0.03]), green)]
-        solids += set_around(tip, i * 137.5)
+        solids += placed(tip, (0, 0, 0), turn=i * 137.5)
     if sort < 3:
-        return solids, (Parts(noun="flower", count=count, material=petal),)
-    return solids, (Parts(noun="twig", count=count, material=dry),) if sort == 3 else ()
+        return solids, (Parts("flower", count, petal),)
+    return solids, (Parts("twig", count, dry),) if sort == 3 else ()
 
 
 _VASES: Final[tuple[Line, ...]] = (
@@ -82,8 +55,7 @@ _VASES: Final[tuple[Line, ...]] = (
 
 def vase(rng: Rng) -> Thing:
     """Turned, square, faceted, fluted or twisted; amphorae with two handles, jars with a lid; empty or with flowers, twigs or grass."""
-    form = int(rng.integers(len(_VASES)))
-    tall = rng.uniform(0.18, 0.45)
+    form, tall = int(rng.integers(len(_VASES))), rng.uniform(0.18, 0.45)
     wide = tall * (rng.uniform(0.2, 0.36) if form not in (3, 8) else rng.uniform(0.14, 0.28)) * rng.uniform(0.85, 1.1)
     body = pick(rng, (ceramic(rng), ceramic(rng), ceramic(rng), glass(rng), metal(rng), stone(rng)))
     knots = [(r * (rng.uniform(0.88, 1.12) if 0 < i < len(_VASES[form]) - 1 else 1), h) for i, (r, h) in enumerate(_VASES[form])]
@@ -97,7 +69,7 @@ def vase(rng: Rng) -> Thing:
         where, thick = np.linspace(rng.uniform(0.15, 0.4), rng.uniform(0.5, 0.8), count), rng.uniform(0.015, 0.05)
         solids += [band(outer, tall * float(h), tall * float(h + thick), strip, proud=0.001) for h in where]
         style += ["striped"] if count > 1 else []
-        parts.append(Parts(noun="band", count=count, material=replace(strip, substance="")))
+        parts.append(Parts("band", count, replace(strip, substance="")))
     handles, section = 0, None
     match rng.integers(8):
         case 0:
@@ -112,28 +84,18 @@ def vase(rng: Rng) -> Thing:
         solids = shaped(solids, section, 0.0 if parts else pick(rng, (0.0, 0.0, rng.uniform(0.8, 2.2) / tall)))
     if handles:
         low, high = tall * rng.uniform(0.5, 0.66), tall * rng.uniform(0.86, 0.95)
-        ear = ear_of(
-            rng,
-            (radius_at(outer, low) * 0.98, low),
-            (radius_at(outer, high) * 0.97, high),
-            wide * rng.uniform(0.35, 0.6),
-            wide * 0.07,
-            body,
-        )
+        ends = [(radius_at(outer, h) * k, h) for h, k in ((low, 0.98), (high, 0.97))]
+        ear = ear_of(rng, ends[0], ends[1], wide * rng.uniform(0.35, 0.6), wide * 0.07, body)
         solids += [ear, ear.turned("y", 180)][:handles]
-        parts.append(Parts(noun="handle", count=handles))
+        parts.append(Parts("handle", handles))
     if not section and not handles and rim < 0.8 * wide and maybe(rng, 0.25):
-        lid = smooth(
-            [(0, 0), (1.06, 0), (1.06, 0), (1.04, 0.15), (0.8, 0.5), (0.2, 0.66), (0.16, 0.75), (0.28, 0.9), (0.2, 1.05), (0, 1.1)],
-            rim,
-            rim,
-        )
-        solids.append(turned(lid, (0, tall, 0), body))
-        parts.append(Parts(noun="lid", count=1))
+        knots = [(0, 0), (1.06, 0), (1.06, 0), (1.04, 0.15), (0.8, 0.5), (0.2, 0.66), (0.16, 0.75), (0.28, 0.9), (0.2, 1.05), (0, 1.1)]
+        solids.append(turned(smooth(knots, rim, rim), (0, tall, 0), body))
+        parts.append(Parts("lid", 1))
     elif maybe(rng, 0.5):
         stems, words = _stems(rng, tall * rng.uniform(0.6, 1.1), rim * 0.7, tall * rng.uniform(0.25, 0.5))
         solids += [solid.moved((0, tall * 0.96, 0)) for solid in stems]
         parts += words
     else:
         style.append("open")
-    return Thing(solids=tuple(solids), main=body, style=tuple(style), parts=tuple(parts[:4]))
+    return Thing.of(solids, body, style, parts[:4])

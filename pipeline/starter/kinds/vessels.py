@@ -1,60 +1,15 @@
-"""Turned, squared and fluted vessels, handles, bands and leaves that several wares share."""
+"""Pots, handles, labels and the closures of bottles, which several wares share."""
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from pipeline.starter.kinds.solids import Floats, Material, Point, Solid, cushion, disc, rod, tube, turned
-from pipeline.starter.kinds.thing import BLACK, BRASS, LEAF, STEEL, WHITE, Rng, glass, pick, plastic, wood
-
-Line = list[tuple[float, float]]
-
-
-Section = Callable[[Floats, Floats], Floats]
-"""From angle and height to a factor on the radius."""
-
-
-def line_of(points: Floats, coarse: int = 1) -> Line:
-    """As `turned` wants it: without steps of no length, and with no more points than its bends ask for."""
-    points = points[np.append(True, np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-6)]
-    step = np.diff(points, axis=0)
-    long = np.linalg.norm(step, axis=1)
-    bend = np.abs((np.diff(np.arctan2(step[:, 1], step[:, 0])) + math.pi) % (2 * math.pi) - math.pi)
-    kept, turn, way = [0], 0.0, 0.0
-    for i in range(1, len(points) - 1):
-        turn, way = turn + bend[i - 1], way + long[i - 1]
-        if turn > math.radians(11 * coarse) or way > long.sum() / 15 * coarse:
-            kept.append(i)
-            turn = way = 0.0
-    return [(float(r), float(h)) for r, h in points[[*kept, -1]]]
-
-
-def smooth(knots: Sequence[tuple[float, float]], wide: float = 1.0, tall: float = 1.0, coarse: int = 1) -> Line:
-    """A profile with its corners cut round three times; a knot named twice stays a corner."""
-    points = np.array(knots, float) * (wide, tall)
-    for _ in range(3):
-        a, b = points[:-1], points[1:]
-        cut = np.stack([0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b], axis=1).reshape(-1, 2)
-        points = np.concatenate([points[:1], cut, points[-1:]])
-    return line_of(points, coarse)
-
-
-def radius_at(line: Line, height: float) -> float:
-    """Of a profile that goes up."""
-    r, h = np.array(line).T
-    return float(np.interp(height, np.maximum.accumulate(h), r))
-
-
-def bezier(*points: Point, steps: int = 16) -> Floats:
-    t = np.linspace(0, 1, steps)[:, None]
-    rest = [np.array(point) * np.ones((steps, 1)) for point in points]
-    while len(rest) > 1:
-        rest = [(1 - t) * a + t * b for a, b in pairwise(rest)]
-    return rest[0]
+from pipeline.starter.kinds.outlines import *
+from pipeline.starter.kinds.skins import *
+from pipeline.starter.kinds.solids import *
+from pipeline.starter.kinds.thing import *
 
 
 def vessel(outer: Line, wall: float, out: Material, inside: Material, squash: float = 1.0, sides: int = 72) -> list[Solid]:
@@ -79,105 +34,25 @@ def band(outer: Line, low: float, high: float, material: Material, squash: float
     return turned([inside[0], *around, inside[1]], (0, 0, 0), material, sides=72, squash=squash)
 
 
-def warped(solid: Solid, bend: Callable[[Floats], Floats]) -> Solid:
-    """Bent by a map of space; the normals follow its derivative."""
-    a, b, c = (bend(solid.vertices + step) - bend(solid.vertices - step) for step in 1e-5 * np.eye(3))
-    normals = sum(solid.normals[:, i : i + 1] * np.cross(u, v) for i, (u, v) in enumerate(((b, c), (c, a), (a, b))))
-    return replace(solid, vertices=bend(solid.vertices), normals=normals / np.linalg.norm(normals, axis=1, keepdims=True))
-
-
-def shaped(solids: Sequence[Solid], section: Section, twist: float = 0.0) -> list[Solid]:
-    """With another section than a round one, and turned by so many radians per metre of height."""
-
-    def bend(points: Floats) -> Floats:
-        x, y, z = points.T
-        angle = np.arctan2(x, z)
-        radius, angle = np.hypot(x, z) * section(angle, y), angle + twist * y
-        return np.stack([radius * np.sin(angle), y, radius * np.cos(angle)], axis=1)
-
-    return [warped(solid, bend) for solid in solids]
-
-
-def stretched(solid: Solid, x: float = 1.0, y: float = 1.0, z: float = 1.0) -> Solid:
-    return warped(solid, lambda points: points * (x, y, z))
-
-
-def squared(power: float) -> Section:
-    """A square with rounded corners, rounder for a lower power, its sides as far away as the round was."""
-    return lambda angle, height: (np.abs(np.sin(angle)) ** power + np.abs(np.cos(angle)) ** power) ** (-1 / power)
-
-
-def fluted_by(count: int, depth: float) -> Section:
-    return lambda angle, height: 1 + depth * np.cos(count * angle)
-
-
-def faceted_by(count: int) -> Section:
-    each = 2 * math.pi / count
-    return lambda angle, height: math.cos(each / 2) / np.cos(angle % each - each / 2)
-
-
-def horn(path: Floats, radii: Floats, material: Material, sides: int = 12, lobes: int = 0) -> Solid:
-    """A round bar of changing thickness with rounded ends; lobes make its section a star."""
-    first, last = path[0] - path[1], path[-1] - path[-2]
-    first, last = first / np.linalg.norm(first), last / np.linalg.norm(last)
-    bow = np.radians([88, 60, 30])
-    path = np.concatenate(
-        [path[0] + radii[0] * np.outer(np.sin(bow), first), path, path[-1] + radii[-1] * np.outer(np.sin(bow[::-1]), last)]
-    )
-    radii = np.concatenate([radii[0] * np.cos(bow), radii, radii[-1] * np.cos(bow[::-1])])
-    bar = tube(path, 1.0, material, sides=sides)
-    ring = bar.normals.reshape(len(path), sides, 3)
-    way = np.gradient(path, axis=0)
-    length = np.linalg.norm(way, axis=1)
-    normals = ring * length[:, None, None] - (np.gradient(radii) / length)[:, None, None] * way[:, None]
-    normals /= np.linalg.norm(normals, axis=2, keepdims=True)
-    star = 1 + 0.12 * np.cos(lobes * np.arange(sides) * 2 * math.pi / sides) if lobes else np.ones(sides)
-    vertices = path[:, None] + radii[:, None, None] * star[None, :, None] * ring
-    return replace(bar, vertices=vertices.reshape(-1, 3), normals=normals.reshape(-1, 3))
-
-
-def ball(radius: float, at: Point, material: Material, tall: float = 1.0, sides: int = 24, squash: float = 1.0, rings: int = 12) -> Solid:
-    angle = np.linspace(0, math.pi, rings + 1)
-    line = [(radius * math.sin(a) if 0 < a < math.pi else 0.0, -radius * tall * math.cos(a)) for a in angle]
-    return turned(line, at, material, sides=sides, squash=squash)
-
-
-def ring_of(radius: float, thick: float, at: Point, material: Material) -> Solid:
-    """Lies flat."""
-    bow = np.linspace(-math.pi / 2, 3 * math.pi / 2, 11)
-    line = [(radius + thick * math.cos(a), thick * math.sin(a)) for a in bow]
-    return turned(line, at, material, sides=32)
-
-
 def ear_of(rng: Rng, low: tuple[float, float], high: tuple[float, float], reach: float, thick: float, material: Material) -> Solid:
     """A handle at +X between two points (radius, height): round, square or shaped like an ear."""
     (r0, y0), (r1, y1) = low, high
     match rng.integers(4):
         case 0:
-            angle = np.linspace(-0.5, 0.5, 22) * math.pi
-            power = rng.uniform(0.35, 0.95)
+            angle, power = np.linspace(-0.5, 0.5, 22) * math.pi, rng.uniform(0.35, 0.95)
             up = 0.5 + 0.5 * np.sign(angle) * np.abs(np.sin(angle)) ** power
             path = np.stack([r0 + (r1 - r0) * up + reach * np.cos(angle) ** power, y0 + (y1 - y0) * up, 0 * up], axis=1)
         case 1:
             path = bezier((r0, y0, 0), (r0 + reach * 1.6, y0, 0), (r1 + reach * 1.1, y1, 0), (r1, y1, 0), steps=22)
         case 2:
-            tall = (y1 - y0) * 0.35
-            path = bezier(
-                (r0, y0, 0),
-                (r0 + reach * 0.3, y0, 0),
-                (r1 + reach * 2, y1 + tall, 0),
-                (r1 + reach * 0.6, y1 + tall, 0),
-                (r1, y1, 0),
-                steps=22,
-            )
+            above = y1 + (y1 - y0) * 0.35
+            bends = ((r0 + reach * 0.3, y0, 0), (r1 + reach * 2, above, 0), (r1 + reach * 0.6, above, 0))
+            path = bezier((r0, y0, 0), *bends, (r1, y1, 0), steps=22)
         case _:
             tip = max(r0, r1) + reach
-            path = np.concatenate(
-                [
-                    bezier((r0, y0, 0), (tip * 0.98, y0, 0), (tip, y0, 0), (tip, y0 + (y1 - y0) * 0.5, 0), steps=11)[:-1],
-                    bezier((tip, y0 + (y1 - y0) * 0.5, 0), (tip, y1, 0), (tip * 0.98, y1, 0), (r1, y1, 0), steps=11),
-                ]
-            )
+            points = [bezier((r0, y0, 0), (tip * 0.98, y0, 0), (tip, y0, 0), (tip, y0 + (y1 - y0) * 0.5, 0), steps=11)[:-1]]
+            points += [bezier((tip, y0 + (y1 - y0) * 0.5, 0), (tip, y1, 0), (tip * 0.98, y1, 0), (r1, y1, 0), steps=11)]
+            path = np.concatenate(points)
     return stretched(tube(path, thick, material), z=rng.uniform(1.0, 1.8))
 
 
@@ -191,67 +66,69 @@ def proportion(wide: float, tall: float, low: float, high: float) -> tuple[str, 
     return ("tall",) if tall / wide > high else ("low",) if tall / wide < low else ()
 
 
-# Form: knots (radius and height of 1), width and height in metres, where a label fits, closures.
-BOTTLES: Final[dict[str, tuple[Line, tuple[float, float], tuple[float, float], tuple[float, float], tuple[str, ...]]]] = {
-    "claret": ([(1, 0.03), (1, 0.3), (1, 0.62), (1, 0.7), (0.4, 0.72), (0.38, 0.8), (0.38, 0.97), (0.38, 1)],
-               (0.07, 0.082), (0.28, 0.33), (0.12, 0.55), ("cork", "foil", "foil", "open")),
-    "burgundy": ([(1, 0.03), (1, 0.2), (1, 0.48), (0.85, 0.6), (0.42, 0.72), (0.34, 0.8), (0.33, 1)],
-                 (0.08, 0.092), (0.28, 0.32), (0.1, 0.4), ("cork", "foil", "open")),
-    "beer": ([(1, 0.03), (1, 0.3), (1, 0.52), (0.95, 0.62), (0.5, 0.72), (0.42, 0.8), (0.4, 0.96), (0.4, 1)],
-             (0.058, 0.068), (0.2, 0.26), (0.14, 0.46), ("crown", "crown", "open")),
-    "stubby": ([(0.95, 0.04), (1, 0.1), (1, 0.5), (1, 0.62), (0.55, 0.78), (0.45, 0.85), (0.45, 1)],
-               (0.07, 0.085), (0.15, 0.19), (0.14, 0.5), ("crown", "screw", "cork")),
-    "cola": ([(0.9, 0.04), (0.95, 0.12), (0.78, 0.3), (1, 0.46), (1, 0.58), (0.7, 0.72), (0.38, 0.85), (0.36, 1)],
-             (0.058, 0.07), (0.19, 0.25), (0.46, 0.58), ("crown", "screw", "open")),
-    "water": ([(0.95, 0.03), (1, 0.1), (1, 0.3), (0.86, 0.42), (0.9, 0.46), (1, 0.56), (1, 0.68), (0.8, 0.8), (0.36, 0.9), (0.34, 1)],
-              (0.06, 0.09), (0.2, 0.3), (0.1, 0.3), ("screw", "sport")),
-    "milk": ([(1, 0.03), (1, 0.3), (1, 0.52), (0.95, 0.62), (0.55, 0.76), (0.5, 0.84), (0.56, 0.96), (0.56, 1)],
-             (0.085, 0.1), (0.2, 0.25), (0.15, 0.45), ("open", "screw", "cork")),
-    "medicine": ([(1, 0.03), (1, 0.03), (1, 0.66), (1, 0.76), (0.62, 0.8), (0.6, 0.85), (0.6, 1)],
-                 (0.045, 0.08), (0.08, 0.15), (0.14, 0.62), ("screw", "screw", "dropper")),
-    "sauce": ([(1, 0.03), (0.98, 0.3), (0.9, 0.55), (0.85, 0.7), (0.7, 0.84), (0.45, 0.88), (0.45, 1)],
-              (0.055, 0.075), (0.14, 0.2), (0.15, 0.6), ("cone", "sport", "screw")),
-    "thermos": ([(0.95, 0.02), (1, 0.04), (1, 0.3), (1, 0.7), (0.98, 0.8), (0.8, 0.85), (0.72, 0.9), (0.72, 1)],
-                (0.065, 0.085), (0.2, 0.28), (0.25, 0.6), ("cup", "screw", "sport")),
-    "dispenser": ([(1, 0.03), (1, 0.1), (1, 0.7), (0.95, 0.84), (0.5, 0.92), (0.4, 0.94), (0.4, 1)],
-                  (0.06, 0.085), (0.12, 0.2), (0.15, 0.65), ("pump",)),
-    "spray": ([(1, 0.03), (1, 0.1), (1, 0.4), (0.85, 0.55), (0.55, 0.8), (0.34, 0.92), (0.34, 1)],
-              (0.08, 0.1), (0.17, 0.22), (0.1, 0.4), ("trigger",)),
-    "whisky": ([(1, 0.02), (1, 0.02), (1, 0.55), (1, 0.66), (0.5, 0.7), (0.34, 0.78), (0.33, 1)],
-               (0.07, 0.09), (0.2, 0.28), (0.12, 0.5), ("screw", "stopper", "cork")),
-    "decanter": ([(0.85, 0), (1, 0.08), (1, 0.2), (0.85, 0.42), (0.3, 0.58), (0.22, 0.7), (0.22, 0.9), (0.36, 1)],
-                 (0.13, 0.18), (0.22, 0.28), (0.1, 0.2), ("stopper", "stopper", "open")),
-    "flask": ([(1, 0.0), (1.02, 0.05), (0.9, 0.18), (0.5, 0.5), (0.26, 0.68), (0.24, 0.9), (0.3, 0.98), (0.3, 1)],
-              (0.09, 0.14), (0.14, 0.2), (0.1, 0.2), ("open", "cork")),
-    "globe": ([(0.4, 0), (0.8, 0.08), (1, 0.28), (0.95, 0.5), (0.5, 0.66), (0.24, 0.7), (0.22, 0.85), (0.3, 1)],
-              (0.1, 0.15), (0.17, 0.24), (0.2, 0.4), ("open", "cork", "stopper")),
-    "perfume": ([(1, 0.02), (1, 0.02), (1, 0.85), (0.98, 0.95), (0.4, 0.96), (0.3, 0.97), (0.3, 1)],
-                (0.05, 0.08), (0.06, 0.1), (0.2, 0.7), ("stopper", "block")),
-    "jug": ([(0.92, 0.02), (1, 0.08), (1, 0.45), (0.95, 0.6), (0.6, 0.78), (0.3, 0.86), (0.28, 1)],
-            (0.14, 0.19), (0.24, 0.32), (0.15, 0.45), ("cork", "screw", "screw", "open")),
-}  # fmt: skip
+Span = tuple[float, float]
+PROFILES: Final[dict[str, Line]] = {
+    "claret": [(1, 0.03), (1, 0.3), (1, 0.62), (1, 0.7), (0.4, 0.72), (0.38, 0.8), (0.38, 0.97), (0.38, 1)],
+    "burgundy": [(1, 0.03), (1, 0.2), (1, 0.48), (0.85, 0.6), (0.42, 0.72), (0.34, 0.8), (0.33, 1)],
+    "beer": [(1, 0.03), (1, 0.3), (1, 0.52), (0.95, 0.62), (0.5, 0.72), (0.42, 0.8), (0.4, 0.96), (0.4, 1)],
+    "stubby": [(0.95, 0.04), (1, 0.1), (1, 0.5), (1, 0.62), (0.55, 0.78), (0.45, 0.85), (0.45, 1)],
+    "cola": [(0.9, 0.04), (0.95, 0.12), (0.78, 0.3), (1, 0.46), (1, 0.58), (0.7, 0.72), (0.38, 0.85), (0.36, 1)],
+    "water": [(0.95, 0.03), (1, 0.1), (1, 0.3), (0.86, 0.42), (0.9, 0.46), (1, 0.56), (1, 0.68), (0.8, 0.8), (0.36, 0.9), (0.34, 1)],
+    "milk": [(1, 0.03), (1, 0.3), (1, 0.52), (0.95, 0.62), (0.55, 0.76), (0.5, 0.84), (0.56, 0.96), (0.56, 1)],
+    "medicine": [(1, 0.03), (1, 0.03), (1, 0.66), (1, 0.76), (0.62, 0.8), (0.6, 0.85), (0.6, 1)],
+    "sauce": [(1, 0.03), (0.98, 0.3), (0.9, 0.55), (0.85, 0.7), (0.7, 0.84), (0.45, 0.88), (0.45, 1)],
+    "thermos": [(0.95, 0.02), (1, 0.04), (1, 0.3), (1, 0.7), (0.98, 0.8), (0.8, 0.85), (0.72, 0.9), (0.72, 1)],
+    "dispenser": [(1, 0.03), (1, 0.1), (1, 0.7), (0.95, 0.84), (0.5, 0.92), (0.4, 0.94), (0.4, 1)],
+    "spray": [(1, 0.03), (1, 0.1), (1, 0.4), (0.85, 0.55), (0.55, 0.8), (0.34, 0.92), (0.34, 1)],
+    "whisky": [(1, 0.02), (1, 0.02), (1, 0.55), (1, 0.66), (0.5, 0.7), (0.34, 0.78), (0.33, 1)],
+    "decanter": [(0.85, 0), (1, 0.08), (1, 0.2), (0.85, 0.42), (0.3, 0.58), (0.22, 0.7), (0.22, 0.9), (0.36, 1)],
+    "flask": [(1, 0.0), (1.02, 0.05), (0.9, 0.18), (0.5, 0.5), (0.26, 0.68), (0.24, 0.9), (0.3, 0.98), (0.3, 1)],
+    "globe": [(0.4, 0), (0.8, 0.08), (1, 0.28), (0.95, 0.5), (0.5, 0.66), (0.24, 0.7), (0.22, 0.85), (0.3, 1)],
+    "perfume": [(1, 0.02), (1, 0.02), (1, 0.85), (0.98, 0.95), (0.4, 0.96), (0.3, 0.97), (0.3, 1)],
+    "jug": [(0.92, 0.02), (1, 0.08), (1, 0.45), (0.95, 0.6), (0.6, 0.78), (0.3, 0.86), (0.28, 1)],
+}
+"""Half of each form of bottle, from its foot to its mouth: radius and height of 1."""
+
+BOTTLES: Final[dict[str, tuple[Span, Span, Span, tuple[str, ...]]]] = {
+    "claret": ((0.07, 0.082), (0.28, 0.33), (0.12, 0.55), ("cork", "foil", "foil", "open")),
+    "burgundy": ((0.08, 0.092), (0.28, 0.32), (0.1, 0.4), ("cork", "foil", "open")),
+    "beer": ((0.058, 0.068), (0.2, 0.26), (0.14, 0.46), ("crown", "crown", "open")),
+    "stubby": ((0.07, 0.085), (0.15, 0.19), (0.14, 0.5), ("crown", "screw", "cork")),
+    "cola": ((0.058, 0.07), (0.19, 0.25), (0.46, 0.58), ("crown", "screw", "open")),
+    "water": ((0.06, 0.09), (0.2, 0.3), (0.1, 0.3), ("screw", "sport")),
+    "milk": ((0.085, 0.1), (0.2, 0.25), (0.15, 0.45), ("open", "screw", "cork")),
+    "medicine": ((0.045, 0.08), (0.08, 0.15), (0.14, 0.62), ("screw", "screw", "dropper")),
+    "sauce": ((0.055, 0.075), (0.14, 0.2), (0.15, 0.6), ("cone", "sport", "screw")),
+    "thermos": ((0.065, 0.085), (0.2, 0.28), (0.25, 0.6), ("cup", "screw", "sport")),
+    "dispenser": ((0.06, 0.085), (0.12, 0.2), (0.15, 0.65), ("pump",)),
+    "spray": ((0.08, 0.1), (0.17, 0.22), (0.1, 0.4), ("trigger",)),
+    "whisky": ((0.07, 0.09), (0.2, 0.28), (0.12, 0.5), ("screw", "stopper", "cork")),
+    "decanter": ((0.13, 0.18), (0.22, 0.28), (0.1, 0.2), ("stopper", "stopper", "open")),
+    "flask": ((0.09, 0.14), (0.14, 0.2), (0.1, 0.2), ("open", "cork")),
+    "globe": ((0.1, 0.15), (0.17, 0.24), (0.2, 0.4), ("open", "cork", "stopper")),
+    "perfume": ((0.05, 0.08), (0.06, 0.1), (0.2, 0.7), ("stopper", "block")),
+    "jug": ((0.14, 0.19), (0.24, 0.32), (0.15, 0.45), ("cork", "screw", "screw", "open")),
+}
+"""For each form: width and height in metres, where a label fits in parts of the height, and how it may be closed."""
 
 
 def closure(rng: Rng, sort: str, neck: float, top: float, squash: float) -> list[Solid]:
     """What shuts a bottle whose neck ends at a height."""
-    lid = pick(rng, (STEEL, BLACK, WHITE, BRASS, plastic(rng)))
-    shaft = (0.0, top, 0.0)
+    lid, shaft = pick(rng, (STEEL, BLACK, WHITE, BRASS, plastic(rng))), (0.0, top, 0.0)
     match sort:
         case "cork":
             return [rod((0, top - neck, 0), (0, top + neck * rng.uniform(0.7, 1.6), 0), neck * 0.8, neck * 0.9, wood(rng, "beige"))]
         case "foil":
             long = neck * rng.uniform(3, 5)
-            capsule = smooth(
-                [(0, 0), (1.1, 0), (1.1, 0), (1.12, 0.8), (1.12, 0.9), (1.22, 0.9), (1.22, 1), (1.1, 1.02), (0, 1.02)], neck, long
-            )
+            knots = [(0, 0), (1.1, 0), (1.1, 0), (1.12, 0.8), (1.12, 0.9), (1.22, 0.9), (1.22, 1), (1.1, 1.02), (0, 1.02)]
+            capsule = smooth(knots, neck, long)
             return [turned(capsule, (0, top - long, 0), lid)]
         case "crown":
             cap = smooth([(0, 0), (1.35, 0), (1.35, 0), (1.15, 0.4), (0.9, 0.5), (0, 0.52)], neck, neck)
             return shaped([turned(cap, (0, top - neck * 0.2, 0), lid, sides=84)], fluted_by(21, 0.03))
         case "stopper":
-            knob = pick(rng, (glass(rng), lid))
-            big = neck * rng.uniform(1.1, 1.7)
-            return [disc(neck * 0.75, neck, shaft, knob), ball(big, (0, top + neck * 0.7 + big * 0.8, 0), knob, rng.uniform(0.8, 1.5), 12)]
+            knob, big = pick(rng, (glass(rng), lid)), neck * rng.uniform(1.1, 1.7)
+            return [disc(neck * 0.75, neck, shaft, knob), bulb(big, (0, top + neck * 0.7 + big * 0.8, 0), knob, rng.uniform(0.8, 1.5), 12)]
         case "block":
             return [cushion((neck * 2.6, neck * rng.uniform(1.5, 4), neck * 2.6), (0, top - neck * 0.1, 0), neck * 0.2, lid)]
         case "cone" | "dropper":
@@ -279,82 +156,11 @@ def closure(rng: Rng, sort: str, neck: float, top: float, squash: float) -> list
             pull = bezier(
                 (0, y + neck * 0.3, neck * 1.8), (0, y - neck, neck * 2.6), (0, y - neck * 2.4, neck * 1.8), (0, y - neck * 3, neck * 2.8)
             )
-            return [
-                disc(neck * 1.3, neck * 1.5, (0, top - neck * 0.2, 0), lid),
-                head,
-                rod((0, y + neck, neck * 2.8), (0, y + neck, neck * 3.9), neck * 0.75, neck * 0.6, other),
-                horn(pull, np.linspace(0.5, 0.3, 16) * neck, other),
-            ]
+            ring, start = disc(neck * 1.3, neck * 1.5, (0, top - neck * 0.2, 0), lid), (0, y + neck, neck * 2.8)
+            nozzle = rod(start, (0, y + neck, neck * 3.9), neck * 0.75, neck * 0.6, other)
+            return [ring, head, nozzle, horn(pull, np.linspace(0.5, 0.3, 16) * neck, other)]
         case "screw":
             line = smooth([(0, 0), (1.25, 0), (1.25, 0), (1.25, 1.3), (1.22, 1.5), (1.1, 1.55), (0, 1.55)], neck, neck)
             screwed = [turned(line, (0, top - neck * rng.uniform(0.6, 0.9), 0), lid, sides=72)]
             return shaped(screwed, fluted_by(24, 0.02)) if squash == 1 else screwed
     return []
-
-
-def blade_of(path: Floats, widths: Floats, material: Material, fold: float = 0.2) -> Solid:
-    """A leaf along a path in the plane of Y and Z, with a keel; both its sides are made."""
-    way = np.gradient(path, axis=0)
-    up = np.cross(way / np.linalg.norm(way, axis=1, keepdims=True), (1.0, 0, 0))
-    side = np.array([-1.0, 0, 1.0])
-    out = up[:, None] * (fold * np.abs(side))[None, :, None] + side[None, :, None] * np.array([1.0, 0, 0])
-    top = path[:, None] + widths[:, None, None] * out  # [K, 3, 3]
-    normals = up[:, None] - (fold * side)[None, :, None] * np.array([1.0, 0, 0])
-    normals /= np.linalg.norm(normals, axis=2, keepdims=True)
-    vertices = np.concatenate([top, top - 0.0006 * normals]).reshape(-1, 3)
-    corner = (np.arange(len(path) - 1)[:, None] * 3 + np.arange(2)).ravel()
-    faces = np.concatenate([np.stack([corner, corner + 3, corner + 4], axis=1), np.stack([corner, corner + 4, corner + 1], axis=1)])
-    both = np.concatenate([faces, faces[:, ::-1] + 3 * len(path)])
-    return Solid(vertices=vertices, normals=np.concatenate([normals, -normals]).reshape(-1, 3), faces=both, material=material)
-
-
-def arc_of(length: float, rise: float, droop: float, steps: int) -> Floats:
-    """A path from the origin towards +Z that starts at a slope of so many degrees and bends down."""
-    slope = np.radians(rise - droop * np.linspace(0, 1, steps - 1))
-    step = length / (steps - 1) * np.stack([0 * slope, np.sin(slope), np.cos(slope)], axis=1)
-    return np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)])
-
-
-def leaf_of(
-    length: float, width: float, rise: float, droop: float, material: Material, stalk: float = 0.0, blunt: float = 0.8
-) -> list[Solid]:
-    """A leaf towards +Z; its stalk is a part of the length."""
-    path = arc_of(length, rise, droop, 11)
-    bare = round(10 * stalk)
-    t = np.linspace(0, 1, 11 - bare)
-    widths = width / 2 * np.maximum(np.sin(math.pi * t**blunt), 0.02)
-    stem = [tube(path[: bare + 1], max(length * 0.008, 0.0012), material, sides=5)] if bare else []
-    return [*stem, blade_of(path[bare:], widths, material)]
-
-
-def set_around(solids: Sequence[Solid], degrees: float, at: Point = (0, 0, 0)) -> list[Solid]:
-    return [solid.turned("y", degrees).moved(at) for solid in solids]
-
-
-def green_of(rng: Rng) -> Material:
-    r, g, b = np.array(LEAF.color) * rng.uniform(0.75, 1.25) + rng.normal(0, 0.03, 3)
-    return replace(LEAF, color=(float(np.clip(r, 0.05, 0.6)), float(np.clip(g, 0.25, 0.8)), float(np.clip(b, 0.05, 0.5))))
-
-
-def flower(rng: Rng, size: float, petal: Material) -> list[Solid]:
-    """A blossom that looks up from the origin: daisy, tulip, rose or lily."""
-    match rng.integers(4):
-        case 0:
-            count = int(rng.integers(6, 13))
-            one = blade_of(arc_of(size, 15, 30, 4), size * np.array([0.08, 0.24, 0.24, 0.02]), petal, 0.1)
-            return [
-                ball(size * 0.3, (0, size * 0.08, 0), pick(rng, (BRASS, BLACK)), 0.5, 10, rings=6),
-                *(one.turned("y", i * 360 / count) for i in range(count)),
-            ]
-        case 1:
-            cup = smooth([(0.05, 0), (0.5, 0.1), (0.62, 0.6), (0.4, 1.3)], size, size, 2)
-            return shaped(vessel(cup, size * 0.06, petal, petal, sides=18), fluted_by(3, 0.12))
-        case 2:
-            line = smooth([(0, 0), (0.5, 0.05), (0.75, 0.5), (0.55, 0.95), (0.3, 0.9), (0, 0.7)], size, size, 2)
-            return shaped([turned(line, (0, 0, 0), petal, sides=20)], fluted_by(5, 0.1), 1.2 / size)
-        case _:
-            one = blade_of(arc_of(size * 1.3, 75, 75, 6), size * np.array([0.1, 0.25, 0.34, 0.3, 0.18, 0.02]), petal, 0.25)
-            return [ball(size * 0.15, (0, size * 0.3, 0), BRASS, 2, 8, rings=6), *(one.turned("y", i * 60) for i in range(6))]
-
-
-PETALS: Final = ("red", "pink", "yellow", "white", "purple", "orange", "blue")

@@ -2,9 +2,46 @@
 
 import numpy as np
 
-from pipeline.starter.kinds.joinery import SIDES, bowed, feet_under, joinery, said_of, sheet, stacked
-from pipeline.starter.kinds.solids import box, cushion, rod
-from pipeline.starter.kinds.thing import BLACK, BRASS, STEEL, Rng, Thing, fabric, glass, maybe, pick, wood
+from pipeline.starter.kinds.kit import *
+
+
+def _inside(rng: Rng, size: Point, low: float, top: float, high: float, timber: Material) -> tuple[list[Solid], int]:
+    """Walls around a rail with clothes and, where there is room, shelves beside it; and how many shelves.
+
+    The case stands at a height of `low`; its hollow begins at `top` and is `high`.
+    """
+    (width, up, depth), shelves = size, 0
+    board = 0.025
+    solids = [box((board, up, depth), (s * (width - board) / 2, low, 0), timber) for s in SIDES]
+    solids += [box((width, up, 0.012), (0, low, -depth / 2 + 0.006), timber), box((width, board, depth), (0, low + up - board, 0), timber)]
+    solids.append(box((width - 0.01, top - low, depth - 0.002), (0, low, -0.001), timber))
+    part = width * rng.uniform(0.3, 0.45) if width > 0.9 else 0.0
+    side = pick(rng, SIDES)
+    if part:
+        shelves, wall, middle = int(rng.integers(3, 6)), side * (width / 2 - part), side * (width - part) / 2
+        solids.append(box((board, high, depth - 0.02), (wall, top, 0), timber))
+        heights = top + np.linspace(0.12, 0.85, shelves) * high
+        solids += [box((part, 0.02, depth - 0.03), (middle, float(y), 0), timber) for y in heights]
+    reach, centre, rail = (width - part - 0.06) / 2, -side * part / 2, top + high - 0.1
+    solids.append(dowel((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, STEEL))
+    for x in np.linspace(-0.85, 0.7, int(rng.integers(3, 9))) * reach:
+        long = rng.uniform(0.5, 0.8) * min(high, 1.4)
+        cloth = cushion((0.05, long, depth * 0.75), (float(x) + centre, rail - 0.03 - long, 0), 0.02, fabric(rng))
+        solids += [cloth, dowel((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, STEEL, sides=6)]
+    return solids, shelves
+
+
+def _crown(rng: Rng, width: float, height: float, depth: float, timber: Material) -> list[Solid]:
+    """What closes the top: a board, mouldings, or a rounded board with an arch on it."""
+    match rng.integers(4):
+        case 0 | 1:
+            return [box((width, 0.03, depth + 0.02), (0, height - 0.03, 0.01), timber)]
+        case 2:
+            steps = ((height - 0.06 + i * 0.028, out) for i, out in enumerate((0.015, 0.04, 0.07)))
+            return [box((width + 2 * out, 0.03, depth + out + 0.03), (0, y, out / 2 + 0.015), timber) for y, out in steps]
+    x, arch = arch_over(width, rng.uniform(0.08, 0.22), pick(rng, (1.2, 2.0)))
+    crest = plate_between(x, np.full(len(x), height - 0.02), height + 0.04 + arch, 0.04, timber).moved((0, 0, depth / 2 - 0.01))
+    return [cushion((width + 0.1, 0.06, depth + 0.08), (0, height - 0.05, 0.02), 0.02, timber), crest]
 
 
 def wardrobe(rng: Rng) -> Thing:
@@ -13,7 +50,7 @@ def wardrobe(rng: Rng) -> Thing:
     height, depth, timber = rng.uniform(1.75, 2.3), rng.uniform(0.5, 0.66), wood(rng)
     leaf = pick(rng, (timber, timber, timber, wood(rng)))
     face = joinery(rng, leaf, pick(rng, (STEEL, BLACK, BRASS)))
-    low, solids, feet = feet_under(rng, width, depth, timber)
+    low, solids, feet = cabinet_feet(rng, width, depth, timber)
     front, up, bottom = depth / 2, height - low, low + 0.02
     drawer_rows = int(rng.integers(1, 3)) if maybe(rng, 0.45) else 0
     drawer_cols = max(1, doors // 2) if doors != 3 else int(pick(rng, (1, 3)))
@@ -22,44 +59,20 @@ def wardrobe(rng: Rng) -> Thing:
     top, high = bottom, up - 0.07
     if drawer_rows:
         part = drawer_rows * rng.uniform(0.18, 0.26)
-        solids_of = stacked(face, 0, bottom, front, width - 0.05, part, [drawer_cols] * drawer_rows)
+        solids += stacked(face, 0, bottom, front, width - 0.05, part, [drawer_cols] * drawer_rows)
         top, high = bottom + part, high - part
-        solids += solids_of
     each = (width - 0.05) / doors
     sort = pick(rng, ("hinged", "hinged", "hinged", "hinged", "sliding", "sliding", "open", "louvre"))
     if sort == "open" or (sort == "hinged" and doors > 1 and maybe(rng, 0.12)):  # one sees rail, clothes and shelves inside
-        board = 0.025
-        solids += [box((board, up, depth), (s * (width - board) / 2, low, 0), timber) for s in SIDES]
-        solids += [box((width, up, 0.012), (0, low, -front + 0.006), timber), box((width, board, depth), (0, low + up - board, 0), timber)]
-        solids.append(box((width - 0.01, top - low, depth - 0.002), (0, low, -0.001), timber))
-        part = width * rng.uniform(0.3, 0.45) if width > 0.9 else 0.0
-        side = pick(rng, SIDES)
-        if part:
-            shelves = int(rng.integers(3, 6))
-            wall = side * (width / 2 - part)
-            middle = side * (width - part) / 2
-            solids.append(box((board, high, depth - 0.02), (wall, top, 0), timber))
-            solids += [
-                box((part, 0.02, depth - 0.03), (middle, float(y), 0), timber) for y in top + np.linspace(0.12, 0.85, shelves) * high
-            ]
-        reach = (width - part - 0.06) / 2
-        centre = -side * part / 2
-        rail = top + high - 0.1
-        solids.append(rod((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, 0.012, STEEL))
-        for x in np.linspace(-0.85, 0.7, int(rng.integers(3, 9))) * reach:
-            long = rng.uniform(0.5, 0.8) * min(high, 1.4)
-            cloth = cushion((0.05, long, depth * 0.75), (float(x) + centre, rail - 0.03 - long, 0), 0.02, fabric(rng))
-            solids += [cloth, rod((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, 0.004, STEEL, sides=6)]
+        more, shelves = _inside(rng, (width, height - low, depth), low, top, high, timber)
+        solids += more
         style.append("open")
         if sort == "hinged":
-            doors, turn = 2, rng.uniform(60, 115)
-            leaf_wide = width / 2
+            doors, turn, leaf_wide = 2, rng.uniform(60, 115), width / 2
             for s in SIDES:
                 door = [box((leaf_wide, high, 0.018), (0, 0, -0.009), leaf), *face(0, 0, 0, leaf_wide, high, -s)]
-                solids += [
-                    p.moved((-s * leaf_wide / 2, 0, 0)).turned("y", s * turn).moved((s * (width / 2 - 0.01), top, front + 0.02))
-                    for p in door
-                ]
+                hung = [p.moved((-s * leaf_wide / 2, 0, 0)).turned("y", s * turn) for p in door]
+                solids += [p.moved((s * (width / 2 - 0.01), top, front + 0.02)) for p in hung]
         else:
             doors = 0
     else:
@@ -71,9 +84,8 @@ def wardrobe(rng: Rng) -> Thing:
             x = -(width - 0.05) / 2 + (i + 0.5) * each
             swing = (1 if i % 2 == 0 else -1) if doors > 1 else pick(rng, SIDES)
             if sort == "sliding":
-                out = front + (0.028 if i % 2 else 0)
-                leaf_wide = each + (0.03 if doors > 1 else 0)
-                solids += [box((leaf_wide, high, 0.026), (x, top, out + 0.013), leaf)]
+                out, leaf_wide = front + (0.028 if i % 2 else 0), each + (0.03 if doors > 1 else 0)
+                solids.append(box((leaf_wide, high, 0.026), (x, top, out + 0.013), leaf))
                 solids += [box((0.025, high, 0.012), (x + s * (leaf_wide / 2 - 0.0125), top, out + 0.03), STEEL) for s in SIDES]
                 inner = out + 0.026
             else:
@@ -89,22 +101,7 @@ def wardrobe(rng: Rng) -> Thing:
                 mirrors += 1
             elif sort == "sliding":
                 solids += [box((each - 0.02, 0.012, 0.006), (x, top + high * y, inner), STEEL) for y in (0.33, 0.66)]
-    match rng.integers(4):
-        case 0 | 1:
-            solids.append(box((width, 0.03, depth + 0.02), (0, height - 0.03, 0.01), timber))
-        case 2:
-            for i, out in enumerate((0.015, 0.04, 0.07)):
-                solids.append(box((width + 2 * out, 0.03, depth + out + 0.03), (0, height - 0.06 + i * 0.028, out / 2 + 0.015), timber))
-        case _:
-            solids.append(cushion((width + 0.1, 0.06, depth + 0.08), (0, height - 0.05, 0.02), 0.02, timber))
-            x, arch = bowed(width, rng.uniform(0.08, 0.22), pick(rng, (1.2, 2.0)))
-            solids.append(sheet(x, np.full(len(x), height - 0.02), height + 0.04 + arch, 0.04, timber).moved((0, 0, front - 0.01)))
-    parts = said_of(
-        timber,
-        ("door", doors, leaf),
-        ("drawer", drawer_rows * drawer_cols, leaf),
-        ("mirror", mirrors, timber),
-        ("shelf", shelves, timber),
-        feet,
-    )
-    return Thing(solids=tuple(solids), main=timber, style=tuple(style), parts=parts)
+    solids += _crown(rng, width, height, depth, timber)
+    counted = (("door", doors, leaf), ("drawer", drawer_rows * drawer_cols, leaf), ("mirror", mirrors, timber), ("shelf", shelves, timber))
+    parts = said_of(timber, *counted, feet)
+    return Thing.of(solids, timber, style, parts)

@@ -1,0 +1,37 @@
+"""Digests of the starter collection's shapes: `python -m tests.pipeline.starter_digests` writes anew the file the test compares with.
+
+Whoever changes a digest on purpose raises `shapes.REVISION` and trains the starter models again.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.starter.kinds.catalog import KINDS
+from pipeline.starter.shapes import make
+
+FILE = Path(__file__).with_suffix(".txt")
+SHAPES = [(0, index) for index in range(450)] + [(1, index) for index in range(90)]
+"""The seed and the index of every shape in the file, one line each."""
+
+
+def digest(seed: int, index: int) -> str:
+    """Twelve hex digits over a shape as it is sold: its mesh, its description; and over its kind's own solids in full precision."""
+    made = make(seed, index)
+    thing = list(KINDS.values())[index % len(KINDS)](np.random.default_rng((seed, index)))
+    state = hashlib.sha256(repr((made.description, thing.main, thing.style, thing.parts)).encode())
+    for part in made.mesh.parts:
+        state.update(repr((part.base_color, part.metallic, part.roughness)).encode())
+        for array in (part.vertices, part.normals, part.faces):
+            state.update(np.ascontiguousarray(array).tobytes())
+    for solid in thing.solids:
+        state.update(repr(dataclasses.astuple(solid.material)).encode())
+        state.update(solid.vertices.astype(np.float64).tobytes() + solid.normals.astype(np.float64).tobytes())
+        state.update(solid.faces.astype(np.int64).tobytes())
+    return state.hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    FILE.write_text("".join(f"{digest(seed, index)}\n" for seed, index in SHAPES))
