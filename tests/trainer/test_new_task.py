@@ -1,6 +1,7 @@
 """A task is added by a module and one line in the catalogue: a made-up one is evaluated, saved, put into a table and asked for by name."""
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -68,16 +69,14 @@ def test_a_made_up_task_is_evaluated_saved_and_put_into_a_table(guessing, cache_
     assert table.rows[0].texts[1:] == ("75.0",)
 
 
-def test_a_made_up_task_is_known_to_the_commands(guessing, command, cache_path, aligned):  # noqa: F811
+def test_a_made_up_task_is_known_to_the_commands(guessing, command, cache_path, aligned, tmp_path):  # noqa: F811
+    run = tmp_path / "run"
+    shutil.copytree(aligned, run)
     code, out, _ = command("show", "guessing")
     assert code == 0 and json.loads(out) == {"test_split": None, "luck": 0.5, "inner": {"speed": "slow", "size": 1.0}}
-    code, out, err = command("eval", "guessing", aligned, cache_path, "--set", "luck=1", "--device", "cpu", "--json")
+    code, out, err = command("eval", "guessing", run, cache_path, "--set", "luck=1", "--device", "cpu", "--json")
     assert code == 0 and json.loads(out)["scores"]["metrics"][0]["values"] == [100.0], err
-    try:
-        code, out, _ = command("eval", "table", aligned, "--json")
-        assert code == 0 and "guessing slow luck=1.0, small test: luck" in json.loads(out)["header"]
-    finally:  # the run is shared with other tests
-        for file in (aligned / "eval").glob("guessing*"):
-            file.unlink()
-    code, _, err = command("eval", "gessing", aligned, cache_path)
+    code, out, _ = command("eval", "table", run, "--json")
+    assert code == 0 and "guessing slow luck=1.0, small test: luck" in json.loads(out)["header"]
+    code, _, err = command("eval", "gessing", run, cache_path)
     assert code == 2 and "did you mean 'guessing'" in err
