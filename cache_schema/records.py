@@ -6,6 +6,7 @@ Each carries a checksum of every letter of it, so that a changed one is never ta
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -169,8 +170,42 @@ class Records:
 
 
 def differences(there: Any, asked: Any, where: str = "") -> list[str]:
-    """Where two descriptions differ in what changes a result, as `points.seed is 0, asked 1`."""
+    """List where two descriptions differ in what changes a result, such as `points.seed is 0, asked 1`."""
     if dataclasses.is_dataclass(there) and type(there) is type(asked):
         fields = [f.name for f in dataclasses.fields(there) if f.metadata.get("identity", True)]
         return [d for f in fields for d in differences(getattr(there, f), getattr(asked, f), f"{where}.{f}" if where else f)]
     return [] if there == asked else [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
+
+
+UNSETTABLE: Final = frozenset({"revision", "revision_of_code", "weights"})
+"""Fields of specifications that no `--set` changes: the software or the model decides them."""
+
+
+def restoring(there: Any, asked: Any, prefix: str) -> list[str]:
+    """List the options that turn the specification asked for into the recorded one, such as `--set points.normals=false`.
+
+    A value that has a name of its own, such as a camera rig, is set by that name. Fields in `UNSETTABLE` are left out.
+
+    Args:
+        there: the recorded specification.
+        asked: the specification asked for.
+        prefix: what `--set` writes before the name of a field, such as `points.`.
+    """
+    if type(there) is not type(asked) or not dataclasses.is_dataclass(there):
+        return []
+    found = []
+    for field in dataclasses.fields(there):
+        value = getattr(there, field.name)
+        identity = field.metadata.get("identity", True) and field.name not in UNSETTABLE
+        if identity and differences(value, getattr(asked, field.name), field.name):
+            found.append(f"--set {shlex.quote(f'{prefix}{field.name}={_setting(value)}')}")
+    return found
+
+
+def _setting(value: Any) -> str:
+    """Write a value as `--set` takes it."""
+    if dataclasses.is_dataclass(value):
+        return str(getattr(value, "name", json.dumps(spec.to_json(value))))
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(spec.to_json(value)) if isinstance(value, tuple) else str(value)

@@ -32,7 +32,7 @@ from cache_schema.files import MENDS, read_file, refuse_links, still_held, write
 from cache_schema.layout import ArraySpec, check_bytes, encode, node_json, text_cells, texts
 from cache_schema.names import path_name
 from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
-from cache_schema.records import KEY, Records, attributes_of, differences, sealed
+from cache_schema.records import KEY, Records, attributes_of, differences, restoring, sealed
 from cache_schema.rows import Rows
 from cache_schema.spec import Manifest, Record
 
@@ -311,15 +311,22 @@ class Cache:
         with still_held(self.path, self.token):
             return self._begin(record)
 
-    def agreed(self, record: Record) -> Record:
-        """What `begin` would return, with nothing written. Raises as it does."""
+    def agreed(self, record: Record, prefix: str | None = None) -> Record:
+        """Return what `begin` would return, and write nothing. Raises the errors of `begin`.
+
+        Args:
+            record: the product.
+            prefix: what the `--set` of the calling command writes before a field of the record's specification, such as `points.`. The
+                error then names the options that ask for what is recorded. None: no option sets these fields.
+        """
         record = products.renamed(record, self.manifest.format_version)
         there = self._read_record(record.product)
         if there is not None:
             if there.fingerprint != record.fingerprint:
+                options = [] if prefix is None else restoring(there.spec, record.spec, prefix)
                 raise UserError(
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
-                    "Build into another path, or with the recorded settings."
+                    f"Build into another path, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
                 )
             if not there.complete and there.made_by != record.made_by:
                 changed = sorted(set(there.made_by) ^ set(record.made_by))

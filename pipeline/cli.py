@@ -31,7 +31,7 @@ from cache_schema.errors import UserError
 from cache_schema.products import markers
 from cache_schema.records import Records
 from cache_schema.terminal import json_text, printable, version_line
-from pipeline.describe import describe, failures, human, product_bytes, remarks, status_counts
+from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
 
 # Teachers and renderers share the cores. By default OpenMP's threads spin while they wait, which then starves the others
 # (measured: a fifth of the speed). It is read when torch is imported.
@@ -247,11 +247,12 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         for name, record in records.items()
     }
     if as_json:
-        body = {"shapes": counts, "remarked": len(noted), "repeated": repeated}
+        body = {**origin(opened), "shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
         print_json(body | {"products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
+    show_origin(opened)
     if noted:
         show(f"{len(noted)} of the ok shapes have a remark; see below")
     if repeated:
@@ -311,13 +312,14 @@ def info(cache: CachePath, as_json: Json = False) -> None:
     sizes = {name: product_bytes(opened, record) for name, record in records.items()}
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
-        print_json({"path": str(cache), "manifest": spec.to_json(opened.manifest), "products": body})
+        print_json({"path": str(cache), **origin(opened), "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
     show(
         f"{cache}: {m.shapes} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
-        f"format {m.format_version}"
+        f"format {m.format_version}{'; `mmpd-cache copy` converts it' if m.format_version < spec.FORMAT_VERSION else ''}"
     )
+    show_origin(opened)
     table = Table("product", "fingerprint", "size", "array", "made of", box=None)
     for name, record in records.items():
         for i, node in enumerate(opened.arrays(record)):
@@ -325,6 +327,15 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             first = (name, record.fingerprint, human(sizes[name]), shape, describe(record))
             table.add_row(*(cell(text) for text in (first if not i else ("", "", "", shape, ""))))
     out.print(table)
+
+
+def show_origin(cache: store.Cache) -> None:
+    """Show how many shapes have which licence and how the cache has grown, where it says so."""
+    told = origin(cache)
+    if told["licences"]:
+        show("licences: " + ", ".join(f"{count} {name}" for name, count in told["licences"].items()))
+    if "segments" in told:
+        show("segments: " + ", ".join(f"{count} shapes" for count in told["segments"]))
 
 
 @app.command()

@@ -8,6 +8,7 @@ a kill, each goes on where it was.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
@@ -45,6 +46,9 @@ from pipeline.work import Machine, Terminal, Work, held
 from pipeline.worker import Task
 
 __all__ = ["Cache", "Machine", "Retried", "Terminal", "add_labels", "add_teacher", "build_cache", "retry"]
+
+SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, products.VIEWS, products.CAPTIONS)}
+"""What `build --set` writes before a field of a product's specification, by kind of product."""
 
 
 def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal) -> Cache:
@@ -89,7 +93,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     with held(path, terminal) as file:
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
         for record in wanted:
-            cache.agreed(record)
+            cache.agreed(record, SETTINGS.get(record.kind))
         used = _folders(config, loaded, captioner)
         models.places |= used
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
@@ -280,7 +284,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         made = caption_record(work.cache.record(products.VIEWS.name), images, captioner.spec, devices[0], batch)
         records = [made, *text_records(made, readers, devices[0], batch)]
         for record in records:
-            work.cache.agreed(record)
+            work.cache.agreed(record, "" if record is made else None)
         work.note(journal.AddCaptioner(captioner=captions.name, models=used))
         _embed_stored(work, [work.cache.begin(record) for record in records], batch)
         work.note(journal.Done())

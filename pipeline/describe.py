@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from cache_schema import products, spec
 from cache_schema.layout import texts
@@ -20,6 +21,21 @@ def status_counts(cache: Cache) -> dict[str, int]:
         values = cache.column("status")
         counts.update(names[int(value)] for value in values)
     return {name: counts[name] for name in ("ok", "failed", "pending")}
+
+
+def origin(cache: Cache) -> dict[str, Any]:
+    """Tell the format of a cache, how many shapes have which licence, and the shapes of each segment if the cache has grown.
+
+    Returns:
+        `format`; `licences`, a count by name, with `(none)` for shapes of unknown licence; `segments` where there are any.
+    """
+    m = cache.manifest
+    licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
+    if m.licences:
+        # Shard by shard, because the rows between two segments hold no shape.
+        for _, values in cache.column_shards("licence"):
+            licences.update(m.licences[value] if value >= 0 else "(none)" for value in values.tolist())
+    return {"format": m.format_version, "licences": dict(licences), **({"segments": list(m.segments)} if m.segments else {})}
 
 
 def failures(cache: Cache) -> list[tuple[str, str]]:

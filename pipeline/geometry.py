@@ -402,8 +402,9 @@ def triangles(part: Part, at_once: int = 1_000_000) -> Iterator[tuple[np.ndarray
 def facing(corners: np.ndarray) -> np.ndarray:
     """Unit normals `[m, 3]` float64 of triangles with an area, given by their corners `[m, 3, 3]` in counter-clockwise order."""
     edges = corners[:, 1:] - corners[:, :1]
-    across = np.cross(edges[:, 0], edges[:, 1])
-    return across / np.linalg.norm(across, axis=1, keepdims=True)
+    across: np.ndarray = np.cross(edges[:, 0], edges[:, 1])
+    unit_length: np.ndarray = across / np.linalg.norm(across, axis=1, keepdims=True)
+    return unit_length
 
 
 def unit_or_zero(normals: np.ndarray | None) -> np.ndarray | None:

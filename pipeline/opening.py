@@ -7,6 +7,7 @@ cache = open_again(path, source, config.shard) or create(path, source, config.sh
 import contextlib
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -150,7 +151,10 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
                 f"{path} was built from other shapes: {len(added)} new{f' ({added[0]})' if added else ''}, "
                 f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
             )
-        raise UserError(f"{path} was built from this source read otherwise: {'; '.join(differences(there, asked))}")
+        raise UserError(
+            f"{path} was built from this source read otherwise: {'; '.join(differences(there, asked))}. Build into another path, or with "
+            f"the recorded settings: {_restoring(there, asked)}"
+        )
     for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:3], strict=True):
         changed = (cache.column(name) != values).nonzero()[0]
         if len(changed):
@@ -158,8 +162,16 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
                 f"{path}: the {name} of {entries[changed[0]].id} and {len(changed) - 1} more has changed; build into another path"
             )
     if shard not in (0, cache.manifest.shard):
-        raise UserError(f"{path} has {cache.manifest.shard} shapes per shard, asked {shard}; build into another path")
+        there_are = cache.manifest.shard
+        raise UserError(f"{path} has {there_are} shapes per shard, asked {shard}; build into another path, or with --set shard={there_are}")
     return cache
+
+
+def _restoring(there: SourceSpec, asked: SourceSpec) -> str:
+    """Write the options of `build` that read a source as the cache records it."""
+    options = [("kind", there.kind), ("textures", there.textures), *there.options]
+    here = {("kind", asked.kind), ("textures", asked.textures), *asked.options}
+    return " ".join(f"--set {shlex.quote(f'source.{name}={value}')}" for name, value in options if (name, value) not in here)
 
 
 def described_shapes(there: Mapping[str, Record]) -> tuple[PointSpec, ViewSpec | None]:

@@ -106,7 +106,7 @@ def _cloud_normals(cloud: Cloud, rows: np.ndarray) -> np.ndarray:
     """Normals `[n, 3]` of some points of a cloud: the file's, estimated where it has none or 0 0 0."""
     if cloud.normals is None:
         return estimated(cloud.points, rows)
-    normals = cloud.normals[rows]
+    normals: np.ndarray = cloud.normals[rows]
     unknown = np.flatnonzero(~normals.any(axis=1))
     if len(unknown):
         normals[unknown] = estimated(cloud.points, rows[unknown])

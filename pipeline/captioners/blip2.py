@@ -113,7 +113,7 @@ class Blip2:
             logits_processor=[draw],
         )
         with self.lock:
-            texts: list[str] = self.processor.batch_decode(tokens, skip_special_tokens=True)  # type: ignore[no-untyped-call]
+            texts: list[str] = self.processor.batch_decode(tokens, skip_special_tokens=True)
         # A language model that only decodes gives the prompt back with its continuation, one with an encoder does not.
         before = f"{spec.prompt} " if self.model.language_model.config.is_encoder_decoder else ""
         return [fit(before + text) for text in texts]

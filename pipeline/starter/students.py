@@ -136,9 +136,9 @@ class ImageText:
         logits, naming = logits.split([len(told), len(KINDS)], dim=1)
         known = [facts(description) for description in descriptions]
         match = torch.tensor([[one.told <= truth for one in told] for truth in known], dtype=torch.float32)  # [B, B]
-        by_image = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
-        by_text = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
-        loss = (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
+        by_image: Tensor = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+        by_text: Tensor = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+        loss: Tensor = (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
         if self.imitation is None:
             return loss
         return loss + 4 * self.imitation.loss(pixels, {"image_features": image})
@@ -306,11 +306,12 @@ class Captioner:
         out = self.captioner(pixel_values=normalized(pixels), input_ids=rows, attention_mask=mask, labels=labels)
         kind = self.head(out.qformer_outputs.last_hidden_state.mean(1)).float()
         seen = out.vision_outputs.last_hidden_state  # [B, 1 + P, W]
-        return (
+        loss: Tensor = (
             out.loss
             + 0.5 * F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
             + 2 * self.imitation.loss(pixels, {"maps": seen[:, 1:], "image_features": seen[:, 0]})
         )
+        return loss
 
     def save(self, place: Path) -> None:
         state = halved(self.captioner)

@@ -115,7 +115,7 @@ def _load(folder: Path, model: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
     try:
         with weights.without_progress_bars():
             loaded, report = AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **local)
-        processor = AutoImageProcessor.from_pretrained(folder, **local)  # type: ignore[no-untyped-call]
+        processor = AutoImageProcessor.from_pretrained(folder, **local)
         tokenizer = AutoTokenizer.from_pretrained(folder, **local) if hasattr(loaded, "get_text_features") else None
     except ImportError as error:  # some tokenizers need a package more
         raise UserError(f"{model} needs a package that is not installed: {str(error).strip().partition('. ')[0]}") from error
