@@ -29,8 +29,9 @@ import numpy as np
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline.cameras import poses
-from pipeline.coincident import BOTH, places
+from pipeline.coincident import BOTH
 from pipeline.geometry import FAINT, FINE, GREY, Cloud, Geometry, Part, extent
+from pipeline.smooth import smooth
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 try:
@@ -48,12 +49,6 @@ OVERSAMPLING: Final = 2
 
 SMOOTH_FACES: Final = 100_000
 """Parts of more triangles are shaded flat: each is smaller than a pixel."""
-
-CREASE: Final = math.cos(math.radians(40))
-"""Surfaces that meet at less than this angle look smooth where the file has no normals."""
-
-VALENCE: Final = 24
-"""Corners where more triangles meet are shaded flat, which bounds the work."""
 
 CONTRAST: Final = 8
 """A shape of which less than a fiftieth differs by this many of 255 levels from the background cannot be told from it."""
@@ -424,56 +419,6 @@ def _upload_splats(splats: "Splats") -> Drawable:
 
 
 # --------------------------------------------------------------------------------------------------- shape for shading
-
-
-def smooth(vertices: np.ndarray, faces: np.ndarray, shared: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normals that are smooth over curved surfaces and break at sharp edges, for meshes that come without.
-
-    A corner's normal is the area-weighted mean of the triangles that meet in its place and lie within `CREASE` of its own, turned
-    to its own side, since the winding of neighbours differs in many files.
-
-    Args:
-        vertices: `[n, 3]`; several may be in one place.
-        faces: `[F, 3]`.
-        shared: Vertices in one place are alike, so one may stand for all.
-
-    Returns:
-        For m new vertices: which of the old they are `[m]`, the faces over them `[F, 3]`, and their normals `[m, 3]` float32.
-    """
-    sides = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
-    cross = np.cross(sides[:, 0], sides[:, 1]).astype(np.float32)  # [F, 3], as long as twice the area
-    own = cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-30)
-
-    _, first, place = np.unique(places(vertices), return_index=True, return_inverse=True)
-    corners = place[faces.reshape(-1)]  # [C] places
-    order = np.argsort(corners, kind="stable")  # corners, grouped by place
-    counts = np.bincount(corners)
-    valence, start = np.repeat(counts, counts), np.repeat(np.cumsum(counts) - counts, counts)  # [C] in that order
-    rank = np.arange(len(order)) - start
-
-    # Each corner looks at the others of its place in turn; x, y and z apart, because numpy gathers single numbers fastest.
-    unit, area = np.ascontiguousarray(own[order // 3].T), np.ascontiguousarray(cross[order // 3].T)  # [3, C]
-    total = area.copy()
-    looking = np.flatnonzero(valence <= VALENCE)
-    for step in range(1, VALENCE):
-        looking = looking[valence[looking] > step]
-        other = rank[looking] + step
-        other = start[looking] + np.where(other < valence[looking], other, other - valence[looking])
-        alike = sum(axis[looking] * axis[other] for axis in unit)
-        weight = np.where(np.abs(alike) >= CREASE, np.sign(alike), np.float32(0))
-        for axis in range(3):
-            total[axis, looking] += area[axis, other] * weight
-    normals = np.empty_like(cross, shape=(len(order), 3))  # [C, 3]
-    normals[order] = total.T
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    normals = np.where(length > 0, normals / np.maximum(length, 1e-30), [0, 0, 1]).astype(np.float32)
-
-    # Corners of one vertex and (to 1/127) one normal become one vertex again, which halves the work of drawing.
-    vertex = first[corners] if shared else faces.reshape(-1).astype(np.int64)
-    steps = np.rint(normals * 127).astype(np.int64) + 127
-    key = ((vertex * 255 + steps[:, 0]) * 255 + steps[:, 1]) * 255 + steps[:, 2]
-    _, kept, index = np.unique(key, return_index=True, return_inverse=True)
-    return vertex[kept], index.reshape(-1, 3), normals[kept]
 
 
 class Splats(NamedTuple):

@@ -234,7 +234,10 @@ def test_label_sentences_are_the_teachers_own(built):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"points": spec.PointSpec(count=64, blocks=2, ordered=16, seed=7)}, r"spec.seed is 0, asked 7.*--set points\.seed=0$"),
+        (
+            {"points": spec.PointSpec(count=64, blocks=2, ordered=16, seed=7)},
+            r"spec.seed is 0, asked 7.*--set points\.seed=0 --set points\.normals=true$",
+        ),
         (
             {"captions": dataclasses.replace(small().captions, samples=1)},
             r"captions/blip2 made from another specification.*--set captions\.samples=[0-9]+$",
