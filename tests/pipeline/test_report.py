@@ -325,7 +325,7 @@ def test_work_side_by_side_is_not_drawn_as_one_after_another(tmp_path):
     notes = [shard_note(10.0, "shapes", shard, shapes=8, waited=9.0, steps={}) for shard in (0, 1)]
     journal(cache, {"time": 0.0, "event": "build"}, *notes, {"time": 11.0, "event": "done"})
     assert timings.costs(Snapshot(cache))["lanes"] == []
-    assert "side by side: 18.0 s of drawing" in page_of(cache, tmp_path).text
+    assert "made at once: 18.0 s of drawing" in page_of(cache, tmp_path).text
 
 
 def test_a_random_checkpoint_is_told_by_its_name():
