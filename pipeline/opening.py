@@ -178,7 +178,9 @@ def _restoring(there: SourceSpec, asked: SourceSpec) -> str:
     """Write the options of `build` that read a source as the cache records it."""
     options = [("kind", there.kind), ("textures", there.textures), *there.options]
     here = {("kind", asked.kind), ("textures", asked.textures), *asked.options}
-    return " ".join(f"--set {shlex.quote(f'source.{name}={value}')}" for name, value in options if (name, value) not in here)
+    changed = [f"--set {shlex.quote(f'source.{name}={value}')}" for name, value in options if (name, value) not in here]
+    more = sorted({name for name, _ in asked.options} - {name for name, _ in there.options})
+    return " ".join([*changed, *(f"(without source.{name})" for name in more)])
 
 
 def described_shapes(there: Mapping[str, Record]) -> tuple[PointSpec, ViewSpec | None]:
