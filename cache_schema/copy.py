@@ -1,9 +1,9 @@
-"""Copies of a cache. A copy has the newest format, so this is also how a cache of format 1 is converted.
+"""Copy a cache. A copy has the newest format, so a cache of format 1 is converted by copying it.
 
     copy(Path("old.zarr"), Path("new.zarr"))
 
-Nothing is computed: every file is compared with its checksum as it is read, and written as it is; only what the older format did not have
-is added (`licence` and `repeated`, as unknown and as no). Every finished product comes along. Called again after a kill, it goes on.
+Nothing is computed again: each file is read, compared with its checksum and written unchanged. Only the arrays that format 1 lacks are
+added: `licence` (unknown) and `repeated` (no). Every finished product is copied. After a kill, call `copy` again: it continues.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ from cache_schema.spec import CaptionSpec, Record
 from cache_schema.store import Cache
 
 UNKNOWN: Final = {"licence": -1, "repeated": 0}
-"""What an array that the older format did not have is filled with."""
+"""Value that fills an array which format 1 lacks, by name of the array."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Copied:
-    """What came of a copy."""
+    """The result of `copy`."""
 
     cache: Cache
     left_out: tuple[str, ...]
-    """Products that are not finished in the original."""
+    """Names of products that are not finished in the original, and so not copied."""
 
 
 def copy(
@@ -47,14 +47,14 @@ def copy(
     """Copy a cache, and convert it to the newest format.
 
     Args:
-        old: the original. It is only read.
-        new: where the copy shall be: nothing yet, or a copy that was begun before.
+        old: the original, which stays unchanged.
+        new: where to put the copy. Nothing is there yet, or an unfinished copy of `old`.
         wait: called once if another command is at work on the copy.
-        begin: told the number of shards to copy, by product.
-        advance: told (product, shards) as they are done.
+        begin: called with the number of shards to copy, by product.
+        advance: called with (product, number of shards) after each step.
 
     Raises:
-        UserError: `old` is no cache or is damaged, or `new` holds something else.
+        UserError: `old` is not a cache or is damaged, or `new` holds something else.
     """
     original = store.open_cache(old)
     if Path(new).resolve() == original.path:
@@ -80,10 +80,10 @@ def copy(
 
 
 def _opened(original: Cache, new: Path) -> Cache:
-    """The copy as it is so far; an empty one where there is none.
+    """Open the unfinished copy, or create an empty one.
 
     Raises:
-        UserError: there is a cache of other shapes, or something else.
+        UserError: the place holds a cache of other shapes, or something else.
     """
     manifest = dataclasses.replace(original.manifest, format_version=spec.FORMAT_VERSION)
     if not (new / "zarr.json").is_file():
@@ -97,7 +97,7 @@ def _opened(original: Cache, new: Path) -> Cache:
 
 
 def _new(original: Cache, record: Record) -> Record:
-    """The record of a product in the copy, before it is complete there."""
+    """Return the record that a product gets in the copy when its copying begins."""
     names = products.parts(record)
     described = record.spec
     if "captions" in names and names["captions"] == products.ONLY_CAPTIONS:
@@ -108,7 +108,7 @@ def _new(original: Cache, record: Record) -> Record:
 
 
 def _captions_name(original: Cache) -> str:
-    """What the captions of a format 1 cache are called from now on: after the model that wrote them, or the captioner without one."""
+    """Choose a name for the captions of a format 1 cache: that of their model, or of the captioner if it has no model."""
     (record,) = products.select(original.records(), products.CAPTIONS)
     assert isinstance(record.spec, CaptionSpec)
     name = record.spec.name or record.spec.model.rstrip("/").rpartition("/")[2] or record.spec.captioner
@@ -138,5 +138,5 @@ def _last(path: str) -> str:
 
 
 def _layout(node: ArraySpec) -> Any:
-    """What decides the bytes of an array's files."""
+    """Return all of a description that decides the bytes of the array's files."""
     return dataclasses.replace(node, path="", dims=())

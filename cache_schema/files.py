@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all, and the lock of who may write them.
+"""Write files so that they are complete or absent, and lock a cache for one writer at a time.
 
-Beside a cache `NAME.zarr` lie `NAME.zarr.journal`, whose lock makes writers take turns, and while one is at work
-`NAME.zarr.lock`, which holds that writer's token.
+Two files lie beside a cache `NAME.zarr`. Writers lock `NAME.zarr.journal` and so take turns. While one of them is at work,
+`NAME.zarr.lock` holds its token.
 """
 
 import contextlib
@@ -18,21 +18,22 @@ from typing import Any, TextIO
 from cache_schema.errors import UserError
 
 NOT_REGULAR = "no regular file but a pipe or a device"
+"""Message for what is found in the place of a file."""
 MENDS = "`mmpd-cache verify --repair` mends it"
 
 
 def write_file(path: Path, data: bytes, within: Path | None = None) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut.
+    """Write a file so that it is complete or absent, even after a power cut.
 
     Args:
         path: the file.
-        data: all that it shall hold.
-        within: the cache it belongs to. A symbolic link on the way from there to the file is refused: what is written
-            would land somewhere else.
+        data: its whole contents.
+        within: the cache that the file belongs to. A symbolic link between the cache and the file is refused, because the data would land
+            somewhere else.
 
     Raises:
         OSError: the disk is full or not writable; `filename` and the message name the file. Nothing is left behind.
-        UserError: a symbolic link is on the way, or a folder is where the file belongs, or a file where a folder does.
+        UserError: a symbolic link is on the way, a folder is in the place of the file, or a file in the place of a folder.
     """
     if within is not None:
         refuse_links(path, within)
@@ -65,14 +66,14 @@ def write_file(path: Path, data: bytes, within: Path | None = None) -> None:
 
 
 def refuse_links(path: Path, within: Path) -> None:
-    """Call before anything at a place in a cache is written, replaced or deleted.
+    """Refuse a place in a cache that symbolic links lead out of. Call this before you write, replace or delete anything there.
 
     Args:
-        path: the place. It may be a link itself: the link is what is replaced or deleted.
+        path: the place. It may be a link itself, because the link is then replaced or deleted.
         within: the cache.
 
     Raises:
-        UserError: a symbolic link is on the way from the cache's folder to the place, which leads somewhere else.
+        UserError: a folder between the cache and the place is a symbolic link.
     """
     for parent in path.relative_to(within).parents:
         if parent.name and (within / parent).is_symlink():
@@ -83,10 +84,10 @@ def refuse_links(path: Path, within: Path) -> None:
 
 
 def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a regular file. What is none - a named pipe, a device - is not waited for. An `opener` for `open`.
+    """Open a regular file and return its descriptor. It never waits for a named pipe or a device. Use it as `opener` of `open`.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file; IsADirectoryError where it is a folder.
+        OSError: the file cannot be opened or is not a regular file. For a folder it is an IsADirectoryError.
     """
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     mode = os.fstat(descriptor).st_mode
@@ -99,16 +100,16 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
 
 
 def regular_bytes(path: Path) -> bytes:
-    """All bytes of a regular file. Raises as `open_regular`."""
+    """Read all bytes of a regular file. Raises the errors of `open_regular`."""
     with open(path, "rb", opener=open_regular) as file:
         return file.read()
 
 
 def read_file(path: Path) -> bytes:
-    """All bytes of a file of a cache.
+    """Read all bytes of a file of a cache.
 
     Raises:
-        UserError: it is not there, or is a folder, a named pipe or a device.
+        UserError: it is missing, or is a folder, a named pipe or a device.
         OSError: it cannot be read.
     """
     try:
@@ -125,19 +126,19 @@ def read_file(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO]:
-    """Hold a cache for writing. Others wait; the hold ends with the process, however it ends. Clears a dead writer's leftovers.
+    """Hold a cache for writing, and remove what a killed writer left behind. Other writers wait. The hold ends with the process.
 
     Args:
-        path: the cache. The lock is on `<path>.journal` beside it, which is also where a build notes its timings: what
-            differs from run to run stays outside the cache.
-        wait: called once, without arguments, if somebody else holds it.
+        path: the cache. The lock is on `<path>.journal` beside it. Builds note their timings there, because the cache itself must not
+            differ from run to run.
+        wait: called once, without arguments, if another process holds the cache.
 
     Yields:
         The journal, open for appending lines.
 
     Raises:
-        UserError: no file can be made where the cache is to be, as in /proc; or a link, a folder or a named pipe is where one of the
-            files beside the cache belongs.
+        UserError: no file can be made in this place, such as /proc; or a link, a folder or a named pipe is in the place of one of the
+            files beside the cache.
     """
     path = Path(path).resolve()  # one lock, by whatever name the cache is reached
     try:
@@ -166,7 +167,7 @@ def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO
 
 
 def _open_beside(path: Path, mode: str) -> TextIO:
-    """Open a file beside a cache for writing, and no other that a stranger's link in its place leads to."""
+    """Open a file beside a cache for writing. A symbolic link in its place is refused, because it could lead to any other file."""
     try:
         return open(path, mode, encoding="utf-8", opener=lambda name, flags: open_regular(name, flags | os.O_NOFOLLOW))  # type: ignore[return-value]
     except OSError as error:
@@ -182,12 +183,12 @@ def _open_beside(path: Path, mode: str) -> TextIO:
 
 
 def journal_file(path: Path) -> Path:
-    """The journal beside a cache."""
+    """Return the path of the journal beside a cache."""
     return path.with_name(path.name + ".journal")
 
 
 def leftovers(path: Path) -> Iterator[Path]:
-    """Half files that a writer was about to put in their places when it was stopped."""
+    """Yield the temporary files that a stopped writer left in a cache."""
     for folder, _, names in os.walk(path):
         for name in names:
             if name.startswith(".") and name.endswith(".tmp"):
@@ -195,7 +196,7 @@ def leftovers(path: Path) -> Iterator[Path]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody is writing to a cache right now."""
+    """Whether a process is writing to a cache now."""
     try:
         journal = open(journal_file(path.resolve()), "rb", opener=open_regular)
     except OSError:
@@ -209,7 +210,7 @@ def is_held(path: Path) -> bool:
 
 
 def held_token(path: str | os.PathLike[str]) -> str:
-    """What tells the present hold of a cache from every other; empty if nobody holds it. Give it to `open_cache`."""
+    """Return the token of the present holder of a cache, for `open_cache`; empty if nobody holds it. Each hold has a token of its own."""
     try:
         return regular_bytes(_lock_file(Path(path).resolve())).decode("ascii", errors="replace")
     except FileNotFoundError:
@@ -218,16 +219,16 @@ def held_token(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def still_held(path: Path, token: str) -> Iterator[None]:
-    """Write on behalf of who holds the cache at `path`; nobody can take it over until the writing is done.
+    """Write on behalf of the holder of a cache. Nobody can take the cache over until the writing is done.
 
-    A dask worker whose client was killed goes on with its task. By the time it writes, another build may be at work.
+    This is for a dask worker, which goes on with its task after its client was killed. When it writes, another build may be at work.
 
     Args:
         path: the cache.
-        token: of the hold; empty for a writer that is the holder itself and need not be checked.
+        token: token of the hold. It is empty for the holder itself, which needs no check.
 
     Raises:
-        UserError: somebody else holds it now, or nobody.
+        UserError: the hold with this token has ended.
     """
     if not token:
         yield
@@ -249,7 +250,7 @@ def _lock_file(path: Path) -> Path:
 
 
 def _say_holder(lock: TextIO, token: str) -> None:
-    """Write who holds a cache into its lock file. Waits until whoever is writing a shard right now has written it."""
+    """Write the token of a holder into the lock file. Waits until a shard that is being written is complete."""
     fcntl.flock(lock, fcntl.LOCK_EX)
     lock.truncate(0)  # in place: those who wait for this file are to read what is in it now
     lock.write(token)

@@ -1,11 +1,11 @@
-"""How arrays lie on disk: the description of a Zarr array, the bytes of its `zarr.json`, and the bytes of one shard file.
+"""Describe Zarr arrays, and encode their `zarr.json` and their shard files.
 
     node = table_array("label", "int32", (1000,), 512, ("shape",))
     node_json(node)                                    # its zarr.json
     encode(node, labels[:512])                         # the file of its first shard
 
-Every array is cut along axis 0 into shards, one file each. A file is one chunk, or with Zarr's sharding codec several. Letters as in
-`cache_schema.spec`.
+Every array is cut along axis 0 into shards. Each shard is one file, which holds one chunk or, with Zarr's sharding codec, several:
+https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html. The letters of shapes are those of `cache_schema.spec`.
 """
 
 import hashlib
@@ -29,35 +29,31 @@ from cache_schema.files import MENDS, read_file
 
 @dataclass(frozen=True, kw_only=True)
 class ArraySpec:
-    """One Zarr array on disk.
-
-    One file holds one shard: as one chunk, or with Zarr's sharding codec as several. Sharded `raw` arrays are what
-    `cache_schema.rows.Rows` maps into memory.
-    """
+    """Describes one Zarr array on disk. `cache_schema.rows.Rows` can map it into memory if it is sharded and its codec is `raw`."""
 
     path: str
     dtype: str
     shape: tuple[int, ...]
     chunk: tuple[int, ...]
-    """Unit of reading for any Zarr client."""
+    """Shape of a chunk, which is the smallest part that a Zarr client reads."""
     shard: int
-    """Entries of axis 0 in one file."""
+    """Number of entries of axis 0 in one file."""
     codec: Literal["raw", "zstd", "crc32c"] = "raw"
     level: int = 3
     dims: tuple[str, ...]
-    """Names of the axes. Arrays of one group have the same name only for axes of the same length."""
+    """Names of the axes. Axes of the same name have the same length in all arrays of a group."""
     sharded: bool = False
     partial: tuple[tuple[int, int], ...] = ()
-    """(shard, its rows) of shards before the last that are not full; see `spec.Manifest.segments`."""
+    """(shard, its number of rows) of shards before the last one that are not full; see `spec.Manifest.segments`."""
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Inner chunks per shard file, by axis."""
+        """Number of chunks in a shard file along each axis."""
         return (self.shard // self.chunk[0], *(-(-s // c) for s, c in zip(self.shape[1:], self.chunk[1:], strict=True)))
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one entry of axis 0."""
+        """Number of bytes of one entry of axis 0."""
         size = {"uint8": 1, "int16": 2, "int32": 4, "float16": 2, "float32": 4, "float64": 8}[self.dtype]
         return size * math.prod(self.shape[1:])
 
@@ -67,23 +63,23 @@ class ArraySpec:
         return -(-self.shape[0] // self.shard)
 
     def rows(self, shard: int) -> int:
-        """Entries of axis 0 that the file of one shard holds."""
+        """Return the number of entries of axis 0 in the file of one shard."""
         return dict(self.partial).get(shard, min(self.shard, self.shape[0] - shard * self.shard))
 
     def key(self, shard: int) -> str:
-        """File of one shard, relative to the cache."""
+        """Return the path of the file of one shard, relative to the cache."""
         return f"{self.path}/c/" + "/".join([str(shard)] + ["0"] * (len(self.shape) - 1))
 
 
 def node_json(
     node: ArraySpec | None = None, attributes: Mapping[str, Any] | None = None, *, summary: Mapping[str, bytes] | None = None
 ) -> bytes:
-    """The `zarr.json` of an array, or of a group where `node` is None. One byte form, so that a changed byte shows.
+    """Return the `zarr.json` of an array, or of a group if `node` is None. It has only one form, so that any changed byte is found.
 
     Args:
         node: the array.
-        attributes: what Zarr stores for its user.
-        summary: for the root, the `zarr.json` of every node below it by place: Zarr's consolidated metadata.
+        attributes: attributes of the node.
+        summary: Zarr's consolidated metadata, for the root: the `zarr.json` of every node below it, by place.
     """
     if node is None:
         group: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
@@ -122,12 +118,12 @@ def _pretty(value: Any) -> bytes:
 
 
 def encode(node: ArraySpec, rows: NDArray[Any] | Sequence[Sequence[bytes]]) -> bytes:
-    """The file of one shard.
+    """Encode the file of one shard.
 
     Args:
         node: the array.
-        rows: values [n <= S, ...] of the shard's rows; or, for `zstd` arrays with several chunks a row, those chunks
-            already encoded by `encode_chunk`, as [n][chunks per row].
+        rows: values of the rows of the shard [n <= S, ...]. For `zstd` arrays with several chunks per row they may also be chunks that
+            `encode_chunk` has encoded, as [n][chunks per row].
     """
     if isinstance(rows, np.ndarray):
         assert rows.dtype == node.dtype and rows.shape[1:] == node.shape[1:] and len(rows) <= node.shard, (node, rows.dtype, rows.shape)
@@ -147,7 +143,7 @@ def encode(node: ArraySpec, rows: NDArray[Any] | Sequence[Sequence[bytes]]) -> b
 
 
 def encode_chunk(node: ArraySpec, values: NDArray[Any]) -> bytes:
-    """One chunk as stored."""
+    """Encode one chunk."""
     data = np.ascontiguousarray(values).astype(node.dtype, copy=False).tobytes()
     if node.codec == "zstd":
         return bytes(Zstd(level=node.level).encode(data))
@@ -155,15 +151,15 @@ def encode_chunk(node: ArraySpec, values: NDArray[Any]) -> bytes:
 
 
 class ShardFile:
-    """Random access to the rows of one shard file of a sharded array."""
+    """Reads single rows of one shard file of a sharded array."""
 
     def __init__(self, root: Path, node: ArraySpec, shard: int, digest: bytes = b"") -> None:
         """
         Args:
             root: the cache's folder.
             node: the array.
-            shard: which shard.
-            digest: sha256 that the file must have; empty to take it as it is.
+            shard: number of the shard.
+            digest: sha256 that the file must have; empty for no check.
 
         Raises:
             UserError: the file is missing or damaged.
@@ -177,17 +173,17 @@ class ShardFile:
         self.per_row = math.prod(node.grid[1:])
 
     def row(self, row: int) -> NDArray[Any]:
-        """Row `row` of the shard, decoded. [...]"""
+        """Decode one row of the shard. [...]"""
         parts = [self._decoded(row * self.per_row + i) for i in range(self.per_row)]
         return np.concatenate(parts).reshape(self.node.shape[1:])
 
     def entry(self, row: int, column: int) -> NDArray[Any]:
-        """One entry of axis 1 of a row, decoded, of an array with a chunk for each. [...]"""
+        """Decode one entry of axis 1 of a row, in an array that has a chunk for each entry. [...]"""
         assert self.node.grid[2:] == (1,) * len(self.node.grid[2:]) and self.node.chunk[1] == 1, self.node
-        return self._decoded(row * self.per_row + column).reshape(self.node.shape[2:]).copy()  # which its caller may write to
+        return self._decoded(row * self.per_row + column).reshape(self.node.shape[2:]).copy()  # so that the caller may write to it
 
     def encoded(self, rows: int) -> list[list[bytes]]:
-        """The first rows as `encode` takes them: their chunks as they are stored."""
+        """Return the stored chunks of the first rows, as `encode` takes them."""
         return [[self._chunk(row * self.per_row + i) for i in range(self.per_row)] for row in range(rows)]
 
     def _chunk(self, number: int) -> bytes:
@@ -201,7 +197,7 @@ class ShardFile:
 
 
 def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
-    """Refuse what is not what was written.
+    """Refuse bytes of a file that differ from what was written.
 
     Raises:
         UserError: the sha256 of `data`, the bytes of the file `path`, is not `digest`.
@@ -211,7 +207,11 @@ def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
 
 
 def unpacked(data: bytes, size: int, path: Path) -> bytes:
-    """What zstd packed, which must be `size` bytes."""
+    """Decompress zstd data.
+
+    Raises:
+        UserError: the data is damaged, or does not give `size` bytes.
+    """
     try:
         raw = bytes(Zstd().decode(data))
     except (RuntimeError, ValueError, MemoryError):
@@ -222,7 +222,7 @@ def unpacked(data: bytes, size: int, path: Path) -> bytes:
 
 
 def text_cells(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Texts as zero-padded UTF-8. [n] -> [n, L]. Longer ones are cut at a character."""
+    """Write texts as UTF-8 padded with zeros. [n] -> [n, L]. A longer text is cut between two characters."""
     cells = np.zeros((len(texts), spec.TEXT_BYTES), np.uint8)
     for cell, text in zip(cells, texts, strict=True):
         data = text.encode()[: spec.TEXT_BYTES].decode(errors="ignore").encode()
@@ -231,7 +231,7 @@ def text_cells(texts: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def texts(cells: NDArray[np.uint8]) -> NDArray[np.object_]:
-    """The strings in text cells. [..., L] -> [...]"""
+    """Read the texts in text cells. [..., L] -> [...]"""
     flat = cells.reshape(-1, cells.shape[-1])
     out = np.empty(len(flat), object)
     out[:] = [cell.tobytes().rstrip(b"\0").decode(errors="replace") for cell in flat]
@@ -239,11 +239,11 @@ def texts(cells: NDArray[np.uint8]) -> NDArray[np.object_]:
 
 
 NO_CHUNK: Final = 2**64 - 1
-"""What Zarr's shard index holds for a chunk that is not there."""
+"""Offset and size of a missing chunk in the shard index of Zarr."""
 
 
 def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
-    """Offsets and sizes [chunks, 2] from the end of a shard file."""
+    """Read the shard index at the end of a shard file: offset and size of each chunk. [chunks, 2]"""
     expected = 16 * math.prod(node.grid) + 4
     if len(footer) != expected or struct.pack("<I", google_crc32c.value(footer[:-4])) != footer[-4:]:
         raise UserError(f"{path}: the shard index is damaged; {MENDS}")

@@ -1,8 +1,8 @@
-"""Putting right bytes, and only these, into a damaged cache.
+"""Repair the files of a damaged cache, and put only proven bytes into it.
 
-What is made again is written beside its place. It goes there once it is proven to be what was lost: by the completion
-marker of its shard, and where markers themselves are damaged or shards changed places, by the digest over the whole
-product in its record. Nothing that is damaged is ever taken as the reference for its own mending.
+A file that is made again is first written beside its place. It replaces the damaged file once a checksum proves that it has the lost
+bytes. The proof is the completion marker of its shard. Where markers themselves are damaged, or shards changed places, the proof is the
+digest over the whole product, which its record holds. A damaged file never serves as the proof of its own repair.
 """
 
 import hashlib
@@ -23,20 +23,21 @@ from cache_schema.store import Cache
 
 
 class Mending(Cache):
-    """A cache in which shards are made again beside their places."""
+    """A cache under repair: `write` puts a shard beside its place, `settle` moves it there once it is proven."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest)
         self.made: dict[str, dict[int, NDArray[np.uint8]]] = {}
-        """By product and shard, the checksums [files, 32] of what was made again."""
+        """Checksums [files, 32] of each shard that was made again, by product and shard."""
         self.refused: set[tuple[str, int]] = set()
-        """Shards that came out otherwise than their completion markers say."""
+        """(product, shard) that came out with other bytes than their completion markers say."""
         self.doubted: set[str] = set()
-        """Products whose completion markers are not believed."""
+        """Products whose completion markers cannot be trusted, because the digest over the product contradicts them."""
         self._beside: dict[str, Path] = {}
 
     def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
-        """Keep one shard of a product beside its place."""
+        """Write one shard of a product beside its place. A shard that its completion marker contradicts is dropped and noted in
+        `refused`."""
         arrays = self.arrays(record)
         files = [encode(node, values[node.path]) for node in arrays]
         sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
@@ -52,13 +53,13 @@ class Mending(Cache):
         self.made.setdefault(record.product, {})[shard] = sums
 
     def _contradicted(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> bool:
-        """Whether a completion marker that is believed says otherwise."""
+        """Whether a trusted completion marker says that a shard has other checksums."""
         if record.product in self.doubted:
             return False
         try:
             return not np.array_equal(self.checksums(record, shard), sums)
         except (UserError, OSError):
-            return False  # it is lost as well; the digest over the product tells
+            return False  # the marker is lost as well; `settle` asks the digest over the product
 
     def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
         made = self.made.get(record.product, {}).get(shard)
@@ -68,7 +69,7 @@ class Mending(Cache):
         return self._beside.get(key, self.path / key)
 
     def settle(self, record: Record) -> set[int]:
-        """Put what was made again of a product into its place, as far as it is proven to be right. Returns those shards."""
+        """Move the shards of a product that were made again to their places, if they are proven. Returns the shards that were moved."""
         made = self.made.pop(record.product, {})
         right = set(made) if not record.complete or self._adds_up(record, made) else self._believed(record, made)
         marker = products.markers(self.manifest, record)
@@ -90,7 +91,7 @@ class Mending(Cache):
         os.replace(beside, place)
 
     def put_file(self, key: str, data: bytes) -> None:
-        """Write one file again, if it is not that already."""
+        """Write one file, unless it holds these bytes already."""
         place = self.path / key
         refuse_links(place, self.path)
         clear(place)
@@ -98,7 +99,7 @@ class Mending(Cache):
             self._put(key, data)
 
     def _adds_up(self, record: Record, made: Mapping[int, NDArray[np.uint8]]) -> bool:
-        """Whether with these shards the product is what its record says."""
+        """Whether the product has the digest of its record once these shards are in place."""
         try:
             statistics = None
             if products.of(record).statistics and validate.statistics_damage(self, products.statistics_array(self.manifest, record)):
@@ -108,7 +109,7 @@ class Mending(Cache):
             return False
 
     def _believed(self, record: Record, made: Mapping[int, NDArray[np.uint8]]) -> set[int]:
-        """Those shards that have a completion marker, where more than these are damaged."""
+        """Shards that a completion marker proves, for a product that has more damage than these shards."""
         if record.product in self.doubted:
             return set()
         known = set()
@@ -121,7 +122,7 @@ class Mending(Cache):
         return known
 
     def mark_again(self, record: Record, shards: Iterable[int]) -> bool:
-        """Write lost completion markers for files that are all there, if the product's digest proves them right."""
+        """Write lost completion markers for shards whose files are all there, if the digest of the product proves these files."""
         try:
             found = {shard: self._sums_of_files(record, shard) for shard in shards}
         except (UserError, OSError):
@@ -138,7 +139,7 @@ class Mending(Cache):
         return np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
 
     def put_statistics(self, record: Record) -> bool:
-        """Write a product's statistics again, if its digest proves them right."""
+        """Compute and write the statistics of a product again, if its digest proves them."""
         try:
             made = self.statistics(record)
             right = self.content(record, statistics=made) == record.content
@@ -150,7 +151,11 @@ class Mending(Cache):
 
 
 def clear(place: Path) -> None:
-    """Remove an empty folder from the place of a file; anything in it is somebody's."""
+    """Remove an empty folder from the place of a file.
+
+    Raises:
+        UserError: the folder is not empty. Its contents belong to somebody, so they stay.
+    """
     if place.is_dir() and not place.is_symlink():
         try:
             place.rmdir()

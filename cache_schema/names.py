@@ -1,18 +1,25 @@
-"""Names that become file or folder names: one rule for all of them."""
+"""The rule for names that become names of files or folders."""
 
 import re
 
 from cache_schema.errors import UserError
 
 LONGEST_NAME = 100
+"""Number of characters of the longest name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def path_name(text: str, what: str) -> str:
-    """The given text, once it is known to be safe as the name of a file or folder on any system.
+    """Return the given text if it is safe as the name of a file or folder on any system.
 
-    Letters, digits, dots, hyphens and underscores are allowed; the first is a letter or digit. `what` says in the error what
-    the name is for ("the label set"). Raises UserError for anything else, for two dots in a row and for more than 100 characters.
+    Letters, digits, dots, hyphens and underscores are allowed. The first character is a letter or a digit.
+
+    Args:
+        text: the name.
+        what: what the name is for, in the error ("the label set").
+
+    Raises:
+        UserError: the text has other characters, two dots in a row, or more than `LONGEST_NAME` characters.
     """
     if not isinstance(text, str) or not _NAME.fullmatch(text) or ".." in text or len(text) > LONGEST_NAME:
         shown = repr(text if not isinstance(text, str) or len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "...")

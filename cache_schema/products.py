@@ -1,15 +1,15 @@
-"""What kinds of products a cache has. This is the one table; no other code compares names of kinds or puts product names together.
+"""The table of all kinds of products that a cache can have. No other code compares names of kinds or builds names of products.
 
     IMAGE.product(teacher="clip")                      # 'image/clip'
     of(record).statistics                              # whether a product of its kind comes with mean and variance
     select(cache.products(), TEXT, teacher="clip")     # the records of one teacher's embedded captions, of every captioner
     arrays(cache.manifest, record)                     # what a product has on disk
 
-A new kind is one entry of `KINDS` and the code that makes it. The order of `KINDS` is the order of making: a kind comes after all that
-it is made from. Letters as in `cache_schema.spec`.
+To add a kind, add an entry to `KINDS` and the code that makes it. `KINDS` is in the order of making: a kind comes after the kinds that it
+is made from. The letters of shapes are those of `cache_schema.spec`.
 
-Format 1 had one captioner, so its products are called `captions` and `text/<teacher>`; it had no `repeated` and no `licence`, and all axes
-of one role had one name. `Kind.pattern_1` and `arrays` know that, and nothing else does.
+Format 1 differs in three ways, which only `Kind.pattern_1` and `arrays` know. It has one captioner, so its products are called `captions`
+and `text/<teacher>`. It has no arrays `repeated` and `licence`. Its axes are named by their role alone.
 """
 
 import dataclasses
@@ -37,9 +37,10 @@ from cache_schema.spec import (
 )
 
 ONLY_CAPTIONS: Final = "captions"
-"""What the captions of a format 1 cache, which have no name there, are called in `parts` and `select`."""
+"""Name that `parts` and `select` give to the captions of a format 1 cache, which have no name on disk."""
 
 Maker = Callable[["_Shapes", Record], tuple[ArraySpec, ...]]
+"""Function that lists the arrays of a product."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,55 +48,60 @@ class Kind:
     """A kind of product."""
 
     name: str
-    """The word in `Record.kind`, and the first part of the product's name."""
+    """What `Record.kind` holds. It is also the first part of the product's name."""
     pattern: str
-    """What products of the kind are called. A part in angle brackets differs from product to product."""
+    """Pattern of the names of its products. A part in angle brackets differs from product to product."""
     spec: type
     """The class of `Record.spec`."""
     arrays: Maker
     """The arrays of a product, in the order of the checksums in its completion marker."""
     inputs: tuple[str, ...] = ()
-    """Names of the kinds it is computed from, beside `index`."""
+    """Names of the kinds that it is computed from; `index` is left out, because everything needs it."""
     origin: Literal["listing", "files", "cache", "words", "guide"]
-    """What it is made from: the source's list, a shape's own files, what the cache holds already, a label set's words, or a guide's run."""
+    """What it is made from: the list of shapes of the source, a shape's own files, other products of the cache, the words of a label set,
+    or
+    the training run of a guide."""
     unit: str = "shape"
-    """What progress counts, in the singular."""
+    """Unit in which progress is counted, in the singular."""
     statistics: bool = False
     """Whether mean and variance of its values are stored once it is complete."""
     labelled: bool = False
     """Whether its record has a label set."""
     pattern_1: str = ""
-    """The pattern in format 1, where that is another."""
+    """Pattern of the names in format 1; empty if it is the same."""
 
     def parts_of(self, version: int = FORMAT_VERSION) -> tuple[str, ...]:
-        """The pattern in one format, part by part."""
+        """Split the pattern of one format into its parts."""
         return tuple((self.pattern_1 if version == 1 and self.pattern_1 else self.pattern).split("/"))
 
     def product(self, version: int = FORMAT_VERSION, /, **names: str) -> str:
-        """The name of a product, as `TEXT.product(captions="blip2", teacher="clip")`. Format 1 leaves out what it does not name."""
+        """Build the name of a product, such as `TEXT.product(captions="blip2", teacher="clip")`. Format 1 ignores names it has no part
+        for."""
         return "/".join(names[part[1:-1]] if part.startswith("<") else part for part in self.parts_of(version))
 
     def per_shape(self, record: Record) -> int:
-        """Units of progress for each shape."""
+        """Number of units of progress for each shape."""
         return record.per_shape if record.per_shape else 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Shapes:
-    """Makes arrays with an entry of axis 0 for each shape."""
+    """Describes arrays whose axis 0 has one entry for each shape."""
 
     manifest: Manifest
 
     def rows(self, path: str, dtype: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> ArraySpec:
-        """An uncompressed array, one chunk a shape, many to a file: what training reads. `shape` and `dims` without axis 0."""
+        """Describe an uncompressed array with one chunk per shape and many chunks per file. Training reads these. `shape` and `dims` leave
+        out
+        axis 0."""
         return self._array(path, dtype, shape, dims, chunk=(1, *shape), sharded=True)
 
     def table(self, path: str, dtype: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> ArraySpec:
-        """A compressed array, one chunk a shard: what is read as a whole. `shape` and `dims` without axis 0."""
+        """Describe a compressed array with one chunk per shard, which is read as a whole. `shape` and `dims` leave out axis 0."""
         return self._array(path, dtype, shape, dims, chunk=(self.manifest.shard, *shape), codec="zstd")
 
     def pictures(self, path: str, dtype: str, shape: tuple[int, ...], dims: tuple[str, ...], level: int) -> ArraySpec:
-        """A compressed array with a chunk for each entry of axis 1, many to a file. `shape` and `dims` without axis 0."""
+        """Describe a compressed array with one chunk per entry of axis 1 and many chunks per file. `shape` and `dims` leave out axis 0."""
         return self._array(path, dtype, shape, dims, chunk=(1, 1, *shape[1:]), sharded=True, codec="zstd", level=level)
 
     def _array(self, path: str, dtype: str, shape: tuple[int, ...], dims: tuple[str, ...], **how: Any) -> ArraySpec:
@@ -204,13 +210,13 @@ def _boxes(to: _Shapes, record: Record) -> tuple[ArraySpec, ...]:
 INDEX: Final = Kind(name="index", pattern="index", spec=SourceSpec, arrays=_index, origin="listing")
 """`id`, `label`, `split` and `licence` of each shape."""
 STATUS: Final = Kind(name="status", pattern="status", spec=SourceSpec, arrays=_status, origin="files")
-"""How each shape fared: `status`, `reason`, `source_sha256`, `colored`, `repeated`."""
+"""What became of each shape: `status`, `reason`, `source_sha256`, `colored`, `repeated`."""
 POINTS: Final = Kind(name="points", pattern="points", spec=PointSpec, arrays=_points, origin="files")
-"""`points/xyz` and `points/rgb` in blocks of farthest-point order; where the specification says so `normal`, `part` and `instance`."""
+"""`points/xyz` and `points/rgb` in blocks of farthest-point order. Optional: `points/normal`, `points/part`, `points/instance`."""
 VIEWS: Final = Kind(name="views", pattern="views", spec=ViewSpec, arrays=_views, origin="files")
-"""`views/rgb`, `views/pose`, and where the specification says so `views/depth`."""
+"""`views/rgb` and `views/pose`. Optional: `views/depth`."""
 BOXES: Final = Kind(name="boxes", pattern="boxes", spec=BoxSpec, arrays=_boxes, origin="files")
-"""Objects of a scene: `boxes/box` (centre, size, turn about the vertical axis) and `boxes/class`."""
+"""Objects of a scene: `boxes/box` (centre, size, angle about the vertical axis) and `boxes/class`."""
 IMAGE: Final = Kind(
     name="image",
     pattern="image/<teacher>",
@@ -252,7 +258,7 @@ LABELS: Final = Kind(
 DENSE: Final = Kind(name="dense", pattern="dense/<teacher>", spec=DenseSpec, arrays=_dense, inputs=("points", "views"), origin="cache")
 """A teacher's patch features on groups of points, and how many views saw each group."""
 GUIDE: Final = Kind(name="guide", pattern="guide/<guide>", spec=GuideSpec, arrays=_guide, inputs=("points",), origin="guide")
-"""A guide's features of groups (`tokens`) and of blocks (`summary`): what stage 2 learns from."""
+"""A guide's features of groups of points (`tokens`) and of blocks (`summary`). Stage 2 of training learns from them."""
 
 KINDS: Final[dict[str, Kind]] = {
     kind.name: kind for kind in (INDEX, STATUS, POINTS, VIEWS, BOXES, IMAGE, CAPTIONS, TEXT, LABELS, DENSE, GUIDE)
@@ -261,7 +267,7 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 def of(record: Record) -> Kind:
-    """The kind of a record that `check` has passed."""
+    """Return the kind of a record that has passed `check`."""
     return KINDS[record.kind]
 
 
@@ -282,7 +288,7 @@ def in_order(records: Iterable[Record]) -> list[Record]:
 
 
 def parts(record: Record) -> dict[str, str]:
-    """The names within a product's name: `{"captions": "blip2", "teacher": "clip"}` of `text/blip2/clip`."""
+    """Take the name of a product apart: `text/blip2/clip` gives `{"captions": "blip2", "teacher": "clip"}`."""
     kind, words = of(record), record.product.split("/")
     found = {part[1:-1]: ONLY_CAPTIONS for part in kind.parts_of() if part == "<captions>"}
     pattern = next(p for p in (kind.parts_of(), kind.parts_of(1)) if len(p) == len(words))
@@ -290,12 +296,12 @@ def parts(record: Record) -> dict[str, str]:
 
 
 def select(records: Mapping[str, Record], kind: Kind, **names: str) -> list[Record]:
-    """The records of a kind whose names are those given, as `select(cache.products(), TEXT, teacher="clip")`."""
+    """Select the records of a kind that have the given names, such as `select(cache.products(), TEXT, teacher="clip")`."""
     return [r for r in records.values() if r.kind == kind.name and names.items() <= parts(r).items()]
 
 
 def renamed(record: Record, version: int) -> Record:
-    """The record with its name as a cache of some format has it."""
+    """Return the record with the name that it has in a cache of some format."""
     kind = KINDS.get(record.kind)
     if kind is None or not kind.pattern_1 or len(record.product.split("/")) == len(kind.parts_of(version)):
         return record
@@ -304,7 +310,7 @@ def renamed(record: Record, version: int) -> Record:
 
 
 def owner(path: str, version: int) -> str | None:
-    """The name of the product that an array at a path of a cache belongs to; None if no kind has arrays there."""
+    """Return the name of the product that owns the array at a path; None if no kind has arrays there."""
     first, *rest = path.split("/")
     for kind in (INDEX, STATUS):
         if not rest and first in FIXED[kind.name]:
@@ -317,36 +323,36 @@ def owner(path: str, version: int) -> str | None:
 
 
 def groups(version: int) -> set[str]:
-    """Names in the folder `products` that are groups of products and no products, as far as they are fixed."""
+    """Names in the folder `products` that are always groups of products and never products, such as `image`."""
     return {kind.name for kind in KINDS.values() if len(kind.parts_of(version)) > 1}
 
 
 def is_group(name: str, version: int) -> bool:
-    """Whether a place in the folder `products` lies above products, and can be none itself: `image`, `labels/source`."""
+    """Whether a place in the folder `products` is a group of products, such as `image` or `labels/source`, and so no product."""
     words = name.split("/")
     kind = KINDS.get(words[0])
     return kind is not None and len(words) < len(kind.parts_of(version))
 
 
 def index_record(manifest: Manifest) -> Record:
-    """The record of the arrays every cache begins with."""
+    """Return the record of the index, which every cache begins with."""
     return Record(product=INDEX.name, kind=INDEX.name, spec=manifest.source, inputs=())
 
 
 def status_record(manifest: Manifest) -> Record:
-    """The record of how each shape fared, as far as its arrays depend on it."""
+    """Return a record of the status that describes its arrays. It lacks inputs and software, on which the arrays do not depend."""
     return Record(product=STATUS.name, kind=STATUS.name, spec=manifest.source, inputs=())
 
 
 def check(record: Record, version: int = FORMAT_VERSION) -> None:
-    """See that a record's name, kind and specification belong together.
+    """Check that the name, the kind and the specification of a record belong together.
 
     Args:
-        record: of any origin.
+        record: a record of any origin.
         version: format of the cache that it is in.
 
     Raises:
-        UserError: they do not; no record of ours is like that.
+        UserError: they do not belong together, so this software did not write the record.
     """
     kind = KINDS.get(record.kind)
     if kind is None:
@@ -362,12 +368,12 @@ def check(record: Record, version: int = FORMAT_VERSION) -> None:
 
 
 def arrays(manifest: Manifest, record: Record) -> tuple[ArraySpec, ...]:
-    """The arrays of a product, in the order of the checksums in its completion marker."""
+    """List the arrays of a product, in the order of the checksums in its completion marker."""
     return tuple(_named(manifest, node) for node in of(record).arrays(_Shapes(manifest=manifest), record))
 
 
 def statistics_array(manifest: Manifest, record: Record) -> ArraySpec:
-    """Mean and variance per dimension of a product's embeddings. [2, E]"""
+    """Describe the array with mean and variance of a product's embeddings, per dimension. [2, E]"""
     (node,) = arrays(manifest, record)
     shape = (2, node.shape[-1])
     return ArraySpec(
@@ -376,7 +382,7 @@ def statistics_array(manifest: Manifest, record: Record) -> ArraySpec:
 
 
 def markers(manifest: Manifest, record: Record) -> ArraySpec:
-    """The array of a product's completion markers: sha256 of each file of each shard. [shards, files, 32]"""
+    """Describe the array of a product's completion markers: the sha256 of each file of each shard. [shards, files, 32]"""
     nodes = arrays(manifest, record)
     shape = (nodes[0].shards, len(nodes), 32)
     dims = ("shard", f"file_{record.product.rpartition('/')[2]}", "byte")
@@ -387,7 +393,7 @@ def markers(manifest: Manifest, record: Record) -> ArraySpec:
 
 
 def _named(manifest: Manifest, node: ArraySpec) -> ArraySpec:
-    """An array with the names of axes of the cache's format: format 1 had the role alone, `dim` for `dim_clip`."""
+    """Rename the axes of an array for the format of its cache. Format 1 names them by role alone: `dim` instead of `dim_clip`."""
     return node if manifest.format_version > 1 else dataclasses.replace(node, dims=tuple(dim.partition("_")[0] for dim in node.dims))
 
 
@@ -395,4 +401,4 @@ FIXED: Final[dict[str, tuple[str, ...]]] = {
     INDEX.name: ("id", "label", "split", "licence"),
     STATUS.name: ("status", "reason", "source_sha256", "colored", "repeated"),
 }
-"""The arrays that lie in the root of a cache, by kind."""
+"""Names of the arrays that lie in the root of a cache, by kind."""

@@ -1,11 +1,12 @@
-"""The descriptions within a cache's `zarr.json` files: how they are sealed, read back, and found; and which of them are lost.
+"""Write, read and find the descriptions (manifest and records) in the `zarr.json` files of a cache, and tell which records are lost.
 
-Each carries a checksum of every letter of it, so that a changed one is never taken for what was written.
+Each description carries a checksum of its own text, so that a changed description is recognised.
 """
 
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,22 +18,22 @@ from cache_schema.layout import node_json
 from cache_schema.spec import Manifest, Record
 
 KEY: Final = "mmpd"
-"""Our key in Zarr attributes."""
+"""Key of our description in the attributes of a Zarr node."""
 
 T = TypeVar("T")
 
 
 def sealed(value: Manifest | Record) -> dict[str, Any]:
-    """Attributes that carry a description with its fingerprint and a checksum of every letter of it."""
+    """Return Zarr attributes that hold a description, its fingerprint and the checksum of its text."""
     body = spec.to_json(value)
     return {KEY: body, "fingerprint": spec.fingerprint(value), "sha256": hashlib.sha256(spec.canonical(body)).hexdigest()}
 
 
 def attributes_of(node: Path) -> dict[str, Any]:
-    """The attributes in a `zarr.json`.
+    """Read the attributes of a `zarr.json`.
 
     Raises:
-        UserError: it is missing, or describes no Zarr node.
+        UserError: the file is missing, or does not describe a Zarr node.
     """
     try:
         body = json.loads(read_file(node))
@@ -45,15 +46,15 @@ def attributes_of(node: Path) -> dict[str, Any]:
 
 
 def opened(cls: type[T], attributes: Mapping[str, Any], node: Path) -> T:
-    """The description in attributes made by `sealed`.
+    """Return the description that `sealed` put into attributes.
 
     Args:
         cls: `Manifest` or `Record`.
-        attributes: they hold `KEY`.
-        node: the file they are from.
+        attributes: attributes that hold `KEY`.
+        node: the file they were read from, for messages.
 
     Raises:
-        UserError: it is not as it was sealed, or says what this software does not know.
+        UserError: the text does not match its checksum, or has fields or values that this software does not know.
     """
     body = attributes[KEY]
     try:
@@ -70,7 +71,7 @@ def opened(cls: type[T], attributes: Mapping[str, Any], node: Path) -> T:
 
 
 class Records:
-    """The records in a cache, as they are on disk at the moment they are asked for."""
+    """Reads the records of a cache. Every call reads the disk again."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -79,7 +80,7 @@ class Records:
         self.version = manifest.format_version
 
     def all(self) -> tuple[dict[str, Record], dict[str, str]]:
-        """Every product that was begun, and what is wrong with each whose record cannot be read."""
+        """Read the record of every product that was begun. Also returns, by product, what is wrong with records that cannot be read."""
         found: dict[str, Record] = {}
         damaged: dict[str, str] = {}
         for node in self._nodes():
@@ -88,7 +89,7 @@ class Records:
                 record = self.one(name)
             except UserError as error:
                 damaged[name] = (
-                    f"{error}. It says what the product's files are, and cannot be made from them: delete {node.parent} and run the "
+                    f"{error}. A record cannot be made again from the product's files: delete {node.parent} and run the "
                     "command that made it again"
                 )
             else:
@@ -97,7 +98,7 @@ class Records:
         return found, damaged
 
     def one(self, product: str) -> Record | None:
-        """The record of a product; None where there is nothing, or a group of products.
+        """Read the record of a product; None if there is nothing, or a group of products.
 
         Raises:
             UserError: it is damaged.
@@ -120,14 +121,14 @@ class Records:
         return record
 
     def lost(self) -> dict[str, str]:
-        """Products that have completion markers and no record, and what to say of each."""
+        """Find products that have completion markers but no record. Returns a message for each."""
         found = {folder.parent for folder in self.root.rglob("c") if folder.is_dir()} | {self.root / products.INDEX.name}
         gone = [folder for folder in sorted(found) if not (folder / "zarr.json").exists()]
         message = "is not there, and nothing else says what the product is; run the command that made it again"
         return {folder.relative_to(self.root).as_posix(): message for folder in gone}
 
     def ownerless(self) -> list[str]:
-        """Products of which there are arrays and nothing in `products`: that folder was deleted."""
+        """Find products that have arrays but no folder in `products`, because somebody deleted it."""
         found = {}
         for pattern in ("*/", "*/*/", "*/*/*/"):
             for folder in self.path.glob(pattern):
@@ -139,7 +140,7 @@ class Records:
         return sorted(product for product in owners if not (self.root / product / "zarr.json").exists())
 
     def _nodes(self) -> list[Path]:
-        """The `zarr.json` of every product, and of what may be a group of products of somebody's own, in one order."""
+        """List the `zarr.json` of every product, always in the same order. Groups that other people added may be among them."""
         bases = [self.root]
         for group in sorted(products.groups(self.version)):
             bases.append(self.root / group)
@@ -149,7 +150,8 @@ class Records:
         return [node for node in nodes if not products.is_group(node.parent.relative_to(self.root).as_posix(), self.version)]
 
     def _is_group(self, product: str) -> bool:
-        """Whether a node of `products` without a record is a group, above products or somebody's own, and no record that was emptied."""
+        """Whether a node of `products` without a record is a group of products, or a group that somebody added, and not an emptied
+        record."""
         if products.is_group(product, self.version):
             return True
         place, said = self.root / product, json.dumps(product).encode()
@@ -158,7 +160,7 @@ class Records:
         return not any(said in read_file(array) for array in (self.path / product).rglob("zarr.json"))
 
     def _is_array_of(self, folder: Path, product: str) -> bool:
-        """Whether an array that says it is of a product lies in a folder, or the data of one that says nothing any more."""
+        """Whether a folder holds an array of a product. Where the array's own description is lost, a folder with data counts as one."""
         node = folder / "zarr.json"
         if not node.exists():
             return (folder / "c").is_dir()
@@ -169,8 +171,42 @@ class Records:
 
 
 def differences(there: Any, asked: Any, where: str = "") -> list[str]:
-    """Where two descriptions differ in what changes a result, as `points.seed is 0, asked 1`."""
+    """List where two descriptions differ in what changes a result, such as `points.seed is 0, asked 1`."""
     if dataclasses.is_dataclass(there) and type(there) is type(asked):
         fields = [f.name for f in dataclasses.fields(there) if f.metadata.get("identity", True)]
         return [d for f in fields for d in differences(getattr(there, f), getattr(asked, f), f"{where}.{f}" if where else f)]
     return [] if there == asked else [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
+
+
+UNSETTABLE: Final = frozenset({"revision", "revision_of_code", "weights"})
+"""Fields of specifications that no `--set` changes: the software or the model decides them."""
+
+
+def restoring(there: Any, asked: Any, prefix: str) -> list[str]:
+    """List the options that turn the specification asked for into the recorded one, such as `--set points.normals=false`.
+
+    A value that has a name of its own, such as a camera rig, is set by that name. Fields in `UNSETTABLE` are left out.
+
+    Args:
+        there: the recorded specification.
+        asked: the specification asked for.
+        prefix: what `--set` writes before the name of a field, such as `points.`.
+    """
+    if type(there) is not type(asked) or not dataclasses.is_dataclass(there):
+        return []
+    found = []
+    for field in dataclasses.fields(there):
+        value = getattr(there, field.name)
+        identity = field.metadata.get("identity", True) and field.name not in UNSETTABLE
+        if identity and differences(value, getattr(asked, field.name), field.name):
+            found.append(f"--set {shlex.quote(f'{prefix}{field.name}={_setting(value)}')}")
+    return found
+
+
+def _setting(value: Any) -> str:
+    """Write a value as `--set` takes it."""
+    if dataclasses.is_dataclass(value):
+        return str(getattr(value, "name", json.dumps(spec.to_json(value))))
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(spec.to_json(value)) if isinstance(value, tuple) else str(value)

@@ -1,12 +1,12 @@
-"""The fast reader: shard files of an uncompressed array, mapped into memory as one NumPy array.
+"""The fast reader: it maps all shard files of an uncompressed array into memory as one NumPy array.
 
-What can go wrong with a mapped file is told by its name:
+Three things can go wrong with a mapped file. Each raises an error that names the file:
 
-- another layout, or cut short: found when a shard is mapped;
-- other bytes than were written: with `sums`, a thread adds up the checksum of each shard once it is first mapped, and
-  the next read after that raises;
-- cut short, or its disk failing, while it is mapped: the processor then raises SIGBUS, which ends a process without a
-  word. A handler puts zeros in the shard's place, so that the copy at work comes to its end, and the read raises.
+- The file has another layout, or was cut short before. This is found when its shard is mapped.
+- The file has other bytes than were written. With `sums`, a thread compares each shard with its checksum after it is mapped. The next
+  read raises.
+- The file is cut short, or its disk fails, while it is mapped. Linux then sends SIGBUS, which would end the process without a message.
+  A handler maps zeros into the place of the shard, so that the running copy ends, and the read raises.
 """
 
 import ctypes
@@ -41,14 +41,14 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _MAP_FIXED, _PROT_NONE = 0x10, 0
 _NOTHING: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
 _ADDRESSES: Final = 1 << 46
-"""More than this no process can have."""
+"""Size of the largest address space that a process can have, in bytes."""
 
 
 class Region:
-    """A stretch of addresses in which every shard file of an array has its place, mapped there when first needed.
+    """A range of addresses with a place for every shard file of an array. A file is mapped into its place when it is first needed.
 
-    One stretch makes the whole array one NumPy array, so a batch is one `take` whatever shards its rows lie in; and a
-    mapping made by the C library's `mmap` needs no open file, where Python's own keeps one each.
+    One range makes the whole array one NumPy array, so that a batch is one `take` across shards. It calls the `mmap` of the C library,
+    because Python's own keeps an open file for each mapping.
     """
 
     def __init__(self, size: int) -> None:
@@ -65,11 +65,11 @@ class Region:
         _checked(_libc.mmap(self.address + offset, size, mmap.PROT_READ, _NOTHING | _MAP_FIXED, -1, 0), "nothing")
 
     def release(self) -> None:
-        """Give touched pages back. They stay in the page cache, and come again at the next touch."""
+        """Give pages back to the system. They stay in its page cache, and return at the next access."""
         _libc.madvise(self.address, self.size, 4)  # MADV_DONTNEED
 
     def array(self, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """The stretch as an array. It must not outlive the region, and only mapped parts may be read."""
+        """Return the range as an array. It must not outlive the region, and only mapped parts may be read."""
         buffer = (ctypes.c_char * self.size).from_address(self.address)
         return np.frombuffer(memoryview(buffer), dtype, math.prod(shape)).reshape(shape)
 
@@ -87,8 +87,8 @@ def _checked(address: int | None, what: str) -> int:
 
 
 def _most_maps() -> int:
-    """How many shards a process may have mapped. A file and the gap behind it are two maps, and half of what Linux allows
-    is left to others.
+    """Return how many shards a process may map. A file and the gap behind it are two mappings, and half of the mappings that Linux allows
+    are left to other code.
     """
     try:
         return max(int(Path("/proc/sys/vm/max_map_count").read_text()) // 4, 1024)
@@ -102,23 +102,25 @@ def _most_maps() -> int:
 class Rows:
     """Memory-mapped rows of one uncompressed array. Safe to use from several threads, and after a fork.
 
-    Memory and maps are bounded whatever is read: after `RELEASE` bytes the touched pages are given back, and where all
-    arrays of the process have `MAPS` shards mapped, the one that began longest ago begins afresh.
+    Memory and mappings stay bounded. After `RELEASE` bytes the pages are given back to the system. When all arrays of the process together
+    have `MAPS` shards mapped, the array that was opened longest ago drops its mappings.
     """
 
     RELEASE: Final = 1 << 30
+    """Bytes that may be read before pages are given back."""
     MAPS: Final = _most_maps()
+    """Number of shards that all arrays of a process together may have mapped."""
 
     def __init__(self, root: Path, node: ArraySpec, sums: Callable[[int], bytes] | None = None) -> None:
         """
         Args:
             root: the cache.
             node: the array.
-            sums: gives the sha256 that the file of a shard was written with. Each shard that is read is then compared
-                with it, in the background, once.
+            sums: returns the sha256 that the file of a shard must have. Each shard that is read is compared with it once, in the
+                background.
 
         Raises:
-            UserError: the array is compressed, or its description cannot be true.
+            UserError: the array is compressed, or its description is impossible.
         """
         if node.codec != "raw" or not node.sharded:
             raise UserError(f"{node.path} is compressed; read it through zarr (Cache.array)")
@@ -142,7 +144,7 @@ class Rows:
         _catch_bus_errors()
 
     def _start(self) -> None:
-        """Begin with nothing mapped. Threads that are still reading hold the region of before."""
+        """Start again with no shard mapped. Threads that are still reading keep the previous region alive."""
         # Addresses alone cost nothing, so there are enough for every shard from the start; files come when they are read.
         region = Region(self._shards * self._stride)
         _readers[region.address] = (region.size, weakref.ref(region), weakref.ref(self))
@@ -171,7 +173,7 @@ class Rows:
 
         Raises:
             IndexError: an index is out of range.
-            UserError: a file is missing, or was found to be damaged, now or since an earlier call.
+            UserError: a file is missing, or is found to be damaged by this call or a check since an earlier one.
         """
         node = self.node
         for index in (rows, columns):
@@ -208,10 +210,10 @@ class Rows:
         return out
 
     def settle(self) -> None:
-        """Wait until every shard read so far is compared with its checksum.
+        """Wait until every shard that was read is compared with its checksum.
 
         Raises:
-            UserError: one is not as it was written.
+            UserError: a shard has other bytes than were written.
         """
         with _checks.done:
             _checks.done.wait_for(lambda: not self._pending)
@@ -240,7 +242,7 @@ class Rows:
             return region
 
     def _place(self, region: Region, shard: int) -> None:
-        """Map one shard's file. One laid out otherwise - by another writer, or cut short - must not be read as if it were ours."""
+        """Map the file of one shard. A file that another writer laid out differently, or that was cut short, is refused."""
         node, path = self.node, self._root / self.node.key(shard)
         try:
             file = open_regular(path)
@@ -267,7 +269,7 @@ class Rows:
             os.close(file)
 
     def _check(self, shard: int) -> None:
-        """Compare a shard with its checksum. Called by the thread of `_Checks`."""
+        """Compare a shard with its checksum. The thread of `_Checks` calls this."""
         assert self._sums is not None
         path = self._root / self.node.key(shard)
         try:
@@ -280,7 +282,7 @@ class Rows:
             self._problem = f"{problem}; {MENDS}"
 
     def _lost(self, region: Region, offset: int) -> None:
-        """A mapped page could not be had: put zeros there, and remember it."""
+        """Map zeros where the system could not read a page, and remember the problem for the next read."""
         shard = offset // self._stride
         region.blank(shard * self._stride, self._stride)
         path = self._root / self.node.key(shard)
@@ -288,15 +290,15 @@ class Rows:
 
 
 _mapping = threading.Lock()
-"""Held while maps change, in whichever array."""
+"""Held while the mappings of any array change."""
 _open: "weakref.WeakSet[Rows]" = weakref.WeakSet()
 _starts = itertools.count()
 _readers: "dict[int, tuple[int, weakref.ref[Region], weakref.ref[Rows]]]" = {}
-"""By address: the size of each region, and whose it is."""
+"""(size, region, owner) of each region, by its address."""
 
 
 def _make_room(needed: int, most: int) -> None:
-    """Let arrays begin afresh, the one that began longest ago first, until so many more shards may be mapped."""
+    """Let arrays drop their mappings, the oldest array first, until `needed` more shards may be mapped."""
     begun = sorted(_open, key=lambda rows: rows._started)
     total = sum(int(rows._mapped.sum()) for rows in begun)
     for rows in begun:
@@ -308,7 +310,7 @@ def _make_room(needed: int, most: int) -> None:
 
 
 class _Checks:
-    """One thread that compares shards with their checksums, in the order they were first read."""
+    """A thread that compares shards with their checksums, in the order in which they were first read."""
 
     def __init__(self) -> None:
         self.waiting: queue.SimpleQueue[tuple[weakref.ref[Rows], int]] = queue.SimpleQueue()
@@ -339,7 +341,7 @@ _checks = _Checks()
 
 
 def _after_fork() -> None:
-    """A child has none of its parent's threads, whatever locks they held."""
+    """Renew locks and the checking thread in a forked child, which has none of the threads of its parent."""
     global _mapping, _checks
     # The maps themselves survive a fork: parent and child read the same pages of the same files.
     _mapping, _checks = threading.Lock(), _Checks()
@@ -361,18 +363,16 @@ class _Action(ctypes.Structure):
 
 _SA_SIGINFO: Final = 4
 _SI_ADDR: Final = 16
-"""Where `siginfo_t` has the address that could not be had."""
+"""Offset in `siginfo_t` of the address that could not be read."""
 _before = _Action()
 _caught: list[Any] = []
 """The handler, kept alive once it is in place."""
 
 
 def _catch_bus_errors() -> None:
-    """Put the handler in place, once. A page of a mapped file that is no longer there is the only fault it answers; after any other,
-    what was to happen before happens.
+    """Install the handler, once. It answers only faults within our own mappings. For any other fault it restores the previous handler.
 
-    The fault comes in the midst of NumPy's copy, where no lock of the interpreter's or the C library's own is held by the
-    thread, so the handler may run Python there.
+    The fault comes while NumPy copies. The thread then holds no lock of the interpreter or the C library, so the handler may run Python.
     """
     if _caught or sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return

@@ -1,18 +1,18 @@
-"""Overrides of frozen, typed settings: `--set a.b=c`, the same in every command.
+"""Change frozen, typed settings by text, as `--set a.b=c` does in every command.
 
     config = override(config, ["points.count=2048", "teachers=clip-vit-b32,dinov2-small"])
 
-The value is read by the field's type. A name that is nearly right is answered with the right one.
+The type of the field decides how a value is read. The error for a misspelt name suggests the right one.
 
-Where one setting chooses what there is to be set beside it (an encoder by its name, a source by its kind), the dataclass keeps those
-settings as text in a field made by `settings_of_choice`, and offers them typed:
+Sometimes one setting decides which others there are: each encoder has settings of its own, and so has each kind of source. The dataclass
+then keeps these settings as text, in a field made by `settings_of_choice`:
 
     @dataclass(frozen=True, kw_only=True)
     class EncoderConfig:
         name: str = "pointmae-s"
         options: tuple[str, ...] = settings_of_choice()                 # `encoder.depth=6` gives ("depth=6",)
 
-Text is what goes to disk, so that a file can be read before what was chosen is known.
+The text is what is stored, so that a configuration can be read before the encoder or the source is known.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ from cache_schema.spec import did_you_mean, from_json
 T = TypeVar("T")
 
 CHOICE: Final = "settings of choice"
-"""Key in the metadata of a field that `settings_of_choice` made."""
+"""Key that `settings_of_choice` puts into the metadata of a field."""
 
 
 @dataclasses.dataclass
 class _Change:
-    """What is asked of one field: a value, changes of its own fields, or both."""
+    """Change of one field: a new value, changes of its own fields, or both."""
 
     where: str
     value: str | None = None
@@ -42,24 +42,24 @@ class _Change:
 
 
 def settings_of_choice() -> Any:
-    """A field of type `tuple[str, ...]` for settings of whatever the other fields choose, name=value each.
+    """Make a field of type `tuple[str, ...]` that keeps the settings of what another field chooses, as `name=value` texts.
 
-    `override` puts assignments there whose name the dataclass itself does not have. Who reads the field checks the names.
+    `override` puts assignments there if the dataclass has no field of that name. The code that reads the field checks the names.
     """
     return dataclasses.field(default=(), metadata={CHOICE: True})
 
 
 def override(config: T, assignments: Sequence[str], named: Mapping[type, Mapping[str, Any]] | None = None) -> T:
-    """A copy of a dataclass with fields replaced, all at once: what one assignment needs of another may come after it.
+    """Return a copy of a dataclass with changed fields. All changes take effect together, so their order does not matter.
 
     Args:
         config: a frozen dataclass, possibly of dataclasses.
-        assignments: `path.to.field=value` each; of the same field the last one counts. Lists are comma separated or JSON; `none`
+        assignments: texts `path.to.field=value`. The last one for a field counts. Lists are JSON, or items between commas; `none`
             empties an optional field.
-        named: for field types whose values have names, the values by name.
+        named: values by name, for each field type whose values are chosen by name.
 
     Raises:
-        UserError: not an assignment, no such field, or a value of another type.
+        UserError: a text is not an assignment, there is no such field, or the value has another type.
     """
     changes = _Change("")
     for assignment in assignments:
@@ -74,16 +74,16 @@ def override(config: T, assignments: Sequence[str], named: Mapping[type, Mapping
 
 
 def refuse_unread(options: Any, names: Iterable[str], where: str, *, prefix: str = "") -> None:
-    """Refuse to be silent about a setting that nothing would read.
+    """Refuse a setting that was changed but would have no effect.
 
     Args:
         options: a dataclass.
-        names: of its fields that are not read.
-        where: when that is so, as `by=svm`.
-        prefix: what the fields are called by, as `align.`.
+        names: names of its fields that nothing reads here.
+        where: the setting that makes them useless, such as `by=svm`.
+        prefix: what `--set` writes before the names, such as `align.`.
 
     Raises:
-        UserError: one of them is not as the class has it.
+        UserError: one of these fields differs from its default.
     """
     set_ = [f"{prefix}{name}" for name in names if getattr(options, name) != getattr(type(options), name)]
     if set_:
@@ -91,7 +91,7 @@ def refuse_unread(options: Any, names: Iterable[str], where: str, *, prefix: str
 
 
 def _changed(config: T, changes: Mapping[str, _Change], named: Mapping[type, Mapping[str, Any]]) -> T:
-    """A dataclass with all changes of its fields, checked by it once."""
+    """Return a dataclass with all changes of its fields. Its own checks run once, after the last change."""
     assert dataclasses.is_dataclass(config) and not isinstance(config, type)
     hints = typing.get_type_hints(type(config))
     fields = {field.name: field for field in dataclasses.fields(config)}
@@ -115,7 +115,7 @@ def _changed(config: T, changes: Mapping[str, _Change], named: Mapping[type, Map
 
 
 def _texts(changes: Mapping[str, _Change], prefix: str = "") -> Iterator[str]:
-    """Changes as assignments again."""
+    """Turn changes back into assignments."""
     for name, change in changes.items():
         if change.value is not None:
             yield f"{prefix}{name}={change.value}"
@@ -123,7 +123,7 @@ def _texts(changes: Mapping[str, _Change], prefix: str = "") -> Iterator[str]:
 
 
 def _merged(held: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
-    """Assignments, of which a later one replaces an earlier one of the same name."""
+    """Join assignments. A later one replaces an earlier one of the same name."""
     return tuple({option.partition("=")[0].strip(): option for option in (*held, *more)}.values())
 
 
@@ -136,7 +136,7 @@ def _value(kind: Any, value: str, where: str, named: Mapping[type, Mapping[str, 
 
 
 def _parsed(kind: Any, value: str, where: str) -> Any:
-    """Text as the JSON value that a field of type `kind` takes."""
+    """Turn text into the JSON value for a field of type `kind`."""
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value.lower() == "none" and type(None) in options:

@@ -1,10 +1,12 @@
-"""What a cache is made of: typed descriptions, their JSON form and their fingerprints.
+"""Typed descriptions of everything in a cache, their JSON form and their fingerprints.
 
-Everything here is a frozen dataclass. `to_json` and `from_json` round-trip it strictly (an unknown or missing key
-is an error that names the nearest known one). `fingerprint` hashes what changes a result and nothing else: a field
-marked `label()` - a name, a path, a weights location - is recorded on disk but does not enter the hash. A field marked
-`added()` came after caches had been written without it: at its default it is neither recorded nor hashed, so that those
-caches keep their bytes and fingerprints. Which arrays a description stands for is in `cache_schema.products`.
+Each description is a frozen dataclass. `to_json` writes it and `from_json` reads it back; an unknown or missing key is an error that
+names the nearest known key. `fingerprint` is a hash over all fields that change a result.
+- A field made by `label()` holds a name, a path or the like. It is stored, but is no part of the fingerprint.
+- A field made by `added()` is younger than some caches. At its default it is neither stored nor part of the fingerprint, so that those
+  caches keep their bytes and fingerprints.
+
+`cache_schema.products` says which arrays a product with such a description has.
 
 Letters used for shapes in this package: N shapes, S shapes per shard, R blocks per shape, P points per block, V views,
 H x W pixels, K captions kept per view, T texts per shape (V x K), C classes, M templates or boxes, E embedding width,
@@ -27,31 +29,31 @@ from cache_schema.checks import within
 from cache_schema.errors import UserError
 
 FORMAT_VERSION: Final = 2
-"""Format of every new cache. Format 1 is read as it is, and `mmpd-cache copy` converts it; a newer format is refused."""
+"""Format of new caches. This software also reads format 1, which `mmpd-cache copy` converts. It refuses newer formats."""
 
 TEXT_BYTES: Final = 256
-"""Length of every text cell (id, reason, caption): UTF-8, zero padded. Plain uint8, so that any Zarr client reads it."""
+"""Bytes of a text cell (id, reason, caption). A cell holds UTF-8 padded with zeros, as uint8, so that any Zarr client can read it."""
 
 PENDING, OK, FAILED = 0, 1, 2
 """Values of the `status` array."""
 
 GREY: Final = 190 / 255
-"""What has no colour of its own is this grey, 0..1 in each channel, in pictures and in points; points store it as 190."""
+"""Grey of everything that has no colour of its own, in pictures and in points: 0..1 in each channel, stored as 190."""
 
 T = TypeVar("T")
 
 
 def label(default: Any = dataclasses.MISSING) -> Any:
-    """A dataclass field that says where something came from or what it is called, and so is no part of a fingerprint."""
+    """Make a dataclass field that is no part of a fingerprint: it says what something is called or where it came from."""
     return field(metadata={"identity": False}) if default is dataclasses.MISSING else field(default=default, metadata={"identity": False})
 
 
 def added(default: Any, *, identity: bool = True) -> Any:
-    """A dataclass field that caches written before it existed do not have. At its default it is left out of JSON and fingerprints.
+    """Make a dataclass field that older caches do not have. At its default it is left out of JSON and fingerprints.
 
     Args:
-        default: what those caches mean by not having it.
-        identity: False for a field that is never part of a fingerprint, as with `label`.
+        default: the value that a cache without the field has.
+        identity: False for a field that is never part of a fingerprint, like one made by `label`.
     """
     return field(default=default, metadata={"identity": identity, "added": True})
 
@@ -61,16 +63,16 @@ def added(default: Any, *, identity: bool = True) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec:
-    """Which shapes, and how they were read."""
+    """Tells which shapes a cache holds and how they were read."""
 
     kind: str
     """Name of the source in `pipeline.sources`."""
     ids: str
-    """sha256 over the shape ids, in row order."""
+    """sha256 over the shape ids, in the order of rows."""
     options: tuple[tuple[str, str], ...] = ()
-    """The source's own settings that change what is read (up axis, variant, seed), sorted by name."""
+    """(name, value) of the source's own settings that change what is read, such as the up axis; sorted by name."""
     textures: Literal["require", "grey"] = "require"
-    """A shape whose texture file is missing fails (`require`) or is read without it (`grey`)."""
+    """What happens to a shape whose texture file is missing: it fails (`require`), or is read without the texture (`grey`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,21 +84,21 @@ class PointSpec:
     blocks: int = 8
     """Blocks per shape, R."""
     ordered: int = 512
-    """How many leading points of a block are in farthest-point order; the rest follow in random order."""
+    """Number of leading points of a block that are in farthest-point order. The rest follow in random order."""
     dtype: Literal["float16", "float32"] = "float16"
-    """Stored precision of coordinates. The order is computed on the stored values."""
+    """Type of the stored coordinates. The farthest-point order is that of the stored values."""
     normalize: Literal["unit_sphere", "none"] = "unit_sphere"
-    """`unit_sphere`: area centroid at the origin, farthest surface point at distance 1."""
+    """`unit_sphere` moves the area centroid to the origin and the farthest surface point to distance 1; `none` moves nothing."""
     seed: int = 0
-    """With a shape's id, the whole random state of its samples."""
+    """Seed of the random numbers. Together with the shape's id it decides all samples of the shape."""
     revision: int = 2
-    """Raised when our sampling code changes its results."""
+    """Version of the results of our sampling code."""
     normals: bool = added(False)
-    """Whether `points/normal` is stored: the surface's normal at each point, of length 1; estimated for clouds that have none."""
+    """Whether `points/normal` is stored: the unit normal of the surface at each point, estimated for clouds that have none."""
     parts: tuple[str, ...] = added(())
-    """Names of the parts that `points/part` holds indices into, -1 for none; empty where points have no part."""
+    """Names of parts. `points/part` holds indices into them, -1 for none. Empty if there is no `points/part`."""
     instances: bool = added(False)
-    """Whether `points/instance` is stored: which object of a scene a point belongs to, -1 for none."""
+    """Whether `points/instance` is stored: the number of the object of a scene that a point belongs to, -1 for none."""
 
     def __post_init__(self) -> None:
         within("points.count", self.count, 1, 2**20)
@@ -109,7 +111,7 @@ class PointSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """One camera on the sphere around a shape. Degrees; azimuth 0 looks along -Z at the shape, 90 along -X; +Y is up."""
+    """A camera on the sphere around a shape. Angles are in degrees. Azimuth 0 looks along -Z at the shape, 90 along -X; +Y is up."""
 
     azimuth: float
     elevation: float
@@ -121,12 +123,12 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraRig:
-    """The cameras a shape is seen by, in view order."""
+    """The cameras that see a shape, in the order of views."""
 
     name: str = label()
     cameras: tuple[Camera, ...]
     fov: float = 40.0
-    """Vertical and horizontal field of view, degrees."""
+    """Field of view in degrees, vertical and horizontal."""
 
     def __post_init__(self) -> None:
         if not self.cameras:
@@ -145,11 +147,11 @@ class ViewSpec:
     background: tuple[int, int, int] = (255, 255, 255)
     """RGB behind the shape, 0..255."""
     depth: bool = False
-    """Store `views/depth` as well: distance along the optical axis in units of the normalised shape, 0 where nothing is."""
+    """Whether `views/depth` is stored: distance along the optical axis in units of the normalised shape, 0 where nothing is."""
     level: int = label(3)
-    """zstd level of the stored pixels. Lossless, so it changes no result."""
+    """zstd level of the stored pixels. It changes no result, because zstd loses nothing."""
     revision: int = 2
-    """Raised when our shading or framing changes its results."""
+    """Version of the results of our shading and framing."""
 
     def __post_init__(self) -> None:
         within("views.size", self.size, 16, 4096)
@@ -160,23 +162,23 @@ class ViewSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSpec:
-    """One frozen foundation model. Makes `image/<name>`, and with a text side `text/<captions>/<name>` and `labels/<set>/<name>`."""
+    """A frozen foundation model. It makes `image/<name>` and, if it reads text, `text/<captions>/<name>` and `labels/<set>/<name>`."""
 
     name: str = label()
     backend: str
     """Name in `pipeline.teachers.catalog.BACKENDS`."""
     model: str = label()
-    """What the backend was asked to load: architecture/tag, hub id, or the catalogue's name of a local checkpoint."""
+    """What the backend loads: architecture/tag, hub id, or the catalogue's name of a local checkpoint."""
     revision: str = label("")
-    """Hub commit where there is one. The digest is what identifies the weights."""
+    """Commit on the hub, if there is one. Weights are identified by their digest, not by this."""
     weights: str
     """sha256 over the loaded parameters and buffers (names, types, shapes, bytes)."""
     preprocess: str
-    """Resize, crop and normalisation in words, as the model's authors define them."""
+    """Resizing, cropping and normalisation as text, as the authors of the model define them."""
     dim: int
     """Embedding width, E."""
     text: bool
-    """Whether there is a text side."""
+    """Whether the model reads text."""
     image_size: int
     """Height and width of the picture the model sees."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -185,37 +187,40 @@ class TeacherSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionSpec:
-    """A `captions/<name>` product: texts about each view or each shape, best first."""
+    """A `captions/<name>` product: texts about each view or each shape, the best first."""
 
     name: str = added("", identity=False)
-    """What the captions are called in the cache; empty in format 1, which has one captioner only."""
+    """Name of the captions in the cache. Empty in format 1, which has only one captioner."""
     captioner: str
     """Name in `pipeline.captioners.catalog.BACKENDS`."""
     model: str = label("")
-    """What the captioner was asked to load; empty for templates."""
+    """What the captioner loads; empty for templates."""
     revision: str = label("")
+    """Commit on the hub, if there is one."""
     weights: str = ""
     """sha256 over the loaded parameters; empty for templates."""
     prompt: str = ""
-    """Words the caption must continue; empty for free captions."""
+    """Words that every caption begins with; empty for free captions."""
     templates: tuple[str, ...] = ()
-    """For the template captioner: sentences with one `{}` for the shape's name."""
+    """Sentences of the template captioner. Each has one `{}` for the name of the shape."""
     samples: int = 4
-    """Captions drawn per view. All are kept with their scores."""
+    """Number of captions drawn for each view. All are stored, with their scores."""
     keep: int = 1
-    """How many of the best are embedded by the teachers, K."""
+    """Number of best captions of each view that the teachers embed, K."""
     max_tokens: int = 24
     """Longest caption in tokens."""
     temperature: float = 1.0
+    """Temperature of sampling: below 1 likely tokens become likelier."""
     top_p: float = 0.9
+    """Only the likeliest tokens that together have this probability are drawn."""
     rank_by: str = label("")
-    """Teacher whose image-text cosine orders the captions of a view; empty keeps the drawn order and scores of 0."""
+    """Teacher that ranks the captions of a view by the cosine to its picture. Empty: the drawn order stays, and scores are 0."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     seed: int = 0
     revision_of_code: int = 1
-    """Raised when our sampling or ranking code changes its results."""
+    """Version of the results of our sampling and ranking code."""
     per: Literal["view", "shape"] = added("view")
-    """What a caption is about."""
+    """What a caption describes: one view, or the whole shape."""
 
     def __post_init__(self) -> None:
         within("captions.samples", self.samples, 1, 1000)
@@ -229,7 +234,7 @@ class CaptionSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSet:
-    """Class names times sentence templates, embedded by every teacher with a text side. Each sentence has one `{}`."""
+    """Class names and sentence templates. Every teacher that reads text embeds each class in each sentence, in the place of its `{}`."""
 
     name: str = label()
     classes: tuple[str, ...]
@@ -245,11 +250,11 @@ class LabelSet:
 
 @dataclass(frozen=True, kw_only=True)
 class GuideSpec:
-    """The features of a frozen stage-1 encoder on stored blocks: the targets of stage 2."""
+    """Features that a frozen encoder of stage 1 computes on stored blocks. Stage 2 learns to predict them."""
 
     name: str = label()
     encoder: str
-    """Encoder and size, as the trainer names it."""
+    """Name of the encoder with its size, in the trainer."""
     weights: str
     """sha256 over the guide's parameters."""
     tokens: int
@@ -257,10 +262,10 @@ class GuideSpec:
     dim: int
     """Width of a token and of the summary, D."""
     blocks: int
-    """The first so many blocks of each shape are guided."""
+    """Number of leading blocks of each shape that have features."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     setup: str = label("")
-    """Fingerprint of the guide's training, seed aside, by which the trainer knows repetitions of one experiment; empty for unknown."""
+    """Fingerprint of the training of the guide without its seed. The trainer finds repetitions of one experiment by it. Empty: unknown."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
@@ -272,16 +277,16 @@ class GuideSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseSpec:
-    """A `dense/<teacher>` product: a teacher's patch features of the views, carried to the points and averaged in groups."""
+    """A `dense/<teacher>` product: patch features of the views, projected onto the points and averaged over groups of points."""
 
     teacher: TeacherSpec
-    """Whose patches they are."""
+    """The teacher that computes the patch features."""
     blocks: int
-    """The first so many blocks of each shape have features, R'."""
+    """Number of leading blocks of each shape that have features."""
     groups: int
-    """Groups of each block, G; their centres are the block's first G points."""
+    """Number of groups in a block, G. Their centres are the first G points of the block."""
     group_size: int
-    """Nearest points of a centre that make its group."""
+    """Number of points in a group: those nearest to its centre."""
     dim: int
     """Width of a patch feature, E."""
 
@@ -291,30 +296,30 @@ class BoxSpec:
     """The `boxes` product: the objects of a scene."""
 
     names: tuple[str, ...]
-    """Names of the classes that `boxes/class` holds indices into."""
+    """Names of classes. `boxes/class` holds indices into them."""
     most: int
-    """Boxes a scene has room for, M; unused ones have class -1."""
+    """Number of boxes that a scene has room for, M. Unused ones have class -1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The root of a cache: which shapes there are and how they are dealt into shards."""
+    """The description in the root of a cache: its shapes, and how they are divided into shards."""
 
     format_version: int = FORMAT_VERSION
     shapes: int
-    """N."""
+    """Number of rows, N."""
     shard: int
-    """Shapes per shard, S: the unit of work, writing, resuming and verifying."""
+    """Shapes per shard, S. A shard is made, written and verified as a whole; a stopped build continues with the next one."""
     source: SourceSpec
     classes: tuple[str, ...] = ()
-    """Class names; `label` holds indices into them, -1 for none."""
+    """Names of classes. `label` holds indices into them, -1 for none."""
     splits: tuple[str, ...] = ()
-    """Split names; `split` holds indices into them, -1 for none."""
+    """Names of splits. `split` holds indices into them, -1 for none."""
     licences: tuple[str, ...] = added(())
-    """Licence names; `licence` holds indices into them, -1 for unknown."""
+    """Names of licences. `licence` holds indices into them, -1 for unknown."""
     segments: tuple[int, ...] = added(())
-    """Shapes of each segment of a cache that has grown. Each segment begins with a new shard, so that older shards stay as they are;
-    the rows between its last shape and the next shard hold no shape. Empty for a cache that was made in one go."""
+    """Number of shapes in each segment of a cache that has grown; empty for a cache that was made at once. Each segment begins a new shard,
+    so that older shards stay unchanged. Rows between the last shape of a segment and the next shard hold no shape."""
 
     def __post_init__(self) -> None:
         if self.shapes < 1 or self.shard < 1:
@@ -338,31 +343,33 @@ class Manifest:
         return tuple((start - 1, count % self.shard) for start, count in ends if count % self.shard)
 
     def rows(self, shard: int) -> range:
-        """Rows of one shard that hold shapes."""
+        """Return the rows of one shard that hold shapes."""
         start = shard * self.shard
         return range(start, start + dict(self.partial).get(shard, min(self.shard, self.shapes - start)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What made a product. Stored as attributes of `products/<product>`, whose chunks are its completion markers."""
+    """Tells what a product is and what made it. It is stored in the attributes of the array `products/<product>`, which holds the
+    completion markers of the product."""
 
     product: str = label()
-    """Its place in the cache, and the name others find it by."""
+    """Name of the product, which is also its place in the cache."""
     kind: str
     """Name of its kind in `cache_schema.products.KINDS`."""
     spec: SourceSpec | PointSpec | ViewSpec | CaptionSpec | TeacherSpec | DenseSpec | GuideSpec | BoxSpec
     labels: LabelSet | None = None
-    """For `labels` products, the set that `spec` (the teacher) embedded."""
+    """The label set of a `labels` product; `spec` is the teacher that embedded it."""
     per_shape: int = 0
-    """Entries of axis 1 where the spec does not tell: views for `captions` and `image`, texts for `text`."""
+    """Length of axis 1 where `spec` does not tell it: number of views for `captions` and `image`, of texts for `text`."""
     inputs: tuple[tuple[str, str], ...]
-    """(role, fingerprint) of everything this was computed from, sorted."""
+    """(role, fingerprint) of everything that the product was computed from, sorted."""
     made_by: tuple[tuple[str, str], ...] = label(())
-    """Package versions, renderer and device that made it. A half-made product is only continued by the same."""
+    """(name, version) of the packages, the renderer and the device that made it. Only the same software continues an unfinished product."""
     complete: bool = label(False)
+    """Whether every shard is made."""
     content: str = label("")
-    """sha256 over the checksums of all its files, once complete."""
+    """sha256 over the checksums of all files of a complete product."""
 
     @property
     def fingerprint(self) -> str:
@@ -374,20 +381,23 @@ class Problem:
     """One thing wrong with a cache."""
 
     where: str
-    """File or array, relative to the cache."""
+    """Place of the file or folder, relative to the cache."""
     kind: Literal["missing", "corrupt", "metadata", "values", "unfinished", "stray", "version"]
     message: str
     product: str = ""
     shard: int = -1
-    """-1 where the whole product is meant."""
+    """Number of the shard; -1 if the problem concerns the whole product."""
 
 
 # ------------------------------------------------------------------------------------------------------------- JSON
 
 
 def to_json(value: Any, *, whole: bool = False) -> Any:
-    """A dataclass as plain JSON values. Tuples become lists. `whole`: with the fields that were `added()` at their defaults, which files
-    leave out.
+    """Turn a dataclass into plain JSON values. Tuples become lists.
+
+    Args:
+        value: the dataclass, or a value of one of its fields.
+        whole: also write fields made by `added()` that have their default. Files leave them out.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(_typed(value, f), whole=whole) for f in dataclasses.fields(value) if whole or _recorded(value, f)}
@@ -399,23 +409,23 @@ def to_json(value: Any, *, whole: bool = False) -> Any:
 
 
 def _recorded(value: Any, f: dataclasses.Field[Any]) -> bool:
-    """Whether a field is written at all: one that was `added()` is not, at its default."""
+    """Whether a field is written. A field made by `added()` is not, if it has its default."""
     return not (f.metadata.get("added") and getattr(value, f.name) == f.default)
 
 
 def _typed(value: Any, f: dataclasses.Field[Any]) -> Any:
-    """A field's value; a whole number in a float field is a float, or 30 and 30.0 would be two specifications."""
+    """Return the value of a field. A whole number in a float field becomes a float, because 30 and 30.0 are one specification."""
     held = getattr(value, f.name)
     return float(held) if f.type is float and isinstance(held, int) else held
 
 
 def from_json(cls: Any, data: Any, where: str = "") -> Any:
-    """The value of type `cls` that `to_json` made `data` from.
+    """Turn JSON values back into a value of type `cls`.
 
-    `cls` is a dataclass or any annotation used in one. A union of dataclasses is resolved by its keys.
+    `cls` is a dataclass, or any annotation used in one. The keys decide between the dataclasses of a union.
 
     Raises:
-        UserError: a key is unknown or missing, or a value has another type; the message says where.
+        UserError: a key is unknown or missing, or a value has another type. The message says where.
     """
     where = where or getattr(cls, "__name__", str(cls))
     if dataclasses.is_dataclass(cls) and isinstance(cls, type):
@@ -465,7 +475,7 @@ def _union_from_json(options: tuple[Any, ...], data: Any, where: str) -> Any:
         return None
     classes = [c for c in options if dataclasses.is_dataclass(c)]
     if classes and isinstance(data, Mapping):
-        # No two of our classes have the same fields, so the one with the fewest fields apart is the one that was written.
+        # No two of our classes have the same fields. The class whose fields differ least from the keys is the one that was written.
         best = min(classes, key=lambda c: len(set(data) ^ {f.name for f in dataclasses.fields(c)}))
         return from_json(best, data, where)
     for option in options:
@@ -477,29 +487,29 @@ def _union_from_json(options: tuple[Any, ...], data: Any, where: str) -> Any:
 
 
 SHORT: Final = 80
-"""Characters of a value that a message shows."""
+"""Number of characters of a value that a message shows."""
 
 
 def short(value: Any) -> str:
-    """A value in a message, cut where it is long."""
+    """Write a value for a message. A long one is cut."""
     text = repr(value)
     return text if len(text) <= SHORT else text[: SHORT - 3] + "..."
 
 
 def did_you_mean(name: str, known: typing.Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest known name, else the list of what there is."""
+    """Return `; did you mean 'x'?` with the nearest known name, or a list of all known names if none is near."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; there is: {', '.join(known)}" if known else ""
 
 
 def canonical(value: Any) -> bytes:
-    """The one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN."""
+    """Write a JSON value in the only form that is hashed: sorted keys, no spaces, UTF-8, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def identity(value: Any) -> Any:
-    """`to_json` without the fields marked `label()`, and with the class name, for hashing."""
+    """Return what the fingerprint of a value is computed from: its JSON with class names and without fields made by `label()`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [f for f in dataclasses.fields(value) if f.metadata.get("identity", True) and _recorded(value, f)]
         kept = {f.name: identity(_typed(value, f)) for f in fields}
@@ -510,12 +520,12 @@ def identity(value: Any) -> Any:
 
 
 def fingerprint(value: Any) -> str:
-    """16 hex digits over everything that changes a result."""
+    """Return the fingerprint of a description: 16 hex digits of a hash over everything that changes a result."""
     return hashlib.sha256(canonical(identity(value))).hexdigest()[:16]
 
 
 def ids_digest(ids: typing.Iterable[str]) -> str:
-    """sha256 over shape ids in row order, as `SourceSpec.ids` holds it."""
+    """Return the sha256 over shape ids in the order of rows, as `SourceSpec.ids` holds it."""
     digest = hashlib.sha256()
     for item in ids:
         digest.update(item.encode() + b"\0")

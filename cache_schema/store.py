@@ -1,13 +1,16 @@
-"""Writing and reading a cache: create it, add products shard by shard, see what is missing, read rows fast.
+"""Create a cache, add products shard by shard, find missing shards, and read.
 
     cache = open_cache("shapes.zarr")
     cache.products()                                   # complete ones: {"points": Record, "image/clip": Record, ...}
     xyz = cache.rows("points/xyz")                     # memory-mapped
     batch = xyz.gather(shapes, blocks)                 # [B, P, 3], contiguous, owned by the caller
 
-How data survives a kill: every file is written beside its place, synced and renamed; a shard's completion marker - one
-chunk of the Zarr array `products/<product>`, the checksums of the shard's files - is written after them; a product's
-record is marked complete last. Whoever reads sees complete products only.
+A cache survives a kill at any moment, because of the order in which it is written:
+1. Every file is written beside its place, synced and then renamed.
+2. The completion marker of a shard is written after all files of the shard. It is one chunk of the Zarr array `products/<product>` and
+   holds the checksums of these files.
+3. The record of a product is marked complete after all its shards.
+Readers use complete products only.
 """
 
 import dataclasses
@@ -32,18 +35,18 @@ from cache_schema.files import MENDS, read_file, refuse_links, still_held, write
 from cache_schema.layout import ArraySpec, check_bytes, encode, node_json, text_cells, texts
 from cache_schema.names import path_name
 from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
-from cache_schema.records import KEY, Records, attributes_of, differences, sealed
+from cache_schema.records import KEY, Records, attributes_of, differences, restoring, sealed
 from cache_schema.rows import Rows
 from cache_schema.spec import Manifest, Record
 
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
-"""Groups that every cache has from the start, whatever is in them."""
+"""Groups that every cache has from the start, even if they are empty."""
 
 
 class Cache:
-    """An existing cache. Holds no open file. Make one with `open_cache` or `create`.
+    """An existing cache, made by `open_cache` or `create`. It keeps no file open.
 
-    With a `token` (see `held_token`) nothing is written once another process holds the cache.
+    With a `token` (see `held_token`) every write is refused once another process holds the cache.
     """
 
     def __init__(self, path: Path, manifest: Manifest, token: str = "") -> None:
@@ -54,7 +57,7 @@ class Cache:
     # reading
 
     def records(self) -> dict[str, Record]:
-        """Every product that was begun, complete or not.
+        """Read the record of every product that was begun, complete or not.
 
         Raises:
             UserError: a record is damaged.
@@ -65,30 +68,30 @@ class Cache:
         return found
 
     def read_records(self) -> tuple[dict[str, Record], dict[str, str]]:
-        """Every product that was begun, and what is wrong with each whose record cannot be read."""
+        """Read the record of every product that was begun. Also returns, by product, what is wrong with records that cannot be read."""
         return Records(self.path, self.manifest).all()
 
     def of(self, kind: Kind, **names: str) -> list[Record]:
-        """The complete products of a kind whose names are those given, as `cache.of(products.TEXT, teacher="clip")`.
+        """Select complete products of a kind by names, such as `cache.of(products.TEXT, teacher="clip")`.
 
         Raises:
-            UserError: as `products`.
+            UserError: see `products`.
         """
         return products.select(self.products(), kind, **names)
 
     def products(self) -> dict[str, Record]:
-        """Every complete product.
+        """Read the record of every complete product.
 
         Raises:
-            UserError: a record is damaged, or one is gone of which there are completion markers: whoever reads would do without the
-                product and not know.
+            UserError: a record is damaged, or it is lost while completion markers are there: a reader would otherwise miss the product
+                without a word.
         """
         for product, message in Records(self.path, self.manifest).lost().items():
             raise UserError(f"{self.path / 'products' / product / 'zarr.json'} {message}, or delete the folder that it was in")
         return {name: record for name, record in self.records().items() if record.complete}
 
     def record(self, product: str) -> Record:
-        """The record of a complete product.
+        """Read the record of a complete product.
 
         Raises:
             UserError: the cache has no such product, or it is still being made.
@@ -101,13 +104,13 @@ class Cache:
         return records[product]
 
     def proven(self, product: str) -> Record:
-        """The record of a complete product whose completion markers are, all together, those it was finished with.
+        """Read the record of a complete product, and compare its completion markers with the digest in the record.
 
-        Shards that changed places, or were replaced together with their markers, match their own markers; only this finds them. It
-        reads no shard, only a small file for each.
+        Shards that changed places, or were replaced together with their markers, still match their markers. Only this digest finds
+        them. Shards themselves are not read, only their markers.
 
         Raises:
-            UserError: the cache has no such product, it is still being made, or it is not as it was finished.
+            UserError: the cache has no such product, the product is unfinished, or its markers have changed since it was finished.
         """
         record = self.record(product)
         if self.content(record) != record.content:
@@ -117,14 +120,14 @@ class Cache:
         return record
 
     def arrays(self, record: Record) -> tuple[ArraySpec, ...]:
-        """The arrays of a product, in the order of the checksums in its completion marker."""
+        """List the arrays of a product, in the order of the checksums in its completion marker."""
         return products.arrays(self.manifest, record)
 
     def node(self, path: str) -> ArraySpec:
-        """The description of an array, as `cache.node("status")`. Those of the index and the status are there in every cache.
+        """Return the description of an array, such as `cache.node("status")`. Every cache has those of the index and the status.
 
         Raises:
-            UserError: no product that was begun has it.
+            UserError: no product that was begun has this array.
         """
         for record in (index_record(self.manifest), status_record(self.manifest)):
             for node in self.arrays(record):
@@ -133,11 +136,14 @@ class Cache:
         return self._owned(path)[1]
 
     def array(self, path: str) -> Any:
-        """An array through zarr-python, a `zarr.Array`: any array, any indexing, slow, nothing compared with checksums. Reading
-        one gives NumPy arrays, which its annotations do not say; hence Any. For small arrays there is `column`.
+        """Open any array with zarr-python. This allows any indexing, but is slow and compares nothing with checksums; `column` and `rows`
+        are better for most uses.
+
+        Returns:
+            A `zarr.Array`. The type is Any, because zarr's annotations do not say that indexing gives NumPy arrays.
 
         Raises:
-            UserError: the product is complete and a file of the array is missing, which Zarr would read as zeros.
+            UserError: the product is complete, but a file of the array is missing. Zarr would read zeros instead.
         """
         owner = self._owner(path)
         if owner is not None and owner[0].complete:
@@ -148,13 +154,13 @@ class Cache:
         return zarr.open_array(self.path / path, mode="r")
 
     def column(self, path: str) -> NDArray[Any]:
-        """A small array whole, every file of it there and as it was written. [N, ...]
+        """Read a whole array, and compare every file with its checksum. [N, ...]
 
-        For `id`, `label`, `split`, `licence`, `status` and its companions, captions, labels and `stats/*`. Of a product that is
-        still being made, what is not there yet is zeros.
+        This suits the arrays of the index and the status, captions, labels and `stats/*`. Shards that an unfinished product lacks are
+        zeros.
 
         Raises:
-            UserError: there is no such array, a file of it is missing or damaged, or a value cannot be.
+            UserError: there is no such array, a file is missing or damaged, or a value is impossible.
         """
         _, node = self._owned(path)
         names = {"label": self.manifest.classes, "split": self.manifest.splits, "licence": self.manifest.licences}
@@ -167,7 +173,7 @@ class Cache:
         return out
 
     def column_shards(self, path: str) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Shard by shard what `column` gives at once: (shard, its rows [n, ...])."""
+        """Yield what `column` returns shard by shard, as (shard, its rows [n, ...])."""
         record, node = self._owned(path)
         if path.startswith("stats/"):
             yield 0, self.read_statistics(node)
@@ -182,7 +188,7 @@ class Cache:
             yield shard, self._decoded(node, shard, data)
 
     def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
-        """The array of a product's statistics, compared with the checksum within its file. [2, E]"""
+        """Read the statistics of a product, and compare them with the checksum in their file. [2, E]"""
         path = self.path / node.key(0)
         data = read_file(path)
         if len(data) != 2 * node.row_bytes + 4 or struct.pack("<I", google_crc32c.value(data[:-4])) != data[-4:]:
@@ -197,7 +203,7 @@ class Cache:
         return owner
 
     def _owner(self, path: str) -> tuple[Record, ArraySpec] | None:
-        """The product an array belongs to, and its description; None if no product that was begun has it."""
+        """Return the product that owns an array, and the array's description; None if no product that was begun has it."""
         of_stats = path.startswith("stats/")
         name = products.owner(path.removeprefix("stats/"), self.manifest.format_version)
         record = None if name is None else self._read_record(name)
@@ -208,19 +214,19 @@ class Cache:
         return next(((record, node) for node in self.arrays(record) if node.path == path), None)
 
     def _read_record(self, product: str) -> Record | None:
-        """The record of a product that was begun; None if it was not."""
+        """Read the record of a product; None if the product was not begun."""
         return Records(self.path, self.manifest).one(product)
 
     def rows(self, path: str, verify: Literal["off", "first_use"] = "off") -> Rows:
-        """An uncompressed array of a complete product, memory-mapped.
+        """Map an uncompressed array of a complete product into memory.
 
         Args:
-            path: the array.
-            verify: `first_use` compares each shard with its checksum in the background once it is first read; the read
-                after a shard was found to differ raises.
+            path: path of the array.
+            verify: `first_use` compares each shard with its checksum in the background after its first read. If a shard differs, the
+                next read raises.
 
         Raises:
-            UserError: no complete product has this array, or it is compressed.
+            UserError: no complete product has this array, or the array is compressed.
         """
         records = self.products()
         nodes = {node.path: (node, record) for record in records.values() for node in self.arrays(record)}
@@ -231,12 +237,12 @@ class Cache:
         return Rows(self.path, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
 
     def shard_rows(self, node: ArraySpec, shard: int, record: Record | None = None) -> NDArray[Any]:
-        """The rows of one shard of an array that is uncompressed or has one chunk a shard, whether or not its product is complete. [n, ...]
+        """Read one shard of an array that is uncompressed or has one chunk per shard. Its product may be unfinished. [n, ...]
 
         Args:
             node: the array.
-            shard: which shard.
-            record: the array's product, to compare the file with its completion marker first; None to take the file as it is.
+            shard: number of the shard.
+            record: the product of the array; the file is then compared with the completion marker. None: the file is not compared.
 
         Raises:
             UserError: the file is missing or damaged.
@@ -247,16 +253,16 @@ class Cache:
         return self._decoded(node, shard, data)
 
     def digest(self, record: Record, node: ArraySpec, shard: int) -> bytes:
-        """The sha256 that the file of one shard of an array must have. Raises as `checksums`."""
+        """Return the sha256 that the file of one shard of an array must have. Raises the errors of `checksums`."""
         place = [other.path for other in self.arrays(record)].index(node.path)
         return bytes(self._expected(record, shard)[place])
 
     def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
-        """The checksums of the files as they are read. [files, 32]"""
+        """Return the checksums that the files of one shard must have when they are read. [files, 32]"""
         return self.checksums(record, shard)
 
     def check_shard(self, record: Record, shard: int) -> None:
-        """Compare every file of one shard of a product with its completion marker.
+        """Compare every file of one shard of a product with the completion marker.
 
         Raises:
             UserError: a file, or the marker, is missing or damaged.
@@ -266,7 +272,7 @@ class Cache:
             check_bytes(read_file(self._file(node.key(shard))), wanted.tobytes(), self.path / node.key(shard))
 
     def _decoded(self, node: ArraySpec, shard: int, data: bytes) -> NDArray[Any]:
-        """The rows of one shard from the bytes of its file. [n, ...]"""
+        """Decode the bytes of a shard's file. [n, ...]"""
         rows = node.rows(shard)
         if node.codec == "zstd":
             data = layout.unpacked(data, node.shard * node.row_bytes, self.path / node.key(shard))
@@ -275,25 +281,25 @@ class Cache:
         return np.frombuffer(data, node.dtype, rows * math.prod(node.shape[1:])).reshape(rows, *node.shape[1:])
 
     def _file(self, key: str) -> Path:
-        """Where a file is read from."""
+        """Return the path that a file is read from."""
         return self.path / key
 
     def ids(self) -> NDArray[np.object_]:
-        """Shape ids. [N]"""
+        """Read the ids of all shapes. [N]"""
         return texts(self.column("id"))
 
     def ok(self) -> NDArray[np.bool_]:
-        """Which shapes are complete and usable. [N]"""
+        """Tell which shapes are usable. [N]"""
         return np.asarray(self.column("status") == spec.OK)
 
     def colored(self) -> NDArray[np.bool_]:
-        """Which shapes have colours of their own; the stored colour of all others is a stand-in. [N]"""
+        """Tell which shapes have colours of their own. All others are stored in grey. [N]"""
         return self.column("colored").astype(bool)
 
     def repeated(self) -> NDArray[np.bool_]:
-        """Which shapes came from fewer points than a block holds, so that blocks hold some points several times. [N]
+        """Tell which shapes have fewer points in their files than a block holds, so that blocks hold some points several times. [N]
 
-        All False in a cache of format 1, which does not know.
+        In a cache of format 1, which does not store this, all are False.
         """
         known = any(node.path == "repeated" for node in self.arrays(status_record(self.manifest)))
         return self.column("repeated").astype(bool) if known else np.zeros(self.manifest.shapes, bool)
@@ -301,25 +307,32 @@ class Cache:
     # writing
 
     def begin(self, record: Record) -> Record:
-        """Make the arrays of a product, or find them again. Call under `exclusive`. Returns the record as it is on disk.
+        """Begin a product, or continue one. Call it under `exclusive`. Returns the record that is on disk then.
 
         Raises:
-            UserError: the product exists with another specification, or was half made by other package versions; or another
-                build has taken over.
+            UserError: the product exists with another specification, an unfinished one was begun by other software, or another build
+                holds the cache now.
         """
         assert not record.complete and not record.content
         with still_held(self.path, self.token):
             return self._begin(record)
 
-    def agreed(self, record: Record) -> Record:
-        """What `begin` would return, with nothing written. Raises as it does."""
+    def agreed(self, record: Record, prefix: str | None = None) -> Record:
+        """Return what `begin` would return, and write nothing. Raises the errors of `begin`.
+
+        Args:
+            record: the product.
+            prefix: what the `--set` of the calling command writes before a field of the record's specification, such as `points.`. The
+                error then names the options that ask for what is recorded. None: no option sets these fields.
+        """
         record = products.renamed(record, self.manifest.format_version)
         there = self._read_record(record.product)
         if there is not None:
             if there.fingerprint != record.fingerprint:
+                options = [] if prefix is None else restoring(there.spec, record.spec, prefix)
                 raise UserError(
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
-                    "Build into another path, or with the recorded settings."
+                    f"Build into another path, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
                 )
             if not there.complete and there.made_by != record.made_by:
                 changed = sorted(set(there.made_by) ^ set(record.made_by))
@@ -337,7 +350,7 @@ class Cache:
         record = self.agreed(record)
         new = self._read_record(record.product) is None
         if new:
-            # Completion markers of a product whose record was deleted say nothing about this one.
+            # Markers may be left of a product whose record was deleted. They say nothing about this product.
             markers_of_before = self.path / "products" / record.product / "c"
             refuse_links(markers_of_before, self.path)
             shutil.rmtree(markers_of_before, ignore_errors=True)
@@ -359,34 +372,34 @@ class Cache:
             self._put(f"{path}/zarr.json", content)
 
     def _put_groups(self, path: str) -> None:
-        """The groups above an array."""
+        """Write the descriptions of all groups above an array."""
         for parent in PurePosixPath(path).parents:
             if parent.name:
                 self._put_node(parent.as_posix(), node_json())
 
     def missing(self, record: Record) -> list[int]:
-        """Shards of a product that lack a completion marker, or a file of which is not there."""
+        """List the shards of a product that lack their completion marker or a file."""
         marker = markers(self.manifest, record)
         nodes = (marker, *self.arrays(record))
         return [shard for shard in range(marker.shape[0]) if not all((self.path / node.key(shard)).is_file() for node in nodes)]
 
     def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
-        """Write one shard of every array of a product, then its completion marker.
+        """Write one shard of all arrays of a product, and then its completion marker.
 
         Args:
-            record: the product, as given to `begin`.
-            shard: which shard.
-            values: by array path, what `encode` takes.
+            record: the product, as `begin` returned it.
+            shard: number of the shard.
+            values: rows as `encode` takes them, by path of the array.
 
         Raises:
-            UserError: another build has taken over; nothing was written.
+            UserError: another build holds the cache now. Nothing was written.
         """
         nodes = self.arrays(record)
         assert {node.path for node in nodes} == set(values), (record.product, set(values))
         self.write_files(record, shard, [encode(node, values[node.path]) for node in nodes])
 
     def write_files(self, record: Record, shard: int, files: Sequence[bytes]) -> None:
-        """As `write`, of files that `encode` made, in the order of the product's arrays."""
+        """Write files that `encode` has made, one for each array of the product, and then the completion marker; see `write`."""
         nodes = self.arrays(record)
         sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])[None]
         marker = markers(self.manifest, record)
@@ -396,10 +409,10 @@ class Cache:
             self._put(marker.key(shard), encode(marker, sums))
 
     def reopen(self, record: Record, shard: int) -> None:
-        """Take a shard out of a product, which is unfinished from here on. Its files stay until they are written again.
+        """Remove the completion marker of a shard, so that the product is unfinished. The files of the shard stay until they are rewritten.
 
         Raises:
-            UserError: another build has taken over.
+            UserError: another build holds the cache now.
         """
         with still_held(self.path, self.token):
             marker = markers(self.manifest, record)
@@ -411,10 +424,10 @@ class Cache:
             self._summarise()
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
-        """What a completion marker says. [files, 32]
+        """Read a completion marker: the checksums of the files of one shard. [files, 32]
 
         Raises:
-            UserError: the marker itself is missing or damaged.
+            UserError: the marker is missing or damaged.
         """
         marker = markers(self.manifest, record)
         data = read_file(self.path / marker.key(shard))
@@ -423,12 +436,12 @@ class Cache:
         return np.frombuffer(data[:-4], np.uint8).reshape(marker.shape[1:])
 
     def finish(self, record: Record) -> Record:
-        """Mark a product complete once no shard is missing; embeddings get their statistics. Returns the final record.
+        """Mark a product complete. No shard may be missing. Embeddings get their statistics. Returns the final record.
 
-        A product that is complete already must be as it was then.
+        If the product is marked complete already, it is compared with the digest in its record.
 
         Raises:
-            UserError: another build has taken over; or the product was complete and some of it was made again, with other bytes.
+            UserError: another build holds the cache now, or a product that was complete before has other bytes now.
         """
         assert not self.missing(record), (record.product, self.missing(record))
         with still_held(self.path, self.token):
@@ -465,7 +478,7 @@ class Cache:
         return record
 
     def _summarise(self) -> None:
-        """Bring the summary of all finished arrays in the root description up to date, if the cache has a root description yet."""
+        """Update the list of finished arrays in the `zarr.json` of the root, if that file exists yet."""
         root = self.path / "zarr.json"
         if not root.is_file():
             return
@@ -474,15 +487,15 @@ class Cache:
             self._put("zarr.json", content)
 
     def content(self, record: Record, sums: Mapping[int, NDArray[np.uint8]] | None = None, statistics: bytes | None = None) -> str:
-        """sha256 over the checksums of a product's files.
+        """Compute the digest of a product: the sha256 over the checksums of all its files.
 
         Args:
             record: the product.
-            sums: checksums [files, 32] of some shards, instead of what their completion markers say.
-            statistics: bytes instead of those in the file of the product's statistics.
+            sums: checksums [files, 32] by shard, which replace those of the completion markers.
+            statistics: bytes that replace the file of the product's statistics.
 
         Raises:
-            UserError: a marker, or the statistics, are missing or damaged.
+            UserError: a marker or the statistics are missing or damaged.
         """
         digest = hashlib.sha256()
         for shard in range(markers(self.manifest, record).shape[0]):
@@ -494,20 +507,20 @@ class Cache:
         return digest.hexdigest()
 
     def statistics(self, record: Record, *, checked: bool = False) -> bytes:
-        """The file of a product's statistics, computed from its shards.
+        """Compute the statistics of a product from its shards. Returns the bytes of their file.
 
         Args:
             record: the product.
-            checked: whether each shard must be as its completion marker says.
+            checked: whether to compare each shard with its completion marker.
 
         Raises:
-            UserError: a file it takes is missing or damaged.
+            UserError: a file is missing or damaged.
         """
         (node,) = self.arrays(record)
         return encode(statistics_array(self.manifest, record), self._moments(node, record if checked else None))
 
     def _moments(self, node: ArraySpec, record: Record | None) -> NDArray[np.float64]:
-        """Mean and variance of an embedding over all entries of usable shapes, added up in row order. [2, E]"""
+        """Compute mean and variance of an embedding over all entries of usable shapes, in the order of rows. [2, E]"""
         ok = self.ok()
         total, square, count = np.zeros(node.shape[-1]), np.zeros(node.shape[-1]), 0
         for shard in range(self.manifest.shards):
@@ -521,14 +534,14 @@ class Cache:
 
 
 def root_json(manifest: Manifest, there: Mapping[str, Record]) -> bytes:
-    """The `zarr.json` of a cache's root.
+    """Return the `zarr.json` of a cache's root.
 
-    Besides the manifest it repeats the descriptions of all groups and of the arrays of finished products (Zarr's consolidated metadata):
-    a client lists the cache with one read, and sees nothing that is half made. Format 1 has no such summary.
+    It holds the manifest and Zarr's consolidated metadata: copies of the descriptions of all groups and of all arrays of finished
+    products. A client can list the cache with one read, and sees no unfinished product. Format 1 has no consolidated metadata.
 
     Args:
-        manifest: what the cache is.
-        there: every product that was begun, by name.
+        manifest: the manifest of the cache.
+        there: the record of every product that was begun, by name.
     """
     if manifest.format_version == 1:
         return node_json(None, sealed(manifest))
@@ -537,11 +550,11 @@ def root_json(manifest: Manifest, there: Mapping[str, Record]) -> bytes:
 
 
 def nodes(manifest: Manifest, there: Mapping[str, Record]) -> dict[str, tuple[bytes, str]]:
-    """The description of every group and array below the root, by its place in the cache, and the product it belongs to.
+    """Return the `zarr.json` of every group and array below the root, by its place, with the name of the product that it belongs to.
 
     Args:
-        manifest: what the cache is.
-        there: the products, by name.
+        manifest: the manifest of the cache.
+        there: records by name of the product.
     """
     found: dict[str, tuple[bytes, str]] = {}
     for product, record in there.items():
@@ -562,11 +575,11 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
 
     Args:
         path: its folder.
-        token: what `held_token` told the process that holds it. Others that write on its behalf give it, and are refused
-            once somebody else holds the cache.
+        token: what `held_token` returned to the process that holds the cache. A process that writes on its behalf passes it, and is
+            refused once another process holds the cache.
 
     Raises:
-        UserError: nothing there, not a cache, half made, damaged, or written by a newer version of this software.
+        UserError: nothing is there, or it is not a cache, unfinished, damaged, or of a newer format.
     """
     path = Path(path)
     node = path / "zarr.json"
@@ -593,13 +606,13 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
 
 
 ZSTD_MOST: Final = 1 << 16
-"""One byte of zstd never stands for more than this: a block of 128 KiB takes four."""
+"""Most bytes that one byte of zstd data can decode to: a block of 128 KiB takes at least four bytes."""
 
 
 def _check_size(cache: Cache) -> None:
-    """Refuse a description of more shapes than the files can hold, before anything is done for each of them.
+    """Refuse a manifest that speaks of more shapes than the files can hold, before memory is reserved for each of them.
 
-    Some files may be missing - `verify` names them - but not most of every column.
+    Some files may be missing, which `verify` reports, but not most files of every column.
     """
     manifest = cache.manifest
     columns = cache.arrays(index_record(manifest))
@@ -630,13 +643,14 @@ def create(
     splits: Sequence[int],
     licences: Sequence[int] | None = None,
 ) -> Cache:
-    """Make a new, empty cache. Its root description is written last, so that a half-made one is no cache yet.
+    """Make a new, empty cache. The `zarr.json` of its root is written last, so that an unfinished folder does not count as a cache.
 
     Args:
-        path: a folder that does not exist, is empty, or was half made by an earlier call.
-        manifest: what it will hold.
-        ids: by row. [N]
-        labels, splits, licences: by row, indices into the manifest's names, -1 for none; no licences where they are not given. [N] each.
+        path: a folder that does not exist, is empty, or was left unfinished by an earlier call.
+        manifest: the manifest of the cache.
+        ids: id of the shape of each row. [N]
+        labels, splits, licences: for each row an index into the names of the manifest, -1 for none. [N] each. Without `licences` all are
+        -1.
 
     Raises:
         UserError: the folder holds something else, or an id is too long.
@@ -660,12 +674,12 @@ def create(
 
 
 def check_empty(path: Path) -> None:
-    """Refuse a folder, without a root description, that holds anything but what `create` may have left there when it was stopped.
+    """Refuse a folder without `zarr.json` that holds anything but leftovers of a stopped `create`.
 
-    A cache that lost its root description gets it again by `create`, and whatever else it holds is found as it is.
+    A cache that lost the `zarr.json` of its root passes: `create` writes that file again, and the rest of the cache stays.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the folder holds something else.
     """
     columns = set(products.FIXED[products.INDEX.name])
     if (path / "products" / products.STATUS.name).exists():
@@ -678,7 +692,7 @@ def check_empty(path: Path) -> None:
 def write_index(
     cache: Cache, shard: int, ids: Sequence[str], labels: Sequence[int], splits: Sequence[int], licences: Sequence[int] | None = None
 ) -> None:
-    """Write one shard of who is in which row. Arguments as in `create`."""
+    """Write one shard of the index. The arguments are those of `create`."""
     rows = cache.manifest.rows(shard)
     part = slice(rows.start, rows.stop)
     record = index_record(cache.manifest)

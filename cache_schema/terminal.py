@@ -1,9 +1,9 @@
-"""Text from outside - ids, class names, model names, paths, reasons - as it is shown on a terminal.
+"""Make text from outside (ids, class names, model names, paths, reasons) safe for a terminal.
 
     print(printable("chair\\x1b[2J"))        # chair\\x1b[2J, in letters
 
-Whoever made a mesh collection or a cache chose these texts. A terminal obeys escape sequences, and some characters turn the
-order of others around, so nothing of the kind is passed on.
+These texts come from whoever made a mesh collection or a cache. A terminal obeys escape sequences, and some characters reverse the order
+of others. So such characters are shown as letters.
 """
 
 import importlib.metadata
@@ -12,25 +12,25 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """A text in which every character shows: others are written as `\\xNN` or `\\uNNNN`. A line break stays one."""
+    """Return a text in which every character is visible: others become `\\xNN` or `\\uNNNN`. Line breaks stay."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() or character == "\n" else _escaped(character) for character in text)
 
 
 def json_text(value: Any, *, allow_nan: bool = True) -> str:
-    """A value as JSON for a script, in readable letters, but with every character that does not show as its `\\uNNNN`.
+    """Write a value as JSON for a script. Characters that are not visible are written as `\\uNNNN`.
 
     Raises:
         ValueError: a number is not finite, and `allow_nan` is False.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan)
-    # Outside of strings, JSON has none of these but line breaks.
+    # Outside of strings, line breaks are the only such characters in JSON.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) if not text.isprintable() else text
 
 
 def version_line() -> str:
-    """What `--version` of both command lines prints."""
+    """Return what `--version` of both commands prints."""
     return f"mmpd {importlib.metadata.version('mmpd')}\n"
 
 

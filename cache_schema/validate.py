@@ -1,11 +1,15 @@
-"""Everything that is wrong with a cache, at once, each with its place.
+"""Find everything that is wrong with a cache, and say where.
 
     for problem in problems("shapes.zarr"):
         print(problem.where, problem.kind, problem.message)
 
-Checked: every byte of every file against its checksum or its only possible form, that no file is missing or stray, that
-records match their fingerprints, that numbers are finite and points lie where the specification says. Not checked:
-whether pictures and embeddings are right; that takes the pipeline.
+`problems` checks that
+- every file of data has the bytes of its checksum, and every description the only bytes it can have;
+- no file is missing, and no file is there that belongs to no product;
+- records match their checksums;
+- numbers are finite, and points lie where the specification says.
+
+It does not check whether pictures and embeddings are right. Only the pipeline could tell, by making them again.
 """
 
 import hashlib
@@ -28,30 +32,32 @@ from cache_schema.spec import Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
 
 ROOT: Final = "zarr.json"
+"""File that describes the root of a cache."""
 SUMMARY: Final = "consolidated_metadata"
+"""Key of Zarr's consolidated metadata in that file."""
 EXCHANGED: Final = (
     "the checksums of the product's files do not add up to the one in its record: shards changed places, or were replaced "
     "together with their completion markers"
 )
-"""Said of every shard of such a product, for nobody knows which."""
+"""Message for every shard of a product whose digest is wrong: the digest covers all shards, so it cannot tell which one is at fault."""
 
 
 def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> list[Problem]:
-    """All problems of a cache, in the order of its files.
+    """List all problems of a cache.
 
     Args:
         path: the cache.
         progress: called with (files done, files in all).
 
     Raises:
-        UserError: `path` is no cache that this software reads.
+        UserError: `path` is not a cache that this software can read.
     """
     cache = store.open_cache(path)
     return list(_problems(cache, progress or (lambda done, total: None)))
 
 
 def nodes(cache: Cache, records: dict[str, Record]) -> dict[str, tuple[bytes, str]]:
-    """Every `zarr.json` there must be: by its place in the cache, the only bytes it may hold and the product it belongs to."""
+    """Tell every `zarr.json` that a cache must have: by its place, the only bytes it may hold, and the product that it belongs to."""
     below = {f"{place}/zarr.json": found for place, found in store.nodes(cache.manifest, records).items()}
     return {ROOT: (store.root_json(cache.manifest, records), ""), **below}
 
@@ -94,7 +100,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
     for record in records.values():
         if record.complete:
             yield from _content_problems(cache, record, record.product in unsound)
-    # Another command may have been beginning some of them: arrays come first.
+    # A command that begins a product writes its arrays before its record. So ask again: what has a record by now is not lost.
     gone = sorted({*ownerless} & {*on_disk.ownerless()} - {*damaged, *lost})
     for product in gone:
         message = "is not there, but arrays of this product are; run the command that made it again"
@@ -103,15 +109,17 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
 
 
 def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:
-    """What another command is adding right now: it is none of the cache's problems."""
+    """Names of products that another command has begun since `records` were read. They are no problem of the cache."""
     return set(cache.read_records()[0]) - set(records)
 
 
 def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Problem]:
-    """Files, links and empty folders that no product has.
+    """Find files, links and empty folders that belong to no product.
 
     Args:
-        unknown: products of which it is not known what files they have.
+        cache: the cache.
+        expected: places of all files that belong to a product.
+        unknown: names of products whose records are lost, so that nobody can tell which files they have.
     """
     fixed = {record.product: record for record in (products.index_record(cache.manifest), products.status_record(cache.manifest))}
     places = {place for name in unknown for place in (name, f"products/{name}", f"stats/{name}")}
@@ -120,7 +128,7 @@ def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Pro
     at_work = is_held(cache.path)
 
     def foreign(name: str) -> bool:
-        """Whether it lies outside what the unknown products may have, and is no group above them."""
+        """Whether a place can belong neither to an unknown product nor to a group above one."""
         inside = any(name == place or name.startswith(f"{place}/") for place in places)
         beside = name.endswith("/zarr.json") and any(place.startswith(name.removesuffix("zarr.json")) for place in places)
         return not inside and not beside
@@ -136,7 +144,7 @@ def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Pro
                 yield Problem(where=where, kind="stray", message=message)
             elif name.startswith(".") and name.endswith(".tmp"):
                 if not at_work:
-                    message = "was left behind by a writer that was stopped; whatever writes to the cache next clears it"
+                    message = "was left behind by a writer that was stopped; the next command that writes to the cache removes it"
                     yield Problem(where=where, kind="stray", message=message)
             elif where not in expected and foreign(where):
                 yield Problem(where=where, kind="stray", message="no product has this file")
@@ -146,11 +154,11 @@ def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Pro
 
 
 def _root_problems(cache: Cache, content: bytes, known: bool) -> Iterator[Problem]:
-    """What is wrong with the root description.
+    """Check the `zarr.json` of the root.
 
     Args:
-        cache: it could be opened, so its manifest is sound.
-        content: what the file should hold, if every record could be read.
+        cache: the cache. It could be opened, so its manifest is sound.
+        content: what the file must hold, as far as records could be read.
         known: whether every record could be read.
     """
     try:
@@ -171,7 +179,7 @@ def _root_problems(cache: Cache, content: bytes, known: bool) -> Iterator[Proble
 
 
 def _summary(node: Any) -> dict[str, Any]:
-    """The consolidated metadata in a root description; empty where there is none, or it is something else."""
+    """Return the consolidated metadata of a root description; empty if there is none or it is malformed."""
     summary = node.get(SUMMARY)
     below = summary.get("metadata") if isinstance(summary, dict) else None
     return below if isinstance(below, dict) else {}
@@ -219,7 +227,7 @@ def _shard_problems(cache: Cache, record: Record, shard: int) -> Iterator[Proble
 
 
 def _value_problem(manifest: Manifest, record: Record, node: ArraySpec, shard: int, data: bytes) -> str:
-    """What is wrong with intact numbers; empty if nothing is. Compressed pixels and texts have no wrong values."""
+    """Say what is wrong with the numbers of a file whose bytes are intact; empty if nothing is. Pixels and texts cannot be wrong."""
     if node.codec != "raw" or node.dtype == "uint8":
         return ""
     values: NDArray[Any] = np.frombuffer(data[: node.rows(shard) * node.row_bytes], node.dtype)
@@ -237,11 +245,13 @@ def _value_problem(manifest: Manifest, record: Record, node: ArraySpec, shard: i
 
 
 def _content_problems(cache: Cache, record: Record, unsound: bool) -> Iterator[Problem]:
-    """What the digest over all of a product's files tells: whether its statistics are right, and whether shards changed places,
-    or were replaced together with their completion markers.
+    """Check the digest over all files of a product. It finds wrong statistics, shards that changed places, and shards that were replaced
+    together with their completion markers.
 
     Args:
-        unsound: whether damage to its shards is named already.
+        cache: the cache.
+        record: a complete product.
+        unsound: whether damage to its shards is reported already.
     """
     stats = products.statistics_array(cache.manifest, record) if products.of(record).statistics else None
     damage = "" if stats is None else statistics_damage(cache, stats)
@@ -249,12 +259,12 @@ def _content_problems(cache: Cache, record: Record, unsound: bool) -> Iterator[P
         if not damage and cache.content(record) == record.content:
             return
     except (UserError, OSError):
-        return  # a marker at fault is named already
+        return  # a damaged marker is reported already
     if stats is not None:
         try:
             right = None if unsound else cache.content(record, statistics=cache.statistics(record)) == record.content
         except (UserError, OSError):
-            right = None  # nobody knows: what they are computed from is damaged, and named already
+            right = None  # unknown: the files they are computed from are damaged, and reported already
         if damage or right:
             message = damage or "does not hold the statistics of the product's embeddings"
             kind: Any = "missing" if damage == "is not there" else "corrupt"
@@ -267,7 +277,7 @@ def _content_problems(cache: Cache, record: Record, unsound: bool) -> Iterator[P
 
 
 def statistics_damage(cache: Cache, stats: ArraySpec) -> str:
-    """What is wrong with the file of a product's statistics, taken alone."""
+    """Say what is wrong with the file of a product's statistics, by its own checksum; empty if nothing is."""
     try:
         cache.read_statistics(stats)
     except (UserError, OSError):

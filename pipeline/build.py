@@ -1,8 +1,9 @@
-"""The story of one shard: read, sample, draw, embed, caption, embed the captions. Nothing here knows where it runs.
+"""Make one shard of a product. This code does not depend on where it runs.
 
-`make_shapes` writes the products that come from files (`status`, `points`, `views`), `make_product` those that come from
-stored views and captions, `make_labels` the embedded class names. Each writes one shard and its completion marker;
-`pipeline.executors` call them for every shard that has none.
+- `make_shapes` writes the products that are made from files: `status`, `points`, `views`.
+- `make_product` writes those that are made from stored views and captions.
+- `make_labels` writes embedded class names.
+Each writes one shard and its completion marker. `pipeline.executors` calls them for every shard that has no marker.
 
 Letters: n shapes of a shard, V views, K captions of a view that are kept, L bytes of a text cell, E embedding width.
 """
@@ -34,25 +35,25 @@ from pipeline.teachers.catalog import Teacher
 from pipeline.worker import Made, one_line
 
 Advance = Callable[[str, int], None]
-"""Told (product, units done) as work goes on."""
+"""Called with (product, units done) as work goes on."""
 
 CHANGED: Final = "its file, or one beside it, has changed since its points were made"
-"""How the reason begins of a shape to which nothing can be added, because its files are no longer those of its points."""
+"""Beginning of the reason of a shape that fails because its files have changed since its points were made."""
 
 # ---------------------------------------------------------------------------------------------------- from files
 
 
 def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Sequence[Made]) -> list[str]:
-    """Write one shard of the products that come from files.
+    """Write one shard of products that are made from files.
 
-    What is added to shapes that were read before must come from the same files, and those must still be readable. A shape of which
-    that is not so fails with a reason, in every product; the others are not affected.
+    If some products of a shape were made before, the new ones must be made from the same files. A shape whose files have changed, or
+    can no longer be read, fails with a reason in all products. Other shapes are not affected.
 
     Args:
         cache: the cache.
-        records: which of status, points and views to write.
-        shard: which shard.
-        made: the shard's shapes, by row.
+        records: the records to write, among status, points and views.
+        shard: number of the shard.
+        made: what was made of each shape of the shard, in the order of rows.
 
     Returns:
         Ids of the shapes that fail from now on.
@@ -79,22 +80,22 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
 
 
 def _as_before(cache: Cache, shard: int, made: Sequence[Made]) -> tuple[list[Made], list[int]]:
-    """Sort out shapes of which some products are there already: a new product must come from the same files.
+    """Compare the files of shapes with those that older products of the shard were made from.
 
     Args:
         cache: the cache.
-        shard: which shard; it has a status.
-        made: what came of its shapes now, by row.
+        shard: number of a shard that has a status.
+        made: what was made of its shapes now, in the order of rows.
 
     Returns:
-        What to write, by row, and the rows of the shapes that were ok and fail from now on.
+        What to write for each row, and the rows of shapes that were ok and fail from now on.
     """
     status = stored_status(cache, shard)
     out, lost = [], []
     for row, one in enumerate(made):
         before = status["source_sha256"][row].tobytes()
         if status["status"][row] != spec.OK:
-            out.append(Made(reason="failed before", source_sha256=before))  # `retry_shard` is what gives it another chance
+            out.append(Made(reason="failed before", source_sha256=before))  # only `retry_shard` tries it again
         elif not one.reason and one.source_sha256 == before:
             out.append(one)
         else:
@@ -105,12 +106,12 @@ def _as_before(cache: Cache, shard: int, made: Sequence[Made]) -> tuple[list[Mad
 
 
 def stored_status(cache: Cache, shard: int, *, reopened: bool = False) -> dict[str, NDArray[Any]]:
-    """The columns of `status` of one shard, by array path: copies, which the caller may change. [n, ...] each
+    """Read the status arrays of one shard, by path of the array. The caller may change them. [n, ...] each
 
     Args:
         cache: the cache.
         shard: which shard.
-        reopened: whether it has no completion marker to be compared with, by `reopen`.
+        reopened: whether `reopen` has removed its completion marker, so that there is nothing to compare with.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -120,8 +121,8 @@ def stored_status(cache: Cache, shard: int, *, reopened: bool = False) -> dict[s
 
 
 def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Mapping[int, Made], *, fresh: bool = False) -> None:
-    """Write one shard of some products that come from files. `made` has the rows that change, or all of them where it is `fresh`."""
-    # The status comes last: a shard with a status has all the rest.
+    """Write one shard of products that are made from files. `made` has the rows that change, or all rows if `fresh`."""
+    # The status is written last, so that a shard with a status has all other products.
     for record in sorted(records, key=lambda record: products.of(record) is products.STATUS):
         if products.of(record) is products.STATUS:
             values = _status_values(cache, record, shard, made, fresh)
@@ -131,7 +132,7 @@ def _write_shapes(cache: Cache, records: Sequence[Record], shard: int, made: Map
 
 
 def _status_values(cache: Cache, record: Record, shard: int, made: Mapping[int, Made], fresh: bool) -> dict[str, Any]:
-    """The columns of `status` of one shard, by array path. [n, ...] each"""
+    """Return the status arrays of one shard, by path. [n, ...] each"""
     if fresh:
         values = {node.path: np.zeros((len(cache.manifest.rows(shard)), *node.shape[1:]), node.dtype) for node in cache.arrays(record)}
     else:
@@ -150,7 +151,7 @@ def _status_values(cache: Cache, record: Record, shard: int, made: Mapping[int, 
 
 
 def _shape_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, Made], fresh: bool) -> NDArray[Any] | list[list[bytes]]:
-    """One shard of an array of the points or the views: values, or pictures as encoded chunks [n][V]."""
+    """Return one shard of an array of the points or the views: values, or pictures as encoded chunks [n][V]."""
     if node.codec == "raw":
         return _rows(cache, node, shard, {row: one.arrays.get(node.path) for row, one in made.items()}, fresh)
     nothing = [encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
@@ -162,7 +163,7 @@ def _shape_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, 
 
 
 def _rows(cache: Cache, node: ArraySpec, shard: int, changed: Mapping[int, NDArray[Any] | None], fresh: bool) -> NDArray[Any]:
-    """Rows of one shard: those that change, the others as they are stored, or zeros where all is fresh. [n, ...]"""
+    """Return all rows of one shard with some of them changed. The others are read from the cache, or zeros if `fresh`. [n, ...]"""
     shape = (len(cache.manifest.rows(shard)), *node.shape[1:])
     out = np.zeros(shape, node.dtype) if fresh else cache.shard_rows(node, shard).copy()
     for row, value in changed.items():
@@ -174,10 +175,10 @@ def _rows(cache: Cache, node: ArraySpec, shard: int, changed: Mapping[int, NDArr
 
 
 def reopen(cache: Cache, shard: int, only: Kind | None = None) -> None:
-    """Take one shard out of all products of its shapes, or of one kind alone, those first that depend on others: killed from here on, the
-    shard is made again.
+    """Remove the completion markers of one shard from all products of its shapes, or from those of one kind. After a kill the shard is then
+    made again. Products that depend on others come first.
 
-    Its rows may be taken over from here on, with no completion marker to compare them with: so they are compared first.
+    Callers read rows of the shard afterwards, when no marker is left to compare them with. So all files are compared before.
 
     Raises:
         UserError: a file of the shard is damaged.
@@ -192,7 +193,7 @@ def reopen(cache: Cache, shard: int, only: Kind | None = None) -> None:
 
 
 def retry_shard(cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], models: Models, advance: Advance) -> list[int]:
-    """Put failed shapes of one shard that were tried again into all products of a plan. Returns the rows that are ok now."""
+    """Write failed shapes that were tried again to all products of a plan, for one shard. Returns the rows that are ok now."""
     by_models = [r for r in plan.from_cache() if shard not in cache.missing(r)]
     mended = _retry_shapes(cache, shard, made)
     if mended:
@@ -202,15 +203,15 @@ def retry_shard(cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], 
 
 
 def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> list[int]:
-    """Put failed shapes that were tried again into the products that come from files, and take their shard out of all others.
+    """Write failed shapes that were tried again to the products that are made from files, and reopen their shard in all other products.
 
     Args:
         cache: the cache.
-        shard: which shard; it has a status.
-        made: what came of it, by row of the shard.
+        shard: number of a shard that has a status.
+        made: what was made of the failed shapes, by row of the shard.
 
     Returns:
-        The rows that are no longer failed: what `make_product` has to make of this shard.
+        The rows that are ok now. `make_product` has to make them in the other products.
     """
     status = stored_status(cache, shard)
     cells = text_cells([one.reason for one in made.values()])
@@ -222,7 +223,7 @@ def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> list[in
     if not changed:
         return []
     written = [r for r in cache.records().values() if products.from_files(r) and (mended or products.of(r) is products.STATUS)]
-    there = [r for r in written if shard not in cache.missing(r)]  # of one that is being made, this shard is yet to come
+    there = [r for r in written if shard not in cache.missing(r)]  # an unfinished product may lack this shard, and gets it later
     if mended:
         reopen(cache, shard)
     else:
@@ -236,31 +237,34 @@ def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> list[in
 
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
-    """What one shard of a product is made from, and by what."""
+    """What is needed to make one shard of a product."""
 
     cache: Cache
     plan: Plan
     number: int
     models: Models
     rows: Sequence[int]
-    """Rows of the shard to make; their shapes are ok."""
+    """Rows of the shard to make. Their shapes are ok."""
     advance: Callable[[int], None]
-    """Told of units that are done."""
+    """Called with the number of units that are done."""
 
 
 def make_product(
     cache: Cache, plan: Plan, record: Record, shard: int, models: Models, advance: Advance, rows: Sequence[int] | None = None
 ) -> None:
-    """Write one shard of an `image`, `captions` or `text` product from what the cache already holds.
+    """Write one shard of an `image`, `captions` or `text` product from other products in the cache.
 
-    What is made of a shape depends on the shape, on its place in the shard and on the batch sizes in the record, and never on how
-    other shapes fared. So a shape that is mended later gets the bytes that it would have had at once.
+    The result for a shape depends on the shape, its place in the shard and the batch sizes in the record. It never depends on whether
+    other shapes failed. So a shape that is repaired later gets the same bytes as if it had never failed.
 
     Args:
-        cache, plan, record, shard: what to make.
-        models: what makes it.
-        advance: told of progress.
-        rows: of the shard to make; the others stay as they are stored. None for all.
+        cache: the cache.
+        plan: the plan that the record belongs to.
+        record: the product.
+        shard: number of the shard.
+        models: the models that make it.
+        advance: called as work goes on.
+        rows: rows of the shard to make; the others keep their stored values. None: all rows.
     """
     usable = usable_rows(cache, shard)
     nodes = cache.arrays(record)
@@ -284,27 +288,27 @@ def make_product(
         case _:
             raise AssertionError(record.kind)
     cache.write(record, shard, {node.path: values for node, values in zip(nodes, out, strict=True)})
-    advance(record.product, (count - len(usable)) * record.per_shape)  # nothing to do for them, and a bar that reaches its end
+    advance(record.product, (count - len(usable)) * record.per_shape)  # failed shapes count as done, so that the bar reaches its end
 
 
 def _pictures(cache: Cache, views: Record, shard: int) -> ShardFile:
-    """The stored pictures of a shard, compared with their checksum: nothing is made of damaged ones."""
+    """Open the stored pictures of a shard, compared with their checksum, so that nothing is made from damaged pictures."""
     node = cache.arrays(views)[0]
     return ShardFile(cache.path, node, shard, cache.digest(views, node, shard))
 
 
 def usable_rows(cache: Cache, shard: int) -> list[int]:
-    """Rows within a shard whose shape is ok."""
+    """Return the rows of a shard whose shape is ok."""
     record = status_record(cache.manifest)
     rows: list[int] = np.flatnonzero(cache.shard_rows(cache.node("status"), shard, record) == spec.OK).tolist()
     return rows
 
 
 def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.float16]) -> None:
-    """Put one teacher's embeddings of stored views into `out` [n, V, E], `size` views at a time.
+    """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views.
 
-    Batches are cut from all views of the shard in order, whether or not their shape is usable, so that each picture is in the same
-    place of an equally large batch whatever becomes of the others.
+    Batches are cut from the views of all shapes of the shard, even of failed ones. So each picture has the same place in a batch of the
+    same size, whether or not other shapes failed, and rounding does not change.
     """
     stored = _pictures(work.cache, work.plan.views(), work.number)
     count, per_shape = out.shape[:2]
@@ -316,7 +320,7 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
     def embed(batch: NDArray[np.int64]) -> tuple[list[tuple[int, int]], torch.Tensor]:
         places = [divmod(int(slot), per_shape) for slot in batch]
         pixels = {i: teacher.preprocess(stored.entry(row, view)) for i, (row, view) in enumerate(places) if wanted[row]}
-        filler = next(iter(pixels.values()))  # in the place of what is not wanted: any picture of the right size
+        filler = next(iter(pixels.values()))  # stands for views that are not wanted; any picture of the right size will do
         with work.models.turn:
             values = teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
         kept = list(pixels)
@@ -331,16 +335,16 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
 def _caption_views(
     work: _Shard, captioner: Captioner, ranked_with: Record | None, batch: int, out: tuple[NDArray[np.uint8], NDArray[np.float32]]
 ) -> None:
-    """Put captions, best first, and their scores into `out`: text cells [n, V, samples, L] and [n, V, samples].
+    """Write captions, the best first, and their scores into `out`: text cells [n, V, samples, L] and scores [n, V, samples].
 
     A batch holds views of one shape.
 
     Args:
         work: the shard.
-        captioner: what makes them.
-        ranked_with: the image embeddings of the teacher that ranks them; None where they are not ranked.
-        batch: views at a time.
-        out: where they go.
+        captioner: the captioner.
+        ranked_with: record of the image embeddings by the teacher that ranks the captions; None: they are not ranked.
+        batch: number of views per call of the captioner.
+        out: arrays that get the captions and the scores.
     """
     samples = captioner.spec.samples
     stored = _pictures(work.cache, work.plan.views(), work.number)
@@ -369,7 +373,8 @@ def _caption_views(
 def _ranking(
     work: _Shard, ranked_with: Record | None, samples: int
 ) -> Callable[[int, int, list[list[str]]], tuple[list[list[str]], NDArray[np.float32]]]:
-    """What puts the texts of some views of a shape into order: (row, first view, texts [B][samples]) -> texts, scores [B, samples]."""
+    """Return the function that ranks the texts of some views of a shape: (row, first view, texts [B][samples]) -> texts, scores [B,
+    samples]."""
     if ranked_with is None:
         return lambda row, start, texts: (texts, np.zeros((len(texts), samples), np.float32))
     assert isinstance(ranked_with.spec, TeacherSpec)
@@ -386,9 +391,10 @@ def _ranking(
 
 
 def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int, out: NDArray[np.float16]) -> None:
-    """Put one teacher's embeddings of kept captions into `out` [n, V x K, E]. Equal texts of a shape are embedded once.
+    """Write one teacher's embeddings of kept captions into `out` [n, V x K, E]. Equal texts of a shape are embedded once.
 
-    A batch holds texts of one shape: how long others are decides how far each is padded.
+    A batch holds texts of one shape. The longest text of a batch decides how far the others are padded, so texts of other shapes would
+    change the rounding.
     """
     assert isinstance(captions.spec, CaptionSpec)
     cells = work.cache.shard_rows(work.cache.arrays(captions)[0], work.number, captions)[:, :, : captions.spec.keep]  # [n, V, K, L]
@@ -403,7 +409,7 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
 
 
 def make_labels(cache: Cache, record: Record, teacher: Teacher, batch: int, models: Models) -> None:
-    """Write `labels/<set>/<teacher>`: every template of every class, embedded on its own. [C, M, E]"""
+    """Write `labels/<set>/<teacher>`: an embedding of every class in every template. [C, M, E]"""
     assert record.labels is not None
     size = batch_size(record, "text_batch", batch)
 
@@ -416,13 +422,13 @@ def make_labels(cache: Cache, record: Record, teacher: Teacher, batch: int, mode
 
 
 def _embed_texts(teacher: Teacher, texts: Sequence[str], size: int, models: Models) -> NDArray[np.float16]:
-    """Embeddings of texts, at most `size` at a time. [len(texts), E]"""
+    """Embed texts, at most `size` at a time. [len(texts), E]"""
     parts = []
     for start in range(0, len(texts), size):
         with models.turn:
             parts.append(teacher.embed_texts(texts[start : start + size]))
     values = torch.cat(parts).numpy()
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and the error below says more than numpy's warning
+    with np.errstate(over="ignore"):  # overflow gives infinity; the error below says more than numpy's warning
         found = values.astype(np.float16)
     if not np.isfinite(found).all():
         raise UserError(f"teacher {teacher.spec.name} gives text embeddings that float16 cannot hold; use another precision")
@@ -430,18 +436,18 @@ def _embed_texts(teacher: Teacher, texts: Sequence[str], size: int, models: Mode
 
 
 def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
-    """One batch of embeddings `[n, E]` as they are stored.
+    """Convert a batch of embeddings `[n, E]` to float16, as they are stored.
 
     Args:
         work: the shard.
         values: `[n, E]`.
-        teacher: what made them, for the message.
+        teacher: the teacher that made them, for the message.
         places: (row of the shard, view) of each, for the message.
 
     Raises:
         UserError: a value is not finite in float16.
     """
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and the error below says more than numpy's warning
+    with np.errstate(over="ignore"):  # overflow gives infinity; the error below says more than numpy's warning
         out = values.numpy().astype(np.float16)
     bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
     if len(bad):
@@ -455,7 +461,7 @@ def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places
 
 
 def shape_names(cache: Cache, shard: int) -> tuple[list[str], list[str]]:
-    """Ids of a shard's shapes, and what to call each in a sentence: its class, else the words of its file name."""
+    """Return the ids of a shard's shapes, and a name of each for sentences: its class, or else the words of its file name."""
     record = index_record(cache.manifest)
     ids = layout.texts(cache.shard_rows(cache.node("id"), shard, record)).tolist()
     numbers = cache.shard_rows(cache.node("label"), shard, record)

@@ -1,9 +1,9 @@
-"""Where the cameras stand.
+"""Place the cameras around a shape.
 
     matrices = poses(RIGS["ring12"], vertices)     # [V, 4, 4] camera to world
 
-A rig is a list of directions. One distance is used for all views of a shape, so that its size means the same in each,
-and it is the smallest at which every view holds the whole shape. Sideways, each camera is centred on what it sees.
+A rig is a list of directions. All cameras of a shape have the same distance, so that the shape has the same scale in all views. It is the
+smallest distance at which every view shows the whole shape. Each camera is shifted sideways to centre what it sees.
 
 Letters: V views, n vertices.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from cache_schema.spec import Camera, CameraRig
 
 FILL: Final = 0.94
-"""Part of the frame's width or height that the widest view takes."""
+"""Share of the width or height of the picture that the shape fills in its widest view."""
 
 
 def _ring(count: int, elevation: float, first: float = 0.0) -> tuple[Camera, ...]:
@@ -38,12 +38,12 @@ RIGS: Final[dict[str, CameraRig]] = {
 
 
 def poses(rig: CameraRig, vertices: np.ndarray, radius: float = 0.0) -> np.ndarray:
-    """Camera-to-world matrices under which a shape fills the frame and is never cut.
+    """Compute camera-to-world matrices for which the shape fills the picture and is never cut off.
 
     Args:
         rig: Directions and field of view.
         vertices: `[n, 3]`.
-        radius: Around each vertex, what has to be seen of it: the size of a splat.
+        radius: Radius around each vertex that must be visible, too: the size of a splat.
 
     Returns:
         `[V, 4, 4]` float32. A camera looks along its -Z, +Y is up in its picture (OpenGL).
@@ -54,9 +54,9 @@ def poses(rig: CameraRig, vertices: np.ndarray, radius: float = 0.0) -> np.ndarr
     right, up, back = axes[:, 0], axes[:, 1], axes[:, 2]
     slope = FILL * math.tan(math.radians(rig.fov) / 2)
 
-    # A vertex at (x, y, z) along a camera's axes is in the picture of a camera at (sx, sy, d) if
-    # |x - sx| <= slope * (d - z), that is x + slope * z <= slope * d + sx and -x + slope * z <= slope * d - sx.
-    # So only the farthest vertex in four directions per view counts, and the best sx and the least d follow.
+    # A camera at (sx, sy, d) along its own axes sees a vertex at (x, y, z) if |x - sx| <= slope * (d - z). This is the same as
+    # x + slope * z <= slope * d + sx and -x + slope * z <= slope * d - sx. So only the farthest vertex in four directions per view
+    # counts. The best sx and the least d follow from these.
     tilted = slope * back
     sides = np.stack([right + tilted, tilted - right, up + tilted, tilted - up, back], axis=1)  # [V, 5, 3]
     reach = np.full(sides.shape[0] * 5, -np.inf)
@@ -66,7 +66,7 @@ def poses(rig: CameraRig, vertices: np.ndarray, radius: float = 0.0) -> np.ndarr
     shift = (reach[:, 0:4:2] - reach[:, 1:4:2]) / 2  # [V, 2] sx, sy
     needed = (reach[:, 0:4:2] + reach[:, 1:4:2]) / (2 * slope)  # [V, 2]
     extent = np.linalg.norm(high - low) / 2 + radius
-    distance = max(needed.max(), reach[:, 4].max() + 0.1 * extent)  # the second: never inside a needle that points at the camera
+    distance = max(needed.max(), reach[:, 4].max() + 0.1 * extent)  # the second keeps the camera out of a needle that points at it
 
     matrices = np.tile(np.eye(4), (len(axes), 1, 1))
     matrices[:, :3, :3] = axes.transpose(0, 2, 1)
@@ -75,7 +75,7 @@ def poses(rig: CameraRig, vertices: np.ndarray, radius: float = 0.0) -> np.ndarr
 
 
 def _axes(camera: Camera) -> np.ndarray:
-    """The camera's right, up and back in world coordinates, `[3, 3]`, also straight from above or below."""
+    """Return the right, up and back axes of a camera in world coordinates, `[3, 3]`. It also works straight from above or below."""
     a, e = math.radians(camera.azimuth), math.radians(camera.elevation)
     right = np.array([math.cos(a), 0, -math.sin(a)])
     back = np.array([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])

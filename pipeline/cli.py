@@ -1,4 +1,4 @@
-"""`mmpd-cache`: make a cache of 3D shapes, add to it, check it, look at it. Every command explains itself with --help."""
+"""`mmpd-cache`: make a cache of 3D shapes, add products, check it and look at it. `--help` explains each command."""
 
 import dataclasses
 import errno
@@ -31,10 +31,10 @@ from cache_schema.errors import UserError
 from cache_schema.products import markers
 from cache_schema.records import Records
 from cache_schema.terminal import json_text, printable, version_line
-from pipeline.describe import describe, failures, human, product_bytes, remarks, status_counts
+from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
 
-# Teachers and renderers share the cores. By default OpenMP's threads spin while they wait, which then starves the others
-# (measured: a fifth of the speed). It is read when torch is imported.
+# Teachers and renderers share the cores. By default the threads of OpenMP spin while they wait, which takes the cores from the renderers:
+# builds then ran at a fifth of the speed. OpenMP reads this variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
@@ -47,17 +47,21 @@ out = Console()
 err = Console(stderr=True)
 
 LISTED: Final = 20
-"""Shapes with a remark that `status` lists."""
+"""Number of shapes with a remark that `status` lists."""
 
-CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
+CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache, NAME.zarr.", show_default=False)]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting of the recipe. Repeatable.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that read and draw shapes. 0: one per core.")]
-Scheduler = Annotated[str, typer.Option(metavar="ADDRESS", help="Run on a dask cluster, e.g. tcp://host:8786.", show_default=False)]
-Device = Annotated[str, typer.Option(help="Torch device of the teachers; several with commas. auto: every GPU, else the CPU.")]
-Batch = Annotated[int, typer.Option(min=1, help="Pictures or texts per forward pass.")]
+Workers = Annotated[int, typer.Option(min=0, help="Number of processes that read and draw shapes. 0: one per core.")]
+Scheduler = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Address of a dask cluster to run on, e.g. tcp://host:8786.", show_default=False)
+]
+Device = Annotated[
+    str, typer.Option(help="Torch devices of the models, with commas between them. auto: all GPUs, or the CPU if there is none.")
+]
+Batch = Annotated[int, typer.Option(min=1, help="Number of pictures or texts per forward pass.")]
 
 
 def _version(asked: bool) -> None:
@@ -68,7 +72,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
     """Turn 3D shapes into a cache of points, pictures, captions and teacher embeddings. Start with: mmpd-cache build starter out.zarr"""
 
@@ -79,17 +83,17 @@ def build(
         str, typer.Argument(metavar="SOURCE", help="Folder, list or HDF5 file of shapes, or a built-in collection: starter.")
     ],
     cache: CachePath,
-    recipe: Annotated[str, typer.Option(help="What to make of them; see `mmpd-cache recipes`.")] = "default",
+    recipe: Annotated[str, typer.Option(help="Which products to make; see `mmpd-cache recipes`.")] = "default",
     workers: Workers = 0,
     scheduler: Scheduler = "",
     device: Device = "auto",
     set_: Set = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape failed.")] = False,
 ) -> None:
-    """Make a cache from shapes. Stopped in the middle? Run the same command again: it goes on and ends with the same bytes.
+    """Make a cache from shapes. After a stop, run the same command again: it continues, and the cache gets the same bytes.
 
-    Shapes that cannot be read or drawn are recorded with their reason and the rest goes on; `mmpd-cache status` lists them. Mend their
-    files and run the same command again, or `mmpd-cache retry`. The exit code is 1 if every shape failed.
+    A shape that cannot be read or drawn does not stop the build. `mmpd-cache status` lists these shapes with the reasons. Repair their
+    files, then run the same command again, or `mmpd-cache retry`. The exit code is 1 if every shape failed.
 
     \b
     mmpd-cache build starter out.zarr
@@ -114,14 +118,19 @@ def retry(
     device: Device = "auto",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="limits.B=C", help="Give each shape more seconds or memory_gib. Repeatable.", show_default=False),
+        typer.Option(
+            "--set",
+            metavar="limits.B=C",
+            help="Allow each shape more time (limits.seconds) or memory (limits.memory_gib). Repeatable.",
+            show_default=False,
+        ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape is still failed.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape fails again.")] = False,
 ) -> None:
-    """Try failed shapes again, and put those that are ok now into every product: points, pictures, captions, embeddings.
+    """Try failed shapes again, and add those that are ok now to all products: points, pictures, captions, embeddings.
 
-    No other shape is touched, and the cache is what it would have been at once. `mmpd-cache build` does this for failed shapes whose own
-    file has changed; this command for all of them, so also where a texture was missing or the time was too short.
+    Other shapes stay unchanged. The cache becomes the same as if no shape had failed. `mmpd-cache build` tries only those failed shapes
+    again whose own file has changed. This command tries all of them, for example after a texture was missing or the time was too short.
 
     \b
     mmpd-cache retry out.zarr
@@ -144,7 +153,7 @@ def retry(
 
 
 def closing(path: Path, cache: store.Cache, strict: bool) -> None:
-    """Say how shapes fared, and exit with 1 where that is asked for or none is left."""
+    """Say how many shapes are ok and failed. Exit with 1 if none is ok, or with `strict` if any failed."""
     counts = status_counts(cache)
     noted = len(remarks(cache))
     also = f", {noted} of them with a remark" if noted else ""
@@ -164,7 +173,7 @@ def add_teacher(
     scheduler: Scheduler = "",
     device: Device = "auto",
 ) -> None:
-    """Embed the stored pictures, captions and label sets with one more teacher. Nothing else in the cache is touched.
+    """Embed the stored pictures, captions and label sets with another teacher. All else in the cache stays unchanged.
 
     \b
     mmpd-cache add-teacher out.zarr dinov2-small
@@ -183,7 +192,7 @@ def add_teacher(
 def add_captioner(
     cache: CachePath,
     name: Annotated[
-        str, typer.Argument(metavar="CAPTIONER", help="A name from `mmpd-cache captioners`, or MINE=NAME to call it otherwise.")
+        str, typer.Argument(metavar="CAPTIONER", help="A name from `mmpd-cache captioners`, or MINE=NAME to call its captions MINE.")
     ],
     batch: Batch = 16,
     scheduler: Scheduler = "",
@@ -192,9 +201,10 @@ def add_captioner(
         list[str] | None, typer.Option("--set", metavar="B=C", help="Change one setting of the captioner. Repeatable.", show_default=False)
     ] = None,
 ) -> None:
-    """Describe the stored pictures with one more captioner, and embed its captions with every teacher that reads text.
+    """Write captions of the stored pictures with another captioner, and embed them with every teacher that reads text.
 
-    Nothing else in the cache is touched. Train on some captions, or on several mixed: mmpd-train align ... --set data.captions=a,b
+    All else in the cache stays unchanged. To choose the captions for training, one set or a mix: mmpd-train align ... --set
+    data.captions=a,b
 
     \b
     mmpd-cache add-captioner out.zarr template
@@ -220,9 +230,10 @@ def labels(
     batch: Batch = 64,
     device: Device = "auto",
 ) -> None:
-    """Embed class names in sentences with every teacher that reads text: what zero-shot classification compares with.
+    """Embed class names with every teacher that reads text. Zero-shot classification compares shapes with these embeddings.
 
-    A file holds one class name a line, or JSON: {"classes": [...], "templates": ["a picture of a {}", ...]}.
+    Each class name is put into several sentences. A file holds one class name per line, or JSON: {"classes": [...], "templates": ["a
+    picture of a {}", ...]}.
     """
     from pipeline import commands
 
@@ -233,7 +244,7 @@ def labels(
 
 @app.command()
 def status(cache: CachePath, as_json: Json = False) -> None:
-    """Which shapes are ok, which failed and why, and which products are complete."""
+    """Show which shapes are ok, which failed and why, and which products are complete."""
     opened = store.open_cache(cache)
     records = opened.records()
     status = records.get(products.STATUS.name)
@@ -247,15 +258,16 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         for name, record in records.items()
     }
     if as_json:
-        body = {"shapes": counts, "remarked": len(noted), "repeated": repeated}
+        body = {**origin(opened), "shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
         print_json(body | {"products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
+    show_origin(opened)
     if noted:
         show(f"{len(noted)} of the ok shapes have a remark; see below")
     if repeated:
-        show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: their blocks hold some points several times")
+        show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: points are repeated in their blocks")
     table = Table("product", "state", box=None)
     for name, product in states.items():
         made = product["shards"] - product["missing"]
@@ -270,7 +282,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     if len(noted) > LISTED:
         show(f"and {len(noted) - LISTED} more with a remark; --json lists all")
     if failed:
-        show(f"Mended? mmpd-cache retry {cache}")
+        show(f"After you repair their files: mmpd-cache retry {cache}")
 
 
 @app.command()
@@ -281,7 +293,7 @@ def verify(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Check every byte of every file. Exit with 1 and the files' names where something is wrong."""
+    """Check every byte of every file. List the damaged files, and exit with 1 if there are any."""
     with progress() as terminal:
         found = validate.problems(cache, lambda done, total: terminal.at("verify", done, total))
     if repair and found:
@@ -305,19 +317,20 @@ def verify(
 
 @app.command()
 def info(cache: CachePath, as_json: Json = False) -> None:
-    """What is in a cache and what made it: products, teachers, weights, cameras, seeds, versions, sizes."""
+    """Show what is in a cache and what made it: products, teachers, weights, cameras, seeds, versions, sizes."""
     opened = store.open_cache(cache)
     records = opened.records()
     sizes = {name: product_bytes(opened, record) for name, record in records.items()}
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
-        print_json({"path": str(cache), "manifest": spec.to_json(opened.manifest), "products": body})
+        print_json({"path": str(cache), **origin(opened), "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
     show(
         f"{cache}: {m.shapes} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
-        f"format {m.format_version}"
+        f"format {m.format_version}{'; `mmpd-cache copy` converts it' if m.format_version < spec.FORMAT_VERSION else ''}"
     )
+    show_origin(opened)
     table = Table("product", "fingerprint", "size", "array", "made of", box=None)
     for name, record in records.items():
         for i, node in enumerate(opened.arrays(record)):
@@ -327,14 +340,23 @@ def info(cache: CachePath, as_json: Json = False) -> None:
     out.print(table)
 
 
+def show_origin(cache: store.Cache) -> None:
+    """Show how many shapes have which licence and how the cache has grown, where it says so."""
+    told = origin(cache)
+    if told["licences"]:
+        show("licences: " + ", ".join(f"{count} {name}" for name, count in told["licences"].items()))
+    if "segments" in told:
+        show("segments: " + ", ".join(f"{count} shapes" for count in told["segments"]))
+
+
 @app.command()
 def copy(
     cache: CachePath,
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Where the copy shall be: nothing yet, or a copy that was stopped.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Where to put the copy: a new path, or a copy that was stopped.")],
 ) -> None:
-    """Copy a cache. The copy has the newest format: this is how an older cache is converted, with nothing computed again.
+    """Copy a cache. The copy has the newest format, so this converts an older cache. Nothing is computed again.
 
-    Every file is compared with its checksum on the way. Stopped in the middle? Run the same command again.
+    Each file is compared with its checksum as it is copied. After a stop, run the same command again: it continues.
     """
     from cache_schema.copy import copy as copy_cache
 
@@ -355,9 +377,12 @@ def copy(
 def report(
     cache: CachePath,
     page: Annotated[Path, typer.Argument(metavar="PAGE.html", help="The page to write.")],
-    shapes: Annotated[int, typer.Option(help="How many shapes to show.")] = 48,
+    shapes: Annotated[int, typer.Option(help="Number of shapes to show.")] = 48,
 ) -> None:
-    """Write one self-contained page: shapes with views, captions and scores, neighbours by teacher, failures, sizes, timings."""
+    """Write an HTML page about a cache: shapes with views, captions and scores, nearest neighbours, failures, sizes, timings.
+
+    The page is one file that needs no other.
+    """
     from pipeline.report import write
 
     write(store.open_cache(cache), page, shapes)
@@ -368,7 +393,7 @@ def report(
 def recipes(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Show one recipe in full.", show_default=False)] = "", as_json: Json = False
 ) -> None:
-    """The named builds, or every setting of one."""
+    """List the recipes of `build`, or show every setting of one."""
     from pipeline.recipes import RECIPES, configured
 
     if name:
@@ -384,7 +409,7 @@ def recipes(
 
 @app.command()
 def teachers(as_json: Json = False) -> None:
-    """The teachers known by name, and how to name any other."""
+    """List the teachers known by name, and tell how to name any other."""
     from pipeline.teachers.catalog import TEACHERS
 
     if as_json:
@@ -394,12 +419,12 @@ def teachers(as_json: Json = False) -> None:
     for name, choice in TEACHERS.items():
         table.add_row(*map(cell, (name, choice.backend, choice.model, choice.about)))
     out.print(table)
-    show("Any other: open_clip:ARCHITECTURE/TAG, transformers:HUB/ID@REVISION, either with a ./folder; NAME=... to name it.")
+    show("Any other: open_clip:ARCHITECTURE/TAG or transformers:HUB/ID@REVISION, or a ./folder after the colon. NAME=... gives it a name.")
 
 
 @app.command()
 def captioners(as_json: Json = False) -> None:
-    """The captioners known by name. A recipe's captions.captioner, captions.model and so on choose any other."""
+    """List the captioners known by name, and tell how to choose any other."""
     from pipeline.captioners.catalog import CAPTIONERS
 
     if as_json:
@@ -409,12 +434,12 @@ def captioners(as_json: Json = False) -> None:
     for name, choice in CAPTIONERS.items():
         table.add_row(*map(cell, (name, choice.spec.captioner, choice.spec.model, choice.about)))
     out.print(table)
-    show("In a build: --set captions.captioner=blip2 --set captions.model=HUB/ID or ./folder, and the other settings of captions.")
+    show("Any other, in a build: --set captions.captioner=blip2 --set captions.model=HUB/ID (or ./folder), and more settings of captions.")
 
 
 @app.command()
 def sources(as_json: Json = False) -> None:
-    """The kinds of places where shapes come from, what each looks for, and its settings."""
+    """List the kinds of sources that shapes can come from, what each kind looks for, and its settings."""
     from pipeline.sources.catalog import about
 
     found = about()
@@ -425,34 +450,34 @@ def sources(as_json: Json = False) -> None:
     for name, (looks_for, options) in found.items():
         table.add_row(cell(name), cell(looks_for), cell(", ".join(f"{option}={value}" for option, value in options.items())))
     out.print(table)
-    show("`mmpd-cache build` takes the first that fits; --set source.kind=NAME chooses another.")
+    show("`mmpd-cache build` takes the first kind that fits; --set source.kind=NAME chooses another.")
 
 
 # -------------------------------------------------------------------------------------------------- the terminal
 
 
 def print_json(value: Any) -> None:
-    """Machine-readable output, whole and unwrapped."""
+    """Print a value as JSON, without breaking lines at the width of the terminal."""
     sys.stdout.write(json_text(value) + "\n")
 
 
 def show(text: str) -> None:
-    """A line of what was asked for, on standard output. What comes from outside is made harmless; nothing in it is markup."""
+    """Print a line of the result on standard output. Characters that a terminal would obey are shown as letters."""
     out.print(Text(printable(text)), soft_wrap=True)
 
 
 def say(text: str, style: str = "") -> None:
-    """A line about what goes on, on standard error; as `show`."""
+    """Print a line about progress or a mistake on standard error, made safe like `show`."""
     err.print(Text(printable(text), style), soft_wrap=True)
 
 
 def cell(text: str) -> Text:
-    """A text of a table; as `show`."""
+    """Return a text for the cell of a table, made safe like `show`."""
     return Text(printable(text))
 
 
 class Rate(ProgressColumn):
-    """Units per second."""
+    """Column with the units per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
@@ -474,12 +499,12 @@ class Bars:
         self.tasks = {name: self.bars.add_task(printable(name), total=total) for name, total in totals.items()}
 
     def advance(self, product: str, units: int) -> None:
-        """Move a bar on; nothing where a product has none."""
+        """Move the bar of a product on. Products without a bar are ignored."""
         if product in self.tasks:
             self.bars.advance(self.tasks[product], units)
 
     def at(self, name: str, done: int, total: int) -> None:
-        """Move a bar to a place, and draw it if it is new."""
+        """Move a bar to `done` of `total`. A new bar is drawn first."""
         if name not in self.tasks:
             self.tasks[name] = self.bars.add_task(printable(name), total=total)
         self.bars.update(self.tasks[name], completed=done)
@@ -487,7 +512,7 @@ class Bars:
 
 @contextmanager
 def progress() -> Iterator["Bars"]:
-    """Bars with rates and time left on standard error."""
+    """Show progress bars with rates and remaining time on standard error."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description:24}", markup=False),
@@ -501,7 +526,7 @@ def progress() -> Iterator["Bars"]:
 
 
 class Stopped(BaseException):
-    """Ctrl-C or a polite kill. Not a KeyboardInterrupt, which typer would answer on its own."""
+    """Raised by Ctrl-C and by SIGTERM. It is no KeyboardInterrupt, because typer would handle that itself."""
 
 
 def _stop(*_: Any) -> None:
@@ -509,7 +534,7 @@ def _stop(*_: Any) -> None:
 
 
 def main() -> None:
-    """Console entry: a user's mistake is one line, not a traceback; Ctrl-C leaves a state that goes on."""
+    """Run the command line. A user's mistake is shown as one line without a traceback. After Ctrl-C the same command can continue."""
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -534,6 +559,6 @@ def main() -> None:
 
 
 def fail(message: str, code: int) -> None:
-    """Say what is wrong, and end with an exit code."""
+    """Print what is wrong, and exit with a code."""
     say(f"mmpd-cache: {message}", "red")
     sys.exit(code)

@@ -1,13 +1,13 @@
-"""What the commands do to a cache, without the terminal: build, try failed shapes again, add a teacher, add a label set.
+"""The commands that change a cache, without the command line: build, retry failed shapes, add a teacher, a captioner or a label set.
 
-Each looks at everything it was given before it writes anything, holds the cache alone (`pipeline.work.held`), begins the
-records of what is wanted, lets `pipeline.executors` make what is missing, and marks products complete. Called again after
-a kill, each goes on where it was.
+Each command first checks everything it was given. Then it locks the cache (`pipeline.work.held`), begins the records of the products that
+are wanted, lets `pipeline.executors` make what is missing, and marks the products complete. After a kill, call it again: it continues.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
@@ -46,6 +46,9 @@ from pipeline.worker import Task
 
 __all__ = ["Cache", "Machine", "Retried", "Terminal", "add_labels", "add_teacher", "build_cache", "retry"]
 
+SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, products.VIEWS, products.CAPTIONS)}
+"""What `build --set` writes before a field of a product's specification, by kind of product."""
+
 
 def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal) -> Cache:
     """Make or complete a cache. Failed shapes whose files have changed are tried again.
@@ -53,17 +56,17 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     Args:
         location: a path, or the name of a built-in collection.
         path: the cache.
-        config: what it shall hold. Products it already holds are left as they are.
+        config: what the cache must hold. Products that it holds already stay unchanged.
         machine: where to run.
-        terminal: who to tell.
+        terminal: gets messages and progress.
 
     Raises:
-        UserError: the source, a model or a setting is wrong, nothing here can draw, or the cache holds something else: nothing in it
-            was changed. Later, while shapes are made: a teacher gives values that float16 cannot hold, a label set does not fit, the
-            dask scheduler is lost, or another build takes over: what is done by then is kept, and the same command goes on with it.
+        UserError: the source, a model or a setting is wrong, no OpenGL is available, or the cache holds something else. The cache is then
+            unchanged. Errors while shapes are made: a teacher gives values too large for float16, a label set does not fit, the dask
+            scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
     """
     for name in config.labels:
-        labels.label_set(name, ("source",))  # a wrong name is better known now than after the build
+        labels.label_set(name, ("source",))  # so that a wrong name is reported before the build
     if len(set(config.teachers)) < len(config.teachers):
         raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
     devices = machine.devices()
@@ -89,7 +92,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     with held(path, terminal) as file:
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
         for record in wanted:
-            cache.agreed(record)
+            cache.agreed(record, SETTINGS.get(record.kind))
         used = _folders(config, loaded, captioner)
         models.places |= used
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
@@ -102,7 +105,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
 
 
 def _tell_notes(source: Source, terminal: Terminal) -> None:
-    """Say what a source leaves out, and what else it has to say."""
+    """Say what a source leaves out, and its notes."""
     if source.skipped:
         skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
         terminal.say(f"{len(source.entries)} shapes; not shapes, left out: {skipped}")
@@ -111,7 +114,7 @@ def _tell_notes(source: Source, terminal: Terminal) -> None:
 
 
 def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) -> tuple[list[Teacher], Captioner | None]:
-    """Load the models of a build. `kind` is that of the source."""
+    """Load the models of a build. `kind` is the kind of the source."""
     loaded = []
     for name in config.teachers:
         terminal.say(f"loading teacher {name}")
@@ -129,7 +132,7 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
 
 
 def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captioner | None) -> dict[str, str]:
-    """By digest of its weights, the folder of each model of a build that is one of this machine."""
+    """Return the folders of local models of a build, by the digest of their weights."""
     used = {t.spec.weights: folder_of(teachers.choice(name)[1].model) for name, t in zip(config.teachers, loaded, strict=True)}
     if config.captions is not None and captioner is not None:
         used[captioner.spec.weights] = folder_of(config.captions.model)
@@ -149,17 +152,17 @@ def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
 
 
 def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limits: Sequence[str] = ()) -> Retried:
-    """Try failed shapes again, and put those that are ok now into every product.
+    """Try failed shapes again, and add those that are ok now to every product.
 
     Args:
         path: the cache.
-        location: of the shapes; empty for the one that the journal beside the cache names.
+        location: location of the shapes; empty for the one in the journal beside the cache.
         machine: where to run.
-        terminal: who to tell.
-        limits: settings of `pipeline.worker.Limits`, as `seconds=600`.
+        terminal: gets messages and progress.
+        limits: settings of `pipeline.worker.Limits`, such as `seconds=600`.
 
     Raises:
-        UserError: the shapes, a model or the software is not what made the cache. Nothing was written.
+        UserError: the shapes, a model or the software differ from those that made the cache. Nothing was written.
     """
     cache = store.open_cache(path)
     devices = machine.devices()
@@ -186,7 +189,7 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
 
 
 def add_teacher(path: Path, name: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal) -> Record:
-    """Embed the stored views, captions and label sets with one more teacher. Touches no other file. Returns its image record.
+    """Embed the stored views, captions and label sets with another teacher. Other products stay unchanged. Returns its image record.
 
     Raises:
         UserError: no such teacher, its weights are missing, or the cache has no finished views.
@@ -220,7 +223,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
 
 
 def _embed_stored(work: Work, records: Sequence[Record], batch: int) -> None:
-    """Make products from what the cache holds, whole, and mark them complete."""
+    """Make whole products from other products of the cache, and mark them complete."""
     cache, there = work.cache, finished(work.cache)
     plan = Plan(
         path=cache.path.absolute(),
@@ -238,23 +241,23 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int) -> None:
 
 
 def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machine, terminal: Terminal) -> Record:
-    """Describe the stored views with one more captioner, and embed its captions with every teacher of the cache that has a text side.
+    """Write captions of the stored views with another captioner, and embed them with every teacher of the cache that reads text.
 
-    Touches no other product. Called again after a kill it goes on.
+    Other products stay unchanged. After a kill, call it again: it continues.
 
     Args:
         path: the cache.
-        captions: what is asked for; its name is that of the captions in the cache.
-        batch: pictures per call of the captioner, and texts per forward pass of a teacher.
+        captions: the captioner and its settings. Its name becomes the name of the captions in the cache.
+        batch: number of pictures per call of the captioner, and of texts per forward pass of a teacher.
         machine: where to run.
-        terminal: who to tell.
+        terminal: gets messages and progress.
 
     Returns:
         The record of the captions.
 
     Raises:
-        UserError: a model is missing or is not what made the cache, the captions cannot be ranked as asked, or there are others of that
-            name: nothing was written.
+        UserError: a model is missing or differs from the one that made the cache, the captions cannot be ranked as asked, or the cache
+            has other captions of this name. Nothing was written.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
     opened.record(products.VIEWS.name)
@@ -280,7 +283,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         made = caption_record(work.cache.record(products.VIEWS.name), images, captioner.spec, devices[0], batch)
         records = [made, *text_records(made, readers, devices[0], batch)]
         for record in records:
-            work.cache.agreed(record)
+            work.cache.agreed(record, "" if record is made else None)
         work.note(journal.AddCaptioner(captioner=captions.name, models=used))
         _embed_stored(work, [work.cache.begin(record) for record in records], batch)
         work.note(journal.Done())
@@ -289,7 +292,11 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
 
 
 def add_labels(path: Path, reference: str, batch: int, machine: Machine, terminal: Terminal) -> LabelSet:
-    """Embed a label set (see `pipeline.labels.label_set`) with every teacher of a cache that has a text side."""
+    """Embed a label set (see `pipeline.labels.label_set`) with every teacher of a cache that reads text.
+
+    Raises:
+        UserError: there is no such label set, no teacher reads text, or a teacher is not on this machine.
+    """
     opened = store.open_cache(path)  # no lock file beside what is no cache
     made = labels.label_set(reference, opened.manifest.classes)
     if not _text_teachers(opened):
@@ -305,13 +312,13 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
 
 
 def _text_teachers(cache: Cache) -> list[TeacherSpec]:
-    """The finished teachers of a cache that have a text side."""
+    """List the finished teachers of a cache that read text."""
     found = [record.spec for record in products.select(finished(cache), products.IMAGE)]
     return [teacher for teacher in found if isinstance(teacher, TeacherSpec) and teacher.text]
 
 
 def _embed_labels(work: Work, label_set: LabelSet, batch: int, only: TeacherSpec | None = None) -> None:
-    """Embed with every text teacher of the cache, or with one."""
+    """Embed a label set with every teacher of the cache that reads text, or with one teacher only."""
     cache = work.cache
     for teacher in [only] if only is not None else _text_teachers(cache):
         wanted = label_record(label_set, teacher, work.models.device, batch)

@@ -1,4 +1,4 @@
-"""Brings a cache to completion: tries failed shapes again, makes what is missing, and marks products complete."""
+"""Complete a cache: try failed shapes again, make what is missing, and mark products complete."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from pipeline.worker import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Retried:
-    """What came of failed shapes that were tried again."""
+    """How many failed shapes were tried again, and how many of them are ok now."""
 
     tried: int = 0
     mended: int = 0
@@ -32,17 +32,17 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     """Try failed shapes again, make what is missing, and mark products complete.
 
     Args:
-        work: the cache, and what it is made with.
-        records: what is wanted; what else the cache holds or was begun in it is kept in step with that.
-        task: what shape processes do.
-        config: its batch sizes are those of products whose records say none.
-        every: whether all failed shapes are tried again, or only those whose files have changed.
+        work: the cache, and what the command works with.
+        records: the products that are wanted. Other products of the cache get the same changes.
+        task: what the shape processes do.
+        config: gives the batch sizes for products whose records have none.
+        every: whether to try all failed shapes again, or only those whose files have changed.
 
     Returns:
-        What came of the shapes that were tried again.
+        How many shapes were tried again and are ok now.
 
     Raises:
-        UserError: failed shapes cannot be tried again, with `every`; or see `pipeline.commands.build_cache`.
+        UserError: `every` is set and failed shapes cannot be tried again. Also the errors of `pipeline.commands.build_cache`.
     """
     cache = work.cache
     again = _again(work, task, every)
@@ -66,21 +66,21 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     executors.run(work, Todo(cache, plan))
     now = cache.records()
     for record in records:
-        cache.finish(now[record.product])  # one that is complete already must still be what it was
+        cache.finish(now[record.product])  # a product that was complete before is compared with its digest
     _remind_of_guides(work, now.values())
     return found
 
 
 def pictures(cache: Cache, views: Record) -> tuple[ArraySpec, ...]:
-    """The arrays of the views that hold compressed pictures."""
+    """Return the arrays of the views that hold compressed pictures."""
     return tuple(node for node in cache.arrays(views) if node.codec == "zstd")
 
 
 def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool) -> Again:
-    """Say why shapes are not tried again, or products are left unfinished. Returns what is tried again: nothing.
+    """Say why shapes are not tried again, or why products stay unfinished. Returns an empty `Again`.
 
     Raises:
-        UserError: shapes had to be tried again, with `every`.
+        UserError: `every` asks for all failed shapes, and there are some.
     """
     number, why = sum(map(len, again.values())), "; ".join(reasons)
     if not again:
@@ -93,7 +93,7 @@ def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool) ->
 
 
 def _retry(work: Work, plan: Plan, again: Again) -> Retried:
-    """Try failed shapes again, and say what came of those whose files had changed."""
+    """Try failed shapes again, and say how many are ok that had failed because their files changed."""
     cache, terminal = work.cache, work.terminal
     tried = sum(map(len, again.values()))
     terminal.say(f"trying {tried} failed shape{'s' * (tried != 1)} again")
@@ -108,7 +108,7 @@ def _retry(work: Work, plan: Plan, again: Again) -> Retried:
 
 
 def _remind_of_guides(work: Work, records: Iterable[Record]) -> None:
-    """Say how guides that are not finished are finished."""
+    """Say how to finish unfinished guides."""
     for record in records:
         if products.of(record) is products.GUIDE and not record.complete:
             name = products.parts(record)["guide"]
@@ -118,10 +118,10 @@ def _remind_of_guides(work: Work, records: Iterable[Record]) -> None:
 
 
 def _again(work: Work, task: Task, every: bool) -> Again:
-    """Failed shapes to try again: every one, or those whose file is not the one that failed.
+    """Find the failed shapes to try again: all of them, or those whose own file has changed since.
 
-    Of a shape that lacked a file beside it, or of which such a file has changed, the digest on record is never that of its own file
-    alone (see `pipeline.worker.Made`): it is tried again each time.
+    A shape that failed because of a file beside its own is tried again each time: the recorded digest is then never that of its own file
+    alone (see `pipeline.worker.Made`).
     """
     cache = work.cache
     record = cache.records().get(products.STATUS.name)
@@ -137,14 +137,14 @@ def _again(work: Work, task: Task, every: bool) -> Again:
 
 
 def _changed(cache: Cache, again: Again) -> list[int]:
-    """The rows, among those that are tried again, that failed because their files were others than when their points were made."""
+    """Select the rows that failed because their files had changed since their points were made."""
     rows = [row for mine in again.values() for row in mine]
     reasons = texts(cache.column("reason")[rows])
     return [row for row, reason in zip(rows, reasons, strict=True) if reason.startswith(build.CHANGED)]
 
 
 def _digest(reader: Reader, entry: Entry) -> bytes:
-    """sha256 of a shape's own file; zeros where there is none."""
+    """Return the sha256 of a shape's own file; zeros if the file cannot be read."""
     try:
         return reader.digest(entry)
     except (UserError, OSError):
@@ -152,16 +152,17 @@ def _digest(reader: Reader, entry: Entry) -> bytes:
 
 
 def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> tuple[list[Record], list[str]]:
-    """What else there is, made of the same shapes, that is not finished or has to follow shapes that are tried again.
+    """Find the other products of the same shapes. They are needed as inputs, or are unfinished, or must change with shapes that are tried
+    again. Nothing is written.
 
     Args:
-        work: the cache, and what it is made with.
-        records: what is wanted.
-        task: what shape processes do.
-        again: whether shapes are to be tried again.
+        work: the cache, and what the command works with.
+        records: the products that are wanted.
+        task: what the shape processes do.
+        again: whether failed shapes are to be tried again.
 
     Returns:
-        The records, and why shapes cannot be tried again; nothing was written.
+        The records, and the reasons why shapes cannot be tried again.
     """
     cache, models = work.cache, work.models
     mine = {record.product for record in records}
@@ -176,7 +177,7 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
     found = []
     for record in there:
         if record.complete and not again:
-            # Nothing is made of it, but things may be made from it.
+            # It does not change, but other products may be made from it.
             found.append(record)
             continue
         try:

@@ -1,7 +1,8 @@
-"""A cache in words and numbers for people: how its shapes fared, what its products are made of, how large they are."""
+"""Describe a cache for people: how many shapes are ok, what its products are made of, how large they are."""
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from cache_schema import products, spec
 from cache_schema.layout import texts
@@ -10,7 +11,7 @@ from pipeline import weights
 
 
 def status_counts(cache: Cache) -> dict[str, int]:
-    """Shapes by status."""
+    """Count shapes by status."""
     record = cache.records().get(products.STATUS.name)
     names = {spec.PENDING: "pending", spec.OK: "ok", spec.FAILED: "failed"}
     counts = Counter(dict.fromkeys(names.values(), 0))
@@ -22,18 +23,33 @@ def status_counts(cache: Cache) -> dict[str, int]:
     return {name: counts[name] for name in ("ok", "failed", "pending")}
 
 
+def origin(cache: Cache) -> dict[str, Any]:
+    """Tell the format of a cache, how many shapes have which licence, and the shapes of each segment if the cache has grown.
+
+    Returns:
+        `format`; `licences`, a count by name, with `(none)` for shapes of unknown licence; `segments` where there are any.
+    """
+    m = cache.manifest
+    licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
+    if m.licences:
+        # Shard by shard, because the rows between two segments hold no shape.
+        for _, values in cache.column_shards("licence"):
+            licences.update(m.licences[value] if value >= 0 else "(none)" for value in values.tolist())
+    return {"format": m.format_version, "licences": dict(licences), **({"segments": list(m.segments)} if m.segments else {})}
+
+
 def failures(cache: Cache) -> list[tuple[str, str]]:
-    """(id, reason) of every failed shape."""
+    """List (id, reason) of all failed shapes."""
     return _said(cache, spec.FAILED)
 
 
 def remarks(cache: Cache) -> list[tuple[str, str]]:
-    """(id, remark) of every shape that is ok and of which something was left out or replaced."""
+    """List (id, remark) of all shapes that are ok although a part of their files was left out or replaced."""
     return _said(cache, spec.OK)
 
 
 def _said(cache: Cache, status: int) -> list[tuple[str, str]]:
-    """(id, what `reason` holds) of every shape with a status of which it holds anything, or of every failed one."""
+    """List (id, text in `reason`) of all failed shapes, or of all ok shapes that have such a text."""
     cells = cache.column("reason")
     wanted = cache.column("status") == status
     if status == spec.OK:
@@ -46,11 +62,11 @@ def _said(cache: Cache, status: int) -> list[tuple[str, str]]:
 
 
 def starter_warning(models: Iterable[str], kind: str) -> str:
-    """What is to be said where models of the starter collection look at other shapes; empty where there is nothing to say.
+    """Return a warning if models trained on the starter collection see other shapes; else an empty text.
 
     Args:
         models: names of teachers and captioners.
-        kind: of the source.
+        kind: kind of the source.
     """
     shipped = list(dict.fromkeys(name for name in models if weights.is_shipped(name)))
     if not shipped or kind == "starter":
@@ -62,12 +78,12 @@ def starter_warning(models: Iterable[str], kind: str) -> str:
 
 
 def product_bytes(cache: Cache, record: spec.Record) -> int:
-    """Bytes of a product's files so far."""
+    """Add up the bytes of the files that a product has so far."""
     return sum(file.stat().st_size for node in cache.arrays(record) for file in (cache.path / node.path).rglob("*") if file.is_file())
 
 
 def describe(record: spec.Record) -> str:
-    """A product's origin in a few words."""
+    """Say in a few words what a product is and what made it."""
     match record.spec:
         case spec.TeacherSpec() as t:
             return f"{t.backend}:{t.model}{f'@{t.revision[:12]}' if t.revision else ''} weights {t.weights[:12]} {t.precision}"
@@ -92,7 +108,7 @@ def describe(record: spec.Record) -> str:
 
 
 def human(size: float) -> str:
-    """Bytes for people."""
+    """Write a number of bytes with a unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,9 +1,9 @@
-"""A shape in memory: triangles with their materials, or a cloud of points; and what can be done to either.
+"""A shape in memory (triangles with materials, or a cloud of points), and operations on it.
 
     shape = normalized(shape, "unit_sphere")                 # area centroid at the origin, farthest vertex at distance 1
 
-Colours are sRGB, as they are seen on a screen, whatever the file held. What of a surface is there, and in which colour, is settled here,
-by `normalized` and `appearance`, so that pictures and points cannot differ in it.
+Colours are sRGB, as on a screen, whatever the file holds. `normalized` and `appearance` decide which parts of a surface are visible and in
+which colour. Pictures and points both use them, so that they cannot differ.
 
 Letters: V vertices, F triangles, n points of a cloud, H x W texture pixels, k copies of a part in a scene, m places on a surface.
 """
@@ -17,23 +17,24 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from cache_schema.errors import UserError
-from cache_schema.spec import GREY as GREY  # which every format takes from here
+from cache_schema.spec import GREY as GREY  # formats import it from here
 from pipeline.coincident import BACK, BOTH, HIDDEN, places, sides
 
 REACH: Final = 1e15
-"""Coordinates beyond this cannot be squared in float32."""
+"""Largest coordinate whose square fits float32."""
 
 TRIANGLES: Final = 60_000_000
-"""A scene that expands to more triangles than this, by copies of copies, is refused before it is built."""
+"""Most triangles of a scene. A scene whose copies of copies expand to more is refused before it is built."""
 
 FAINT: Final = 0.01
-"""What is blended with less alpha than this is not there: neither drawn, nor sampled, nor framed. It is less than three of 255 levels."""
+"""Least alpha of a visible blended surface, less than three of 255 levels. Below it nothing is drawn, sampled or framed."""
 
 FINE: Final = 128
-"""Where a part is visible only here and there, that is looked up this often along the shape's size, and at every other texel."""
+"""Number of steps along the size of the shape in which the visibility of a partly visible part is tested. Textures are tested at every
+second texel, too."""
 
 LOOKS: Final = 250_000
-"""So many places of a part are looked at for this, about, at most."""
+"""Approximate largest number of places of a part at which visibility is tested."""
 
 PER_VERTEX: Final = ("vertices", "normals", "uv", "colors")
 """The arrays of a `Part` that hold one row for each vertex."""
@@ -46,11 +47,11 @@ class Part:
     vertices: np.ndarray
     """[V, 3] float32."""
     faces: np.ndarray
-    """[F, 3] int32. Winding says nothing, because files are inconsistent about it, but for triangles that `side` tells apart."""
+    """[F, 3] int32. Winding has a meaning only for triangles that `side` marks, because many files wind faces inconsistently."""
     normals: np.ndarray | None = None
-    """[V, 3] float32, unit length, where the file gave them."""
+    """[V, 3] float32, unit length. None if the file has no normals."""
     uv: np.ndarray | None = None
-    """[V, 2] float32. (0, 0) is the lower left corner of the texture, which repeats."""
+    """[V, 2] float32, texture coordinates. (0, 0) is the lower left corner of the texture, which repeats."""
     colors: np.ndarray | None = None
     """[V, 4] uint8. Multiplies the base colour and the texture."""
     base_color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
@@ -62,9 +63,9 @@ class Part:
     alpha_mode: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
     alpha_cutoff: float = 0.5
     side: np.ndarray | None = None
-    """[F] uint8 by `normalized`, where surfaces lie in one place: `BOTH`, `FRONT` or `BACK` of `pipeline.coincident`. None: all `BOTH`."""
+    """[F] uint8: `BOTH`, `FRONT` or `BACK` of `pipeline.coincident`, which `normalized` sets for coincident surfaces. None: all `BOTH`."""
     outline: np.ndarray | None = None
-    """[n, 3] float32 by `normalized`: places as far out as what is visible reaches. None where that is as far as the vertices reach."""
+    """[n, 3] float32: outermost visible places, which `normalized` sets. None if these are the vertices."""
 
     @property
     def textured(self) -> bool:
@@ -72,14 +73,14 @@ class Part:
 
     @property
     def threshold(self) -> float:
-        """What has less alpha than this is not there."""
+        """Least alpha of a visible place."""
         return {"OPAQUE": -np.inf, "MASK": self.alpha_cutoff, "BLEND": FAINT}[self.alpha_mode]
 
     @functools.cached_property
     def clamped(self) -> bool:
-        """Whether the texture ends at its edges: where something of it is transparent and it is not laid out more than once.
+        """Whether the texture ends at its edges instead of repeating. It does if it is partly transparent and used at most once.
 
-        Repeated, it would show a line of its far side along each edge, as far out as there is surface at all.
+        If it repeated, each edge would show a line from the opposite edge, as far out as the surface reaches.
         """
         if self.uv is None or self.texture is None or self.alpha_mode == "OPAQUE" or not len(self.uv):
             return False
@@ -87,7 +88,7 @@ class Part:
 
     @functools.cached_property
     def alphas(self) -> tuple[float, float]:
-        """Bounds of alpha over the part; (1, 1) where it is ignored."""
+        """(least, largest) alpha of the part; (1, 1) if alpha is ignored."""
         if self.alpha_mode == "OPAQUE":
             return 1.0, 1.0
         low = high = float(self.base_color[3])
@@ -102,13 +103,13 @@ class Mesh:
     """A surface."""
 
     parts: tuple[Part, ...]
-    """No two of the same material where they come from a file."""
+    """Parts. A file gives one part for each material."""
     colored: bool
-    """False where nothing said a colour and all is grey."""
+    """Whether the file has any colour. Otherwise everything is grey."""
     warnings: tuple[str, ...] = ()
     """What a reader left out, and the shape is still right without."""
     beside: bytes = b""
-    """sha256 over the files beside its own that it was read from (materials, textures, a glTF's buffers); empty where there were none."""
+    """sha256 over the other files that it was read from (materials, textures, buffers of a glTF); empty if there were none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,20 +121,20 @@ class Cloud:
     colors: np.ndarray | None = None
     """[n, 3] uint8."""
     normals: np.ndarray | None = None
-    """[n, 3] float32 after `finished`, where the file gave them: unit length, or 0 0 0 at a point for which the file knows none."""
+    """[n, 3] float32 after `finished`: unit length, or 0 0 0 at a point without a normal. None if the file has no normals."""
     warnings: tuple[str, ...] = ()
     """What a reader left out, and the shape is still right without."""
     beside: bytes = b""
-    """sha256 over the files beside its own that it was read from; empty where there were none."""
+    """sha256 over the other files that it was read from; empty if there were none."""
     normals_beside: bytes = b""
-    """sha256 over normals that lie apart from what the source's digest covers; empty where there are none."""
+    """sha256 over normals that the source's digest does not cover, because they are stored elsewhere; empty if there are none."""
 
     @property
     def colored(self) -> bool:
         return self.colors is not None
 
     def fewer_than(self, count: int) -> bool:
-        """Whether there are fewer different points than `count`, copies in one place being one point."""
+        """Whether there are fewer different points than `count`. Copies in one place are one point."""
         return len(self.points) < count or len(np.unique(places(self.points))) < count
 
 
@@ -141,26 +142,26 @@ Geometry = Mesh | Cloud
 
 
 def beside(geometry: Geometry, normals: bool) -> bytes:
-    """sha256 over what a shape was read from beside what the source's digest covers; empty if nothing.
+    """Return the digests of everything a shape was read from that the source's digest does not cover; empty if there is nothing.
 
     Args:
         geometry: the shape.
-        normals: whether its normals are used. Where they are not, those that lie apart make no difference.
+        normals: whether its normals are used. If not, `Cloud.normals_beside` is left out.
     """
     apart = geometry.normals_beside if normals and isinstance(geometry, Cloud) else b""
     return geometry.beside + apart
 
 
 def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geometry:
-    """Moves a shape to where the cache keeps it, after checking that there is something to keep.
+    """Check a shape, and move it to the position and scale that the cache stores.
 
-    `unit_sphere` puts the area centroid (of a cloud: the mean) at the origin and the farthest vertex at distance 1, counting what is
-    visible, and each place once; `none` moves nothing. With both, triangles that are wholly invisible or copies of others are gone
-    afterwards, and `Part.side` and `Part.outline` are set.
+    `unit_sphere` moves the area centroid (for a cloud the mean) to the origin and the farthest vertex to distance 1. Only visible surface
+    counts, and coincident surface counts once. `none` moves nothing. Both remove triangles that are invisible or copies of others, and set
+    `Part.side` and `Part.outline`.
 
     Raises:
-        UserError: coordinates are not finite or beyond float32, the surface has no area or nothing of it is visible, a cloud has
-            fewer than two different points.
+        UserError: coordinates are not finite or too large for float32, the surface has no area, nothing is visible, or a cloud has fewer
+            than two different points.
     """
     if isinstance(geometry, Cloud):
         points = geometry.points.astype(np.float64)
@@ -197,12 +198,12 @@ def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geome
 
 
 def extent(part: Part) -> np.ndarray:
-    """Places `[n, 3]` as far out as the visible part reaches: its vertices, unless some of it is invisible."""
+    """Return the outermost visible places of a part `[n, 3]`. They are its vertices, unless some of it is invisible."""
     return part.vertices if part.outline is None else part.outline
 
 
 def _visible(parts: list[Part]) -> list[Part]:
-    """The parts without triangles of which nothing is visible, and with an outline where something is not.
+    """Remove invisible triangles from parts, and give partly visible parts an outline.
 
     Raises:
         UserError: nothing is visible.
@@ -227,10 +228,10 @@ def _visible(parts: list[Part]) -> list[Part]:
 
 
 def _share(part: Part, cell: float) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each triangle is visible, `[F]` in 0..1, and the corners of the visible cells of a grid on all of them `[n, 3]`.
+    """Find how much of each triangle is visible, `[F]` in 0..1, and the corners of the visible cells of a grid on all triangles `[n, 3]`.
 
-    A cell is visible where its middle is. Its corners are not asked, because a texture that repeats shows its far side at its edges, in a
-    line without width; but a triangle of which a corner of a cell is visible keeps a little, so that a sample may still hit it.
+    A cell is visible if its middle is. Its corners are not tested, because a texture that repeats shows a line of its opposite edge there,
+    without any width. But a triangle with a visible corner of a cell keeps a tiny share, so that it stays.
     """
     share, found = np.zeros(len(part.faces)), [np.zeros((0, 3))]
     for rows, count in _grids(part, cell):
@@ -248,7 +249,7 @@ def _share(part: Part, cell: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _grids(part: Part, cell: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows of `part.faces`, and into how many steps their edges are cut to look at alpha, a bounded number at a time."""
+    """Yield rows of `part.faces`, a bounded number at a time, and the number of steps into which their edges are cut to test alpha."""
     corners = part.vertices[part.faces].astype(np.float64)
     wanted = np.linalg.norm(corners - corners[:, [1, 2, 0]], axis=2).max(axis=1) / max(cell, 1e-300)
     if part.texture is not None and part.uv is not None:
@@ -266,8 +267,12 @@ def _grids(part: Part, cell: float) -> Iterator[tuple[np.ndarray, int]]:
 
 @functools.lru_cache(maxsize=16)
 def _grid(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A grid on a triangle: weights of its three corners at the nodes `[n, 3]` and at the middles of the `count ** 2` cells
-    `[cells, 3]`, and the three nodes around each cell `[cells, 3]`."""
+    """Make a grid on a triangle.
+
+    Returns:
+        Weights of the three corners at the nodes `[n, 3]` and at the middles of the `count ** 2` cells `[cells, 3]`, and the three nodes
+        around each cell `[cells, 3]`.
+    """
     a, b = (axis.reshape(-1) for axis in np.meshgrid(np.arange(count + 1), np.arange(count + 1), indexing="ij"))
     steps = np.column_stack([a, b])
     steps, upright, turned = steps[a + b <= count], steps[a + b < count], steps[a + b < count - 1]
@@ -280,7 +285,7 @@ def _grid(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _told_apart(parts: list[Part]) -> tuple[list[Part], list[str]]:
-    """The parts with the sides of coincident surfaces told apart and without copies, and what to warn of."""
+    """Mark the sides of coincident surfaces, and remove copies. Returns the parts and warnings."""
     through = [part.alphas[0] < 1 for part in parts]
     plain = [part.colors is None and not part.textured for part in parts]
     side = sides([(part.vertices, part.faces) for part in parts], through, plain)
@@ -297,7 +302,7 @@ def _told_apart(parts: list[Part]) -> tuple[list[Part], list[str]]:
 
 
 def _pieces(part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Middles `[n, 3]` and areas `[n]` of what counts of a part's surface, in float64: visible, and each place once."""
+    """Yield middles `[n, 3]` and areas `[n]`, in float64, of the visible surface of a part. Coincident surface counts once."""
     sampled = counted(part)
     if part.outline is None:
         start = 0
@@ -317,20 +322,20 @@ def _pieces(part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def counted(part: Part) -> np.ndarray | None:
-    """Whether each triangle `[F]` counts for area and points; None where all do."""
+    """Tell which triangles `[F]` count for area and points; None if all do."""
     return None if part.side is None else part.side != BACK
 
 
 def appearance(part: Part, corners: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a surface looks like in places on its triangles, before light falls on it.
+    """Compute the colour and alpha of a surface, before lighting, at places on its triangles.
 
-    The colour is base colour times vertex colour times texture, plus what it emits, at most 1: the picture shades exactly this. Where
-    transparency counts, texels count for the colour by their alpha, so that what a picture holds where it is transparent shows nowhere.
+    The colour is base colour times vertex colour times texture, plus the emitted light, at most 1. Pictures shade exactly this colour. In
+    transparent parts each texel counts by its alpha, so that the colour of transparent texels is never seen.
 
     Args:
-        part: What the triangles belong to.
-        corners: `[m, 3]` the vertices of a triangle for each place.
-        weights: `[m, 3]` how much each of the three counts there.
+        part: The part that the triangles belong to.
+        corners: `[m, 3]` vertices of the triangle of each place.
+        weights: `[m, 3]` barycentric coordinates of each place.
 
     Returns:
         Colours `[m, 3]` in 0..1 and alphas `[m]` in 0..1, which are 1 in an opaque part.
@@ -352,7 +357,7 @@ def appearance(part: Part, corners: np.ndarray, weights: np.ndarray) -> tuple[np
 
 
 def _texels(texture: np.ndarray, uv: np.ndarray, opaque: bool, clamped: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Bilinear colours `[m, 3]` and alphas `[m]` in 0..1 of a texture `[H, W, 4]` at `[m, 2]`; texel centres lie at half numbers.
+    """Interpolate colours `[m, 3]` and alphas `[m]` in 0..1 of a texture `[H, W, 4]` at `[m, 2]`. Centres of texels lie at half numbers.
 
     Unless `opaque`, texels count for the colour by their alpha. Unless `clamped`, the texture repeats.
     """
@@ -385,14 +390,14 @@ def _texels(texture: np.ndarray, uv: np.ndarray, opaque: bool, clamped: bool) ->
 
 
 def _shown(part: Part, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Whether each of the places given by `weights` `[n, 3]` on each of the triangles `faces` `[f, 3]` is visible, `[f, n]`."""
+    """Tell which of the places `weights` `[n, 3]` are visible on each of the triangles `faces` `[f, 3]`. `[f, n]`"""
     f, n = len(faces), len(weights)
     _, alpha = appearance(part, np.repeat(faces, n, axis=0), np.tile(weights, (f, 1)))
     return alpha.reshape(f, n) >= part.threshold
 
 
 def triangles(part: Part, at_once: int = 1_000_000) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Corners `[f, 3, 3]` and areas `[f]` of all triangles in order, float64, a bounded number at a time."""
+    """Yield corners `[f, 3, 3]` and areas `[f]` of all triangles in order, in float64, a bounded number at a time."""
     for start in range(0, len(part.faces), at_once):
         corners = part.vertices[part.faces[start : start + at_once]].astype(np.float64)  # [f, 3, 3]
         sides = corners[:, 1:] - corners[:, :1]
@@ -400,14 +405,15 @@ def triangles(part: Part, at_once: int = 1_000_000) -> Iterator[tuple[np.ndarray
 
 
 def facing(corners: np.ndarray) -> np.ndarray:
-    """Unit normals `[m, 3]` float64 of triangles with an area, given by their corners `[m, 3, 3]` in counter-clockwise order."""
+    """Compute unit normals `[m, 3]` float64 of triangles from their corners `[m, 3, 3]` in counter-clockwise order. Each has an area."""
     edges = corners[:, 1:] - corners[:, :1]
-    across = np.cross(edges[:, 0], edges[:, 1])
-    return across / np.linalg.norm(across, axis=1, keepdims=True)
+    across: np.ndarray = np.cross(edges[:, 0], edges[:, 1])
+    unit_length: np.ndarray = across / np.linalg.norm(across, axis=1, keepdims=True)
+    return unit_length
 
 
 def unit_or_zero(normals: np.ndarray | None) -> np.ndarray | None:
-    """Normals `[n, 3]` of a cloud with unit length, in float32; 0 0 0 where they are 0 or not finite. None where all are."""
+    """Scale normals `[n, 3]` of a cloud to unit length, in float32. Those that are 0 or not finite become 0 0 0; None if all do."""
     if normals is None:
         return None
     with np.errstate(all="ignore"):
@@ -418,7 +424,7 @@ def unit_or_zero(normals: np.ndarray | None) -> np.ndarray | None:
 
 
 def unit(normals: np.ndarray | None, count: int) -> np.ndarray | None:
-    """Normals of unit length, or None where they are none."""
+    """Scale normals `[count, 3]` to unit length; None if the shape is another, or one of them is 0 or not finite."""
     if normals is None or np.shape(normals) != (count, 3):
         return None
     length = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -426,7 +432,7 @@ def unit(normals: np.ndarray | None, count: int) -> np.ndarray | None:
 
 
 def rgba(colors: np.ndarray, linear: bool = False) -> np.ndarray:
-    """Colours of any type as `[n, 4]` uint8."""
+    """Convert colours of any type to `[n, 4]` uint8. `linear`: they are linear light and become sRGB."""
     colors = np.asarray(colors)
     if colors.dtype.kind == "f":
         colors = np.rint(np.clip(np.nan_to_num(colors), 0, 1) * 255)
@@ -439,18 +445,18 @@ def rgba(colors: np.ndarray, linear: bool = False) -> np.ndarray:
 
 
 def display(light: np.ndarray) -> np.ndarray:
-    """Linear light 0..1 as sRGB 0..1 (IEC 61966-2-1)."""
+    """Convert linear light 0..1 to sRGB 0..1 (IEC 61966-2-1)."""
     return np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def taken(part: Part, rows: np.ndarray) -> Part:
-    """The part with these of its vertices; the faces are the caller's business."""
+    """Return the part with only these vertices. The caller must renumber the faces."""
     arrays = {name: getattr(part, name) for name in PER_VERTEX}
     return dataclasses.replace(part, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
 
 def compact(part: Part) -> Part:
-    """The part without vertices that no triangle uses."""
+    """Return the part without unused vertices."""
     used = np.zeros(len(part.vertices), bool)
     used[part.faces] = True
     if used.all():
@@ -459,20 +465,20 @@ def compact(part: Part) -> Part:
 
 
 def copied(part: Part, matrices: np.ndarray) -> Part:
-    """The part at each of the places `[k, 4, 4]`, as one."""
+    """Return one part with a copy of the part for each matrix `[k, 4, 4]`."""
     k, count = len(matrices), len(part.vertices)
-    with np.errstate(all="ignore"):  # infinite coordinates and flattening matrices are told apart later
+    with np.errstate(all="ignore"):  # infinite coordinates are refused later
         vertices = np.einsum("kij,vj->kvi", matrices[:, :3, :3], part.vertices) + matrices[:, None, :3, 3]  # [k, V, 3]
         normals = None
         if part.normals is not None:
-            # Normals go by the inverse transpose, which is the cofactor matrix up to scale and exists for flat copies too.
+            # Normals transform by the inverse transpose. Up to scale this is the cofactor matrix, which exists for flat copies, too.
             a, b, c = np.moveaxis(matrices[:, :3, :3], 1, 0)
             cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
             normals = unit(np.einsum("kij,vj->kvi", cofactors, part.normals).reshape(-1, 3), k * count)
     faces = part.faces[None] + np.arange(k)[:, None, None] * count  # [k, F, 3]
     with np.errstate(all="ignore"):
         mirrored = np.linalg.det(matrices[:, :3, :3]) < 0  # [k]
-    faces[mirrored] = faces[mirrored][..., ::-1]  # so that what looks outwards still does
+    faces[mirrored] = faces[mirrored][..., ::-1]  # so that faces that point outwards still do
     return dataclasses.replace(
         part,
         vertices=vertices.reshape(-1, 3),
@@ -484,7 +490,7 @@ def copied(part: Part, matrices: np.ndarray) -> Part:
 
 
 def joined(parts: list[Part]) -> Part:
-    """Parts of one material as one. Where their base colours differ, these go into vertex colours."""
+    """Join parts of one material. If their base colours differ, these become vertex colours."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -500,14 +506,14 @@ def joined(parts: list[Part]) -> Part:
 
 
 def baked(part: Part) -> np.ndarray:
-    """Vertex colours times base colour, `[V, 4]` uint8."""
+    """Multiply vertex colours by the base colour. `[V, 4]` uint8"""
     colors = np.full((len(part.vertices), 4), 255, np.uint8) if part.colors is None else part.colors
     product: np.ndarray = np.rint(colors * np.asarray(part.base_color)).astype(np.uint8)
     return product
 
 
 def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
-    """A mesh of checked parts as it is kept in memory: float32 and int32, near the origin, every number finite.
+    """Check parts and make a mesh: float32 and int32, near the origin, with finite numbers only.
 
     Args:
         parts: vertices `[V, 3]` of any float type, +Y up; at least one triangle in all.
@@ -533,7 +539,7 @@ def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
 
 
 def finished_cloud(points: np.ndarray, colors: np.ndarray | None, normals: np.ndarray | None = None) -> Cloud:
-    """A cloud as it is kept in memory: float32, near the origin, without points that are not finite.
+    """Check points and make a cloud: float32, near the origin, without points that are not finite.
 
     Args:
         points: `[n, 3]` of any float type, +Y up.
@@ -557,7 +563,7 @@ def finished_cloud(points: np.ndarray, colors: np.ndarray | None, normals: np.nd
 
 
 def _near(arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Checked float64 coordinates as float32, moved to the origin where they are so far away that float32 would tear them."""
+    """Check coordinates and convert them to float32. A shape far from the origin is moved there first, to keep its detail in float32."""
     _check_coordinates(arrays)
     low, high = _bounds(arrays)
     center = (low + high) / 2
@@ -566,13 +572,13 @@ def _near(arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _bounds(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    # Axis by axis, which is twenty times as fast as along the first axis of rows of three.
+    # Axis by axis, which is twenty times as fast in numpy as a minimum over rows of three.
     low = np.min([[axis.min() for axis in a.T] for a in arrays], axis=0).astype(np.float64)
     return low, np.max([[axis.max() for axis in a.T] for a in arrays], axis=0).astype(np.float64)
 
 
 def _check_coordinates(arrays: list[np.ndarray]) -> None:
-    """Raises `UserError` for coordinates `[.., 3]` that nothing can be computed with."""
+    """Raise `UserError` for coordinates `[.., 3]` that are not finite or too large."""
     for array in arrays:
         bad = np.count_nonzero(~np.isfinite(array).all(axis=1))
         if bad:
@@ -582,9 +588,9 @@ def _check_coordinates(arrays: list[np.ndarray]) -> None:
 
 
 def grouped(parts: Iterable[Part]) -> list[Part]:
-    """Parts of one material made one, in the order in which materials first appear.
+    """Join all parts of the same material, in the order in which materials first appear.
 
-    Two parts have one material where they share the texture array itself and agree in everything but base and vertex colours.
+    Two parts have the same material if they share the texture array and differ only in base and vertex colours.
     """
     groups: dict[Any, list[Part]] = {}
     for part in parts:
@@ -594,7 +600,7 @@ def grouped(parts: Iterable[Part]) -> list[Part]:
 
 
 def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
-    """What a format gave, turned so that +Y is up, checked, and in float32.
+    """Turn the geometry of a file so that +Y is up, check it, and convert it to float32.
 
     Args:
         geometry: coordinates in the file's own axes, of any float type.

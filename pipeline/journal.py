@@ -1,10 +1,10 @@
-"""The journal beside a cache: what commands did to it and what each shard cost, a JSON object a line.
+"""The journal beside a cache. It tells what commands did and what each shard cost, with one JSON object per line.
 
     append(file, Labels(set="modelnet40"))             # writes {"time": ..., "event": "labels", "set": "modelnet40"}
     read_journal(Path("out.zarr")).last_build          # the event of the last build or retry
 
-Events are written and parsed here and nowhere else. A journal comes from wherever its cache comes from, and a kill may cut
-its last line short: lines that are not what this software writes are left out and counted. Unknown events are kept.
+Only this module writes and parses events. A journal may come from a stranger, like its cache, and a kill may cut its last line. So lines
+that this software does not write are skipped and counted. Unknown events are kept.
 """
 
 import dataclasses
@@ -22,21 +22,21 @@ from cache_schema.files import journal_file, regular_bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that a command did."""
+    """One line of the journal: something that a command did."""
 
     event: ClassVar[str] = ""
-    """The name of the event in the file."""
+    """Name of the event in the file."""
     time: float = 0.0
-    """When it was written, seconds since 1970. `append` sets it."""
+    """Time of writing in seconds since 1970, which `append` sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Begun(Event):
-    """A command began to work on the cache. All events up to the next such one belong to it."""
+    """A command began. All events up to the next `Begun` belong to it."""
 
     @property
     def title(self) -> str:
-        """The command in a few words."""
+        """Short description of the command."""
         return self.event
 
 
@@ -82,7 +82,7 @@ class AddCaptioner(Begun):
 
     event: ClassVar[str] = "add-captioner"
     captioner: str = ""
-    """What its captions are called in the cache."""
+    """Name of its captions in the cache."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Folders of local models, by the digest of their weights."""
 
@@ -110,7 +110,7 @@ class Repair(Begun):
 
     event: ClassVar[str] = "repair"
     files: tuple[str, ...] = ()
-    """The damaged files, the first hundred."""
+    """The first hundred damaged files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +142,11 @@ class ShapesMade(Event):
     event: ClassVar[str] = "shard"
     shard: int
     shapes: int
-    """How many there are."""
+    """Number of shapes in the shard."""
     waited: float = 0.0
-    """Seconds for which the process that writes waited for them."""
+    """Seconds that the writing process waited for these shapes."""
     steps: Mapping[str, float]
-    """Seconds spent by shape processes, by step."""
+    """Seconds that shape processes spent, by step."""
     lost: tuple[str, ...] = ()
     """Ids of shapes that fail from now on, because their files have changed."""
 
@@ -159,30 +159,30 @@ class Done(Event):
 
 
 SHAPES: Final = "shapes"
-"""What the file calls the product of `ShapesMade`."""
+"""Name of the product of `ShapesMade` in the file."""
 EVENTS: Final[dict[str, type[Event]]] = {e.event: e for e in (Build, Retry, AddTeacher, AddCaptioner, Labels, Repair, Done)}
-"""Classes by the name in the file. A `shard` is one of two; see `_class`."""
+"""Classes by their names in the file. An event `shard` has two classes; see `_class`."""
 
 # ------------------------------------------------------------------------------------------------- reading and writing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """What a journal says."""
+    """Contents of a journal."""
 
     events: tuple[Event, ...] = ()
-    """In the order written."""
+    """Events in the order of writing."""
     ignored: int = 0
-    """Lines that are no events."""
+    """Number of lines that are not events."""
 
     @property
     def last_build(self) -> Build | None:
-        """The last `Build` or `Retry`; None if there is none."""
+        """Return the last `Build` or `Retry`; None if there is none."""
         return next((event for event in reversed(self.events) if isinstance(event, Build)), None)
 
 
 def read_journal(path: Path) -> Journal:
-    """The journal beside the cache at `path`; an empty one where there is none."""
+    """Read the journal beside the cache at `path`. A missing journal is an empty one."""
     try:
         text = regular_bytes(journal_file(path)).decode(errors="replace")
     except (FileNotFoundError, IsADirectoryError):
@@ -192,10 +192,10 @@ def read_journal(path: Path) -> Journal:
 
 
 def append(journal: TextIO, event: Event) -> None:
-    """Write one event, with the time.
+    """Write one event, with the present time.
 
     Raises:
-        OSError: the disk is full; `filename` says which file it was.
+        OSError: the disk is full. `filename` names the journal.
     """
     body: dict[str, Any] = {"time": round(time.time(), 3), "event": event.event}
     body |= {"product": SHAPES} if isinstance(event, ShapesMade) else {}
@@ -243,7 +243,7 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "config": lambda value: isinstance(value, dict),
     "models": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
 }
-"""What each field of an event must be in the file, where it is there."""
+"""Test of the value of each field of an event in the file, by name of the field."""
 
 
 def _class(said: Mapping[str, Any]) -> type[Event]:
@@ -253,7 +253,7 @@ def _class(said: Mapping[str, Any]) -> type[Event]:
 
 
 def _parsed(line: str) -> Event | None:
-    """The event in a line; None where there is none."""
+    """Parse the event in a line; None if the line is not an event."""
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""Class names times sentences: the label sets that zero-shot classification compares shapes with.
+"""Label sets: class names in sentences. Zero-shot classification compares shapes with their embeddings.
 
-    embeddings = embed(label_set("modelnet40"), catalog.load("openclip-vit-l14"))  # [C, M, E], every sentence kept
+    embeddings = embed(label_set("modelnet40"), catalog.load("openclip-vit-l14"))  # [C, M, E]
 
 A set is one of `CLASSES`, the cache's own classes (`source`), or a JSON or text file.
 """
@@ -33,7 +33,7 @@ _MEDIA = (
 _THINGS = ("the {}", "one {}", "a single {}", "a small {}", "a large {}", "a plain {}", "some kind of {}", "a {} on a white background")
 
 TEMPLATES: tuple[str, ...] = tuple(f"{medium} {thing}" for medium in _MEDIA for thing in _THINGS)
-"""64 sentences with one `{}`: eight ways to show something times eight ways to name it. All lower case, as SigLIP 2 was trained."""
+"""64 sentences with one `{}`: eight kinds of pictures times eight ways to name a thing. All are lower case, as SigLIP 2 was trained."""
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "modelnet10": ("bathtub", "bed", "chair", "desk", "dresser", "monitor", "night stand", "sofa", "table", "toilet"),
@@ -97,18 +97,18 @@ CLASSES: dict[str, tuple[str, ...]] = {
         "toilet",
     ),
 }
-"""Names in the order of the data set's own label numbers."""
+"""Class names of data sets, in the order of their label numbers."""
 
 
 def readable(name: str) -> str:
-    """A class or file name as words: `night_stand` -> `night stand`."""
+    """Write a class or file name as words: `night_stand` becomes `night stand`."""
     return " ".join(name.replace("_", " ").replace("-", " ").split())
 
 
 def confused(classes: Sequence[str]) -> list[list[str]]:
-    """Groups of class names that read alike, as `night-stand` and `Night stand` do: no sentence can tell them apart.
+    """Find groups of class names that read alike, such as `night-stand` and `Night stand`. No sentence can tell them apart.
 
-    Capitals count for nothing, because the text sides of most teachers see small letters only.
+    Upper and lower case do not count, because most teachers read lower case only.
     """
     groups: dict[str, list[str]] = {}
     for name in classes:
@@ -117,7 +117,7 @@ def confused(classes: Sequence[str]) -> list[list[str]]:
 
 
 def told_confused(classes: Sequence[str]) -> str:
-    """What to say about classes that read alike; empty where none do."""
+    """Return a message about classes that read alike; empty if there are none."""
     groups = confused(classes)
     if not groups:
         return ""
@@ -131,15 +131,16 @@ def told_confused(classes: Sequence[str]) -> str:
 
 
 def label_set(reference: str, classes: Sequence[str] = ()) -> LabelSet:
-    """The label set of a name or file.
+    """Return the label set of a name or file.
 
     Args:
         reference: a name in `CLASSES`; `source` for the classes of a cache; or a file: `.json` with a list of names or
-            `{"classes": [...], "templates": [...]}`, anything else with one name a line. A file's set is called by its stem.
+            `{"classes": [...], "templates": [...]}`, or a text file with one name per line. The set has the name of the file, without its
+            ending.
         classes: the cache's class names, for `source`.
 
     Raises:
-        UserError: there is no such set, the cache has no classes or ones that read alike, or the file is not of that form.
+        UserError: there is no such set, the cache has no classes or classes that read alike, or the file has another form.
     """
     if reference == "source":
         if not classes:

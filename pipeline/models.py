@@ -1,4 +1,4 @@
-"""The foundation models of one process: loaded once, checked against the records they serve, at work in threads.
+"""The foundation models of one process. Each is loaded once, compared with its record, and used by several threads.
 
 models = Models("cpu")
 teacher = models.teacher(record.spec)              # loaded at the first call
@@ -32,16 +32,16 @@ Result = TypeVar("Result")
 class Models:
     """The foundation models of one process, each loaded once.
 
-    On a CPU a model computes in several threads side by side, each of which has torch compute in itself alone: float
-    rounding depends on how many threads share one sum, and the bytes of a cache must not depend on the machine's cores.
+    On a CPU several threads run a model at once, and in each of them torch uses one thread only. Rounding depends on how many threads
+    share one sum, and the bytes of a cache must not depend on the number of cores.
     """
 
     def __init__(self, device: str, places: Mapping[str, str] | None = None, threads: int = 0) -> None:
         """
         Args:
             device: torch device of all models.
-            places: by digest of its weights, the folder of this machine that a model was loaded from; a record has its name only.
-            threads: at work on a CPU; 0 for one per core.
+            places: folders of local models by the digest of their weights. Records only have the names of models.
+            threads: number of threads on a CPU; 0 for one per core.
         """
         self.device = device
         self.places = dict(places or {})
@@ -49,7 +49,7 @@ class Models:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if device == "cpu" else threading.Lock()
-        """Held while a model computes. A GPU has room for one batch."""
+        """Held while a model computes, because a GPU has room for one batch only."""
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
 
@@ -59,10 +59,10 @@ class Models:
         kept[spec.fingerprint(model.spec)] = model
 
     def teacher(self, described: TeacherSpec) -> Teacher:
-        """The model a record describes.
+        """Return the teacher that a record describes. It is loaded at the first call.
 
         Raises:
-            UserError: it is not on this machine, or what its name loads here has other weights.
+            UserError: the model is not on this machine, or has other weights here.
         """
         key = spec.fingerprint(described)
         if key not in self._teachers:
@@ -74,7 +74,7 @@ class Models:
         return self._teachers[key]
 
     def captioner(self, described: CaptionSpec, batch: int) -> Captioner:
-        """The captioner a record describes. `batch` is its number of pictures per call. Raises as `teacher`."""
+        """Return the captioner that a record describes. `batch` is its number of pictures per call. Raises the errors of `teacher`."""
         key = spec.fingerprint(described)
         if key not in self._captioners:
             here = dataclasses.replace(described, model=self.places.get(described.weights, described.model))
@@ -89,7 +89,7 @@ class Models:
             raise UserError(f"{described.model} on this machine is not what made the cache: {'; '.join(differences(described, loaded))}")
 
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Results of `work` in the order of `items`, several at a time, few of them ahead of who takes them."""
+        """Yield the results of `work` in the order of `items`. Several items are worked on at a time, a few ahead of the caller."""
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:

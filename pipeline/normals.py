@@ -1,13 +1,14 @@
-"""Normals of point clouds that come without.
+"""Estimate normals of point clouds whose files have none.
 
     normals = estimated(cloud.points, rows)     # [m, 3], unit length, of the points cloud.points[rows]
 
-A normal is the direction in which the nearest points of the whole cloud spread least (principal component analysis). That leaves its sign
-open: it looks outwards, away from the middle of the cloud. So it is right all over a convex shape, and wrong on what faces the middle, such
-as the inside of a cup. To carry signs from neighbour to neighbour instead (Hoppe et al., "Surface reconstruction from unorganized points",
-1992) was right at fewer points of the starter collection (60 %, this rule 65 %): thin sheets and parts that touch lead it astray.
+The normal of a point is the direction in which its nearest points spread least (principal component analysis). This leaves its sign open,
+so we choose the side that looks away from the middle of the cloud. The sign is right everywhere on a convex shape, and wrong on surfaces
+that face the middle, such as the inside of a cup. We also tried to pass signs from neighbour to neighbour, as Hoppe et al. do in "Surface
+reconstruction from unorganized points" (https://doi.org/10.1145/133994.134011). On the starter collection that gave the right sign at 60 %
+of points, and our rule at 65 %: thin sheets and parts that touch mislead it.
 
-A normal depends on the cloud alone: nothing is random, and neither the number of threads nor which points are asked for counts.
+A normal depends only on the cloud. Nothing is random, and neither the number of threads nor the choice of points changes it.
 Letters: n points, m of them asked for, u different places.
 """
 
@@ -19,24 +20,24 @@ from scipy.spatial import cKDTree
 from pipeline.coincident import places
 
 NEAREST: Final = 16
-"""So many of the nearest places, the point itself among them, say how the surface lies."""
+"""Number of nearest places that decide a normal, with the point itself among them."""
 
 EDGEWISE: Final = 1e-3
-"""Where the cosine between a normal and the way out of the middle is less than this, "outwards" says nothing, as on a flat cloud."""
+"""Least cosine between a normal and the direction from the middle. Below it, as on a flat cloud, "outwards" has no meaning."""
 
 AT_ONCE: Final = 65_536
-"""So many points are computed at a time, which bounds the memory."""
+"""Number of points that are computed at a time, which bounds the memory."""
 
 
 def estimated(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Estimates normals of some points of a cloud.
+    """Estimate normals of some points of a cloud.
 
-    Copies in one place count once. Where the nearest places lie on a line, any direction across it is taken. Where a normal lies across
-    the way out, its largest component is positive.
+    Copies in one place count once. If the nearest places lie on a line, the normal is any direction across it. If a normal is at a right
+    angle to the direction from the middle (see `EDGEWISE`), its largest component is positive.
 
     Args:
-        points: `[n, 3]` float32, the whole cloud, at least two of them different.
-        rows: `[m]` which points, in any order, repeatedly too.
+        points: `[n, 3]` float32, the whole cloud. At least two points are different.
+        rows: `[m]` indices of points, in any order. An index may occur several times.
 
     Returns:
         `[m, 3]` float64 of unit length.
@@ -52,7 +53,7 @@ def estimated(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _least(whole: np.ndarray, tree: cKDTree, asked: np.ndarray) -> np.ndarray:
-    """The direction `[m, 3]` in which the places nearest to each of `whole[asked]` spread least."""
+    """Compute the direction `[m, 3]` in which the places nearest to each of `whole[asked]` spread least."""
     _, near = tree.query(whole[asked], k=min(NEAREST, len(whole)))  # [m, k]
     around = whole[near]  # [m, k, 3]
     around -= around.mean(axis=1, keepdims=True)
@@ -62,7 +63,7 @@ def _least(whole: np.ndarray, tree: cKDTree, asked: np.ndarray) -> np.ndarray:
 
 
 def _outwards(normals: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Normals `[m, 3]` of points at `[m, 3]` around 0, turned where they look inwards."""
+    """Turn normals `[m, 3]` of points at `[m, 3]` that look inwards, towards 0."""
     out = np.einsum("md,md->m", normals, at)
     largest = np.take_along_axis(normals, np.abs(normals).argmax(axis=1)[:, None], axis=1)[:, 0]
     edgewise = np.abs(out) < EDGEWISE * np.linalg.norm(at, axis=1)

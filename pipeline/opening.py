@@ -1,4 +1,4 @@
-"""Opens what a command works on: the source of the shapes, the cache at its place, and the settings of the last build.
+"""Open what a command works on: the source of the shapes, the cache, and the settings of the last build.
 
 source = open_config_source("meshes/", config)
 cache = open_again(path, source, config.shard) or create(path, source, config.shard)
@@ -7,6 +7,7 @@ cache = open_again(path, source, config.shard) or create(path, source, config.sh
 import contextlib
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,16 +25,16 @@ from pipeline.sources.catalog import Source, open_source
 
 
 def open_config_source(location: str, config: BuildConfig) -> Source:
-    """The source of a build.
+    """Open the source of a build.
 
     Raises:
-        UserError: nothing there, or an option is wrong.
+        UserError: nothing is there, or an option is wrong.
     """
     return open_source(location, kind=config.source.kind, textures=config.source.textures, **config.source.settings)
 
 
 def described(source: Source) -> SourceSpec:
-    """What a cache records of a source."""
+    """Return the description of a source that a cache records."""
     reader = source.reader
     return SourceSpec(
         kind=reader.kind, ids=spec.ids_digest(e.id for e in source.entries), options=tuple(reader.options), textures=reader.textures
@@ -41,7 +42,7 @@ def described(source: Source) -> SourceSpec:
 
 
 def columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], list[int], list[int]]:
-    """Ids, labels, splits and licences by row, as `store.create` takes them."""
+    """Return ids, labels, splits and licences of all rows, as `store.create` takes them."""
     label, split, licence = ({name: i for i, name in enumerate(names)} for names in (manifest.classes, manifest.splits, manifest.licences))
     entries = source.entries
     return (
@@ -53,23 +54,24 @@ def columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], l
 
 
 def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
-    """The source a cache was built from, and the settings of its last build as far as the journal beside it has them.
+    """Open the source that a cache was built from. Also returns the settings of its last build, if the journal has them.
 
     Args:
         cache: the cache.
-        location: where the shapes are now; empty for where the journal says they were.
+        location: where the shapes are now; empty for the place in the journal.
 
     Raises:
-        UserError: nobody says where they are, or other shapes are there.
+        UserError: the place of the shapes is unknown, or other shapes are there.
     """
     before = read_journal(cache.path).last_build
     location = location or (before.source if before else "")
     if not location:
         raise UserError(f"{cache.path} has no journal beside it that names its source; give it with --source")
     config, sealed = last_config(cache), cache.manifest.source
-    # The journal is anybody's, and a source is opened by it before its ids can tell: what the cache itself says goes first.
+    # Anybody may have written the journal, and ids are only compared after the source is open. So what the cache says comes first.
     options = {**config.source.settings, **dict(sealed.options)}
-    if options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):  # of a collection that is made, not found
+    # `count` is an option of collections that are generated.
+    if options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):
         raise UserError(
             f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: "
             "it is damaged; build the cache anew"
@@ -82,10 +84,11 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
 
 
 def last_config(cache: Cache) -> BuildConfig:
-    """The settings of a cache's last build as far as the journal beside it has them; else those of its source, and no others."""
+    """Return the settings of the last build from the journal beside a cache. Without a journal only the settings of the source are
+    known."""
     noted = read_journal(cache.path).last_build
     if noted is not None and noted.config is not None:
-        with contextlib.suppress(UserError):  # a build of another version
+        with contextlib.suppress(UserError):  # another version may have written them
             config: BuildConfig = spec.from_json(BuildConfig, noted.config)
             return config
     there = cache.manifest.source
@@ -97,7 +100,7 @@ def last_config(cache: Cache) -> BuildConfig:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a place where no cache can be, before anything is written there or beside it.
+    """Refuse a place that cannot hold a cache, before anything is written there or beside it.
 
     Raises:
         UserError: it is a file, or a folder of something else, or nobody may write there.
@@ -116,7 +119,7 @@ def check_place(path: Path) -> None:
 
 
 def create(path: Path, source: Source, shard: int) -> Cache:
-    """Make a new, empty cache of the shapes of a source. `shard` is its shapes per shard; 0 chooses."""
+    """Make a new, empty cache of the shapes of a source. `shard` is the number of shapes per shard; 0 chooses one."""
     entries = source.entries
     classes = tuple(sorted({e.label for e in entries if e.label}))
     splits = tuple(sorted({e.split for e in entries if e.split}))
@@ -132,10 +135,15 @@ def create(path: Path, source: Source, shard: int) -> Cache:
 
 
 def open_again(path: Path, source: Source, shard: int) -> Cache | None:
-    """The cache at `path`, if there is one, compared with the source and the shapes per shard (0: any).
+    """Open the cache at `path`, and compare it with a source. Returns None if there is no cache.
+
+    Args:
+        path: the cache.
+        source: the source.
+        shard: the number of shapes per shard that the cache must have; 0 for any.
 
     Raises:
-        UserError: it is of other shapes, or of the same read otherwise.
+        UserError: the cache was built from other shapes, or from the same shapes with other settings.
     """
     if not (path / "zarr.json").exists():
         return None
@@ -150,7 +158,10 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
                 f"{path} was built from other shapes: {len(added)} new{f' ({added[0]})' if added else ''}, "
                 f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
             )
-        raise UserError(f"{path} was built from this source read otherwise: {'; '.join(differences(there, asked))}")
+        raise UserError(
+            f"{path} was built from this source read otherwise: {'; '.join(differences(there, asked))}. Build into another path, or with "
+            f"the recorded settings: {_restoring(there, asked)}"
+        )
     for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:3], strict=True):
         changed = (cache.column(name) != values).nonzero()[0]
         if len(changed):
@@ -158,15 +169,25 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
                 f"{path}: the {name} of {entries[changed[0]].id} and {len(changed) - 1} more has changed; build into another path"
             )
     if shard not in (0, cache.manifest.shard):
-        raise UserError(f"{path} has {cache.manifest.shard} shapes per shard, asked {shard}; build into another path")
+        there_are = cache.manifest.shard
+        raise UserError(f"{path} has {there_are} shapes per shard, asked {shard}; build into another path, or with --set shard={there_are}")
     return cache
 
 
+def _restoring(there: SourceSpec, asked: SourceSpec) -> str:
+    """Write the options of `build` that read a source as the cache records it."""
+    options = [("kind", there.kind), ("textures", there.textures), *there.options]
+    here = {("kind", asked.kind), ("textures", asked.textures), *asked.options}
+    changed = [f"--set {shlex.quote(f'source.{name}={value}')}" for name, value in options if (name, value) not in here]
+    more = sorted({name for name, _ in asked.options} - {name for name, _ in there.options})
+    return " ".join([*changed, *(f"(without source.{name})" for name in more)])
+
+
 def described_shapes(there: Mapping[str, Record]) -> tuple[PointSpec, ViewSpec | None]:
-    """The specifications of the points and the views among some records; None for no views.
+    """Return the specifications of the points and the views; None if there are no views.
 
     Args:
-        there: records by product; they have points.
+        there: records by product, with one of points.
     """
     points = there[products.POINTS.name].spec
     views = there[products.VIEWS.name].spec if products.VIEWS.name in there else None
@@ -175,12 +196,13 @@ def described_shapes(there: Mapping[str, Record]) -> tuple[PointSpec, ViewSpec |
 
 
 def finished(cache: Cache) -> dict[str, Record]:
-    """Every complete product. Unlike `Cache.products` it lets pass that a record is gone: this command may be what makes it again."""
+    """Return the records of complete products. A lost record is no error, unlike in `Cache.products`, because the caller may make it
+    again."""
     return {name: record for name, record in cache.records().items() if record.complete}
 
 
 def has_views(path: Path) -> bool:
-    """Whether there is a cache with finished views."""
+    """Whether a cache with finished views is at `path`."""
     return (path / "zarr.json").exists() and products.VIEWS.name in finished(store.open_cache(path))
 
 
@@ -188,12 +210,12 @@ def has_views(path: Path) -> bool:
 
 
 def folder_of(model: str) -> str:
-    """The folder a model lies in, if it is one of this machine."""
+    """Return the folder of a model that is given as a path; else an empty text."""
     return str(Path(model).expanduser().absolute()) if weights.is_path(model) else ""
 
 
 def places(path: Path) -> dict[str, str]:
-    """By digest of its weights, the folder of each local model that was used on a cache, as the journal beside it says."""
+    """Return the folders of local models that the journal beside a cache names, by the digest of their weights."""
     found: dict[str, str] = {}
     for event in read_journal(path).events:
         if isinstance(event, Build | AddTeacher | AddCaptioner):

@@ -1,4 +1,4 @@
-"""What a command makes: the records it is for, and which of their shards the cache still lacks.
+"""The plan of a command: the records to make, and the shards of them that the cache lacks.
 
 plan = Plan(path=cache.path, records=records, task=task, devices=("cpu",), image_batch=64, caption_batch=16)
 todo = Todo(cache, plan)
@@ -16,46 +16,46 @@ from cache_schema.store import Cache
 from pipeline.worker import Task
 
 Again = dict[int, list[int]]
-"""Failed shapes to try again: by shard, their rows in the cache."""
+"""Rows of failed shapes to try again, by shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a command makes, and with which settings. Small and picklable: every process at work has one."""
+    """What a command makes, and the settings. It is small and can be pickled, because each process gets a copy."""
 
     path: Path
     records: tuple[Record, ...]
-    """In the order of making, that of `cache_schema.products.KINDS`."""
+    """Records in the order of making, which is that of `cache_schema.products.KINDS`."""
     task: Task | None
-    """What shape processes do; None where every shape is made already."""
+    """What the shape processes do; None if nothing is made from files."""
     devices: tuple[str, ...]
-    """Torch devices. A process uses one of them."""
+    """Torch devices. Each process uses one of them."""
     image_batch: int
     caption_batch: int
     token: str = ""
-    """What `held_token` says of the process that holds the cache."""
+    """Token of the process that holds the cache; see `held_token`."""
     places: tuple[tuple[str, str], ...] = ()
-    """The folders of local models, by digest of their weights; see `pipeline.models.Models`."""
+    """(digest of weights, folder) of local models; see `pipeline.models.Models`."""
 
     def of_kind(self, kind: Kind, **names: str) -> list[Record]:
-        """The records of a kind of products, as `plan.of_kind(products.IMAGE, teacher="clip")`."""
+        """Select records by kind and names, such as `plan.of_kind(products.IMAGE, teacher="clip")`."""
         return products.select({record.product: record for record in self.records}, kind, **names)
 
     def from_files(self) -> list[Record]:
-        """The products that are made from a shape's own files."""
+        """List the products that are made from a shape's own files."""
         return [record for record in self.records if products.from_files(record)]
 
     def from_cache(self) -> list[Record]:
-        """The products that are made from what the cache holds."""
+        """List the products that are made from other products of the cache."""
         return [record for record in self.records if products.from_cache(record)]
 
     def views(self) -> Record:
-        """The record of the views."""
+        """Return the record of the views."""
         (views,) = self.of_kind(products.VIEWS)
         return views
 
     def ranker_of(self, captions: Record) -> Record | None:
-        """The record of the image embeddings that some captions are ranked with; None where they are not ranked."""
+        """Return the record of the image embeddings that rank some captions; None if the captions are not ranked."""
         assert isinstance(captions.spec, CaptionSpec)
         if not captions.spec.rank_by:
             return None
@@ -63,26 +63,26 @@ class Plan:
         return ranker
 
     def captions_of(self, texts: Record) -> Record:
-        """The record of the captions that some text embeddings are made from."""
+        """Return the record of the captions that text embeddings are made from."""
         (captions,) = self.of_kind(products.CAPTIONS, captions=products.parts(texts)["captions"])
         return captions
 
 
 class Todo:
-    """What a cache still lacks of a plan, by shard."""
+    """The shards of a plan that a cache lacks."""
 
     def __init__(self, cache: Cache, plan: Plan, only: Mapping[str, set[int]] | None = None) -> None:
         """
         Args:
             cache: the cache.
-            plan: what it shall hold.
-            only: shards by product, to be made in place of what is missing: damaged ones, or those of new products alone.
+            plan: what the cache must hold.
+            only: shards to make, by product, instead of all missing ones. Repairs pass damaged shards.
         """
         lacking = {record.product: set(cache.missing(record)) for record in plan.records}
         if only is not None:
             lacking = {product: set(only.get(product, ())) for product in lacking}
         else:
-            # Without its status a shard's shapes are not known to be those of an earlier attempt: all is made again.
+            # Without a status nobody knows which files the products of a shard were made from. So all of them are made again.
             for record in plan.from_files():
                 lacking[record.product] |= lacking.get(products.STATUS.name, set())
         self.plan = plan
@@ -90,15 +90,15 @@ class Todo:
         self.shards = sorted(set().union(*lacking.values())) if lacking else []
 
     def from_files(self, shard: int) -> list[Record]:
-        """Products to make from files."""
+        """List the products to make from files for a shard."""
         return [r for r in self.plan.from_files() if shard in self.lacking[r.product]]
 
     def from_cache(self, shard: int) -> list[Record]:
-        """Products to make from what the cache holds."""
+        """List the products to make from other products for a shard."""
         return [r for r in self.plan.from_cache() if shard in self.lacking[r.product]]
 
     def totals(self, cache: Cache) -> dict[str, int]:
-        """Units of work by product: shapes for `shapes`, and for the others what `Kind.unit` says."""
+        """Count units of work by product. The unit is a shape for `shapes`, and `Kind.unit` for the others."""
         totals = {}
         shapes = [len(cache.manifest.rows(s)) for s in self.shards if self.from_files(s)]
         if shapes:

@@ -1,10 +1,10 @@
-"""From a shape to the `points` product: R blocks of P coloured surface points, each in farthest-point order.
+"""Sample the `points` product of a shape: R blocks of P coloured surface points, each in farthest-point order.
 
     xyz, rgb, normal = sample(shape, PointSpec(normals=True), "chair/0001")
 
-A shape's points depend on the shape, the specification and its id; not on what was sampled before, nor by how many
-workers. The order is computed on what is stored, that is after rounding to `spec.dtype`, so a reader finds that
-farthest-point sampling of the first G stored points, from index 0, gives 0..G-1.
+The points depend only on the shape, the specification and the id of the shape. They do not depend on other shapes or on the number of
+workers. The order is computed after rounding to `spec.dtype`. So farthest-point sampling of the stored points from index 0 gives the
+indices 0..G-1 for every G up to `spec.ordered`.
 
 Letters: R blocks, P points per block, n points in all, F triangles.
 """
@@ -21,20 +21,22 @@ from pipeline.geometry import GREY, Cloud, Geometry, Mesh, appearance, counted, 
 from pipeline.normals import estimated
 
 DRAWS: Final = 20_000_000
-"""So many places of a surface are tried for one shape at most."""
+"""Most places of a surface that are tried for one shape."""
 
 
 class Samples(NamedTuple):
+    """The points of one shape."""
+
     xyz: np.ndarray
     """[R, P, 3] float16 or float32, as `PointSpec.dtype` says."""
     rgb: np.ndarray
     """[R, P, 3] uint8, sRGB; grey where the shape has no colour."""
     normal: np.ndarray | None = None
-    """[R, P, 3] float16, of length 1 to within 0.001, where `PointSpec.normals` asks for it. See `sample` for what it is."""
+    """[R, P, 3] float16, of length 1 to within 0.001; None unless `PointSpec.normals`. `sample` tells what normals mean."""
 
 
 class Places(NamedTuple):
-    """Points before they are rounded and put in order."""
+    """Points that are not yet rounded and ordered."""
 
     xyz: np.ndarray
     """[n, 3] float32 or float64."""
@@ -44,24 +46,26 @@ class Places(NamedTuple):
     """[n, 3] of unit length; None where they are not asked for."""
 
     def rows(self, chosen: np.ndarray | slice) -> "Places":
-        """Some of the places."""
+        """Select some of the places."""
         return Places(self.xyz[chosen], self.rgb[chosen], None if self.normal is None else self.normal[chosen])
 
 
 def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
-    """Samples a shape that has been through `geometry.normalized`.
+    """Sample a shape that `geometry.normalized` returned.
 
-    A surface is sampled uniformly by area, each place once and only where it is visible; colour comes from textures, vertex colours,
-    base colours and what is emitted. From a cloud, a block takes random points: none twice while there are enough, else each equally
-    often, give or take one.
+    A surface is sampled uniformly by area, and only where it is visible. Where surfaces coincide, the place counts once. The colour comes
+    from textures, vertex colours, base colours and emitted light. From a cloud, each block takes random points. If the cloud has fewer
+    points than a block, each point is taken equally often, give or take one; else no point is taken twice.
 
-    A surface's normal is that of the triangle that a point lies on, from the side on which its corners go around counter-clockwise. So it
-    looks outwards where the file winds its faces so, mirrored copies included; of two coincident surfaces it is the outer one's, as the
-    colour is; a face that is wound against its neighbours has the opposite sign to theirs. A cloud's normals are those of its file; where
-    it has none they are estimated, see `pipeline.normals`. They need no random numbers: positions and colours do not depend on them.
+    The normal of a point on a surface is that of its triangle, on the side where the corners go around counter-clockwise.
+    - It points outwards if the file winds its faces in this way. This holds for mirrored copies, too.
+    - A face that is wound against its neighbours has the opposite sign.
+    - Of two coincident surfaces, the outer one gives the normal, as it gives the colour.
+    The normals of a cloud come from its file. Missing ones are estimated, see `pipeline.normals`. Normals use no random numbers, so
+    positions and colours do not depend on them.
 
     Raises:
-        UserError: coordinates do not fit `spec.dtype`, or hardly anything is visible.
+        UserError: coordinates do not fit `spec.dtype`, or hardly any of the surface is visible.
     """
     digest = hashlib.sha256(f"{spec.seed}\0{shape_id}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
@@ -74,19 +78,21 @@ def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
         )
     orders = np.stack([farthest_first(block, spec.ordered) for block in stored])[..., None]  # [R, P, 1]
     colors = np.rint(made.rgb * 255).astype(np.uint8).reshape(stored.shape)
-    # Rounding moves each number by less than 1/2048 of itself, and so the length, too.
+    # Rounding to float16 changes each number, and so the length, by less than 1/2048.
     normals = None if made.normal is None else np.take_along_axis(made.normal.astype(np.float16).reshape(stored.shape), orders, axis=1)
     return Samples(np.take_along_axis(stored, orders, axis=1), np.take_along_axis(colors, orders, axis=1), normals)
 
 
 def farthest_first(points: np.ndarray, ordered: int) -> np.ndarray:
-    """A permutation `[P]` of `points` `[P, 3]`: the first `ordered` by farthest-point sampling from index 0, the rest as they were.
+    """Return a permutation `[P]` of `points` `[P, 3]`. Its first `ordered` indices follow farthest-point sampling from index 0. The rest
+    keep
+    their order.
 
-    Of equally far points the stored order keeps the one that comes first, as `argmax` does. Once only copies of chosen points
-    are left there is no farthest one, and they follow as they were too.
+    Of equally far points the first is chosen, as `argmax` does. When only copies of chosen points are left, none of them is farthest, and
+    they keep their order, too.
     """
     picked = fpsample.fps_sampling(points.astype(np.float32), ordered, start_idx=0).astype(np.int64)
-    _, first = np.unique(picked, return_index=True)  # among copies it may pick one point twice
+    _, first = np.unique(picked, return_index=True)  # fpsample may choose one of several copies twice
     picked = picked[np.sort(first)]
     rest = np.ones(len(points), bool)
     rest[picked] = False
@@ -103,10 +109,10 @@ def _from_cloud(cloud: Cloud, spec: PointSpec, rng: np.random.Generator) -> Plac
 
 
 def _cloud_normals(cloud: Cloud, rows: np.ndarray) -> np.ndarray:
-    """Normals `[n, 3]` of some points of a cloud: the file's, estimated where it has none or 0 0 0."""
+    """Return normals `[n, 3]` of some points of a cloud: those of the file, or estimated ones where it has none or 0 0 0."""
     if cloud.normals is None:
         return estimated(cloud.points, rows)
-    normals = cloud.normals[rows]
+    normals: np.ndarray = cloud.normals[rows]
     unknown = np.flatnonzero(~normals.any(axis=1))
     if len(unknown):
         normals[unknown] = estimated(cloud.points, rows[unknown])
@@ -114,9 +120,9 @@ def _cloud_normals(cloud: Cloud, rows: np.ndarray) -> np.ndarray:
 
 
 def _from_mesh(mesh: Mesh, spec: PointSpec, rng: np.random.Generator) -> Places:
-    """Places on a surface.
+    """Sample places on a surface.
 
-    What is drawn where the surface is invisible is drawn again, which leaves the rest uniform over what is visible.
+    A place where the surface is invisible is replaced by a new one. So the places are uniform over the visible surface.
     """
     n = spec.blocks * spec.count
     areas = []
@@ -138,8 +144,8 @@ def _from_mesh(mesh: Mesh, spec: PointSpec, rng: np.random.Generator) -> Places:
 
 
 def _drawn(mesh: Mesh, ends: np.ndarray, n: int, rng: np.random.Generator, normals: bool) -> tuple[Places, np.ndarray]:
-    """`n` random places on the triangles whose areas add up to `ends` `[F]`, and whether each is visible `[n]`."""
-    # Below the total, so that no draw falls behind the last triangle that has an area; `right` passes over those without.
+    """Draw `n` random places on the triangles whose areas add up to `ends` `[F]`. Also returns whether each is visible `[n]`."""
+    # Numbers stay below the total, so that none falls behind the last triangle with an area. `right` skips triangles without one.
     chosen = np.searchsorted(ends, np.minimum(rng.random(n) * ends[-1], np.nextafter(ends[-1], 0)), side="right")  # [n]
     corner = rng.random((n, 2))
     corner = np.where(corner.sum(axis=1, keepdims=True) > 1, 1 - corner, corner)  # fold the parallelogram onto the triangle

@@ -1,4 +1,4 @@
-"""The order of a picture's captions: the nearest to the picture by an image-text teacher comes first.
+"""Rank the captions of a picture by their cosine to the picture, which an image-text teacher gives.
 
     order, scores = rank(image_embeddings, text_embeddings)   # [B, E], [B, K, E] -> [B, K] each
 
@@ -11,11 +11,11 @@ import numpy as np
 def rank(images: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order the texts of each picture by their cosine to it.
 
-    Cosines are rounded to four decimals, so that float rounding (another thread count, another machine) does not show in
-    the order; equal ones keep the order they came in.
+    Cosines are rounded to four decimals, so that differences in rounding between machines do not change the order. Texts with equal
+    cosines keep their order.
 
     Args:
-        images: [B, E], texts: [B, K, E], of one teacher, of any length.
+        images, texts: embeddings [B, E] and [B, K, E] by one teacher. Their length does not matter.
 
     Returns:
         Order [B, K] int64, best first, and the scores in that order [B, K] float32.

@@ -1,4 +1,4 @@
-"""Named builds. A recipe is a function that returns a full, typed configuration; others derive from it.
+"""Recipes of `build`. A recipe is a function that returns a complete, typed configuration.
 
 config = configured("default", ["points.blocks=4", "views.rig=ring30", "source.up=z"])
 """
@@ -25,9 +25,9 @@ class SourceConfig:
     kind: str = "auto"
     """A name in `pipeline.sources.catalog.SOURCES`, or auto."""
     textures: Literal["require", "grey"] = "require"
-    """A shape whose texture file is missing fails (require) or is read without it (grey)."""
+    """What happens to a shape whose texture file is missing: it fails (require), or is read without the texture (grey)."""
     options: tuple[str, ...] = settings_of_choice()
-    """The source's own settings, name=value each. `--set source.up=z` is short for `--set source.options=up=z`. Code reads them by
+    """The source's own settings, as `name=value` texts. `--set source.up=z` is short for `--set source.options=up=z`. Code reads them with
     `settings`."""
 
     def __post_init__(self) -> None:
@@ -37,33 +37,35 @@ class SourceConfig:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The source's own settings by name. Values are text, which the source reads: `auto` finds out only later which source it is."""
+        """The source's own settings by name. Values are texts, because `auto` finds out later which source reads them."""
         return dict(typing.cast(tuple[str, str], option.split("=", 1)) for option in self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """Everything a build can be told."""
+    """All settings of a build."""
 
     source: SourceConfig = SourceConfig()
     points: PointSpec = PointSpec(normals=True)
-    """Points with colours and normals. `--set points.normals=false` leaves the normals out: 6 bytes of 15 a point."""
+    """Points with colours and normals. `--set points.normals=false` leaves out the normals, 6 of 15 bytes per point."""
     views: ViewSpec | None = ViewSpec(rig=RIGS["ring12"])
-    """Pictures. none: points only."""
+    """Pictures of the shapes. `none`: only points are made."""
     teachers: tuple[str, ...] = ()
-    """Names or references, as `mmpd-cache teachers` lists and explains them."""
+    """Names or references of teachers, which `mmpd-cache teachers` explains."""
     captions: CaptionSpec | None = None
+    """The captioner and its settings. `none`: no captions are made."""
     labels: tuple[str, ...] = ("source",)
-    """Label sets to embed: `source` is the classes of the source, others as in `pipeline.labels.CLASSES`."""
+    """Label sets to embed. `source` means the classes of the source; `pipeline.labels.CLASSES` has others."""
     shard: int = 0
-    """Shapes per shard; 0 chooses by the number of shapes."""
+    """Number of shapes per shard. 0: it depends on the number of shapes."""
     limits: Limits = Limits()
+    """Time and memory that one shape may take."""
     image_batch: int = 64
-    """Pictures, or texts, per forward pass of a teacher."""
+    """Number of pictures or texts per forward pass of a teacher."""
     caption_batch: int = 16
-    """Pictures per call of the captioner."""
+    """Number of pictures per call of the captioner."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of teachers."""
+    """Arithmetic of the teachers."""
 
     def __post_init__(self) -> None:
         within("shard", self.shard, 0, 2**16)
@@ -76,17 +78,17 @@ class BuildConfig:
 
 
 def points() -> BuildConfig:
-    """Points alone: no pictures, no models."""
+    """Only points: no pictures, no models."""
     return BuildConfig(views=None, labels=())
 
 
 def pictures() -> BuildConfig:
-    """Points and 12 views, no models: teachers and captions can come later."""
+    """Points and 12 views, no models. Teachers and captions can be added later."""
     return BuildConfig(labels=())
 
 
 def default() -> BuildConfig:
-    """12 views, the three teachers and the captioner that come with the project (they know starter shapes only): all offline."""
+    """Points, 12 views, and the three teachers and the captioner that come with the project. They only know starter shapes. Offline."""
     return BuildConfig(
         teachers=("starter-resnet", "starter-regnet", "starter-attributes"),
         captions=dataclasses.replace(CAPTIONERS["starter-blip2"].spec, rank_by="starter-resnet"),
@@ -95,14 +97,14 @@ def default() -> BuildConfig:
 
 
 def smoke() -> BuildConfig:
-    """The default, small: 4 views, 2 blocks of 256 points."""
+    """A small version of the default: 4 views, 2 blocks of 256 points."""
     return dataclasses.replace(
         default(), points=PointSpec(count=256, blocks=2, ordered=64, normals=True), views=ViewSpec(rig=RIGS["ring4"], size=96)
     )
 
 
 def clip_dino() -> BuildConfig:
-    """One GPU, small: CLIP ViT-B/32 and DINOv2-S, BLIP-2 captions ranked by CLIP. Downloads about 16 GB of weights."""
+    """For one GPU: CLIP ViT-B/32 and DINOv2-S, BLIP-2 captions ranked by CLIP. Downloads about 16 GB of weights."""
     return BuildConfig(
         teachers=("clip-vit-b32", "dinov2-small"),
         captions=dataclasses.replace(CAPTIONERS["blip2-opt-2.7b"].spec, samples=10, rank_by="clip-vit-b32", precision="bfloat16"),
@@ -111,7 +113,7 @@ def clip_dino() -> BuildConfig:
 
 
 def ulip2() -> BuildConfig:
-    """The ULIP-2 setting (arXiv:2305.08275): ring of 30, OpenCLIP bigG, ten BLIP-2 captions a view. Large GPUs."""
+    """For large GPUs: the setting of ULIP-2 (arXiv:2305.08275) with 30 views, OpenCLIP bigG and ten BLIP-2 captions per view."""
     return BuildConfig(
         views=ViewSpec(rig=RIGS["ring30"]),
         teachers=("openclip-bigg14",),
@@ -139,7 +141,7 @@ RECIPES: Final[dict[str, Callable[[], BuildConfig]]] = {
 
 
 def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
-    """A recipe with `--set` assignments.
+    """Return a recipe with `--set` assignments applied.
 
     Raises:
         UserError: no such recipe or field, or a value that does not fit.
@@ -156,7 +158,7 @@ def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
 
 
 def shard_size(shapes: int) -> int:
-    """Shapes per shard: enough shards to overlap work and lose little to a kill, few enough files for a million shapes."""
+    """Choose the number of shapes per shard. Many shards let work overlap and lose little to a kill; few shards mean few files."""
     size = 16
     while size < 512 and shapes / size > 40:
         size *= 2

@@ -1,4 +1,4 @@
-"""The records of a cache's products: from what each is made, by which software, and with which batch sizes.
+"""Make the records of products: inputs, software and batch sizes.
 
     made = build_records(source, points, views, teachers, captioners, renderer="llvmpipe", device="cpu", image_batch=64, caption_batch=16)
     made = text_records(captions, [teacher], "cpu", 64)    # the texts of one captions product, embedded by teachers
@@ -22,7 +22,7 @@ from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 
 CPU_BATCH: Final = 16
-"""Largest number of pictures in a forward pass on a CPU: larger batches gain nothing there, and threads share these evenly."""
+"""Most pictures in a forward pass on a CPU. Larger batches are not faster there, and threads share small ones evenly."""
 
 
 def build_records(
@@ -37,12 +37,12 @@ def build_records(
     image_batch: int,
     caption_batch: int,
 ) -> tuple[Record, ...]:
-    """The records of a build, in the order of making.
+    """Make the records of a build, in the order of making.
 
     Args:
-        source, points, views: what to make from files.
-        with_teachers, with_captioners: what to make from views; nothing where there are no views.
-        renderer: what draws the views, e.g. the GL driver's name.
+        source, points, views: specifications of what is made from files.
+        with_teachers, with_captioners: models that work on views. Without views they are ignored.
+        renderer: name of the driver that draws the views.
         device: torch device of the models.
         image_batch, caption_batch: see `pipeline.recipes.BuildConfig`.
 
@@ -54,7 +54,7 @@ def build_records(
     blocks = _record(products.POINTS, points, inputs=(("source", source_print),), made_by=files)
     if views is None:
         return (status, blocks)
-    # Views are framed on the normalised shape, so how points are normalised is part of what they are.
+    # Views frame the normalised shape, so they depend on how shapes are normalised.
     inputs = (("normalize", points.normalize), ("source", source_print))
     drawn = _record(products.VIEWS, views, inputs=inputs, made_by=software(products.VIEWS, renderer=renderer))
     images = image_records(drawn, with_teachers, device, image_batch)
@@ -66,17 +66,17 @@ def build_records(
 
 
 def caption_record(views: Record, images: Iterable[Record], captions: CaptionSpec, device: str, batch: int) -> Record:
-    """The record of captions on stored views.
+    """Make the record of captions of stored views.
 
     Args:
-        views: the views.
-        images: records of teachers' image embeddings, among them that of the teacher that ranks.
-        captions: what makes them.
+        views: record of the views.
+        images: records of image embeddings. The teacher that ranks the captions must be among them.
+        captions: the captioner and its settings.
         device: torch device of the captioner.
         batch: pictures per call of the captioner.
 
     Raises:
-        UserError: the teacher that shall rank them is not among `images`, or has no text side.
+        UserError: the teacher that ranks them is not among `images`, or does not read text.
     """
     inputs = [("views", views.fingerprint)]
     if captions.rank_by:
@@ -101,7 +101,7 @@ def caption_record(views: Record, images: Iterable[Record], captions: CaptionSpe
 
 
 def image_records(views: Record, with_teachers: Sequence[Teacher], device: str, batch: int) -> list[Record]:
-    """`image/<teacher>`: stored views embedded by each teacher."""
+    """Make the records of `image/<teacher>`: stored views embedded by each teacher."""
     size = min(batch, CPU_BATCH) if device == "cpu" else batch
     return [
         _record(
@@ -117,7 +117,7 @@ def image_records(views: Record, with_teachers: Sequence[Teacher], device: str, 
 
 
 def text_records(captions: Record, with_teachers: Sequence[Teacher], device: str, batch: int) -> list[Record]:
-    """`text/<captions>/<teacher>`: the kept captions of one captions product, embedded by each teacher that has a text side."""
+    """Make the records of `text/<captions>/<teacher>`: kept captions embedded by each teacher that reads text."""
     assert isinstance(captions.spec, CaptionSpec)
     return [
         _record(
@@ -135,7 +135,7 @@ def text_records(captions: Record, with_teachers: Sequence[Teacher], device: str
 
 
 def label_record(label_set: LabelSet, teacher: TeacherSpec, device: str, batch: int) -> Record:
-    """`labels/<set>/<teacher>`: a label set embedded by a teacher."""
+    """Make the record of `labels/<set>/<teacher>`: a label set embedded by a teacher."""
     made_by = (*software(products.LABELS, device=device, backend=teacher.backend), ("text_batch", str(batch)))
     return replace(_record(products.LABELS, teacher, made_by=made_by, set=label_set.name, teacher=teacher.name), labels=label_set)
 
@@ -149,30 +149,30 @@ def _record(
     made_by: tuple[tuple[str, str], ...],
     **names: str,
 ) -> Record:
-    """A record of a kind, called by the names in its pattern."""
+    """Make a record of a kind. `names` are those in its pattern."""
     return Record(product=kind.product(**names), kind=kind.name, spec=described, per_shape=per_shape, inputs=inputs, made_by=made_by)
 
 
 def software(kind: Kind, *, renderer: str = "", device: str = "", backend: str = "") -> tuple[tuple[str, str], ...]:
-    """The software and device of this machine that make a product of some kind: `Record.made_by` without batch sizes.
+    """Tell the software and the device of this machine that would make a product: `Record.made_by` without batch sizes.
 
     Args:
         kind: the kind of product.
-        renderer: of views.
-        device: torch device, of what models make.
-        backend: of a teacher or a captioner.
+        renderer: name of the driver, for views.
+        device: torch device, for products of models.
+        backend: backend of the teacher or captioner.
     """
     if kind.origin == "files":
         files = _versions("numpy", "scipy", "pillow", "mapbox_earcut", "fpsample")
         return (*files, *_versions("pyrender", "PyOpenGL"), ("renderer", renderer)) if kind is products.VIEWS else files
     packages = captioners.packages(backend) if kind is products.CAPTIONS else teachers.packages(backend)
     where = device.partition(":")[0]
-    # On a CPU, float rounding depends on how many threads share one sum: see `Models`.
+    # On a CPU, rounding depends on how many threads share one sum; see `Models`.
     return (*_versions(*packages), ("device", where), *([("threads", "1")] if where == "cpu" else []))
 
 
 def software_changes(record: Record, *, renderer: str, device: str) -> list[str]:
-    """How this machine differs from the one that made a product, as `torch 2.9.0, here 2.9.1`. Empty if it does not."""
+    """List how this machine differs from the one that made a product, such as `torch 2.9.0, here 2.9.1`."""
     match record.spec:
         case TeacherSpec():
             backend = record.spec.backend
@@ -187,15 +187,15 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
 
 
 def batch_size(record: Record, name: str, otherwise: int) -> int:
-    """The batch size that a product was made with.
+    """Return the batch size that a product was made with.
 
     Args:
         record: the product.
         name: `image_batch`, `text_batch` or `caption_batch`.
-        otherwise: what to return where the record does not say.
+        otherwise: what to return if the record has none.
 
     Raises:
-        UserError: the record says something that is no batch size.
+        UserError: the record has an impossible batch size.
     """
     said = dict(record.made_by).get(name)
     if said is None:

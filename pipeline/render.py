@@ -1,15 +1,15 @@
-"""Pictures of a shape from every camera of a rig: the only file that imports pyrender.
+"""Draw a shape from every camera of a rig. No other file imports pyrender.
 
     with closing(Renderer(ViewSpec(rig=RIGS["ring12"]))) as renderer:     # one per process, in one thread
         pictures = renderer.render(shape)                                 # shape from geometry.normalized
 
-pyrender makes the headless context, on a GPU or in software. Its own drawing is not used: on a CPU it spends nearly all its time on
-multisampling and a physically based light model (a ball of 20,480 triangles, one thread: 41 ms a view there, 9 here). We draw
-twice as large without multisampling and average, with the light shader in `shaders/`, one draw call per material, and read
-back colours only.
+pyrender only makes the context without a window, on a GPU or in software. Its own drawing is too slow on a CPU: multisampling and a
+physically based light model take nearly all the time. For a ball of 20,480 triangles, one thread needs 41 ms per view with pyrender and
+9 ms here. We draw at twice the size without multisampling and average, use the simple shaders in `shaders/` with one draw call per
+material, and read back only colours.
 
-Nothing else in the process may use OpenGL: whichever made its context last has it. `PYOPENGL_PLATFORM` is set to `egl` unless it is
-set. With several renderers on a machine set `LP_NUM_THREADS=1`.
+No other code in the process may use OpenGL, because the last context that was made is the active one. `PYOPENGL_PLATFORM` becomes `egl`
+unless it is set. Set `LP_NUM_THREADS=1` if several renderers share a machine.
 
 Letters: V views, H x W pixels, n vertices, F triangles, C corners (3 F).
 """
@@ -29,8 +29,9 @@ import numpy as np
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline.cameras import poses
-from pipeline.coincident import BOTH, places
+from pipeline.coincident import BOTH
 from pipeline.geometry import FAINT, FINE, GREY, Cloud, Geometry, Part, extent
+from pipeline.smooth import smooth
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 try:
@@ -44,58 +45,57 @@ except (ImportError, AttributeError) as error:  # PyOpenGL lets AttributeErrors 
     raise ImportError(f"no OpenGL through {os.environ['PYOPENGL_PLATFORM']}; Debian: apt-get install libegl1 libgl1-mesa-dri") from error
 
 OVERSAMPLING: Final = 2
-"""Drawn so many times larger, each way, and averaged."""
+"""Factor by which pictures are drawn larger in each direction before they are averaged."""
 
 SMOOTH_FACES: Final = 100_000
-"""Parts of more triangles are shaded flat: each is smaller than a pixel."""
-
-CREASE: Final = math.cos(math.radians(40))
-"""Surfaces that meet at less than this angle look smooth where the file has no normals."""
-
-VALENCE: Final = 24
-"""Corners where more triangles meet are shaded flat, which bounds the work."""
+"""Most triangles of a part that gets smooth normals. In larger parts each triangle is smaller than a pixel, so flat shading looks the
+same."""
 
 CONTRAST: Final = 8
-"""A shape of which less than a fiftieth differs by this many of 255 levels from the background cannot be told from it."""
+"""Least difference from the background, in 255 levels. A shape needs it in a fiftieth of its pixels to be visible."""
 
 SPLATS: Final = 100_000
-"""Points of a cloud that are drawn at most."""
+"""Most points of a cloud that are drawn."""
 
 
 class Pictures(NamedTuple):
     rgb: np.ndarray
     """[V, H, W, 3] uint8."""
     pose: np.ndarray
-    """[V, 4, 4] float32, camera to world; a camera looks along its -Z, +Y up in the picture."""
+    """[V, 4, 4] float32, camera to world. A camera looks along its -Z; +Y points up in the picture."""
     depth: np.ndarray | None
-    """[V, H, W] float16, along the optical axis, 0 where nothing is; None unless asked for."""
+    """[V, H, W] float16, distance along the optical axis, 0 where nothing is. None if the specification asks for no depth."""
     warnings: tuple[str, ...] = ()
-    """What is wrong with pictures that could be drawn all the same."""
+    """Problems of pictures that could be drawn."""
 
 
 @dataclass
 class Drawable:
-    """What of a shape is on the graphics side, and how to draw it."""
+    """Buffers of a part in OpenGL, and how to draw them."""
 
     mode: int
     count: int
     one_sided: int
-    """How many of `count`, the last ones, are drawn only where they face the camera."""
+    """Number of corners, the last ones of `count`, whose triangles are drawn only if they face the camera."""
     array: int
     buffers: list[int]
     image: int | None
     traits: frozenset[str]
-    """Which variant of the shader."""
+    """Names that are defined in the shader, which choose its variant."""
     uniforms: dict[str, Any]
     passes: list[tuple[tuple[float, float], bool]]
-    """(range of alpha that is drawn, whether it is blended) for each time it is drawn."""
+    """(range of alpha to draw, whether to blend) for each time that the part is drawn."""
 
 
 class Renderer:
-    """Draws shapes with one specification. Buffers and textures of a shape are gone when `render` returns."""
+    """Draws shapes with one specification. `render` deletes all buffers and textures of a shape before it returns."""
 
     def __init__(self, spec: ViewSpec) -> None:
-        """Raises `UserError` where no OpenGL context can be made."""
+        """Make a renderer.
+
+        Raises:
+            UserError: no OpenGL context can be made.
+        """
         _context()
         self.spec = spec
         self._large = _framebuffer(spec.size * OVERSAMPLING)
@@ -103,10 +103,10 @@ class Renderer:
         self._programs: dict[frozenset[str], tuple[int, dict[str, int]]] = {}
 
     def render(self, geometry: Geometry) -> Pictures:
-        """Draws all views.
+        """Draw all views of a shape.
 
         Raises:
-            UserError: a view has nothing in it.
+            UserError: nothing can be seen in a view.
         """
         if isinstance(geometry, Cloud):
             splats = _splats(geometry)
@@ -114,7 +114,7 @@ class Renderer:
         else:
             vertices, radius = np.concatenate([extent(part) for part in geometry.parts]), 0.0
             if any(part.outline is not None for part in geometry.parts):
-                radius = float(np.linalg.norm(np.ptp(vertices, axis=0))) / FINE  # outlines are as good as this
+                radius = float(np.linalg.norm(np.ptp(vertices, axis=0))) / FINE  # outlines are this precise
         pose = poses(self.spec.rig, vertices, radius)
         drawables: list[Drawable] = []
         images: dict[tuple[int, bool, bool], int] = {}
@@ -137,13 +137,13 @@ class Renderer:
         return Pictures(np.stack([color for color, _ in views]), pose, np.stack(depths) if depths else None, warned)
 
     def describe(self) -> str:
-        """What draws, for the record of how a product was made."""
+        """Name the OpenGL driver and the software that draw, for records."""
         return (
             f"{GL.glGetString(GL.GL_RENDERER).decode()}, OpenGL {GL.glGetString(GL.GL_VERSION).decode()}, pyrender {pyrender.__version__}"
         )
 
     def close(self) -> None:
-        """Frees this renderer's own buffers and programs. The context lives as long as the process."""
+        """Free the buffers and programs of this renderer. The context lives as long as the process."""
         for framebuffer in (self._large, self._small):
             GL.glDeleteFramebuffers(1, [framebuffer.id])
             GL.glDeleteRenderbuffers(2, framebuffer.buffers)
@@ -154,8 +154,8 @@ class Renderer:
     def _views(
         self, pose: np.ndarray, drawables: list[Drawable], center: np.ndarray, size: float, faint: list[int]
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Colour `[H, W, 3]` and depth `[H, W]` of each view; the shape lies within `size` around `center`. Views in which the shape
-        looks like the background are put into `faint`."""
+        """Yield colour `[H, W, 3]` and depth `[H, W]` of each view. The shape lies within `size` around `center`. Numbers of views in which
+        the shape looks like the background are added to `faint`."""
         for index, matrix in enumerate(pose.astype(np.float64)):
             distance = float((matrix[:3, 3] - center) @ matrix[:3, 2])
             near, far = max(distance - 1.01 * size, 0.05 * size), distance + 1.01 * size
@@ -164,7 +164,7 @@ class Renderer:
             self._draw(drawables, np.linalg.inv(matrix), projection)
             picture = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE)
             if not picture[..., 3].any():
-                # A sheet seen from its edge covers no pixel's centre; its outline does.
+                # A thin sheet seen from its edge may cover no centre of a pixel. Its outline does.
                 GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_LINE)
                 self._draw(drawables, np.linalg.inv(matrix), projection, outlines=True)
                 GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_FILL)
@@ -176,7 +176,7 @@ class Renderer:
             yield picture[..., :3], self._depth(near, far) if self.spec.depth else None
 
     def _draw(self, drawables: list[Drawable], view: np.ndarray, projection: np.ndarray, outlines: bool = False) -> None:
-        """Draws into the large framebuffer and averages into the small one; as `outlines`, faces count that point nowhere."""
+        """Draw into the large framebuffer, and average into the small one. With `outlines`, triangles that face away are drawn, too."""
         size = self._large.size
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self._large.id)
         GL.glViewport(0, 0, size, size)
@@ -184,7 +184,7 @@ class Renderer:
         GL.glEnable(GL.GL_PROGRAM_POINT_SIZE)
         GL.glBlendFuncSeparate(GL.GL_SRC_ALPHA, GL.GL_ONE_MINUS_SRC_ALPHA, GL.GL_ONE, GL.GL_ONE)
         GL.glDepthMask(True)
-        GL.glClearColor(*(c / 255 for c in self.spec.background), 0)  # alpha then tells where something is
+        GL.glClearColor(*(c / 255 for c in self.spec.background), 0)  # alpha 0, so that alpha tells where the shape is
         GL.glClear(GL.GL_COLOR_BUFFER_BIT | GL.GL_DEPTH_BUFFER_BIT)
         frame = {"view": view, "projection": projection, "pixels": projection[1, 1] * size / 2, "up": view[:3, 1]}
         for blended in (False, True):
@@ -226,7 +226,7 @@ class Renderer:
         GL.glBindVertexArray(0)
 
     def _program(self, traits: frozenset[str]) -> tuple[int, dict[str, int]]:
-        """A variant of the shader, and where its uniforms are."""
+        """Return a variant of the shader, and the locations of its uniforms. It is compiled at the first call."""
         if traits not in self._programs:
             stages = []
             for name, kind in (("shape.vert", GL.GL_VERTEX_SHADER), ("shape.frag", GL.GL_FRAGMENT_SHADER)):
@@ -239,20 +239,20 @@ class Renderer:
         return self._programs[traits]
 
     def _read(self, what: int, kind: int) -> np.ndarray:
-        """The small framebuffer, top row first."""
+        """Read the small framebuffer, with the top row first."""
         data = GL.glReadPixels(0, 0, self._small.size, self._small.size, what, kind)
         dtype = np.uint8 if kind == GL.GL_UNSIGNED_BYTE else np.float32
         return np.frombuffer(data, dtype).reshape(self._small.size, self._small.size, -1)[::-1]
 
     def _depth(self, near: float, far: float) -> np.ndarray:
-        """Distance along the optical axis `[H, W]`, 0 where nothing is."""
+        """Read the distance along the optical axis `[H, W]`, 0 where nothing is."""
         stored = self._read(GL.GL_DEPTH_COMPONENT, GL.GL_FLOAT)[..., 0].astype(np.float64)
         depth = near * far / (far - stored * (far - near))
         return np.where(stored == 1, 0, depth).astype(np.float16)
 
 
 def _faint(picture: np.ndarray, background: tuple[int, int, int]) -> bool:
-    """Whether hardly anything of `[H, W, 4]` uint8 differs from the background. In bytes throughout, because every picture is asked."""
+    """Whether hardly any pixel of `[H, W, 4]` uint8 differs from the background. It computes in bytes, because every picture is tested."""
     rows = picture.reshape(len(picture), -1)  # [H, 4 W], because numpy is slow at rows of four
     behind = np.tile(np.array([*background, 0], np.uint8), picture.shape[1])
     far = np.maximum(rows, behind) - np.minimum(rows, behind) >= CONTRAST
@@ -272,7 +272,7 @@ class Framebuffer(NamedTuple):
 
 @functools.cache
 def _context() -> Any:
-    """The process's only OpenGL context: made again, EGL fails sooner or later."""
+    """Make the only OpenGL context of the process. EGL fails after many contexts, so it is kept."""
     try:
         return pyrender.OffscreenRenderer(16, 16)
     except Exception as error:  # EGL's bindings raise anything, bare assertions too
@@ -311,7 +311,7 @@ def _set_uniform(place: int, value: Any) -> None:
 
 
 def _arrays(*columns: np.ndarray | None) -> tuple[int, list[int]]:
-    """A vertex array of position, normal, texel and tint; what is None is a constant (0, 0, 0, 1), for the tint white."""
+    """Make a vertex array of position, normal, texture coordinates and colour. None means a constant: (0, 0, 0, 1), or white for colour."""
     array = GL.glGenVertexArrays(1)
     GL.glBindVertexArray(array)
     GL.glVertexAttrib4f(3, 1, 1, 1, 1)
@@ -334,10 +334,10 @@ def _buffer(target: int, data: np.ndarray) -> int:
 
 
 def _image(pixels: np.ndarray, premultiplied: bool, clamped: bool) -> int:
-    """A texture `[H, W, 4]` with mipmaps. Its first row is the top of the picture, at v = 0 of the shader.
+    """Make a texture `[H, W, 4]` with mipmaps. Its first row is the top of the picture, at v = 0 of the shader.
 
-    It repeats unless `clamped`. `premultiplied` stores colours times alpha, which the shader divides out again, so that in every mean of
-    texels, those of mipmaps too, a texel counts by its alpha and the colour of transparent texels shows nowhere.
+    The texture repeats unless `clamped`. With `premultiplied`, colours are stored times alpha, and the shader divides by alpha. Then each
+    texel counts by its alpha in every mean of texels, also in mipmaps, and the colour of transparent texels is never seen.
     """
     if premultiplied:
         pixels = pixels.copy()
@@ -355,7 +355,7 @@ def _image(pixels: np.ndarray, premultiplied: bool, clamped: bool) -> int:
 
 
 def _upload(part: Part, images: dict[tuple[int, bool, bool], int]) -> Drawable:
-    """Puts a part on the graphics side; `images` are the textures there, by id of their pixels, whether premultiplied, whether clamped."""
+    """Upload a part. `images` holds the uploaded textures by (id of their pixels, whether premultiplied, whether clamped)."""
     rows, faces, normals = None, part.faces, part.normals
     if normals is None and len(faces) <= SMOOTH_FACES:
         rows, faces, normals = smooth(part.vertices, part.faces, shared=part.uv is None and part.colors is None)
@@ -391,13 +391,14 @@ def _upload(part: Part, images: dict[tuple[int, bool, bool], int]) -> Drawable:
 
 
 OPAQUE: Final = [((0.0, 2.0), False)]
+"""Passes of an opaque part: everything is drawn once."""
 
 
 def _passes(part: Part) -> list[tuple[tuple[float, float], bool]]:
-    """How often a part is drawn, and what of it each time.
+    """Return how often a part is drawn, and which range of alpha each time.
 
-    What is marked for blending is often not transparent at all, or in small spots: exporters set the mark freely. So what is
-    nearly opaque is drawn as opaque, hiding what is behind, and only the rest is blended over it.
+    Exporters often mark parts for blending that are opaque, or transparent only in small spots. So everything nearly opaque is drawn as
+    opaque and hides what is behind it. Only the rest is blended.
     """
     if part.alpha_mode == "MASK":
         return [((part.threshold, 2.0), False)]
@@ -426,61 +427,11 @@ def _upload_splats(splats: "Splats") -> Drawable:
 # --------------------------------------------------------------------------------------------------- shape for shading
 
 
-def smooth(vertices: np.ndarray, faces: np.ndarray, shared: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normals that are smooth over curved surfaces and break at sharp edges, for meshes that come without.
-
-    A corner's normal is the area-weighted mean of the triangles that meet in its place and lie within `CREASE` of its own, turned
-    to its own side, since the winding of neighbours differs in many files.
-
-    Args:
-        vertices: `[n, 3]`; several may be in one place.
-        faces: `[F, 3]`.
-        shared: Vertices in one place are alike, so one may stand for all.
-
-    Returns:
-        For m new vertices: which of the old they are `[m]`, the faces over them `[F, 3]`, and their normals `[m, 3]` float32.
-    """
-    sides = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
-    cross = np.cross(sides[:, 0], sides[:, 1]).astype(np.float32)  # [F, 3], as long as twice the area
-    own = cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-30)
-
-    _, first, place = np.unique(places(vertices), return_index=True, return_inverse=True)
-    corners = place[faces.reshape(-1)]  # [C] places
-    order = np.argsort(corners, kind="stable")  # corners, grouped by place
-    counts = np.bincount(corners)
-    valence, start = np.repeat(counts, counts), np.repeat(np.cumsum(counts) - counts, counts)  # [C] in that order
-    rank = np.arange(len(order)) - start
-
-    # Each corner looks at the others of its place in turn; x, y and z apart, because numpy gathers single numbers fastest.
-    unit, area = np.ascontiguousarray(own[order // 3].T), np.ascontiguousarray(cross[order // 3].T)  # [3, C]
-    total = area.copy()
-    looking = np.flatnonzero(valence <= VALENCE)
-    for step in range(1, VALENCE):
-        looking = looking[valence[looking] > step]
-        other = rank[looking] + step
-        other = start[looking] + np.where(other < valence[looking], other, other - valence[looking])
-        alike = sum(axis[looking] * axis[other] for axis in unit)
-        weight = np.where(np.abs(alike) >= CREASE, np.sign(alike), np.float32(0))
-        for axis in range(3):
-            total[axis, looking] += area[axis, other] * weight
-    normals = np.empty_like(cross, shape=(len(order), 3))  # [C, 3]
-    normals[order] = total.T
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    normals = np.where(length > 0, normals / np.maximum(length, 1e-30), [0, 0, 1]).astype(np.float32)
-
-    # Corners of one vertex and (to 1/127) one normal become one vertex again, which halves the work of drawing.
-    vertex = first[corners] if shared else faces.reshape(-1).astype(np.int64)
-    steps = np.rint(normals * 127).astype(np.int64) + 127
-    key = ((vertex * 255 + steps[:, 0]) * 255 + steps[:, 1]) * 255 + steps[:, 2]
-    _, kept, index = np.unique(key, return_index=True, return_inverse=True)
-    return vertex[kept], index.reshape(-1, 3), normals[kept]
-
-
 class Splats(NamedTuple):
     vertices: np.ndarray
     """[n, 3] float32."""
     normals: np.ndarray
-    """[n, 3] float32, of the surface the points seem to lie on."""
+    """[n, 3] float32, estimated from neighbouring points."""
     radius: np.ndarray
     """[n] float32."""
     colors: np.ndarray | None
@@ -488,7 +439,7 @@ class Splats(NamedTuple):
 
 
 def _splats(cloud: Cloud) -> Splats:
-    """A cloud as round patches that just overlap, lying as their neighbours do."""
+    """Turn a cloud into round patches that just overlap. Each is oriented by its neighbours."""
     from scipy.spatial import cKDTree
 
     points, colors = cloud.points, cloud.colors

@@ -1,7 +1,7 @@
-"""Mending a cache: damaged files are made again, shard by shard, and nothing else.
+"""Repair a cache: make damaged files again, shard by shard.
 
-`cache_schema.mending` sees to it that only what is proven to be right gets into its place; here it is made, stage after
-stage, and what cannot be made is remembered with its reason.
+This module makes the files again, stage by stage, and notes why a file cannot be made. `cache_schema.mending` puts a file into its place
+only if a checksum proves it.
 """
 
 import dataclasses
@@ -32,25 +32,27 @@ from pipeline.work import Machine, Terminal, Work, held
 from pipeline.worker import Task
 
 ROUNDS: Final = 4
-"""What is mended may bring to light what could not be seen before: embeddings whose statistics were unknown while `status` was damaged."""
+"""Most rounds of one repair. A repaired file may reveal further damage: while `status` is damaged, nobody can check the statistics of
+embeddings."""
 CHANGED: Final = "it cannot be made again with the bytes of before: a mesh, a model, a package, a limit or a batch size has changed"
+"""Reason for a shard that came out with other bytes."""
 
 
 def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> list[str]:
-    """Mend all that can be mended.
+    """Repair all damage that can be repaired.
 
     Args:
         path: the cache.
-        location: the source; empty for the one the journal beside the cache names.
+        location: location of the shapes; empty for the one in the journal beside the cache.
         machine: where to run.
-        terminal: who to tell.
+        terminal: gets messages and progress.
 
     Returns:
-        What was done, a line each.
+        A line for each thing that was done.
 
     Raises:
-        UserError: some damage is left, each with its reason: a source or a model is not here, or makes other bytes than
-            before. What could be mended is mended.
+        UserError: some damage is left. The message gives a reason for each: a source or a model is missing, or makes other bytes than
+            before. All other damage is repaired.
     """
     with held(path, terminal) as notes:
         cache = Mending(path.resolve(), store.open_cache(path).manifest)
@@ -82,31 +84,31 @@ STAGES: Final = (
     tuple(kind for kind in products.KINDS.values() if kind.origin == "files"),
     *((kind,) for kind in products.KINDS.values() if kind.origin not in ("listing", "files")),
 )
-"""Kinds of products that are mended together, in the order of making."""
+"""Kinds of products that are repaired together, in the order of making."""
 
 
 class _Mender:
-    """One repair: what it was given, what it has done, and why it could not do the rest."""
+    """One repair: it collects what was done, and the reasons for what cannot be done."""
 
     def __init__(self, cache: Mending, work: Work, location: str) -> None:
         """
         Args:
-            cache: the cache to mend.
-            work: that cache, and what it is made with.
-            location: the source; empty for the one the journal beside the cache names.
+            cache: the cache to repair.
+            work: the same cache, and what the command works with.
+            location: location of the shapes; empty for the one in the journal beside the cache.
         """
         self.cache, self.work, self.location = cache, work, location
         self.done: list[str] = []
         self.reasons: dict[str, str] = {}
-        """By product, or by place of a file, why it was not made again."""
+        """Why a product or a file was not made again, by name of the product or place of the file."""
         self.records: dict[str, Record] = {}
         self.bad: dict[str, set[int]] = {}
-        """By product, the shards that are damaged at this moment."""
+        """Shards that are still damaged, by product."""
         self.config = BuildConfig()
         self._source: Source | None = None
 
     def mend(self, found: Sequence[Problem]) -> None:
-        """One round over what was found."""
+        """Repair what can be repaired of the problems that were found, in one round."""
         cache = self.cache
         self.records, damaged = cache.read_records()
         self.reasons = dict(damaged)
@@ -140,7 +142,7 @@ class _Mender:
         return products.statistics_array(self.cache.manifest, record).key(0)
 
     def explained(self, found: Sequence[Problem]) -> list[str]:
-        """What is left, a line for each file, or for each product that could not be made again."""
+        """Describe the problems that are left: a line for each file, or for each product that could not be made again."""
         lines: dict[str, str] = {}
         for problem in found:
             reason = self.reasons.get(problem.product) or self.reasons.get(problem.where)
@@ -155,7 +157,7 @@ class _Mender:
     # how things are made again
 
     def _guarded(self, what: str, act: Callable[..., object], *arguments: object) -> bool:
-        """Do something for a product or a file; where that is not possible, remember why and go on."""
+        """Call a function for a product or a file. If it fails, note the reason and return False."""
         try:
             act(*arguments)
         except (UserError, OSError) as error:
@@ -164,7 +166,7 @@ class _Mender:
         return True
 
     def _mark_again(self, found: Sequence[Problem]) -> None:
-        """Completion markers alone are lost: they follow from the files."""
+        """Write completion markers again for shards that have lost only these, from the files of the shards."""
         for product in self.bad:
             record = self.records[product]
             marker = markers(self.cache.manifest, record)
@@ -180,7 +182,7 @@ class _Mender:
             self.bad[record.product] -= shards
 
     def _make(self, made: Sequence[str]) -> None:
-        """Make the damaged shards of products of one stage again, and put those into place that are right."""
+        """Make the damaged shards of products of one stage again, and put the proven ones into place."""
         if not made:
             return
         if all(products.from_files(self.records[product]) for product in made):
@@ -204,7 +206,7 @@ class _Mender:
             self.reasons.setdefault(product, f"{CHANGED}. Restore what has changed, or build the cache anew")
 
     def _make_one(self, record: Record) -> None:
-        """Make the damaged shards of one product that does not come from meshes."""
+        """Make the damaged shards of one product that is not made from files."""
         cache, models, asked = self.cache, self.work.models, self.bad[record.product]
         config = last_config(cache)
         match products.of(record), record.spec:
@@ -236,7 +238,7 @@ class _Mender:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
     def _needs(self, record: Record) -> tuple[str, ...]:
-        """The products that one is made from, but for what ranks captions."""
+        """Names of the products that a product is made from. The embeddings that rank captions are not among them."""
         version, names = self.cache.manifest.format_version, products.parts(record)
         return tuple(products.KINDS[kind].product(version, **names) for kind in products.of(record).inputs)
 
@@ -248,10 +250,10 @@ class _Mender:
         self._run({product: set(self.bad[product]) for product in made}, task)
 
     def _run(self, only: dict[str, set[int]], task: Task | None) -> None:
-        """Run a plan for some shards. A shard that cannot be made does not keep the others from being made.
+        """Make some shards again. If a shard cannot be made, the others are made all the same.
 
         Raises:
-            UserError: some could not be made; with the reason of each.
+            UserError: some shards could not be made. The message has the reasons.
         """
         config = last_config(self.cache)
         records = products.in_order(r for r in self.records.values() if products.of(r).origin in ("files", "cache"))
@@ -267,7 +269,7 @@ class _Mender:
         work = dataclasses.replace(self.work, entries=entries)
 
         def failure(part: dict[str, set[int]]) -> str:
-            """Why a part could not be made; empty where it was."""
+            """Make a part. Returns why that failed; empty if it did not."""
             try:
                 executors.run(work, Todo(self.cache, plan, part))
             except (UserError, OSError) as error:
@@ -277,22 +279,23 @@ class _Mender:
         failures = [failure(only)]
         if not failures[0]:
             return
-        # Which shard is at fault shows when each is made alone.
+        # Make each shard alone, to find the one that fails.
         alone: list[str] = []
         for shard in sorted(set().union(*only.values())):
             part = {product: {shard} & shards - self._tried(product) for product, shards in only.items()}
             if any(part.values()) and (said := failure(part)):
                 alone.append(said)
                 if alone[-2:-1] == [said]:
-                    break  # the same again: it is not the shard's fault
+                    break  # two shards fail for one reason, so the shards are not the cause
         raise UserError("; ".join(dict.fromkeys(failures + alone)))
 
     def _tried(self, product: str) -> set[int]:
-        """Shards of a product that were made again, whether or not they came out right."""
+        """Return the shards of a product that were made again, whether or not their bytes were right."""
         return {*self.cache.made.get(product, ()), *(shard for name, shard in self.cache.refused if name == product)}
 
     def _index_again(self) -> None:
-        """Describe the index again. Its ids are proven by the digest in the root; the files that are there must be those of the source."""
+        """Write the lost record of the index again. The digest in the root proves its ids. Files that are left must agree with the
+        source."""
         source, plain = self.source(), Cache(self.cache.path, self.cache.manifest)
         record = index_record(plain.manifest)
         values: dict[str, Any] = dict(zip(("id", "label", "split", "licence"), columns(plain.manifest, source), strict=True))
@@ -318,7 +321,7 @@ class _Mender:
     # what it takes
 
     def source(self) -> Source:
-        """The source the cache was built from, opened once. Raises as `source_again` does."""
+        """Open the source that the cache was built from, once. Raises the errors of `source_again`."""
         if self._source is None:
             self._source, self.config = source_again(self.cache, self.location)
         return self._source

@@ -1,10 +1,10 @@
-"""One HTML page about a cache: what it is, what its shapes look like, what the teachers find alike, what failed, what it cost.
+"""Write an HTML page about a cache: products, pictures of shapes, nearest neighbours, failures, sizes and timings.
 
     mmpd-cache report out.zarr page.html --shapes 48
     write(open_cache("out.zarr"), Path("page.html"), 48)
 
-The page holds everything it shows (`report.html` is its template) and opens from disk. It depends on the cache and on
-the journal beside it alone. An unfinished cache shows the shards that are done, and of a large one a sample is read.
+The page is one file that needs no other; `report.html` is its template. It depends only on the cache and the journal beside it. For an
+unfinished cache it shows the finished shards. Of a large cache it reads a sample.
 
 Letters: N shapes, n sampled shapes, V views, P points, E embedding width.
 """
@@ -36,28 +36,28 @@ from pipeline.snapshot import Snapshot, spread
 from pipeline.timings import costs
 
 CAPTIONS: Final = 3
-"""Captions of a shape."""
+"""Number of captions shown for a shape."""
 QUERIES: Final = 6
-"""Shapes whose neighbours are shown."""
+"""Number of shapes whose neighbours are shown."""
 NEAREST: Final = 5
-"""Neighbours of each."""
+"""Number of neighbours shown for each."""
 SAMPLE: Final = 2000
-"""Shapes that neighbours are looked for among."""
+"""Number of shapes among which neighbours are searched."""
 CENTERS: Final = 64
-"""Leading points of a block that are marked: the centres of the coarsest groups."""
+"""Number of leading points of a block that are marked. They are the centres of the coarsest groups."""
 MARK: Final = (225, 20, 130)
-"""Colour of the marked centres, one that objects seldom have."""
+"""Colour of the marked centres, which objects seldom have."""
 LONG: Final = 40
-"""The largest classes are named where there are more than this."""
+"""Number of classes that are listed. If there are more, these are the largest."""
 LISTED: Final = 500
-"""Failed shapes listed of one kind of reason."""
+"""Number of failed shapes listed for one kind of reason."""
 PICTURE, THUMBNAIL = 192, 112
 """Largest height and width of a picture on the page, pixels."""
 REMARKS: Final = 100
-"""Shapes listed that are ok with a remark."""
+"""Number of shapes with a remark that are listed."""
 
 THREE_QUARTER: Final = CameraRig(name="three-quarter", cameras=(Camera(azimuth=35, elevation=25),))
-"""How points are looked at where there are no views."""
+"""Camera for points of a cache without views."""
 
 
 def write(cache: Cache, page: Path, shapes: int) -> None:
@@ -100,7 +100,7 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
 
 
 def choose(label: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """At most `count` of the rows, as evenly over the classes and within each as can be, class by class."""
+    """Choose at most `count` rows, spread evenly over the classes and within each class. They are sorted by class."""
     groups = [rows[label[rows] == one] for one in spread(np.unique(label[rows]), count)]
     taken = [0] * len(groups)
     while sum(taken) < min(count, sum(map(len, groups))):
@@ -114,19 +114,19 @@ def choose(label: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[Any]:
 
 
 def is_random(record: Record) -> bool:
-    """Whether a random checkpoint made it. Those are called so wherever they are published."""
+    """Whether a model with random weights made a product. Published checkpoints of this kind have `random` in their names."""
     return isinstance(record.spec, TeacherSpec | CaptionSpec) and "random" in PurePosixPath(record.spec.model).name.lower()
 
 
 def head(snapshot: Snapshot) -> dict[str, Any]:
-    """What is said of the cache as a whole."""
+    """Collect what the page says about the cache as a whole."""
     m = snapshot.manifest
     status = {name: int((snapshot.status == value).sum()) for name, value in (("ok", spec.OK), ("failed", spec.FAILED))}
     pending = m.shapes - sum(status.values())
     usable = snapshot.status == spec.OK
 
     def counts(names: Sequence[str], column: NDArray[Any]) -> list[tuple[str, int, int]]:
-        """(name, shapes, of them ok)."""
+        """Count shapes by name: (name, shapes, ok shapes)."""
         every = np.bincount(column + 1, minlength=len(names) + 1).tolist()
         fine = np.bincount(column[usable] + 1, minlength=len(names) + 1).tolist()
         found = list(zip(names, every[1:], fine[1:], strict=True))
@@ -145,7 +145,7 @@ def head(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def product(snapshot: Snapshot, record: Record) -> dict[str, Any]:
-    """A line of the table of products."""
+    """Collect one row of the table of products."""
     shards = markers(snapshot.manifest, record).shape[0]
     size = product_bytes(snapshot.cache, record)
     what = describe(record)
@@ -170,7 +170,7 @@ def product(snapshot: Snapshot, record: Record) -> dict[str, Any]:
 
 
 def settings(record: Record) -> list[tuple[str, str]]:
-    """Every field of a product's specification as words, long ones cut: the page is no place for 1,156 class names."""
+    """Write every field of a product's specification as text. Long ones, such as 1,156 class names, are cut."""
     fields = spec.to_json(record.spec) | (spec.to_json(record.labels) if record.labels is not None else {})
     found = []
     for name, value in fields.items():
@@ -184,7 +184,7 @@ def settings(record: Record) -> list[tuple[str, str]]:
 
 
 def card(snapshot: Snapshot, row: int) -> dict[str, Any]:
-    """A shape of the contact sheet."""
+    """Collect what the page shows of one shape."""
     name, label = snapshot.name(row)
     told = [record for record in snapshot.records.values() if products.of(record) is products.CAPTIONS]
     at = np.array([row])
@@ -202,7 +202,8 @@ def card(snapshot: Snapshot, row: int) -> dict[str, Any]:
 
 
 def captions(snapshot: Snapshot, record: Record, row: int) -> list[dict[str, Any]]:
-    """A shape's best captions of one captions product: the first of each view, the best of those, equal texts once."""
+    """Select the best captions of a shape from one captions product. The first caption of each view takes part, and equal texts count
+    once."""
     at = np.array([row])
     described = record.spec
     assert isinstance(described, CaptionSpec)
@@ -219,12 +220,12 @@ def captions(snapshot: Snapshot, record: Record, row: int) -> list[dict[str, Any
 
 
 def view_picture(snapshot: Snapshot, row: int, view: int) -> Image.Image:
-    """A stored view of a shape."""
+    """Read a stored view of a shape."""
     return Image.fromarray(snapshot.cache.array("views/rgb")[row, view])
 
 
 def points_picture(snapshot: Snapshot, row: int) -> Image.Image:
-    """Block 0 of a shape, seen as in one of its views if there are any."""
+    """Draw block 0 of a shape with the camera of one of its views, or with `THREE_QUARTER` if it has none."""
     at = np.array([row]), np.array([0])
     xyz, rgb = snapshot.mapped("points/xyz").gather(*at)[0].astype(np.float32), snapshot.mapped("points/rgb").gather(*at)[0]
     if snapshot.views and snapshot.done("views")[row]:
@@ -234,14 +235,14 @@ def points_picture(snapshot: Snapshot, row: int) -> Image.Image:
 
 
 def thumbnail(snapshot: Snapshot, row: int) -> str:
-    """A small picture of a shape, as a data URI; empty if there is nothing to show."""
+    """Return a small picture of a shape as a data URI; empty if there is nothing to show."""
     if snapshot.views and snapshot.done("views")[row]:
         return data_uri(view_picture(snapshot, row, snapshot.points_view), THUMBNAIL)
     return data_uri(points_picture(snapshot, row), THUMBNAIL) if snapshot.done("points")[row] else ""
 
 
 def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[np.float32], fov: float) -> Image.Image:
-    """Points as a camera sees them: near ones over far ones, far ones darker, the first `CENTERS` ringed.
+    """Draw points as a camera sees them. Near points cover far ones, far points are darker, and the first `CENTERS` are ringed.
 
     Args:
         xyz: [P, 3], rgb: [P, 3].
@@ -268,7 +269,7 @@ def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[
 
 
 def data_uri(picture: Image.Image, side: int) -> str:
-    """A picture inside the page, at most `side` pixels high and wide."""
+    """Encode a picture as a data URI, at most `side` pixels high and wide."""
     picture.thumbnail((side, side))
     data = io.BytesIO()
     picture.save(data, "WEBP", quality=80)
@@ -279,7 +280,7 @@ def data_uri(picture: Image.Image, side: int) -> str:
 
 
 def neighbours(snapshot: Snapshot, queries: NDArray[Any]) -> list[dict[str, Any]]:
-    """What each image teacher finds alike, and whether it finds a shape's caption."""
+    """Collect, for each teacher, nearest neighbours of some shapes, and how well it matches shapes with their captions."""
     return [
         alike(snapshot, record, queries)
         for record in snapshot.records.values()
@@ -288,7 +289,7 @@ def neighbours(snapshot: Snapshot, queries: NDArray[Any]) -> list[dict[str, Any]
 
 
 def alike(snapshot: Snapshot, record: Record, queries: NDArray[Any]) -> dict[str, Any]:
-    """The section of one teacher."""
+    """Collect the neighbours that one teacher finds."""
     there = snapshot.done(record.product) & (snapshot.status == spec.OK)
     queries = queries[there[queries]]
     found = np.flatnonzero(there)
@@ -349,9 +350,9 @@ def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def caption_ranks(snapshot: Snapshot, texts: Record, sample: NDArray[Any], images: NDArray[np.float32]) -> dict[str, Any] | None:
-    """How often a shape's own captions are the nearest to its pictures; None where fewer than two shapes have them.
+    """Measure how often a shape's own captions are the nearest to its pictures. Returns None if fewer than two shapes have captions.
 
-    Another shape's captions come before its own only if they are nearer: where the words are the same, its own come first.
+    If another shape has the same captions, a shape's own come first.
 
     Args:
         snapshot: the cache.
@@ -372,7 +373,7 @@ def caption_ranks(snapshot: Snapshot, texts: Record, sample: NDArray[Any], image
 
 
 def failures(snapshot: Snapshot) -> dict[str, Any]:
-    """Failed shapes by kind of reason, the most frequent first. A kind is a reason without its names and numbers."""
+    """Group failed shapes by kind of reason, the most frequent first. A kind is a reason without its names and numbers."""
     rows = np.flatnonzero(snapshot.status == spec.FAILED)
     kinds: dict[str, dict[str, Any]] = {}
     for start in range(0, len(rows), 4096):
@@ -387,7 +388,7 @@ def failures(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def remarks(snapshot: Snapshot) -> dict[str, Any]:
-    """Shapes that are ok and of which something was left out or replaced: how many, and the first of them."""
+    """Count the ok shapes that have a remark, and list the first of them."""
     rows = np.flatnonzero(snapshot.status == spec.OK)
     shown: list[tuple[str, str]] = []
     total = 0
@@ -403,7 +404,7 @@ def remarks(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def warning(snapshot: Snapshot) -> str:
-    """What the build said of its models, if they know other shapes than these."""
+    """Return the warning of the build about models that were trained on other shapes; empty if there is none."""
     models = [record.spec.model for record in snapshot.records.values() if isinstance(record.spec, TeacherSpec | CaptionSpec)]
     return starter_warning(models, snapshot.manifest.source.kind)
 
@@ -412,7 +413,7 @@ def warning(snapshot: Snapshot) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Write a time with units."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -420,7 +421,7 @@ def duration(seconds: float) -> str:
 
 
 def rate(units: int, seconds: float) -> str:
-    """Units per second, to three digits or the point."""
+    """Write units per second with one decimal, or without decimals from 100."""
     if not seconds:
         return "–"
     return f"{units / seconds:,.0f}" if units >= 100 * seconds else f"{units / seconds:.1f}"

@@ -1,4 +1,4 @@
-"""A cache as it is at one moment, complete or not, for the pages and tables that show it to people.
+"""The state of a cache at one moment, complete or not, for pages and tables.
 
     snapshot = Snapshot(cache)
     snapshot.table("reason", rows)      # [n, 256], of the rows that are done
@@ -18,14 +18,14 @@ from cache_schema.spec import CameraRig, ViewSpec
 from cache_schema.store import Cache
 
 VIEWS: Final = 6
-"""Number of views of a shape that are shown."""
+"""Number of views that are shown of a shape."""
 
 
 class Snapshot:
-    """What a cache held at one moment: the shards that were done, whether or not their product is complete."""
+    """The finished shards of a cache at one moment. Their products may be unfinished."""
 
     def __init__(self, cache: Cache) -> None:
-        """Look at a cache. What a build at work finishes from here on is not seen."""
+        """Note which shards of a cache are finished now. Shards that a build finishes later are not seen."""
         self.cache = cache
         self.records = {record.product: record for record in products.in_order(cache.records().values())}
         self.manifest = cache.manifest

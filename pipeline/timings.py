@@ -1,4 +1,4 @@
-"""What a cache cost: the seconds of every command and stage, from the journal beside it.
+"""Compute what a cache cost from the journal beside it: the seconds of each command and each stage.
 
 costs(Snapshot(cache))["stages"]    # [{"name": "read", "unit": "shapes", "seconds": 4.0, "units": 16}, ...]
 """
@@ -24,7 +24,7 @@ class Run:
     what: str
     finished: bool
     shards: tuple[ShapesMade | ShardMade, ...]
-    """What each shard cost."""
+    """The cost of each shard."""
 
     @property
     def wall(self) -> float:
@@ -33,32 +33,32 @@ class Run:
 
     @property
     def waited(self) -> float:
-        """Seconds for which the process with the models waited for shapes."""
+        """Seconds that the process with the models waited for shapes."""
         return sum(made.waited for made in self.shards if isinstance(made, ShapesMade))
 
     @property
     def models(self) -> float:
-        """Seconds at teachers and captioners, with reading and writing."""
+        """Seconds that teachers and captioners took, with reading and writing."""
         return sum(made.seconds for made in self.shards if isinstance(made, ShardMade))
 
     @property
     def rest(self) -> float:
-        """Seconds spent neither waiting nor at a model: loading, writing, label sets."""
+        """All other seconds: loading, writing, label sets."""
         return max(self.wall - self.waited - self.models, 0.0)
 
     @property
     def overlapping(self) -> bool:
-        """Whether shards were made side by side, on a cluster, so that their seconds are more than went by."""
+        """Whether several shards were made at once, so that their seconds add up to more than the wall time."""
         return self.waited + self.models > self.wall + 0.1
 
     @property
     def date(self) -> str:
-        """When it began, for people."""
+        """Time of the beginning as text."""
         return datetime.fromtimestamp(self.start, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def runs(path: Path) -> list[Run]:
-    """The commands in the journal beside a cache."""
+    """List the commands in the journal beside a cache."""
     found: list[tuple[Begun, list[Event]]] = []
     for event in read_journal(path).events:
         if isinstance(event, Begun):
@@ -78,7 +78,7 @@ def runs(path: Path) -> list[Run]:
 
 
 def costs(snapshot: Snapshot) -> dict[str, Any]:
-    """Seconds by stage over all runs, and where the time of the longest one went."""
+    """Compute the seconds of each stage over all runs, and how the longest run spent its time."""
     every = runs(snapshot.cache.path)
     longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
     return {
@@ -91,7 +91,7 @@ def costs(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def stage_costs(snapshot: Snapshot, shards: Iterable[ShapesMade | ShardMade]) -> list[dict[str, Any]]:
-    """Seconds and units of each stage: the steps of shape processes, then each product of a model."""
+    """Add up seconds and units of each stage. Stages are the steps of shape processes, and the products of models."""
     usable = snapshot.status == spec.OK
     stages: dict[str, dict[str, Any]] = {}
 
@@ -112,7 +112,7 @@ def stage_costs(snapshot: Snapshot, shards: Iterable[ShapesMade | ShardMade]) ->
 
 
 def lanes(run: Run) -> list[dict[str, Any]]:
-    """What the process that holds the models did when: by product its seconds, and spans in thousandths of the run."""
+    """Tell when the process with the models worked on which product: its seconds, and time spans in thousandths of the run."""
     found: dict[str, dict[str, Any]] = {}
     for made in run.shards:
         seconds, name = (made.waited, SHAPES) if isinstance(made, ShapesMade) else (made.seconds, made.product)

@@ -18,9 +18,9 @@ def declare_missing() -> None:
     """Declare torchvision's `nms` and `qnms` where this torch has no CUDA and the real operators cannot be loaded."""
     if _declared or torch.version.cuda is not None or _loads():
         return
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _declared.append(library)
 
 
@@ -31,7 +31,7 @@ def _loads() -> bool:
     if not compiled or not compiled.origin:
         return False
     try:
-        torch.ops.load_library(compiled.origin)  # type: ignore[no-untyped-call]
+        torch.ops.load_library(compiled.origin)
     except OSError:  # built against a torch with CUDA
         return False
     return True

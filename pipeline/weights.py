@@ -1,7 +1,7 @@
-"""Model weights: found locally first, downloaded where they are missing, and identified by their content.
+"""Find or download the weights of models, and identify them by their content.
 
-Used by the teachers' backends and by the captioner. A local folder never touches the network; a hub id does so only when
-the hub's cache (`HF_HOME`) lacks a file, and never under `HF_HUB_OFFLINE=1`.
+Teachers and captioners use this. A local folder needs no network. A hub id needs it only if the cache of the hub (`HF_HOME`) lacks a file;
+with `HF_HUB_OFFLINE=1` nothing is downloaded.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     import torch
 
 CHECKPOINT = ("*.safetensors", "*.bin")
-"""Weight files of a transformers checkpoint, preferred first."""
+"""Patterns of weight files of a transformers checkpoint, in order of preference."""
 
 SETTINGS = ("*.json", "*.txt", "*.model")
-"""What a transformers checkpoint has besides weights: configuration, pre-processing, tokenizer."""
+"""Patterns of the other files of a transformers checkpoint: configuration, pre-processing, tokenizer."""
 
 SHIPPED = Path(__file__).parent / "starter" / "checkpoints"
-"""Models that come with this project, a folder each, called by the folder's name."""
+"""Folder of the models that come with this project. Each has a folder, whose name is the model's."""
 
 _TIMEOUT = 10.0
-"""Seconds to wait for the hub's answer. Asked once: without a network the message must come at once."""
+"""Seconds to wait for the hub. It is asked only once, so that the message comes at once without a network."""
 
 
 def digest(state: Mapping[str, "torch.Tensor"]) -> str:
-    """sha256 over the names, types, shapes and bytes of a state dict, sorted by name."""
+    """Compute the sha256 over names, types, shapes and bytes of a state dict, sorted by name."""
     import torch
 
     total = hashlib.sha256()
@@ -45,16 +45,16 @@ def digest(state: Mapping[str, "torch.Tensor"]) -> str:
 
 @contextlib.contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """transformers draws one for each checkpoint it reads or writes, across our own and faster than anyone can see."""
+    """Switch off the progress bars of transformers. It draws one for each checkpoint, over our own bars."""
     from transformers.utils import logging
 
     drawn = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         if drawn:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()
 
 
 def is_path(model: str) -> bool:
@@ -73,24 +73,24 @@ def is_local(model: str) -> bool:
 
 
 def public(model: str) -> str:
-    """What a record calls a model: nothing of where a folder lies on this machine, which is nobody else's business.
+    """Return the name of a model for records, without the place of a folder on this machine, which is private.
 
-    A folder is called `./NAME`, which is also where it is looked for where nobody says better.
+    A folder becomes `./NAME`. It is also looked for there, unless another place is known.
     """
     return f"./{Path(model).expanduser().absolute().name}" if is_path(model) else model
 
 
 def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weights: Sequence[str] = CHECKPOINT) -> tuple[Path, str]:
-    """Where a model's files lie, and the commit they are from.
+    """Find the folder of a model's files, and their commit. Downloads them if they are missing.
 
     Args:
         model: a local folder (see `is_path`), a name in `SHIPPED` or a hub id.
-        revision: commit, branch or tag on the hub; empty takes what the cache holds as its main branch, else the newest.
-        files: patterns of the files wanted besides the weights.
-        weights: patterns of weight files, preferred first; the first that matches anything is taken.
+        revision: commit, branch or tag on the hub. Empty: the main branch in the local cache of the hub, or else the newest commit.
+        files: patterns of the other files that are needed.
+        weights: patterns of weight files, in order of preference. The first one with a match counts.
 
     Returns:
-        The folder and the commit's hash, empty for a local folder.
+        The folder and the hash of the commit, which is empty for a local folder.
 
     Raises:
         UserError: they are neither here nor can be downloaded. Says what was looked for, where, and the command to get it.
@@ -122,7 +122,7 @@ def _cached(repo: str, revision: str, files: Sequence[str], weights: Sequence[st
 
 
 def _complete(path: Path, pattern: str) -> bool:
-    """Whether the weights are all there. The hub's cache only knows what it downloaded as a whole."""
+    """Whether all weights are there. The cache of the hub may lack files after a stopped download."""
     for index in path.glob(f"{pattern}.index.json"):
         if not all((path / part).is_file() for part in json.loads(index.read_text())["weight_map"].values()):
             return False

@@ -1,4 +1,4 @@
-"""What every command works with: the machine it runs on, the terminal it speaks to, and the cache it holds.
+"""What every command works with: the machine, the terminal and the cache.
 
 with held(path, terminal) as journal:
     work = Work(cache=cache, models=Models("cpu"), machine=Machine(), terminal=terminal, journal=journal)
@@ -21,17 +21,17 @@ from pipeline.sources.catalog import Entry
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where to run. Changes no result but for float rounding."""
+    """Where to run. This changes results only by rounding."""
 
     workers: int = 0
-    """Shape processes; 0 for one per core."""
+    """Number of shape processes; 0 for one per core."""
     scheduler: str = ""
     """Address of a dask scheduler; empty for this machine."""
     device: str = "auto"
-    """Torch device, several with commas, or auto: every GPU, else the CPU."""
+    """Torch devices with commas between them. `auto`: all GPUs, or the CPU if there is none."""
 
     def devices(self) -> tuple[str, ...]:
-        """The torch devices by name.
+        """Return the names of the torch devices.
 
         Raises:
             UserError: there is no such device.
@@ -55,38 +55,38 @@ class Machine:
 
 
 class Terminal(Protocol):
-    """How a command speaks while it works."""
+    """What a command calls to report its progress."""
 
     def say(self, text: str) -> None:
-        """A line about what happens next."""
+        """Show a line about what happens next."""
 
     def begin(self, totals: dict[str, int]) -> None:
-        """Work is about to start: units by product."""
+        """Begin to show progress. `totals` has the units of work of each product."""
 
     def advance(self, product: str, units: int) -> None:
-        """Some of it is done."""
+        """Add units of a product that are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a command works with once it holds the cache."""
+    """What a command works with after it has locked the cache."""
 
     cache: Cache
     """The cache to write to; see `held`."""
     entries: Sequence[Entry] = ()
-    """Every shape, by row; empty where nothing is made from files."""
+    """All shapes in the order of rows; empty if nothing is made from files."""
     models: Models
     machine: Machine
     terminal: Terminal
     journal: TextIO
 
     def note(self, event: Event) -> None:
-        """Write one event into the journal."""
+        """Write one event to the journal."""
         append(self.journal, event)
 
 
 @contextlib.contextmanager
 def held(path: Path, terminal: Terminal) -> Iterator[TextIO]:
-    """Hold a cache alone; where another command is at work on it, say so and wait. Gives the journal, open for appending."""
+    """Lock a cache. If another command is at work on it, say so and wait. Yields the journal, open for appending."""
     with exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as file:
         yield file

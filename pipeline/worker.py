@@ -1,12 +1,10 @@
-"""Reads, samples and draws one shape after another in processes of their own, because a mesh file may hang a loader,
-exhaust the memory or crash the GL driver.
+"""Read, sample and draw shapes in separate processes, because a mesh file may hang a loader, exhaust the memory or crash the GL driver.
 
     with Workers(task, count=2) as workers:
         result = workers.submit(entry).result()      # always an answer: values, or the reason there are none
 
-Each process makes one GL context and serves shapes over a pipe. The parent gives every
-shape a time limit, the process has a memory limit, and a process that dies is replaced; the shape it died of gets one
-second chance in a fresh process, then fails with the signal as its reason.
+Each process makes one GL context and gets shapes over a pipe. It has a memory limit, and the parent sets a time limit for each shape. A
+process that dies is replaced. Its shape is tried once more in a new process, and then fails with the signal as its reason.
 """
 
 import contextlib
@@ -38,20 +36,20 @@ from cache_schema.spec import TEXT_BYTES, PointSpec, ViewSpec
 from pipeline.sources.catalog import Entry, Reader
 
 _MEMORY: Final = "GiB of memory"
-"""What reasons say where memory ran out."""
+"""Words in the reason of a shape that needs too much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one shape may cost before it fails."""
+    """Limits beyond which a shape fails."""
 
     seconds: float = 120.0
-    """Wall time for reading, sampling and drawing."""
+    """Seconds of wall time for reading, sampling and drawing."""
     memory_gib: float = 6.0
-    """Memory of the process that does it."""
+    """Memory of the process, in GiB."""
 
     def __post_init__(self) -> None:
-        # Above the highest, the operating system takes the number for another one.
+        # A larger memory limit would overflow in the operating system.
         within("limits.seconds", self.seconds, 1.0, 86_400.0)
         within("limits.memory_gib", self.memory_gib, 0.25, 65_536.0)
 
@@ -70,31 +68,31 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """One shape's rows, or why there are none."""
+    """Everything that was made of one shape, or the reason why it failed."""
 
     reason: str = ""
-    """Empty if all went well."""
+    """Why the shape failed; empty if it is ok."""
     source_sha256: bytes = bytes(32)
-    """sha256 of what it was made from: of its file where it was read from that alone or failed; over that and `geometry.beside` where
-    more was read than it covers. Zeros where its file, or one beside it, is not there."""
+    """sha256 of the shape's own file, if it was read from that alone or failed. If other files were read, too: sha256 over that digest
+    and `geometry.beside`. Zeros if its file or another file it needs is missing."""
     warnings: tuple[str, ...] = ()
-    """What was left out or replaced in a shape that went well; see `geometry.Mesh.warnings`."""
+    """What was left out or replaced in a shape that is ok; see `geometry.Mesh.warnings`."""
     colored: bool = False
     repeated: bool = False
     """Whether its file has fewer different points than a block holds."""
     xyz: NDArray[Any] | None = None
     rgb: NDArray[np.uint8] | None = None
     normal: NDArray[np.float16] | None = None
-    """None where `Task.points` asks for no normals."""
+    """None if `Task.points` asks for no normals."""
     pictures: dict[str, list[bytes]] = field(default_factory=dict)
-    """By array path, one encoded chunk per view."""
+    """One encoded chunk per view, by path of the array."""
     pose: NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each step."""
 
     @property
     def arrays(self) -> dict[str, NDArray[Any] | None]:
-        """The shape's row of each uncompressed array, by its path; None where there is none."""
+        """The shape's row of each uncompressed array, by path; None if it was not made."""
         return {"points/xyz": self.xyz, "points/rgb": self.rgb, "points/normal": self.normal, "views/pose": self.pose}
 
 
@@ -102,7 +100,7 @@ class Made:
 
 
 class Workers:
-    """A fixed number of shape processes, fed by as many threads. Use as a context manager.
+    """A fixed number of shape processes, each served by a thread. Use it as a context manager.
 
     Raises:
         UserError: on the first `submit(...).result()`, if no process can make a GL context.
@@ -131,11 +129,11 @@ class Workers:
             process.close()
 
     def submit(self, entry: Entry) -> "Future[Made]":
-        """Make one shape. The future's result is never an exception of the shape's own doing."""
+        """Make one shape. A fault of the shape becomes the `reason` of the result, not an exception."""
         return self._threads.submit(self._make, entry)
 
     def renderer(self) -> str:
-        """What draws the pictures; empty without views."""
+        """Name the driver that draws the pictures; empty without views."""
         return self._threads.submit(lambda: self._process().renderer).result()
 
     def _process(self) -> "_Process":
@@ -152,7 +150,7 @@ class Workers:
     def _make(self, entry: Entry) -> Made:
         made, digest = self._attempt(entry)
         if made is None and not self._closed:
-            made, digest = self._attempt(entry)  # the process may have been sick before this shape came
+            made, digest = self._attempt(entry)  # the process may have been damaged by an earlier shape
         if made is not None:
             return made
         code = self._local.process.popen.wait()
@@ -161,7 +159,7 @@ class Workers:
         return Made(reason=f"the process that read it died ({name}), twice: {hint}", source_sha256=digest)
 
     def _attempt(self, entry: Entry) -> tuple[Made | None, bytes]:
-        """The answer, or None where the process died; and the digest of the shape's file as far as the process got."""
+        """Return the answer, or None if the process died, and the digest of the shape's file if the process had sent it."""
         process = self._process()
         digest = bytes(32)
         end = time.monotonic() + self.task.limits.seconds
@@ -181,6 +179,8 @@ class Workers:
 
 
 class _Process:
+    """One shape process, and the pipes to it."""
+
     START_SECONDS = 120.0
 
     def __init__(self, task: Task, threads: int) -> None:
@@ -219,7 +219,7 @@ class _Process:
         return self.popen.stdout.closed
 
     def close(self) -> None:
-        """End the process and let go of its pipes. Not while another thread reads them."""
+        """End the process and close its pipes. No other thread may be reading them."""
         assert self.popen.stdin is not None and self.popen.stdout is not None
         self.popen.kill()
         self.popen.wait()
@@ -254,13 +254,13 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
 
 
 def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] = lambda digest: None) -> Made:
-    """Everything of one shape. A shape's own faults become its reason.
+    """Read, sample and draw one shape. A fault of the shape becomes its `reason`.
 
     Args:
         task: what to make.
         entry: the shape.
         renderer: a `pipeline.render.Renderer`; None for no views.
-        read: told the digest of the shape's file as soon as it is known, before anything that may crash.
+        read: called with the digest of the shape's file, before anything that may crash.
     """
     from pipeline import geometry as shapes
     from pipeline import points
@@ -286,7 +286,7 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
                 made["pictures"] = {node.path: [encode_chunk(node, view) for view in by_path[node.path]] for node in task.pictures}
                 made |= {"pose": pictures.pose, "warnings": geometry.warnings + pictures.warnings}
     except Exception as error:  # a loader or GL may raise anything, and one shape must not stop a build
-        # What lacks a file has the digest of nothing, which differs from that of its own file: `build` tries it again each time.
+        # A shape that lacks a file gets a digest of zeros. It differs from that of its own file, so `build` tries it again each time.
         failed = bytes(32) if isinstance(error, Missing) else digest
         return Made(reason=reason_of(error, task.limits), source_sha256=failed, seconds=seconds)
     repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
@@ -295,7 +295,7 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
 
 
 def reason_of(error: Exception, limits: Limits) -> str:
-    """Why a shape failed, in one line that a person understands."""
+    """Explain in one line why a shape failed."""
     match error:
         case UserError():
             return one_line(str(error))
@@ -303,7 +303,7 @@ def reason_of(error: Exception, limits: Limits) -> str:
             return f"needs more than {limits.memory_gib:g} {_MEMORY} (limits.memory_gib)"
         case OSError():
             return one_line(f"cannot be read: {error.strerror or error}")
-    # Neither the user nor the reader expected this one. Its own words help only the person who mends the reader.
+    # No reader expected this exception. Its own text only helps the person who repairs the reader.
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     words = f": {error}" if str(error) else ""
@@ -323,7 +323,7 @@ def _timed(seconds: dict[str, float], step: str) -> Any:
 
 
 def one_line(text: str) -> str:
-    """A reason or a remark as one line that fits in a text cell. A longer one is cut between words, and its end says so."""
+    """Write a reason or a remark as one line that fits into a text cell. A longer one is cut between words and ends with dots."""
     line = " ".join(text.split())
     if len(line.encode()) <= TEXT_BYTES:
         return line
@@ -334,7 +334,7 @@ def one_line(text: str) -> str:
 
 
 def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
-    """Answer entries with what was made of them until the pipe closes."""
+    """Receive entries, and send back what was made of each, until the pipe closes."""
     task: Task = receive()
     renderer = None
     try:
@@ -356,11 +356,11 @@ def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
         made = make(task, entry, renderer, send)
         send(made)
         if _MEMORY in made.reason:
-            return  # whatever is left of it in this process is not worth keeping
+            return  # a new process starts with free memory
 
 
 def _die_with_parent() -> None:
-    """A build killed with -9 must not leave processes behind, not even one that hangs in a loader. Linux only."""
+    """Let this process die with its parent, even if it hangs in a loader, so that a killed build leaves no processes. Linux only."""
     if sys.platform == "linux":
         import ctypes
 
@@ -370,7 +370,7 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """Serve over standard input and output, which nothing else may write to from here on."""
+    """Serve over standard input and output. All other output goes to standard error from then on."""
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     answers = os.fdopen(os.dup(1), "wb")

@@ -1,8 +1,8 @@
-"""Captions drawn from BLIP-2 (https://arxiv.org/abs/2301.12597) through transformers, from a hub id or a local folder.
+"""Captions by BLIP-2 (https://arxiv.org/abs/2301.12597) with transformers, from a hub id or a local folder.
 
-Each caption of each picture has a random state of its own: one uniform number per token, drawn beforehand from (seed, key,
-sample), picks the token from the cumulative distribution. So a caption is the same in whatever batch it is drawn, but for
-a model's float rounding. The picture is encoded once for all its samples.
+Each caption of each picture has its own random numbers: one uniform number per token, drawn before from (seed, key, sample). It picks the
+token from the cumulative distribution. So a caption does not depend on the batch, except through rounding in the model. Each picture is
+encoded once for all its samples.
 """
 
 import dataclasses
@@ -28,9 +28,9 @@ PACKAGES: Final = ("torch", "transformers")
 
 
 class Draw(LogitsProcessor):
-    """Picks one token for each row by temperature and top-p, from numbers drawn beforehand.
+    """Picks one token for each row by temperature and top-p, with random numbers that were drawn before.
 
-    Leaves that token as the only possible one, so that whichever way the library then samples, it takes it.
+    It makes all other tokens impossible, so that the sampling of the library must take this one.
     """
 
     def __init__(self, draws: torch.Tensor, temperature: float, top_p: float) -> None:
@@ -81,7 +81,7 @@ class Blip2:
         if model.config.image_token_index is None or self.processor.num_query_tokens is None:
             raise UserError(f"{spec.model} was saved by an old transformers without image tokens; use a newer revision of it")
         self.model = model.eval().to(self.device)
-        self.lock = threading.Lock()  # a tokenizer is nothing for two threads at once
+        self.lock = threading.Lock()  # two threads must not use a tokenizer at once
         self.spec = dataclasses.replace(spec, model=weights.public(spec.model), revision=commit, weights=weights.digest(model.state_dict()))
 
     def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
@@ -113,7 +113,7 @@ class Blip2:
             logits_processor=[draw],
         )
         with self.lock:
-            texts: list[str] = self.processor.batch_decode(tokens, skip_special_tokens=True)  # type: ignore[no-untyped-call]
-        # A language model that only decodes gives the prompt back with its continuation, one with an encoder does not.
+            texts: list[str] = self.processor.batch_decode(tokens, skip_special_tokens=True)
+        # A decoder-only language model returns the prompt with the continuation. One with an encoder returns only the continuation.
         before = f"{spec.prompt} " if self.model.language_model.config.is_encoder_decoder else ""
         return [fit(before + text) for text in texts]

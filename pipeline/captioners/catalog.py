@@ -1,11 +1,11 @@
-"""The captioners there are, and how one is loaded: each makes texts about views.
+"""The captioners that exist, and how to load one. A captioner writes texts about views.
 
     captioner = catalog.load(CAPTIONERS["blip2-opt-2.7b"].spec, device="cuda", batch=8)
     texts = captioner.caption(pictures, keys, names)   # pictures [B, H, W, 3] -> B lists of `samples` texts
 
-A captioner is one module with a `load` like those here, and one line in `BACKENDS`. Nothing heavy is imported before a
-captioner is loaded. What a caption says depends on the picture, its key and the sample's number, never on what else is in
-the batch. A caption may be empty, when a model has nothing to say: it is kept and ranked with the others.
+To add a captioner, add a module with a function `load`, and a line in `BACKENDS`. Large libraries are imported when a captioner is loaded.
+A caption depends on the picture, its key and the number of the sample. It never depends on other pictures of the batch. A caption may be
+empty; it is stored and ranked like the others.
 """
 
 import hashlib
@@ -31,18 +31,18 @@ names the packages it computes with in `PACKAGES`."""
 
 
 class Captioner(Protocol):
-    """Makes texts about pictures."""
+    """A loaded captioner."""
 
     spec: CaptionSpec
-    """What was asked for, with the weights' digest and revision filled in."""
+    """The specification that was asked for, with the digest and the revision of the weights."""
 
     def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
-        """`samples` texts for each picture.
+        """Write `samples` texts for each picture.
 
         Args:
             images: [B, H, W, 3] uint8.
-            keys: what each picture is of (shape and view): with the seed, all of its random state.
-            names: the shape's label or file name as words; what templates are filled with.
+            keys: shape and view of each picture. Key and seed together decide all random numbers.
+            names: label or file name of each shape as words, for templates.
 
         Returns:
             B lists of `spec.samples` texts, in the order drawn, each of at most `TEXT_BYTES` bytes.
@@ -55,7 +55,7 @@ class Choice:
     """A captioner known by name."""
 
     spec: CaptionSpec
-    """What it is asked for. Use it as it is, or change it with `dataclasses.replace`."""
+    """Its specification. You may change it with `dataclasses.replace`."""
     about: str
 
 
@@ -76,18 +76,18 @@ CAPTIONERS: dict[str, Choice] = {
         about="no model: sentences filled with the class or file name of the shape",
     ),
 }
-"""Known captioners by name, which is also what their captions are called in a cache."""
+"""Known captioners by name. The name is also that of their captions in a cache."""
 
 
 def asked(reference: str, assignments: Sequence[str] = ()) -> CaptionSpec:
-    """What a captioner is asked for.
+    """Return the specification of a captioner.
 
     Args:
-        reference: a name in `CAPTIONERS`, or `MINE=NAME` to call its captions otherwise in the cache.
-        assignments: changed settings, as `samples=10`.
+        reference: a name in `CAPTIONERS`, or `MINE=NAME` to call its captions MINE in the cache.
+        assignments: changed settings, such as `samples=10`.
 
     Raises:
-        UserError: no such captioner or setting, or a name that cannot be one.
+        UserError: there is no such captioner or setting, or the name is not allowed.
     """
     called, equals, name = reference.rpartition("=")
     if name not in CAPTIONERS:
@@ -97,15 +97,15 @@ def asked(reference: str, assignments: Sequence[str] = ()) -> CaptionSpec:
 
 
 def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu", batch: int = 8) -> Captioner:
-    """Make the captioner a specification asks for.
+    """Load the captioner that a specification describes.
 
     Args:
-        spec: `weights` may be empty; otherwise the loaded weights must be those.
-        device: where the model computes.
-        batch: pictures at a time, each with all its samples.
+        spec: the specification. If `weights` is not empty, the loaded weights must have this digest.
+        device: torch device of the model.
+        batch: number of pictures per call of the model, each with all its samples.
 
     Raises:
-        UserError: there is no such captioner, its weights cannot be had or are others than `spec.weights`.
+        UserError: there is no such captioner, its weights cannot be found, or they differ from `spec.weights`.
     """
     captioner: Captioner = importlib.import_module(_module(spec.captioner)).load(spec, device=device, batch=batch)
     if spec.weights and captioner.spec.weights != spec.weights:
@@ -117,7 +117,7 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu", batch: int 
 
 
 def packages(backend: str) -> tuple[str, ...]:
-    """The packages whose versions are recorded with the captions of a backend.
+    """Return the packages whose versions are recorded with the captions of a backend.
 
     Raises:
         UserError: there is no such backend.
@@ -133,11 +133,11 @@ def _module(backend: str) -> str:
 
 
 def generator(*state: str | int) -> np.random.Generator:
-    """A generator of its own for each combination of names and numbers."""
+    """Make a random generator that is different for each combination of names and numbers."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256("\0".join(map(str, state)).encode()).digest()))
 
 
 def fit(text: str) -> str:
-    """A text as one line of printable characters that fits in `TEXT_BYTES` of UTF-8, cut between characters."""
+    """Return a text as one line of printable characters, cut between characters to fit `TEXT_BYTES` of UTF-8."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line.encode()[:TEXT_BYTES].decode(errors="ignore").rstrip()

@@ -1,4 +1,4 @@
-"""The template captioner: sentences filled with a shape's name. It looks at no picture and loads no model."""
+"""The template captioner puts the name of a shape into sentences. It uses no pictures and no model."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES: Final = ("torch", "transformers")
-"""The packages whose versions are recorded. Templates need neither, but caches that are there name both, and `retry` compares."""
+"""Packages whose versions are recorded. Templates use none, but older caches record these, and `retry` compares them."""
 
 
 def load(spec: CaptionSpec, *, device: "torch.device | str", batch: int) -> "Templates":
-    """Make the captioner. There is nothing to load, so device and batch have no effect.
+    """Make the captioner. It loads nothing, so `device` and `batch` have no effect.
 
     Raises:
-        UserError: there are fewer templates than samples, or a template has not exactly one `{}`.
+        UserError: there are fewer templates than samples, or a template does not have exactly one `{}`.
     """
     return Templates(spec)
 
 
 class Templates:
-    """Sentences filled with the shape's name. Each view gets its own choice of them, none twice. See `catalog.Captioner`."""
+    """Puts the name of a shape into sentences. Each view gets a choice of different sentences. See `catalog.Captioner`."""
 
     def __init__(self, spec: CaptionSpec) -> None:
         if len(spec.templates) < spec.samples:

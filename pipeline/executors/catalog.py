@@ -1,4 +1,4 @@
-"""Where work runs: in this process, or on dask workers. The bytes are the same.
+"""Run work in this process or on dask workers. The bytes are the same.
 
 catalog.run(work, Todo(cache, plan))
 """
@@ -10,25 +10,25 @@ from pipeline.worker import Task
 
 
 def check(machine: Machine) -> None:
-    """Refuse a machine that cannot be, before anything is opened.
+    """Refuse an impossible machine, before anything is opened.
 
     Raises:
-        UserError: the address of its scheduler is none.
+        UserError: the address of its scheduler is malformed.
     """
     dask.check_address(machine.scheduler)
 
 
 def renderer(task: Task, machine: Machine) -> str:
-    """What will draw the pictures, e.g. the GL driver's name, found by making one context; empty without views.
+    """Name the driver that will draw the pictures; empty without views. It makes an OpenGL context to find out.
 
     Raises:
-        UserError: nothing there can draw, or no scheduler answers.
+        UserError: no OpenGL context can be made, or no scheduler answers.
     """
     return dask.renderer(task, machine.scheduler) if machine.scheduler else here.renderer(task)
 
 
 def run(work: Work, todo: Todo) -> None:
-    """Make what a plan lacks, and note in the journal what each shard cost.
+    """Make all missing shards of a plan, and note the cost of each in the journal.
 
     Raises:
         UserError: see `pipeline.commands.build_cache`.
@@ -41,11 +41,11 @@ def run(work: Work, todo: Todo) -> None:
 
 
 def retry(work: Work, plan: Plan, again: Again) -> int:
-    """Try failed shapes again. Returns how many are ok now. Raises as `run`."""
+    """Try failed shapes again. Returns how many are ok now. Raises the errors of `run`."""
     work.terminal.begin({"shapes": sum(map(len, again.values()))})
     return dask.retry(work, plan, again) if _spread(work.machine, plan) else here.retry(work, plan, again)
 
 
 def _spread(machine: Machine, plan: Plan) -> bool:
-    """Whether more than this process is at work on the models."""
+    """Whether other processes than this one run the models."""
     return bool(machine.scheduler) or len(plan.devices) > 1

@@ -1,6 +1,6 @@
-"""Work on dask workers that see the cache and the shapes under the same paths, or on one process a GPU of this machine.
+"""Run work on dask workers, or on one process per GPU of this machine. Workers must see the cache and the shapes at the same paths.
 
-The only file that imports dask. Shards are made by the same functions as in `executors.here`, with the same bytes.
+No other file imports dask. The functions that make shards are those of `executors.here`, so the bytes are the same.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     import distributed
 
 Costs = tuple[list[Event], dict[str, int]]
-"""What a task gives back: events for the journal, and units done by product."""
+"""Result of a task: events for the journal, and units that are done, by product."""
 
 
 def check_address(address: str) -> None:
-    """Refuse an address that no scheduler can have; an empty one is none.
+    """Refuse a malformed address of a scheduler. An empty one means no scheduler.
 
     Raises:
-        UserError: it is no such address.
+        UserError: the address is malformed.
     """
     if not address:
         return
@@ -51,7 +51,7 @@ def check_address(address: str) -> None:
 
 
 def renderer(task: Task, address: str) -> str:
-    """What draws the pictures on the cluster's first worker; empty without views."""
+    """Name the driver that draws pictures on a worker of the cluster; empty without views."""
     with _client(address) as client:
         drawn: str = client.submit(here.renderer, task, pure=False).result()
     return drawn
@@ -75,7 +75,7 @@ def run(work: Work, todo: Todo) -> None:
                 first = client.submit(_shapes_task, todo.plan, records, shard, mine, machine.workers, pure=False)
                 futures[first] = {"shapes": len(mine)}
             if products := todo.from_cache(shard):
-                # Higher priority: pictures that are there are embedded before more are drawn.
+                # Higher priority, so that finished pictures are embedded before more are drawn.
                 second = client.submit(_embed_task, todo.plan, products, shard, first, pure=False, priority=10)
                 futures[second] = {}
         for future in distributed.as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
@@ -109,7 +109,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
 
 
 def _client(address: str) -> "distributed.Client":
-    """A client of a running scheduler. Raises as `_cluster`."""
+    """Connect to a running scheduler. Raises the errors of `_cluster`."""
     import distributed
 
     check_address(address)
@@ -125,10 +125,10 @@ def _client(address: str) -> "distributed.Client":
 
 @contextlib.contextmanager
 def _cluster(address: str, plan: Plan) -> Iterator["distributed.Client"]:
-    """A client of a running scheduler, or of one process per device of the plan started here.
+    """Connect to a running scheduler, or start one process per device of the plan.
 
     Raises:
-        UserError: no scheduler answers, or it has no workers; or it is lost, or its workers die, while it is at work.
+        UserError: no scheduler answers, it has no workers, or it is lost or its workers die during the work.
     """
     import distributed
     from distributed.comm.core import CommClosedError
@@ -152,7 +152,7 @@ def _cluster(address: str, plan: Plan) -> Iterator["distributed.Client"]:
         raise UserError(f"{where} is lost. {kept}, with a scheduler that runs") from error
     finally:
         if client.status == "running":
-            with contextlib.suppress(Exception):  # whatever is lost by now, the workers' own end lets go of it too
+            with contextlib.suppress(Exception):  # a lost worker has nothing left to close
                 client.run(_let_go, plan, on_error="ignore")
         client.close(timeout=5)  # type: ignore[no-untyped-call]
         if cluster is not None:
@@ -163,12 +163,12 @@ def _cluster(address: str, plan: Plan) -> Iterator["distributed.Client"]:
 
 
 _kept: dict[Plan, tuple[Models, list[Workers]]] = {}
-"""What a dask worker keeps between tasks: models, and shape processes once it has drawn something."""
+"""What a dask worker keeps between tasks: models and shape processes."""
 _keeping = threading.Lock()
 
 
 def _keep(plan: Plan) -> tuple[Models, list[Workers]]:
-    """What this worker keeps for a plan, made at the first call."""
+    """Return the models and shape processes of this worker for a plan. They are made at the first call."""
     with _keeping:
         if plan not in _kept:
             import distributed
@@ -181,7 +181,7 @@ def _keep(plan: Plan) -> tuple[Models, list[Workers]]:
 
 
 def _made(plan: Plan, entries: Sequence[Entry], workers: int) -> list[Made]:
-    """What this worker's shape processes make of some shapes."""
+    """Make some shapes with the shape processes of this worker."""
     import distributed
 
     _, pools = _keep(plan)
@@ -226,7 +226,7 @@ def _embed_task(plan: Plan, records: list[Record], shard: int, _after: object) -
 
 
 def _let_go(plan: Plan) -> None:
-    """End what this worker keeps for a plan."""
+    """End the shape processes of this worker for a plan, and forget its models."""
     with _keeping:
         if plan in _kept:
             for pool in _kept.pop(plan)[1]:

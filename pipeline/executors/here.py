@@ -1,4 +1,4 @@
-"""Work in this process, with shape processes beside it. While a teacher is at work on one shard, the next ones are being drawn."""
+"""Run the models in this process, and shape processes beside it. While teachers work on one shard, the next shards are drawn."""
 
 import itertools
 import time
@@ -18,7 +18,7 @@ from pipeline.work import Work
 from pipeline.worker import Made, Task, Workers
 
 AHEAD: Final = 2
-"""Number of shards that are being drawn, or wait, while one is embedded."""
+"""Number of shards that are drawn ahead while one is embedded."""
 
 
 def run(work: Work, todo: Todo) -> None:
@@ -60,7 +60,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
 
 
 def renderer(task: Task) -> str:
-    """What draws the pictures on this machine; empty without views."""
+    """Name the driver that draws pictures on this machine; empty without views."""
     with Workers(task, 1) as workers:
         return workers.renderer()
 
@@ -68,7 +68,7 @@ def renderer(task: Task) -> str:
 def embed(
     cache: Cache, plan: Plan, records: Sequence[Record], shard: int, models: Models, advance: Advance, note: Callable[[Event], None]
 ) -> None:
-    """Make one shard of some products that come from what the cache holds already."""
+    """Make one shard of products that are made from other products of the cache."""
     for record in records:
         start = time.perf_counter()
         with models.lock:
@@ -77,7 +77,7 @@ def embed(
 
 
 def cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str] = ()) -> ShapesMade:
-    """What the shapes of one shard cost, for the journal. `waited` is in seconds."""
+    """Add up the cost of the shapes of one shard, for the journal. `waited` is in seconds."""
     steps: dict[str, float] = {}
     for one in made:
         for step, seconds in one.seconds.items():
@@ -91,7 +91,7 @@ def _embed_here(work: Work, todo: Todo, shard: int) -> None:
 
 
 def _submitted(work: Work, shards: Mapping[int, Sequence[int]], pool: Workers) -> Iterator[list["Future[Made]"]]:
-    """The futures of some rows of one shard after another, always `AHEAD` more shards already handed to the pool."""
+    """Yield the futures of the shapes of one shard after another. `AHEAD` more shards are always in the pool already."""
     waiting: deque[list[Future[Made]]] = deque()
     todo = iter(shards)
     while True:

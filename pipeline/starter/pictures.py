@@ -1,4 +1,4 @@
-"""Pictures of starter shapes to train starter teachers on: random views, lenses and backgrounds, and in training light and crops.
+"""Draw pictures of starter shapes for training, with random views, lenses and backgrounds, and augment them with light and crops.
 
     views = draw(folder, Study(shapes=12000), workers=2)     # resumable: a chunk that lies in the folder is not drawn again
     pixels = augmented(views.rgb[rows], size=96, rng=rng)    # [B, 3, 96, 96] in 0..1
@@ -33,14 +33,14 @@ class Study:
     """Which pictures to draw."""
 
     seed: int = 1_000_000
-    """The seed of the shapes, far from the seeds of collections anyone opens, so that those stay unseen."""
+    """Seed of the shapes. It is far from usual seeds of collections, so that shapes of collections stay unseen."""
     shapes: int = 14_000
     views: int = 6
-    """Pictures of each shape."""
+    """Number of pictures of each shape."""
     size: int = 112
-    """Pixels a side."""
+    """Height and width of a picture in pixels."""
     chunk: int = 200
-    """Shapes drawn, and kept, at a time."""
+    """Number of shapes that are drawn and saved at a time."""
 
 
 class Views(NamedTuple):
@@ -49,16 +49,16 @@ class Views(NamedTuple):
     descriptions: list[Description]
     """[N]"""
     proportions: NDArray[np.float32]
-    """[N, 2]: logarithms of height and depth over width."""
+    """[N, 2]: logarithms of height over width and of depth over width."""
 
     def usual_parts(self, least: int) -> list[str]:
-        """Parts with their numbers, as `two armrest`, that at least so many shapes have."""
+        """List parts with their numbers, such as `two armrest`, that at least `least` shapes have."""
         seen = Counter(f"{counted(part)} {part.noun}" for description in self.descriptions for part in description.parts)
         return sorted(part for part, count in seen.items() if count >= least)
 
 
 def draw(folder: Path, study: Study, *, workers: int) -> Views:
-    """Draw, or read what was drawn before. Gives the same pictures whatever the number of workers.
+    """Draw pictures, or read those that were drawn before. They do not depend on the number of workers.
 
     Raises:
         UserError: OpenGL cannot be had here.
@@ -112,14 +112,14 @@ def _draw_chunk(task: tuple[Path, Study, int]) -> None:
 
 
 def _rig(rng: np.random.Generator, views: int) -> CameraRig:
-    """From all around, mostly a little from above, as people take pictures."""
+    """Choose random cameras around a shape, mostly a little above it, as people take pictures."""
     elevations = np.clip(rng.normal(25, 18, views), -30, 80)
     cameras = tuple(Camera(azimuth=float(a), elevation=float(e)) for a, e in zip(rng.uniform(0, 360, views), elevations, strict=True))
     return CameraRig(name="random", cameras=cameras, fov=float(rng.uniform(25, 60)))
 
 
 def augmented(rgb: NDArray[np.uint8], *, size: int, rng: np.random.Generator) -> Tensor:
-    """Crops, mirror images, light from a side, and camera exposure; hues stay what they are called.
+    """Augment pictures by crops, mirror images, light from a side and exposure. Hues stay, because sentences name colours.
 
     Args:
         rgb: [B, S, S, 3].
@@ -148,6 +148,6 @@ def augmented(rgb: NDArray[np.uint8], *, size: int, rng: np.random.Generator) ->
 
 
 def greyed(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Without colours. [..., 3]"""
+    """Return pictures without colours. [..., 3]"""
     light = (rgb @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)
     return np.repeat(light[..., None], 3, axis=-1)

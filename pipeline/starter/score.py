@@ -1,12 +1,11 @@
-"""What the starter teachers can do on shapes they have not seen, by the code that loads any teacher. Writes a model card into each.
+"""Score the starter teachers on unseen shapes, with the code that loads any teacher, and write their model cards.
 
     python -m pipeline.starter.score                                   # those that are shipped; prints JSON
     python -m pipeline.starter.score build/starter-teachers --card     # new ones, and their model cards
 
-zero-shot  each view alone, and each shape by the mean over its views, against 64 sentences for each kind: share named rightly
-captions   as the recipe `default` draws, ranks and keeps one of each view: share that name the kind, and share of stated attributes
-           that are so
-nearest    for the teacher without words: share of views whose nearest view of another shape is of the same kind
+zero-shot  share of views, and of shapes by the mean over their views, whose kind is recognised, with 64 sentences for each kind
+captions   share of captions that name the kind, and share of stated attributes that are true; captions as in the recipe `default`
+nearest    for the teacher without text: share of views whose nearest view of another shape has the same kind
 """
 
 import dataclasses
@@ -37,7 +36,7 @@ from pipeline.teachers import catalog
 from pipeline.weights import SHIPPED
 
 SEED: Final = 500_000
-"""The seed of the shapes to be named, not those of the collection, nor those learned from."""
+"""Seed of the shapes that are scored. The collection and the training have others."""
 
 BACKEND: Final = {"starter-resnet": "open_clip", "starter-regnet": "open_clip", "starter-attributes": "transformers"}
 CAPTIONER: Final = "starter-blip2"
@@ -50,7 +49,7 @@ SHARES: Final = (VIEWS, SHAPES, NEAREST, KIND, RIGHT)
 
 
 def drawn(count: int) -> tuple[np.ndarray, list[Description]]:
-    """Unseen shapes from the four sides of `ring4`, as a build draws them. [N, V, H, W, 3], [N]"""
+    """Draw unseen shapes with the cameras of `ring4`, as a build does. Returns pictures [N, V, H, W, 3] and descriptions [N]."""
     from pipeline.render import Renderer
 
     made = [make(SEED, index) for index in range(count)]
@@ -60,7 +59,7 @@ def drawn(count: int) -> tuple[np.ndarray, list[Description]]:
 
 
 def named(name: str, folder: Path, rgb: np.ndarray, descriptions: list[Description]) -> Numbers:
-    """Scores of an image-text teacher, or of one without text."""
+    """Score a teacher, with or without text."""
     teacher = _loaded(name, folder)
     shapes, views = rgb.shape[:2]
     pixels = torch.stack([teacher.preprocess(image) for image in rgb.reshape(-1, *rgb.shape[2:])])
@@ -90,7 +89,7 @@ def _loaded(name: str, folder: Path) -> catalog.Teacher:
 
 
 def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) -> Numbers:
-    """Scores of the captioner, of the caption of each view that is kept."""
+    """Score the captioner by the best caption of each view."""
     recipe = configured("default", []).captions
     assert recipe is not None
     captioner = load_captioner(dataclasses.replace(recipe, model=str((folder / CAPTIONER).absolute())), batch=64)
@@ -118,7 +117,7 @@ def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) ->
 
 
 def card(name: str, scores: Numbers, shapes: int, before: str = "") -> str:
-    """The model card of one; what the one before says of how these weights were made otherwise is kept."""
+    """Write the model card of a teacher. A paragraph `These weights: ...` of the previous card is kept."""
     history = "".join(re.findall(r"^These weights: .*?\n(?=\n)", before, re.DOTALL | re.MULTILINE))
     what = {
         "starter-resnet": "an image-text model (CLIP) with a ResNet. Load: `open_clip.create_model('local-dir:FOLDER')`",

@@ -1,4 +1,4 @@
-"""The starter collection: furniture, wares and vehicles made in code, so that everything runs with no data at all.
+"""The starter collection: furniture, household things and vehicles that are made in code, so that everything runs without data.
 
     open_source("starter")                        # 8 shapes of each kind
     open_source("starter", count="4500", seed="1")
@@ -31,10 +31,10 @@ from pipeline.starter.kinds.thing import Parts
 LOOKS_FOR: Final = "its own name, for a small collection made in code"
 
 REVISION: Final = "2"
-"""Raised when the code makes other shapes."""
+"""Version of the shapes that the code makes."""
 
 EACH: Final = 8
-"""Shapes of a kind, unless a count is given."""
+"""Number of shapes of each kind, unless a count is given."""
 
 GREY_ONE_IN: Final = 4
 TEST_ONE_IN: Final = 4
@@ -48,16 +48,16 @@ STRETCH: Final = (0.06, 0.10, 0.06)
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a picture of a shape can tell, in structured words."""
+    """The visible facts about a shape, in words."""
 
     kind: str
     color: str = ""
-    """A name in `kinds.thing.COLORS`, of the main material; empty for a shape without colours."""
+    """Colour of the main material, a name in `kinds.thing.COLORS`; empty for a shape without colours."""
     material: str = ""
-    """The main substance (wood, metal ...); empty for a shape without colours, or where nobody says it."""
+    """Substance of the main material (wood, metal ...); empty if it is unknown or the shape has no colours."""
     style: tuple[str, ...] = ()
     parts: tuple[Parts, ...] = ()
-    """Without materials for a shape without colours."""
+    """Parts of the shape. They have no materials if the shape has no colours."""
 
     def without_colors(self) -> "Description":
         return replace(self, color="", material="", parts=tuple(replace(part, material=None) for part in self.parts))

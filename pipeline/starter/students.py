@@ -1,4 +1,4 @@
-"""What the starter teachers are made of and what each is taught. Each is saved as the library it belongs to saves its own.
+"""The networks and losses of the starter teachers. Each is saved in the form of its library.
 
     student = STUDENTS["starter-resnet"](corpus, parts, folder)      # an untrained model
     loss = student.loss(pixels, descriptions, proportions, rng)      # pixels [B, 3, S, S] in 0..1, B descriptions
@@ -48,7 +48,7 @@ from transformers import (  # noqa: E402 - imports torchvision
 from pipeline.starter.tokens import IMAGE, captioner_tokenizer, image_text_tokenizer  # noqa: E402 - imports transformers
 
 SIZE: Final = 96
-"""Pixels a side that every starter teacher sees."""
+"""Height and width, in pixels, of the pictures that the starter teachers see."""
 
 MEAN: Final = (0.5, 0.5, 0.5)
 STD: Final = (0.5, 0.5, 0.5)
@@ -62,38 +62,38 @@ REGNET: Final = {
     "timm_proj": "linear",
     "image_size": SIZE,
 }
-"""Picture sides in open_clip's words."""
+"""Settings of the image networks, in the form of open_clip."""
 
 EMBEDDING: Final = 128
-"""Width of what pictures and sentences share."""
+"""Width of the embedding that pictures and sentences share."""
 
 TEXT: Final = {"context_length": 32, "width": 128, "heads": 4, "hf_tokenizer_name": ".", "pool_type": "eos", "eos_id": 2, "pad_id": 1}
-"""`.`: the tokenizer lies beside the weights."""
+"""Settings of the text network, in the form of open_clip. `.` means that the tokenizer lies beside the weights."""
 
 PATCH: Final = 16
 WIDTH: Final = 160
 LAYERS: Final = 6
 HEADS: Final = 4
-"""The size of the ViT with which starter-attributes and starter-blip2 see."""
+"""Sizes of the ViT in starter-attributes and starter-blip2."""
 
 IMITATED: Final = {"maps": WIDTH, "image_features": WIDTH}
-"""What that ViT learns from starter-resnet, from its places and its class token: widths."""
+"""Widths of the patch features and of the class token from which that ViT learns to predict starter-resnet."""
 
 
 class Student(Protocol):
-    """A starter teacher while it is taught."""
+    """A starter teacher in training."""
 
     model: nn.Module
-    """What is trained."""
+    """The module that is trained."""
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
         """The loss of one batch.
 
         Args:
             pixels: [B, 3, S, S] float32 in 0..1.
-            descriptions: [B], of the shapes.
-            proportions: [B, 2], logarithms of height and depth over width.
-            rng: draws what is said about each.
+            descriptions: descriptions of the shapes. [B]
+            proportions: logarithms of height over width and of depth over width. [B, 2]
+            rng: random generator for the sentences.
         """
         ...
 
@@ -106,16 +106,16 @@ class Student(Protocol):
 
 
 class ImageText:
-    """CLIP (https://arxiv.org/abs/2103.00020), with every sentence that is true of a shape counted as a match for it. Beside what is
-    said of the batch, one sentence names each kind there is, so that every picture has to be told from all of them."""
+    """CLIP (https://arxiv.org/abs/2103.00020). Every sentence of the batch that is true of a shape counts as a match. One more sentence for
+    each kind takes part, so that every picture must be told from all kinds."""
 
     def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str], *, layers: int, master: Any = None) -> None:
         """
         Args:
-            vision: picture side.
+            vision: settings of the image network.
             corpus: texts for the tokenizer.
-            layers: of the text side.
-            master: another's picture side, whose embedding a head, thrown away, learns to tell from this one's.
+            layers: number of layers of the text network.
+            master: image network of another teacher. A head learns to predict its embedding, and is dropped after training.
         """
         self.tokenizer = image_text_tokenizer(corpus)
         settings = TEXT | {"layers": layers, "vocab_size": len(self.tokenizer)}
@@ -136,9 +136,9 @@ class ImageText:
         logits, naming = logits.split([len(told), len(KINDS)], dim=1)
         known = [facts(description) for description in descriptions]
         match = torch.tensor([[one.told <= truth for one in told] for truth in known], dtype=torch.float32)  # [B, B]
-        by_image = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
-        by_text = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
-        loss = (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
+        by_image: Tensor = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+        by_text: Tensor = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+        loss: Tensor = (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
         if self.imitation is None:
             return loss
         return loss + 4 * self.imitation.loss(pixels, {"image_features": image})
@@ -152,21 +152,22 @@ class ImageText:
 
 
 class Imitation:
-    """Heads, thrown away, that learn to tell what starter-resnet sees from what a student sees: a convolution needs far fewer pictures to
-    find out what matters, and passes it on (as in https://arxiv.org/abs/2012.12877)."""
+    """Heads that learn to predict the features of starter-resnet from those of a student. They are dropped after training. A convolutional
+    network learns from far fewer pictures, and so helps a transformer (as in https://arxiv.org/abs/2012.12877)."""
 
     def __init__(self, master: Any, widths: Mapping[str, int]) -> None:
         """
         Args:
-            master: starter-resnet's picture side.
-            widths: of what the student sees, by what it is to tell: `image_features`, the embedding, or `maps`, of places of 16 pixels.
+            master: image network of starter-resnet.
+            widths: widths of the student's features, by what they predict: `image_features` (the embedding) or `maps` (16-pixel patches).
         """
         self.master = master.eval().to(memory_format=torch.channels_last)
         told = {"image_features": EMBEDDING, "maps": 16 * RESNET_WIDTH}
         self.heads = nn.ModuleDict({name: nn.Linear(width, told[name]) for name, width in widths.items()})
 
     def loss(self, pixels: Tensor, seen: Mapping[str, Tensor]) -> Tensor:
-        """pixels: as in `Student.loss`; seen: of each, [B, P places, width] for maps, else [B, width]."""
+        """Compute the loss. `pixels` as in `Student.loss`; `seen` holds the student's features: [B, P patches, width] for maps, else [B,
+        width]."""
         with torch.no_grad():
             master = self.master.forward_intermediates(normalized(pixels))
         told = {name: head(seen[name]).float() for name, head in self.heads.items()}
@@ -181,11 +182,11 @@ class Imitation:
 
 
 class Attributes:
-    """A vision transformer with heads for what a description holds, and for what starter-resnet sees. The heads are thrown away, the
-    class token is kept."""
+    """A vision transformer with heads that predict the description of a shape and the features of starter-resnet. After training the heads
+    are dropped, and the class token is the embedding."""
 
     def __init__(self, parts: Sequence[str], master: Any) -> None:
-        """master: `starter-resnet`'s picture side."""
+        """`parts`: names of parts to predict; `master`: image network of starter-resnet."""
         self.backbone = Dinov2Model(
             Dinov2Config(
                 hidden_size=WIDTH,
@@ -228,7 +229,7 @@ class Attributes:
 
 
 def _places(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
-    """Where each is among the names, -1 for none."""
+    """Return the index of each wanted name, -1 for a name that is not there."""
     return torch.tensor([names.index(name) if name in names else -1 for name in wanted])
 
 
@@ -236,12 +237,12 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
 
 class Captioner:
-    """BLIP-2 (https://arxiv.org/abs/2301.12597) with an OPT of two layers. As there, the picture side has learned before; it goes on to
-    learn, from starter-resnet also. Of a caption's words one names the kind: a head on the queries, thrown away, keeps that from being
-    lost among the others."""
+    """BLIP-2 (https://arxiv.org/abs/2301.12597) with an OPT of two layers. As there, the image network was trained before. Here it trains
+    further, also with starter-resnet. Only one word of a caption names the kind, so a head on the queries learns the kind, too. It is
+    dropped after training."""
 
     def __init__(self, corpus: Sequence[str], learned: Mapping[str, Tensor], master: Any) -> None:
-        """learned: `starter-attributes`' state dict; master: `starter-resnet`'s picture side."""
+        """`corpus`: texts for the tokenizer; `learned`: state dict of starter-attributes; `master`: image network of starter-resnet."""
         tokenizer = captioner_tokenizer(corpus)
         image = BlipImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD))
         self.processor = Blip2Processor(image, tokenizer, num_query_tokens=8)
@@ -292,7 +293,7 @@ class Captioner:
         self.imitation = Imitation(master, IMITATED)
         self.model: nn.Module = nn.ModuleList([model, self.head, self.imitation.heads])
         blank = np.zeros((SIZE, SIZE, 3), np.uint8)
-        self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # a place for each query
+        self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # one token for each query
         assert self.start.count(config.image_token_index) == config.num_query_tokens
 
     def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
@@ -306,15 +307,16 @@ class Captioner:
         out = self.captioner(pixel_values=normalized(pixels), input_ids=rows, attention_mask=mask, labels=labels)
         kind = self.head(out.qformer_outputs.last_hidden_state.mean(1)).float()
         seen = out.vision_outputs.last_hidden_state  # [B, 1 + P, W]
-        return (
+        loss: Tensor = (
             out.loss
             + 0.5 * F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
             + 2 * self.imitation.loss(pixels, {"maps": seen[:, 1:], "image_features": seen[:, 0]})
         )
+        return loss
 
     def save(self, place: Path) -> None:
         state = halved(self.captioner)
-        del state["language_model.lm_head.weight"]  # is the words' embedding, once more
+        del state["language_model.lm_head.weight"]  # a copy of the token embeddings
         self.captioner.save_pretrained(place, state_dict=state)
         self.processor.save_pretrained(place)
         compacted(place / "tokenizer.json")

@@ -1,4 +1,4 @@
-"""Words about starter shapes: what the starter teachers learn language from, and how a caption is held against the truth.
+"""Sentences about starter shapes, from which the starter teachers learn language, and a check of captions against the truth.
 
     rng = np.random.default_rng(0)
     sentence(description, rng).text # "a rendering of a tall wooden dresser that has six drawers", seldom twice alike
@@ -6,7 +6,7 @@
     wrong(claims(text), description)  # what a caption says and is not so, and how much it says
     corpus()                        # every word there is, for tokenizers
 
-A grammar, not a list: which facts are told, their order, synonyms and the frame around them are drawn.
+Sentences come from a grammar. Random numbers choose the facts, their order, synonyms and the frame around them.
 """
 
 import re
@@ -82,16 +82,16 @@ HAVING: Final = ("with", "with", "that has", "which has", "having", "featuring")
 NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six")
 MANY: Final = "many"
 SOME: Final = "some"
-"""What is claimed of parts that are told without a number, of which there have to be several."""
+"""Number that a caption claims if it names parts in the plural without a number."""
 
 
 def counted(part: Parts) -> str:
-    """`two`, or `many`."""
+    """Write the number of a part: `two`, or `many`."""
     return NUMBERS[part.count] if part.count <= MOST else MANY
 
 
 def plural(noun: str) -> str:
-    """The plural of a part's noun, which is regular except for shelf."""
+    """Return the plural of a part's noun. Only `shelf` is irregular."""
     if noun.endswith("shelf"):
         return noun[:-1] + "ves"
     return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
@@ -105,15 +105,15 @@ def with_article(words: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """A text and what it says."""
+    """A text and the facts in it."""
 
     text: str
     told: frozenset[str]
-    """A subset of `facts` of whatever it is true of."""
+    """Facts that the text states, in the words of `facts`."""
 
 
 def facts(description: Description) -> frozenset[str]:
-    """Everything a sentence can tell, a word or part each."""
+    """List all facts about a shape that a sentence can state."""
     told = {description.kind, *description.style, f"color {description.color}", f"of {description.material}"}
     for part in description.parts:
         told.add(f"{counted(part)} {part.noun}")
@@ -123,9 +123,9 @@ def facts(description: Description) -> frozenset[str]:
 
 
 def caption(description: Description, rng: Rng) -> str:
-    """What a captioner should say: `a [style] [color] [material] KIND [with PARTS]`, one or two of the parts.
+    """Make the caption that the captioner learns: `a [style] [color] [material] KIND [with PARTS]`, one or two of the parts.
 
-    Of several parts alike it says the number every other time only: so it learns to say `with drawers` of those it cannot count.
+    The number of equal parts is left out in half of the cases, so that the captioner learns to say `with drawers` when it cannot count.
     """
     words = []
     if description.style and maybe(rng, 0.5):
@@ -142,7 +142,7 @@ def caption(description: Description, rng: Rng) -> str:
 
 
 def sentence(description: Description, rng: Rng) -> Sentence:
-    """One of very many ways to say something true about a shape: partial, in varied order, with synonyms."""
+    """Make a random true sentence about a shape: with some of the facts, in any order, with synonyms."""
     kind = description.kind
     name = pick(rng, SYNONYMS[kind]) if kind in SYNONYMS and maybe(rng, 0.2) else kind
     told = {kind}
@@ -189,7 +189,7 @@ def _some(parts: Sequence[Parts], most: int, rng: Rng) -> list[Parts]:
 
 
 def _part(part: Parts, rng: Rng, chance: float) -> tuple[str, set[str]]:
-    """Words for it, of its material by a chance, and the facts they tell."""
+    """Describe a part, with its material by a chance. Returns the words and the facts in them."""
     words, told = [], {f"{counted(part)} {part.noun}"}
     if part.material is not None and maybe(rng, chance):
         color = maybe(rng, 0.5) or not part.material.substance
@@ -209,7 +209,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """What a caption states."""
+    """The statements of a caption."""
 
     kind: str
     """Empty where it names no kind."""
@@ -220,7 +220,7 @@ class Claims:
 
 
 def claims(text: str) -> Claims:
-    """Read a caption of `caption`'s form."""
+    """Parse a caption of the form that `caption` makes."""
     whole, _, rest = text.partition(" with ")
     names = [kind for kind in KINDS if re.search(rf"\b{kind}$", whole.strip())]
     kind = max(names, key=len, default="")
@@ -238,10 +238,10 @@ def claims(text: str) -> Claims:
 
 
 def wrong(said: Claims, truth: Description) -> tuple[list[str], int]:
-    """What is said of attributes and is not so, and how many attributes are stated in all.
+    """List the wrong attributes of a caption, and count all attributes that it states.
 
     An attribute is a style, colour or substance word of the whole, a part (with its number, if that is said), or a word about a part.
-    Words about parts of which a description does not say what they are made of count neither way.
+    Words about a part do not count if the description does not tell its material.
     """
     true_words = {*truth.style, truth.color, _adjective(truth.material)}
     mistakes = [word for word in said.words if word not in true_words]

@@ -11,10 +11,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 VOCABULARY: Final = 1024
+"""Number of tokens of each tokenizer."""
 START, PAD, END, UNKNOWN, IMAGE = SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<image>")
 
 
 def image_text_tokenizer(corpus: Iterable[str]) -> Any:
+    """Train the tokenizer of the image-text models on a corpus."""
     tokens = _trained(corpus)
     tokens.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(word, tokens.token_to_id(word)) for word in (START, END)]
@@ -23,6 +25,7 @@ def image_text_tokenizer(corpus: Iterable[str]) -> Any:
 
 
 def captioner_tokenizer(corpus: Iterable[str]) -> Any:
+    """Train the tokenizer of the captioner on a corpus."""
     tokens = _trained(corpus)
     tokens.post_processor = processors.TemplateProcessing(single=f"{END} $A", special_tokens=[(END, tokens.token_to_id(END))])
     return PreTrainedTokenizerFast(

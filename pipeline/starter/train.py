@@ -1,10 +1,10 @@
-"""Teach the starter teachers. Hours on two cores, so each is a file that is kept once it is there, and a run that is cut off goes on.
+"""Train the starter teachers. This takes hours on two cores. A finished teacher is kept, and a stopped run continues.
 
     python -m pipeline.starter.train build/starter-teachers                        # all, in order
-    python -m pipeline.starter.train build/starter-teachers --only starter-resnet  # one, say beside another on a second core
+    python -m pipeline.starter.train build/starter-teachers --only starter-resnet  # one of them
 
-Pictures, sentences and steps follow from the seeds alone. Arithmetic is bfloat16 under autocast, so that weights differ in their
-last digits from one processor to another.
+Pictures, sentences and steps depend only on the seeds. Arithmetic is bfloat16 under autocast, so the last digits of weights differ between
+processors.
 """
 
 import json
@@ -33,16 +33,19 @@ STEPS: Final = {
     "starter-attributes": (4500,),
     "starter-blip2": (3000, 1500, 3000, 6000, 5000),
 }
-"""Steps of each model in cycles: the learning rate falls to 0 over one, and rises again for the next."""
+"""Number of steps in each cycle of each model. The learning rate falls to 0 over a cycle, and starts high again in the next."""
 BATCH: Final = 96
+"""Pictures per step."""
 RATE: Final = 1e-3
+"""Highest learning rate."""
 WARM_UP: Final = 150
+"""Steps over which the learning rate rises at the beginning of a cycle."""
 GREY: Final = 0.2
-"""Share of coloured pictures that are shown, and described, without colours."""
+"""Share of pictures that are shown and described without colours."""
 KEEP_EVERY: Final = 200
-"""Steps between files to go on from."""
+"""Number of steps between saved states."""
 RARE: Final = 40
-"""Parts seen on fewer shapes are not taught."""
+"""Least number of shapes with a part. Rarer parts are not learned."""
 
 console = Console(stderr=True)
 
@@ -56,10 +59,11 @@ class Lesson(NamedTuple):
     proportions: torch.Tensor
     """[B, 2]"""
     rng: np.random.Generator
-    """For what is said about each."""
+    """Random generator for the sentences."""
 
 
 def lesson(views: Views, seed: int, step: int) -> Lesson:
+    """Make the batch of one step."""
     rng = np.random.default_rng((seed, step))
     rows, column = rng.integers(len(views.rgb), size=BATCH), rng.integers(views.rgb.shape[1], size=BATCH)
     rgb = views.rgb[rows, column]  # [B, S, S, 3]
@@ -71,7 +75,7 @@ def lesson(views: Views, seed: int, step: int) -> Lesson:
 
 
 def share(step: int, cycles: Sequence[int]) -> float:
-    """The share of the highest learning rate at a step: a warm-up and half a cosine in every cycle."""
+    """Return the learning rate at a step as a share of the highest: each cycle has a warm-up and half a cosine."""
     begin = 0
     for length in cycles:
         if step < begin + length:
@@ -81,7 +85,7 @@ def share(step: int, cycles: Sequence[int]) -> float:
 
 
 def teach(student: Student, views: Views, name: str, folder: Path, *, cycles: Sequence[int], seed: int) -> None:
-    """Train from the last file kept to the end. Leaves `folder/NAME` with the checkpoint."""
+    """Train a model to the end, from the last saved state if there is one. Writes the checkpoint to `folder/NAME`."""
     flat = [parameter for parameter in student.model.parameters() if parameter.ndim < 2]
     others = [parameter for parameter in student.model.parameters() if parameter.ndim >= 2]
     settings = [{"params": flat, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.05}]
@@ -98,7 +102,7 @@ def teach(student: Student, views: Views, name: str, folder: Path, *, cycles: Se
         task = progress.add_task(name, total=steps, completed=first, loss="")
         recent = 0.0
         for step in range(first, steps):
-            # On a CPU the fused attention's backward pass takes several times as long in bfloat16 as plain products do.
+            # On a CPU in bfloat16, the backward pass of fused attention takes several times as long as plain products.
             with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
                 loss = student.loss(*lesson(views, seed, step))
             optimizer.zero_grad()

@@ -1,12 +1,11 @@
-"""The teachers there are, and how one is loaded: by a name from the table below, or by a reference.
+"""The teachers that are known by name, and how to load these or any other.
 
     teacher = catalog.load("dinov2-small", device="cuda", precision="bfloat16")
     catalog.load("open_clip:ViT-L-14/laion2b_s32b_b82k")                 # any architecture and pretrained tag of open_clip
     catalog.load("mine=transformers:google/siglip-base-patch16-224@7fd15f0")  # a hub id, a revision, and a name of one's own
     catalog.load("open_clip:/models/my-clip")                            # a local folder; also ./ ../ and ~
 
-A backend is one module with a `load` like those here, and one line in `BACKENDS`. Nothing heavy is imported before a
-teacher is loaded.
+To add a backend, add a module with a function `load`, and a line in `BACKENDS`. Large libraries are imported when a teacher is loaded.
 """
 
 import importlib
@@ -34,7 +33,7 @@ the packages it computes with in `PACKAGES`."""
 
 
 class Teacher(Protocol):
-    """One frozen model. B pictures or texts, S pixels a side, E its width."""
+    """A loaded teacher. Letters: B pictures or texts, S pixels per side, E embedding width."""
 
     spec: TeacherSpec
 
@@ -158,21 +157,21 @@ TEACHERS: dict[str, Choice] = {
         about="DINOv2 g/14, 1536 wide, no text side",
     ),
 }
-"""Name in a cache to what is loaded."""
+"""Known teachers by name, which is also their name in a cache."""
 
 _REFERENCE = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<what>.+)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def choice(reference: str) -> tuple[str, Choice]:
-    """The name in a cache and the catalogue's entry for a teacher's name or reference.
+    """Return the name of a teacher in a cache, and what to load for it.
 
     Args:
         reference: `[NAME=]TEACHER`, with a name from `TEACHERS`, or `[NAME=]BACKEND:MODEL[@REVISION]`. Without NAME a
             reference is called by the last words of its model.
 
     Raises:
-        UserError: it is neither, or NAME cannot be part of a path.
+        UserError: the reference has another form, or NAME cannot be part of a path.
     """
     match = _REFERENCE.fullmatch(reference)
     name, what = match.groups() if match else (None, reference)
@@ -201,12 +200,12 @@ def choice(reference: str) -> tuple[str, Choice]:
 
 
 def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str | None = None) -> Teacher:
-    """Load a teacher, downloading its weights where they are neither local nor in the hub's cache.
+    """Load a teacher. Its weights are downloaded if they are neither local nor in the cache of the hub.
 
     Args:
         reference: see `choice`.
-        device: where the model computes; results come back to the CPU.
-        precision: float32, bfloat16 or float16; by default the catalogue's.
+        device: torch device of the model. Results come back to the CPU.
+        precision: float32, bfloat16 or float16. None: that of the catalogue.
 
     Raises:
         UserError: there is no such teacher, backend, precision or folder, or its weights cannot be had.
@@ -222,7 +221,7 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
 
 
 def packages(backend: str) -> tuple[str, ...]:
-    """The packages whose versions are recorded with what a backend's teachers make.
+    """Return the packages whose versions are recorded with the embeddings of a backend.
 
     Raises:
         UserError: there is no such backend.

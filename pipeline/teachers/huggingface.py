@@ -1,7 +1,7 @@
-"""Teachers loaded by transformers: CLIP, SigLIP and their kin with both sides, DINOv2 and other vision models without text.
+"""Teachers loaded by transformers: CLIP, SigLIP and similar models that read text, and vision models such as DINOv2 that do not.
 
-From a hub id (with a revision) or a local folder. A vision-language model gives its image and text features, a vision model
-its pooled output, which for DINOv2 is the class token after the last LayerNorm.
+A model comes from a hub id (with a revision) or a local folder. The embeddings are the image and text features of a vision-language model,
+or the pooled output of a vision model. For DINOv2 that is the class token after the last LayerNorm.
 """
 
 import threading
@@ -23,7 +23,7 @@ declare_missing()
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer  # noqa: E402 - imports torchvision
 
 PACKAGES = ("transformers", "torchvision")
-"""What, beside torch, makes its embeddings: recorded with them."""
+"""Packages, besides torch, whose versions are recorded with the embeddings."""
 
 _PREPROCESS = (
     "do_convert_rgb",
@@ -50,7 +50,7 @@ class HuggingFace:
         self.model, self.processor, self.tokenizer = model.eval(), processor, tokenizer
         self.device, self.dtype = device, dtype
         self.image = getattr(model, "get_image_features", model)
-        self.lock = threading.Lock()  # a tokenizer is nothing for two threads at once
+        self.lock = threading.Lock()  # two threads must not use a tokenizer at once
 
     def preprocess(self, image: np.ndarray) -> torch.Tensor:
         pixels: torch.Tensor = self.processor(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"][0]  # [3, S, S]
@@ -115,13 +115,13 @@ def _load(folder: Path, model: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
     try:
         with weights.without_progress_bars():
             loaded, report = AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **local)
-        processor = AutoImageProcessor.from_pretrained(folder, **local)  # type: ignore[no-untyped-call]
+        processor = AutoImageProcessor.from_pretrained(folder, **local)
         tokenizer = AutoTokenizer.from_pretrained(folder, **local) if hasattr(loaded, "get_text_features") else None
-    except ImportError as error:  # some tokenizers need a package more
+    except ImportError as error:  # some tokenizers need another package
         raise UserError(f"{model} needs a package that is not installed: {str(error).strip().partition('. ')[0]}") from error
     except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"transformers cannot load {model} from {folder}: {error}") from error
     if report["missing_keys"]:
-        # transformers only warns, and fills them with random numbers.
+        # transformers only warns, and fills missing weights with random numbers.
         raise UserError(f"{model}: the checkpoint lacks {', '.join(sorted(report['missing_keys']))}")
     return loaded, processor, tokenizer

@@ -1,6 +1,6 @@
-"""Teachers loaded by open_clip: any architecture and pretrained tag it knows, or a local folder that it saved.
+"""Teachers loaded by open_clip: any architecture and pretrained tag that it knows, or a local folder that it saved.
 
-A local folder holds `open_clip_config.json` and a weights file; where its text tower needs a Hugging Face tokenizer, that too.
+A local folder holds `open_clip_config.json`, a file of weights and, if the text model needs one, a Hugging Face tokenizer.
 """
 
 import threading
@@ -23,7 +23,7 @@ import open_clip  # noqa: E402 - imports torchvision
 from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: E402
 
 PACKAGES = ("open_clip_torch", "timm", "torchvision", "pillow")
-"""What, beside torch, makes its embeddings: recorded with them."""
+"""Packages, besides torch, whose versions are recorded with the embeddings."""
 
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _CHECKPOINT = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -38,7 +38,7 @@ class OpenClip:
     def __init__(self, model: Any, tokenize: Callable[[list[str]], torch.Tensor], device: torch.device, dtype: torch.dtype) -> None:
         self.model = model.eval()
         self.tokenize = tokenize
-        self.lock = threading.Lock()  # a tokenizer is nothing for two threads at once
+        self.lock = threading.Lock()  # two threads must not use a tokenizer at once
         self.transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
         self.device, self.dtype = device, dtype
 

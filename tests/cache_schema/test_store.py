@@ -1,10 +1,12 @@
 """Written files are plain Zarr, whole or absent; readers get what was written, fast and bounded, and never half a product."""
 
+import dataclasses
 import errno
 import json
 import multiprocessing
 import os
 import resource
+import shlex
 import threading
 from pathlib import Path
 
@@ -19,8 +21,10 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive, held_token, write_file
 from cache_schema.layout import ArraySpec, ShardFile, encode, encode_chunk, node_json, text_cells, texts
 from cache_schema.products import markers
+from cache_schema.records import restoring
 from cache_schema.rows import Rows
-from cache_schema.spec import GuideSpec, PointSpec, Record
+from cache_schema.settings import override
+from cache_schema.spec import Camera, CameraRig, GuideSpec, PointSpec, Record, ViewSpec
 from tests.cache_schema.conftest import at_once
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
@@ -192,8 +196,24 @@ def test_adding_a_product_touches_no_other_file(tmp_path):
 def test_another_specification_is_refused_with_the_difference(tmp_path):
     cache = synthetic.write(tmp_path / "c.zarr")
     other = Record(product="points", kind="points", spec=PointSpec(count=64, blocks=2, ordered=32, seed=5), inputs=())
-    with pytest.raises(ValueError, match=r"spec.seed is 0, asked 5"):
+    with pytest.raises(ValueError, match=r"spec.seed is 0, asked 5.*or with the recorded settings\.$"):
         cache.begin(other)
+    with pytest.raises(ValueError, match=r"or with the recorded settings: --set points\.seed=0$"):
+        cache.agreed(other, "points.")
+
+
+def test_the_options_that_ask_for_what_is_recorded():
+    points = PointSpec(count=64, blocks=2, ordered=32)
+    asked = dataclasses.replace(points, normals=True, parts=("leg", "back"), revision=1)
+    assert restoring(points, asked, "points.") == ["--set points.normals=false", "--set 'points.parts=[]'"]
+    assert restoring(asked, points, "points.") == ["--set points.normals=true", '--set \'points.parts=["leg", "back"]\'']
+    rig = CameraRig(name="ring1", cameras=(Camera(azimuth=0, elevation=30),))
+    views = ViewSpec(rig=rig)
+    other = ViewSpec(rig=dataclasses.replace(rig, name="wide", fov=60), level=9)
+    assert restoring(views, other, "views.") == ["--set views.rig=ring1"]
+    for there, here in ((points, asked), (asked, points)):
+        options = [option.removeprefix("--set ") for option in restoring(there, here, "")]
+        assert override(here, [shlex.split(option)[0] for option in options]) == dataclasses.replace(there, revision=here.revision)
 
 
 def test_half_a_product_is_continued_by_the_same_software_only(tmp_path):

@@ -14,6 +14,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive, held_token
 from pipeline import commands
 from pipeline.captioners import catalog as captioners
+from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
 from pipeline.teachers import catalog
 from tests.pipeline.checkpoints import dino
@@ -233,9 +234,16 @@ def test_label_sentences_are_the_teachers_own(built):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"points": spec.PointSpec(count=64, blocks=2, ordered=16, seed=7)}, "spec.seed is 0, asked 7"),
-        ({"captions": dataclasses.replace(small().captions, samples=1)}, "captions/blip2 made from another specification"),
-        ({"shard": 8}, "has 4 shapes per shard, asked 8"),
+        (
+            {"points": spec.PointSpec(count=64, blocks=2, ordered=16, seed=7)},
+            r"spec.seed is 0, asked 7.*--set points\.seed=0 --set points\.normals=true$",
+        ),
+        (
+            {"captions": dataclasses.replace(small().captions, samples=1)},
+            r"captions/blip2 made from another specification.*--set captions\.samples=[0-9]+$",
+        ),
+        ({"shard": 8}, r"has 4 shapes per shard, asked 8; .* --set shard=4$"),
+        ({"source": SourceConfig(textures="grey")}, r"read otherwise.*--set source\.textures=require$"),
     ],
 )
 def test_another_specification_is_refused_and_nothing_is_written(copied, meshes, change, message):

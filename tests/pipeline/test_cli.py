@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema import store, synthetic
+from cache_schema import spec, store, synthetic
 from cache_schema.layout import text_cells
 from cache_schema.terminal import printable
 from pipeline import cli
@@ -117,8 +117,27 @@ def test_status_info_and_verify_speak_json(cache):
     assert status["failed"] == [{"id": "torus/000002", "reason": "synthetic failure"}]
     info = json.loads(run("info", cache, "--json")[1])
     assert info["products"]["image/random-a"]["spec"]["dim"] == 32
+    for told in (status, info):
+        assert (told["format"], told["licences"]) == (2, {}) and "segments" not in told
     assert info["products"]["points"]["fingerprint"] == store.open_cache(cache).record("points").fingerprint
     assert run("verify", cache, "--json")[:2] == (0, '{\n  "problems": []\n}\n')
+
+
+def test_status_and_info_tell_licences_and_segments(tmp_path):
+    made = spec.Manifest(shapes=11, shard=4, segments=(6, 3), licences=("CC0", "MIT"), source=spec.SourceSpec(kind="synthetic", ids=""))
+    ids = [f"shape/{row}" for row in range(11)]
+    cache = store.create(tmp_path / "c.zarr", made, ids, [-1] * 11, [-1] * 11, [0, 0, 1, 1, 1, -1, -1, -1, 0, 0, 0])
+    for command in ("status", "info"):
+        told = json.loads(run(command, cache.path, "--json")[1])
+        assert told["licences"] == {"CC0": 5, "MIT": 3, "(none)": 1} and told["segments"] == [6, 3]
+        out = run(command, cache.path)[1]
+        assert "licences: 5 CC0, 3 MIT, 1 (none)" in out and "segments: 6 shapes, 3 shapes" in out
+
+
+def test_info_of_an_older_format_says_how_to_convert_it(tmp_path):
+    cache = synthetic.write(tmp_path / "c.zarr", format_version=1)
+    assert "format 1; `mmpd-cache copy` converts it" in run("info", cache.path)[1]
+    assert json.loads(run("info", cache.path, "--json")[1])["format"] == 1
 
 
 def test_verify_exits_with_1_and_the_files_name(tmp_path):

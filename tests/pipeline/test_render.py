@@ -10,7 +10,8 @@ import trimesh
 from cache_schema.spec import Camera, CameraRig, ViewSpec
 from pipeline.cameras import RIGS
 from pipeline.geometry import GREY, Cloud, Mesh, Part, normalized
-from pipeline.render import Renderer, smooth
+from pipeline.render import Renderer
+from pipeline.smooth import smooth
 
 FRONT = CameraRig(name="front", cameras=(Camera(azimuth=0, elevation=0),))
 SIDE = CameraRig(name="side", cameras=(Camera(azimuth=90, elevation=0),))

@@ -317,7 +317,7 @@ def test_timings_come_from_the_journal(tmp_path):
     assert spans["image/random-a"] == (3.0, [pytest.approx((11 / 14 * 1000, 1000))])
     page = page_of(cache, tmp_path)
     assert "waited 8.0 s for shapes; the remaining 3.0 s" in page.text and "9.0 views/s" in page.text
-    assert "add-teacher random-b 1970-01-01 00:50 UTC finished 1.0 s" in page.text and "stopped, or still at work" in page.text
+    assert "add-teacher random-b 1970-01-01 00:50 UTC finished 1.0 s" in page.text and "stopped or still running" in page.text
 
 
 def test_work_side_by_side_is_not_drawn_as_one_after_another(tmp_path):
@@ -325,7 +325,7 @@ def test_work_side_by_side_is_not_drawn_as_one_after_another(tmp_path):
     notes = [shard_note(10.0, "shapes", shard, shapes=8, waited=9.0, steps={}) for shard in (0, 1)]
     journal(cache, {"time": 0.0, "event": "build"}, *notes, {"time": 11.0, "event": "done"})
     assert timings.costs(Snapshot(cache))["lanes"] == []
-    assert "side by side: 18.0 s of drawing" in page_of(cache, tmp_path).text
+    assert "made at once: 18.0 s of drawing" in page_of(cache, tmp_path).text
 
 
 def test_a_random_checkpoint_is_told_by_its_name():
