@@ -24,12 +24,13 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
+from cache_schema.terminal import escaped
 from pipeline.formats.catalog import ELSEWHERE, FORMATS
 
 if TYPE_CHECKING:
@@ -133,13 +134,15 @@ class Source:
         return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said)
 
 
-def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", **options: str) -> Source:
+def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", licence: str = "", **options: str) -> Source:
     """Lists the shapes at a location.
 
     Args:
         location: a path, or the name of a built-in collection.
         kind: a name in `SOURCES`, or `auto` for the first that recognises the location.
         textures: what to do with a shape whose texture file is missing: fail it (`require`) or read it without (`grey`).
+        licence: name of the licence of every shape for which the source knows none. It does not change what is read, so it is not
+            among `Reader.options`.
         options: the source's own settings, see its `open_source`.
 
     Raises:
@@ -152,19 +155,35 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
         raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
     found = _recognise(location) if kind == "auto" else kind
     module = importlib.import_module(SOURCES[found])
-    known = [name for name in inspect.signature(module.open_source).parameters if name not in ("location", "textures")]
+    known = _known_options(module)
     for name in options:
         if name not in known:
             hint = f" (recognised as {found!r}; set kind for another)" if kind == "auto" else ""
             raise UserError(f"source {found!r} has no option {name!r}{did_you_mean(name, known)}{hint}")
     source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
-        seen = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
-        remedies = "".join(f"; {remedy}" for remedy in _unreadable(source.skipped))
-        raise UserError(
-            f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen or 'no files at all'}{remedies}"
-        )
-    return source
+        raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {_seen(source.skipped)}")
+    return _licensed(source, shape_text(licence.strip()))
+
+
+def _seen(skipped: Mapping[str, int]) -> str:
+    """What a source found instead of shapes, and what to do about it."""
+    seen = ", ".join(f"{count} {what}" for what, count in skipped.items()) or "no files at all"
+    return "; ".join((seen, *_unreadable(skipped)))
+
+
+def _licensed(source: Source, licence: str) -> Source:
+    """The source, with this licence for each shape that has none yet."""
+    if not licence:
+        return source
+    return replace(source, entries=tuple(entry if entry.licence else replace(entry, licence=licence) for entry in source.entries))
+
+
+def _known_options(module: ModuleType) -> dict[str, str]:
+    """The options of a source by name, with their defaults: the source's own, and `licence`, which every source has."""
+    parameters = inspect.signature(module.open_source).parameters.values()
+    own = {p.name: str(p.default) for p in parameters if p.name not in ("location", "textures")}
+    return own | {"licence": ""}
 
 
 def _refuse_elsewhere(location: str) -> None:
@@ -216,9 +235,7 @@ def about() -> dict[str, tuple[str, dict[str, str]]]:
         except ModuleNotFoundError as error:
             found[name] = (f"needs the package {error.name}: pip install 'mmpd[pipeline]'", {})
             continue
-        parameters = inspect.signature(module.open_source).parameters.values()
-        options = {p.name: str(p.default) for p in parameters if p.name not in ("location", "textures")}
-        found[name] = (module.LOOKS_FOR, options)
+        found[name] = (module.LOOKS_FOR, _known_options(module))
     return found
 
 
@@ -241,16 +258,11 @@ def shape_text(path: str) -> str:
     """A path or name as text that is the same on every machine and harmless on a terminal: NFC, bytes that are no UTF-8 written as
     `\\xff`, and what is no printed character (a newline, an escape, a change of the direction of writing) as `\\x0a` or `\\u202e`."""
     text = unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
-    return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else escaped(c) for c in text)
 
 
 KEPT: Final = "\u200c\u200d"
 """Marks that join letters or pictures (in Persian, Hindi, emoji). Nobody sees them, and words need them."""
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
 
 
 def shape_id(text: str) -> str:

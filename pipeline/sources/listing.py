@@ -3,8 +3,8 @@
     open_source("chosen.csv")                      # paths are relative to the list's folder
     open_source("object-paths.json", root="glbs/") # or to another
 
-  .csv     a header line, then one shape a line. Columns: path, and where wanted id, label, split, up (y or z); between them
-           commas, semicolons or tabs
+  .csv     a header line, then one shape a line. Columns: path, and optionally id, label, split, up (y or z), licence (or
+           license). Commas, semicolons or tabs separate the cells
   .jsonl   one object a line, with the same names
   .json    a list of such objects or of paths, or {id: path}, as Objaverse's `object-paths.json` is
   .txt     one path a line; empty lines and lines that begin with # are left out
@@ -37,7 +37,8 @@ from pipeline.sources.folder import name_in
 
 LOOKS_FOR: Final = "a .csv, .json, .jsonl or .txt list of paths"
 
-COLUMNS: Final = ("path", "id", "label", "split", "up")
+COLUMNS: Final = ("path", "id", "label", "split", "up", "licence", "license")
+"""Names of the columns that a list may have. `licence` and `license` mean the same."""
 
 
 def recognises(location: str) -> bool:
@@ -198,8 +199,9 @@ def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
     if os.path.isabs(locator) and not cells["id"]:
         raise UserError(f"{where}: {locator!r} does not lie below {str(base)!r}; give the shape an id, or the option root")
     axis: Literal["", "y", "z"] = choice(f"{where}, up", cells["up"], ("", "y", "z"))
+    licence = shape_text(cells["licence"] or cells["license"])
     text = shape_text(cells["id"] or locator)
-    return Entry(id=shape_id(text), locator=locator, label=shape_text(cells["label"]), split=shape_text(cells["split"]), up=axis)
+    return Entry(id=shape_id(text), locator=locator, label=shape_text(cells["label"]), split=shape_text(cells["split"]), up=axis, licence=licence)
 
 
 def example(folder: Path) -> str:
