@@ -15,9 +15,10 @@ Letters: V vertices, F triangles, S = 3 F edges as triangles see them ("slots": 
 
 import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -50,7 +51,7 @@ AROUND: Final = 32
 """So many triangles around one edge are compared with one another at most."""
 
 
-def places(vertices: np.ndarray) -> np.ndarray:
+def places(vertices: NDArray[Any]) -> NDArray[Any]:
     """A number `[V]` uint64 for each position `[V, 3]` float32, equal where the position is, 0.0 and -0.0 being equal.
 
     Different positions share a number by a chance of 2**-64 a pair.
@@ -63,7 +64,7 @@ def places(vertices: np.ndarray) -> np.ndarray:
     return number
 
 
-def sides(parts: Sequence[tuple[np.ndarray, np.ndarray]], see_through: Sequence[bool] = (), plain: Sequence[bool] = ()) -> np.ndarray:
+def sides(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]], see_through: Sequence[bool] = (), plain: Sequence[bool] = ()) -> NDArray[Any]:
     """What is to be done with each triangle.
 
     Of several surfaces of one winding in one place the first stays, but one that lets nothing through before one that does.
@@ -82,7 +83,7 @@ def sides(parts: Sequence[tuple[np.ndarray, np.ndarray]], see_through: Sequence[
     place = np.concatenate([_gathered(places(vertices), faces) for vertices, faces in parts], axis=1)  # [3, F]
     corners = np.concatenate([_gathered(vertices, faces) for vertices, faces in parts], axis=1)  # [3, F, 3]
     count = place.shape[1]
-    side: np.ndarray = np.zeros(count, np.uint8)
+    side: NDArray[Any] = np.zeros(count, np.uint8)
     if count > MANY and not _any(place, corners, max(float(np.ptp(axis)) for vertices, _ in parts for axis in vertices.T)):
         return side
     edges = _edges(place, corners, None)
@@ -127,49 +128,49 @@ def sides(parts: Sequence[tuple[np.ndarray, np.ndarray]], see_through: Sequence[
 
 
 class _Edges(NamedTuple):
-    slot: np.ndarray
+    slot: NDArray[Any]
     """[S], sorted so that slots of one edge follow one another."""
-    key: np.ndarray
+    key: NDArray[Any]
     """[S] uint64 of each slot's edge, in slot order."""
-    forward: np.ndarray
+    forward: NDArray[Any]
     """[S] bool, in slot order: the direction in which its triangle goes along the edge."""
-    overlap: np.ndarray
+    overlap: NDArray[Any]
     """[S] bool, in slot order: another triangle lies on the same side of the edge."""
 
 
 class _Patches(NamedTuple):
     """What may be compared."""
 
-    label: np.ndarray
+    label: NDArray[Any]
     """[C], the number of each patch among all."""
-    key: np.ndarray
+    key: NDArray[Any]
     """[C] uint64, equal where edges and corners are."""
-    first: np.ndarray
+    first: NDArray[Any]
     """[C], its first triangle."""
-    part: np.ndarray
+    part: NDArray[Any]
     """[C], the part it belongs to, -1 where it belongs to several."""
-    vector: np.ndarray
+    vector: NDArray[Any]
     """[C, 3] float64, its vector area."""
-    center: np.ndarray
+    center: NDArray[Any]
     """[C, 3] float64."""
-    area: np.ndarray
+    area: NDArray[Any]
     """[C] float64."""
 
 
-def _mixed(number: np.ndarray) -> np.ndarray:
+def _mixed(number: NDArray[Any]) -> NDArray[Any]:
     """Bits spread over the whole number, one to one (the finaliser of SplitMix64)."""
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = number ^ (number >> np.uint64(31))
+    mixed: NDArray[Any] = number ^ (number >> np.uint64(31))
     return mixed
 
 
-def _gathered(rows: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def _gathered(rows: NDArray[Any], faces: NDArray[Any]) -> NDArray[Any]:
     """The row of each corner, `[3, F, ..]`; corner by corner, so that it lies in memory as it is read."""
     return np.stack([rows[corner] for corner in faces.T])
 
 
-def _any(place: np.ndarray, corners: np.ndarray, size: float) -> bool:
+def _any(place: NDArray[Any], corners: NDArray[Any], size: float) -> bool:
     """Whether a mesh of very many triangles needs a closer look, by its long edges and one in `SAMPLED` of the others.
 
     Whether an edge is looked at depends on the edge alone, so all its triangles are there. What is missed are a few triangles, each smaller
@@ -186,17 +187,17 @@ def _any(place: np.ndarray, corners: np.ndarray, size: float) -> bool:
     return _edges(place, corners, np.concatenate(chosen)) is not None
 
 
-def _normals(corners: np.ndarray) -> np.ndarray:
+def _normals(corners: NDArray[Any]) -> NDArray[Any]:
     """Unit normals `[3, f]` of triangles `[3, f, 3]`, component by component because that is faster; 0 where there is none."""
     u, v = (np.ascontiguousarray((corners[i] - corners[0]).T) for i in (1, 2))
     size = max(float(np.abs(u).max(initial=0)), float(np.abs(v).max(initial=0)), 1e-30)
     u, v = u / np.float32(size), v / np.float32(size)  # so that no square leaves float32
     normals = np.stack([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
-    unit: np.ndarray = normals / np.maximum(np.sqrt((normals * normals).sum(axis=0)), np.float32(1e-30))
+    unit: NDArray[Any] = normals / np.maximum(np.sqrt((normals * normals).sum(axis=0)), np.float32(1e-30))
     return unit
 
 
-def _edges(place: np.ndarray, corners: np.ndarray, chosen: np.ndarray | None) -> _Edges | None:
+def _edges(place: NDArray[Any], corners: NDArray[Any], chosen: NDArray[Any] | None) -> _Edges | None:
     """The `chosen` slots of all edges, or all, and where triangles overlap; None where nowhere, which is nearly always."""
     count = place.shape[1]
     following = place[[1, 2, 0]]
@@ -238,7 +239,7 @@ def _edges(place: np.ndarray, corners: np.ndarray, chosen: np.ndarray | None) ->
     return _Edges(slot, key, forward, overlap)
 
 
-def _patches(edges: _Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _patches(edges: _Edges, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """The patch of each triangle `[F]`, and whether it is surrounded by overlapping edges alone."""
     inner = edges.slot[~edges.overlap[edges.slot]]
     joined = edges.key[inner[1:]] == edges.key[inner[:-1]]
@@ -251,7 +252,7 @@ def _patches(edges: _Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _described(
-    corners: np.ndarray, of_part: np.ndarray, place: np.ndarray, edges: _Edges, patch: np.ndarray, whole: np.ndarray
+    corners: NDArray[Any], of_part: NDArray[Any], place: NDArray[Any], edges: _Edges, patch: NDArray[Any], whole: NDArray[Any]
 ) -> _Patches:
     """The patches that may lie on others: whole, flat, with an edge around."""
     count = place.shape[1]
@@ -287,7 +288,7 @@ def _described(
     return _Patches(*(array[flat] for array in (label, key, first, part, vectors, center, total)))
 
 
-def _inside_out(edges: _Edges, patch: np.ndarray, patches: _Patches, front: np.ndarray, back: np.ndarray) -> np.ndarray:
+def _inside_out(edges: _Edges, patch: NDArray[Any], patches: _Patches, front: NDArray[Any], back: NDArray[Any]) -> NDArray[Any]:
     """For each pair of patches in one place, whether it is `back` that looks outwards; not where nobody can tell.
 
     Patches belong to one layer where exactly two places meet in an edge and their windings go on: of the four patches there each has
@@ -325,5 +326,5 @@ def _inside_out(edges: _Edges, patch: np.ndarray, patches: _Patches, front: np.n
     volume = np.bincount(layer, np.einsum("nd,nd->n", vector, away), layers)
     scale = np.bincount(layer, area * np.linalg.norm(away, axis=1), layers)
     difference = volume[layer[:pairs]] - volume[layer[pairs:]]
-    inward: np.ndarray = difference < -1e-5 * scale[layer[:pairs]]
+    inward: NDArray[Any] = difference < -1e-5 * scale[layer[:pairs]]
     return inward

@@ -9,10 +9,11 @@
 Letters: V vertices, P polygons, C corners of all polygons together, F triangles, p polygons that have n corners each.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import mapbox_earcut
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 
@@ -29,7 +30,7 @@ ALONG: Final = 0.2
 """Mean cosine between normals and the triangles' own, below which they are those of something else. A cube's corners have 0.58."""
 
 
-def triangulated(vertices: np.ndarray, counts: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def triangulated(vertices: NDArray[Any], counts: NDArray[Any], corners: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Cuts polygons into triangles.
 
     A triangle stays as it is. A convex polygon becomes a fan around its first corner. A concave one is cut by ear clipping in its
@@ -80,7 +81,7 @@ def triangulated(vertices: np.ndarray, counts: np.ndarray, corners: np.ndarray) 
     return found[order], origin[order]
 
 
-def _other_diagonal(places: np.ndarray, normals: np.ndarray, cut: np.ndarray) -> np.ndarray:
+def _other_diagonal(places: NDArray[Any], normals: NDArray[Any], cut: NDArray[Any]) -> NDArray[Any]:
     """Cuts the concave quads among `places [p, 4, 3]` along their other diagonal: changes `cut [p, 2, 3]`.
 
     Returns which quads neither diagonal cuts into two triangles of the quad's own winding, `[p]` bool: they cross themselves.
@@ -91,15 +92,15 @@ def _other_diagonal(places: np.ndarray, normals: np.ndarray, cut: np.ndarray) ->
     return np.logical_and(first, second)
 
 
-def _areas(triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
+def _areas(triangles: NDArray[Any], normals: NDArray[Any]) -> NDArray[Any]:
     """Signed areas of triangles `[p, t, 3, 3]` along `normals [p, 3]`, as fractions of the polygon's: `[p, t]`."""
     sides = triangles[:, :, 1:] - triangles[:, :, :1]
     areas = np.einsum("ptd,pd->pt", np.cross(sides[:, :, 0], sides[:, :, 1]), normals)
-    shares: np.ndarray = areas / np.einsum("pd,pd->p", normals, normals)[:, None]
+    shares: NDArray[Any] = areas / np.einsum("pd,pd->p", normals, normals)[:, None]
     return shares
 
 
-def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
+def _convex(places: NDArray[Any], normals: NDArray[Any]) -> NDArray[Any]:
     """Which polygons `[p, n, 3]` turn left at every corner and once around in all, `[p]` bool."""
     ahead = np.roll(places, -1, axis=1) - places  # [p, n, 3]
     behind = np.roll(ahead, 1, axis=1)
@@ -108,11 +109,11 @@ def _convex(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
     turns = np.einsum("pnd,pd->pn", np.cross(behind, ahead), normals)
     around = np.arctan2(turns, np.einsum("pnd,pnd->pn", behind, ahead)).sum(axis=1)
     # A repeated corner hides its turn, and a star turns left everywhere but goes around twice: both show in the sum.
-    convex: np.ndarray = np.logical_and(np.abs(around - 2 * np.pi) < 0.1, (turns >= -FLAT * length).all(axis=1))
+    convex: NDArray[Any] = np.logical_and(np.abs(around - 2 * np.pi) < 0.1, (turns >= -FLAT * length).all(axis=1))
     return convex
 
 
-def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
+def _ears(places: NDArray[Any], normal: NDArray[Any]) -> NDArray[Any]:
     """Triangles `[t, 3]` of one polygon `[n, 3]` by ear clipping. None, `[0, 3]`, where that would leave out some of it."""
     if len(places) > 100 and len(np.unique(places, axis=0)) < len(places) / 2:
         # It goes over the same places again and again, which no surface does, and which takes the library forever. A polygon whose
@@ -138,7 +139,7 @@ def _ears(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
     return ears[:0] if height > BENT and lost else ears
 
 
-def across(normals: np.ndarray, corners: np.ndarray) -> bool:
+def across(normals: NDArray[Any], corners: NDArray[Any]) -> bool:
     """Whether normals point away from the triangles that they belong to, rather than along them.
 
     Some programs write the same normal everywhere, or those of another mesh: shaded with these, a surface is noise.
@@ -156,8 +157,8 @@ def across(normals: np.ndarray, corners: np.ndarray) -> bool:
 
 
 def clamped(
-    uv: np.ndarray, faces: np.ndarray, size: tuple[int, int], values: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    uv: NDArray[Any], faces: NDArray[Any], size: tuple[int, int], values: dict[str, NDArray[Any]]
+) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
     """Texture coordinates of a texture that ends at its edge, rewritten for one that repeats.
 
     Beyond its edge a clamped texture goes on with the colour of its outermost pixels. Triangles are cut along the middle of these
@@ -181,7 +182,9 @@ def clamped(
     return np.clip(values.pop("uv"), low, high), faces, values
 
 
-def _cut(faces: np.ndarray, values: dict[str, np.ndarray], height: np.ndarray, edge: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _cut(
+    faces: NDArray[Any], values: dict[str, NDArray[Any]], height: NDArray[Any], edge: float
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     """Cuts the triangles that lie on both sides of `height [V] == edge` into three each."""
     over = (height > edge)[faces]  # [F, 3]
     mixed = over.any(axis=1) & ~over.all(axis=1)

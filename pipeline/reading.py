@@ -17,9 +17,9 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures as pictures
@@ -107,7 +107,7 @@ class File:
         self.warnings: list[str] = []
         self._read: set[tuple[str, str]] = set()
         """Name and sha256 of every file beside this one that was read."""
-        self._textures: dict[tuple[str, Path], np.ndarray | None] = {}
+        self._textures: dict[tuple[str, Path], NDArray[Any] | None] = {}
         self._listings: dict[Path, dict[str, Path]] = {}
 
     @functools.cached_property
@@ -186,7 +186,7 @@ class File:
             self._listings[folder] = {_alike(path.name): path for path in paths}
         return self._listings[folder]
 
-    def texture(self, name: str, named_in: Path | None = None) -> np.ndarray | None:
+    def texture(self, name: str, named_in: Path | None = None) -> NDArray[Any] | None:
         """The picture in a file that this one (or `named_in`) names, `[H, W, 4]` uint8, decoded once and then the same array again.
         None where it is missing and `textures` is `grey`.
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 
@@ -31,7 +32,7 @@ KTX2: Final = b"\xabKTX 20\xbb\r\n\x1a\n"
 """The first bytes of a KTX2 file, the container of GPU textures."""
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
+def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     """The pixels of an image file, `[H, W, 4]` uint8, averaged down to `SIDE`.
 
     Raises:
@@ -58,13 +59,13 @@ def decode(data: bytes, name: str) -> np.ndarray:
         raise UserError(f"texture {name!r} is damaged or cut short") from error
 
 
-def with_alpha(texture: np.ndarray, alpha: np.ndarray, *, smooth: bool = True) -> np.ndarray:
+def with_alpha(texture: NDArray[np.uint8], alpha: NDArray[np.uint8], *, smooth: bool = True) -> NDArray[np.uint8]:
     """A picture `[H, W, 4]` uint8 with another alpha `[h, w]` uint8, in the larger of both sizes. `smooth`: alphas may be mixed."""
     size = (max(texture.shape[0], alpha.shape[0]), max(texture.shape[1], alpha.shape[1]))
     return np.dstack([resized(texture, size)[..., :3], resized(alpha, size, smooth=smooth)])
 
 
-def resized(picture: np.ndarray, size: tuple[int, int], *, smooth: bool = True) -> np.ndarray:
+def resized(picture: NDArray[np.uint8], size: tuple[int, int], *, smooth: bool = True) -> NDArray[np.uint8]:
     """A picture `[h, w]` or `[h, w, 4]` uint8 in another size (H, W). `smooth`: between its pixels values are mixed."""
     from PIL import Image
 
@@ -77,7 +78,7 @@ def resized(picture: np.ndarray, size: tuple[int, int], *, smooth: bool = True) 
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], how))
 
 
-def _pixels(image: Any) -> np.ndarray:
+def _pixels(image: Any) -> NDArray[np.uint8]:
     """A Pillow image as `[H, W, 4]` uint8, averaged down to `SIDE`.
 
     Raises:
@@ -123,7 +124,7 @@ def _eight_bit(image: Any) -> Any:
     return Image.merge("RGBA", (grey, grey, grey, alpha))
 
 
-def _ktx2(data: bytes, name: str) -> np.ndarray:
+def _ktx2(data: bytes, name: str) -> NDArray[np.uint8]:
     """The pixels of a KTX2 file whose texture is of Basis Universal, the only kind that glTF allows.
 
     Raises:

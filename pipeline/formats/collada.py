@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures
@@ -62,21 +63,21 @@ class Primitive:
     """Triangles of one material symbol."""
 
     symbol: str
-    faces: np.ndarray
+    faces: NDArray[Any]
     """[F, 3] int64, over the vertices of this primitive."""
-    places: np.ndarray
+    places: NDArray[Any]
     """[v] int64: the place of each vertex in its geometry."""
-    normals: np.ndarray | None
+    normals: NDArray[Any] | None
     """[v, 3]"""
-    colors: np.ndarray | None
+    colors: NDArray[Any] | None
     """[v, 3] or [v, 4] float."""
-    coordinates: dict[int, np.ndarray]
+    coordinates: dict[int, NDArray[Any]]
     """[v, 2] of each set."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    places: np.ndarray
+    places: NDArray[Any]
     """[V, 3] float64."""
     primitives: tuple[Primitive, ...]
 
@@ -86,7 +87,7 @@ class Instance(NamedTuple):
 
     element: Any
     """`instance_geometry` or `instance_controller`."""
-    matrix: np.ndarray
+    matrix: NDArray[Any]
     """[4, 4]"""
 
 
@@ -146,7 +147,7 @@ def _int(element: Any, name: str, default: int = 0) -> int:
     return int(text) if text else default
 
 
-def _whole(text: str | None) -> np.ndarray:
+def _whole(text: str | None) -> NDArray[Any]:
     """All numbers of a text, int64; none is negative but -1.
 
     Raises:
@@ -167,10 +168,11 @@ def _whole(text: str | None) -> np.ndarray:
 
 
 def _local(element: Any) -> str:
-    return element.tag.rpartition("}")[2]
+    """The name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
 
 
-def _numbers(text: str | None) -> np.ndarray:
+def _numbers(text: str | None) -> NDArray[Any]:
     """All numbers of a text, float64. Decimal commas are understood where no point is used."""
     text = (text or "").strip()
     if not text:
@@ -190,14 +192,14 @@ class _Document:
     archive: Archive | None
     root: Any = None
     ids: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, np.ndarray | None] = field(default_factory=dict)
+    pictures: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     surfaces: dict[Any, Surface] = field(default_factory=dict)
     """For each geometry element."""
     materials: dict[tuple[str, str], Material] = field(default_factory=dict)
     """For each symbol and what is bound to it."""
-    arrays: dict[Any, np.ndarray] = field(default_factory=dict)
+    arrays: dict[Any, NDArray[Any]] = field(default_factory=dict)
     """Numbers of each array element."""
-    worlds: dict[Any, np.ndarray] = field(default_factory=dict)
+    worlds: dict[Any, NDArray[Any]] = field(default_factory=dict)
     """Where each node stands in the scene, `[4, 4]`; of copies the first."""
 
     def __post_init__(self) -> None:
@@ -229,7 +231,7 @@ class _Document:
 
     def shape(self) -> Mesh:
         instances = self.instances()
-        placed: dict[Any, tuple[Part, list[np.ndarray]]] = {}  # each distinct part is made once, however often it is placed
+        placed: dict[Any, tuple[Part, list[NDArray[Any]]]] = {}  # each distinct part is made once, however often it is placed
         said, total = False, 0
         for index, instance in enumerate(instances):
             element, bent, matrix = self.moved(instance)
@@ -301,13 +303,13 @@ class _Document:
             self.surfaces[element] = self.geometry(element)
         return self.surfaces[element]
 
-    def moved(self, instance: Instance) -> tuple[Any, np.ndarray | None, np.ndarray]:
+    def moved(self, instance: Instance) -> tuple[Any, NDArray[Any] | None, NDArray[Any]]:
         """The geometry element of an instance, its places `[V, 3]` where a controller bends it, and where it is put `[4, 4]`."""
         if instance.element.tag == "instance_geometry":
             return self.find(instance.element.get("url"), "geometry"), None, instance.matrix
         return self.controlled(instance)
 
-    def controlled(self, instance: Instance) -> tuple[Any, np.ndarray | None, np.ndarray]:
+    def controlled(self, instance: Instance) -> tuple[Any, NDArray[Any] | None, NDArray[Any]]:
         """The geometry that a controller moves, its places `[V, 3]` after that, and where these are put."""
         controller = self.find(instance.element.get("url"), "controller")
         if controller.tag == "geometry":
@@ -325,7 +327,7 @@ class _Document:
             element, places = target, self.surface(target).places
         return element, self.skinned(skin, places, instance), np.eye(4)
 
-    def morphed(self, morph: Any) -> tuple[Any, np.ndarray]:
+    def morphed(self, morph: Any) -> tuple[Any, NDArray[Any]]:
         """The base geometry of a morph and its places `[V, 3]` under the default weights."""
         base = self.find(morph.get("source"), "geometry")
         places = self.surface(base).places
@@ -343,7 +345,7 @@ class _Document:
                 total = total + weight * target
         return base, total
 
-    def skinned(self, skin: Any, places: np.ndarray, instance: Instance) -> np.ndarray:
+    def skinned(self, skin: Any, places: NDArray[Any], instance: Instance) -> NDArray[Any]:
         """Places `[V, 3]` of a skin, where its joints put them in the scene."""
         bind = _numbers(skin.findtext("bind_shape_matrix"))
         bind = bind.reshape(4, 4) if bind.size == 16 else np.eye(4)
@@ -355,16 +357,18 @@ class _Document:
                 raise Broken(f"joint {joints.max()} of {len(moves)}")
         except (Broken, UserError) as error:
             self.file.warn(f"a skin is left in its bind pose ({error})")
-            return bound
+            return np.asarray(bound)
         total = np.zeros((len(places), 4, 4))
         whole = np.concatenate([moves, np.eye(4)[None]])  # joint -1 is the bind shape itself
         np.add.at(total, vertices, weights[:, None, None] * whole[joints])
         free = np.bincount(vertices, weights, len(places)) < 1e-9
         total[free] = np.eye(4)
         total /= total[:, 3:, 3:]  # weights sum to 1
-        return np.einsum("vij,vj->vi", total[:, :3, :3], bound) + total[:, :3, 3]
+        turned: NDArray[Any] = np.einsum("vij,vj->vi", total[:, :3, :3], bound)
+        skinned: NDArray[Any] = turned + total[:, :3, 3]
+        return skinned
 
-    def joint_matrices(self, skin: Any, instance: Instance) -> np.ndarray:
+    def joint_matrices(self, skin: Any, instance: Instance) -> NDArray[Any]:
         """What each joint does to the bound shape, `[J, 4, 4]`: its place in the scene times its inverse bind matrix."""
         inputs = {e.get("semantic"): e for e in skin.iterfind("joints/input")}
         if "JOINT" not in inputs:
@@ -388,10 +392,10 @@ class _Document:
         missing = [name for name in names if name not in known]
         if missing:
             raise Broken(f"joint {missing[0]!r} is no node of the scene")
-        matrices = [self.worlds[known[name]] for name in names]
-        return np.stack(matrices) @ inverse.reshape(-1, 4, 4)
+        matrices: NDArray[Any] = np.stack([self.worlds[known[name]] for name in names]) @ inverse.reshape(-1, 4, 4)
+        return matrices
 
-    def influences(self, skin: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def influences(self, skin: Any, count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Joint, vertex and weight of each influence, `[n]` each."""
         element = skin.find("vertex_weights")
         if element is None:
@@ -439,7 +443,7 @@ class _Document:
                 places = self.array(self.find(inputs["POSITION"].get("source"), "source"), 3)
         return Surface(places, tuple(primitives))
 
-    def primitive(self, mesh: Any, element: Any) -> tuple[np.ndarray, Primitive]:
+    def primitive(self, mesh: Any, element: Any) -> tuple[NDArray[Any], Primitive]:
         """One element of polygons: the places that it uses `[V, 3]`, and its triangles."""
         inputs: list[tuple[str, int, int, Any]] = []  # semantic, set, offset, source
         for one in element.findall("input"):
@@ -468,7 +472,7 @@ class _Document:
             triangles = _with_holes(element, places, counts, corners)
         else:
             triangles, _ = triangulated(places, counts, corners)  # [F, 3] positions in corners
-        values_of: dict[str, tuple[int, np.ndarray]] = {}  # by semantic, texture coordinates with their set: offset and values
+        values_of: dict[str, tuple[int, NDArray[Any]]] = {}  # by semantic, texture coordinates with their set: offset and values
         for semantic, number, offset, source in inputs:
             width = {"NORMAL": 3, "COLOR": 3, "TEXCOORD": 2}.get(semantic)
             name = f"TEXCOORD{number}" if semantic == "TEXCOORD" else semantic
@@ -507,7 +511,7 @@ class _Document:
             coordinates={int(name[8:]): table[:, :2] for name, table in found.items() if name.startswith("TEXCOORD")},
         )
 
-    def array(self, source: Any, columns: int = 0) -> np.ndarray:
+    def array(self, source: Any, columns: int = 0) -> NDArray[Any]:
         """Numbers `[n, columns]` of a source, as its accessor deals them. Parameters without a name are skipped where others have one."""
         if source.tag == "vertices":
             inner = next((e for e in source.findall("input") if e.get("semantic") == "POSITION"), None)
@@ -560,7 +564,7 @@ class _Document:
                 return _int(one, "input_set")
         return min(sets)
 
-    def part(self, places: np.ndarray, primitive: Primitive, material: Material, chosen: int, bent: bool) -> tuple[Part, bool]:
+    def part(self, places: NDArray[Any], primitive: Primitive, material: Material, chosen: int, bent: bool) -> tuple[Part, bool]:
         """Triangles with their material, and whether anything says a colour.
 
         Args:
@@ -671,7 +675,7 @@ class _Document:
         look["base_color"] = tuple(color.tolist())
         return Material(look, said, picture.texcoord, picture.turn, picture.modes)
 
-    def opacity(self, shader: Any, params: dict[str, Any], picture: "_Value") -> tuple[float, np.ndarray | None]:
+    def opacity(self, shader: Any, params: dict[str, Any], picture: "_Value") -> tuple[float, NDArray[Any] | None]:
         """How much a surface covers, 0..1; and where a picture says it, that as `[H, W]` uint8."""
         element = shader.find("transparent")
         factor = self.scalar(shader.find("transparency"), params)
@@ -775,7 +779,7 @@ class _Document:
             raise Broken(f"the picture {name!r} names no file")
         return text
 
-    def pixels(self, name: str) -> np.ndarray | None:
+    def pixels(self, name: str) -> NDArray[Any] | None:
         """The picture in a file, inside the archive or beside; None where it is missing and that is allowed."""
         name = name.strip()
         if name.lower().startswith("file:"):
@@ -808,8 +812,8 @@ class _MissingPicture(_BadPicture, Missing):
 
 @dataclass(frozen=True)
 class _Value:
-    color: np.ndarray | None = None
-    texture: np.ndarray | None = None
+    color: NDArray[Any] | None = None
+    texture: NDArray[Any] | None = None
     lost: bool = False
     """A picture is named and missing."""
     texcoord: str = ""
@@ -835,7 +839,7 @@ def _turn(texture: Any) -> tuple[float, float, float, float]:
     return (found[0], found[1], found[2], found[3])
 
 
-def _polygons(element: Any, stride: int) -> tuple[np.ndarray, np.ndarray]:
+def _polygons(element: Any, stride: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Corners of each polygon `[P]`, and all indices one after another, strips and fans as triangles."""
     texts = [_whole(e.text) for e in element.findall("p")]
     if element.tag == "polygons":
@@ -866,7 +870,7 @@ def _polygons(element: Any, stride: int) -> tuple[np.ndarray, np.ndarray]:
     return np.full(len(values) // (3 * stride), 3), values
 
 
-def _with_holes(element: Any, places: np.ndarray, counts: np.ndarray, corners: np.ndarray) -> np.ndarray:
+def _with_holes(element: Any, places: NDArray[Any], counts: NDArray[Any], corners: NDArray[Any]) -> NDArray[Any]:
     """Triangles `[F, 3]` of polygons, of which the last ones have holes, as positions in `corners`."""
     import mapbox_earcut
 
@@ -888,7 +892,7 @@ def _with_holes(element: Any, places: np.ndarray, counts: np.ndarray, corners: n
     return np.concatenate(found)
 
 
-def _transform(node: Any) -> np.ndarray:
+def _transform(node: Any) -> NDArray[Any]:
     """The matrix `[4, 4]` of a node: all its transformations, the first one outermost."""
     total = np.eye(4)
     for child in node:
@@ -901,7 +905,7 @@ def _transform(node: Any) -> np.ndarray:
     return total
 
 
-def _matrix(kind: str, numbers: np.ndarray) -> np.ndarray:
+def _matrix(kind: str, numbers: NDArray[Any]) -> NDArray[Any]:
     matrix = np.eye(4)
     match kind:
         case "matrix":

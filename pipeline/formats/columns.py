@@ -10,9 +10,10 @@ Letters: n points, c columns.
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY, Cloud
@@ -123,7 +124,7 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", re.sub(r"[(\[].*", "", name)).lower()
 
 
-def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False, pointed: Sequence[bool] = ()) -> Cloud:
+def unnamed(values: NDArray[Any], warn: Warn, *, intensity_first: bool = False, pointed: Sequence[bool] = ()) -> Cloud:
     """The cloud in a table whose columns have no names.
 
     Args:
@@ -160,7 +161,7 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False, po
     return Cloud(points=points, colors=colors, normals=normals)
 
 
-def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], warn: Warn) -> Cloud:
+def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]]], warn: Warn) -> Cloud:
     """The cloud in named columns `[n]` or arrays `[n, c]`: x, y and z, or one of `POINT_KEYS`; colours and normals where there are any.
 
     Of several columns with equal names the first is taken.
@@ -168,7 +169,7 @@ def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], 
     Raises:
         UserError: there are no coordinates, or arrays of different lengths.
     """
-    by_name = dict[str, tuple[str, np.ndarray]]()
+    by_name = dict[str, tuple[str, NDArray[Any]]]()
     rest = list[str]()
     for name, values in columns.items() if isinstance(columns, Mapping) else columns:
         if plain(name) in by_name:
@@ -217,7 +218,7 @@ def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], 
     return Cloud(points=unnamed(points[:, :3], warn).points, colors=done, normals=normals)
 
 
-def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
+def as_bytes(rgb: NDArray[Any], warn: Warn, what: str) -> NDArray[Any] | None:
     """Colours `[n, 3]` in any usual scale as uint8, or None where they are in none: 0..255, 0..1, -1..1 or 16 bits.
 
     `what` names them in the warnings about a scale that is guessed.
@@ -254,7 +255,7 @@ def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
     return done
 
 
-def is_normals(triple: np.ndarray, points: np.ndarray) -> bool:
+def is_normals(triple: NDArray[Any], points: NDArray[Any]) -> bool:
     """Whether columns `[n, 3]` are normals of the points: unit vectors, be it with signs or without.
 
     Vectors without any sign can be colours that are nearly pure (red is 1 0 0); then they must stand on the surface.
@@ -273,7 +274,7 @@ def is_normals(triple: np.ndarray, points: np.ndarray) -> bool:
     return _on_surface(vectors[some], places[some])
 
 
-def _on_surface(normals: np.ndarray, points: np.ndarray) -> bool:
+def _on_surface(normals: NDArray[Any], points: NDArray[Any]) -> bool:
     """Whether unsigned normals agree with those of planes through the nearest points."""
     from scipy.spatial import cKDTree
 
@@ -289,7 +290,7 @@ def _on_surface(normals: np.ndarray, points: np.ndarray) -> bool:
     return bool(np.median(cosines) > 0.9)
 
 
-def _triples(extra: np.ndarray, points: np.ndarray, intensity_first: bool, warn: Warn) -> tuple[int, ...]:
+def _triples(extra: NDArray[Any], points: NDArray[Any], intensity_first: bool, warn: Warn) -> tuple[int, ...]:
     """Where triples of columns begin among those behind x, y and z."""
     count = extra.shape[1]
     if count < 3:
@@ -302,7 +303,7 @@ def _triples(extra: np.ndarray, points: np.ndarray, intensity_first: bool, warn:
     return (0, 3) if count >= 6 else (0,)
 
 
-def _intensity_leads(four: np.ndarray, points: np.ndarray, warn: Warn) -> bool:
+def _intensity_leads(four: NDArray[Any], points: NDArray[Any], warn: Warn) -> bool:
     """Whether columns 4 to 7 are an intensity, red, green, blue; else they begin with colours or normals.
 
     Colours must be of one scale. Where both readings are possible, what these columns usually are decides, and a warning says so:
@@ -336,7 +337,7 @@ def _intensity_leads(four: np.ndarray, points: np.ndarray, warn: Warn) -> bool:
     return leads
 
 
-def _odd_one_leads(values: np.ndarray) -> bool:
+def _odd_one_leads(values: NDArray[Any]) -> bool:
     """Whether of four columns `[n, 4]` the first is no colour; else the last is none."""
     kinds = [len(np.unique(column)) for column in values.T]
     if 3 * kinds[3] <= min(kinds[1:3]):
@@ -354,7 +355,7 @@ def _ignore(text: str) -> None:
     """Takes a warning about a guess that is only tried."""
 
 
-def _stacked(by_name: Mapping[str, tuple[str, np.ndarray]], names: tuple[str, str, str], used: set[str]) -> np.ndarray:
+def _stacked(by_name: Mapping[str, tuple[str, NDArray[Any]]], names: tuple[str, str, str], used: set[str]) -> NDArray[Any]:
     """Three columns as `[n, 3]`."""
     arrays = [by_name[name][1] for name in names]
     if any(array.ndim != 1 or len(array) != len(arrays[0]) for array in arrays):
@@ -363,7 +364,7 @@ def _stacked(by_name: Mapping[str, tuple[str, np.ndarray]], names: tuple[str, st
     return np.stack(arrays, axis=1)
 
 
-def _channels(by_name: Mapping[str, tuple[str, np.ndarray]], used: set[str]) -> np.ndarray | None:
+def _channels(by_name: Mapping[str, tuple[str, NDArray[Any]]], used: set[str]) -> NDArray[Any] | None:
     """Colours `[n, 3]` from three columns."""
     found = {CHANNELS[name]: name for name in reversed(list(by_name)) if name in CHANNELS}
     if len(found) < 3:
@@ -371,7 +372,7 @@ def _channels(by_name: Mapping[str, tuple[str, np.ndarray]], used: set[str]) -> 
     return _stacked(by_name, (found["red"], found["green"], found["blue"]), used)
 
 
-def _normals(by_name: Mapping[str, tuple[str, np.ndarray]], count: int, used: set[str]) -> np.ndarray | None:
+def _normals(by_name: Mapping[str, tuple[str, NDArray[Any]]], count: int, used: set[str]) -> NDArray[Any] | None:
     """Normals `[n, 3]` from three columns or an array, if there are as many as points. `used` gets their names."""
     names = next((names for names in NORMAL_COLUMNS if set(names) <= set(by_name)), None)
     if names is not None and all(by_name[name][1].shape == (count,) and by_name[name][1].dtype.kind == "f" for name in names):
@@ -383,7 +384,7 @@ def _normals(by_name: Mapping[str, tuple[str, np.ndarray]], count: int, used: se
     return None
 
 
-def unpacked(packed: np.ndarray) -> np.ndarray:
+def unpacked(packed: NDArray[Any]) -> NDArray[Any]:
     """Colours `[n, 3]` uint8 from 0x00RRGGBB, which scanners' formats hide in the bits of a float."""
     if packed.dtype.itemsize != 4:
         packed = packed.astype(np.float32 if packed.dtype.kind == "f" else np.uint32)

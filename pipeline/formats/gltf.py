@@ -10,9 +10,10 @@ Letters: V vertices, F triangles, n points, k copies, c corners, j joints.
 
 import functools
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats.gltf_data import (
@@ -73,7 +74,7 @@ class Placed(NamedTuple):
     """One weight for each morph target."""
 
 
-def _placing(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _placing(translation: NDArray[Any], rotation: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
     """Matrices `[k, 4, 4]` of translations `[k, 3]`, rotations (quaternions x, y, z, w of any length) `[k, 4]` and scales `[k, 3]`."""
     length = np.linalg.norm(rotation, axis=1, keepdims=True)
     x, y, z, w = np.where(length > 0, rotation / length, [0, 0, 0, 1]).T
@@ -95,7 +96,7 @@ class _Scene:
     def __init__(self, document: Document) -> None:
         self.document, self.file = document, document.file
         self.looks = Looks(document)
-        self._worlds: dict[int, np.ndarray] = {}
+        self._worlds: dict[int, NDArray[Any]] = {}
 
     def shape(self) -> Geometry:
         """See `read`."""
@@ -168,7 +169,7 @@ class _Scene:
                 found[child] = index
         return found
 
-    def _world(self, index: int) -> np.ndarray:
+    def _world(self, index: int) -> NDArray[Any]:
         """Matrix `[4, 4]` from a node to the world."""
         chain = []
         at: int | None = index
@@ -184,19 +185,19 @@ class _Scene:
         return world
 
     @staticmethod
-    def _local(node: Record) -> np.ndarray:
+    def _local(node: Record) -> NDArray[Any]:
         """Matrix `[4, 4]` from a node to its parent."""
         if "matrix" in node:
-            return vector(node, "matrix", tuple(IDENTITY.reshape(-1))).reshape(4, 4).T
+            return np.transpose(vector(node, "matrix", tuple(IDENTITY.reshape(-1))).reshape(4, 4))
         if not node.keys() & {"translation", "rotation", "scale"}:
             return IDENTITY
         defaults = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
-        return _placing(*(vector(node, key, default)[None] for key, default in defaults.items()))[0]
+        return np.asarray(_placing(*(vector(node, key, default)[None] for key, default in defaults.items()))[0])
 
-    def _placements(self) -> dict[Placed, np.ndarray]:
+    def _placements(self) -> dict[Placed, NDArray[Any]]:
         """Each mesh of the scene with the matrices `[k, 4, 4]` of its copies, in the order of the file."""
         document = self.document
-        found: dict[Placed, list[np.ndarray]] = {}
+        found: dict[Placed, list[NDArray[Any]]] = {}
         if not document.table("nodes") and document.table("meshes"):
             self.file.warn("the file has meshes and no nodes: all are taken, as they lie")
             return {Placed(i, None, self._weights({}, i)): IDENTITY[None] for i in range(len(document.table("meshes")))}
@@ -235,7 +236,7 @@ class _Scene:
         weights = vector({"weights": given}, "weights", (0.0,) * len(given) if isinstance(given, list) else ())
         return tuple(map(float, weights)) if weights.any() else ()
 
-    def _instances(self, instances: Record) -> np.ndarray:
+    def _instances(self, instances: Record) -> NDArray[Any]:
         """Matrices `[k, 4, 4]` of EXT_mesh_gpu_instancing."""
         attributes = record(instances, "attributes")
         shapes = {"TRANSLATION": (0, 0, 0), "ROTATION": (0, 0, 0, 1), "SCALE": (1, 1, 1)}
@@ -254,7 +255,7 @@ class _Scene:
             arrays.append(given[name].floats().astype(np.float64) if name in given else np.tile(np.array(default, np.float64), (count, 1)))
         return _placing(*arrays)
 
-    def _count(self, placed: dict[Placed, np.ndarray]) -> None:
+    def _count(self, placed: dict[Placed, NDArray[Any]]) -> None:
         """Refuses what would be too large, by what the accessors declare, before anything is built."""
         document, total, pieces = self.document, 0, 0
         for what, matrices in placed.items():
@@ -327,7 +328,7 @@ class _Scene:
             raise UserError(f"a part's geometry is in the glTF extension {', '.join(strange)}, which is not read: export it without")
         return self.document.accessor(index, name)
 
-    def _corners(self, primitive: Record, count: int) -> np.ndarray:
+    def _corners(self, primitive: Record, count: int) -> NDArray[Any]:
         """Vertex numbers `[c]`."""
         if "indices" not in primitive:
             return np.arange(count)
@@ -340,8 +341,8 @@ class _Scene:
         return corners
 
     def _formed(
-        self, primitive: Record, what: Placed, given: dict[str, Values], rows: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+        self, primitive: Record, what: Placed, given: dict[str, Values], rows: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Positions `[V, 3]` and normals `[V, 3]` after morph targets and skin."""
         vertices = given["POSITION"].floats(rows)
         normals = given["NORMAL"].floats(rows, always_normalized=True) if "NORMAL" in given else None
@@ -360,15 +361,15 @@ class _Scene:
             return vertices, normals
         return self._skinned(what, given, rows, vertices, normals)
 
-    def _moved(self, target: Record, name: str, count: int, rows: np.ndarray | None) -> np.ndarray:
+    def _moved(self, target: Record, name: str, count: int, rows: NDArray[Any] | None) -> NDArray[Any]:
         values = self.document.accessor(whole(target, name), f"morph target {name}")
         if values.raw.shape != (count, 3):
             raise UserError(f"a morph target's {name} should be [{count}, 3], got {list(values.raw.shape)}")
         return values.floats(rows)
 
     def _skinned(
-        self, what: Placed, given: dict[str, Values], rows: np.ndarray | None, vertices: np.ndarray, normals: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+        self, what: Placed, given: dict[str, Values], rows: NDArray[Any] | None, vertices: NDArray[Any], normals: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Vertices `[V, 3]` and normals as the joints hold them now."""
         joints = self._joints(what.skin if what.skin is not None else 0)  # [j, 4, 4]
         blend, total = np.zeros((len(vertices), 4, 4)), np.zeros(len(vertices))
@@ -398,7 +399,7 @@ class _Scene:
             normals = np.einsum("vij,vj->vi", cofactors, normals)
         return moved, normals
 
-    def _joints(self, index: int) -> np.ndarray:
+    def _joints(self, index: int) -> NDArray[Any]:
         """For each joint of a skin the matrix from the mesh to the world, `[j, 4, 4]`."""
         skin = self.document.item("skins", index)
         nodes = wholes(skin, "joints")
@@ -421,7 +422,7 @@ def _mode(primitive: Record) -> int:
     return mode
 
 
-def _triangles(corners: np.ndarray, mode: int) -> np.ndarray:
+def _triangles(corners: NDArray[Any], mode: int) -> NDArray[Any]:
     """Triangles `[F, 3]` of corners `[c]` in mode 4 (each three), 5 (strip) or 6 (fan)."""
     if mode == 4:
         return corners[: len(corners) // 3 * 3].reshape(-1, 3)
@@ -434,7 +435,7 @@ def _triangles(corners: np.ndarray, mode: int) -> np.ndarray:
     return faces
 
 
-def _used(faces: np.ndarray, count: int) -> tuple[np.ndarray | None, np.ndarray]:
+def _used(faces: NDArray[Any], count: int) -> tuple[NDArray[Any] | None, NDArray[Any]]:
     """The vertices that faces `[F, 3]` use, in order, None for all; and the faces over these."""
     if faces.size * 8 < count:  # many parts may share one long list of vertices
         rows, places = np.unique(faces, return_inverse=True)
@@ -457,7 +458,7 @@ def _together(clouds: list[Cloud]) -> Cloud:
     )
 
 
-def _points(part: Part, matrices: np.ndarray, said: bool) -> Cloud:
+def _points(part: Part, matrices: NDArray[Any], said: bool) -> Cloud:
     """The copies of a cloud as one cloud, with colours where `said`."""
     moved = copied(part, matrices)
     normals = moved.normals

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.reading import File, decoded
@@ -155,7 +156,7 @@ def number(owner: Record, key: str, default: float) -> float:
     return float(value)
 
 
-def vector(owner: Record, key: str, default: tuple[float, ...]) -> np.ndarray:
+def vector(owner: Record, key: str, default: tuple[float, ...]) -> NDArray[Any]:
     """As many numbers as the default has, float64.
 
     Raises:
@@ -246,7 +247,7 @@ def extension(owner: Record, *names: str) -> Record | None:
 class Values:
     """What an accessor says."""
 
-    raw: np.ndarray
+    raw: NDArray[Any]
     """[n, k], a view of the file's bytes where it can be one."""
     normalized: bool
     """Whether whole numbers stand for 0..1 (unsigned) or -1..1 (signed)."""
@@ -254,14 +255,14 @@ class Values:
     def __len__(self) -> int:
         return len(self.raw)
 
-    def floats(self, rows: np.ndarray | None = None, always_normalized: bool = False) -> np.ndarray:
+    def floats(self, rows: NDArray[Any] | None = None, always_normalized: bool = False) -> NDArray[Any]:
         """The numbers meant, `[n, k]` float32, float64 where float32 would lose digits; all, or these `rows`."""
         raw = self.raw if rows is None else self.raw[rows]
         kind, size = raw.dtype.kind, raw.dtype.itemsize
         if kind == "f" or not (self.normalized or always_normalized):
             return raw.astype(np.float32 if size < 4 or (kind == "f" and size == 4) else np.float64)
         most = float(np.iinfo(raw.dtype).max)
-        values: np.ndarray = raw.astype(np.float32 if size < 4 else np.float64)
+        values: NDArray[Any] = raw.astype(np.float32 if size < 4 else np.float64)
         return np.maximum(values / most, -1)
 
 
@@ -286,8 +287,8 @@ class Document:
         if version.split(".")[0] != "2":
             raise UserError(f"glTF version {shown(version)} is not read, only 2.0: open it in an editor and export it again")
         self._bytes = len(file.data)
-        self._buffers: dict[int, np.ndarray] = {}
-        self._views: dict[int, np.ndarray] = {}
+        self._buffers: dict[int, NDArray[Any]] = {}
+        self._views: dict[int, NDArray[Any]] = {}
         self._accessors: dict[int, Values] = {}
         self._tables: dict[str, list[Record]] = {}
 
@@ -326,7 +327,7 @@ class Document:
         except (binascii.Error, ValueError) as error:
             raise UserError("the glTF is damaged: the base64 of a data: address is cut short or wrong") from error
 
-    def buffer(self, index: int) -> np.ndarray:
+    def buffer(self, index: int) -> NDArray[Any]:
         """The bytes of a buffer, `[n]` uint8.
 
         Raises:
@@ -345,7 +346,7 @@ class Document:
             self._buffers[index] = np.frombuffer(data, np.uint8)
         return self._buffers[index]
 
-    def piece(self, owner: Record, what: str) -> np.ndarray:
+    def piece(self, owner: Record, what: str) -> NDArray[Any]:
         """The bytes `[n]` uint8 that a buffer, byteOffset and byteLength tell.
 
         Raises:
@@ -356,7 +357,7 @@ class Document:
             raise UserError(f"{what} reaches byte {start + length} of a buffer of {len(buffer)}: damaged or cut short?")
         return buffer[start : start + length]
 
-    def view(self, index: int) -> np.ndarray:
+    def view(self, index: int) -> NDArray[Any]:
         """The bytes of a buffer view, `[n]` uint8, decompressed.
 
         Raises:
@@ -390,7 +391,7 @@ class Document:
             self._accessors[index] = Values(raw, accessor.get("normalized") is True)
         return self._accessors[index]
 
-    def _elements(self, place: Record, accessor: Record, name: str, count: int | None = None) -> np.ndarray | None:
+    def _elements(self, place: Record, accessor: Record, name: str, count: int | None = None) -> NDArray[Any] | None:
         """Elements `[n, k]` of the type of `accessor`, where `place` says; None where it says nothing."""
         if "bufferView" not in place:
             return None
@@ -405,7 +406,7 @@ class Document:
             return np.empty((0, width), dtype)
         return np.ndarray((count, width), dtype, data, offset, (stride, dtype.itemsize))
 
-    def _changed(self, raw: np.ndarray, accessor: Record, sparse: Record, name: str) -> np.ndarray:
+    def _changed(self, raw: NDArray[Any], accessor: Record, sparse: Record, name: str) -> NDArray[Any]:
         """A copy of `raw` `[n, k]` with the elements of a sparse accessor in place."""
         changes, where, what = whole(sparse, "count"), record(sparse, "indices"), record(sparse, "values")
         indices = self._elements(where, {"componentType": where.get("componentType"), "type": "SCALAR"}, name, changes)
@@ -418,7 +419,7 @@ class Document:
         raw[indices[:, 0].astype(np.int64)] = values
         return raw
 
-    def draco(self, packed: Record, attributes: Mapping[str, int]) -> tuple[np.ndarray, dict[str, Values]]:
+    def draco(self, packed: Record, attributes: Mapping[str, int]) -> tuple[NDArray[Any], dict[str, Values]]:
         """Decodes the geometry of a primitive.
 
         Args:
@@ -506,7 +507,7 @@ def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
     return chunks[b"JSON"], chunks.get(b"BIN\0")
 
 
-def _meshopt(packed: Record, data: np.ndarray, name: str) -> np.ndarray:
+def _meshopt(packed: Record, data: NDArray[Any], name: str) -> NDArray[Any]:
     """Bytes `[n]` uint8 that EXT_meshopt_compression made out of `data` `[m]` uint8.
 
     Raises:
@@ -539,7 +540,7 @@ def _meshopt(packed: Record, data: np.ndarray, name: str) -> np.ndarray:
             return found
         decode = meshoptimizer.decode_index_buffer if mode == "TRIANGLES" else meshoptimizer.decode_index_sequence
         # Always as four bytes: asked for two, the library puts them into an array of four.
-        indices = decode(count, 4, data)
+        indices: NDArray[Any] = decode(count, 4, data)
         if stride == 2 and int(indices.max()) > 0xFFFF:
             raise UserError(f"{name} is compressed by EXT_meshopt_compression and holds indices of more than two bytes: damaged?")
         return indices.astype(f"<u{stride}").view(np.uint8)

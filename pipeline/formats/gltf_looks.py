@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures
@@ -57,7 +58,7 @@ class Slot(NamedTuple):
 class Picture(NamedTuple):
     """A decoded texture with the way it goes on outside 0..1."""
 
-    pixels: np.ndarray
+    pixels: NDArray[Any]
     """[H, W, 4] uint8."""
     wrap: tuple[int, int]
     image: int
@@ -87,11 +88,11 @@ class Look:
 class Coat:
     """What colours a part, in linear light: base times vertex colours times picture."""
 
-    base: np.ndarray
+    base: NDArray[Any]
     """[4]"""
     said: bool
     """Whether the file says any of it."""
-    tint: np.ndarray | None
+    tint: NDArray[Any] | None
     """[V, 4]"""
     slot: Slot | None
     picture: Picture | None
@@ -103,7 +104,7 @@ class Looks:
     def __init__(self, document: Document) -> None:
         self.document, self.file = document, document.file
         self._looks: dict[int | None, Look] = {None: Look()}
-        self._images: dict[int, np.ndarray] = {}
+        self._images: dict[int, NDArray[Any]] = {}
         self._pictures: dict[int, Picture | None] = {}
         self._made: dict[Any, Any] = {}
 
@@ -115,7 +116,7 @@ class Looks:
             elif name not in APPLIED | UNSEEN:
                 self.file.warn(f"glTF extension {name} of {kind} is not known and left out")
 
-    def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: np.ndarray | None) -> tuple[Part, bool]:
+    def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: NDArray[Any] | None) -> tuple[Part, bool]:
         """A part with its material.
 
         Args:
@@ -161,7 +162,7 @@ class Looks:
             part = self._textured(part, coat.picture, given[f"TEXCOORD_{coat.slot.coordinates}"].floats(rows), coat.slot)
         return part, coat.said
 
-    def _textured(self, part: Part, picture: Picture, coordinates: np.ndarray, slot: Slot) -> Part:
+    def _textured(self, part: Part, picture: Picture, coordinates: NDArray[Any], slot: Slot) -> Part:
         """The part with a texture that may be repeated, laid on by glTF's coordinates `[V, 2]`."""
         uv = coordinates.astype(np.float64)
         if slot.transform is not None:
@@ -176,7 +177,7 @@ class Looks:
             uv = np.clip(uv - np.floor(uv.min(axis=0)), 0, 1e6)
         return replace(part, texture=pixels, uv=np.column_stack([uv[:, 0], 1 - uv[:, 1]]))
 
-    def _wrapped(self, pixels: np.ndarray, uv: np.ndarray, axis: int, how: int) -> tuple[np.ndarray, np.ndarray]:
+    def _wrapped(self, pixels: NDArray[Any], uv: NDArray[Any], axis: int, how: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """A texture that may be repeated along an axis (0: u, 1: v) in place of one that is clamped or mirrored there, and the coordinates
         `[V, 2]` on it. Only what is used of it is made, and nothing where no coordinate comes to the border.
         """
@@ -208,7 +209,9 @@ class Looks:
         uv[:, axis] = (uv[:, axis] * size + before) / (size + before + after)
         return self._made[key][1], uv
 
-    def _plated(self, look: Look, picture: Picture | None, base: np.ndarray, given: dict[str, Values]) -> tuple[Picture | None, np.ndarray]:
+    def _plated(
+        self, look: Look, picture: Picture | None, base: NDArray[Any], given: dict[str, Values]
+    ) -> tuple[Picture | None, NDArray[Any]]:
         """Picture and base colour `[4]` of a material in specular-glossiness, its metals in their own colour, not in black."""
         shine = self._laid(look.metal_slot, given)
         if shine is None or look.metal_slot is None:
@@ -316,15 +319,16 @@ class Looks:
             self.file.lacks(missing)
         return None
 
-    def _sharp(self, pixels: np.ndarray) -> np.ndarray:
+    def _sharp(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """A small picture made larger without smoothing, for samplers that want to see its pixels: ours smooths between them."""
         key = (id(pixels), "sharp")
         if key not in self._made:
             times = min(16, 1024 // max(pixels.shape[:2]))
             self._made[key] = (pixels, pixels.repeat(times, axis=0).repeat(times, axis=1))
-        return self._made[key][1]
+        sharp: NDArray[Any] = self._made[key][1]
+        return sharp
 
-    def _image(self, index: int) -> np.ndarray:
+    def _image(self, index: int) -> NDArray[Any]:
         """The pixels of an image `[H, W, 4]` uint8.
 
         Raises:
@@ -429,7 +433,7 @@ def _factor(owner: Record, key: str) -> tuple[float, float, float, float]:
     return red, green, blue, alpha
 
 
-def _padded(pixels: np.ndarray, axis: int, before: int, after: int, shrink: int) -> np.ndarray:
+def _padded(pixels: NDArray[Any], axis: int, before: int, after: int, shrink: int) -> NDArray[Any]:
     """A picture `[H, W, 4]` whose border goes on along an axis by so many texels of it, all `shrink` times smaller."""
     size = pixels.shape[axis]
     if shrink == 1:
@@ -447,17 +451,18 @@ _LIGHT: Final = np.where(
 """Linear light of each of the 256 values that sRGB has: what `geometry.display` undoes."""
 
 
-def _metal(diffuse: np.ndarray, specular: np.ndarray) -> np.ndarray:
+def _metal(diffuse: NDArray[Any], specular: NDArray[Any]) -> NDArray[Any]:
     """How far something is a metal, 0..1 `[..]`, by its diffuse and specular colours in linear light `[.., 3]`."""
-    return np.clip(specular.max(axis=-1) / 0.2 - 0.5, 0, 1) * np.clip(1.5 - diffuse.max(axis=-1) / 0.04, 0, 1)
+    metal: NDArray[Any] = np.clip(specular.max(axis=-1) / 0.2 - 0.5, 0, 1) * np.clip(1.5 - diffuse.max(axis=-1) / 0.04, 0, 1)
+    return metal
 
 
-def _sized(picture: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+def _sized(picture: NDArray[Any] | None, size: tuple[int, int]) -> NDArray[Any]:
     """A picture `[h, w, 4]` in another size, `[H, W, 4]` uint8; one white pixel where there is none."""
     return np.full((1, 1, 4), 255, np.uint8) if picture is None else textures.resized(picture, size)
 
 
-def _shown(light: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _shown(light: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Linear light `[H, W, 3]` in 0..1 and an alpha `[H or 1, W or 1]` as a picture `[H, W, 4]` uint8."""
     shades = np.rint(display(np.arange(65536) / 65535) * 255).astype(np.uint8)
     done = np.empty((*light.shape[:2], 4), np.uint8)
@@ -465,13 +470,13 @@ def _shown(light: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return done
 
 
-def _larger(*pictures: np.ndarray | None) -> tuple[int, int]:
+def _larger(*pictures: NDArray[Any] | None) -> tuple[int, int]:
     """Height and width of the largest picture `[H, W, 4]`."""
     height, width = max((p.shape[:2] for p in pictures if p is not None), key=math.prod)
     return height, width
 
 
-def _plated(pixels: np.ndarray | None, base: np.ndarray, shine: np.ndarray, metal: np.ndarray) -> np.ndarray | None:
+def _plated(pixels: NDArray[Any] | None, base: NDArray[Any], shine: NDArray[Any], metal: NDArray[Any]) -> NDArray[Any] | None:
     """Diffuse texture times base colour, and where that is black and the specular one is not, this. None where that is nowhere."""
     size = _larger(pixels, shine)
     below, specular = _sized(pixels, size), _LIGHT[_sized(shine, size)[..., :3]] * metal.astype(np.float32)
@@ -482,7 +487,7 @@ def _plated(pixels: np.ndarray | None, base: np.ndarray, shine: np.ndarray, meta
     return _shown(diffuse + weight * (specular - diffuse), below[..., 3])
 
 
-def _emitting(pixels: np.ndarray | None, base: np.ndarray, glow: np.ndarray | None, emission: np.ndarray) -> np.ndarray:
+def _emitting(pixels: NDArray[Any] | None, base: NDArray[Any], glow: NDArray[Any] | None, emission: NDArray[Any]) -> NDArray[Any]:
     """Base texture times base colour plus emissive texture times emission, `[H, W, 4]` uint8, as large as the larger of the two."""
     size = _larger(pixels, glow)
     below, above = _sized(pixels, size), _sized(glow, size)

@@ -12,6 +12,7 @@ import warnings
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY
@@ -56,7 +57,7 @@ class Lines:
     def __len__(self) -> int:
         return len(self.ends)
 
-    def are(self, *keywords: bytes) -> np.ndarray:
+    def are(self, *keywords: bytes) -> NDArray[Any]:
         """Which lines begin with one of these words of at most 7 letters: their numbers, ascending, from 0."""
         found = []
         for keyword in keywords:
@@ -66,9 +67,10 @@ class Lines:
             found.append(chosen[self._bytes[self.words[chosen] + len(keyword)] <= 32])
         return found[0] if len(found) == 1 else np.sort(np.concatenate(found))
 
-    def said(self) -> np.ndarray:
+    def said(self) -> NDArray[Any]:
         """Which lines are neither empty nor comments (`#`), `[L]` bool."""
-        return (self.words < self.ends) & (self._bytes[self.words] != ord("#"))
+        said: NDArray[np.bool_] = (self.words < self.ends) & (self._bytes[self.words] != ord("#"))
+        return said
 
     def text(self, line: int) -> str:
         """One line without the blanks around it."""
@@ -78,7 +80,7 @@ class Lines:
         """How a text editor numbers this line, from 1."""
         return self._whole.count(b"\n", 0, int(self.words[line])) + 1
 
-    def cut(self, chosen: np.ndarray, skip: int = 0) -> bytes:
+    def cut(self, chosen: NDArray[Any], skip: int = 0) -> bytes:
         """These lines `[l]`, ascending, as one text after an empty line, without their first `skip` letters and without comments."""
         if not len(chosen):
             return b"\n"
@@ -96,7 +98,7 @@ class Lines:
                 letters[words + i] = ord(" ")
         return re.sub(rb"(?<![^\s])#[^\n]*", b"", text) if b"#" in text else bytes(text)
 
-    def numbers(self, chosen: np.ndarray, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def numbers(self, chosen: NDArray[Any], skip: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
         """The numbers of these lines `[l]`, ascending, after their first `skip` letters.
 
         Returns:
@@ -124,7 +126,7 @@ class Lines:
         return values, counts
 
 
-def parsed(text: bytes, kind: type) -> np.ndarray | None:
+def parsed(text: bytes, kind: type) -> NDArray[Any] | None:
     """Numbers between blanks, as far as all of the text is such. None where it is not."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # NumPy warns where it stops before the end
@@ -134,7 +136,7 @@ def parsed(text: bytes, kind: type) -> np.ndarray | None:
             return np.zeros(0, kind) if not text.strip() else None
 
 
-def shades(raw: np.ndarray, file: File) -> np.ndarray | None:
+def shades(raw: NDArray[Any], file: File) -> NDArray[Any] | None:
     """Colours `[n, 3]` or `[n, 4]` as `[n, 4]` uint8. They are 0..255, or 0..1 where none reaches 2; alpha may differ.
 
     One that is no number is grey; an alpha that is missing is opaque. None where none is a number.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures
@@ -65,7 +66,7 @@ class Look:
     """Plain colour, sRGB. None where nothing says one."""
     beside: tuple[float, float, float] | None = None
     """Plain colour of faces that have no place on the texture."""
-    texture: np.ndarray | None = None
+    texture: NDArray[Any] | None = None
     """[H, W, 4] uint8."""
     pictured: bool = False
     """The texture says the colour, so plain and vertex colours are left out. Else it says only what is transparent."""
@@ -108,7 +109,8 @@ def parse(name: str, file: File) -> dict[str, Material]:
                     material.notes.append(
                         f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not within 0..1; it is cut off there"
                     )
-                material.colors[key] = tuple(min(max(c, 0.0), 1.0) for c in color)  # type: ignore[assignment]
+                red, green, blue = (min(max(c, 0.0), 1.0) for c in color)
+                material.colors[key] = (red, green, blue)
         elif key in ("d", "tr", "ns", "pr", "pm"):
             words = rest.split()
             if words[0].lower() == "-halo":
@@ -189,7 +191,7 @@ class Looks:
 
     def __init__(self, file: File) -> None:
         self.file = file
-        self._made: dict[Any, np.ndarray] = {}
+        self._made: dict[Any, NDArray[Any]] = {}
 
     def look(self, material: Material) -> Look:
         """How a material is drawn.
@@ -282,19 +284,19 @@ class Looks:
         assert alpha is not None
         return min(max(alpha, 0.0), 1.0)
 
-    def _once(self, key: tuple[Any, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+    def _once(self, key: tuple[Any, ...], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
 
-def _levelled(pixels: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+def _levelled(pixels: NDArray[Any], levels: tuple[float, float]) -> NDArray[Any]:
     """`-mm base gain`: each colour value `[H, W, 4]` times gain, plus base."""
     rgb = np.rint(np.clip(levels[0] * 255 + levels[1] * pixels[..., :3].astype(np.float64), 0, 255)).astype(np.uint8)
     return np.concatenate([rgb, pixels[..., 3:]], axis=2)
 
 
-def _mask(pixels: np.ndarray, mask: Map) -> np.ndarray:
+def _mask(pixels: NDArray[Any], mask: Map) -> NDArray[Any]:
     """How opaque each pixel of a `map_d` is, `[H, W]` uint8: the picture's own alpha where it has one, else how light it is."""
     channels = {"r": 0, "g": 1, "b": 2, "m": 3}
     if mask.channel in channels:

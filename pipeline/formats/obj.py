@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import mtl
@@ -43,11 +44,11 @@ FAR: Final = 1e6
 class Corners:
     """The corners of all polygons. Indices count from 0; -1 where a corner has none."""
 
-    counts: np.ndarray
+    counts: NDArray[Any]
     """[P] number of corners of each polygon."""
-    lines: np.ndarray
+    lines: NDArray[Any]
     """[P] line of each."""
-    indices: np.ndarray
+    indices: NDArray[Any]
     """[C, 3] rows of `v`, `vt` and `vn`."""
 
 
@@ -114,7 +115,7 @@ def read(file: File) -> Geometry:
     return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
 
 
-def _statements(lines: Lines, chosen: np.ndarray, file: File, surface: bool) -> tuple[list[str], list[tuple[int, str]], str]:
+def _statements(lines: Lines, chosen: NDArray[Any], file: File, surface: bool) -> tuple[list[str], list[tuple[int, str]], str]:
     """The statements that are not about vertices and elements: names of `.mtl` files, `(line, material)` of each usemtl, and the
     name of free-form geometry that the file has."""
     libraries: list[str] = []
@@ -147,7 +148,7 @@ def _statements(lines: Lines, chosen: np.ndarray, file: File, surface: bool) -> 
     return libraries, used, freeform
 
 
-def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray, np.ndarray | None]:
+def _vertices(lines: Lines, chosen: NDArray[Any], file: File) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Coordinates `[V, 3]` float64 and colours `[V, 4]` uint8, where the file has some, of the `v` lines.
 
     After x, y and z come a weight, or red, green and blue (0..1 or 0..255), or these and alpha.
@@ -181,7 +182,7 @@ def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray,
     return table[:, :3], colors
 
 
-def _polypaint(lines: Lines, count: int, file: File) -> np.ndarray | None:
+def _polypaint(lines: Lines, count: int, file: File) -> NDArray[Any] | None:
     """Colours `[V, 4]` uint8 that ZBrush writes into comments, `#MRGB` and eight hexadecimal digits (mask, red, green, blue) for each
     vertex, in the order of the `v` lines. None where there are none."""
     chosen = lines.are(b"#mrgb")
@@ -195,14 +196,14 @@ def _polypaint(lines: Lines, count: int, file: File) -> np.ndarray | None:
     return np.hstack([values[:, 1:], np.full((count, 1), 255, np.uint8)])
 
 
-def _padded(values: np.ndarray, counts: np.ndarray, width: int) -> np.ndarray:
+def _padded(values: NDArray[Any], counts: NDArray[Any], width: int) -> NDArray[Any]:
     """Rows of different lengths as a table `[rows, width]`, NaN where a row is shorter."""
     table = np.full((len(counts), width), np.nan)
     table[np.arange(width) < counts[:, None]] = values
     return table
 
 
-def _table(lines: Lines, chosen: np.ndarray, key: str, width: int, file: File) -> np.ndarray:
+def _table(lines: Lines, chosen: NDArray[Any], key: str, width: int, file: File) -> NDArray[Any]:
     """The first `width` numbers of these lines, `[l, width]`. A `vt` of one number is a place on the texture's lower edge."""
     if not len(chosen):
         return np.zeros((0, width))
@@ -218,7 +219,7 @@ def _table(lines: Lines, chosen: np.ndarray, key: str, width: int, file: File) -
     return np.where(np.arange(width) < counts[:, None], table, 0.0)
 
 
-def _corners(lines: Lines, chosen: np.ndarray, rows: dict[str, np.ndarray], file: File) -> Corners:
+def _corners(lines: Lines, chosen: NDArray[Any], rows: dict[str, NDArray[Any]], file: File) -> Corners:
     """The corners of the faces on these lines.
 
     Args:
@@ -286,7 +287,7 @@ def _corners(lines: Lines, chosen: np.ndarray, rows: dict[str, np.ndarray], file
     return Corners(counts, chosen, done)
 
 
-def _wrong_face(lines: Lines, chosen: np.ndarray) -> str:
+def _wrong_face(lines: Lines, chosen: NDArray[Any]) -> str:
     """Which face cannot be read, and why."""
     for line in chosen.tolist():
         words = re.split(r"\s#", lines.text(line))[0].split()[1:]
@@ -296,7 +297,9 @@ def _wrong_face(lines: Lines, chosen: np.ndarray) -> str:
     return "a face cannot be read"
 
 
-def _cloud(lines: Lines, rows: dict[str, np.ndarray], vertices: np.ndarray, colors: np.ndarray | None, freeform: str, file: File) -> Cloud:
+def _cloud(
+    lines: Lines, rows: dict[str, NDArray[Any]], vertices: NDArray[Any], colors: NDArray[Any] | None, freeform: str, file: File
+) -> Cloud:
     """The vertices of a file without faces: those that its `p` elements name, or all.
 
     Nothing joins vertices and normals there. Programs that write clouds (MeshLab, CloudCompare) write one `vn` for each `v`, in this order;
@@ -332,17 +335,17 @@ def _cloud(lines: Lines, rows: dict[str, np.ndarray], vertices: np.ndarray, colo
 class _Surface:
     """What the corners of triangles refer to."""
 
-    vertices: np.ndarray
-    colors: np.ndarray | None
-    uv: np.ndarray
-    normals: np.ndarray
-    indices: np.ndarray
+    vertices: NDArray[Any]
+    colors: NDArray[Any] | None
+    uv: NDArray[Any]
+    normals: NDArray[Any]
+    indices: NDArray[Any]
     """[C, 3]"""
     file: File
     black: bool
     """All materials are black, so that nothing but vertices can say a colour."""
 
-    def parts(self, triangles: np.ndarray, look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
+    def parts(self, triangles: NDArray[Any], look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
         """Triangles `[F, 3]` of one material as parts, each with whether anything said its colour.
 
         Faces that have no place on the texture become a part of their own, in the material's plain colour.
@@ -358,7 +361,7 @@ class _Surface:
             done.append(self._part(triangles[~placed], look, textured=False))
         return done
 
-    def _part(self, triangles: np.ndarray, look: mtl.Look, textured: bool) -> tuple[Part, bool]:
+    def _part(self, triangles: NDArray[Any], look: mtl.Look, textured: bool) -> tuple[Part, bool]:
         corners = self.indices[triangles.reshape(-1)]  # [3 F, 3]
         columns = [0]
         if textured:
@@ -367,7 +370,7 @@ class _Surface:
             columns.append(2)
         rows, faces = _distinct(corners, columns, (len(self.vertices), len(self.uv), len(self.normals)))
         faces = faces.reshape(-1, 3)
-        values: dict[str, np.ndarray] = {"vertices": self.vertices[rows[:, 0]]}
+        values: dict[str, NDArray[Any]] = {"vertices": self.vertices[rows[:, 0]]}
         normals = unit(self.normals[rows[:, 2]], len(rows)) if 2 in columns else None
         if normals is not None:
             values["normals"] = normals
@@ -402,7 +405,7 @@ class _Surface:
         fields |= values
         return Part(faces=faces, base_color=(*shade, look.alpha), **fields), said
 
-    def _hides(self, plain: tuple[float, float, float], colors: np.ndarray) -> bool:
+    def _hides(self, plain: tuple[float, float, float], colors: NDArray[Any]) -> bool:
         """Whether a material's colour leaves nothing of the colours `[V, 4]` of its vertices.
 
         Rhino and MeshLab write both, and any Kd. Vertices that are all white say nothing beside a black material, unless nothing
@@ -413,7 +416,7 @@ class _Surface:
         return bool(black and rgb.any() and (self.black or rgb.min() < 255))
 
 
-def _distinct(corners: np.ndarray, columns: list[int], sizes: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(corners: NDArray[Any], columns: list[int], sizes: tuple[int, int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The different rows among `corners [n, 3]`, seen in these columns, in ascending order, and which of them each corner is `[n]`."""
     key, size = corners[:, columns[0]], sizes[columns[0]]
     if size > 8 * len(key):  # tables are made of this size: not one of all vertices for each of a thousand materials

@@ -11,9 +11,10 @@ Letters: V vertices, P polygons, C corners of all polygons, F triangles.
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats.lines import Lines, parsed, shades
@@ -44,13 +45,13 @@ class Kind:
 class Polygons:
     """The faces of a file."""
 
-    counts: np.ndarray
+    counts: NDArray[Any]
     """[P] number of corners of each."""
-    corners: np.ndarray
+    corners: NDArray[Any]
     """[C] indices of vertices."""
-    lengths: np.ndarray
+    lengths: NDArray[Any]
     """[P] how many numbers follow the corners."""
-    extras: np.ndarray
+    extras: NDArray[Any]
     """These numbers, of all faces together."""
 
 
@@ -106,7 +107,9 @@ def _kind(first: str) -> tuple[Kind, list[str]]:
     return Kind("T" in letters, color >= 0, normal >= 0, not 0 <= normal < color), first[match.end() :].split()
 
 
-def _by_lines(lines: Lines, body: np.ndarray, count: int, faces_count: int, kind: Kind, file: File) -> tuple[np.ndarray, Polygons] | None:
+def _by_lines(
+    lines: Lines, body: NDArray[Any], count: int, faces_count: int, kind: Kind, file: File
+) -> tuple[NDArray[Any], Polygons] | None:
     """Vertices `[V, width]` and faces of a file with one line for each. None where it is not like this."""
     if len(body) < count + faces_count:
         return None
@@ -139,14 +142,16 @@ def _by_lines(lines: Lines, body: np.ndarray, count: int, faces_count: int, kind
     return values, Polygons(counts, corners.astype(np.int64), lengths - 1 - counts, numbers[extra].astype(np.float64))
 
 
-def _lengths(text: bytes) -> np.ndarray:
+def _lengths(text: bytes) -> NDArray[Any]:
     """How many words each line has after the first, empty one."""
     array = np.frombuffer(text, np.uint8)
     ink = array > 32
     return np.diff(np.searchsorted(np.flatnonzero(ink[1:] > ink[:-1]) + 1, np.flatnonzero(array == ord("\n"))))
 
 
-def _by_numbers(lines: Lines, body: np.ndarray, words: list[str], count: int, faces_count: int, kind: Kind) -> tuple[np.ndarray, Polygons]:
+def _by_numbers(
+    lines: Lines, body: NDArray[Any], words: list[str], count: int, faces_count: int, kind: Kind
+) -> tuple[NDArray[Any], Polygons]:
     """Vertices `[V, width]` and faces of a file that is a row of numbers, wherever its lines end.
 
     Raises:
@@ -162,7 +167,7 @@ def _by_numbers(lines: Lines, body: np.ndarray, words: list[str], count: int, fa
     if len(values) < count * width or len(rest) < 4 * faces_count:
         raise UserError(f"{short}, and ends after {len(values):,} numbers")
     counts: list[int] = []
-    corners: list[np.ndarray] = []
+    corners: list[NDArray[Any]] = []
     at = 0
     for _ in range(faces_count):
         n = int(rest[at]) if at < len(rest) and np.isfinite(rest[at]) else -1
@@ -179,13 +184,13 @@ def _by_numbers(lines: Lines, body: np.ndarray, words: list[str], count: int, fa
     return values[: count * width].reshape(count, width), Polygons(np.array(counts), flat.astype(np.int64), none, np.zeros(0))
 
 
-def _check(corners: np.ndarray, count: int) -> None:
+def _check(corners: NDArray[Any], count: int) -> None:
     wrong = ~((corners >= 0) & (corners < count) & (corners == np.rint(corners)))
     if wrong.any():
         raise UserError(f"a face has the index {corners[wrong][0]:g} of a vertex, but the file has {count:,} vertices, counted from 0")
 
 
-def _binary(data: bytes, kind: Kind) -> tuple[np.ndarray, Polygons, Kind]:
+def _binary(data: bytes, kind: Kind) -> tuple[NDArray[Any], Polygons, Kind]:
     """Vertices `[V, width]` and faces of a binary file, which has big-endian numbers of four bytes.
 
     Raises:
@@ -218,7 +223,7 @@ def _binary(data: bytes, kind: Kind) -> tuple[np.ndarray, Polygons, Kind]:
     return values, Polygons(counts, flat, lengths, np.concatenate(extras)), kind
 
 
-def _normal_first(values: np.ndarray, kind: Kind, faces: np.ndarray) -> bool:
+def _normal_first(values: NDArray[Any], kind: Kind, faces: NDArray[Any]) -> bool:
     """Whether normals come before colours in the numbers `[V, 9 or 10]` of vertices, which begin with x, y, z.
 
     The header's order decides, unless one order alone has colours that can be ones (0..255), else normals of length 1, else normals
@@ -235,7 +240,7 @@ def _normal_first(values: np.ndarray, kind: Kind, faces: np.ndarray) -> bool:
     return kind.normal_first
 
 
-def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
+def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh:
     """The surface of vertices `[V, width]` and faces, with whichever colours there are."""
     vertices, width = values[:, :3], values.shape[1]
     triangles, polygon = triangulated(vertices, faces.counts, faces.corners)

@@ -9,10 +9,11 @@ import io
 import itertools
 import re
 import struct
-from typing import Final
+from typing import Any, Final
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import columns
@@ -45,7 +46,7 @@ def read(file: File) -> Cloud:
             raise UserError(f"DATA {other[:40]!r}: expected ascii, binary or binary_compressed")
     if not re.fullmatch(IDENTITY, header.get("VIEWPOINT", "0 0 0 1 0 0 0")):
         file.warn("the scanner's pose (VIEWPOINT) is not applied")
-    known: dict[str, np.ndarray] = {}
+    known: dict[str, NDArray[Any]] = {}
     for name, values in table.items():
         if columns.plain(name) in ("rgb", "rgba") and values.ndim == 1:
             known[name] = columns.unpacked(values)
@@ -98,7 +99,7 @@ def _count(header: dict[str, str]) -> int:
     return count
 
 
-def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
+def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, NDArray[Any]]:
     # Packed colours are written as a float's digits, or as an integer of either sign whatever TYPE says.
     packed = [columns.plain(name) in ("rgb", "rgba") and repeat == 1 for name, _, repeat in fields]
     layout = _layout(
@@ -124,7 +125,7 @@ def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> 
     return table
 
 
-def _packed(values: np.ndarray) -> np.ndarray:
+def _packed(values: NDArray[Any]) -> NDArray[Any]:
     """Packed colours `[n]` float64 as integers where they were written so, else as the float32 whose bits they are."""
     whole = np.isfinite(values) & (values == np.rint(values)) & (values >= 0) & (values < 1 << 32)
     # Without alpha such floats are far below 1.
@@ -154,7 +155,7 @@ def _layout(fields: list[tuple[str, np.dtype, int]]) -> np.dtype:
     return np.dtype([(f"f{i}", kind, (repeat,) if repeat > 1 else ()) for i, (_, kind, repeat) in enumerate(fields)])
 
 
-def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
+def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, NDArray[Any]]:
     layout = _layout(fields)
     if len(body) < layout.itemsize * count:
         raise UserError(f"the file is cut short: {count} points take {layout.itemsize * count:,} bytes, it holds {len(body):,}")
@@ -162,7 +163,7 @@ def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) ->
     return {name: rows[f"f{i}"] for i, (name, _, _) in enumerate(fields)}
 
 
-def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
+def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, NDArray[Any]]:
     """Field after field, compressed as one block."""
     if len(body) < 8:
         raise UserError("the file is cut short: the sizes of the compressed block are missing")
@@ -189,6 +190,6 @@ def _lzf(packed: bytes, size: int) -> bytes:
         block = file.create_dataset("b", (size,), np.uint8, chunks=(size,), compression="lzf")
         block.id.write_direct_chunk((0,), packed)
         try:
-            return block[:].tobytes()
+            return np.asarray(block[:]).tobytes()
         except OSError as error:
             raise UserError("the compressed block is damaged") from error

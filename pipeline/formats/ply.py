@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
@@ -124,12 +125,12 @@ class Table:
     rows: int
     types: dict[str, str]
     """Declared type of each property."""
-    columns: dict[str, np.ndarray]
+    columns: dict[str, NDArray[Any]]
     """Numbers `[R]` of each property that is no list."""
-    lists: dict[str, tuple[np.ndarray, np.ndarray]]
+    lists: dict[str, tuple[NDArray[Any], NDArray[Any]]]
     """For each list: how many values each row has `[R]`, and all values one after another."""
 
-    def stacked(self, names: tuple[str, ...]) -> np.ndarray | None:
+    def stacked(self, names: tuple[str, ...]) -> NDArray[Any] | None:
         """Columns side by side `[R, k]`, or None where one is missing."""
         if not all(name in self.columns for name in names):
             return None
@@ -166,7 +167,7 @@ def read(file: File) -> Geometry:
 # ------------------------------------------------------------------------------------------------------------ shapes
 
 
-def _cloud(file: File, vertices: Table, places: np.ndarray, materials: Table) -> Cloud:
+def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) -> Cloud:
     colors = _colors(vertices)
     if materials.rows:
         colors, _ = _with_materials(file, materials, vertices, Table(0, {}, {}, {}), colors, None)
@@ -193,7 +194,14 @@ def _cloud(file: File, vertices: Table, places: np.ndarray, materials: Table) ->
 
 
 def _mesh(
-    file: File, header: Header, vertices: Table, places: np.ndarray, counts: np.ndarray, corners: np.ndarray, faces: Table, materials: Table
+    file: File,
+    header: Header,
+    vertices: Table,
+    places: NDArray[Any],
+    counts: NDArray[Any],
+    corners: NDArray[Any],
+    faces: Table,
+    materials: Table,
 ) -> Mesh:
     """`counts [P]` corners of each polygon, `corners [C]` their vertices. Polygons beyond the rows of `faces` are of strips."""
     thin = np.count_nonzero(counts < 3)
@@ -267,7 +275,7 @@ def _seen_through(file: File, part: Part) -> Part:
     return dataclasses.replace(part, colors=np.hstack([part.colors[:, :3], np.full((len(part.colors), 1), 255, np.uint8)]))
 
 
-def _polygons(file: File, tables: dict[str, Table], count: int) -> tuple[np.ndarray, np.ndarray, Table]:
+def _polygons(file: File, tables: dict[str, Table], count: int) -> tuple[NDArray[Any], NDArray[Any], Table]:
     """Number of corners of each polygon `[P]`, the vertex of each corner `[C]`, and the rows of element 'face'.
 
     The triangles of strips follow the faces.
@@ -293,7 +301,7 @@ def _polygons(file: File, tables: dict[str, Table], count: int) -> tuple[np.ndar
     return np.concatenate(counts), np.concatenate(corners), faces
 
 
-def _strips(counts: np.ndarray, flat: np.ndarray) -> np.ndarray:
+def _strips(counts: NDArray[Any], flat: NDArray[Any]) -> NDArray[Any]:
     """Triangles `[F, 3]` of strips: each vertex makes one with the two before it, every second one is turned, -1 begins anew."""
     flat = flat.astype(np.int64)
     position = np.arange(len(flat))
@@ -305,10 +313,11 @@ def _strips(counts: np.ndarray, flat: np.ndarray) -> np.ndarray:
     turned = place[ends] % 2 == 1
     a, b, c = flat[ends - 2], flat[ends - 1], flat[ends]
     triangles = np.stack([np.where(turned, b, a), np.where(turned, a, b), c], axis=1)
-    return triangles[(a != b) & (b != c) & (a != c)]  # the others only carry the strip elsewhere
+    surface = (a != b) & (b != c) & (a != c)  # the others have no area and only continue the strip elsewhere
+    return np.compress(surface, triangles, axis=0)
 
 
-def _indices(values: np.ndarray, count: int) -> np.ndarray:
+def _indices(values: NDArray[Any], count: int) -> NDArray[Any]:
     if not len(values):
         return np.zeros(0, np.int64)
     low, high = values.min(), values.max()
@@ -320,7 +329,7 @@ def _indices(values: np.ndarray, count: int) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------- colours and pictures
 
 
-def _colors(table: Table) -> np.ndarray | None:
+def _colors(table: Table) -> NDArray[Any] | None:
     """Colours `[R, 4]` uint8, or None where the element has none."""
     for *names, alpha in COLORS:
         if table.rows and all(name in table.columns for name in names):
@@ -335,13 +344,13 @@ def _colors(table: Table) -> np.ndarray | None:
     return None
 
 
-def _harmonic(dc: np.ndarray) -> np.ndarray:
+def _harmonic(dc: NDArray[Any]) -> NDArray[Any]:
     """Colours `[R, 4]` uint8 from the constant spherical harmonics `[R, 3]`."""
     rgb = _bytes(0.5 + HARMONIC * dc.astype(np.float64))
     return np.hstack([rgb, np.full((len(rgb), 1), 255, np.uint8)])
 
 
-def _unpacked(values: np.ndarray, kind: str, with_alpha: bool) -> np.ndarray:
+def _unpacked(values: NDArray[Any], kind: str, with_alpha: bool) -> NDArray[Any]:
     """Colours `[R, 4]` uint8 from the bits 0xAARRGGBB of numbers of a declared type. An alpha that is 0 everywhere says nothing."""
     if kind == "f4":
         with np.errstate(all="ignore"):
@@ -358,8 +367,8 @@ def _unpacked(values: np.ndarray, kind: str, with_alpha: bool) -> np.ndarray:
 
 
 def _with_materials(
-    file: File, materials: Table, vertices: Table, faces: Table, colors: np.ndarray | None, painted: np.ndarray | None
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+    file: File, materials: Table, vertices: Table, faces: Table, colors: NDArray[Any] | None, painted: NDArray[Any] | None
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
     """Colours of vertices `[V, 4]` and of faces `[R, 4]`, by the rows of element `material` where they have none of their own."""
     shades = _colors(materials)
     if shades is None:
@@ -386,7 +395,7 @@ def _with_materials(
     return None, None
 
 
-def _fraction(values: np.ndarray, kind: str) -> np.ndarray:
+def _fraction(values: NDArray[Any], kind: str) -> NDArray[Any]:
     """Colours as 0..1, by their declared type and range; see the top of this file."""
     if kind == "u1" and values.dtype == np.uint8:
         return values  # as it is: `_bytes` knows it
@@ -397,13 +406,13 @@ def _fraction(values: np.ndarray, kind: str) -> np.ndarray:
     return values / (255 if top <= 255 else 65535)
 
 
-def _bytes(values: np.ndarray) -> np.ndarray:
+def _bytes(values: NDArray[Any]) -> NDArray[Any]:
     return values if values.dtype == np.uint8 else np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
 
 
 def _coordinates(
-    file: File, header: Header, vertices: Table, faces: Table, counts: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
+    file: File, header: Header, vertices: Table, faces: Table, counts: NDArray[Any]
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any]]:
     """Texture coordinates of vertices `[V, 2]` or of corners `[C, 2]`, and which picture each polygon shows `[P]`, -1 for none."""
     nothing, mapped = np.full(len(counts), -1), np.zeros(len(counts), np.int64)
     if not header.textures:
@@ -517,7 +526,7 @@ def _from_text(file: File, header: Header) -> dict[str, Table]:
     return tables
 
 
-def _of_numbers(numbers: np.ndarray, elements: tuple[Element, ...]) -> tuple[dict[str, Table], int, UserError | None]:
+def _of_numbers(numbers: NDArray[Any], elements: tuple[Element, ...]) -> tuple[dict[str, Table], int, UserError | None]:
     """Tables of elements whose properties are all float64, how many numbers are left over, and what went wrong."""
     data, at = numbers.tobytes(), 0
     tables: dict[str, Table] = {}
@@ -529,7 +538,7 @@ def _of_numbers(numbers: np.ndarray, elements: tuple[Element, ...]) -> tuple[dic
     return tables, (len(data) - at) // 8, None
 
 
-def _numbers(text: bytes) -> np.ndarray:
+def _numbers(text: bytes) -> NDArray[Any]:
     """All numbers of a text, float64."""
     if b"#" in text:
         text = re.sub(rb"-?1\.#\w+", b"nan", text)  # how Windows programs write what is no number
@@ -623,12 +632,12 @@ def _rows(data: bytes, at: int, element: Element, order: str) -> tuple[Table, in
     return Table(element.rows, types, columns, lists), end
 
 
-def _gathered(data: bytes, positions: np.ndarray, kind: str) -> np.ndarray:
+def _gathered(data: bytes, positions: NDArray[Any], kind: str) -> NDArray[Any]:
     """Numbers of one type that begin at any bytes."""
     dtype = np.dtype(kind)
     # A view in which a number begins at every byte.
-    everywhere = np.ndarray((max(len(data) - dtype.itemsize + 1, 0),), dtype, data, strides=(1,))
-    return everywhere[positions]
+    everywhere: NDArray[Any] = np.ndarray((max(len(data) - dtype.itemsize + 1, 0),), dtype, data, strides=(1,))
+    return np.take(everywhere, positions)
 
 
 def _walk(data: bytes, at: int, element: Element, order: str) -> tuple[list[tuple[int, ...]], int]:

@@ -12,6 +12,7 @@ import re
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats.lines import Lines
@@ -52,7 +53,7 @@ def read(file: File) -> Geometry:
     return _mesh(corners, colors, file)
 
 
-def _mesh(corners: np.ndarray, colors: np.ndarray | None, file: File) -> Mesh:
+def _mesh(corners: NDArray[Any], colors: NDArray[Any] | None, file: File) -> Mesh:
     """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8 as a mesh. Corners stay apart: whoever needs neighbours goes by place."""
     if not len(corners):
         raise UserError("the file holds no triangles")
@@ -71,7 +72,7 @@ def _mesh(corners: np.ndarray, colors: np.ndarray | None, file: File) -> Mesh:
     return Mesh(parts=(part,), colored=colors is not None, warnings=tuple(file.warnings))
 
 
-def _text(data: bytes, file: File) -> np.ndarray:
+def _text(data: bytes, file: File) -> NDArray[Any]:
     """Triangles `[F, 3, 3]` of all solids in a text file."""
     lines = Lines(data)
     if len(lines.are(b"vertex")) != data.lower().count(b"vertex"):  # several statements in a line, or names like these words
@@ -93,7 +94,7 @@ def _text(data: bytes, file: File) -> np.ndarray:
     return values.reshape(-1, 3, 3)
 
 
-def _binary(data: bytes, file: File) -> tuple[np.ndarray, np.ndarray | None]:
+def _binary(data: bytes, file: File) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8, where they have some, of a binary file."""
     if len(data) < HEAD:
         raise UserError(f"damaged or cut short: {len(data)} bytes, and the header of a binary STL file alone has {HEAD}")
@@ -113,7 +114,7 @@ def _binary(data: bytes, file: File) -> tuple[np.ndarray, np.ndarray | None]:
     return facets["corners"], _colors(data[:80], facets["color"], file)
 
 
-def _colors(header: bytes, words: np.ndarray, file: File) -> np.ndarray | None:
+def _colors(header: bytes, words: NDArray[Any], file: File) -> NDArray[Any] | None:
     """Colours `[F, 4]` uint8 from the header and the last two bytes of each triangle `[F]`; None where there are none.
 
     Materialise: `COLOR=` and four bytes in the header colour all triangles but those without the highest bit, which have five bits
@@ -139,7 +140,7 @@ def _colors(header: bytes, words: np.ndarray, file: File) -> np.ndarray | None:
     return np.where(own[:, None], shades, rest)
 
 
-def _whole(header: bytes, file: File) -> np.ndarray | None:
+def _whole(header: bytes, file: File) -> NDArray[Any] | None:
     """The colour `[4]` uint8 of the whole file, which stands in the header behind `COLOR=`; None where there is none."""
     found = re.search(rb"COLOR=(.{3})(.)(.?)", header, re.DOTALL)
     if not found:

@@ -16,9 +16,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import columns
@@ -86,7 +87,7 @@ def _damaged(error: Exception) -> UserError:
     return UserError(f"cannot be read as a table of numbers, damaged or cut short? ({error})")
 
 
-def _from_array(array: np.ndarray, file: File) -> Cloud:
+def _from_array(array: NDArray[Any], file: File) -> Cloud:
     if array.dtype.names:
         flat = array.reshape(-1)
         return columns.named({name: flat[name] for name in array.dtype.names}, file.warn)
@@ -123,7 +124,7 @@ def _from_archive(file: File) -> Cloud:
     return columns.named(shaped, file.warn)
 
 
-def one_cloud(array: np.ndarray) -> np.ndarray:
+def one_cloud(array: NDArray[Any]) -> NDArray[Any]:
     """An array `[1, n, c]` as `[n, c]`; other arrays as they are.
 
     Raises:
@@ -139,7 +140,7 @@ def one_cloud(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def oriented(array: np.ndarray, warn: columns.Warn) -> np.ndarray:
+def oriented(array: NDArray[Any], warn: columns.Warn) -> NDArray[Any]:
     """A table `[n, c]`, turned where it is clearly stored as `[c, n]`."""
     if columns.lies(array.shape):
         warn(f"stored as {list(array.shape)}: read as {array.shape[1]} points of {array.shape[0]} numbers")
@@ -154,7 +155,7 @@ def oriented(array: np.ndarray, warn: columns.Warn) -> np.ndarray:
 class Table:
     """Numbers from a text."""
 
-    values: np.ndarray
+    values: NDArray[Any]
     """[n, c] float64."""
     names: tuple[str, ...]
     """Names of the columns, if there is a header that has x, y and z in it; else empty."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures
@@ -72,9 +73,9 @@ COLORS: Final = ("basematerials", "colorgroup", "compositematerials", "multiprop
 class Colors(NamedTuple):
     """A resource that triangles may name: colours, or a picture with coordinates."""
 
-    values: np.ndarray
+    values: NDArray[Any]
     """[n, 4] uint8, or [n, 2] coordinates of the picture."""
-    texture: np.ndarray | None = None
+    texture: NDArray[Any] | None = None
     modes: tuple[str, str] = ("wrap", "wrap")
     """How the picture goes on beyond its edges in u and v."""
 
@@ -96,7 +97,7 @@ def read(file: File) -> Geometry:
         UserError: it is no 3MF, damaged, requires an extension that is not read, or builds no surface.
     """
     package = _Package(file, Archive(file.data))
-    placed: dict[tuple[str, str], list[np.ndarray]] = {}
+    placed: dict[tuple[str, str], list[NDArray[Any]]] = {}
     total = 0
     for model, identity, matrix in package.placements():
         placed.setdefault((model.name, identity), []).append(matrix)
@@ -117,7 +118,8 @@ def read(file: File) -> Geometry:
 
 
 def _local(element: Any) -> str:
-    return element.tag.rpartition("}")[2]
+    """The name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
 
 
 def _child(element: Any, name: str) -> Any:
@@ -175,7 +177,7 @@ class _Package:
     archive: Archive
     models: dict[str, Model] = field(default_factory=dict)
     colors_of: dict[tuple[str, str], Colors | None] = field(default_factory=dict)
-    pictures: dict[str, np.ndarray | None] = field(default_factory=dict)
+    pictures: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     roles: Roles = field(default_factory=Roles)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -233,11 +235,11 @@ class _Package:
             raise UserError("the archive holds no 3MF model")
         return self.model(name)
 
-    def placements(self) -> Iterator[tuple[Model, str, np.ndarray]]:
+    def placements(self) -> Iterator[tuple[Model, str, NDArray[Any]]]:
         """Each mesh object that is built: its model, its id, and where it stands `[4, 4]`."""
         root = self.root_model()
         items = _inside(root.root, "build", "item")
-        todo: list[tuple[Model, str, np.ndarray, int]] = []
+        todo: list[tuple[Model, str, NDArray[Any], int]] = []
         for item in items:
             if (_attribute(item, "printable") or "1").lower() in ("0", "false"):
                 self.skip("items that are not to be printed")
@@ -356,7 +358,7 @@ class _Package:
             which = names == one
             yield self.colored(model, one, dataclasses.replace(whole, faces=faces[which]), entries[which])
 
-    def colored(self, model: Model, identity: str, part: Part, entries: np.ndarray) -> tuple[Part, bool]:
+    def colored(self, model: Model, identity: str, part: Part, entries: NDArray[Any]) -> tuple[Part, bool]:
         """A part with the entries `[F, 3]` of one resource as its colours."""
         grey = dataclasses.replace(part, base_color=(GREY, GREY, GREY, 1.0))
         colors = self.colors(model, identity) if identity else None
@@ -453,7 +455,7 @@ class _Package:
             layer = layers[pictures[-1]]
             assert layer is not None
             return Colors(layer.values[entries[:, pictures[-1]]], layer.texture, layer.modes)
-        below: np.ndarray | None = None
+        below: NDArray[Any] | None = None
         for i, layer in enumerate(layers):
             if layer is None:
                 continue
@@ -469,7 +471,7 @@ class _Package:
             raise _Broken("none of its layers can be read")
         return Colors(np.rint(below * 255).astype(np.uint8))
 
-    def texture(self, model: Model, identity: str) -> np.ndarray | None:
+    def texture(self, model: Model, identity: str) -> NDArray[Any] | None:
         """A picture of the archive; None where it is missing and that is allowed."""
         element = model.resources.get(identity)
         path = (_attribute(element, "path") or "") if element is not None else ""
@@ -514,7 +516,7 @@ def _index(text: str | None) -> int:
     return int(text) if text and re.fullmatch(r"\d{1,9}", text.strip()) else 0 if not text else -1
 
 
-def _floats(rows: list[Any], columns: int, what: str) -> np.ndarray:
+def _floats(rows: list[Any], columns: int, what: str) -> NDArray[Any]:
     """Numbers `[n, columns]` from texts.
 
     Raises:
@@ -528,7 +530,7 @@ def _floats(rows: list[Any], columns: int, what: str) -> np.ndarray:
         raise UserError(f"{what} is damaged: expected {columns} numbers each ({error})") from error
 
 
-def _transform(element: Any) -> np.ndarray:
+def _transform(element: Any) -> NDArray[Any]:
     """The matrix `[4, 4]` of an item or component. The file writes its transpose, without the last column."""
     text = element.get("transform")
     matrix = np.eye(4)

@@ -87,7 +87,7 @@ def usual_up(path: Path) -> Literal["x", "y", "z"]:
     if suffix in (".dae", ".zae"):
         said = re.search(rb"up_axis\s*>\s*([XYZ])_UP", collada.head(path))
         if said:
-            return {b"X": "x", b"Z": "z"}.get(said[1], "y")  # type: ignore[return-value]
+            return "x" if said[1] == b"X" else "z" if said[1] == b"Z" else "y"
     return UP.get(suffix, "y")
 
 

@@ -35,6 +35,7 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import geometry
@@ -166,19 +167,19 @@ class RowReader:
             total.update(f" {colors.dtype.str} {colors.shape} ".encode() + colors.tobytes())
         return total.digest()
 
-    def _row(self, entry: Entry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None]:
+    def _row(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
         """The numbers of a cloud `[n, c]`, and of its colours and its normals where they lie apart."""
         name, _, row = entry.locator.rpartition("#")
         with _opened(Path(self.root), name) as file:
             keys = _found(file, name, self.keys)
 
-            def one(key: str) -> np.ndarray[Any, Any]:
+            def one(key: str) -> NDArray[Any]:
                 return _one(_reached(file, key, Path(self.root)), int(row), f"{name}, {key}")
 
             return one(keys.clouds), one(keys.colors) if keys.colors else None, one(keys.normals) if keys.normals else None
 
 
-def _digest(array: np.ndarray[Any, Any]) -> "hashlib._Hash":
+def _digest(array: NDArray[Any]) -> "hashlib._Hash":
     """sha256 over numbers, their type and their shape."""
     return hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode() + array.tobytes())
 
@@ -420,10 +421,10 @@ def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
         )
 
 
-def _one(values: h5py.Dataset, row: int, where: str) -> np.ndarray[Any, Any]:
+def _one(values: h5py.Dataset, row: int, where: str) -> NDArray[Any]:
     if row >= len(values):
         raise UserError(f"{where}: there is no row {row}, it has {len(values)}")
-    return values[row]
+    return np.asarray(values[row])
 
 
 # ----------------------------------------------------------------------------------------------------------------- labels
@@ -473,7 +474,7 @@ def _of_points(labels: h5py.Dataset, count: int, points: int) -> bool:
     return not bool(np.all((values == 0) | (values == 1)) and np.all(values.sum(axis=1, dtype=np.int64) == 1))
 
 
-def _numbers(values: np.ndarray[Any, Any], where: str, count: int) -> np.ndarray[Any, Any]:
+def _numbers(values: NDArray[Any], where: str, count: int) -> NDArray[Any]:
     """Labels of any form as whole numbers `[N]`."""
     flat = values.reshape(count, -1) if count else values.reshape(0, 1)
     if values.dtype.kind == "f" and not np.all(flat == np.rint(flat)):

@@ -201,7 +201,9 @@ def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
     axis: Literal["", "y", "z"] = choice(f"{where}, up", cells["up"], ("", "y", "z"))
     licence = shape_text(cells["licence"] or cells["license"])
     text = shape_text(cells["id"] or locator)
-    return Entry(id=shape_id(text), locator=locator, label=shape_text(cells["label"]), split=shape_text(cells["split"]), up=axis, licence=licence)
+    return Entry(
+        id=shape_id(text), locator=locator, label=shape_text(cells["label"]), split=shape_text(cells["split"]), up=axis, licence=licence
+    )
 
 
 def example(folder: Path) -> str:
