@@ -9,6 +9,7 @@
 Letters: V vertices, P polygons, C corners of all polygons together, F triangles, p polygons that have n corners each.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import mapbox_earcut
@@ -28,6 +29,10 @@ CORNERS: Final = 20_000
 
 ALONG: Final = 0.2
 """Mean cosine between normals and the triangles' own, below which they are those of something else. A cube's corners have 0.58."""
+
+
+ALONG_SURFACE: Final = "normals lie along the surface; they are left out"
+"""The warning about normals for which `across` is false."""
 
 
 def triangulated(vertices: NDArray[Any], counts: NDArray[Any], corners: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -56,29 +61,40 @@ def triangulated(vertices: NDArray[Any], counts: NDArray[Any], corners: NDArray[
     triangles, polygon = [np.zeros((0, 3), np.int64)], [np.zeros(0, np.int64)]
     for n in np.unique(counts[counts >= 3]):
         which = np.flatnonzero(counts == n)  # [p]
-        first = starts[which, None, None]  # [p, 1, 1]
-        fan = np.stack([np.zeros(n - 2, np.int64), np.arange(1, n - 1), np.arange(2, n)], axis=1)  # [n - 2, 3]
-        cut = np.broadcast_to(fan, (len(which), n - 2, 3)).copy()  # [p, n - 2, 3]
-        clip = np.zeros(len(which), bool)
-        if n > 3:
-            places = np.asarray(vertices, np.float64)[corners[first[:, 0] + np.arange(n)]]  # [p, n, 3]
-            with np.errstate(all="ignore"):  # coordinates that are not finite are refused by whoever asked
-                places = places - places[:, :1]
-                normals = np.cross(places, np.roll(places, -1, axis=1)).sum(axis=1)  # [p, 3], twice the area vector
-                clip = _other_diagonal(places, normals, cut) if n == 4 else ~_convex(places, normals)
-                clip &= np.isfinite(normals).all(axis=1) & (np.abs(normals).max(axis=1) > 0)
-        triangles.append((cut[~clip] + first[~clip]).reshape(-1, 3))
-        polygon.append(np.repeat(which[~clip], n - 2))
-        if clip.any() and n > CORNERS:
-            raise UserError(f"a face has {n:,} corners and is not convex; at most {CORNERS:,} can be cut into triangles")
-        for i in np.flatnonzero(clip):
-            ears = _ears(places[i], normals[i])
-            ears = fan if not len(ears) else ears
-            triangles.append(ears + starts[which[i]])
-            polygon.append(np.full(len(ears), which[i]))
+        places = np.asarray(vertices, np.float64)[corners[starts[which, None] + np.arange(n)]]  # [p, n, 3]
+        for cut, owner in _cut_alike(places):
+            triangles.append((cut + starts[which[owner], None, None]).reshape(-1, 3))
+            polygon.append(np.repeat(which[owner], cut.shape[1]))
     found, origin = np.concatenate(triangles), np.concatenate(polygon)
     order = np.argsort(origin, kind="stable")
     return found[order], origin[order]
+
+
+def _cut_alike(places: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Cuts polygons `[p, n, 3]` that all have n corners.
+
+    Yields:
+        Triangles `[q, t, 3]` as positions in the polygon, and which polygons `[q]` they are of. Each polygon comes once.
+
+    Raises:
+        UserError: see `triangulated`.
+    """
+    n = places.shape[1]
+    fan = np.stack([np.zeros(n - 2, np.int64), np.arange(1, n - 1), np.arange(2, n)], axis=1)  # [n - 2, 3]
+    cut = np.broadcast_to(fan, (len(places), n - 2, 3)).copy()  # [p, n - 2, 3]
+    clip = np.zeros(len(places), bool)  # which polygons ear clipping has to cut
+    if n > 3:
+        with np.errstate(all="ignore"):  # the caller refuses coordinates that are not finite
+            places = places - places[:, :1]
+            normals = np.cross(places, np.roll(places, -1, axis=1)).sum(axis=1)  # [p, 3], twice the area vector
+            clip = _other_diagonal(places, normals, cut) if n == 4 else ~_convex(places, normals)
+            clip &= np.isfinite(normals).all(axis=1) & (np.abs(normals).max(axis=1) > 0)
+    yield cut[~clip], np.flatnonzero(~clip)
+    if clip.any() and n > CORNERS:
+        raise UserError(f"a face has {n:,} corners and is not convex; at most {CORNERS:,} can be cut into triangles")
+    for i in np.flatnonzero(clip):
+        ears = _ears(places[i], normals[i])
+        yield (ears if len(ears) else fan)[None], np.array([i])
 
 
 def _other_diagonal(places: NDArray[Any], normals: NDArray[Any], cut: NDArray[Any]) -> NDArray[Any]:
@@ -125,11 +141,7 @@ def _ears(places: NDArray[Any], normal: NDArray[Any]) -> NDArray[Any]:
         first = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
         flat = places @ np.stack([first / np.linalg.norm(first), np.cross(normal, first) / np.linalg.norm(first)], axis=1)
     else:
-        # Leaving out a coordinate keeps straight corners straight to the last bit; turning the polygon would not.
-        axis = int(np.abs(normal).argmax())
-        flat = places[:, [(axis + 1) % 3, (axis + 2) % 3]]
-        if normal[axis] < 0:
-            flat = flat[:, ::-1]  # seen from the other side, so that it winds counterclockwise as the library's triangles do
+        flat = projected(places, normal)
     corners = mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), np.array([len(flat)], np.uint32))
     ears = corners.astype(np.int64).reshape(-1, 3)
     # The library drops corners that look straight or cross other sides. In a plane they have no surface; in a bent polygon they may,
@@ -137,6 +149,16 @@ def _ears(places: NDArray[Any], normal: NDArray[Any]) -> NDArray[Any]:
     sides = places[ears[:, 1:]] - places[ears[:, :1]]
     lost = np.linalg.norm(whole - np.cross(sides[:, 0], sides[:, 1]).sum(axis=0)) > BENT * np.linalg.norm(whole)
     return ears[:0] if height > BENT and lost else ears
+
+
+def projected(places: NDArray[Any], normal: NDArray[Any]) -> NDArray[Any]:
+    """Points `[n, 3]` of a flat polygon as `[n, 2]`, without the axis that is nearest to the normal `[3]`. They wind counterclockwise.
+
+    Leaving out a coordinate keeps straight corners straight to the last bit; turning the polygon would not.
+    """
+    axis = int(np.abs(normal).argmax())
+    flat: NDArray[Any] = places[:, [(axis + 1) % 3, (axis + 2) % 3]]
+    return flat[:, ::-1] if normal[axis] < 0 else flat
 
 
 def across(normals: NDArray[Any], corners: NDArray[Any]) -> bool:

@@ -22,7 +22,7 @@ from cache_schema.errors import UserError
 from pipeline import textures
 from pipeline.formats.package import Archive, not_repeated, parsed
 from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped, unit
-from pipeline.polygons import across, triangulated
+from pipeline.polygons import ALONG_SURFACE, across, projected, triangulated
 from pipeline.reading import File, Missing
 
 NODES: Final = 1_000_000
@@ -55,7 +55,7 @@ class Material:
     turn: tuple[float, float, float, float] = (1.0, 1.0, 0.0, 0.0)
     """Repeats and offsets of the picture in u and v."""
     modes: tuple[str, str] = ("WRAP", "WRAP")
-    """How the picture goes on beyond its edges in u and v."""
+    """Wrap mode of the picture in u and v. See `package.not_repeated`."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,17 @@ class Surface:
     places: NDArray[Any]
     """[V, 3] float64."""
     primitives: tuple[Primitive, ...]
+
+
+class Input(NamedTuple):
+    """An input of a primitive: a source, and which of the indices of a corner points into it."""
+
+    semantic: str
+    set: int
+    """Number of a set of UV coordinates."""
+    offset: int
+    """Position of the index among the indices of a corner."""
+    source: Any
 
 
 class Instance(NamedTuple):
@@ -432,7 +443,7 @@ class _Document:
                 self.file.warn("lines are left out")
             elif child.tag in PRIMITIVES:
                 try:
-                    found, primitive = self.primitive(mesh, child)
+                    found, primitive = self.primitive(child)
                 except UserError as error:
                     raise UserError(f"geometry {name!r}: {error}") from error
                 places = found
@@ -443,73 +454,75 @@ class _Document:
                 places = self.array(self.find(inputs["POSITION"].get("source"), "source"), 3)
         return Surface(places, tuple(primitives))
 
-    def primitive(self, mesh: Any, element: Any) -> tuple[NDArray[Any], Primitive]:
-        """One element of polygons: the places that it uses `[V, 3]`, and its triangles."""
-        inputs: list[tuple[str, int, int, Any]] = []  # semantic, set, offset, source
+    def primitive(self, element: Any) -> tuple[NDArray[Any], Primitive]:
+        """One element of polygons: the positions `[V, 3]` of its geometry, and its triangles."""
+        inputs = self.inputs(element)
+        position = next((one for one in inputs if one.semantic == "POSITION"), None)
+        if position is None:
+            raise UserError("a primitive has no positions")
+        places = self.array(position.source, 3)
+        counts, rows = _polygons(element, _stride(element))
+        if counts.sum() != len(rows):
+            raise UserError(f"damaged or cut short: polygons of {counts.sum():,} corners, {len(rows):,} are there")
+        corners = rows[:, position.offset]
+        if len(corners) and not (0 <= corners.min() and corners.max() < len(places)):
+            wrong = corners.min() if corners.min() < 0 else corners.max()
+            raise UserError(f"a polygon names vertex {wrong} of {len(places)} (index out of range)")
+        if element.tag == "polygons" and element.find("ph") is not None:
+            triangles = _with_holes(element, places, counts, corners)
+        else:
+            triangles, _ = triangulated(places, counts, corners)  # [F, 3] positions in corners
+        used = rows[triangles.reshape(-1)]  # [3 F, stride]
+        tables = self.attributes(inputs, used)
+        kept, faces = _merged(used[:, sorted({position.offset, *(offset for offset, _ in tables.values())})])
+        vertex = used[kept]  # [v, stride]
+        found = {name: table[vertex[:, offset]] for name, (offset, table) in tables.items()}
+        return places, Primitive(
+            symbol=element.get("material") or "",
+            faces=faces.reshape(-1, 3),
+            places=vertex[:, position.offset],
+            normals=found["NORMAL"][:, :3] if "NORMAL" in found else None,
+            colors=found["COLOR"][:, :4] if "COLOR" in found else None,
+            coordinates={int(name[8:]): table[:, :2] for name, table in found.items() if name.startswith("TEXCOORD")},
+        )
+
+    def inputs(self, element: Any) -> list[Input]:
+        """What the indices of a primitive point into. The input VERTEX stands for the inputs of the element that it names."""
+        inputs: list[Input] = []
         for one in element.findall("input"):
             offset, number = _int(one, "offset"), _int(one, "set")
             source = self.find(one.get("source"), "source")
             if one.get("semantic") == "VERTEX":
                 for inner in source.findall("input"):
-                    inputs.append((inner.get("semantic"), _int(inner, "set"), offset, self.find(inner.get("source"), "source")))
+                    inputs.append(Input(inner.get("semantic"), _int(inner, "set"), offset, self.find(inner.get("source"), "source")))
             else:
-                inputs.append((one.get("semantic"), number, offset, source))
-        stride = max((_int(one, "offset") for one in element.findall("input")), default=0) + 1
-        position = next(((offset, source) for semantic, _, offset, source in inputs if semantic == "POSITION"), None)
-        if position is None:
-            raise UserError("a primitive has no positions")
-        places = self.array(position[1], 3)
-        counts, values = _polygons(element, stride)
-        rows = values[: len(values) // stride * stride].reshape(-1, stride)  # [C, stride]
-        if counts.sum() != len(rows):
-            raise UserError(f"damaged or cut short: polygons of {counts.sum():,} corners, {len(rows):,} are there")
-        corners = rows[:, position[0]]
-        if len(corners) and not (0 <= corners.min() and corners.max() < len(places)):
-            raise UserError(
-                f"a polygon names vertex {corners.min() if corners.min() < 0 else corners.max()} of {len(places)} (index out of range)"
-            )
-        if element.tag == "polygons" and element.find("ph") is not None:
-            triangles = _with_holes(element, places, counts, corners)
-        else:
-            triangles, _ = triangulated(places, counts, corners)  # [F, 3] positions in corners
-        values_of: dict[str, tuple[int, NDArray[Any]]] = {}  # by semantic, texture coordinates with their set: offset and values
+                inputs.append(Input(one.get("semantic"), number, offset, source))
+        return inputs
+
+    def attributes(self, inputs: list[Input], used: NDArray[Any]) -> dict[str, tuple[int, NDArray[Any]]]:
+        """Offset and values of normals (`NORMAL`), vertex colours (`COLOR`) and each set of UV coordinates (`TEXCOORD0` ...).
+
+        Args:
+            inputs: the inputs of a primitive.
+            used: `[3 F, stride]` indices of its triangles' corners.
+        """
+        tables: dict[str, tuple[int, NDArray[Any]]] = {}
         for semantic, number, offset, source in inputs:
             width = {"NORMAL": 3, "COLOR": 3, "TEXCOORD": 2}.get(semantic)
             name = f"TEXCOORD{number}" if semantic == "TEXCOORD" else semantic
-            if width is None or name in values_of:
+            if width is None or name in tables:
                 continue
             try:
-                table = self.array(source)
-                used = rows[triangles.reshape(-1), offset]
-                if used.size and not (0 <= used.min() and used.max() < len(table)):
-                    raise UserError(f"index {used.max()} of {len(table)}")
+                table, column = self.array(source), used[:, offset]
+                if column.size and not (0 <= column.min() and column.max() < len(table)):
+                    raise UserError(f"index {column.max()} of {len(table)}")
                 if table.shape[1] < width:
                     raise UserError(f"{table.shape[1]} numbers each")
             except UserError as error:
                 self.file.warn(f"a source of {semantic} cannot be read and is left out ({error})")
                 continue
-            values_of[name] = (offset, table)
-
-        # Corners that agree in all indices are one vertex.
-        flat, key, count = triangles.reshape(-1), np.zeros(triangles.size, np.int64), 1
-        for offset in sorted({position[0], *(offset for offset, _ in values_of.values())}):
-            column = rows[flat, offset]
-            count *= int(column.max(initial=0)) + 1
-            if count >= 1 << 62:
-                _, key = np.unique(key, return_inverse=True)
-                count = int(key.max(initial=0) + 1) * (int(column.max(initial=0)) + 1)
-            key = key * (column.max(initial=0) + 1) + column
-        _, kept, faces = np.unique(key, return_index=True, return_inverse=True)
-        vertex = rows[flat[kept]]  # [v, stride]
-        found = {name: table[vertex[:, offset]] for name, (offset, table) in values_of.items()}
-        return places, Primitive(
-            symbol=element.get("material") or "",
-            faces=faces.reshape(-1, 3),
-            places=vertex[:, position[0]],
-            normals=found["NORMAL"][:, :3] if "NORMAL" in found else None,
-            colors=found["COLOR"][:, :4] if "COLOR" in found else None,
-            coordinates={int(name[8:]): table[:, :2] for name, table in found.items() if name.startswith("TEXCOORD")},
-        )
+            tables[name] = (offset, table)
+        return tables
 
     def array(self, source: Any, columns: int = 0) -> NDArray[Any]:
         """Numbers `[n, columns]` of a source, as its accessor deals them. Parameters without a name are skipped where others have one."""
@@ -600,7 +613,7 @@ class _Document:
         vertices, normals = places[primitive.places], None if bent else unit(primitive.normals, len(primitive.places))
         some = primitive.faces[:: max(1, len(primitive.faces) // 4096)]
         if normals is not None and not across(normals[some], vertices[some]):
-            self.file.warn("normals lie along the surface; they are left out")
+            self.file.warn(ALONG_SURFACE)
             normals = None
         part = Part(vertices=vertices, faces=primitive.faces, normals=normals, uv=uv, colors=colors, base_color=base, **look)
         return compact(part if uv is None else not_repeated(self.file, part, material.modes)), said
@@ -839,53 +852,86 @@ def _turn(texture: Any) -> tuple[float, float, float, float]:
     return (found[0], found[1], found[2], found[3])
 
 
+def _stride(element: Any) -> int:
+    """How many indices each corner of a primitive has."""
+    return max((_int(one, "offset") for one in element.findall("input")), default=0) + 1
+
+
+def _merged(columns: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Makes corners `[c, k]` that agree in all k columns one vertex.
+
+    Returns:
+        A corner of each vertex `[v]`, and the vertex of each corner `[c]`.
+    """
+    key, count = np.zeros(len(columns), np.int64), 1
+    for column in columns.T:
+        count *= int(column.max(initial=0)) + 1
+        if count >= 1 << 62:
+            _, key = np.unique(key, return_inverse=True)
+            count = int(key.max(initial=0) + 1) * (int(column.max(initial=0)) + 1)
+        key = key * (column.max(initial=0) + 1) + column
+    _, kept, vertex = np.unique(key, return_index=True, return_inverse=True)
+    return kept, vertex
+
+
 def _polygons(element: Any, stride: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Corners of each polygon `[P]`, and all indices one after another, strips and fans as triangles."""
+    """Number of corners of each polygon `[P]`, and the indices of all corners `[C, stride]`. Strips and fans become triangles.
+
+    Raises:
+        UserError: a polygon has a negative number of corners, or triangles are cut short.
+    """
     texts = [_whole(e.text) for e in element.findall("p")]
     if element.tag == "polygons":
-        for holed in element.findall("ph"):
-            texts.append(np.concatenate([_whole(e.text) for e in holed if e.tag in ("p", "h")]))
-        counts = np.array([len(t) // stride for t in texts], np.int64)
-        return counts, np.concatenate([t[: len(t) // stride * stride] for t in texts]) if texts else np.zeros(0, np.int64)
+        texts += [np.concatenate([_whole(e.text) for e in holed if e.tag in ("p", "h")]) for holed in element.findall("ph")]
+        polygons = [_rows(text, stride) for text in texts]
+        return np.array([len(polygon) for polygon in polygons], np.int64), _joined(polygons, stride)
     if element.tag in ("trifans", "tristrips"):
-        pieces = []
-        for text in texts:
-            rows = text[: len(text) // stride * stride].reshape(-1, stride)
-            k = np.arange(max(len(rows) - 2, 0))
-            if element.tag == "trifans":
-                triangles = np.stack([np.zeros_like(k), k + 1, k + 2], axis=1)
-            else:
-                triangles = np.stack([k + k % 2, k + 1 - k % 2, k + 2], axis=1)
-            pieces.append(rows[triangles.reshape(-1)].reshape(-1))
-        values = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-        return np.full(len(values) // stride // 3, 3), values
+        rows = _joined([_unrolled(_rows(text, stride), element.tag) for text in texts], stride)
+        return np.full(len(rows) // 3, 3), rows
     values = np.concatenate(texts) if texts else np.zeros(0, np.int64)
     if element.tag == "polylist":
         counts = _whole(element.findtext("vcount"))
         if len(counts) and counts.min() < 0:
             raise UserError("damaged: a polygon has a negative number of corners")
-        return counts, values
+        return counts, _rows(values, stride)
     if len(values) % (3 * stride):
         raise UserError(f"damaged or cut short: {len(values):,} indices do not make triangles of {stride} indices a corner")
-    return np.full(len(values) // (3 * stride), 3), values
+    return np.full(len(values) // (3 * stride), 3), _rows(values, stride)
+
+
+def _rows(values: NDArray[Any], stride: int) -> NDArray[Any]:
+    """Indices as `[n, stride]`, without those of a last corner that is incomplete."""
+    return values[: len(values) // stride * stride].reshape(-1, stride)
+
+
+def _joined(pieces: list[NDArray[Any]], stride: int) -> NDArray[Any]:
+    return np.concatenate(pieces) if pieces else np.zeros((0, stride), np.int64)
+
+
+def _unrolled(rows: NDArray[Any], kind: str) -> NDArray[Any]:
+    """The corners `[n, stride]` of one fan (`trifans`) or strip (`tristrips`) as those of separate triangles `[3 F, stride]`."""
+    k = np.arange(max(len(rows) - 2, 0))
+    if kind == "trifans":
+        triangles = np.stack([np.zeros_like(k), k + 1, k + 2], axis=1)
+    else:
+        triangles = np.stack([k + k % 2, k + 1 - k % 2, k + 2], axis=1)
+    unrolled: NDArray[Any] = rows[triangles.reshape(-1)]
+    return unrolled
 
 
 def _with_holes(element: Any, places: NDArray[Any], counts: NDArray[Any], corners: NDArray[Any]) -> NDArray[Any]:
-    """Triangles `[F, 3]` of polygons, of which the last ones have holes, as positions in `corners`."""
+    """Triangles `[F, 3]`, as positions in `corners`, of polygons without holes (`<p>`) followed by polygons with holes (`<ph>`)."""
     import mapbox_earcut
 
     plain = len(element.findall("p"))
-    stride = max((_int(one, "offset") for one in element.findall("input")), default=0) + 1
+    stride = _stride(element)
     triangles, _ = triangulated(places, counts[:plain], corners[: counts[:plain].sum()])
     found, start = [triangles], int(counts[:plain].sum())
     for holed, count in zip(element.findall("ph"), counts[plain:], strict=True):
         rings = np.cumsum([len(_numbers(e.text)) // stride for e in holed if e.tag in ("p", "h")]).astype(np.uint32)
         points = places[corners[start : start + count]]
         outer = points[: rings[0]] - points[0]
-        normal = np.cross(outer, np.roll(outer, -1, axis=0)).sum(axis=0)
-        axis = int(np.abs(normal).argmax())
-        flat = points[:, [(axis + 1) % 3, (axis + 2) % 3]]
-        flat = flat[:, ::-1] if normal[axis] < 0 else flat
+        flat = projected(points, np.cross(outer, np.roll(outer, -1, axis=0)).sum(axis=0))
         cut = mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), rings).astype(np.int64).reshape(-1, 3)
         found.append(cut + start)
         start += int(count)

@@ -19,7 +19,7 @@ from cache_schema.errors import UserError
 from pipeline.formats import mtl
 from pipeline.formats.lines import Lines, parsed, shades
 from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, unit
-from pipeline.polygons import across, clamped, triangulated
+from pipeline.polygons import ALONG_SURFACE, across, clamped, triangulated
 from pipeline.reading import File
 
 FREEFORM: Final = {
@@ -61,7 +61,7 @@ def read(file: File) -> Geometry:
     lines = Lines(file.data)
     rows = {key: lines.are(key.encode()) for key in ("v", "vt", "vn", "l", "p")}
     faces = lines.are(b"f", b"fo")  # fo is the old word for f
-    rest = lines.said()
+    rest = lines.said()  # [L] the lines that `_statements` looks at
     for chosen in (*rows.values(), faces, lines.are(b"g", b"o", b"s")):
         rest[chosen] = False
     libraries, used, freeform = _statements(lines, np.flatnonzero(rest), file, bool(len(faces)))
@@ -84,35 +84,45 @@ def read(file: File) -> Geometry:
     some = corners.indices[triangles[:: 1 + len(triangles) // 5000]]  # [f, 3, 3]
     some = some[(some[:, :, 2] >= 0).all(axis=1)]
     if len(some) and not across(normals[some[:, :, 2]], vertices[some[:, :, 0]]):
-        file.warn("normals (vn) lie along the surface; they are left out")
+        file.warn(ALONG_SURFACE)
         normals = normals[:0]
+    owned = _by_material(used, corners.lines, polygon)
+    drawn = _drawn(file, libraries, [name for name, _ in owned])
+    black = not any(look.pictured or look.base is None or any(look.base) for look in drawn)
+    surface = _Surface(vertices, colors, uv, normals, corners.indices, file, black)
+    made = [one for (name, mine), look in zip(owned, drawn, strict=True) for one in surface.parts(triangles[mine], look, name)]
+    parts, colored = [part for part, _ in made], any(said for _, said in made)
+    return Mesh(parts=tuple(grouped(parts)), colored=colored, warnings=tuple(file.warnings))
 
-    # Which material each triangle has: that of the last usemtl before its face.
+
+def _by_material(used: list[tuple[int, str]], lines: NDArray[Any], polygon: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
+    """The materials in the order in which faces use them, each with the indices of its triangles. A face has the material of the last
+    `usemtl` before it, or none (an empty name).
+
+    Args:
+        used: line and material of each `usemtl`.
+        lines: `[P]` line of each polygon.
+        polygon: `[F]` polygon of each triangle.
+    """
     names = ["", *dict.fromkeys(name for _, name in used)]
     place = {name: i for i, name in enumerate(names)}
     number = np.array([0, *(place[name] for _, name in used)])
-    owner = number[np.searchsorted([line for line, _ in used], corners.lines)][polygon]  # [F]
+    owner = number[np.searchsorted([line for line, _ in used], lines)][polygon]  # [F]
     by_owner = np.argsort(owner, kind="stable")
     kinds, begin, count = np.unique(owner[by_owner], return_index=True, return_counts=True)
-    places = {int(kind): by_owner[a : a + n] for kind, a, n in zip(kinds, begin, count, strict=True)}
-    present = sorted(places, key=lambda kind: int(places[kind][0]))  # in the order of the file
-    found = dict(mtl.materials(file, libraries, [names[i] for i in present if names[i]]))
+    found = [(names[kind], by_owner[a : a + n]) for kind, a, n in zip(kinds.tolist(), begin, count, strict=True)]
+    return sorted(found, key=lambda one: int(one[1][0]))
+
+
+def _drawn(file: File, libraries: list[str], names: list[str]) -> list[mtl.Look]:
+    """How each of these materials is drawn. If all of them are wholly transparent, they are drawn opaque."""
+    found = dict(mtl.materials(file, libraries, [name for name in names if name]))
     looks = mtl.Looks(file)
-    drawn = {i: looks.look(material) if (material := found.get(names[i])) else mtl.Look() for i in present}
-    if all(look.alpha == 0 for look in drawn.values()):
-        file.warn("all materials are wholly transparent (d 0); they are drawn opaque")
-        opaque = {"alpha_mode": "OPAQUE"}
-        drawn = {i: dataclasses.replace(look, alpha=1.0, fields=look.fields | opaque) for i, look in drawn.items()}
-    black = not any(look.pictured or look.base is None or any(look.base) for look in drawn.values())
-    surface = _Surface(vertices, colors, uv, normals, corners.indices, file, black)
-    parts: list[Part] = []
-    said = False
-    for i in present:
-        chosen = triangles if len(present) == 1 else triangles[places[i]]
-        for part, colored in surface.parts(chosen, drawn[i], names[i]):
-            parts.append(part)
-            said |= colored
-    return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+    drawn = [looks.look(material) if (material := found.get(name)) else mtl.Look() for name in names]
+    if any(look.alpha != 0 for look in drawn):
+        return drawn
+    file.warn("all materials are wholly transparent (d 0); they are drawn opaque")
+    return [dataclasses.replace(look, alpha=1.0, fields=look.fields | {"alpha_mode": "OPAQUE"}) for look in drawn]
 
 
 def _statements(lines: Lines, chosen: NDArray[Any], file: File, surface: bool) -> tuple[list[str], list[tuple[int, str]], str]:
@@ -219,6 +229,10 @@ def _table(lines: Lines, chosen: NDArray[Any], key: str, width: int, file: File)
     return np.where(np.arange(width) < counts[:, None], table, 0.0)
 
 
+COLUMNS: Final = (("v", "vertex"), ("vt", "texture coordinate"), ("vn", "normal"))
+"""The statements whose rows a corner names, in this order, and what a row is called in messages."""
+
+
 def _corners(lines: Lines, chosen: NDArray[Any], rows: dict[str, NDArray[Any]], file: File) -> Corners:
     """The corners of the faces on these lines.
 
@@ -226,65 +240,100 @@ def _corners(lines: Lines, chosen: NDArray[Any], rows: dict[str, NDArray[Any]], 
         rows: the lines of `v`, `vt` and `vn`.
 
     Raises:
-        UserError: an index is no number or names nothing. It says in which line.
+        UserError: an index is no number or names nothing. The message says in which line.
     """
-    text = lines.cut(chosen, skip=1)
-    if len(lines.are(b"fo")):
-        text = re.sub(rb"(?m)^(\s*)o", rb"\1 ", text)
+    written = _written(lines, chosen)
+    columns = [_from_zero(lines, written, column, rows[key], file) for column, (key, _) in enumerate(COLUMNS)]
+    return dataclasses.replace(written, indices=np.stack(columns, axis=1))
+
+
+def _written(lines: Lines, chosen: NDArray[Any]) -> Corners:
+    """The corners of the faces on these lines, with the indices as the file writes them; 0 where an index is left out.
+
+    Raises:
+        UserError: an index is no number, or a corner has more than three.
+    """
+    text = _face_text(lines, chosen)
     array = np.frombuffer(text, np.uint8)
     slash, ink = array == ord("/"), array > 32
     slashed = bool(slash.any())
-    if slashed and (slash[:-1] & (slash[1:] | ~ink[1:])).any():  # an index is left out: it becomes 0
-        text = text.replace(b"//", b"/0/")
-        if any(end in text for end in (b"/ ", b"/\n", b"/\t")):
-            text = re.sub(rb"/(?=\s)", b"/0", text)
-        array = np.frombuffer(text, np.uint8)
-        slash, ink = array == ord("/"), array > 32
     if slashed:
         if (slash[1:] & (slash[:-1] | ~ink[:-1])).any():
             raise UserError(_wrong_face(lines, chosen))
         ink &= ~slash
     first = np.flatnonzero(ink[1:] > ink[:-1])  # the byte before each number
     joined = slash[first]
-    begin = first[~joined]  # the byte before each corner
-    counts = np.diff(np.searchsorted(begin, np.flatnonzero(array == ord("\n"))))
+    counts = np.diff(np.searchsorted(first[~joined], np.flatnonzero(array == ord("\n"))))
     values = parsed(text.replace(b"/", b" ") if slashed else text, np.int64)
-    if values is None or len(values) != len(first):
+    indices = None if values is None or len(values) != len(first) else _in_columns(values, joined)
+    if indices is None:
         raise UserError(_wrong_face(lines, chosen))
-    width = int(np.argmin(joined[1:4])) + 1 if slashed and len(joined) else 1
-    indices = np.zeros((len(begin), 3), np.int64)
-    if len(values) == width * len(begin) and not joined.reshape(-1, width)[:, 0].any():
-        if width > 3:
-            raise UserError(_wrong_face(lines, chosen))
+    return Corners(counts, chosen, indices)
+
+
+def _face_text(lines: Lines, chosen: NDArray[Any]) -> bytes:
+    """The corners on these lines as text, with a 0 where an index is left out (`1//3` becomes `1/0/3`)."""
+    text = lines.cut(chosen, skip=1)
+    if len(lines.are(b"fo")):
+        text = re.sub(rb"(?m)^(\s*)o", rb"\1 ", text)
+    if b"/" not in text:
+        return text
+    array = np.frombuffer(text, np.uint8)
+    slash, ink = array == ord("/"), array > 32
+    if (slash[:-1] & (slash[1:] | ~ink[1:])).any():
+        text = text.replace(b"//", b"/0/")
+        if any(end in text for end in (b"/ ", b"/\n", b"/\t")):
+            text = re.sub(rb"/(?=\s)", b"/0", text)
+    return text
+
+
+def _in_columns(values: NDArray[Any], joined: NDArray[Any]) -> NDArray[Any] | None:
+    """Indices `[C, 3]` of corners, 0 where a corner has fewer than three; None where a corner has more.
+
+    Args:
+        values: `[n]` all indices, one after another.
+        joined: `[n]` whether a slash joins each index with the one before it.
+    """
+    corners = np.count_nonzero(~joined)
+    width = int(np.argmin(joined[1:4])) + 1 if joined.any() else 1  # of the first corner, and nearly always of all
+    indices = np.zeros((corners, 3), np.int64)
+    if len(values) == width * corners and not joined.reshape(-1, width)[:, 0].any():
         indices[:, :width] = values.reshape(-1, width)
-    else:
-        corner = np.cumsum(~joined) - 1
-        column = np.arange(len(first)) - np.flatnonzero(~joined)[corner]
-        if column.max() > 2:
-            raise UserError(_wrong_face(lines, chosen))
-        indices[corner, column] = values
-    done = np.empty_like(indices)
-    for column, (key, what) in enumerate((("v", "vertex"), ("vt", "texture coordinate"), ("vn", "normal"))):
-        count, index = len(rows[key]), indices[:, column]
-        if not index.any() and column:
-            done[:, column] = -1
-            continue
-        if column and not count:
+        return indices
+    corner = np.cumsum(~joined) - 1
+    column = np.arange(len(values)) - np.flatnonzero(~joined)[corner]
+    if column.max() > 2:
+        return None
+    indices[corner, column] = values
+    return indices
+
+
+def _from_zero(lines: Lines, written: Corners, column: int, rows: NDArray[Any], file: File) -> NDArray[Any]:
+    """One column of the written indices `[C]`, counted from 0; -1 where a corner has none.
+
+    Args:
+        column: index in `COLUMNS`.
+        rows: the lines of the rows that the column names.
+
+    Raises:
+        UserError: an index names no row.
+    """
+    (key, what), count, index = COLUMNS[column], len(rows), written.indices[:, column]
+    if column and (not count or not index.any()):
+        if index.any():
             file.warn(f"faces name a {what} ({key}) and the file has none")
-            done[:, column] = -1
-            continue
-        place = index - 1
-        if index.min() < 0:
-            # Negative numbers count backwards from the last row that was read before the face.
-            before = np.repeat(np.searchsorted(rows[key], chosen), counts)
-            place = np.where(index < 0, before + index, place)
-        wrong = (place >= count) | ((place < 0) & ((index != 0) | (column == 0)))
-        if wrong.any():
-            i = int(wrong.argmax())
-            line = lines.number(np.repeat(chosen, counts)[i])
-            raise UserError(f"line {line}: index {index[i]} of a {what}, but the file has {count:,} of them ({key}); cut short?")
-        done[:, column] = place
-    return Corners(counts, chosen, done)
+        return np.full(len(index), -1)
+    place: NDArray[Any] = index - 1
+    if index.min() < 0:
+        # Negative numbers count backwards from the last row that was read before the face.
+        before = np.repeat(np.searchsorted(rows, written.lines), written.counts)
+        place = np.where(index < 0, before + index, place)
+    wrong = (place >= count) | ((place < 0) & ((index != 0) | (column == 0)))
+    if wrong.any():
+        i = int(wrong.argmax())
+        line = lines.number(np.repeat(written.lines, written.counts)[i])
+        raise UserError(f"line {line}: index {index[i]} of a {what}, but the file has {count:,} of them ({key}); cut short?")
+    return place
 
 
 def _wrong_face(lines: Lines, chosen: NDArray[Any]) -> str:

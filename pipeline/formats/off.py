@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline.formats.lines import Lines, parsed, shades
 from pipeline.geometry import GREY, Geometry, Mesh, Part, compact, taken, unit
-from pipeline.polygons import across, triangulated
+from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File
 
 HEADER: Final = re.compile(r"((?:ST|[CN4])*)(n)?OFF")
@@ -264,7 +264,7 @@ def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh
         file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
     normals = unit(normals, len(vertices))
     if normals is not None and not across(normals[some], vertices[some]):
-        file.warn("normals lie along the surface; they are left out")
+        file.warn(ALONG_SURFACE)
         normals = None
     part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)
     painted = np.isin(faces.lengths, (3, 4))

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
-from pipeline.polygons import across, triangulated
+from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File, decoded
 
 HEADER: Final = 1 << 20
@@ -231,7 +231,7 @@ def _mesh(
     normals = unit(vertices.stacked(("nx", "ny", "nz")), len(places))
     some = faces_of[:: max(1, len(faces_of) // 4096)]
     if normals is not None and not across(normals[some], places[some]):
-        file.warn("normals lie along the surface; they are left out")
+        file.warn(ALONG_SURFACE)
         normals = None
     whole = Part(vertices=places, faces=faces_of, normals=normals)
 

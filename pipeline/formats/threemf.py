@@ -77,7 +77,7 @@ class Colors(NamedTuple):
     """[n, 4] uint8, or [n, 2] coordinates of the picture."""
     texture: NDArray[Any] | None = None
     modes: tuple[str, str] = ("wrap", "wrap")
-    """How the picture goes on beyond its edges in u and v."""
+    """Wrap mode of the picture in u and v. See `package.not_repeated`."""
 
 
 @dataclass
