@@ -95,28 +95,10 @@ def sides(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]], see_through: Seque
     patches = _described(corners, of_part, place, edges, patch, whole)
     if not len(patches.key):
         return side
-    # Alike are patches with the same edges around and the same corners. The first of each group comes first.
-    clear = np.asarray(see_through or [False] * len(parts))[of_part]
-    order = np.lexsort([patches.first, clear[patches.first], patches.key])
-    key = patches.key[order]
-    start = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-    group = np.repeat(np.arange(len(start)), np.diff(np.r_[start, len(order)]))
-    towards = np.einsum("cd,cd->c", patches.vector[order], patches.vector[order[start]][group]) > 0  # wound like the group's first
-    fate = np.full(len(order), HIDDEN, np.uint8)  # of each patch, in `order`
-    fate[start] = BOTH
-    backs = np.flatnonzero(~towards)
-    if len(backs):
-        back = backs[np.unique(group[backs], return_index=True)[1]]  # of each group that has any, the first wound the other way
-        front = start[group[back]]
-        part = patches.part[order]
-        alike = (part[front] == part[back]) & (part[front] >= 0) & np.asarray(plain or [False] * len(parts))[part[front]]
-        front, back = front[~alike], back[~alike]
-        if len(front):
-            swapped = _inside_out(edges, patch, patches, order[front], order[back])
-            fate[front], fate[back] = np.where(swapped, BACK, FRONT), np.where(swapped, FRONT, BACK)
+    clear = np.asarray(see_through or [False] * len(parts))[of_part[patches.first]]  # [C]
+    fate, shared = _decided(patches, edges, patch, clear, np.asarray(plain or [False] * len(parts)))
     of_patch, paired = np.zeros(len(whole), np.uint8), np.zeros(len(whole), bool)
-    of_patch[patches.label[order]] = fate
-    paired[patches.label[order]] = (np.diff(np.r_[start, len(order)]) > 1)[group]
+    of_patch[patches.label], paired[patches.label] = fate, shared
     side = of_patch[patch]
     left = edges.overlap.reshape(3, -1).any(axis=0) & ~paired[patch]
     if left.any() and (side == HIDDEN).any():
@@ -125,6 +107,42 @@ def sides(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]], see_through: Seque
         kept = [(vertices, faces[mine != HIDDEN]) for (vertices, faces), mine in zip(parts, np.split(side, ends), strict=True)]
         side[side != HIDDEN] = sides(kept, see_through, plain)
     return side
+
+
+def _decided(
+    patches: "_Patches", edges: "_Edges", patch: NDArray[Any], clear: NDArray[Any], plain: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What is to be done with each patch `[C]` uint8, and whether another patch lies in its place `[C]` bool.
+
+    Args:
+        patches: the patches to compare.
+        edges: all edges.
+        patch: `[F]` the patch of each triangle.
+        clear: `[C]` whether a patch may let through what is behind it.
+        plain: for each part, whether all of it looks alike.
+    """
+    # Patches in one place have the same edges around and the same corners. The first of each group comes first.
+    order = np.lexsort([patches.first, clear, patches.key])
+    key = patches.key[order]
+    start = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    size = np.diff(np.r_[start, len(order)])
+    group = np.repeat(np.arange(len(start)), size)
+    towards = np.einsum("cd,cd->c", patches.vector[order], patches.vector[order[start]][group]) > 0  # wound like the group's first
+    fate = np.full(len(order), HIDDEN, np.uint8)
+    fate[order[start]] = BOTH
+    backs = np.flatnonzero(~towards)
+    if len(backs):
+        back = backs[np.unique(group[backs], return_index=True)[1]]  # in each group that has any, the first wound the other way
+        front, back = order[start[group[back]]], order[back]
+        part = patches.part
+        alike = (part[front] == part[back]) & (part[front] >= 0) & plain[part[front]]
+        front, back = front[~alike], back[~alike]
+        if len(front):
+            swapped = _inside_out(edges, patch, patches, front, back)
+            fate[front], fate[back] = np.where(swapped, BACK, FRONT), np.where(swapped, FRONT, BACK)
+    shared = np.zeros(len(order), bool)
+    shared[order] = (size > 1)[group]
+    return fate, shared
 
 
 class _Edges(NamedTuple):

@@ -19,6 +19,10 @@ from cache_schema.errors import UserError
 from pipeline.geometry import GREY, Cloud
 
 Warn = Callable[[str], None]
+"""Takes a warning, one sentence."""
+
+ByName = Mapping[str, tuple[str, NDArray[Any]]]
+"""Columns or arrays by plain name (see `plain`), each with its name as the file writes it."""
 
 POINT_KEYS: Final[tuple[str, ...]] = (
     "points",
@@ -177,29 +181,8 @@ def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]
         else:
             by_name[plain(name)] = name, np.asarray(values)
     used = set[str]()
-    axes = coordinates(by_name)
-    if axes is not None:
-        points = _stacked(by_name, axes, used)
-    else:
-        key = next((key for key in POINT_KEYS if key in by_name and by_name[key][1].ndim == 2), None)
-        if key is None:
-            held = ", ".join(f"{name} {list(values.shape)}" for name, values in by_name.values())
-            raise UserError(f"expected x, y, z or an array called {', '.join(POINT_KEYS[:6])} ...; it holds {held or 'nothing'}")
-        used.add(key)
-        points = by_name[key][1]
-    for name, values in by_name.values():
-        if values.dtype.kind not in "fiu" and plain(name) in used:
-            raise UserError(f"{name} holds {values.dtype}, expected numbers")
-    colors = _channels(by_name, used)
-    if colors is None:
-        key = next((key for key in COLOR_KEYS if key in by_name), None)
-        if key is not None:
-            used.add(key)
-            name, colors = by_name[key]
-            if colors.ndim == 1 and colors.dtype.itemsize == 4 and colors.dtype.kind in "fiu":
-                colors = unpacked(colors)
-            if colors.ndim != 2 or colors.shape[1] not in (3, 4) or colors.dtype.kind not in "fiu":
-                raise UserError(f"{name}: expected colours [n, 3], got {colors.dtype} {list(colors.shape)}")
+    points = _points(by_name, used)
+    colors = _colors(by_name, used)
     normals = _normals(by_name, len(points), used)
     rest += [name for key, (name, _) in by_name.items() if key not in used]
     if rest:
@@ -216,6 +199,47 @@ def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]
     if points.ndim == 2 and points.shape[1] > 3:
         warn(f"the points have {points.shape[1]} columns, and colours lie beside them: only the first three are taken")
     return Cloud(points=unnamed(points[:, :3], warn).points, colors=done, normals=normals)
+
+
+def _points(by_name: ByName, used: set[str]) -> NDArray[Any]:
+    """The points `[n, c]` among named columns or arrays. `used` gets their names.
+
+    Raises:
+        UserError: there are no coordinates, or they are no numbers.
+    """
+    axes = coordinates(by_name)
+    if axes is not None:
+        points = _stacked(by_name, axes, used)
+    else:
+        key = next((key for key in POINT_KEYS if key in by_name and by_name[key][1].ndim == 2), None)
+        if key is None:
+            held = ", ".join(f"{name} {list(values.shape)}" for name, values in by_name.values())
+            raise UserError(f"expected x, y, z or an array called {', '.join(POINT_KEYS[:6])} ...; it holds {held or 'nothing'}")
+        used.add(key)
+        points = by_name[key][1]
+    for name, values in by_name.values():
+        if values.dtype.kind not in "fiu" and plain(name) in used:
+            raise UserError(f"{name} holds {values.dtype}, expected numbers")
+    return points
+
+
+def _colors(by_name: ByName, used: set[str]) -> NDArray[Any] | None:
+    """The colours `[n, 3]` or `[n, 4]` among named columns or arrays, in any scale; None where there are none. `used` gets their names.
+
+    Raises:
+        UserError: an array with the name of colours is of another shape.
+    """
+    colors = _channels(by_name, used)
+    key = next((key for key in COLOR_KEYS if key in by_name), None)
+    if colors is not None or key is None:
+        return colors
+    used.add(key)
+    name, colors = by_name[key]
+    if colors.ndim == 1 and colors.dtype.itemsize == 4 and colors.dtype.kind in "fiu":
+        colors = unpacked(colors)
+    if colors.ndim != 2 or colors.shape[1] not in (3, 4) or colors.dtype.kind not in "fiu":
+        raise UserError(f"{name}: expected colours [n, 3], got {colors.dtype} {list(colors.shape)}")
+    return colors
 
 
 def as_bytes(rgb: NDArray[Any], warn: Warn, what: str) -> NDArray[Any] | None:
@@ -355,7 +379,7 @@ def _ignore(text: str) -> None:
     """Takes a warning about a guess that is only tried."""
 
 
-def _stacked(by_name: Mapping[str, tuple[str, NDArray[Any]]], names: tuple[str, str, str], used: set[str]) -> NDArray[Any]:
+def _stacked(by_name: ByName, names: tuple[str, str, str], used: set[str]) -> NDArray[Any]:
     """Three columns as `[n, 3]`."""
     arrays = [by_name[name][1] for name in names]
     if any(array.ndim != 1 or len(array) != len(arrays[0]) for array in arrays):
@@ -364,7 +388,7 @@ def _stacked(by_name: Mapping[str, tuple[str, NDArray[Any]]], names: tuple[str, 
     return np.stack(arrays, axis=1)
 
 
-def _channels(by_name: Mapping[str, tuple[str, NDArray[Any]]], used: set[str]) -> NDArray[Any] | None:
+def _channels(by_name: ByName, used: set[str]) -> NDArray[Any] | None:
     """Colours `[n, 3]` from three columns."""
     found = {CHANNELS[name]: name for name in reversed(list(by_name)) if name in CHANNELS}
     if len(found) < 3:
@@ -372,7 +396,7 @@ def _channels(by_name: Mapping[str, tuple[str, NDArray[Any]]], used: set[str]) -
     return _stacked(by_name, (found["red"], found["green"], found["blue"]), used)
 
 
-def _normals(by_name: Mapping[str, tuple[str, NDArray[Any]]], count: int, used: set[str]) -> NDArray[Any] | None:
+def _normals(by_name: ByName, count: int, used: set[str]) -> NDArray[Any] | None:
     """Normals `[n, 3]` from three columns or an array, if there are as many as points. `used` gets their names."""
     names = next((names for names in NORMAL_COLUMNS if set(names) <= set(by_name)), None)
     if names is not None and all(by_name[name][1].shape == (count,) and by_name[name][1].dtype.kind == "f" for name in names):

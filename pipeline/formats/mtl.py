@@ -28,6 +28,12 @@ WORDS: Final = ("-clamp", "-blendu", "-blendv", "-cc", "-imfchan", "-type", "-co
 """Options of a map that are followed by one word."""
 
 
+Color = tuple[float, float, float]
+"""Red, green and blue, 0..1."""
+
+BLACK: Final[Color] = (0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Map:
     """A picture that a material names, with the options that change where and how it is seen."""
@@ -48,7 +54,7 @@ class Material:
     name: str
     file: Path
     """The `.mtl` file that says it. Names of pictures are as seen from there."""
-    colors: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    colors: dict[str, Color] = field(default_factory=dict)
     """Red, green and blue of the statements `kd`, `ka`, `ke`."""
     numbers: dict[str, float] = field(default_factory=dict)
     """The number of each of the statements `d`, `tr`, `ns`, `pr`, `pm`."""
@@ -96,39 +102,54 @@ def parse(name: str, file: File) -> dict[str, Material]:
             material = Material(rest, path)
             if materials.setdefault(rest, material) is not material:
                 materials[rest].notes.append(f"{name} has two materials {rest!r}; the first is used")
-        elif material is None or not rest:
-            continue
-        elif key in ("kd", "ka", "ke"):
-            color = _color(rest)
-            if color is None:
-                material.notes.append(
-                    f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not red, green, blue; it is left out"
-                )
-            else:
-                if min(color) < 0 or (max(color) > 1 and key != "ke"):
-                    material.notes.append(
-                        f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not within 0..1; it is cut off there"
-                    )
-                red, green, blue = (min(max(c, 0.0), 1.0) for c in color)
-                material.colors[key] = (red, green, blue)
-        elif key in ("d", "tr", "ns", "pr", "pm"):
-            words = rest.split()
-            if words[0].lower() == "-halo":
-                material.notes.append(f"'d -halo' of material {material.name!r} is drawn without its halo")
-            values = _floats(words[words[0].lower() == "-halo" :][:1])
-            if values and np.isfinite(values[0]):
-                material.numbers[key] = values[0]
-            else:
-                material.notes.append(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
-        elif key in ("map_kd", "map_ka", "map_ke", "map_d"):
-            picture = _map(rest, material)
-            if picture is not None:
-                material.maps[key] = picture
-        elif key == "decal":
-            material.notes.append(f"'decal' of material {material.name!r}, a picture over its colour, is left out")
-        elif key in ("map_tr", "map_opacity"):
-            material.notes.append(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
+        elif material is not None and rest:
+            _take(material, key, rest)
     return materials
+
+
+def _take(material: Material, key: str, rest: str) -> None:
+    """Stores what one statement says about a material.
+
+    Args:
+        key: the keyword, in small letters.
+        rest: what follows it.
+    """
+    if key in ("kd", "ka", "ke"):
+        _take_color(material, key, rest)
+    elif key in ("d", "tr", "ns", "pr", "pm"):
+        _take_number(material, key, rest)
+    elif key in ("map_kd", "map_ka", "map_ke", "map_d"):
+        picture = _map(rest, material)
+        if picture is not None:
+            material.maps[key] = picture
+    elif key == "decal":
+        material.notes.append(f"'decal' of material {material.name!r}, a picture over its colour, is left out")
+    elif key in ("map_tr", "map_opacity"):
+        material.notes.append(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
+
+
+def _take_color(material: Material, key: str, rest: str) -> None:
+    color = _color(rest)
+    written = f"colour '{key.capitalize()} {rest}' of material {material.name!r}"
+    if color is None:
+        material.notes.append(f"{written} is not red, green, blue; it is left out")
+        return
+    if min(color) < 0 or (max(color) > 1 and key != "ke"):
+        material.notes.append(f"{written} is not within 0..1; it is cut off there")
+    red, green, blue = (min(max(c, 0.0), 1.0) for c in color)
+    material.colors[key] = (red, green, blue)
+
+
+def _take_number(material: Material, key: str, rest: str) -> None:
+    words = rest.split()
+    halo = words[0].lower() == "-halo"
+    if halo:
+        material.notes.append(f"'d -halo' of material {material.name!r} is drawn without its halo")
+    values = _floats(words[halo:][:1])
+    if values and np.isfinite(values[0]):
+        material.numbers[key] = values[0]
+    else:
+        material.notes.append(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
 
 
 def _color(rest: str) -> tuple[float, float, float] | None:
@@ -199,76 +220,81 @@ class Looks:
         Raises:
             UserError: a texture is missing and required, damaged, or used in a way that cannot be drawn.
         """
-        file, name, maps = self.file, material.name, dict(material.maps)
         for note in material.notes:
-            file.warn(note)
-        kd = material.colors.get("kd")
-        picture = maps.get("map_kd")
-        if kd is None and picture is None and ("ka" in material.colors or "map_ka" in maps):
-            picture = maps.pop("map_ka", None)
-            kd = material.colors["ka"] if any(material.colors.get("ka", ())) else None
-            if picture or kd:
-                file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
-        elif "map_ka" in maps and maps["map_ka"].name != (picture and picture.name):
-            file.warn(f"map_Ka of material {name!r} is left out")
-        emissive = material.colors.get("ke", (0.0, 0.0, 0.0))
-        if "map_ke" in maps:
-            if picture is None and not any(kd or ()):
-                picture = maps["map_ke"]  # hand-painted models keep all their colour here
-            elif maps["map_ke"].name != (picture and picture.name):
-                file.warn(f"map_Ke of material {name!r} is left out beside its colour")
-            emissive = (0.0, 0.0, 0.0)
-        texture = None if picture is None else file.texture(picture.name, material.file)
-        gone = picture is not None and texture is None
-        key: tuple[Any, ...] = (material.file.parent, picture)
-        if texture is not None and picture is not None and picture.levels != (0.0, 1.0):
-            key = (material.file.parent, picture.name, picture.levels)
-            pure, levels = texture, picture.levels
-            texture = self._once(key, lambda: _levelled(pure, levels))
-        alpha, mode = self._alpha(material), "OPAQUE"
-        mask = maps.get("map_d")
-        pixels = None if mask is None else file.texture(mask.name, material.file)
-        if mask is not None and picture is not None and pixels is not None and mask.name == picture.name and pixels[..., 3].min() == 255:
-            file.warn(f"map_d of material {name!r} is its map_Kd, which has no alpha; it is drawn opaque")
-            mask = None
-        pictured, place = texture is not None, picture
-        if mask is not None and pixels is not None:
-            if texture is not None and picture is not None:
-                if (mask.scale, mask.offset, mask.clamp) != (picture.scale, picture.offset, picture.clamp):
-                    raise UserError(f"map_d of material {name!r} lies elsewhere (-s, -o, -clamp) than its map_Kd; this cannot be drawn")
-            else:
-                place = mask
-            transparency = _mask(pixels, mask)
-            binary = bool(np.isin(transparency, (0, 255)).all())
-            mode = "MASK" if binary else "BLEND"
-            if transparency.min() < 255:
-                below = np.full((1, 1, 4), 255, np.uint8) if texture is None else texture
-                texture = self._once((*key, mask), lambda: textures.with_alpha(below, transparency, smooth=not binary))
-            else:
-                mode = "OPAQUE"
-        if alpha < 1:
-            mode = "BLEND"
-            if mask is None and texture is not None and texture[..., 3].min() < 255:
-                # Only map_d makes a picture transparent; without it viewers leave out the alpha that a map_Kd may have.
-                clear, solid = texture, np.full(texture.shape[:2], 255, np.uint8)
-                texture = self._once((*key, None), lambda: textures.with_alpha(clear, solid))
-        plain = kd if picture is None else None
-        shine = {"roughness": float((2 / (max(material.numbers.get("ns", 1.0), 0) + 2)) ** 0.25)}
-        shine |= {
-            ours: min(max(material.numbers[its], 0.0), 1.0)
-            for its, ours in (("pr", "roughness"), ("pm", "metallic"))
-            if its in material.numbers
-        }
+            self.file.warn(note)
+        kd, picture, emissive = self._colored(material)
+        texture = None if picture is None else self._picture(material, picture)
+        alpha, pictured = self._alpha(material), texture is not None
+        texture, place, mode = self._transparent(material, picture, texture, alpha)
         return Look(
-            base=plain,
+            base=kd if picture is None else None,
             beside=kd if any(kd or ()) else None,
             texture=texture,
             pictured=pictured,
-            gone=gone,
+            gone=picture is not None and not pictured,
             place=place,
             alpha=alpha,
-            fields={"emissive": emissive, "alpha_mode": mode, **shine},
+            fields={"emissive": emissive, "alpha_mode": mode, **_shine(material)},
         )
+
+    def _colored(self, material: Material) -> tuple[Color | None, Map | None, Color]:
+        """The plain colour of a material, the picture that says its colour, and its emission."""
+        name, colors, maps = material.name, material.colors, dict(material.maps)
+        kd, picture = colors.get("kd"), maps.get("map_kd")
+        if kd is None and picture is None and ("ka" in colors or "map_ka" in maps):
+            picture = maps.pop("map_ka", None)
+            kd = colors["ka"] if any(colors.get("ka", ())) else None
+            if picture or kd:
+                self.file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
+        elif "map_ka" in maps and maps["map_ka"].name != (picture and picture.name):
+            self.file.warn(f"map_Ka of material {name!r} is left out")
+        if "map_ke" not in maps:
+            return kd, picture, colors.get("ke", BLACK)
+        if picture is None and not any(kd or ()):
+            picture = maps["map_ke"]  # hand-painted models keep all their colour here
+        elif maps["map_ke"].name != (picture and picture.name):
+            self.file.warn(f"map_Ke of material {name!r} is left out beside its colour")
+        return kd, picture, BLACK
+
+    def _picture(self, material: Material, picture: Map) -> NDArray[Any] | None:
+        """The pixels of a picture `[H, W, 4]` after its option `-mm`; None where it is missing and that is allowed."""
+        texture = self.file.texture(picture.name, material.file)
+        if texture is None or picture.levels == (0.0, 1.0):
+            return texture
+        pure, levels = texture, picture.levels
+        return self._once(_key(material, picture), lambda: _levelled(pure, levels))
+
+    def _transparent(
+        self, material: Material, picture: Map | None, texture: NDArray[Any] | None, alpha: float
+    ) -> tuple[NDArray[Any] | None, Map | None, str]:
+        """The texture of a material with the alpha that it is drawn with, the options that say where it lies, and the alpha mode.
+
+        Args:
+            picture: the picture that says the colour, if any.
+            texture: its pixels `[H, W, 4]`; None where it is missing.
+            alpha: how opaque the whole material is.
+        """
+        mask, mode = material.maps.get("map_d"), "OPAQUE"
+        pixels = None if mask is None else self.file.texture(mask.name, material.file)
+        if mask is not None and picture is not None and pixels is not None and mask.name == picture.name and pixels[..., 3].min() == 255:
+            self.file.warn(f"map_d of material {material.name!r} is its map_Kd, which has no alpha; it is drawn opaque")
+            mask = None
+        place, key = picture, _key(material, picture)
+        if mask is not None and pixels is not None:
+            place = _same_place(material, picture, mask) if texture is not None and picture is not None else mask
+            transparency = _mask(pixels, mask)
+            binary = bool(np.isin(transparency, (0, 255)).all())
+            if transparency.min() < 255:
+                mode = "MASK" if binary else "BLEND"
+                below = np.full((1, 1, 4), 255, np.uint8) if texture is None else texture
+                texture = self._once((*key, mask), lambda: textures.with_alpha(below, transparency, smooth=not binary))
+        if alpha < 1:
+            mode = "BLEND"
+            if mask is None and texture is not None and texture[..., 3].min() < 255:
+                # Only map_d makes a picture transparent; without it viewers ignore the alpha that a map_Kd may have.
+                clear, solid = texture, np.full(texture.shape[:2], 255, np.uint8)
+                texture = self._once((*key, None), lambda: textures.with_alpha(clear, solid))
+        return texture, place, mode
 
     def _alpha(self, material: Material) -> float:
         """How opaque a material is. `d` counts before `Tr`, whose meaning differs between exporters, unless `d` alone would hide all."""
@@ -288,6 +314,34 @@ class Looks:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+
+def _key(material: Material, picture: Map | None) -> tuple[Any, ...]:
+    """What the pixels of a picture depend on."""
+    if picture is None or picture.levels == (0.0, 1.0):
+        return (material.file.parent, picture)
+    return (material.file.parent, picture.name, picture.levels)
+
+
+def _same_place(material: Material, picture: Map, mask: Map) -> Map:
+    """The options of a picture, if its mask lies where it lies.
+
+    Raises:
+        UserError: the mask lies elsewhere.
+    """
+    if (mask.scale, mask.offset, mask.clamp) != (picture.scale, picture.offset, picture.clamp):
+        raise UserError(f"map_d of material {material.name!r} lies elsewhere (-s, -o, -clamp) than its map_Kd; this cannot be drawn")
+    return picture
+
+
+def _shine(material: Material) -> dict[str, float]:
+    """The fields `roughness` and `metallic` of a part: from `Pr` and `Pm` where a file has them, else from the exponent `Ns`."""
+    numbers = material.numbers
+    shine = {"roughness": float((2 / (max(numbers.get("ns", 1.0), 0) + 2)) ** 0.25)}
+    for key, name in (("pr", "roughness"), ("pm", "metallic")):
+        if key in numbers:
+            shine[name] = min(max(numbers[key], 0.0), 1.0)
+    return shine
 
 
 def _levelled(pixels: NDArray[Any], levels: tuple[float, float]) -> NDArray[Any]:

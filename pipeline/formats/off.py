@@ -242,45 +242,20 @@ def _normal_first(values: NDArray[Any], kind: Kind, faces: NDArray[Any]) -> bool
 
 def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh:
     """The surface of vertices `[V, width]` and faces, with whichever colours there are."""
-    vertices, width = values[:, :3], values.shape[1]
+    vertices = values[:, :3]
     triangles, polygon = triangulated(vertices, faces.counts, faces.corners)
     if np.any(faces.counts < 3):
         file.warn(f"{np.count_nonzero(faces.counts < 3):,} faces of fewer than three corners are left out")
     if not len(triangles):
         raise UserError(f"none of the {len(faces.counts):,} faces has three corners: there are no triangles")
-    extra = kind.extra(width)
     some = faces.corners[triangles[:: 1 + len(triangles) // 5000]]
-    behind = kind.normal and extra in (3, 4) and not _normal_first(values[:, : 6 + extra], kind, some)
-    normals = None if not kind.normal else values[:, 3 + extra : 6 + extra] if behind else values[:, 3:6]
-    begin = 3 if behind or not kind.normal else 6
-    colors = None
-    if extra in (3, 4):
-        raw = values[:, begin : begin + extra]
-        if not kind.color and not kind.normal and extra == 3 and np.nanmin(raw) < 0:
-            normals = raw  # what is not announced may be either, but no colour is negative
-        else:
-            colors = shades(raw, file)
-    elif extra == 1:
-        file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
-    normals = unit(normals, len(vertices))
+    normals, colors = _normals_and_colors(values, kind, some, file)
     if normals is not None and not across(normals[some], vertices[some]):
         file.warn(ALONG_SURFACE)
         normals = None
     part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)
-    painted = np.isin(faces.lengths, (3, 4))
-    odd = (faces.lengths > 0) & ~painted
-    if odd.any():
-        what = "numbers in a colour map" if (faces.lengths[odd] == 1).all() else "of a length that is no colour"
-        file.warn(f"numbers after the corners of {np.count_nonzero(odd):,} faces are {what}; they are left out")
-    if painted.any() and colors is not None:
-        file.warn("colours of faces are left out beside those of vertices")
-    elif painted.any():
-        table = np.full((len(painted), 4), np.nan)
-        table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
-        tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
-        width = int(faces.lengths[painted].max())
-        said = shades(table[painted, :width], file)
-        tints[painted] = tints[painted] if said is None else said
+    tints = _tints(faces, file, beside_colors=colors is not None)
+    if tints is not None:
         flat = part.faces.reshape(-1)
         part = dataclasses.replace(
             taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(tints[polygon], 3, axis=0)
@@ -294,3 +269,49 @@ def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh
         else:
             part = dataclasses.replace(part, alpha_mode="BLEND")
     return Mesh(parts=(compact(part),), colored=part.colors is not None, warnings=tuple(file.warnings))
+
+
+def _normals_and_colors(
+    values: NDArray[Any], kind: Kind, some: NDArray[Any], file: File
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Unit normals `[V, 3]` and colours `[V, 4]` uint8 of the vertices, None where the file has none.
+
+    Args:
+        values: `[V, width]` all numbers of each vertex.
+        some: `[f, 3]` some triangles, by which the order of normals and colours is decided.
+    """
+    extra = kind.extra(values.shape[1])
+    behind = kind.normal and extra in (3, 4) and not _normal_first(values[:, : 6 + extra], kind, some)
+    normals = None if not kind.normal else values[:, 3 + extra : 6 + extra] if behind else values[:, 3:6]
+    begin = 3 if behind or not kind.normal else 6
+    colors = None
+    if extra in (3, 4):
+        raw = values[:, begin : begin + extra]
+        if not kind.color and not kind.normal and extra == 3 and np.nanmin(raw) < 0:
+            normals = raw  # the header announces neither, and no colour is negative
+        else:
+            colors = shades(raw, file)
+    elif extra == 1:
+        file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
+    return unit(normals, len(values)), colors
+
+
+def _tints(faces: Polygons, file: File, beside_colors: bool) -> NDArray[Any] | None:
+    """Colours `[P, 4]` uint8 of the faces, grey for a face without one; None where no face has one, or `beside_colors` of vertices."""
+    painted = np.isin(faces.lengths, (3, 4))
+    odd = (faces.lengths > 0) & ~painted
+    if odd.any():
+        what = "numbers in a colour map" if (faces.lengths[odd] == 1).all() else "of a length that is no colour"
+        file.warn(f"numbers after the corners of {np.count_nonzero(odd):,} faces are {what}; they are left out")
+    if not painted.any():
+        return None
+    if beside_colors:
+        file.warn("colours of faces are left out beside those of vertices")
+        return None
+    table = np.full((len(painted), 4), np.nan)
+    table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
+    tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+    said = shades(table[painted, : int(faces.lengths[painted].max())], file)
+    if said is not None:
+        tints[painted] = said
+    return tints

@@ -213,21 +213,10 @@ def _mesh(
     if not len(triangles):
         raise UserError("the file holds no triangles: all its faces are lines")
 
-    colors, painted = _colors(vertices), _colors(faces)
-    if materials.rows:
-        colors, painted = _with_materials(file, materials, vertices, faces, colors, painted)
-    dc = vertices.stacked(("f_dc_0", "f_dc_1", "f_dc_2"))
-    if dc is not None and colors is None and painted is None:
-        colors = _harmonic(dc)
-    if painted is not None and len(painted) < len(counts):
-        painted = None  # strips beside coloured faces: nobody writes that
-    if painted is not None and colors is not None:
-        # Some programs write one colour for all vertices beside the faces' own, others white for all faces.
-        faces_are_meant = (colors == colors[0]).all() and not (painted[:, :3] == 255).all()
-        colors, painted = (None, painted) if faces_are_meant else (colors, None)
-    of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
+    colors, painted = _chosen_colors(file, vertices, faces, materials, len(counts))
     only_triangles = 3 * len(triangles) == len(corners) and not thin
     faces_of = corners.reshape(-1, 3) if only_triangles else corners[triangles]  # [F, 3]
+    of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
     normals = unit(vertices.stacked(("nx", "ny", "nz")), len(places))
     some = faces_of[:: max(1, len(faces_of) // 4096)]
     if normals is not None and not across(normals[some], places[some]):
@@ -242,14 +231,11 @@ def _mesh(
         part = dataclasses.replace(whole, faces=whole.faces[rows], base_color=(1.0, 1.0, 1.0, 1.0))
         texture = file.texture(header.textures[picture]) if picture >= 0 else None
         if texture is not None:
-            # Colours beside a picture are often black, so here they are not multiplied.
-            if of_corner is not None:
-                part = dataclasses.replace(_apart(part), uv=of_corner[triangles[rows].reshape(-1)], texture=texture)
-            else:
-                part = dataclasses.replace(part, uv=of_vertex, texture=texture)
+            # Colours beside a picture are often black, so they are not multiplied with it.
+            uv = of_vertex if of_corner is None else of_corner[triangles[rows].reshape(-1)]
+            part = dataclasses.replace(part if of_corner is None else _apart(part), uv=uv, texture=texture)
         elif painted is not None:
-            part = _apart(part)
-            part = dataclasses.replace(part, colors=np.repeat(painted[polygon[rows]], 3, axis=0))
+            part = dataclasses.replace(_apart(part), colors=np.repeat(painted[polygon[rows]], 3, axis=0))
         elif colors is not None:
             part = dataclasses.replace(part, colors=colors)
         else:
@@ -257,6 +243,29 @@ def _mesh(
         said |= part.texture is not None or part.colors is not None
         parts.append(compact(_seen_through(file, part)))
     return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+
+
+def _chosen_colors(
+    file: File, vertices: Table, faces: Table, materials: Table, polygons: int
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Colours of vertices `[V, 4]` uint8, or of polygons `[P, 4]` uint8; never both, and neither where the file has none.
+
+    Args:
+        polygons: P, which is more than the rows of `faces` where the file has strips, too.
+    """
+    colors, painted = _colors(vertices), _colors(faces)
+    if materials.rows:
+        colors, painted = _with_materials(file, materials, vertices, faces, colors, painted)
+    dc = vertices.stacked(("f_dc_0", "f_dc_1", "f_dc_2"))
+    if dc is not None and colors is None and painted is None:
+        colors = _harmonic(dc)
+    if painted is not None and len(painted) < polygons:
+        painted = None  # no known program writes strips beside coloured faces
+    if painted is not None and colors is not None:
+        # Some programs write one colour for all vertices beside the faces' own, others white for all faces.
+        faces_are_meant = (colors == colors[0]).all() and not (painted[:, :3] == 255).all()
+        return (None, painted) if faces_are_meant else (colors, None)
+    return colors, painted
 
 
 def _apart(part: Part) -> Part:
