@@ -1,16 +1,16 @@
-"""Surfaces that lie in one place: which of them is drawn from where, and which one is sampled.
+"""Surfaces that lie in the same place: from which side each is drawn, and which one is sampled.
 
     side = sides([(vertices, faces), ...])      # [F] uint8, one of BOTH, FRONT, BACK, HIDDEN for each triangle
 
-Programs for drawing buildings and furniture give every surface two sides, each with its own material, and write them as two
-surfaces in the same place that are wound the other way round. Drawn as they are, the two fight for every pixel.
+Programs for drawing buildings and furniture give every surface two sides, each with its own material. They write the sides as two
+surfaces in the same place with opposite winding. If both are drawn, they fight for every pixel (z-fighting).
 
-What counts as one place: two patches of triangles whose edges around and whose corners are the same positions, bit for bit. A patch is
-as small as the edges that both surfaces share allow, so it is one triangle where both are cut alike, and a quad or a larger polygon
-where they are cut along other diagonals; the parts they belong to do not matter. Not found are surfaces that lie in one plane and overlap
-in part, whose edges are cut at other positions, or that keep a distance, however small.
+Two patches of triangles lie in the same place if their outer edges and their corners have the same positions, bit for bit. A patch is
+the smallest set of triangles with an outline that both surfaces share: one triangle where both surfaces have the same triangles, a quad
+or a larger polygon where they are cut along other diagonals. The two patches may belong to different parts. Surfaces that overlap only
+partly, that have other vertices on their edges, or that keep a small distance are not found.
 
-Letters: V vertices, F triangles, S = 3 F edges as triangles see them ("slots": slot e F + f is edge e of triangle f), C patches.
+Letters: V vertices, F triangles, S = 3 F slots (slot e F + f is edge e of triangle f), C patches that are compared.
 """
 
 import math
@@ -27,34 +27,34 @@ BOTH: Final = 0
 FRONT: Final = 1
 """Drawn only where its winding is counter-clockwise, sampled: the outer of two."""
 BACK: Final = 2
-"""Drawn only where its winding is counter-clockwise, not sampled, so that the place counts once: the inner of two."""
+"""Drawn only where its winding is counter-clockwise, not sampled: the inner of two. So the place is sampled once."""
 HIDDEN: Final = 3
 """A copy of an earlier surface with the same winding: neither drawn nor sampled."""
 
 FOLD: Final = math.cos(math.radians(10))
-"""Two triangles that meet in an edge and lie on the same side of it overlap where the angle between them is smaller than this. Not
-zero, because the two ways to cut a quad differ where its corners are not quite in one plane."""
+"""Cosine of the largest angle between two triangles that overlap: they share an edge and lie on the same side of it. The angle is not
+zero, because the two ways to cut a quad differ where its corners are not exactly in one plane."""
 
 FLAT: Final = 0.9
-"""A patch's area seen straight from the front, over its area: patches that are bent more than this are not compared."""
+"""Smallest ratio of the projected area of a patch to its area. Patches that are bent more are not compared."""
 
 MANY: Final = 100_000
-"""In meshes of more triangles than this, all edges are only looked at where some overlap."""
+"""Number of triangles above which a sample of the edges is checked first. Only if some of them overlap, all edges are checked."""
 
 LONG: Final = 200
-"""These are edges that are longer than the largest part's size over this, and ..."""
+"""The sample has all edges that are longer than the size of the largest part divided by this."""
 
 SAMPLED: Final = 16
-"""... of the others one in so many."""
+"""The sample has one in so many of the shorter edges."""
 
 AROUND: Final = 32
-"""So many triangles around one edge are compared with one another at most."""
+"""Largest number of triangles around one edge that are compared with one another."""
 
 
 def places(vertices: NDArray[Any]) -> NDArray[Any]:
-    """A number `[V]` uint64 for each position `[V, 3]` float32, equal where the position is, 0.0 and -0.0 being equal.
+    """A number `[V]` uint64 for each position `[V, 3]` float32. Equal positions have equal numbers; 0.0 equals -0.0.
 
-    Different positions share a number by a chance of 2**-64 a pair.
+    Two different positions have the same number with a probability of 2**-64.
     """
     bits = np.ascontiguousarray(vertices, np.float32) + np.float32(0)
     words = bits.view(np.uint32).astype(np.uint64)  # [V, 3]
@@ -65,17 +65,18 @@ def places(vertices: NDArray[Any]) -> NDArray[Any]:
 
 
 def sides(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]], see_through: Sequence[bool] = (), plain: Sequence[bool] = ()) -> NDArray[Any]:
-    """What is to be done with each triangle.
+    """How each triangle is drawn and whether it is sampled.
 
-    Of several surfaces of one winding in one place the first stays, but one that lets nothing through before one that does.
-    Where two of opposite winding are left, both are drawn, each from its side, and one is sampled: the outer one, because that is what is
-    seen of a shape. Which that is says the volume that a layer encloses, a layer being all that hangs together with one winding: with
-    positive volume it looks outwards. Where it encloses none (a sheet) it is the first one. Two that look alike are one.
+    Where several surfaces with the same winding lie in one place, one stays: the first opaque one, or the first one if all are see-through.
+    If two surfaces of opposite winding remain, both are drawn, each from its front, and the outer one is sampled, because it is the visible
+    surface of the shape. To find the outer one, connected triangles with consistent winding are taken as a layer. A layer with a positive
+    enclosed volume faces outwards. If the volumes do not tell (a sheet), the first surface counts as the outer one. Two surfaces that look
+    alike count as one.
 
     Args:
         parts: Vertices `[V, 3]` float32 and faces `[F, 3]` of each part.
-        see_through: For each part, whether any of it may let through what is behind; nothing does where empty.
-        plain: For each part, whether all of it looks alike; none does where empty.
+        see_through: For each part, whether any of it may be transparent. Empty: no part is.
+        plain: For each part, whether all of it looks alike. Empty: no part does.
 
     Returns:
         `[F]` uint8 over the faces of all parts in order: `BOTH`, `FRONT`, `BACK` or `HIDDEN`.
@@ -102,7 +103,8 @@ def sides(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]], see_through: Seque
     side = of_patch[patch]
     left = edges.overlap.reshape(3, -1).any(axis=0) & ~paired[patch]
     if left.any() and (side == HIDDEN).any():
-        # Three surfaces in one place, two of them cut alike: what was cut into triangles by these two may now lie on the third.
+        # Three surfaces lie in one place, and two of them have the same triangles. Without the hidden one, larger patches of the other two
+        # may match.
         ends = np.cumsum([len(faces) for _, faces in parts])[:-1]
         kept = [(vertices, faces[mine != HIDDEN]) for (vertices, faces), mine in zip(parts, np.split(side, ends), strict=True)]
         side[side != HIDDEN] = sides(kept, see_through, plain)
@@ -146,10 +148,12 @@ def _decided(
 
 
 class _Edges(NamedTuple):
+    """All edges of all triangles."""
+
     slot: NDArray[Any]
-    """[S], sorted so that slots of one edge follow one another."""
+    """[S] slots, sorted so that slots of one edge follow one another."""
     key: NDArray[Any]
-    """[S] uint64 of each slot's edge, in slot order."""
+    """[S] uint64, in slot order: a number that is equal for slots of the same edge."""
     forward: NDArray[Any]
     """[S] bool, in slot order: the direction in which its triangle goes along the edge."""
     overlap: NDArray[Any]
@@ -157,26 +161,26 @@ class _Edges(NamedTuple):
 
 
 class _Patches(NamedTuple):
-    """What may be compared."""
+    """The patches that are compared."""
 
     label: NDArray[Any]
     """[C], the number of each patch among all."""
     key: NDArray[Any]
-    """[C] uint64, equal where edges and corners are."""
+    """[C] uint64, equal for patches with the same edges and corners."""
     first: NDArray[Any]
     """[C], its first triangle."""
     part: NDArray[Any]
     """[C], the part it belongs to, -1 where it belongs to several."""
     vector: NDArray[Any]
-    """[C, 3] float64, its vector area."""
+    """[C, 3] float64, its area vector."""
     center: NDArray[Any]
-    """[C, 3] float64."""
+    """[C, 3] float64, its centroid."""
     area: NDArray[Any]
-    """[C] float64."""
+    """[C] float64, its area."""
 
 
 def _mixed(number: NDArray[Any]) -> NDArray[Any]:
-    """Bits spread over the whole number, one to one (the finaliser of SplitMix64)."""
+    """Mixes the bits of numbers one to one (the finaliser of SplitMix64), so that similar numbers become very different."""
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: NDArray[Any] = number ^ (number >> np.uint64(31))
@@ -184,15 +188,15 @@ def _mixed(number: NDArray[Any]) -> NDArray[Any]:
 
 
 def _gathered(rows: NDArray[Any], faces: NDArray[Any]) -> NDArray[Any]:
-    """The row of each corner, `[3, F, ..]`; corner by corner, so that it lies in memory as it is read."""
+    """The row of each corner, `[3, F, ..]`. The corner is the first axis, because later steps read one corner of all triangles at a time."""
     return np.stack([rows[corner] for corner in faces.T])
 
 
 def _any(place: NDArray[Any], corners: NDArray[Any], size: float) -> bool:
-    """Whether a mesh of very many triangles needs a closer look, by its long edges and one in `SAMPLED` of the others.
+    """Whether some triangles of a very large mesh overlap, judged by its long edges and one in `SAMPLED` of the others.
 
-    Whether an edge is looked at depends on the edge alone, so all its triangles are there. What is missed are a few triangles, each smaller
-    than a picture shows.
+    The choice depends on the edge alone, so all triangles around a chosen edge are compared. A few overlapping triangles may be missed; each
+    is too small to see in a picture.
     """
     long = np.float32(size / LONG) ** 2
     chosen = []
@@ -206,7 +210,7 @@ def _any(place: NDArray[Any], corners: NDArray[Any], size: float) -> bool:
 
 
 def _normals(corners: NDArray[Any]) -> NDArray[Any]:
-    """Unit normals `[3, f]` of triangles `[3, f, 3]`, component by component because that is faster; 0 where there is none."""
+    """Unit normals `[3, f]` of triangles `[3, f, 3]`; 0 for a triangle without area. One component at a time, because that is faster."""
     u, v = (np.ascontiguousarray((corners[i] - corners[0]).T) for i in (1, 2))
     size = max(float(np.abs(u).max(initial=0)), float(np.abs(v).max(initial=0)), 1e-30)
     u, v = u / np.float32(size), v / np.float32(size)  # so that no square leaves float32
@@ -216,12 +220,18 @@ def _normals(corners: NDArray[Any]) -> NDArray[Any]:
 
 
 def _edges(place: NDArray[Any], corners: NDArray[Any], chosen: NDArray[Any] | None) -> _Edges | None:
-    """The `chosen` slots of all edges, or all, and where triangles overlap; None where nowhere, which is nearly always."""
+    """Edges and where triangles overlap; None where no triangles overlap, which is the usual case.
+
+    Args:
+        place: `[3, F]` number of the position of each corner.
+        corners: `[3, F, 3]` coordinates.
+        chosen: the slots to look at; None for all.
+    """
     count = place.shape[1]
     following = place[[1, 2, 0]]
     key = (place + following).reshape(-1)  # [S]; sums of well mixed numbers are as good as mixed
     forward = (place < following).reshape(-1)
-    # One number holds the edge (what fits of its key), the slot and the direction, because numbers sort faster than indices.
+    # One number holds the first bits of the key, the slot and the direction, because sorting numbers is faster than sorting indices.
     bits = np.uint64((3 * count).bit_length() + 1)
     mask = (np.uint64(1) << bits) - np.uint64(1)
     slots = np.arange(3 * count, dtype=np.uint64) if chosen is None else chosen.astype(np.uint64)
@@ -244,7 +254,8 @@ def _edges(place: NDArray[Any], corners: NDArray[Any], chosen: NDArray[Any] | No
         a, b = face[alike], face[alike + step]
         dot = x[a] * x[b] + y[a] * y[b] + z[a] * z[b]
         folded = np.flatnonzero(np.abs(dot) > FOLD)
-        # Wound alike along the edge they lie on different sides of it if their normals agree, otherwise on one side; and the reverse.
+        # Two triangles lie on the same side of their edge in two cases: they run along it in the same direction and their normals agree, or
+        # they run in opposite directions and their normals are opposite.
         folded = folded[(ahead[alike[folded]] == ahead[alike[folded] + step]) == (dot[folded] > 0)]
         a, b = slot[alike[folded]], slot[alike[folded] + step]
         same = key[a] == key[b]
@@ -258,21 +269,21 @@ def _edges(place: NDArray[Any], corners: NDArray[Any], chosen: NDArray[Any] | No
 
 
 def _patches(edges: _Edges, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The patch of each triangle `[F]`, and whether it is surrounded by overlapping edges alone."""
+    """The patch of each triangle `[F]`, and for each patch whether all its outer edges are edges where triangles overlap."""
     inner = edges.slot[~edges.overlap[edges.slot]]
     joined = edges.key[inner[1:]] == edges.key[inner[:-1]]
     a, b = inner[:-1][joined] % count, inner[1:][joined] % count
     number, patch = connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(count, count)), directed=False)
     alone = ~(np.r_[False, joined] | np.r_[joined, False]) if len(inner) else np.zeros(0, bool)
     whole = np.ones(number, bool)
-    whole[patch[inner[alone] % count]] = False  # beside this edge there is nothing, or something that is no overlap
+    whole[patch[inner[alone] % count]] = False  # this outer edge is a border of the mesh or no overlap
     return patch, whole
 
 
 def _described(
     corners: NDArray[Any], of_part: NDArray[Any], place: NDArray[Any], edges: _Edges, patch: NDArray[Any], whole: NDArray[Any]
 ) -> _Patches:
-    """The patches that may lie on others: whole, flat, with an edge around."""
+    """The patches that may lie on others: those that are flat and whose outer edges all are edges where triangles overlap."""
     count = place.shape[1]
     around = np.zeros(len(whole), bool)
     around[patch[np.flatnonzero(edges.overlap) % count]] = True
@@ -295,7 +306,7 @@ def _described(
     rim = np.where(edges.overlap[slots], _mixed(edges.key[slots]), np.uint64(0)).sum(axis=1, dtype=np.uint64)
     key = np.add.reduceat(rim, start)
     size = np.diff(np.r_[start, len(face)])
-    large = np.repeat(size > 2, size)  # smaller ones have no corner that is not on the rim
+    large = np.repeat(size > 2, size)  # smaller patches have no corner inside their rim
     if large.any():
         owner = np.repeat(np.arange(len(size)), size)[large]
         pair = np.unique(np.column_stack([np.repeat(owner, 3).astype(np.uint64), place[:, face[large]].T.reshape(-1)]), axis=0)
@@ -307,10 +318,10 @@ def _described(
 
 
 def _inside_out(edges: _Edges, patch: NDArray[Any], patches: _Patches, front: NDArray[Any], back: NDArray[Any]) -> NDArray[Any]:
-    """For each pair of patches in one place, whether it is `back` that looks outwards; not where nobody can tell.
+    """For each pair of patches in one place, whether `back` faces outwards. False where that cannot be told.
 
-    Patches belong to one layer where exactly two places meet in an edge and their windings go on: of the four patches there each has
-    one such neighbour.
+    Two neighbouring patches belong to one layer if exactly two places (four patches) meet in their edge and their windings are consistent.
+    Then each of the four patches has one such neighbour.
     """
     pairs = len(front)
     node = np.full(int(patch.max()) + 1, -1)  # patch -> place, then place + pairs for the back
@@ -330,7 +341,7 @@ def _inside_out(edges: _Edges, patch: NDArray[Any], patches: _Patches, front: ND
     plain = (at[:, 0] == at[:, 1]) & (at[:, 2] == at[:, 3]) & (at[:, 1] != at[:, 2])
     plain &= (along[:, 0] != along[:, 1]) & (along[:, 2] != along[:, 3])
     four, along = four[plain], along[plain]
-    crossed = along[:, 0] == along[:, 2]  # windings go on where the two triangles run along the edge in opposite directions
+    crossed = along[:, 0] == along[:, 2]  # windings are consistent where two triangles run along their edge in opposite directions
     a = np.concatenate([four[:, 0], four[:, 1]])
     b = np.concatenate([np.where(crossed, four[:, 3], four[:, 2]), np.where(crossed, four[:, 2], four[:, 3])])
     graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(2 * pairs, 2 * pairs))

@@ -1,10 +1,10 @@
-"""Polygons to triangles, concave ones too.
+"""Cuts polygons into triangles, concave polygons too.
 
     triangles, polygon = triangulated(vertices, np.array([4, 3]), np.array([0, 1, 2, 3, 3, 2, 4]))
     faces = corners[triangles]                               # [F, 3], indices of vertices
     uv = uv_of_corner[triangles]                             # any other value that the file gives for each corner
 
-`across` tells good normals from others, `clamped` cuts triangles where a texture that does not repeat ends.
+`across` checks normals. `clamped` cuts triangles at the edge of a texture that does not repeat.
 
 Letters: V vertices, P polygons, C corners of all polygons together, F triangles, p polygons that have n corners each.
 """
@@ -22,13 +22,15 @@ FLAT: Final = 1e-6
 """Sine of the angle below which a corner counts as straight: coordinates in text files have about seven digits."""
 
 BENT: Final = 1e-3
-"""A polygon that leaves its plane by less than this share of its size is taken for plane."""
+"""A polygon counts as flat if it leaves its plane by less than this share of its size."""
 
 CORNERS: Final = 20_000
-"""Ear clipping takes seconds for a polygon of this many corners that crosses itself, and four times as long for twice as many."""
+"""Largest number of corners of a concave polygon. Ear clipping takes seconds for so many corners if the polygon crosses itself, and four
+times as long for twice as many."""
 
 ALONG: Final = 0.2
-"""Mean cosine between normals and the triangles' own, below which they are those of something else. A cube's corners have 0.58."""
+"""Smallest mean cosine between given normals and the triangles' own normals. Below it the given normals are wrong. Smoothed normals at the
+corners of a cube have 0.58."""
 
 
 ALONG_SURFACE: Final = "normals lie along the surface; they are left out"
@@ -47,8 +49,8 @@ def triangulated(vertices: NDArray[Any], counts: NDArray[Any], corners: NDArray[
         corners: `[C]` index of a vertex for each corner, polygon after polygon. C is the sum of `counts`.
 
     Returns:
-        Triangles `[F, 3]` int64 as positions in `corners`, so that any value of a corner can follow, and the polygon that each
-        comes from `[F]` int64, ascending.
+        Triangles `[F, 3]` int64 as positions in `corners`, so that they select any value given for each corner; and the polygon
+        of each triangle `[F]` int64, ascending.
 
     Raises:
         UserError: a concave polygon has more than `CORNERS` corners.
@@ -98,9 +100,10 @@ def _cut_alike(places: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any
 
 
 def _other_diagonal(places: NDArray[Any], normals: NDArray[Any], cut: NDArray[Any]) -> NDArray[Any]:
-    """Cuts the concave quads among `places [p, 4, 3]` along their other diagonal: changes `cut [p, 2, 3]`.
+    """Cuts the concave quads among `places [p, 4, 3]` along their other diagonal, by changing `cut [p, 2, 3]`.
 
-    Returns which quads neither diagonal cuts into two triangles of the quad's own winding, `[p]` bool: they cross themselves.
+    Returns:
+        `[p]` bool: quads that cross themselves. Neither diagonal cuts them into two triangles with the winding of the quad.
     """
     other = np.array([[1, 2, 3], [1, 3, 0]])
     first, second = ((_areas(places[:, way], normals) < -FLAT).any(axis=1) for way in (cut[0], other))
@@ -109,7 +112,7 @@ def _other_diagonal(places: NDArray[Any], normals: NDArray[Any], cut: NDArray[An
 
 
 def _areas(triangles: NDArray[Any], normals: NDArray[Any]) -> NDArray[Any]:
-    """Signed areas of triangles `[p, t, 3, 3]` along `normals [p, 3]`, as fractions of the polygon's: `[p, t]`."""
+    """Signed areas `[p, t]` of triangles `[p, t, 3, 3]`, as fractions of the area of their polygon, whose normal is in `normals [p, 3]`."""
     sides = triangles[:, :, 1:] - triangles[:, :, :1]
     areas = np.einsum("ptd,pd->pt", np.cross(sides[:, :, 0], sides[:, :, 1]), normals)
     shares: NDArray[Any] = areas / np.einsum("pd,pd->p", normals, normals)[:, None]
@@ -117,7 +120,7 @@ def _areas(triangles: NDArray[Any], normals: NDArray[Any]) -> NDArray[Any]:
 
 
 def _convex(places: NDArray[Any], normals: NDArray[Any]) -> NDArray[Any]:
-    """Which polygons `[p, n, 3]` turn left at every corner and once around in all, `[p]` bool."""
+    """`[p]` bool: whether a polygon `[p, n, 3]` turns left at every corner and goes around exactly once."""
     ahead = np.roll(places, -1, axis=1) - places  # [p, n, 3]
     behind = np.roll(ahead, 1, axis=1)
     length = np.linalg.norm(ahead, axis=2) * np.linalg.norm(behind, axis=2)  # [p, n]
@@ -130,10 +133,10 @@ def _convex(places: NDArray[Any], normals: NDArray[Any]) -> NDArray[Any]:
 
 
 def _ears(places: NDArray[Any], normal: NDArray[Any]) -> NDArray[Any]:
-    """Triangles `[t, 3]` of one polygon `[n, 3]` by ear clipping. None, `[0, 3]`, where that would leave out some of it."""
+    """Triangles `[t, 3]` of one polygon `[n, 3]` by ear clipping; empty `[0, 3]` where they would not cover the whole polygon."""
     if len(places) > 100 and len(np.unique(places, axis=0)) < len(places) / 2:
-        # It goes over the same places again and again, which no surface does, and which takes the library forever. A polygon whose
-        # holes are joined to its rim repeats two corners for each hole.
+        # The polygon visits the same places again and again. No surface does that, and the library would not finish. A polygon whose
+        # holes are joined to its rim repeats only two corners for each hole.
         return np.zeros((0, 3), np.int64)
     whole, normal = normal, normal / np.linalg.norm(normal)
     height = np.abs((places - places.mean(axis=0)) @ normal).max() / np.abs(places).max()
@@ -144,8 +147,8 @@ def _ears(places: NDArray[Any], normal: NDArray[Any]) -> NDArray[Any]:
         flat = projected(places, normal)
     corners = mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), np.array([len(flat)], np.uint32))
     ears = corners.astype(np.int64).reshape(-1, 3)
-    # The library drops corners that look straight or cross other sides. In a plane they have no surface; in a bent polygon they may,
-    # and then the triangles' area vectors do not add up to the polygon's.
+    # The library drops corners that look straight or cross other sides. In a flat polygon these have no area. In a bent polygon they may
+    # have some, and then the area vectors of the triangles do not add up to the area vector of the polygon.
     sides = places[ears[:, 1:]] - places[ears[:, :1]]
     lost = np.linalg.norm(whole - np.cross(sides[:, 0], sides[:, 1]).sum(axis=0)) > BENT * np.linalg.norm(whole)
     return ears[:0] if height > BENT and lost else ears
@@ -162,15 +165,15 @@ def projected(places: NDArray[Any], normal: NDArray[Any]) -> NDArray[Any]:
 
 
 def across(normals: NDArray[Any], corners: NDArray[Any]) -> bool:
-    """Whether normals point away from the triangles that they belong to, rather than along them.
+    """Whether normals stand across their triangles. If not, they lie along the surface and are wrong.
 
-    Some programs write the same normal everywhere, or those of another mesh: shaded with these, a surface is noise.
+    Some programs write the same normal everywhere, or the normals of another mesh. A surface that is shaded with them looks like noise.
 
     Args:
-        normals: `[F, 3, 3]`, one for each corner of each triangle, of any length.
+        normals: `[F, 3, 3]` a normal of any length for each corner of each triangle.
         corners: `[F, 3, 3]` coordinates. A few thousand triangles are enough.
     """
-    with np.errstate(all="ignore"):  # coordinates that are not finite are refused later, such normals left out
+    with np.errstate(all="ignore"):  # later steps refuse coordinates and drop normals that are not finite
         areas = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         units = normals / np.linalg.norm(normals, axis=2, keepdims=True)
         agreement = np.abs(np.einsum("fcd,fd->fc", units, areas)).mean(axis=1)
@@ -181,10 +184,10 @@ def across(normals: NDArray[Any], corners: NDArray[Any]) -> bool:
 def clamped(
     uv: NDArray[Any], faces: NDArray[Any], size: tuple[int, int], values: dict[str, NDArray[Any]]
 ) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
-    """Texture coordinates of a texture that ends at its edge, rewritten for one that repeats.
+    """Changes the UV coordinates of a clamped texture so that a repeating texture looks the same.
 
-    Beyond its edge a clamped texture goes on with the colour of its outermost pixels. Triangles are cut along the middle of these
-    pixels, so that each piece lies on one side. Then what lies beyond is moved to the edge, and nothing changes but that.
+    Beyond its edge a clamped texture has the colour of its outermost pixels. Triangles are cut along the middle of these pixels, so that
+    each piece lies on one side of it. Then UV coordinates beyond the edge are moved to the edge.
 
     Args:
         uv: `[V, 2]` finite texture coordinates.
@@ -193,7 +196,7 @@ def clamped(
         values: Any other values `[V, ..]` of the vertices.
 
     Returns:
-        The same three with more vertices (the first V are the old ones) and more triangles. `values` are floats then.
+        UV coordinates, faces and values with more vertices (the first V are the old ones) and more triangles. `values` are float64.
     """
     values = {"uv": np.asarray(uv, np.float64)} | {name: np.asarray(array, np.float64) for name, array in values.items()}
     edges = [(0.5 / pixels, 1 - 0.5 / pixels) for pixels in size]
