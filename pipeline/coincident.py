@@ -188,15 +188,16 @@ def _mixed(number: NDArray[Any]) -> NDArray[Any]:
 
 
 def _gathered(rows: NDArray[Any], faces: NDArray[Any]) -> NDArray[Any]:
-    """The row of each corner, `[3, F, ..]`. The corner is the first axis, because later steps read one corner of all triangles at a time."""
+    """The row of each corner, `[3, F, ..]`. The corner is the first axis, because later steps read one corner of all triangles at a
+    time."""
     return np.stack([rows[corner] for corner in faces.T])
 
 
 def _any(place: NDArray[Any], corners: NDArray[Any], size: float) -> bool:
     """Whether some triangles of a very large mesh overlap, judged by its long edges and one in `SAMPLED` of the others.
 
-    The choice depends on the edge alone, so all triangles around a chosen edge are compared. A few overlapping triangles may be missed; each
-    is too small to see in a picture.
+    The choice depends on the edge alone, so all triangles around a chosen edge are compared. A few overlapping triangles may be missed;
+    each is too small to see in a picture.
     """
     long = np.float32(size / LONG) ** 2
     chosen = []

@@ -44,8 +44,8 @@ NEARBY: Final = (
     "../materials",
     "../materials/textures",
 )
-"""Folders, relative to the folder of a shape, that are searched in this order for a file that is not where the shape says. Gazebo, Sketchfab
-and many asset stores keep meshes and pictures in folders beside each other."""
+"""Folders, relative to the folder of a shape, that are searched in this order for a file that is not where the shape says. Gazebo,
+Sketchfab and many asset stores keep meshes and pictures in folders beside each other."""
 
 
 class Missing(UserError):

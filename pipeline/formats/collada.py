@@ -1,7 +1,7 @@
-"""COLLADA 1.4 and 1.5 (`.dae`), and the archive of one with its pictures (`.zae`).
+"""COLLADA 1.4 and 1.5 (`.dae`), and archives with a document and its pictures (`.zae`).
 
-Geometry is never lost for its material: a material that cannot be read is left out with a warning. Skinned meshes stand as their
-joints stand in the file, morphed ones as the default weights say. Lengths are taken as they are written: a unit changes no shape.
+A material that cannot be read is left out with a warning; its geometry is kept. Skinned meshes have the pose that their joints have in
+the file. Morphed meshes have the default weights. Lengths are not converted by the unit of the file, because shapes are scaled anyway.
 Specification: https://www.khronos.org/files/collada_spec_1_4.pdf
 
 Letters: V places of a geometry, v vertices of a primitive (places with normal, colour and so on), C corners of its polygons,
@@ -26,10 +26,10 @@ from pipeline.polygons import ALONG_SURFACE, across, projected, triangulated
 from pipeline.reading import File, Missing
 
 NODES: Final = 1_000_000
-"""A scene of more nodes than this, by copies of copies, is refused."""
+"""Largest number of nodes in a scene, copies of copies included."""
 
 DEPTH: Final = 500
-"""Nodes nested deeper than this contain themselves."""
+"""Largest depth of nested nodes. Deeper nesting means that a node contains itself."""
 
 LUMINANCE: Final = np.array([0.212671, 0.715160, 0.072169])
 """Weights of red, green and blue in the modes RGB_ZERO and RGB_ONE, by the specification."""
@@ -39,28 +39,28 @@ SHADERS: Final = ("phong", "blinn", "lambert", "constant")
 
 
 class Broken(Exception):
-    """A part of a material that cannot be read."""
+    """A material or a skin cannot be read."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a material says, and which set of texture coordinates its picture uses."""
+    """A material, and how its picture lies on a surface."""
 
     look: dict[str, Any]
     """Fields of a `Part`."""
     said: bool
-    """Whether it says a colour."""
+    """Whether it gives a colour."""
     texcoord: str = ""
-    """The name that `bind_vertex_input` ties to a set of coordinates."""
+    """The name that `bind_vertex_input` binds to a set of UV coordinates."""
     turn: tuple[float, float, float, float] = (1.0, 1.0, 0.0, 0.0)
-    """Repeats and offsets of the picture in u and v."""
+    """Repeat in u, repeat in v, offset in u, offset in v of the picture."""
     modes: tuple[str, str] = ("WRAP", "WRAP")
-    """Wrap mode of the picture in u and v. See `package.not_repeated`."""
+    """Wrap mode in u and v, see `package.not_repeated`."""
 
 
 @dataclass(frozen=True)
 class Primitive:
-    """Triangles of one material symbol."""
+    """Triangles with one material symbol."""
 
     symbol: str
     faces: NDArray[Any]
@@ -72,11 +72,13 @@ class Primitive:
     colors: NDArray[Any] | None
     """[v, 3] or [v, 4] float."""
     coordinates: dict[int, NDArray[Any]]
-    """[v, 2] of each set."""
+    """By number of the set: UV coordinates [v, 2]."""
 
 
 @dataclass(frozen=True)
 class Surface:
+    """A geometry: positions, and the triangles between them."""
+
     places: NDArray[Any]
     """[V, 3] float64."""
     primitives: tuple[Primitive, ...]
@@ -94,7 +96,7 @@ class Input(NamedTuple):
 
 
 class Instance(NamedTuple):
-    """A geometry or controller, put into the scene."""
+    """A geometry or controller in the scene."""
 
     element: Any
     """`instance_geometry` or `instance_controller`."""
@@ -106,7 +108,7 @@ def read(file: File) -> Geometry:
     """The surface in a file.
 
     Raises:
-        UserError: it is no COLLADA, damaged, names parts in other files, or has no surface.
+        UserError: the file is no COLLADA, is damaged, names parts in other files, or has no surface.
     """
     archive = Archive(file.data) if file.suffix == ".zae" or file.data[:4] == b"PK\x03\x04" else None
     data = file.data if archive is None else archive.read(main_document(archive))
@@ -115,7 +117,7 @@ def read(file: File) -> Geometry:
 
 
 def head(path: Path) -> bytes:
-    """The beginning of a COLLADA document, where it says which axis points up; nothing where it cannot be read."""
+    """The beginning of a COLLADA document, which says which axis points up; empty where it cannot be read."""
     with path.open("rb") as stream:
         start = stream.read(1 << 16)
     if start.startswith(b"PK"):
@@ -123,15 +125,15 @@ def head(path: Path) -> bytes:
             archive = Archive(path.read_bytes())
             start = archive.read(main_document(archive))[: 1 << 16]
         except UserError:
-            return b""  # reading it will say why
-    return start.replace(b"\0", b"")  # UTF-16, as far as it matters here
+            return b""  # `read` will say why
+    return start.replace(b"\0", b"")  # makes UTF-16 readable as far as it is needed
 
 
 def main_document(archive: Archive) -> str:
-    """The name of the COLLADA document in an archive: what `manifest.xml` names, else the first `.dae`.
+    """The name of the COLLADA document in an archive: the one that `manifest.xml` names, else the first `.dae`.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no document.
     """
     manifest = archive.find("manifest.xml")
     if manifest:
@@ -147,10 +149,10 @@ def main_document(archive: Archive) -> str:
 
 
 def _int(element: Any, name: str, default: int = 0) -> int:
-    """A whole number that an attribute holds.
+    """The whole number in an attribute.
 
     Raises:
-        UserError: it holds none.
+        UserError: the attribute holds anything else.
     """
     text = (element.get(name) or "").strip()
     if text and not re.fullmatch(r"\+?\d{1,9}", text):
@@ -159,10 +161,10 @@ def _int(element: Any, name: str, default: int = 0) -> int:
 
 
 def _whole(text: str | None) -> NDArray[Any]:
-    """All numbers of a text, int64; none is negative but -1.
+    """All numbers in a text, int64, each at least -1.
 
     Raises:
-        UserError: they are no whole numbers.
+        UserError: the text holds anything else.
     """
     if not (text or "").strip():
         return np.zeros(0, np.int64)
@@ -170,7 +172,7 @@ def _whole(text: str | None) -> NDArray[Any]:
         whole = np.fromstring(text or "", np.int64, sep=" ")  # ten times as fast as by float64
         if whole.min() >= -1 and whole.max() <= 1e12:
             return whole
-    except ValueError:  # it may be written as 1.0
+    except ValueError:  # whole numbers may be written as 1.0
         pass
     numbers = _numbers(text)
     if (len(numbers) and not (numbers == np.rint(numbers)).all()) or (np.abs(numbers) > 1e12).any() or (numbers < -1).any():
@@ -184,7 +186,7 @@ def _local(element: Any) -> str:
 
 
 def _numbers(text: str | None) -> NDArray[Any]:
-    """All numbers of a text, float64. Decimal commas are understood where no point is used."""
+    """All numbers in a text, float64. Decimal commas are read where the text has no decimal point."""
     text = (text or "").strip()
     if not text:
         return np.zeros(0)
@@ -198,6 +200,8 @@ def _numbers(text: str | None) -> NDArray[Any]:
 
 @dataclass
 class _Document:
+    """A COLLADA document. What is read is kept, because many instances share geometries and materials."""
+
     file: File
     data: bytes
     archive: Archive | None
@@ -205,13 +209,13 @@ class _Document:
     ids: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     surfaces: dict[Any, Surface] = field(default_factory=dict)
-    """For each geometry element."""
+    """By geometry element."""
     materials: dict[tuple[str, str], Material] = field(default_factory=dict)
-    """For each symbol and what is bound to it."""
+    """By material symbol and the address of the bound material."""
     arrays: dict[Any, NDArray[Any]] = field(default_factory=dict)
-    """Numbers of each array element."""
+    """By array element: its numbers."""
     worlds: dict[Any, NDArray[Any]] = field(default_factory=dict)
-    """Where each node stands in the scene, `[4, 4]`; of copies the first."""
+    """By node: matrix to the scene `[4, 4]`. For a node with copies, the matrix of the first."""
 
     def __post_init__(self) -> None:
         self.root = parsed(self.data, self.file.path.name)
@@ -225,10 +229,14 @@ class _Document:
     # ------------------------------------------------------------------------------------------------------ finding
 
     def find(self, url: str | None, what: str) -> Any:
-        """The element of an id.
+        """The element with an id.
+
+        Args:
+            url: the id, after `#`.
+            what: what is looked for, for the message.
 
         Raises:
-            UserError: it is in another file, or nowhere.
+            UserError: the element is in another file, or nowhere.
         """
         url = (url or "").strip()
         name, mark, fragment = url.partition("#")
@@ -241,8 +249,9 @@ class _Document:
         return found
 
     def shape(self) -> Mesh:
+        """The surface of the scene. See `read`."""
         instances = self.instances()
-        placed: dict[Any, tuple[Part, list[NDArray[Any]]]] = {}  # each distinct part is made once, however often it is placed
+        placed: dict[Any, tuple[Part, list[NDArray[Any]]]] = {}  # each distinct part is made once, even if it has many copies
         said, total = False, 0
         for index, instance in enumerate(instances):
             element, bent, matrix = self.moved(instance)
@@ -309,19 +318,19 @@ class _Document:
     # ------------------------------------------------------------------------------------------------- the surfaces
 
     def surface(self, element: Any) -> Surface:
-        """What a geometry element holds."""
+        """The surface in a geometry element, read once."""
         if element not in self.surfaces:
             self.surfaces[element] = self.geometry(element)
         return self.surfaces[element]
 
     def moved(self, instance: Instance) -> tuple[Any, NDArray[Any] | None, NDArray[Any]]:
-        """The geometry element of an instance, its places `[V, 3]` where a controller bends it, and where it is put `[4, 4]`."""
+        """The geometry element of an instance, its positions `[V, 3]` if a controller deforms it (else None), and its matrix `[4, 4]`."""
         if instance.element.tag == "instance_geometry":
             return self.find(instance.element.get("url"), "geometry"), None, instance.matrix
         return self.controlled(instance)
 
     def controlled(self, instance: Instance) -> tuple[Any, NDArray[Any] | None, NDArray[Any]]:
-        """The geometry that a controller moves, its places `[V, 3]` after that, and where these are put."""
+        """The geometry element that a controller deforms, its deformed positions `[V, 3]`, and their matrix `[4, 4]`."""
         controller = self.find(instance.element.get("url"), "controller")
         if controller.tag == "geometry":
             return controller, None, instance.matrix
@@ -339,7 +348,7 @@ class _Document:
         return element, self.skinned(skin, places, instance), np.eye(4)
 
     def morphed(self, morph: Any) -> tuple[Any, NDArray[Any]]:
-        """The base geometry of a morph and its places `[V, 3]` under the default weights."""
+        """The base geometry of a morph, and its positions `[V, 3]` with the default weights."""
         base = self.find(morph.get("source"), "geometry")
         places = self.surface(base).places
         inputs = {e.get("semantic"): e for e in morph.iterfind("targets/input")}
@@ -357,7 +366,7 @@ class _Document:
         return base, total
 
     def skinned(self, skin: Any, places: NDArray[Any], instance: Instance) -> NDArray[Any]:
-        """Places `[V, 3]` of a skin, where its joints put them in the scene."""
+        """Positions `[V, 3]` of a skinned geometry in the scene, in the pose of its joints."""
         bind = _numbers(skin.findtext("bind_shape_matrix"))
         bind = bind.reshape(4, 4) if bind.size == 16 else np.eye(4)
         bound = places @ bind[:3, :3].T + bind[:3, 3]
@@ -370,7 +379,7 @@ class _Document:
             self.file.warn(f"a skin is left in its bind pose ({error})")
             return np.asarray(bound)
         total = np.zeros((len(places), 4, 4))
-        whole = np.concatenate([moves, np.eye(4)[None]])  # joint -1 is the bind shape itself
+        whole = np.concatenate([moves, np.eye(4)[None]])  # joint -1 stands for the bind shape
         np.add.at(total, vertices, weights[:, None, None] * whole[joints])
         free = np.bincount(vertices, weights, len(places)) < 1e-9
         total[free] = np.eye(4)
@@ -380,7 +389,7 @@ class _Document:
         return skinned
 
     def joint_matrices(self, skin: Any, instance: Instance) -> NDArray[Any]:
-        """What each joint does to the bound shape, `[J, 4, 4]`: its place in the scene times its inverse bind matrix."""
+        """For each joint, the matrix in the scene times the inverse bind matrix: `[J, 4, 4]`."""
         inputs = {e.get("semantic"): e for e in skin.iterfind("joints/input")}
         if "JOINT" not in inputs:
             raise Broken("no joints")
@@ -390,7 +399,7 @@ class _Document:
         inverse = self.array(self.find(inputs["INV_BIND_MATRIX"].get("source"), "source"))
         if inverse.size != 16 * len(names):
             raise Broken(f"{len(names)} joints, {inverse.size} numbers of inverse bind matrices")
-        # A name is the sid of a node below the skeleton, else one anywhere, else an id or a name.
+        # A joint name is the sid of a node below the skeleton; else the sid of any node; else an id or a name.
         roots = [self.find(e.text, "skeleton") for e in instance.element.findall("skeleton")]
         known: dict[str, Any] = {}
         for key, nodes in (
@@ -427,6 +436,7 @@ class _Document:
         return values[:, offsets["JOINT"]], np.repeat(np.arange(count), counts), weights[which]
 
     def geometry(self, element: Any) -> Surface:
+        """Reads the surface in a geometry element."""
         mesh = element.find("mesh")
         mesh = element.find("convex_mesh") if mesh is None else mesh
         name = element.get("name") or element.get("id")
@@ -525,7 +535,14 @@ class _Document:
         return tables
 
     def array(self, source: Any, columns: int = 0) -> NDArray[Any]:
-        """Numbers `[n, columns]` of a source, as its accessor deals them. Parameters without a name are skipped where others have one."""
+        """Numbers `[n, columns]` of a source, in the rows that its accessor describes.
+
+        Parameters of the accessor without a name are skipped if others have a name.
+
+        Args:
+            source: a `<source>`, or `<vertices>` for its positions.
+            columns: how many numbers of each row to return; 0 for all.
+        """
         if source.tag == "vertices":
             inner = next((e for e in source.findall("input") if e.get("semantic") == "POSITION"), None)
             return self.array(self.find(inner.get("source") if inner is not None else "", "source"), columns)
@@ -560,6 +577,7 @@ class _Document:
         return table[:, :columns] if columns else table
 
     def words(self, source: Any) -> list[str]:
+        """The names in a source."""
         held = next((source.find(name) for name in ("Name_array", "IDREF_array", "SIDREF_array") if source.find(name) is not None), None)
         if held is None:
             raise UserError(f"source {source.get('id')!r} holds no names")
@@ -568,7 +586,7 @@ class _Document:
     # ------------------------------------------------------------------------------------------------ the materials
 
     def chosen_set(self, material: Material, bound: Any, primitive: Primitive) -> int:
-        """Which set of texture coordinates the picture of a material uses, -1 where there is none."""
+        """Number of the set of UV coordinates that the picture of a material uses; -1 where there is none."""
         sets = primitive.coordinates
         if material.look.get("texture") is None or not sets:
             return -1
@@ -578,14 +596,14 @@ class _Document:
         return min(sets)
 
     def part(self, places: NDArray[Any], primitive: Primitive, material: Material, chosen: int, bent: bool) -> tuple[Part, bool]:
-        """Triangles with their material, and whether anything says a colour.
+        """Triangles with their material, and whether the file gives their colour.
 
         Args:
-            places: `[V, 3]` of the geometry.
-            primitive: Its triangles.
-            material: What they show.
-            chosen: The set of texture coordinates, -1 for none.
-            bent: A controller has moved the places, so the file's normals no longer fit.
+            places: `[V, 3]` positions of the geometry.
+            primitive: the triangles.
+            material: their material.
+            chosen: number of the set of UV coordinates; -1 for none.
+            bent: whether a controller has deformed the positions, so that the normals of the file no longer fit.
         """
         look, said, uv = dict(material.look), material.said, None
         base = look.pop("base_color", (GREY, GREY, GREY, 1.0))
@@ -619,6 +637,11 @@ class _Document:
         return compact(part if uv is None else not_repeated(self.file, part, material.modes)), said
 
     def material(self, symbol: str, bound: Any) -> Material:
+        """The material of a symbol, read once. One that cannot be read says nothing, and a warning is given.
+
+        Args:
+            bound: `<instance_material>` of the symbol, or None.
+        """
         target = (bound.get("target") or "") if bound is not None else ""
         if (symbol, target) not in self.materials:
             try:
@@ -631,10 +654,15 @@ class _Document:
         return self.materials[symbol, target]
 
     def read_material(self, symbol: str, target: str) -> Material:
+        """Reads the material with an address, or the one that a symbol without an address means.
+
+        Raises:
+            Broken: the material cannot be read.
+        """
         if target:
             material = self.find(target, "material")
         else:
-            # Some programs bind nothing: they name the material itself, or there is only one.
+            # Some programs bind no material: the symbol is the name of the material, or the file has only one.
             all_of_them = self.root.findall("library_materials/material")
             named = [m for m in all_of_them if symbol and symbol in (m.get("id"), m.get("name"))]
             if not named and len(all_of_them) == 1 and self.root.find(".//instance_material") is None:
@@ -660,13 +688,13 @@ class _Document:
         return self.shaded(shader, params)
 
     def shaded(self, shader: Any, params: dict[str, Any]) -> Material:
-        """A shader of the common profile in our words."""
+        """The material that a shader of the common profile describes."""
         diffuse = self.value(shader.find("diffuse"), params, "diffuse")
         emission = self.value(shader.find("emission"), params, "emission")
         light = emission.color if emission.color is not None else np.zeros(4)
         picture, base = diffuse, diffuse.color
         if shader.tag == "constant" or (diffuse.texture is None and emission.texture is not None):
-            # What glows is all the colour there is: hand-painted models keep it there.
+            # The emission is the only colour: hand-painted models keep their colour there.
             picture, base, light = emission, emission.color if diffuse.color is None else diffuse.color, np.zeros(4)
             if shader.tag == "constant" and emission.color is not None:
                 base = emission.color
@@ -689,7 +717,7 @@ class _Document:
         return Material(look, said, picture.texcoord, picture.turn, picture.modes)
 
     def opacity(self, shader: Any, params: dict[str, Any], picture: "_Value") -> tuple[float, NDArray[Any] | None]:
-        """How much a surface covers, 0..1; and where a picture says it, that as `[H, W]` uint8."""
+        """Opacity of a surface, 0..1, and its opacity by pixel `[H, W]` uint8 where a picture gives one (else None)."""
         element = shader.find("transparent")
         factor = self.scalar(shader.find("transparency"), params)
         if element is None and factor is None:
@@ -714,16 +742,20 @@ class _Document:
         part = (color[3] if mode.startswith("A") else color[:3] @ LUMINANCE) * amount
         alpha = float(np.clip(part if mode.endswith("ONE") else 1 - part, 0, 1))
         if mode == "A_ONE" and amount == 0:
-            # Many exporters wrote 0 for "not transparent" and viewers draw it so; a surface nobody sees is written by none.
+            # Many exporters write 0 for "not transparent", and viewers draw it so. No exporter writes a surface that nobody sees.
             self.file.warn("transparency 0 in mode A_ONE is taken as opaque, as most programs mean it")
             alpha = 1.0
         return alpha, None
 
     def value(self, element: Any, params: dict[str, Any], what: str) -> "_Value":
-        """A colour or picture of a shader.
+        """The colour or picture that an element of a shader holds; an empty value where there is no element.
+
+        Args:
+            params: parameters by name.
+            what: name of the element, for messages.
 
         Raises:
-            Broken: it says neither.
+            Broken: the colour or picture cannot be read.
         """
         if element is None:
             return _Value()
@@ -758,6 +790,7 @@ class _Document:
         return _Value(color=np.append(color, 1.0)[:4])
 
     def scalar(self, element: Any, params: dict[str, Any]) -> float | None:
+        """The number that an element of a shader holds; None where there is none."""
         held = element.find("float") if element is not None else None
         if element is not None and element.find("param") is not None:
             param = params.get(element.find("param").get("ref"))
@@ -769,7 +802,8 @@ class _Document:
         return float(value[0]) if len(value) == 1 and np.isfinite(value[0]) else None
 
     def image(self, name: str, params: dict[str, Any]) -> str:
-        """The file name of a picture: from sampler to surface to image, or straight from the image's id."""
+        """The file name of a picture; empty where nothing names one. A name leads from sampler to surface to image, or is the id of an
+        image."""
         for _ in range(8):
             param = params.get(name)
             if param is None:
@@ -793,7 +827,7 @@ class _Document:
         return text
 
     def pixels(self, name: str) -> NDArray[Any] | None:
-        """The picture in a file, inside the archive or beside; None where it is missing and that is allowed."""
+        """The pixels `[H, W, 4]` of a picture in the archive or beside the file; None where it is missing and textures are not required."""
         name = name.strip()
         if name.lower().startswith("file:"):
             name = urllib.parse.unquote(re.sub(r"^file:/*(?=[a-zA-Z]:)|^file:(//(localhost)?)?", "", name, flags=re.IGNORECASE))
@@ -810,25 +844,28 @@ class _Document:
         return self.pictures[name]
 
     def _same_name(self, name: str) -> str | None:
+        """The first file in the archive with the same name in any folder; None where there is none."""
         last = urllib.parse.unquote(name).replace("\\", "/").rsplit("/", 1)[-1].lower()
         names = self.archive.names if self.archive else []
         return next((n for n in names if n.replace("\\", "/").rsplit("/", 1)[-1].lower() == last), None)
 
 
 class _BadPicture(UserError):
-    """A picture that has to be there and is not, or is damaged: no reason to go on without the material."""
+    """A required picture is missing or damaged, so the shape fails. A material with other faults is only left out."""
 
 
 class _MissingPicture(_BadPicture, Missing):
-    """One that is not there."""
+    """A required picture is missing."""
 
 
 @dataclass(frozen=True)
 class _Value:
+    """What an element of a shader says: a colour, a picture, or nothing. See `Material` for the last three fields."""
+
     color: NDArray[Any] | None = None
     texture: NDArray[Any] | None = None
     lost: bool = False
-    """A picture is named and missing."""
+    """Whether a picture is named and missing."""
     texcoord: str = ""
     turn: tuple[float, float, float, float] = (1.0, 1.0, 0.0, 0.0)
     modes: tuple[str, str] = ("WRAP", "WRAP")
@@ -841,7 +878,7 @@ def _element(tag: str, url: str) -> Any:
 
 
 def _turn(texture: Any) -> tuple[float, float, float, float]:
-    """How often a picture repeats and how far it is moved, as Maya and its followers write it beside a texture."""
+    """Repeats and offsets of a picture (see `Material.turn`), as Maya and similar programs write them beside a texture."""
     found = [1.0, 1.0, 0.0, 0.0]
     for index, name in enumerate(("repeatU", "repeatV", "offsetU", "offsetV")):
         for element in texture.iter(name):
@@ -939,7 +976,7 @@ def _with_holes(element: Any, places: NDArray[Any], counts: NDArray[Any], corner
 
 
 def _transform(node: Any) -> NDArray[Any]:
-    """The matrix `[4, 4]` of a node: all its transformations, the first one outermost."""
+    """The matrix `[4, 4]` of a node: the product of its transformations, with the first one on the left."""
     total = np.eye(4)
     for child in node:
         if child.tag in ("matrix", "translate", "rotate", "scale", "skew", "lookat"):
@@ -952,6 +989,7 @@ def _transform(node: Any) -> NDArray[Any]:
 
 
 def _matrix(kind: str, numbers: NDArray[Any]) -> NDArray[Any]:
+    """The matrix `[4, 4]` of one transformation element with these numbers."""
     matrix = np.eye(4)
     match kind:
         case "matrix":

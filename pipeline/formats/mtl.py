@@ -1,8 +1,8 @@
-"""Materials of OBJ: from the text of `.mtl` files to what a surface looks like.
+"""Materials of OBJ: reads `.mtl` files and says how a surface looks.
 
-What says the colour of a surface is read: `Kd`, `map_Kd`, `d`, `Tr`, `map_d`, `Ke`, `map_Ke`, and `Ka`, `map_Ka` where there is nothing
-else. `Ns`, `Pr` and `Pm` say how it shines. What only matters under lights that nobody knows (`Ks`, `Ni`, `Tf`, `illum`, bump,
-specular and reflection maps) is not: every picture has lights of its own.
+The statements about the colour of a surface are read: `Kd`, `map_Kd`, `d`, `Tr`, `map_d`, `Ke`, `map_Ke`, and `Ka` and `map_Ka` where
+no other statement gives a colour. `Ns`, `Pr` and `Pm` give roughness and metalness. Statements that depend on the lights of a scene
+(`Ks`, `Ni`, `Tf`, `illum`, bump, specular and reflection maps) are not read, because the pictures have lights of their own.
 
 Source of the format: http://paulbourke.net/dataformats/mtl/. `Pr` and `Pm`: http://exocortex.com/blog/extending_wavefront_mtl_to_support_pbr.
 """
@@ -22,10 +22,10 @@ from pipeline.formats.lines import Lines
 from pipeline.reading import File
 
 NUMBERS: Final = {"-s": 3, "-o": 3, "-t": 3, "-mm": 2, "-bm": 1, "-boost": 1, "-texres": 1}
-"""Options of a map that are followed by at most so many numbers."""
+"""Options of a map that take numbers, and how many they take at most."""
 
 WORDS: Final = ("-clamp", "-blendu", "-blendv", "-cc", "-imfchan", "-type", "-colorspace")
-"""Options of a map that are followed by one word."""
+"""Options of a map that take one word."""
 
 
 Color = tuple[float, float, float]
@@ -36,56 +36,58 @@ BLACK: Final[Color] = (0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Map:
-    """A picture that a material names, with the options that change where and how it is seen."""
+    """A picture that a material names, with the options for its place and its values."""
 
     name: str
     scale: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
     clamp: bool = False
     levels: tuple[float, float] = (0.0, 1.0)
-    """Added to each value of the picture after it was multiplied by the second."""
+    """Base and gain of the option `-mm`: each value of the picture is multiplied by the gain, then the base is added."""
     channel: str = ""
 
 
 @dataclass
 class Material:
-    """What a `.mtl` file says about one material. None where it says nothing."""
+    """What a `.mtl` file says about one material."""
 
     name: str
     file: Path
-    """The `.mtl` file that says it. Names of pictures are as seen from there."""
+    """The `.mtl` file that defines it. Names of pictures are relative to its folder."""
     colors: dict[str, Color] = field(default_factory=dict)
-    """Red, green and blue of the statements `kd`, `ka`, `ke`."""
+    """By statement (`kd`, `ka`, `ke`): the colour."""
     numbers: dict[str, float] = field(default_factory=dict)
-    """The number of each of the statements `d`, `tr`, `ns`, `pr`, `pm`."""
+    """By statement (`d`, `tr`, `ns`, `pr`, `pm`): the number."""
     maps: dict[str, Map] = field(default_factory=dict)
-    """The picture of each of the statements `map_kd`, `map_ka`, `map_ke`, `map_d`."""
+    """By statement (`map_kd`, `map_ka`, `map_ke`, `map_d`): the picture."""
     notes: list[str] = field(default_factory=list)
-    """What of it is left out: warnings about a shape that uses it."""
+    """Warnings for shapes that use the material, about statements that are left out."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a surface of one material is drawn: fields of a `geometry.Part`, and where its texture lies."""
+    """How a surface with one material is drawn."""
 
     base: tuple[float, float, float] | None = None
-    """Plain colour, sRGB. None where nothing says one."""
+    """Plain colour, sRGB. None where the material has none."""
     beside: tuple[float, float, float] | None = None
-    """Plain colour of faces that have no place on the texture."""
+    """Plain colour of faces that have no UV coordinates for the texture."""
     texture: NDArray[Any] | None = None
     """[H, W, 4] uint8."""
     pictured: bool = False
-    """The texture says the colour, so plain and vertex colours are left out. Else it says only what is transparent."""
+    """Whether the texture gives the colour, so that plain and vertex colours are left out. If not, it only gives the alpha."""
     gone: bool = False
-    """The texture is missing, and so is what it would have said."""
+    """Whether the picture that gives the colour is missing."""
     place: Map | None = None
-    """Options that say where the texture lies."""
+    """The map whose options place the texture on the surface."""
     alpha: float = 1.0
+    """Opacity of the whole material, 0..1."""
     fields: dict[str, Any] = field(default_factory=dict)
+    """Further fields of a `geometry.Part`."""
 
 
 def parse(name: str, file: File) -> dict[str, Material]:
-    """The materials of a `.mtl` file that a shape names, by name. Of two with one name, the first counts.
+    """The materials of a `.mtl` file that a shape names, by name. If two have the same name, the first counts.
 
     Raises:
         UserError: the file is missing or cannot be opened.
@@ -153,7 +155,7 @@ def _take_number(material: Material, key: str, rest: str) -> None:
 
 
 def _color(rest: str) -> tuple[float, float, float] | None:
-    """Red, green, blue. One number stands for all three, as the format says. None where they are spectra or no numbers."""
+    """Red, green and blue. One number stands for all three, as the format says. None where the text is a spectrum or has no numbers."""
     values = _floats(re.split(r"\s#", rest)[0].split())
     if not values or len(values) not in (1, 3, 4) or not np.isfinite(values).all():
         return None
@@ -184,7 +186,7 @@ def _map(rest: str, material: Material) -> Map | None:
             word, _, rest = rest[match.end() :].partition(" ")
             said[option] = [word.lower()]
         else:
-            break  # the name of a file may begin like this
+            break  # a file name may begin with a hyphen
         rest = rest.strip()
     if not rest:
         material.notes.append(f"a map of material {material.name!r} names no file; it is left out")
@@ -202,13 +204,13 @@ def _map(rest: str, material: Material) -> Map | None:
 
 
 def _two(words: list[str], default: tuple[float, float]) -> tuple[float, float]:
-    """The first two numbers of an option, of which the later may be left out."""
+    """The first two numbers of an option. Numbers that are left out are taken from `default`."""
     first, second = [float(word) for word in words[:2]] + list(default)[len(words[:2]) :]
     return first, second
 
 
 class Looks:
-    """Makes `Look`s of materials, each combination of pictures once, so that materials with one texture share it."""
+    """Makes a `Look` for each material. Each combination of pictures is made once, so that materials share textures."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -297,7 +299,8 @@ class Looks:
         return texture, place, mode
 
     def _alpha(self, material: Material) -> float:
-        """How opaque a material is. `d` counts before `Tr`, whose meaning differs between exporters, unless `d` alone would hide all."""
+        """Opacity of a material, 0..1. `d` counts more than `Tr`, whose meaning differs between exporters, unless `d` would hide the
+        surface."""
         d, tr = material.numbers.get("d"), material.numbers.get("tr")
         alpha = 1.0 if d is None and tr is None else d if d is not None else 1 - (tr or 0.0)
         if d is not None and tr is not None and abs(d - (1 - tr)) > 1e-3:
@@ -345,13 +348,13 @@ def _shine(material: Material) -> dict[str, float]:
 
 
 def _levelled(pixels: NDArray[Any], levels: tuple[float, float]) -> NDArray[Any]:
-    """`-mm base gain`: each colour value `[H, W, 4]` times gain, plus base."""
+    """Pixels `[H, W, 4]` after the option `-mm base gain`: each colour value times gain, plus base."""
     rgb = np.rint(np.clip(levels[0] * 255 + levels[1] * pixels[..., :3].astype(np.float64), 0, 255)).astype(np.uint8)
     return np.concatenate([rgb, pixels[..., 3:]], axis=2)
 
 
 def _mask(pixels: NDArray[Any], mask: Map) -> NDArray[Any]:
-    """How opaque each pixel of a `map_d` is, `[H, W]` uint8: the picture's own alpha where it has one, else how light it is."""
+    """Opacity `[H, W]` uint8 of each pixel of a `map_d`: the alpha of the picture where it has one, else its brightness."""
     channels = {"r": 0, "g": 1, "b": 2, "m": 3}
     if mask.channel in channels:
         values = pixels[..., channels[mask.channel]]
@@ -364,17 +367,17 @@ def _mask(pixels: NDArray[Any], mask: Map) -> NDArray[Any]:
 
 
 def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[str, Material | None]]:
-    """Finds the materials that faces use.
+    """Finds the materials that faces use. Yields each name with its material, or with None where there is none.
 
-    A material is looked for by its exact name, then by one that differs in case or blanks. A file of materials that has the
-    shape's own name is read last, as Blender does, because many copies of a shape name another.
+    The exact name comes first, then a name that differs in case or blanks. An `.mtl` file with the name of the shape is read last, as
+    Blender does: shapes that were copied and renamed still name the old file.
 
     Args:
         names: the `.mtl` files that the shape names.
         used: the materials that its faces use.
 
     Raises:
-        UserError: a file is missing, a material is not in the others, and textures are required.
+        UserError: textures are required, a file is missing, and the other files lack a material.
     """
     known: dict[str, Material] = {}
     missing: list[Exception] = []
@@ -406,6 +409,8 @@ def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[s
 
 
 def _named(name: str, known: dict[str, Material]) -> Material | None:
+    """The material with this name, else one whose name differs in case or blanks."""
+
     def alike(text: str) -> str:
         return " ".join(re.split(r"\s#", text)[0].split()).casefold()
 

@@ -1,8 +1,8 @@
-"""Wavefront OBJ: polygons with their materials and textures, or a cloud where there are only vertices.
+"""Wavefront OBJ: polygons with materials and textures, or a cloud where the file has only vertices.
 
-Source of the format: http://paulbourke.net/dataformats/obj/. Colours of vertices are read behind their coordinates, and from the
-comments in which ZBrush writes them (its files say how). Free-form curves and surfaces, and statements of older versions, are not
-read: a file without polygons fails by their name.
+Source of the format: http://paulbourke.net/dataformats/obj/. Vertex colours are read from the numbers after the coordinates, and
+from the comments in which ZBrush writes them (its files explain the format). Free-form curves and surfaces, and statements of older
+versions, are not read. If a file has nothing else, the message names them.
 
 Letters: L lines, V, T, N rows of `v`, `vt`, `vn`, P polygons, C corners of all polygons, F triangles.
 """
@@ -28,16 +28,16 @@ FREEFORM: Final = {
     **dict.fromkeys(("surf", "bzp", "bsp"), "free-form surfaces"),
     **dict.fromkeys(("cdc", "cdp", "res"), "free-form curves of the old kind"),
 }
-"""Statements about curved geometry, and what they are called in messages."""
+"""Statements about curved geometry, and their names in messages."""
 
 SILENT: Final = {"mg", "ctech", "stech", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
-"""Statements that say nothing about where a surface is and what colour it has."""
+"""Statements that change neither the form nor the colour of a surface."""
 
 LONG: Final = 4096
-"""Letters of a line of names that are looked at."""
+"""Number of characters of a `mtllib` line that are read."""
 
 FAR: Final = 1e6
-"""A texture coordinate beyond this, or one that is no number, says nothing in float32; it becomes 0."""
+"""Largest UV coordinate. A larger one, or one that is no number, becomes 0, because float32 has no digits left for it."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Corners:
     counts: NDArray[Any]
     """[P] number of corners of each polygon."""
     lines: NDArray[Any]
-    """[P] line of each."""
+    """[P] line of each polygon."""
     indices: NDArray[Any]
-    """[C, 3] rows of `v`, `vt` and `vn`."""
+    """[C, 3] rows of `v`, `vt` and `vn` that each corner names."""
 
 
 def read(file: File) -> Geometry:
@@ -60,7 +60,7 @@ def read(file: File) -> Geometry:
     """
     lines = Lines(file.data)
     rows = {key: lines.are(key.encode()) for key in ("v", "vt", "vn", "l", "p")}
-    faces = lines.are(b"f", b"fo")  # fo is the old word for f
+    faces = lines.are(b"f", b"fo")  # fo is the old name of f
     rest = lines.said()  # [L] the lines that `_statements` looks at
     for chosen in (*rows.values(), faces, lines.are(b"g", b"o", b"s")):
         rest[chosen] = False
@@ -126,8 +126,15 @@ def _drawn(file: File, libraries: list[str], names: list[str]) -> list[mtl.Look]
 
 
 def _statements(lines: Lines, chosen: NDArray[Any], file: File, surface: bool) -> tuple[list[str], list[tuple[int, str]], str]:
-    """The statements that are not about vertices and elements: names of `.mtl` files, `(line, material)` of each usemtl, and the
-    name of free-form geometry that the file has."""
+    """Reads the statements other than vertices and elements.
+
+    Args:
+        chosen: their lines.
+        surface: whether the file has polygons.
+
+    Returns:
+        The names of `.mtl` files, line and material of each `usemtl`, and the name of free-form geometry in the file (empty for none).
+    """
     libraries: list[str] = []
     used: list[tuple[int, str]] = []
     freeform, unknown = "", []
@@ -159,9 +166,9 @@ def _statements(lines: Lines, chosen: NDArray[Any], file: File, surface: bool) -
 
 
 def _vertices(lines: Lines, chosen: NDArray[Any], file: File) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Coordinates `[V, 3]` float64 and colours `[V, 4]` uint8, where the file has some, of the `v` lines.
+    """Coordinates `[V, 3]` float64 of the `v` lines, and their colours `[V, 4]` uint8, None where the file has none.
 
-    After x, y and z come a weight, or red, green and blue (0..1 or 0..255), or these and alpha.
+    After x, y and z a line may have a weight; or red, green and blue (0..1 or 0..255); or red, green, blue and alpha.
     """
     values, counts = lines.numbers(chosen, skip=1)
     wrong = ~np.isin(counts, (3, 4, 6, 7))
@@ -193,8 +200,8 @@ def _vertices(lines: Lines, chosen: NDArray[Any], file: File) -> tuple[NDArray[A
 
 
 def _polypaint(lines: Lines, count: int, file: File) -> NDArray[Any] | None:
-    """Colours `[V, 4]` uint8 that ZBrush writes into comments, `#MRGB` and eight hexadecimal digits (mask, red, green, blue) for each
-    vertex, in the order of the `v` lines. None where there are none."""
+    """Colours `[V, 4]` uint8 from the comments of ZBrush; None where there are none. A comment is `#MRGB` and eight hexadecimal digits
+    (mask, red, green, blue) for each vertex, in the order of the `v` lines."""
     chosen = lines.are(b"#mrgb")
     if not len(chosen):
         return None
@@ -214,7 +221,7 @@ def _padded(values: NDArray[Any], counts: NDArray[Any], width: int) -> NDArray[A
 
 
 def _table(lines: Lines, chosen: NDArray[Any], key: str, width: int, file: File) -> NDArray[Any]:
-    """The first `width` numbers of these lines, `[l, width]`. A `vt` of one number is a place on the texture's lower edge."""
+    """The first `width` numbers of these lines, `[l, width]`. A `vt` with one number lies on the lower edge of the texture."""
     if not len(chosen):
         return np.zeros((0, width))
     values, counts = lines.numbers(chosen, skip=2)
@@ -337,7 +344,7 @@ def _from_zero(lines: Lines, written: Corners, column: int, rows: NDArray[Any], 
 
 
 def _wrong_face(lines: Lines, chosen: NDArray[Any]) -> str:
-    """Which face cannot be read, and why."""
+    """A message about the first face that cannot be read."""
     for line in chosen.tolist():
         words = re.split(r"\s#", lines.text(line))[0].split()[1:]
         for word in words:
@@ -349,13 +356,13 @@ def _wrong_face(lines: Lines, chosen: NDArray[Any]) -> str:
 def _cloud(
     lines: Lines, rows: dict[str, NDArray[Any]], vertices: NDArray[Any], colors: NDArray[Any] | None, freeform: str, file: File
 ) -> Cloud:
-    """The vertices of a file without faces: those that its `p` elements name, or all.
+    """The cloud in a file without faces: the vertices that its `p` elements name, or all vertices.
 
-    Nothing joins vertices and normals there. Programs that write clouds (MeshLab, CloudCompare) write one `vn` for each `v`, in this order;
-    any other number of them is left out.
+    In such a file no index joins vertices and normals. Programs that write clouds (MeshLab, CloudCompare) write one `vn` for each `v`, in
+    the same order. If the numbers of `v` and `vn` differ, the normals are left out.
 
     Raises:
-        UserError: there are none, or they belong to lines or curves.
+        UserError: there are no vertices, or they belong to lines or curves.
     """
     if freeform:
         raise UserError(f"the file holds {freeform} and no polygons; only polygons and points can be read")
@@ -382,22 +389,22 @@ def _cloud(
 
 @dataclass(frozen=True)
 class _Surface:
-    """What the corners of triangles refer to."""
+    """The values that the corners of triangles name, and how they become parts."""
 
     vertices: NDArray[Any]
     colors: NDArray[Any] | None
     uv: NDArray[Any]
     normals: NDArray[Any]
     indices: NDArray[Any]
-    """[C, 3]"""
+    """[C, 3] rows of `vertices`, `uv` and `normals` that each corner names."""
     file: File
     black: bool
-    """All materials are black, so that nothing but vertices can say a colour."""
+    """Whether all materials are black, so that only vertices can give a colour."""
 
     def parts(self, triangles: NDArray[Any], look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
-        """Triangles `[F, 3]` of one material as parts, each with whether anything said its colour.
+        """Triangles `[F, 3]` of one material as parts, each with whether the file gives its colour.
 
-        Faces that have no place on the texture become a part of their own, in the material's plain colour.
+        Faces without UV coordinates become a part of their own, in the plain colour of the material.
         """
         if look.texture is None:
             return [self._part(triangles, look, textured=False)]
@@ -411,6 +418,7 @@ class _Surface:
         return done
 
     def _part(self, triangles: NDArray[Any], look: mtl.Look, textured: bool) -> tuple[Part, bool]:
+        """Triangles `[F, 3]` as one part, with or without the texture of its look; and whether the file gives its colour."""
         corners = self.indices[triangles.reshape(-1)]  # [3 F, 3]
         columns = [0]
         if textured:
@@ -424,7 +432,7 @@ class _Surface:
         if normals is not None:
             values["normals"] = normals
         pictured = textured and look.pictured
-        # Exporters write any Kd and often black vertex colours beside a texture, and viewers leave both out.
+        # Beside a texture exporters write any Kd, and often black vertex colours. Viewers ignore both.
         if self.colors is not None and not pictured and not look.gone:
             values["colors"] = self.colors[rows[:, 0]]
         fields: dict[str, Any] = dict(look.fields)
@@ -455,10 +463,10 @@ class _Surface:
         return Part(faces=faces, base_color=(*shade, look.alpha), **fields), said
 
     def _hides(self, plain: tuple[float, float, float], colors: NDArray[Any]) -> bool:
-        """Whether a material's colour leaves nothing of the colours `[V, 4]` of its vertices.
+        """Whether the plain colour of a material times its vertex colours `[V, 4]` is black everywhere, so that it is better ignored.
 
-        Rhino and MeshLab write both, and any Kd. Vertices that are all white say nothing beside a black material, unless nothing
-        in the whole file has another colour.
+        Rhino and MeshLab write vertex colours and any Kd. Vertices that are all white do not count, unless all materials of the file are
+        black.
         """
         rgb = colors[:, :3]
         black = not np.rint(rgb.max(axis=0) * np.array(plain)).any()
@@ -466,9 +474,13 @@ class _Surface:
 
 
 def _distinct(corners: NDArray[Any], columns: list[int], sizes: tuple[int, int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The different rows among `corners [n, 3]`, seen in these columns, in ascending order, and which of them each corner is `[n]`."""
+    """Finds corners `[n, 3]` that are equal in some columns.
+
+    Returns:
+        One corner of each kind `[v, 3]`, in ascending order, and the kind of each corner `[n]`.
+    """
     key, size = corners[:, columns[0]], sizes[columns[0]]
-    if size > 8 * len(key):  # tables are made of this size: not one of all vertices for each of a thousand materials
+    if size > 8 * len(key):  # tables of this size are made for each material, so they must not be as large as all vertices
         present, key = np.unique(key, return_inverse=True)
         size = len(present)
     for column in columns[1:]:

@@ -1,9 +1,9 @@
-"""OFF and its relatives: polygons with colours at their vertices or faces.
+"""OFF and its variants (COFF, NOFF, STOFF ...): polygons with colours of vertices or faces.
 
-Source of the format: http://www.geomview.org/docs/html/OFF.html. Files differ from it in all ways, and these are read too: the counts
-in the header's line (`OFF4 2 0`, as ModelNet has it), no header, no count of edges, colours that the header does not announce,
-letters of the header in another order, and with them normals behind the colours (`NCOFF`, as MeshLab has it: export_off.h in
-https://github.com/cnr-isti-vclab/vcglib), everything in one line.
+Source of the format: http://www.geomview.org/docs/html/OFF.html. Files that differ from it are read too: with the counts in the
+header line (`OFF4 2 0`, as in ModelNet), without a header, without the count of edges, with colours that the header does not announce,
+with the letters of the header in another order and normals after the colours (`NCOFF`, as MeshLab writes: export_off.h in
+https://github.com/cnr-isti-vclab/vcglib), or with everything in one line.
 
 Letters: V vertices, P polygons, C corners of all polygons, F triangles.
 """
@@ -23,21 +23,21 @@ from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File
 
 HEADER: Final = re.compile(r"((?:ST|[CN4])*)(n)?OFF")
-"""Texture coordinates, colours, normals, a fourth coordinate in any order, any number of dimensions."""
+"""Letters before OFF: ST for UV coordinates, C for colours, N for normals, 4 for a fourth coordinate, n for any number of dimensions."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What the header says a vertex has beside x, y and z."""
+    """The values that a vertex has besides x, y and z, according to the header."""
 
     texture: bool = False
     color: bool = False
     normal: bool = False
     normal_first: bool = True
-    """Normals come before colours, as the format says. MeshLab, whose headers have N before C, writes them behind."""
+    """Whether normals come before colours, as the format says. MeshLab writes N before C in the header, and normals after colours."""
 
     def extra(self, width: int) -> int:
-        """How many numbers of a vertex of `width` numbers are left for its colour."""
+        """How many numbers of a vertex with `width` numbers belong to its colour."""
         return width - 3 - 3 * self.normal - 2 * self.texture
 
 
@@ -46,20 +46,20 @@ class Polygons:
     """The faces of a file."""
 
     counts: NDArray[Any]
-    """[P] number of corners of each."""
+    """[P] number of corners of each face."""
     corners: NDArray[Any]
-    """[C] indices of vertices."""
+    """[C] vertex of each corner."""
     lengths: NDArray[Any]
-    """[P] how many numbers follow the corners."""
+    """[P] how many numbers follow the corners of each face."""
     extras: NDArray[Any]
-    """These numbers, of all faces together."""
+    """These numbers, face after face."""
 
 
 def read(file: File) -> Geometry:
     """The surface in an OFF file.
 
     Raises:
-        UserError: it cannot be read, is cut short, has more than three dimensions, or no faces.
+        UserError: the file cannot be read, is cut short, has more than three dimensions, or no faces.
     """
     start = re.match(rb"(?:\s|#[^\n]*\n)*(\w*OFF)[ \t]+BINARY[^\n]*\n", file.data[:4096])
     if start:
@@ -92,10 +92,10 @@ def _words(lines: Lines, line: int) -> str:
 
 
 def _kind(first: str) -> tuple[Kind, list[str]]:
-    """What the header says, and the words behind it.
+    """What the header says, and the words after it.
 
     Raises:
-        UserError: it announces more than three dimensions.
+        UserError: the header announces more than three dimensions.
     """
     match = HEADER.match(first) or HEADER.match(first.upper())
     if not match:
@@ -110,7 +110,7 @@ def _kind(first: str) -> tuple[Kind, list[str]]:
 def _by_lines(
     lines: Lines, body: NDArray[Any], count: int, faces_count: int, kind: Kind, file: File
 ) -> tuple[NDArray[Any], Polygons] | None:
-    """Vertices `[V, width]` and faces of a file with one line for each. None where it is not like this."""
+    """Vertices `[V, width]` and faces of a file with one line for each. None where the lines are different."""
     if len(body) < count + faces_count:
         return None
     values, widths = lines.numbers(body[:count])
@@ -143,7 +143,7 @@ def _by_lines(
 
 
 def _lengths(text: bytes) -> NDArray[Any]:
-    """How many words each line has after the first, empty one."""
+    """Number of words in each line. The first line, which is empty, is left out."""
     array = np.frombuffer(text, np.uint8)
     ink = array > 32
     return np.diff(np.searchsorted(np.flatnonzero(ink[1:] > ink[:-1]) + 1, np.flatnonzero(array == ord("\n"))))
@@ -152,10 +152,10 @@ def _lengths(text: bytes) -> NDArray[Any]:
 def _by_numbers(
     lines: Lines, body: NDArray[Any], words: list[str], count: int, faces_count: int, kind: Kind
 ) -> tuple[NDArray[Any], Polygons]:
-    """Vertices `[V, width]` and faces of a file that is a row of numbers, wherever its lines end.
+    """Vertices `[V, width]` and faces of a file, whatever its line breaks are.
 
     Raises:
-        UserError: it is cut short, or more follows than its faces.
+        UserError: the file is cut short, or numbers follow its last face.
     """
     short = f"damaged or cut short: the file declares {count:,} vertices and {faces_count:,} faces"
     try:
@@ -191,10 +191,10 @@ def _check(corners: NDArray[Any], count: int) -> None:
 
 
 def _binary(data: bytes, kind: Kind) -> tuple[NDArray[Any], Polygons, Kind]:
-    """Vertices `[V, width]` and faces of a binary file, which has big-endian numbers of four bytes.
+    """Vertices `[V, width]` and faces of a binary file, whose numbers are big-endian and of four bytes.
 
     Raises:
-        UserError: it is cut short.
+        UserError: the file is cut short.
     """
     whole = np.frombuffer(data[: len(data) // 4 * 4], ">i4").astype(np.int64)
     width = 3 + 3 * kind.normal + 4 * kind.color + 2 * kind.texture
@@ -226,8 +226,11 @@ def _binary(data: bytes, kind: Kind) -> tuple[NDArray[Any], Polygons, Kind]:
 def _normal_first(values: NDArray[Any], kind: Kind, faces: NDArray[Any]) -> bool:
     """Whether normals come before colours in the numbers `[V, 9 or 10]` of vertices, which begin with x, y, z.
 
-    The header's order decides, unless one order alone has colours that can be ones (0..255), else normals of length 1, else normals
-    that do not lie along the surface, of which `faces [f, 3]` are some triangles.
+    Three tests try both orders: are the colours within 0..255, do the normals have length 1, do they stand across the surface? The first
+    test that only one order passes decides, else the header does.
+
+    Args:
+        faces: `[f, 3]` some triangles.
     """
     places, colors, normals = values[:, :3], (values[:, 6:], values[:, 3:-3]), (values[:, 3:6], values[:, -3:])
     with np.errstate(all="ignore"):
@@ -241,7 +244,7 @@ def _normal_first(values: NDArray[Any], kind: Kind, faces: NDArray[Any]) -> bool
 
 
 def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh:
-    """The surface of vertices `[V, width]` and faces, with whichever colours there are."""
+    """The surface of vertices `[V, width]` and faces, with their colours."""
     vertices = values[:, :3]
     triangles, polygon = triangulated(vertices, faces.counts, faces.corners)
     if np.any(faces.counts < 3):
