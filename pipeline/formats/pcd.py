@@ -1,6 +1,6 @@
 """Point clouds of the Point Cloud Library (.pcd): as text, binary or compressed.
 
-The header's fields name the columns; colours are packed into the bits of `rgb` or `rgba`. Format:
+The fields in the header name the columns. Colours are in the bits of `rgb` or `rgba`. Format:
 https://pointclouds.org/documentation/tutorials/pcd_file_format.html
 """
 
@@ -21,17 +21,17 @@ from pipeline.geometry import Cloud
 from pipeline.reading import File
 
 POINTS: Final = 500_000_000
-"""More points than this are refused before memory is asked for."""
+"""Largest number of points that a header may declare."""
 
 IDENTITY: Final = r"(-?0(\.0*)?\s+){3}1(\.0*)?(\s+-?0(\.0*)?){3}"
-"""A scanner that was not moved and not turned."""
+"""Pattern of the VIEWPOINT of a scanner that was not moved and not rotated."""
 
 
 def read(file: File) -> Cloud:
     """The points of a PCD file.
 
     Raises:
-        UserError: it is none, or damaged.
+        UserError: the file is no PCD file, or damaged.
     """
     header, body = _header(file.data)
     fields, count = _fields(header), _count(header)
@@ -56,7 +56,7 @@ def read(file: File) -> Cloud:
 
 
 def _header(data: bytes) -> tuple[dict[str, str], bytes]:
-    """The header's lines by their first word, and what follows it."""
+    """The lines of the header by their first word, and the data after the header."""
     end = re.search(rb"(?m)^DATA[ \t]+(\w+)[ \t]*\r?\n", data[: 1 << 16])
     if not end:
         raise UserError("no PCD header: a line that begins with DATA is missing")
@@ -90,6 +90,7 @@ def _fields(header: dict[str, str]) -> list[tuple[str, np.dtype, int]]:
 
 
 def _count(header: dict[str, str]) -> int:
+    """The number of points that the header declares."""
     numbers = [header.get("POINTS", "")] if header.get("POINTS") else [header.get("WIDTH", ""), header.get("HEIGHT", "1")]
     if not all(re.fullmatch(r"\d{1,12}", number) for number in numbers):
         raise UserError("PCD header: no number of points")
@@ -100,7 +101,7 @@ def _count(header: dict[str, str]) -> int:
 
 
 def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, NDArray[Any]]:
-    # Packed colours are written as a float's digits, or as an integer of either sign whatever TYPE says.
+    # Packed colours are written as the digits of a float or as a signed integer, whatever TYPE says.
     packed = [columns.plain(name) in ("rgb", "rgba") and repeat == 1 for name, _, repeat in fields]
     layout = _layout(
         [
@@ -126,14 +127,14 @@ def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> 
 
 
 def _packed(values: NDArray[Any]) -> NDArray[Any]:
-    """Packed colours `[n]` float64 as integers where they were written so, else as the float32 whose bits they are."""
+    """Packed colours `[n]` float64 as int64 if they were written as integers, else as float32, whose bits are the colours."""
     whole = np.isfinite(values) & (values == np.rint(values)) & (values >= 0) & (values < 1 << 32)
-    # Without alpha such floats are far below 1.
+    # Floats whose bits are a colour without alpha are far below 1.
     return values.astype(np.int64) if len(values) and whole.all() and values.max() >= 1 else values.astype(np.float32)
 
 
 def _fault(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> str:
-    """Which point of a text is not as the header says, in words; empty if none is."""
+    """A message about the first point of a text that differs from the header; empty where there is none."""
     names = [(name, kind) for name, kind, repeat in fields for _ in range(repeat)]
     rows = (line.split() for line in io.TextIOWrapper(io.BytesIO(body), "latin-1") if line.strip())
     for number, cells in enumerate(itertools.islice(rows, count), 1):
@@ -151,7 +152,7 @@ def _fault(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> 
 
 
 def _layout(fields: list[tuple[str, np.dtype, int]]) -> np.dtype:
-    """The type of one point; its fields are called f0, f1 ... since names may repeat."""
+    """The type of one point. Its fields are called f0, f1 ... because names may repeat."""
     return np.dtype([(f"f{i}", kind, (repeat,) if repeat > 1 else ()) for i, (_, kind, repeat) in enumerate(fields)])
 
 
@@ -164,7 +165,7 @@ def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) ->
 
 
 def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, NDArray[Any]]:
-    """Field after field, compressed as one block."""
+    """The fields from a compressed block, which holds them one after another."""
     if len(body) < 8:
         raise UserError("the file is cut short: the sizes of the compressed block are missing")
     packed, size = struct.unpack("<II", body[:8])
@@ -183,7 +184,7 @@ def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int
 
 
 def _lzf(packed: bytes, size: int) -> bytes:
-    """LZF, undone by HDF5, which has it as a filter: the block becomes the only chunk of a file in memory."""
+    """Decompresses LZF with HDF5, which has it as a filter: the block becomes the only chunk of a file in memory."""
     if not size:
         return b""
     with h5py.File("block", "w", driver="core", backing_store=False) as file:
