@@ -267,8 +267,11 @@ def _recognise(location: str) -> str:
 
 
 def shape_text(path: str) -> str:
-    """A path or name as text that is the same on every machine and harmless on a terminal: NFC, bytes that are no UTF-8 written as
-    `\\xff`, and what is no printed character (a newline, an escape, a change of the direction of writing) as `\\x0a` or `\\u202e`."""
+    """A path or name as text that is equal on every machine and harmless on a terminal.
+
+    The text is in Unicode form NFC. Bytes that are no UTF-8 are written as `\\xff`. Characters that are not printed (a newline, an escape,
+    a change of the writing direction) are written as `\\x0a` or `\\u202e`.
+    """
     text = unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
     return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else escaped(c) for c in text)
 
