@@ -46,13 +46,18 @@ def read(file: File) -> Cloud:
             raise UserError(f"DATA {other[:40]!r}: expected ascii, binary or binary_compressed")
     if not re.fullmatch(IDENTITY, header.get("VIEWPOINT", "0 0 0 1 0 0 0")):
         file.warn("the scanner's pose (VIEWPOINT) is not applied")
+    return dataclasses.replace(columns.named(_usable(table), file.warn), warnings=tuple(file.warnings))
+
+
+def _usable(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The fields without padding, and with unpacked colours."""
     known: dict[str, NDArray[Any]] = {}
     for name, values in table.items():
         if columns.plain(name) in ("rgb", "rgba") and values.ndim == 1:
             known[name] = columns.unpacked(values)
         elif not name.startswith("_"):  # padding
             known[name] = values
-    return dataclasses.replace(columns.named(known, file.warn), warnings=tuple(file.warnings))
+    return known
 
 
 def _header(data: bytes) -> tuple[dict[str, str], bytes]:

@@ -183,6 +183,16 @@ def _check_column(column: str, where: str) -> None:
         raise UserError(f"{where}: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
 
 
+def _locator(written: str, base: Path) -> str:
+    """A path of a list, relative to `base` where it lies below it."""
+    if "\\" in written and not os.path.lexists(base / written):
+        written = written.replace("\\", "/")
+    locator = posixpath.normpath(written)
+    if os.path.isabs(locator) and Path(locator).is_relative_to(base):
+        locator = Path(locator).relative_to(base).as_posix()
+    return locator
+
+
 def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
     """The entry of a row.
 
@@ -195,12 +205,7 @@ def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
     cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
     if not cells["path"]:
         raise UserError(f"{where}: no path")
-    written = cells["path"]
-    if "\\" in written and not os.path.lexists(base / written):
-        written = written.replace("\\", "/")
-    locator = posixpath.normpath(written)
-    if os.path.isabs(locator) and Path(locator).is_relative_to(base):
-        locator = Path(locator).relative_to(base).as_posix()
+    locator = _locator(cells["path"], base)
     if os.path.isabs(locator) and not cells["id"]:
         raise UserError(f"{where}: {locator!r} does not lie below {str(base)!r}; give the shape an id, or the option root")
     axis: Literal["", "y", "z"] = choice(f"{where}, up", cells["up"], ("", "y", "z"))
