@@ -15,7 +15,7 @@ def printable(text: str) -> str:
     """Return a text in which every character is visible: others become `\\xNN` or `\\uNNNN`. Line breaks stay."""
     if text.isprintable():
         return text
-    return "".join(character if character.isprintable() or character == "\n" else _escaped(character) for character in text)
+    return "".join(character if character.isprintable() or character == "\n" else escaped(character) for character in text)
 
 
 def json_text(value: Any, *, allow_nan: bool = True) -> str:
@@ -34,6 +34,7 @@ def version_line() -> str:
     return f"mmpd {importlib.metadata.version('mmpd')}\n"
 
 
-def _escaped(character: str) -> str:
+def escaped(character: str) -> str:
+    """The escape sequence that stands for a character: `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`."""
     number = ord(character)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

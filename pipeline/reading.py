@@ -3,8 +3,8 @@
     shape = load("chair.glb", up="y", textures="require")    # Mesh or Cloud, +Y up, all parts in place
 
 The file's extension chooses a module of `pipeline.formats`, which reads a `File`: its bytes, the files beside it, its pictures.
-Every way a file can be wrong ends in a `UserError` of one line that a person understands. Whatever a format skips, drops or replaces
-is either applied, or the shape fails with the feature's name, or (only where the shape is still right without) `File.warn` records it.
+Every fault of a file ends in a `UserError` with one line that a person understands. A feature of a format that is not applied makes the
+shape fail with a message that names the feature. If the shape is still right without the feature, `File.warn` records it instead.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures as pictures
@@ -30,7 +30,7 @@ REASON: Final = 200
 """Longest error message, in characters."""
 
 NAME: Final = 4096
-"""Longest name of a file, in characters, that is looked for: no system has longer ones."""
+"""Longest file name, in characters, that is looked for. No system has longer names."""
 
 NEARBY: Final = (
     "textures",
@@ -44,29 +44,29 @@ NEARBY: Final = (
     "../materials",
     "../materials/textures",
 )
-"""Folders, as seen from a shape's own, that are searched in this order for a file that is not where the shape says. Gazebo, Sketchfab
-and many asset stores keep meshes and pictures in folders beside each other."""
+"""Folders, relative to the folder of a shape, that are searched in this order for a file that is not where the shape says. Gazebo,
+Sketchfab and many asset stores keep meshes and pictures in folders beside each other."""
 
 
 class Missing(UserError):
-    """A file that a shape names and that is not there."""
+    """A file that a shape names is missing."""
 
 
 def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["require", "grey"]) -> Geometry:
     """Reads a file of any format in `pipeline.formats.catalog.FORMATS`.
 
     Args:
-        path: The file. Materials and textures are looked for where it says, then beside it.
-        up: Which axis of the file points up. It is turned into +Y.
+        path: The file. Materials and textures are looked for where the file says, then beside it.
+        up: The axis of the file that points up. The shape is turned so that +Y points up.
         textures: `require` makes a missing texture file an error, `grey` goes on without it.
 
     Returns:
-        A `Mesh`, or a `Cloud` where the file has points and no triangles. Vertices no triangle uses are dropped. What
-        lies farther from the origin than a hundred times its size is moved there, because float32 would tear it.
-        Its `beside` tells of the files beside it that were read.
+        A `Mesh`, or a `Cloud` where the file has points and no triangles. Vertices that no triangle uses are dropped. A shape
+        that lies farther from the origin than a hundred times its size is moved there, because float32 would be too coarse.
+        Its `beside` is `File.digest_beside`.
 
     Raises:
-        Missing: a file beside it that it needs is not there.
+        Missing: a file that the shape names and needs is not there.
         UserError: the file is missing, empty, damaged, misnamed, of an unknown format or without a surface, its
             indices or coordinates are no good, or a texture is missing, damaged or too large.
     """
@@ -94,11 +94,11 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
 
 
 class File:
-    """One file of a shape, as a format reads it: its bytes, the files beside it, its pictures.
+    """The main file of a shape, as a format reads it: its bytes, the files beside it, its pictures.
 
-    Tolerates what other people's exporters write into names of files: backslashes, folders of another machine, another case, other
-    numbers of blanks. A file that is not where it is said to be is looked for in the folders `NEARBY`. Folders above the file's own
-    are allowed, because ShapeNet keeps its textures there.
+    File names in shapes are often wrong: they have backslashes, folders of another machine, another case or other blanks. Such files are
+    found all the same. A file that is not where the shape says is looked for in the folders `NEARBY`. Names may lead to folders above
+    the shape, because ShapeNet keeps its textures there.
     """
 
     def __init__(self, path: Path, textures: Literal["require", "grey"]) -> None:
@@ -107,7 +107,7 @@ class File:
         self.warnings: list[str] = []
         self._read: set[tuple[str, str]] = set()
         """Name and sha256 of every file beside this one that was read."""
-        self._textures: dict[tuple[str, Path], np.ndarray | None] = {}
+        self._textures: dict[tuple[str, Path], NDArray[Any] | None] = {}
         self._listings: dict[Path, dict[str, Path]] = {}
 
     @functools.cached_property
@@ -116,15 +116,15 @@ class File:
         return self.path.read_bytes()
 
     def warn(self, text: str) -> None:
-        """Record something that is left out and that the shape is still right without. Each text is kept once."""
+        """Records a feature that is left out although the shape is still right. Each text is kept once."""
         if text not in self.warnings:
             self.warnings.append(text)
 
     def beside(self, name: str, named_in: Path | None = None) -> bytes:
-        """The bytes of a file that this one names, or that is named in another file `named_in` (in an OBJ's materials).
+        """The bytes of a file that this file names, or that the file `named_in` (such as an `.mtl`) names.
 
         Raises:
-            Missing: there is none, here or nearby.
+            Missing: there is no such file, here or nearby.
             UserError: it cannot be opened.
         """
         path = self.find(name, named_in)
@@ -138,20 +138,20 @@ class File:
     def digest_beside(self) -> bytes:
         """sha256 (32 bytes) over the names and contents of all files beside this one that were read; empty where none was.
 
-        The names are those that the files are asked for by, so that it is the same wherever they are found.
+        The names are as the shape writes them, so the digest does not depend on where the files are found.
         """
         text = "".join(f"{name}\0{digest}\0" for name, digest in sorted(self._read))
         return hashlib.sha256(text.encode(errors="surrogatepass")).digest() if text else b""
 
     def find(self, name: str, named_in: Path | None = None) -> Path:
-        """Where a file is that this one, or the file `named_in`, names.
+        """The path of a file that this file, or the file `named_in`, names.
 
-        The place that the name says comes first, as seen from the file that names it and then from the shape's, then the same name
-        in folders ever closer, then `NEARBY`. In each place the exact spelling comes first, then one that differs in case, blanks
-        or the composition of accents.
+        The name is tried relative to the file that names it and relative to the shape: first in full, then without its first folders,
+        then in the folders `NEARBY`. In each place the exact spelling comes first, then a spelling that differs in case, blanks or the
+        composition of accents.
 
         Raises:
-            Missing: there is none, here or nearby.
+            Missing: there is no such file, here or nearby.
         """
         clean = name.strip().strip('"').replace("\\", "/")
         asker = named_in or self.path
@@ -163,7 +163,7 @@ class File:
         raise Missing(f"file {clean[:REASON]!r}, named in {asker.name}, is missing")
 
     def _found(self, folder: Path, relative: str) -> Path | None:
-        """The file of this name as seen from a folder, spelled as given or else alike."""
+        """The file with this name relative to a folder, spelled exactly so or alike; None where there is none."""
         path = folder
         try:
             if (path / relative).is_file():
@@ -180,19 +180,19 @@ class File:
             return None
 
     def _listing(self, folder: Path) -> dict[str, Path]:
-        """What is in a folder, by spelling alike. Of several, the first in the order of names."""
+        """The contents of a folder by `_alike` name. Where several names are alike, the first in order is kept."""
         if folder not in self._listings:
             paths = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
             self._listings[folder] = {_alike(path.name): path for path in paths}
         return self._listings[folder]
 
-    def texture(self, name: str, named_in: Path | None = None) -> np.ndarray | None:
-        """The picture in a file that this one (or `named_in`) names, `[H, W, 4]` uint8, decoded once and then the same array again.
-        None where it is missing and `textures` is `grey`.
+    def texture(self, name: str, named_in: Path | None = None) -> NDArray[Any] | None:
+        """The pixels `[H, W, 4]` uint8 of a picture that this file (or `named_in`) names. A picture is decoded once; later calls return the
+        same array. None where the file is missing and `textures` is `grey`.
 
         Raises:
-            Missing: it is not there, and textures are required.
-            UserError: it is damaged, too large, or no picture.
+            Missing: the file is missing, and textures are required.
+            UserError: the file is damaged, too large, or no picture.
         """
         key = (name, (named_in or self.path).parent)
         if key not in self._textures:
@@ -204,11 +204,11 @@ class File:
         return self._textures[key]
 
     def lacks(self, missing: Exception) -> None:
-        """A texture or material file is not there: an error where textures are required, else a warning.
+        """Reports a missing texture or material file: as an error where textures are required, else as a warning.
 
         Raises:
             Missing: textures are required, and `missing` is a `Missing`.
-            UserError: textures are required, and it is anything else, such as a picture that an archive lacks.
+            UserError: textures are required, and `missing` is another error, such as a picture that an archive lacks.
         """
         if self.textures == "require":
             kind = Missing if isinstance(missing, Missing) else UserError
@@ -217,25 +217,26 @@ class File:
 
 
 WINDOWS: Final = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
-"""Where Windows-1252 differs from Latin-1."""
+"""By code, the characters of Windows-1252 that differ from Latin-1."""
 
 
 def decoded(data: bytes) -> str:
-    """Text of unknown encoding: UTF-8 or UTF-16 by its mark, else UTF-8, else Windows-1252 as exporters of western Europe write."""
+    """Decodes text of unknown encoding: UTF-8 or UTF-16 by its byte order mark, else UTF-8, else Windows-1252, which is usual in western
+    Europe."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         return data.decode()
     except UnicodeDecodeError:
-        # Byte by byte, so that one name reads alike in two files. Bytes that Windows-1252 lacks are those of Latin-1.
+        # Each byte becomes one character, so that a name reads alike in two files. Bytes that Windows-1252 lacks are read as Latin-1.
         return data.decode("latin-1").translate(WINDOWS)
 
 
 def _places(name: str) -> Iterator[str]:
-    """Where a file of this name may be, as seen from the shape's folder, best first."""
+    """Relative paths at which a file with this name may be, best first."""
     relative = re.sub(r"^([a-zA-Z]:)?/+", "", re.sub(r"^file:/*", "/", name, flags=re.IGNORECASE))
-    comment = re.split(r"\s+#", relative)[0]  # a comment behind the name, where no file is called so
+    comment = re.split(r"\s+#", relative)[0]  # in case a comment follows the name
     spellings = dict.fromkeys((relative, urllib.parse.unquote(relative), comment))
     for spelling in spellings:
         parts = spelling.split("/")
@@ -245,7 +246,7 @@ def _places(name: str) -> Iterator[str]:
 
 
 def _alike(name: str) -> str:
-    """A file's name without what differs between machines: case, runs of blanks, how accents are composed."""
+    """A file name without differences between machines: case, runs of blanks, and the composition of accents."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", name)).casefold().strip()
 
 
@@ -263,11 +264,11 @@ SIGNS: Final = (
     (rb"\s*<.*COLLADA", "COLLADA", (".dae",)),
     (rb'\s*\{.*"asset"', "glTF", (".gltf",)),
 )
-"""How files begin, what that is, and the extensions it goes by."""
+"""Kinds of files: a pattern for their first bytes, the name of the kind, and its extensions."""
 
 
 def _misnamed(head: bytes, suffix: str) -> str:
-    """For a file that failed: what it looks like, where that is not what it is called."""
+    """For a file that could not be read: a sentence about what it looks like if its extension is wrong, else empty."""
     for sign, what, suffixes in SIGNS:
         if re.match(sign, head, re.DOTALL | re.IGNORECASE):
             return "" if suffix.lower() in suffixes else f"named {suffix or 'without extension'} but looks like {what}: "

@@ -1,9 +1,9 @@
-"""Pictures that colour a surface: from the bytes of an image file to pixels. The only file that decodes images.
+"""Textures: decodes image files into pixels. All images are decoded here.
 
     pixels = decode(Path("wood.png").read_bytes(), "wood.png")     # [H, W, 4] uint8, row 0 at the top
 
-Every format becomes 8-bit RGBA as a viewer shows it: 16-bit and float pictures are scaled, not clipped, palettes and transparent
-colours are applied. The EXIF orientation is not: glTF forbids it, and other viewers of meshes do not look at it either.
+Every image becomes 8-bit RGBA as a viewer shows it. 16-bit and float images are scaled, not clipped. Palettes and transparent colours
+are applied. The EXIF orientation is ignored: glTF forbids it, and viewers of other formats ignore it too.
 
 Letters: H x W pixels.
 """
@@ -15,27 +15,29 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 
 PIXELS: Final = 64_000_000
-"""A texture that declares more pixels than this is not decoded."""
+"""Largest number of pixels that a texture may declare."""
 
 SIDE: Final = 2048
-"""Larger textures are averaged down: no view shows more, and a scene may hold fifty of them."""
+"""Largest height or width, in pixels, of a decoded texture. Larger textures are averaged down: no view shows more, and a scene may hold
+fifty of them."""
 
 FORMATS: Final = tuple("PNG JPEG WEBP AVIF GIF BMP DIB TIFF TGA DDS JPEG2000 PPM PSD ICO SGI PCX QOI".split())
-"""What Pillow may decode. Not all it can: it hands EPS to Ghostscript, which is a program that strangers may write for."""
+"""Formats that Pillow may decode. EPS, for one, is left out: Pillow passes it to Ghostscript, which would run a program from the file."""
 
 KTX2: Final = b"\xabKTX 20\xbb\r\n\x1a\n"
 """The first bytes of a KTX2 file, the container of GPU textures."""
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
+def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     """The pixels of an image file, `[H, W, 4]` uint8, averaged down to `SIDE`.
 
     Raises:
-        UserError: it is no image that can be read, damaged, or larger than `PIXELS`.
+        UserError: the data are no image that can be read, damaged, or larger than `PIXELS`.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -43,7 +45,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
         return _ktx2(data, name)
     try:
         with warnings.catch_warnings(), _limited():
-            # Pillow warns about odd metadata and about half of what `_limited` allows; neither is an error here.
+            # Pillow warns about odd metadata and about images above half of `PIXELS`; neither is an error here.
             warnings.simplefilter("ignore")
             Image.init()
             image = Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN])
@@ -54,51 +56,51 @@ def decode(data: bytes, name: str) -> np.ndarray:
         raise UserError(f"texture {name!r} declares more than {PIXELS // 1_000_000} million pixels ({error})") from error
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # the decoders let anything through, and all of it means that this picture is no good
+    except Exception as error:  # decoders raise errors of any type, and each means that the image is damaged
         raise UserError(f"texture {name!r} is damaged or cut short") from error
 
 
-def with_alpha(texture: np.ndarray, alpha: np.ndarray, *, smooth: bool = True) -> np.ndarray:
-    """A picture `[H, W, 4]` uint8 with another alpha `[h, w]` uint8, in the larger of both sizes. `smooth`: alphas may be mixed."""
+def with_alpha(texture: NDArray[np.uint8], alpha: NDArray[np.uint8], *, smooth: bool = True) -> NDArray[np.uint8]:
+    """A picture `[H, W, 4]` uint8 with another alpha `[h, w]` uint8, in the larger of both sizes. `smooth`: alpha is interpolated."""
     size = (max(texture.shape[0], alpha.shape[0]), max(texture.shape[1], alpha.shape[1]))
     return np.dstack([resized(texture, size)[..., :3], resized(alpha, size, smooth=smooth)])
 
 
-def resized(picture: np.ndarray, size: tuple[int, int], *, smooth: bool = True) -> np.ndarray:
-    """A picture `[h, w]` or `[h, w, 4]` uint8 in another size (H, W). `smooth`: between its pixels values are mixed."""
+def resized(picture: NDArray[np.uint8], size: tuple[int, int], *, smooth: bool = True) -> NDArray[np.uint8]:
+    """A picture `[h, w]` or `[h, w, 4]` uint8 in another size (H, W). `smooth`: values between pixels are interpolated."""
     from PIL import Image
 
     if picture.shape[:2] == size:
         return picture
     if picture.ndim == 3:
-        # Colour apart from alpha: Pillow weights by alpha, and many opaque materials have pictures whose alpha is 0.
+        # Each channel alone: Pillow would weight colours by alpha, and many opaque materials have pictures whose alpha is 0.
         return np.dstack([resized(channel, size, smooth=smooth) for channel in np.moveaxis(picture, 2, 0)])
     how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], how))
 
 
-def _pixels(image: Any) -> np.ndarray:
+def _pixels(image: Any) -> NDArray[np.uint8]:
     """A Pillow image as `[H, W, 4]` uint8, averaged down to `SIDE`.
 
     Raises:
-        UserError: it is of a kind that has no RGB colours.
-        Exception: it is damaged. Each decoder has errors of its own.
+        UserError: the image has no colours that can become RGB.
+        Exception: the image is damaged. Each decoder has errors of its own.
     """
     image.load()
     whole = _eight_bit(image)
     shrink = -(-max(whole.size) // SIDE)
     if shrink > 1:
-        # Colour apart from alpha, as in `resized`.
+        # Colour and alpha apart, as in `resized`.
         color, alpha = whole.convert("RGB").reduce(shrink), whole.getchannel("A").reduce(shrink)
         return np.dstack([np.asarray(color), np.asarray(alpha)])
     return np.asarray(whole)
 
 
 def _eight_bit(image: Any) -> Any:
-    """A loaded Pillow image of any mode as one of mode RGBA.
+    """A loaded Pillow image of any mode, converted to RGBA.
 
     Raises:
-        UserError: Pillow knows no way from this mode to RGB.
+        UserError: Pillow cannot convert this mode to RGB.
     """
     from PIL import Image
 
@@ -123,17 +125,17 @@ def _eight_bit(image: Any) -> Any:
     return Image.merge("RGBA", (grey, grey, grey, alpha))
 
 
-def _ktx2(data: bytes, name: str) -> np.ndarray:
-    """The pixels of a KTX2 file whose texture is of Basis Universal, the only kind that glTF allows.
+def _ktx2(data: bytes, name: str) -> NDArray[np.uint8]:
+    """The pixels of a KTX2 file with a Basis Universal texture, the only kind that glTF allows.
 
     Raises:
-        UserError: it is of another kind, damaged, or larger than `PIXELS`.
+        UserError: the texture is of another kind, damaged, or larger than `PIXELS`.
     """
     from PIL import Image
 
     try:
         import opengl_basisu
-    except ImportError as error:  # as where no wheel exists for a machine
+    except ImportError as error:  # no wheel exists for some machines
         raise UserError(f"texture {name!r} is a KTX2 file, for which the Python package opengl_basisu is missing") from error
     try:
         texture = opengl_basisu.open(data)
@@ -150,7 +152,7 @@ def _ktx2(data: bytes, name: str) -> np.ndarray:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Pillow refuses images of more than `PIXELS` pixels for a while."""
+    """Within this context Pillow refuses images of more than `PIXELS` pixels."""
     from PIL import Image
 
     limit = Image.MAX_IMAGE_PIXELS

@@ -1,8 +1,8 @@
 """Formats by file extension. A new format is one module and its lines here.
 
-The module has `read(file: pipeline.reading.File) -> Mesh | Cloud`, in the file's own axes and units, float64 welcome:
-every part in place, one part for each material (`geometry.grouped`), colours in sRGB, `warnings` for what was left out.
-It raises `UserError` for whatever it cannot read.
+The module has `read(file: pipeline.reading.File) -> Mesh | Cloud`. The shape has the axes and units of the file; coordinates may be
+float64. Every part is in place, there is one part for each material (`geometry.grouped`), colours are sRGB, and `warnings` says what was
+left out. `read` raises `UserError` for a file that it cannot read.
 """
 
 from typing import Final
@@ -28,7 +28,7 @@ FORMATS: Final[dict[str, str]] = {
     ".las": "pipeline.formats.las",
     ".laz": "pipeline.formats.las",
 }
-"""Extension, in lower case, to module."""
+"""By extension, in lower case: the module that reads it."""
 
 _BLENDER: Final = "open them in Blender and use File > Export > glTF 2.0"
 _CAD: Final = "open them in FreeCAD and use File > Export > glTF 2.0"
@@ -68,4 +68,4 @@ ELSEWHERE: Final[dict[str, str]] = {
     ".ksplat": _SPLAT,
     ".drc": "decode them to .ply with draco_decoder",
 }
-"""Extensions of shapes that are not read here, and how to make files that are."""
+"""By extension of a format that is not read: how to convert the files."""

@@ -1,7 +1,7 @@
-"""COLLADA 1.4 and 1.5 (`.dae`), and the archive of one with its pictures (`.zae`).
+"""COLLADA 1.4 and 1.5 (`.dae`), and archives with a document and its pictures (`.zae`).
 
-Geometry is never lost for its material: a material that cannot be read is left out with a warning. Skinned meshes stand as their
-joints stand in the file, morphed ones as the default weights say. Lengths are taken as they are written: a unit changes no shape.
+A material that cannot be read is left out with a warning; its geometry is kept. Skinned meshes have the pose that their joints have in
+the file. Morphed meshes have the default weights. Lengths are not converted by the unit of the file, because shapes are scaled anyway.
 Specification: https://www.khronos.org/files/collada_spec_1_4.pdf
 
 Letters: V places of a geometry, v vertices of a primitive (places with normal, colour and so on), C corners of its polygons,
@@ -16,19 +16,20 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures
 from pipeline.formats.package import Archive, not_repeated, parsed
 from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, compact, copied, grouped, unit
-from pipeline.polygons import across, triangulated
+from pipeline.polygons import ALONG_SURFACE, across, projected, triangulated
 from pipeline.reading import File, Missing
 
 NODES: Final = 1_000_000
-"""A scene of more nodes than this, by copies of copies, is refused."""
+"""Largest number of nodes in a scene, copies of copies included."""
 
 DEPTH: Final = 500
-"""Nodes nested deeper than this contain themselves."""
+"""Largest depth of nested nodes. Deeper nesting means that a node contains itself."""
 
 LUMINANCE: Final = np.array([0.212671, 0.715160, 0.072169])
 """Weights of red, green and blue in the modes RGB_ZERO and RGB_ONE, by the specification."""
@@ -38,55 +39,68 @@ SHADERS: Final = ("phong", "blinn", "lambert", "constant")
 
 
 class Broken(Exception):
-    """A part of a material that cannot be read."""
+    """A material or a skin cannot be read."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a material says, and which set of texture coordinates its picture uses."""
+    """A material, and how its picture lies on a surface."""
 
     look: dict[str, Any]
     """Fields of a `Part`."""
     said: bool
-    """Whether it says a colour."""
+    """Whether it gives a colour."""
     texcoord: str = ""
-    """The name that `bind_vertex_input` ties to a set of coordinates."""
+    """The name that `bind_vertex_input` binds to a set of UV coordinates."""
     turn: tuple[float, float, float, float] = (1.0, 1.0, 0.0, 0.0)
-    """Repeats and offsets of the picture in u and v."""
+    """Repeat in u, repeat in v, offset in u, offset in v of the picture."""
     modes: tuple[str, str] = ("WRAP", "WRAP")
-    """How the picture goes on beyond its edges in u and v."""
+    """Wrap mode in u and v, see `package.not_repeated`."""
 
 
 @dataclass(frozen=True)
 class Primitive:
-    """Triangles of one material symbol."""
+    """Triangles with one material symbol."""
 
     symbol: str
-    faces: np.ndarray
+    faces: NDArray[Any]
     """[F, 3] int64, over the vertices of this primitive."""
-    places: np.ndarray
+    places: NDArray[Any]
     """[v] int64: the place of each vertex in its geometry."""
-    normals: np.ndarray | None
+    normals: NDArray[Any] | None
     """[v, 3]"""
-    colors: np.ndarray | None
+    colors: NDArray[Any] | None
     """[v, 3] or [v, 4] float."""
-    coordinates: dict[int, np.ndarray]
-    """[v, 2] of each set."""
+    coordinates: dict[int, NDArray[Any]]
+    """By number of the set: UV coordinates [v, 2]."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    places: np.ndarray
+    """A geometry: positions, and the triangles between them."""
+
+    places: NDArray[Any]
     """[V, 3] float64."""
     primitives: tuple[Primitive, ...]
 
 
+class Input(NamedTuple):
+    """An input of a primitive: a source, and which of the indices of a corner points into it."""
+
+    semantic: str
+    set: int
+    """Number of a set of UV coordinates."""
+    offset: int
+    """Position of the index among the indices of a corner."""
+    source: Any
+
+
 class Instance(NamedTuple):
-    """A geometry or controller, put into the scene."""
+    """A geometry or controller in the scene."""
 
     element: Any
     """`instance_geometry` or `instance_controller`."""
-    matrix: np.ndarray
+    matrix: NDArray[Any]
     """[4, 4]"""
 
 
@@ -94,7 +108,7 @@ def read(file: File) -> Geometry:
     """The surface in a file.
 
     Raises:
-        UserError: it is no COLLADA, damaged, names parts in other files, or has no surface.
+        UserError: the file is no COLLADA, is damaged, names parts in other files, or has no surface.
     """
     archive = Archive(file.data) if file.suffix == ".zae" or file.data[:4] == b"PK\x03\x04" else None
     data = file.data if archive is None else archive.read(main_document(archive))
@@ -103,7 +117,7 @@ def read(file: File) -> Geometry:
 
 
 def head(path: Path) -> bytes:
-    """The beginning of a COLLADA document, where it says which axis points up; nothing where it cannot be read."""
+    """The beginning of a COLLADA document, which says which axis points up; empty where it cannot be read."""
     with path.open("rb") as stream:
         start = stream.read(1 << 16)
     if start.startswith(b"PK"):
@@ -111,15 +125,15 @@ def head(path: Path) -> bytes:
             archive = Archive(path.read_bytes())
             start = archive.read(main_document(archive))[: 1 << 16]
         except UserError:
-            return b""  # reading it will say why
-    return start.replace(b"\0", b"")  # UTF-16, as far as it matters here
+            return b""  # `read` will say why
+    return start.replace(b"\0", b"")  # makes UTF-16 readable as far as it is needed
 
 
 def main_document(archive: Archive) -> str:
-    """The name of the COLLADA document in an archive: what `manifest.xml` names, else the first `.dae`.
+    """The name of the COLLADA document in an archive: the one that `manifest.xml` names, else the first `.dae`.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no document.
     """
     manifest = archive.find("manifest.xml")
     if manifest:
@@ -135,10 +149,10 @@ def main_document(archive: Archive) -> str:
 
 
 def _int(element: Any, name: str, default: int = 0) -> int:
-    """A whole number that an attribute holds.
+    """The whole number in an attribute.
 
     Raises:
-        UserError: it holds none.
+        UserError: the attribute holds anything else.
     """
     text = (element.get(name) or "").strip()
     if text and not re.fullmatch(r"\+?\d{1,9}", text):
@@ -146,11 +160,11 @@ def _int(element: Any, name: str, default: int = 0) -> int:
     return int(text) if text else default
 
 
-def _whole(text: str | None) -> np.ndarray:
-    """All numbers of a text, int64; none is negative but -1.
+def _whole(text: str | None) -> NDArray[Any]:
+    """All numbers in a text, int64, each at least -1.
 
     Raises:
-        UserError: they are no whole numbers.
+        UserError: the text holds anything else.
     """
     if not (text or "").strip():
         return np.zeros(0, np.int64)
@@ -158,7 +172,7 @@ def _whole(text: str | None) -> np.ndarray:
         whole = np.fromstring(text or "", np.int64, sep=" ")  # ten times as fast as by float64
         if whole.min() >= -1 and whole.max() <= 1e12:
             return whole
-    except ValueError:  # it may be written as 1.0
+    except ValueError:  # whole numbers may be written as 1.0
         pass
     numbers = _numbers(text)
     if (len(numbers) and not (numbers == np.rint(numbers)).all()) or (np.abs(numbers) > 1e12).any() or (numbers < -1).any():
@@ -167,11 +181,12 @@ def _whole(text: str | None) -> np.ndarray:
 
 
 def _local(element: Any) -> str:
-    return element.tag.rpartition("}")[2]
+    """The name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
 
 
-def _numbers(text: str | None) -> np.ndarray:
-    """All numbers of a text, float64. Decimal commas are understood where no point is used."""
+def _numbers(text: str | None) -> NDArray[Any]:
+    """All numbers in a text, float64. Decimal commas are read where the text has no decimal point."""
     text = (text or "").strip()
     if not text:
         return np.zeros(0)
@@ -185,20 +200,22 @@ def _numbers(text: str | None) -> np.ndarray:
 
 @dataclass
 class _Document:
+    """A COLLADA document. What is read is kept, because many instances share geometries and materials."""
+
     file: File
     data: bytes
     archive: Archive | None
     root: Any = None
     ids: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, np.ndarray | None] = field(default_factory=dict)
+    pictures: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     surfaces: dict[Any, Surface] = field(default_factory=dict)
-    """For each geometry element."""
+    """By geometry element."""
     materials: dict[tuple[str, str], Material] = field(default_factory=dict)
-    """For each symbol and what is bound to it."""
-    arrays: dict[Any, np.ndarray] = field(default_factory=dict)
-    """Numbers of each array element."""
-    worlds: dict[Any, np.ndarray] = field(default_factory=dict)
-    """Where each node stands in the scene, `[4, 4]`; of copies the first."""
+    """By material symbol and the address of the bound material."""
+    arrays: dict[Any, NDArray[Any]] = field(default_factory=dict)
+    """By array element: its numbers."""
+    worlds: dict[Any, NDArray[Any]] = field(default_factory=dict)
+    """By node: matrix to the scene `[4, 4]`. For a node with copies, the matrix of the first."""
 
     def __post_init__(self) -> None:
         self.root = parsed(self.data, self.file.path.name)
@@ -212,10 +229,14 @@ class _Document:
     # ------------------------------------------------------------------------------------------------------ finding
 
     def find(self, url: str | None, what: str) -> Any:
-        """The element of an id.
+        """The element with an id.
+
+        Args:
+            url: the id, after `#`.
+            what: what is looked for, for the message.
 
         Raises:
-            UserError: it is in another file, or nowhere.
+            UserError: the element is in another file, or nowhere.
         """
         url = (url or "").strip()
         name, mark, fragment = url.partition("#")
@@ -228,8 +249,9 @@ class _Document:
         return found
 
     def shape(self) -> Mesh:
+        """The surface of the scene. See `read`."""
         instances = self.instances()
-        placed: dict[Any, tuple[Part, list[np.ndarray]]] = {}  # each distinct part is made once, however often it is placed
+        placed: dict[Any, tuple[Part, list[NDArray[Any]]]] = {}  # each distinct part is made once, even if it has many copies
         said, total = False, 0
         for index, instance in enumerate(instances):
             element, bent, matrix = self.moved(instance)
@@ -296,19 +318,19 @@ class _Document:
     # ------------------------------------------------------------------------------------------------- the surfaces
 
     def surface(self, element: Any) -> Surface:
-        """What a geometry element holds."""
+        """The surface in a geometry element, read once."""
         if element not in self.surfaces:
             self.surfaces[element] = self.geometry(element)
         return self.surfaces[element]
 
-    def moved(self, instance: Instance) -> tuple[Any, np.ndarray | None, np.ndarray]:
-        """The geometry element of an instance, its places `[V, 3]` where a controller bends it, and where it is put `[4, 4]`."""
+    def moved(self, instance: Instance) -> tuple[Any, NDArray[Any] | None, NDArray[Any]]:
+        """The geometry element of an instance, its positions `[V, 3]` if a controller deforms it (else None), and its matrix `[4, 4]`."""
         if instance.element.tag == "instance_geometry":
             return self.find(instance.element.get("url"), "geometry"), None, instance.matrix
         return self.controlled(instance)
 
-    def controlled(self, instance: Instance) -> tuple[Any, np.ndarray | None, np.ndarray]:
-        """The geometry that a controller moves, its places `[V, 3]` after that, and where these are put."""
+    def controlled(self, instance: Instance) -> tuple[Any, NDArray[Any] | None, NDArray[Any]]:
+        """The geometry element that a controller deforms, its deformed positions `[V, 3]`, and their matrix `[4, 4]`."""
         controller = self.find(instance.element.get("url"), "controller")
         if controller.tag == "geometry":
             return controller, None, instance.matrix
@@ -325,8 +347,8 @@ class _Document:
             element, places = target, self.surface(target).places
         return element, self.skinned(skin, places, instance), np.eye(4)
 
-    def morphed(self, morph: Any) -> tuple[Any, np.ndarray]:
-        """The base geometry of a morph and its places `[V, 3]` under the default weights."""
+    def morphed(self, morph: Any) -> tuple[Any, NDArray[Any]]:
+        """The base geometry of a morph, and its positions `[V, 3]` with the default weights."""
         base = self.find(morph.get("source"), "geometry")
         places = self.surface(base).places
         inputs = {e.get("semantic"): e for e in morph.iterfind("targets/input")}
@@ -343,8 +365,8 @@ class _Document:
                 total = total + weight * target
         return base, total
 
-    def skinned(self, skin: Any, places: np.ndarray, instance: Instance) -> np.ndarray:
-        """Places `[V, 3]` of a skin, where its joints put them in the scene."""
+    def skinned(self, skin: Any, places: NDArray[Any], instance: Instance) -> NDArray[Any]:
+        """Positions `[V, 3]` of a skinned geometry in the scene, in the pose of its joints."""
         bind = _numbers(skin.findtext("bind_shape_matrix"))
         bind = bind.reshape(4, 4) if bind.size == 16 else np.eye(4)
         bound = places @ bind[:3, :3].T + bind[:3, 3]
@@ -355,17 +377,19 @@ class _Document:
                 raise Broken(f"joint {joints.max()} of {len(moves)}")
         except (Broken, UserError) as error:
             self.file.warn(f"a skin is left in its bind pose ({error})")
-            return bound
+            return np.asarray(bound)
         total = np.zeros((len(places), 4, 4))
-        whole = np.concatenate([moves, np.eye(4)[None]])  # joint -1 is the bind shape itself
+        whole = np.concatenate([moves, np.eye(4)[None]])  # joint -1 stands for the bind shape
         np.add.at(total, vertices, weights[:, None, None] * whole[joints])
         free = np.bincount(vertices, weights, len(places)) < 1e-9
         total[free] = np.eye(4)
         total /= total[:, 3:, 3:]  # weights sum to 1
-        return np.einsum("vij,vj->vi", total[:, :3, :3], bound) + total[:, :3, 3]
+        turned: NDArray[Any] = np.einsum("vij,vj->vi", total[:, :3, :3], bound)
+        skinned: NDArray[Any] = turned + total[:, :3, 3]
+        return skinned
 
-    def joint_matrices(self, skin: Any, instance: Instance) -> np.ndarray:
-        """What each joint does to the bound shape, `[J, 4, 4]`: its place in the scene times its inverse bind matrix."""
+    def joint_matrices(self, skin: Any, instance: Instance) -> NDArray[Any]:
+        """For each joint, the matrix in the scene times the inverse bind matrix: `[J, 4, 4]`."""
         inputs = {e.get("semantic"): e for e in skin.iterfind("joints/input")}
         if "JOINT" not in inputs:
             raise Broken("no joints")
@@ -375,7 +399,7 @@ class _Document:
         inverse = self.array(self.find(inputs["INV_BIND_MATRIX"].get("source"), "source"))
         if inverse.size != 16 * len(names):
             raise Broken(f"{len(names)} joints, {inverse.size} numbers of inverse bind matrices")
-        # A name is the sid of a node below the skeleton, else one anywhere, else an id or a name.
+        # A joint name is the sid of a node below the skeleton; else the sid of any node; else an id or a name.
         roots = [self.find(e.text, "skeleton") for e in instance.element.findall("skeleton")]
         known: dict[str, Any] = {}
         for key, nodes in (
@@ -388,10 +412,10 @@ class _Document:
         missing = [name for name in names if name not in known]
         if missing:
             raise Broken(f"joint {missing[0]!r} is no node of the scene")
-        matrices = [self.worlds[known[name]] for name in names]
-        return np.stack(matrices) @ inverse.reshape(-1, 4, 4)
+        matrices: NDArray[Any] = np.stack([self.worlds[known[name]] for name in names]) @ inverse.reshape(-1, 4, 4)
+        return matrices
 
-    def influences(self, skin: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def influences(self, skin: Any, count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Joint, vertex and weight of each influence, `[n]` each."""
         element = skin.find("vertex_weights")
         if element is None:
@@ -412,6 +436,7 @@ class _Document:
         return values[:, offsets["JOINT"]], np.repeat(np.arange(count), counts), weights[which]
 
     def geometry(self, element: Any) -> Surface:
+        """Reads the surface in a geometry element."""
         mesh = element.find("mesh")
         mesh = element.find("convex_mesh") if mesh is None else mesh
         name = element.get("name") or element.get("id")
@@ -428,7 +453,7 @@ class _Document:
                 self.file.warn("lines are left out")
             elif child.tag in PRIMITIVES:
                 try:
-                    found, primitive = self.primitive(mesh, child)
+                    found, primitive = self.primitive(child)
                 except UserError as error:
                     raise UserError(f"geometry {name!r}: {error}") from error
                 places = found
@@ -439,76 +464,85 @@ class _Document:
                 places = self.array(self.find(inputs["POSITION"].get("source"), "source"), 3)
         return Surface(places, tuple(primitives))
 
-    def primitive(self, mesh: Any, element: Any) -> tuple[np.ndarray, Primitive]:
-        """One element of polygons: the places that it uses `[V, 3]`, and its triangles."""
-        inputs: list[tuple[str, int, int, Any]] = []  # semantic, set, offset, source
-        for one in element.findall("input"):
-            offset, number = _int(one, "offset"), _int(one, "set")
-            source = self.find(one.get("source"), "source")
-            if one.get("semantic") == "VERTEX":
-                for inner in source.findall("input"):
-                    inputs.append((inner.get("semantic"), _int(inner, "set"), offset, self.find(inner.get("source"), "source")))
-            else:
-                inputs.append((one.get("semantic"), number, offset, source))
-        stride = max((_int(one, "offset") for one in element.findall("input")), default=0) + 1
-        position = next(((offset, source) for semantic, _, offset, source in inputs if semantic == "POSITION"), None)
+    def primitive(self, element: Any) -> tuple[NDArray[Any], Primitive]:
+        """One element of polygons: the positions `[V, 3]` of its geometry, and its triangles."""
+        inputs = self.inputs(element)
+        position = next((one for one in inputs if one.semantic == "POSITION"), None)
         if position is None:
             raise UserError("a primitive has no positions")
-        places = self.array(position[1], 3)
-        counts, values = _polygons(element, stride)
-        rows = values[: len(values) // stride * stride].reshape(-1, stride)  # [C, stride]
+        places = self.array(position.source, 3)
+        counts, rows = _polygons(element, _stride(element))
         if counts.sum() != len(rows):
             raise UserError(f"damaged or cut short: polygons of {counts.sum():,} corners, {len(rows):,} are there")
-        corners = rows[:, position[0]]
+        corners = rows[:, position.offset]
         if len(corners) and not (0 <= corners.min() and corners.max() < len(places)):
-            raise UserError(
-                f"a polygon names vertex {corners.min() if corners.min() < 0 else corners.max()} of {len(places)} (index out of range)"
-            )
+            wrong = corners.min() if corners.min() < 0 else corners.max()
+            raise UserError(f"a polygon names vertex {wrong} of {len(places)} (index out of range)")
         if element.tag == "polygons" and element.find("ph") is not None:
             triangles = _with_holes(element, places, counts, corners)
         else:
             triangles, _ = triangulated(places, counts, corners)  # [F, 3] positions in corners
-        values_of: dict[str, tuple[int, np.ndarray]] = {}  # by semantic, texture coordinates with their set: offset and values
-        for semantic, number, offset, source in inputs:
-            width = {"NORMAL": 3, "COLOR": 3, "TEXCOORD": 2}.get(semantic)
-            name = f"TEXCOORD{number}" if semantic == "TEXCOORD" else semantic
-            if width is None or name in values_of:
-                continue
-            try:
-                table = self.array(source)
-                used = rows[triangles.reshape(-1), offset]
-                if used.size and not (0 <= used.min() and used.max() < len(table)):
-                    raise UserError(f"index {used.max()} of {len(table)}")
-                if table.shape[1] < width:
-                    raise UserError(f"{table.shape[1]} numbers each")
-            except UserError as error:
-                self.file.warn(f"a source of {semantic} cannot be read and is left out ({error})")
-                continue
-            values_of[name] = (offset, table)
-
-        # Corners that agree in all indices are one vertex.
-        flat, key, count = triangles.reshape(-1), np.zeros(triangles.size, np.int64), 1
-        for offset in sorted({position[0], *(offset for offset, _ in values_of.values())}):
-            column = rows[flat, offset]
-            count *= int(column.max(initial=0)) + 1
-            if count >= 1 << 62:
-                _, key = np.unique(key, return_inverse=True)
-                count = int(key.max(initial=0) + 1) * (int(column.max(initial=0)) + 1)
-            key = key * (column.max(initial=0) + 1) + column
-        _, kept, faces = np.unique(key, return_index=True, return_inverse=True)
-        vertex = rows[flat[kept]]  # [v, stride]
-        found = {name: table[vertex[:, offset]] for name, (offset, table) in values_of.items()}
+        used = rows[triangles.reshape(-1)]  # [3 F, stride]
+        tables = self.attributes(inputs, used)
+        kept, faces = _merged(used[:, sorted({position.offset, *(offset for offset, _ in tables.values())})])
+        vertex = used[kept]  # [v, stride]
+        found = {name: table[vertex[:, offset]] for name, (offset, table) in tables.items()}
         return places, Primitive(
             symbol=element.get("material") or "",
             faces=faces.reshape(-1, 3),
-            places=vertex[:, position[0]],
+            places=vertex[:, position.offset],
             normals=found["NORMAL"][:, :3] if "NORMAL" in found else None,
             colors=found["COLOR"][:, :4] if "COLOR" in found else None,
             coordinates={int(name[8:]): table[:, :2] for name, table in found.items() if name.startswith("TEXCOORD")},
         )
 
-    def array(self, source: Any, columns: int = 0) -> np.ndarray:
-        """Numbers `[n, columns]` of a source, as its accessor deals them. Parameters without a name are skipped where others have one."""
+    def inputs(self, element: Any) -> list[Input]:
+        """What the indices of a primitive point into. The input VERTEX stands for the inputs of the element that it names."""
+        inputs: list[Input] = []
+        for one in element.findall("input"):
+            offset, number = _int(one, "offset"), _int(one, "set")
+            source = self.find(one.get("source"), "source")
+            if one.get("semantic") == "VERTEX":
+                for inner in source.findall("input"):
+                    inputs.append(Input(inner.get("semantic"), _int(inner, "set"), offset, self.find(inner.get("source"), "source")))
+            else:
+                inputs.append(Input(one.get("semantic"), number, offset, source))
+        return inputs
+
+    def attributes(self, inputs: list[Input], used: NDArray[Any]) -> dict[str, tuple[int, NDArray[Any]]]:
+        """Offset and values of normals (`NORMAL`), vertex colours (`COLOR`) and each set of UV coordinates (`TEXCOORD0` ...).
+
+        Args:
+            inputs: the inputs of a primitive.
+            used: `[3 F, stride]` indices of its triangles' corners.
+        """
+        tables: dict[str, tuple[int, NDArray[Any]]] = {}
+        for semantic, number, offset, source in inputs:
+            width = {"NORMAL": 3, "COLOR": 3, "TEXCOORD": 2}.get(semantic)
+            name = f"TEXCOORD{number}" if semantic == "TEXCOORD" else semantic
+            if width is None or name in tables:
+                continue
+            try:
+                table, column = self.array(source), used[:, offset]
+                if column.size and not (0 <= column.min() and column.max() < len(table)):
+                    raise UserError(f"index {column.max()} of {len(table)}")
+                if table.shape[1] < width:
+                    raise UserError(f"{table.shape[1]} numbers each")
+            except UserError as error:
+                self.file.warn(f"a source of {semantic} cannot be read and is left out ({error})")
+                continue
+            tables[name] = (offset, table)
+        return tables
+
+    def array(self, source: Any, columns: int = 0) -> NDArray[Any]:
+        """Numbers `[n, columns]` of a source, in the rows that its accessor describes.
+
+        Parameters of the accessor without a name are skipped if others have a name.
+
+        Args:
+            source: a `<source>`, or `<vertices>` for its positions.
+            columns: how many numbers of each row to return; 0 for all.
+        """
         if source.tag == "vertices":
             inner = next((e for e in source.findall("input") if e.get("semantic") == "POSITION"), None)
             return self.array(self.find(inner.get("source") if inner is not None else "", "source"), columns)
@@ -543,6 +577,7 @@ class _Document:
         return table[:, :columns] if columns else table
 
     def words(self, source: Any) -> list[str]:
+        """The names in a source."""
         held = next((source.find(name) for name in ("Name_array", "IDREF_array", "SIDREF_array") if source.find(name) is not None), None)
         if held is None:
             raise UserError(f"source {source.get('id')!r} holds no names")
@@ -551,7 +586,7 @@ class _Document:
     # ------------------------------------------------------------------------------------------------ the materials
 
     def chosen_set(self, material: Material, bound: Any, primitive: Primitive) -> int:
-        """Which set of texture coordinates the picture of a material uses, -1 where there is none."""
+        """Number of the set of UV coordinates that the picture of a material uses; -1 where there is none."""
         sets = primitive.coordinates
         if material.look.get("texture") is None or not sets:
             return -1
@@ -560,15 +595,15 @@ class _Document:
                 return _int(one, "input_set")
         return min(sets)
 
-    def part(self, places: np.ndarray, primitive: Primitive, material: Material, chosen: int, bent: bool) -> tuple[Part, bool]:
-        """Triangles with their material, and whether anything says a colour.
+    def part(self, places: NDArray[Any], primitive: Primitive, material: Material, chosen: int, bent: bool) -> tuple[Part, bool]:
+        """Triangles with their material, and whether the file gives their colour.
 
         Args:
-            places: `[V, 3]` of the geometry.
-            primitive: Its triangles.
-            material: What they show.
-            chosen: The set of texture coordinates, -1 for none.
-            bent: A controller has moved the places, so the file's normals no longer fit.
+            places: `[V, 3]` positions of the geometry.
+            primitive: the triangles.
+            material: their material.
+            chosen: number of the set of UV coordinates; -1 for none.
+            bent: whether a controller has deformed the positions, so that the normals of the file no longer fit.
         """
         look, said, uv = dict(material.look), material.said, None
         base = look.pop("base_color", (GREY, GREY, GREY, 1.0))
@@ -596,12 +631,17 @@ class _Document:
         vertices, normals = places[primitive.places], None if bent else unit(primitive.normals, len(primitive.places))
         some = primitive.faces[:: max(1, len(primitive.faces) // 4096)]
         if normals is not None and not across(normals[some], vertices[some]):
-            self.file.warn("normals lie along the surface; they are left out")
+            self.file.warn(ALONG_SURFACE)
             normals = None
         part = Part(vertices=vertices, faces=primitive.faces, normals=normals, uv=uv, colors=colors, base_color=base, **look)
         return compact(part if uv is None else not_repeated(self.file, part, material.modes)), said
 
     def material(self, symbol: str, bound: Any) -> Material:
+        """The material of a symbol, read once. One that cannot be read says nothing, and a warning is given.
+
+        Args:
+            bound: `<instance_material>` of the symbol, or None.
+        """
         target = (bound.get("target") or "") if bound is not None else ""
         if (symbol, target) not in self.materials:
             try:
@@ -614,10 +654,15 @@ class _Document:
         return self.materials[symbol, target]
 
     def read_material(self, symbol: str, target: str) -> Material:
+        """Reads the material with an address, or the one that a symbol without an address means.
+
+        Raises:
+            Broken: the material cannot be read.
+        """
         if target:
             material = self.find(target, "material")
         else:
-            # Some programs bind nothing: they name the material itself, or there is only one.
+            # Some programs bind no material: the symbol is the name of the material, or the file has only one.
             all_of_them = self.root.findall("library_materials/material")
             named = [m for m in all_of_them if symbol and symbol in (m.get("id"), m.get("name"))]
             if not named and len(all_of_them) == 1 and self.root.find(".//instance_material") is None:
@@ -643,13 +688,13 @@ class _Document:
         return self.shaded(shader, params)
 
     def shaded(self, shader: Any, params: dict[str, Any]) -> Material:
-        """A shader of the common profile in our words."""
+        """The material that a shader of the common profile describes."""
         diffuse = self.value(shader.find("diffuse"), params, "diffuse")
         emission = self.value(shader.find("emission"), params, "emission")
         light = emission.color if emission.color is not None else np.zeros(4)
         picture, base = diffuse, diffuse.color
         if shader.tag == "constant" or (diffuse.texture is None and emission.texture is not None):
-            # What glows is all the colour there is: hand-painted models keep it there.
+            # The emission is the only colour: hand-painted models keep their colour there.
             picture, base, light = emission, emission.color if diffuse.color is None else diffuse.color, np.zeros(4)
             if shader.tag == "constant" and emission.color is not None:
                 base = emission.color
@@ -671,8 +716,8 @@ class _Document:
         look["base_color"] = tuple(color.tolist())
         return Material(look, said, picture.texcoord, picture.turn, picture.modes)
 
-    def opacity(self, shader: Any, params: dict[str, Any], picture: "_Value") -> tuple[float, np.ndarray | None]:
-        """How much a surface covers, 0..1; and where a picture says it, that as `[H, W]` uint8."""
+    def opacity(self, shader: Any, params: dict[str, Any], picture: "_Value") -> tuple[float, NDArray[Any] | None]:
+        """Opacity of a surface, 0..1, and its opacity by pixel `[H, W]` uint8 where a picture gives one (else None)."""
         element = shader.find("transparent")
         factor = self.scalar(shader.find("transparency"), params)
         if element is None and factor is None:
@@ -697,16 +742,20 @@ class _Document:
         part = (color[3] if mode.startswith("A") else color[:3] @ LUMINANCE) * amount
         alpha = float(np.clip(part if mode.endswith("ONE") else 1 - part, 0, 1))
         if mode == "A_ONE" and amount == 0:
-            # Many exporters wrote 0 for "not transparent" and viewers draw it so; a surface nobody sees is written by none.
+            # Many exporters write 0 for "not transparent", and viewers draw it so. No exporter writes a surface that nobody sees.
             self.file.warn("transparency 0 in mode A_ONE is taken as opaque, as most programs mean it")
             alpha = 1.0
         return alpha, None
 
     def value(self, element: Any, params: dict[str, Any], what: str) -> "_Value":
-        """A colour or picture of a shader.
+        """The colour or picture that an element of a shader holds; an empty value where there is no element.
+
+        Args:
+            params: parameters by name.
+            what: name of the element, for messages.
 
         Raises:
-            Broken: it says neither.
+            Broken: the colour or picture cannot be read.
         """
         if element is None:
             return _Value()
@@ -741,6 +790,7 @@ class _Document:
         return _Value(color=np.append(color, 1.0)[:4])
 
     def scalar(self, element: Any, params: dict[str, Any]) -> float | None:
+        """The number that an element of a shader holds; None where there is none."""
         held = element.find("float") if element is not None else None
         if element is not None and element.find("param") is not None:
             param = params.get(element.find("param").get("ref"))
@@ -752,7 +802,8 @@ class _Document:
         return float(value[0]) if len(value) == 1 and np.isfinite(value[0]) else None
 
     def image(self, name: str, params: dict[str, Any]) -> str:
-        """The file name of a picture: from sampler to surface to image, or straight from the image's id."""
+        """The file name of a picture; empty where nothing names one. A name leads from sampler to surface to image, or is the id of an
+        image."""
         for _ in range(8):
             param = params.get(name)
             if param is None:
@@ -775,8 +826,8 @@ class _Document:
             raise Broken(f"the picture {name!r} names no file")
         return text
 
-    def pixels(self, name: str) -> np.ndarray | None:
-        """The picture in a file, inside the archive or beside; None where it is missing and that is allowed."""
+    def pixels(self, name: str) -> NDArray[Any] | None:
+        """The pixels `[H, W, 4]` of a picture in the archive or beside the file; None where it is missing and textures are not required."""
         name = name.strip()
         if name.lower().startswith("file:"):
             name = urllib.parse.unquote(re.sub(r"^file:/*(?=[a-zA-Z]:)|^file:(//(localhost)?)?", "", name, flags=re.IGNORECASE))
@@ -793,25 +844,28 @@ class _Document:
         return self.pictures[name]
 
     def _same_name(self, name: str) -> str | None:
+        """The first file in the archive with the same name in any folder; None where there is none."""
         last = urllib.parse.unquote(name).replace("\\", "/").rsplit("/", 1)[-1].lower()
         names = self.archive.names if self.archive else []
         return next((n for n in names if n.replace("\\", "/").rsplit("/", 1)[-1].lower() == last), None)
 
 
 class _BadPicture(UserError):
-    """A picture that has to be there and is not, or is damaged: no reason to go on without the material."""
+    """A required picture is missing or damaged, so the shape fails. A material with other faults is only left out."""
 
 
 class _MissingPicture(_BadPicture, Missing):
-    """One that is not there."""
+    """A required picture is missing."""
 
 
 @dataclass(frozen=True)
 class _Value:
-    color: np.ndarray | None = None
-    texture: np.ndarray | None = None
+    """What an element of a shader says: a colour, a picture, or nothing. See `Material` for the last three fields."""
+
+    color: NDArray[Any] | None = None
+    texture: NDArray[Any] | None = None
     lost: bool = False
-    """A picture is named and missing."""
+    """Whether a picture is named and missing."""
     texcoord: str = ""
     turn: tuple[float, float, float, float] = (1.0, 1.0, 0.0, 0.0)
     modes: tuple[str, str] = ("WRAP", "WRAP")
@@ -824,7 +878,7 @@ def _element(tag: str, url: str) -> Any:
 
 
 def _turn(texture: Any) -> tuple[float, float, float, float]:
-    """How often a picture repeats and how far it is moved, as Maya and its followers write it beside a texture."""
+    """Repeats and offsets of a picture (see `Material.turn`), as Maya and similar programs write them beside a texture."""
     found = [1.0, 1.0, 0.0, 0.0]
     for index, name in enumerate(("repeatU", "repeatV", "offsetU", "offsetV")):
         for element in texture.iter(name):
@@ -835,61 +889,94 @@ def _turn(texture: Any) -> tuple[float, float, float, float]:
     return (found[0], found[1], found[2], found[3])
 
 
-def _polygons(element: Any, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of each polygon `[P]`, and all indices one after another, strips and fans as triangles."""
+def _stride(element: Any) -> int:
+    """How many indices each corner of a primitive has."""
+    return max((_int(one, "offset") for one in element.findall("input")), default=0) + 1
+
+
+def _merged(columns: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Makes corners `[c, k]` that agree in all k columns one vertex.
+
+    Returns:
+        A corner of each vertex `[v]`, and the vertex of each corner `[c]`.
+    """
+    key, count = np.zeros(len(columns), np.int64), 1
+    for column in columns.T:
+        count *= int(column.max(initial=0)) + 1
+        if count >= 1 << 62:
+            _, key = np.unique(key, return_inverse=True)
+            count = int(key.max(initial=0) + 1) * (int(column.max(initial=0)) + 1)
+        key = key * (column.max(initial=0) + 1) + column
+    _, kept, vertex = np.unique(key, return_index=True, return_inverse=True)
+    return kept, vertex
+
+
+def _polygons(element: Any, stride: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Number of corners of each polygon `[P]`, and the indices of all corners `[C, stride]`. Strips and fans become triangles.
+
+    Raises:
+        UserError: a polygon has a negative number of corners, or triangles are cut short.
+    """
     texts = [_whole(e.text) for e in element.findall("p")]
     if element.tag == "polygons":
-        for holed in element.findall("ph"):
-            texts.append(np.concatenate([_whole(e.text) for e in holed if e.tag in ("p", "h")]))
-        counts = np.array([len(t) // stride for t in texts], np.int64)
-        return counts, np.concatenate([t[: len(t) // stride * stride] for t in texts]) if texts else np.zeros(0, np.int64)
+        texts += [np.concatenate([_whole(e.text) for e in holed if e.tag in ("p", "h")]) for holed in element.findall("ph")]
+        polygons = [_rows(text, stride) for text in texts]
+        return np.array([len(polygon) for polygon in polygons], np.int64), _joined(polygons, stride)
     if element.tag in ("trifans", "tristrips"):
-        pieces = []
-        for text in texts:
-            rows = text[: len(text) // stride * stride].reshape(-1, stride)
-            k = np.arange(max(len(rows) - 2, 0))
-            if element.tag == "trifans":
-                triangles = np.stack([np.zeros_like(k), k + 1, k + 2], axis=1)
-            else:
-                triangles = np.stack([k + k % 2, k + 1 - k % 2, k + 2], axis=1)
-            pieces.append(rows[triangles.reshape(-1)].reshape(-1))
-        values = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-        return np.full(len(values) // stride // 3, 3), values
+        rows = _joined([_unrolled(_rows(text, stride), element.tag) for text in texts], stride)
+        return np.full(len(rows) // 3, 3), rows
     values = np.concatenate(texts) if texts else np.zeros(0, np.int64)
     if element.tag == "polylist":
         counts = _whole(element.findtext("vcount"))
         if len(counts) and counts.min() < 0:
             raise UserError("damaged: a polygon has a negative number of corners")
-        return counts, values
+        return counts, _rows(values, stride)
     if len(values) % (3 * stride):
         raise UserError(f"damaged or cut short: {len(values):,} indices do not make triangles of {stride} indices a corner")
-    return np.full(len(values) // (3 * stride), 3), values
+    return np.full(len(values) // (3 * stride), 3), _rows(values, stride)
 
 
-def _with_holes(element: Any, places: np.ndarray, counts: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Triangles `[F, 3]` of polygons, of which the last ones have holes, as positions in `corners`."""
+def _rows(values: NDArray[Any], stride: int) -> NDArray[Any]:
+    """Indices as `[n, stride]`, without those of a last corner that is incomplete."""
+    return values[: len(values) // stride * stride].reshape(-1, stride)
+
+
+def _joined(pieces: list[NDArray[Any]], stride: int) -> NDArray[Any]:
+    return np.concatenate(pieces) if pieces else np.zeros((0, stride), np.int64)
+
+
+def _unrolled(rows: NDArray[Any], kind: str) -> NDArray[Any]:
+    """The corners `[n, stride]` of one fan (`trifans`) or strip (`tristrips`) as those of separate triangles `[3 F, stride]`."""
+    k = np.arange(max(len(rows) - 2, 0))
+    if kind == "trifans":
+        triangles = np.stack([np.zeros_like(k), k + 1, k + 2], axis=1)
+    else:
+        triangles = np.stack([k + k % 2, k + 1 - k % 2, k + 2], axis=1)
+    unrolled: NDArray[Any] = rows[triangles.reshape(-1)]
+    return unrolled
+
+
+def _with_holes(element: Any, places: NDArray[Any], counts: NDArray[Any], corners: NDArray[Any]) -> NDArray[Any]:
+    """Triangles `[F, 3]`, as positions in `corners`, of polygons without holes (`<p>`) followed by polygons with holes (`<ph>`)."""
     import mapbox_earcut
 
     plain = len(element.findall("p"))
-    stride = max((_int(one, "offset") for one in element.findall("input")), default=0) + 1
+    stride = _stride(element)
     triangles, _ = triangulated(places, counts[:plain], corners[: counts[:plain].sum()])
     found, start = [triangles], int(counts[:plain].sum())
     for holed, count in zip(element.findall("ph"), counts[plain:], strict=True):
         rings = np.cumsum([len(_numbers(e.text)) // stride for e in holed if e.tag in ("p", "h")]).astype(np.uint32)
         points = places[corners[start : start + count]]
         outer = points[: rings[0]] - points[0]
-        normal = np.cross(outer, np.roll(outer, -1, axis=0)).sum(axis=0)
-        axis = int(np.abs(normal).argmax())
-        flat = points[:, [(axis + 1) % 3, (axis + 2) % 3]]
-        flat = flat[:, ::-1] if normal[axis] < 0 else flat
+        flat = projected(points, np.cross(outer, np.roll(outer, -1, axis=0)).sum(axis=0))
         cut = mapbox_earcut.triangulate_float64(np.ascontiguousarray(flat), rings).astype(np.int64).reshape(-1, 3)
         found.append(cut + start)
         start += int(count)
     return np.concatenate(found)
 
 
-def _transform(node: Any) -> np.ndarray:
-    """The matrix `[4, 4]` of a node: all its transformations, the first one outermost."""
+def _transform(node: Any) -> NDArray[Any]:
+    """The matrix `[4, 4]` of a node: the product of its transformations, with the first one on the left."""
     total = np.eye(4)
     for child in node:
         if child.tag in ("matrix", "translate", "rotate", "scale", "skew", "lookat"):
@@ -901,7 +988,8 @@ def _transform(node: Any) -> np.ndarray:
     return total
 
 
-def _matrix(kind: str, numbers: np.ndarray) -> np.ndarray:
+def _matrix(kind: str, numbers: NDArray[Any]) -> NDArray[Any]:
+    """The matrix `[4, 4]` of one transformation element with these numbers."""
     matrix = np.eye(4)
     match kind:
         case "matrix":

@@ -1,23 +1,28 @@
-"""What the columns of a table of points mean: one rule for arrays, text, scans and HDF5 rows.
+"""Decides what the columns of a table of points mean. The rules are the same for arrays, text, scans and HDF5 rows.
 
-    cloud = unnamed(values, warn)                          # [n, c]: what is behind x, y, z is judged by its numbers
-    cloud = named({"x": x, "y": y, "z": z, "red": r, ...}, warn)   # or told by its name
+    cloud = unnamed(values, warn)                          # [n, c]: the numbers tell what follows x, y, z
+    cloud = named({"x": x, "y": y, "z": z, "red": r, ...}, warn)   # the names tell
 
-Whatever is left out or guessed is given to `warn` as a sentence.
+`warn` gets a sentence about everything that is left out or guessed.
 Letters: n points, c columns.
 """
 
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY, Cloud
 
 Warn = Callable[[str], None]
+"""Takes a warning, one sentence."""
+
+ByName = Mapping[str, tuple[str, NDArray[Any]]]
+"""Columns or arrays by plain name (see `plain`), each with its name as the file writes it."""
 
 POINT_KEYS: Final[tuple[str, ...]] = (
     "points",
@@ -39,28 +44,28 @@ POINT_KEYS: Final[tuple[str, ...]] = (
     "pointclouds",
     "pcd",
 )
-"""What arrays of points are called, in small letters and without underscores."""
+"""Names of arrays of points, as `plain` gives them."""
 
 NORMAL_KEYS: Final[tuple[str, ...]] = ("normal", "normals")
-"""What arrays of normals are called."""
+"""Names of arrays of normals, as `plain` gives them."""
 
 NORMAL_COLUMNS: Final = (("nx", "ny", "nz"), *((key + a, key + b, key + c) for key in NORMAL_KEYS for a, b, c in ("xyz", "012")))
-"""What three columns of normals are called."""
+"""Names of three columns of normals, as `plain` gives them."""
 
 COLOR_KEYS: Final[tuple[str, ...]] = ("rgb", "rgbs", "color", "colors", "colour", "colours", "rgba")
-"""What arrays of colours are called."""
+"""Names of arrays of colours, as `plain` gives them."""
 
 WIDEST: Final = 64
-"""A table of more columns is no cloud, or one that lies on its side."""
+"""Largest number of columns of a cloud. A table with more is no cloud, or is stored as `[c, n]`."""
 
 UNIT: Final = 0.02
-"""A vector whose length differs from 1 by less is a unit vector; text files have few digits."""
+"""Largest difference from 1 of the length of a unit vector. It is not small, because text files have few digits."""
 
 DARK: Final = 32
-"""A cloud whose brightest channel is at most this is nearly black: other readings of its columns come first."""
+"""Largest channel value (0..255) of a cloud that counts as nearly black. Another reading of its columns is preferred."""
 
 TALL: Final = (3, 4, 6, 7, 9)
-"""How many numbers a point has in tables that are stored as `[c, n]`."""
+"""Numbers of values per point (c) for which a table `[c, n]` is recognised."""
 
 CHANNELS: Final = {
     "r": "red",
@@ -77,7 +82,7 @@ CHANNELS: Final = {
     "diffuseblue": "blue",
     **{f"{key}{i}": name for key in ("rgb", "color", "colors", "rgba") for i, name in enumerate(("red", "green", "blue"))},
 }
-
+"""Names of columns of colours, as `plain` gives them, and the channel of each."""
 
 OTHERS: Final = {
     *CHANNELS,
@@ -94,11 +99,12 @@ OTHERS: Final = {
     "alpha",
     "a",
 }
-"""Columns that are no coordinates, by their usual names."""
+"""Usual names of columns that are no coordinates."""
 
 
 def coordinates(names: Iterable[str]) -> tuple[str, str, str] | None:
-    """Which of some plain names are the coordinates: x y z, points0 points1 points2, xcoord ycoord zcoord ...; None if none are."""
+    """The three names of the coordinates among plain names, such as x y z, points0 points1 points2 or xcoord ycoord zcoord; None if they
+    are not there."""
     known = set(names)
     patterns = [
         "{}",
@@ -114,16 +120,16 @@ def coordinates(names: Iterable[str]) -> tuple[str, str, str] | None:
 
 
 def lies(shape: tuple[int, ...]) -> bool:
-    """Whether a table of this shape is clearly stored as `[c, n]`. Three points of three numbers are not clear and stay."""
+    """Whether a table with this shape is clearly stored as `[c, n]`. A table of few points is not clear and counts as `[n, c]`."""
     return len(shape) == 2 and shape[0] in TALL and shape[1] > 12
 
 
 def plain(name: str) -> str:
-    """A name of a column or array in small letters, without anything else: `"Point_Cloud"` is `pointcloud`, `X(m)` is `x`."""
+    """The name of a column or array in small letters and digits alone: `"Point_Cloud"` becomes `pointcloud`, `X(m)` becomes `x`."""
     return re.sub(r"[\W_]+", "", re.sub(r"[(\[].*", "", name)).lower()
 
 
-def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False, pointed: Sequence[bool] = ()) -> Cloud:
+def unnamed(values: NDArray[Any], warn: Warn, *, intensity_first: bool = False, pointed: Sequence[bool] = ()) -> Cloud:
     """The cloud in a table whose columns have no names.
 
     Args:
@@ -160,7 +166,7 @@ def unnamed(values: np.ndarray, warn: Warn, *, intensity_first: bool = False, po
     return Cloud(points=points, colors=colors, normals=normals)
 
 
-def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], warn: Warn) -> Cloud:
+def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]]], warn: Warn) -> Cloud:
     """The cloud in named columns `[n]` or arrays `[n, c]`: x, y and z, or one of `POINT_KEYS`; colours and normals where there are any.
 
     Of several columns with equal names the first is taken.
@@ -168,7 +174,7 @@ def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], 
     Raises:
         UserError: there are no coordinates, or arrays of different lengths.
     """
-    by_name = dict[str, tuple[str, np.ndarray]]()
+    by_name = dict[str, tuple[str, NDArray[Any]]]()
     rest = list[str]()
     for name, values in columns.items() if isinstance(columns, Mapping) else columns:
         if plain(name) in by_name:
@@ -176,29 +182,8 @@ def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], 
         else:
             by_name[plain(name)] = name, np.asarray(values)
     used = set[str]()
-    axes = coordinates(by_name)
-    if axes is not None:
-        points = _stacked(by_name, axes, used)
-    else:
-        key = next((key for key in POINT_KEYS if key in by_name and by_name[key][1].ndim == 2), None)
-        if key is None:
-            held = ", ".join(f"{name} {list(values.shape)}" for name, values in by_name.values())
-            raise UserError(f"expected x, y, z or an array called {', '.join(POINT_KEYS[:6])} ...; it holds {held or 'nothing'}")
-        used.add(key)
-        points = by_name[key][1]
-    for name, values in by_name.values():
-        if values.dtype.kind not in "fiu" and plain(name) in used:
-            raise UserError(f"{name} holds {values.dtype}, expected numbers")
-    colors = _channels(by_name, used)
-    if colors is None:
-        key = next((key for key in COLOR_KEYS if key in by_name), None)
-        if key is not None:
-            used.add(key)
-            name, colors = by_name[key]
-            if colors.ndim == 1 and colors.dtype.itemsize == 4 and colors.dtype.kind in "fiu":
-                colors = unpacked(colors)
-            if colors.ndim != 2 or colors.shape[1] not in (3, 4) or colors.dtype.kind not in "fiu":
-                raise UserError(f"{name}: expected colours [n, 3], got {colors.dtype} {list(colors.shape)}")
+    points = _points(by_name, used)
+    colors = _colors(by_name, used)
     normals = _normals(by_name, len(points), used)
     rest += [name for key, (name, _) in by_name.items() if key not in used]
     if rest:
@@ -217,10 +202,51 @@ def named(columns: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]], 
     return Cloud(points=unnamed(points[:, :3], warn).points, colors=done, normals=normals)
 
 
-def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
-    """Colours `[n, 3]` in any usual scale as uint8, or None where they are in none: 0..255, 0..1, -1..1 or 16 bits.
+def _points(by_name: ByName, used: set[str]) -> NDArray[Any]:
+    """The points `[n, c]` among named columns or arrays. `used` gets their names.
 
-    `what` names them in the warnings about a scale that is guessed.
+    Raises:
+        UserError: there are no coordinates, or they are no numbers.
+    """
+    axes = coordinates(by_name)
+    if axes is not None:
+        points = _stacked(by_name, axes, used)
+    else:
+        key = next((key for key in POINT_KEYS if key in by_name and by_name[key][1].ndim == 2), None)
+        if key is None:
+            held = ", ".join(f"{name} {list(values.shape)}" for name, values in by_name.values())
+            raise UserError(f"expected x, y, z or an array called {', '.join(POINT_KEYS[:6])} ...; it holds {held or 'nothing'}")
+        used.add(key)
+        points = by_name[key][1]
+    for name, values in by_name.values():
+        if values.dtype.kind not in "fiu" and plain(name) in used:
+            raise UserError(f"{name} holds {values.dtype}, expected numbers")
+    return points
+
+
+def _colors(by_name: ByName, used: set[str]) -> NDArray[Any] | None:
+    """The colours `[n, 3]` or `[n, 4]` among named columns or arrays, in any scale; None where there are none. `used` gets their names.
+
+    Raises:
+        UserError: an array with the name of colours is of another shape.
+    """
+    colors = _channels(by_name, used)
+    key = next((key for key in COLOR_KEYS if key in by_name), None)
+    if colors is not None or key is None:
+        return colors
+    used.add(key)
+    name, colors = by_name[key]
+    if colors.ndim == 1 and colors.dtype.itemsize == 4 and colors.dtype.kind in "fiu":
+        colors = unpacked(colors)
+    if colors.ndim != 2 or colors.shape[1] not in (3, 4) or colors.dtype.kind not in "fiu":
+        raise UserError(f"{name}: expected colours [n, 3], got {colors.dtype} {list(colors.shape)}")
+    return colors
+
+
+def as_bytes(rgb: NDArray[Any], warn: Warn, what: str) -> NDArray[Any] | None:
+    """Colours `[n, 3]` as uint8. Their scale may be 0..255, 0..1, -1..1 or 16 bits; None where it is another.
+
+    `what` names the colours in warnings about a scale that is guessed.
     """
     if rgb.dtype == np.uint8:
         return np.ascontiguousarray(rgb)
@@ -231,7 +257,7 @@ def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
     low, high = real.min(), real.max()
     whole = rgb.dtype.kind in "iu" or bool(np.all(real == np.rint(real)))
     if low < 0:
-        # Shrunken normals are in -1..1 too, but none of them is longer than 1; colours that fill -1..1 have corners.
+        # Shortened normals are within -1..1 too, but none is longer than 1. Colours from -1 to 1 fill a cube, so some are longer.
         if low < -1.001 or high > 1.001 or np.linalg.norm(real, axis=1).max() <= 1.05:
             return None
         warn(f"{what} are taken for colours from -1 to 1")
@@ -254,18 +280,18 @@ def as_bytes(rgb: np.ndarray, warn: Warn, what: str) -> np.ndarray | None:
     return done
 
 
-def is_normals(triple: np.ndarray, points: np.ndarray) -> bool:
-    """Whether columns `[n, 3]` are normals of the points: unit vectors, be it with signs or without.
+def is_normals(triple: NDArray[Any], points: NDArray[Any]) -> bool:
+    """Whether columns `[n, 3]` are normals of the points, that is, unit vectors.
 
-    Vectors without any sign can be colours that are nearly pure (red is 1 0 0); then they must stand on the surface.
+    If no number is negative, the vectors may also be colours (pure red is 1 0 0). Then they must fit the surface that the points form.
     """
     if triple.dtype.kind != "f":
         return False
     rows = np.isfinite(triple).all(axis=1) & np.isfinite(points).all(axis=1)
     vectors, places = triple[rows].astype(np.float64), points[rows]
-    with np.errstate(over="ignore"):  # what overflows is no unit vector
+    with np.errstate(over="ignore"):  # a vector that overflows is no unit vector
         length = np.linalg.norm(vectors, axis=1)
-    some = length > 1e-6  # exporters write 0 0 0 where they know no normal
+    some = length > 1e-6  # exporters write 0 0 0 for an unknown normal
     if 2 * np.count_nonzero(some) <= len(some) or np.mean(np.abs(length[some] - 1) < UNIT) < 0.99:
         return False
     if vectors.min() < 0:
@@ -273,7 +299,7 @@ def is_normals(triple: np.ndarray, points: np.ndarray) -> bool:
     return _on_surface(vectors[some], places[some])
 
 
-def _on_surface(normals: np.ndarray, points: np.ndarray) -> bool:
+def _on_surface(normals: NDArray[Any], points: NDArray[Any]) -> bool:
     """Whether unsigned normals agree with those of planes through the nearest points."""
     from scipy.spatial import cKDTree
 
@@ -289,24 +315,24 @@ def _on_surface(normals: np.ndarray, points: np.ndarray) -> bool:
     return bool(np.median(cosines) > 0.9)
 
 
-def _triples(extra: np.ndarray, points: np.ndarray, intensity_first: bool, warn: Warn) -> tuple[int, ...]:
-    """Where triples of columns begin among those behind x, y and z."""
+def _triples(extra: NDArray[Any], points: NDArray[Any], intensity_first: bool, warn: Warn) -> tuple[int, ...]:
+    """Indices in `extra` at which three columns of colours or normals begin. `extra` has the columns after x, y and z."""
     count = extra.shape[1]
     if count < 3:
         return ()
     if count == 4 and intensity_first:
         return (1,)
-    # Label, or normals, may follow. Other tables of six and more, such as rooms with places in the room, begin with colours or normals.
+    # A label or normals may follow. Other tables with six or more columns begin with colours or normals.
     if (count in (4, 5) or (count == 7 and is_normals(extra[:, 4:], points))) and _intensity_leads(extra[:, :4], points, warn):
         return (1, 4) if count == 7 else (1,)
     return (0, 3) if count >= 6 else (0,)
 
 
-def _intensity_leads(four: np.ndarray, points: np.ndarray, warn: Warn) -> bool:
-    """Whether columns 4 to 7 are an intensity, red, green, blue; else they begin with colours or normals.
+def _intensity_leads(four: NDArray[Any], points: NDArray[Any], warn: Warn) -> bool:
+    """Whether columns 4 to 7 are intensity, red, green, blue. If not, they begin with colours or normals.
 
-    Colours must be of one scale. Where both readings are possible, what these columns usually are decides, and a warning says so:
-    an alpha or a label stands behind the colours, an intensity before them (Semantic3D, .pts).
+    The three channels of a colour have one scale. Where both readings are possible, the usual order decides and a warning says so: an alpha
+    or a label follows the colours, an intensity precedes them (Semantic3D, .pts).
     """
     first, second = as_bytes(four[:, :3], _ignore, ""), as_bytes(four[:, 1:], _ignore, "")
     if second is None or is_normals(four[:, :3], points):
@@ -336,26 +362,26 @@ def _intensity_leads(four: np.ndarray, points: np.ndarray, warn: Warn) -> bool:
     return leads
 
 
-def _odd_one_leads(values: np.ndarray) -> bool:
-    """Whether of four columns `[n, 4]` the first is no colour; else the last is none."""
+def _odd_one_leads(values: NDArray[Any]) -> bool:
+    """Whether the first of four columns `[n, 4]` is the one that is no colour. If not, the last is."""
     kinds = [len(np.unique(column)) for column in values.T]
     if 3 * kinds[3] <= min(kinds[1:3]):
-        return False  # labels are few
+        return False  # a column with few different values holds labels
     spread = values.std(axis=0)
-    if (spread > 0).all():  # the channels of colours go together, and what is no colour goes with them less
+    if (spread > 0).all():  # the channels of a colour are correlated, and other values less so
         related = np.abs(np.corrcoef(values.T))
         first, last = related[0, 1:3].min(), related[3, 1:3].min()
         if max(first, last) > 0.5 and abs(first - last) > 0.2:
             return bool(last > first)
-    return not kinds[0] == 1 < kinds[3]  # an intensity is never the same for all
+    return not kinds[0] == 1 < kinds[3]  # an intensity is never the same for all points
 
 
 def _ignore(text: str) -> None:
-    """Takes a warning about a guess that is only tried."""
+    """Drops a warning about a reading that is only tried."""
 
 
-def _stacked(by_name: Mapping[str, tuple[str, np.ndarray]], names: tuple[str, str, str], used: set[str]) -> np.ndarray:
-    """Three columns as `[n, 3]`."""
+def _stacked(by_name: ByName, names: tuple[str, str, str], used: set[str]) -> NDArray[Any]:
+    """Three columns as `[n, 3]`. `used` gets their names."""
     arrays = [by_name[name][1] for name in names]
     if any(array.ndim != 1 or len(array) != len(arrays[0]) for array in arrays):
         raise UserError(f"{', '.join(names)}: expected one number for each point, got {[list(array.shape) for array in arrays]}")
@@ -363,16 +389,17 @@ def _stacked(by_name: Mapping[str, tuple[str, np.ndarray]], names: tuple[str, st
     return np.stack(arrays, axis=1)
 
 
-def _channels(by_name: Mapping[str, tuple[str, np.ndarray]], used: set[str]) -> np.ndarray | None:
-    """Colours `[n, 3]` from three columns."""
+def _channels(by_name: ByName, used: set[str]) -> NDArray[Any] | None:
+    """Colours `[n, 3]` from three columns; None where there are not three. `used` gets their names."""
     found = {CHANNELS[name]: name for name in reversed(list(by_name)) if name in CHANNELS}
     if len(found) < 3:
         return None
     return _stacked(by_name, (found["red"], found["green"], found["blue"]), used)
 
 
-def _normals(by_name: Mapping[str, tuple[str, np.ndarray]], count: int, used: set[str]) -> np.ndarray | None:
-    """Normals `[n, 3]` from three columns or an array, if there are as many as points. `used` gets their names."""
+def _normals(by_name: ByName, count: int, used: set[str]) -> NDArray[Any] | None:
+    """Normals `[n, 3]` from three columns or an array; None where their number is not `count`, the number of points. `used` gets their
+    names."""
     names = next((names for names in NORMAL_COLUMNS if set(names) <= set(by_name)), None)
     if names is not None and all(by_name[name][1].shape == (count,) and by_name[name][1].dtype.kind == "f" for name in names):
         return _stacked(by_name, names, used)
@@ -383,8 +410,8 @@ def _normals(by_name: Mapping[str, tuple[str, np.ndarray]], count: int, used: se
     return None
 
 
-def unpacked(packed: np.ndarray) -> np.ndarray:
-    """Colours `[n, 3]` uint8 from 0x00RRGGBB, which scanners' formats hide in the bits of a float."""
+def unpacked(packed: NDArray[Any]) -> NDArray[Any]:
+    """Colours `[n, 3]` uint8 from numbers 0x00RRGGBB. Some formats of scanners store these bits as a float."""
     if packed.dtype.itemsize != 4:
         packed = packed.astype(np.float32 if packed.dtype.kind == "f" else np.uint32)
     bits = np.ascontiguousarray(packed).view(np.uint32 if packed.dtype.isnative else packed.dtype.str[0] + "u4")

@@ -1,18 +1,19 @@
-"""glTF 2.0, `.glb` and `.gltf`: the scene that a viewer shows first, as one shape.
+"""glTF 2.0, `.glb` and `.gltf`: the default scene as one shape.
 
-Everything that decides form or colour is applied: nodes, instances, skins in their bind pose, default morph weights, all ways to write
-triangles, texture transforms and wrapping, emission, and the extensions in `APPLIED`. What is not applied is refused by name where the
-file says that it must be understood, and recorded as a warning where it might be seen. `gltf_data.py` reads the bytes, `gltf_looks.py`
-the materials.
+Everything that affects form or colour is applied: nodes, instances, skins, default morph weights, all primitive modes of triangles, texture
+transforms, wrap modes, emission, and the extensions in `APPLIED`. If a file requires another extension, it is refused and the message
+names the extension. If a file only uses an unknown extension that may be visible, a warning is given. `gltf_data.py` reads the bytes,
+`gltf_looks.py` the materials.
 
 Letters: V vertices, F triangles, n points, k copies, c corners, j joints.
 """
 
 import functools
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats.gltf_data import (
@@ -38,26 +39,26 @@ from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, c
 from pipeline.reading import File
 
 WIDTHS: Final = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}
-"""Attributes that are read, and how many numbers each element may have."""
+"""By attribute that is read: how many numbers each element may have."""
 
 IDENTITY: Final = np.eye(4)
 
 PIECES: Final = 1_000_000
-"""A scene of more parts than this, each counted once for each pose of its mesh, is refused before it is built."""
+"""Largest number of parts in a scene. Each part counts once for each pose of its mesh."""
 
 
 def read(file: File) -> Geometry:
     """The shape in a file: a `Mesh`, or a `Cloud` where it has points and no triangles.
 
     Raises:
-        UserError: it is damaged, has nothing to show, needs what is not implemented, or lacks a texture that is required.
+        UserError: the file is damaged, shows nothing, requires an extension that is not read, or lacks a required texture.
     """
     document = Document(file)
     for name in several(document.json, "extensionsRequired"):
         if not isinstance(name, str) or name not in APPLIED | UNSEEN | SEEN_THROUGH:
             name = name if isinstance(name, str) else shown(name)
             raise UserError(f"the file requires the glTF extension {name}, which is not read: export it without")
-    with np.errstate(all="ignore"):  # absurd numbers become infinite, and `geometry.finished` refuses vertices that are
+    with np.errstate(all="ignore"):  # absurd numbers become infinite, and `geometry.finished` refuses infinite vertices
         return _Scene(document).shape()
 
 
@@ -65,7 +66,7 @@ def read(file: File) -> Geometry:
 
 
 class Placed(NamedTuple):
-    """A mesh and what its form depends on."""
+    """A mesh with the skin and the weights that decide its form."""
 
     mesh: int
     skin: int | None
@@ -73,7 +74,7 @@ class Placed(NamedTuple):
     """One weight for each morph target."""
 
 
-def _placing(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _placing(translation: NDArray[Any], rotation: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
     """Matrices `[k, 4, 4]` of translations `[k, 3]`, rotations (quaternions x, y, z, w of any length) `[k, 4]` and scales `[k, 3]`."""
     length = np.linalg.norm(rotation, axis=1, keepdims=True)
     x, y, z, w = np.where(length > 0, rotation / length, [0, 0, 0, 1]).T
@@ -90,15 +91,15 @@ def _placing(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -
 
 
 class _Scene:
-    """Walks the nodes, builds each mesh once and puts its copies in place."""
+    """The scene that is shown. Each mesh is built once, then its copies are put in place."""
 
     def __init__(self, document: Document) -> None:
         self.document, self.file = document, document.file
         self.looks = Looks(document)
-        self._worlds: dict[int, np.ndarray] = {}
+        self._worlds: dict[int, NDArray[Any]] = {}
 
     def shape(self) -> Geometry:
-        """See `read`."""
+        """The shape in the scene. See `read`."""
         placed = self._placements()
         self._count(placed)
         parts: list[Part] = []
@@ -147,7 +148,7 @@ class _Scene:
     # ------------------------------------------------------------------------------------------------------------ nodes
 
     def _roots(self) -> list[int]:
-        """The nodes of the scene that is shown."""
+        """The root nodes of the scene that is shown."""
         document = self.document
         scenes = document.table("scenes")
         if "scene" in document.json or scenes:
@@ -158,7 +159,7 @@ class _Scene:
 
     @functools.cached_property
     def _parents(self) -> dict[int, int]:
-        """The parent of each node that has one."""
+        """By node with a parent: the parent."""
         found: dict[int, int] = {}
         for index, node in enumerate(self.document.table("nodes")):
             for child in wholes(node, "children"):
@@ -168,7 +169,7 @@ class _Scene:
                 found[child] = index
         return found
 
-    def _world(self, index: int) -> np.ndarray:
+    def _world(self, index: int) -> NDArray[Any]:
         """Matrix `[4, 4]` from a node to the world."""
         chain = []
         at: int | None = index
@@ -184,19 +185,19 @@ class _Scene:
         return world
 
     @staticmethod
-    def _local(node: Record) -> np.ndarray:
+    def _local(node: Record) -> NDArray[Any]:
         """Matrix `[4, 4]` from a node to its parent."""
         if "matrix" in node:
-            return vector(node, "matrix", tuple(IDENTITY.reshape(-1))).reshape(4, 4).T
+            return np.transpose(vector(node, "matrix", tuple(IDENTITY.reshape(-1))).reshape(4, 4))
         if not node.keys() & {"translation", "rotation", "scale"}:
             return IDENTITY
         defaults = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
-        return _placing(*(vector(node, key, default)[None] for key, default in defaults.items()))[0]
+        return np.asarray(_placing(*(vector(node, key, default)[None] for key, default in defaults.items()))[0])
 
-    def _placements(self) -> dict[Placed, np.ndarray]:
-        """Each mesh of the scene with the matrices `[k, 4, 4]` of its copies, in the order of the file."""
+    def _placements(self) -> dict[Placed, NDArray[Any]]:
+        """By mesh of the scene, in the order of the file: the matrices `[k, 4, 4]` of its copies."""
         document = self.document
-        found: dict[Placed, list[np.ndarray]] = {}
+        found: dict[Placed, list[NDArray[Any]]] = {}
         if not document.table("nodes") and document.table("meshes"):
             self.file.warn("the file has meshes and no nodes: all are taken, as they lie")
             return {Placed(i, None, self._weights({}, i)): IDENTITY[None] for i in range(len(document.table("meshes")))}
@@ -221,7 +222,7 @@ class _Scene:
                 raise UserError(f"nodes[{index}] has {INSTANCING} and a skin, which no viewer shows alike")
             what = Placed(mesh, skin, self._weights(node, mesh))
             if skin is not None:
-                # Joints alone place a skin; the specification leaves the node's own place out. Twice the same would be one on another.
+                # Joints alone place a skin; the specification ignores the matrix of the node. A second copy would lie exactly on the first.
                 found.setdefault(what, [IDENTITY[None]])
                 continue
             world = self._world(index)[None]
@@ -229,13 +230,13 @@ class _Scene:
         return {what: np.concatenate(matrices) for what, matrices in found.items()}
 
     def _weights(self, node: Record, mesh: int) -> tuple[float, ...]:
-        """Default weights of the morph targets; those of a node come before those of its mesh."""
+        """Default weights of the morph targets: those of the node, else those of its mesh. Empty if all are 0."""
         owner = node if "weights" in node else self.document.item("meshes", mesh)
         given = owner.get("weights") or ()
         weights = vector({"weights": given}, "weights", (0.0,) * len(given) if isinstance(given, list) else ())
         return tuple(map(float, weights)) if weights.any() else ()
 
-    def _instances(self, instances: Record) -> np.ndarray:
+    def _instances(self, instances: Record) -> NDArray[Any]:
         """Matrices `[k, 4, 4]` of EXT_mesh_gpu_instancing."""
         attributes = record(instances, "attributes")
         shapes = {"TRANSLATION": (0, 0, 0), "ROTATION": (0, 0, 0, 1), "SCALE": (1, 1, 1)}
@@ -254,8 +255,12 @@ class _Scene:
             arrays.append(given[name].floats().astype(np.float64) if name in given else np.tile(np.array(default, np.float64), (count, 1)))
         return _placing(*arrays)
 
-    def _count(self, placed: dict[Placed, np.ndarray]) -> None:
-        """Refuses what would be too large, by what the accessors declare, before anything is built."""
+    def _count(self, placed: dict[Placed, NDArray[Any]]) -> None:
+        """Refuses a scene that would be too large, before anything is built. The sizes are those that the accessors declare.
+
+        Raises:
+            UserError: there are too many parts or triangles.
+        """
         document, total, pieces = self.document, 0, 0
         for what, matrices in placed.items():
             for primitive in records(document.item("meshes", what.mesh), "primitives"):
@@ -275,9 +280,9 @@ class _Scene:
     # ------------------------------------------------------------------------------------------------------- primitives
 
     def _built(self, primitive: Record, what: Placed) -> tuple[Part, bool] | None:
-        """A primitive where its mesh lies, and whether anything said its colour. A part without faces is a cloud of points.
+        """A primitive in the coordinates of its mesh, and whether the file gives its colour. A part without faces is a cloud of points.
 
-        None where there is nothing.
+        None where the primitive is empty.
         """
         self.looks.unknown(primitive, "primitives")
         attributes = {name: whole(record(primitive, "attributes"), name) for name in record(primitive, "attributes")}
@@ -321,14 +326,19 @@ class _Scene:
         return (part, said) if mode != 0 else (replace(part, faces=faces[:0]), said)
 
     def _attribute(self, primitive: Record, index: int, name: str) -> Values:
+        """The values of an attribute.
+
+        Raises:
+            UserError: they are in an extension that is not read.
+        """
         accessor = self.document.item("accessors", index)
         strange = sorted(record(primitive, "extensions").keys() - APPLIED - UNSEEN)
         if strange and name == "POSITION" and "bufferView" not in accessor and not record(accessor, "sparse"):
             raise UserError(f"a part's geometry is in the glTF extension {', '.join(strange)}, which is not read: export it without")
         return self.document.accessor(index, name)
 
-    def _corners(self, primitive: Record, count: int) -> np.ndarray:
-        """Vertex numbers `[c]`."""
+    def _corners(self, primitive: Record, count: int) -> NDArray[Any]:
+        """The vertex of each corner `[c]`."""
         if "indices" not in primitive:
             return np.arange(count)
         values = self.document.accessor(whole(primitive, "indices"), "indices")
@@ -340,9 +350,13 @@ class _Scene:
         return corners
 
     def _formed(
-        self, primitive: Record, what: Placed, given: dict[str, Values], rows: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Positions `[V, 3]` and normals `[V, 3]` after morph targets and skin."""
+        self, primitive: Record, what: Placed, given: dict[str, Values], rows: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Positions `[V, 3]` and normals `[V, 3]` (or None) after morph targets and skin.
+
+        Args:
+            rows: the elements of the attributes that are used; None for all.
+        """
         vertices = given["POSITION"].floats(rows)
         normals = given["NORMAL"].floats(rows, always_normalized=True) if "NORMAL" in given else None
         targets = records(primitive, "targets")
@@ -360,16 +374,17 @@ class _Scene:
             return vertices, normals
         return self._skinned(what, given, rows, vertices, normals)
 
-    def _moved(self, target: Record, name: str, count: int, rows: np.ndarray | None) -> np.ndarray:
+    def _moved(self, target: Record, name: str, count: int, rows: NDArray[Any] | None) -> NDArray[Any]:
+        """What a morph target adds to an attribute, `[V, 3]`."""
         values = self.document.accessor(whole(target, name), f"morph target {name}")
         if values.raw.shape != (count, 3):
             raise UserError(f"a morph target's {name} should be [{count}, 3], got {list(values.raw.shape)}")
         return values.floats(rows)
 
     def _skinned(
-        self, what: Placed, given: dict[str, Values], rows: np.ndarray | None, vertices: np.ndarray, normals: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Vertices `[V, 3]` and normals as the joints hold them now."""
+        self, what: Placed, given: dict[str, Values], rows: NDArray[Any] | None, vertices: NDArray[Any], normals: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Vertices `[V, 3]` and normals in the pose of the joints."""
         joints = self._joints(what.skin if what.skin is not None else 0)  # [j, 4, 4]
         blend, total = np.zeros((len(vertices), 4, 4)), np.zeros(len(vertices))
         for name in sorted(given):
@@ -380,7 +395,7 @@ class _Scene:
             numbers = given[name].raw if rows is None else given[name].raw[rows]
             weights = given[name.replace("JOINTS", "WEIGHTS")].floats(rows, always_normalized=True).astype(np.float64)
             weights = np.nan_to_num(weights, posinf=0, neginf=0)
-            numbers = np.where(weights != 0, numbers, 0).astype(np.int64)  # exporters write any joint where the weight is 0
+            numbers = np.where(weights != 0, numbers, 0).astype(np.int64)  # where the weight is 0, exporters write any joint
             if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(joints):
                 raise UserError(f"a skinned part names joint {int(numbers.max())} of {len(joints)}")
             for column in range(4):
@@ -393,13 +408,13 @@ class _Scene:
         blend /= total[:, None, None]
         moved = np.einsum("vij,vj->vi", blend[:, :3, :3], vertices) + blend[:, :3, 3]
         if normals is not None:
-            a, b, c = np.moveaxis(blend[:, :3, :3], 1, 0)  # normals go by the cofactors, see geometry.copied
+            a, b, c = np.moveaxis(blend[:, :3, :3], 1, 0)  # the cofactors transform normals, see geometry.copied
             cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
             normals = np.einsum("vij,vj->vi", cofactors, normals)
         return moved, normals
 
-    def _joints(self, index: int) -> np.ndarray:
-        """For each joint of a skin the matrix from the mesh to the world, `[j, 4, 4]`."""
+    def _joints(self, index: int) -> NDArray[Any]:
+        """For each joint of a skin, the matrix from the mesh to the world `[j, 4, 4]`."""
         skin = self.document.item("skins", index)
         nodes = wholes(skin, "joints")
         if not nodes:
@@ -415,14 +430,15 @@ class _Scene:
 
 
 def _mode(primitive: Record) -> int:
+    """The mode of a primitive, 0 to 6."""
     mode = whole(primitive, "mode", 4)
     if mode > 6:
         raise UserError(f"a part has mode {mode}, which glTF does not know")
     return mode
 
 
-def _triangles(corners: np.ndarray, mode: int) -> np.ndarray:
-    """Triangles `[F, 3]` of corners `[c]` in mode 4 (each three), 5 (strip) or 6 (fan)."""
+def _triangles(corners: NDArray[Any], mode: int) -> NDArray[Any]:
+    """Triangles `[F, 3]` from corners `[c]` in mode 4 (separate triangles), 5 (strip) or 6 (fan)."""
     if mode == 4:
         return corners[: len(corners) // 3 * 3].reshape(-1, 3)
     if len(corners) < 3:
@@ -434,8 +450,8 @@ def _triangles(corners: np.ndarray, mode: int) -> np.ndarray:
     return faces
 
 
-def _used(faces: np.ndarray, count: int) -> tuple[np.ndarray | None, np.ndarray]:
-    """The vertices that faces `[F, 3]` use, in order, None for all; and the faces over these."""
+def _used(faces: NDArray[Any], count: int) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+    """The vertices that faces `[F, 3]` use, ascending, None for all; and the faces as indices of these vertices."""
     if faces.size * 8 < count:  # many parts may share one long list of vertices
         rows, places = np.unique(faces, return_inverse=True)
         return rows, places.reshape(faces.shape)
@@ -447,7 +463,8 @@ def _used(faces: np.ndarray, count: int) -> tuple[np.ndarray | None, np.ndarray]
 
 
 def _together(clouds: list[Cloud]) -> Cloud:
-    """Clouds as one: with colours where all have some, with normals where any has, and these 0 for points of the others."""
+    """Several clouds as one. It has colours if all of them have colours. It has normals if any of them has; other points get normals of
+    0."""
     colors = [cloud.colors for cloud in clouds if cloud.colors is not None]
     normals = [np.zeros_like(cloud.points) if cloud.normals is None else cloud.normals for cloud in clouds]
     return Cloud(
@@ -457,11 +474,11 @@ def _together(clouds: list[Cloud]) -> Cloud:
     )
 
 
-def _points(part: Part, matrices: np.ndarray, said: bool) -> Cloud:
-    """The copies of a cloud as one cloud, with colours where `said`."""
+def _points(part: Part, matrices: NDArray[Any], said: bool) -> Cloud:
+    """The copies of a cloud as one cloud; with colours if the file gives any (`said`)."""
     moved = copied(part, matrices)
     normals = moved.normals
-    if normals is not None:  # those of a mirrored copy look to the other side, as those of a surface wound the other way round do
+    if normals is not None:  # normals of a mirrored copy point to the other side, as for a surface whose winding is reversed
         with np.errstate(all="ignore"):
             mirrored = np.linalg.det(matrices[:, :3, :3]) < 0  # [k]
         normals = normals * np.repeat(np.where(mirrored, -1.0, 1.0), len(part.vertices))[:, None]
@@ -477,7 +494,7 @@ def _points(part: Part, matrices: np.ndarray, said: bool) -> Cloud:
 
 
 def _visible(part: Part) -> Part | None:
-    """The part without triangles of which nothing can be seen, None where that is all of them."""
+    """The part without its invisible triangles; None where all are invisible."""
     least = part.threshold - 1e-6
     if least <= 0:
         return part

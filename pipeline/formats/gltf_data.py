@@ -1,10 +1,10 @@
-"""The bytes of a glTF 2.0 file: JSON, buffers, views, accessors and compressed geometry. What they mean is in `gltf.py`.
+"""The bytes of a glTF 2.0 file: JSON, buffers, views, accessors and compressed geometry. `gltf.py` reads the scene.
 
     document = Document(file)
-    values = document.accessor(0, "POSITION")        # Values: raw numbers [n, 3] and whether they are normalised
+    values = document.accessor(0, "POSITION")        # Values: raw numbers [n, 3], and whether they are normalised
     values.floats()                                  # [n, 3] float32
 
-Nothing here trusts the file: every index, offset and count is checked against what is there before an array is made.
+The file is not trusted: every index, offset and count is checked before an array is made.
 
 Letters: n elements, k numbers in an element.
 """
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.reading import File, decoded
@@ -28,13 +29,14 @@ Record = dict[str, Any]
 """A JSON object."""
 
 COMPONENTS: Final = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5124: "<i4", 5125: "<u4", 5126: "<f4", 5130: "<f8"}
-"""NumPy types by glTF's code. 5124 and 5130 are not in the core specification, but files have them and viewers take them."""
+"""By glTF code of a component type: the NumPy type. 5124 and 5130 are not in the core specification, but files use them and viewers read
+them."""
 
 WIDTHS: Final = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-"""Numbers in one element."""
+"""By accessor type: how many numbers an element has."""
 
 ZEROS: Final = 1_000_000
-"""An accessor without bytes may have as many elements as this, or as the file has bytes."""
+"""Largest number of elements of an accessor without bytes, unless the file has more bytes than this."""
 
 MESHOPT: Final = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
@@ -44,7 +46,7 @@ SPECULAR_GLOSSINESS: Final = "KHR_materials_pbrSpecularGlossiness"
 INSTANCING: Final = "EXT_mesh_gpu_instancing"
 
 PICTURES: Final = ("EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds", "KHR_texture_basisu")
-"""Extensions that give a texture another picture."""
+"""Extensions that give a texture a picture in another format."""
 
 APPLIED: Final = frozenset(
     {
@@ -61,12 +63,12 @@ APPLIED: Final = frozenset(
         "KHR_node_visibility",
     }
 )
-"""What this module does as the extension says."""
+"""Extensions that are applied."""
 
 SEEN_THROUGH: Final = frozenset(
     {"KHR_materials_transmission", "KHR_materials_volume", "KHR_materials_diffuse_transmission", "KHR_materials_volume_scatter"}
 )
-"""Glass and the like. The shape is right without: our light has nothing to bend, so it is drawn as opaque, in its own colour."""
+"""Extensions for glass and similar materials. Refraction is not drawn; the surface is opaque, in its base colour."""
 
 UNSEEN: Final = frozenset(
     {
@@ -111,14 +113,15 @@ UNSEEN: Final = frozenset(
         "MOZ_hubs_components",
     }
 )
-"""What changes neither form nor base colour: lights, behaviour, metadata, finer points of reflection, other choices than the default."""
+"""Extensions that change neither form nor base colour: lights, behaviour, metadata, details of reflection, variants other than the
+default."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- JSON
 
 
 def shown(value: Any) -> str:
-    """A value of the JSON for a message, short."""
+    """A JSON value as short text for a message."""
     text = (
         json.dumps(value)
         if isinstance(value, (str, int, float, bool, type(None)))
@@ -130,10 +133,10 @@ def shown(value: Any) -> str:
 
 
 def whole(owner: Record, key: str, default: int | None = None) -> int:
-    """A whole number, not negative.
+    """The value of a key as a whole number, 0 or more.
 
     Raises:
-        UserError: it is something else, or lacks and has no default.
+        UserError: the value is something else, or is missing and there is no default.
     """
     value = owner.get(key, default)
     if isinstance(value, float) and value.is_integer():
@@ -144,7 +147,7 @@ def whole(owner: Record, key: str, default: int | None = None) -> int:
 
 
 def number(owner: Record, key: str, default: float) -> float:
-    """A number.
+    """The value of a key as a number.
 
     Raises:
         UserError: it is something else.
@@ -155,8 +158,8 @@ def number(owner: Record, key: str, default: float) -> float:
     return float(value)
 
 
-def vector(owner: Record, key: str, default: tuple[float, ...]) -> np.ndarray:
-    """As many numbers as the default has, float64.
+def vector(owner: Record, key: str, default: tuple[float, ...]) -> NDArray[Any]:
+    """The value of a key as an array float64, of the same length as the default.
 
     Raises:
         UserError: it is something else.
@@ -164,7 +167,7 @@ def vector(owner: Record, key: str, default: tuple[float, ...]) -> np.ndarray:
     value = owner.get(key, default)
     if not isinstance(value, (list, tuple)) or len(value) != len(default):
         raise UserError(f"the glTF is damaged: {key!r} should be {len(default)} numbers, got {shown(value)}")
-    if all(type(each) is float for each in value):  # nearly always, and this is read for every node
+    if all(type(each) is float for each in value):  # the usual case, which must be fast because it is read for every node
         found = np.array(value, np.float64)
         if np.abs(found).max(initial=0) <= 1e300:
             return found
@@ -172,7 +175,7 @@ def vector(owner: Record, key: str, default: tuple[float, ...]) -> np.ndarray:
 
 
 def text(owner: Record, key: str, default: str) -> str:
-    """A text.
+    """The value of a key as text.
 
     Raises:
         UserError: it is something else.
@@ -184,7 +187,7 @@ def text(owner: Record, key: str, default: str) -> str:
 
 
 def record(owner: Record, key: str) -> Record:
-    """A JSON object, empty where there is none.
+    """The value of a key as a JSON object; empty where there is none.
 
     Raises:
         UserError: it is something else.
@@ -196,7 +199,7 @@ def record(owner: Record, key: str) -> Record:
 
 
 def several(owner: Record, key: str) -> list[Any]:
-    """A list, empty where there is none.
+    """The value of a key as a list; empty where there is none.
 
     Raises:
         UserError: it is something else.
@@ -208,7 +211,7 @@ def several(owner: Record, key: str) -> list[Any]:
 
 
 def wholes(owner: Record, key: str) -> list[int]:
-    """Whole numbers, none where there is no such list.
+    """The value of a key as a list of whole numbers; empty where there is none.
 
     Raises:
         UserError: it is something else.
@@ -217,7 +220,7 @@ def wholes(owner: Record, key: str) -> list[int]:
 
 
 def records(owner: Record, key: str) -> list[Record]:
-    """JSON objects, none where there is no such list.
+    """The value of a key as a list of JSON objects; empty where there is none.
 
     Raises:
         UserError: it is something else.
@@ -230,10 +233,10 @@ def records(owner: Record, key: str) -> list[Record]:
 
 
 def extension(owner: Record, *names: str) -> Record | None:
-    """The first of these extensions that an object has.
+    """The first of these extensions that an object has; None where it has none.
 
     Raises:
-        UserError: it is no object.
+        UserError: the extension is no JSON object.
     """
     found = record(owner, "extensions")
     return next((record(found, name) for name in names if name in found), None)
@@ -244,39 +247,45 @@ def extension(owner: Record, *names: str) -> Record | None:
 
 @dataclass(frozen=True)
 class Values:
-    """What an accessor says."""
+    """The elements of an accessor."""
 
-    raw: np.ndarray
-    """[n, k], a view of the file's bytes where it can be one."""
+    raw: NDArray[Any]
+    """[n, k]; a view of the bytes of the file where possible."""
     normalized: bool
     """Whether whole numbers stand for 0..1 (unsigned) or -1..1 (signed)."""
 
     def __len__(self) -> int:
         return len(self.raw)
 
-    def floats(self, rows: np.ndarray | None = None, always_normalized: bool = False) -> np.ndarray:
-        """The numbers meant, `[n, k]` float32, float64 where float32 would lose digits; all, or these `rows`."""
+    def floats(self, rows: NDArray[Any] | None = None, always_normalized: bool = False) -> NDArray[Any]:
+        """The elements as floats `[n, k]`: float32, or float64 where float32 would lose digits.
+
+        Args:
+            rows: indices of elements; None for all.
+            always_normalized: scale whole numbers to 0..1 or -1..1, even if the accessor does not say so.
+        """
         raw = self.raw if rows is None else self.raw[rows]
         kind, size = raw.dtype.kind, raw.dtype.itemsize
         if kind == "f" or not (self.normalized or always_normalized):
             return raw.astype(np.float32 if size < 4 or (kind == "f" and size == 4) else np.float64)
         most = float(np.iinfo(raw.dtype).max)
-        values: np.ndarray = raw.astype(np.float32 if size < 4 else np.float64)
+        values: NDArray[Any] = raw.astype(np.float32 if size < 4 else np.float64)
         return np.maximum(values / most, -1)
 
 
 class Document:
-    """One glTF 2.0 file, GLB or JSON, with what lies beside it. Decoded views and accessors are kept."""
+    """One glTF 2.0 file, GLB or JSON, with the files beside it. Decoded views and accessors are kept."""
 
     def __init__(self, file: File) -> None:
-        """
+        """Reads the JSON of a file.
+
         Raises:
-            UserError: it is no glTF 2.0, or cut short.
+            UserError: the file is no glTF 2.0, or cut short.
         """
         self.file = file
         head, self._binary = _chunks(file.data)
         try:
-            # Padding by zeros and names in another encoding are against the rules, and viewers read both.
+            # Padding with zeros and text in another encoding break the specification, but viewers accept both.
             self.json: Record = json.loads(decoded(head.rstrip(b"\0")))
         except (ValueError, RecursionError) as error:
             raise UserError("cannot be read as glTF, damaged or cut short? Its JSON does not parse") from error
@@ -286,13 +295,13 @@ class Document:
         if version.split(".")[0] != "2":
             raise UserError(f"glTF version {shown(version)} is not read, only 2.0: open it in an editor and export it again")
         self._bytes = len(file.data)
-        self._buffers: dict[int, np.ndarray] = {}
-        self._views: dict[int, np.ndarray] = {}
+        self._buffers: dict[int, NDArray[Any]] = {}
+        self._views: dict[int, NDArray[Any]] = {}
         self._accessors: dict[int, Values] = {}
         self._tables: dict[str, list[Record]] = {}
 
     def item(self, kind: str, index: int) -> Record:
-        """An object of one of the lists at the top, such as ("nodes", 3).
+        """An object of one of the top-level lists, such as ("nodes", 3).
 
         Raises:
             UserError: the list has no such object.
@@ -303,13 +312,13 @@ class Document:
         return table[index]
 
     def table(self, kind: str) -> list[Record]:
-        """One of the lists at the top."""
+        """One of the top-level lists."""
         if kind not in self._tables:
             self._tables[kind] = records(self.json, kind)
         return self._tables[kind]
 
     def uri(self, uri: str) -> bytes:
-        """The bytes behind a `data:` address, or of a file beside this one.
+        """The bytes in a `data:` address, or of a file beside this one.
 
         Raises:
             Missing: there is no such file.
@@ -326,12 +335,12 @@ class Document:
         except (binascii.Error, ValueError) as error:
             raise UserError("the glTF is damaged: the base64 of a data: address is cut short or wrong") from error
 
-    def buffer(self, index: int) -> np.ndarray:
+    def buffer(self, index: int) -> NDArray[Any]:
         """The bytes of a buffer, `[n]` uint8.
 
         Raises:
-            Missing: its file is not there.
-            UserError: it has no bytes.
+            Missing: its file is missing.
+            UserError: the buffer has no bytes.
         """
         if index not in self._buffers:
             buffer = self.item("buffers", index)
@@ -345,8 +354,8 @@ class Document:
             self._buffers[index] = np.frombuffer(data, np.uint8)
         return self._buffers[index]
 
-    def piece(self, owner: Record, what: str) -> np.ndarray:
-        """The bytes `[n]` uint8 that a buffer, byteOffset and byteLength tell.
+    def piece(self, owner: Record, what: str) -> NDArray[Any]:
+        """The bytes `[n]` uint8 that `buffer`, `byteOffset` and `byteLength` of an object select.
 
         Raises:
             UserError: they lie outside the buffer.
@@ -356,7 +365,7 @@ class Document:
             raise UserError(f"{what} reaches byte {start + length} of a buffer of {len(buffer)}: damaged or cut short?")
         return buffer[start : start + length]
 
-    def view(self, index: int) -> np.ndarray:
+    def view(self, index: int) -> NDArray[Any]:
         """The bytes of a buffer view, `[n]` uint8, decompressed.
 
         Raises:
@@ -369,14 +378,14 @@ class Document:
         return self._views[index]
 
     def accessor(self, index: int, what: str) -> Values:
-        """What an accessor says. Without a buffer view it is zeros, changed where it is sparse.
+        """The elements of an accessor. Without a buffer view they are zeros, except those that a sparse accessor sets.
 
         Args:
-            index: Which.
-            what: What it is for, for the message.
+            index: index of the accessor.
+            what: what the accessor is for, for messages.
 
         Raises:
-            UserError: it is damaged or has more elements than there are bytes for.
+            UserError: the accessor is damaged, or there are too few bytes for its elements.
         """
         if index not in self._accessors:
             accessor, name = self.item("accessors", index), f"accessors[{index}] ({what})"
@@ -390,8 +399,9 @@ class Document:
             self._accessors[index] = Values(raw, accessor.get("normalized") is True)
         return self._accessors[index]
 
-    def _elements(self, place: Record, accessor: Record, name: str, count: int | None = None) -> np.ndarray | None:
-        """Elements `[n, k]` of the type of `accessor`, where `place` says; None where it says nothing."""
+    def _elements(self, place: Record, accessor: Record, name: str, count: int | None = None) -> NDArray[Any] | None:
+        """Elements `[n, k]` with the type of `accessor`, from the buffer view and offset in `place`; None where `place` has no buffer
+        view."""
         if "bufferView" not in place:
             return None
         index = whole(place, "bufferView")
@@ -405,8 +415,8 @@ class Document:
             return np.empty((0, width), dtype)
         return np.ndarray((count, width), dtype, data, offset, (stride, dtype.itemsize))
 
-    def _changed(self, raw: np.ndarray, accessor: Record, sparse: Record, name: str) -> np.ndarray:
-        """A copy of `raw` `[n, k]` with the elements of a sparse accessor in place."""
+    def _changed(self, raw: NDArray[Any], accessor: Record, sparse: Record, name: str) -> NDArray[Any]:
+        """A copy of `raw` `[n, k]` in which the elements of a sparse accessor are set."""
         changes, where, what = whole(sparse, "count"), record(sparse, "indices"), record(sparse, "values")
         indices = self._elements(where, {"componentType": where.get("componentType"), "type": "SCALAR"}, name, changes)
         values = self._elements(what, accessor, name, changes)
@@ -418,18 +428,18 @@ class Document:
         raw[indices[:, 0].astype(np.int64)] = values
         return raw
 
-    def draco(self, packed: Record, attributes: Mapping[str, int]) -> tuple[np.ndarray, dict[str, Values]]:
+    def draco(self, packed: Record, attributes: Mapping[str, int]) -> tuple[NDArray[Any], dict[str, Values]]:
         """Decodes the geometry of a primitive.
 
         Args:
-            packed: The extension's object.
-            attributes: The accessors of the primitive, by attribute; they say what is normalised.
+            packed: the JSON object of the extension.
+            attributes: by attribute of the primitive, its accessor. It says whether the values are normalised.
 
         Returns:
-            Triangles `[F, 3]`, and the attributes that were compressed.
+            Triangles `[F, 3]`, and the values of the compressed attributes.
 
         Raises:
-            UserError: it is damaged.
+            UserError: the geometry is damaged.
         """
         DracoPy = library("DracoPy", DRACO)
         data = self.view(whole(packed, "bufferView")).tobytes()
@@ -437,7 +447,7 @@ class Document:
             mesh = DracoPy.decode(data)
         except MemoryError:
             raise
-        except Exception as error:  # the decoder lets anything through, and all of it means that these bytes are no good
+        except Exception as error:  # the decoder raises errors of any type, and each means that the bytes are damaged
             raise UserError(f"the compressed geometry ({DRACO}) is damaged or cut short") from error
         if not hasattr(mesh, "faces"):
             raise UserError(f"the compressed geometry ({DRACO}) is a cloud of points, where triangles are expected")
@@ -453,10 +463,10 @@ class Document:
 
 
 def library(name: str, what: str) -> Any:
-    """A package that decodes an extension.
+    """A Python package that decodes an extension.
 
     Raises:
-        UserError: it is not installed, as where no wheel exists for a machine.
+        UserError: the package is not installed. For some machines no wheel exists.
     """
     try:
         return importlib.import_module(name)
@@ -465,6 +475,7 @@ def library(name: str, what: str) -> Any:
 
 
 def _dtype(accessor: Record, name: str) -> np.dtype:
+    """The NumPy type of the components of an accessor."""
     code = whole(accessor, "componentType")
     if code not in COMPONENTS:
         raise UserError(f"{name} has componentType {code}, which glTF does not know")
@@ -472,6 +483,7 @@ def _dtype(accessor: Record, name: str) -> np.dtype:
 
 
 def _width(accessor: Record, name: str) -> int:
+    """How many numbers an element of an accessor has."""
     kind = text(accessor, "type", "")
     if kind not in WIDTHS:
         raise UserError(f"{name} has type {shown(kind)}, which glTF does not know")
@@ -479,10 +491,10 @@ def _width(accessor: Record, name: str) -> int:
 
 
 def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
-    """The JSON and the binary chunk of a file; a file that does not begin as a GLB is all JSON.
+    """The JSON and the binary chunk (or None) of a file. A file that does not begin as a GLB is all JSON.
 
     Raises:
-        UserError: it is no GLB of version 2, or cut short.
+        UserError: the GLB is not of version 2, or is cut short.
     """
     if data[:4] != b"glTF":
         return data, None
@@ -506,16 +518,16 @@ def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
     return chunks[b"JSON"], chunks.get(b"BIN\0")
 
 
-def _meshopt(packed: Record, data: np.ndarray, name: str) -> np.ndarray:
-    """Bytes `[n]` uint8 that EXT_meshopt_compression made out of `data` `[m]` uint8.
+def _meshopt(packed: Record, data: NDArray[Any], name: str) -> NDArray[Any]:
+    """Decompresses `data` `[m]` uint8 of EXT_meshopt_compression to bytes `[n]` uint8.
 
     Raises:
-        UserError: they are damaged, or of a kind that the library does not know.
+        UserError: the data are damaged, or of a kind that the library does not know.
     """
     meshoptimizer = library("meshoptimizer", MESHOPT[0])
     count, stride = whole(packed, "count"), whole(packed, "byteStride")
     mode, sieve = text(packed, "mode", ""), text(packed, "filter", "NONE")
-    # 256 vertices take at least one byte for each four of a vertex; an index takes at least a third of one.
+    # Smallest compressed sizes: 256 vertices take one byte for each four bytes of a vertex, and an index takes a third of a byte.
     if count * stride > 1024 * len(data) + 1024:
         raise UserError(f"{name} declares {count:,} elements of {stride} bytes in {len(data):,} compressed bytes")
     strides = {"ATTRIBUTES": range(4, 257, 4), "TRIANGLES": (2, 4), "INDICES": (2, 4)}
@@ -538,8 +550,8 @@ def _meshopt(packed: Record, data: np.ndarray, name: str) -> np.ndarray:
                     found = meshoptimizer.decode_filter_exp(found, count, stride)
             return found
         decode = meshoptimizer.decode_index_buffer if mode == "TRIANGLES" else meshoptimizer.decode_index_sequence
-        # Always as four bytes: asked for two, the library puts them into an array of four.
-        indices = decode(count, 4, data)
+        # Always ask for four bytes: asked for two, the library still fills an array of four.
+        indices: NDArray[Any] = decode(count, 4, data)
         if stride == 2 and int(indices.max()) > 0xFFFF:
             raise UserError(f"{name} is compressed by EXT_meshopt_compression and holds indices of more than two bytes: damaged?")
         return indices.astype(f"<u{stride}").view(np.uint8)

@@ -1,10 +1,10 @@
-"""Materials and textures of glTF 2.0: from what a file says to the colours of a `Part`. The scene is read by `gltf.py`.
+"""Materials and textures of glTF 2.0: gives each `Part` its colours. `gltf.py` reads the scene.
 
     looks = Looks(document)
     part, said = looks.dressed(part, primitive, given, rows)
 
-glTF's colour factors and vertex colours are linear light, its textures are sRGB; a `Part` is all sRGB. glTF's (0, 0) is the upper left
-corner of a texture, that of a `Part` the lower left; only `_textured` and what it calls know both.
+In glTF, colour factors and vertex colours are linear light, and textures are sRGB. In a `Part`, everything is sRGB. In glTF, UV (0, 0) is
+the upper left corner of a texture; in a `Part`, the lower left. Only `_textured` and the functions it calls deal with both.
 
 Letters: V vertices, H x W pixels.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures
@@ -41,26 +42,28 @@ REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
 NEAREST: Final = 9728
 
 WIDEST: Final = 4096
-"""Largest side of a texture that is widened because it does not repeat."""
+"""Largest side, in pixels, of a texture that is widened because it does not repeat."""
 
 
 class Slot(NamedTuple):
-    """A texture of a material and how it lies on a part."""
+    """A texture of a material, and how it lies on a part."""
 
     texture: int
     coordinates: int
-    """Which TEXCOORD."""
+    """Number of the TEXCOORD attribute."""
     transform: tuple[float, ...] | None
-    """Rows of the matrix `[2, 3]` that texture coordinates go through."""
+    """The matrix `[2, 3]` that transforms UV coordinates, row by row; None for none."""
 
 
 class Picture(NamedTuple):
-    """A decoded texture with the way it goes on outside 0..1."""
+    """A decoded texture with its wrap modes."""
 
-    pixels: np.ndarray
+    pixels: NDArray[Any]
     """[H, W, 4] uint8."""
     wrap: tuple[int, int]
+    """Wrap mode in u and v: `REPEAT`, `CLAMP` or `MIRROR`."""
     image: int
+    """Index of the image in the file."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,10 @@ class Look:
 
     base: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     said: bool = False
-    """Whether the file gives `base`; a viewer takes white where it does not, we take grey where nothing else says a colour."""
+    """Whether the file gives `base`. If not, viewers use white; here the part is grey unless a texture or vertex colours give a colour."""
     base_slot: Slot | None = None
     metal_slot: Slot | None = None
-    """A texture of specular colours, which are those of the metals of a material in specular-glossiness."""
+    """Texture of specular colours of a specular-glossiness material. They are the colours of its metals."""
     metal: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """A colour that multiplies the texture of specular colours."""
     emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -85,14 +88,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Coat:
-    """What colours a part, in linear light: base times vertex colours times picture."""
+    """The colour of a part in linear light: base times vertex colours times picture."""
 
-    base: np.ndarray
+    base: NDArray[Any]
     """[4]"""
     said: bool
-    """Whether the file says any of it."""
-    tint: np.ndarray | None
-    """[V, 4]"""
+    """Whether the file gives any of the three."""
+    tint: NDArray[Any] | None
+    """[V, 4] vertex colours."""
     slot: Slot | None
     picture: Picture | None
 
@@ -103,35 +106,35 @@ class Looks:
     def __init__(self, document: Document) -> None:
         self.document, self.file = document, document.file
         self._looks: dict[int | None, Look] = {None: Look()}
-        self._images: dict[int, np.ndarray] = {}
+        self._images: dict[int, NDArray[Any]] = {}
         self._pictures: dict[int, Picture | None] = {}
         self._made: dict[Any, Any] = {}
 
     def unknown(self, owner: Record, kind: str) -> None:
-        """Warns of extensions of an object that may show and are not applied."""
+        """Warns of extensions of an object that may be visible and are not applied."""
         for name in record(owner, "extensions"):
             if name in SEEN_THROUGH:
                 self.file.warn(f"{name}: drawn as opaque")
             elif name not in APPLIED | UNSEEN:
                 self.file.warn(f"glTF extension {name} of {kind} is not known and left out")
 
-    def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: np.ndarray | None) -> tuple[Part, bool]:
+    def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: NDArray[Any] | None) -> tuple[Part, bool]:
         """A part with its material.
 
         Args:
-            part: Positions, faces and normals.
-            primitive: What the file says of it.
-            given: Its attributes.
-            rows: Which of the attributes' elements the part's vertices are, None for all.
+            part: positions, faces and normals.
+            primitive: the JSON object of the part.
+            given: its attributes.
+            rows: the elements of the attributes that are vertices of the part; None for all.
 
         Returns:
-            The part, and whether anything said its colour; grey where nothing did.
+            The part, and whether the file gives its colour. If not, the part is grey.
         """
         look = self._look(whole(primitive, "material") if "material" in primitive else None)
         picture = self._laid(look.base_slot, given)
         base, said = np.array(look.base), look.said
         if picture is None and look.base_slot is not None and min(base[:3]) == 1:
-            said = False  # a white that was only there to be multiplied with the texture that is missing
+            said = False  # white is only the factor of a texture, and that is missing
         tint = None
         if "COLOR_0" in given:
             tint = np.clip(np.nan_to_num(given["COLOR_0"].floats(rows, always_normalized=True)), 0, 1)
@@ -144,7 +147,7 @@ class Looks:
         colors, alpha = None, 1.0 if look.alpha_mode == "OPAQUE" else float(coat.base[3])
         red, green, blue = map(float, display(coat.base[:3])) if coat.said else (GREY, GREY, GREY)
         if coat.tint is not None:
-            # Multiplied as light, which is what glTF says; only then is it turned into what a screen shows.
+            # glTF multiplies colours as linear light. The product is then converted to sRGB.
             opacity = np.ones(len(coat.tint)) if look.alpha_mode == "OPAQUE" else coat.tint[:, 3]
             colors = np.rint(np.column_stack([display(coat.tint[:, :3] * coat.base[:3]), opacity]).clip(0, 1) * 255).astype(np.uint8)
             red = green = blue = 1.0
@@ -161,8 +164,8 @@ class Looks:
             part = self._textured(part, coat.picture, given[f"TEXCOORD_{coat.slot.coordinates}"].floats(rows), coat.slot)
         return part, coat.said
 
-    def _textured(self, part: Part, picture: Picture, coordinates: np.ndarray, slot: Slot) -> Part:
-        """The part with a texture that may be repeated, laid on by glTF's coordinates `[V, 2]`."""
+    def _textured(self, part: Part, picture: Picture, coordinates: NDArray[Any], slot: Slot) -> Part:
+        """The part with a texture that may be repeated, and with UV coordinates made from those of glTF `[V, 2]`."""
         uv = coordinates.astype(np.float64)
         if slot.transform is not None:
             matrix = np.array(slot.transform).reshape(2, 3)
@@ -172,13 +175,16 @@ class Looks:
         for axis, how in enumerate(picture.wrap):
             pixels, uv = self._wrapped(pixels, uv, axis, how)
         if np.abs(uv).max() > 100:
-            # Far out float32 has no digits left for a place within the texture, which is the same in any of its repetitions.
+            # For large coordinates float32 has no digits left within the texture. All repetitions are equal, so the coordinates are moved
+            # near 0.
             uv = np.clip(uv - np.floor(uv.min(axis=0)), 0, 1e6)
         return replace(part, texture=pixels, uv=np.column_stack([uv[:, 0], 1 - uv[:, 1]]))
 
-    def _wrapped(self, pixels: np.ndarray, uv: np.ndarray, axis: int, how: int) -> tuple[np.ndarray, np.ndarray]:
-        """A texture that may be repeated along an axis (0: u, 1: v) in place of one that is clamped or mirrored there, and the coordinates
-        `[V, 2]` on it. Only what is used of it is made, and nothing where no coordinate comes to the border.
+    def _wrapped(self, pixels: NDArray[Any], uv: NDArray[Any], axis: int, how: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Replaces a texture that is clamped or mirrored along an axis (0: u, 1: v) by one that may repeat, and its UV coordinates `[V,
+        2]`.
+
+        The texture is widened only as far as the coordinates reach, and not at all if they stay inside.
         """
         size = pixels.shape[1 - axis]
         low, high = float(uv[:, axis].min()) * size, float(uv[:, axis].max()) * size
@@ -191,14 +197,14 @@ class Looks:
             if mirror not in self._made:
                 self._made[mirror] = (pixels, np.concatenate([pixels, np.flip(pixels, 1 - axis)], axis=1 - axis))
             return self._made[mirror][1], uv
-        # Clamped: the border goes on as far as it is used. Powers of two, so that the parts of a material share a few pictures.
-        # A coordinate nearer to the border than half a texel already mixes with what lies beyond.
+        # Clamped: the border is extended as far as the coordinates reach, by powers of two, so that parts share a few pictures. A
+        # coordinate within half a texel of the border already mixes with the texel beyond.
         before, after = (1 << max(math.ceil(reach) - 1, 0).bit_length() if reach > 0 else 0 for reach in (0.5 - low, high - size + 0.5))
         shrink = 1
         while (size + before + after) / shrink > WIDEST and shrink < size:
             shrink *= 2
         if (size + before + after) / shrink > WIDEST:
-            # So far out that even one texel would not do: there all is border anyway, so coordinates stop there.
+            # The coordinates reach so far that the picture would be too large. Everything there is border, so the coordinates are limited.
             self.file.warn("texture coordinates lie thousands of textures outside a clamped texture: cut off")
             before, after = (min(reach, WIDEST // 2 * shrink) for reach in (before, after))
             uv[:, axis] = np.clip(uv[:, axis], -before / size, 1 + after / size)
@@ -208,8 +214,10 @@ class Looks:
         uv[:, axis] = (uv[:, axis] * size + before) / (size + before + after)
         return self._made[key][1], uv
 
-    def _plated(self, look: Look, picture: Picture | None, base: np.ndarray, given: dict[str, Values]) -> tuple[Picture | None, np.ndarray]:
-        """Picture and base colour `[4]` of a material in specular-glossiness, its metals in their own colour, not in black."""
+    def _plated(
+        self, look: Look, picture: Picture | None, base: NDArray[Any], given: dict[str, Values]
+    ) -> tuple[Picture | None, NDArray[Any]]:
+        """Picture and base colour `[4]` of a specular-glossiness material, whose metals get their specular colour instead of black."""
         shine = self._laid(look.metal_slot, given)
         if shine is None or look.metal_slot is None:
             return picture, base
@@ -229,13 +237,13 @@ class Looks:
     # --------------------------------------------------------------------------------------------------------- emission
 
     def _lit(self, coat: Coat, look: Look, given: dict[str, Values]) -> Coat:
-        """Adds the emission of a material to its colour, so that pictures shade it and points see it.
+        """Adds the emission of a material to its colour, so that renderings shade it and point colours include it.
 
-        A viewer adds it after shading, which makes a strong one white on a white background, without form. Here light and emission are
-        summed as light and scaled down to their brightest channel where that is above 1, so a hue stays what it is.
+        A viewer adds emission after shading. A strong emission then is white without form, on a white background. Here colour and emission
+        are summed as linear light. If the brightest channel is above 1, all channels are divided by it, so that the hue is kept.
         """
         emission, base, tint, picture = np.array(look.emission), coat.base, coat.tint, coat.picture
-        bare = np.append(np.ones(3), base[3])  # the colour that is left where all of it went elsewhere
+        bare = np.append(np.ones(3), base[3])  # the base colour once its value is in the vertex colours or the picture
         if look.emission_slot is None and picture is None:
             mixed = base[None, :3] * (1 if tint is None else tint[:, :3]) + emission
             mixed = mixed / np.maximum(mixed.max(axis=1, keepdims=True), 1)
@@ -245,13 +253,13 @@ class Looks:
 
         glow = self._laid(look.emission_slot, given)
         if look.emission_slot is not None and glow is None:
-            return coat  # it is missing, which has been said
+            return coat  # the texture is missing; a warning has been given
         if glow is not None and picture is not None and glow.image == picture.image:
-            return coat  # painted light and shadow, given both as base and as emission: the picture is the colour
+            return coat  # one picture with painted light is both base and emission: it is the colour
         if glow is not None and (_LIGHT[glow.pixels[..., :3].max(axis=(0, 1))] * emission).max() < 1 / 512:
-            return coat  # black, as most of them are
+            return coat  # black, as most emissive textures are
         if picture is None and not look.said:
-            base = np.append(np.zeros(3), base[3])  # white by default, beside a painted emission, is a colour nobody chose
+            base = np.append(np.zeros(3), base[3])  # nobody chose the default white beside a painted emission
         if tint is not None and not (tint[:, :3] == 1).all():
             if picture is not None or base[:3].any():
                 self.file.warn("emission is left out of a part that has vertex colours and a texture")
@@ -273,7 +281,7 @@ class Looks:
     # --------------------------------------------------------------------------------------------------------- textures
 
     def _laid(self, slot: Slot | None, given: dict[str, Values]) -> Picture | None:
-        """The picture of a slot, None where the part has no coordinates for it or it is missing."""
+        """The picture of a slot; None where it is missing or the part has no UV coordinates for it."""
         if slot is None:
             return None
         if f"TEXCOORD_{slot.coordinates}" not in given:
@@ -284,13 +292,13 @@ class Looks:
         return self._pictures[slot.texture]
 
     def _picture(self, index: int) -> Picture | None:
-        """A texture with its wrapping, None where its file is missing and that is allowed."""
+        """A texture with its wrap modes; None where its file is missing and textures are not required."""
         texture = self.document.item("textures", index)
         sampler = self.document.item("samplers", whole(texture, "sampler")) if "sampler" in texture else {}
         wrap = (whole(sampler, "wrapS", REPEAT), whole(sampler, "wrapT", REPEAT))
         if not set(wrap) <= {REPEAT, CLAMP, MIRROR}:
             raise UserError(f"textures[{index}] wraps by {wrap}, which glTF does not know")
-        # The plain source comes first: it is a PNG or JPEG of the same picture for those who cannot read the other.
+        # The plain source comes first: it is the same picture as PNG or JPEG, for programs that cannot read the other formats.
         sources = [
             owner for owner in (texture, *(extension(texture, name) for name in PICTURES)) if owner is not None and "source" in owner
         ]
@@ -316,19 +324,20 @@ class Looks:
             self.file.lacks(missing)
         return None
 
-    def _sharp(self, pixels: np.ndarray) -> np.ndarray:
-        """A small picture made larger without smoothing, for samplers that want to see its pixels: ours smooths between them."""
+    def _sharp(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """A small picture, enlarged without smoothing. Our renderer smooths between pixels; a sampler with NEAREST wants to show them."""
         key = (id(pixels), "sharp")
         if key not in self._made:
             times = min(16, 1024 // max(pixels.shape[:2]))
             self._made[key] = (pixels, pixels.repeat(times, axis=0).repeat(times, axis=1))
-        return self._made[key][1]
+        sharp: NDArray[Any] = self._made[key][1]
+        return sharp
 
-    def _image(self, index: int) -> np.ndarray:
+    def _image(self, index: int) -> NDArray[Any]:
         """The pixels of an image `[H, W, 4]` uint8.
 
         Raises:
-            Missing: its file is not there.
+            Missing: its file is missing.
         """
         if index not in self._images:
             image = self.document.item("images", index)
@@ -347,33 +356,37 @@ class Looks:
     # -------------------------------------------------------------------------------------------------------- materials
 
     def _look(self, index: int | None) -> Look:
+        """The material with an index, read once; the default material for None."""
         if index not in self._looks:
             assert index is not None
             self._looks[index] = self._material(self.document.item("materials", index))
         return self._looks[index]
 
     def _material(self, material: Record) -> Look:
+        """Reads a material."""
         self.unknown(material, "materials")
         metal = record(material, "pbrMetallicRoughness")
         specular = extension(material, SPECULAR_GLOSSINESS)
         unlit = extension(material, "KHR_materials_unlit") is not None
-        # Where both are given, the extension's text and most viewers that know it (Blender, Babylon, Filament) take
-        # specular-glossiness: the other is the fallback of its exporter. Never are the two mixed.
+        # Where a material has both, the extension's text and most viewers that know it (Blender, Babylon, Filament) use
+        # specular-glossiness; metallic-roughness is the fallback. The two are never mixed.
         look = self._metallic(metal) if specular is None else self._specular(specular)
         mode = material.get("alphaMode", "OPAQUE")
         if mode not in ("OPAQUE", "MASK", "BLEND"):
             raise UserError(f"a material has alphaMode {shown(mode)}, which glTF does not know")
         look = replace(look, alpha_mode=mode, alpha_cutoff=number(material, "alphaCutoff", 0.5))
         if unlit:
-            # Shown flat elsewhere; here it is lit like everything, because light shows form. It neither shines nor emits.
+            # Viewers show it without shading. Here it is lit like everything else, because light shows form; it has no highlights and no
+            # emission.
             return replace(look, metallic=0.0, roughness=1.0)
         strength = number(extension(material, "KHR_materials_emissive_strength") or {}, "emissiveStrength", 1.0)
         light = np.clip(np.nan_to_num(vector(material, "emissiveFactor", (0.0, 0.0, 0.0)) * strength), 0, None)
-        red, green, blue = map(float, light / max(float(light.max()), 1))  # brighter than white cannot be seen, its hue can
+        red, green, blue = map(float, light / max(float(light.max()), 1))  # keeps the hue of an emission that is brighter than white
         return replace(look, emission=(red, green, blue), emission_slot=self._slot(material, "emissiveTexture"))
 
     def _metallic(self, metal: Record) -> Look:
-        mapped = "metallicRoughnessTexture" in metal  # the factors alone say nothing then; most such maps are dielectric
+        """Reads a metallic-roughness material."""
+        mapped = "metallicRoughnessTexture" in metal  # then the factors alone tell little; most such textures are of dielectrics
         return Look(
             base=_factor(metal, "baseColorFactor"),
             said="baseColorFactor" in metal,
@@ -383,10 +396,10 @@ class Looks:
         )
 
     def _specular(self, specular: Record) -> Look:
-        """Specular-glossiness as far as it says a colour.
+        """Reads the colour of a specular-glossiness material, which is its diffuse colour.
 
-        That is its diffuse colour. By the letter it would be darkened by the specular one, which is white by default and would leave
-        nothing; no viewer's default is black. Only what has next to no diffuse colour and a strong specular one is a metal of that colour.
+        By the specification the specular colour darkens the diffuse one. It is white by default, which would make everything black, and no
+        viewer does that. Only a material with nearly no diffuse colour and a strong specular colour is a metal, with the specular colour.
         """
         base, slot = _factor(specular, "diffuseFactor"), self._slot(specular, "diffuseTexture")
         red, green, blue = map(float, np.clip(np.nan_to_num(vector(specular, "specularFactor", (1.0, 1.0, 1.0))), 0, 1))
@@ -404,7 +417,7 @@ class Looks:
         )
 
     def _slot(self, owner: Record, key: str) -> Slot | None:
-        """A texture of a material, None where it has none."""
+        """A texture of a material; None where it has none."""
         if owner.get(key) is None:
             return None
         info = record(owner, key)
@@ -417,20 +430,21 @@ class Looks:
         angle = number(transform, "rotation", 0.0)
         if not math.isfinite(angle):
             raise UserError("a texture's rotation is not finite")
-        # Counter-clockwise with v pointing down, as in three.js, Babylon and Blender; the GLSL printed in the extension's text turns
-        # the other way (https://github.com/KhronosGroup/glTF/issues/1563).
+        # The rotation is counter-clockwise with v pointing down, as in three.js, Babylon and Blender. The GLSL in the text of the extension
+        # rotates the other way (https://github.com/KhronosGroup/glTF/issues/1563).
         c, s = math.cos(angle), math.sin(angle)
         matrix = tuple(map(float, (c * width, s * height, x, -s * width, c * height, y)))
         return Slot(whole(info, "index"), whole(transform, "texCoord", coordinates), matrix)
 
 
 def _factor(owner: Record, key: str) -> tuple[float, float, float, float]:
+    """A colour factor (red, green, blue, alpha), within 0..1; white where there is none."""
     red, green, blue, alpha = map(float, np.clip(np.nan_to_num(vector(owner, key, (1.0, 1.0, 1.0, 1.0))), 0, 1))
     return red, green, blue, alpha
 
 
-def _padded(pixels: np.ndarray, axis: int, before: int, after: int, shrink: int) -> np.ndarray:
-    """A picture `[H, W, 4]` whose border goes on along an axis by so many texels of it, all `shrink` times smaller."""
+def _padded(pixels: NDArray[Any], axis: int, before: int, after: int, shrink: int) -> NDArray[Any]:
+    """A picture `[H, W, 4]` whose border is extended along an axis by `before` and `after` texels, then made `shrink` times smaller."""
     size = pixels.shape[axis]
     if shrink == 1:
         pads = [(0, 0)] * 3
@@ -444,20 +458,21 @@ def _padded(pixels: np.ndarray, axis: int, before: int, after: int, shrink: int)
 _LIGHT: Final = np.where(
     np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
 ).astype(np.float32)
-"""Linear light of each of the 256 values that sRGB has: what `geometry.display` undoes."""
+"""By sRGB value (0..255): linear light. The reverse of `geometry.display`."""
 
 
-def _metal(diffuse: np.ndarray, specular: np.ndarray) -> np.ndarray:
-    """How far something is a metal, 0..1 `[..]`, by its diffuse and specular colours in linear light `[.., 3]`."""
-    return np.clip(specular.max(axis=-1) / 0.2 - 0.5, 0, 1) * np.clip(1.5 - diffuse.max(axis=-1) / 0.04, 0, 1)
+def _metal(diffuse: NDArray[Any], specular: NDArray[Any]) -> NDArray[Any]:
+    """Metalness 0..1 `[..]` by diffuse and specular colours in linear light `[.., 3]`."""
+    metal: NDArray[Any] = np.clip(specular.max(axis=-1) / 0.2 - 0.5, 0, 1) * np.clip(1.5 - diffuse.max(axis=-1) / 0.04, 0, 1)
+    return metal
 
 
-def _sized(picture: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+def _sized(picture: NDArray[Any] | None, size: tuple[int, int]) -> NDArray[Any]:
     """A picture `[h, w, 4]` in another size, `[H, W, 4]` uint8; one white pixel where there is none."""
     return np.full((1, 1, 4), 255, np.uint8) if picture is None else textures.resized(picture, size)
 
 
-def _shown(light: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _shown(light: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Linear light `[H, W, 3]` in 0..1 and an alpha `[H or 1, W or 1]` as a picture `[H, W, 4]` uint8."""
     shades = np.rint(display(np.arange(65536) / 65535) * 255).astype(np.uint8)
     done = np.empty((*light.shape[:2], 4), np.uint8)
@@ -465,14 +480,15 @@ def _shown(light: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return done
 
 
-def _larger(*pictures: np.ndarray | None) -> tuple[int, int]:
+def _larger(*pictures: NDArray[Any] | None) -> tuple[int, int]:
     """Height and width of the largest picture `[H, W, 4]`."""
     height, width = max((p.shape[:2] for p in pictures if p is not None), key=math.prod)
     return height, width
 
 
-def _plated(pixels: np.ndarray | None, base: np.ndarray, shine: np.ndarray, metal: np.ndarray) -> np.ndarray | None:
-    """Diffuse texture times base colour, and where that is black and the specular one is not, this. None where that is nowhere."""
+def _plated(pixels: NDArray[Any] | None, base: NDArray[Any], shine: NDArray[Any], metal: NDArray[Any]) -> NDArray[Any] | None:
+    """The diffuse texture times base colour; where that is black and the specular colour is not, the specular colour. None where no pixel
+    is a metal."""
     size = _larger(pixels, shine)
     below, specular = _sized(pixels, size), _LIGHT[_sized(shine, size)[..., :3]] * metal.astype(np.float32)
     diffuse = _LIGHT[below[..., :3]] * base.astype(np.float32)
@@ -482,7 +498,7 @@ def _plated(pixels: np.ndarray | None, base: np.ndarray, shine: np.ndarray, meta
     return _shown(diffuse + weight * (specular - diffuse), below[..., 3])
 
 
-def _emitting(pixels: np.ndarray | None, base: np.ndarray, glow: np.ndarray | None, emission: np.ndarray) -> np.ndarray:
+def _emitting(pixels: NDArray[Any] | None, base: NDArray[Any], glow: NDArray[Any] | None, emission: NDArray[Any]) -> NDArray[Any]:
     """Base texture times base colour plus emissive texture times emission, `[H, W, 4]` uint8, as large as the larger of the two."""
     size = _larger(pixels, glow)
     below, above = _sized(pixels, size), _sized(glow, size)

@@ -1,4 +1,4 @@
-"""Laser scans (.las, .laz), read with `laspy`, which the extra `las` brings."""
+"""Laser scans (.las, .laz), read with the package `laspy` of the extra `las`."""
 
 import struct
 
@@ -11,10 +11,10 @@ from pipeline.reading import File
 
 
 def read(file: File) -> Cloud:
-    """All points of a scan with their colours, where it has any.
+    """All points of a scan, with colours if the scan has any.
 
     Raises:
-        UserError: laspy is not installed, or the file is no scan or damaged.
+        UserError: laspy is not installed, or the file is damaged or no scan.
     """
     try:
         import laspy
@@ -32,7 +32,7 @@ def read(file: File) -> Cloud:
         raise UserError(f"cannot be read as a laser scan, damaged or cut short? ({error})") from error
     if len(points) != scan.header.point_count:
         raise UserError(f"the file is cut short: it says {scan.header.point_count} points and holds {len(points)}")
-    if rgb is None or not rgb.any():  # many scanners leave the colours of their format at 0
+    if rgb is None or not rgb.any():  # many scanners write 0 for colours
         return Cloud(points=points)
     if rgb.max() > 255:
         return Cloud(points=points, colors=np.rint(rgb / 257).astype(np.uint8))

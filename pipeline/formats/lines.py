@@ -1,4 +1,4 @@
-"""Text of many lines of numbers, read with NumPy: what OBJ, OFF and ASCII STL have in common.
+"""Fast reading of text with many lines of numbers, for OBJ, OFF and ASCII STL.
 
     lines = Lines(file.data)
     vertex = lines.are(b"v")                                 # [l] numbers of lines
@@ -12,22 +12,23 @@ import warnings
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY
 from pipeline.reading import File, decoded
 
 BLANKS: Final = bytes(ord(" ") if code < 32 and code not in b"\t\n" else code for code in range(256))
-"""Control characters become blanks: to NumPy some are, to Python others."""
+"""Translation table that turns control characters into blanks. NumPy and Python disagree which of them are blanks."""
 
 SMALL: Any = np.uint8(0x20)
-"""The bit that tells small letters from capitals."""
+"""The bit that differs between small letters and capitals in ASCII."""
 
 
 class Lines:
-    """The lines of a text, whatever their ends: LF, CRLF or CR. A backslash at the end of a line joins it with the next.
+    """The lines of a text that end in LF, CRLF or CR. A backslash at the end of a line joins it with the next.
 
-    Blanks before the first word do not count, nor does the case of keywords.
+    Blanks before the first word and the case of keywords are ignored.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -46,7 +47,7 @@ class Lines:
         """[L] where each line ends."""
         self._starts = np.concatenate([[0], self.ends[:-1] + 1])
         self.words = self._starts.copy()
-        """[L] where the first word of each begins; the line's end where it has none."""
+        """[L] where the first word of each line begins; the end of the line where it has none."""
         blank = np.flatnonzero((self._bytes[self.words] <= 32) & (self.words < self.ends))
         if len(blank):
             ink = np.append(np.flatnonzero(self._bytes[: len(self._data)] > 32), len(self._data))
@@ -56,8 +57,8 @@ class Lines:
     def __len__(self) -> int:
         return len(self.ends)
 
-    def are(self, *keywords: bytes) -> np.ndarray:
-        """Which lines begin with one of these words of at most 7 letters: their numbers, ascending, from 0."""
+    def are(self, *keywords: bytes) -> NDArray[Any]:
+        """Indices of the lines that begin with one of these words, ascending. A word has at most 7 letters."""
         found = []
         for keyword in keywords:
             chosen = np.flatnonzero(self._letters == (keyword[0] | SMALL))
@@ -66,20 +67,22 @@ class Lines:
             found.append(chosen[self._bytes[self.words[chosen] + len(keyword)] <= 32])
         return found[0] if len(found) == 1 else np.sort(np.concatenate(found))
 
-    def said(self) -> np.ndarray:
-        """Which lines are neither empty nor comments (`#`), `[L]` bool."""
-        return (self.words < self.ends) & (self._bytes[self.words] != ord("#"))
+    def said(self) -> NDArray[Any]:
+        """`[L]` bool: whether a line is neither empty nor a comment (`#`)."""
+        said: NDArray[np.bool_] = (self.words < self.ends) & (self._bytes[self.words] != ord("#"))
+        return said
 
     def text(self, line: int) -> str:
         """One line without the blanks around it."""
         return decoded(self._data[self.words[line] : self.ends[line]]).strip()
 
     def number(self, line: int) -> int:
-        """How a text editor numbers this line, from 1."""
+        """The number of a line in a text editor, from 1."""
         return self._whole.count(b"\n", 0, int(self.words[line])) + 1
 
-    def cut(self, chosen: np.ndarray, skip: int = 0) -> bytes:
-        """These lines `[l]`, ascending, as one text after an empty line, without their first `skip` letters and without comments."""
+    def cut(self, chosen: NDArray[Any], skip: int = 0) -> bytes:
+        """The text of lines `[l]` (ascending), without the first `skip` letters of each and without comments. The text begins with an
+        empty line."""
         if not len(chosen):
             return b"\n"
         breaks = np.flatnonzero(np.diff(chosen) != 1) + 1
@@ -96,14 +99,14 @@ class Lines:
                 letters[words + i] = ord(" ")
         return re.sub(rb"(?<![^\s])#[^\n]*", b"", text) if b"#" in text else bytes(text)
 
-    def numbers(self, chosen: np.ndarray, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers of these lines `[l]`, ascending, after their first `skip` letters.
+    def numbers(self, chosen: NDArray[Any], skip: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The numbers in lines `[l]` (ascending), after the first `skip` letters of each.
 
         Returns:
-            Numbers `[N]` float64 and how many each line has `[l]`.
+            All numbers `[N]` float64, and how many each line has `[l]`.
 
         Raises:
-            UserError: something is no number. It names the line.
+            UserError: a word is no number. The message says in which line.
         """
         text = self.cut(chosen, skip)
         if not len(chosen):
@@ -124,20 +127,21 @@ class Lines:
         return values, counts
 
 
-def parsed(text: bytes, kind: type) -> np.ndarray | None:
-    """Numbers between blanks, as far as all of the text is such. None where it is not."""
+def parsed(text: bytes, kind: type) -> NDArray[Any] | None:
+    """The numbers in a text, separated by blanks. None where the text holds anything else."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # NumPy warns where it stops before the end
+        warnings.simplefilter("error")  # NumPy warns if it stops before the end of the text
         try:
             return np.fromstring(text, kind, sep=" ")
         except (DeprecationWarning, ValueError):
             return np.zeros(0, kind) if not text.strip() else None
 
 
-def shades(raw: np.ndarray, file: File) -> np.ndarray | None:
-    """Colours `[n, 3]` or `[n, 4]` as `[n, 4]` uint8. They are 0..255, or 0..1 where none reaches 2; alpha may differ.
+def shades(raw: NDArray[Any], file: File) -> NDArray[Any] | None:
+    """Colours `[n, 3]` or `[n, 4]` as `[n, 4]` uint8. None where no colour is a number.
 
-    One that is no number is grey; an alpha that is missing is opaque. None where none is a number.
+    Values are 0..1 if all are below 2, else 0..255; for alpha this is decided separately. A colour that is no number becomes grey. A
+    missing alpha becomes opaque.
     """
     done = np.full((len(raw), 4), 255, np.uint8)
     bad = ~np.isfinite(raw[:, :3]).all(axis=1)
@@ -158,7 +162,7 @@ def shades(raw: np.ndarray, file: File) -> np.ndarray | None:
 
 
 def _number(word: bytes) -> float | None:
-    """A number as any exporter writes it; Microsoft's old words for NaN and infinity too. None where it is none."""
+    """The number that a word stands for; None where it is none. Microsoft's old words for NaN and infinity become NaN."""
     if re.fullmatch(rb"[-+]?\d*\.?\d*#(IND|QNAN|SNAN|INF)\d*|[-+]?nan(\(\w*\))?", word, re.IGNORECASE):
         return float("nan")
     try:
@@ -168,6 +172,7 @@ def _number(word: bytes) -> float | None:
 
 
 def _advice(word: bytes) -> str:
+    """What to do about a word that is no number, as the end of a message."""
     if re.fullmatch(rb"[-+]?\d*,\d+(e[-+]?\d+)?", word, re.IGNORECASE):
         return ": write decimals with a point, not a comma"
     return ""
@@ -178,7 +183,8 @@ def _joined(data: bytes) -> bytes:
     changed, joined = bytearray(data), -1
     for match in re.finditer(rb"\\[ \t]*\n", data):
         begin = data.rfind(b"\n", 0, match.start()) + 1
-        # A comment may end in the name of a folder; what goes on from the line before is none.
+        # A comment may end in the name of a folder, so a backslash there joins nothing. A line that was joined to the one before is no
+        # comment.
         if begin == joined or not data[begin : match.start()].lstrip().startswith(b"#"):
             changed[match.start() : match.end()] = b" " * (match.end() - match.start())
             joined = match.end()

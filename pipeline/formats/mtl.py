@@ -1,8 +1,8 @@
-"""Materials of OBJ: from the text of `.mtl` files to what a surface looks like.
+"""Materials of OBJ: reads `.mtl` files and says how a surface looks.
 
-What says the colour of a surface is read: `Kd`, `map_Kd`, `d`, `Tr`, `map_d`, `Ke`, `map_Ke`, and `Ka`, `map_Ka` where there is nothing
-else. `Ns`, `Pr` and `Pm` say how it shines. What only matters under lights that nobody knows (`Ks`, `Ni`, `Tf`, `illum`, bump,
-specular and reflection maps) is not: every picture has lights of its own.
+The statements about the colour of a surface are read: `Kd`, `map_Kd`, `d`, `Tr`, `map_d`, `Ke`, `map_Ke`, and `Ka` and `map_Ka` where
+no other statement gives a colour. `Ns`, `Pr` and `Pm` give roughness and metalness. Statements that depend on the lights of a scene
+(`Ks`, `Ni`, `Tf`, `illum`, bump, specular and reflection maps) are not read, because the pictures have lights of their own.
 
 Source of the format: http://paulbourke.net/dataformats/mtl/. `Pr` and `Pm`: http://exocortex.com/blog/extending_wavefront_mtl_to_support_pbr.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures
@@ -21,64 +22,72 @@ from pipeline.formats.lines import Lines
 from pipeline.reading import File
 
 NUMBERS: Final = {"-s": 3, "-o": 3, "-t": 3, "-mm": 2, "-bm": 1, "-boost": 1, "-texres": 1}
-"""Options of a map that are followed by at most so many numbers."""
+"""Options of a map that take numbers, and how many they take at most."""
 
 WORDS: Final = ("-clamp", "-blendu", "-blendv", "-cc", "-imfchan", "-type", "-colorspace")
-"""Options of a map that are followed by one word."""
+"""Options of a map that take one word."""
+
+
+Color = tuple[float, float, float]
+"""Red, green and blue, 0..1."""
+
+BLACK: Final[Color] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Map:
-    """A picture that a material names, with the options that change where and how it is seen."""
+    """A picture that a material names, with the options for its place and its values."""
 
     name: str
     scale: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
     clamp: bool = False
     levels: tuple[float, float] = (0.0, 1.0)
-    """Added to each value of the picture after it was multiplied by the second."""
+    """Base and gain of the option `-mm`: each value of the picture is multiplied by the gain, then the base is added."""
     channel: str = ""
 
 
 @dataclass
 class Material:
-    """What a `.mtl` file says about one material. None where it says nothing."""
+    """What a `.mtl` file says about one material."""
 
     name: str
     file: Path
-    """The `.mtl` file that says it. Names of pictures are as seen from there."""
-    colors: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-    """Red, green and blue of the statements `kd`, `ka`, `ke`."""
+    """The `.mtl` file that defines it. Names of pictures are relative to its folder."""
+    colors: dict[str, Color] = field(default_factory=dict)
+    """By statement (`kd`, `ka`, `ke`): the colour."""
     numbers: dict[str, float] = field(default_factory=dict)
-    """The number of each of the statements `d`, `tr`, `ns`, `pr`, `pm`."""
+    """By statement (`d`, `tr`, `ns`, `pr`, `pm`): the number."""
     maps: dict[str, Map] = field(default_factory=dict)
-    """The picture of each of the statements `map_kd`, `map_ka`, `map_ke`, `map_d`."""
+    """By statement (`map_kd`, `map_ka`, `map_ke`, `map_d`): the picture."""
     notes: list[str] = field(default_factory=list)
-    """What of it is left out: warnings about a shape that uses it."""
+    """Warnings for shapes that use the material, about statements that are left out."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a surface of one material is drawn: fields of a `geometry.Part`, and where its texture lies."""
+    """How a surface with one material is drawn."""
 
     base: tuple[float, float, float] | None = None
-    """Plain colour, sRGB. None where nothing says one."""
+    """Plain colour, sRGB. None where the material has none."""
     beside: tuple[float, float, float] | None = None
-    """Plain colour of faces that have no place on the texture."""
-    texture: np.ndarray | None = None
+    """Plain colour of faces that have no UV coordinates for the texture."""
+    texture: NDArray[Any] | None = None
     """[H, W, 4] uint8."""
     pictured: bool = False
-    """The texture says the colour, so plain and vertex colours are left out. Else it says only what is transparent."""
+    """Whether the texture gives the colour, so that plain and vertex colours are left out. If not, it only gives the alpha."""
     gone: bool = False
-    """The texture is missing, and so is what it would have said."""
+    """Whether the picture that gives the colour is missing."""
     place: Map | None = None
-    """Options that say where the texture lies."""
+    """The map whose options place the texture on the surface."""
     alpha: float = 1.0
+    """Opacity of the whole material, 0..1."""
     fields: dict[str, Any] = field(default_factory=dict)
+    """Further fields of a `geometry.Part`."""
 
 
 def parse(name: str, file: File) -> dict[str, Material]:
-    """The materials of a `.mtl` file that a shape names, by name. Of two with one name, the first counts.
+    """The materials of a `.mtl` file that a shape names, by name. If two have the same name, the first counts.
 
     Raises:
         UserError: the file is missing or cannot be opened.
@@ -95,42 +104,58 @@ def parse(name: str, file: File) -> dict[str, Material]:
             material = Material(rest, path)
             if materials.setdefault(rest, material) is not material:
                 materials[rest].notes.append(f"{name} has two materials {rest!r}; the first is used")
-        elif material is None or not rest:
-            continue
-        elif key in ("kd", "ka", "ke"):
-            color = _color(rest)
-            if color is None:
-                material.notes.append(
-                    f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not red, green, blue; it is left out"
-                )
-            else:
-                if min(color) < 0 or (max(color) > 1 and key != "ke"):
-                    material.notes.append(
-                        f"colour '{key.capitalize()} {rest}' of material {material.name!r} is not within 0..1; it is cut off there"
-                    )
-                material.colors[key] = tuple(min(max(c, 0.0), 1.0) for c in color)  # type: ignore[assignment]
-        elif key in ("d", "tr", "ns", "pr", "pm"):
-            words = rest.split()
-            if words[0].lower() == "-halo":
-                material.notes.append(f"'d -halo' of material {material.name!r} is drawn without its halo")
-            values = _floats(words[words[0].lower() == "-halo" :][:1])
-            if values and np.isfinite(values[0]):
-                material.numbers[key] = values[0]
-            else:
-                material.notes.append(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
-        elif key in ("map_kd", "map_ka", "map_ke", "map_d"):
-            picture = _map(rest, material)
-            if picture is not None:
-                material.maps[key] = picture
-        elif key == "decal":
-            material.notes.append(f"'decal' of material {material.name!r}, a picture over its colour, is left out")
-        elif key in ("map_tr", "map_opacity"):
-            material.notes.append(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
+        elif material is not None and rest:
+            _take(material, key, rest)
     return materials
 
 
+def _take(material: Material, key: str, rest: str) -> None:
+    """Stores what one statement says about a material.
+
+    Args:
+        key: the keyword, in small letters.
+        rest: what follows it.
+    """
+    if key in ("kd", "ka", "ke"):
+        _take_color(material, key, rest)
+    elif key in ("d", "tr", "ns", "pr", "pm"):
+        _take_number(material, key, rest)
+    elif key in ("map_kd", "map_ka", "map_ke", "map_d"):
+        picture = _map(rest, material)
+        if picture is not None:
+            material.maps[key] = picture
+    elif key == "decal":
+        material.notes.append(f"'decal' of material {material.name!r}, a picture over its colour, is left out")
+    elif key in ("map_tr", "map_opacity"):
+        material.notes.append(f"'{key}' of material {material.name!r} is not part of MTL; it is left out")
+
+
+def _take_color(material: Material, key: str, rest: str) -> None:
+    color = _color(rest)
+    written = f"colour '{key.capitalize()} {rest}' of material {material.name!r}"
+    if color is None:
+        material.notes.append(f"{written} is not red, green, blue; it is left out")
+        return
+    if min(color) < 0 or (max(color) > 1 and key != "ke"):
+        material.notes.append(f"{written} is not within 0..1; it is cut off there")
+    red, green, blue = (min(max(c, 0.0), 1.0) for c in color)
+    material.colors[key] = (red, green, blue)
+
+
+def _take_number(material: Material, key: str, rest: str) -> None:
+    words = rest.split()
+    halo = words[0].lower() == "-halo"
+    if halo:
+        material.notes.append(f"'d -halo' of material {material.name!r} is drawn without its halo")
+    values = _floats(words[halo:][:1])
+    if values and np.isfinite(values[0]):
+        material.numbers[key] = values[0]
+    else:
+        material.notes.append(f"'{key} {rest}' of material {material.name!r} is no number; it is left out")
+
+
 def _color(rest: str) -> tuple[float, float, float] | None:
-    """Red, green, blue. One number stands for all three, as the format says. None where they are spectra or no numbers."""
+    """Red, green and blue. One number stands for all three, as the format says. None where the text is a spectrum or has no numbers."""
     values = _floats(re.split(r"\s#", rest)[0].split())
     if not values or len(values) not in (1, 3, 4) or not np.isfinite(values).all():
         return None
@@ -161,7 +186,7 @@ def _map(rest: str, material: Material) -> Map | None:
             word, _, rest = rest[match.end() :].partition(" ")
             said[option] = [word.lower()]
         else:
-            break  # the name of a file may begin like this
+            break  # a file name may begin with a hyphen
         rest = rest.strip()
     if not rest:
         material.notes.append(f"a map of material {material.name!r} names no file; it is left out")
@@ -179,17 +204,17 @@ def _map(rest: str, material: Material) -> Map | None:
 
 
 def _two(words: list[str], default: tuple[float, float]) -> tuple[float, float]:
-    """The first two numbers of an option, of which the later may be left out."""
+    """The first two numbers of an option. Numbers that are left out are taken from `default`."""
     first, second = [float(word) for word in words[:2]] + list(default)[len(words[:2]) :]
     return first, second
 
 
 class Looks:
-    """Makes `Look`s of materials, each combination of pictures once, so that materials with one texture share it."""
+    """Makes a `Look` for each material. Each combination of pictures is made once, so that materials share textures."""
 
     def __init__(self, file: File) -> None:
         self.file = file
-        self._made: dict[Any, np.ndarray] = {}
+        self._made: dict[Any, NDArray[Any]] = {}
 
     def look(self, material: Material) -> Look:
         """How a material is drawn.
@@ -197,79 +222,85 @@ class Looks:
         Raises:
             UserError: a texture is missing and required, damaged, or used in a way that cannot be drawn.
         """
-        file, name, maps = self.file, material.name, dict(material.maps)
         for note in material.notes:
-            file.warn(note)
-        kd = material.colors.get("kd")
-        picture = maps.get("map_kd")
-        if kd is None and picture is None and ("ka" in material.colors or "map_ka" in maps):
-            picture = maps.pop("map_ka", None)
-            kd = material.colors["ka"] if any(material.colors.get("ka", ())) else None
-            if picture or kd:
-                file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
-        elif "map_ka" in maps and maps["map_ka"].name != (picture and picture.name):
-            file.warn(f"map_Ka of material {name!r} is left out")
-        emissive = material.colors.get("ke", (0.0, 0.0, 0.0))
-        if "map_ke" in maps:
-            if picture is None and not any(kd or ()):
-                picture = maps["map_ke"]  # hand-painted models keep all their colour here
-            elif maps["map_ke"].name != (picture and picture.name):
-                file.warn(f"map_Ke of material {name!r} is left out beside its colour")
-            emissive = (0.0, 0.0, 0.0)
-        texture = None if picture is None else file.texture(picture.name, material.file)
-        gone = picture is not None and texture is None
-        key: tuple[Any, ...] = (material.file.parent, picture)
-        if texture is not None and picture is not None and picture.levels != (0.0, 1.0):
-            key = (material.file.parent, picture.name, picture.levels)
-            pure, levels = texture, picture.levels
-            texture = self._once(key, lambda: _levelled(pure, levels))
-        alpha, mode = self._alpha(material), "OPAQUE"
-        mask = maps.get("map_d")
-        pixels = None if mask is None else file.texture(mask.name, material.file)
-        if mask is not None and picture is not None and pixels is not None and mask.name == picture.name and pixels[..., 3].min() == 255:
-            file.warn(f"map_d of material {name!r} is its map_Kd, which has no alpha; it is drawn opaque")
-            mask = None
-        pictured, place = texture is not None, picture
-        if mask is not None and pixels is not None:
-            if texture is not None and picture is not None:
-                if (mask.scale, mask.offset, mask.clamp) != (picture.scale, picture.offset, picture.clamp):
-                    raise UserError(f"map_d of material {name!r} lies elsewhere (-s, -o, -clamp) than its map_Kd; this cannot be drawn")
-            else:
-                place = mask
-            transparency = _mask(pixels, mask)
-            binary = bool(np.isin(transparency, (0, 255)).all())
-            mode = "MASK" if binary else "BLEND"
-            if transparency.min() < 255:
-                below = np.full((1, 1, 4), 255, np.uint8) if texture is None else texture
-                texture = self._once((*key, mask), lambda: textures.with_alpha(below, transparency, smooth=not binary))
-            else:
-                mode = "OPAQUE"
-        if alpha < 1:
-            mode = "BLEND"
-            if mask is None and texture is not None and texture[..., 3].min() < 255:
-                # Only map_d makes a picture transparent; without it viewers leave out the alpha that a map_Kd may have.
-                clear, solid = texture, np.full(texture.shape[:2], 255, np.uint8)
-                texture = self._once((*key, None), lambda: textures.with_alpha(clear, solid))
-        plain = kd if picture is None else None
-        shine = {"roughness": float((2 / (max(material.numbers.get("ns", 1.0), 0) + 2)) ** 0.25)}
-        shine |= {
-            ours: min(max(material.numbers[its], 0.0), 1.0)
-            for its, ours in (("pr", "roughness"), ("pm", "metallic"))
-            if its in material.numbers
-        }
+            self.file.warn(note)
+        kd, picture, emissive = self._colored(material)
+        texture = None if picture is None else self._picture(material, picture)
+        alpha, pictured = self._alpha(material), texture is not None
+        texture, place, mode = self._transparent(material, picture, texture, alpha)
         return Look(
-            base=plain,
+            base=kd if picture is None else None,
             beside=kd if any(kd or ()) else None,
             texture=texture,
             pictured=pictured,
-            gone=gone,
+            gone=picture is not None and not pictured,
             place=place,
             alpha=alpha,
-            fields={"emissive": emissive, "alpha_mode": mode, **shine},
+            fields={"emissive": emissive, "alpha_mode": mode, **_shine(material)},
         )
 
+    def _colored(self, material: Material) -> tuple[Color | None, Map | None, Color]:
+        """The plain colour of a material, the picture that says its colour, and its emission."""
+        name, colors, maps = material.name, material.colors, dict(material.maps)
+        kd, picture = colors.get("kd"), maps.get("map_kd")
+        if kd is None and picture is None and ("ka" in colors or "map_ka" in maps):
+            picture = maps.pop("map_ka", None)
+            kd = colors["ka"] if any(colors.get("ka", ())) else None
+            if picture or kd:
+                self.file.warn(f"material {name!r} has an ambient colour (Ka) alone; it is drawn in that")
+        elif "map_ka" in maps and maps["map_ka"].name != (picture and picture.name):
+            self.file.warn(f"map_Ka of material {name!r} is left out")
+        if "map_ke" not in maps:
+            return kd, picture, colors.get("ke", BLACK)
+        if picture is None and not any(kd or ()):
+            picture = maps["map_ke"]  # hand-painted models keep all their colour here
+        elif maps["map_ke"].name != (picture and picture.name):
+            self.file.warn(f"map_Ke of material {name!r} is left out beside its colour")
+        return kd, picture, BLACK
+
+    def _picture(self, material: Material, picture: Map) -> NDArray[Any] | None:
+        """The pixels of a picture `[H, W, 4]` after its option `-mm`; None where it is missing and that is allowed."""
+        texture = self.file.texture(picture.name, material.file)
+        if texture is None or picture.levels == (0.0, 1.0):
+            return texture
+        pure, levels = texture, picture.levels
+        return self._once(_key(material, picture), lambda: _levelled(pure, levels))
+
+    def _transparent(
+        self, material: Material, picture: Map | None, texture: NDArray[Any] | None, alpha: float
+    ) -> tuple[NDArray[Any] | None, Map | None, str]:
+        """The texture of a material with the alpha that it is drawn with, the options that say where it lies, and the alpha mode.
+
+        Args:
+            picture: the picture that says the colour, if any.
+            texture: its pixels `[H, W, 4]`; None where it is missing.
+            alpha: how opaque the whole material is.
+        """
+        mask, mode = material.maps.get("map_d"), "OPAQUE"
+        pixels = None if mask is None else self.file.texture(mask.name, material.file)
+        if mask is not None and picture is not None and pixels is not None and mask.name == picture.name and pixels[..., 3].min() == 255:
+            self.file.warn(f"map_d of material {material.name!r} is its map_Kd, which has no alpha; it is drawn opaque")
+            mask = None
+        place, key = picture, _key(material, picture)
+        if mask is not None and pixels is not None:
+            place = _same_place(material, picture, mask) if texture is not None and picture is not None else mask
+            transparency = _mask(pixels, mask)
+            binary = bool(np.isin(transparency, (0, 255)).all())
+            if transparency.min() < 255:
+                mode = "MASK" if binary else "BLEND"
+                below = np.full((1, 1, 4), 255, np.uint8) if texture is None else texture
+                texture = self._once((*key, mask), lambda: textures.with_alpha(below, transparency, smooth=not binary))
+        if alpha < 1:
+            mode = "BLEND"
+            if mask is None and texture is not None and texture[..., 3].min() < 255:
+                # Only map_d makes a picture transparent; without it viewers ignore the alpha that a map_Kd may have.
+                clear, solid = texture, np.full(texture.shape[:2], 255, np.uint8)
+                texture = self._once((*key, None), lambda: textures.with_alpha(clear, solid))
+        return texture, place, mode
+
     def _alpha(self, material: Material) -> float:
-        """How opaque a material is. `d` counts before `Tr`, whose meaning differs between exporters, unless `d` alone would hide all."""
+        """Opacity of a material, 0..1. `d` counts more than `Tr`, whose meaning differs between exporters, unless `d` would hide the
+        surface."""
         d, tr = material.numbers.get("d"), material.numbers.get("tr")
         alpha = 1.0 if d is None and tr is None else d if d is not None else 1 - (tr or 0.0)
         if d is not None and tr is not None and abs(d - (1 - tr)) > 1e-3:
@@ -282,20 +313,48 @@ class Looks:
         assert alpha is not None
         return min(max(alpha, 0.0), 1.0)
 
-    def _once(self, key: tuple[Any, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+    def _once(self, key: tuple[Any, ...], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
 
-def _levelled(pixels: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
-    """`-mm base gain`: each colour value `[H, W, 4]` times gain, plus base."""
+def _key(material: Material, picture: Map | None) -> tuple[Any, ...]:
+    """What the pixels of a picture depend on."""
+    if picture is None or picture.levels == (0.0, 1.0):
+        return (material.file.parent, picture)
+    return (material.file.parent, picture.name, picture.levels)
+
+
+def _same_place(material: Material, picture: Map, mask: Map) -> Map:
+    """The options of a picture, if its mask lies where it lies.
+
+    Raises:
+        UserError: the mask lies elsewhere.
+    """
+    if (mask.scale, mask.offset, mask.clamp) != (picture.scale, picture.offset, picture.clamp):
+        raise UserError(f"map_d of material {material.name!r} lies elsewhere (-s, -o, -clamp) than its map_Kd; this cannot be drawn")
+    return picture
+
+
+def _shine(material: Material) -> dict[str, float]:
+    """The fields `roughness` and `metallic` of a part: from `Pr` and `Pm` where a file has them, else from the exponent `Ns`."""
+    numbers = material.numbers
+    shine = {"roughness": float((2 / (max(numbers.get("ns", 1.0), 0) + 2)) ** 0.25)}
+    for key, name in (("pr", "roughness"), ("pm", "metallic")):
+        if key in numbers:
+            shine[name] = min(max(numbers[key], 0.0), 1.0)
+    return shine
+
+
+def _levelled(pixels: NDArray[Any], levels: tuple[float, float]) -> NDArray[Any]:
+    """Pixels `[H, W, 4]` after the option `-mm base gain`: each colour value times gain, plus base."""
     rgb = np.rint(np.clip(levels[0] * 255 + levels[1] * pixels[..., :3].astype(np.float64), 0, 255)).astype(np.uint8)
     return np.concatenate([rgb, pixels[..., 3:]], axis=2)
 
 
-def _mask(pixels: np.ndarray, mask: Map) -> np.ndarray:
-    """How opaque each pixel of a `map_d` is, `[H, W]` uint8: the picture's own alpha where it has one, else how light it is."""
+def _mask(pixels: NDArray[Any], mask: Map) -> NDArray[Any]:
+    """Opacity `[H, W]` uint8 of each pixel of a `map_d`: the alpha of the picture where it has one, else its brightness."""
     channels = {"r": 0, "g": 1, "b": 2, "m": 3}
     if mask.channel in channels:
         values = pixels[..., channels[mask.channel]]
@@ -308,17 +367,17 @@ def _mask(pixels: np.ndarray, mask: Map) -> np.ndarray:
 
 
 def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[str, Material | None]]:
-    """Finds the materials that faces use.
+    """Finds the materials that faces use. Yields each name with its material, or with None where there is none.
 
-    A material is looked for by its exact name, then by one that differs in case or blanks. A file of materials that has the
-    shape's own name is read last, as Blender does, because many copies of a shape name another.
+    The exact name comes first, then a name that differs in case or blanks. An `.mtl` file with the name of the shape is read last, as
+    Blender does: shapes that were copied and renamed still name the old file.
 
     Args:
         names: the `.mtl` files that the shape names.
         used: the materials that its faces use.
 
     Raises:
-        UserError: a file is missing, a material is not in the others, and textures are required.
+        UserError: textures are required, a file is missing, and the other files lack a material.
     """
     known: dict[str, Material] = {}
     missing: list[Exception] = []
@@ -350,6 +409,8 @@ def materials(file: File, names: list[str], used: list[str]) -> Iterator[tuple[s
 
 
 def _named(name: str, known: dict[str, Material]) -> Material | None:
+    """The material with this name, else one whose name differs in case or blanks."""
+
     def alike(text: str) -> str:
         return " ".join(re.split(r"\s#", text)[0].split()).casefold()
 

@@ -1,8 +1,8 @@
-"""Wavefront OBJ: polygons with their materials and textures, or a cloud where there are only vertices.
+"""Wavefront OBJ: polygons with materials and textures, or a cloud where the file has only vertices.
 
-Source of the format: http://paulbourke.net/dataformats/obj/. Colours of vertices are read behind their coordinates, and from the
-comments in which ZBrush writes them (its files say how). Free-form curves and surfaces, and statements of older versions, are not
-read: a file without polygons fails by their name.
+Source of the format: http://paulbourke.net/dataformats/obj/. Vertex colours are read from the numbers after the coordinates, and
+from the comments in which ZBrush writes them (its files explain the format). Free-form curves and surfaces, and statements of older
+versions, are not read. If a file has nothing else, the message names them.
 
 Letters: L lines, V, T, N rows of `v`, `vt`, `vn`, P polygons, C corners of all polygons, F triangles.
 """
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import mtl
 from pipeline.formats.lines import Lines, parsed, shades
 from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, unit
-from pipeline.polygons import across, clamped, triangulated
+from pipeline.polygons import ALONG_SURFACE, across, clamped, triangulated
 from pipeline.reading import File
 
 FREEFORM: Final = {
@@ -27,28 +28,28 @@ FREEFORM: Final = {
     **dict.fromkeys(("surf", "bzp", "bsp"), "free-form surfaces"),
     **dict.fromkeys(("cdc", "cdp", "res"), "free-form curves of the old kind"),
 }
-"""Statements about curved geometry, and what they are called in messages."""
+"""Statements about curved geometry, and their names in messages."""
 
 SILENT: Final = {"mg", "ctech", "stech", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
-"""Statements that say nothing about where a surface is and what colour it has."""
+"""Statements that change neither the form nor the colour of a surface."""
 
 LONG: Final = 4096
-"""Letters of a line of names that are looked at."""
+"""Number of characters of a `mtllib` line that are read."""
 
 FAR: Final = 1e6
-"""A texture coordinate beyond this, or one that is no number, says nothing in float32; it becomes 0."""
+"""Largest UV coordinate. A larger one, or one that is no number, becomes 0, because float32 has no digits left for it."""
 
 
 @dataclass(frozen=True)
 class Corners:
     """The corners of all polygons. Indices count from 0; -1 where a corner has none."""
 
-    counts: np.ndarray
+    counts: NDArray[Any]
     """[P] number of corners of each polygon."""
-    lines: np.ndarray
-    """[P] line of each."""
-    indices: np.ndarray
-    """[C, 3] rows of `v`, `vt` and `vn`."""
+    lines: NDArray[Any]
+    """[P] line of each polygon."""
+    indices: NDArray[Any]
+    """[C, 3] rows of `v`, `vt` and `vn` that each corner names."""
 
 
 def read(file: File) -> Geometry:
@@ -59,8 +60,8 @@ def read(file: File) -> Geometry:
     """
     lines = Lines(file.data)
     rows = {key: lines.are(key.encode()) for key in ("v", "vt", "vn", "l", "p")}
-    faces = lines.are(b"f", b"fo")  # fo is the old word for f
-    rest = lines.said()
+    faces = lines.are(b"f", b"fo")  # fo is the old name of f
+    rest = lines.said()  # [L] the lines that `_statements` looks at
     for chosen in (*rows.values(), faces, lines.are(b"g", b"o", b"s")):
         rest[chosen] = False
     libraries, used, freeform = _statements(lines, np.flatnonzero(rest), file, bool(len(faces)))
@@ -83,40 +84,57 @@ def read(file: File) -> Geometry:
     some = corners.indices[triangles[:: 1 + len(triangles) // 5000]]  # [f, 3, 3]
     some = some[(some[:, :, 2] >= 0).all(axis=1)]
     if len(some) and not across(normals[some[:, :, 2]], vertices[some[:, :, 0]]):
-        file.warn("normals (vn) lie along the surface; they are left out")
+        file.warn(ALONG_SURFACE)
         normals = normals[:0]
+    owned = _by_material(used, corners.lines, polygon)
+    drawn = _drawn(file, libraries, [name for name, _ in owned])
+    black = not any(look.pictured or look.base is None or any(look.base) for look in drawn)
+    surface = _Surface(vertices, colors, uv, normals, corners.indices, file, black)
+    made = [one for (name, mine), look in zip(owned, drawn, strict=True) for one in surface.parts(triangles[mine], look, name)]
+    parts, colored = [part for part, _ in made], any(said for _, said in made)
+    return Mesh(parts=tuple(grouped(parts)), colored=colored, warnings=tuple(file.warnings))
 
-    # Which material each triangle has: that of the last usemtl before its face.
+
+def _by_material(used: list[tuple[int, str]], lines: NDArray[Any], polygon: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
+    """The materials in the order in which faces use them, each with the indices of its triangles. A face has the material of the last
+    `usemtl` before it, or none (an empty name).
+
+    Args:
+        used: line and material of each `usemtl`.
+        lines: `[P]` line of each polygon.
+        polygon: `[F]` polygon of each triangle.
+    """
     names = ["", *dict.fromkeys(name for _, name in used)]
     place = {name: i for i, name in enumerate(names)}
     number = np.array([0, *(place[name] for _, name in used)])
-    owner = number[np.searchsorted([line for line, _ in used], corners.lines)][polygon]  # [F]
+    owner = number[np.searchsorted([line for line, _ in used], lines)][polygon]  # [F]
     by_owner = np.argsort(owner, kind="stable")
     kinds, begin, count = np.unique(owner[by_owner], return_index=True, return_counts=True)
-    places = {int(kind): by_owner[a : a + n] for kind, a, n in zip(kinds, begin, count, strict=True)}
-    present = sorted(places, key=lambda kind: int(places[kind][0]))  # in the order of the file
-    found = dict(mtl.materials(file, libraries, [names[i] for i in present if names[i]]))
+    found = [(names[kind], by_owner[a : a + n]) for kind, a, n in zip(kinds.tolist(), begin, count, strict=True)]
+    return sorted(found, key=lambda one: int(one[1][0]))
+
+
+def _drawn(file: File, libraries: list[str], names: list[str]) -> list[mtl.Look]:
+    """How each of these materials is drawn. If all of them are wholly transparent, they are drawn opaque."""
+    found = dict(mtl.materials(file, libraries, [name for name in names if name]))
     looks = mtl.Looks(file)
-    drawn = {i: looks.look(material) if (material := found.get(names[i])) else mtl.Look() for i in present}
-    if all(look.alpha == 0 for look in drawn.values()):
-        file.warn("all materials are wholly transparent (d 0); they are drawn opaque")
-        opaque = {"alpha_mode": "OPAQUE"}
-        drawn = {i: dataclasses.replace(look, alpha=1.0, fields=look.fields | opaque) for i, look in drawn.items()}
-    black = not any(look.pictured or look.base is None or any(look.base) for look in drawn.values())
-    surface = _Surface(vertices, colors, uv, normals, corners.indices, file, black)
-    parts: list[Part] = []
-    said = False
-    for i in present:
-        chosen = triangles if len(present) == 1 else triangles[places[i]]
-        for part, colored in surface.parts(chosen, drawn[i], names[i]):
-            parts.append(part)
-            said |= colored
-    return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+    drawn = [looks.look(material) if (material := found.get(name)) else mtl.Look() for name in names]
+    if any(look.alpha != 0 for look in drawn):
+        return drawn
+    file.warn("all materials are wholly transparent (d 0); they are drawn opaque")
+    return [dataclasses.replace(look, alpha=1.0, fields=look.fields | {"alpha_mode": "OPAQUE"}) for look in drawn]
 
 
-def _statements(lines: Lines, chosen: np.ndarray, file: File, surface: bool) -> tuple[list[str], list[tuple[int, str]], str]:
-    """The statements that are not about vertices and elements: names of `.mtl` files, `(line, material)` of each usemtl, and the
-    name of free-form geometry that the file has."""
+def _statements(lines: Lines, chosen: NDArray[Any], file: File, surface: bool) -> tuple[list[str], list[tuple[int, str]], str]:
+    """Reads the statements other than vertices and elements.
+
+    Args:
+        chosen: their lines.
+        surface: whether the file has polygons.
+
+    Returns:
+        The names of `.mtl` files, line and material of each `usemtl`, and the name of free-form geometry in the file (empty for none).
+    """
     libraries: list[str] = []
     used: list[tuple[int, str]] = []
     freeform, unknown = "", []
@@ -147,10 +165,10 @@ def _statements(lines: Lines, chosen: np.ndarray, file: File, surface: bool) -> 
     return libraries, used, freeform
 
 
-def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray, np.ndarray | None]:
-    """Coordinates `[V, 3]` float64 and colours `[V, 4]` uint8, where the file has some, of the `v` lines.
+def _vertices(lines: Lines, chosen: NDArray[Any], file: File) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Coordinates `[V, 3]` float64 of the `v` lines, and their colours `[V, 4]` uint8, None where the file has none.
 
-    After x, y and z come a weight, or red, green and blue (0..1 or 0..255), or these and alpha.
+    After x, y and z a line may have a weight; or red, green and blue (0..1 or 0..255); or red, green, blue and alpha.
     """
     values, counts = lines.numbers(chosen, skip=1)
     wrong = ~np.isin(counts, (3, 4, 6, 7))
@@ -181,9 +199,9 @@ def _vertices(lines: Lines, chosen: np.ndarray, file: File) -> tuple[np.ndarray,
     return table[:, :3], colors
 
 
-def _polypaint(lines: Lines, count: int, file: File) -> np.ndarray | None:
-    """Colours `[V, 4]` uint8 that ZBrush writes into comments, `#MRGB` and eight hexadecimal digits (mask, red, green, blue) for each
-    vertex, in the order of the `v` lines. None where there are none."""
+def _polypaint(lines: Lines, count: int, file: File) -> NDArray[Any] | None:
+    """Colours `[V, 4]` uint8 from the comments of ZBrush; None where there are none. A comment is `#MRGB` and eight hexadecimal digits
+    (mask, red, green, blue) for each vertex, in the order of the `v` lines."""
     chosen = lines.are(b"#mrgb")
     if not len(chosen):
         return None
@@ -195,15 +213,15 @@ def _polypaint(lines: Lines, count: int, file: File) -> np.ndarray | None:
     return np.hstack([values[:, 1:], np.full((count, 1), 255, np.uint8)])
 
 
-def _padded(values: np.ndarray, counts: np.ndarray, width: int) -> np.ndarray:
+def _padded(values: NDArray[Any], counts: NDArray[Any], width: int) -> NDArray[Any]:
     """Rows of different lengths as a table `[rows, width]`, NaN where a row is shorter."""
     table = np.full((len(counts), width), np.nan)
     table[np.arange(width) < counts[:, None]] = values
     return table
 
 
-def _table(lines: Lines, chosen: np.ndarray, key: str, width: int, file: File) -> np.ndarray:
-    """The first `width` numbers of these lines, `[l, width]`. A `vt` of one number is a place on the texture's lower edge."""
+def _table(lines: Lines, chosen: NDArray[Any], key: str, width: int, file: File) -> NDArray[Any]:
+    """The first `width` numbers of these lines, `[l, width]`. A `vt` with one number lies on the lower edge of the texture."""
     if not len(chosen):
         return np.zeros((0, width))
     values, counts = lines.numbers(chosen, skip=2)
@@ -218,76 +236,115 @@ def _table(lines: Lines, chosen: np.ndarray, key: str, width: int, file: File) -
     return np.where(np.arange(width) < counts[:, None], table, 0.0)
 
 
-def _corners(lines: Lines, chosen: np.ndarray, rows: dict[str, np.ndarray], file: File) -> Corners:
+COLUMNS: Final = (("v", "vertex"), ("vt", "texture coordinate"), ("vn", "normal"))
+"""The statements whose rows a corner names, in this order, and what a row is called in messages."""
+
+
+def _corners(lines: Lines, chosen: NDArray[Any], rows: dict[str, NDArray[Any]], file: File) -> Corners:
     """The corners of the faces on these lines.
 
     Args:
         rows: the lines of `v`, `vt` and `vn`.
 
     Raises:
-        UserError: an index is no number or names nothing. It says in which line.
+        UserError: an index is no number or names nothing. The message says in which line.
     """
-    text = lines.cut(chosen, skip=1)
-    if len(lines.are(b"fo")):
-        text = re.sub(rb"(?m)^(\s*)o", rb"\1 ", text)
+    written = _written(lines, chosen)
+    columns = [_from_zero(lines, written, column, rows[key], file) for column, (key, _) in enumerate(COLUMNS)]
+    return dataclasses.replace(written, indices=np.stack(columns, axis=1))
+
+
+def _written(lines: Lines, chosen: NDArray[Any]) -> Corners:
+    """The corners of the faces on these lines, with the indices as the file writes them; 0 where an index is left out.
+
+    Raises:
+        UserError: an index is no number, or a corner has more than three.
+    """
+    text = _face_text(lines, chosen)
     array = np.frombuffer(text, np.uint8)
     slash, ink = array == ord("/"), array > 32
     slashed = bool(slash.any())
-    if slashed and (slash[:-1] & (slash[1:] | ~ink[1:])).any():  # an index is left out: it becomes 0
-        text = text.replace(b"//", b"/0/")
-        if any(end in text for end in (b"/ ", b"/\n", b"/\t")):
-            text = re.sub(rb"/(?=\s)", b"/0", text)
-        array = np.frombuffer(text, np.uint8)
-        slash, ink = array == ord("/"), array > 32
     if slashed:
         if (slash[1:] & (slash[:-1] | ~ink[:-1])).any():
             raise UserError(_wrong_face(lines, chosen))
         ink &= ~slash
     first = np.flatnonzero(ink[1:] > ink[:-1])  # the byte before each number
     joined = slash[first]
-    begin = first[~joined]  # the byte before each corner
-    counts = np.diff(np.searchsorted(begin, np.flatnonzero(array == ord("\n"))))
+    counts = np.diff(np.searchsorted(first[~joined], np.flatnonzero(array == ord("\n"))))
     values = parsed(text.replace(b"/", b" ") if slashed else text, np.int64)
-    if values is None or len(values) != len(first):
+    indices = None if values is None or len(values) != len(first) else _in_columns(values, joined)
+    if indices is None:
         raise UserError(_wrong_face(lines, chosen))
-    width = int(np.argmin(joined[1:4])) + 1 if slashed and len(joined) else 1
-    indices = np.zeros((len(begin), 3), np.int64)
-    if len(values) == width * len(begin) and not joined.reshape(-1, width)[:, 0].any():
-        if width > 3:
-            raise UserError(_wrong_face(lines, chosen))
+    return Corners(counts, chosen, indices)
+
+
+def _face_text(lines: Lines, chosen: NDArray[Any]) -> bytes:
+    """The corners on these lines as text, with a 0 where an index is left out (`1//3` becomes `1/0/3`)."""
+    text = lines.cut(chosen, skip=1)
+    if len(lines.are(b"fo")):
+        text = re.sub(rb"(?m)^(\s*)o", rb"\1 ", text)
+    if b"/" not in text:
+        return text
+    array = np.frombuffer(text, np.uint8)
+    slash, ink = array == ord("/"), array > 32
+    if (slash[:-1] & (slash[1:] | ~ink[1:])).any():
+        text = text.replace(b"//", b"/0/")
+        if any(end in text for end in (b"/ ", b"/\n", b"/\t")):
+            text = re.sub(rb"/(?=\s)", b"/0", text)
+    return text
+
+
+def _in_columns(values: NDArray[Any], joined: NDArray[Any]) -> NDArray[Any] | None:
+    """Indices `[C, 3]` of corners, 0 where a corner has fewer than three; None where a corner has more.
+
+    Args:
+        values: `[n]` all indices, one after another.
+        joined: `[n]` whether a slash joins each index with the one before it.
+    """
+    corners = np.count_nonzero(~joined)
+    width = int(np.argmin(joined[1:4])) + 1 if joined.any() else 1  # of the first corner, and nearly always of all
+    indices = np.zeros((corners, 3), np.int64)
+    if len(values) == width * corners and not joined.reshape(-1, width)[:, 0].any():
         indices[:, :width] = values.reshape(-1, width)
-    else:
-        corner = np.cumsum(~joined) - 1
-        column = np.arange(len(first)) - np.flatnonzero(~joined)[corner]
-        if column.max() > 2:
-            raise UserError(_wrong_face(lines, chosen))
-        indices[corner, column] = values
-    done = np.empty_like(indices)
-    for column, (key, what) in enumerate((("v", "vertex"), ("vt", "texture coordinate"), ("vn", "normal"))):
-        count, index = len(rows[key]), indices[:, column]
-        if not index.any() and column:
-            done[:, column] = -1
-            continue
-        if column and not count:
+        return indices
+    corner = np.cumsum(~joined) - 1
+    column = np.arange(len(values)) - np.flatnonzero(~joined)[corner]
+    if column.max() > 2:
+        return None
+    indices[corner, column] = values
+    return indices
+
+
+def _from_zero(lines: Lines, written: Corners, column: int, rows: NDArray[Any], file: File) -> NDArray[Any]:
+    """One column of the written indices `[C]`, counted from 0; -1 where a corner has none.
+
+    Args:
+        column: index in `COLUMNS`.
+        rows: the lines of the rows that the column names.
+
+    Raises:
+        UserError: an index names no row.
+    """
+    (key, what), count, index = COLUMNS[column], len(rows), written.indices[:, column]
+    if column and (not count or not index.any()):
+        if index.any():
             file.warn(f"faces name a {what} ({key}) and the file has none")
-            done[:, column] = -1
-            continue
-        place = index - 1
-        if index.min() < 0:
-            # Negative numbers count backwards from the last row that was read before the face.
-            before = np.repeat(np.searchsorted(rows[key], chosen), counts)
-            place = np.where(index < 0, before + index, place)
-        wrong = (place >= count) | ((place < 0) & ((index != 0) | (column == 0)))
-        if wrong.any():
-            i = int(wrong.argmax())
-            line = lines.number(np.repeat(chosen, counts)[i])
-            raise UserError(f"line {line}: index {index[i]} of a {what}, but the file has {count:,} of them ({key}); cut short?")
-        done[:, column] = place
-    return Corners(counts, chosen, done)
+        return np.full(len(index), -1)
+    place: NDArray[Any] = index - 1
+    if index.min() < 0:
+        # Negative numbers count backwards from the last row that was read before the face.
+        before = np.repeat(np.searchsorted(rows, written.lines), written.counts)
+        place = np.where(index < 0, before + index, place)
+    wrong = (place >= count) | ((place < 0) & ((index != 0) | (column == 0)))
+    if wrong.any():
+        i = int(wrong.argmax())
+        line = lines.number(np.repeat(written.lines, written.counts)[i])
+        raise UserError(f"line {line}: index {index[i]} of a {what}, but the file has {count:,} of them ({key}); cut short?")
+    return place
 
 
-def _wrong_face(lines: Lines, chosen: np.ndarray) -> str:
-    """Which face cannot be read, and why."""
+def _wrong_face(lines: Lines, chosen: NDArray[Any]) -> str:
+    """A message about the first face that cannot be read."""
     for line in chosen.tolist():
         words = re.split(r"\s#", lines.text(line))[0].split()[1:]
         for word in words:
@@ -296,14 +353,16 @@ def _wrong_face(lines: Lines, chosen: np.ndarray) -> str:
     return "a face cannot be read"
 
 
-def _cloud(lines: Lines, rows: dict[str, np.ndarray], vertices: np.ndarray, colors: np.ndarray | None, freeform: str, file: File) -> Cloud:
-    """The vertices of a file without faces: those that its `p` elements name, or all.
+def _cloud(
+    lines: Lines, rows: dict[str, NDArray[Any]], vertices: NDArray[Any], colors: NDArray[Any] | None, freeform: str, file: File
+) -> Cloud:
+    """The cloud in a file without faces: the vertices that its `p` elements name, or all vertices.
 
-    Nothing joins vertices and normals there. Programs that write clouds (MeshLab, CloudCompare) write one `vn` for each `v`, in this order;
-    any other number of them is left out.
+    In such a file no index joins vertices and normals. Programs that write clouds (MeshLab, CloudCompare) write one `vn` for each `v`, in
+    the same order. If the numbers of `v` and `vn` differ, the normals are left out.
 
     Raises:
-        UserError: there are none, or they belong to lines or curves.
+        UserError: there are no vertices, or they belong to lines or curves.
     """
     if freeform:
         raise UserError(f"the file holds {freeform} and no polygons; only polygons and points can be read")
@@ -330,22 +389,22 @@ def _cloud(lines: Lines, rows: dict[str, np.ndarray], vertices: np.ndarray, colo
 
 @dataclass(frozen=True)
 class _Surface:
-    """What the corners of triangles refer to."""
+    """The values that the corners of triangles name, and how they become parts."""
 
-    vertices: np.ndarray
-    colors: np.ndarray | None
-    uv: np.ndarray
-    normals: np.ndarray
-    indices: np.ndarray
-    """[C, 3]"""
+    vertices: NDArray[Any]
+    colors: NDArray[Any] | None
+    uv: NDArray[Any]
+    normals: NDArray[Any]
+    indices: NDArray[Any]
+    """[C, 3] rows of `vertices`, `uv` and `normals` that each corner names."""
     file: File
     black: bool
-    """All materials are black, so that nothing but vertices can say a colour."""
+    """Whether all materials are black, so that only vertices can give a colour."""
 
-    def parts(self, triangles: np.ndarray, look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
-        """Triangles `[F, 3]` of one material as parts, each with whether anything said its colour.
+    def parts(self, triangles: NDArray[Any], look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
+        """Triangles `[F, 3]` of one material as parts, each with whether the file gives its colour.
 
-        Faces that have no place on the texture become a part of their own, in the material's plain colour.
+        Faces without UV coordinates become a part of their own, in the plain colour of the material.
         """
         if look.texture is None:
             return [self._part(triangles, look, textured=False)]
@@ -358,7 +417,8 @@ class _Surface:
             done.append(self._part(triangles[~placed], look, textured=False))
         return done
 
-    def _part(self, triangles: np.ndarray, look: mtl.Look, textured: bool) -> tuple[Part, bool]:
+    def _part(self, triangles: NDArray[Any], look: mtl.Look, textured: bool) -> tuple[Part, bool]:
+        """Triangles `[F, 3]` as one part, with or without the texture of its look; and whether the file gives its colour."""
         corners = self.indices[triangles.reshape(-1)]  # [3 F, 3]
         columns = [0]
         if textured:
@@ -367,12 +427,12 @@ class _Surface:
             columns.append(2)
         rows, faces = _distinct(corners, columns, (len(self.vertices), len(self.uv), len(self.normals)))
         faces = faces.reshape(-1, 3)
-        values: dict[str, np.ndarray] = {"vertices": self.vertices[rows[:, 0]]}
+        values: dict[str, NDArray[Any]] = {"vertices": self.vertices[rows[:, 0]]}
         normals = unit(self.normals[rows[:, 2]], len(rows)) if 2 in columns else None
         if normals is not None:
             values["normals"] = normals
         pictured = textured and look.pictured
-        # Exporters write any Kd and often black vertex colours beside a texture, and viewers leave both out.
+        # Beside a texture exporters write any Kd, and often black vertex colours. Viewers ignore both.
         if self.colors is not None and not pictured and not look.gone:
             values["colors"] = self.colors[rows[:, 0]]
         fields: dict[str, Any] = dict(look.fields)
@@ -402,21 +462,25 @@ class _Surface:
         fields |= values
         return Part(faces=faces, base_color=(*shade, look.alpha), **fields), said
 
-    def _hides(self, plain: tuple[float, float, float], colors: np.ndarray) -> bool:
-        """Whether a material's colour leaves nothing of the colours `[V, 4]` of its vertices.
+    def _hides(self, plain: tuple[float, float, float], colors: NDArray[Any]) -> bool:
+        """Whether the plain colour of a material times its vertex colours `[V, 4]` is black everywhere, so that it is better ignored.
 
-        Rhino and MeshLab write both, and any Kd. Vertices that are all white say nothing beside a black material, unless nothing
-        in the whole file has another colour.
+        Rhino and MeshLab write vertex colours and any Kd. Vertices that are all white do not count, unless all materials of the file are
+        black.
         """
         rgb = colors[:, :3]
         black = not np.rint(rgb.max(axis=0) * np.array(plain)).any()
         return bool(black and rgb.any() and (self.black or rgb.min() < 255))
 
 
-def _distinct(corners: np.ndarray, columns: list[int], sizes: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The different rows among `corners [n, 3]`, seen in these columns, in ascending order, and which of them each corner is `[n]`."""
+def _distinct(corners: NDArray[Any], columns: list[int], sizes: tuple[int, int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Finds corners `[n, 3]` that are equal in some columns.
+
+    Returns:
+        One corner of each kind `[v, 3]`, in ascending order, and the kind of each corner `[n]`.
+    """
     key, size = corners[:, columns[0]], sizes[columns[0]]
-    if size > 8 * len(key):  # tables are made of this size: not one of all vertices for each of a thousand materials
+    if size > 8 * len(key):  # tables of this size are made for each material, so they must not be as large as all vertices
         present, key = np.unique(key, return_inverse=True)
         size = len(present)
     for column in columns[1:]:

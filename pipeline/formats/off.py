@@ -1,9 +1,9 @@
-"""OFF and its relatives: polygons with colours at their vertices or faces.
+"""OFF and its variants (COFF, NOFF, STOFF ...): polygons with colours of vertices or faces.
 
-Source of the format: http://www.geomview.org/docs/html/OFF.html. Files differ from it in all ways, and these are read too: the counts
-in the header's line (`OFF4 2 0`, as ModelNet has it), no header, no count of edges, colours that the header does not announce,
-letters of the header in another order, and with them normals behind the colours (`NCOFF`, as MeshLab has it: export_off.h in
-https://github.com/cnr-isti-vclab/vcglib), everything in one line.
+Source of the format: http://www.geomview.org/docs/html/OFF.html. Files that differ from it are read too: with the counts in the
+header line (`OFF4 2 0`, as in ModelNet), without a header, without the count of edges, with colours that the header does not announce,
+with the letters of the header in another order and normals after the colours (`NCOFF`, as MeshLab writes: export_off.h in
+https://github.com/cnr-isti-vclab/vcglib), or with everything in one line.
 
 Letters: V vertices, P polygons, C corners of all polygons, F triangles.
 """
@@ -11,32 +11,33 @@ Letters: V vertices, P polygons, C corners of all polygons, F triangles.
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats.lines import Lines, parsed, shades
 from pipeline.geometry import GREY, Geometry, Mesh, Part, compact, taken, unit
-from pipeline.polygons import across, triangulated
+from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File
 
 HEADER: Final = re.compile(r"((?:ST|[CN4])*)(n)?OFF")
-"""Texture coordinates, colours, normals, a fourth coordinate in any order, any number of dimensions."""
+"""Letters before OFF: ST for UV coordinates, C for colours, N for normals, 4 for a fourth coordinate, n for any number of dimensions."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What the header says a vertex has beside x, y and z."""
+    """The values that a vertex has besides x, y and z, according to the header."""
 
     texture: bool = False
     color: bool = False
     normal: bool = False
     normal_first: bool = True
-    """Normals come before colours, as the format says. MeshLab, whose headers have N before C, writes them behind."""
+    """Whether normals come before colours, as the format says. MeshLab writes N before C in the header, and normals after colours."""
 
     def extra(self, width: int) -> int:
-        """How many numbers of a vertex of `width` numbers are left for its colour."""
+        """How many numbers of a vertex with `width` numbers belong to its colour."""
         return width - 3 - 3 * self.normal - 2 * self.texture
 
 
@@ -44,21 +45,21 @@ class Kind:
 class Polygons:
     """The faces of a file."""
 
-    counts: np.ndarray
-    """[P] number of corners of each."""
-    corners: np.ndarray
-    """[C] indices of vertices."""
-    lengths: np.ndarray
-    """[P] how many numbers follow the corners."""
-    extras: np.ndarray
-    """These numbers, of all faces together."""
+    counts: NDArray[Any]
+    """[P] number of corners of each face."""
+    corners: NDArray[Any]
+    """[C] vertex of each corner."""
+    lengths: NDArray[Any]
+    """[P] how many numbers follow the corners of each face."""
+    extras: NDArray[Any]
+    """These numbers, face after face."""
 
 
 def read(file: File) -> Geometry:
     """The surface in an OFF file.
 
     Raises:
-        UserError: it cannot be read, is cut short, has more than three dimensions, or no faces.
+        UserError: the file cannot be read, is cut short, has more than three dimensions, or no faces.
     """
     start = re.match(rb"(?:\s|#[^\n]*\n)*(\w*OFF)[ \t]+BINARY[^\n]*\n", file.data[:4096])
     if start:
@@ -91,10 +92,10 @@ def _words(lines: Lines, line: int) -> str:
 
 
 def _kind(first: str) -> tuple[Kind, list[str]]:
-    """What the header says, and the words behind it.
+    """What the header says, and the words after it.
 
     Raises:
-        UserError: it announces more than three dimensions.
+        UserError: the header announces more than three dimensions.
     """
     match = HEADER.match(first) or HEADER.match(first.upper())
     if not match:
@@ -106,8 +107,10 @@ def _kind(first: str) -> tuple[Kind, list[str]]:
     return Kind("T" in letters, color >= 0, normal >= 0, not 0 <= normal < color), first[match.end() :].split()
 
 
-def _by_lines(lines: Lines, body: np.ndarray, count: int, faces_count: int, kind: Kind, file: File) -> tuple[np.ndarray, Polygons] | None:
-    """Vertices `[V, width]` and faces of a file with one line for each. None where it is not like this."""
+def _by_lines(
+    lines: Lines, body: NDArray[Any], count: int, faces_count: int, kind: Kind, file: File
+) -> tuple[NDArray[Any], Polygons] | None:
+    """Vertices `[V, width]` and faces of a file with one line for each. None where the lines are different."""
     if len(body) < count + faces_count:
         return None
     values, widths = lines.numbers(body[:count])
@@ -139,18 +142,20 @@ def _by_lines(lines: Lines, body: np.ndarray, count: int, faces_count: int, kind
     return values, Polygons(counts, corners.astype(np.int64), lengths - 1 - counts, numbers[extra].astype(np.float64))
 
 
-def _lengths(text: bytes) -> np.ndarray:
-    """How many words each line has after the first, empty one."""
+def _lengths(text: bytes) -> NDArray[Any]:
+    """Number of words in each line. The first line, which is empty, is left out."""
     array = np.frombuffer(text, np.uint8)
     ink = array > 32
     return np.diff(np.searchsorted(np.flatnonzero(ink[1:] > ink[:-1]) + 1, np.flatnonzero(array == ord("\n"))))
 
 
-def _by_numbers(lines: Lines, body: np.ndarray, words: list[str], count: int, faces_count: int, kind: Kind) -> tuple[np.ndarray, Polygons]:
-    """Vertices `[V, width]` and faces of a file that is a row of numbers, wherever its lines end.
+def _by_numbers(
+    lines: Lines, body: NDArray[Any], words: list[str], count: int, faces_count: int, kind: Kind
+) -> tuple[NDArray[Any], Polygons]:
+    """Vertices `[V, width]` and faces of a file, whatever its line breaks are.
 
     Raises:
-        UserError: it is cut short, or more follows than its faces.
+        UserError: the file is cut short, or numbers follow its last face.
     """
     short = f"damaged or cut short: the file declares {count:,} vertices and {faces_count:,} faces"
     try:
@@ -162,7 +167,7 @@ def _by_numbers(lines: Lines, body: np.ndarray, words: list[str], count: int, fa
     if len(values) < count * width or len(rest) < 4 * faces_count:
         raise UserError(f"{short}, and ends after {len(values):,} numbers")
     counts: list[int] = []
-    corners: list[np.ndarray] = []
+    corners: list[NDArray[Any]] = []
     at = 0
     for _ in range(faces_count):
         n = int(rest[at]) if at < len(rest) and np.isfinite(rest[at]) else -1
@@ -179,17 +184,17 @@ def _by_numbers(lines: Lines, body: np.ndarray, words: list[str], count: int, fa
     return values[: count * width].reshape(count, width), Polygons(np.array(counts), flat.astype(np.int64), none, np.zeros(0))
 
 
-def _check(corners: np.ndarray, count: int) -> None:
+def _check(corners: NDArray[Any], count: int) -> None:
     wrong = ~((corners >= 0) & (corners < count) & (corners == np.rint(corners)))
     if wrong.any():
         raise UserError(f"a face has the index {corners[wrong][0]:g} of a vertex, but the file has {count:,} vertices, counted from 0")
 
 
-def _binary(data: bytes, kind: Kind) -> tuple[np.ndarray, Polygons, Kind]:
-    """Vertices `[V, width]` and faces of a binary file, which has big-endian numbers of four bytes.
+def _binary(data: bytes, kind: Kind) -> tuple[NDArray[Any], Polygons, Kind]:
+    """Vertices `[V, width]` and faces of a binary file, whose numbers are big-endian and of four bytes.
 
     Raises:
-        UserError: it is cut short.
+        UserError: the file is cut short.
     """
     whole = np.frombuffer(data[: len(data) // 4 * 4], ">i4").astype(np.int64)
     width = 3 + 3 * kind.normal + 4 * kind.color + 2 * kind.texture
@@ -218,11 +223,14 @@ def _binary(data: bytes, kind: Kind) -> tuple[np.ndarray, Polygons, Kind]:
     return values, Polygons(counts, flat, lengths, np.concatenate(extras)), kind
 
 
-def _normal_first(values: np.ndarray, kind: Kind, faces: np.ndarray) -> bool:
+def _normal_first(values: NDArray[Any], kind: Kind, faces: NDArray[Any]) -> bool:
     """Whether normals come before colours in the numbers `[V, 9 or 10]` of vertices, which begin with x, y, z.
 
-    The header's order decides, unless one order alone has colours that can be ones (0..255), else normals of length 1, else normals
-    that do not lie along the surface, of which `faces [f, 3]` are some triangles.
+    Three tests try both orders: are the colours within 0..255, do the normals have length 1, do they stand across the surface? The first
+    test that only one order passes decides, else the header does.
+
+    Args:
+        faces: `[f, 3]` some triangles.
     """
     places, colors, normals = values[:, :3], (values[:, 6:], values[:, 3:-3]), (values[:, 3:6], values[:, -3:])
     with np.errstate(all="ignore"):
@@ -235,47 +243,22 @@ def _normal_first(values: np.ndarray, kind: Kind, faces: np.ndarray) -> bool:
     return kind.normal_first
 
 
-def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
-    """The surface of vertices `[V, width]` and faces, with whichever colours there are."""
-    vertices, width = values[:, :3], values.shape[1]
+def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh:
+    """The surface of vertices `[V, width]` and faces, with their colours."""
+    vertices = values[:, :3]
     triangles, polygon = triangulated(vertices, faces.counts, faces.corners)
     if np.any(faces.counts < 3):
         file.warn(f"{np.count_nonzero(faces.counts < 3):,} faces of fewer than three corners are left out")
     if not len(triangles):
         raise UserError(f"none of the {len(faces.counts):,} faces has three corners: there are no triangles")
-    extra = kind.extra(width)
     some = faces.corners[triangles[:: 1 + len(triangles) // 5000]]
-    behind = kind.normal and extra in (3, 4) and not _normal_first(values[:, : 6 + extra], kind, some)
-    normals = None if not kind.normal else values[:, 3 + extra : 6 + extra] if behind else values[:, 3:6]
-    begin = 3 if behind or not kind.normal else 6
-    colors = None
-    if extra in (3, 4):
-        raw = values[:, begin : begin + extra]
-        if not kind.color and not kind.normal and extra == 3 and np.nanmin(raw) < 0:
-            normals = raw  # what is not announced may be either, but no colour is negative
-        else:
-            colors = shades(raw, file)
-    elif extra == 1:
-        file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
-    normals = unit(normals, len(vertices))
+    normals, colors = _normals_and_colors(values, kind, some, file)
     if normals is not None and not across(normals[some], vertices[some]):
-        file.warn("normals lie along the surface; they are left out")
+        file.warn(ALONG_SURFACE)
         normals = None
     part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)
-    painted = np.isin(faces.lengths, (3, 4))
-    odd = (faces.lengths > 0) & ~painted
-    if odd.any():
-        what = "numbers in a colour map" if (faces.lengths[odd] == 1).all() else "of a length that is no colour"
-        file.warn(f"numbers after the corners of {np.count_nonzero(odd):,} faces are {what}; they are left out")
-    if painted.any() and colors is not None:
-        file.warn("colours of faces are left out beside those of vertices")
-    elif painted.any():
-        table = np.full((len(painted), 4), np.nan)
-        table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
-        tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
-        width = int(faces.lengths[painted].max())
-        said = shades(table[painted, :width], file)
-        tints[painted] = tints[painted] if said is None else said
+    tints = _tints(faces, file, beside_colors=colors is not None)
+    if tints is not None:
         flat = part.faces.reshape(-1)
         part = dataclasses.replace(
             taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3), colors=np.repeat(tints[polygon], 3, axis=0)
@@ -289,3 +272,49 @@ def _mesh(values: np.ndarray, faces: Polygons, kind: Kind, file: File) -> Mesh:
         else:
             part = dataclasses.replace(part, alpha_mode="BLEND")
     return Mesh(parts=(compact(part),), colored=part.colors is not None, warnings=tuple(file.warnings))
+
+
+def _normals_and_colors(
+    values: NDArray[Any], kind: Kind, some: NDArray[Any], file: File
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Unit normals `[V, 3]` and colours `[V, 4]` uint8 of the vertices, None where the file has none.
+
+    Args:
+        values: `[V, width]` all numbers of each vertex.
+        some: `[f, 3]` some triangles, by which the order of normals and colours is decided.
+    """
+    extra = kind.extra(values.shape[1])
+    behind = kind.normal and extra in (3, 4) and not _normal_first(values[:, : 6 + extra], kind, some)
+    normals = None if not kind.normal else values[:, 3 + extra : 6 + extra] if behind else values[:, 3:6]
+    begin = 3 if behind or not kind.normal else 6
+    colors = None
+    if extra in (3, 4):
+        raw = values[:, begin : begin + extra]
+        if not kind.color and not kind.normal and extra == 3 and np.nanmin(raw) < 0:
+            normals = raw  # the header announces neither, and no colour is negative
+        else:
+            colors = shades(raw, file)
+    elif extra == 1:
+        file.warn("colours of vertices are numbers in a colour map, which only Geomview has; they are left out")
+    return unit(normals, len(values)), colors
+
+
+def _tints(faces: Polygons, file: File, beside_colors: bool) -> NDArray[Any] | None:
+    """Colours `[P, 4]` uint8 of the faces, grey for a face without one; None where no face has one, or `beside_colors` of vertices."""
+    painted = np.isin(faces.lengths, (3, 4))
+    odd = (faces.lengths > 0) & ~painted
+    if odd.any():
+        what = "numbers in a colour map" if (faces.lengths[odd] == 1).all() else "of a length that is no colour"
+        file.warn(f"numbers after the corners of {np.count_nonzero(odd):,} faces are {what}; they are left out")
+    if not painted.any():
+        return None
+    if beside_colors:
+        file.warn("colours of faces are left out beside those of vertices")
+        return None
+    table = np.full((len(painted), 4), np.nan)
+    table[np.arange(4) < np.where(painted, faces.lengths, 0)[:, None]] = faces.extras[np.repeat(painted, faces.lengths)]
+    tints = np.full((len(painted), 4), (*[round(GREY * 255)] * 3, 255), np.uint8)
+    said = shades(table[painted, : int(faces.lengths[painted].max())], file)
+    if said is not None:
+        tints[painted] = said
+    return tints

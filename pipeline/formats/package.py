@@ -1,11 +1,11 @@
-"""What COLLADA and 3MF are made of: XML, and ZIP archives that hold it, which can both be made to harm whoever opens them; and pictures
-that do not repeat.
+"""What COLLADA and 3MF have in common: XML, ZIP archives, and textures that do not repeat.
 
     archive = Archive(file.data)
     root = parsed(archive.read("3D/3dmodel.model"), "3D/3dmodel.model")
 
-XML that declares entities is refused, because a few lines of it can expand without end or name other files; nothing is ever
-fetched. An archive says how large its files are, and more than `LIMIT` is not unpacked.
+A hostile XML document or archive can harm the program that opens it. XML that declares entities is refused, because a few lines of it
+can expand without end or name other files. Nothing is fetched. An archive declares the sizes of its files, and at most `LIMIT` bytes
+are unpacked.
 """
 
 import contextlib
@@ -26,20 +26,23 @@ from pipeline.polygons import clamped
 from pipeline.reading import File, decoded
 
 LIMIT: Final = 1 << 30
-"""More bytes than this are not unpacked from one archive."""
+"""Largest number of bytes that are unpacked from one archive."""
 
 RATIO: Final = 100
+"""Largest ratio of unpacked to packed size for a file above `SMALL`. Meshes compress to about a tenth."""
+
 SMALL: Final = 50_000_000
-"""What unpacks to more than `SMALL` bytes and `RATIO` times its size is no mesh, which compresses to a tenth."""
+"""Largest unpacked size, in bytes, of a file that may have any ratio."""
 
 
 class Archive:
-    """A ZIP archive, opened without trust."""
+    """A ZIP archive from an untrusted source."""
 
     def __init__(self, data: bytes) -> None:
-        """
+        """Opens an archive.
+
         Raises:
-            UserError: it is no archive, damaged or cut short.
+            UserError: the data are no archive, damaged or cut short.
         """
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
@@ -54,7 +57,8 @@ class Archive:
         return [item.filename for item in self._items.values()]
 
     def find(self, name: str) -> str | None:
-        """The archive's own name of a file, whatever the case, leading slash or percent signs; None where there is none."""
+        """The name of a file as the archive writes it; None where there is no such file. Case, a leading slash and percent-encoding of
+        `name` do not matter."""
         for candidate in (name, urllib.parse.unquote(name)):
             item = self._items.get(_clean(candidate).lower())
             if item is not None:
@@ -62,10 +66,10 @@ class Archive:
         return None
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file, by a name that `find` gave.
+        """The bytes of a file, by a name that `find` returned.
 
         Raises:
-            UserError: it is encrypted, damaged, or more than `LIMIT` bytes would be unpacked in all.
+            UserError: the file is encrypted, damaged or too large (`LIMIT`, `RATIO`).
         """
         item = self._items[_clean(name).lower()]
         if item.flag_bits & 1:
@@ -83,17 +87,17 @@ class Archive:
 
 
 def _clean(name: str) -> str:
-    """A name inside an archive without leading slash, `.` and `..`; it cannot lead out."""
+    """A name inside an archive without a leading slash, `.` and `..`, so that it stays inside."""
     return posixpath.normpath("/" + name.strip().replace("\\", "/")).lstrip("/")
 
 
 def not_repeated(file: File, part: Part, modes: tuple[str, str]) -> Part:
-    """A part whose picture goes on beyond its edges as the file says, on a picture that repeats.
+    """The part with its wrap mode applied. All textures of a `Part` repeat; clamping is done by cutting triangles.
 
     Args:
-        file: Where a warning goes for what cannot be shown.
-        part: With a texture and coordinates.
-        modes: How the picture goes on in u and v: `wrap`, `clamp`, `none`, `border`, `mirror`, in any case.
+        file: gets a warning about a wrap mode that cannot be shown.
+        part: has a texture and UV coordinates.
+        modes: wrap mode in u and v: `wrap` (repeat), `clamp`, `none`, `border` or `mirror`, in any case.
     """
     assert part.uv is not None and part.texture is not None
     ends = [mode.lower() in ("clamp", "none", "border") for mode in modes]
@@ -113,17 +117,17 @@ def not_repeated(file: File, part: Part, modes: tuple[str, str]) -> Part:
 def parsed(data: bytes, name: str) -> Any:
     """The root element of an XML document.
 
-    Bytes that are not of the encoding they claim are read as `reading.decoded` reads any text.
+    Where the bytes do not fit the declared encoding, `reading.decoded` decodes them.
 
     Raises:
-        UserError: it is no XML, damaged or cut short, or declares entities.
+        UserError: the data are no XML, damaged or cut short, or declare entities.
     """
     from lxml import etree
 
     text = _text(data)
     if "<!ENTITY" in text:
         raise UserError(f"{name} declares XML entities (<!ENTITY), which are never expanded here: remove them")
-    start = re.match(r"\s*(<\?xml.*?\?>)?", text, re.DOTALL)  # it names the encoding of the bytes, not of this text
+    start = re.match(r"\s*(<\?xml.*?\?>)?", text, re.DOTALL)  # the declaration names the encoding of the bytes, not of this text
     text = text[start.end() :] if start else text
     # Sizes are not limited by the parser (`huge_tree`), because the numbers of a mesh are one long text.
     parser = etree.XMLParser(
@@ -136,11 +140,13 @@ def parsed(data: bytes, name: str) -> Any:
 
 
 def _text(data: bytes) -> str:
-    """The text of an XML document, in the encoding that it declares where it is of that, else in what it looks like."""
+    """The text of an XML document: decoded as it declares, or by `reading.decoded` where that fails."""
     if data[:4] in (b"<\0?\0", b"\0<\0?"):
         return data.decode("utf-16-le" if data[0] else "utf-16-be", errors="replace")
     said = re.match(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)", data)
-    if said and not said[1].lower().startswith((b"utf-16", b"ucs-2")):  # what can be read here is of 8 bits, though some programs say 16
+    if said and not said[1].lower().startswith(
+        (b"utf-16", b"ucs-2")
+    ):  # the declaration itself could be read byte by byte, so UTF-16 is wrong
         with contextlib.suppress(UnicodeError, LookupError):
             return data.decode(said[1].decode())
     return decoded(data)

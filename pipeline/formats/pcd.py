@@ -1,6 +1,6 @@
 """Point clouds of the Point Cloud Library (.pcd): as text, binary or compressed.
 
-The header's fields name the columns; colours are packed into the bits of `rgb` or `rgba`. Format:
+The fields in the header name the columns. Colours are in the bits of `rgb` or `rgba`. Format:
 https://pointclouds.org/documentation/tutorials/pcd_file_format.html
 """
 
@@ -9,10 +9,11 @@ import io
 import itertools
 import re
 import struct
-from typing import Final
+from typing import Any, Final
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import columns
@@ -20,17 +21,17 @@ from pipeline.geometry import Cloud
 from pipeline.reading import File
 
 POINTS: Final = 500_000_000
-"""More points than this are refused before memory is asked for."""
+"""Largest number of points that a header may declare."""
 
 IDENTITY: Final = r"(-?0(\.0*)?\s+){3}1(\.0*)?(\s+-?0(\.0*)?){3}"
-"""A scanner that was not moved and not turned."""
+"""Pattern of the VIEWPOINT of a scanner that was not moved and not rotated."""
 
 
 def read(file: File) -> Cloud:
     """The points of a PCD file.
 
     Raises:
-        UserError: it is none, or damaged.
+        UserError: the file is no PCD file, or damaged.
     """
     header, body = _header(file.data)
     fields, count = _fields(header), _count(header)
@@ -45,17 +46,22 @@ def read(file: File) -> Cloud:
             raise UserError(f"DATA {other[:40]!r}: expected ascii, binary or binary_compressed")
     if not re.fullmatch(IDENTITY, header.get("VIEWPOINT", "0 0 0 1 0 0 0")):
         file.warn("the scanner's pose (VIEWPOINT) is not applied")
-    known: dict[str, np.ndarray] = {}
+    return dataclasses.replace(columns.named(_usable(table), file.warn), warnings=tuple(file.warnings))
+
+
+def _usable(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The fields without padding, and with unpacked colours."""
+    known: dict[str, NDArray[Any]] = {}
     for name, values in table.items():
         if columns.plain(name) in ("rgb", "rgba") and values.ndim == 1:
             known[name] = columns.unpacked(values)
         elif not name.startswith("_"):  # padding
             known[name] = values
-    return dataclasses.replace(columns.named(known, file.warn), warnings=tuple(file.warnings))
+    return known
 
 
 def _header(data: bytes) -> tuple[dict[str, str], bytes]:
-    """The header's lines by their first word, and what follows it."""
+    """The lines of the header by their first word, and the data after the header."""
     end = re.search(rb"(?m)^DATA[ \t]+(\w+)[ \t]*\r?\n", data[: 1 << 16])
     if not end:
         raise UserError("no PCD header: a line that begins with DATA is missing")
@@ -89,6 +95,7 @@ def _fields(header: dict[str, str]) -> list[tuple[str, np.dtype, int]]:
 
 
 def _count(header: dict[str, str]) -> int:
+    """The number of points that the header declares."""
     numbers = [header.get("POINTS", "")] if header.get("POINTS") else [header.get("WIDTH", ""), header.get("HEIGHT", "1")]
     if not all(re.fullmatch(r"\d{1,12}", number) for number in numbers):
         raise UserError("PCD header: no number of points")
@@ -98,8 +105,8 @@ def _count(header: dict[str, str]) -> int:
     return count
 
 
-def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
-    # Packed colours are written as a float's digits, or as an integer of either sign whatever TYPE says.
+def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, NDArray[Any]]:
+    # Packed colours are written as the digits of a float or as a signed integer, whatever TYPE says.
     packed = [columns.plain(name) in ("rgb", "rgba") and repeat == 1 for name, _, repeat in fields]
     layout = _layout(
         [
@@ -124,15 +131,15 @@ def _ascii(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> 
     return table
 
 
-def _packed(values: np.ndarray) -> np.ndarray:
-    """Packed colours `[n]` float64 as integers where they were written so, else as the float32 whose bits they are."""
+def _packed(values: NDArray[Any]) -> NDArray[Any]:
+    """Packed colours `[n]` float64 as int64 if they were written as integers, else as float32, whose bits are the colours."""
     whole = np.isfinite(values) & (values == np.rint(values)) & (values >= 0) & (values < 1 << 32)
-    # Without alpha such floats are far below 1.
+    # Floats whose bits are a colour without alpha are far below 1.
     return values.astype(np.int64) if len(values) and whole.all() and values.max() >= 1 else values.astype(np.float32)
 
 
 def _fault(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> str:
-    """Which point of a text is not as the header says, in words; empty if none is."""
+    """A message about the first point of a text that differs from the header; empty where there is none."""
     names = [(name, kind) for name, kind, repeat in fields for _ in range(repeat)]
     rows = (line.split() for line in io.TextIOWrapper(io.BytesIO(body), "latin-1") if line.strip())
     for number, cells in enumerate(itertools.islice(rows, count), 1):
@@ -150,11 +157,11 @@ def _fault(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> 
 
 
 def _layout(fields: list[tuple[str, np.dtype, int]]) -> np.dtype:
-    """The type of one point; its fields are called f0, f1 ... since names may repeat."""
+    """The type of one point. Its fields are called f0, f1 ... because names may repeat."""
     return np.dtype([(f"f{i}", kind, (repeat,) if repeat > 1 else ()) for i, (_, kind, repeat) in enumerate(fields)])
 
 
-def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
+def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, NDArray[Any]]:
     layout = _layout(fields)
     if len(body) < layout.itemsize * count:
         raise UserError(f"the file is cut short: {count} points take {layout.itemsize * count:,} bytes, it holds {len(body):,}")
@@ -162,8 +169,8 @@ def _binary(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) ->
     return {name: rows[f"f{i}"] for i, (name, _, _) in enumerate(fields)}
 
 
-def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, np.ndarray]:
-    """Field after field, compressed as one block."""
+def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int) -> dict[str, NDArray[Any]]:
+    """The fields from a compressed block, which holds them one after another."""
     if len(body) < 8:
         raise UserError("the file is cut short: the sizes of the compressed block are missing")
     packed, size = struct.unpack("<II", body[:8])
@@ -182,13 +189,13 @@ def _compressed(body: bytes, fields: list[tuple[str, np.dtype, int]], count: int
 
 
 def _lzf(packed: bytes, size: int) -> bytes:
-    """LZF, undone by HDF5, which has it as a filter: the block becomes the only chunk of a file in memory."""
+    """Decompresses LZF with HDF5, which has it as a filter: the block becomes the only chunk of a file in memory."""
     if not size:
         return b""
     with h5py.File("block", "w", driver="core", backing_store=False) as file:
         block = file.create_dataset("b", (size,), np.uint8, chunks=(size,), compression="lzf")
         block.id.write_direct_chunk((0,), packed)
         try:
-            return block[:].tobytes()
+            return np.asarray(block[:]).tobytes()
         except OSError as error:
             raise UserError("the compressed block is damaged") from error

@@ -1,13 +1,14 @@
-"""PLY: surfaces, clouds and Gaussian splats. Text and both byte orders, whatever elements and properties a program wrote.
+"""PLY: surfaces, clouds and Gaussian splats, as text or binary in both byte orders.
 
-What says a colour, first that is there: `red green blue`, `diffuse_red ...`, `r g b`, `scalar_r ...`, the bits 0xAARRGGBB of `rgba`
-or `rgb` (as in PCD, whole numbers or floats of four bytes), such colours of element `material`, spherical harmonics `f_dc_0..2`. How
-large a colour is, is decided by its declared type and its range: bytes are 0..255; larger whole numbers are 0..255, or 0..65535 where
-one exceeds 255; floats are 0..1, or 0..255 where one exceeds 2 (a little above 1 is a bright 1). Alpha is decided by itself alike.
+These properties give a colour; the first one in the file is used: `red green blue`, `diffuse_red ...`, `r g b`, `scalar_r ...`, the bits
+0xAARRGGBB of `rgba` or `rgb` (whole numbers or floats of four bytes, as in PCD), the same properties of element `material`, spherical
+harmonics `f_dc_0..2`. The scale of a colour depends on its declared type and its range. Bytes are 0..255. Larger whole numbers are
+0..255, or 0..65535 if one exceeds 255. Floats are 0..1, or 0..255 if one exceeds 2 (values a little above 1 count as 1). The scale of
+alpha is decided separately by the same rule.
 
-Read beside positions: triangles, polygons, strips, normals, texture coordinates of vertices or of corners, the picture that
-`comment TextureFile` names, colours of vertices or faces. Left without a warning, because neither pictures nor points hold them
-yet: measured values such as `intensity`, `confidence`, `quality`.
+Also read: triangles, polygons, strips, normals, UV coordinates of vertices or corners, the picture that `comment TextureFile` names, and
+colours of vertices or faces. Measured values such as `intensity`, `confidence` and `quality` are left out without a warning, because
+neither pictures nor points hold them yet.
 
 Letters: V vertices, P polygons, C corners of all polygons together, F triangles, R rows of an element.
 """
@@ -19,14 +20,15 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
-from pipeline.polygons import across, triangulated
+from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File, decoded
 
 HEADER: Final = 1 << 20
-"""A header of more bytes than this is none."""
+"""Largest size of a header, in bytes."""
 
 TYPES: Final = {
     "char": "i1",
@@ -48,7 +50,7 @@ TYPES: Final = {
     "float32": "f4",
     "float64": "f8",
 }
-"""Names of number types, in NumPy's words."""
+"""NumPy type of each number type of PLY."""
 
 COLORS: Final = (
     ("red", "green", "blue", "alpha"),
@@ -57,22 +59,29 @@ COLORS: Final = (
     ("scalar_r", "scalar_g", "scalar_b", "scalar_a"),  # CloudCompare's, where a table was read without saying what it holds
     ("scalar_red", "scalar_green", "scalar_blue", "scalar_alpha"),
 )
+"""Properties for red, green, blue and alpha, best first."""
+
 PACKED: Final = ("rgba", "rgb")
 """Properties that hold a whole colour in their bits."""
 
 MATERIAL: Final = ("material_index", "material", "material_id")
-"""What a face or a vertex calls its row of element `material`."""
+"""Properties of a face or a vertex that name a row of element `material`."""
 
 COORDINATES: Final = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
+"""Properties for UV coordinates of vertices."""
+
 CORNERS: Final = ("vertex_indices", "vertex_index")
+"""Lists with the vertices of a face."""
+
 LABELS: Final = frozenset(
     {"label", "labels", "class", "classification", "semantic", "instance", "object_id", "scalar_label", "scalar_classification"}
 )
+"""Properties that hold labels of points."""
 
 PICTURE: Final = re.compile(
     r"\w+\s+(texture|texture_?files?|texture_?name|map_Kd):?\s.*\.(png|jpe?g|tga|bmp|tiff?|webp|dds)", re.IGNORECASE
 )
-"""Comments that name a picture in another way than `TextureFile`."""
+"""Pattern of other comments than `TextureFile` that name a picture."""
 
 NAMES: Final = {
     "materials": "material",
@@ -83,25 +92,29 @@ NAMES: Final = {
     "polygon": "face",
     "polygons": "face",
 }
-"""What some programs call the elements."""
+"""Unusual names of elements, and the usual name of each."""
 
 HARMONIC: Final = 0.28209479177387814
-"""The constant spherical harmonic: half the square root of 1/pi."""
+"""Value of the constant spherical harmonic: half the square root of 1/pi."""
 
 INVISIBLE: Final = 1 / 255
-"""Splats that cover less than this are not drawn by viewers either."""
+"""Smallest opacity of a splat that is kept. Viewers do not draw fainter ones either."""
 
 
 class Property(NamedTuple):
+    """A property of an element."""
+
     name: str
     type: str
     """One of the values of `TYPES`."""
     counted: str = ""
-    """Type of the number of values, where the property is a list."""
+    """Type of the number of values if the property is a list, else empty."""
 
 
 @dataclass(frozen=True)
 class Element:
+    """An element that the header declares, with its number of rows."""
+
     name: str
     rows: int
     properties: tuple[Property, ...]
@@ -109,10 +122,13 @@ class Element:
 
 @dataclass(frozen=True)
 class Header:
+    """What the header of a file says."""
+
     elements: tuple[Element, ...]
     order: str
-    """`<` or `>` for binary data, empty for text."""
+    """Byte order in NumPy's notation, `<` or `>`; empty for text."""
     textures: tuple[str, ...]
+    """Names of pictures."""
     length: int
     """Number of bytes before the first row."""
 
@@ -124,12 +140,12 @@ class Table:
     rows: int
     types: dict[str, str]
     """Declared type of each property."""
-    columns: dict[str, np.ndarray]
-    """Numbers `[R]` of each property that is no list."""
-    lists: dict[str, tuple[np.ndarray, np.ndarray]]
-    """For each list: how many values each row has `[R]`, and all values one after another."""
+    columns: dict[str, NDArray[Any]]
+    """By property that is no list: its numbers `[R]`."""
+    lists: dict[str, tuple[NDArray[Any], NDArray[Any]]]
+    """By property that is a list: the number of values in each row `[R]`, and all values one after another."""
 
-    def stacked(self, names: tuple[str, ...]) -> np.ndarray | None:
+    def stacked(self, names: tuple[str, ...]) -> NDArray[Any] | None:
         """Columns side by side `[R, k]`, or None where one is missing."""
         if not all(name in self.columns for name in names):
             return None
@@ -137,10 +153,10 @@ class Table:
 
 
 def read(file: File) -> Geometry:
-    """The surface in a file; a cloud where it has vertices and no faces.
+    """The surface in a file, or a cloud where the file has vertices and no faces.
 
     Raises:
-        UserError: the header or the data are no PLY, damaged or cut short, or a face names a vertex that is not there.
+        UserError: the file is no PLY, is damaged or cut short, or a face names a vertex that does not exist.
     """
     header = _header(file.data)
     tables = _tables(file, header)
@@ -166,7 +182,7 @@ def read(file: File) -> Geometry:
 # ------------------------------------------------------------------------------------------------------------ shapes
 
 
-def _cloud(file: File, vertices: Table, places: np.ndarray, materials: Table) -> Cloud:
+def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) -> Cloud:
     colors = _colors(vertices)
     if materials.rows:
         colors, _ = _with_materials(file, materials, vertices, Table(0, {}, {}, {}), colors, None)
@@ -193,9 +209,22 @@ def _cloud(file: File, vertices: Table, places: np.ndarray, materials: Table) ->
 
 
 def _mesh(
-    file: File, header: Header, vertices: Table, places: np.ndarray, counts: np.ndarray, corners: np.ndarray, faces: Table, materials: Table
+    file: File,
+    header: Header,
+    vertices: Table,
+    places: NDArray[Any],
+    counts: NDArray[Any],
+    corners: NDArray[Any],
+    faces: Table,
+    materials: Table,
 ) -> Mesh:
-    """`counts [P]` corners of each polygon, `corners [C]` their vertices. Polygons beyond the rows of `faces` are of strips."""
+    """The surface as a mesh, with one part for each picture.
+
+    Args:
+        places: `[V, 3]` positions.
+        counts: `[P]` number of corners of each polygon. Triangles of strips come after the rows of `faces`.
+        corners: `[C]` vertex of each corner.
+    """
     thin = np.count_nonzero(counts < 3)
     if thin:
         file.warn(f"{thin:,} faces of fewer than three corners are left out")
@@ -205,25 +234,14 @@ def _mesh(
     if not len(triangles):
         raise UserError("the file holds no triangles: all its faces are lines")
 
-    colors, painted = _colors(vertices), _colors(faces)
-    if materials.rows:
-        colors, painted = _with_materials(file, materials, vertices, faces, colors, painted)
-    dc = vertices.stacked(("f_dc_0", "f_dc_1", "f_dc_2"))
-    if dc is not None and colors is None and painted is None:
-        colors = _harmonic(dc)
-    if painted is not None and len(painted) < len(counts):
-        painted = None  # strips beside coloured faces: nobody writes that
-    if painted is not None and colors is not None:
-        # Some programs write one colour for all vertices beside the faces' own, others white for all faces.
-        faces_are_meant = (colors == colors[0]).all() and not (painted[:, :3] == 255).all()
-        colors, painted = (None, painted) if faces_are_meant else (colors, None)
-    of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
+    colors, painted = _chosen_colors(file, vertices, faces, materials, len(counts))
     only_triangles = 3 * len(triangles) == len(corners) and not thin
     faces_of = corners.reshape(-1, 3) if only_triangles else corners[triangles]  # [F, 3]
+    of_vertex, of_corner, mapped = _coordinates(file, header, vertices, faces, counts)
     normals = unit(vertices.stacked(("nx", "ny", "nz")), len(places))
     some = faces_of[:: max(1, len(faces_of) // 4096)]
     if normals is not None and not across(normals[some], places[some]):
-        file.warn("normals lie along the surface; they are left out")
+        file.warn(ALONG_SURFACE)
         normals = None
     whole = Part(vertices=places, faces=faces_of, normals=normals)
 
@@ -234,14 +252,11 @@ def _mesh(
         part = dataclasses.replace(whole, faces=whole.faces[rows], base_color=(1.0, 1.0, 1.0, 1.0))
         texture = file.texture(header.textures[picture]) if picture >= 0 else None
         if texture is not None:
-            # Colours beside a picture are often black, so here they are not multiplied.
-            if of_corner is not None:
-                part = dataclasses.replace(_apart(part), uv=of_corner[triangles[rows].reshape(-1)], texture=texture)
-            else:
-                part = dataclasses.replace(part, uv=of_vertex, texture=texture)
+            # Colours beside a picture are often black, so they are not multiplied with it.
+            uv = of_vertex if of_corner is None else of_corner[triangles[rows].reshape(-1)]
+            part = dataclasses.replace(part if of_corner is None else _apart(part), uv=uv, texture=texture)
         elif painted is not None:
-            part = _apart(part)
-            part = dataclasses.replace(part, colors=np.repeat(painted[polygon[rows]], 3, axis=0))
+            part = dataclasses.replace(_apart(part), colors=np.repeat(painted[polygon[rows]], 3, axis=0))
         elif colors is not None:
             part = dataclasses.replace(part, colors=colors)
         else:
@@ -251,26 +266,50 @@ def _mesh(
     return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
 
 
+def _chosen_colors(
+    file: File, vertices: Table, faces: Table, materials: Table, polygons: int
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Colours of vertices `[V, 4]` uint8, or of polygons `[P, 4]` uint8; never both, and neither where the file has none.
+
+    Args:
+        polygons: P, which is more than the rows of `faces` where the file has strips, too.
+    """
+    colors, painted = _colors(vertices), _colors(faces)
+    if materials.rows:
+        colors, painted = _with_materials(file, materials, vertices, faces, colors, painted)
+    dc = vertices.stacked(("f_dc_0", "f_dc_1", "f_dc_2"))
+    if dc is not None and colors is None and painted is None:
+        colors = _harmonic(dc)
+    if painted is not None and len(painted) < polygons:
+        painted = None  # no known program writes strips beside coloured faces
+    if painted is not None and colors is not None:
+        # Some programs write one colour for all vertices beside the faces' own, others white for all faces.
+        faces_are_meant = (colors == colors[0]).all() and not (painted[:, :3] == 255).all()
+        return (None, painted) if faces_are_meant else (colors, None)
+    return colors, painted
+
+
 def _apart(part: Part) -> Part:
-    """The part with three vertices for each triangle, shared with no other."""
+    """The part with three vertices of its own for each triangle."""
     flat = part.faces.reshape(-1)
     return dataclasses.replace(taken(part, flat), faces=np.arange(len(flat)).reshape(-1, 3))
 
 
 def _seen_through(file: File, part: Part) -> Part:
+    """The part with the alpha mode that fits its vertex colours."""
     if part.colors is None or part.colors[:, 3].min() == 255:
         return part
     if part.colors[:, 3].min() > 1:
         return dataclasses.replace(part, alpha_mode="BLEND")
-    # Programs that do not know alpha leave 0 or 1 there, and viewers of PLY show such surfaces whole.
+    # Programs that do not know alpha write 0 or 1, and viewers of PLY show such surfaces opaque.
     file.warn("alpha is 0 in places where viewers show a surface: taken as opaque")
     return dataclasses.replace(part, colors=np.hstack([part.colors[:, :3], np.full((len(part.colors), 1), 255, np.uint8)]))
 
 
-def _polygons(file: File, tables: dict[str, Table], count: int) -> tuple[np.ndarray, np.ndarray, Table]:
-    """Number of corners of each polygon `[P]`, the vertex of each corner `[C]`, and the rows of element 'face'.
+def _polygons(file: File, tables: dict[str, Table], count: int) -> tuple[NDArray[Any], NDArray[Any], Table]:
+    """The number of corners of each polygon `[P]`, the vertex of each corner `[C]`, and the rows of element 'face'.
 
-    The triangles of strips follow the faces.
+    The polygons are the faces, then the triangles of strips.
     """
     none = np.zeros(0, np.int64)
     faces = tables.get("face", Table(0, {}, {}, {}))
@@ -293,22 +332,29 @@ def _polygons(file: File, tables: dict[str, Table], count: int) -> tuple[np.ndar
     return np.concatenate(counts), np.concatenate(corners), faces
 
 
-def _strips(counts: np.ndarray, flat: np.ndarray) -> np.ndarray:
-    """Triangles `[F, 3]` of strips: each vertex makes one with the two before it, every second one is turned, -1 begins anew."""
+def _strips(counts: NDArray[Any], flat: NDArray[Any]) -> NDArray[Any]:
+    """Triangles `[F, 3]` of strips. Each vertex forms a triangle with the two before it; every second triangle has its winding reversed.
+    The index -1 begins a new strip."""
     flat = flat.astype(np.int64)
     position = np.arange(len(flat))
     first = np.zeros(len(flat), bool)  # where a strip begins
     first[(np.cumsum(counts) - counts)[counts > 0]] = True
     first[1:] |= flat[:-1] == -1
-    place = position - np.maximum.accumulate(np.where(first, position, 0))  # in its strip
+    place = position - np.maximum.accumulate(np.where(first, position, 0))  # position within the strip
     ends = position[(place >= 2) & (flat != -1)]
     turned = place[ends] % 2 == 1
     a, b, c = flat[ends - 2], flat[ends - 1], flat[ends]
     triangles = np.stack([np.where(turned, b, a), np.where(turned, a, b), c], axis=1)
-    return triangles[(a != b) & (b != c) & (a != c)]  # the others only carry the strip elsewhere
+    surface = (a != b) & (b != c) & (a != c)  # the others have no area and only continue the strip elsewhere
+    return np.compress(surface, triangles, axis=0)
 
 
-def _indices(values: np.ndarray, count: int) -> np.ndarray:
+def _indices(values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Indices of vertices as int64.
+
+    Raises:
+        UserError: one is not within 0 and `count`.
+    """
     if not len(values):
         return np.zeros(0, np.int64)
     low, high = values.min(), values.max()
@@ -320,7 +366,7 @@ def _indices(values: np.ndarray, count: int) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------- colours and pictures
 
 
-def _colors(table: Table) -> np.ndarray | None:
+def _colors(table: Table) -> NDArray[Any] | None:
     """Colours `[R, 4]` uint8, or None where the element has none."""
     for *names, alpha in COLORS:
         if table.rows and all(name in table.columns for name in names):
@@ -335,17 +381,17 @@ def _colors(table: Table) -> np.ndarray | None:
     return None
 
 
-def _harmonic(dc: np.ndarray) -> np.ndarray:
+def _harmonic(dc: NDArray[Any]) -> NDArray[Any]:
     """Colours `[R, 4]` uint8 from the constant spherical harmonics `[R, 3]`."""
     rgb = _bytes(0.5 + HARMONIC * dc.astype(np.float64))
     return np.hstack([rgb, np.full((len(rgb), 1), 255, np.uint8)])
 
 
-def _unpacked(values: np.ndarray, kind: str, with_alpha: bool) -> np.ndarray:
-    """Colours `[R, 4]` uint8 from the bits 0xAARRGGBB of numbers of a declared type. An alpha that is 0 everywhere says nothing."""
+def _unpacked(values: NDArray[Any], kind: str, with_alpha: bool) -> NDArray[Any]:
+    """Colours `[R, 4]` uint8 from numbers 0xAARRGGBB with this declared type. An alpha that is 0 everywhere counts as opaque."""
     if kind == "f4":
         with np.errstate(all="ignore"):
-            # Texts hold the whole number itself, though their header says float.
+            # Text files hold the whole number itself, even if the header declares a float.
             whole = values.max(initial=0) >= 1 and ((values >= 0) & (values < 2**32) & (values == np.rint(values))).all()
             bits = values.astype(np.int64) if whole else np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.int64)
     else:
@@ -358,9 +404,9 @@ def _unpacked(values: np.ndarray, kind: str, with_alpha: bool) -> np.ndarray:
 
 
 def _with_materials(
-    file: File, materials: Table, vertices: Table, faces: Table, colors: np.ndarray | None, painted: np.ndarray | None
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Colours of vertices `[V, 4]` and of faces `[R, 4]`, by the rows of element `material` where they have none of their own."""
+    file: File, materials: Table, vertices: Table, faces: Table, colors: NDArray[Any] | None, painted: NDArray[Any] | None
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Colours of vertices `[V, 4]` and of faces `[R, 4]`. Where both are None, they come from element `material`."""
     shades = _colors(materials)
     if shades is None:
         file.warn("element 'material' says no colour that is read (diffuse_red, diffuse_green, diffuse_blue); it is left out")
@@ -386,25 +432,26 @@ def _with_materials(
     return None, None
 
 
-def _fraction(values: np.ndarray, kind: str) -> np.ndarray:
-    """Colours as 0..1, by their declared type and range; see the top of this file."""
+def _fraction(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Colours as 0..1, scaled by their declared type and range as the head of this module says. Bytes stay bytes."""
     if kind == "u1" and values.dtype == np.uint8:
-        return values  # as it is: `_bytes` knows it
+        return values  # `_bytes` keeps bytes as they are
     values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     top = values.max(initial=0)
-    if kind[0] == "f" or (values != np.rint(values)).any():  # text files hold fractions under a whole type, too
+    if kind[0] == "f" or (values != np.rint(values)).any():  # text files may hold fractions though a whole type is declared
         return values if top <= 2 else values / 255
     return values / (255 if top <= 255 else 65535)
 
 
-def _bytes(values: np.ndarray) -> np.ndarray:
+def _bytes(values: NDArray[Any]) -> NDArray[Any]:
+    """Colours 0..1 as uint8. Bytes stay as they are."""
     return values if values.dtype == np.uint8 else np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
 
 
 def _coordinates(
-    file: File, header: Header, vertices: Table, faces: Table, counts: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
-    """Texture coordinates of vertices `[V, 2]` or of corners `[C, 2]`, and which picture each polygon shows `[P]`, -1 for none."""
+    file: File, header: Header, vertices: Table, faces: Table, counts: NDArray[Any]
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any]]:
+    """UV coordinates of vertices `[V, 2]` or of corners `[C, 2]`, and the index of the picture on each polygon `[P]`, -1 for none."""
     nothing, mapped = np.full(len(counts), -1), np.zeros(len(counts), np.int64)
     if not header.textures:
         return None, None, nothing
@@ -433,10 +480,14 @@ def _coordinates(
 
 
 def _header(data: bytes) -> Header:
-    """Raises `UserError` where the file does not begin as PLY files do."""
+    """The header of a file.
+
+    Raises:
+        UserError: the file does not begin with a PLY header.
+    """
     if not re.match(rb"ply[ \t]*[\r\n]", data):
         raise UserError("cannot be read as PLY: it does not begin with 'ply'")
-    # The end of the first line is how all lines end. A lone CR must be known, since data may begin with a byte like LF.
+    # All lines end as the first one does. If they end in CR alone, a following LF belongs to the data.
     newline = rb"\r(?!\n)" if re.match(rb"ply[ \t]*\r(?!\n)", data) else rb"\r?\n"
     end = re.search(rb"[\r\n]end_header[ \t]*" + newline.replace(rb"(?!\n)", b""), data[:HEADER])
     if end is None:
@@ -478,6 +529,7 @@ def _header(data: bytes) -> Header:
 
 
 def _tables(file: File, header: Header) -> dict[str, Table]:
+    """By element: its rows."""
     data: Any = file.data
     if not header.order:
         return _from_text(file, header)
@@ -490,7 +542,7 @@ def _tables(file: File, header: Header) -> dict[str, Table]:
 
 
 def _from_text(file: File, header: Header) -> dict[str, Table]:
-    """Text becomes numbers of 8 bytes each, which are read like a binary file that has this one type."""
+    """The rows in a text file. The text becomes numbers of 8 bytes each, which are then read like a binary file."""
     text = file.data[header.length :]
     least = sum(e.rows * len(e.properties) for e in header.elements)  # numbers
     if 2 * least > len(text) + 1:
@@ -502,12 +554,12 @@ def _from_text(file: File, header: Header) -> dict[str, Table]:
     numbers = _numbers(text)
     tables, left, trouble = _of_numbers(numbers, wide)
     if trouble or left:
-        # Lines may hold more than the header says; then each is cut to its row.
+        # Lines may hold more numbers than the header declares. Then the extra numbers are dropped.
         trimmed, longer = _trimmed(text, header)
         if trimmed:
             tables, _, trouble = _of_numbers(_numbers(trimmed), wide)
             if "face" in longer and not trouble:
-                # What stands behind the corners is not what was declared: old MeshLab wrote colours of corners as colours of faces.
+                # The numbers after the corners are not the declared ones: old MeshLab wrote colours of corners as colours of faces.
                 tables["face"].columns.clear()
         if trouble:
             raise trouble
@@ -517,8 +569,8 @@ def _from_text(file: File, header: Header) -> dict[str, Table]:
     return tables
 
 
-def _of_numbers(numbers: np.ndarray, elements: tuple[Element, ...]) -> tuple[dict[str, Table], int, UserError | None]:
-    """Tables of elements whose properties are all float64, how many numbers are left over, and what went wrong."""
+def _of_numbers(numbers: NDArray[Any], elements: tuple[Element, ...]) -> tuple[dict[str, Table], int, UserError | None]:
+    """The rows of elements whose properties are all float64, how many numbers are left over, and the error that ended the reading."""
     data, at = numbers.tobytes(), 0
     tables: dict[str, Table] = {}
     for element in elements:
@@ -529,10 +581,14 @@ def _of_numbers(numbers: np.ndarray, elements: tuple[Element, ...]) -> tuple[dic
     return tables, (len(data) - at) // 8, None
 
 
-def _numbers(text: bytes) -> np.ndarray:
-    """All numbers of a text, float64."""
+def _numbers(text: bytes) -> NDArray[Any]:
+    """All numbers in a text, float64.
+
+    Raises:
+        UserError: a word is no number.
+    """
     if b"#" in text:
-        text = re.sub(rb"-?1\.#\w+", b"nan", text)  # how Windows programs write what is no number
+        text = re.sub(rb"-?1\.#\w+", b"nan", text)  # how old Windows programs write NaN
     if not text.strip():
         return np.zeros(0)
     try:
@@ -547,8 +603,8 @@ def _numbers(text: bytes) -> np.ndarray:
 
 
 def _trimmed(text: bytes, header: Header) -> tuple[bytes, set[str]]:
-    """The text with each line cut to the numbers that its element declares, or nothing where lines are no rows; and which elements
-    had longer lines."""
+    """The text with each line cut to the numbers that its element declares, and the elements that had longer lines. The text is empty where
+    a line is too short."""
     lines = [line.split() for line in re.split(rb"[\r\n]+", text) if line.strip()]
     kept: list[bytes] = []
     longer: set[str] = set()
@@ -571,10 +627,14 @@ def _trimmed(text: bytes, header: Header) -> tuple[bytes, set[str]]:
 
 
 def _rows(data: bytes, at: int, element: Element, order: str) -> tuple[Table, int]:
-    """The rows of an element that begin at a byte, and the byte after them.
+    """The rows of an element, and the position after them.
+
+    Args:
+        at: position of the first byte.
+        order: byte order in NumPy's notation.
 
     Raises:
-        UserError: the data end before.
+        UserError: the data end before the last row.
     """
     types = {p.name: p.type for p in element.properties}
     least = sum(np.dtype(p.counted or p.type).itemsize for p in element.properties)
@@ -586,7 +646,7 @@ def _rows(data: bytes, at: int, element: Element, order: str) -> tuple[Table, in
         lists = {p.name: (np.zeros(element.rows, np.int64), empty) for p in element.properties if p.counted}
         return Table(element.rows, types, {p.name: empty for p in element.properties if not p.counted}, lists), at
 
-    # Nearly always all rows are alike: then the element is one array of structures.
+    # Usually all lists of an element have the same length. Then the element is one array of structures.
     positions, end = _walk(data, at, dataclasses.replace(element, rows=1), order)
     sizes = iter(positions[0][1::2])
     alike = [(p, next(sizes) if p.counted else 0) for p in element.properties]
@@ -607,7 +667,7 @@ def _rows(data: bytes, at: int, element: Element, order: str) -> tuple[Table, in
     found = np.array(positions, np.int64).reshape(element.rows, -1, 2)  # [R, lists, (first byte, count)]
     last = max(index for index, p in enumerate(element.properties) if p.counted)
     tail = sum(np.dtype(p.type).itemsize for p in element.properties[last + 1 :])
-    place = np.empty(element.rows, np.int64)  # [R] where the next property of each row lies; first, where the row begins
+    place = np.empty(element.rows, np.int64)  # [R] position of the next property of each row
     place[0], place[1:] = at, (found[:, -1, 0] + found[:, -1, 1] * np.dtype(element.properties[last].type).itemsize + tail)[:-1]
     columns, lists = {}, {}
     for p in element.properties:
@@ -623,22 +683,22 @@ def _rows(data: bytes, at: int, element: Element, order: str) -> tuple[Table, in
     return Table(element.rows, types, columns, lists), end
 
 
-def _gathered(data: bytes, positions: np.ndarray, kind: str) -> np.ndarray:
-    """Numbers of one type that begin at any bytes."""
+def _gathered(data: bytes, positions: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Numbers of one type at these byte positions, which need not be aligned."""
     dtype = np.dtype(kind)
     # A view in which a number begins at every byte.
-    everywhere = np.ndarray((max(len(data) - dtype.itemsize + 1, 0),), dtype, data, strides=(1,))
-    return everywhere[positions]
+    everywhere: NDArray[Any] = np.ndarray((max(len(data) - dtype.itemsize + 1, 0),), dtype, data, strides=(1,))
+    return np.take(everywhere, positions)
 
 
 def _walk(data: bytes, at: int, element: Element, order: str) -> tuple[list[tuple[int, ...]], int]:
-    """Goes through rows one by one, because the length of a list says where the next row begins.
+    """Goes through the rows one by one, because only the length of a list tells where the next row begins.
 
     Returns:
-        For each row the first byte and the count of each of its lists in turn, and the byte after the last row.
+        For each row, the position and the number of values of each of its lists, one after another; and the position after the last row.
 
     Raises:
-        UserError: the data end before, or a list has a negative count.
+        UserError: the data end before the last row, or a list has a negative length.
     """
     steps: list[tuple[int, struct.Struct, int]] = []  # bytes before the count, how to read it, size of a value
     before = 0
@@ -651,7 +711,7 @@ def _walk(data: bytes, at: int, element: Element, order: str) -> tuple[list[tupl
             before += np.dtype(p.type).itemsize
     found: list[tuple[int, ...]] = []
     try:
-        if len(steps) == 1 and steps[0][1].format.endswith("B"):  # the usual case, written out because it is walked a million times
+        if len(steps) == 1 and steps[0][1].format.endswith("B"):  # the usual case, written separately because it runs a million times
             first, _, size = steps[0]
             for _ in range(element.rows):
                 at += first
@@ -676,10 +736,16 @@ def _walk(data: bytes, at: int, element: Element, order: str) -> tuple[list[tupl
 
 
 def _within(data: bytes, at: int) -> int:
+    """The position, if the data reach so far.
+
+    Raises:
+        IndexError: they do not.
+    """
     if at > len(data):
         raise IndexError(at)
     return at
 
 
 def _short(element: Element, fact: str) -> str:
+    """The message about an element with too little data."""
     return f"damaged or cut short: the header declares {element.rows:,} rows of element {element.name!r}, {fact}"

@@ -1,4 +1,4 @@
-"""STL: triangles as text or binary, with the two kinds of colour that binary files have.
+"""STL: triangles as text or binary, with the two kinds of colours in binary files.
 
 Sources: https://www.fabbers.com/tech/STL_Format for both kinds of file, and for colours "STL (file format)" in Wikipedia, section
 "Color in binary STL": Materialise Magics writes `COLOR=` into the header, VisCAM and SolidView write only colours of triangles. What
@@ -12,6 +12,7 @@ import re
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats.lines import Lines
@@ -19,29 +20,29 @@ from pipeline.geometry import GREY, Geometry, Mesh, Part
 from pipeline.reading import File
 
 HEAD: Final = 84
-"""Bytes before the first triangle: 80 of any text, and the number of triangles."""
+"""Number of bytes before the first triangle: 80 bytes of any text, and the number of triangles."""
 
 FACET: Final = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("color", "<u2")])
 """One triangle of a binary file."""
 
 MESHLAB: Final = re.compile(rb"COLOR=.{3}[ ,;]MATERIAL=", re.DOTALL)
-"""How MeshLab's headers begin: without alpha, where Materialise has four bytes and then a comma."""
+"""Beginning of MeshLab's headers. They have three bytes of colour; Materialise has four bytes and then a comma."""
 
 PLAIN: Final = 0x7F
-"""Red, green and blue of MeshLab's headers, always."""
+"""Value of red, green and blue in all headers of MeshLab."""
 
 THIN: Final = 13
-"""A header's alpha below this, 5 percent, is a slip."""
+"""Smallest alpha of a header (5 percent) that is believed."""
 
 LOST: Final = 0.01
-"""Largest share of triangles with coordinates that are no numbers that may be left out; with more, the shape is no good."""
+"""Largest share of triangles that may be left out because their coordinates are no numbers. If there are more, the shape fails."""
 
 
 def read(file: File) -> Geometry:
-    """The triangles of an STL file. Normals are left out: they are one for each triangle, which the corners say better.
+    """The triangles of an STL file. Its normals are left out: there is one for each triangle, and the corners give it more precisely.
 
     Raises:
-        UserError: it cannot be read, is cut short, or has no triangles.
+        UserError: the file cannot be read, is cut short, or has no triangles.
     """
     data = file.data
     fits = len(data) >= HEAD and len(data) == HEAD + FACET.itemsize * int.from_bytes(data[80:84], "little")
@@ -52,8 +53,8 @@ def read(file: File) -> Geometry:
     return _mesh(corners, colors, file)
 
 
-def _mesh(corners: np.ndarray, colors: np.ndarray | None, file: File) -> Mesh:
-    """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8 as a mesh. Corners stay apart: whoever needs neighbours goes by place."""
+def _mesh(corners: NDArray[Any], colors: NDArray[Any] | None, file: File) -> Mesh:
+    """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8 as a mesh. Triangles share no vertices."""
     if not len(corners):
         raise UserError("the file holds no triangles")
     good = np.isfinite(corners).all(axis=(1, 2))
@@ -71,7 +72,7 @@ def _mesh(corners: np.ndarray, colors: np.ndarray | None, file: File) -> Mesh:
     return Mesh(parts=(part,), colored=colors is not None, warnings=tuple(file.warnings))
 
 
-def _text(data: bytes, file: File) -> np.ndarray:
+def _text(data: bytes, file: File) -> NDArray[Any]:
     """Triangles `[F, 3, 3]` of all solids in a text file."""
     lines = Lines(data)
     if len(lines.are(b"vertex")) != data.lower().count(b"vertex"):  # several statements in a line, or names like these words
@@ -93,8 +94,8 @@ def _text(data: bytes, file: File) -> np.ndarray:
     return values.reshape(-1, 3, 3)
 
 
-def _binary(data: bytes, file: File) -> tuple[np.ndarray, np.ndarray | None]:
-    """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8, where they have some, of a binary file."""
+def _binary(data: bytes, file: File) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Triangles `[F, 3, 3]` of a binary file, and their colours `[F, 4]` uint8 or None."""
     if len(data) < HEAD:
         raise UserError(f"damaged or cut short: {len(data)} bytes, and the header of a binary STL file alone has {HEAD}")
     count = int.from_bytes(data[80:HEAD], "little")
@@ -113,12 +114,12 @@ def _binary(data: bytes, file: File) -> tuple[np.ndarray, np.ndarray | None]:
     return facets["corners"], _colors(data[:80], facets["color"], file)
 
 
-def _colors(header: bytes, words: np.ndarray, file: File) -> np.ndarray | None:
+def _colors(header: bytes, words: NDArray[Any], file: File) -> NDArray[Any] | None:
     """Colours `[F, 4]` uint8 from the header and the last two bytes of each triangle `[F]`; None where there are none.
 
-    Materialise: `COLOR=` and four bytes in the header colour all triangles but those without the highest bit, which have five bits
-    each of red, green and blue, red lowest. MeshLab copies this, but the highest bit says that a triangle has a colour of its own.
-    Others have no `COLOR=`: the highest bit says that a triangle has a colour, blue lowest.
+    Materialise writes `COLOR=` and four bytes into the header; this is the colour of all triangles whose highest bit is set. The other
+    triangles have five bits each of red, green and blue, red lowest. MeshLab does the same, but there the highest bit means that a triangle
+    has a colour of its own. Other programs write no `COLOR=`; the highest bit means that a triangle has a colour, blue lowest.
     """
     low, middle, high = (((words >> shift) & 31) * 255.0 / 31 for shift in (0, 5, 10))
     own, rest, meshlab = words & 0x8000 == 0, _whole(header, file), MESHLAB.search(header)
@@ -126,8 +127,8 @@ def _colors(header: bytes, words: np.ndarray, file: File) -> np.ndarray | None:
         red, green, blue = low, middle, high
         if not words.any():
             if meshlab and (rest[:3] == PLAIN).all():
-                return None  # MeshLab writes this grey whatever the colour is, or if there is none
-            own = np.zeros_like(own)  # a header alone was written
+                return None  # MeshLab always writes this grey, also if there is no colour
+            own = np.zeros_like(own)  # only the header has a colour
         elif meshlab and not own.all():
             own = words != 0
     elif not own.all():
@@ -139,8 +140,8 @@ def _colors(header: bytes, words: np.ndarray, file: File) -> np.ndarray | None:
     return np.where(own[:, None], shades, rest)
 
 
-def _whole(header: bytes, file: File) -> np.ndarray | None:
-    """The colour `[4]` uint8 of the whole file, which stands in the header behind `COLOR=`; None where there is none."""
+def _whole(header: bytes, file: File) -> NDArray[Any] | None:
+    """The colour `[4]` uint8 of the whole file, which the header gives after `COLOR=`; None where there is none."""
     found = re.search(rb"COLOR=(.{3})(.)(.?)", header, re.DOTALL)
     if not found:
         return None
@@ -152,9 +153,9 @@ def _whole(header: bytes, file: File) -> np.ndarray | None:
         return None
     alpha = last[0]
     if three or (last == b" " and after in (b" ", b"\0")):
-        alpha = 255  # three bytes, and what follows them is no alpha
+        alpha = 255  # the colour has three bytes, and the next byte is no alpha
     elif alpha == 0:
-        alpha = 255  # nothing to see is not what anyone means
+        alpha = 255  # nobody means an invisible shape
     elif alpha < THIN:
         file.warn(f"the header's colour is {alpha / 255:.2g} opaque, which would leave nothing to see: taken as opaque")
         alpha = 255

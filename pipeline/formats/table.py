@@ -1,9 +1,9 @@
-"""Point clouds as tables of numbers: arrays of NumPy (.npy, .npz) and text (.xyz, .txt, .pts, .asc, .csv).
+"""Point clouds as tables of numbers: NumPy arrays (.npy, .npz) and text (.xyz, .txt, .pts, .asc, .csv).
 
-What the columns mean is said in `pipeline.formats.columns`.
+`pipeline.formats.columns` decides what the columns mean.
 
-Text may have a header line (`x y z r g b`), a count of points first, comments after # or //, and cells between blanks, tabs, commas
-or semicolons. Decimal commas are read where cells are between semicolons or blanks.
+Text may begin with a header line (`x y z r g b`) or the number of points, and may have comments after #, // or %. Blanks, tabs, commas or
+semicolons separate the cells. Decimal commas are read if semicolons or blanks separate the cells.
 """
 
 import contextlib
@@ -16,9 +16,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import columns
@@ -26,21 +27,21 @@ from pipeline.geometry import Cloud
 from pipeline.reading import File, decoded
 
 HEADER: Final = 64
-"""A text whose first numbers come after more lines than this is no table."""
+"""Number of lines within which the numbers of a table begin."""
 
 NUMBER: Final = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?nan|[+-]?inf(?:inity)?", re.IGNORECASE)
 COMMENT: Final = re.compile(r"#|//|%")
 DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 MATRICES: Final = {(3, 3), (3, 4), (4, 4)}
-"""Rows and columns of small tables that are cameras or poses more often than clouds."""
+"""Rows and columns of small tables that usually are cameras or poses, not clouds."""
 
 
 def read(file: File) -> Cloud:
     """The points of a table.
 
     Raises:
-        UserError: it is no table of at least three columns, or damaged.
+        UserError: the file is damaged or no table with at least three columns.
     """
     reader = {".npy": _from_array_file, ".npz": _from_archive}.get(file.suffix, _from_text)
     cloud = reader(file)
@@ -63,18 +64,18 @@ def _from_array_file(file: File) -> Cloud:
             array = np.load(stream, allow_pickle=False)
     except (*NO_ARRAY, zipfile.BadZipFile) as error:
         raise _damaged(error) from error
-    if not isinstance(array, np.ndarray):  # np.load looks at the first bytes, not at the name
+    if not isinstance(array, np.ndarray):  # np.load goes by the first bytes, not by the extension
         raise UserError("is an archive of arrays (.npz) under the name .npy: rename it")
     return _from_array(array, file)
 
 
 NO_ARRAY: Final = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, OverflowError, tokenize.TokenError)
-"""What NumPy raises for bytes that are no array; its header is parsed as Python."""
+"""Errors that NumPy raises for bytes that are no array. It parses the header as Python code."""
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without NumPy's warning about headers that Python 2 wrote: they are read all the same."""
+    """Hides NumPy's warning about headers that Python 2 wrote. They are read correctly."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -86,7 +87,7 @@ def _damaged(error: Exception) -> UserError:
     return UserError(f"cannot be read as a table of numbers, damaged or cut short? ({error})")
 
 
-def _from_array(array: np.ndarray, file: File) -> Cloud:
+def _from_array(array: NDArray[Any], file: File) -> Cloud:
     if array.dtype.names:
         flat = array.reshape(-1)
         return columns.named({name: flat[name] for name in array.dtype.names}, file.warn)
@@ -100,7 +101,7 @@ def _from_archive(file: File) -> Cloud:
             for name in archive.files:
                 try:
                     arrays[name] = archive[name]
-                except ValueError as error:  # Python objects beside the points may stay where they are
+                except ValueError as error:  # Python objects beside the points are left out
                     if "Object arrays" not in str(error):
                         raise
                     file.warn(f"{name} holds Python objects: left out")
@@ -114,7 +115,7 @@ def _from_archive(file: File) -> Cloud:
     wide = [name for name, array in tables.items() if array.ndim >= 2]
     keys = set(map(columns.plain, tables))
     if columns.coordinates(keys) is None and not keys & set(columns.POINT_KEYS):
-        # The only table among columns is the points, whatever its name, unless the name says what else it is.
+        # If there is only one table, it holds the points, unless its name says otherwise.
         told = {*columns.COLOR_KEYS, *columns.OTHERS, *columns.NORMAL_KEYS, "faces", "triangles"}
         if len(wide) == 1 and columns.plain(wide[0]) not in told:
             tables = {"points" if name == wide[0] else name: array for name, array in tables.items()}
@@ -123,11 +124,11 @@ def _from_archive(file: File) -> Cloud:
     return columns.named(shaped, file.warn)
 
 
-def one_cloud(array: np.ndarray) -> np.ndarray:
-    """An array `[1, n, c]` as `[n, c]`; other arrays as they are.
+def one_cloud(array: NDArray[Any]) -> NDArray[Any]:
+    """An array `[1, n, c]` as `[n, c]`; other arrays unchanged.
 
     Raises:
-        UserError: it is a batch of several clouds.
+        UserError: the array is a batch of several clouds.
     """
     while array.ndim > 2 and len(array) == 1:
         array = array[0]
@@ -139,8 +140,8 @@ def one_cloud(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def oriented(array: np.ndarray, warn: columns.Warn) -> np.ndarray:
-    """A table `[n, c]`, turned where it is clearly stored as `[c, n]`."""
+def oriented(array: NDArray[Any], warn: columns.Warn) -> NDArray[Any]:
+    """A table `[n, c]`; transposed if it is clearly stored as `[c, n]`."""
     if columns.lies(array.shape):
         warn(f"stored as {list(array.shape)}: read as {array.shape[1]} points of {array.shape[0]} numbers")
         return array.T
@@ -152,12 +153,12 @@ def oriented(array: np.ndarray, warn: columns.Warn) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Numbers from a text."""
+    """A table of numbers from a text."""
 
-    values: np.ndarray
+    values: NDArray[Any]
     """[n, c] float64."""
     names: tuple[str, ...]
-    """Names of the columns, if there is a header that has x, y and z in it; else empty."""
+    """Names of the columns; empty where no header names x, y and z."""
     pointed: tuple[bool, ...]
     """For each column, whether its first number is written with a decimal point."""
 
@@ -166,7 +167,7 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     """The table in a text.
 
     Raises:
-        UserError: it is none, with the number of the line where that shows.
+        UserError: the text is no table. The message says in which line, where that can be told.
     """
     text = decoded(data)
     lines = text.splitlines()
@@ -176,7 +177,7 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     for number in head.odd:
         warn(f"line {number} is left out as a header: {lines[number - 1].strip()[:40]!r}")
     body = lines[head.start :]
-    if head.symbols or re.search(r"[,;#/%]", text):  # most clouds have blanks only and millions of lines
+    if head.symbols or re.search(r"[,;#/%]", text):  # saves time: most clouds have only blanks between cells, and millions of lines
         body = [_clean(line, head) for line in body]
     if head.symbols:
         warn("the chemical symbols in the first column are left out")
@@ -204,7 +205,7 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a text file holds a cloud and not words, a list, or the matrix of a camera. Reads its beginning only."""
+    """Whether a text file holds a cloud, not words, a list, or the matrix of a camera. Only the beginning is read."""
     try:
         with path.open("rb") as stream:
             data = stream.read(8192)
@@ -213,7 +214,7 @@ def is_table(path: Path) -> bool:
     text = decoded(data)
     lines = text.splitlines()
     if len(data) == 8192:
-        lines = lines[:-1]  # cut anywhere
+        lines = lines[:-1]  # the last line may be incomplete
     head = _head(lines)
     if head.start < 0 or head.odd or "\0" in text:
         return False
@@ -227,23 +228,27 @@ def is_table(path: Path) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
-    """How a text begins, and so how its lines are read."""
+    """What the first lines of a text say about the rest."""
 
     start: int = -1
     """Index of the first line of numbers; -1 where there is none."""
     problem: str = ""
+    """Why there are no numbers, where there are none."""
     count: int | None = None
-    """Number of points, where a line says it."""
+    """Number of points according to the text; None where it does not say."""
     names: tuple[str, ...] = ()
     commented: bool = False
     """Whether the names are in a comment."""
     odd: tuple[int, ...] = ()
-    """Numbers of the lines before that are neither names, count nor comment, and have numbers in them."""
+    """Numbers (from 1) of the lines before the table that hold numbers but are neither names, count nor comment."""
     symbols: bool = False
+    """Whether the first column holds chemical symbols."""
     decimal: bool = False
+    """Whether commas are decimal points."""
 
 
 def _head(lines: list[str]) -> _Head:
+    """Reads lines until the numbers begin."""
     count: int | None = None
     names: tuple[str, ...] = ()
     commented, odd, first = False, list[int](), ""
@@ -276,12 +281,12 @@ def _head(lines: list[str]) -> _Head:
             names, commented = tuple(_names(text)), False
             if any(numeric):
                 odd.append(index + 1)
-        # else it is the comment that has its place below the count
+        # any other line is a comment, which .xyz files have after the count
     return _Head(problem=f"no line has three numbers; it begins with {first}" if first else "it has no lines with numbers")
 
 
 def _names(line: str) -> Iterator[str]:
-    """The words of a header line, with or without a comment's mark."""
+    """The words of a header line, without the mark of a comment."""
     text = re.sub(r"^\s*(?:#|//|%)+", "", line).strip()
     separator = ";" if ";" in text else "," if "," in text else None
     return (word.strip().strip("\"'") for word in text.split(separator))
@@ -307,12 +312,13 @@ def _spaced(text: str, decimal: bool) -> str:
 
 
 def _clean(line: str, head: _Head) -> str:
+    """A line without comment and chemical symbol, with blanks between its cells."""
     text = _spaced(COMMENT.split(line, maxsplit=1)[0].strip(), head.decimal)
     return text.split(maxsplit=1)[1] if head.symbols and re.match(r"[A-Za-z]{1,3}\s", text) else text
 
 
 def _fault(body: list[str], lines: list[str], start: int) -> str:
-    """Which line of a text is not like the first, in words."""
+    """A message about the first line that is not like line `start`; empty where there is none."""
     expected = len(body[0].split())
     for index, line in enumerate(body):
         cells = line.split()

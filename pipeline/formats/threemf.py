@@ -1,14 +1,14 @@
 """3MF: the core specification with materials and production extensions.
 
-An archive of XML files. A model file holds resources (objects, materials, pictures), each with an id of that file alone, and the root
-model says what is built from which objects. What is not built, supports and modifiers are left out with a warning. A file that
-requires an extension which is not implemented here is refused, by the extension's name.
+A 3MF file is an archive of XML files. A model file holds resources (objects, materials, pictures). Their ids are unique within that
+file. The root model lists the objects to build. Objects that are not built, supports and modifiers are left out with a warning. A file
+that requires an extension which is not implemented here is refused; the message names the extension.
 Specification: https://github.com/3MFConsortium/spec_core (and spec_materials, spec_production)
 
-Slicers say in files of their own which meshes are no part of the model: PrusaSlicer which triangles of an object are (`<volume>`,
-https://github.com/prusa3d/PrusaSlicer, src/libslic3r/Format/3mf.cpp), Bambu Studio and OrcaSlicer which components are (`<part>`,
-https://github.com/bambulab/BambuStudio, src/libslic3r/Format/bbs_3mf.cpp). Cura says it in the metadata of objects. Colours of
-filaments and painted ones are not read.
+Slicers record in files of their own which meshes are no part of the model. PrusaSlicer lists triangles of an object (`<volume>`,
+https://github.com/prusa3d/PrusaSlicer, src/libslic3r/Format/3mf.cpp). Bambu Studio and OrcaSlicer list components (`<part>`,
+https://github.com/bambulab/BambuStudio, src/libslic3r/Format/bbs_3mf.cpp). Cura writes it into the metadata of objects. Filament
+colours and painted colours are not read.
 
 Letters: V vertices, F triangles, n colours of a resource.
 """
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import textures
@@ -29,13 +30,13 @@ from pipeline.geometry import GREY, REACH, TRIANGLES, Geometry, Mesh, Part, comp
 from pipeline.reading import File
 
 DEPTH: Final = 100
-"""Components nested deeper than this contain themselves."""
+"""Largest depth of nested components. Deeper nesting means that a component contains itself."""
 
 COPIES: Final = 1_000_000
-"""More components than this, by copies of copies, are refused."""
+"""Largest number of components, copies of copies included. A file with more is refused."""
 
 IMPLEMENTED: Final = ("3dmanufacturing/core/", "3dmanufacturing/material/", "3dmanufacturing/production/", "3dmanufacturing/trianglesets/")
-"""Parts of the names of extensions that are read, or that change no surface."""
+"""Parts of the addresses of the extensions that are read or do not change the surface."""
 
 KNOWN: Final = {
     "beamlattice": "beam lattices",
@@ -46,37 +47,35 @@ KNOWN: Final = {
     "securecontent": "encrypted content",
     "boolean": "boolean operations",
 }
-"""What else there is, by a part of its name."""
+"""Extensions that are not read: a part of the address, and the name in messages."""
 
 SETTINGS: Final = ("Metadata/Slic3r_PE_model.config", "Metadata/model_settings.config")
-"""Where PrusaSlicer, and where Bambu Studio and OrcaSlicer, say what each part of an object is for."""
+"""Files in which slicers say what each part of an object is for: PrusaSlicer's, then that of Bambu Studio and OrcaSlicer."""
 
 ORDINARY: Final = ("modelpart", "normal_part", "")
-"""What these files call what is part of the model; empty where they say nothing."""
+"""Names in the files `SETTINGS` for a part that belongs to the model. An empty name means that the file does not say."""
 
 CURA: Final = ("support_mesh", "anti_overhang_mesh", "infill_mesh", "cutting_mesh")
-"""Metadata by which Cura says that an object is no part of the model."""
+"""Names of Cura's metadata for objects that are no part of the model."""
 
 FILAMENTS: Final = {
     "Metadata/project_settings.config": re.compile(rb'"filament_colour"\s*:\s*\[[^\]]*#[0-9a-fA-F]{6}'),
     "Metadata/Slic3r_PE.config": re.compile(rb"(?m)^[;\s]*(?:extruder|filament)_colour\s*=.*#[0-9a-fA-F]{6}"),
 }
-"""Where slicers keep colours of filaments, and how these look there."""
+"""Files in which slicers keep filament colours, each with a pattern that finds a colour in it."""
 
 PAINT: Final = ("paint_color", "mmu_segmentation")
-"""Attributes of triangles in which slicers keep painted colours."""
-
-COLORS: Final = ("basematerials", "colorgroup", "compositematerials", "multiproperties")
+"""Triangle attributes that hold colours painted in a slicer."""
 
 
 class Colors(NamedTuple):
-    """A resource that triangles may name: colours, or a picture with coordinates."""
+    """A resource that colours triangles: a list of colours, or a picture with a list of UV coordinates."""
 
-    values: np.ndarray
-    """[n, 4] uint8, or [n, 2] coordinates of the picture."""
-    texture: np.ndarray | None = None
+    values: NDArray[Any]
+    """[n, 4] uint8 colours, or [n, 2] UV coordinates if there is a texture."""
+    texture: NDArray[Any] | None = None
     modes: tuple[str, str] = ("wrap", "wrap")
-    """How the picture goes on beyond its edges in u and v."""
+    """Wrap mode of the picture in u and v. See `package.not_repeated`."""
 
 
 @dataclass
@@ -90,13 +89,13 @@ class Model:
 
 
 def read(file: File) -> Geometry:
-    """What the file builds.
+    """The surface that the file builds.
 
     Raises:
         UserError: it is no 3MF, damaged, requires an extension that is not read, or builds no surface.
     """
     package = _Package(file, Archive(file.data))
-    placed: dict[tuple[str, str], list[np.ndarray]] = {}
+    placed: dict[tuple[str, str], list[NDArray[Any]]] = {}
     total = 0
     for model, identity, matrix in package.placements():
         placed.setdefault((model.name, identity), []).append(matrix)
@@ -117,42 +116,43 @@ def read(file: File) -> Geometry:
 
 
 def _local(element: Any) -> str:
-    return element.tag.rpartition("}")[2]
+    """The name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
 
 
 def _child(element: Any, name: str) -> Any:
-    """The first child of a local name, or None."""
+    """The first child with this local name, or None."""
     return next((e for e in element if _local(e) == name), None) if element is not None else None
 
 
 def _inside(element: Any, outer: str, inner: str) -> list[Any]:
-    """All grandchildren of a local name below a child of a local name."""
+    """All children with the local name `inner` of the first child with the local name `outer`."""
     child = _child(element, outer)
     return [] if child is None else list(child.iterchildren(f"{{*}}{inner}"))
 
 
 def _attribute(element: Any, name: str) -> str | None:
-    """An attribute by its local name: of no namespace, else of any."""
+    """An attribute by its local name. One without a namespace is preferred."""
     own = element.get(name)
     return own if own is not None else next((v for k, v in element.attrib.items() if k.rpartition("}")[2] == name), None)
 
 
 @dataclass
 class Roles:
-    """What a slicer says is no part of the model, by the ids of objects in the root model."""
+    """Triangles and components that are no part of the model, according to a slicer. Ids are of objects in the root model."""
 
     triangles: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)
-    """The first and last triangle of an object, and what they are."""
+    """By object: first triangle, last triangle, and the slicer's word for them."""
     components: dict[tuple[str, str], str] = field(default_factory=dict)
-    """What a component is, by the object that has it and the object that it names."""
+    """By containing object and contained object: the slicer's word for the component."""
 
 
 def _roles(root: Any, roles: Roles) -> None:
-    """Takes in what a file of settings says.
+    """Adds to `roles` what a settings file of a slicer says.
 
     Args:
-        root: `<config>` of `<object>`s, each of `<volume>`s (triangles of the object's mesh) or `<part>`s (its components).
-        roles: Where it goes.
+        root: `<config>`. It holds `<object>` elements, and these hold `<volume>` (triangles of the mesh) or `<part>` (components).
+        roles: is changed.
     """
     for element in root.iterchildren("{*}object"):
         identity = element.get("id", "")
@@ -175,11 +175,11 @@ class _Package:
     archive: Archive
     models: dict[str, Model] = field(default_factory=dict)
     colors_of: dict[tuple[str, str], Colors | None] = field(default_factory=dict)
-    pictures: dict[str, np.ndarray | None] = field(default_factory=dict)
+    pictures: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     roles: Roles = field(default_factory=Roles)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many triangles or components are left out because a slicer says what they are."""
+    """Number of triangles or components that are left out, by ("triangles" or "components", the slicer's word for them)."""
 
     def __post_init__(self) -> None:
         for name in SETTINGS:
@@ -197,7 +197,7 @@ class _Package:
         """A model file, by its name in the archive.
 
         Raises:
-            UserError: it is not there, no model, or requires what is not implemented.
+            UserError: the file is missing, is no model, or requires an extension that is not read.
         """
         found = self.archive.find(name)
         if found is None:
@@ -233,28 +233,10 @@ class _Package:
             raise UserError("the archive holds no 3MF model")
         return self.model(name)
 
-    def placements(self) -> Iterator[tuple[Model, str, np.ndarray]]:
-        """Each mesh object that is built: its model, its id, and where it stands `[4, 4]`."""
+    def placements(self) -> Iterator[tuple[Model, str, NDArray[Any]]]:
+        """Model, id and matrix `[4, 4]` of every mesh object that is built."""
         root = self.root_model()
-        items = _inside(root.root, "build", "item")
-        todo: list[tuple[Model, str, np.ndarray, int]] = []
-        for item in items:
-            if (_attribute(item, "printable") or "1").lower() in ("0", "false"):
-                self.skip("items that are not to be printed")
-                continue
-            model = self.model(_attribute(item, "path") or root.name)
-            todo.append((model, item.get("objectid", ""), _transform(item), 0))
-        if not items:
-            used = {
-                c.get("objectid")
-                for o in root.objects.values()
-                for c in _inside(o, "components", "component")
-                if _attribute(c, "path") is None
-            }
-            todo = [(root, identity, np.eye(4), 0) for identity in root.objects if identity not in used]
-            if todo:
-                self.file.warn("the file builds nothing: all its objects are taken as they are")
-        todo.reverse()
+        todo = [*reversed(self.built(root))]
         count = 0
         while todo:
             model, identity, matrix, depth = todo.pop()
@@ -266,30 +248,61 @@ class _Package:
             element = model.objects.get(identity)
             if element is None:
                 raise UserError(f"object {identity!r} is not in {model.name}")
-            kind = element.get("type", "model")
-            if kind in ("support", "solidsupport", "other"):
-                self.skip(f"objects of type {kind!r}")
+            if self.is_left_out(element):
                 continue
-            helper = next((e for e in _inside(element, "metadatagroup", "metadata") if _helps(e)), None)
-            if helper is not None:
-                self.skip(f"objects that the slicer has as {helper.get('name')}")
-                continue
-            components = _child(element, "components")
             if _child(element, "mesh") is not None:
                 yield model, identity, matrix
-            elif components is not None:
-                inner = []
-                for one in _inside(element, "components", "component"):
-                    role = self.roles.components.get((identity, one.get("objectid", ""))) if model is root else None
-                    if role:
-                        self.dropped["components", role] += 1
-                        continue
-                    other = self.model(_attribute(one, "path") or model.name)
-                    inner.append((other, one.get("objectid", ""), matrix @ _transform(one), depth + 1))
-                todo += reversed(inner)
+            elif _child(element, "components") is not None:
+                inner = self.components(model, element, model is root)
+                todo += [(other, name, matrix @ move, depth + 1) for other, name, move in reversed(inner)]
             else:
                 kinds = [_local(e) for e in element if _local(e) not in ("metadatagroup",)]
                 raise UserError(f"object {identity} of {model.name} is {kinds[0] if kinds else 'empty'}, which cannot be read")
+
+    def built(self, root: Model) -> list[tuple[Model, str, NDArray[Any], int]]:
+        """The objects that the root model builds: model, id, matrix `[4, 4]`, and a nesting depth of 0. Where it builds nothing, all
+        objects that no other object contains."""
+        items = _inside(root.root, "build", "item")
+        found: list[tuple[Model, str, NDArray[Any], int]] = []
+        for item in items:
+            if (_attribute(item, "printable") or "1").lower() in ("0", "false"):
+                self.skip("items that are not to be printed")
+            else:
+                found.append((self.model(_attribute(item, "path") or root.name), item.get("objectid", ""), _transform(item), 0))
+        if items:
+            return found
+        components = [c for o in root.objects.values() for c in _inside(o, "components", "component")]
+        used = {c.get("objectid") for c in components if _attribute(c, "path") is None}
+        found = [(root, identity, np.eye(4), 0) for identity in root.objects if identity not in used]
+        if found:
+            self.file.warn("the file builds nothing: all its objects are taken as they are")
+        return found
+
+    def is_left_out(self, element: Any) -> bool:
+        """Whether an object is a support or another helper for printing. Records what it is."""
+        kind = element.get("type", "model")
+        if kind in ("support", "solidsupport", "other"):
+            self.skip(f"objects of type {kind!r}")
+            return True
+        helper = next((e for e in _inside(element, "metadatagroup", "metadata") if _helps(e)), None)
+        if helper is not None:
+            self.skip(f"objects that the slicer has as {helper.get('name')}")
+        return helper is not None
+
+    def components(self, model: Model, element: Any, in_root: bool) -> list[tuple[Model, str, NDArray[Any]]]:
+        """Model, id and matrix `[4, 4]` of the objects that an object contains, without those that a slicer leaves out.
+
+        Args:
+            in_root: whether `model` is the root model; only there slicers say what components are for.
+        """
+        found = []
+        for one in _inside(element, "components", "component"):
+            role = self.roles.components.get((element.get("id", ""), one.get("objectid", ""))) if in_root else None
+            if role:
+                self.dropped["components", role] += 1
+            else:
+                found.append((self.model(_attribute(one, "path") or model.name), one.get("objectid", ""), _transform(one)))
+        return found
 
     def skip(self, what: str) -> None:
         self.file.warn(f"{what} are left out")
@@ -297,12 +310,12 @@ class _Package:
             self.skipped.append(what)
 
     def settled(self) -> None:
-        """Says how much is left out because it is no part of the model."""
+        """Warns of the triangles and components that were left out because they are no part of the model."""
         for (what, role), count in self.dropped.items():
             self.skip(f"{count:,} {what} that the slicer has as {role}")
 
     def ordinary(self, rows: list[Any], model: Model, element: Any) -> list[Any]:
-        """The triangles of an object that are part of the model."""
+        """The triangle elements of an object without those that a slicer leaves out."""
         ranges = self.roles.triangles.get(element.get("id", ""), ()) if model is self.root_model() else ()
         kept = np.ones(len(rows), bool)
         for first, last, role in ranges:
@@ -316,7 +329,7 @@ class _Package:
     # -------------------------------------------------------------------------------------------------------- meshes
 
     def parts(self, model: Model, element: Any) -> Iterator[tuple[Part, bool]]:
-        """The mesh of an object, one part for each resource that colours it, and whether this says a colour."""
+        """The mesh of an object as parts, one for each resource that colours it; each with whether the file gives its colour."""
         mesh = _child(element, "mesh")
         name = f"object {element.get('id')} of {model.name}"
         rows = _inside(mesh, "vertices", "vertex")
@@ -344,20 +357,26 @@ class _Package:
         if any(len(e.attrib) > 3 and any(k.rpartition("}")[2] in PAINT and v for k, v in e.attrib.items()) for e in rows):
             self.file.warn("colours painted in a slicer are left out")
 
-        # Which resource colours each triangle, and which of its entries each corner has.
+        # The resource that colours each triangle, and the entry of that resource for each corner.
         names = np.full(len(rows), pid or "", object)
         entries = np.full(faces.shape, _index(pindex), np.int64)
         for i, e in enumerate(rows):
             first = e.get("p1")
-            if first is not None:  # one without entries of its own has the object's
+            if first is not None:  # a triangle without p1 has the resource and entry of its object
                 names[i] = e.get("pid") or pid or ""
                 entries[i] = (_index(first), _index(e.get("p2") or first), _index(e.get("p3") or first))
         for one in dict.fromkeys(names.tolist()):
             which = names == one
             yield self.colored(model, one, dataclasses.replace(whole, faces=faces[which]), entries[which])
 
-    def colored(self, model: Model, identity: str, part: Part, entries: np.ndarray) -> tuple[Part, bool]:
-        """A part with the entries `[F, 3]` of one resource as its colours."""
+    def colored(self, model: Model, identity: str, part: Part, entries: NDArray[Any]) -> tuple[Part, bool]:
+        """The part, coloured by one resource, and whether the file gives its colour.
+
+        Args:
+            identity: id of the resource; empty for none.
+            part: geometry of the triangles that have this resource.
+            entries: `[F, 3]` entry of the resource for each corner.
+        """
         grey = dataclasses.replace(part, base_color=(GREY, GREY, GREY, 1.0))
         colors = self.colors(model, identity) if identity else None
         if colors is None:
@@ -384,7 +403,7 @@ class _Package:
         """A resource by its id, or None with a warning where it cannot be read."""
         key = (model.name, identity)
         if key not in self.colors_of:
-            self.colors_of[key] = None  # whoever names itself finds this
+            self.colors_of[key] = None  # a resource that contains itself finds None here
             try:
                 self.colors_of[key] = self.read_colors(model, identity)
             except _Broken as error:
@@ -420,7 +439,7 @@ class _Package:
                 raise _Broken(f"{other} is not read")
 
     def mixed(self, model: Model, element: Any) -> Colors:
-        """Materials mixed by weight look like their colours mixed by weight."""
+        """The colours of a `compositematerials`: each is the mean of base colours, weighted as the file says."""
         base = self.colors(model, element.get("matid", ""))
         if base is None or base.texture is not None:
             raise _Broken("its base materials cannot be read")
@@ -436,12 +455,13 @@ class _Package:
         return Colors(np.rint(np.array(rows).reshape(-1, 4)).astype(np.uint8))
 
     def layered(self, model: Model, element: Any) -> Colors:
-        """Several resources one over another: mixed by alpha or multiplied where all are colours, else the last picture alone."""
+        """The colours of a `multiproperties`, which lays several resources over one another. Colours are blended by alpha or multiplied.
+        Where a layer is a picture, only the last picture is used."""
         layers = [self.colors(model, word) for word in (element.get("pids") or "").split()]
         if not layers:
             raise _Broken("it has no layers")
         rows = [[_index(w) for w in (e.get("pindices") or "").split()] for e in element if _local(e) == "multi"]
-        # Entries that are not written are the first one of their layer.
+        # An entry that is not written is the first one of its layer.
         entries = np.array([(row + [0] * len(layers))[: len(layers)] for row in rows], np.int64).reshape(-1, len(layers))
         methods = ["mix", *(element.get("blendmethods") or "").split(), *["mix"] * len(layers)]
         pictures = [i for i, layer in enumerate(layers) if layer is not None and layer.texture is not None]
@@ -453,7 +473,7 @@ class _Package:
             layer = layers[pictures[-1]]
             assert layer is not None
             return Colors(layer.values[entries[:, pictures[-1]]], layer.texture, layer.modes)
-        below: np.ndarray | None = None
+        below: NDArray[Any] | None = None
         for i, layer in enumerate(layers):
             if layer is None:
                 continue
@@ -469,8 +489,8 @@ class _Package:
             raise _Broken("none of its layers can be read")
         return Colors(np.rint(below * 255).astype(np.uint8))
 
-    def texture(self, model: Model, identity: str) -> np.ndarray | None:
-        """A picture of the archive; None where it is missing and that is allowed."""
+    def texture(self, model: Model, identity: str) -> NDArray[Any] | None:
+        """The pixels of a picture in the archive `[H, W, 4]`; None where it is missing and textures are not required."""
         element = model.resources.get(identity)
         path = (_attribute(element, "path") or "") if element is not None else ""
         if not path:
@@ -486,10 +506,11 @@ class _Package:
 
 
 class _Broken(Exception):
-    """A resource that cannot be read; the surface stays."""
+    """A resource cannot be read. The surface is kept without it."""
 
 
 def _opaque_if_all_clear(file: File, colors: Colors) -> Colors:
+    """The colours, made opaque where all of them are wholly transparent."""
     if not len(colors.values) or colors.values[:, 3].max() > 0:
         return colors
     file.warn("every colour of a resource is wholly transparent, which would leave nothing to see: taken as opaque")
@@ -497,12 +518,12 @@ def _opaque_if_all_clear(file: File, colors: Colors) -> Colors:
 
 
 def _helps(metadata: Any) -> bool:
-    """Whether Cura says of an object that it only helps to print others."""
+    """Whether Cura's metadata say that an object only helps to print others."""
     return metadata.get("name", "").rpartition(":")[2] in CURA and (metadata.text or "").strip().lower() in ("true", "1")
 
 
 def _color(text: str | None) -> tuple[int, int, int, int]:
-    """`#RRGGBB` or `#RRGGBBAA`."""
+    """Red, green, blue and alpha (0..255) from `#RRGGBB` or `#RRGGBBAA`."""
     digits = re.fullmatch(r"\s*#?([0-9a-fA-F]{6})([0-9a-fA-F]{2})?\s*", text or "")
     if not digits:
         raise _Broken(f"{text!r} is no colour")
@@ -511,14 +532,15 @@ def _color(text: str | None) -> tuple[int, int, int, int]:
 
 
 def _index(text: str | None) -> int:
+    """An index from 0 in a text; 0 where there is no text, -1 where it is no index."""
     return int(text) if text and re.fullmatch(r"\d{1,9}", text.strip()) else 0 if not text else -1
 
 
-def _floats(rows: list[Any], columns: int, what: str) -> np.ndarray:
-    """Numbers `[n, columns]` from texts.
+def _floats(rows: list[Any], columns: int, what: str) -> NDArray[Any]:
+    """Numbers `[n, columns]` from rows of texts.
 
     Raises:
-        UserError: one is missing or no number.
+        UserError: a number is missing, or a text is no number.
     """
     try:
         if any(None in row for row in rows):
@@ -528,8 +550,8 @@ def _floats(rows: list[Any], columns: int, what: str) -> np.ndarray:
         raise UserError(f"{what} is damaged: expected {columns} numbers each ({error})") from error
 
 
-def _transform(element: Any) -> np.ndarray:
-    """The matrix `[4, 4]` of an item or component. The file writes its transpose, without the last column."""
+def _transform(element: Any) -> NDArray[Any]:
+    """The matrix `[4, 4]` of an item or component. The file writes the transpose of it without the last column."""
     text = element.get("transform")
     matrix = np.eye(4)
     if text:

@@ -1,19 +1,19 @@
-"""Where shapes come from: the sources by name, and what every source gives.
+"""Sources of shapes: their names, and the interface of every source.
 
-    source = open_source("meshes/")                     # or starter, list.csv, shapes.h5, ... ; the kind is found out
+    source = open_source("meshes/")                     # or starter, list.csv, shapes.h5, ...; the kind is detected
     source = open_source("h5_files", variant="OBJ_BG")  # settings of a source are keyword arguments, all text
     geometry = source.reader.read(source.entries[0])    # in any process: a reader is small and can be pickled
 
 A new source is one module and one line in `SOURCES`. The module has:
   LOOKS_FOR                  one line, what its shapes look like on disk
-  recognises(location)       whether `auto` should choose it, found out in a glance and not by listing everything
+  recognises(location)       whether `auto` should choose it; fast, without listing everything
   open_source(location, *, textures, **options) -> Source
                              lists the shapes; its keyword arguments are the source's options
-  example(folder) -> str     makes the smallest collection there is of it and returns its location, for the contract test
+  example(folder) -> str     makes the smallest possible collection and returns its location, for the contract test
 
-Listing says what there is and reads as little as it can. Whether a shape can be read is found out by reading it, one by one,
-so that a broken one fails alone. Names, order and options never hold anything of the machine: no absolute path, no time, no locale.
-This module is light to import; the sources are imported when they are looked at.
+Listing reads as little as possible. Shapes are read later, one by one, so that a broken shape fails alone. Names, order and options do not
+depend on the machine: they hold no absolute path, no time and nothing of the locale. This module is fast to import, because the modules of
+the sources are imported when they are needed.
 """
 
 import hashlib
@@ -24,12 +24,13 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
+from cache_schema.terminal import escaped
 from pipeline.formats.catalog import ELSEWHERE, FORMATS
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ SOURCES: Final[dict[str, str]] = {
     "shapenet": "pipeline.sources.shapenet",
     "folder": "pipeline.sources.folder",
 }
-"""Name to module. `auto` takes the first that recognises the location, so the most particular come first."""
+"""By name of a source: its module. `auto` chooses the first source that recognises the location, so the most specific ones come first."""
 
 Textures = Literal["require", "grey"]
+"""Whether a shape whose texture file is missing fails (`require`) or is read without it (`grey`)."""
 
 ARCHIVES: Final = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+"""Extensions of archives, which are not read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,21 +58,21 @@ class Entry:
     """One shape of a source, before it is read."""
 
     id: str
-    """Its name for ever: part of the random state of its samples. At most 256 bytes of UTF-8."""
+    """Its permanent name, which is part of the random state of its samples. At most 256 bytes of UTF-8."""
     locator: str
-    """Where its reader finds it: a path relative to the root, or an index."""
+    """The place where its reader finds it: a path relative to the root, or an index."""
     label: str = ""
-    """Class name; empty for none. Compared exactly: `Chair` and `chair` are two."""
+    """Class name; empty for none. `Chair` and `chair` are two classes."""
     split: str = ""
     """train, val, test or a name of the user's own; empty for none."""
     up: Literal["", "y", "z"] = ""
-    """Up axis of this shape alone, where a list gives one; empty for what the reader is set to."""
+    """Up axis of this shape, if a list gives one; empty for the axis of the reader."""
     licence: str = ""
     """Name of the licence it is under, where the source knows; empty for unknown."""
 
 
 class Reader(Protocol):
-    """Reads single shapes. Small, immutable and picklable: workers get it instead of the listing."""
+    """Reads single shapes. A reader is small, immutable and picklable, so that it can be sent to worker processes."""
 
     @property
     def kind(self) -> str:
@@ -81,8 +84,8 @@ class Reader(Protocol):
 
     @property
     def options(self) -> tuple[tuple[str, str], ...]:
-        """Settings that change what is read, sorted by name, as `SourceSpec.options` records them. Settings that only say where
-        things are (a root, a folder of lists) are not among them. `open_source` takes every one of them again."""
+        """Settings that change what is read, sorted by name, as `SourceSpec.options` records them. `open_source` accepts all of them again.
+        Settings that only say where files are (a root, a folder of lists) are not among them."""
 
     @property
     def textures(self) -> Textures:
@@ -92,13 +95,14 @@ class Reader(Protocol):
         """The shape, +Y up.
 
         Raises:
-            UserError: it cannot be read, with a reason a person understands.
+            UserError: the shape cannot be read. The message gives a reason that a person understands.
         """
 
     def digest(self, entry: Entry) -> bytes:
-        """sha256 (32 bytes) of what the shape is made from: its file, its row of a file, or its parameters.
-        Of a mesh of several files (.obj with .mtl, .gltf with .bin, textures) it covers the main one only;
-        `Mesh.beside`, of the shape that `read` returns, covers the others.
+        """sha256 (32 bytes) of the data that the shape is made from: its file, its row of a file, or its parameters.
+
+        If a mesh has several files (.obj with .mtl, .gltf with .bin, textures), the digest covers only the main one. The field `beside` of
+        the shape that `read` returns covers the others.
 
         Raises:
             UserError: there is no such file.
@@ -107,19 +111,19 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a source lists. Make one with `Source.of`."""
+    """The shapes of a source, and how to read them. Make one with `Source.of`."""
 
     reader: Reader
     entries: tuple[Entry, ...]
-    """Sorted by id in code point order; no id twice."""
+    """The shapes, sorted by id in code point order. Ids are unique."""
     skipped: Mapping[str, int]
-    """What was seen and is no shape: how many, by extension (`.png`) or reason (`hidden`)."""
+    """Files that are no shapes: their number by extension (`.png`) or reason (`hidden`)."""
     notes: tuple[str, ...] = field(default=(), compare=False)
-    """Sentences about what was guessed or could not be told, with the setting that changes it. To be shown before heavy work."""
+    """Sentences about guesses, each with the setting that changes it. They are shown before the build begins."""
 
     @staticmethod
     def of(reader: Reader, entries: Iterable[Entry], skipped: Mapping[str, int] | None = None, notes: Iterable[str] = ()) -> "Source":
-        """A source with its entries in order, and notes about class names that are easily confused and about files no one reads.
+        """A source with its entries in order. Adds notes about class names that are easily confused, and about files that cannot be read.
 
         Raises:
             UserError: two entries have the same id.
@@ -133,14 +137,16 @@ class Source:
         return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said)
 
 
-def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", **options: str) -> Source:
+def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", licence: str = "", **options: str) -> Source:
     """Lists the shapes at a location.
 
     Args:
         location: a path, or the name of a built-in collection.
-        kind: a name in `SOURCES`, or `auto` for the first that recognises the location.
-        textures: what to do with a shape whose texture file is missing: fail it (`require`) or read it without (`grey`).
-        options: the source's own settings, see its `open_source`.
+        kind: a name in `SOURCES`, or `auto` for the first source that recognises the location.
+        textures: whether a shape whose texture file is missing fails (`require`) or is read without it (`grey`).
+        licence: name of the licence of every shape for which the source knows none. It does not change what is read, so it is not
+            among `Reader.options`.
+        options: further settings of the source, see the `open_source` of its module.
 
     Raises:
         UserError: nothing is there, the kind or an option is unknown, or no shape was found.
@@ -152,23 +158,43 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
         raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
     found = _recognise(location) if kind == "auto" else kind
     module = importlib.import_module(SOURCES[found])
-    known = [name for name in inspect.signature(module.open_source).parameters if name not in ("location", "textures")]
+    known = _known_options(module)
     for name in options:
         if name not in known:
             hint = f" (recognised as {found!r}; set kind for another)" if kind == "auto" else ""
             raise UserError(f"source {found!r} has no option {name!r}{did_you_mean(name, known)}{hint}")
     source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
-        seen = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
-        remedies = "".join(f"; {remedy}" for remedy in _unreadable(source.skipped))
-        raise UserError(
-            f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen or 'no files at all'}{remedies}"
-        )
-    return source
+        raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {_seen(source.skipped)}")
+    return _licensed(source, shape_text(licence.strip()))
+
+
+def _seen(skipped: Mapping[str, int]) -> str:
+    """What a source found instead of shapes, and what to do about it."""
+    seen = ", ".join(f"{count} {what}" for what, count in skipped.items()) or "no files at all"
+    return "; ".join((seen, *_unreadable(skipped)))
+
+
+def _licensed(source: Source, licence: str) -> Source:
+    """The source, with this licence for each shape that has none yet."""
+    if not licence:
+        return source
+    return replace(source, entries=tuple(entry if entry.licence else replace(entry, licence=licence) for entry in source.entries))
+
+
+def _known_options(module: ModuleType) -> dict[str, str]:
+    """The options of a source by name, with their defaults: the source's own, and `licence`, which every source has."""
+    parameters = inspect.signature(module.open_source).parameters.values()
+    own = {p.name: str(p.default) for p in parameters if p.name not in ("location", "textures")}
+    return own | {"licence": ""}
 
 
 def _refuse_elsewhere(location: str) -> None:
-    """Says what to do about shapes that do not lie open on a disk of this machine."""
+    """Refuses shapes that are not in a folder of this machine.
+
+    Raises:
+        UserError: the location is an address, an archive or a cache. The message says what to do.
+    """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location) and not os.path.exists(location):
         raise UserError(
             f"{location!r} is an address, and shapes are read from folders: download them first "
@@ -186,7 +212,7 @@ def _refuse_elsewhere(location: str) -> None:
 
 
 def _unreadable(skipped: Mapping[str, int]) -> list[str]:
-    """What to do about files that hold shapes and cannot be read."""
+    """Sentences about files that hold shapes but cannot be read, and how to convert them."""
     by_remedy: dict[str, list[str]] = {}
     for what, count in skipped.items():
         if what in ELSEWHERE:
@@ -195,7 +221,7 @@ def _unreadable(skipped: Mapping[str, int]) -> list[str]:
 
 
 def _alike(labels: Iterable[str]) -> list[str]:
-    """Class names that differ in case, hyphens, underscores or blanks alone. They stay different classes."""
+    """A sentence about class names that differ only in case, hyphens, underscores or blanks. They stay different classes."""
     groups: dict[str, list[str]] = {}
     for label in sorted(labels):
         groups.setdefault(re.sub(r"[\s_-]+", "", label).casefold(), []).append(label)
@@ -208,7 +234,7 @@ def _alike(labels: Iterable[str]) -> list[str]:
 
 
 def about() -> dict[str, tuple[str, dict[str, str]]]:
-    """Every source by name: what it looks for, and its options with what they are where nothing is said."""
+    """By name of a source: what it looks for, and its options with their defaults."""
     found: dict[str, tuple[str, dict[str, str]]] = {}
     for name, path in SOURCES.items():
         try:
@@ -216,13 +242,16 @@ def about() -> dict[str, tuple[str, dict[str, str]]]:
         except ModuleNotFoundError as error:
             found[name] = (f"needs the package {error.name}: pip install 'mmpd[pipeline]'", {})
             continue
-        parameters = inspect.signature(module.open_source).parameters.values()
-        options = {p.name: str(p.default) for p in parameters if p.name not in ("location", "textures")}
-        found[name] = (module.LOOKS_FOR, options)
+        found[name] = (module.LOOKS_FOR, _known_options(module))
     return found
 
 
 def _recognise(location: str) -> str:
+    """The name of the first source that recognises a location.
+
+    Raises:
+        UserError: no source does.
+    """
     modules: dict[str, ModuleType] = {name: importlib.import_module(path) for name, path in SOURCES.items()}
     for name, module in modules.items():
         if module.recognises(location):
@@ -238,23 +267,21 @@ def _recognise(location: str) -> str:
 
 
 def shape_text(path: str) -> str:
-    """A path or name as text that is the same on every machine and harmless on a terminal: NFC, bytes that are no UTF-8 written as
-    `\\xff`, and what is no printed character (a newline, an escape, a change of the direction of writing) as `\\x0a` or `\\u202e`."""
+    """A path or name as text that is equal on every machine and harmless on a terminal.
+
+    The text is in Unicode form NFC. Bytes that are no UTF-8 are written as `\\xff`. Characters that are not printed (a newline, an escape,
+    a change of the writing direction) are written as `\\x0a` or `\\u202e`.
+    """
     text = unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
-    return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else escaped(c) for c in text)
 
 
 KEPT: Final = "\u200c\u200d"
-"""Marks that join letters or pictures (in Persian, Hindi, emoji). Nobody sees them, and words need them."""
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
+"""Invisible characters that are kept: they join letters or pictures (in Persian, Hindi, emoji)."""
 
 
 def shape_id(text: str) -> str:
-    """The id for a name: the name itself, or where it does not fit in 256 bytes of UTF-8, its beginning and a hash of all of it."""
+    """The id for a name: the name itself. If it has more than 256 bytes of UTF-8, the id is its beginning and a hash of the whole name."""
     raw = text.encode()
     if len(raw) <= TEXT_BYTES:
         return text

@@ -1,6 +1,6 @@
-"""Shapes that are files: which extensions are shapes, finding them in a tree, and the reader that opens one.
+"""Shapes in files: the extensions of shapes, the search in a tree of folders, and the reader.
 
-Used by the sources `folder`, `modelnet`, `shapenet` and `list`. Reading a file is `pipeline.reading.load`'s work.
+The sources `folder`, `modelnet`, `shapenet` and `list` use this module. `pipeline.reading.load` reads a file.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ Axis = Literal["auto", "y", "z"]
 Choice = TypeVar("Choice", bound=str)
 
 WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
-"""Files that are as often notes or lists as clouds: a look inside tells."""
+"""Extensions of files that may be notes, lists or clouds. The contents tell."""
 
 UP: Final[dict[str, Literal["y", "z"]]] = {
     ".glb": "y",
@@ -48,9 +48,8 @@ UP: Final[dict[str, Literal["y", "z"]]] = {
     ".csv": "z",
     ".txt": "y",
 }
-"""The files that are shapes, and which axis points up in them: glTF says +Y, COLLADA where it says nothing, .obj is written so
-by nearly all programs; the formats of CAD, printing and scanning have +Z; the clouds in .txt files that are handed around (ModelNet40
-with normals, ShapeNetPart) have +Y."""
+"""By extension of a shape: the usual up axis. +Y is the up axis of glTF, the default of COLLADA, and usual in .obj files. +Z is usual in
+CAD, 3D printing and scanning. The well-known clouds in .txt files (ModelNet40 with normals, ShapeNetPart) have +Y up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class FileReader:
     kind: str
     location: str
     root: str = ""
-    """Absolute path that locators are relative to; the location itself where none is given."""
+    """Absolute path that locators are relative to; empty for the location."""
     up: Axis
     """`auto`: see `usual_up`."""
     options: tuple[tuple[str, str], ...]
@@ -82,17 +81,17 @@ class FileReader:
 
 
 def usual_up(path: Path) -> Literal["x", "y", "z"]:
-    """The axis that points up in a file, by `UP`; a COLLADA file says it itself, and only there it can be x."""
+    """The axis that points up in a file, by its extension. A COLLADA file names the axis, and only there it can be x."""
     suffix = path.suffix.lower()
     if suffix in (".dae", ".zae"):
         said = re.search(rb"up_axis\s*>\s*([XYZ])_UP", collada.head(path))
         if said:
-            return {b"X": "x", b"Z": "z"}.get(said[1], "y")  # type: ignore[return-value]
+            return "x" if said[1] == b"X" else "z" if said[1] == b"Z" else "y"
     return UP.get(suffix, "y")
 
 
 def axes_told(extensions: Iterable[str]) -> str:
-    """A sentence about the axis that `auto` takes for up, by extension."""
+    """A sentence about the up axes that `auto` chose for these extensions."""
     kinds: dict[str, list[str]] = {}
     for extension in sorted(set(extensions)):
         kinds.setdefault(UP[extension], []).append(extension)
@@ -101,10 +100,10 @@ def axes_told(extensions: Iterable[str]) -> str:
 
 
 def choice(what: str, value: str, allowed: Sequence[Choice]) -> Choice:
-    """A value of which there are only a few.
+    """The value, if it is one of the allowed ones.
 
     Raises:
-        UserError: it is another one.
+        UserError: it is another value.
     """
     for one in allowed:
         if value == one:
@@ -116,7 +115,7 @@ def folder_at(location: str) -> Path:
     """The absolute path of a folder.
 
     Raises:
-        UserError: it is none.
+        UserError: there is no such folder.
     """
     path = Path(location).absolute()
     if not path.is_dir():
@@ -125,15 +124,15 @@ def folder_at(location: str) -> Path:
 
 
 def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Counter[str]]:
-    """All files below a folder with one of the extensions, and a count of everything else by extension or reason.
+    """Finds all files with one of the extensions below a folder.
 
-    Links to folders are followed, but no folder is read twice and none above the root, so loops end.
+    Links to folders are followed. No folder is read twice and no folder above the root is read, so loops of links end.
 
     Returns:
-        Paths relative to the root with `/`, in no particular order, and the counts.
+        The paths relative to the root, with `/`, in no particular order; and the number of all other files by extension or reason.
 
     Raises:
-        UserError: a folder may not be read. Leaving it out would give other rows on another machine.
+        UserError: a folder may not be read. It is not left out, because then the shapes would differ between machines.
     """
     found: list[str] = []
     skipped: Counter[str] = Counter()
@@ -141,7 +140,7 @@ def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Coun
     seen = {_inode(path) for path in (home, *home.parents)}
     folders, links = [""], list[str]()
     while folders or links:
-        # Links come after all real folders, and in order: what is found under which name depends on the tree alone.
+        # Links come after all real folders, and in order, so that the names of the files depend only on the tree.
         folder = folders.pop() if folders else heapq.heappop(links)
         if folder:
             inode = _inode(root / folder)
@@ -164,7 +163,7 @@ def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Coun
                 heapq.heappush(links, path)
             elif extension not in extensions or (extension in WORDS_OR_NUMBERS and item.is_file() and not is_table(Path(item.path))):
                 skipped[extension or "no extension"] += 1
-            elif item.is_file(follow_symlinks=False) or item.is_symlink():  # a link to nothing is a shape that will fail, with its name
+            elif item.is_file(follow_symlinks=False) or item.is_symlink():  # a broken link counts as a shape, which will fail with its name
                 found.append(path)
             else:
                 skipped["device or pipe"] += 1
@@ -172,5 +171,6 @@ def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Coun
 
 
 def _inode(path: Path) -> tuple[int, int]:
+    """Two numbers that identify a folder."""
     state = os.stat(path)
     return state.st_dev, state.st_ino

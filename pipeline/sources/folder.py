@@ -1,25 +1,26 @@
-"""A folder of meshes and clouds in any format that is read here, in any tree of folders.
+"""A folder of meshes and clouds in any readable format, with any subfolders.
 
     open_source("meshes/")
     open_source("assets/", label="file", up="z")
 
 Id: the path below the folder, with its extension (`furniture/chair_A.gltf`).
 
-Split: a level of folders that are all, or two of them, called train, val or test (or training, valid, validation, testing, in any
-case) gives the split. A folder `train` among `bus` and `car` is a class. Where there is no such level, lists of names beside the shapes
-(`modelnet40_train.txt`) give it. `split=0.8` makes a split instead: see `splits.made`; `split_seed=1` another one.
+Split: folders called train, val or test (or training, valid, validation, testing, in any case) give the split, if all folders on their
+level have such names or at least two splits are there. So a folder `train` beside `bus` and `car` is a class. Without such folders, lists
+of names beside the shapes (`modelnet40_train.txt`) give the split. `split=0.8` makes a split instead, see `splits.made`; `split_seed=1`
+makes another one.
 
 Label, by the option `label`:
-  folder   the first folder on the way to the file that is no split
-  file     (or name) the words of the file's name, without single letters and what has digits in it: `chair_A_wood_02.gltf` is a
+  folder   the first folder on the path that is no split
+  file     (or name) the words of the file name, without single letters and numbers: `chair_A_wood_02.gltf` is a
            `chair wood`
   none     no labels
-  auto     (default) `folder` where there is a split level, or where the folders tell at least as many kinds apart as the file names do;
-           else `file`. So `chair/0001.off` and `chair/chair_17.obj` go by their folder, packs like `city/bench.glb` by their file.
+  auto     (default) `folder` if folders give the split, or if the folders have at least as many different names as the files;
+           else `file`. So `chair/0001.off` and `chair/chair_17.obj` get the class of their folder, `city/bench.glb` that of its file.
 
-A .txt, .csv, .asc or .npz file that is called like another shape beside it is not taken: it tells something about that shape.
+A .txt, .csv, .asc or .npz file with the name of another shape beside it is left out: it is an annotation of that shape.
 
-Up axis, by the option `up`: `y`, `z`, or `auto` (default): what is usual for the format, see `files.usual_up`.
+Up axis, by the option `up`: `y`, `z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
 """
 
 import os
@@ -81,7 +82,8 @@ def open_source(
 
 
 def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str]:
-    """The files without tables of numbers that are called like a shape beside them: keypoints or labels of it, not another shape."""
+    """The files without annotations: tables of numbers with the name of a shape beside them, such as keypoints or labels. They are counted
+    in `skipped`."""
     shapes = {stem for stem, extension in map(os.path.splitext, locators) if extension.lower() not in (*WORDS_OR_NUMBERS, ".npz")}
     kept = []
     for locator in locators:
@@ -94,7 +96,7 @@ def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str
 
 
 def _guess(label: str, labels: list[str]) -> str:
-    """A sentence about classes that nobody chose."""
+    """A sentence about classes that were guessed from names."""
     counts = Counter(name for name in labels if name)
     change = "choose with --set source.label=folder|file|none"
     if not counts:
@@ -110,23 +112,23 @@ def _guess(label: str, labels: list[str]) -> str:
 
 
 def _split_like_classes(ways: list[list[str]]) -> list[str]:
-    """A sentence about folders that are called like a split and are none, because of what lies beside them."""
+    """Sentences about folders with the name of a split that are no split, because the folders beside them have other names."""
     found = sorted({way[depth] for way in ways for depth in range(len(way)) if way[depth].lower() in SPLITS})
     return [f"the folder {name!r} is no split, because the folders beside it are none" for name in found[:3]]
 
 
 def _lists(root: Path) -> list[Path]:
-    """Files beside the shapes, or in a folder for them, that may name the shapes of a split."""
+    """Files that may list the shapes of a split: those in the root or in a folder for splits, with a fitting name."""
     folders = [root, *(root / name for name in ("train_test_split", "splits", "split", "lists"))]
     names = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.suffix.lower() in (".txt", ".json")]
     return [path for path in names if splits.split_named(path.stem) and path.is_file()]
 
 
 def split_level(ways: list[list[str]]) -> int:
-    """How deep the folders that name the split are (0 is just below the root), or -1 where there are none.
+    """The depth of the folders that give the split (0 is just below the root); -1 where there are none.
 
     Args:
-        ways: for each file, the folders on the way to it.
+        ways: for each file, the folders on its path.
     """
     for depth in range(max(map(len, ways), default=0)):
         names = {way[depth] for way in ways if len(way) > depth}
@@ -137,7 +139,8 @@ def split_level(ways: list[list[str]]) -> int:
 
 
 def name_in(file: str) -> str:
-    """What a file's name calls its shape: `chair_A_wood.gltf` a `chair wood`, `wallB-002.gltf.glb` a `wall`, `0017.off` nothing."""
+    """The class that a file name gives: `chair_A_wood.gltf` is a `chair wood`, `wallB-002.gltf.glb` is a `wall`, `0017.off` has none
+    (empty)."""
     while os.path.splitext(file)[1].lower() in UP:
         file = os.path.splitext(file)[0]
     words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", file).lower())

@@ -5,22 +5,21 @@
     open_source("clouds.h5", up="z", keys="features/xyz,targets")
 
 A file holds clouds `data` [N, n, c] (or points, pc, xyz, clouds ...) and where there are labels `label` (or labels, y, cls, class ...). The
-option `keys=CLOUDS,LABELS,COLOURS` names others; a name left out is looked for. Columns after x, y, z are judged as in
-`pipeline.formats.columns`: colours, normals, or left out. Colours may also lie in a data set `rgb` [N, n, 3], and
-normals in `normal` [N, n, 3].
+option `keys=CLOUDS,LABELS,COLOURS` gives other names; an empty name means the usual ones. `pipeline.formats.columns` decides whether
+columns after x, y, z are colours or normals, or are left out. Colours may also be in a data set `rgb` [N, n, 3], and normals in `normal`
+[N, n, 3].
 
-Labels are numbers [N] or [N, 1] (-1 is none), rows with one 1 [N, C], or texts; labels of points [N, n] are no classes. Names of
-numbers come from a `shape_names.txt` beside the file, or from a data set or attribute `classes` or `names` in it, ScanObjectNN's from
-here; without either they are `class_3`.
-`label=none` leaves labels out.
+Labels are numbers [N] or [N, 1] (-1 is none), one-hot rows [N, C], or texts. Labels of points [N, n] are not used. Class names for numbers
+come from a file `shape_names.txt` beside the file, or from a data set or attribute `classes` or `names` in it. The names of ScanObjectNN
+are in this module. Without names, classes are called `class_3`. `label=none` leaves labels out.
 
-Split: train, val or test where the file's name says so, in any case, else where the folders on the way to it do; `split=0.8` makes one by
-a hash of the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/000012`.
+Split: train, val or test from the name of the file, in any case, else from the folders on its path. `split=0.8` makes a split by a hash of
+the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/000012`.
 Up axis, by the option `up`: `y` (default: ModelNet40's and ScanObjectNN's clouds are distributed with +Y up) or `z`.
 
-A file that cannot be opened stops the listing, since the number of its shapes is unknown; a row that is no cloud fails alone, when it is
-read. Files are opened for each read, which costs a millisecond or two and is safe in any number of processes. Nothing outside the
-folder is read, whatever a file links to.
+A file that cannot be opened stops the listing, because the number of its shapes is unknown. A row that is no cloud fails alone when it is
+read. Files are opened for each read, which takes one or two milliseconds and is safe in any number of processes. Links to data outside
+the file are not followed.
 """
 
 import dataclasses
@@ -35,6 +34,7 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import geometry
@@ -53,7 +53,7 @@ VARIANTS: Final = {
     "OBJ_ONLY": ("main_split_nobg", "_objectdataset.h5"),
     "PB_T50_RS": ("main_split", "_objectdataset_augmentedrot_scale75.h5"),
 }
-"""ScanObjectNN's variants: the folder, and how its two files end, after `training` and `test`."""
+"""By variant of ScanObjectNN: its folder, and the end of its two file names, after `training` and `test`."""
 
 SCAN_CLASSES: Final = (
     "bag",
@@ -92,33 +92,33 @@ LABEL_KEYS: Final = (
     "classlabels",
     "gt",
 )
-"""What labels are called, in small letters and without underscores; the first that is there is taken."""
+"""Names of labels, as `columns.plain` gives them. The first that a file has is used."""
 
 NAME_KEYS: Final = ("classes", "classnames", "names", "shapenames", "labelnames", "categorynames", "classname")
-"""What the names of numbered labels are called."""
+"""Names of lists of class names, as `columns.plain` gives them."""
 
 ROWS: Final = 2_000_000
-"""More shapes than this in one file are not listed: a damaged or hostile file can declare any number in a few bytes."""
+"""Largest number of shapes in one file. A damaged or hostile file can declare any number in a few bytes."""
 
 DENSEST: Final = 200
-"""Clouds are never compressed more than this: a file that declares more was not written to its end, and HDF5 gives zeros for the rest."""
+"""Largest ratio of declared to stored bytes. Above it, the file was not written to its end, and HDF5 would return zeros for the rest."""
 
 ROW_BYTES: Final = 4 << 30
-"""A larger shape is not read."""
+"""Largest size of a shape, in bytes."""
 
 LABEL_VALUES: Final = 500_000_000
-"""More numbers than this are no labels."""
+"""Largest number of values in an array of labels."""
 
 GLANCE: Final = 100
-"""Folders that are looked into to recognise a source."""
+"""Number of subfolders that are looked into to recognise a source."""
 
 LINKS: Final = 8
-"""Longest chain of links that is followed."""
+"""Longest chain of links within a file that is followed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """Where the clouds of one file are, and what goes with them."""
+    """Names of the data sets of one file; empty for those that it does not have."""
 
     clouds: str
     labels: str = ""
@@ -136,7 +136,7 @@ class RowReader:
     """Absolute path that locators are relative to."""
     up: str
     keys: str = ""
-    """As the option says it."""
+    """The option `keys`."""
     options: tuple[tuple[str, str], ...]
     textures: Textures
 
@@ -159,32 +159,33 @@ class RowReader:
         return done
 
     def digest(self, entry: Entry) -> bytes:
-        """See `catalog.Reader`. Over a cloud's points and colours; of normals that lie apart, `Cloud.normals_beside` has the digest."""
+        """See `catalog.Reader`. The digest covers points and colours. `Cloud.normals_beside` is the digest of normals in their own data
+        set."""
         row, colors, _ = self._row(entry)
         total = _digest(row)
         if colors is not None:
             total.update(f" {colors.dtype.str} {colors.shape} ".encode() + colors.tobytes())
         return total.digest()
 
-    def _row(self, entry: Entry) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None]:
-        """The numbers of a cloud `[n, c]`, and of its colours and its normals where they lie apart."""
+    def _row(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """The numbers of a cloud `[n, c]`; and its colours and its normals if they have their own data set (else None)."""
         name, _, row = entry.locator.rpartition("#")
         with _opened(Path(self.root), name) as file:
             keys = _found(file, name, self.keys)
 
-            def one(key: str) -> np.ndarray[Any, Any]:
+            def one(key: str) -> NDArray[Any]:
                 return _one(_reached(file, key, Path(self.root)), int(row), f"{name}, {key}")
 
             return one(keys.clouds), one(keys.colors) if keys.colors else None, one(keys.normals) if keys.normals else None
 
 
-def _digest(array: np.ndarray[Any, Any]) -> "hashlib._Hash":
+def _digest(array: NDArray[Any]) -> "hashlib._Hash":
     """sha256 over numbers, their type and their shape."""
     return hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode() + array.tobytes())
 
 
 def recognises(location: str) -> bool:
-    """Whether it is an HDF5 file, or a folder with some and no shapes of another kind beside them."""
+    """Whether the location is an HDF5 file, or a folder with HDF5 files and no other shapes."""
     path = Path(location)
     if path.is_file():
         return path.suffix.lower() in EXTENSIONS
@@ -202,7 +203,7 @@ def recognises(location: str) -> bool:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What lies in a folder; nothing where it may not be read, which listing it says better."""
+    """The contents of a folder; empty where it may not be read. `open_source` reports that."""
     try:
         return list(folder.iterdir())
     except OSError:
@@ -256,7 +257,7 @@ def open_source(
 
 
 def _split_of(name: str) -> str:
-    """The split that a file's path tells: its name, else the innermost folder that says one."""
+    """The split in the path of a file: from its name, else from the innermost folder with a split in its name."""
     return next((split for part in reversed(Path(name).parts) if (split := splits.split_named(Path(part).stem))), "")
 
 
@@ -301,7 +302,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> l
 
 @contextmanager
 def _opened(root: Path, name: str) -> Iterator[h5py.File]:
-    """A file below the root, with what HDF5 says about it turned into errors that name the file."""
+    """Opens a file below the root. Errors of HDF5 become errors that name the file."""
     path = root / name
     if not path.is_file():
         raise UserError(f"no such file: {shape_text(name)}")
@@ -319,7 +320,7 @@ def _opened(root: Path, name: str) -> Iterator[h5py.File]:
 
 
 def _found(file: h5py.File, text: str, wanted: str) -> Keys:
-    """The keys that are asked for, else those with a usual name."""
+    """The data sets that the option `keys` names, else those with a usual name."""
     asked = [part.strip() for part in (wanted + ",,").split(",")]
     by_name = {columns.plain(key): key for key in reversed(list(file))}
     clouds = asked[0]
@@ -338,10 +339,11 @@ def _found(file: h5py.File, text: str, wanted: str) -> Keys:
 
 
 REMEDY: Final = "name the right one with --set source.keys=CLOUDS,LABELS"
+"""The advice where the clouds are not found."""
 
 
 def _shape_said(file: h5py.File, key: str, ndim: int) -> bool:
-    """Whether a key is no link and holds an array of so many axes."""
+    """Whether a key is no link and names an array with `ndim` axes."""
     if not isinstance(file.get(key, getlink=True), h5py.HardLink):
         return False
     value = file[key]
@@ -349,7 +351,7 @@ def _shape_said(file: h5py.File, key: str, ndim: int) -> bool:
 
 
 def _fit(file: h5py.File, normals: str, clouds: str) -> bool:
-    """Whether an array lies in the file itself and holds three fractions for each point of the clouds: normals are left out otherwise."""
+    """Whether an array is stored in the file itself and has three floats for each point of the clouds. Other normals are left out."""
     if "/" in clouds or not _shape_said(file, normals, 3) or not _shape_said(file, clouds, 3):  # a group may be a link out of the file
         return False
     values, points = file[normals], file[clouds]
@@ -360,7 +362,7 @@ def _fit(file: h5py.File, normals: str, clouds: str) -> bool:
 
 
 def held(file: h5py.File) -> str:
-    """What a file holds, in words; links are not followed."""
+    """The contents of a file in words. Links are not followed."""
     shown = []
     for key in list(file)[:12]:
         shape = ""
@@ -372,10 +374,10 @@ def held(file: h5py.File) -> str:
 
 
 def _reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
-    """A data set, if all it is made of lies in this file.
+    """A data set whose data all lie in this file.
 
-    HDF5 follows links to any file of the machine, and fills with zeros what it does not find. So links are looked at before
-    anything is opened, and what leads out of the file is refused.
+    HDF5 follows links to any file of the machine, and returns zeros for missing data. So links are checked before anything is opened, and
+    links out of the file are refused.
     """
     name = shape_text(Path(file.filename).relative_to(root).as_posix())
     remedy = "copy the data into one file, for instance with h5repack or h5py"
@@ -420,17 +422,18 @@ def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
         )
 
 
-def _one(values: h5py.Dataset, row: int, where: str) -> np.ndarray[Any, Any]:
+def _one(values: h5py.Dataset, row: int, where: str) -> NDArray[Any]:
+    """One row of a data set."""
     if row >= len(values):
         raise UserError(f"{where}: there is no row {row}, it has {len(values)}")
-    return values[row]
+    return np.asarray(values[row])
 
 
 # ----------------------------------------------------------------------------------------------------------------- labels
 
 
 def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...], notes: list[str]) -> list[str]:
-    """The class name of each row, empty for none."""
+    """The class name of each row; empty for none."""
     shape = labels.shape
     if not shape or shape[0] != count:
         raise UserError(f"{where}: {count} clouds, but {shape[0] if shape else 1} labels")
@@ -460,7 +463,7 @@ NAMING: Final = "put their names, one a line, into shape_names.txt beside the fi
 
 
 def _of_points(labels: h5py.Dataset, count: int, points: int) -> bool:
-    """Whether labels are one for each point of each cloud, and no rows with a single 1."""
+    """Whether there is one label for each point of each cloud. One-hot rows of the same shape are no labels of points."""
     shape = labels.shape
     if (
         shape not in ((count, points), (count, points, 1))
@@ -473,8 +476,8 @@ def _of_points(labels: h5py.Dataset, count: int, points: int) -> bool:
     return not bool(np.all((values == 0) | (values == 1)) and np.all(values.sum(axis=1, dtype=np.int64) == 1))
 
 
-def _numbers(values: np.ndarray[Any, Any], where: str, count: int) -> np.ndarray[Any, Any]:
-    """Labels of any form as whole numbers `[N]`."""
+def _numbers(values: NDArray[Any], where: str, count: int) -> NDArray[Any]:
+    """Labels as whole numbers `[N]`, from numbers or one-hot rows."""
     flat = values.reshape(count, -1) if count else values.reshape(0, 1)
     if values.dtype.kind == "f" and not np.all(flat == np.rint(flat)):
         raise UserError(f"{where}: labels that are no whole numbers, such as {flat[flat != np.rint(flat)].flat[0]}")
@@ -491,17 +494,18 @@ def _numbers(values: np.ndarray[Any, Any], where: str, count: int) -> np.ndarray
 
 
 def _is_text(kind: np.dtype[Any]) -> bool:
-    """Whether values are texts of fixed or any length. Other objects of any length are not touched: damaged, they end the process."""
+    """Whether values are texts. Other objects of variable length are not read: HDF5 crashes if they are damaged."""
     return kind.kind == "S" or h5py.check_string_dtype(kind) is not None
 
 
 def _text(value: object) -> str:
+    """A text of an HDF5 file, in safe characters."""
     raw = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return shape_text(raw.rstrip("\0").strip())
 
 
 def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
-    """What the numbers of labels mean; empty if nothing tells."""
+    """The class names of numbered labels; empty where the file and its folder have none."""
     beside = (root / name).parent / "shape_names.txt"
     if beside.is_file():
         try:
@@ -525,7 +529,11 @@ def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
 
 
 def _distinct(names: Sequence[str], where: str) -> tuple[str, ...]:
-    """Class names, no two of them equal: two numbers of one name would become one class."""
+    """Class names with numbers for empty names.
+
+    Raises:
+        UserError: two names are equal, so that two labels would become one class.
+    """
     twice = [name for name, times in Counter(names).items() if times > 1 and name]
     if twice:
         raise UserError(f"{where} gives the name {twice[0]!r} to two classes; make the names differ")

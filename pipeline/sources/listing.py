@@ -1,19 +1,19 @@
-"""A list of shapes: CSV, JSON, JSON lines or plain text. The way to take part of a big collection, such as Objaverse.
+"""A list of shapes: CSV, JSON, JSON lines or plain text. Lists select shapes of a large collection, such as Objaverse.
 
     open_source("chosen.csv")                      # paths are relative to the list's folder
-    open_source("object-paths.json", root="glbs/") # or to another
+    open_source("object-paths.json", root="glbs/") # or to another folder
 
-  .csv     a header line, then one shape a line. Columns: path, and where wanted id, label, split, up (y or z); between them
-           commas, semicolons or tabs
+  .csv     a header line, then one shape a line. Columns: path, and optionally id, label, split, up (y or z), licence (or
+           license). Commas, semicolons or tabs separate the cells
   .jsonl   one object a line, with the same names
   .json    a list of such objects or of paths, or {id: path}, as Objaverse's `object-paths.json` is
   .txt     one path a line; empty lines and lines that begin with # are left out
 
-Backslashes in a path, as Windows writes them, are read as / where there is no such file. The id is the path where the list gives none.
-A file that is listed and missing is a shape that fails when it is read.
-Classes by the option `label`: `auto` (default) takes the list's, `folder` the folder a file lies in, `file` (or `name`) the words of its
-name, `none` leaves them out. `split=0.8` makes a split by a hash of the id, see `splits.made`.
-Up axis: the list's, else the option `up`: `y`, `z`, or `auto` (default): what is usual for the format, see `files.usual_up`.
+Backslashes in a path, as on Windows, are read as / unless there is a file with backslashes in its name. If the list gives no id, the id is
+the path. A listed file that is missing fails when it is read.
+The option `label` says where classes come from: `auto` (default) from the list, `folder` from the folder of a file, `file` (or `name`) from
+the words of its name; `none` leaves them out. `split=0.8` makes a split by a hash of the id, see `splits.made`.
+Up axis: from the list, else from the option `up`: `y`, `z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
 """
 
 import csv
@@ -37,7 +37,8 @@ from pipeline.sources.folder import name_in
 
 LOOKS_FOR: Final = "a .csv, .json, .jsonl or .txt list of paths"
 
-COLUMNS: Final = ("path", "id", "label", "split", "up")
+COLUMNS: Final = ("path", "id", "label", "split", "up", "licence", "license")
+"""Names of the columns that a list may have. `licence` and `license` mean the same."""
 
 
 def recognises(location: str) -> bool:
@@ -63,12 +64,12 @@ def open_source(
     Args:
         location: the list.
         textures: see `catalog.open_source`.
-        root: the folder its paths are relative to; its own by default. No part of what the shapes are.
-        up: axis of the shapes for which the list gives none.
-        listed_up: a hash of the axes in the list, recorded with a cache because ids do not tell when they change. Not for typing.
+        root: the folder that paths are relative to; by default the folder of the list. It is not recorded.
+        up: up axis of the shapes for which the list gives none.
+        listed_up: a hash of the up axes in the list. A cache records it, because ids do not show when axes change. Users do not set it.
         label: where classes come from: auto, folder, file (or name), none.
         split: makes a split, see `splits.fractions`.
-        split_seed: of the split that is made.
+        split_seed: seed of the split that is made.
     """
     axis: Axis = choice("option up", up, ("auto", "y", "z"))
     label = choice("option label", label, ("auto", "folder", "file", "name", "none"))
@@ -100,14 +101,14 @@ def open_source(
 
 
 def _label(entry: Entry, label: str) -> str:
-    """The class that the path of a shape tells."""
+    """The class of a shape by its path; `label` is `folder`, `file` or `none`."""
     text = shape_text(entry.locator)
     folder, _, name = text.rpartition("/")
     return {"folder": folder.rsplit("/", 1)[-1], "file": name_in(name), "none": ""}[label]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every row of a list, and in words where it is."""
+    """Every row of a list, each with its place in words (`line 3`)."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -152,7 +153,7 @@ def _csv_rows(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _delimiter(text: str) -> str:
-    """What stands between the cells: told by the header, in which `path` is a cell."""
+    """The character that separates the cells: the one that makes `path` a cell of the header, else the most frequent one in it."""
     head = next(iter(text.splitlines()), "")
     for delimiter in ",;\t":
         if "path" in (cell.strip().strip('"') for cell in head.split(delimiter)):
@@ -182,24 +183,37 @@ def _check_column(column: str, where: str) -> None:
         raise UserError(f"{where}: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
 
 
+def _locator(written: str, base: Path) -> str:
+    """A path of a list, relative to `base` where it lies below it."""
+    if "\\" in written and not os.path.lexists(base / written):
+        written = written.replace("\\", "/")
+    locator = posixpath.normpath(written)
+    if os.path.isabs(locator) and Path(locator).is_relative_to(base):
+        locator = Path(locator).relative_to(base).as_posix()
+    return locator
+
+
 def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
+    """The entry of a row.
+
+    Raises:
+        UserError: the row has a cell that is no text, no path, or an unknown up axis.
+    """
     for column, value in row.items():
         if value is not None and not isinstance(value, str):
             raise UserError(f"{where}: expected {column} as text, got {value!r:.40}")
     cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
     if not cells["path"]:
         raise UserError(f"{where}: no path")
-    written = cells["path"]
-    if "\\" in written and not os.path.lexists(base / written):
-        written = written.replace("\\", "/")
-    locator = posixpath.normpath(written)
-    if os.path.isabs(locator) and Path(locator).is_relative_to(base):
-        locator = Path(locator).relative_to(base).as_posix()
+    locator = _locator(cells["path"], base)
     if os.path.isabs(locator) and not cells["id"]:
         raise UserError(f"{where}: {locator!r} does not lie below {str(base)!r}; give the shape an id, or the option root")
     axis: Literal["", "y", "z"] = choice(f"{where}, up", cells["up"], ("", "y", "z"))
+    licence = shape_text(cells["licence"] or cells["license"])
     text = shape_text(cells["id"] or locator)
-    return Entry(id=shape_id(text), locator=locator, label=shape_text(cells["label"]), split=shape_text(cells["split"]), up=axis)
+    return Entry(
+        id=shape_id(text), locator=locator, label=shape_text(cells["label"]), split=shape_text(cells["split"]), up=axis, licence=licence
+    )
 
 
 def example(folder: Path) -> str:

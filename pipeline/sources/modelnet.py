@@ -1,8 +1,8 @@
-"""ModelNet10 and ModelNet40 as they are distributed: `CLASS/{train,test}/*.off`, +Z up. A `val` beside them is welcome.
+"""ModelNet10 and ModelNet40 as they are distributed: `CLASS/{train,test}/*.off`, +Z up. A folder `val` is read too.
 
     open_source("ModelNet40/")
 
-Label and split are the folders' names. Nothing else in the tree is taken.
+The folder names give label and split. Other files are left out.
 """
 
 import os

@@ -1,17 +1,17 @@
-"""ShapeNet: its meshes as they are distributed, or clouds of them, and the split lists others use. +Y up.
+"""ShapeNet: its meshes as they are distributed, or clouds made from them, and the usual split lists. +Y up.
 
     open_source("ShapeNetCore.v2/", textures="grey")        # SYNSET/MODEL/models/model_normalized.obj; v1's SYNSET/MODEL/model.obj
-    open_source("ShapeNetCore.v2/", lists="ShapeNet-55/")   # only what train.txt and test.txt name, with those splits
+    open_source("ShapeNetCore.v2/", lists="ShapeNet-55/")   # only the models that train.txt and test.txt name, with these splits
     open_source("ShapeNet55-34/")                           # shapenet_pc/SYNSET-MODEL.npy and ShapeNet-55/*.txt, as Point-BERT gives them
     open_source("shapenetcore_partanno/")                   # SYNSET/MODEL.txt or SYNSET/points/MODEL.pts, and train_test_split/*.json
 
-Id: `SYNSET-MODEL`, whatever the files. Label: the synset's name in ShapeNet-55, or its number where it is none of the 55.
+Id: `SYNSET-MODEL` for all kinds of files. Label: the name of the synset in ShapeNet-55; for other synsets, the number.
 
-Lists are the .txt files with train, val or test in their name that lie in the folder of the option `lists` (default: `ShapeNet-55` or
-`train_test_split` below the location, else the location itself), or .json files with lists of texts. A line is `SYNSET-MODEL` or
-`SYNSET/MODEL`, with or without an extension and folders before it. `split=0.8` makes a split instead: see `splits.made`. Where there are
-lists, exactly what they name is taken; a model that is listed and missing is a shape that fails when it is read.
-Many models of ShapeNet lack a texture they name: `textures="grey"` reads them all the same.
+Lists are .txt files, or .json files with a list of texts, with train, val or test in their name. They lie in the folder that the option
+`lists` gives (default: `ShapeNet-55` or `train_test_split` below the location, else the location). A line is `SYNSET-MODEL` or
+`SYNSET/MODEL`, with or without folders before it and an extension. If there are lists, the shapes are exactly the listed models; a listed
+model that is missing fails when it is read. `split=0.8` makes a split instead, see `splits.made`.
+Many models of ShapeNet name a texture that is missing; `textures="grey"` reads them without it.
 """
 
 import json
@@ -124,7 +124,7 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
 
 
 def read_lists(folder: Path) -> dict[str, str]:
-    """Ids and their splits from the list files in a folder.
+    """By id: its split, from the list files in a folder.
 
     Raises:
         UserError: a line names no model, or a model is in two splits.
@@ -146,6 +146,11 @@ def read_lists(folder: Path) -> dict[str, str]:
 
 
 def _lines(path: Path) -> list[str]:
+    """The lines of a text file, or the texts in a JSON list.
+
+    Raises:
+        UserError: the file is neither.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
         lines = json.loads(text) if path.suffix == ".json" else text.splitlines()
@@ -157,7 +162,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def listed(entries: list[Entry], told: dict[str, str]) -> list[Entry]:
-    """One entry for every id in the lists. What is missing on disk gets the place where it would be."""
+    """One entry for every id in the lists. The locator of a missing model is the path where it is expected."""
     found = {entry.id: entry for entry in entries}
     folder, extension = entries[0].locator.rpartition("/")[0], os.path.splitext(entries[0].locator)[1]
     chosen = []

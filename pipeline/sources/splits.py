@@ -1,4 +1,4 @@
-"""Which shapes are for training and which for tests: told by names, by lists, or made by a hash of the id."""
+"""Splits of shapes into train, val and test: read from names or lists, or made by a hash of the id."""
 
 import hashlib
 import json
@@ -23,29 +23,29 @@ SPLITS: Final = {
     "test": "test",
     "testing": "test",
 }
-"""What folders of a split are called, in small letters, and the split."""
+"""By name of a folder, in small letters: its split."""
 
 MAKE_ONE: Final = "--set source.split=0.8 makes one by a hash of the id"
-"""What to do about a source without a split."""
+"""The advice for a source without a split."""
 
 LIST_BYTES: Final = 64 << 20
-"""A longer file is no list of names."""
+"""Largest size of a list of names, in bytes."""
 
 _IN_NAME: Final = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?:sets?|data|split|lists?|files?|names|ids)?(?![a-z])")
 
 
 def split_named(name: str) -> str:
-    """The split that a file's or folder's name tells, in any case: `ply_data_Train0.h5` is train. Empty for none or for two."""
+    """The split in the name of a file or folder, in any case: `ply_data_Train0.h5` is train. Empty where the name has none or two."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     found = set(_IN_NAME.findall(apart))
     return found.pop() if len(found) == 1 else ""
 
 
 def fractions(text: str) -> tuple[float, ...]:
-    """`0.8` as (0.8,), `0.8,0.1` as (0.8, 0.1): the parts for training and validation. The rest is for tests.
+    """`0.8` as (0.8,), `0.8,0.1` as (0.8, 0.1): the shares of training and validation. The rest is for tests.
 
     Raises:
-        UserError: it is anything else.
+        UserError: the text is anything else.
     """
     try:
         parts = tuple(float(part) for part in text.split(","))
@@ -59,12 +59,12 @@ def fractions(text: str) -> tuple[float, ...]:
 
 
 def made(entries: Iterable[Entry], split: str, seed: str) -> list[Entry]:
-    """Entries with a split made by a hash of seed and id, so that no shape moves when others are added.
+    """Entries with a split made by a hash of seed and id. So no shape changes its split when other shapes are added.
 
     Args:
-        entries: the shapes; a split they have is replaced.
+        entries: the shapes. Their own split is replaced.
         split: see `fractions`.
-        seed: another seed makes another split.
+        seed: digits. Another seed makes another split.
     """
     parts = fractions(split)
     names = ("train", "test") if len(parts) == 1 else ("train", "val", "test")
@@ -77,10 +77,10 @@ def made(entries: Iterable[Entry], split: str, seed: str) -> list[Entry]:
 
 
 def settings(split: str, split_seed: str) -> tuple[tuple[str, str], ...]:
-    """What a made split adds to the options that are recorded; nothing where none was asked for.
+    """The recorded options of a split that is made; empty where none is asked for.
 
     Raises:
-        UserError: the split or the seed is no good.
+        UserError: the split or the seed is invalid.
     """
     if not re.fullmatch(r"\d{1,9}", split_seed):
         raise UserError(f"option split_seed: expected a number of at most nine digits, got {split_seed!r}")
@@ -93,13 +93,13 @@ def settings(split: str, split_seed: str) -> tuple[tuple[str, str], ...]:
 
 
 def finished(entries: list[Entry], split: str, split_seed: str, told_by: str) -> tuple[list[Entry], list[str]]:
-    """Entries with the split that was asked for, and what to say about it.
+    """Entries with the split that was asked for, and notes about it.
 
     Args:
-        entries: the shapes, with the split their source has.
-        split: the option, empty for the source's own.
-        split_seed: the option.
-        told_by: what the source's own split was read from, in words.
+        entries: the shapes with the split of their source.
+        split: the option `split`; empty keeps the split of the source.
+        split_seed: the option `split_seed`.
+        told_by: in words, where the split of the source was read from.
     """
     own = Counter(entry.split for entry in entries)
     notes = []
@@ -123,23 +123,23 @@ def finished(entries: list[Entry], split: str, split_seed: str, told_by: str) ->
 
 
 def counted(splits: Counter[str]) -> str:
-    """`480 train, 120 test`."""
+    """The number of shapes in each split, such as `480 train, 120 test`."""
     known = [name for name in ("train", "val", "test") if splits[name]]
     return ", ".join(f"{splits[name]} {name}" for name in (*known, *sorted(set(splits) - {"train", "val", "test", ""})))
 
 
 def listed(root: Path, texts: Sequence[str], lists: Iterable[Path]) -> tuple[list[str], str, list[str]]:
-    """The split of each shape, where files of names beside the shapes tell it, as `modelnet40_train.txt` does.
+    """The split of each shape according to lists of names beside the shapes, such as `modelnet40_train.txt`.
 
     Args:
         root: the folder of the shapes.
         texts: their paths below it.
-        lists: files that may be such lists: one name a line, or JSON with a list of names. A name is a path or the end of one,
-            with or without extension.
+        lists: files that may be such lists: text with one name a line, or JSON with a list of names. A name is a path or the end of a
+            path, with or without extension.
 
     Returns:
-        The splits, empty where no list names the shape; the lists that were used, in words; and what to say about others.
-        No splits where two lists contradict.
+        The splits, each empty where no list names the shape; the lists that were used, in words; and notes about other lists.
+        If two lists contradict each other, all splits are empty.
     """
     by_name: dict[str, list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
@@ -169,6 +169,7 @@ def listed(root: Path, texts: Sequence[str], lists: Iterable[Path]) -> tuple[lis
 
 
 def _named(name: str, by_name: dict[str, list[int]]) -> list[int]:
+    """Indices of the shapes that a name in a list means."""
     parts = name.replace("\\", "/").removeprefix("./").split("/")
     for count in (len(parts), 2, 1):
         text = "/".join(parts[-count:])
@@ -178,6 +179,7 @@ def _named(name: str, by_name: dict[str, list[int]]) -> list[int]:
 
 
 def _list_of_names(path: Path) -> list[str]:
+    """The names in a file; empty where it is no list of names."""
     try:
         if path.stat().st_size > LIST_BYTES:
             return []

@@ -36,6 +36,9 @@ REVISION: Final = "2"
 EACH: Final = 8
 """Number of shapes of each kind, unless a count is given."""
 
+LICENCE: Final = "MIT"
+"""Licence of the code that makes the shapes, and so of the shapes."""
+
 GREY_ONE_IN: Final = 4
 TEST_ONE_IN: Final = 4
 
@@ -116,7 +119,7 @@ def open_source(
     for index in range(int(count)):
         kind, number = list(KINDS)[index % len(KINDS)], index // len(KINDS)
         split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
-        entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split))
+        entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split, licence=LICENCE))
     return Source.of(ShapeMaker(seed=int(seed), options=options, textures=textures), entries)
 
 

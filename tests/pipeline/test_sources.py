@@ -20,6 +20,7 @@ from cache_schema.spec import TEXT_BYTES
 from pipeline import commands, reading
 from pipeline import geometry as meshes
 from pipeline.formats.catalog import ELSEWHERE, FORMATS
+from pipeline.opening import create, described, open_config_source
 from pipeline.recipes import configured
 from pipeline.sources import catalog, modelnet, shapenet
 from pipeline.sources.catalog import Entry, Source, open_source, shape_id
@@ -115,6 +116,16 @@ def test_an_unknown_option_is_refused(example):
     name, _, location = example
     with pytest.raises(ValueError, match=f"source '{name}' has no option 'colour'"):
         open_source(location, colour="red")
+
+
+def test_a_licence_holds_for_every_shape_that_has_none(example):
+    name, _, location = example
+    plain, licensed = open_source(location), open_source(location, licence="CC-BY-4.0")
+    expected = "MIT" if name == "starter" else "CC-BY-4.0"
+    assert {entry.licence for entry in licensed.entries} == {expected}
+    assert {entry.licence for entry in plain.entries} == {"MIT" if name == "starter" else ""}
+    assert licensed.reader == plain.reader and licensed.notes == plain.notes
+    assert catalog.about()[name][1]["licence"] == ""
 
 
 def test_a_location_may_be_relative_and_is_kept_absolute(example, monkeypatch):
@@ -469,6 +480,26 @@ def test_an_absolute_path_needs_an_id(tmp_path):
     chosen.write_text(json.dumps([outside]))
     with pytest.raises(ValueError, match=r"chosen\.json, item 1: .* does not lie below .*; give the shape an id, or the option root"):
         open_source(str(chosen))
+
+
+@pytest.mark.parametrize("column", ["licence", "license"])
+def test_a_list_gives_the_licence_of_each_shape(tmp_path, column):
+    plant(tmp_path, "a.off")
+    chosen = tmp_path / "chosen.csv"
+    chosen.write_text(f"path,id,{column}\na.off,one,CC0-1.0\na.off,two,\n")
+    assert [entry.licence for entry in open_source(str(chosen)).entries] == ["CC0-1.0", ""]
+    source = open_source(str(chosen), licence="CC-BY-4.0")
+    assert [entry.licence for entry in source.entries] == ["CC0-1.0", "CC-BY-4.0"]
+    assert source.reader.options == (("up", "auto"),)
+
+
+def test_the_cache_records_the_licences(tmp_path):
+    location = plant(tmp_path / "meshes", "a.off", "b.off")
+    config = configured("points", ["points.count=16", "points.ordered=4", "points.blocks=1", "source.licence=CC-BY-4.0"])
+    source = open_config_source(location, config)
+    cache = create(tmp_path / "c.zarr", source, 0)
+    assert cache.manifest.licences == ("CC-BY-4.0",) and cache.array("licence")[:].tolist() == [0, 0]
+    assert cache.manifest.source == described(open_config_source(location, configured("points", [])))
 
 
 def test_up_axes_in_a_list_count_as_an_option(tmp_path):
