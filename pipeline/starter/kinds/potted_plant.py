@@ -105,8 +105,8 @@ def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> 
 
         def bend(points: Floats) -> Floats:
             away = points - at
-            bump = 1 + 0.035 * np.sin(away @ lumps.T).sum(axis=1, keepdims=True)
-            return at + away * bump
+            bump: Floats = 1 + 0.035 * np.sin(away @ lumps.T).sum(axis=1, keepdims=True)
+            return np.asarray(at + away * bump)
 
         return [warped(bulb(radius, at, green, sides=40, rings=24), bend)]
     solids = []
@@ -123,7 +123,7 @@ def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> 
 
 def _rise(i: int, count: int, spread: float) -> float:
     """Slope in degrees of the i-th of leaves that stand up in the middle and lie at the rim."""
-    return 88 - spread * ((i + 0.5) / count) ** 0.8
+    return float(88 - spread * ((i + 0.5) / count) ** 0.8)
 
 
 def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tuple[list[Solid], list[Parts]]:

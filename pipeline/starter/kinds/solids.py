@@ -194,7 +194,7 @@ def _frame(up: Floats) -> Floats:
 def unit(vectors: Floats) -> Floats:
     """Vectors [..., D] of length 1; up (Y) where there is no direction."""
     size = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.where(size > 1e-12, vectors / np.maximum(size, 1e-12), np.eye(vectors.shape[-1])[1])
+    return np.asarray(np.where(size > 1e-12, vectors / np.maximum(size, 1e-12), np.eye(vectors.shape[-1])[1]))
 
 
 def facing(profile: Line, at: Point, material: Material, *, sides: int = 32) -> Solid:
