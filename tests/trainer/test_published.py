@@ -180,7 +180,7 @@ def test_weights_that_are_not_finite_are_refused(imported, tmp_path, value):
 
 
 def test_a_run_of_ours_is_not_imported(aligned, tmp_path):
-    with pytest.raises(ValueError, match="is of a run of ours: use the run as it is, or `mmpd-train export` it"):
+    with pytest.raises(ValueError, match="is already a run of mmpd: use the run as it is, or `mmpd-train export` it"):
         import_checkpoint(checkpoint.path(aligned), "point-mae", tmp_path / "run")
 
 
@@ -331,7 +331,7 @@ def test_another_architecture_is_named(imported, architecture, name, message):
 
 def test_other_sizes_are_told(imported, tmp_path):
     weights = weights_of("point-mae")
-    with pytest.raises(ValueError, match=r"is \[16\], expected \[128\].*Is it of other sizes"):
+    with pytest.raises(ValueError, match=r"is \[16\], expected \[128\].*If the model's sizes differ"):
         imported("point-mae", weights, [])
     del weights["MAE_encoder.norm.bias"]
     with pytest.raises(ValueError, match=r"encoder\.norm\.bias is missing"):
