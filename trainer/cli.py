@@ -115,8 +115,8 @@ def guide(
     beside = cache.resolve().parent
     if cache.is_dir() and not (os.access(cache, os.W_OK) and os.access(beside, os.W_OK)):
         raise UserError(
-            f"{cache} is read-only for you, but a guide is written into the cache: copy the cache to a writable place, or compute the guide's "
-            f"features during training: mmpd-train distill {cache} RUN --init {run} --set guide_online=true"
+            f"{cache} is read-only for you, but a guide is written into the cache: copy the cache to a writable place, or compute "
+            f"the guide's features during training: mmpd-train distill {cache} RUN --init {run} --set guide_online=true"
         )
     opened, loaded = open_cache(cache), checkpoint.load(run)
     if loaded.header.unfinished:

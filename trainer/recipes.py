@@ -26,8 +26,7 @@ TEACHERS: Final = ("openclip-bigg14", "siglip-so400m", "dinov2-large")
 NO_CHANGE: Final = AugmentOptions(rotate=False, tilt=0, scale=(1, 1), shift=0, drop=0, drop_color=0)
 """No augmentation."""
 STORED_POSE: Final = dataclasses.replace(NO_CHANGE, scale=(0.8, 1.25), shift=0.1)
-"""Augmentation for students of a cached guide: no rotation and no dropped points, since the guide's features belong to the stored
-points."""
+"""Augmentation for students of a cached guide: no rotation and no dropped points, since the guide has features of stored points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +129,7 @@ def ulip2_like() -> Experiment:
 
 
 def recon_like() -> Experiment:
-    """The training of ReCon (arXiv:2302.02318): reconstruction, and regression to a teacher's image and text, in one stage from random
-    weights."""
+    """The training of ReCon (arXiv:2302.02318): reconstruction, and regression to a teacher's image and text, in one stage."""
     return Experiment(
         distill=DistillConfig(
             data=DataConfig(teachers=TEACHERS[:1], templates=1),
@@ -145,8 +143,7 @@ def recon_like() -> Experiment:
 
 
 def act_like() -> Experiment:
-    """The training of ACT (arXiv:2212.08320): predicts the guide's tokens of hidden groups only. No global branch, no shuffling, random
-    weights."""
+    """The training of ACT (arXiv:2212.08320): predicts the guide's tokens of hidden groups only. No global branch, no shuffling."""
     return Experiment(
         align=mmpd().align,
         distill=DistillConfig(

@@ -41,10 +41,10 @@ class Training:
     """Settings of the training of a classifier."""
 
     tune: Literal["full", "mlp", "linear", Mode] = told("full")
-    """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone; or that head
-    and low-rank updates, adapters, prompts or spectral adapters in the frozen encoder's blocks."""
+    """What is trained. `full`: the encoder and a three-layer head (on a GPU in bfloat16). `mlp`: only the three-layer head. `linear`: only
+    one linear layer. Any other name is a method of `trainer.tuning.catalog`: the head and new parts in the blocks of the frozen encoder."""
     efficient: Efficient = Efficient()
-    """Sizes of the new parts for lora, adapter, prompt and pointgst."""
+    """Sizes of the new parts. Each method of `trainer.tuning.catalog` reads its own."""
     epochs: int = 300
     batch: int = 32
     lr: float = 5e-4
