@@ -287,8 +287,10 @@ def test_of_a_model_with_other_channels_it_is_not_known_whether_it_saw_colours(i
 
 
 def test_groups_that_need_more_points_are_refused_before_the_run_is_made(imported, tmp_path):
+    told = (
         r"200 groups of 16 need at least 200 points, got 64\. Lower encoder\.groups or encoder\.group_size, "
         r"or give the number of points .* --set points\.count=N"
+    )
     with pytest.raises(ValueError, match=told):
         imported("point-mae", weights_of("point-mae"), [*SIZES["point-mae"], "encoder.groups=200"])
     assert not (tmp_path / "run").exists()
