@@ -31,7 +31,7 @@ from trainer.points import Convention, as_trained
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """What the losses must know of a teacher."""
+    """The properties of a teacher that the losses need."""
 
     name: str
     dim: int
@@ -226,7 +226,7 @@ class Align(nn.Module):
 
 
 def positives(batch: Batch, mode: Literal["either", "text", "category", "none"]) -> Tensor:
-    """Which shapes of all ranks, and which extra rows, are right answers for each shape of the batch, [B, A + Q] bool.
+    """Right answers for each shape of the batch among the shapes of all ranks and the extra rows, [B, A + Q] bool.
 
     A shape is always its own right answer, also if it comes twice in a batch: batches are cut across epochs, and `data.passes` may repeat
     shapes.

@@ -49,7 +49,7 @@ class AugmentOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentDraw(Draw):
-    """What is done to each shape."""
+    """The random changes of each shape of a batch."""
 
     matrix: Tensor
     """[B, 3, 3]: rotation times scale."""

@@ -1,4 +1,4 @@
-"""What one training step is given: the batch, and what chance decided for it.
+"""Inputs of a training step: the batch, and the random choices for it.
 
 A stage is called as `stage(batch, stage.draw(count, generator))` and answers a dict of named losses, "loss" being the one to descend.
 Draws are made outside of the stage so that it compiles as one graph, and so that several ranks can draw for the whole global
@@ -37,7 +37,7 @@ class Tensors:
 
 
 class Draw(Tensors):
-    """What chance decided for the shapes of a batch. Every tensor has one row per shape."""
+    """The random choices for the shapes of a batch. Every tensor has one row per shape."""
 
     def rows(self, start: int, stop: int) -> Self:
         """The same for shapes start..stop of the batch."""
@@ -111,12 +111,13 @@ class Features(Tensors):
 
 
 Side = Literal["image", "text"]
-"""What a teacher embedded: views of a shape, or texts about it."""
+"""Side of a teacher: the embedded views of a shape, or the embedded texts about it."""
 SIDES: Final[tuple[Side, ...]] = ("image", "text")
 
 
 def target(side: Side, teacher: str) -> str:
-    """What a teacher's embeddings of one side are called in losses, heads and statistics, from whichever products they are: `text/clip`."""
+    """Name of a teacher's embeddings of one side in losses, heads and statistics, such as `text/clip`. It does not depend on the
+    product."""
     return f"{side}/{teacher}"
 
 

@@ -1,4 +1,4 @@
-"""The captions that a run draws from: which captioners of a cache, in which shares, and which of their texts a shape is given.
+"""The captions of a run: the captioners of each cache, their shares, and the choice of a text for each shape.
 
     names = chosen(open_cache("shapes.zarr"), ("blip2", "cap3d"))       # checked; all of the cache's for ()
     mix = Mix([captions_of_first_cache, captions_of_second_cache])
@@ -29,15 +29,15 @@ class Captions:
     """One captioner's texts in one cache."""
 
     name: str
-    """What they are called in the cache."""
+    """Name of the captions in the cache."""
     share: float
-    """Share of this cache's captions that are drawn from these."""
+    """Share of this cache's drawn captions that come from this captioner."""
     by_view: bool
     """Whether each view has captions of its own. Otherwise they are about the whole shape."""
     keep: int
     """Captions of a view, or of a shape, that teachers have embedded, K."""
     key: Ints
-    """A number for each of them, equal for equal texts. [N, V * K], or [N, K] where they are about the shape"""
+    """A number for each caption. Equal texts have equal numbers. [N, V * K], or [N, K] if captions are about the whole shape."""
 
 
 def opened(cache: Cache, record: Record, share: float) -> Captions:
@@ -49,15 +49,15 @@ def opened(cache: Cache, record: Record, share: float) -> Captions:
 
 
 def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
-    """Names of the captions to read in a cache: those asked for, or for an empty list all that are complete.
+    """Names of the captions to read in a cache.
 
     Args:
-        cache: where.
-        names: those asked for.
-        teacher: who must have embedded them; empty where that is no matter.
+        cache: the cache.
+        names: names of captions; empty for all complete captions.
+        teacher: name of a teacher that must have embedded the captions; empty for any captions.
 
     Raises:
-        UserError: the cache has no captions, none of a name that was asked for, or they are still being made.
+        UserError: the cache has no captions, lacks one of `names`, or captions are unfinished.
     """
     version = cache.manifest.format_version
     kind, others = (products.TEXT, {"teacher": teacher}) if teacher else (products.CAPTIONS, {})
@@ -66,7 +66,7 @@ def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
     for name in names:
         if name not in known:
             if products.select(cache.records(), kind, captions=name, **others):
-                cache.record(kind.product(version, captions=name, **others))  # it says that they are not finished
+                cache.record(kind.product(version, captions=name, **others))  # raises the error for unfinished captions
             raise UserError(f"{cache.path} has no {what} called {name!r}{did_you_mean(name, known)}")
     if not known:
         raise UserError(f"{cache.path} has no {what}. `mmpd-cache add-captioner` adds some; a training with data.templates=1 needs none")
@@ -74,7 +74,7 @@ def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
 
 
 def shares(weights: Sequence[float], count: int) -> NDArray[np.float64]:
-    """Shares that add up to 1, of `count` weights, or of none for equal ones. [count]"""
+    """Shares that add up to 1, from `count` weights; equal shares if there are no weights. [count]"""
     values = np.asarray(weights or (1.0,) * count, np.float64)
     return np.asarray(values / values.sum())
 
@@ -88,15 +88,16 @@ def mixture(moments: Sequence[NDArray[np.float64]], weights: Sequence[float]) ->
 
 
 class Mix:
-    """The captions of several caches, and how one of a shape's is drawn. A cache without any gives a column that nothing reads."""
+    """The captions of several caches, with the random choice of a caption for a shape. For a cache without captions the result is not
+    used."""
 
     def __init__(self, captions: Sequence[Sequence[Captions]]) -> None:
         """
         Args:
-            captions: those of each cache.
+            captions: the captions of each cache.
         """
         size = (len(captions), max([1, *map(len, captions)]))
-        # [caches, T] each; where a cache has fewer captioners than another, the end of its line is never drawn.
+        # [caches, T] each. If a cache has fewer captioners than another, the last entries of its row are never drawn.
         self._below = np.ones(size)  # the chances below which a captioner, or one before it, is drawn
         self._by_view = np.ones(size, np.bool_)
         self._keep = np.ones(size, np.int64)
@@ -108,11 +109,11 @@ class Mix:
                 self._keep[i, : len(those)] = [c.keep for c in those]
 
     def captioner(self, part: Ints, chance: NDArray[np.float64]) -> Ints:
-        """Which of its cache's captioners a shape has a text of, from a cache's number and a chance in [0, 1). [B] each"""
+        """Index of the captioner in each shape's cache, [B], from the cache's index [B] and a random number in [0, 1) [B]."""
         return np.asarray((chance[:, None] >= self._below[part]).sum(1))
 
     def column(self, part: Ints, captioner: Ints, view: Ints, chance: NDArray[np.float64]) -> Ints:
-        """Where that captioner's arrays have the text: one about the view, or about the shape. [B] each
+        """Column of the text in the captioner's arrays: a text about the view, or about the shape. [B]
 
         The columns of text arrays are view by view, K of each.
         """

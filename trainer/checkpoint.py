@@ -57,7 +57,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a checkpoint says beside its tensors."""
+    """The contents of a checkpoint in addition to its tensors."""
 
     format: int = FORMAT
     config: AlignConfig | DistillConfig
@@ -70,7 +70,7 @@ class Header:
     guide: str = ""
     """Digest of the guide's weights in stage 2; empty without a guide."""
     guide_setup: str = ""
-    """What `guide_setup` says of the guide in stage 2; empty without a guide, or if its training is unknown."""
+    """Result of `guide_setup` for the guide in stage 2; empty without a guide, or if its training is unknown."""
     first: tuple[float, ...] = ()
     """Losses of the first steps and of the newest, by which a run that goes on notices that it diverges."""
     recent: tuple[float, ...] = ()

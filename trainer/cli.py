@@ -24,8 +24,8 @@ from trainer.tasks.protocol import TASKS
 if TYPE_CHECKING:
     from trainer.config import AlignConfig, DistillConfig, StageConfig
 
-# By default OpenMP's threads spin while they wait: on a machine with other work that costs far more than it gains. It is read
-# when torch is imported.
+# By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains. OpenMP reads this
+# variable when torch is imported, so it is set before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
@@ -38,19 +38,19 @@ out = Console()
 err = Console(stderr=True)
 
 DEFAULT = "tiny"
-"""Name of the recipe that is used if none is named."""
+"""Name of the default recipe."""
 ALONE = 5.0
-"""Grace period in seconds. If the first rank has not ended this process by then, only this rank has failed."""
+"""Grace period in seconds. If all ranks fail, torchrun ends this process within it; if the process still runs then, only it has failed."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
-Recipe = Annotated[str, typer.Option(metavar="NAME", help=f"See `mmpd-train recipes`; {DEFAULT} if none is named.", show_default=False)]
+Recipe = Annotated[str, typer.Option(metavar="NAME", help=f"See `mmpd-train recipes`. Default: {DEFAULT}.", show_default=False)]
 Also = Annotated[
-    list[Path] | None, typer.Option(metavar="CACHE", help="Mix in another cache; see data.passes. Repeatable.", show_default=False)
+    list[Path] | None, typer.Option(metavar="CACHE", help="Train on this cache too; see data.passes. Repeatable.", show_default=False)
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting. Repeatable.", show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in RUN, if anything is.")]
-Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU, else the CPU.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in RUN; start it if the folder is empty.")]
+Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU if there is one, else the CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -96,14 +96,14 @@ def align(
 def guide(
     cache: CachePath,
     run: RunPath,
-    name: Annotated[str, typer.Option(help="Name of the guide in the cache; the run's if none is given.", show_default=False)] = "",
-    blocks: Annotated[int, typer.Option(help="Guide the first so many blocks of each shape. 0: all.")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the guide in the cache. Default: the name of the run.", show_default=False)] = "",
+    blocks: Annotated[int, typer.Option(help="Number of blocks of each shape to guide, from the first. 0: all.")] = 0,
     precision: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Arithmetic of the guide.")] = "float32",
     device: Device = "auto",
 ) -> None:
-    """Write what a run of stage 1 makes of every stored block into the cache: the targets of stage 2.
+    """Compute the features of every stored block with a run of stage 1, and write them into the cache: the targets of stage 2.
 
-    Stopped in the middle? Run the same command again: it makes what is missing.
+    To continue after an interruption, run the same command again.
     """
     from cache_schema.products import GUIDE
     from cache_schema.store import open_cache
@@ -115,8 +115,8 @@ def guide(
     beside = cache.resolve().parent
     if cache.is_dir() and not (os.access(cache, os.W_OK) and os.access(beside, os.W_OK)):
         raise UserError(
-            f"{cache} is read-only for you, and a guide is written into it: copy the cache to a place you may write to, or train with the "
-            f"guide beside the student: mmpd-train distill {cache} RUN --init {run} --set guide_online=true"
+            f"{cache} is read-only for you, but a guide is written into the cache: copy the cache to a writable place, or compute "
+            f"the guide's features during training: mmpd-train distill {cache} RUN --init {run} --set guide_online=true"
         )
     opened, loaded = open_cache(cache), checkpoint.load(run)
     if loaded.header.unfinished:
@@ -124,9 +124,9 @@ def guide(
     with progress(product) as step:
         write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
     apart = spread(opened, name)
-    say("Mean cosine distance of two summaries {:.3g}, of two tokens {:.3g}".format(*apart))
+    say("Mean cosine distance between summaries {:.3g}, between tokens {:.3g}".format(*apart))
     if min(apart) < COLLAPSED:
-        say(f"Warning: {product} says nearly the same of everything. A student would learn little of it; see {run}/curves.png")
+        say(f"Warning: the features in {product} are almost equal for all shapes (collapse). See {run}/curves.png")
     say(f"{cache} now has {product}. Next: mmpd-train distill {cache} RUN --guide {name} --init {run}")
 
 
@@ -136,11 +136,13 @@ def distill(
     run: RunPath,
     recipe: Recipe = "",
     guide_: Annotated[
-        str, typer.Option("--guide", metavar="NAME", help="The guide in the cache; not needed if there is one only.", show_default=False)
+        str, typer.Option("--guide", metavar="NAME", help="The guide in the cache. Not needed if there is only one.", show_default=False)
     ] = "",
     init: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="The run of stage 1 the guide was made of; the student starts from it.", show_default=False),
+        typer.Option(
+            metavar="RUN", help="The run of stage 1 that made the guide. The student starts from its weights.", show_default=False
+        ),
     ] = None,
     also: Also = None,
     set_: Set = None,
@@ -160,7 +162,7 @@ def distill(
     config, before = configuration("distill", run, recipe, set_ or [], resume)
     assert isinstance(config, DistillConfig)
     if guide_ and (not config.needs_guide or config.guide_online):
-        raise UserError("--guide names features in the cache, but with these settings no guide is read from it: leave it out")
+        raise UserError("--guide names features in the cache, but with these settings no guide is read from it: leave out --guide")
     config = dataclasses.replace(config, guide=guide_) if guide_ else config
     train(config, [cache, *(also or [])], run, guide_run=init or before, resume=resume, device=device, console=err)
     say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train eval svm {run} {cache}")
@@ -187,11 +189,13 @@ def evaluate(
         Path | None, typer.Option(metavar="CACHE", help="Test on another cache; classes are matched by name.", show_default=False)
     ] = None,
     peer_protocol: Annotated[
-        bool, typer.Option("--peer-protocol", help="Report the best epoch on the test shapes as well, as the peers do.")
+        bool, typer.Option("--peer-protocol", help="Also report the best epoch on the test shapes, as many papers do.")
     ] = False,
     by: Annotated[
         Literal["run", "setup"] | None,
-        typer.Option(help="table: a row for each run (the default), or for runs that differ in their seeds only.", show_default=False),
+        typer.Option(
+            help="table: one row for each run (the default), or for each group of runs that differ only in their seeds.", show_default=False
+        ),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -232,47 +236,49 @@ def evaluate(
         print(found.json())
     else:
         out.print(found.rich())
-    say(f"kept in {files[0]}")
+    say(f"The result is in {files[0]}")
 
 
 @app.command("import")
 def import_(
-    checkpoint_: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A file of torch.save, or safetensors.", show_default=False)],
-    out_: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the run that is made.", show_default=False)],
+    checkpoint_: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A file written by torch.save, or a safetensors file.", show_default=False)
+    ],
+    out_: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the new run.", show_default=False)],
     architecture: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="What it is a checkpoint of: one of the names above.", show_default=False)
+        str, typer.Option("--as", metavar="NAME", help="The architecture of the checkpoint: one of the names above.", show_default=False)
     ],
     teacher: Annotated[
-        str, typer.Option(metavar="NAME", help="ulip, ulip-2: what your caches call the teacher it was aligned with.", show_default=False)
+        str, typer.Option(metavar="NAME", help="ulip, ulip-2: the name in your caches of the model's teacher.", show_default=False)
     ] = "",
-    key: Annotated[str, typer.Option(metavar="NAME", help="Under which of its names the file has the weights.", show_default=False)] = "",
+    key: Annotated[str, typer.Option(metavar="NAME", help="Key of the weights in the file, if it has several.", show_default=False)] = "",
     drop: Annotated[
-        list[str] | None, typer.Option(metavar="PREFIX", help="Leave out tensors whose names begin so. Repeatable.", show_default=False)
+        list[str] | None,
+        typer.Option(metavar="PREFIX", help="Leave out tensors whose names begin with PREFIX. Repeatable.", show_default=False),
     ] = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Make a run of a published checkpoint, pre-trained or fine-tuned for classification, and say what became of every tensor in it.
+    """Turn a published checkpoint, pre-trained or fine-tuned for classification, into a run. List every tensor: taken, dropped or missing.
 
-    The run serves eval, guide and distill --init, and its features are those of the published model. Nothing
-    that a file asks for is run.
+    The run works with eval, guide and distill --init. Its features are the features of the published model. No code from the file
+    is executed.
 
     \b
-    point-mae, point-m2ae, pointmamba, i2p-mae  Encoder, and the decoder of coordinates as far as there is one.
-    act, a fine-tuned point-mae  A class token the patches attend to. With --set encoder.class_token=joined its output stands beside
-             every patch's token.
-    recon    Class, image and text token, whose outputs stand beside every patch's token.
-    ulip     Point-BERT's encoder, and the projection to its teacher, the SLIP ViT-B/16 of ULIP, for eval zeroshot. No teacher of
-             `mmpd-cache teachers` is that one: --teacher must name yours.
-    ulip-2   The same with colours. Its teacher is OpenCLIP ViT-bigG-14 laion2b_s39b_b160k, here openclip-bigg14 unless --teacher says
-             otherwise.
+    point-mae, point-m2ae, pointmamba, i2p-mae  The encoder, and the decoder of coordinates if the file has one.
+    act, a fine-tuned point-mae  The encoder has a class token. With --set encoder.class_token=joined its output is joined to every
+             patch's token.
+    recon    The encoder has a class, an image and a text token. Their outputs are joined to every patch's token.
+    ulip     Point-BERT's encoder, and the projection to its teacher for eval zeroshot. The teacher is the SLIP ViT-B/16 of ULIP, which
+             `mmpd-cache teachers` does not have: name yours with --teacher.
+    ulip-2   The same with colours. The teacher is OpenCLIP ViT-bigG-14 laion2b_s39b_b160k; its name is openclip-bigg14 unless you give
+             another one with --teacher.
 
-    Where --help says beside, the maximum over tokens is what the published classifier or projection reads. The summary of a run is that
-    maximum for ulip and ulip-2, for all others the mean of the tokens.
+    If tokens are joined, the published classifier or projection reads their maximum. The summary of the run is this maximum for ulip
+    and ulip-2. For all others it is the mean of the tokens.
 
-    How many points a shape had, how many groups of how many points, attention heads and radii a file does not say: what is not as in the
-    published pre-training, --set must name. points.count is how many points a shape had in training; eval and guide give the model as
-    many.
+    A file does not store the point count, group count and size, heads or radii. If they differ from the published pre-training, give
+    them with --set. points.count is the number of points per shape in training; eval and guide use the same number.
 
     \b
     mmpd-train import pretrain.pth runs/point-m2ae --as point-m2ae
@@ -293,8 +299,8 @@ def import_(
         lines += [f"missing  {tensor.name}: {tensor.reason}" for tensor in report.missing]
         answer("\n".join(lines))
     counts = f"{len(report.taken)} tensors taken, {len(report.dropped)} dropped, {len(report.missing)} missing"
-    say(f"{out_} is {report.encoder} with the weights of {checkpoint_} (sha256 {report.source.sha256}): {counts}")
-    say(f"It was published with {report.input}")
+    say(f"{out_} is a run of {report.encoder} with the weights of {checkpoint_} (sha256 {report.source.sha256}): {counts}")
+    say(f"Input of the published model: {report.input}")
     for note in report.notes:
         say(note)
 
@@ -303,10 +309,10 @@ def import_(
 def export(
     run: RunPath, file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)]
 ) -> None:
-    """Write the encoder of a run under the names of its authors' pre-training model.
+    """Write the encoder of a run, with the tensor names of the authors' pre-training model.
 
-    Of an imported ulip or ulip-2 the projection to its teacher goes with it, and the file can be imported again. The encoder
-    pointbert of any other run has none, since images and texts have heads of their own there: import --as ulip refuses such a file.
+    If the run was imported from ulip or ulip-2, the file also has the projection to the teacher and can be imported again. Any other
+    run with a pointbert encoder has separate heads for images and texts instead of this projection: import --as ulip refuses its file.
 
     \b
     mmpd-train export runs/distill encoder.safetensors
@@ -314,12 +320,12 @@ def export(
     from trainer.published.exporting import export_encoder
 
     count = export_encoder(run, file)
-    say(f"{file} has the encoder of {run}, {count} tensors")
+    say(f"{file} now has the encoder of {run}: {count} tensors")
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or a task of `eval`.", show_default=False)]) -> None:
-    """Every setting of a recipe, or of a task, as JSON: what --set can change."""
+    """Print all settings of a recipe or a task as JSON. --set can change each of them."""
     from cache_schema.spec import did_you_mean, to_json
     from trainer.recipes import RECIPES, experiment
     from trainer.tasks import catalog
@@ -335,7 +341,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or 
 
 
 def _encoder(config: "StageConfig") -> dict[str, Any]:
-    """Name and all settings of a configuration's encoder."""
+    """Name and settings of a configuration's encoder."""
     from cache_schema.spec import to_json
 
     return {"name": config.encoder.name, **to_json(config.encoder.resolved(), whole=True)}
@@ -343,7 +349,7 @@ def _encoder(config: "StageConfig") -> dict[str, Any]:
 
 @app.command()
 def recipes(as_json: Json = False) -> None:
-    """The named experiments."""
+    """List the recipes: named experiments."""
     from trainer.recipes import RECIPES
 
     about = {name: (recipe.__doc__ or "").strip() for name, recipe in RECIPES.items()}
@@ -356,13 +362,13 @@ def recipes(as_json: Json = False) -> None:
     out.print(table)
 
 
-# ---------------------------------------------------------------------------------------------------- what commands need
+# -------------------------------------------------------------------------------------------------- helpers of the commands
 
 
 def configuration(
     stage: Literal["align", "distill"], run: Path, recipe: str, assignments: list[str], resume: bool
 ) -> "tuple[AlignConfig | DistillConfig, Path | None]":
-    """The configuration to train by, and the run of the guide if the run in the folder was begun with one."""
+    """The configuration of a training, and the run of the guide if the training in the folder was started with one."""
     from cache_schema.settings import override
     from trainer.folder import begun
     from trainer.recipes import configured
@@ -383,24 +389,24 @@ def stages_of(recipe: str) -> list[str]:
 
 
 def print_json(value: Any) -> None:
-    """Machine-readable output, whole and unwrapped."""
+    """Print a value as JSON on standard output, without line wrapping."""
     sys.stdout.write(json_text(value) + "\n")
 
 
 def answer(text: str) -> None:
-    """Print what was asked for on standard output. Control characters are made harmless, and nothing in it is markup."""
+    """Print the answer of a command on standard output. Control characters are escaped, and markup has no effect."""
     out.print(Text(printable(text)), soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """Print a line for people on standard error. Of several ranks only the first prints."""
+    """Print a message on standard error. If there are several ranks, only the first one prints."""
     if os.environ.get("RANK", "0") == "0":
         err.print(Text(printable(text)), soft_wrap=True)
 
 
 @contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error. The yielded function takes how much is done, and of how much."""
+    """Show a progress bar on standard error. Yields a function that sets the number of finished steps and the number of all steps."""
     with Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
     ) as bars:
@@ -409,12 +415,12 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def main() -> None:
-    """Console entry: a user's mistake is one line, and only ours have a traceback; Ctrl-C leaves a state that goes on."""
+    """Console entry. A user's mistake gives a message of one line, a bug a traceback. After Ctrl-C, --resume continues the run."""
     signals.install()
     try:
         app()
     except signals.Stopped:
-        fail("stopped. What is done is kept; go on with --resume (a guide: with the same command).", 130)
+        fail("stopped. Finished work is saved; continue with --resume (a guide: with the same command).", 130)
     except UserError as error:
         fail(str(error), 2)
     except (RuntimeError, MemoryError) as error:
@@ -423,7 +429,7 @@ def main() -> None:
         if not out_of_memory(error):
             raise
         reason = str(error).partition("\n")[0] or "of the machine"
-        advice = "End other programs that use it; where a GPU is full, add --device cpu; eval classify needs less with --set batch=8"
+        advice = "End other programs that use memory; if a GPU is full, add --device cpu; eval classify needs less with --set batch=8"
         fail(f"out of memory ({reason}). {advice}", 2)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -436,9 +442,10 @@ def main() -> None:
 
 
 def fail(message: str, code: int) -> None:
-    """Print the reason and end the process. If all ranks fail alike, only the first prints."""
+    """Print the reason and end the process. If all ranks fail for the same reason, only the first one prints."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
-        # The first rank speaks, and torchrun ends the others as soon as it is gone. What outlives that has failed on its own.
+        # If all ranks fail, the first one prints, and torchrun then ends the others. A rank that is still running after ALONE seconds
+        # has failed alone, so it prints.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         time.sleep(ALONE)

@@ -1,8 +1,8 @@
-"""The configuration of a run: frozen dataclasses, each value explained where it stands.
+"""The configuration of a run: frozen dataclasses with a docstring under each field.
 
     config = configured("mmpd", "align", ["optim.batch=256", "encoder.depth=6"])        # trainer.recipes
 
-The whole of it is stored in every checkpoint. Fields made with `label` change no result: a run may go on with others.
+Every checkpoint stores the whole configuration. Fields declared by `label` do not change results: a continued run may have other values.
 """
 
 import functools
@@ -35,7 +35,7 @@ def check_seed(seed: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Which encoder, and which of its settings differ from those of that name."""
+    """Name of the encoder, and the settings that differ from its named configuration."""
 
     name: str = "pointmae-s"
     """A name of `trainer.encoders.catalog.ENCODERS`."""
@@ -62,9 +62,9 @@ class OptimConfig:
     batch: int
     """Shapes in a step, over all ranks."""
     accumulate: int = 1
-    """Parts a batch is cut into, one after the other. Contrast and batch norms see one part at a time."""
+    """Number of parts of a batch that are computed one after another. Contrast and batch norms use one part at a time."""
     epochs: int
-    """How often every shape is seen. 0 leaves the model as it was at the start."""
+    """Number of epochs. With 0 the model keeps its initial weights."""
     lr: float
     """Highest learning rate."""
     lr_end: float = 1e-6
@@ -75,9 +75,9 @@ class OptimConfig:
     weight_decay: float = 0.05
     """Weight decay of matrices. Vectors (biases, norms, mask tokens, queries) have none."""
     clip: float = 10.0
-    """Largest norm of the gradient; 0 for any."""
+    """Norm at which the gradient is clipped; 0 for no clipping."""
     ema: float = 0.0
-    """Decay of an average over the weights of all steps, which is then what the run hands on; 0 for the weights themselves."""
+    """Decay of an exponential average of the weights, which is then the result of the run; 0 for no average."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"lr_end": 0, "weight_decay": 0, "betas": 0}, "optim.")
@@ -103,7 +103,7 @@ class StageConfig:
     augment: AugmentOptions = AugmentOptions()
     optim: OptimConfig
     align: AlignOptions = AlignOptions()
-    """How teachers are met, where they are."""
+    """Settings of the losses on teachers' embeddings."""
     objective: Literal["by_teacher", "contrast", "regress"] = "by_teacher"
     """`by_teacher`: contrast with those that have a text side, regression to the others."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -111,7 +111,7 @@ class StageConfig:
     compile: bool = False
     """Compile the stage with torch.compile: a minute at the start, faster steps."""
     diverged: float = 3.0
-    """Stop when the smoothed loss exceeds so many times what it was at the start."""
+    """Stop if the smoothed loss exceeds its initial value by this factor."""
     seed: int = 0
     """Seed of everything random."""
     log_every: int = label(10)
@@ -147,9 +147,9 @@ class DistillConfig(StageConfig):
     stage: Literal["distill"] = "distill"
     distill: DistillOptions = DistillOptions()
     start: Literal["guide", "random"] = "guide"
-    """Where the student's weights come from."""
+    """Source of the student's initial weights."""
     guide: str = ""
-    """Name of the guide in the cache; empty for the only one."""
+    """Name of the guide in the cache; empty for the only guide."""
     guide_online: bool = False
     """Run the guide at every step instead of reading its features from the cache."""
 
@@ -162,10 +162,10 @@ class DistillConfig(StageConfig):
 
     @property
     def needs_guide(self) -> bool:
-        """Whether a loss asks for the guide's features."""
+        """Whether a loss uses the guide's features."""
         return self.distill.local_weight + self.distill.global_weight + self.distill.projected_weight > 0
 
     @property
     def needs_guide_run(self) -> bool:
-        """Whether the run that the guide comes from is needed itself, and not only its features."""
+        """Whether the guide's run is needed, not only its features."""
         return self.start == "guide" or self.distill.projected_weight > 0 or (self.needs_guide and self.guide_online)

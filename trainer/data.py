@@ -1,16 +1,15 @@
-"""Batches straight from memory-mapped caches: which shape, which of its blocks, views and texts, in which order.
+"""Batches read from memory-mapped caches: the order of the shapes, and the choice of a block, a view and a text for each.
 
     data = Data([open_cache("shapes.zarr")], DataConfig(), batch=512, seed=0, needs=Needs(teachers=True))
     for batch in feed(data, range(100), slice(None), threads=2, device=torch.device("cpu")):
         ...
 
-Batch `number` is a function of the configuration, the caches and that number alone, so neither threads nor ranks nor a restart change
-what is seen. Shapes come in epochs, each in a new random order over everything; batches are cut from epoch after epoch without a
-seam, so that every shape comes once in each (or as often as `passes` says), and only what does not fill the very last batch of a run
-is left out. A rank takes its rows of each batch.
+A batch depends only on the configuration, the caches and the batch's number. So the number of threads, the number of ranks and a restart do
+not change it. Every epoch has all shapes once (or as often as `passes` sets) in a new random order. Epochs form one stream without gaps,
+from which batches are cut; only shapes that do not fill the last batch of a run are left out. A rank takes its rows of each batch.
 
-Several caches form one set: classes are brought together by name, teachers by name and weights. `trainer.part` has what is used of one
-cache. A place is a position in the list of all selected shapes of all caches (`Pool`).
+Several caches form one data set: classes are matched by name, teachers by name and weights. `trainer.part` reads one cache. A place is a
+position in the list of all selected shapes of all caches (`Pool`).
 
 Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views, M templates, E a teacher's width, G tokens,
 D the guide's width, R blocks, Q extra rows.
@@ -44,32 +43,32 @@ from trainer.part import DataConfig, Needs, Part, check_names
 from trainer.points import Blocks, Convention
 
 ORDER, DRAW, POINTS, CAPTIONER = 0, 1, 3, 4
-"""Streams of random numbers, beside the run's seed and the number of an epoch or a batch: the order of an epoch, what is chosen for each
-shape of a batch, points drawn anew, and whose captions. Stream 2 is `trainer.part.SUBSET`. The numbers must stay, or runs would not go on
-as they began."""
+"""Numbers of the streams of random numbers. A generator is seeded by the run's seed, the stream, and the number of an epoch or a batch. The
+streams are for: the order of an epoch, the choices for each shape of a batch, points sampled again, and the captioner. Stream 2 is
+`trainer.part.SUBSET`. These numbers must not change, since a continued run must draw the same values."""
 AHEAD: Final = 2
-"""Finished batches that wait to be asked for, beside those that threads are at."""
+"""Number of finished batches that may wait in the queue, in addition to one for each thread."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """The selected shapes of all caches in one list, cache after cache. [S] each"""
+    """The selected shapes of all caches in one list, cache after cache. Every array has the shape [S]."""
 
     part: Ints
-    """Which cache."""
+    """Index of the shape's cache."""
     row: Ints
-    """Row in that cache."""
+    """Row of the shape in its cache."""
     own_class: Ints
-    """Class by that cache's numbering; -1 for none."""
+    """Index of the shape's class in its cache; -1 for none."""
     label: Ints
-    """Class by the numbering over all caches; -1 for none."""
+    """Index of the shape's class over all caches; -1 for none."""
 
     @classmethod
     def of(cls, parts: Sequence[Part], places: Sequence[Ints]) -> "Pool":
-        """The shapes of `parts`. `places` holds for each part the number, over all caches, of each of its classes."""
-        # The entry added at the end is found by index -1, which is the class of a shape without one.
+        """The shapes of `parts`. For each part, `places` has the index over all caches of each of the part's classes."""
+        # A shape without a class has index -1, which finds the entry added at the end.
         numbers = [np.append(place, NONE) for place in places]
         return cls(
             part=np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(parts)]),
@@ -81,54 +80,54 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """How many there are to choose among for a shape of each cache. [parts] each; by `of` for the shapes of a batch, [B]."""
+    """Number of blocks, views and templates to draw from: for each cache [parts], or, returned by `of`, for each shape of a batch [B]."""
 
     blocks: Ints
     views: Ints
     templates: Ints
 
     def of(self, part: Ints) -> "Choices":
-        """The numbers for shapes of these caches. [B] each"""
+        """The numbers for the shapes of a batch, whose caches are `part` [B]. Every array has the shape [B]."""
         return Choices(blocks=self.blocks[part], views=self.views[part], templates=self.templates[part])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """What chance chose for the shapes of a batch. [B] each."""
+    """The random choices for the shapes of a batch. Every array has the shape [B]."""
 
     part: Ints
-    """Which cache."""
+    """Index of the shape's cache."""
     row: Ints
-    """Row in that cache."""
+    """Row of the shape in its cache."""
     own_class: Ints
-    """By that cache's numbering."""
+    """Index of the shape's class in its cache; -1 for none."""
     label: Ints
-    """By the numbering over all caches."""
+    """Index of the shape's class over all caches; -1 for none."""
     block: Ints
     view: Ints
     captioner: Ints
-    """Which of the cache's captions, `Part.captions`, the text is of."""
+    """Index in `Part.captions` of the captioner that wrote the text."""
     caption: Ints
-    """Column of their arrays: a caption of that view, or of the shape."""
+    """Column of the caption in the captioner's arrays: a caption of the drawn view, or of the shape."""
     template: Ints
-    """Template that takes the caption's place; -1 for none."""
+    """Index of the template that replaces the caption; -1 for none."""
 
     def of(self, which: slice) -> "Drawn":
-        """The same for some of the shapes."""
+        """The choices for some of the shapes."""
         return Drawn(**{field.name: getattr(self, field.name)[which] for field in dataclasses.fields(self)})
 
 
 class Epochs:
     """The order of places, epoch after epoch, and the batches that are cut from it.
 
-    An epoch is a pure function of seed and number. So a run that goes on at batch 10,000 draws nothing of the 9,999 before.
+    An epoch depends only on the seed and its number. So a run that continues at batch 10,000 does not draw the 9,999 batches before.
     """
 
     def __init__(self, places: Sequence[Ints], passes: Sequence[float], batch: int, seed: int) -> None:
         """
         Args:
             places: the places of each cache.
-            passes: how often each cache is gone through in an epoch.
+            passes: how often an epoch repeats each cache.
             batch: shapes in a batch, over all ranks.
             seed: seed of the run.
 
@@ -136,13 +135,13 @@ class Epochs:
             UserError: an epoch would have fewer shapes than a batch.
         """
         self.batch_size, self.seed = batch, seed
-        # 2.5 passes are two of everything and one of a random half, which is another half in every epoch.
+        # 2.5 passes are two full passes and one over a random half, drawn anew in every epoch.
         self._quota = [(own, int(p), round((p - int(p)) * len(own))) for own, p in zip(places, passes, strict=True)]
         self.length = sum(whole * len(own) + rest for own, whole, rest in self._quota)
         """Shapes in an epoch."""
         if self.length < min(batch, 2):
             raise UserError(
-                f"an epoch would have {self.length} of the shapes, and a batch needs at least 2: raise data.fraction or data.passes, or "
+                f"an epoch would have {self.length} of the shapes, but a batch needs at least 2: raise data.fraction or data.passes, or "
                 "take more splits or classes"
             )
         if batch > self.length:
@@ -157,30 +156,30 @@ class Epochs:
             if epoch not in self._orders:
                 rng = np.random.default_rng((self.seed, ORDER, epoch))
                 chosen = [np.concatenate([*[own] * whole, rng.permutation(own)[:rest]]) for own, whole, rest in self._quota]
-                # Threads run ahead by less than an epoch, so those beside this one are all that may still be asked for.
+                # Threads run ahead by less than an epoch, so only the neighbouring epochs may still be requested.
                 self._orders = {e: order for e, order in self._orders.items() if abs(e - epoch) <= 1}
                 self._orders[epoch] = rng.permutation(np.concatenate(chosen))
             return self._orders[epoch]
 
     def batch(self, number: int) -> Ints:
         """The places of batch `number`. [B]"""
-        # Epochs are one endless stream: a batch in the midst of which an epoch ends has the end of that and the beginning of the next.
-        # So no shape is left over at the end of an epoch, and all batches have one size, as batch norm and torch.compile want it.
+        # Epochs form one endless stream: a batch may have the end of one epoch and the beginning of the next. So no shape is left over
+        # at the end of an epoch, and all batches have the same size, which batch norm and torch.compile need.
         epoch, offset = np.divmod(np.arange(number * self.batch_size, (number + 1) * self.batch_size), self.length)
         return np.concatenate([self.order(int(e))[offset[epoch == e]] for e in np.unique(epoch)])
 
     def following(self, number: int, count: int) -> Ints:
-        """The `count` places that follow those of a batch in the order of its epoch, without any of the batch's own. [Q]"""
-        # The next ones are as random as any, and no others need be drawn. At the end of the epoch its beginning follows.
+        """The next `count` places after a batch in the order of its epoch, without places of the batch itself. [Q]"""
+        # The order is random already, so these places need no draw. After the end of the epoch, its beginning follows.
         epoch, offset = divmod((number + 1) * self.batch_size - 1, self.length)
-        # So many more are looked at, since all of the batch's own might be among them; never more than once around.
+        # Look at `batch_size` more places, since all places of the batch may be among them; at most one full round.
         ahead = np.arange(min(count + self.batch_size, self.length))
         following = self.order(epoch)[(offset + 1 + ahead) % self.length]
         return following[~np.isin(following, self.batch(number))][:count]
 
 
 class Data:
-    """All that a run draws from."""
+    """The data set of a run: the selected shapes of all its caches, and batches of them by number."""
 
     def __init__(
         self, caches: Sequence[Cache], config: DataConfig, *, batch: int, seed: int, needs: Needs, pinned: bool = False, grey: float = GREY
@@ -190,14 +189,14 @@ class Data:
             caches: one or more.
             config: the settings of the run's data.
             batch: shapes in a batch, over all ranks.
-            seed: seed of everything that is drawn.
-            needs: what is read.
-            pinned: whether batches lie in page-locked memory, from which a GPU copies without waiting.
-            grey: the colour of shapes that have none.
+            seed: seed of all random choices.
+            needs: what the stage reads.
+            pinned: whether batches are in page-locked memory, from which a GPU copies asynchronously.
+            grey: colour of shapes that have no colours.
 
         Raises:
-            UserError: nothing is selected, a product is missing, unfinished or not as it was finished, or the caches do not fit
-                together; the message says what there is.
+            UserError: no shape is selected, a product is missing, unfinished or changed since it was finished, or the caches do not fit
+                together. The message lists what exists.
         """
         self.config, self.size, self.seed, self.needs, self.pinned = config, batch, seed, needs, pinned
         check_names(caches, config, needs)
@@ -216,7 +215,7 @@ class Data:
         self._blocks = self._open_blocks()
         self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)
         """Whether points come in farthest-point order."""
-        # One list of all shapes, and arrays instead of objects: a batch is then a few fancy indexings, however many shapes there are.
+        # One list of all shapes, as arrays: a batch then takes a few indexing operations, for any number of shapes.
         self.pool = Pool.of(self.parts, places)
         self._choices = Choices(
             blocks=np.array([part.blocks for part in self.parts]),
@@ -229,15 +228,15 @@ class Data:
         self.epochs = self._epochs()
 
     def _united_teachers(self) -> dict[str, TeacherSpec]:
-        """The teachers by name, in the order in which they were asked for."""
+        """The teachers by name, in the order of `data.teachers`."""
         config, found = self.config, _united({part.cache.path: part.teachers for part in self.parts})
         if config.negatives and any(set(part.teachers) != set(found) for part in self.parts):
-            raise UserError("data.negatives needs every teacher in every cache: an embedding that is missing is no wrong answer")
+            raise UserError("data.negatives needs every teacher in every cache: a missing embedding cannot be a wrong answer")
         return {name: found[name] for name in config.teachers} if self.needs.teachers and config.teachers else found
 
     def _open_blocks(self) -> list[Blocks]:
         channels = 6 if self.needs.color else 3
-        # Training never joins blocks: the groups of a block are those that a cached guide has seen.
+        # Training never joins blocks: a cached guide has tokens for the groups of single blocks.
         return [
             Blocks(part.cache, self.convention, channels=channels, centres=self.needs.centres, join=False, verify=self.config.verify)
             for part in self.parts
@@ -251,7 +250,7 @@ class Data:
 
     @property
     def used(self) -> tuple[Used, ...]:
-        """What a checkpoint says of the data."""
+        """The description of the data that a checkpoint stores."""
         return tuple(Used(path=str(part.cache.path), products=part.fingerprints) for part in self.parts)
 
     @property
@@ -273,10 +272,10 @@ class Data:
         return self.parts[part].cache.path, index - int(self._first_index[part])
 
     def settle_reads(self) -> None:
-        """Wait until every file read so far is compared with its checksum, where `data.verify` asks for that.
+        """Wait until every file read so far is compared with its checksum, if `data.verify` is set.
 
         Raises:
-            UserError: one is not as it was written.
+            UserError: a file does not match its checksum.
         """
         for array in (array for part in self.parts for array in part.opened):
             array.settle()
@@ -284,8 +283,9 @@ class Data:
             blocks.settle()
 
     def statistics(self) -> Statistics:
-        """Mean and variance of the embeddings of every teacher, over the caches in proportion to their shapes. Those of texts are of the
-        captions, of several captioners in their shares, or of the templates where no captions are drawn.
+        """Mean and variance of the embeddings of every teacher, over all caches, weighted by their numbers of shapes.
+
+        The values for texts come from the captions, weighted by the captioners' shares, or from the templates if no captions are drawn.
         """
         shapes = [part.cache.manifest.shapes for part in self.parts]
         out = {}
@@ -301,12 +301,12 @@ class Data:
     def batch(self, number: int, share: slice = slice(None)) -> Batch:
         """Rows `share` of batch `number`."""
         rng, captioners = (np.random.default_rng((self.seed, stream, number)) for stream in (DRAW, CAPTIONER))
-        # Drawn for the whole batch, and cut to this rank's rows only then: what a shape gets must not depend on the number of ranks.
+        # Draw for the whole batch first, then take this rank's rows: the choices must not depend on the number of ranks.
         drawn = self._draw(self.epochs.batch(number), rng, captioners).of(share)
         wanted = self.config.negatives if self.teachers else 0
         others = self._draw(self.epochs.following(number, wanted), rng, captioners) if wanted else None  # the same for all ranks
         having = {name: np.array([name in part.teachers for part in self.parts]) for name in self.teachers}
-        # A teacher that all caches have gets no mask, which losses read as: all targets are there.
+        # A teacher that all caches have gets no mask: for the losses this means that no target is missing.
         valid = {name: torch.from_numpy(there[drawn.part]) for name, there in having.items() if not there.all()}
         guide = self.guide
         return Batch(
@@ -324,18 +324,18 @@ class Data:
             negatives=None if others is None else self._negatives(others),
         )
 
-    # ---- what is drawn
+    # ---- random choices
 
     def _draw(self, places: Ints, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
-        """What is read of the shapes at these places. Whose captions is drawn from `captioners`, all else from `rng`."""
+        """Draw the choices for the shapes at these places: the captioner from `captioners`, everything else from `rng`."""
         part, own_class = self.pool.part[places], self.pool.own_class[places]
-        # All chances are drawn at once and always, needed or not. So the view of a shape does not change when, say, templates are turned
-        # off, and runs that differ in one setting see the same of everything else.
+        # Always draw all random numbers, needed or not. So the view of a shape does not change if, for example, templates are turned off,
+        # and runs that differ in one setting make the same other choices.
         block, view, caption, template, kind = rng.random((5, len(places)))
         choices = self._choices.of(part)
         filled = (kind < self.config.templates) & (choices.templates > 0) & (own_class >= 0)
         view_number = _below(choices.views, view)
-        # From a stream of their own, so that with one captioner a run draws what it drew before there could be several.
+        # A separate stream: a run with one captioner draws the same as in versions without several captioners.
         captioner = self._mix.captioner(part, captioners.random(len(places)))
         return Drawn(
             part=part,
@@ -345,31 +345,31 @@ class Data:
             block=_below(choices.blocks, block),
             view=view_number,
             captioner=captioner,
-            # Where each view has its own, a caption of the very view whose picture is drawn.
+            # If each view has captions, take a caption of the view whose picture is drawn.
             caption=self._mix.column(part, captioner, view_number, caption),
             template=np.where(filled, _below(choices.templates, template), -1),
         )
 
-    # ---- what is read
+    # ---- reading
 
     def _present(self, drawn: Drawn) -> Iterator[tuple[Part, Ints]]:
-        """Each cache that shapes were drawn of, with their positions in the batch."""
+        """Each cache with shapes in the batch, and the positions of these shapes in the batch."""
         for i, part in enumerate(self.parts):
             here = np.flatnonzero(drawn.part == i)
             if len(here):
                 yield part, here
 
     def _gather(self, arrays: Sequence[Sequence[Rows]], drawn: Drawn, which: Ints | int, column: Ints, *shape: int) -> Tensor:
-        """Entries (row, column) of arrays of every cache, as stored; zeros where a cache has none. [B, *shape]
+        """Entries (row, column) of the arrays of every cache, as stored; zeros if a cache has no array. [B, *shape]
 
         Args:
-            arrays: of each cache those to choose among.
-            drawn: whose rows.
-            which: place of each shape's array among those of its cache. [B], or one for all
-            column: of each shape. [B]
-            shape: of an entry.
+            arrays: for each cache, the arrays to choose from.
+            drawn: the shapes, whose rows are read.
+            which: index of each shape's array among the arrays of its cache, [B]; or one index for all.
+            column: column of each shape's entry. [B]
+            shape: shape of an entry.
         """
-        # Zeros, and not what memory happened to hold: a NaN there would survive being masked, since 0 * NaN is NaN.
+        # Zeros instead of uninitialised memory: a mask does not remove a NaN, since 0 * NaN is NaN.
         out = (torch.empty if all(arrays) else torch.zeros)(len(drawn.row), *shape, dtype=torch.float16, pin_memory=self.pinned)
         values = out.numpy()  # shares its memory
         for part, choices in enumerate(arrays):
@@ -383,11 +383,11 @@ class Data:
         return out
 
     def _guided(self, name: str, drawn: Drawn, *shape: int) -> Tensor:
-        """What the guide made of the drawn blocks. [B, *shape]"""
+        """The guide's features of the drawn blocks. [B, *shape]"""
         return self._gather([[part.guided[name]] if part.guided else [] for part in self.parts], drawn, 0, drawn.block, *shape)
 
     def _points(self, drawn: Drawn, block: Ints) -> Tensor:
-        """Points of these blocks, with colours where they are needed. [B, P, C]"""
+        """Points of these blocks, with colours if the stage needs them. [B, P, C]"""
         out = torch.empty(len(drawn.row), self.points, 6 if self.needs.color else 3, pin_memory=self.pinned)
         values = out.numpy()  # shares its memory
         for i, blocks in enumerate(self._blocks):
@@ -399,10 +399,10 @@ class Data:
         return out
 
     def _resampled(self, drawn: Drawn, number: int, share: slice) -> Tensor:
-        """As many points as a block has, drawn without repetition out of all blocks in use. [B, P, C]"""
+        """Points sampled again: as many as a block has, drawn without repetition from all blocks in use. [B, P, C]"""
         blocks, own = self._choices.blocks.min(), np.zeros_like(drawn.block)
         pool = torch.cat([self._points(drawn, own + block) for block in range(blocks)], dim=1)  # [B, R * P, C]
-        # The P smallest of R * P random numbers are a choice without repetition. As above, drawn for all ranks and cut then.
+        # The P smallest of R * P random numbers are a choice without repetition. As in `batch`, draw for all ranks, then cut.
         keys = np.random.default_rng((self.seed, POINTS, number)).random((self.size, pool.shape[1]))[share]
         chosen = torch.from_numpy(np.argpartition(keys, self.points - 1, axis=1)[:, : self.points])
         return pool.take_along_dim(chosen[..., None], dim=1)
@@ -413,11 +413,11 @@ class Data:
         return {name: self._gather(images[name], drawn, 0, drawn.view, spec.dim) for name, spec in self.teachers.items()}
 
     def _texts(self, drawn: Drawn) -> dict[str, Tensor]:
-        """Embeddings of the drawn captions or templates, by teacher that has a text side. [B, E] each"""
+        """Embeddings of the drawn captions or templates, for every teacher with a text side. [B, E] each"""
         out = {}
         for name, spec in self.teachers.items():
             if spec.text:
-                # Captions are read for all shapes, and templates are written over some of them: that keeps the one gather into the batch.
+                # Read captions for all shapes, then overwrite some with templates: so one gather fills the batch.
                 arrays = [part.texts.get(name, ()) for part in self.parts]
                 out[name] = self._gather(arrays, drawn, drawn.captioner, drawn.caption, spec.dim)
                 for part, here in self._present(drawn):
@@ -427,11 +427,11 @@ class Data:
         return out
 
     def _text_keys(self, drawn: Drawn) -> Tensor:
-        """A number for each drawn text, equal for equal texts, whichever cache they are from. [B]"""
+        """A number for each drawn text. Equal texts have equal numbers, also in different caches. [B]"""
         key = np.full(len(drawn.row), -1, np.int64)
         for part, here in self._present(drawn):
-            # Keys are hashes of the texts themselves, so equal texts of two caches have one key, and a filled template that a captioner
-            # happened to write has the key of that caption: contrast must not call an equal text a wrong answer.
+            # Keys are hashes of the texts, so equal texts have equal keys: in two caches, or if a caption equals a filled template.
+            # Contrast must not treat an equal text as a wrong answer.
             for place, captions in enumerate(part.captions):
                 theirs = here[drawn.captioner[here] == place]
                 key[theirs] = captions.key[drawn.row[theirs], drawn.caption[theirs]]
@@ -447,10 +447,10 @@ class Data:
 
 
 def feed(data: Data, numbers: range, share: slice, *, threads: int, device: torch.device) -> Generator[Batch, None, None]:
-    """Rows `share` of the batches `numbers`, in that order and on the device. Threads prepare them, and copy them to a GPU on a stream
-    of their own, while the batches before are in use.
+    """Yield rows `share` of the batches `numbers`, in that order and on the device. While one batch is in use, threads prepare the next
+    ones and copy them to a GPU on a separate stream.
     """
-    # On the stream of the training a copy would wait for the step before it, and the next step for the copy.
+    # On the training's stream, a copy would wait for the step before it, and the next step would wait for the copy.
     copying = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def make(number: int) -> tuple[Batch, torch.cuda.Event | None]:
@@ -460,13 +460,13 @@ def feed(data: Data, numbers: range, share: slice, *, threads: int, device: torc
         with torch.cuda.stream(copying):
             return batch.to(device), copying.record_event()
 
-    # Threads begin on the first GPU, whichever this rank's is.
+    # A new thread uses the first GPU by default, so set this rank's GPU.
     settle = None if copying is None else functools.partial(torch.cuda.set_device, device)
     with ThreadPoolExecutor(threads, "batches", settle) as pool:
         asked: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
         todo = iter(numbers)
         try:
-            # A queue of bounded length, taken from its front: batches keep their order however long each takes, and memory is bounded.
+            # A queue of bounded length: batches keep their order, however long each one takes, and memory is bounded.
             asked.extend(pool.submit(make, number) for number in itertools.islice(todo, threads + AHEAD))
             while asked:
                 ready = asked.popleft().result()
@@ -478,7 +478,7 @@ def feed(data: Data, numbers: range, share: slice, *, threads: int, device: torc
 
 
 def _arrived(batch: Batch, copied: torch.cuda.Event | None, device: torch.device) -> Batch:
-    """A batch whose copy is done before the present stream goes on to use it, and whose memory is kept until that use is over."""
+    """A batch that is safe to use on the current stream: the stream waits for the copy, and the memory is kept until the use ends."""
     if copied is not None:
         present = torch.cuda.current_stream(device)
         present.wait_event(copied)
@@ -487,14 +487,15 @@ def _arrived(batch: Batch, copied: torch.cuda.Event | None, device: torch.device
 
 
 def _described(part: Part) -> str:
-    """How much of a cache is used, in words, and whose captions if there are several to mix."""
+    """How much of a cache is used, in words, and the shares of its captioners if there are several."""
     mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 else ""
     return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes{mix}"
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:
-    """The kind of points that a run on these caches is given: of larger blocks a share, of the order what all have."""
+    """The kind of points in a run on these caches. The point count and the length of the farthest-point order are the smallest of all
+    caches."""
     specs = [part.points for part in parts]
     return Convention(
         count=min(spec.count for spec in specs),
@@ -507,7 +508,7 @@ def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:
 
 
 def _united(by_cache: Mapping[Path, Mapping[str, T]]) -> dict[str, T]:
-    """Specifications by name over all caches, which must agree on each."""
+    """Specifications by name over all caches. A name must have the same specification in every cache."""
     out: dict[str, tuple[Path, T]] = {}
     for path, specs in by_cache.items():
         for name, spec in specs.items():
@@ -520,7 +521,7 @@ def _united(by_cache: Mapping[Path, Mapping[str, T]]) -> dict[str, T]:
 
 def _same(what: str, values: Sequence[T]) -> T:
     if len(set(values)) > 1:
-        raise UserError(f"the caches do not all have {what}: {', '.join(map(str, values))}. Train on those that are alike")
+        raise UserError(f"the caches do not all have {what}: {', '.join(map(str, values))}. Train on caches with the same value")
     return values[0]
 
 

@@ -1,12 +1,11 @@
-"""Weights out of files that others wrote, whatever they are wrapped in, without running anything that a file asks for.
+"""Read weights from checkpoint files of other projects, without executing code from the file.
 
     weights = read(Path("pretrain.pth"))                # {name: tensor}
     weights = read(Path("lightning.ckpt"), key="ema")
 
-A pickle is a program that may call whatever it can name. Here it can name what tensors, arrays, numbers and plain containers are
-made of, nothing else: every other name it asks for, a function or a class, is answered with an empty class of ours, `Inert`, that
-keeps what it is given and does nothing. So optimisers, settings and models of classes that nobody has here do not stand in the way
-of the tensors beside them.
+A pickle is a program that may call any function by name. This reader knows only the names needed for tensors, arrays, numbers and plain
+containers. For every other name, of a function or a class, the pickle gets the class `Inert`, which stores its arguments and does nothing.
+So a file can also hold optimisers, settings and objects of unknown classes: its tensors can still be read.
 """
 
 import collections
@@ -50,19 +49,19 @@ CONTAINERS: Final = (
     "params",
     "encoder",
 )
-"""Names under which files hold the weights, beside other things."""
+"""Usual keys of the weights in files that also hold other things."""
 OTHERS: Final = re.compile(r"optim|sched|scaler|grad|metric|config|args|hyper|callback|loop|epoch|buffer", re.IGNORECASE)
-"""Pattern of names of things that may hold tensors but are rarely weights."""
+"""Pattern of keys whose values may hold tensors but are rarely weights."""
 NEVER: Final = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)
-"""Pattern of names of things that are never weights. It finds fewer names than `OTHERS`."""
+"""Pattern of keys whose values are never weights. It matches fewer keys than `OTHERS`."""
 NAMED: Final = 8
 """Largest number of names in a message."""
 DEPTH: Final = 5
-"""Largest number of nested containers that are searched."""
+"""Largest depth of nested containers that is searched."""
 
 
 MAGIC: Final = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
-"""Number at the start of a file in the old form of `torch.save`."""
+"""Number at the start of a file in the old format of `torch.save`."""
 _PACKED: Final = {
     b"\x1f\x8b": "packed by gzip",
     b"BZh": "packed by bzip2",
@@ -71,18 +70,18 @@ _PACKED: Final = {
     b"Rar!": "a RAR archive",
     b"7z\xbc\xaf": "a 7-zip archive",
 }
-"""First bytes of files that hold other files, to what these are."""
+"""First bytes of compressed files and archives, with their description."""
 
 
 def read(file: Path, key: str = "") -> dict[str, Tensor]:
     """The weights in a file by name.
 
     Args:
-        file: what `torch.save` wrote, in any of its forms, or safetensors. Its first bytes tell which, not its name.
-        key: name in the file under which the weights are, with a dot between nested names; empty to find out.
+        file: a file of `torch.save`, in any of its formats, or safetensors. Its first bytes decide which, not its name.
+        key: key of the weights in the file, with dots between nested keys; empty to find them.
 
     Raises:
-        UserError: the file is something else or damaged, or holds no weights, or several and `key` does not say which.
+        UserError: the file has another format or is damaged, holds no weights, or holds several sets of weights and `key` is empty.
     """
     if not file.is_file():
         raise UserError(f"{file} is no file")
@@ -102,11 +101,11 @@ def read(file: Path, key: str = "") -> dict[str, Tensor]:
     return next(iter(candidates.values()))
 
 
-# ------------------------------------------------------------------------------------------------ which of its contents
+# ------------------------------------------------------------------------------------------- finding the weights in a file
 
 
 def _candidates(found: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Path and content of everything in a file that may be its weights. The path of the file itself is empty."""
+    """Key and value of everything in a file that may be its weights. The key of the whole content is empty."""
     known = list(_walk(found, "", DEPTH, lambda name: name in CONTAINERS))
     if any(path for path, _ in known):
         yield from known
@@ -131,7 +130,7 @@ def _walk(value: Any, path: str, depth: int, enter: Any) -> Iterator[tuple[str, 
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
-    """The names and values in a container, or the weights in a pickled module; empty for anything else."""
+    """Names and values in a container, or the weights of a pickled module; empty for anything else."""
     if isinstance(value, Inert) and isinstance(value.__dict__.get("_modules"), Mapping):
         return dict(_of_module(value, "", 64))
     if isinstance(value, Inert):
@@ -140,7 +139,7 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
 
 
 def _of_module(module: "Inert", prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers of a whole model that was pickled with its class."""
+    """Parameters and buffers of a model that was pickled as an object."""
     for group in ("_parameters", "_buffers"):
         for name, value in _mapping(module.__dict__.get(group)).items():
             if isinstance(value, Tensor):
@@ -151,7 +150,7 @@ def _of_module(module: "Inert", prefix: str, depth: int) -> Iterator[tuple[str, 
 
 
 def _weights(inside: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """Tensors by name, and NumPy arrays as tensors. A single NumPy number counts only beside a tensor or array of the same layer."""
+    """Tensors by name, also NumPy arrays as tensors. A single NumPy number counts only if its layer also has a tensor or array."""
     found: dict[str, Tensor] = {}
     arrays = {name: value for name, value in inside.items() if isinstance(name, str) and isinstance(value, Tensor | _Array)}
     layers = {name.rpartition(".")[0] for name in arrays} - {""}
@@ -166,7 +165,7 @@ def _weights(inside: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _tensor(array: np.ndarray | None) -> Tensor | None:
-    """An array of numbers as a tensor of its shape, which may have no axes; None for anything else."""
+    """An array of numbers as a tensor of the same shape; None for anything else."""
     if array is None or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         return None
     return torch.from_numpy(array.copy(order="C"))
@@ -178,7 +177,7 @@ def _under(file: Path, found: Any, key: str) -> dict[str, Tensor]:
         inside = _mapping(found)
         if name not in inside:
             start = ".".join(names[i:]) + "."
-            inner = list(dict(_candidates(found)).values())  # of a flat file, the part whose names begin so
+            inner = list(dict(_candidates(found)).values())  # in a flat file: the tensors whose names begin with the key
             for whole in (_weights(inside), *(inner if len(inner) == 1 else ())):
                 if flat := {n.removeprefix(start): value for n, value in whole.items() if n.startswith(start)}:
                     return flat
@@ -212,7 +211,7 @@ def _summary(found: Any) -> str:
     return _some(inside) if inside else f"a {type(found).__name__}"
 
 
-# ----------------------------------------------------------------------------------------------------- what a file holds
+# --------------------------------------------------------------------------------------------------------- reading a file
 
 
 def _content(file: Path) -> Any:
@@ -227,15 +226,16 @@ def _content(file: Path) -> Any:
     if start.startswith(b"PK"):
         _check_zip(file)
     elif not _is_pickle(start):
-        raise UserError(f"{file} is no checkpoint of PyTorch and no safetensors by its first bytes ({start[:8]!r})")
+        raise UserError(f"{file} is no checkpoint of PyTorch and no safetensors, judging by its first bytes ({start[:8]!r})")
     elif MAGIC not in start[:32] and size > len(MAGIC) and _whole_pickle(file):
         raise UserError(
-            f"{file} is a plain pickle, not of torch.save: load it with pickle where you trust it, and torch.save what it holds"
+            f"{file} is a plain pickle, not of torch.save: if you trust it, load it with pickle, and save its content with torch.save"
         )
     try:
-        with warnings.catch_warnings(), open(file, "rb") as opened:  # opened here, since torch goes by some names
-            warnings.simplefilter("ignore")  # of old forms, which are read all the same
-            # Not `weights_only`: that knows few classes, and stops at every other. `_Pickle` names nothing that does anything.
+        with warnings.catch_warnings(), open(file, "rb") as opened:  # opened here, since torch treats some file names specially
+            warnings.simplefilter("ignore")  # about old formats, which are read correctly
+            # Not `weights_only`: it knows few classes, and fails for every other. `_Pickle` is safe, since it never returns a foreign
+            # function.
             return torch.load(opened, map_location="cpu", pickle_module=_Pickle, weights_only=False)
     except UserError:
         raise
@@ -245,7 +245,7 @@ def _content(file: Path) -> Any:
         if error.obj is not Inert:
             raise UserError(f"{file} is cut short or damaged ({size:,} bytes; AttributeError)") from error
         raise UserError(f"{file} holds a type of tensor that is not known here, perhaps float8: save its tensors as float32") from None
-    except Exception as error:  # a damaged pickle may stumble over anything
+    except Exception as error:  # a damaged pickle may raise any error
         raise UserError(f"{file} is cut short or damaged ({size:,} bytes; {type(error).__name__})") from error
 
 
@@ -253,23 +253,23 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
     try:
         with safetensors.safe_open(file, "pt") as opened:
             if checkpoint.METADATA in (opened.metadata() or {}):
-                raise UserError(f"{file} is of a run of ours: use the run as it is, or `mmpd-train export` it")
+                raise UserError(f"{file} is already a run of mmpd: use the run as it is, or `mmpd-train export` it")
         return safetensors.torch.load_file(file)
     except safetensors.SafetensorError as error:
         raise UserError(f"{file} is cut short or damaged ({error})") from error
 
 
 def _no_checkpoint(start: bytes) -> str:
-    """What a file is by its first bytes, and what to do, if it is a known thing that is no checkpoint; else empty."""
+    """What a file is, judging by its first bytes, and what to do, if it is a known format but no checkpoint; else empty."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "empty: its download failed, or the disk was full. Get it again"
     if start.startswith(b"version https://git-lfs"):
         return "a pointer of git-lfs and not the file itself: `git lfs pull` gets that"
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<")):
-        return "a web page and not the file: open its address in a browser, and save what the page offers"
+        return "a web page and not the file: open its address in a browser, and download the file from there"
     if text.startswith((b"{", b"[")):
-        return "JSON text and not weights: an answer of a server, or settings. Get the file itself"
+        return "JSON text and not weights: a server's response, or settings. Get the file itself"
     for mark, what in _PACKED.items():
         if start.startswith(mark):
             return f"{what}: unpack it first"
@@ -290,25 +290,25 @@ def _is_pickle(start: bytes) -> bool:
 
 
 def _whole_pickle(file: Path) -> bool:
-    """Whether a file is one pickle to its end. Only its operations are listed; nothing in it is run."""
+    """Whether a file is one complete pickle. Its operations are listed, not executed."""
     try:
         with open(file, "rb") as opened:
             for _ in pickletools.genops(opened):
                 pass
             return not opened.read(1)
-    except Exception:  # it may be anything
+    except Exception:  # the file may have any content
         return False
 
 
 def unchecked(file: Path) -> str:
-    """A note that damage to a file would not show, if `torch.save` wrote it without checksums. Empty for a file that has checksums, and for
-    kinds of files that never have them.
+    """A note if `torch.save` wrote a file without checksums, so that damage cannot be detected. Empty for a file with checksums, and for
+    formats that never have them.
     """
     if not zipfile.is_zipfile(file):
         return ""
     with zipfile.ZipFile(file) as opened:
         bare = any(entry.file_size and not entry.CRC for entry in opened.infolist())
-    return f"{file} was saved without checksums: damage to it would not show" if bare else ""
+    return f"{file} was saved without checksums: damage cannot be detected" if bare else ""
 
 
 def _check_zip(file: Path) -> None:
@@ -322,8 +322,8 @@ def _check_zip(file: Path) -> None:
         with zipfile.ZipFile(file) as opened:
             names = opened.namelist()
             for entry in opened.infolist():
-                if entry.CRC:  # torch can save without, and then they are all 0
-                    damaged = entry.filename  # should reading it fail
+                if entry.CRC:  # torch can save without checksums; then all are 0
+                    damaged = entry.filename  # for the case that reading it fails
                     with opened.open(entry) as part:
                         while part.read(1 << 20):
                             pass
@@ -338,11 +338,11 @@ def _check_zip(file: Path) -> None:
         raise UserError(f"{file} is a zip of other files ({shown}{', ...' * (len(names) > 3)}): unpack it, and import the checkpoint in it")
 
 
-# -------------------------------------------------------------------------------------------------- pickles, made harmless
+# ---------------------------------------------------------------------------------------------------- safe reading of pickles
 
 
 class Inert(dict[Any, Any]):
-    """Stands for every class and function that a file asks for and that is no data. It keeps what it is given, and does nothing."""
+    """Replaces every class and function in a file that is not known as data. It stores its arguments, and does nothing."""
 
     def __new__(cls, *arguments: Any, **named: Any) -> "Inert":
         return super().__new__(cls)
@@ -350,7 +350,7 @@ class Inert(dict[Any, Any]):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__()
 
-    __hash__ = object.__hash__  # type: ignore[assignment]  # it may be a key, or in a set
+    __hash__ = object.__hash__  # type: ignore[assignment]  # it may be a key of a dict, or in a set
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -374,7 +374,7 @@ class Inert(dict[Any, Any]):
 
 
 def _rebuilt(function: Any) -> Any:
-    """Wrap a function that builds data in an object whose attributes a pickle cannot set."""
+    """Wrap a function that builds data in an object, so that a pickle cannot set its attributes."""
 
     class Rebuilt:
         __slots__ = ()
@@ -386,18 +386,18 @@ def _rebuilt(function: Any) -> Any:
 
 
 def _of_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
-    """Stands for `torch._tensor._rebuild_from_type_v2`: builds a tensor and leaves its extra attributes out."""
+    """Replaces `torch._tensor._rebuild_from_type_v2`: builds a tensor and leaves out its extra attributes."""
     return function(*arguments) if function in _TENSORS.values() else Inert()
 
 
 class _Type:
-    """A simple dtype of NumPy. A pickle gives its byte order in a second step."""
+    """A simple dtype of NumPy. A pickle sets its byte order in a second step."""
 
     __slots__ = ("dtype",)
 
     def __init__(self, text: Any = "", *rest: Any) -> None:
         simple = isinstance(text, str) and re.fullmatch(r"[<>=|]?([fiub]\d{1,2}|c\d{1,2}|[SU]\d{1,6}|\?)", text)
-        self.dtype = np.dtype(text) if simple else None  # one of objects or of fields could hold anything
+        self.dtype = np.dtype(text) if simple else None  # a dtype of objects or fields could hold anything
 
     def __setstate__(self, state: Any) -> None:
         if self.dtype is not None and isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">"):
@@ -420,12 +420,12 @@ class _Array:
 
 
 def _bytes(text: str, encoding: str = "latin1") -> bytes:
-    """Stands for `_codecs.encode`, by which old pickles write bytes."""
+    """Replaces `_codecs.encode`, which old pickles use for bytes."""
     return text.encode("latin1")
 
 
 def _scalar(kind: Any, data: Any = b"") -> Any:
-    """A single number of NumPy, as pickles build it."""
+    """Builds a single number of NumPy, as pickles do."""
     if not isinstance(kind, _Type) or kind.dtype is None:
         return Inert()
     return np.frombuffer(data if isinstance(data, bytes) else _bytes(data), kind.dtype)[0]
@@ -460,11 +460,11 @@ _DATA: Final[dict[tuple[str, str], Any]] = {
     },
     **{("torch", name): getattr(torch, name) for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)},
 }
-"""What a pickle gets when it asks for a name of a module. For all other names it gets `Inert`."""
+"""Objects that a pickle gets for a module and a name. For all other names it gets `Inert`."""
 
 
 class _Unpickler(pickle.Unpickler):
-    """A reader of pickles that gives tensors, arrays and plain containers, and `Inert` for every other name."""
+    """A reader of pickles that knows tensors, arrays and plain containers, and returns `Inert` for every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         found = _DATA.get((module, name))
@@ -479,4 +479,4 @@ def _load(file: Any, **options: Any) -> Any:
 
 
 _Pickle: Final = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__="trainer.foreign")
-"""Stands for the module `pickle` in `torch.load`."""
+"""Replaces the module `pickle` in `torch.load`."""

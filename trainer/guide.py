@@ -1,8 +1,8 @@
-"""Writing the guide: what a frozen run of stage 1 makes of every stored block, as a product of the cache like a teacher's embeddings.
+"""Writing the guide: the features that a frozen run of stage 1 computes for every stored block, as a product of the cache.
 
     write(open_cache("shapes.zarr"), checkpoint.load(Path("runs/align")), "align")
 
-Blocks are read as they are stored, not augmented. Shard by shard, and resumable like any product.
+Blocks are not augmented. The product is written shard by shard, and a stopped run can be continued, as for any product.
 
 Letters: n shapes of a shard, R guided blocks, G tokens, D width.
 """
@@ -26,12 +26,12 @@ from trainer.distributed import device_of
 from trainer.points import Blocks
 
 BATCH: Final = 64
-"""Number of blocks in a forward pass. It is no setting, because another number could change the last bit of a result."""
+"""Number of blocks in a forward pass. It is a constant, because another number could change the last bit of a result."""
 
 SAMPLE: Final = 256
-"""Number of shapes that `spread` looks at."""
+"""Number of shapes on which `spread` is measured."""
 COLLAPSED: Final = 0.01
-"""A `spread` below this is worth a warning. Measured on models before and after training, it lay between 0.2 and 1."""
+"""A `spread` below this gives a warning. Models before and after training had values between 0.2 and 1."""
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -46,23 +46,23 @@ def write(
     device: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Record:
-    """Make `guide/<name>`, or what is missing or damaged of it.
+    """Write `guide/<name>`: all of it, or the missing and damaged shards.
 
     Args:
-        cache: where to read blocks and write features.
+        cache: the cache with the blocks; it gets the features.
         loaded: the guide.
         name: name of the product, after `guide/`.
-        blocks: number of blocks of each shape to guide, the first ones; 0 for all.
+        blocks: number of blocks of each shape to guide, from the first; 0 for all.
         precision: arithmetic of the forward pass.
         device: a torch device; `auto` takes a GPU if there is one.
-        progress: called with shards done and shards in all.
+        progress: called with the number of finished shards and the number of all shards.
 
     Returns:
         The finished product's record.
 
     Raises:
-        UserError: the model has no summary, or does not fit the points; the points are damaged; or a guide of that name was made
-            otherwise, or does not come out as it was.
+        UserError: the model has no summary, or does not fit the points; the points are damaged; a guide of that name was made by another
+            model or with other settings; or repaired shards differ from the original ones.
     """
     record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
     with exclusive(cache.path):
@@ -70,7 +70,7 @@ def write(
         if begun and begun.fingerprint != record.fingerprint:
             changed = "; ".join(differences(begun, record))
             raise UserError(
-                f"{cache.path} has {record.product} already, of another guide or other settings ({changed}): choose another --name"
+                f"{cache.path} already has {record.product}, of another guide or other settings ({changed}): choose another --name"
             )
         cache.begin(record)
         return _finished(cache, record, reader, progress)
@@ -79,7 +79,7 @@ def write(
 def describe(
     cache: Cache, loaded: Loaded, name: str, *, blocks: int, precision: Precision, device: torch.device
 ) -> tuple[Record, "_Reader"]:
-    """The record of `guide/<name>`, and the reader that makes its features. Nothing is written. Arguments and errors as in `write`."""
+    """The record of `guide/<name>`, and the object that computes its features. Nothing is written. Arguments and errors as in `write`."""
     model = loaded.model.to(device)
     config = model.encoder.config
     points = cache.record("points")
@@ -88,11 +88,15 @@ def describe(
     if not 0 <= blocks <= read.blocks:
         raise UserError(f"--blocks must lie in 1..{read.blocks}, the blocks of a shape in {cache.path}, got {blocks}")
     if convention and read.short:
-        again = f"; import it again with --set points.count={read.count} if it was trained on as many" if loaded.header.source else ""
-        # Each group would reach further than those it learned from, and several blocks together are none that a student is given.
+        again = (
+            f"; if it was trained on {read.count} points, import it again with --set points.count={read.count}"
+            if loaded.header.source
+            else ""
+        )
+        # Each group would reach further than the groups in training. Blocks cannot be joined, since a student reads single blocks.
         raise UserError(
             f"{loaded.run} was trained on {convention.count} points a shape, {cache.path} has blocks of {read.spec.count}: its features of "
-            f"these would be other than it learned. Build a cache with --set points.count={convention.count}, or train a guide on "
+            f"these blocks would be wrong. Build a cache with --set points.count={convention.count}, or train a guide on "
             f"this one{again}"
         )
     if model.features(torch.zeros(1, read.count, config.channels, device=device), ordered=True).summary is None:
@@ -108,7 +112,7 @@ def describe(
         setup=setup(loaded.header),
     )
     inputs = [("points", points.fingerprint)]
-    if read.count != read.spec.count:  # features of part of a block are others than those of all of it
+    if read.count != read.spec.count:  # part of a block has other features than the whole block
         inputs.append(("points.count", str(read.count)))
     if read.rgb is not None and convention and convention.grey != GREY:
         inputs.append(("points.grey", f"{convention.grey:.6g}"))
@@ -123,12 +127,12 @@ def describe(
 
 
 def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callable[[int, int], None]) -> Record:
-    """Make the shards of a product that are missing or damaged, and finish it. The caller holds the lock. Raises as `write`."""
+    """Write the missing or damaged shards of a product, and finish the product. The caller holds the lock. Raises as `write`."""
     shards = cache.manifest.shards
     todo = [shard for shard in range(shards) if not _intact(cache, record, shard)]
     there = cache.records()[record.product]
     if there.complete and not todo and cache.content(there) != there.content:
-        # Each shard matches its marker, but which of them are what was written there is not known.
+        # Each shard matches its marker, but a marker may have changed together with its shard.
         todo = list(range(shards))
     progress(shards - len(todo), shards)
     if there.complete and not todo:
@@ -142,7 +146,7 @@ def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callabl
         for done, shard in enumerate(todo, 1):
             rows = np.array(cache.manifest.rows(shard))
             values = reader.features(rows, ok[rows])
-            reader.blocks.settle()  # features of damaged points are never written
+            reader.blocks.settle()  # never write features of damaged points
             cache.write(record, shard, values)
             progress(shards - len(todo) + done, shards)
 
@@ -159,11 +163,11 @@ def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callabl
 
 
 def spread(cache: Cache, name: str) -> tuple[float, float]:
-    """How well a guide tells shapes apart, measured on the first block of the first shapes.
+    """How different a guide's features are, measured on the first block of the first shapes.
 
     Returns:
-        Mean cosine distance between the summaries of two shapes, and between two tokens of any shapes. A guide with values near 0 says
-        the same of everything.
+        Mean cosine distance between the summaries of two shapes, and between two tokens of any shapes. If a value is near 0, the guide's
+        features are almost equal for all shapes (collapse).
     """
     rows = np.flatnonzero(cache.ok())[:SAMPLE]
     product = GUIDE.product(guide=name)
@@ -180,7 +184,7 @@ def _apart(features: NDArray[np.float16]) -> float:
 
 
 def _intact(cache: Cache, record: Record, shard: int) -> bool:
-    """Whether a shard is there with the bytes that its completion marker names. False if the marker is missing or damaged."""
+    """Whether a shard exists and matches the checksum in its completion marker. False if the marker is missing or damaged."""
     try:
         sums = cache.checksums(record, shard)
     except UserError:
@@ -196,7 +200,7 @@ class _Reader:
         self.blocks, self.run, self.model, self.spec, self.device = blocks, loaded.run, loaded.model, spec, device
 
     def features(self, rows: NDArray[np.int64], ok: NDArray[np.bool_]) -> dict[str, NDArray[np.float16]]:
-        """Tokens [n, R, G, D] and summaries [n, R, D] of some rows, by array name; zeros for rows that are not ok."""
+        """Tokens [n, R, G, D] and summaries [n, R, D] of some rows, by array name; zeros for shapes whose building failed."""
         spec = self.spec
         tokens = np.zeros((len(rows), spec.blocks, spec.tokens, spec.dim), np.float16)
         summary = np.zeros((len(rows), spec.blocks, spec.dim), np.float16)
@@ -209,6 +213,6 @@ class _Reader:
             assert found.summary is not None
             tokens[i, j], summary[i, j] = found.tokens.half().cpu().numpy(), found.summary.half().cpu().numpy()
         if not np.isfinite(tokens).all() or not np.isfinite(summary).all():
-            raise UserError(f"{self.run} answers with infinite numbers: its training diverged; take another run")
+            raise UserError(f"{self.run} computes NaN or infinite features: its training diverged; take another run")
         product = GUIDE.product(guide=spec.name)
         return {f"{product}/tokens": tokens, f"{product}/summary": summary}

@@ -1,4 +1,4 @@
-"""Heads: tokens to one summary, and a summary to a teacher's space.
+"""Heads: modules that map tokens to one summary, or a summary to a teacher's space.
 
 Letters: B shapes, N tokens, D encoder width, H heads, E a teacher's width.
 """

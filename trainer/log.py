@@ -1,4 +1,4 @@
-"""What a run tells while it trains: `metrics.jsonl` and TensorBoard in its folder, a live line in the terminal, curves at the end.
+"""Logging of a training: `metrics.jsonl` and TensorBoard files in the run's folder, a progress line in the terminal, curves at the end.
 
 tensorboard --logdir runs
 """
@@ -19,29 +19,29 @@ from cache_schema.files import write_file
 from cache_schema.terminal import printable
 
 METRICS: Final = "metrics.jsonl"
-"""Name of the file with one record a line."""
+"""Name of the file with the records, one per line."""
 BETWEEN_LINES: Final = 10.0
-"""Seconds from one printed line to the next if the output is no terminal."""
+"""Seconds between two printed lines if the output is not a terminal."""
 NOT_LOSSES: Final = ("step", "epoch", "lr", "grad_norm", "samples_per_s", "data_wait", "seconds")
-"""Keys of a record that are neither losses nor results of probes."""
+"""Keys of a record that are not losses or results of probes."""
 
 
 class Log:
-    """Writes and shows the records of one run. Only the first rank makes one."""
+    """Writes and shows the records of one run. Only the first rank creates it."""
 
     def __init__(self, run: Path, start: int, steps: int, console: Console) -> None:
         """
         Args:
-            run: its folder.
-            start: steps made before; records after it, of a run that was killed, are dropped.
-            steps: of the whole run.
-            console: where to speak.
+            run: folder of the run.
+            start: number of steps already done. Records of later steps, left by a killed process, are deleted.
+            steps: number of steps of the whole run.
+            console: console for the progress line and messages.
         """
         self.run, self.start, self.steps, self.console = run, start, steps, console
         kept = [record for record in records(run) if record["step"] <= start]
         write_file(run / METRICS, "".join(json.dumps(record) + "\n" for record in kept).encode())
         self.file = open(run / METRICS, "a", encoding="utf-8")
-        # Importing it takes seconds, which a look at --help need not pay.
+        # Importing it takes seconds, so --help does not import it.
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
@@ -52,7 +52,7 @@ class Log:
         self.began = self.spoken = time.monotonic()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Keep and show the record of one step. It must have the key "step"."""
+        """Write and show the record of one step. It must have the key "step"."""
         record = {**record, "seconds": round(time.monotonic() - self.began, 3)}
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
@@ -77,7 +77,7 @@ class Log:
 
 
 def records(run: Path) -> list[dict[str, Any]]:
-    """All records that a run has written so far, without a last line that a kill cut short.
+    """All records that a run has written so far. An incomplete last line, left by a killed process, is ignored.
 
     Raises:
         UserError: the file was not written by a run.
@@ -90,13 +90,13 @@ def records(run: Path) -> list[dict[str, Any]]:
             raise UserError("a line without a step")
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged or from elsewhere ({error}): move it away, and the run goes on without its old metrics"
+            f"{path} is damaged or was not written by mmpd-train ({error}): move it away, and the run continues without its old metrics"
         ) from error
     return found
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    """A record as one line for people."""
+    """A record as one line of text."""
     parts = [f"{name} {value:.4g}" for name, value in record.items() if name not in NOT_LOSSES]
     if "samples_per_s" in record:
         parts.append(f"{record['samples_per_s']:.0f} shapes/s, data wait {record['data_wait']:.1%}")
@@ -104,7 +104,7 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def curves(run: Path) -> Path:
-    """Draw losses, results of probes, learning rate, norm and speed over the steps. Returns the file, `RUN/curves.png`."""
+    """Draw losses, results of probes, learning rate, gradient norm and speed over the steps. Returns the file, `RUN/curves.png`."""
     from matplotlib.figure import Figure
 
     lines: dict[str, list[tuple[int, float]]] = {}

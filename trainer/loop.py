@@ -43,7 +43,7 @@ MODEL, STEP, DROP_PATH = range(3)
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that a run is made of, before its first step."""
+    """All parts of a run, before its first step."""
 
     config: AlignConfig | DistillConfig
     data: Data
@@ -52,7 +52,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     average: optim.Average
     header: Header
-    """What the run's checkpoints say; `step` aside."""
+    """Header of the run's checkpoints, except for `step`."""
     generator: torch.Generator
     """Makes the draws of every step, from a seed of its own each."""
     autocast: torch.autocast
@@ -251,7 +251,7 @@ def _step(
 
 
 def _announce(training: Training, ranks: Ranks, console: Console) -> None:
-    """Say what is going to be trained on what."""
+    """Print the data, the size of the model and the number of steps."""
     size = sum(p.numel() for p in training.trained)
     told = f"{training.data}. {size:,} parameters, {training.header.steps} steps of {training.config.optim.batch} on {ranks.device}"
     console.print(Text(printable(told)), soft_wrap=True)
@@ -314,7 +314,7 @@ def _load_guide(config: AlignConfig | DistillConfig, run: Path | None, device: t
 
 
 def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide: Loaded | None, batch: int, ranks: Ranks) -> Data:
-    """What is read of the caches."""
+    """The data that the stage reads from the caches."""
     encoder = config.encoder.resolved()
     centres = encoder.centres
     if guide is not None and online(config):
@@ -336,7 +336,7 @@ def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide: Lo
 
 
 def _check_points(guide: Loaded, data: Data) -> None:
-    """Refuse a guide that would be given points of another kind than it was trained on."""
+    """Refuse a guide that was trained on another kind of points."""
     known = guide.model.convention
     if known and known.normalize != data.convention.normalize:
         raise UserError(

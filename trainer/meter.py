@@ -1,4 +1,4 @@
-"""Reading the losses of a run: one step late, so that the device is not waited for, and with an eye on what has gone wrong.
+"""Read the losses of a run, one step late, so that the CPU does not wait for the device; and stop a run that diverges.
 
 meter = Meter(Watch(3.0, explain), batch=128)
 meter.add(step, ("loss", "grad_norm"), values)                      # reads the step before

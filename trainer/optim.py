@@ -1,4 +1,4 @@
-"""What turns gradients into weights: AdamW in two groups, the learning rate, the average over steps."""
+"""Optimisation: AdamW with two parameter groups, the learning rate, and the average of weights over steps."""
 
 import math
 from collections.abc import Mapping

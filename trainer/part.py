@@ -1,10 +1,10 @@
-"""What a run uses of one cache: which shapes, and which arrays of which teachers and which guide.
+"""The part of one cache that a run uses: the selected shapes, and the arrays of the teachers and the guide.
 
     part = Part(open_cache("shapes.zarr"), DataConfig(), Needs(teachers=True), seed=0)
     part.rows                                                           # rows of the shapes that were selected
     part.images["clip-vit-b32"].gather(rows, views)                     # read from mapped files
 
-`Part` opens and checks. `trainer.data` draws batches out of several of them.
+`Part` opens and checks one cache. `trainer.data` draws batches from several parts.
 
 Letters: N shapes of a cache, n selected shapes, V views, M templates, E a teacher's width.
 """
@@ -29,54 +29,54 @@ from trainer.captions import Captions, Ints
 from trainer.classes import NONE, SOURCE, chosen, matched
 
 SUBSET = 2
-"""The stream of random numbers that chooses `data.fraction`, beside the run's seed. Streams 0, 1, 3 and 4 are those of `trainer.data`."""
+"""Number of the stream of random numbers that chooses `data.fraction`. Streams 0, 1, 3 and 4 belong to `trainer.data`."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which of the cached shapes and targets, and how they are drawn."""
+    """Settings of the data: which cached shapes and targets a run uses, and how it draws them."""
 
     splits: tuple[str, ...] = ("train",)
-    """Names of splits; a cache without any split is taken whole. Empty: everything."""
+    """Names of splits; empty for all. A cache without splits is used completely."""
     classes: tuple[str, ...] = ()
-    """Names of classes; empty for all, and shapes without one."""
+    """Names of classes; empty for all shapes, also those without a class."""
     fraction: float = 1.0
-    """Share of the shapes that are left after that, drawn by the run's seed."""
+    """Share of the selected shapes to use, drawn with the run's seed."""
     passes: tuple[float, ...] = ()
-    """How often each of several caches is gone through in an epoch: 0.5 sees a random half of it, 2 everything twice. Empty: once each."""
+    """How often an epoch uses each cache: 0.5 is a random half of it, 2 is all of it twice. Empty: once each."""
     teachers: tuple[str, ...] = ()
-    """Names of teachers; empty for all in the caches. Where one of several caches lacks a teacher, its loss leaves those shapes out."""
+    """Names of teachers; empty for all in the caches. If one of several caches lacks a teacher, the teacher's loss ignores its shapes."""
     teacher_weights: tuple[float, ...] = ()
-    """Shares in the loss, in the order of `teachers`; empty for one over their number."""
+    """Weights in the loss, in the order of `teachers`; empty for 1 / (number of teachers) each."""
     captions: tuple[str, ...] = added(())
-    """Names of captions, mixed by `caption_weights`; empty for all that a cache has. Those of a cache of format 1 are called `captions`."""
+    """Names of captions, mixed by `caption_weights`; empty for all that a cache has. In a cache of format 1 the name is `captions`."""
     caption_weights: tuple[float, ...] = added(())
-    """Shares of the captions that are drawn, in the order of `captions`; empty for equal ones."""
+    """Weights by which captions are drawn, in the order of `captions`; empty for equal weights."""
     templates: float = 0.5
-    """Share of texts that are a template filled with the shape's class; the rest are captions, of the view that was drawn if
-    each view has its own. Shapes without a class only have captions."""
+    """Share of texts that are templates filled with the shape's class. All others are captions: of the drawn view, or of the shape if views
+    have no captions. Shapes without a class only have captions."""
     labels: str = "source"
-    """The label set whose templates these are."""
+    """Name of the label set with the templates."""
     blocks: int = 0
-    """At most so many of each shape's stored blocks are used; 0 for all."""
+    """Number of stored blocks of each shape to use, from the first; 0 for all."""
     resample: bool = False
-    """Draw points anew at every step out of those blocks taken together, and find centres among them then, instead of reading one block.
-    Slow: there to measure what stored blocks cost."""
+    """At every step, sample points from all used blocks together and find new centres, instead of reading one block. This is slow; it
+    serves to measure the effect of stored blocks."""
     negatives: int = 0
-    """Embeddings of other shapes that serve as further wrong answers."""
+    """Number of other shapes whose embeddings serve as additional wrong answers in the contrastive loss."""
     threads: int = label(2)
-    """Threads that prepare batches."""
+    """Number of threads that prepare batches."""
     verify: Literal["first_use", "off"] = label("first_use")
-    """`first_use` compares each file with its checksum in the background once it is first read, and stops a run that reads damaged data."""
+    """`first_use`: when a file is first read, compare it with its checksum in the background, and stop the run if it is damaged."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"teacher_weights": 0, "caption_weights": 0}, "data.")
         if not 0 < self.fraction <= 1:
             raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")
         if not 0 <= self.templates <= 1:
-            raise UserError(f"data.templates is a share and must lie in [0, 1], got {self.templates}")
+            raise UserError(f"data.templates must lie in [0, 1], got {self.templates}")
         for name, least in {"negatives": 0, "blocks": 0, "threads": 1}.items():
             if getattr(self, name) < least:
                 raise UserError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
@@ -85,93 +85,94 @@ class DataConfig:
         for one, many in {"teacher": "teachers", "caption": "captions"}.items():
             names, weights = getattr(self, many), getattr(self, f"{one}_weights")
             if len(set(names)) < len(names):
-                raise UserError(f"data.{many} names one twice: {', '.join(names)}")
+                raise UserError(f"data.{many} has the same name twice: {', '.join(names)}")
             if weights and len(weights) != len(names):
                 raise UserError(f"data.{one}_weights needs one weight for each of data.{many}, got {weights}")
         if self.caption_weights and not any(self.caption_weights):
-            raise UserError(f"data.caption_weights are shares and must not all be 0, got {self.caption_weights}")
+            raise UserError(f"data.caption_weights must not all be 0, got {self.caption_weights}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a stage reads beside the coordinates."""
+    """The data that a stage reads in addition to the coordinates."""
 
     teachers: bool = False
     guide: str | None = None
-    """Name of the guide, empty for the only one there is; None for none."""
+    """Name of the guide; empty for the only guide of the cache; None for no guide."""
     color: bool = False
     centres: int = 1
-    """How many leading points must be in farthest-point order to serve as centres."""
+    """Number of leading points that must be in farthest-point order to serve as centres."""
 
 
 class Part:
-    """What is used of one cache. Everything that is read later is opened here, so that what is missing is said before training begins."""
+    """The part of one cache that a run uses. It opens everything that is read later, so that missing data is reported before the
+    training."""
 
     def __init__(self, cache: Cache, config: DataConfig, needs: Needs, seed: int) -> None:
         """
         Args:
-            cache: complete in what is needed of it.
+            cache: the cache. Products that the run needs must be complete.
             config: the settings of the run's data.
-            needs: what the stage reads.
-            seed: seed of the run, by which `data.fraction` is drawn.
+            needs: the data that the stage reads.
+            seed: seed of the run; it decides the choice of `data.fraction`.
 
         Raises:
-            UserError: no shape is selected, or a product is missing, unfinished or not as it was finished.
+            UserError: no shape is selected, or a product is missing, unfinished or changed since it was finished.
         """
         self.cache = cache
         self.used: dict[str, Record] = {}
-        """The record of every product that is read, by the product's name."""
+        """Records of the products that are read, by product name."""
         self.images: dict[str, Rows] = {}
-        """Embeddings of views by teacher, memory-mapped like all that follows. [N, V, E]"""
+        """Embeddings of views by teacher, [N, V, E]. This array and the following ones are memory-mapped."""
         self.texts: dict[str, tuple[Rows, ...]] = {}
-        """Embeddings of captions by teacher that has a text side, of each of `captions`. Empty where no captions are read."""
+        """Embeddings of captions for every teacher with a text side, one array for each of `captions`. Empty if no captions are read."""
         self.guided: dict[str, Rows] = {}
-        """The guide's `tokens` and `summary`."""
+        """Arrays of the guide by name: `tokens` and `summary`."""
         self._use("index")
         self._use("status")
         self.rows = selected(cache, config, seed)
         """Rows of the selected shapes, ascending. [n]"""
         self.own_class = cache.column("label").astype(np.int64)[self.rows]
-        """Class of each selected shape by the cache's own numbering; -1 for none. [n]"""
+        """Index in the cache's classes of each selected shape's class; -1 for none. [n]"""
         self.points = _spec(PointSpec, self._use("points"))
         self.blocks = min(config.blocks or self.points.blocks, self.points.blocks)
-        """How many of a shape's blocks are drawn from: the first ones."""
+        """Number of blocks of a shape that are used, from the first."""
         self.views = 1
         """Views of a shape, V."""
         self.captions: tuple[Captions, ...] = ()
-        """What the captions are drawn from; empty where none are read."""
+        """The captions to draw from, one entry for each captioner; empty if no captions are read."""
         self.teachers: dict[str, TeacherSpec] = {}
         self.templates: dict[str, NDArray[np.float16]] = {}
-        """Embeddings of filled templates by teacher. [own classes, M, E]"""
+        """Embeddings of filled templates by teacher. [classes of the cache, M, E]"""
         self.template_key: Ints | None = None
-        """A number for each filled template, equal for equal texts, also of captions. [own classes, M]"""
+        """A number for each filled template. Equal texts, also captions, have equal numbers. [classes of the cache, M]"""
         self.guide: GuideSpec | None = None
         if needs.teachers:
             self._open_teachers(config)
         if needs.guide is not None and config.resample:
-            raise UserError("data.resample draws points that no cached guide knows: add --set guide_online=true")
+            raise UserError("data.resample samples points that no cached guide knows: add --set guide_online=true")
         if needs.guide is not None:
             self._open_guide(needs.guide, config)
 
     @property
     def fingerprints(self) -> tuple[tuple[str, str], ...]:
-        """Name and fingerprint of every product that is read, sorted: what a checkpoint says of this cache."""
+        """Name and fingerprint of every product that is read, sorted. A checkpoint stores them to describe this cache."""
         return tuple(sorted((name, record.fingerprint) for name, record in self.used.items()))
 
     @property
     def template_count(self) -> int:
-        """Templates there are to choose among, M; 0 for none."""
+        """Number of templates, M; 0 for none."""
         return 0 if self.template_key is None else self.template_key.shape[1]
 
     @property
     def opened(self) -> Iterator[Rows]:
-        """Every array that batches are read from, but for the points."""
+        """All arrays that batches read, except for the points."""
         yield from (*self.images.values(), *(rows for several in self.texts.values() for rows in several), *self.guided.values())
 
     def moments(self, side: Side, teacher: str) -> NDArray[np.float64] | None:
         """Mean and variance of a teacher's embeddings of one side; None if they are not read. [2, E]
 
-        Those of texts are of the captions, of several captioners in their shares, or of the templates where no captions are read.
+        The values for texts come from the captions, weighted by the captioners' shares, or from the templates if no captions are read.
         """
         read = self.texts.get(teacher, ()) if side == "text" else [self.images[teacher]] if teacher in self.images else []
         stored = [self.cache.column(f"stats/{rows.node.path}") for rows in read]
@@ -183,18 +184,17 @@ class Part:
         return None
 
     def _use(self, product: str) -> Record:
-        """The record of a complete product, which is noted as used."""
+        """The record of a complete product. It is added to `used`."""
         self.used[product] = self.cache.proven(product)
         return self.used[product]
 
     def _open_teachers(self, config: DataConfig) -> None:
-        # What is never drawn is not opened: a cache without captions serves a run on templates alone, and the other way round.
-        # What is never drawn is not opened: a cache without captions serves a run on templates alone, and the other way round.
+        # Open only what is drawn: a run on templates alone needs no captions in its caches, and the other way round.
         classed = self.own_class >= 0
         captioned = config.templates < 1 or not classed.all()
         templates = config.templates > 0 and bool(classed.any())
         known = teachers_of(self.cache)
-        # A teacher that only another cache has is no mistake here: its loss leaves this cache's shapes out.
+        # This cache may lack a teacher that another cache has: the teacher's loss ignores this cache's shapes.
         for name in [name for name in config.teachers if name in known] if config.teachers else known:
             record = self._use(products.IMAGE.product(teacher=name))
             self.views = record.per_shape
@@ -223,10 +223,10 @@ class Part:
         try:
             record = self._use(product)
         except UserError as error:
-            if product in self.cache.products():  # it is there, and not as it was finished
+            if product in self.cache.products():  # the product exists, but has changed since it was finished
                 raise
             raise UserError(
-                f"{error}. `mmpd-cache labels {self.cache.path} {name}` makes it, --set data.templates=0 does without"
+                f"{error}. `mmpd-cache labels {self.cache.path} {name}` makes it; --set data.templates=0 trains without it"
             ) from error
         labels = record.labels
         assert isinstance(labels, LabelSet)
@@ -244,10 +244,10 @@ class Part:
         known = [products.parts(record)["guide"] for record in products.select(self.cache.records(), products.GUIDE)]
         if not name and len(known) != 1:
             there = f"has several guides ({', '.join(known)}): choose one by --guide NAME" if known else "has no guide"
-            raise UserError(f"{self.cache.path} {there}. `mmpd-train guide {self.cache.path} RUN` makes one of a run of stage 1")
+            raise UserError(f"{self.cache.path} {there}. `mmpd-train guide {self.cache.path} RUN` makes one from a run of stage 1")
         record = self._use(products.GUIDE.product(guide=name or known[0]))
         self.guide = _spec(GuideSpec, record)
-        # Caches may call the same guide by different names, so its arrays go by what they are.
+        # The same guide may have different names in two caches, so its arrays are stored under their own names.
         paths = [node.path for node in self.cache.arrays(record)]
         self.guided = {path.rpartition("/")[2]: self.cache.rows(path, config.verify) for path in paths}
         self.blocks = min(self.blocks, self.guide.blocks)
@@ -259,10 +259,10 @@ def teachers_of(cache: Cache) -> list[str]:
 
 
 def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> None:
-    """Check that the classes and teachers which settings name are in at least one of the caches.
+    """Check that at least one of the caches has each class and teacher named in the settings.
 
     Raises:
-        UserError: one is in none of them, or teachers are named that nothing reads.
+        UserError: no cache has a class or a teacher, or the settings name teachers that no loss uses.
     """
     places = np.array([chosen(config.classes, cache.manifest.classes, str(cache.path)) for cache in caches])  # [caches, names]
     classes = {name for cache in caches for name in cache.manifest.classes}
@@ -273,8 +273,8 @@ def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> No
         _check_teachers(caches, config.teachers)
     elif config.teachers or config.negatives:
         raise UserError(
-            "data.teachers and data.negatives have no effect: no loss asks for a teacher. Leave them out (--set data.teachers= "
-            "--set data.negatives=0), or give the teachers a share by --set distill.teacher_weight=1"
+            "data.teachers and data.negatives have no effect: no loss uses a teacher. Leave them out (--set data.teachers= "
+            "--set data.negatives=0), or use the teachers by --set distill.teacher_weight=1"
         )
 
 
@@ -297,7 +297,7 @@ def _check_teachers(caches: Sequence[Cache], asked: Sequence[str]) -> None:
 
 
 def selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
-    """Rows of the usable shapes of the splits and classes that were asked for, ascending. [n]
+    """Rows of the usable shapes of the selected splits and classes, ascending. [n]
 
     Raises:
         UserError: the cache has no such split, or no shape is left.
@@ -319,7 +319,7 @@ def selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
     if not len(rows):
         raise UserError(f"{cache.path}: no shape is left to train on ({', '.join(counts)})")
     count = max(1, round(config.fraction * len(rows)))
-    # Sorted, so that neighbours in the list are neighbours on disk, whatever the fraction.
+    # Sorted, so that neighbours in the list are near each other on disk, for any fraction.
     return np.sort(np.random.default_rng((seed, SUBSET)).permutation(rows)[:count])
 
 

@@ -1,8 +1,8 @@
-"""Read shapes from a cache as a model takes them: coordinates, and colours in 0..1, of as many points as it was trained on.
+"""Read shapes from a cache in the form that a model needs: coordinates and colours in 0..1, with the point count of its training.
 
     blocks = Blocks(cache, convention, channels=6, centres=64)
     points = blocks.read(rows, 0)                                       # [n, P, 6] float32
-    blocks.notes(rows)                                                  # what a reader of the result must know
+    blocks.notes(rows)                                                  # notes for the reader of a result
 
 A model that was trained on 1024 points a shape has other features for 512 or 4096 points: a group is a fixed number of nearest points, so
 it covers more of the shape or less. A run's file therefore says what its points were (`Convention`), and every reader prepares the points
@@ -65,10 +65,10 @@ class Convention:
 
 
 def specification(cache: Cache) -> PointSpec:
-    """What a cache says of its points: how many, how normalised, in which order.
+    """The specification of a cache's points: count, normalisation and order.
 
     Raises:
-        UserError: it has no points, they are not finished, or not as they were finished.
+        UserError: the cache has no points, or they are unfinished or changed since they were finished.
     """
     spec = cache.proven("points").spec
     assert isinstance(spec, PointSpec)
@@ -103,7 +103,7 @@ def as_trained(points: Tensor, convention: Convention | None, leading: int) -> T
 
 
 class Blocks:
-    """The blocks of the shapes of one cache, as a model takes them."""
+    """The blocks of one cache's shapes, in the form that a model needs."""
 
     def __init__(
         self,
@@ -193,9 +193,8 @@ class Blocks:
         return values if self._share is None else values[:, self._share]
 
     def notes(self, rows: Ints, what: str = "test") -> tuple[str, ...]:
-        """What a reader must know of a result on the shapes in these rows, in sentences. `what` says what the shapes are for: `test` or
-        `training`.
-        """
+        """Notes for the reader of a result on the shapes in these rows, in sentences. `what` is the role of the shapes: `test` or
+        `training`."""
         run, notes, shapes = self.convention, [], f"of {len(rows)} {what} shapes"
         if run and self.short:
             notes.append(

@@ -1,9 +1,9 @@
-"""Named experiments. A recipe is a function that returns both stages' full configurations; others derive from it.
+"""Named experiments. A recipe is a function that returns the full configurations of both stages. It may start from another recipe.
 
     config = configured("mmpd-no-shuffle", "distill", ["optim.batch=256", "encoder.depth=6"])
 
-Every row of a paper's table is here: the method, what is left of it when a part is taken away, and the peers it is compared with. What
-is ours to choose is said where it stands; the peers' values are their own (their publications are linked).
+There is a recipe for every row of a paper's table: the method, its ablations, and the published methods for comparison. Comments mark our
+own choices. The settings of published methods come from their publications, which are linked.
 """
 
 import dataclasses
@@ -22,16 +22,16 @@ from trainer.part import DataConfig
 StageName = Literal["align", "distill"]
 
 TEACHERS: Final = ("openclip-bigg14", "siglip-so400m", "dinov2-large")
-"""Teachers of the method's recipes, as `mmpd-cache teachers` names them: two that read text, one that only sees."""
+"""Teachers of the method's recipes, as `mmpd-cache teachers` names them: two with a text side, one without."""
 NO_CHANGE: Final = AugmentOptions(rotate=False, tilt=0, scale=(1, 1), shift=0, drop=0, drop_color=0)
-"""Augmentation that leaves shapes as they are stored."""
+"""No augmentation."""
 STORED_POSE: Final = dataclasses.replace(NO_CHANGE, scale=(0.8, 1.25), shift=0.1)
-"""Augmentation for students of a cached guide: no turns and no dropped points, since the guide's features are of the stored pose."""
+"""Augmentation for students of a cached guide: no rotation and no dropped points, since the guide has features of stored points."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One row of a table."""
+    """The configurations of an experiment: one row of a paper's table."""
 
     align: AlignConfig | None = None
     distill: DistillConfig | None = None
@@ -82,14 +82,14 @@ def mmpd_no_local() -> Experiment:
 
 
 def scratch() -> Experiment:
-    """No pre-training: saves the weights a run would start from, for evaluation beside the others."""
+    """No pre-training: saves random initial weights, as a baseline for evaluation."""
     base = point_mae()
     assert base.distill is not None
     return _distilled(base, optim=dataclasses.replace(base.distill.optim, epochs=0))
 
 
 def point_mae() -> Experiment:
-    """Point-MAE (arXiv:2203.06604): coordinates of the hidden groups, nothing else. Stage 2 only, from random weights."""
+    """Point-MAE (arXiv:2203.06604): predicts only coordinates of the hidden groups. Stage 2 only, from random weights."""
     return Experiment(
         distill=DistillConfig(
             augment=dataclasses.replace(NO_CHANGE, scale=(2 / 3, 3 / 2), shift=0.2),
@@ -101,7 +101,7 @@ def point_mae() -> Experiment:
 
 
 def point_m2ae() -> Experiment:
-    """Point-M2AE (arXiv:2205.14401): coordinates on the middle one of three levels. Stage 2 only, from random weights; published with
+    """Point-M2AE (arXiv:2205.14401): predicts coordinates on the middle level of three. Stage 2 only, from random weights. Published with
     blocks of 2048 points.
     """
     return _distilled(
@@ -112,12 +112,12 @@ def point_m2ae() -> Experiment:
 
 
 def pointmamba() -> Experiment:
-    """PointMamba (arXiv:2402.10739): as Point-MAE, with its encoder and decoder, and shapes turned about the up axis."""
+    """PointMamba (arXiv:2402.10739): like Point-MAE, but with PointMamba's encoder and decoder, and rotation about the up axis."""
     return _distilled(point_mae(), encoder=EncoderConfig(name="pointmamba-s"), augment=dataclasses.replace(NO_CHANGE, rotate=True))
 
 
 def ulip2_like() -> Experiment:
-    """As ULIP-2 (arXiv:2305.08275): one teacher, captions without templates, stage 1 only."""
+    """The training of ULIP-2 (arXiv:2305.08275): one teacher, captions without templates, stage 1 only."""
     return Experiment(
         align=AlignConfig(
             encoder=EncoderConfig(name="pointmae-s"),
@@ -129,7 +129,7 @@ def ulip2_like() -> Experiment:
 
 
 def recon_like() -> Experiment:
-    """As ReCon (arXiv:2302.02318): reconstruction and regression to a teacher's image and text in one stage, from random weights."""
+    """The training of ReCon (arXiv:2302.02318): reconstruction, and regression to a teacher's image and text, in one stage."""
     return Experiment(
         distill=DistillConfig(
             data=DataConfig(teachers=TEACHERS[:1], templates=1),
@@ -143,7 +143,7 @@ def recon_like() -> Experiment:
 
 
 def act_like() -> Experiment:
-    """As ACT (arXiv:2212.08320): the guide's tokens of the hidden groups only, neither global branch nor shuffling, from random weights."""
+    """The training of ACT (arXiv:2212.08320): predicts the guide's tokens of hidden groups only. No global branch, no shuffling."""
     return Experiment(
         align=mmpd().align,
         distill=DistillConfig(
@@ -159,7 +159,7 @@ def act_like() -> Experiment:
 
 
 def tiny() -> Experiment:
-    """The method with whatever teachers the cache has and an encoder that two CPU cores train in minutes."""
+    """The method with all teachers of the cache and a small encoder. Two CPU cores train it in minutes."""
     encoder = EncoderConfig(name="pointmae-tiny")
     align = AlignConfig(
         encoder=encoder,
@@ -179,7 +179,7 @@ def tiny() -> Experiment:
 
 
 def smoke() -> Experiment:
-    """A few seconds: two epochs of the tiny one at batch 8. Shows that everything works, and nothing else."""
+    """Two epochs of `tiny` with batches of 8, in a few seconds. It only checks that everything works."""
     base = tiny()
     assert base.align is not None and base.distill is not None
     return Experiment(
@@ -228,13 +228,13 @@ def configured(recipe: str, stage: StageName, assignments: Sequence[str] = ()) -
     """One stage of a recipe with `--set` assignments.
 
     Raises:
-        UserError: no such recipe or field, a value that does not fit, or the recipe does without this stage.
+        UserError: the recipe or a field is unknown, a value is invalid, or the recipe does not have this stage.
     """
     both = experiment(recipe)
     config = both.align if stage == "align" else both.distill
     if config is None:
         other = "distill" if stage == "align" else "align"
-        raise UserError(f"recipe {recipe} has no stage {stage}: the whole of it is `mmpd-train {other} --recipe {recipe}`")
+        raise UserError(f"recipe {recipe} has no stage {stage}: its only stage is `mmpd-train {other} --recipe {recipe}`")
     return override(config, assignments)
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to the module that is trained.
+"""Build the module to train from a configuration.
 
 stage = build(config, Facts(teachers=..., guide_dim=...), statistics)
 """
@@ -21,7 +21,7 @@ Stage = Align | Distill
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What decides the shapes of a model's weights, beside its configuration."""
+    """Facts that decide the shapes of a model's weights, in addition to its configuration."""
 
     teachers: tuple[Teacher, ...] = ()
     """Teachers that the model has heads for."""
@@ -55,7 +55,7 @@ def build(config: StageConfig, facts: Facts, statistics: Statistics | None = Non
 
 
 def teachers(specs: dict[str, TeacherSpec], data: DataConfig, objective: str) -> tuple[Teacher, ...]:
-    """What the losses must know of each teacher, from its specification and the run's configuration."""
+    """The teachers in the form that the losses need, from their specifications and the run's configuration."""
     weights = dict(zip(data.teachers, data.teacher_weights, strict=False))
     return tuple(
         Teacher(

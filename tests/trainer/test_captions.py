@@ -228,7 +228,7 @@ def test_retrieval_takes_the_texts_of_all_captioners_or_of_those_named(pair, tmp
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"captions": ("one", "one")}, "data.captions names one twice: one, one"),
+        ({"captions": ("one", "one")}, "data.captions has the same name twice: one, one"),
         ({"captions": ("one", "two"), "caption_weights": (1.0,)}, "needs one weight for each of data.captions"),
         ({"caption_weights": (1.0,)}, "needs one weight for each of data.captions"),
         ({"captions": ("one", "two"), "caption_weights": (1.0, -1.0)}, "data.caption_weights must be at least 0"),

@@ -78,7 +78,7 @@ def test_an_encoders_own_settings_are_set_like_any_other():
         ("align.positives=all", "expected one of 'either'"),
         ("optim.batch=30 optim.accumulate=4", "multiple of optim.accumulate"),
         ("data.fraction=0", r"must lie in \(0, 1\]"),
-        ("data.teachers=a,a", "names one twice"),
+        ("data.teachers=a,a", "has the same name twice"),
         ("encoder.heads=0", "heads must be at least 1, got 0"),
         ("encoder.depth=-1", "depth must be at least 1, got -1"),
         ("data.teacher_weights=1,2", "one weight for each"),

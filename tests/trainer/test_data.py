@@ -299,7 +299,7 @@ def test_what_is_not_there_is_named(cache_path, config, message):
 
 @pytest.mark.parametrize("config", [{"teachers": ("random-a",)}, {"negatives": 4}])
 def test_a_choice_of_teachers_that_nothing_reads_is_refused(cache_path, config):
-    with pytest.raises(ValueError, match=r"no effect: no loss asks for a teacher.* distill\.teacher_weight=1"):
+    with pytest.raises(ValueError, match=r"no effect: no loss uses a teacher.* distill\.teacher_weight=1"):
         opened(cache_path, needs=Needs(), **config)
 
 

@@ -13,7 +13,7 @@ from cache_schema import store
 from trainer import checkpoint
 from trainer.encoders.catalog import build
 from trainer.tasks import catalog, classify, finetune
-from trainer.tuning.catalog import MODES, Efficient, adapt, learned
+from trainer.tuning.catalog import MODES, Efficient, adapt, learned, sizes
 from trainer.tuning.pointgst import Spectral, basis, spectra, z_order
 
 SIZES = {
@@ -115,8 +115,9 @@ def test_the_number_of_learned_parameters_is_as_by_hand():
 
 
 def test_published_sizes():
-    counts = {mode: learned(adapt(build("pointmae-s").eval(), mode, Efficient())) for mode in MODES}
-    assert counts == {"lora": 589_824, "adapter": 595_200, "prompt": 46_152, "pointgst": 354_528}
+    expected = {"lora": 589_824, "adapter": 595_200, "prompt": 46_152, "pointgst": 354_528}
+    counts = {mode: learned(adapt(build("pointmae-s").eval(), mode, Efficient())) for mode in expected}
+    assert counts == expected
     assert learned(adapt(build("pointmamba-s").eval(), "lora", Efficient())) == 294_912
     head = finetune.head(768, 15, finetune.Training())
     assert counts["pointgst"] + learned(head) == 622_063, "published as 0.6 M"
@@ -304,8 +305,7 @@ def test_learns_a_toy_task_better_than_the_frozen_start(name, mode, trained):
 def test_classification_says_how_much_was_learned_and_leaves_the_run_alone(mode, aligned, cache_path):
     stage, cache = checkpoint.load(aligned).model.eval(), store.open_cache(cache_path)
     before = {key: value.clone() for key, value in stage.state_dict().items()}
-    size = {"lora": "lora_rank=2", "adapter": "adapter_width=3", "prompt": "prompts=5", "pointgst": "window=16"}[mode]
-    chosen = catalog.options("classify", [f"tune={mode}", "train_split=all", "epochs=1", "seeds=1", f"efficient.{size}"])
+    chosen = catalog.options("classify", [f"tune={mode}", "train_split=all", "epochs=1", "seeds=1", f"efficient.{sizes(mode)[0]}=3"])
     scores = classify.run(stage, cache, cache, chosen)
     assert scores == classify.run(stage, cache, cache, chosen) and scores.variant == mode
     assert all(torch.equal(value, before[key]) for key, value in stage.state_dict().items())
@@ -320,7 +320,7 @@ def test_classification_says_how_much_was_learned_and_leaves_the_run_alone(mode,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["efficient.lora_rank=2"], r"lora_rank would .* tune=full \(only lora, adapter, prompt, pointgst have such"),
+        (["efficient.lora_rank=2"], r"lora_rank would .* tune=full \(only " + ", ".join(MODES) + " have such"),
         (["efficient.window=8", "tune=lora", "efficient.lora_rank=2"], "window would .* tune=lora .it reads efficient.lora_rank alone"),
         (["tune=pointgst", "efficient.prompts=8", "efficient.lora_rank=2"], "efficient.lora_rank and efficient.prompts would have no"),
     ],

@@ -205,7 +205,7 @@ def _torch(**options):
         (b"\n\n  <html>", "is a web page"),
         (b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", "is a web page"),
         (b'{"error": "not found"}', "is JSON text"),
-        (b"Not Found", r"is no checkpoint of PyTorch and no safetensors by its first bytes \(b'Not Foun'\)"),
+        (b"Not Found", r"is no checkpoint of PyTorch and no safetensors, judging by its first bytes \(b'Not Foun'\)"),
         (b"\x1f\x8b\x08\0\0\0", "is packed by gzip: unpack it first"),
         (b"\x89HDF\r\n\x1a\n", "is HDF5"),
         (b"\x93NUMPY\1\0", "is one array of NumPy"),

@@ -393,7 +393,7 @@ def test_a_configuration_that_says_nothing_is_named(tmp_path, text):
 @pytest.mark.parametrize("text", ["step 1\n", "[1]\n", "3\n", "{}\n"])
 def test_metrics_from_elsewhere_are_named(tmp_path, text):
     (tmp_path / "metrics.jsonl").write_text(text)
-    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged or from elsewhere"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged or was not written by mmpd-train"):
         log.records(tmp_path)
 
 

@@ -180,7 +180,7 @@ def test_weights_that_are_not_finite_are_refused(imported, tmp_path, value):
 
 
 def test_a_run_of_ours_is_not_imported(aligned, tmp_path):
-    with pytest.raises(ValueError, match="is of a run of ours: use the run as it is, or `mmpd-train export` it"):
+    with pytest.raises(ValueError, match="is already a run of mmpd: use the run as it is, or `mmpd-train export` it"):
         import_checkpoint(checkpoint.path(aligned), "point-mae", tmp_path / "run")
 
 
@@ -288,7 +288,8 @@ def test_of_a_model_with_other_channels_it_is_not_known_whether_it_saw_colours(i
 
 def test_groups_that_need_more_points_are_refused_before_the_run_is_made(imported, tmp_path):
     told = (
-        r"200 groups of 16 need at least 200 points, got 64\. Lower encoder\.groups or encoder\.group_size, or say by --set points\.count=N"
+        r"200 groups of 16 need at least 200 points, got 64\. Lower encoder\.groups or encoder\.group_size, "
+        r"or give the number of points .* --set points\.count=N"
     )
     with pytest.raises(ValueError, match=told):
         imported("point-mae", weights_of("point-mae"), [*SIZES["point-mae"], "encoder.groups=200"])
@@ -318,7 +319,7 @@ def test_one_of_two_is_chosen(imported, tmp_path):
         ("point-mae", "MAE_encoder.blocks.layers.0.mixer.D", "try --as pointmamba"),
         ("point-mae", "MAE_encoder.blocks.blocks.0.norm1_contrast.weight", "try --as recon"),
         ("point-mae", "point_encoder.cls_token", "try --as ulip or --as ulip-2"),
-        ("ulip-2", "transformer_q.cls_token", "Point-BERT's own pre-training, which nothing here reads"),
+        ("ulip-2", "transformer_q.cls_token", "Point-BERT's own pre-training, which mmpd cannot read"),
         ("point-mae", "MAE_encoder.propagation.weight", None),
         ("pointmamba", "MAE_encoder.blocks.layers.0.mixer.norm_ffn.weight", "older PointMamba"),
         ("point-bert", "mask_token", "no architecture 'point-bert'"),
@@ -331,7 +332,7 @@ def test_another_architecture_is_named(imported, architecture, name, message):
 
 def test_other_sizes_are_told(imported, tmp_path):
     weights = weights_of("point-mae")
-    with pytest.raises(ValueError, match=r"is \[16\], expected \[128\].*Is it of other sizes"):
+    with pytest.raises(ValueError, match=r"is \[16\], expected \[128\].*If the model's sizes differ"):
         imported("point-mae", weights, [])
     del weights["MAE_encoder.norm.bias"]
     with pytest.raises(ValueError, match=r"encoder\.norm\.bias is missing"):

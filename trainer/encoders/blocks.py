@@ -1,6 +1,6 @@
-"""Parts that encoders, decoders and heads are made of: Transformer, position embedding, patch embedding.
+"""Shared parts of encoders, decoders and heads: Transformer, position embedding, patch embedding.
 
-Linear layers on flat rows stand where the peers use 1x1 convolutions. The arithmetic is the same, and nothing is transposed.
+Linear layers on flat rows replace the 1x1 convolutions of the published code. The arithmetic is the same, without transposing.
 
 Letters: B shapes, P points, N tokens, S learnt tokens, D width, H heads, G groups, K points per group, C channels.
 """
@@ -17,10 +17,10 @@ from trainer.encoders.protocol import EncoderSettings, Level, Site
 
 
 def check_sizes(config: EncoderSettings, *sizes: str) -> None:
-    """Check the configuration of an encoder: its channels, its rates, and the fields called `sizes`. Heads must divide the width `dim`.
+    """Check the configuration of an encoder: channels, rates, and the fields listed in `sizes`. `dim` must be a multiple of `heads`.
 
     Raises:
-        UserError: a value is out of its range; the message says which.
+        UserError: a value is out of its range. The message names the field.
     """
     if config.channels not in (3, 6):
         raise UserError(f"channels must be 3 (coordinates) or 6 (with colours), got {config.channels}")
@@ -36,7 +36,7 @@ def check_sizes(config: EncoderSettings, *sizes: str) -> None:
 
 
 def initialise(module: nn.Module) -> None:
-    """Initialise a linear layer as Point-MAE does: normal with deviation 0.02, cut at 2, and bias 0. For `Module.apply`."""
+    """Initialise a linear layer as Point-MAE does: truncated normal with deviation 0.02, and bias 0. For `Module.apply`."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -51,8 +51,8 @@ def position_mlp(dim: int, hidden: int = 128) -> nn.Sequential:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax attention of queries [B, H, N, C] to M keys and values [B, H, M, C].
 
-    Where the boolean mask (broadcast to [B, H, N, M]) is False, a query does not see a key. On a CPU in bfloat16 torch's fused kernel
-    is not used: its backward pass takes three to eight times as long as these three operations (torch 2.13, 26 to 64 tokens).
+    If the boolean mask (broadcast to [B, H, N, M]) is False, the query does not attend to the key. On a CPU in bfloat16, torch's fused
+    kernel is not used: its backward pass takes three to eight times as long as these three operations (torch 2.13, 26 to 64 tokens).
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v, mask)
@@ -63,17 +63,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 
 def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, channels: int) -> Level:
-    """Group the points [B, P, C] that are nearest to each centre, relative to it: the finest level of an encoder, or its only one.
+    """Group the points [B, P, C] around centres, for the finest or only level of an encoder. Coordinates are relative to the centre.
 
     Args:
         points: coordinates first, then colours if there are 6 channels.
-        ordered: whether the points are in farthest-point order. If so the first ones are the centres, else sampling finds them.
+        ordered: whether the points are in farthest-point order. If so, the first ones are the centres; if not, the centres are sampled.
         groups: number of groups, G.
         group_size: points per group, K.
-        channels: width of a point that the encoder reads.
+        channels: number of channels that the encoder reads.
 
     Raises:
-        UserError: the points have another width, or are fewer than a grouping needs.
+        UserError: the points have another number of channels, or are too few for the groups.
     """
     count = points.shape[1]
     if points.shape[2] != channels:
@@ -86,7 +86,7 @@ def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, chan
 
 
 def grouped_around(centres: Tensor, points: Tensor, group_size: int) -> Level:
-    """The level whose groups are the `group_size` points of [B, P, C] that are nearest to each of the centres [B, G, 3]."""
+    """A level whose groups are the `group_size` points, out of [B, P, C], nearest to each of the centres [B, G, 3]."""
     members = ops.nearest(centres, points[..., :3], group_size)
     found = ops.gather(points, members)  # [B, G, K, C]
     found = torch.cat([found[..., :3] - centres.unsqueeze(2), found[..., 3:]], -1)
@@ -94,9 +94,9 @@ def grouped_around(centres: Tensor, points: Tensor, group_size: int) -> Level:
 
 
 class DropPath(nn.Module):
-    """Leaves a residual branch out, per shape, with probability `rate` (https://arxiv.org/abs/1603.09382).
+    """Skips a residual branch, for each shape with probability `rate` (https://arxiv.org/abs/1603.09382).
 
-    It draws from torch's global generator, like dropout.
+    Like dropout, it draws from torch's global generator.
     """
 
     def __init__(self, rate: float) -> None:
@@ -122,14 +122,15 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens x [B, N, D] to the same shape. Where mask [B, 1, N or 1, N] is False, a query does not see a key."""
+        """Attention over tokens x [B, N, D], with a result of the same shape. If mask [B, 1, N or 1, N] is False, the query does not attend
+        to the key."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
         out: Tensor = self.proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
         return out
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between them, four times as wide inside. [..., D] to the same"""
+    """Two linear layers with a GELU between them. The hidden layer is four times as wide. [..., D] to the same shape."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -142,7 +143,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm Transformer block. The first `learnt` of its tokens stand for no group."""
+    """Pre-norm Transformer block. The first `learnt` of its tokens are learnt tokens, which belong to no group."""
 
     def __init__(self, dim: int, heads: int, drop_path: float, learnt: int = 0) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path)
         self.beside: nn.Module | None = None
-        """A further branch beside the MLP, called with the tokens of the groups before the norm: see `Site.beside`."""
+        """An optional branch parallel to the MLP. Its input is the groups' tokens before the norm: see `Site.beside`."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), mask))
@@ -161,13 +162,14 @@ class Block(nn.Module):
         return out if self.beside is None else out + F.pad(self.beside(x[:, self.learnt :]), (0, 0, self.learnt, 0))
 
     def site(self, level: int = 0) -> Site:
-        """The places for new parts in this block, whose tokens stand for the groups of a level of `Patches.levels`."""
+        """The places for new parts in this block. Its tokens belong to the groups of a level of `Patches.levels`."""
         linears = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
         return Site(block=self, dim=self.attn.proj.in_features, linears=linears, branch="mlp", attention="attn", level=level)
 
 
 class Transformer(nn.Module):
-    """Blocks, before each of which the positions are added. The rate of drop path grows linearly from `first_drop` to `drop_path`."""
+    """A sequence of blocks. Positions are added before each block. The rate of drop path grows linearly from `first_drop` to
+    `drop_path`."""
 
     def __init__(
         self, dim: int, depth: int, heads: int, drop_path: float, first_drop: float = 0.0, *, block: type[Block] = Block, learnt: int = 0
@@ -187,7 +189,7 @@ class Transformer(nn.Module):
 
 
 class LearntTokens(nn.Module):
-    """Learnt tokens that stand for no group, such as a class token, each with a learnt position."""
+    """Learnt tokens that belong to no group, such as a class token, each with a learnt position."""
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
@@ -197,7 +199,7 @@ class LearntTokens(nn.Module):
             nn.init.trunc_normal_(parameter, std=0.02)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and positions of groups [B, N, D], with the learnt ones put in front of them [B, S + N, D]."""
+        """Put the learnt tokens and positions in front of those of the groups [B, N, D]. Returns both, [B, S + N, D] each."""
         first, places = (torch.cat(list(own), 1).expand(len(tokens), -1, -1) for own in (self.tokens, self.positions))
         return torch.cat([first.to(tokens.dtype), tokens], 1), torch.cat([places.to(positions.dtype), positions], 1)
 
@@ -205,14 +207,14 @@ class LearntTokens(nn.Module):
 class PatchEmbed(nn.Module):
     """Mini-PointNet: embeds the points of a group as one token, [B, G, K, C] to [B, G, dim]. The order of the points does not matter.
 
-    Every point is lifted and widened, joined with the maximum over its group, mixed, and pooled by a second maximum. As published, the
-    layer that mixes takes [maximum; point] at every point. Three identities save most of that arithmetic: the maximum's part is the same
-    for a whole group and computed once; the point's part follows `widen` with nothing between, so the two act as one matrix; and a bias
-    passes through a maximum.
+    Two layers (`lift`, `widen`) embed every point. The maximum over the group is joined to each point, a layer mixes [maximum; point], and
+    a second maximum pools the group. Three identities save most of the arithmetic of mixing: the part of the maximum is the same for a
+    whole group and is computed once; the part of the point directly follows `widen`, so both layers are one matrix; and a bias can be
+    added after a maximum.
 
-    In training the batch norms see the points of the groups given, so with hidden groups left out only those of visible ones. These
-    are a random choice, so the running statistics aim at the same values; but they are not the numbers of a published training step,
-    which normalises over all groups before hiding some. In evaluation there is no difference.
+    In training, the batch norms use only the points of the given groups, so not those of hidden groups. The visible groups are a random
+    choice, so the running statistics approach the same values. But a single step differs from a published training step, which
+    normalises over all groups before it hides some. In evaluation there is no difference.
     """
 
     def __init__(self, channels: int, widths: tuple[int, int, int], dim: int) -> None:

@@ -4,9 +4,9 @@
     patches = encoder.patchify(points, ordered=True)
     tokens = encoder(patches, visible=None).tokens
 
-A new encoder is a module beside this one, which has what `trainer.encoders.protocol.Family` says, and a line in `ENCODERS`. Heads,
-decoders of features, losses and shuffling live outside of encoders. An encoder that offers `sites` can be tuned by every method of
-`trainer.tuning` that finds its places there.
+To add an encoder, add a module to this package that follows `trainer.encoders.protocol.Family`, and a line to `ENCODERS`. Heads, decoders
+of features, losses and shuffling are not part of encoders. If an encoder has `sites`, the methods of `trainer.tuning` that fit these sites
+can tune it.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ ENCODERS: Final = {
     "pointmamba-s": "trainer.encoders.pointmamba",
     "pointmamba-tiny": "trainer.encoders.pointmamba",
 }
-"""Name, family and size, to the module that has it: in its dict `CONFIGS` under that name, built by its function `build`."""
+"""Modules by the name of the encoder, family and size. A module has the configuration in `CONFIGS[name]`; its function `build` takes it."""
 
 
 def family(name: str) -> Family:
@@ -49,7 +49,7 @@ def config(name: str, **overrides: Any) -> EncoderSettings:
     """The configuration called `name` with some fields changed.
 
     Raises:
-        UserError: there is no such encoder or field, or a value that does not fit.
+        UserError: the encoder or a field is unknown, or a value is invalid.
     """
     known = family(name).CONFIGS[name]
     fields = [f.name for f in dataclasses.fields(known)]
@@ -60,19 +60,19 @@ def config(name: str, **overrides: Any) -> EncoderSettings:
 
 
 def build(name: str, **overrides: Any) -> Encoder:
-    """A new encoder of the configuration called `name`, with some fields changed. Its weights come from torch's global generator, as any
-    module's do. Raises as `config`.
+    """A new encoder of the configuration called `name`, with some fields changed. Its weights come from torch's global generator. Raises as
+    `config`.
     """
     return family(name).build(config(name, **overrides))
 
 
 def check_grouping(encoder: Encoder, count: int, more: str) -> None:
-    """Make sure that shapes of `count` points can be grouped, before a run begins.
+    """Check before a run that an encoder can group shapes of `count` points.
 
     Args:
-        encoder: on the CPU.
-        count: points of a shape.
-        more: what else than smaller groups helps, for the message.
+        encoder: the encoder, on the CPU.
+        count: number of points of a shape.
+        more: advice for the message, as an alternative to smaller groups.
 
     Raises:
         UserError: the encoder's groups need more points.

@@ -1,4 +1,4 @@
-"""Tensors of published encoders under our names, and back, for encoders whose patches are those of Point-MAE.
+"""Rename tensors between published encoders and ours, for encoders with Point-MAE's patch embedding.
 
 from_names(state, {"MAE_encoder.blocks.": "encoder.transformer."}, "Point-MAE")
 """
@@ -22,17 +22,17 @@ _CONVOLUTIONS: Final = (
     ".net2.0.weight",
     "rec_head.weight",
 )
-"""Endings of the names of layers that are 1x1 convolutions in the peers' models and linear layers here."""
+"""Endings of the names of layers that are 1x1 convolutions in the published models and linear layers here."""
 _LOCAL, _SHARED = ".embed.local.weight", ".embed.shared.weight"
 
 
 def from_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: str) -> dict[str, Tensor]:
-    """Published weights under our names, for an encoder whose patches are those of Point-MAE.
+    """Published weights under our names, for an encoder with Point-MAE's patch embedding.
 
     Args:
         state: tensors by published name.
-        names: prefix of published names, to the prefix of ours.
-        family: what the encoder is called in messages.
+        names: prefixes of published names, with the prefixes of ours.
+        family: name of the encoder in messages.
 
     Raises:
         UserError: a name begins with none of these prefixes.
@@ -49,7 +49,7 @@ def from_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: st
 
 
 def to_names(state: Mapping[str, Tensor], names: Mapping[str, str], family: str) -> dict[str, Tensor]:
-    """Our weights under published names: the inverse of `from_names`, with the same `names`. Raises as that does."""
+    """Our weights under published names: the inverse of `from_names`, with the same arguments and errors."""
     theirs, back = {}, {ours: published for published, ours in names.items()}
     for name, value in state.items():
         if name.endswith(_SHARED):

@@ -1,9 +1,10 @@
-"""Point-BERT's Vision Transformer (https://arxiv.org/abs/2111.14819), the encoder of ULIP and ULIP-2: Point-MAE's with a class token and a
-narrower patch embedding, which a linear layer brings to the width.
+"""Point-BERT's Vision Transformer (https://arxiv.org/abs/2111.14819), the encoder of ULIP and ULIP-2.
 
-    encoder = build("pointbert-s", channels=6, depth=18)  # trainer.encoders.catalog; that of ULIP-2
+It is the same as Point-MAE's, plus a class token. Patch embeddings are narrower; a linear layer maps them to width D.
 
-The class token stands beside every other one: the maximum over tokens is [class; maximum], which the published models project.
+    encoder = build("pointbert-s", channels=6, depth=18)  # trainer.encoders.catalog; the encoder of ULIP-2
+
+Each output token is [class; patch]. So the maximum over tokens is [class; max of patches], the input of the published projection.
 """
 
 import dataclasses
@@ -32,18 +33,18 @@ PUBLISHED: Final = {
     for theirs, ours in pointmae.PUBLISHED.items()
     if theirs.startswith(pointmae.PREFIX)
 }
-"""Prefix of a name in ULIP's point encoder, to ours in any stage."""
+"""Prefixes of tensor names: from ULIP's point encoder to ours. They hold for both stages."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published point encoder of ULIP under our names.
 
     Raises:
-        UserError: such a model does not have a tensor of this name.
+        UserError: a name in `state` is unknown for this model.
     """
     return from_names(state, PUBLISHED, "ULIP")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of an encoder of ours under the names of its authors: the inverse of `from_published`."""
+    """The weights of our encoder under the authors' names: the inverse of `from_published`."""
     return to_names(state, PUBLISHED, "ULIP")

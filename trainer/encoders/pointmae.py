@@ -3,7 +3,7 @@
     encoder = build("pointmae-s")                        # trainer.encoders.catalog
     encoder.load_state_dict(...)                         # published weights: `from_published`
 
-Only the groups it is shown are embedded. A class token, which fine-tuned models and those of ACT have, is an option.
+Only visible groups are embedded. A class token is optional; fine-tuned models and ACT have one.
 
 Letters: B shapes, P points, C channels, G groups, Gv visible ones, K points per group, S learnt tokens, D width.
 """
@@ -30,13 +30,13 @@ class PointMAEConfig:
     channels: int = 3
     """3 for coordinates, 6 with colours."""
     groups: int = 64
-    """Tokens of a shape, G."""
+    """Number of groups of a shape, which are its tokens, G."""
     group_size: int = 32
     """Points per group, K."""
     embed: tuple[int, int, int] = (128, 256, 512)
     """Widths inside the patch embedding."""
     reduce: int = 0
-    """Width of the patch embedding, which a linear layer brings to `dim`; 0 for `dim` itself, without that layer."""
+    """Width of the patch embedding, which a linear layer then maps to `dim`; 0 for width `dim` without that layer."""
     dim: int = 384
     """Width of a token, D."""
     depth: int = 12
@@ -46,8 +46,8 @@ class PointMAEConfig:
     mask_ratio: float = 0.6
     """Share of groups hidden in masked modelling."""
     class_token: Literal["none", "attended", "joined"] = "none"
-    """A learnt token that the groups attend to. `attended`: its output is left out. `joined`: its output stands in front of every group's
-    token, which then is 2 D wide. So the maximum over tokens is [class; maximum], which the published classifiers read."""
+    """Whether there is a learnt class token that the groups attend to. `attended`: its output is not returned. `joined`: every output token
+    is [class; group], 2 D wide. So the maximum over tokens is [class; max of groups], the input of the published classifiers."""
 
     def __post_init__(self) -> None:
         check_sizes(self, "groups", "group_size", "dim", "depth", "heads", "embed")
@@ -68,7 +68,7 @@ CONFIGS: Final = {
 
 
 class PointMAE(nn.Module):
-    """Point-MAE's Transformer, an encoder as `trainer.encoders.protocol.Encoder` says."""
+    """Point-MAE's Transformer, an implementation of `trainer.encoders.protocol.Encoder`."""
 
     learnt: ClassVar[int] = 1
     """Number of learnt tokens, S, if the configuration has any."""
@@ -93,7 +93,7 @@ class PointMAE(nn.Module):
         """Group points [B, P, C] on one level.
 
         Raises:
-            UserError: the points have another width than the encoder reads, or are fewer than a grouping needs.
+            UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
         level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
         return Patches(levels=(level,))
@@ -144,19 +144,19 @@ PUBLISHED: Final = {
     "MAE_decoder.norm.": "reconstruction.norm.",
     "increase_dim.0.": "reconstruction.head.",
 }
-"""Prefix of a name in the published pre-training model, to ours in a `trainer.distill.Distill` with coordinate reconstruction. Point-MAE
-itself has no class token; models of other authors that have one use this name."""
+"""Prefixes of tensor names: from the published pre-training model to our `trainer.distill.Distill` with coordinate reconstruction.
+Point-MAE has no class token; models of other authors use the name `cls_token` for it."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published Point-MAE pre-training model (its `base_model`) under our names.
 
     Raises:
-        UserError: such a model does not have a tensor of this name.
+        UserError: a name in `state` is unknown for this model.
     """
     return from_names(state, PUBLISHED, "Point-MAE")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of an encoder of ours under the names of its authors: the inverse of `from_published`."""
+    """The weights of our encoder under the authors' names: the inverse of `from_published`."""
     return to_names(state, PUBLISHED, "Point-MAE")

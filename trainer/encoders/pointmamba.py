@@ -1,14 +1,14 @@
-"""PointMamba (https://arxiv.org/abs/2402.10739): mini-PointNet patches along two Hilbert curves, read by a plain Mamba.
+"""PointMamba (https://arxiv.org/abs/2402.10739): a Mamba that reads mini-PointNet patches along two Hilbert curves.
 
     encoder = build("pointmamba-s")                      # trainer.encoders.catalog
     encoder.load_state_dict(...)                         # published weights: `from_published`
 
-The centres of a shape are put in order twice: along a Hilbert curve, and along the same one with x and y swapped. Each order has a
-scale and shift of its own on its tokens, and both sequences are read one after the other. A group has a token in each, and what comes
-out is their mean, by centre: so the mean of all tokens is the mean over both sequences, which is what the published classifier sees.
+The centres of a shape are sorted twice: along a Hilbert curve, and along the same curve with x and y swapped. The tokens of each order have
+their own scale and shift. Mamba reads both sequences, one after the other. A group has one token in each sequence; its output is the mean
+of both. So the mean over output tokens is the mean over both sequences, the input of the published classifier.
 
-The published pre-training reads along one of the curves, drawn at random, and its decoder puts mask tokens back to their places on that
-curve: see `forward` with `curve`, and `decoder`. The authors draw one curve for a batch, here each shape has its own.
+The published pre-training reads one of the curves, drawn at random. Its decoder inserts mask tokens at their positions on that curve: see
+`forward` with `curve`, and `decoder`. The authors draw one curve for a batch; here each shape has its own.
 
 Letters: B shapes, P points, C channels, G groups, Gv visible and Gh hidden ones, K points per group, S curves, T tokens of a sequence,
 D width, E channels inside a mixer, N states of a channel.
@@ -32,11 +32,11 @@ from trainer.encoders.protocol import Encoded, Level, Patches, Site
 from trainer.encoders.scan import selective_scan
 
 CURVES: Final = ((0, 1, 2), (1, 0, 2))
-"""Each curve's first, second and third axis."""
+"""First, second and third axis of each curve."""
 MOST_BITS: Final = 16
-"""Largest number of levels of a curve. Cells beyond 2 to this number count as the last one: 1300 units away on the published grid."""
+"""Largest number of levels of a curve. Coordinates of cells are limited to 2 to this number: 1300 units away on the published grid."""
 UNIT_BITS: Final = 7
-"""Smallest number of levels of a curve: 128 cells along an axis, which is what a shape in the unit sphere needs."""
+"""Smallest number of levels of a curve: 128 cells along an axis, enough for a shape in the unit sphere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class PointMambaConfig:
     channels: int = 3
     """3 for coordinates, 6 with colours."""
     groups: int = 64
-    """Tokens of a shape, G."""
+    """Number of groups of a shape, G."""
     group_size: int = 32
     """Points per group, K."""
     embed: tuple[int, int, int] = (128, 256, 512)
@@ -55,13 +55,13 @@ class PointMambaConfig:
     """Width of a token, D."""
     depth: int = 12
     state: int = 16
-    """States of a channel, N."""
+    """Number of states of a channel, N."""
     conv: int = 4
-    """Tokens that the convolution before the scan sees."""
+    """Kernel size, in tokens, of the convolution before the scan."""
     expand: int = 2
-    """Channels inside a mixer over the width: E = expand * D."""
+    """Ratio of the channels inside a mixer to the width: E = expand * D."""
     grid: float = 0.02
-    """Edge of the cells that the curves go through."""
+    """Edge length of the cells of the curves."""
     drop_path: float = 0.1
     """Rate at the last block, rising linearly from 0."""
     mask_ratio: float = 0.6
@@ -87,23 +87,23 @@ CONFIGS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class SerialLevel(Level):
-    """A grouping, and the places of its groups along the curves."""
+    """A grouping, and the positions of its groups along the curves."""
 
     places: Tensor
-    """[B, S, G] int64: the place of each group along each curve."""
+    """[B, S, G] int64: the position of each group along each curve."""
 
     @property
     def order(self) -> Tensor:
-        """The group at each place along each curve, [B, S, G] int64."""
+        """The group at each position along each curve, [B, S, G] int64."""
         return self.places.argsort(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SerialEncoded(Encoded):
-    """Tokens by centre, and the curve that each shape was read along."""
+    """Tokens in the order of the centres, and the curve along which each shape was read."""
 
     curve: Tensor | None
-    """[B] int64: index in `CURVES`; None where shapes were read along all curves."""
+    """[B] int64: index in `CURVES`; None if shapes were read along all curves."""
 
 
 # -------------------------------------------------------------------------------------------------------------- the curves
@@ -116,8 +116,8 @@ def _automaton() -> tuple[list[int], list[int]]:
     inversion of each, and whether the Gray code so far has an odd number of ones.
 
     Returns:
-        A table, and a list of states. The table has at 8 * state + the bits of the three axes the value 8 * (8 * the next state) + three
-        binary digits of the place on the curve. The list has the states that levels of zeros lead through, from the first back to it.
+        A table and a list of states. The index into the table is 8 * state + the bits of the three axes. The value is 8 * (8 * the next
+        state) + three bits of the position on the curve. The list has the cycle of states, from the first one, for levels of zeros.
     """
     states = [((0, 1, 2), (0, 0, 0), 0)]
     table: list[int] = []
@@ -148,11 +148,11 @@ TABLE, ZEROS = _automaton()
 
 
 class Places(nn.Module):
-    """The place of every centre along every curve: [B, G, 3] to [B, S, G] int64. Centres in one cell keep the order of their indices.
+    """The position of every centre along every curve: [B, G, 3] to [B, S, G] int64. Centres in one cell keep the order of their indices.
 
-    The direction of a Hilbert curve depends on its number of levels. As published, the largest shape of a batch decides that number. Here
-    each shape decides for itself, with at least `UNIT_BITS` levels, so that its order does not depend on the others. Both agree for
-    batches of shapes in the unit sphere, unless all of them are small.
+    The direction of a Hilbert curve depends on its number of levels. In the published code, the largest shape of a batch decides this
+    number. Here each shape has its own number, at least `UNIT_BITS`, so its order does not depend on other shapes. Both agree for batches
+    of shapes in the unit sphere, unless all of them are small.
     """
 
     table: Tensor
@@ -177,7 +177,7 @@ class Places(nn.Module):
             MOST_BITS, device=cells.device
         )  # [B, S, G, 3, bits]
         octants = ((levels & 1) * self.powers[:3].flip(0).unsqueeze(-1)).sum(-2)  # [B, S, G, bits]
-        # From here the zeros above the levels that are needed lead to the first state.
+        # The state to start from, so that the leading levels of zeros lead to the first state.
         state = self.start[(needed - MOST_BITS) % len(ZEROS)].view(-1, 1, 1)
         code = torch.zeros_like(octants[..., 0])
         for octant in octants.flip(-1).unbind(-1):
@@ -190,7 +190,8 @@ class Places(nn.Module):
 
 
 class Mixer(nn.Module):
-    """A layer of Mamba (https://arxiv.org/abs/2312.00752, figure 3): gate, causal convolution, selective scan. [B, T, D] to the same."""
+    """A layer of Mamba (https://arxiv.org/abs/2312.00752, figure 3): gate, causal convolution, selective scan. [B, T, D] to the same
+    shape."""
 
     def __init__(self, dim: int, state: int, conv: int, expand: int) -> None:
         super().__init__()
@@ -222,7 +223,7 @@ class Block(nn.Module):
         self.mixer = Mixer(config.dim, config.state, config.conv, config.expand)
         self.drop_path = DropPath(drop_path)
         self.beside: nn.Module | None = None
-        """A further branch beside the mixer, called with the tokens before the norm: see `Site.beside`."""
+        """An optional branch parallel to the mixer. Its input is the tokens before the norm: see `Site.beside`."""
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.drop_path(self.mixer(self.norm(x)))
@@ -235,7 +236,7 @@ class Block(nn.Module):
 
 
 class Mamba(nn.Module):
-    """Blocks over sequences that have their positions in them. Drop path grows linearly from 0 to `drop_path`."""
+    """A sequence of blocks. Its input tokens already include positions. The rate of drop path grows linearly from 0 to `drop_path`."""
 
     def __init__(self, config: PointMambaConfig, depth: int, drop_path: float) -> None:
         super().__init__()
@@ -248,7 +249,7 @@ class Mamba(nn.Module):
 
 
 class PointMamba(nn.Module):
-    """PointMamba, an encoder as `trainer.encoders.protocol.Encoder` says, read along two curves (`Curved`)."""
+    """PointMamba, an implementation of `trainer.encoders.protocol.Encoder` that reads a shape along two curves (`Curved`)."""
 
     curves: Final = len(CURVES)
 
@@ -270,17 +271,17 @@ class PointMamba(nn.Module):
         """Group points [B, P, C] on one level.
 
         Raises:
-            UserError: the points have another width than the encoder reads, or are fewer than a grouping needs.
+            UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
         level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
-        # As published, the curves lie in the box of all centres: groups that are shown keep the order they have in the whole shape. Where
-        # that box lies is all that an encoder which sees some of the groups is told about the others.
+        # As published, the curves fill the box of all centres, so visible groups keep their order in the whole shape. The position of
+        # this box is the only information about hidden groups that the encoder gets.
         return Patches(
             levels=(SerialLevel(groups=level.groups, centres=level.centres, members=level.members, places=self.places(level.centres)),)
         )
 
     def forward(self, patches: Patches, visible: Tensor | None = None, curve: Tensor | None = None) -> SerialEncoded:
-        """Tokens, as every encoder gives them. With `curve` [B] int64, each shape is read along this one of the curves only."""
+        """Tokens in the order of the centres. With `curve` [B] int64, each shape is read along this curve only."""
         level = patches.coarsest
         assert isinstance(level, SerialLevel), "patches of another encoder"
         groups, centres, places = level.groups, level.centres, level.places
@@ -296,7 +297,7 @@ class PointMamba(nn.Module):
             places = places.gather(1, curve.view(-1, 1, 1).expand(-1, 1, places.shape[2]))  # [B, 1, Gv]
         tokens = self.embed(groups).unsqueeze(1) * scale.unsqueeze(-2) + shift.unsqueeze(-2)
         tokens = tokens + self.positions(centres).unsqueeze(1)  # [B, S, Gv, D]
-        # Rows of all curves' tokens, curve after curve, each in its own order.
+        # Token indices of all curves, curve after curve, each sorted along its curve.
         first = visible.shape[1] * torch.arange(places.shape[1], device=places.device).unsqueeze(-1)
         rows = (places.argsort(-1) + first).flatten(1)  # [B, T]
         read = self.norm(self.mamba(ops.gather(tokens.flatten(1, 2), rows)))  # [B, T, D]
@@ -308,14 +309,14 @@ class PointMamba(nn.Module):
         return [cast(Block, block).site() for block in self.mamba.blocks]
 
     def decoder(self, depth: int, heads: int, drop_path: float) -> "SerialReconstruction":
-        """The decoder of the published pre-training. It has no attention, so `heads` means nothing."""
+        """The decoder of the published pre-training. It has no attention, so `heads` has no effect."""
         return SerialReconstruction(self.config, depth, drop_path)
 
 
 class SerialReconstruction(nn.Module):
     """The objective of PointMamba's own pre-training: it predicts the coordinates of the hidden groups.
 
-    Mask tokens are put to their places on the curve that the encoder read the shape along, and a shorter Mamba reads the curve again.
+    Mask tokens are inserted at their positions on the curve that the encoder read. A shorter Mamba then reads this curve.
     """
 
     def __init__(self, config: PointMambaConfig, depth: int, drop_path: float) -> None:
@@ -329,10 +330,10 @@ class SerialReconstruction(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
-        """Chamfer-L2, scalar, between predicted and true members of the groups hidden [B, Gh], relative to their centres.
+        """Chamfer-L2, a scalar, between predicted and true members of the hidden groups [B, Gh], relative to their centres.
 
         Raises:
-            UserError: the encoder read the shapes along all curves, and not one.
+            UserError: the encoder read the shapes along all curves instead of one.
         """
         level = patches.coarsest
         assert isinstance(level, SerialLevel) and isinstance(encoded, SerialEncoded), "patches or tokens of another encoder"
@@ -354,8 +355,8 @@ class SerialReconstruction(nn.Module):
 def initialise_mamba(module: nn.Module) -> None:
     """Initialise a layer as the published encoder does. For `Module.apply`.
 
-    Convolutions are normal with deviation 0.02 as linear layers are, and all biases are 0, the bias of the step sizes among them. Mamba
-    itself spreads that bias, so that memories differ in length; PointMamba's own initialisation runs after it and wins.
+    Weights of convolutions and linear layers are normal with deviation 0.02. All biases are 0, also the bias of the step sizes. Mamba
+    itself spreads that bias, so that memories differ in length, but PointMamba's initialisation runs later and overwrites it.
     """
     initialise(module)
     if isinstance(module, nn.Conv1d):
@@ -393,19 +394,21 @@ PUBLISHED: Final = {
     "MAE_decoder.blocks.norm_f.": "reconstruction.norm.",
     "increase_dim.0.": "reconstruction.head.",
 }
-"""Prefix of a name in the published pre-training model, to ours in a `trainer.distill.Distill` with coordinate reconstruction."""
+"""Prefixes of tensor names: from the published pre-training model to our `trainer.distill.Distill` with coordinate reconstruction."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published PointMamba under our names: of a pre-training model, or of a fine-tuned one without its head.
 
     Raises:
-        UserError: such a model does not have a tensor of this name. `norm_ffn` is one, a second norm in the blocks of an older model: it
-            cannot be left out, since the features are much worse then.
+        UserError: a name in `state` is unknown for this model. One such name is `norm_ffn`, a second norm in the blocks of an older model.
+            It cannot be left out, since the features would be much worse.
     """
     for name in state:
         if ".norm_ffn." in name:
-            raise UserError(f"{name!r} belongs to an older PointMamba, whose blocks have another norm: it cannot be loaded as this one")
+            raise UserError(
+                f"{name!r} belongs to an older PointMamba, whose blocks have a second norm: it cannot be loaded into this encoder"
+            )
     return from_names(state, PUBLISHED | _ENCODER, "PointMamba")
 
 

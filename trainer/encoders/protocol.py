@@ -1,10 +1,10 @@
-"""What an encoder is, what it makes of a shape, and where other parts can be attached to it.
+"""Interfaces of encoders: the encoder itself, its inputs and outputs, and the places where other parts can be attached.
 
     patches = encoder.patchify(points, ordered=True)      # Encoder
     tokens = encoder(patches, visible=None).tokens
     sites = encoder.sites()                               # Tunable: one Site for each block
 
-Code outside of this package knows an encoder by these types alone, never by its class.
+Code outside this package uses encoders only through these types, never by their class.
 
 Letters: B shapes, P points, C channels, G groups (tokens), K points per group, S sequences in which a shape is read, D width.
 """
@@ -19,7 +19,7 @@ from trainer.batch import Tensors
 
 
 class EncoderSettings(Protocol):
-    """The frozen dataclass that an encoder is built from. It may have any other fields beside these."""
+    """The configuration of an encoder: a frozen dataclass with these fields, and any others."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -29,7 +29,7 @@ class EncoderSettings(Protocol):
 
     @property
     def groups(self) -> int:
-        """Tokens of a whole shape, G."""
+        """Number of tokens of a whole shape, G."""
 
     @property
     def centres(self) -> int:
@@ -37,7 +37,7 @@ class EncoderSettings(Protocol):
 
     @property
     def mask_ratio(self) -> float:
-        """Share of the groups that masked modelling hides."""
+        """Share of groups hidden in masked modelling."""
 
 
 # ------------------------------------------------------------------------------------------------------ shapes and tokens
@@ -48,21 +48,22 @@ class Level(Tensors):
     """One grouping of points."""
 
     groups: Tensor
-    """[B, G, K, C]: members, coordinates relative to their centre. On a coarser level C = 3."""
+    """[B, G, K, C]: members of each group, with coordinates relative to the centre. On coarser levels C = 3."""
     centres: Tensor
     """[B, G, 3]."""
     members: Tensor
-    """[B, G, K] int64: rows of the points, or on a coarser level of the centres below it."""
+    """[B, G, K] int64: indices of the members: points, or on coarser levels centres of the level below."""
 
     @property
     def order(self) -> Tensor | None:
-        """The group of every token that the blocks read, sequence by sequence, [B, S, G] int64. None: one sequence, group after group."""
+        """[B, S, G] int64: the group of each token in each sequence that the blocks read. None: one sequence, in the order of the
+        groups."""
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patches(Tensors):
-    """A shape cut up: levels from fine to coarse. The last one has a group for every token."""
+    """The groups of a shape: levels from fine to coarse. The last level has one group for every token."""
 
     levels: tuple[Level, ...]
 
@@ -77,67 +78,68 @@ class Finer(Tensors):
     """Tokens of a level below the coarsest, before any norm."""
 
     tokens: Tensor
-    """[B, L, D]: one in each of L slots; a shape may leave the last of them unused."""
+    """[B, L, D]: one token in each of L slots. The last slots of a shape may be unused."""
     slot: Tensor
     """[B, G] int64: the slot of each group; -1 for groups that are hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded(Tensors):
-    """Tokens of the groups an encoder was shown."""
+    """Output of an encoder: tokens of the visible groups."""
 
     tokens: Tensor
     """[B, Gv, D], in the order of `visible`."""
     visible: Tensor
     """[B, Gv] int64: the group of each token."""
     finer: tuple[Finer, ...] = ()
-    """Where there are several levels, the tokens of those below, from fine to coarse."""
+    """The tokens of the levels below the coarsest, from fine to coarse; empty if there is one level."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the encoder
 
 
 class Encoder(Protocol):
-    """A `torch.nn.Module` from points to tokens."""
+    """An encoder: a `torch.nn.Module` that maps points to tokens."""
 
     @property
     def config(self) -> EncoderSettings:
-        """What it was built from."""
+        """The configuration from which it was built."""
 
     dim: int
     """Width of a token, D."""
     groups: int
     """Tokens of a whole shape, G."""
     centres: int
-    """How many leading points must be in farthest-point order to serve as centres: the groups of the finest level."""
+    """Number of leading points that must be in farthest-point order to serve as centres: the number of groups of the finest level."""
     group_size: int
     """Points per group of the coarsest level, K."""
     mask_ratio: float
     """Share of groups hidden in masked modelling."""
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """Group points [B, P, C]. If they are in farthest-point order, the first are the centres; if not, sampling finds them.
+        """Group points [B, P, C]. If they are `ordered`, in farthest-point order, the first points are the centres; if not, centres are
+        sampled.
 
         Raises:
-            UserError: the points have another width than the encoder reads, or are fewer than a grouping needs.
+            UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
         ...
 
     def __call__(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
-        """Tokens of the groups in `visible` [B, Gv], or of all. Nothing of the hidden ones enters.
+        """Tokens of the groups in `visible` [B, Gv]; None for all groups. The result does not depend on hidden groups.
 
-        Whatever order an encoder uses inside, tokens come out by centre. One of several levels is masked on the coarsest and hides
-        what lies below.
+        Tokens are returned in the order of `visible`, for any order that the encoder uses inside. In an encoder with several levels,
+        `visible` refers to the coarsest level, and the groups below hidden groups are hidden too.
         """
         ...
 
 
 @runtime_checkable
 class OwnDecoder(Protocol):
-    """An encoder whose authors reconstruct coordinates otherwise than Point-MAE's do."""
+    """An encoder with its own decoder of coordinates, because its authors do not use Point-MAE's."""
 
     def decoder(self, depth: int, heads: int, drop_path: float) -> nn.Module:
-        """What takes the place of `trainer.distill.Reconstruction`, and is called as that is."""
+        """A new decoder, with the same call as `trainer.distill.Reconstruction`."""
         ...
 
 
@@ -149,19 +151,18 @@ class Curved(Protocol):
     """Number of curves, S."""
 
     def __call__(self, patches: Patches, visible: Tensor | None = None, curve: Tensor | None = None) -> Encoded:
-        """As every encoder does. With `curve` [B] int64, each shape is read along this one of the curves only."""
+        """Tokens as from `Encoder.__call__`. With `curve` [B] int64, each shape is read along this curve only."""
         ...
 
 
-# ---------------------------------------------------------------------------------------------- places for further parts
+# -------------------------------------------------------------------------------------------------- places for new parts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """One block of an encoder and the places in it where `trainer.tuning` can attach new parts.
 
-    A path names a submodule of the block, as `Module.get_submodule` takes it. What stands at a path may be replaced by any module
-    that is called in the same way.
+    A path names a submodule of the block, for `Module.get_submodule`. The submodule may be replaced by any module with the same call.
     """
 
     block: nn.Module
@@ -170,14 +171,14 @@ class Site:
     linears: tuple[str, ...]
     """Paths of the linear layers that project tokens: those of attention and MLP, or those into and out of a mixer."""
     branch: str
-    """Path of the last module in the block whose answer [B, N, D] is added to the tokens: the MLP, or the mixer."""
+    """Path of the last module in the block whose output [B, N, D] is added to the tokens: the MLP, or the mixer."""
     attention: str | None
-    """Path of the block's `trainer.encoders.blocks.Attention`; None where it has no attention."""
+    """Path of the block's `trainer.encoders.blocks.Attention`; None if it has no attention."""
     beside: str = "beside"
-    """Attribute of the block for one more branch, None while it is free. The branch is called with the tokens [B, S * G, D] of the
-    groups, in `Level.order`, and the block adds what it answers to its own result for these tokens."""
+    """Name of the block's attribute for one more branch; the attribute is None while it is unused. The input of the branch is the groups'
+    tokens [B, S * G, D], in `Level.order`. The block adds the branch's output to its own output for these tokens."""
     level: int = 0
-    """Index in `Patches.levels` of the grouping that the tokens stand for."""
+    """Index in `Patches.levels` of the level to whose groups the tokens belong."""
 
 
 @runtime_checkable
@@ -190,18 +191,18 @@ class Tunable(Protocol):
 
 
 class Family(Protocol):
-    """A module of this package, as `trainer.encoders.catalog.ENCODERS` names it."""
+    """Interface of the modules in `trainer.encoders.catalog.ENCODERS`."""
 
     CONFIGS: Mapping[str, EncoderSettings]
     """Configurations by name."""
 
-    # Every module reads configurations of its own class, which no one type tells: the catalogue hands on what it found in `CONFIGS`.
+    # `Any`, since every module has its own class of configurations. The catalogue passes a configuration from `CONFIGS`.
     def build(self, config: Any) -> Encoder:
-        """A new encoder of a configuration of this module. Its weights come from torch's global generator."""
+        """A new encoder from a configuration of this module. Its weights come from torch's global generator."""
         ...
 
     def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of the authors' model under our names. Raises UserError for a name that such a model does not have."""
+        """Weights of the authors' model under our names. Raises UserError for a name that is unknown for this model."""
         ...
 
     def to_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

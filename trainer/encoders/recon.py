@@ -1,10 +1,10 @@
-"""ReCon's Vision Transformer (https://arxiv.org/abs/2302.02318): Point-MAE's with other blocks and three learnt tokens beside the patches.
+"""ReCon's Vision Transformer (https://arxiv.org/abs/2302.02318): like Point-MAE's, with other blocks and three additional learnt tokens.
 
     encoder = build("recon-s")                           # trainer.encoders.catalog
 
-The residual sum of a block begins with the normed tokens, x = LN(x), x = x + f(x), where other blocks begin it with x itself. The class,
-image and text token have their own branch in every block. They attend to the patches; the patches do not attend to them. They stand
-beside every patch's token: the maximum over tokens is [class; image; text; maximum], which the published classifier reads.
+The residual sum of a block starts from the normalised tokens: x = LN(x), x = x + f(x). Other Transformers start from x itself. The class,
+image and text token have their own branch in every block. They attend to the patches; the patches do not attend to them. Each output token
+is [class; image; text; patch]. So the maximum over tokens is [class; image; text; max of patches], the input of the published classifier.
 
 As in the published fine-tuning, gradients pass from the three tokens to the patches. The published pre-training stopped them there.
 
@@ -33,7 +33,7 @@ CONFIGS: Final = {
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of some tokens to others, no bias on queries, keys and values."""
+    """Multi-head cross-attention, without a bias on queries, keys and values."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, others: Tensor) -> Tensor:
-        """What the tokens x [B, 3, D] find in the others [B, N, D]. Shape of x."""
+        """Attention of the tokens x [B, 3, D] to the others [B, N, D]. The result has the shape of x."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 3, D / H]
         k, v = self.kv(others).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
         out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
@@ -51,8 +51,8 @@ class CrossAttention(nn.Module):
 
 
 class ContrastBlock(Block):
-    """A block for tokens [B, 3 + N, D]. Patches attend to each other only, and the first three tokens attend to the patches. The names of
-    its layers are the published ones."""
+    """A block for tokens [B, 3 + N, D]. Patches attend to each other only, and the first three tokens attend to the patches. Its layers
+    have the published names."""
 
     def __init__(self, dim: int, heads: int, drop_path: float, learnt: int) -> None:
         super().__init__(dim, heads, drop_path, learnt)
@@ -62,7 +62,7 @@ class ContrastBlock(Block):
         self.mlp_contrast = Mlp(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens [B, 3 + N, D] after the block. Where mask [B, 1, N or 1, N] is False, a patch does not see another."""
+        """Tokens [B, 3 + N, D] after the block. If mask [B, 1, N or 1, N] is False, a patch does not attend to the other patch."""
         queries, patches = self.norm1_contrast(x[:, : self.learnt]), self.norm1(x[:, self.learnt :])
         queries = self.norm2_contrast(queries + self.drop_path(self.attn_contrast(queries, patches)))
         queries = queries + self.drop_path(self.mlp_contrast(queries))
@@ -75,7 +75,7 @@ class ContrastBlock(Block):
 
 
 class ReCon(PointMAE):
-    """ReCon's Transformer, an encoder as `trainer.encoders.protocol.Encoder` says."""
+    """ReCon's Transformer, an implementation of `trainer.encoders.protocol.Encoder`."""
 
     learnt = len(QUERIES)
     block = ContrastBlock
@@ -83,7 +83,7 @@ class ReCon(PointMAE):
     def __init__(self, config: PointMAEConfig) -> None:
         """
         Raises:
-            UserError: the configuration leaves the three tokens out.
+            UserError: `class_token` is not `joined`, so the configuration lacks the three tokens.
         """
         if config.class_token != "joined":
             raise UserError(
@@ -101,18 +101,18 @@ PUBLISHED: Final = pointmae.PUBLISHED | {
     for i, name in enumerate(QUERIES)
     for theirs, ours in {"token": "tokens", "pos": "positions"}.items()
 }
-"""Prefix of a name in the published pre-training model, to ours."""
+"""Prefixes of tensor names: from the published pre-training model to ours."""
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a published ReCon encoder under our names.
 
     Raises:
-        UserError: such a model does not have a tensor of this name.
+        UserError: a name in `state` is unknown for this model.
     """
     return from_names(state, PUBLISHED, "ReCon")
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of an encoder of ours under the names of its authors: the inverse of `from_published`."""
+    """The weights of our encoder under the authors' names: the inverse of `from_published`."""
     return to_names(state, PUBLISHED, "ReCon")

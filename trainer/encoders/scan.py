@@ -3,17 +3,17 @@
     y = selective_scan(x, dt, a, b, c, d)
 
 Token t moves each channel's state by h[t] = exp(dt[t] a) h[t-1] + dt[t] x[t] b[t] and reads y[t] = c[t] h[t] + d x[t]. `mamba_ssm` has a
-kernel for it, which is used where it is installed and the tensors are on its GPU; everywhere else, and in compiled graphs, it is
-`plain_scan`.
+kernel for the scan, which is used if it is installed and the tensors are on a GPU. In all other cases, and in compiled graphs, `plain_scan`
+is used.
 
-The plain scan cuts the tokens into about sqrt(T) chunks. The backward pass keeps only the state at the start of each chunk and computes
-the others again, chunk by chunk. On a CPU, chunks follow each other, so that the memory in use stays in the cache. On a GPU, where a step
-costs a few kernel launches, chunks advance side by side in two passes. The first pass starts every chunk from nothing and finds the state
-that it leaves behind. These states are handed on from chunk to chunk, and the second pass starts from the true states. The adjoint
-recurrence runs in the same way from the end.
+The plain scan cuts the tokens into about sqrt(T) chunks. For the backward pass, only the state at the start of each chunk is
+kept; the other states are computed again, chunk by chunk. On a CPU, chunks run one after another, so that the memory in use stays in the
+cache. On a GPU, where a step costs a few kernel launches, all chunks run in parallel, in two passes. The first pass starts every chunk from
+a zero state and finds its last state. From these, the true first state of each chunk is computed, and the second pass starts from it.
+The adjoint recurrence runs in the same way, from the end.
 
-Decays are exponentials of numbers that are never positive, and products of such: there is no division and no difference of logarithms, so
-nothing can overflow. The scan is one opaque operator, because a compiler would unroll its loops.
+Decays are exponentials of numbers that are zero or negative, and products of such exponentials. There is no division and no difference of
+logarithms, so nothing can overflow. The scan is one opaque operator, because a compiler would unroll its loops.
 
 Letters: B shapes, T tokens, E channels, N states of a channel, C chunks, Q tokens of a chunk.
 """
@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The kernel of Mamba's authors needs a GPU and a compiler to install: an extra that nobody has to have.
+# The kernel of Mamba's authors is optional, because its installation needs a GPU and a compiler.
 try:
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn as kernel
 except ImportError:
@@ -33,7 +33,7 @@ except ImportError:
 
 
 def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """Outputs y [B, T, E] of the scan, in the type of x. The recurrence is computed in float32 or wider, also under autocast.
+    """Outputs y [B, T, E] of the scan, in the dtype of x. The recurrence is computed in float32 or float64, also under autocast.
 
     Args:
         x: [B, T, E], the inputs.
@@ -42,7 +42,7 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Te
         b, c: [B, T, N], how inputs enter the state and how it is read.
         d: [E], weight of the input itself.
     """
-    # A compiled graph takes the plain scan, which is one operator to the compiler.
+    # A compiled graph uses the plain scan, which is one operator for the compiler.
     if kernel is not None and x.is_cuda and not torch.compiler.is_compiling():
         return kernel_scan(x, dt, a, b, c, d)
     return plain_scan(x, dt, a, b, c, d)
@@ -50,7 +50,7 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Te
 
 def kernel_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     """The same outputs as `selective_scan`, by the kernel of `mamba_ssm`. The tensors must be on a GPU."""
-    rows = [value.float().mT.contiguous() for value in (x, dt, b, c)]  # channels first, as it wants them
+    rows = [value.float().mT.contiguous() for value in (x, dt, b, c)]  # the kernel needs channels first
     y: Tensor = kernel(rows[0], rows[1], a.float(), rows[2], rows[3], d.float()).mT.to(x.dtype)
     return y
 
@@ -63,17 +63,17 @@ def plain_scan(
     Args:
         x, dt, a, b, c, d: as in `selective_scan`.
         chunk: number of tokens in a chunk, Q; None for the square root of the number of tokens.
-        abreast: whether chunks advance side by side; None to do so where it is faster, which is on all devices but the CPU.
+        abreast: whether chunks run in parallel; None for the faster way: in parallel on all devices except the CPU.
     """
     tokens = x.shape[1]
-    # With sqrt(T) chunks of sqrt(T) tokens, the states kept and the states computed again are equally many: the least memory.
+    # With sqrt(T) chunks of sqrt(T) tokens, the numbers of kept and of recomputed states are equal: this needs the least memory.
     chunk = math.ceil(math.sqrt(tokens)) if chunk is None else chunk
     wide = torch.promote_types(x.dtype, torch.float32)
     x_wide, dt = x.to(wide), dt.to(wide)
     # Padding is neutral: a step of size 0 neither decays the state nor adds to it.
     short = -tokens % chunk
     cut = [F.pad(value, (0, 0, 0, short)).unflatten(1, (-1, chunk)) for value in (dt, dt * x_wide, b.to(wide), c.to(wide))]
-    # The scan takes powers of 2, so the rates are divided by log 2 once here.
+    # The scan computes powers of 2, so divide the rates by log 2 once here.
     rates = a.to(wide).mT.contiguous() / math.log(2)
     y: Tensor
     y, _ = _scan(rates, *cut, x.device.type != "cpu" if abreast is None else abreast)  # [B, C, Q, E]
@@ -88,21 +88,21 @@ def _scan(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, abreast: bool)
         a: [N, E], rates.
         dt, u: [B, C, Q, E], step sizes, and inputs times step sizes.
         b, c: [B, C, Q, N], how inputs enter the state and how it is read.
-        abreast: whether chunks advance side by side.
+        abreast: whether chunks run in parallel.
 
     Returns:
         y [B, C, Q, E], and the states at chunk starts [B, C, N, E].
     """
-    # Channels are innermost in a state, so that vector units get long rows. Powers of 2 cost a third of powers of e on some CPUs.
+    # Channels are the last axis of a state, so that vector units get long rows. Powers of 2 cost a third of powers of e on some CPUs.
     if abreast:
-        # A chunk is linear in its starting state: what it leaves is what it leaves from nothing, plus its start times all its decays,
+        # A chunk is linear in its first state: its last state is the last state for a zero start, plus the start times all its decays,
         # whose exponents add up. So the starts follow from one pass over all chunks at once.
         left = a.new_zeros(*dt.shape[:2], *a.shape)
         for length, put, write in _tokens(dt, u, b):
             left = _advanced(left, a, length, put, write)
         start = _handed_on(left, _decay(dt.sum(2), a))
         return _read(a, dt, u, b, c, start)[0], start
-    # One chunk after the other: nothing is computed twice, and the states of one chunk stay in the cache.
+    # One chunk after another: nothing is computed twice, and the states of one chunk stay in the cache.
     h, ys, starts = a.new_zeros(len(dt), 1, *a.shape), [], []
     for lengths, puts, writes, reads in _chunks(dt, u, b, c):
         starts.append(h)
@@ -121,7 +121,7 @@ def _scan_backward(
     gy: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, start: Tensor, abreast: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of `_scan` with respect to a, dt, u, b and c, given the gradient with respect to y."""
-    # A CPU spends more time on fresh memory than on the arithmetic in it, so buffers are allocated once and written again.
+    # On a CPU, new memory costs more time than the arithmetic, so buffers are allocated once and reused.
     memory = start.new_empty(dt.shape[2], *(start if abreast else start[:, :1]).shape)
     if abreast:
         # The adjoint recurrence, g[t-1] = decay[t] (g[t] + c[t] gy[t]), has the same form, from the last token to the first.
@@ -162,7 +162,7 @@ _scan.register_autograd(_gradients, setup_context=_keep)
 def _read(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs y [B, C, Q, E] and last states [B, C, N, E] of chunks that start from the states h [B, C, N, E]."""
     y, h, spare = [], h.clone(), torch.empty_like(h)
-    # Autocast would take these products in bfloat16, and the error of a state adds up over all later tokens.
+    # Autocast would compute these products in bfloat16, and the error of a state adds up over all later tokens.
     with torch.autocast(h.device.type, enabled=False):
         for length, put, write, read in _tokens(dt, u, b, c):
             h, spare = _advanced(h, a, length, put, write, spare), h
@@ -173,11 +173,12 @@ def _read(a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, h: Tensor) -> 
 def _pulled_back(
     gy: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, c: Tensor, start: Tensor, g: Tensor, memory: Tensor
 ) -> tuple[Tensor, ...]:
-    """Gradients with respect to a, the states at chunk starts, dt, u, b and c, given those with respect to y and to the last states g.
+    """Gradients with respect to a, the states at chunk starts, dt, u, b and c, given the gradients with respect to y and the last states,
+    g.
 
-    The states in between are computed again, in `memory` [Q, B, C, N, E], whose content is lost.
+    The states in between are computed again and stored in `memory` [Q, B, C, N, E], which is overwritten.
     """
-    # Forward once more, to have every token's state, then backward through them.
+    # Run forward again to get every token's state, then backward.
     states = [start]
     for out, (length, put, write) in zip(memory, _tokens(dt, u, b), strict=True):
         states.append(_advanced(states[-1], a, length, put, write, out))
@@ -190,10 +191,10 @@ def _pulled_back(
             gb.append(torch.einsum("zcne,zce->zcn", g, put))
             gu.append(torch.einsum("zcn,zcne->zce", write, g))
             g.mul_(_decay(length, a, out=spare))  # gradient of the state before
-            rate = torch.mul(g, states[-1], out=spare)  # gradient of dt a, but for log 2
+            rate = torch.mul(g, states[-1], out=spare)  # gradient of dt a, without the factor log 2
             ga.addcmul_(rate, length.unsqueeze(-2))
             gdt.append(rate.mul_(a).sum(-2))  # [B, C, E]
-    # The derivative of 2 ** z is log 2 times itself: the factor is applied once, to the sums.
+    # The derivative of 2 ** z is log 2 * 2 ** z: the factor is applied once, to the sums.
     through_decay = [math.log(2) * value for value in (ga.sum((0, 1)), torch.stack(gdt[::-1], 2))]
     return through_decay[0], g, through_decay[1], *(torch.stack(values[::-1], 2) for values in (gu, gb, gc))
 
@@ -209,11 +210,11 @@ def _advanced(h: Tensor, a: Tensor, dt: Tensor, u: Tensor, b: Tensor, out: Tenso
 
 
 def _handed_on(left: Tensor, decay: Tensor) -> Tensor:
-    """The states that chunks start from, [B, C, N, E].
+    """The first states of all chunks, [B, C, N, E].
 
     Args:
-        left: [B, C, N, E], the state that each chunk leaves if it starts from nothing.
-        decay: [B, C, N, E], by how much each chunk decays the state that it starts from.
+        left: [B, C, N, E], the last state of each chunk if it starts from a zero state.
+        decay: [B, C, N, E], the product of all decays of each chunk.
     """
     start = [torch.zeros_like(left[:, 0])]
     for own, kept in zip(left.unbind(1)[:-1], decay.unbind(1)[:-1], strict=True):

@@ -1,4 +1,4 @@
-"""Encoders of ours become files under their authors' names.
+"""Export our encoders to files with the authors' tensor names.
 
     export_encoder(Path("runs/point-mae"), Path("encoder.safetensors"))
 
@@ -19,15 +19,15 @@ from trainer.published.peers import ENDS, PEERS, PROJECTION
 
 
 def export_encoder(run: Path, out: Path) -> int:
-    """Write the encoder of a run as safetensors, under the names of its authors' pre-training model.
+    """Write the encoder of a run as safetensors, with the tensor names of the authors' pre-training model.
 
-    The projection of an imported ULIP goes with its encoder.
+    For a run imported from ULIP, the file also has the projection to the teacher.
 
     Returns:
         The number of tensors written.
 
     Raises:
-        UserError: there is no run, or the file's name does not fit or is taken.
+        UserError: there is no run, or the file's name does not end in .safetensors, or the file exists.
     """
     if out.suffix != ".safetensors":
         raise UserError(f"{out} must end in .safetensors")
@@ -37,7 +37,7 @@ def export_encoder(run: Path, out: Path) -> int:
     state = {f"encoder.{name}": value for name, value in loaded.model.get_submodule("encoder").state_dict().items()}
     theirs = catalog.family(loaded.config.encoder.name).to_published(state)
     source = loaded.header.source
-    if source and PEERS[source.architecture].stage == "align":  # elsewhere images and texts have heads of their own, or other ones
+    if source and PEERS[source.architecture].stage == "align":  # other runs have separate or different heads for images and texts
         theirs |= _projection(loaded.model.state_dict())
     theirs = {name: value.contiguous() for name, value in theirs.items()}
     write_file(out, safetensors.torch.save(theirs, {"format": "pt"}))
@@ -45,6 +45,6 @@ def export_encoder(run: Path, out: Path) -> int:
 
 
 def _projection(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The projection [D, E] into the teacher's space and its scale, out of a run that was imported, under ULIP's names."""
+    """The projection [D, E] into the teacher's space and its scale, from an imported run, under ULIP's names."""
     found = {theirs: next(value for name, value in state.items() if name.endswith(end)) for theirs, end in ENDS.items()}
     return found | {PROJECTION: found[PROJECTION].T}

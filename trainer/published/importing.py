@@ -1,10 +1,10 @@
-"""Published checkpoints become runs of ours.
+"""Import published checkpoints as runs.
 
     report = import_checkpoint(Path("pretrain.pth"), "point-mae", Path("runs/point-mae"))
 
-A file is only data here: `trainer.foreign` reads it, and runs nothing. Every tensor of it is taken, dropped for a reason that is given, or
-refused. The run has made no steps; it serves `eval`, `guide` and `distill --init` as any other does. A checkpoint of ULIP becomes a run of
-stage 1, whose head for the teacher is the published projection.
+`trainer.foreign` reads a file without executing any code from it. Every tensor of the file is taken, dropped with a reason, or refused with
+an error. The run has 0 steps; it works with `eval`, `guide` and `distill --init` as any other run does. A checkpoint of ULIP becomes a run
+of stage 1, whose head for the teacher is the published projection.
 
 Letters: D width, E a teacher's width.
 """
@@ -37,18 +37,19 @@ from trainer.recipes import configured
 from trainer.stage import Facts, Stage, build
 
 WRAPPERS: Final = ("module.", "base_model.", "model.", "net.")
-"""Prefixes of every name in a model that was wrapped when it was saved."""
+"""Prefixes that all names have if a model was saved inside a wrapper."""
 _WITHIN: Final = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""What torch inserts into names when a model, or a part of it, is compiled, dealt to several GPUs, or saves memory."""
+"""Parts that torch inserts into names if a module is compiled, distributed over GPUs, or uses activation checkpointing."""
 
 NOTHING: Final = {"align": ("optim.epochs=0",), "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0")}
-"""Settings of an imported run that differ from the recipe of the peer's pre-training: no training, and in stage 2 a summary (`average`)."""
+"""Settings of an imported run that differ from the recipe of the published pre-training: no epochs, and in stage 2 a summary
+(`average`)."""
 COUNT: Final = "num_batches_tracked"
-"""Ending of the names of counts in batch norms. Files converted from elsewhere lack them."""
+"""Ending of the names of batch norms' step counts. Files converted from other libraries lack them."""
 POINTS: Final = "points."
-"""Prefix of settings that say with which points a model was trained, if not with the published ones: `trainer.points.Convention`."""
+"""Prefix of settings for the points in the model's training, if they differ from the published ones: `trainer.points.Convention`."""
 CHANGEABLE: Final = {"align": ("encoder.", POINTS), "distill": ("encoder.", "distill.reconstruction_depth=", "distill.heads=", POINTS)}
-"""Prefixes of the settings that an import takes, by stage: sizes that a file does not say."""
+"""Prefixes of the settings that an import takes, by stage: sizes that a file does not store."""
 LEFT_OUT: Final = "left out as asked"
 
 Stages = AlignConfig | DistillConfig
@@ -58,25 +59,25 @@ Rename = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A tensor of the file that has a place in our model."""
+    """A tensor of the file that our model uses."""
 
     name: str
     ours: tuple[str, ...]
-    """Its names in our model: one layer of the authors may be two of ours."""
+    """Names in our model. They may be several: one layer of the authors may be two of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """A tensor of the file that has no place in our model, or one of our model that the file does not have."""
+    """A tensor of the file that our model does not use, or a tensor of our model that the file does not have."""
 
     name: str
     reason: str
-    """Why it has no place, or what stands in its place."""
+    """Why our model does not use the tensor, or the value used instead of a missing one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of every tensor of a file."""
+    """Report of an import: every tensor of the file and of our model."""
 
     source: Source
     encoder: str
@@ -85,29 +86,29 @@ class Report:
     missing: tuple[Left, ...]
     """Tensors of our model that the file does not have."""
     input: str
-    """What the model was published with, in words."""
+    """Input of the published model, in words."""
     notes: tuple[str, ...] = ()
-    """What else a reader must know."""
+    """Further notes for the user."""
 
 
 def import_checkpoint(
     file: Path, architecture: str, out: Path, assignments: Sequence[str] = (), teacher: str = "", *, key: str = "", drop: Sequence[str] = ()
 ) -> Report:
-    """Make a run of a published checkpoint.
+    """Turn a published checkpoint into a run.
 
     Args:
-        file: what `torch.save` wrote, whatever it is called, or safetensors.
+        file: a file written by `torch.save`, of any name, or safetensors.
         architecture: a name of `PEERS`.
         out: folder of the run; it must be new or empty.
-        assignments: sizes other than the published ones, as `--set` takes them.
-        teacher: in stage 1, the name in caches of the teacher it was aligned with; empty for the published one.
-        key: name in the file under which the weights are; empty to find out.
+        assignments: sizes that differ from the published ones, as `--set` takes them.
+        teacher: in stage 1, the name in caches of the model's teacher; empty for the published one.
+        key: key of the weights in the file; empty to find them.
         drop: prefixes of tensors to leave out, by their names in the file or their unwrapped names.
 
     Raises:
-        UserError: the file is no checkpoint, is damaged, is of another architecture or other sizes, or has tensors
-            nobody knows, two for one place, or values that are not finite; the folder is in use; or the teacher is needed and not named, or
-            named and not needed.
+        UserError: the file is not a checkpoint, is damaged, or has another architecture or other sizes; it has unknown tensors, two tensors
+            for the same name, or values that are not finite; the folder is in use; a teacher must be named and is not, or is named
+            although there is none.
     """
     peer, teacher, points, sizes = _asked(architecture, assignments, teacher)
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
@@ -125,10 +126,10 @@ def import_checkpoint(
         facts, heads, of_heads = _heads(file, of_teacher, teacher)
         ours, taken = ours | heads, taken | of_heads
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=(teacher,)))
-    elif not any(name.startswith("reconstruction.") for name in ours):  # fine-tuned, or trained otherwise
+    elif not any(name.startswith("reconstruction.") for name in ours):  # fine-tuned, or not trained as published
         config = configured(peer.recipe, peer.stage, [*given, "distill.reconstruction_weight=0"])
     stage, missing = _filled(file, config, facts, ours)
-    catalog.check_grouping(stage.encoder, points.count, "say by --set points.count=N how many points a shape had in training")
+    catalog.check_grouping(stage.encoder, points.count, "give the number of points per shape in training with --set points.count=N")
 
     source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
     out.mkdir(parents=True, exist_ok=True)
@@ -146,7 +147,7 @@ def import_checkpoint(
 
 
 def _asked(architecture: str, assignments: Sequence[str], teacher: str) -> tuple[Peer, str, Convention, list[str]]:
-    """The peer, its teacher's name, its points, and the settings of its model that the user asked for. Raises as `import_checkpoint`."""
+    """The peer, its teacher's name, its points, and the user's settings for its model. Raises as `import_checkpoint`."""
     if architecture not in PEERS:
         raise UserError(f"no architecture {architecture!r}{did_you_mean(architecture, PEERS)}")
     peer = PEERS[architecture]
@@ -167,7 +168,7 @@ def _believed(peer: Peer, architecture: str, config: Stages, points: Convention,
     """The points that a model was trained on: `points`, with colours unknown if it reads other channels than the published model.
 
     Raises:
-        UserError: the configuration names an encoder of another family than the peer's.
+        UserError: the configuration names an encoder of another family.
     """
     usual = configured(peer.recipe, peer.stage, peer.settings).encoder
     expected = catalog.ENCODERS[usual.name]
@@ -181,7 +182,7 @@ def _believed(peer: Peer, architecture: str, config: Stages, points: Convention,
 
 
 def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights in a file that have a place here, by their unwrapped names; and the reason for which others are dropped, by name.
+    """The weights in a file that our model uses, by unwrapped name; and the reasons for dropping the others, by name.
     Raises as `import_checkpoint`.
     """
     peer = PEERS[architecture]
@@ -203,14 +204,14 @@ def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tup
     kept = {name: value for name, value in state.items() if name not in dropped}
     for name, value in kept.items():
         if value.is_complex():
-            raise UserError(f"{file}: {name} is of complex numbers, which no weights here are")
+            raise UserError(f"{file}: {name} is of complex numbers, but weights here are real")
         if not value.isfinite().all():
             raise UserError(f"{file} is damaged, or its training diverged: {name} is not finite")
     return kept, dropped
 
 
 def _filled(file: Path, config: Stages, facts: Facts, ours: Mapping[str, Tensor]) -> tuple[Stage, dict[str, str]]:
-    """A model of ours with these weights; and what stands in the place of each weight that is missing, by name.
+    """Our model with these weights; and in words, by name, the value used for each missing weight.
 
     Raises:
         UserError: the weights belong to another model.
@@ -226,22 +227,24 @@ def _filled(file: Path, config: Stages, facts: Facts, ours: Mapping[str, Tensor]
         missing = {name: "the mean of the tokens, each normalised" for name in own if name.startswith("summary.")}
         missing |= {name: "new weights, not trained" for name in own if name.startswith("reconstruction.") and name not in ours}
     counts = {name for name in own if name.endswith(COUNT) and name not in ours and f"{name.removesuffix(COUNT)}running_mean" in ours}
-    missing |= dict.fromkeys(sorted(counts), "0: of how many batches the averages are, on which no feature depends")  # 0 when new
+    missing |= dict.fromkeys(sorted(counts), "0: number of batches in the running averages; no feature depends on it")  # 0 when new
     try:
         checkpoint.assign(stage, {name: own[name] for name in missing} | dict(ours), str(file))
     except UserError as error:
-        raise UserError(f"{error}. Is it of other sizes than those published? --set encoder.depth=6 and the like say which") from error
+        raise UserError(
+            f"{error}. If the model's sizes differ from the published ones, give them, such as --set encoder.depth=6"
+        ) from error
     return stage, missing
 
 
 def average(summary: GlobalBranch) -> None:
-    """Set the weights of a summary without blocks so that it is the mean of the tokens, each normalised.
+    """Set the weights of a summary without blocks so that it computes the mean of the normalised tokens.
 
-    No published model has a summary, and a summary of random weights would mean nothing.
+    No published model has a summary, and a summary with random weights would be useless.
     """
     pool, dim = summary.pool, len(summary.head.weight)
     with torch.no_grad():
-        pool.query.zero_()  # attends to all alike
+        pool.query.zero_()  # equal attention to all tokens
         pool.kv.weight.copy_(torch.cat([torch.zeros(dim, dim), torch.eye(dim)]))  # [2 D, D]
         for layer in (pool.proj, summary.head):
             layer.weight.copy_(torch.eye(dim))
@@ -251,9 +254,9 @@ def average(summary: GlobalBranch) -> None:
 
 
 def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under unwrapped names: without what a wrapper added before or within the names when the model was saved.
+    """Weights under unwrapped names: without the parts that a wrapper added to the names when the model was saved.
 
-    Beside the usual prefixes, a prefix of most names is taken off if the architecture knows more names without it.
+    In addition to the usual prefixes, the most frequent prefix is removed if the architecture then knows more names.
 
     Raises:
         UserError: two names become the same.
@@ -276,27 +279,27 @@ def _unwrapped(file: Path, peer: Peer, weights: Mapping[str, Tensor]) -> dict[st
         return sum(knows(short.removeprefix(prefix)) for short in plain.values())
 
     prefixes = {".".join(short.split(".")[:i]) + "." for short in plain.values() for i in range(1, min(short.count("."), 4) + 1)}
-    prefixes = {p for p in prefixes if not any(sign in p for sign in signs())}  # which say what a file is of
+    prefixes = {p for p in prefixes if not any(sign in p for sign in signs())}  # they identify the architecture of a file
     common = [p for p in sorted(prefixes, key=len) if 2 * sum(short.startswith(p) for short in plain.values()) > len(plain)]
-    best = max(["", *common], key=known)  # the shortest of equally good ones
+    best = max(["", *common], key=known)  # the shortest if several are equally good
     found: dict[str, str] = {}
     for name, short in plain.items():
         short = short.removeprefix(best)
         if (other := found.setdefault(short, name)) != name:
-            raise UserError(f"{file} has both {other} and {name}, which are one name: leave out the one that is not used (--drop or --key)")
+            raise UserError(f"{file} has both {other} and {name}, which are one name: leave out the unused one (--drop or --key)")
     return {short: weights[name] for short, name in found.items()}
 
 
 def _check_architecture(file: Path, names: Mapping[str, Tensor], architecture: str) -> None:
-    """Raise UserError if the names of tensors tell of another architecture than `architecture`."""
+    """Raise UserError if the names of the tensors belong to another architecture than `architecture`."""
     found = next((of for sign, of in signs().items() if any(sign in name for name in names)), (architecture,))
     if architecture not in found:
-        remedy = f"try --as {' or --as '.join(found)}" if found else "it is of Point-BERT's own pre-training, which nothing here reads"
-        raise UserError(f"{file} is no checkpoint of {architecture} by the names in it: {remedy}")
+        remedy = f"try --as {' or --as '.join(found)}" if found else "it is from Point-BERT's own pre-training, which mmpd cannot read"
+        raise UserError(f"{file} is no checkpoint of {architecture}, judging by its tensor names: {remedy}")
 
 
 def _replaced(peer: Peer, names: Mapping[str, Tensor]) -> dict[str, str]:
-    """Prefixes of the tensors that fine-tuning left as they were initialised, to the reason why they are dropped."""
+    """Prefixes of the tensors that fine-tuning did not train, with the reason for dropping each."""
 
     def there(start: str) -> bool:
         return any(name.startswith(start) for name in names)
@@ -308,10 +311,10 @@ def _replaced(peer: Peer, names: Mapping[str, Tensor]) -> dict[str, str]:
 def _translated(
     file: Path, peer: Peer, state: Mapping[str, Tensor], from_published: Rename
 ) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
-    """Tensors of a file under our names; and our names of each tensor, by its name in the file.
+    """Tensors of a file under our names; and for each name in the file, the names in our model.
 
     Raises:
-        UserError: a tensor has no place in our model, or two have the same; the message says which.
+        UserError: a tensor has no name in our model, or two tensors have the same. The message names them.
     """
     source: dict[str, str] = {}
     ours: dict[str, Tensor] = {}
@@ -320,18 +323,18 @@ def _translated(
         start = next((start for start in peer.renamed if name.startswith(start)), "")
         try:
             found = from_published({peer.renamed.get(start, "") + name.removeprefix(start): value})
-        except ValueError as error:  # a UserError for the name, or torch's and Python's own where a tensor has other axes than it should
-            raise UserError(f"{file} is not understood: {error}. If it is of no use here, --drop {name} leaves it out") from error
+        except ValueError as error:  # a UserError for an unknown name, or an error of torch or Python for a tensor of unexpected shape
+            raise UserError(f"{file} is not understood: {error}. If it is not needed, --drop {name} leaves it out") from error
         for own in found:
             if (other := source.setdefault(own, name)) != name:
-                raise UserError(f"{file} has both {other} and {name} for {own}: leave out the one that is not used")
+                raise UserError(f"{file} has both {other} and {name} for {own}: leave out the unused one")
         ours |= found
         taken[name] = tuple(found)
     return ours, taken
 
 
 def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, dict[str, Tensor], dict[str, tuple[str, ...]]]:
-    """The teacher of a model of ULIP, and the weights that lead into the teacher's space, as `_translated` gives weights.
+    """The teacher of a ULIP model, and the weights of the projection into the teacher's space, in the form of `_translated`.
 
     The same projection serves images and texts.
 
@@ -339,7 +342,7 @@ def _heads(file: Path, state: Mapping[str, Tensor], name: str) -> tuple[Facts, d
         UserError: the projection or its scale is not in the file.
     """
     if PROJECTION not in state or state[PROJECTION].ndim != 2 or SCALE not in state:
-        raise UserError(f"{file} has no {PROJECTION} [D, E] or no {SCALE}: without them it has no place in a teacher's space")
+        raise UserError(f"{file} has no {PROJECTION} [D, E] or no {SCALE}: without them its features cannot be compared with a teacher's")
     facts = Facts(teachers=(Teacher(name=name, dim=state[PROJECTION].shape[1], text=True, objective="contrast"),))
     heads = TeacherLosses(len(state[PROJECTION]), facts.teachers, AlignOptions(projection="linear"), {}).state_dict()
     weights = {PROJECTION: state[PROJECTION].T, SCALE: state[SCALE]}

@@ -1,9 +1,9 @@
-"""The peers: how checkpoints of each published architecture are read, as a table.
+"""The table of published architectures ("peers"), with the rules for reading their checkpoints.
 
     PEERS["point-mae"].recipe                            # "point-mae"
 
-A new peer is one entry of `PEERS`, which `mmpd-train import --as` then takes; its help has a line on it. Its encoder is one of
-`trainer.encoders.catalog`.
+To add a peer, add an entry to `PEERS`; `mmpd-train import --as` then accepts its name. Add a line to the help of that command too. The
+peer's encoder is one of `trainer.encoders.catalog`.
 
 Letters: D width, E a teacher's width.
 """
@@ -18,55 +18,55 @@ from trainer.recipes import StageName
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """How files of one architecture are read. A name begins with a prefix in `renamed`, `dropped` and `replaced`."""
+    """Rules for reading the files of one architecture. Every tensor name begins with a prefix in `renamed`, `dropped` or `replaced`."""
 
     recipe: str
-    """Our recipe of its pre-training."""
+    """Name of our recipe for the architecture's pre-training."""
     stage: StageName = "distill"
     settings: tuple[str, ...] = ()
-    """Settings in which its model differs from the recipe's."""
+    """Settings in which the published model differs from the recipe."""
     implied: Mapping[str, str] = field(default_factory=dict)
-    """Ending of a name that not every file has, to the setting that it asks for."""
+    """Endings of optional tensor names, with the setting that each one needs."""
     input: str
-    """What the model was published with, in words: points, what they are, and how they are grouped."""
+    """Input of the published model, in words: number and kind of points, and their groups."""
     points: Convention
-    """The same points, for the run's file."""
+    """The kind of points in the published training, for the run's file."""
     teacher: str = ""
-    """In stage 1 what `mmpd-cache teachers` calls the one it was aligned with; empty where that is none of them."""
+    """Name of the model's teacher in `mmpd-cache teachers`, for stage 1; empty if that list does not have it."""
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """Prefix in its files, to the prefix that the encoder's `from_published` reads."""
+    """Prefixes of tensor names: from the file to the form that the encoder's `from_published` reads."""
     dropped: Mapping[str, str] = field(default_factory=dict)
-    """Prefix of names that have no place here, to the reason. This comes before `renamed`."""
+    """Prefixes of tensors that our model does not use, with the reason. They are applied before `renamed`."""
     replaced: Mapping[str, str] = field(default_factory=dict)
-    """Prefix of names that fine-tuning neither loads nor trains, to the prefix of what it has in their place. Where a file with a head
-    has both, the first are dropped."""
+    """Prefixes of tensors that fine-tuning replaces, with the prefix of the replacement. If a file with a head has both, the replaced
+    tensors are dropped, since fine-tuning did not load or train them."""
     signs: tuple[str, ...] = ()
-    """Parts of tensor names that tell this architecture from all others, or from all but those with the same sign."""
+    """Parts of tensor names that identify this architecture. Architectures may share a sign."""
     shared_signs: tuple[str, ...] = ()
-    """Parts of tensor names that tell this architecture where no sign of any peer is found."""
+    """Parts of tensor names that identify this architecture if a file has no sign of any peer."""
 
 
 HEAD: Final = "head of a downstream task"
 """Reason to drop the head of a fine-tuned model. A file with such a head counts as fine-tuned."""
 PROJECTION, SCALE = "pc_projection", "logit_scale"
-"""Names in ULIP's files: the projection [D, E], and the logarithm of the inverse temperature."""
+"""Tensor names in ULIP's files: the projection [D, E], and the logarithm of the inverse temperature."""
 ENDS: Final = {PROJECTION: ".head.layers.weight", SCALE: ".log_scale"}
-"""Endings of our names for these two, once for images and once for texts. The projection is transposed here."""
+"""Endings of our names for the projection and the scale, once for images and once for texts. Our projection is transposed."""
 ULIP_HEADS: Final = ("align.pool=max", "align.projection=linear")
-"""How ULIP's stage 1 differs from ours, as settings."""
+"""Settings in which ULIP's stage 1 differs from ours."""
 
 _MAE: Final = {
     name: f"MAE_encoder.{name}"
     for name in ("encoder.", "reduce_dim.", "cls_", "img_token", "img_pos", "text_token", "text_pos", "pos_embed.", "blocks.", "norm.")
 }
-"""Prefixes in a fine-tuned Point-MAE, ACT or ReCon, whose names have none in common, to those in a pre-trained one."""
+"""Prefixes of tensor names: from a fine-tuned Point-MAE, ACT or ReCon to the pre-trained model. Fine-tuned models have no common prefix."""
 _TUNED: Final = {"cls_head_finetune.": HEAD}
 _CLASS_TOKEN: Final = {"cls_token": "encoder.class_token=attended"}
 _USUAL: Final = "1024 points, coordinates in the unit sphere, in 64 groups of 32"
 _POINTS: Final = Convention(count=1024, colored=False)
 _FROZEN: Final = "the frozen teacher"
-_PATCHES: Final = "decoder of patches alone: here the class, image and text token stand beside them"
-_FEATURES: Final = "decoder of features, which a decoder of coordinates cannot take over"
+_PATCHES: Final = "decoder of patch tokens alone: here the class, image and text token are joined to them"
+_FEATURES: Final = "decoder of features: our decoder predicts coordinates"
 _SLIP: Final = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "image_projection", "text_projection")
 _TOWERS: Final = dict.fromkeys((*_SLIP, "open_clip_model."), _FROZEN)
 _M2AE_INPUT: Final = "2048 points, coordinates in the unit sphere, in 512, 256 and 64 groups of 16, 8 and 8"
@@ -173,13 +173,13 @@ PEERS: Final = {
 """Peers by the name of the architecture."""
 
 UNREAD: Final = "transformer_q."
-"""Sign of Point-BERT's own pre-training, whose files no peer reads. Its blocks have names that Point-MAE's have too."""
+"""Sign of a file from Point-BERT's own pre-training, which no peer reads. Point-MAE's blocks have the same names."""
 
 
 def signs() -> dict[str, tuple[str, ...]]:
-    """Part of a tensor name to the architectures that have it. The first part that is found in a file decides.
+    """Parts of tensor names, with the architectures that have them. The first part that a file has decides.
 
-    Later entries of the table come first, because names of the earlier, plainer models are part of theirs; shared signs come last.
+    Later entries of the table come first, because their names contain names of the earlier, simpler models. Shared signs come last.
     """
     own = [sign for peer in reversed(PEERS.values()) for sign in peer.signs]
     shared = [sign for peer in reversed(PEERS.values()) for sign in peer.shared_signs]

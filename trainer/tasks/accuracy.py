@@ -1,4 +1,4 @@
-"""From predictions to accuracies with what chance scores, and confusion counts.
+"""Accuracies of predictions, with their intervals and the score of guessing, and confusion counts.
 
 Letters: n shapes, K classes, F features.
 """
@@ -21,14 +21,14 @@ PRIOR: Final = 4
 
 @contextlib.contextmanager
 def few_shapes() -> Iterator[None]:
-    """Without scikit-learn's warning that so many classes of so few shapes may be no classes: here they always are."""
+    """Silence scikit-learn's warning that many classes and few shapes suggest a regression target: labels here are always classes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         yield
 
 
 def wilson(percent: float, count: float) -> tuple[float, float]:
-    """The 95 % interval of a share, in percent, that was found on `count` shapes (Wilson's score interval,
+    """The 95 % interval, in percent, of a share measured on `count` shapes (Wilson's score interval,
     https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval).
     """
     z, share = 1.959964, min(max(percent / 100, 0.0), 1.0)
@@ -48,13 +48,13 @@ def counted(
     largest: float | None = None,
     worth: float | None = None,
 ) -> Metric:
-    """A metric that is a share of test shapes, with its interval.
+    """A metric that is a share of the test shapes, with its interval.
 
     Args:
         name, values, over, headline, largest: as in `Metric`; values in percent.
         shapes: number of different test shapes.
-        chance: in percent, what guessing scores.
-        worth: number of shapes of a plain share that is as certain as this metric; None for `shapes`.
+        chance: score of uniform guessing, in percent.
+        worth: effective number of shapes, from which the interval is computed; None for `shapes`.
     """
     interval = wilson(statistics.fmean(values), shapes if worth is None else worth)
     return Metric(
@@ -72,13 +72,13 @@ def counted(
 def accuracies(
     labels: NDArray[np.int64], predictions: Sequence[NDArray[np.int64]], over: Literal["seeds", "folds", "blocks"], classes: int
 ) -> tuple[Metric, ...]:
-    """Share of shapes that are right, and the mean of that over the classes there are.
+    """Accuracy over all shapes, and class accuracy: the mean of the accuracies of the classes that have a test shape.
 
     Args:
-        labels: [n].
-        predictions: [n] each.
-        over: what these differ in.
-        classes: number of classes to choose among, K.
+        labels: true class of each shape, [n].
+        predictions: predicted class of each shape, [n], once for each repetition.
+        over: what the repetitions differ in.
+        classes: number of classes of the classifier, K.
     """
     right = [prediction == labels for prediction in predictions]
     present = np.unique(labels)
@@ -92,14 +92,15 @@ def accuracies(
 
 
 def _worth(labels: NDArray[np.int64], right: NDArray[np.float64]) -> float:
-    """How many shapes would make a plain share as certain as the mean over classes of shares right [n].
+    """Effective number of shapes of class accuracy: plain accuracy on that many shapes would have the same variance.
 
-    For classes of one size it is the number of shapes at most. The variance of a class comes from its own share drawn towards the mean
-    over classes: where a class has one shape, or all its shapes are right, the share itself would have no variance.
+    `right` [n] is the share of repetitions in which a shape was classified correctly. If all classes have the same size, the result is
+    at most the number of shapes. The accuracy of each class is shrunk towards the mean over classes before its variance is computed:
+    otherwise a class with one shape, or without an error, would have no variance.
     """
     counts = np.unique(labels, return_counts=True)[1]  # [K]
     shares = np.array([right[labels == label].mean() for label in np.unique(labels)])  # [K]
-    even = len(counts) ** 2 / float((1 / counts).sum())  # shapes of a plain share as certain, were all classes equally hard
+    even = len(counts) ** 2 / float((1 / counts).sum())  # the result if all classes were equally hard
     middle = (float(shares.mean()) * even + PRIOR / 2) / (even + PRIOR)
     drawn = (shares * counts + PRIOR * middle) / (counts + PRIOR)
     variance = float((drawn * (1 - drawn) / counts).sum()) / len(counts) ** 2
@@ -107,7 +108,7 @@ def _worth(labels: NDArray[np.int64], right: NDArray[np.float64]) -> float:
 
 
 def confusion(labels: NDArray[np.int64], predictions: Sequence[NDArray[np.int64]], classes: int) -> tuple[tuple[int, ...], ...]:
-    """How often class i was taken for class j, [K, K], added up over predictions."""
+    """Confusion counts [K, K]: how often a shape of class i was predicted as class j, summed over repetitions."""
     counts = np.zeros((classes, classes), np.int64)
     for prediction in predictions:
         np.add.at(counts, (labels, prediction), 1)

@@ -1,9 +1,9 @@
-"""The tasks by name: measuring what a trained model is good for, on the splits of a cache.
+"""The evaluation tasks by name. A task measures a trained model on the splits of a cache.
 
     result = evaluate("svm", checkpoint.load(run), cache, options("svm", ["c=0.01"]))
-    save(result, run)                                                   # RUN/eval/...json and the picture of its confusions
+    save(result, run)                                                   # RUN/eval/...json and a picture of the confusion matrix
 
-`trainer.tasks.protocol` says what a task is and how one is added.
+`trainer.tasks.protocol` defines a task and explains how to add one.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ from trainer.tasks.protocol import TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
 
 PLAIN: Final = str.maketrans("", "", '"[] ')
-"""Characters of JSON that `--set` does without: `[0.5, 1]` is `0.5,1` there."""
+"""Characters to remove from JSON to get the form that `--set` takes: `[0.5, 1]` becomes `0.5,1`."""
 
 
 def task(name: str) -> Task:
     """The module of a task.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no task of that name.
     """
     if name not in TASKS:
         raise UserError(f"no task is called {name!r}{did_you_mean(name, TASKS)}")
@@ -40,7 +40,7 @@ def task(name: str) -> Task:
 
 
 def lacks(name: str, cache: Cache) -> str:
-    """What a cache lacks for the quickest form of a task, in words; empty if nothing.
+    """A message if a cache lacks a split that the quickest form of a task needs; empty if it lacks nothing.
 
     Raises:
         UserError: there is no such task.
@@ -59,13 +59,13 @@ def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool =
     """A task's options with `--set` assignments.
 
     Raises:
-        UserError: no such task or option, a value that does not fit, or a peer protocol where there is none.
+        UserError: the task or an option is unknown, a value is invalid, or the task has no peer protocol.
     """
     default = task(name).Options()
     if not peer_protocol:
         return override(default, assignments)
     if not hasattr(default, "peer_protocol"):
-        raise UserError(f"task {name} has no peer protocol: nothing in it could be chosen by the test shapes. Leave --peer-protocol out.")
+        raise UserError(f"task {name} has no peer protocol: it has no choice that test shapes could decide. Leave --peer-protocol out.")
     return override(default, [*assignments, "peer_protocol=true"])
 
 
@@ -73,21 +73,21 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     """Measure a run.
 
     Args:
-        name: of the task.
-        loaded: the run, its model on the device to use.
-        cache: to learn from, and to test on where there is no other.
+        name: name of the task.
+        loaded: the run, with its model on the device to use.
+        cache: the cache with the training shapes; also with the test shapes if there is no `test_cache`.
         chosen: the task's options.
-        test_cache: to test on; classes are matched by their names.
+        test_cache: the cache with the test shapes; classes are matched by name. None for `cache`.
 
     Raises:
-        UserError: the model, a cache or an option does not allow it.
+        UserError: the task cannot be done with this model, these caches or these options.
     """
     module, header = task(name), loaded.header
     loaded.model.convention = checkpoint.trained_on(header, (test_cache or cache, cache))
     known = loaded.model.convention is not None
-    unknown = "" if known else "the run does not say how many points a shape had in training, how they were normalised and how coloured"
+    unknown = "" if known else "the run does not record the number, normalisation and colours of its training points"
     if unknown and header.source:
-        unknown += ": import it again, which records it"
+        unknown += ": import it again to record them"
     scores = module.run(loaded.model, cache, test_cache or cache, chosen)
     settings, usual, titled = _flat(to_json(chosen)), _flat(to_json(module.Options())), set(_told(chosen))
     unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in titled]
@@ -110,7 +110,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
 
 
 def save(result: Result, run: Path) -> list[Path]:
-    """Keep a result in the folder of its run, with a picture of its confusions where it has them. Returns the files."""
+    """Write a result into the folder of its run, with a picture of the confusion matrix if it has one. Returns the files."""
     files = [result.save(run)]
     if result.scores.confusion:
         files.append(files[0].with_suffix(".png"))
@@ -119,7 +119,7 @@ def save(result: Result, run: Path) -> list[Path]:
 
 
 def _told(options: TaskOptions, prefix: str = "") -> Iterator[str]:
-    """Names, as `training.tune`, of the options that a title tells in words."""
+    """Names of the options that were declared by `told`: a title includes them already. A nested name has the form `training.tune`."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -129,7 +129,7 @@ def _told(options: TaskOptions, prefix: str = "") -> Iterator[str]:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as (a.b, JSON of the value)."""
+    """Nested settings as a list of pairs: the name, such as `a.b`, and the value as JSON."""
     pairs = []
     for name, value in settings.items():
         pairs += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, json.dumps(value))]

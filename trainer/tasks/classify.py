@@ -2,8 +2,9 @@
 
     scores = run(stage, train_cache, test_cache, Options(tune="linear", seeds=3))
 
-The number is the last epoch's, over seeds. The peers' tables hold the best test epoch of the best seed, often with votes of augmented
-copies, maximised over repetitions; with `peer_protocol` these stand beside it, under that name.
+The result is the accuracy after the last epoch, as mean and deviation over seeds. The tables of other papers give the best test epoch of
+the best seed. Many also let augmented copies vote, and give the best of several repetitions. With `peer_protocol` these numbers are added
+to the result, marked as such.
 """
 
 import copy
@@ -30,23 +31,23 @@ from trainer.tasks.shapes import Shapes, matched, of_split
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Training):
-    """Choices of fine-tuning for classification, beside those of the training."""
+    """Options of fine-tuning for classification, in addition to those of `Training`."""
 
     train_split: str = "train"
     test_split: str | None = told(None)
-    """None for `test`, or `val` where there is no `test`."""
+    """Split with the test shapes; None for `test`, or `val` if there is no `test`."""
     pool: Pool = "mean_max"
-    """What the head sees: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    """Input of the head: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
     scratch: bool = told(False)
-    """The same architecture with random weights, new ones for every seed."""
+    """Start from random weights, new ones for every seed, instead of the run's."""
     seeds: int = 3
-    """Trainings, from seeds 0, 1, ..."""
+    """Number of trainings, with seeds 0, 1, ..."""
     peer_protocol: bool = False
-    """Also report the best epoch on the test shapes, the best seed, and votes: numbers to compare with tables that were made so."""
+    """Also report the best epoch on the test shapes, the best seed, and votes: for comparison with papers that report these."""
     votes: int = 10
-    """Peer protocol: augmented copies of a shape that vote."""
+    """Peer protocol: number of augmented copies of a shape that vote."""
     vote_repeats: int = 10
-    """Peer protocol: repetitions of the vote, of which the best counts."""
+    """Peer protocol: number of repetitions of the vote; the best one counts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,7 +61,7 @@ SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
-    """Accuracy after the last epoch, over seeds; test shapes are seen by their first block."""
+    """Accuracy after the last epoch, for each seed, on the first block of every test shape."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     last, best, voted = [], [], []
     for seed in range(options.seeds):
@@ -88,7 +89,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: int) -> float:
-    """Accuracy in percent, where augmented copies of each shape vote. The best of several repetitions counts: chosen by the test shapes."""
+    """Accuracy in percent if augmented copies of each shape vote: the best of several repetitions on the test shapes."""
     chance = torch.Generator(body.device).manual_seed(seed)
 
     def change(points: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From a trained model to one vector a shape: what probes are fitted on and what fine-tuning goes on from.
+"""One vector per shape, computed by a trained model: input of linear probes and start of fine-tuning.
 
     body = Body.of(stage, "mean_max")
     features = extract(body, shapes, block=0)                           # [n, F]
@@ -27,25 +27,25 @@ Pool = Literal["mean_max", "summary", "summary_max"]
 """How tokens become one vector: mean and maximum over them, the model's own summary, or the summary and the maximum."""
 
 BATCH: Final = 64
-"""Shapes in one forward pass without gradients; fewer if they have more than `USUAL` points. Changes no result."""
+"""Number of shapes in one forward pass without gradients; fewer if they have more than `USUAL` points. It changes no result."""
 USUAL: Final = 1024
-"""Points of a shape up to which `BATCH` shapes are taken at a time."""
+"""Largest number of points per shape at which a forward pass takes `BATCH` shapes."""
 
 
 class Body(nn.Module):
-    """Encoder and pooling: points [B, P, C] to [B, F]."""
+    """Encoder and pooling: points [B, P, C] to features [B, F]."""
 
     def __init__(self, encoder: Encoder, summary: nn.Module | None, pool: Pool) -> None:
         super().__init__()
         assert summary is not None or pool == "mean_max"
         self.encoder, self.summary, self.pool = encoder, summary, pool
         self.convention: Convention | None = None
-        """What the points were that the run was trained on."""
+        """The kind of points that the run was trained on; None if unknown."""
 
     @classmethod
     def of(cls, stage: Stage, pool: Pool, *, scratch: bool = False) -> "Body":
-        """The body of a trained model in evaluation mode, sharing its weights. With `scratch` a body of the same architecture with new
-        weights, from torch's global generators.
+        """The body of a trained model in evaluation mode. It shares the model's weights. With `scratch`, it has the same architecture and
+        new weights from torch's global generators.
 
         Raises:
             UserError: the pooling needs a summary that the model does not have.
@@ -53,7 +53,7 @@ class Body(nn.Module):
         assert not stage.training
         if scratch:
             if pool != "mean_max":
-                raise UserError(f"before training there is no summary worth reading: set pool to mean_max, got {pool}")
+                raise UserError(f"before training there is no summary: set pool to mean_max, got {pool}")
             device = next(stage.parameters()).device
             encoder = type(stage.encoder)(stage.encoder.config)  # type: ignore[call-arg]
             return cls(encoder, None, pool)._like(stage).to(device).eval()
@@ -91,27 +91,27 @@ class Body(nn.Module):
         return self.convention.grey if self.convention else GREY
 
     def blocks(self, shapes: Shapes) -> Blocks:
-        """The blocks of some shapes as the run takes them. `blocks.ordered`: their order gives the encoder its centres."""
+        """The blocks of some shapes, prepared as in the run's training. If `ordered` is set, the first points are the encoder's centres."""
         return shapes.blocks(self.convention, self.channels, self.encoder.centres)
 
     def notes(self, test: Shapes, train: Shapes | None = None) -> tuple[str, ...]:
-        """What a reader must know of the points of these shapes: see `trainer.points.Blocks.notes`."""
+        """Notes for the reader of a result: how these shapes' points differ from those in training (`trainer.points.Blocks.notes`)."""
         other = train is not None and train.cache.path.resolve() != test.cache.path.resolve()
         return (*self.blocks(test).notes(test.rows), *(self.blocks(train).notes(train.rows, "training") if train and other else ()))
 
 
 def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:
-    """Number of blocks to go through: as many as asked; for None three, or all if there are fewer.
+    """Number of stored blocks to evaluate: `asked`; if that is None, three, or all if there are fewer.
 
     Raises:
-        UserError: more are asked than there are.
+        UserError: `asked` is more than the number of stored blocks, or below 1.
     """
     stored = min(body.blocks(s).blocks for s in shapes)
     if asked is None:
         return min(3, stored)
     if not 1 <= asked <= stored:
         several = max(body.blocks(s).joined for s in shapes)
-        parts = f", of which {several} are taken together for as many points as the run was trained on" if several > 1 else ""
+        parts = f" ({several} stored blocks are joined to reach the point count of the run)" if several > 1 else ""
         raise UserError(f"repeats must lie in 1..{stored}, the number of stored blocks of a shape{parts}, got {asked}")
     return asked
 
@@ -120,17 +120,17 @@ def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:
 def extract(
     body: Body, shapes: Shapes, block: int, head: nn.Module | None = None, change: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
-    """What a model makes of one block of every shape, [n, F] float32 on the CPU. In float32 on any device, however it was trained.
+    """Features of one block of every shape, computed in float32. Returns [n, F] on the CPU.
 
     Args:
         body: in evaluation mode.
-        shapes: of which.
-        block: which of their stored blocks.
-        head: applied to the body's features, where they are not what is wanted themselves. In evaluation mode.
-        change: applied to points [B, P, C] before.
+        shapes: the n shapes.
+        block: index of the stored block of each shape.
+        head: module applied to the body's features, in evaluation mode; None for the features themselves.
+        change: function applied to points [B, P, C] before the body; None for no change.
 
     Raises:
-        UserError: the model answers with something infinite, or a file that was read is not as it was written.
+        UserError: a feature is NaN or infinite, or a file does not match its checksum.
     """
     assert not body.training and (head is None or not head.training)
     out, blocks = [], body.blocks(shapes)
@@ -142,13 +142,13 @@ def extract(
     blocks.settle()
     features = torch.cat(out)
     if not features.isfinite().all():
-        raise UserError("the model answers with infinite numbers: its training diverged; take an earlier checkpoint")
+        raise UserError("a feature of the model is NaN or infinite: its training diverged; take an earlier checkpoint")
     return features
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, from which new weights and dropout come; afterwards they go on as if nothing had been drawn."""
+    """Seed torch's global generators, which give new weights and dropout. On exit, restore the state that they had before."""
     with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
         torch.manual_seed(seed)
         yield

@@ -1,8 +1,8 @@
-"""Few-shot classification: n classes of k training shapes each, ten times over.
+"""Few-shot classification: a classifier learns a few classes from a few shapes each, in several folds.
 
     scores = run(stage, train_cache, test_cache, Options(ways=5, shots=10))
 
-Support comes from the training split, queries from the test split, and a fold's classes and shapes from the seed and its number alone.
+Training shapes come from the training split, queries from the test split. The seed and the fold's number decide its classes and shapes.
 """
 
 from dataclasses import dataclass
@@ -28,26 +28,26 @@ from trainer.tasks.shapes import Shapes, matched, of_split
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Choices of few-shot classification."""
+    """Options of few-shot classification."""
 
     train_split: str = "train"
     test_split: str | None = told(None)
-    """None for `test`, or `val` where there is no `test`."""
+    """Split with the test shapes; None for `test`, or `val` if there is no `test`."""
     ways: int = told(5)
-    """Classes in a fold."""
+    """Number of classes in a fold."""
     shots: int = told(10)
-    """Training shapes of each class."""
+    """Number of training shapes of each class."""
     queries: int = 20
-    """Test shapes of each class, or all where it has fewer."""
+    """Number of test shapes of each class; all if a class has fewer."""
     folds: int = 10
     by: Literal["svm", "finetune"] = told("svm")
-    """Linear SVM on frozen features, or training as `training` says."""
+    """Classifier: a linear SVM on frozen features, or fine-tuning with the settings of `training`."""
     c: float = 1.0
-    """For `svm`: inverse strength of its regularisation. A fold is too small to find it; this default was chosen on validation shapes."""
+    """Inverse strength of the SVM's regularisation. A fold is too small for a search; the default was chosen on validation shapes."""
     training: Training = Training(epochs=150)
-    """For `finetune`."""
+    """Settings of the method `finetune`."""
     pool: Pool = "mean_max"
-    """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    """Input of the classifier: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,13 +62,13 @@ SMOKE: Final = Options(ways=2, shots=1, queries=2, folds=2)
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
-    """Accuracy over the folds."""
+    """Accuracy in each fold."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     body = Body.of(stage, options.pool)
     if options.by == "svm":
         of_train, of_test = extract(body, train, 0).numpy(), extract(body, test, 0).numpy()
     values: list[float] = []
-    seen: set[int] = set()  # test shapes, of which folds ask some again
+    seen: set[int] = set()  # different test shapes: folds may share some
     tuning: tuple[str, ...] = ()
     for fold in range(options.folds):
         learned, asked = deal(train, test, options, fold)
@@ -93,7 +93,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def deal(train: Shapes, test: Shapes, options: Options, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Choose the training shapes a fold learns from, [ways * shots], and the test shapes it is asked.
+    """Choose the training shapes [ways * shots] and the test shapes of a fold.
 
     Raises:
         UserError: too few classes have enough shapes.

@@ -1,10 +1,10 @@
-"""Training a classifier on labelled shapes: all of it, a head on the frozen encoder, or small new parts in the encoder and a head.
+"""Training a classifier on labelled shapes: the whole model, a head on the frozen encoder, or a head and small new parts in the encoder.
 
     *_, (tuned, top) = fit(body, train, Training(), seed=0)              # after the last epoch
     logits = extract(tuned, test, block=0, head=top)
 
-Head and schedule are those of the peers (Point-MAE, https://arxiv.org/abs/2203.06604): three layers with batch norm and dropout, AdamW,
-cosine with warm-up, gradients clipped at 10.
+Head and schedule follow Point-MAE (https://arxiv.org/abs/2203.06604): three layers with batch norm and dropout, AdamW, a cosine schedule
+with warm-up, gradients clipped at 10.
 
 Letters: B shapes, P points, F features, K classes.
 """
@@ -33,39 +33,39 @@ from trainer.tuning.adapted import Adapted
 from trainer.tuning.catalog import MODES, Efficient, Mode, adapt, check_sizes, learned
 
 ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=0.0, drop=0.0, drop_color=0.0)
-"""Augmentation by turns about the up axis only. On ScanObjectNN it scores about three points more than scaling and shifting."""
+"""Augmentation by rotation about the up axis only. On ScanObjectNN it gives about three points more accuracy than scaling and shifting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a classifier is trained."""
+    """Settings of the training of a classifier."""
 
     tune: Literal["full", "mlp", "linear", Mode] = told("full")
-    """What learns: everything under a three-layer head (by a GPU in bfloat16), the three-layer head alone, or one layer alone; or that head
-    and low-rank updates, adapters, prompts or spectral adapters in the frozen encoder's blocks."""
+    """What is trained. `full`: the encoder and a three-layer head (on a GPU in bfloat16). `mlp`: only the three-layer head. `linear`: only
+    one linear layer. Any other name is a method of `trainer.tuning.catalog`: the head and new parts in the blocks of the frozen encoder."""
     efficient: Efficient = Efficient()
-    """Sizes of the new parts for lora, adapter, prompt and pointgst."""
+    """Sizes of the new parts. Each method of `trainer.tuning.catalog` reads its own."""
     epochs: int = 300
     batch: int = 32
     lr: float = 5e-4
     weight_decay: float = 0.05
     warmup: float = 10.0
-    """Epochs over which the learning rate rises; at most a tenth of all."""
+    """Number of epochs over which the learning rate rises; at most a tenth of all epochs."""
     clip: float = 10.0
-    """Largest norm of the gradient."""
+    """Norm at which the gradient is clipped."""
     dropout: float = 0.5
-    """Share of the values that dropout in the three-layer head sets to 0."""
+    """Dropout rate in the three-layer head."""
     augment: AugmentOptions = ROTATION
 
     def __post_init__(self) -> None:
         check_numbers(self, {"weight_decay": 0, "warmup": 0})
         if self.batch < 2:
-            raise UserError(f"batch must be at least 2, got {self.batch}: a batch norm learns nothing from one shape")
+            raise UserError(f"batch must be at least 2, got {self.batch}: a batch norm cannot learn from one shape")
         if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:
             raise UserError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
         if self.tune == "linear":
             refuse_unread(self, ["dropout"], "tune=linear")
-        assert self.optim  # which checks the rest
+        assert self.optim  # creating it checks the remaining fields
 
     @property
     def optim(self) -> OptimConfig:
@@ -85,19 +85,19 @@ def head(features: int, classes: int, training: Training) -> nn.Sequential:
 
 
 def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[tuple[Body, nn.Sequential]]:
-    """Train, and give body and head in evaluation mode after every epoch.
+    """Train, and yield body and head in evaluation mode after every epoch.
 
     New weights and dropout come from torch's global generators (`features.seeded`), everything else from the seed.
 
     Args:
-        body: to start from. It is copied where it learns or gets new parts.
-        shapes: with labels into their classes. Every epoch shows each of them once, by one of its blocks.
-        training: see there.
-        seed: of order, blocks and augmentation.
+        body: the pre-trained body. It is copied if it learns or gets new parts.
+        shapes: training shapes with labels. Every epoch uses each of them once, by a random block.
+        training: settings of the training.
+        seed: seed of the order, the blocks and the augmentation.
 
     Raises:
-        UserError: fewer than two shapes, sizes of new parts that `tune` has none of, an encoder without a place for the new parts, or the
-            loss is no number any more.
+        UserError: there are fewer than two shapes, `efficient` sets a size that `tune` does not read, the encoder has no place for the new
+            parts, or the loss is NaN or infinite.
     """
     check_sizes(training.tune, training.efficient)
     if len(shapes) < 2:
@@ -149,14 +149,15 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
 
 
 def batches(shapes: int, batch: int) -> int:
-    """Number of batches in an epoch. They are of nearly equal size, and none has one shape only, from which a batch norm cannot learn.
-    A batch has `batch` shapes at most; for a size of 2 and an odd number of shapes, one has 3.
+    """Number of batches in an epoch. Batches have nearly equal sizes, and at least 2 shapes, since a batch norm cannot learn from one.
+
+    A batch has at most `batch` shapes; only if `batch` is 2 and the number of shapes is odd, one batch has 3.
     """
     return max(1, min(-(-shapes // batch), shapes // 2))
 
 
 def described(body: Body, top: nn.Module, training: Training) -> tuple[str, ...]:
-    """Notes on parameter-efficient tuning: how many parameters learned. Empty for the other ways of tuning."""
+    """Notes on parameter-efficient tuning: the number of trained parameters. Empty for the other ways of tuning."""
     if not isinstance(body.encoder, Adapted):
         return ()
     inside, above = learned(body), learned(top)
@@ -164,5 +165,5 @@ def described(body: Body, top: nn.Module, training: Training) -> tuple[str, ...]
     parts = f"{inside:,} in the encoder and {above:,} in the head; {frozen:,} frozen"
     count = f"{training.tune}: {inside + above:,} parameters learned, {parts}"
     if training.tune == "pointgst" and training.efficient.basis == "batch":
-        return count, "basis=batch: the features of a shape depend on the others of its batch, in the test too"
+        return count, "basis=batch: the features of a shape depend on the other shapes of its batch, in the test too"
     return (count,)

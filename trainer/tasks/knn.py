@@ -1,4 +1,4 @@
-"""Classification by the nearest training shapes: what frozen features say without anything being fitted.
+"""Classification by the nearest training shapes, on frozen features. Nothing is fitted.
 
     scores = run(stage, train_cache, test_cache, Options(neighbours=10))
 
@@ -25,16 +25,16 @@ from trainer.tasks.shapes import matched, of_split
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Choices of classification by neighbours."""
+    """Options of classification by nearest neighbours."""
 
     train_split: str = "train"
     test_split: str | None = told(None)
-    """None for `test`, or `val` where there is no `test`."""
+    """Split with the test shapes; None for `test`, or `val` if there is no `test`."""
     pool: Pool = "mean_max"
-    """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    """Features to compare: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
     neighbours: int = 20
     repeats: int | None = None
-    """Each with the next stored block of every shape; None for three, or as many as there are."""
+    """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"neighbours": 1, "repeats": 1})
@@ -44,7 +44,7 @@ SMOKE: Final = Options(neighbours=3, repeats=1)
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
-    """Accuracy on shapes of one cache by their neighbours in another or the same."""
+    """Accuracy on the test shapes, by their nearest neighbours among the training shapes."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     if not 1 <= options.neighbours <= len(train):
         raise UserError(f"neighbours must lie in 1..{len(train)}, the number of training shapes, got {options.neighbours}")
@@ -66,5 +66,5 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def _weight(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weight of the votes of neighbours at these cosine distances. [n, neighbours]"""
+    """Weights of the neighbours' votes, from cosine distances [n, neighbours] to the same shape."""
     return np.exp(-distance / 0.07)

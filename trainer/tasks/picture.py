@@ -15,23 +15,23 @@ from cache_schema.terminal import printable
 from trainer.tasks.result import Result
 
 NAMED, NUMBERED = 60, 20
-"""Most classes whose names are drawn, and most classes whose cells have numbers."""
+"""Largest number of classes for which names are drawn, and largest number for which cells show numbers."""
 
 
 def confusion(result: Result, path: Path) -> None:
-    """Draw a matrix of confusions as PNG: true classes in rows, what they were taken for in columns, each row in percent."""
+    """Draw a confusion matrix as PNG: true classes in rows, predicted classes in columns, each row in percent."""
     scores = result.scores
     counts = np.array(scores.confusion, float)  # [K, K]
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = min(3 + 0.35 * min(len(counts), NAMED), 16)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
-    FigureCanvasAgg(figure)  # a canvas of its own: no window system, nothing global
+    FigureCanvasAgg(figure)  # a separate canvas: it needs no window system and no global state
     axes = figure.add_subplot()
     shown = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(shown, label="percent of the class")
     first = scores.metrics[0]
     told = f"{first.name} {first.told}" + (f"\n{first.base}" if first.base else "")
-    axes.set(title=_plain(f"{result.run}: {result.title}\n{told}"), xlabel="taken for", ylabel="class")
+    axes.set(title=_plain(f"{result.run}: {result.title}\n{told}"), xlabel="predicted class", ylabel="class")
     if len(counts) <= NAMED:
         names = [_plain(name) for name in scores.classes]
         axes.set_xticks(range(len(counts)), names, rotation=90)
@@ -46,5 +46,5 @@ def confusion(result: Result, path: Path) -> None:
 
 
 def _plain(text: str) -> str:
-    """A text as it is drawn: characters that no font has in letters, and dollars as dollars, not around a formula."""
+    """Escape a text for matplotlib: unprintable characters become escape codes, and dollar signs do not start a formula."""
     return printable(text).replace("$", r"\$")

@@ -1,12 +1,12 @@
-"""What a task is, and the tasks by name.
+"""The interface of a task, and the tasks by name.
 
-A new task is a module beside this one and a line in `TASKS`. The module has what `Task` says: `Options`, a frozen dataclass with a doc
-line under each field; `SMOKE`, the quickest of them; and `run`.
+To add a task, add a module to this package and a line to `TASKS`. The module follows `Task`: it has `Options`, a frozen dataclass with a
+docstring under each field; `SMOKE`, the options of its quickest form; and `run`.
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        test_split: str | None = told(None)                             # the title of a result has the split anyway
-        depth: int = 3                                                  # `depth=4` becomes part of the title
+        test_split: str | None = told(None)                             # the title of a result already has the split
+        depth: int = 3                                                  # a title includes `depth=4`
 
 This module is light to import: `mmpd-train eval --help` lists the tasks.
 """
@@ -31,25 +31,25 @@ TASKS: Final = {
 """Name to module path. A module is imported when its task is chosen."""
 
 TOLD: Final = "told in the title"
-"""Key in the metadata of a field that `told` made."""
+"""Key in the metadata of the fields that `told` creates."""
 
 T = TypeVar("T")
 
 
 def told(default: T) -> T:
-    """A field of a task's options whose value the title of a result tells in words: by the task's variant, or by the name of the split.
+    """Declare a field of a task's options whose value is already in the title of a result: in the variant, or as the name of the split.
 
-    Every other option is added to the title as `name=value` where it differs from its default.
+    Every other option is added to the title as `name=value` if it differs from its default.
     """
     field: T = dataclasses.field(default=default, metadata={TOLD: True})
     return field
 
 
 class TaskOptions(Protocol):
-    """Options of a task: a frozen dataclass. Two names have a meaning beyond the task.
+    """Options of a task: a frozen dataclass. Two field names have a meaning outside the task.
 
-    `train_split`: the task learns from that split of a cache, and is not probed where the cache lacks it.
-    `peer_protocol`: the task can report numbers chosen by the test shapes, as peers do; `--peer-protocol` sets it.
+    `train_split`: the split that the task learns from. A training does not probe the task if its cache lacks this split.
+    `peer_protocol`: whether to report also numbers that were chosen on the test shapes, as many papers do. `--peer-protocol` sets it.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -64,11 +64,10 @@ class Task(Protocol):
 
     @property
     def SMOKE(self) -> TaskOptions:
-        """Options of its quickest form, by which probes and tests run it."""
+        """Options of its quickest form, used by probes and tests."""
 
     @property
     def run(self) -> "Callable[[Stage, Cache, Cache, Any], Scores]":
-        """Measure a model.
-
-        Called with the model, on its device and in evaluation mode; the cache to learn from; the cache to test on; and the options.
+        """Measure a model. Arguments: the model, on its device and in evaluation mode; the cache with the training shapes; the cache with
+        the test shapes; the options.
         """

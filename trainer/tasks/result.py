@@ -1,4 +1,4 @@
-"""What an evaluation found, as JSON in and out, and several of them side by side.
+"""Results of evaluations: how they are stored as JSON, and how several are joined into a table.
 
 result.save(run)                                       # RUN/eval/svm-shapes-test.json
 print(table(collect([Path("runs/align"), Path("runs/distill")])).markdown())
@@ -23,32 +23,32 @@ from cache_schema.terminal import json_text, printable
 from trainer import checkpoint
 
 FOLDER: Final = "eval"
-"""Name of the folder, inside that of a run, with its results."""
+"""Name of the folder with a run's results, inside the run's folder."""
 LONGEST: Final = 200
-"""Most bytes of a file's name; file systems allow little more."""
+"""Largest length of a file's name in bytes; file systems allow little more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One number of a paper, with everything it is the mean of."""
+    """One number of a paper's table, with all values that it is the mean of."""
 
     name: str
     values: tuple[float, ...]
-    """In percent, one for each seed, fold, block or run."""
+    """Values in percent, one for each seed, fold, block or run."""
     over: Literal["seeds", "folds", "blocks", "runs"]
-    """What the values differ in: seeds of training, few-shot episodes, or the stored block of points that each shape is seen by. In a table
-    also the run, of those that differ in their seeds only; each value is then a mean."""
+    """What the values differ in: seeds of training, few-shot folds, or stored blocks of points. In a table also `runs` that differ only in
+    their seeds; then each value is the mean of one run."""
     headline: bool = False
-    """Whether it stands in the table of several runs."""
+    """Whether the table of several runs includes it."""
     shapes: int | None = None
-    """Number of different test shapes behind it; None where that is unknown, as are the next three."""
+    """Number of different test shapes; None if unknown. Then the next three fields are None too."""
     interval: tuple[float, float] | None = None
-    """In percent: where the mean would lie for other test shapes of the same kind, in 95 of 100 cases. The deviation of `values` does not
-    tell: they are all of the same test shapes."""
+    """The 95 % interval over test shapes, in percent: the range in which the mean would lie for other test shapes of the same kind. The
+    deviation of `values` does not show this, because all values use the same test shapes."""
     chance: float | None = None
-    """In percent: what guessing among all answers alike scores."""
+    """Score of uniform guessing, in percent."""
     largest: float | None = None
-    """In percent: what naming the most frequent class always scores, where that differs from guessing."""
+    """Score of always choosing the most frequent class, in percent; None if it is the same as guessing."""
 
     @property
     def mean(self) -> float:
@@ -61,7 +61,9 @@ class Metric:
 
     @property
     def verdict(self) -> str:
-        """Says that the mean tells nothing, if its interval holds what chance scores. Empty otherwise, and if that is unknown."""
+        """A warning in words if the mean is not above chance: the interval includes, or lies below, the score of guessing or of always
+        choosing the most frequent class. Empty otherwise, or if the interval is unknown.
+        """
         if self.interval is None or self.chance is None:
             return ""
         low, high = self.interval
@@ -71,17 +73,17 @@ class Metric:
 
     @property
     def extent(self) -> str:
-        """The interval, as it is shown; empty where it is unknown."""
+        """The interval as text; empty if it is unknown."""
         return f"[{self.interval[0]:.1f}, {self.interval[1]:.1f}]" if self.interval else ""
 
     @property
     def told(self) -> str:
-        """Mean, deviation, interval and verdict, as they are shown."""
+        """Mean, deviation, interval and verdict as text."""
         return " ".join(filter(None, (str(self), self.extent, self.verdict)))
 
     @property
     def base(self) -> str:
-        """The number of test shapes, and what chance scores, as they are shown; empty where neither is known."""
+        """The number of test shapes and the scores of chance as text; empty if they are unknown."""
         parts = [f"{self.shapes} test shapes" if self.shapes is not None else ""]
         parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
         parts += [f"largest class {self.largest:.1f}" if self.largest is not None else ""]
@@ -93,46 +95,45 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which shapes were used."""
+    """The shapes that a task used."""
 
     cache: str
     """Name of the cache, without its folder."""
     points: str
-    """Fingerprint of its points."""
+    """Fingerprint of the cache's points."""
     split: str
     shapes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a task measured."""
+    """The measurements of a task."""
 
     train: Data | None = None
-    """None where nothing is fitted."""
+    """The training shapes; None if the task fits nothing."""
     test: Data
     metrics: tuple[Metric, ...]
     variant: str = ""
-    """Which form of the task, where it has several that are told apart in a paper, `5-way 10-shot` or `linear`. Then the options that are
-    not as usual: `c=0.1`."""
+    """Form of the task, as papers name it: `5-way 10-shot` or `linear`. Options that differ from their defaults follow: `c=0.1`."""
     classes: tuple[str, ...] = ()
     """Names of the rows and columns of `confusion`."""
     confusion: tuple[tuple[int, ...], ...] = ()
-    """How often a shape of class i was taken for class j, added up over the values of the first metric."""
+    """How often a shape of class i was predicted as class j, summed over the values of the first metric."""
     notes: tuple[str, ...] = ()
-    """What a reader must know: shapes left out, a solver that did not converge."""
+    """Notes for the reader, for example on shapes that were left out or a solver that did not converge."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One task on one run."""
+    """The result of one task on one run."""
 
     task: str
     run: str
     """Name of the run."""
     setup: str
-    """Fingerprint of what was trained, seeds aside: runs of one setup are repetitions of each other."""
+    """Fingerprint of the training without its seeds: runs with the same setup are repetitions of each other."""
     trial: str
-    """The same with the seeds: several runs of one trial are no repetitions."""
+    """Fingerprint of the training with its seeds: runs with the same trial are the same experiment, not repetitions."""
     weights: str
     """Digest of the weights that were measured."""
     protocol: Literal["last epoch", "last epoch, peer protocol where named"]
@@ -143,7 +144,7 @@ class Result:
 
     @property
     def title(self) -> str:
-        """Task, variant and test shapes in words: results of one title can stand in one column."""
+        """Task, variant and test shapes in words. Results with the same title share a column of a table."""
         train, test = self.scores.train, self.scores.test
         source = f"{train.cache} {train.split} to " if train is not None and train.cache != test.cache else ""
         variant = f" {self.scores.variant}" if self.scores.variant else ""
@@ -151,7 +152,7 @@ class Result:
 
     @property
     def file(self) -> str:
-        """Name of its file, without ending: another variant, other options or another split do not overwrite it. See also `save`."""
+        """Name of the result's file, without ending. It differs for another variant, other options or another split. See also `save`."""
         name = "".join(c if c.isalnum() or c in "._" else "-" for c in self.title.replace(", ", "-"))
         return name if len(name.encode()) <= LONGEST else f"{name[: LONGEST // 4]}-{fingerprint(self.title)}"
 
@@ -176,7 +177,7 @@ class Result:
 
     @property
     def basis(self) -> tuple[Data | None, Data, tuple[str, ...]]:
-        """Shapes learned from, shapes tested on, and classes: results are of one column only where these are the same."""
+        """Training shapes, test shapes and classes. Results share a column of a table only if these are the same."""
         return self.scores.train, self.scores.test, self.scores.classes
 
     @property
@@ -185,8 +186,8 @@ class Result:
         return fingerprint(self.basis)[:8]
 
     def save(self, run: Path) -> Path:
-        """Write the result into the folder of a run. Returns the file. A result of the same title on other shapes is kept beside it: then
-        the name of the new file ends in `mark`.
+        """Write the result into the folder of a run. Returns the file. A result with the same title on other shapes is kept: then the name
+        of the new file ends in `mark`.
         """
         path = run / FOLDER / f"{self.file}.json"
         if path.exists() and not _replaces(self, path):
@@ -196,7 +197,7 @@ class Result:
 
 
 def _replaces(result: Result, path: Path) -> bool:
-    """Whether a result may replace the one in a file: it is of the same shapes and classes, or the file is damaged."""
+    """Whether a result may replace the one in a file: both use the same shapes and classes, or the file is damaged."""
     try:
         return load(path).basis == result.basis
     except UserError:
@@ -219,18 +220,18 @@ def load(path: Path) -> Result:
 
 
 class Collected(list[Result]):
-    """Results of several runs, and the runs without any."""
+    """Results of several runs, and the runs that have no results."""
 
     without: tuple[str, ...] = ()
-    """Runs that have none."""
+    """Names of runs that have no results."""
 
 
 def collect(runs: Sequence[Path]) -> Collected:
-    """Read all saved results of several runs. Runs of one name in different folders are called by their paths. If a run was trained on
-    since, its older results get a note.
+    """Read all saved results of several runs. Runs with the same name in different folders are called by their paths. If a run's training
+    has continued since an evaluation, that result gets a note.
 
     Raises:
-        UserError: no run has any, or a file is damaged.
+        UserError: no run has results, or a file is damaged.
     """
     results = Collected()
     names = [run.resolve().name for run in runs]
@@ -247,22 +248,22 @@ def collect(runs: Sequence[Path]) -> Collected:
             results.append(dataclasses.replace(found, run=label, scores=scores))
     if not results:
         has = "has" if len(results.without) == 1 else "have"
-        raise UserError(f"{', '.join(results.without)} {has} no results yet; `mmpd-train eval TASK RUN CACHE` makes some")
+        raise UserError(f"{', '.join(results.without)} {has} no results yet; `mmpd-train eval TASK RUN CACHE` adds them")
     return results
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What was measured of a run, or of several that are repetitions of each other."""
+    """A row of a table: the metrics of one run, or of several runs that are repetitions of each other."""
 
     name: str
     """Name of the run, or of the first of several."""
     cells: tuple[Metric | None, ...]
-    """One for each column; None where it was not measured."""
+    """One metric for each column; None if it was not measured."""
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Name and cells as they are shown. A cell of several runs has their number in brackets."""
+        """Name and cells as text. A cell of several runs has their number in brackets."""
         return (self.name, *map(_shown, self.cells))
 
 
@@ -274,30 +275,30 @@ def _shown(cell: Metric | None) -> str:
 
 
 def _text(text: str) -> Text:
-    """A text for a terminal, in which nothing is taken for markup or an escape sequence."""
+    """A text for a terminal. Markup and escape sequences in it have no effect."""
     return Text(printable(text))
 
 
 WIDTH: Final = 80
-"""Width that tables are laid out for, in characters."""
+"""Width for which tables are laid out, in characters."""
 HEADING: Final = 14
 """Least width of a column with a long heading, in characters."""
 NAME: Final = 30
-"""Most width of the first column, in characters; longer names are folded."""
+"""Largest width of the first column, in characters; longer names are folded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Runs in rows, what was measured in columns."""
+    """A table with runs in rows and metrics in columns."""
 
     header: tuple[str, ...]
-    """Heading of the rows' names, then of each column."""
+    """Headings: of the column of names, then of each metric."""
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
     def json(self) -> str:
-        """Rows as long as the header: a name, then for each column mean, std (null of a single value), values and what they are over, the
-        number of test shapes, the 95 % interval over these, chance and the share of the largest class (null where unknown).
+        """The table as JSON. Each row has a name, then for each column: mean, std (null for a single value), values and what they differ
+        in, number of test shapes, 95 % interval over test shapes, chance, and the share of the largest class (null if unknown).
         """
 
         def body(cell: Metric | None) -> Any:
@@ -317,8 +318,8 @@ class Table:
         return body + "".join(f"\n\n{printable(note)}" for note in self.notes) + "\n"
 
     def rich(self) -> RichTable | Group:
-        """The table for a terminal. Runs stand in rows, or in columns if the headings do not fit otherwise. A table that fits in neither
-        way is cut into several. Long names are folded, numbers are not, and nothing is left out.
+        """The table for a terminal. Runs are rows, or columns if the headings do not fit otherwise. A table that fits neither way is cut
+        into several. Long names are folded, numbers are not, and nothing is left out.
         """
         lines = [self.header, *(row.texts for row in self.rows)]
         if sum(_widths(lines)) > WIDTH:
@@ -337,14 +338,14 @@ class Table:
 
 
 def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
-    """Width of each column of a table in characters, with the line that parts it from the next. The first of `lines` holds headings."""
+    """Width of each column of a table in characters, with its separator. The first of `lines` holds the headings."""
     names, *columns = zip(*lines, strict=True)
     first = min(max(map(len, names)), NAME) + 4
     return [first, *(min(max(min(len(head), HEADING), *map(len, cells)), WIDTH - first - 3) + 3 for head, *cells in columns)]
 
 
 def _drawn(lines: Sequence[Sequence[str]]) -> RichTable:
-    """A table for a terminal. If that is narrow, only the column of names is folded."""
+    """A table for a terminal. In a narrow terminal only the column of names is folded."""
     out = RichTable()
     for i, (name, width) in enumerate(zip(lines[0], _widths(lines), strict=True)):
         out.add_column(_text(name), justify="right" if i else "left", overflow="fold", width=width - 3 if i else None)
@@ -354,15 +355,15 @@ def _drawn(lines: Sequence[Sequence[str]]) -> RichTable:
 
 
 def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Table:
-    """Results side by side: their headline metrics in percent, mean ± standard deviation, and what their notes say.
+    """Join results into a table: their headline metrics in percent, as mean ± standard deviation, and their notes.
 
     Args:
-        results: of any runs and tasks.
-        by: a row for each run; or for each setup, with the mean and deviation over its runs, which differ in their seeds only. It goes by
-            the name of the first.
+        results: results of any runs and tasks.
+        by: `run`: one row for each run. `setup`: one row for each setup, with mean and deviation over its runs, which differ only in
+            their seeds; the row has the name of the first run.
 
     Raises:
-        UserError: there is no result, or one is there twice.
+        UserError: there is no result, or the same result was given twice.
     """
     if not results:
         raise UserError("there is no result to put into a table")
@@ -386,7 +387,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
 
 
 def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
-    """Tell results apart that have one run and one title but other shapes or classes: `mark` is added to the names of their caches."""
+    """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names."""
     bases: dict[tuple[str, str], set[Any]] = {}
     for result in results:
         bases.setdefault((result.run, result.title), set()).add(result.basis)
@@ -395,7 +396,7 @@ def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
     def marked(result: Result) -> Result:
         test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({result.mark})")
         train = result.scores.train
-        if train is not None and train.cache == result.scores.test.cache:  # of one name, which the title then says once
+        if train is not None and train.cache == result.scores.test.cache:  # both names are equal, so the title has the name once
             train = dataclasses.replace(train, cache=test.cache)
         return dataclasses.replace(result, scores=dataclasses.replace(result.scores, test=test, train=train))
 
@@ -403,7 +404,7 @@ def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
 
 
 def _bases(header: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """A line for each number of shapes and each chance level, with the columns that it holds for."""
+    """One line for each pair of shape count and chance level, with the columns that have it."""
     columns: dict[str, list[str]] = {}
     for name, *cells in zip(header[1:], *(row.cells for row in rows), strict=True):
         for base in dict.fromkeys(cell.base for cell in cells if cell and cell.base):
@@ -431,7 +432,7 @@ def _pooled(found: Sequence[tuple[Result, Metric]]) -> Metric:
     known = [metric.interval for metric in metrics if metric.interval]
     if not alike or len(known) < len(metrics):
         return pooled
-    # The runs share their test shapes, so several are no more certain of these than one is.
+    # All runs share the test shapes, so more runs do not make the interval over test shapes smaller.
     low, high = (statistics.fmean(ends) for ends in zip(*known, strict=True))
     return dataclasses.replace(pooled, shapes=metrics[0].shapes, interval=(low, high), chance=metrics[0].chance, largest=metrics[0].largest)
 
@@ -446,7 +447,7 @@ def _legend(rows: Sequence[Row], by: str) -> str:
 
 
 def _differences(results: Sequence[Result]) -> list[str]:
-    """Sentences on what differs between results of one column, which are therefore not comparable."""
+    """Sentences on the differences between results of one column that make them not comparable."""
     notes: list[str] = []
     first: dict[str, Result] = {}
     for result in results:
@@ -463,7 +464,7 @@ def _differences(results: Sequence[Result]) -> list[str]:
 
 
 def _notes(results: Sequence[Result]) -> list[str]:
-    """The notes of the results. Each stands once, with the runs and the columns that it is about."""
+    """The notes of the results. Each note appears once, with its runs and columns."""
     runs: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for note in result.scores.notes:

@@ -1,9 +1,9 @@
-"""Cross-modal retrieval: given a shape's points, find its pictures and its texts among those of the whole split.
+"""Cross-modal retrieval: given a shape's points, find its pictures and its texts among the pictures and texts of the whole split.
 
     scores = run(stage, cache, cache, Options())                        # recall at 1, 5 and 10 of 3D to image and 3D to text
 
-A shape's pictures, and its texts, are one entry each: the mean of their embeddings at unit length, over all captioners. Shapes whose
-entries are equal, as with a caption that several share, are one answer.
+All pictures of a shape form one entry, and so do all its texts: the mean of their normalised embeddings, over all captioners. If shapes
+have equal entries, for example because they share a caption, each of them is a right answer.
 """
 
 from collections.abc import Sequence
@@ -32,21 +32,21 @@ from trainer.tasks.shapes import Shapes, of_split
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
 CHUNK: Final = 1024
-"""Number of shapes handled at a time. Changes no result."""
+"""Number of shapes in one step of the computation. It changes no result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Choices of retrieval."""
+    """Options of retrieval."""
 
     test_split: str | None = told(None)
-    """None for `test`, or `val` where there is no `test`; `all` for the whole cache."""
+    """Split with the test shapes; `all` for the whole cache; None for `test`, or `val` if there is no `test`."""
     teachers: tuple[str, ...] = ()
-    """Which teachers' spaces; empty for all that were met by contrast."""
+    """Teachers whose spaces are used; empty for all with which the model was aligned by contrast."""
     captions: tuple[str, ...] = added(())
-    """Names of the captions that the texts are of; empty for all that the test cache has."""
+    """Names of the captions to search for; empty for all that the test cache has."""
     repeats: int | None = None
-    """Each with the next stored block of every shape; None for three, or as many as there are."""
+    """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"repeats": 1})
@@ -73,7 +73,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         if len(entries) < len(shapes):
             notes.append(f"{target(side, name)}: {len(shapes)} shapes share {len(entries)} different entries")
         if len(products) > 1:
-            notes.append(f"{target(side, name)}: the texts of a shape are those of {', '.join(products)}")
+            notes.append(f"{target(side, name)}: the texts of a shape come from {', '.join(products)}")
         places = [ranks(embedding[target(side, name)], entries, answer) for embedding in seen]
         for k in (1, 5, 10):
             if k < len(entries):
@@ -86,10 +86,10 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def _stored(cache: Cache, side: Side, teacher: Teacher, options: Options) -> list[str]:
-    """The products that have a teacher's embeddings of one side, once it is known that they are of that teacher.
+    """The products with a teacher's embeddings of one side, after a check that they come from the model's teacher.
 
     Raises:
-        UserError: there is none, or it comes from another teacher or is not as it was finished.
+        UserError: there is no such product, it comes from another teacher, or it has changed since it was finished.
     """
     if side == "image":
         found = [IMAGE.product(teacher=teacher.name)]
@@ -102,11 +102,11 @@ def _stored(cache: Cache, side: Side, teacher: Teacher, options: Options) -> lis
 
 
 def gallery(shapes: Shapes, products: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The different entries to retrieve, [U, E] of unit length, and the position of each shape's own among them, [n].
+    """The different entries to retrieve, [U, E] of unit length, and for each shape the index of its entry, [n].
 
     Args:
-        shapes: whose.
-        products: with the embeddings that a shape's entry is the mean of.
+        shapes: the shapes.
+        products: products with the embeddings to average.
     """
     stored = [shapes.cache.rows(product, "first_use") for product in products]
     means = []
@@ -120,7 +120,10 @@ def gallery(shapes: Shapes, products: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 def ranks(queries: Tensor, entries: Tensor, answer: Tensor) -> Tensor:
-    """Number of entries [U, E] that are as near to a query [n, E] as the right one, `answer` [n], or nearer: 0 is best. [n]"""
+    """Rank [n] of the right entry, 0 for the best: the number of other entries [U, E] at least as near to the query [n, E].
+
+    `answer` [n] is the index of the right entry of each query.
+    """
     places = []
     for query, right in zip(queries.split(CHUNK), answer.split(CHUNK), strict=True):
         similar = query @ entries.T  # [n, U]

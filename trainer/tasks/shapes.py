@@ -1,10 +1,9 @@
-"""Which shapes of a cache a task sees, and their points.
+"""The shapes of a cache that a task uses, and their points.
 
     train, test, notes = matched(of_split(cache, "train"), of_split(cache, None))
     points = test.points(np.arange(32), blocks, channels=6)             # [32, P, 6], as they are stored
 
-Shapes whose building failed are left out everywhere. Two caches are brought together by the names of their classes,
-one with itself by their numbers.
+Shapes whose building failed are left out everywhere. Classes of two caches are matched by name; within one cache, by index.
 """
 
 import dataclasses
@@ -25,19 +24,19 @@ from trainer.points import Blocks, Convention
 from trainer.tasks.result import Data
 
 EVERYTHING: Final = "all"
-"""Name of the split that is the whole cache."""
+"""Name that stands for the whole cache where a split is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """Some usable shapes of a cache, n of them."""
+    """A selection of n usable shapes of a cache."""
 
     cache: Cache
     split: str
     rows: NDArray[np.int64]
-    """[n], in the cache."""
+    """Row of each shape in the cache. [n]"""
     labels: NDArray[np.int64]
-    """[n], into `classes`; -1 for none."""
+    """Index of each shape's class in `classes`; -1 for none. [n]"""
     classes: tuple[str, ...]
     _opened: dict[tuple[Convention | None, int, int], Blocks] = field(default_factory=dict, repr=False, compare=False)
 
@@ -45,7 +44,7 @@ class Shapes:
         return len(self.rows)
 
     def of(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Shapes":
-        """Some of these shapes."""
+        """The chosen shapes: indices, or a boolean mask [n]."""
         return dataclasses.replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 
     @property
@@ -53,19 +52,19 @@ class Shapes:
         return f"split {self.split!r} of {self.cache.path}"
 
     def blocks(self, convention: Convention | None, channels: int, centres: int) -> Blocks:
-        """Their cache's blocks as a model takes them. See `trainer.points.Blocks`."""
+        """The blocks of the cache, prepared for a model. See `trainer.points.Blocks`."""
         key = convention, channels, centres
         if key not in self._opened:
             self._opened[key] = Blocks(self.cache, convention, channels=channels, centres=centres)
         return self._opened[key]
 
     def points(self, chosen: NDArray[np.int64], blocks: NDArray[np.int64] | int, channels: int) -> Tensor:
-        """Coordinates, and with 6 channels colours in 0..1, of the blocks [b] of the shapes chosen [b]: [b, P, C] float32."""
+        """Points of the given blocks [b] of the chosen shapes [b], as stored: [b, P, C] float32. Six channels include colours in 0..1."""
         return self.blocks(None, channels, 1).read(self.rows[chosen], blocks)
 
     @property
     def data(self) -> Data:
-        """What a result says of these shapes."""
+        """The description of these shapes that a result stores."""
         points = self.cache.record("points").fingerprint
         return Data(cache=self.cache.path.resolve().name.removesuffix(".zarr"), points=points, split=self.split, shapes=len(self))
 
@@ -74,12 +73,12 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
     """The usable shapes of a split.
 
     Args:
-        cache: where.
-        split: its name; `all` for the whole cache; None for `test`, or `val` where there is no `test`.
-        labelled: only those that have a class.
+        cache: the cache.
+        split: name of the split; `all` for the whole cache; None for `test`, or `val` if there is no `test`.
+        labelled: whether to leave out shapes without a class.
 
     Raises:
-        UserError: there is no such split, no class, or no shape in it; or the cache is not as it was finished.
+        UserError: there is no such split, it has no class or no usable shape, or the cache has changed since it was finished.
     """
     known = cache.manifest.splits
     if split is None:
@@ -110,20 +109,23 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
 
 
 def _to_split(cache: Cache) -> str:
-    """Advice on how a cache without splits gets some."""
+    """Advice for a cache without splits: how to build one with splits. Empty if the cache has splits."""
     if cache.manifest.splits:
         return ""
     return ". `mmpd-cache build SOURCE CACHE --set source.split=0.8` makes a cache with a train and a test split"
 
 
 def relabelled(shapes: Shapes, classes: Sequence[str], there: str = "", *, own: bool = False) -> tuple[Shapes, tuple[str, ...]]:
-    """Give shapes labels into other classes, matched by name (`trainer.classes`), and a note on the shapes left out.
+    """Replace the labels of shapes by indices into another list of classes, matched by name (`trainer.classes`).
 
     Args:
-        shapes: with labels.
+        shapes: the shapes, with labels.
         classes: the other classes.
-        there: what those belong to, for messages.
-        own: whether they were made of the names of these shapes' classes, one by one.
+        there: what has the other classes, for messages.
+        own: whether each of `classes` was made from the class of `shapes` with the same index.
+
+    Returns:
+        The shapes with new labels, without shapes whose class is not in `classes`; and a note on the shapes left out, if any.
 
     Raises:
         UserError: no shape is left, or a name may mean several classes.
@@ -132,14 +134,16 @@ def relabelled(shapes: Shapes, classes: Sequence[str], there: str = "", *, own: 
 
 
 def _renumbered(shapes: Shapes, place: NDArray[np.int64], classes: Sequence[str]) -> tuple[Shapes, tuple[str, ...]]:
-    """As `relabelled`, from the place of each class among the other ones; NONE leaves its shapes out."""
+    """Relabel shapes, with a note on those left out. `place[i]` is the new index of class i; NONE drops its shapes."""
     labels = place[shapes.labels]
     lost = labels == NONE
     names = [shapes.classes[i] for i in np.unique(shapes.labels[lost])]
     if lost.all():
-        raise UserError(f"{shapes.name} and the classes to tell apart have none in common: {_some(names)} there, {_some(classes)} here")
+        raise UserError(
+            f"{shapes.name} has no class that the classifier knows: it has {_some(names)}; the classifier knows {_some(classes)}"
+        )
     notes = (
-        (f"{int(lost.sum())} of {len(shapes)} test shapes are left out, of classes that are not among those to tell apart: {_some(names)}",)
+        (f"{int(lost.sum())} of {len(shapes)} test shapes are left out, since the classifier does not know their classes: {_some(names)}",)
         if names
         else ()
     )
@@ -147,24 +151,28 @@ def _renumbered(shapes: Shapes, place: NDArray[np.int64], classes: Sequence[str]
 
 
 def matched(train: Shapes, test: Shapes) -> tuple[Shapes, Shapes, tuple[str, ...]]:
-    """Both with labels into the classes that have a shape to learn from, and notes on the test shapes: what was left out of them, and how
-    many are among those to learn from.
+    """Label training and test shapes by the same classes: those that have a training shape.
+
+    Returns:
+        The training shapes; the test shapes, without shapes of other classes; and notes on test shapes that were left out or are also
+        training shapes.
 
     Raises:
-        UserError: fewer than two classes to learn, no test shape of one of them, or a name may mean several classes.
+        UserError: the training shapes have fewer than two classes, no test shape has one of these classes, or a name may mean several
+            classes.
     """
     present = np.unique(train.labels)
     classes = tuple(train.classes[i] for i in present)
     if len(classes) < 2:
         raise UserError(f"{train.name} has shapes of one class only ({_some(classes)}); a classifier needs two")
-    # Among all classes of both first: of one cache these are the same list, in which each number is itself whatever the names are like.
+    # Match the full class lists first. For one cache both lists are equal, so indices stay, even if names repeat.
     place = places(test.classes, train.classes, str(test.cache.path), str(train.cache.path))
-    kept = np.full(len(train.classes) + 1, NONE)  # the last is for a class that is not there, whose place is -1
+    kept = np.full(len(train.classes) + 1, NONE)  # index -1 is the last entry: NONE stays NONE
     kept[present] = np.arange(len(present))
     train = dataclasses.replace(train, labels=kept[train.labels], classes=classes)
     test, notes = _renumbered(test, kept[place], classes)
     if test.cache.path.resolve() == train.cache.path.resolve() and (known := int(np.isin(test.rows, train.rows).sum())):
-        notes += (f"{known} of {len(test)} test shapes were learned from",)
+        notes += (f"{known} of {len(test)} test shapes are also training shapes",)
     return train, test, notes
 
 

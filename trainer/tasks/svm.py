@@ -1,8 +1,8 @@
-"""Linear SVM on frozen features: the usual measure of a representation without training it further.
+"""Linear SVM on frozen features: the usual measure of a representation, without further training of the encoder.
 
     scores = run(stage, train_cache, test_cache, Options(c=0.01))
 
-C is found by cross-validation on the training shapes alone. Peers chose it by hand, one of them differently for each test set.
+Cross-validation on the training shapes finds C. Other papers chose C by hand; one of them chose it anew for each test set.
 """
 
 import warnings
@@ -35,22 +35,22 @@ FOLDS: Final = 3
 UNSEARCHED: Final = 1.0
 """C if there are too few shapes for cross-validation."""
 STEPS: Final = 1_000_000
-"""Most iterations of the solver."""
+"""Largest number of iterations of the solver."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Choices of the linear SVM."""
+    """Options of the linear SVM."""
 
     train_split: str = "train"
     test_split: str | None = told(None)
-    """None for `test`, or `val` where there is no `test`."""
+    """Split with the test shapes; None for `test`, or `val` if there is no `test`."""
     pool: Pool = "mean_max"
-    """What the features are: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    """Input of the SVM: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
     c: float | None = None
-    """Inverse strength of regularisation; None to find it on the training shapes by their first block."""
+    """Inverse strength of regularisation; None to find it by cross-validation on the first block of the training shapes."""
     repeats: int | None = None
-    """Each with the next stored block of every shape; None for three, or as many as there are."""
+    """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
     seed: int = 0
     """Seed of the folds of cross-validation."""
 
@@ -65,7 +65,7 @@ SMOKE: Final = Options(c=0.1, repeats=1)
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
-    """Accuracy of a probe fitted on one cache, on shapes of another or the same."""
+    """Test accuracy of an SVM that is fitted on the training shapes, once for each repetition."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     body, c = Body.of(stage, options.pool), options.c
     predictions, doubts = [], [*notes, *body.notes(test, train)]
@@ -91,17 +91,17 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def fit(features: NDArray[np.float32], labels: NDArray[np.int64], c: float) -> Pipeline:
-    """A linear SVM on standardised features [n, F]. Its last step has `fit_status_` 1 where it stopped before it had converged."""
-    # Not LinearSVC, which took longer on the features both were tried on; on others it may not.
+    """A linear SVM on standardised features [n, F]. Its last step has `fit_status_` 1 if it stopped before it had converged."""
+    # LinearSVC was slower on the features on which both were measured.
     probe = make_pipeline(StandardScaler(), SVC(kernel="linear", C=c, cache_size=1000, max_iter=STEPS))
     with few_shapes():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # `fit_status_` tells
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `fit_status_` shows it
         return probe.fit(features, labels)
 
 
 def choose(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int) -> float:
-    """The C of `GRID` with the best accuracy in cross-validation on features [n, F]; of equally good ones the smallest. `UNSEARCHED` where
-    there are too few shapes to tell.
+    """The C of `GRID` with the best accuracy in cross-validation on features [n, F]; the smallest if several are equally good. `UNSEARCHED`
+    if there are too few shapes for cross-validation.
     """
     parts = _folds(labels, seed)
     if not parts:
@@ -112,8 +112,8 @@ def choose(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int) 
 
 
 def _folds(labels: NDArray[np.int64], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """The shapes each fold learns from and those it is asked. Folds without two classes to learn, or without a class to get right, are left
-    out.
+    """Indices of the training and the validation shapes of each fold. A fold is left out if its training shapes have fewer than two
+    classes, or none of the classes of its validation shapes.
     """
     rarest = int(np.unique(labels, return_counts=True)[1].min())
     if len(labels) < FOLDS:

@@ -1,4 +1,4 @@
-"""A model's shapes in the spaces of its teachers, where pictures and sentences lie too.
+"""Embeddings of shapes in the spaces of a model's teachers, which also embed pictures and sentences.
 
 space = spaces(stage, None)["clip"]                                 # {"image": "image/clip", "text": "text/clip"}
 points = embeddings(stage, Body.of(stage, "summary"), shapes, block=0)["text/clip"]     # [n, E], of unit length
@@ -19,15 +19,15 @@ from trainer.tasks.shapes import Shapes
 
 
 def contrasted(stage: Stage, names: Sequence[str], *, text: bool) -> tuple[Teacher, ...]:
-    """The teachers whose embeddings a model can be compared with by cosine: those met by contrast.
+    """The teachers with which a model was aligned by contrast. Only their embeddings can be compared with the model's by cosine.
 
     Args:
         stage: the model.
-        names: only these; all for an empty list.
-        text: only those with a text side.
+        names: names of teachers to return; empty for all.
+        text: whether to return only teachers with a text side.
 
     Raises:
-        UserError: the model has none, or not the one asked for.
+        UserError: the model has no such teacher, or not one of those named.
     """
     if stage.teachers is None:
         raise UserError(
@@ -45,17 +45,17 @@ def contrasted(stage: Stage, names: Sequence[str], *, text: bool) -> tuple[Teach
 
 @torch.no_grad()
 def embeddings(stage: Stage, body: Body, shapes: Shapes, block: int) -> dict[str, Tensor]:
-    """One block of every shape in every teacher's space: product to [n, E] float32 on the CPU. `body` gives summaries."""
+    """Embeddings of one block of every shape in every teacher's space, [n, E] float32 on the CPU, by product. `body` pools to summaries."""
     assert stage.teachers is not None
     summaries = extract(body, shapes, block).to(next(stage.parameters()).device)
     return {product: embedding.cpu() for product, embedding in stage.teachers.embed(summaries).items()}
 
 
 def same_teacher(teacher: Teacher, cache: Cache, product: str) -> None:
-    """Make sure that a product comes from the teacher that the model learned from, where the model's file tells.
+    """Check that a product comes from the teacher that the model learned from. Passes if the model's file does not name its teacher.
 
     Raises:
-        UserError: it is not there, not as it was finished, or comes from another.
+        UserError: the product is missing, has changed since it was finished, or comes from another teacher.
     """
     spec = cache.proven(product).spec
     assert isinstance(spec, TeacherSpec)

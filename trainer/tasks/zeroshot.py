@@ -1,9 +1,9 @@
-"""Zero-shot classification: the nearest class name, in the space of a teacher with a text side. Nothing is fitted.
+"""Zero-shot classification: a shape gets the class whose name is nearest in a teacher's embedding space. Nothing is fitted.
 
     scores = run(stage, cache, cache, Options(labels="modelnet40"))
 
-A class is the mean of its sentences' embeddings, each of unit length, brought to unit length again. A shape has two embeddings, from
-the head that met pictures and from the one that met texts; by default the cosines of both are averaged.
+The embedding of a class is the mean of its sentences' embeddings, normalised before and after the mean. A shape has two embeddings: one
+from the head trained on pictures, one from the head trained on texts. By default the cosines of both are averaged.
 """
 
 from collections.abc import Sequence
@@ -35,20 +35,20 @@ from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Choices of zero-shot classification."""
+    """Options of zero-shot classification."""
 
     test_split: str | None = told(None)
-    """None for `test`, or `val` where there is no `test`; `all` for the whole cache."""
+    """Split with the test shapes; `all` for the whole cache; None for `test`, or `val` if there is no `test`."""
     labels: str | None = told(None)
-    """Label set, in the test cache or the other one; None for `source`, or the only one there is."""
+    """Label set, in the test cache or the other one; None for `source`, or for the only label set of the cache."""
     teachers: tuple[str, ...] = ()
-    """Which teachers' spaces; empty for all that the label set was embedded by."""
+    """Teachers whose spaces are used; empty for all teachers that embedded the label set."""
     head: Literal["both", "image", "text"] = "both"
-    """Which embedding of a shape is compared: of the head for pictures, of that for texts, or both by their mean cosine."""
+    """Embedding of a shape that is compared: from the head for pictures, from the head for texts, or both by their mean cosine."""
     average: bool = False
-    """Add the scores of all stored blocks of a shape up, instead of a repetition for each."""
+    """Average the scores of all stored blocks of a shape, instead of one repetition per block."""
     repeats: int | None = None
-    """Each with the next stored block of every shape; None for three, or as many as there are."""
+    """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"repeats": 1})
@@ -60,7 +60,7 @@ SMOKE: Final = Options(repeats=1)
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
-    """Accuracy among the 1, 3 and 5 classes nearest, for every teacher. `train_cache` may hold the label set, nothing else is read."""
+    """Top-1, top-3 and top-5 accuracy, for every teacher. From `train_cache` only a label set is read, if the test cache has none."""
     met = {t.name: t for t in contrasted(stage, options.teachers, text=True)}
     teachers = list(met)
     home, name, embedded = _label_set(options.labels, teachers, (test_cache, train_cache))
@@ -71,7 +71,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     label_set = home.record(LABELS.product(set=name, teacher=embedded[0])).labels
     assert label_set is not None
     if len(label_set.classes) < 2:
-        raise UserError(f"label set {name!r} of {home.path} has one class only; there is nothing to tell apart")
+        raise UserError(f"label set {name!r} of {home.path} has one class only; zero-shot classification needs two")
     for teacher in embedded:
         same_teacher(met[teacher], home, LABELS.product(set=name, teacher=teacher))
     own = name == SOURCE and home.path.resolve() == test_cache.path.resolve()
@@ -109,16 +109,19 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 
 def class_embeddings(cache: Cache, label_set: str, teacher: str) -> Tensor:
-    """Embedding of each class, [K, E]: the mean of its sentences at unit length, brought to unit length again."""
+    """Embedding of each class, [K, E]: the mean of its sentences' embeddings, normalised before and after the mean."""
     sentences = torch.from_numpy(cache.column(LABELS.product(set=label_set, teacher=teacher))).float()  # [K, M, E]
     return F.normalize(F.normalize(sentences, dim=-1).mean(1), dim=-1)
 
 
 def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache]) -> tuple[Cache, str, list[str]]:
-    """Find the label set to use: the cache that holds it, its name, and the teachers that embedded it there.
+    """Find the label set to use.
+
+    Returns:
+        The cache that holds it, its name, and the teachers that embedded it there.
 
     Raises:
-        UserError: there is none of that name or none at all, or several to choose from.
+        UserError: no cache has it, or a cache has several and none is named.
     """
     known: dict[str, list[str]] = {}
     for cache in caches:
@@ -139,7 +142,7 @@ def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache
 
 
 def _variant(name: str, home: Cache, test_cache: Cache) -> str:
-    """The classes to choose among, in words, if they are not the test cache's own: accuracies among other classes do not compare."""
+    """The label set in words, for the title of a result; empty for the test cache's own classes."""
     own = "" if name == SOURCE else name
     if home.path.resolve() == test_cache.path.resolve():
         return own
@@ -147,7 +150,7 @@ def _variant(name: str, home: Cache, test_cache: Cache) -> str:
 
 
 def _remedy(cache: Cache) -> str:
-    return f"`mmpd-cache labels {cache.path} --help` tells how to add one"
+    return f"`mmpd-cache labels {cache.path} --help` explains how to add one"
 
 
 def _same_width(classes: Tensor, shapes: Tensor, teacher: str) -> None:

@@ -9,14 +9,14 @@ from cache_schema.errors import UserError
 from trainer.encoders.protocol import Encoded, Encoder, EncoderSettings, Patches
 
 Around = Callable[[Patches, Tensor | None], AbstractContextManager[None]]
-"""What a method does around every forward pass of the encoder, given the patches and the visible groups [B, Gv] or None for all."""
+"""Context manager that a method opens around every forward pass. Arguments: the patches, and the visible groups [B, Gv] or None for all."""
 
 
 def check_positive(options: object, *names: str) -> None:
-    """Check that these sizes of a method's options are positive.
+    """Check that the named sizes in a method's options are positive.
 
     Raises:
-        UserError: one of them is below 1.
+        UserError: a size is below 1.
     """
     for name in names:
         if getattr(options, name) < 1:
@@ -24,7 +24,7 @@ def check_positive(options: object, *names: str) -> None:
 
 
 class Adapted(nn.Module):
-    """An encoder (`trainer.encoders.protocol.Encoder`) that has new parts in its blocks, and is an encoder itself."""
+    """An encoder with new parts in its blocks. It is itself a `trainer.encoders.protocol.Encoder`."""
 
     def __init__(self, encoder: Encoder, around: Around | None) -> None:
         super().__init__()
@@ -34,18 +34,18 @@ class Adapted(nn.Module):
 
     @property
     def config(self) -> EncoderSettings:
-        """What the encoder was built from."""
+        """The configuration of the encoder."""
         return self.encoder.config
 
     def patchify(self, points: Tensor, ordered: bool) -> Patches:
-        """As the encoder does."""
+        """Group points [B, P, C] with the encoder's own `patchify`."""
         return self.encoder.patchify(points, ordered)
 
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
-        """As the encoder does, with the new parts.
+        """Tokens of the groups in `visible` [B, Gv], or of all groups, computed with the new parts.
 
         Raises:
-            UserError: groups are hidden, and the method needs whole shapes.
+            UserError: groups are hidden, but the method needs whole shapes.
         """
         with nullcontext() if self.around is None else self.around(patches, visible):
             return self.encoder(patches, visible)

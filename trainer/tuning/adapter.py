@@ -1,4 +1,4 @@
-"""Adapters (https://arxiv.org/abs/1902.00751): a narrow layer after every MLP, in Mamba after every mixer.
+"""Adapters (https://arxiv.org/abs/1902.00751): a narrow layer after every MLP, or in Mamba after every mixer.
 
 Letters: D width of a token.
 """
@@ -18,19 +18,19 @@ class Options:
     """Sizes of adapters."""
 
     adapter_width: int = 64
-    """Width of the narrow layer. In a Transformer of width 384 and depth 12, 64 comes to 0.6 M parameters."""
+    """Width of the narrow layer. In a Transformer of width 384 and depth 12, a width of 64 gives 0.6 M parameters."""
 
     def __post_init__(self) -> None:
         check_positive(self, "adapter_width")
 
 
 class Bottleneck(nn.Module):
-    """x and what a narrow layer makes of it. [..., D] to the same"""
+    """A narrow MLP with a residual connection. [..., D] to the same shape."""
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
         self.down, self.up = nn.Linear(dim, width), nn.Linear(width, dim)
-        # The layer answers zero at first, so that tuning starts from the features of the encoder.
+        # The output of the layer is zero at first, so that tuning starts from the features of the encoder.
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 

@@ -1,10 +1,10 @@
 """Parameter-efficient tuning by name: small new parts in the blocks of a frozen encoder.
 
-    adapted = adapt(encoder, "lora", Efficient(lora_rank=4))      # takes the encoder's place, and begins with the same features
+    adapted = adapt(encoder, "lora", Efficient(lora_rank=4))      # replaces the encoder; its features are the same at first
 
-A new method is a module beside this one, and its name in `Mode`, in `METHODS` and among the bases of `Efficient`. The module has what
-`Method` says. No field of its `Options` may have the name of another method's. A method works on the sites that an encoder offers
-(`trainer.encoders.protocol.Site`) and knows no encoder.
+To add a method, add a module to this package that follows `Method`. Add its name to `Mode` and `METHODS`, and its `Options` to the bases of
+`Efficient`. Fields of `Options` must have names that no other method uses. A method works on the sites of an encoder
+(`trainer.encoders.protocol.Site`), not on its class.
 """
 
 import dataclasses
@@ -33,32 +33,32 @@ class Method(Protocol):
     def attach(self, sites: Sequence[Site], options: "Efficient", name: str) -> Around | None:
         """Put new parts into the blocks of an encoder, in place. Their weights come from torch's global generator.
 
-        With new parts that are not trained yet, the features of the encoder are the same, to the last bit.
+        Until the new parts are trained, the features of the encoder stay the same to the last bit.
 
         Args:
-            sites: what the encoder offers, at least one.
+            sites: the encoder's sites, at least one.
             options: sizes of the parts.
-            name: of the encoder's class, for messages.
+            name: name of the encoder's class, for messages.
 
         Returns:
-            What the parts need to be told around every forward pass; None for nothing.
+            A context manager to open around every forward pass, if the parts need data of the batch; else None.
 
         Raises:
-            UserError: the sites have no place for such parts.
+            UserError: the sites have no place for these parts.
         """
         ...
 
 
 METHODS: Final[Mapping[Mode, Method]] = {"lora": lora, "adapter": adapter, "prompt": prompt, "pointgst": pointgst}
-"""Modules by the name that `tune` takes."""
+"""Modules by the name of the method, as in `tune`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Efficient(pointgst.Options, prompt.Options, adapter.Options, lora.Options):
     """Sizes of the new parts of all methods. Each method reads its own.
 
-    In a Transformer of width 384 and depth 12 the defaults come to about 0.6 M parameters with `lora` and `adapter`, and with `pointgst`,
-    as published, together with the head; prompts are fewer.
+    In a Transformer of width 384 and depth 12, the defaults give about 0.6 M parameters for `lora` and for `adapter`. `pointgst` has 0.6 M
+    parameters together with the head, as published. `prompt` has fewer.
     """
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class Efficient(pointgst.Options, prompt.Options, adapter.Options, lora.Options)
 
 
 def sizes(mode: str) -> tuple[str, ...]:
-    """The fields of `Efficient` that a way of tuning reads; none if it attaches no parts."""
+    """The fields of `Efficient` that a value of `tune` reads; none if it attaches no parts."""
     return next((tuple(f.name for f in dataclasses.fields(m.Options)) for name, m in METHODS.items() if name == mode), ())
 
 
@@ -75,12 +75,12 @@ def adapt(encoder: Encoder, mode: Mode, options: Efficient) -> Adapted:
     """Freeze an encoder and put new parts into its blocks, in place. Their weights come from torch's global generator.
 
     Args:
-        encoder: in evaluation mode, where it must stay.
-        mode: the method.
+        encoder: the encoder, in evaluation mode. It must stay in this mode.
+        mode: name of the method.
         options: sizes of the parts.
 
     Raises:
-        UserError: this encoder has no place for such parts.
+        UserError: this encoder has no place for these parts.
     """
     assert isinstance(encoder, nn.Module) and not encoder.training
     name, own = type(encoder).__name__, list(encoder.parameters())
@@ -97,7 +97,7 @@ def check_sizes(tune: str, options: Efficient) -> None:
     """Refuse sizes that would have no effect.
 
     Raises:
-        UserError: a size differs from its default, and this way of tuning does not read it.
+        UserError: a size differs from its default, but this value of `tune` does not read it.
     """
     read = sizes(tune)
     known = f"it reads {', '.join(f'efficient.{name}' for name in read)} alone" if read else f"only {', '.join(MODES)} have such parts"
@@ -105,5 +105,5 @@ def check_sizes(tune: str, options: Efficient) -> None:
 
 
 def learned(module: nn.Module) -> int:
-    """Number of parameters that need gradients."""
+    """Number of trained parameters: those that need gradients."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,6 +1,6 @@
 """LoRA (https://arxiv.org/abs/2106.09685): low-rank updates of the layers that project tokens.
 
-In a Transformer these are the projections of attention and MLP, in Mamba those into and out of the mixer.
+In a Transformer these are the linear layers of attention and MLP. In Mamba they are the input and output layers of the mixer.
 
 Letters: R rank of an update.
 """
@@ -19,15 +19,15 @@ class Options:
     """Sizes of low-rank updates."""
 
     lora_rank: int = 8
-    """Rank of every update, R. In a Transformer of width 384 and depth 12, rank 8 comes to 0.6 M parameters, in PointMamba to half as
-    many."""
+    """Rank of every update, R. In a Transformer of width 384 and depth 12, rank 8 gives 0.6 M parameters; in PointMamba,
+    half as many."""
 
     def __post_init__(self) -> None:
         check_positive(self, "lora_rank")
 
 
 class LowRank(nn.Module):
-    """A linear layer and a learned update of rank R. [..., in] to [..., out]"""
+    """A linear layer plus a learned update of rank R. [..., in] to [..., out]."""
 
     def __init__(self, base: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class LowRank(nn.Module):
 
 
 def attach(sites: Sequence[Site], options: Options, name: str) -> None:
-    """Give every linear layer of the sites its update, in place. See `trainer.tuning.catalog.Method`."""
+    """Add an update to every linear layer of the sites, in place. See `trainer.tuning.catalog.Method`."""
     for site in sites:
         for path in site.linears:
             linear = site.block.get_submodule(path)

@@ -1,9 +1,10 @@
 """PointGST (https://arxiv.org/abs/2410.08114): adapters in the spectrum of a graph over the patch centres.
 
-They stand beside the MLP of every block, in Mamba, where the paper has none, beside every mixer. Neighbours in the graph are near in
-space, so what an adapter learns for a wave of the graph it learns for all places at once.
+Each adapter is a branch parallel to a block's MLP. In Mamba, which the paper does not cover, it is parallel to the mixer.
+Neighbours in the graph are near each other in space. An adapter works on the waves of the graph (its eigenvectors), which cover all
+centres.
 
-Letters: B shapes, G groups, N tokens of all sequences, S sequences that a shape is read in, D width, R width of an adapter, W windows of
+Letters: B shapes, G groups, N tokens of all sequences, S sequences of a shape, D width, R width of an adapter, W windows of
 L centres.
 """
 
@@ -22,7 +23,7 @@ from trainer.encoders.protocol import Level, Patches, Site
 from trainer.tuning.adapted import Around, check_positive
 
 CELLS: Final = 100
-"""Number of cells in a unit of length, by which the centres are ordered into windows; as published."""
+"""Number of grid cells per unit of length, for sorting the centres into windows; as published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +33,19 @@ class Options:
     spectral_width: int = 36
     """Width of every adapter, R. The published 0.6 M parameters count the head as well."""
     window: int = 32
-    """PointGST: centres in a local graph, or all where there are fewer."""
+    """PointGST: number of centres in a local graph; all centres if there are fewer."""
     basis: Literal["sample", "batch"] = "sample"
-    """PointGST: every graph in its own unit of length; or `batch` as published, where the unit is the shortest distance in the whole batch,
-    so that a shape's features depend on the others, and the basis is transposed."""
+    """PointGST: unit of length of a graph. `sample`: its own shortest distance. `batch`, as published: the shortest distance in the whole
+    batch, so a shape's features depend on the other shapes; the basis is then transposed."""
 
     def __post_init__(self) -> None:
         check_positive(self, "spectral_width", "window")
 
 
 class Spectral(nn.Module):
-    """The adapter of PointGST: tokens [B, N, D], N = S * G, to what is added to them.
+    """The adapter of PointGST: maps tokens [B, N, D], N = S * G, to a residual of the same shape.
 
-    Tokens are taken into a global and a local spectrum, one map is learned for both, and they are taken back.
+    It transforms tokens into a global and a local spectrum, applies the same learned map to both, and transforms them back.
     """
 
     def __init__(self, dim: int, width: int) -> None:
@@ -56,10 +57,10 @@ class Spectral(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.spectra: tuple[Tensor, Tensor] | None = None
-        """Global and local spectrum, [B, S, G, G] each, during a forward pass of the encoder."""
+        """Global and local basis, [B, S, G, G] each, during a forward pass of the encoder; else None."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        assert self.spectra is not None, "an adapter of PointGST is told the centres by the encoder around it"
+        assert self.spectra is not None, "an adapter of PointGST works only inside its `Adapted` encoder, which sets the spectra"
         narrow = self.down(tokens)
         x = narrow.unflatten(1, self.spectra[0].shape[1:3])  # [B, S, G, R]
         out = F.silu(x)
@@ -71,10 +72,10 @@ class Spectral(nn.Module):
 
 
 def attach(sites: Sequence[Site], options: Options, name: str) -> Around:
-    """Put an adapter beside the last branch of every block, in place. See `trainer.tuning.catalog.Method`.
+    """Add an adapter parallel to the last branch of every block, in place. See `trainer.tuning.catalog.Method`.
 
-    The adapters need the spectra of every batch: what is returned tells them around each forward pass. It raises UserError for hidden
-    groups, since the graphs are of whole shapes, and for groups that are not a multiple of the window.
+    The adapters need the spectra of every batch. The returned context manager sets them for each forward pass. It raises UserError for
+    hidden groups, since the graphs need whole shapes, and for a number of groups that is not a multiple of the window.
     """
     levels: list[list[Spectral]] = [[] for _ in range(1 + max(site.level for site in sites))]
     for site in sites:
@@ -86,7 +87,8 @@ def attach(sites: Sequence[Site], options: Options, name: str) -> Around:
 
 
 class _Told:
-    """Tells adapters the spectra of the batch while an encoder runs. A class, so that a copy of the model has copies of its adapters."""
+    """Sets the spectra of the batch in the adapters while an encoder runs. It is a class, so that a copy of the model refers to its own
+    adapters."""
 
     def __init__(self, levels: list[list[Spectral]], options: Options) -> None:
         self.levels, self.options = levels, options
@@ -104,7 +106,7 @@ class _Told:
         finally:
             for adapters in self.levels:
                 for adapter in adapters:
-                    adapter.spectra = None  # what the backward pass needs of them, it holds itself
+                    adapter.spectra = None  # the autograd graph keeps what the backward pass needs
 
 
 # ------------------------------------------------------------------------------------------------------------- the spectrum
@@ -112,10 +114,11 @@ class _Told:
 
 @torch.no_grad()
 def spectra(level: Level, options: Options) -> tuple[Tensor, Tensor]:
-    """The bases over all centres of a level and over windows of them, [B, S, G, G] each: rows are its waves, one value for each token.
+    """The global basis, over all centres of a level, and the local basis, over windows of centres, [B, S, G, G] each. Rows are the waves:
+    one value for each token.
 
     Raises:
-        UserError: the groups are not a multiple of the window.
+        UserError: the number of groups is not a multiple of the window.
     """
     centres = level.centres
     groups = centres.shape[1]
@@ -126,7 +129,7 @@ def spectra(level: Level, options: Options) -> tuple[Tensor, Tensor]:
     windows = basis(ops.gather(centres, order), options.basis)  # [B, W, L, L]
     local = windows.new_zeros(*windows.shape[:3], groups).scatter(-1, order.unsqueeze(2).expand_as(windows), windows)
     both = [basis(centres, options.basis).unsqueeze(1), local.flatten(1, 2).unsqueeze(1)]  # [B, 1, G, G] each
-    if (sequences := level.order) is not None:  # [B, S, G]: tokens follow each other in another order than the centres
+    if (sequences := level.order) is not None:  # [B, S, G]: tokens may have another order than the centres
         along = sequences.unsqueeze(2).expand(-1, -1, groups, -1)  # [B, S, G, G]
         both = [matrix.expand_as(along).gather(-1, along) for matrix in both]
     return both[0], both[1]
@@ -134,16 +137,16 @@ def spectra(level: Level, options: Options) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def basis(centres: Tensor, kind: Literal["sample", "batch"]) -> Tensor:
-    """Eigenvectors of the normalised Laplacian of graphs over centres [..., N, 3], with weights of one over the distance in units of the
-    shortest. [..., N, N]
+    """Eigenvectors of the normalised Laplacian of graphs over centres [..., N, 3]. The weight of an edge is unit / distance. [..., N, N]
 
-    `sample`: the shortest of the graph itself, and rows are eigenvectors, with the sign that makes their largest entry positive: solvers
-    differ in it between devices and sizes of a batch. `batch`: the shortest of all graphs, and columns are eigenvectors, as published.
+    `sample`: the unit is the shortest distance in the graph. Rows are eigenvectors, with the sign that makes their largest entry positive,
+    since solvers return different signs for other devices and batch sizes. `batch`, as published: the unit is the shortest distance in all
+    graphs, and columns are eigenvectors.
     """
     distances = ops.squared_distances(centres, centres).sqrt()  # [..., N, N]
     apart = distances.masked_fill(distances == 0, torch.inf)
     unit = apart.amin() if kind == "batch" else apart.amin((-2, -1), keepdim=True)
-    weights = 1 / (distances / unit).clamp(min=1)  # 1 for a centre and itself, and for centres in one place
+    weights = 1 / (distances / unit).clamp(min=1)  # 1 for a centre and itself, and for equal centres
     scale = weights.sum(-1).rsqrt()
     laplacian = torch.eye(centres.shape[-2], device=centres.device) - scale.unsqueeze(-1) * weights * scale.unsqueeze(-2)
     vectors: Tensor = torch.linalg.eigh(laplacian).eigenvectors
@@ -154,8 +157,8 @@ def basis(centres: Tensor, kind: Literal["sample", "batch"]) -> Tensor:
 
 
 def z_order(centres: Tensor) -> Tensor:
-    """Indices [B, G] of centres [B, G, 3] along a Morton curve, whose highest axis is y, then x, then z. As published, cells are counted
-    from the origin in 16 bits, so that negative ones follow the others.
+    """Indices [B, G] of centres [B, G, 3] along a Morton curve, whose highest axis is y, then x, then z. As published, cells are
+    numbered from the origin with 16 bits, so negative cells come after the others.
     """
     bits = torch.arange(16, device=centres.device)
     places = 3 * bits + torch.tensor([[1], [2], [0]], device=centres.device)  # [3, bits]

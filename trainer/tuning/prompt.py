@@ -1,7 +1,7 @@
 """Prompts: learned tokens that every block attends to, through a gate for each head (https://arxiv.org/abs/2303.16199).
 
-Prompts that stood among the other tokens would change the softmax, and with it the features, from the first step. An encoder without
-attention, such as Mamba, has no place for prompts and is refused.
+Prompts have a softmax of their own. In the softmax of the other tokens they would change the features from the first step. An encoder
+without attention, such as Mamba, cannot use prompts and is refused.
 
 Letters: B shapes, N tokens, D width, H heads.
 """
@@ -24,25 +24,25 @@ class Options:
     """Number of prompts."""
 
     prompts: int = 10
-    """Learned tokens of every block."""
+    """Number of learned tokens in every block."""
 
     def __post_init__(self) -> None:
         check_positive(self, "prompts")
 
 
 class Prompted(nn.Module):
-    """Attention that also looks at learned tokens, by a softmax of their own."""
+    """Attention with an additional, separate attention to learned tokens."""
 
     def __init__(self, attention: blocks.Attention, prompts: int) -> None:
         super().__init__()
         self.attention = attention
-        # They stand among tokens that a norm has passed, so they have the size of those.
+        # The other tokens come from a norm, so prompts are initialised with the same scale.
         self.prompts = nn.Parameter(torch.randn(prompts, attention.proj.in_features))
         # A gate of zero hides the prompts, so tuning starts from the features of the encoder.
         self.gates = nn.Parameter(torch.zeros(attention.heads, 1, 1))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """As `Attention`: tokens [B, N, D]. No mask hides the prompts."""
+        """Attention over tokens x [B, N, D], with a result of the same shape. The mask is that of `Attention`; it does not hide prompts."""
         attention, heads = self.attention, self.attention.heads
         of_queries, of_others = attention.qkv.weight.tensor_split((x.shape[-1],))
         q = F.linear(x, of_queries).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, H, N, D / H]
@@ -54,14 +54,14 @@ class Prompted(nn.Module):
 
 
 def attach(sites: Sequence[Site], options: Options, name: str) -> None:
-    """Give the attention of every block its prompts, in place. See `trainer.tuning.catalog.Method`.
+    """Add prompts to the attention of every block, in place. See `trainer.tuning.catalog.Method`.
 
     Raises:
         UserError: a block has no attention.
     """
     paths = [site.attention for site in sites if site.attention is not None]
     if len(paths) < len(sites):
-        raise UserError(f"tune=prompt: prompts are what tokens attend to, and {name} has no attention; take lora, adapter or pointgst")
+        raise UserError(f"tune=prompt: prompts need attention, and {name} has no attention; take lora, adapter or pointgst")
     for site, path in zip(sites, paths, strict=True):
         attention = site.block.get_submodule(path)
         assert isinstance(attention, blocks.Attention), f"{name} offers {path} as attention"
