@@ -8,8 +8,7 @@ added: `licence` (unknown) and `repeated` (no). Every finished product is copied
 
 import dataclasses
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,8 +56,7 @@ def copy(
         UserError: `old` is not a cache or is damaged, or `new` holds something else.
     """
     original = store.open_cache(old)
-    if Path(new).resolve() == original.path:
-        raise UserError(f"{new} is the cache itself; give another path for the copy")
+    _check_place(original, Path(new))
     there = original.products()
     records = products.in_order(record for name, record in there.items() if name != products.INDEX.name)
     for name in there:
@@ -69,14 +67,55 @@ def copy(
             journal.write(read_file(journal_file(original.path)).decode(errors="replace"))
             journal.flush()
         begun = [(record, copied.begin(_new(original, record))) for record in records]
+        index = products.INDEX.name
+        same = [(there[index], copied.record(index)), *begun]
+        _compare(original, copied, same)
         begin({record.product: count for _, record in begun if (count := len(copied.missing(record)))})
         for before, record in begun:
             for shard in copied.missing(record):
                 _copy_shard(original, before, copied, record, shard)
                 advance(record.product, 1)
             copied.finish(record)
+        # The original may have been changed while it was read.
+        _compare(original, copied, same)
     left = sorted(set(original.records()) - set(there))
     return Copied(cache=copied, left_out=tuple(left))
+
+
+def _check_place(original: Cache, new: Path) -> None:
+    """Refuse a place for the copy before anything is written there or beside it.
+
+    Raises:
+        UserError: the place is the original, lies in it or around it, or holds something else than a copy of it.
+    """
+    place = new.resolve()
+    if place == original.path:
+        raise UserError(f"{new} is the cache itself; give another path for the copy")
+    if place.is_relative_to(original.path) or original.path.is_relative_to(place):
+        raise UserError(f"{new} lies inside {original.path}, or around it; give a path beside it for the copy")
+    if (new / "zarr.json").is_file():
+        _opened(original, new)
+    else:
+        store.check_empty(new)
+
+
+def _compare(original: Cache, copied: Cache, records: Sequence[tuple[Record, Record]]) -> None:
+    """Compare the checksums of all shards that the copy has with those of the original.
+
+    Raises:
+        UserError: they differ: the original was changed after these shards had been copied.
+    """
+    for before, record in records:
+        old = {_last(node.path): i for i, node in enumerate(original.arrays(before))}
+        shared = [(i, old[_last(node.path)]) for i, node in enumerate(copied.arrays(record)) if _last(node.path) in old]
+        new, theirs = [i for i, _ in shared], [j for _, j in shared]
+        missing = set(copied.missing(record))
+        for shard in (shard for shard in range(copied.arrays(record)[0].shards) if shard not in missing):
+            if not np.array_equal(copied.checksums(record, shard)[new], original.checksums(before, shard)[theirs]):
+                raise UserError(
+                    f"{original.path} was changed after {copied.path} had been begun: {record.product} differs in shard {shard}. Delete "
+                    f"{copied.path} and copy again, or give another path"
+                )
 
 
 def _opened(original: Cache, new: Path) -> Cache:
@@ -111,8 +150,7 @@ def _captions_name(original: Cache) -> str:
     """Choose a name for the captions of a format 1 cache: that of their model, or of the captioner if it has no model."""
     (record,) = products.select(original.records(), products.CAPTIONS)
     assert isinstance(record.spec, CaptionSpec)
-    name = record.spec.name or record.spec.model.rstrip("/").rpartition("/")[2] or record.spec.captioner
-    return re.sub(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+|\.(?=\.)", "", name) or "captions"
+    return record.spec.name or record.spec.usual_name
 
 
 def _copy_shard(original: Cache, before: Record, copied: Cache, record: Record, shard: int) -> None:

@@ -7,10 +7,12 @@ from cache_schema.errors import UserError
 LONGEST_NAME = 100
 """Number of characters of the longest name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+TAKEN = ("c", "zarr.json")
+"""Names that Zarr gives to files and folders of its own."""
 
 
 def path_name(text: str, what: str) -> str:
-    """Return the given text if it is safe as the name of a file or folder on any system.
+    """Return the given text if it is safe as the name of a file or folder on Linux and macOS.
 
     Letters, digits, dots, hyphens and underscores are allowed. The first character is a letter or a digit.
 
@@ -27,4 +29,6 @@ def path_name(text: str, what: str) -> str:
             f"{what}: the name {shown} cannot be a file name here; use letters, digits, '.', '-' and '_', "
             f"beginning with a letter or digit, without '..', at most {LONGEST_NAME} characters"
         )
+    if text in TAKEN:
+        raise UserError(f"{what}: the name {text!r} is one that Zarr uses itself; choose another")
     return text

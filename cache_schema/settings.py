@@ -128,6 +128,10 @@ def _merged(held: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
 
 
 def _value(kind: Any, value: str, where: str, named: Mapping[type, Mapping[str, Any]]) -> Any:
+    """Read the value of a field of type `kind`: by name, where values of that type (or of one in a union) have names."""
+    options = [option for option in typing.get_args(kind) if option in named]
+    if options and value.lower() != "none" and not value.startswith("{"):
+        kind = options[0]
     if kind not in named:
         return from_json(kind, _parsed(kind, value, where), f"--set {where}")
     if value not in named[kind]:

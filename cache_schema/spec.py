@@ -231,6 +231,12 @@ class CaptionSpec:
             raise UserError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
         within("captions.top_p", self.top_p, 1e-12, 1)
 
+    @property
+    def usual_name(self) -> str:
+        """The name of captions that nobody has named: that of the model, or of the captioner if it has no model."""
+        name = self.model.rstrip("/").rpartition("/")[2] or self.captioner
+        return re.sub(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+|\.(?=\.)", "", name) or "captions"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSet:

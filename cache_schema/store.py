@@ -43,6 +43,13 @@ GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guid
 """Groups that every cache has from the start, even if they are empty."""
 
 
+ELSEWHERE: Final = "Build into another path"
+OTHERS: Final = {
+    products.CAPTIONS.name: "Give the new captions a name of their own (captions.name, or MINE=CAPTIONER), build into another path"
+}
+"""What to do instead of making a product again with other settings, by kind; `ELSEWHERE` for all others."""
+
+
 class Cache:
     """An existing cache, made by `open_cache` or `create`. It keeps no file open.
 
@@ -332,7 +339,7 @@ class Cache:
                 options = [] if prefix is None else restoring(there.spec, record.spec, prefix)
                 raise UserError(
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
-                    f"Build into another path, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
+                    f"{OTHERS.get(record.kind, ELSEWHERE)}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
                 )
             if not there.complete and there.made_by != record.made_by:
                 changed = sorted(set(there.made_by) ^ set(record.made_by))
@@ -681,6 +688,8 @@ def check_empty(path: Path) -> None:
     Raises:
         UserError: the folder holds something else.
     """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file; give the path of a folder NAME.zarr")
     columns = set(products.FIXED[products.INDEX.name])
     if (path / "products" / products.STATUS.name).exists():
         columns |= set(products.FIXED[products.STATUS.name])

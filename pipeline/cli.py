@@ -434,7 +434,7 @@ def captioners(as_json: Json = False) -> None:
     for name, choice in CAPTIONERS.items():
         table.add_row(*map(cell, (name, choice.spec.captioner, choice.spec.model, choice.about)))
     out.print(table)
-    show("Any other, in a build: --set captions.captioner=blip2 --set captions.model=HUB/ID (or ./folder), and more settings of captions.")
+    show("In a build: --set captions=NAME. Any other model: MINE=NAME --set model=HUB/ID (or ./folder) in `mmpd-cache add-captioner`.")
 
 
 @app.command()

@@ -148,13 +148,28 @@ def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
     """
     if recipe not in RECIPES:
         raise UserError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
-    config = override(RECIPES[recipe](), assignments, {CameraRig: RIGS})
+    before = RECIPES[recipe]()
+    known = {name: choice.spec for name, choice in CAPTIONERS.items()}
+    config = override(before, assignments, {CameraRig: RIGS, CaptionSpec: known})
+    config = dataclasses.replace(config, captions=_named(before.captions, config.captions))
     for where, part in (("points", config.points), ("views", config.views), ("captions", config.captions)):
         name = "revision_of_code" if where == "captions" else "revision"
         asked, here = getattr(part, name, None), getattr(type(part), name, None)
         if part is not None and asked != here:
             raise UserError(f"{where}.{name}: this software makes revision {here} and no other, got {asked}; leave it out")
     return config
+
+
+def _named(before: CaptionSpec | None, captions: CaptionSpec | None) -> CaptionSpec | None:
+    """Rename captions whose captioner or model was changed. They must not keep the name of the recipe's own."""
+    if before is None or captions is None or captions.name != before.name:
+        return captions
+    if captions.captioner != before.captioner:
+        model = "" if captions.model == before.model else captions.model
+        captions = dataclasses.replace(captions, model=model)
+    elif captions.model == before.model:
+        return captions
+    return dataclasses.replace(captions, name=captions.usual_name)
 
 
 def shard_size(shapes: int) -> int:

@@ -67,7 +67,8 @@ def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
         if name not in known:
             if products.select(cache.records(), kind, captions=name, **others):
                 cache.record(kind.product(version, captions=name, **others))  # raises the error for unfinished captions
-            raise UserError(f"{cache.path} has no {what} called {name!r}{did_you_mean(name, known)}")
+            old = "; format 1 has no names for captions, `mmpd-cache copy` gives them one" if version == 1 else ""
+            raise UserError(f"{cache.path} has no {what} called {name!r}{did_you_mean(name, known)}{old}")
     if not known:
         raise UserError(f"{cache.path} has no {what}. `mmpd-cache add-captioner` adds some; a training with data.templates=1 needs none")
     return list(names) or known

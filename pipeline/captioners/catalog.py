@@ -92,6 +92,8 @@ def asked(reference: str, assignments: Sequence[str] = ()) -> CaptionSpec:
     called, equals, name = reference.rpartition("=")
     if name not in CAPTIONERS:
         raise UserError(f"no captioner is called {name!r}{did_you_mean(name, CAPTIONERS)}")
+    if equals and any(assignment.partition("=")[0].strip() == "name" for assignment in assignments):
+        raise UserError(f"{reference} gives the captions a name, and so does --set name; leave one out")
     spec = override(CAPTIONERS[name].spec, assignments)
     return replace(spec, name=path_name(called if equals else spec.name, "the captions"))
 

@@ -107,3 +107,25 @@ def test_one_cache_of_a_development_version_is_refused_by_name(tmp_path):
     (cache.path / "zarr.json").write_text(json.dumps(root))
     with pytest.raises(UserError, match="development version"):
         store.open_cache(cache.path)
+
+
+def test_a_copy_that_is_behind_its_original_is_refused(original, tmp_path):
+    copy(original.path, tmp_path / "new.zarr")
+    record = original.record("status")
+    values = {node.path: original.array(node.path)[:8] for node in original.arrays(record)}
+    original.reopen(record, 0)
+    original.write(record, 0, {**values, "colored": np.zeros_like(values["colored"])})
+    original.finish(original.records()["status"])
+    for product in ("image/random-a", "image/random-b"):  # their statistics are over shapes that are ok, which have not changed
+        original.proven(product)
+    with pytest.raises(UserError, match="was changed after .* had been begun: status differs in shard 0"):
+        copy(original.path, tmp_path / "new.zarr")
+
+
+@pytest.mark.parametrize("place", ["old.zarr/in", "old.zarr/points/new", "", "file"])
+def test_a_place_that_cannot_be_leaves_nothing_behind(original, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="inside|around|is a file"):
+        copy(original.path, tmp_path / place)
+    assert sorted(tmp_path.rglob("*")) == before

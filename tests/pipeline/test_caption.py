@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from cache_schema import layout, store, validate
+from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, fingerprint, from_json, to_json
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.blip2 import Draw
 from pipeline.models import Models
 from pipeline.ranking import rank
+from pipeline.recipes import configured
 from pipeline.teachers import catalog as teachers
 from tests.pipeline.checkpoints import blip2, fill
 from tests.pipeline.conftest import build, small
@@ -286,3 +288,32 @@ def test_rank_does_not_see_float_rounding():
     twins = order.reshape(4, 4, 2)
     assert (twins[..., 0] % 2 == 0).all()
     assert (twins[..., 1] == twins[..., 0] + 1).all()
+
+
+def test_captions_of_another_captioner_do_not_keep_the_recipes_name():
+    ours = configured("smoke", []).captions
+    assert ours is not None and ours.name == "starter-blip2"
+    assert configured("smoke", ["captions=template"]).captions == captioners.CAPTIONERS["template"].spec
+    other = configured("smoke", ["captions.captioner=template", "captions.templates=a {},the {}", "captions.samples=2"]).captions
+    assert (other.name, other.model) == ("template", "")
+    assert configured("smoke", ["captions.model=Some/blip2-large"]).captions.name == "blip2-large"
+    assert configured("smoke", ["captions.model=Some/blip2-large", "captions.name=mine"]).captions.name == "mine"
+    assert configured("smoke", ["captions.samples=3"]).captions.name == "starter-blip2"
+    with pytest.raises(UserError, match="there is no 'templat'; did you mean 'template'"):
+        configured("smoke", ["captions=templat"])
+
+
+@pytest.mark.parametrize(
+    ("reference", "settings", "message"),
+    [
+        ("tempate", [], "did you mean 'template'"),
+        ("c=template", [], "Zarr uses itself"),
+        ("zarr.json=template", [], "Zarr uses itself"),
+        ("../x=template", [], "cannot be a file name"),
+        ("mine=template", ["name=other"], "leave one out"),
+        ("template", ["sampels=2"], "did you mean 'samples'"),
+    ],
+)
+def test_a_reference_to_a_captioner_that_cannot_be_is_refused(reference, settings, message):
+    with pytest.raises(UserError, match=message):
+        captioners.asked(reference, settings)
