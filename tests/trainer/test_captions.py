@@ -215,7 +215,7 @@ def test_retrieval_takes_the_texts_of_all_captioners_or_of_those_named(pair, tmp
     train(config_of("align", "optim.epochs=1"), [pair], tmp_path / "run", device="cpu")
     model, cache = checkpoint.load(tmp_path / "run").model, store.open_cache(pair)
     everyone = retrieval.run(model, cache, cache, retrieval.Options(repeats=1))
-    assert "text/random-a: the texts of a shape are those of text/one/random-a, text/two/random-a, text/whole/random-a" in everyone.notes
+    assert "text/random-a: the texts of a shape come from text/one/random-a, text/two/random-a, text/whole/random-a" in everyone.notes
     one = retrieval.run(model, cache, cache, retrieval.Options(repeats=1, captions=("one",)))
     assert not any("the texts of a shape" in note for note in one.notes)
     with pytest.raises(ValueError, match="no captions embedded by random-a called 'on'; did you mean 'one'"):

@@ -120,7 +120,7 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["align", "CACHE", "run", "--recipe", "point-mae"], "recipe point-mae has no stage align"),
         (["distill", "CACHE", "run"], "the student starts from its guide's weights: name the guide's run by --init RUN"),
         (["distill", "CACHE", "run", "--set", "start=random"], "CACHE has no guide"),
-        (["distill", "CACHE", "run", "--guide", "a", "--recipe", "point-mae"], "no guide is read from it: leave it out"),
+        (["distill", "CACHE", "run", "--guide", "a", "--recipe", "point-mae"], "no guide is read from it: leave out --guide"),
         (["guide", "CACHE", "run"], "run is not a folder with a run"),
         (["eval", "svn", "run", "CACHE"], "no task is called 'svn'; did you mean 'svm'?"),
         (["eval", "svm", "run"], "takes a run and a cache, got 1 paths"),

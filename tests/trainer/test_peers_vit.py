@@ -307,7 +307,7 @@ def test_ulip_guides_and_answers_on_the_command_line(command, tmp_path):  # noqa
     torch.save(ulip_file(peer(ULIP, 6))[0], tmp_path / "peer.pt")
     sizes = [f"--set={size}" for size in (*SIZES, "points.count=64")]
     code, _, err = command("import", tmp_path / "peer.pt", tmp_path / "run", "--as", "ulip-2", "--teacher", "random-a", *sizes)
-    assert code == 0 and "published with 10000 points" in err
+    assert code == 0 and "Input of the published model: 10000 points" in err
     write_small(tmp_path / "small.zarr")
     code, out, _ = command("eval", "zeroshot", tmp_path / "run", tmp_path / "small.zarr", "--json")
     assert code == 0 and "random-a top-1" in out

@@ -359,7 +359,7 @@ def test_on_the_command_line(command, tmp_path):  # noqa: F811
     assert code == 0 and set(body) == {"source", "encoder", "taken", "dropped", "missing", "input", "notes"}
     assert len(body["source"]["sha256"]) == 64
     code, _, exported = command("export", tmp_path / "a", tmp_path / "e.safetensors")
-    assert code == 0 and "has the encoder of" in exported and "published with 2048 points" in err
+    assert code == 0 and "has the encoder of" in exported and "Input of the published model: 2048 points" in err
     code, _, err = command("import", tmp_path / "peer.pth", tmp_path / "c", "--as", "recon")
     assert code == 2 and "try --as point-m2ae" in err
     assert command("import", tmp_path / "peer.pth", tmp_path / "c", "--as", "point-bert")[0] == 2
