@@ -118,7 +118,7 @@ def test_a_copy_that_is_behind_its_original_is_refused(original, tmp_path):
     original.finish(original.records()["status"])
     for product in ("image/random-a", "image/random-b"):  # their statistics are over shapes that are ok, which have not changed
         original.proven(product)
-    with pytest.raises(UserError, match="was changed after .* had been begun: status differs in shard 0"):
+    with pytest.raises(UserError, match=r"was changed after .* had been begun: status differs in shard 0"):
         copy(original.path, tmp_path / "new.zarr")
 
 
@@ -126,6 +126,6 @@ def test_a_copy_that_is_behind_its_original_is_refused(original, tmp_path):
 def test_a_place_that_cannot_be_leaves_nothing_behind(original, tmp_path, place):
     (tmp_path / "file").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match="inside|around|is a file"):
+    with pytest.raises(UserError, match=r"inside|around|is a file"):
         copy(original.path, tmp_path / place)
     assert sorted(tmp_path.rglob("*")) == before
