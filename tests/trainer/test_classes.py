@@ -185,4 +185,4 @@ def test_in_one_cache_a_class_without_training_shapes_is_not_taken_for_another(t
     seen = of_split(cache, "all")
     train_, test, notes = brought_together(seen.of(seen.labels != 1), seen)
     assert train_.classes == test.classes == ("c", "d") and set(store.open_cache(cache.path).array("label")[:][test.rows]) == {0, 2}
-    assert "of classes that are not among those to tell apart: C" in notes[0]
+    assert "since the classifier does not know their classes: C" in notes[0]

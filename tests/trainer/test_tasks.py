@@ -244,8 +244,8 @@ def test_shapes_that_are_learned_from_and_tested_on_are_counted(name, stage, cac
     module = catalog.task(name)
     other = write(tmp_path / "other.zarr")
     chosen = dataclasses.replace(module.SMOKE, train_split="all")
-    assert not any("were learned from" in note for note in module.run(stage, cache, cache, module.SMOKE).notes)
-    assert not any("were learned from" in note for note in module.run(stage, cache, other, chosen).notes)
+    assert not any("are also training shapes" in note for note in module.run(stage, cache, cache, module.SMOKE).notes)
+    assert not any("are also training shapes" in note for note in module.run(stage, cache, other, chosen).notes)
     run = loaded(stage, tmp_path / "run")
     for wide, known in ((chosen, 17), (dataclasses.replace(module.SMOKE, test_split="all"), 29)):
         found = catalog.evaluate(name, run, cache, wide, store.open_cache(cache.path))
