@@ -19,7 +19,7 @@ class Run:
     """One command that wrote to the cache, from the journal."""
 
     start: float
-    """Seconds since 1970, as all times here."""
+    """Unix time in seconds."""
     end: float
     what: str
     finished: bool
