@@ -7,8 +7,8 @@ from cache_schema.errors import UserError
 LONGEST_NAME = 100
 """Number of characters of the longest name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-TAKEN = ("c", "zarr.json")
-"""Names that Zarr gives to files and folders of its own."""
+TAKEN = ("zarr.json",)
+"""Names that Zarr gives to files of its own in any group."""
 
 
 def path_name(text: str, what: str) -> str:

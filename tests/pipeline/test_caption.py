@@ -307,7 +307,6 @@ def test_captions_of_another_captioner_do_not_keep_the_recipes_name():
     ("reference", "settings", "message"),
     [
         ("tempate", [], "did you mean 'template'"),
-        ("c=template", [], "Zarr uses itself"),
         ("zarr.json=template", [], "Zarr uses itself"),
         ("../x=template", [], "cannot be a file name"),
         ("mine=template", ["name=other"], "leave one out"),

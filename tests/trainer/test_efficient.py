@@ -335,7 +335,7 @@ def test_the_published_basis_is_an_option_that_the_result_names(aligned, cache_p
     chosen = catalog.options("classify", ["tune=pointgst", "train_split=all", "epochs=1", "seeds=1", "efficient.basis=batch"])
     found = catalog.evaluate("classify", checkpoint.load(aligned), store.open_cache(cache_path), chosen)
     assert "efficient.basis=batch" in found.title and ("efficient.basis", '"batch"') in found.settings
-    assert any("depend on the others of its batch" in note for note in found.scores.notes)
+    assert any("depend on the other shapes of its batch" in note for note in found.scores.notes)
 
 
 def test_the_best_epoch_can_be_kept(aligned, cache_path):

@@ -84,7 +84,7 @@ def test_a_run_of_an_earlier_version_takes_it_from_the_cache_it_was_trained_on(r
     assert checkpoint.trained_on(gone, [other]) is None
     old = dataclasses.replace(loaded, header=gone)
     result = catalog.evaluate("knn", old, other, catalog.options("knn", ["neighbours=3"]))
-    assert any("does not say how many points a shape had in training" in note for note in result.scores.notes)
+    assert any("does not record the number, normalisation and colours of its training points" in note for note in result.scores.notes)
 
 
 # --------------------------------------------------------------------------------------------------- how many points
