@@ -120,8 +120,8 @@ def _remind_of_guides(work: Work, records: Iterable[Record]) -> None:
 def _again(work: Work, task: Task, every: bool) -> Again:
     """Find the failed shapes to try again: all of them, or those whose own file has changed since.
 
-    A shape that failed because of a file beside its own is tried again each time: the recorded digest is then never that of its own file
-    alone (see `pipeline.worker.Made`).
+    A shape that failed because of another file next to its own is tried again each time, because the digest recorded for it never equals
+    the digest of its own file alone (see `pipeline.worker.Made`).
     """
     cache = work.cache
     record = cache.records().get(products.STATUS.name)

@@ -2,8 +2,8 @@
 
     train(config, [Path("shapes.zarr")], Path("runs/align"))
 
-Nothing that happens in a step depends on the steps before but for weights and optimiser: shapes, draws and drop path come from the run's
-seed and the step's number. So a checkpoint needs no generator state, and a run that goes on from one ends as if it had never stopped.
+Except for weights and optimiser, nothing in a step depends on earlier steps: shapes, random draws and drop path come from the run's seed
+and the step's number. So a checkpoint needs no generator state, and a resumed run ends as if it had never stopped.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from trainer.part import Needs
 from trainer.stage import Facts, Stage, build, teachers
 
 MODEL, STEP, DROP_PATH = range(3)
-"""Streams of random numbers, beside the run's seed: the weights at the start, what a step draws, and drop path."""
+"""Numbers that are combined with the run's seed, for separate random numbers: initial weights, the draws of a step, and drop path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Training:
     header: Header
     """Header of the run's checkpoints, except for `step`."""
     generator: torch.Generator
-    """Makes the draws of every step, from a seed of its own each."""
+    """Makes the random draws. It is seeded anew for every batch."""
     autocast: torch.autocast
     """Arithmetic of the forward pass."""
 
@@ -83,16 +83,16 @@ def train(
     device: str = "auto",
     console: Console | None = None,
 ) -> None:
-    """Train one stage, to the end or to a signal, and leave checkpoint, metrics and curves in a folder.
+    """Train one stage until its end or a signal, and write checkpoint, metrics and curves to a folder.
 
     Args:
-        config: what to train, in full.
+        config: the complete settings of the run.
         caches: one or more.
         run: the folder.
         guide_run: for stage 2, the run of stage 1 whose weights the student starts from or whose guide runs online.
         resume: go on with what is in the folder, if anything is.
         device: of torch; auto takes a GPU if there is one.
-        console: where to speak; standard error by default.
+        console: console for messages; standard error by default.
 
     Raises:
         UserError: something does not fit, memory does not suffice, or the training diverged.
@@ -107,7 +107,7 @@ def train(
         if ranks.first:
             held.enter_context(folder.held(run))
         before = folder.restore(run, header, training.stage, training.optimizer, training.average) if resume else header
-        ranks.wait()  # nobody may look into the folder after the first rank has begun to write
+        ranks.wait()  # all ranks must have read the folder before the first rank writes to it
         if ranks.first:
             folder.describe(run, header, training.stage, training.guide.run if training.guide else None)
             _announce(training, ranks, console)
@@ -175,7 +175,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
             rate = optim.learning_rate(config.optim, step - 1, steps, per_epoch)
             names, values = _step(training, model, batches, step, rate, meter, ranks)
 
-            # Values are read a step late, so that the device need not be waited for. But nothing is saved unread.
+            # Values are read one step late, so that the CPU does not wait for the device. But all are read before saving.
             meter.catch_up()
             meter.add(step, names, ranks.mean(values))
             stopping = ranks.any(asked())
@@ -186,7 +186,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
                 meter.catch_up()
             if logging and writer:
                 writer.write({"step": step, "epoch": step / per_epoch, **meter.means(), "lr": rate, **meter.speed()})
-            if step == steps:  # nothing that is known to be wrong may end as a finished run
+            if step == steps:  # a run that read damaged data must not be saved as finished
                 data.settle_reads()
                 ranks.wait()
             if saving:
@@ -195,7 +195,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
                 if writer and (results := _probe(config.probe, run, data.parts[0].cache, ranks.device, writer.say)):
                     writer.write({"step": step, **results})
                 ranks.wait()
-            if logging:  # what saving and probing took is in no interval
+            if logging:  # so that the new interval does not include the time of saving and probing
                 meter.restart()
             if stopping:
                 break
@@ -207,11 +207,11 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
 def _step(
     training: Training, model: nn.Module, batches: Iterator[Batch], step: int, rate: float, meter: Meter, ranks: Ranks
 ) -> tuple[tuple[str, ...], Tensor]:
-    """One step of training. Returns the names of what came of it, and the values, which the device may still be at.
+    """One step of training. Returns the names of losses and gradient norm, and the values, which the device may still be computing.
 
     Args:
         training: the model and its optimiser, which take the step.
-        model: the stage as it is called: replicated over the ranks, compiled.
+        model: the stage for the forward pass, replicated over the ranks and compiled where the run does so.
         batches: gives the next ones.
         step: its number, from 1.
         rate: learning rate.
@@ -234,7 +234,7 @@ def _step(
         changes = draw(config.augment, micro, training.data.points, training.generator).rows(own.start, own.stop)
         alone = ranks.count == 1 or number == numbers[-1]  # gradients meet after the last part
         with contextlib.nullcontext() if alone else model.no_sync():  # type: ignore[operator]
-            with training.autocast:  # the forward pass alone: gradients have the types of what they belong to
+            with training.autocast:  # only the forward pass: the backward pass uses the same types by itself
                 if training.guide is not None and online(config):
                     batch = _guided(batch, training.guide)
                 points = augment(batch.points, changes, training.data.convention.grey)
@@ -275,17 +275,17 @@ def _probe_due(config: AlignConfig | DistillConfig, epoch: int, step: int) -> bo
 
 
 def _settled(config: AlignConfig | DistillConfig, data: Data) -> AlignConfig | DistillConfig:
-    """A configuration that names the teachers, the captions and the guide where it had left them to the caches, which may have more of
-    them by the time the run goes on.
+    """The configuration, with the names of teachers, captions and guide filled in where they were left empty. This is needed because the
+    caches may have more of them when the run is resumed.
     """
     if data.teachers:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=tuple(data.teachers)))
     captions = {tuple(c.name for c in part.captions) for part in data.parts if part.captions}
-    # Several caches may have captions of different names, which no one setting names. A cache of format 1 never has any more.
+    # If caches have captions of different names, no single setting fits all of them. A cache of format 1 never gets more captions.
     if not config.data.captions and len(captions) == 1 and captions != {(ONLY_CAPTIONS,)}:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, captions=captions.pop()))
     guides = {part.guide.name for part in data.parts if part.guide}
-    if isinstance(config, DistillConfig) and len(guides) == 1:  # of several caches, each may call the same guide by another name
+    if isinstance(config, DistillConfig) and len(guides) == 1:  # several caches may have different names for the same guide
         config = dataclasses.replace(config, guide=guides.pop())
     return config
 
@@ -384,7 +384,7 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
 
 
 def _guided(batch: Batch, guide: Loaded) -> Batch:
-    """With the guide's features of the blocks as they are stored, like those in a cache."""
+    """Add the guide's features to a batch. They are computed from the blocks as stored, like the features in a cache."""
     features = guide.model.features(batch.points[..., : guide.model.encoder.config.channels], batch.ordered)
     return dataclasses.replace(batch, guide_tokens=features.tokens, guide_summary=features.summary)
 
@@ -404,7 +404,7 @@ def _check_probe(names: Sequence[str], cache: Cache) -> None:
 
 
 def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
-    """Headline numbers of some tasks, at their quickest, for the checkpoint just saved. A task that cannot be done is only spoken of."""
+    """Headline results of some tasks, with their quickest options, for the checkpoint just saved. A failed task only gives a message."""
     from trainer.tasks import catalog
 
     loaded = checkpoint.load(run)
@@ -426,7 +426,7 @@ def _seed(*numbers: int) -> int:
 
 
 def _broken(data: Data, numbers: Iterable[int]) -> str:
-    """In a sentence what was stored wrongly among all that some batches were made of; nothing if all of it is finite."""
+    """A sentence that names the stored data of some batches that is not finite; empty if all of it is finite."""
     found = set()
     for number in numbers:
         batch = data.batch(number)

@@ -18,17 +18,17 @@ from torch import Tensor
 from cache_schema.errors import UserError
 
 SETTLING: Final = 20
-"""Steps whose mean loss is taken as that of the start, and of now, when looking for divergence."""
+"""Number of steps over which the loss is averaged, both at the start and now, to detect divergence."""
 
 
 class Watch:
-    """Looks at the losses of every step, and stops a run that has come to nothing."""
+    """Checks the values of every step, and stops a run when one is not finite or the loss diverges."""
 
     def __init__(self, limit: float, explain: Callable[[int], str], first: Iterable[float] = (), recent: Iterable[float] = ()) -> None:
         """
         Args:
-            limit: how many times the loss of the start is too much.
-            explain: from a step that went wrong to the cause or the remedy, in a sentence.
+            limit: stop the run if the loss is more than this many times the loss at the start.
+            explain: function that takes the number of a failed step and returns a sentence with the cause or the remedy.
             first, recent: losses seen before, of a run that goes on.
         """
         self.limit, self.explain = limit, explain
@@ -79,7 +79,7 @@ class Meter:
         self._waited += time.perf_counter() - began
 
     def add(self, step: int, names: Sequence[str], values: Tensor) -> None:
-        """Take the values of a step, which may still be in the making, and read those of the step before.
+        """Store the values of a step, which the device may still be computing, and read those of the step before.
 
         Raises:
             UserError: as `Watch.read`.
