@@ -81,7 +81,7 @@ class Kind:
 
     def per_shape(self, record: Record) -> int:
         """Number of units of progress for each shape."""
-        return record.per_shape if record.per_shape else 1
+        return 1 if self.unit == "shape" else record.per_shape
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,7 @@ from cache_schema.errors import UserError
 from pipeline import geometry
 from pipeline.formats import columns
 from pipeline.formats.table import oriented
+from pipeline.labels import CLASSES
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, choice, find_files, folder_at
@@ -55,23 +56,7 @@ VARIANTS: Final = {
 }
 """By variant of ScanObjectNN: its folder, and the end of its two file names, after `training` and `test`."""
 
-SCAN_CLASSES: Final = (
-    "bag",
-    "bin",
-    "box",
-    "cabinet",
-    "chair",
-    "desk",
-    "display",
-    "door",
-    "shelf",
-    "table",
-    "bed",
-    "pillow",
-    "sink",
-    "sofa",
-    "toilet",
-)
+SCAN_CLASSES: Final = CLASSES["scanobjectnn"]
 """ScanObjectNN's labels, in the order of their numbers."""
 
 LABEL_KEYS: Final = (

@@ -28,7 +28,7 @@ EXAMPLES = {"A.B=C", "a.b=c"}
 """Settings that stand for any setting."""
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 PREFIXES = ("source", "points", "views", "captions", "limits", "data", "optim", "encoder", "augment", "align", "distill")
-"""How the settings begin that a text may name without --set."""
+"""First words of the settings that a page may name without --set."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=name)
 
