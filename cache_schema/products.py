@@ -235,7 +235,7 @@ CAPTIONS: Final = Kind(
     arrays=_captions,
     inputs=("status", "views"),
     origin="cache",
-    unit="caption",
+    unit="view",
     pattern_1="captions",
 )
 """A captioner's texts about the views or the shapes, with scores."""

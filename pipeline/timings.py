@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cache_schema import spec
+from cache_schema import products, spec
 from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, read_journal
 from pipeline.snapshot import Snapshot
 
@@ -105,9 +105,10 @@ def stage_costs(snapshot: Snapshot, shards: Iterable[ShapesMade | ShardMade]) ->
             for step, seconds in made.steps.items():
                 add(step, "shapes", seconds, made.shapes)
         elif made.product in snapshot.records:
-            rows = snapshot.manifest.rows(made.shard)
-            units = int(usable[rows.start : rows.stop].sum()) * snapshot.records[made.product].per_shape
-            add(made.product, "texts" if made.product.startswith("text/") else "views", made.seconds, units)
+            record, rows = snapshot.records[made.product], snapshot.manifest.rows(made.shard)
+            kind = products.of(record)
+            units = int(usable[rows.start : rows.stop].sum()) * kind.per_shape(record)
+            add(made.product, f"{kind.unit}s", made.seconds, units)
     return list(stages.values())
 
 

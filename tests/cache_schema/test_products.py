@@ -160,6 +160,10 @@ def test_no_code_compares_kinds_or_builds_names_outside_the_table():
                 words = {v.value for v in ast.walk(node) if isinstance(v, ast.Constant)}
                 if words & set(KINDS):
                     found.append(f"{file.relative_to(ROOT)}:{node.lineno} compares {words & set(KINDS)}")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("startswith", "removeprefix"):
+                words = {v.value for v in node.args if isinstance(v, ast.Constant)}
+                if words & {f"{name}/" for name in KINDS}:
+                    found.append(f"{file.relative_to(ROOT)}:{node.lineno} takes names of {words} apart")
             if isinstance(node, ast.JoinedStr) and len(node.values) > 1 and isinstance(node.values[0], ast.Constant):
                 if str(node.values[0].value) in {f"{name}/" for name in KINDS if name not in products.FIXED}:
                     found.append(f"{file.relative_to(ROOT)}:{node.lineno} builds a name of {node.values[0].value}")
