@@ -1,4 +1,4 @@
-# make help | setup | cache | train | test | torture | check | bench | science | docs. Everything lands in .venv and build/.
+# `make help` lists the targets. Everything lands in build/, .venv and .venv-trainer.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

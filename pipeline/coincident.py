@@ -114,7 +114,8 @@ def sides(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]], see_through: Seque
 def _decided(
     patches: "_Patches", edges: "_Edges", patch: NDArray[Any], clear: NDArray[Any], plain: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What is to be done with each patch `[C]` uint8, and whether another patch lies in its place `[C]` bool.
+    """For each patch, how it is drawn and sampled (`BOTH`, `FRONT`, `BACK` or `HIDDEN`) `[C]` uint8, and whether another patch lies in its
+    place `[C]` bool.
 
     Args:
         patches: the patches to compare.

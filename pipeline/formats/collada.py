@@ -8,6 +8,7 @@ Letters: V places of a geometry, v vertices of a primitive (places with normal, 
 P polygons, F triangles, J joints.
 """
 
+import contextlib
 import dataclasses
 import re
 import urllib.parse
@@ -704,7 +705,9 @@ class _Document:
         said = base is not None or texture is not None
         color = np.append(np.clip((1.0, 1.0, 1.0) if texture is not None else (GREY,) * 3 if base is None else base[:3], 0, 1), 1.0)
         look: dict[str, Any] = {"texture": texture, "emissive": tuple(np.clip(light[:3], 0, 1).tolist())}
-        shininess = self.scalar(shader.find("shininess"), params)
+        shininess = None
+        with contextlib.suppress(Broken):  # it changes highlights only, so nobody needs to hear of it
+            shininess = self.scalar(shader.find("shininess"), params)
         look["roughness"] = 1.0 if shininess is None else float(np.sqrt(2 / (2 + max(shininess, 0))))
         alpha, mask = self.opacity(shader, params, picture)
         if mask is not None and texture is not None:
@@ -719,18 +722,16 @@ class _Document:
     def opacity(self, shader: Any, params: dict[str, Any], picture: "_Value") -> tuple[float, NDArray[Any] | None]:
         """Opacity of a surface, 0..1, and its opacity by pixel `[H, W]` uint8 where a picture gives one (else None)."""
         element = shader.find("transparent")
-        factor = self.scalar(shader.find("transparency"), params)
-        if element is None and factor is None:
-            return 1.0, None
         mode = element.get("opaque", "A_ONE") if element is not None else "A_ONE"
         try:
+            factor = self.scalar(shader.find("transparency"), params)
             clear = self.value(element, params, "transparent")
         except Broken as error:
             self.file.warn(f"the transparency of a material is left out ({error})")
             return 1.0, None
-        amount = 1.0 if factor is None else factor
-        if clear.lost:
+        if clear.lost or (element is None and factor is None):
             return 1.0, None
+        amount = 1.0 if factor is None else factor
         if clear.texture is not None:
             pixels = clear.texture
             light = pixels[..., 3] if mode.startswith("A") else np.rint(pixels[..., :3] @ LUMINANCE).astype(np.uint8)
@@ -790,16 +791,24 @@ class _Document:
         return _Value(color=np.append(color, 1.0)[:4])
 
     def scalar(self, element: Any, params: dict[str, Any]) -> float | None:
-        """The number that an element of a shader holds; None where there is none."""
+        """The number that an element of a shader holds; None where there is none.
+
+        Raises:
+            Broken: something else is there.
+        """
         held = element.find("float") if element is not None else None
         if element is not None and element.find("param") is not None:
             param = params.get(element.find("param").get("ref"))
             held = param.find("float") if param is not None else None
-        try:
-            value = _numbers(held.text) if held is not None else np.zeros(0)
-        except UserError:
+        if held is None:
             return None
-        return float(value[0]) if len(value) == 1 and np.isfinite(value[0]) else None
+        try:
+            value = _numbers(held.text)
+        except UserError as error:
+            raise Broken(f"{element.tag}: {error}") from error
+        if len(value) != 1 or not np.isfinite(value[0]):
+            raise Broken(f"{element.tag} is {(held.text or '').strip()[:40]!r}, expected a number")
+        return float(value[0])
 
     def image(self, name: str, params: dict[str, Any]) -> str:
         """The file name of a picture; empty where nothing names one. A name leads from sampler to surface to image, or is the id of an

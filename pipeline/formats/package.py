@@ -144,9 +144,8 @@ def _text(data: bytes) -> str:
     if data[:4] in (b"<\0?\0", b"\0<\0?"):
         return data.decode("utf-16-le" if data[0] else "utf-16-be", errors="replace")
     said = re.match(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)", data)
-    if said and not said[1].lower().startswith(
-        (b"utf-16", b"ucs-2")
-    ):  # the declaration itself could be read byte by byte, so UTF-16 is wrong
+    # The declaration could be read byte by byte, so it is wrong if it says UTF-16.
+    if said and not said[1].lower().startswith((b"utf-16", b"ucs-2")):
         with contextlib.suppress(UnicodeError, LookupError):
             return data.decode(said[1].decode())
     return decoded(data)

@@ -45,7 +45,7 @@ def open_source(
     location: str, *, textures: Textures = "require", label: str = "auto", up: str = "auto", split: str = "", split_seed: str = "0"
 ) -> Source:
     """Lists a folder. The options are explained at the head of this module."""
-    label = choice("option label", label, ("auto", "folder", "file", "name", "none"))
+    label = label_asked(label)
     axis: Axis = choice("option up", up, ("auto", "y", "z"))
     recorded = splits.settings(split, split_seed)
     root = folder_at(location)
@@ -67,7 +67,6 @@ def open_source(
     if guessed:
         kinds = len(set(folders) - {""})
         label = "folder" if kinds and (level >= 0 or kinds >= len(set(names) - {""})) else "file"
-    label = "file" if label == "name" else label
     labels = {"folder": folders, "file": names, "none": [""] * len(texts)}[label]
     columns = zip(texts, locators, labels, told, strict=True)
     entries = [Entry(id=shape_id(t), locator=f, label=name, split=one) for t, f, name, one in columns]
@@ -93,6 +92,16 @@ def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str
         else:
             kept.append(locator)
     return kept
+
+
+def label_asked(label: str) -> str:
+    """The option `label`: `auto`, `folder`, `file` or `none`. `name` is another word for `file`.
+
+    Raises:
+        UserError: it is another word.
+    """
+    asked = choice("option label", label, ("auto", "folder", "file", "name", "none"))
+    return "file" if asked == "name" else asked
 
 
 def _guess(label: str, labels: list[str]) -> str:

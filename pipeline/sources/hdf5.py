@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import h5py
 import numpy as np
@@ -119,7 +119,7 @@ class RowReader:
     location: str
     root: str
     """Absolute path that locators are relative to."""
-    up: str
+    up: Literal["y", "z"]
     keys: str = ""
     """The option `keys`."""
     options: tuple[tuple[str, str], ...]
@@ -139,7 +139,7 @@ class RowReader:
         cloud = columns.named(arrays, warn)
         apart = b"" if normals is None else _digest(normals).digest()
         cloud = dataclasses.replace(cloud, warnings=tuple(warnings), normals_beside=apart)
-        done = geometry.finished(cloud, "z" if self.up == "z" else "y")
+        done = geometry.finished(cloud, self.up)
         assert isinstance(done, geometry.Cloud)
         return done
 
@@ -207,7 +207,7 @@ def open_source(
     split_seed: str = "0",
 ) -> Source:
     """Lists HDF5 files. The options are explained at the head of this module."""
-    choice("option up", up, ("y", "z"))
+    axis: Literal["y", "z"] = choice("option up", up, ("y", "z"))
     choice("option label", label, ("auto", "none"))
     recorded = splits.settings(split, split_seed)
     if keys and (keys.count(",") > 2 or not any(part.strip() for part in keys.split(","))):
@@ -237,7 +237,7 @@ def open_source(
         notes = [*notes, *said, f"+{up.upper()} is taken for up; choose with --set source.up=y|z"]
     chosen_ = (("keys", keys), ("label", label if label != "auto" else ""), ("up", up), ("variant", variant))
     options = tuple(sorted((*((name, value) for name, value in chosen_ if value), *recorded)))
-    reader = RowReader(location=str(path), root=str(root), up=up, keys=keys, options=options, textures=textures)
+    reader = RowReader(location=str(path), root=str(root), up=axis, keys=keys, options=options, textures=textures)
     return Source.of(reader, entries, +skipped, dict.fromkeys(notes))
 
 

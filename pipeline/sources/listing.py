@@ -22,7 +22,8 @@ import io
 import json
 import os
 import posixpath
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -33,7 +34,7 @@ from pipeline.formats.table import is_table
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice
-from pipeline.sources.folder import name_in
+from pipeline.sources.folder import label_asked, name_in
 
 LOOKS_FOR: Final = "a .csv, .json, .jsonl or .txt list of paths"
 
@@ -72,8 +73,7 @@ def open_source(
         split_seed: seed of the split that is made.
     """
     axis: Axis = choice("option up", up, ("auto", "y", "z"))
-    label = choice("option label", label, ("auto", "folder", "file", "name", "none"))
-    label = "file" if label == "name" else label
+    label = label_asked(label)
     recorded = splits.settings(split, split_seed)
     path = Path(location).absolute()
     base = Path(root).absolute() if root else path.parent
@@ -143,6 +143,7 @@ def _csv_rows(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         for column in reader.fieldnames or ():
             _check_column(column, name)
+        _check_once(reader.fieldnames or (), "column", name)
         for row in reader:
             where = f"line {reader.line_num}"
             if None in row:
@@ -163,9 +164,21 @@ def _delimiter(text: str) -> str:
 
 def _json(name: str, text: str, line: int) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=lambda pairs: _distinct(pairs, name))
     except json.JSONDecodeError as error:
         raise UserError(f"{name}, line {line + error.lineno - 1}: no readable JSON: {error.msg}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
+    """A JSON object. Python's own reading would keep the last of two equal keys, and so lose a shape."""
+    _check_once([key for key, _ in pairs], "key", name)
+    return dict(pairs)
+
+
+def _check_once(names: Sequence[str], what: str, where: str) -> None:
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        raise UserError(f"{where}: the {what} {twice!r} is there twice; keep one of them")
 
 
 def _object(item: Any, where: str) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def listed(root: Path, texts: Sequence[str], lists: Iterable[Path]) -> tuple[lis
     by_name: dict[str, list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
         stem = os.path.splitext(text)[0]
-        for name in {stem, stem.rsplit("/", 1)[-1], *("/".join(stem.split("/")[-2:]),)}:
+        for name in {stem, stem.rsplit("/", 1)[-1], "/".join(stem.split("/")[-2:])}:
             by_name[name].append(index)
     none, lists = [""] * len(texts), sorted(lists)
     if not lists:
@@ -152,9 +152,12 @@ def listed(root: Path, texts: Sequence[str], lists: Iterable[Path]) -> tuple[lis
     splits, used, notes = list(none), list[str](), list[str]()
     for path in lists:
         split = split_named(path.stem)
-        names = _list_of_names(path) if split else []
-        places = [place for name in names if len(place := _named(name, by_name)) == 1]
         shown = shape_text(path.relative_to(root).as_posix())
+        names = _list_of_names(path) if split else []
+        if names is None:
+            notes.append(f"{shown} cannot be read as a list of names: not taken for the list of a split")
+            continue
+        places = [place for name in names if len(place := _named(name, by_name)) == 1]
         if 2 * len(places) < len(names):
             if places:
                 notes.append(f"{shown} names {len(places)} of these shapes among {len(names)}: not taken for the list of a split")
@@ -178,13 +181,13 @@ def _named(name: str, by_name: dict[str, list[int]]) -> list[int]:
     return []
 
 
-def _list_of_names(path: Path) -> list[str]:
-    """The names in a file; empty where it is no list of names."""
+def _list_of_names(path: Path) -> list[str] | None:
+    """The names in a file; empty where it holds something else, None where it cannot be read or is too large."""
     try:
         if path.stat().st_size > LIST_BYTES:
-            return []
+            return None
         text = path.read_text(encoding="utf-8-sig")
         names = json.loads(text) if path.suffix.lower() == ".json" else text.splitlines()
     except (OSError, ValueError, RecursionError):
-        return []
+        return None
     return [name.strip() for name in names if isinstance(name, str) and name.strip()] if isinstance(names, list) else []

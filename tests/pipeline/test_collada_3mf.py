@@ -373,6 +373,11 @@ MATERIALS = {
         "",
     ),
     "three numbers": (colored_by("<diffuse><color>1 0 0</color></diffuse>"), RED, ""),
+    "bad transparency": (
+        colored_by("<diffuse><color>1 0 0 1</color></diffuse><transparency><float>none</float></transparency>"),
+        RED,
+        "the transparency of a material is left out",
+    ),
     "bad shininess": (colored_by("<diffuse><color>1 0 0 1</color></diffuse><shininess><float>-nan(ind)</float></shininess>"), RED, ""),
     "decimal commas": (colored_by("<diffuse><color>0,5 0,5 0,5 1,0</color></diffuse>"), (0.5, 0.5, 0.5, 1), ""),
     "commas between": (colored_by("<diffuse><color>1,0,0,1</color></diffuse>"), NO_COLOR, "'m' is left out"),

@@ -522,6 +522,8 @@ def test_up_axes_in_a_list_count_as_an_option(tmp_path):
         ("l.csv", "path,lable\na.off,x\n", "l.csv: unknown column 'lable'; did you mean 'label'"),
         ("l.csv", ",path\n0,a.off\n", "l.csv: a column without a name; pandas writes its index so"),
         ("l.csv", "file;label\na.off;x\n", "l.csv: unknown column 'file'"),
+        ("l.csv", "path,label,label\na.off,x,y\n", "l.csv: the column 'label' is there twice"),
+        ("l.json", '{"one": "a.off", "one": "b.off"}', "l.json: the key 'one' is there twice"),
         ("l.csv", "path\na.off,x\n", "l.csv, line 2: more cells than the 1 columns"),
         ("l.csv", "id\none\n", "l.csv, line 2: no path"),
         ("l.csv", 'path\n"a.off\n', "no readable CSV"),
@@ -770,6 +772,9 @@ def test_lists_of_names_beside_the_shapes_tell_the_split(tmp_path):
     (tmp_path / "modelnet10_test.txt").write_text("chair_0001\n")
     again = open_source(str(tmp_path))
     assert {entry.split for entry in again.entries} == {""} and any("no list is taken" in note for note in again.notes)
+    (tmp_path / "modelnet10_test.txt").write_bytes(b"chair_\xff\n")
+    third = open_source(str(tmp_path))
+    assert table(third) == table(source) and any(note.startswith("modelnet10_test.txt cannot be read") for note in third.notes)
 
 
 def test_shapenetpart(tmp_path):
