@@ -176,7 +176,6 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
             names, values = _step(training, model, batches, step, rate, meter, ranks)
 
             # Values are read one step late, so that the CPU does not wait for the device. But all are read before saving.
-            meter.catch_up()
             meter.add(step, names, ranks.mean(values))
             stopping = ranks.any(asked())
             logging = step % config.log_every == 0 or step == steps or stopping
