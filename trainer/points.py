@@ -46,15 +46,15 @@ class Convention:
     count: int
     """Points of a shape, P."""
     normalize: Literal["unit_sphere", "none"] = "unit_sphere"
-    """As in `cache_schema.spec.PointSpec`."""
+    """Normalisation of the coordinates, as in `cache_schema.spec.PointSpec`."""
     ordered: int = 0
-    """How many leading points of a block were in farthest-point order."""
+    """Number of leading points of a block that were in farthest-point order."""
     dtype: Literal["float16", "float32"] = "float32"
     """Type of the stored coordinates."""
     colored: bool | None = None
-    """Whether any shape had colours of its own, and the run saw them; None where that is not known."""
+    """Whether the run saw the colours of at least one shape; None if that is unknown."""
     grey: float = GREY
-    """The colour, 0..1 in each channel, of shapes that have none, and of those whose colours were dropped."""
+    """Colour, in 0..1 for all channels, of shapes without colours, and of those whose colours were dropped."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"ordered": 0}, "points.")
