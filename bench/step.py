@@ -26,10 +26,12 @@ import torch
 
 from cache_schema import store, synthetic
 from cache_schema.spec import PointSpec
-from trainer.align import Align, AlignOptions, Teacher
+from trainer.align import Align, Teacher
 from trainer.batch import Batch
-from trainer.distill import Distill, DistillOptions
+from trainer.distill import Distill
 from trainer.encoders.catalog import build
+from trainer.options import AlignOptions, DistillOptions
+from trainer.part import DataConfig, Needs
 from trainer.recipes import configured
 
 SIZE = 32
@@ -162,12 +164,11 @@ def encoders(rounds: int) -> None:
 
 def data(rounds: int) -> None:
     from trainer import data as loading
-    from trainer.part import DataConfig
 
     with tempfile.TemporaryDirectory(prefix="mmpd-bench-") as place:
         path = Path(place) / "c.zarr"
         synthetic.write(path, shapes=2048, shard=128, views=12, points=PointSpec(), teachers=(synthetic.teacher("t", 512),))
-        needs = loading.Needs(teachers=True, centres=32)
+        needs = Needs(teachers=True, centres=32)
         source = loading.Data([store.open_cache(path)], DataConfig(templates=0, splits=()), batch=SIZE, seed=0, needs=needs)
         model = Align(build("pointmae-tiny"), (Teacher(name="t", dim=512, text=True, objective="contrast"),), AlignOptions())
         generator, held, count = torch.Generator(), source.batch(0), 40

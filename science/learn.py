@@ -5,9 +5,9 @@
     python science/learn.py build/science --also modelnet10.zarr   # and what it is worth on other shapes
 
 Builds one cache, trains every row for every seed with `mmpd-train`, one run a core, and evaluates each: a linear SVM on the encoder's
-features fitted on the split train and scored on test, and zero-shot where there is a text side; of another cache zero-shot over all its
-shapes. Whatever is there already is kept, so that it can be stopped and goes on. Leaves table.json, .md and .png, and the same for
-blocks, and says nothing but what came out.
+features, fitted on the split train and scored on test; and zero-shot for rows of stage 1. On another cache, zero-shot uses all shapes.
+Finished work is kept: after an interruption, run the same command again. Writes table.json, table.md and table.png, and the same for
+blocks, and prints both tables.
 """
 
 import argparse
@@ -25,27 +25,27 @@ from typing import Any
 BIN = Path(sys.executable).parent
 TEACHER = "starter-resnet"
 SMALL = ("encoder.name=pointmae-tiny", "optim.batch=32", "optim.lr=1e-3", "optim.warmup=5")
-"""As the recipe `tiny` has it, for recipes of another size."""
+"""Encoder and optimisation of the recipe `tiny`, for rows with another recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table: a run that may need another row's."""
+    """One line of the table: a run, which may begin with the run of another row."""
 
     about: str
     stage: str
     recipe: str = "tiny"
     settings: tuple[str, ...] = ()
     after: str = ""
-    """The row of stage 1 whose guide and weights this one begins with."""
+    """Name of the row of stage 1 whose guide and weights this row begins with; empty for none."""
     guided: bool = True
-    """Whether that row's features are read from the cache."""
+    """Whether the features of the row `after` are read from the cache."""
     times: int = 1
-    """As many epochs as the others, times this."""
+    """Factor for the number of epochs."""
 
 
 def studied(count: str, *settings: str) -> dict[str, Row]:
-    """Both stages with some of the blocks."""
+    """The rows of both stages, with the settings that choose the blocks. `count`: the blocks in words, for the names of the rows."""
     online = "data.resample=true" in settings
     first = Row(about="stage 1", stage="align", settings=settings)
     second = Row(
@@ -87,7 +87,7 @@ BLOCKS: dict[str, Row] = {
 
 
 class Study:
-    """One folder of runs on one cache."""
+    """A folder with a cache and the runs that were trained on it."""
 
     def __init__(self, folder: Path, epochs: int, shapes: int, precision: str, also: Path | None) -> None:
         self.folder, self.epochs, self.cache, self.also = folder, epochs, folder / "shapes.zarr", also
@@ -107,7 +107,7 @@ class Study:
         self._called(command, threads=os.cpu_count() or 1, log=self.folder / "build.log")
 
     def run(self, rows: dict[str, Row], name: str, seed: int) -> dict[str, Any]:
-        """Train and measure one row; its predecessor first, if that is not there yet."""
+        """Train and measure one row, after the row that it begins with. Results that are there already are read."""
         row, run = rows[name], self._run(name, seed)
         kept, asked = run.with_suffix(".json"), json.loads(json.dumps(asdict(replace(row, about=""))))
         if row.after:
@@ -125,7 +125,7 @@ class Study:
         return found | {f"{task} on {self.also.stem}": values for task, values in elsewhere.items()}
 
     def _scores(self, row: Row, run: Path, cache: Path, *zeroshot: str) -> dict[str, list[float]]:
-        """Of each task that the row can do; with more settings for zero-shot."""
+        """The scores of a run in each task that its row can do. `zeroshot`: more settings for zero-shot."""
         svm = {"svm": self._measured("svm", run, cache)}
         return svm | {"zeroshot": self._measured("zeroshot", run, cache, *zeroshot)} if row.stage == "align" else svm
 
@@ -142,7 +142,7 @@ class Study:
         self._called(command, threads=1, log=run.with_suffix(".log"))
 
     def _guide(self, rows: dict[str, Row], name: str, seed: int, *, read: bool) -> None:
-        """See that a row of stage 1 is there, and its features in the cache where they are read."""
+        """Train a row of stage 1 if it is not there, and write its features into the cache if they are read from it."""
         self.run(rows, name, seed)
         run = self._run(name, seed)
         written = run.with_suffix(".guided")

@@ -1,4 +1,4 @@
-"""What the teachers themselves reach on a cache's pictures: what a 3D encoder is held against, and a bound for what it can learn of them.
+"""The accuracy of the teachers on the pictures of a cache, to compare a 3D encoder with that learns from them.
 
     python science/renders.py modelnet10.zarr
 
@@ -24,7 +24,7 @@ from trainer.tasks.zeroshot import class_embeddings
 
 
 def embedded(cache: Cache, teacher: str, rows: np.ndarray) -> torch.Tensor:
-    """Of the shapes in these rows of the cache, [n, V, E] of length 1."""
+    """Embeddings of the views of the shapes in these rows of the cache, [n, V, E], of length 1."""
     return F.normalize(torch.from_numpy(cache.array(products.IMAGE.product(teacher=teacher))[:][rows]).float(), dim=-1)
 
 

@@ -3,11 +3,11 @@
     stage = Align(encoder, teachers, AlignOptions())
     losses = stage(batch, stage.draw(len(batch.points), generator))      # {"image/clip": ..., "text/clip": ..., "loss": ...}
 
-A teacher with a text side is met by contrast (InfoNCE) with its image and its text embedding of the shape. A teacher without one is met
-by regression to its image embedding. Every (teacher, modality) has its own head and, for contrast, its own temperature.
+If a teacher has a text side, its loss is contrast (InfoNCE) with its image and text embeddings of the shape. Otherwise its loss is
+regression to its image embedding. Each pair of teacher and modality has its own head and, for contrast, its own temperature.
 
-Under `torch.distributed` every loss is a share: the mean of it over the ranks is the loss of the global batch, and gradients averaged
-over the ranks (as DDP does) are that loss's gradients. All ranks need batches of equal size.
+With several ranks (`torch.distributed`), the mean of a loss over the ranks is the loss of the whole batch. So gradients that are averaged
+over the ranks, as DDP does, are the gradients of that loss. All ranks need batches of the same size.
 
 Letters: B shapes, A shapes of all ranks, Q extra negatives, P points, C channels, D encoder width, E a teacher's width, T teachers.
 """
@@ -194,7 +194,7 @@ class Align(nn.Module):
     """Encoder, pooling and the teachers' losses."""
 
     convention: Convention | None = None
-    """The points that the run was trained on, if it was read from a file that says it; else None."""
+    """The kind of points that the run was trained on; None if the model is new, or its file does not say."""
 
     def __init__(
         self, encoder: Encoder, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics | None = None

@@ -1,10 +1,10 @@
-"""Augmentation of a batch of shapes, on the device it is on.
+"""Augmentation of a batch of shapes, on the device of the batch.
 
     points = augment(points, draw(options, *points.shape[:2], generator))
 
-Rotation, uniform scale and shift keep the farthest-point order of a block: nothing about which point is farthest changes. Dropping
-points keeps the order of the rest, so that the first G of them are still well spread and can serve as centres, though they are not
-exactly what sampling the rest would give. A guide's cached tokens belong to the groups of the whole block: no dropping there.
+Rotation, uniform scale and shift keep the farthest-point order of a block, since they do not change which point is farthest. If points are
+dropped, the others keep their order: the first G of them are still well spread and serve as centres, but are not exactly the result of
+farthest-point sampling. With a cached guide no points are dropped, because its tokens belong to groups of the whole block.
 
 Letters: B shapes, P points, C channels (xyz, or xyz and rgb).
 """
@@ -24,7 +24,7 @@ from trainer.batch import Draw
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentOptions:
-    """How far a shape may be changed. The values of no change: False, 0, (1, 1), 0, 0, 0."""
+    """Limits of the random changes of a shape. Without any change, the values are False, 0, (1, 1), 0, 0, 0."""
 
     rotate: bool = True
     """Turn about the up axis, +Y, by any angle."""
@@ -56,7 +56,7 @@ class AugmentDraw(Draw):
     shift: Tensor
     """[B, 1, 3]."""
     source: Tensor | None
-    """[B, P] int64: the point to put in each place; None where none is dropped."""
+    """[B, P] int64: the point to put in each place; None if no points are dropped."""
     grey: Tensor
     """[B] bool: shapes without colours."""
 
@@ -83,12 +83,12 @@ def draw(options: AugmentOptions, count: int, points: int, generator: torch.Gene
 
 
 def augment(points: Tensor, drawn: AugmentDraw, grey: float = GREY) -> Tensor:
-    """Points [B, P, C], changed. Dropped ones are replaced by repeating the others from the first on, so that P stays.
+    """The changed points [B, P, C]. Dropped points are replaced by repeating the others, from the first, so that P stays the same.
 
     Args:
-        points: coordinates, and colours where there are any.
-        drawn: what is done to each shape.
-        grey: the colour of a shape whose colours are dropped: that of shapes which have none (`trainer.points.Convention`).
+        points: coordinates, and colours if there are six channels.
+        drawn: the changes of each shape.
+        grey: colour of shapes whose colours are dropped; the same as for shapes without colours (`trainer.points.Convention`).
     """
     xyz = _product(points[..., :3], drawn.matrix.mT) + drawn.shift
     color = torch.where(drawn.grey.view(-1, 1, 1), grey, points[..., 3:])
@@ -97,7 +97,7 @@ def augment(points: Tensor, drawn: AugmentDraw, grey: float = GREY) -> Tensor:
 
 
 def _survivors(kept: Tensor) -> Tensor:
-    """For every place the point to put there, [B, P]: those kept [B, P] bool in their order, then again from the first.
+    """The point to put in every place, [B, P]: the kept points, given as [B, P] bool, in their order, then again from the first.
 
     Repeating keeps both the shape of the batch and the density of points, on which the radius of a group of nearest points depends.
     """
@@ -107,7 +107,7 @@ def _survivors(kept: Tensor) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product of [..., N, 3] and [..., 3, 3]. torch's own would be rounded to a few digits where TF32 or autocast is on."""
+    """Matrix product of [..., N, 3] and [..., 3, 3]. With TF32 or autocast, torch's own product would be exact to a few digits only."""
     return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
 
 

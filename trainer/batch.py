@@ -1,8 +1,8 @@
 """Inputs of a training step: the batch, and the random choices for it.
 
-A stage is called as `stage(batch, stage.draw(count, generator))` and answers a dict of named losses, "loss" being the one to descend.
-Draws are made outside of the stage so that it compiles as one graph, and so that several ranks can draw for the whole global
-batch from equal generators and then keep their own rows (`Draw.rows`).
+A stage is called as `stage(batch, stage.draw(count, generator))` and returns losses by name. The loss called "loss" is minimised. Random
+choices are drawn outside of the forward pass, so that the stage compiles as one graph, and so that each of several ranks can draw for the
+whole batch from an equal generator and then keep its own rows (`Draw.rows`).
 
 Letters: B shapes, P points, C channels (xyz, or xyz and rgb), E a teacher's width, G tokens, D encoder width, Q extra rows.
 """
@@ -19,15 +19,15 @@ from cache_schema.spec import label
 
 
 class Tensors:
-    """A dataclass whose tensors, also those in dicts, tuples and other such dataclasses, move together."""
+    """Base of dataclasses with tensors. Its methods change all tensors, also those in dicts, tuples and nested `Tensors`."""
 
     def to(self, device: torch.device | str) -> Self:
-        """A copy on a device. The copying may still be at work when this returns."""
+        """A copy on a device. The transfer may still be running when this returns."""
         moved: Self = _each(self, lambda tensor: tensor.to(device, non_blocking=True))
         return moved
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory of tensors that were made on another stream until what `stream` does with them now is done."""
+        """Keep the memory of tensors from another stream until `stream` has finished its present work with them."""
 
         def record(tensor: Tensor) -> Tensor:
             tensor.record_stream(stream)
@@ -78,7 +78,7 @@ class Batch(Tensors):
     points: Tensor
     """[B, P, C]: coordinates, then colours in 0..1 where there are any."""
     index: Tensor
-    """[B] int64: which shape: its row in the cache; the rows of a second cache count on from the last of the first, and so on."""
+    """[B] int64: number of the shape: its row in the cache, plus the number of shapes in the caches before this one."""
     label: Tensor
     """[B] int64: class, -1 for none."""
     ordered: bool = True
@@ -90,9 +90,10 @@ class Batch(Tensors):
     text_key: Tensor | None = None
     """[B] int64: equal for equal texts, -1 for none."""
     image_valid: dict[str, Tensor] = field(default_factory=dict)
-    """Teacher to [B] bool; a teacher that is not named has all its image targets. The others hold any finite numbers."""
+    """Teacher to [B] bool: whether the shape has an image target; otherwise its row in `image` has any finite numbers. A teacher without an
+    entry has all its image targets."""
     text_valid: dict[str, Tensor] = field(default_factory=dict)
-    """Teacher to [B] bool; a teacher that is not named has all its text targets."""
+    """Teacher to [B] bool: the same for `text`."""
     guide_tokens: Tensor | None = None
     """[B, G, D]: the guide's tokens, by centre."""
     guide_summary: Tensor | None = None
@@ -102,12 +103,12 @@ class Batch(Tensors):
 
 @dataclass(frozen=True, kw_only=True)
 class Features(Tensors):
-    """Features of whole shapes by a frozen model. The guide writes them into a cache, evaluation reads them."""
+    """Features of whole shapes, computed by a frozen model."""
 
     tokens: Tensor
     """[B, G, D], by centre."""
     summary: Tensor | None
-    """[B, D]; None where a model was trained without one."""
+    """[B, D]; None if the model was trained without a summary."""
 
 
 Side = Literal["image", "text"]

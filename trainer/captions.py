@@ -1,9 +1,9 @@
 """The captions of a run: the captioners of each cache, their shares, and the choice of a text for each shape.
 
-    names = chosen(open_cache("shapes.zarr"), ("blip2", "cap3d"))       # checked; all of the cache's for ()
+    names = chosen(open_cache("shapes.zarr"), ("blip2", "cap3d"))       # checked; () chooses all captions of the cache
     mix = Mix([captions_of_first_cache, captions_of_second_cache])
     which = mix.captioner(part, chance)                                 # [B]
-    column = mix.column(part, which, view, chance)                      # [B], where the text arrays have the text
+    column = mix.column(part, which, view, chance)                      # [B], columns in the text arrays
 
 Letters: B shapes in a batch, N shapes of a cache, V views, K captions of a view or of a shape, T captioners, L bytes of a text, E a
 teacher's width.
@@ -89,8 +89,10 @@ def mixture(moments: Sequence[NDArray[np.float64]], weights: Sequence[float]) ->
 
 
 class Mix:
-    """The captions of several caches, with the random choice of a caption for a shape. For a cache without captions the result is not
-    used."""
+    """The captions of several caches, with the random choice of a caption for a shape.
+
+    For shapes of a cache without captions, the results have no meaning.
+    """
 
     def __init__(self, captions: Sequence[Sequence[Captions]]) -> None:
         """
@@ -130,7 +132,7 @@ def text_keys(cells: NDArray[np.uint8]) -> Ints:
 
 
 def _keys_of(cache: Cache, captions: Record, keep: int) -> Ints:
-    """A key for each text that is embedded. [N, V * K]"""
+    """A key for each text that is embedded. [N, V * K], or [N, K] if captions are about the whole shape."""
     # One shard at a time: the texts of a million shapes do not fit into memory, their keys do.
     cells = (shard[:, :, :keep] for _, shard in cache.column_shards(cache.arrays(captions)[0].path))
     return np.concatenate([text_keys(shard.reshape(-1, shard.shape[-1])).reshape(len(shard), -1) for shard in cells])

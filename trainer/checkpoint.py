@@ -1,5 +1,5 @@
-"""Saving a run and reading it back. One safetensors file holds everything: weights, optimiser, and as JSON in its header the full
-configuration, how far it came and what it was trained on. Nothing is ever unpickled.
+"""Save and load the checkpoint of a run. One safetensors file holds everything: weights, state of the optimiser, and in its header, as
+JSON, the full configuration, the number of finished steps, and the data. Nothing is ever unpickled.
 
     loaded = load(Path("runs/align"))                   # Loaded: model in evaluation mode, config, step, caches, weights
     loaded.model.features(points, ordered=True)
@@ -34,8 +34,8 @@ from trainer.stage import Facts, Stage, build
 
 FORMAT: Final = 1
 """Version of the file's form. A reader refuses any other."""
-LAST: Final = "last"
-"""Name of the newest checkpoint of a run, `<run>/last.safetensors`."""
+LAST: Final = "last.safetensors"
+"""Name of the file with the newest checkpoint, in the folder of the run."""
 WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
 """Prefixes of the names of tensors in the file."""
 METADATA: Final = "mmpd"
@@ -72,12 +72,13 @@ class Header:
     guide_setup: str = ""
     """Result of `guide_setup` for the guide in stage 2; empty without a guide, or if its training is unknown."""
     first: tuple[float, ...] = ()
-    """Losses of the first steps and of the newest, by which a run that goes on notices that it diverges."""
+    """Losses of the first steps. A continued run compares them with `recent` to detect divergence."""
     recent: tuple[float, ...] = ()
+    """Losses of the latest steps."""
     source: Source | None = None
     """Where the weights come from, if the run was imported and not trained."""
     points: Convention | None = None
-    """The points that it was trained on; None in files of earlier versions, which do not say: see `trained_on`."""
+    """The kind of points that the run was trained on; None in files of earlier versions, which do not store it (see `trained_on`)."""
 
     @property
     def unfinished(self) -> str:
@@ -105,8 +106,9 @@ class Loaded:
         return self.header.step
 
 
-def path(run: Path, which: str = LAST) -> Path:
-    return run / f"{which}.safetensors"
+def path(run: Path) -> Path:
+    """The file with the newest checkpoint of a run, whether or not it exists."""
+    return run / LAST
 
 
 def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
@@ -126,15 +128,15 @@ def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor
     write_file(path(run), safetensors.torch.save(tensors, {METADATA: json.dumps(body, sort_keys=True)}))
 
 
-def load(run: Path, which: str = LAST) -> Loaded:
+def load(run: Path) -> Loaded:
     """The model of a run.
 
     Raises:
         UserError: there is no checkpoint, or it is damaged, pickled, or of another version; the message says which.
     """
-    header, encoder, tensors = read(run, which)
+    header, encoder, tensors = read(run)
     model = build(header.config, header.facts, encoder=encoder)
-    assign(model, named(tensors, AVERAGE) or named(tensors, WEIGHTS), str(path(run, which)))
+    assign(model, named(tensors, AVERAGE) or named(tensors, WEIGHTS), str(path(run)))
     model.convention = trained_on(header)
     return Loaded(run=run, header=header, model=model.eval(), weights=digest(model.state_dict()))
 
@@ -148,9 +150,9 @@ def weights(run: Path) -> str:
         return digest({name.removeprefix(prefix): opened.get_tensor(name) for name in names if name.startswith(starts)})
 
 
-def read(run: Path, which: str = LAST) -> tuple[Header, EncoderSettings, dict[str, Tensor]]:
+def read(run: Path) -> tuple[Header, EncoderSettings, dict[str, Tensor]]:
     """The header, the encoder's own configuration and all tensors of a checkpoint. Raises as `load`."""
-    file = path(run, which)
+    file = path(run)
     with _opened(run, file) as opened:
         metadata = opened.metadata() or {}
         if METADATA not in metadata:

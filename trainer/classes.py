@@ -1,10 +1,10 @@
-"""Find the classes of one cache among those of another, or of a label set, by their names.
+"""Match the classes of two lists by name: of two caches, or of a cache and a label set.
 
     places = matched(["night_stand", "bed"], ["bed", "night stand"])    # [1, 0]
 
-A class is looked for by its exact name first. Another spelling of the name (case, hyphen, underscore, blanks) is taken only if the exact
-name is not there and no second class of either list is spelled alike: a cache may hold the classes `-1` and `+1`, `c` and `C`, or `t-bar`
-and `T bar`, and they stay apart. Two equal lists are the same classes in the same order, whatever their names are.
+A class is first searched by its exact name. If the other list does not have this name, another spelling of it (case, hyphens, underscores,
+blanks) is accepted, but only if no second class of either list has the same spelling. So classes such as `-1` and `+1`, `c` and `C`, or
+`t-bar` and `T bar` stay different. Classes of two equal lists are matched by index.
 """
 
 import re
@@ -17,36 +17,36 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 
 NONE: Final = -1
-"""The place of a class that the other list does not have."""
+"""Index of a class that the other list does not have."""
 SOURCE: Final = "source"
-"""Name of the label set that is made of a cache's own classes, in their order."""
+"""Name of the label set with the cache's own classes, in their order."""
 
 
 def spelling(name: str) -> str:
-    """The form that all spellings of one name share: `night stand` for `Night_Stand`, `night-stand` and `night - stand`. A hyphen at the
-    beginning or the end of a word is a sign and stays: `-1` is not `1`.
+    """The form that all spellings of a name have in common: `night stand` for `Night_Stand`, `night-stand` and `night - stand`. A hyphen at
+    the beginning or the end of a word is kept, since it may be a sign: `-1` is not `1`.
     """
     return " ".join(re.sub(r"(?<=\w)-+(?=\w)|(?<=\s)-+(?=\s)", " ", name.lower().replace("_", " ")).split()) or name
 
 
 def _words(name: str) -> str:
-    """A class name with blanks in the place of hyphens and underscores, as the label set `source` has it."""
+    """A class name with blanks instead of hyphens and underscores, as in the label set `source`."""
     return " ".join(re.sub(r"[-_]", " ", name).split())
 
 
 def matched(names: Sequence[str], others: Sequence[str], where: str = "", there: str = "", *, own: bool = False) -> NDArray[np.int64]:
-    """The place of each class name in another list of names, [n]; `NONE` where the other list does not have it.
+    """The index of each class name in another list of names, [n]; `NONE` for a name that the other list does not have.
 
     Args:
-        names: the classes of one cache, each once.
-        others: the classes of another cache, of a label set, or of several caches taken together.
-        where: what `names` belong to, for messages.
-        there: what `others` belong to, for messages.
-        own: whether `others` may have been made from `names` one by one, with blanks for hyphens and underscores: if each of `others` is
-            the name at its place so changed, the same place is the same class. If not, names decide.
+        names: names of classes.
+        others: names to search in: classes of another cache, of a label set, or of several caches together.
+        where: the owner of `names`, for messages.
+        there: the owner of `others`, for messages.
+        own: whether `others` may be a copy of `names` with blanks instead of hyphens and underscores. If it is, classes are matched by
+            index, else by name.
 
     Raises:
-        UserError: a name is not in `others` exactly, and several classes in `names` or in `others` have its spelling.
+        UserError: `others` does not have the exact name, and several classes in `names` or in `others` have its spelling.
     """
     names, others = list(names), list(others)
     if names == others or (own and list(map(_words, names)) == list(map(_words, others))):
@@ -74,19 +74,19 @@ def matched(names: Sequence[str], others: Sequence[str], where: str = "", there:
 
 
 def united(lists: Sequence[Sequence[str]], owners: Sequence[str]) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
-    """The classes of several caches as one list, and for each cache the places of its classes in that list. A class that caches spell
-    differently has the name that it has in the first of them.
+    """The classes of several caches as one list, and for each cache the indices of its classes in this list. If caches spell a class
+    differently, the list has the spelling of the first cache.
 
     Args:
         lists: the class names of each cache.
-        owners: what each cache is called, for messages.
+        owners: name of each cache, for messages.
 
     Raises:
-        UserError: as `matched`, for any two caches.
+        UserError: `matched` raises it for two of the caches.
     """
     for i, names in enumerate(lists):
         for j, others in enumerate(lists):
-            if i != j:  # whichever comes first: the order of the caches must not decide
+            if i != j:  # in both directions: the order of the caches must not decide whether an error is raised
                 matched(names, others, owners[i], owners[j])
     classes: list[str] = []
     places = []
@@ -100,10 +100,10 @@ def united(lists: Sequence[Sequence[str]], owners: Sequence[str]) -> tuple[tuple
 
 
 def chosen(wanted: Sequence[str], names: Sequence[str], where: str = "") -> NDArray[np.int64]:
-    """The place in `names` of each class that a setting names, [n]; `NONE` for a class that is not there. Each is looked for by itself.
+    """The index in `names` of each class that a setting names, [n]; `NONE` for a class that is not there. Each class is matched alone.
 
     Raises:
-        UserError: as `matched`.
+        UserError: `matched` raises it for a class.
     """
     return np.array([matched([name], names, "", where)[0] for name in wanted], np.int64)
 

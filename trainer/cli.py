@@ -328,16 +328,17 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or 
     """Print all settings of a recipe or a task as JSON. --set can change each of them."""
     from cache_schema.spec import did_you_mean, to_json
     from trainer.recipes import RECIPES, experiment
-    from trainer.tasks import catalog
 
-    if name in catalog.TASKS:
+    if name in TASKS:
+        from trainer.tasks import catalog
+
         print_json(to_json(catalog.options(name), whole=True))
     elif name in RECIPES:
         stages = {"align": experiment(name).align, "distill": experiment(name).distill}
         configs = {stage: config for stage, config in stages.items() if config is not None}
         print_json({stage: {**to_json(config, whole=True), "encoder": _encoder(config)} for stage, config in configs.items()})
     else:
-        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *catalog.TASKS])}")
+        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *TASKS])}")
 
 
 def _encoder(config: "StageConfig") -> dict[str, Any]:

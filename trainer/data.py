@@ -15,7 +15,6 @@ Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channel
 D the guide's width, R blocks, Q extra rows.
 """
 
-import dataclasses
 import functools
 import itertools
 import threading
@@ -24,7 +23,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 import numpy as np
 import torch
@@ -52,9 +51,17 @@ AHEAD: Final = 2
 T = TypeVar("T")
 
 
+class Arrays:
+    """Base of dataclasses whose fields are arrays of equal length."""
+
+    def of(self, which: Ints | slice) -> Self:
+        """The entries at some positions."""
+        return type(self)(**{name: values[which] for name, values in vars(self).items()})
+
+
 @dataclass(frozen=True, kw_only=True)
-class Pool:
-    """The selected shapes of all caches in one list, cache after cache. Every array has the shape [S]."""
+class Pool(Arrays):
+    """Shapes of all caches in one list. Every array has the shape [S] for all selected shapes, cache after cache; [B] for a batch."""
 
     part: Ints
     """Index of the shape's cache."""
@@ -65,44 +72,32 @@ class Pool:
     label: Ints
     """Index of the shape's class over all caches; -1 for none."""
 
-    @classmethod
-    def of(cls, parts: Sequence[Part], places: Sequence[Ints]) -> "Pool":
-        """The shapes of `parts`. For each part, `places` has the index over all caches of each of the part's classes."""
-        # A shape without a class has index -1, which finds the entry added at the end.
-        numbers = [np.append(place, NONE) for place in places]
-        return cls(
-            part=np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(parts)]),
-            row=np.concatenate([part.rows for part in parts]),
-            own_class=np.concatenate([part.own_class for part in parts]),
-            label=np.concatenate([ids[part.own_class] for ids, part in zip(numbers, parts, strict=True)]),
-        )
+
+def pooled(parts: Sequence[Part], places: Sequence[Ints]) -> Pool:
+    """The selected shapes of `parts`. For each part, `places` has the index over all caches of each of the part's classes."""
+    # A shape without a class has index -1, which finds the entry added at the end.
+    numbers = [np.append(place, NONE) for place in places]
+    return Pool(
+        part=np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(parts)]),
+        row=np.concatenate([part.rows for part in parts]),
+        own_class=np.concatenate([part.own_class for part in parts]),
+        label=np.concatenate([ids[part.own_class] for ids, part in zip(numbers, parts, strict=True)]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
-    """Number of blocks, views and templates to draw from: for each cache [parts], or, returned by `of`, for each shape of a batch [B]."""
+class Choices(Arrays):
+    """Number of blocks, views and templates to draw from: for each cache [parts], or for each shape of a batch [B]."""
 
     blocks: Ints
     views: Ints
     templates: Ints
 
-    def of(self, part: Ints) -> "Choices":
-        """The numbers for the shapes of a batch, whose caches are `part` [B]. Every array has the shape [B]."""
-        return Choices(blocks=self.blocks[part], views=self.views[part], templates=self.templates[part])
-
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """The random choices for the shapes of a batch. Every array has the shape [B]."""
+class Drawn(Pool):
+    """The shapes of a batch and the random choices for them. Every array has the shape [B]."""
 
-    part: Ints
-    """Index of the shape's cache."""
-    row: Ints
-    """Row of the shape in its cache."""
-    own_class: Ints
-    """Index of the shape's class in its cache; -1 for none."""
-    label: Ints
-    """Index of the shape's class over all caches; -1 for none."""
     block: Ints
     view: Ints
     captioner: Ints
@@ -111,10 +106,6 @@ class Drawn:
     """Column of the caption in the captioner's arrays: a caption of the drawn view, or of the shape."""
     template: Ints
     """Index of the template that replaces the caption; -1 for none."""
-
-    def of(self, which: slice) -> "Drawn":
-        """The choices for some of the shapes."""
-        return Drawn(**{field.name: getattr(self, field.name)[which] for field in dataclasses.fields(self)})
 
 
 class Epochs:
@@ -216,7 +207,7 @@ class Data:
         self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)
         """Whether points come in farthest-point order."""
         # One list of all shapes, as arrays: a batch then takes a few indexing operations, for any number of shapes.
-        self.pool = Pool.of(self.parts, places)
+        self.pool = pooled(self.parts, places)
         self._choices = Choices(
             blocks=np.array([part.blocks for part in self.parts]),
             views=np.array([part.views for part in self.parts]),
@@ -328,25 +319,22 @@ class Data:
 
     def _draw(self, places: Ints, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
         """Draw the choices for the shapes at these places: the captioner from `captioners`, everything else from `rng`."""
-        part, own_class = self.pool.part[places], self.pool.own_class[places]
+        shapes = self.pool.of(places)
         # Always draw all random numbers, needed or not. So the view of a shape does not change if, for example, templates are turned off,
         # and runs that differ in one setting make the same other choices.
         block, view, caption, template, kind = rng.random((5, len(places)))
-        choices = self._choices.of(part)
-        filled = (kind < self.config.templates) & (choices.templates > 0) & (own_class >= 0)
+        choices = self._choices.of(shapes.part)
+        filled = (kind < self.config.templates) & (choices.templates > 0) & (shapes.own_class >= 0)
         view_number = _below(choices.views, view)
         # A separate stream: a run with one captioner draws the same as in versions without several captioners.
-        captioner = self._mix.captioner(part, captioners.random(len(places)))
+        captioner = self._mix.captioner(shapes.part, captioners.random(len(places)))
         return Drawn(
-            part=part,
-            row=self.pool.row[places],
-            own_class=own_class,
-            label=self.pool.label[places],
+            **vars(shapes),
             block=_below(choices.blocks, block),
             view=view_number,
             captioner=captioner,
             # If each view has captions, take a caption of the view whose picture is drawn.
-            caption=self._mix.column(part, captioner, view_number, caption),
+            caption=self._mix.column(shapes.part, captioner, view_number, caption),
             template=np.where(filled, _below(choices.templates, template), -1),
         )
 

@@ -3,16 +3,16 @@
     stage = Distill(encoder, DistillOptions())
     losses = stage(batch, stage.draw(len(batch.points), generator))      # {"local": ..., "global": ..., "loss": ...}
 
-The student sees the visible groups only. Locally, visible tokens and mask tokens are shuffled, positions are added in canonical order,
-and a decoder predicts the guide's token in every slot: a student that starts as a copy of its guide cannot pass the visible half
-through, it has to solve a jigsaw. Globally, a small decoder with attention pooling predicts the guide's summary from the visible tokens.
-The form is that of VideoPrism's second stage (https://arxiv.org/abs/2402.13217).
+The student reads only the visible groups. The local branch shuffles visible tokens and mask tokens, adds the positions of the groups in
+their usual order, and predicts the guide's token in every slot. So a student that starts as a copy of its guide cannot just return the
+visible tokens: it has to find their places, as in a jigsaw. The global branch, a small decoder with attention pooling, predicts the guide's
+summary from the visible tokens. Both follow the second stage of VideoPrism (https://arxiv.org/abs/2402.13217).
 
-The baselines are choices of the same options: Point-MAE reconstructs alone (`local_weight=0, global_weight=0, reconstruction_weight=1`),
-ACT is local only (`global_weight=0, shuffle="none", masked_only=True, mask_ratio=0.8, local_depth=2`), ReCon reconstructs and regresses
-to the teachers in one stage (`local_weight=0, global_weight=0, reconstruction_weight=1, teacher_weight=1`).
+The baselines are settings of the same options. Point-MAE only reconstructs: `local_weight=0, global_weight=0, reconstruction_weight=1`. ACT
+has only the local branch: `global_weight=0, shuffle="none", masked_only=True, mask_ratio=0.8, local_depth=2`. ReCon reconstructs, and
+predicts the embeddings of the teachers in the same stage: `local_weight=0, global_weight=0, reconstruction_weight=1, teacher_weight=1`.
 
-Letters: B shapes, P points, C channels, G groups, Gv visible and Gh hidden ones, K points per group, D student width, Dg guide width.
+Letters: B shapes, P points, C channels, G groups (Gv visible, Gh hidden), K points per group, D student width, Dg guide width.
 """
 
 from dataclasses import dataclass
@@ -43,13 +43,13 @@ class DistillDraw(Draw):
     order: Tensor | None
     """[B, G] int64: slot i of the local decoder holds token `order[i]`; None for no shuffling."""
     teachers: AlignDraw | None
-    """Random choices of the teachers' losses, where their heads are trained."""
+    """Random choices of the teachers' losses; None if their heads are not trained."""
     curve: Tensor | None = None
-    """[B] int64: the curve that the encoder and the coordinate decoder go along, if the encoder has several (`Curved`)."""
+    """[B] int64: the curve along which encoder and coordinate decoder read a shape; None if the encoder has no curves (`Curved`)."""
 
 
 class LocalBranch(nn.Module):
-    """Predicts the guide's token of every slot from visible tokens that have changed places."""
+    """Predicts the guide's token in every slot from shuffled visible tokens."""
 
     def __init__(self, dim: int, target_dim: int, options: DistillOptions) -> None:
         super().__init__()
@@ -62,21 +62,21 @@ class LocalBranch(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, encoded: Encoded, centres: Tensor, order: Tensor | None) -> Tensor:
-        """Predictions [B, G, Dg] for the groups at centres [B, G, 3]; slot i is given token `order[i]` and position i."""
+        """Predictions [B, G, Dg] for the groups at centres [B, G, 3]. Slot i has token `order[i]` and the position of group i."""
         b, visible, _ = encoded.tokens.shape
         tokens = torch.cat([encoded.tokens, self.mask_token.to(encoded.tokens.dtype).expand(b, -1, -1)], 1)  # [B, Gv + 1, D]
         rows = torch.arange(visible, device=centres.device).expand(b, -1)
         source = rows.new_full(centres.shape[:2], visible).scatter(1, encoded.visible, rows)  # [B, G] rows of `tokens`
         if order is not None:
             source = source.gather(1, order)
-        # The canonical order of positions comes after the permutation of tokens: that is the jigsaw.
+        # Tokens are permuted, positions are not: this is the jigsaw.
         decoded = self.decoder(ops.gather(tokens, source), self.positions(centres))  # [B, G, D]
         predicted: Tensor = self.head(self.norm(decoded))
         return predicted
 
 
 class GlobalBranch(nn.Module):
-    """Predicts the guide's summary from the visible tokens, which carry their own places: no positions, no shuffling."""
+    """Predicts the guide's summary from the visible tokens. It adds no positions, since the tokens contain them, and does not shuffle."""
 
     def __init__(self, dim: int, target_dim: int, options: DistillOptions) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class GlobalBranch(nn.Module):
 
 
 class Reconstruction(nn.Module):
-    """Point-MAE's objective (https://arxiv.org/abs/2203.06604): a decoder predicts the coordinates of hidden groups. No shuffling."""
+    """Point-MAE's objective (https://arxiv.org/abs/2203.06604): a decoder predicts the coordinates of hidden groups, without shuffling."""
 
     def __init__(self, dim: int, group_size: int, options: DistillOptions) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Reconstruction(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
-        """Chamfer-L2, scalar, between predicted and true members of the groups hidden [B, Gh], relative to their centres."""
+        """Chamfer-L2, a scalar, between predicted and true members of the hidden groups [B, Gh], relative to their centres."""
         b, count = hidden.shape
         level = patches.coarsest
         masked = self.mask_token.to(encoded.tokens.dtype).expand(b, count, -1)
@@ -118,7 +118,7 @@ class Reconstruction(nn.Module):
 
 
 def reconstruction(encoder: Encoder, options: DistillOptions) -> nn.Module:
-    """A new decoder of coordinates for an encoder: its own (`OwnDecoder`), or Point-MAE's."""
+    """A new decoder of coordinates for an encoder: the encoder's own if it has one (`OwnDecoder`), else Point-MAE's."""
     if isinstance(encoder, OwnDecoder):
         return encoder.decoder(options.reconstruction_depth, options.heads, options.drop_path)
     return Reconstruction(encoder.dim, encoder.group_size, options)
@@ -128,7 +128,7 @@ class Distill(nn.Module):
     """The student's encoder, its branches and their losses."""
 
     convention: Convention | None = None
-    """The points that the run was trained on, if it was read from a file that says it; else None."""
+    """The kind of points that the run was trained on; None if the model is new, or its file does not say."""
 
     def __init__(
         self, encoder: Encoder, options: DistillOptions, guide_dim: int | None = None, teachers: TeacherLosses | None = None
@@ -136,12 +136,13 @@ class Distill(nn.Module):
         """
         Args:
             encoder: the student.
-            options: choices of stage 2.
-            guide_dim: width of the guide's tokens and summary; None for the student's own.
-            teachers: heads in the teachers' spaces. They are trained if `teacher_weight` is set, else they are the guide's and stay frozen.
+            options: settings of the losses of stage 2.
+            guide_dim: width of the guide's tokens and summary; None for the width of the student.
+            teachers: heads that project into the teachers' spaces. They are trained if `teacher_weight` is not 0. Otherwise they are the
+                guide's heads and stay frozen.
 
         Raises:
-            UserError: an option needs teachers' heads or hidden groups, and there are none.
+            UserError: an option needs heads of teachers or hidden groups, but there are none.
         """
         super().__init__()
         width = guide_dim or encoder.dim
@@ -225,22 +226,26 @@ class Distill(nn.Module):
         return Features(tokens=tokens, summary=None if self.summary is None else self.summary(tokens))
 
     def _target(self, features: Tensor | None, what: str) -> Tensor:
-        if features is None:
-            raise UserError(f"the batch has no guide {what}: name a guide of the cache, or run one online")
-        features = features.detach().float()
+        """The guide's features in the form that the local and the global loss predict."""
+        features = _given(features, what)
         return F.layer_norm(features, features.shape[-1:]) if self.options.normalise_targets else features
 
     def _projected(self, summary: Tensor, batch: Batch) -> Tensor:
-        """Mean cosine distance between predicted and guide's summary in the teachers' spaces."""
-        if batch.guide_summary is None:
-            raise UserError("the batch has no guide summary: name a guide of the cache, or run one online")
+        """Mean cosine distance between the predicted summary and the guide's summary in the teachers' spaces."""
         assert self.teachers is not None
         with torch.no_grad():
-            targets = self.teachers.embed(batch.guide_summary.float())
+            targets = self.teachers.embed(_given(batch.guide_summary, "summary"))
         predicted = self.teachers.embed(summary)
         return torch.stack([distance(predicted[product], target) for product, target in targets.items()]).mean()
 
 
+def _given(features: Tensor | None, what: str) -> Tensor:
+    """The guide's features of a batch, in float32 and without gradient. Raises UserError if the batch has none."""
+    if features is None:
+        raise UserError(f"the batch has no guide {what}: name a guide of the cache, or run one online")
+    return features.detach().float()
+
+
 def distance(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean of 1 - cosine over all vectors [..., D], in float32."""
+    """Mean of 1 - cosine over all pairs of vectors [..., D], computed in float32."""
     return (1 - F.cosine_similarity(predicted.float(), target.float(), dim=-1)).mean()

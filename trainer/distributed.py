@@ -1,9 +1,12 @@
-"""Several ranks as one: `torchrun --nproc-per-node 8 -m trainer.cli align CACHE RUN` trains as one process would at the same batch.
+"""Training with several processes (ranks). The result is that of one process with the same batch size.
 
-Each rank takes its rows of every batch, and of what was drawn for the whole batch; losses that compare shapes gather the others' rows
-(`trainer.align`), batch norms take their statistics over all, gradients are averaged. Only drop path is drawn by each rank for itself.
+    torchrun --nproc-per-node 8 -m trainer.cli align CACHE RUN
 
-Letters: n rows of a rank, R ranks, C channels.
+Each rank takes its rows of every batch and of the random choices, which are drawn for the whole batch. Losses that compare shapes gather
+the rows of all ranks (`trainer.align`). Batch norms use the statistics of all rows, and gradients are averaged. Only drop path differs:
+each rank draws its own.
+
+Letters: B shapes of a rank, A shapes of all ranks, n rows of a rank, R ranks, C channels.
 """
 
 import os
@@ -21,12 +24,13 @@ from torch.nn.parallel import DistributedDataParallel
 from cache_schema.errors import UserError
 
 PATIENCE: Final = timedelta(hours=1)
-"""How long a rank waits for the others. The first rank may evaluate as long as this. A dead rank is noticed at once."""
+"""Longest time that a rank waits for the others. While the first rank evaluates, the others wait, so an evaluation may take this long. A
+rank that has ended is noticed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process, one of the processes that train together."""
+    """The number of this process among all that train together, and its device."""
 
     device: torch.device
     rank: int = 0
@@ -41,7 +45,7 @@ class Ranks:
         """This rank's rows of a batch.
 
         Raises:
-            UserError: the batch cannot be dealt evenly.
+            UserError: the batch size is not a multiple of the number of ranks.
         """
         if batch % self.count:
             raise UserError(f"a batch of {batch} (optim.batch / optim.accumulate) cannot be dealt to {self.count} ranks evenly")
@@ -57,24 +61,24 @@ class Ranks:
         return bool(value)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of the values over all ranks. They are changed in place."""
+        """The mean of the values over all ranks. The tensor is changed in place."""
         if self.count > 1:
             dist.all_reduce(values)
             values /= self.count
         return values
 
     def wait(self) -> None:
-        """Wait until all ranks have come to this call."""
+        """Wait until all ranks have reached this call."""
         if self.count > 1:
             dist.barrier()
 
 
 def device_of(name: str, number: int | None = None) -> torch.device:
-    """The torch device called `name`. A GPU comes with its number, because a thread cannot be put on it without.
+    """The torch device called `name`. A GPU always gets a number, because `torch.cuda.set_device` in a thread needs one.
 
     Args:
-        name: as torch writes it, or `auto` for a GPU if there is one.
-        number: number of the GPU, if the name gives none; None for the present one.
+        name: a name that torch knows, or `auto` for a GPU if there is one.
+        number: number of the GPU if the name has none; None for the current GPU.
 
     Raises:
         UserError: there is no such device.
@@ -93,16 +97,16 @@ def device_of(name: str, number: int | None = None) -> torch.device:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the memory of a GPU or of the machine ran out."""
+    """Whether the reason of an error is too little memory, on the GPU or in the machine."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """Take part in the run that torchrun started, or be its only rank. Gives this process's place in the run.
+    """Join the other ranks if torchrun started this process; otherwise this process is the only rank. Yields its `Ranks`.
 
     Raises:
-        UserError: there is no such device, or it would be the same for all ranks.
+        UserError: there is no such device, or all ranks would share one GPU.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -117,12 +121,12 @@ def joined(device: str) -> Iterator[Ranks]:
     if ours:
         dist.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
     yield Ranks(device=found, rank=dist.get_rank(), count=count)
-    if ours:  # not after an error: the others may hang in a collective, and it is this process's end that frees them
+    if ours:  # not after an error: the others may wait in a collective until this process ends
         dist.destroy_process_group()
 
 
 def replicated(stage: nn.Module, ranks: Ranks) -> nn.Module:
-    """The module to call in training, which averages gradients over ranks and synchronises batch norms. One rank calls the stage itself."""
+    """The module to call in training. It averages gradients over ranks and synchronises batch norms. One rank gets the stage itself."""
     if ranks.count == 1:
         return stage
     if ranks.device.type == "cuda":
@@ -136,7 +140,7 @@ def replicated(stage: nn.Module, ranks: Ranks) -> nn.Module:
 
 
 def mean(values: Tensor, rows: Tensor) -> Tensor:
-    """Mean of values [B] over the rows [B] bool that count, or 0 if none counts. The mean over ranks of the results is the global mean."""
+    """Mean of values [B] over the rows [B] bool that count; 0 if none counts. The mean of the results of all ranks is the global mean."""
     count = rows.sum()
     ranks = 1
     if _distributed():
@@ -146,7 +150,7 @@ def mean(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def gathered(x: Tensor) -> Tensor:
-    """Rows of all ranks in rank order, [B, ...] to [A, ...]. Gradients flow back to each rank's own rows."""
+    """Rows of all ranks in rank order, [B, ...] to [A, ...]. Each rank gets the gradients of its own rows."""
     if not _distributed():
         return x
     if x.dtype == torch.bool:  # torch.compile for a CPU misreads truth values that a collective wrote (torch 2.13)
@@ -161,7 +165,7 @@ def _all_rows(x: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Gathers the rows of all ranks. Backward, it sums the gradients that all ranks' losses have for this rank's rows."""
+    """Gathers the rows of all ranks. The backward pass sums the gradients of all ranks' losses for this rank's rows."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -187,7 +191,7 @@ def _distributed() -> bool:
 
 
 class SyncBatchNorm(nn.BatchNorm1d):
-    """Batch norm over the rows [n, C] of all ranks, on a CPU. Each rank has equally many rows. torch's own needs a GPU."""
+    """Batch norm over the rows [n, C] of all ranks, on a CPU: torch's own class needs a GPU. All ranks need the same number of rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

@@ -1,11 +1,11 @@
-"""The folder of a run: who may write into it, how the run was begun, and going on with what is there.
+"""The folder of a run: check and lock it, store how the run was begun, and continue the run.
 
-    check(run, resume=False)                                            # refuses a folder that holds something else
-    with held(run):                                                     # no other process trains in it
+    check(run, resume=False)                                            # refuses a folder with other files
+    with held(run):                                                     # no other process can train in it
         describe(run, header, encoder, guide_run)                       # RUN/config.json
     config, guide_run = begun(run)
 
-Checkpoints, metrics and curves in it are the trade of `trainer.checkpoint` and `trainer.log`.
+`trainer.checkpoint` writes the checkpoints in the folder, `trainer.log` metrics and curves.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ from trainer.config import AlignConfig, DistillConfig
 from trainer.stage import Stage
 
 CONFIG: Final = "config.json"
-"""Name of the file that says how the run was begun."""
+"""Name of the file that stores how the run was begun."""
 LOCK: Final = ".lock"
 """Name of the file that a process locks while it trains."""
 
 
 def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
-    """The configuration of a run, and the run its guide came from; None where there is none.
+    """The configuration of a run, and the run of its guide. Each is None if there is none.
 
     Raises:
-        UserError: the file that says so is damaged.
+        UserError: the file with the configuration is damaged.
     """
     if not (run / CONFIG).exists():
         return None, None
@@ -44,7 +44,7 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
         body = json.loads((run / CONFIG).read_bytes())
         kind = {"align": AlignConfig, "distill": DistillConfig}[body["config"]["stage"]]
         config, init = from_json(kind, body["config"], str(run / CONFIG)), body["init"]
-    except (ValueError, KeyError, TypeError) as error:  # of JSON that is none, or of another form
+    except (ValueError, KeyError, TypeError) as error:  # the file is not JSON, or has other fields
         raise UserError(
             f"{run / CONFIG} does not say how the run was begun ({type(error).__name__}: {error}): restore it from a copy, or begin anew "
             "in another folder"
@@ -53,13 +53,13 @@ def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
 
 
 def describe(run: Path, header: Header, stage: Stage, guide_run: Path | None) -> None:
-    """Write down what the run is, for people and for going on before there is a checkpoint.
+    """Write the file that stores how a run was begun. People read it, and a run without a checkpoint is continued from it.
 
     Args:
         run: the folder.
-        header: of the checkpoints to come.
+        header: header of the checkpoints that will follow.
         stage: the model.
-        guide_run: the run that the guide comes from.
+        guide_run: the run of the guide; None without a guide.
     """
     run.mkdir(parents=True, exist_ok=True)
     body = {
@@ -72,10 +72,10 @@ def describe(run: Path, header: Header, stage: Stage, guide_run: Path | None) ->
 
 
 def check(run: Path, resume: bool) -> None:
-    """Check that a run may be written into a folder. Hidden files do not count.
+    """Check that a run may be written into a folder. Hidden files are ignored.
 
     Raises:
-        UserError: it holds a run and `resume` is not asked for, or it holds something else.
+        UserError: the folder holds a run and `resume` is not set, or it holds other files.
     """
     if not run.exists():
         return
@@ -88,11 +88,12 @@ def check(run: Path, resume: bool) -> None:
 
 @contextlib.contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Hold the folder of a run for writing, and make it if need be. The hold ends with the process, however that ends. Half-written files
-    of writers that were killed are cleared; they can be as large as a checkpoint.
+    """Lock the folder of a run for writing; create it if it does not exist. The lock ends with the process, even if that is killed.
+
+    Half-written files of killed processes are deleted, since they can be as large as a checkpoint.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process has locked the folder.
     """
     run.mkdir(parents=True, exist_ok=True)
     with open(run / LOCK, "a") as file:
@@ -100,21 +101,21 @@ def held(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise UserError(f"{run} is being trained by another process: stop that one first, or give another folder") from error
-        for leftover in run.glob(".*.tmp"):  # of writers that were killed: who holds the folder is the only one who writes here
+        for leftover in run.glob(".*.tmp"):  # the writer was killed: only the owner of the lock writes here
             leftover.unlink(missing_ok=True)
         yield
 
 
 def restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Optimizer, average: optim.Average) -> Header:
-    """Take weights, optimiser and average from a run's checkpoint.
+    """Load weights, state of the optimiser, and average from a run's checkpoint.
 
     Args:
         run: the folder.
-        header: what a checkpoint would say of the run as it is asked for now.
-        stage, optimizer, average: get their state.
+        header: header of a checkpoint of the run with the present settings, to compare with.
+        stage, optimizer, average: they receive the stored state.
 
     Returns:
-        The header of that checkpoint; `header` where there is none yet.
+        The header of that checkpoint; `header` if there is no checkpoint yet.
 
     Raises:
         UserError: the run was begun with another configuration, guide or data.
@@ -138,7 +139,7 @@ def restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opti
 
 
 def _check_same(run: Path, there: AlignConfig | DistillConfig, asked: AlignConfig | DistillConfig, more: Sequence[str] = ()) -> None:
-    """Raise UserError if a run was begun with another configuration. `more` are differences already found."""
+    """Raise UserError if a run was begun with another configuration. `more` has differences that are already known."""
     changed = [*differences(there, asked), *more]
     if type(there) is not type(asked):
         changed = [f"its stage is {there.stage}, asked {asked.stage}"]

@@ -1,6 +1,6 @@
 """Logging of a training: `metrics.jsonl` and TensorBoard files in the run's folder, a progress line in the terminal, curves at the end.
 
-tensorboard --logdir runs
+`tensorboard --logdir runs` shows the TensorBoard files of all runs in the folder `runs`.
 """
 
 import json

@@ -65,7 +65,7 @@ class Training:
 
     @functools.cached_property
     def trained(self) -> list[nn.Parameter]:
-        """The parameters that learn."""
+        """The parameters that are trained."""
         return [parameter for _, parameter in optim.named(self.stage)]
 
     def numbers(self, step: int) -> range:
@@ -87,16 +87,16 @@ def train(
 
     Args:
         config: the complete settings of the run.
-        caches: one or more.
-        run: the folder.
+        caches: one or more caches.
+        run: the folder of the run.
         guide_run: for stage 2, the run of stage 1 whose weights the student starts from or whose guide runs online.
-        resume: go on with what is in the folder, if anything is.
-        device: of torch; auto takes a GPU if there is one.
+        resume: continue the run in the folder; begin a run if the folder is empty.
+        device: a torch device; `auto` takes a GPU if there is one.
         console: console for messages; standard error by default.
 
     Raises:
-        UserError: something does not fit, memory does not suffice, or the training diverged.
-        Stopped: it was asked to stop; all is saved.
+        UserError: settings, caches, guide and folder do not fit together, there is too little memory, or the training diverged.
+        Stopped: a signal asked the training to stop; its work is saved.
     """
     console = console or Console(stderr=True)
     with distributed.joined(device) as ranks, _memory_explained(config, ranks), contextlib.ExitStack() as held:
@@ -176,7 +176,6 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
             names, values = _step(training, model, batches, step, rate, meter, ranks)
 
             # Values are read one step late, so that the CPU does not wait for the device. But all are read before saving.
-            meter.catch_up()
             meter.add(step, names, ranks.mean(values))
             stopping = ranks.any(asked())
             logging = step % config.log_every == 0 or step == steps or stopping
@@ -215,7 +214,7 @@ def _step(
         batches: gives the next ones.
         step: its number, from 1.
         rate: learning rate.
-        meter: takes the time of waiting for batches.
+        meter: measures the time of waiting for batches.
         ranks: this process among those of the run.
     """
     config, micro, own = training.config, training.micro, ranks.share(training.micro)
@@ -394,7 +393,7 @@ def _logging(run: Path, start: int, steps: int, console: Console, ranks: Ranks) 
 
 
 def _check_probe(names: Sequence[str], cache: Cache) -> None:
-    """Raise UserError where a task is unknown or has no shapes in the cache, before hours are spent until it is asked for."""
+    """Raise UserError if a task is unknown or lacks a split of the cache: before the training, and not after hours of it."""
     if names:
         from trainer.tasks import catalog
 
@@ -421,7 +420,7 @@ def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device, 
 
 
 def _seed(*numbers: int) -> int:
-    """One seed of several numbers."""
+    """One seed, computed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -443,7 +442,7 @@ def _broken(data: Data, numbers: Iterable[int]) -> str:
 
 @contextlib.contextmanager
 def _memory_explained(config: AlignConfig | DistillConfig, ranks: Ranks) -> Iterator[None]:
-    """Turn running out of memory into advice."""
+    """Turn errors for lack of memory into a UserError with advice."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

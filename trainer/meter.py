@@ -1,4 +1,4 @@
-"""Read the losses of a run, one step late, so that the CPU does not wait for the device; and stop a run that diverges.
+"""Read the losses of a run, one step late, so that the CPU does not wait for the device. Stop a run that diverges.
 
 meter = Meter(Watch(3.0, explain), batch=128)
 meter.add(step, ("loss", "grad_norm"), values)                      # reads the step before
@@ -29,7 +29,7 @@ class Watch:
         Args:
             limit: stop the run if the loss is more than this many times the loss at the start.
             explain: function that takes the number of a failed step and returns a sentence with the cause or the remedy.
-            first, recent: losses seen before, of a run that goes on.
+            first, recent: the first and the latest losses of a continued run, from its checkpoint.
         """
         self.limit, self.explain = limit, explain
         self.first, self.recent = list(first), deque(recent, maxlen=SETTLING)
@@ -59,7 +59,7 @@ class Meter:
     def __init__(self, watch: Watch, batch: int) -> None:
         """
         Args:
-            watch: sees every step that is read.
+            watch: checks the values of every step.
             batch: shapes in a step.
         """
         self.watch, self.batch = watch, batch
@@ -73,7 +73,7 @@ class Meter:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """The time spent inside is that of waiting for data."""
+        """Count the time spent inside as waiting for data."""
         began = time.perf_counter()
         yield
         self._waited += time.perf_counter() - began
@@ -88,7 +88,7 @@ class Meter:
         self._unread = step, names, values
 
     def catch_up(self) -> None:
-        """Read what is unread, and so wait until the device has made it.
+        """Read the values of the last step if they are unread. This waits until the device has computed them.
 
         Raises:
             UserError: as `Watch.read`.

@@ -1,7 +1,7 @@
 """Point-set operations in plain torch: farthest points, nearest neighbours, gather, Chamfer distance, interpolation.
 
-They run on any device, under `torch.compile` and under autocast. Whatever the input's type, distances are computed in float32
-or wider, difference by difference: expanding |a - b|^2 into products would cancel for near points, and in bf16 it would be noise.
+They run on any device, with `torch.compile` and with autocast. For every type of input, distances are computed in float32 or wider, from
+the differences of coordinates. The formula |a|^2 - 2ab + |b|^2 would be inexact for near points, and useless in bfloat16.
 
 Letters: B shapes, P points, Q queries, G groups, K neighbours, C channels; `...` any leading axes.
 """
@@ -14,11 +14,11 @@ from cache_schema.errors import UserError
 
 @torch.library.custom_op("mmpd::farthest_points", mutates_args=())
 def farthest_points(xyz: Tensor, count: int) -> Tensor:
-    """Indices [B, count] of greedy farthest-point sampling over xyz [B, P, 3], beginning with point 0.
+    """Indices [B, count] of greedy farthest-point sampling of points xyz [B, P, 3]. The first index is 0.
 
-    Each next point is the one farthest from those already taken, and the first of equally far ones. So the first g indices are the
-    sampling for `count = g`, and for points already stored in this order the result is 0, 1, 2, ... It is one opaque operator, because a
-    compiler would unroll the loop.
+    Each next point is the one farthest from the points already chosen; of equally far points, the one with the lowest index. So the first g
+    indices are the result for `count = g`, and for points stored in this order the result is 0, 1, 2, ... It is a custom operator, because
+    torch.compile would unroll the loop.
 
     Raises:
         UserError: the count is not positive or exceeds the number of points.
@@ -44,9 +44,9 @@ def _(xyz: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
-    """Indices [B, Q, count] into xyz [B, P, 3] of the points nearest to query [B, Q, 3], nearest first.
+    """Indices [B, Q, count] of the points in xyz [B, P, 3] that are nearest to query [B, Q, 3], nearest first.
 
-    Among equally near points the one with the lower index is taken, so that groups are the same on every device.
+    Of equally near points, the one with the lower index comes first, so that groups are the same on every device.
 
     Raises:
         UserError: the count is not positive or exceeds the number of points.
@@ -54,7 +54,7 @@ def nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
     if not 1 <= count <= xyz.shape[1]:
         raise UserError(f"nearest: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
     squared = squared_distances(query.float(), xyz.float())  # [B, Q, P]
-    # The bits of a non-negative float32 sort like the number: above an index they make keys without ties.
+    # Non-negative float32 numbers keep their order if their bits are read as integers. The index in the low bits makes all keys different.
     keys = (squared.view(torch.int32).long() << 32) | torch.arange(xyz.shape[1], device=xyz.device)
     return keys.topk(count, dim=-1, largest=False).values & 0xFFFFFFFF
 
@@ -79,7 +79,7 @@ def chamfer(a: Tensor, b: Tensor, which: Tensor | None = None) -> Tensor:
     `which` [...] bool is given, only the sets where it is true count, and the result is 0 if there are none.
     """
     a, b = _wide(a).reshape(-1, *a.shape[-2:]), _wide(b).reshape(-1, *b.shape[-2:])
-    with torch.no_grad():  # which point is nearest has no gradient, so nothing of size N x M is kept for the backward pass
+    with torch.no_grad():  # indices have no gradient, so nothing of size N x M is kept for the backward pass
         squared = squared_distances(a, b)
         nearest_b, nearest_a = squared.argmin(2), squared.argmin(1)
     to_b, to_a = (a - gather(b, nearest_b)).square().sum(-1), (b - gather(a, nearest_a)).square().sum(-1)  # [sets, N] and [sets, M]
@@ -102,5 +102,5 @@ def interpolate(query: Tensor, xyz: Tensor, features: Tensor, count: int = 3) ->
 
 
 def _wide(x: Tensor) -> Tensor:
-    """The tensor in float32, or as it is if it is wider."""
+    """The tensor in float32; unchanged if it is float64."""
     return x if x.dtype == torch.float64 else x.float()

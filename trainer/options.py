@@ -1,9 +1,9 @@
-"""The choices that a user has in both stages' losses, as frozen dataclasses.
+"""Settings of the losses of both stages, as frozen dataclasses.
 
     AlignOptions(pool="max")
     DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1)
 
-They stand apart from the losses so that a configuration (`trainer.config`) can be read without them.
+This module does not import the losses, so that a configuration (`trainer.config`) can be read without them.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from cache_schema.settings import refuse_unread
 
 @dataclass(frozen=True, kw_only=True)
 class AlignOptions:
-    """Choices of stage 1."""
+    """Settings of the losses of stage 1."""
 
     pool: Literal["attention", "max"] = "attention"
-    """How tokens become one summary: `attention`, a learned query attends to them, or `max`, their maximum as in ULIP."""
+    """How tokens are pooled to one summary. `attention`: a learned query attends to them. `max`: their maximum, as in ULIP."""
     heads: int = 6
-    """Number of heads in attention pooling; the maximum has none."""
+    """Number of heads in attention pooling. `pool=max` has no heads."""
     projection: Literal["mlp", "linear"] = "mlp"
-    """How a summary is brought into a teacher's space: by an MLP, or by one matrix as in ULIP."""
+    """How a summary is projected into a teacher's space: by an MLP, or by one matrix as in ULIP."""
     positives: Literal["either", "text", "category", "none"] = "either"
-    """Which other shapes of a batch are right answers too: those with the same text, the same category, either of these, or none."""
+    """Which other shapes of a batch count as right answers: those with the same text, the same category, either of these, or none."""
     teacher_drop: float = 0.0
-    """Probability with which a shape ignores a teacher in a step; one teacher always stays (UNIC, https://arxiv.org/abs/2408.05088)."""
+    """Probability that a shape ignores a teacher in a step; at least one teacher is always kept (UNIC, https://arxiv.org/abs/2408.05088)."""
 
     def __post_init__(self) -> None:
         check_numbers(self, prefix="align.")
@@ -41,32 +41,32 @@ class AlignOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillOptions:
-    """Choices of stage 2. A part with weight 0 is left out."""
+    """Settings of the losses of stage 2. A loss with weight 0 is not computed."""
 
     mask_ratio: float | None = None
     """Share of groups that are hidden; None for the encoder's own share."""
     local_weight: float = 1.0
-    """Weight of the local loss, on the guide's tokens of all slots."""
+    """Weight of the local loss: the guide's tokens of all groups are predicted."""
     global_weight: float = 1.0
-    """Weight of the global loss, on the guide's summary from the visible tokens."""
+    """Weight of the global loss: the guide's summary is predicted from the visible tokens."""
     projected_weight: float = 0.0
-    """Weight of the loss on the guide's summary in every teacher's space, through the guide's frozen heads. It keeps zero-shot ability."""
+    """Weight of the loss on the guide's summary in every teacher's space, by the guide's frozen heads. It keeps the zero-shot ability."""
     teacher_weight: float = 0.0
-    """Weight of the losses on the teachers' own embeddings, through heads that are trained here."""
+    """Weight of the losses on the teachers' own embeddings, by heads that are trained in this stage."""
     reconstruction_weight: float = 0.0
-    """Weight of the Chamfer-L2 loss on coordinates of the hidden groups, as the encoder's authors have it."""
+    """Weight of the Chamfer-L2 loss on coordinates of the hidden groups, as in the publication of the encoder."""
     shuffle: Literal["all", "visible_only", "none"] = "all"
-    """What changes places before the local decoder: every token, the visible ones among themselves, or nothing."""
+    """Tokens that are shuffled before the local decoder: all, only the visible ones among themselves, or none."""
     masked_only: bool = False
-    """Take the local loss on hidden slots only."""
+    """Compute the local loss on hidden groups only."""
     normalise_targets: bool = False
-    """Apply LayerNorm without weights to the guide's tokens and summary. The method does not, and nobody measured the difference."""
+    """Apply LayerNorm without weights to the guide's tokens and summary. The method does not do this; its effect is not measured."""
     local_depth: int = 4
     """Number of blocks in the local decoder."""
     global_depth: int = 1
     """Number of blocks in the global decoder."""
     reconstruction_depth: int = 4
-    """Number of blocks in the coordinate decoder; in one with several levels, the number on each."""
+    """Number of blocks in the coordinate decoder; on each level if it has several."""
     heads: int = 6
     """Number of attention heads in decoders and pooling."""
     drop_path: float = 0.1
@@ -89,4 +89,5 @@ class DistillOptions:
 
     @property
     def summarises(self) -> bool:
+        """Whether a loss needs a summary of the shape."""
         return self.global_weight + self.projected_weight + self.teacher_weight > 0

@@ -51,7 +51,8 @@ class DataConfig:
     teacher_weights: tuple[float, ...] = ()
     """Weights in the loss, in the order of `teachers`; empty for 1 / (number of teachers) each."""
     captions: tuple[str, ...] = added(())
-    """Names of captions, mixed by `caption_weights`; empty for all that a cache has. In a cache of format 1 the name is `captions`."""
+    """Names of captions, mixed by `caption_weights`; empty for all that a cache has when the run begins, also those added to the cache
+    later than the others. In a cache of format 1 the name is `captions`."""
     caption_weights: tuple[float, ...] = added(())
     """Weights by which captions are drawn, in the order of `captions`; empty for equal weights."""
     templates: float = 0.5

@@ -46,15 +46,15 @@ class Convention:
     count: int
     """Points of a shape, P."""
     normalize: Literal["unit_sphere", "none"] = "unit_sphere"
-    """As in `cache_schema.spec.PointSpec`."""
+    """Normalisation of the coordinates, as in `cache_schema.spec.PointSpec`."""
     ordered: int = 0
-    """How many leading points of a block were in farthest-point order."""
+    """Number of leading points of a block that were in farthest-point order."""
     dtype: Literal["float16", "float32"] = "float32"
     """Type of the stored coordinates."""
     colored: bool | None = None
-    """Whether any shape had colours of its own, and the run saw them; None where that is not known."""
+    """Whether the run saw the colours of at least one shape; None if that is unknown."""
     grey: float = GREY
-    """The colour, 0..1 in each channel, of shapes that have none, and of those whose colours were dropped."""
+    """Colour, in 0..1 for all channels, of shapes without colours, and of those whose colours were dropped."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"ordered": 0}, "points.")
@@ -117,20 +117,20 @@ class Blocks:
     ) -> None:
         """
         Args:
-            cache: with its points.
-            convention: what the model was trained on; None to give blocks as they are stored.
+            cache: the cache with the points.
+            convention: the kind of points that the model was trained on; None to read blocks as they are stored.
             channels: 3, or 6 with colours.
-            centres: how many leading points of a block serve the model as centres, if they are in farthest-point order.
-            join: whether to read as tasks do: several smaller blocks may be taken together, and a share of a larger block counts as not in
-                order, so that its centres are sampled anew.
+            centres: number of leading points of a block that the model uses as centres, if they are in farthest-point order.
+            join: whether to read as tasks do. Then several smaller blocks may be joined, and a share of a larger block counts as not
+                ordered, so that its centres are sampled anew.
             verify: whether files are compared with their checksums when they are first read; see `settle`.
 
         Raises:
-            UserError: the points are normalised in another way than those the model was trained on, or are not as they were finished.
+            UserError: the points have another normalisation than those of the model's training, or have changed since they were finished.
         """
         self.cache, self.convention, self.channels = cache, convention, channels
         self.spec = spec = specification(cache)
-        cache.proven("status")  # which says what has colours
+        cache.proven("status")  # it stores which shapes have colours
         if convention and convention.normalize != spec.normalize:
             raise UserError(
                 f"the run was trained on points with normalize={convention.normalize}, those of {cache.path} have {spec.normalize}: "
@@ -143,7 +143,7 @@ class Blocks:
         wanted = convention.count if convention else spec.count
         several = -(-wanted // spec.count)
         self.joined = several if join and several <= spec.blocks else 1
-        """How many stored blocks make one."""
+        """Number of stored blocks that are joined to one."""
         self.count = min(wanted, spec.count * self.joined)
         """Points of a block, P."""
         self.blocks = spec.blocks // self.joined
@@ -176,10 +176,10 @@ class Blocks:
             out[~self.colored[rows], :, 3:] = self.grey
 
     def settle(self) -> None:
-        """Wait until every file read so far is compared with its checksum, where that was asked for.
+        """Wait until every file read so far is compared with its checksum, if `verify` is `first_use`.
 
         Raises:
-            UserError: one is not as it was written.
+            UserError: a file does not match its checksum.
         """
         for array in (self.xyz, self.rgb):
             if array is not None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill: at once where there is nothing to save, after the present step where there is."""
+"""React to SIGINT (Ctrl-C) and SIGTERM (`kill`). A training finishes its step and saves first; everything else stops at once."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,26 +6,26 @@ from contextlib import contextmanager
 
 
 class Stopped(BaseException):
-    """Ctrl-C or a polite kill. Not a KeyboardInterrupt, which typer would answer on its own."""
+    """Raised to stop after SIGINT or SIGTERM. It is no KeyboardInterrupt, since typer handles that itself."""
 
 
 def stop(*_: object) -> None:
-    """A handler of signals that raises `Stopped`."""
+    """Signal handler that raises `Stopped`."""
     raise Stopped
 
 
 def install() -> None:
-    """Let SIGINT (Ctrl-C) and SIGTERM raise `Stopped`."""
+    """Make SIGINT and SIGTERM raise `Stopped`."""
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
 
 
 @contextmanager
 def postponed(insisting: bool = True) -> Iterator[Callable[[], bool]]:
-    """Hold signals back. The yielded function tells whether one has come.
+    """Record SIGINT and SIGTERM instead of acting on them. The yielded function returns whether one has arrived.
 
     Args:
-        insisting: whether a second signal raises `Stopped`. Not under torchrun, whose processes get several at a single Ctrl-C.
+        insisting: whether a second signal raises `Stopped`. False under torchrun, whose processes get several signals from one Ctrl-C.
     """
     asked = False
 

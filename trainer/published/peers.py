@@ -9,7 +9,7 @@ Letters: D width, E a teacher's width.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from trainer.points import Convention
@@ -61,7 +61,6 @@ _MAE: Final = {
 }
 """Prefixes of tensor names: from a fine-tuned Point-MAE, ACT or ReCon to the pre-trained model. Fine-tuned models have no common prefix."""
 _TUNED: Final = {"cls_head_finetune.": HEAD}
-_CLASS_TOKEN: Final = {"cls_token": "encoder.class_token=attended"}
 _USUAL: Final = "1024 points, coordinates in the unit sphere, in 64 groups of 32"
 _POINTS: Final = Convention(count=1024, colored=False)
 _FROZEN: Final = "the frozen teacher"
@@ -69,34 +68,33 @@ _PATCHES: Final = "decoder of patch tokens alone: here the class, image and text
 _FEATURES: Final = "decoder of features: our decoder predicts coordinates"
 _SLIP: Final = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "image_projection", "text_projection")
 _TOWERS: Final = dict.fromkeys((*_SLIP, "open_clip_model."), _FROZEN)
-_M2AE_INPUT: Final = "2048 points, coordinates in the unit sphere, in 512, 256 and 64 groups of 16, 8 and 8"
-_M2AE_POINTS: Final = Convention(count=2048, colored=False)
-_M2AE_RENAMED: Final = {"norm.": "h_encoder.encoder_norms.2."}
-_M2AE_REPLACED: Final = {"h_encoder.encoder_norms.": "norm."}
+
+_POINT_MAE: Final = Peer(
+    recipe="point-mae",
+    input=_USUAL,
+    points=_POINTS,
+    implied={"cls_token": "encoder.class_token=attended"},
+    renamed=_MAE,
+    dropped=_TUNED,
+    signs=("MAE_encoder.",),
+    shared_signs=("blocks.blocks.",),
+)
+_POINT_M2AE: Final = Peer(
+    recipe="point-m2ae",
+    input="2048 points, coordinates in the unit sphere, in 512, 256 and 64 groups of 16, 8 and 8",
+    points=Convention(count=2048, colored=False),
+    renamed={"norm.": "h_encoder.encoder_norms.2."},
+    dropped=_TUNED,
+    replaced={"h_encoder.encoder_norms.": "norm."},
+    signs=("rec_head.",),
+    shared_signs=("h_encoder.",),
+)
 
 PEERS: Final = {
     # https://arxiv.org/abs/2203.06604
-    "point-mae": Peer(
-        recipe="point-mae",
-        input=_USUAL,
-        points=_POINTS,
-        implied=_CLASS_TOKEN,
-        renamed=_MAE,
-        dropped=_TUNED,
-        signs=("MAE_encoder.",),
-        shared_signs=("blocks.blocks.",),
-    ),
+    "point-mae": _POINT_MAE,
     # https://arxiv.org/abs/2205.14401
-    "point-m2ae": Peer(
-        recipe="point-m2ae",
-        points=_M2AE_POINTS,
-        input=_M2AE_INPUT,
-        renamed=_M2AE_RENAMED,
-        dropped=_TUNED,
-        replaced=_M2AE_REPLACED,
-        signs=("rec_head.",),
-        shared_signs=("h_encoder.",),
-    ),
+    "point-m2ae": _POINT_M2AE,
     # https://arxiv.org/abs/2402.10739
     "pointmamba": Peer(recipe="pointmamba", input=_USUAL, points=_POINTS, dropped=_TUNED, signs=(".mixer.",)),
     # https://arxiv.org/abs/2302.02318
@@ -116,11 +114,8 @@ PEERS: Final = {
         signs=("_contrast.",),
     ),
     # https://arxiv.org/abs/2212.08320
-    "act": Peer(
-        recipe="point-mae",
-        input=_USUAL,
-        points=_POINTS,
-        implied=_CLASS_TOKEN,
+    "act": replace(
+        _POINT_MAE,
         renamed={"ACT_encoder.": "MAE_encoder."} | _MAE,
         dropped={
             "ACT_encoder.cls_head.": "head of the class token",
@@ -130,15 +125,10 @@ PEERS: Final = {
             **_TUNED,
         },
         signs=("ACT_encoder.",),
-        shared_signs=("blocks.blocks.",),
     ),
     # https://arxiv.org/abs/2212.06785
-    "i2p-mae": Peer(
-        recipe="point-m2ae",
-        input=_M2AE_INPUT,
-        points=_M2AE_POINTS,
-        renamed=_M2AE_RENAMED,
-        replaced=_M2AE_REPLACED,
+    "i2p-mae": replace(
+        _POINT_M2AE,
         dropped={
             "rec_head_3d.": "predicts 8 points a group, the decoder of Point-M2AE has a head for 16",
             "rec_head_2d.": "head of the image features",
@@ -146,7 +136,6 @@ PEERS: Final = {
             **_TUNED,
         },
         signs=("rec_head_3d.", "clip_model."),
-        shared_signs=("h_encoder.",),
     ),
     # https://arxiv.org/abs/2212.05171
     "ulip": Peer(

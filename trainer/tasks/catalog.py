@@ -20,8 +20,7 @@ from cache_schema.store import Cache
 from trainer import checkpoint
 from trainer.checkpoint import Loaded, setup
 from trainer.tasks import picture
-from trainer.tasks.protocol import TASKS as TASKS
-from trainer.tasks.protocol import TOLD, Task, TaskOptions
+from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
 
 PLAIN: Final = str.maketrans("", "", '"[] ')

@@ -123,7 +123,7 @@ def extract(
     """Features of one block of every shape, computed in float32. Returns [n, F] on the CPU.
 
     Args:
-        body: in evaluation mode.
+        body: the body, in evaluation mode.
         shapes: the n shapes.
         block: index of the stored block of each shape.
         head: module applied to the body's features, in evaluation mode; None for the features themselves.
@@ -142,7 +142,7 @@ def extract(
     blocks.settle()
     features = torch.cat(out)
     if not features.isfinite().all():
-        raise UserError("a feature of the model is NaN or infinite: its training diverged; take an earlier checkpoint")
+        raise UserError("a feature of the model is NaN or infinite: its training diverged; take another run")
     return features
 
 

@@ -41,8 +41,9 @@ class Training:
     """Settings of the training of a classifier."""
 
     tune: Literal["full", "mlp", "linear", Mode] = told("full")
-    """What is trained. `full`: the encoder and a three-layer head (on a GPU in bfloat16). `mlp`: only the three-layer head. `linear`: only
-    one linear layer. Any other name is a method of `trainer.tuning.catalog`: the head and new parts in the blocks of the frozen encoder."""
+    """The part of the model that the task trains. `full`: the encoder and a three-layer head (on a GPU in bfloat16). `mlp`: only the
+    three-layer head. `linear`: only one linear layer. Any other name is a method of `trainer.tuning.catalog`: the head and new parts in the
+    blocks of the frozen encoder."""
     efficient: Efficient = Efficient()
     """Sizes of the new parts. Each method of `trainer.tuning.catalog` reads its own."""
     epochs: int = 300

@@ -1,7 +1,9 @@
 """Embeddings of shapes in the spaces of a model's teachers, which also embed pictures and sentences.
 
-space = spaces(stage, None)["clip"]                                 # {"image": "image/clip", "text": "text/clip"}
-points = embeddings(stage, Body.of(stage, "summary"), shapes, block=0)["text/clip"]     # [n, E], of unit length
+    teachers = contrasted(stage, ("clip",), text=True)
+    embedded = embeddings(stage, Body.of(stage, "summary"), shapes, block=0)["text/clip"]     # [n, E], of unit length
+
+Letters: n shapes, E a teacher's width.
 """
 
 from collections.abc import Sequence
@@ -45,7 +47,9 @@ def contrasted(stage: Stage, names: Sequence[str], *, text: bool) -> tuple[Teach
 
 @torch.no_grad()
 def embeddings(stage: Stage, body: Body, shapes: Shapes, block: int) -> dict[str, Tensor]:
-    """Embeddings of one block of every shape in every teacher's space, [n, E] float32 on the CPU, by product. `body` pools to summaries."""
+    """Embeddings of one block of every shape in every teacher's space, [n, E] float32 on the CPU, by target (`trainer.batch.target`).
+
+    `body` must pool tokens to the model's summary."""
     assert stage.teachers is not None
     summaries = extract(body, shapes, block).to(next(stage.parameters()).device)
     return {product: embedding.cpu() for product, embedding in stage.teachers.embed(summaries).items()}

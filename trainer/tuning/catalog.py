@@ -22,6 +22,7 @@ from trainer.tuning.adapted import Adapted, Around
 
 Mode = Literal["lora", "adapter", "prompt", "pointgst"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+"""Names of the methods. `--set tune=NAME` chooses one."""
 
 
 class Method(Protocol):
@@ -50,7 +51,7 @@ class Method(Protocol):
 
 
 METHODS: Final[Mapping[Mode, Method]] = {"lora": lora, "adapter": adapter, "prompt": prompt, "pointgst": pointgst}
-"""Modules by the name of the method, as in `tune`."""
+"""The module of each method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,10 @@ class Efficient(pointgst.Options, prompt.Options, adapter.Options, lora.Options)
 
 def sizes(mode: str) -> tuple[str, ...]:
     """The fields of `Efficient` that a value of `tune` reads; none if it attaches no parts."""
-    return next((tuple(f.name for f in dataclasses.fields(m.Options)) for name, m in METHODS.items() if name == mode), ())
+    for name, method in METHODS.items():
+        if name == mode:
+            return tuple(field.name for field in dataclasses.fields(method.Options))
+    return ()
 
 
 def adapt(encoder: Encoder, mode: Mode, options: Efficient) -> Adapted:
@@ -94,7 +98,7 @@ def adapt(encoder: Encoder, mode: Mode, options: Efficient) -> Adapted:
 
 
 def check_sizes(tune: str, options: Efficient) -> None:
-    """Refuse sizes that would have no effect.
+    """Check that every size which differs from its default has an effect.
 
     Raises:
         UserError: a size differs from its default, but this value of `tune` does not read it.
