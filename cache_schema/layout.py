@@ -1,6 +1,6 @@
 """Describe Zarr arrays, and encode their `zarr.json` and their shard files.
 
-    node = table_array("label", "int32", (1000,), 512, ("shape",))
+    node = ArraySpec(path="label", dtype="int32", shape=(1000,), chunk=(512,), shard=512, codec="zstd", dims=("shape",))
     node_json(node)                                    # its zarr.json
     encode(node, labels[:512])                         # the file of its first shard
 

@@ -388,7 +388,7 @@ class Problem:
 
     where: str
     """Place of the file or folder, relative to the cache."""
-    kind: Literal["missing", "corrupt", "metadata", "values", "unfinished", "stray", "version"]
+    kind: Literal["missing", "corrupt", "metadata", "values", "unfinished", "stray"]
     message: str
     product: str = ""
     shard: int = -1
