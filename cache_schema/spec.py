@@ -235,7 +235,7 @@ class CaptionSpec:
     def usual_name(self) -> str:
         """The name of captions that nobody has named: that of the model, or of the captioner if it has no model."""
         name = self.model.rstrip("/").rpartition("/")[2] or self.captioner
-        return re.sub(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+|\.(?=\.)", "", name) or "captions"
+        return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]|\.(?=\.)", "", name) or "captions"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,12 +40,10 @@ from cache_schema.spec import Manifest, Record
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
 """Groups that every cache has from the start, even if they are empty."""
 
-
 ELSEWHERE: Final = "Build into another path"
-OTHERS: Final = {
-    products.CAPTIONS.name: "Give the new captions a name of their own (captions.name, or MINE=CAPTIONER), build into another path"
-}
-"""What to do instead of making a product again with other settings, by kind; `ELSEWHERE` for all others."""
+"""Advice to a user who would make a product again with other settings."""
+RENAME: Final = "Give the new captions a name of their own (captions.name, or MINE=CAPTIONER), build into another path"
+"""The same for captions, of which a cache may have several."""
 
 
 class Cache:
@@ -337,7 +335,7 @@ class Cache:
                 options = [] if prefix is None else restoring(there.spec, record.spec, prefix)
                 raise UserError(
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
-                    f"{OTHERS.get(record.kind, ELSEWHERE)}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
+                    f"{RENAME if products.of(record) is products.CAPTIONS else ELSEWHERE}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
                 )
             if not there.complete and there.made_by != record.made_by:
                 changed = sorted(set(there.made_by) ^ set(record.made_by))
