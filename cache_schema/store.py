@@ -332,10 +332,11 @@ class Cache:
         there = self._read_record(record.product)
         if there is not None:
             if there.fingerprint != record.fingerprint:
+                advice = RENAME if products.of(record) is products.CAPTIONS else ELSEWHERE
                 options = [] if prefix is None else restoring(there.spec, record.spec, prefix)
                 raise UserError(
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
-                    f"{RENAME if products.of(record) is products.CAPTIONS else ELSEWHERE}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
+                    f"{advice}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
                 )
             if not there.complete and there.made_by != record.made_by:
                 changed = sorted(set(there.made_by) ^ set(record.made_by))
