@@ -63,7 +63,7 @@ def copy(
         original.proven(name)
     with exclusive(new, wait) as journal:
         copied = _opened(original, Path(new))
-        if not journal.tell() and journal_file(original.path).is_file():
+        if not journal.seek(0, os.SEEK_END) and journal_file(original.path).is_file():
             journal.write(read_file(journal_file(original.path)).decode(errors="replace"))
             journal.flush()
         begun = [(record, copied.begin(_new(original, record))) for record in records]
@@ -139,7 +139,7 @@ def _new(original: Cache, record: Record) -> Record:
     """Return the record that a product gets in the copy when its copying begins."""
     names = products.parts(record)
     described = record.spec
-    if "captions" in names and names["captions"] == products.ONLY_CAPTIONS:
+    if "captions" in names and original.manifest.format_version == 1:
         names["captions"] = _captions_name(original)
         if isinstance(described, CaptionSpec):
             described = dataclasses.replace(described, name=names["captions"])
@@ -147,10 +147,20 @@ def _new(original: Cache, record: Record) -> Record:
 
 
 def _captions_name(original: Cache) -> str:
-    """Choose a name for the captions of a format 1 cache: that of their model, or of the captioner if it has no model."""
-    (record,) = products.select(original.records(), products.CAPTIONS)
-    assert isinstance(record.spec, CaptionSpec)
-    return record.spec.name or record.spec.usual_name
+    """Choose a name for the captions of a format 1 cache: that of their model, or of the captioner if it has no model.
+
+    Raises:
+        UserError: there are embeddings of captions, but the captions were deleted, so that nothing says what made them.
+    """
+    found = products.select(original.records(), products.CAPTIONS)
+    if not found:
+        raise UserError(
+            f"{original.path} holds embeddings of captions but no captions: they were deleted. Run the command that made them again, and "
+            "then copy"
+        )
+    described = found[0].spec
+    assert isinstance(described, CaptionSpec)
+    return described.usual_name
 
 
 def _copy_shard(original: Cache, before: Record, copied: Cache, record: Record, shard: int) -> None:

@@ -11,9 +11,9 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from cache_schema.errors import UserError
 
@@ -125,13 +125,13 @@ def read_file(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def exclusive(path: str | os.PathLike[str], wait: Any = None) -> Iterator[TextIO]:
+def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = None) -> Iterator[TextIO]:
     """Hold a cache for writing, and remove what a killed writer left behind. Other writers wait. The hold ends with the process.
 
     Args:
         path: the cache. The lock is on `<path>.journal` beside it. Builds note their timings there, because the cache itself must not
             differ from run to run.
-        wait: called once, without arguments, if another process holds the cache.
+        wait: called once if another process holds the cache.
 
     Yields:
         The journal, open for appending lines.

@@ -1,6 +1,6 @@
 """Describe Zarr arrays, and encode their `zarr.json` and their shard files.
 
-    node = table_array("label", "int32", (1000,), 512, ("shape",))
+    node = ArraySpec(path="label", dtype="int32", shape=(1000,), chunk=(512,), shard=512, codec="zstd", dims=("shape",))
     node_json(node)                                    # its zarr.json
     encode(node, labels[:512])                         # the file of its first shard
 
@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -196,6 +196,16 @@ class ShardFile:
         return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
 
 
+def ends_in_crc(data: bytes, size: int) -> bool:
+    """Whether data has `size` bytes, the last four of which are the CRC-32C of the others."""
+    return len(data) == size and struct.pack("<I", google_crc32c.value(data[:-4])) == data[-4:]
+
+
+def digests(files: Iterable[bytes]) -> NDArray[np.uint8]:
+    """Return the sha256 of the bytes of each file, as completion markers hold them. [files, 32]"""
+    return np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
+
+
 def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
     """Refuse bytes of a file that differ from what was written.
 
@@ -245,6 +255,6 @@ NO_CHUNK: Final = 2**64 - 1
 def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
     """Read the shard index at the end of a shard file: offset and size of each chunk. [chunks, 2]"""
     expected = 16 * math.prod(node.grid) + 4
-    if len(footer) != expected or struct.pack("<I", google_crc32c.value(footer[:-4])) != footer[-4:]:
+    if not ends_in_crc(footer, expected):
         raise UserError(f"{path}: the shard index is damaged; {MENDS}")
     return np.frombuffer(footer[:-4], "<u8").reshape(-1, 2)

@@ -5,7 +5,6 @@ bytes. The proof is the completion marker of its shard. Where markers themselves
 digest over the whole product, which its record holds. A damaged file never serves as the proof of its own repair.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from cache_schema import products, validate
 from cache_schema.errors import UserError
 from cache_schema.files import read_file, refuse_links, write_file
-from cache_schema.layout import encode
+from cache_schema.layout import digests, encode
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
 
@@ -40,7 +39,7 @@ class Mending(Cache):
         `refused`."""
         arrays = self.arrays(record)
         files = [encode(node, values[node.path]) for node in arrays]
-        sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
+        sums = digests(files)
         if self._contradicted(record, shard, sums):
             self.refused.add((record.product, shard))
             return
@@ -136,7 +135,7 @@ class Mending(Cache):
 
     def _sums_of_files(self, record: Record, shard: int) -> NDArray[np.uint8]:
         files = [read_file(self.path / node.key(shard)) for node in self.arrays(record)]
-        return np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
+        return digests(files)
 
     def put_statistics(self, record: Record) -> bool:
         """Compute and write the statistics of a product again, if its digest proves them."""

@@ -58,9 +58,8 @@ class Kind:
     inputs: tuple[str, ...] = ()
     """Names of the kinds that it is computed from; `index` is left out, because everything needs it."""
     origin: Literal["listing", "files", "cache", "words", "guide"]
-    """What it is made from: the list of shapes of the source, a shape's own files, other products of the cache, the words of a label set,
-    or
-    the training run of a guide."""
+    """What it is made from: the source's list of shapes (`listing`), a shape's own files, other products of the cache, the words of a
+    label set, or the training run of a guide."""
     unit: str = "shape"
     """Unit in which progress is counted, in the singular."""
     statistics: bool = False
@@ -91,9 +90,8 @@ class _Shapes:
     manifest: Manifest
 
     def rows(self, path: str, dtype: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> ArraySpec:
-        """Describe an uncompressed array with one chunk per shape and many chunks per file. Training reads these. `shape` and `dims` leave
-        out
-        axis 0."""
+        """Describe an uncompressed array with one chunk per shape and many chunks per file. Training reads these. `shape` and `dims`
+        leave out axis 0."""
         return self._array(path, dtype, shape, dims, chunk=(1, *shape), sharded=True)
 
     def table(self, path: str, dtype: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> ArraySpec:
@@ -265,6 +263,12 @@ KINDS: Final[dict[str, Kind]] = {
 }
 """Every kind by its name, in the order of making."""
 
+FIXED: Final[dict[str, tuple[str, ...]]] = {
+    INDEX.name: ("id", "label", "split", "licence"),
+    STATUS.name: ("status", "reason", "source_sha256", "colored", "repeated"),
+}
+"""Names of the arrays that lie in the root of a cache, by kind."""
+
 
 def of(record: Record) -> Kind:
     """Return the kind of a record that has passed `check`."""
@@ -320,11 +324,6 @@ def owner(path: str, version: int) -> str | None:
         return None
     depth = len(found.parts_of(version))
     return "/".join([first, *rest][:depth]) if len(rest) + 1 >= depth else None
-
-
-def groups(version: int) -> set[str]:
-    """Names in the folder `products` that are always groups of products and never products, such as `image`."""
-    return {kind.name for kind in KINDS.values() if len(kind.parts_of(version)) > 1}
 
 
 def is_group(name: str, version: int) -> bool:
@@ -395,10 +394,3 @@ def markers(manifest: Manifest, record: Record) -> ArraySpec:
 def _named(manifest: Manifest, node: ArraySpec) -> ArraySpec:
     """Rename the axes of an array for the format of its cache. Format 1 names them by role alone: `dim` instead of `dim_clip`."""
     return node if manifest.format_version > 1 else dataclasses.replace(node, dims=tuple(dim.partition("_")[0] for dim in node.dims))
-
-
-FIXED: Final[dict[str, tuple[str, ...]]] = {
-    INDEX.name: ("id", "label", "split", "licence"),
-    STATUS.name: ("status", "reason", "source_sha256", "colored", "repeated"),
-}
-"""Names of the arrays that lie in the root of a cache, by kind."""

@@ -6,6 +6,7 @@ Each description carries a checksum of its own text, so that a changed descripti
 import dataclasses
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,7 +123,12 @@ class Records:
 
     def lost(self) -> dict[str, str]:
         """Find products that have completion markers but no record. Returns a message for each."""
-        found = {folder.parent for folder in self.root.rglob("c") if folder.is_dir()} | {self.root / products.INDEX.name}
+        found = {self.root / products.INDEX.name}
+        for folder, below, names in os.walk(self.root):
+            if "c" in below:
+                found.add(Path(folder))
+            if Path(folder).name == "c" and "zarr.json" not in names:
+                below[:] = [name for name in below if not name.isdigit()]  # a folder for each shard would be walked in vain
         gone = [folder for folder in sorted(found) if not (folder / "zarr.json").exists()]
         message = "is not there, and nothing else says what the product is; run the command that made it again"
         return {folder.relative_to(self.root).as_posix(): message for folder in gone}
@@ -141,12 +147,9 @@ class Records:
 
     def _nodes(self) -> list[Path]:
         """List the `zarr.json` of every product, always in the same order. Groups that other people added may be among them."""
-        bases = [self.root]
-        for group in sorted(products.groups(self.version)):
-            bases.append(self.root / group)
-            deep = len(products.KINDS[group].parts_of(self.version)) > 2
-            bases += sorted((self.root / group).glob("*/")) if deep else []
-        nodes = [node for base in bases for node in sorted(base.glob("*/zarr.json"))]
+        depths = {name: len(kind.parts_of(self.version)) for name, kind in sorted(products.KINDS.items())}
+        patterns = ["*", *("/".join([name] + ["*"] * (depth - 1)) for name, depth in depths.items() if depth > 1)]
+        nodes = [node for pattern in patterns for node in sorted(self.root.glob(f"{pattern}/zarr.json"))]
         return [node for node in nodes if not products.is_group(node.parent.relative_to(self.root).as_posix(), self.version)]
 
     def _is_group(self, product: str) -> bool:

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from cache_schema.errors import UserError
-from cache_schema.spec import did_you_mean, from_json
+from cache_schema.spec import did_you_mean, from_json, short
 
 T = TypeVar("T")
 
@@ -160,6 +160,13 @@ def _parsed(kind: Any, value: str, where: str) -> Any:
         return number
     if origin is tuple:
         if value.startswith("["):
-            return json.loads(value)
+            return _json(value, where)
         return [_parsed(options[0], item.strip(), where) for item in value.split(",") if item.strip()]
-    return value if kind is str or origin is typing.Literal else json.loads(value)
+    return value if kind is str or origin is typing.Literal else _json(value, where)
+
+
+def _json(value: str, where: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise UserError(f"--set {where}: expected JSON, got {short(value)} ({error})") from None

@@ -235,7 +235,7 @@ class CaptionSpec:
     def usual_name(self) -> str:
         """The name of captions that nobody has named: that of the model, or of the captioner if it has no model."""
         name = self.model.rstrip("/").rpartition("/")[2] or self.captioner
-        return re.sub(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+|\.(?=\.)", "", name) or "captions"
+        return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]|\.(?=\.)", "", name) or "captions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,7 +388,7 @@ class Problem:
 
     where: str
     """Place of the file or folder, relative to the cache."""
-    kind: Literal["missing", "corrupt", "metadata", "values", "unfinished", "stray", "version"]
+    kind: Literal["missing", "corrupt", "metadata", "values", "unfinished", "stray"]
     message: str
     product: str = ""
     shard: int = -1

@@ -18,13 +18,11 @@ import hashlib
 import math
 import os
 import shutil
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -32,7 +30,7 @@ from numpy.typing import NDArray
 from cache_schema import layout, products, records, spec
 from cache_schema.errors import UserError
 from cache_schema.files import MENDS, read_file, refuse_links, still_held, write_file
-from cache_schema.layout import ArraySpec, check_bytes, encode, node_json, text_cells, texts
+from cache_schema.layout import ArraySpec, check_bytes, digests, encode, ends_in_crc, node_json, text_cells, texts
 from cache_schema.names import path_name
 from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
 from cache_schema.records import KEY, Records, attributes_of, differences, restoring, sealed
@@ -42,12 +40,10 @@ from cache_schema.spec import Manifest, Record
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
 """Groups that every cache has from the start, even if they are empty."""
 
-
 ELSEWHERE: Final = "Build into another path"
-OTHERS: Final = {
-    products.CAPTIONS.name: "Give the new captions a name of their own (captions.name, or MINE=CAPTIONER), build into another path"
-}
-"""What to do instead of making a product again with other settings, by kind; `ELSEWHERE` for all others."""
+"""Advice to a user who would make a product again with other settings."""
+RENAME: Final = "Give the new captions a name of their own (captions.name, or MINE=CAPTIONER), build into another path"
+"""The same for captions, of which a cache may have several."""
 
 
 class Cache:
@@ -198,7 +194,7 @@ class Cache:
         """Read the statistics of a product, and compare them with the checksum in their file. [2, E]"""
         path = self.path / node.key(0)
         data = read_file(path)
-        if len(data) != 2 * node.row_bytes + 4 or struct.pack("<I", google_crc32c.value(data[:-4])) != data[-4:]:
+        if not ends_in_crc(data, 2 * node.row_bytes + 4):
             raise UserError(f"{path} is damaged; {MENDS}")
         return np.frombuffer(data[:-4], node.dtype).reshape(node.shape)
 
@@ -336,10 +332,11 @@ class Cache:
         there = self._read_record(record.product)
         if there is not None:
             if there.fingerprint != record.fingerprint:
+                advice = RENAME if products.of(record) is products.CAPTIONS else ELSEWHERE
                 options = [] if prefix is None else restoring(there.spec, record.spec, prefix)
                 raise UserError(
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
-                    f"{OTHERS.get(record.kind, ELSEWHERE)}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
+                    f"{advice}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
                 )
             if not there.complete and there.made_by != record.made_by:
                 changed = sorted(set(there.made_by) ^ set(record.made_by))
@@ -408,7 +405,7 @@ class Cache:
     def write_files(self, record: Record, shard: int, files: Sequence[bytes]) -> None:
         """Write files that `encode` has made, one for each array of the product, and then the completion marker; see `write`."""
         nodes = self.arrays(record)
-        sums = np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])[None]
+        sums = digests(files)[None]
         marker = markers(self.manifest, record)
         with still_held(self.path, self.token):
             for node, data in zip(nodes, files, strict=True):
@@ -438,7 +435,7 @@ class Cache:
         """
         marker = markers(self.manifest, record)
         data = read_file(self.path / marker.key(shard))
-        if len(data) != marker.row_bytes + 4 or struct.pack("<I", google_crc32c.value(data[:-4])) != data[-4:]:
+        if not ends_in_crc(data, marker.row_bytes + 4):
             raise UserError(f"{self.path / marker.key(shard)}: the completion marker is damaged; {MENDS}")
         return np.frombuffer(data[:-4], np.uint8).reshape(marker.shape[1:])
 

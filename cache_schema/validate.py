@@ -235,8 +235,9 @@ def _value_problem(manifest: Manifest, record: Record, node: ArraySpec, shard: i
         return f"{int((~np.isfinite(values)).sum())} values are not finite"
     if node.path == "points/normal":
         length = np.linalg.norm(values.reshape(-1, 3).astype(np.float32), axis=1)
-        if (away := np.abs(length - 1) > 0.01).any() and (length[away] > 0).any():
-            return f"{int((length[away] > 0).sum())} normals are not of length 1"
+        wrong = (np.abs(length - 1) > 0.01) & (length > 0)  # shapes that failed have zeros
+        if wrong.any():
+            return f"{int(wrong.sum())} normals are not of length 1"
     if isinstance(record.spec, PointSpec) and node.path == "points/xyz" and record.spec.normalize == "unit_sphere":
         radius = float(np.linalg.norm(values.reshape(-1, 3).astype(np.float32), axis=1).max(initial=0))
         if radius > 1.01:

@@ -10,6 +10,7 @@ from cache_schema import products, store, synthetic, validate
 from cache_schema.copy import copy
 from cache_schema.errors import UserError
 from cache_schema.spec import FORMAT_VERSION, CaptionSpec, GuideSpec, Record
+from tests.boxes import contents
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=4, dim=8, blocks=2)
 RENAMED = {"captions": "captions/synthetic", "text/random-a": "text/synthetic/random-a"}
@@ -54,11 +55,7 @@ def test_a_copy_that_was_stopped_goes_on_to_the_bytes_of_one_that_was_not(origin
         copy(original.path, tmp_path / "killed.zarr", advance=stop)
     copy(original.path, tmp_path / "killed.zarr")
     copy(original.path, tmp_path / "once.zarr")
-    one, two = (
-        {f.relative_to(root).as_posix(): f.read_bytes() for f in root.rglob("*") if f.is_file()}
-        for root in (tmp_path / "killed.zarr", tmp_path / "once.zarr")
-    )
-    assert one == two
+    assert contents(tmp_path / "killed.zarr") == contents(tmp_path / "once.zarr")
 
 
 def test_the_journal_comes_along_and_unfinished_products_are_named(original, tmp_path):
@@ -98,9 +95,20 @@ def test_captions_of_format_1_are_named_after_their_model(tmp_path):
     assert found.product == "captions/blip2-opt-2.7b" and found.spec.name == "blip2-opt-2.7b"
 
 
+def test_captions_that_are_called_captions_keep_their_name(tmp_path):
+    old = synthetic.write(tmp_path / "old.zarr", captions=("captions", "other"))
+    assert set(copy(old.path, tmp_path / "new.zarr").cache.products()) == set(old.products())
+
+
+def test_embeddings_of_captions_that_were_deleted_are_refused(tmp_path):
+    old = synthetic.write(tmp_path / "old.zarr", format_version=1)
+    shutil.rmtree(old.path / "products/captions")
+    with pytest.raises(UserError, match="embeddings of captions but no captions"):
+        copy(old.path, tmp_path / "new.zarr")
+
+
 def test_one_cache_of_a_development_version_is_refused_by_name(tmp_path):
     cache = synthetic.write(tmp_path / "c.zarr")
-
     shutil.rmtree(cache.path / "licence")
     root = json.loads((cache.path / "zarr.json").read_bytes())
     del root["consolidated_metadata"]

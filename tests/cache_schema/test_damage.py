@@ -1,6 +1,7 @@
 """Nothing that is damaged or absent is read as if it were whole; whatever a stranger's cache holds ends in one clear line."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -13,10 +14,10 @@ from cache_schema import files, products, spec, store, synthetic, validate
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, is_held, write_file
 from cache_schema.layout import ArraySpec, ShardFile, encode, node_json
-from cache_schema.products import markers
 from cache_schema.rows import Rows
 from cache_schema.spec import GuideSpec, PointSpec, Record
 from tests.cache_schema.conftest import at_once
+from tests.harm import exchange
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=3, dim=5, blocks=2)
 SMALL = (
@@ -150,12 +151,7 @@ def test_statistics_that_are_lost_wrong_or_of_another_product_are_named(cache):
 
 @pytest.mark.parametrize("product", ["image/random-a", "points", "status", "captions/synthetic", "guide/g"])
 def test_shards_that_changed_places_with_their_markers_are_named(cache, product):
-    record = cache.record(product)
-    for node in (*cache.arrays(record), markers(cache.manifest, record)):
-        one, other = cache.path / node.key(0), cache.path / node.key(1)
-        first = one.read_bytes()
-        one.write_bytes(other.read_bytes())
-        other.write_bytes(first)
+    exchange(cache, product)
     found = {(p.product, p.shard) for p in validate.problems(cache.path)}
     assert {(product, shard) for shard in range(3)} <= found
 
@@ -187,8 +183,6 @@ def rewritten(path, change, seal=True):
     node = json.loads(path.read_text())
     change(node)
     if seal and isinstance(node.get("attributes"), dict):
-        import hashlib
-
         node["attributes"]["sha256"] = hashlib.sha256(spec.canonical(node["attributes"]["mmpd"])).hexdigest()
     path.write_text(json.dumps(node))
 

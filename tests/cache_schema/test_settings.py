@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 
+from cache_schema.errors import UserError
 from cache_schema.settings import override, refuse_unread
 
 
@@ -64,10 +65,12 @@ def test_values_are_read_by_the_type_of_their_field(assignment, expected):
         ("inner.mode=c", "expected one of 'a', 'b'"),
         ("count.x=1", "count is 1 and has no fields"),
         ("count", "takes a.b=c"),
+        ("sizes=[1,2", r"--set sizes: expected JSON, got '\[1,2'"),
+        ("inner=quick", "--set inner: expected JSON, got 'quick'"),
     ],
 )
 def test_mistakes_are_answered_with_what_was_expected(assignment, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         override(Outer(), [assignment])
 
 
