@@ -37,14 +37,12 @@ from pipeline.opening import (
 from pipeline.opening import described as described_source
 from pipeline.plan import Plan, Todo
 from pipeline.recipes import BuildConfig
-from pipeline.records import build_records, caption_record, image_records, label_record, text_records
+from pipeline.records import build_records, caption_record, check_captions, image_records, label_record, text_records
 from pipeline.sources.catalog import Source
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.work import Machine, Terminal, Work, held
 from pipeline.worker import Task
-
-__all__ = ["Cache", "Machine", "Retried", "Terminal", "add_labels", "add_teacher", "build_cache", "retry"]
 
 SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, products.VIEWS, products.CAPTIONS)}
 """What `build --set` writes before a field of a product's specification, by kind of product."""
@@ -65,10 +63,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
             unchanged. Errors while shapes are made: a teacher gives values too large for float16, a label set does not fit, the dask
             scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
     """
-    for name in config.labels:
-        labels.label_set(name, ("source",))  # so that a wrong name is reported before the build
-    if len(set(config.teachers)) < len(config.teachers):
-        raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
+    _check(config)
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
@@ -104,6 +99,17 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     return cache
 
 
+def _check(config: BuildConfig) -> None:
+    """Refuse names that cannot be, before anything is opened or loaded."""
+    for name in config.labels:
+        labels.label_set(name, ("source",))
+    names = [teachers.choice(reference)[0] for reference in config.teachers]
+    if len(set(names)) < len(names):
+        raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
+    if config.captions is not None:
+        check_captions(config.captions, dict.fromkeys(names))
+
+
 def _tell_notes(source: Source, terminal: Terminal) -> None:
     """Say what a source leaves out, and its notes."""
     if source.skipped:
@@ -125,6 +131,7 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
         terminal.say(f"Warning: {warning}")
     captioner = None
     if config.captions is not None:
+        check_captions(config.captions, {teacher.spec.name: teacher.spec for teacher in loaded})
         terminal.say(f"loading captioner {config.captions.captioner} {config.captions.model}".rstrip())
         captioner = captioners.load(config.captions, device=models.device, batch=config.caption_batch)
         models.add(captioner)
@@ -269,6 +276,11 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     executors.check(machine)
     check_place(path)
     models = Models(devices[0], places(path))
+    wanted = _captions_of(opened, captions, devices[0], batch)
+    if (before := opened.records().get(wanted.product)) is not None and isinstance(before.spec, CaptionSpec):
+        # The weights are not known before they are loaded. All else is compared before gigabytes are.
+        wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, weights=before.spec.weights))
+    opened.agreed(wanted, "")
     terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
     captioner = captioners.load(captions, device=devices[0], batch=batch)
     models.add(captioner)
@@ -278,9 +290,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     models.places |= used
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
-        there = finished(work.cache)
-        images = products.select(there, products.IMAGE)
-        made = caption_record(work.cache.record(products.VIEWS.name), images, captioner.spec, devices[0], batch)
+        made = _captions_of(work.cache, captioner.spec, devices[0], batch)
         records = [made, *text_records(made, readers, devices[0], batch)]
         for record in records:
             work.cache.agreed(record, "" if record is made else None)
@@ -289,6 +299,12 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         work.note(journal.Done())
     (found,) = work.cache.of(products.CAPTIONS, **products.parts(made)) or work.cache.of(products.CAPTIONS)
     return found
+
+
+def _captions_of(cache: Cache, captions: CaptionSpec, device: str, batch: int) -> Record:
+    """Make the record of captions of a cache's views. Raises the errors of `caption_record`."""
+    images = products.select(finished(cache), products.IMAGE)
+    return caption_record(cache.record(products.VIEWS.name), images, captions, device, batch)
 
 
 def add_labels(path: Path, reference: str, batch: int, machine: Machine, terminal: Terminal) -> LabelSet:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from cache_schema.spec import CaptionSpec, PointSpec, ViewSpec
+from cache_schema.store import Cache
 from pipeline import commands
 from pipeline.cameras import RIGS
 from pipeline.executors import here
 from pipeline.recipes import BuildConfig, configured
+from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes  # noqa: F401
 from tests.pipeline import checkpoints
 
@@ -29,9 +31,9 @@ def small(**changes: object) -> BuildConfig:
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 
-def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine: object) -> commands.Cache:
+def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine: object) -> Cache:
     settings = {"workers": 1, "device": "cpu", **machine}
-    return commands.build_cache(str(meshes), path, config or small(), commands.Machine(**settings), Silent())  # type: ignore[arg-type]
+    return commands.build_cache(str(meshes), path, config or small(), Machine(**settings), Silent())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session", autouse=True)
