@@ -27,10 +27,10 @@ from pipeline.opening import (
     create,
     described_shapes,
     finished,
-    folder_of,
     has_views,
     open_again,
     open_config_source,
+    place_of,
     places,
     source_again,
 )
@@ -140,10 +140,12 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
 
 def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captioner | None) -> dict[str, str]:
     """Return the folders of local models of a build, by the digest of their weights."""
-    used = {t.spec.weights: folder_of(teachers.choice(name)[1].model) for name, t in zip(config.teachers, loaded, strict=True)}
+    used: dict[str, str] = {}
+    for name, teacher in zip(config.teachers, loaded, strict=True):
+        used |= place_of(teacher.spec.weights, teachers.choice(name)[1].model)
     if config.captions is not None and captioner is not None:
-        used[captioner.spec.weights] = folder_of(config.captions.model)
-    return {digest: folder for digest, folder in used.items() if folder}
+        used |= place_of(captioner.spec.weights, config.captions.model)
+    return used
 
 
 def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
@@ -209,8 +211,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     teacher = teachers.load(name, device=devices[0], precision=precision)
     models = Models(devices[0], places(path))
     models.add(teacher)
-    folder = folder_of(teachers.choice(name)[1].model)
-    used = {teacher.spec.weights: folder} if folder else {}
+    used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
     models.places |= used
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
@@ -285,8 +286,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     captioner = captioners.load(captions, device=devices[0], batch=batch)
     models.add(captioner)
     readers = [models.teacher(described) for described in _text_teachers(opened)]
-    folder = folder_of(captions.model)
-    used = {captioner.spec.weights: folder} if folder else {}
+    used = place_of(captioner.spec.weights, captions.model)
     models.places |= used
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
@@ -295,10 +295,10 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         for record in records:
             work.cache.agreed(record, "" if record is made else None)
         work.note(journal.AddCaptioner(captioner=captions.name, models=used))
-        _embed_stored(work, [work.cache.begin(record) for record in records], batch)
+        begun = [work.cache.begin(record) for record in records]
+        _embed_stored(work, begun, batch)
         work.note(journal.Done())
-    (found,) = work.cache.of(products.CAPTIONS, **products.parts(made)) or work.cache.of(products.CAPTIONS)
-    return found
+    return work.cache.record(begun[0].product)
 
 
 def _captions_of(cache: Cache, captions: CaptionSpec, device: str, batch: int) -> Record:
