@@ -280,7 +280,7 @@ def make_product(
             _embed_views(work, models.teacher(described), batch_size(record, "image_batch", plan.image_batch), out[0])
         case products.CAPTIONS, CaptionSpec() as described:
             batch = batch_size(record, "caption_batch", plan.caption_batch)
-            _caption_views(work, models.captioner(described, batch), plan.ranker_of(record), batch, (out[0], out[1]))
+            _caption_views(work, models.captioner(described), plan.ranker_of(record), batch, (out[0], out[1]))
         case products.TEXT, TeacherSpec() as described:
             size = batch_size(record, "text_batch", plan.image_batch)
             _embed_captions(work, models.teacher(described), plan.captions_of(record), size, out[0])

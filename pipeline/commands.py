@@ -133,7 +133,7 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
     if config.captions is not None:
         check_captions(config.captions, {teacher.spec.name: teacher.spec for teacher in loaded})
         terminal.say(f"loading captioner {config.captions.captioner} {config.captions.model}".rstrip())
-        captioner = captioners.load(config.captions, device=models.device, batch=config.caption_batch)
+        captioner = captioners.load(config.captions, device=models.device)
         models.add(captioner)
     return loaded, captioner
 
@@ -283,7 +283,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, weights=before.spec.weights))
     opened.agreed(wanted, "")
     terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
-    captioner = captioners.load(captions, device=devices[0], batch=batch)
+    captioner = captioners.load(captions, device=devices[0])
     models.add(captioner)
     readers = [models.teacher(described) for described in _text_teachers(opened)]
     used = place_of(captioner.spec.weights, captions.model)
