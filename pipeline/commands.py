@@ -69,10 +69,10 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     check_place(path)
     source = open_config_source(location, config)
     _tell_notes(source, terminal)
+    task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
     open_again(path, source, config.shard)
     models = Models(devices[0], places(path))
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
-    task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
     wanted = build_records(
         described_source(source),
         config.points,

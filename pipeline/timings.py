@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cache_schema import spec
+from cache_schema import products, spec
 from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, read_journal
 from pipeline.snapshot import Snapshot
 
@@ -106,8 +106,9 @@ def stage_costs(snapshot: Snapshot, shards: Iterable[ShapesMade | ShardMade]) ->
                 add(step, "shapes", seconds, made.shapes)
         elif made.product in snapshot.records:
             rows = snapshot.manifest.rows(made.shard)
-            units = int(usable[rows.start : rows.stop].sum()) * snapshot.records[made.product].per_shape
-            add(made.product, "texts" if made.product.startswith("text/") else "views", made.seconds, units)
+            record = snapshot.records[made.product]
+            units = int(usable[rows.start : rows.stop].sum()) * products.of(record).per_shape(record)
+            add(made.product, f"{products.of(record).unit}s", made.seconds, units)
     return list(stages.values())
 
 
