@@ -402,7 +402,9 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
     def embed(row: int) -> tuple[int, NDArray[np.float16]]:
         texts = layout.texts(cells[row].reshape(-1, spec.TEXT_BYTES))  # [T]
         different, where = np.unique(texts.astype(str), return_inverse=True)
-        return row, _embed_texts(teacher, different.tolist(), size, work.models)[where.reshape(-1)]
+        with work.models.turn:
+            values = labels.embed_texts(teacher, different.tolist(), size, captions.product)
+        return row, values[where.reshape(-1)]
 
     for row, values in work.models.each(embed, work.rows):
         out[row] = values
@@ -419,20 +421,6 @@ def make_labels(cache: Cache, record: Record, teacher: Teacher, batch: int, mode
 
     classes = [dataclasses.replace(record.labels, classes=(name,)) for name in record.labels.classes]
     cache.write(record, 0, {record.product: np.concatenate(list(models.each(embed, classes)))})
-
-
-def _embed_texts(teacher: Teacher, texts: Sequence[str], size: int, models: Models) -> NDArray[np.float16]:
-    """Embed texts, at most `size` at a time. [len(texts), E]"""
-    parts = []
-    for start in range(0, len(texts), size):
-        with models.turn:
-            parts.append(teacher.embed_texts(texts[start : start + size]))
-    values = torch.cat(parts).numpy()
-    with np.errstate(over="ignore"):  # overflow gives infinity; the error below says more than numpy's warning
-        found = values.astype(np.float16)
-    if not np.isfinite(found).all():
-        raise UserError(f"teacher {teacher.spec.name} gives text embeddings that float16 cannot hold; use another precision")
-    return found
 
 
 def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:

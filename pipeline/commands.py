@@ -279,8 +279,8 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     models = Models(devices[0], places(path))
     wanted = _captions_of(opened, captions, devices[0], batch)
     if (before := opened.records().get(wanted.product)) is not None and isinstance(before.spec, CaptionSpec):
-        # The weights are not known before they are loaded. All else is compared before gigabytes are.
-        wanted = dataclasses.replace(wanted, spec=dataclasses.replace(wanted.spec, weights=before.spec.weights))
+        # All settings are compared before gigabytes are loaded. Only the digest of the weights is not known yet.
+        wanted = _captions_of(opened, dataclasses.replace(captions, weights=before.spec.weights), devices[0], batch)
     opened.agreed(wanted, "")
     terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
     captioner = captioners.load(captions, device=devices[0])

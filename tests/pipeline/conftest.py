@@ -38,7 +38,7 @@ def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine
 
 @pytest.fixture(scope="session", autouse=True)
 def asked_once():
-    """What draws the pictures here is asked once and not at every build: the process that answers costs half of a small build."""
+    """Ask once for the name of the OpenGL driver. The process that answers takes half of the time of a small build."""
     ask, answers = here.renderer, {}
 
     def renderer(task):
@@ -59,7 +59,7 @@ def meshes(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def built(meshes, tmp_path_factory):
-    """A complete cache. Not to be changed: `copied` is."""
+    """A complete cache. Tests do not change it; they change `copied`."""
     path = tmp_path_factory.mktemp("built") / "boxes.zarr"
     build(meshes, path)
     return path
@@ -67,7 +67,7 @@ def built(meshes, tmp_path_factory):
 
 @pytest.fixture
 def copied(built, tmp_path):
-    """A copy of it, with its journal, to do things to."""
+    """A copy of `built` with its journal. Tests may change it."""
     shutil.copytree(built, tmp_path / built.name)
     shutil.copy(f"{built}.journal", tmp_path)
     return tmp_path / built.name

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
 from cache_schema import spec, store, synthetic
 from cache_schema.layout import text_cells
@@ -57,7 +58,7 @@ def run(*arguments):
     return code, out.getvalue(), err.getvalue()
 
 
-COMMANDS = ["build", "retry", "add-teacher", "labels", "status", "verify", "info", "report", "recipes", "teachers", "captioners", "sources"]
+COMMANDS = list(typer.main.get_command(cli.app).commands)
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
