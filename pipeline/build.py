@@ -153,7 +153,7 @@ def _status_values(cache: Cache, record: Record, shard: int, made: Mapping[int, 
 def _shape_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, Made], fresh: bool) -> NDArray[Any] | list[list[bytes]]:
     """Return one shard of an array of the points or the views: values, or pictures as encoded chunks [n][V]."""
     if node.codec == "raw":
-        return _rows(cache, node, shard, {row: one.arrays.get(node.path) for row, one in made.items()}, fresh)
+        return _rows(cache, node, shard, {row: one.arrays[node.path] for row, one in made.items()}, fresh)
     nothing = [encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
     count = len(cache.manifest.rows(shard))
     pictures: list[list[bytes]] = [nothing] * count if fresh else ShardFile(cache.path, node, shard).encoded(count)
@@ -280,7 +280,7 @@ def make_product(
             _embed_views(work, models.teacher(described), batch_size(record, "image_batch", plan.image_batch), out[0])
         case products.CAPTIONS, CaptionSpec() as described:
             batch = batch_size(record, "caption_batch", plan.caption_batch)
-            _caption_views(work, models.captioner(described, batch), plan.ranker_of(record), batch, (out[0], out[1]))
+            _caption_views(work, models.captioner(described), plan.ranker_of(record), batch, (out[0], out[1]))
         case products.TEXT, TeacherSpec() as described:
             size = batch_size(record, "text_batch", plan.image_batch)
             _embed_captions(work, models.teacher(described), plan.captions_of(record), size, out[0])
@@ -402,7 +402,9 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
     def embed(row: int) -> tuple[int, NDArray[np.float16]]:
         texts = layout.texts(cells[row].reshape(-1, spec.TEXT_BYTES))  # [T]
         different, where = np.unique(texts.astype(str), return_inverse=True)
-        return row, _embed_texts(teacher, different.tolist(), size, work.models)[where.reshape(-1)]
+        with work.models.turn:
+            values = labels.embed_texts(teacher, different.tolist(), size, captions.product)
+        return row, values[where.reshape(-1)]
 
     for row, values in work.models.each(embed, work.rows):
         out[row] = values
@@ -419,20 +421,6 @@ def make_labels(cache: Cache, record: Record, teacher: Teacher, batch: int, mode
 
     classes = [dataclasses.replace(record.labels, classes=(name,)) for name in record.labels.classes]
     cache.write(record, 0, {record.product: np.concatenate(list(models.each(embed, classes)))})
-
-
-def _embed_texts(teacher: Teacher, texts: Sequence[str], size: int, models: Models) -> NDArray[np.float16]:
-    """Embed texts, at most `size` at a time. [len(texts), E]"""
-    parts = []
-    for start in range(0, len(texts), size):
-        with models.turn:
-            parts.append(teacher.embed_texts(texts[start : start + size]))
-    values = torch.cat(parts).numpy()
-    with np.errstate(over="ignore"):  # overflow gives infinity; the error below says more than numpy's warning
-        found = values.astype(np.float16)
-    if not np.isfinite(found).all():
-        raise UserError(f"teacher {teacher.spec.name} gives text embeddings that float16 cannot hold; use another precision")
-    return found
 
 
 def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:

@@ -100,8 +100,9 @@ def build(
     mmpd-cache build meshes/ out.zarr --recipe clip-dino --set points.blocks=4
     mmpd-cache build scans/ out.zarr --recipe points --set source.up=z
     """
-    from pipeline.commands import Machine, build_cache
+    from pipeline.commands import build_cache
     from pipeline.recipes import configured
+    from pipeline.work import Machine
 
     config = configured(recipe, set_ or [])
     with progress() as terminal:
@@ -137,13 +138,14 @@ def retry(
     mmpd-cache retry out.zarr --source /moved/meshes --set limits.seconds=600
     """
     from pipeline import commands
+    from pipeline.work import Machine
 
     wrong = [assignment for assignment in set_ or [] if not assignment.strip().startswith("limits.")]
     if wrong:
         raise UserError(f"retry only sets limits.seconds and limits.memory_gib, got {wrong[0]}: what a cache holds stays as it is")
     limits = [assignment.strip().removeprefix("limits.") for assignment in set_ or []]
     with progress() as terminal:
-        machine = commands.Machine(workers=workers, scheduler=scheduler, device=device)
+        machine = Machine(workers=workers, scheduler=scheduler, device=device)
         found = commands.retry(cache, source, machine, terminal, limits)
     if not found.tried:
         say("No shape failed.")
@@ -181,9 +183,10 @@ def add_teacher(
     mmpd-cache add-teacher out.zarr mine=transformers:./my-siglip
     """
     from pipeline import commands
+    from pipeline.work import Machine
 
     with progress() as terminal:
-        machine = commands.Machine(scheduler=scheduler, device=device)
+        machine = Machine(scheduler=scheduler, device=device)
         record = commands.add_teacher(cache, name, precision, batch, machine, terminal)
     say(f"{cache} now has {record.product}.")
 
@@ -213,9 +216,10 @@ def add_captioner(
     """
     from pipeline import commands
     from pipeline.captioners.catalog import asked
+    from pipeline.work import Machine
 
     with progress() as terminal:
-        machine = commands.Machine(scheduler=scheduler, device=device)
+        machine = Machine(scheduler=scheduler, device=device)
         record = commands.add_captioner(cache, asked(name, set_ or []), batch, machine, terminal)
     say(f"{cache} now has {record.product}.")
 
@@ -236,9 +240,10 @@ def labels(
     picture of a {}", ...]}.
     """
     from pipeline import commands
+    from pipeline.work import Machine
 
     with progress() as terminal:
-        made = commands.add_labels(cache, name, batch, commands.Machine(device=device), terminal)
+        made = commands.add_labels(cache, name, batch, Machine(device=device), terminal)
     say(f"{cache} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.")
 
 
@@ -297,11 +302,11 @@ def verify(
     with progress() as terminal:
         found = validate.problems(cache, lambda done, total: terminal.at("verify", done, total))
     if repair and found:
-        from pipeline import commands
         from pipeline.repair import repair as mend
+        from pipeline.work import Machine
 
         with progress() as terminal:
-            done = mend(cache, source, commands.Machine(device=device), terminal)
+            done = mend(cache, source, Machine(device=device), terminal)
         for line in done:
             say(line)
         found = validate.problems(cache)

@@ -27,24 +27,22 @@ from pipeline.opening import (
     create,
     described_shapes,
     finished,
-    folder_of,
     has_views,
     open_again,
     open_config_source,
+    place_of,
     places,
     source_again,
 )
 from pipeline.opening import described as described_source
 from pipeline.plan import Plan, Todo
 from pipeline.recipes import BuildConfig
-from pipeline.records import build_records, caption_record, image_records, label_record, text_records
+from pipeline.records import build_records, caption_record, check_captions, image_records, label_record, text_records
 from pipeline.sources.catalog import Source
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.work import Machine, Terminal, Work, held
 from pipeline.worker import Task
-
-__all__ = ["Cache", "Machine", "Retried", "Terminal", "add_labels", "add_teacher", "build_cache", "retry"]
 
 SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, products.VIEWS, products.CAPTIONS)}
 """What `build --set` writes before a field of a product's specification, by kind of product."""
@@ -65,19 +63,16 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
             unchanged. Errors while shapes are made: a teacher gives values too large for float16, a label set does not fit, the dask
             scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
     """
-    for name in config.labels:
-        labels.label_set(name, ("source",))  # so that a wrong name is reported before the build
-    if len(set(config.teachers)) < len(config.teachers):
-        raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
+    _check(config)
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
     source = open_config_source(location, config)
     _tell_notes(source, terminal)
+    task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
     open_again(path, source, config.shard)
     models = Models(devices[0], places(path))
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
-    task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
     wanted = build_records(
         described_source(source),
         config.points,
@@ -104,6 +99,17 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     return cache
 
 
+def _check(config: BuildConfig) -> None:
+    """Refuse names that cannot be, before anything is opened or loaded."""
+    for name in config.labels:
+        labels.label_set(name, ("source",))
+    names = [teachers.choice(reference)[0] for reference in config.teachers]
+    if len(set(names)) < len(names):
+        raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
+    if config.captions is not None:
+        check_captions(config.captions, dict.fromkeys(names))
+
+
 def _tell_notes(source: Source, terminal: Terminal) -> None:
     """Say what a source leaves out, and its notes."""
     if source.skipped:
@@ -125,18 +131,21 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
         terminal.say(f"Warning: {warning}")
     captioner = None
     if config.captions is not None:
+        check_captions(config.captions, {teacher.spec.name: teacher.spec for teacher in loaded})
         terminal.say(f"loading captioner {config.captions.captioner} {config.captions.model}".rstrip())
-        captioner = captioners.load(config.captions, device=models.device, batch=config.caption_batch)
+        captioner = captioners.load(config.captions, device=models.device)
         models.add(captioner)
     return loaded, captioner
 
 
 def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captioner | None) -> dict[str, str]:
     """Return the folders of local models of a build, by the digest of their weights."""
-    used = {t.spec.weights: folder_of(teachers.choice(name)[1].model) for name, t in zip(config.teachers, loaded, strict=True)}
+    used: dict[str, str] = {}
+    for name, teacher in zip(config.teachers, loaded, strict=True):
+        used |= place_of(teacher.spec.weights, teachers.choice(name)[1].model)
     if config.captions is not None and captioner is not None:
-        used[captioner.spec.weights] = folder_of(config.captions.model)
-    return {digest: folder for digest, folder in used.items() if folder}
+        used |= place_of(captioner.spec.weights, config.captions.model)
+    return used
 
 
 def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
@@ -202,8 +211,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     teacher = teachers.load(name, device=devices[0], precision=precision)
     models = Models(devices[0], places(path))
     models.add(teacher)
-    folder = folder_of(teachers.choice(name)[1].model)
-    used = {teacher.spec.weights: folder} if folder else {}
+    used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
     models.places |= used
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
@@ -269,26 +277,34 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     executors.check(machine)
     check_place(path)
     models = Models(devices[0], places(path))
+    wanted = _captions_of(opened, captions, devices[0], batch)
+    if (before := opened.records().get(wanted.product)) is not None and isinstance(before.spec, CaptionSpec):
+        # All settings are compared before gigabytes are loaded. Only the digest of the weights is not known yet.
+        wanted = _captions_of(opened, dataclasses.replace(captions, weights=before.spec.weights), devices[0], batch)
+    opened.agreed(wanted, "")
     terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
-    captioner = captioners.load(captions, device=devices[0], batch=batch)
+    captioner = captioners.load(captions, device=devices[0])
     models.add(captioner)
     readers = [models.teacher(described) for described in _text_teachers(opened)]
-    folder = folder_of(captions.model)
-    used = {captioner.spec.weights: folder} if folder else {}
+    used = place_of(captioner.spec.weights, captions.model)
     models.places |= used
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
-        there = finished(work.cache)
-        images = products.select(there, products.IMAGE)
-        made = caption_record(work.cache.record(products.VIEWS.name), images, captioner.spec, devices[0], batch)
+        made = _captions_of(work.cache, captioner.spec, devices[0], batch)
         records = [made, *text_records(made, readers, devices[0], batch)]
         for record in records:
             work.cache.agreed(record, "" if record is made else None)
         work.note(journal.AddCaptioner(captioner=captions.name, models=used))
-        _embed_stored(work, [work.cache.begin(record) for record in records], batch)
+        begun = [work.cache.begin(record) for record in records]
+        _embed_stored(work, begun, batch)
         work.note(journal.Done())
-    (found,) = work.cache.of(products.CAPTIONS, **products.parts(made)) or work.cache.of(products.CAPTIONS)
-    return found
+    return work.cache.record(begun[0].product)
+
+
+def _captions_of(cache: Cache, captions: CaptionSpec, device: str, batch: int) -> Record:
+    """Make the record of captions of a cache's views. Raises the errors of `caption_record`."""
+    images = products.select(finished(cache), products.IMAGE)
+    return caption_record(cache.record(products.VIEWS.name), images, captions, device, batch)
 
 
 def add_labels(path: Path, reference: str, batch: int, machine: Machine, terminal: Terminal) -> LabelSet:

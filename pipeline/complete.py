@@ -14,7 +14,7 @@ from pipeline import build
 from pipeline.executors import catalog as executors
 from pipeline.plan import Again, Plan, Todo
 from pipeline.recipes import BuildConfig
-from pipeline.records import batch_size, software_changes
+from pipeline.records import software_changes
 from pipeline.sources.catalog import Entry, Reader
 from pipeline.work import Work
 from pipeline.worker import Task
@@ -184,7 +184,7 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
             if isinstance(record.spec, TeacherSpec):
                 models.teacher(record.spec)
             elif isinstance(record.spec, CaptionSpec):
-                models.captioner(record.spec, batch_size(record, "caption_batch", 16))
+                models.captioner(record.spec)
         except UserError as error:
             reasons.append(f"{record.product} cannot be made here: {error}")
             continue

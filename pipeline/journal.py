@@ -34,14 +34,25 @@ class Event:
 class Begun(Event):
     """A command began. All events up to the next `Begun` belong to it."""
 
+    subject: ClassVar[str] = ""
+    """Name of the field that tells what the command adds; empty if there is none."""
+
     @property
     def title(self) -> str:
         """Short description of the command."""
-        return self.event
+        return f"{self.event} {getattr(self, self.subject) if self.subject else ''}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Build(Begun):
+class Loading(Begun):
+    """A command that loads models began."""
+
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Folders of local models, by the digest of their weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build(Loading):
     """A build began."""
 
     event: ClassVar[str] = "build"
@@ -51,8 +62,6 @@ class Build(Begun):
     """Kind of the source, a name in `pipeline.sources.catalog.SOURCES`."""
     config: Mapping[str, Any] | None = None
     """The build's settings, a `BuildConfig` as JSON."""
-    models: Mapping[str, str] = field(default_factory=dict)
-    """Folders of local models, by the digest of their weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,32 +72,23 @@ class Retry(Build):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddTeacher(Begun):
+class AddTeacher(Loading):
     """A teacher is being added."""
 
     event: ClassVar[str] = "add-teacher"
+    subject: ClassVar[str] = "teacher"
     teacher: str = ""
-    models: Mapping[str, str] = field(default_factory=dict)
-    """Folders of local models, by the digest of their weights."""
-
-    @property
-    def title(self) -> str:
-        return f"{self.event} {self.teacher}".rstrip()
+    """Its name or reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddCaptioner(Begun):
+class AddCaptioner(Loading):
     """A captioner is being added."""
 
     event: ClassVar[str] = "add-captioner"
+    subject: ClassVar[str] = "captioner"
     captioner: str = ""
     """Name of its captions in the cache."""
-    models: Mapping[str, str] = field(default_factory=dict)
-    """Folders of local models, by the digest of their weights."""
-
-    @property
-    def title(self) -> str:
-        return f"{self.event} {self.captioner}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +96,9 @@ class Labels(Begun):
     """A label set is being added."""
 
     event: ClassVar[str] = "labels"
+    subject: ClassVar[str] = "set"
     set: str = ""
     """The label set's name or file."""
-
-    @property
-    def title(self) -> str:
-        return f"{self.event} {self.set}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +114,8 @@ class Repair(Begun):
 class Unknown(Begun):
     """A command of another version of this software began."""
 
+    subject: ClassVar[str] = "name"
     name: str = ""
-
-    @property
-    def title(self) -> str:
-        return self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +225,7 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "source": _text,
     "kind": _text,
     "teacher": _text,
+    "captioner": _text,
     "set": _text,
     "product": _text,
     "files": _texts,

@@ -198,10 +198,22 @@ def embed(labels: LabelSet, teacher: "Teacher", batch: int = 256) -> np.ndarray:
         UserError: the teacher has no text side, or its values do not fit float16.
     """
     texts = [template.replace("{}", name) for name in labels.classes for template in labels.templates]  # C x M
+    return embed_texts(teacher, texts, batch, labels.name).reshape(len(labels.classes), len(labels.templates), -1)  # [C, M, E]
+
+
+def embed_texts(teacher: "Teacher", texts: Sequence[str], batch: int, what: str) -> np.ndarray:
+    """Embed texts, at most `batch` at a time. `what` names them in the error.
+
+    Returns:
+        [T, E] float16 for T texts, as the teacher gives them.
+
+    Raises:
+        UserError: the teacher has no text side, or its values do not fit float16.
+    """
     parts = [teacher.embed_texts(texts[i : i + batch]).numpy() for i in range(0, len(texts), batch)]
     # An overflow becomes infinite and is reported below with the teacher's name, which numpy's warning would not give.
     with np.errstate(over="ignore"):
         values = np.concatenate(parts).astype(np.float16)
     if not np.isfinite(values).all():
-        raise UserError(f"teacher {teacher.spec.name}: text embeddings of {labels.name} are not finite in float16")
-    return values.reshape(len(labels.classes), len(labels.templates), -1)  # [C, M, E]
+        raise UserError(f"teacher {teacher.spec.name}: text embeddings of {what} are not finite in float16; use another precision")
+    return values

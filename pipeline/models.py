@@ -73,12 +73,12 @@ class Models:
             self._teachers[key] = model
         return self._teachers[key]
 
-    def captioner(self, described: CaptionSpec, batch: int) -> Captioner:
-        """Return the captioner that a record describes. `batch` is its number of pictures per call. Raises the errors of `teacher`."""
+    def captioner(self, described: CaptionSpec) -> Captioner:
+        """Return the captioner that a record describes. It is loaded at the first call. Raises the errors of `teacher`."""
         key = spec.fingerprint(described)
         if key not in self._captioners:
             here = dataclasses.replace(described, model=self.places.get(described.weights, described.model))
-            captioner = captioners.load(here, device=self.device, batch=batch)
+            captioner = captioners.load(here, device=self.device)
             self._check(captioner.spec, described)
             self._captioners[key] = captioner
         return self._captioners[key]

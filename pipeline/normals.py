@@ -25,6 +25,9 @@ NEAREST: Final = 16
 EDGEWISE: Final = 1e-3
 """Least cosine between a normal and the direction from the middle. Below it, as on a flat cloud, "outwards" has no meaning."""
 
+SMALLEST: Final = float(np.finfo(np.float64).tiny)
+"""Stands for the size of places so close together, in a cloud so large, that float64 no longer tells them apart."""
+
 AT_ONCE: Final = 65_536
 """Number of points that are computed at a time, which bounds the memory."""
 
@@ -57,7 +60,7 @@ def _least(whole: np.ndarray, tree: cKDTree, asked: np.ndarray) -> np.ndarray:
     _, near = tree.query(whole[asked], k=min(NEAREST, len(whole)))  # [m, k]
     around = whole[near]  # [m, k, 3]
     around -= around.mean(axis=1, keepdims=True)
-    around /= np.abs(around).max(axis=(1, 2), keepdims=True)
+    around /= np.maximum(np.abs(around).max(axis=(1, 2), keepdims=True), SMALLEST)
     _, axes = np.linalg.eigh(np.matmul(around.transpose(0, 2, 1), around))  # of ascending spread
     return axes[:, :, 0]
 

@@ -17,7 +17,7 @@ from cache_schema.records import differences
 from cache_schema.spec import Manifest, PointSpec, Record, SourceSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import weights
-from pipeline.journal import AddCaptioner, AddTeacher, Build, read_journal
+from pipeline.journal import Loading, read_journal
 from pipeline.recipes import BuildConfig, SourceConfig, shard_size
 from pipeline.sources.catalog import Source, open_source
 
@@ -209,15 +209,15 @@ def has_views(path: Path) -> bool:
 # ------------------------------------------------------------------------------------------------------- local models
 
 
-def folder_of(model: str) -> str:
-    """Return the folder of a model that is given as a path; else an empty text."""
-    return str(Path(model).expanduser().absolute()) if weights.is_path(model) else ""
+def place_of(digest: str, model: str) -> dict[str, str]:
+    """Return the folder of a model that is given as a path, by the digest of its weights; else nothing. Templates have no weights."""
+    return {digest: str(Path(model).expanduser().absolute())} if digest and weights.is_path(model) else {}
 
 
 def places(path: Path) -> dict[str, str]:
     """Return the folders of local models that the journal beside a cache names, by the digest of their weights."""
     found: dict[str, str] = {}
     for event in read_journal(path).events:
-        if isinstance(event, Build | AddTeacher | AddCaptioner):
+        if isinstance(event, Loading):
             found |= event.models
     return found

@@ -8,12 +8,13 @@ Letters: V views, K captions of a view that are kept.
 
 import importlib.metadata
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from cache_schema import products, spec
 from cache_schema.errors import UserError
+from cache_schema.names import path_name
 from cache_schema.products import Kind
 from cache_schema.spec import CaptionSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from pipeline.captioners import catalog as captioners
@@ -76,19 +77,13 @@ def caption_record(views: Record, images: Iterable[Record], captions: CaptionSpe
         batch: pictures per call of the captioner.
 
     Raises:
-        UserError: the teacher that ranks them is not among `images`, or does not read text.
+        UserError: see `check_captions`.
     """
+    by_name = {products.parts(image)["teacher"]: image for image in images}
+    check_captions(captions, {name: image.spec for name, image in by_name.items() if isinstance(image.spec, TeacherSpec)})
     inputs = [("views", views.fingerprint)]
     if captions.rank_by:
-        by_name = {products.parts(image)["teacher"]: image for image in images}
-        ranker = by_name.get(captions.rank_by)
-        if ranker is None:
-            hint = spec.did_you_mean(captions.rank_by, by_name)
-            raise UserError(f"captions.rank_by: no teacher {captions.rank_by!r} in this cache{hint}")
-        assert isinstance(ranker.spec, TeacherSpec)
-        if not ranker.spec.text:
-            raise UserError(f"captions.rank_by: teacher {captions.rank_by!r} has no text side; choose one that has, or set it to nothing")
-        inputs.append(("ranker", ranker.fingerprint))
+        inputs.append(("ranker", by_name[captions.rank_by].fingerprint))
     named = replace(captions, name=captions.name or captions.captioner)
     return _record(
         products.CAPTIONS,
@@ -98,6 +93,25 @@ def caption_record(views: Record, images: Iterable[Record], captions: CaptionSpe
         made_by=(*software(products.CAPTIONS, device=device, backend=captions.captioner), ("caption_batch", str(batch))),
         captions=named.name,
     )
+
+
+def check_captions(captions: CaptionSpec, with_teachers: Mapping[str, TeacherSpec | None]) -> None:
+    """Refuse captions that cannot be ranked as they ask, or whose name cannot be in a cache.
+
+    Args:
+        captions: the captioner and its settings.
+        with_teachers: the teachers of the cache by name; None for one that is not loaded yet.
+
+    Raises:
+        UserError: the name is not allowed, or the teacher that ranks the captions is not among `with_teachers`, or does not read text.
+    """
+    path_name(captions.name or captions.captioner, "the captions")
+    name = captions.rank_by
+    if name and name not in with_teachers:
+        raise UserError(f"captions.rank_by: no teacher {name!r} in this cache{spec.did_you_mean(name, with_teachers)}")
+    ranker = with_teachers.get(name)
+    if ranker is not None and not ranker.text:
+        raise UserError(f"captions.rank_by: teacher {name!r} has no text side; choose one that has, or set it to nothing")
 
 
 def image_records(views: Record, with_teachers: Sequence[Teacher], device: str, batch: int) -> list[Record]:

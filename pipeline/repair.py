@@ -223,7 +223,7 @@ class _Mender:
                 build.make_labels(cache, record, models.teacher(described), batch, models)
                 return
             case products.CAPTIONS, CaptionSpec() as described:
-                models.captioner(described, batch_size(record, "caption_batch", config.caption_batch))
+                models.captioner(described)
             case _, TeacherSpec() as described:
                 models.teacher(described)
         needs = self._needs(record)

@@ -65,6 +65,12 @@ class Task:
     """The compressed arrays of the views product (`views/rgb`, perhaps `views/depth`)."""
     limits: Limits = Limits()
 
+    def __post_init__(self) -> None:
+        if self.points.parts or self.points.instances:
+            raise UserError(
+                "points.parts and points.instances: no source gives the parts or the objects that points belong to; leave them out"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Made:

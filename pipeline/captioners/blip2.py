@@ -51,21 +51,21 @@ class Draw(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(-1, picked, 0.0)
 
 
-def load(spec: CaptionSpec, *, device: torch.device | str, batch: int) -> "Blip2":
+def load(spec: CaptionSpec, *, device: torch.device | str) -> "Blip2":
     """Load a hub id or a local folder.
 
     Raises:
         UserError: weights or settings are neither local nor can be downloaded, are incomplete, or were saved without image tokens.
     """
-    return Blip2(spec, device, batch)
+    return Blip2(spec, device)
 
 
 class Blip2:
     """A BLIP-2 model; see `catalog.Captioner`. With a prompt, a caption is the prompt and what the model continues it with."""
 
-    def __init__(self, spec: CaptionSpec, device: torch.device | str, batch: int) -> None:
+    def __init__(self, spec: CaptionSpec, device: torch.device | str) -> None:
         folder, commit = weights.folder(spec.model, spec.revision)
-        self.device, self.dtype, self.batch = torch.device(device), getattr(torch, spec.precision), batch
+        self.device, self.dtype = torch.device(device), getattr(torch, spec.precision)
         try:
             with weights.without_progress_bars():
                 loaded: Any = Blip2ForConditionalGeneration.from_pretrained(
@@ -84,16 +84,8 @@ class Blip2:
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
         self.spec = dataclasses.replace(spec, model=weights.public(spec.model), revision=commit, weights=weights.digest(model.state_dict()))
 
-    def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
-        texts: list[str] = []
-        for start in range(0, len(images), self.batch):
-            rows = slice(start, start + self.batch)
-            texts += self._draw(images[rows], keys[rows])
-        return [texts[i : i + self.spec.samples] for i in range(0, len(texts), self.spec.samples)]
-
     @torch.inference_mode()
-    def _draw(self, images: np.ndarray, keys: Sequence[str]) -> list[str]:
-        """[B, H, W, 3] -> B x samples texts."""
+    def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
         spec = self.spec
         draws = np.stack([generator(spec.seed, key, sample).random(spec.max_tokens) for key in keys for sample in range(spec.samples)])
         draw = Draw(torch.from_numpy(draws).to(self.device), spec.temperature, spec.top_p)
@@ -116,4 +108,5 @@ class Blip2:
             texts: list[str] = self.processor.batch_decode(tokens, skip_special_tokens=True)
         # A decoder-only language model returns the prompt with the continuation. One with an encoder returns only the continuation.
         before = f"{spec.prompt} " if self.model.language_model.config.is_encoder_decoder else ""
-        return [fit(before + text) for text in texts]
+        fitted = [fit(before + text) for text in texts]  # B x samples
+        return [fitted[i : i + spec.samples] for i in range(0, len(fitted), spec.samples)]

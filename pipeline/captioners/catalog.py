@@ -1,6 +1,6 @@
 """The captioners that exist, and how to load one. A captioner writes texts about views.
 
-    captioner = catalog.load(CAPTIONERS["blip2-opt-2.7b"].spec, device="cuda", batch=8)
+    captioner = catalog.load(CAPTIONERS["blip2-opt-2.7b"].spec, device="cuda")
     texts = captioner.caption(pictures, keys, names)   # pictures [B, H, W, 3] -> B lists of `samples` texts
 
 To add a captioner, add a module with a function `load`, and a line in `BACKENDS`. Large libraries are imported when a captioner is loaded.
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 BACKENDS: dict[str, str] = {"blip2": "pipeline.captioners.blip2", "template": "pipeline.captioners.templates"}
-"""Name (`CaptionSpec.captioner`) to module, imported when chosen. Each offers `load(spec, *, device, batch) -> Captioner` and
-names the packages it computes with in `PACKAGES`."""
+"""Name (`CaptionSpec.captioner`) to module, imported when chosen. Each offers `load(spec, *, device) -> Captioner` and names
+the packages it computes with in `PACKAGES`."""
 
 
 class Captioner(Protocol):
@@ -37,7 +37,7 @@ class Captioner(Protocol):
     """The specification that was asked for, with the digest and the revision of the weights."""
 
     def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
-        """Write `samples` texts for each picture.
+        """Write `samples` texts for each picture. One call is one batch of the model.
 
         Args:
             images: [B, H, W, 3] uint8.
@@ -98,18 +98,17 @@ def asked(reference: str, assignments: Sequence[str] = ()) -> CaptionSpec:
     return replace(spec, name=path_name(called if equals else spec.name, "the captions"))
 
 
-def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu", batch: int = 8) -> Captioner:
+def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu") -> Captioner:
     """Load the captioner that a specification describes.
 
     Args:
         spec: the specification. If `weights` is not empty, the loaded weights must have this digest.
         device: torch device of the model.
-        batch: number of pictures per call of the model, each with all its samples.
 
     Raises:
         UserError: there is no such captioner, its weights cannot be found, or they differ from `spec.weights`.
     """
-    captioner: Captioner = importlib.import_module(_module(spec.captioner)).load(spec, device=device, batch=batch)
+    captioner: Captioner = importlib.import_module(_module(spec.captioner)).load(spec, device=device)
     if spec.weights and captioner.spec.weights != spec.weights:
         raise UserError(
             f"the weights of {spec.model} have changed: expected digest {spec.weights[:12]}, got {captioner.spec.weights[:12]}; "

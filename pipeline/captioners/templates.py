@@ -16,8 +16,8 @@ PACKAGES: Final = ("torch", "transformers")
 """Packages whose versions are recorded. Templates use none, but older caches record these, and `retry` compares them."""
 
 
-def load(spec: CaptionSpec, *, device: "torch.device | str", batch: int) -> "Templates":
-    """Make the captioner. It loads nothing, so `device` and `batch` have no effect.
+def load(spec: CaptionSpec, *, device: "torch.device | str") -> "Templates":
+    """Make the captioner. It loads nothing, so `device` has no effect.
 
     Raises:
         UserError: there are fewer templates than samples, or a template does not have exactly one `{}`.

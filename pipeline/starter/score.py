@@ -92,7 +92,7 @@ def captioned(folder: Path, rgb: np.ndarray, descriptions: list[Description]) ->
     """Score the captioner by the best caption of each view."""
     recipe = configured("default", []).captions
     assert recipe is not None
-    captioner = load_captioner(dataclasses.replace(recipe, model=str((folder / CAPTIONER).absolute())), batch=64)
+    captioner = load_captioner(dataclasses.replace(recipe, model=str((folder / CAPTIONER).absolute())))
     judge = _loaded(recipe.rank_by, folder)
     kept: list[str] = []
     for start in track(range(0, len(rgb), 16), CAPTIONER, console=_console):

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from cache_schema.spec import CaptionSpec, PointSpec, ViewSpec
+from cache_schema.store import Cache
 from pipeline import commands
 from pipeline.cameras import RIGS
 from pipeline.executors import here
 from pipeline.recipes import BuildConfig, configured
+from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes  # noqa: F401
 from tests.pipeline import checkpoints
 
@@ -29,14 +31,14 @@ def small(**changes: object) -> BuildConfig:
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 
-def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine: object) -> commands.Cache:
+def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine: object) -> Cache:
     settings = {"workers": 1, "device": "cpu", **machine}
-    return commands.build_cache(str(meshes), path, config or small(), commands.Machine(**settings), Silent())  # type: ignore[arg-type]
+    return commands.build_cache(str(meshes), path, config or small(), Machine(**settings), Silent())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def asked_once():
-    """What draws the pictures here is asked once and not at every build: the process that answers costs half of a small build."""
+    """Ask once for the name of the OpenGL driver. The process that answers takes half of the time of a small build."""
     ask, answers = here.renderer, {}
 
     def renderer(task):
@@ -57,7 +59,7 @@ def meshes(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def built(meshes, tmp_path_factory):
-    """A complete cache. Not to be changed: `copied` is."""
+    """A complete cache. Tests do not change it; they change `copied`."""
     path = tmp_path_factory.mktemp("built") / "boxes.zarr"
     build(meshes, path)
     return path
@@ -65,7 +67,7 @@ def built(meshes, tmp_path_factory):
 
 @pytest.fixture
 def copied(built, tmp_path):
-    """A copy of it, with its journal, to do things to."""
+    """A copy of `built` with its journal. Tests may change it."""
     shutil.copytree(built, tmp_path / built.name)
     shutil.copy(f"{built}.journal", tmp_path)
     return tmp_path / built.name

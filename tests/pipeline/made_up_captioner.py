@@ -19,5 +19,5 @@ class Brightness:
         ]
 
 
-def load(spec: CaptionSpec, *, device, batch):
+def load(spec: CaptionSpec, *, device):
     return Brightness(spec)

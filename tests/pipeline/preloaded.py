@@ -1,4 +1,4 @@
-"""What a small build imports when it loads its models. The server that forks the builds of `test_build.py` imports this once."""
+"""Import what a small build imports when it loads models. The server that forks the builds of `test_build.py` imports this once."""
 
 from pipeline.torchvision_ops import declare_missing
 

@@ -1,6 +1,7 @@
-"""Digests of the starter collection's shapes: `python -m tests.pipeline.starter_digests` writes anew the file the test compares with.
+"""Digests of the shapes of the starter collection. `python -m tests.pipeline.starter_digests` writes the file of digests again.
 
-Whoever changes a digest on purpose raises `shapes.REVISION` and trains the starter models again.
+`test_kinds.py` compares shapes with that file. If you change a shape on purpose, raise `shapes.REVISION` and train the starter models
+again.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ SHAPES = [(0, index) for index in range(450)] + [(1, index) for index in range(9
 
 
 def digest(seed: int, index: int) -> str:
-    """Twelve hex digits over a shape as it is sold: its mesh, its description; and over its kind's own solids in full precision."""
+    """Return twelve hex digits over a shape's mesh and description, and over the solids of its kind in full precision."""
     made = make(seed, index)
     thing = list(KINDS.values())[index % len(KINDS)](np.random.default_rng((seed, index)))
     state = hashlib.sha256(repr((made.description, thing.main, thing.style, thing.parts)).encode())

@@ -168,6 +168,24 @@ def test_a_captioner_is_added_and_nothing_else_is_touched(copied, built, meshes)
         commands.add_captioner(copied, dataclasses.replace(asked, samples=3), 8, CPU, Silent())
 
 
+def test_captions_that_cannot_be_are_refused_before_a_captioner_is_loaded(copied, meshes, tmp_path, monkeypatch):
+    asked = captioners.asked("words=template", ["samples=2", "rank_by=starter-resnet"])
+    commands.add_captioner(copied, asked, 8, CPU, Silent())
+    monkeypatch.setattr(captioners, "load", lambda *_, **__: pytest.fail("a captioner was loaded"))
+    for change, message in (
+        ({"samples": 3}, "captions/words made from another specification"),
+        ({"rank_by": "starter-resent"}, "no teacher 'starter-resent'.*did you mean 'starter-resnet'"),
+        ({"rank_by": "random-dino"}, "'random-dino' has no text side"),
+        ({"name": "../words"}, "cannot be a file name"),
+        ({"captioner": "blip"}, "no captioner 'blip'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            commands.add_captioner(copied, dataclasses.replace(asked, **change), 8, CPU, Silent())
+        if change != {"samples": 3} and "captioner" not in change:
+            with pytest.raises(UserError, match=message):
+                build(meshes, tmp_path / "c.zarr", small(captions=dataclasses.replace(asked, **change)))
+
+
 def test_captions_of_a_shape_are_one_set_for_all_its_views(meshes, tmp_path):
     asked = dataclasses.replace(captioners.asked("template", ["samples=2"]), per="shape")
     build(meshes, tmp_path / "c.zarr", small(captions=asked, teachers=("starter-resnet",)))

@@ -36,6 +36,13 @@ NAMES = ["chair", "table", "lamp", "bed", "door"]
 
 # --------------------------------------------------------------------------------------------------- every backend
 
+
+def in_batches(captioner, size, images, keys, names):
+    """Captions of pictures that are given `size` at a time."""
+    slices = [slice(start, start + size) for start in range(0, len(images), size)]
+    return [texts for some in slices for texts in captioner.caption(images[some], keys[some], names[some])]
+
+
 SMALL = {"blip2": RANDOM, "template": FILLED}
 every_backend = pytest.mark.parametrize("backend", captioners.BACKENDS)
 
@@ -50,13 +57,13 @@ def test_a_backend_comes_with_what_tests_it(backend):
 @every_backend
 def test_every_captioner_gives_a_picture_the_same_texts_in_any_batch_and_order(backend, images):
     spec = SMALL[backend]
-    texts = captioners.load(spec, batch=5).caption(images, KEYS, NAMES)
+    texts = captioners.load(spec).caption(images, KEYS, NAMES)
     assert [len(row) for row in texts] == [spec.samples] * 5
     assert all(text == captioners.fit(text) for row in texts for text in row)
     order = [3, 0, 4, 1, 2]
-    mixed = captioners.load(spec, batch=2).caption(images[order], [KEYS[i] for i in order], [NAMES[i] for i in order])
+    mixed = in_batches(captioners.load(spec), 2, images[order], [KEYS[i] for i in order], [NAMES[i] for i in order])
     assert mixed == [texts[i] for i in order]
-    alone = [captioners.load(spec, batch=1).caption(images[i : i + 1], KEYS[i : i + 1], NAMES[i : i + 1])[0] for i in (0, 4)]
+    alone = [captioners.load(spec).caption(images[i : i + 1], KEYS[i : i + 1], NAMES[i : i + 1])[0] for i in (0, 4)]
     assert alone == [texts[0], texts[4]]
     assert captioners.load(dataclasses.replace(spec, seed=7)).caption(images, KEYS, NAMES) != texts
 
@@ -99,20 +106,20 @@ def test_several_captioners_are_kept_apart(images):
     first, second = captioners.load(FILLED), captioners.load(dataclasses.replace(FILLED, seed=1))
     models.add(first)
     models.add(second)
-    assert models.captioner(first.spec, 4) is first and models.captioner(second.spec, 4) is second
+    assert models.captioner(first.spec) is first and models.captioner(second.spec) is second
     third = dataclasses.replace(FILLED, seed=2)
-    assert models.captioner(third, 4).spec == third and models.captioner(third, 4) is models.captioner(third, 4)
+    assert models.captioner(third).spec == third and models.captioner(third) is models.captioner(third)
 
 
 # ----------------------------------------------------------------------------------------------------------- BLIP-2
 
 
 def test_a_caption_depends_on_its_picture_key_and_sample_only(images):
-    texts = captioners.load(RANDOM, batch=5).caption(images, KEYS, NAMES)
+    texts = captioners.load(RANDOM).caption(images, KEYS, NAMES)
     assert [len(row) for row in texts] == [3] * 5
     assert len({text for row in texts for text in row}) == 15
     for batch in (1, 2):
-        assert captioners.load(RANDOM, batch=batch).caption(images, KEYS, NAMES) == texts
+        assert in_batches(captioners.load(RANDOM), batch, images, KEYS, NAMES) == texts
     assert captioners.load(RANDOM).caption(images[3:], KEYS[3:], NAMES[3:]) == texts[3:]
     more = dataclasses.replace(RANDOM, samples=4)
     assert [row[:3] for row in captioners.load(more).caption(images, KEYS, NAMES)] == texts

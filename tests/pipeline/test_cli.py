@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
 from cache_schema import spec, store, synthetic
 from cache_schema.layout import text_cells
@@ -57,7 +58,7 @@ def run(*arguments):
     return code, out.getvalue(), err.getvalue()
 
 
-COMMANDS = ["build", "retry", "add-teacher", "labels", "status", "verify", "info", "report", "recipes", "teachers", "captioners", "sources"]
+COMMANDS = list(typer.main.get_command(cli.app).commands)
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -82,6 +83,14 @@ def test_help_explains(command):
         (("build", "starter", "x.zarr", "--set", "views.background=300,0,0"), "views.background"),
         (("build", "starter", "x.zarr", "--set", "limits.memory_gib=inf"), "limits.memory_gib: expected a number, got inf"),
         (("build", "starter", "x.zarr", "--set", "captions.max_tokens=0"), "captions.max_tokens must be a number from 1"),
+        (
+            ("build", "starter", "x.zarr", "--recipe", "points", "--set", "points.parts=leg,seat"),
+            "points.parts and points.instances: no source",
+        ),
+        (
+            ("build", "starter", "x.zarr", "--recipe", "points", "--set", "points.instances=true"),
+            "points.parts and points.instances: no source",
+        ),
         (("build", "starter", "x.zarr", "--set", "teachers=nobody"), "no teacher 'nobody'"),
         (("build", "starter", "x.zarr", "--set", "captions.rank_by=starter-attributes"), "has no text side"),
         (("build", "starter", "README.md/x.zarr", "--recipe", "points"), "README.md is a file"),

@@ -39,7 +39,7 @@ def test_every_event_comes_back_as_it_was_written(tmp_path):
 
 def test_every_kind_of_event_is_tried_here():
     kinds = [cls for cls in vars(journal).values() if isinstance(cls, type) and issubclass(cls, journal.Event)]
-    written = {cls for cls in kinds if cls not in (journal.Event, journal.Begun, journal.Unknown)}
+    written = {cls for cls in kinds if cls not in (journal.Event, journal.Begun, journal.Loading, journal.Unknown)}
     assert written == {type(event) for event in EVENTS}
 
 
@@ -67,3 +67,27 @@ def test_a_line_has_the_form_that_it_always_had():
 )
 def test_lines_of_before_and_of_later_are_read(tmp_path, line, event):
     assert read(tmp_path, line + "\n") == journal.Journal(events=(event,))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_no_field_of_an_event_is_read_unchecked(tmp_path, event):
+    assert {field.name for field in dataclasses.fields(event)} <= journal.FIELDS.keys()
+    file = io.StringIO()
+    journal.append(file, event)
+    for name in json.loads(file.getvalue()):
+        assert read(tmp_path, json.dumps({**json.loads(file.getvalue()), name: [[]]})) == journal.Journal(ignored=1)
+
+
+@pytest.mark.parametrize(
+    ("event", "title"),
+    [
+        (EVENTS[0], "build"),
+        (EVENTS[2], "add-teacher clip"),
+        (EVENTS[3], "add-captioner template"),
+        (EVENTS[4], "labels modelnet40"),
+        (journal.Labels(), "labels"),
+        (journal.Unknown(name="append"), "append"),
+    ],
+)
+def test_the_title_of_a_command_tells_what_it_adds(event, title):
+    assert event.title == title

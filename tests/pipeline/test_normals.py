@@ -101,6 +101,13 @@ def test_positions_and_colours_do_not_depend_on_normals(dtype):
         assert with_.xyz.tobytes() == without.xyz.tobytes() and with_.rgb.tobytes() == without.rgb.tobytes()
 
 
+def test_points_that_float64_cannot_tell_apart_have_a_normal():
+    points = np.zeros((64, 3), np.float32)
+    points[:32, 0] = np.arange(1, 33) * np.float32(1e-30)
+    points[32:, 0], points[32:48, 1], points[48:, 1] = 1, np.arange(1, 17) / 16, np.arange(1, 17) / -16
+    np.testing.assert_allclose(np.linalg.norm(estimated(points, np.arange(64)), axis=1), 1, atol=1e-12)
+
+
 def test_mirrored_copies_look_outwards(tmp_path):
     file = File()
     corners = CUBE[cube().faces].reshape(-1, 3)
