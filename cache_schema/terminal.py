@@ -10,12 +10,30 @@ import importlib.metadata
 import json
 from typing import Any
 
+from cache_schema.spec import TEXT_BYTES
+
 
 def printable(text: str) -> str:
     """Return a text in which every character is visible: others become `\\xNN` or `\\uNNNN`. Line breaks stay."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() or character == "\n" else escaped(character) for character in text)
+
+
+def one_line(text: str, most: int = TEXT_BYTES) -> str:
+    """Write a message as one line of visible characters, as a text cell of a cache stores it.
+
+    Args:
+        text: the message. Each run of white space and invisible characters becomes a space.
+        most: largest length in bytes of UTF-8. A longer line is cut between words and ends with dots.
+    """
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    if len(line.encode()) <= most:
+        return line
+    end = " ..."
+    room = line.encode()[: most - len(end)].decode(errors="ignore")
+    whole = room if line[len(room)] == " " else room.rpartition(" ")[0]
+    return (whole or room) + end
 
 
 def json_text(value: Any, *, allow_nan: bool = True) -> str:

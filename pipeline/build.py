@@ -25,6 +25,7 @@ from cache_schema.mending import Mending
 from cache_schema.products import Kind, index_record, status_record
 from cache_schema.spec import CaptionSpec, LabelSet, Record, TeacherSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import one_line
 from pipeline import labels
 from pipeline.captioners.catalog import Captioner
 from pipeline.models import Models
@@ -32,7 +33,7 @@ from pipeline.plan import Plan
 from pipeline.ranking import rank
 from pipeline.records import batch_size
 from pipeline.teachers.catalog import Teacher
-from pipeline.worker import Made, one_line
+from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
 """Called with (product, units done) as work goes on."""

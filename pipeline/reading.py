@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import one_line
 from pipeline import textures as pictures
 from pipeline.formats.catalog import ELSEWHERE, FORMATS
 from pipeline.geometry import Geometry, finished
@@ -72,7 +73,7 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(one_line(f"there is no file {path.name}"))
+        raise UserError(one_line(f"there is no file {path.name}", REASON))
     try:
         with path.open("rb") as stream:
             head = stream.read(4096)
@@ -90,7 +91,7 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
         return dataclasses.replace(shape, beside=file.digest_beside())
     except UserError as error:
         kind = Missing if isinstance(error, Missing) else UserError
-        raise kind(one_line(f"{_misnamed(head, path.suffix)}{error}")) from error
+        raise kind(one_line(f"{_misnamed(head, path.suffix)}{error}", REASON)) from error
 
 
 class File:
@@ -273,9 +274,3 @@ def _misnamed(head: bytes, suffix: str) -> str:
         if re.match(sign, head, re.DOTALL | re.IGNORECASE):
             return "" if suffix.lower() in suffixes else f"named {suffix or 'without extension'} but looks like {what}: "
     return ""
-
-
-def one_line(text: str) -> str:
-    """A message as one line of printable characters, at most `REASON` of them."""
-    text = "".join(c if c.isprintable() else " " for c in re.sub(r"\s+", " ", text)).strip()
-    return text if len(text) <= REASON else text[: REASON - 3] + "..."

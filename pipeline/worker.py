@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.layout import ArraySpec, encode_chunk
-from cache_schema.spec import TEXT_BYTES, PointSpec, ViewSpec
+from cache_schema.spec import PointSpec, ViewSpec
+from cache_schema.terminal import one_line
 from pipeline.sources.catalog import Entry, Reader
 
 _MEMORY: Final = "GiB of memory"
@@ -326,17 +327,6 @@ def _timed(seconds: dict[str, float], step: str) -> Any:
         yield
     finally:
         seconds[step] = time.perf_counter() - start
-
-
-def one_line(text: str) -> str:
-    """Write a reason or a remark as one line that fits into a text cell. A longer one is cut between words and ends with dots."""
-    line = " ".join(text.split())
-    if len(line.encode()) <= TEXT_BYTES:
-        return line
-    end = " ..."
-    room = line.encode()[: TEXT_BYTES - len(end)].decode(errors="ignore")
-    whole = room if line[len(room)] == " " else room.rpartition(" ")[0]
-    return (whole or room) + end
 
 
 def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cache_schema.spec import TEXT_BYTES, PointSpec
+from cache_schema.terminal import one_line
 from pipeline.sources.catalog import Entry
-from pipeline.worker import Limits, Task, Workers, one_line
+from pipeline.worker import Limits, Task, Workers
 
 
 @pytest.fixture
