@@ -28,7 +28,7 @@ from pipeline.formats.catalog import ELSEWHERE, FORMATS
 from pipeline.geometry import Geometry, finished
 
 REASON: Final = 200
-"""Longest error message, in characters."""
+"""Longest error message, in bytes."""
 
 NAME: Final = 4096
 """Longest file name, in characters, that is looked for. No system has longer names."""

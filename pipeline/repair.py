@@ -123,7 +123,7 @@ class _Mender:
             if problem.where in nodes:
                 if self._guarded(problem.where, cache.put_file, problem.where, nodes[problem.where][0]):
                     self.done.append(f"wrote {problem.where}")
-        if "index" not in self.records and any(problem.product == "index" for problem in found):
+        if products.INDEX.name not in self.records and any(problem.product == products.INDEX.name for problem in found):
             self._guarded("index", self._index_again)
         self._mark_again(found)
         for stage in STAGES:

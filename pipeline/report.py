@@ -188,13 +188,13 @@ def card(snapshot: Snapshot, row: int) -> dict[str, Any]:
     name, label = snapshot.name(row)
     told = [record for record in snapshot.records.values() if products.of(record) is products.CAPTIONS]
     at = np.array([row])
-    seen = snapshot.views if snapshot.views and snapshot.done("views")[row] else []
+    seen = snapshot.views if snapshot.views and snapshot.done(products.VIEWS.name)[row] else []
     return {
         "id": name,
         "label": label,
         "split": snapshot.manifest.splits[snapshot.split[row]] if snapshot.split[row] >= 0 else "",
         "coloured": bool(snapshot.table("colored", at)[0]),
-        "points": data_uri(points_picture(snapshot, row), PICTURE) if snapshot.done("points")[row] else "",
+        "points": data_uri(points_picture(snapshot, row), PICTURE) if snapshot.done(products.POINTS.name)[row] else "",
         "as_view": snapshot.points_view if seen else None,
         "views": [(view, data_uri(view_picture(snapshot, row, view), PICTURE)) for view in seen],
         "captions": [line for record in told if snapshot.done(record.product)[row] for line in captions(snapshot, record, row)],
@@ -228,7 +228,7 @@ def points_picture(snapshot: Snapshot, row: int) -> Image.Image:
     """Draw block 0 of a shape with the camera of one of its views, or with `THREE_QUARTER` if it has none."""
     at = np.array([row]), np.array([0])
     xyz, rgb = snapshot.mapped("points/xyz").gather(*at)[0].astype(np.float32), snapshot.mapped("points/rgb").gather(*at)[0]
-    if snapshot.views and snapshot.done("views")[row]:
+    if snapshot.views and snapshot.done(products.VIEWS.name)[row]:
         pose = snapshot.cache.array("views/pose")[row, snapshot.points_view]
         return draw_points(xyz, rgb, pose, snapshot.rig.fov)
     return draw_points(xyz, rgb, poses(THREE_QUARTER, xyz)[0], THREE_QUARTER.fov)
@@ -236,9 +236,9 @@ def points_picture(snapshot: Snapshot, row: int) -> Image.Image:
 
 def thumbnail(snapshot: Snapshot, row: int) -> str:
     """Return a small picture of a shape as a data URI; empty if there is nothing to show."""
-    if snapshot.views and snapshot.done("views")[row]:
+    if snapshot.views and snapshot.done(products.VIEWS.name)[row]:
         return data_uri(view_picture(snapshot, row, snapshot.points_view), THUMBNAIL)
-    return data_uri(points_picture(snapshot, row), THUMBNAIL) if snapshot.done("points")[row] else ""
+    return data_uri(points_picture(snapshot, row), THUMBNAIL) if snapshot.done(products.POINTS.name)[row] else ""
 
 
 def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[np.float32], fov: float) -> Image.Image:

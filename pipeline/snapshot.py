@@ -37,11 +37,11 @@ class Snapshot:
         self.label: NDArray[np.int32] = cache.column("label")
         self.split: NDArray[np.int32] = cache.column("split")
         self.status: NDArray[np.uint8] = np.full(self.manifest.shapes, spec.PENDING, np.uint8)
-        if "status" in self.records:
-            self.status = np.where(self.done("status"), cache.column("status"), self.status)
+        if products.STATUS.name in self.records:
+            self.status = np.where(self.done(products.STATUS.name), cache.column("status"), self.status)
         self.views: list[int] = []
         """The views that are shown, evenly spread."""
-        if "views" in self.records:
+        if products.VIEWS.name in self.records:
             self.views = spread(np.arange(len(self.rig.cameras)), VIEWS).tolist()
 
     def _written(self, missing: list[int]) -> NDArray[np.bool_]:
@@ -52,7 +52,7 @@ class Snapshot:
     @property
     def rig(self) -> CameraRig:
         """The cameras of the views."""
-        described = self.records["views"].spec
+        described = self.records[products.VIEWS.name].spec
         assert isinstance(described, ViewSpec)
         return described.rig
 

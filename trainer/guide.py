@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cache_schema import products
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.products import GUIDE
@@ -82,7 +83,7 @@ def describe(
     """The record of `guide/<name>`, and the object that computes its features. Nothing is written. Arguments and errors as in `write`."""
     model = loaded.model.to(device)
     config = model.encoder.config
-    points = cache.record("points")
+    points = cache.record(products.POINTS.name)
     convention = trained_on(loaded.header, [cache])
     read = Blocks(cache, convention, channels=config.channels, centres=model.encoder.centres, join=False)
     if not 0 <= blocks <= read.blocks:

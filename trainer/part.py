@@ -129,13 +129,13 @@ class Part:
         """Embeddings of captions for every teacher with a text side, one array for each of `captions`. Empty if no captions are read."""
         self.guided: dict[str, Rows] = {}
         """Arrays of the guide by name: `tokens` and `summary`."""
-        self._use("index")
-        self._use("status")
+        self._use(products.INDEX.name)
+        self._use(products.STATUS.name)
         self.rows = selected(cache, config, seed)
         """Rows of the selected shapes, ascending. [n]"""
         self.own_class = cache.column("label").astype(np.int64)[self.rows]
         """Index in the cache's classes of each selected shape's class; -1 for none. [n]"""
-        self.points = _spec(PointSpec, self._use("points"))
+        self.points = _spec(PointSpec, self._use(products.POINTS.name))
         self.blocks = min(config.blocks or self.points.blocks, self.points.blocks)
         """Number of blocks of a shape that are used, from the first."""
         self.views = 1

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema import products
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.rows import Rows
@@ -70,7 +71,7 @@ def specification(cache: Cache) -> PointSpec:
     Raises:
         UserError: the cache has no points, or they are unfinished or changed since they were finished.
     """
-    spec = cache.proven("points").spec
+    spec = cache.proven(products.POINTS.name).spec
     assert isinstance(spec, PointSpec)
     return spec
 
@@ -130,7 +131,7 @@ class Blocks:
         """
         self.cache, self.convention, self.channels = cache, convention, channels
         self.spec = spec = specification(cache)
-        cache.proven("status")  # it stores which shapes have colours
+        cache.proven(products.STATUS.name)  # it stores which shapes have colours
         if convention and convention.normalize != spec.normalize:
             raise UserError(
                 f"the run was trained on points with normalize={convention.normalize}, those of {cache.path} have {spec.normalize}: "

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema import products
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
@@ -65,7 +66,7 @@ class Shapes:
     @property
     def data(self) -> Data:
         """The description of these shapes that a result stores."""
-        points = self.cache.record("points").fingerprint
+        points = self.cache.record(products.POINTS.name).fingerprint
         return Data(cache=self.cache.path.resolve().name.removesuffix(".zarr"), points=points, split=self.split, shapes=len(self))
 
 
@@ -90,8 +91,8 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
             )
     if split not in (*known, EVERYTHING):
         raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}{_to_split(cache)}")
-    cache.proven("index")
-    cache.proven("status")
+    cache.proven(products.INDEX.name)
+    cache.proven(products.STATUS.name)
     labels = cache.column("label").astype(np.int64)
     if labelled and (not cache.manifest.classes or (labels < 0).all()):
         raise UserError(f"{cache.path} has no classes, which this task needs; `retrieval` works without")
