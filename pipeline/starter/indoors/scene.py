@@ -1,0 +1,256 @@
+"""A whole room: made from a seed and an index, as surfaces with classes, and as a cloud of labelled points.
+
+    room = made(0, 7, stock, ...)
+    cloud = sampled(room, density=600, ...)
+
+A room is a list of pieces. A piece is a surface of one class, and the whole of one object if it is furniture. Each piece is sampled by
+itself, so that the labels of its points are exact.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from cache_schema.errors import UserError
+from cache_schema.spec import PointSpec
+from pipeline.geometry import Boxes, Cloud, Mesh, Part, copied, normalized, of_faces, triangles
+from pipeline.points import sample
+from pipeline.starter.indoors import decor, programmes, shell
+from pipeline.starter.indoors.arranging import Arrangement, Placed
+from pipeline.starter.indoors.known import known
+from pipeline.starter.indoors.programmes import Wish
+from pipeline.starter.indoors.stock import Item, Stock
+from pipeline.starter.kinds.solids import Solid
+from pipeline.starter.shapes import parts_of
+
+MOST: Final = 64
+"""Most pieces of furniture of a room."""
+
+INNER: Final = 2.0
+"""Largest area of a piece for its density of points, in surfaces of its box. Many meshes have more surface inside than outside."""
+
+SOLE: Final = 0.003
+"""What lies lower than this above the floor under a thing is not seen, in metres."""
+
+SHELL, WISHES, THINGS, DECOR = range(4)
+"""Purposes of random numbers: each has its own, so that a room's plan does not depend on its furniture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Everything that decides a room, beside the meshes themselves."""
+
+    seed: int
+    index: int
+    split: str
+    ceiling: bool
+    kinds: frozenset[str]
+    """Kinds of things that may be used."""
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.index, purpose))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A surface of one class, in the axes of the room."""
+
+    label: str
+    mesh: Mesh
+    instance: int = -1
+    """Row of its box; -1 for what is not furniture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """A furnished room."""
+
+    shell: shell.Shell
+    pieces: tuple[Piece, ...]
+    placed: tuple[Placed, ...]
+    """The furniture, in the order of instances."""
+    warnings: tuple[str, ...] = ()
+    beside: bytes = field(default=b"", repr=False)
+
+
+# -------------------------------------------------------------------------------------------------------- plan and wishes
+
+
+def planned(wanted: Wanted) -> shell.Shell:
+    """The empty room. Its kind is drawn among those that can be furnished."""
+    rng = wanted.rng(SHELL)
+    rooms = programmes.possible(wanted.kinds)
+    return shell.planned(rng, rooms[int(rng.integers(len(rooms)))])
+
+
+def bare(wanted: Wanted) -> tuple[shell.Shell, list[Piece]]:
+    """The empty room and its surfaces, one piece for each class."""
+    rng = wanted.rng(SHELL)
+    rooms = programmes.possible(wanted.kinds)
+    plan = shell.planned(rng, rooms[int(rng.integers(len(rooms)))])
+    by_label: dict[str, list[Solid]] = {}
+    for label, solid in shell.built(plan, rng, wanted.ceiling):
+        by_label.setdefault(label, []).append(solid)
+    high = np.array([plan.width, plan.height, plan.depth], np.float32)
+    return plan, [Piece(label=label, mesh=_within(_mesh(solids), high)) for label, solids in by_label.items()]
+
+
+def wished(wanted: Wanted, stock: Stock) -> list[Wish]:
+    """What is to be put into a room."""
+    return programmes.wished(wanted.rng(WISHES), planned(wanted).kind, stock, wanted.split, wanted.kinds)
+
+
+def digest(wanted: Wanted, stock: Stock) -> bytes:
+    """sha256 over what a room is made from: its numbers, and the data of all meshes that it may hold."""
+    told = f"{wanted.seed}\0{wanted.index}\0{wanted.split}\0{wanted.ceiling}\0{sorted(wanted.kinds)}"
+    total = hashlib.sha256(told.encode())
+    for name in sorted({name for wish in wished(wanted, stock) for name in wish.names}):
+        total.update(name.encode() + b"\0" + stock.digest(name))
+    return total.digest()
+
+
+# ---------------------------------------------------------------------------------------------------------- the room
+
+
+def made(wanted: Wanted, stock: Stock) -> Room:
+    """Furnish a room.
+
+    A mesh that cannot be read is replaced by the next that the wish names, and told in `Room.warnings`.
+
+    Raises:
+        UserError: no mesh that was chosen can be read.
+    """
+    plan, pieces = bare(wanted)
+    room, broken, read = Arrangement(plan, wanted.rng(THINGS)), dict[str, str](), dict[str, Item]()
+    for wish in wished(wanted, stock):
+        if known(wish.kind).furniture and sum(known(one.kind).furniture for one in room.placed) >= MOST:
+            continue
+        for name in wish.names:
+            item = _item(stock, name, read, broken)
+            if item is not None and room.put(wish, item):
+                break
+    if broken and not read:
+        name, reason = next(iter(broken.items()))
+        raise UserError(f"none of the {len(broken)} meshes chosen for the room can be read: {name}: {reason}")
+    loose = decor.decorated(room, wanted.rng(DECOR))
+    furniture = [one for one in room.placed if known(one.kind).furniture]
+    for instance, one in enumerate(furniture):
+        pieces.append(Piece(label=one.kind, mesh=_put(one), instance=instance))
+    pieces += [Piece(label="clutter", mesh=_put(one)) for one in room.placed if not known(one.kind).furniture]
+    if loose:
+        pieces.append(Piece(label="clutter", mesh=_within(_mesh(loose), np.array([plan.width, plan.height, plan.depth], np.float32))))
+    beside = b"".join(sorted({one.item.beside for one in room.placed} - {b""}))
+    return Room(
+        shell=plan,
+        pieces=tuple(pieces),
+        placed=tuple(furniture),
+        warnings=_told(broken),
+        beside=hashlib.sha256(beside).digest() if beside else b"",
+    )
+
+
+def _item(stock: Stock, name: str, read: dict[str, Item], broken: dict[str, str]) -> Item | None:
+    """The thing of a name, read once for a room; None if it cannot be read."""
+    if name not in read and name not in broken:
+        try:
+            read[name] = stock.item(name)
+        except UserError as error:
+            broken[name] = str(error)
+    return read.get(name)
+
+
+def _told(broken: dict[str, str]) -> tuple[str, ...]:
+    if not broken:
+        return ()
+    some = "; ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:3])
+    return (f"{len(broken)} meshes chosen for the room cannot be read, and others are taken: {some}{' ...' if len(broken) > 3 else ''}",)
+
+
+def _mesh(solids: Iterable[Solid]) -> Mesh:
+    return Mesh(parts=parts_of(list(solids)), colored=True)
+
+
+def _within(mesh: Mesh, high: np.ndarray) -> Mesh:
+    """The mesh with its corners clipped to the bounds of the room: turning walls rounds in the last digit."""
+    done = [dataclasses.replace(part, vertices=np.clip(part.vertices, np.float32(0), high)) for part in mesh.parts]
+    return dataclasses.replace(mesh, parts=tuple(done))
+
+
+def _put(placed: Placed) -> Mesh:
+    """The surface of a thing in its place, without its sole."""
+    parts = [copied(part, placed.matrix()[None]) for part in _unsoled(placed.item.parts)]
+    done = [dataclasses.replace(part, vertices=part.vertices.astype(np.float32), faces=part.faces.astype(np.int32)) for part in parts]
+    return Mesh(parts=tuple(done), colored=True)
+
+
+def _unsoled(parts: Sequence[Part]) -> list[Part]:
+    """Parts without the triangles on which the thing stands; all of them, if no others are left."""
+    kept = []
+    for part in parts:
+        rows = np.flatnonzero((part.vertices[part.faces][..., 1] > SOLE).any(axis=1))
+        if len(rows):
+            kept.append(of_faces(part, rows))
+    return kept or list(parts)
+
+
+# --------------------------------------------------------------------------------------------------------- as points
+
+
+def sampled(room: Room, classes: Sequence[str], furniture: Sequence[str], density: float, name: str) -> Cloud:
+    """The points of a room, with colours, normals, classes, objects and boxes.
+
+    Args:
+        room: a furnished room.
+        classes: what `part` holds indices into.
+        furniture: what `Boxes.kind` holds indices into.
+        density: points per square metre of surface.
+        name: of the room, which decides the random numbers.
+    """
+    samples = [_points(piece, density, f"{name}/{number}") for number, piece in enumerate(room.pieces)]
+    corners = _corners(room.shell)
+    high = np.array([room.shell.width, room.shell.height, room.shell.depth], np.float32)
+    counts = [len(xyz) for xyz, _, _ in samples]
+    labels = [classes.index(piece.label) for piece in room.pieces]
+    boxes = np.array([one.box() for one in room.placed], np.float64).reshape(-1, 7)
+    first = int(np.argmax(np.array(labels) == classes.index("floor")))
+    points = np.concatenate([corners, *(np.clip(xyz, 0, high) for xyz, _, _ in samples)])
+    return Cloud(
+        points=points.astype(np.float32),
+        colors=np.concatenate([np.repeat(samples[first][1][:1], len(corners), axis=0), *(rgb for _, rgb, _ in samples)]),
+        normals=np.concatenate([np.tile(np.float32([0, 1, 0]), (len(corners), 1)), *(normal for _, _, normal in samples)]),
+        part=np.repeat([labels[first], *labels], [len(corners), *counts]).astype(np.int16),
+        instance=np.repeat([-1, *(piece.instance for piece in room.pieces)], [len(corners), *counts]).astype(np.int32),
+        boxes=Boxes(box=boxes, kind=np.array([furniture.index(one.kind) for one in room.placed], np.int32)),
+        warnings=room.warnings,
+        beside=room.beside,
+    )
+
+
+def outline(wanted: Wanted, density: float, name: str) -> np.ndarray:
+    """The points of the empty room `[n, 3]`, which are the first of the furnished one. They have its bounds."""
+    plan, pieces = bare(wanted)
+    return np.concatenate([_corners(plan), *(_points(piece, density, f"{name}/{number}")[0] for number, piece in enumerate(pieces))])
+
+
+def _corners(plan: shell.Shell) -> np.ndarray:
+    """The corners of the floor `[k, 3]` float32. They are among the points, so that the bounds of a room do not depend on chance."""
+    return np.array([(wall.x, 0.0, wall.z) for wall in plan.walls], np.float32)
+
+
+def _points(piece: Piece, density: float, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places `[n, 3]` float32, colours `[n, 3]` uint8 and normals `[n, 3]` float32 of a piece."""
+    area = sum(float(areas.sum()) for part in piece.mesh.parts for _, areas in triangles(part))
+    if piece.instance >= 0:
+        vertices = np.concatenate([part.vertices for part in piece.mesh.parts])
+        x, y, z = np.ptp(vertices, axis=0).astype(np.float64)
+        area = min(area, INNER * 2 * (x * y + y * z + z * x))
+    count = max(1, round(area * density))
+    mesh = piece.mesh if piece.instance >= 0 or piece.label == "clutter" else normalized(piece.mesh, "none")
+    spec = PointSpec(count=count, blocks=1, ordered=1, dtype="float32", normalize="none", normals=True)
+    done = sample(mesh, spec, name)
+    assert done.normal is not None
+    return done.xyz[0], done.rgb[0], done.normal[0].astype(np.float32)
