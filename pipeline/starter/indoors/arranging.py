@@ -1,8 +1,8 @@
 """Putting things into a room: against walls, around tables, on tables, on the floor. No two footprints overlap, and doors stay free.
 
-    room = Arrangement(shell, rng)
-    room.put(wish, item)               # True if there was room for it
-    room.placed                        # [Placed(kind="bed", x=..., y=0.0, z=..., turn=..., ...), ...]
+room = Arrangement(shell, rng)
+room.put(wish, item)               # True if there was room for it
+room.placed                        # [Placed(kind="bed", x=..., y=0.0, z=..., turn=..., ...), ...]
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.geometry import triangles
 from pipeline.starter.indoors.footprints import Footprint, inside
 from pipeline.starter.indoors.known import known
-from pipeline.starter.indoors.programmes import Wish
+from pipeline.starter.indoors.programmes import ON_TOP, Wish
 from pipeline.starter.indoors.shell import CURTAIN, SKIRTING, Shell, Wall, curtained
 from pipeline.starter.indoors.stock import Item
 from pipeline.starter.kinds.thing import Rng, maybe, pick
@@ -84,9 +84,16 @@ class Arrangement:
         self._tops = dict[Placed, Top]()
         self._seats = dict[Placed, list[tuple[float, float, float]]]()
 
+    def awaits(self, wish: Wish) -> bool:
+        """Whether what a thing shall stand on, beside, before or around is there."""
+        return not wish.near or any(one.kind in wish.near and one.on is None for one in self.placed)
+
     def put(self, wish: Wish, item: Item) -> bool:
-        """Put a thing where it is wished; False if there is no room for it, or its height is not as wished."""
-        if not wish.height[0] <= item.size[1] <= wish.height[1] or item.size[1] > self.shell.height - 0.1:
+        """Put a thing where it is wished; False if there is no room for it, or its size does not suit."""
+        facts, high = known(wish.kind), item.size[1]
+        if not wish.height[0] <= high <= min(wish.height[1], self.shell.height - 0.1, ON_TOP if wish.where == "top" else math.inf):
+            return False
+        if not facts.furniture and max(item.size) > facts.most:
             return False
         if wish.where == "top":
             return self._on_top(wish, item)
@@ -116,7 +123,8 @@ class Arrangement:
         wide = footprint.wider(GAP)
         if any(other.on is None and wide.overlaps(other.footprint) for other in self.placed):
             return False
-        if wish.where != "floor" and any(owner is not friend and footprint.overlaps(zone) for zone, owner in self._reserved):
+        loose = wish.where in ("floor", "before", "around")  # what one moves about may stand in the way
+        if not loose and any(owner is not friend and footprint.overlaps(zone) for zone, owner in self._reserved):
             return False
         if wish.where in ("wall", "beside") and known(wish.kind).front:
             zone = footprint.before(known(wish.kind).front)
@@ -210,9 +218,7 @@ class Arrangement:
         for anchor in self._of(wish.near):
             for side in (-1, 1)[:: pick(self._rng, (1, -1))]:
                 gap = self._rng.uniform(0.02, 0.08)
-                x, z = anchor.footprint.place(
-                    side * ((anchor.item.size[0] + width) / 2 + gap), (depth - anchor.item.size[2]) / 2
-                )
+                x, z = anchor.footprint.place(side * ((anchor.item.size[0] + width) / 2 + gap), (depth - anchor.item.size[2]) / 2)
                 yield Footprint(x=x, z=z, width=width, depth=depth, turn=anchor.footprint.turn), anchor
 
     def _before(self, wish: Wish, item: Item) -> Iterator[tuple[Footprint, Placed]]:
@@ -279,7 +285,10 @@ def _hung(kind: str, item: Item) -> float:
 
 
 def _seats(item: Item, rng: Rng) -> Iterator[tuple[float, float, float]]:
-    """Seats at a table, in its own axes: x and z on its edge, and the turn of one who looks at the table; opposite ones follow each other."""
+    """Seats at a table, in its own axes: x and z on its edge, and the turn of one who looks at the table.
+
+    Those at its long sides come first, and opposite ones follow each other.
+    """
     width, _, depth = item.size
     long = width >= depth
     for along_x in (long, not long):
@@ -299,9 +308,9 @@ class Top:
 
     def __init__(self, item: Item) -> None:
         """Measure an item, at random places of its surface that looks up, which its own measures decide."""
-        width, height, depth = item.size
+        width, _, depth = item.size
         self._half = np.array([width, depth]) / 2
-        self._shape = (int(math.ceil(width / CELL)), int(math.ceil(depth / CELL)))
+        self._shape = (math.ceil(width / CELL), math.ceil(depth / CELL))
         self._heights = np.full(self._shape, -1.0)
         corners = np.concatenate([corners for part in item.parts for corners, _ in triangles(part)])  # [F, 3, 3]
         cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

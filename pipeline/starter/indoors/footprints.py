@@ -45,9 +45,10 @@ class Footprint:
 
     def overlaps(self, other: "Footprint") -> bool:
         """Whether two rectangles share an area. It holds unless one of their four axes separates them."""
-        if math.hypot(self.x - other.x, self.z - other.z) >= (
-            math.hypot(self.width, self.depth) + math.hypot(other.width, other.depth)
-        ) / 2:
+        if (
+            math.hypot(self.x - other.x, self.z - other.z)
+            >= (math.hypot(self.width, self.depth) + math.hypot(other.width, other.depth)) / 2
+        ):
             return False
         mine, theirs = self.corners(), other.corners()
         for turn in (self.turn, other.turn):

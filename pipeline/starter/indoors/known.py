@@ -26,7 +26,7 @@ class Known:
     metres: float
     """Its usual size."""
     most: float = 2.4
-    """Longest horizontal side in metres. A mesh that would be longer is made smaller."""
+    """Longest horizontal side in metres, and for small things the largest height, too. A mesh that would be longer is made smaller."""
     furniture: bool = True
     """Whether it is a class of its own with boxes. Other things are clutter."""
     front: float = 0.0
@@ -39,8 +39,8 @@ def _wall(metres: float, most: float = 2.4, front: float = 0.5, by: Literal["hei
     return Known(place="wall", metres=metres, most=most, front=front, by=by, backed=backed)
 
 
-def _thing(metres: float, place: Place = "top", by: Literal["height", "length"] = "height") -> Known:
-    return Known(place=place, by=by, metres=metres, most=1.2, furniture=False)
+def _thing(metres: float, place: Place = "top", by: Literal["height", "length"] = "height", most: float = 1.2) -> Known:
+    return Known(place=place, by=by, metres=metres, most=most, furniture=False)
 
 
 KNOWN: Final[dict[str, Known]] = {
@@ -84,11 +84,11 @@ KNOWN: Final[dict[str, Known]] = {
     "cup": _thing(0.1),
     "food": _thing(0.15, by="length"),
     "frying pan": _thing(0.45, by="length"),
-    "guitar": _thing(1.0, "corner"),
+    "guitar": _thing(1.0, "corner", most=1.3),
     "jar": _thing(0.17),
     "keyboard": _thing(0.44, by="length"),
     "knife": _thing(0.28, by="length"),
-    "ladder": _thing(1.6, "corner"),
+    "ladder": _thing(1.6, "corner", most=2.2),
     "microwave": _thing(0.5, by="length"),
     "mug": _thing(0.1),
     "pillow": _thing(0.45, "floor", "length"),
@@ -96,14 +96,14 @@ KNOWN: Final[dict[str, Known]] = {
     "pot": _thing(0.26, by="length"),
     "radio": _thing(0.35, by="length"),
     "teapot": _thing(0.24, by="length"),
-    "traffic cone": _thing(0.55, "floor"),
+    "traffic cone": _thing(0.55, "floor", most=0.9),
     "trash": _thing(0.5, "floor"),
     "umbrella": _thing(0.9, "floor"),
     "vase": _thing(0.3),
 }
 """By kind: what is known about it."""
 
-UNKNOWN: Final = Known(place="floor", by="length", metres=0.6, most=0.6)
+UNKNOWN: Final = Known(place="floor", by="length", metres=0.5, most=0.5)
 """What is assumed about a kind that is not in `KNOWN`."""
 
 SAME: Final[dict[str, str]] = {

@@ -18,14 +18,17 @@ from pipeline.starter.kinds.thing import Rng, maybe, pick
 Where = Literal["wall", "corner", "middle", "floor", "top", "beside", "before", "around"]
 """Where a thing is put: a place by itself (see `known.Place`), or beside, before or around another thing."""
 
-SPARE: Final = 3
-"""Number of things that a wish names."""
+SPARE: Final = 2
+"""Number of things that a wish names; twice as many if their height matters."""
 
-EXTRAS: Final = (3, 7)
-"""Least and largest number of further pieces of furniture of random kinds, so that every kind occurs."""
+EXTRAS: Final = (0.12, 0.3)
+"""Least and largest number of further pieces of furniture of random kinds for each square metre of floor, so that every kind occurs."""
 
-CLUTTER: Final = (3, 9)
-"""Least and largest number of small things."""
+STRANGE: Final = 0.15
+"""How often a kind may be added of which nothing is known, where there are others."""
+
+CLUTTER: Final = (0.25, 0.6)
+"""Least and largest number of small things for each square metre of floor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,9 @@ class Wish:
 
 SURFACES: Final = ("table", "desk", "dresser", "night stand", "cabinet", "counter", "bookshelf", "chest")
 """Kinds that things are put on."""
+
+ON_TOP: Final = 0.8
+"""Largest height of what is put on other things, in metres."""
 
 DINING: Final = (0.6, 0.95)
 LOW: Final = (0.2, 0.58)
@@ -111,7 +117,7 @@ PROGRAMMES: Final[dict[str, tuple[Step, ...]]] = {
         Step(kinds=("table",), where="middle", height=DINING, chance=0.4),
         Step(kinds=("chair", "stool"), where="around", near=("table",), least=2, most=6, alike=True, chance=0.9),
         Step(kinds=("potted plant",), where="corner", most=2, chance=0.7),
-        Step(kinds=("lamp",), where="corner", chance=0.6, height=(0.8, 2.0)),
+        Step(kinds=("lamp",), where="corner", chance=0.6, height=(ON_TOP, 2.0)),
     ),
     "office": (
         Step(kinds=("desk",), where="wall", most=5),
@@ -140,18 +146,35 @@ ESSENTIAL: Final[dict[str, tuple[str, ...]]] = {
 """By kind of room: one of these kinds must be there, for a dining room both."""
 
 
+ONLY_IN: Final[dict[str, tuple[str, ...]]] = {
+    "bathtub": ("bathroom",),
+    "bed": ("bedroom",),
+    "counter": ("kitchen",),
+    "night stand": ("bedroom",),
+    "oven": ("kitchen",),
+    "piano": ("living room", "dining room"),
+    "refrigerator": ("kitchen", "office"),
+    "sink": ("bathroom", "kitchen"),
+    "sofa": ("living room", "office", "bedroom"),
+    "toilet": ("bathroom",),
+    "wardrobe": ("bedroom", "office", "living room"),
+}
+"""By kind: the rooms to which it may be added at random. A `room` may have all, and other kinds may be in all rooms."""
+
+
 def possible(kinds: Set[str]) -> list[str]:
     """The kinds of room that can be furnished with these kinds of thing."""
     found = [room for room, needed in ESSENTIAL.items() if (all if room == "dining room" else any)(kind in kinds for kind in needed)]
     return found or ["room"]
 
 
-def wished(rng: Rng, room: str, stock: Stock, split: str, kinds: Set[str]) -> list[Wish]:
+def wished(rng: Rng, room: str, area: float, stock: Stock, split: str, kinds: Set[str]) -> list[Wish]:
     """What is to be put into a room, the large things first.
 
     Args:
         rng: decides all that is random.
         room: its kind.
+        area: of its floor, in square metres.
         stock: where things come from.
         split: the split of the room.
         kinds: the kinds that may be used.
@@ -159,19 +182,28 @@ def wished(rng: Rng, room: str, stock: Stock, split: str, kinds: Set[str]) -> li
     wishes: list[Wish] = []
     for step in PROGRAMMES[room]:
         wishes += _drawn(rng, step, stock, split, kinds)
-    furniture = sorted(kind for kind in kinds if known(kind).furniture)
-    for _ in range(int(rng.integers(EXTRAS[0], EXTRAS[1] + 1)) * (2 if room == "room" else 1) if furniture else 0):
-        kind = pick(rng, furniture)
-        wishes += _drawn(rng, _alone(kind), stock, split, kinds)
+    fitting = [kind for kind in furniture(kinds) if room == "room" or room in ONLY_IN.get(kind, (room,))]
+    for _ in range(round(area * rng.uniform(*EXTRAS) * (2 if room == "room" else 1)) if fitting else 0):
+        wishes += _drawn(rng, _alone(rng, _one_of(rng, fitting)), stock, split, kinds)
     things = sorted(kind for kind in kinds if not known(kind).furniture)
-    for _ in range(int(rng.integers(CLUTTER[0], CLUTTER[1] + 1)) if things else 0):
-        wishes += _drawn(rng, _alone(pick(rng, things)), stock, split, kinds)
+    for _ in range(round(area * rng.uniform(*CLUTTER)) if things else 0):
+        wishes += _drawn(rng, _alone(rng, pick(rng, things)), stock, split, kinds)
     return sorted(wishes, key=lambda wish: _rank(wish.where))  # stable: within a rank the order stays
 
 
-def _alone(kind: str) -> Step:
+def _one_of(rng: Rng, kinds: list[str]) -> str:
+    """A random kind. Those of which nothing is known are seldom taken where there are others."""
+    familiar = [kind for kind in kinds if kind in KNOWN]
+    return pick(rng, familiar if familiar and not maybe(rng, STRANGE) else kinds)
+
+
+def _alone(rng: Rng, kind: str) -> Step:
+    """A thing that belongs to no other. One lamp in two stands on the floor, and screens stand on no tables."""
+    if kind == "lamp" and maybe(rng, 0.5):
+        return Step(kinds=(kind,), where="corner", height=(ON_TOP, 2.0))
     where = known(kind).place
-    return Step(kinds=(kind,), where=where, near=SURFACES if where == "top" else ())
+    near = SURFACES if where == "top" else ()
+    return Step(kinds=(kind,), where=where, near=tuple(name for name in near if kind != "monitor" or name != "table"))
 
 
 def _rank(where: Where) -> int:
@@ -187,8 +219,10 @@ def _drawn(rng: Rng, step: Step, stock: Stock, split: str, kinds: Set[str]) -> l
         return []
     kind = pick(rng, there)
 
+    spare = SPARE if step.height == Step.height else 2 * SPARE
+
     def names() -> tuple[str, ...]:
-        return tuple(dict.fromkeys(stock.drawn(rng, kind, split) for _ in range(SPARE)))
+        return tuple(dict.fromkeys(stock.drawn(rng, kind, split) for _ in range(spare)))
 
     first = names()
     return [

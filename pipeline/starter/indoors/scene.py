@@ -82,26 +82,28 @@ class Room:
 
 def planned(wanted: Wanted) -> shell.Shell:
     """The empty room. Its kind is drawn among those that can be furnished."""
+    return _planned(wanted)[0]
+
+
+def _planned(wanted: Wanted) -> tuple[shell.Shell, np.random.Generator]:
     rng = wanted.rng(SHELL)
     rooms = programmes.possible(wanted.kinds)
-    return shell.planned(rng, rooms[int(rng.integers(len(rooms)))])
+    return shell.planned(rng, rooms[int(rng.integers(len(rooms)))]), rng
 
 
 def bare(wanted: Wanted) -> tuple[shell.Shell, list[Piece]]:
     """The empty room and its surfaces, one piece for each class."""
-    rng = wanted.rng(SHELL)
-    rooms = programmes.possible(wanted.kinds)
-    plan = shell.planned(rng, rooms[int(rng.integers(len(rooms)))])
+    plan, rng = _planned(wanted)
     by_label: dict[str, list[Solid]] = {}
     for label, solid in shell.built(plan, rng, wanted.ceiling):
         by_label.setdefault(label, []).append(solid)
-    high = np.array([plan.width, plan.height, plan.depth], np.float32)
-    return plan, [Piece(label=label, mesh=_within(_mesh(solids), high)) for label, solids in by_label.items()]
+    return plan, [Piece(label=label, mesh=_within(_mesh(solids), plan)) for label, solids in by_label.items()]
 
 
 def wished(wanted: Wanted, stock: Stock) -> list[Wish]:
     """What is to be put into a room."""
-    return programmes.wished(wanted.rng(WISHES), planned(wanted).kind, stock, wanted.split, wanted.kinds)
+    plan = planned(wanted)
+    return programmes.wished(wanted.rng(WISHES), plan.kind, plan.area, stock, wanted.split, wanted.kinds)
 
 
 def digest(wanted: Wanted, stock: Stock) -> bytes:
@@ -127,7 +129,7 @@ def made(wanted: Wanted, stock: Stock) -> Room:
     plan, pieces = bare(wanted)
     room, broken, read = Arrangement(plan, wanted.rng(THINGS)), dict[str, str](), dict[str, Item]()
     for wish in wished(wanted, stock):
-        if known(wish.kind).furniture and sum(known(one.kind).furniture for one in room.placed) >= MOST:
+        if not room.awaits(wish) or (known(wish.kind).furniture and sum(known(one.kind).furniture for one in room.placed) >= MOST):
             continue
         for name in wish.names:
             item = _item(stock, name, read, broken)
@@ -142,7 +144,7 @@ def made(wanted: Wanted, stock: Stock) -> Room:
         pieces.append(Piece(label=one.kind, mesh=_put(one), instance=instance))
     pieces += [Piece(label="clutter", mesh=_put(one)) for one in room.placed if not known(one.kind).furniture]
     if loose:
-        pieces.append(Piece(label="clutter", mesh=_within(_mesh(loose), np.array([plan.width, plan.height, plan.depth], np.float32))))
+        pieces.append(Piece(label="clutter", mesh=_within(_mesh(loose), plan)))
     beside = b"".join(sorted({one.item.beside for one in room.placed} - {b""}))
     return Room(
         shell=plan,
@@ -174,16 +176,21 @@ def _mesh(solids: Iterable[Solid]) -> Mesh:
     return Mesh(parts=parts_of(list(solids)), colored=True)
 
 
-def _within(mesh: Mesh, high: np.ndarray) -> Mesh:
+def _within(mesh: Mesh, plan: shell.Shell) -> Mesh:
     """The mesh with its corners clipped to the bounds of the room: turning walls rounds in the last digit."""
-    done = [dataclasses.replace(part, vertices=np.clip(part.vertices, np.float32(0), high)) for part in mesh.parts]
+    done = [dataclasses.replace(part, vertices=np.clip(part.vertices, np.float32(0), plan.high)) for part in mesh.parts]
     return dataclasses.replace(mesh, parts=tuple(done))
 
 
 def _put(placed: Placed) -> Mesh:
     """The surface of a thing in its place, without its sole."""
-    parts = [copied(part, placed.matrix()[None]) for part in _unsoled(placed.item.parts)]
-    done = [dataclasses.replace(part, vertices=part.vertices.astype(np.float32), faces=part.faces.astype(np.int32)) for part in parts]
+    done = []
+    for part in _unsoled(placed.item.parts):
+        there = copied(part, placed.matrix()[None])
+        normals = None if there.normals is None else there.normals.astype(np.float32)
+        done.append(
+            dataclasses.replace(there, vertices=there.vertices.astype(np.float32), faces=there.faces.astype(np.int32), normals=normals)
+        )
     return Mesh(parts=tuple(done), colored=True)
 
 
@@ -212,16 +219,15 @@ def sampled(room: Room, classes: Sequence[str], furniture: Sequence[str], densit
     """
     samples = [_points(piece, density, f"{name}/{number}") for number, piece in enumerate(room.pieces)]
     corners = _corners(room.shell)
-    high = np.array([room.shell.width, room.shell.height, room.shell.depth], np.float32)
     counts = [len(xyz) for xyz, _, _ in samples]
     labels = [classes.index(piece.label) for piece in room.pieces]
     boxes = np.array([one.box() for one in room.placed], np.float64).reshape(-1, 7)
     first = int(np.argmax(np.array(labels) == classes.index("floor")))
-    points = np.concatenate([corners, *(np.clip(xyz, 0, high) for xyz, _, _ in samples)])
+    points = np.concatenate([corners, *(np.clip(xyz, np.float32(0), room.shell.high) for xyz, _, _ in samples)])
     return Cloud(
         points=points.astype(np.float32),
         colors=np.concatenate([np.repeat(samples[first][1][:1], len(corners), axis=0), *(rgb for _, rgb, _ in samples)]),
-        normals=np.concatenate([np.tile(np.float32([0, 1, 0]), (len(corners), 1)), *(normal for _, _, normal in samples)]),
+        normals=np.concatenate([np.tile(np.array([0, 1, 0], np.float32), (len(corners), 1)), *(normal for _, _, normal in samples)]),
         part=np.repeat([labels[first], *labels], [len(corners), *counts]).astype(np.int16),
         instance=np.repeat([-1, *(piece.instance for piece in room.pieces)], [len(corners), *counts]).astype(np.int32),
         boxes=Boxes(box=boxes, kind=np.array([furniture.index(one.kind) for one in room.placed], np.int32)),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.starter.indoors.footprints import Footprint
 from pipeline.starter.kinds.solids import Material, Solid, box
@@ -43,6 +44,9 @@ FRAME: Final = (0.07, 0.025)
 
 PLAIN: Final = ((0.93, 0.92, 0.89), (0.88, 0.86, 0.80), (0.80, 0.85, 0.88), (0.86, 0.88, 0.80), (0.90, 0.82, 0.76), (0.75, 0.75, 0.77))
 """Colours of walls."""
+
+CARPETS: Final = ("grey", "grey", "beige", "brown", "blue", "green", "red")
+"""Colours of carpets."""
 
 PANE: Final = Material(color=(0.62, 0.76, 0.86), roughness=0.1)
 
@@ -101,6 +105,16 @@ class Shell:
     notch: Footprint | None
     """The corner that is missing; None for a rectangle."""
     walls: tuple[Wall, ...]
+
+    @property
+    def high(self) -> NDArray[np.float32]:
+        """The largest x, y, z of the room `[3]`; the least are 0."""
+        return np.array([self.width, self.height, self.depth], np.float32)
+
+    @property
+    def area(self) -> float:
+        """Square metres of floor."""
+        return self.width * self.depth - (0.0 if self.notch is None else self.notch.width * self.notch.depth)
 
     def rectangles(self) -> list[tuple[float, float, float, float]]:
         """x0, x1, z0, z1 of one or two rectangles that make up the floor."""
@@ -235,7 +249,11 @@ def _upright(begin: float, end: float, low: float, high: float, material: Materi
 def _floor(rng: Rng, shell: Shell) -> list[tuple[str, Solid]]:
     """A floor of planks or tiles in three shades of one colour, or a carpet of one."""
     kind = "tiles" if shell.kind in ("bathroom", "kitchen") else pick(rng, ("planks", "planks", "carpet", "tiles"))
-    base = {"planks": wood(rng, pick(rng, ("brown", "beige"))), "carpet": fabric(rng), "tiles": plastic(rng, pick(rng, ("white", "grey", "beige")))}
+    base = {
+        "planks": wood(rng, pick(rng, ("brown", "beige"))),
+        "carpet": fabric(rng, pick(rng, CARPETS)),
+        "tiles": plastic(rng, pick(rng, ("white", "grey", "beige"))),
+    }
     shades = [replace(base[kind], color=tuple(np.clip(np.array(base[kind].color) * k, 0, 1))) for k in (0.9, 1.0, 1.08)]
     long, wide = {"planks": (1.3, 0.16), "tiles": (0.4, 0.4), "carpet": (9.0, 9.0)}[kind]
     done = []
@@ -263,7 +281,10 @@ def _wall(wall: Wall, height: float, paint: Material, frame: Material) -> list[t
     for door in (*sorted(wall.doors, key=lambda door: door.begin), None):
         end = wall.length if door is None else door.begin - FRAME[0]
         if end > at:
-            solids += [_upright(at, end, 0, high, frame, deep), _quad([(at, high, deep), (end, high, deep), (end, high, 0), (at, high, 0)], frame)]
+            solids += [
+                _upright(at, end, 0, high, frame, deep),
+                _quad([(at, high, deep), (end, high, deep), (end, high, 0), (at, high, 0)], frame),
+            ]
         at = end if door is None else door.end + FRAME[0]
     return [("wall", wall.moved(solid)) for solid in solids]
 

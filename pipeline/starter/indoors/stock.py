@@ -57,6 +57,17 @@ class Item:
 class Stock(Protocol):
     """Things of known kinds."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about guesses, see `pipeline.sources.catalog.Source.notes`."""
+
+    @property
+    def licence(self) -> str:
+        """Licence of all things; empty if they have several, or if it is unknown."""
+
+    def splits(self) -> frozenset[str]:
+        """The splits that its things are in."""
+
     def kinds(self, split: str) -> frozenset[str]:
         """The kinds that can be drawn for rooms of a split."""
 
@@ -108,6 +119,11 @@ class Starters:
     """The starter collection's indoor kinds. Rooms of the split test hold only shapes that the collection of this seed has in test."""
 
     seed: int
+    notes: tuple[str, ...] = ()
+    licence: str = shapes.LICENCE
+
+    def splits(self) -> frozenset[str]:
+        return frozenset(("train", "test"))
 
     def kinds(self, split: str) -> frozenset[str]:
         return frozenset(KNOWN).intersection(KINDS)
@@ -172,6 +188,11 @@ class Collection:
             notes=tuple(notes),
         )
 
+    @property
+    def licence(self) -> str:
+        licences = {entry.licence for entry in self.entries.values()}
+        return licences.pop() if len(licences) == 1 else ""
+
     def kinds(self, split: str) -> frozenset[str]:
         return frozenset(kind for kind, one in self.by_kind if one == split)
 
@@ -228,7 +249,9 @@ def _told(entries: Iterable[Entry], used: list[Entry], kinds: Mapping[str, str])
     out = Counter(entry.label or "(no class)" for entry in entries) - Counter(entry.label for entry in used)
     if out:
         some = ", ".join(sorted(out)[:6])
-        notes.append(f"{out.total()} shapes of {len(out)} classes do not furnish rooms and are left out: {some}{' ...' if len(out) > 6 else ''}")
+        notes.append(
+            f"{out.total()} shapes of {len(out)} classes do not furnish rooms and are left out: {some}{' ...' if len(out) > 6 else ''}"
+        )
     strange = sorted(set(kinds.values()) - set(KNOWN))
     if strange:
         some = ", ".join(strange[:6])
@@ -236,7 +259,9 @@ def _told(entries: Iterable[Entry], used: list[Entry], kinds: Mapping[str, str])
             f"the usual size of {len(strange)} kinds is not known ({some}{' ...' if len(strange) > 6 else ''}); their longest side on the floor "
             f"becomes about {known('').metres:g} m"
         )
-    notes.append("meshes are scaled to the usual size of their kind; where a front is not known it is guessed by back or longer side, or random")
+    notes.append(
+        "meshes are scaled to the usual size of their kind; where a front is not known it is guessed by back or longer side, or random"
+    )
     return notes
 
 
