@@ -17,8 +17,8 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
-from pipeline.geometry import Boxes, Cloud, Mesh, Part, copied, normalized, of_faces, triangles
-from pipeline.points import sample
+from pipeline.geometry import Boxes, Cloud, Mesh, Part, copied, of_faces, triangles
+from pipeline.points import Samples, sample
 from pipeline.starter.indoors import decor, programmes, shell
 from pipeline.starter.indoors.arranging import Arrangement, Placed
 from pipeline.starter.indoors.known import known
@@ -217,20 +217,22 @@ def sampled(room: Room, classes: Sequence[str], furniture: Sequence[str], densit
         density: points per square metre of surface.
         name: of the room, which decides the random numbers.
     """
-    samples = [_points(piece, density, f"{name}/{number}") for number, piece in enumerate(room.pieces)]
+    samples = [_points(piece, density, f"{name}/{number}", normals=True) for number, piece in enumerate(room.pieces)]
     corners = _corners(room.shell)
-    counts = [len(xyz) for xyz, _, _ in samples]
+    counts = [len(corners), *(len(one.xyz[0]) for one in samples)]
     labels = [classes.index(piece.label) for piece in room.pieces]
-    boxes = np.array([one.box() for one in room.placed], np.float64).reshape(-1, 7)
-    first = int(np.argmax(np.array(labels) == classes.index("floor")))
-    points = np.concatenate([corners, *(np.clip(xyz, np.float32(0), room.shell.high) for xyz, _, _ in samples)])
+    floor = labels.index(classes.index("floor"))
+    up = np.tile(np.array([0, 1, 0], np.float32), (len(corners), 1))
     return Cloud(
-        points=points.astype(np.float32),
-        colors=np.concatenate([np.repeat(samples[first][1][:1], len(corners), axis=0), *(rgb for _, rgb, _ in samples)]),
-        normals=np.concatenate([np.tile(np.array([0, 1, 0], np.float32), (len(corners), 1)), *(normal for _, _, normal in samples)]),
-        part=np.repeat([labels[first], *labels], [len(corners), *counts]).astype(np.int16),
-        instance=np.repeat([-1, *(piece.instance for piece in room.pieces)], [len(corners), *counts]).astype(np.int32),
-        boxes=Boxes(box=boxes, kind=np.array([furniture.index(one.kind) for one in room.placed], np.int32)),
+        points=np.concatenate([corners, *(np.clip(one.xyz[0], np.float32(0), room.shell.high) for one in samples)]),
+        colors=np.concatenate([np.repeat(samples[floor].rgb[0, :1], len(corners), axis=0), *(one.rgb[0] for one in samples)]),
+        normals=np.concatenate([up, *(one.normal[0].astype(np.float32) for one in samples if one.normal is not None)]),
+        part=np.repeat([labels[floor], *labels], counts).astype(np.int16),
+        instance=np.repeat([-1, *(piece.instance for piece in room.pieces)], counts).astype(np.int32),
+        boxes=Boxes(
+            box=np.array([one.box() for one in room.placed], np.float64).reshape(-1, 7),
+            kind=np.array([furniture.index(one.kind) for one in room.placed], np.int32),
+        ),
         warnings=room.warnings,
         beside=room.beside,
     )
@@ -239,7 +241,7 @@ def sampled(room: Room, classes: Sequence[str], furniture: Sequence[str], densit
 def outline(wanted: Wanted, density: float, name: str) -> np.ndarray:
     """The points of the empty room `[n, 3]`, which are the first of the furnished one. They have its bounds."""
     plan, pieces = bare(wanted)
-    return np.concatenate([_corners(plan), *(_points(piece, density, f"{name}/{number}")[0] for number, piece in enumerate(pieces))])
+    return np.concatenate([_corners(plan), *(_points(piece, density, f"{name}/{number}").xyz[0] for number, piece in enumerate(pieces))])
 
 
 def _corners(plan: shell.Shell) -> np.ndarray:
@@ -247,16 +249,13 @@ def _corners(plan: shell.Shell) -> np.ndarray:
     return np.array([(wall.x, 0.0, wall.z) for wall in plan.walls], np.float32)
 
 
-def _points(piece: Piece, density: float, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places `[n, 3]` float32, colours `[n, 3]` uint8 and normals `[n, 3]` float32 of a piece."""
+def _points(piece: Piece, density: float, name: str, normals: bool = False) -> Samples:
+    """One block of points of a piece."""
     area = sum(float(areas.sum()) for part in piece.mesh.parts for _, areas in triangles(part))
     if piece.instance >= 0:
         vertices = np.concatenate([part.vertices for part in piece.mesh.parts])
         x, y, z = np.ptp(vertices, axis=0).astype(np.float64)
         area = min(area, INNER * 2 * (x * y + y * z + z * x))
     count = max(1, round(area * density))
-    mesh = piece.mesh if piece.instance >= 0 or piece.label == "clutter" else normalized(piece.mesh, "none")
-    spec = PointSpec(count=count, blocks=1, ordered=1, dtype="float32", normalize="none", normals=True)
-    done = sample(mesh, spec, name)
-    assert done.normal is not None
-    return done.xyz[0], done.rgb[0], done.normal[0].astype(np.float32)
+    spec = PointSpec(count=count, blocks=1, ordered=1, dtype="float32", normalize="none", normals=normals)
+    return sample(piece.mesh, spec, name)

@@ -242,27 +242,22 @@ class Collection:
 def _told(entries: Iterable[Entry], used: list[Entry], kinds: Mapping[str, str]) -> list[str]:
     """Notes about what classes were taken for, and what was left out."""
     notes = []
-    renamed = sorted((label, kind) for label, kind in kinds.items() if label != kind)
+    renamed = [f"{label!r} is {kind!r}" for label, kind in sorted(kinds.items()) if label != kind]
     if renamed:
-        some = ", ".join(f"{label!r} is {kind!r}" for label, kind in renamed[:6])
-        notes.append(f"{len(renamed)} classes are taken for kinds of thing by their words: {some}{' ...' if len(renamed) > 6 else ''}")
+        notes.append(f"{len(renamed)} classes are taken for kinds of thing by their words: {_some(renamed)}")
     out = Counter(entry.label or "(no class)" for entry in entries) - Counter(entry.label for entry in used)
     if out:
-        some = ", ".join(sorted(out)[:6])
-        notes.append(
-            f"{out.total()} shapes of {len(out)} classes do not furnish rooms and are left out: {some}{' ...' if len(out) > 6 else ''}"
-        )
+        notes.append(f"{out.total()} shapes of {len(out)} classes do not furnish rooms and are left out: {_some(sorted(out))}")
     strange = sorted(set(kinds.values()) - set(KNOWN))
     if strange:
-        some = ", ".join(strange[:6])
-        notes.append(
-            f"the usual size of {len(strange)} kinds is not known ({some}{' ...' if len(strange) > 6 else ''}); their longest side on the floor "
-            f"becomes about {known('').metres:g} m"
-        )
-    notes.append(
-        "meshes are scaled to the usual size of their kind; where a front is not known it is guessed by back or longer side, or random"
-    )
-    return notes
+        size = f"their longest side on the floor becomes about {known('').metres:g} m"
+        notes.append(f"the usual size of {len(strange)} kinds is not known ({_some(strange)}); {size}")
+    fronts = "where a front is not known it is guessed by back or longer side, or random"
+    return [*notes, f"meshes are scaled to the usual size of their kind; {fronts}"]
+
+
+def _some(texts: list[str]) -> str:
+    return ", ".join(texts[:6]) + (" ..." if len(texts) > 6 else "")
 
 
 def _scale(size: tuple[float, float, float], facts: Known) -> float:
