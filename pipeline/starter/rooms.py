@@ -40,7 +40,7 @@ LOOKS_FOR: Final = "`rooms` for rooms made in code, or `rooms:PATH` to furnish t
 REVISION: Final = f"1.{shapes.REVISION}"
 """Version of the rooms that the code makes, and of the starter shapes in them."""
 
-COUNT: Final = 16
+COUNT: Final = 8
 """Number of rooms unless a count is given."""
 
 DENSITY: Final = (10.0, 5000.0)
