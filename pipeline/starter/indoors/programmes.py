@@ -186,7 +186,7 @@ def wished(rng: Rng, room: str, area: float, stock: Stock, split: str, kinds: Se
     for _ in range(round(area * rng.uniform(*EXTRAS) * (2 if room == "room" else 1)) if fitting else 0):
         wishes += _drawn(rng, _alone(rng, _one_of(rng, fitting)), stock, split, kinds)
     things = sorted(kind for kind in kinds if not known(kind).furniture)
-    for _ in range(round(area * rng.uniform(*CLUTTER)) if things else 0):
+    for _ in range(min(round(area * rng.uniform(*CLUTTER)), 3 * len(things))):
         wishes += _drawn(rng, _alone(rng, pick(rng, things)), stock, split, kinds)
     return sorted(wishes, key=lambda wish: _rank(wish.where))  # stable: within a rank the order stays
 

@@ -127,17 +127,8 @@ def made(wanted: Wanted, stock: Stock) -> Room:
         UserError: no mesh that was chosen can be read.
     """
     plan, pieces = bare(wanted)
-    room, broken, read = Arrangement(plan, wanted.rng(THINGS)), dict[str, str](), dict[str, Item]()
-    for wish in wished(wanted, stock):
-        if not room.awaits(wish) or (known(wish.kind).furniture and sum(known(one.kind).furniture for one in room.placed) >= MOST):
-            continue
-        for name in wish.names:
-            item = _item(stock, name, read, broken)
-            if item is not None and room.put(wish, item):
-                break
-    if broken and not read:
-        name, reason = next(iter(broken.items()))
-        raise UserError(f"none of the {len(broken)} meshes chosen for the room can be read: {name}: {reason}")
+    room = Arrangement(plan, wanted.rng(THINGS))
+    broken = _furnish(room, wished(wanted, stock), stock)
     loose = decor.decorated(room, wanted.rng(DECOR))
     furniture = [one for one in room.placed if known(one.kind).furniture]
     for instance, one in enumerate(furniture):
@@ -153,6 +144,34 @@ def made(wanted: Wanted, stock: Stock) -> Room:
         warnings=_told(broken),
         beside=hashlib.sha256(beside).digest() if beside else b"",
     )
+
+
+def _furnish(room: Arrangement, wishes: Iterable[Wish], stock: Stock) -> dict[str, str]:
+    """Put what is wished into a room, as far as there is space.
+
+    Returns:
+        The meshes that cannot be read, each with the reason.
+
+    Raises:
+        UserError: none can be read.
+    """
+    read, broken = dict[str, Item](), dict[str, str]()
+    for wish in wishes:
+        if not room.awaits(wish) or (known(wish.kind).furniture and sum(known(one.kind).furniture for one in room.placed) >= MOST):
+            continue
+        tried = []
+        for name in wish.names:
+            item = _item(stock, name, read, broken)
+            tried += [item] if item is not None else []
+            if item is not None and room.put(wish, item):
+                break
+        else:
+            if wish.where == "middle" and tried:  # rather a table of another height than none
+                room.put(dataclasses.replace(wish, height=Wish.height), tried[0])
+    if broken and not read:
+        name, reason = next(iter(broken.items()))
+        raise UserError(f"none of the {len(broken)} meshes chosen for the room can be read: {name}: {reason}")
+    return broken
 
 
 def _item(stock: Stock, name: str, read: dict[str, Item], broken: dict[str, str]) -> Item | None:
