@@ -269,7 +269,7 @@ def test_a_broken_mesh_is_replaced_and_told(meshes):
     source = open_source(f"rooms:{meshes}", count="8", density="100")
     clouds = [source.reader.read(entry) for entry in source.entries if entry.split == "train"]
     assert all("chair" not in [source.labelled.boxes[kind] for kind in cloud.boxes.kind] and len(cloud.boxes.box) for cloud in clouds)
-    assert any("meshes chosen for the room cannot be read" in text for cloud in clouds for text in cloud.warnings)
+    assert any("meshes that cannot be read are replaced by others" in text for cloud in clouds for text in cloud.warnings)
     for path in meshes.rglob("*.obj"):
         path.write_text("v 0 0\n")
     with pytest.raises(UserError, match=r"none of the .* meshes chosen for the room can be read"):
@@ -295,12 +295,16 @@ def test_other_meshes_than_those_of_the_cache_are_refused(meshes):
 
 def test_a_collection_without_a_split_is_dealt_and_told(tmp_path):
     for number in range(40):
-        cuboid(tmp_path / f"chair_{chr(97 + number // 26)}{chr(97 + number % 26)}.obj", (40, 80, 45))
-        cuboid(tmp_path / f"xylophone_{chr(97 + number // 26)}{chr(97 + number % 26)}.obj", (40, 80, 45))
+        cuboid(tmp_path / f"chair_{number}.obj", (40, 80, 45))
+        cuboid(tmp_path / f"xylophone_{number}.obj", (40, 80, 45))
     cuboid(tmp_path / "wall.obj", (3, 3, 3))
     source = open_source(f"rooms:{tmp_path}", count="4", label="file", density="100")
     assert {entry.split for entry in source.entries} == {"train", "test"} and {entry.label for entry in source.entries} == {"room"}
-    for words in ("no split found: a quarter of the meshes", "do not furnish rooms and are left out: wall", "usual size of"):
+    for words in (
+        "no split found: a quarter of the meshes",
+        "do not furnish rooms (1 shapes): wall",
+        "usual size is not known (1): xylophone",
+    ):
         assert any(words in note for note in source.notes), (words, source.notes)
 
 

@@ -141,7 +141,7 @@ def made(wanted: Wanted, stock: Stock) -> Room:
         shell=plan,
         pieces=tuple(pieces),
         placed=tuple(furniture),
-        warnings=_told(broken),
+        warnings=_told(broken, room.placed),
         beside=hashlib.sha256(beside).digest() if beside else b"",
     )
 
@@ -170,7 +170,7 @@ def _furnish(room: Arrangement, wishes: Iterable[Wish], stock: Stock) -> dict[st
                 room.put(dataclasses.replace(wish, height=Wish.height), tried[0])
     if broken and not read:
         name, reason = next(iter(broken.items()))
-        raise UserError(f"none of the {len(broken)} meshes chosen for the room can be read: {name}: {reason}")
+        raise UserError(f"none of the {len(broken)} meshes chosen for the room can be read; the first is {name}: {reason}")
     return broken
 
 
@@ -181,14 +181,20 @@ def _item(stock: Stock, name: str, read: dict[str, Item], broken: dict[str, str]
             read[name] = stock.item(name)
         except UserError as error:
             broken[name] = str(error)
+        except MemoryError:  # it depends on the machine, and a room must not
+            raise
+        except Exception as error:  # a loader may raise anything, and one mesh must not cost the room
+            broken[name] = f"it is damaged, or holds something mmpd does not know [{type(error).__name__}: {error}]"
     return read.get(name)
 
 
-def _told(broken: dict[str, str]) -> tuple[str, ...]:
-    if not broken:
-        return ()
-    some = "; ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:3])
-    return (f"{len(broken)} meshes chosen for the room cannot be read, and others are taken: {some}{' ...' if len(broken) > 3 else ''}",)
+def _told(broken: dict[str, str], placed: Iterable[Placed]) -> tuple[str, ...]:
+    """Remarks about meshes that were replaced, and those that reading the others gave."""
+    remarks = sorted({text for one in placed for text in one.item.warnings})
+    if broken:
+        some = "; ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:3])
+        remarks.insert(0, f"meshes that cannot be read are replaced by others ({len(broken)}): {some}{' ...' if len(broken) > 3 else ''}")
+    return tuple(remarks)
 
 
 def _mesh(solids: Iterable[Solid]) -> Mesh:

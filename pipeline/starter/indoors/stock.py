@@ -52,6 +52,8 @@ class Item:
     """Metres along its own x, y and z."""
     beside: bytes = b""
     """See `geometry.Mesh.beside`."""
+    warnings: tuple[str, ...] = ()
+    """See `geometry.Mesh.warnings`."""
 
 
 class Stock(Protocol):
@@ -93,22 +95,22 @@ def standing(mesh: Mesh) -> Item:
     """
     done = normalized(mesh, "none")
     assert isinstance(done, Mesh)
-    return _placed(done.parts, 1.0, 0.0, mesh.beside)
+    return _placed(Item(parts=done.parts, size=(0.0, 0.0, 0.0), beside=mesh.beside, warnings=done.warnings), 1.0, 0.0)
 
 
-def _placed(parts: tuple[Part, ...], scale: float, turn: float, beside: bytes) -> Item:
-    """Parts scaled, turned about +Y by radians, and moved to where items stand."""
+def _placed(item: Item, scale: float, turn: float) -> Item:
+    """An item scaled, turned about +Y by radians, and moved to where items stand."""
     c, s = math.cos(turn), math.sin(turn)
     matrix = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-    placed = [part.vertices.astype(np.float64) @ matrix.T * scale for part in parts]
+    placed = [part.vertices.astype(np.float64) @ matrix.T * scale for part in item.parts]
     low, high = np.min([v.min(axis=0) for v in placed], axis=0), np.max([v.max(axis=0) for v in placed], axis=0)
     shift = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
     done = []
-    for part, vertices in zip(parts, placed, strict=True):
+    for part, vertices in zip(item.parts, placed, strict=True):
         normals = None if part.normals is None else (part.normals @ matrix.T).astype(np.float32)
         done.append(dataclasses.replace(part, vertices=(vertices - shift).astype(np.float32), normals=normals, outline=None))
     width, height, depth = (float(length) for length in high - low)
-    return Item(parts=tuple(done), size=(width, height, depth), beside=beside)
+    return dataclasses.replace(item, parts=tuple(done), size=(width, height, depth))
 
 
 # --------------------------------------------------------------------------------------------------------- starter shapes
@@ -212,7 +214,7 @@ class Collection:
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         turn = self._front(entry, kind, plain, rng)
         scale = 1.0 if self.reader.kind == "starter" else _scale(plain.size, known(kind)) * float(np.exp(rng.normal(0, 0.05)))
-        return _placed(plain.parts, scale, turn, plain.beside)
+        return _placed(plain, scale, turn)
 
     def digest(self, name: str) -> bytes:
         try:
@@ -244,14 +246,14 @@ def _told(entries: Iterable[Entry], used: list[Entry], kinds: Mapping[str, str])
     notes = []
     renamed = [f"{label!r} is {kind!r}" for label, kind in sorted(kinds.items()) if label != kind]
     if renamed:
-        notes.append(f"{len(renamed)} classes are taken for kinds of thing by their words: {_some(renamed)}")
+        notes.append(f"classes taken for kinds of thing by their words ({len(renamed)}): {_some(renamed)}")
     out = Counter(entry.label or "(no class)" for entry in entries) - Counter(entry.label for entry in used)
     if out:
-        notes.append(f"{out.total()} shapes of {len(out)} classes do not furnish rooms and are left out: {_some(sorted(out))}")
+        notes.append(f"left out, because such things do not furnish rooms ({out.total()} shapes): {_some(sorted(out))}")
     strange = sorted(set(kinds.values()) - set(KNOWN))
     if strange:
         size = f"their longest side on the floor becomes about {known('').metres:g} m"
-        notes.append(f"the usual size of {len(strange)} kinds is not known ({_some(strange)}); {size}")
+        notes.append(f"kinds whose usual size is not known ({len(strange)}): {_some(strange)}; {size}")
     fronts = "where a front is not known it is guessed by back or longer side, or random"
     return [*notes, f"meshes are scaled to the usual size of their kind; {fronts}"]
 
