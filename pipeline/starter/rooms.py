@@ -100,7 +100,7 @@ def open_source(
     cut = Crop.chosen(crop, size, stride, least)
     if revision != REVISION:
         raise UserError(f"option revision: this version makes the rooms of revision {REVISION}, asked for {revision!r}")
-    given = {"inner": inner, "label": label, "split": split, "split_seed": split_seed, "up": up}
+    passed = {"inner": inner, "label": label, "split": split, "split_seed": split_seed, "up": up}
     options = {
         "ceiling": choice("option ceiling", ceiling, ("no", "yes")),
         "count": str(_number("count", count)),
@@ -108,8 +108,13 @@ def open_source(
         "revision": REVISION,
         "seed": str(_number("seed", seed)),
         **dict(cut.options),
-        **{name: value for name, value in given.items() if value},
+        **{name: value for name, value in passed.items() if value},
     }
+    return _listed(location, textures, options, cut, classes, meshes)
+
+
+def _listed(location: str, textures: Textures, options: dict[str, str], cut: Crop, classes: str, meshes: str) -> Source:
+    """The source with these options, which were checked, and with `classes` and `meshes`, which depend on what the location holds."""
     place, stock, own = _opened(location, textures, options)
     if meshes not in ("", own):
         raise UserError(

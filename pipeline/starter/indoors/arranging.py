@@ -251,7 +251,9 @@ class Arrangement:
         """Put a thing on another. Screens stand at its back and keyboards at its front, turned as it is."""
         width, _, depth = item.size
         for anchor in self._of(wish.near):
-            top = self._tops.setdefault(anchor, Top(anchor.item))
+            if anchor not in self._tops:
+                self._tops[anchor] = Top(anchor.item)
+            top = self._tops[anchor]
             wide, deep = (anchor.item.size[axis] / 2 for axis in (0, 2))
             for _ in range(TRIES // 2):
                 x, z, turn = self._rng.uniform(-wide, wide), self._rng.uniform(-deep, deep), self._rng.uniform(-math.pi, math.pi)
