@@ -306,6 +306,7 @@ def test_a_collection_without_a_split_is_dealt_and_told(tmp_path):
         "usual size is not known (1): xylophone",
     ):
         assert any(words in note for note in source.notes), (words, source.notes)
+    assert all(len(source.reader.read(entry).boxes.box) > 2 for entry in source.entries)
 
 
 def test_the_back_of_a_chair_tells_where_it_faces(tmp_path):

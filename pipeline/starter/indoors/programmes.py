@@ -25,7 +25,10 @@ EXTRAS: Final = (0.12, 0.3)
 """Least and largest number of further pieces of furniture of random kinds for each square metre of floor, so that every kind occurs."""
 
 STRANGE: Final = 0.15
-"""How often a kind may be added of which nothing is known, where there are others."""
+"""How often a kind may be added of which nothing is known, where there are enough others."""
+
+ENOUGH: Final = 3
+"""Least number of known kinds that are enough to furnish rooms with."""
 
 CLUTTER: Final = (0.25, 0.6)
 """Least and largest number of small things for each square metre of floor."""
@@ -182,19 +185,20 @@ def wished(rng: Rng, room: str, area: float, stock: Stock, split: str, kinds: Se
     wishes: list[Wish] = []
     for step in PROGRAMMES[room]:
         wishes += _drawn(rng, step, stock, split, kinds)
-    fitting = [kind for kind in furniture(kinds) if room == "room" or room in ONLY_IN.get(kind, (room,))]
+    held = {kind for kind in kinds if known(kind).place != "top" or not kinds.isdisjoint(SURFACES)}  # the others would find no place
+    fitting = [kind for kind in furniture(held) if room == "room" or room in ONLY_IN.get(kind, (room,))]
     for _ in range(round(area * rng.uniform(*EXTRAS) * (2 if room == "room" else 1)) if fitting else 0):
         wishes += _drawn(rng, _alone(rng, _one_of(rng, fitting)), stock, split, kinds)
-    things = sorted(kind for kind in kinds if not known(kind).furniture)
+    things = sorted(kind for kind in held if not known(kind).furniture)
     for _ in range(min(round(area * rng.uniform(*CLUTTER)), 3 * len(things))):
         wishes += _drawn(rng, _alone(rng, pick(rng, things)), stock, split, kinds)
     return sorted(wishes, key=lambda wish: _rank(wish.where))  # stable: within a rank the order stays
 
 
 def _one_of(rng: Rng, kinds: list[str]) -> str:
-    """A random kind. Those of which nothing is known are seldom taken where there are others."""
+    """A random kind. Where there are enough others, those of which nothing is known are seldom taken."""
     familiar = [kind for kind in kinds if kind in KNOWN]
-    return pick(rng, familiar if familiar and not maybe(rng, STRANGE) else kinds)
+    return pick(rng, familiar if len(familiar) >= ENOUGH and not maybe(rng, STRANGE) else kinds)
 
 
 def _alone(rng: Rng, kind: str) -> Step:
