@@ -180,7 +180,7 @@ def read(file: File) -> Geometry:
 
 
 def vertices(file: File) -> tuple[Table, NDArray[Any] | None]:
-    """The rows of element 'vertex' in the order of the file, whether faces use them or not, and their colours `[V, 4]` uint8 if they have any.
+    """The rows of element 'vertex' in the order of the file, used by faces or not, and their colours `[V, 4]` uint8 if they have any.
 
     Raises:
         UserError: the file is no PLY, is damaged or cut short, or has no vertices.
