@@ -30,7 +30,7 @@ from pipeline.geometry import Boxes, Cloud
 from pipeline.reading import decoded
 from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
-from pipeline.sources.crops import Crop
+from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import choice, folder_at
 from pipeline.sources.scenes import SceneReader, array, boxes_around, colors_from, finished_scene, present, whole_numbers
 
@@ -212,9 +212,9 @@ def open_source(
     *,
     textures: Textures = "require",
     crop: str = "columns",
-    size: str = "1.0",
-    stride: str = "0.5",
-    least: str = "100",
+    size: str = USUAL["size"],
+    stride: str = USUAL["stride"],
+    least: str = USUAL["least"],
     test_area: str = "5",
     boxes: str = "all",
 ) -> Source:
@@ -225,6 +225,8 @@ def open_source(
         raise UserError(f"option test_area: expected the number of an area, as 5, got {test_area!r}")
     root, locators = _found(folder_at(location))
     texts = bool(locators) and not locators[0].lower().endswith(".npy")
+    if boxed != "all" and not texts:
+        raise UserError("option boxes: the .npy rooms have no boxes; the text folders have them")
     options = (("boxes", boxed), *cut.options, ("test_area", test_area))
     reader = RoomReader(kind="s3dis", location=str(root), options=tuple(sorted(options)), textures=textures, crop=cut, boxes=boxed)
     scenes = [_entry(locator, int(test_area)) for locator in locators]
@@ -268,7 +270,7 @@ def _entry(locator: str, test_area: int) -> Entry:
 
 def _most(root: Path, locators: list[str], names: tuple[str, ...]) -> int:
     """The largest number of boxes of a room; rooms that cannot be listed fail when they are read."""
-    counts = [0]
+    counts = [1]  # an array of boxes has room for one at least
     for locator in locators:
         try:
             counts.append(sum(kind in names for _, kind in annotations(root / locator)))

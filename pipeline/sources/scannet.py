@@ -34,7 +34,7 @@ from pipeline.geometry import Boxes, Cloud
 from pipeline.reading import File
 from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
-from pipeline.sources.crops import Crop
+from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import folder_at
 from pipeline.sources.scenes import SceneReader, array, boxes_around, colors_from, finished_scene, present, upright, whole_numbers
 
@@ -172,7 +172,7 @@ def _from_scan(scan: Path, table: Mapping[str, int] | None) -> Cloud:
         said.append("no axisAlignment: the axes stay as they were scanned")
     else:
         points = points @ alignment[:3, :3].T + alignment[:3, 3]
-    instance, names = _objects(segments, groups, len(points))
+    instance, names = _objects(segments, groups, len(points), said)
     part = _labels(labels, len(points))
     by_name = None if table is None or names is None else {number: _number(name, table) for number, name in names.items()}
     if part is None and instance is not None:
@@ -242,7 +242,7 @@ def _labels(path: Path, count: int) -> NDArray[np.int64] | None:
     return whole_numbers(rows.columns["label"], 0, LAST, path.name)
 
 
-def _objects(segments: Path, groups: Path, count: int) -> tuple[NDArray[np.int64] | None, dict[int, str] | None]:
+def _objects(segments: Path, groups: Path, count: int, said: list[str]) -> tuple[NDArray[np.int64] | None, dict[int, str] | None]:
     """The object of each vertex `[count]`, -1 for none, and the name of each object. None if the scan has no objects.
 
     Raises:
@@ -256,7 +256,11 @@ def _objects(segments: Path, groups: Path, count: int) -> tuple[NDArray[np.int64
     numbers, where = np.unique(segment, return_inverse=True)
     owner = np.full(len(numbers), -1)
     names: dict[int, str] = {}
-    for group in _groups(groups):
+    listed = _groups(groups)
+    distinct = _distinct(listed)
+    if len(distinct) < len(listed):
+        said.append(f"{groups.name} lists {len(listed) - len(distinct)} objects twice")  # as that of scene0217_00 does
+    for group in distinct:
         number = group["objectId"]
         if number in names:
             raise UserError(f"{groups.name}: two objects have the number {number}")
@@ -268,6 +272,14 @@ def _objects(segments: Path, groups: Path, count: int) -> tuple[NDArray[np.int64
             raise UserError(f"{groups.name}: object {number} has the segment {mine[lost][0]}, which {segments.name} does not have")
         owner[place] = number
     return owner[where], names
+
+
+def _distinct(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The objects without those that have the name and all segments of an earlier one."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for group in groups:
+        found.setdefault((group["label"], *sorted(map(repr, group["segments"]))), group)
+    return list(found.values())
 
 
 def _groups(path: Path) -> list[dict[str, Any]]:
@@ -381,9 +393,9 @@ def open_source(
     *,
     textures: Textures = "require",
     crop: str = "whole",
-    size: str = "1.0",
-    stride: str = "0.5",
-    least: str = "100",
+    size: str = USUAL["size"],
+    stride: str = USUAL["stride"],
+    least: str = USUAL["least"],
     lists: str = "",
 ) -> Source:
     """Lists scans. The layouts and `lists` are explained at the head of this module, the other options in `crops`."""
@@ -401,7 +413,7 @@ def open_source(
     if lists and not told and table is None:
         raise UserError(f"option lists: {lists!r} holds neither scannetv2_train.txt, scannetv2_val.txt nor {TABLE}")
     entries, more = crops.listed(scenes, cut, lambda scene: reader.scene(scene.locator).points)
-    most = max((_boxes_of(root / locator, reader.table) for locator in locators), default=0)
+    most = max(1, *(_boxes_of(root / locator, reader.table) for locator in locators))
     labelled = Labelled(parts=CLASSES, instances=True, origins=True, boxes=OBJECTS, most=most)
     return Source.of(reader, entries, _skipped(root), [*notes, *more], labelled=labelled)
 

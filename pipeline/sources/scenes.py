@@ -123,7 +123,7 @@ def finished_scene(
     real = placed[np.isfinite(placed).all(axis=1)]
     if not len(real):
         raise UserError(f"none of the scene's {len(points):,} points is finite: all are NaN or infinity")
-    low, high = real.min(axis=0), real.max(axis=0)
+    low, high = crops.bounds(real)
     middle = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
     cloud = finished_cloud(
         placed - middle,

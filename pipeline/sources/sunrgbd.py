@@ -32,7 +32,7 @@ from pipeline.formats import table
 from pipeline.geometry import Boxes, Cloud
 from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
-from pipeline.sources.crops import Crop
+from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import choice, folder_at
 from pipeline.sources.scenes import SceneReader, array, colors_from, finished_scene, present, shaped, upright, whole_numbers
 
@@ -163,9 +163,9 @@ def open_source(
     *,
     textures: Textures = "require",
     crop: str = "whole",
-    size: str = "1.0",
-    stride: str = "0.5",
-    least: str = "100",
+    size: str = USUAL["size"],
+    stride: str = USUAL["stride"],
+    least: str = USUAL["least"],
     version: str = "",
     votes: str = "objects",
 ) -> Source:
@@ -182,7 +182,7 @@ def open_source(
         notes.append("classes of points are those of the boxes that they vote for, so a box's floor counts too (--set source.votes=none)")
     if not all(scene.split for scene in scenes):
         notes.append("the name of the folder says no split; give the folder above sunrgbd_pc_bbox_votes_50k_v1_train, or keep its name")
-    most = max((_count(root / scene.locator) for scene in scenes), default=0)
+    most = max(1, *(_count(root / scene.locator) for scene in scenes))
     parts = CLASSES if voted == "objects" else ()
     labelled = Labelled(parts=parts, instances=bool(parts), origins=True, boxes=CLASSES, most=most)
     return Source.of(reader, entries, _skipped(homes), notes, labelled=labelled)

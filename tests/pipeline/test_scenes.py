@@ -10,12 +10,17 @@ import pytest
 
 from cache_schema.errors import UserError
 from pipeline.geometry import Boxes, Cloud
-from pipeline.sources import crops, s3dis, scannet, scenes, sunrgbd
+from pipeline.sources import crops, s3dis, sunrgbd
 from pipeline.sources.catalog import open_source
 from pipeline.sources.crops import Crop, columns, cropped
 
-OBJECTS = (("floor", (0, 0, 0), (3, 2.2, 0.02)), ("wall", (0, 0, 0), (3, 0.05, 2.4)), ("chair", (1, 1, 0), (1.5, 1.6, 0.9)),
-           ("table", (2, 1, 0), (2.9, 1.8, 0.7)), ("chair", (0.2, 1, 0), (0.7, 1.5, 0.8)))  # fmt: skip
+OBJECTS = (
+    ("floor", (0, 0, 0), (3, 2.2, 0.02)),
+    ("wall", (0, 0, 0), (3, 0.05, 2.4)),
+    ("chair", (1, 1, 0), (1.5, 1.6, 0.9)),
+    ("table", (2, 1, 0), (2.9, 1.8, 0.7)),
+    ("chair", (0.2, 1, 0), (0.7, 1.5, 0.8)),
+)
 """A made-up room with +Z up: the class, and the least and largest corner of each object."""
 
 
@@ -457,7 +462,7 @@ def test_a_half_turned_box_is_no_other_box(tmp_path):
 def test_two_versions_of_the_labels_are_not_mixed(tmp_path):
     for version in ("v1", "v2"):
         write_sunrgbd(tmp_path / f"sunrgbd_pc_bbox_votes_50k_{version}_val", 5, np.random.default_rng(0), np.zeros(1))
-    with pytest.raises(UserError, match="holds the labels v1 and v2; choose one with --set source.version=v1"):
+    with pytest.raises(UserError, match="holds the labels v1 and v2; choose one with --set source"):
         open_source(str(tmp_path))
     assert len(open_source(str(tmp_path), version="v2").entries) == 1
     with pytest.raises(UserError, match="'v3' is not among the folders, which have v1, v2"):
@@ -467,50 +472,91 @@ def test_two_versions_of_the_labels_are_not_mixed(tmp_path):
 # ------------------------------------------------------------------------------------------------------ broken files
 
 
-def rewritten(path: Path, change) -> None:
-    values = np.load(path)
-    np.save(path, change(values))
+def text(name: str, content: str):
+    return lambda home: (home / name).write_text(content)
 
+
+def gone(name: str):
+    return lambda home: (home / name).unlink()
+
+
+def named(name: str, other: str):
+    return lambda home: (home / name).rename(home / other)
+
+
+def changed(name: str, change):
+    return lambda home: np.save(home / name, change(np.load(home / name)))
+
+
+def archive(name: str, **arrays: np.ndarray):
+    return lambda home: np.savez(home / name, **arrays)
+
+
+def labels(count: int, label: int | None):
+    """Another file of labels: with this number of vertices, and this label or none."""
+    many = None if label is None else np.full(count, label)
+    return lambda home: write_ply(home / f"{SCAN}_vh_clean_2.labels.ply", np.zeros((count, 3)), np.zeros((count, 3)), many)
+
+
+def cut_short(name: str):
+    return lambda home: (home / name).write_bytes((home / name).read_bytes()[:-60])
+
+
+def emptied(home: Path) -> None:
+    for path in (home / "Area_1/office_1/Annotations").glob("*.txt"):
+        path.write_text("")
+
+
+def cleared(home: Path) -> None:
+    for path in (home / "Area_1/office_1/Annotations").iterdir():
+        path.unlink()
+
+
+CHAIR, ROOM = "Area_1/office_1/Annotations/chair_1.txt", "Area_1_office_1.npy"
+SCAN, EXPORT = "scene0000_00/scene0000_00", "scene0001_00"
+SEGMENTS, GROUPED = f"{SCAN}_vh_clean_2.0.010000.segs.json", f"{SCAN}.aggregation.json"
 
 BROKEN = [
-    ("s3dis", lambda r: (r / "Area_1/office_1/Annotations/chair_1.txt").write_text("1 2 3 4 5 6\n1 2 3 4 5\n"), "chair_1.txt: expected lines x y z r g b"),
-    ("s3dis", lambda r: (r / "Area_1/office_1/Annotations/chair_1.txt").write_text("1 2 3 4 5\n"), "expected six numbers a line .*, got 5"),
-    ("s3dis", lambda r: (r / "Area_1/office_1/Annotations/chair_1.txt").write_text("1 2 3 4 5 600\n"), "colours reach from .* to 600, expected 0 to 255"),
-    ("s3dis", lambda r: (r / "Area_1/office_1/Annotations/chair_1.txt").rename(r / "Area_1/office_1/Annotations/chiar_1.txt"), "Annotations/chiar_1.txt: expected CLASS_NUMBER.txt"),
-    ("s3dis", lambda r: [p.unlink() for p in (r / "Area_1/office_1/Annotations").iterdir()], "Annotations holds no file"),
-    ("s3dis", lambda r: [p.write_text("") for p in (r / "Area_1/office_1/Annotations").glob("*.txt")], "the scene has no points"),
-    ("s3dis", lambda r: (r / "Area_1/office_1/Annotations").rename(r / "Area_1/office_1/Other"), "office_1 has no folder Annotations"),
-    ("rooms", lambda r: rewritten(r / "Area_1_office_1.npy", lambda v: v[:, :6]), r"expected the shape \[n, 7\], got \[9, 6\]"),
-    ("rooms", lambda r: rewritten(r / "Area_1_office_1.npy", lambda v: v + 13), "class.*: row 0 has 13, expected a whole number from -1 to 12"),
-    ("rooms", lambda r: rewritten(r / "Area_1_office_1.npy", lambda v: v + 0.5), "row 0 has 0.5, expected a whole number"),
-    ("rooms", lambda r: rewritten(r / "Area_1_office_1.npy", lambda v: v[:0]), "the scene has no points"),
-    ("rooms", lambda r: (r / "Area_1_office_1.npy").write_bytes(b"\x93NUMPY nothing"), "cannot be read as an array"),
-    ("rooms", lambda r: np.save(r / "Area_1_office_1.npy", np.array([{}])), "Python objects, which are never unpickled"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00_vh_clean_2.ply").unlink(), "no such file: scene0000_00/scene0000_00_vh_clean_2.ply"),
-    ("scans", lambda r: write_ply(r / "scene0000_00/scene0000_00_vh_clean_2.labels.ply", np.zeros((9, 3)), np.zeros((9, 3)), np.ones(9)), "labels.ply has 9 vertices for the 1,500 of the scan"),
-    ("scans", lambda r: write_ply(r / "scene0000_00/scene0000_00_vh_clean_2.labels.ply", np.zeros((1500, 3)), np.zeros((1500, 3)), np.full(1500, 41)), "row 0 has 41, expected a whole number from 0 to 40"),
-    ("scans", lambda r: write_ply(r / "scene0000_00/scene0000_00_vh_clean_2.labels.ply", np.zeros((1500, 3)), np.zeros((1500, 3))), "have no property 'label'"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00_vh_clean_2.0.010000.segs.json").unlink(), "no such file: scene0000_00/.*segs.json"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00_vh_clean_2.0.010000.segs.json").write_text('{"segIndices": [1, 2]}'), "segs.json has 2 vertices for the 1,500"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00_vh_clean_2.0.010000.segs.json").write_text('{"segIndices": [1, "a"]}'), "segIndices: expected a list of whole numbers"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00.aggregation.json").write_text('{"segGroups": [{"objectId": 0, "label": "a", "segments": [5000]}]}'), "object 0 has the segment 5000"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00.aggregation.json").write_text('{"segGroups": [{"label": "a"}]}'), "expected objects with objectId, label and segments"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00.aggregation.json").write_text("{"), "is no JSON"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00_vh_clean_2.labels.ply").unlink(), "neither .*labels.ply nor the table"),
-    ("scans", lambda r: (r / "scene0000_00/scene0000_00.txt").write_text("axisAlignment = 1 0 0\n"), "axisAlignment: expected 16 numbers"),
-    ("votenet", lambda r: (r / "scene0001_00_ins_label.npy").unlink(), "no such file: .*/scene0001_00_ins_label.npy"),
-    ("votenet", lambda r: rewritten(r / "scene0001_00_sem_label.npy", lambda v: v[:-1]), "sem_label.npy has 1,499 labels for the 1,500 points"),
-    ("votenet", lambda r: rewritten(r / "scene0001_00_sem_label.npy", lambda v: v + 50), "sem_label.npy: row 0 has 50"),
-    ("votenet", lambda r: rewritten(r / "scene0001_00_bbox.npy", lambda v: v[:, :6]), r"expected the shape \[n, 7\], got \[2, 6\]"),
-    ("votenet", lambda r: rewritten(r / "scene0001_00_bbox.npy", lambda v: -v), "row 0 has -5"),
-    ("sun", lambda r: (r / "000005_bbox.npy").unlink(), "no such file: .*/000005_bbox.npy"),
-    ("sun", lambda r: (r / "000005_votes.npz").unlink(), "no such file: .*/000005_votes.npz"),
-    ("sun", lambda r: np.savez(r / "000005_pc.npz", cloud=np.zeros((4, 6))), "has no array 'pc'; it has cloud"),
-    ("sun", lambda r: (r / "000005_pc.npz").write_bytes((r / "000005_pc.npz").read_bytes()[:-60]), "cannot be read as an archive"),
-    ("sun", lambda r: np.savez(r / "000005_votes.npz", point_votes=np.zeros((7, 10))), "has 7 votes for the 300 points"),
-    ("sun", lambda r: rewritten(r / "000005_bbox.npy", lambda v: v + 1), "vote for places where no box has its centre"),
-    ("sun", lambda r: rewritten(r / "000005_bbox.npy", lambda v: v + [0, 0, 0, 0, 0, 0, 0, 10]), "row 0 has 10, expected a whole number from 0 to 9"),
-]  # fmt: skip
+    ("s3dis", text(CHAIR, "1 2 3 4 5 6\n1 2 3 4 5\n"), "chair_1.txt: expected lines x y z r g b"),
+    ("s3dis", text(CHAIR, "1 2 3 4 5\n"), "expected six numbers a line .*, got 5"),
+    ("s3dis", text(CHAIR, "1 2 3 4 5 600\n"), "colours reach from .* to 600, expected 0 to 255"),
+    ("s3dis", text(CHAIR, "1 2 3 4 five 6\n"), "chair_1.txt: expected lines x y z r g b .*five"),
+    ("s3dis", named(CHAIR, CHAIR.replace("chair", "chiar")), "Annotations/chiar_1.txt: expected CLASS_NUMBER.txt"),
+    ("s3dis", cleared, "Annotations holds no file"),
+    ("s3dis", emptied, "the scene has no points"),
+    ("s3dis", named("Area_1/office_1/Annotations", "Area_1/office_1/Other"), "office_1 has no folder Annotations"),
+    ("rooms", changed(ROOM, lambda v: v[:, :6]), r"expected the shape \[n, 7\], got \[9, 6\]"),
+    ("rooms", changed(ROOM, lambda v: v + 13), "class.*: row 0 has 13, expected a whole number from -1 to 12"),
+    ("rooms", changed(ROOM, lambda v: v + 0.5), "row 0 has 0.5, expected a whole number"),
+    ("rooms", changed(ROOM, lambda v: v[:0]), "the scene has no points"),
+    ("rooms", changed(ROOM, lambda v: v * [np.nan, 1, 1, 1, 1, 1, 1]), "none of the scene's 9 points is finite"),
+    ("rooms", text(ROOM, "1 2 3"), "cannot be read as an array"),
+    ("rooms", lambda home: np.save(home / ROOM, np.array([{}])), "Python objects, which are never unpickled"),
+    ("scans", gone(f"{SCAN}_vh_clean_2.ply"), f"no such file: {SCAN}_vh_clean_2.ply"),
+    ("scans", labels(9, 1), "labels.ply has 9 vertices for the 1,500 of the scan"),
+    ("scans", labels(1500, 41), "row 0 has 41, expected a whole number from 0 to 40"),
+    ("scans", labels(1500, None), "have no property 'label'"),
+    ("scans", gone(SEGMENTS), f"no such file: {SEGMENTS}"),
+    ("scans", text(SEGMENTS, '{"segIndices": [1, 2]}'), "segs.json has 2 vertices for the 1,500"),
+    ("scans", text(SEGMENTS, '{"segIndices": [1, "a"]}'), "segIndices: expected a list of whole numbers"),
+    ("scans", text(GROUPED, '{"segGroups": [{"objectId": 0, "label": "a", "segments": [5000]}]}'), "object 0 has the segment 5000"),
+    ("scans", text(GROUPED, '{"segGroups": [{"label": "a"}]}'), "expected objects with objectId, label and segments"),
+    ("scans", text(GROUPED, "{"), "is no JSON"),
+    ("scans", gone(f"{SCAN}_vh_clean_2.labels.ply"), "neither .*labels.ply nor the table"),
+    ("scans", text(f"{SCAN}.txt", "axisAlignment = 1 0 0\n"), "axisAlignment: expected 16 numbers"),
+    ("votenet", gone(f"{EXPORT}_ins_label.npy"), f"no such file: .*/{EXPORT}_ins_label.npy"),
+    ("votenet", changed(f"{EXPORT}_sem_label.npy", lambda v: v[:-1]), "sem_label.npy has 1,499 labels for the 1,500 points"),
+    ("votenet", changed(f"{EXPORT}_sem_label.npy", lambda v: v + 50), "sem_label.npy: row 0 has 50"),
+    ("votenet", changed(f"{EXPORT}_bbox.npy", lambda v: v[:, :6]), r"expected the shape \[n, 7\], got \[2, 6\]"),
+    ("votenet", changed(f"{EXPORT}_bbox.npy", lambda v: v * [1, 1, 1, -1, 1, 1, 1]), "a box has a negative size"),
+    ("sun", gone("000005_bbox.npy"), "no such file: .*/000005_bbox.npy"),
+    ("sun", gone("000005_votes.npz"), "no such file: .*/000005_votes.npz"),
+    ("sun", archive("000005_pc.npz", cloud=np.zeros((4, 6))), "has no array 'pc'; it has cloud"),
+    ("sun", cut_short("000005_pc.npz"), "cannot be read as an archive"),
+    ("sun", archive("000005_votes.npz", point_votes=np.zeros((7, 10))), "has 7 votes for the 300 points"),
+    ("sun", changed("000005_bbox.npy", lambda v: v + 1), "vote for places where no box has its centre"),
+    ("sun", changed("000005_bbox.npy", lambda v: v + 10 * np.eye(8)[7]), "row 0 has 10, expected a whole number from 0 to 9"),
+]
 
 
 @pytest.mark.parametrize(("layout", "breaks", "message"), BROKEN, ids=range(len(BROKEN)))
