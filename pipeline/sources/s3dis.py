@@ -10,7 +10,8 @@ the order of their names; each file is one object. The .npy rooms have no object
 gives one to each object; `boxes=furniture` only to the five classes that detectors are compared on (GSDN,
 https://arxiv.org/abs/2006.12356).
 
-Cutting rooms into columns reads every room once before the build begins. That takes seconds for .npy rooms and minutes for all text files.
+Cutting rooms into columns reads every room once before the build begins: about one second for a million points of an .npy room, two of
+text files. All of S3DIS has 273 million points.
 """
 
 import io

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from cache_schema.errors import UserError
+from cache_schema.layout import texts
+from pipeline import commands
 from pipeline.geometry import Boxes, Cloud
+from pipeline.recipes import configured
 from pipeline.sources import crops, s3dis, sunrgbd
 from pipeline.sources.catalog import open_source
 from pipeline.sources.crops import Crop, columns, cropped
+from pipeline.work import Machine
+from tests.boxes import Silent
 
 OBJECTS = (
     ("floor", (0, 0, 0), (3, 2.2, 0.02)),
@@ -108,6 +114,7 @@ def test_a_crop_is_moved_and_keeps_its_labels_and_the_boxes_that_begin_in_it():
         ({"stride": "2"}, "option stride: expected at most the size"),
         ({"least": "0"}, "option least: expected a number of points from 1"),
         ({"least": "many"}, "option least"),
+        ({"crop": "whole", "size": "2.0"}, "option size: a whole scene has none"),
     ],
 )
 def test_wrong_crops(options, message):
@@ -258,6 +265,52 @@ def test_small_crops_are_left_out_and_counted(rooms):
     assert any("crops with fewer than 130 points are left out" in note and "lie in no crop" in note for note in source.notes)
 
 
+def test_a_room_that_cannot_be_read_is_one_row_that_fails(rooms):
+    home, _ = rooms
+    path = home / "Area_1/conferenceRoom_1/Annotations/table_1.txt"
+    before = path.read_bytes()
+    path.write_text("1 2 3\n")
+    source = open_source(str(home))
+    assert [entry.id for entry in source.entries if entry.id.startswith("Area_1/")] == ["Area_1/conferenceRoom_1#unread"]
+    assert any("1 scenes cannot be read" in note and "table_1.txt: expected six numbers" in note for note in source.notes)
+    with pytest.raises(UserError, match="expected six numbers"):
+        source.reader.read(source.entries[0])
+    path.write_bytes(before)
+    with pytest.raises(UserError, match="could not be read when its crops were listed"):
+        source.reader.read(source.entries[0])
+
+
+def test_a_missing_file_of_an_object_is_said(rooms):
+    home, _ = rooms
+    (home / "Area_5/hallway_6/Annotations/chair_2.txt").unlink()
+    scene = whole(open_source(str(home), crop="whole"), 1)
+    assert len(scene.points) == 1200
+    assert any("hallway_6.txt has 1,500 points and its Annotations have 1,200" in text for text in scene.warnings)
+
+
+def test_labels_and_boxes_reach_the_cache(rooms, tmp_path):
+    home, ordered = rooms
+    sets = ["points.normalize=none", "points.count=128", "points.blocks=2", "points.dtype=float32", "shard=16"]
+    sets += ["points.ordered=16", "source.test_area=1", "source.boxes=furniture"]
+    machine = Machine(workers=1, device="cpu")
+    cache = commands.build_cache(str(home), tmp_path / "rooms.zarr", configured("points", sets), machine, Silent())
+    group = zarr.open_group(cache.path, mode="r")
+    ids, points = texts(group["id"][:]).tolist(), np.concatenate(ordered)
+    row = ids.index("Area_5/hallway_6#x002z002")
+    origin = group["points/origin"][row]
+    part = np.array([s3dis.CLASSES.index(name) for name in ("chair", "chair", "floor", "clutter", "table")])[origin // 300]
+    np.testing.assert_array_equal(group["points/instance"][row], origin // 300)
+    np.testing.assert_array_equal(group["points/part"][row], part)
+    np.testing.assert_array_equal(group["points/rgb"][row], points[origin, 3:])
+    shift = up(points[origin.reshape(-1), :3]) - group["points/xyz"][row].reshape(-1, 3)
+    assert np.ptp(shift, axis=0).max() < 1e-5 and abs(shift[0, 1] - points[:, 2].min()) < 1e-5
+    kinds = group["boxes/class"][row]
+    assert [s3dis.FURNITURE[kind] for kind in kinds if kind >= 0] == ["chair"]  # the chair from 1 to 1.5 m has its middle here
+    chair = ordered[0][:, :3]
+    np.testing.assert_allclose(group["boxes/box"][row, 0, 3:], [*np.ptp(up(chair), axis=0), 0], atol=1e-5)
+    np.testing.assert_allclose(group["boxes/box"][row, 0, :3] + shift[0], up((chair.min(0) + chair.max(0))[None] / 2)[0], atol=1e-5)
+
+
 # ----------------------------------------------------------------------------------------------------------- ScanNet
 
 GROUPS = (("floor", 2), ("wall", 1), ("office chair", 5), ("coffee table", 7), ("mystery", 40))
@@ -353,6 +406,22 @@ def test_scannet_scans(tmp_path, layout):
     assert {"the scan has no labels", "no axisAlignment: the axes stay as they were scanned"} <= set(bare.warnings)
     assert any("1 of 3 scans have no axisAlignment" in note for note in source.notes)
     assert any("1 of 3 scans have no labels" in note for note in source.notes)
+
+
+def test_scannet_lists_and_twice_listed_objects(tmp_path):
+    _, owner, _, _ = write_scannet(tmp_path, "scene0217_00", 0)
+    path = tmp_path / "scene0217_00" / "scene0217_00.aggregation.json"
+    said = json.loads(path.read_text())
+    said["segGroups"] += [group | {"objectId": group["objectId"] + 5} for group in said["segGroups"]]
+    path.write_text(json.dumps(said))
+    scene = whole(open_source(str(tmp_path)))
+    np.testing.assert_array_equal(scene.instance, owner)
+    assert len(scene.boxes.box) == 2 and any("lists 5 objects twice" in text for text in scene.warnings)
+    for content, message in (("scene0217_00\nscene1\n", "line 2: expected the name of a scan"), ("", "is in the split 'train' already")):
+        (tmp_path / "scannetv2_train.txt").write_text(content or "scene0217_00\n")
+        (tmp_path / "scannetv2_val.txt").write_text("scene0217_00\n")
+        with pytest.raises(UserError, match=message):
+            open_source(str(tmp_path))
 
 
 def write_votenet(home: Path, name: str, seed: int) -> tuple[np.ndarray, ...]:
