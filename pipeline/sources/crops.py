@@ -81,7 +81,7 @@ def columns(low: np.ndarray, high: np.ndarray, size: float, stride: float) -> tu
 def bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The least and the largest x, y, z of points `[n, 3]`, in float64."""
     # Axis by axis, which is twenty times as fast in NumPy as a minimum over rows of three.
-    return tuple(np.array([extreme(axis) for axis in points.T], np.float64) for extreme in (np.min, np.max))  # type: ignore[return-value]
+    return np.array([axis.min() for axis in points.T], np.float64), np.array([axis.max() for axis in points.T], np.float64)
 
 
 def _intervals(low: float, high: float, size: float, stride: float) -> list[tuple[float, float]]:

@@ -143,10 +143,7 @@ def _exported_boxes(path: Path) -> tuple[Boxes, list[str]]:
 
 
 def _rows_of(path: Path) -> NDArray[Any]:
-    """The boxes `[m, 7]` of a scene. A scene without any may be stored as an array without numbers."""
-    values = np.load(path, allow_pickle=False) if path.is_file() and path.stat().st_size < 256 else None
-    if isinstance(values, np.ndarray) and not values.size:
-        return np.zeros((0, 7))
+    """The boxes `[m, 7]` of a scene."""
     return array(path, 7, "centre, size and class of a box")
 
 

@@ -194,9 +194,11 @@ def _unreadable(name: str, error: Exception) -> str:
 
 
 def shaped(values: NDArray[Any], width: int | None, what: str) -> NDArray[Any]:
-    """The array, if it holds numbers and has this many columns; see `array`."""
+    """The array, if it holds numbers and has this many columns; see `array`. One without any number has no rows, as VoteNet may store no boxes."""
     if values.dtype.kind not in "fiub":
         raise UserError(f"{what}: expected numbers, got the type {values.dtype}")
+    if width is not None and values.shape == (0,):
+        values = values.reshape(0, width)
     if width is None and values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != (1 if width is None else 2) or (width is not None and values.shape[1] != width):
