@@ -254,8 +254,8 @@ def _metres(option: str, text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise UserError(f"option least: expected a number of points from 1, got {text!r}")
+    if not text.isascii() or not text.isdigit() or int(text) < 2:
+        raise UserError(f"option least: expected a number of points from 2, got {text!r}")
     return int(text)
 
 
@@ -289,7 +289,7 @@ def _told(crop: Crop, few: int, lost: int, unread: list[str]) -> list[str]:
     notes = ["scenes are in metres, which --set points.normalize=none keeps; whole scenes need --set points.dtype=float32 for it"]
     if few:
         where = f", and {lost:,} points lie in no crop" if lost else "; each of their points lies in another crop, too"
-        notes.append(f"{few:,} crops with fewer than {crop.least} points are left out{where} (--set source.least=1 keeps all)")
+        notes.append(f"{few:,} crops with fewer than {crop.least} points are left out{where} (--set source.least=2 keeps almost all)")
     if unread:
         more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
         notes.append(

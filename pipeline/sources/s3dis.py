@@ -35,7 +35,7 @@ from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import choice, folder_at
 from pipeline.sources.scenes import SceneReader, array, boxes_around, colors_from, finished_scene, present, whole_numbers
 
-LOOKS_FOR: Final = "Area_1/office_1/Annotations/chair_1.txt, or Area_1_office_1.npy (S3DIS)"
+LOOKS_FOR: Final = "Area_1/office_1/Annotations or Area_1_office_1.npy (S3DIS)"
 
 CLASSES: Final = ("ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase", "board", "clutter")
 """The 13 classes, in the order of the numbers in the .npy rooms."""

@@ -38,7 +38,7 @@ from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import folder_at
 from pipeline.sources.scenes import SceneReader, array, boxes_around, colors_from, finished_scene, present, upright, whole_numbers
 
-LOOKS_FOR: Final = "scans/scene0000_00/scene0000_00_vh_clean_2.ply, or scene0000_00_vert.npy as VoteNet exports it (ScanNet)"
+LOOKS_FOR: Final = "SCENE/SCENE_vh_clean_2.ply or SCENE_vert.npy (ScanNet)"
 
 NYU40: Final = {
     1: "wall",

@@ -194,7 +194,7 @@ def _unreadable(name: str, error: Exception) -> str:
 
 
 def shaped(values: NDArray[Any], width: int | None, what: str) -> NDArray[Any]:
-    """The array, if it holds numbers and has this many columns; see `array`. One without any number has no rows, as VoteNet may store no boxes."""
+    """The array, if it holds numbers and has this many columns; see `array`. An array `[0]` has no rows: a scene without boxes."""
     if values.dtype.kind not in "fiub":
         raise UserError(f"{what}: expected numbers, got the type {values.dtype}")
     if width is not None and values.shape == (0,):

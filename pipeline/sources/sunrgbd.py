@@ -36,7 +36,7 @@ from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import choice, folder_at
 from pipeline.sources.scenes import SceneReader, array, colors_from, finished_scene, present, shaped, upright, whole_numbers
 
-LOOKS_FOR: Final = "sunrgbd_pc_bbox_votes_50k_v1_train/000001_pc.npz (SUN RGB-D as VoteNet exports it)"
+LOOKS_FOR: Final = "000001_pc.npz and 000001_bbox.npy (SUN RGB-D as VoteNet exports it)"
 
 CLASSES: Final = ("bed", "table", "sofa", "chair", "toilet", "desk", "dresser", "night_stand", "bookshelf", "bathtub")
 """The ten classes, in the order of their numbers."""

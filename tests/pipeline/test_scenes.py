@@ -112,14 +112,14 @@ def test_a_crop_is_moved_and_keeps_its_labels_and_the_boxes_that_begin_in_it():
         ({"size": "0"}, "option size: expected metres"),
         ({"size": "nan"}, "option size: expected metres"),
         ({"stride": "2"}, "option stride: expected at most the size"),
-        ({"least": "0"}, "option least: expected a number of points from 1"),
+        ({"least": "1"}, "option least: expected a number of points from 2"),
         ({"least": "many"}, "option least"),
         ({"crop": "whole", "size": "2.0"}, "option size: a whole scene has none"),
     ],
 )
 def test_wrong_crops(options, message):
     with pytest.raises(UserError, match=message):
-        Crop.chosen(**({"crop": "columns", "size": "1", "stride": "0.5", "least": "1"} | options))
+        Crop.chosen(**({"crop": "columns", "size": "1", "stride": "0.5", "least": "100"} | options))
 
 
 def test_a_scene_in_millimetres_is_refused_and_not_cut_into_millions_of_columns():
@@ -219,7 +219,7 @@ def test_s3dis_arrays(tmp_path):
 
 def test_what_is_predicted_for_crops_comes_back_to_the_points_of_the_scene(rooms):
     home, ordered = rooms
-    source = open_source(str(home), least="1")
+    source = open_source(str(home), least="2")
     mine = [entry for entry in source.entries if entry.id.startswith("Area_5/")]
     points = np.concatenate(ordered)
     assert len(mine) == 5 * 4 and mine[0].id == "Area_5/hallway_6#x000z000"
