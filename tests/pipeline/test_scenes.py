@@ -86,6 +86,18 @@ def test_rounding_leaves_no_gap_between_columns():
     assert len(beginnings) > 800 and (held == 1).all()
 
 
+@pytest.mark.parametrize("stride", ["1.0", "0.5", "0.4"])
+def test_the_points_of_columns_are_counted_as_they_are_cut(stride):
+    """Many points lie on the edges of columns. Half of the columns have too few points."""
+    points = np.random.default_rng(3).integers(0, 14, (300, 3)) * 0.25
+    crop = Crop.chosen("columns", "1.0", stride, "25")
+    held = {column.name: column.holds(points) for column in columns(points.min(axis=0), points.max(axis=0), 1.0, float(stride))}
+    kept = {name: rows for name, rows in held.items() if rows.sum() >= 25}
+    few = sum(0 < rows.sum() < 25 for rows in held.values())
+    lost = np.count_nonzero(~np.any(list(kept.values()), axis=0))
+    assert crop.names(points) == (list(kept), few, lost) and few and kept
+
+
 def test_a_crop_is_moved_and_keeps_its_labels_and_the_boxes_that_begin_in_it():
     rng = np.random.default_rng(0)
     points = rng.uniform((0, 0.3, 0), (3, 2, 3), (900, 3)).astype(np.float32)
