@@ -186,26 +186,26 @@ def recognises(location: str) -> bool:
     if not os.path.isdir(location):
         return False
     root = Path(location)
-    return bool(_room_files(root)) or any(next(_rooms(home), None) for home in _homes(root))
+    return bool(_room_files(root)) or any(_annotated(home / room) for home in _homes(root) for room in _rooms(home))
 
 
 def _homes(root: Path) -> list[Path]:
     """The folders that hold areas: the location, or folders of the published name in it."""
-    inner = sorted(path for path in root.iterdir() if path.name.lower().startswith("stanford3ddataset") and path.is_dir())
-    return [home for home in (root, *inner) if any(AREA.fullmatch(path.name) and path.is_dir() for path in home.iterdir())]
+    inner = [root / name for name in sorted(os.listdir(root)) if name.lower().startswith("stanford3ddataset") and (root / name).is_dir()]
+    return [home for home in (root, *inner) if any(AREA.fullmatch(name) and (home / name).is_dir() for name in os.listdir(home))]
 
 
 def _rooms(home: Path) -> Iterator[str]:
-    """The rooms in the areas of a folder: `Area_1/office_1`."""
+    """The rooms in the areas of a folder: `Area_1/office_1`. A room without its files is among them, and fails when it is read."""
     for area in sorted(home.iterdir()):
         if AREA.fullmatch(area.name) and area.is_dir():
             for room in sorted(area.iterdir()):
-                if not room.name.startswith(".") and room.is_dir() and (_annotated(room) or (room / f"{room.name}.txt").is_file()):
+                if not room.name.startswith(".") and room.is_dir():
                     yield f"{area.name}/{room.name}"
 
 
 def _room_files(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if ROOM_FILE.fullmatch(path.name))
+    return sorted(name for name in os.listdir(root) if ROOM_FILE.fullmatch(name))
 
 
 def open_source(

@@ -74,7 +74,8 @@ LAST: Final = 40
 """Largest number of a class of NYU40."""
 
 SCENE: Final = re.compile(r"scene\d{4}_\d{2}")
-VERTICES: Final = re.compile(r"(scene\d{4}_\d{2})_vert\.npy")
+EXPORT: Final = re.compile(r"(scene\d{4}_\d{2})_(?:vert|sem_label|ins_label|bbox)\.npy")
+"""Names of VoteNet's files."""
 TABLE: Final = "scannetv2-labels.combined.tsv"
 EXPORTED: Final = ("vert", "sem_label", "ins_label", "bbox")
 """Ends of the names of VoteNet's files."""
@@ -364,7 +365,8 @@ def recognises(location: str) -> bool:
     """Whether there are folders of scans, or VoteNet's files, at the location or in the folders that usually hold them."""
     if not os.path.isdir(location):
         return False
-    return any(_scans(home) or _exports(home) for home in _homes(Path(location)))
+    scans = (home / name / f"{name}_vh_clean_2.ply" for home in _homes(Path(location)) for name in _scans(home))
+    return any(path.is_file() for path in scans) or any(_exports(home) for home in _homes(Path(location)))
 
 
 def _homes(root: Path) -> list[Path]:
@@ -373,16 +375,14 @@ def _homes(root: Path) -> list[Path]:
 
 
 def _scans(home: Path) -> list[str]:
-    """Folders of scans in a folder. A scan without vertices is among them if it has any of its files, and fails when it is read."""
-    found = []
-    for path in sorted(home.iterdir()):
-        if SCENE.fullmatch(path.name) and path.is_dir() and any(name.startswith(path.name) for name in os.listdir(path)):
-            found.append(path.name)
-    return found
+    """Folders of scans in a folder. A scan without its files is among them, and fails when it is read."""
+    return sorted(name for name in os.listdir(home) if SCENE.fullmatch(name) and (home / name).is_dir())
 
 
 def _exports(home: Path) -> list[str]:
-    return sorted(path.name for path in home.iterdir() if VERTICES.fullmatch(path.name))
+    """The locators of exported scenes. A scene is listed if it has any of its files; without the others it fails when it is read."""
+    said = (EXPORT.fullmatch(name) for name in os.listdir(home))
+    return sorted({f"{one[1]}_vert.npy" for one in said if one})
 
 
 def open_source(
@@ -458,7 +458,7 @@ def _splits(places: list[Path]) -> tuple[dict[str, str], list[str]]:
 
 def _entry(root: Path, locator: str, told: Mapping[str, str]) -> Entry:
     path = Path(locator)
-    export = VERTICES.fullmatch(path.name)
+    export = EXPORT.fullmatch(path.name)
     name = export[1] if export else path.name
     kind = "" if export else facts(root / locator / f"{name}.txt").get("sceneType", "")
     return Entry(id=name, locator=locator, label=shape_text(kind), split=told.get(name, "test" if path.parent.name == "scans_test" else ""))
@@ -502,10 +502,9 @@ def _boxes_of(path: Path, table: str) -> int:
 def _skipped(root: Path) -> Counter[str]:
     """Files at the location that are no scans, by extension."""
     skipped: Counter[str] = Counter()
-    own = re.compile(r"scene\d{4}_\d{2}_(vert|sem_label|ins_label|bbox)\.npy|scannetv2.*\.(txt|tsv)")
     for home in _homes(root):
         for path in home.iterdir():
-            if path.is_file() and not own.fullmatch(path.name):
+            if path.is_file() and not EXPORT.fullmatch(path.name) and not re.fullmatch(r"scannetv2.*\.(txt|tsv)", path.name):
                 skipped["hidden" if path.name.startswith(".") else path.suffix.lower() or "no extension"] += 1
     return skipped
 

@@ -42,8 +42,8 @@ CLASSES: Final = ("bed", "table", "sofa", "chair", "toilet", "desk", "dresser", 
 """The ten classes, in the order of their numbers."""
 
 FOLDER: Final = re.compile(r"sunrgbd_pc_bbox_votes_\d+k_(v\d+)_(train|val|test)")
-CLOUD: Final = re.compile(r"(\d{6})_pc\.npz")
-OWN: Final = re.compile(r"\d{6}_(pc\.npz|bbox\.npy|votes\.npz)")
+OWN: Final = re.compile(r"(\d{6})_(pc\.npz|bbox\.npy|votes\.npz)")
+"""Names of the files of a scene."""
 
 NEAR: Final = 1e-2
 """Largest distance between the place a point votes for and the centre of its box, in metres. Both are sums of float32 or float64."""
@@ -151,11 +151,13 @@ def recognises(location: str) -> bool:
 
 def _homes(root: Path) -> list[Path]:
     """The location, or the folders of the export in it."""
-    return [root, *sorted(path for path in root.iterdir() if FOLDER.fullmatch(path.name) and path.is_dir())]
+    return [root, *(root / name for name in sorted(os.listdir(root)) if FOLDER.fullmatch(name) and (root / name).is_dir())]
 
 
 def _clouds(home: Path) -> list[str]:
-    return sorted(path.name for path in home.iterdir() if CLOUD.fullmatch(path.name))
+    """The locators of the scenes in a folder. A scene is listed if it has any of its files; without its points it fails when it is read."""
+    said = (OWN.fullmatch(name) for name in os.listdir(home))
+    return sorted({f"{one[1]}_pc.npz" for one in said if one})
 
 
 def open_source(

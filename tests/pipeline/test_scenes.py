@@ -606,6 +606,7 @@ BROKEN = [
     ("s3dis", cleared, "Annotations holds no file"),
     ("s3dis", emptied, "the scene has no points"),
     ("s3dis", named("Area_1/office_1/Annotations", "Area_1/office_1/Other"), "office_1 has no folder Annotations"),
+    ("s3dis", lambda home: (home / "Area_0/office_1").mkdir(parents=True), "office_1 has no folder Annotations"),
     ("rooms", changed(ROOM, lambda v: v[:, :6]), r"expected the shape \[n, 7\], got \[9, 6\]"),
     ("rooms", changed(ROOM, lambda v: v + 13), "class.*: row 0 has 13, expected a whole number from -1 to 12"),
     ("rooms", changed(ROOM, lambda v: v + 0.5), "row 0 has 0.5, expected a whole number"),
@@ -625,6 +626,8 @@ BROKEN = [
     ("scans", text(GROUPED, "{"), "is no JSON"),
     ("scans", gone(f"{SCAN}_vh_clean_2.labels.ply"), "neither .*labels.ply nor the table"),
     ("scans", text(f"{SCAN}.txt", "axisAlignment = 1 0 0\n"), "axisAlignment: expected 16 numbers"),
+    ("scans", lambda home: (home / "scene0000_00").rename(home / "old") and (home / "scene0000_00").mkdir(), "no such file: .*clean_2.ply"),
+    ("votenet", gone(f"{EXPORT}_vert.npy"), f"no such file: .*/{EXPORT}_vert.npy"),
     ("votenet", gone(f"{EXPORT}_ins_label.npy"), f"no such file: .*/{EXPORT}_ins_label.npy"),
     ("votenet", changed(f"{EXPORT}_sem_label.npy", lambda v: v[:-1]), "sem_label.npy has 1,499 labels for the 1,500 points"),
     ("votenet", changed(f"{EXPORT}_sem_label.npy", lambda v: v + 50), "sem_label.npy: row 0 has 50"),
@@ -632,6 +635,7 @@ BROKEN = [
     ("votenet", changed(f"{EXPORT}_bbox.npy", lambda v: v * [1, 1, 1, -1, 1, 1, 1]), "a box has a negative size"),
     ("votenet", lambda home: np.save(home / f"{EXPORT}_bbox.npy", np.array([{}])), "Python objects, which are never unpickled"),
     ("sun", gone("000005_bbox.npy"), "no such file: .*/000005_bbox.npy"),
+    ("sun", gone("000005_pc.npz"), "no such file: .*/000005_pc.npz"),
     ("sun", gone("000005_votes.npz"), "no such file: .*/000005_votes.npz"),
     ("sun", archive("000005_pc.npz", cloud=np.zeros((4, 6))), "has no array 'pc'; it has cloud"),
     ("sun", cut_short("000005_pc.npz"), "cannot be read as an archive"),
@@ -663,7 +667,6 @@ def test_broken_files_have_reasons_and_cost_their_scene_only(tmp_path, layout, b
         write_sunrgbd(home, 6, rng, np.ones(1))
     breaks(home)
     source = open_source(str(home), crop="whole")
-    assert len(source.entries) == 2
     with pytest.raises(UserError, match=message):
         source.reader.read(source.entries[0])
-    assert len(source.reader.read(source.entries[1]).points) >= 9
+    assert all(len(source.reader.read(entry).points) >= 9 for entry in source.entries[1:]) and len(source.entries) >= 2
