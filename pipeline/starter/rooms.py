@@ -28,7 +28,7 @@ from cache_schema.spec import canonical, did_you_mean
 from pipeline import geometry
 from pipeline.sources import catalog
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
-from pipeline.sources.crops import Crop, listed, parted, remembered
+from pipeline.sources.crops import USUAL, Crop, listed, parted, remembered
 from pipeline.sources.files import choice
 from pipeline.starter import shapes
 from pipeline.starter.indoors import programmes, scene
@@ -65,9 +65,9 @@ def open_source(
     ceiling: str = "no",
     density: str = "600",
     crop: str = "whole",
-    size: str = "1.0",
-    stride: str = "0.5",
-    least: str = "100",
+    size: str = USUAL["size"],
+    stride: str = USUAL["stride"],
+    least: str = USUAL["least"],
     inner: str = "",
     label: str = "",
     split: str = "",
@@ -122,7 +122,7 @@ def _listed(location: str, textures: Textures, options: dict[str, str], cut: Cro
         )
     furniture = _classes(classes, stock)
     options |= ({"classes": ",".join(furniture)} if classes else {}) | ({"meshes": own} if own else {})
-    reader = RoomMaker(location=place, options=tuple(sorted(options.items())), textures=textures)
+    reader = RoomMaker(location=place, options=tuple(sorted(options.items())), textures=textures, cut=cut)
     entries, notes = listed(_rooms(reader, stock), cut, reader.outline)
     parts = (*programmes.structure(reader.ceiling), *furniture)
     labelled = Labelled(parts=parts, instances=True, origins=True, boxes=furniture, most=scene.MOST)
@@ -223,13 +223,12 @@ class RoomMaker:
     location: str
     options: tuple[tuple[str, str], ...]
     textures: Textures
+    cut: Crop
 
     def read(self, entry: Entry) -> geometry.Cloud:
         index, crop = parted(entry.locator)
         cloud = remembered("room", (self, index, entry.split), lambda: self._made(int(index), entry.split))
-        told = self.told
-        cut = Crop.chosen(told["crop"], told.get("size", "1"), told.get("stride", "1"), told.get("least", "1"))
-        return cut.of(cloud, crop)
+        return self.cut.of(cloud, crop)
 
     def digest(self, entry: Entry) -> bytes:
         index, _ = parted(entry.locator)
