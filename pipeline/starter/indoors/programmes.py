@@ -1,6 +1,6 @@
 """What belongs in which room: a list of wishes, drawn before any mesh is read.
 
-    wishes = wished(rng, "bedroom", stock, "train", kinds)
+    wishes = wished(rng, "bedroom", 14.0, stock, "train", kinds)
     wishes[0]                       # Wish(kind="bed", place="wall", names=("bed/17", "bed/2204", "bed/31"), ...)
 
 So it is known which meshes a room depends on without reading them. Each wish names a few things; the first that can be read and for which
@@ -243,7 +243,3 @@ def structure(ceiling: bool) -> tuple[str, ...]:
 def furniture(kinds: Set[str]) -> tuple[str, ...]:
     """The classes of furniture among kinds, in alphabetical order."""
     return tuple(sorted(kind for kind in kinds if known(kind).furniture))
-
-
-CLASSES: Final = tuple(sorted(kind for kind, facts in KNOWN.items() if facts.furniture))
-"""All kinds that are classes of furniture wherever they occur."""

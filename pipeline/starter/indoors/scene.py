@@ -1,7 +1,7 @@
 """A whole room: made from a seed and an index, as surfaces with classes, and as a cloud of labelled points.
 
-    room = made(0, 7, stock, ...)
-    cloud = sampled(room, density=600, ...)
+    room = made(Wanted(seed=0, index=7, split="train", ceiling=False, kinds=stock.kinds("train")), stock)
+    cloud = sampled(room, classes, furniture, density=600, name="room 7")
 
 A room is a list of pieces. A piece is a surface of one class, and the whole of one object if it is furniture. Each piece is sampled by
 itself, so that the labels of its points are exact.
