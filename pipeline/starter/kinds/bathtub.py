@@ -40,7 +40,9 @@ def _built_in(
     if maybe(rng, 0.15):
         pane = glass(rng, "white")
         solids.append(box((long * 0.5, 1.4, 0.01), (-long * 0.24, high - 0.002, wide / 2 - 0.03), pane).named("pane"))
-        solids.append(dowel((-long / 2 + 0.015, high, wide / 2 - 0.03), (-long / 2 + 0.015, high + 1.4, wide / 2 - 0.03), 0.014, shine).named("pane"))
+        solids.append(
+            dowel((-long / 2 + 0.015, high, wide / 2 - 0.03), (-long / 2 + 0.015, high + 1.4, wide / 2 - 0.03), 0.014, shine).named("pane")
+        )
         parts.append(Parts("glass screen", 1))
     if maybe(rng, 0.3):
         z = wide / 2 - border * 0.5
@@ -133,9 +135,11 @@ def _free(
     turn = 0.0 if rise and both else 90.0
     if maybe(rng, 0.4):  # pipes and a tap that stand on the floor
         z, high_tap = -wide / 2 - 0.12, high + rng.uniform(0.2, 0.35)
-        solids += named("tap", [dowel((x, 0, z), (x, high + 0.1, z), 0.012, shine) for x in (-0.07, 0.07)] + [
-            dowel((-0.12, high + 0.1, z), (0.12, high + 0.1, z), 0.02, shine)
-        ])
+        solids += named(
+            "tap",
+            [dowel((x, 0, z), (x, high + 0.1, z), 0.012, shine) for x in (-0.07, 0.07)]
+            + [dowel((-0.12, high + 0.1, z), (0.12, high + 0.1, z), 0.02, shine)],
+        )
         corners = [(0, high + 0.1, z), (0, high_tap, z), (0, high_tap, z + 0.25), (0, high_tap - 0.06, z + 0.25)]
         solids.append(piped(corners, 0.013, shine, bend=0.06).named("tap"))
         parts.append(Parts("tap", 1, shine))

@@ -49,11 +49,13 @@ def _case(
         style.append("low")
     columns, base = int(rng.integers(1, 3)) + int(width > 1.1), 0.0
     foot, crown = rng.uniform(0.03, 0.1), maybe(rng, 0.4)
-    solids += named("side", [box((board, height, depth), (float(x), 0, 0), timber) for x in np.linspace(-1, 1, columns + 1) * (width - board) / 2])
+    solids += named(
+        "side", [box((board, height, depth), (float(x), 0, 0), timber) for x in np.linspace(-1, 1, columns + 1) * (width - board) / 2]
+    )
     solids.append(box((width - 0.01, foot, depth - 0.03), (0, 0, 0), timber).named("base"))
     if sort == "case" and maybe(rng, 0.35):  # closed below
         base, face = height * rng.uniform(0.22, 0.36), joinery(rng, timber, pick(rng, (STEEL, BLACK, BRASS)))
-        solids.append(box((width, base - foot, depth + 0.02), (0, foot, 0.01), timber).named("body"))
+        solids.append(box((width, base - foot, depth + 0.02), (0, foot, 0.01), timber).named("cabinet"))
         solids.append(cushion((width + 0.03, 0.03, depth + 0.07), (0, base - 0.01, 0.02), 0.01, timber).named("top"))
         fronts = 2 * max(1, columns - 1)
         if maybe(rng, 0.7):
@@ -73,7 +75,9 @@ def _case(
         if maybe(rng, 0.5):
             run, arch = arch_over(width, rng.uniform(0.06, 0.16))
             solids.append(
-                plate_between(run, np.full(len(run), height), height + 0.035 + arch, 0.03, timber).moved((0, 0, depth / 2 - 0.02)).named("top")
+                plate_between(run, np.full(len(run), height), height + 0.035 + arch, 0.03, timber)
+                .moved((0, 0, depth / 2 - 0.02))
+                .named("top")
             )
     edges = np.linspace(-1, 1, columns + 1) * (width - board) / 2
     for i in range(levels):
@@ -101,20 +105,26 @@ def bookshelf(rng: Rng) -> Thing:
             style.append("square")
             across, levels, cell = int(rng.integers(2, 5)), int(rng.integers(2, 6)), rng.uniform(0.33, 0.4)
             width, height, depth = across * cell + board, levels * cell + board, rng.uniform(0.3, 0.38)
-            solids += named("side", [box((board, height, depth), (-width / 2 + board / 2 + i * cell, 0, 0), timber) for i in range(across + 1)])
+            solids += named(
+                "side", [box((board, height, depth), (-width / 2 + board / 2 + i * cell, 0, 0), timber) for i in range(across + 1)]
+            )
             solids += named("shelf", [box((width - 0.002, board, depth - 0.002), (0, i * cell, 0), timber) for i in range(levels + 1)])
             for i in range(across * levels):
                 x, y = -width / 2 + board + (i % across) * cell, (i // across) * cell + board
                 if maybe(rng, 0.12):
                     room = cell - board
-                    solids.append(cushion((room - 0.02, room - 0.03, depth - 0.04), (x + room / 2, y, 0.01), 0.02, pick(rng, covers)).named("basket"))
+                    solids.append(
+                        cushion((room - 0.02, room - 0.03, depth - 0.04), (x + room / 2, y, 0.01), 0.02, pick(rng, covers)).named("basket")
+                    )
                 else:
                     bays.append((x, x + cell - board, y, cell - board))
         case "posts":
             style.append("open")
             stand, thin = pick(rng, (STEEL, BLACK, BRASS, timber)), rng.uniform(0.012, 0.02)
             step, low = (height - 0.15) / (levels - 1), rng.uniform(0.05, 0.15)
-            solids += named("post", [box((2 * thin, height, 2 * thin), (x, 0, z), stand) for x, z in four(width - 2 * thin, depth - 2 * thin)])
+            solids += named(
+                "post", [box((2 * thin, height, 2 * thin), (x, 0, z), stand) for x, z in four(width - 2 * thin, depth - 2 * thin)]
+            )
             solids += named("shelf", [box((width, board, depth), (0, low + i * step, 0), timber) for i in range(levels)])
             if maybe(rng, 0.5):
                 for s in SIDES:
@@ -157,8 +167,13 @@ def bookshelf(rng: Rng) -> Thing:
             radius, step = rng.uniform(0.4, 0.6), (height - board) / levels
             run, back = radius * np.cos(np.linspace(0, math.pi / 2, 13)), -radius / 2
             bow = np.sqrt(np.maximum(radius**2 - run**2, 0))
-            solids += named("shelf", [lying_between(radius / 2 - run, np.full(13, back), back + bow, board, i * step, timber) for i in range(levels + 1)])
-            solids += named("back", [box((radius, height, 0.018), (0, 0, back), timber), box((0.018, height, radius), (radius / 2, 0, 0), timber)])
+            solids += named(
+                "shelf",
+                [lying_between(radius / 2 - run, np.full(13, back), back + bow, board, i * step, timber) for i in range(levels + 1)],
+            )
+            solids += named(
+                "back", [box((radius, height, 0.018), (0, 0, back), timber), box((0.018, height, radius), (radius / 2, 0, 0), timber)]
+            )
             bays += [(-radius * 0.25, radius * 0.45, i * step + board, step - board) for i in range(levels)]
             filled *= 0.6
     z, book_depth = (-0.12, 0.24) if sort in ("corner", "ladder") else (0.0, depth)
@@ -170,4 +185,4 @@ def bookshelf(rng: Rng) -> Thing:
     parts = said_of(
         timber, ("shelf", levels, timber), ("door", doors, timber), ("drawer", drawer_count, timber), ("book", len(solids) - bare, timber)
     )
-    return Thing.of(solids, timber, style, parts)
+    return Thing.of(solids, timber, style, parts, rest="side")

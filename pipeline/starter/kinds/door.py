@@ -121,7 +121,9 @@ def door(rng: Rng) -> Thing:
             out = z * 0.0225
             if pulls == 3:
                 leaf.append(dowel((at, level - 0.3, out + z * 0.05), (at, level + 0.3, out + z * 0.05), 0.014, knob).named("handle"))
-                leaf += named("handle", [dowel((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, knob, sides=8) for u in (-0.22, 0.22)])
+                leaf += named(
+                    "handle", [dowel((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, knob, sides=8) for u in (-0.22, 0.22)]
+                )
                 continue
             plate = (
                 cushion((0.045, 0.2, 0.01), (at, level - 0.12, out), 0.004, knob)
@@ -136,7 +138,7 @@ def door(rng: Rng) -> Thing:
                 ball = [(0, -0.03), (0.018, -0.025), (0.03, -0.008), (0.03, 0.008), (0.018, 0.025), (0, 0.03)]
                 leaf.append(facing(ball, (at, level, out + z * 0.065), knob, sides=16).named("handle"))
         hinge = -swing * width / 2
-        leaf += named("hinge", [disc(0.011, 0.1, (hinge, height * u, 0.024), knob, sides=10) for u in (0.1, 0.85)])
+        leaf += [disc(0.011, 0.1, (hinge, height * u, 0.024), knob, sides=10) for u in (0.1, 0.85)]
         if turn and (i == 0 or turn > 40):
             leaf = [p.moved((-hinge, 0, 0)).turned("y", -swing * turn).moved((hinge, 0, 0)) for p in leaf]
         x = (i - 0.5) * (width + 0.006) if double else 0.0
@@ -185,9 +187,9 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
             base = top + rim * 0.35
             solids.append(plate_between(x, base + hole, base + np.maximum(arch, hole + 1e-4), deep, timber).moved((shift, 0, 0)))
             solids.append(
-                plate_between(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber).moved(
-                    (shift, 0, 0)
-                ).named("window" if glazed else "frame")
+                plate_between(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber)
+                .moved((shift, 0, 0))
+                .named("window" if glazed else "frame")
             )
             if glazed:
                 fan = int(rng.integers(2, 6))

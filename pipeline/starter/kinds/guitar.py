@@ -73,7 +73,9 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
     solids.append(box((2 * top, 0.006, 0.006), (x, nut - 0.003, front + 0.001), WHITE))
     for i in range(strings):
         t = (i / (strings - 1) - 0.5) * 1.7
-        solids.append(dowel((x + t * foot, bridge, front + 0.008), (x + t * top, nut, front + 0.004), 0.001, STEEL, sides=6).named("string"))
+        solids.append(
+            dowel((x + t * foot, bridge, front + 0.008), (x + t * top, nut, front + 0.004), 0.001, STEEL, sides=6).named("string")
+        )
     return named("neck", solids)
 
 
@@ -85,11 +87,14 @@ def _guitar_stand(rng: Rng, wide: float, back: float, low: float) -> list[Solid]
     solids.append(dowel((-arm, low - 0.012, back - 0.02), (arm, low - 0.012, back - 0.02), 0.011, bar))
     solids.append(dowel((0, low - 0.012, back - 0.02), (0, low + 0.25, back - 0.06), 0.012, bar))
     hub = (0.0, low + 0.22, back - 0.055)
-    return named("stand", [
-        *solids,
-        *(dowel(hub, foot, 0.01, bar) for foot in ((wide * 0.5, 0.01, 0.06), (-wide * 0.5, 0.01, 0.06), (0.0, 0.01, back - 0.3))),
-        ball(0.02, hub, bar),
-    ])
+    return named(
+        "stand",
+        [
+            *solids,
+            *(dowel(hub, foot, 0.01, bar) for foot in ((wide * 0.5, 0.01, 0.06), (-wide * 0.5, 0.01, 0.06), (0.0, 0.01, back - 0.3))),
+            ball(0.02, hub, bar),
+        ],
+    )
 
 
 def guitar(rng: Rng) -> Thing:
@@ -145,7 +150,9 @@ def guitar(rng: Rng) -> Thing:
             for i in range(pickups):
                 y = bridge + room * (0.14 + 0.66 * i / max(2, pickups))
                 solids.append(cushion((0.085, rng.uniform(0.018, 0.036), 0.018), (x, y, 0), 0.005, pick(rng, (BLACK, trim, STEEL))))
-            solids += named("bridge", [box((0.085, 0.02, 0.022), (x, bridge - 0.01, 0), STEEL), box((0.075, 0.02, 0.014), (x, bridge - 0.06, 0), STEEL)])
+            solids += named(
+                "bridge", [box((0.085, 0.02, 0.022), (x, bridge - 0.01, 0), STEEL), box((0.075, 0.02, 0.014), (x, bridge - 0.06, 0), STEEL)]
+            )
             solids += _neck(rng, x, bridge + room * 0.9, nut, 0.012, strings, timber, bridge)
         if maybe(rng, 0.5) and rounds == 2:
             low = shape in (_TWO_HORNS, _DEVIL)

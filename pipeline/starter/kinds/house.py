@@ -23,7 +23,10 @@ def _window(width: float, height: float, bars: int, rim: Material, pane: Materia
 
 def _door(rng: Rng, width: float, height: float, leaf: Material, rim: Material) -> list[Solid]:
     """Facing +Z, the middle of its sill at the origin."""
-    solids = [box((width, height, 0.08), (0, 0, 0), leaf).named("door"), box((width + 0.5, 0.14, 0.5), (0, -0.14, 0.25), stone(rng, "grey")).named("step")]
+    solids = [
+        box((width, height, 0.08), (0, 0, 0), leaf).named("door"),
+        box((width + 0.5, 0.14, 0.5), (0, -0.14, 0.25), stone(rng, "grey")).named("step"),
+    ]
     solids += [box((0.1, height + 0.1, 0.18), (s * (width + 0.1) / 2, 0, 0), rim) for s in (-1, 1)]
     solids.append(box((width + 0.2, 0.1, 0.18), (0, height, 0), rim))
     panels = pick(rng, (0, 2, 3))
@@ -50,7 +53,10 @@ def _roof(form: str, width: float, depth: float, pitch: float, over: float, tile
             levels += [(width - 0.9, depth - 0.9, rise * 1.1), (width - 0.9 - depth * 0.5, depth * 0.35, rise * 1.45)]
         else:
             levels.append((ridge, 0.02, rise + thick))
-        return named("roof", [loft([np.array([(x * w / 2, y, z * d / 2) for x, z in ((-1, -1), (1, -1), (1, 1), (-1, 1))]) for w, d, y in levels], tile)])
+        return named(
+            "roof",
+            [loft([np.array([(x * w / 2, y, z * d / 2) for x, z in ((-1, -1), (1, -1), (1, 1), (-1, 1))]) for w, d, y in levels], tile)],
+        )
     if form == "shed":
         line = [(-half - over, rise + over * pitch / 2), (half + over, -over * pitch / 2)]
         plate = slab([*line, *((x, y + thick) for x, y in line[::-1])], width + 2 * over, tile).named("roof")
@@ -113,7 +119,9 @@ class _Site:
         c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
         one = _window(width, height, self.bars, self.rim, self.pane)
         if self.shutter:
-            one += named("shutter", [box((width * 0.42, height + 0.05, 0.06), (k * (width * 0.71 + 0.05), 0, 0.03), self.shutter) for k in (-1, 1)])
+            one += named(
+                "shutter", [box((width * 0.42, height + 0.05, 0.06), (k * (width * 0.71 + 0.05), 0, 0.03), self.shutter) for k in (-1, 1)]
+            )
         for row, k in product(range(rows), range(count)):
             along = (k + 0.5) * span / count - span / 2
             if row or all(abs(along - place) >= width / 2 + room for place, room in zip(skip[::2], skip[1::2], strict=True)):
@@ -146,7 +154,9 @@ class _Site:
         self.put_box((1.6, 0.14, 0.35), (door, 0, front + deep + 0.17), stone(self.rng, "grey"), "step")
         post = [(0, 0), (0.16, 0), (0.16, 0.12), (0.11, 0.16), (0.095, 2.15), (0.15, 2.22), (0.15, 2.35), (0, 2.35)]
         for k in np.linspace(-1, 1, columns):
-            self.solids.append(turned(post, (x + float(k) * (wide / 2 - 0.2), 0.27, front + deep - 0.2), self.rim, sides=16).named("column"))
+            self.solids.append(
+                turned(post, (x + float(k) * (wide / 2 - 0.2), 0.27, front + deep - 0.2), self.rim, sides=16).named("column")
+            )
         if wide < 3 and self.form != "flat":
             self.put_gable(deep, wide, 0.6, 0.15, x, 2.6, front + deep / 2)
         else:
@@ -186,7 +196,10 @@ def house(rng: Rng) -> Thing:
         pitch, over = rng.uniform(1.6, 2.1), 0.15
     front_gable = form == "steep" or (form in ("gable", "gambrel") and maybe(rng, 0.4))
     tall, front, bars = floors * storey + 0.3, depth / 2, int(rng.integers(3))
-    solids = [box((width, tall, depth), (0, 0, 0), wall), box((width + 0.12, 0.35, depth + 0.12), (0, 0, 0), stone(rng, "grey")).named("base")]
+    solids = [
+        box((width, tall, depth), (0, 0, 0), wall),
+        box((width + 0.12, 0.35, depth + 0.12), (0, 0, 0), stone(rng, "grey")).named("base"),
+    ]
     flat_over = over if maybe(rng, 0.5) else 0.0
     over = flat_over if form == "flat" else over
     long, span = (depth, width) if front_gable else (width, depth)

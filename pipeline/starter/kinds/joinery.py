@@ -120,7 +120,11 @@ def cabinet_feet(rng: Rng, width: float, depth: float, material: Material) -> tu
     match rng.integers(7):
         case 0:
             high = rng.uniform(0.04, 0.09)
-            return high, named("base", [box((width - 0.04, high, depth - 0.06), (0, 0, -0.01), pick(rng, (material, BLACK)))]), ("leg", 0, material)
+            return (
+                high,
+                named("base", [box((width - 0.04, high, depth - 0.06), (0, 0, -0.01), pick(rng, (material, BLACK)))]),
+                ("leg", 0, material),
+            )
         case 1:
             high = rng.uniform(0.06, 0.12)
             line = [(0, 0), (0.025, 0), (0.045, high * 0.45), (0.03, high * 0.85), (0.036, high), (0, high)]
@@ -163,7 +167,11 @@ def carcass(rng: Rng, width: float, height: float, depth: float, y: float, mater
             solids.append(cushion((width + 0.04, 0.035, depth + 0.05), (0, y + height - 0.03, 0.015), 0.014, top).named("top"))
         case 2:
             for i, out in enumerate((0.012, 0.03, 0.045)):
-                solids.append(box((width + 2 * out, 0.016, depth + out + 0.025), (0, y + height - 0.04 + i * 0.014, out / 2 + 0.0125), top).named("top"))
+                solids.append(
+                    box((width + 2 * out, 0.016, depth + out + 0.025), (0, y + height - 0.04 + i * 0.014, out / 2 + 0.0125), top).named(
+                        "top"
+                    )
+                )
         case _:  # sides and top run around the fronts
             solids.append(cushion((width + 0.03, 0.03, depth + 0.03), (0, y + height - 0.025, 0.012), 0.006, material).named("top"))
             solids += [box((0.022, height, depth + 0.026), (side * (width / 2 + 0.004), y, 0.013), material) for side in SIDES]

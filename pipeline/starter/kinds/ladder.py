@@ -87,7 +87,7 @@ def _step_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:
         solids.append(cushion(size, (0, top - 0.005, apex - 0.03), 0.015, pick(rng, (rung, BLACK, plastic(rng)))).named("top"))
     else:
         y, z = top - 0.04, apex - 0.02
-        solids += named("hinge", [dowel((x - 0.03, y, z), (x + 0.03, y, z), 0.04, STEEL, sides=12) for x in (-head / 2, head / 2)])
+        solids += [dowel((x - 0.03, y, z), (x + 0.03, y, z), 0.04, STEEL, sides=12) for x in (-head / 2, head / 2)]
     handle = not both and maybe(rng, 0.5)
     if handle:
         high, w = rng.uniform(0.35, 0.65), head / 2

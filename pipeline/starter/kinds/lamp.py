@@ -76,7 +76,10 @@ def _standing_lamp(rng: Rng) -> Thing:
             count, spread, knot = int(rng.integers(3, 5)), width * rng.uniform(0.8, 1.15), top * rng.uniform(0.75, 1.0)
             leg = rod((0, 0, spread), (0, knot, thick), thick * 0.8, thick * 1.4, metallic)
             solids += named("leg", [leg.turned("y", a * 360 / count) for a in range(count)])
-            solids += named("pole", [disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic), dowel((0, knot, 0), (0, top + 0.02, 0), thick, metallic)])
+            solids += named(
+                "pole",
+                [disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic), dowel((0, knot, 0), (0, top + 0.02, 0), thick, metallic)],
+            )
             parts.append(Parts("leg", count, metallic))
         case 1 | 2 if not floor:  # a belly of clay or glass, on a foot
             belly, body, power = width * rng.uniform(0.35, 0.65), pick(rng, (ceramic(rng), glass(rng))), rng.uniform(0.5, 1.6)
@@ -98,7 +101,9 @@ def _standing_lamp(rng: Rng) -> Thing:
             for i in range(count):
                 size, at = step * (0.5 if i % 2 or not square else 0.4), 0.02 + i * step
                 block, middle = (size * 2, step * 0.98, size * 2), at + step / 2
-                solids.append((cushion(block, (x, at, 0), size * 0.15, main) if square else ball(step * 0.51, (0, middle, 0), main)).named("body"))
+                solids.append(
+                    (cushion(block, (x, at, 0), size * 0.15, main) if square else ball(step * 0.51, (0, middle, 0), main)).named("body")
+                )
             solids.append(disc(step * 0.45, 0.025, (0, 0, 0), metallic).named("base"))
             parts.append(Parts("block" if square else "ball", count, main))
         case _:  # a bar on a plate
@@ -110,7 +115,10 @@ def _standing_lamp(rng: Rng) -> Thing:
                 solids.append(lathe(profile, metallic).named("base"))
             solids.append(dowel((0, 0.01, 0), (0, top, 0), thick, metallic).named("pole"))
             if floor and maybe(rng, 0.3):
-                solids += [disc(base * 1.3, 0.02, (0, height * 0.38, 0), wood(rng)).named("shelf"), ball(thick * 2.5, (0, height * 0.36, 0), metallic)]
+                solids += [
+                    disc(base * 1.3, 0.02, (0, height * 0.38, 0), wood(rng)).named("shelf"),
+                    ball(thick * 2.5, (0, height * 0.36, 0), metallic),
+                ]
                 parts.append(Parts("shelf", 1))
     pin = 0.02 if word == "open" or shade[0].vertices[:, 1].min() < -1 else tall * 0.9
     solids.append(dowel((0, top * 0.8, 0), (0, top + pin, 0), thick * 0.8, metallic))
@@ -118,7 +126,9 @@ def _standing_lamp(rng: Rng) -> Thing:
     if word not in ("open", "round"):  # the cross that carries the shade
         solids.append(disc(width * 0.12, 0.006, (0, top + pin - 0.006, 0), metallic))
     style = tuple(w for w in (word, "tall" if floor else "") if w)
-    return Thing.of([*solids, *(s.moved((0, top, 0)).named("shade") for s in shade)], main, style, [Parts("shade", 1, cloth), *parts], rest="pole")
+    return Thing.of(
+        [*solids, *(s.moved((0, top, 0)).named("shade") for s in shade)], main, style, [Parts("shade", 1, cloth), *parts], rest="pole"
+    )
 
 
 def _reading_lamp(rng: Rng) -> Thing:
@@ -136,9 +146,17 @@ def _reading_lamp(rng: Rng) -> Thing:
         posts = [rod((0, 0.03, 0), (0, tall * 0.75, 0), 0.009, 0.007, BRASS)]
         posts += [dowel((0, tall * 0.8, 0), (s * long * 0.9, tall * 0.78, 0.02), 0.006, BRASS) for s in (-1, 1)]
         bulb = dowel((-long * 0.7, tall * 0.77, 0.02), (long * 0.7, tall * 0.77, 0.02), 0.016, WHITE).named("bulb")
-        ends = named("shade", [sawn(arc, 0.004, color).turned("y", -90).turned("x", -12).moved((s * long, tall * 0.75, 0.02)) for s in (-1, 1)])
+        ends = named(
+            "shade", [sawn(arc, 0.004, color).turned("y", -90).turned("x", -12).moved((s * long, tall * 0.75, 0.02)) for s in (-1, 1)]
+        )
         profile = [(0, 0), (base, 0), (base, 0.012), (base * 0.3, 0.04), (0, 0.045)]
-        return Thing.of([lathe(profile, BRASS).named("base"), *posts, bulb, *ends, shade.named("shade")], color, ("low",), [Parts("shade", 1, color)], rest="pole")
+        return Thing.of(
+            [lathe(profile, BRASS).named("base"), *posts, bulb, *ends, shade.named("shade")],
+            color,
+            ("low",),
+            [Parts("shade", 1, color)],
+            rest="pole",
+        )
     parts: list[Parts] = []
     if maybe(rng, 0.4):
         reach, a = rng.uniform(0.15, 0.28), np.linspace(0, 1, 24)
@@ -168,7 +186,9 @@ def _reading_lamp(rng: Rng) -> Thing:
 def _arc_lamp(rng: Rng) -> Thing:
     bar, height, reach = pick(rng, (STEEL, STEEL, BLACK, BRASS)), rng.uniform(1.6, 2.1), rng.uniform(0.8, 1.4)
     cloth, arms, foot = pick(rng, (bar, fabric(rng), WHITE)), pick(rng, (1, 1, 3)), pick(rng, (stone(rng), bar))
-    solids: list[Solid] = named("base", [disc(0.17, 0.05, (0, 0, 0), foot) if maybe(rng, 0.5) else cushion((0.34, 0.06, 0.24), (0, 0, 0), 0.01, foot)])
+    solids: list[Solid] = named(
+        "base", [disc(0.17, 0.05, (0, 0, 0), foot) if maybe(rng, 0.5) else cushion((0.34, 0.06, 0.24), (0, 0, 0), 0.01, foot)]
+    )
     width = rng.uniform(0.13, 0.22) * (1 if arms == 1 else 0.7)
     line = [(width * math.cos(a), width * 0.85 * math.sin(a)) for a in np.linspace(0, 1.45, 10)] + [(0.0, width * 0.85)]
     for i in range(arms):
@@ -200,7 +220,10 @@ def _branched_lamp(rng: Rng) -> Thing:
         mouth = pick(rng, (0.45, 1.0, 1.4))
         profile = _shell([(size * (0.9 if mouth < 1 else 0.4), 0), (size * mouth * 0.9, size * 1.2)], size * 0.05)
         arm.append(turned(profile, (0, end[1] + size * 0.2, reach), cloth, sides=20).named("shade"))
-        arm += [dowel(end, (0, end[1] + size * 0.5, reach), size * 0.1, bar, sides=8).named("arm"), _bulb(size * 0.25, (0, end[1] + size * 0.6, reach))]
+        arm += [
+            dowel(end, (0, end[1] + size * 0.5, reach), size * 0.1, bar, sides=8).named("arm"),
+            _bulb(size * 0.25, (0, end[1] + size * 0.6, reach)),
+        ]
     solids = [solid.turned("y", i * 360 / count + 90) for solid in arm for i in range(count)]
     half = size * rng.uniform(0.25, 0.4)
     rings = half * rng.uniform(0.35, 1.2, 7)
@@ -213,7 +236,11 @@ def _branched_lamp(rng: Rng) -> Thing:
         solids.append(turned(scaled([(0, 0), (0.3, 0), (0.8, 0.3), (0, 0.32)], size), (0, tall * 1.5, 0), bar).named("base"))
     else:
         foot = reach * rng.uniform(0.4, 0.6)
-        solids.append(lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar).named("base"))
+        solids.append(
+            lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar).named(
+                "base"
+            )
+        )
     solids, said = standing(solids), Parts("candle" if candle else "shade", count, WHITE if candle else cloth)
     return Thing.of(solids, bar, ("tall",) if floor else ("wide",) if hanging else (), [said, Parts("arm", count)], rest="pole")
 

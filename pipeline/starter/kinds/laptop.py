@@ -32,10 +32,12 @@ def laptop(rng: Rng) -> Thing:
     free = depth / 2 - (behind + field[1] / 2) - 0.008
     touch = (width * rng.uniform(0.22, 0.36), free * rng.uniform(0.6, 0.85))
     at, trim = (pick(rng, (0.0, -0.04)) * width, 0.0, depth / 2 - free / 2), pick(rng, (BLACK, STEEL, WHITE))
-    deck.append(box((touch[0], 0.0016, touch[1]), at, trim).named("touchpad"))
+    deck.append(box((touch[0], 0.0016, touch[1]), at, trim))
     if old and maybe(rng, 0.6):
         parts.append(Parts("button", 2))
-        deck += named("button", [box((touch[0] * 0.46, 0.003, 0.012), (at[0] + s * touch[0] * 0.25, 0, depth / 2 - 0.013), trim) for s in (-1, 1)])
+        deck += named(
+            "button", [box((touch[0] * 0.46, 0.003, 0.012), (at[0] + s * touch[0] * 0.25, 0, depth / 2 - 0.013), trim) for s in (-1, 1)]
+        )
     solids = [base, *(solid.turned("x", slope).moved((0, (thick + low) / 2, 0)) for solid in deck)]
     port = grid(0.03, 0.006, 3, 1, (0, 0, 0), 0.002, BLACK)
     solids += [port.turned("y", s * 90).moved((s * width / 2, low * 0.5, -depth * 0.1)) for s in (-1, 1)]
@@ -56,7 +58,7 @@ def laptop(rng: Rng) -> Thing:
     span = pick(rng, ((0.0, 0.7), (0.36, 0.08), (0.3, 0.15)))
     for s in (-1, 1) if span[0] else (1,):
         x, half = s * span[0] * width, span[1] * width / 2
-        solids.append(dowel((x - half, *hinge[1:]), (x + half, *hinge[1:]), lid * 0.55 + 0.002, trim if old else case).named("hinge"))
+        solids.append(dowel((x - half, *hinge[1:]), (x + half, *hinge[1:]), lid * 0.55 + 0.002, trim if old else case))
     parts += [Parts("hinge", 2, trim if old else None)] if span[0] else []
     solids = [solid.moved((0, foot, 0)) for solid in solids]
     if maybe(rng, 0.15):

@@ -78,8 +78,15 @@ def _screen_foot(rng: Rng, width: float, lift: float, up: float, deep: float, st
             elbow = (rng.uniform(0.1, 0.25) * width, up * 0.55, back - 0.22)
             base = named("base", [cushion((0.1, 0.03, 0.09), (0, 0, back - 0.1), 0.01, stand)])
             base.append(dowel((0, 0, back - 0.1), (0, up * 0.55, back - 0.1), 0.018, stand).named("arm"))
-            bars = named("arm", [rod((0, up * 0.5, back - 0.1), elbow, 0.02, 0.016, stand), dowel(elbow, (0, up, back + 0.01), 0.016, stand)])
-            return [*base, *bars, ball(0.026, elbow, stand).named("arm"), box((0.1, 0.1, 0.02), (0, up - 0.05, back), stand).named("arm")], [Parts("arm", 1)]
+            bars = named(
+                "arm", [rod((0, up * 0.5, back - 0.1), elbow, 0.02, 0.016, stand), dowel(elbow, (0, up, back + 0.01), 0.016, stand)]
+            )
+            return [
+                *base,
+                *bars,
+                ball(0.026, elbow, stand).named("arm"),
+                box((0.1, 0.1, 0.02), (0, up - 0.05, back), stand).named("arm"),
+            ], [Parts("arm", 1)]
 
 
 def _flat_screen(rng: Rng) -> Thing:
@@ -177,13 +184,19 @@ def _television(rng: Rng) -> Thing:
     view = width - rim - side
     glass_line = rounded_rect(view - 0.02, tall - 2 * rim, rng.uniform(0.08, 0.2) * tall)
     middle = -width / 2 + rim + view / 2 - 0.01
-    solids.append(sawn(rounded_rect(view, tall - 2 * rim + 0.02, 0.1 * tall), 0.008, trim, 0.003).moved((middle, rim - 0.01, -0.003)).named("frame"))
+    solids.append(
+        sawn(rounded_rect(view, tall - 2 * rim + 0.02, 0.1 * tall), 0.008, trim, 0.003).moved((middle, rim - 0.01, -0.003)).named("frame")
+    )
     solids.append(_bulge(glass_line, (middle, rim, 0.004), 0.03, glow))
     if side > 0.1 * width:
         x, knobs = width / 2 - side / 2 - 0.005, int(rng.integers(1, 4))
         parts.append(Parts("knob", knobs, trim))
-        solids += named("knob", [knob(side * rng.uniform(0.2, 0.26), 0.03, (x, tall * (0.84 - 0.19 * i), -0.002), trim) for i in range(knobs)])
-        solids.append(grid(side * 0.7, tall * 0.25, 1, int(rng.integers(4, 9)), (x, tall * 0.22, -0.002), 0.006, BLACK, 0.45).named("speaker"))
+        solids += named(
+            "knob", [knob(side * rng.uniform(0.2, 0.26), 0.03, (x, tall * (0.84 - 0.19 * i), -0.002), trim) for i in range(knobs)]
+        )
+        solids.append(
+            grid(side * 0.7, tall * 0.25, 1, int(rng.integers(4, 9)), (x, tall * 0.22, -0.002), 0.006, BLACK, 0.45).named("speaker")
+        )
     solids = [solid.moved((0, 0, deep / 2)) for solid in solids]
     lift = pick(rng, (0.025, 0.025, rng.uniform(0.2, 0.45)))
     if lift > 0.1:
@@ -191,7 +204,9 @@ def _television(rng: Rng) -> Thing:
         solids, parts = [*(solid.moved((0, lift, 0)) for solid in solids), *stands], [*parts, said]
     else:
         solids = [solid.moved((0, lift, 0)) for solid in solids]
-        solids += named("foot", [disc(0.02, lift + 0.02, (x, 0, z + deep * 0.05), BLACK, sides=16) for x, z in four(width * 0.7, deep * 0.4)])
+        solids += named(
+            "foot", [disc(0.02, lift + 0.02, (x, 0, z + deep * 0.05), BLACK, sides=16) for x, z in four(width * 0.7, deep * 0.4)]
+        )
     if maybe(rng, 0.45):
         parts.append(Parts("antenna", 2, STEEL))
         top, reach = lift + tall, rng.uniform(0.5, 0.8) * width

@@ -70,7 +70,9 @@ def softened(rng: Rng) -> Material:
 def star(rng: Rng, radius: float, top: float, stand: Material, *, wheels: bool) -> tuple[list[Solid], list[Parts]]:
     """A column on a foot with four or five rays, on castors or not."""
     rays, low = int(rng.integers(4, 6)), 0.075 if wheels else 0.02
-    solids = named("pole", [disc(0.028, top - low, (0, low, 0), STEEL, sides=16), disc(0.04, (top - low) * 0.5, (0, low, 0), stand, sides=16)])
+    solids = named(
+        "pole", [disc(0.028, top - low, (0, low, 0), STEEL, sides=16), disc(0.04, (top - low) * 0.5, (0, low, 0), stand, sides=16)]
+    )
     for turn in np.arange(rays) * 360 / rays:
         ray = [
             layered([closed_loop(0.05, 0.05, 0, front=0.2), closed_loop(0.03, 0.025, radius, -0.02, front=0.2)], stand)

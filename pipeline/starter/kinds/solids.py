@@ -50,9 +50,7 @@ class Solid:
     part: "str | NDArray[np.str_]" = ""
     """The part of the thing that it belongs to, a name in `thing.PARTS`: one for all faces, or one for each [F]. Empty if unknown."""
 
-    def named(
-        self, part: str, *, above: float = -math.inf, below: float = math.inf, axis: str = "y", first: int | None = None
-    ) -> "Solid":
+    def named(self, part: str, *, above: float = -math.inf, below: float = math.inf, axis: str = "y", first: int | None = None) -> "Solid":
         """Name the faces that have no name yet.
 
         Args:
