@@ -1,6 +1,7 @@
 """Makes a chair: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -277,11 +278,13 @@ def _shell(rng: Rng) -> Thing:
     grid = np.stack([u * wide, line[:, 1] + bend * u**2, line[:, 0] + bend * u**2 * (t > 0.4) * np.clip(t * 3 - 1.2, 0, 1)], axis=2)
     grid[:, :, 1] -= 0.3 * (tall if not whole else 0.0) * 0.5 * np.abs(u) ** 4 * np.clip(v * 4 - 3, 0, 1)  # round shoulders
     shell = bent_board(grid, 0.018 if whole else rng.uniform(0.008, 0.025), skin)
+    pattern = bent_board(np.stack([u, v, 0 * u], axis=2), 0.01, skin)  # the same faces laid out flat, where parts end at straight lines
+    pattern = pattern.named("back", above=float(t[np.argmax(line[:, 1] > height + 0.05)]))
     if whole:
-        solids = [shell.named("leg", below=height - 0.06).named("back", above=height + 0.05).named("seat")]
-    else:
-        shell = shell.named("back", below=hind + 0.04, axis="z")
-        solids = [(shell.named("arm", above=height + 0.08) if arms > 0.12 else shell).named("seat")]
+        pattern = pattern.named("leg", below=float(t[np.argmax(line[:, 1] > height - 0.06)]))
+    elif arms > 0.12:
+        pattern = pattern.named("seat", below=0.35).named("arm", above=0.74, axis="x").named("arm", below=-0.74, axis="x")
+    solids = [replace(shell, part=pattern.named("seat").part)]
     parts: list[Parts] = [Parts("armrest", 2)] if arms > 0.12 and not whole else []
     under, pad = height - 0.024, not whole and maybe(rng, 0.4)
     solids += named("seat", [pad_of(width * 0.8, depth * 0.85, 0.05, (0, height - 0.01, 0), fabric(rng), 0.5)] if pad else [])
@@ -382,7 +385,9 @@ def _armchair(rng: Rng) -> Thing:
         )
         style: tuple[str, ...] = ("padded", "round")
     else:
-        solids.append(cushion((outer, height - 0.1 - low, depth + 0.02), (0, low, 0), 0.02, soft).named("seat"))
+        base = cushion((outer, height - 0.1 - low, depth + 0.02), (0, low, 0), 0.02, soft)
+        base = base.named("arm", above=width / 2, axis="x").named("arm", below=-width / 2, axis="x")  # its flanks are those of the arms
+        solids.append(base.named("seat"))
         lean, thick = rng.uniform(6, 16), rng.uniform(0.1, 0.16)
         if maybe(rng, 0.5):
             back = cushion((width + 2 * arm * form, tall + height - low - 0.04, thick), (0, low - height + 0.02, 0), 0.05, soft)

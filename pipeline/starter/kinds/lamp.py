@@ -294,7 +294,7 @@ def _hanging_lamp(rng: Rng) -> Thing:
         solids.append(turned([(0, 0), (0.025, 0), (0.03, 0.05), (0.01, 0.07), (0, 0.07)], (x, tall - 0.01, 0), bar, sides=20).named("cord"))
         solids += named("shade", [disc(width * 0.3, 0.004, (x, tall - 0.012, 0), bar)] if word not in ("open",) else [])
     beam, rose = (width * 2.4 * (count - 1) + 0.14, 0.03, 0.06), [(0, 0), (0.03, 0), (0.07, 0.03), (0, 0.032)]
-    top = box(beam, (0, tall + cord, 0), bar) if count > 1 else turned(rose, (0, tall + cord, 0), bar)
+    top = (box(beam, (0, tall + cord, 0), bar) if count > 1 else turned(rose, (0, tall + cord, 0), bar)).named("base")
     solids, style = standing([*solids, top]), tuple(w for w in (word, "wide" if count > 1 else "") if w)
     return Thing.of(solids, cloth, style, [Parts("shade", count), Parts("cord", count, bar)], rest="pole")
 
