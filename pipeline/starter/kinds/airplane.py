@@ -251,20 +251,9 @@ def _fighter(rng: Rng) -> Thing:
             tip = (s * span * 0.6, -0.05 * r, -0.38 * length - 0.1 * length)
             solids.append(wing_of((s * 0.6 * r * fat, 0, -0.38 * length), tip, length * 0.13, length * 0.05, 0.05, skin).named("tail"))
     elif maybe(rng, 0.6):
-        solids += named(
-            "wing",
-            [
-                wing_of(
-                    (s * 0.5 * r, 0.35 * r, 0.23 * length),
-                    (s * span * 0.42, 0.4 * r, 0.17 * length),
-                    length * 0.09,
-                    length * 0.03,
-                    0.05,
-                    skin,
-                )
-                for s in (-1, 1)
-            ],
-        )
+        for s in (-1, 1):
+            root, tip = (s * 0.5 * r, 0.35 * r, 0.23 * length), (s * span * 0.42, 0.4 * r, 0.17 * length)
+            solids.append(wing_of(root, tip, length * 0.09, length * 0.03, 0.05, skin).named("wing"))
     missiles, wheels = pick(rng, (0, 2, 4)), 3 * maybe(rng, 0.4)
     for k in range(missiles):
         s, f = (-1, 1)[k % 2], (0.62, 0.85)[k // 2]
