@@ -146,13 +146,8 @@ class ShapeMaker:
         return hashlib.sha256(canonical({"starter": REVISION, "seed": self.seed, "index": int(entry.locator)})).digest()
 
 
-<<<<<<< HEAD
 def parts_of(solids: list[Solid]) -> tuple[geometry.Part, ...]:
-    """Solids of one material become one part."""
-=======
-def _parts(solids: list[Solid]) -> tuple[geometry.Part, ...]:
     """Solids of one material become one `geometry.Part`. Its labels are indices of the names of their parts in `PARTS`."""
->>>>>>> main
     groups: dict[Material, list[Solid]] = defaultdict(list)
     for solid in solids:
         groups[solid.material].append(solid)
