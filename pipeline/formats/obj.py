@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from pipeline.formats import mtl
+from pipeline.formats import labels, mtl
 from pipeline.formats.lines import Lines, parsed, shades
 from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, unit
 from pipeline.polygons import ALONG_SURFACE, across, clamped, triangulated
@@ -86,13 +86,33 @@ def read(file: File) -> Geometry:
     if len(some) and not across(normals[some[:, :, 2]], vertices[some[:, :, 0]]):
         file.warn(ALONG_SURFACE)
         normals = normals[:0]
+    part = _part_of_faces(lines, corners.lines, used, file)
     owned = _by_material(used, corners.lines, polygon)
     drawn = _drawn(file, libraries, [name for name, _ in owned])
     black = not any(look.pictured or look.base is None or any(look.base) for look in drawn)
     surface = _Surface(vertices, colors, uv, normals, corners.indices, file, black)
-    made = [one for (name, mine), look in zip(owned, drawn, strict=True) for one in surface.parts(triangles[mine], look, name)]
+    made = [one for (name, mine), look in zip(owned, drawn, strict=True) for one in surface.parts(triangles[mine], look, name, None if part is None else part[polygon[mine]])]
     parts, colored = [part for part, _ in made], any(said for _, said in made)
     return Mesh(parts=tuple(grouped(parts)), colored=colored, warnings=tuple(file.warnings))
+
+
+def _part_of_faces(lines: Lines, faces: NDArray[Any], used: list[tuple[int, str]], file: File) -> NDArray[np.int16] | None:
+    """Part labels `[P]` of the faces; None where none are asked for or found.
+
+    Args:
+        faces: `[P]` line of each face.
+        used: line and material of each `usemtl`.
+    """
+    if file.labels is None:
+        return None
+    if file.labels.how.way in ("material", "group"):
+        said = used
+        if file.labels.how.way == "group":
+            chosen = lines.are(b"g", b"o").tolist()
+            said = [(line, (lines.text(line).split(maxsplit=1) + [""])[1]) for line in chosen]
+        names = np.array(["", *(labels.named(name) for _, name in said)], object)
+        return file.labels.of_words(names[np.searchsorted([line for line, _ in said], faces)].tolist(), file)
+    return file.labels.of_faces(file, len(faces))
 
 
 def _by_material(used: list[tuple[int, str]], lines: NDArray[Any], polygon: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
@@ -401,24 +421,29 @@ class _Surface:
     black: bool
     """Whether all materials are black, so that only vertices can give a colour."""
 
-    def parts(self, triangles: NDArray[Any], look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
+    def parts(self, triangles: NDArray[Any], look: mtl.Look, name: str, part: NDArray[np.int16] | None) -> list[tuple[Part, bool]]:
         """Triangles `[F, 3]` of one material as parts, each with whether the file gives its colour.
 
-        Faces without UV coordinates become a part of their own, in the plain colour of the material.
+        Faces without UV coordinates become a part of their own, in the plain colour of the material. `part` `[F]` are their labels.
         """
+
+        def some(rows: NDArray[np.bool_]) -> NDArray[np.int16] | None:
+            return None if part is None else part[rows]
+
         if look.texture is None:
-            return [self._part(triangles, look, textured=False)]
+            return [self._part(triangles, look, part, textured=False)]
         placed = (self.indices[triangles, 1] >= 0).all(axis=1)
-        done = [] if not placed.any() else [self._part(triangles[placed], look, textured=True)]
+        done = [] if not placed.any() else [self._part(triangles[placed], look, some(placed), textured=True)]
         if not placed.all():
             self.file.warn(
                 f"{np.count_nonzero(~placed):,} triangles of material {name!r} have no place (vt) on its texture; they are drawn without it"
             )
-            done.append(self._part(triangles[~placed], look, textured=False))
+            done.append(self._part(triangles[~placed], look, some(~placed), textured=False))
         return done
 
-    def _part(self, triangles: NDArray[Any], look: mtl.Look, textured: bool) -> tuple[Part, bool]:
-        """Triangles `[F, 3]` as one part, with or without the texture of its look; and whether the file gives its colour."""
+    def _part(self, triangles: NDArray[Any], look: mtl.Look, part: NDArray[np.int16] | None, textured: bool) -> tuple[Part, bool]:
+        """Triangles `[F, 3]` with labels `[F]` as one part, with or without the texture of its look; and whether the file gives its
+        colour."""
         corners = self.indices[triangles.reshape(-1)]  # [3 F, 3]
         columns = [0]
         if textured:
@@ -443,7 +468,8 @@ class _Surface:
             if look.place.clamp:
                 height, width = look.texture.shape[:2]
                 colors = values.get("colors")
-                uv, faces, values = clamped(uv, faces, (width, height), values)
+                uv, faces, values, origin = clamped(uv, faces, (width, height), values)
+                part = None if part is None else part[origin]
                 if colors is not None:
                     values["colors"] = np.rint(values["colors"]).astype(np.uint8)
                 if normals is not None:
@@ -460,7 +486,7 @@ class _Surface:
         said = pictured or "colors" in values or plain is not None
         shade = (1.0, 1.0, 1.0) if pictured or (plain is None and "colors" in values) else plain or (GREY, GREY, GREY)
         fields |= values
-        return Part(faces=faces, base_color=(*shade, look.alpha), **fields), said
+        return Part(faces=faces, part=part, base_color=(*shade, look.alpha), **fields), said
 
     def _hides(self, plain: tuple[float, float, float], colors: NDArray[Any]) -> bool:
         """Whether the plain colour of a material times its vertex colours `[V, 4]` is black everywhere, so that it is better ignored.

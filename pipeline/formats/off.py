@@ -256,7 +256,14 @@ def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh
     if normals is not None and not across(normals[some], vertices[some]):
         file.warn(ALONG_SURFACE)
         normals = None
-    part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)
+    given = file.labels.of_faces(file, len(faces.counts)) if file.labels else None
+    part = Part(
+        vertices=vertices,
+        faces=faces.corners[triangles],
+        normals=normals,
+        colors=colors,
+        part=None if given is None else given[polygon],
+    )
     tints = _tints(faces, file, beside_colors=colors is not None)
     if tints is not None:
         flat = part.faces.reshape(-1)

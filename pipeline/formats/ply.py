@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from pipeline.formats.labels import majority
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
 from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File, decoded
@@ -168,8 +169,7 @@ def read(file: File) -> Geometry:
     places = vertices.stacked(("x", "y", "z"))
     if places is None:
         raise UserError(f"element 'vertex' has no properties x, y, z; it has: {' '.join(vertices.types) or 'none'}")
-    if LABELS.intersection(vertices.types):
-        file.warn(f"labels of points ({', '.join(sorted(LABELS.intersection(vertices.types)))}) are not used")
+    _unread_labels(file, vertices)
     counts, corners, faces = _polygons(file, tables, len(places))
     materials = tables.get("material", Table(0, {}, {}, {}))
     if not (counts >= 3).any():
@@ -180,6 +180,15 @@ def read(file: File) -> Geometry:
 
 
 # ------------------------------------------------------------------------------------------------------------ shapes
+
+
+def _unread_labels(file: File, vertices: Table) -> None:
+    """Warns about properties of points that are labels and are not read."""
+    read = file.labels.field(vertices.columns) if file.labels else None
+    found = sorted(LABELS.intersection(vertices.types) - {read})
+    if found:
+        hint = "" if file.labels else "; --set source.labels=field reads them in a folder"
+        file.warn(f"labels of points ({', '.join(found)}) are not used{hint}")
 
 
 def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) -> Cloud:
@@ -200,10 +209,15 @@ def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) 
                 file.warn(f"{np.count_nonzero(~seen):,} of {len(places):,} splats are invisible and left out")
                 keep &= seen
     normals = vertices.stacked(("nx", "ny", "nz"))
+    part = None
+    if file.labels:
+        part = file.labels.of_field(vertices.columns, "vertex property")
+        part = file.labels.of_faces(file, len(places)) if part is None else part
     return Cloud(
         points=places[keep],
         colors=None if colors is None else colors[keep, :3],
         normals=None if normals is None else normals[keep],
+        part=None if part is None else part[keep],
         warnings=tuple(file.warnings),
     )
 
@@ -243,13 +257,15 @@ def _mesh(
     if normals is not None and not across(normals[some], places[some]):
         file.warn(ALONG_SURFACE)
         normals = None
-    whole = Part(vertices=places, faces=faces_of, normals=normals)
+    part_of = _part_of_triangles(file, vertices, faces, len(counts), faces_of, polygon)
+    whole = Part(vertices=places, faces=faces_of, normals=normals, part=part_of)
 
     parts, said = [], False
     pictures = np.unique(mapped) if header.textures else np.array([-1])
     for picture in pictures:
         rows: Any = mapped[polygon] == picture if len(pictures) > 1 else slice(None)  # [F]
-        part = dataclasses.replace(whole, faces=whole.faces[rows], base_color=(1.0, 1.0, 1.0, 1.0))
+        some = None if part_of is None else part_of[rows]
+        part = dataclasses.replace(whole, faces=whole.faces[rows], part=some, base_color=(1.0, 1.0, 1.0, 1.0))
         texture = file.texture(header.textures[picture]) if picture >= 0 else None
         if texture is not None:
             # Colours beside a picture are often black, so they are not multiplied with it.
@@ -264,6 +280,32 @@ def _mesh(
         said |= part.texture is not None or part.colors is not None
         parts.append(compact(_seen_through(file, part)))
     return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+
+
+def _part_of_triangles(
+    file: File, vertices: Table, faces: Table, polygons: int, triangles: NDArray[Any], polygon: NDArray[Any]
+) -> NDArray[np.int16] | None:
+    """Part labels `[F]` of the triangles; None where none are asked for or found. A property of faces comes before one of vertices.
+
+    Args:
+        polygons: P, which is more than the rows of `faces` where the file has strips, too. Triangles of strips get no label.
+        triangles: `[F, 3]` vertices of each triangle.
+        polygon: `[F]` polygon of each triangle.
+    """
+    if file.labels is None:
+        return None
+    given = file.labels.of_field(faces.columns, "face property") if faces.rows else None
+    given = file.labels.of_faces(file, faces.rows) if given is None else given
+    if given is not None:
+        return np.concatenate([given, np.full(polygons - len(given), -1, np.int16)])[polygon]
+    of_vertices = file.labels.of_field(vertices.columns, "vertex property")
+    if of_vertices is None:
+        return None
+    corners = of_vertices[triangles]  # [F, 3]
+    mixed = np.count_nonzero((corners != corners[:, :1]).any(axis=1))
+    if mixed:
+        file.warn(f"labels are of vertices: {mixed:,} of {len(corners):,} triangles have several, and take that of most corners")
+    return majority(corners)
 
 
 def _chosen_colors(

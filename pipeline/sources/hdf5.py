@@ -41,6 +41,7 @@ from pipeline import geometry
 from pipeline.formats import columns
 from pipeline.formats.table import oriented
 from pipeline.labels import CLASSES
+from pipeline.reading import decoded
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, choice, find_files, folder_at
@@ -137,7 +138,7 @@ class RowReader:
         beside = {"rgb": colors, "normals": normals}
         arrays = {"xyz": values} | {name: oriented(array, warn) for name, array in beside.items() if array is not None}
         cloud = columns.named(arrays, warn)
-        apart = b"" if normals is None else _digest(normals).digest()
+        apart = b"" if normals is None else digest_of(normals).digest()
         cloud = dataclasses.replace(cloud, warnings=tuple(warnings), normals_beside=apart)
         done = geometry.finished(cloud, self.up)
         assert isinstance(done, geometry.Cloud)
@@ -147,7 +148,7 @@ class RowReader:
         """See `catalog.Reader`. The digest covers points and colours. `Cloud.normals_beside` is the digest of normals in their own data
         set."""
         row, colors, _ = self._row(entry)
-        total = _digest(row)
+        total = digest_of(row)
         if colors is not None:
             total.update(f" {colors.dtype.str} {colors.shape} ".encode() + colors.tobytes())
         return total.digest()
@@ -155,16 +156,16 @@ class RowReader:
     def _row(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
         """The numbers of a cloud `[n, c]`; and its colours and its normals if they have their own data set (else None)."""
         name, _, row = entry.locator.rpartition("#")
-        with _opened(Path(self.root), name) as file:
+        with opened(Path(self.root), name) as file:
             keys = _found(file, name, self.keys)
 
             def one(key: str) -> NDArray[Any]:
-                return _one(_reached(file, key, Path(self.root)), int(row), f"{name}, {key}")
+                return one_row(reached(file, key, Path(self.root)), int(row), f"{name}, {key}")
 
             return one(keys.clouds), one(keys.colors) if keys.colors else None, one(keys.normals) if keys.normals else None
 
 
-def _digest(array: NDArray[Any]) -> "hashlib._Hash":
+def digest_of(array: NDArray[Any]) -> "hashlib._Hash":
     """sha256 over numbers, their type and their shape."""
     return hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode() + array.tobytes())
 
@@ -252,21 +253,21 @@ def _split_of(name: str) -> str:
 def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> list[Entry]:
     """The entries of a file."""
     text = shape_text(name)
-    with _opened(root, name) as file:
+    with opened(root, name) as file:
         keys = _found(file, text, wanted)
-        clouds = _reached(file, keys.clouds, root)
-        _check_clouds(clouds, f"{text}, {keys.clouds}", file)
+        clouds = reached(file, keys.clouds, root)
+        check_clouds(clouds, f"{text}, {keys.clouds}", file)
         count = len(clouds)
         if columns.lies(clouds.shape[1:]):
             notes.append(f"{text}, {keys.clouds}: stored as {list(clouds.shape)}, read as clouds of {clouds.shape[2]} points")
         if keys.colors:
-            colors = _reached(file, keys.colors, root)
+            colors = reached(file, keys.colors, root)
             if colors.ndim != 3 or colors.shape[0] != count:
                 raise UserError(f"{text}, {keys.colors}: expected colours [{count}, n, 3], got {list(colors.shape)}")
         labels = [""] * count
         if keys.labels and label != "none":
             known = _class_names(file, root, name)
-            held_labels, where = _reached(file, keys.labels, root), f"{text}, {keys.labels}"
+            held_labels, where = reached(file, keys.labels, root), f"{text}, {keys.labels}"
             points = clouds.shape[2 if columns.lies(clouds.shape[1:]) else 1]
             if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
                 notes.append(
@@ -285,8 +286,33 @@ def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> l
     return [Entry(id=shape_id(f"{text}/{row:06d}"), locator=f"{name}#{row}", label=labels[row], split=split) for row in range(count)]
 
 
+def file_lists(root: Path, pattern: str, names: Sequence[str]) -> dict[str, str]:
+    """By HDF5 file: its split, according to lists of files below a folder.
+
+    Args:
+        root: the folder.
+        pattern: pattern for the names of the lists, which hold the name of a split. A line of a list is the name of a file beside it, with
+            or without folders before it.
+        names: the HDF5 files below the root.
+
+    Raises:
+        UserError: a list names a file that is missing, so that shapes would be lost without a word, or a file is in two splits.
+    """
+    told: dict[str, str] = {}
+    for path in sorted(root.rglob(pattern)):
+        split, folder = splits.split_named(path.stem), path.parent.relative_to(root).as_posix()
+        for line in decoded(path.read_bytes()).splitlines() if split else ():
+            last = line.strip().replace("\\", "/").rsplit("/", 1)[-1]
+            name = last if folder == "." else f"{folder}/{last}"
+            if last and name not in names:
+                raise UserError(f"{path.name} names {shape_text(last)}, which is missing; bring it, or take the line out of the list")
+            if last and told.setdefault(name, split) != split:
+                raise UserError(f"{path.name} puts {shape_text(name)} into {split}, and another list puts it into {told[name]}")
+    return told
+
+
 @contextmanager
-def _opened(root: Path, name: str) -> Iterator[h5py.File]:
+def opened(root: Path, name: str) -> Iterator[h5py.File]:
     """Opens a file below the root. Errors of HDF5 become errors that name the file."""
     path = root / name
     if not path.is_file():
@@ -358,7 +384,7 @@ def held(file: h5py.File) -> str:
     return ", ".join(shown) + (" ..." if len(file) > 12 else "") if shown else "nothing"
 
 
-def _reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
+def reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
     """A data set whose data all lie in this file.
 
     HDF5 follows links to any file of the machine, and returns zeros for missing data. So links are checked before anything is opened, and
@@ -391,7 +417,17 @@ def _reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
     return found
 
 
-def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
+def check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
+    """Refuses a data set that holds no clouds `[N, n, c]`, is too large, or was not written to its end.
+
+    Args:
+        clouds: the data set.
+        where: its name in messages.
+        file: the file that it is in.
+
+    Raises:
+        UserError: the data set is no such thing.
+    """
     shape = clouds.shape
     if clouds.ndim != 3 or clouds.dtype.kind not in "fiu" or not (3 <= shape[2] <= columns.WIDEST or columns.lies(shape[1:])):
         hint = f"the file holds {held(file)}; {REMEDY}"
@@ -407,8 +443,12 @@ def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
         )
 
 
-def _one(values: h5py.Dataset, row: int, where: str) -> NDArray[Any]:
-    """One row of a data set."""
+def one_row(values: h5py.Dataset, row: int, where: str) -> NDArray[Any]:
+    """One row of a data set; `where` is its name in messages.
+
+    Raises:
+        UserError: there is no such row.
+    """
     if row >= len(values):
         raise UserError(f"{where}: there is no row {row}, it has {len(values)}")
     return np.asarray(values[row])
@@ -503,7 +543,7 @@ def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
     keys = {columns.plain(key): key for key in reversed(list(file))}
     for one in NAME_KEYS:
         if one in keys and isinstance(file.get(keys[one], getlink=True), h5py.HardLink):
-            found = _reached(file, keys[one], root)
+            found = reached(file, keys[one], root)
             if found.ndim == 1 and _is_text(found.dtype) and found.size < 1 << 20:
                 return _distinct([_text(value) for value in found[()]], f"{shape_text(name)}, {shape_text(keys[one])}")
     for key in file.attrs:
