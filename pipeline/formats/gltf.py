@@ -155,7 +155,7 @@ class _Scene:
         if labels is None or labels.how.way not in ("material", "group"):
             return None
         names = self._nodes[what] if labels.how.way == "group" else [self._material_name(primitive)] * copies
-        return labels.of_words([named(name) for name in names for _ in range(faces)], self.file)
+        return np.repeat(labels.of_words([named(name) for name in names], self.file), faces)
 
     def _material_name(self, primitive: Record) -> str:
         """The name of the material of a primitive; empty where it has none."""

@@ -20,11 +20,11 @@ Letters: P polygons, F triangles, n points.
 
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline.formats import columns
 from pipeline.geometry import Cloud, Geometry
-from pipeline.reading import File, decoded
+from pipeline.reading import File, decoded, load
 
 Way = Literal["seg", "field", "column", "material", "group"]
 """Where labels are. The head of this module explains the ways."""
@@ -90,7 +90,12 @@ class Labels:
     @property
     def vocabulary(self) -> str:
         """The option `parts` that says these names."""
-        return ",".join(f"{raw}:{name}" for raw, name in self.names)
+        return ",".join(f"{_quoted(raw)}:{_quoted(name)}" for raw, name in self.names)
+
+
+def _quoted(text: str) -> str:
+    """A raw label or a name as the option `parts` writes it: with %2C for a comma, %3A for a colon and %25 for a percent sign."""
+    return text.replace("%", "%25").replace(",", "%2C").replace(":", "%3A")
 
 
 def asked(option: str) -> Labels:
@@ -115,7 +120,7 @@ def vocabulary(items: Iterable[str], numbers: bool, where: str) -> tuple[tuple[s
     """Raw labels and names of parts from texts `RAW:NAME` or `NAME`.
 
     Args:
-        items: the texts. A `NAME` alone has the next raw label: its place, counted from 0, where raw labels are numbers; else itself.
+        items: the texts, with %2C for a comma, %3A for a colon, %25 for a percent sign. A `NAME` alone has the next raw label: its place, counted from 0, where raw labels are numbers; else itself.
         numbers: whether raw labels are numbers.
         where: what the texts come from, for messages.
 
@@ -130,10 +135,10 @@ def vocabulary(items: Iterable[str], numbers: bool, where: str) -> tuple[tuple[s
             raw = str(place) if numbers else item
         if numbers and not re.fullmatch(r"\s*\d+\s*", raw):
             raise UserError(f"{where}: expected NAME or NUMBER:NAME, got {item!r}")
-        raw = str(int(raw)) if numbers else raw.strip()
+        raw, name = str(int(raw)) if numbers else unquote(raw.strip()), unquote(name.strip())
         if raw in found:
             raise UserError(f"{where}: the label {raw!r} comes twice")
-        found[raw] = name.strip()
+        found[raw] = name
     if len(found) > MOST:
         raise UserError(f"{where}: {len(found):,} labels, at most {MOST:,} can be stored")
     return tuple(found.items())
@@ -174,10 +179,10 @@ class Labelling:
     def of_words(self, words: Sequence[str], file: File) -> NDArray[np.int16]:
         """Names `[n]` as indices of parts `[n]`. Names without a part give -1 and a warning."""
         self.seen.update(word for word in words if word)
-        lost = Counter(word for word in words if word and word not in self._index)
+        lost = [word for word in dict.fromkeys(words) if word and word not in self._index]
         if lost and not self.listing:
-            kinds = ", ".join(map(repr, list(lost)[:3])) + (" ..." if len(lost) > 3 else "")
-            file.warn(f"{lost.total():,} of {len(words):,} faces have a {self.how.way} that is none of the parts: {kinds}")
+            kinds = ", ".join(map(repr, lost[:3])) + (" ..." if len(lost) > 3 else "")
+            file.warn(f"labels that are none of the parts give no part: {kinds}")
         return np.array([self._index.get(word, -1) for word in words], np.int16)
 
     def of_faces(self, file: File, count: int) -> NDArray[np.int16] | None:
@@ -266,6 +271,25 @@ def with_part(file: File, cloud: Cloud, part: NDArray[np.int16] | None) -> Cloud
     if part is not None and len(part) != len(cloud.points):
         raise UserError(f"{len(part):,} labels for {len(cloud.points):,} points")
     return dataclasses.replace(cloud, part=part)
+
+
+def raw_labels(path: Path, how: Labels) -> set[str]:
+    """All raw labels of a shape. For `seg` only its file of labels is read, else the whole shape.
+
+    Raises:
+        UserError: the shape or its file of labels cannot be read.
+    """
+    if how.way != "seg":
+        labelling = Labelling(how, listing=True)
+        load(path, up="y", textures="grey", labels=labelling)
+        return labelling.seen
+    name = beside(path)
+    if name is None:
+        return set()
+    data = (path.parent / name).read_bytes()
+    if name.endswith("_labels.txt"):
+        return {line.strip() for line in decoded(data).splitlines() if not re.fullmatch(r"[\d\s]*", line)}
+    return {str(number) for number in np.unique(whole_numbers(data, name)).tolist() if number >= 0}
 
 
 def beside(path: Path) -> str | None:

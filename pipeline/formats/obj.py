@@ -110,8 +110,9 @@ def _part_of_faces(lines: Lines, faces: NDArray[Any], used: list[tuple[int, str]
         if file.labels.how.way == "group":
             chosen = lines.are(b"g", b"o").tolist()
             said = [(line, (lines.text(line).split(maxsplit=1) + [""])[1]) for line in chosen]
-        names = np.array(["", *(labels.named(name) for _, name in said)], object)
-        return file.labels.of_words(names[np.searchsorted([line for line, _ in said], faces)].tolist(), file)
+        names = ["", *(labels.named(name) for _, name in said)]
+        owners, whose = np.unique(np.searchsorted([line for line, _ in said], faces), return_inverse=True)
+        return file.labels.of_words([names[owner] for owner in owners], file)[whose]
     return file.labels.of_faces(file, len(faces))
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 SOURCES: Final[dict[str, str]] = {
     "starter": "pipeline.starter.shapes",
     "list": "pipeline.sources.listing",
+    "shapenetpart": "pipeline.sources.shapenetpart",
+    "partnet": "pipeline.sources.partnet",
     "hdf5": "pipeline.sources.hdf5",
     "modelnet": "pipeline.sources.modelnet",
     "shapenet": "pipeline.sources.shapenet",
