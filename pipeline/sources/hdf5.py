@@ -9,7 +9,8 @@ option `keys=CLOUDS,LABELS,COLOURS` gives other names; an empty name means the u
 columns after x, y, z are colours or normals, or are left out. Colours may also be in a data set `rgb` [N, n, 3], and normals in `normal`
 [N, n, 3].
 
-Labels are numbers [N] or [N, 1] (-1 is none), one-hot rows [N, C], or texts. Labels of points [N, n] are not used. Class names for numbers
+Labels are numbers [N] or [N, 1] (-1 is none), one-hot rows [N, C], or texts. Labels of points [N, n] or [N, n, 1] are read as labels of
+parts if the option `labels=KEY` names them; `parts=leg,seat` or `parts=1:leg,2:seat` names the parts, else all labels are listed. Class names for numbers
 come from a file `shape_names.txt` beside the file, or from a data set or attribute `classes` or `names` in it. The names of ScanObjectNN
 are in this module. Without names, classes are called `class_3`. `label=none` leaves labels out.
 
@@ -39,11 +40,12 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline import geometry
 from pipeline.formats import columns
+from pipeline.formats.labels import Labelling, Labels, vocabulary
 from pipeline.formats.table import oriented
 from pipeline.labels import CLASSES
 from pipeline.reading import decoded
 from pipeline.sources import splits
-from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
+from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, choice, find_files, folder_at
 
 LOOKS_FOR: Final = "an .h5 file, or a folder with .h5 files such as ply_data_*.h5 or train.h5 and test.h5"
@@ -98,6 +100,9 @@ LABEL_VALUES: Final = 500_000_000
 GLANCE: Final = 100
 """Number of subfolders that are looked into to recognise a source."""
 
+LABELS_AT_ONCE: Final = 4_000_000
+"""Number of labels of points that are read at once when they are listed."""
+
 LINKS: Final = 8
 """Longest chain of links within a file that is followed."""
 
@@ -125,6 +130,8 @@ class RowReader:
     """The option `keys`."""
     options: tuple[tuple[str, str], ...]
     textures: Textures
+    labels: Labels | None = None
+    """The data set with a label of a part for each point, as `Labels.name`; None for none."""
 
     def read(self, entry: Entry) -> geometry.Cloud:
         values, colors, normals = self._row(entry)
@@ -139,10 +146,26 @@ class RowReader:
         arrays = {"xyz": values} | {name: oriented(array, warn) for name, array in beside.items() if array is not None}
         cloud = columns.named(arrays, warn)
         apart = b"" if normals is None else digest_of(normals).digest()
-        cloud = dataclasses.replace(cloud, warnings=tuple(warnings), normals_beside=apart)
+        part, beside_labels = self._part(entry, len(cloud.points))
+        cloud = dataclasses.replace(cloud, warnings=tuple(warnings), normals_beside=apart, part=part, beside=beside_labels)
         done = geometry.finished(cloud, self.up)
         assert isinstance(done, geometry.Cloud)
         return done
+
+    def _part(self, entry: Entry, count: int) -> tuple[NDArray[np.int16] | None, bytes]:
+        """Part labels `[count]` of a cloud, and the digest of their row; None and nothing if no labels are asked for.
+
+        Raises:
+            UserError: there is another number of labels, or one is no part.
+        """
+        if self.labels is None:
+            return None, b""
+        name, _, row = entry.locator.rpartition("#")
+        with opened(Path(self.root), name) as file:
+            values = one_row(reached(file, self.labels.name, Path(self.root)), int(row), f"{name}, {self.labels.name}")
+        if values.shape not in ((count,), (count, 1)):
+            raise UserError(f"{self.labels.name}: expected a label for each of {count:,} points, got {list(values.shape)}")
+        return Labelling(self.labels).of_numbers(values.reshape(-1), self.labels.name), digest_of(values).digest()
 
     def digest(self, entry: Entry) -> bytes:
         """See `catalog.Reader`. The digest covers points and colours. `Cloud.normals_beside` is the digest of normals in their own data
@@ -204,6 +227,8 @@ def open_source(
     up: str = "y",
     keys: str = "",
     label: str = "auto",
+    labels: str = "",
+    parts: str = "",
     split: str = "",
     split_seed: str = "0",
 ) -> Source:
@@ -228,7 +253,8 @@ def open_source(
         skipped[f".h5 that is not {variant}"] = len(files) - len(chosen)
         files = chosen
     notes: list[str] = []
-    entries = [entry for name in sorted(files) for entry in _rows(root, name, keys, label, notes)]
+    entries = [entry for name in sorted(files) for entry in _rows(root, name, keys, label, labels, notes)]
+    how = _labels_of_points(root, sorted(files), labels, parts, notes)
     unsplit = sorted(name for name in files if not _split_of(name))
     if unsplit and len(files) > 1 and not split:
         shown = ", ".join(shape_text(name) for name in unsplit[:3])
@@ -236,10 +262,44 @@ def open_source(
     entries, said = splits.finished(entries, split, split_seed, "names of files")
     if entries:
         notes = [*notes, *said, f"+{up.upper()} is taken for up; choose with --set source.up=y|z"]
-    chosen_ = (("keys", keys), ("label", label if label != "auto" else ""), ("up", up), ("variant", variant))
+    told = (("labels", labels), ("parts", how.vocabulary if how else ""))
+    chosen_ = (("keys", keys), ("label", label if label != "auto" else ""), *told, ("up", up), ("variant", variant))
     options = tuple(sorted((*((name, value) for name, value in chosen_ if value), *recorded)))
-    reader = RowReader(location=str(path), root=str(root), up=axis, keys=keys, options=options, textures=textures)
-    return Source.of(reader, entries, +skipped, dict.fromkeys(notes))
+    reader = RowReader(location=str(path), root=str(root), up=axis, keys=keys, options=options, textures=textures, labels=how)
+    return Source.of(reader, entries, +skipped, dict.fromkeys(notes), labelled=Labelled(parts=how.parts if how else ()))
+
+
+def _labels_of_points(root: Path, files: Sequence[str], key: str, parts: str, notes: list[str]) -> Labels | None:
+    """How labels of points are read; None where the option `labels` names no data set.
+
+    Args:
+        root: the folder of the files.
+        files: their names.
+        key: the option `labels`.
+        parts: the option `parts`; empty for a pass over all labels.
+        notes: get a sentence about parts that were listed.
+
+    Raises:
+        UserError: a file lacks the data set, a label is no whole number, or `parts` is given without labels.
+    """
+    if not key:
+        if parts:
+            raise UserError("option parts has no effect without the option labels, the name of a data set with a label for each point")
+        return None
+    if parts:
+        return Labels(way="field", name=key, names=vocabulary(parts.split(","), True, "option parts"))
+    found: set[int] = set()
+    for name in files:
+        with opened(root, name) as file:
+            held_labels = reached(file, key, root)
+            rows = max(1, LABELS_AT_ONCE // max(1, math.prod(held_labels.shape[1:])))
+            for start in range(0, len(held_labels) if held_labels.ndim else 0, rows):
+                values = np.unique(np.asarray(held_labels[start : start + rows]))
+                found |= {int(value) for value in values if np.isfinite(value) and value >= 0 and value == np.rint(value)}
+    if not found:
+        raise UserError(f"option labels: {key!r} holds no label")
+    notes.append(f"{len(found)} parts were found by reading all labels of {key}; name them with --set source.parts=NUMBER:NAME,...")
+    return Labels(way="field", name=key, names=tuple((str(number), str(number)) for number in sorted(found)))
 
 
 def _split_of(name: str) -> str:
@@ -250,7 +310,7 @@ def _split_of(name: str) -> str:
 # ------------------------------------------------------------------------------------------------------ what is in a file
 
 
-def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> list[Entry]:
+def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, notes: list[str]) -> list[Entry]:
     """The entries of a file."""
     text = shape_text(name)
     with opened(root, name) as file:
@@ -272,13 +332,14 @@ def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> l
             if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
                 notes.append(
                     f"{where}: {list(held_labels.shape)} are labels of points, one for each of {points}, and are not used as classes; "
-                    "--set source.keys=CLOUDS,LABELS names the labels of shapes"
+                    f"--set source.keys=CLOUDS,LABELS names the labels of shapes, and --set source.labels={shape_text(keys.labels)} reads "
+                    "these as labels of parts"
                 )
             else:
                 labels = _labels(held_labels, where, count, known, notes)
         elif label != "none":
             notes.append(f"{text} holds no labels under a usual name; --set source.keys=CLOUDS,LABELS names them")
-        used = (keys.clouds, keys.labels, keys.colors, keys.normals)
+        used = (keys.clouds, keys.labels, keys.colors, keys.normals, points_labels)
         rest = [key for key in file if key not in used and columns.plain(key) not in NAME_KEYS]
         if rest:
             notes.append(f"not used: {', '.join(map(shape_text, rest[:8]))}" + (f" and {len(rest) - 8} more" if len(rest) > 8 else ""))
