@@ -81,12 +81,12 @@ def open_source(
     if guessed:
         kinds = len(set(folders) - {""})
         label = "folder" if kinds and (level >= 0 or kinds >= len(set(names) - {""})) else "file"
-    labels = {"folder": folders, "file": names, "none": [""] * len(texts)}[label]
-    columns = zip(texts, locators, labels, told, strict=True)
+    classes = {"folder": folders, "file": names, "none": [""] * len(texts)}[label]
+    columns = zip(texts, locators, classes, told, strict=True)
     entries = [Entry(id=shape_id(t), locator=f, label=name, split=one) for t, f, name, one in columns]
     entries, said = splits.finished(entries, split, split_seed, told_by)
     if entries:
-        notes = [*([_guess(label, labels)] if guessed else []), *said, *notes]
+        notes = [*([_guess(label, classes)] if guessed else []), *said, *notes]
         if up == "auto":
             notes.append(axes_told(os.path.splitext(locator)[1].lower() for locator in locators))
     how, more, said = chosen(labels, parts, root, [root / locator for locator in locators])
