@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats.labels import majority
-from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
+from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, of_faces, taken, unit
 from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File, decoded
 
@@ -264,8 +264,7 @@ def _mesh(
     pictures = np.unique(mapped) if header.textures else np.array([-1])
     for picture in pictures:
         rows: Any = mapped[polygon] == picture if len(pictures) > 1 else slice(None)  # [F]
-        some = None if part_of is None else part_of[rows]
-        part = dataclasses.replace(whole, faces=whole.faces[rows], part=some, base_color=(1.0, 1.0, 1.0, 1.0))
+        part = dataclasses.replace(of_faces(whole, rows), base_color=(1.0, 1.0, 1.0, 1.0))
         texture = file.texture(header.textures[picture]) if picture >= 0 else None
         if texture is not None:
             # Colours beside a picture are often black, so they are not multiplied with it.
