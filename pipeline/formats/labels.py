@@ -4,9 +4,10 @@
     load("chair.off", ..., labels=Labelling(how))       # a shape whose triangles have `Part.part`
 
 The ways, as the option `labels` writes them:
-  seg            a file beside the shape. `chair.seg` has one whole number for each face of `chair.off`, in the order of the faces (Princeton's
-                 benchmark, COSEG), or one for each point of a cloud. `chair_labels.txt` has pairs of lines: a name, and the numbers of its
-                 faces, counted from 1 (https://people.cs.umass.edu/~kalo/papers/LabelMeshes/). COSEG's folder `gt` is looked into, too
+  seg            a file beside the shape. `chair.seg` has one whole number for each face of `chair.off`, in the order of the faces
+                 (Princeton's benchmark, COSEG), or one for each point of a cloud. `chair_labels.txt` has pairs of lines: a name, and the
+                 numbers of its faces, counted from 1 (https://people.cs.umass.edu/~kalo/papers/LabelMeshes/). The folders gt, seg and
+                 labels beside the folder of the shape are looked into, too, as COSEG has them
   field          a property of faces, vertices or points with a usual name (`label`, `part`, ...); field:NAME names it
   column:7       the seventh column of a table without names
   material       names of materials
@@ -111,8 +112,8 @@ def asked(option: str) -> Labels:
                 raise UserError(f"option labels: expected column:NUMBER, counted from 1, such as column:7, got {option!r}")
             return Labels(way=known, name=name)
     raise UserError(
-        f"option labels: expected none, auto, {', '.join(one for one in get_args(Way) if one != 'column')}, field:NAME or column:NUMBER, "
-        f"got {option!r}"
+        f"option labels: expected none, auto, {', '.join(one for one in get_args(Way) if one != 'column')}, field:NAME or column:NUMBER, got "
+        f"{option!r}"
     )
 
 
@@ -172,7 +173,9 @@ class Labelling:
         lost = [raw for raw in there if raw not in self._index]
         if lost and not self.listing:
             known = ", ".join(list(self._index)[:8]) + (" ..." if len(self._index) > 8 else "")
-            raise UserError(f"{where}: no part has the label {lost[0]}, only {known or 'none'}; name it with --set source.parts=NUMBER:NAME,...")
+            raise UserError(
+                f"{where}: no part has the label {lost[0]}, only {known or 'none'}; name it with --set source.parts=NUMBER:NAME,..."
+            )
         index = np.array([self._index.get(str(kind), -1) for kind in kinds.tolist()], np.int16)
         return index[place.reshape(-1)]
 
@@ -244,7 +247,9 @@ def fields_apart(file: File, table: Sequence[tuple[str, NDArray[Any]]]) -> tuple
     return file.labels.of_numbers(values.reshape(-1), name), [(one, values) for one, values in table if one != name]
 
 
-def column_apart(file: File, values: NDArray[Any], pointed: Sequence[bool] = ()) -> tuple[NDArray[np.int16] | None, NDArray[Any], list[bool]]:
+def column_apart(
+    file: File, values: NDArray[Any], pointed: Sequence[bool] = ()
+) -> tuple[NDArray[np.int16] | None, NDArray[Any], list[bool]]:
     """The labels `[n]` in a column of a table `[n, c]` without names (None where none are asked for), the table without this column, and
     `pointed` without it.
 
@@ -336,7 +341,8 @@ def whole_numbers(data: bytes, where: str) -> NDArray[np.int64]:
 def majority(corners: NDArray[np.int16]) -> NDArray[np.int16]:
     """The label `[F]` that most corners `[F, 3]` of each triangle have. If all three differ, that of the first corner."""
     first, second, third = corners.T
-    return np.where(second == third, second, first)
+    chosen: NDArray[np.int16] = np.where(second == third, second, first)
+    return chosen
 
 
 def _named_faces(data: bytes, where: str, count: int) -> list[str]:

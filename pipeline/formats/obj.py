@@ -91,7 +91,11 @@ def read(file: File) -> Geometry:
     drawn = _drawn(file, libraries, [name for name, _ in owned])
     black = not any(look.pictured or look.base is None or any(look.base) for look in drawn)
     surface = _Surface(vertices, colors, uv, normals, corners.indices, file, black)
-    made = [one for (name, mine), look in zip(owned, drawn, strict=True) for one in surface.parts(triangles[mine], look, name, None if part is None else part[polygon[mine]])]
+    made = [
+        one
+        for (name, mine), look in zip(owned, drawn, strict=True)
+        for one in surface.parts(triangles[mine], look, name, None if part is None else part[polygon[mine]])
+    ]
     parts, colored = [part for part, _ in made], any(said for _, said in made)
     return Mesh(parts=tuple(grouped(parts)), colored=colored, warnings=tuple(file.warnings))
 
@@ -109,7 +113,7 @@ def _part_of_faces(lines: Lines, faces: NDArray[Any], used: list[tuple[int, str]
         said = used
         if file.labels.how.way == "group":
             chosen = lines.are(b"g", b"o").tolist()
-            said = [(line, (lines.text(line).split(maxsplit=1) + [""])[1]) for line in chosen]
+            said = [(line, [*lines.text(line).split(maxsplit=1), ""][1]) for line in chosen]
         names = ["", *(labels.named(name) for _, name in said)]
         owners, whose = np.unique(np.searchsorted([line for line, _ in said], faces), return_inverse=True)
         return file.labels.of_words([names[owner] for owner in owners], file)[whose]

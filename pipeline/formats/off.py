@@ -258,11 +258,7 @@ def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh
         normals = None
     given = file.labels.of_faces(file, len(faces.counts)) if file.labels else None
     part = Part(
-        vertices=vertices,
-        faces=faces.corners[triangles],
-        normals=normals,
-        colors=colors,
-        part=None if given is None else given[polygon],
+        vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors, part=None if given is None else given[polygon]
     )
     tints = _tints(faces, file, beside_colors=colors is not None)
     if tints is not None:

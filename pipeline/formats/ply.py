@@ -296,7 +296,8 @@ def _part_of_triangles(
     given = file.labels.of_field(faces.columns, "face property") if faces.rows else None
     given = file.labels.of_faces(file, faces.rows) if given is None else given
     if given is not None:
-        return np.concatenate([given, np.full(polygons - len(given), -1, np.int16)])[polygon]
+        of_polygons: NDArray[np.int16] = np.concatenate([given, np.full(polygons - len(given), -1, np.int16)])
+        return of_polygons[polygon]
     of_vertices = file.labels.of_field(vertices.columns, "vertex property")
     if of_vertices is None:
         return None

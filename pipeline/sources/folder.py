@@ -21,9 +21,9 @@ Label, by the option `label`:
 A .txt, .csv, .asc or .npz file with the name of another shape beside it is left out: it is an annotation of that shape.
 
 Labels of parts, by the option `labels`, see `pipeline.formats.labels`: `none`; `seg` (a file of labels beside each shape), `field`,
-`field:NAME`, `column:NUMBER`, `material`, `group`; or `auto` (default): `seg` if every shape has such a file, else `none`. The option `parts`
-names the parts: `parts=leg,seat` for the labels 0 and 1, `parts=1:leg,2:seat` for others, `parts=Wood:leg` for names of materials. Without it
-a file `parts.txt` does, else a pass over all labels lists them.
+`field:NAME`, `column:NUMBER`, `material`, `group`; or `auto` (default): `seg` if every shape has such a file, else `none`. The option
+`parts` names the parts: `parts=leg,seat` for the labels 0 and 1, `parts=1:leg,2:seat` for others, `parts=Wood:leg` for names of materials.
+Without it a file `parts.txt` does, else a pass over all labels lists them.
 
 Up axis, by the option `up`: `y`, `z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
 """

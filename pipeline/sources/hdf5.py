@@ -9,10 +9,12 @@ option `keys=CLOUDS,LABELS,COLOURS` gives other names; an empty name means the u
 columns after x, y, z are colours or normals, or are left out. Colours may also be in a data set `rgb` [N, n, 3], and normals in `normal`
 [N, n, 3].
 
-Labels are numbers [N] or [N, 1] (-1 is none), one-hot rows [N, C], or texts. Labels of points [N, n] or [N, n, 1] are read as labels of
-parts if the option `labels=KEY` names them; `parts=leg,seat` or `parts=1:leg,2:seat` names the parts, else all labels are listed. Class names for numbers
-come from a file `shape_names.txt` beside the file, or from a data set or attribute `classes` or `names` in it. The names of ScanObjectNN
-are in this module. Without names, classes are called `class_3`. `label=none` leaves labels out.
+Labels are numbers [N] or [N, 1] (-1 is none), one-hot rows [N, C], or texts. Class names for numbers come from a file `shape_names.txt`
+beside the file, or from a data set or attribute `classes` or `names` in it. The names of ScanObjectNN are in this module. Without names,
+classes are called `class_3`. `label=none` leaves labels out.
+
+Labels of points [N, n] or [N, n, 1] are read as labels of parts if the option `labels=KEY` names them. `parts=leg,seat` or
+`parts=1:leg,2:seat` names the parts, else a pass over all labels lists them.
 
 Split: train, val or test from the name of the file, in any case, else from the folders on its path. `split=0.8` makes a split by a hash of
 the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/000012`.

@@ -104,9 +104,7 @@ def open_source(
         notes.append(axes_told(kinds & set(UP)))
     how, more, told = chosen(labels, parts, base, [base / entry.locator for entry in entries])
     recorded_all = tuple(sorted((options | dict(more)).items()))
-    reader = FileReader(
-        kind="list", location=str(path), root=str(base), up=axis, options=recorded_all, textures=textures, labels=how
-    )
+    reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=recorded_all, textures=textures, labels=how)
     return Source.of(reader, entries, None, (*notes, *said, *told), labelled=Labelled(parts=how.parts if how else ()))
 
 

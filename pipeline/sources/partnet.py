@@ -192,7 +192,7 @@ def open_source(
         first.append((group, len(parts), len(mine)))
         parts += mine
         masked |= masks
-        entries += [entry for entry in found]
+        entries += found
     if len(set(parts)) < len(parts) or len(parts) > MOST:
         twice = next((name for name, times in Counter(parts).items() if times > 1), None)
         raise UserError(f"{f'two parts are called {twice!r}' if twice else f'{len(parts):,} parts are too many'}; take fewer categories")

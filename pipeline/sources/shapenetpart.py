@@ -32,6 +32,7 @@ from cache_schema.errors import UserError
 from pipeline import geometry
 from pipeline.formats import table
 from pipeline.formats.labels import whole, whole_numbers
+from pipeline.reading import decoded
 from pipeline.sources import hdf5, shapenet, splits
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import choice, find_files, folder_at
@@ -61,9 +62,7 @@ CATEGORIES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 PARTS: Final = tuple(f"{category} {part}" for category, parts in CATEGORIES.values() for part in parts)
 """Names of the 50 parts, in the order of the labels 0..49."""
 
-FIRST: Final = dict(
-    zip(CATEGORIES, np.cumsum([0, *(len(parts) for _, parts in CATEGORIES.values())])[:-1].tolist(), strict=True)
-)
+FIRST: Final = dict(zip(CATEGORIES, np.cumsum([0, *(len(parts) for _, parts in CATEGORIES.values())])[:-1].tolist(), strict=True))
 """By synset: the label of its first part."""
 
 LISTS: Final = "train_test_split"
@@ -313,7 +312,7 @@ def _pairs(path: Path) -> Iterable[tuple[str, str]]:
     """
     if not path.is_file():
         return
-    for number, line in enumerate(table.decoded(path.read_bytes()).splitlines(), 1):
+    for number, line in enumerate(decoded(path.read_bytes()).splitlines(), 1):
         words = line.split()
         if words and len(words) != 2:
             raise UserError(f"{path.name}, line {number}: expected a name and a synset, got {line[:40]!r}")
@@ -332,7 +331,9 @@ def _check_numbers(root: Path) -> None:
     """
     told = [synset for _, synset in _pairs(root / "all_object_categories.txt")]
     if told and told != list(CATEGORIES):
-        raise UserError("all_object_categories.txt does not list the 16 categories of ShapeNetPart in their order; use kind=hdf5 with labels=pid")
+        raise UserError(
+            "all_object_categories.txt does not list the 16 categories of ShapeNetPart in their order; use kind=hdf5 with labels=pid"
+        )
     path = root / "overallid_to_catid_partid.json"
     if path.is_file():
         try:
