@@ -111,17 +111,16 @@ def asked(option: str) -> Labels:
             if way == "column" and not re.fullmatch(r"[1-9]\d{0,3}", name):
                 raise UserError(f"option labels: expected column:NUMBER, counted from 1, such as column:7, got {option!r}")
             return Labels(way=known, name=name)
-    raise UserError(
-        f"option labels: expected none, auto, {', '.join(one for one in get_args(Way) if one != 'column')}, field:NAME or column:NUMBER, got "
-        f"{option!r}"
-    )
+    ways = ", ".join(one for one in get_args(Way) if one != "column")
+    raise UserError(f"option labels: expected none, auto, {ways}, field:NAME or column:NUMBER, got {option!r}")
 
 
 def vocabulary(items: Iterable[str], numbers: bool, where: str) -> tuple[tuple[str, str], ...]:
     """Raw labels and names of parts from texts `RAW:NAME` or `NAME`.
 
     Args:
-        items: the texts, with %2C for a comma, %3A for a colon, %25 for a percent sign. A `NAME` alone has the next raw label: its place, counted from 0, where raw labels are numbers; else itself.
+        items: the texts, with %2C for a comma, %3A for a colon, %25 for a percent sign. A `NAME` alone has its place, counted from 0, as
+            its raw label where raw labels are numbers; else itself.
         numbers: whether raw labels are numbers.
         where: what the texts come from, for messages.
 

@@ -297,7 +297,8 @@ def _part_of_triangles(
     given = file.labels.of_faces(file, faces.rows) if given is None else given
     if given is not None:
         of_polygons: NDArray[np.int16] = np.concatenate([given, np.full(polygons - len(given), -1, np.int16)])
-        return of_polygons[polygon]
+        of_triangles: NDArray[np.int16] = of_polygons[polygon]
+        return of_triangles
     of_vertices = file.labels.of_field(vertices.columns, "vertex property")
     if of_vertices is None:
         return None
