@@ -129,7 +129,8 @@ class _Scene:
                         self.file.warn("triangles that are wholly transparent are left out")
                     colored |= said
                     put = copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != IDENTITY).any() else visible
-                    parts.append(replace(put, part=self._part_of_triangles(primitive, what, len(visible.faces), len(matrices))))
+                    named_part = self._part_of_triangles(primitive, what, len(visible.faces), len(matrices))
+                    parts.append(put if named_part is None else replace(put, part=named_part))
         if parts:
             if hidden:
                 self.file.warn(f"{hidden} of {surfaces} surfaces are wholly transparent and left out")
@@ -156,6 +157,12 @@ class _Scene:
             return None
         names = self._nodes[what] if labels.how.way == "group" else [self._material_name(primitive)] * copies
         return np.repeat(labels.of_words([named(name) for name in names], self.file), faces)
+
+    @functools.cached_property
+    def _label_map(self) -> NDArray[Any]:
+        """The picture of labels, as indices of parts `[H, W]`."""
+        assert self.file.labels is not None
+        return self.file.labels.of_picture(self.file)
 
     def _material_name(self, primitive: Record) -> str:
         """The name of the material of a primitive; empty where it has none."""
@@ -345,6 +352,9 @@ class _Scene:
         rows, faces = _used(faces, count)
         vertices, normals = self._formed(primitive, what, given, rows)
         part = Part(vertices=vertices, faces=faces, normals=unit(normals, len(vertices)))
+        if self.file.labels is not None and self.file.labels.how.way == "texture":
+            uv = given["TEXCOORD_0"].floats(rows) * [1, -1] + [0, 1] if "TEXCOORD_0" in given else np.full((len(vertices), 2), np.nan)
+            part = replace(part, label_map=self._label_map, label_uv=uv[faces])
         part, said = self.looks.dressed(part, primitive, given, rows)
         return (part, said) if mode != 0 else (replace(part, faces=faces[:0]), said)
 

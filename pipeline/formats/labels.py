@@ -11,6 +11,8 @@ The ways, as the option `labels` writes them:
   field          a property of faces, vertices or points with a usual name (`label`, `part`, ...); field:NAME names it
   column:7       the seventh column of a table without names
   material       names of materials
+  texture:NAME   the nearest texel of a picture, whose colours are raw labels such as `#ff0000`; transparent texels have none. {} in NAME
+                 stands for the shape's name without extension. The picture lies on the surface by the first texture coordinates
   group          names of groups and objects (OBJ), of nodes (glTF)
 
 A raw label is what the file writes: a whole number, or a name. `Labels.names` gives the part of each raw label. Negative numbers and names
@@ -31,11 +33,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from pipeline import textures
 from pipeline.formats import columns
-from pipeline.geometry import Cloud, Geometry
+from pipeline.geometry import Cloud, Geometry, Mesh
 from pipeline.reading import File, decoded, load
 
-Way = Literal["seg", "field", "column", "material", "group"]
+Way = Literal["seg", "field", "column", "material", "group", "texture"]
 """Where labels are. The head of this module explains the ways."""
 
 FIELDS: Final = (
@@ -63,6 +66,9 @@ FIELDS: Final = (
 
 BESIDE: Final = ("{}.seg", "{}.SEG", "{}_labels.txt", "../gt/{}.seg", "../seg/{}.seg", "../labels/{}.seg")
 """Places of a file of labels, relative to the folder of the shape. `{}` stands for the shape's name without extension."""
+
+COLORS: Final = 1024
+"""Largest number of colours of a picture of labels."""
 
 MOST: Final = np.iinfo(np.int16).max
 """Largest number of parts. A cache holds them as int16."""
@@ -107,12 +113,12 @@ def asked(option: str) -> Labels:
     """
     way, colon, name = option.partition(":")
     for known in get_args(Way):
-        if way == known and (not colon or (name and way in ("field", "column"))):
+        if way == known and (not colon or (name and way in ("field", "column", "texture"))) and (name or way != "texture"):
             if way == "column" and not re.fullmatch(r"[1-9]\d{0,3}", name):
                 raise UserError(f"option labels: expected column:NUMBER, counted from 1, such as column:7, got {option!r}")
             return Labels(way=known, name=name)
-    ways = ", ".join(one for one in get_args(Way) if one != "column")
-    raise UserError(f"option labels: expected none, auto, {ways}, field:NAME or column:NUMBER, got {option!r}")
+    ways = ", ".join(one for one in get_args(Way) if one not in ("column", "texture"))
+    raise UserError(f"option labels: expected none, auto, {ways}, field:NAME, column:NUMBER or texture:PICTURE, got {option!r}")
 
 
 def vocabulary(items: Iterable[str], numbers: bool, where: str) -> tuple[tuple[str, str], ...]:
@@ -204,12 +210,32 @@ class Labelling:
             raise UserError(f"{name} holds {len(numbers):,} labels for {count:,} faces or points")
         return self.of_numbers(numbers, name)
 
+    def of_picture(self, file: File) -> NDArray[np.int16]:
+        """The picture of labels of a shape as indices of parts `[H, W]`, row 0 at the top. Call it for the way `texture` only.
+
+        Raises:
+            Missing: there is no such picture.
+            UserError: it cannot be decoded, or has more than `COLORS` colours.
+        """
+        name = self.how.name.replace("{}", file.path.stem)
+        pixels = textures.decode(file.beside(name), name, exact=True).astype(np.uint32)
+        packed = np.where(pixels[..., 3] < 128, 1 << 24, pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2])
+        kinds, place = np.unique(packed, return_inverse=True)
+        if len(kinds) > COLORS:
+            raise UserError(
+                f"{name} has {len(kinds):,} colours; a picture of labels has few, without smooth edges, saved without loss (.png)"
+            )
+        words = ["" if kind == 1 << 24 else f"#{kind:06x}" for kind in kinds.tolist()]
+        return self.of_words(words, file)[place.reshape(packed.shape)]
+
     def checked(self, shape: Geometry) -> Geometry:
         """The shape. If it has no labels, or no point of it has one, with a warning."""
         given = [shape.part] if isinstance(shape, Cloud) else [part.part for part in shape.parts]
         there = [part for part in given if part is not None]
         lacking = f"no labels found by labels={self.how.option}: no point has a part"
-        if there and any((part >= 0).any() for part in there):
+        if isinstance(shape, Mesh) and any(part.label_map is not None and (part.label_map >= 0).any() for part in shape.parts):
+            lacking = ""
+        elif there and any((part >= 0).any() for part in there):
             unlabelled = sum(int((part < 0).sum()) for part in there)
             total, what = sum(map(len, there)), "points" if isinstance(shape, Cloud) else "triangles"
             lacking = f"{unlabelled:,} of {total:,} {what} have no part" if unlabelled else ""

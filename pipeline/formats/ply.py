@@ -259,6 +259,10 @@ def _mesh(
         normals = None
     part_of = _part_of_triangles(file, vertices, faces, len(counts), faces_of, polygon)
     whole = Part(vertices=places, faces=faces_of, normals=normals, part=part_of)
+    if file.labels and file.labels.how.way == "texture":
+        whole = dataclasses.replace(
+            whole, label_map=file.labels.of_picture(file), label_uv=_label_places(vertices, faces, counts, triangles, faces_of)
+        )
 
     parts, said = [], False
     pictures = np.unique(mapped) if header.textures else np.array([-1])
@@ -307,6 +311,29 @@ def _part_of_triangles(
     if mixed:
         file.warn(f"labels are of vertices: {mixed:,} of {len(corners):,} triangles have several, and take that of most corners")
     return majority(corners)
+
+
+def _label_places(
+    vertices: Table, faces: Table, counts: NDArray[Any], triangles: NDArray[Any], faces_of: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Texture coordinates `[F, 3, 2]` of triangles: of their corners, else of their vertices; NaN where there are none.
+
+    Args:
+        vertices: the rows of element 'vertex'.
+        faces: the rows of element 'face'.
+        counts: `[P]` number of corners of each polygon.
+        triangles: `[F, 3]` positions of corners.
+        faces_of: `[F, 3]` vertices.
+    """
+    if "texcoord" in faces.lists and faces.rows == len(counts):
+        given, values = faces.lists["texcoord"]
+        fits = given == 2 * counts
+        uv = np.full((counts.sum(), 2), np.nan)
+        uv[np.repeat(fits, counts)] = values[np.repeat(fits, given)].reshape(-1, 2)
+        of_corners: NDArray[np.float64] = uv[triangles]
+        return of_corners
+    of_vertex = next((found for names in COORDINATES if (found := vertices.stacked(names)) is not None), None)
+    return np.full((*faces_of.shape, 2), np.nan) if of_vertex is None else of_vertex.astype(np.float64)[faces_of]
 
 
 def _chosen_colors(

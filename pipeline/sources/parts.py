@@ -79,7 +79,7 @@ def _names(how: Labels, parts: str, root: Path, paths: Sequence[Path]) -> tuple[
     Raises:
         UserError: see `chosen`.
     """
-    words = how.way in ("material", "group") or _named_faces(paths)
+    words = how.way in ("material", "group", "texture") or _named_faces(paths)
     if parts:
         return labels.vocabulary(parts.split(","), not words, "option parts"), []
     if (root / FILE).is_file():

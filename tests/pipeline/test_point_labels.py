@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from cache_schema.errors import UserError
 from cache_schema.layout import texts
@@ -626,6 +627,59 @@ def test_labels_of_points_in_any_hdf5_file(tmp_path):
         open_source(str(tmp_path / "train.h5"), labels="pid", parts="a,b").reader.read(source.entries[0])
     with pytest.raises(UserError, match="has no 'gone'"):
         open_source(str(tmp_path / "train.h5"), labels="gone")
+
+
+@pytest.mark.parametrize("kind", ["obj", "ply", "gltf"])
+def test_a_picture_whose_colours_are_labels(tmp_path, kind):
+    """A square under a picture of 3 x 2 texels. Each point has the texel that it lies in."""
+    (tmp_path / "m").mkdir()
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
+    red, green, blue, none = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 255), (9, 9, 9, 0)
+    Image.fromarray(np.array([[red, green, none], [blue, red, green]], np.uint8)).save(tmp_path / "m" / "a_parts.png")
+    if kind == "obj":
+        vt = "vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
+        (tmp_path / "m" / "a.obj").write_text(lines_of(corners, "v ") + vt + "f 1/1 2/2 3/3 4/4\n")
+    elif kind == "ply":
+        head = "ply\nformat ascii 1.0\nelement vertex 4\n" + "".join(f"property float {name}\n" for name in "xyzst")
+        head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+        (tmp_path / "m" / "a.ply").write_text(head + lines_of(np.hstack([corners, corners[:, :2]])) + "4 0 1 2 3\n")
+    else:
+        square_gltf(tmp_path / "m", corners)
+    cache, source = built(str(tmp_path / "m"), tmp_path, "labels=texture:{}_parts.png", "up=y")
+    assert source.labelled.parts == ("#0000ff", "#00ff00", "#ff0000") and all(cache.ok()), texts(cache.column("reason"))
+    xyz, found = stored(cache, 0)
+    place = (xyz[:, :2] * np.sqrt(0.5) + 0.5) * [3, 2]  # in texels: half the diagonal of the square has the length 1
+    column, row = np.floor(place[:, 0]).astype(int).clip(0, 2), 1 - np.floor(place[:, 1]).astype(int).clip(0, 1)
+    sure = (np.abs(place - np.rint(place)) > 0.01).all(axis=1)
+    assert sure.mean() > 0.9
+    np.testing.assert_array_equal(found[sure], np.array([[2, 1, -1], [0, 2, 1]])[row, column][sure])
+    source = open_source(str(tmp_path / "m"), labels="texture:{}_parts.png", parts="#ff0000:leg,#0000ff:leg")
+    assert source.labelled.parts == ("leg",) and any("'#00ff00'" in text for text in source.reader.read(source.entries[0]).warnings)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "m" / "a_parts.png")
+    with pytest.raises(UserError, match=r"a_parts\.png has 4,\d+ colours"):
+        source.reader.read(source.entries[0])
+    (tmp_path / "m" / "a_parts.png").unlink()
+    with pytest.raises(UserError, match=r"file 'a_parts\.png', named in a\.\w+, is missing"):
+        source.reader.read(source.entries[0])
+
+
+def square_gltf(folder: Path, corners: np.ndarray) -> None:
+    """A square with texture coordinates, which glTF counts down from the upper left corner."""
+    uv = corners[:, :2] * [1, -1] + [0, 1]
+    data = corners.astype("<f4").tobytes() + uv.astype("<f4").tobytes() + np.array([0, 1, 2, 0, 2, 3], "<u4").tobytes()
+    (folder / "a.bin").write_bytes(data)
+    kinds = ((5126, 4, "VEC3"), (5126, 4, "VEC2"), (5125, 6, "SCALAR"))
+    accessors = [{"bufferView": i, "componentType": c, "count": n, "type": t} for i, (c, n, t) in enumerate(kinds)]
+    accessors[0] |= {"min": [0, 0, 0], "max": [1, 1, 0]}
+    document = {
+        "asset": {"version": "2.0"},
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "indices": 2}]}],
+        "nodes": [{"mesh": 0}],
+        "accessors": accessors,
+        "bufferViews": [{"buffer": 0, "byteOffset": start, "byteLength": size} for start, size in ((0, 48), (48, 32), (80, 24))],
+        "buffers": [{"uri": "a.bin", "byteLength": len(data)}],
+    }
+    (folder / "a.gltf").write_text(json.dumps(document))
 
 
 # ------------------------------------------------------------------------------------------------------------------- laws
