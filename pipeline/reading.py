@@ -95,7 +95,7 @@ def load(
             raise UserError(f"'{file.suffix}' files cannot be read; what can: {' '.join(sorted(FORMATS))}")
         shape = finished(importlib.import_module(FORMATS[file.suffix]).read(file), up)
         shape = dataclasses.replace(shape, beside=file.digest_beside())
-        return shape if labels is None else labels.checked(shape)
+        return shape if labels is None else labels.checked(file, shape)
     except UserError as error:
         kind = Missing if isinstance(error, Missing) else UserError
         raise kind(one_line(f"{_misnamed(head, path.suffix)}{error}", REASON)) from error

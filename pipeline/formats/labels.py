@@ -228,17 +228,23 @@ class Labelling:
         words = ["" if kind == 1 << 24 else f"#{kind:06x}" for kind in kinds.tolist()]
         return self.of_words(words, file)[place.reshape(packed.shape)]
 
-    def checked(self, shape: Geometry) -> Geometry:
-        """The shape. If it has no labels, or no point of it has one, with a warning."""
+    def checked(self, file: File, shape: Geometry) -> Geometry:
+        """The shape that was read from a file, with a warning if some of it has no label.
+
+        Raises:
+            UserError: there is a file of labels, and the format of the shape has no faces or points in an order of their own.
+        """
+        if isinstance(shape, Mesh) and any(part.label_map is not None for part in shape.parts):
+            return shape
         given = [shape.part] if isinstance(shape, Cloud) else [part.part for part in shape.parts]
         there = [part for part in given if part is not None]
-        lacking = f"no labels found by labels={self.how.option}: no point has a part"
-        if isinstance(shape, Mesh) and any(part.label_map is not None and (part.label_map >= 0).any() for part in shape.parts):
-            lacking = ""
-        elif there and any((part >= 0).any() for part in there):
-            unlabelled = sum(int((part < 0).sum()) for part in there)
-            total, what = sum(map(len, there)), "points" if isinstance(shape, Cloud) else "triangles"
-            lacking = f"{unlabelled:,} of {total:,} {what} have no part" if unlabelled else ""
+        if not there and self.how.way == "seg" and (name := beside(file.path)) is not None:
+            raise UserError(f"{name} cannot be read for a {file.suffix} file, only for .off, .obj, .ply, .stl and tables of points")
+        unlabelled = sum(int((part < 0).sum()) for part in there)
+        total, what = sum(map(len, there)), "points" if isinstance(shape, Cloud) else "triangles"
+        lacking = f"{unlabelled:,} of {total:,} {what} have no part" if unlabelled else ""
+        if unlabelled == total:
+            lacking = f"no labels found by labels={self.how.option}: no point has a part"
         return dataclasses.replace(shape, warnings=(*shape.warnings, lacking)) if lacking else shape
 
     def field(self, names: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@
     open_source("sem_seg_h5/Chair-1/")
     open_source("ins_seg_h5_for_detection/Chair-3/")   # pts, gt_label, gt_mask [n, 200, 10000], gt_valid [n, 200]; .json with ids
     open_source("ins_seg_h5_gt/Chair-3/")              # pts, gt_mask, gt_mask_label, gt_mask_valid: the same for the test split
+    open_source("ins_seg_h5/", level="3")              # CATEGORY/train-00.h5: pts, nor, rgb, label; .json with the leaves of each part
 
 Source of the layouts: https://github.com/daerduoCarey/partnet_seg_exps. A point of a part that the level does not name ("other", label 0)
 has no part (-1), as the official scores leave it out. Label k is line k of `after_merging_label_ids/CATEGORY-level-LEVEL.txt` (of
@@ -17,6 +18,7 @@ the name of the file. `train_files.txt` and the like choose the files; a file th
 Up axis, by the option `up`: `y` (default) or `z`.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -32,6 +34,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline import geometry
+from pipeline.formats import columns
 from pipeline.formats.labels import MOST, whole
 from pipeline.reading import decoded
 from pipeline.sources import hdf5, splits
@@ -40,14 +43,17 @@ from pipeline.sources.files import choice, find_files, folder_at
 
 LOOKS_FOR: Final = "CATEGORY-LEVEL/train-00.h5 with label_seg or gt_mask"
 
-FOLDER: Final = re.compile(r"([A-Za-z]+)-([123])")
-"""Pattern for the name of a folder: category and level."""
+FOLDER: Final = re.compile(r"([A-Za-z]+)(?:-([123]))?")
+"""Pattern for the name of a folder: category and level. `ins_seg_h5` has all levels in one folder."""
 
 POINTS: Final = ("data", "pts")
 """Data sets of points, of semantic and of instance segmentation."""
 
-LABELS: Final = ("label_seg", "gt_label", "gt_mask_label")
-"""Data sets of labels: two for points with 0 for other, one for masks without other."""
+LABELS: Final = ("label_seg", "gt_label", "gt_mask_label", "label")
+"""Data sets of labels: two for points with 0 for other, one for masks without other, one with leaves of the hierarchy of parts."""
+
+RAW: Final = "label"
+"""Data set of `ins_seg_h5` with a leaf of the hierarchy of parts for each point. The .json beside says of which part a leaf is."""
 
 VALID: Final = ("gt_valid", "gt_mask_valid")
 """Data sets that tell which masks are objects."""
@@ -70,6 +76,10 @@ class RowReader:
     up: Literal["y", "z"]
     first: tuple[tuple[str, int, int], ...]
     """(CATEGORY-LEVEL, index of its first part, number of its parts)."""
+    parts: tuple[str, ...]
+    """Names of all parts."""
+    level: str
+    """The option `level`; empty where folders have one level."""
     options: tuple[tuple[str, str], ...]
     textures: Textures
 
@@ -78,32 +88,111 @@ class RowReader:
         points = next(row[key] for key in POINTS if key in row)
         if points.ndim != 2 or points.shape[1] != 3:
             raise UserError(f"expected points [n, 3], got {list(points.shape)}")
-        instance = _instances(row, len(points))
         start, count = next((start, count) for name, start, count in self.first if name == self._group(entry))
-        labels = _labels(row, instance, len(points))
+        instance, labels = self._labelled(entry, row, self.parts[start : start + count], len(points))
         if labels.min(initial=0) < 0 or labels.max(initial=0) > count:
             wrong = labels.min() if labels.min() < 0 else labels.max()
             raise UserError(f"the label {wrong} of a point; {self._group(entry)} has the labels 0 (other) to {count}")
         part = np.where(labels > 0, labels - 1 + start, -1).astype(np.int16)
-        return geometry.finished(geometry.Cloud(points=points, part=part, instance=instance), self.up)
+        normals, colors = row.get("nor"), row.get("rgb")
+        if any(array is not None and array.shape != points.shape for array in (normals, colors)):
+            raise UserError(f"expected nor and rgb of the shape of the points, {list(points.shape)}")
+        warnings: list[str] = []
+        shades = None if colors is None else columns.as_bytes(colors, warnings.append, "rgb")
+        cloud = geometry.Cloud(points=points, normals=normals, colors=shades, part=part, instance=instance, warnings=tuple(warnings))
+        return geometry.finished(cloud, self.up)
+
+    def _labelled(
+        self, entry: Entry, row: dict[str, NDArray[Any]], names: Sequence[str], count: int
+    ) -> tuple[NDArray[np.int32] | None, NDArray[np.int64]]:
+        """The object `[count]` of each point (-1 for none; None where the file has no objects) and its label (from 1, 0 for other)."""
+        if RAW in row:
+            return _of_leaves(row[RAW], self._record(entry).get("ins_seg"), names, count)
+        instance = _instances(row, count)
+        return instance, _labels(row, instance, count)
 
     def digest(self, entry: Entry) -> bytes:
         """See `catalog.Reader`. The digest covers the points and all labels."""
         total = hashlib.sha256()
         for key, array in sorted(self._row(entry).items()):
             total.update(key.encode() + hdf5.digest_of(array).digest())
+            if key == RAW:
+                total.update(json.dumps(self._record(entry), sort_keys=True).encode())
         return total.digest()
 
     def _group(self, entry: Entry) -> str:
         """CATEGORY-LEVEL of a shape."""
-        return Path(self.root, entry.locator).parent.name
+        return _group(entry.locator, self.level)
+
+    def _record(self, entry: Entry) -> dict[str, Any]:
+        """What the .json beside its file says about a shape."""
+        name, _, row = entry.locator.rpartition("#")
+        path = Path(self.root, name).with_suffix(".json")
+        if not path.is_file():
+            raise UserError(f"no such file: {path.name}, which says what the labels in {Path(name).name} mean")
+        records = _records(path, path.stat().st_mtime_ns)
+        if int(row) >= len(records):
+            raise UserError(f"{path.name} describes {len(records)} shapes, and this is number {row}, counted from 0")
+        return records[int(row)]
 
     def _row(self, entry: Entry) -> dict[str, NDArray[Any]]:
         """By name of a data set: its row for this shape."""
         name, _, row = entry.locator.rpartition("#")
         with hdf5.opened(Path(self.root), name) as file:
-            keys = [key for key in (*POINTS, *LABELS, *VALID, "gt_mask") if key in file]
+            held = [key for key in (*POINTS, *LABELS, *VALID, "gt_mask", "nor", "rgb") if key in file]
+            keys = [key for key in held if key != RAW or not set(LABELS[:3]) & set(held)]
             return {key: hdf5.one_row(hdf5.reached(file, key, Path(self.root)), int(row), f"{name}, {key}") for key in keys}
+
+
+@functools.lru_cache(maxsize=4)
+def _records(path: Path, changed: int) -> list[dict[str, Any]]:
+    """The records in a .json file. `changed` is the time of its last change, so that a repaired file is read again.
+
+    Raises:
+        UserError: it is no list of records with `anno_id`.
+    """
+    try:
+        records = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(records, list) or not all("anno_id" in record for record in records):
+            raise ValueError("a record has no anno_id")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path.name} cannot be read as a list of records with anno_id: {error}") from error
+    return records
+
+
+def _group(name: str, level: str) -> str:
+    """CATEGORY-LEVEL of an HDF5 file below the root; empty for a folder of another name, or for `ins_seg_h5` without the option `level`."""
+    match = FOLDER.fullmatch(Path(name).parent.name)
+    return "" if match is None or not (match[2] or level) else f"{match[1]}-{match[2] or level}"
+
+
+def _of_leaves(leaves: NDArray[Any], held: Any, names: Sequence[str], count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The object `[count]` of each point (-1 for none) and its label (from 1, 0 for other), from leaves of the hierarchy of parts.
+
+    Args:
+        leaves: `[count]` leaf of each point.
+        held: the field `ins_seg` of the shape's record: a list of `part_name` and `leaf_id_list`.
+        names: the parts of the level, in the order of their labels. Other parts of the hierarchy are passed over.
+        count: number of points.
+
+    Raises:
+        UserError: the record is otherwise, or a point is in two objects of the level.
+    """
+    instance, labels = np.full(count, -1, np.int32), np.zeros(count, np.int64)
+    if leaves.shape != (count,) or not isinstance(held, list):
+        raise UserError(f"expected label [{count}] and, in the .json, a list ins_seg, got {list(leaves.shape)} and {held!r:.20}")
+    number = 0
+    for item in held:
+        if item["part_name"] not in names:
+            continue
+        mine = np.isin(leaves, item["leaf_id_list"])
+        if (instance[mine] >= 0).any():
+            raise UserError(
+                f"{np.count_nonzero(instance[mine] >= 0):,} points of {item['part_name']} are in another object of the level, too"
+            )
+        instance[mine], labels[mine] = number, names.index(item["part_name"]) + 1
+        number += bool(mine.any())
+    return instance, labels
 
 
 def _instances(row: dict[str, NDArray[Any]], count: int) -> NDArray[np.int32] | None:
@@ -149,13 +238,16 @@ def recognises(location: str) -> bool:
     path = Path(location)
     if not path.is_dir():
         return False
-    folders = [path, *(one for one in sorted(path.iterdir()) if FOLDER.fullmatch(one.name))]
-    first = next((file for one in folders[:2] if FOLDER.fullmatch(one.absolute().name) for file in sorted(one.glob("*.h5"))), None)
+    folders = [path.absolute(), *sorted(one for one in path.iterdir() if one.is_dir())][: hdf5.GLANCE]
+    first = next((file for one in folders if FOLDER.fullmatch(one.name) for file in sorted(one.glob("*.h5"))), None)
     try:
         if first is None:
             return False
         with h5py.File(first, "r", locking=False) as file:
-            return bool(set(LABELS) & set(file)) and bool(set(POINTS) & set(file))
+            keys = set(file)
+        if "-" not in first.parent.name:
+            return {"pts", RAW} <= keys and first.with_suffix(".json").is_file()
+        return bool(set(LABELS[:3]) & keys) and bool(set(POINTS) & keys)
     except (OSError, RuntimeError, ValueError):
         return False
 
@@ -175,13 +267,15 @@ def open_source(
     choice("option level", level, ("", "1", "2", "3"))
     recorded = splits.settings(split, split_seed)
     root = folder_at(location)
-    folder, root = root, root.parent if FOLDER.fullmatch(root.name) else root
+    folder, root = root, root.parent if FOLDER.fullmatch(root.name) and list(root.glob("*.h5")) else root
     files, skipped = find_files(folder, hdf5.EXTENSIONS)
     files = [(folder / name).relative_to(root).as_posix() for name in files]
     told = {(folder / name).relative_to(root).as_posix(): one for name, one in _file_lists(folder, root, files).items()}
     groups = _groups(files, level, skipped)
-    notes: list[str] = []
     place = _names_folder(names, folder)
+    if place is None and any("-" not in Path(name).parent.name for held in groups.values() for name in held):
+        raise UserError(f"ins_seg_h5 needs the names of the parts of each level: put the folder {NAMES} beside it, or set names=FOLDER")
+    notes: list[str] = []
     entries: list[Entry] = []
     first, parts, masked = [], list[str](), False
     for group, held in groups.items():
@@ -199,7 +293,16 @@ def open_source(
     entries, said = splits.finished(entries, split, split_seed, "names of files")
     notes += [*said, f"+{up.upper()} is taken for up; choose with --set source.up=y|z"]
     options = tuple(sorted((("level", level), ("up", up), *recorded) if level else (("up", up), *recorded)))
-    reader = RowReader(location=str(folder), root=str(root), up=axis, first=tuple(first), options=options, textures=textures)
+    reader = RowReader(
+        location=str(folder),
+        root=str(root),
+        up=axis,
+        first=tuple(first),
+        parts=tuple(parts),
+        level=level,
+        options=options,
+        textures=textures,
+    )
     return Source.of(reader, entries, +skipped, notes, labelled=Labelled(parts=tuple(parts), instances=masked))
 
 
@@ -220,11 +323,12 @@ def _groups(files: Sequence[str], level: str, skipped: Counter[str]) -> dict[str
     """
     found: dict[str, list[str]] = {}
     for name in sorted(files):
-        match = FOLDER.fullmatch(Path(name).parent.name)
-        if match is None or not splits.split_named(Path(name).stem):
-            skipped[".h5 elsewhere"] += 1
+        if FOLDER.fullmatch(Path(name).parent.name) and splits.split_named(Path(name).stem) and not _group(name, level):
+            raise UserError("ins_seg_h5 holds all levels of PartNet; set the option level to 1, 2 or 3")
+        if (group := _group(name, level)) and splits.split_named(Path(name).stem):
+            found.setdefault(group, []).append(name)
         else:
-            found.setdefault(match[0], []).append(name)
+            skipped[".h5 elsewhere"] += 1
     levels = sorted({group[-1] for group in found})
     if len(levels) > 1 and not level:
         raise UserError(f"the levels {', '.join(levels)} of PartNet are here; set the option level to one of them")
@@ -301,7 +405,7 @@ def _rows(root: Path, names: Sequence[str], count: bool) -> tuple[list[Entry], i
             expected = clouds.shape[:2] if labels != LABELS[2] else (len(clouds), *given.shape[1:2])
             if given.shape != expected:
                 raise UserError(f"{text}, {labels}: expected {list(expected)}, got {list(given.shape)}")
-            masked |= "gt_mask" in file
+            masked |= "gt_mask" in file or labels == RAW
             most = max(most, _largest(given) + (labels == LABELS[2])) if count else 0
             total = len(clouds)
         category = _words(Path(name).parent.name.split("-")[0])
@@ -329,11 +433,7 @@ def _ids(path: Path, text: str, count: int) -> list[str]:
     beside = path.with_suffix(".json")
     if not beside.is_file():
         return [f"{text}/{row:06d}" for row in range(count)]
-    try:
-        records = json.loads(beside.read_text(encoding="utf-8-sig"))
-        numbers = [shape_text(str(record["anno_id"])) for record in records]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{beside.name} cannot be read as a list of records with anno_id: {error!r}") from error
+    numbers = [shape_text(str(record["anno_id"])) for record in _records(beside, beside.stat().st_mtime_ns)]
     if len(numbers) != count:
         raise UserError(f"{beside.name} describes {len(numbers)} shapes, and {path.name} holds {count}")
     return [f"{text.rpartition('/')[0]}/{number}" for number in numbers]

@@ -339,6 +339,47 @@ def test_partnet_for_instance_segmentation(tmp_path):
         open_source(str(tmp_path / "p"))
 
 
+def test_partnet_with_the_hierarchy_of_parts(tmp_path):
+    folder, names = tmp_path / "p" / "ins_seg_h5" / "Chair", tmp_path / "p" / "after_merging_label_ids"
+    folder.mkdir(parents=True)
+    names.mkdir()
+    (names / "Chair-level-3.txt").write_text("3 chair/back/bar leaf\r\n5 chair/leg leaf\r\n", newline="")
+    points, leaves = clouds(2), np.arange(600).reshape(2, 300) % 6
+    leg = {"part_name": "chair/leg", "leaf_id_list": [1]}
+    held = [
+        leg,
+        leg | {"leaf_id_list": [2, 4]},
+        {"part_name": "chair/back/bar", "leaf_id_list": [0]},
+        {"part_name": "chair", "leaf_id_list": [5]},
+    ]
+    with h5py.File(folder / "train-00.h5", "w") as file:
+        file["pts"], file["nor"] = points, np.tile(np.float32([0, 0, 1]), (2, 300, 1))
+        file["rgb"], file["opacity"], file["label"] = np.full((2, 300, 3), 9, np.uint8), np.ones((2, 300)), leaves
+    records = [{"anno_id": name, "model_id": "m", "ins_seg": held} for name in ("172", "9")]
+    (folder / "train-00.json").write_text(json.dumps(records))
+    root = str(tmp_path / "p" / "ins_seg_h5")
+    with pytest.raises(UserError, match="holds all levels of PartNet; set the option level"):
+        open_source(root)
+    cache, source = built(root, tmp_path, "level=3")
+    assert [e.id for e in source.entries] == ["Chair/172", "Chair/9"] and source.labelled.parts == ("chair/back/bar", "chair/leg")
+    for row in range(2):
+        check_cloud(cache, row, points[row], np.array([0, 1, 1, -1, 1, -1])[leaves[row]])
+        cloud = source.reader.read(source.entries[row])
+        np.testing.assert_array_equal(cloud.instance, np.array([2, 0, 1, -1, 1, -1])[leaves[row]])
+        assert (cloud.colors == 9).all() and (cloud.normals == [0, 0, 1]).all()
+    records[0]["ins_seg"] = [leg, leg]
+    (folder / "train-00.json").write_text(json.dumps(records))
+    with pytest.raises(UserError, match="points of chair/leg are in another object of the level, too"):
+        source.reader.read(source.entries[0])
+    (folder / "train-00.json").unlink()
+    with pytest.raises(UserError, match=r"no such file: train-00\.json"):
+        source.reader.read(source.entries[0])
+    (names / "Chair-level-3.txt").unlink()
+    names.rmdir()
+    with pytest.raises(UserError, match="needs the names of the parts of each level"):
+        open_source(root, kind="partnet", level="3")
+
+
 # ------------------------------------------------------------------------------------------------------- faces of meshes
 
 RING = 24
@@ -402,6 +443,15 @@ def test_a_label_for_each_face_beside_a_mesh(tmp_path, write):
     again = open_source(str(tmp_path / "m"), **dict(source.reader.options))
     assert again.reader == source.reader and again.labelled == source.labelled
     assert open_source(str(tmp_path / "m"), labels="none").labelled.parts == ()
+
+
+def test_a_file_of_labels_beside_a_format_without_an_order_of_faces_is_no_silent_nothing(tmp_path):
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
+    square_gltf(tmp_path, corners)
+    (tmp_path / "a.seg").write_text("1\n1\n")
+    source = open_source(str(tmp_path))
+    with pytest.raises(UserError, match=r"a\.seg cannot be read for a \.gltf file"):
+        source.reader.read(source.entries[0])
 
 
 def test_names_of_parts_come_from_the_option_or_a_file(tmp_path):
