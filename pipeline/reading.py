@@ -17,7 +17,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -26,9 +26,6 @@ from cache_schema.terminal import one_line
 from pipeline import textures as pictures
 from pipeline.formats.catalog import ELSEWHERE, FORMATS
 from pipeline.geometry import Geometry, finished
-
-if TYPE_CHECKING:
-    from pipeline.formats.labels import Labelling
 
 REASON: Final = 200
 """Longest error message, in bytes."""
@@ -52,12 +49,19 @@ NEARBY: Final = (
 Sketchfab and many asset stores keep meshes and pictures in folders beside each other."""
 
 
+class PartLabels(Protocol):
+    """How labels of parts are read: a `pipeline.formats.labels.Labelling`, which the formats know."""
+
+    def checked(self, file: "File", shape: Geometry) -> Geometry:
+        """The shape that was read from a file, with a warning if some of it has no label."""
+
+
 class Missing(UserError):
     """A file that a shape names is missing."""
 
 
 def load(
-    path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["require", "grey"], labels: "Labelling | None" = None
+    path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["require", "grey"], labels: "PartLabels | None" = None
 ) -> Geometry:
     """Reads a file of any format in `pipeline.formats.catalog.FORMATS`.
 
@@ -109,7 +113,7 @@ class File:
     the shape, because ShapeNet keeps its textures there.
     """
 
-    def __init__(self, path: Path, textures: Literal["require", "grey"], labels: "Labelling | None" = None) -> None:
+    def __init__(self, path: Path, textures: Literal["require", "grey"], labels: "PartLabels | None" = None) -> None:
         self.path, self.textures, self.labels = path, textures, labels
         self.suffix = path.suffix.lower()
         self.warnings: list[str] = []

@@ -35,7 +35,7 @@ from pipeline.formats.gltf_data import (
     wholes,
 )
 from pipeline.formats.gltf_looks import Looks
-from pipeline.formats.labels import named
+from pipeline.formats.labels import labelling, named
 from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, of_faces, unit
 from pipeline.reading import File
 
@@ -152,7 +152,7 @@ class _Scene:
 
     def _part_of_triangles(self, primitive: Record, what: Placed, faces: int, copies: int) -> NDArray[Any] | None:
         """Part labels `[copies * faces]` of the copies of a primitive, by its material or by the nodes; None where none are asked for."""
-        labels = self.file.labels
+        labels = labelling(self.file)
         if labels is None or labels.how.way not in ("material", "group"):
             return None
         names = self._nodes[what] if labels.how.way == "group" else [self._material_name(primitive)] * copies
@@ -161,8 +161,9 @@ class _Scene:
     @functools.cached_property
     def _label_map(self) -> NDArray[Any]:
         """The picture of labels, as indices of parts `[H, W]`."""
-        assert self.file.labels is not None
-        return self.file.labels.of_picture(self.file)
+        asked = labelling(self.file)
+        assert asked is not None
+        return asked.of_picture(self.file)
 
     def _material_name(self, primitive: Record) -> str:
         """The name of the material of a primitive; empty where it has none."""
@@ -352,7 +353,7 @@ class _Scene:
         rows, faces = _used(faces, count)
         vertices, normals = self._formed(primitive, what, given, rows)
         part = Part(vertices=vertices, faces=faces, normals=unit(normals, len(vertices)))
-        if self.file.labels is not None and self.file.labels.how.way == "texture":
+        if (asked := labelling(self.file)) and asked.how.way == "texture":
             uv = given["TEXCOORD_0"].floats(rows) * [1, -1] + [0, 1] if "TEXCOORD_0" in given else np.full((len(vertices), 2), np.nan)
             part = replace(part, label_map=self._label_map, label_uv=uv[faces])
         part, said = self.looks.dressed(part, primitive, given, rows)

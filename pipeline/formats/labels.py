@@ -267,15 +267,22 @@ class Labelling:
         return None if name is None else self.of_numbers(table[name].reshape(-1), f"{where} {name}")
 
 
+def labelling(file: File) -> Labelling | None:
+    """How the labels of a file are read; None where none are asked for."""
+    assert file.labels is None or isinstance(file.labels, Labelling)
+    return file.labels
+
+
 def fields_apart(file: File, table: Sequence[tuple[str, NDArray[Any]]]) -> tuple[NDArray[np.int16] | None, list[tuple[str, NDArray[Any]]]]:
     """The labels `[n]` in named columns or arrays of points (None where there are none or none are asked for), and the other columns."""
-    name = file.labels.field(name for name, _ in table) if file.labels is not None else None
-    if file.labels is None or name is None:
+    asked_for = labelling(file)
+    name = asked_for.field(name for name, _ in table) if asked_for else None
+    if asked_for is None or name is None:
         return None, list(table)
     values = next(values for one, values in table if one == name)
     if values.size != max(values.shape, default=0):
         raise UserError(f"{name}: expected one label for each point, got {list(values.shape)}")
-    return file.labels.of_numbers(values.reshape(-1), name), [(one, values) for one, values in table if one != name]
+    return asked_for.of_numbers(values.reshape(-1), name), [(one, values) for one, values in table if one != name]
 
 
 def column_apart(
@@ -287,12 +294,13 @@ def column_apart(
     Raises:
         UserError: the table has no such column.
     """
-    if file.labels is None or file.labels.how.way != "column":
+    asked_for = labelling(file)
+    if asked_for is None or asked_for.how.way != "column":
         return None, values, list(pointed)
-    column = int(file.labels.how.name)
+    column = int(asked_for.how.name)
     if values.ndim != 2 or not 4 <= column <= values.shape[1]:
         raise UserError(f"labels=column:{column} needs a table with this column after x, y and z; it is {list(values.shape)}")
-    part = file.labels.of_numbers(values[:, column - 1], f"column {column}")
+    part = asked_for.of_numbers(values[:, column - 1], f"column {column}")
     return part, np.delete(values, column - 1, axis=1), [one for at, one in enumerate(pointed, 1) if at != column]
 
 
@@ -302,8 +310,8 @@ def with_part(file: File, cloud: Cloud, part: NDArray[np.int16] | None) -> Cloud
     Raises:
         UserError: the number of labels differs from that of points.
     """
-    if part is None and file.labels is not None:
-        part = file.labels.of_faces(file, len(cloud.points))
+    if part is None and (asked_for := labelling(file)) is not None:
+        part = asked_for.of_faces(file, len(cloud.points))
     if part is not None and len(part) != len(cloud.points):
         raise UserError(f"{len(part):,} labels for {len(cloud.points):,} points")
     return dataclasses.replace(cloud, part=part)

@@ -126,10 +126,11 @@ def _labelled(
         polygon: `[F]` polygon of each triangle.
         file: the file.
     """
-    if file.labels is not None and file.labels.how.way == "texture":
+    asked = labels.labelling(file)
+    if asked is not None and asked.how.way == "texture":
         named = corners.indices[triangles, 1]  # [F, 3]
         places = np.where(named[..., None] >= 0, uv[named], np.nan) if len(uv) else np.full((*named.shape, 2), np.nan)
-        return {"label_map": file.labels.of_picture(file), "label_uv": places}
+        return {"label_map": asked.of_picture(file), "label_uv": places}
     part = _part_of_faces(lines, corners.lines, used, file)
     return {} if part is None else {"part": part[polygon]}
 
@@ -141,17 +142,18 @@ def _part_of_faces(lines: Lines, faces: NDArray[Any], used: list[tuple[int, str]
         faces: `[P]` line of each face.
         used: line and material of each `usemtl`.
     """
-    if file.labels is None:
+    asked = labels.labelling(file)
+    if asked is None:
         return None
-    if file.labels.how.way in ("material", "group"):
+    if asked.how.way in ("material", "group"):
         said = used
-        if file.labels.how.way == "group":
+        if asked.how.way == "group":
             chosen = lines.are(b"g", b"o").tolist()
             said = [(line, [*lines.text(line).split(maxsplit=1), ""][1]) for line in chosen]
         names = ["", *(labels.named(name) for _, name in said)]
         owners, whose = np.unique(np.searchsorted([line for line, _ in said], faces), return_inverse=True)
-        return file.labels.of_words([names[owner] for owner in owners], file)[whose]
-    return file.labels.of_faces(file, len(faces))
+        return asked.of_words([names[owner] for owner in owners], file)[whose]
+    return asked.of_faces(file, len(faces))
 
 
 def _by_material(used: list[tuple[int, str]], lines: NDArray[Any], polygon: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:

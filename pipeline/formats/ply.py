@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from pipeline.formats.labels import majority
+from pipeline.formats.labels import labelling, majority
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, of_faces, taken, unit
 from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File, decoded
@@ -184,10 +184,10 @@ def read(file: File) -> Geometry:
 
 def _unread_labels(file: File, vertices: Table) -> None:
     """Warns about properties of points that are labels and are not read."""
-    read = file.labels.field(vertices.columns) if file.labels else None
+    read = asked.field(vertices.columns) if (asked := labelling(file)) else None
     found = sorted(LABELS.intersection(vertices.types) - {read})
     if found:
-        hint = "" if file.labels else "; --set source.labels=field reads them in a folder"
+        hint = "" if asked else "; --set source.labels=field reads them in a folder"
         file.warn(f"labels of points ({', '.join(found)}) are not used{hint}")
 
 
@@ -210,9 +210,9 @@ def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) 
                 keep &= seen
     normals = vertices.stacked(("nx", "ny", "nz"))
     part = None
-    if file.labels:
-        part = file.labels.of_field(vertices.columns, "vertex property")
-        part = file.labels.of_faces(file, len(places)) if part is None else part
+    if asked := labelling(file):
+        part = asked.of_field(vertices.columns, "vertex property")
+        part = asked.of_faces(file, len(places)) if part is None else part
     return Cloud(
         points=places[keep],
         colors=None if colors is None else colors[keep, :3],
@@ -259,9 +259,9 @@ def _mesh(
         normals = None
     part_of = _part_of_triangles(file, vertices, faces, len(counts), faces_of, polygon)
     whole = Part(vertices=places, faces=faces_of, normals=normals, part=part_of)
-    if file.labels and file.labels.how.way == "texture":
+    if (asked := labelling(file)) and asked.how.way == "texture":
         whole = dataclasses.replace(
-            whole, label_map=file.labels.of_picture(file), label_uv=_label_places(vertices, faces, counts, triangles, faces_of)
+            whole, label_map=asked.of_picture(file), label_uv=_label_places(vertices, faces, counts, triangles, faces_of)
         )
 
     parts, said = [], False
@@ -295,15 +295,16 @@ def _part_of_triangles(
         triangles: `[F, 3]` vertices of each triangle.
         polygon: `[F]` polygon of each triangle.
     """
-    if file.labels is None:
+    asked = labelling(file)
+    if asked is None:
         return None
-    given = file.labels.of_field(faces.columns, "face property") if faces.rows else None
-    given = file.labels.of_faces(file, faces.rows) if given is None else given
+    given = asked.of_field(faces.columns, "face property") if faces.rows else None
+    given = asked.of_faces(file, faces.rows) if given is None else given
     if given is not None:
         of_polygons: NDArray[np.int16] = np.concatenate([given, np.full(polygons - len(given), -1, np.int16)])
         of_triangles: NDArray[np.int16] = of_polygons[polygon]
         return of_triangles
-    of_vertices = file.labels.of_field(vertices.columns, "vertex property")
+    of_vertices = asked.of_field(vertices.columns, "vertex property")
     if of_vertices is None:
         return None
     corners = of_vertices[triangles]  # [F, 3]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from pipeline.formats.labels import labelling
 from pipeline.formats.lines import Lines
 from pipeline.geometry import GREY, Geometry, Mesh, Part
 from pipeline.reading import File
@@ -57,7 +58,7 @@ def _mesh(corners: NDArray[Any], colors: NDArray[Any] | None, file: File) -> Mes
     """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8 as a mesh. Triangles share no vertices."""
     if not len(corners):
         raise UserError("the file holds no triangles")
-    given = file.labels.of_faces(file, len(corners)) if file.labels else None
+    given = asked.of_faces(file, len(corners)) if (asked := labelling(file)) else None
     good = np.isfinite(corners).all(axis=(1, 2))
     lost = len(good) - np.count_nonzero(good)
     if 0 < lost <= LOST * len(good):
