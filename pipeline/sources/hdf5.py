@@ -345,6 +345,11 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         rest = [key for key in file if key not in used and columns.plain(key) not in NAME_KEYS]
         if rest:
             notes.append(f"not used: {', '.join(map(shape_text, rest[:8]))}" + (f" and {len(rest) - 8} more" if len(rest) > 8 else ""))
+        points = clouds.shape[2 if columns.lies(clouds.shape[1:]) else 1]
+        like_labels = [key for key in rest if _whole_for_points(file, key, count, points)]
+        if like_labels and not points_labels:
+            shown = shape_text(like_labels[0])
+            notes.append(f"{shown} holds a whole number for each point; --set source.labels={shown} reads it as labels of parts")
     split = _split_of(name)
     return [Entry(id=shape_id(f"{text}/{row:06d}"), locator=f"{name}#{row}", label=labels[row], split=split) for row in range(count)]
 
@@ -372,6 +377,13 @@ def file_lists(root: Path, pattern: str, names: Sequence[str]) -> dict[str, str]
             if last and told.setdefault(name, split) != split:
                 raise UserError(f"{path.name} puts {shape_text(name)} into {split}, and another list puts it into {told[name]}")
     return told
+
+
+def _whole_for_points(file: h5py.File, key: str, count: int, points: int) -> bool:
+    """Whether a data set of the file itself holds a whole number for each point of each cloud."""
+    value = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
+    shapes = ((count, points), (count, points, 1))
+    return isinstance(value, h5py.Dataset) and value.dtype.kind in "iu" and points > 1 and value.shape in shapes
 
 
 @contextmanager

@@ -204,7 +204,8 @@ def recognises(location: str) -> bool:
 
 
 def _hdf5_folder(path: Path) -> Path:
-    return path / "hdf5_data" if (path / "hdf5_data").is_dir() else path
+    """The folder of the HDF5 files: the location, or one of the usual names in it."""
+    return next((path / name for name in ("hdf5_data", "shapenet_part_seg_hdf5_data") if (path / name).is_dir()), path)
 
 
 def _labelled_file(path: Path) -> bool:

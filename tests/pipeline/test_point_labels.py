@@ -445,6 +445,39 @@ def test_a_label_for_each_face_beside_a_mesh(tmp_path, write):
     assert open_source(str(tmp_path / "m"), labels="none").labelled.parts == ()
 
 
+def test_labels_in_folders_like_those_of_modelnet_and_in_lists(tmp_path):
+    for place in ("cup/train/cup_1", "cup/test/cup_2"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        write_off(tmp_path / f"{place}.off")
+        (tmp_path / f"{place}.seg").write_text("\n".join(map(str, tube()[2])))
+    source = open_source(str(tmp_path))
+    assert source.labelled.parts == ("1", "3", "4") and [(e.label, e.split) for e in source.entries] == [("cup", "test"), ("cup", "train")]
+    (tmp_path / "chosen.csv").write_text("path,id,up\ncup/train/cup_1.off,one,y\ncup/train/gone.off,two,y\n")
+    source = open_source(str(tmp_path / "chosen.csv"), parts="1:a,3:b,4:a", labels="seg")
+    np.testing.assert_array_equal(source.reader.read(source.entries[0]).parts[0].part, np.repeat([0, 1, 0], RING // 3).repeat(2))
+    assert open_source(str(tmp_path / "chosen.csv"), **dict(source.reader.options)).reader == source.reader
+
+
+def test_triangles_of_stl_and_triangles_that_are_cut_keep_their_labels(tmp_path):
+    facets = "".join(
+        f"facet normal 0 0 1\nouter loop\nvertex {x} 0 0\nvertex {x + 1} 0 0\nvertex {x} 1 0\nendloop\nendfacet\n" for x in range(3)
+    )
+    (tmp_path / "a.stl").write_text(f"solid a\n{facets}endsolid a\n")
+    # A picture that ends at its edge: OBJ cuts the triangles there. The left half has the label 7, the right half 2.
+    corners = np.array([[-1, 0, 0], [0.5, 0, 0], [2, 0, 0], [-1, 1, 0], [0.5, 1, 0], [2, 1, 0]])
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "b.png")
+    (tmp_path / "b.mtl").write_text("newmtl m\nmap_Kd -clamp on b.png\n")
+    vt = lines_of(corners[:, :2], "vt ")
+    (tmp_path / "b.obj").write_text("mtllib b.mtl\n" + lines_of(corners, "v ") + vt + "usemtl m\nf 1/1 2/2 5/5 4/4\nf 2/2 3/3 6/6 5/5\n")
+    (tmp_path / "a.seg").write_text("7\n2\n7\n")
+    (tmp_path / "b.seg").write_text("7\n2\n")
+    source = open_source(str(tmp_path), up="y", labels="seg", parts="2:right,7:left")
+    np.testing.assert_array_equal(source.reader.read(source.entries[0]).parts[0].part, [1, 0, 1])
+    (part,) = source.reader.read(source.entries[1]).parts
+    assert len(part.faces) > 4, "the picture ends within the triangles"
+    np.testing.assert_array_equal(part.part, part.vertices[part.faces].mean(axis=1)[:, 0] < 0.5)
+
+
 def test_a_file_of_labels_beside_a_format_without_an_order_of_faces_is_no_silent_nothing(tmp_path):
     corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
     square_gltf(tmp_path, corners)
@@ -668,6 +701,7 @@ def test_labels_of_points_in_any_hdf5_file(tmp_path):
     points, labels = clouds(3), np.arange(900).reshape(3, 300) % 4 * 2
     with h5py.File(tmp_path / "train.h5", "w") as file:
         file["data"], file["pid"], file["label"] = points, labels[..., None].astype(np.int8), np.zeros(3, int)
+    assert any("--set source.labels=pid reads it" in note for note in open_source(str(tmp_path / "train.h5")).notes)
     cache, source = built(str(tmp_path / "train.h5"), tmp_path, "labels=pid")
     assert source.labelled.parts == ("0", "2", "4", "6") and source.reader.kind == "hdf5"
     for row in range(3):
