@@ -81,6 +81,8 @@ class Labels:
     way: Way
     name: str = ""
     """Name of the field, or number of the column from 1; empty for a field with a usual name."""
+    objects: str = ""
+    """Name of the field with the number of the object of each face, vertex or point; empty for none. For the way `field` only."""
     names: tuple[tuple[str, str], ...] = ()
     """(raw label, name of the part; empty for none). Several raw labels may have one part."""
 
@@ -245,6 +247,9 @@ class Labelling:
         lacking = f"{unlabelled:,} of {total:,} {what} have no part" if unlabelled else ""
         if unlabelled == total:
             lacking = f"no labels found by labels={self.how.option}: no point has a part"
+        numbered = [shape.instance] if isinstance(shape, Cloud) else [part.instance for part in shape.parts]
+        if self.how.objects and all(one is None for one in numbered):
+            lacking = "; ".join(filter(None, (lacking, f"there is no field {self.how.objects!r}: no point has an object")))
         return dataclasses.replace(shape, warnings=(*shape.warnings, lacking)) if lacking else shape
 
     def field(self, names: Iterable[str]) -> str | None:
@@ -256,7 +261,8 @@ class Labelling:
         if self.how.way != "field":
             return None
         wanted = [columns.plain(self.how.name)] if self.how.name else list(FIELDS)
-        found = [name for name in names if columns.plain(name) in wanted]
+        objects = columns.plain(self.how.objects) if self.how.objects else None
+        found = [name for name in names if columns.plain(name) in wanted and columns.plain(name) != objects]
         if len(found) > 1:
             raise UserError(f"{' and '.join(map(repr, found[:4]))} may be labels; name one with --set source.labels=field:NAME")
         return found[0] if found else None
@@ -266,6 +272,17 @@ class Labelling:
         name = self.field(table)
         return None if name is None else self.of_numbers(table[name].reshape(-1), f"{where} {name}")
 
+    def of_objects(self, table: Mapping[str, NDArray[Any]], where: str) -> NDArray[np.int32] | None:
+        """Numbers of objects `[n]` from named columns, -1 for none; None where no column holds them or none are asked for.
+
+        Raises:
+            UserError: one is no whole number.
+        """
+        name = next((name for name in table if self.how.objects and columns.plain(name) == columns.plain(self.how.objects)), None)
+        if name is None:
+            return None
+        return np.maximum(whole(table[name].reshape(-1), f"{where} {name}: the number"), -1).astype(np.int32)
+
 
 def labelling(file: File) -> Labelling | None:
     """How the labels of a file are read; None where none are asked for."""
@@ -273,16 +290,29 @@ def labelling(file: File) -> Labelling | None:
     return file.labels
 
 
-def fields_apart(file: File, table: Sequence[tuple[str, NDArray[Any]]]) -> tuple[NDArray[np.int16] | None, list[tuple[str, NDArray[Any]]]]:
-    """The labels `[n]` in named columns or arrays of points (None where there are none or none are asked for), and the other columns."""
+def fields_apart(file: File, table: Sequence[tuple[str, NDArray[Any]]]) -> tuple[dict[str, NDArray[Any]], list[tuple[str, NDArray[Any]]]]:
+    """The labels of points in named columns or arrays, and the other columns.
+
+    Returns:
+        `part` `[n]` and `instance` `[n]`, each if it is there and asked for; and the columns that hold neither.
+
+    Raises:
+        UserError: a column has not one label for each point, or a label is none.
+    """
     asked_for = labelling(file)
-    name = asked_for.field(name for name, _ in table) if asked_for else None
-    if asked_for is None or name is None:
-        return None, list(table)
-    values = next(values for one, values in table if one == name)
-    if values.size != max(values.shape, default=0):
-        raise UserError(f"{name}: expected one label for each point, got {list(values.shape)}")
-    return asked_for.of_numbers(values.reshape(-1), name), [(one, values) for one, values in table if one != name]
+    if asked_for is None or asked_for.how.way != "field":
+        return {}, list(table)
+    named_columns: dict[str, NDArray[Any]] = {}
+    for one, values in table:
+        named_columns.setdefault(one, values)  # of several columns with one name the first counts
+    part, instance = asked_for.of_field(named_columns, "the field"), asked_for.of_objects(named_columns, "the field")
+    used = {asked_for.field(named_columns)} if part is not None else set[str | None]()
+    used |= {name for name in named_columns if instance is not None and columns.plain(name) == columns.plain(asked_for.how.objects)}
+    odd = next((name for name, values in table if name in used and values.size != max(values.shape, default=0)), None)
+    if odd is not None:
+        raise UserError(f"{odd}: expected one label for each point, got {list(named_columns[odd].shape)}")
+    found = {"part": part, "instance": instance}
+    return {name: values for name, values in found.items() if values is not None}, [one for one in table if one[0] not in used]
 
 
 def column_apart(
@@ -304,17 +334,20 @@ def column_apart(
     return part, np.delete(values, column - 1, axis=1), [one for at, one in enumerate(pointed, 1) if at != column]
 
 
-def with_part(file: File, cloud: Cloud, part: NDArray[np.int16] | None) -> Cloud:
-    """The cloud with these labels `[n]`, or with those in a file beside it.
+def with_labels(file: File, cloud: Cloud, given: Mapping[str, NDArray[Any]]) -> Cloud:
+    """The cloud with labels `part` `[n]` and `instance` `[n]`, each if it is given; or with the parts in a file beside it.
 
     Raises:
         UserError: the number of labels differs from that of points.
     """
-    if part is None and (asked_for := labelling(file)) is not None:
-        part = asked_for.of_faces(file, len(cloud.points))
-    if part is not None and len(part) != len(cloud.points):
-        raise UserError(f"{len(part):,} labels for {len(cloud.points):,} points")
-    return dataclasses.replace(cloud, part=part)
+    found: dict[str, Any] = dict(given)
+    asked_for = labelling(file)
+    if asked_for is not None and "part" not in found:
+        found["part"] = asked_for.of_faces(file, len(cloud.points))
+    for values in found.values():
+        if values is not None and len(values) != len(cloud.points):
+            raise UserError(f"{len(values):,} labels for {len(cloud.points):,} points")
+    return dataclasses.replace(cloud, **found)
 
 
 def raw_labels(path: Path, how: Labels) -> set[str]:
@@ -377,10 +410,10 @@ def whole_numbers(data: bytes, where: str) -> NDArray[np.int64]:
     return whole(values, f"{where}: the label")
 
 
-def majority(corners: NDArray[np.int16]) -> NDArray[np.int16]:
+def majority(corners: NDArray[Any]) -> NDArray[Any]:
     """The label `[F]` that most corners `[F, 3]` of each triangle have. If all three differ, that of the first corner."""
     first, second, third = corners.T
-    chosen: NDArray[np.int16] = np.where(second == third, second, first)
+    chosen: NDArray[Any] = np.where(second == third, second, first)
     return chosen
 
 

@@ -46,8 +46,8 @@ def read(file: File) -> Cloud:
             raise UserError(f"DATA {other[:40]!r}: expected ascii, binary or binary_compressed")
     if not re.fullmatch(IDENTITY, header.get("VIEWPOINT", "0 0 0 1 0 0 0")):
         file.warn("the scanner's pose (VIEWPOINT) is not applied")
-    part, rest = labels.fields_apart(file, list(_usable(table).items()))
-    cloud = labels.with_part(file, columns.named(rest, file.warn), part)
+    given, rest = labels.fields_apart(file, list(_usable(table).items()))
+    cloud = labels.with_labels(file, columns.named(rest, file.warn), given)
     return dataclasses.replace(cloud, warnings=tuple(file.warnings))
 
 

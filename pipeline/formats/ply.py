@@ -184,8 +184,9 @@ def read(file: File) -> Geometry:
 
 def _unread_labels(file: File, vertices: Table) -> None:
     """Warns about properties of points that are labels and are not read."""
-    read = asked.field(vertices.columns) if (asked := labelling(file)) else None
-    found = sorted(LABELS.intersection(vertices.types) - {read})
+    asked = labelling(file)
+    read = {asked.field(vertices.columns), asked.how.objects.lower()} if asked else set()
+    found = sorted(LABELS.intersection(vertices.types) - read)
     if found:
         hint = "" if asked else "; --set source.labels=field reads them in a folder"
         file.warn(f"labels of points ({', '.join(found)}) are not used{hint}")
@@ -209,15 +210,16 @@ def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) 
                 file.warn(f"{np.count_nonzero(~seen):,} of {len(places):,} splats are invisible and left out")
                 keep &= seen
     normals = vertices.stacked(("nx", "ny", "nz"))
-    part = None
+    part, instance = None, None
     if asked := labelling(file):
-        part = asked.of_field(vertices.columns, "vertex property")
+        part, instance = (take(vertices.columns, "vertex property") for take in (asked.of_field, asked.of_objects))
         part = asked.of_faces(file, len(places)) if part is None else part
     return Cloud(
         points=places[keep],
         colors=None if colors is None else colors[keep, :3],
         normals=None if normals is None else normals[keep],
         part=None if part is None else part[keep],
+        instance=None if instance is None else instance[keep],
         warnings=tuple(file.warnings),
     )
 
@@ -258,7 +260,8 @@ def _mesh(
         file.warn(ALONG_SURFACE)
         normals = None
     part_of = _part_of_triangles(file, vertices, faces, len(counts), faces_of, polygon)
-    whole = Part(vertices=places, faces=faces_of, normals=normals, part=part_of)
+    objects = _objects_of_triangles(file, vertices, faces, len(counts), faces_of, polygon)
+    whole = Part(vertices=places, faces=faces_of, normals=normals, part=part_of, instance=objects)
     if (asked := labelling(file)) and asked.how.way == "texture":
         whole = dataclasses.replace(
             whole, label_map=asked.of_picture(file), label_uv=_label_places(vertices, faces, counts, triangles, faces_of)
@@ -312,6 +315,19 @@ def _part_of_triangles(
     if mixed:
         file.warn(f"labels are of vertices: {mixed:,} of {len(corners):,} triangles have several, and take that of most corners")
     return majority(corners)
+
+
+def _objects_of_triangles(
+    file: File, vertices: Table, faces: Table, polygons: int, triangles: NDArray[Any], polygon: NDArray[Any]
+) -> NDArray[Any] | None:
+    """The number of the object of each triangle `[F]`, -1 for none; None where none are asked for or found. See `_part_of_triangles`."""
+    asked = labelling(file)
+    given = asked.of_objects(faces.columns, "face property") if asked and faces.rows else None
+    if given is not None:
+        of_polygons = np.concatenate([given, np.full(polygons - len(given), -1, np.int32)])
+        return np.asarray(of_polygons[polygon])
+    of_vertices = asked.of_objects(vertices.columns, "vertex property") if asked else None
+    return None if of_vertices is None else majority(of_vertices[triangles])
 
 
 def _label_places(

@@ -57,14 +57,15 @@ def _from_text(file: File) -> Cloud:
 
 def _named(file: File, table: list[tuple[str, NDArray[Any]]]) -> Cloud:
     """The cloud in named columns or arrays, with its labels where they are asked for."""
-    part, rest = labels.fields_apart(file, table)
-    return labels.with_part(file, columns.named(rest, file.warn), part)
+    given, rest = labels.fields_apart(file, table)
+    return labels.with_labels(file, columns.named(rest, file.warn), given)
 
 
 def _unnamed(file: File, values: NDArray[Any], pointed: Sequence[bool] = ()) -> Cloud:
     """The cloud in a table `[n, c]` without names, with its labels where they are asked for."""
     part, values, pointed = labels.column_apart(file, values, pointed)
-    return labels.with_part(file, columns.unnamed(values, file.warn, intensity_first=file.suffix == ".pts", pointed=pointed), part)
+    cloud = columns.unnamed(values, file.warn, intensity_first=file.suffix == ".pts", pointed=pointed)
+    return labels.with_labels(file, cloud, {} if part is None else {"part": part})
 
 
 # ------------------------------------------------------------------------------------------------------------- arrays

@@ -23,7 +23,8 @@ A .txt, .csv, .asc or .npz file with the name of another shape beside it is left
 Labels of parts, by the option `labels`, see `pipeline.formats.labels`: `none`; `seg` (a file of labels beside each shape), `field`,
 `field:NAME`, `column:NUMBER`, `material`, `group`; or `auto` (default): `seg` if every shape has such a file, else `none`. The option
 `parts` names the parts: `parts=leg,seat` for the labels 0 and 1, `parts=1:leg,2:seat` for others, `parts=Wood:leg` for names of materials.
-Without it a file `parts.txt` does, else a pass over all labels lists them.
+Without it a file `parts.txt` does, else a pass over all labels lists them. With `field`, `instances=NAME` names the field with the number
+of the object of each face, vertex or point.
 
 Up axis, by the option `up`: `y`, `z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
 """
@@ -35,9 +36,9 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.sources import splits
-from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
+from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice, find_files, folder_at
-from pipeline.sources.parts import chosen
+from pipeline.sources.parts import chosen, labelled_by
 from pipeline.sources.splits import SPLITS
 
 LOOKS_FOR: Final = f"a folder of {' '.join(UP)} files"
@@ -54,6 +55,7 @@ def open_source(
     label: str = "auto",
     labels: str = "auto",
     parts: str = "",
+    instances: str = "",
     up: str = "auto",
     split: str = "",
     split_seed: str = "0",
@@ -89,10 +91,10 @@ def open_source(
         notes = [*([_guess(label, classes)] if guessed else []), *said, *notes]
         if up == "auto":
             notes.append(axes_told(os.path.splitext(locator)[1].lower() for locator in locators))
-    how, more, said = chosen(labels, parts, root, [root / locator for locator in locators])
+    how, more, said = chosen(labels, parts, instances, root, [root / locator for locator in locators])
     options = tuple(sorted((("label", label), *more, *recorded, ("up", up))))
     reader = FileReader(kind="folder", location=str(root), up=axis, options=options, textures=textures, labels=how)
-    return Source.of(reader, entries, skipped, [*notes, *said], labelled=Labelled(parts=how.parts if how else ()))
+    return Source.of(reader, entries, skipped, [*notes, *said], labelled=labelled_by(how))
 
 
 def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str]:

@@ -33,10 +33,10 @@ from cache_schema.errors import UserError
 from cache_schema.spec import canonical, did_you_mean
 from pipeline.formats.table import is_table
 from pipeline.sources import splits
-from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
+from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice
 from pipeline.sources.folder import label_asked, name_in
-from pipeline.sources.parts import chosen
+from pipeline.sources.parts import chosen, labelled_by
 
 LOOKS_FOR: Final = "a .csv, .json, .jsonl or .txt list of paths"
 
@@ -61,6 +61,7 @@ def open_source(
     label: str = "auto",
     labels: str = "auto",
     parts: str = "",
+    instances: str = "",
     split: str = "",
     split_seed: str = "0",
 ) -> Source:
@@ -75,6 +76,7 @@ def open_source(
         label: where classes come from: auto, folder, file (or name), none.
         labels: how labels of parts are read, as for a folder: auto, none, seg, field, material ...
         parts: names of the parts.
+        instances: the field with the number of each point's object.
         split: makes a split, see `splits.fractions`.
         split_seed: seed of the split that is made.
     """
@@ -102,10 +104,10 @@ def open_source(
     if up == "auto" and len(ups) < len(entries):
         kinds = {os.path.splitext(entry.locator)[1].lower() for entry in entries if not entry.up}
         notes.append(axes_told(kinds & set(UP)))
-    how, more, told = chosen(labels, parts, base, [base / entry.locator for entry in entries])
+    how, more, told = chosen(labels, parts, instances, base, [base / entry.locator for entry in entries])
     recorded_all = tuple(sorted((options | dict(more)).items()))
     reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=recorded_all, textures=textures, labels=how)
-    return Source.of(reader, entries, None, (*notes, *said, *told), labelled=Labelled(parts=how.parts if how else ()))
+    return Source.of(reader, entries, None, (*notes, *said, *told), labelled=labelled_by(how))
 
 
 def _label(entry: Entry, label: str) -> str:

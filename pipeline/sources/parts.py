@@ -1,6 +1,6 @@
-"""The options `labels` and `parts` of sources whose shapes are files: how part labels are read, and which parts there are.
+"""The options `labels`, `parts` and `instances` of sources whose shapes are files: how part labels are read, and which parts there are.
 
-    labels, options, notes = chosen("auto", "", root, paths)
+    labels, options, notes = chosen("auto", "", "", root, paths)
 
 A cache fixes its list of parts before the first shape is read. The list comes from the option `parts`, else from a file `parts.txt` in
 the root, else from a pass over the labels of all shapes.
@@ -16,7 +16,7 @@ from cache_schema.errors import UserError
 from pipeline.formats import labels
 from pipeline.formats.labels import Labels
 from pipeline.reading import decoded
-from pipeline.sources.catalog import shape_text
+from pipeline.sources.catalog import Labelled, shape_text
 
 FILE: Final = "parts.txt"
 """Name of a file in the root that names the parts, one a line: `NAME`, `RAW:NAME` or `NUMBER NAME`."""
@@ -29,13 +29,16 @@ GLANCE: Final = 100
 """Number of shapes beside which files of labels are looked for before the search is given up, if nobody asked for labels."""
 
 
-def chosen(option: str, parts: str, root: Path, paths: Sequence[Path]) -> tuple[Labels | None, tuple[tuple[str, str], ...], list[str]]:
+def chosen(
+    option: str, parts: str, instances: str, root: Path, paths: Sequence[Path]
+) -> tuple[Labels | None, tuple[tuple[str, str], ...], list[str]]:
     """How the part labels of shapes are read.
 
     Args:
         option: the option `labels`: `none`, `auto` or one of the ways of `pipeline.formats.labels`. `auto` reads the files of labels beside
             shapes if every shape has one.
         parts: the option `parts`: `NAME` or `RAW:NAME`, with commas between; empty where it is not given.
+        instances: the option `instances`: name of the field with the number of each point's object; empty for none.
         root: the folder that may hold `parts.txt`.
         paths: the files of the shapes. Those that are missing are passed over.
 
@@ -45,6 +48,8 @@ def chosen(option: str, parts: str, root: Path, paths: Sequence[Path]) -> tuple[
     Raises:
         UserError: an option is invalid, `parts.txt` cannot be read, or no label is found where labels are asked for.
     """
+    if instances and not option.startswith("field"):
+        raise UserError("option instances names a field beside labels of parts: set labels to field or field:NAME, too")
     if option in ("auto", "none") and not any(labels.beside(path) for path in paths[:GLANCE]):
         there, having = [], list[Path]()  # looking beside each of a million shapes would take minutes
     else:
@@ -69,8 +74,14 @@ def chosen(option: str, parts: str, root: Path, paths: Sequence[Path]) -> tuple[
     if how.way == "seg" and len(having) < len(there):
         notes.append(f"{len(there) - len(having):,} of {len(there):,} shapes have no file of labels beside them; their points get no part")
     names, said = _names(how, parts, root, there)
-    how = replace(how, names=names)
-    return how, (("labels", how.option), ("parts", how.vocabulary)), [*notes, *said]
+    how = replace(how, names=names, objects=instances)
+    more = (("instances", instances),) if instances else ()
+    return how, (("labels", how.option), ("parts", how.vocabulary), *more), [*notes, *said]
+
+
+def labelled_by(how: Labels | None) -> Labelled:
+    """The labels that a source has whose shapes are read so."""
+    return Labelled(parts=how.parts, instances=bool(how.objects)) if how else Labelled()
 
 
 def _names(how: Labels, parts: str, root: Path, paths: Sequence[Path]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
@@ -79,7 +90,7 @@ def _names(how: Labels, parts: str, root: Path, paths: Sequence[Path]) -> tuple[
     Raises:
         UserError: see `chosen`.
     """
-    words = how.way in ("material", "group", "texture") or _named_faces(paths)
+    words = how.way in ("material", "group", "texture") or (how.way == "seg" and _named_faces(paths))
     if parts:
         return labels.vocabulary(parts.split(","), not words, "option parts"), []
     if (root / FILE).is_file():
@@ -92,7 +103,9 @@ def _names(how: Labels, parts: str, root: Path, paths: Sequence[Path]) -> tuple[
     unread = f" ({failed:,} shapes could not be read, and fail)" if failed else ""
     shown = ", ".join(found[:8]) + (" ..." if len(found) > 8 else "")
     told = f"{len(found):,} parts were found by reading the labels of {len(paths):,} shapes{unread}: {shown}; {NAMING}"
-    return labels.vocabulary((f"{raw}:{raw}" for raw in found), not words, "labels"), [told]
+    if len(found) > labels.MOST:
+        raise UserError(f"option labels: {len(found):,} different labels, at most {labels.MOST:,} can be stored")
+    return tuple((raw, shape_text(raw)) for raw in found), [told]
 
 
 def _named_faces(paths: Iterable[Path]) -> bool:

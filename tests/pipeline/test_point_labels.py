@@ -638,6 +638,33 @@ def test_fields_and_columns_of_clouds(tmp_path):
         )
 
 
+def test_numbers_of_objects_in_a_field(tmp_path):
+    points, labels, objects = clouds(1)[0], np.arange(300) % 2, np.arange(300) % 7 - 1
+    np.savez(tmp_path / "a.npz", points=points, label=labels, object_id=objects)
+    head = "ply\nformat ascii 1.0\nelement vertex 300\n" + "".join(f"property float {axis}\n" for axis in "xyz")
+    head += "property int label\nproperty int object_id\nend_header\n"
+    (tmp_path / "b.ply").write_text(head + lines_of(np.column_stack([points.astype(np.float64), labels, objects])))
+    vertices, quads, of_quads = tube()
+    head = f"ply\nformat ascii 1.0\nelement vertex {len(vertices)}\n" + "".join(f"property float {axis}\n" for axis in "xyz")
+    head += f"element face {RING}\nproperty list uchar int vertex_indices\nproperty int label\nproperty int object_id\nend_header\n"
+    (tmp_path / "c.ply").write_text(
+        head + lines_of(vertices) + lines_of(np.column_stack([np.full(RING, 4), quads, of_quads % 2, of_quads]))
+    )
+    np.savez(tmp_path / "d.npz", points=points, label=labels)
+    source = open_source(str(tmp_path), labels="field", instances="object_id")
+    assert source.labelled.instances and source.labelled.parts == ("0", "1")
+    a, b, c, d = (source.reader.read(entry) for entry in source.entries)
+    for cloud in (a, b):
+        np.testing.assert_array_equal(cloud.instance, objects)
+        np.testing.assert_array_equal(cloud.part, labels)
+        assert not any("object_id" in text for text in cloud.warnings), cloud.warnings
+    np.testing.assert_array_equal(c.parts[0].instance, np.repeat(of_quads, 2))
+    assert d.instance is None and any("no field 'object_id'" in text for text in d.warnings)
+    assert open_source(str(tmp_path), **dict(source.reader.options)).reader == source.reader
+    with pytest.raises(UserError, match="set labels to field"):
+        open_source(str(tmp_path), instances="object_id")
+
+
 def named_obj(path: Path, statement: str) -> None:
     """The tube with a statement and a name before the faces of each label; the last third comes before any."""
     vertices, quads, labels = tube()
