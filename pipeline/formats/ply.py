@@ -271,13 +271,8 @@ def _mesh(
     if normals is not None and not across(normals[some], places[some]):
         file.warn(ALONG_SURFACE)
         normals = None
-    part_of = _part_of_triangles(file, vertices, faces, len(counts), faces_of, polygon)
-    objects = _objects_of_triangles(file, vertices, faces, len(counts), faces_of, polygon)
-    whole = Part(vertices=places, faces=faces_of, normals=normals, part=part_of, instance=objects)
-    if (asked := labelling(file)) and asked.how.way == "texture":
-        whole = dataclasses.replace(
-            whole, label_map=asked.of_picture(file), label_uv=_label_places(vertices, faces, counts, triangles, faces_of)
-        )
+    whole = Part(vertices=places, faces=faces_of, normals=normals)
+    whole = dataclasses.replace(whole, **_labelled(file, vertices, faces, counts, triangles, faces_of, polygon))
 
     parts, said = [], False
     pictures = np.unique(mapped) if header.textures else np.array([-1])
@@ -298,6 +293,29 @@ def _mesh(
         said |= part.texture is not None or part.colors is not None
         parts.append(compact(_seen_through(file, part)))
     return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+
+
+def _labelled(
+    file: File, vertices: Table, faces: Table, counts: NDArray[Any], triangles: NDArray[Any], faces_of: NDArray[Any], polygon: NDArray[Any]
+) -> dict[str, Any]:
+    """The fields of a `Part` that hold labels; empty where none are asked for.
+
+    Args:
+        file: the file.
+        vertices: the rows of element 'vertex'.
+        faces: the rows of element 'face'.
+        counts: `[P]` number of corners of each polygon.
+        triangles: `[F, 3]` positions of corners.
+        faces_of: `[F, 3]` vertices.
+        polygon: `[F]` polygon of each triangle.
+    """
+    asked = labelling(file)
+    if asked is None:
+        return {}
+    if asked.how.way == "texture":
+        return {"label_map": asked.of_picture(file), "label_uv": _label_places(vertices, faces, counts, triangles, faces_of)}
+    rows = (file, vertices, faces, len(counts), faces_of, polygon)
+    return {"part": _part_of_triangles(*rows), "instance": _objects_of_triangles(*rows)}
 
 
 def _part_of_triangles(
