@@ -324,7 +324,7 @@ def test_collada_says_its_up_axis(tmp_path, monkeypatch, said, up):
     monkeypatch.setattr(reading, "load", lambda path, **how: asked.append(how))
     source = open_source(str(tmp_path), textures="grey")
     source.reader.read(source.entries[0])
-    assert asked == [{"up": up, "textures": "grey"}]
+    assert asked == [{"up": up, "textures": "grey", "labels": None}]
 
 
 def test_broken_files_fail_alone_when_they_are_read(tmp_path):
