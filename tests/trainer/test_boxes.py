@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,11 @@ from trainer.tasks.boxes import Detections
 FINITE = {"allow_nan": False, "allow_infinity": False}
 box = st.tuples(*[st.floats(-2, 2, **FINITE)] * 3, *[st.floats(0.05, 3, **FINITE)] * 3, st.floats(-7, 7, **FINITE))
 some = st.lists(box, min_size=1, max_size=4).map(np.array)
+
+
+def along(box, x):
+    """A box, or several, moved along +X."""
+    return box + np.eye(7)[0] * x
 
 
 def drawn(rng, count, turned=True):
@@ -50,7 +54,8 @@ def test_laws_of_overlap(a, b, angle, shift):
         return np.concatenate([boxes.turned(some[:, :3], np.array(angle)) + shift, some[:, 3:6], some[:, 6:] + angle], 1)
 
     assert boxes.iou(moved(a), moved(b)) == pytest.approx(overlap, abs=1e-6)
-    half, quarter = b + [0, 0, 0, 0, 0, 0, np.pi], b[:, [0, 1, 2, 5, 4, 3, 6]] + [0, 0, 0, 0, 0, 0, np.pi / 2]
+    turn = np.eye(7)[6] * np.pi
+    half, quarter = b + turn, b[:, [0, 1, 2, 5, 4, 3, 6]] + turn / 2
     assert boxes.iou(a, half) == pytest.approx(overlap, abs=1e-6) and boxes.iou(a, quarter) == pytest.approx(overlap, abs=1e-6)
     apart = np.linalg.norm(a[:, None, :3] - b[:, :3], axis=-1) > (np.linalg.norm(a[:, None, 3:6], axis=-1) + 6) / 2
     assert (overlap[apart] == 0).all()
@@ -68,9 +73,9 @@ def test_overlap_is_that_of_random_points():
 
 def test_overlap_by_hand():
     cube = np.array([[0, 0, 0, 1, 1, 1, 0.0]])
-    assert boxes.iou(cube, cube + [0.5, 0, 0, 0, 0, 0, 0])[0, 0] == pytest.approx(1 / 3)
+    assert boxes.iou(cube, along(cube, 0.5))[0, 0] == pytest.approx(1 / 3)
     assert boxes.iou(cube, np.array([[0, 0, 0, 1, 1, 1, np.pi / 4]]))[0, 0] == pytest.approx(2**0.5 / 2)  # an octagon
-    assert boxes.iou(cube, cube + [1, 0, 0, 0, 0, 0, 0])[0, 0] == 0 and boxes.iou(cube[:, :] * 0, cube * 0)[0, 0] == 0
+    assert boxes.iou(cube, along(cube, 1))[0, 0] == 0 and boxes.iou(cube[:, :] * 0, cube * 0)[0, 0] == 0
     assert boxes.iou(np.zeros((0, 7)), cube).shape == (0, 1) and boxes.iou(cube, np.zeros((0, 7))).shape == (1, 0)
 
 
@@ -79,7 +84,7 @@ def test_overlap_by_hand():
 
 def test_suppression_keeps_the_best_of_each_class():
     cube = np.array([0, 0, 0, 1, 1, 1, 0.0])
-    shifted = [cube + [x, 0, 0, 0, 0, 0, 0] for x in (0, 0.1, 0.55, 5)]  # overlaps with the first: 1, .82, .29, 0
+    shifted = [along(cube, x) for x in (0, 0.1, 0.55, 5)]  # overlaps with the first: 1, .82, .29, 0
     kept = boxes.suppressed(np.array(shifted), np.array([0.5, 0.9, 0.4, 0.1]), np.array([0, 0, 0, 0]))
     assert kept.tolist() == [1, 3], "0.55 overlaps with 0.1 by .38"
     assert boxes.suppressed(np.array(shifted), np.array([0.5, 0.9, 0.4, 0.1]), np.array([0, 1, 0, 0])).tolist() == [1, 0, 3]
@@ -114,7 +119,7 @@ def areas(scenes, threshold=0.25, classes=1):
 
 def test_average_precision_by_hand():
     cube, far = np.array([0, 0, 0, 1, 1, 1, 0.0]), np.array([9, 0, 0, 1, 1, 1, 0.0])
-    half = cube + [0.5, 0, 0, 0, 0, 0, 0]  # overlap 1/3
+    half = along(cube, 0.5)  # overlap 1/3
     assert areas([([cube, far], [0.9, 0.8], [cube, far], [0, 0])]) == [1]
     assert areas([([half], [0.9], [cube], [0])]) == [1] and areas([([half], [0.9], [cube], [0])], 0.5) == [0]
     # Two boxes on one object: the second is a miss. Precision 1, 1/2; recall 1, 1.
@@ -136,7 +141,9 @@ def test_average_precision_by_hand():
 
 def slow_ap(scenes, threshold):
     """Average precision of one class, as the definition says it, step by step."""
-    entries = sorted(((s, i, b) for i, (found, scores, *_) in enumerate(scenes) for s, b in zip(scores, found, strict=True)), key=lambda e: -e[0])
+    entries = sorted(
+        ((s, i, b) for i, (found, scores, *_) in enumerate(scenes) for s, b in zip(scores, found, strict=True)), key=lambda e: -e[0]
+    )
     taken, marks = set(), []
     for _, scene, one in entries:
         true = scenes[scene][2]

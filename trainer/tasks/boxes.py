@@ -97,7 +97,7 @@ def _footprints(a: Floats, b: Floats) -> Floats:
     offsets += turned(a[:, None, :3] - b[:, :3], -b[:, 6])[..., None, :]
     start, end = offsets[..., ::2], np.roll(offsets, -1, axis=-2)[..., ::2]  # [n, m, 4, 2] each
     width, height = b[:, None, 3] / 2, b[:, None, 5] / 2
-    return np.abs(_under(start, end, width, height).sum(-1))
+    return np.asarray(np.abs(_under(start, end, width, height).sum(-1)))
 
 
 def _under(start: Floats, end: Floats, width: Floats, height: Floats) -> Floats:

@@ -27,6 +27,7 @@ TASKS: Final = {
     "retrieval": "trainer.tasks.retrieval",
     "fewshot": "trainer.tasks.fewshot",
     "classify": "trainer.tasks.classify",
+    "detect": "trainer.tasks.detect",
 }
 """Name to module path. A module is imported when its task is chosen."""
 

@@ -1,0 +1,341 @@
+"""Detection of objects in scenes: a decoder on the encoder's tokens predicts boxes and their classes.
+
+    scores = run(stage, train_cache, test_cache, Options(tune="frozen", epochs=100))
+
+The detector is like 3DETR (`trainer.tasks.detector`), its loss is in `trainer.tasks.matching`, and the measure is the official average
+precision at an overlap of 0.25 and 0.5 (`trainer.tasks.boxes`). The result is that of the last epoch, as mean and deviation over seeds.
+
+Letters: B and n scenes, P points, C channels, Q queries, K classes.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from cache_schema.checks import check_numbers
+from cache_schema.errors import UserError
+from cache_schema.store import Cache
+from trainer.config import OptimConfig
+from trainer.encoders.catalog import regrouped
+from trainer.encoders.protocol import Encoder
+from trainer.optim import adamw, learning_rate
+from trainer.points import Blocks, Convention, specification
+from trainer.stage import Stage
+from trainer.tasks import boxes
+from trainer.tasks.boxed import SceneAugment, Scenes, both, changed, draw, named, scenes
+from trainer.tasks.boxes import Curve, Detections
+from trainer.tasks.detector import Detector, DetectorOptions, bounds, spread
+from trainer.tasks.features import Body, seeded
+from trainer.tasks.matching import SetWeights, Targets, set_loss
+from trainer.tasks.protocol import told
+from trainer.tasks.result import Metric, Scores
+from trainer.tuning.adapted import Adapted
+from trainer.tuning.catalog import MODES, Efficient, Mode, adapt, check_sizes, learned
+
+THRESHOLDS: Final = {"AP25": 0.25, "AP50": 0.5}
+"""Names of the measures, and the overlap that makes a found box a hit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of detection. The defaults are the published ones of PointGST and 3DETR on ScanNet: a training of days."""
+
+    tune: Literal["full", "frozen", Mode] = told("full")
+    """The part of the model that the task trains, in addition to the detector on top. `full`: the encoder (on a GPU in bfloat16). `frozen`:
+    nothing. Any other name is a method of `trainer.tuning.catalog`: new parts in the blocks of the frozen encoder. A linear layer alone,
+    as in `classify`, cannot predict a set of boxes."""
+    efficient: Efficient = Efficient()
+    """Sizes of the new parts. Each method of `trainer.tuning.catalog` reads its own."""
+    train_split: str = "train"
+    test_split: str | None = told(None)
+    """Split with the test scenes; None for `test`, or `val` if there is no `test`."""
+    scratch: bool = told(False)
+    """Start from random weights, new ones for every seed, instead of the run's."""
+    seeds: int = 3
+    """Number of trainings, with seeds 0, 1, ..."""
+    epochs: int = 1080
+    batch: int = 8
+    lr: float = 5e-4
+    """Highest learning rate, 3DETR's. PointGST has 2e-4."""
+    weight_decay: float = 0.1
+    warmup: float = 9.0
+    """Number of epochs over which the learning rate rises; at most a tenth of all epochs."""
+    clip: float = 0.1
+    """Norm at which the gradient is clipped."""
+    queries: int = 256
+    """Number of boxes that are predicted in a scene."""
+    groups: int = 0
+    """Number of tokens that the encoder makes of a scene; 0 for as many as of a shape in its training. An encoder with several levels gets
+    more groups on each."""
+    least_points: int = boxes.POINTS
+    """Number of points below which a found box counts as empty and is removed."""
+    model: DetectorOptions = DetectorOptions()
+    """Sizes of the detector."""
+    weights: SetWeights = SetWeights()
+    """Weights of the loss."""
+    augment: SceneAugment = SceneAugment()
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"weight_decay": 0, "warmup": 0, "groups": 0, "least_points": 0})
+        if min(self.seeds, self.epochs, self.batch, self.queries) < 1 or self.clip <= 0:
+            raise UserError(
+                f"seeds, epochs, batch, queries and clip must be positive, got {self.seeds}, {self.epochs}, {self.batch}, {self.queries} "
+                f"and {self.clip}"
+            )
+        check_sizes(self.tune, self.efficient)
+        if self.groups and self.model.pre_encoder:
+            raise UserError("groups would have no effect where model.pre_encoder=true: set model.pre_tokens instead")
+        assert self.optim  # creating it checks the remaining fields
+
+    @property
+    def optim(self) -> OptimConfig:
+        return OptimConfig(
+            batch=self.batch, epochs=self.epochs, lr=self.lr, warmup=self.warmup, weight_decay=self.weight_decay, clip=self.clip
+        )
+
+
+SMOKE: Final = Options(
+    epochs=1, batch=8, seeds=1, queries=16, model=DetectorOptions(layers=1, dim=24, heads=2), augment=SceneAugment(turn=0.0)
+)
+
+
+def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
+    """Average precision after the last epoch, for each seed, on the first block of every test scene."""
+    train, test, notes = both(scenes(train_cache, options.train_split), scenes(test_cache, options.test_split))
+    convention, device = stage.convention, next(stage.parameters()).device
+    found = []
+    for seed in range(options.seeds):
+        with seeded(seed, device):
+            encoder = Body.of(stage, "mean_max", scratch=options.scratch).encoder
+            detector = fit(encoder, train, convention, options, seed)
+        found.append(detect(detector, test, convention, options))
+    guess = guessed(train, test, convention, options)
+    blocks = _blocks(test, convention, detector)
+    return Scores(
+        train=train.shapes.data,
+        test=test.shapes.data,
+        metrics=_metrics(found, guess, test),
+        variant=options.tune + (" from scratch" if options.scratch else ""),
+        notes=(
+            *notes,
+            *blocks.notes(test.shapes.rows),
+            *_protocol(train, test, convention, detector),
+            *_absent(test),
+            *_tuned(detector, options),
+        ),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- training
+
+
+def fit(encoder: Encoder, train: Scenes, convention: Convention | None, options: Options, seed: int) -> Detector:
+    """Train a detector, and return it in evaluation mode.
+
+    New weights and dropout come from torch's global generators (`features.seeded`), everything else from the seed.
+
+    Args:
+        encoder: the encoder, in evaluation mode. It is copied.
+        train: training scenes. Every epoch uses each of them once, by a random block.
+        convention: the kind of points that the encoder was trained on; None if unknown.
+        options: options of the task.
+        seed: seed of the order, the blocks and the augmentation.
+
+    Raises:
+        UserError: the scenes have too few points, the encoder has no place for new parts, or the loss is NaN or infinite.
+    """
+    detector = _built(encoder, train, convention, options)
+    blocks, device = _blocks(train, convention, detector), next(detector.parameters()).device
+    optimizer = adamw(detector, options.optim)
+    order, chance = np.random.default_rng(seed), torch.Generator(device).manual_seed(seed)
+    true = torch.from_numpy(train.boxes).float().to(device)
+    kinds = torch.from_numpy(train.kinds).to(device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and options.tune != "frozen")
+    parts = -(-len(train) // options.batch)
+    for epoch in _epochs(options, f"{options.tune}, seed {seed}"):
+        detector.train()
+        detector.encoder.train(options.tune == "full")  # type: ignore[attr-defined]  # it is a module
+        total = torch.zeros((), device=device)
+        for step, chosen in enumerate(np.array_split(order.permutation(len(train)), parts)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(options.optim, epoch * parts + step, options.epochs * parts, parts)
+            points = blocks.read(train.shapes.rows[chosen], order.integers(blocks.blocks, size=len(chosen))).to(device)
+            drawn = draw(options.augment, len(points), chance)
+            points, own = changed(points, true[chosen], drawn, upright=train.upright)
+            low, extent = bounds(points[..., :3])
+            targets = Targets(boxes=own, kinds=kinds[chosen], low=low, extent=extent)
+            with autocast:
+                predicted = detector(points, blocks.ordered)
+            loss = set_loss(predicted, targets, options.weights)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(detector.parameters(), options.clip)
+            optimizer.step()
+            total += loss.detach()
+        if not total.isfinite():
+            raise UserError(f"detection diverged in epoch {epoch + 1} of {options.epochs}: lower lr, now {options.lr:g}")
+        blocks.settle()
+    return detector.eval()
+
+
+def _epochs(options: Options, label: str) -> Iterator[int]:
+    """The epochs, with a progress bar on a terminal."""
+    bar = Console(stderr=True)  # stdout is for results
+    yield from track(range(options.epochs), label, console=bar, transient=True, disable=not bar.is_terminal)
+
+
+def _built(encoder: Encoder, train: Scenes, convention: Convention | None, options: Options) -> Detector:
+    """A new detector on a copy of the encoder, on its device, with gradients for what the task trains."""
+    assert isinstance(encoder, nn.Module)
+    device = next(encoder.parameters()).device
+    own = regrouped(encoder, options.groups or encoder.groups)
+    assert isinstance(own, nn.Module)
+    own.requires_grad_(options.tune == "full")
+    if options.tune in MODES:
+        own = adapt(own, options.tune, options.efficient)
+    detector = Detector(own, options.model, classes=len(train.names), turned=not train.upright, queries=options.queries).to(device).eval()
+    blocks = _blocks(train, convention, detector)
+    if blocks.count < options.queries:
+        raise UserError(f"{train.shapes.name} has {blocks.count} points a scene, too few for queries={options.queries}: lower queries")
+    return detector.prepare(blocks.read(train.shapes.rows[:1], 0).to(device), blocks.ordered)
+
+
+def _blocks(some: Scenes, convention: Convention | None, detector: Detector) -> Blocks:
+    """The blocks of scenes as they are stored, whatever number and normalisation of points the encoder was trained on."""
+    spec = specification(some.shapes.cache)
+    if convention is not None:
+        convention = dataclasses.replace(convention, count=spec.count, normalize=spec.normalize)
+    return some.shapes.blocks(convention, detector.encoder.config.channels, detector.centres)
+
+
+# ----------------------------------------------------------------------------------------------------------------- testing
+
+
+@torch.no_grad()
+def detect(detector: Detector, test: Scenes, convention: Convention | None, options: Options) -> list[Detections]:
+    """The boxes that a detector, in evaluation mode, finds in each scene.
+
+    Raises:
+        UserError: a box is not finite, or a file does not match its checksum.
+    """
+    blocks, device, out = _blocks(test, convention, detector), next(detector.parameters()).device, []
+    for chosen in np.array_split(np.arange(len(test)), -(-len(test) // options.batch)):
+        points = blocks.read(test.shapes.rows[chosen], 0)
+        predicted = detector(points.to(device), blocks.ordered)
+        found = predicted.boxes[-1].double().cpu().numpy()
+        probabilities = predicted.logits[-1].double().softmax(-1).cpu().numpy()
+        if not (np.isfinite(found).all() and np.isfinite(probabilities).all()):
+            raise UserError("a predicted box is NaN or infinite: the training diverged; lower lr")
+        xyz = points[..., :3].double().numpy()
+        out += [boxes.detections(*one, options.least_points) for one in zip(found, probabilities, xyz, strict=True)]
+    blocks.settle()
+    return out
+
+
+def guessed(train: Scenes, test: Scenes, convention: Convention | None, options: Options) -> list[Detections]:
+    """What can be found without looking at a scene: at every query a box of each class, of the mean size of its training boxes, with the
+    share of its training boxes as score.
+    """
+    there = train.kinds >= 0
+    kinds, sizes = train.kinds[there], train.boxes[there, 3:6]
+    shares = np.bincount(kinds, minlength=len(train.names)) / len(kinds)
+    means = np.stack([sizes[kinds == kind].mean(0) for kind in range(len(train.names))])  # [K, 3]
+    blocks = test.shapes.blocks(None, 3, options.queries)
+    out = []
+    for row in test.shapes.rows:
+        points = blocks.read(np.array([row]), 0)
+        start = spread(points, blocks.ordered, options.queries)[0].double().numpy()
+        out.append(_at(start, means, shares, points[0].double().numpy(), options.least_points))
+    return out
+
+
+def _at(
+    start: NDArray[np.float64], means: NDArray[np.float64], shares: NDArray[np.float64], points: NDArray[np.float64], least: int
+) -> Detections:
+    """A box of each class at every query [Q, 3] of a scene, after the official choice within each class."""
+    found, scores = [], []
+    for kind, (size, share) in enumerate(zip(means, shares, strict=True)):
+        own = np.concatenate([start, np.broadcast_to(size, start.shape), np.zeros((len(start), 1))], 1)
+        own = own[boxes.inside(points, own).sum(1) >= least]
+        kept = own[boxes.suppressed(own, np.zeros(len(own)), np.zeros(len(own), np.int64))]
+        found.append(kept)
+        scores.append(np.eye(len(means))[kind] * share * np.ones((len(kept), 1)))
+    return Detections(boxes=np.concatenate(found), scores=np.concatenate(scores))
+
+
+def _curves(found: Sequence[Detections], test: Scenes, threshold: float) -> tuple[Curve, ...]:
+    outcomes = [boxes.outcome(one, *test.of(i)) for i, one in enumerate(found)]
+    return boxes.curves(outcomes, threshold, len(test.names))
+
+
+def _metrics(found: Sequence[Sequence[Detections]], guess: Sequence[Detections], test: Scenes) -> tuple[Metric, ...]:
+    """The mean average precisions with interval and guess, the recall, and the average precision of each class."""
+    means, classes = [], []
+    for name, threshold in THRESHOLDS.items():
+        seeds = [_curves(one, test, threshold) for one in found]
+        chance = 100 * boxes.average_precisions(_curves(guess, test, threshold))  # [K]
+        each = 100 * np.array([boxes.average_precisions(curves) for curves in seeds])  # [seeds, K]
+        low, high = boxes.interval(seeds, len(test))
+        mean = Metric(
+            name=name,
+            values=tuple(map(float, np.nanmean(each, 1))),
+            over="seeds",
+            headline=True,
+            shapes=len(test),
+            interval=(100 * low, 100 * high),
+            chance=float(np.nanmean(chance)),
+        )
+        recall = tuple(100 * statistics.fmean(c.recall for c in curves if c.truths.any()) for curves in seeds)
+        means += [mean, Metric(name=name.replace("AP", "AR"), values=recall, over="seeds", shapes=len(test))]
+        classes += [
+            Metric(name=f"{name} {kind}", values=tuple(map(float, each[:, k])), over="seeds", shapes=len(test), chance=float(chance[k]))
+            for k, kind in enumerate(test.names)
+            if not np.isnan(chance[k])
+        ]
+    return (*means, *classes)
+
+
+# -------------------------------------------------------------------------------------------------------------- the notes
+
+
+def _protocol(train: Scenes, test: Scenes, convention: Convention | None, detector: Detector) -> Iterator[str]:
+    """How the scenes were read and measured."""
+    counts = np.bincount(train.kinds[train.kinds >= 0], minlength=len(train.names)).tolist()
+    yield f"{sum(counts)} training boxes: {named(counts, train.names)}; {int((test.kinds >= 0).sum())} test boxes"
+    yield (
+        "average precision as VoteNet and 3DETR measure it; chance: boxes of each class's mean size at the queries, scored by its share of "
+        "the training boxes"
+    )
+    here, there = specification(train.shapes.cache), specification(test.shapes.cache)
+    if here.count != there.count:
+        yield f"a training scene has {here.count} points, a test scene {there.count}: the groups of points differ in size"
+    if convention is not None:
+        yield (
+            f"the encoder was trained on {convention.count} points of a shape, normalize={convention.normalize}, and reads {there.count} "
+            f"points of a scene, normalize={there.normalize}, times {detector.options.scale:g}, in {detector.tokens} tokens"
+        )
+
+
+def _absent(test: Scenes) -> Iterator[str]:
+    """A note on classes that no test box has."""
+    none = [name for kind, name in enumerate(test.names) if not (test.kinds == kind).any()]
+    if none:
+        yield f"no test box has these classes, which are left out of the mean: {', '.join(none)}"
+
+
+def _tuned(detector: Detector, options: Options) -> Iterator[str]:
+    """A note on parameter-efficient tuning: the number of trained parameters."""
+    if isinstance(detector.encoder, Adapted):
+        inside, everything = learned(detector.encoder), sum(p.numel() for p in detector.encoder.parameters())
+        above = learned(detector) - inside
+        parts = f"{inside:,} in the encoder and {above:,} above; {everything - inside:,} frozen"
+        yield f"{options.tune}: {inside + above:,} parameters learned, {parts}"
