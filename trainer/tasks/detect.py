@@ -12,49 +12,51 @@ import dataclasses
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from trainer.config import OptimConfig
 from trainer.encoders.catalog import regrouped
 from trainer.encoders.protocol import Encoder
-from trainer.optim import adamw, learning_rate
 from trainer.points import Blocks, Convention, specification
 from trainer.stage import Stage
 from trainer.tasks import boxes
+from trainer.tasks.above import Above, View
 from trainer.tasks.boxed import SceneAugment, Scenes, both, changed, draw, named, scenes
 from trainer.tasks.boxes import Curve, Detections
 from trainer.tasks.detector import Detector, DetectorOptions, bounds, spread
 from trainer.tasks.features import Body, seeded
+from trainer.tasks.finetune import Schedule, described, epochs
 from trainer.tasks.matching import SetWeights, Targets, set_loss
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
-from trainer.tuning.adapted import Adapted
-from trainer.tuning.catalog import MODES, Efficient, Mode, adapt, check_sizes, learned
+from trainer.tuning.catalog import MODES, adapt, check_sizes
 
 THRESHOLDS: Final = {"AP25": 0.25, "AP50": 0.5}
 """Names of the measures, and the overlap that makes a found box a hit."""
 
+DRAWN: Final = 4
+"""Number of test scenes in the picture of a result."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options of detection. The defaults are the published ones of PointGST and 3DETR on ScanNet: a training of days."""
+class Options(Schedule):
+    """Options of detection, in addition to those of `Schedule`. The head is the detector: `tune=mlp` trains it on the frozen encoder, and
+    `tune=linear` is refused. The defaults are the published ones of 3DETR and PointGST on ScanNet: a training of days."""
 
-    tune: Literal["full", "frozen", Mode] = told("full")
-    """The part of the model that the task trains, in addition to the detector on top. `full`: the encoder (on a GPU in bfloat16). `frozen`:
-    nothing. Any other name is a method of `trainer.tuning.catalog`: new parts in the blocks of the frozen encoder. A linear layer alone,
-    as in `classify`, cannot predict a set of boxes."""
-    efficient: Efficient = Efficient()
-    """Sizes of the new parts. Each method of `trainer.tuning.catalog` reads its own."""
+    epochs: int = 1080
+    batch: int = 8
+    lr: float = 5e-4
+    """Highest learning rate, 3DETR's. PointGST has 2e-4."""
+    weight_decay: float = 0.1
+    warmup: float = 9.0
+    clip: float = 0.1
     train_split: str = "train"
     test_split: str | None = told(None)
     """Split with the test scenes; None for `test`, or `val` if there is no `test`."""
@@ -62,19 +64,10 @@ class Options:
     """Start from random weights, new ones for every seed, instead of the run's."""
     seeds: int = 3
     """Number of trainings, with seeds 0, 1, ..."""
-    epochs: int = 1080
-    batch: int = 8
-    lr: float = 5e-4
-    """Highest learning rate, 3DETR's. PointGST has 2e-4."""
-    weight_decay: float = 0.1
-    warmup: float = 9.0
-    """Number of epochs over which the learning rate rises; at most a tenth of all epochs."""
-    clip: float = 0.1
-    """Norm at which the gradient is clipped."""
     queries: int = 256
     """Number of boxes that are predicted in a scene."""
-    groups: int = 0
-    """Number of tokens that the encoder makes of a scene; 0 for as many as of a shape in its training. An encoder with several levels gets
+    groups: int | None = None
+    """Number of groups in which the encoder reads a scene; None for as many as in its pre-training. An encoder with several levels gets
     more groups on each."""
     least_points: int = boxes.POINTS
     """Number of points below which a found box counts as empty and is removed."""
@@ -85,22 +78,12 @@ class Options:
     augment: SceneAugment = SceneAugment()
 
     def __post_init__(self) -> None:
-        check_numbers(self, {"weight_decay": 0, "warmup": 0, "groups": 0, "least_points": 0})
-        if min(self.seeds, self.epochs, self.batch, self.queries) < 1 or self.clip <= 0:
-            raise UserError(
-                f"seeds, epochs, batch, queries and clip must be positive, got {self.seeds}, {self.epochs}, {self.batch}, {self.queries} "
-                f"and {self.clip}"
-            )
-        check_sizes(self.tune, self.efficient)
-        if self.groups and self.model.pre_encoder:
+        super().__post_init__()
+        check_numbers(self, {"seeds": 1, "queries": 1, "groups": 1, "least_points": 0})
+        if self.tune == "linear":
+            raise UserError("tune=linear: one linear layer cannot predict a set of boxes; take mlp, the detector on the frozen encoder")
+        if self.groups is not None and self.model.pre_encoder:
             raise UserError("groups would have no effect where model.pre_encoder=true: set model.pre_tokens instead")
-        assert self.optim  # creating it checks the remaining fields
-
-    @property
-    def optim(self) -> OptimConfig:
-        return OptimConfig(
-            batch=self.batch, epochs=self.epochs, lr=self.lr, warmup=self.warmup, weight_decay=self.weight_decay, clip=self.clip
-        )
 
 
 SMOKE: Final = Options(
@@ -130,8 +113,9 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             *blocks.notes(test.shapes.rows),
             *_protocol(train, test, convention, detector),
             *_absent(test),
-            *_tuned(detector, options),
+            *described(detector.below, detector.above, options),
         ),
+        drawing=Above(views=tuple(_views(found[0], test, blocks)), names=test.names),
     )
 
 
@@ -153,44 +137,27 @@ def fit(encoder: Encoder, train: Scenes, convention: Convention | None, options:
     Raises:
         UserError: the scenes have too few points, the encoder has no place for new parts, or the loss is NaN or infinite.
     """
+    check_sizes(options.tune, options.efficient)
     detector = _built(encoder, train, convention, options)
     blocks, device = _blocks(train, convention, detector), next(detector.parameters()).device
-    optimizer = adamw(detector, options.optim)
-    order, chance = np.random.default_rng(seed), torch.Generator(device).manual_seed(seed)
-    true = torch.from_numpy(train.boxes).float().to(device)
-    kinds = torch.from_numpy(train.kinds).to(device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and options.tune != "frozen")
-    parts = -(-len(train) // options.batch)
-    for epoch in _epochs(options, f"{options.tune}, seed {seed}"):
+    true, kinds = torch.from_numpy(train.boxes).float().to(device), torch.from_numpy(train.kinds).to(device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and options.tune != "mlp")
+
+    def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
+        points = blocks.read(train.shapes.rows[chosen], order.integers(blocks.blocks, size=len(chosen))).to(device)
+        points, own = changed(points, true[chosen], draw(options.augment, len(points), chance), upright=train.upright)
+        extent = bounds(points[..., :3])[1]
+        with autocast:
+            predicted = detector(points, blocks.ordered)
+        return set_loss(predicted, Targets(boxes=own, kinds=kinds[chosen], extent=extent), options.weights)["loss"]
+
+    def begin() -> None:
         detector.train()
-        detector.encoder.train(options.tune == "full")  # type: ignore[attr-defined]  # it is a module
-        total = torch.zeros((), device=device)
-        for step, chosen in enumerate(np.array_split(order.permutation(len(train)), parts)):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(options.optim, epoch * parts + step, options.epochs * parts, parts)
-            points = blocks.read(train.shapes.rows[chosen], order.integers(blocks.blocks, size=len(chosen))).to(device)
-            drawn = draw(options.augment, len(points), chance)
-            points, own = changed(points, true[chosen], drawn, upright=train.upright)
-            low, extent = bounds(points[..., :3])
-            targets = Targets(boxes=own, kinds=kinds[chosen], low=low, extent=extent)
-            with autocast:
-                predicted = detector(points, blocks.ordered)
-            loss = set_loss(predicted, targets, options.weights)["loss"]
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(detector.parameters(), options.clip)
-            optimizer.step()
-            total += loss.detach()
-        if not total.isfinite():
-            raise UserError(f"detection diverged in epoch {epoch + 1} of {options.epochs}: lower lr, now {options.lr:g}")
+        detector.below.train(options.tune == "full")
+
+    for _ in epochs(detector, len(train), options, seed, begin, loss):
         blocks.settle()
     return detector.eval()
-
-
-def _epochs(options: Options, label: str) -> Iterator[int]:
-    """The epochs, with a progress bar on a terminal."""
-    bar = Console(stderr=True)  # stdout is for results
-    yield from track(range(options.epochs), label, console=bar, transient=True, disable=not bar.is_terminal)
 
 
 def _built(encoder: Encoder, train: Scenes, convention: Convention | None, options: Options) -> Detector:
@@ -304,6 +271,16 @@ def _metrics(found: Sequence[Sequence[Detections]], guess: Sequence[Detections],
     return (*means, *classes)
 
 
+def _views(found: Sequence[Detections], test: Scenes, blocks: Blocks) -> Iterator[View]:
+    """Some test scenes, evenly chosen, with the boxes that were found in them by the first training."""
+    ids = test.shapes.cache.ids()
+    for scene in np.unique(np.linspace(0, len(test) - 1, DRAWN).round().astype(int)).tolist():
+        row = test.shapes.rows[scene]
+        true, kinds = test.of(scene)
+        points = blocks.read(np.array([row]), 0)[0, :, :3].numpy()
+        yield View(title=str(ids[row]), points=points, true=true, kinds=kinds, found=found[scene])
+
+
 # -------------------------------------------------------------------------------------------------------------- the notes
 
 
@@ -330,12 +307,3 @@ def _absent(test: Scenes) -> Iterator[str]:
     none = [name for kind, name in enumerate(test.names) if not (test.kinds == kind).any()]
     if none:
         yield f"no test box has these classes, which are left out of the mean: {', '.join(none)}"
-
-
-def _tuned(detector: Detector, options: Options) -> Iterator[str]:
-    """A note on parameter-efficient tuning: the number of trained parameters."""
-    if isinstance(detector.encoder, Adapted):
-        inside, everything = learned(detector.encoder), sum(p.numel() for p in detector.encoder.parameters())
-        above = learned(detector) - inside
-        parts = f"{inside:,} in the encoder and {above:,} above; {everything - inside:,} frozen"
-        yield f"{options.tune}: {inside + above:,} parameters learned, {parts}"

@@ -168,6 +168,17 @@ class Detector(nn.Module):
         """Number of leading points of a block that must be in farthest-point order, to serve as centres of groups and as queries."""
         return max(self.queries, self.encoder.centres if self.abstraction is None else self.abstraction.count)
 
+    @property
+    def below(self) -> nn.Module:
+        """The encoder as a module."""
+        assert isinstance(self.encoder, nn.Module)
+        return self.encoder
+
+    @property
+    def above(self) -> nn.ModuleList:
+        """Everything but the encoder."""
+        return nn.ModuleList([module for name, module in self.named_children() if name != "encoder"])
+
     def prepare(self, points: Tensor, ordered: bool) -> "Detector":
         """Create the projections, whose widths only a forward pass of the encoder tells. Weights come from torch's global generator."""
         with torch.no_grad():

@@ -67,8 +67,6 @@ class Targets(Tensors):
     """[B, M, 7], as in `trainer.tasks.boxes`."""
     kinds: Tensor
     """[B, M] int64: class of each box; -1 for a place without a box."""
-    low: Tensor
-    """[B, 3]: lowest coordinates of the scene's points."""
     extent: Tensor
     """[B, 3]: size of the scene. Distances of centres and differences of sizes count in shares of it."""
 
