@@ -78,7 +78,10 @@ def _floor(axes: Axes, points: NDArray[np.float32]) -> None:
     """Draw points [P, 3] seen from above, with +X to the right and +Z down: the higher, the darker."""
     some = points[:: -(-len(points) // THINNED)]
     some = some[np.argsort(some[:, 1])]
-    axes.scatter(some[:, 0], some[:, 2], s=1.5, c=some[:, 1], cmap="Greys", vmin=some[:, 1].min() - 0.5, linewidths=0)
+    size = float(np.clip(4000 / len(some), 0.8, 8))
+    # The lowest points, the floor, must not be white.
+    height = some[:, 1] - some[:, 1].min()
+    axes.scatter(some[:, 0], some[:, 2], s=size, c=height, cmap="Greys", vmin=-0.5 * height.max() - 1e-9, linewidths=0)
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.tick_params(labelsize=6)

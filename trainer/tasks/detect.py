@@ -48,7 +48,7 @@ DRAWN: Final = 4
 @dataclass(frozen=True, kw_only=True)
 class Options(Schedule):
     """Options of detection, in addition to those of `Schedule`. The head is the detector: `tune=mlp` trains it on the frozen encoder, and
-    `tune=linear` is refused. The defaults are the published ones of 3DETR and PointGST on ScanNet: a training of days."""
+    `tune=linear` is refused. The defaults of the training are those of 3DETR on ScanNet, which took days."""
 
     epochs: int = 1080
     batch: int = 8

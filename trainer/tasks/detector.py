@@ -7,8 +7,8 @@ Queries are points of the scene, spread by farthest-point sampling. A Transforme
 encoder's tokens. After every layer, small networks predict the class of each query's box, its centre as an offset from the query, its
 size as a share of the scene, and its angle.
 
-It differs from the published code in its norms: the networks have layer norms, so that the result does not depend on the batch. An
-encoder with several levels gives the tokens of all levels to the decoder.
+It differs from the published code in two things. The networks have layer norms, so that a result does not depend on its batch. And queries
+start with the tokens around them (`DetectorOptions.start`). An encoder with several levels gives the tokens of all levels to the decoder.
 
 Letters: B scenes, P points, C channels, N tokens (memory), Q queries, G groups, K points of a group or classes, D width of the decoder,
 E width of the encoder's tokens, L layers.
@@ -16,6 +16,7 @@ E width of the encoder's tokens, L layers.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from trainer.tasks.matching import Predictions
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions:
-    """Sizes of a detector. The defaults are those of PointGST's detector on ScanNet, but for the pre-encoder."""
+    """Sizes of a detector. The defaults are those of PointGST's detector on ScanNet, but for `start` and the pre-encoder."""
 
     layers: int = 8
     """Number of layers of the decoder."""
@@ -49,6 +50,9 @@ class DetectorOptions:
     """Largest distance of a box's centre from its query along each axis, in the units of the cache: 0.5 m as published."""
     scale: float = 1.0
     """Factor from the units of the cache to those of the encoder. It changes only what the encoder reads, not the boxes."""
+    start: Literal["zeros", "tokens"] = "tokens"
+    """What the decoder knows of a query at first, in addition to its place. `zeros`: nothing, as published. `tokens`: the tokens around it,
+    interpolated. On 96 made-up rooms, 25 epochs then gave an AP25 of 65 %, where 40 epochs from zeros gave 6 %."""
     pre_encoder: bool = False
     """Replace the embedding of the encoder's groups by a set abstraction as in 3DETR's and PointGST's protocol. The encoder's Transformer
     then reads its tokens, without position embedding."""
@@ -220,11 +224,18 @@ class Detector(nn.Module):
             return embedded
 
         keys, asked = memory + places(torch.cat(centres, 1)), self.query(places(start))
-        x, outputs = torch.zeros_like(asked), []
+        x = self._first(torch.cat(centres, 1), memory, start)
+        outputs = []
         for layer in self.layers:
             x = layer(x, asked, memory, keys)
             outputs.append(self.norm(x))
         return self._boxes(torch.stack(outputs), start, extent)
+
+    def _first(self, centres: Tensor, memory: Tensor, start: Tensor) -> Tensor:
+        """What the first layer of the decoder reads for queries at `start` [B, Q, 3]: [B, Q, D]."""
+        if self.options.start == "zeros":
+            return torch.zeros(*start.shape[:2], self.dim, device=start.device)
+        return ops.interpolate(start, centres, memory)
 
     def _boxes(self, x: Tensor, start: Tensor, extent: Tensor) -> Predictions:
         """The boxes of outputs x [L, B, Q, D] of queries at `start` [B, Q, 3], in scenes of size `extent` [B, 3]."""
