@@ -95,7 +95,10 @@ class Labels:
                 (
                     (f"{example.title}\ntruth", self._colors(example.truth)),
                     ("prediction", self._colors(np.where(example.truth < 0, -1, example.predicted))),
-                    (f"wrong: {100 * np.mean(differ[differ >= 0]) if (differ >= 0).any() else 0:.1f} % of points", RIGHT_WRONG[differ]),
+                    (
+                        f"wrong: {100 * np.mean(differ[differ >= 0]) if (differ >= 0).any() else 0:.1f} % of these points",
+                        RIGHT_WRONG[differ],
+                    ),
                 ),
                 strict=True,
             ):
@@ -111,6 +114,13 @@ class Labels:
         """Colour of each label, [P, 3]; grey for -1."""
         wheel = np.array(matplotlib.colormaps["tab20" if len(self.names) <= 20 else "gist_rainbow"](_spread(len(self.names)))[:, :3])
         return np.concatenate([wheel, [GREY]])[labels]
+
+
+def told_apart(order: NDArray[np.int64]) -> list[tuple[str, int]]:
+    """Which shapes to show, out of an order from the lowest to the highest score: the worst, the median and the best; fewer if there are
+    fewer."""
+    named = {int(order[0]): "worst", int(order[len(order) // 2]): "median", int(order[-1]): "best"}
+    return [(what, i) for i, what in named.items()]
 
 
 GREY: Final = (0.8, 0.8, 0.8)

@@ -140,9 +140,7 @@ def _renumbered(shapes: Shapes, place: NDArray[np.int64], classes: Sequence[str]
     lost = labels == NONE
     names = [shapes.classes[i] for i in np.unique(shapes.labels[lost])]
     if lost.all():
-        raise UserError(
-            f"{shapes.name} has no class that the classifier knows: it has {some(names)}; the classifier knows {some(classes)}"
-        )
+        raise UserError(f"{shapes.name} has no class that the classifier knows: it has {some(names)}; the classifier knows {some(classes)}")
     notes = (
         (f"{int(lost.sum())} of {len(shapes)} test shapes are left out, since the classifier does not know their classes: {some(names)}",)
         if names
