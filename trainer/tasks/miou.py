@@ -16,8 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.integer]
+Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Counts = Ints | Floats
 
 RESAMPLES: Final = 1000
 """Number of times that the test shapes are drawn again for an interval."""
@@ -54,7 +55,7 @@ def confusion(truth: Ints, predicted: Ints, classes: int) -> NDArray[np.int64]:
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def by_class(counts: Ints) -> tuple[Floats, Floats]:
+def by_class(counts: Counts) -> tuple[Floats, Floats]:
     """Intersection over union and recall of each class, from confusion counts [..., K, K]: [..., K] each, in 0..1.
 
     A class that is absent from truth and prediction has NaN for both. A class that is absent from the truth, but predicted, has an
@@ -69,14 +70,14 @@ def by_class(counts: Ints) -> tuple[Floats, Floats]:
         )
 
 
-def overall(counts: Ints) -> Floats:
+def overall(counts: Counts) -> Floats:
     """Share of points whose prediction is right, from confusion counts [..., K, K]: [...], in 0..1. NaN if there is no point."""
     total = counts.sum((-2, -1))
     right = np.diagonal(counts, axis1=-2, axis2=-1).sum(-1)
     return np.where(total > 0, right / np.where(total > 0, total, 1), np.nan)
 
 
-def guessed(counts: Ints) -> Floats:
+def guessed(counts: Counts) -> Floats:
     """Expected confusion counts [K, K] of guessing every class equally often, for the true classes in `counts` [K, K]."""
     return np.repeat(counts.sum(1, keepdims=True) / len(counts), len(counts), 1)
 

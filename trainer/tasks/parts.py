@@ -34,7 +34,7 @@ from trainer.stage import Stage
 from trainer.tasks import miou
 from trainer.tasks.features import seeded
 from trainer.tasks.finetune import described
-from trainer.tasks.picture import Example, Labels
+from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.segment import Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
@@ -102,7 +102,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         peak, at_peak = -1.0, None
         with seeded(seed, next(stage.parameters()).device):
             model = segmenter(stage, task.train, options, len(task.names), len(task.known))
-            for model in fit(model, task.train, options, seed, grey):
+            for _ in fit(model, task.train, options, seed, grey):
                 if options.peer_protocol and (found := task.ious(guesses(model, task)).mean()) > peak:
                     peak, at_peak = found, copy.deepcopy(model)
         last.append(guesses(model, task))
@@ -146,16 +146,18 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
         for shapes, index in ((train, np.arange(len(names))), (test, place))
     )
     counts = own.counts(len(names))  # [n, K]
-    own, unlabelled = with_labels(own, counts.any(1), "training")
-    counts = counts[counts.any(1)]
+    labelled = counts.sum(1) > 0
+    own, unlabelled = with_labels(own, labelled, "training")
+    counts = counts[labelled]
     by_category = np.zeros((len(train.classes), len(names)), np.int64)
     np.add.at(by_category, own.shapes.labels, counts)
     known = by_category > 0
-    usable = known[test.labels].any(1)
-    other, strangers = without_parts(other, usable, train)
+    usable = known.sum(1) > 0
+    other, strangers = without_parts(other, usable[test.labels], train)
     truth = labels_of(other)
-    other, blank = with_labels(other, (truth >= 0).any(1), "test")
-    truth = truth[(truth >= 0).any(1)]
+    labelled = (truth >= 0).sum(1) > 0
+    other, blank = with_labels(other, labelled, "test")
+    truth = truth[labelled]
     task = Task(train=own, test=other, names=names, known=known, largest=by_category.argmax(1), truth=truth, notes=())
     told = (*lost, *unlabelled, *strangers, *blank, *unknown_parts(task, theirs, place), *single_parts(task))
     return dataclasses.replace(task, notes=told)
@@ -284,11 +286,11 @@ def peers(task: Task, best: Sequence[NDArray[np.float64]], voted: Sequence[NDArr
     """The numbers of other papers' protocols, from the IoU of each test shape [n] for each seed. Empty if there are none."""
     out = []
     for what, ious in (("best test epoch", best), ("vote of best test epoch", voted)):
-        for name, mean in (
-            ("mIoU over shapes", lambda own: float(own.mean())),
-            ("mIoU over categories", lambda own: over_categories(own, task.categories)),
-        ):
-            values = tuple(mean(own) for own in ious)
+        means = {
+            "mIoU over shapes": tuple(float(own.mean()) for own in ious),
+            "mIoU over categories": tuple(over_categories(own, task.categories) for own in ious),
+        }
+        for name, values in means.items():
             if values:
                 out.append(Metric(name=f"{name}, {what} (peer protocol)", values=values, over="seeds", headline=True))
                 out.append(Metric(name=f"{name}, {what} of best seed (peer protocol)", values=(max(values),), over="seeds", headline=True))
@@ -310,7 +312,7 @@ def examples(task: Task, predictions: NDArray[np.int64], ious: NDArray[np.float6
     """The test shapes with the lowest, the median and the highest IoU."""
     order = np.argsort(ious, kind="stable")
     shapes, ids = task.test.shapes, task.test.shapes.cache.ids()
-    for what, i in (("worst", order[0]), ("median", order[len(order) // 2]), ("best", order[-1])):
+    for what, i in told_apart(order):
         points = task.test.full.read(shapes.rows[i : i + 1], 0)[0, :, :3].numpy()
         yield Example(
             title=f"{what}: {ids[shapes.rows[i]]}, IoU {ious[i]:.1f}", points=points, truth=task.truth[i], predicted=predictions[i]

@@ -96,7 +96,10 @@ class Labels:
                 (
                     (f"{example.title}\ntruth", self._colors(example.truth)),
                     ("prediction", self._colors(np.where(example.truth < 0, -1, example.predicted))),
-                    (f"wrong: {100 * np.mean(differ[differ >= 0]) if (differ >= 0).any() else 0:.1f} % of points", RIGHT_WRONG[differ]),
+                    (
+                        f"wrong: {100 * np.mean(differ[differ >= 0]) if (differ >= 0).any() else 0:.1f} % of these points",
+                        RIGHT_WRONG[differ],
+                    ),
                 ),
                 strict=True,
             ):
@@ -116,6 +119,13 @@ class Labels:
 def wheel(count: int) -> NDArray[np.float64]:
     """Colours of `count` labels, [count, 3], so that neighbours in the list look different."""
     return np.array(matplotlib.colormaps["tab20" if count <= 20 else "gist_rainbow"](_spread(count))[:, :3])
+
+
+def told_apart(order: NDArray[np.int64]) -> list[tuple[str, int]]:
+    """Which shapes to show, out of an order from the lowest to the highest score: the worst, the median and the best; fewer if there are
+    fewer."""
+    named = {int(order[0]): "worst", int(order[len(order) // 2]): "median", int(order[-1]): "best"}
+    return [(what, i) for i, what in named.items()]
 
 
 GREY: Final = (0.8, 0.8, 0.8)

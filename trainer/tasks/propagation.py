@@ -76,7 +76,8 @@ class Normed(nn.Module):
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+        out: Tensor = F.relu(self.norm(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+        return out
 
 
 class Category(nn.Module):
@@ -90,7 +91,8 @@ class Category(nn.Module):
 
     def forward(self, category: Tensor) -> Tensor:
         one_hot = F.one_hot(category, self.categories).to(self.embed.weight.dtype)
-        return F.leaky_relu(self.norm(self.embed(one_hot)), SLOPE)
+        out: Tensor = F.leaky_relu(self.norm(self.embed(one_hot)), SLOPE)
+        return out
 
 
 class Head(nn.Module):

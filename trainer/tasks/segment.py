@@ -13,7 +13,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -129,15 +129,16 @@ class Labelled:
         """Number of points of a full block, Q."""
         return self.full.count
 
-    def of(self, chosen: NDArray[np.bool_]) -> "Labelled":
-        """The chosen shapes [n]."""
+    def of(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Labelled":
+        """The chosen shapes: indices, or a boolean mask [n]."""
         other = copy.copy(self)
         other.shapes = self.shapes.of(chosen)
         return other
 
     def labels(self, chosen: NDArray[np.int64], which: NDArray[np.int64] | int) -> NDArray[np.int64]:
         """The classes of the points in blocks `which` of the chosen shapes, -1 for none. [b, Q]"""
-        return self._place[self.values(LABELS, chosen, which)]
+        classes: NDArray[np.int64] = self._place[self.values(LABELS, chosen, which)]
+        return classes
 
     def values(self, path: str, chosen: NDArray[np.int64], which: NDArray[np.int64] | int) -> NDArray[Any]:
         """The values of an array that the cache stores for these points. [b, Q]"""
@@ -196,19 +197,18 @@ def encoder_of(stage: Stage, options: Segmenting) -> Encoder:
         UserError: the encoder has no such setting.
     """
     old = stage.encoder
+    assert isinstance(old, nn.Module)
     asked = {name: value for name in ("groups", "group_size") if (value := getattr(options, name)) is not None}
     if not asked and not options.scratch:
-        return copy.deepcopy(old).eval()
+        return cast(Encoder, copy.deepcopy(old).eval())
     known = [field.name for field in dataclasses.fields(old.config)]
     for name in asked:
         if name not in known:
             raise UserError(f"{type(old).__name__} has no single number of {name}: its levels have their own. Leave {name} out")
-    new = type(old)(dataclasses.replace(old.config, **asked))  # type: ignore[call-arg,type-var]
-    assert isinstance(new, nn.Module) and isinstance(old, nn.Module)
+    new = type(old)(dataclasses.replace(old.config, **asked))
     if not options.scratch:
         new.load_state_dict(old.state_dict())  # no weight depends on the groups
-    made: Encoder = new.to(next(stage.parameters()).device).eval()
-    return made
+    return cast(Encoder, new.to(next(stage.parameters()).device).eval())
 
 
 def segmenter(stage: Stage, data: Labelled, options: Segmenting, classes: int, categories: int = 0) -> Segmenter:
@@ -222,8 +222,8 @@ def segmenter(stage: Stage, data: Labelled, options: Segmenting, classes: int, c
         categories: number of categories of shapes that the head is told; 0 for none.
 
     Raises:
-        UserError: `efficient` sets a size that `tune` does not read, or the encoder has no place for new parts, gives no features of several
-            depths, or cannot group the points.
+        UserError: `efficient` sets a size that `tune` does not read, or the encoder has no place for new parts, has only its last tokens,
+            or cannot group the points.
     """
     check_sizes(options.tune, options.efficient)
     encoder, device = encoder_of(stage, options), next(stage.parameters()).device
@@ -270,10 +270,7 @@ def fit(
     def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
         which = order.integers(data.full.blocks, size=len(chosen))
         points, labels = data.read(chosen, which).to(device), torch.from_numpy(data.labels(chosen, which)).to(device)
-        drawn = draw(options.augment, len(points), points.shape[1], chance)
-        points = augment(points, drawn, grey)
-        if drawn.source is not None:
-            labels = labels.gather(1, drawn.source)  # a point takes its label along
+        points, labels = changed(points, labels, options.augment, chance, grey)
         with autocast:
             logits = model(points, inside, data.ordered, categories(data, chosen, device))
         return cross_entropy(logits.float(), labels, weights)
@@ -286,6 +283,16 @@ def fit(
     for _ in epochs(model, len(data), options, seed, begin, loss):
         data.full.settle()
         yield model.eval()
+
+
+def changed(
+    points: Tensor, labels: Tensor, augmentation: AugmentOptions, chance: torch.Generator, grey: float = GREY
+) -> tuple[Tensor, Tensor]:
+    """Points [B, Q, C] after random changes, and their labels [B, Q]. The point that replaces a dropped one brings its label along."""
+    drawn = draw(augmentation, len(points), points.shape[1], chance)
+    if drawn.source is not None:
+        labels = labels.gather(1, drawn.source)
+    return augment(points, drawn, grey), labels
 
 
 def categories(data: Labelled, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -309,7 +316,12 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Ten
 
 @torch.no_grad()
 def predicted(
-    model: Segmenter, data: Labelled, block: int, chance: torch.Generator | None = None, changes: AugmentOptions = UNCHANGED
+    model: Segmenter,
+    data: Labelled,
+    block: int,
+    chance: torch.Generator | None = None,
+    changes: AugmentOptions = UNCHANGED,
+    grey: float = GREY,
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Logits of all points in one block of every shape, computed in float32.
 
@@ -319,6 +331,7 @@ def predicted(
         block: index of the stored block of each shape.
         chance: generator of random changes of the shapes, on the model's device; None for no change.
         changes: the changes, without dropped points.
+        grey: colour of shapes whose colours are dropped.
 
     Yields:
         Indices of some shapes [b], and their logits [b, Q, K] on the CPU.
@@ -332,7 +345,7 @@ def predicted(
     for chosen in data.batches():
         points = data.read(chosen, block).to(device)
         if chance is not None:
-            points = augment(points, draw(changes, len(points), points.shape[1], chance))
+            points = augment(points, draw(changes, len(points), points.shape[1], chance), grey)
         logits = model(points, inside, data.ordered, categories(data, chosen, device)).cpu()
         if not logits.isfinite().all():
             raise UserError("a logit of the model is NaN or infinite: its training diverged; lower lr, or take another run")
