@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer import rooms
 from trainer import checkpoint
@@ -216,8 +217,6 @@ def test_an_impossible_box_is_refused_with_its_place(tmp_path, place, value):
 
 
 def test_what_does_not_fit_is_said(cache, cache_path, tmp_path):
-    from cache_schema import store
-
     with pytest.raises(UserError, match=r"has no boxes, which a detector learns from"):
         scenes(store.open_cache(cache_path), "train")
 
@@ -240,11 +239,8 @@ def test_what_does_not_fit_is_said(cache, cache_path, tmp_path):
 
 def test_classes_are_matched_by_name_and_others_left_out(cache, tmp_path, monkeypatch):
     monkeypatch.setitem(rooms.KINDS, "Lamp", (0.3, 1.5, 0.3))
-    other = (
-        rooms.write(tmp_path / "o.zarr", rooms=12, tests=12, kinds=("Table", "Lamp", "crate"), count=64)
-        if rooms.KINDS.setdefault("Table", rooms.KINDS["table"])
-        else None
-    )
+    monkeypatch.setitem(rooms.KINDS, "Table", rooms.KINDS["table"])
+    other = rooms.write(tmp_path / "o.zarr", rooms=12, tests=12, kinds=("Table", "Lamp", "crate"), count=64)
     test = scenes(other, "test")
     train, matched, notes = both(scenes(cache, "train"), test)
     assert train.names == matched.names == ("crate", "pillar", "table")
@@ -383,9 +379,25 @@ def test_a_result_says_how_scenes_were_read_and_is_saved_with_its_picture(cache,
     assert [file.suffix for file in files] == [".json", ".png"] and files[1].read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_guess_finds_what_stands_where_the_queries_are(cache):
-    test = scenes(cache, "test")
-    guess = detect.guessed(scenes(cache, "train"), test, None, SMALL)
-    assert len(guess) == len(test) and all(one.scores.shape[1] == 3 for one in guess)
-    kinds = np.concatenate([own for _, own in map(scenes(cache, "train").of, range(8))])
-    assert max(one.scores.max() for one in guess) == pytest.approx(np.bincount(kinds).max() / len(kinds))
+def test_the_guess_puts_mean_boxes_of_every_class_at_the_queries(cache):
+    train = scenes(cache, "train")
+    kinds = train.kinds[train.kinds >= 0]
+    (guess,) = detect.guessed(train, [np.array([[0.0, 0, 0], [0.05, 0, 0], [3, 0, 0]])])
+    assert len(guess.boxes) == 6, "the first two overlap"
+    for kind in range(3):
+        (rows,) = np.nonzero(guess.scores[:, kind])
+        assert guess.scores[rows, kind] == pytest.approx((kinds == kind).mean())
+        assert np.allclose(guess.boxes[rows, 3:6], train.boxes[train.kinds == kind, 3:6].mean(0))
+
+
+def test_what_no_query_can_find_is_noted(cache):
+    chosen = dataclasses.replace(SMALL, epochs=1, queries=2, model=dataclasses.replace(MODEL, reach=0.01))
+    notes = detect.run(aligned("pointmae-tiny"), cache, cache, chosen).notes
+    assert any("have no query within model.reach=0.01 of their centre" in note for note in notes)
+    crowded = sum(len(scenes(cache, "test").of(i)[0]) > 2 for i in range(4))
+    assert f"{crowded} of 4 test scenes have more boxes than queries, so not all can be found" in notes
+
+
+def test_a_probe_without_boxes_is_refused_before_the_training(cache, cache_path):
+    assert catalog.lacks("detect", cache) == ""
+    assert "needs the product boxes, which" in catalog.lacks("detect", store.open_cache(cache_path))

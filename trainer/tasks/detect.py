@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cache_schema import products
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
@@ -86,6 +87,8 @@ class Options(Schedule):
             raise UserError("groups would have no effect where model.pre_encoder=true: set model.pre_tokens instead")
 
 
+NEEDS: Final = (products.BOXES.name,)
+"""See `trainer.tasks.protocol.Task`."""
 SMOKE: Final = Options(
     epochs=1, batch=8, seeds=1, queries=16, model=DetectorOptions(layers=1, dim=24, heads=2), augment=SceneAugment(turn=0.0)
 )
@@ -101,18 +104,19 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             encoder = Body.of(stage, "mean_max", scratch=options.scratch).encoder
             detector = fit(encoder, train, convention, options, seed)
         found.append(detect(detector, test, convention, options))
-    guess = guessed(train, test, convention, options)
     blocks = _blocks(test, convention, detector)
+    starts = _starts(test, blocks, options.queries)
     return Scores(
         train=train.shapes.data,
         test=test.shapes.data,
-        metrics=_metrics(found, guess, test),
+        metrics=_metrics(found, guessed(train, starts), test),
         variant=options.tune + (" from scratch" if options.scratch else ""),
         notes=(
             *notes,
             *blocks.notes(test.shapes.rows),
             *_protocol(train, test, convention, detector),
             *_absent(test),
+            *_unreachable(test, starts, options.model.reach),
             *described(detector.below, detector.above, options),
         ),
         drawing=Above(views=tuple(_views(found[0], test, blocks)), names=test.names),
@@ -208,35 +212,27 @@ def detect(detector: Detector, test: Scenes, convention: Convention | None, opti
     return out
 
 
-def guessed(train: Scenes, test: Scenes, convention: Convention | None, options: Options) -> list[Detections]:
-    """What can be found without looking at a scene: at every query a box of each class, of the mean size of its training boxes, with the
-    share of its training boxes as score.
+def guessed(train: Scenes, starts: Sequence[NDArray[np.float64]]) -> list[Detections]:
+    """What can be found without looking at a scene: at every query [Q, 3] a box of each class, of the mean size of its training boxes, with
+    the share of its training boxes as score. Boxes of one class do not overlap, as in the official choice.
     """
     there = train.kinds >= 0
     kinds, sizes = train.kinds[there], train.boxes[there, 3:6]
     shares = np.bincount(kinds, minlength=len(train.names)) / len(kinds)
-    means = np.stack([sizes[kinds == kind].mean(0) for kind in range(len(train.names))])  # [K, 3]
-    blocks = test.shapes.blocks(None, 3, options.queries)
+    means = [sizes[kinds == kind].mean(0) for kind in range(len(train.names))]
     out = []
-    for row in test.shapes.rows:
-        points = blocks.read(np.array([row]), 0)
-        start = spread(points, blocks.ordered, options.queries)[0].double().numpy()
-        out.append(_at(start, means, shares, points[0].double().numpy(), options.least_points))
+    for start in starts:
+        each = [np.concatenate([start, np.broadcast_to(size, start.shape), np.zeros((len(start), 1))], 1) for size in means]
+        kept = [own[boxes.suppressed(own, np.zeros(len(own)), np.zeros(len(own), np.int64))] for own in each]
+        scores = np.repeat(np.diag(shares), [len(own) for own in kept], 0)
+        out.append(Detections(boxes=np.concatenate(kept), scores=scores))
     return out
 
 
-def _at(
-    start: NDArray[np.float64], means: NDArray[np.float64], shares: NDArray[np.float64], points: NDArray[np.float64], least: int
-) -> Detections:
-    """A box of each class at every query [Q, 3] of a scene, after the official choice within each class."""
-    found, scores = [], []
-    for kind, (size, share) in enumerate(zip(means, shares, strict=True)):
-        own = np.concatenate([start, np.broadcast_to(size, start.shape), np.zeros((len(start), 1))], 1)
-        own = own[boxes.inside(points, own).sum(1) >= least]
-        kept = own[boxes.suppressed(own, np.zeros(len(own)), np.zeros(len(own), np.int64))]
-        found.append(kept)
-        scores.append(np.eye(len(means))[kind] * share * np.ones((len(kept), 1)))
-    return Detections(boxes=np.concatenate(found), scores=np.concatenate(scores))
+def _starts(test: Scenes, blocks: Blocks, queries: int) -> list[NDArray[np.float64]]:
+    """The queries of each test scene, [Q, 3] each."""
+    rows = (blocks.read(test.shapes.rows[i : i + 1], 0)[..., :3] for i in range(len(test)))
+    return [spread(points, blocks.ordered, queries)[0].double().numpy() for points in rows]
 
 
 def _curves(found: Sequence[Detections], test: Scenes, threshold: float) -> tuple[Curve, ...]:
@@ -307,3 +303,18 @@ def _absent(test: Scenes) -> Iterator[str]:
     none = [name for kind, name in enumerate(test.names) if not (test.kinds == kind).any()]
     if none:
         yield f"no test box has these classes, which are left out of the mean: {', '.join(none)}"
+
+
+def _unreachable(test: Scenes, starts: Sequence[NDArray[np.float64]], reach: float) -> Iterator[str]:
+    """Notes on test boxes that no query can find: their centres are too far from all queries, or a scene has more boxes than queries."""
+    far = crowded = 0
+    for scene, start in enumerate(starts):
+        centres = test.of(scene)[0][:, :3]
+        near = (np.abs(centres[:, None] - start) <= reach).all(axis=-1)  # [M, Q]
+        far += len(centres) - np.count_nonzero(near.any(axis=1))
+        crowded += len(centres) > len(start)
+    if far:
+        count = int((test.kinds >= 0).sum())
+        yield f"{far} of {count} test boxes have no query within model.reach={reach:g} of their centre: they cannot be found"
+    if crowded:
+        yield f"{crowded} of {len(test)} test scenes have more boxes than queries, so not all can be found"
