@@ -310,8 +310,8 @@ def _unreachable(test: Scenes, starts: Sequence[NDArray[np.float64]], reach: flo
     far = crowded = 0
     for scene, start in enumerate(starts):
         centres = test.of(scene)[0][:, :3]
-        near = (np.abs(centres[:, None] - start) <= reach).all(axis=-1)  # [M, Q]
-        far += len(centres) - np.count_nonzero(near.any(axis=1))
+        near: NDArray[np.bool_] = np.abs(centres[:, None] - start).max(-1) <= reach  # [M, Q]
+        far += len(centres) - int(near.any(axis=1).sum())
         crowded += len(centres) > len(start)
     if far:
         count = int((test.kinds >= 0).sum())
