@@ -1,5 +1,7 @@
 """Boxes: geometry by laws and by chance, overlap against Monte Carlo, average precision by hand and against a short second version."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,6 +186,8 @@ def test_the_interval_holds_the_mean_and_weights_count_scenes_twice():
     found = boxes.curves(outcomes, 0.25, 1)
     low, high = boxes.interval([found], 30, 300)
     assert 0 < low < boxes.average_precisions(found)[0] < high < 1 and high - low > 0.05
+    none = boxes.curves([dataclasses.replace(one, overlaps=one.overlaps * 0) for one in outcomes], 0.25, 1)
+    assert boxes.interval([none], 30, 50) == (0, 0)
     weights = rng.integers(0, 3, 30)
     repeated = boxes.curves([o for o, w in zip(outcomes, weights, strict=True) for _ in range(w)], 0.25, 1)
     assert boxes.average_precisions(found, weights) == pytest.approx(boxes.average_precisions(repeated), abs=1e-3)
