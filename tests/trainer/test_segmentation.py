@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +13,17 @@ from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from tests.trainer.labelled import CLASSES, FORMS, PARTS, parts_of, write_cache, write_parts, write_scenes
 from trainer.distill import Distill
+from trainer.encoders import pointmae
 from trainer.encoders.catalog import build
 from trainer.encoders.protocol import Layered, Scale
 from trainer.options import DistillOptions
 from trainer.points import Convention
+from trainer.published import segmentation
 from trainer.tasks import catalog, parts, result, scenes, segment
-from trainer.tasks.propagation import Head, propagate
+from trainer.tasks.propagation import Head, layers, propagate
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import of_split
+from trainer.tuning.adapted import Adapted
 from trainer.tuning.catalog import MODES, Efficient, adapt
 
 FAMILIES = {
@@ -376,3 +380,113 @@ def test_a_result_is_saved_with_a_picture_of_predictions(shapes: Cache, tmp_path
     assert [file.suffix for file in files] == [".json", ".png", ".png"] and files[2].name.endswith("-shapes.png")
     assert files[2].read_bytes().startswith(b"\x89PNG")
     assert result.load(files[0]) == found and "drawing" not in files[0].read_text()
+
+
+def test_an_encoder_without_several_depths_is_refused_by_name() -> None:
+    class Bare(torch.nn.Module):
+        """Has only last tokens."""
+
+    with pytest.raises(UserError, match="Bare gives no features of several depths"):
+        layers(Bare(), torch.zeros(1, 8, 3), True)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="Bare gives no features of several depths"):
+        Adapted.layers(SimpleNamespace(encoder=Bare()), None)  # type: ignore[arg-type]
+
+
+# -------------------------------------------------------------------------------------------------------- published models
+
+
+def published(encoder: torch.nn.Module, parts_: int, categories: int, width: int) -> dict[str, torch.Tensor]:
+    """Made-up weights in the layout of Point-MAE's model for ShapeNetPart, as its authors' training writes them."""
+    names = pointmae.to_published({f"encoder.{name}": value for name, value in encoder.state_dict().items()})
+    state = {name.removeprefix("MAE_encoder."): value.clone() for name, value in names.items()}
+    wide, point, joined, last = 4 * width, 8 * width // 3, 4 * width // 3, 2 * width // 3
+
+    def norm(name: str, size: int) -> None:
+        state[f"{name}.weight"], state[f"{name}.bias"] = torch.rand(size) + 0.5, 0.1 * torch.randn(size)
+        state[f"{name}.running_mean"], state[f"{name}.running_var"] = 0.1 * torch.randn(size), torch.rand(size) + 0.5
+        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+    def conv(name: str, inside: int, out: int, bias: bool = True) -> None:
+        state[f"{name}.weight"] = torch.randn(out, inside, 1) / inside**0.5
+        if bias:
+            state[f"{name}.bias"] = 0.1 * torch.randn(out)
+
+    conv("label_conv.0", categories, 64, bias=False)
+    norm("label_conv.1", 64)
+    for i, (inside, out) in enumerate(((3 + 3 * width, wide), (wide, point))):
+        conv(f"propagation_0.mlp_convs.{i}", inside, out)
+        norm(f"propagation_0.mlp_bns.{i}", out)
+    for i, (inside, out) in enumerate(((point + 6 * width + 64, joined), (joined, last), (last, parts_)), 1):
+        conv(f"convs{i}", inside, out)
+        if i < 3:
+            norm(f"bns{i}", out)
+    return state
+
+
+def reference(state: dict[str, torch.Tensor], features: list[torch.Tensor], centres: torch.Tensor, points: torch.Tensor, one: torch.Tensor):
+    """The published head, written from its description: everything is joined for every point. One shape; [Q, K]."""
+
+    def conv(name: str, x: torch.Tensor) -> torch.Tensor:
+        return F.conv1d(x, state[f"{name}.weight"], state.get(f"{name}.bias"))
+
+    def norm(name: str, x: torch.Tensor) -> torch.Tensor:
+        get = (state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, *get)
+
+    joined = torch.cat(features, -1)  # [G, 3 D]
+    squared = torch.cdist(points.double(), centres.double()).square()
+    near, which = squared.sort(-1)
+    weight = 1 / (near[:, :3] + 1e-8)
+    at_points = ((weight / weight.sum(-1, keepdim=True)).unsqueeze(-1) * joined[which[:, :3]].double()).sum(1).float()
+    x = torch.cat([points, at_points], -1).T.unsqueeze(0)
+    for i in range(2):
+        x = F.relu(norm(f"propagation_0.mlp_bns.{i}", conv(f"propagation_0.mlp_convs.{i}", x)))
+    label = F.leaky_relu(norm("label_conv.1", conv("label_conv.0", one.view(1, -1, 1))), 0.2)
+    whole = torch.cat([joined.amax(0), joined.mean(0)]).view(1, -1, 1)
+    x = torch.cat([x, whole.expand(-1, -1, len(points)), label.expand(-1, -1, len(points))], 1)
+    x = F.relu(norm("bns2", conv("convs2", F.relu(norm("bns1", conv("convs1", x))))))
+    return conv("convs3", x)[0].T
+
+
+def test_a_published_model_of_parts_loads_whole_and_computes_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = SMALL["pointmae-tiny"]
+    theirs, ours = (build("pointmae-tiny", **sizes).eval() for _ in range(2))
+    state = published(theirs, 5, 3, 48)
+    torch.save(
+        {"epoch": 3, "model_state_dict": {f"module.{k}": v for k, v in state.items()}, "optimizer_state_dict": {}}, tmp_path / "a.pth"
+    )
+    model, found = segmentation.load(tmp_path / "a.pth", ours)
+    assert found == (3, 5)
+    assert sum(v.numel() for v in model.state_dict().values()) == sum(v.numel() for v in state.values()), "a tensor was not used"
+    points = torch.randn(2, 128, 3).clamp(-1, 1)
+    logits = model(points, None, False, torch.tensor([2, 0]))
+    scales = theirs.layers(theirs.patchify(points, ordered=False))
+    for i, category in enumerate((2, 0)):
+        features = [scale.tokens[i] for scale in scales]
+        expected = reference(state, features, scales[0].centres[i], points[i], F.one_hot(torch.tensor(category), 3).float())
+        assert torch.allclose(logits[i], expected, atol=1e-4)
+    for change, message in (
+        ({"extra.weight": torch.ones(2)}, "extra.weight"),
+        ({"bns1.weight": None}, "bns1|normed_joined.norm.weight is missing"),
+        ({"convs2.bias": torch.full((32,), torch.nan)}, "convs2.bias is not finite"),
+        ({"convs1.weight": None}, "no model of part segmentation"),
+        ({"propagation_0.mlp_convs.0.weight": torch.ones(192, 99, 1)}, "another width"),
+    ):
+        torch.save({k: v for k, v in (state | change).items() if v is not None}, tmp_path / "b.pth")
+        with pytest.raises(UserError, match=message):
+            segmentation.load(tmp_path / "b.pth", build("pointmae-tiny", **sizes))
+
+
+def test_a_published_model_is_tested_as_it_is(shapes: Cache, tmp_path: Path) -> None:
+    stage = stage_of()
+    torch.save(published(stage.encoder, len(PARTS), 3, 48), tmp_path / "best.pth")
+    options = parts.Options(published=str(tmp_path / "best.pth"), groups=16, group_size=16, points=128)
+    scores = parts.run(stage, shapes, shapes, options)
+    assert scores.variant == "as published in best.pth" and len(scores.metrics[0].values) == 1
+    assert any("have no names: they are taken to be in the order of the cache" in note for note in scores.notes)
+    torch.save(published(stage.encoder, 7, 3, 48), tmp_path / "other.pth")
+    with pytest.raises(UserError, match="knows 7 parts of 3 categories"):
+        parts.run(stage, shapes, shapes, dataclasses.replace(options, published=str(tmp_path / "other.pth")))
+    with pytest.raises(UserError, match="a published model is tested as it is"):
+        parts.Options(published="x", epochs=3)
