@@ -388,6 +388,15 @@ def test_the_guess_puts_mean_boxes_of_every_class_at_the_queries(cache):
         assert np.allclose(guess.boxes[rows, 3:6], train.boxes[train.kinds == kind, 3:6].mean(0))
 
 
+def test_an_interval_is_no_point_where_nothing_was_found(cache):
+    test = scenes(cache, "test")
+    nothing = [boxes.Detections(boxes=np.zeros((0, 7)), scores=np.zeros((0, 3)))] * len(test)
+    everything = [boxes.Detections(boxes=own, scores=np.eye(3)[kinds]) for own, kinds in map(test.of, range(len(test)))]
+    for found, value, ends in ((nothing, 0, (0, 49)), (everything, 100, (51, 100))):
+        metric = detect._metrics([found], nothing, test)[0]
+        assert metric.values == (value,) and metric.interval == pytest.approx(ends, abs=0.5)
+
+
 def test_what_no_query_can_find_is_noted(cache):
     chosen = dataclasses.replace(SMALL, queries=2, model=dataclasses.replace(MODEL, reach=0.01))
     notes = detect.run(aligned("pointmae-tiny"), cache, cache, chosen).notes

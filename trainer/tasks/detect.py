@@ -29,6 +29,7 @@ from trainer.points import Blocks, Convention, specification
 from trainer.stage import Stage
 from trainer.tasks import boxes
 from trainer.tasks.above import Above, View
+from trainer.tasks.accuracy import wilson
 from trainer.tasks.boxed import SceneAugment, Scenes, both, changed, draw, named, scenes
 from trainer.tasks.boxes import Curve, Detections
 from trainer.tasks.detector import Detector, DetectorOptions, bounds, spread
@@ -247,14 +248,14 @@ def _metrics(found: Sequence[Sequence[Detections]], guess: Sequence[Detections],
         seeds = [_curves(one, test, threshold) for one in found]
         chance = 100 * boxes.average_precisions(_curves(guess, test, threshold))  # [K]
         each = 100 * np.array([boxes.average_precisions(curves) for curves in seeds])  # [seeds, K]
-        low, high = boxes.interval(seeds, len(test))
+        values = tuple(map(float, np.nanmean(each, 1)))
         mean = Metric(
             name=name,
-            values=tuple(map(float, np.nanmean(each, 1))),
+            values=values,
             over="seeds",
             headline=True,
             shapes=len(test),
-            interval=(100 * low, 100 * high),
+            interval=_interval(seeds, values, len(test)),
             chance=float(np.nanmean(chance)),
         )
         recall = tuple(100 * statistics.fmean(c.recall for c in curves if c.truths.any()) for curves in seeds)
@@ -265,6 +266,14 @@ def _metrics(found: Sequence[Sequence[Detections]], guess: Sequence[Detections],
             if not np.isnan(chance[k])
         ]
     return (*means, *classes)
+
+
+def _interval(seeds: Sequence[Sequence[Curve]], values: Sequence[float], scenes: int) -> tuple[float, float]:
+    """The 95 % interval, in percent. If every box was found, or none, no draw of scenes differs: then it is that of a share of scenes."""
+    if statistics.fmean(values) in (0.0, 100.0):
+        return wilson(values[0], scenes)
+    low, high = boxes.interval(seeds, scenes)
+    return 100 * low, 100 * high
 
 
 def _views(found: Sequence[Detections], test: Scenes, blocks: Blocks) -> Iterator[View]:
