@@ -355,6 +355,15 @@ def test_what_cannot_be_done_is_refused(cache):
         detect.run(aligned("pointmae-tiny"), cache, cache, dataclasses.replace(SMALL, model=dataclasses.replace(MODEL, heads=5)))
 
 
+def test_a_training_that_diverges_is_stopped(cache, monkeypatch):
+    def broken(*arguments):
+        return {name: value * math.nan for name, value in set_loss(*arguments).items()}
+
+    monkeypatch.setattr(detect, "set_loss", broken)
+    with pytest.raises(UserError, match=r"diverged in epoch \d of 2"):
+        detect.run(aligned("pointmae-tiny"), cache, cache, dataclasses.replace(SMALL, epochs=2))
+
+
 def test_a_result_says_how_scenes_were_read_and_is_saved_with_its_picture(cache, tmp_path):
     stage = aligned("pointmae-tiny")
     header = Header(

@@ -131,10 +131,11 @@ def match(predicted: Predictions, targets: Targets, weights: SetWeights) -> Tens
     if weights.match_centre:
         cost = cost + weights.match_centre * _distances(predicted, targets)
     found = torch.full(cost.shape[:3], -1)
-    for layer, costs in enumerate(cost.cpu()):
-        for scene, of_scene in enumerate(costs):
-            there = (targets.kinds[scene] >= 0).cpu().nonzero().squeeze(1)
-            rows, columns = linear_sum_assignment(of_scene[:, there].numpy())
+    places = [there.nonzero().squeeze(1) for there in (targets.kinds >= 0).cpu()]
+    # A training that diverges has costs that are no numbers. It is stopped where the loss is read, not here.
+    for layer, costs in enumerate(cost.cpu().nan_to_num(1e6, 1e6, -1e6)):
+        for scene, there in enumerate(places):
+            rows, columns = linear_sum_assignment(costs[scene, :, there].numpy())
             found[layer, scene, torch.from_numpy(rows)] = there[torch.from_numpy(columns)]
     return found.to(cost.device)
 
