@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SOURCES: Final[dict[str, str]] = {
     "starter": "pipeline.starter.shapes",
+    "rooms": "pipeline.starter.rooms",
     "list": "pipeline.sources.listing",
     "s3dis": "pipeline.sources.s3dis",
     "scannet": "pipeline.sources.scannet",
