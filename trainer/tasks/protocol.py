@@ -27,6 +27,9 @@ TASKS: Final = {
     "retrieval": "trainer.tasks.retrieval",
     "fewshot": "trainer.tasks.fewshot",
     "classify": "trainer.tasks.classify",
+    "parts": "trainer.tasks.parts",
+    "scenes": "trainer.tasks.scenes",
+    "detect": "trainer.tasks.detect",
 }
 """Name to module path. A module is imported when its task is chosen."""
 
@@ -56,7 +59,8 @@ class TaskOptions(Protocol):
 
 
 class Task(Protocol):
-    """The module of a task."""
+    """The module of a task. It may also have `NEEDS`, the names of products that a cache must have for it: a training then refuses to probe
+    the task on a cache without them."""
 
     @property
     def Options(self) -> Callable[[], TaskOptions]:
