@@ -209,17 +209,12 @@ class Renderer:
         return near, far, camera.get_projection_matrix(1, 1)
 
     def _draw(
-        self,
-        drawables: list[Drawable],
-        view: np.ndarray,
-        projection: np.ndarray,
-        outlines: bool = False,
-        numbers: Sequence[int] = (),
+        self, drawables: list[Drawable], view: np.ndarray, projection: np.ndarray, outlines: bool = False, numbers: Sequence[int] = ()
     ) -> None:
         """Draw into the large framebuffer, and average into the small one.
 
-        With `outlines`, triangles that face away are drawn, too. With `numbers`, each drawable is drawn in its number instead of its colour,
-        red as the lowest byte, and what is blended is not drawn.
+        With `outlines`, triangles that face away are drawn, too. With `numbers`, each drawable is drawn in its number, with red as the
+        lowest byte, and what is blended is not drawn.
         """
         size = self._large.size
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self._large.id)
