@@ -20,6 +20,9 @@ Options:
 
 Every object is made 1 m long in its longest side, because most files do not say how large they are. A scan depends on the seed, the id of
 the object, and the files of the object and its neighbour.
+
+Labels of points: where the other source names parts, a point has the label of its triangle, and the background has none. Else `bg` and
+`hard` tell the background (0) from the object (1).
 """
 
 import bisect
@@ -38,7 +41,7 @@ import numpy as np
 from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
-from pipeline.geometry import Cloud, Mesh, beside, finished_cloud, normalized
+from pipeline.geometry import Cloud, Mesh, beside, compact, finished_cloud, normalized
 from pipeline.sources import catalog
 from pipeline.sources.catalog import Entry, Reader, Source, Textures, shape_id
 from pipeline.sources.files import choice
@@ -57,6 +60,9 @@ REVISION: Final = "1"
 
 COPIES: Final = 5
 """Number of boxes of each object in PB_T50_RS."""
+
+OWNERS: Final = ("background", "object")
+"""Names of labels of points where the other source names no parts."""
 
 MARGIN: Final = 0.05
 """Length in metres by which a box is larger than its object on each side, so that noise is not cut off and the floor is within."""
@@ -101,10 +107,14 @@ def open_source(
     catalog.check_options("scan", more, inner=found)
     settings = _settings(variant, copies, poses, pixels, noise, drop, scan_seed, scan_revision)
     source = catalog.open_source(within_it, kind=found, textures=textures, **more)
+    if source.labelled.boxes or source.labelled.origins:
+        raise UserError(f"{within_it!r} holds scenes, and the scanner walks around single objects; give a source of objects")
     options = (*settings.options, ("inner", found), *source.reader.options)
-    reader = ScanReader(inner=source.reader, settings=settings, options=tuple(sorted(options)))
+    told = variant != "only" and not source.labelled.parts
+    reader = ScanReader(inner=source.reader, settings=settings, options=tuple(sorted(options)), told=told)
     entries, alone = _entries(source.entries, settings)
-    done = Source.of(reader, entries, source.skipped, alone)
+    labelled = dataclasses.replace(source.labelled, parts=OWNERS) if told else source.labelled
+    done = Source.of(reader, entries, source.skipped, alone, labelled)
     return dataclasses.replace(done, notes=tuple(dict.fromkeys((*source.notes, *done.notes))))
 
 
@@ -273,6 +283,8 @@ class ScanReader:
     inner: Reader
     settings: Settings
     options: tuple[tuple[str, str], ...]
+    told: bool
+    """Whether points are labelled with `OWNERS`."""
 
     @property
     def location(self) -> str:
@@ -325,7 +337,7 @@ class ScanReader:
         from pipeline import scan
 
         settings, name = self.settings, here.object.id
-        mine = scan.standing(mesh, 1.0)
+        mine, part, instance = _apart(scan.standing(mesh, 1.0))
         room = scan.room(mine, neighbour, _random(settings.seed, "room", name))
         low, high = scan.bounds(mine)
         walk = scan.poses_around(low, high, settings.poses, _random(settings.seed, "walk", name), room.front)
@@ -337,8 +349,12 @@ class ScanReader:
                 f"the scanner saw {len(cut.points)} points of it, which are fewer than {LEAST}: it is too thin or see-through; "
                 "more poses or pixels see more"
             )
+        own = cut.part < room.own
+        if self.told:
+            part = np.ones(room.own, np.int16)
+        part, instance = (_spread(label, cut.part, own, 0 if self.told else -1) for label in (part, instance))
+        cloud = finished_cloud(cut.points, cut.colors, part=part, instance=instance)
         others = [beside(one, normals=False) for one in (mesh, neighbour) if one is not None]
-        cloud = finished_cloud(cut.points, cut.colors)
         together = hashlib.sha256(b"".join(one or bytes(32) for one in others)).digest() if any(others) else b""
         return dataclasses.replace(cloud, warnings=(*warnings, *cloud.warnings), beside=together)
 
@@ -363,3 +379,30 @@ def _near(seen: "Scan", box: "Crop") -> "Scan":
     """The points that any box of `hard` may hold: its middle is shifted by half the size, and its half diagonal is 1.25 times as long."""
     reach = np.linalg.norm(box.size) / 2 * (1 + 1.25)
     return seen.rows(np.linalg.norm(seen.points - box.center, axis=1) <= reach)
+
+
+def _apart(mesh: Mesh) -> tuple[Mesh, np.ndarray | None, np.ndarray | None]:
+    """Cuts the parts of a mesh so that each has one label.
+
+    Returns:
+        The mesh, and the labels `part` and `instance` of its parts `[parts]`; None for labels that no part has.
+    """
+    if all(part.part is None and part.instance is None for part in mesh.parts):
+        return mesh, None, None
+    parts, labels = [], []
+    for part in mesh.parts:
+        none = np.full(len(part.faces), -1)
+        both = np.column_stack([none if label is None else label for label in (part.part, part.instance)])  # [F, 2]
+        for pair in np.unique(both, axis=0):
+            rows = (both == pair).all(axis=1)
+            side = None if part.side is None else part.side[rows]
+            parts.append(compact(dataclasses.replace(part, faces=part.faces[rows], side=side, part=None, instance=None, outline=None)))
+            labels.append(pair)
+    given = [any(getattr(part, name) is not None for part in mesh.parts) for name in ("part", "instance")]
+    columns = [np.array(labels)[:, column] if there else None for column, there in enumerate(given)]
+    return dataclasses.replace(mesh, parts=tuple(parts)), columns[0], columns[1]
+
+
+def _spread(label: np.ndarray | None, part: np.ndarray, own: np.ndarray, other: int) -> np.ndarray | None:
+    """The label `[n]` of each point, from the labels of the parts of the object. Points that are not its own get `other`."""
+    return None if label is None else np.where(own, label[np.where(own, part, 0)], other)

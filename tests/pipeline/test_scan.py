@@ -1,5 +1,7 @@
 """The virtual scanner: exact depth against rays that NumPy casts, the sensor's noise and losses, boxes, and the source `scan:`."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
 from pipeline import scan
 from pipeline.geometry import Mesh, Part, normalized
+from pipeline.opening import create, open_config_source, source_again
+from pipeline.recipes import BuildConfig, SourceConfig
 from pipeline.scan import Crop, Scan, Sensor
 from pipeline.sources import scanned
 from pipeline.sources.catalog import open_source
@@ -326,3 +330,51 @@ def test_what_cannot_be_scanned_is_refused(boxes, tmp_path):
     here = scanned.Locator.of(source.entries[0].locator)
     with pytest.raises(UserError, match="the scanner saw 0 points of it"):
         source.reader._scanned(normalized(mesh(glass), "none"), None, here, ())
+
+
+# ------------------------------------------------------------------------------------------------------------- labels
+
+
+def test_labels_tell_the_object_from_the_background(boxes):
+    only, bg, hard = (open_source(boxes, variant=variant) for variant in ("only", "bg", "hard"))
+    assert only.labelled.parts == () and bg.labelled.parts == hard.labelled.parts == ("background", "object")
+    alone, around, shifted = (source.reader.read(source.entries[0]) for source in (only, bg, hard))
+    assert alone.part is None and set(np.unique(around.part)) == set(np.unique(shifted.part)) == {0, 1}
+    assert (around.points[around.part == 1] == alone.points).all()  # one and the same scan
+    low = alone.points[:, 1].min()
+    floor = around.points[(around.part == 0) & (around.points[:, 1] < low + 0.1)]
+    assert len(floor) > 100 and abs(np.median(floor[:, 1]) - low) < 0.02
+
+
+@pytest.mark.parametrize("variant", ["only", "bg"])
+def test_labels_of_triangles_become_labels_of_points(boxes, variant):
+    source = open_source(boxes, variant=variant, noise="0", drop="0")
+    shape = mesh(box((0, 0, 0), (1, 1, 1)), box((1, 0, 0), (1.5, 0.5, 1)))
+    top = (shape.parts[0].vertices[shape.parts[0].faces][..., 1] == 1).all(axis=1)
+    crate, beside = shape.parts  # the crate has parts; what is beside it has none
+    one = dataclasses.replace(crate, part=top.astype(np.int16), instance=np.zeros(12, np.int32))
+    two = dataclasses.replace(beside, instance=np.ones(12, np.int32))
+    reader = dataclasses.replace(source.reader, told=False)
+    here = scanned.Locator.of(source.entries[0].locator)
+    cloud = reader._scanned(normalized(mesh(one, two), "none"), None, here, ())
+    assert cloud.part is not None and cloud.instance is not None
+    high = cloud.points[cloud.instance == 0, 1].max()
+    own = cloud.instance >= 0
+    assert (own.all()) == (variant == "only") and (cloud.part[~own] == -1).all()
+    assert (cloud.part[cloud.instance == 1] == -1).all() and set(np.unique(cloud.part[cloud.instance == 0])) == {0, 1}
+    assert ((cloud.points[cloud.instance == 0, 1] > high - 0.008) == (cloud.part[cloud.instance == 0] == 1)).mean() > 0.98
+    lower = cloud.points[cloud.instance == 1, 1]
+    assert len(lower) and lower.max() < high - 0.3  # it is a third as high as the whole is long
+
+
+def test_a_cache_of_copies_opens_its_source_again(tmp_path):
+    asked = BuildConfig(source=SourceConfig(options=("count=3", "variant=hard", "copies=2")))
+    source = open_config_source("scan:starter", asked)
+    cache = create(tmp_path / "c.zarr", source, 0)
+    assert cache.manifest.shapes == 6
+    again, _ = source_again(cache, "scan:starter")
+    assert again.entries == source.entries and again.reader == source.reader
+    sealed = dataclasses.replace(cache.manifest.source, options=tuple(sorted({**dict(source.reader.options), "count": "9"}.items())))
+    cache.manifest = dataclasses.replace(cache.manifest, source=sealed)
+    with pytest.raises(UserError, match="said to make 9"):
+        source_again(cache, "scan:starter")
