@@ -27,6 +27,7 @@ Labels of points: where the other source names parts, a point has the label of i
 
 import bisect
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -34,7 +35,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -47,7 +48,7 @@ from pipeline.sources.catalog import Entry, Reader, Source, Textures, shape_id
 from pipeline.sources.files import choice
 
 if TYPE_CHECKING:
-    from pipeline.scan import Crop, Room, Scan, Sensor
+    from pipeline.scan import Crop, Scan, Sensor
 
 PREFIX: Final = "scan:"
 
@@ -286,6 +287,9 @@ class ScanReader:
     told: bool
     """Whether points are labelled with `OWNERS`."""
 
+    def __hash__(self) -> int:
+        return hash((self.location, self.options))  # the inner reader may have none
+
     @property
     def location(self) -> str:
         return PREFIX + self.inner.location
@@ -306,9 +310,32 @@ class ScanReader:
 
     def read(self, entry: Entry) -> Cloud:
         here = Locator.of(entry.locator)
-        mesh = self._mesh(here.object)
-        neighbour, warnings = self._neighbour(here.neighbour)
-        return self._scanned(mesh, neighbour, here, (*mesh.warnings, *warnings))
+        files = self.digest(dataclasses.replace(entry, locator=dataclasses.replace(here, copy=0).text()))
+        return self._cloud(_scanned(self, here.object, here.neighbour, files), here)
+
+    def scan(self, mesh: Mesh, neighbour: Mesh | None, name: str, warnings: tuple[str, ...] = ()) -> "Scanned":
+        """Scans an object in a room.
+
+        Args:
+            mesh: the object, from `geometry.normalized`.
+            neighbour: what stands beside it; None for nothing.
+            name: the name that the random numbers depend on.
+            warnings: what was left out of the meshes.
+        """
+        from pipeline import scan
+
+        settings = self.settings
+        mine, part, instance = _apart(scan.standing(mesh, 1.0))
+        room = scan.room(mine, neighbour, _random(settings.seed, "room", name))
+        low, high = scan.bounds(mine)
+        walk = scan.poses_around(low, high, settings.poses, _random(settings.seed, "walk", name), room.front)
+        seen = scan.scanned(room.mesh, walk, settings.sensor, _random(settings.seed, "sensor", name))
+        box = scan.Crop((low + high) / 2, high - low + 2 * MARGIN, 0.0)
+        others = [beside(one, normals=False) for one in (mesh, neighbour) if one is not None]
+        together = hashlib.sha256(b"".join(one or bytes(32) for one in others)).digest() if any(others) else b""
+        if self.told:
+            part = np.ones(room.own, np.int16)
+        return Scanned(scan.fused(_near(seen, box)), room.own, box, part, instance, warnings, together)
 
     def _mesh(self, entry: Entry) -> Mesh:
         """Reads a mesh of the inner source.
@@ -332,47 +359,65 @@ class ScanReader:
         except UserError as error:
             return None, (f"scanned without a neighbour, because {entry.id} cannot be read: {error}",)
 
-    def _scanned(self, mesh: Mesh, neighbour: Mesh | None, here: Locator, warnings: tuple[str, ...]) -> Cloud:
-        """Scans an object in a room, and crops it as the variant asks."""
-        from pipeline import scan
+    def _cloud(self, seen: "Scanned", here: Locator) -> Cloud:
+        """Crops a scan as the variant asks.
 
-        settings, name = self.settings, here.object.id
-        mine, part, instance = _apart(scan.standing(mesh, 1.0))
-        room = scan.room(mine, neighbour, _random(settings.seed, "room", name))
-        low, high = scan.bounds(mine)
-        walk = scan.poses_around(low, high, settings.poses, _random(settings.seed, "walk", name), room.front)
-        seen = scan.scanned(room.mesh, walk, settings.sensor, _random(settings.seed, "sensor", name))
-        box = scan.Crop((low + high) / 2, high - low + 2 * MARGIN, 0.0)
-        cut = self._cut(_near(seen, box), room, box, _random(settings.seed, f"box {here.copy}", name))
+        Raises:
+            UserError: hardly a point is left.
+        """
+        cut = self._cut(seen, _random(self.settings.seed, f"box {here.copy}", here.object.id))
         if len(cut.points) < LEAST:
             raise UserError(
                 f"the scanner saw {len(cut.points)} points of it, which are fewer than {LEAST}: it is too thin or see-through; "
                 "more poses or pixels see more"
             )
-        own = cut.part < room.own
-        if self.told:
-            part = np.ones(room.own, np.int16)
-        part, instance = (_spread(label, cut.part, own, 0 if self.told else -1) for label in (part, instance))
+        own = cut.part < seen.own
+        part, instance = (_spread(label, cut.part, own, 0 if self.told else -1) for label in (seen.part, seen.instance))
         cloud = finished_cloud(cut.points, cut.colors, part=part, instance=instance)
-        others = [beside(one, normals=False) for one in (mesh, neighbour) if one is not None]
-        together = hashlib.sha256(b"".join(one or bytes(32) for one in others)).digest() if any(others) else b""
-        return dataclasses.replace(cloud, warnings=(*warnings, *cloud.warnings), beside=together)
+        return dataclasses.replace(cloud, warnings=(*seen.warnings, *cloud.warnings), beside=seen.beside)
 
-    def _cut(self, seen: "Scan", room: "Room", box: "Crop", rng: np.random.Generator) -> "Scan":
-        """Fuses the points of a scan, and crops them as the variant asks."""
+    def _cut(self, seen: "Scanned", rng: np.random.Generator) -> "Scan":
+        """The points of a scan that the variant keeps, in the axes of their box."""
         from pipeline import scan
 
-        whole = scan.fused(seen)
-        own = whole.part < room.own
+        own = seen.scan.part < seen.own
         if self.settings.variant == "only":
-            return scan.cropped(whole.rows(own), box)  # what flies far off is no part of an object that was cut out
+            return scan.cropped(seen.scan.rows(own), seen.box)  # what flies far off is no part of an object that was cut out
         if self.settings.variant == "bg":
-            return scan.cropped(whole, box)
+            return scan.cropped(seen.scan, seen.box)
         for _ in range(DRAWS):
-            cut = scan.cropped(whole, scan.perturbed(box, rng))
-            if np.count_nonzero(cut.part < room.own) >= max(KEPT * np.count_nonzero(own), 1):
+            cut = scan.cropped(seen.scan, scan.perturbed(seen.box, rng))
+            if np.count_nonzero(cut.part < seen.own) >= max(KEPT * np.count_nonzero(own), 1):
                 break
         return cut
+
+
+class Scanned(NamedTuple):
+    """The scan of an object in a room, before it is cropped."""
+
+    scan: "Scan"
+    """Fused points."""
+    own: int
+    """Number of the parts of the object, which are the first."""
+    box: "Crop"
+    """The box around the object, with a margin."""
+    part: np.ndarray | None
+    """[own] label of each part of the object; None for no labels."""
+    instance: np.ndarray | None
+    """[own] number of the object that each part belongs to; None for no labels."""
+    warnings: tuple[str, ...]
+    """What was left out of the meshes."""
+    beside: bytes
+    """sha256 over the other files that the meshes were read from; empty if there were none."""
+
+
+@functools.lru_cache(maxsize=1)
+def _scanned(reader: ScanReader, entry: Entry, other: Entry | None, files: bytes) -> Scanned:
+    """The scan of an object beside another one. The last one is kept, because copies of an object follow each other. `files` is the digest
+    of what they are read from, so that a file that changes is read again."""
+    mesh = reader._mesh(entry)
+    neighbour, said = reader._neighbour(other)
+    return reader.scan(mesh, neighbour, entry.id, (*mesh.warnings, *said))
 
 
 def _near(seen: "Scan", box: "Crop") -> "Scan":

@@ -329,7 +329,7 @@ def test_what_cannot_be_scanned_is_refused(boxes, tmp_path):
     glass = Part(**{**vars(box((0, 0, 0), (1, 1, 1))), "alpha_mode": "BLEND", "base_color": (1.0, 1.0, 1.0, 0.4)})
     here = scanned.Locator.of(source.entries[0].locator)
     with pytest.raises(UserError, match="the scanner saw 0 points of it"):
-        source.reader._scanned(normalized(mesh(glass), "none"), None, here, ())
+        source.reader._cloud(source.reader.scan(normalized(mesh(glass), "none"), None, "glass"), here)
 
 
 # ------------------------------------------------------------------------------------------------------------- labels
@@ -356,7 +356,7 @@ def test_labels_of_triangles_become_labels_of_points(boxes, variant):
     two = dataclasses.replace(beside, instance=np.ones(12, np.int32))
     reader = dataclasses.replace(source.reader, told=False)
     here = scanned.Locator.of(source.entries[0].locator)
-    cloud = reader._scanned(normalized(mesh(one, two), "none"), None, here, ())
+    cloud = reader._cloud(reader.scan(normalized(mesh(one, two), "none"), None, "crate"), here)
     assert cloud.part is not None and cloud.instance is not None
     high = cloud.points[cloud.instance == 0, 1].max()
     own = cloud.instance >= 0
