@@ -15,6 +15,8 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,21 +40,23 @@ class Study:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.folder, self.meshes, self.workers = arguments.folder.resolve(), arguments.meshes, arguments.workers
         self.epochs, self.seeds, self.before = arguments.epochs, arguments.seeds, arguments.before
-        self.rotate = arguments.pose == "turned"
+        self.rotate, self.scanner = arguments.pose == "turned", [f"source.{setting}" for setting in arguments.scanner]
         self.kept = self.folder / "scores.json"
         self.run = self.folder / "align"
         self.folder.mkdir(parents=True, exist_ok=True)
         asked = {"meshes": self.meshes, "epochs": self.epochs, "seeds": self.seeds, "before": self.before, "rotate": self.rotate}
+        asked["scanner"] = self.scanner
         found = json.loads(self.kept.read_text()) if self.kept.exists() else {"asked": asked, "scores": {}}
         if found["asked"] != asked:
             raise SystemExit(f"{self.kept} is of {found['asked']}, asked {asked}: choose another folder")
         self.asked, self.scores = asked, dict[str, list[float]](found["scores"])
+        self.lock = threading.Lock()
 
     def prepare(self) -> None:
         """Build the caches, and train stage 1 on starter shapes."""
         for name, settings in VARIANTS.items():
             location = f"scan:{self.meshes}" if settings else self.meshes
-            self._build(location, self._cache(name), "--recipe", "points", *_set(*settings, *POINTS))
+            self._build(location, self._cache(name), "--recipe", "points", *_set(*settings, *(self.scanner if settings else ()), *POINTS))
         shapes = self._cache("starter")
         self._build("starter", shapes, *_set("source.count=640", "views.rig=ring4", *POINTS))
         if not (self.run / "done").exists():
@@ -60,16 +64,21 @@ class Study:
             (self.run / "done").touch()
 
     def measure(self) -> None:
-        """Score every cache from scratch, pre-trained, and frozen."""
-        for name in VARIANTS:
-            epochs = self.epochs // COPIES.get(name, 1)
-            settings = [f"epochs={epochs}", "warmup=2", f"seeds={self.seeds}", f"augment.rotate={str(self.rotate).lower()}"]
-            for weights, scratch in (("from scratch", "true"), ("pre-trained", "false")):
-                self._score(f"{name} {weights}", "classify", self._cache(name), *_set(*settings, f"scratch={scratch}"))
-        for name in VARIANTS:
-            other = () if name == "CAD" else ("--test-cache", str(self._cache(name)))
-            self._score(f"{name} frozen, SVM of CAD", "svm", self._cache("CAD"), *other)
-            self._score(f"{name} frozen, SVM of its own", "svm", self._cache(name))
+        """Score every cache from scratch, pre-trained, and frozen; one score a core at a time."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            jobs = []
+            for name in VARIANTS:
+                other = () if name == "CAD" else ("--test-cache", str(self._cache(name)))
+                jobs.append(pool.submit(self._score, f"{name} frozen, SVM of CAD", "svm", self._cache("CAD"), *other))
+                jobs.append(pool.submit(self._score, f"{name} frozen, SVM of its own", "svm", self._cache(name)))
+            for name in VARIANTS:
+                epochs = self.epochs // COPIES.get(name, 1)
+                settings = [f"epochs={epochs}", "warmup=2", f"seeds={self.seeds}", f"augment.rotate={str(self.rotate).lower()}"]
+                for weights, scratch in (("from scratch", "true"), ("pre-trained", "false")):
+                    words = _set(*settings, f"scratch={scratch}")
+                    jobs.append(pool.submit(self._score, f"{name} {weights}", "classify", self._cache(name), *words))
+            for job in jobs:
+                job.result()
 
     def table(self) -> str:
         """Markdown: accuracy on the unseen shapes, mean and standard deviation, and what is lost against CAD."""
@@ -92,12 +101,13 @@ class Study:
         _called("pipeline.cli", "build", location, cache, "--workers", str(self.workers), *settings)
 
     def _score(self, name: str, task: str, cache: Path, *settings: str) -> None:
-        if name in self.scores:
+        if name in self.scores:  # of an earlier call
             return
         metrics = json.loads(_called("trainer.cli", "eval", task, self.run, cache, "--json", *settings))["scores"]["metrics"]
-        self.scores[name] = list(next(metric for metric in metrics if metric["headline"])["values"])
-        print(name, self.scores[name], flush=True)
-        self.kept.write_text(json.dumps({"asked": self.asked, "scores": self.scores}, indent=1) + "\n")
+        with self.lock:
+            self.scores[name] = list(next(metric for metric in metrics if metric["headline"])["values"])
+            print(name, self.scores[name], flush=True)
+            self.kept.write_text(json.dumps({"asked": self.asked, "scores": self.scores}, indent=1) + "\n")
 
 
 def _set(*settings: str) -> list[str]:
@@ -123,6 +133,7 @@ def main() -> None:
     parser.add_argument(
         "--pose", choices=["turned", "stored"], default="turned", help="whether classifiers see shapes turned about the vertical axis"
     )
+    parser.add_argument("--scanner", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the scanner, such as poses=8")
     parser.add_argument("--workers", type=int, default=0, help="processes that scan; 0: one a core")
     study = Study(parser.parse_args())
     study.prepare()

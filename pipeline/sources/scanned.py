@@ -159,7 +159,7 @@ def _settings(variant: str, copies: str, poses: str, pixels: str, noise: str, dr
     settings = Settings(
         variant=asked,
         copies=_whole("copies", copies or str(COPIES), 1, 1000) if asked == "hard" else 1,
-        poses=_whole("poses", poses, 1, 1000),
+        poses=_whole("poses", poses, 1, 200),
         pixels=_whole("pixels", pixels, 16, 1024),
         noise=_number("noise", noise),
         drop=_number("drop", drop),
@@ -216,10 +216,16 @@ def _entries(entries: Sequence[Entry], settings: Settings) -> tuple[list[Entry],
         for copy in range(settings.copies):
             locator = Locator(entry, other, copy).text()
             name = shape_id(f"{entry.id}#{copy}") if settings.variant == "hard" else entry.id
-            done.append(dataclasses.replace(entry, id=name, locator=locator, up=""))
+            licence = entry.licence if other is None or settings.variant == "only" else _both(entry.licence, other.licence)
+            done.append(dataclasses.replace(entry, id=name, locator=locator, up="", licence=licence))
     alone = len(entries) - len(beside_it)
     said = [f"{alone} shapes are scanned without a neighbour, because no other is in their split"] if alone else []
     return done, said
+
+
+def _both(one: str, other: str) -> str:
+    """The licence of a scan that shows two shapes; empty for unknown if one of theirs is."""
+    return " AND ".join(sorted({one, other})) if one and other else ""
 
 
 def _neighbours(entries: Sequence[Entry], seed: int) -> dict[str, Entry]:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cache_schema.errors import UserError
-from cache_schema.spec import PointSpec
+from cache_schema.spec import PointSpec, ViewSpec
 from pipeline import scan
+from pipeline.cameras import RIGS
 from pipeline.geometry import Mesh, Part, normalized
 from pipeline.opening import create, open_config_source, source_again
 from pipeline.recipes import BuildConfig, SourceConfig
@@ -250,6 +251,20 @@ def test_variants_and_copies_keep_the_split_of_their_object(boxes):
     assert open_source(boxes, scan_seed="1").entries != plain.entries  # other neighbours
 
 
+def test_a_scan_with_a_neighbour_is_under_both_licences(tmp_path):
+    plant = {"a.off": "MIT", "b.off": "CC0-1.0", "c.off": ""}
+    scanned.example(tmp_path)
+    for name in plant:
+        (tmp_path / name).write_text((tmp_path / "box_A.off").read_text())
+    (tmp_path / "list.csv").write_text("path,licence\n" + "".join(f"{name},{licence}\n" for name, licence in plant.items()))
+    for variant in ("only", "bg"):
+        for entry in open_source(f"scan:{tmp_path}/list.csv", variant=variant).entries:
+            other = plant[scanned.Locator.of(entry.locator).neighbour.id]
+            mine = plant[entry.id]
+            both = " AND ".join(sorted({mine, other})) if mine and other else ""
+            assert entry.licence == (mine if variant == "only" else both)
+
+
 def test_a_collection_that_grows_keeps_most_neighbours():
     few, more = (open_source("scan:starter", count=count) for count in ("400", "440"))
     beside = {entry.id: scanned.Locator.of(entry.locator).neighbour for entry in more.entries}
@@ -260,7 +275,8 @@ def test_a_collection_that_grows_keeps_most_neighbours():
 def test_a_scan_is_the_same_in_every_process_and_says_what_it_read(boxes):
     source = open_source(boxes, variant="hard", copies="2", pixels="96", poses="4")
     task = Task(reader=source.reader, points=PointSpec(count=256, ordered=64), views=None)
-    with Workers(task, 1) as one, Workers(task, 2) as two:
+    drawn = dataclasses.replace(task, views=ViewSpec(rig=RIGS["ring4"], size=32))  # the renderer of the views and the scanner's take turns
+    with Workers(task, 1) as one, Workers(drawn, 2) as two:
         first = [one.submit(entry).result() for entry in source.entries[:4]]
         again = [future.result() for future in [two.submit(entry) for entry in reversed(source.entries[:4])]][::-1]
     assert [made.reason for made in first] == [""] * 4
