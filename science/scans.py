@@ -38,7 +38,8 @@ class Study:
     """A folder with caches, one run of stage 1, and scores."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.folder, self.meshes, self.workers = arguments.folder.resolve(), arguments.meshes, arguments.workers
+        self.folder: Path = arguments.folder.resolve()
+        self.meshes, self.workers = arguments.meshes, arguments.workers
         self.epochs, self.seeds, self.before = arguments.epochs, arguments.seeds, arguments.before
         self.rotate, self.scanner = arguments.pose == "turned", [f"source.{setting}" for setting in arguments.scanner]
         self.kept = self.folder / "scores.json"

@@ -135,7 +135,7 @@ class Settings:
     def options(self) -> tuple[tuple[str, str], ...]:
         """The settings as options of the source."""
         numbers = {"poses": self.poses, "pixels": self.pixels, "noise": self.noise, "drop": self.drop, "scan_seed": self.seed}
-        texts = {"variant": self.variant, "scan_revision": REVISION} | {name: f"{number:.10g}" for name, number in numbers.items()}
+        texts = {"variant": self.variant, "scan_revision": REVISION} | {name: str(number) for name, number in numbers.items()}
         return tuple((texts | ({"copies": str(self.copies)} if self.variant == "hard" else {})).items())
 
     @property
@@ -182,7 +182,7 @@ def _number(name: str, text: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise UserError(f"option {name}: expected a number, got {text!r}")
-    return number
+    return number + 0.0  # so that -0 is 0
 
 
 def _whole(name: str, text: str, least: int, most: int) -> int:
