@@ -1,6 +1,7 @@
 """The virtual scanner: exact depth against rays that NumPy casts, the sensor's noise and losses, boxes, and the source `scan:`."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pipeline.geometry import Mesh, Part, normalized
 from pipeline.opening import create, open_config_source, source_again
 from pipeline.recipes import BuildConfig, SourceConfig
 from pipeline.scan import Crop, Scan, Sensor
-from pipeline.sources import scanned
+from pipeline.sources import s3dis, scanned, scannet
 from pipeline.sources.catalog import open_source
 from pipeline.worker import Task, Workers
 
@@ -337,6 +338,12 @@ def test_what_cannot_be_scanned_is_refused(boxes, tmp_path):
         open_source("scan:nowhere")
     with pytest.raises(UserError, match="both have an option 'variant'"):
         open_source(boxes, inner="hdf5")
+    (tmp_path / "rooms").mkdir()
+    for module in (s3dis, scannet):
+        with pytest.raises(UserError, match="holds scenes, and the scanner walks around single objects"):
+            open_source(f"scan:{module.example(tmp_path / 'rooms')}")
+        shutil.rmtree(tmp_path / "rooms")
+        (tmp_path / "rooms").mkdir()
     (tmp_path / "cloud.xyz").write_text("0 0 0\n1 1 1\n0 1 0\n")
     source = open_source(boxes)
     cloud = next(entry for entry in source.entries if entry.id == "cloud.xyz")
