@@ -1,6 +1,6 @@
 """How much harder are scans than CAD models? Classification of the same meshes as they are, and scanned in three variants.
 
-    python science/scans.py build/scans --meshes ../modelnet10                # 20 epochs, three seeds
+    python science/scans.py build/scans --meshes ../modelnet10                # 60 epochs, three seeds
     python science/scans.py build/scans --meshes ../modelnet10 --pose stored  # without turning shapes in training
 
 Builds a cache of the meshes and one for each variant of `scan:` (see docs/howto/scans.md), trains a small encoder by stage 1 on starter
@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--meshes", default="starter", help="a source of meshes with classes and splits")
-    parser.add_argument("--epochs", type=int, default=20, help="of each classifier")
+    parser.add_argument("--epochs", type=int, default=60, help="of each classifier")
     parser.add_argument("--before", type=int, default=30, help="epochs of stage 1")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
