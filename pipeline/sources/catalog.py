@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 SOURCES: Final[dict[str, str]] = {
     "scan": "pipeline.sources.scanned",
     "starter": "pipeline.starter.shapes",
+    "rooms": "pipeline.starter.rooms",
     "list": "pipeline.sources.listing",
     "s3dis": "pipeline.sources.s3dis",
     "scannet": "pipeline.sources.scannet",
