@@ -80,7 +80,10 @@ def common(
 @app.command()
 def build(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Folder, list or HDF5 file of shapes, or a built-in collection: starter.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Folder, list or HDF5 file of shapes, or a built-in collection: starter. scan:SOURCE scans its shapes."
+        ),
     ],
     cache: CachePath,
     recipe: Annotated[str, typer.Option(help="Which products to make; see `mmpd-cache recipes`.")] = "default",

@@ -70,8 +70,8 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
     config, sealed = last_config(cache), cache.manifest.source
     # Anybody may have written the journal, and ids are only compared after the source is open. So what the cache says comes first.
     options = {**config.source.settings, **dict(sealed.options)}
-    # `count` is an option of collections that are generated.
-    if options.get("count", str(cache.manifest.shapes)) != str(cache.manifest.shapes):
+    # `count` is an option of collections that are generated, `copies` of scans of them.
+    if "count" in options and _times(options["count"], options.get("copies", "1")) != str(cache.manifest.shapes):
         raise UserError(
             f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: "
             "it is damaged; build the cache anew"
@@ -81,6 +81,12 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
     if spec.ids_digest(e.id for e in source.entries) != cache.manifest.source.ids:
         raise UserError(f"{location} does not hold the shapes {cache.path} was built from")
     return source, config
+
+
+def _times(count: str, copies: str) -> str:
+    """Return the product of two numbers that are given as texts; the first text if one of them is no number of at most nine digits."""
+    whole = all(text.isascii() and text.isdigit() and len(text) <= 9 for text in (count, copies))
+    return str(int(count) * int(copies)) if whole else count
 
 
 def last_config(cache: Cache) -> BuildConfig:

@@ -14,13 +14,14 @@ unless it is set. Set `LP_NUM_THREADS=1` if several renderers share a machine.
 Letters: V views, H x W pixels, n vertices, F triangles, C corners (3 F).
 """
 
+import contextlib
 import ctypes
 import functools
 import math
 import os
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,7 +31,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline.cameras import poses
 from pipeline.coincident import BOTH
-from pipeline.geometry import FAINT, FINE, GREY, Cloud, Geometry, Part, extent
+from pipeline.geometry import FAINT, FINE, GREY, Cloud, Geometry, Mesh, Part, extent
 from pipeline.smooth import smooth
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
@@ -69,6 +70,18 @@ class Pictures(NamedTuple):
     """Problems of pictures that could be drawn."""
 
 
+class Shot(NamedTuple):
+    """What one pixel after another sees of a mesh from one pose. A see-through (blended) surface is not seen."""
+
+    rgb: np.ndarray | None
+    """[H, W, 3] uint8, with light and shade; None if no colours were asked for."""
+    depth: np.ndarray
+    """[H, W] float64, distance along the optical axis, exact at the middle of each pixel up to the 24 bits of the depth buffer; 0 where
+    nothing is."""
+    part: np.ndarray
+    """[H, W] int32: number of the part in `Mesh.parts`; -1 where nothing is."""
+
+
 @dataclass
 class Drawable:
     """Buffers of a part in OpenGL, and how to draw them."""
@@ -90,15 +103,20 @@ class Drawable:
 class Renderer:
     """Draws shapes with one specification. `render` deletes all buffers and textures of a shape before it returns."""
 
-    def __init__(self, spec: ViewSpec) -> None:
+    def __init__(self, spec: ViewSpec, oversampling: int = OVERSAMPLING) -> None:
         """Make a renderer.
+
+        Args:
+            spec: size, background and field of view.
+            oversampling: factor by which pictures are drawn larger before they are averaged. With 1 each pixel sees one exact ray, which
+                `shots` needs.
 
         Raises:
             UserError: no OpenGL context can be made.
         """
         _context()
         self.spec = spec
-        self._large = _framebuffer(spec.size * OVERSAMPLING)
+        self._large = _framebuffer(spec.size * oversampling)
         self._small = _framebuffer(spec.size)
         self._programs: dict[frozenset[str], tuple[int, dict[str, int]]] = {}
 
@@ -116,25 +134,36 @@ class Renderer:
             if any(part.outline is not None for part in geometry.parts):
                 radius = float(np.linalg.norm(np.ptp(vertices, axis=0))) / FINE  # outlines are this precise
         pose = poses(self.spec.rig, vertices, radius)
-        drawables: list[Drawable] = []
-        images: dict[tuple[int, bool, bool], int] = {}
         faint: list[int] = []
-        try:
-            if isinstance(geometry, Cloud):
-                drawables.append(_upload_splats(splats))
-            else:
-                drawables.extend(_upload(part, images) for part in geometry.parts)
-            low, high = vertices.min(axis=0), vertices.max(axis=0)
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        with _uploaded(splats if isinstance(geometry, Cloud) else geometry.parts) as drawables:
             views = list(self._views(pose, drawables, (low + high) / 2, float(np.linalg.norm(high - low)) / 2 + radius, faint))
-        finally:
-            for drawable in drawables:
-                GL.glDeleteVertexArrays(1, [drawable.array])
-                GL.glDeleteBuffers(len(drawable.buffers), drawable.buffers)
-            if images:
-                GL.glDeleteTextures(list(images.values()))
-        depths = [depth for _, depth in views if depth is not None]
+        depths = [depth.astype(np.float16) for _, depth in views if depth is not None]
         warned = (f"the shape cannot be told from the background in {len(faint)} of {len(pose)} views",) if faint else ()
         return Pictures(np.stack([color for color, _ in views]), pose, np.stack(depths) if depths else None, warned)
+
+    def shots(self, mesh: Mesh, pose: np.ndarray, colors: bool) -> Iterator[Shot]:
+        """Yield what is seen from given poses. The renderer must draw depth, without oversampling.
+
+        Args:
+            mesh: less than 2**24 parts; `geometry.normalized` should have removed what is invisible.
+            pose: `[V, 4, 4]`, camera to world, as in `Pictures.pose`.
+            colors: whether to draw colours, too.
+        """
+        assert self.spec.depth and self._large.size == self._small.size and len(mesh.parts) < 2**24
+        vertices = np.concatenate([extent(part) for part in mesh.parts])
+        low, high = vertices.min(axis=0).astype(np.float64), vertices.max(axis=0).astype(np.float64)
+        with _uploaded(mesh.parts) as drawables:
+            for matrix in pose.astype(np.float64):
+                near, far, projection = self._range(matrix, (low + high) / 2, float(np.linalg.norm(high - low)) / 2)
+                rgb = None
+                if colors:
+                    self._draw(drawables, np.linalg.inv(matrix), projection)
+                    rgb = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE)[..., :3]
+                self._draw(drawables, np.linalg.inv(matrix), projection, numbers=range(len(drawables)))
+                code = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE).astype(np.int32)
+                part = np.where(code[..., 3] > 0, code[..., 0] + 256 * code[..., 1] + 65536 * code[..., 2], -1).astype(np.int32)
+                yield Shot(rgb, self._depth(near, far), part)
 
     def describe(self) -> str:
         """Name the OpenGL driver and the software that draw, for records."""
@@ -157,10 +186,7 @@ class Renderer:
         """Yield colour `[H, W, 3]` and depth `[H, W]` of each view. The shape lies within `size` around `center`. Numbers of views in which
         the shape looks like the background are added to `faint`."""
         for index, matrix in enumerate(pose.astype(np.float64)):
-            distance = float((matrix[:3, 3] - center) @ matrix[:3, 2])
-            near, far = max(distance - 1.01 * size, 0.05 * size), distance + 1.01 * size
-            camera = pyrender.PerspectiveCamera(math.radians(self.spec.rig.fov), znear=near, zfar=far)
-            projection = camera.get_projection_matrix(1, 1)
+            near, far, projection = self._range(matrix, center, size)
             self._draw(drawables, np.linalg.inv(matrix), projection)
             picture = self._read(GL.GL_RGBA, GL.GL_UNSIGNED_BYTE)
             if not picture[..., 3].any():
@@ -175,8 +201,21 @@ class Renderer:
                 faint.append(index)
             yield picture[..., :3], self._depth(near, far) if self.spec.depth else None
 
-    def _draw(self, drawables: list[Drawable], view: np.ndarray, projection: np.ndarray, outlines: bool = False) -> None:
-        """Draw into the large framebuffer, and average into the small one. With `outlines`, triangles that face away are drawn, too."""
+    def _range(self, matrix: np.ndarray, center: np.ndarray, size: float) -> tuple[float, float, np.ndarray]:
+        """Return the nearest and farthest distance that a camera draws, and its projection `[4, 4]`. All lies within `size` of `center`."""
+        distance = float((matrix[:3, 3] - center) @ matrix[:3, 2])
+        near, far = max(distance - 1.01 * size, 0.05 * size), distance + 1.01 * size
+        camera = pyrender.PerspectiveCamera(math.radians(self.spec.rig.fov), znear=near, zfar=far)
+        return near, far, camera.get_projection_matrix(1, 1)
+
+    def _draw(
+        self, drawables: list[Drawable], view: np.ndarray, projection: np.ndarray, outlines: bool = False, numbers: Sequence[int] = ()
+    ) -> None:
+        """Draw into the large framebuffer, and average into the small one.
+
+        With `outlines`, triangles that face away are drawn, too. With `numbers`, each drawable is drawn in its number, with red as the
+        lowest byte, and what is blended is not drawn.
+        """
         size = self._large.size
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self._large.id)
         GL.glViewport(0, 0, size, size)
@@ -187,8 +226,11 @@ class Renderer:
         GL.glClearColor(*(c / 255 for c in self.spec.background), 0)  # alpha 0, so that alpha tells where the shape is
         GL.glClear(GL.GL_COLOR_BUFFER_BIT | GL.GL_DEPTH_BUFFER_BIT)
         frame = {"view": view, "projection": projection, "pixels": projection[1, 1] * size / 2, "up": view[:3, 1]}
-        for blended in (False, True):
-            for drawable in drawables:
+        for blended in (False,) if numbers else (False, True):
+            for index, drawable in enumerate(drawables):
+                if numbers:
+                    drawable = replace(drawable, traits=drawable.traits | {"NUMBER"})
+                    frame["number"] = np.array([numbers[index] >> shift & 255 for shift in (0, 8, 16)]) / 255
                 for keep, is_blended in drawable.passes:
                     if is_blended == blended:
                         self._draw_one(drawable, frame | drawable.uniforms | {"keep": np.asarray(keep)}, blended, outlines)
@@ -248,7 +290,7 @@ class Renderer:
         """Read the distance along the optical axis `[H, W]`, 0 where nothing is."""
         stored = self._read(GL.GL_DEPTH_COMPONENT, GL.GL_FLOAT)[..., 0].astype(np.float64)
         depth = near * far / (far - stored * (far - near))
-        return np.where(stored == 1, 0, depth).astype(np.float16)
+        return np.where(stored == 1, 0, depth)
 
 
 def _faint(picture: np.ndarray, background: tuple[int, int, int]) -> bool:
@@ -405,6 +447,25 @@ def _passes(part: Part) -> list[tuple[tuple[float, float], bool]]:
     if part.alpha_mode == "OPAQUE":
         return OPAQUE
     return OPAQUE if part.alphas[0] >= 0.95 else [((0.95, 2.0), False), ((FAINT, 0.95), True)]
+
+
+@contextlib.contextmanager
+def _uploaded(shape: "Splats | Sequence[Part]") -> Iterator[list[Drawable]]:
+    """Upload a shape, and delete its buffers and textures at the end."""
+    drawables: list[Drawable] = []
+    images: dict[tuple[int, bool, bool], int] = {}
+    try:
+        if isinstance(shape, Splats):
+            drawables.append(_upload_splats(shape))
+        else:
+            drawables.extend(_upload(part, images) for part in shape)
+        yield drawables
+    finally:
+        for drawable in drawables:
+            GL.glDeleteVertexArrays(1, [drawable.array])
+            GL.glDeleteBuffers(len(drawable.buffers), drawable.buffers)
+        if images:
+            GL.glDeleteTextures(list(images.values()))
 
 
 def _upload_splats(splats: "Splats") -> Drawable:

@@ -14,6 +14,7 @@ uniform float metallic;
 uniform float gloss;
 uniform vec2 keep;  // fragments of an alpha outside [x, y) are not drawn
 uniform vec3 up;    // of the world, as the camera sees it
+uniform vec3 number;  // of the part, as a colour
 
 out vec4 result;
 
@@ -60,5 +61,9 @@ void main() {
     own.rgb = min(own.rgb + emissive, 1.0);  // what glows is lit too: added to the light it would be white on white
 #endif
     vec3 shown = own.rgb * sqrt(light) * (1.0 - 0.25 * metallic) + mix(vec3(1.0), own.rgb, metallic) * (gloss * shine);
+#ifdef NUMBER
+    result = vec4(number, 1.0);
+#else
     result = vec4(shown, own.a);
+#endif
 }

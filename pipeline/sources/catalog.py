@@ -8,7 +8,8 @@ A new source is one module and one line in `SOURCES`. The module has:
   LOOKS_FOR                  one line, what its shapes look like on disk
   recognises(location)       whether `auto` should choose it; fast, without listing everything
   open_source(location, *, textures, **options) -> Source
-                             lists the shapes; its keyword arguments are the source's options
+                             lists the shapes; its keyword arguments are the source's options; with `**more`, it checks those that it
+                             hands on to another source itself
   example(folder) -> str     makes the smallest possible collection and returns its location, for the contract test
 
 Listing reads as little as possible. Shapes are read later, one by one, so that a broken shape fails alone. Names, order and options do not
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.geometry import Cloud, Mesh
 
 SOURCES: Final[dict[str, str]] = {
+    "scan": "pipeline.sources.scanned",
     "starter": "pipeline.starter.shapes",
     "rooms": "pipeline.starter.rooms",
     "list": "pipeline.sources.listing",
@@ -186,13 +188,10 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     _refuse_elsewhere(location)
     if textures not in get_args(Textures):
         raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
-    found = _recognise(location) if kind == "auto" else kind
+    found = recognised(location) if kind == "auto" else kind
     module = importlib.import_module(SOURCES[found])
-    known = _known_options(module)
-    for name in options:
-        if name not in known:
-            hint = f" (recognised as {found!r}; set kind for another)" if kind == "auto" else ""
-            raise UserError(f"source {found!r} has no option {name!r}{did_you_mean(name, known)}{hint}")
+    if not _hands_on(module):
+        check_options(found, options, hint=f" (recognised as {found!r}; set kind for another)" if kind == "auto" else "")
     source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
         raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {_seen(source.skipped)}")
@@ -212,11 +211,37 @@ def _licensed(source: Source, licence: str) -> Source:
     return replace(source, entries=tuple(entry if entry.licence else replace(entry, licence=licence) for entry in source.entries))
 
 
+def check_options(kind: str, names: Iterable[str], inner: str = "", hint: str = "") -> None:
+    """Refuses names of options that a kind of source does not have.
+
+    Args:
+        kind: a name in `SOURCES`.
+        names: the names.
+        inner: another name in `SOURCES`, whose options the kind takes, too; empty for none.
+        hint: what the message adds.
+
+    Raises:
+        UserError: a name is unknown, or both kinds have an option of that name.
+    """
+    known = _known_options(importlib.import_module(SOURCES[kind]))
+    more = _known_options(importlib.import_module(SOURCES[inner])) if inner else {}
+    if shared := sorted((known.keys() & more.keys()) - {"licence"}):
+        raise UserError(f"source {kind!r} cannot take source {inner!r} into it, because both have an option {shared[0]!r}")
+    for name in names:
+        if name not in known and name not in more:
+            raise UserError(f"source {kind!r} has no option {name!r}{did_you_mean(name, {**known, **more})}{hint}")
+
+
 def _known_options(module: ModuleType) -> dict[str, str]:
     """The options of a source by name, with their defaults: the source's own, and `licence`, which every source has."""
     parameters = inspect.signature(module.open_source).parameters.values()
-    own = {p.name: str(p.default) for p in parameters if p.name not in ("location", "textures")}
+    own = {p.name: str(p.default) for p in parameters if p.name not in ("location", "textures") and p.kind != p.VAR_KEYWORD}
     return own | {"licence": ""}
+
+
+def _hands_on(module: ModuleType) -> bool:
+    """Whether a source takes the options of another one, too."""
+    return any(p.kind == p.VAR_KEYWORD for p in inspect.signature(module.open_source).parameters.values())
 
 
 def _refuse_elsewhere(location: str) -> None:
@@ -276,7 +301,7 @@ def about() -> dict[str, tuple[str, dict[str, str]]]:
     return found
 
 
-def _recognise(location: str) -> str:
+def recognised(location: str) -> str:
     """The name of the first source that recognises a location.
 
     Raises:
