@@ -4,8 +4,8 @@ A model comes from a hub id (with a revision) or a local folder. The embeddings 
 or the pooled output of a vision model. For DINOv2 that is the class token after the last LayerNorm.
 
 Patch features of CLIP are the values of its last attention, projected as the model projects the class token (MaskCLIP,
-https://arxiv.org/abs/2112.01071). SigLIP pools by an attention of one query, whose values and MLP are applied to each token. Both lie in the
-space of the texts. Patch features of vision models are their patch tokens after the last LayerNorm.
+https://arxiv.org/abs/2112.01071). SigLIP pools by an attention of one query, whose values and MLP are applied to each token. Both lie in
+the space of the texts. Patch features of vision models are their patch tokens after the last LayerNorm.
 """
 
 import threading
@@ -173,13 +173,14 @@ def _clip_values(model: Any, pixels: torch.Tensor) -> torch.Tensor:
 def _siglip_head(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     vision = model.vision_model
     tokens = vision(pixel_values=pixels).last_hidden_state  # [B, N, D]
-    out: torch.Tensor = vision.head(tokens.flatten(0, 1)[:, None])  # attention over one token gives its value
-    return out.unflatten(0, tokens.shape[:2])
+    out: torch.Tensor = vision.head(tokens.flatten(0, 1)[:, None]).unflatten(0, tokens.shape[:2])  # attention over one token: its value
+    return out
 
 
 def _last_tokens(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     tokens: torch.Tensor = model(pixel_values=pixels).last_hidden_state  # [B, 1 + registers + N, D]
-    return tokens[:, 1 + (getattr(model.config, "num_register_tokens", 0) or 0) :]
+    before: int = 1 + (getattr(model.config, "num_register_tokens", 0) or 0)
+    return tokens[:, before:]
 
 
 _PATCHES: dict[str, tuple[str, Compute]] = {

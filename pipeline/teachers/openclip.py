@@ -212,10 +212,10 @@ def _resnet_values(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
 def _timm_places(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
     maps = visual.trunk.forward_features(pixels)  # [B, C, h, h]
     if maps.ndim != 4 or maps.shape[1] != visual.trunk.num_features:
-        raise patches.unknown("", f"timm's {type(visual.trunk).__name__}")
+        raise patches.unknown("of open_clip", f"timm's {type(visual.trunk).__name__}")
     places = maps.flatten(2).transpose(1, 2).flatten(0, 1)[..., None, None]  # [B h h, C, 1, 1]
-    out: torch.Tensor = visual.head(visual.trunk.forward_head(places))
-    return out.unflatten(0, (len(pixels), -1))
+    out: torch.Tensor = visual.head(visual.trunk.forward_head(places)).unflatten(0, (len(pixels), -1))
+    return out
 
 
 def _timm_pooled(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -246,5 +246,5 @@ def _timm_head(visual: Any, tokens: torch.Tensor) -> torch.Tensor:
     """The model's pooling and projection applied to each token [B, N, D] alone. [B, N, E]"""
     # Whatever the pooling takes - the first token, a mean, or attention over all - it gets copies of one token.
     alone = tokens.flatten(0, 1)[:, None].expand(-1, visual.trunk.num_prefix_tokens + 1, -1)
-    out: torch.Tensor = visual.head(visual.trunk.forward_head(alone))
-    return out.unflatten(0, tokens.shape[:2])
+    out: torch.Tensor = visual.head(visual.trunk.forward_head(alone)).unflatten(0, tokens.shape[:2])
+    return out

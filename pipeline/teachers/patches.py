@@ -203,7 +203,8 @@ def squared(tokens: Tensor, name: str) -> Tensor:
     side = round(tokens.shape[1] ** 0.5)
     if side * side != tokens.shape[1]:
         raise UserError(f"teacher {name} gives {tokens.shape[1]} patches, which are no square grid")
-    return tokens.unflatten(1, (side, side)).float().cpu()
+    out: Tensor = tokens.unflatten(1, (side, side)).float().cpu()
+    return out
 
 
 def unknown(name: str, what: str) -> UserError:
