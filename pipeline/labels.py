@@ -45,7 +45,7 @@ PART_TEMPLATES: tuple[str, ...] = (
     "a close view of a {}",
     "a 3d model of a {}",
 )
-"""Eight sentences with one `{}` for the name of a part. A part is never the whole, so none of them says `a single {}` or shows a background."""
+"""Eight sentences with one `{}` for the name of a part. None shows it on a background, because a part is seen in its object."""
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "modelnet10": ("bathtub", "bed", "chair", "desk", "dresser", "monitor", "night stand", "sofa", "table", "toilet"),
@@ -146,9 +146,9 @@ def label_set(reference: str, classes: Sequence[str] = (), parts: Sequence[str] 
     """Return the label set of a name or file.
 
     Args:
-        reference: a name in `CLASSES`; `source` for the classes of a cache; `parts` for the names of its parts; or a file: `.json` with a list of names or
-            `{"classes": [...], "templates": [...]}`, or a text file with one name per line. The set has the name of the file, without its
-            ending.
+        reference: a name in `CLASSES`; `source` for the classes of a cache; `parts` for the names of its parts; or a file: `.json` with a
+            list of names or `{"classes": [...], "templates": [...]}`, or a text file with one name per line. The set has the name of the
+            file, without its ending.
         classes: the cache's class names, for `source`.
         parts: the names of parts in the cache's points, for `parts`.
 
