@@ -139,11 +139,12 @@ def _points(to: _Shapes, record: Record) -> tuple[ArraySpec, ...]:
     ]
     if spec.normals:
         made.append(to.rows("points/normal", "float16", (*block, 3), (*dims, "axis")))
-    if spec.parts:
-        made.append(to.rows("points/part", "int16", block, dims))
-    if spec.instances:
-        made.append(to.rows("points/instance", "int32", block, dims))
-    return tuple(made)
+    return (*made, *(to.rows(label_array(name), dtype, block, dims) for name, dtype in spec.labels.items()))
+
+
+def label_array(name: str) -> str:
+    """Return the path of the array of a label of points, such as `part`."""
+    return f"points/{name}"
 
 
 def _views(to: _Shapes, record: Record) -> tuple[ArraySpec, ...]:
@@ -210,7 +211,8 @@ INDEX: Final = Kind(name="index", pattern="index", spec=SourceSpec, arrays=_inde
 STATUS: Final = Kind(name="status", pattern="status", spec=SourceSpec, arrays=_status, origin="files")
 """What became of each shape: `status`, `reason`, `source_sha256`, `colored`, `repeated`."""
 POINTS: Final = Kind(name="points", pattern="points", spec=PointSpec, arrays=_points, origin="files")
-"""`points/xyz` and `points/rgb` in blocks of farthest-point order. Optional: `points/normal`, `points/part`, `points/instance`."""
+"""`points/xyz` and `points/rgb` in blocks of farthest-point order. Optional: `points/normal`, `points/part`, `points/instance`,
+`points/origin`."""
 VIEWS: Final = Kind(name="views", pattern="views", spec=ViewSpec, arrays=_views, origin="files")
 """`views/rgb` and `views/pose`. Optional: `views/depth`."""
 BOXES: Final = Kind(name="boxes", pattern="boxes", spec=BoxSpec, arrays=_boxes, origin="files")

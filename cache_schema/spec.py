@@ -75,6 +75,10 @@ class SourceSpec:
     """What happens to a shape whose texture file is missing: it fails (`require`), or is read without the texture (`grey`)."""
 
 
+POINT_LABELS: Final[dict[str, str]] = {"part": "int16", "instance": "int32", "origin": "int32"}
+"""Names of the labels that a point can have, with the types of their arrays. -1 is none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PointSpec:
     """The `points` product: R blocks of P surface points, each in farthest-point order."""
@@ -99,6 +103,15 @@ class PointSpec:
     """Names of parts. `points/part` holds indices into them, -1 for none. Empty if there is no `points/part`."""
     instances: bool = added(False)
     """Whether `points/instance` is stored: the number of the object of a scene that a point belongs to, -1 for none."""
+    origins: bool = added(False)
+    """Whether `points/origin` is stored: the number of a point in the list of points of its scene, -1 for none. Crops of a scene overlap,
+    and this tells which of their points are one."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of points that are stored: the type by the name of the array in `points/`."""
+        stored = {"part": bool(self.parts), "instance": self.instances, "origin": self.origins}
+        return {name: dtype for name, dtype in POINT_LABELS.items() if stored[name]}
 
     def __post_init__(self) -> None:
         within("points.count", self.count, 1, 2**20)

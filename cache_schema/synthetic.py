@@ -130,7 +130,7 @@ def _values(
             case "normal", PointSpec():
                 full = np.zeros(size, np.float16)
                 full[..., 1] = 1
-            case "part" | "instance" as which, PointSpec() as points:
+            case "part" | "instance" | "origin" as which, PointSpec() as points:
                 full = rng.integers(-1, len(points.parts) if which == "part" else 3, size).astype(node.dtype)
             case "text", CaptionSpec():
                 said = [f"a random {words[r]}, view {v}" for r in rows for v in range(size[1] * size[2])]

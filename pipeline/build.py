@@ -154,7 +154,7 @@ def _status_values(cache: Cache, record: Record, shard: int, made: Mapping[int, 
 def _shape_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, Made], fresh: bool) -> NDArray[Any] | list[list[bytes]]:
     """Return one shard of an array of the points or the views: values, or pictures as encoded chunks [n][V]."""
     if node.codec == "raw":
-        return _rows(cache, node, shard, {row: one.arrays[node.path] for row, one in made.items()}, fresh)
+        return _rows(cache, node, shard, {row: one.arrays.get(node.path) for row, one in made.items()}, fresh)
     nothing = [encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
     count = len(cache.manifest.rows(shard))
     pictures: list[list[bytes]] = [nothing] * count if fresh else ShardFile(cache.path, node, shard).encoded(count)

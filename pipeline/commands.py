@@ -35,6 +35,7 @@ from pipeline.opening import (
     described_shapes,
     finished,
     has_views,
+    labelled,
     open_again,
     open_config_source,
     place_of,
@@ -86,14 +87,16 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     check_place(path)
     source = open_config_source(location, config)
     _tell_notes(source, terminal)
-    task = Task(reader=source.reader, points=config.points, views=config.views, limits=config.limits)
+    points, boxes = labelled(config, source, path)
+    task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     open_again(path, source, config.shard)
     models = Models(devices[0], places(path))
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
     wanted = build_records(
         described_source(source),
-        config.points,
+        points,
         config.views,
+        boxes,
         loaded,
         [captioner] if captioner is not None else [],
         renderer="" if config.views is None or has_views(path) else executors.renderer(task, machine),
@@ -214,12 +217,12 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
     there = cache.records()
     if products.POINTS.name not in there:
         raise UserError(f"{path} has no points yet; run the command that began it again")
-    points, views = described_shapes(there)
+    points, views, boxes = described_shapes(there)
     source, before = source_again(cache, location)
     config = dataclasses.replace(before, points=points, views=views, limits=override(before.limits, limits))
     open_again(path, source, 0)
     models = Models(devices[0], places(path))
-    task = Task(reader=source.reader, points=points, views=views, limits=config.limits)
+    task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits)
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.Retry(source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config)))

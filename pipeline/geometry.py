@@ -18,6 +18,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY as GREY  # formats import it from here
+from cache_schema.spec import POINT_LABELS
 from pipeline.coincident import BACK, BOTH, HIDDEN, places, sides
 
 REACH: Final = 1e15
@@ -38,6 +39,19 @@ LOOKS: Final = 250_000
 
 PER_VERTEX: Final = ("vertices", "normals", "uv", "colors")
 """The arrays of a `Part` that hold one row for each vertex."""
+
+PER_FACE: Final = ("side", "part", "instance")
+"""The arrays of a `Part`, beside `faces`, that hold one row for each triangle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boxes:
+    """The objects of a scene."""
+
+    box: np.ndarray
+    """[m, 7] float64: centre x, y, z; size along the box's own x, y, z; turn about +Y in radians, counter-clockwise seen from above."""
+    kind: np.ndarray
+    """[m] int32: index of the class in `pipeline.sources.catalog.Labelled.boxes`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +80,10 @@ class Part:
     """[F] uint8: `BOTH`, `FRONT` or `BACK` of `pipeline.coincident`, which `normalized` sets for coincident surfaces. None: all `BOTH`."""
     outline: np.ndarray | None = None
     """[n, 3] float32: outermost visible places, which `normalized` sets. None if these are the vertices."""
+    part: np.ndarray | None = None
+    """[F] int16: index of each triangle's label in `pipeline.sources.catalog.Labelled.parts`, -1 for none. None if no triangle has one."""
+    instance: np.ndarray | None = None
+    """[F] int32: number of the object that each triangle belongs to, -1 for none. None if no triangle has one."""
 
     @property
     def textured(self) -> bool:
@@ -109,7 +127,9 @@ class Mesh:
     warnings: tuple[str, ...] = ()
     """What a reader left out, and the shape is still right without."""
     beside: bytes = b""
-    """sha256 over the other files that it was read from (materials, textures, buffers of a glTF); empty if there were none."""
+    """sha256 over the other files that it was read from (materials, textures, buffers of a glTF, labels); empty if there were none."""
+    boxes: Boxes | None = None
+    """The objects of a scene."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +148,14 @@ class Cloud:
     """sha256 over the other files that it was read from; empty if there were none."""
     normals_beside: bytes = b""
     """sha256 over normals that the source's digest does not cover, because they are stored elsewhere; empty if there are none."""
+    part: np.ndarray | None = None
+    """[n] int16: index of each point's label in `pipeline.sources.catalog.Labelled.parts`, -1 for none. None if no point has one."""
+    instance: np.ndarray | None = None
+    """[n] int32: number of the object that each point belongs to, -1 for none. None if no point has one."""
+    origin: np.ndarray | None = None
+    """[n] int32: number of each point in the list of points of its scene. None if the cloud is no crop of a scene."""
+    boxes: Boxes | None = None
+    """The objects of a scene."""
 
     @property
     def colored(self) -> bool:
@@ -170,7 +198,10 @@ def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geome
             raise UserError(f"the cloud has {len(points)} points and no two different ones")
         center = points.mean(axis=0)
         radius = np.linalg.norm(points - center, axis=1).max()
-        return geometry if how == "none" else dataclasses.replace(geometry, points=((points - center) / radius).astype(np.float32))
+        if how == "none":
+            return geometry
+        placed = ((points - center) / radius).astype(np.float32)
+        return dataclasses.replace(geometry, points=placed, boxes=_placed(geometry.boxes, center, radius))
 
     parts = [compact(part) for part in geometry.parts]
     _check_coordinates([part.vertices for part in parts])
@@ -194,7 +225,15 @@ def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geome
         return placed
 
     done = [dataclasses.replace(p, vertices=moved(p.vertices), outline=None if p.outline is None else moved(p.outline)) for p in parts]
-    return dataclasses.replace(geometry, parts=tuple(done), warnings=warnings)
+    return dataclasses.replace(geometry, parts=tuple(done), warnings=warnings, boxes=_placed(geometry.boxes, center, radius))
+
+
+def _placed(boxes: Boxes | None, center: np.ndarray, radius: float) -> Boxes | None:
+    """Move boxes with their scene: `center` becomes the origin, and `radius` becomes 1."""
+    if boxes is None:
+        return None
+    moved = np.column_stack([(boxes.box[:, :3] - center) / radius, boxes.box[:, 3:6] / radius, boxes.box[:, 6]])
+    return dataclasses.replace(boxes, box=moved)
 
 
 def extent(part: Part) -> np.ndarray:
@@ -221,7 +260,7 @@ def _visible(parts: list[Part]) -> list[Part]:
             share, outline = _share(part, cell)
             rows = np.flatnonzero(share > 0)
             if len(outline):
-                kept.append(compact(dataclasses.replace(part, faces=part.faces[rows], outline=outline)))
+                kept.append(compact(dataclasses.replace(of_faces(part, rows), outline=outline)))
     if not kept:
         raise UserError("nothing of the surface is visible: its alpha is everywhere below its alphaCutoff (MASK) or near zero (BLEND)")
     return kept
@@ -297,7 +336,7 @@ def _told_apart(parts: list[Part]) -> tuple[list[Part], list[str]]:
         lost += (len(mine) - len(rows)) * open_
         if len(rows):
             side_of = mine[rows] if (mine[rows] != BOTH).any() else None
-            done.append(compact(dataclasses.replace(part, faces=part.faces[rows], side=side_of)))
+            done.append(compact(dataclasses.replace(of_faces(part, rows), side=side_of)))
     return done, [f"{lost:,} see-through triangles lie exactly on others and are left out"] if lost else []
 
 
@@ -455,6 +494,12 @@ def taken(part: Part, rows: np.ndarray) -> Part:
     return dataclasses.replace(part, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
 
+def of_faces(part: Part, rows: np.ndarray) -> Part:
+    """Return the part with only these triangles. It keeps all vertices."""
+    arrays = {name: getattr(part, name) for name in PER_FACE}
+    return dataclasses.replace(part, faces=part.faces[rows], **{name: array[rows] for name, array in arrays.items() if array is not None})
+
+
 def compact(part: Part) -> Part:
     """Return the part without unused vertices."""
     used = np.zeros(len(part.vertices), bool)
@@ -486,6 +531,8 @@ def copied(part: Part, matrices: np.ndarray) -> Part:
         normals=normals,
         uv=None if part.uv is None else np.tile(part.uv, (k, 1)),
         colors=None if part.colors is None else np.tile(part.colors, (k, 1)),
+        part=None if part.part is None else np.tile(part.part, k),
+        instance=None if part.instance is None else np.tile(part.instance, k),
     )
 
 
@@ -501,8 +548,17 @@ def joined(parts: list[Part]) -> Part:
         name: None if any(getattr(p, name) is None for p in parts) else np.concatenate([getattr(p, name) for p in parts])
         for name in PER_VERTEX
     }
+    for name in ("part", "instance"):
+        if any(getattr(p, name) is not None for p in parts):
+            stacked[name] = np.concatenate([label_of_faces(p, name) for p in parts])
     faces = np.concatenate([p.faces + start for p, start in zip(parts, starts, strict=True)])
     return dataclasses.replace(parts[0], faces=faces, **stacked)
+
+
+def label_of_faces(part: Part, name: Literal["part", "instance"]) -> np.ndarray:
+    """Return the labels of a part's triangles `[F]`; -1 where there is none."""
+    labels: np.ndarray | None = getattr(part, name)
+    return np.full(len(part.faces), -1, POINT_LABELS[name]) if labels is None else labels
 
 
 def baked(part: Part) -> np.ndarray:
@@ -523,7 +579,7 @@ def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
         UserError: coordinates are not finite or beyond `REACH`.
     """
     vertices = _near([part.vertices for part in parts])
-    types = {"normals": np.float32, "uv": np.float32, "faces": np.int32}
+    types = {"normals": np.float32, "uv": np.float32, "faces": np.int32, "part": np.int16, "instance": np.int32}
     done, warnings = [], []
     for part, moved in zip(parts, vertices, strict=True):
         if part.uv is not None and not np.isfinite(part.uv).all():
@@ -532,19 +588,30 @@ def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
         if part.normals is not None and not np.isfinite(part.normals).all():
             warnings.append("some normals are not finite (NaN or infinity); all of their material are computed")
             part = dataclasses.replace(part, normals=None)
+        for name in PER_FACE:
+            labels = getattr(part, name)
+            assert labels is None or np.shape(labels) == (len(part.faces),), f"{name}: one for each triangle, got {np.shape(labels)}"
         arrays = {name: getattr(part, name) for name in types}
         cast: dict[str, Any] = {name: np.ascontiguousarray(a, types[name]) for name, a in arrays.items() if a is not None}
         done.append(dataclasses.replace(part, vertices=moved, **cast))
     return Mesh(parts=tuple(done), colored=colored, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def finished_cloud(points: np.ndarray, colors: np.ndarray | None, normals: np.ndarray | None = None) -> Cloud:
+def finished_cloud(
+    points: np.ndarray,
+    colors: np.ndarray | None,
+    normals: np.ndarray | None = None,
+    part: np.ndarray | None = None,
+    instance: np.ndarray | None = None,
+    origin: np.ndarray | None = None,
+) -> Cloud:
     """Check points and make a cloud: float32, near the origin, without points that are not finite.
 
     Args:
         points: `[n, 3]` of any float type, +Y up.
         colors: `[n, 3]` uint8, or None.
         normals: `[n, 3]` of any float type and length, +Y up, or None.
+        part, instance, origin: `[n]` whole numbers, or None; see `Cloud`.
 
     Raises:
         UserError: no point is left, or coordinates are beyond `REACH`.
@@ -552,6 +619,13 @@ def finished_cloud(points: np.ndarray, colors: np.ndarray | None, normals: np.nd
     if not len(points):
         raise UserError("the cloud has no points")
     warnings: tuple[str, ...] = ()
+    labels: dict[str, Any] = {
+        name: np.asarray(values, POINT_LABELS[name])
+        for name, values in (("part", part), ("instance", instance), ("origin", origin))
+        if values is not None
+    }
+    for name, values in labels.items():
+        assert values.shape == (len(points),), f"{name}: one for each point, got {values.shape}"
     real = np.isfinite(points).all(axis=1)
     if not real.all():
         if not real.any():
@@ -559,7 +633,8 @@ def finished_cloud(points: np.ndarray, colors: np.ndarray | None, normals: np.nd
         warnings = (f"{len(points) - int(real.sum()):,} of {len(points):,} points are not finite (NaN or infinity) and are left out",)
         points, colors = points[real], None if colors is None else colors[real]
         normals = None if normals is None else normals[real]
-    return Cloud(points=_near([points])[0], colors=colors, normals=unit_or_zero(normals), warnings=warnings)
+        labels = {name: values[real] for name, values in labels.items()}
+    return Cloud(points=_near([points])[0], colors=colors, normals=unit_or_zero(normals), warnings=warnings, **labels)
 
 
 def _near(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -614,9 +689,14 @@ def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
         with np.errstate(invalid="ignore"):
             turned = geometry.points.astype(np.float64) @ turn.T
             normals = None if geometry.normals is None else geometry.normals.astype(np.float64) @ turn.T
-        done = finished_cloud(turned, geometry.colors, normals)
+        assert geometry.boxes is None or up == "y", "boxes stand on +Y"
+        done = finished_cloud(turned, geometry.colors, normals, geometry.part, geometry.instance, geometry.origin)
         return dataclasses.replace(
-            geometry, points=done.points, colors=done.colors, normals=done.normals, warnings=geometry.warnings + done.warnings
+            done,
+            warnings=geometry.warnings + done.warnings,
+            beside=geometry.beside,
+            normals_beside=geometry.normals_beside,
+            boxes=geometry.boxes,
         )
     parts = []
     for part in geometry.parts:
@@ -635,4 +715,4 @@ def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
     warnings = geometry.warnings + mesh.warnings
     if hidden := sum(part.alphas[1] < part.threshold for part in parts):  # `normalized` leaves them out, and fails where all are hidden
         warnings += (f"{hidden} of {len(parts)} surfaces are wholly transparent and left out",)
-    return dataclasses.replace(mesh, warnings=warnings)
+    return dataclasses.replace(mesh, warnings=warnings, boxes=geometry.boxes)

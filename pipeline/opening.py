@@ -14,12 +14,12 @@ from pathlib import Path
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.records import differences
-from cache_schema.spec import Manifest, PointSpec, Record, SourceSpec, ViewSpec
+from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import weights
 from pipeline.journal import Loading, read_journal
 from pipeline.recipes import BuildConfig, SourceConfig, shard_size
-from pipeline.sources.catalog import Source, open_source
+from pipeline.sources.catalog import Labelled, Source, open_source
 
 # ------------------------------------------------------------------------------------------------------- the source
 
@@ -183,16 +183,47 @@ def _restoring(there: SourceSpec, asked: SourceSpec) -> str:
     return " ".join([*changed, *(f"(without source.{name})" for name in more)])
 
 
-def described_shapes(there: Mapping[str, Record]) -> tuple[PointSpec, ViewSpec | None]:
-    """Return the specifications of the points and the views; None if there are no views.
+def described_shapes(there: Mapping[str, Record]) -> tuple[PointSpec, ViewSpec | None, BoxSpec | None]:
+    """Return the specifications of the points, the views and the boxes; None if there are no views or no boxes.
 
     Args:
         there: records by product, with one of points.
     """
     points = there[products.POINTS.name].spec
     views = there[products.VIEWS.name].spec if products.VIEWS.name in there else None
+    boxes = there[products.BOXES.name].spec if products.BOXES.name in there else None
     assert isinstance(points, PointSpec) and (views is None or isinstance(views, ViewSpec))
-    return points, views
+    assert boxes is None or isinstance(boxes, BoxSpec)
+    return points, views, boxes
+
+
+def labelled(config: BuildConfig, source: Source, path: Path) -> tuple[PointSpec, BoxSpec | None]:
+    """Return the specifications of the points with the labels that the source has, and of the boxes if it has any.
+
+    Args:
+        config: the settings of a build. Without `point_labels`, neither labels nor boxes are stored.
+        source: the source.
+        path: the cache, which may be there already.
+
+    Raises:
+        UserError: the cache at `path` was built with other labels.
+    """
+    there = source.labelled if config.point_labels else Labelled()
+    points = dataclasses.replace(config.points, parts=there.parts, instances=there.instances, origins=there.origins)
+    if (path / "zarr.json").exists():
+        record = store.open_cache(path).records().get(products.POINTS.name)
+        before = record.spec.labels if record is not None and isinstance(record.spec, PointSpec) else points.labels
+        if before != points.labels:
+            advice = "build with --set point_labels=false, or " if not before else ""
+            raise UserError(
+                f"{path} has {_listed(before)}, and this build would store {_listed(points.labels)}: {advice}build into another path"
+            )
+    return points, BoxSpec(names=there.boxes, most=there.most) if there.boxes else None
+
+
+def _listed(labels: Mapping[str, str]) -> str:
+    """Name the labels of points for a message."""
+    return f"the labels of points {', '.join(labels)}" if labels else "no labels of points"
 
 
 def finished(cache: Cache) -> dict[str, Record]:

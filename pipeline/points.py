@@ -10,6 +10,8 @@ Letters: R blocks, P points per block, n points in all, F triangles.
 """
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import fpsample
@@ -33,6 +35,8 @@ class Samples(NamedTuple):
     """[R, P, 3] uint8, sRGB; grey where the shape has no colour."""
     normal: np.ndarray | None = None
     """[R, P, 3] float16, of length 1 to within 0.001; None unless `PointSpec.normals`. `sample` tells what normals mean."""
+    labels: Mapping[str, np.ndarray] = MappingProxyType({})
+    """[R, P] each: the labels that `PointSpec.labels` names, of its types; -1 for none."""
 
 
 class Places(NamedTuple):
@@ -44,10 +48,13 @@ class Places(NamedTuple):
     """[n, 3] in 0..1."""
     normal: np.ndarray | None
     """[n, 3] of unit length; None where they are not asked for."""
+    labels: Mapping[str, np.ndarray]
+    """[n] each, by name."""
 
     def rows(self, chosen: np.ndarray | slice) -> "Places":
         """Select some of the places."""
-        return Places(self.xyz[chosen], self.rgb[chosen], None if self.normal is None else self.normal[chosen])
+        labels = {name: values[chosen] for name, values in self.labels.items()}
+        return Places(self.xyz[chosen], self.rgb[chosen], None if self.normal is None else self.normal[chosen], labels)
 
 
 def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
@@ -61,8 +68,8 @@ def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
     - It points outwards if the file winds its faces in this way. This holds for mirrored copies, too.
     - A face that is wound against its neighbours has the opposite sign.
     - Of two coincident surfaces, the outer one gives the normal, as it gives the colour.
-    The normals of a cloud come from its file. Missing ones are estimated, see `pipeline.normals`. Normals use no random numbers, so
-    positions and colours do not depend on them.
+    The normals of a cloud come from its file. Missing ones are estimated, see `pipeline.normals`. A point on a surface has the labels of
+    its triangle. Normals and labels use no random numbers, so positions and colours do not depend on them.
 
     Raises:
         UserError: coordinates do not fit `spec.dtype`, or hardly any of the surface is visible.
@@ -80,7 +87,8 @@ def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
     colors = np.rint(made.rgb * 255).astype(np.uint8).reshape(stored.shape)
     # Rounding to float16 changes each number, and so the length, by less than 1/2048.
     normals = None if made.normal is None else np.take_along_axis(made.normal.astype(np.float16).reshape(stored.shape), orders, axis=1)
-    return Samples(np.take_along_axis(stored, orders, axis=1), np.take_along_axis(colors, orders, axis=1), normals)
+    labels = {name: np.take_along_axis(values.reshape(orders.shape[:2]), orders[..., 0], axis=1) for name, values in made.labels.items()}
+    return Samples(np.take_along_axis(stored, orders, axis=1), np.take_along_axis(colors, orders, axis=1), normals, labels)
 
 
 def farthest_first(points: np.ndarray, ordered: int) -> np.ndarray:
@@ -105,7 +113,13 @@ def _from_cloud(cloud: Cloud, spec: PointSpec, rng: np.random.Generator) -> Plac
     blocks = [np.concatenate([rng.permutation(count) for _ in range(rounds)])[: spec.count] for _ in range(spec.blocks)]
     rows = np.concatenate(blocks)
     colors = np.full((len(rows), 3), GREY) if cloud.colors is None else cloud.colors[rows] / 255
-    return Places(cloud.points[rows], colors, _cloud_normals(cloud, rows) if spec.normals else None)
+    labels = {name: _chosen(getattr(cloud, name), rows, dtype) for name, dtype in spec.labels.items()}
+    return Places(cloud.points[rows], colors, _cloud_normals(cloud, rows) if spec.normals else None, labels)
+
+
+def _chosen(labels: np.ndarray | None, rows: np.ndarray, dtype: str) -> np.ndarray:
+    """Labels of some points or triangles `[n]`; -1 if there are none."""
+    return np.full(len(rows), -1, dtype) if labels is None else labels[rows].astype(dtype)
 
 
 def _cloud_normals(cloud: Cloud, rows: np.ndarray) -> np.ndarray:
@@ -135,15 +149,16 @@ def _from_mesh(mesh: Mesh, spec: PointSpec, rng: np.random.Generator) -> Places:
     while have < n:
         if drawn > DRAWS:
             raise UserError(f"less than one place in {DRAWS // max(have, 1):,} of the surface is visible: too little to sample")
-        places, shown = _drawn(mesh, ends, wanted, rng, spec.normals)
+        places, shown = _drawn(mesh, ends, wanted, rng, spec)
         found.append(places.rows(shown))
         have, drawn = have + int(shown.sum()), drawn + wanted
         wanted = min(max(1000, int(1.2 * (n - have) * drawn / max(have, 1))), 500_000)
     normal = np.concatenate([p.normal for p in found if p.normal is not None]) if spec.normals else None
-    return Places(np.concatenate([p.xyz for p in found]), np.concatenate([p.rgb for p in found]), normal).rows(slice(n))
+    labels = {name: np.concatenate([p.labels[name] for p in found]) for name in spec.labels}
+    return Places(np.concatenate([p.xyz for p in found]), np.concatenate([p.rgb for p in found]), normal, labels).rows(slice(n))
 
 
-def _drawn(mesh: Mesh, ends: np.ndarray, n: int, rng: np.random.Generator, normals: bool) -> tuple[Places, np.ndarray]:
+def _drawn(mesh: Mesh, ends: np.ndarray, n: int, rng: np.random.Generator, spec: PointSpec) -> tuple[Places, np.ndarray]:
     """Draw `n` random places on the triangles whose areas add up to `ends` `[F]`. Also returns whether each is visible `[n]`."""
     # Numbers stay below the total, so that none falls behind the last triangle with an area. `right` skips triangles without one.
     chosen = np.searchsorted(ends, np.minimum(rng.random(n) * ends[-1], np.nextafter(ends[-1], 0)), side="right")  # [n]
@@ -152,15 +167,19 @@ def _drawn(mesh: Mesh, ends: np.ndarray, n: int, rng: np.random.Generator, norma
     weights = np.column_stack([1 - corner.sum(axis=1), corner])  # [n, 3]
 
     xyz, rgb, shown = np.empty((n, 3)), np.empty((n, 3)), np.ones(n, bool)
-    normal = np.empty((n, 3)) if normals else None
+    normal = np.empty((n, 3)) if spec.normals else None
+    labels = {name: np.empty(n, dtype) for name, dtype in spec.labels.items()}
     start = 0
     for part in mesh.parts:
         here = (chosen >= start) & (chosen < start + len(part.faces))
-        corners = part.faces[chosen[here] - start]  # [m, 3]
+        faces = chosen[here] - start  # [m]
+        corners = part.faces[faces]  # [m, 3]
         xyz[here] = np.einsum("mk,mkd->md", weights[here], part.vertices[corners])
         rgb[here], alpha = appearance(part, corners, weights[here])
         shown[here] = alpha >= part.threshold
         if normal is not None:
             normal[here] = facing(part.vertices[corners].astype(np.float64))
+        for name, values in labels.items():
+            values[here] = _chosen(getattr(part, name, None), faces, spec.labels[name])  # a surface has no `origin`
         start += len(part.faces)
-    return Places(xyz, rgb, normal), shown
+    return Places(xyz, rgb, normal, labels), shown

@@ -66,6 +66,8 @@ class BuildConfig:
     source: SourceConfig = SourceConfig()
     points: PointSpec = PointSpec(normals=True)
     """Points with colours and normals. `--set points.normals=false` leaves out the normals, 6 of 15 bytes per point."""
+    point_labels: bool = True
+    """Whether to store the labels of points (parts, objects) and the boxes of scenes, where the source has them."""
     views: ViewSpec | None = ViewSpec(rig=RIGS["ring12"])
     """Pictures of the shapes. `none`: only points are made."""
     teachers: tuple[str, ...] = ()
@@ -189,6 +191,11 @@ def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
         asked, here = getattr(part, name, None), getattr(type(part), name, None)
         if part is not None and asked != here:
             raise UserError(f"{where}.{name}: this software makes revision {here} and no other, got {asked}; leave it out")
+    if config.points.labels:
+        raise UserError(
+            "points.parts, points.instances and points.origins: the source decides them; leave them out. `--set point_labels=false` leaves "
+            "out all labels of points"
+        )
     return config
 
 

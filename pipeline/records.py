@@ -1,6 +1,7 @@
 """Make the records of products: inputs, software and batch sizes.
 
-    made = build_records(source, points, views, teachers, captioners, renderer="llvmpipe", device="cpu", image_batch=64, caption_batch=16)
+    made = build_records(source, points, views, None, teachers, captioners, renderer="llvmpipe", device="cpu", image_batch=64,
+                         caption_batch=16)
     made = text_records(captions, [teacher], "cpu", 64)    # the texts of one captions product, embedded by teachers
 
 Letters: V views, K captions of a view that are kept.
@@ -18,7 +19,7 @@ from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.products import Kind
-from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
+from cache_schema.spec import BoxSpec, CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.teachers import catalog as teachers
@@ -32,6 +33,7 @@ def build_records(
     source: SourceSpec,
     points: PointSpec,
     views: ViewSpec | None,
+    boxes: BoxSpec | None,
     with_teachers: Sequence[Teacher],
     with_captioners: Sequence[Captioner],
     *,
@@ -44,7 +46,7 @@ def build_records(
     """Make the records of a build, in the order of making.
 
     Args:
-        source, points, views: specifications of what is made from files.
+        source, points, views, boxes: specifications of what is made from files.
         with_teachers, with_captioners: models that work on views. Without views they are ignored.
         renderer: name of the driver that draws the views.
         device: torch device of the models.
@@ -57,17 +59,18 @@ def build_records(
     files, source_print = software(products.POINTS), spec.fingerprint(source)
     status = _record(products.STATUS, source, made_by=files)
     blocks = _record(products.POINTS, points, inputs=(("source", source_print),), made_by=files)
-    if views is None:
-        return (status, blocks)
-    # Views frame the normalised shape, so they depend on how shapes are normalised.
+    # Views frame the normalised shape, so they depend on how shapes are normalised. Boxes are moved with it.
     inputs = (("normalize", points.normalize), ("source", source_print))
+    shapes = [status, blocks, *([] if boxes is None else [_record(products.BOXES, boxes, inputs=inputs, made_by=files)])]
+    if views is None:
+        return tuple(shapes)
     drawn = _record(products.VIEWS, views, inputs=inputs, made_by=software(products.VIEWS, renderer=renderer))
     images = image_records(drawn, with_teachers, device, image_batch)
-    made = [status, blocks, drawn, *images]
-    made += [dense_record(blocks, drawn, described, device, image_batch) for _, described in dense]
+    made = [*products.in_order([*shapes, drawn]), *images]
     for captioner in with_captioners:
         captions = caption_record(drawn, images, captioner.spec, device, caption_batch)
         made += [captions, *text_records(captions, with_teachers, device, image_batch)]
+    made += [dense_record(blocks, drawn, described, device, image_batch) for _, described in dense]
     return tuple(made)
 
 

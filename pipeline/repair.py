@@ -246,9 +246,9 @@ class _Mender:
 
     def _make_from_files(self, made: Sequence[str]) -> None:
         source = self.source()
-        points, views = described_shapes(self.records)
+        points, views, boxes = described_shapes(self.records)
         compressed = pictures(self.cache, self.records[products.VIEWS.name]) if views else ()
-        task = Task(reader=source.reader, points=points, views=views, pictures=compressed, limits=self.config.limits)
+        task = Task(reader=source.reader, points=points, views=views, boxes=boxes, pictures=compressed, limits=self.config.limits)
         self._run({product: set(self.bad[product]) for product in made}, task)
 
     def _run(self, only: dict[str, set[int]], task: Task | None) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,13 @@ from numpy.typing import NDArray
 from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.layout import ArraySpec, encode_chunk
-from cache_schema.spec import PointSpec, ViewSpec
+from cache_schema.products import label_array
+from cache_schema.spec import BoxSpec, PointSpec, ViewSpec
 from cache_schema.terminal import one_line
 from pipeline.sources.catalog import Entry, Reader
+
+if TYPE_CHECKING:
+    from pipeline.geometry import Geometry
 
 _MEMORY: Final = "GiB of memory"
 """Words in the reason of a shape that needs too much memory."""
@@ -62,15 +66,10 @@ class Task:
     reader: Reader
     points: PointSpec
     views: ViewSpec | None
+    boxes: BoxSpec | None = None
     pictures: tuple[ArraySpec, ...] = ()
     """The compressed arrays of the views product (`views/rgb`, perhaps `views/depth`)."""
     limits: Limits = Limits()
-
-    def __post_init__(self) -> None:
-        if self.points.parts or self.points.instances:
-            raise UserError(
-                "points.parts and points.instances: no source gives the parts or the objects that points belong to; leave them out"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +90,10 @@ class Made:
     rgb: NDArray[np.uint8] | None = None
     normal: NDArray[np.float16] | None = None
     """None if `Task.points` asks for no normals."""
+    labels: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """Labels of the points, by path of the array."""
+    boxes: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """The arrays of the boxes, by path."""
     pictures: dict[str, list[bytes]] = field(default_factory=dict)
     """One encoded chunk per view, by path of the array."""
     pose: NDArray[np.float32] | None = None
@@ -100,7 +103,8 @@ class Made:
     @property
     def arrays(self) -> dict[str, NDArray[Any] | None]:
         """The shape's row of each uncompressed array, by path; None if it was not made."""
-        return {"points/xyz": self.xyz, "points/rgb": self.rgb, "points/normal": self.normal, "views/pose": self.pose}
+        points = {"points/xyz": self.xyz, "points/rgb": self.rgb, "points/normal": self.normal}
+        return {**points, **self.labels, **self.boxes, "views/pose": self.pose}
 
 
 # ------------------------------------------------------------------------------------------------------ in the parent
@@ -284,7 +288,8 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
             source = hashlib.sha256(digest + beside).digest() if beside else digest
         with _timed(seconds, "points"):
             samples = points.sample(geometry, task.points, entry.id)
-        made: dict[str, Any] = {"warnings": geometry.warnings}
+        labels = {label_array(name): values for name, values in samples.labels.items()}
+        made: dict[str, Any] = {"warnings": geometry.warnings, "labels": labels, "boxes": boxes_of(geometry, task.boxes)}
         if renderer is not None:
             with _timed(seconds, "views"):
                 pictures = renderer.render(geometry)
@@ -299,6 +304,23 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
     repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
     made |= {"colored": geometry.colored, "repeated": repeated}
     return Made(source_sha256=source, xyz=samples.xyz, rgb=samples.rgb, normal=samples.normal, seconds=seconds, **made)
+
+
+def boxes_of(geometry: "Geometry", described: BoxSpec | None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a scene's boxes by path: `[M, 7]` and `[M]`. Unused boxes have zeros and class -1. Empty if none are asked for.
+
+    Raises:
+        UserError: the scene has more boxes than there is room for.
+    """
+    if described is None:
+        return {}
+    box, kind = np.zeros((described.most, 7), np.float32), np.full(described.most, -1, np.int32)
+    if geometry.boxes is not None:
+        count = len(geometry.boxes.box)
+        if count > described.most:
+            raise UserError(f"the scene has {count} boxes, and the cache has room for {described.most} in a scene")
+        box[:count], kind[:count] = geometry.boxes.box, geometry.boxes.kind
+    return {"boxes/box": box, "boxes/class": kind}
 
 
 def reason_of(error: Exception, limits: Limits) -> str:

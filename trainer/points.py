@@ -139,6 +139,8 @@ class Blocks:
             )
         self.xyz: Rows = cache.rows("points/xyz", verify)
         self.rgb: Rows | None = cache.rows("points/rgb", verify) if channels == 6 else None
+        self._others: dict[str, Rows] = {}
+        self._verify = verify
         self.colored = cache.colored()
         self.grey = np.float32(convention.grey if convention else GREY)
         wanted = convention.count if convention else spec.count
@@ -176,13 +178,23 @@ class Blocks:
             out[:, :, 3:] = self._gathered(self.rgb, rows, blocks) * SCALE
             out[~self.colored[rows], :, 3:] = self.grey
 
+    def values(self, path: str, rows: Ints, blocks: Ints | int) -> NDArray[Any]:
+        """Values of another array of the points, such as the labels `points/part`, for exactly the points that `read` gives. [n, P, ...]
+
+        Raises:
+            UserError: the cache has no such array.
+        """
+        if path not in self._others:
+            self._others[path] = self.cache.rows(path, self._verify)
+        return self._gathered(self._others[path], rows, np.broadcast_to(np.asarray(blocks), rows.shape))
+
     def settle(self) -> None:
         """Wait until every file read so far is compared with its checksum, if `verify` is `first_use`.
 
         Raises:
             UserError: a file does not match its checksum.
         """
-        for array in (self.xyz, self.rgb):
+        for array in (self.xyz, self.rgb, *self._others.values()):
             if array is not None:
                 array.settle()
 

@@ -35,7 +35,7 @@ from pipeline.formats.gltf_data import (
     wholes,
 )
 from pipeline.formats.gltf_looks import Looks
-from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, unit
+from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, of_faces, unit
 from pipeline.reading import File
 
 WIDTHS: Final = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}
@@ -504,4 +504,4 @@ def _visible(part: Part) -> Part | None:
     shown = part.colors[:, 3][part.faces].max(axis=1) / 255 * most >= least
     if shown.all():
         return part
-    return compact(replace(part, faces=part.faces[shown])) if shown.any() else None
+    return compact(of_faces(part, shown)) if shown.any() else None

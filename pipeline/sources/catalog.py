@@ -110,6 +110,22 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """The labels that a source has below the level of shapes. A shape without labels is read all the same; its points then have none."""
+
+    parts: tuple[str, ...] = ()
+    """Names of the parts of objects, or of the classes of things in scenes. Labels `part` of a shape are indices into them."""
+    instances: bool = False
+    """Whether shapes have labels `instance`."""
+    origins: bool = False
+    """Whether shapes are crops of scenes, and have labels `origin`."""
+    boxes: tuple[str, ...] = ()
+    """Names of the classes of boxes. `Boxes.kind` of a shape holds indices into them."""
+    most: int = 0
+    """Largest number of boxes of a shape. A shape with more fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """The shapes of a source, and how to read them. Make one with `Source.of`."""
 
@@ -120,9 +136,17 @@ class Source:
     """Files that are no shapes: their number by extension (`.png`) or reason (`hidden`)."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """Sentences about guesses, each with the setting that changes it. They are shown before the build begins."""
+    labelled: Labelled = Labelled()
+    """The labels of points, and the boxes, that shapes have."""
 
     @staticmethod
-    def of(reader: Reader, entries: Iterable[Entry], skipped: Mapping[str, int] | None = None, notes: Iterable[str] = ()) -> "Source":
+    def of(
+        reader: Reader,
+        entries: Iterable[Entry],
+        skipped: Mapping[str, int] | None = None,
+        notes: Iterable[str] = (),
+        labelled: Labelled = Labelled(),
+    ) -> "Source":
         """A source with its entries in order. Adds notes about class names that are easily confused, and about files that cannot be read.
 
         Raises:
@@ -134,7 +158,7 @@ class Source:
                 raise UserError(f"two shapes have the id {one.id!r}: {one.locator!r} and {two.locator!r}; rename one of them")
         skipped = dict(sorted((skipped or {}).items()))
         said = (*notes, *_alike({entry.label for entry in ordered}), *_unreadable(skipped))
-        return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said)
+        return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said, labelled=labelled)
 
 
 def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", licence: str = "", **options: str) -> Source:
