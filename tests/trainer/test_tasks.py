@@ -50,7 +50,7 @@ def write(path, classes=CLASSES, splits=("train", "test"), shapes=48, failed=(),
     xyz = ops.gather(xyz, ops.farthest_points(xyz, 64)).reshape(shapes, 2, 64, 3).numpy()
     direction = np.random.default_rng(7).standard_normal((len(FORMS), 16))[[list(FORMS).index(c) for c in classes]]
     embedding = (direction[labels][:, None] + 0.3 * rng.standard_normal((shapes, 3, 16))).astype(np.float16)
-    points = PointSpec(count=64, blocks=2, ordered=32)
+    points = PointSpec(count=64, blocks=2, ordered=32, parts=("low", "high"))
     products = {
         Record(product="status", kind="status", spec=source, inputs=()): {
             "status": np.where(ok, spec.OK, spec.FAILED).astype(np.uint8),
@@ -62,6 +62,7 @@ def write(path, classes=CLASSES, splits=("train", "test"), shapes=48, failed=(),
         Record(product="points", kind="points", spec=points, inputs=()): {
             "points/xyz": xyz * ok[:, None, None, None].astype(np.float16),
             "points/rgb": np.full((shapes, 2, 64, 3), 128, np.uint8),
+            "points/part": (xyz[..., 1] > 0).astype(np.int16),
         },
         Record(product="image/clip.b", kind="image", spec=teacher, per_shape=3, inputs=()): {"image/clip.b": embedding},
         # One text for all shapes of a class.
@@ -159,8 +160,11 @@ def test_a_task_keeps_the_contract(name, stage, cache):
     if scores.confusion:
         counts = np.array(scores.confusion)
         assert counts.shape == (len(scores.classes),) * 2
-        assert counts.sum() == scores.test.shapes * len(scores.metrics[0].values)
-        assert 100 * np.trace(counts) / counts.sum() == pytest.approx(scores.metrics[0].mean)
+        points = 64 if name in ("parts", "scenes") else 1  # what is counted: points of one block, or shapes
+        blocks = 2 if name == "scenes" else 1
+        assert counts.sum() == scores.test.shapes * points * blocks * len(scores.metrics[0].values)
+        accuracy = next((metric for metric in scores.metrics if metric.name == "accuracy"), None)
+        assert accuracy is None or 100 * np.trace(counts) / counts.sum() == pytest.approx(accuracy.mean)
 
 
 @pytest.mark.parametrize("name", catalog.TASKS)

@@ -5,6 +5,7 @@ Linear layers on flat rows replace the 1x1 convolutions of the published code. T
 Letters: B shapes, P points, N tokens, S learnt tokens, D width, H heads, G groups, K points per group, C channels.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -93,6 +94,11 @@ def grouped_around(centres: Tensor, points: Tensor, group_size: int) -> Level:
     return Level(groups=found, centres=centres, members=members)
 
 
+def thirds(depth: int) -> tuple[int, int, int]:
+    """The number of blocks that make up one third, two thirds and all of `depth` blocks, rounded up. See `protocol.Layered`."""
+    return -(-depth // 3), -(-2 * depth // 3), depth
+
+
 class DropPath(nn.Module):
     """Skips a residual branch, for each shape with probability `rate` (https://arxiv.org/abs/1603.09382).
 
@@ -179,9 +185,16 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList([block(dim, heads, rate, learnt) for rate in rates])
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        for block in self.blocks:
+        return self.states(tokens, positions, mask, (len(self.blocks),))[0]
+
+    def states(self, tokens: Tensor, positions: Tensor | None, mask: Tensor | None, after: Sequence[int]) -> list[Tensor]:
+        """The tokens [B, N, D] after each of the given numbers of blocks; 0 for the tokens themselves."""
+        kept = {0: tokens}
+        for i, block in enumerate(self.blocks, 1):
             tokens = block(tokens if positions is None else tokens + positions, mask)
-        return tokens
+            if i in after:
+                kept[i] = tokens
+        return [kept[i] for i in after]
 
     def sites(self, level: int = 0) -> list[Site]:
         """The places for new parts in every block: see `Block.site`."""

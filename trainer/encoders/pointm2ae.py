@@ -16,7 +16,7 @@ Letters: B shapes, P points, C channels, D width. On a level: G groups, L slots 
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -29,7 +29,7 @@ from trainer import ops
 from trainer.batch import Tensors
 from trainer.encoders.blocks import PatchEmbed, Transformer, check_sizes, grouped, grouped_around, initialise, position_mlp
 from trainer.encoders.names import from_names, to_names
-from trainer.encoders.protocol import Encoded, Finer, Patches, Site
+from trainer.encoders.protocol import Encoded, Finer, Patches, Scale, Site
 
 Three = tuple[int, int, int]
 
@@ -149,6 +149,19 @@ class PointM2AE(nn.Module):
 
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
         shown = everything(patches) if visible is None else self.reveal(patches, visible)
+        encoded = self._levels(patches, shown, whole=visible is None)
+        # Only the last level has a norm here: the decoder has its own norm for the tokens of the middle level.
+        finer = tuple(Finer(tokens=tokens, slot=seen.slot) for tokens, seen in zip(encoded[:-1], shown[:-1], strict=True))
+        return Encoded(tokens=self.norm(encoded[-1]), visible=shown[-1].group, finer=finer)
+
+    def layers(self, patches: Patches) -> tuple[Scale, ...]:
+        """See `trainer.encoders.protocol.Layered`. The levels below the coarsest have no norm of their own, so theirs has no weights."""
+        *finer, last = self._levels(patches, everything(patches), whole=True)
+        tokens = [*(F.layer_norm(level, level.shape[-1:]) for level in finer), self.norm(last)]
+        return tuple(Scale(tokens=own, centres=level.centres) for own, level in zip(tokens, patches.levels, strict=True))
+
+    def _levels(self, patches: Patches, shown: Sequence[Shown], whole: bool) -> list[Tensor]:
+        """The tokens [B, L, D] in the slots of each level, from fine to coarse, before any norm. `whole`: no group is hidden."""
         encoded: list[Tensor] = []
         for i, (level, seen, tier) in enumerate(zip(patches.levels, shown, self.tiers, strict=True)):
             assert isinstance(tier, Tier)
@@ -162,16 +175,14 @@ class PointM2AE(nn.Module):
             tokens, centres = tier.embed(members), ops.gather(level.centres, seen.group)  # [B, L, D] and [B, L, 3]
             # No token attends to slots that only fill up the batch. Their own results are computed and not used.
             mask, radius = None if seen.filled is None else seen.filled[:, None, None], self.config.radii[i]  # [B, 1, 1, L]
-            if visible is None and radius:
+            if whole and radius:
                 # Local attention, for whole shapes only. They fill all slots, so the mask above is None.
                 mask = near(centres, radius)
             # The coarsest level of masked shapes is always filled, so the authors' padding changes only the levels below.
             if self.config.authors_padding and seen.filled is not None:
                 tokens, centres, mask = padded(tokens, centres, seen.filled, radius)
             encoded.append(tier.transformer(tokens, tier.positions(centres), mask))
-        # Only the last level has a norm here: the decoder has its own norm for the tokens of the middle level.
-        finer = tuple(Finer(tokens=tokens, slot=seen.slot) for tokens, seen in zip(encoded[:-1], shown[:-1], strict=True))
-        return Encoded(tokens=self.norm(encoded[-1]), visible=shown[-1].group, finer=finer)
+        return encoded
 
     def reveal(self, patches: Patches, visible: Tensor) -> list[Shown]:
         """The groups to encode on each level, from fine to coarse, if the coarse groups `visible` [B, Gv] are visible.

@@ -9,7 +9,7 @@ Letters: B shapes, P points, C channels, G groups, Gv visible ones, K points per
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, check_sizes, grouped, initialise, position_mlp
+from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, check_sizes, grouped, initialise, position_mlp, thirds
 from trainer.encoders.names import from_names, to_names
-from trainer.encoders.protocol import Encoded, Patches, Site
+from trainer.encoders.protocol import Encoded, Patches, Scale, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +106,27 @@ class PointMAE(nn.Module):
         else:
             groups = ops.gather(groups.flatten(2), visible).unflatten(2, groups.shape[2:])  # [B, Gv, K, C]
             centres = ops.gather(centres, visible)
-        tokens, positions = self.reduce(self.embed(groups)), self.positions(centres)  # [B, Gv, D] each
+        tokens = self.norm(self._states(groups, centres, (self.config.depth,))[0])  # [B, S + Gv, D]
         if self.learnt_tokens is None:
-            return Encoded(tokens=self.norm(self.transformer(tokens, positions)), visible=visible)
-        tokens = self.norm(self.transformer(*self.learnt_tokens(tokens, positions)))  # [B, S + Gv, D]
+            return Encoded(tokens=tokens, visible=visible)
         learnt, tokens = tokens.tensor_split((self.learnt,), 1)
         if self.joined:
             tokens = torch.cat([learnt.flatten(1).unsqueeze(1).expand(-1, tokens.shape[1], -1), tokens], -1)  # [B, Gv, (S + 1) D]
         return Encoded(tokens=tokens, visible=visible)
+
+    def layers(self, patches: Patches) -> tuple[Scale, ...]:
+        """See `trainer.encoders.protocol.Layered`."""
+        level = patches.coarsest
+        states = self._states(level.groups, level.centres, thirds(self.config.depth))
+        return tuple(Scale(tokens=self.norm(state)[:, -self.groups :], centres=level.centres) for state in states)
+
+    def _states(self, groups: Tensor, centres: Tensor, after: Sequence[int]) -> list[Tensor]:
+        """The tokens [B, S + Gv, D] of groups [B, Gv, K, C] after each of the given numbers of blocks, before the norm. Learnt tokens, if
+        there are any, come first."""
+        tokens, positions = self.reduce(self.embed(groups)), self.positions(centres)  # [B, Gv, D] each
+        if self.learnt_tokens is not None:
+            tokens, positions = self.learnt_tokens(tokens, positions)
+        return self.transformer.states(tokens, positions, None, after)
 
     def sites(self) -> list[Site]:
         """See `trainer.encoders.protocol.Tunable`."""

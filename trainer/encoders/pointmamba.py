@@ -16,7 +16,7 @@ D width, E channels inside a mixer, N states of a channel.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.blocks import DropPath, PatchEmbed, check_sizes, grouped, initialise, position_mlp
+from trainer.encoders.blocks import DropPath, PatchEmbed, check_sizes, grouped, initialise, position_mlp, thirds
 from trainer.encoders.names import from_names, to_names
-from trainer.encoders.protocol import Encoded, Level, Patches, Site
+from trainer.encoders.protocol import Encoded, Level, Patches, Scale, Site
 from trainer.encoders.scan import selective_scan
 
 CURVES: Final = ((0, 1, 2), (1, 0, 2))
@@ -243,9 +243,16 @@ class Mamba(nn.Module):
         self.blocks = nn.ModuleList([Block(config, rate) for rate in torch.linspace(0, drop_path, depth).tolist()])
 
     def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
+        return self.states(x, (len(self.blocks),))[0]
+
+    def states(self, x: Tensor, after: Sequence[int]) -> list[Tensor]:
+        """The tokens [B, T, D] after each of the given numbers of blocks; 0 for the tokens themselves."""
+        kept = {0: x}
+        for i, block in enumerate(self.blocks, 1):
             x = block(x)
-        return x
+            if i in after:
+                kept[i] = x
+        return [kept[i] for i in after]
 
 
 class PointMamba(nn.Module):
@@ -295,14 +302,36 @@ class PointMamba(nn.Module):
         if curve is not None:
             scale, shift = scale[curve].unsqueeze(1), shift[curve].unsqueeze(1)  # [B, 1, D]
             places = places.gather(1, curve.view(-1, 1, 1).expand(-1, 1, places.shape[2]))  # [B, 1, Gv]
+        (tokens,) = self._read(groups, centres, places, scale, shift, (self.config.depth,))
+        return SerialEncoded(tokens=tokens, visible=visible, curve=curve)
+
+    def layers(self, patches: Patches) -> tuple[Scale, ...]:
+        """See `trainer.encoders.protocol.Layered`. A feature is the mean over the curves, as in `forward`."""
+        level = patches.coarsest
+        assert isinstance(level, SerialLevel), "patches of another encoder"
+        scale, shift = torch.stack(list(self.scales)), torch.stack(list(self.shifts))  # [S, D]
+        found = self._read(level.groups, level.centres, level.places, scale, shift, thirds(self.config.depth))
+        return tuple(Scale(tokens=tokens, centres=level.centres) for tokens in found)
+
+    def _read(
+        self, groups: Tensor, centres: Tensor, places: Tensor, scale: Tensor, shift: Tensor, after: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        """Read groups along curves, and take their tokens [B, Gv, D] after each of the given numbers of blocks, with the norm.
+
+        Args:
+            groups, centres: [B, Gv, K, C] and [B, Gv, 3].
+            places: [B, S, Gv], the position of each group along each curve that is read.
+            scale, shift: [S, D] or [B, 1, D], those of the curves that are read.
+            after: numbers of blocks.
+        """
         tokens = self.embed(groups).unsqueeze(1) * scale.unsqueeze(-2) + shift.unsqueeze(-2)
         tokens = tokens + self.positions(centres).unsqueeze(1)  # [B, S, Gv, D]
         # Token indices of all curves, curve after curve, each sorted along its curve.
-        first = visible.shape[1] * torch.arange(places.shape[1], device=places.device).unsqueeze(-1)
+        first = centres.shape[1] * torch.arange(places.shape[1], device=places.device).unsqueeze(-1)
         rows = (places.argsort(-1) + first).flatten(1)  # [B, T]
-        read = self.norm(self.mamba(ops.gather(tokens.flatten(1, 2), rows)))  # [B, T, D]
-        tokens = ops.gather(read, rows.argsort(-1)).unflatten(1, places.shape[1:]).mean(1)
-        return SerialEncoded(tokens=tokens, visible=visible, curve=curve)
+        back = rows.argsort(-1)
+        states = self.mamba.states(ops.gather(tokens.flatten(1, 2), rows), after)  # [B, T, D] each
+        return tuple(ops.gather(self.norm(state), back).unflatten(1, places.shape[1:]).mean(1) for state in states)
 
     def sites(self) -> list[Site]:
         """See `trainer.encoders.protocol.Tunable`."""

@@ -2,6 +2,7 @@
 
     patches = encoder.patchify(points, ordered=True)      # Encoder
     tokens = encoder(patches, visible=None).tokens
+    scales = encoder.layers(patches)                      # Layered: features of three depths
     sites = encoder.sites()                               # Tunable: one Site for each block
 
 Code outside this package uses encoders only through these types, never by their class.
@@ -130,6 +131,30 @@ class Encoder(Protocol):
 
         Tokens are returned in the order of `visible`, for any order that the encoder uses inside. In an encoder with several levels,
         `visible` refers to the coarsest level, and the groups below hidden groups are hidden too.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale(Tensors):
+    """Features of a whole shape at one depth, or on one level, of an encoder."""
+
+    tokens: Tensor
+    """[B, G, D]: one feature for each group, after a norm. It has no learnt tokens, such as a class token."""
+    centres: Tensor
+    """[B, G, 3]: the centre of each group."""
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """An encoder that gives features of several depths, for tasks that label every point (`trainer.tasks.propagation`)."""
+
+    def layers(self, patches: Patches) -> tuple[Scale, ...]:
+        """Three scales of a whole shape, from shallow to deep.
+
+        An encoder with one level gives its tokens after one third, two thirds and all of its blocks, rounded up. They are the blocks that
+        Point-MAE (https://arxiv.org/abs/2203.06604) reads for segmentation: 4, 8 and 12 of 12. An encoder with three levels gives the
+        levels, from fine to coarse. The groups, and the width of the tokens, may differ from scale to scale.
         """
         ...
 

@@ -1,7 +1,7 @@
 """The evaluation tasks by name. A task measures a trained model on the splits of a cache.
 
     result = evaluate("svm", checkpoint.load(run), cache, options("svm", ["c=0.01"]))
-    save(result, run)                                                   # RUN/eval/...json and a picture of the confusion matrix
+    save(result, run)                                                   # RUN/eval/...json and pictures
 
 `trainer.tasks.protocol` defines a task and explains how to add one.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from cache_schema.errors import UserError
+from cache_schema.files import write_file
 from cache_schema.settings import override
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
@@ -109,11 +110,16 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
 
 
 def save(result: Result, run: Path) -> list[Path]:
-    """Write a result into the folder of its run, with a picture of the confusion matrix if it has one. Returns the files."""
+    """Write a result into the folder of its run, with a picture of the confusion matrix and one of some test shapes if it has them. Returns
+    the files."""
     files = [result.save(run)]
     if result.scores.confusion:
         files.append(files[0].with_suffix(".png"))
         picture.confusion(result, files[1])
+    if result.scores.drawing is not None:
+        files.append(files[0].with_name(f"{files[0].stem}-shapes.png"))
+        first = result.scores.metrics[0]
+        write_file(files[-1], result.scores.drawing.png(f"{result.run}: {result.title}\n{first.name} {first.told}"))
     return files
 
 

@@ -9,16 +9,17 @@ with warm-up, gradients clipped at 10.
 Letters: B shapes, P points, F features, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
@@ -114,39 +115,72 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
         width = body.eval()(blocks.read(shapes.rows[:1], 0).to(device), blocks.ordered).shape[1]
     top = head(width, len(shapes.classes), training).to(device)
     learning = nn.ModuleList([top] if frozen else [body, top])
+    labels = torch.from_numpy(shapes.labels).to(device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and not frozen)
+
+    def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
+        which = order.integers(blocks.blocks, size=len(chosen))
+        points = blocks.read(shapes.rows[chosen], which).to(device)
+        points = augment(points, draw(training.augment, len(points), points.shape[1], chance), body.grey)
+        with autocast:
+            with torch.set_grad_enabled(not frozen):
+                features = body(points, blocks.ordered)  # [B, F]
+            logits = top(features)
+        return F.cross_entropy(logits.float(), labels[torch.from_numpy(chosen).to(device)])
+
+    def begin() -> None:
+        top.train()
+        body.train(training.tune == "full")
+
+    for _ in epochs(learning, len(shapes), training, seed, begin, loss):
+        blocks.settle()
+        yield body.eval(), top.eval()
+
+
+def epochs(
+    learning: nn.Module,
+    shapes: int,
+    training: Training,
+    seed: int,
+    begin: Callable[[], None],
+    loss: Callable[[NDArray[np.int64], np.random.Generator, torch.Generator], Tensor],
+) -> Iterator[None]:
+    """Train for all epochs, and yield after each of them. Every epoch uses each shape once.
+
+    Args:
+        learning: the modules that are trained.
+        shapes: number of training shapes.
+        training: settings of the training.
+        seed: seed of the order, and of both generators that `loss` is given.
+        begin: called before each epoch, to put modules into training mode.
+        loss: the loss of a batch. Its arguments are the indices of the batch's shapes, a generator of NumPy for the choice of blocks, and a
+            generator of torch, on the device, for augmentation.
+
+    Raises:
+        UserError: the loss is NaN or infinite.
+    """
+    device = next(learning.parameters()).device
     optimizer = adamw(learning, training.optim)
     order = np.random.default_rng(seed)
     chance = torch.Generator(device).manual_seed(seed)
-    labels = torch.from_numpy(shapes.labels).to(device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and not frozen)
-    parts = batches(len(shapes), training.batch)
-
+    parts = batches(shapes, training.batch)
     bar = Console(stderr=True)  # stdout is for results
     label = f"{training.tune}, seed {seed}"
     for epoch in track(range(training.epochs), label, console=bar, transient=True, disable=not bar.is_terminal):
-        top.train()
-        body.train(training.tune == "full")
+        begin()
         total = torch.zeros((), device=device)
-        for step, chosen in enumerate(np.array_split(order.permutation(len(shapes)), parts)):
+        for step, chosen in enumerate(np.array_split(order.permutation(shapes), parts)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(training.optim, epoch * parts + step, training.epochs * parts, parts)
-            which = order.integers(blocks.blocks, size=len(chosen))
-            points = blocks.read(shapes.rows[chosen], which).to(device)
-            points = augment(points, draw(training.augment, len(points), points.shape[1], chance), body.grey)
-            with autocast:
-                with torch.set_grad_enabled(not frozen):
-                    features = body(points, blocks.ordered)  # [B, F]
-                logits = top(features)
-            loss = F.cross_entropy(logits.float(), labels[torch.from_numpy(chosen).to(device)])
+            found = loss(chosen, order, chance)
             optimizer.zero_grad()
-            loss.backward()
+            found.backward()
             torch.nn.utils.clip_grad_norm_(learning.parameters(), training.clip)
             optimizer.step()
-            total += loss.detach()
+            total += found.detach()
         if not total.isfinite():
             raise UserError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
-        blocks.settle()
-        yield body.eval(), top.eval()
+        yield
 
 
 def batches(shapes: int, batch: int) -> int:
@@ -157,12 +191,18 @@ def batches(shapes: int, batch: int) -> int:
     return max(1, min(-(-shapes // batch), shapes // 2))
 
 
-def described(body: Body, top: nn.Module, training: Training) -> tuple[str, ...]:
-    """Notes on parameter-efficient tuning: the number of trained parameters. Empty for the other ways of tuning."""
-    if not isinstance(body.encoder, Adapted):
+def described(encoder: nn.Module, top: nn.Module, training: Training) -> tuple[str, ...]:
+    """Notes on parameter-efficient tuning: the number of trained parameters. Empty for the other ways of tuning.
+
+    Args:
+        encoder: the tuned encoder, with any modules that are trained or frozen with it.
+        top: the head.
+        training: settings of the training.
+    """
+    if not any(isinstance(module, Adapted) for module in encoder.modules()):
         return ()
-    inside, above = learned(body), learned(top)
-    frozen = sum(parameter.numel() for parameter in body.parameters()) - inside
+    inside, above = learned(encoder), learned(top)
+    frozen = sum(parameter.numel() for parameter in encoder.parameters()) - inside
     parts = f"{inside:,} in the encoder and {above:,} in the head; {frozen:,} frozen"
     count = f"{training.tune}: {inside + above:,} parameters learned, {parts}"
     if training.tune == "pointgst" and training.efficient.basis == "batch":

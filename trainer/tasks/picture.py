@@ -1,14 +1,24 @@
-"""The confusion matrix of a result as a picture.
+"""Pictures of a result: its confusion matrix, and predicted labels of points beside the true ones.
 
 picture.confusion(result, run / "eval" / "svm.png")
+png = Labels(examples=examples, names=("seat", "leg")).png("a title")
+
+Letters: P points.
 """
 
 import io
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from cache_schema.files import write_file
 from cache_schema.terminal import printable
@@ -40,9 +50,109 @@ def confusion(result: Result, path: Path) -> None:
         for (row, column), value in np.ndenumerate(percent):
             if value >= 0.5:
                 axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 50 else "black", fontsize=7)
+    write_file(path, _png(figure))
+
+
+def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
-    write_file(path, file.getvalue())
+    return file.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A shape whose points have true and predicted labels."""
+
+    title: str
+    points: NDArray[np.float32]
+    """[P, 3]; +Y is up."""
+    truth: NDArray[np.int64]
+    """Label of each point, -1 for none. [P]"""
+    predicted: NDArray[np.int64]
+    """Predicted label of each point. [P]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """True and predicted labels of some shapes, and where both differ. A `trainer.tasks.result.Drawing`."""
+
+    examples: tuple[Example, ...]
+    names: tuple[str, ...]
+    """Name of each label."""
+    elevation: float = 20.0
+    """Angle from which shapes are seen, in degrees above the horizon; see also `AZIMUTH`."""
+
+    def png(self, title: str) -> bytes:
+        """See `trainer.tasks.result.Drawing`. A row for each shape: the truth, the prediction, and the points where they differ in red."""
+        figure = Figure(figsize=(10.5, 3.1 * len(self.examples) + 1), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(_plain(title), fontsize=9)
+        grid = figure.subplots(len(self.examples), 3, squeeze=False)
+        for axes, example in zip(grid, self.examples, strict=True):
+            differ = np.where(example.truth < 0, -1, example.truth != example.predicted)
+            for panel, (what, colors) in zip(
+                axes,
+                (
+                    (f"{example.title}\ntruth", self._colors(example.truth)),
+                    ("prediction", self._colors(np.where(example.truth < 0, -1, example.predicted))),
+                    (
+                        f"wrong: {100 * np.mean(differ[differ >= 0]) if (differ >= 0).any() else 0:.1f} % of these points",
+                        RIGHT_WRONG[differ],
+                    ),
+                ),
+                strict=True,
+            ):
+                _scatter(panel, example.points, colors, self.elevation)
+                panel.set_title(_plain(what), fontsize=8)
+        seen = np.unique(np.concatenate([np.concatenate([e.truth, e.predicted]) for e in self.examples]))
+        kinds = [label for label in seen.tolist() if label >= 0]
+        marks = [Line2D([], [], linestyle="", marker="o", color=self._colors(np.array([label]))[0]) for label in kinds]
+        figure.legend(marks, [_plain(self.names[label]) for label in kinds], loc="outside lower center", ncols=6, fontsize=7)
+        return _png(figure)
+
+    def _colors(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Colour of each label, [P, 3]; grey for -1."""
+        wheel = np.array(matplotlib.colormaps["tab20" if len(self.names) <= 20 else "gist_rainbow"](_spread(len(self.names)))[:, :3])
+        return np.concatenate([wheel, [GREY]])[labels]
+
+
+def told_apart(order: NDArray[np.int64]) -> list[tuple[str, int]]:
+    """Which shapes to show, out of an order from the lowest to the highest score: the worst, the median and the best; fewer if there are
+    fewer."""
+    named = {int(order[0]): "worst", int(order[len(order) // 2]): "median", int(order[-1]): "best"}
+    return [(what, i) for i, what in named.items()]
+
+
+GREY: Final = (0.8, 0.8, 0.8)
+"""Colour of points without a label."""
+RIGHT_WRONG: Final = np.array([(0.75, 0.8, 0.85), (0.85, 0.1, 0.1), GREY])
+"""Colour of points whose prediction is right, wrong, and of those without a label."""
+AZIMUTH: Final = 35.0
+"""Angle from which shapes are seen, in degrees about +Y from the +Z axis."""
+NEAR: Final = 0.55
+"""Brightness of the farthest point; the nearest has 1."""
+
+
+def _spread(count: int) -> NDArray[np.float64]:
+    """Places on a colour map for `count` labels, so that neighbours in the list look different."""
+    if count <= 20:  # even entries of tab20 are the strong colours: these first
+        return (np.array([*range(0, 20, 2), *range(1, 20, 2)])[:count] + 0.5) / 20
+    return np.arange(count) * (math.sqrt(5) - 1) / 2 % 1
+
+
+def _scatter(axes: Axes, points: NDArray[np.float32], colors: NDArray[np.float64], elevation: float) -> None:
+    """Draw points [P, 3] in colours [P, 3] from a fixed direction, without perspective, the nearest last and brightest."""
+    turn, rise = math.radians(AZIMUTH), math.radians(elevation)
+    x, y, z = (points - points.mean(0)).T.astype(float)
+    right = math.cos(turn) * x - math.sin(turn) * z
+    ahead = math.sin(turn) * x + math.cos(turn) * z  # towards the viewer
+    up, near = math.cos(rise) * y - math.sin(rise) * ahead, math.sin(rise) * y + math.cos(rise) * ahead
+    order = np.argsort(near)
+    light = np.interp(near, [near.min(), max(near.max(), near.min() + 1e-9)], [NEAR, 1])
+    size = float(np.clip(6000 / len(points), 0.5, 12))
+    axes.scatter(right[order], up[order], s=size, c=(colors * light[:, None])[order], linewidths=0)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
 
 
 def _plain(text: str) -> str:

@@ -27,6 +27,8 @@ TASKS: Final = {
     "retrieval": "trainer.tasks.retrieval",
     "fewshot": "trainer.tasks.fewshot",
     "classify": "trainer.tasks.classify",
+    "parts": "trainer.tasks.parts",
+    "scenes": "trainer.tasks.scenes",
 }
 """Name to module path. A module is imported when its task is chosen."""
 

@@ -8,9 +8,9 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from rich.console import Group
 from rich.table import Table as RichTable
@@ -105,6 +105,14 @@ class Data:
     shapes: int
 
 
+class Drawing(Protocol):
+    """A picture that belongs to a result, such as predictions beside the truth. It is drawn when the result is saved."""
+
+    def png(self, title: str) -> bytes:
+        """The picture as PNG, under a title of plain text."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """The measurements of a task."""
@@ -118,9 +126,12 @@ class Scores:
     classes: tuple[str, ...] = ()
     """Names of the rows and columns of `confusion`."""
     confusion: tuple[tuple[int, ...], ...] = ()
-    """How often a shape of class i was predicted as class j, summed over the values of the first metric."""
+    """How often a shape of class i was predicted as class j, summed over the values of the first metric. Tasks that label points count
+    points."""
     notes: tuple[str, ...] = ()
     """Notes for the reader, for example on shapes that were left out or a solver that did not converge."""
+    drawing: Drawing | None = field(default=None, compare=False, metadata={"added": True})
+    """Picture of some test shapes; it is saved beside the result, and is no part of the stored one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +168,8 @@ class Result:
         return name if len(name.encode()) <= LONGEST else f"{name[: LONGEST // 4]}-{fingerprint(self.title)}"
 
     def json(self) -> str:
-        return json_text(to_json(self), allow_nan=False)
+        bare = dataclasses.replace(self, scores=dataclasses.replace(self.scores, drawing=None))
+        return json_text(to_json(bare), allow_nan=False)
 
     def rich(self) -> RichTable:
         """The result as a table for a terminal."""

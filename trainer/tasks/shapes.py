@@ -140,32 +140,34 @@ def _renumbered(shapes: Shapes, place: NDArray[np.int64], classes: Sequence[str]
     lost = labels == NONE
     names = [shapes.classes[i] for i in np.unique(shapes.labels[lost])]
     if lost.all():
-        raise UserError(
-            f"{shapes.name} has no class that the classifier knows: it has {_some(names)}; the classifier knows {_some(classes)}"
-        )
+        raise UserError(f"{shapes.name} has no class that the classifier knows: it has {some(names)}; the classifier knows {some(classes)}")
     notes = (
-        (f"{int(lost.sum())} of {len(shapes)} test shapes are left out, since the classifier does not know their classes: {_some(names)}",)
+        (f"{int(lost.sum())} of {len(shapes)} test shapes are left out, since the classifier does not know their classes: {some(names)}",)
         if names
         else ()
     )
     return dataclasses.replace(shapes.of(~lost), labels=labels[~lost], classes=tuple(classes)), notes
 
 
-def matched(train: Shapes, test: Shapes) -> tuple[Shapes, Shapes, tuple[str, ...]]:
+def matched(train: Shapes, test: Shapes, least: int = 2) -> tuple[Shapes, Shapes, tuple[str, ...]]:
     """Label training and test shapes by the same classes: those that have a training shape.
+
+    Args:
+        train, test: the shapes, with labels.
+        least: least number of classes that the training shapes must have.
 
     Returns:
         The training shapes; the test shapes, without shapes of other classes; and notes on test shapes that were left out or are also
         training shapes.
 
     Raises:
-        UserError: the training shapes have fewer than two classes, no test shape has one of these classes, or a name may mean several
+        UserError: the training shapes have fewer than `least` classes, no test shape has one of these classes, or a name may mean several
             classes.
     """
     present = np.unique(train.labels)
     classes = tuple(train.classes[i] for i in present)
-    if len(classes) < 2:
-        raise UserError(f"{train.name} has shapes of one class only ({_some(classes)}); a classifier needs two")
+    if len(classes) < least:
+        raise UserError(f"{train.name} has shapes of one class only ({some(classes)}); a classifier needs two")
     # Match the full class lists first. For one cache both lists are equal, so indices stay, even if names repeat.
     place = places(test.classes, train.classes, str(test.cache.path), str(train.cache.path))
     kept = np.full(len(train.classes) + 1, NONE)  # index -1 is the last entry: NONE stays NONE
@@ -177,5 +179,6 @@ def matched(train: Shapes, test: Shapes) -> tuple[Shapes, Shapes, tuple[str, ...
     return train, test, notes
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

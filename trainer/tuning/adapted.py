@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
-from trainer.encoders.protocol import Encoded, Encoder, EncoderSettings, Patches
+from trainer.encoders.protocol import Encoded, Encoder, EncoderSettings, Layered, Patches, Scale
 
 Around = Callable[[Patches, Tensor | None], AbstractContextManager[None]]
 """Context manager that a method opens around every forward pass. Arguments: the patches, and the visible groups [B, Gv] or None for all."""
@@ -49,3 +49,14 @@ class Adapted(nn.Module):
         """
         with nullcontext() if self.around is None else self.around(patches, visible):
             return self.encoder(patches, visible)
+
+    def layers(self, patches: Patches) -> tuple[Scale, ...]:
+        """Features of several depths, computed with the new parts. See `trainer.encoders.protocol.Layered`.
+
+        Raises:
+            UserError: the encoder gives only its last tokens.
+        """
+        if not isinstance(self.encoder, Layered):
+            raise UserError(f"{type(self.encoder).__name__} gives no features of several depths, which tasks that label points need")
+        with nullcontext() if self.around is None else self.around(patches, None):
+            return self.encoder.layers(patches)

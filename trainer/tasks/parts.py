@@ -1,0 +1,325 @@
+"""Part segmentation: which part of its shape each point belongs to.
+
+    scores = run(stage, train_cache, test_cache, Options(tune="linear", seeds=3))
+
+The protocol is that of ShapeNetPart (https://arxiv.org/abs/1612.00593): the category of a shape is known, and a point gets one of the parts
+of that category. The parts of a category are those that its training shapes have. The intersection over union (IoU) of a shape is the mean
+over the parts of its category; a part that is absent from both truth and prediction counts as 1. Two means are given: over all shapes
+(papers: mIoU_I), and over categories (mIoU_C).
+
+Labels are measured on all points of the first stored block of every test shape, after the last epoch. Other papers report the best test
+epoch, and some let augmented copies vote; with `peer_protocol` these numbers are added. The published training loops of Point-MAE and its
+followers step the optimiser twice for each batch, once before the gradient is clipped; this is not repeated here.
+
+Letters: n shapes, Q points of a block, K parts, M categories.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cache_schema.errors import UserError
+from cache_schema.settings import refuse_unread
+from cache_schema.spec import GREY
+from cache_schema.store import Cache
+from trainer.augment import AugmentOptions
+from trainer.classes import matched as places
+from trainer.stage import Stage
+from trainer.tasks import miou
+from trainer.tasks.features import seeded
+from trainer.tasks.finetune import described
+from trainer.tasks.picture import Example, Labels, told_apart
+from trainer.tasks.propagation import Segmenter
+from trainer.tasks.result import Metric, Scores
+from trainer.tasks.segment import Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
+from trainer.tasks.shapes import Shapes, matched, of_split, some
+
+SCALING: Final = AugmentOptions(rotate=False, tilt=0.0, scale=(0.8, 1.25), shift=0.1, drop=0.0, drop_color=0.0)
+"""Augmentation by scaling and shifting only, as published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Segmenting):
+    """Options of part segmentation, in addition to those of `Segmenting`."""
+
+    augment: AugmentOptions = SCALING
+    peer_protocol: bool = False
+    """Also report the best epoch on the test shapes, the best seed, and votes: for comparison with papers that report these."""
+    votes: int = 10
+    """Peer protocol: number of augmented copies of a shape that vote."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.votes < 1:
+            raise UserError(f"votes must be at least 1, got {self.votes}")
+        if not self.peer_protocol:
+            refuse_unread(self, ["votes"], "--peer-protocol is not given")
+
+
+SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Training and test shapes, and what is known about their parts."""
+
+    train: Labelled
+    test: Labelled
+    names: tuple[str, ...]
+    """Name of each part that the training cache has, K."""
+    known: NDArray[np.bool_]
+    """Whether a category has a part, [M, K]: whether a training shape of the category has it."""
+    largest: NDArray[np.int64]
+    """The part of each category with the most points in training, [M]."""
+    truth: NDArray[np.int64]
+    """True part of each point of the test shapes, -1 for none, [n, Q]. Parts that only the test cache has are numbered from K."""
+    notes: tuple[str, ...]
+
+    @property
+    def categories(self) -> NDArray[np.int64]:
+        """Category of each test shape. [n]"""
+        return self.test.shapes.labels
+
+    def ious(self, predictions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """IoU of each test shape, in percent, for predicted parts [n, Q]. [n]"""
+        parts = [np.flatnonzero(row).tolist() for row in self.known]
+        rows = zip(self.truth, predictions, self.categories, strict=True)
+        return np.array([100 * miou.shape_iou(truth, guess, parts[category]) for truth, guess, category in rows])
+
+
+def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
+    """IoU over shapes and over categories after the last epoch, for each seed."""
+    task = prepared(stage, train_cache, test_cache, options)
+    grey = stage.convention.grey if stage.convention else GREY
+    last, best, voted = [], [], []
+    for seed in range(options.seeds):
+        peak, at_peak = -1.0, None
+        with seeded(seed, next(stage.parameters()).device):
+            model = segmenter(stage, task.train, options, len(task.names), len(task.known))
+            for _ in fit(model, task.train, options, seed, grey):
+                if options.peer_protocol and (found := task.ious(guesses(model, task)).mean()) > peak:
+                    peak, at_peak = found, copy.deepcopy(model)
+        last.append(guesses(model, task))
+        if at_peak is not None:
+            best.append(task.ious(guesses(at_peak, task)))
+            voted.append(task.ious(vote(at_peak, task, options, seed)))
+    ious = np.stack([task.ious(predictions) for predictions in last])  # [seeds, n]
+    return Scores(
+        train=task.train.shapes.data,
+        test=task.test.shapes.data,
+        metrics=(*metrics(task, ious), *peers(task, best, voted)),
+        variant=options.tune + (" from scratch" if options.scratch else ""),
+        classes=task.names,
+        confusion=points_confused(task, last),
+        notes=(
+            *task.notes,
+            *notes(task.train, task.test, model.encoder, stage, options),
+            *described(model.encoder, model.head, options),  # type: ignore[arg-type]
+        ),
+        drawing=Labels(examples=tuple(examples(task, last[0], ious.mean(0))), names=shown_names(task)),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------------- data
+
+
+def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Task:
+    """The shapes that have labels, with categories and parts of both caches brought together by name.
+
+    Raises:
+        UserError: a cache has no labels of points or no classes, or no shape is left.
+    """
+    train, test, lost = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split), least=1)
+    names, theirs = check_labelled(train), check_labelled(test)
+    place = places(theirs, names, str(test_cache.path), str(train_cache.path))
+    place = np.where(place < 0, len(names) + np.arange(len(place)), place)  # parts that no training shape can have
+    with torch.random.fork_rng([]):
+        encoder = encoder_of(stage, dataclasses.replace(options, scratch=False))
+    own, other = (
+        Labelled(shapes, encoder, read_as(stage.convention, shapes, options.points), index)
+        for shapes, index in ((train, np.arange(len(names))), (test, place))
+    )
+    counts = own.counts(len(names))  # [n, K]
+    labelled = counts.sum(1) > 0
+    own, unlabelled = with_labels(own, labelled, "training")
+    counts = counts[labelled]
+    by_category = np.zeros((len(train.classes), len(names)), np.int64)
+    np.add.at(by_category, own.shapes.labels, counts)
+    known = by_category > 0
+    usable = known.sum(1) > 0
+    other, strangers = without_parts(other, usable[test.labels], train)
+    truth = labels_of(other)
+    labelled = (truth >= 0).sum(1) > 0
+    other, blank = with_labels(other, labelled, "test")
+    truth = truth[labelled]
+    task = Task(train=own, test=other, names=names, known=known, largest=by_category.argmax(1), truth=truth, notes=())
+    told = (*lost, *unlabelled, *strangers, *blank, *unknown_parts(task, theirs, place), *single_parts(task))
+    return dataclasses.replace(task, notes=told)
+
+
+def labels_of(data: Labelled) -> NDArray[np.int64]:
+    """True part of each point in the first block of every shape, [n, Q]."""
+    return np.concatenate([data.labels(chosen, 0) for chosen in data.batches()])
+
+
+def with_labels(data: Labelled, has: NDArray[np.bool_], what: str) -> tuple[Labelled, tuple[str, ...]]:
+    """The shapes that have labels, and a note on the others.
+
+    Raises:
+        UserError: none has.
+    """
+    if not has.any():
+        raise UserError(f"{data.shapes.name} has no point with a label of a part")
+    if has.all():
+        return data, ()
+    return data.of(has), (f"{int((~has).sum())} of {len(data)} {what} shapes are left out, since none of their points has a label",)
+
+
+def without_parts(data: Labelled, usable: NDArray[np.bool_], train: Shapes) -> tuple[Labelled, tuple[str, ...]]:
+    """The test shapes whose category has parts in training, and a note on the others.
+
+    Raises:
+        UserError: no category has.
+    """
+    if usable.all():
+        return data, ()
+    classes = some([train.classes[i] for i in np.unique(data.shapes.labels[~usable])])
+    if not usable.any():
+        raise UserError(f"no training shape of the test shapes' classes ({classes}) has a label of a part")
+    lost = f"{int((~usable).sum())} of {len(data)} test shapes are left out, since no training shape of their class has labels: {classes}"
+    return data.of(usable), (lost,)
+
+
+def unknown_parts(task: Task, names: Sequence[str], place: NDArray[np.int64]) -> tuple[str, ...]:
+    """A note on points of test shapes whose part no training shape of their class has."""
+    wide = np.zeros((len(task.known), int(max(place.max(), len(task.names) - 1)) + 1), bool)
+    wide[:, : len(task.names)] = task.known
+    strange = (task.truth >= 0) & ~wide[task.categories[:, None], task.truth.clip(min=0)]  # [n, Q]
+    if not strange.any():
+        return ()
+    named = {int(new): name for new, name in zip(place, names, strict=True)}
+    pairs = sorted({(task.train.shapes.classes[task.categories[i]], named[int(task.truth[i, j])]) for i, j in np.argwhere(strange)})
+    return (
+        f"{int(strange.any(1).sum())} test shapes have parts that no training shape of their class has, which count as wrong: "
+        f"{some([f'{part} of {category}' for category, part in pairs])}",
+    )
+
+
+def single_parts(task: Task) -> tuple[str, ...]:
+    """A note on categories with one part, in which no guess can be wrong."""
+    present = np.unique(task.categories)
+    trivial = [task.train.shapes.classes[i] for i in present if task.known[i].sum() == 1]
+    return (f"classes with one part only, where any guess is right: {some(trivial)}",) if trivial else ()
+
+
+# ------------------------------------------------------------------------------------------------------------ predictions
+
+
+def guesses(model: Segmenter, task: Task) -> NDArray[np.int64]:
+    """The most likely part of every point of the test shapes, among the parts of its category. [n, Q]"""
+    return np.concatenate([allowed(logits, task, chosen).argmax(-1).numpy() for chosen, logits in predicted(model, task.test, 0)])
+
+
+def allowed(logits: torch.Tensor, task: Task, chosen: NDArray[np.int64]) -> torch.Tensor:
+    """Logits [b, Q, K] of the chosen shapes, with minus infinity for the parts of other categories."""
+    known = torch.from_numpy(task.known[task.categories[chosen]])
+    return logits.masked_fill(~known.unsqueeze(1), -torch.inf)
+
+
+def vote(model: Segmenter, task: Task, options: Options, seed: int) -> NDArray[np.int64]:
+    """Peer protocol: the part with the largest mean probability over augmented copies. [n, Q]"""
+    chance = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    changes = dataclasses.replace(options.augment, drop=0.0, drop_color=0.0)
+    total: list[torch.Tensor] = []
+    for _ in range(options.votes):
+        once = [allowed(logits, task, chosen).softmax(-1) for chosen, logits in predicted(model, task.test, 0, chance, changes)]
+        total = [a + b for a, b in zip(total, once, strict=True)] if total else once
+    return np.concatenate([part.argmax(-1).numpy() for part in total])
+
+
+# ---------------------------------------------------------------------------------------------------------------- numbers
+
+
+def over_categories(values: NDArray[np.float64], categories: NDArray[np.int64]) -> float:
+    """Mean over categories of the mean over their shapes, for values of shapes [n]."""
+    sums, counts = np.bincount(categories, values), np.bincount(categories)
+    return float((sums[counts > 0] / counts[counts > 0]).mean())
+
+
+def metrics(task: Task, ious: NDArray[np.float64]) -> tuple[Metric, ...]:
+    """Both means, and the mean of every category, from the IoU of each test shape for each seed [seeds, n]."""
+    categories, shapes = task.categories, ious.mean(0)
+    lazy = task.ious(np.broadcast_to(task.largest[categories][:, None], task.truth.shape))
+
+    def metric(name: str, rows: NDArray[np.bool_], interval: tuple[float, float] | None) -> Metric:
+        values = tuple(float(own[rows].mean()) for own in ious)
+        return Metric(name=name, values=values, over="seeds", shapes=int(rows.sum()), interval=interval, chance=float(lazy[rows].mean()))
+
+    everything = np.ones(len(shapes), bool)
+    instances = metric("mIoU over shapes", everything, miou.bootstrap(lambda chosen: float(shapes[chosen].mean()), len(shapes)))
+    interval = miou.bootstrap(lambda chosen: over_categories(shapes[chosen], categories[chosen]), len(shapes), categories)
+    by_category = Metric(
+        name="mIoU over categories",
+        values=tuple(over_categories(own, categories) for own in ious),
+        over="seeds",
+        headline=True,
+        shapes=len(shapes),
+        interval=interval,
+        chance=over_categories(lazy, categories),
+    )
+    each = []
+    for category in np.unique(categories):
+        rows = categories == category
+        within = shapes[rows]
+        spread = miou.bootstrap(lambda chosen, within=within: float(within[chosen].mean()), len(within))  # type: ignore[misc]
+        each.append(metric(f"IoU of {task.train.shapes.classes[category]}", rows, spread))
+    return dataclasses.replace(instances, headline=True), by_category, *each
+
+
+def peers(task: Task, best: Sequence[NDArray[np.float64]], voted: Sequence[NDArray[np.float64]]) -> tuple[Metric, ...]:
+    """The numbers of other papers' protocols, from the IoU of each test shape [n] for each seed. Empty if there are none."""
+    out = []
+    for what, ious in (("best test epoch", best), ("vote of best test epoch", voted)):
+        means = {
+            "mIoU over shapes": tuple(float(own.mean()) for own in ious),
+            "mIoU over categories": tuple(over_categories(own, task.categories) for own in ious),
+        }
+        for name, values in means.items():
+            if values:
+                out.append(Metric(name=f"{name}, {what} (peer protocol)", values=values, over="seeds", headline=True))
+                out.append(Metric(name=f"{name}, {what} of best seed (peer protocol)", values=(max(values),), over="seeds", headline=True))
+    return tuple(out)
+
+
+def points_confused(task: Task, predictions: Sequence[NDArray[np.int64]]) -> tuple[tuple[int, ...], ...]:
+    """Confusion counts [K, K] of points, summed over seeds. Points of parts that the training cache does not have are left out."""
+    truth = np.where(task.truth < len(task.names), task.truth, -1)
+    counts = sum(miou.confusion(truth, own, len(task.names)) for own in predictions)
+    assert isinstance(counts, np.ndarray)
+    return tuple(tuple(row) for row in counts.tolist())
+
+
+# --------------------------------------------------------------------------------------------------------------- pictures
+
+
+def examples(task: Task, predictions: NDArray[np.int64], ious: NDArray[np.float64]) -> Iterator[Example]:
+    """The test shapes with the lowest, the median and the highest IoU."""
+    order = np.argsort(ious, kind="stable")
+    shapes, ids = task.test.shapes, task.test.shapes.cache.ids()
+    for what, i in told_apart(order):
+        points = task.test.full.read(shapes.rows[i : i + 1], 0)[0, :, :3].numpy()
+        yield Example(
+            title=f"{what}: {ids[shapes.rows[i]]}, IoU {ious[i]:.1f}", points=points, truth=task.truth[i], predicted=predictions[i]
+        )
+
+
+def shown_names(task: Task) -> tuple[str, ...]:
+    """Names of all parts in `Task.truth`, for a legend."""
+    more = int(task.truth.max()) + 1 - len(task.names)
+    return (*task.names, *["a part unknown in training"] * max(0, more))
