@@ -26,7 +26,7 @@ from pipeline import geometry
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.solids import Material, Solid, unit
-from pipeline.starter.kinds.thing import Parts
+from pipeline.starter.kinds.thing import PARTS, Parts
 
 LOOKS_FOR: Final = "its own name, for a small collection made in code"
 
@@ -156,6 +156,7 @@ def _parts(solids: list[Solid]) -> tuple[geometry.Part, ...]:
             geometry.Part(
                 vertices=np.concatenate([solid.vertices for solid in group]).astype(np.float32),
                 faces=np.concatenate([solid.faces + start for solid, start in zip(group, starts, strict=True)]).astype(np.int32),
+                part=np.concatenate([np.full(len(solid.faces), np.searchsorted(PARTS, solid.part)) for solid in group]).astype(np.int16),
                 normals=np.concatenate([solid.normals for solid in group]).astype(np.float32),
                 base_color=(*material.color, 1.0),
                 metallic=material.metallic,
