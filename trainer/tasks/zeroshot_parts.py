@@ -150,8 +150,9 @@ def part_names(task: Task, home: Cache, labels: str, teacher: PatchTeacher, trai
 
 @torch.no_grad()
 def by_points(stage: Align, task: Task, names: Tensor, teacher: str) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Predicted parts of all points of the test shapes, [n, Q], by their points alone: by the tokens, and by the summary's guess. The second
-    is None if the model was not aligned with the teacher's embeddings by contrast."""
+    """Predicted parts of all points of the test shapes, [n, Q]: by the tokens, and by the guess of the summary, which is None if the model was
+    not aligned with the teacher's embeddings by contrast. Both read points alone.
+    """
     assert stage.local is not None and not stage.training
     device, data = next(stage.parameters()).device, task.test
     aligned = {t.name for t in stage.teachers.teachers if t.objective == "contrast"}
