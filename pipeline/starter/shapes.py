@@ -23,7 +23,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
 from pipeline import geometry
-from pipeline.sources.catalog import Entry, Source, Textures
+from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.solids import Material, Solid, unit
 from pipeline.starter.kinds.thing import PARTS, Parts
@@ -120,7 +120,7 @@ def open_source(
         kind, number = list(KINDS)[index % len(KINDS)], index // len(KINDS)
         split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
         entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split, licence=LICENCE))
-    return Source.of(ShapeMaker(seed=int(seed), options=options, textures=textures), entries)
+    return Source.of(ShapeMaker(seed=int(seed), options=options, textures=textures), entries, labelled=Labelled(parts=PARTS))
 
 
 def example(folder: Path) -> str:

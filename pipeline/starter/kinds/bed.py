@@ -110,7 +110,7 @@ def bed(rng: Rng) -> Thing:
     form = rng.integers(6)
     if form == 0:  # a chest with drawers
         columns, knob = int(rng.integers(1, 3)), pick(rng, (STEEL, BLACK, BRASS))
-        solids.append(box((width, low + 0.08, length), (0, 0, 0), timber))
+        solids.append(box((width, low + 0.08, length), (0, 0, 0), timber).hidden("mattress", low + 0.08))
         side = pick(rng, (-1, 1))
         more, _ = drawers(rng, (length * 0.96, low, 0.2), (0, 0.04, width / 2 - 0.1 + 0.01), 1, columns, timber, knob)
         solids += [part.turned("y", 90 * side) for part in more]
@@ -128,7 +128,7 @@ def bed(rng: Rng) -> Thing:
         solids += more
         solids += [box((0.035, 0.16, length), (s * (width / 2 - 0.02), low - 0.08, 0), timber) for s in (-1, 1)]
         solids += [box((width - 0.04, 0.14, 0.03), (0, low - 0.07, s * (length / 2 - 0.02)), timber) for s in (-1, 1)]
-        solids.append(box((width - 0.04, 0.03, length - 0.04), (0, low + 0.03, 0), timber))
+        solids.append(box((width - 0.04, 0.03, length - 0.04), (0, low + 0.03, 0), timber).hidden("mattress", low + 0.06))
         parts.append(feet)
     top = low + 0.06
     bedding, pillows = _mattress(rng, width - 0.05, length - 0.04, top, thick, blanket, linen)
@@ -205,7 +205,7 @@ def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Mate
     for y in levels:
         solids += [box((0.03, 0.15, length), (s * width / 2, y - 0.05, 0), timber) for s in (-1, 1)]
         solids += [box((width, 0.15, 0.03), (0, y - 0.05, s * length / 2), timber) for s in (-1, 1)]
-        solids.append(box((width, 0.02, length), (0, y - 0.02, 0), timber))
+        solids.append(box((width, 0.02, length), (0, y - 0.02, 0), timber).hidden("mattress", y))
         more, count = _mattress(rng, width - 0.06, length - 0.06, y, 0.14, blanket, linen)
         solids, pillows, rise = solids + more, pillows + count, (top if y == high else y + 0.5) - y
         bars = int(rng.integers(0, 6))

@@ -45,7 +45,7 @@ def _wall_clock(rng: Rng) -> Thing:
             out = radius * rng.uniform(1.06, 1.3)
             ring = [(0, 0), (out * 0.97, 0), (out, deep * 0.4), (out * 0.98, deep), (radius * 1.01, deep * rng.uniform(0.7, 1.2))]
             ring += [(radius * 0.98, deep * 0.55), (0, deep * 0.55)]
-            body = [facing(ring, (0, 0, 0), trim, sides=56)]
+            body = [facing(ring, (0, 0, 0), trim, sides=56).hidden("dial", deep * 0.55, "z")]
         case 2:
             sides = pick(rng, (4, 6, 8, 8))
             out = radius * 1.12 / math.cos(math.pi / sides)
@@ -109,7 +109,7 @@ def _alarm_clock(rng: Rng) -> Thing:
     if maybe(rng, 0.6):  # a drum with bells above
         ring = [(0, 0), (radius * 0.9, 0), (radius, deep * 0.15), (radius, deep * 0.9), (radius * 1.05, deep), (radius * 0.93, deep)]
         ring += [(radius * 0.92, deep * 0.9), (0, deep * 0.9)]
-        body = [facing(ring, (0, y, -deep / 2), paint, sides=40)]
+        body = [facing(ring, (0, y, -deep / 2), paint, sides=40).hidden("dial", deep * 0.4, "z")]
         bells = pick(rng, (1, 2, 2, 2))
         for s in (-1, 1) if bells == 2 else (0,):
             line = [(0, 0), (radius * 0.42, 0), (radius * 0.38, radius * 0.16), (radius * 0.2, radius * 0.3), (0, radius * 0.35)]

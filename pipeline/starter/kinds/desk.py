@@ -55,7 +55,7 @@ def _trestle(rng: Rng, d: _Design, stand: Material) -> int:
         d.solids.append(box((0.05, 0.04, d.depth * 0.9), (at, d.under - 0.04, 0), stand).named("leg"))
         d.solids.append(box((0.2, 0.025, d.depth * 0.8), (at, d.under * 0.35, 0), stand).named("leg"))
     many = int(rng.integers(1, 4))
-    d.solids.append(box((d.width * 0.6, 0.1, d.depth * 0.7), (0, d.under - 0.1, 0.02), d.timber))
+    d.solids.append(box((d.width * 0.6, 0.1, d.depth * 0.7), (0, d.under - 0.1, 0.02), d.timber).hidden("top", d.under))
     d.solids += stacked(d.face, 0, d.under - 0.1, d.depth * 0.35 + 0.02, d.width * 0.6, 0.1, [many])
     drawer_count = many
     return drawer_count
@@ -134,7 +134,7 @@ def _computer(rng: Rng, d: _Design) -> tuple[float, Solid, int]:
 def _writing(rng: Rng, d: _Design, stand: Material, top_made: Solid) -> tuple[int, int, Material, Solid]:
     """A table with drawers under its top."""
     depth_in, columns, high = d.depth - 0.06, int(rng.integers(1, 4)), rng.uniform(0.1, 0.15)
-    d.solids.append(box((d.width - 0.06, high, depth_in), (0, d.under - high, 0), d.timber))
+    d.solids.append(box((d.width - 0.06, high, depth_in), (0, d.under - high, 0), d.timber).hidden("top", d.under))
     d.solids += stacked(d.face, 0, d.under - high, depth_in / 2, d.width - 0.16, high, [columns])
     drawer_count, leg_count = columns, 4
     if maybe(rng, 0.3):
@@ -212,7 +212,7 @@ def desk(rng: Rng) -> Thing:
     back, sort = -depth / 2, pick(rng, SORTS)
 
     def chest(at: float, wide: float, rows: int, y: float, deep: float) -> None:
-        solids.append(box((wide, under - y, deep), (at, y, 0), timber))
+        solids.append(box((wide, under - y, deep), (at, y, 0), timber).hidden("top", under).hidden("drawer", deep / 2, "z"))
         if y < 0.1:
             solids.append(box((wide - 0.05, y, deep - 0.08), (at, 0, 0), BLACK).named("base"))
         solids.extend(stacked(face, at, y, deep / 2, wide, under - y, [1] * rows, pick(rng, (1.0, 1.0, 2.0))))

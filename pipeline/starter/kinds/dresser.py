@@ -33,7 +33,7 @@ def dresser(rng: Rng) -> Thing:
     inner = pick(rng, (timber, timber, timber, wood(rng)))
     face = joinery(rng, inner, knob)
     low, solids, feet = cabinet_feet(rng, width, depth, timber)
-    solids += carcass(rng, width, height - low, depth, low, timber)
+    solids += carcass(rng, width, height - low, depth, low, timber, "drawer")
     rows = int(rng.integers(4, 7)) if tall else int(rng.integers(3, 5))
     across = int(rng.integers(1, 3)) if tall else int(rng.integers(2, 4))
     columns = [across] * rows

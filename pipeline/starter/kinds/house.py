@@ -60,7 +60,7 @@ def _roof(form: str, width: float, depth: float, pitch: float, over: float, tile
     if form == "shed":
         line = [(-half - over, rise + over * pitch / 2), (half + over, -over * pitch / 2)]
         plate = slab([*line, *((x, y + thick) for x, y in line[::-1])], width + 2 * over, tile).named("roof")
-        gable = slab([(-half, 0.0), (half, 0.0), (-half, rise)], width, wall)
+        gable = _under_roof(slab([(-half, 0.0), (half, 0.0), (-half, rise)], width, wall), width / 2)
         return [solid.turned("y", -90) for solid in (plate, gable)]
     knee = [(half * 0.62, rise * 0.72)] if form == "gambrel" else []
     steep = (rise * 0.72) / (half * 0.38) if knee else pitch
@@ -69,8 +69,13 @@ def _roof(form: str, width: float, depth: float, pitch: float, over: float, tile
     under = [*low, *((-x, y) for x, y in low[-2::-1])]
     upper = [(x, y + thick * 1.2) for x, y in under]
     plate = slab([*under, *upper[::-1]], width + 2 * over, tile).named("roof")
-    gable = slab([*line, *((-x, y) for x, y in line[-2::-1])], width, wall)
+    gable = _under_roof(slab([*line, *((-x, y) for x, y in line[-2::-1])], width, wall), width / 2)
     return [solid.turned("y", 90) for solid in (plate, gable)]
+
+
+def _under_roof(gable: Solid, half: float) -> Solid:
+    """Name the slopes of a gable, which the roof hides, after the roof; its other sides are wall."""
+    return gable.hidden("wall", half, "z").hidden("wall", -half, "z").hidden("wall", 0.0).named("roof")
 
 
 @dataclass
@@ -197,7 +202,9 @@ def house(rng: Rng) -> Thing:
     front_gable = form == "steep" or (form in ("gable", "gambrel") and maybe(rng, 0.4))
     tall, front, bars = floors * storey + 0.3, depth / 2, int(rng.integers(3))
     solids = [
-        box((width, tall, depth), (0, 0, 0), wall),
+        box((width, tall, depth), (0, 0, 0), wall)
+        .hidden("base", 0.0)
+        .hidden("roof" if form in ("flat", "hip", "mansard") else "wall", tall),
         box((width + 0.12, 0.35, depth + 0.12), (0, 0, 0), stone(rng, "grey")).named("base"),
     ]
     flat_over = over if maybe(rng, 0.5) else 0.0

@@ -156,10 +156,13 @@ def cabinet_feet(rng: Rng, width: float, depth: float, material: Material) -> tu
             return high, legs(rng, width - 0.02, depth - 0.02, high, rng.uniform(0.035, 0.055), stand)[0], ("leg", 4, stand)
 
 
-def carcass(rng: Rng, width: float, height: float, depth: float, y: float, material: Material) -> list[Solid]:
-    """A closed carcass whose upper side is at y + height: flush, or with a top that stands out, moulded or rounded."""
+def carcass(rng: Rng, width: float, height: float, depth: float, y: float, material: Material, front: str = "") -> list[Solid]:
+    """A closed carcass whose upper side is at y + height: flush, or with a top that stands out, moulded or rounded.
+
+    `front` is the part that hides its front.
+    """
     top = pick(rng, (material, material, wood(rng), stone(rng)))
-    solids = [box((width, height - 0.02, depth), (0, y, 0), material)]
+    solids = [box((width, height - 0.02, depth), (0, y, 0), material).hidden("top", y + height - 0.02).hidden(front, depth / 2, "z")]
     match rng.integers(4):
         case 0:
             solids.append(box((width, 0.02, depth + 0.02), (0, y + height - 0.02, 0.01), material).named("top"))

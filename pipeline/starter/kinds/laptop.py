@@ -47,7 +47,7 @@ def laptop(rng: Rng) -> Thing:
     lean = -90.0 if closed else rng.uniform(-15, 50)
     tall, rim = depth * rng.uniform(0.96, 1.0), rng.uniform(0.006, 0.022)
     chin = rim * rng.uniform(1, 2.5)
-    top = named("lid", [sawn(rounded_rect(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid))])
+    top = named("lid", [sawn(rounded_rect(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid)).hidden("screen", 0.0, "z")])
     top.append(box((width - 2 * rim, tall - rim - chin, 0.002), (0, chin, 0.0), glow).named("screen"))
     top.append(facing([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12).named("lid"))
     if maybe(rng, 0.5):

@@ -39,7 +39,9 @@ def microwave(rng: Rng) -> Thing:
         plate = disc(min(door, deep) * 0.38, 0.012, (middle, floor + 0.012, 0), glass(rng, "white"))
         solids += named("plate", [plate, disc(0.05, 0.013, (middle, floor, 0.0), trim)])
     else:
-        solids.append(sawn(rounded_rect(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)))
+        solids.append(
+            sawn(rounded_rect(width, tall, corner), deep, case, min(corner, 0.012)).moved((0, 0, -deep / 2)).hidden("door", front, "z")
+        )
     rim = rng.uniform(0.03, 0.06)
     leaf = named("door", [sawn(rounded_rect(door - 0.004, high - 0.004, corner * 0.9), lid, face, 0.004).moved((door / 2, 0.002, 0))])
     field = rounded_rect(door - 2 * rim, high - 2 * rim, pick(rng, (0.004, 0.03, 0.06)))

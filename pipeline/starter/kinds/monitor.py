@@ -25,7 +25,7 @@ def _panel(rng: Rng, width: float, tall: float, deep: float, bow: float, case: M
         inlay = _bow(width - 2 * rim, rim + chin, tall - 2 * rim - chin, deep / 2 + 0.002, 0.004, bow, glow).named("screen")
         return [_bow(width, 0, tall, deep / 2, deep, bow, case), inlay, hull]
     outline = rounded_rect(width, tall, pick(rng, (0.004, rng.uniform(0.01, 0.04))))
-    solids = [sawn(outline, deep, case, deep * 0.2).moved((0, 0, -deep / 2)), hull]
+    solids = [sawn(outline, deep, case, deep * 0.2).moved((0, 0, -deep / 2)).hidden("screen", deep / 2, "z"), hull]
     if maybe(rng, 0.3):
         slots = grid(width * 0.3, tall * 0.15, 1, 4, (0, 0, 0), 0.003, BLACK, 0.4).turned("y", 180)
         solids.append(slots.moved((0, tall * 0.5, -deep * 1.5)))

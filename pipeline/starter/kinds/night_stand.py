@@ -17,7 +17,7 @@ def night_stand(rng: Rng) -> Thing:
         low, high = pick(rng, (0.03, rng.uniform(0.1, 0.25), rng.uniform(0.1, 0.25))), height - 0.03
         count = count if low > 0.06 else int(rng.integers(2, 4))
         solids = [
-            disc(radius, high - low, (0, low, 0), timber, sides=48),
+            disc(radius, high - low, (0, low, 0), timber, sides=48).hidden("top", high),
             disc(radius + 0.012, 0.03, (0, high, 0), timber, sides=48).named("top"),
         ]
         x = np.linspace(-0.75, 0.75, 17) * radius
@@ -34,7 +34,7 @@ def night_stand(rng: Rng) -> Thing:
         high, top = rng.uniform(0.12, 0.26), height - 0.025
         rows, shelf = (2 if high > 0.2 else 1), int(maybe(rng, 0.6))
         solids = named("top", [cushion((width + 0.03, 0.025, depth + 0.03), (0, top, 0), 0.01, timber)])
-        solids.append(box((width - 0.03, high, depth - 0.03), (0, top - high, 0), timber))
+        solids.append(box((width - 0.03, high, depth - 0.03), (0, top - high, 0), timber).hidden("top", top))
         solids += stacked(face, 0, top - high + 0.005, depth / 2 - 0.015, width - 0.09, high - 0.01, [1] * rows)
         if maybe(rng, 0.3):
             solids += cabriole(width, depth, top, timber)
@@ -61,7 +61,7 @@ def night_stand(rng: Rng) -> Thing:
         solids.append(box((width - 0.03, high, depth - 0.02), (0, y, -0.005), timber))
         solids += stacked(face, 0, y, depth / 2 - 0.015, width - 0.045, high, [1] * many)
     else:
-        solids += carcass(rng, width, low_part, depth, low, timber)
+        solids += carcass(rng, width, low_part, depth, low, timber, "door" if doors else "drawer")
         up, span = low_part - 0.055, width - 0.04
         if doors and maybe(rng, 0.7):
             part = up * rng.uniform(0.55, 0.75)

@@ -155,7 +155,7 @@ def refrigerator(rng: Rng) -> Thing:
     leaves, drawers = _leaves(rng, sort, width, height, low, side)
     ajar = sort in ("single", "small", "retro") and len(leaves) == 1 and maybe(rng, 0.3)
     solids = named("foot", [disc(0.022, low + 0.03, (x, 0, z), BLACK, sides=12) for x, z in four(width - 0.14, depth - 0.14)])
-    body = [cushion((width, height - low, depth), (0, low, 0), min(edge, 0.09), paint)]
+    body = [cushion((width, height - low, depth), (0, low, 0), min(edge, 0.09), paint).hidden("door", depth / 2, "z")]
     more, shelves = _hollow(rng, of) if ajar or sort == "shop" else (body, 0)
     solids += more
     if sort == "shop":

@@ -78,6 +78,13 @@ class Solid:
         turn[i, i], turn[i, j], turn[j, i], turn[j, j] = c, -s, s, c
         return replace(self, vertices=self.vertices @ turn.T, normals=self.normals @ turn.T)
 
+    def hidden(self, part: str, at: float, axis: str = "y") -> "Solid":
+        """Name a flat side, which lies at a coordinate `at`, after the part that hides it.
+
+        Two surfaces that touch would otherwise have two names in one place, and only the outer one is seen.
+        """
+        return self.named(part, above=at - 1e-6, below=at + 1e-6, axis=axis)
+
 
 def box(size: Point, at: Point, material: Material) -> Solid:
     """A box with sharp edges."""

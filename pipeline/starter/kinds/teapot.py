@@ -85,6 +85,7 @@ def teapot(rng: Rng) -> Thing:
     if lidded := maybe(rng, 0.93):
         dome = rng.uniform(0.12, 0.5)
         cover = [(0, 0), (1.05, 0), (1.05, 0), (1, 0.08), (0.75, dome * 0.8), (0.1, dome), (0, dome)]
+        solids[0] = solids[0].hidden("lid", tall)
         solids.append(turned(smooth(cover, rim, rim), (0, tall, 0), body).named("lid"))
         solids += named("lid", _knob(rng, tall + rim * dome, rim * rng.uniform(0.16, 0.28), knob))
     else:

@@ -47,7 +47,7 @@ def traffic_cone(rng: Rng) -> Thing:
         line.append((line[-1][0], tall))
     rim = line[-1][0]
     profile = [(0, high * 0.8), *line, (rim * 0.75, tall), (rim * 0.72, tall - head * 1.2), (0, tall - head * 1.2)]
-    solids.append(lathe(profile, body, sides=40))
+    solids.append(lathe(profile, body, sides=40).named("base", first=40))
     if maybe(rng, 0.4):
         profile = scaled([(1, 0.9), (1.18, 0.9), (1.12, 1.5), (0.98, 1.6)], foot, high)
         solids.append(lathe(profile, body, sides=40))

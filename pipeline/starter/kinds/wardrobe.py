@@ -82,7 +82,7 @@ def wardrobe(rng: Rng) -> Thing:
         else:
             doors = 0
     else:
-        solids.append(box((width, up - 0.02, depth), (0, low, 0), timber))
+        solids.append(box((width, up - 0.02, depth), (0, low, 0), timber).hidden("door", front, "z").hidden("top", height - 0.02))
         shine, mirrored = glass(rng, pick(rng, ("white", "white", "blue"))), {doors // 2} if doors % 2 and maybe(rng, 0.5) else set()
         if maybe(rng, 0.25):
             mirrored = set(range(doors))
