@@ -110,7 +110,7 @@ def checked(framing: Framing, teacher: Preprocessing, size: int, name: str) -> F
     black, white = (float(teacher.preprocess(np.full((size, size, 3), value, np.uint8))[0].median()) for value in (0, 255))
     for axis in (0, 1):
         picture = np.repeat(np.broadcast_to(levels[:, None] if axis == 0 else levels, (size, size))[..., None], 3, axis=2)
-        seen = teacher.preprocess(np.ascontiguousarray(picture))[0].double().mean(1 - axis).numpy()  # [S]
+        seen = teacher.preprocess(np.ascontiguousarray(picture))[0].double().median(1 - axis).values.numpy()  # [S]
         there = (seen - black) / (white - black) * size  # the position that each input pixel shows
         expected = (np.arange(len(seen)) + 0.5 + framing.offset) / framing.scale
         middle = (expected > 0.1 * size) & (expected < 0.9 * size)  # at the edges, a filter sees less than its width

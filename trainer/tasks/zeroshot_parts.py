@@ -150,8 +150,8 @@ def part_names(task: Task, home: Cache, labels: str, teacher: PatchTeacher, trai
 
 @torch.no_grad()
 def by_points(stage: Align, task: Task, names: Tensor, teacher: str) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Predicted parts of all points of the test shapes, [n, Q]: by the tokens, and by the guess of the summary, which is None if the model was
-    not aligned with the teacher's embeddings by contrast. Both read points alone.
+    """Predicted parts of all points of the test shapes, [n, Q], from points alone: by the tokens; and by the guess of the summary, which is
+    None if the model was not aligned with the teacher's embeddings by contrast.
     """
     assert stage.local is not None and not stage.training
     device, data = next(stage.parameters()).device, task.test
