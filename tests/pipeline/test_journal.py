@@ -12,6 +12,7 @@ EVENTS = [
     journal.Build(source="starter", kind="starter", config={"shard": 4}, models={"ab": "/models/clip"}),
     journal.Retry(source="/meshes", kind="folder", config={}),
     journal.AddTeacher(teacher="clip", models={"ab": "/models/clip"}),
+    journal.AddDense(teacher="clip", models={"ab": "/models/clip"}),
     journal.AddCaptioner(captioner="template"),
     journal.Labels(set="modelnet40"),
     journal.Repair(files=("points/xyz/c/0/0/0/0",)),
