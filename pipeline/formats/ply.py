@@ -179,6 +179,18 @@ def read(file: File) -> Geometry:
     return _mesh(file, header, vertices, places, counts, corners, faces, materials)
 
 
+def vertices(file: File) -> tuple[Table, NDArray[Any] | None]:
+    """The rows of element 'vertex' in the order of the file, used by faces or not, and their colours `[V, 4]` uint8 if they have any.
+
+    Raises:
+        UserError: the file is no PLY, is damaged or cut short, or has no vertices.
+    """
+    found = _tables(file, _header(file.data)).get("vertex")
+    if found is None or not found.rows:
+        raise UserError("the file holds no points (no element 'vertex', or no rows of it)")
+    return found, _colors(found)
+
+
 # ------------------------------------------------------------------------------------------------------------ shapes
 
 

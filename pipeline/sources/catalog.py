@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 SOURCES: Final[dict[str, str]] = {
     "starter": "pipeline.starter.shapes",
     "list": "pipeline.sources.listing",
+    "s3dis": "pipeline.sources.s3dis",
+    "scannet": "pipeline.sources.scannet",
+    "sunrgbd": "pipeline.sources.sunrgbd",
     "hdf5": "pipeline.sources.hdf5",
     "modelnet": "pipeline.sources.modelnet",
     "shapenet": "pipeline.sources.shapenet",

@@ -1,0 +1,522 @@
+"""ScanNet v2 (https://arxiv.org/abs/1702.04405): scanned rooms with 20 classes of points, objects, and boxes of 18 classes.
+
+    open_source("scannet/")                             # scans/scene0000_00/scene0000_00_vh_clean_2.ply, and beside it its labels
+    open_source("scannet_train_detection_data/")        # scene0000_00_{vert,sem_label,ins_label,bbox}.npy, as VoteNet exports them
+    open_source("scans/", lists="meta_data/", crop="columns")
+
+The points of a scan are the vertices of `SCENE_vh_clean_2.ply`, in its order. The axis alignment in `SCENE.txt` is applied. Classes are
+those of `SCENE_vh_clean_2.labels.ply`; without it, those of `SCENE.aggregation.json` with `SCENE_vh_clean_2.0.010000.segs.json` and the
+table `scannetv2-labels.combined.tsv`. Objects come from the two .json files. A scan without any of these files, as those for the test
+server, has no labels. Boxes are axis-aligned, around the points of the objects that have one of the 18 classes of VoteNet
+(https://arxiv.org/abs/1904.09664); VoteNet's export stores them, because it keeps only some of the points.
+
+The split lists `scannetv2_{train,val,test}.txt` and the table are looked for in the folder of the option `lists`, else at the location,
+beside it, and in `meta_data` of both. A scan in `scans_test` is in the split test. Id: `scene0000_00#whole`. Label: the kind of scene.
+"""
+
+import csv
+import functools
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.errors import UserError
+from pipeline.formats import ply
+from pipeline.geometry import Boxes, Cloud
+from pipeline.reading import File
+from pipeline.sources import crops
+from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
+from pipeline.sources.crops import USUAL, Crop
+from pipeline.sources.files import folder_at
+from pipeline.sources.scenes import SceneReader, array, boxes_around, colors_from, finished_scene, present, upright, whole_numbers
+
+LOOKS_FOR: Final = "SCENE/SCENE_vh_clean_2.ply or SCENE_vert.npy (ScanNet)"
+
+NYU40: Final = {
+    1: "wall",
+    2: "floor",
+    3: "cabinet",
+    4: "bed",
+    5: "chair",
+    6: "sofa",
+    7: "table",
+    8: "door",
+    9: "window",
+    10: "bookshelf",
+    11: "picture",
+    12: "counter",
+    14: "desk",
+    16: "curtain",
+    24: "refrigerator",
+    28: "shower curtain",
+    33: "toilet",
+    34: "sink",
+    36: "bathtub",
+    39: "otherfurniture",
+}
+"""By number of the 40 classes of NYU: the 20 classes of the benchmark. Points of the other classes count as not labelled."""
+
+CLASSES: Final = tuple(NYU40.values())
+"""The classes of points."""
+
+OBJECTS: Final = tuple(name for name in CLASSES if name not in ("wall", "floor"))
+"""The classes of boxes. VoteNet has the same 18 and calls the last one garbagebin."""
+
+LAST: Final = 40
+"""Largest number of a class of NYU40."""
+
+SCENE: Final = re.compile(r"scene\d{4}_\d{2}")
+EXPORT: Final = re.compile(r"(scene\d{4}_\d{2})_(?:vert|sem_label|ins_label|bbox)\.npy")
+"""Names of VoteNet's files."""
+TABLE: Final = "scannetv2-labels.combined.tsv"
+EXPORTED: Final = ("vert", "sem_label", "ins_label", "bbox")
+"""Ends of the names of VoteNet's files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanReader(SceneReader):
+    """Reads scans. A locator is the folder of a scan, or `scene0000_00_vert.npy`."""
+
+    table: str
+    """Absolute path of the table of class names; empty if there is none."""
+
+    def files(self, scene: str) -> list[Path]:
+        path = Path(self.location, scene)
+        if scene.endswith(".npy"):
+            return [present(other) for other in _exported(path)]
+        found = [present(path / f"{path.name}_vh_clean_2.ply")]
+        return found + [other for other in _beside(path) if other.is_file()] + ([present(Path(self.table))] if self.table else [])
+
+    def scene(self, scene: str) -> Cloud:
+        path = Path(self.location, scene)
+        if scene.endswith(".npy"):
+            return _from_export(path)
+        return _from_scan(path, _numbers_of_classes(self.table) if self.table else None)
+
+
+def _beside(scan: Path) -> list[Path]:
+    """The files that may lie beside the vertices: classes, segments, objects, alignment."""
+    ends = ("_vh_clean_2.labels.ply", "_vh_clean_2.0.010000.segs.json", ".aggregation.json", ".txt")
+    return [scan / f"{scan.name}{end}" for end in ends]
+
+
+def _exported(vertices: Path) -> list[Path]:
+    return [vertices.with_name(vertices.name.removesuffix("vert.npy") + f"{end}.npy") for end in EXPORTED]
+
+
+# -------------------------------------------------------------------------------------------------------- VoteNet's export
+
+
+def _from_export(vertices: Path) -> Cloud:
+    """A scene as VoteNet exports it: at most 50,000 points that are aligned already, and boxes with numbers of NYU40."""
+    paths = dict(zip(EXPORTED, _exported(vertices), strict=True))
+    values = array(paths["vert"], 6, "x y z r g b")
+    labels = [array(paths[name], None, "one label for each point") for name in ("sem_label", "ins_label")]
+    for name, label in zip(("sem_label", "ins_label"), labels, strict=True):
+        if len(label) != len(values):
+            raise UserError(f"{paths[name].name} has {len(label):,} labels for the {len(values):,} points of {vertices.name}")
+    part = _classes(whole_numbers(labels[0], 0, LAST, paths["sem_label"].name), CLASSES)
+    instance = whole_numbers(labels[1], 0, 2**31 - 1, paths["ins_label"].name) - 1
+    colors, said = colors_from(values[:, 3:], 255, vertices.name)
+    boxes, odd = _exported_boxes(paths["bbox"])
+    return finished_scene(values[:, :3], colors, part=part, instance=instance, boxes=boxes, warnings=(*said, *odd))
+
+
+def _exported_boxes(path: Path) -> tuple[Boxes, list[str]]:
+    """The boxes in a file `[m, 7]`: centre, full lengths, number of NYU40."""
+    values = _rows_of(path)
+    number = whole_numbers(values[:, 6], 0, LAST, f"{path.name}, column 7 (class)")
+    if not np.isfinite(values).all() or (values[:, 3:6] < 0).any():
+        raise UserError(f"{path.name}: a box has a negative size or numbers that are not finite")
+    kind = _classes(number, OBJECTS)
+    known = kind >= 0
+    said = [f"{np.count_nonzero(~known)} boxes of {path.name} have none of the {len(OBJECTS)} classes and are left out"]
+    box = np.column_stack([upright(values[:, :3]), values[:, [3, 5, 4]], np.zeros(len(values))])[known]
+    return Boxes(box=box.astype(np.float64), kind=kind[known].astype(np.int32)), [] if known.all() else said
+
+
+def _rows_of(path: Path) -> NDArray[Any]:
+    """The boxes `[m, 7]` of a scene."""
+    return array(path, 7, "centre, size and class of a box")
+
+
+def _classes(numbers: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
+    """The places in `names` for numbers of NYU40; -1 for other classes."""
+    place = np.full(LAST + 1, -1)
+    for number, name in NYU40.items():
+        if name in names:
+            place[number] = names.index(name)
+    found: NDArray[np.int64] = place[numbers]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------ scans
+
+
+def _from_scan(scan: Path, table: Mapping[str, int] | None) -> Cloud:
+    said: list[str] = []
+    labels, segments, groups, text = _beside(scan)
+    points, colors = _vertices(scan / f"{scan.name}_vh_clean_2.ply")
+    alignment = aligned(text)
+    if alignment is None:
+        said.append("no axisAlignment: the axes stay as they were scanned")
+    else:
+        points = points @ alignment[:3, :3].T + alignment[:3, 3]
+    instance, names = _objects(segments, groups, len(points), said)
+    part = _labels(labels, len(points))
+    by_name = None if table is None or names is None else {number: _number(name, table) for number, name in names.items()}
+    if part is None and instance is not None:
+        if by_name is None:
+            raise UserError(
+                f"there is neither {labels.name} nor the table {TABLE}, so the names of objects have no classes; "
+                "--set source.lists=FOLDER gives the folder of the table"
+            )
+        place = np.zeros(max(by_name, default=-1) + 2, np.int64)  # the last one is for points without an object
+        place[list(by_name)] = list(by_name.values())
+        part = place[instance]
+    if part is None:
+        said.append("the scan has no labels")
+    elif instance is None:
+        said.append(f"there is no {groups.name}: objects and boxes are unknown")
+    boxes = None if instance is None or part is None else _boxes(points, instance, part, by_name)
+    return finished_scene(
+        points, colors, part=None if part is None else _classes(part, CLASSES), instance=instance, boxes=boxes, warnings=said
+    )
+
+
+def _vertices(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    """The vertices `[n, 3]` of a scan in their order, and their colours."""
+    rows, colors = ply.vertices(File(present(path), "grey"))
+    places = rows.stacked(("x", "y", "z"))
+    if places is None:
+        raise UserError(f"{path.name}: its vertices have no properties x, y, z")
+    return places.astype(np.float64), None if colors is None else colors[:, :3]
+
+
+def aligned(text: Path) -> NDArray[Any] | None:
+    """The matrix `[4, 4]` of the line `axisAlignment` in the file about a scan; None if there is no such file or line.
+
+    Raises:
+        UserError: the line holds other than 16 finite numbers.
+    """
+    said = facts(text).get("axisAlignment")
+    if said is None:
+        return None
+    try:
+        matrix = np.array([float(word) for word in said.split()])
+    except ValueError as error:
+        raise UserError(f"{text.name}: axisAlignment: {error}") from error
+    if len(matrix) != 16 or not np.isfinite(matrix).all():
+        raise UserError(f"{text.name}: axisAlignment: expected 16 numbers, got {said!r}")
+    return matrix.reshape(4, 4)
+
+
+def facts(text: Path) -> dict[str, str]:
+    """The lines `name = value` of the file about a scan; empty if there is no such file."""
+    if not text.is_file():
+        return {}
+    lines = text.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    pairs = (line.partition("=") for line in lines if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _labels(path: Path, count: int) -> NDArray[np.int64] | None:
+    """The number of NYU40 of each of `count` vertices; None if there is no such file."""
+    if not path.is_file():
+        return None
+    rows, _ = ply.vertices(File(path, "grey"))
+    if "label" not in rows.columns:
+        raise UserError(f"{path.name}: its vertices have no property 'label'; they have {' '.join(rows.types)}")
+    if rows.rows != count:
+        raise UserError(f"{path.name} has {rows.rows:,} vertices for the {count:,} of the scan: they are of two versions")
+    return whole_numbers(rows.columns["label"], 0, LAST, path.name)
+
+
+def _objects(segments: Path, groups: Path, count: int, said: list[str]) -> tuple[NDArray[np.int64] | None, dict[int, str] | None]:
+    """The object of each vertex `[count]`, -1 for none, and the name of each object. None if the scan has no objects.
+
+    Raises:
+        UserError: the segments are missing, or the two files do not fit together.
+    """
+    if not groups.is_file():  # scans for the test server have segments and no objects
+        return None, None
+    segment = _whole_list(_json(present(segments)).get("segIndices"), f"{segments.name}: segIndices")
+    if len(segment) != count:
+        raise UserError(f"{segments.name} has {len(segment):,} vertices for the {count:,} of the scan: they are of two versions")
+    numbers, where = np.unique(segment, return_inverse=True)
+    owner = np.full(len(numbers), -1)
+    names: dict[int, str] = {}
+    listed = _groups(groups)
+    distinct = _distinct(listed)
+    if len(distinct) < len(listed):
+        said.append(f"{groups.name} lists {len(listed) - len(distinct)} objects twice")  # as that of scene0217_00 does
+    for group in distinct:
+        number = group["objectId"]
+        if number in names:
+            raise UserError(f"{groups.name}: two objects have the number {number}")
+        names[number] = group["label"]
+        mine = _whole_list(group["segments"], f"{groups.name}: segments of object {number}")
+        place = np.searchsorted(numbers, mine)
+        lost = (place >= len(numbers)) | (numbers[np.minimum(place, len(numbers) - 1)] != mine)
+        if lost.any():
+            raise UserError(f"{groups.name}: object {number} has the segment {mine[lost][0]}, which {segments.name} does not have")
+        owner[place] = number
+    return owner[where], names
+
+
+def _distinct(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The objects without those that have the name and all segments of an earlier one."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for group in groups:
+        found.setdefault((group["label"], *sorted(map(repr, group["segments"]))), group)
+    return list(found.values())
+
+
+def _groups(path: Path) -> list[dict[str, Any]]:
+    """The objects of a scan, each with objectId, label and segments.
+
+    Raises:
+        UserError: the file has another form.
+    """
+    groups = _json(path).get("segGroups")
+    if not isinstance(groups, list):
+        raise UserError(f"{path.name}: expected a list segGroups")
+    for group in groups:
+        number = group.get("objectId") if isinstance(group, dict) else None
+        fits = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 20
+        if not fits or not isinstance(group.get("label"), str) or not isinstance(group.get("segments"), list):
+            raise UserError(f"{path.name}: expected objects with objectId, label and segments, got {str(group)[:60]!r}")
+    return groups
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path.name} is no JSON, damaged or cut short? ({error})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path.name}: expected a JSON object")
+    return found
+
+
+def _whole_list(values: Any, what: str) -> NDArray[np.int64]:
+    """A list of whole numbers as an array."""
+    if not isinstance(values, list) or not all(type(value) is int and 0 <= value < 1 << 62 for value in values):
+        raise UserError(f"{what}: expected a list of whole numbers")
+    return np.array(values, np.int64)
+
+
+def _boxes(points: NDArray[Any], instance: NDArray[np.int64], part: NDArray[np.int64], by_name: dict[int, int] | None) -> Boxes:
+    """Boxes of the objects that have one of the classes of boxes.
+
+    Args:
+        points: `[n, 3]`, +Z up.
+        instance: object of each point `[n]`.
+        part: number of NYU40 of each point `[n]`, which tells the class of an object where no table does: the most frequent one.
+        by_name: number of NYU40 of each object by its name; None without the table.
+    """
+    if by_name is None:
+        seen = instance >= 0
+        votes = np.zeros((int(instance.max(initial=-1)) + 1, LAST + 1), np.int64)
+        np.add.at(votes, (instance[seen], part[seen]), 1)
+        by_name = {number: int(row.argmax()) for number, row in enumerate(votes) if row.any()}
+    kinds = {number: OBJECTS.index(NYU40[kind]) for number, kind in by_name.items() if NYU40.get(kind) in OBJECTS}
+    return boxes_around(points, instance, kinds)
+
+
+@functools.cache
+def _numbers_of_classes(path: str) -> Mapping[str, int]:
+    """By raw name of an object: its number of NYU40, 0 for none, from the table of ScanNet.
+
+    Raises:
+        UserError: the file is no such table.
+    """
+    with present(Path(path)).open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    if not rows or not {"raw_category", "nyu40id"} <= rows[0].keys():
+        raise UserError(f"{TABLE}: expected columns raw_category and nyu40id, separated by tabs")
+    found: dict[str, int] = {}
+    for line, row in enumerate(rows, 2):
+        number = (row["nyu40id"] or "0").strip() or "0"
+        if not number.isdigit() or int(number) > LAST:
+            raise UserError(f"{TABLE}, line {line}: nyu40id: expected 0 to {LAST}, got {number!r}")
+        found[(row["raw_category"] or "").strip()] = int(number)
+    return found
+
+
+def _number(name: str, table: Mapping[str, int]) -> int:
+    if name.strip() not in table:
+        raise UserError(f"the table {TABLE} has no object {name!r}; is it the one of this version of ScanNet?")
+    return table[name.strip()]
+
+
+# ---------------------------------------------------------------------------------------------------------- listing
+
+
+def recognises(location: str) -> bool:
+    """Whether there are folders of scans, or VoteNet's files, at the location or in the folders that usually hold them."""
+    if not os.path.isdir(location):
+        return False
+    scans = (home / name / f"{name}_vh_clean_2.ply" for home in _homes(Path(location)) for name in _scans(home))
+    return any(path.is_file() for path in scans) or any(_exports(home) for home in _homes(Path(location)))
+
+
+def _homes(root: Path) -> list[Path]:
+    """Folders in which scans usually are: the location itself, and folders in it."""
+    return [home for home in (root, *(root / name for name in ("scans", "scans_test", "scannet_train_detection_data"))) if home.is_dir()]
+
+
+def _scans(home: Path) -> list[str]:
+    """Folders of scans in a folder. A scan without its files is among them, and fails when it is read."""
+    return sorted(name for name in os.listdir(home) if SCENE.fullmatch(name) and (home / name).is_dir())
+
+
+def _exports(home: Path) -> list[str]:
+    """The locators of exported scenes. A scene is listed if it has any of its files; without the others it fails when it is read."""
+    said = (EXPORT.fullmatch(name) for name in os.listdir(home))
+    return sorted({f"{one[1]}_vert.npy" for one in said if one})
+
+
+def open_source(
+    location: str,
+    *,
+    textures: Textures = "require",
+    crop: str = "whole",
+    size: str = USUAL["size"],
+    stride: str = USUAL["stride"],
+    least: str = USUAL["least"],
+    lists: str = "",
+) -> Source:
+    """Lists scans. The layouts and `lists` are explained at the head of this module, the other options in `crops`."""
+    cut = Crop.chosen(crop, size, stride, least)
+    root = folder_at(location)
+    locators = _found(root)
+    places = [folder_at(lists)] if lists else [*_places(root)]
+    table = next((path for place in places if (path := place / TABLE).is_file()), None)
+    told, notes = _splits(places)
+    reader = ScanReader(
+        kind="scannet", location=str(root), options=cut.options, textures=textures, crop=cut, table=str(table) if table else ""
+    )
+    scenes = [_entry(root, locator, told) for locator in locators]
+    notes += _about(root, scenes, told)
+    if lists and not told and table is None:
+        raise UserError(f"option lists: {lists!r} holds neither scannetv2_train.txt, scannetv2_val.txt nor {TABLE}")
+    entries, more = crops.listed(scenes, cut, lambda scene: reader.scene(scene.locator).points)
+    most = max(1, *(_boxes_of(root / locator, reader.table) for locator in locators))
+    labelled = Labelled(parts=CLASSES, instances=True, origins=True, boxes=OBJECTS, most=most)
+    return Source.of(reader, entries, _skipped(root), [*notes, *more], labelled=labelled)
+
+
+def _found(root: Path) -> list[str]:
+    """The locators of the scans.
+
+    Raises:
+        UserError: there are scans in both layouts.
+    """
+    scans = [f"{home.relative_to(root)}/{name}".removeprefix("./") for home in _homes(root) for name in _scans(home)]
+    exports = [f"{home.relative_to(root)}/{name}".removeprefix("./") for home in _homes(root) for name in _exports(home)]
+    if scans and exports:
+        raise UserError(f"{root.name!r} holds scans and VoteNet's export of scans; give the folder of one of them")
+    return scans or exports
+
+
+def _places(root: Path) -> list[Path]:
+    """Folders in which lists and the table are looked for."""
+    inner = [place / name for place in (root, root.parent) for name in ("meta_data", "Tasks/Benchmark")]
+    return [place for place in (root, *inner[:2], root.parent, *inner[2:]) if place.is_dir()]
+
+
+def _splits(places: list[Path]) -> tuple[dict[str, str], list[str]]:
+    """By scan: its split, from the first list of each split that is found.
+
+    Raises:
+        UserError: a line is no name of a scan, or a scan is in two splits.
+    """
+    told: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        path = next((path for place in places if (path := place / f"scannetv2_{split}.txt").is_file()), None)
+        if path is None:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+            name = line.strip()
+            if name and not SCENE.fullmatch(name):
+                raise UserError(f"{path.name}, line {number}: expected the name of a scan, as scene0000_00, got {line!r}")
+            if name and told.setdefault(name, split) != split:
+                raise UserError(f"{path.name}, line {number}: {name} is in the split {told[name]!r} already")
+    if told:
+        return told, []
+    return told, ["there are no lists scannetv2_train.txt and scannetv2_val.txt, so scans have no split; --set source.lists=FOLDER"]
+
+
+def _entry(root: Path, locator: str, told: Mapping[str, str]) -> Entry:
+    path = Path(locator)
+    export = EXPORT.fullmatch(path.name)
+    name = export[1] if export else path.name
+    kind = "" if export else facts(root / locator / f"{name}.txt").get("sceneType", "")
+    return Entry(id=name, locator=locator, label=shape_text(kind), split=told.get(name, "test" if path.parent.name == "scans_test" else ""))
+
+
+def _about(root: Path, scenes: list[Entry], told: Mapping[str, str]) -> list[str]:
+    """Notes about scans that are in no list, listed scans that are missing, and scans without alignment or labels."""
+    notes = []
+    if told:
+        names = {scene.id for scene in scenes}
+        lost = sum(name not in names for name, split in told.items() if split != "test")
+        alone = sum(not scene.split for scene in scenes)
+        notes += [f"{lost} scans of the lists are missing"] if lost else []
+        notes += [f"{alone} scans are in no list and have no split"] if alone else []
+    folders = [root / scene.locator for scene in scenes if not scene.locator.endswith(".npy")]
+    askew = sum("axisAlignment" not in facts(folder / f"{folder.name}.txt") for folder in folders)
+    if askew:
+        notes.append(f"{askew} of {len(scenes)} scans have no axisAlignment in SCENE.txt: their axes stay as they were scanned")
+    bare = sum(not any(path.is_file() for path in (_beside(folder)[0], _beside(folder)[2])) for folder in folders)
+    if bare:
+        notes.append(f"{bare} of {len(scenes)} scans have no labels of points (neither .labels.ply nor .aggregation.json): they are -1")
+    loose = sum(_beside(folder)[0].is_file() and not _beside(folder)[2].is_file() for folder in folders)
+    if loose:
+        notes.append(f"{loose} of {len(scenes)} scans have no .aggregation.json, so their objects and boxes are unknown")
+    return notes
+
+
+def _boxes_of(path: Path, table: str) -> int:
+    """The number of boxes of a scene, or a little more; 0 if its files are broken, which it says when it is read."""
+    try:
+        if path.name.endswith(".npy"):
+            return len(_rows_of(_exported(path)[3]))
+        groups = _beside(path)[2]
+        names = [group["label"].strip() for group in _groups(groups)] if groups.is_file() else []
+        numbers = _numbers_of_classes(table) if table else {}
+        return sum(NYU40.get(numbers.get(name, 39)) in OBJECTS for name in names)  # without the table every object may have a box
+    except (UserError, OSError, ValueError):
+        return 0
+
+
+def _skipped(root: Path) -> Counter[str]:
+    """Files at the location that are no scans, by extension."""
+    skipped: Counter[str] = Counter()
+    for home in _homes(root):
+        for path in home.iterdir():
+            if path.is_file() and not EXPORT.fullmatch(path.name) and not re.fullmatch(r"scannetv2.*\.(txt|tsv)", path.name):
+                skipped["hidden" if path.name.startswith(".") else path.suffix.lower() or "no extension"] += 1
+    return skipped
+
+
+def example(folder: Path) -> str:
+    rng = np.random.default_rng(0)
+    for number in (0, 1):
+        scene = folder / f"scene{number:04d}_00"
+        low, high = np.array([[0, 0, 0], [1, 1, 0]]), np.array([[3, 3, 0], [1.5, 1.5, 0.8]])
+        places = np.concatenate([rng.uniform(*span, (100, 3)) for span in zip(low, high, strict=True)])
+        np.save(f"{scene}_vert.npy", np.column_stack([places, rng.integers(0, 256, (200, 3))]).astype(np.float32))
+        np.save(f"{scene}_sem_label.npy", np.repeat([2, 5], 100).astype(np.uint32))
+        np.save(f"{scene}_ins_label.npy", np.repeat([1, 2], 100).astype(np.uint32))
+        np.save(f"{scene}_bbox.npy", np.array([[1.25, 1.25, 0.4, 0.5, 0.5, 0.8, 5]]))
+    return str(folder)

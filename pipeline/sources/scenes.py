@@ -1,0 +1,244 @@
+"""Scenes in files: the reader that the sources of scenes share, and what their files have in common.
+
+A source of scenes makes its own reader from `SceneReader`: it says which files a scene has, and how they become a `Cloud`. The files have
++Z up; a scene has +Y up, metres, and its coordinates begin in the middle of its floor.
+
+Letters: n points, m boxes.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.errors import UserError
+from pipeline.formats import table
+from pipeline.geometry import GREY, Boxes, Cloud, finished_cloud
+from pipeline.sources import crops
+from pipeline.sources.catalog import Entry, Textures
+from pipeline.sources.crops import Crop
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneReader:
+    """Reads crops of scenes. See `catalog.Reader`. The locator of a crop is `SCENE#CROP`."""
+
+    kind: str
+    location: str
+    options: tuple[tuple[str, str], ...]
+    textures: Textures
+    crop: Crop
+
+    def files(self, scene: str) -> list[Path]:
+        """The files that a scene is made from, all of them existing.
+
+        Raises:
+            UserError: one is missing.
+        """
+        raise NotImplementedError
+
+    def scene(self, scene: str) -> Cloud:
+        """The whole scene, +Y up, as `finished_scene` makes it.
+
+        Raises:
+            UserError: its files are damaged, or do not fit together.
+        """
+        raise NotImplementedError
+
+    def read(self, entry: Entry) -> Cloud:
+        scene, name = crops.parted(entry.locator)
+        key = (self.kind, self.location, self.options, scene, self._state(scene))
+        whole = crops.remembered("scene", key, lambda: self.scene(scene))
+        if name == crops.UNREAD:
+            raise UserError("the scene could not be read when its crops were listed, and now it can: build a new cache")
+        return self.crop.of(whole, name)
+
+    def digest(self, entry: Entry) -> bytes:
+        scene, _ = crops.parted(entry.locator)
+        return crops.remembered("digest", (self.kind, self.location, scene, self._state(scene)), lambda: self._digest(scene))
+
+    def _digest(self, scene: str) -> bytes:
+        done = hashlib.sha256()
+        for path in self.files(scene):
+            with path.open("rb") as file:
+                done.update(path.name.encode(errors="surrogateescape") + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        return done.digest()
+
+    def _state(self, scene: str) -> tuple[tuple[str, int, int], ...]:
+        """Name, size and time of the files of a scene, which change when it is mended."""
+        states = [(path, path.stat()) for path in self.files(scene)]
+        return tuple((str(path), state.st_size, state.st_mtime_ns) for path, state in states)
+
+
+def present(path: Path) -> Path:
+    """The path, if there is such a file.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file: {path.parent.name}/{path.name}")
+    return path
+
+
+def upright(places: NDArray[Any]) -> NDArray[Any]:
+    """Turn places `[n, 3]` with +Z up so that +Y is up: x, y, z becomes x, z, -y, in float64."""
+    turned = places[:, [0, 2, 1]].astype(np.float64)
+    turned[:, 2] *= -1
+    return turned
+
+
+def finished_scene(
+    points: NDArray[Any],
+    colors: NDArray[np.uint8] | None,
+    *,
+    part: NDArray[Any] | None = None,
+    instance: NDArray[Any] | None = None,
+    boxes: Boxes | None = None,
+    warnings: Sequence[str] = (),
+) -> Cloud:
+    """Make the cloud of a scene from what its files say.
+
+    The middle of its footprint comes to x = z = 0 and its lowest point to y = 0. `origin` is the row in `points`, and points that are not
+    finite are left out, with their labels.
+
+    Args:
+        points: `[n, 3]`, +Z up, in metres.
+        colors: `[n, 3]`, or None.
+        part: class of each point `[n]`, -1 for none.
+        instance: object of each point `[n]`, -1 for none.
+        boxes: centre, size and angle with +Y up, but in the coordinates of the file.
+        warnings: remarks about the files.
+
+    Raises:
+        UserError: no point is left.
+    """
+    if not len(points):
+        raise UserError("the scene has no points")
+    placed = upright(points)
+    real = placed[np.isfinite(placed).all(axis=1)]
+    if not len(real):
+        raise UserError(f"none of the scene's {len(points):,} points is finite: all are NaN or infinity")
+    low, high = crops.bounds(real)
+    middle = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    cloud = finished_cloud(
+        placed - middle,
+        colors,
+        part=None if part is None else part.astype(np.int16),
+        instance=None if instance is None else instance.astype(np.int32),
+        origin=np.arange(len(points), dtype=np.int32),
+    )
+    if boxes is not None:
+        box = boxes.box.astype(np.float64)
+        box[:, :3] -= middle
+        boxes = replace(boxes, box=box)
+    return replace(cloud, boxes=boxes, warnings=(*warnings, *cloud.warnings))
+
+
+def boxes_around(points: NDArray[Any], instance: NDArray[Any], kinds: dict[int, int]) -> Boxes:
+    """Axis-aligned boxes around the points of objects.
+
+    Args:
+        points: `[n, 3]`, +Z up.
+        instance: object of each point `[n]`.
+        kinds: by object that gets a box: its class. Objects without a finite point get none.
+
+    Returns:
+        Boxes `[m, 7]` with +Y up, in order of the objects.
+    """
+    placed = upright(points)
+    order = np.argsort(instance, kind="stable")
+    sorted_ = instance[order]
+    found: list[NDArray[Any]] = []
+    kind: list[int] = []
+    for number in sorted(kinds):
+        rows = order[np.searchsorted(sorted_, number) : np.searchsorted(sorted_, number, side="right")]
+        mine = placed[rows]
+        mine = mine[np.isfinite(mine).all(axis=1)]
+        if len(mine):
+            low, high = mine.min(axis=0), mine.max(axis=0)
+            found.append(np.concatenate([(low + high) / 2, high - low, [0.0]]))
+            kind.append(kinds[number])
+    return Boxes(box=np.array(found, np.float64).reshape(-1, 7), kind=np.array(kind, np.int32))
+
+
+def array(path: Path, width: int | None, what: str) -> NDArray[Any]:
+    """An array of numbers from a .npy file.
+
+    Args:
+        path: the file.
+        width: number of columns; None for one value a row `[n]` (also stored as `[n, 1]`).
+        what: what a row means, for messages.
+
+    Raises:
+        UserError: the file is missing or damaged, holds Python objects, or has another shape.
+    """
+    try:
+        with present(path).open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+    except table.NO_ARRAY as error:
+        raise UserError(_unreadable(path.name, error)) from error
+    if not isinstance(loaded, np.ndarray):
+        raise UserError(f"{path.name} is an archive of arrays (.npz) under the name .npy")
+    return shaped(loaded, width, f"{path.name}: {what}")
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    if "Object arrays" in str(error):
+        return f"{name} holds Python objects, which are never unpickled; save it as an array of numbers"
+    return f"{name} cannot be read as an array, damaged or cut short? ({error})"
+
+
+def shaped(values: NDArray[Any], width: int | None, what: str) -> NDArray[Any]:
+    """The array, if it holds numbers and has this many columns; see `array`. An array `[0]` has no rows: a scene without boxes."""
+    if values.dtype.kind not in "fiub":
+        raise UserError(f"{what}: expected numbers, got the type {values.dtype}")
+    if width is not None and values.shape == (0,):
+        values = values.reshape(0, width)
+    if width is None and values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != (1 if width is None else 2) or (width is not None and values.shape[1] != width):
+        expected = "[n]" if width is None else f"[n, {width}]"
+        raise UserError(f"{what}: expected the shape {expected}, got {list(values.shape)}")
+    return values
+
+
+def whole_numbers(values: NDArray[Any], low: int, high: int, what: str) -> NDArray[np.int64]:
+    """Labels as int64.
+
+    Raises:
+        UserError: one is no whole number from `low` to `high`.
+    """
+    wrong = ~((values >= low) & (values <= high) & (values == np.rint(values)))  # also where it is NaN
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UserError(f"{what}: row {row} has {values[row]:g}, expected a whole number from {low} to {high}")
+    return values.astype(np.int64)
+
+
+def colors_from(values: NDArray[Any], top: Literal[1, 255], what: str) -> tuple[NDArray[np.uint8], list[str]]:
+    """Colours `[n, 3]` as bytes, and remarks. Colours that are not finite become grey.
+
+    Args:
+        values: colours from 0 to `top`.
+        top: what the layout says is white.
+        what: name of the file, for messages.
+
+    Raises:
+        UserError: a colour is out of its range.
+    """
+    bad = ~np.isfinite(values).all(axis=1)
+    rest = values[~bad]
+    # A resampled or rounded colour may lie just outside.
+    if rest.size and (rest.min() < -0.005 * top or rest.max() > 1.005 * top):
+        raise UserError(f"{what}: colours reach from {rest.min():g} to {rest.max():g}, expected 0 to {top}")
+    said = [f"{np.count_nonzero(bad):,} of {len(bad):,} colours are no numbers and become grey"] if bad.any() else []
+    if top == 255 and rest.size and 0 < rest.max() <= 1 and np.any(rest != np.rint(rest)):
+        said.append(f"colours reach from {rest.min():g} to {rest.max():g}, so 1 is taken as white instead of 255")
+        top = 1
+    scaled = np.where(bad[:, None], GREY, np.clip(np.nan_to_num(values.astype(np.float64)) / top, 0, 1))
+    return np.rint(scaled * 255).astype(np.uint8), said

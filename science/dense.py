@@ -1,0 +1,124 @@
+"""What is pre-training worth for parts, rooms and boxes? Tiny encoders, one budget: random weights, Point-MAE, and the two stages.
+
+    python science/dense.py build/dense-study                                    # three seeds
+    python science/dense.py build/look --seeds 1 --epochs 4 --shapes 360         # a first look
+    python science/dense.py build/dense-study --meshes ../modelnet10 --meshes ../props   # and rooms of other people's meshes
+
+Builds a cache of starter shapes with patch features on points, and rooms of starter shapes: in columns for segmentation, whole for
+detection. Trains every row for every seed with `mmpd-train`, one run a core, and measures it by `eval parts`, `eval scenes` and
+`eval detect`, each with the whole encoder trained and with the encoder frozen. `--meshes` makes rooms of other collections, on which the
+models that learned in starter rooms are tested. Finished work is kept: after an interruption, run the same command again. Writes
+dense.json and dense.md, and prints the table.
+"""
+
+import argparse
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from learn import SMALL, TEACHER, Row, Study, table
+
+ROWS: Final[dict[str, Row]] = {
+    "scratch": Row(about="random weights", stage="distill", recipe="scratch", settings=SMALL[:1]),
+    "point-mae": Row(
+        about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=(*SMALL, "distill.reconstruction_depth=2")
+    ),
+    "stage 1": Row(about="alignment of whole shapes", stage="align"),
+    "stage 1 local": Row(about="and of groups with patch features", stage="align", settings=("align.local_weight=1",)),
+    "stage 2": Row(about="distillation of the guide of stage 1", stage="distill", after="stage 1"),
+    "stage 2 local": Row(about="distillation of the guide of stage 1 local", stage="distill", after="stage 1 local"),
+}
+
+ROOM_POINTS: Final = ("points.normalize=none", "points.normals=false", "points.dtype=float32")
+
+
+class DenseStudy(Study):
+    """A folder with caches of shapes and rooms, and the runs that were trained on the shapes."""
+
+    def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
+        super().__init__(folder, arguments.epochs, arguments.shapes, arguments.precision, None)
+        self.rooms, self.tune, self.meshes = arguments.rooms, arguments.tune, [path.absolute() for path in arguments.meshes]
+
+    def build(self) -> None:
+        shapes = [f"source.count={self.shapes}", "points.blocks=4", "views.rig=ring4", f"teachers={TEACHER}", f"dense.teachers={TEACHER}"]
+        self._built("starter", self.cache, ["--recipe", "dense", *_set(shapes)])
+        for name, where in {"starter": "rooms", **{path.name: f"rooms:{path}" for path in self.meshes}}.items():
+            count = f"source.count={self.rooms if name == 'starter' else self.rooms // 2}"
+            columns = [count, "source.crop=columns", "points.count=2048", "points.blocks=1", *ROOM_POINTS]
+            whole = [count, "source.crop=whole", "points.count=8192", "points.ordered=1024", "points.blocks=1", *ROOM_POINTS]
+            self._built(where, self._rooms(name, "columns"), ["--recipe", "points", *_set(columns)])
+            self._built(where, self._rooms(name, "whole"), ["--recipe", "points", *_set(whole)])
+
+    def _built(self, location: str, path: Path, options: list[str]) -> None:
+        self._called(["mmpd-cache", "build", location, str(path), *options], threads=os.cpu_count() or 1, log=path.with_suffix(".log"))
+
+    def _rooms(self, name: str, crop: str) -> Path:
+        return self.folder / f"rooms-{name}-{crop}.zarr"
+
+    def _scores(self, row: Row, run: Path, cache: Path, *zeroshot: str) -> dict[str, list[float]]:
+        """The headline number of each task, with the encoder trained (full) and frozen (mlp)."""
+        found: dict[str, list[float]] = {}
+        budgets = {
+            "parts": (cache, "parts", ["epochs=10", "warmup=1", "lr=1e-3"]),
+            "scenes": (self._rooms("starter", "columns"), "columns", ["epochs=10", "warmup=1", "lr=1e-3"]),
+            "detect": (self._rooms("starter", "whole"), "whole", ["epochs=40", "warmup=2", "queries=64", "model.layers=3", "groups=128"]),
+        }
+        for task, (where, crop, budget) in budgets.items():
+            others = [] if task == "parts" else [path.name for path in self.meshes]
+            for tune in self.tune:
+                for other in ["", *others]:
+                    extra = ["--test-cache", str(self._rooms(other, crop)), *_set(["test_split=all"])] if other else []
+                    settings = [
+                        f"tune={tune}",
+                        "seeds=1",
+                        *budget,
+                        *(["scratch=true"] if row.recipe == "scratch" and tune != "mlp" else []),
+                    ]
+                    name = " ".join(filter(None, (task, tune, f"on {other}" if other else "")))
+                    found[name] = self._kept(run, name, [task, str(run), str(where), *_set(settings), *extra])
+        return found
+
+    def _kept(self, run: Path, name: str, arguments: list[str]) -> list[float]:
+        """Values of the headline metric of an evaluation, read if they are there already."""
+        kept = run.with_suffix(f".{name.replace(' ', '-')}.json")
+        if not kept.exists():
+            scores = json.loads(self._called(["mmpd-train", "eval", *arguments, "--json"], threads=1, log=None))["scores"]
+            kept.write_text(json.dumps(scores))
+        metrics = json.loads(kept.read_text())["metrics"]
+        return list(next(metric["values"] for metric in metrics if metric["headline"]))
+
+
+def _set(settings: list[str]) -> list[str]:
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=40, help="of each stage of pre-training")
+    parser.add_argument("--shapes", type=int, default=1440)
+    parser.add_argument("--rooms", type=int, default=40)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of pre-training")
+    parser.add_argument("--rows", nargs="*", choices=list(ROWS), help="all without")
+    parser.add_argument("--tune", nargs="*", choices=["full", "mlp"], default=["full", "mlp"])
+    parser.add_argument("--meshes", type=Path, action="append", default=[], help="a folder of labelled meshes, to furnish test rooms from")
+    arguments = parser.parse_args()
+    study = DenseStudy(arguments.folder.resolve(), arguments)
+    study.build()
+    names = arguments.rows or list(ROWS)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = {(name, seed): pool.submit(study.run, ROWS, name, seed) for seed in range(arguments.seeds) for name in names}
+        results: dict[str, list[dict[str, Any]]] = {
+            name: [futures[name, seed].result() for seed in range(arguments.seeds)] for name in names
+        }
+    (study.folder / "dense.json").write_text(json.dumps(results, indent=1))
+    text = table(results, ROWS, arguments.epochs)
+    (study.folder / "dense.md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
