@@ -94,11 +94,16 @@ def interpolate(query: Tensor, xyz: Tensor, features: Tensor, count: int = 3) ->
 
     The `count` nearest points are weighted by inverse squared distance, as in PointNet++ (https://arxiv.org/abs/1706.02413, eq. 2).
     """
-    index = nearest(query, xyz, count)  # [B, Q, K]
+    index, weights = shares(query, xyz, count)
+    return (weights.unsqueeze(-1) * gather(features, index)).sum(2).to(features.dtype)
+
+
+def shares(query: Tensor, xyz: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` points of xyz [B, P, 3] that are nearest to query [B, Q, 3], [B, Q, K], and the weight of each in `interpolate`."""
+    index = nearest(query, xyz, count)
     squared = (_wide(query).unsqueeze(2) - gather(_wide(xyz), index)).square().sum(-1)
     weights = 1 / (squared + 1e-8)
-    weights = weights / weights.sum(-1, keepdim=True)
-    return (weights.unsqueeze(-1) * gather(features, index)).sum(2).to(features.dtype)
+    return index, weights / weights.sum(-1, keepdim=True)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -18,11 +18,13 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
@@ -30,12 +32,14 @@ from cache_schema.spec import GREY
 from cache_schema.store import Cache
 from trainer.augment import AugmentOptions
 from trainer.classes import matched as places
+from trainer.published import segmentation
 from trainer.stage import Stage
 from trainer.tasks import miou
 from trainer.tasks.features import seeded
 from trainer.tasks.finetune import described
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
+from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.segment import Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
 from trainer.tasks.shapes import Shapes, matched, of_split, some
@@ -54,8 +58,16 @@ class Options(Segmenting):
     votes: int = 10
     """Peer protocol: number of augmented copies of a shape that vote."""
 
+    published: str | None = told(None)
+    """Path of a published model of part segmentation with Point-MAE's layout. It is tested as it is, in 128 groups of 32 points out of
+    2048, instead of a model that is trained here; the run gives the sizes of the encoder. The cache must have its parts and categories in
+    the published order."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.published is not None:
+            known = ("train_split", "test_split", "published", "groups", "group_size", "points")
+            refuse_unread(self, [f.name for f in dataclasses.fields(self) if f.name not in known], "a published model is tested as it is")
         if self.votes < 1:
             raise UserError(f"votes must be at least 1, got {self.votes}")
         if not self.peer_protocol:
@@ -95,6 +107,8 @@ class Task:
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
     """IoU over shapes and over categories after the last epoch, for each seed."""
+    if options.published is not None:
+        return tested(stage, train_cache, test_cache, options, Path(options.published))
     task = prepared(stage, train_cache, test_cache, options)
     grey = stage.convention.grey if stage.convention else GREY
     last, best, voted = [], [], []
@@ -109,21 +123,66 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         if at_peak is not None:
             best.append(task.ious(guesses(at_peak, task)))
             voted.append(task.ious(vote(at_peak, task, options, seed)))
-    ious = np.stack([task.ious(predictions) for predictions in last])  # [seeds, n]
+    variant = options.tune + (" from scratch" if options.scratch else "")
+    assert isinstance(model.encoder, nn.Module)
+    given = (*notes(task.train, task.test, model.encoder, stage, options), *described(model.encoder, model.head, options))
+    scores = scored(task, last, variant, given)
+    return dataclasses.replace(scores, metrics=(*scores.metrics, *peers(task, best, voted)))
+
+
+def scored(task: Task, predictions: Sequence[NDArray[np.int64]], variant: str, given: tuple[str, ...]) -> Scores:
+    """The scores of predicted parts [n, Q], one array for each seed."""
+    ious = np.stack([task.ious(own) for own in predictions])  # [seeds, n]
     return Scores(
         train=task.train.shapes.data,
         test=task.test.shapes.data,
-        metrics=(*metrics(task, ious), *peers(task, best, voted)),
-        variant=options.tune + (" from scratch" if options.scratch else ""),
+        metrics=metrics(task, ious),
+        variant=variant,
         classes=task.names,
-        confusion=points_confused(task, last),
-        notes=(
-            *task.notes,
-            *notes(task.train, task.test, model.encoder, stage, options),
-            *described(model.encoder, model.head, options),  # type: ignore[arg-type]
-        ),
-        drawing=Labels(examples=tuple(examples(task, last[0], ious.mean(0))), names=shown_names(task)),
+        confusion=points_confused(task, predictions),
+        notes=(*task.notes, *given),
+        drawing=Labels(examples=tuple(examples(task, predictions[0], ious.mean(0))), names=shown_names(task)),
     )
+
+
+def tested(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options, file: Path) -> Scores:
+    """The scores of a published model. The training shapes only tell which parts a category has.
+
+    Raises:
+        UserError: the file holds another model, or the cache has another number of parts or categories.
+    """
+    groups, size, points = segmentation.GROUPS
+    options = dataclasses.replace(
+        options, groups=options.groups or groups, group_size=options.group_size or size, points=options.points or points
+    )
+    task = with_all_categories(prepared(stage, train_cache, test_cache, options), train_cache.manifest.classes)
+    device = next(stage.parameters()).device
+    with torch.random.fork_rng([]):
+        encoder = encoder_of(stage, options)
+        assert isinstance(encoder, nn.Module)
+        model, sizes = segmentation.load(file, encoder.cpu())
+    if sizes != (categories := len(task.known), parts := len(task.names)):
+        raise UserError(
+            f"{file} knows {sizes[1]} parts of {sizes[0]} categories, {train_cache.path} has {parts} of {categories}: they must be the "
+            f"same, in the same order"
+        )
+    order = f"the parts and categories of {file.name} have no names: they are taken to be in the order of the cache"
+    given = (order, *task.test.usual.notes(task.test.shapes.rows))
+    return scored(task, [guesses(model.to(device), task)], f"as published in {file.name}", given)
+
+
+def with_all_categories(task: Task, classes: tuple[str, ...]) -> Task:
+    """The same task with all classes of the training cache as categories, in their order, although some have no training shape."""
+    place = np.array([classes.index(name) for name in task.train.shapes.classes])
+
+    def renumbered(data: Labelled) -> Labelled:
+        other = data.of(np.ones(len(data), bool))
+        other.shapes = dataclasses.replace(data.shapes, labels=place[data.shapes.labels], classes=classes)
+        return other
+
+    known, largest = np.zeros((len(classes), len(task.names)), bool), np.zeros(len(classes), np.int64)
+    known[place], largest[place] = task.known, task.largest
+    return dataclasses.replace(task, train=renumbered(task.train), test=renumbered(task.test), known=known, largest=largest)
 
 
 # ------------------------------------------------------------------------------------------------------------------- data
@@ -159,8 +218,8 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
     other, blank = with_labels(other, labelled, "test")
     truth = truth[labelled]
     task = Task(train=own, test=other, names=names, known=known, largest=by_category.argmax(1), truth=truth, notes=())
-    told = (*lost, *unlabelled, *strangers, *blank, *unknown_parts(task, theirs, place), *single_parts(task))
-    return dataclasses.replace(task, notes=told)
+    remarks = (*lost, *unlabelled, *strangers, *blank, *unknown_parts(task, theirs, place), *single_parts(task))
+    return dataclasses.replace(task, notes=remarks)
 
 
 def labels_of(data: Labelled) -> NDArray[np.int64]:

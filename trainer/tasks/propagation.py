@@ -45,8 +45,20 @@ def propagate(query: Tensor, values: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     for centres, own in values:
         before = joined.get(id(centres))
         joined[id(centres)] = centres, own if before is None else before[1] + own
-    found = [ops.interpolate(query, at, value, min(NEIGHBOURS, at.shape[1])) for at, value in joined.values()]
-    return torch.stack(found).sum(0) if len(found) > 1 else found[0]
+    first, *others = [matrix(query, at).to(value.dtype) @ value for at, value in joined.values()]
+    for other in others:
+        first = first + other
+    return first
+
+
+def matrix(query: Tensor, centres: Tensor) -> Tensor:
+    """The weight of each centre [B, G, 3] at each point [B, Q, 3], mostly zeros: [B, Q, G].
+
+    A product with it equals `ops.interpolate`. For wide features it takes half the time or less on a CPU, since gathering three rows for
+    every point, and adding their gradients up again, costs more than multiplying by zeros.
+    """
+    index, weights = ops.shares(query, centres, min(NEIGHBOURS, centres.shape[1]))
+    return weights.new_zeros(*query.shape[:2], centres.shape[1]).scatter(2, index, weights)
 
 
 class Join(nn.Module):

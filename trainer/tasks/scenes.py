@@ -61,6 +61,8 @@ MEASURED: Final = 256
 """Largest number of training crops from which the default scale is measured."""
 SHOWN: Final = 0.8
 """Share of the height of a scene that a picture shows, from below: ceilings would hide everything."""
+FEW: Final = 5
+"""Number of test scenes below which a result warns that its intervals say little."""
 TURNING: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(0.9, 1.1), shift=0.0, drop=0.0, drop_color=0.0)
 """Augmentation by rotation about the up axis and by scaling. Without a shift, the height above the floor stays known."""
 
@@ -357,7 +359,7 @@ def metrics(task: Task, counts: NDArray[np.int64]) -> tuple[Metric, ...]:
     uniform = miou.guessed(seeds[0])
     scenes = len(task.scenes)
 
-    def metric(name: str, measure: "Measure", headline: bool = False) -> Metric:
+    def metric(name: str, measure: "Measure", headline: bool = False, largest: bool = True) -> Metric:
         def drawn(chosen: NDArray[np.int64]) -> float:
             return 100 * float(np.mean([measure(own) for own in counts[:, chosen].sum(1)]))
 
@@ -369,10 +371,14 @@ def metrics(task: Task, counts: NDArray[np.int64]) -> tuple[Metric, ...]:
             shapes=scenes,
             interval=miou.bootstrap(drawn, scenes),
             chance=100 * measure(uniform),
-            largest=100 * measure(lazy),
+            largest=100 * measure(lazy) if largest else None,
         )
 
-    each = [metric(f"IoU of {name}", Measure("iou", i)) for i, name in enumerate(task.names) if seeds[:, i].any() or seeds[:, :, i].any()]
+    each = [
+        metric(f"IoU of {name}", Measure("iou", i), largest=False)
+        for i, name in enumerate(task.names)
+        if seeds[:, i].any() or seeds[:, :, i].any()
+    ]
     return metric("mIoU", Measure("iou"), True), metric("mAcc", Measure("recall"), True), metric("accuracy", Measure("accuracy")), *each
 
 
@@ -406,8 +412,8 @@ def measured(task: Task, counts: NDArray[np.int64]) -> tuple[str, ...]:
         found.append("the cache does not tell which points of crops are the same: a point counts once for each block that has it")
     if absent:
         found.append(f"classes without a test point and never predicted are left out of the means: {some(absent)}")
-    if len(task.scenes) == 1:
-        found.append("there is one test scene only, so there is no interval over scenes")
+    if len(task.scenes) < FEW:
+        found.append(f"there are few test scenes ({len(task.scenes)}): an interval over scenes says little, and of one scene there is none")
     return tuple(found)
 
 
