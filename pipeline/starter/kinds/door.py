@@ -22,7 +22,7 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
         if not glazed:
             made = [box((w + 0.01, h + 0.01, 0.016), (x, y - 0.005, 0), timber)]
             return [*made, cushion((w - 0.05, h - 0.05, 0.038), (x, y + 0.025, 0), 0.016, timber)] if raised else made
-        made = named("window", [box((w + 0.01, h + 0.01, 0.012), (x, y - 0.005, 0), pane)])
+        made = named("pane", [box((w + 0.01, h + 0.01, 0.012), (x, y - 0.005, 0), pane)])
         across, up = split
         made += [box((0.018, h, 0.03), (x - w / 2 + i * w / across, y, 0), timber) for i in range(1, across)]
         return made + [box((w, 0.018, 0.029), (x, y + i * h / up - 0.009, 0), timber) for i in range(1, up)]
@@ -78,7 +78,7 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
                 return made
             case "strip":  # a narrow upright window beside the handle or in the middle
                 at = (seed * width * 0.2) if raised else 0.0
-                made = named("window", [box((slot, height * 0.72, thick * 0.9), (at, height * 0.16, 0), pane)])
+                made = named("pane", [box((slot, height * 0.72, thick * 0.9), (at, height * 0.16, 0), pane)])
                 return plain + made + [box((slot + 0.04, 0.02, thick), (at, height * y, 0), timber) for y in (0.155, 0.88)]
             case "grooves":
                 made = [
@@ -91,7 +91,7 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
                     return plain
                 places = ((slot, thick, STEEL), (slot * 0.8, thick * 1.1, pane))
                 ring = [disc(r, d, (0, -d / 2, 0), m).turned("x", 90).moved((0, height * 0.74, 0)) for r, d, m in places]
-                ring = [ring[0], ring[1].named("window")]
+                ring = [ring[0], ring[1].named("pane")]
                 return plain + ring
 
     if sort == "panels":
@@ -165,7 +165,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
         wing = rng.uniform(0.22, 0.4)
         for side in (-1, 1)[: int(rng.integers(1, 3))]:
             middle = side * (half + rim + wing / 2)
-            solids.append(box((wing, top, 0.012), (middle, 0, 0), pane).named("window"))
+            solids.append(box((wing, top, 0.012), (middle, 0, 0), pane).named("pane"))
             solids.append(box((rim, top, deep), (side * (half + 1.5 * rim + wing), 0, 0), timber))
             solids += [box((wing, 0.08, deep * 0.6), (middle, y, 0), timber) for y in (0, top - 0.08)]
             panes += 1
@@ -189,7 +189,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
             solids.append(
                 plate_between(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber)
                 .moved((shift, 0, 0))
-                .named("window" if glazed else "frame")
+                .named("pane" if glazed else "frame")
             )
             if glazed:
                 fan = int(rng.integers(2, 6))
@@ -201,7 +201,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
         case 1 if top < 2.25:  # a straight window above
             tall, many = rng.uniform(0.22, 0.4), int(rng.integers(1, 4))
             solids += [box((beam, rim, deep), (shift, top + y, 0), timber) for y in (0, rim + tall)]
-            solids.append(box((beam - rim, tall, 0.012), (shift, top + rim, 0), pane).named("window"))
+            solids.append(box((beam - rim, tall, 0.012), (shift, top + rim, 0), pane).named("pane"))
             bars = np.linspace(-1, 1, many + 1) * (beam - 0.05) / 2
             solids += [box((0.05, tall, deep * 0.8), (shift + float(x), top + rim, 0), timber) for x in bars]
             panes += many

@@ -166,7 +166,9 @@ def guitar(rng: Rng) -> Thing:
             if rounds == 2
             else [(0.17 + 0.06 * i, 0.28 - 0.07 * i) for i in range(knobs)]
         )
-        solids += [knob(0.013, 0.014, (px * wide + 0.01, py * long, 0.0), pick(rng, (BLACK, BRASS, STEEL))) for px, py in ends]
+        solids += named(
+            "knob", [knob(0.013, 0.014, (px * wide + 0.01, py * long, 0.0), pick(rng, (BLACK, BRASS, STEEL))) for px, py in ends]
+        )
         horns = 2 if shape in (_TWO_HORNS, _DEVIL, _SEMI) else 1 if shape is _NOTCHED else 0
         parts += [Parts("horn", horns)] if horns else []
         parts += [Parts("pickup", pickups * necks), Parts("knob", knobs)]

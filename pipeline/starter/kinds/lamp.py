@@ -233,7 +233,7 @@ def _branched_lamp(rng: Rng) -> Thing:
     solids.append(lathe(line, bar, sides=20))
     if hanging:
         solids.append(dowel((0, tall, 0), (0, tall * 1.5, 0), size * 0.06, bar, sides=8))
-        solids.append(turned(scaled([(0, 0), (0.3, 0), (0.8, 0.3), (0, 0.32)], size), (0, tall * 1.5, 0), bar).named("base"))
+        solids.append(turned(scaled([(0, 0), (0.3, 0), (0.8, 0.3), (0, 0.32)], size), (0, tall * 1.5, 0), bar).named("mount"))
     else:
         foot = reach * rng.uniform(0.4, 0.6)
         solids.append(
@@ -257,7 +257,7 @@ def _lantern(rng: Rng) -> Thing:
     body = named("pane", [skin([placed_at(line, 0.02, 0.9), placed_at(line, 0.02 + tall, 0.9 * flare)], pane).turned("x", -90)])
     roof = [(0.02 + tall, 1.25 * flare), (0.03 + tall, 1.25 * flare), (0.03 + tall + size * 0.7, 0.35), (0.03 + tall + size, 0.3)]
     roof.append((0.03 + tall + size * 1.05, 0.05))
-    body.append(skin([placed_at(line, 0, 1.15), placed_at(line, 0.02, 1.15)], iron).turned("x", -90).named("base"))
+    body.append(skin([placed_at(line, 0, 1.15), placed_at(line, 0.02, 1.15)], iron).turned("x", -90).named("frame"))
     body.append(skin([placed_at(line, z, s) for z, s in roof], iron).turned("x", -90).named("roof"))
     count = sides if sides < 24 else 4
     for i in range(count):
@@ -271,7 +271,11 @@ def _lantern(rng: Rng) -> Thing:
         half = size * 0.25
         pole = [(0.0, 0.0), (half * 3, 0.0), (half * 2.6, half * 1.5), (half * 1.6, post * 0.1), (half, post * 0.16)]
         pole += scaled([(0.8, 0.9), (2, 0.95), (1, 0.97), (2, 1), (0.0, 1)], half, post)
-        body = [*(solid.moved((0, post - 0.005, 0)) for solid in body), lathe(pole, iron), ball(size * 0.12, (0, post + top, 0), iron, 1.5)]
+        body = [
+            *(solid.moved((0, post - 0.005, 0)) for solid in body),
+            lathe(pole, iron).named("base", below=half * 1.5),
+            ball(size * 0.12, (0, post + top, 0), iron, 1.5),
+        ]
         return Thing.of(body, iron, ("tall", "slim"), [*parts, Parts("post", 1)], rest="pole")
     bow = np.linspace(0, 2 * math.pi, 25)
     ring = np.stack([size * 0.45 * np.cos(bow), top + size * 0.4 + size * 0.45 * np.sin(bow), np.zeros(25)], axis=1)
@@ -294,7 +298,7 @@ def _hanging_lamp(rng: Rng) -> Thing:
         solids.append(turned([(0, 0), (0.025, 0), (0.03, 0.05), (0.01, 0.07), (0, 0.07)], (x, tall - 0.01, 0), bar, sides=20).named("cord"))
         solids += named("shade", [disc(width * 0.3, 0.004, (x, tall - 0.012, 0), bar)] if word not in ("open",) else [])
     beam, rose = (width * 2.4 * (count - 1) + 0.14, 0.03, 0.06), [(0, 0), (0.03, 0), (0.07, 0.03), (0, 0.032)]
-    top = (box(beam, (0, tall + cord, 0), bar) if count > 1 else turned(rose, (0, tall + cord, 0), bar)).named("base")
+    top = (box(beam, (0, tall + cord, 0), bar) if count > 1 else turned(rose, (0, tall + cord, 0), bar)).named("mount")
     solids, style = standing([*solids, top]), tuple(w for w in (word, "wide" if count > 1 else "") if w)
     return Thing.of(solids, cloth, style, [Parts("shade", count), Parts("cord", count, bar)], rest="pole")
 

@@ -116,8 +116,8 @@ def _flat_screen(rng: Rng) -> Thing:
         return Thing.of(solids, case, ("wide",), [Parts("screen", count, glow)])
     if maybe(rng, 0.12):  # for a wall: a plate behind, nothing below
         side = min(0.22, tall * 0.5)
-        plate = named("arm", [box((side, side, 0.015), (0, tall * 0.45 - side / 2, -deep * 3.5), stand)])
-        plate.append(box((0.07, 0.07, deep * 3), (0, tall * 0.45 - 0.035, -deep * 2.2), stand).named("arm"))
+        plate = named("mount", [box((side, side, 0.015), (0, tall * 0.45 - side / 2, -deep * 3.5), stand)])
+        plate.append(box((0.07, 0.07, deep * 3), (0, tall * 0.45 - 0.035, -deep * 2.2), stand).named("mount"))
         return Thing.of([*screen, *plate], case, style, [*parts, Parts("wall plate", 1)])
     tilt = rng.uniform(-2, 9)
     solids, said = _screen_foot(rng, min(width, tall * 1.6), lift, lift + tall * 0.48, deep, stand)

@@ -79,7 +79,7 @@ def mug(rng: Rng) -> Thing:
         solids += shaped([drink], squared(6)) if form == "square" else [drink]
     if form == "cup" and maybe(rng, 0.75):
         plate = smooth([(0.55, 0), (0.6, 0.004), (1.2, 0.008), (1.75, 0.02)], radius)
-        solids = [*(solid.moved((0, 0.005, 0)) for solid in solids), *named("plate", vessel(plate, 0.003, body, body))]
+        solids = [*(solid.moved((0, 0.005, 0)) for solid in solids), *named("saucer", vessel(plate, 0.003, body, body))]
         parts.append(Parts("saucer", 1))
     if form in ("straight", "cup", "tapered", "tulip") and len(parts) < 3 and maybe(rng, 0.15):
         end = (-rim * 0.9, tall * 1.5, 0.01)

@@ -70,7 +70,7 @@ def _upright_piano(rng: Rng) -> Thing:
     elif kind == 2:  # a console bent like an S
         line = [(0, 0.3), (0.03, 0.3), (0.05, 0.5), (shelf, 0.56), (shelf, level - 0.03), (0, level - 0.03), (0, level - 0.03)]
         leg = smoothed(line, rounds=2, closed=True)
-        solids += named("leg", [profile_of(leg, 0.06, timber).moved((s * x, 0, front - 0.02)) for s in (-1, 1)])
+        solids += named("strut", [profile_of(leg, 0.06, timber).moved((s * x, 0, front - 0.02)) for s in (-1, 1)])
     parts += [Parts("leg", 2)] if kind < 2 else []
     if maybe(rng, 0.7):
         panels = int(rng.integers(1, 4))

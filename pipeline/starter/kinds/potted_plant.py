@@ -56,7 +56,7 @@ def _pot(rng: Rng, wide: float) -> tuple[list[Solid], float, Material, list[str]
     match rng.integers(6):
         case 0:
             plate = smooth([(1.0, 0), (1.15, 0.02), (1.3, 0.2)], low, low)
-            solids = [*(solid.moved((0, low * 0.05, 0)) for solid in solids), *named("plate", vessel(plate, low * 0.05, body, body))]
+            solids = [*(solid.moved((0, low * 0.05, 0)) for solid in solids), *named("saucer", vessel(plate, low * 0.05, body, body))]
             level, parts = level + low * 0.05, [Parts("saucer", 1)]
         case 1 if not section:
             stand, up, reach = frame(rng), wide * rng.uniform(0.5, 1.1), max(r for r, _ in outer) + wide * 0.03

@@ -47,7 +47,7 @@ class Solid:
     faces: NDArray[np.int64]
     """[F, 3], counter-clockwise seen from outside."""
     material: Material
-    part: "str | NDArray[np.str_]" = ""
+    part: str | NDArray[np.str_] = ""
     """The part of the thing that it belongs to, a name in `thing.PARTS`: one for all faces, or one for each [F]. Empty if unknown."""
 
     def named(self, part: str, *, above: float = -math.inf, below: float = math.inf, axis: str = "y", first: int | None = None) -> "Solid":
@@ -64,8 +64,16 @@ class Solid:
             return self if self.part else replace(self, part=part)
         middle = self.vertices[self.faces][:, :, "xyz".index(axis)].mean(axis=1)
         chosen = (np.broadcast_to(self.part, len(self.faces)) == "") & (middle > above) & (middle <= below)
-        chosen[first:] = chosen[first:] & (first is None)
+        if first is not None:
+            chosen[first:] = False
         return replace(self, part=np.where(chosen, part, self.part))
+
+    def hidden(self, part: str, at: float, axis: str = "y") -> "Solid":
+        """Name a flat side, which lies at a coordinate `at`, after the part that hides it.
+
+        Two surfaces that touch would otherwise have two names in one place, and only the outer one is seen.
+        """
+        return self.named(part, above=at - 1e-6, below=at + 1e-6, axis=axis)
 
     def moved(self, by: Point) -> "Solid":
         return replace(self, vertices=self.vertices + np.array(by))
@@ -77,13 +85,6 @@ class Solid:
         turn = np.eye(3)
         turn[i, i], turn[i, j], turn[j, i], turn[j, j] = c, -s, s, c
         return replace(self, vertices=self.vertices @ turn.T, normals=self.normals @ turn.T)
-
-    def hidden(self, part: str, at: float, axis: str = "y") -> "Solid":
-        """Name a flat side, which lies at a coordinate `at`, after the part that hides it.
-
-        Two surfaces that touch would otherwise have two names in one place, and only the outer one is seen.
-        """
-        return self.named(part, above=at - 1e-6, below=at + 1e-6, axis=axis)
 
 
 def box(size: Point, at: Point, material: Material) -> Solid:

@@ -33,10 +33,10 @@ PARTS: Final = tuple(
         "antenna arm awning back bar base basin basket beam bell blanket board body book booster bottle bowl bridge bulb bumper button "
         "cabin cabinet cable cage candle canopy chimney column container cord curtain deck dial dispenser door drawer egg engine fender "
         "filling fin flag float floor flower foot footboard footrest frame fruit funnel garment hand handle head headboard headrest "
-        "holder hook hull keel key knob ladder lamp landing leaf leg lid lifeboat light mast mattress mirror missile mouse neck nose "
+        "holder hook hull keel key knob ladder lamp landing leaf leg lid lifeboat light mast mattress mirror missile mount mouse neck nose "
         "nozzle oar pane panel paper pedal pedestal peg pendulum pillow pipe plate pole post pot propeller rail railing rest rib rim ring "
-        "rocker roof sail screen seat shade shelf shutter side sign slot soil spade speaker spoon spout stand stem step stool string "
-        "strut tail tank tap top trunk wall weight wheel window wing wire"
+        "rocker roof sail saucer screen seat shade shelf shutter side sign slot soil spade speaker spoon spout stand stem step stool "
+        "string strut tail tank tap top trunk wall weight wheel window wing wire"
     ).split()
 )
 """Every name that a `Solid.part` may have, in alphabetical order. A thing of the same sort has the same name in all kinds."""

@@ -17,7 +17,7 @@ def _inside(rng: Rng, size: Point, low: float, top: float, high: float, timber: 
         box((width, up, 0.012), (0, low, -depth / 2 + 0.006), timber).named("back"),
         box((width, board, depth), (0, low + up - board, 0), timber).named("top"),
     ]
-    solids.append(box((width - 0.01, top - low, depth - 0.002), (0, low, -0.001), timber).named("base"))
+    solids.append(box((width - 0.01, top - low, depth - 0.002), (0, low, -0.001), timber))
     part = width * rng.uniform(0.3, 0.45) if width > 0.9 else 0.0
     side = pick(rng, SIDES)
     if part:
