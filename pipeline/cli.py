@@ -195,7 +195,7 @@ def add_teacher(
 def add_dense(
     cache: CachePath,
     name: Annotated[str, typer.Argument(metavar="TEACHER", help="A name from `mmpd-cache teachers`, or BACKEND:MODEL.")],
-    blocks: Annotated[int, typer.Option(min=1, help="Number of leading blocks of each shape that get features.")] = 1,
+    blocks: Annotated[int, typer.Option(min=0, help="Number of leading blocks of each shape that get features; 0 for all.")] = 1,
     groups: Annotated[int, typer.Option(min=1, help="Number of groups in a block: as many as the encoder has tokens, or more.")] = 64,
     group_size: Annotated[int, typer.Option(min=1, help="Number of points in a group.")] = 32,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default=False)] = None,

@@ -137,7 +137,7 @@ def _dense_wanted(config: BuildConfig, loaded: Sequence[Teacher]) -> list[tuple[
     """Return the teachers whose patch features a build makes, and what it makes of them."""
     how = config.dense
     wanted = [teacher for teacher in loaded if teacher.spec.name in how.teachers]
-    return [(t, dense_spec(t, blocks=how.blocks, groups=how.groups, group_size=how.group_size)) for t in wanted]
+    return [(t, dense_spec(t, blocks=how.blocks or config.points.blocks, groups=how.groups, group_size=how.group_size)) for t in wanted]
 
 
 def _tell_notes(source: Source, terminal: Terminal) -> None:
@@ -300,7 +300,8 @@ def add_dense(path: Path, name: str, how: DenseConfig, precision: str | None, ba
     models.add(teacher)
     used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
     models.places |= used
-    described = dense_spec(teacher, blocks=how.blocks, groups=how.groups, group_size=how.group_size)
+    assert isinstance(points.spec, PointSpec)
+    described = dense_spec(teacher, blocks=how.blocks or points.spec.blocks, groups=how.groups, group_size=how.group_size)
     wanted = dense_record(points, views, described, devices[0], batch)
     _same_teacher(opened, teacher.spec)
     with held(path, terminal) as file:

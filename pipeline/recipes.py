@@ -48,15 +48,15 @@ class DenseConfig:
     teachers: tuple[str, ...] = ()
     """Names of those teachers of the build whose patch features are made; empty for none."""
     blocks: int = 1
-    """Number of leading blocks of each shape that get features."""
+    """Number of leading blocks of each shape that get features; 0 for all."""
     groups: int = 64
     """Number of groups in a block. Their centres are the first points of the block, like those of an encoder's tokens."""
     group_size: int = 32
     """Number of points in a group."""
 
     def __post_init__(self) -> None:
-        for name in ("blocks", "groups", "group_size"):
-            within(f"dense.{name}", getattr(self, name), 1, 2**20)
+        for name, least in {"blocks": 0, "groups": 1, "group_size": 1}.items():
+            within(f"dense.{name}", getattr(self, name), least, 2**20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +122,13 @@ def default() -> BuildConfig:
 
 
 def dense() -> BuildConfig:
-    """The default with depth, and the patch features of all three teachers on 64 groups of points. Offline."""
+    """The default with depth, and the patch features of all three teachers on 64 groups of every block. Offline."""
     base = default()
     return dataclasses.replace(
-        base, views=ViewSpec(rig=RIGS["ring12"], depth=True), dense=DenseConfig(teachers=base.teachers), labels=("source", "parts")
+        base,
+        views=ViewSpec(rig=RIGS["ring12"], depth=True),
+        dense=DenseConfig(teachers=base.teachers, blocks=0),
+        labels=("source", "parts"),
     )
 
 

@@ -380,7 +380,7 @@ def config(rig=RIGS["ring4"], **changes):
 
 
 ALONE = DenseConfig(blocks=2, groups=8, group_size=1)
-GROUPS = DenseConfig(teachers=("random-dino",), blocks=2, groups=8, group_size=6)
+GROUPS = DenseConfig(teachers=("random-dino",), blocks=0, groups=8, group_size=6)
 
 
 @pytest.fixture(scope="module")
