@@ -222,8 +222,12 @@ def test_zero_shot_parts_stand_beside_chance_the_summary_and_pictures(scene):
     cache, loaded, _ = scene
     found = tasks.evaluate("zeroshot-parts", loaded, cache, zeroshot_parts.Options())
     metrics = by_name(found)
-    kinds = ("mIoU", "mIoU of the summary's guess", "mIoU of patch features, with pictures")
-    assert list(metrics) == [f"clip {kind} over {what}" for kind in kinds for what in ("shapes", "categories")]
+    names = [
+        f"clip {which}{kind} over {what}"
+        for kind in ("", " of the summary's guess", " of patch features, with pictures")
+        for which, what in (("mIoU", "shapes"), ("mIoU", "categories"), ("points right", "shapes"))
+    ]
+    assert list(metrics) == names
     assert all(0 <= metric.mean <= 100 and metric.chance is not None for metric in metrics.values())
     assert found.scores.drawing is not None
 
@@ -253,7 +257,9 @@ def test_tokens_that_know_the_parts_are_right_and_chance_is_what_guessing_gives(
     assert (scores.argmax(-1).numpy() == tokens).mean() > 0.999
     assert whole is not None and all(len(np.unique(row)) == 1 for row in whole)
     # Uniform guesses of k equally frequent parts overlap in 1 / (2 k - 1) of their union.
-    assert zeroshot_parts.chances(task).mean() == pytest.approx(100 / 5, abs=2.5)
+    assert zeroshot_parts.chances(task)[0].mean() == pytest.approx(100 / 5, abs=2.5)
+    assert zeroshot_parts.chances(task)[1].mean() == pytest.approx(100 / 3, abs=1)
+    assert zeroshot_parts.shares(task, task.truth).tolist() == [100] * len(rows)
 
 
 def test_pictures_count_only_where_a_view_sees(scene):

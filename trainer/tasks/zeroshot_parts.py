@@ -7,9 +7,10 @@ text side that is the space of its texts. Embedded tokens are interpolated at ev
 the embedded names of parts, among the parts of the shape's category. As in `parts`, these are the parts that training shapes of the
 category have, and the intersection over union (IoU) is that of ShapeNetPart. Shapes of the training cache serve for nothing else.
 
-Two more numbers stand beside it. The guess of the summary gives all points of a shape one part, the one whose name is nearest to the
-embedding of the whole shape: an embedding that knows only the whole cannot do better. The cached patch features themselves show what can
-be had with pictures of the test shapes; they are given if the test cache has them.
+Each number comes as IoU and as the share of points that are right. IoU counts a part that is absent from both truth and prediction as 1,
+which favours guesses of few parts. Two more numbers stand beside it. The guess of the summary gives all points of a shape one part, the one
+whose name is nearest to the embedding of the whole shape: an embedding that knows only the whole cannot do better. The cached patch
+features themselves show what can be had with pictures of the test shapes; they are given if the test cache has them.
 
 Letters: n shapes, b of them in a batch, Q points of a block, G groups, K parts, E a teacher's width.
 """
@@ -206,39 +207,50 @@ def interpolated(points: Tensor, centres: Tensor, values: Tensor) -> Tensor:
 
 
 def measured(task: Task, predictions: NDArray[np.int64], name: str, *, headline: bool = False) -> Iterator[Metric]:
-    """IoU over shapes and over categories of predicted parts [n, Q], each with its interval, chance, and the score of the largest part."""
-    categories, ious = task.categories, task.ious(predictions)
-    lazy = task.ious(np.broadcast_to(task.largest[categories][:, None], task.truth.shape))
+    """IoU over shapes and over categories, and the share of points that are right, of predicted parts [n, Q]. Each has its interval, and the
+    scores of chance and of always the largest part.
+    """
+    categories = task.categories
+    lazy = np.broadcast_to(task.largest[categories][:, None], task.truth.shape)
     chance = chances(task)
+    ious = (task.ious(predictions), chance[0], task.ious(lazy))  # [n] each
+    right = (shares(task, predictions), chance[1], shares(task, lazy))
 
-    def shapes(chosen: NDArray[np.int64]) -> float:
-        return float(ious[chosen].mean())
+    def metric(what: str, values: tuple[NDArray[np.float64], ...], strata: NDArray[np.int64] | None = None) -> Metric:
+        def measure(chosen: NDArray[np.int64], which: int = 0) -> float:
+            own = values[which][chosen]
+            return float(own.mean()) if strata is None else over_categories(own, categories[chosen])
 
-    def by_category(chosen: NDArray[np.int64]) -> float:
-        return over_categories(ious[chosen], categories[chosen])
-
-    everything = np.arange(len(ious))
-    for what, measure, base, largest, strata in (
-        ("over shapes", shapes, float(chance.mean()), float(lazy.mean()), None),
-        ("over categories", by_category, over_categories(chance, categories), over_categories(lazy, categories), categories),
-    ):
-        yield Metric(
-            name=f"{name} {what}",
+        everything = np.arange(len(categories))
+        return Metric(
+            name=what,
             values=(measure(everything),),
             over="blocks",
-            headline=headline,
-            shapes=len(ious),
-            interval=miou.bootstrap(measure, len(ious), strata),
-            chance=base,
-            largest=largest,
+            headline=headline and values is ious,
+            shapes=len(categories),
+            interval=miou.bootstrap(measure, len(categories), strata),
+            chance=measure(everything, 1),
+            largest=measure(everything, 2),
         )
 
+    yield metric(f"{name} over shapes", ious)
+    yield metric(f"{name} over categories", ious, categories)
+    yield metric(f"{name.replace('mIoU', 'points right')} over shapes", right)
 
-def chances(task: Task) -> NDArray[np.float64]:
-    """Mean IoU of each test shape, in percent, if every point gets a random part of its category. [n]"""
+
+def shares(task: Task, predictions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the labelled points of each test shape whose predicted part [n, Q] is right, in percent. [n]"""
+    known = task.truth >= 0
+    return np.asarray(100 * ((predictions == task.truth) & known).sum(1) / known.sum(1), np.float64)
+
+
+def chances(task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean IoU and mean share of right points of each test shape, in percent, if every point gets a random part of its category. [n] each"""
     rng = np.random.default_rng(0)
-    total = np.zeros(len(task.truth))
+    found = []
     for _ in range(GUESSES):
         scores = rng.random((*task.truth.shape, len(task.names)))
-        total += task.ious(np.where(task.known[task.categories][:, None], scores, -1).argmax(-1))
-    return total / GUESSES
+        guess = np.where(task.known[task.categories][:, None], scores, -1).argmax(-1)
+        found.append((task.ious(guess), shares(task, guess)))
+    ious, right = np.mean(found, axis=0)
+    return ious, right
