@@ -366,8 +366,16 @@ def _foretell(work: Work, record: Record, batch: int) -> None:
     seconds = time.perf_counter() - start
     at_once = work.models.threads if work.models.device == "cpu" else len(plan.devices)
     work.terminal.say(
-        f"{told}; about {seconds * number / at_once / 3600:.2g} hours here for {number} shapes ({seconds:.2g} s each, {at_once} at a time)"
+        f"{told}; about {_duration(seconds * number / at_once)} here for {number} shapes ({seconds:.2g} s each, {at_once} at a time)"
     )
+
+
+def _duration(seconds: float) -> str:
+    """Write a time in the unit that suits it."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
 
 
 def _embed_stored(work: Work, records: Sequence[Record], batch: int) -> None:

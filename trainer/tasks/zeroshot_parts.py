@@ -207,8 +207,8 @@ def interpolated(points: Tensor, centres: Tensor, values: Tensor) -> Tensor:
 
 
 def measured(task: Task, predictions: NDArray[np.int64], name: str, *, headline: bool = False) -> Iterator[Metric]:
-    """IoU over shapes and over categories, and the share of points that are right, of predicted parts [n, Q]. Each has its interval, and the
-    scores of chance and of always the largest part.
+    """IoU over shapes and over categories, and the share of right points, of predicted parts [n, Q]. Each has its interval, the score of
+    chance, and that of the largest part.
     """
     categories = task.categories
     lazy = np.broadcast_to(task.largest[categories][:, None], task.truth.shape)
