@@ -9,6 +9,8 @@ A shape is made from (seed, index) alone: a kind (index modulo their number), th
 four has no colour, as CAD models do. Every fourth of a kind is in the split test, the others in train. Id: `chair/0003`, the fourth
 chair.
 
+Every triangle carries the name of its part of the thing (seat, leg, wheel), an index in `kinds.thing.PARTS`.
+
 The kinds are in `kinds`, written in the words of the toolkit that `kinds.kit` gathers.
 """
 
@@ -145,7 +147,7 @@ class ShapeMaker:
 
 
 def _parts(solids: list[Solid]) -> tuple[geometry.Part, ...]:
-    """Solids of one material become one part."""
+    """Solids of one material become one `geometry.Part`. Its labels are indices of the names of their parts in `PARTS`."""
     groups: dict[Material, list[Solid]] = defaultdict(list)
     for solid in solids:
         groups[solid.material].append(solid)

@@ -75,27 +75,20 @@ def _airliner(rng: Rng) -> Thing:
             else:
                 big = r * rng.uniform(0.42, 0.55)
                 solids += _nacelle(big, big * 3.2, (x, y - big * 1.15, z + big * 0.6), pod)
-                solids.append(
-                    wing_of((x, y - 0.5 * big, z + big), (x, y + 0.02 * r, z + 0.3 * big), big * 2.6, big * 2.6, 0.1, skin).named("engine")
-                )
+                engine = wing_of((x, y - 0.5 * big, z + big), (x, y + 0.02 * r, z + 0.3 * big), big * 2.6, big * 2.6, 0.1, skin)
+                solids.append(engine.named("engine"))
     t_tail, fin, zf = rear or (props and maybe(rng, 0.5)), r * rng.uniform(2.0, 2.8), -length * 0.36
     solids.append(wing_of((0, 0.5 * r, zf), (0, 0.8 * r + fin, zf - fin * 0.8), chord * 0.85, chord * 0.42, 0.1, tail).named("tail"))
     y, z, flat = (0.75 * r + fin, zf - fin * 0.75, 0.0) if t_tail else (0.55 * r, -length * 0.4, 0.25 * r)
-    solids += named(
-        "tail", [wing_of((0, y, z), (s * span * 0.38, y + flat, z - sweep * 0.5), chord * 0.5, chord * 0.22, 0.1, skin) for s in (-1, 1)]
-    )
+    tails = [wing_of((0, y, z), (s * span * 0.38, y + flat, z - sweep * 0.5), chord * 0.5, chord * 0.22, 0.1, skin) for s in (-1, 1)]
+    solids += named("tail", tails)
     step, size = r * 0.45, r * 0.2
     for z in np.arange(-0.22 * length, 0.36 * length, step):
         solids += named("window", [box((0.06 * r, size, size * 0.75), (s * 0.975 * r, 0.12 * r, float(z)), dark) for s in (-1, 1)])
     for s in (-1, 1):
         extent, at = (0.5 * r, 0.34 * r, 0.7 * r), (0, 0, 0)
-        solids.append(
-            cushion(extent, at, 0.1 * r, dark)
-            .turned("y", s * 32)
-            .turned("x", 26)
-            .moved((s * 0.44 * r, 0.14 * r, 0.43 * length))
-            .named("window")
-        )
+        window = cushion(extent, at, 0.1 * r, dark).turned("y", s * 32).turned("x", 26).moved((s * 0.44 * r, 0.14 * r, 0.43 * length))
+        solids.append(window.named("window"))
         solids.append(box((0.06 * r, 0.85 * r, 0.42 * r), (s * 0.97 * r, -0.3 * r, 0.375 * length), pick(rng, (tail, STEEL))).named("door"))
     down = maybe(rng, 0.6)
     if down:
@@ -149,16 +142,13 @@ def _light_plane(rng: Rng) -> Thing:
         for s in (-1, 1):
             line = [(-0.3, 0.1, 0.1, -1.9), (-0.1, 0.65, 0.6, -2.1), (0.2, 0.75, 0.75, -2.1), (0.4, 0.6, 0.6, -2.05)]
             line += [(0.48, 0.1, 0.1, -1.9)]
-            solids.append(
-                fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in line], second, 3).moved((s * 1.3 * r, 0, 0)).named("float")
-            )
+            one = fuselage([(z * length, w * r, h * r, y * r) for z, w, h, y in line], second, 3).moved((s * 1.3 * r, 0, 0))
+            solids.append(one.named("float"))
             for z in (0.05, 0.28):
-                solids.append(
-                    dowel((s * 1.3 * r, -2 * r, z * length), (s * 0.5 * r, -0.5 * r, z * length), 0.07 * r, STEEL, sides=8).named("strut")
-                )
-        solids += named(
-            "strut", [dowel((-1.3 * r, -2 * r, z * length), (1.3 * r, -2 * r, z * length), 0.06 * r, STEEL, sides=8) for z in (0.05, 0.28)]
-        )
+                strut = dowel((s * 1.3 * r, -2 * r, z * length), (s * 0.5 * r, -0.5 * r, z * length), 0.07 * r, STEEL, sides=8)
+                solids.append(strut.named("strut"))
+        some = [dowel((-1.3 * r, -2 * r, z * length), (1.3 * r, -2 * r, z * length), 0.06 * r, STEEL, sides=8) for z in (0.05, 0.28)]
+        solids += named("strut", some)
     else:
         wheels, size = 3, 0.36 * r
         spots = [(-1.3 * r, -1.9 * r, 0.1 * length), (1.3 * r, -1.9 * r, 0.1 * length)]
@@ -198,9 +188,8 @@ def _biplane(rng: Rng) -> Thing:
         for f in pick(rng, ((0.75,), (0.45, 0.85))):
             for z in (z0 - chord * 0.25 - stagger, z0 - chord * 0.75):
                 foot = (s * span * f, levels[0] + 0.02 * span * f, z - stagger * (planes - 2))
-                solids.append(
-                    dowel(foot, (s * span * f, levels[-1] + 0.02 * span * f, z + stagger * 0.4), 0.06 * r, timber, sides=8).named("strut")
-                )
+                strut = dowel(foot, (s * span * f, levels[-1] + 0.02 * span * f, z + stagger * 0.4), 0.06 * r, timber, sides=8)
+                solids.append(strut.named("strut"))
         for k in (0.25, 0.7):
             end = (s * 0.8 * r, levels[-1], z0 - chord * k)
             solids.append(dowel((s * 0.5 * r, 0.6 * r, z0 - chord * k), end, 0.05 * r, timber, sides=8).named("strut"))
@@ -209,12 +198,8 @@ def _biplane(rng: Rng) -> Thing:
         line = [(0.62 * r, 0), (0.66 * r, 0.1 * r), (0.52 * r, 0.1 * r), (0.5 * r, 0)]
         solids.append(turned(line, (0, 0.72 * r, z), leather(rng, "brown"), squash=1.3, sides=20).named("seat"))
         solids.append(turned([(0, 0), (0.55 * r, 0), (0, 0.06 * r)], (0, 0.73 * r, z), BLACK, squash=1.3, sides=20).named("seat"))
-        solids.append(
-            box((0.8 * r, 0.4 * r, 0.04 * r), (0, 0, 0), glass(rng, "white"))
-            .turned("x", -30)
-            .moved((0, 0.72 * r, z + 0.75 * r))
-            .named("window")
-        )
+        window = box((0.8 * r, 0.4 * r, 0.04 * r), (0, 0, 0), glass(rng, "white")).turned("x", -30).moved((0, 0.72 * r, z + 0.75 * r))
+        solids.append(window.named("window"))
     solids.append(wing_of((0, 0.1 * r, -0.39 * length), (0, 1.7 * r, -0.45 * length), chord * 0.75, chord * 0.5, 0.08, wings).named("tail"))
     for s in (-1, 1):
         tip = (s * span * 0.34, 0.25 * r, -0.4 * length)
@@ -244,18 +229,14 @@ def _fighter(rng: Rng) -> Thing:
     span, chord = length * rng.uniform(0.28, 0.4), length * (rng.uniform(0.4, 0.5) if delta else rng.uniform(0.22, 0.3))
     z0, sweep = length * (0.12 if delta else 0.08), chord * (0.85 if delta else rng.uniform(0.4, 0.8))
     for s in (-1, 1):
-        solids.append(
-            wing_of((s * 0.4 * r, 0.1 * r, z0), (s * span, 0.0, z0 - sweep), chord, chord * (0.1 if delta else 0.35), 0.05, skin).named(
-                "wing"
-            )
-        )
+        wing = wing_of((s * 0.4 * r, 0.1 * r, z0), (s * span, 0.0, z0 - sweep), chord, chord * (0.1 if delta else 0.35), 0.05, skin)
+        solids.append(wing.named("wing"))
         x = s * 0.85 * fat * r
         levels = ((-0.2, 0.5, 0.5, 0), (0.0, 0.8, 1.3, -0.1), (0.14, 0.7, 1.3, -0.1), (0.16, 0.66, 1.24, -0.1))
         intake = [np.add(oval(w * r, h * r, y * r, z * length, 5), (x, 0, 0)) for z, w, h, y in levels]
         solids.append(loft(intake, skin).named("engine"))
-        solids.append(
-            loft([np.add(oval(0.52 * r, 1.05 * r, -0.1 * r, z * length, 5), (x, 0, 0)) for z in (0.15, 0.1615)], BLACK).named("engine")
-        )
+        engine = loft([np.add(oval(0.52 * r, 1.05 * r, -0.1 * r, z * length, 5), (x, 0, 0)) for z in (0.15, 0.1615)], BLACK)
+        solids.append(engine.named("engine"))
     for i in range(engines):
         x = 0.0 if engines == 1 else (i - 0.5) * 1.5 * r
         bell = [(0, 0.2 * r), (0.55 * r, 0.2 * r), (0.6 * r, 0), (0.72 * r, 0), (0.85 * r, 0.9 * r), (0.8 * r, 2 * r), (0, 2 * r)]
@@ -270,29 +251,16 @@ def _fighter(rng: Rng) -> Thing:
             tip = (s * span * 0.6, -0.05 * r, -0.38 * length - 0.1 * length)
             solids.append(wing_of((s * 0.6 * r * fat, 0, -0.38 * length), tip, length * 0.13, length * 0.05, 0.05, skin).named("tail"))
     elif maybe(rng, 0.6):
-        solids += named(
-            "wing",
-            [
-                wing_of(
-                    (s * 0.5 * r, 0.35 * r, 0.23 * length),
-                    (s * span * 0.42, 0.4 * r, 0.17 * length),
-                    length * 0.09,
-                    length * 0.03,
-                    0.05,
-                    skin,
-                )
-                for s in (-1, 1)
-            ],
-        )
+        for s in (-1, 1):
+            root, tip = (s * 0.5 * r, 0.35 * r, 0.23 * length), (s * span * 0.42, 0.4 * r, 0.17 * length)
+            solids.append(wing_of(root, tip, length * 0.09, length * 0.03, 0.05, skin).named("wing"))
     missiles, wheels = pick(rng, (0, 2, 4)), 3 * maybe(rng, 0.4)
     for k in range(missiles):
         s, f = (-1, 1)[k % 2], (0.62, 0.85)[k // 2]
         x, z = s * span * f, z0 - sweep * f - chord * 0.15
         shape = [(z + d * r, w * r, w * r, -0.75 * r) for d, w in ((-2.6, 0.2), (-2.5, 0.4), (1.5, 0.4), (2.2, 0.25), (2.8, 0.02))]
-        solids += named(
-            "missile",
-            [fuselage(shape, second, count=14).moved((x, 0, 0)), box((0.12 * r, 0.75 * r, 1.6 * r), (x, -0.7 * r, z - 0.3 * r), skin)],
-        )
+        some = [fuselage(shape, second, count=14).moved((x, 0, 0)), box((0.12 * r, 0.75 * r, 1.6 * r), (x, -0.7 * r, z - 0.3 * r), skin)]
+        solids += named("missile", some)
     if wheels:
         points = [(-1.1 * r, -2.0 * r, -0.1 * length), (1.1 * r, -2.0 * r, -0.1 * length), (0.0, -2.0 * r, 0.28 * length)]
         solids += named("wheel", _gear(points, 0.4 * r, 0.0))
@@ -318,8 +286,7 @@ def _glider(rng: Rng) -> Thing:
     solids.append(wing_of((0, 0.3 * r, -0.4 * length), (0, 0.3 * r + fin, -0.43 * length), chord, chord * 0.7, 0.1, mark).named("tail"))
     y = 0.3 * r + fin * 0.97 if high else 0.35 * r
     for s in (-1, 1):
-        solids.append(
-            wing_of((0, y, -0.43 * length), (s * length * 0.19, y, -0.44 * length), chord * 0.6, chord * 0.35, 0.1, skin).named("tail")
-        )
+        tail = wing_of((0, y, -0.43 * length), (s * length * 0.19, y, -0.44 * length), chord * 0.6, chord * 0.35, 0.1, skin)
+        solids.append(tail.named("tail"))
     solids += [solid.moved((0, -0.75 * r, 0.22 * length)) for solid in wheel_of(0.4 * r, 0.2 * r, 0, BLACK, STEEL)]
     return Thing.of(grounded(solids), skin, ("wide", "slim"), parts_of(("wheel", 1)))

@@ -40,9 +40,8 @@ def _built_in(
     if maybe(rng, 0.15):
         pane = glass(rng, "white")
         solids.append(box((long * 0.5, 1.4, 0.01), (-long * 0.24, high - 0.002, wide / 2 - 0.03), pane).named("pane"))
-        solids.append(
-            dowel((-long / 2 + 0.015, high, wide / 2 - 0.03), (-long / 2 + 0.015, high + 1.4, wide / 2 - 0.03), 0.014, shine).named("pane")
-        )
+        one = dowel((-long / 2 + 0.015, high, wide / 2 - 0.03), (-long / 2 + 0.015, high + 1.4, wide / 2 - 0.03), 0.014, shine)
+        solids.append(one.named("pane"))
         parts.append(Parts("glass screen", 1))
     if maybe(rng, 0.3):
         z = wide / 2 - border * 0.5

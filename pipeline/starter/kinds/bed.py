@@ -17,9 +17,8 @@ def _mattress(
         cover, drop = rng.uniform(0.5, 0.8) * length, thick * rng.uniform(0.4, 0.9)
         z = (length - cover) / 2 + 0.01
         solids.append(cushion((width + 0.04, drop + 0.03, cover), (0, up - drop, z), 0.05, blanket).named("blanket"))
-        solids += named(
-            "blanket", [cushion((width + 0.05, 0.06, 0.22), (0, up - 0.015, z - cover / 2 + 0.1), 0.028, linen)] if maybe(rng, 0.5) else []
-        )
+        blankets = [cushion((width + 0.05, 0.06, 0.22), (0, up - 0.015, z - cover / 2 + 0.1), 0.028, linen)] if maybe(rng, 0.5) else []
+        solids += named("blanket", blankets)
         if maybe(rng, 0.25):
             at = (0, up - drop * 0.88 + 0.01, length * 0.3)
             solids.append(cushion((width + 0.06, drop * 0.9 + 0.03, length * 0.16), at, 0.045, fabric(rng)).named("blanket"))
@@ -165,13 +164,10 @@ def bed(rng: Rng) -> Thing:
             profile += [(0, high)]
             solids.append(turned(profile, (x, 0, z), timber, sides=14).named("post"))
         roof = rng.integers(3)
-        solids += named(
-            "post",
-            [dowel((s * (width / 2 + 0.03), high - r, -end), (s * (width / 2 + 0.03), high - r, end), 0.02, timber) for s in (-1, 1)],
-        )
-        solids += named(
-            "post", [dowel((-width / 2 - 0.03, high - r, s * end), (width / 2 + 0.03, high - r, s * end), 0.02, timber) for s in (-1, 1)]
-        )
+        posts = [dowel((s * (width / 2 + 0.03), high - r, -end), (s * (width / 2 + 0.03), high - r, end), 0.02, timber) for s in (-1, 1)]
+        solids += named("post", posts)
+        posts = [dowel((-width / 2 - 0.03, high - r, s * end), (width / 2 + 0.03, high - r, s * end), 0.02, timber) for s in (-1, 1)]
+        solids += named("post", posts)
         if roof == 0:
             solids.append(cushion((width + 0.16, 0.12, 2 * end + 0.1), (0, high - 0.06, 0), 0.03, cloth).named("roof"))
         elif roof == 1:
@@ -224,16 +220,14 @@ def _bunk(rng: Rng, width: float, length: float, timber: Material, blanket: Mate
     solids.append(box((0.03, top - high, 0.05), (side * width / 2, high, length * 0.21), timber).named("railing"))
     z, rungs, foot, reach = length * 0.36, int(rng.integers(4, 7)), rng.uniform(0.05, 0.3), high + 0.25
     for dz in (-0.17, 0.17):
-        solids.append(
-            dowel((side * (width / 2 + foot), 0, z + dz), (side * (width / 2 + 0.03), reach, z + dz), 0.02, timber).named("ladder")
-        )
+        ladder = dowel((side * (width / 2 + foot), 0, z + dz), (side * (width / 2 + 0.03), reach, z + dz), 0.02, timber)
+        solids.append(ladder.named("ladder"))
     for i in range(rungs):
         y = (i + 0.8) * reach / (rungs + 0.6)
         x = side * (width / 2 + 0.03 + (foot - 0.03) * (1 - y / reach))
         solids.append(dowel((x, y, z - 0.17), (x, y, z + 0.17), 0.016, timber).named("ladder"))
-    solids += named(
-        "top", [box((width * 0.6, 0.03, length * 0.9), (-side * width * 0.2, 0.72, 0), timber)] if loft and maybe(rng, 0.6) else []
-    )
+    tops = [box((width * 0.6, 0.03, length * 0.9), (-side * width * 0.2, 0.72, 0), timber)] if loft and maybe(rng, 0.6) else []
+    solids += named("top", tops)
     parts = [Parts("ladder", 1), Parts("rung", rungs)]
     parts += [Parts("pillow", pillows)] if pillows else []
     return Thing.of(solids, timber, ("tall", "open") if loft else ("tall",), parts, rest="frame")

@@ -35,9 +35,8 @@ def _curved(rng: Rng, d: _Design, depth: float) -> Material:
     for i in (3, 12, 21):
         turn = math.degrees(float(a[i]))
         rings = [closed_loop(0.12, depth * 0.8, y, front=0.15) for y in (0, d.height - thick + 0.004)]
-        d.solids.append(
-            layered(rings, main).turned("y", -turn).moved((float(arc[i, 0] * radius), 0, float(arc[i, 2] * radius))).named("leg")
-        )
+        leg = layered(rings, main).turned("y", -turn).moved((float(arc[i, 0] * radius), 0, float(arc[i, 2] * radius)))
+        d.solids.append(leg.named("leg"))
     if backed:
         rim = arc * (radius + depth / 2) + (0, d.height - 0.01, -depth / 2)
         d.solids.append(bent_board(np.stack([rim, rim + (0, d.tall, 0) + arc * 0.1 - (0, 0, 0.08)], axis=1), 0.04, main).named("back"))
@@ -89,9 +88,8 @@ def _chest_or_pew(rng: Rng, d: _Design, depth: float) -> Material:
         line += [(-depth * 0.2, d.height + 0.24), (-depth * 0.35, d.height + d.tall), (-depth / 2 - 0.1, d.height + d.tall + 0.04)]
         d.solids.append(plate(line, 0.045, d.timber).turned("y", -90).moved((s * d.length / 2, 0, 0)).named("side"))
     d.solids.append(soft_board(d.length, depth + 0.02, t, (0, d.height - t, 0), d.timber, 0.1).named("seat"))
-    d.solids += named(
-        "back", placed([box((d.length, d.tall, 0.025), (0, 0, 0), d.timber)], (0, d.height - 0.02, -depth / 2 + 0.01), lean=d.lean * 0.6)
-    )
+    backs = placed([box((d.length, d.tall, 0.025), (0, 0, 0), d.timber)], (0, d.height - 0.02, -depth / 2 + 0.01), lean=d.lean * 0.6)
+    d.solids += named("back", backs)
     d.parts.append(Parts("armrest", 2))
     if pew:
         d.solids.append(box((d.length, 0.1, 0.02), (0, d.height - 0.14, depth * 0.35), d.timber).named("side"))
@@ -167,9 +165,8 @@ def _park(rng: Rng, d: _Design, depth: float) -> Material:
     depth *= 1.0 if rails else 0.8  # else it would be a low table
     each = (depth + 0.02) / planks
     for i in range(planks):
-        d.solids.append(
-            soft_board(d.length, each * 0.84, 0.03, (0, d.height - 0.002, -depth / 2 + (i + 0.5) * each), d.timber, 0.1).named("seat")
-        )
+        seat = soft_board(d.length, each * 0.84, 0.03, (0, d.height - 0.002, -depth / 2 + (i + 0.5) * each), d.timber, 0.1)
+        d.solids.append(seat.named("seat"))
     where = (-d.half, 0.0, d.half) if d.length > 1.6 and maybe(rng, 0.5) else (-d.half, d.half)
     armed, side, concrete = rails > 0 and maybe(rng, 0.6), rng.integers(4), pick(rng, (d.stand, stone(rng)))
     for x in where:
@@ -184,9 +181,8 @@ def _park(rng: Rng, d: _Design, depth: float) -> Material:
             d.solids.append(box((0.04, 0.035, depth), (x, d.height - 0.035, 0), d.stand).named("leg"))
         else:
             out = 0.08 if side == 2 else 0.0
-            d.solids += named(
-                "leg", [rod((x, 0, z * (depth / 2 + out)), (x, d.height, z * depth * 0.4), 0.022, 0.026, d.stand) for z in (-1, 1)]
-            )
+            some = [rod((x, 0, z * (depth / 2 + out)), (x, d.height, z * depth * 0.4), 0.022, 0.026, d.stand) for z in (-1, 1)]
+            d.solids += named("leg", some)
             d.solids.append(box((0.045, 0.05, depth * 0.95), (x, d.height - 0.05, 0), d.stand).named("leg"))
             d.solids.append(box((0.03, 0.04, depth * 0.9), (x, d.height * 0.35, 0), d.stand).named("leg"))
         if rails:

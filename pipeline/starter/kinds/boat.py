@@ -82,9 +82,8 @@ def _rowing_boat(rng: Rng) -> Thing:
     for s in (-1, 1)[:oars]:
         oar = [slab(paddle, 0.025, bench, bevel=0.008), rod((0, -0.3, 0), (0, length * 0.36, 0), 0.022, 0.024, bench, sides=10)]
         if canoe or inside:
-            solids += named(
-                "oar", [p.turned("x", 90).turned("y", s * 6).moved((s * 0.14, depth * 0.72 + 0.06, -length * 0.25)) for p in oar]
-            )
+            some = [p.turned("x", 90).turned("y", s * 6).moved((s * 0.14, depth * 0.72 + 0.06, -length * 0.25)) for p in oar]
+            solids += named("oar", some)
         else:
             solids += named("oar", [p.turned("z", -s * 97).turned("y", -s * 20).moved((s * beam * 0.32, depth * 1.12, 0)) for p in oar])
             end = (s * beam * 0.48, depth * 1.08, -length * 0.015)
@@ -111,11 +110,8 @@ def _sailing_boat(rng: Rng) -> Thing:
         solids = [_hull(length, beam, depth, hull, rake=rake, stern=stern, sheer=sheer, full=full)]
     keel = not twin and maybe(rng, 0.5)
     if keel:
-        solids.append(
-            wing_of((0, depth * 0.3, length * 0.08), (0, -depth * 1.1, -length * 0.02), length * 0.2, length * 0.14, 0.12, BLACK).named(
-                "keel"
-            )
-        )
+        one = wing_of((0, depth * 0.3, length * 0.08), (0, -depth * 1.1, -length * 0.02), length * 0.2, length * 0.14, 0.12, BLACK)
+        solids.append(one.named("keel"))
         tip = (0, -depth * 0.6, -length * 0.41)
         solids.append(wing_of((0, depth * 0.3, -length * 0.38), tip, length * 0.08, length * 0.06, 0.12, hull).named("keel"))
     if maybe(rng, 0.75):
@@ -161,9 +157,8 @@ def _sailing_boat(rng: Rng) -> Thing:
         sails += 1
     if maybe(rng, 0.5):  # an open place to sit behind, with a tiller
         solids += named("deck", [box((beam * 0.5, depth * 0.06, length * 0.18), (0, depth, -length * 0.33), deck)])
-        solids.append(
-            rod((0, depth * 0.9, -length * 0.49), (0, depth * 1.35, -length * 0.3), length * 0.006, length * 0.005, deck).named("handle")
-        )
+        handle = rod((0, depth * 0.9, -length * 0.49), (0, depth * 1.35, -length * 0.3), length * 0.006, length * 0.005, deck)
+        solids.append(handle.named("handle"))
     said = parts_of(("mast", masts), ("sail", sails), ("hull", 2 * twin), ("keel", int(keel)))
     return Thing.of(grounded(solids), hull if not sails else cloth, ("tall",) if high > 1.15 * length else (), said, rest="hull")
 
@@ -186,9 +181,8 @@ def _bow_rail(beam: float, depth: float, length: float, solids: list[Solid]) -> 
     """A rail around the bow."""
     levels = ((-1, 0.88, 0.02), (-1, 0.74, 0.22), (-1, 0.42, 0.38), (1, 0.0, 0.5), (1, 0.42, 0.38), (1, 0.74, 0.22), (1, 0.88, 0.02))
     spots = [(s * x * beam / 2, depth * (1.1 + 0.35 * max(q, 0)), q * length) for s, x, q in levels]
-    solids.append(
-        tube(bent_by([(x, y + depth * 0.45, z) for x, y, z in spots], 30), 0.016 + 0.001 * length, STEEL, sides=8).named("railing")
-    )
+    one = tube(bent_by([(x, y + depth * 0.45, z) for x, y, z in spots], 30), 0.016 + 0.001 * length, STEEL, sides=8)
+    solids.append(one.named("railing"))
     solids += named("railing", [dowel(spot, (spot[0], spot[1] + depth * 0.45, spot[2]), 0.015, STEEL, sides=6) for spot in spots])
 
 
@@ -225,9 +219,8 @@ def _motor_boat(rng: Rng) -> Thing:
         ):
             w = beam * (0.3 if x else 0.75)
             solids.append(cushion((w, depth * 0.3, length * 0.08), (x * beam, floor, z * length), 0.04, hide).named("seat"))
-            solids.append(
-                cushion((w, depth * 0.75, length * 0.025), (x * beam, floor + 0.1 * depth, (z - 0.045) * length), 0.03, hide).named("seat")
-            )
+            seat = cushion((w, depth * 0.75, length * 0.025), (x * beam, floor + 0.1 * depth, (z - 0.045) * length), 0.03, hide)
+            solids.append(seat.named("seat"))
     else:
         cabins, tall = pick(rng, (1, 1, 2)), depth * rng.uniform(1.2, 1.7)
         z, long = (0.06, 0.36) if form == 1 else (pick(rng, (0.12, -0.2)), 0.2)
@@ -240,20 +233,17 @@ def _motor_boat(rng: Rng) -> Thing:
             solids += [loft(rings[:2], WHITE).named("cabin"), loft(rings[1:], pane).named("window")]
             top = rounded(wide, -(long / 2 - slope * 0.72 + z), -(-long / 2 - 0.01 + z), 0.04)
             levels = ((0.88, 1), (0.96, 1), (1.02, 0.85))
-            solids.append(
-                loft([np.array([(x * g, y + h * tall, -q * length * 1) for x, q in top]) for h, g in levels], deck).named("cabin")
-            )
+            cabin = loft([np.array([(x * g, y + h * tall, -q * length * 1) for x, q in top]) for h, g in levels], deck)
+            solids.append(cabin.named("cabin"))
             for s in (-1, 1):
                 for q in (-long * 0.47, -long * 0.1):
                     start = (s * wide * 0.47, y + 0.45 * tall, (q + z) * length)
-                    solids.append(
-                        dowel(start, (s * wide * 0.45, y + 0.92 * tall, (q + z) * length), 0.02 * tall, WHITE, sides=6).named("cabin")
-                    )
+                    cabin = dowel(start, (s * wide * 0.45, y + 0.92 * tall, (q + z) * length), 0.02 * tall, WHITE, sides=6)
+                    solids.append(cabin.named("cabin"))
             y, wide, long, z, tall = y + tall, wide * 0.8, long * 0.6, z - long * 0.1, tall * 0.75
         if form == 2 or maybe(rng, 0.5):
-            solids.append(
-                rod((0, y - 0.1, z * length), (0, y + depth * rng.uniform(0.8, 2.0), z * length), 0.03, 0.02, STEEL, sides=8).named("mast")
-            )
+            mast = rod((0, y - 0.1, z * length), (0, y + depth * rng.uniform(0.8, 2.0), z * length), 0.03, 0.02, STEEL, sides=8)
+            solids.append(mast.named("mast"))
     rails = maybe(rng, 0.5)
     if rails:
         _bow_rail(beam, depth, length, solids)
@@ -350,11 +340,8 @@ def _ship(rng: Rng) -> Thing:
     masts = pick(rng, (0, 1, 2))
     for z in (0.36, -0.42)[:masts]:
         solids.append(rod((0, depth, z * length), (0, depth * 3.8, z * length), depth * 0.05, depth * 0.03, house, sides=8).named("mast"))
-        solids.append(
-            dowel((-beam * 0.2, depth * 3.2, z * length), (beam * 0.2, depth * 3.2, z * length), depth * 0.025, house, sides=8).named(
-                "mast"
-            )
-        )
+        mast = dowel((-beam * 0.2, depth * 3.2, z * length), (beam * 0.2, depth * 3.2, z * length), depth * 0.025, house, sides=8)
+        solids.append(mast.named("mast"))
     said = parts_of(("funnel", stacks), ("mast", masts), ("container", containers), ("lifeboat", boats))
     return Thing.of(grounded(solids), hull, (("slim",), ("low",), ("wide",))[form], said, rest="hull")
 
@@ -370,9 +357,8 @@ def _tall_ship(rng: Rng) -> Thing:
         solids.append(box((beam * 0.72, depth * 0.5, length * 0.2), (0, depth * 0.98, -length * 0.39), hull).named("cabin"))
         solids.append(box((beam * 0.78, depth * 0.06, length * 0.21), (0, depth * 1.46, -length * 0.39), spar).named("cabin"))
         for x in (-0.22, 0, 0.22):
-            solids.append(
-                box((beam * 0.16, depth * 0.22, 0.15), (x * beam, depth * 1.1, -length * 0.49), glass(rng, "yellow")).named("window")
-            )
+            window = box((beam * 0.16, depth * 0.22, 0.15), (x * beam, depth * 1.1, -length * 0.49), glass(rng, "yellow"))
+            solids.append(window.named("window"))
     line = depth * 0.72
     for s in (-1, 1):
         for q in np.linspace(-0.32, 0.2, 7):
@@ -390,9 +376,8 @@ def _tall_ship(rng: Rng) -> Thing:
             step, low, high = tall * 0.78 / rows, beam * (1.0 - 0.17 * row), beam * (1.0 - 0.17 * (row + 1))
             points = [(-low, y, z + 0.35), (low, y, z + 0.35), (high, y + step * 0.9, z + 0.35), (-high, y + step * 0.9, z + 0.35)]
             solids.append(_sail(points, blow, cloth).named("sail"))
-            solids.append(
-                dowel((-high * 1.05, y + step * 0.92, z + 0.2), (high * 1.05, y + step * 0.92, z + 0.2), 0.14, spar, sides=8).named("mast")
-            )
+            mast = dowel((-high * 1.05, y + step * 0.92, z + 0.2), (high * 1.05, y + step * 0.92, z + 0.2), 0.14, spar, sides=8)
+            solids.append(mast.named("mast"))
             y, sails = y + step, sails + 1
     for k in range(pick(rng, (1, 2))):
         z = float(places[0]) * length

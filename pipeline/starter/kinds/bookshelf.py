@@ -49,9 +49,8 @@ def _case(
         style.append("low")
     columns, base = int(rng.integers(1, 3)) + int(width > 1.1), 0.0
     foot, crown = rng.uniform(0.03, 0.1), maybe(rng, 0.4)
-    solids += named(
-        "side", [box((board, height, depth), (float(x), 0, 0), timber) for x in np.linspace(-1, 1, columns + 1) * (width - board) / 2]
-    )
+    sides = [box((board, height, depth), (float(x), 0, 0), timber) for x in np.linspace(-1, 1, columns + 1) * (width - board) / 2]
+    solids += named("side", sides)
     solids.append(box((width - 0.01, foot, depth - 0.03), (0, 0, 0), timber).named("base"))
     if sort == "case" and maybe(rng, 0.35):  # closed below
         base, face = height * rng.uniform(0.22, 0.36), joinery(rng, timber, pick(rng, (STEEL, BLACK, BRASS)))
@@ -74,11 +73,8 @@ def _case(
         solids.append(cushion((width + 0.06, 0.05, depth + 0.06), (0, height - 0.01, 0.005), 0.015, timber).named("top"))
         if maybe(rng, 0.5):
             run, arch = arch_over(width, rng.uniform(0.06, 0.16))
-            solids.append(
-                plate_between(run, np.full(len(run), height), height + 0.035 + arch, 0.03, timber)
-                .moved((0, 0, depth / 2 - 0.02))
-                .named("top")
-            )
+            top = plate_between(run, np.full(len(run), height), height + 0.035 + arch, 0.03, timber).moved((0, 0, depth / 2 - 0.02))
+            solids.append(top.named("top"))
     edges = np.linspace(-1, 1, columns + 1) * (width - board) / 2
     for i in range(levels):
         bays += [(a + board / 2, b - board / 2, start + i * step + board, step - board) for a, b in pairwise(edges)]
@@ -105,26 +101,23 @@ def bookshelf(rng: Rng) -> Thing:
             style.append("square")
             across, levels, cell = int(rng.integers(2, 5)), int(rng.integers(2, 6)), rng.uniform(0.33, 0.4)
             width, height, depth = across * cell + board, levels * cell + board, rng.uniform(0.3, 0.38)
-            solids += named(
-                "side", [box((board, height, depth), (-width / 2 + board / 2 + i * cell, 0, 0), timber) for i in range(across + 1)]
-            )
+            sides = [box((board, height, depth), (-width / 2 + board / 2 + i * cell, 0, 0), timber) for i in range(across + 1)]
+            solids += named("side", sides)
             solids += named("shelf", [box((width - 0.002, board, depth - 0.002), (0, i * cell, 0), timber) for i in range(levels + 1)])
             for i in range(across * levels):
                 x, y = -width / 2 + board + (i % across) * cell, (i // across) * cell + board
                 if maybe(rng, 0.12):
                     room = cell - board
-                    solids.append(
-                        cushion((room - 0.02, room - 0.03, depth - 0.04), (x + room / 2, y, 0.01), 0.02, pick(rng, covers)).named("basket")
-                    )
+                    basket = cushion((room - 0.02, room - 0.03, depth - 0.04), (x + room / 2, y, 0.01), 0.02, pick(rng, covers))
+                    solids.append(basket.named("basket"))
                 else:
                     bays.append((x, x + cell - board, y, cell - board))
         case "posts":
             style.append("open")
             stand, thin = pick(rng, (STEEL, BLACK, BRASS, timber)), rng.uniform(0.012, 0.02)
             step, low = (height - 0.15) / (levels - 1), rng.uniform(0.05, 0.15)
-            solids += named(
-                "post", [box((2 * thin, height, 2 * thin), (x, 0, z), stand) for x, z in four(width - 2 * thin, depth - 2 * thin)]
-            )
+            posts = [box((2 * thin, height, 2 * thin), (x, 0, z), stand) for x, z in four(width - 2 * thin, depth - 2 * thin)]
+            solids += named("post", posts)
             solids += named("shelf", [box((width, board, depth), (0, low + i * step, 0), timber) for i in range(levels)])
             if maybe(rng, 0.5):
                 for s in SIDES:
@@ -167,13 +160,10 @@ def bookshelf(rng: Rng) -> Thing:
             radius, step = rng.uniform(0.4, 0.6), (height - board) / levels
             run, back = radius * np.cos(np.linspace(0, math.pi / 2, 13)), -radius / 2
             bow = np.sqrt(np.maximum(radius**2 - run**2, 0))
-            solids += named(
-                "shelf",
-                [lying_between(radius / 2 - run, np.full(13, back), back + bow, board, i * step, timber) for i in range(levels + 1)],
-            )
-            solids += named(
-                "back", [box((radius, height, 0.018), (0, 0, back), timber), box((0.018, height, radius), (radius / 2, 0, 0), timber)]
-            )
+            shelfs = [lying_between(radius / 2 - run, np.full(13, back), back + bow, board, i * step, timber) for i in range(levels + 1)]
+            solids += named("shelf", shelfs)
+            backs = [box((radius, height, 0.018), (0, 0, back), timber), box((0.018, height, radius), (radius / 2, 0, 0), timber)]
+            solids += named("back", backs)
             bays += [(-radius * 0.25, radius * 0.45, i * step + board, step - board) for i in range(levels)]
             filled *= 0.6
     z, book_depth = (-0.12, 0.24) if sort in ("corner", "ladder") else (0.0, depth)

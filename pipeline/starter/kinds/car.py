@@ -68,9 +68,8 @@ def _lights(rng: Rng, d: _Design) -> None:
         tip, y = d.length / 2 - 0.06, (d.bonnet if end > 0 else d.boot) * 0.84
         w = float(np.interp(end * (tip - 0.08), d.stations, d.wide)) * 0.94
         size = (0.22, 0.17, 0.16) if d.boxy < 0.6 else (0.36, 0.12, 0.16)
-        d.solids += named(
-            "light", [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
-        )
+        lights = [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
+        d.solids += named("light", lights)
         d.solids.append(soft((1.9 * w, 0.15, 0.2), (0, d.clear + 0.1, end * tip), 0.06, d.trim).named("bumper"))
     d.solids.append(soft((w * 0.9, 0.14, 0.1), (0, d.bonnet * 0.84 - 0.18, d.length / 2 - 0.04), 0.03, BLACK))
     d.solids.append(box((0.46, 0.11, 0.02), (0, d.clear + 0.13, -d.length / 2 - 0.035), WHITE))
@@ -146,9 +145,8 @@ def _open_cabin(rng: Rng, d: _Design) -> int:
         z = d.z_at(d.front) - 0.95 - 0.75 * row
         for x in (-0.37, 0.37):
             d.solids.append(soft((0.5, 0.16, 0.5), (x, 0.34 * d.height, z), 0.07, hide).named("seat"))
-            d.solids.append(
-                soft((0.5, 0.62, 0.15), (0, 0, 0), 0.1, hide).turned("x", -14).moved((x, 0.37 * d.height, z - 0.24)).named("seat")
-            )
+            seat = soft((0.5, 0.62, 0.15), (0, 0, 0), 0.1, hide).turned("x", -14).moved((x, 0.37 * d.height, z - 0.24))
+            d.solids.append(seat.named("seat"))
     dash = d.z_at(d.front) - 0.42
     d.solids.append(cushion((2 * d.half - 0.3, 0.25, 0.3), (0, d.belt - 0.27, dash + 0.08), 0.1, BLACK))
     ring = np.array([(0.18 * math.cos(a), 0.18 * math.sin(a), 0) for a in np.linspace(0, 2 * math.pi, 21)])
@@ -255,9 +253,8 @@ def car(rng: Rng) -> Thing:
         y = boot + 0.16 if name != "hatchback" else roof
         z = rear if name != "hatchback" else z_at(roof_back) - 0.1
         solids.append(soft((1.7 * half, 0.04, 0.28), (0, y, z), 0.018, paint).named("wing"))
-        solids += named(
-            "wing", [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)] if name != "hatchback" else []
-        )
+        wings = [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)] if name != "hatchback" else []
+        solids += named("wing", wings)
     spare = int(name == "jeep" and maybe(rng, 0.4))
     if spare:
         for solid in wheel_of(radius * 0.9, 0.2, 5, tyre, STEEL):
@@ -294,10 +291,8 @@ def _racing_car(rng: Rng) -> Thing:
     spots = [(s * track, radius, z * length) for s in (-1, 1) for z in (-0.34, 0.31)]
     solids += _wheels(spots, wheel_of(radius, 0.34, pick(rng, (0, 5, 6)), BLACK, STEEL))
     for x, y, z in spots:
-        solids += named(
-            "strut",
-            [dowel((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)],
-        )
+        struts = [dowel((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)]
+        solids += named("strut", struts)
     return Thing.of(grounded(solids), paint, ("open", "low", "slim"), parts_of(("wing", wings)))
 
 
@@ -319,10 +314,8 @@ def _old_car(rng: Rng) -> Thing:
     if open_top:
         hide, seats = leather(rng), pick(rng, (1, 2))
         for z in (cowl - 0.75, back + 0.35)[:seats]:
-            solids += named(
-                "seat",
-                [cushion((1.0, 0.2, 0.5), (0, tub - 0.06, z), 0.08, hide), cushion((1.04, 0.5, 0.16), (0, tub, z - 0.28), 0.07, hide)],
-            )
+            some = [cushion((1.0, 0.2, 0.5), (0, tub - 0.06, z), 0.08, hide), cushion((1.04, 0.5, 0.16), (0, tub, z - 0.28), 0.07, hide)]
+            solids += named("seat", some)
         solids.append(box((1.1, 0.45, 0.02), (0, tub, cowl - 0.05), pane).named("window"))
         solids += named("window", [box((0.03, 0.47, 0.03), (x, tub, cowl - 0.05), shiny) for x in (-0.55, 0.55)])
         solids += named("window", [box((1.12, 0.03, 0.03), (0, tub + 0.45, cowl - 0.05), shiny)])
@@ -330,11 +323,8 @@ def _old_car(rng: Rng) -> Thing:
         solids.append(tube(ring, 0.016, BLACK, sides=8).turned("x", -35).moved((0.28, tub + 0.18, cowl - 0.3)))
     else:
         levels = ((belt - 0.05, 1.18, cowl - back - 0.3), (roof, 1.08, cowl - back - 0.42))
-        solids.append(
-            loft([oval(w, 1.0, 0, 0, 6)[:, [0, 2, 1]] * (1, 1, d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in levels], pane).named(
-                "window"
-            )
-        )
+        window = loft([oval(w, 1.0, 0, 0, 6)[:, [0, 2, 1]] * (1, 1, d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in levels], pane)
+        solids.append(window.named("window"))
         top = [(roof - 0.08, 1.12, 0.36), (roof, 1.14, 0.34), (roof + 0.07, 1.05, 0.5), (roof + 0.1, 0.7, 0.9)]
         rings = [oval(w, 1.0, 0, 0, 5)[:, [0, 2, 1]] * (1, 1, cowl - back - d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in top]
         solids.append(loft(rings, paint).named("roof"))
@@ -357,9 +347,8 @@ def _old_car(rng: Rng) -> Thing:
         solids.append(box((0.26, 0.05, axles[1] - axles[0] - 2 * radius - 0.1), at, dark).named("fender"))
         lamp = lathe([(0, 0), (0.05, 0.02), (0.12, 0.14), (0.12, 0.18), (0, 0.2)], shiny, sides=16).turned("x", 90)
         solids.append(lamp.moved((side * 0.46, belt - 0.22, nose - 0.05)).named("light"))
-        solids.append(
-            dowel((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, shiny, sides=8).named("light")
-        )
+        light = dowel((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, shiny, sides=8)
+        solids.append(light.named("light"))
     solids += [box((1.0, 0.2, length * 0.74), (0, radius * 0.75, 0), BLACK)]
     solids += [dowel((-0.7, radius, z), (0.7, radius, z), 0.04, BLACK, sides=8) for z in axles]
     wheel = wheel_of(radius, 0.14, pick(rng, (8, 10, 12)), BLACK, pick(rng, (shiny, paint, wood(rng, "brown"))))

@@ -103,9 +103,8 @@ def _joinery(rng: Rng) -> Thing:
     square = 0.15 if corner > 0.9 else corner
     flat = maybe(rng, 0.45) and not padded
     if flat:
-        solids.append(
-            soft_board(width + 0.02, depth + 0.02, rng.uniform(0.018, 0.045), (0, height - 0.005, 0), timber, corner, square).named("seat")
-        )
+        seat = soft_board(width + 0.02, depth + 0.02, rng.uniform(0.018, 0.045), (0, height - 0.005, 0), timber, corner, square)
+        solids.append(seat.named("seat"))
     else:
         solids += named("seat", [box((width - 0.02, 0.06, depth - 0.02), (0, height - 0.06, 0), timber)] if corner < 0.5 else [])
         solids.append(pad_of(width + 0.02, depth + 0.02, rng.uniform(0.05, 0.1), (0, height - 0.02, 0), soft, corner, square).named("seat"))
@@ -145,14 +144,12 @@ def _windsor(rng: Rng) -> Thing:
         end = (u * width * (0.5 if comb else 0.46), height + peak, hind + 0.09 * u**2 - lean * peak / tall)
         solids.append(rod((u * width * 0.33, height, hind + 0.09 * u**2), end, 0.008, 0.006, timber, sides=8).named("back"))
     if comb:
-        solids.append(
-            backrest(width * 1.08, 0.07, 0.09, (0, height + tall - 0.01, hind - lean + 0.008), 0.02, timber, top=0.03).named("back")
-        )
+        back = backrest(width * 1.08, 0.07, 0.09, (0, height + tall - 0.01, hind - lean + 0.008), 0.02, timber, top=0.03)
+        solids.append(back.named("back"))
     else:
         up, c = np.sin(angle) ** 0.75 * tall, np.cos(angle)
-        solids.append(
-            piped(np.stack([c * width * 0.46, height + up, hind + 0.09 * c**2 - lean * up / tall], 1), 0.012, timber, bend=0).named("back")
-        )
+        back = piped(np.stack([c * width * 0.46, height + up, hind + 0.09 * c**2 - lean * up / tall], 1), 0.012, timber, bend=0)
+        solids.append(back.named("back"))
     if arms:
         turn = np.linspace(-0.15, math.pi + 0.15, 24)
         points = [np.cos(turn) * width * 0.54, np.full(24, height + 0.22), depth * 0.1 - np.sin(turn) * (depth * 0.5 + lean * 0.35)]
@@ -160,9 +157,8 @@ def _windsor(rng: Rng) -> Thing:
         solids.append(piped(rail, 0.016, timber, bend=0).named("arm"))
         for s in (-1, 1):
             for z in (-0.02, 0.12):
-                solids.append(
-                    dowel((s * width * 0.4, height, z - 0.02), (s * width * 0.535, height + 0.22, z), 0.008, timber, sides=8).named("arm")
-                )
+                arm = dowel((s * width * 0.4, height, z - 0.02), (s * width * 0.535, height + 0.22, z), 0.008, timber, sides=8)
+                solids.append(arm.named("arm"))
     parts = (Parts("bar", count), *((Parts("armrest", 2),) if arms else ()))
     return Thing.of(solids, timber, ("curved",), parts)
 
@@ -195,10 +191,8 @@ def _swivel(rng: Rng) -> Thing:
         case _:
             back = [backrest(width * 0.95, tall, 0.1, (0, 0.06, -0.05), 0.05, soft, top=0.05)]
     if maybe(rng, 0.3):
-        back += named(
-            "headrest",
-            [cushion((0.28, 0.15, 0.07), (0, tall + 0.14, 0), 0.032, soft), box((0.1, 0.12, 0.015), (0, tall + 0.05, -0.02), stand)],
-        )
+        headrests = [cushion((0.28, 0.15, 0.07), (0, tall + 0.14, 0), 0.032, soft), box((0.1, 0.12, 0.015), (0, tall + 0.05, -0.02), stand)]
+        back += named("headrest", headrests)
         parts.append(Parts("headrest", 1))
     solids += named("back", placed(back, (0, height, hind), lean=lean))
     bends = [(0, height - 0.04, -0.05), (0, height - 0.04, hind - 0.12), (0, height + 0.06, hind - 0.12)]
@@ -242,9 +236,8 @@ def _tubular(rng: Rng) -> Thing:
         if arms:
             solids.append(piped([(x, height - 0.02, front - 0.06), (x, high, front - 0.06), (x, high, hind - 0.04)], r, stand).named("arm"))
             solids.append(cushion((0.04, 0.025, depth * 0.6), (x, high + 0.005, 0), 0.01, pick(rng, (BLACK, soft))).named("arm"))
-    solids += named(
-        "leg", [dowel((-width / 2, r, z), (width / 2, r, z), r, stand, sides=10) for z in (hind + 0.1, front - 0.1)] if sled else []
-    )
+    some = [dowel((-width / 2, r, z), (width / 2, r, z), r, stand, sides=10) for z in (hind + 0.1, front - 0.1)] if sled else []
+    solids += named("leg", some)
     padded, low = soft.substance in ("fabric", "leather") and maybe(rng, 0.6), pick(rng, (0.05, tall * 0.4))
     lean = math.degrees(math.atan2(hind - top[0], tall))
     if padded:
@@ -305,9 +298,8 @@ def _shell(rng: Rng) -> Thing:
             solids += named("leg", [dowel(corners[i], corners[i + 1], 0.006, stand, sides=8) for i in (0, 2)])
             solids.append(cushion((0.28, 0.014, 0.2), (0, under - 0.012, 0), 0.005, stand).named("leg"))
         case _:
-            solids += named(
-                "leg", [rod((x * 1.1, 0, z), (x * 0.6, under + 0.005, z * 0.55), 0.011, 0.018, stand) for x, z in four(0.4, 0.4)]
-            )
+            some = [rod((x * 1.1, 0, z), (x * 0.6, under + 0.005, z * 0.55), 0.011, 0.018, stand) for x, z in four(0.4, 0.4)]
+            solids += named("leg", some)
             solids.append(cushion((0.3, 0.03, 0.26), (0, under - 0.025, 0), 0.01, stand).named("leg"))
             parts.append(Parts("leg", 4, stand))
     return Thing.of(solids, skin, ("curved", *(("padded",) if pad else ())), parts)
@@ -330,9 +322,8 @@ def _folding(rng: Rng) -> Thing:
             solids += named("back", [dowel((x, height + 0.2, -depth / 2), (x, height + tall + 0.05, -depth / 2 - 0.04), r, stand)])
             solids.append(soft_board(0.055, depth + 0.08, 0.022, (x, height + 0.19, 0), stand, 0.4).named("arm"))
         u, v = np.meshgrid(np.linspace(-1, 1, 13), np.linspace(1, -1, 3), indexing="ij")
-        solids.append(
-            bent_board(np.stack([u * width / 2, height + 0.01 - 0.025 * (1 - u**2), v * depth * 0.46], axis=2), 0.008, cloth).named("seat")
-        )
+        seat = bent_board(np.stack([u * width / 2, height + 0.01 - 0.025 * (1 - u**2), v * depth * 0.46], axis=2), 0.008, cloth)
+        solids.append(seat.named("seat"))
         solids.append(backrest(width + 0.03, 0.17, 0.03, (0, height + tall - 0.12, -depth / 2 - 0.05), 0.008, cloth).named("back"))
     else:
         lean = 0.12 * (height + tall)
@@ -345,9 +336,8 @@ def _folding(rng: Rng) -> Thing:
         slats = int(rng.integers(1, 7))
         each = depth / slats
         for i in range(slats):
-            solids.append(
-                soft_board(width - 0.035, each * 0.88, 0.018, (0, height, -depth / 2 + (i + 0.5) * each + 0.02), cloth, 0.15).named("seat")
-            )
+            seat = soft_board(width - 0.035, each * 0.88, 0.018, (0, height, -depth / 2 + (i + 0.5) * each + 0.02), cloth, 0.15)
+            solids.append(seat.named("seat"))
         rails = int(rng.integers(1, 4))
         foot, top = np.array((0.012, depth * 0.55)), np.array((height + tall, -depth / 2 - lean))
         for i in range(rails):
@@ -378,11 +368,8 @@ def _armchair(rng: Rng) -> Thing:
         grid = np.stack([np.cos(turn) * (width / 2 + 0.01) * flare, low + t * top, 0.1 - np.sin(turn) * (depth / 2 + 0.1) * flare], axis=2)
         behind = 0.1 - 0.7 * (depth / 2 + 0.1)
         solids.append(bent_board(grid, arm * 0.7, soft).named("back", below=behind, axis="z").named("arm"))
-        solids.append(
-            layered([closed_loop(width + 0.06, depth + 0.04, y, 0.01, front=0.3, back=0.95) for y in (low, height - 0.1)], soft).named(
-                "seat"
-            )
-        )
+        seat = layered([closed_loop(width + 0.06, depth + 0.04, y, 0.01, front=0.3, back=0.95) for y in (low, height - 0.1)], soft)
+        solids.append(seat.named("seat"))
         style: tuple[str, ...] = ("padded", "round")
     else:
         base = cushion((outer, height - 0.1 - low, depth + 0.02), (0, low, 0), 0.02, soft)

@@ -79,14 +79,10 @@ def _wall_clock(rng: Rng) -> Thing:
             chest += [(wide, -drop), (wide, -radius * 1.1)]
             view = [(x * 0.75, min(y, -radius * 1.25) * 0.95) for x, y in chest]
             body += [sawn(chest, deep * 0.7, trim, 0.006), sawn(view, 0.004, plastic(rng, "beige")).moved((0, 0, deep * 0.7 - 0.001))]
-            body.append(
-                dowel((0, -radius * 1.15, deep * 0.8), (0, -drop + wide * 0.1, deep * 0.8), 0.005, BRASS, sides=8).named("pendulum")
-            )
-            body.append(
-                facing([(0, 0), (wide * 0.4, 0), (wide * 0.35, 0.008), (0, 0.012)], (0, -drop + wide * 0.1, deep * 0.75), BRASS).named(
-                    "pendulum"
-                )
-            )
+            pendulum = dowel((0, -radius * 1.15, deep * 0.8), (0, -drop + wide * 0.1, deep * 0.8), 0.005, BRASS, sides=8)
+            body.append(pendulum.named("pendulum"))
+            pendulum = facing([(0, 0), (wide * 0.4, 0), (wide * 0.35, 0.008), (0, 0.012)], (0, -drop + wide * 0.1, deep * 0.75), BRASS)
+            body.append(pendulum.named("pendulum"))
             parts.append(Parts("pendulum", 1, BRASS))
             style = ("tall",)
     if len(parts) == 1 and maybe(rng, 0.2):  # on feet
@@ -123,9 +119,8 @@ def _alarm_clock(rng: Rng) -> Thing:
             )
             parts.append(Parts("handle", 1, trim))
             body.append(rod((0, y + radius * 0.9, 0), (0, y + radius * 1.4, 0), radius * 0.04, radius * 0.12, trim))
-        body += named(
-            "leg", [dowel((s * radius * 0.55, y - radius * 0.75, 0), (s * radius * 0.85, 0.004, 0), radius * 0.08, trim) for s in (-1, 1)]
-        )
+        some = [dowel((s * radius * 0.55, y - radius * 0.75, 0), (s * radius * 0.85, 0.004, 0), radius * 0.08, trim) for s in (-1, 1)]
+        body += named("leg", some)
         body += named("button", [knob(radius * 0.12, 0.01, (s * radius * 0.4, y, -deep / 2 - 0.009), trim) for s in (-1, 1)])
         parts.append(Parts("bell", bells, trim))
         return Thing.of((*body, *(s.moved((0, y, deep * 0.41)) for s in dial)), paint, ("round",), parts)
@@ -151,9 +146,8 @@ def _alarm_clock(rng: Rng) -> Thing:
         lean = math.degrees(math.atan2(far * 0.1, tall)) if len(body[0].vertices) < 300 else 0.0
         body += named("screen", [s.turned("x", -lean).moved((0, 0, far / 2 + 0.001)) for s in front])
         buttons = int(rng.integers(1, 6))
-        body += named(
-            "button", [box((0.014, 0.008, 0.01), ((i - (buttons - 1) / 2) * 0.025, tall - 0.003, 0), glow) for i in range(buttons)]
-        )
+        some = [box((0.014, 0.008, 0.01), ((i - (buttons - 1) / 2) * 0.025, tall - 0.003, 0), glow) for i in range(buttons)]
+        body += named("button", some)
         return Thing.of(body, case, ("wide",), (Parts("digit", 4, glow), Parts("button", buttons)))
     size = radius * 2.3
     body = [cushion((size, size, deep * 1.2), (0, 0, 0), pick(rng, (0.004, size * 0.12)), paint)]
@@ -193,9 +187,8 @@ def _mantel_clock(rng: Rng) -> Thing:
             body += [box((half * 2.2, radius * 0.25, deep * 1.5), (0, y * 1.5, 0), timber)]
             y = y * 0.85
             outline = [(-half * 1.1, 0), (half * 1.1, 0), (0, radius * 0.7)]
-            body.append(
-                sawn(outline, deep * 1.3, timber, 0.003).moved((0, body[0].vertices[:, 1].max() + radius * 0.1, -deep * 0.65)).named("roof")
-            )
+            roof = sawn(outline, deep * 1.3, timber, 0.003).moved((0, body[0].vertices[:, 1].max() + radius * 0.1, -deep * 0.65))
+            body.append(roof.named("roof"))
             high = float(body[0].vertices[:, 1].max())
             line = [(0, 0), (radius * 0.2, 0), (radius * 0.13, 0.02), (radius * 0.11, high - 0.02), (radius * 0.2, high), (0, high)]
             for sx in (-1, 1):
@@ -210,9 +203,8 @@ def _mantel_clock(rng: Rng) -> Thing:
             ]
             for s1 in (-1, 1):
                 size = (half * 1.9, radius * 0.18, deep * 1.5)
-                body.append(
-                    box(size, (0, 0, 0), timber).turned("z", -s1 * 45).moved((s1 * half * 0.62, eave + half * 0.45, 0)).named("roof")
-                )
+                roof = box(size, (0, 0, 0), timber).turned("z", -s1 * 45).moved((s1 * half * 0.62, eave + half * 0.45, 0))
+                body.append(roof.named("roof"))
             body.append(box((radius * 0.6, radius * 0.75, 0.01), (0, eave - radius * 0.1, deep / 2), trim).named("door"))
             body.append(box((half * 2.3, radius * 0.2, deep * 1.3), (0, -radius * 0.05, 0), timber).named("base"))
             weights, drop = int(rng.integers(2, 4)), radius * rng.uniform(2, 4)
@@ -231,9 +223,8 @@ def _mantel_clock(rng: Rng) -> Thing:
             parts.append(Parts("ball", 4, trim))
         if maybe(rng, 0.3):
             top = max(float(b.vertices[:, 1].max()) for b in body)
-            body.append(
-                arch_of((-radius * 0.5, top - 0.01, 0), (radius * 0.5, top - 0.01, 0), radius * 0.6, radius * 0.07, trim).named("handle")
-            )
+            handle = arch_of((-radius * 0.5, top - 0.01, 0), (radius * 0.5, top - 0.01, 0), radius * 0.6, radius * 0.07, trim)
+            body.append(handle.named("handle"))
             parts.append(Parts("handle", 1, trim))
     ring = [(radius * 0.97, 0.0), (radius * 1.12, 0.0), (radius * 1.08, radius * 0.1), (radius * 0.98, radius * 0.08), (radius * 0.97, 0.0)]
     front = deep * (0.4 if any(p.noun == "column" for p in parts) else 0.5) - 0.001
@@ -274,17 +265,12 @@ def _tall_clock(rng: Rng) -> Thing:
     view = waist * 0.7
     parts = [hands]
     if glazed:
-        solids.append(
-            box((view, tall, 0.01), (0, mid - tall / 2, front), plastic(rng, pick(rng, ("beige", "black", "grey")))).named("door")
-        )
-        solids += named(
-            "pendulum", [dowel((0, mid - tall * 0.25, front + 0.012), (0, mid + tall * 0.48, front + 0.012), 0.006, trim, sides=8)]
-        )
-        solids.append(
-            facing([(0, 0), (view * 0.3, 0), (view * 0.26, 0.012), (0, 0.018)], (0, mid - tall * 0.28, front + 0.006), trim).named(
-                "pendulum"
-            )
-        )
+        door = box((view, tall, 0.01), (0, mid - tall / 2, front), plastic(rng, pick(rng, ("beige", "black", "grey"))))
+        solids.append(door.named("door"))
+        pendulums = [dowel((0, mid - tall * 0.25, front + 0.012), (0, mid + tall * 0.48, front + 0.012), 0.006, trim, sides=8)]
+        solids += named("pendulum", pendulums)
+        pendulum = facing([(0, 0), (view * 0.3, 0), (view * 0.26, 0.012), (0, 0.018)], (0, mid - tall * 0.28, front + 0.006), trim)
+        solids.append(pendulum.named("pendulum"))
         parts.append(Parts("pendulum", 1, trim))
         if maybe(rng, 0.5):
             weights = int(rng.integers(2, 4))
@@ -296,9 +282,8 @@ def _tall_clock(rng: Rng) -> Thing:
                 ],
             )
             parts.append(Parts("weight", weights, trim))
-        solids += named(
-            "door", [box((view + 0.03, 0.02, 0.02), (0, y - 0.01, front + 0.005), timber) for y in (mid - tall / 2, mid + tall / 2)]
-        )
+        doors = [box((view + 0.03, 0.02, 0.02), (0, y - 0.01, front + 0.005), timber) for y in (mid - tall / 2, mid + tall / 2)]
+        solids += named("door", doors)
         solids += named("door", [box((0.02, tall, 0.02), (s * (view / 2 + 0.005), mid - tall / 2, front + 0.005), timber) for s in (-1, 1)])
     else:
         solids.append(box((view, tall, 0.015), (0, mid - tall / 2, front + 0.005), timber).named("door"))
@@ -317,9 +302,8 @@ def _tall_clock(rng: Rng) -> Thing:
         case 2:  # two horns and a finial
             for s in (-1, 1):
                 horn = [(0.5, 0.0), (0.5, 0.08), (0.35, 0.16), (0.22, 0.3), (0.1, 0.36), (0.06, 0.3), (0.1, 0.0)]
-                solids += named(
-                    "roof", [sawn([(s * x * wide, y * wide) for x, y in horn], 0.04, timber).moved((0, height - 0.01, deep / 2 - 0.04))]
-                )
+                roofs = [sawn([(s * x * wide, y * wide) for x, y in horn], 0.04, timber).moved((0, height - 0.01, deep / 2 - 0.04))]
+                solids += named("roof", roofs)
             solids.append(ball(wide * 0.07, (0, height + wide * 0.1, deep / 2 - 0.02), trim, 1.8).named("roof"))
             solids.append(box((wide, wide * 0.06, deep), (0, height - 0.01, 0), timber).named("roof"))
         case _:

@@ -16,9 +16,8 @@ def _hutch(rng: Rng, width: float, y: float, z: float, timber: Material) -> tupl
     tall, deep, levels = rng.uniform(0.35, 0.75), rng.uniform(0.2, 0.3), int(rng.integers(1, 4))
     middle, uprights = z + deep / 2, pick(rng, ((-1, 1), (-1, 1), (-1, 0, 1), (-1, -0.35, 0.35, 1)))
     solids = named("side", [box((0.02, tall, deep), (u * (width / 2 - 0.01), y, middle), timber) for u in uprights])
-    solids += named(
-        "shelf", [box((width, 0.02, deep), (0, float(at), middle), timber) for at in y + np.linspace(tall * 0.4, tall - 0.01, levels)]
-    )
+    shelfs = [box((width, 0.02, deep), (0, float(at), middle), timber) for at in y + np.linspace(tall * 0.4, tall - 0.01, levels)]
+    solids += named("shelf", shelfs)
     solids.append(box((width, tall, 0.01), (0, y, z + 0.006), timber).named("back"))
     return solids, levels
 
@@ -93,9 +92,8 @@ def _office(rng: Rng, d: _Design, stand: Material, drawer_count: int) -> int:
     for x in SIDES:
         at = x * (d.width / 2 - rng.uniform(0.06, 0.1))
         d.solids.append(cushion((0.07, 0.035, spread), (at, 0, 0), 0.012, stand).named("leg"))
-        d.solids += named(
-            "leg", [box((0.05, 0.03, spread), (at, d.under - 0.03, 0), stand), box((0.05, d.under, 0.09), (at, 0, -d.depth * 0.12), stand)]
-        )
+        some = [box((0.05, 0.03, spread), (at, d.under - 0.03, 0), stand), box((0.05, d.under, 0.09), (at, 0, -d.depth * 0.12), stand)]
+        d.solids += named("leg", some)
     d.solids += [d.hide, box((d.width - 0.2, 0.05, 0.03), (0, d.under - 0.06, -d.depth * 0.12), stand).named("leg")]
     if maybe(rng, 0.6):  # a chest on castors
         rows, at, tall, low = int(rng.integers(2, 4)), d.side * (d.width / 2 - 0.36), rng.uniform(0.48, 0.56), 0.06
@@ -103,9 +101,8 @@ def _office(rng: Rng, d: _Design, stand: Material, drawer_count: int) -> int:
         d.solids += named("wheel", [disc(0.025, low, (at + x, 0, z + 0.02), BLACK, sides=12) for x, z in four(0.32, d.depth - 0.24)])
         d.solids += stacked(d.face, at, low, d.depth / 2 - 0.05, 0.4, tall, [1] * rows, pick(rng, (1.0, 2.0)))
         drawer_count = rows
-    d.solids += named(
-        "back", [cushion((d.width, 0.4, 0.03), (0, d.height - 0.05, d.back - 0.015), 0.012, fabric(rng))] if maybe(rng, 0.3) else []
-    )
+    backs = [cushion((d.width, 0.4, 0.03), (0, d.height - 0.05, d.back - 0.015), 0.012, fabric(rng))] if maybe(rng, 0.3) else []
+    d.solids += named("back", backs)
     return drawer_count
 
 
@@ -149,11 +146,8 @@ def _writing(rng: Rng, d: _Design, stand: Material, top_made: Solid) -> tuple[in
         drawer_count += many
     elif maybe(rng, 0.5):
         run, arch = arch_over(d.width, rng.uniform(0.04, 0.12))
-        d.solids.append(
-            plate_between(run, np.full(len(run), d.height), d.height + 0.06 + arch, 0.02, d.timber)
-            .moved((0, 0, d.back + 0.012))
-            .named("back")
-        )
+        back = plate_between(run, np.full(len(run), d.height), d.height + 0.06 + arch, 0.02, d.timber).moved((0, 0, d.back + 0.012))
+        d.solids.append(back.named("back"))
     if maybe(rng, 0.4):
         top_made = cushion((d.width + 0.03, d.thick, d.depth + 0.03), (0, d.under, 0), 0.011, d.surface)
     return drawer_count, leg_count, stand, top_made
@@ -177,9 +171,8 @@ def _chests(
     if not both and maybe(rng, 0.5):
         d.panel(-d.side * (d.width / 2 - 0.03))
     elif not both:
-        d.solids += named(
-            "leg", [box((0.05, d.under, 0.05), (-d.side * (d.width / 2 - 0.05), 0, z * (d.depth / 2 - 0.06)), stand) for z in SIDES]
-        )
+        some = [box((0.05, d.under, 0.05), (-d.side * (d.width / 2 - 0.05), 0, z * (d.depth / 2 - 0.06)), stand) for z in SIDES]
+        d.solids += named("leg", some)
         leg_count = 2
     knee = d.width - (2 if both else 1) * wide - 0.1
     if both and maybe(rng, 0.6):

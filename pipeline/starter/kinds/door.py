@@ -121,9 +121,8 @@ def door(rng: Rng) -> Thing:
             out = z * 0.0225
             if pulls == 3:
                 leaf.append(dowel((at, level - 0.3, out + z * 0.05), (at, level + 0.3, out + z * 0.05), 0.014, knob).named("handle"))
-                leaf += named(
-                    "handle", [dowel((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, knob, sides=8) for u in (-0.22, 0.22)]
-                )
+                handles = [dowel((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, knob, sides=8) for u in (-0.22, 0.22)]
+                leaf += named("handle", handles)
                 continue
             plate = (
                 cushion((0.045, 0.2, 0.01), (at, level - 0.12, out), 0.004, knob)

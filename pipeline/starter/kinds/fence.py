@@ -153,9 +153,8 @@ def _lattice_field(d: _Design, w: float) -> list[Solid]:
 def _iron_field(d: _Design, w: float) -> list[Solid]:
     """Iron bars with spears or hoops."""
     made: list[Solid] = []
-    made += named(
-        "rail", [box((w, 0.03, 0.02), (0, y, 0), d.timber) for y in (0.1, d.height * 0.8, *([d.height * 0.92] if d.ring else []))]
-    )
+    rails = [box((w, 0.03, 0.02), (0, y, 0), d.timber) for y in (0.1, d.height * 0.8, *([d.height * 0.92] if d.ring else []))]
+    made += named("rail", rails)
     many = max(5, round(w / 0.13))
     for i in range(many):
         u = 2 * (i + 0.5) / many - 1
@@ -189,14 +188,10 @@ def _wire_field(d: _Design, w: float) -> list[Solid]:
                 start = (m * a, low + a - float(at), 0.004 * m)
                 made.append(dowel(start, (m * b, low + b - float(at), 0.004 * m), 0.005, d.timber, sides=5).named("wire"))
     else:
-        made += named(
-            "wire",
-            [dowel((float(x), low, 0), (float(x), high, 0), 0.005, d.timber, sides=5) for x in np.arange(-w / 2 + step, w / 2, step)],
-        )
-        made += named(
-            "wire",
-            [dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, d.timber, sides=5) for y in np.arange(low + step, high, step)],
-        )
+        wires = [dowel((float(x), low, 0), (float(x), high, 0), 0.005, d.timber, sides=5) for x in np.arange(-w / 2 + step, w / 2, step)]
+        made += named("wire", wires)
+        wires = [dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, d.timber, sides=5) for y in np.arange(low + step, high, step)]
+        made += named("wire", wires)
     return made
 
 
@@ -270,9 +265,8 @@ def fence(rng: Rng) -> Thing:
             made.append(plate_between(brace, y - 0.04, y + 0.04, 0.03, timber).moved((0, 0, -0.035)).named("rail"))
             made += named("rail", [box((0.045, height * 0.85, 0.035), (s * (inner / 2 - 0.035), 0.06, -0.03), timber) for s in SIDES])
             made += named("handle", [box((0.04, 0.05, 0.05), (inner / 2 - 0.03, height * 0.6, 0.03), BLACK)])
-            made += named(
-                "rail", [box((0.2, 0.035, 0.012), (-inner / 2 + 0.06, float(u), 0.022), BLACK) for u in (height * 0.25, height * 0.75)]
-            )
+            some = [box((0.2, 0.035, 0.012), (-inner / 2 + 0.06, float(u), 0.022), BLACK) for u in (height * 0.25, height * 0.75)]
+            made += named("rail", some)
             turn = rng.uniform(15, 40) if maybe(rng, 0.4) else 0.0
             made = [p.moved((inner / 2, 0, 0)).turned("y", turn).moved((-inner / 2, 0, 0)) for p in made]
         solids += [p.moved((x + w / 2, 0, 0)) for p in made + [p.moved((w / 2, 0, 0)) for p in post]]

@@ -99,12 +99,8 @@ def frying_pan(rng: Rng) -> Thing:
             solids += named("handle", [rivet.moved((radius_at(outer, start) - wall, start, z * wide * 0.07)) for z in (-1, 1)])
         if second := (form in ("iron", "wok", "saute") and maybe(rng, 0.5)):
             arc = bezier((-0.25, 0, 0), (-0.25, 0, 0.3), (0.25, 0, 0.3), (0.25, 0, 0), steps=16) * wide
-            solids.append(
-                tube(arc, wide * 0.04, grip if form == "wok" else body, sides=10)
-                .moved((0, start, from_side))
-                .turned("y", 270)
-                .named("handle")
-            )
+            handle = tube(arc, wide * 0.04, grip if form == "wok" else body, sides=10).moved((0, start, from_side)).turned("y", 270)
+            solids.append(handle.named("handle"))
         parts.append(Parts("handle", 1 + second, grip if grip is not body else None))
     if form in ("sauce", "saute", "wok") and maybe(rng, 0.6):
         lid, high = pick(rng, (glass(rng, "white"), glass(rng, "blue"), body, STEEL)), rim * rng.uniform(0.12, 0.4)

@@ -73,9 +73,8 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
     solids.append(box((2 * top, 0.006, 0.006), (x, nut - 0.003, front + 0.001), WHITE))
     for i in range(strings):
         t = (i / (strings - 1) - 0.5) * 1.7
-        solids.append(
-            dowel((x + t * foot, bridge, front + 0.008), (x + t * top, nut, front + 0.004), 0.001, STEEL, sides=6).named("string")
-        )
+        string = dowel((x + t * foot, bridge, front + 0.008), (x + t * top, nut, front + 0.004), 0.001, STEEL, sides=6)
+        solids.append(string.named("string"))
     return named("neck", solids)
 
 
@@ -150,9 +149,8 @@ def guitar(rng: Rng) -> Thing:
             for i in range(pickups):
                 y = bridge + room * (0.14 + 0.66 * i / max(2, pickups))
                 solids.append(cushion((0.085, rng.uniform(0.018, 0.036), 0.018), (x, y, 0), 0.005, pick(rng, (BLACK, trim, STEEL))))
-            solids += named(
-                "bridge", [box((0.085, 0.02, 0.022), (x, bridge - 0.01, 0), STEEL), box((0.075, 0.02, 0.014), (x, bridge - 0.06, 0), STEEL)]
-            )
+            bridges = [box((0.085, 0.02, 0.022), (x, bridge - 0.01, 0), STEEL), box((0.075, 0.02, 0.014), (x, bridge - 0.06, 0), STEEL)]
+            solids += named("bridge", bridges)
             solids += _neck(rng, x, bridge + room * 0.9, nut, 0.012, strings, timber, bridge)
         if maybe(rng, 0.5) and rounds == 2:
             low = shape in (_TWO_HORNS, _DEVIL)
@@ -166,9 +164,8 @@ def guitar(rng: Rng) -> Thing:
             if rounds == 2
             else [(0.17 + 0.06 * i, 0.28 - 0.07 * i) for i in range(knobs)]
         )
-        solids += named(
-            "knob", [knob(0.013, 0.014, (px * wide + 0.01, py * long, 0.0), pick(rng, (BLACK, BRASS, STEEL))) for px, py in ends]
-        )
+        some = [knob(0.013, 0.014, (px * wide + 0.01, py * long, 0.0), pick(rng, (BLACK, BRASS, STEEL))) for px, py in ends]
+        solids += named("knob", some)
         horns = 2 if shape in (_TWO_HORNS, _DEVIL, _SEMI) else 1 if shape is _NOTCHED else 0
         parts += [Parts("horn", horns)] if horns else []
         parts += [Parts("pickup", pickups * necks), Parts("knob", knobs)]

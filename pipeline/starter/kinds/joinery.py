@@ -170,11 +170,8 @@ def carcass(rng: Rng, width: float, height: float, depth: float, y: float, mater
             solids.append(cushion((width + 0.04, 0.035, depth + 0.05), (0, y + height - 0.03, 0.015), 0.014, top).named("top"))
         case 2:
             for i, out in enumerate((0.012, 0.03, 0.045)):
-                solids.append(
-                    box((width + 2 * out, 0.016, depth + out + 0.025), (0, y + height - 0.04 + i * 0.014, out / 2 + 0.0125), top).named(
-                        "top"
-                    )
-                )
+                one = box((width + 2 * out, 0.016, depth + out + 0.025), (0, y + height - 0.04 + i * 0.014, out / 2 + 0.0125), top)
+                solids.append(one.named("top"))
         case _:  # sides and top run around the fronts
             solids.append(cushion((width + 0.03, 0.03, depth + 0.03), (0, y + height - 0.025, 0.012), 0.006, material).named("top"))
             solids += [box((0.022, height, depth + 0.026), (side * (width / 2 + 0.004), y, 0.013), material) for side in SIDES]

@@ -66,9 +66,8 @@ def keyboard(rng: Rng) -> Thing:
         z1 += reach
     lift = math.sin(math.radians(rise)) * (z1 - z0)
     solids = [solid.moved((0, 0, -z1)).turned("x", rise).moved((0, 0, z1)) for solid in top]
-    solids += named(
-        "leg", [box((0.03, lift + thick * 0.3, 0.006), (x * whole * 0.4, 0, z0 + 0.012), case) for x in (-1, 1)] if lift > 0.008 else []
-    )
+    some = [box((0.03, lift + thick * 0.3, 0.006), (x * whole * 0.4, 0, z0 + 0.012), case) for x in (-1, 1)] if lift > 0.008 else []
+    solids += named("leg", some)
     if maybe(rng, 0.3):
         parts.append(Parts("cable", 1, BLACK))
         bend, t = rng.uniform(-0.2, 0.2), np.linspace(0, 1, 16)

@@ -76,10 +76,8 @@ def _standing_lamp(rng: Rng) -> Thing:
             count, spread, knot = int(rng.integers(3, 5)), width * rng.uniform(0.8, 1.15), top * rng.uniform(0.75, 1.0)
             leg = rod((0, 0, spread), (0, knot, thick), thick * 0.8, thick * 1.4, metallic)
             solids += named("leg", [leg.turned("y", a * 360 / count) for a in range(count)])
-            solids += named(
-                "pole",
-                [disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic), dowel((0, knot, 0), (0, top + 0.02, 0), thick, metallic)],
-            )
+            poles = [disc(thick * 3, thick * 2, (0, knot - thick, 0), metallic), dowel((0, knot, 0), (0, top + 0.02, 0), thick, metallic)]
+            solids += named("pole", poles)
             parts.append(Parts("leg", count, metallic))
         case 1 | 2 if not floor:  # a belly of clay or glass, on a foot
             belly, body, power = width * rng.uniform(0.35, 0.65), pick(rng, (ceramic(rng), glass(rng))), rng.uniform(0.5, 1.6)
@@ -101,9 +99,8 @@ def _standing_lamp(rng: Rng) -> Thing:
             for i in range(count):
                 size, at = step * (0.5 if i % 2 or not square else 0.4), 0.02 + i * step
                 block, middle = (size * 2, step * 0.98, size * 2), at + step / 2
-                solids.append(
-                    (cushion(block, (x, at, 0), size * 0.15, main) if square else ball(step * 0.51, (0, middle, 0), main)).named("body")
-                )
+                one = cushion(block, (x, at, 0), size * 0.15, main) if square else ball(step * 0.51, (0, middle, 0), main)
+                solids.append(one.named("body"))
             solids.append(disc(step * 0.45, 0.025, (0, 0, 0), metallic).named("base"))
             parts.append(Parts("block" if square else "ball", count, main))
         case _:  # a bar on a plate
@@ -236,11 +233,8 @@ def _branched_lamp(rng: Rng) -> Thing:
         solids.append(turned(scaled([(0, 0), (0.3, 0), (0.8, 0.3), (0, 0.32)], size), (0, tall * 1.5, 0), bar).named("mount"))
     else:
         foot = reach * rng.uniform(0.4, 0.6)
-        solids.append(
-            lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar).named(
-                "base"
-            )
-        )
+        base = lathe([(0, 0), (foot, 0), (foot, foot * 0.1), (foot * 0.5, foot * 0.25), (half, foot * 0.5), (0, foot * 0.5)], bar)
+        solids.append(base.named("base"))
     solids, said = standing(solids), Parts("candle" if candle else "shade", count, WHITE if candle else cloth)
     return Thing.of(solids, bar, ("tall",) if floor else ("wide",) if hanging else (), [said, Parts("arm", count)], rest="pole")
 

@@ -35,9 +35,8 @@ def laptop(rng: Rng) -> Thing:
     deck.append(box((touch[0], 0.0016, touch[1]), at, trim))
     if old and maybe(rng, 0.6):
         parts.append(Parts("button", 2))
-        deck += named(
-            "button", [box((touch[0] * 0.46, 0.003, 0.012), (at[0] + s * touch[0] * 0.25, 0, depth / 2 - 0.013), trim) for s in (-1, 1)]
-        )
+        buttons = [box((touch[0] * 0.46, 0.003, 0.012), (at[0] + s * touch[0] * 0.25, 0, depth / 2 - 0.013), trim) for s in (-1, 1)]
+        deck += named("button", buttons)
     solids = [base, *(solid.turned("x", slope).moved((0, (thick + low) / 2, 0)) for solid in deck)]
     port = grid(0.03, 0.006, 3, 1, (0, 0, 0), 0.002, BLACK)
     solids += [port.turned("y", s * 90).moved((s * width / 2, low * 0.5, -depth * 0.1)) for s in (-1, 1)]

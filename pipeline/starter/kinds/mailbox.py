@@ -141,9 +141,8 @@ def _pillar_mailbox(rng: Rng) -> Thing:
         solids = [pillar.named("base", below=0.18).named("roof", above=tall * 0.93)]
         solids.append(lathe([(0, 0), (r * 1.16, 0), (r * 1.16, 0.12), (0, 0.12)], BLACK, sides=36).named("base"))
         if maybe(rng, 0.4):
-            solids.append(
-                turned([(0, 0), (r * 0.2, 0), (r * 0.25, 0.06), (r * 0.12, 0.12), (0, 0.14)], (0, tall + 0.16, 0), paint).named("roof")
-            )
+            roof = turned([(0, 0), (r * 0.2, 0), (r * 0.25, 0.06), (r * 0.12, 0.12), (0, 0.14)], (0, tall + 0.16, 0), paint)
+            solids.append(roof.named("roof"))
         a = np.linspace(-0.6, 0.6, 9)
         grid = np.array([[(math.sin(b) * r, y, math.cos(b) * r) for b in a] for y in (0.25, tall * 0.68)])
         solids.append(drape(grid * (1.03, 1, 1.03), grid * (0.98, 1, 0.98), paint).named("door"))
@@ -176,17 +175,15 @@ def _wall_mailbox(rng: Rng) -> Thing:
     places = [(i - 1) * width * 0.22 for i in range(windows)]
     solids += named("window", [dowel((x, y, z - 0.02), (x, y, z + 0.012), 0.018, BLACK, sides=14) for x in places])
     if maybe(rng, 0.6):
-        solids.append(
-            rod((0, tall * 0.5, front), (0, tall * 0.5, front + bow * 0.4 + 0.012), 0.016, 0.014, second, sides=14).named("handle")
-        )
+        handle = rod((0, tall * 0.5, front), (0, tall * 0.5, front + bow * 0.4 + 0.012), 0.016, 0.014, second, sides=14)
+        solids.append(handle.named("handle"))
     holder = maybe(rng, 0.45)
     if holder:
         for x in (-width * 0.3, width * 0.3):
             path = [(x, 0.02, -deep * 0.3), (x, -0.07, -deep * 0.25), (x, -0.09, 0.02), (x, -0.06, deep * 0.5), (x, -0.01, deep * 0.55)]
             solids.append(tube(bent_by(path, 16), 0.008, second, sides=8).named("holder"))
-        solids += named(
-            "paper", [dowel((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, WHITE, sides=14)] if maybe(rng, 0.5) else []
-        )
+        papers = [dowel((-width * 0.55, -0.045, 0.02), (width * 0.55, -0.045, 0.02), 0.035, WHITE, sides=14)] if maybe(rng, 0.5) else []
+        solids += named("paper", papers)
     if upright:
         solids = [solid.moved((0, 1.0, 0)) for solid in solids]
         post, feet = pick(rng, (STEEL, BLACK, paint)), pick(rng, (1, 2))
@@ -208,9 +205,8 @@ def _cluster_mailbox(rng: Rng) -> Thing:
     cell = (rng.uniform(0.26, 0.32), rng.uniform(0.13, 0.2))
     width, tall, lift = cell[0] * columns + 0.06, cell[1] * rows + 0.06, rng.uniform(0.4, 0.75)
     solids = [cushion((width, tall, deep), (0, lift, 0), 0.015, paint)]
-    solids.append(
-        cushion((width + 0.06, 0.05, deep + 0.08), (0, lift + tall - 0.01, 0.01), 0.015, pick(rng, (paint, frame_paint))).named("roof")
-    )
+    roof = cushion((width + 0.06, 0.05, deep + 0.08), (0, lift + tall - 0.01, 0.01), 0.015, pick(rng, (paint, frame_paint)))
+    solids.append(roof.named("roof"))
     for r in range(rows):
         for c in range(columns):
             x, y, z = (c - (columns - 1) / 2) * cell[0], lift + 0.03 + r * cell[1], deep / 2 + 0.004

@@ -64,31 +64,27 @@ def microwave(rng: Rng) -> Thing:
     solids += named("door", [s.turned("y", -opened).moved((left, low, front)) for s in leaf])
     bottom = (low + high) if layout == 3 else 0.0
     if layout < 2:
-        solids.append(
-            sawn(rounded_rect(panel - 0.004, tall - 0.004, corner * 0.5), lid, face, 0.004).moved((x, 0.002, front)).named("panel")
-        )
+        one = sawn(rounded_rect(panel - 0.004, tall - 0.004, corner * 0.5), lid, face, 0.004).moved((x, 0.002, front))
+        solids.append(one.named("panel"))
         at = front + lid
         if layout == 0:
             rows, at_keys = int(rng.integers(3, 6)), (x, tall * 0.48, at - 0.001)
-            solids.append(
-                grid(panel * 0.7, tall * 0.46, 3, rows, at_keys, 0.004, pick(rng, (trim, WHITE, plastic(rng))), 0.75).named("button")
-            )
+            button = grid(panel * 0.7, tall * 0.46, 3, rows, at_keys, 0.004, pick(rng, (trim, WHITE, plastic(rng))), 0.75)
+            solids.append(button.named("button"))
         else:
             knobs = int(rng.integers(1, 4))
             radius = min(panel * 0.28, tall * 0.32 / knobs)
             parts.append(Parts("knob", knobs, trim))
             for i in range(knobs):
                 solids += named("knob", _dial(radius, (x, tall * 0.62 - i * radius * 2.5, at), trim))
-        solids.append(
-            box((panel * 0.72, tall * 0.1, 0.006), (x, tall * 0.8, at), plastic(rng, pick(rng, ("green", "black", "blue")))).named("screen")
-        )
+        screen = box((panel * 0.72, tall * 0.1, 0.006), (x, tall * 0.8, at), plastic(rng, pick(rng, ("green", "black", "blue"))))
+        solids.append(screen.named("screen"))
         if grip == 3:
             parts.append(Parts("button", 1, trim))
             solids.append(cushion((panel * 0.75, tall * 0.12, 0.012), (x, tall * 0.05, at), 0.004, trim).named("button"))
     else:
-        solids.append(
-            sawn(rounded_rect(width - 0.004, strip - 0.004, 0.003), lid, face, 0.003).moved((0, bottom + 0.002, front)).named("panel")
-        )
+        one = sawn(rounded_rect(width - 0.004, strip - 0.004, 0.003), lid, face, 0.003).moved((0, bottom + 0.002, front))
+        solids.append(one.named("panel"))
         middle, at, count = bottom + strip / 2, front + lid - 0.001, int(rng.integers(2, 5))
         parts.append(Parts("knob", count, trim))
         solids += named("knob", [knob(strip * 0.32, 0.022, (width * (0.42 - 0.12 * i), middle, at), trim) for i in range(count)])

@@ -184,19 +184,16 @@ def _television(rng: Rng) -> Thing:
     view = width - rim - side
     glass_line = rounded_rect(view - 0.02, tall - 2 * rim, rng.uniform(0.08, 0.2) * tall)
     middle = -width / 2 + rim + view / 2 - 0.01
-    solids.append(
-        sawn(rounded_rect(view, tall - 2 * rim + 0.02, 0.1 * tall), 0.008, trim, 0.003).moved((middle, rim - 0.01, -0.003)).named("frame")
-    )
+    one = sawn(rounded_rect(view, tall - 2 * rim + 0.02, 0.1 * tall), 0.008, trim, 0.003).moved((middle, rim - 0.01, -0.003))
+    solids.append(one.named("frame"))
     solids.append(_bulge(glass_line, (middle, rim, 0.004), 0.03, glow))
     if side > 0.1 * width:
         x, knobs = width / 2 - side / 2 - 0.005, int(rng.integers(1, 4))
         parts.append(Parts("knob", knobs, trim))
-        solids += named(
-            "knob", [knob(side * rng.uniform(0.2, 0.26), 0.03, (x, tall * (0.84 - 0.19 * i), -0.002), trim) for i in range(knobs)]
-        )
-        solids.append(
-            grid(side * 0.7, tall * 0.25, 1, int(rng.integers(4, 9)), (x, tall * 0.22, -0.002), 0.006, BLACK, 0.45).named("speaker")
-        )
+        some = [knob(side * rng.uniform(0.2, 0.26), 0.03, (x, tall * (0.84 - 0.19 * i), -0.002), trim) for i in range(knobs)]
+        solids += named("knob", some)
+        speaker = grid(side * 0.7, tall * 0.25, 1, int(rng.integers(4, 9)), (x, tall * 0.22, -0.002), 0.006, BLACK, 0.45)
+        solids.append(speaker.named("speaker"))
     solids = [solid.moved((0, 0, deep / 2)) for solid in solids]
     lift = pick(rng, (0.025, 0.025, rng.uniform(0.2, 0.45)))
     if lift > 0.1:
@@ -204,9 +201,8 @@ def _television(rng: Rng) -> Thing:
         solids, parts = [*(solid.moved((0, lift, 0)) for solid in solids), *stands], [*parts, said]
     else:
         solids = [solid.moved((0, lift, 0)) for solid in solids]
-        solids += named(
-            "foot", [disc(0.02, lift + 0.02, (x, 0, z + deep * 0.05), BLACK, sides=16) for x, z in four(width * 0.7, deep * 0.4)]
-        )
+        foots = [disc(0.02, lift + 0.02, (x, 0, z + deep * 0.05), BLACK, sides=16) for x, z in four(width * 0.7, deep * 0.4)]
+        solids += named("foot", foots)
     if maybe(rng, 0.45):
         parts.append(Parts("antenna", 2, STEEL))
         top, reach = lift + tall, rng.uniform(0.5, 0.8) * width

@@ -83,9 +83,7 @@ def mug(rng: Rng) -> Thing:
         parts.append(Parts("saucer", 1))
     if form in ("straight", "cup", "tapered", "tulip") and len(parts) < 3 and maybe(rng, 0.15):
         end = (-rim * 0.9, tall * 1.5, 0.01)
-        solids += named(
-            "spoon",
-            [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(bulb(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)],
-        )
+        spoons = [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(bulb(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)]
+        solids += named("spoon", spoons)
         parts.append(Parts("spoon", 1, STEEL))
     return Thing.of(solids, body, style, parts)

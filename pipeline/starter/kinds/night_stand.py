@@ -52,9 +52,8 @@ def night_stand(rng: Rng) -> Thing:
         board, above = 0.02, maybe(rng, 0.35)
         start = low if not above else height - bay
         solids += named("side", [box((board, low_part, depth), (side * (width - board) / 2, low, 0), timber) for side in SIDES])
-        solids += named(
-            "shelf", [box((width - 0.002, board, depth), (0, y, 0), timber) for y in (low, start if above else low + bay - board)]
-        )
+        shelfs = [box((width - 0.002, board, depth), (0, y, 0), timber) for y in (low, start if above else low + bay - board)]
+        solids += named("shelf", shelfs)
         solids.append(cushion((width + 0.03, 0.025, depth + 0.03), (0, height - 0.025, 0), 0.008, timber).named("top"))
         solids.append(box((width - 0.01, low_part, 0.01), (0, low, -depth / 2 + 0.006), timber).named("back"))
         y, high = (low, low_part - bay) if above else (low + bay, low_part - bay - 0.03)

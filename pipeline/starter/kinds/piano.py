@@ -151,9 +151,8 @@ def _grand_piano(rng: Rng) -> Thing:
         profile = [(0, 0.05), (thick * 0.5, 0.05), (thick * 0.7, 0.12), (thick * 0.45, 0.16), (thick, low * 0.6)]
         profile += scaled([(1.25, 0.72), (0.7, 0.78), (1.3, 0.86), (1.3, 1), (0, 1)], thick, low)
         stands = [lathe(profile, timber, sides=24)]
-    stands += named(
-        "wheel", [disc(0.028, 0.05, (0, 0.005, 0), BRASS, sides=16), dowel((-0.014, 0.028, 0), (0.014, 0.028, 0), 0.028, BRASS)]
-    )
+    wheels = [disc(0.028, 0.05, (0, 0.005, 0), BRASS, sides=16), dowel((-0.014, 0.028, 0), (0.014, 0.028, 0), 0.028, BRASS)]
+    stands += named("wheel", wheels)
     case += named("leg", [s.moved((px, 0, pz)) for s in stands for px, pz in places])
     pedals = pick(rng, (2, 3))
     parts += [Parts("pedal", pedals, BRASS), Parts("leg", 3)]
@@ -188,17 +187,15 @@ def _stage_piano(rng: Rng) -> Thing:
     solids += [box((0.055, tall * 0.45, 0.16), (s * (wide / 2 - 0.0275), level + tall * 0.65, deep / 2 - 0.09), case) for s in (-1, 1)]
     parts: list[Parts] = []
     top, knobs = level + tall * 1.2, int(rng.integers(1, 6))
-    solids += named(
-        "knob", [disc(0.012, 0.014, (-wide * 0.4 + 0.045 * i, top - 0.002, -deep / 2 + back * 0.35), stand, sides=16) for i in range(knobs)]
-    )
+    some = [disc(0.012, 0.014, (-wide * 0.4 + 0.045 * i, top - 0.002, -deep / 2 + back * 0.35), stand, sides=16) for i in range(knobs)]
+    solids += named("knob", some)
     parts.append(Parts("knob", knobs))
     match rng.integers(3):
         case 0:
             for z in (-0.12, 0.12):
                 solids += named("leg", [dowel((s * 0.36, 0.02, z), (-s * 0.36, level - 0.015, z), 0.018, stand) for s in (-1, 1)])
-            solids += named(
-                "leg", [dowel((s * 0.36, y, -0.2), (s * 0.36, y, 0.2), 0.019, stand) for s in (-1, 1) for y in (0.019, level - 0.018)]
-            )
+            some = [dowel((s * 0.36, y, -0.2), (s * 0.36, y, 0.2), 0.019, stand) for s in (-1, 1) for y in (0.019, level - 0.018)]
+            solids += named("leg", some)
         case 1:
             solids += named("leg", [box((0.035, level + 0.01, deep * 0.8), (s * (wide / 2 - 0.06), 0, 0), case) for s in (-1, 1)])
             solids += named("leg", [cushion((0.05, 0.04, deep * 1.15), (s * (wide / 2 - 0.06), 0, 0), 0.01, case) for s in (-1, 1)])
@@ -209,9 +206,8 @@ def _stage_piano(rng: Rng) -> Thing:
             stands, said = legs(rng, wide * 0.92, deep * 0.8, level + 0.01, 0.05, stand)
             solids, parts = [*solids, *stands], [*parts, said]
     if maybe(rng, 0.6):
-        solids.append(
-            box((0.5, 0.22, 0.01), (0, 0, 0), case).turned("x", -18).moved((0, top - 0.005, -deep / 2 + back * 0.3)).named("rest")
-        )
+        rest = box((0.5, 0.22, 0.01), (0, 0, 0), case).turned("x", -18).moved((0, top - 0.005, -deep / 2 + back * 0.3))
+        solids.append(rest.named("rest"))
         parts.append(Parts("music rest", 1))
     if maybe(rng, 0.3):
         stool, said = _piano_stool(rng, BLACK, deep / 2 + 0.1)

@@ -47,9 +47,8 @@ def _pot(rng: Rng, wide: float) -> tuple[list[Solid], float, Material, list[str]
     outer = smooth(knots, wide, tall)
     solids, level = vessel(outer, wide * 0.07, body, body, sides=48), tall * 0.9
     earth = replace(stone(rng, "brown"), substance="")
-    solids.append(
-        lathe([(0, level - 0.01), (radius_at(outer, level) - wide * 0.04, level - 0.01), (0, level + wide * 0.06)], earth).named("soil")
-    )
+    soil = lathe([(0, level - 0.01), (radius_at(outer, level) - wide * 0.04, level - 0.01), (0, level + wide * 0.06)], earth)
+    solids.append(soil.named("soil"))
     if section:
         solids = shaped(solids, section)
     low = outer[0][0]
@@ -63,9 +62,8 @@ def _pot(rng: Rng, wide: float) -> tuple[list[Solid], float, Material, list[str]
             corners = four(reach * 1.414, reach * 1.414)
             solids = [solid.moved((0, up, 0)) for solid in solids]
             solids += named("leg", [dowel((x, 0, z), (x, up + tall * 0.45, z), wide * 0.06, stand, sides=10) for x, z in corners])
-            solids += named(
-                "leg", [horn(bezier((x, up, z), (-x, up, -z), steps=4), np.full(4, wide * 0.05), stand) for x, z in corners[:2]]
-            )
+            some = [horn(bezier((x, up, z), (-x, up, -z), steps=4), np.full(4, wide * 0.05), stand) for x, z in corners[:2]]
+            solids += named("leg", some)
             level, parts = level + up, [Parts("leg", 4, stand)]
     return solids, level, body, style, parts
 
@@ -82,11 +80,8 @@ def _cactus(rng: Rng, wide: float, green: Material) -> tuple[list[Solid], list[P
             for i in range(arms):
                 y, out, up = tall * rng.uniform(0.25, 0.6), thick * rng.uniform(2.0, 2.6), tall * rng.uniform(0.2, 0.4)
                 path = bezier((0, y, 0), (0, y, out * 0.95), (0, y + out * 0.1, out), (0, y + up, out), steps=12)
-                solids.append(
-                    horn(path, np.full(12, thick * 0.55), green, sides=36, lobes=9)
-                    .turned("y", 90 + i * rng.uniform(110, 180))
-                    .named("stem")
-                )
+                stem = horn(path, np.full(12, thick * 0.55), green, sides=36, lobes=9).turned("y", 90 + i * rng.uniform(110, 180))
+                solids.append(stem.named("stem"))
             return solids, [*said, Parts("arm", arms)] if arms else said
         case 2:
             size = wide * rng.uniform(0.8, 1.05)
@@ -185,10 +180,8 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
         plant.append(tube(vine, wide * 0.02, green, sides=5).turned("y", i * 137.5).named("stem"))
         for k in range(2, 14):
             small = blade_of(arc_of(wide * 0.45, 30, 80, 5), wide * np.array([0.05, 0.19, 0.16, 0.09, 0.005]), green)
-            plant += named(
-                "leaf",
-                placed([small.turned("y", 50 * (-1) ** k).moved((0, float(vine[k, 1]), float(vine[k, 2])))], (0, 0, 0), turn=i * 137.5),
-            )
+            leafs = placed([small.turned("y", 50 * (-1) ** k).moved((0, float(vine[k, 1]), float(vine[k, 2])))], (0, 0, 0), turn=i * 137.5)
+            plant += named("leaf", leafs)
     return [*plant, *_crown(rng, wide * 0.8, (0, wide * 0.3, 0), green, True)], [Parts("vine", count)]
 
 
@@ -199,11 +192,8 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
         case "palm":
             count, tall = int(rng.integers(7, 12)), wide * rng.uniform(0.3, 3.5)
             top, scars = (wide * rng.uniform(-0.4, 0.4), tall, 0.0), 1 + 0.15 * (np.arange(14) % 2)
-            plant.append(
-                horn(bezier((0, -0.01, 0), (0, tall * 0.5, 0), top, steps=14), wide * np.linspace(0.16, 0.1, 14) * scars, bark).named(
-                    "trunk"
-                )
-            )
+            one = horn(bezier((0, -0.01, 0), (0, tall * 0.5, 0), top, steps=14), wide * np.linspace(0.16, 0.1, 14) * scars, bark)
+            plant.append(one.named("trunk"))
             for i in range(count):
                 frond = _frond(big * rng.uniform(0.6, 0.75), big * 0.24, 80 - 55 * i / count, rng.uniform(60, 100), 13, green)
                 plant += placed(frond, top, turn=i * 137.5)
@@ -227,9 +217,8 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
             width, droop = rng.uniform(0.3, 0.55), rng.uniform(10, 70)
             for j in range(stems):
                 tall, x = big * rng.uniform(0.7, 1.0), wide * 0.3 * j
-                plant.append(
-                    horn(bezier((x, -0.01, 0), (x * 1.5, tall, 0), steps=6), wide * np.linspace(0.08, 0.04, 6), bark).named("trunk")
-                )
+                one = horn(bezier((x, -0.01, 0), (x * 1.5, tall, 0), steps=6), wide * np.linspace(0.08, 0.04, 6), bark)
+                plant.append(one.named("trunk"))
                 for i in range(count):
                     t = 0.2 + 0.8 * i / (count - 1)
                     long = big * 0.38 * (1.1 - 0.4 * t)

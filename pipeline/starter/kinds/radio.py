@@ -63,9 +63,8 @@ def _portable_radio(rng: Rng) -> Thing:
         solids.append(box((width * 0.8, tall * 0.12, 0.006), (0, tall * 0.82, front), WHITE).named("dial"))
         reels, y = (-width * 0.05, width * 0.05), tall * 0.31
         solids += [dowel((x, y, front), (x, y, front + 0.012), width * 0.025, trim) for x in reels]
-        solids += named(
-            "knob", [knob(size, 0.02, (width * (i - (knobs - 1) / 2) * 0.09, tall * 0.66, front - 0.002), trim) for i in range(knobs)]
-        )
+        some = [knob(size, 0.02, (width * (i - (knobs - 1) / 2) * 0.09, tall * 0.66, front - 0.002), trim) for i in range(knobs)]
+        solids += named("knob", some)
         parts.append(Parts("speaker", 2))
     else:
         side = pick(rng, (-1, 1))
@@ -84,9 +83,8 @@ def _portable_radio(rng: Rng) -> Thing:
         parts.append(Parts("handle", 1))
         reach, y = width * rng.uniform(0.3, 0.46), tall * 0.88
         if maybe(rng, 0.5):
-            solids += named(
-                "handle", [box((0.012, tall * 0.35 + 0.01, 0.02), (s * (width / 2 + 0.005), tall * 0.88, 0), trim) for s in (-1, 1)]
-            )
+            handles = [box((0.012, tall * 0.35 + 0.01, 0.02), (s * (width / 2 + 0.005), tall * 0.88, 0), trim) for s in (-1, 1)]
+            solids += named("handle", handles)
             solids.append(cushion((width + 0.022, 0.018, 0.024), (0, tall * 1.22, 0), 0.008, trim).named("handle"))
         else:
             solids.append(arch_of((-reach, y, 0), (reach, y, 0), tall * rng.uniform(0.3, 0.55), 0.007, trim).named("handle"))
@@ -124,15 +122,13 @@ def _parlour_radio(rng: Rng) -> Thing:
             solids.append(box((width * 0.05, tall * 0.42, 0.014), (x, tall * 0.42, front), timber).named("speaker"))
         solids.append(box((width * 0.8, tall * 0.045, 0.016), (0, tall * 0.4, front), timber).named("speaker"))
         if maybe(rng, 0.5):
-            solids.append(
-                facing([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim).named("dial")
-            )
+            one = facing([(0, 0), (width * 0.14, 0), (width * 0.13, 0.012), (0, 0.012)], (0, tall * 0.27, front), trim)
+            solids.append(one.named("dial"))
             solids.append(facing([(0, 0), (width * 0.11, 0), (0, 0.014)], (0, tall * 0.27, front), WHITE).named("dial"))
         else:
             solids.append(box((width * 0.4, tall * 0.09, 0.012), (0, tall * 0.24, front), WHITE).named("dial"))
-        solids += named(
-            "knob", [knob(width * 0.05, 0.03, ((i - (knobs - 1) / 2) * width * 0.2, tall * 0.12, front), trim) for i in range(knobs)]
-        )
+        some = [knob(width * 0.05, 0.03, ((i - (knobs - 1) / 2) * width * 0.2, tall * 0.12, front), trim) for i in range(knobs)]
+        solids += named("knob", some)
         parts.append(Parts("bar", bars))
     else:
         solids.append(sawn(view, 0.005, pick(rng, (cloth, trim))).moved((0, 0, front - 0.002)).named("speaker"))
@@ -152,9 +148,8 @@ def _parlour_radio(rng: Rng) -> Thing:
             places = [(-side * width * 0.24 + (i - (knobs - 1) / 2) * width * 0.1, tall * 0.24) for i in range(knobs)]
         solids += named("knob", [knob(tall * 0.065, 0.03, (x, y, front), trim) for x, y in places])
     if maybe(rng, 0.5):
-        solids.append(
-            lying(rounded_rect(width * 1.06, deep * 1.08, 0.01), 0.02, timber, 0.004).moved((0, -0.015, deep * 0.54)).named("base")
-        )
+        base = lying(rounded_rect(width * 1.06, deep * 1.08, 0.01), 0.02, timber, 0.004).moved((0, -0.015, deep * 0.54))
+        solids.append(base.named("base"))
         solids = [s.moved((0, 0.015, 0)) for s in solids]
     else:
         solids = [s.moved((0, 0.015, 0)) for s in solids] + named(
@@ -178,16 +173,12 @@ def _hand_radio(rng: Rng) -> Thing:
     solids = [sawn(np.array(line), deep, case, 0.004).moved((0, 0, -deep / 2))]
     solids += _grille(rng, width * 0.7, tall * 0.26, (0, tall * 0.22, front - 0.001), dark)
     buttons, knobs = int(rng.integers(2, 5)), int(rng.integers(1, 3))
-    solids.append(
-        box((width * 0.7, tall * 0.15, 0.004), (0, tall * 0.76, front), plastic(rng, pick(rng, ("green", "grey", "black")))).named("screen")
-    )
+    screen = box((width * 0.7, tall * 0.15, 0.004), (0, tall * 0.76, front), plastic(rng, pick(rng, ("green", "grey", "black"))))
+    solids.append(screen.named("screen"))
     solids.append(grid(width * 0.7, tall * 0.1, buttons, 1, (0, tall * 0.58, front - 0.001), 0.005, dark, 0.75).named("button"))
     solids.append(box((0.006, tall * 0.2, deep * 0.4), (-width / 2 + hips * 0.6, tall * 0.55, 0), dark).named("button"))
-    solids.append(
-        rod((side * width * 0.3, tall - 0.004, 0), (side * width * 0.3, tall * rng.uniform(1.6, 2.2), 0), 0.008, 0.005, BLACK).named(
-            "antenna"
-        )
-    )
+    antenna = rod((side * width * 0.3, tall - 0.004, 0), (side * width * 0.3, tall * rng.uniform(1.6, 2.2), 0), 0.008, 0.005, BLACK)
+    solids.append(antenna.named("antenna"))
     solids += named("knob", [disc(0.008, 0.016, (-side * width * (0.3 - 0.32 * i), tall - 0.003, 0), dark, sides=16) for i in range(knobs)])
     if maybe(rng, 0.5):
         solids.append(box((width * 0.4, tall * 0.5, 0.005), (0, tall * 0.35, -front - 0.006), dark))
@@ -210,16 +201,11 @@ def _receiver(rng: Rng) -> Thing:
     items += named("knob", [knob(big * 0.4, 0.02, (-width * 0.38 + i * big * 1.15, tall * 0.24, 0.004), trim) for i in range(knobs - 1)])
     lit = plastic(rng, pick(rng, ("black", "yellow", "green", "white")))
     items.append(box((width * 0.4, tall * 0.26, 0.006), (-width * 0.02, tall * 0.54, 0.005), lit).named("dial"))
-    items.append(
-        facing([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE).named("dial")
-    )
+    dial = facing([(0, 0), (big * 0.6, 0), (big * 0.55, 0.008), (0, 0.008)], (-width * 0.36, tall * 0.64, 0.004), WHITE)
+    items.append(dial.named("dial"))
     if speaker:
-        solids.append(
-            grid(width * 0.7, deep * 0.5, 12, 6, (0, 0, 0), 0.004, BLACK, 0.5)
-            .turned("x", -90)
-            .moved((0, tall, -deep * 0.1))
-            .named("speaker")
-        )
+        one = grid(width * 0.7, deep * 0.5, 12, 6, (0, 0, 0), 0.004, BLACK, 0.5).turned("x", -90).moved((0, tall, -deep * 0.1))
+        solids.append(one.named("speaker"))
     lean = math.degrees(math.atan2(slant, tall))
     solids += [s.turned("x", -lean).moved((0, 0, deep / 2 - 0.001)) for s in items]
     parts = [Parts("knob", knobs, trim)]

@@ -59,15 +59,13 @@ def _ceramic(rng: Rng, pedestal: bool, hole: float, edge: float, white: Material
         parts.append(Parts("pedestal", 1))
     elif maybe(rng, 0.5):
         ends = ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))
-        solids.append(
-            layered([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k, y in ends], white).named("basin")
-        )
+        basin = layered([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k, y in ends], white)
+        solids.append(basin.named("basin"))
     else:
         y, wall = high - 0.28, -deep / 2
         pipe = [(0, high - 0.12, 0), (0, high - 0.32, 0), (0, high - 0.36, -0.06), (0, y, -0.1), (0, y, wall + 0.01)]
-        solids += named(
-            "pipe", [piped(pipe, 0.017, shine, bend=0.04), disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, y, wall))]
-        )
+        pipes = [piped(pipe, 0.017, shine, bend=0.04), disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, y, wall))]
+        solids += named("pipe", pipes)
         parts.append(Parts("pipe", 1, shine))
     drains: list[Point] = [(0, high - hollow, 0.03)]
     z, reach, style = -deep / 2 + 0.055, deep * 0.32, ["round" if hole > 0.9 else "square"]
@@ -113,9 +111,8 @@ def _counter(rng: Rng, kitchen: bool, hole: float, white: Material, shine: Mater
     solids = [solid.moved((x, high, 0)) for x, _ in taps for solid in unit]
     drains = [(x, high - (0.18 if top is STEEL else 0.17), 0.04) for x, _ in taps]
     end = left + count * each
-    solids += named(
-        "top", [box((drain + spare, thick, deep), (end + (drain + spare) / 2, high - thick, 0), top)] if drain + spare > 0.01 else []
-    )
+    tops = [box((drain + spare, thick, deep), (end + (drain + spare) / 2, high - thick, 0), top)] if drain + spare > 0.01 else []
+    solids += named("top", tops)
     if drain:
         grooves = int(rng.integers(5, 9))
         places = [(end + each * 0.5, high - 0.004, (k - grooves / 2) * 0.05 + 0.04) for k in range(grooves)]
@@ -165,9 +162,8 @@ def _unbuilt(rng: Rng, white: Material) -> _Basins:
     if wing:
         x = left + count * each + wing / 2
         solids.append(box((wing, 0.02, deep), (x, high - 0.02, 0), main).named("top"))
-        solids += named(
-            "top", [cushion((wing * 0.8, 0.012, 0.02), (x, high - 0.005, (k - 3) * 0.05 + 0.03), 0.005, main) for k in range(7)]
-        )
+        tops = [cushion((wing * 0.8, 0.012, 0.02), (x, high - 0.005, (k - 3) * 0.05 + 0.03), 0.005, main) for k in range(7)]
+        solids += named("top", tops)
         parts.append(Parts("drainboard", 1))
     taps, z = [(left + count * each / 2, high)], -deep / 2 + 0.05
     return _Basins(solids=solids, main=main, taps=taps, z=z, reach=0.18, drains=drains, parts=parts, style=["low"])
@@ -225,9 +221,8 @@ def _vanity(
     for i in range(doors):
         x = (i - (doors - 1) / 2) * each
         solids.append(cushion((each - 0.012, height - 0.03, 0.02), (x, low + 0.015, deep / 2), 0.004, body).named("door"))
-        solids += named(
-            "door", [cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body)] if form == 3 else []
-        )
+        some = [cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body)] if form == 3 else []
+        solids += named("door", some)
         side = 1 if i % 2 == 0 and doors > 1 else -1
         px, z = x + side * each * 0.4, deep / 2 + 0.03
         solids.append(dowel((px, low + height * 0.62, z), (px, low + height * 0.8, z), 0.007, shine).named("handle"))

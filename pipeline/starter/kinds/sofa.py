@@ -61,9 +61,8 @@ def sofa(rng: Rng) -> Thing:
         line = np.concatenate([[(-half, low), (half, low)], np.stack([u * half, seat + back + crest], 1)])
         solids.append(plate(line, stuff, soft, edge=0.03).moved((0, 0, hind + stuff / 2)).named("back"))
     if form == 1 and maybe(rng, 0.6):  # rolled over behind as the arms are
-        solids.append(
-            dowel((-half, seat + back - 0.03, hind + 0.04), (half, seat + back - 0.03, hind + 0.04), 0.09, soft, sides=20).named("back")
-        )
+        one = dowel((-half, seat + back - 0.03, hind + 0.04), (half, seat + back - 0.03, hind + 0.04), 0.09, soft, sides=20)
+        solids.append(one.named("back"))
     for s in (-1, 1) if form >= 0 else ():
         if not (corner and s == hand):
             pieces = _sofa_arm(form, arm, seat + up - low, depth + 0.01, low, soft, stand)
@@ -87,9 +86,8 @@ def sofa(rng: Rng) -> Thing:
         rows = int(rng.integers(2, 4))
         for row in range(rows):
             for x in np.arange(-inner / 2 + 0.1 + 0.06 * (row % 2), inner / 2 - 0.05, 0.17):
-                solids.append(
-                    ball(0.013, (float(x), seat + 0.1 + row * (back - 0.12) / rows, hind + stuff), stand, rings=6, sides=10).named("back")
-                )
+                one = ball(0.013, (float(x), seat + 0.1 + row * (back - 0.12) / rows, hind + stuff), stand, rings=6, sides=10)
+                solids.append(one.named("back"))
     if corner:
         deep, z = each + 0.1, depth / 2 + long / 2 - 0.01
         x = hand * (inner / 2 - deep / 2 + arm)
@@ -99,11 +97,8 @@ def sofa(rng: Rng) -> Thing:
         solids += named("leg", [rod((a, 0, b), (a, low + 0.02, b), 0.02, 0.025, stand) for a, b in ends])
         side = hand * (width / 2 - stuff / 2)
         if maybe(rng, 0.5):  # the back goes around
-            solids.append(
-                cushion((stuff, seat + back - low, long + depth - 0.02), (side + hand * stuff * 0.5, low, long / 2), 0.05, soft).named(
-                    "back"
-                )
-            )
+            one = cushion((stuff, seat + back - low, long + depth - 0.02), (side + hand * stuff * 0.5, low, long / 2), 0.05, soft)
+            solids.append(one.named("back"))
         elif form >= 0:
             wide = max(arm, 0.1)
             solids.append(cushion((wide, seat + up - low, depth), (hand * (width / 2 + wide / 2 - 0.01), low, 0), 0.03, soft).named("arm"))

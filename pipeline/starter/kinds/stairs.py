@@ -26,9 +26,8 @@ def _flight(steps: int, width: float, rise: float, going: float, form: int, belo
     if form == 2:
         beam = [(0.0, 0.0), (going, 0.0), (long, high - rise * 1.1), (long, high - 0.05)]
         solids.append(slab([*beam, (0.0, rise - 0.05)], width * 0.18, base, bevel=0.01).turned("y", 90).named("beam"))
-        solids += named(
-            "beam", [box((width * 0.12, 0.12, going * 0.5), (0, (i + 1) * rise - 0.14, -(i + 0.5) * going), base) for i in range(steps)]
-        )
+        beams = [box((width * 0.12, 0.12, going * 0.5), (0, (i + 1) * rise - 0.14, -(i + 0.5) * going), base) for i in range(steps)]
+        solids += named("beam", beams)
     if form:
         thick, nose = (0.05, 0.02) if form != 3 else (0.03, 0.03)
         for i in range(steps):
@@ -65,9 +64,8 @@ def _straight_stairs(rng: Rng) -> Thing:
         at = (0, high - 0.12 if form in (1, 2) else 0, -long - deep / 2)
         solids.append(box((width, 0.12 if form in (1, 2) else high, deep), at, base).named("landing"))
         if form in (1, 2):
-            solids += named(
-                "post", [box((0.08, high - 0.1, 0.08), (s * (width / 2 - 0.06), 0, -long - deep + 0.06), base) for s in (-1, 1)]
-            )
+            posts = [box((0.08, high - 0.1, 0.08), (s * (width / 2 - 0.06), 0, -long - deep + 0.06), base) for s in (-1, 1)]
+            solids += named("post", posts)
     for s in (1, -1)[:rails]:
         x = s * (width / 2 - 0.05)
         path = [(x, (i + 1) * rise, -(i + 0.5) * going) for i in range(steps)]

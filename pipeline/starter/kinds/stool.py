@@ -51,23 +51,18 @@ def stool(rng: Rng) -> Thing:
     elif form == 2:  # legs on a circle, with a ring
         count, spread = int(rng.integers(3, 5)), across * rng.uniform(0.42, 0.62)
         for turn in np.arange(count) * 360 / count + 45:
-            solids.append(
-                rod((0, 0, spread), (0, height + 0.005, across * 0.32), 0.012, 0.017, stand).turned("y", float(turn)).named("leg")
-            )
+            leg = rod((0, 0, spread), (0, height + 0.005, across * 0.32), 0.012, 0.017, stand).turned("y", float(turn))
+            solids.append(leg.named("leg"))
         t, ring = rng.uniform(0.25, 0.45), np.linspace(0, 2 * math.pi, 33)
         radius = spread + (across * 0.32 - spread) * t
         if high or maybe(rng, 0.4):
-            solids.append(
-                tube(np.stack([np.sin(ring) * radius, np.full(33, height * t), np.cos(ring) * radius], 1), 0.009, stand, sides=8).named(
-                    "footrest"
-                )
-            )
+            footrest = tube(np.stack([np.sin(ring) * radius, np.full(33, height * t), np.cos(ring) * radius], 1), 0.009, stand, sides=8)
+            solids.append(footrest.named("footrest"))
         parts.append(Parts("leg", count, stand))
     elif form == 3:  # legs that cross
         for x in (-across * 0.42, across * 0.42):
-            solids += named(
-                "leg", [dowel((x, 0.012, s * across * 0.55), (x * 0.97, height, -s * across * 0.42), 0.013, stand) for s in (-1, 1)]
-            )
+            some = [dowel((x, 0.012, s * across * 0.55), (x * 0.97, height, -s * across * 0.42), 0.013, stand) for s in (-1, 1)]
+            solids += named("leg", some)
         bars, x = ((height * 0.51, 0.0), (0.1, across * 0.45), (0.1, -across * 0.45)), across * 0.42
         solids += named("leg", [dowel((-x, y, z), (x, y, z), 0.012, stand) for y, z in bars])
         corner, round_, squash, style = 0.12, False, 1.0, ["square", "folding"]
@@ -95,14 +90,11 @@ def stool(rng: Rng) -> Thing:
         solids.append(soft_board(wide, wide * squash, rng.uniform(0.03, 0.06), (0, height - 0.005, 0), timber, corner).named("seat"))
     if high and form in (0, 1, 5, 6) and maybe(rng, 0.35):
         rest, tall = soft if padded else timber, rng.uniform(0.14, 0.24)
-        solids.append(
-            backrest(wide * 0.95, tall * 0.6, 0.07, (0, height + tall * 0.6, -wide * squash * 0.5 - 0.02), 0.03, rest).named("back")
-        )
+        one = backrest(wide * 0.95, tall * 0.6, 0.07, (0, height + tall * 0.6, -wide * squash * 0.5 - 0.02), 0.03, rest)
+        solids.append(one.named("back"))
         back, y = wide * squash, height
-        solids += named(
-            "back",
-            [dowel((x, y + 0.005, -back * 0.4), (x, y + tall, -back * 0.5 - 0.025), 0.01, stand) for x in (-wide * 0.25, wide * 0.25)],
-        )
+        backs = [dowel((x, y + 0.005, -back * 0.4), (x, y + tall, -back * 0.5 - 0.025), 0.01, stand) for x in (-wide * 0.25, wide * 0.25)]
+        solids += named("back", backs)
         parts.append(Parts("backrest", 1))
     elif form in (5, 6) and not high and maybe(rng, 0.2):  # handles of a stool for the bath or the bedside
         for s in (-1, 1):

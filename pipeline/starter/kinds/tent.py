@@ -84,18 +84,14 @@ def _ridge_tent(rng: Rng) -> Thing:
         if swung:  # a flap thrown back to its side
             flap = [(s * 0.02, tall * 0.97), (s * foot, knee), (s * foot, 0.02), (s * foot * 0.78, 0.02), (s * width * 0.13, tall * 0.55)]
             solids.append(slab(flap, 0.03, second, bevel=0.01).moved((0, 0, half - 0.02)).named("door"))
-            solids.append(
-                dowel((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, cloth, sides=8).named(
-                    "door"
-                )
-            )
+            door = dowel((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, cloth, sides=8)
+            solids.append(door.named("door"))
         else:
             outline = [(s * 0.008, tall * 0.97), (s * foot, knee), (s * foot, 0.0), (s * 0.008, 0.0)]
             solids.append(slab(outline, 0.02, cloth).moved((0, 0, half - 0.03)).named("door"))
             x, z = s * 0.03, half
-            solids += named(
-                "door", [dowel((x, tall * h, z - 0.02), (x, tall * h, z + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)]
-            )
+            doors = [dowel((x, tall * h, z - 0.02), (x, tall * h, z + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)]
+            solids += named("door", doors)
     solids.append(box((width - 0.05, 0.02, depth - 0.08), (0, 0, 0), second).named("floor"))
     outside = maybe(rng, 0.4)
     for z in (-half - 0.02, half + 0.02):
@@ -177,9 +173,8 @@ def _tunnel_tent(rng: Rng) -> Thing:
     if closed:
         grid[..., 2] = body / 2 + depth * 0.14 * np.sqrt(np.clip((1 - grid[..., 1] / tall) / 0.8, 0, 1))
         solids.append(drape(np.add(grid, (0, 0, 0.03)), grid - (0, 0, 0.03), BLACK).named("door"))
-        solids.append(
-            tube(np.add(np.concatenate([grid[:, 0], grid[-1, 1:-1], grid[::-1, -1]]), (0, 0, 0.03)), 0.016, second, sides=6).named("door")
-        )
+        door = tube(np.add(np.concatenate([grid[:, 0], grid[-1, 1:-1], grid[::-1, -1]]), (0, 0, 0.03)), 0.016, second, sides=6)
+        solids.append(door.named("door"))
     else:
         solids.append(slab([(x * 0.9, y * 0.93) for x, y, _ in arch(0, 1.0)], 0.03, BLACK).moved((0, 0, body / 2)).named("door"))
         for s in (-1, 1):
@@ -236,11 +231,8 @@ def _bell_tent(rng: Rng) -> Thing:
     roof = [(float(radius * over * (1 - t) ** curve), float(wall + rise * t)) for t in np.linspace(0, 0.97, 9)]
     striped = maybe(rng, 0.45)
     solids = named("wall", [lathe([(0, 0), (radius, 0), (radius * 0.99, wall), (0, wall)], cloth, sides=sides)])
-    solids.append(
-        lathe([(0, wall - 0.1), (radius * over, wall - 0.1), *roof, (0, wall + rise)], pick(rng, (cloth, second)), sides=sides).named(
-            "roof"
-        )
-    )
+    one = lathe([(0, wall - 0.1), (radius * over, wall - 0.1), *roof, (0, wall + rise)], pick(rng, (cloth, second)), sides=sides)
+    solids.append(one.named("roof"))
     for i in range(0, sides, 2) if striped else ():
         a = np.array([i, i + 1]) * 2 * math.pi / sides
         eaves = [(r * 1.008, y + 0.012) for r, y in [(radius * over, wall - 0.1), *roof]]

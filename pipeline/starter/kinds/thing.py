@@ -2,7 +2,7 @@
 
     def stool(rng: Rng) -> Thing:
         timber = wood(rng)
-        seat = disc(0.18, 0.03, (0, 0.45, 0), timber)
+        seat = disc(0.18, 0.03, (0, 0.45, 0), timber).named("seat")
         stands, feet = legs(rng, 0.3, 0.3, 0.45, 0.04, timber)
         return Thing.of([seat, *stands], timber, ["round"], [feet])
 

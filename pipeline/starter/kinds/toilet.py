@@ -69,9 +69,8 @@ def _tank(
         solids += [piped(pipe, 0.022, shine).named("pipe"), layered(foot, white).named("bowl")]
         z, tall, x = hind - 0.06, tall * 0.8, across * 0.42
         side, end = z + deep * 0.3, (x + 0.1, low + tall + 0.03, z + deep * 0.3)
-        solids += named(
-            "handle", [dowel((x, low + tall, side), end, 0.006, shine), dowel((x + 0.1, low - 0.4, side), end, 0.004, shine, sides=8)]
-        )
+        handles = [dowel((x, low + tall, side), end, 0.006, shine), dowel((x + 0.1, low - 0.4, side), end, 0.004, shine, sides=8)]
+        solids += named("handle", handles)
         grip = [(0, 0), (0.016, 0.02), (0.012, 0.06), (0, 0.08)]
         solids.append(turned(grip, (x + 0.1, low - 0.46, side), wood(rng, "brown"), sides=12).named("handle"))
         parts.append(Parts("pipe", 1, shine))
@@ -79,9 +78,8 @@ def _tank(
         low, tall, across = 0.0, high + tall * 0.75, wide * 1.02
     else:
         neck = ((0.6, 0.2, high - 0.28, hind + 0.02), (0.86, 0.24, high - 0.05, hind), (0.86, 0.24, high + 0.001, hind))
-        solids.append(
-            layered([closed_loop(wide * w, room + d, y, back - room / 2, front=0.3) for w, d, y, back in neck], white).named("bowl")
-        )
+        bowl = layered([closed_loop(wide * w, room + d, y, back - room / 2, front=0.3) for w, d, y, back in neck], white)
+        solids.append(bowl.named("bowl"))
     taper = rng.uniform(0.82, 1.0)
     levels = ((taper * 0.97, 0), (taper, 0.03), (1, 1))
     solids.append(layered([closed_loop(across * k, deep * k, low + h * tall, z, front=corner) for k, h in levels], white).named("tank"))

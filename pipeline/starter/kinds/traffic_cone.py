@@ -19,9 +19,8 @@ def traffic_cone(rng: Rng) -> Thing:
     match int(rng.integers(5)):
         case 0:
             round_foot = True
-            solids.append(
-                lathe([(0, 0), (base, 0), (base, high * 0.6), (base * 0.93, high), (0, high)], foot_paint, sides=40).named("base")
-            )
+            one = lathe([(0, 0), (base, 0), (base, high * 0.6), (base * 0.93, high), (0, high)], foot_paint, sides=40)
+            solids.append(one.named("base"))
         case 1:
             eight = [(math.cos(a) * base * 1.05, math.sin(a) * base * 1.05) for a in (np.arange(8) + 0.5) * math.pi / 4]
             solids.append(slab(eight, high, foot_paint, bevel=high * 0.3).turned("x", 90).moved((0, high / 2, 0)).named("base"))

@@ -92,9 +92,8 @@ def wardrobe(rng: Rng) -> Thing:
             if sort == "sliding":
                 out, leaf_wide = front + (0.028 if i % 2 else 0), each + (0.03 if doors > 1 else 0)
                 solids.append(box((leaf_wide, high, 0.026), (x, top, out + 0.013), leaf).named("door"))
-                solids += named(
-                    "door", [box((0.025, high, 0.012), (x + s * (leaf_wide / 2 - 0.0125), top, out + 0.03), STEEL) for s in SIDES]
-                )
+                some = [box((0.025, high, 0.012), (x + s * (leaf_wide / 2 - 0.0125), top, out + 0.03), STEEL) for s in SIDES]
+                solids += named("door", some)
                 inner = out + 0.026
             else:
                 solids += face(x, top, front, each, high, swing)
