@@ -232,6 +232,7 @@ def test_scenes_are_learnt_from_scratch_and_count_every_point_once(rooms: Cache)
     frozen = scenes.run(stage_of(), rooms, rooms, dataclasses.replace(options, tune="linear"))
     assert mean(full, "mIoU") > 60 > 14 + 30 and mean(full, "mIoU") > mean(frozen, "mIoU")
     assert full.classes == CLASSES[:4]  # no point of the fifth has a label
+    assert "4 of 5 classes are predicted; no training point has the others: clutter" in full.notes
     rows = of_split(rooms, "test", labelled=False).rows
     names, origin, part = rooms.ids()[rows], rooms.column("points/origin")[rows], rooms.column("points/part")[rows]
     kinds = {
@@ -240,6 +241,17 @@ def test_scenes_are_learnt_from_scratch_and_count_every_point_once(rooms: Cache)
     truth = np.bincount([p for p in kinds.values() if p >= 0], minlength=4)
     np.testing.assert_array_equal(np.array(full.confusion).sum(1), truth)
     assert any(f"measured on {truth.sum()} labelled points of 18 crops of 2 scenes" in note for note in full.notes)
+
+
+def test_a_step_on_some_points_of_a_large_block_learns_too(shapes: Cache) -> None:
+    options = parts.Options(epochs=20, seeds=1, lr=4e-3, batch=8, scratch=True, loss_points=32)
+    metric = parts.run(stage_of(), shapes, shapes, options).metrics[0]
+    assert metric.chance is not None and metric.mean > metric.chance + 20
+    data = labelled(shapes)
+    model = segment.segmenter(stage_of(), data, options, len(PARTS))
+    points, query = data.read(np.arange(2), 0), torch.tensor([5, 3, 100])
+    with torch.no_grad():
+        assert torch.allclose(model(points, None, True, None, query), model(points, None, True)[:, query], atol=1e-6)
 
 
 def test_crops_merge_to_the_mean_of_their_probabilities() -> None:

@@ -196,6 +196,7 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
                 if blank.any()
                 else []
             ),
+            *unlearnt(names, present),
             *ignored(test, theirs, place),
             *seen_before(train, test, scenes),
         ),
@@ -268,6 +269,12 @@ def of_scenes(crops: Shapes) -> tuple[tuple[str, ...], tuple[NDArray[np.int64], 
 def scene_names(crops: Shapes) -> list[str]:
     """The name of the scene of each crop."""
     return [name.rpartition(CROP)[0] or name for name in crops.cache.ids()[crops.rows]]
+
+
+def unlearnt(names: Sequence[str], present: NDArray[np.int64]) -> tuple[str, ...]:
+    """A note on classes of the training cache that no training point has."""
+    absent = [name for i, name in enumerate(names) if i not in present]
+    return (f"{len(present)} of {len(names)} classes are predicted; no training point has the others: {some(absent)}",) if absent else ()
 
 
 def ignored(test: Shapes, names: Sequence[str], place: NDArray[np.int64]) -> tuple[str, ...]:
