@@ -241,6 +241,7 @@ def framed(stage: Stage, train: Shapes, test: Shapes, encoder: Encoder, options:
     frame = measure(train, encoder.config.channels, options)
     why = "as asked" if options.scale is not None and options.middle is not None else "measured on the training crops"
     kind = "in the unit sphere" if trained == "unit_sphere" else "in metres"
+    kind += "" if stage.convention else " (it does not say so: this is the usual kind)"
     unit = f"{frame.scale:.3g} m are 1, and the height {frame.middle:.3g} m is 0 ({why})"
     return frame, (f"crops are brought to the encoder's coordinates, whose run was trained on points {kind}: {unit}",)
 
@@ -412,7 +413,8 @@ def measured(task: Task, counts: NDArray[np.int64]) -> tuple[str, ...]:
     total = counts.sum((0, 1))
     points = int(counts[0].sum())
     absent = [name for i, name in enumerate(task.names) if not total[i].any() and not total[:, i].any()]
-    crops = f"{len(task.test)} crops of {len(task.scenes)} scenes" if len(task.test) > len(task.scenes) else f"{len(task.scenes)} scenes"
+    scenes = "1 scene" if len(task.scenes) == 1 else f"{len(task.scenes)} scenes"
+    crops = f"{len(task.test)} crops of {scenes}" if len(task.test) > len(task.scenes) else scenes
     blocks = "all" if task.test.full.blocks > 1 else "the"
     found = [f"measured on {points} labelled points of {crops}: those that {blocks} stored blocks hold"]
     if not task.merged:
