@@ -9,6 +9,8 @@ A shape is made from (seed, index) alone: a kind (index modulo their number), th
 four has no colour, as CAD models do. Every fourth of a kind is in the split test, the others in train. Id: `chair/0003`, the fourth
 chair.
 
+Every triangle carries the name of its part of the thing (seat, leg, wheel), an index in `kinds.thing.PARTS`.
+
 The kinds are in `kinds`, written in the words of the toolkit that `kinds.kit` gathers.
 """
 
@@ -23,10 +25,10 @@ import numpy as np
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
 from pipeline import geometry
-from pipeline.sources.catalog import Entry, Source, Textures
+from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.solids import Material, Solid, unit
-from pipeline.starter.kinds.thing import Parts
+from pipeline.starter.kinds.thing import PARTS, Parts
 
 LOOKS_FOR: Final = "its own name, for a small collection made in code"
 
@@ -120,7 +122,7 @@ def open_source(
         kind, number = list(KINDS)[index % len(KINDS)], index // len(KINDS)
         split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
         entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split, licence=LICENCE))
-    return Source.of(ShapeMaker(seed=int(seed), options=options, textures=textures), entries)
+    return Source.of(ShapeMaker(seed=int(seed), options=options, textures=textures), entries, labelled=Labelled(parts=PARTS))
 
 
 def example(folder: Path) -> str:
@@ -145,7 +147,7 @@ class ShapeMaker:
 
 
 def _parts(solids: list[Solid]) -> tuple[geometry.Part, ...]:
-    """Solids of one material become one part."""
+    """Solids of one material become one `geometry.Part`. Its labels are indices of the names of their parts in `PARTS`."""
     groups: dict[Material, list[Solid]] = defaultdict(list)
     for solid in solids:
         groups[solid.material].append(solid)
@@ -156,6 +158,7 @@ def _parts(solids: list[Solid]) -> tuple[geometry.Part, ...]:
             geometry.Part(
                 vertices=np.concatenate([solid.vertices for solid in group]).astype(np.float32),
                 faces=np.concatenate([solid.faces + start for solid, start in zip(group, starts, strict=True)]).astype(np.int32),
+                part=np.concatenate([np.full(len(solid.faces), np.searchsorted(PARTS, solid.part)) for solid in group]).astype(np.int16),
                 normals=np.concatenate([solid.normals for solid in group]).astype(np.float32),
                 base_color=(*material.color, 1.0),
                 metallic=material.metallic,

@@ -85,11 +85,11 @@ def test_help_explains(command):
         (("build", "starter", "x.zarr", "--set", "captions.max_tokens=0"), "captions.max_tokens must be a number from 1"),
         (
             ("build", "starter", "x.zarr", "--recipe", "points", "--set", "points.parts=leg,seat"),
-            "points.parts and points.instances: no source",
+            "points.parts, points.instances and points.origins: the source decides",
         ),
         (
             ("build", "starter", "x.zarr", "--recipe", "points", "--set", "points.instances=true"),
-            "points.parts and points.instances: no source",
+            "points.parts, points.instances and points.origins: the source decides",
         ),
         (("build", "starter", "x.zarr", "--set", "teachers=nobody"), "no teacher 'nobody'"),
         (("build", "starter", "x.zarr", "--set", "captions.rank_by=starter-attributes"), "has no text side"),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,14 +17,14 @@ def _built_in(
     wood_or_stone, f = pick(rng, (white, white, stone(rng), wood(rng))), pick(rng, (0.25, 0.5, 0.98))
     block = [closed_loop(long, wide, 0.0, front=0.02), closed_loop(long, wide, top + 0.002, front=0.02)]
     rings = [*block, closed_loop(long - 2 * border, wide - 2 * border, top + 0.002, front=f)]
-    solids.append(layered(rings, wood_or_stone, caps=(True, False)))
+    solids.append(layered(rings, wood_or_stone, caps=(True, False)).named("body"))
     k = 0.0 if maybe(rng, 0.5) else -border * 0.5
     size = (long + 2 * k + 0.02, wide + 2 * k + 0.02)
     rim = [closed_loop(*size, top, front=0.06), closed_loop(*size, high - 0.006, front=0.06)]
     rim += [closed_loop(size[0] - 0.012, size[1] - 0.012, high, front=0.06)]
     steps = [(0.0, high - 0.001), (0.012, high - 0.02), (0.07, high * 0.5), (0.1, high * 0.3), (0.16, high * 0.25)]
     within = [closed_loop(long - 2 * border - 3.2 * d, wide - 2 * border - 2 * d, y, front=f) for d, y in steps]
-    solids.append(layered([*rim, *within], white, caps=(False, True)))
+    solids.append(layered([*rim, *within], white, caps=(False, True)).named("basin"))
     style = ["square" if f < 0.9 else "oval"]
     if maybe(rng, 0.35):
         panels = int(rng.integers(1, 4))
@@ -34,17 +35,18 @@ def _built_in(
         parts.append(Parts("panel", panels))
     if maybe(rng, 0.25):
         deep = rng.uniform(0.25, 0.35)
-        solids.append(soft_board(long * 0.7, deep, high * 0.4, (0, 0, wide / 2 + deep / 2), wood_or_stone, 0.03))
+        solids.append(soft_board(long * 0.7, deep, high * 0.4, (0, 0, wide / 2 + deep / 2), wood_or_stone, 0.03).named("step"))
         parts.append(Parts("step", 1))
     if maybe(rng, 0.15):
         pane = glass(rng, "white")
-        solids.append(box((long * 0.5, 1.4, 0.01), (-long * 0.24, high - 0.002, wide / 2 - 0.03), pane))
-        solids.append(dowel((-long / 2 + 0.015, high, wide / 2 - 0.03), (-long / 2 + 0.015, high + 1.4, wide / 2 - 0.03), 0.014, shine))
+        solids.append(box((long * 0.5, 1.4, 0.01), (-long * 0.24, high - 0.002, wide / 2 - 0.03), pane).named("pane"))
+        one = dowel((-long / 2 + 0.015, high, wide / 2 - 0.03), (-long / 2 + 0.015, high + 1.4, wide / 2 - 0.03), 0.014, shine)
+        solids.append(one.named("pane"))
         parts.append(Parts("glass screen", 1))
     if maybe(rng, 0.3):
         z = wide / 2 - border * 0.5
         bends = [(0.1, high - 0.01, z), (0.1, high + 0.05, z), (0.3, high + 0.05, z), (0.3, high - 0.01, z)]
-        solids.append(piped(bends, 0.01, shine, bend=0.03))
+        solids.append(piped(bends, 0.01, shine, bend=0.03).named("handle"))
         parts.append(Parts("handle", 1, shine))
     tap_at = (-long / 2 + border * 0.5, high, 0.0)
     return style, tap_at
@@ -69,7 +71,8 @@ def _in_corner(
     walls = [level(heart + away * k, y) for k, y in ((0.97, 0), (0.97, high - 0.06), (1, high - 0.06), (1, high - 0.01), (0.99, high))]
     levels = ((0.4, high), (0.385, high - 0.025), (0.33, high * 0.5), (0.3, high * 0.32), (0.24, high * 0.27))
     bowl = [level(heart + ring * k * side, y) for k, y in levels]
-    solids.append(layered([*walls, *bowl], white))
+    tub = layered([*walls, *bowl], white)
+    solids.append(tub.named("body", first=(2 * len(walls) - 1) * len(edge)).named("basin"))
     style = ["corner"]
     tap_at, turn = (-side * 0.36, high + 0.01, -side * 0.36), 45.0
     if maybe(rng, 0.5):
@@ -77,7 +80,7 @@ def _in_corner(
         for i in range(jets):
             a = -1.2 + i * 2.4 / (jets - 1) + math.pi * 1.25
             at = (math.sin(a) * 0.34 * side - side * 0.04, high * 0.6, math.cos(a) * 0.34 * side - side * 0.04)
-            solids.append(ball(0.025, at, shine, rings=6, sides=10))
+            solids.append(ball(0.025, at, shine, rings=6, sides=10).named("basin"))
         parts.append(Parts("jet", jets))
     return long, wide, style, tap_at, turn
 
@@ -113,27 +116,31 @@ def _free(
         k = min(most, float(np.interp(h, heights, sizes)) - 0.05)  # inside the outer skin at every height
         well.append(closed_loop(long * k - (1 - k) * 0.2, wide * k, lift + h * body, front=f))
     skins = [layered([*outer, lip[0]], outside, caps=(True, False)), layered([*lip, *well], inside, caps=(False, True))]
+    around = len(skins[0].faces)
     skins = [layered([*outer, *lip, *well], outside)] if inside is white and outside is white else skins
+    skins = [skins[0].named("body", first=around), *skins[1:]]
     rise, both = rng.uniform(0.08, 0.24) if maybe(rng, 0.6) else 0.0, maybe(rng, 0.5)
-    solids += [slipper(s, rise, both) for s in skins] if rise else skins
+    solids += named("basin", [slipper(s, rise, both) for s in skins] if rise else skins)
     style = ["oval", *(("curved",) if rise else ())]
     if form == 0:
         claw = pick(rng, (shine, white))
         for x, z in four(long * 0.62, wide * 0.62):
             knee = [(x * 0.92, lift + 0.035, z * 0.9), (x * 1.06, lift * 0.75, z * 1.14), (x * 1.04, 0.03, z * 1.12)]
-            solids.append(piped(knee, 0.024, claw, bend=1))
+            solids.append(piped(knee, 0.024, claw, bend=1).named("leg"))
             line = [(0, 0), (0.03, 0), (0.042, 0.025), (0.03, 0.05), (0, 0.055)]
-            solids.append(turned(line, (x * 1.04, 0, z * 1.12), claw, sides=14))
+            solids.append(turned(line, (x * 1.04, 0, z * 1.12), claw, sides=14).named("leg"))
         parts.append(Parts("leg", 4, claw))
     tap_at = (0.0, high, -wide / 2 + 0.02) if rise and both else (-long / 2 + 0.03, high + 0.01, 0.0)
     turn = 0.0 if rise and both else 90.0
     if maybe(rng, 0.4):  # pipes and a tap that stand on the floor
         z, high_tap = -wide / 2 - 0.12, high + rng.uniform(0.2, 0.35)
-        solids += [dowel((x, 0, z), (x, high + 0.1, z), 0.012, shine) for x in (-0.07, 0.07)] + [
-            dowel((-0.12, high + 0.1, z), (0.12, high + 0.1, z), 0.02, shine)
-        ]
+        solids += named(
+            "tap",
+            [dowel((x, 0, z), (x, high + 0.1, z), 0.012, shine) for x in (-0.07, 0.07)]
+            + [dowel((-0.12, high + 0.1, z), (0.12, high + 0.1, z), 0.02, shine)],
+        )
         corners = [(0, high + 0.1, z), (0, high_tap, z), (0, high_tap, z + 0.25), (0, high_tap - 0.06, z + 0.25)]
-        solids.append(piped(corners, 0.013, shine, bend=0.06))
+        solids.append(piped(corners, 0.013, shine, bend=0.06).named("tap"))
         parts.append(Parts("tap", 1, shine))
         turn = -1.0
     return style, tap_at, turn
@@ -154,7 +161,7 @@ def bathtub(rng: Rng) -> Thing:
         points = solid.vertices.copy()
         t = points[:, 0] / (long / 2)
         points[:, 1] += rise * (np.abs(t) if both else np.clip(t, 0, None)) ** 2.2 * np.clip(points[:, 1] / high, 0, 1) ** 2
-        return Solid(vertices=points, normals=solid.normals, faces=solid.faces, material=solid.material)
+        return replace(solid, vertices=points)
 
     if form <= 2:  # stands free: on feet, on a plinth, or whole to the floor
         style, tap_at, turn = _free(rng, form, high, long, wide, outside, inside, white, solids, slipper, shine, parts)

@@ -19,6 +19,7 @@ def bottle(rng: Rng) -> Thing:
     outer = smooth(knots, wide, tall)
     neck = outer[-1][0]
     mouth = [(neck * 0.75, tall), (neck * 0.7, tall - neck), (0.0, tall - neck)]
+    shoulder = max(height for radius, height in outer if radius > neck + 0.35 * (wide - neck))
     style: list[str] = []
     bulbs = ("flask", "globe", "decanter")
     chance = {"whisky": 0.9, "perfume": 0.8, "spray": 0.6, "dispenser": 0.4, "medicine": 0.2, "water": 0.2, "jug": 0.35}.get(form, 0.0)
@@ -26,7 +27,7 @@ def bottle(rng: Rng) -> Thing:
     squash = (
         rng.uniform(0.45, 0.72) if maybe(rng, 0.7 if form in ("spray", "whisky", "perfume") else 0.0 if form in bulbs else 0.08) else 1.0
     )
-    solids = [lathe([(0.0, 0.0), (outer[0][0] * 0.92, 0.0), *outer, *mouth], body, sides=72, squash=squash)]
+    solids = [lathe([(0.0, 0.0), (outer[0][0] * 0.92, 0.0), *outer, *mouth], body, sides=72, squash=squash).named("neck", above=shoulder)]
     parts = []
     if form not in bulbs and maybe(rng, 0.6):
         paper = pick(rng, (WHITE, paint(rng, pick(rng, ("red", "yellow", "beige", "blue", "green", "black")))))
@@ -47,7 +48,7 @@ def bottle(rng: Rng) -> Thing:
     if form == "thermos" and maybe(rng, 0.4):
         solids.append(ear_of(rng, (wide * 0.98, tall * 0.25), (wide * 0.98, tall * 0.7), wide * 0.7, 0.007, BLACK))
         parts.append(Parts("handle", 1, BLACK))
-    solids += closure(rng, sort, neck, tall, squash)
+    solids += named("lid", closure(rng, sort, neck, tall, squash))
     if sort == "open":
         style.append("open")
     elif sort != "foil":

@@ -60,6 +60,8 @@ def bowl(rng: Rng) -> Thing:
     outer = smooth(curve, wide, tall)
     rim, wall = outer[-1][0], wide * rng.uniform(0.03, 0.06)
     solids = vessel(outer, wall, body, pick(rng, (body, body, WHITE, ceramic(rng))), sides=72)
+    if form == "pedestal":
+        solids[0] = solids[0].named("base", below=tall * 0.45)
     style: list[str] = {"wide": ["wide"], "shallow": ["wide", "low"], "deep": ["tall"], "pedestal": ["tall"]}.get(form, [])
     parts: list[Parts] = []
     parts += [Parts("stem", 1)] if form == "pedestal" else []
@@ -102,23 +104,23 @@ def bowl(rng: Rng) -> Thing:
     if plain and form in ("tureen", "deep", "half") and maybe(rng, 0.9 if form == "tureen" else 0.3):
         knots = [(0, 0), (1.03, 0), (1.03, 0), (1.0, 0.08), (0.7, 0.3), (0.12, 0.4), (0.1, 0.46), (0.18, 0.56), (0.1, 0.64), (0, 0.65)]
         lid = smooth(knots, rim, rim)
-        solids.append(turned(lid, (0, tall, 0), body, sides=48))
+        solids.append(turned(lid, (0, tall, 0), body, sides=48).named("lid"))
         parts.append(Parts("lid", 1))
     elif plain and form in ("half", "wide", "pedestal", "salad", "mixing", "shallow") and maybe(rng, 0.35):
         fruits, words = _fruits(rng, rim * 0.8, tall * (0.95 if form != "shallow" else 1.3))
-        solids += fruits
+        solids += named("fruit", fruits)
         parts.append(words)
     elif form == "salad" and plain and maybe(rng, 0.6):
         server = wood(rng)
         for side in (-1, 1):
             end = (side * rim * 1.25, tall * 1.7, 0.0)
-            solids += [rod((-side * rim * 0.2, tall * 0.2, side * rim * 0.3), end, wide * 0.03, wide * 0.05, server)]
-            solids.append(stretched(bulb(wide * 0.05, (0, 0, 0), server), z=1.4).moved(end))
+            solids += [rod((-side * rim * 0.2, tall * 0.2, side * rim * 0.3), end, wide * 0.03, wide * 0.05, server).named("spoon")]
+            solids.append(stretched(bulb(wide * 0.05, (0, 0, 0), server), z=1.4).moved(end).named("spoon"))
         parts.append(Parts("spoon", 2, server))
     elif maybe(rng, 0.15) and plain:
         level, soup = tall * 0.75, paint(rng, pick(rng, ("orange", "green", "red", "brown", "white", "beige")))
         radius = radius_at(outer, level) - wall * 0.7
-        solids.append(lathe([(0, level - 0.002), (radius, level - 0.002), (radius, level), (0, level)], soup, sides=48))
+        solids.append(lathe([(0, level - 0.002), (radius, level - 0.002), (radius, level), (0, level)], soup, sides=48).named("filling"))
     else:
         style = [*style, "open"]
     return Thing.of(solids, body, style, parts[:4])

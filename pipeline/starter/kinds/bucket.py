@@ -18,7 +18,7 @@ def _bail(rng: Rng, half: float, at: float, thick: float, wire: Material, grip: 
         solids.append(horn(mid, np.full(len(mid), thick * 3), grip, sides=12))
     lean = pick(rng, (0.0, 0.0, rng.uniform(20, 60), 82.0)) * pick(rng, (-1, 1))
     knobs = [dowel((side * half * 0.94, 0, 0), (side * (half + thick * 2), 0, 0), thick * 2.5, wire) for side in (-1, 1)]
-    return [solid.turned("x", lean).moved((0, at, 0)) for solid in [*solids, *knobs]]
+    return [solid.named("handle").turned("x", lean).moved((0, at, 0)) for solid in [*solids, *knobs]]
 
 
 def bucket(rng: Rng) -> Thing:
@@ -47,6 +47,8 @@ def bucket(rng: Rng) -> Thing:
         knots = [(0.55, 0), (0.55, 0.04), (0.2, 0.1), (0.2, 0.16), (0.7, 0.26), (0.85, 0.5), *rim] if maybe(rng, 0.5) else knots
     outer = smooth(knots, wide, tall)
     solids = vessel(outer, wide * (0.06 if form == "staves" else 0.025), body, body)
+    if form != "staves":
+        solids[0] = solids[0].named("rim", above=tall * 0.925)
     parts: list[Parts] = []
     style, count = list(proportion(2 * wide, tall, 0.8, 1.05)), 0
     if form == "staves":
@@ -72,7 +74,7 @@ def bucket(rng: Rng) -> Thing:
         arc = bezier((-0.35, 0, 0), (-0.35, 0, 0.45), (0.35, 0, 0.45), (0.35, 0, 0), steps=20) * wide
         ear = tube(arc, wide * 0.05, pick(rng, (body, BLACK, STEEL)), sides=10)
         ear = ear.turned("x", pick(rng, (0.0, 60.0, -50.0))).moved((0, at, radius_at(outer, at) - wide * 0.06))
-        solids += [ear.turned("y", turn) for turn in (90, 270)]
+        solids += [ear.turned("y", turn).named("handle") for turn in (90, 270)]
         parts.append(Parts("handle", 2))
     elif form == "staves" or maybe(rng, 0.94):
         rope = pick(rng, (STEEL, STEEL, BLACK, plastic(rng)))
@@ -87,20 +89,21 @@ def bucket(rng: Rng) -> Thing:
     if form == "paint" and maybe(rng, 0.6):
         lid = pick(rng, (body, plastic(rng)))
         line = [(0, 0), (1.03, 0), (1.03, 0), (1.03, 0.06), (0.9, 0.06), (0.9, 0.06), (0.88, 0.03), (0, 0.03)]
-        solids.append(turned(smooth(line, top, top), (0, tall * 0.985, 0), lid, sides=48))
+        solids.append(turned(smooth(line, top, top), (0, tall * 0.985, 0), lid, sides=48).named("lid"))
         parts.append(Parts("lid", 1, lid))
     elif form == "ice" and maybe(rng, 0.6):
         wine = smooth(PROFILES["claret"], wide * 0.27, tall * 1.25)
         flask = [lathe([(0.0, 0.0), *wine, (0.0, tall * 1.25)], glass(rng))]
         flask += [*closure(rng, "foil", wine[-1][0], tall * 1.25, 1.0)]
-        solids += [solid.turned("z", -14).moved((-wide * 0.15, tall * 0.3, 0)) for solid in flask]
+        solids += [solid.named("bottle").turned("z", -14).moved((-wide * 0.15, tall * 0.3, 0)) for solid in flask]
         parts.append(Parts("bottle", 1))
     elif form == "toy" and maybe(rng, 0.6):
         spade = plastic(rng)
         handle = dowel((0, tall * 0.2, 0), (wide * 0.5, tall * 1.6, 0), wide * 0.07, spade)
-        solids += [handle, dowel((wide * 0.5, tall * 1.6, -wide * 0.25), (wide * 0.5, tall * 1.6, wide * 0.25), wide * 0.08, spade)]
+        across = dowel((wide * 0.5, tall * 1.6, -wide * 0.25), (wide * 0.5, tall * 1.6, wide * 0.25), wide * 0.08, spade)
+        solids += named("spade", [handle, across])
         parts.append(Parts("spade", 1, spade))
     elif form != "square" and maybe(rng, 0.3):
         level, fill = tall * rng.uniform(0.6, 0.88), paint(rng, pick(rng, ("blue", "beige", "grey", "brown")))
-        solids.append(lathe([(0, base * 0.1), (radius_at(outer, level) - wide * 0.03, level), (0, level)], fill, sides=48))
+        solids.append(lathe([(0, base * 0.1), (radius_at(outer, level) - wide * 0.03, level), (0, level)], fill, sides=48).named("filling"))
     return Thing.of(solids, body, style, parts[:4])

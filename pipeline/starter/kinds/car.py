@@ -68,8 +68,9 @@ def _lights(rng: Rng, d: _Design) -> None:
         tip, y = d.length / 2 - 0.06, (d.bonnet if end > 0 else d.boot) * 0.84
         w = float(np.interp(end * (tip - 0.08), d.stations, d.wide)) * 0.94
         size = (0.22, 0.17, 0.16) if d.boxy < 0.6 else (0.36, 0.12, 0.16)
-        d.solids += [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
-        d.solids.append(soft((1.9 * w, 0.15, 0.2), (0, d.clear + 0.1, end * tip), 0.06, d.trim))
+        lights = [soft(size, (side * (w - size[0] / 2), y - size[1], end * (tip - 0.02)), 0.06, light) for side in (-1, 1)]
+        d.solids += named("light", lights)
+        d.solids.append(soft((1.9 * w, 0.15, 0.2), (0, d.clear + 0.1, end * tip), 0.06, d.trim).named("bumper"))
     d.solids.append(soft((w * 0.9, 0.14, 0.1), (0, d.bonnet * 0.84 - 0.18, d.length / 2 - 0.04), 0.03, BLACK))
     d.solids.append(box((0.46, 0.11, 0.02), (0, d.clear + 0.13, -d.length / 2 - 0.035), WHITE))
 
@@ -83,17 +84,17 @@ def _sides(d: _Design, lines: list[float], skin: Callable[[Floats | float, float
             d.solids.append(tube(np.stack([side * skin(line_up, z), line_up, np.full(8, z)], axis=1), 0.008, BLACK, sides=6))
         for f in lines[:-1]:
             y, z = d.belt - 0.13, d.z_at(f) + 0.14
-            d.solids.append(soft((0.04, 0.03, 0.18), (side * (float(skin(y, z)) + 0.005), y, z), 0.012, d.trim))
+            d.solids.append(soft((0.04, 0.03, 0.18), (side * (float(skin(y, z)) + 0.005), y, z), 0.012, d.trim).named("handle"))
         z = d.z_at(d.front) - 0.42
-        d.solids.append(soft((0.2, 0.13, 0.1), (side * (float(skin(d.belt, z)) + 0.08), d.belt, z), 0.045, d.trim))
+        d.solids.append(soft((0.2, 0.13, 0.1), (side * (float(skin(d.belt, z)) + 0.08), d.belt, z), 0.045, d.trim).named("mirror"))
 
 
 def _closed_cabin(rng: Rng, d: _Design, rails: int, sign: int) -> tuple[int, int]:
     """Glass from the belt to the roof, pillars and the roof with what it carries."""
     levels = np.linspace(0, 1, 5)
-    d.solids.append(loft([d.plan(t, 0.0, d.sill + t * (d.roof - 0.07 - d.sill)) for t in levels], d.pane))
+    d.solids.append(loft([d.plan(t, 0.0, d.sill + t * (d.roof - 0.07 - d.sill)) for t in levels], d.pane).named("window"))
     crown_line = [(1.0, 0.014, -0.1), (1.0, 0.016, -0.06), (1.0, 0.0, -0.025), (1.0, -0.07, -0.008), (1.0, -0.2, 0.0)]
-    d.solids.append(loft([d.plan(t, grow, d.roof + y) for t, grow, y in crown_line], d.paint))
+    d.solids.append(loft([d.plan(t, grow, d.roof + y) for t, grow, y in crown_line], d.paint).named("roof"))
     low_line, high_line = d.plan(0, 0.004, d.sill), d.plan(1, 0.004, d.roof - 0.06)
     posts = [low_line.shape[0] // 4 * i + 1 for i in range(4)]
     d.solids += [rod(tuple(low_line[i]), tuple(high_line[i]), 0.05, 0.045, d.paint, sides=8) for i in posts]
@@ -118,12 +119,14 @@ def _closed_cabin(rng: Rng, d: _Design, rails: int, sign: int) -> tuple[int, int
         for side in (-1, 1):
             x, z0, z1 = side * (d.roof_half - 0.14), d.z_at(d.roof_back + 0.06), d.z_at(d.roof_front - 0.05)
             path = [(x, d.roof - 0.1, z0), (x, d.roof + 0.04, z0 + 0.12), (x, d.roof + 0.04, z1 - 0.12), (x, d.roof - 0.1, z1)]
-            d.solids.append(tube(np.array(path), 0.02, STEEL, sides=8))
+            d.solids.append(tube(np.array(path), 0.02, STEEL, sides=8).named("roof"))
 
     elif maybe(rng, 0.12) and d.name in ("sedan", "estate"):
         sign, color = 1, pick(rng, ("yellow", "blue", "red", "white"))
         d.solids.append(
-            soft((0.7 if color != "yellow" else 0.4, 0.15, 0.18), (0, d.roof - 0.02, d.z_at(d.roof_front) - 0.4), 0.05, plastic(rng, color))
+            soft(
+                (0.7 if color != "yellow" else 0.4, 0.15, 0.18), (0, d.roof - 0.02, d.z_at(d.roof_front) - 0.4), 0.05, plastic(rng, color)
+            ).named("roof")
         )
     return rails, sign
 
@@ -136,13 +139,14 @@ def _open_cabin(rng: Rng, d: _Design) -> int:
         slab(screen, 0.02, d.pane),
         tube(np.array([(x, y, 0.0) for x, y in (screen[0], screen[3], screen[2], screen[1])]), 0.025, d.trim),
     ):
-        d.solids.append(solid.turned("x", -lean).moved((0, d.belt - 0.05, d.z_at(d.front) - 0.05)))
+        d.solids.append(solid.turned("x", -lean).moved((0, d.belt - 0.05, d.z_at(d.front) - 0.05)).named("window"))
     hide, seats = leather(rng), pick(rng, (2, 4))
     for row in range(seats // 2):
         z = d.z_at(d.front) - 0.95 - 0.75 * row
         for x in (-0.37, 0.37):
-            d.solids.append(soft((0.5, 0.16, 0.5), (x, 0.34 * d.height, z), 0.07, hide))
-            d.solids.append(soft((0.5, 0.62, 0.15), (0, 0, 0), 0.1, hide).turned("x", -14).moved((x, 0.37 * d.height, z - 0.24)))
+            d.solids.append(soft((0.5, 0.16, 0.5), (x, 0.34 * d.height, z), 0.07, hide).named("seat"))
+            seat = soft((0.5, 0.62, 0.15), (0, 0, 0), 0.1, hide).turned("x", -14).moved((x, 0.37 * d.height, z - 0.24))
+            d.solids.append(seat.named("seat"))
     dash = d.z_at(d.front) - 0.42
     d.solids.append(cushion((2 * d.half - 0.3, 0.25, 0.3), (0, d.belt - 0.27, dash + 0.08), 0.1, BLACK))
     ring = np.array([(0.18 * math.cos(a), 0.18 * math.sin(a), 0) for a in np.linspace(0, 2 * math.pi, 21)])
@@ -248,8 +252,9 @@ def car(rng: Rng) -> Thing:
         rear = -length / 2 + 0.2
         y = boot + 0.16 if name != "hatchback" else roof
         z = rear if name != "hatchback" else z_at(roof_back) - 0.1
-        solids.append(soft((1.7 * half, 0.04, 0.28), (0, y, z), 0.018, paint))
-        solids += [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)] if name != "hatchback" else []
+        solids.append(soft((1.7 * half, 0.04, 0.28), (0, y, z), 0.018, paint).named("wing"))
+        wings = [box((0.05, 0.32, 0.14), (side * half * 0.6, y - 0.3, z), paint) for side in (-1, 1)] if name != "hatchback" else []
+        solids += named("wing", wings)
     spare = int(name == "jeep" and maybe(rng, 0.4))
     if spare:
         for solid in wheel_of(radius * 0.9, 0.2, 5, tyre, STEEL):
@@ -280,15 +285,14 @@ def _racing_car(rng: Rng) -> Thing:
     wings = pick(rng, (0, 2, 2, 2))
     if wings:
         for z, y, w, deep in ((0.47 * length, 0.12, 1.5, 0.36), (-0.45 * length, 0.9, 1.1, 0.34)):
-            solids.append(cushion((w, 0.04, deep), (0, y, z), 0.018, second))
-            solids += [box((0.025, 0.24, deep * 1.1), (s * w / 2, y - 0.08, z), second) for s in (-1, 1)]
-        solids += [box((0.04, 0.5, 0.2), (s * 0.12, 0.42, -0.43 * length), BLACK) for s in (-1, 1)]
+            solids.append(cushion((w, 0.04, deep), (0, y, z), 0.018, second).named("wing"))
+            solids += named("wing", [box((0.025, 0.24, deep * 1.1), (s * w / 2, y - 0.08, z), second) for s in (-1, 1)])
+        solids += named("wing", [box((0.04, 0.5, 0.2), (s * 0.12, 0.42, -0.43 * length), BLACK) for s in (-1, 1)])
     spots = [(s * track, radius, z * length) for s in (-1, 1) for z in (-0.34, 0.31)]
     solids += _wheels(spots, wheel_of(radius, 0.34, pick(rng, (0, 5, 6)), BLACK, STEEL))
     for x, y, z in spots:
-        solids += [
-            dowel((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)
-        ]
+        struts = [dowel((x, y + k, z), (x * 0.15, y + k * 1.5, z + q), 0.018, BLACK, sides=8) for k in (-0.08, 0.08) for q in (-0.15, 0.15)]
+        solids += named("strut", struts)
     return Thing.of(grounded(solids), paint, ("open", "low", "slim"), parts_of(("wing", wings)))
 
 
@@ -310,18 +314,20 @@ def _old_car(rng: Rng) -> Thing:
     if open_top:
         hide, seats = leather(rng), pick(rng, (1, 2))
         for z in (cowl - 0.75, back + 0.35)[:seats]:
-            solids += [cushion((1.0, 0.2, 0.5), (0, tub - 0.06, z), 0.08, hide), cushion((1.04, 0.5, 0.16), (0, tub, z - 0.28), 0.07, hide)]
-        solids.append(box((1.1, 0.45, 0.02), (0, tub, cowl - 0.05), pane))
-        solids += [box((0.03, 0.47, 0.03), (x, tub, cowl - 0.05), shiny) for x in (-0.55, 0.55)]
-        solids += [box((1.12, 0.03, 0.03), (0, tub + 0.45, cowl - 0.05), shiny)]
+            some = [cushion((1.0, 0.2, 0.5), (0, tub - 0.06, z), 0.08, hide), cushion((1.04, 0.5, 0.16), (0, tub, z - 0.28), 0.07, hide)]
+            solids += named("seat", some)
+        solids.append(box((1.1, 0.45, 0.02), (0, tub, cowl - 0.05), pane).named("window"))
+        solids += named("window", [box((0.03, 0.47, 0.03), (x, tub, cowl - 0.05), shiny) for x in (-0.55, 0.55)])
+        solids += named("window", [box((1.12, 0.03, 0.03), (0, tub + 0.45, cowl - 0.05), shiny)])
         ring = np.array([(0.2 * math.cos(a), 0.2 * math.sin(a), 0) for a in np.linspace(0, 2 * math.pi, 21)])
         solids.append(tube(ring, 0.016, BLACK, sides=8).turned("x", -35).moved((0.28, tub + 0.18, cowl - 0.3)))
     else:
         levels = ((belt - 0.05, 1.18, cowl - back - 0.3), (roof, 1.08, cowl - back - 0.42))
-        solids.append(loft([oval(w, 1.0, 0, 0, 6)[:, [0, 2, 1]] * (1, 1, d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in levels], pane))
+        window = loft([oval(w, 1.0, 0, 0, 6)[:, [0, 2, 1]] * (1, 1, d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in levels], pane)
+        solids.append(window.named("window"))
         top = [(roof - 0.08, 1.12, 0.36), (roof, 1.14, 0.34), (roof + 0.07, 1.05, 0.5), (roof + 0.1, 0.7, 0.9)]
         rings = [oval(w, 1.0, 0, 0, 5)[:, [0, 2, 1]] * (1, 1, cowl - back - d) + (0, y, (cowl + back) / 2 + 0.1) for y, w, d in top]
-        solids.append(loft(rings, paint))
+        solids.append(loft(rings, paint).named("roof"))
         for x in (-0.56, 0.56):
             for z in np.linspace(back + 0.27, cowl - 0.09, 3 if doors == 4 else 2):
                 solids.append(box((0.07, roof - belt + 0.1, 0.09), (x * 0.98, belt - 0.05, float(z)), paint))
@@ -336,18 +342,19 @@ def _old_car(rng: Rng) -> Thing:
                 for a in around
             ]
             inner = np.array(rows) - np.array([[(0, 0.03 * math.sin(a), 0.03 * math.cos(a))] * 3 for a in around])
-            solids.append(drape(np.array(rows), inner, dark))
+            solids.append(drape(np.array(rows), inner, dark).named("fender"))
         at = (side * 0.72, radius * 0.7, (axles[0] + axles[1]) / 2)
-        solids.append(box((0.26, 0.05, axles[1] - axles[0] - 2 * radius - 0.1), at, dark))
+        solids.append(box((0.26, 0.05, axles[1] - axles[0] - 2 * radius - 0.1), at, dark).named("fender"))
         lamp = lathe([(0, 0), (0.05, 0.02), (0.12, 0.14), (0.12, 0.18), (0, 0.2)], shiny, sides=16).turned("x", 90)
-        solids.append(lamp.moved((side * 0.46, belt - 0.22, nose - 0.05)))
-        solids.append(dowel((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, shiny, sides=8))
+        solids.append(lamp.moved((side * 0.46, belt - 0.22, nose - 0.05)).named("light"))
+        light = dowel((side * 0.46, belt - 0.24, nose + 0.02), (side * 0.4, low + 0.1, nose - 0.05), 0.02, shiny, sides=8)
+        solids.append(light.named("light"))
     solids += [box((1.0, 0.2, length * 0.74), (0, radius * 0.75, 0), BLACK)]
     solids += [dowel((-0.7, radius, z), (0.7, radius, z), 0.04, BLACK, sides=8) for z in axles]
     wheel = wheel_of(radius, 0.14, pick(rng, (8, 10, 12)), BLACK, pick(rng, (shiny, paint, wood(rng, "brown"))))
     solids += _wheels([(side * 0.72, radius, z) for side in (-1, 1) for z in axles], wheel)
-    solids.append(cushion((1.5, 0.09, 0.06), (0, radius, length * 0.34 + radius + 0.16), 0.02, shiny))
-    solids += [box((0.05, 0.06, 0.5), (x, radius + 0.01, length * 0.34 + radius - 0.08), BLACK) for x in (-0.3, 0.3)]
+    solids.append(cushion((1.5, 0.09, 0.06), (0, radius, length * 0.34 + radius + 0.16), 0.02, shiny).named("bumper"))
+    solids += named("bumper", [box((0.05, 0.06, 0.5), (x, radius + 0.01, length * 0.34 + radius - 0.08), BLACK) for x in (-0.3, 0.3)])
     spare = int(maybe(rng, 0.5))
     solids += [solid.turned("y", 90).moved((0, low + 0.3, back - 0.06)) for solid in wheel] if spare else []
     said = parts_of(("seat", seats), ("spare wheel", spare))

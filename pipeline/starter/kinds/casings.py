@@ -44,4 +44,4 @@ def keys_of(
 ) -> list[Solid]:
     gap = 0.12 * depth / rows + 0.001
     fields = key_rects(width, depth, rows, pad, cursor, gap)
-    return [blocks_of(rects, tall, material, min(tall * 0.35, 0.003)) for rects, material in zip(fields, colors, strict=True)]
+    return named("key", [blocks_of(rects, tall, material, min(tall * 0.35, 0.003)) for rects, material in zip(fields, colors, strict=True)])

@@ -2,7 +2,8 @@
 
     thing = KINDS["night stand"](np.random.default_rng(0))
 
-A new kind is one module beside this one, one name here, and another `shapes.REVISION`, since the kinds of all indices move.
+A new kind is one module beside this one, one name here, and another `shapes.REVISION`, since the kinds of all indices move. Its parts are
+named from `thing.PARTS`.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Makes a chair: its designs, proportions and parts, and the words for them. See `thing`."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def _armrests(rng: Rng, width: float, depth: float, seat: float, stand: Material
                 rings = [closed_loop(0.04, ahead - hind, seat - 0.04, (ahead + hind) / 2, x)]
                 rings += [closed_loop(0.04, ahead - hind, up, (ahead + hind) / 2, x)]
                 solids.append(layered(rings, rest))
-    return solids
+    return named("arm", solids)
 
 
 def _joinery(rng: Rng) -> Thing:
@@ -102,12 +103,13 @@ def _joinery(rng: Rng) -> Thing:
     square = 0.15 if corner > 0.9 else corner
     flat = maybe(rng, 0.45) and not padded
     if flat:
-        solids.append(soft_board(width + 0.02, depth + 0.02, rng.uniform(0.018, 0.045), (0, height - 0.005, 0), timber, corner, square))
+        seat = soft_board(width + 0.02, depth + 0.02, rng.uniform(0.018, 0.045), (0, height - 0.005, 0), timber, corner, square)
+        solids.append(seat.named("seat"))
     else:
-        solids += [box((width - 0.02, 0.06, depth - 0.02), (0, height - 0.06, 0), timber)] if corner < 0.5 else []
-        solids.append(pad_of(width + 0.02, depth + 0.02, rng.uniform(0.05, 0.1), (0, height - 0.02, 0), soft, corner, square))
+        solids += named("seat", [box((width - 0.02, 0.06, depth - 0.02), (0, height - 0.06, 0), timber)] if corner < 0.5 else [])
+        solids.append(pad_of(width + 0.02, depth + 0.02, rng.uniform(0.05, 0.1), (0, height - 0.02, 0), soft, corner, square).named("seat"))
     lift = height + 0.01
-    solids += placed(back, (0, lift, -depth / 2 + 0.025), lean=rng.uniform(3, 14))
+    solids += named("back", placed(back, (0, lift, -depth / 2 + 0.025), lean=rng.uniform(3, 14)))
     if maybe(rng, 0.3):
         solids += _armrests(rng, width, depth, height, timber, timber)
         parts.append(Parts("armrest", 2))
@@ -115,7 +117,7 @@ def _joinery(rng: Rng) -> Thing:
         z = np.linspace(-0.55, 0.5, 9)
         for x in (-1, 1):
             path = np.stack([np.full(9, x * (width / 2 - 0.02)), 0.016 + 0.35 * (z - 0.02) ** 2, z], axis=1)
-            solids.append(piped(path, 0.016, timber, bend=0).moved((0, -0.03, 0)))
+            solids.append(piped(path, 0.016, timber, bend=0).moved((0, -0.03, 0)).named("rocker"))
         solids = placed(solids, (0, 0.03, 0))
         parts.append(Parts("rocker", 2))
     tall = ("tall",) if max(s.vertices[:, 1].max() for s in solids) > 1.06 else ()
@@ -124,36 +126,39 @@ def _joinery(rng: Rng) -> Thing:
 
 def _windsor(rng: Rng) -> Thing:
     width, depth, height, timber = rng.uniform(0.42, 0.54), rng.uniform(0.4, 0.48), rng.uniform(0.41, 0.46), wood(rng)
-    solids: list[Solid] = [soft_board(width, depth, 0.04, (0, height - 0.03, 0), timber, 0.7, 0.95)]
+    solids: list[Solid] = [soft_board(width, depth, 0.04, (0, height - 0.03, 0), timber, 0.7, 0.95).named("seat")]
     feet = []
     for x, z in four(width * 0.55, depth * 0.55):
         foot, top = np.array((x * 1.75, 0.0, z * 1.7)), np.array((x, height, z))
         knots = [foot + (top - foot) * t for t in (0, 0.3, 0.4, 0.65, 1)]
         for a, b, r, q in zip(knots, knots[1:], (0.011, 0.019, 0.013, 0.021), (0.019, 0.013, 0.021, 0.013), strict=False):
-            solids.append(rod(tuple(a), tuple(b), r, q, timber, sides=10))
+            solids.append(rod(tuple(a), tuple(b), r, q, timber, sides=10).named("leg"))
         feet.append(knots[2])
-    solids += [dowel(tuple(feet[a]), tuple(feet[b]), 0.011, timber, sides=10) for a, b in ((0, 1), (2, 3))]
-    solids.append(dowel(tuple((feet[0] + feet[1]) / 2), tuple((feet[2] + feet[3]) / 2), 0.011, timber, sides=10))
+    solids += named("leg", [dowel(tuple(feet[a]), tuple(feet[b]), 0.011, timber, sides=10) for a, b in ((0, 1), (2, 3))])
+    solids.append(dowel(tuple((feet[0] + feet[1]) / 2), tuple((feet[2] + feet[3]) / 2), 0.011, timber, sides=10).named("leg"))
     tall, count = rng.uniform(0.42, 0.68), int(rng.integers(5, 10))
     lean, comb, us, angle = 0.18 * tall, maybe(rng, 0.4), np.linspace(-1, 1, count), np.linspace(0, math.pi, 24)
     hind, arms = -depth * 0.4, maybe(rng, 0.5)
     for u in map(float, us):
         peak = tall if comb else tall * float(max(0.0, 1 - (0.92 * u) ** 2)) ** 0.4
         end = (u * width * (0.5 if comb else 0.46), height + peak, hind + 0.09 * u**2 - lean * peak / tall)
-        solids.append(rod((u * width * 0.33, height, hind + 0.09 * u**2), end, 0.008, 0.006, timber, sides=8))
+        solids.append(rod((u * width * 0.33, height, hind + 0.09 * u**2), end, 0.008, 0.006, timber, sides=8).named("back"))
     if comb:
-        solids.append(backrest(width * 1.08, 0.07, 0.09, (0, height + tall - 0.01, hind - lean + 0.008), 0.02, timber, top=0.03))
+        back = backrest(width * 1.08, 0.07, 0.09, (0, height + tall - 0.01, hind - lean + 0.008), 0.02, timber, top=0.03)
+        solids.append(back.named("back"))
     else:
         up, c = np.sin(angle) ** 0.75 * tall, np.cos(angle)
-        solids.append(piped(np.stack([c * width * 0.46, height + up, hind + 0.09 * c**2 - lean * up / tall], 1), 0.012, timber, bend=0))
+        back = piped(np.stack([c * width * 0.46, height + up, hind + 0.09 * c**2 - lean * up / tall], 1), 0.012, timber, bend=0)
+        solids.append(back.named("back"))
     if arms:
         turn = np.linspace(-0.15, math.pi + 0.15, 24)
         points = [np.cos(turn) * width * 0.54, np.full(24, height + 0.22), depth * 0.1 - np.sin(turn) * (depth * 0.5 + lean * 0.35)]
         rail = np.stack(points, 1)
-        solids.append(piped(rail, 0.016, timber, bend=0))
+        solids.append(piped(rail, 0.016, timber, bend=0).named("arm"))
         for s in (-1, 1):
             for z in (-0.02, 0.12):
-                solids.append(dowel((s * width * 0.4, height, z - 0.02), (s * width * 0.535, height + 0.22, z), 0.008, timber, sides=8))
+                arm = dowel((s * width * 0.4, height, z - 0.02), (s * width * 0.535, height + 0.22, z), 0.008, timber, sides=8)
+                solids.append(arm.named("arm"))
     parts = (Parts("bar", count), *((Parts("armrest", 2),) if arms else ()))
     return Thing.of(solids, timber, ("curved",), parts)
 
@@ -163,8 +168,8 @@ def _swivel(rng: Rng) -> Thing:
     width, depth, height = rng.uniform(0.46, 0.56), rng.uniform(0.44, 0.52), rng.uniform(0.42, 0.52)
     soft, stand = pick(rng, (fabric, leather))(rng), pick(rng, (BLACK, STEEL, WHITE))
     solids, parts = star(rng, rng.uniform(0.28, 0.34), height - 0.02, stand, wheels=maybe(rng, 0.85))
-    solids.append(pad_of(width, depth, rng.uniform(0.07, 0.12), (0, height - 0.03, 0), soft, 0.45, 0.35))
-    solids.append(cushion((0.2, 0.03, 0.24), (0, height - 0.06, 0), 0.01, BLACK))
+    solids.append(pad_of(width, depth, rng.uniform(0.07, 0.12), (0, height - 0.03, 0), soft, 0.45, 0.35).named("seat"))
+    solids.append(cushion((0.2, 0.03, 0.24), (0, height - 0.06, 0), 0.01, BLACK).named("seat"))
     tall, lean, hind = rng.uniform(0.38, 0.72), rng.uniform(4, 14), -depth / 2 + 0.02
     back: list[Solid]
     match rng.integers(4):
@@ -186,24 +191,25 @@ def _swivel(rng: Rng) -> Thing:
         case _:
             back = [backrest(width * 0.95, tall, 0.1, (0, 0.06, -0.05), 0.05, soft, top=0.05)]
     if maybe(rng, 0.3):
-        back += [cushion((0.28, 0.15, 0.07), (0, tall + 0.14, 0), 0.032, soft), box((0.1, 0.12, 0.015), (0, tall + 0.05, -0.02), stand)]
+        headrests = [cushion((0.28, 0.15, 0.07), (0, tall + 0.14, 0), 0.032, soft), box((0.1, 0.12, 0.015), (0, tall + 0.05, -0.02), stand)]
+        back += named("headrest", headrests)
         parts.append(Parts("headrest", 1))
-    solids += placed(back, (0, height, hind), lean=lean)
+    solids += named("back", placed(back, (0, height, hind), lean=lean))
     bends = [(0, height - 0.04, -0.05), (0, height - 0.04, hind - 0.12), (0, height + 0.06, hind - 0.12)]
     bends += [(0, height + tall * 0.5, hind - 0.09 - tall * 0.5 * math.tan(math.radians(lean)))]
-    solids.append(piped(bends, 0.02, stand))
+    solids.append(piped(bends, 0.02, stand).named("back"))
     if maybe(rng, 0.65):
         high, form = height + rng.uniform(0.17, 0.23), rng.integers(3)
         for s in (-1, 1):
             x = s * (width / 2 + 0.035)
             if form < 2:
-                solids.append(soft_board(0.075, 0.26, 0.03, (x, high, 0.02), BLACK if form else soft, 0.6))
-                solids.append(box((0.03, high - height + 0.02, 0.06), (x, height - 0.015, 0.0), stand))
-                solids.append(box((0.14, 0.02, 0.06), (x - s * 0.06, height - 0.025, 0.0), stand))
+                solids.append(soft_board(0.075, 0.26, 0.03, (x, high, 0.02), BLACK if form else soft, 0.6).named("arm"))
+                solids.append(box((0.03, high - height + 0.02, 0.06), (x, height - 0.015, 0.0), stand).named("arm"))
+                solids.append(box((0.14, 0.02, 0.06), (x - s * 0.06, height - 0.025, 0.0), stand).named("arm"))
             else:
                 loop = [(x - s * 0.05, height - 0.02, 0.12), (x, height + 0.02, 0.16), (x, high, 0.14), (x, high, -0.14)]
                 loop += [(x, height + 0.02, -0.12), (x - s * 0.05, height - 0.02, -0.1)]
-                solids.append(piped(loop, 0.018, stand))
+                solids.append(piped(loop, 0.018, stand).named("arm"))
         parts.append(Parts("armrest", 2))
     return Thing.of(solids, soft, ("padded", *(("tall",) if tall > 0.62 else ())), parts)
 
@@ -219,23 +225,28 @@ def _tubular(rng: Rng) -> Thing:
         x = s * width / 2
         rail = [(x, height + 0.01, front - 0.02), (x, height, hind), (x, top[1], top[0])]
         if sled:
-            solids.append(piped([(x, height, front - 0.04), (x, r, front), (x, r, hind), (x, height, hind + 0.04)], r, stand))
-            solids.append(piped(rail, r, stand))
+            solids.append(piped([(x, height, front - 0.04), (x, r, front), (x, r, hind), (x, height, hind + 0.04)], r, stand).named("leg"))
+            solids.append(piped(rail, r, stand).named("back", above=height + 0.03).named("leg"))
         else:
-            solids.append(piped([(0, r, hind - 0.02), (x, r, hind - 0.02), (x, r, front), (x, height, front), *rail[1:]], r, stand))
+            solids.append(
+                piped([(0, r, hind - 0.02), (x, r, hind - 0.02), (x, r, front), (x, height, front), *rail[1:]], r, stand)
+                .named("back", above=height + 0.03)
+                .named("leg")
+            )
         if arms:
-            solids.append(piped([(x, height - 0.02, front - 0.06), (x, high, front - 0.06), (x, high, hind - 0.04)], r, stand))
-            solids.append(cushion((0.04, 0.025, depth * 0.6), (x, high + 0.005, 0), 0.01, pick(rng, (BLACK, soft))))
-    solids += [dowel((-width / 2, r, z), (width / 2, r, z), r, stand, sides=10) for z in (hind + 0.1, front - 0.1)] if sled else []
+            solids.append(piped([(x, height - 0.02, front - 0.06), (x, high, front - 0.06), (x, high, hind - 0.04)], r, stand).named("arm"))
+            solids.append(cushion((0.04, 0.025, depth * 0.6), (x, high + 0.005, 0), 0.01, pick(rng, (BLACK, soft))).named("arm"))
+    some = [dowel((-width / 2, r, z), (width / 2, r, z), r, stand, sides=10) for z in (hind + 0.1, front - 0.1)] if sled else []
+    solids += named("leg", some)
     padded, low = soft.substance in ("fabric", "leather") and maybe(rng, 0.6), pick(rng, (0.05, tall * 0.4))
     lean = math.degrees(math.atan2(hind - top[0], tall))
     if padded:
-        solids.append(pad_of(width + 0.01, depth - 0.02, 0.07, (0, height - 0.01, 0), soft, 0.25))
+        solids.append(pad_of(width + 0.01, depth - 0.02, 0.07, (0, height - 0.01, 0), soft, 0.25).named("seat"))
         back = pad_of(width + 0.01, tall - low + 0.03, 0.06, (0, 0, -0.02), soft, 0.25).turned("x", 90).moved((0, (tall + low) / 2, 0))
     else:
-        solids.append(soft_board(width + 0.025, depth - 0.03, 0.025, (0, height - 0.008, 0), soft, 0.25))
+        solids.append(soft_board(width + 0.025, depth - 0.03, 0.025, (0, height - 0.008, 0), soft, 0.25).named("seat"))
         back = backrest(width + 0.025, tall - low + 0.02, 0.015, (0, low, 0.008), 0.018, soft)
-    solids += placed([back], (0, height, hind), lean=lean)
+    solids += named("back", placed([back], (0, height, hind), lean=lean))
     return Thing.of(solids, soft, ("curved", *(("padded",) if padded else ())), (Parts("armrest", 2),) if arms else ())
 
 
@@ -259,29 +270,37 @@ def _shell(rng: Rng) -> Thing:
     wide = width / 2 * np.interp(t, (0, 0.1, 0.5, 0.75, 1), (0.85, 1, 1, waist, 0.8 if not whole else 0.95))
     grid = np.stack([u * wide, line[:, 1] + bend * u**2, line[:, 0] + bend * u**2 * (t > 0.4) * np.clip(t * 3 - 1.2, 0, 1)], axis=2)
     grid[:, :, 1] -= 0.3 * (tall if not whole else 0.0) * 0.5 * np.abs(u) ** 4 * np.clip(v * 4 - 3, 0, 1)  # round shoulders
-    solids = [bent_board(grid, 0.018 if whole else rng.uniform(0.008, 0.025), skin)]
+    shell = bent_board(grid, 0.018 if whole else rng.uniform(0.008, 0.025), skin)
+    pattern = bent_board(np.stack([u, v, 0 * u], axis=2), 0.01, skin)  # the same faces laid out flat, where parts end at straight lines
+    pattern = pattern.named("back", above=float(t[np.argmax(line[:, 1] > height + 0.05)]))
+    if whole:
+        pattern = pattern.named("leg", below=float(t[np.argmax(line[:, 1] > height - 0.06)]))
+    elif arms > 0.12:
+        pattern = pattern.named("seat", below=0.35).named("arm", above=0.74, axis="x").named("arm", below=-0.74, axis="x")
+    solids = [replace(shell, part=pattern.named("seat").part)]
     parts: list[Parts] = [Parts("armrest", 2)] if arms > 0.12 and not whole else []
     under, pad = height - 0.024, not whole and maybe(rng, 0.4)
-    solids += [pad_of(width * 0.8, depth * 0.85, 0.05, (0, height - 0.01, 0), fabric(rng), 0.5)] if pad else []
+    solids += named("seat", [pad_of(width * 0.8, depth * 0.85, 0.05, (0, height - 0.01, 0), fabric(rng), 0.5)] if pad else [])
     match -1 if whole else rng.integers(5):
         case -1:
             solids = [s.moved((0, -float(s.vertices[:, 1].min()), 0)) for s in solids]
         case 0:  # tulip
             profile = [(0, 0), (0.25, 0), (0.24, 0.012), (0.1, 0.04), (0.03, 0.14), (0.028, under * 0.6), (0.07, under - 0.02)]
             profile += [(0.14, under), (0, under)]
-            solids.append(lathe(profile, stand, sides=32))
+            solids.append(lathe(profile, stand, sides=32).named("base", below=0.05).named("pole"))
         case 1:
             more, words = star(rng, rng.uniform(0.26, 0.32), under, stand, wheels=maybe(rng, 0.5))
             solids, parts = solids + more, parts + words
         case 2:  # wires
             for x, z in four(0.42, 0.4):
-                solids += [piped([(x, 0.008, z), (k * x, under, z * 0.3)], 0.007, stand, bend=0) for k in (0.2, 0.7)]
+                solids += named("leg", [piped([(x, 0.008, z), (k * x, under, z * 0.3)], 0.007, stand, bend=0) for k in (0.2, 0.7)])
             corners = [(x, under * 0.35, z) for x, z in ((-0.14, -0.1), (0.14, 0.1), (0.14, -0.1), (-0.14, 0.1))]
-            solids += [dowel(corners[i], corners[i + 1], 0.006, stand, sides=8) for i in (0, 2)]
-            solids.append(cushion((0.28, 0.014, 0.2), (0, under - 0.012, 0), 0.005, stand))
+            solids += named("leg", [dowel(corners[i], corners[i + 1], 0.006, stand, sides=8) for i in (0, 2)])
+            solids.append(cushion((0.28, 0.014, 0.2), (0, under - 0.012, 0), 0.005, stand).named("leg"))
         case _:
-            solids += [rod((x * 1.1, 0, z), (x * 0.6, under + 0.005, z * 0.55), 0.011, 0.018, stand) for x, z in four(0.4, 0.4)]
-            solids.append(cushion((0.3, 0.03, 0.26), (0, under - 0.025, 0), 0.01, stand))
+            some = [rod((x * 1.1, 0, z), (x * 0.6, under + 0.005, z * 0.55), 0.011, 0.018, stand) for x, z in four(0.4, 0.4)]
+            solids += named("leg", some)
+            solids.append(cushion((0.3, 0.03, 0.26), (0, under - 0.025, 0), 0.01, stand).named("leg"))
             parts.append(Parts("leg", 4, stand))
     return Thing.of(solids, skin, ("curved", *(("padded",) if pad else ())), parts)
 
@@ -294,36 +313,39 @@ def _folding(rng: Rng) -> Thing:
     director = maybe(rng, 0.4)
     if director:
         for z in (-depth / 2, depth / 2):
-            solids += [dowel((-s * width / 2, 0.012, z), (s * width / 2, height, z), r, stand) for s in (-1, 1)]
+            solids += named("leg", [dowel((-s * width / 2, 0.012, z), (s * width / 2, height, z), r, stand) for s in (-1, 1)])
         for s in (-1, 1):
             x = s * width / 2
-            solids.append(dowel((x, 0.013, -depth / 2), (x, 0.013, depth / 2), r, stand))
-            solids.append(dowel((x, height, -depth / 2), (x, height, depth / 2), r, stand))
-            solids += [dowel((x, height, z), (x, height + 0.2, z), r, stand) for z in (-depth / 2, depth / 2)]
-            solids += [dowel((x, height + 0.2, -depth / 2), (x, height + tall + 0.05, -depth / 2 - 0.04), r, stand)]
-            solids.append(soft_board(0.055, depth + 0.08, 0.022, (x, height + 0.19, 0), stand, 0.4))
+            solids.append(dowel((x, 0.013, -depth / 2), (x, 0.013, depth / 2), r, stand).named("leg"))
+            solids.append(dowel((x, height, -depth / 2), (x, height, depth / 2), r, stand).named("leg"))
+            solids += named("arm", [dowel((x, height, z), (x, height + 0.2, z), r, stand) for z in (-depth / 2, depth / 2)])
+            solids += named("back", [dowel((x, height + 0.2, -depth / 2), (x, height + tall + 0.05, -depth / 2 - 0.04), r, stand)])
+            solids.append(soft_board(0.055, depth + 0.08, 0.022, (x, height + 0.19, 0), stand, 0.4).named("arm"))
         u, v = np.meshgrid(np.linspace(-1, 1, 13), np.linspace(1, -1, 3), indexing="ij")
-        solids.append(bent_board(np.stack([u * width / 2, height + 0.01 - 0.025 * (1 - u**2), v * depth * 0.46], axis=2), 0.008, cloth))
-        solids.append(backrest(width + 0.03, 0.17, 0.03, (0, height + tall - 0.12, -depth / 2 - 0.05), 0.008, cloth))
+        seat = bent_board(np.stack([u * width / 2, height + 0.01 - 0.025 * (1 - u**2), v * depth * 0.46], axis=2), 0.008, cloth)
+        solids.append(seat.named("seat"))
+        solids.append(backrest(width + 0.03, 0.17, 0.03, (0, height + tall - 0.12, -depth / 2 - 0.05), 0.008, cloth).named("back"))
     else:
         lean = 0.12 * (height + tall)
         for s in (-1, 1):
             x = s * width / 2
-            solids.append(dowel((x, 0.012, depth * 0.55), (x, height + tall, -depth / 2 - lean), r, stand))
-            solids.append(dowel((x - s * 0.03, 0.012, -depth * 0.62), (x - s * 0.03, height, depth * 0.36), r, stand))
+            solids.append(dowel((x, 0.012, depth * 0.55), (x, height + tall, -depth / 2 - lean), r, stand).named("leg"))
+            solids.append(dowel((x - s * 0.03, 0.012, -depth * 0.62), (x - s * 0.03, height, depth * 0.36), r, stand).named("leg"))
         ways = ((0.09, depth * 0.42), (0.09, -depth * 0.47))
-        solids += [dowel((-width / 2, y, z), (width / 2, y, z), r * 0.8, stand) for y, z in ways]
+        solids += named("leg", [dowel((-width / 2, y, z), (width / 2, y, z), r * 0.8, stand) for y, z in ways])
         slats = int(rng.integers(1, 7))
         each = depth / slats
         for i in range(slats):
-            solids.append(soft_board(width - 0.035, each * 0.88, 0.018, (0, height, -depth / 2 + (i + 0.5) * each + 0.02), cloth, 0.15))
+            seat = soft_board(width - 0.035, each * 0.88, 0.018, (0, height, -depth / 2 + (i + 0.5) * each + 0.02), cloth, 0.15)
+            solids.append(seat.named("seat"))
         rails = int(rng.integers(1, 4))
         foot, top = np.array((0.012, depth * 0.55)), np.array((height + tall, -depth / 2 - lean))
         for i in range(rails):
             t = 0.97 - 0.12 * i - (0.1 if rails == 1 else 0.04)
             y, z = foot + (top - foot) * t
-            solids += placed(
-                [backrest(width, 0.16 if rails == 1 else 0.07, 0.0, (0, 0, 0.01), 0.014, cloth)], (0, float(y), float(z)), lean=30
+            solids += named(
+                "back",
+                placed([backrest(width, 0.16 if rails == 1 else 0.07, 0.0, (0, 0, 0.01), 0.014, cloth)], (0, float(y), float(z)), lean=30),
             )
     arms = (Parts("armrest", 2, stand),) if director else (Parts("leg", 4, stand),)
     return Thing.of(solids, cloth, ("folding",), arms)
@@ -337,18 +359,22 @@ def _armchair(rng: Rng) -> Thing:
     up, outer, form = rng.uniform(0.14, 0.22), width + 2 * arm, rng.integers(3)
     inset = 0.8 if form == 2 else 1.0
     solids, feet = seat_legs(rng, (outer - 0.04) * inset, (depth + 0.04) * inset, low + 0.02, 0.045, timber, brace=0)
-    solids.append(pad_of(width + 0.02, depth, 0.14, (0, height - 0.12, 0.03), inner, 0.2))
+    solids.append(pad_of(width + 0.02, depth, 0.14, (0, height - 0.12, 0.03), inner, 0.2).named("seat"))
     parts = [Parts("armrest", 2)]
     if form == 2:  # arms and back are one curve
         turn, t = np.meshgrid(np.linspace(math.pi * 1.06, -math.pi * 0.06, 33), np.linspace(0, 1, 6), indexing="ij")
         hug = np.maximum(0, np.sin(turn)) ** 2 * rng.uniform(0, 1)
         top, flare = height + up - low + hug * (tall - up), 1 + rng.uniform(0, 0.1) * t
         grid = np.stack([np.cos(turn) * (width / 2 + 0.01) * flare, low + t * top, 0.1 - np.sin(turn) * (depth / 2 + 0.1) * flare], axis=2)
-        solids.append(bent_board(grid, arm * 0.7, soft))
-        solids.append(layered([closed_loop(width + 0.06, depth + 0.04, y, 0.01, front=0.3, back=0.95) for y in (low, height - 0.1)], soft))
+        behind = 0.1 - 0.7 * (depth / 2 + 0.1)
+        solids.append(bent_board(grid, arm * 0.7, soft).named("back", below=behind, axis="z").named("arm"))
+        seat = layered([closed_loop(width + 0.06, depth + 0.04, y, 0.01, front=0.3, back=0.95) for y in (low, height - 0.1)], soft)
+        solids.append(seat.named("seat"))
         style: tuple[str, ...] = ("padded", "round")
     else:
-        solids.append(cushion((outer, height - 0.1 - low, depth + 0.02), (0, low, 0), 0.02, soft))
+        base = cushion((outer, height - 0.1 - low, depth + 0.02), (0, low, 0), 0.02, soft)
+        base = base.named("arm", above=width / 2, axis="x").named("arm", below=-width / 2, axis="x")  # its flanks are those of the arms
+        solids.append(base.named("seat"))
         lean, thick = rng.uniform(6, 16), rng.uniform(0.1, 0.16)
         if maybe(rng, 0.5):
             back = cushion((width + 2 * arm * form, tall + height - low - 0.04, thick), (0, low - height + 0.02, 0), 0.05, soft)
@@ -356,25 +382,28 @@ def _armchair(rng: Rng) -> Thing:
             a, half = np.linspace(0, math.pi, 15), width / 2 + arm * form
             arch = np.stack([np.cos(a) * half, tall * 0.75 + np.sin(a) * tall * 0.25], axis=1)
             back = plate(np.concatenate([[(-half, low - height + 0.02), (half, low - height + 0.02)], arch]), thick, soft, edge=0.025)
-        solids += placed([back], (0, height, -depth / 2 + 0.02), lean=lean)
-        solids += placed(
-            [pad_of(width * 0.94, tall * 0.9, 0.13, (0, 0, 0), inner, 0.3).turned("x", 90).moved((0, tall * 0.45, 0))],
-            (0, height, -depth / 2 + 0.06),
-            lean=lean,
+        solids += named("back", placed([back], (0, height, -depth / 2 + 0.02), lean=lean))
+        solids += named(
+            "back",
+            placed(
+                [pad_of(width * 0.94, tall * 0.9, 0.13, (0, 0, 0), inner, 0.3).turned("x", 90).moved((0, tall * 0.45, 0))],
+                (0, height, -depth / 2 + 0.06),
+                lean=lean,
+            ),
         )
         rolled = maybe(rng, 0.4)
         for s in (-1, 1):
             x = s * (width + arm) / 2
-            solids.append(cushion((arm, height + up - low, depth + 0.04), (x, low, 0.02), arm * 0.4, soft))
+            solids.append(cushion((arm, height + up - low, depth + 0.04), (x, low, 0.02), arm * 0.4, soft).named("arm"))
             if rolled:
                 end = (x + s * 0.01, height + up - 0.02, depth / 2 + 0.055)
-                solids.append(dowel((x + s * 0.01, height + up - 0.02, -depth / 2), end, arm * 0.62, soft, sides=20))
+                solids.append(dowel((x + s * 0.01, height + up - 0.02, -depth / 2), end, arm * 0.62, soft, sides=20).named("arm"))
         if form == 1 and tall > 0.5:  # wings
             knots = [(0, up - 0.04), (0.26, up - 0.02), (0.24, up + 0.12), (0.2, tall * 0.8), (0.08, tall + 0.02), (-0.05, tall)]
             line = smoothed(knots, 2)
             for s in (-1, 1):
                 wing = plate(line, 0.07, soft, edge=0.015).turned("y", -90)
-                solids += placed([wing], (s * (width / 2 + 0.03), height, -depth / 2 + 0.02), lean=lean * 0.7)
+                solids += named("back", placed([wing], (s * (width / 2 + 0.03), height, -depth / 2 + 0.02), lean=lean * 0.7))
             parts.append(Parts("wing", 2))
         style = ("padded", *(("tall",) if tall > 0.6 else ()))
     if maybe(rng, 0.25):
@@ -393,7 +422,7 @@ def _lounge(rng: Rng) -> Thing:
     if form == 0:
         soft, slats = pick(rng, (wood, plastic))(rng), int(rng.integers(4, 8))
         each, fan = width / slats, rng.uniform(0, 0.12)
-        seat = [soft_board(width, 0.07, 0.02, (0, 0, -z), soft, 0.1) for z in np.arange(0.03, depth, 0.085)]
+        seat = named("seat", [soft_board(width, 0.07, 0.02, (0, 0, -z), soft, 0.1) for z in np.arange(0.03, depth, 0.085)])
         back = []
         for i in range(slats):
             u = (2 * i + 1) / slats - 1
@@ -407,10 +436,10 @@ def _lounge(rng: Rng) -> Thing:
         for s in (-1, 1):
             x = s * (width / 2 + 0.02)
             outline = [(-0.03, 0), (0.06, 0), (0.06, height - 0.06), (-depth - 0.2, 0.1), (-depth - 0.24, 0)]
-            solids.append(plate(outline, 0.025, soft).turned("y", -90).moved((x, 0, depth / 2 - 0.06)))
-            solids.append(box((0.03, high, 0.09), (x + s * 0.025, 0, depth / 2 - 0.1), soft))
-            solids.append(box((0.03, high, 0.07), (x + s * 0.025, 0, -depth / 2 + 0.06), soft))
-            solids.append(soft_board(0.13, depth + 0.12, 0.022, (x + s * 0.03, high, -0.02), soft, 0.5))
+            solids.append(plate(outline, 0.025, soft).turned("y", -90).moved((x, 0, depth / 2 - 0.06)).named("leg"))
+            solids.append(box((0.03, high, 0.09), (x + s * 0.025, 0, depth / 2 - 0.1), soft).named("leg"))
+            solids.append(box((0.03, high, 0.07), (x + s * 0.025, 0, -depth / 2 + 0.06), soft).named("leg"))
+            solids.append(soft_board(0.13, depth + 0.12, 0.022, (x + s * 0.03, high, -0.02), soft, 0.5).named("arm"))
         parts = [Parts("armrest", 2), Parts("bar", slats)]
     else:
         soft, thick = softened(rng), rng.uniform(0.08, 0.14)
@@ -430,18 +459,18 @@ def _lounge(rng: Rng) -> Thing:
                 curve += [(x, height + tall * 0.9, -depth / 2 - reach)]
                 other = [(x, height - 0.02, depth / 2), (x, height * 0.75, depth * 0.2), (x, 0.12, -depth * 0.35)]
                 other += [(x, 0.016, -depth * 0.75)]
-                solids += [piped(c, 0.016, stand, bend=1) for c in (curve, other)]
+                solids += [piped(c, 0.016, stand, bend=1).named("back", above=height + 0.06).named("leg") for c in (curve, other)]
             else:
                 high = height + 0.22
-                solids.append(rod((x, 0, depth * 0.45), (x, high, depth * 0.36), 0.014, 0.022, stand))
-                solids.append(rod((x, 0, -depth * 0.6), (x, high, -depth * 0.45), 0.014, 0.022, stand))
-                solids.append(soft_board(0.06, depth * 1.05, 0.03, (x, high - 0.01, -0.02), stand, 0.7))
-                solids.append(box((0.03, 0.05, depth), (x - s * 0.01, height - 0.05, -0.02), stand))
+                solids.append(rod((x, 0, depth * 0.45), (x, high, depth * 0.36), 0.014, 0.022, stand).named("leg"))
+                solids.append(rod((x, 0, -depth * 0.6), (x, high, -depth * 0.45), 0.014, 0.022, stand).named("leg"))
+                solids.append(soft_board(0.06, depth * 1.05, 0.03, (x, high - 0.01, -0.02), stand, 0.7).named("arm"))
+                solids.append(box((0.03, 0.05, depth), (x - s * 0.01, height - 0.05, -0.02), stand).named("frame"))
         for z in (-depth * 0.35, depth * 0.35):
-            solids.append(dowel((-width / 2, height - 0.04, z), (width / 2, height - 0.04, z), 0.014, stand))
+            solids.append(dowel((-width / 2, height - 0.04, z), (width / 2, height - 0.04, z), 0.014, stand).named("frame"))
         parts = [Parts("armrest", 2, stand)] if form == 2 else [Parts("leg", 4, stand)]
-    solids += placed(seat, (0, height, depth / 2), lean=tilt)
-    solids += placed(back, (0, height - 0.09 + 0.02, -depth / 2 + 0.04), lean=lean)
+    solids += named("seat", placed(seat, (0, height, depth / 2), lean=tilt))
+    solids += named("back", placed(back, (0, height - 0.09 + 0.02, -depth / 2 + 0.04), lean=lean))
     return Thing.of(solids, soft, ("low", *(("padded",) if form else ())), parts)
 
 

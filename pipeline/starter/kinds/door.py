@@ -22,7 +22,7 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
         if not glazed:
             made = [box((w + 0.01, h + 0.01, 0.016), (x, y - 0.005, 0), timber)]
             return [*made, cushion((w - 0.05, h - 0.05, 0.038), (x, y + 0.025, 0), 0.016, timber)] if raised else made
-        made = [box((w + 0.01, h + 0.01, 0.012), (x, y - 0.005, 0), pane)]
+        made = named("pane", [box((w + 0.01, h + 0.01, 0.012), (x, y - 0.005, 0), pane)])
         across, up = split
         made += [box((0.018, h, 0.03), (x - w / 2 + i * w / across, y, 0), timber) for i in range(1, across)]
         return made + [box((w, 0.018, 0.029), (x, y + i * h / up - 0.009, 0), timber) for i in range(1, up)]
@@ -78,7 +78,7 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
                 return made
             case "strip":  # a narrow upright window beside the handle or in the middle
                 at = (seed * width * 0.2) if raised else 0.0
-                made = [box((slot, height * 0.72, thick * 0.9), (at, height * 0.16, 0), pane)]
+                made = named("pane", [box((slot, height * 0.72, thick * 0.9), (at, height * 0.16, 0), pane)])
                 return plain + made + [box((slot + 0.04, 0.02, thick), (at, height * y, 0), timber) for y in (0.155, 0.88)]
             case "grooves":
                 made = [
@@ -91,6 +91,7 @@ def _leaf(rng: Rng, width: float, height: float, timber: Material, pane: Materia
                     return plain
                 places = ((slot, thick, STEEL), (slot * 0.8, thick * 1.1, pane))
                 ring = [disc(r, d, (0, -d / 2, 0), m).turned("x", 90).moved((0, height * 0.74, 0)) for r, d, m in places]
+                ring = [ring[0], ring[1].named("pane")]
                 return plain + ring
 
     if sort == "panels":
@@ -119,27 +120,28 @@ def door(rng: Rng) -> Thing:
         for z in SIDES:
             out = z * 0.0225
             if pulls == 3:
-                leaf.append(dowel((at, level - 0.3, out + z * 0.05), (at, level + 0.3, out + z * 0.05), 0.014, knob))
-                leaf += [dowel((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, knob, sides=8) for u in (-0.22, 0.22)]
+                leaf.append(dowel((at, level - 0.3, out + z * 0.05), (at, level + 0.3, out + z * 0.05), 0.014, knob).named("handle"))
+                handles = [dowel((at, level + u, 0), (at, level + u, out + z * 0.05), 0.009, knob, sides=8) for u in (-0.22, 0.22)]
+                leaf += named("handle", handles)
                 continue
             plate = (
                 cushion((0.045, 0.2, 0.01), (at, level - 0.12, out), 0.004, knob)
                 if pulls
                 else disc(0.032, 0.012, (0, 0, 0), knob, sides=20).turned("x", 90).moved((at, level, out - 0.006))
             )
-            leaf += [plate, dowel((at, level, out), (at, level, out + z * 0.055), 0.01, knob, sides=10)]
+            leaf += named("handle", [plate, dowel((at, level, out), (at, level, out + z * 0.055), 0.01, knob, sides=10)])
             if pulls == 1:
                 start = (at + swing * 0.008, level, out + z * 0.055)
-                leaf.append(rod(start, (at - swing * 0.12, level, out + z * 0.05), 0.011, 0.008, knob, sides=10))
+                leaf.append(rod(start, (at - swing * 0.12, level, out + z * 0.05), 0.011, 0.008, knob, sides=10).named("handle"))
             else:
                 ball = [(0, -0.03), (0.018, -0.025), (0.03, -0.008), (0.03, 0.008), (0.018, 0.025), (0, 0.03)]
-                leaf.append(facing(ball, (at, level, out + z * 0.065), knob, sides=16))
+                leaf.append(facing(ball, (at, level, out + z * 0.065), knob, sides=16).named("handle"))
         hinge = -swing * width / 2
         leaf += [disc(0.011, 0.1, (hinge, height * u, 0.024), knob, sides=10) for u in (0.1, 0.85)]
         if turn and (i == 0 or turn > 40):
             leaf = [p.moved((-hinge, 0, 0)).turned("y", -swing * turn).moved((hinge, 0, 0)) for p in leaf]
         x = (i - 0.5) * (width + 0.006) if double else 0.0
-        solids += [p.moved((x, 0.012, 0)) for p in leaf]
+        solids += named("door", [p.moved((x, 0.012, 0)) for p in leaf])
     style = ["open"] if turn else ["closed"] if framed else []
     panes = 0
     if framed:
@@ -150,7 +152,7 @@ def door(rng: Rng) -> Thing:
     words = {part.noun: part.count * count for part in said}
     words["pane"] = words.get("pane", 0) + panes
     parts = said_of(timber, ("panel", words.get("panel", 0), timber), ("pane", words["pane"], timber), ("handle", count, knob))
-    return Thing.of(solids, timber, style + (["wide"] if double else []), parts)
+    return Thing.of(solids, timber, style + (["wide"] if double else []), parts, rest="frame")
 
 
 def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Material, pane: Material) -> tuple[list[Solid], bool, int]:
@@ -162,7 +164,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
         wing = rng.uniform(0.22, 0.4)
         for side in (-1, 1)[: int(rng.integers(1, 3))]:
             middle = side * (half + rim + wing / 2)
-            solids.append(box((wing, top, 0.012), (middle, 0, 0), pane))
+            solids.append(box((wing, top, 0.012), (middle, 0, 0), pane).named("pane"))
             solids.append(box((rim, top, deep), (side * (half + 1.5 * rim + wing), 0, 0), timber))
             solids += [box((wing, 0.08, deep * 0.6), (middle, y, 0), timber) for y in (0, top - 0.08)]
             panes += 1
@@ -184,9 +186,9 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
             base = top + rim * 0.35
             solids.append(plate_between(x, base + hole, base + np.maximum(arch, hole + 1e-4), deep, timber).moved((shift, 0, 0)))
             solids.append(
-                plate_between(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber).moved(
-                    (shift, 0, 0)
-                )
+                plate_between(x[1:-1], np.full(31, base), base + np.maximum(hole[1:-1], 1e-4), 0.02, pane if glazed else timber)
+                .moved((shift, 0, 0))
+                .named("pane" if glazed else "frame")
             )
             if glazed:
                 fan = int(rng.integers(2, 6))
@@ -198,7 +200,7 @@ def _casing(rng: Rng, leaf: list[Solid], opening: float, top: float, timber: Mat
         case 1 if top < 2.25:  # a straight window above
             tall, many = rng.uniform(0.22, 0.4), int(rng.integers(1, 4))
             solids += [box((beam, rim, deep), (shift, top + y, 0), timber) for y in (0, rim + tall)]
-            solids.append(box((beam - rim, tall, 0.012), (shift, top + rim, 0), pane))
+            solids.append(box((beam - rim, tall, 0.012), (shift, top + rim, 0), pane).named("pane"))
             bars = np.linspace(-1, 1, many + 1) * (beam - 0.05) / 2
             solids += [box((0.05, tall, deep * 0.8), (shift + float(x), top + rim, 0), timber) for x in bars]
             panes += many

@@ -9,17 +9,20 @@ def _mirror(rng: Rng, width: float, height: float, material: Material) -> list[S
     """A framed mirror: square, arched or oval."""
     rim, shine = rng.uniform(0.025, 0.06), glass(rng, pick(rng, ("white", "white", "blue")))
     if (style := rng.integers(3)) == 0:
-        return [
-            cushion((width, height, 0.035), (0, 0, 0), 0.012, material),
-            box((width - 2 * rim, height - 2 * rim, 0.008), (0, rim, 0.017), shine),
-        ]
+        return named(
+            "mirror",
+            [
+                cushion((width, height, 0.035), (0, 0, 0), 0.012, material),
+                box((width - 2 * rim, height - 2 * rim, 0.008), (0, rim, 0.017), shine),
+            ],
+        )
     plates = []
     for w, inset, deep, of in ((width, 0.0, 0.035, material), (width - 2 * rim, rim, 0.045, shine)):
         x, arch = arch_over(w, (height - 2 * inset) / 2 if style == 1 else 0.35 * height - inset)
         middle = height / 2 if style == 1 else 0.65 * height
         low = middle - arch if style == 1 else np.full(len(x), inset)
         plates.append(plate_between(x, low, middle + arch, deep, of))
-    return plates
+    return named("mirror", plates)
 
 
 def dresser(rng: Rng) -> Thing:
@@ -30,7 +33,7 @@ def dresser(rng: Rng) -> Thing:
     inner = pick(rng, (timber, timber, timber, wood(rng)))
     face = joinery(rng, inner, knob)
     low, solids, feet = cabinet_feet(rng, width, depth, timber)
-    solids += carcass(rng, width, height - low, depth, low, timber)
+    solids += carcass(rng, width, height - low, depth, low, timber, "drawer")
     rows = int(rng.integers(4, 7)) if tall else int(rng.integers(3, 5))
     across = int(rng.integers(1, 3)) if tall else int(rng.integers(2, 4))
     columns = [across] * rows
@@ -67,6 +70,6 @@ def dresser(rng: Rng) -> Thing:
         else:
             solids += [part.moved(at) for part in _mirror(rng, w, h, timber)]
             solids += [cushion((0.035, h * 0.7 + lift, 0.04), (s * (w / 2 + 0.02), height - 0.01, at[2]), 0.01, timber) for s in SIDES]
-        solids.append(box((w * 0.9, lift + 0.05, 0.03), (0, height - 0.01, at[2]), timber))
+        solids.append(box((w * 0.9, lift + 0.05, 0.03), (0, height - 0.01, at[2]), timber).named("mirror"))
     parts = said_of(timber, ("drawer", drawer_count, inner), ("mirror", mirrors, timber), ("door", door_count, inner), feet)
-    return Thing.of(levelled(solids), timber, ("tall",) if tall else ("wide",), parts)
+    return Thing.of(levelled(solids), timber, ("tall",) if tall else ("wide",), parts, rest="cabinet")

@@ -82,12 +82,12 @@ def _picket_field(d: _Design, w: float) -> list[Solid]:
     """Pickets on two rails; their tops follow a curve."""
     made: list[Solid] = []
     lows = (d.height * 0.22, d.height * 0.72)
-    made += [box((w, 0.07, 0.035), (0, y, -0.028), d.timber) for y in lows]
+    made += named("rail", [box((w, 0.07, 0.035), (0, y, -0.028), d.timber) for y in lows])
     many = max(3, round(w / (d.wide * (1 + d.gap))))
     for i in range(many):
         u = 2 * (i + 0.5) / many - 1
         tall = d.height + (d.swell * (1 - u * u) - max(d.swell, 0) if d.shape == 0 else 0)
-        made.append(d.picket(tall).moved((u * w / 2, 0, 0)))
+        made.append(d.picket(tall).moved((u * w / 2, 0, 0)).named("board"))
     return made
 
 
@@ -96,12 +96,12 @@ def _rail_field(d: _Design, w: float) -> list[Solid]:
     made: list[Solid] = []
     for y in np.linspace(d.height * 0.3, d.height * 0.88, d.rails):
         if d.shape == 0:
-            made.append(dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.045, d.timber, sides=10))
+            made.append(dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.045, d.timber, sides=10).named("rail"))
         else:
-            made.append(box((w, 0.12, 0.035), (0, float(y) - 0.06, 0 if d.shape == 1 else d.thick * 0.4), d.timber))
+            made.append(box((w, 0.12, 0.035), (0, float(y) - 0.06, 0 if d.shape == 1 else d.thick * 0.4), d.timber).named("rail"))
     if d.cross:
         x, lift = np.array([-w / 2, w / 2]), np.array([d.height * 0.3, d.height * 0.88])
-        made += [plate_between(x, part - 0.05, part + 0.05, 0.03, d.timber) for part in (lift, lift[::-1])]
+        made += named("rail", [plate_between(x, part - 0.05, part + 0.05, 0.03, d.timber) for part in (lift, lift[::-1])])
     return made
 
 
@@ -109,12 +109,12 @@ def _boards_field(d: _Design, w: float) -> list[Solid]:
     """Upright boards, side by side or in two rows."""
     made: list[Solid] = []
     lows, many = (d.height * 0.22, d.height * 0.72), max(3, round(w / 0.14))
-    made += [box((w, 0.08, 0.04), (0, y, -0.03), d.timber) for y in lows]
+    made += named("rail", [box((w, 0.08, 0.04), (0, y, -0.03), d.timber) for y in lows])
     for i in range(many):
         z = -0.07 * (i % 2) if d.shape == 1 else 0.0
         size = (w / many - (0.008 if d.shape else 0.001), d.height - 0.08, 0.022)
-        made.append(box(size, (-w / 2 + (i + 0.5) * w / many, 0.05, z), d.timber))
-    made += [cushion((w, 0.04, 0.09), (0, d.height - 0.04, 0), 0.01, d.timber)] if d.shape != 1 else []
+        made.append(box(size, (-w / 2 + (i + 0.5) * w / many, 0.05, z), d.timber).named("board"))
+    made += named("rail", [cushion((w, 0.04, 0.09), (0, d.height - 0.04, 0), 0.01, d.timber)] if d.shape != 1 else [])
     return made
 
 
@@ -123,18 +123,22 @@ def _slats_field(d: _Design, w: float) -> list[Solid]:
     made: list[Solid] = []
     many = max(4, round(d.height / (0.09 + 0.05 * d.gap)))
     each = (d.height - 0.08) / many
-    made += [box((w, each * (0.96 - 0.35 * d.gap), 0.025), (0, 0.06 + i * each, 0), d.timber) for i in range(many)]
-    made += [box((0.05, d.height - 0.06, 0.03), (s * w * 0.25, 0.05, -0.027), d.timber) for s in SIDES]
+    made += named("board", [box((w, each * (0.96 - 0.35 * d.gap), 0.025), (0, 0.06 + i * each, 0), d.timber) for i in range(many)])
+    made += named("rail", [box((0.05, d.height - 0.06, 0.03), (s * w * 0.25, 0.05, -0.027), d.timber) for s in SIDES])
     return made
 
 
 def _lattice_field(d: _Design, w: float) -> list[Solid]:
     """A lattice, sometimes above boards."""
     made: list[Solid] = []
-    made += [box((w, 0.07, 0.05), (0, y, 0), d.timber) for y in (0.06, d.height - 0.07)]
+    made += named("rail", [box((w, 0.07, 0.05), (0, y, 0), d.timber) for y in (0.06, d.height - 0.07)])
     low, high, step = 0.1, d.height - 0.04, 0.16 + 0.06 * d.gap
     split = d.height * 0.6 if d.cross else low
-    made += [box((w, split - low, 0.02), (0, low, 0), d.timber), box((w, 0.06, 0.05), (0, split, 0), d.timber)] if d.cross else []
+    made += (
+        [box((w, split - low, 0.02), (0, low, 0), d.timber).named("board"), box((w, 0.06, 0.05), (0, split, 0), d.timber).named("rail")]
+        if d.cross
+        else []
+    )
     tall = high - split
     for at in np.arange(-w / 2 - tall + step / 2, w / 2, step):
         a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
@@ -142,38 +146,39 @@ def _lattice_field(d: _Design, w: float) -> list[Solid]:
             for z, mirror in ((0.006, 1), (-0.006, -1)):
                 x, y = np.array([a, b]), split + np.array([a - float(at), b - float(at)])
                 x, y = (x, y) if mirror == 1 else (-x[::-1], y[::-1])
-                made.append(plate_between(x, y - 0.018, y + 0.018, 0.012, d.timber).moved((0, 0, z)))
+                made.append(plate_between(x, y - 0.018, y + 0.018, 0.012, d.timber).moved((0, 0, z)).named("board"))
     return made
 
 
 def _iron_field(d: _Design, w: float) -> list[Solid]:
     """Iron bars with spears or hoops."""
     made: list[Solid] = []
-    made += [box((w, 0.03, 0.02), (0, y, 0), d.timber) for y in (0.1, d.height * 0.8, *([d.height * 0.92] if d.ring else []))]
+    rails = [box((w, 0.03, 0.02), (0, y, 0), d.timber) for y in (0.1, d.height * 0.8, *([d.height * 0.92] if d.ring else []))]
+    made += named("rail", rails)
     many = max(5, round(w / 0.13))
     for i in range(many):
         u = 2 * (i + 0.5) / many - 1
         tall = d.height * 0.95 + (d.swell * 0.6 * (1 - u * u) if d.shape == 0 and d.swell > 0 else 0)
-        made.append(dowel((u * w / 2, 0.06, 0), (u * w / 2, tall, 0), 0.009, d.timber, sides=8))
+        made.append(dowel((u * w / 2, 0.06, 0), (u * w / 2, tall, 0), 0.009, d.timber, sides=8).named("bar"))
         if not d.hoops:
             spear = [(0, 0), (0.012, 0.0), (0.022, 0.03), (0, 0.1)]
-            made.append(turned(spear, (u * w / 2, tall - 0.01, 0), d.timber, sides=8))
+            made.append(turned(spear, (u * w / 2, tall - 0.01, 0), d.timber, sides=8).named("bar"))
         if d.hoops and i % 2 == 0 and i + 1 < many:
             angle = np.linspace(0, math.pi, 9)
             x = (u + 1 / many) * w / 2 + np.cos(angle) * w / many / 2
-            made.append(tube(np.stack([x, tall + np.sin(angle) * w / many / 2, 0 * x], axis=1), 0.009, d.timber, sides=8))
+            made.append(tube(np.stack([x, tall + np.sin(angle) * w / many / 2, 0 * x], axis=1), 0.009, d.timber, sides=8).named("bar"))
         if d.ring and i < many - 1:
             angle, radius = np.linspace(0, 2 * math.pi, 13), min(d.height * 0.05, w / many / 2)
             points = [(u + 1 / many) * w / 2 + radius * np.cos(angle), d.height * 0.87 + radius * np.sin(angle), 0 * angle]
             loop = np.stack(points, axis=1)
-            made.append(tube(loop, 0.006, d.timber, sides=6))
+            made.append(tube(loop, 0.006, d.timber, sides=6).named("bar"))
     return made
 
 
 def _wire_field(d: _Design, w: float) -> list[Solid]:
     """A mesh of wire."""
     made: list[Solid] = []
-    made += [dowel((-w / 2, y, 0), (w / 2, y, 0), 0.018, d.timber, sides=8) for y in (0.08, d.height - 0.03)]
+    made += named("rail", [dowel((-w / 2, y, 0), (w / 2, y, 0), 0.018, d.timber, sides=8) for y in (0.08, d.height - 0.03)])
     low, high, step = 0.08, d.height - 0.03, 0.11 + 0.06 * d.gap
     tall = high - low
     if d.shape:  # a mesh on its corner
@@ -181,10 +186,12 @@ def _wire_field(d: _Design, w: float) -> list[Solid]:
             a, b = max(float(at), -w / 2), min(float(at) + tall, w / 2)
             for m in SIDES:
                 start = (m * a, low + a - float(at), 0.004 * m)
-                made.append(dowel(start, (m * b, low + b - float(at), 0.004 * m), 0.005, d.timber, sides=5))
+                made.append(dowel(start, (m * b, low + b - float(at), 0.004 * m), 0.005, d.timber, sides=5).named("wire"))
     else:
-        made += [dowel((float(x), low, 0), (float(x), high, 0), 0.005, d.timber, sides=5) for x in np.arange(-w / 2 + step, w / 2, step)]
-        made += [dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, d.timber, sides=5) for y in np.arange(low + step, high, step)]
+        wires = [dowel((float(x), low, 0), (float(x), high, 0), 0.005, d.timber, sides=5) for x in np.arange(-w / 2 + step, w / 2, step)]
+        made += named("wire", wires)
+        wires = [dowel((-w / 2, float(y), 0), (w / 2, float(y), 0), 0.005, d.timber, sides=5) for y in np.arange(low + step, high, step)]
+        made += named("wire", wires)
     return made
 
 
@@ -194,12 +201,12 @@ def _woven_field(d: _Design, w: float) -> list[Solid]:
     stakes = max(3, round(w / 0.36))
     bend = np.linspace(-w / 2, w / 2, 4 * stakes + 1)
     for x in np.linspace(-w / 2 + 0.05, w / 2 - 0.05, stakes):
-        made.append(rod((float(x), 0, 0), (float(x), d.height, 0), 0.022, 0.018, d.timber, sides=8))
+        made.append(rod((float(x), 0, 0), (float(x), d.height, 0), 0.022, 0.018, d.timber, sides=8).named("board"))
     many = round(d.height / 0.09)
     for i in range(many):
         wave = 0.03 * np.sin((bend + w / 2 - 0.05) / (w - 0.1) * (stakes - 1) * math.pi + math.pi / 2 + (i % 2) * math.pi)
         path = np.stack([bend, np.full(len(bend), 0.06 + i * (d.height - 0.12) / many), wave], axis=1)
-        made.append(tube(path, 0.04, d.timber, sides=6))
+        made.append(tube(path, 0.04, d.timber, sides=6).named("board"))
     return made
 
 
@@ -255,10 +262,11 @@ def fence(rng: Rng) -> Thing:
         made = FIELDS[sort](d, inner if i != gate else inner - 0.04)
         if i == gate:
             brace, y = np.array([-0.5, 0.5]) * (inner - 0.06), np.array([height * 0.2, height * 0.78])
-            made.append(plate_between(brace, y - 0.04, y + 0.04, 0.03, timber).moved((0, 0, -0.035)))
-            made += [box((0.045, height * 0.85, 0.035), (s * (inner / 2 - 0.035), 0.06, -0.03), timber) for s in SIDES]
-            made += [box((0.04, 0.05, 0.05), (inner / 2 - 0.03, height * 0.6, 0.03), BLACK)]
-            made += [box((0.2, 0.035, 0.012), (-inner / 2 + 0.06, float(u), 0.022), BLACK) for u in (height * 0.25, height * 0.75)]
+            made.append(plate_between(brace, y - 0.04, y + 0.04, 0.03, timber).moved((0, 0, -0.035)).named("rail"))
+            made += named("rail", [box((0.045, height * 0.85, 0.035), (s * (inner / 2 - 0.035), 0.06, -0.03), timber) for s in SIDES])
+            made += named("handle", [box((0.04, 0.05, 0.05), (inner / 2 - 0.03, height * 0.6, 0.03), BLACK)])
+            some = [box((0.2, 0.035, 0.012), (-inner / 2 + 0.06, float(u), 0.022), BLACK) for u in (height * 0.25, height * 0.75)]
+            made += named("rail", some)
             turn = rng.uniform(15, 40) if maybe(rng, 0.4) else 0.0
             made = [p.moved((inner / 2, 0, 0)).turned("y", turn).moved((-inner / 2, 0, 0)) for p in made]
         solids += [p.moved((x + w / 2, 0, 0)) for p in made + [p.moved((w / 2, 0, 0)) for p in post]]
@@ -269,11 +277,11 @@ def fence(rng: Rng) -> Thing:
     if not corner:
         solids = [p.moved((-x / 2, 0, 0)) for p in solids]
     if masonry and maybe(rng, 0.5) and not corner and gate < 0:
-        solids.append(box((x, height * 0.18, thick * 0.7), (0, 0, 0), pillar))
+        solids.append(box((x, height * 0.18, thick * 0.7), (0, 0, 0), pillar).named("base"))
     style = ["corner"] if corner else []
     style += ["curved"] if sort == "picket" and shape == 0 else []
     style += ["tall"] if height > 1.45 else ["low"] if height < 0.85 else []
     parts = [Parts("post", fields + 1, pillar if masonry else None)]
     parts += said_of(timber, ("gate", int(gate >= 0), timber), ("rail", rails if sort == "rail" else 0, timber))
     parts += [Parts("picket", sum(max(3, round((w - thick) / (wide * (1 + gap)))) for w in widths))] if sort == "picket" else []
-    return Thing.of(solids, timber, style, parts[:4])
+    return Thing.of(solids, timber, style, parts[:4], rest="post")

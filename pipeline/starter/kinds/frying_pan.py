@@ -11,10 +11,13 @@ def _egg(rng: Rng, radius: float) -> list[Solid]:
     """Fried."""
     white, yolk = paint(rng, "white"), paint(rng, "orange")
     edge = lathe(smooth([(0, 0), (1, 0), (1, 0.05), (0.8, 0.12), (0, 0.13)], radius, radius), white)
-    return [
-        *shaped([edge], fluted_by(int(rng.integers(3, 6)), rng.uniform(0.06, 0.13))),
-        bulb(radius * 0.36, (0, radius * 0.1, 0), yolk, 0.7, 16),
-    ]
+    return named(
+        "egg",
+        [
+            *shaped([edge], fluted_by(int(rng.integers(3, 6)), rng.uniform(0.06, 0.13))),
+            bulb(radius * 0.36, (0, radius * 0.1, 0), yolk, 0.7, 16),
+        ],
+    )
 
 
 def _pan_handle(rng: Rng, path: Floats, wide: float, grip: Material, bracket: Material) -> list[Solid]:
@@ -28,8 +31,11 @@ def _pan_handle(rng: Rng, path: Floats, wide: float, grip: Material, bracket: Ma
     )
     radii = wide * pick(rng, styles)
     if bracket is grip:
-        return [stretched(horn(path, radii, grip), z=flat)]
-    return [stretched(horn(path[:10], np.full(10, wide * 0.035), bracket), z=flat), stretched(horn(path[9:], radii[9:], grip), z=flat)]
+        return named("handle", [stretched(horn(path, radii, grip), z=flat)])
+    return named(
+        "handle",
+        [stretched(horn(path[:10], np.full(10, wide * 0.035), bracket), z=flat), stretched(horn(path[9:], radii[9:], grip), z=flat)],
+    )
 
 
 def frying_pan(rng: Rng) -> Thing:
@@ -71,7 +77,7 @@ def frying_pan(rng: Rng) -> Thing:
     if form == "paella":
         arc = bezier((-0.32, 0, 0), (-0.32, 0.05, 0.42), (0.32, 0.05, 0.42), (0.32, 0, 0), steps=20) * wide
         loop = tube(arc, wide * 0.035, pick(rng, (body, STEEL)), sides=10).moved((0, tall * 0.75, from_side - wall))
-        solids += [loop.turned("y", turn) for turn in (90, 270)]
+        solids += named("handle", [loop.turned("y", turn) for turn in (90, 270)])
         parts.append(Parts("handle", 2))
     else:
         long = wide * (rng.uniform(0.9, 1.3) if form in ("iron", "grill") else rng.uniform(1.4, 2.1))
@@ -86,22 +92,23 @@ def frying_pan(rng: Rng) -> Thing:
         solids += _pan_handle(rng, path, wide, grip, body if grip is body else pick(rng, (STEEL, body, dark, grip)))
         if maybe(rng, 0.5):  # to hang it up
             eye = ring_of(wide * 0.085, wide * 0.03, (0, 0, 0), pick(rng, (STEEL, grip)))
-            solids.append(eye.moved((float(path[-1, 0]) + wide * 0.13, float(path[-1, 1]), 0)))
+            solids.append(eye.moved((float(path[-1, 0]) + wide * 0.13, float(path[-1, 1]), 0)).named("handle"))
             parts.append(Parts("ring", 1))
         if form == "coated" or form == "saute":
             rivet = bulb(wide * 0.03, (0, 0, 0), STEEL, sides=10)
-            solids += [rivet.moved((radius_at(outer, start) - wall, start, z * wide * 0.07)) for z in (-1, 1)]
+            solids += named("handle", [rivet.moved((radius_at(outer, start) - wall, start, z * wide * 0.07)) for z in (-1, 1)])
         if second := (form in ("iron", "wok", "saute") and maybe(rng, 0.5)):
             arc = bezier((-0.25, 0, 0), (-0.25, 0, 0.3), (0.25, 0, 0.3), (0.25, 0, 0), steps=16) * wide
-            solids.append(tube(arc, wide * 0.04, grip if form == "wok" else body, sides=10).moved((0, start, from_side)).turned("y", 270))
+            handle = tube(arc, wide * 0.04, grip if form == "wok" else body, sides=10).moved((0, start, from_side)).turned("y", 270)
+            solids.append(handle.named("handle"))
         parts.append(Parts("handle", 1 + second, grip if grip is not body else None))
     if form in ("sauce", "saute", "wok") and maybe(rng, 0.6):
         lid, high = pick(rng, (glass(rng, "white"), glass(rng, "blue"), body, STEEL)), rim * rng.uniform(0.12, 0.4)
         line = smooth([(0, 0), (1.02, 0), (1.02, 0), (1.0, 0.1), (0.7, 0.75), (0.1, 1), (0, 1)], rim, high)
         cover = turned(line, (0, tall - 0.001, 0), lid, sides=48)
         knob = smooth([(0, -0.3), (0.4, -0.3), (0.4, 0.6), (1, 0.9), (1, 1.3), (0, 1.5)], rim * 0.16, rim * 0.16)
-        solids += [cover, turned(knob, (0, tall + high, 0), pick(rng, (BLACK, grip, STEEL)))]
-        solids += [ring_of(rim, wide * 0.03, (0, tall + wide * 0.01, 0), STEEL)] if lid is not body else []
+        solids += named("lid", [cover, turned(knob, (0, tall + high, 0), pick(rng, (BLACK, grip, STEEL)))])
+        solids += [ring_of(rim, wide * 0.03, (0, tall + wide * 0.01, 0), STEEL).named("lid")] if lid is not body else []
         parts.append(Parts("lid", 1, lid))
     elif form not in ("sauce", "grill") and maybe(rng, 0.35):
         count = int(rng.integers(1, 4))

@@ -66,15 +66,16 @@ def _neck(rng: Rng, x: float, low: float, nut: float, front: float, strings: int
         pegs = [(s, 0.04 + (head - 0.07) * i / max(1, min(per, 3) - 1)) for s in (-1, 1) for i in range(min(per, 3))]
     plate = [sawn(shape, 0.014, pick(rng, (timber, dark)), 0.002)]
     edge = 0.036
-    plate += [dowel((s * edge * 0.6, y, 0.006), (s * (edge + 0.018), y, 0.006), 0.003, peg, sides=6) for s, y in pegs]
-    plate += [box((0.012, 0.018, 0.009), (s * (edge + 0.022), y - 0.009, 0.006), peg) for s, y in pegs]
-    plate += [dowel((s * 0.018, y, 0.012), (s * 0.018, y, 0.022), 0.004, peg, sides=8) for s, y in pegs]
-    solids += [s.turned("x", -10).moved((x, nut, front - 0.016)) for s in plate]
+    plate += named("peg", [dowel((s * edge * 0.6, y, 0.006), (s * (edge + 0.018), y, 0.006), 0.003, peg, sides=6) for s, y in pegs])
+    plate += named("peg", [box((0.012, 0.018, 0.009), (s * (edge + 0.022), y - 0.009, 0.006), peg) for s, y in pegs])
+    plate += named("peg", [dowel((s * 0.018, y, 0.012), (s * 0.018, y, 0.022), 0.004, peg, sides=8) for s, y in pegs])
+    solids += named("head", [s.turned("x", -10).moved((x, nut, front - 0.016)) for s in plate])
     solids.append(box((2 * top, 0.006, 0.006), (x, nut - 0.003, front + 0.001), WHITE))
     for i in range(strings):
         t = (i / (strings - 1) - 0.5) * 1.7
-        solids.append(dowel((x + t * foot, bridge, front + 0.008), (x + t * top, nut, front + 0.004), 0.001, STEEL, sides=6))
-    return solids
+        string = dowel((x + t * foot, bridge, front + 0.008), (x + t * top, nut, front + 0.004), 0.001, STEEL, sides=6)
+        solids.append(string.named("string"))
+    return named("neck", solids)
 
 
 def _guitar_stand(rng: Rng, wide: float, back: float, low: float) -> list[Solid]:
@@ -85,11 +86,14 @@ def _guitar_stand(rng: Rng, wide: float, back: float, low: float) -> list[Solid]
     solids.append(dowel((-arm, low - 0.012, back - 0.02), (arm, low - 0.012, back - 0.02), 0.011, bar))
     solids.append(dowel((0, low - 0.012, back - 0.02), (0, low + 0.25, back - 0.06), 0.012, bar))
     hub = (0.0, low + 0.22, back - 0.055)
-    return [
-        *solids,
-        *(dowel(hub, foot, 0.01, bar) for foot in ((wide * 0.5, 0.01, 0.06), (-wide * 0.5, 0.01, 0.06), (0.0, 0.01, back - 0.3))),
-        ball(0.02, hub, bar),
-    ]
+    return named(
+        "stand",
+        [
+            *solids,
+            *(dowel(hub, foot, 0.01, bar) for foot in ((wide * 0.5, 0.01, 0.06), (-wide * 0.5, 0.01, 0.06), (0.0, 0.01, back - 0.3))),
+            ball(0.02, hub, bar),
+        ],
+    )
 
 
 def guitar(rng: Rng) -> Thing:
@@ -112,8 +116,8 @@ def guitar(rng: Rng) -> Thing:
         solids.append(facing([(hole, 0), (hole * 1.25, 0), (hole * 1.25, 0.003), (hole, 0.003)], (0, y, 0), dark))
         solids.append(facing([(0, 0), (hole, 0), (hole, 0.0015), (0, 0.0015)], (0, y, 0.0015), BLACK))
         bridge = long * 0.25
-        solids.append(cushion((wide * 0.42, 0.03, 0.012), (0, bridge - 0.015, 0), 0.005, dark))
-        solids.append(box((0.07, 0.004, 0.016), (0, bridge - 0.002, 0), WHITE))
+        solids.append(cushion((wide * 0.42, 0.03, 0.012), (0, bridge - 0.015, 0), 0.005, dark).named("bridge"))
+        solids.append(box((0.07, 0.004, 0.016), (0, bridge - 0.002, 0), WHITE).named("bridge"))
         if maybe(rng, 0.5):
             knots = [(hole * 0.9, -0.2 * hole), (hole * 2.2, -hole * 1.2), (hole * 1.7, -hole * 2.6), (hole * 0.3, -hole * 1.5)]
             guard = smoothed(knots, rounds=2, closed=True)
@@ -124,7 +128,7 @@ def guitar(rng: Rng) -> Thing:
         solids += _neck(rng, 0, low, nut, front, strings, timber, bridge)
         heel = long - 0.02
         outline = [(-deep * 0.85, heel), (0.0, heel), (0.0, heel + 0.1), (-0.015, heel + 0.1), (-deep * 0.6, heel + 0.03)]
-        solids.append(profile_of(outline, 0.035, timber))
+        solids.append(profile_of(outline, 0.035, timber).named("neck"))
         main = body
     else:
         long, deep, bass = rng.uniform(0.4, 0.5), rng.uniform(0.035, 0.05), maybe(rng, 0.2)
@@ -145,7 +149,8 @@ def guitar(rng: Rng) -> Thing:
             for i in range(pickups):
                 y = bridge + room * (0.14 + 0.66 * i / max(2, pickups))
                 solids.append(cushion((0.085, rng.uniform(0.018, 0.036), 0.018), (x, y, 0), 0.005, pick(rng, (BLACK, trim, STEEL))))
-            solids += [box((0.085, 0.02, 0.022), (x, bridge - 0.01, 0), STEEL), box((0.075, 0.02, 0.014), (x, bridge - 0.06, 0), STEEL)]
+            bridges = [box((0.085, 0.02, 0.022), (x, bridge - 0.01, 0), STEEL), box((0.075, 0.02, 0.014), (x, bridge - 0.06, 0), STEEL)]
+            solids += named("bridge", bridges)
             solids += _neck(rng, x, bridge + room * 0.9, nut, 0.012, strings, timber, bridge)
         if maybe(rng, 0.5) and rounds == 2:
             low = shape in (_TWO_HORNS, _DEVIL)
@@ -159,7 +164,8 @@ def guitar(rng: Rng) -> Thing:
             if rounds == 2
             else [(0.17 + 0.06 * i, 0.28 - 0.07 * i) for i in range(knobs)]
         )
-        solids += [knob(0.013, 0.014, (px * wide + 0.01, py * long, 0.0), pick(rng, (BLACK, BRASS, STEEL))) for px, py in ends]
+        some = [knob(0.013, 0.014, (px * wide + 0.01, py * long, 0.0), pick(rng, (BLACK, BRASS, STEEL))) for px, py in ends]
+        solids += named("knob", some)
         horns = 2 if shape in (_TWO_HORNS, _DEVIL, _SEMI) else 1 if shape is _NOTCHED else 0
         parts += [Parts("horn", horns)] if horns else []
         parts += [Parts("pickup", pickups * necks), Parts("knob", knobs)]

@@ -56,7 +56,7 @@ def wheel_of(radius: float, width: float, spokes: int, tyre: Material, rim: Mate
     else:
         cap = [(0, 0.2 * w), (0.67 * r, 0.2 * w), (0.67 * r, 0.44 * w), (0.45 * r, 0.4 * w), (0.25 * r, 0.5 * w), (0, 0.54 * w)]
         solids.append(turned(cap, (0, 0, 0), rim, sides=24))
-    return [solid.turned("z", -90) for solid in solids]
+    return named("wheel", [solid.turned("z", -90) for solid in solids])
 
 
 def railing(path: Floats, high: float, kind: int, bar: Material, rail: Material) -> list[Solid]:
@@ -79,4 +79,4 @@ def railing(path: Floats, high: float, kind: int, bar: Material, rail: Material)
         side = np.cross(path[-1] - path[0], (0, 1, 0))
         side = side / np.linalg.norm(side) * 0.012
         solids.append(drape(np.array([path + side, tops + side]), np.array([path - side, tops - side]), bar))
-    return solids
+    return named("railing", solids)

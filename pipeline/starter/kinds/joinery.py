@@ -46,7 +46,7 @@ def pull_on(rng: Rng, knob: Material) -> Face:
             else:
                 made = [bevelled((long, 0.018, 0.026), (0, -0.009, 0.012), 0.005, knob)]
             solids += [(solid.turned("z", 90) if swing and style != 3 else solid).moved((at, y, z)) for solid in made]
-        return solids
+        return named("handle", solids)
 
     return pull
 
@@ -70,7 +70,7 @@ def joinery(rng: Rng, material: Material, knob: Material) -> Face:
                 solids = [box((w, h, 0.006), (x, low, z + 0.003), material)]
                 solids += [box((w, rim, 0.02), (x, low + up, z + 0.01), material) for up in (0, h - rim)]
                 solids += [box((rim, h - 2 * rim, 0.02), (x + side * (w - rim) / 2, low + rim, z + 0.01), material) for side in SIDES]
-        depth = (0.018, 0.022, 0.026, 0.006)[look]
+        depth, solids = (0.018, 0.022, 0.026, 0.006)[look], named("door" if swing else "drawer", solids)
         if swing:
             grip = 0.02 if look == 3 else depth
             return solids + pull(x + swing * (w / 2 - min(0.04, 0.15 * w)), y + height / 2, z + grip, width, height, swing)
@@ -111,7 +111,7 @@ def cabriole(width: float, depth: float, height: float, material: Material) -> l
     for x, z in four(width - 0.1, depth - 0.1):
         path = np.stack([x + math.copysign(1, x) * out, height * (1 - t) + 0.008, z + math.copysign(1, z) * out], axis=1)
         solids += [limb(path, radii, material), disc(0.03, 0.016, (float(path[-1, 0]), 0, float(path[-1, 2])), material, sides=14)]
-    return solids
+    return named("leg", solids)
 
 
 def cabinet_feet(rng: Rng, width: float, depth: float, material: Material) -> tuple[float, list[Solid], tuple[str, int, Material]]:
@@ -120,12 +120,16 @@ def cabinet_feet(rng: Rng, width: float, depth: float, material: Material) -> tu
     match rng.integers(7):
         case 0:
             high = rng.uniform(0.04, 0.09)
-            return high, [box((width - 0.04, high, depth - 0.06), (0, 0, -0.01), pick(rng, (material, BLACK)))], ("leg", 0, material)
+            return (
+                high,
+                named("base", [box((width - 0.04, high, depth - 0.06), (0, 0, -0.01), pick(rng, (material, BLACK)))]),
+                ("leg", 0, material),
+            )
         case 1:
             high = rng.uniform(0.06, 0.12)
             line = [(0, 0), (0.025, 0), (0.045, high * 0.45), (0.03, high * 0.85), (0.036, high), (0, high)]
             bun = turned(line, (0, 0, 0), material, sides=16)
-            return high, [bun.moved((x, 0, z)) for x, z in four(width - 0.1, depth - 0.1)], ("leg", 4, material)
+            return high, named("leg", [bun.moved((x, 0, z)) for x, z in four(width - 0.1, depth - 0.1)]), ("leg", 4, material)
         case 2:  # brackets joined by a curved apron
             high = rng.uniform(0.09, 0.15)
             solids = []
@@ -134,12 +138,12 @@ def cabinet_feet(rng: Rng, width: float, depth: float, material: Material) -> tu
                 x, low = np.concatenate([[-long / 2], x, [long / 2]]), np.concatenate([[0], arch, [0]])
                 plate = plate_between(x, low, np.full(len(x), high), 0.022, material)
                 solids += [plate.moved((0, 0, side * (deep / 2 - 0.011))).turned("y", turn) for side in SIDES]
-            return high, solids, ("leg", 0, material)
+            return high, named("base", solids), ("leg", 0, material)
         case 3:
             high, bar = rng.uniform(0.1, 0.22), 0.02
             solids = [box((bar, bar, depth - 0.04), (side * (width / 2 - 0.04), 0, 0), stand) for side in SIDES]
             solids += [box((bar, high, bar), (x, 0, z), stand) for x, z in four(width - 0.08, depth - 0.06)]
-            return high, solids, ("leg", 0, material)
+            return high, named("leg", solids), ("leg", 0, material)
         case 4:
             high = rng.uniform(0.14, 0.24)
             return (
@@ -152,19 +156,23 @@ def cabinet_feet(rng: Rng, width: float, depth: float, material: Material) -> tu
             return high, legs(rng, width - 0.02, depth - 0.02, high, rng.uniform(0.035, 0.055), stand)[0], ("leg", 4, stand)
 
 
-def carcass(rng: Rng, width: float, height: float, depth: float, y: float, material: Material) -> list[Solid]:
-    """A closed carcass whose upper side is at y + height: flush, or with a top that stands out, moulded or rounded."""
+def carcass(rng: Rng, width: float, height: float, depth: float, y: float, material: Material, front: str = "") -> list[Solid]:
+    """A closed carcass whose upper side is at y + height: flush, or with a top that stands out, moulded or rounded.
+
+    `front` is the part that hides its front.
+    """
     top = pick(rng, (material, material, wood(rng), stone(rng)))
-    solids = [box((width, height - 0.02, depth), (0, y, 0), material)]
+    solids = [box((width, height - 0.02, depth), (0, y, 0), material).hidden("top", y + height - 0.02).hidden(front, depth / 2, "z")]
     match rng.integers(4):
         case 0:
-            solids.append(box((width, 0.02, depth + 0.02), (0, y + height - 0.02, 0.01), material))
+            solids.append(box((width, 0.02, depth + 0.02), (0, y + height - 0.02, 0.01), material).named("top"))
         case 1:
-            solids.append(cushion((width + 0.04, 0.035, depth + 0.05), (0, y + height - 0.03, 0.015), 0.014, top))
+            solids.append(cushion((width + 0.04, 0.035, depth + 0.05), (0, y + height - 0.03, 0.015), 0.014, top).named("top"))
         case 2:
             for i, out in enumerate((0.012, 0.03, 0.045)):
-                solids.append(box((width + 2 * out, 0.016, depth + out + 0.025), (0, y + height - 0.04 + i * 0.014, out / 2 + 0.0125), top))
+                one = box((width + 2 * out, 0.016, depth + out + 0.025), (0, y + height - 0.04 + i * 0.014, out / 2 + 0.0125), top)
+                solids.append(one.named("top"))
         case _:  # sides and top run around the fronts
-            solids.append(cushion((width + 0.03, 0.03, depth + 0.03), (0, y + height - 0.025, 0.012), 0.006, material))
+            solids.append(cushion((width + 0.03, 0.03, depth + 0.03), (0, y + height - 0.025, 0.012), 0.006, material).named("top"))
             solids += [box((0.022, height, depth + 0.026), (side * (width / 2 + 0.004), y, 0.013), material) for side in SIDES]
     return solids

@@ -30,7 +30,7 @@ def keyboard(rng: Rng) -> Thing:
             z0, z1 = -depth / 2 - behind, depth / 2 + front * 2
             outline = rounded_rect(wide + 2 * edge, z1 - z0, rng.uniform(0.01, 0.03))
             half = [lying(outline, thick, case, 0.004).moved((0, 0, z1))]
-            half += [blocks_of(b, tall, m, 0.002).moved((0, thick - 0.001, 0)) for b, m in ((rects, key), (thumbs, accent))]
+            half += named("key", [blocks_of(b, tall, m, 0.002).moved((0, thick - 0.001, 0)) for b, m in ((rects, key), (thumbs, accent))])
             # Each half turns about its inner far corner, which stays in the middle and rises with the tent.
             reach = side * (wide / 2 + edge)
             half = [s.moved((reach, 0, -z0)).turned("y", -side * turn).turned("z", -side * tent) for s in half]
@@ -41,7 +41,7 @@ def keyboard(rng: Rng) -> Thing:
         end, back = apart / 2 + 0.02, (0, 0, -depth / 2)
         bridge = [(0, 0), (depth * 0.7, 0), (depth * 0.7, 0.004), (0, thick * 0.8)]
         cable = arch_of((-end, 0.012, 0.0), (end, 0.012, 0.0), 0.0, 0.003, BLACK).moved((0, 0, -depth / 2 + 0.02))
-        solids.append(cable if apart > 0 else profile_of(bridge, 0.05, case).moved(back))
+        solids.append(cable.named("cable") if apart > 0 else profile_of(bridge, 0.05, case).moved(back))
         return Thing.of(solids, case, ("open",) if apart else ("curved",), [Parts("half board", 2)])
     if maybe(rng, 0.5):
         outline = rounded_rect(whole, z1 - z0, pick(rng, (0.003, rng.uniform(0.01, 0.03))))
@@ -55,22 +55,23 @@ def keyboard(rng: Rng) -> Thing:
         buttons = int(rng.integers(3, 9))
         parts.append(Parts("extra button", buttons))
         rects = [((i - buttons / 2) * 0.022 - width * 0.2, z0 + behind * 0.6, 0.014, 0.008) for i in range(buttons)]
-        top.append(blocks_of(rects, thick + 0.004, accent))
+        top.append(blocks_of(rects, thick + 0.004, accent).named("button"))
         if maybe(rng, 0.5):
             parts.append(Parts("knob", 1))
-            top.append(disc(0.012, 0.02, (width * 0.4, thick - 0.002, z0 + behind * 0.5), accent, sides=20))
+            top.append(disc(0.012, 0.02, (width * 0.4, thick - 0.002, z0 + behind * 0.5), accent, sides=20).named("knob"))
     if maybe(rng, 0.3):
         parts.append(Parts("wrist rest", 1))
         reach, rest = rng.uniform(0.05, 0.09), pick(rng, (case, fabric(rng, "black"), wood(rng)))
-        top.append(cushion((whole * 0.98, thick * 0.9, reach), (0, 0, z1 + reach / 2 + 0.001), 0.007, rest))
+        top.append(cushion((whole * 0.98, thick * 0.9, reach), (0, 0, z1 + reach / 2 + 0.001), 0.007, rest).named("rest"))
         z1 += reach
     lift = math.sin(math.radians(rise)) * (z1 - z0)
     solids = [solid.moved((0, 0, -z1)).turned("x", rise).moved((0, 0, z1)) for solid in top]
-    solids += [box((0.03, lift + thick * 0.3, 0.006), (x * whole * 0.4, 0, z0 + 0.012), case) for x in (-1, 1)] if lift > 0.008 else []
+    some = [box((0.03, lift + thick * 0.3, 0.006), (x * whole * 0.4, 0, z0 + 0.012), case) for x in (-1, 1)] if lift > 0.008 else []
+    solids += named("leg", some)
     if maybe(rng, 0.3):
         parts.append(Parts("cable", 1, BLACK))
         bend, t = rng.uniform(-0.2, 0.2), np.linspace(0, 1, 16)
         path = np.stack([whole * 0.2 + bend * t**2, 0.0025 + (lift + thick * 0.4) * (1 - t) ** 3, z0 + 0.006 - 0.16 * t], axis=1)
-        solids += [tube(path, 0.0024, BLACK, sides=8), box((0.012, 0.006, 0.03), (whole * 0.2 + bend, 0, z0 - 0.16), BLACK)]
+        solids += named("cable", [tube(path, 0.0024, BLACK, sides=8), box((0.012, 0.006, 0.03), (whole * 0.2 + bend, 0, z0 - 0.16), BLACK)])
     style += ("wide",) if pad else ("square",) if not cursor else ()
     return Thing.of(solids, case, style, parts[:4])

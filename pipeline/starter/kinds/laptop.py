@@ -35,7 +35,8 @@ def laptop(rng: Rng) -> Thing:
     deck.append(box((touch[0], 0.0016, touch[1]), at, trim))
     if old and maybe(rng, 0.6):
         parts.append(Parts("button", 2))
-        deck += [box((touch[0] * 0.46, 0.003, 0.012), (at[0] + s * touch[0] * 0.25, 0, depth / 2 - 0.013), trim) for s in (-1, 1)]
+        buttons = [box((touch[0] * 0.46, 0.003, 0.012), (at[0] + s * touch[0] * 0.25, 0, depth / 2 - 0.013), trim) for s in (-1, 1)]
+        deck += named("button", buttons)
     solids = [base, *(solid.turned("x", slope).moved((0, (thick + low) / 2, 0)) for solid in deck)]
     port = grid(0.03, 0.006, 3, 1, (0, 0, 0), 0.002, BLACK)
     solids += [port.turned("y", s * 90).moved((s * width / 2, low * 0.5, -depth * 0.1)) for s in (-1, 1)]
@@ -45,12 +46,12 @@ def laptop(rng: Rng) -> Thing:
     lean = -90.0 if closed else rng.uniform(-15, 50)
     tall, rim = depth * rng.uniform(0.96, 1.0), rng.uniform(0.006, 0.022)
     chin = rim * rng.uniform(1, 2.5)
-    top = [sawn(rounded_rect(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid))]
-    top.append(box((width - 2 * rim, tall - rim - chin, 0.002), (0, chin, 0.0), glow))
-    top.append(facing([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12))
+    top = named("lid", [sawn(rounded_rect(width, tall, corner), lid, case, lid * 0.25).moved((0, 0, -lid)).hidden("screen", 0.0, "z")])
+    top.append(box((width - 2 * rim, tall - rim - chin, 0.002), (0, chin, 0.0), glow).named("screen"))
+    top.append(facing([(0, 0), (0.005, 0), (0.005, 0.002), (0, 0.002)], (0, tall - rim / 2, 0.0), BLACK, sides=12).named("lid"))
     if maybe(rng, 0.5):
         mark = ngon(pick(rng, (4, 6, 24)), tall * rng.uniform(0.06, 0.1))
-        top.append(sawn(mark, 0.002, trim).moved((0, tall * 0.55, -lid - 0.001)))
+        top.append(sawn(mark, 0.002, trim).moved((0, tall * 0.55, -lid - 0.001)).named("lid"))
     hinge = (0.0, thick + 0.002, -depth / 2 + lid * 0.6)
     solids += [solid.turned("x", -lean).moved(hinge) for solid in top]
     span = pick(rng, ((0.0, 0.7), (0.36, 0.08), (0.3, 0.15)))
@@ -63,7 +64,7 @@ def laptop(rng: Rng) -> Thing:
         parts.append(Parts("mouse", 1))
         x, z = width * rng.uniform(0.72, 0.9), depth * rng.uniform(0, 0.3)
         path = [(x, 0.012, z - 0.04), (x, 0.006, z - 0.1), (x * 0.85, 0.006, -depth * 0.4), (width * 0.49, low * 0.5, -depth * 0.3)]
-        solids += [_mouse(key, x, z), tube(np.array(path), 0.002, BLACK)]
+        solids += [_mouse(key, x, z).named("mouse"), tube(np.array(path), 0.002, BLACK).named("cable")]
     style = (("closed",) if closed else ("open",)) + (("slim",) if thick < 0.014 else ())
     return Thing.of(solids, case, style, (Parts("screen", 1, glow), *parts) if not closed else tuple(parts))
 

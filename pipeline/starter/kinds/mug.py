@@ -39,6 +39,8 @@ def mug(rng: Rng) -> Thing:
     outer = smooth(knots, radius, tall)
     wall = 0.0035 if form != "enamel" else 0.0015
     solids = vessel(outer, wall, body, pick(rng, (body, WHITE, ceramic(rng))), sides=72)
+    if form == "footed":
+        solids[0] = solids[0].named("base", below=tall * 0.25)
     parts, style = [], list(proportion(2 * radius, tall, 0.85, 1.35))
     if form in ("straight", "tapered", "barrel", "enamel", "cup", "tulip", "travel", "stein") and maybe(rng, 0.45):
         count, strip, low, thick = int(rng.integers(1, 4)), ceramic(rng), rng.uniform(0.25, 0.4), rng.uniform(0.04, 0.1)
@@ -63,24 +65,25 @@ def mug(rng: Rng) -> Thing:
         lid = metal(rng) if form == "stein" else plastic(rng)
         dome = 0.38 if form == "stein" else 0.2
         line = [(0, 0), (1.04, 0), (1.04, 0), (1.04, 0.12), (0.9, 0.22), (0.5, dome * 0.4 + 0.12), (0, dome)]
-        solids.append(turned(smooth(line, rim, rim), (0, tall - 0.001, 0), lid, sides=48))
+        solids.append(turned(smooth(line, rim, rim), (0, tall - 0.001, 0), lid, sides=48).named("lid"))
         if form == "stein":
-            solids.append(bulb(rim * 0.12, (0, tall + rim * 0.45, 0), lid))
+            solids.append(bulb(rim * 0.12, (0, tall + rim * 0.45, 0), lid).named("lid"))
             lever = bezier((rim, tall + 0.004, 0), (rim * 1.3, tall, 0), (rim * 1.25, tall * 1.18, 0))
-            solids.append(horn(lever, np.full(16, rim * 0.08), lid))
+            solids.append(horn(lever, np.full(16, rim * 0.08), lid).named("lid"))
         else:
-            solids.append(cushion((rim * 0.5, 0.006, rim * 0.25), (0, tall + rim * 0.17, rim * 0.55), 0.002, BLACK))
+            solids.append(cushion((rim * 0.5, 0.006, rim * 0.25), (0, tall + rim * 0.17, rim * 0.55), 0.002, BLACK).named("lid"))
         parts.append(Parts("lid", 1, lid))
     elif maybe(rng, 0.4):
         top = tall * 0.86
-        drink = lathe([(0, top - 0.001), (radius_at(outer, top) - wall, top - 0.001), (0, top)], paint(rng, "brown"))
+        drink = lathe([(0, top - 0.001), (radius_at(outer, top) - wall, top - 0.001), (0, top)], paint(rng, "brown")).named("filling")
         solids += shaped([drink], squared(6)) if form == "square" else [drink]
     if form == "cup" and maybe(rng, 0.75):
         plate = smooth([(0.55, 0), (0.6, 0.004), (1.2, 0.008), (1.75, 0.02)], radius)
-        solids = [*(solid.moved((0, 0.005, 0)) for solid in solids), *vessel(plate, 0.003, body, body)]
+        solids = [*(solid.moved((0, 0.005, 0)) for solid in solids), *named("saucer", vessel(plate, 0.003, body, body))]
         parts.append(Parts("saucer", 1))
     if form in ("straight", "cup", "tapered", "tulip") and len(parts) < 3 and maybe(rng, 0.15):
         end = (-rim * 0.9, tall * 1.5, 0.01)
-        solids += [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(bulb(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)]
+        spoons = [rod((rim * 0.2, 0.02, 0), end, 0.0018, 0.0025, STEEL), stretched(bulb(0.009, (0, 0, 0), STEEL, 1.5), z=0.4).moved(end)]
+        solids += named("spoon", spoons)
         parts.append(Parts("spoon", 1, STEEL))
     return Thing.of(solids, body, style, parts)

@@ -15,7 +15,7 @@ def pillow(rng: Rng, width: float, tall: float, material: Material) -> Solid:
     thick = rng.uniform(0.28, 0.4) * min(width, tall)
     levels = ((0.45, 0), (0.8, 0.12), (0.97, 0.38), (1, 0.5), (0.97, 0.62), (0.8, 0.88), (0.45, 1))
     lying = layered([closed_loop(width * s, tall * s, (h - 0.5) * thick, front=0.25) for s, h in levels], material)
-    return lying.turned("x", 90).moved((0, tall / 2, 0))
+    return lying.turned("x", 90).moved((0, tall / 2, 0)).named("pillow")
 
 
 LEGS = (
@@ -60,7 +60,7 @@ def seat_legs(
                 solids += [bar(0, 1, t), bar(2, 3, t), bar(0, 2, t + 0.1), bar(1, 3, t + 0.1)]
             case _:
                 solids += [bar(0, 3, t), bar(1, 2, t)]
-    return solids, Parts(noun="leg", count=4, material=material)
+    return named("leg", solids), Parts(noun="leg", count=4, material=material)
 
 
 def softened(rng: Rng) -> Material:
@@ -70,10 +70,13 @@ def softened(rng: Rng) -> Material:
 def star(rng: Rng, radius: float, top: float, stand: Material, *, wheels: bool) -> tuple[list[Solid], list[Parts]]:
     """A column on a foot with four or five rays, on castors or not."""
     rays, low = int(rng.integers(4, 6)), 0.075 if wheels else 0.02
-    solids = [disc(0.028, top - low, (0, low, 0), STEEL, sides=16), disc(0.04, (top - low) * 0.5, (0, low, 0), stand, sides=16)]
+    solids = named(
+        "pole", [disc(0.028, top - low, (0, low, 0), STEEL, sides=16), disc(0.04, (top - low) * 0.5, (0, low, 0), stand, sides=16)]
+    )
     for turn in np.arange(rays) * 360 / rays:
         ray = [
             layered([closed_loop(0.05, 0.05, 0, front=0.2), closed_loop(0.03, 0.025, radius, -0.02, front=0.2)], stand)
+            .named("leg")
             .turned("x", 90)
             .moved((0, low + 0.03, 0))
         ]
@@ -82,7 +85,7 @@ def star(rng: Rng, radius: float, top: float, stand: Material, *, wheels: bool) 
             ray.append(disc(0.01, 0.05, (0, 0.03, radius - 0.03), BLACK, sides=8))
         else:
             ray.append(disc(0.02, low + 0.01, (0, 0, radius - 0.02), stand, sides=12))
-        solids += [part.turned("y", float(turn)) for part in ray]
+        solids += [part.turned("y", float(turn)).named("wheel" if wheels else "leg") for part in ray]
     words = [Parts(noun="wheel", count=rays)] if wheels else [Parts(noun="leg", count=rays, material=stand)]
     return solids, words
 
@@ -119,4 +122,4 @@ def tap_of(rng: Rng, reach: float, shine: Material, *, tall: float = 0.0) -> tup
                 solids.append(rod((x - 0.035, 0.045, 0), (x + 0.035, 0.045, 0), 0.006, 0.006, shine, sides=8))
             else:
                 solids.append(rod((x, 0.047, 0), (x + s * 0.06, 0.055, 0.01), 0.009, 0.006, shine, sides=10))
-    return solids, [Parts(noun="tap", count=1, material=shine), Parts(noun="tap handle", count=grips)]
+    return named("tap", solids), [Parts(noun="tap", count=1, material=shine), Parts(noun="tap handle", count=grips)]

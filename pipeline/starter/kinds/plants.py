@@ -36,7 +36,7 @@ def leaf_of(
     t = np.linspace(0, 1, 11 - bare)
     widths = width / 2 * np.maximum(np.sin(math.pi * t**blunt), 0.02)
     stem = [tube(path[: bare + 1], max(length * 0.008, 0.0012), material, sides=5)] if bare else []
-    return [*stem, blade_of(path[bare:], widths, material)]
+    return [*named("stem", stem), blade_of(path[bare:], widths, material).named("leaf")]
 
 
 def green_of(rng: Rng) -> Material:
@@ -50,19 +50,24 @@ def flower(rng: Rng, size: float, petal: Material) -> list[Solid]:
         case 0:
             count = int(rng.integers(6, 13))
             one = blade_of(arc_of(size, 15, 30, 4), size * np.array([0.08, 0.24, 0.24, 0.02]), petal, 0.1)
-            return [
-                bulb(size * 0.3, (0, size * 0.08, 0), pick(rng, (BRASS, BLACK)), 0.5, 10, rings=6),
-                *(one.turned("y", i * 360 / count) for i in range(count)),
-            ]
+            return named(
+                "flower",
+                [
+                    bulb(size * 0.3, (0, size * 0.08, 0), pick(rng, (BRASS, BLACK)), 0.5, 10, rings=6),
+                    *(one.turned("y", i * 360 / count) for i in range(count)),
+                ],
+            )
         case 1:
             cup = smooth([(0.05, 0), (0.5, 0.1), (0.62, 0.6), (0.4, 1.3)], size, size, 2)
-            return shaped(vessel(cup, size * 0.06, petal, petal, sides=18), fluted_by(3, 0.12))
+            return named("flower", shaped(vessel(cup, size * 0.06, petal, petal, sides=18), fluted_by(3, 0.12)))
         case 2:
             line = smooth([(0, 0), (0.5, 0.05), (0.75, 0.5), (0.55, 0.95), (0.3, 0.9), (0, 0.7)], size, size, 2)
-            return shaped([turned(line, (0, 0, 0), petal, sides=20)], fluted_by(5, 0.1), 1.2 / size)
+            return named("flower", shaped([turned(line, (0, 0, 0), petal, sides=20)], fluted_by(5, 0.1), 1.2 / size))
         case _:
             one = blade_of(arc_of(size * 1.3, 75, 75, 6), size * np.array([0.1, 0.25, 0.34, 0.3, 0.18, 0.02]), petal, 0.25)
-            return [bulb(size * 0.15, (0, size * 0.3, 0), BRASS, 2, 8, rings=6), *(one.turned("y", i * 60) for i in range(6))]
+            return named(
+                "flower", [bulb(size * 0.15, (0, size * 0.3, 0), BRASS, 2, 8, rings=6), *(one.turned("y", i * 60) for i in range(6))]
+            )
 
 
 PETALS: Final = ("red", "pink", "yellow", "white", "purple", "orange", "blue")

@@ -11,13 +11,13 @@ from pipeline.starter.kinds.kit import *
 def _frond(length: float, width: float, rise: float, droop: float, count: int, material: Material) -> list[Solid]:
     """A feather of narrow leaves on both sides of a rib: of a palm or a fern."""
     path = arc_of(length, rise, droop, 12)
-    solids = [horn(path, np.linspace(length * 0.009, length * 0.003, 12), material, sides=5)]
+    solids = named("stem", [horn(path, np.linspace(length * 0.009, length * 0.003, 12), material, sides=5)])
     for t in np.linspace(0.18, 0.98, count):
         at = [float(np.interp(t, np.linspace(0, 1, 12), path[:, i])) for i in range(3)]
         long = width * math.sin(math.pi * (0.12 + 0.8 * t)) ** 0.7
         small = blade_of(arc_of(long, 5, 35, 3), np.array([0.4, 1, 0.03]) * min(long * 0.11, length * 0.8 / count), material)
         pitch = rise - droop * float(t)
-        solids += [small.turned("y", side * 58).turned("x", -pitch).moved((at[0], at[1], at[2])) for side in (-1, 1)]
+        solids += named("leaf", [small.turned("y", side * 58).turned("x", -pitch).moved((at[0], at[1], at[2])) for side in (-1, 1)])
     return solids
 
 
@@ -47,21 +47,23 @@ def _pot(rng: Rng, wide: float) -> tuple[list[Solid], float, Material, list[str]
     outer = smooth(knots, wide, tall)
     solids, level = vessel(outer, wide * 0.07, body, body, sides=48), tall * 0.9
     earth = replace(stone(rng, "brown"), substance="")
-    solids.append(lathe([(0, level - 0.01), (radius_at(outer, level) - wide * 0.04, level - 0.01), (0, level + wide * 0.06)], earth))
+    soil = lathe([(0, level - 0.01), (radius_at(outer, level) - wide * 0.04, level - 0.01), (0, level + wide * 0.06)], earth)
+    solids.append(soil.named("soil"))
     if section:
         solids = shaped(solids, section)
     low = outer[0][0]
     match rng.integers(6):
         case 0:
             plate = smooth([(1.0, 0), (1.15, 0.02), (1.3, 0.2)], low, low)
-            solids = [*(solid.moved((0, low * 0.05, 0)) for solid in solids), *vessel(plate, low * 0.05, body, body)]
+            solids = [*(solid.moved((0, low * 0.05, 0)) for solid in solids), *named("saucer", vessel(plate, low * 0.05, body, body))]
             level, parts = level + low * 0.05, [Parts("saucer", 1)]
         case 1 if not section:
             stand, up, reach = frame(rng), wide * rng.uniform(0.5, 1.1), max(r for r, _ in outer) + wide * 0.03
             corners = four(reach * 1.414, reach * 1.414)
             solids = [solid.moved((0, up, 0)) for solid in solids]
-            solids += [dowel((x, 0, z), (x, up + tall * 0.45, z), wide * 0.06, stand, sides=10) for x, z in corners]
-            solids += [horn(bezier((x, up, z), (-x, up, -z), steps=4), np.full(4, wide * 0.05), stand) for x, z in corners[:2]]
+            solids += named("leg", [dowel((x, 0, z), (x, up + tall * 0.45, z), wide * 0.06, stand, sides=10) for x, z in corners])
+            some = [horn(bezier((x, up, z), (-x, up, -z), steps=4), np.full(4, wide * 0.05), stand) for x, z in corners[:2]]
+            solids += named("leg", some)
             level, parts = level + up, [Parts("leg", 4, stand)]
     return solids, level, body, style, parts
 
@@ -74,23 +76,26 @@ def _cactus(rng: Rng, wide: float, green: Material) -> tuple[list[Solid], list[P
             tall, thick, arms = wide * rng.uniform(3, 6), wide * rng.uniform(0.35, 0.55), int(rng.integers(0, 4))
             t = np.linspace(0, 1, 9)
             trunk = np.stack([0 * t, t * tall - thick, 0 * t], axis=1)
-            solids = [horn(trunk, thick * (0.9 + 0.2 * np.sin(math.pi * t)), green, sides=ribs * 5, lobes=ribs)]
+            solids = named("stem", [horn(trunk, thick * (0.9 + 0.2 * np.sin(math.pi * t)), green, sides=ribs * 5, lobes=ribs)])
             for i in range(arms):
                 y, out, up = tall * rng.uniform(0.25, 0.6), thick * rng.uniform(2.0, 2.6), tall * rng.uniform(0.2, 0.4)
                 path = bezier((0, y, 0), (0, y, out * 0.95), (0, y + out * 0.1, out), (0, y + up, out), steps=12)
-                solids.append(horn(path, np.full(12, thick * 0.55), green, sides=36, lobes=9).turned("y", 90 + i * rng.uniform(110, 180)))
+                stem = horn(path, np.full(12, thick * 0.55), green, sides=36, lobes=9).turned("y", 90 + i * rng.uniform(110, 180))
+                solids.append(stem.named("stem"))
             return solids, [*said, Parts("arm", arms)] if arms else said
         case 2:
             size = wide * rng.uniform(0.8, 1.05)
-            solids = shaped([bulb(size, (0, size * 0.75, 0), green, rng.uniform(0.85, 1.3), sides=ribs * 6)], fluted_by(ribs, 0.08))
+            solids = named(
+                "stem", shaped([bulb(size, (0, size * 0.75, 0), green, rng.uniform(0.85, 1.3), sides=ribs * 6)], fluted_by(ribs, 0.08))
+            )
             top = max(float(solids[0].vertices[:, 1].max()) - size * 0.08, 0.0)
             if maybe(rng, 0.6):
                 solids += [part.moved((0, top, 0)) for part in flower(rng, size * 0.4, petal)]
                 said.append(Parts("flower", 1, petal))
             return solids, said
     size, count = wide * rng.uniform(0.7, 0.9), int(rng.integers(1, 6))
-    small = bulb(size * 0.7, (0, size * 0.85, 0), green, 1.35, sides=20, squash=0.3)
-    solids = [bulb(size, (0, size * 1.15, 0), green, 1.35, sides=24, squash=0.28)]
+    small = bulb(size * 0.7, (0, size * 0.85, 0), green, 1.35, sides=20, squash=0.3).named("stem")
+    solids = named("stem", [bulb(size, (0, size * 1.15, 0), green, 1.35, sides=24, squash=0.28)])
     for lean in (-40, 38, 0, -75, 72)[:count]:
         slope = math.radians(lean)
         foot = (-size * 0.85 * math.sin(slope), size * (1.15 + 1.15 * math.cos(slope)), 0.0)
@@ -108,7 +113,7 @@ def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> 
             bump: Floats = 1 + 0.035 * np.sin(away @ lumps.T).sum(axis=1, keepdims=True)
             return np.asarray(at + away * bump)
 
-        return [warped(bulb(radius, at, green, sides=40, rings=24), bend)]
+        return named("leaf", [warped(bulb(radius, at, green, sides=40, rings=24), bend)])
     solids = []
     count, size = 110, radius * rng.uniform(0.45, 0.65)
     for i in range(count):
@@ -116,7 +121,7 @@ def _crown(rng: Rng, radius: float, at: Point, green: Material, leafy: bool) -> 
         rise, deep = math.degrees(math.asin(up)), radius * rng.uniform(0.35, 0.8)
         foot = (0.0, deep * up, deep * math.cos(math.radians(rise)))
         path = arc_of(size, rise + rng.uniform(-30, 30), rng.uniform(20, 70), 4)
-        blade = blade_of(path, size * np.array([0.06, 0.28, 0.24, 0.01]), green)
+        blade = blade_of(path, size * np.array([0.06, 0.28, 0.24, 0.01]), green).named("leaf")
         solids.append(blade.moved(foot).turned("y", i * 137.5).moved(at))
     return solids
 
@@ -142,7 +147,7 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
             for i in range(count):
                 widths = thick * np.array([0.7, 0.85, 1, 1, 1, 0.9, 0.7, 0.03])
                 blade = blade_of(arc_of(big * rng.uniform(0.5, 0.9), 88, rng.uniform(0, 14), 8), widths, green, 0.5)
-                plant += placed([blade.moved((0, 0, wide * 0.17 * math.sqrt(i)))], (0, 0, 0), turn=i * 137.5)
+                plant += named("leaf", placed([blade.moved((0, 0, wide * 0.17 * math.sqrt(i)))], (0, 0, 0), turn=i * 137.5))
             return plant, [Parts("blade", count)]
         case "fern":
             for i in range(count := count + 4):
@@ -153,7 +158,7 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
             long, fat = wide * rng.uniform(1.2, 2.6), np.array([0.6, 0.8, 0.9, 0.85, 0.7, 0.5, 0.3, 0.08]) * rng.uniform(0.07, 0.15)
             for i in range(count := 2 * count + 4):
                 path = arc_of(long * (0.6 + 0.4 * i / count), _rise(i, count, 66), -rng.uniform(10, 35), 8)
-                plant += placed([stretched(horn(path, long * fat, green, sides=8), x=1.5)], (0, 0, 0), turn=i * 137.5)
+                plant += named("leaf", placed([stretched(horn(path, long * fat, green, sides=8), x=1.5)], (0, 0, 0), turn=i * 137.5))
             return plant, [Parts("thick blade", count)]
         case "flowers":
             count, petal = int(rng.integers(1, 10)), paint(rng, pick(rng, PETALS))
@@ -164,7 +169,7 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
                 stem = bezier((0, -0.01, wide * 0.1), (0, high * 0.6, lean * 0.4), (0, high, lean), steps=8)
                 blossom = flower(np.random.default_rng(seed), size, petal)
                 tilted = [part.turned("x", math.degrees(lean / high)).moved((0, high, lean)) for part in blossom]
-                plant += placed([tube(stem, wide * 0.035, green, sides=6), *tilted], (0, 0, 0), turn=i * 137.5)
+                plant += placed([tube(stem, wide * 0.035, green, sides=6).named("stem"), *tilted], (0, 0, 0), turn=i * 137.5)
             for i in range(9):
                 leaf = leaf_of(tall * rng.uniform(0.5, 0.75), wide * 0.5, rng.uniform(40, 75), rng.uniform(40, 90), green)
                 plant += placed(leaf, (0, 0, 0), turn=60 + i * 137.5)
@@ -172,10 +177,11 @@ def _herb(rng: Rng, form: str, wide: float, level: float, green: Material) -> tu
     for i in range(count):  # trailing
         reach, drop = wide * rng.uniform(1.25, 1.6), min(level * 0.85, wide * rng.uniform(0.6, 2.0))
         vine = bezier((0, 0, wide * 0.2), (0, wide * 1.6, wide * 0.8), (0, wide * 0.6, reach), (0, -drop, reach), steps=14)
-        plant.append(tube(vine, wide * 0.02, green, sides=5).turned("y", i * 137.5))
+        plant.append(tube(vine, wide * 0.02, green, sides=5).turned("y", i * 137.5).named("stem"))
         for k in range(2, 14):
             small = blade_of(arc_of(wide * 0.45, 30, 80, 5), wide * np.array([0.05, 0.19, 0.16, 0.09, 0.005]), green)
-            plant += placed([small.turned("y", 50 * (-1) ** k).moved((0, float(vine[k, 1]), float(vine[k, 2])))], (0, 0, 0), turn=i * 137.5)
+            leafs = placed([small.turned("y", 50 * (-1) ** k).moved((0, float(vine[k, 1]), float(vine[k, 2])))], (0, 0, 0), turn=i * 137.5)
+            plant += named("leaf", leafs)
     return [*plant, *_crown(rng, wide * 0.8, (0, wide * 0.3, 0), green, True)], [Parts("vine", count)]
 
 
@@ -186,7 +192,8 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
         case "palm":
             count, tall = int(rng.integers(7, 12)), wide * rng.uniform(0.3, 3.5)
             top, scars = (wide * rng.uniform(-0.4, 0.4), tall, 0.0), 1 + 0.15 * (np.arange(14) % 2)
-            plant.append(horn(bezier((0, -0.01, 0), (0, tall * 0.5, 0), top, steps=14), wide * np.linspace(0.16, 0.1, 14) * scars, bark))
+            one = horn(bezier((0, -0.01, 0), (0, tall * 0.5, 0), top, steps=14), wide * np.linspace(0.16, 0.1, 14) * scars, bark)
+            plant.append(one.named("trunk"))
             for i in range(count):
                 frond = _frond(big * rng.uniform(0.6, 0.75), big * 0.24, 80 - 55 * i / count, rng.uniform(60, 100), 13, green)
                 plant += placed(frond, top, turn=i * 137.5)
@@ -194,20 +201,24 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
             return plant, [*trunk, Parts("frond", count)]
         case "topiary" if maybe(rng, 0.3):
             cone = smooth([(0, 0), (0.8, 0.0), (1, 0.08), (0.75, 0.4), (0.3, 0.85), (0, 1)], wide * 1.3, big * 0.9)
-            plant = [turned(cone, (0, wide * 0.5, 0), green), rod((0, -0.01, 0), (0, wide, 0), wide * 0.12, wide * 0.1, bark)]
+            plant = [
+                turned(cone, (0, wide * 0.5, 0), green).named("leaf"),
+                rod((0, -0.01, 0), (0, wide, 0), wide * 0.12, wide * 0.1, bark).named("trunk"),
+            ]
             return plant, [Parts("cone", 1)]
         case "topiary":
             count, y, size = int(rng.integers(1, 4)), wide * rng.uniform(0.8, 2.5), wide * rng.uniform(1.0, 1.5)
             for _ in range(count):
                 plant += _crown(rng, size, (0, y + size, 0), green, False)
                 y, size = y + 2 * size + wide * rng.uniform(0.1, 0.5), size * 0.75
-            return [*plant, rod((0, -0.01, 0), (0, y - size, 0), wide * 0.11, wide * 0.09, bark)], [Parts("ball", count)]
+            return [*plant, rod((0, -0.01, 0), (0, y - size, 0), wide * 0.11, wide * 0.09, bark).named("trunk")], [Parts("ball", count)]
         case "rubber":  # leaves up along a stem
             stems, count = int(rng.integers(1, 3)), int(rng.integers(7, 14))
             width, droop = rng.uniform(0.3, 0.55), rng.uniform(10, 70)
             for j in range(stems):
                 tall, x = big * rng.uniform(0.7, 1.0), wide * 0.3 * j
-                plant.append(horn(bezier((x, -0.01, 0), (x * 1.5, tall, 0), steps=6), wide * np.linspace(0.08, 0.04, 6), bark))
+                one = horn(bezier((x, -0.01, 0), (x * 1.5, tall, 0), steps=6), wide * np.linspace(0.08, 0.04, 6), bark)
+                plant.append(one.named("trunk"))
                 for i in range(count):
                     t = 0.2 + 0.8 * i / (count - 1)
                     long = big * 0.38 * (1.1 - 0.4 * t)
@@ -219,26 +230,29 @@ def _tree(rng: Rng, form: str, wide: float, green: Material) -> tuple[list[Solid
             for j in range(stems):
                 tall, away = big * (0.85 - 0.25 * j) * rng.uniform(0.7, 1.0), wide * 0.35 * (stems > 1)
                 x, z = away * math.sin(2.1 * j), away * math.cos(2.1 * j)
-                plant.append(horn(bezier((x, -0.01, z), (x * 1.3, tall, z * 1.3), steps=8), np.full(8, wide * 0.11), bark))
+                plant.append(horn(bezier((x, -0.01, z), (x * 1.3, tall, z * 1.3), steps=8), np.full(8, wide * 0.11), bark).named("trunk"))
                 for i in range(26):
                     path = arc_of(big * 0.42, _rise(i, 26, 75), rng.uniform(40, 100), 8)
                     blade = blade_of(path, big * 0.02 * np.array([0.6, 0.9, 1, 1, 0.9, 0.7, 0.4, 0.02]), green)
-                    plant += placed([blade], (x * 1.3, tall * (1 - 0.12 * i / 26), z * 1.3), turn=i * 137.5)
+                    plant += named("leaf", placed([blade], (x * 1.3, tall * (1 - 0.12 * i / 26), z * 1.3), turn=i * 137.5))
             return plant, [Parts("trunk", stems, bark)]
     tall, heads, leafy = wide * rng.uniform(2, 4.5), int(rng.integers(1, 4)), maybe(rng, 0.75)
     bow = wide * rng.uniform(-0.8, 0.8)
     stem = bezier((0, -0.01, 0), (bow, tall * 0.4, 0), (-bow * 0.6, tall * 0.7, 0), (0, tall, 0), steps=14)
-    plant = [horn(stem, wide * np.linspace(0.17, 0.09, 14), bark), *_crown(rng, wide * rng.uniform(1.3, 1.9), (0, tall, 0), green, leafy)]
+    plant = [
+        horn(stem, wide * np.linspace(0.17, 0.09, 14), bark).named("trunk"),
+        *_crown(rng, wide * rng.uniform(1.3, 1.9), (0, tall, 0), green, leafy),
+    ]
     for i in range(heads - 1):
         end = (math.cos(2.4 * i) * wide * 1.4, tall * rng.uniform(0.6, 0.85), math.sin(2.4 * i) * wide * 1.4)
-        plant.append(rod((float(stem[6, 0]), float(stem[6, 1]), 0), end, wide * 0.08, wide * 0.05, bark))
+        plant.append(rod((float(stem[6, 0]), float(stem[6, 1]), 0), end, wide * 0.08, wide * 0.05, bark).named("trunk"))
         plant += _crown(rng, wide * rng.uniform(0.9, 1.2), end, green, leafy)
     parts = [Parts("trunk", 1, bark)]
     if maybe(rng, 0.3):
         count, ripe = int(rng.integers(5, 14)), paint(rng, pick(rng, ("orange", "yellow", "red")))
         for i in range(count):
             fruit = bulb(wide * 0.17, (0, tall + wide * rng.uniform(-0.7, 0.9), wide * rng.uniform(1.1, 1.4)), ripe, sides=12, rings=8)
-            plant.append(fruit.turned("y", i * 137.5))
+            plant.append(fruit.turned("y", i * 137.5).named("fruit"))
         parts.append(Parts("fruit", count, ripe))
     return plant, parts
 
@@ -256,4 +270,4 @@ def potted_plant(rng: Rng) -> Thing:
     for solid in plant:
         stood = solid.moved((0, level, 0))
         solids.append(replace(stood, vertices=np.maximum(stood.vertices, (-9.0, 0.003, -9.0))))  # leaves may lie on the floor
-    return Thing.of(solids, body if form == "cactus" else green, style, (*said, Parts("pot", 1, body), *parts)[:4])
+    return Thing.of(solids, body if form == "cactus" else green, style, (*said, Parts("pot", 1, body), *parts)[:4], rest="pot")

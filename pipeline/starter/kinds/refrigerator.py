@@ -82,12 +82,12 @@ def _hollow(rng: Rng, of: _Case) -> tuple[list[Solid], int]:
     bottom, top = of.low + 0.05, of.height - (0.25 if of.sort == "shop" else 0.05)
     for i in range(shelves):
         y = bottom + (i + 0.6) * (top - bottom) / (shelves + 0.5)
-        solids.append(box((of.width - 0.08, 0.012, of.depth - 0.1), (0, y, -0.02), inside))
+        solids.append(box((of.width - 0.08, 0.012, of.depth - 0.1), (0, y, -0.02), inside).named("shelf"))
         for x in np.arange(-of.width / 2 + 0.12, of.width / 2 - 0.08, 0.11):
             if maybe(rng, 0.5):
                 tall = rng.uniform(0.08, 0.18)
                 bottle = [(0, 0), (0.035, 0), (0.035, tall * 0.6), (0.014, tall * 0.8), (0.014, tall), (0, tall)]
-                solids.append(turned(bottle, (float(x), y + 0.012, rng.uniform(-0.05, 0.1)), plastic(rng), sides=12))
+                solids.append(turned(bottle, (float(x), y + 0.012, rng.uniform(-0.05, 0.1)), plastic(rng), sides=12).named("bottle"))
     return solids, shelves
 
 
@@ -154,25 +154,25 @@ def refrigerator(rng: Rng) -> Thing:
     of = _Case(sort=sort, paint=paint, grip=grip, pulls=pulls, **size)
     leaves, drawers = _leaves(rng, sort, width, height, low, side)
     ajar = sort in ("single", "small", "retro") and len(leaves) == 1 and maybe(rng, 0.3)
-    solids = [disc(0.022, low + 0.03, (x, 0, z), BLACK, sides=12) for x, z in four(width - 0.14, depth - 0.14)]
-    body = [cushion((width, height - low, depth), (0, low, 0), min(edge, 0.09), paint)]
+    solids = named("foot", [disc(0.022, low + 0.03, (x, 0, z), BLACK, sides=12) for x, z in four(width - 0.14, depth - 0.14)])
+    body = [cushion((width, height - low, depth), (0, low, 0), min(edge, 0.09), paint).hidden("door", depth / 2, "z")]
     more, shelves = _hollow(rng, of) if ajar or sort == "shop" else (body, 0)
     solids += more
     if sort == "shop":
         sign = pick(rng, (plastic(rng), paint))
-        solids.append(cushion((width - 0.01, 0.23, depth + 0.04), (0, height - 0.24, 0.02), 0.02, sign))
+        solids.append(cushion((width - 0.01, 0.23, depth + 0.04), (0, height - 0.24, 0.02), 0.02, sign).named("sign"))
         solids.append(box((width - 0.02, 0.12, depth), (0, low, 0.01), paint))
     pane, out = glass(rng, pick(rng, ("blue", "white"))), (0.04 if sort == "shop" else thick) + _GAP
     for x, y, w, h, swing in leaves:
         w, h = w - _GAP, h - _GAP
-        door = _panel(of, w, h, swing) + _handle(of, y, w, h, swing, out, len(leaves) == 1)
+        door = _panel(of, w, h, swing) + named("handle", _handle(of, y, w, h, swing, out, len(leaves) == 1))
         if sort in ("twin", "french") and x < 0 and swing and maybe(rng, 0.6):
-            door += _dispenser(rng, w, h, out, pane)
+            door += named("dispenser", _dispenser(rng, w, h, out, pane))
         if ajar:
             hinge, turn = -swing * w / 2, swing * -rng.uniform(60, 120)
             door += [box((w - 0.14, 0.07, 0.09), (0, h * u, -0.04), WHITE) for u in (0.15, 0.4, 0.65)]
             door = [p.moved((-hinge, 0, 0)).turned("y", turn).moved((hinge, 0, 0)) for p in door]
-        solids += [p.moved((x, y + _GAP / 2, depth / 2)) for p in door]
+        solids += named("door" if swing else "drawer", [p.moved((x, y + _GAP / 2, depth / 2)) for p in door])
     sunk = pulls == 3 and sort not in ("retro", "shop")
     doors, handles = len(leaves) - drawers, sum(1 for leaf in leaves if not (sunk and leaf[4]))
     counted = (("door", doors, paint), ("drawer", drawers, paint), ("handle", handles, grip), ("shelf", shelves, paint))

@@ -21,7 +21,7 @@ def _basin(
     edges = ((0.005, -thick), (0, 0.004 - thick), (0, -0.004), (0.004, 0))
     skin += [closed_loop(outer[0] - 2 * d, outer[1] - 2 * d, y, front=edge) for d, y in edges]
     hollow = ((1, 0), (0.97, -0.012), (0.92, -deep * 0.5), (0.82, -deep * 0.85), (0.6, -deep))
-    return layered([*skin, *(closed_loop(inner[0] * k, inner[1] * k, y, z, front=hole) for k, y in hollow)], material)
+    return layered([*skin, *(closed_loop(inner[0] * k, inner[1] * k, y, z, front=hole) for k, y in hollow)], material).named("basin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +48,24 @@ def _ceramic(rng: Rng, pedestal: bool, hole: float, edge: float, white: Material
     rim = edge if edge < 0.9 else 0.75
     solids = [_basin((wide, deep), (wide - 0.1, deep - 0.16), hollow, thick, white, rim, hole, 0.03).moved((0, high, 0))]
     if maybe(rng, 0.4):
-        solids.append(soft_board(wide * 0.96, 0.03, rng.uniform(0.06, 0.14), (0, high - 0.01, -deep / 2 + 0.015), white, 0.3))
+        solids.append(soft_board(wide * 0.96, 0.03, rng.uniform(0.06, 0.14), (0, high - 0.01, -deep / 2 + 0.015), white, 0.3).named("back"))
         parts.append(Parts("backsplash", 1))
     if pedestal:
         under, foot, waist = high - 0.12, rng.uniform(0.12, 0.16), rng.uniform(0.065, 0.1)
         squash, corner = rng.uniform(0.8, 1.0), pick(rng, (0.98, 0.98, 0.3))
         line = [(foot, 0), (foot, 0.03), (foot * 0.85, 0.06), (waist, 0.2), (waist, under * 0.7), (waist * 1.5, under * 0.93)]
         line.append((waist * 2, under + 0.02))
-        solids.append(layered([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white))
+        solids.append(layered([closed_loop(2 * r, 2 * r * squash, y, -0.02, front=corner) for r, y in line], white).named("pedestal"))
         parts.append(Parts("pedestal", 1))
     elif maybe(rng, 0.5):
         ends = ((0.5, high - 0.45), (0.8, high - 0.35), (1, high - 0.12))
-        solids.append(layered([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k, y in ends], white))
+        basin = layered([closed_loop(k * 0.2, k * 0.22, y, -deep / 2 + k * 0.11, front=0.9, back=0.1) for k, y in ends], white)
+        solids.append(basin.named("basin"))
     else:
         y, wall = high - 0.28, -deep / 2
         pipe = [(0, high - 0.12, 0), (0, high - 0.32, 0), (0, high - 0.36, -0.06), (0, y, -0.1), (0, y, wall + 0.01)]
-        solids += [piped(pipe, 0.017, shine, bend=0.04), disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, y, wall))]
+        pipes = [piped(pipe, 0.017, shine, bend=0.04), disc(0.03, 0.012, (0, 0, 0), shine).turned("x", 90).moved((0, y, wall))]
+        solids += named("pipe", pipes)
         parts.append(Parts("pipe", 1, shine))
     drains: list[Point] = [(0, high - hollow, 0.03)]
     z, reach, style = -deep / 2 + 0.055, deep * 0.32, ["round" if hole > 0.9 else "square"]
@@ -104,21 +106,22 @@ def _counter(rng: Rng, kitchen: bool, hole: float, white: Material, shine: Mater
         levels = ((1, 0.04, 0), (1, 0.04, 0.007), (1, 0, 0.01), (0.96, 0, -0.02), (0.9, 0, -0.14), (0.7, 0, -0.17))
         rims = [closed_loop(flat[0] * k + d, flat[1] * k + d, y, 0.04, front=hole) for k, d, y in levels]
         around = [*(closed_loop(each, deep, y, front=0.0) for y in (-thick, 0)), closed_loop(flat[0], flat[1], 0, 0.04, front=hole)]
-        unit = [layered(around, top, caps=(True, False)), layered(rims, bowl, caps=(False, True))]
+        unit = [layered(around, top, caps=(True, False)).named("top"), layered(rims, bowl, caps=(False, True))]
     taps = [(left + (i + 0.5) * each, high) for i in range(count)]
     solids = [solid.moved((x, high, 0)) for x, _ in taps for solid in unit]
     drains = [(x, high - (0.18 if top is STEEL else 0.17), 0.04) for x, _ in taps]
     end = left + count * each
-    solids += [box((drain + spare, thick, deep), (end + (drain + spare) / 2, high - thick, 0), top)] if drain + spare > 0.01 else []
+    tops = [box((drain + spare, thick, deep), (end + (drain + spare) / 2, high - thick, 0), top)] if drain + spare > 0.01 else []
+    solids += named("top", tops)
     if drain:
         grooves = int(rng.integers(5, 9))
         places = [(end + each * 0.5, high - 0.004, (k - grooves / 2) * 0.05 + 0.04) for k in range(grooves)]
-        solids += [cushion((each * 0.8, 0.01, 0.018), place, 0.004, top) for place in places]
+        solids += named("top", [cushion((each * 0.8, 0.01, 0.018), place, 0.004, top) for place in places])
         parts.append(Parts("drainboard", 1))
     more, words, main = _vanity(rng, wide - 0.02, deep - 0.02, high - thick + 0.001, wood(rng), shine, topped=False)
     solids, parts = [*solids, *more], [Parts("basin", count), *parts, *words]
     if maybe(rng, 0.5):
-        solids.append(box((wide, rng.uniform(0.06, 0.4), 0.02), (0, high, -deep / 2 + 0.01), top))
+        solids.append(box((wide, rng.uniform(0.06, 0.4), 0.02), (0, high, -deep / 2 + 0.01), top).named("back"))
         parts.append(Parts("backsplash", 1))
     taps = [(left + count * each / 2, high)] if kitchen else taps
     return _Basins(solids=solids, main=main, taps=taps, z=-deep / 2 + 0.06, reach=0.2, drains=drains, parts=parts)
@@ -136,12 +139,12 @@ def _trough(rng: Rng, white: Material) -> _Basins:
     drains = [(x, high - down + 0.02, 0.03) for x, _ in taps]
     stand, under = pick(rng, (STEEL, BLACK, main)), high - down
     parts = [Parts("basin", count), Parts("leg", 4, stand)]
-    solids += [rod((x, 0, z), (x, under + 0.005, z), 0.018, 0.02, stand) for x, z in four(wide - 0.08, deep - 0.08)]
+    solids += named("leg", [rod((x, 0, z), (x, under + 0.005, z), 0.018, 0.02, stand) for x, z in four(wide - 0.08, deep - 0.08)])
     if maybe(rng, 0.5):
-        solids.append(box((wide - 0.06, 0.02, deep - 0.06), (0, 0.2, 0), stand))
+        solids.append(box((wide - 0.06, 0.02, deep - 0.06), (0, 0.2, 0), stand).named("shelf"))
         parts.append(Parts("shelf", 1))
     if maybe(rng, 0.5):
-        solids.append(soft_board(wide, 0.025, rng.uniform(0.15, 0.3), (0, high - 0.01, -deep / 2 + 0.0125), main, 0.1))
+        solids.append(soft_board(wide, 0.025, rng.uniform(0.15, 0.3), (0, high - 0.01, -deep / 2 + 0.0125), main, 0.1).named("back"))
         parts.append(Parts("backsplash", 1))
     return _Basins(solids=solids, main=main, taps=taps, z=-deep / 2 + 0.05, reach=0.2, drains=drains, parts=parts)
 
@@ -158,8 +161,9 @@ def _unbuilt(rng: Rng, white: Material) -> _Basins:
     solids, drains = [basin.moved((x, high, 0)) for x in places], [(x, 0.012, 0.04) for x in places]
     if wing:
         x = left + count * each + wing / 2
-        solids.append(box((wing, 0.02, deep), (x, high - 0.02, 0), main))
-        solids += [cushion((wing * 0.8, 0.012, 0.02), (x, high - 0.005, (k - 3) * 0.05 + 0.03), 0.005, main) for k in range(7)]
+        solids.append(box((wing, 0.02, deep), (x, high - 0.02, 0), main).named("top"))
+        tops = [cushion((wing * 0.8, 0.012, 0.02), (x, high - 0.005, (k - 3) * 0.05 + 0.03), 0.005, main) for k in range(7)]
+        solids += named("top", tops)
         parts.append(Parts("drainboard", 1))
     taps, z = [(left + count * each / 2, high)], -deep / 2 + 0.05
     return _Basins(solids=solids, main=main, taps=taps, z=z, reach=0.18, drains=drains, parts=parts, style=["low"])
@@ -185,20 +189,20 @@ def sink(rng: Rng) -> Thing:
     taps = [part.moved((x, y - 0.002, made.z)) for x, y in made.taps for part in tap]
     parts = [*made.parts, *(Parts(word.noun, word.count * len(made.taps), word.material) for word in words)]
     solids = [*made.solids, *taps, *(disc(0.025, 0.006, at, shine, sides=16) for at in made.drains)]
-    return Thing.of(standing(solids), made.main, made.style, parts[:4])
+    return Thing.of(standing(solids), made.main, made.style, parts[:4], rest="basin")
 
 
 def _vanity(
     rng: Rng, wide: float, deep: float, high: float, timber: Material, shine: Material, *, topped: bool = True
 ) -> tuple[list[Solid], list[Parts], Material]:
     """What carries a counter: a cabinet with doors or drawers, or a board on legs."""
-    solids = [soft_board(wide, deep, 0.035, (0, high - 0.035, 0), timber, 0.03)] if topped else []
+    solids = named("top", [soft_board(wide, deep, 0.035, (0, high - 0.035, 0), timber, 0.03)] if topped else [])
     under, form = high - 0.03 * topped, rng.integers(4)
     if form == 0 and topped:
         stand = pick(rng, (shine, timber))
         more, feet = legs(rng, wide - 0.04, deep - 0.04, under, 0.05, stand)
         if maybe(rng, 0.5):
-            more.append(box((wide - 0.06, 0.025, deep - 0.06), (0, 0.18, 0), timber))
+            more.append(box((wide - 0.06, 0.025, deep - 0.06), (0, 0.18, 0), timber).named("shelf"))
             return [*solids, *more], [feet, Parts("shelf", 1)], timber
         return [*solids, *more], [feet], timber
     body, low = wood(rng), pick(rng, (0.08, 0.08, 0.15))
@@ -206,7 +210,7 @@ def _vanity(
     if low > 0.1:
         solids += legs(rng, wide, deep, low + 0.01, 0.05, body)[0]
     else:
-        solids.append(box((wide - 0.04, low, deep - 0.08), (0, 0, -0.02), BLACK))
+        solids.append(box((wide - 0.04, low, deep - 0.08), (0, 0, -0.02), BLACK).named("base"))
     solids += _open_chest(wide, height, deep, low, t, body)
     if form == 1:
         rows, columns = int(rng.integers(1, 4)), 1 if wide < 0.8 else 2
@@ -216,16 +220,17 @@ def _vanity(
     each = (wide - 0.02) / doors
     for i in range(doors):
         x = (i - (doors - 1) / 2) * each
-        solids.append(cushion((each - 0.012, height - 0.03, 0.02), (x, low + 0.015, deep / 2), 0.004, body))
-        solids += [cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body)] if form == 3 else []
+        solids.append(cushion((each - 0.012, height - 0.03, 0.02), (x, low + 0.015, deep / 2), 0.004, body).named("door"))
+        some = [cushion((each - 0.12, height - 0.16, 0.012), (x, low + 0.08, deep / 2 + 0.009), 0.005, body)] if form == 3 else []
+        solids += named("door", some)
         side = 1 if i % 2 == 0 and doors > 1 else -1
         px, z = x + side * each * 0.4, deep / 2 + 0.03
-        solids.append(dowel((px, low + height * 0.62, z), (px, low + height * 0.8, z), 0.007, shine))
+        solids.append(dowel((px, low + height * 0.62, z), (px, low + height * 0.8, z), 0.007, shine).named("handle"))
     return solids, [Parts("door", doors)], body
 
 
 def _open_chest(wide: float, height: float, deep: float, low: float, t: float, body: Material) -> list[Solid]:
     """Walls without a lid, so that basins can hang in."""
-    solids = [box((t, height, deep), (s * (wide - t) / 2, low, 0), body) for s in (-1, 1)]
-    solids += [box((wide - 2 * t, height, t), (0, low, s * (deep - t) / 2), body) for s in (-1, 1)]
-    return [*solids, box((wide - 2 * t, t, deep - 2 * t), (0, low, 0), body)]
+    solids = named("cabinet", [box((t, height, deep), (s * (wide - t) / 2, low, 0), body) for s in (-1, 1)])
+    solids += named("cabinet", [box((wide - 2 * t, height, t), (0, low, s * (deep - t) / 2), body) for s in (-1, 1)])
+    return [*solids, box((wide - 2 * t, t, deep - 2 * t), (0, low, 0), body).named("cabinet")]

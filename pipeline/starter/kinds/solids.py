@@ -8,7 +8,7 @@ Letters for shapes: V vertices, F faces, K points of a path or profile, S sides 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,6 +47,33 @@ class Solid:
     faces: NDArray[np.int64]
     """[F, 3], counter-clockwise seen from outside."""
     material: Material
+    part: str | NDArray[np.str_] = ""
+    """The part of the thing that it belongs to, a name in `thing.PARTS`: one for all faces, or one for each [F]. Empty if unknown."""
+
+    def named(self, part: str, *, above: float = -math.inf, below: float = math.inf, axis: str = "y", first: int | None = None) -> "Solid":
+        """Name the faces that have no name yet.
+
+        Args:
+            part: their name.
+            above: only of faces whose middle is above this coordinate.
+            below: only of faces whose middle is not above this coordinate.
+            axis: the axis of `above` and `below`.
+            first: only of so many faces at the beginning: those of the first bands of a profile or skin.
+        """
+        if above == -math.inf and below == math.inf and first is None and isinstance(self.part, str):
+            return self if self.part else replace(self, part=part)
+        middle = self.vertices[self.faces][:, :, "xyz".index(axis)].mean(axis=1)
+        chosen = (np.broadcast_to(self.part, len(self.faces)) == "") & (middle > above) & (middle <= below)
+        if first is not None:
+            chosen[first:] = False
+        return replace(self, part=np.where(chosen, part, self.part))
+
+    def hidden(self, part: str, at: float, axis: str = "y") -> "Solid":
+        """Name a flat side, which lies at a coordinate `at`, after the part that hides it.
+
+        Two surfaces that touch would otherwise have two names in one place, and only the outer one is seen.
+        """
+        return self.named(part, above=at - 1e-6, below=at + 1e-6, axis=axis)
 
     def moved(self, by: Point) -> "Solid":
         return replace(self, vertices=self.vertices + np.array(by))
@@ -238,6 +265,11 @@ def bevelled(size: tuple[float, float, float], at: tuple[float, float, float], c
     return replace(block, vertices=vertices, normals=normals).moved((at[0], at[1] + size[1] / 2, at[2]))
 
 
+def named(part: str, solids: Iterable[Solid]) -> list[Solid]:
+    """Name the faces of several solids that have no name yet."""
+    return [solid.named(part) for solid in solids]
+
+
 def joined(solids: Sequence[Solid]) -> Solid:
     """Several of one material as one."""
     starts = np.cumsum([0, *(len(solid.vertices) for solid in solids[:-1])])
@@ -246,6 +278,7 @@ def joined(solids: Sequence[Solid]) -> Solid:
         normals=np.concatenate([solid.normals for solid in solids]),
         faces=np.concatenate([solid.faces + start for solid, start in zip(solids, starts, strict=True)]),
         material=solids[0].material,
+        part=np.concatenate([np.broadcast_to(solid.part, len(solid.faces)) for solid in solids]),
     )
 
 

@@ -22,11 +22,12 @@ def _flight(steps: int, width: float, rise: float, going: float, form: int, belo
         for s in (-1, 1):
             board = [(-0.02, 0.0), (going * 0.6, 0.0), (long + 0.02, high - rise * 0.6), (long + 0.02, high + 0.02)]
             board += [(long - going * 0.6, high + 0.04), (-0.02, rise * 1.25)]
-            solids.append(slab(board, 0.045, base, bevel=0.006).turned("y", 90).moved((s * (width / 2 - 0.02), 0, 0)))
+            solids.append(slab(board, 0.045, base, bevel=0.006).turned("y", 90).moved((s * (width / 2 - 0.02), 0, 0)).named("side"))
     if form == 2:
         beam = [(0.0, 0.0), (going, 0.0), (long, high - rise * 1.1), (long, high - 0.05)]
-        solids.append(slab([*beam, (0.0, rise - 0.05)], width * 0.18, base, bevel=0.01).turned("y", 90))
-        solids += [box((width * 0.12, 0.12, going * 0.5), (0, (i + 1) * rise - 0.14, -(i + 0.5) * going), base) for i in range(steps)]
+        solids.append(slab([*beam, (0.0, rise - 0.05)], width * 0.18, base, bevel=0.01).turned("y", 90).named("beam"))
+        beams = [box((width * 0.12, 0.12, going * 0.5), (0, (i + 1) * rise - 0.14, -(i + 0.5) * going), base) for i in range(steps)]
+        solids += named("beam", beams)
     if form:
         thick, nose = (0.05, 0.02) if form != 3 else (0.03, 0.03)
         for i in range(steps):
@@ -61,9 +62,10 @@ def _straight_stairs(rng: Rng) -> Thing:
     if landing:
         deep = rng.uniform(0.6, 1.2)
         at = (0, high - 0.12 if form in (1, 2) else 0, -long - deep / 2)
-        solids.append(box((width, 0.12 if form in (1, 2) else high, deep), at, base))
+        solids.append(box((width, 0.12 if form in (1, 2) else high, deep), at, base).named("landing"))
         if form in (1, 2):
-            solids += [box((0.08, high - 0.1, 0.08), (s * (width / 2 - 0.06), 0, -long - deep + 0.06), base) for s in (-1, 1)]
+            posts = [box((0.08, high - 0.1, 0.08), (s * (width / 2 - 0.06), 0, -long - deep + 0.06), base) for s in (-1, 1)]
+            solids += named("post", posts)
     for s in (1, -1)[:rails]:
         x = s * (width / 2 - 0.05)
         path = [(x, (i + 1) * rise, -(i + 0.5) * going) for i in range(steps)]
@@ -73,7 +75,7 @@ def _straight_stairs(rng: Rng) -> Thing:
             solids += railing(line, 0.92, kind, bar, rail)
     said = parts_of(("step", steps), ("railing", rails), ("landing", int(landing)))
     style = ("open",) if form in (1, 2) else ("wide",) if width > 1.5 else ()
-    return Thing.of(grounded(solids), base if form in (0, 3) else tread, style, said)
+    return Thing.of(grounded(solids), base if form in (0, 3) else tread, style, said, rest="step")
 
 
 def _bent_stairs(rng: Rng) -> Thing:
@@ -87,11 +89,11 @@ def _bent_stairs(rng: Rng) -> Thing:
     wide = 2 * width + gap if back else width
     place = (s * (wide - width) / 2, 0.0, z - width / 2)
     thick = y if massive else 0.14
-    solids.append(box((wide, thick, width), (place[0], y - thick, place[2]), base))
-    solids.append(cushion((wide + 0.02, 0.04, width + 0.02), (place[0], y - 0.03, place[2]), 0.012, tread))
+    solids.append(box((wide, thick, width), (place[0], y - thick, place[2]), base).named("landing"))
+    solids.append(cushion((wide + 0.02, 0.04, width + 0.02), (place[0], y - 0.03, place[2]), 0.012, tread).named("landing"))
     if not massive:
         corners = [(place[0] + x, place[2] + q) for x, q in four(wide - 0.1, width - 0.1)]
-        solids += [box((0.09, y - 0.05, 0.09), (x, 0, q), base) for x, q in corners]
+        solids += named("post", [box((0.09, y - 0.05, 0.09), (x, 0, q), base) for x, q in corners])
     turn, at = (180.0, (s * (width + gap), y, z)) if back else (-90.0 * s, (s * width / 2, y, z - width / 2))
     solids += [solid.turned("y", turn).moved(at) for solid in second]
     rails, high = pick(rng, (0, 1, 2, 2) if massive else (2, 2, 1)), 0.9  # without any, an open landing looks like a table
@@ -107,7 +109,7 @@ def _bent_stairs(rng: Rng) -> Thing:
         for one in line:
             solids += railing(one, high, kind, bar, rail)
     said = parts_of(("step", lower + upper), ("landing", 1), ("railing", rails))
-    return Thing.of(grounded(solids), base if massive else tread, () if back else ("corner",), said)
+    return Thing.of(grounded(solids), base if massive else tread, () if back else ("corner",), said, rest="step")
 
 
 def _round_stairs(rng: Rng) -> Thing:
@@ -139,21 +141,21 @@ def _round_stairs(rng: Rng) -> Thing:
     angles = [(i + 0.5) * each for i in range(steps)]
     rails = 1 if spiral else pick(rng, (0, 1, 2, 2))
     if spiral:
-        solids.append(disc(0.06, steps * rise + 0.95, (0, 0, 0), base))
-        solids.append(turned([(0, 0), (0.08, 0.02), (0.06, 0.1), (0, 0.13)], (0, steps * rise + 0.94, 0), rail))
-        solids.append(disc(0.16, 0.03, (0, 0, 0), base))
+        solids.append(disc(0.06, steps * rise + 0.95, (0, 0, 0), base).named("pole"))
+        solids.append(turned([(0, 0), (0.08, 0.02), (0.06, 0.1), (0, 0.13)], (0, steps * rise + 0.94, 0), rail).named("pole"))
+        solids.append(disc(0.16, 0.03, (0, 0, 0), base).named("pole"))
     elif not massive:
         for r in (inner, outer):
             turns = np.linspace(-0.2 * each, steps * each, 30)
             grid = np.array([[spot(r, a, (a / each + 0.9) * rise - d) for a in turns] for d in (0.05, 0.25)])
             grid[..., 1] = np.maximum(grid[..., 1], 0)
             out = grid * (1, 0, 1) / r * 0.02
-            solids.append(drape(grid + out, grid - out, base))
+            solids.append(drape(grid + out, grid - out, base).named("side"))
     kind = kind if kind != 3 else 0
     for r in ((outer - 0.05), (inner + 0.05))[:rails]:
         solids += railing(np.array([spot(r, a, (i + 1) * rise) for i, a in enumerate(angles)]), 0.9, kind, bar, rail)
     if spiral and maybe(rng, 0.5):
         top = steps * rise
-        solids.append(wedge(np.linspace(steps * each, steps * each + 1.4, 8), top - thick, top, tread))
+        solids.append(wedge(np.linspace(steps * each, steps * each + 1.4, 8), top - thick, top, tread).named("landing"))
     said = parts_of(("step", steps), ("railing", rails), ("pole", int(spiral)))
-    return Thing.of(grounded(solids), base if massive else tread, ("round", "tall") if spiral else ("curved",), said)
+    return Thing.of(grounded(solids), base if massive else tread, ("round", "tall") if spiral else ("curved",), said, rest="step")

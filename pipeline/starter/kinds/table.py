@@ -61,27 +61,29 @@ def _column(rng: Rng, reach: float, height: float, material: Material) -> list[S
             t = np.linspace(0, 1, 12)
             radius = stem + (reach * 0.6 - stem) * (1 - t) ** rng.uniform(2.5, 6) + (head[0] - stem) * t**8
             line = [(0.0, 0.0), *((float(r), float(0.01 + h * (height - 0.01))) for r, h in zip(radius, t, strict=True)), (0.0, height)]
-            return [lathe(line, material)]
+            return named("pedestal", [lathe(line, material)])
         case 1:
             wide, waist = reach * rng.uniform(0.4, 0.62), rng.uniform(0.55, 1.0)
             middle = [(wide * (waist + (1 - waist) * (2 * float(t) - 1) ** 2), float(t) * height) for t in np.linspace(0, 1, 11)]
-            return [lathe([(0, 0), *middle, (0, height)], material, sides=int(pick(rng, (4, 8, 36, 36))))]
+            return named("pedestal", [lathe([(0, 0), *middle, (0, height)], material, sides=int(pick(rng, (4, 8, 36, 36))))])
         case 2:
             plate, square = reach * rng.uniform(0.5, 0.7), maybe(rng, 0.4)
             flat = disc(plate, 0.02, (0, 0, 0), material)
             foot = cushion((plate * 1.7, 0.03, plate * 1.7), (0, 0, 0), 0.012, material) if square else flat
-            return [foot, disc(stem, height, (0, 0, 0), material), disc(reach * 0.4, 0.02, (0, height - 0.02, 0), material)]
+            return named(
+                "pedestal", [foot, disc(stem, height, (0, 0, 0), material), disc(reach * 0.4, 0.02, (0, height - 0.02, 0), material)]
+            )
     knots = stem * np.concatenate([[1.2, 1.4], rng.uniform(0.8, 2.2, 5), [1.0, 2.4]])
     line = [(0.0, height * 0.1), *((float(r), float(h)) for r, h in zip(knots, height * np.linspace(0.1, 1, 9), strict=True))]
     line.append((0.0, height))
-    solids = [lathe(line, material, sides=20)]
+    solids = named("pedestal", [lathe(line, material, sides=20)])
     count, t = int(rng.integers(3, 5)), np.linspace(0, 1, 9)
     drop = height * 0.36 * (1 - t) ** 2 + 0.03 * np.sin(math.pi * t)
     way = np.stack([0 * t, drop + stem * 0.6, t * reach * 0.85], axis=1)
     leg = limb(way, stem * (0.9 - 0.3 * t), material)
     toe = cushion((stem * 1.5, stem * 1.3, stem * 2.2), (0, 0, reach * 0.85), stem * 0.5, material)
     offset = 45 if count == 4 else 0
-    return solids + [part.turned("y", offset + i * 360 / count) for i in range(count) for part in (leg, toe)]
+    return solids + named("leg", [part.turned("y", offset + i * 360 / count) for i in range(count) for part in (leg, toe)])
 
 
 def _ends(rng: Rng, width: float, depth: float, height: float, material: Material) -> tuple[list[Solid], int]:
@@ -114,7 +116,7 @@ def _ends(rng: Rng, width: float, depth: float, height: float, material: Materia
     if style > 1 or maybe(rng, 0.4):
         low = height * (0.5 if style == 2 else rng.uniform(0.25, 0.5))
         solids.append(box((2 * x, thick * 1.1, thick * 0.6), (0, low - thick * 0.55, 0), material))
-    return solids, 2 if style in (0, 4, 5) else 4
+    return named("leg", solids), 2 if style in (0, 4, 5) else 4
 
 
 def _hairpins(width: float, depth: float, height: float, material: Material) -> list[Solid]:
@@ -124,7 +126,7 @@ def _hairpins(width: float, depth: float, height: float, material: Material) -> 
         foot, inward = (x * 1.05, 0.0, z * 1.05), (math.copysign(0.09, x), math.copysign(0.09, z))
         solids += [rod(foot, head, 0.009, 0.007, material, sides=8) for head in ((x - inward[0], height, z), (x, height, z - inward[1]))]
         solids.append(disc(0.014, 0.012, foot, material, sides=10))
-    return solids
+    return named("leg", solids)
 
 
 def _apron(width: float, depth: float, high: float, y: float, material: Material, sag: float) -> list[Solid]:
@@ -134,7 +136,7 @@ def _apron(width: float, depth: float, high: float, y: float, material: Material
         x, arch = arch_over(long, sag)
         board = plate_between(x, y - high + arch, np.full(len(x), y), 0.02, material)
         solids += [board.moved((0, 0, side * (deep / 2 - 0.01))).turned("y", turn) for side in SIDES]
-    return solids
+    return named("frame", solids)
 
 
 def table(rng: Rng) -> Thing:
@@ -171,16 +173,16 @@ def table(rng: Rng) -> Thing:
             parts = said_of(surface, ("leg", 4, timber))
         case "cross" if w < 1.8 * d:
             thin = rng.uniform(0.022, 0.036) * min(1.4, max(0.7, w))
-            solids += [dowel((x, 0, z), (-x * 0.9, under, -z * 0.9), thin, stand) for x, z in four(w * 0.85, d * 0.85)]
+            solids += named("leg", [dowel((x, 0, z), (-x * 0.9, under, -z * 0.9), thin, stand) for x, z in four(w * 0.85, d * 0.85)])
             parts = said_of(surface, ("leg", 4, stand))
         case "block" if low:
-            solids.append(cushion((w * 0.8, under, d * 0.8), (0, 0, 0), 0.03, stand))
+            solids.append(cushion((w * 0.8, under, d * 0.8), (0, 0, 0), 0.03, stand).named("pedestal"))
         case "frame":
             bar = rng.uniform(0.02, 0.04)
-            solids += [box((bar, under, bar), (x, 0, z), stand) for x, z in four(w - 0.04, d - 0.04)]
+            solids += named("leg", [box((bar, under, bar), (x, 0, z), stand) for x, z in four(w - 0.04, d - 0.04)])
             for y in (0, under - bar):
-                solids += [box((w - 0.04, bar, bar), (0, y, side * (d / 2 - 0.02)), stand) for side in SIDES]
-                solids += [box((bar, bar, d - 0.04), (side * (w / 2 - 0.02), y, 0), stand) for side in SIDES]
+                solids += named("frame", [box((w - 0.04, bar, bar), (0, y, side * (d / 2 - 0.02)), stand) for side in SIDES])
+                solids += named("frame", [box((bar, bar, d - 0.04), (side * (w / 2 - 0.02), y, 0), stand) for side in SIDES])
             parts = said_of(surface, ("leg", 4, stand))
         case _:
             solids += legs(rng, w * 0.96, d * 0.96, under, rng.uniform(0.04, 0.09) * min(1, 0.4 + d), stand)[0]
@@ -189,14 +191,14 @@ def table(rng: Rng) -> Thing:
             drawer_count = 0
             if wooden and not word and maybe(rng, 0.3):
                 drawer_count, high = max(1, round(width / 0.6)), 0.11
-                solids.append(box((w * 0.9, high + 0.02, d * 0.9), (0, under - high - 0.02, 0), timber))
+                solids.append(box((w * 0.9, high + 0.02, d * 0.9), (0, under - high - 0.02, 0), timber).named("frame"))
                 face = joinery(rng, timber, pick(rng, (STEEL, BLACK, BRASS)))
                 solids += stacked(face, 0, under - high - 0.005, d * 0.45, w * 0.86, high, [drawer_count])
             shelf, board = int((low or width < 0.7 or depth < 0.45) and maybe(rng, 0.5)), pick(rng, (surface, timber))
             if shelf:
-                solids.append(box((w * 0.9, 0.02, d * 0.9), (0, under * rng.uniform(0.2, 0.4), 0), board))
+                solids.append(box((w * 0.9, 0.02, d * 0.9), (0, under * rng.uniform(0.2, 0.4), 0), board).named("shelf"))
             elif maybe(rng, 0.25):
-                solids += [box((0.03, 0.03, d * 0.88), (side * w * 0.43, under * 0.25, 0), stand) for side in SIDES]
-                solids.append(box((w * 0.86, 0.03, 0.03), (0, under * 0.25, 0), stand))
+                solids += named("leg", [box((0.03, 0.03, d * 0.88), (side * w * 0.43, under * 0.25, 0), stand) for side in SIDES])
+                solids.append(box((w * 0.86, 0.03, 0.03), (0, under * 0.25, 0), stand).named("leg"))
             parts = said_of(surface, ("leg", 4, stand), ("drawer", drawer_count, timber), ("shelf", shelf, board))
-    return Thing.of(levelled(solids), surface, style, parts)
+    return Thing.of(levelled(solids), surface, style, parts, rest="top")

@@ -66,6 +66,8 @@ def teapot(rng: Rng) -> Thing:
     outer = smooth(knots, wide, tall)
     rim = outer[-1][0]
     solids = [lathe([(0.0, 0.0), *outer, (rim * 0.9, tall), (0.0, tall)], body, sides=72)]
+    if form == "urn":
+        solids[0] = solids[0].named("base", below=tall * 0.17)
     style = list(proportion(2 * wide, tall, 0.65, 1.15))
     parts: list[Parts] = []
     if maybe(rng, 0.3):
@@ -83,26 +85,27 @@ def teapot(rng: Rng) -> Thing:
     if lidded := maybe(rng, 0.93):
         dome = rng.uniform(0.12, 0.5)
         cover = [(0, 0), (1.05, 0), (1.05, 0), (1, 0.08), (0.75, dome * 0.8), (0.1, dome), (0, dome)]
-        solids.append(turned(smooth(cover, rim, rim), (0, tall, 0), body))
-        solids += _knob(rng, tall + rim * dome, rim * rng.uniform(0.16, 0.28), knob)
+        solids[0] = solids[0].hidden("lid", tall)
+        solids.append(turned(smooth(cover, rim, rim), (0, tall, 0), body).named("lid"))
+        solids += named("lid", _knob(rng, tall + rim * dome, rim * rng.uniform(0.16, 0.28), knob))
     else:
         dark = lathe([(0, tall), (rim * 0.85, tall), (0, tall + 0.001)], BLACK)
         solids += [ring_of(rim * 0.92, rim * 0.08, (0, tall, 0), body), dark]
         style.append("open")
-    solids += _spout(rng, outer, tall * (0.5 if form == "urn" else rng.uniform(0.25, 0.45)), wide, tall, body)
+    solids += named("spout", _spout(rng, outer, tall * (0.5 if form == "urn" else rng.uniform(0.25, 0.45)), wide, tall, body))
     grip = pick(rng, (body, body, wood(rng), BLACK))
     match rng.integers(8):
         case 0 | 1:  # over the top
             base, arch = max(radius_at(outer, tall * 0.8), wide * 0.5), tall + wide * rng.uniform(0.9, 1.3)
             y, top, out = tall * 0.8, arch * 1.15, base * 1.3
             path = bezier((-base, y, 0), (-out, top, 0), (out, top, 0), (base, y, 0), steps=26)
-            solids.append(stretched(tube(path, wide * 0.06, grip), z=rng.uniform(1, 1.8)))
-            solids += [bulb(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)]
+            solids.append(stretched(tube(path, wide * 0.06, grip), z=rng.uniform(1, 1.8)).named("handle"))
+            solids += named("handle", [bulb(wide * 0.1, (side * base, tall * 0.8, 0), grip, sides=12) for side in (-1, 1)])
             parts.append(Parts("top handle", 1, grip))
         case 2:  # a stick at the side
             y = tall * 0.6
             path = bezier((0, y, radius_at(outer, y) * 0.9), (0, y + wide * 0.25, wide * 2.1))
-            solids.append(horn(path, np.linspace(0.12, 0.19, 16) * wide, grip))
+            solids.append(horn(path, np.linspace(0.12, 0.19, 16) * wide, grip).named("handle"))
             parts.append(Parts("side handle", 1, grip))
         case _:
             low, high = tall * rng.uniform(0.2, 0.35) if form != "urn" else tall * 0.45, tall * rng.uniform(0.75, 0.92)
@@ -114,6 +117,6 @@ def teapot(rng: Rng) -> Thing:
     if form in ("globe", "squat", "pear") and maybe(rng, 0.3):
         count, up = int(rng.integers(3, 5)), wide * 0.22
         stub = rod((0, 0, wide * 0.62), (0, up * 1.6, wide * 0.5), wide * 0.07, wide * 0.12, body)
-        solids = [solid.moved((0, up, 0)) for solid in solids] + [stub.turned("y", 45 + i * 360 / count) for i in range(count)]
+        solids = [solid.moved((0, up, 0)) for solid in solids] + [stub.turned("y", 45 + i * 360 / count).named("leg") for i in range(count)]
         parts.append(Parts("leg", count))
     return Thing.of(solids, body, style, parts[:4])

@@ -15,7 +15,7 @@ def tent(rng: Rng) -> Thing:
 def _guys(spots: Sequence[tuple[Point, Point]], cord: Material) -> list[Solid]:
     """Cords from a point of the tent to a peg in the ground."""
     lines = [dowel(top, peg, 0.008, cord, sides=6) for top, peg in spots]
-    return [*lines, *(dowel((x, 0, z), (x * 1.02, 0.08, z * 1.02), 0.012, STEEL, sides=6) for _, (x, _, z) in spots)]
+    return named("cord", [*lines, *(dowel((x, 0, z), (x * 1.02, 0.08, z * 1.02), 0.012, STEEL, sides=6) for _, (x, _, z) in spots)])
 
 
 def _dome_tent(rng: Rng) -> Thing:
@@ -35,7 +35,7 @@ def _dome_tent(rng: Rng) -> Thing:
     solids = [loft([np.array([point(a, t) for a in angles]) for t in np.linspace(0, 0.98, 14)], cloth)]
     for i in range(corners):
         a = (i + 0.5) * 2 * math.pi / corners - shift + (math.pi / corners if corners == 6 else 0)
-        solids.append(tube(np.array([point(a, t, 1.01) for t in np.linspace(0, 1, 18)]), 0.022, pole, sides=8))
+        solids.append(tube(np.array([point(a, t, 1.01) for t in np.linspace(0, 1, 18)]), 0.022, pole, sides=8).named("pole"))
     windows = pick(rng, (0, 0, 2))
     turns = (0.0, -math.pi / 2, math.pi / 2)[: 1 + windows]
     for i, turn in enumerate(turns):
@@ -43,20 +43,20 @@ def _dome_tent(rng: Rng) -> Thing:
         heights = np.linspace(0 if i == 0 else -0.9, 1, 9)
         rows = [(half * math.sqrt(max(1 - (v * 0.95) ** 2, 0.02)), low + (high - low) * v) for v in heights]
         grids = [np.array([[point(turn + u * w, t, g) for u in np.linspace(-1, 1, 9)] for w, t in rows]) for g in (1.025, 0.98)]
-        solids.append(drape(grids[0], grids[1], pick(rng, (second, BLACK)) if i == 0 else BLACK))
+        solids.append(drape(grids[0], grids[1], pick(rng, (second, BLACK)) if i == 0 else BLACK).named("window" if i else "door"))
         rim = np.concatenate([grids[0][:, 0], grids[0][-1, 1:-1], grids[0][::-1, -1]])
-        solids.append(tube(rim * 1.003, 0.016, second, sides=6))
+        solids.append(tube(rim * 1.003, 0.016, second, sides=6).named("window" if i else "door"))
     if maybe(rng, 0.4):  # an awning over the door
         reach, spread = rng.uniform(0.5, 0.9), np.linspace(-0.55, 0.55, 9)
         back = np.array([point(a, 0.6 - 0.25 * abs(a), 1.02) for a in spread])
         front = np.array([(a * width * 0.75, tall * (0.62 - 0.3 * abs(a)), 0.5 * depth + reach) for a in spread])
         grid = np.array([back * (1 - t) + front * t for t in np.linspace(0, 1, 5)])
-        solids.append(drape(np.add(grid, (0, 0.012, 0)), grid - (0, 0.012, 0), second))
-        solids += [dowel((x, 0, z), (x, y, z), 0.013, pole, sides=8) for x, y, z in (front[0], front[-1])]
+        solids.append(drape(np.add(grid, (0, 0.012, 0)), grid - (0, 0.012, 0), second).named("awning"))
+        solids += named("pole", [dowel((x, 0, z), (x, y, z), 0.013, pole, sides=8) for x, y, z in (front[0], front[-1])])
     elif maybe(rng, 0.5):
         top = [point(a, 0.68 + 0.04 * math.cos(corners * a), 1.03) for a in angles]
         hat = [np.array([point(a, t, 1.03) for a in angles]) for t in np.linspace(0.74, 0.98, 5)]
-        solids.append(loft([np.array(top), *hat], second))
+        solids.append(loft([np.array(top), *hat], second).named("roof"))
     return Thing.of(grounded(solids), cloth, ("round",), parts_of(("window", windows), ("pole", corners)))
 
 
@@ -83,25 +83,27 @@ def _ridge_tent(rng: Rng) -> Thing:
     for s in (-1, 1):
         if swung:  # a flap thrown back to its side
             flap = [(s * 0.02, tall * 0.97), (s * foot, knee), (s * foot, 0.02), (s * foot * 0.78, 0.02), (s * width * 0.13, tall * 0.55)]
-            solids.append(slab(flap, 0.03, second, bevel=0.01).moved((0, 0, half - 0.02)))
-            solids.append(dowel((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, cloth, sides=8))
+            solids.append(slab(flap, 0.03, second, bevel=0.01).moved((0, 0, half - 0.02)).named("door"))
+            door = dowel((s * width * 0.14, tall * 0.5, half), (s * width * 0.24, tall * 0.52, half + 0.02), 0.03, cloth, sides=8)
+            solids.append(door.named("door"))
         else:
             outline = [(s * 0.008, tall * 0.97), (s * foot, knee), (s * foot, 0.0), (s * 0.008, 0.0)]
-            solids.append(slab(outline, 0.02, cloth).moved((0, 0, half - 0.03)))
+            solids.append(slab(outline, 0.02, cloth).moved((0, 0, half - 0.03)).named("door"))
             x, z = s * 0.03, half
-            solids += [dowel((x, tall * h, z - 0.02), (x, tall * h, z + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)]
-    solids.append(box((width - 0.05, 0.02, depth - 0.08), (0, 0, 0), second))
+            doors = [dowel((x, tall * h, z - 0.02), (x, tall * h, z + 0.01), 0.02, second, sides=8) for h in (0.2, 0.4, 0.6)]
+            solids += named("door", doors)
+    solids.append(box((width - 0.05, 0.02, depth - 0.08), (0, 0, 0), second).named("floor"))
     outside = maybe(rng, 0.4)
     for z in (-half - 0.02, half + 0.02):
         if outside:
-            solids += [dowel((s * width * 0.42, 0, z), (-s * 0.08, tall * 1.12, z), 0.02, pole, sides=8) for s in (-1, 1)]
+            solids += named("pole", [dowel((s * width * 0.42, 0, z), (-s * 0.08, tall * 1.12, z), 0.02, pole, sides=8) for s in (-1, 1)])
         else:
-            solids.append(dowel((0, 0, z * 0.99), (0, tall + 0.06, z * 0.99), 0.02, pole, sides=8))
-    solids.append(dowel((0, tall - 0.005, -half - 0.06), (0, tall - 0.005, half + 0.06), 0.022, pole, sides=8))
+            solids.append(dowel((0, 0, z * 0.99), (0, tall + 0.06, z * 0.99), 0.02, pole, sides=8).named("pole"))
+    solids.append(dowel((0, tall - 0.005, -half - 0.06), (0, tall - 0.005, half + 0.06), 0.022, pole, sides=8).named("pole"))
     if maybe(rng, 0.3):
         roof = [(-width * 0.6, tall * 0.32 + wall * 0.5), (0.0, tall + 0.08), (width * 0.6, tall * 0.32 + wall * 0.5)]
         rows = np.array([[(x, y, z) for x, y in roof] for z in np.linspace(-half * 1.1, half * 1.15, 3)])
-        solids.append(drape(np.add(rows, (0, 0.02, 0)), rows, second))
+        solids.append(drape(np.add(rows, (0, 0.02, 0)), rows, second).named("roof"))
     cords = 0
     if maybe(rng, 0.6):
         spots = [((0.0, tall, s * half), (0.0, 0.0, s * (half + tall * 0.6))) for s in (-1, 1)]
@@ -128,17 +130,17 @@ def _tipi(rng: Rng) -> Thing:
     for a in angle:
         foot, top = (math.sin(a) * radius, 0.0, math.cos(a) * radius), np.array([math.sin(a) * rim, tall, math.cos(a) * rim])
         end = top + (top - foot) * reach
-        solids.append(rod(foot, (float(end[0]), float(end[1]), float(end[2])), 0.028, 0.02, timber, sides=8))
+        solids.append(rod(foot, (float(end[0]), float(end[1]), float(end[2])), 0.028, 0.02, timber, sides=8).named("pole"))
     slant = radius - rim if sides > 5 else (radius - rim) * math.cos(math.pi / sides)
     lean = math.degrees(math.atan2(slant, tall))
     wide, high = radius * rng.uniform(0.28, 0.4) * (0.9 if sides > 6 else 1), tall * rng.uniform(0.45, 0.62)
     face = radius * math.cos(math.pi / sides)
     entry = [(-wide, 0.02), (wide, 0.02), (wide * 0.75, high * 0.55), (0.0, high), (-wide * 0.75, high * 0.55)]
-    solids.append(slab(entry, 0.05, BLACK).turned("x", -lean).moved((0, 0, face * 0.985)))
+    solids.append(slab(entry, 0.05, BLACK).turned("x", -lean).moved((0, 0, face * 0.985)).named("door"))
     for s in (-1, 1):
         flap = [(0.0, high * 1.03), (s * wide * 0.8, high * 0.55), (s * wide * 1.15, 0.02), (s * wide * rng.uniform(0.6, 1.0), 0.02)]
         flap.append((s * wide * 0.5, high * 0.45))
-        solids.append(slab(flap, 0.04, second, bevel=0.012).turned("x", -lean).moved((0, 0, face + 0.02)))
+        solids.append(slab(flap, 0.04, second, bevel=0.012).turned("x", -lean).moved((0, 0, face + 0.02)).named("door"))
     bands = pick(rng, (0, 1, 2))
     for t in (0.06, 0.75)[:bands]:
         rows = []
@@ -165,23 +167,24 @@ def _tunnel_tent(rng: Rng) -> Thing:
     back = [arch(-body / 2 - depth * 0.14 * q, 1 - q**2 * 0.8) for q in (1.0, 0.75, 0.5, 0.25)]
     front = [ring * (1, 1, -1) for ring in back[::-1]] if closed else []
     solids = [loft([*back, *rings, *front], cloth)]
-    solids += [tube(arch(float(z) * body, 1.01), 0.022, second, sides=8) for z in places]
+    solids += named("pole", [tube(arch(float(z) * body, 1.01), 0.022, second, sides=8) for z in places])
     across, rows = np.linspace(-1, 1, 7), np.linspace(0.02, 1, 7)
     grid = np.array([[(u * width * 0.3 * (1 - 0.6 * v**2), v * tall * 0.72, 0) for u in across] for v in rows])
     if closed:
         grid[..., 2] = body / 2 + depth * 0.14 * np.sqrt(np.clip((1 - grid[..., 1] / tall) / 0.8, 0, 1))
-        solids.append(drape(np.add(grid, (0, 0, 0.03)), grid - (0, 0, 0.03), BLACK))
-        solids.append(tube(np.add(np.concatenate([grid[:, 0], grid[-1, 1:-1], grid[::-1, -1]]), (0, 0, 0.03)), 0.016, second, sides=6))
+        solids.append(drape(np.add(grid, (0, 0, 0.03)), grid - (0, 0, 0.03), BLACK).named("door"))
+        door = tube(np.add(np.concatenate([grid[:, 0], grid[-1, 1:-1], grid[::-1, -1]]), (0, 0, 0.03)), 0.016, second, sides=6)
+        solids.append(door.named("door"))
     else:
-        solids.append(slab([(x * 0.9, y * 0.93) for x, y, _ in arch(0, 1.0)], 0.03, BLACK).moved((0, 0, body / 2)))
+        solids.append(slab([(x * 0.9, y * 0.93) for x, y, _ in arch(0, 1.0)], 0.03, BLACK).moved((0, 0, body / 2)).named("door"))
         for s in (-1, 1):
             curtain = [(s * width * 0.44, 0.02), (s * width * 0.2, 0.02), (s * width * 0.14, tall * 0.5), (0.0, tall * 0.92)]
             curtain += [(s * width * 0.3, tall * 0.85), (s * width * 0.42, tall * 0.5)]
-            solids.append(slab(curtain, 0.04, second, bevel=0.012).moved((0, 0, body / 2 + 0.03)))
+            solids.append(slab(curtain, 0.04, second, bevel=0.012).moved((0, 0, body / 2 + 0.03)).named("door"))
     windows = pick(rng, (0, 2, 4))
     for i in range(windows):
         s, z = (-1, 1)[i % 2], (0.0 if windows == 2 else (i // 2 - 0.5) * 0.5) * body + 0.1
-        solids.append(cushion((0.08, tall * 0.3, 0.5), (s * width * 0.475, tall * 0.3, z), 0.03, pick(rng, (BLACK, WHITE))))
+        solids.append(cushion((0.08, tall * 0.3, 0.5), (s * width * 0.475, tall * 0.3, z), 0.03, pick(rng, (BLACK, WHITE))).named("window"))
     return Thing.of(grounded(solids), cloth, ("closed",) if closed else ("open",), parts_of(("hoop", hoops), ("window", windows)))
 
 
@@ -196,7 +199,7 @@ def _pavilion(rng: Rng) -> Thing:
         k, line = (1 - t) ** curve, rounded(1.0, -0.5, 0.5, 0.02, 2)
         ridge = (0, 0) if peaked else (width * 0.5 * (1 - k), 0)
         rings.append(np.array([(x * (width * k + ridge[0]), low + rise * t, z * depth * max(k, 0.012)) for x, z in line]))
-    solids = [loft(rings, cloth)]
+    solids = named("roof", [loft(rings, cloth)])
     wave = pick(rng, (0, 1))
     for turn, span, out in ((0, width, depth), (90, depth, width), (180, width, depth), (270, depth, width)):
         n = max(4, round(span / 0.35))
@@ -205,18 +208,18 @@ def _pavilion(rng: Rng) -> Thing:
             along = np.linspace(span / 2, -span / 2, 6 * n + 1)
             edge = [(float(x), -0.12 - 0.1 * abs(math.sin(math.pi * n * (x / span + 0.5)))) for x in along]
         fringe = slab([(-span / 2, 0.02), (span / 2, 0.02), *edge], 0.025, pick(rng, (second, cloth)))
-        solids.append(fringe.moved((0, low, out / 2 - 0.01)).turned("y", turn))
-    solids += [dowel((x, 0, z), (x, low + 0.02, z), 0.03, pole, sides=10) for x, z in four(width - 0.08, depth - 0.08)]
-    solids += [disc(0.08, 0.02, (x, 0, z), pole, sides=12) for x, z in four(width - 0.08, depth - 0.08)]
+        solids.append(fringe.moved((0, low, out / 2 - 0.01)).turned("y", turn).named("roof"))
+    solids += named("pole", [dowel((x, 0, z), (x, low + 0.02, z), 0.03, pole, sides=10) for x, z in four(width - 0.08, depth - 0.08)])
+    solids += named("pole", [disc(0.08, 0.02, (x, 0, z), pole, sides=12) for x, z in four(width - 0.08, depth - 0.08)])
     walls = int(rng.integers(0, 4))
     for turn in (180, 90, 270)[:walls]:
         span, out = (width, depth) if turn == 180 else (depth, width)
         x = np.linspace(-span / 2 + 0.05, span / 2 - 0.05, 40)
         grid = np.array([np.stack([x, np.full(40, y), out / 2 - 0.08 + 0.02 * np.sin(x * 14)], axis=1) for y in (0.03, low)])
-        solids.append(drape(grid, grid - (0, 0, 0.02), cloth).turned("y", turn))
+        solids.append(drape(grid, grid - (0, 0, 0.02), cloth).turned("y", turn).named("wall"))
     if peaked and maybe(rng, 0.5):
-        solids.append(rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole))
-        solids.append(slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0)))
+        solids.append(rod((0, low + rise - 0.05, 0), (0, low + rise + 0.35, 0), 0.02, 0.015, pole).named("pole"))
+        solids.append(slab([(0, 0), (0.35, 0.08), (0, 0.17)], 0.02, second).moved((0, low + rise + 0.17, 0)).named("flag"))
     return Thing.of(grounded(solids), cloth, ("square", "open"), parts_of(("pole", 4), ("wall", walls)))
 
 
@@ -227,24 +230,25 @@ def _bell_tent(rng: Rng) -> Thing:
     curve, over = rng.uniform(1.0, 1.8), rng.uniform(1.02, 1.1)
     roof = [(float(radius * over * (1 - t) ** curve), float(wall + rise * t)) for t in np.linspace(0, 0.97, 9)]
     striped = maybe(rng, 0.45)
-    solids = [lathe([(0, 0), (radius, 0), (radius * 0.99, wall), (0, wall)], cloth, sides=sides)]
-    solids.append(lathe([(0, wall - 0.1), (radius * over, wall - 0.1), *roof, (0, wall + rise)], pick(rng, (cloth, second)), sides=sides))
+    solids = named("wall", [lathe([(0, 0), (radius, 0), (radius * 0.99, wall), (0, wall)], cloth, sides=sides)])
+    one = lathe([(0, wall - 0.1), (radius * over, wall - 0.1), *roof, (0, wall + rise)], pick(rng, (cloth, second)), sides=sides)
+    solids.append(one.named("roof"))
     for i in range(0, sides, 2) if striped else ():
         a = np.array([i, i + 1]) * 2 * math.pi / sides
         eaves = [(r * 1.008, y + 0.012) for r, y in [(radius * over, wall - 0.1), *roof]]
         rows = [np.array([(r * math.sin(x), y, r * math.cos(x)) for x in a]) for r, y in eaves]
-        solids.append(drape(np.array(rows), np.array(rows) - (0, 0.02, 0), second))
+        solids.append(drape(np.array(rows), np.array(rows) - (0, 0.02, 0), second).named("roof"))
     wide, high = rng.uniform(0.35, 0.5), max(wall * 0.98, 0.6)
     outline = scaled([(-1, 0.0), (1, 0.0), (0.85, 0.7), (0.0, 1), (-0.85, 0.7)], wide, high)
-    solids.append(slab(outline, 0.1, BLACK).moved((0, 0, radius * 0.98)))
+    solids.append(slab(outline, 0.1, BLACK).moved((0, 0, radius * 0.98)).named("door"))
     for s in (-1, 1):
         flap = [(0.0, high), (s * wide, high * 0.85), (s * wide * 1.4, 0.0), (s * wide * 0.85, 0.0), (s * wide * 0.6, high * 0.5)]
-        solids.append(slab(flap, 0.04, second, bevel=0.012).turned("y", s * 12).moved((0, 0, radius * 0.98 + 0.07)))
-    solids.append(rod((0, wall + rise * 0.9, 0), (0, wall + rise * 1.12, 0), 0.03, 0.025, timber, sides=10))
+        solids.append(slab(flap, 0.04, second, bevel=0.012).turned("y", s * 12).moved((0, 0, radius * 0.98 + 0.07)).named("door"))
+    solids.append(rod((0, wall + rise * 0.9, 0), (0, wall + rise * 1.12, 0), 0.03, 0.025, timber, sides=10).named("pole"))
     flags = int(maybe(rng, 0.4))
     if flags:
-        solids.append(rod((0, wall + rise, 0), (0, wall + rise + 0.55, 0), 0.02, 0.015, timber))
-        solids.append(slab([(0, 0), (0.45, 0.12), (0, 0.24)], 0.02, second).moved((0, wall + rise + 0.3, 0)))
+        solids.append(rod((0, wall + rise, 0), (0, wall + rise + 0.55, 0), 0.02, 0.015, timber).named("pole"))
+        solids.append(slab([(0, 0), (0.45, 0.12), (0, 0.24)], 0.02, second).moved((0, wall + rise + 0.3, 0)).named("flag"))
     cords = pick(rng, (0, 6, 8))
     ways = [(math.sin(turn), math.cos(turn)) for turn in (np.arange(cords) + 0.5) * 2 * math.pi / max(cords, 1)]
     rim = radius * over

@@ -2,7 +2,7 @@
 
     def stool(rng: Rng) -> Thing:
         timber = wood(rng)
-        seat = disc(0.18, 0.03, (0, 0.45, 0), timber)
+        seat = disc(0.18, 0.03, (0, 0.45, 0), timber).named("seat")
         stands, feet = legs(rng, 0.3, 0.3, 0.45, 0.04, timber)
         return Thing.of([seat, *stands], timber, ["round"], [feet])
 
@@ -28,6 +28,20 @@ STYLES: Final = tuple("round square oval tall low wide slim padded folding corne
 """Every word a `Thing.style` may hold."""
 
 
+PARTS: Final = tuple(
+    (
+        "antenna arm awning back bar base basin basket beam bell blanket board body book booster bottle bowl bridge bulb bumper button "
+        "cabin cabinet cable cage candle canopy chimney column container cord curtain deck dial dispenser door drawer egg engine fender "
+        "filling fin flag float floor flower foot footboard footrest frame fruit funnel garment hand handle head headboard headrest "
+        "holder hook hull keel key knob ladder lamp landing leaf leg lid lifeboat light mast mattress mirror missile mount mouse neck nose "
+        "nozzle oar pane panel paper pedal pedestal peg pendulum pillow pipe plate pole post pot propeller rail railing rest rib rim ring "
+        "rocker roof sail saucer screen seat shade shelf shutter side sign slot soil spade speaker spoon spout stand stem step stool "
+        "string strut tail tank tap top trunk wall weight wheel window wing wire"
+    ).split()
+)
+"""Every name that a `Solid.part` may have, in alphabetical order. A thing of the same sort has the same name in all kinds."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """Parts of one sort that can be seen."""
@@ -51,10 +65,16 @@ class Thing:
     parts: tuple[Parts, ...] = ()
     """What comes and goes or varies in number within the kind. What every one of the kind has alike is not worth saying."""
 
+    def __post_init__(self) -> None:
+        unknown = {str(name) for solid in self.solids for name in np.unique(solid.part)} - set(PARTS)
+        assert not unknown, f"names of parts that `PARTS` lacks: {sorted(unknown)}"
+
     @classmethod
-    def of(cls, solids: Iterable[Solid], main: Material, style: Iterable[str] = (), parts: Iterable[Parts] = ()) -> "Thing":
-        """From solids, words and parts in any collection."""
-        return cls(solids=tuple(solids), main=main, style=tuple(style), parts=tuple(parts))
+    def of(
+        cls, solids: Iterable[Solid], main: Material, style: Iterable[str] = (), parts: Iterable[Parts] = (), *, rest: str = "body"
+    ) -> "Thing":
+        """From solids, words and parts in any collection. What has no name in `PARTS` yet is named `rest`."""
+        return cls(solids=tuple(named(rest, solids)), main=main, style=tuple(style), parts=tuple(parts))
 
 
 COLORS: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
@@ -154,12 +174,12 @@ def legs(rng: Rng, width: float, depth: float, height: float, thick: float, mate
     corners, said = four(width - 1.5 * thick, depth - 1.5 * thick), Parts(noun="leg", count=4, material=material)
     style = rng.integers(4)
     if style == 0:
-        return [box((thick, height, thick), (x, 0, z), material) for x, z in corners], said
+        return named("leg", [box((thick, height, thick), (x, 0, z), material) for x, z in corners]), said
     if style == 1:
         half, rings = thick / 2, rng.uniform(0.3, 0.6, 3) * thick
         line = [(0, 0), (half * 0.6, 0), (rings[0], height * 0.2), (half * 0.5, height * 0.3), (rings[1], height * 0.55)]
         line += [(rings[2] * 0.8, height * 0.75), (half, height * 0.8), (half, height), (0, height)]
-        return [turned(line, (x, 0, z), material, sides=12) for x, z in corners], said
+        return named("leg", [turned(line, (x, 0, z), material, sides=12) for x, z in corners]), said
     inset, splay = (0.0, 0.0) if style == 2 else (0.05 * min(width, depth), rng.uniform(0.08, 0.2) * height)
 
     def bar(x: float, z: float) -> Solid:
@@ -167,7 +187,7 @@ def legs(rng: Rng, width: float, depth: float, height: float, thick: float, mate
         foot = (top[0] + math.copysign(splay, x), 0, top[2] + math.copysign(splay, z))
         return rod(foot, top, thick * 0.35, thick * 0.55, material)
 
-    return [bar(x, z) for x, z in corners], said
+    return named("leg", [bar(x, z) for x, z in corners]), said
 
 
 def drawers(rng: Rng, size: Point, at: Point, rows: int, columns: int, material: Material, knob: Material) -> tuple[list[Solid], Parts]:
@@ -181,14 +201,14 @@ def drawers(rng: Rng, size: Point, at: Point, rows: int, columns: int, material:
         for column in range(columns):
             middle, left = y + (row + 0.5) * tall, x - width / 2 + (column + 0.5) * wide
             face = (wide - 2 * gap, tall - 2 * gap, 0.018)
-            solids.append(box(face, (left, y + row * tall + gap, front + 0.009), material))
+            solids.append(box(face, (left, y + row * tall + gap, front + 0.009), material).named("drawer"))
             match style:
                 case 0:
-                    solids.append(box((wide * 0.35, 0.014, 0.022), (left, middle - 0.007, front + 0.029), knob))
+                    solids.append(box((wide * 0.35, 0.014, 0.022), (left, middle - 0.007, front + 0.029), knob).named("handle"))
                 case 1:
-                    solids.append(rod((left, middle, front + 0.01), (left, middle, front + 0.045), 0.009, 0.017, knob))
+                    solids.append(rod((left, middle, front + 0.01), (left, middle, front + 0.045), 0.009, 0.017, knob).named("handle"))
                 case 2:
-                    solids.append(cushion((wide * 0.22, 0.03, 0.03), (left, middle - 0.01, front + 0.026), 0.012, knob))
+                    solids.append(cushion((wide * 0.22, 0.03, 0.03), (left, middle - 0.01, front + 0.026), 0.012, knob).named("handle"))
                 case _:
-                    solids.append(box((wide * 0.5, 0.02, 0.006), (left, middle + tall * 0.3, front + 0.019), BLACK))
+                    solids.append(box((wide * 0.5, 0.02, 0.006), (left, middle + tall * 0.3, front + 0.019), BLACK).named("handle"))
     return solids, Parts(noun="drawer", count=rows * columns)

@@ -22,7 +22,7 @@ def _bowl(rng: Rng, form: int, wide: float, long: float, high: float, corners: t
     levels += [closed_loop(wide, long, high - y, front=front, back=back) for y in (0.035, 0)]
     levels.append(closed_loop(wide - 0.06, long - 0.08, high - 0.005, 0.01, front=front, back=0.8))
     hollow = ((0.72, 0.7, 0.09, 0.02), (0.35, 0.35, 0.2, 0.0))
-    return layered([*levels, *(closed_loop(wide * w, long * d, high - y, z, front=0.95) for w, d, y, z in hollow)], white)
+    return layered([*levels, *(closed_loop(wide * w, long * d, high - y, z, front=0.95) for w, d, y, z in hollow)], white).named("bowl")
 
 
 def _seat(
@@ -40,17 +40,17 @@ def _seat(
     else:
         lid = lid.moved((0, high + 0.03, 0.005))
     y, z = high + 0.025, -long / 2 + 0.035
-    hinges = [dowel((x - 0.02, y, z), (x + 0.02, y, z), 0.013, shine) for x in (-0.08, 0.08)]
-    return [layered([*ring, *inner, ring[0]], cover, caps=(False, False)), lid, *hinges], up
+    hinges = named("seat", [dowel((x - 0.02, y, z), (x + 0.02, y, z), 0.013, shine) for x in (-0.08, 0.08)])
+    return [layered([*ring, *inner, ring[0]], cover, caps=(False, False)).named("seat"), lid.named("lid"), *hinges], up
 
 
 def _wall(rng: Rng, z: float, white: Material, shine: Material) -> tuple[list[Solid], list[Parts]]:
     """What hides the tank of a toilet that hangs, and the buttons in it."""
     tall, buttons = rng.uniform(0.9, 1.2), int(rng.integers(1, 3))
-    solids = [box((rng.uniform(0.45, 0.6), tall, 0.18), (0, 0, z), pick(rng, (white, stone(rng), WHITE)))]
-    solids.append(cushion((0.24, 0.16, 0.012), (0, tall - 0.25, z + 0.094), 0.005, shine))
+    solids = named("wall", [box((rng.uniform(0.45, 0.6), tall, 0.18), (0, 0, z), pick(rng, (white, stone(rng), WHITE)))])
+    solids.append(cushion((0.24, 0.16, 0.012), (0, tall - 0.25, z + 0.094), 0.005, shine).named("button"))
     for x in (np.arange(buttons) - (buttons - 1) / 2) * 0.1:
-        solids.append(cushion((0.2 / buttons - 0.02, 0.12, 0.012), (float(x), tall - 0.23, z + 0.102), 0.005, WHITE))
+        solids.append(cushion((0.2 / buttons - 0.02, 0.12, 0.012), (float(x), tall - 0.23, z + 0.102), 0.005, WHITE).named("button"))
     return solids, [Parts("button", buttons)]
 
 
@@ -66,34 +66,36 @@ def _tank(
         low = rng.uniform(1.25, 1.6)
         pipe = [(0, high - 0.15, hind + 0.05), (0, high - 0.13, hind - 0.06), (0, low + 0.02, hind - 0.06)]
         foot = [closed_loop(wide * 0.5, 0.16, y, hind + 0.03, front=0.3) for y in (0.0, high - 0.02)]
-        solids += [piped(pipe, 0.022, shine), layered(foot, white)]
+        solids += [piped(pipe, 0.022, shine).named("pipe"), layered(foot, white).named("bowl")]
         z, tall, x = hind - 0.06, tall * 0.8, across * 0.42
         side, end = z + deep * 0.3, (x + 0.1, low + tall + 0.03, z + deep * 0.3)
-        solids += [dowel((x, low + tall, side), end, 0.006, shine), dowel((x + 0.1, low - 0.4, side), end, 0.004, shine, sides=8)]
+        handles = [dowel((x, low + tall, side), end, 0.006, shine), dowel((x + 0.1, low - 0.4, side), end, 0.004, shine, sides=8)]
+        solids += named("handle", handles)
         grip = [(0, 0), (0.016, 0.02), (0.012, 0.06), (0, 0.08)]
-        solids.append(turned(grip, (x + 0.1, low - 0.46, side), wood(rng, "brown"), sides=12))
+        solids.append(turned(grip, (x + 0.1, low - 0.46, side), wood(rng, "brown"), sides=12).named("handle"))
         parts.append(Parts("pipe", 1, shine))
     elif form == ONE_PIECE:
         low, tall, across = 0.0, high + tall * 0.75, wide * 1.02
     else:
         neck = ((0.6, 0.2, high - 0.28, hind + 0.02), (0.86, 0.24, high - 0.05, hind), (0.86, 0.24, high + 0.001, hind))
-        solids.append(layered([closed_loop(wide * w, room + d, y, back - room / 2, front=0.3) for w, d, y, back in neck], white))
+        bowl = layered([closed_loop(wide * w, room + d, y, back - room / 2, front=0.3) for w, d, y, back in neck], white)
+        solids.append(bowl.named("bowl"))
     taper = rng.uniform(0.82, 1.0)
     levels = ((taper * 0.97, 0), (taper, 0.03), (1, 1))
-    solids.append(layered([closed_loop(across * k, deep * k, low + h * tall, z, front=corner) for k, h in levels], white))
-    solids.append(soft_board(across + 0.025, deep + 0.025, 0.03, (0, low + tall - 0.002, z), white, corner))
+    solids.append(layered([closed_loop(across * k, deep * k, low + h * tall, z, front=corner) for k, h in levels], white).named("tank"))
+    solids.append(soft_board(across + 0.025, deep + 0.025, 0.03, (0, low + tall - 0.002, z), white, corner).named("tank"))
     over = low + tall + 0.026
     match rng.integers(3) if form != HIGH_TANK else 3:
         case 0:
             x, y, front = -across * 0.32, low + tall * 0.85, z + deep / 2 - 0.004
-            solids.append(rod((x, y, front), (x, y, front + 0.03), 0.014, 0.012, shine))
-            solids.append(rod((x - 0.01, y, front + 0.025), (x + 0.08, y - 0.012, front + 0.025), 0.008, 0.006, shine))
+            solids.append(rod((x, y, front), (x, y, front + 0.03), 0.014, 0.012, shine).named("handle"))
+            solids.append(rod((x - 0.01, y, front + 0.025), (x + 0.08, y - 0.012, front + 0.025), 0.008, 0.006, shine).named("handle"))
             parts.append(Parts("lever", 1, shine))
         case 1:
-            solids.append(disc(0.025, 0.012, (0, over, z), shine))
+            solids.append(disc(0.025, 0.012, (0, over, z), shine).named("button"))
             parts.append(Parts("button", 1, shine))
         case 2:
-            solids += [disc(0.024, 0.012, (x, over, z), shine) for x in (-0.027, 0.027)]
+            solids += named("button", [disc(0.024, 0.012, (x, over, z), shine) for x in (-0.027, 0.027)])
             parts.append(Parts("button", 2, shine))
     return solids, [*parts, Parts("tank", 1)]
 
@@ -110,16 +112,16 @@ def toilet(rng: Rng) -> Thing:
     solids += seat
     if form == HUNG:
         ends = [closed_loop(wide * k, 0.2, high - y, hind, front=0.2) for k, y in ((0.6, 0.3), (0.9, 0.01))]
-        solids.append(layered(ends, white))
+        solids.append(layered(ends, white).named("bowl"))
         more, parts = _wall(rng, hind - 0.11 - 0.04 * up, white, shine) if maybe(rng, 0.6) else ([], [])
     else:  # a lid that is up leans on what is behind it
         more, parts = _tank(rng, form, wide, high, hind, 0.11 if up else 0.06, white, shine)
     solids += more
     if maybe(rng, 0.15) and form not in (HUNG, HIGH_TANK):
         z, x = hind + 0.1, wide / 2 + 0.17
-        solids += [dowel((x, 0, z), (x, 0.62, z), 0.009, shine), disc(0.08, 0.015, (x, 0, z), shine)]
-        solids.append(dowel((x, 0.6, z), (x, 0.6, z + 0.15), 0.007, shine))
-        solids.append(dowel((x, 0.6, z + 0.025), (x, 0.6, z + 0.13), 0.055, WHITE, sides=20))
+        solids += named("holder", [dowel((x, 0, z), (x, 0.62, z), 0.009, shine), disc(0.08, 0.015, (x, 0, z), shine)])
+        solids.append(dowel((x, 0.6, z), (x, 0.6, z + 0.15), 0.007, shine).named("holder"))
+        solids.append(dowel((x, 0.6, z + 0.025), (x, 0.6, z + 0.13), 0.055, WHITE, sides=20).named("paper"))
         parts.append(Parts("paper roll", 1))
     style = ["open" if up else "closed", *["tall"] * (form == HIGH_TANK)]
-    return Thing.of(standing(solids), white, style, parts)
+    return Thing.of(standing(solids), white, style, parts, rest="bowl")

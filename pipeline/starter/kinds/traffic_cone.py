@@ -19,18 +19,19 @@ def traffic_cone(rng: Rng) -> Thing:
     match int(rng.integers(5)):
         case 0:
             round_foot = True
-            solids.append(lathe([(0, 0), (base, 0), (base, high * 0.6), (base * 0.93, high), (0, high)], foot_paint, sides=40))
+            one = lathe([(0, 0), (base, 0), (base, high * 0.6), (base * 0.93, high), (0, high)], foot_paint, sides=40)
+            solids.append(one.named("base"))
         case 1:
             eight = [(math.cos(a) * base * 1.05, math.sin(a) * base * 1.05) for a in (np.arange(8) + 0.5) * math.pi / 4]
-            solids.append(slab(eight, high, foot_paint, bevel=high * 0.3).turned("x", 90).moved((0, high / 2, 0)))
+            solids.append(slab(eight, high, foot_paint, bevel=high * 0.3).turned("x", 90).moved((0, high / 2, 0)).named("base"))
         case 2:
             foot_plate = slab(rounded(2 * base, -base, base, base * 0.35, 5), high * 0.7, foot_paint, bevel=high * 0.2)
-            solids.append(foot_plate.turned("x", 90).moved((0, high * 0.65, 0)))
+            solids.append(foot_plate.turned("x", 90).moved((0, high * 0.65, 0)).named("base"))
             stub = (base * 0.4, high * 0.5, base * 0.4)
-            solids += [cushion(stub, (x, 0, z), high * 0.1, foot_paint) for x, z in four(base * 1.5, base * 1.5)]
+            solids += named("base", [cushion(stub, (x, 0, z), high * 0.1, foot_paint) for x, z in four(base * 1.5, base * 1.5)])
         case _:
             foot_plate = slab(rounded(2 * base, -base, base, base * 0.2, 4), high, foot_paint, bevel=high * 0.3)
-            solids.append(foot_plate.turned("x", 90).moved((0, high / 2, 0)))
+            solids.append(foot_plate.turned("x", 90).moved((0, high / 2, 0)).named("base"))
     t = np.linspace(0, 1, 13)
     width, y = foot + (head - foot) * (t if form != 2 else t**0.75), high + (tall - high) * t
     if form == 2:
@@ -45,7 +46,7 @@ def traffic_cone(rng: Rng) -> Thing:
         line.append((line[-1][0], tall))
     rim = line[-1][0]
     profile = [(0, high * 0.8), *line, (rim * 0.75, tall), (rim * 0.72, tall - head * 1.2), (0, tall - head * 1.2)]
-    solids.append(lathe(profile, body, sides=40))
+    solids.append(lathe(profile, body, sides=40).named("base", first=40))
     if maybe(rng, 0.4):
         profile = scaled([(1, 0.9), (1.18, 0.9), (1.12, 1.5), (0.98, 1.6)], foot, high)
         solids.append(lathe(profile, body, sides=40))
@@ -61,16 +62,16 @@ def traffic_cone(rng: Rng) -> Thing:
     extra = pick(rng, ("", "", "", "knob", "lamp", "handle"))
     if extra == "knob":
         profile = scaled([(0, 0), (1.3, 0), (1.5, 0.5), (1.1, 1.1), (0, 1.2)], rim)
-        solids.append(turned(profile, (0, tall - rim * 0.3, 0), body, sides=24))
+        solids.append(turned(profile, (0, tall - rim * 0.3, 0), body, sides=24).named("knob"))
     elif extra == "lamp":
         lamp = plastic(rng, pick(rng, ("yellow", "red", "orange")))
-        solids.append(disc(rim * 1.5, tall * 0.05, (0, tall - 0.005, 0), BLACK, sides=24))
+        solids.append(disc(rim * 1.5, tall * 0.05, (0, tall - 0.005, 0), BLACK, sides=24).named("lamp"))
         dome = scaled([(0, 0), (1.9, 0), (1.9, 0.04), (1.6, 0.1), (0.8, 0.14), (0, 0.15)], rim, tall)
-        solids.append(turned(dome, (0, tall * 1.045, 0), lamp, sides=24))
+        solids.append(turned(dome, (0, tall * 1.045, 0), lamp, sides=24).named("lamp"))
     elif extra == "handle":
         a = np.linspace(-0.2, math.pi + 0.2, 14)
         loop = np.stack([np.cos(a) * rim * 0.95, tall + np.sin(a) * rim * 1.6, np.zeros(14)], axis=1)
-        solids.append(tube(loop, rim * 0.28, body, sides=10))
+        solids.append(tube(loop, rim * 0.28, body, sides=10).named("handle"))
     said = parts_of(("stripe", bands), (extra or "knob", int(bool(extra))))
     style = ["round"] * round_foot + (["tall"] if tall > 0.75 else ["low"] if tall < 0.4 else [])
     return Thing.of(grounded(solids), body, style, said)

@@ -28,14 +28,14 @@ def _canopy(rng: Rng, wide: float, high: float, panels: int, cloths: Sequence[Ma
         return np.stack([points[:, 0] * chord, points[:, 1] + lift, points[:, 2] * chord], axis=1)
 
     shell, thin = warped(shell, hang), wide * 0.005
-    stay = dowel((0, high * 0.2, 0), (0, high * (1 - 0.55**power) - 2 * thin, wide * 0.55), thin, stays, sides=6)
+    stay = dowel((0, high * 0.2, 0), (0, high * (1 - 0.55**power) - 2 * thin, wide * 0.55), thin, stays, sides=6).named("rib")
     below = [stay.turned("y", i * 360 / panels) for i in range(panels)]
     if len(cloths) == 1:
-        return [shell, *below]
+        return [shell.named("canopy"), *below]
     column = (shell.faces.min(axis=1) % (each * panels)) // each
     last = np.ptp(shell.faces % (each * panels), axis=1) > 1  # the column that closes the circle
     column = np.where(last, panels - 1, column)
-    return [*below, *(_only(shell, column % 2 == i, cloth) for i, cloth in enumerate(cloths))]
+    return [*below, *(_only(shell, column % 2 == i, cloth).named("canopy") for i, cloth in enumerate(cloths))]
 
 
 def _only(solid: Solid, mask: Floats, material: Material) -> Solid:
@@ -50,12 +50,16 @@ def _grip(rng: Rng, thick: float, material: Material) -> tuple[list[Solid], bool
         case 0 | 1 | 2:
             size, bow = rng.uniform(0.04, 0.06), np.linspace(0, math.pi * rng.uniform(1.0, 1.15), 16)
             hook = np.stack([size * (1 - np.cos(bow)), -0.07 - size * np.sin(bow), 0 * bow], axis=1)
-            return [horn(np.concatenate([[(0, 0.03, 0)], [(0, -0.02, 0)], hook]), np.full(18, thick * 1.6), material)], True
+            return named(
+                "handle", [horn(np.concatenate([[(0, 0.03, 0)], [(0, -0.02, 0)], hook]), np.full(18, thick * 1.6), material)]
+            ), True
         case 3:
             line = smooth([(0, -0.14), (1.2, -0.14), (2.6, -0.12), (2, -0.08), (2.4, -0.02), (1.2, 0.02), (0, 0.02)], thick)
-            return [lathe(line, material, sides=16)], False
+            return named("handle", [lathe(line, material, sides=16)]), False
         case _:
-            return [dowel((0, -0.04, 0), (0, 0.02, 0), thick * 1.3, material), bulb(thick * 3, (0, -0.05, 0), material)], False
+            return named(
+                "handle", [dowel((0, -0.04, 0), (0, 0.02, 0), thick * 1.3, material), bulb(thick * 3, (0, -0.05, 0), material)]
+            ), False
 
 
 def _stand(rng: Rng, pole: float, material: Material) -> tuple[list[Solid], Parts]:
@@ -64,12 +68,12 @@ def _stand(rng: Rng, pole: float, material: Material) -> tuple[list[Solid], Part
     match rng.integers(3):
         case 0:
             line = smooth([(0, 0), (0.24, 0), (0.24, 0), (0.24, 0.05), (0.1, 0.09), (0.06, 0.1), (0, 0.1)])
-            return [sleeve, lathe(line, material)], Parts("base", 1)
+            return named("base", [sleeve, lathe(line, material)]), Parts("base", 1)
         case 1:
-            return [sleeve, cushion((0.45, 0.07, 0.45), (0, 0, 0), 0.02, stone(rng))], Parts("base", 1)
+            return named("base", [sleeve, cushion((0.45, 0.07, 0.45), (0, 0, 0), 0.02, stone(rng))]), Parts("base", 1)
         case _:
             arms = [box((0.06, 0.04, 0.8), (0, 0, 0), material).turned("y", turn) for turn in (0, 90)]
-            return [sleeve, *arms], Parts("leg", 4)
+            return named("base", [sleeve, *arms]), Parts("leg", 4)
 
 
 def _held(rng: Rng, form: str, cloths: Sequence[Material], panels: int, pole: Material) -> Thing:
@@ -93,7 +97,7 @@ def _held(rng: Rng, form: str, cloths: Sequence[Material], panels: int, pole: Ma
         solids = [solid.turned("x", 112) for solid in solids]
     parts = [Parts("hook" if hook else "handle", 1, grip), Parts("panel", panels)]
     style = ("striped", "open") if len(cloths) > 1 else ("open",)
-    return Thing.of(standing(solids), cloths[0], style, parts)
+    return Thing.of(standing(solids), cloths[0], style, parts, rest="pole")
 
 
 def _rolled(rng: Rng, cloth: Material, panels: int, pole: Material) -> Thing:
@@ -102,9 +106,9 @@ def _rolled(rng: Rng, cloth: Material, panels: int, pole: Material) -> Thing:
     knots = [(0.3, 0.0), (1.0, 0.05), (1.0, 0.2), (0.75 if neat else 0.9, 0.5), (0.35, 0.9), (0.15, 1.0), (0, 1)]
     wide, deep = rng.uniform(0.035, 0.07), rng.uniform(0.08, 0.15) if neat else rng.uniform(0.18, 0.3)
     line = [(0.0, long * 0.03), *smooth(knots, wide, long)]
-    solids = shaped([lathe(line, cloth, sides=80)], fluted_by(panels, deep), rng.uniform(3, 9) * neat)
+    solids = named("canopy", shaped([lathe(line, cloth, sides=80)], fluted_by(panels, deep), rng.uniform(3, 9) * neat))
     strap = long * rng.uniform(0.3, 0.5)
-    solids.append(band(line[1:], strap, strap + 0.02, pick(rng, (cloth, BLACK)), proud=wide * deep * 0.8))
+    solids.append(band(line[1:], strap, strap + 0.02, pick(rng, (cloth, BLACK)), proud=wide * deep * 0.8).named("canopy"))
     solids.append(rod((0, -0.12, 0), (0, long + 0.06, 0), 0.006, 0.005, pole, sides=10))
     held, hook = _grip(rng, 0.007, grip)
     solids += [solid.moved((0, -0.11, 0)) for solid in held]
@@ -114,7 +118,7 @@ def _rolled(rng: Rng, cloth: Material, panels: int, pole: Material) -> Thing:
         case 1:
             solids = [solid.turned("z", 88) for solid in solids]
     said = Parts("hook" if hook else "handle", 1, grip)
-    return Thing.of(standing(solids), cloth, ("closed",), [said])
+    return Thing.of(standing(solids), cloth, ("closed",), [said], rest="pole")
 
 
 def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metalwork: Material) -> Thing:
@@ -127,7 +131,7 @@ def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metal
     if form == "furled":
         knots = [(0.5, 0), (1.0, 0.02), (0.95, 0.25), (0.55, 0.6), (0.6, 0.68), (0.25, 1), (0, 1)]
         line = [(0.0, 0.02), *smooth(knots, rng.uniform(0.12, 0.18), long * 0.55)]
-        top, under = shaped([lathe(line, cloths[0], sides=80)], fluted_by(panels, 0.22)), long * 0.45
+        top, under = named("canopy", shaped([lathe(line, cloths[0], sides=80)], fluted_by(panels, 0.22))), long * 0.45
     else:
         top = _canopy(rng, wide, high, panels, cloths, pick(rng, (0.0, 0.12)) if form != "side" else 0.0, metalwork)
         parts.append(Parts("panel", panels))
@@ -146,7 +150,7 @@ def _parasol(rng: Rng, form: str, cloths: Sequence[Material], panels: int, metal
     else:
         top += [pole, *base]
     style = ("closed",) if form == "furled" else ("striped", "open") if len(cloths) > 1 else ("open",)
-    return Thing.of(standing(top), cloths[0], style, parts)
+    return Thing.of(standing(top), cloths[0], style, parts, rest="pole")
 
 
 def umbrella(rng: Rng) -> Thing:

@@ -27,12 +27,12 @@ def _stems(rng: Rng, height: float, mouth: float, wide: float) -> tuple[list[Sol
                 blossom = [part.turned("x", turn).moved(end) for part in flower(np.random.default_rng(seed), size, petal)]
                 low = (0, float(path[5, 1]), float(path[5, 2]))
                 leaf = [part.moved(low) for part in leaf_of(height * 0.3, height * 0.07, 50, 40, green)]
-                tip = [tube(path, height * 0.009, green, sides=6), *blossom, *leaf]
+                tip = [tube(path, height * 0.009, green, sides=6).named("stem"), *blossom, *leaf]
             case 3:
-                buds = [bulb(height * 0.022, (0, float(p[1]), float(p[2])), petal, 1.3, 8, rings=6) for p in path[4::2]]
-                tip = [horn(path, np.linspace(0.009, 0.004, 10) * height, dry, sides=6), *buds]
+                buds = [bulb(height * 0.022, (0, float(p[1]), float(p[2])), petal, 1.3, 8, rings=6).named("flower") for p in path[4::2]]
+                tip = [horn(path, np.linspace(0.009, 0.004, 10) * height, dry, sides=6).named("stem"), *buds]
             case _:
-                tip = [blade_of(path, height * 0.035 * np.array([0.5, 0.6, 0.7, 0.9, 1, 1, 0.9, 0.7, 0.4, 0.03]), green)]
+                tip = [blade_of(path, height * 0.035 * np.array([0.5, 0.6, 0.7, 0.9, 1, 1, 0.9, 0.7, 0.4, 0.03]), green).named("leaf")]
         solids += placed(tip, (0, 0, 0), turn=i * 137.5)
     if sort < 3:
         return solids, (Parts("flower", count, petal),)
@@ -62,6 +62,9 @@ def vase(rng: Rng) -> Thing:
     outer = smooth(knots, wide, tall)
     rim = outer[-1][0]
     solids = vessel(outer, min(0.006, rim * 0.2), body, body, sides=72)
+    if rim < 0.6 * wide:
+        shoulder = max(height for radius, height in outer if radius > rim + 0.35 * (wide - rim))
+        solids[0] = solids[0].named("neck", above=shoulder)
     style = ["slim"] if tall / wide > 5.5 else ["wide"] if tall / wide < 3.1 else []
     parts: list[Parts] = []
     if maybe(rng, 0.35):
@@ -90,7 +93,7 @@ def vase(rng: Rng) -> Thing:
         parts.append(Parts("handle", handles))
     if not section and not handles and rim < 0.8 * wide and maybe(rng, 0.25):
         knots = [(0, 0), (1.06, 0), (1.06, 0), (1.04, 0.15), (0.8, 0.5), (0.2, 0.66), (0.16, 0.75), (0.28, 0.9), (0.2, 1.05), (0, 1.1)]
-        solids.append(turned(smooth(knots, rim, rim), (0, tall, 0), body))
+        solids.append(turned(smooth(knots, rim, rim), (0, tall, 0), body).named("lid"))
         parts.append(Parts("lid", 1))
     elif maybe(rng, 0.5):
         stems, words = _stems(rng, tall * rng.uniform(0.6, 1.1), rim * 0.7, tall * rng.uniform(0.25, 0.5))

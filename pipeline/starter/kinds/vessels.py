@@ -53,7 +53,7 @@ def ear_of(rng: Rng, low: tuple[float, float], high: tuple[float, float], reach:
             points = [bezier((r0, y0, 0), (tip * 0.98, y0, 0), (tip, y0, 0), (tip, y0 + (y1 - y0) * 0.5, 0), steps=11)[:-1]]
             points += [bezier((tip, y0 + (y1 - y0) * 0.5, 0), (tip, y1, 0), (tip * 0.98, y1, 0), (r1, y1, 0), steps=11)]
             path = np.concatenate(points)
-    return stretched(tube(path, thick, material), z=rng.uniform(1.0, 1.8))
+    return stretched(tube(path, thick, material), z=rng.uniform(1.0, 1.8)).named("handle")
 
 
 def paint(rng: Rng, color: str) -> Material:

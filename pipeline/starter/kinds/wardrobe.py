@@ -12,22 +12,28 @@ def _inside(rng: Rng, size: Point, low: float, top: float, high: float, timber: 
     """
     (width, up, depth), shelves = size, 0
     board = 0.025
-    solids = [box((board, up, depth), (s * (width - board) / 2, low, 0), timber) for s in SIDES]
-    solids += [box((width, up, 0.012), (0, low, -depth / 2 + 0.006), timber), box((width, board, depth), (0, low + up - board, 0), timber)]
+    solids = named("side", [box((board, up, depth), (s * (width - board) / 2, low, 0), timber) for s in SIDES])
+    solids += [
+        box((width, up, 0.012), (0, low, -depth / 2 + 0.006), timber).named("back"),
+        box((width, board, depth), (0, low + up - board, 0), timber).named("top"),
+    ]
     solids.append(box((width - 0.01, top - low, depth - 0.002), (0, low, -0.001), timber))
     part = width * rng.uniform(0.3, 0.45) if width > 0.9 else 0.0
     side = pick(rng, SIDES)
     if part:
         shelves, wall, middle = int(rng.integers(3, 6)), side * (width / 2 - part), side * (width - part) / 2
-        solids.append(box((board, high, depth - 0.02), (wall, top, 0), timber))
+        solids.append(box((board, high, depth - 0.02), (wall, top, 0), timber).named("side"))
         heights = top + np.linspace(0.12, 0.85, shelves) * high
-        solids += [box((part, 0.02, depth - 0.03), (middle, float(y), 0), timber) for y in heights]
+        solids += named("shelf", [box((part, 0.02, depth - 0.03), (middle, float(y), 0), timber) for y in heights])
     reach, centre, rail = (width - part - 0.06) / 2, -side * part / 2, top + high - 0.1
-    solids.append(dowel((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, STEEL))
+    solids.append(dowel((centre - reach - 0.02, rail, 0), (centre + reach + 0.02, rail, 0), 0.012, STEEL).named("rail"))
     for x in np.linspace(-0.85, 0.7, int(rng.integers(3, 9))) * reach:
         long = rng.uniform(0.5, 0.8) * min(high, 1.4)
-        cloth = cushion((0.05, long, depth * 0.75), (float(x) + centre, rail - 0.03 - long, 0), 0.02, fabric(rng))
-        solids += [cloth, dowel((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, STEEL, sides=6)]
+        cloth = cushion((0.05, long, depth * 0.75), (float(x) + centre, rail - 0.03 - long, 0), 0.02, fabric(rng)).named("garment")
+        solids += [
+            cloth,
+            dowel((float(x) + centre, rail - 0.06, 0), (float(x) + centre, rail + 0.01, 0), 0.004, STEEL, sides=6).named("garment"),
+        ]
     return solids, shelves
 
 
@@ -35,13 +41,13 @@ def _crown(rng: Rng, width: float, height: float, depth: float, timber: Material
     """What closes the top: a board, mouldings, or a rounded board with an arch on it."""
     match rng.integers(4):
         case 0 | 1:
-            return [box((width, 0.03, depth + 0.02), (0, height - 0.03, 0.01), timber)]
+            return named("top", [box((width, 0.03, depth + 0.02), (0, height - 0.03, 0.01), timber)])
         case 2:
             steps = ((height - 0.06 + i * 0.028, out) for i, out in enumerate((0.015, 0.04, 0.07)))
-            return [box((width + 2 * out, 0.03, depth + out + 0.03), (0, y, out / 2 + 0.015), timber) for y, out in steps]
+            return named("top", [box((width + 2 * out, 0.03, depth + out + 0.03), (0, y, out / 2 + 0.015), timber) for y, out in steps])
     x, arch = arch_over(width, rng.uniform(0.08, 0.22), pick(rng, (1.2, 2.0)))
     crest = plate_between(x, np.full(len(x), height - 0.02), height + 0.04 + arch, 0.04, timber).moved((0, 0, depth / 2 - 0.01))
-    return [cushion((width + 0.1, 0.06, depth + 0.08), (0, height - 0.05, 0.02), 0.02, timber), crest]
+    return named("top", [cushion((width + 0.1, 0.06, depth + 0.08), (0, height - 0.05, 0.02), 0.02, timber), crest])
 
 
 def wardrobe(rng: Rng) -> Thing:
@@ -72,11 +78,11 @@ def wardrobe(rng: Rng) -> Thing:
             for s in SIDES:
                 door = [box((leaf_wide, high, 0.018), (0, 0, -0.009), leaf), *face(0, 0, 0, leaf_wide, high, -s)]
                 hung = [p.moved((-s * leaf_wide / 2, 0, 0)).turned("y", s * turn) for p in door]
-                solids += [p.moved((s * (width / 2 - 0.01), top, front + 0.02)) for p in hung]
+                solids += named("door", [p.moved((s * (width / 2 - 0.01), top, front + 0.02)) for p in hung])
         else:
             doors = 0
     else:
-        solids.append(box((width, up - 0.02, depth), (0, low, 0), timber))
+        solids.append(box((width, up - 0.02, depth), (0, low, 0), timber).hidden("door", front, "z").hidden("top", height - 0.02))
         shine, mirrored = glass(rng, pick(rng, ("white", "white", "blue"))), {doors // 2} if doors % 2 and maybe(rng, 0.5) else set()
         if maybe(rng, 0.25):
             mirrored = set(range(doors))
@@ -85,8 +91,9 @@ def wardrobe(rng: Rng) -> Thing:
             swing = (1 if i % 2 == 0 else -1) if doors > 1 else pick(rng, SIDES)
             if sort == "sliding":
                 out, leaf_wide = front + (0.028 if i % 2 else 0), each + (0.03 if doors > 1 else 0)
-                solids.append(box((leaf_wide, high, 0.026), (x, top, out + 0.013), leaf))
-                solids += [box((0.025, high, 0.012), (x + s * (leaf_wide / 2 - 0.0125), top, out + 0.03), STEEL) for s in SIDES]
+                solids.append(box((leaf_wide, high, 0.026), (x, top, out + 0.013), leaf).named("door"))
+                some = [box((0.025, high, 0.012), (x + s * (leaf_wide / 2 - 0.0125), top, out + 0.03), STEEL) for s in SIDES]
+                solids += named("door", some)
                 inner = out + 0.026
             else:
                 solids += face(x, top, front, each, high, swing)
@@ -94,14 +101,14 @@ def wardrobe(rng: Rng) -> Thing:
             if sort == "louvre":
                 for y in np.arange(top + 0.12, top + high - 0.12, 0.05):
                     slat = box((each * 0.72, 0.045, 0.008), (0, -0.0225, 0), leaf).turned("x", -25)
-                    solids.append(slat.moved((x, float(y), inner)))
+                    solids.append(slat.moved((x, float(y), inner)).named("door"))
             elif i in mirrored:
                 edge = 0.08 if sort != "sliding" else 0.05
-                solids.append(box((each - 2 * edge, high * 0.92 - 0.02, 0.008), (x, top + high * 0.04, inner), shine))
+                solids.append(box((each - 2 * edge, high * 0.92 - 0.02, 0.008), (x, top + high * 0.04, inner), shine).named("mirror"))
                 mirrors += 1
             elif sort == "sliding":
-                solids += [box((each - 0.02, 0.012, 0.006), (x, top + high * y, inner), STEEL) for y in (0.33, 0.66)]
+                solids += named("door", [box((each - 0.02, 0.012, 0.006), (x, top + high * y, inner), STEEL) for y in (0.33, 0.66)])
     solids += _crown(rng, width, height, depth, timber)
     counted = (("door", doors, leaf), ("drawer", drawer_rows * drawer_cols, leaf), ("mirror", mirrors, timber), ("shelf", shelves, timber))
     parts = said_of(timber, *counted, feet)
-    return Thing.of(solids, timber, style, parts)
+    return Thing.of(solids, timber, style, parts, rest="cabinet")
