@@ -436,7 +436,7 @@ def test_a_build_and_a_command_give_the_same_bytes_and_go_on_after_a_stop(finish
     said.say = (told := []).append
     commands.add_dense(path, DINO, GROUPS, None, 64, CPU, said)
     assert contents(path) == contents(finished) and validate.problems(path) == []
-    assert any("16 groups x 64 dimensions" in line and "seconds here for 11 shapes" in line for line in told)
+    assert any("16 groups x 64 dimensions" in line and "seconds here for" in line for line in told)
     assert [event.title for event in journal.read_journal(path).events if isinstance(event, journal.AddDense)] == [f"add-dense {DINO}"] * 2
     # Damage is repaired like that of every product that is made from the cache.
     flip(path / "dense/random-dino/features/c/1/0/0/0")

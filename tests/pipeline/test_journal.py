@@ -12,7 +12,6 @@ EVENTS = [
     journal.Build(source="starter", kind="starter", config={"shard": 4}, models={"ab": "/models/clip"}),
     journal.Retry(source="/meshes", kind="folder", config={}),
     journal.AddTeacher(teacher="clip", models={"ab": "/models/clip"}),
-    journal.AddDense(teacher="clip", models={"ab": "/models/clip"}),
     journal.AddCaptioner(captioner="template"),
     journal.Labels(set="modelnet40"),
     journal.Repair(files=("points/xyz/c/0/0/0/0",)),
@@ -20,6 +19,7 @@ EVENTS = [
     journal.ShapesMade(shard=3, shapes=16, steps={}),
     journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
     journal.Done(),
+    journal.AddDense(teacher="dino", models={"ab": "/models/dino"}),
 ]
 
 
@@ -85,6 +85,7 @@ def test_no_field_of_an_event_is_read_unchecked(tmp_path, event):
         (EVENTS[0], "build"),
         (EVENTS[2], "add-teacher clip"),
         (EVENTS[3], "add-captioner template"),
+        (EVENTS[-1], "add-dense dino"),
         (EVENTS[4], "labels modelnet40"),
         (journal.Labels(), "labels"),
         (journal.Unknown(name="append"), "append"),

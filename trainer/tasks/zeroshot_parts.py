@@ -245,7 +245,7 @@ def shares(task: Task, predictions: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def chances(task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean IoU and mean share of right points of each test shape, in percent, if every point gets a random part of its category. [n] each"""
+    """Mean IoU and share of right points of each test shape, in percent, if every point gets a random part of its category. [n] each"""
     rng = np.random.default_rng(0)
     found = []
     for _ in range(GUESSES):
