@@ -99,6 +99,7 @@ def build(
     mmpd-cache build starter out.zarr
     mmpd-cache build meshes/ out.zarr --recipe clip-dino --set points.blocks=4
     mmpd-cache build scans/ out.zarr --recipe points --set source.up=z
+    mmpd-cache build labelled/ out.zarr --recipe points --set source.labels=field --set source.parts=leg,seat
     """
     from pipeline.commands import build_cache
     from pipeline.recipes import configured

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from cache_schema import products, spec
 from cache_schema.layout import texts
@@ -82,6 +82,10 @@ def product_bytes(cache: Cache, record: spec.Record) -> int:
     return sum(file.stat().st_size for node in cache.arrays(record) for file in (cache.path / node.path).rglob("*") if file.is_file())
 
 
+PARTS: Final = 8
+"""Largest number of names of parts that a description shows."""
+
+
 def describe(record: spec.Record) -> str:
     """Say in a few words what a product is and what made it."""
     match record.spec:
@@ -96,7 +100,9 @@ def describe(record: spec.Record) -> str:
         case spec.ViewSpec() as v:
             return f"rig {v.rig.name}, {len(v.rig.cameras)} views of {v.size} pixels"
         case spec.PointSpec() as p:
-            return f"{p.blocks} blocks of {p.count}, first {p.ordered} in farthest-point order, seed {p.seed}"
+            few = ", ".join(p.parts[:PARTS]) + (" ..." if len(p.parts) > PARTS else "")
+            parts = f", {len(p.parts)} parts ({few})" if p.parts else ""
+            return f"{p.blocks} blocks of {p.count}, first {p.ordered} in farthest-point order, seed {p.seed}{parts}"
         case spec.GuideSpec() as g:
             return f"{g.encoder} weights {g.weights[:12]}"
         case spec.DenseSpec() as d:

@@ -40,7 +40,7 @@ LOOKS: Final = 250_000
 PER_VERTEX: Final = ("vertices", "normals", "uv", "colors")
 """The arrays of a `Part` that hold one row for each vertex."""
 
-PER_FACE: Final = ("side", "part", "instance")
+PER_FACE: Final = ("side", "part", "instance", "label_uv")
 """The arrays of a `Part`, beside `faces`, that hold one row for each triangle."""
 
 
@@ -84,6 +84,10 @@ class Part:
     """[F] int16: index of each triangle's label in `pipeline.sources.catalog.Labelled.parts`, -1 for none. None if no triangle has one."""
     instance: np.ndarray | None = None
     """[F] int32: number of the object that each triangle belongs to, -1 for none. None if no triangle has one."""
+    label_map: np.ndarray | None = None
+    """[H, W] int16, row 0 at the top: a picture whose texels are labels of parts. Where it is given, it replaces `part`."""
+    label_uv: np.ndarray | None = None
+    """[F, 3, 2] float32: place of each corner on `label_map`, as in `uv`; NaN for a triangle without a place."""
 
     @property
     def textured(self) -> bool:
@@ -533,6 +537,7 @@ def copied(part: Part, matrices: np.ndarray) -> Part:
         colors=None if part.colors is None else np.tile(part.colors, (k, 1)),
         part=None if part.part is None else np.tile(part.part, k),
         instance=None if part.instance is None else np.tile(part.instance, k),
+        label_uv=None if part.label_uv is None else np.tile(part.label_uv, (k, 1, 1)),
     )
 
 
@@ -551,6 +556,10 @@ def joined(parts: list[Part]) -> Part:
     for name in ("part", "instance"):
         if any(getattr(p, name) is not None for p in parts):
             stacked[name] = np.concatenate([label_of_faces(p, name) for p in parts])
+    maps = [p.label_map for p in parts if p.label_map is not None]
+    if maps:  # a file has one picture of labels
+        stacked["label_map"] = maps[0]
+        stacked["label_uv"] = np.concatenate([np.full((len(p.faces), 3, 2), np.nan) if p.label_uv is None else p.label_uv for p in parts])
     faces = np.concatenate([p.faces + start for p, start in zip(parts, starts, strict=True)])
     return dataclasses.replace(parts[0], faces=faces, **stacked)
 
@@ -559,6 +568,30 @@ def label_of_faces(part: Part, name: Literal["part", "instance"]) -> np.ndarray:
     """Return the labels of a part's triangles `[F]`; -1 where there is none."""
     labels: np.ndarray | None = getattr(part, name)
     return np.full(len(part.faces), -1, POINT_LABELS[name]) if labels is None else labels
+
+
+def labels_at(part: Part, name: str, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the labels `[m]` of places on a surface: of the nearest texel of `label_map` if there is one, else of the triangle.
+
+    Labels are never blended, because the label between 1 and 3 is not 2.
+
+    Args:
+        part: the part that the triangles belong to.
+        name: which labels, of `cache_schema.spec.POINT_LABELS`. A surface has no `origin`.
+        faces: `[m]` rows of `part.faces`.
+        weights: `[m, 3]` barycentric coordinates of the places.
+    """
+    if name not in ("part", "instance"):
+        return np.full(len(faces), -1)
+    if name == "instance" or part.label_map is None or part.label_uv is None:
+        of_triangles: np.ndarray = label_of_faces(part, "part" if name == "part" else "instance")[faces]
+        return of_triangles
+    height, width = part.label_map.shape
+    uv = np.einsum("mk,mkd->md", weights, part.label_uv[faces].astype(np.float64))
+    placed = np.isfinite(uv).all(axis=1)
+    uv = np.where((uv < 0) | (uv > 1), uv % 1, np.nan_to_num(uv))
+    column, row = np.minimum((uv[:, 0] * width).astype(int), width - 1), np.minimum(((1 - uv[:, 1]) * height).astype(int), height - 1)
+    return np.where(placed, part.label_map[row, column], -1)
 
 
 def baked(part: Part) -> np.ndarray:
@@ -579,7 +612,7 @@ def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
         UserError: coordinates are not finite or beyond `REACH`.
     """
     vertices = _near([part.vertices for part in parts])
-    types = {"normals": np.float32, "uv": np.float32, "faces": np.int32, "part": np.int16, "instance": np.int32}
+    types = {"normals": np.float32, "uv": np.float32, "faces": np.int32, "part": np.int16, "instance": np.int32, "label_uv": np.float32}
     done, warnings = [], []
     for part, moved in zip(parts, vertices, strict=True):
         if part.uv is not None and not np.isfinite(part.uv).all():
@@ -590,7 +623,7 @@ def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
             part = dataclasses.replace(part, normals=None)
         for name in PER_FACE:
             labels = getattr(part, name)
-            assert labels is None or np.shape(labels) == (len(part.faces),), f"{name}: one for each triangle, got {np.shape(labels)}"
+            assert labels is None or np.shape(labels)[:1] == (len(part.faces),), f"{name}: one for each triangle, got {np.shape(labels)}"
         arrays = {name: getattr(part, name) for name in types}
         cast: dict[str, Any] = {name: np.ascontiguousarray(a, types[name]) for name, a in arrays.items() if a is not None}
         done.append(dataclasses.replace(part, vertices=moved, **cast))

@@ -19,7 +19,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
-from pipeline.geometry import GREY, Cloud, Geometry, Mesh, appearance, counted, facing, triangles
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, appearance, counted, facing, labels_at, triangles
 from pipeline.normals import estimated
 
 DRAWS: Final = 20_000_000
@@ -180,6 +180,6 @@ def _drawn(mesh: Mesh, ends: np.ndarray, n: int, rng: np.random.Generator, spec:
         if normal is not None:
             normal[here] = facing(part.vertices[corners].astype(np.float64))
         for name, values in labels.items():
-            values[here] = _chosen(getattr(part, name, None), faces, spec.labels[name])  # a surface has no `origin`
+            values[here] = labels_at(part, name, faces, weights[here])
         start += len(part.faces)
     return Places(xyz, rgb, normal, labels), shown

@@ -183,7 +183,7 @@ def across(normals: NDArray[Any], corners: NDArray[Any]) -> bool:
 
 def clamped(
     uv: NDArray[Any], faces: NDArray[Any], size: tuple[int, int], values: dict[str, NDArray[Any]]
-) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
+) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]], NDArray[Any]]:
     """Changes the UV coordinates of a clamped texture so that a repeating texture looks the same.
 
     Beyond its edge a clamped texture has the colour of its outermost pixels. Triangles are cut along the middle of these pixels, so that
@@ -196,25 +196,28 @@ def clamped(
         values: Any other values `[V, ..]` of the vertices.
 
     Returns:
-        UV coordinates, faces and values with more vertices (the first V are the old ones) and more triangles. `values` are float64.
+        UV coordinates, faces and values with more vertices (the first V are the old ones) and more triangles, and the row of `faces` that
+        each triangle is a piece of. `values` are float64.
     """
     values = {"uv": np.asarray(uv, np.float64)} | {name: np.asarray(array, np.float64) for name, array in values.items()}
     edges = [(0.5 / pixels, 1 - 0.5 / pixels) for pixels in size]
+    origin = np.arange(len(faces))
     for axis in (0, 1):
         for edge in edges[axis]:
-            faces, values = _cut(faces, values, values["uv"][:, axis], edge)
+            faces, values, whose = _cut(faces, values, values["uv"][:, axis], edge)
+            origin = origin[whose]
     low, high = np.transpose(edges)
-    return np.clip(values.pop("uv"), low, high), faces, values
+    return np.clip(values.pop("uv"), low, high), faces, values, origin
 
 
 def _cut(
     faces: NDArray[Any], values: dict[str, NDArray[Any]], height: NDArray[Any], edge: float
-) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-    """Cuts the triangles that lie on both sides of `height [V] == edge` into three each."""
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]], NDArray[Any]]:
+    """Cuts the triangles that lie on both sides of `height [V] == edge` into three each. Also returns which triangle each is a piece of."""
     over = (height > edge)[faces]  # [F, 3]
     mixed = over.any(axis=1) & ~over.all(axis=1)
     if not mixed.any():
-        return faces, values
+        return faces, values, np.arange(len(faces))
     over, split = over[mixed], faces[mixed]
     alone = (over == (over.sum(axis=1) == 1)[:, None]).argmax(axis=1)  # the corner that is alone on its side
     a, b, c = (split[np.arange(len(split)), (alone + i) % 3] for i in range(3))
@@ -228,4 +231,5 @@ def _cut(
     for name, array in values.items():
         weight = share.reshape(-1, *[1] * (array.ndim - 1))
         grown[name] = np.concatenate([array, array[first] * (1 - weight) + array[second] * weight])
-    return np.concatenate([faces[~mixed], pieces]), grown
+    whose = np.concatenate([np.flatnonzero(~mixed), np.repeat(np.flatnonzero(mixed), 3)])
+    return np.concatenate([faces[~mixed], pieces]), grown, whose

@@ -17,7 +17,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -49,17 +49,27 @@ NEARBY: Final = (
 Sketchfab and many asset stores keep meshes and pictures in folders beside each other."""
 
 
+class PartLabels(Protocol):
+    """How labels of parts are read: a `pipeline.formats.labels.Labelling`, which the formats know."""
+
+    def checked(self, file: "File", shape: Geometry) -> Geometry:
+        """The shape that was read from a file, with a warning if some of it has no label."""
+
+
 class Missing(UserError):
     """A file that a shape names is missing."""
 
 
-def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["require", "grey"]) -> Geometry:
+def load(
+    path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["require", "grey"], labels: "PartLabels | None" = None
+) -> Geometry:
     """Reads a file of any format in `pipeline.formats.catalog.FORMATS`.
 
     Args:
         path: The file. Materials and textures are looked for where the file says, then beside it.
         up: The axis of the file that points up. The shape is turned so that +Y points up.
         textures: `require` makes a missing texture file an error, `grey` goes on without it.
+        labels: How part labels are read; None for none. A shape that has none gets a warning.
 
     Returns:
         A `Mesh`, or a `Cloud` where the file has points and no triangles. Vertices that no triangle uses are dropped. A shape
@@ -81,14 +91,15 @@ def load(path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["req
         raise UserError(f"the file cannot be opened: {error.strerror}") from error
     if not head:
         raise UserError("the file is empty (0 bytes)")
-    file = File(path, textures)
+    file = File(path, textures, labels)
     try:
         if file.suffix not in FORMATS:
             if file.suffix in ELSEWHERE:
                 raise UserError(f"'{file.suffix}' files cannot be read: {ELSEWHERE[file.suffix]}")
             raise UserError(f"'{file.suffix}' files cannot be read; what can: {' '.join(sorted(FORMATS))}")
         shape = finished(importlib.import_module(FORMATS[file.suffix]).read(file), up)
-        return dataclasses.replace(shape, beside=file.digest_beside())
+        shape = dataclasses.replace(shape, beside=file.digest_beside())
+        return shape if labels is None else labels.checked(file, shape)
     except UserError as error:
         kind = Missing if isinstance(error, Missing) else UserError
         raise kind(one_line(f"{_misnamed(head, path.suffix)}{error}", REASON)) from error
@@ -102,8 +113,8 @@ class File:
     the shape, because ShapeNet keeps its textures there.
     """
 
-    def __init__(self, path: Path, textures: Literal["require", "grey"]) -> None:
-        self.path, self.textures = path, textures
+    def __init__(self, path: Path, textures: Literal["require", "grey"], labels: "PartLabels | None" = None) -> None:
+        self.path, self.textures, self.labels = path, textures, labels
         self.suffix = path.suffix.lower()
         self.warnings: list[str] = []
         self._read: set[tuple[str, str]] = set()

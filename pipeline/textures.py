@@ -33,8 +33,8 @@ KTX2: Final = b"\xabKTX 20\xbb\r\n\x1a\n"
 """The first bytes of a KTX2 file, the container of GPU textures."""
 
 
-def decode(data: bytes, name: str) -> NDArray[np.uint8]:
-    """The pixels of an image file, `[H, W, 4]` uint8, averaged down to `SIDE`.
+def decode(data: bytes, name: str, *, exact: bool = False) -> NDArray[np.uint8]:
+    """The pixels of an image file, `[H, W, 4]` uint8, averaged down to `SIDE` unless `exact`.
 
     Raises:
         UserError: the data are no image that can be read, damaged, or larger than `PIXELS`.
@@ -49,7 +49,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
             warnings.simplefilter("ignore")
             Image.init()
             image = Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN])
-            return _pixels(image)
+            return _pixels(image, max(image.size) if exact else SIDE)
     except UnidentifiedImageError as error:
         raise UserError(f"texture {name!r} is not an image that can be read; what can: {' '.join(FORMATS)} KTX2") from error
     except Image.DecompressionBombError as error:
@@ -79,8 +79,8 @@ def resized(picture: NDArray[np.uint8], size: tuple[int, int], *, smooth: bool =
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], how))
 
 
-def _pixels(image: Any) -> NDArray[np.uint8]:
-    """A Pillow image as `[H, W, 4]` uint8, averaged down to `SIDE`.
+def _pixels(image: Any, side: int) -> NDArray[np.uint8]:
+    """A Pillow image as `[H, W, 4]` uint8, averaged down to `side` pixels in height and width.
 
     Raises:
         UserError: the image has no colours that can become RGB.
@@ -88,7 +88,7 @@ def _pixels(image: Any) -> NDArray[np.uint8]:
     """
     image.load()
     whole = _eight_bit(image)
-    shrink = -(-max(whole.size) // SIDE)
+    shrink = -(-max(whole.size) // side)
     if shrink > 1:
         # Colour and alpha apart, as in `resized`.
         color, alpha = whole.convert("RGB").reduce(shrink), whole.getchannel("A").reduce(shrink)
@@ -147,7 +147,7 @@ def _ktx2(data: bytes, name: str) -> NDArray[np.uint8]:
         raise UserError(f"texture {name!r} is a KTX2 file that is not Basis Universal (ETC1S or UASTC): cannot be read") from error
     except opengl_basisu.BasisuError as error:
         raise UserError(f"texture {name!r}, a KTX2 file (KHR_texture_basisu), is damaged or cut short") from error
-    return _pixels(Image.fromarray(np.ascontiguousarray(found)))
+    return _pixels(Image.fromarray(np.ascontiguousarray(found)), SIDE)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from pipeline.formats.gltf_data import (
     wholes,
 )
 from pipeline.formats.gltf_looks import Looks
+from pipeline.formats.labels import labelling, named
 from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, of_faces, unit
 from pipeline.reading import File
 
@@ -97,6 +98,8 @@ class _Scene:
         self.document, self.file = document, document.file
         self.looks = Looks(document)
         self._worlds: dict[int, NDArray[Any]] = {}
+        self._nodes: dict[Placed, list[str]] = {}
+        """By mesh of the scene: the name of the node of each of its copies. `_placements` fills it."""
 
     def shape(self) -> Geometry:
         """The shape in the scene. See `read`."""
@@ -125,7 +128,9 @@ class _Scene:
                     if len(visible.faces) < len(part.faces):
                         self.file.warn("triangles that are wholly transparent are left out")
                     colored |= said
-                    parts.append(copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != IDENTITY).any() else visible)
+                    put = copied(visible, matrices) if len(matrices) > 1 or (matrices[0] != IDENTITY).any() else visible
+                    named_part = self._part_of_triangles(primitive, what, len(visible.faces), len(matrices))
+                    parts.append(put if named_part is None else replace(put, part=named_part))
         if parts:
             if hidden:
                 self.file.warn(f"{hidden} of {surfaces} surfaces are wholly transparent and left out")
@@ -144,6 +149,28 @@ class _Scene:
                 self.file.warn("lines are left out")
             return replace(together, warnings=tuple(self.file.warnings))
         raise UserError("the file holds only lines, no surface and no points" if lines else "the file holds no triangles and no points")
+
+    def _part_of_triangles(self, primitive: Record, what: Placed, faces: int, copies: int) -> NDArray[Any] | None:
+        """Part labels `[copies * faces]` of the copies of a primitive, by its material or by the nodes; None where none are asked for."""
+        labels = labelling(self.file)
+        if labels is None or labels.how.way not in ("material", "group"):
+            return None
+        names = self._nodes[what] if labels.how.way == "group" else [self._material_name(primitive)] * copies
+        return np.repeat(labels.of_words([named(name) for name in names], self.file), faces)
+
+    @functools.cached_property
+    def _label_map(self) -> NDArray[Any]:
+        """The picture of labels, as indices of parts `[H, W]`."""
+        asked = labelling(self.file)
+        assert asked is not None
+        return asked.of_picture(self.file)
+
+    def _material_name(self, primitive: Record) -> str:
+        """The name of the material of a primitive; empty where it has none."""
+        if "material" not in primitive:
+            return ""
+        name = self.document.item("materials", whole(primitive, "material")).get("name", "")
+        return name if isinstance(name, str) else ""
 
     # ------------------------------------------------------------------------------------------------------------ nodes
 
@@ -200,7 +227,9 @@ class _Scene:
         found: dict[Placed, list[NDArray[Any]]] = {}
         if not document.table("nodes") and document.table("meshes"):
             self.file.warn("the file has meshes and no nodes: all are taken, as they lie")
-            return {Placed(i, None, self._weights({}, i)): IDENTITY[None] for i in range(len(document.table("meshes")))}
+            alone = {Placed(i, None, self._weights({}, i)): IDENTITY[None] for i in range(len(document.table("meshes")))}
+            self._nodes = {what: [""] for what in alone}
+            return alone
         seen: set[int] = set()
         todo = self._roots()[::-1]
         while todo:
@@ -224,9 +253,11 @@ class _Scene:
             if skin is not None:
                 # Joints alone place a skin; the specification ignores the matrix of the node. A second copy would lie exactly on the first.
                 found.setdefault(what, [IDENTITY[None]])
+                self._nodes.setdefault(what, [_name(node)])
                 continue
             world = self._world(index)[None]
             found.setdefault(what, []).append(world if instances is None else world @ self._instances(instances))
+            self._nodes.setdefault(what, []).extend([_name(node)] * len(found[what][-1]))
         return {what: np.concatenate(matrices) for what, matrices in found.items()}
 
     def _weights(self, node: Record, mesh: int) -> tuple[float, ...]:
@@ -322,6 +353,9 @@ class _Scene:
         rows, faces = _used(faces, count)
         vertices, normals = self._formed(primitive, what, given, rows)
         part = Part(vertices=vertices, faces=faces, normals=unit(normals, len(vertices)))
+        if (asked := labelling(self.file)) and asked.how.way == "texture":
+            uv = given["TEXCOORD_0"].floats(rows) * [1, -1] + [0, 1] if "TEXCOORD_0" in given else np.full((len(vertices), 2), np.nan)
+            part = replace(part, label_map=self._label_map, label_uv=uv[faces])
         part, said = self.looks.dressed(part, primitive, given, rows)
         return (part, said) if mode != 0 else (replace(part, faces=faces[:0]), said)
 
@@ -427,6 +461,12 @@ class _Scene:
             raise UserError(f"skins[{index}] has {len(nodes)} joints and inverseBindMatrices {list(values.raw.shape)}")
         inverse = values.floats()[: len(nodes)].astype(np.float64).reshape(-1, 4, 4).transpose(0, 2, 1)
         return worlds @ inverse
+
+
+def _name(node: Record) -> str:
+    """The name of a node; empty where it has none."""
+    name = node.get("name", "")
+    return name if isinstance(name, str) else ""
 
 
 def _mode(primitive: Record) -> int:

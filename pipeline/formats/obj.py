@@ -9,6 +9,7 @@ Letters: L lines, V, T, N rows of `v`, `vt`, `vn`, P polygons, C corners of all 
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from pipeline.formats import mtl
+from pipeline.formats import labels, mtl
 from pipeline.formats.lines import Lines, parsed, shades
 from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, unit
 from pipeline.polygons import ALONG_SURFACE, across, clamped, triangulated
@@ -86,13 +87,73 @@ def read(file: File) -> Geometry:
     if len(some) and not across(normals[some[:, :, 2]], vertices[some[:, :, 0]]):
         file.warn(ALONG_SURFACE)
         normals = normals[:0]
+    labelled = _labelled(lines, corners, used, uv, triangles, polygon, file)
     owned = _by_material(used, corners.lines, polygon)
     drawn = _drawn(file, libraries, [name for name, _ in owned])
     black = not any(look.pictured or look.base is None or any(look.base) for look in drawn)
     surface = _Surface(vertices, colors, uv, normals, corners.indices, file, black)
-    made = [one for (name, mine), look in zip(owned, drawn, strict=True) for one in surface.parts(triangles[mine], look, name)]
+    made = [
+        one
+        for (name, mine), look in zip(owned, drawn, strict=True)
+        for one in surface.parts(triangles[mine], look, name, _of(labelled, mine))
+    ]
     parts, colored = [part for part, _ in made], any(said for _, said in made)
     return Mesh(parts=tuple(grouped(parts)), colored=colored, warnings=tuple(file.warnings))
+
+
+def _of(labelled: Mapping[str, NDArray[Any]], rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The labels of some triangles. A picture of labels stays whole."""
+    return {name: values if name == "label_map" else values[rows] for name, values in labelled.items()}
+
+
+def _labelled(
+    lines: Lines,
+    corners: Corners,
+    used: list[tuple[int, str]],
+    uv: NDArray[Any],
+    triangles: NDArray[Any],
+    polygon: NDArray[Any],
+    file: File,
+) -> dict[str, NDArray[Any]]:
+    """The fields `part` `[F]`, or `label_map` and `label_uv` `[F, 3, 2]`, of the surface; empty where no labels are asked for or found.
+
+    Args:
+        lines: the lines of the file.
+        corners: the corners of the faces.
+        used: line and material of each `usemtl`.
+        uv: `[T, 2]` texture coordinates.
+        triangles: `[F, 3]` positions in the corners.
+        polygon: `[F]` polygon of each triangle.
+        file: the file.
+    """
+    asked = labels.labelling(file)
+    if asked is not None and asked.how.way == "texture":
+        named = corners.indices[triangles, 1]  # [F, 3]
+        places = np.where(named[..., None] >= 0, uv[named], np.nan) if len(uv) else np.full((*named.shape, 2), np.nan)
+        return {"label_map": asked.of_picture(file), "label_uv": places}
+    part = _part_of_faces(lines, corners.lines, used, file)
+    return {} if part is None else {"part": part[polygon]}
+
+
+def _part_of_faces(lines: Lines, faces: NDArray[Any], used: list[tuple[int, str]], file: File) -> NDArray[np.int16] | None:
+    """Part labels `[P]` of the faces; None where none are asked for or found.
+
+    Args:
+        faces: `[P]` line of each face.
+        used: line and material of each `usemtl`.
+    """
+    asked = labels.labelling(file)
+    if asked is None:
+        return None
+    if asked.how.way in ("material", "group"):
+        said = used
+        if asked.how.way == "group":
+            chosen = lines.are(b"g", b"o").tolist()
+            said = [(line, [*lines.text(line).split(maxsplit=1), ""][1]) for line in chosen]
+        names = ["", *(labels.named(name) for _, name in said)]
+        owners, whose = np.unique(np.searchsorted([line for line, _ in said], faces), return_inverse=True)
+        return asked.of_words([names[owner] for owner in owners], file)[whose]
+    return asked.of_faces(file, len(faces))
 
 
 def _by_material(used: list[tuple[int, str]], lines: NDArray[Any], polygon: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
@@ -401,24 +462,26 @@ class _Surface:
     black: bool
     """Whether all materials are black, so that only vertices can give a colour."""
 
-    def parts(self, triangles: NDArray[Any], look: mtl.Look, name: str) -> list[tuple[Part, bool]]:
+    def parts(self, triangles: NDArray[Any], look: mtl.Look, name: str, labelled: Mapping[str, NDArray[Any]]) -> list[tuple[Part, bool]]:
         """Triangles `[F, 3]` of one material as parts, each with whether the file gives its colour.
 
-        Faces without UV coordinates become a part of their own, in the plain colour of the material.
+        Faces without UV coordinates become a part of their own, in the plain colour of the material. `labelled` are their labels,
+        see `_labelled`.
         """
         if look.texture is None:
-            return [self._part(triangles, look, textured=False)]
+            return [self._part(triangles, look, labelled, textured=False)]
         placed = (self.indices[triangles, 1] >= 0).all(axis=1)
-        done = [] if not placed.any() else [self._part(triangles[placed], look, textured=True)]
+        done = [] if not placed.any() else [self._part(triangles[placed], look, _of(labelled, placed), textured=True)]
         if not placed.all():
             self.file.warn(
                 f"{np.count_nonzero(~placed):,} triangles of material {name!r} have no place (vt) on its texture; they are drawn without it"
             )
-            done.append(self._part(triangles[~placed], look, textured=False))
+            done.append(self._part(triangles[~placed], look, _of(labelled, ~placed), textured=False))
         return done
 
-    def _part(self, triangles: NDArray[Any], look: mtl.Look, textured: bool) -> tuple[Part, bool]:
-        """Triangles `[F, 3]` as one part, with or without the texture of its look; and whether the file gives its colour."""
+    def _part(self, triangles: NDArray[Any], look: mtl.Look, labelled: Mapping[str, NDArray[Any]], textured: bool) -> tuple[Part, bool]:
+        """Triangles `[F, 3]` with their labels as one part, with or without the texture of its look; and whether the file gives its
+        colour."""
         corners = self.indices[triangles.reshape(-1)]  # [3 F, 3]
         columns = [0]
         if textured:
@@ -443,7 +506,10 @@ class _Surface:
             if look.place.clamp:
                 height, width = look.texture.shape[:2]
                 colors = values.get("colors")
-                uv, faces, values = clamped(uv, faces, (width, height), values)
+                uv, faces, values, origin = clamped(uv, faces, (width, height), values)
+                if "label_uv" in labelled and len(origin) > len(triangles):
+                    raise UserError("labels=texture cannot be read beside a picture that ends at its edge (-clamp on)")
+                labelled = _of(labelled, origin)
                 if colors is not None:
                     values["colors"] = np.rint(values["colors"]).astype(np.uint8)
                 if normals is not None:
@@ -459,7 +525,7 @@ class _Surface:
             plain = None
         said = pictured or "colors" in values or plain is not None
         shade = (1.0, 1.0, 1.0) if pictured or (plain is None and "colors" in values) else plain or (GREY, GREY, GREY)
-        fields |= values
+        fields |= values | dict(labelled)
         return Part(faces=faces, base_color=(*shade, look.alpha), **fields), said
 
     def _hides(self, plain: tuple[float, float, float], colors: NDArray[Any]) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from pipeline.formats.labels import labelling
 from pipeline.formats.lines import Lines, parsed, shades
 from pipeline.geometry import GREY, Geometry, Mesh, Part, compact, taken, unit
 from pipeline.polygons import ALONG_SURFACE, across, triangulated
@@ -256,7 +257,10 @@ def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh
     if normals is not None and not across(normals[some], vertices[some]):
         file.warn(ALONG_SURFACE)
         normals = None
-    part = Part(vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors)
+    given = asked.of_faces(file, len(faces.counts)) if (asked := labelling(file)) else None
+    part = Part(
+        vertices=vertices, faces=faces.corners[triangles], normals=normals, colors=colors, part=None if given is None else given[polygon]
+    )
     tints = _tints(faces, file, beside_colors=colors is not None)
     if tints is not None:
         flat = part.faces.reshape(-1)

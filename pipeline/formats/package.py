@@ -109,7 +109,7 @@ def not_repeated(file: File, part: Part, modes: tuple[str, str]) -> Part:
         return part
     height, width = part.texture.shape[:2]
     values = {"vertices": part.vertices} | ({} if part.normals is None else {"normals": part.normals})
-    uv, faces, values = clamped(part.uv, part.faces, (width, height), values)
+    uv, faces, values, _ = clamped(part.uv, part.faces, (width, height), values)
     normals = unit(values.get("normals"), len(uv))
     return dataclasses.replace(part, uv=uv, faces=faces, vertices=values["vertices"], normals=normals)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from pipeline.formats import columns
+from pipeline.formats import columns, labels
 from pipeline.geometry import Cloud
 from pipeline.reading import File
 
@@ -46,7 +46,9 @@ def read(file: File) -> Cloud:
             raise UserError(f"DATA {other[:40]!r}: expected ascii, binary or binary_compressed")
     if not re.fullmatch(IDENTITY, header.get("VIEWPOINT", "0 0 0 1 0 0 0")):
         file.warn("the scanner's pose (VIEWPOINT) is not applied")
-    return dataclasses.replace(columns.named(_usable(table), file.warn), warnings=tuple(file.warnings))
+    given, rest = labels.fields_apart(file, list(_usable(table).items()))
+    cloud = labels.with_labels(file, columns.named(rest, file.warn), given)
+    return dataclasses.replace(cloud, warnings=tuple(file.warnings))
 
 
 def _usable(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, taken, unit
+from pipeline.formats.labels import labelling, majority
+from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, of_faces, taken, unit
 from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File, decoded
 
@@ -168,8 +169,7 @@ def read(file: File) -> Geometry:
     places = vertices.stacked(("x", "y", "z"))
     if places is None:
         raise UserError(f"element 'vertex' has no properties x, y, z; it has: {' '.join(vertices.types) or 'none'}")
-    if LABELS.intersection(vertices.types):
-        file.warn(f"labels of points ({', '.join(sorted(LABELS.intersection(vertices.types)))}) are not used")
+    _unread_labels(file, vertices)
     counts, corners, faces = _polygons(file, tables, len(places))
     materials = tables.get("material", Table(0, {}, {}, {}))
     if not (counts >= 3).any():
@@ -194,6 +194,16 @@ def vertices(file: File) -> tuple[Table, NDArray[Any] | None]:
 # ------------------------------------------------------------------------------------------------------------ shapes
 
 
+def _unread_labels(file: File, vertices: Table) -> None:
+    """Warns about properties of points that are labels and are not read."""
+    asked = labelling(file)
+    read = {asked.field(vertices.columns), asked.how.objects.lower()} if asked else set()
+    found = sorted(LABELS.intersection(vertices.types) - read)
+    if found:
+        hint = "" if asked else "; --set source.labels=field reads them in a folder"
+        file.warn(f"labels of points ({', '.join(found)}) are not used{hint}")
+
+
 def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) -> Cloud:
     colors = _colors(vertices)
     if materials.rows:
@@ -212,10 +222,16 @@ def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) 
                 file.warn(f"{np.count_nonzero(~seen):,} of {len(places):,} splats are invisible and left out")
                 keep &= seen
     normals = vertices.stacked(("nx", "ny", "nz"))
+    part, instance = None, None
+    if asked := labelling(file):
+        part, instance = (take(vertices.columns, "vertex property") for take in (asked.of_field, asked.of_objects))
+        part = asked.of_faces(file, len(places)) if part is None else part
     return Cloud(
         points=places[keep],
         colors=None if colors is None else colors[keep, :3],
         normals=None if normals is None else normals[keep],
+        part=None if part is None else part[keep],
+        instance=None if instance is None else instance[keep],
         warnings=tuple(file.warnings),
     )
 
@@ -256,12 +272,13 @@ def _mesh(
         file.warn(ALONG_SURFACE)
         normals = None
     whole = Part(vertices=places, faces=faces_of, normals=normals)
+    whole = dataclasses.replace(whole, **_labelled(file, vertices, faces, counts, triangles, faces_of, polygon))
 
     parts, said = [], False
     pictures = np.unique(mapped) if header.textures else np.array([-1])
     for picture in pictures:
         rows: Any = mapped[polygon] == picture if len(pictures) > 1 else slice(None)  # [F]
-        part = dataclasses.replace(whole, faces=whole.faces[rows], base_color=(1.0, 1.0, 1.0, 1.0))
+        part = dataclasses.replace(of_faces(whole, rows), base_color=(1.0, 1.0, 1.0, 1.0))
         texture = file.texture(header.textures[picture]) if picture >= 0 else None
         if texture is not None:
             # Colours beside a picture are often black, so they are not multiplied with it.
@@ -276,6 +293,94 @@ def _mesh(
         said |= part.texture is not None or part.colors is not None
         parts.append(compact(_seen_through(file, part)))
     return Mesh(parts=tuple(grouped(parts)), colored=said, warnings=tuple(file.warnings))
+
+
+def _labelled(
+    file: File, vertices: Table, faces: Table, counts: NDArray[Any], triangles: NDArray[Any], faces_of: NDArray[Any], polygon: NDArray[Any]
+) -> dict[str, Any]:
+    """The fields of a `Part` that hold labels; empty where none are asked for.
+
+    Args:
+        file: the file.
+        vertices: the rows of element 'vertex'.
+        faces: the rows of element 'face'.
+        counts: `[P]` number of corners of each polygon.
+        triangles: `[F, 3]` positions of corners.
+        faces_of: `[F, 3]` vertices.
+        polygon: `[F]` polygon of each triangle.
+    """
+    asked = labelling(file)
+    if asked is None:
+        return {}
+    if asked.how.way == "texture":
+        return {"label_map": asked.of_picture(file), "label_uv": _label_places(vertices, faces, counts, triangles, faces_of)}
+    rows = (file, vertices, faces, len(counts), faces_of, polygon)
+    return {"part": _part_of_triangles(*rows), "instance": _objects_of_triangles(*rows)}
+
+
+def _part_of_triangles(
+    file: File, vertices: Table, faces: Table, polygons: int, triangles: NDArray[Any], polygon: NDArray[Any]
+) -> NDArray[np.int16] | None:
+    """Part labels `[F]` of the triangles; None where none are asked for or found. A property of faces comes before one of vertices.
+
+    Args:
+        polygons: P, which is more than the rows of `faces` where the file has strips, too. Triangles of strips get no label.
+        triangles: `[F, 3]` vertices of each triangle.
+        polygon: `[F]` polygon of each triangle.
+    """
+    asked = labelling(file)
+    if asked is None:
+        return None
+    given = asked.of_field(faces.columns, "face property") if faces.rows else None
+    given = asked.of_faces(file, faces.rows) if given is None else given
+    if given is not None:
+        of_polygons: NDArray[np.int16] = np.concatenate([given, np.full(polygons - len(given), -1, np.int16)])
+        of_triangles: NDArray[np.int16] = of_polygons[polygon]
+        return of_triangles
+    of_vertices = asked.of_field(vertices.columns, "vertex property")
+    if of_vertices is None:
+        return None
+    corners = of_vertices[triangles]  # [F, 3]
+    mixed = np.count_nonzero((corners != corners[:, :1]).any(axis=1))
+    if mixed:
+        file.warn(f"labels are of vertices: {mixed:,} of {len(corners):,} triangles have several, and take that of most corners")
+    return majority(corners)
+
+
+def _objects_of_triangles(
+    file: File, vertices: Table, faces: Table, polygons: int, triangles: NDArray[Any], polygon: NDArray[Any]
+) -> NDArray[Any] | None:
+    """The number of the object of each triangle `[F]`, -1 for none; None where none are asked for or found. See `_part_of_triangles`."""
+    asked = labelling(file)
+    given = asked.of_objects(faces.columns, "face property") if asked and faces.rows else None
+    if given is not None:
+        of_polygons = np.concatenate([given, np.full(polygons - len(given), -1, np.int32)])
+        return np.asarray(of_polygons[polygon])
+    of_vertices = asked.of_objects(vertices.columns, "vertex property") if asked else None
+    return None if of_vertices is None else majority(of_vertices[triangles])
+
+
+def _label_places(
+    vertices: Table, faces: Table, counts: NDArray[Any], triangles: NDArray[Any], faces_of: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Texture coordinates `[F, 3, 2]` of triangles: of their corners, else of their vertices; NaN where there are none.
+
+    Args:
+        vertices: the rows of element 'vertex'.
+        faces: the rows of element 'face'.
+        counts: `[P]` number of corners of each polygon.
+        triangles: `[F, 3]` positions of corners.
+        faces_of: `[F, 3]` vertices.
+    """
+    if "texcoord" in faces.lists and faces.rows == len(counts):
+        given, values = faces.lists["texcoord"]
+        fits = given == 2 * counts
+        uv = np.full((counts.sum(), 2), np.nan)
+        uv[np.repeat(fits, counts)] = values[np.repeat(fits, given)].reshape(-1, 2)
+        of_corners: NDArray[np.float64] = uv[triangles]
+        return of_corners
+    of_vertex = next((found for names in COORDINATES if (found := vertices.stacked(names)) is not None), None)
+    return np.full((*faces_of.shape, 2), np.nan) if of_vertex is None else of_vertex.astype(np.float64)[faces_of]
 
 
 def _chosen_colors(

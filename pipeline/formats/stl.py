@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from pipeline.formats.labels import labelling
 from pipeline.formats.lines import Lines
 from pipeline.geometry import GREY, Geometry, Mesh, Part
 from pipeline.reading import File
@@ -57,18 +58,20 @@ def _mesh(corners: NDArray[Any], colors: NDArray[Any] | None, file: File) -> Mes
     """Triangles `[F, 3, 3]` and their colours `[F, 4]` uint8 as a mesh. Triangles share no vertices."""
     if not len(corners):
         raise UserError("the file holds no triangles")
+    given = asked.of_faces(file, len(corners)) if (asked := labelling(file)) else None
     good = np.isfinite(corners).all(axis=(1, 2))
     lost = len(good) - np.count_nonzero(good)
     if 0 < lost <= LOST * len(good):
         file.warn(f"{lost:,} of {len(good):,} triangles have coordinates that are no numbers and are left out")
         corners, colors = corners[good], None if colors is None else colors[good]
+        given = None if given is None else given[good]
     look: dict[str, Any] = {"base_color": (GREY, GREY, GREY, 1.0)}
     if colors is not None:
         look = {"colors": np.repeat(colors, 3, axis=0)}
         if colors[:, 3].min() < 255:
             look["alpha_mode"] = "BLEND"
     faces = np.arange(3 * len(corners)).reshape(-1, 3)
-    part = Part(vertices=corners.reshape(-1, 3).astype(np.float64), faces=faces, **look)
+    part = Part(vertices=corners.reshape(-1, 3).astype(np.float64), faces=faces, part=given, **look)
     return Mesh(parts=(part,), colored=colors is not None, warnings=tuple(file.warnings))
 
 

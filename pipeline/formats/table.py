@@ -13,7 +13,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from pipeline.formats import columns
+from pipeline.formats import columns, labels
 from pipeline.geometry import Cloud
 from pipeline.reading import File, decoded
 
@@ -51,8 +51,21 @@ def read(file: File) -> Cloud:
 def _from_text(file: File) -> Cloud:
     table = parsed(file.data, file.warn)
     if table.names:
-        return columns.named(list(zip(table.names, table.values.T, strict=True)), file.warn)
-    return columns.unnamed(table.values, file.warn, intensity_first=file.suffix == ".pts", pointed=table.pointed)
+        return _named(file, list(zip(table.names, table.values.T, strict=True)))
+    return _unnamed(file, table.values, table.pointed)
+
+
+def _named(file: File, table: list[tuple[str, NDArray[Any]]]) -> Cloud:
+    """The cloud in named columns or arrays, with its labels where they are asked for."""
+    given, rest = labels.fields_apart(file, table)
+    return labels.with_labels(file, columns.named(rest, file.warn), given)
+
+
+def _unnamed(file: File, values: NDArray[Any], pointed: Sequence[bool] = ()) -> Cloud:
+    """The cloud in a table `[n, c]` without names, with its labels where they are asked for."""
+    part, values, pointed = labels.column_apart(file, values, pointed)
+    cloud = columns.unnamed(values, file.warn, intensity_first=file.suffix == ".pts", pointed=pointed)
+    return labels.with_labels(file, cloud, {} if part is None else {"part": part})
 
 
 # ------------------------------------------------------------------------------------------------------------- arrays
@@ -90,8 +103,8 @@ def _damaged(error: Exception) -> UserError:
 def _from_array(array: NDArray[Any], file: File) -> Cloud:
     if array.dtype.names:
         flat = array.reshape(-1)
-        return columns.named({name: flat[name] for name in array.dtype.names}, file.warn)
-    return columns.unnamed(oriented(one_cloud(array), file.warn), file.warn)
+        return _named(file, [(name, flat[name]) for name in array.dtype.names])
+    return _unnamed(file, oriented(one_cloud(array), file.warn))
 
 
 def _from_archive(file: File) -> Cloud:
@@ -121,7 +134,7 @@ def _from_archive(file: File) -> Cloud:
             tables = {"points" if name == wide[0] else name: array for name, array in tables.items()}
     of_points = (*columns.POINT_KEYS, *columns.COLOR_KEYS, *columns.NORMAL_KEYS)
     shaped = {name: oriented(one_cloud(array), file.warn) if columns.plain(name) in of_points else array for name, array in tables.items()}
-    return columns.named(shaped, file.warn)
+    return _named(file, list(shaped.items()))
 
 
 def one_cloud(array: NDArray[Any]) -> NDArray[Any]:

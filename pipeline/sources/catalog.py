@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 SOURCES: Final[dict[str, str]] = {
     "starter": "pipeline.starter.shapes",
+    "rooms": "pipeline.starter.rooms",
     "list": "pipeline.sources.listing",
+    "shapenetpart": "pipeline.sources.shapenetpart",
+    "partnet": "pipeline.sources.partnet",
     "s3dis": "pipeline.sources.s3dis",
     "scannet": "pipeline.sources.scannet",
     "sunrgbd": "pipeline.sources.sunrgbd",

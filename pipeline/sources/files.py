@@ -17,6 +17,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from pipeline import reading
 from pipeline.formats import collada
+from pipeline.formats.labels import Labelling, Labels
 from pipeline.formats.table import is_table
 from pipeline.geometry import Geometry
 from pipeline.sources.catalog import Entry, Textures
@@ -64,10 +65,13 @@ class FileReader:
     """`auto`: see `usual_up`."""
     options: tuple[tuple[str, str], ...]
     textures: Textures
+    labels: Labels | None = None
+    """How part labels are read; None for none."""
 
     def read(self, entry: Entry) -> Geometry:
         path = self._path(entry)
-        return reading.load(path, up=entry.up or (usual_up(path) if self.up == "auto" else self.up), textures=self.textures)
+        up = entry.up or (usual_up(path) if self.up == "auto" else self.up)
+        return reading.load(path, up=up, textures=self.textures, labels=Labelling(self.labels) if self.labels else None)
 
     def digest(self, entry: Entry) -> bytes:
         with self._path(entry).open("rb") as file:

@@ -20,6 +20,12 @@ Label, by the option `label`:
 
 A .txt, .csv, .asc or .npz file with the name of another shape beside it is left out: it is an annotation of that shape.
 
+Labels of parts, by the option `labels`, see `pipeline.formats.labels`: `none`; `seg` (a file of labels beside each shape), `field`,
+`field:NAME`, `column:NUMBER`, `material`, `group`; or `auto` (default): `seg` if every shape has such a file, else `none`. The option
+`parts` names the parts: `parts=leg,seat` for the labels 0 and 1, `parts=1:leg,2:seat` for others, `parts=Wood:leg` for names of materials.
+Without it a file `parts.txt` does, else a pass over all labels lists them. With `field`, `instances=NAME` names the field with the number
+of the object of each face, vertex or point.
+
 Up axis, by the option `up`: `y`, `z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
 """
 
@@ -32,6 +38,7 @@ from typing import Final
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice, find_files, folder_at
+from pipeline.sources.parts import chosen, labelled_by
 from pipeline.sources.splits import SPLITS
 
 LOOKS_FOR: Final = f"a folder of {' '.join(UP)} files"
@@ -42,7 +49,16 @@ def recognises(location: str) -> bool:
 
 
 def open_source(
-    location: str, *, textures: Textures = "require", label: str = "auto", up: str = "auto", split: str = "", split_seed: str = "0"
+    location: str,
+    *,
+    textures: Textures = "require",
+    label: str = "auto",
+    labels: str = "auto",
+    parts: str = "",
+    instances: str = "",
+    up: str = "auto",
+    split: str = "",
+    split_seed: str = "0",
 ) -> Source:
     """Lists a folder. The options are explained at the head of this module."""
     label = label_asked(label)
@@ -67,17 +83,18 @@ def open_source(
     if guessed:
         kinds = len(set(folders) - {""})
         label = "folder" if kinds and (level >= 0 or kinds >= len(set(names) - {""})) else "file"
-    labels = {"folder": folders, "file": names, "none": [""] * len(texts)}[label]
-    columns = zip(texts, locators, labels, told, strict=True)
+    classes = {"folder": folders, "file": names, "none": [""] * len(texts)}[label]
+    columns = zip(texts, locators, classes, told, strict=True)
     entries = [Entry(id=shape_id(t), locator=f, label=name, split=one) for t, f, name, one in columns]
     entries, said = splits.finished(entries, split, split_seed, told_by)
     if entries:
-        notes = [*([_guess(label, labels)] if guessed else []), *said, *notes]
+        notes = [*([_guess(label, classes)] if guessed else []), *said, *notes]
         if up == "auto":
             notes.append(axes_told(os.path.splitext(locator)[1].lower() for locator in locators))
-    options = (("label", label), *recorded, ("up", up))
-    reader = FileReader(kind="folder", location=str(root), up=axis, options=options, textures=textures)
-    return Source.of(reader, entries, skipped, notes)
+    how, more, said = chosen(labels, parts, instances, root, [root / locator for locator in locators])
+    options = tuple(sorted((("label", label), *more, *recorded, ("up", up))))
+    reader = FileReader(kind="folder", location=str(root), up=axis, options=options, textures=textures, labels=how)
+    return Source.of(reader, entries, skipped, [*notes, *said], labelled=labelled_by(how))
 
 
 def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str]:

@@ -9,9 +9,12 @@ option `keys=CLOUDS,LABELS,COLOURS` gives other names; an empty name means the u
 columns after x, y, z are colours or normals, or are left out. Colours may also be in a data set `rgb` [N, n, 3], and normals in `normal`
 [N, n, 3].
 
-Labels are numbers [N] or [N, 1] (-1 is none), one-hot rows [N, C], or texts. Labels of points [N, n] are not used. Class names for numbers
-come from a file `shape_names.txt` beside the file, or from a data set or attribute `classes` or `names` in it. The names of ScanObjectNN
-are in this module. Without names, classes are called `class_3`. `label=none` leaves labels out.
+Labels are numbers [N] or [N, 1] (-1 is none), one-hot rows [N, C], or texts. Class names for numbers come from a file `shape_names.txt`
+beside the file, or from a data set or attribute `classes` or `names` in it. The names of ScanObjectNN are in this module. Without names,
+classes are called `class_3`. `label=none` leaves labels out.
+
+Labels of points [N, n] or [N, n, 1] are read as labels of parts if the option `labels=KEY` names them. `parts=leg,seat` or
+`parts=1:leg,2:seat` names the parts, else a pass over all labels lists them.
 
 Split: train, val or test from the name of the file, in any case, else from the folders on its path. `split=0.8` makes a split by a hash of
 the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/000012`.
@@ -39,10 +42,12 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline import geometry
 from pipeline.formats import columns
+from pipeline.formats.labels import Labelling, Labels, vocabulary
 from pipeline.formats.table import oriented
 from pipeline.labels import CLASSES
+from pipeline.reading import decoded
 from pipeline.sources import splits
-from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
+from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, choice, find_files, folder_at
 
 LOOKS_FOR: Final = "an .h5 file, or a folder with .h5 files such as ply_data_*.h5 or train.h5 and test.h5"
@@ -97,6 +102,9 @@ LABEL_VALUES: Final = 500_000_000
 GLANCE: Final = 100
 """Number of subfolders that are looked into to recognise a source."""
 
+LABELS_AT_ONCE: Final = 4_000_000
+"""Number of labels of points that are read at once when they are listed."""
+
 LINKS: Final = 8
 """Longest chain of links within a file that is followed."""
 
@@ -124,6 +132,8 @@ class RowReader:
     """The option `keys`."""
     options: tuple[tuple[str, str], ...]
     textures: Textures
+    labels: Labels | None = None
+    """The data set with a label of a part for each point, as `Labels.name`; None for none."""
 
     def read(self, entry: Entry) -> geometry.Cloud:
         values, colors, normals = self._row(entry)
@@ -137,17 +147,33 @@ class RowReader:
         beside = {"rgb": colors, "normals": normals}
         arrays = {"xyz": values} | {name: oriented(array, warn) for name, array in beside.items() if array is not None}
         cloud = columns.named(arrays, warn)
-        apart = b"" if normals is None else _digest(normals).digest()
-        cloud = dataclasses.replace(cloud, warnings=tuple(warnings), normals_beside=apart)
+        apart = b"" if normals is None else digest_of(normals).digest()
+        part, beside_labels = self._part(entry, len(cloud.points))
+        cloud = dataclasses.replace(cloud, warnings=tuple(warnings), normals_beside=apart, part=part, beside=beside_labels)
         done = geometry.finished(cloud, self.up)
         assert isinstance(done, geometry.Cloud)
         return done
+
+    def _part(self, entry: Entry, count: int) -> tuple[NDArray[np.int16] | None, bytes]:
+        """Part labels `[count]` of a cloud, and the digest of their row; None and nothing if no labels are asked for.
+
+        Raises:
+            UserError: there is another number of labels, or one is no part.
+        """
+        if self.labels is None:
+            return None, b""
+        name, _, row = entry.locator.rpartition("#")
+        with opened(Path(self.root), name) as file:
+            values = one_row(reached(file, self.labels.name, Path(self.root)), int(row), f"{name}, {self.labels.name}")
+        if values.shape not in ((count,), (count, 1)):
+            raise UserError(f"{self.labels.name}: expected a label for each of {count:,} points, got {list(values.shape)}")
+        return Labelling(self.labels).of_numbers(values.reshape(-1), self.labels.name), digest_of(values).digest()
 
     def digest(self, entry: Entry) -> bytes:
         """See `catalog.Reader`. The digest covers points and colours. `Cloud.normals_beside` is the digest of normals in their own data
         set."""
         row, colors, _ = self._row(entry)
-        total = _digest(row)
+        total = digest_of(row)
         if colors is not None:
             total.update(f" {colors.dtype.str} {colors.shape} ".encode() + colors.tobytes())
         return total.digest()
@@ -155,16 +181,16 @@ class RowReader:
     def _row(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
         """The numbers of a cloud `[n, c]`; and its colours and its normals if they have their own data set (else None)."""
         name, _, row = entry.locator.rpartition("#")
-        with _opened(Path(self.root), name) as file:
+        with opened(Path(self.root), name) as file:
             keys = _found(file, name, self.keys)
 
             def one(key: str) -> NDArray[Any]:
-                return _one(_reached(file, key, Path(self.root)), int(row), f"{name}, {key}")
+                return one_row(reached(file, key, Path(self.root)), int(row), f"{name}, {key}")
 
             return one(keys.clouds), one(keys.colors) if keys.colors else None, one(keys.normals) if keys.normals else None
 
 
-def _digest(array: NDArray[Any]) -> "hashlib._Hash":
+def digest_of(array: NDArray[Any]) -> "hashlib._Hash":
     """sha256 over numbers, their type and their shape."""
     return hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode() + array.tobytes())
 
@@ -203,6 +229,8 @@ def open_source(
     up: str = "y",
     keys: str = "",
     label: str = "auto",
+    labels: str = "",
+    parts: str = "",
     split: str = "",
     split_seed: str = "0",
 ) -> Source:
@@ -227,7 +255,8 @@ def open_source(
         skipped[f".h5 that is not {variant}"] = len(files) - len(chosen)
         files = chosen
     notes: list[str] = []
-    entries = [entry for name in sorted(files) for entry in _rows(root, name, keys, label, notes)]
+    entries = [entry for name in sorted(files) for entry in _rows(root, name, keys, label, labels, notes)]
+    how = _labels_of_points(root, sorted(files), labels, parts, notes)
     unsplit = sorted(name for name in files if not _split_of(name))
     if unsplit and len(files) > 1 and not split:
         shown = ", ".join(shape_text(name) for name in unsplit[:3])
@@ -235,10 +264,44 @@ def open_source(
     entries, said = splits.finished(entries, split, split_seed, "names of files")
     if entries:
         notes = [*notes, *said, f"+{up.upper()} is taken for up; choose with --set source.up=y|z"]
-    chosen_ = (("keys", keys), ("label", label if label != "auto" else ""), ("up", up), ("variant", variant))
+    told = (("labels", labels), ("parts", how.vocabulary if how else ""))
+    chosen_ = (("keys", keys), ("label", label if label != "auto" else ""), *told, ("up", up), ("variant", variant))
     options = tuple(sorted((*((name, value) for name, value in chosen_ if value), *recorded)))
-    reader = RowReader(location=str(path), root=str(root), up=axis, keys=keys, options=options, textures=textures)
-    return Source.of(reader, entries, +skipped, dict.fromkeys(notes))
+    reader = RowReader(location=str(path), root=str(root), up=axis, keys=keys, options=options, textures=textures, labels=how)
+    return Source.of(reader, entries, +skipped, dict.fromkeys(notes), labelled=Labelled(parts=how.parts if how else ()))
+
+
+def _labels_of_points(root: Path, files: Sequence[str], key: str, parts: str, notes: list[str]) -> Labels | None:
+    """How labels of points are read; None where the option `labels` names no data set.
+
+    Args:
+        root: the folder of the files.
+        files: their names.
+        key: the option `labels`.
+        parts: the option `parts`; empty for a pass over all labels.
+        notes: get a sentence about parts that were listed.
+
+    Raises:
+        UserError: a file lacks the data set, a label is no whole number, or `parts` is given without labels.
+    """
+    if not key:
+        if parts:
+            raise UserError("option parts has no effect without the option labels, the name of a data set with a label for each point")
+        return None
+    if parts:
+        return Labels(way="field", name=key, names=vocabulary(parts.split(","), True, "option parts"))
+    found: set[int] = set()
+    for name in files:
+        with opened(root, name) as file:
+            held_labels = reached(file, key, root)
+            rows = max(1, LABELS_AT_ONCE // max(1, math.prod(held_labels.shape[1:])))
+            for start in range(0, len(held_labels) if held_labels.ndim else 0, rows):
+                values = np.unique(np.asarray(held_labels[start : start + rows]))
+                found |= {int(value) for value in values if np.isfinite(value) and value >= 0 and value == np.rint(value)}
+    if not found:
+        raise UserError(f"option labels: {key!r} holds no label")
+    notes.append(f"{len(found)} parts were found by reading all labels of {key}; name them with --set source.parts=NUMBER:NAME,...")
+    return Labels(way="field", name=key, names=tuple((str(number), str(number)) for number in sorted(found)))
 
 
 def _split_of(name: str) -> str:
@@ -249,44 +312,82 @@ def _split_of(name: str) -> str:
 # ------------------------------------------------------------------------------------------------------ what is in a file
 
 
-def _rows(root: Path, name: str, wanted: str, label: str, notes: list[str]) -> list[Entry]:
+def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, notes: list[str]) -> list[Entry]:
     """The entries of a file."""
     text = shape_text(name)
-    with _opened(root, name) as file:
+    with opened(root, name) as file:
         keys = _found(file, text, wanted)
-        clouds = _reached(file, keys.clouds, root)
-        _check_clouds(clouds, f"{text}, {keys.clouds}", file)
+        clouds = reached(file, keys.clouds, root)
+        check_clouds(clouds, f"{text}, {keys.clouds}", file)
         count = len(clouds)
         if columns.lies(clouds.shape[1:]):
             notes.append(f"{text}, {keys.clouds}: stored as {list(clouds.shape)}, read as clouds of {clouds.shape[2]} points")
         if keys.colors:
-            colors = _reached(file, keys.colors, root)
+            colors = reached(file, keys.colors, root)
             if colors.ndim != 3 or colors.shape[0] != count:
                 raise UserError(f"{text}, {keys.colors}: expected colours [{count}, n, 3], got {list(colors.shape)}")
         labels = [""] * count
         if keys.labels and label != "none":
             known = _class_names(file, root, name)
-            held_labels, where = _reached(file, keys.labels, root), f"{text}, {keys.labels}"
+            held_labels, where = reached(file, keys.labels, root), f"{text}, {keys.labels}"
             points = clouds.shape[2 if columns.lies(clouds.shape[1:]) else 1]
             if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
                 notes.append(
                     f"{where}: {list(held_labels.shape)} are labels of points, one for each of {points}, and are not used as classes; "
-                    "--set source.keys=CLOUDS,LABELS names the labels of shapes"
+                    f"--set source.keys=CLOUDS,LABELS names the labels of shapes, and --set source.labels={shape_text(keys.labels)} reads "
+                    "these as labels of parts"
                 )
             else:
                 labels = _labels(held_labels, where, count, known, notes)
         elif label != "none":
             notes.append(f"{text} holds no labels under a usual name; --set source.keys=CLOUDS,LABELS names them")
-        used = (keys.clouds, keys.labels, keys.colors, keys.normals)
+        used = (keys.clouds, keys.labels, keys.colors, keys.normals, points_labels)
         rest = [key for key in file if key not in used and columns.plain(key) not in NAME_KEYS]
         if rest:
             notes.append(f"not used: {', '.join(map(shape_text, rest[:8]))}" + (f" and {len(rest) - 8} more" if len(rest) > 8 else ""))
+        points = clouds.shape[2 if columns.lies(clouds.shape[1:]) else 1]
+        like_labels = [key for key in rest if _whole_for_points(file, key, count, points)]
+        if like_labels and not points_labels:
+            shown = shape_text(like_labels[0])
+            notes.append(f"{shown} holds a whole number for each point; --set source.labels={shown} reads it as labels of parts")
     split = _split_of(name)
     return [Entry(id=shape_id(f"{text}/{row:06d}"), locator=f"{name}#{row}", label=labels[row], split=split) for row in range(count)]
 
 
+def file_lists(root: Path, pattern: str, names: Sequence[str]) -> dict[str, str]:
+    """By HDF5 file: its split, according to lists of files below a folder.
+
+    Args:
+        root: the folder.
+        pattern: pattern for the names of the lists, which hold the name of a split. A line of a list is the name of a file beside it, with
+            or without folders before it.
+        names: the HDF5 files below the root.
+
+    Raises:
+        UserError: a list names a file that is missing, so that shapes would be lost without a word, or a file is in two splits.
+    """
+    told: dict[str, str] = {}
+    for path in sorted(root.rglob(pattern)):
+        split, folder = splits.split_named(path.stem), path.parent.relative_to(root).as_posix()
+        for line in decoded(path.read_bytes()).splitlines() if split else ():
+            last = line.strip().replace("\\", "/").rsplit("/", 1)[-1]
+            name = last if folder == "." else f"{folder}/{last}"
+            if last and name not in names:
+                raise UserError(f"{path.name} names {shape_text(last)}, which is missing; bring it, or take the line out of the list")
+            if last and told.setdefault(name, split) != split:
+                raise UserError(f"{path.name} puts {shape_text(name)} into {split}, and another list puts it into {told[name]}")
+    return told
+
+
+def _whole_for_points(file: h5py.File, key: str, count: int, points: int) -> bool:
+    """Whether a data set of the file itself holds a whole number for each point of each cloud."""
+    value = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
+    shapes = ((count, points), (count, points, 1))
+    return isinstance(value, h5py.Dataset) and value.dtype.kind in "iu" and points > 1 and value.shape in shapes
+
+
 @contextmanager
-def _opened(root: Path, name: str) -> Iterator[h5py.File]:
+def opened(root: Path, name: str) -> Iterator[h5py.File]:
     """Opens a file below the root. Errors of HDF5 become errors that name the file."""
     path = root / name
     if not path.is_file():
@@ -358,7 +459,7 @@ def held(file: h5py.File) -> str:
     return ", ".join(shown) + (" ..." if len(file) > 12 else "") if shown else "nothing"
 
 
-def _reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
+def reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
     """A data set whose data all lie in this file.
 
     HDF5 follows links to any file of the machine, and returns zeros for missing data. So links are checked before anything is opened, and
@@ -391,7 +492,17 @@ def _reached(file: h5py.File, key: str, root: Path) -> h5py.Dataset:
     return found
 
 
-def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
+def check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
+    """Refuses a data set that holds no clouds `[N, n, c]`, is too large, or was not written to its end.
+
+    Args:
+        clouds: the data set.
+        where: its name in messages.
+        file: the file that it is in.
+
+    Raises:
+        UserError: the data set is no such thing.
+    """
     shape = clouds.shape
     if clouds.ndim != 3 or clouds.dtype.kind not in "fiu" or not (3 <= shape[2] <= columns.WIDEST or columns.lies(shape[1:])):
         hint = f"the file holds {held(file)}; {REMEDY}"
@@ -407,8 +518,12 @@ def _check_clouds(clouds: h5py.Dataset, where: str, file: h5py.File) -> None:
         )
 
 
-def _one(values: h5py.Dataset, row: int, where: str) -> NDArray[Any]:
-    """One row of a data set."""
+def one_row(values: h5py.Dataset, row: int, where: str) -> NDArray[Any]:
+    """One row of a data set; `where` is its name in messages.
+
+    Raises:
+        UserError: there is no such row.
+    """
     if row >= len(values):
         raise UserError(f"{where}: there is no row {row}, it has {len(values)}")
     return np.asarray(values[row])
@@ -503,7 +618,7 @@ def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
     keys = {columns.plain(key): key for key in reversed(list(file))}
     for one in NAME_KEYS:
         if one in keys and isinstance(file.get(keys[one], getlink=True), h5py.HardLink):
-            found = _reached(file, keys[one], root)
+            found = reached(file, keys[one], root)
             if found.ndim == 1 and _is_text(found.dtype) and found.size < 1 << 20:
                 return _distinct([_text(value) for value in found[()]], f"{shape_text(name)}, {shape_text(keys[one])}")
     for key in file.attrs:

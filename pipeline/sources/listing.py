@@ -13,6 +13,7 @@ Backslashes in a path, as on Windows, are read as / unless there is a file with 
 the path. A listed file that is missing fails when it is read.
 The option `label` says where classes come from: `auto` (default) from the list, `folder` from the folder of a file, `file` (or `name`) from
 the words of its name; `none` leaves them out. `split=0.8` makes a split by a hash of the id, see `splits.made`.
+The options `labels` and `parts` read labels of parts, as for a folder (`pipeline.sources.folder`).
 Up axis: from the list, else from the option `up`: `y`, `z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
 """
 
@@ -35,6 +36,7 @@ from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice
 from pipeline.sources.folder import label_asked, name_in
+from pipeline.sources.parts import chosen, labelled_by
 
 LOOKS_FOR: Final = "a .csv, .json, .jsonl or .txt list of paths"
 
@@ -57,6 +59,9 @@ def open_source(
     up: str = "auto",
     listed_up: str = "",
     label: str = "auto",
+    labels: str = "auto",
+    parts: str = "",
+    instances: str = "",
     split: str = "",
     split_seed: str = "0",
 ) -> Source:
@@ -69,6 +74,9 @@ def open_source(
         up: up axis of the shapes for which the list gives none.
         listed_up: a hash of the up axes in the list. A cache records it, because ids do not show when axes change. Users do not set it.
         label: where classes come from: auto, folder, file (or name), none.
+        labels: how labels of parts are read, as for a folder: auto, none, seg, field, material ...
+        parts: names of the parts.
+        instances: the field with the number of each point's object.
         split: makes a split, see `splits.fractions`.
         split_seed: seed of the split that is made.
     """
@@ -96,8 +104,10 @@ def open_source(
     if up == "auto" and len(ups) < len(entries):
         kinds = {os.path.splitext(entry.locator)[1].lower() for entry in entries if not entry.up}
         notes.append(axes_told(kinds & set(UP)))
-    reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=tuple(sorted(options.items())), textures=textures)
-    return Source.of(reader, entries, None, (*notes, *said))
+    how, more, told = chosen(labels, parts, instances, base, [base / entry.locator for entry in entries])
+    recorded_all = tuple(sorted((options | dict(more)).items()))
+    reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=recorded_all, textures=textures, labels=how)
+    return Source.of(reader, entries, None, (*notes, *said, *told), labelled=labelled_by(how))
 
 
 def _label(entry: Entry, label: str) -> str:

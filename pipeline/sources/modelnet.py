@@ -18,12 +18,13 @@ SPLITS: Final = ("train", "test", "val")
 
 
 def recognises(location: str) -> bool:
-    """Whether there are CLASS/SPLIT folders with .off files and no shapes of another format."""
+    """Whether there are CLASS/SPLIT folders with .off files, no shapes of another format, and no labels of faces, which `folder` reads."""
     if not os.path.isdir(location):
         return False
     folders = [path for name in os.listdir(location) for split in SPLITS if (path := Path(location, name, split)).is_dir()]
-    extensions = {os.path.splitext(name)[1].lower() for folder in folders for name in os.listdir(folder)}
-    return extensions.intersection(UP) == {".off"}
+    names = [name.lower() for folder in folders for name in os.listdir(folder)]
+    extensions = {os.path.splitext(name)[1] for name in names}
+    return extensions.intersection(UP) == {".off"} and not any(name.endswith((".seg", "_labels.txt")) for name in names)
 
 
 def open_source(location: str, *, textures: Textures = "require") -> Source:

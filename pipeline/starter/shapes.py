@@ -88,7 +88,7 @@ def make(seed: int, index: int) -> Made:
     if grey:
         solids = [replace(solid, material=Material(color=(geometry.GREY,) * 3, roughness=1.0)) for solid in solids]
         description = description.without_colors()
-    return Made(mesh=geometry.Mesh(parts=_parts(solids), colored=not grey), description=description)
+    return Made(mesh=geometry.Mesh(parts=parts_of(solids), colored=not grey), description=description)
 
 
 # ------------------------------------------------------------------------------------------------------- the collection
@@ -146,7 +146,7 @@ class ShapeMaker:
         return hashlib.sha256(canonical({"starter": REVISION, "seed": self.seed, "index": int(entry.locator)})).digest()
 
 
-def _parts(solids: list[Solid]) -> tuple[geometry.Part, ...]:
+def parts_of(solids: list[Solid]) -> tuple[geometry.Part, ...]:
     """Solids of one material become one `geometry.Part`. Its labels are indices of the names of their parts in `PARTS`."""
     groups: dict[Material, list[Solid]] = defaultdict(list)
     for solid in solids:

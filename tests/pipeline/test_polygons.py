@@ -148,9 +148,10 @@ def test_many_quads_are_not_walked_one_by_one(monkeypatch):
 def test_clamped_coordinates_are_those_of_a_texture_that_ends(low, high):
     uv = low + (high - low) * np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
     place = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float)
-    cut, faces, values = clamped(uv, np.array([(0, 1, 2), (0, 2, 3)]), (8, 4), {"vertices": place})
+    cut, faces, values, origin = clamped(uv, np.array([(0, 1, 2), (0, 2, 3)]), (8, 4), {"vertices": place})
     corners = values["vertices"][faces]
     areas = area_vectors(corners)[:, 2]
+    assert np.allclose(np.bincount(origin, areas), area_vectors(place[np.array([(0, 1, 2), (0, 2, 3)])])[:, 2])
     assert (areas >= 0).all()
     np.testing.assert_allclose(areas.sum(), 1)
     # at the middle of every piece, the coordinate is the true one, cut off at the middle of the outermost pixels

@@ -30,6 +30,9 @@ from pipeline.starter import shapes
 from pipeline.starter.kinds.catalog import KINDS
 from tests.pipeline.conftest import Silent
 
+MADE = ("starter", "rooms")
+"""Sources whose examples are made in code and read no files."""
+
 TRIANGLE = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 2\n3 0 1 2\n"
 
 
@@ -121,9 +124,9 @@ def test_an_unknown_option_is_refused(example):
 def test_a_licence_holds_for_every_shape_that_has_none(example):
     name, _, location = example
     plain, licensed = open_source(location), open_source(location, licence="CC-BY-4.0")
-    expected = "MIT" if name == "starter" else "CC-BY-4.0"
+    expected = "MIT" if name in MADE else "CC-BY-4.0"
     assert {entry.licence for entry in licensed.entries} == {expected}
-    assert {entry.licence for entry in plain.entries} == {"MIT" if name == "starter" else ""}
+    assert {entry.licence for entry in plain.entries} == {"MIT" if name in MADE else ""}
     assert licensed.reader == plain.reader and licensed.notes == plain.notes
     assert catalog.about()[name][1]["licence"] == ""
 
@@ -131,7 +134,7 @@ def test_a_licence_holds_for_every_shape_that_has_none(example):
 def test_a_location_may_be_relative_and_is_kept_absolute(example, monkeypatch):
     name, folder, location = example
     monkeypatch.chdir(folder.parent)
-    source = open_source(location if name == "starter" else os.path.relpath(location))
+    source = open_source(location if name in MADE else os.path.relpath(location))
     monkeypatch.chdir("/")
     source.reader.read(source.entries[0])
 
@@ -321,7 +324,7 @@ def test_collada_says_its_up_axis(tmp_path, monkeypatch, said, up):
     monkeypatch.setattr(reading, "load", lambda path, **how: asked.append(how))
     source = open_source(str(tmp_path), textures="grey")
     source.reader.read(source.entries[0])
-    assert asked == [{"up": up, "textures": "grey"}]
+    assert asked == [{"up": up, "textures": "grey", "labels": None}]
 
 
 def test_broken_files_fail_alone_when_they_are_read(tmp_path):
