@@ -22,6 +22,7 @@ ALLOWED = {
         "rich",
         "safetensors",
         "sklearn",
+        "scipy",
         "matplotlib",
         "tensorboard",
         "mamba_ssm",  # the last only where a user installed it

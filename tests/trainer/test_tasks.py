@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from cache_schema import spec, store, synthetic
-from cache_schema.spec import LabelSet, Manifest, PointSpec, Record, SourceSpec
+from cache_schema.spec import BoxSpec, LabelSet, Manifest, PointSpec, Record, SourceSpec
 from trainer import checkpoint, ops
 from trainer.align import Align, AlignOptions, LocalLosses, PatchTeacher, Teacher
 from trainer.batch import Batch
@@ -63,6 +63,11 @@ def write(path, classes=CLASSES, splits=("train", "test"), shapes=48, failed=(),
             "points/xyz": xyz * ok[:, None, None, None].astype(np.float16),
             "points/rgb": np.full((shapes, 2, 64, 3), 128, np.uint8),
             "points/part": (xyz[..., 1] > 0).astype(np.int16),
+        },
+        # Each shape is a scene with one object: itself.
+        Record(product="boxes", kind="boxes", spec=BoxSpec(names=classes, most=1), inputs=()): {
+            "boxes/box": np.tile(np.array([0, 0, 0, 1, 1, 1, 0], np.float32), (shapes, 1, 1)),
+            "boxes/class": np.array(labels, np.int32)[:, None],
         },
         Record(product="image/clip.b", kind="image", spec=teacher, per_shape=3, inputs=()): {"image/clip.b": embedding},
         # One text for all shapes of a class.

@@ -66,6 +66,33 @@ def build(name: str, **overrides: Any) -> Encoder:
     return family(name).build(config(name, **overrides))
 
 
+def regrouped(encoder: Encoder, groups: int) -> Encoder:
+    """A new encoder with the weights of another, for shapes of another size: it makes another number of tokens. An encoder with several
+    levels gets proportionally more groups on each.
+
+    Args:
+        encoder: the encoder. It stays as it is.
+        groups: number of tokens, G.
+
+    Raises:
+        UserError: the number is not positive, or a level would not have a whole number of groups.
+    """
+    if groups < 1:
+        raise UserError(f"groups must be at least 1, got {groups}")
+    settings = vars(encoder.config)
+    if "groups" in settings:
+        changed: dict[str, Any] = {"groups": groups}
+    else:
+        counts = settings["counts"]
+        if any(count * groups % encoder.groups for count in counts):
+            raise UserError(f"groups={groups}: the levels of this encoder have {counts} groups; take a multiple of {encoder.groups}")
+        changed = {"counts": tuple(count * groups // encoder.groups for count in counts)}
+    assert isinstance(encoder, torch.nn.Module)
+    made = type(encoder)(dataclasses.replace(encoder.config, **changed))
+    made.load_state_dict(encoder.state_dict())
+    return cast(Encoder, made.to(next(encoder.parameters()).device).train(encoder.training))
+
+
 def check_grouping(encoder: Encoder, count: int, more: str) -> None:
     """Check before a run that an encoder can group shapes of `count` points.
 

@@ -20,7 +20,7 @@ from cache_schema.errors import UserError
 from trainer import ops
 from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, check_sizes, grouped, initialise, position_mlp, thirds
 from trainer.encoders.names import from_names, to_names
-from trainer.encoders.protocol import Encoded, Patches, Scale, Site
+from trainer.encoders.protocol import Encoded, Level, Patches, Scale, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +106,30 @@ class PointMAE(nn.Module):
         else:
             groups = ops.gather(groups.flatten(2), visible).unflatten(2, groups.shape[2:])  # [B, Gv, K, C]
             centres = ops.gather(centres, visible)
-        tokens = self.norm(self._states(groups, centres, (self.config.depth,))[0])  # [B, S + Gv, D]
+        return Encoded(tokens=self._finished(self._states(groups, centres, (self.config.depth,))[0]), visible=visible)
+
+    def _finished(self, tokens: Tensor) -> Tensor:
+        """The output tokens [B, Gv, D or (S + 1) D] for tokens [B, S + Gv, D] after all blocks: normed, without or joined with the learnt
+        ones."""
+        tokens = self.norm(tokens)
         if self.learnt_tokens is None:
-            return Encoded(tokens=tokens, visible=visible)
+            return tokens
         learnt, tokens = tokens.tensor_split((self.learnt,), 1)
         if self.joined:
-            tokens = torch.cat([learnt.flatten(1).unsqueeze(1).expand(-1, tokens.shape[1], -1), tokens], -1)  # [B, Gv, (S + 1) D]
-        return Encoded(tokens=tokens, visible=visible)
+            tokens = torch.cat([learnt.flatten(1).unsqueeze(1).expand(-1, tokens.shape[1], -1), tokens], -1)
+        return tokens
+
+    @property
+    def width(self) -> int:
+        """See `trainer.encoders.protocol.Stacked`."""
+        return self.config.dim
+
+    def read(self, tokens: Tensor, level: Level) -> Tensor:
+        """See `trainer.encoders.protocol.Stacked`."""
+        positions = torch.zeros_like(tokens)
+        if self.learnt_tokens is not None:
+            tokens, positions = self.learnt_tokens(tokens, positions)
+        return self._finished(self.transformer(tokens, positions))
 
     def layers(self, patches: Patches) -> tuple[Scale, ...]:
         """See `trainer.encoders.protocol.Layered`."""

@@ -160,6 +160,19 @@ class Layered(Protocol):
 
 
 @runtime_checkable
+class Stacked(Protocol):
+    """An encoder whose blocks can read tokens that something else has embedded, such as the pre-encoder of a detector."""
+
+    @property
+    def width(self) -> int:
+        """Width of the tokens that the blocks read, W; 0 if they cannot read such tokens."""
+
+    def read(self, tokens: Tensor, level: Level) -> Tensor:
+        """The tokens [B, G, W] of the groups of `level`, without positions, after all blocks and the last norm: [B, G, D]."""
+        ...
+
+
+@runtime_checkable
 class OwnDecoder(Protocol):
     """An encoder with its own decoder of coordinates, because its authors do not use Point-MAE's."""
 

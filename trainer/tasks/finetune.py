@@ -38,8 +38,8 @@ ROTATION: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(1.0, 1.0), shift=
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """Settings of the training of a classifier."""
+class Schedule:
+    """What is trained, and how: the settings that every fine-tuning has."""
 
     tune: Literal["full", "mlp", "linear", Mode] = told("full")
     """The part of the model that the task trains. `full`: the encoder and a three-layer head (on a GPU in bfloat16). `mlp`: only the
@@ -55,18 +55,13 @@ class Training:
     """Number of epochs over which the learning rate rises; at most a tenth of all epochs."""
     clip: float = 10.0
     """Norm at which the gradient is clipped."""
-    dropout: float = 0.5
-    """Dropout rate in the three-layer head."""
-    augment: AugmentOptions = ROTATION
 
     def __post_init__(self) -> None:
         check_numbers(self, {"weight_decay": 0, "warmup": 0})
         if self.batch < 2:
             raise UserError(f"batch must be at least 2, got {self.batch}: a batch norm cannot learn from one shape")
-        if self.epochs < 1 or self.clip <= 0 or not 0 <= self.dropout < 1:
-            raise UserError(f"epochs and clip must be positive, dropout in [0, 1), got {self.epochs}, {self.clip} and {self.dropout}")
-        if self.tune == "linear":
-            refuse_unread(self, ["dropout"], "tune=linear")
+        if self.epochs < 1 or self.clip <= 0:
+            raise UserError(f"epochs and clip must be positive, got {self.epochs} and {self.clip}")
         assert self.optim  # creating it checks the remaining fields
 
     @property
@@ -74,6 +69,22 @@ class Training:
         return OptimConfig(
             batch=self.batch, epochs=self.epochs, lr=self.lr, warmup=self.warmup, weight_decay=self.weight_decay, clip=self.clip
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Schedule):
+    """Settings of the training of a classifier."""
+
+    dropout: float = 0.5
+    """Dropout rate in the three-layer head."""
+    augment: AugmentOptions = ROTATION
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if self.tune == "linear":
+            refuse_unread(self, ["dropout"], "tune=linear")
 
 
 def head(features: int, classes: int, training: Training) -> nn.Sequential:
@@ -140,7 +151,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
 def epochs(
     learning: nn.Module,
     shapes: int,
-    training: Training,
+    training: Schedule,
     seed: int,
     begin: Callable[[], None],
     loss: Callable[[NDArray[np.int64], np.random.Generator, torch.Generator], Tensor],
@@ -191,7 +202,7 @@ def batches(shapes: int, batch: int) -> int:
     return max(1, min(-(-shapes // batch), shapes // 2))
 
 
-def described(encoder: nn.Module, top: nn.Module, training: Training) -> tuple[str, ...]:
+def described(encoder: nn.Module, top: nn.Module, training: Schedule) -> tuple[str, ...]:
     """Notes on parameter-efficient tuning: the number of trained parameters. Empty for the other ways of tuning.
 
     Args:

@@ -41,19 +41,20 @@ def confusion(result: Result, path: Path) -> None:
     figure.colorbar(shown, label="percent of the class")
     first = scores.metrics[0]
     told = f"{first.name} {first.told}" + (f"\n{first.base}" if first.base else "")
-    axes.set(title=_plain(f"{result.run}: {result.title}\n{told}"), xlabel="predicted class", ylabel="class")
+    axes.set(title=plain(f"{result.run}: {result.title}\n{told}"), xlabel="predicted class", ylabel="class")
     if len(counts) <= NAMED:
-        names = [_plain(name) for name in scores.classes]
+        names = [plain(name) for name in scores.classes]
         axes.set_xticks(range(len(counts)), names, rotation=90)
         axes.set_yticks(range(len(counts)), names)
     if len(counts) <= NUMBERED:
         for (row, column), value in np.ndenumerate(percent):
             if value >= 0.5:
                 axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 50 else "black", fontsize=7)
-    write_file(path, _png(figure))
+    write_file(path, as_png(figure))
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """A figure as PNG."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
     return file.getvalue()
@@ -86,7 +87,7 @@ class Labels:
         """See `trainer.tasks.result.Drawing`. A row for each shape: the truth, the prediction, and the points where they differ in red."""
         figure = Figure(figsize=(10.5, 3.1 * len(self.examples) + 1), layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(_plain(title), fontsize=9)
+        figure.suptitle(plain(title), fontsize=9)
         grid = figure.subplots(len(self.examples), 3, squeeze=False)
         for axes, example in zip(grid, self.examples, strict=True):
             differ = np.where(example.truth < 0, -1, example.truth != example.predicted)
@@ -103,17 +104,21 @@ class Labels:
                 strict=True,
             ):
                 _scatter(panel, example.points, colors, self.elevation)
-                panel.set_title(_plain(what), fontsize=8)
+                panel.set_title(plain(what), fontsize=8)
         seen = np.unique(np.concatenate([np.concatenate([e.truth, e.predicted]) for e in self.examples]))
         kinds = [label for label in seen.tolist() if label >= 0]
         marks = [Line2D([], [], linestyle="", marker="o", color=self._colors(np.array([label]))[0]) for label in kinds]
-        figure.legend(marks, [_plain(self.names[label]) for label in kinds], loc="outside lower center", ncols=6, fontsize=7)
-        return _png(figure)
+        figure.legend(marks, [plain(self.names[label]) for label in kinds], loc="outside lower center", ncols=6, fontsize=7)
+        return as_png(figure)
 
     def _colors(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Colour of each label, [P, 3]; grey for -1."""
-        wheel = np.array(matplotlib.colormaps["tab20" if len(self.names) <= 20 else "gist_rainbow"](_spread(len(self.names)))[:, :3])
-        return np.concatenate([wheel, [GREY]])[labels]
+        return np.concatenate([wheel(len(self.names)), [GREY]])[labels]
+
+
+def wheel(count: int) -> NDArray[np.float64]:
+    """Colours of `count` labels, [count, 3], so that neighbours in the list look different."""
+    return np.array(matplotlib.colormaps["tab20" if count <= 20 else "gist_rainbow"](_spread(count))[:, :3])
 
 
 def told_apart(order: NDArray[np.int64]) -> list[tuple[str, int]]:
@@ -155,6 +160,6 @@ def _scatter(axes: Axes, points: NDArray[np.float32], colors: NDArray[np.float64
     axes.set_axis_off()
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escape a text for matplotlib: unprintable characters become escape codes, and dollar signs do not start a formula."""
     return printable(text).replace("$", r"\$")

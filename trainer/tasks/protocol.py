@@ -30,6 +30,7 @@ TASKS: Final = {
     "parts": "trainer.tasks.parts",
     "zeroshot-parts": "trainer.tasks.zeroshot_parts",
     "scenes": "trainer.tasks.scenes",
+    "detect": "trainer.tasks.detect",
 }
 """Name to module path. A module is imported when its task is chosen."""
 
@@ -59,7 +60,8 @@ class TaskOptions(Protocol):
 
 
 class Task(Protocol):
-    """The module of a task."""
+    """The module of a task. It may also have `NEEDS`, the names of products that a cache must have for it: a training then refuses to probe
+    the task on a cache without them."""
 
     @property
     def Options(self) -> Callable[[], TaskOptions]:

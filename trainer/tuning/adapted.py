@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
-from trainer.encoders.protocol import Encoded, Encoder, EncoderSettings, Layered, Patches, Scale
+from trainer.encoders.protocol import Encoded, Encoder, EncoderSettings, Layered, Level, Patches, Scale, Stacked
 
 Around = Callable[[Patches, Tensor | None], AbstractContextManager[None]]
 """Context manager that a method opens around every forward pass. Arguments: the patches, and the visible groups [B, Gv] or None for all."""
@@ -60,3 +60,14 @@ class Adapted(nn.Module):
             raise UserError(f"{type(self.encoder).__name__} gives no features of several depths, which tasks that label points need")
         with nullcontext() if self.around is None else self.around(patches, None):
             return self.encoder.layers(patches)
+
+    @property
+    def width(self) -> int:
+        """Width of the tokens that the encoder's blocks read. See `trainer.encoders.protocol.Stacked`."""
+        return self.encoder.width if isinstance(self.encoder, Stacked) else 0
+
+    def read(self, tokens: Tensor, level: Level) -> Tensor:
+        """Tokens [B, G, W] after the blocks, computed with the new parts. See `trainer.encoders.protocol.Stacked`."""
+        assert isinstance(self.encoder, Stacked)
+        with nullcontext() if self.around is None else self.around(Patches(levels=(level,)), None):
+            return self.encoder.read(tokens, level)
