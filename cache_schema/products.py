@@ -255,7 +255,15 @@ LABELS: Final = Kind(
     name="labels", pattern="labels/<set>/<teacher>", spec=TeacherSpec, arrays=_labels, origin="words", unit="text", labelled=True
 )
 """A teacher's embeddings of class names in sentences."""
-DENSE: Final = Kind(name="dense", pattern="dense/<teacher>", spec=DenseSpec, arrays=_dense, inputs=("points", "views"), origin="cache")
+DENSE: Final = Kind(
+    name="dense",
+    pattern="dense/<teacher>",
+    spec=DenseSpec,
+    arrays=_dense,
+    inputs=("status", "points", "views"),
+    origin="cache",
+    unit="view",
+)
 """A teacher's patch features on groups of points, and how many views saw each group."""
 GUIDE: Final = Kind(name="guide", pattern="guide/<guide>", spec=GuideSpec, arrays=_guide, inputs=("points",), origin="guide")
 """A guide's features of groups of points (`tokens`) and of blocks (`summary`). Stage 2 of training learns from them."""

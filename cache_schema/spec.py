@@ -308,6 +308,15 @@ class DenseSpec:
     """Number of points in a group: those nearest to its centre."""
     dim: int
     """Width of a patch feature, E."""
+    method: str
+    """What a patch feature of this teacher is, in words."""
+    carrying: int = 1
+    """Version of the results of the code that carries patch features to points."""
+
+    def __post_init__(self) -> None:
+        within("dense.blocks", self.blocks, 1, 2**16)
+        within("dense.groups", self.groups, 1, 2**20)
+        within("dense.group_size", self.group_size, 1, 2**20)
 
 
 @dataclass(frozen=True, kw_only=True)

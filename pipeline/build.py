@@ -23,15 +23,15 @@ from cache_schema.errors import UserError
 from cache_schema.layout import ArraySpec, ShardFile, encode_chunk, text_cells
 from cache_schema.mending import Mending
 from cache_schema.products import Kind, index_record, status_record
-from cache_schema.spec import CaptionSpec, LabelSet, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import one_line
-from pipeline import labels
+from pipeline import dense, labels
 from pipeline.captioners.catalog import Captioner
 from pipeline.models import Models
 from pipeline.plan import Plan
 from pipeline.ranking import rank
-from pipeline.records import batch_size
+from pipeline.records import batch_size, view_count
 from pipeline.teachers.catalog import Teacher
 from pipeline.worker import Made
 
@@ -253,7 +253,7 @@ class _Shard:
 def make_product(
     cache: Cache, plan: Plan, record: Record, shard: int, models: Models, advance: Advance, rows: Sequence[int] | None = None
 ) -> None:
-    """Write one shard of an `image`, `captions` or `text` product from other products in the cache.
+    """Write one shard of an `image`, `captions`, `text` or `dense` product from other products in the cache.
 
     The result for a shape depends on the shape, its place in the shard and the batch sizes in the record. It never depends on whether
     other shapes failed. So a shape that is repaired later gets the same bytes as if it had never failed.
@@ -286,6 +286,8 @@ def make_product(
             size = batch_size(record, "text_batch", plan.image_batch)
             _embed_captions(work, models.teacher(described), plan.captions_of(record), size, out[0])
             advance(record.product, len(usable) * record.per_shape)
+        case products.DENSE, DenseSpec() as described:
+            _carry_patches(work, described, batch_size(record, "image_batch", plan.image_batch), (out[0], out[1]))
         case _:
             raise AssertionError(record.kind)
     cache.write(record, shard, {node.path: values for node, values in zip(nodes, out, strict=True)})
@@ -409,6 +411,60 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
 
     for row, values in work.models.each(embed, work.rows):
         out[row] = values
+
+
+def _carry_patches(work: _Shard, described: DenseSpec, size: int, out: tuple[NDArray[np.float16], NDArray[np.uint8]]) -> None:
+    """Write a teacher's patch features on groups of points, and the numbers of views that see them, into `out`: [n, R, G, E] and
+    [n, R, G]."""
+    carry = patch_carrier(work.cache, work.plan, described, size, work.number, work.models)
+    for row, features, seen in work.models.each(carry, work.rows):
+        out[0][row], out[1][row] = features, seen
+        work.advance(view_count(work.plan.views()))
+
+
+def patch_carrier(
+    cache: Cache, plan: Plan, described: DenseSpec, size: int, shard: int, models: Models
+) -> Callable[[int], tuple[int, NDArray[np.float16], NDArray[np.uint8]]]:
+    """Return the function that carries a teacher's patch features to the points of one shape.
+
+    Args:
+        cache, plan: the cache, and a plan with its points and views.
+        described: the teacher and the groups.
+        size: number of views of a shape in a forward pass.
+        shard: number of the shard.
+        models: has the teacher.
+
+    Returns:
+        A function of the row of a shape in the shard. It returns the row, the features [R, G, E] and the number of views that see each
+        group [R, G].
+    """
+    teacher, views, (points,) = models.teacher(described.teacher), plan.views(), plan.of_kind(products.POINTS)
+    assert isinstance(views.spec, ViewSpec)
+    nodes = {node.path: node for record in (points, views) for node in cache.arrays(record)}
+    rgb, depth = (ShardFile(cache.path, nodes[p], shard, cache.digest(views, nodes[p], shard)) for p in ("views/rgb", "views/depth"))
+    pose = cache.shard_rows(nodes["views/pose"], shard, views)  # [n, V, 4, 4]
+    xyz = cache.shard_rows(nodes["points/xyz"], shard, points)  # [n, R, P, 3]
+    grid, fov = models.patch_grid(described.teacher, views.spec.size), views.spec.rig.fov
+
+    def carry(row: int) -> tuple[int, NDArray[np.float16], NDArray[np.uint8]]:
+        share, seen = dense.weights(xyz[row], pose[row], depth.row(row), fov, grid, described)
+        pictures, parts = rgb.row(row), []
+        for start in range(0, len(pictures), size):
+            pixels = torch.stack([teacher.preprocess(picture) for picture in pictures[start : start + size]])
+            with models.turn:
+                parts.append(teacher.embed_patches(pixels))
+        patches = torch.cat(parts).flatten(0, 2)  # [V h h, E]
+        values = (torch.from_numpy(share).flatten(0, 1) @ patches).unflatten(0, seen.shape).numpy()
+        with np.errstate(over="ignore"):  # overflow gives infinity; the error below says more than numpy's warning
+            features = values.astype(np.float16)
+        if not np.isfinite(features).all():
+            raise UserError(
+                f"teacher {described.teacher.name} gives patch features that are not finite in float16 for "
+                f"{shape_names(cache, shard)[0][row]}; its precision is {described.teacher.precision}: use float32 or bfloat16"
+            )
+        return row, features, seen
+
+    return carry
 
 
 def make_labels(cache: Cache, record: Record, teacher: Teacher, batch: int, models: Models) -> None:

@@ -195,6 +195,43 @@ def add_teacher(
     say(f"{cache} now has {record.product}.")
 
 
+@app.command("add-dense")
+def add_dense(
+    cache: CachePath,
+    name: Annotated[str, typer.Argument(metavar="TEACHER", help="A name from `mmpd-cache teachers`, or BACKEND:MODEL.")],
+    blocks: Annotated[int, typer.Option(min=0, help="Number of leading blocks of each shape that get features; 0 for all.")] = 1,
+    groups: Annotated[int, typer.Option(min=1, help="Number of groups in a block: as many as the encoder has tokens, or more.")] = 64,
+    group_size: Annotated[int, typer.Option(min=1, help="Number of points in a group.")] = 32,
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default=False)] = None,
+    batch: Batch = 64,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Carry a teacher's patch features of the stored pictures to the points: dense/TEACHER. All else in the cache stays unchanged.
+
+    A point gets the mean of the patches in which it is seen, a group of points the mean of its points. Training aligns tokens with them by
+    --set align.local_weight=1. The pictures need depth: build --set views.depth=true, or --recipe dense. Size and time are told first.
+
+    \b
+    mmpd-cache add-dense out.zarr starter-attributes
+    mmpd-cache add-dense out.zarr clip-vit-b32 --blocks 4
+    """
+    from pipeline import commands
+    from pipeline.recipes import DenseConfig
+    from pipeline.work import Machine
+
+    how = DenseConfig(blocks=blocks, groups=groups, group_size=group_size)
+    with progress() as terminal:
+        machine = Machine(scheduler=scheduler, device=device)
+        record = commands.add_dense(cache, name, how, precision, batch, machine, terminal)
+    size = product_bytes(store.open_cache(cache), record)
+    if as_json:
+        print_json({"product": record.product, "bytes": size, **spec.to_json(record)})
+        return
+    say(f"{cache} now has {record.product}, {human(size)}.")
+
+
 @app.command()
 def add_captioner(
     cache: CachePath,
@@ -233,7 +270,10 @@ def labels(
     cache: CachePath,
     name: Annotated[
         str,
-        typer.Argument(metavar="SET", help="modelnet10, modelnet40, scanobjectnn, source (the cache's own classes), or a file of names."),
+        typer.Argument(
+            metavar="SET",
+            help="modelnet10, modelnet40, scanobjectnn, source (the cache's own classes), parts (names of its parts), or a file of names.",
+        ),
     ],
     batch: Batch = 64,
     device: Device = "auto",

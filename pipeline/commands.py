@@ -5,22 +5,29 @@ are wanted, lets `pipeline.executors` make what is missing, and marks the produc
 """
 
 import dataclasses
+import math
+import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
+from cache_schema.records import differences
 from cache_schema.settings import override
-from cache_schema.spec import CaptionSpec, LabelSet, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import build, journal, labels
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete
-from pipeline.describe import starter_warning
+from pipeline.describe import human, starter_warning
 from pipeline.executors import catalog as executors
+from pipeline.journal import read_journal
 from pipeline.models import Models
 from pipeline.opening import (
     check_place,
@@ -37,8 +44,18 @@ from pipeline.opening import (
 )
 from pipeline.opening import described as described_source
 from pipeline.plan import Plan, Todo
-from pipeline.recipes import BuildConfig
-from pipeline.records import build_records, caption_record, check_captions, image_records, label_record, text_records
+from pipeline.recipes import BuildConfig, DenseConfig
+from pipeline.records import (
+    batch_size,
+    build_records,
+    caption_record,
+    check_captions,
+    dense_record,
+    dense_spec,
+    image_records,
+    label_record,
+    text_records,
+)
 from pipeline.sources.catalog import Source
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
@@ -86,6 +103,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         device=devices[0],
         image_batch=config.image_batch,
         caption_batch=config.caption_batch,
+        dense=_dense_wanted(config, loaded),
     )
     with held(path, terminal) as file:
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
@@ -105,12 +123,21 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
 def _check(config: BuildConfig) -> None:
     """Refuse names that cannot be, before anything is opened or loaded."""
     for name in config.labels:
-        labels.label_set(name, ("source",))
+        labels.label_set(name, ("source",), ("part",))
     names = [teachers.choice(reference)[0] for reference in config.teachers]
     if len(set(names)) < len(names):
         raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
+    if unknown := [name for name in config.dense.teachers if name not in names]:
+        raise UserError(f"dense.teachers: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
     if config.captions is not None:
         check_captions(config.captions, dict.fromkeys(names))
+
+
+def _dense_wanted(config: BuildConfig, loaded: Sequence[Teacher]) -> list[tuple[Teacher, DenseSpec]]:
+    """Return the teachers whose patch features a build makes, and what it makes of them."""
+    how = config.dense
+    wanted = [teacher for teacher in loaded if teacher.spec.name in how.teachers]
+    return [(t, dense_spec(t, blocks=how.blocks or config.points.blocks, groups=how.groups, group_size=how.group_size)) for t in wanted]
 
 
 def _tell_notes(source: Source, terminal: Terminal) -> None:
@@ -154,13 +181,20 @@ def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captione
 def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
     """Embed the label sets of a build."""
     classes = work.cache.manifest.classes
+    parts = _parts(work.cache)
     for name in config.labels:
-        if name == "source" and not classes:
+        if (name == "source" and not classes) or (name == "parts" and not parts):
             continue
         if name == "source" and (said := labels.told_confused(classes)):
             work.terminal.say(f"Warning: {said}")
             continue
-        _embed_labels(work, labels.label_set(name, classes), config.image_batch)
+        _embed_labels(work, labels.label_set(name, classes, parts), config.image_batch)
+
+
+def _parts(cache: Cache) -> tuple[str, ...]:
+    """Names of the parts that the points of a cache are labelled with; empty if they have no labels."""
+    record = cache.records().get(products.POINTS.name)
+    return record.spec.parts if record is not None and isinstance(record.spec, PointSpec) else ()
 
 
 def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limits: Sequence[str] = ()) -> Retried:
@@ -233,22 +267,139 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     return work.cache.record(products.IMAGE.product(teacher=teacher.spec.name))
 
 
+def add_dense(path: Path, name: str, how: DenseConfig, precision: str | None, batch: int, machine: Machine, terminal: Terminal) -> Record:
+    """Carry the patch features of a teacher to the points, and embed the label sets if it reads text. Other products stay unchanged.
+
+    Time and size are said before anything is made. After a kill, call it again: it continues.
+
+    Args:
+        path: the cache, with points and with views that have depth.
+        name: name or reference of the teacher.
+        how: blocks, groups and their size.
+        precision: arithmetic of the teacher; None for that of the catalogue.
+        batch: number of views of a shape in a forward pass.
+        machine: where to run.
+        terminal: gets messages and progress.
+
+    Returns:
+        The record of the features.
+
+    Raises:
+        UserError: no such teacher, its weights are missing, its patch features are not known, the cache lacks points, views or depth, or it
+            has other features of this name. Nothing was written.
+    """
+    opened = store.open_cache(path)  # no lock file beside what is no cache
+    points, views = opened.record(products.POINTS.name), opened.record(products.VIEWS.name)
+    _check_depth(opened, views)
+    devices = machine.devices()
+    executors.check(machine)
+    check_place(path)
+    terminal.say(f"loading teacher {name}")
+    teacher = teachers.load(name, device=devices[0], precision=precision)
+    models = Models(devices[0], places(path))
+    models.add(teacher)
+    used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
+    models.places |= used
+    assert isinstance(points.spec, PointSpec)
+    described = dense_spec(teacher, blocks=how.blocks or points.spec.blocks, groups=how.groups, group_size=how.group_size)
+    wanted = dense_record(points, views, described, devices[0], batch)
+    _same_teacher(opened, teacher.spec)
+    with held(path, terminal) as file:
+        work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
+        there = finished(work.cache)
+        work.cache.agreed(wanted)
+        work.note(journal.AddDense(teacher=name, models=used))
+        record = work.cache.begin(wanted)
+        _foretell(work, record, batch)
+        _embed_stored(work, [record], batch)
+        if teacher.spec.text:
+            for label_set in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
+                _embed_labels(work, label_set, batch, only=teacher.spec)
+        work.note(journal.Done())
+    return work.cache.record(record.product)
+
+
+def _check_depth(cache: Cache, views: Record) -> None:
+    """Refuse views without depth, and say how to get them."""
+    assert isinstance(views.spec, ViewSpec)
+    if views.spec.depth:
+        return
+    before = read_journal(cache.path).last_build
+    source = before.source if before and before.source else "SOURCE"
+    new = cache.path.with_name(f"{cache.path.name.removesuffix('.zarr')}-depth.zarr")
+    raise UserError(
+        f"{cache.path}: its views have no depth, and without it nobody knows which points a view sees. Build it once more, with its other "
+        f"settings and depth: mmpd-cache build {shlex.quote(source)} {shlex.quote(str(new))} --set views.depth=true"
+    )
+
+
+def _same_teacher(cache: Cache, teacher: TeacherSpec) -> None:
+    """Refuse a teacher if another one of the same name has embedded the views."""
+    for record in products.select(cache.records(), products.IMAGE, teacher=teacher.name):
+        if isinstance(record.spec, TeacherSpec) and spec.fingerprint(record.spec) != spec.fingerprint(teacher):
+            raise UserError(
+                f"{cache.path} has {record.product} by another teacher ({'; '.join(differences(record.spec, teacher))}): give this one "
+                "another name, as in MINE=BACKEND:MODEL"
+            )
+
+
+def _foretell(work: Work, record: Record, batch: int) -> None:
+    """Say how large patch features on points will be, and about how long they take, measured on one shape."""
+    cache, described = work.cache, record.spec
+    assert isinstance(described, DenseSpec)
+    shapes, left = cache.manifest.shapes, cache.missing(record)
+    size = human(sum(math.prod(node.shape) * np.dtype(node.dtype).itemsize for node in cache.arrays(record)))
+    told = f"{record.product}: {shapes} shapes x {described.blocks * described.groups} groups x {described.dim} dimensions, {size}"
+    rows = {shard: build.usable_rows(cache, shard) for shard in left}
+    number = sum(map(len, rows.values()))
+    if not number:
+        work.terminal.say(told)
+        return
+    first = next(shard for shard in left if rows[shard])
+    plan = _plan_stored(work, [record], batch)
+    carry = build.patch_carrier(cache, plan, described, batch_size(record, "image_batch", batch), first, work.models)
+    for _ in work.models.each(carry, rows[first][:1]):
+        pass  # the first pass of a model is slower than those that follow
+    start = time.perf_counter()
+    for _ in work.models.each(carry, rows[first][:1]):
+        pass
+    seconds = time.perf_counter() - start
+    at_once = work.models.threads if work.models.device == "cpu" else len(plan.devices)
+    work.terminal.say(
+        f"{told}; about {_duration(seconds * number / at_once)} here for {number} shapes ({seconds:.2g} s each, {at_once} at a time)"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Write a time in the unit that suits it."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
+
+
 def _embed_stored(work: Work, records: Sequence[Record], batch: int) -> None:
     """Make whole products from other products of the cache, and mark them complete."""
-    cache, there = work.cache, finished(work.cache)
-    plan = Plan(
-        path=cache.path.absolute(),
+    cache = work.cache
+    plan = _plan_stored(work, records, batch)
+    executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
+    for record in records:
+        cache.finish(record)
+
+
+def _plan_stored(work: Work, records: Sequence[Record], batch: int) -> Plan:
+    """The plan to make some products from the finished products of a cache."""
+    there = finished(work.cache)
+    return Plan(
+        path=work.cache.path.absolute(),
         records=(*there.values(), *(record for record in records if record.product not in there)),
         task=None,
         devices=work.machine.devices(),
         image_batch=batch,
         caption_batch=batch,
-        token=held_token(cache.path),
+        token=held_token(work.cache.path),
         places=tuple(sorted(work.models.places.items())),
     )
-    executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
-    for record in records:
-        cache.finish(record)
 
 
 def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machine, terminal: Terminal) -> Record:
@@ -317,7 +468,7 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
         UserError: there is no such label set, no teacher reads text, or a teacher is not on this machine.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
-    made = labels.label_set(reference, opened.manifest.classes)
+    made = labels.label_set(reference, opened.manifest.classes, _parts(opened))
     if not _text_teachers(opened):
         raise UserError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
     models = Models(machine.devices()[0], places(path))
@@ -331,9 +482,14 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
 
 
 def _text_teachers(cache: Cache) -> list[TeacherSpec]:
-    """List the finished teachers of a cache that read text."""
-    found = [record.spec for record in products.select(finished(cache), products.IMAGE)]
-    return [teacher for teacher in found if isinstance(teacher, TeacherSpec) and teacher.text]
+    """List the teachers of a cache that read text and have finished embeddings or patch features of its views."""
+    found: dict[str, TeacherSpec] = {}
+    for kind in (products.IMAGE, products.DENSE):
+        for record in products.select(finished(cache), kind):
+            teacher = record.spec.teacher if isinstance(record.spec, DenseSpec) else record.spec
+            if isinstance(teacher, TeacherSpec) and teacher.text:
+                found.setdefault(teacher.name, teacher)
+    return list(found.values())
 
 
 def _embed_labels(work: Work, label_set: LabelSet, batch: int, only: TeacherSpec | None = None) -> None:

@@ -8,7 +8,7 @@ from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.layout import ArraySpec, texts
-from cache_schema.spec import CaptionSpec, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build
 from pipeline.executors import catalog as executors
@@ -183,6 +183,8 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
         try:
             if isinstance(record.spec, TeacherSpec):
                 models.teacher(record.spec)
+            elif isinstance(record.spec, DenseSpec):
+                models.teacher(record.spec.teacher)
             elif isinstance(record.spec, CaptionSpec):
                 models.captioner(record.spec)
         except UserError as error:

@@ -82,6 +82,13 @@ class AddTeacher(Loading):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AddDense(AddTeacher):
+    """Patch features of a teacher are being carried to points."""
+
+    event: ClassVar[str] = "add-dense"
+
+
+@dataclass(frozen=True, kw_only=True)
 class AddCaptioner(Loading):
     """A captioner is being added."""
 
@@ -154,7 +161,7 @@ class Done(Event):
 
 SHAPES: Final = "shapes"
 """Name of the product of `ShapesMade` in the file."""
-EVENTS: Final[dict[str, type[Event]]] = {e.event: e for e in (Build, Retry, AddTeacher, AddCaptioner, Labels, Repair, Done)}
+EVENTS: Final[dict[str, type[Event]]] = {e.event: e for e in (Build, Retry, AddTeacher, AddDense, AddCaptioner, Labels, Repair, Done)}
 """Classes by their names in the file. An event `shard` has two classes; see `_class`."""
 
 # ------------------------------------------------------------------------------------------------- reading and writing

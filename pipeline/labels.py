@@ -2,7 +2,7 @@
 
     embeddings = embed(label_set("modelnet40"), catalog.load("openclip-vit-l14"))  # [C, M, E]
 
-A set is one of `CLASSES`, the cache's own classes (`source`), or a JSON or text file.
+A set is one of `CLASSES`, the cache's own classes (`source`), the names of the parts of its shapes (`parts`), or a JSON or text file.
 """
 
 import json
@@ -34,6 +34,18 @@ _THINGS = ("the {}", "one {}", "a single {}", "a small {}", "a large {}", "a pla
 
 TEMPLATES: tuple[str, ...] = tuple(f"{medium} {thing}" for medium in _MEDIA for thing in _THINGS)
 """64 sentences with one `{}`: eight kinds of pictures times eight ways to name a thing. All are lower case, as SigLIP 2 was trained."""
+
+PART_TEMPLATES: tuple[str, ...] = (
+    "a {}",
+    "the {}",
+    "the {} of an object",
+    "a photo of a {}",
+    "a picture of the {} of an object",
+    "a rendering of the {} of an object",
+    "a close view of a {}",
+    "a 3d model of a {}",
+)
+"""Eight sentences with one `{}` for the name of a part. None shows it on a background, because a part is seen in its object."""
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "modelnet10": ("bathtub", "bed", "chair", "desk", "dresser", "monitor", "night stand", "sofa", "table", "toilet"),
@@ -130,14 +142,15 @@ def told_confused(classes: Sequence[str]) -> str:
     )
 
 
-def label_set(reference: str, classes: Sequence[str] = ()) -> LabelSet:
+def label_set(reference: str, classes: Sequence[str] = (), parts: Sequence[str] = ()) -> LabelSet:
     """Return the label set of a name or file.
 
     Args:
-        reference: a name in `CLASSES`; `source` for the classes of a cache; or a file: `.json` with a list of names or
-            `{"classes": [...], "templates": [...]}`, or a text file with one name per line. The set has the name of the file, without its
-            ending.
+        reference: a name in `CLASSES`; `source` for the classes of a cache; `parts` for the names of its parts; or a file: `.json` with a
+            list of names or `{"classes": [...], "templates": [...]}`, or a text file with one name per line. The set has the name of the
+            file, without its ending.
         classes: the cache's class names, for `source`.
+        parts: the names of parts in the cache's points, for `parts`.
 
     Raises:
         UserError: there is no such set, the cache has no classes or classes that read alike, or the file has another form.
@@ -148,11 +161,17 @@ def label_set(reference: str, classes: Sequence[str] = ()) -> LabelSet:
         if said := told_confused(classes):
             raise UserError(said)
         return LabelSet(name="source", classes=tuple(map(readable, classes)), templates=TEMPLATES)
+    if reference == "parts":
+        if not parts:
+            raise UserError("the points of this cache have no names of parts to make a label set of")
+        if said := told_confused(parts):
+            raise UserError(said)
+        return LabelSet(name="parts", classes=tuple(map(readable, parts)), templates=PART_TEMPLATES)
     if reference in CLASSES:
         return LabelSet(name=reference, classes=CLASSES[reference], templates=TEMPLATES)
     path = Path(reference)
     if not path.is_file():
-        raise UserError(f"no label set and no file {reference!r}{did_you_mean(reference, [*CLASSES, 'source'])}")
+        raise UserError(f"no label set and no file {reference!r}{did_you_mean(reference, [*CLASSES, 'source', 'parts'])}")
     return _from_file(path)
 
 

@@ -24,6 +24,7 @@ from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
+from pipeline.teachers.patches import Grid
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +53,7 @@ class Models:
         """Held while a model computes, because a GPU has room for one batch only."""
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
+        self._grids: dict[tuple[str, int], Grid] = {}
 
     def add(self, model: Teacher | Captioner) -> None:
         """Keep a model that is loaded already."""
@@ -72,6 +74,14 @@ class Models:
             self._check(model.spec, described)
             self._teachers[key] = model
         return self._teachers[key]
+
+    def patch_grid(self, described: TeacherSpec, size: int) -> Grid:
+        """Where a teacher's patches lie in pictures of `size` pixels. It is found out at the first call. Raises the errors of `teacher` and
+        of `Teacher.patch_grid`."""
+        key = spec.fingerprint(described), size
+        if key not in self._grids:
+            self._grids[key] = self.teacher(described).patch_grid(size)
+        return self._grids[key]
 
     def captioner(self, described: CaptionSpec) -> Captioner:
         """Return the captioner that a record describes. It is loaded at the first call. Raises the errors of `teacher`."""

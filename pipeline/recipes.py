@@ -12,7 +12,7 @@ from typing import Final, Literal
 from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.settings import override, settings_of_choice
-from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, did_you_mean
+from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, added, did_you_mean
 from pipeline.cameras import RIGS
 from pipeline.captioners.catalog import CAPTIONERS
 from pipeline.worker import Limits
@@ -42,6 +42,24 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DenseConfig:
+    """Patch features of teachers on groups of points. They need `views.depth=true`."""
+
+    teachers: tuple[str, ...] = ()
+    """Names of those teachers of the build whose patch features are made; empty for none."""
+    blocks: int = 1
+    """Number of leading blocks of each shape that get features; 0 for all."""
+    groups: int = 64
+    """Number of groups in a block. Their centres are the first points of the block, like those of an encoder's tokens."""
+    group_size: int = 32
+    """Number of points in a group."""
+
+    def __post_init__(self) -> None:
+        for name, least in {"blocks": 0, "groups": 1, "group_size": 1}.items():
+            within(f"dense.{name}", getattr(self, name), least, 2**20)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildConfig:
     """All settings of a build."""
 
@@ -56,8 +74,11 @@ class BuildConfig:
     """Names or references of teachers, which `mmpd-cache teachers` explains."""
     captions: CaptionSpec | None = None
     """The captioner and its settings. `none`: no captions are made."""
+    dense: DenseConfig = added(DenseConfig())
+    """Patch features on points."""
     labels: tuple[str, ...] = ("source",)
-    """Label sets to embed. `source` means the classes of the source; `pipeline.labels.CLASSES` has others."""
+    """Label sets to embed. `source` means the classes of the source, `parts` the names of their parts; `pipeline.labels.CLASSES` has
+    others."""
     shard: int = 0
     """Number of shapes per shard. 0: it depends on the number of shapes."""
     limits: Limits = Limits()
@@ -77,6 +98,8 @@ class BuildConfig:
             raise UserError("captions are made of views: set views, or captions=none")
         if self.teachers and self.views is None:
             raise UserError(f"teachers look at views: set views, or leave out {', '.join(self.teachers)}")
+        if self.dense.teachers and (self.views is None or not self.views.depth):
+            raise UserError("dense.teachers: patch features on points need the depth of the views: --set views.depth=true")
 
 
 def points() -> BuildConfig:
@@ -95,6 +118,17 @@ def default() -> BuildConfig:
         teachers=("starter-resnet", "starter-regnet", "starter-attributes"),
         captions=dataclasses.replace(CAPTIONERS["starter-blip2"].spec, rank_by="starter-resnet"),
         caption_batch=64,
+    )
+
+
+def dense() -> BuildConfig:
+    """The default with depth, and the patch features of all three teachers on 64 groups of every block. Offline."""
+    base = default()
+    return dataclasses.replace(
+        base,
+        views=ViewSpec(rig=RIGS["ring12"], depth=True),
+        dense=DenseConfig(teachers=base.teachers, blocks=0),
+        labels=("source", "parts"),
     )
 
 
@@ -134,6 +168,7 @@ def ulip2() -> BuildConfig:
 
 RECIPES: Final[dict[str, Callable[[], BuildConfig]]] = {
     "default": default,
+    "dense": dense,
     "smoke": smoke,
     "points": points,
     "pictures": pictures,

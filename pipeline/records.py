@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
+
 from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.products import Kind
-from cache_schema.spec import BoxSpec, CaptionSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
+from cache_schema.spec import BoxSpec, CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.teachers import catalog as teachers
@@ -39,6 +41,7 @@ def build_records(
     device: str,
     image_batch: int,
     caption_batch: int,
+    dense: Sequence[tuple[Teacher, DenseSpec]] = (),
 ) -> tuple[Record, ...]:
     """Make the records of a build, in the order of making.
 
@@ -48,6 +51,7 @@ def build_records(
         renderer: name of the driver that draws the views.
         device: torch device of the models.
         image_batch, caption_batch: see `pipeline.recipes.BuildConfig`.
+        dense: teachers whose patch features are carried to points, and how.
 
     Raises:
         UserError: see `caption_record`.
@@ -66,6 +70,7 @@ def build_records(
     for captioner in with_captioners:
         captions = caption_record(drawn, images, captioner.spec, device, caption_batch)
         made += [captions, *text_records(captions, with_teachers, device, image_batch)]
+    made += [dense_record(blocks, drawn, described, device, image_batch) for _, described in dense]
     return tuple(made)
 
 
@@ -133,6 +138,50 @@ def image_records(views: Record, with_teachers: Sequence[Teacher], device: str, 
     ]
 
 
+def dense_record(points: Record, views: Record, described: DenseSpec, device: str, batch: int) -> Record:
+    """Make the record of `dense/<teacher>`: a teacher's patch features of stored views, carried to stored points.
+
+    Raises:
+        UserError: the blocks are too few or too small for the groups, or the views have no depth.
+    """
+    there = points.spec
+    assert isinstance(there, PointSpec) and isinstance(views.spec, ViewSpec)
+    for what, asked, most in (
+        ("blocks", described.blocks, there.blocks),
+        ("groups", described.groups, there.ordered),
+        ("group size", described.group_size, there.count),
+    ):
+        if asked > most:
+            why = "centres of groups are points in farthest-point order" if what == "groups" else "so the points were made"
+            raise UserError(f"patch features on points: the {what} can be {most} at most ({why}), got {asked}")
+    if not views.spec.depth:
+        raise UserError(
+            "patch features on points need the depth of the views, to know which points a view sees, and these views have none. Build a "
+            "cache with --set views.depth=true"
+        )
+    size = min(batch, CPU_BATCH) if device == "cpu" else batch
+    return _record(
+        products.DENSE,
+        described,
+        per_shape=view_count(views),
+        inputs=(("points", points.fingerprint), ("views", views.fingerprint)),
+        made_by=(*software(products.DENSE, device=device, backend=described.teacher.backend), ("image_batch", str(size))),
+        teacher=described.teacher.name,
+    )
+
+
+def dense_spec(teacher: Teacher, *, blocks: int, groups: int, group_size: int) -> DenseSpec:
+    """Describe the patch features of a loaded teacher on groups of points.
+
+    Raises:
+        UserError: nobody has said what the patch features of this architecture are.
+    """
+    size = teacher.spec.image_size
+    method = teacher.patch_method
+    dim = teacher.embed_patches(teacher.preprocess(np.zeros((size, size, 3), np.uint8))[None]).shape[-1]
+    return DenseSpec(teacher=teacher.spec, blocks=blocks, groups=groups, group_size=group_size, dim=dim, method=method)
+
+
 def text_records(captions: Record, with_teachers: Sequence[Teacher], device: str, batch: int) -> list[Record]:
     """Make the records of `text/<captions>/<teacher>`: kept captions embedded by each teacher that reads text."""
     assert isinstance(captions.spec, CaptionSpec)
@@ -183,6 +232,8 @@ def software(kind: Kind, *, renderer: str = "", device: str = "", backend: str =
         files = _versions("numpy", "scipy", "pillow", "mapbox_earcut", "fpsample")
         return (*files, *_versions("pyrender", "PyOpenGL"), ("renderer", renderer)) if kind is products.VIEWS else files
     packages = captioners.packages(backend) if kind is products.CAPTIONS else teachers.packages(backend)
+    if kind is products.DENSE:
+        packages = (*packages, "numpy")  # it tells which points are seen
     where = device.partition(":")[0]
     # On a CPU, rounding depends on how many threads share one sum; see `Models`.
     return (*_versions(*packages), ("device", where), *([("threads", "1")] if where == "cpu" else []))
@@ -193,6 +244,8 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
     match record.spec:
         case TeacherSpec():
             backend = record.spec.backend
+        case DenseSpec():
+            backend = record.spec.teacher.backend
         case CaptionSpec():
             backend = record.spec.captioner
         case _:

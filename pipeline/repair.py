@@ -17,7 +17,7 @@ from cache_schema.files import read_file, refuse_links
 from cache_schema.layout import encode, text_cells
 from cache_schema.mending import Mending, clear
 from cache_schema.products import index_record, markers
-from cache_schema.spec import CaptionSpec, Problem, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, DenseSpec, Problem, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build, journal
 from pipeline.complete import pictures
@@ -224,6 +224,8 @@ class _Mender:
                 return
             case products.CAPTIONS, CaptionSpec() as described:
                 models.captioner(described)
+            case products.DENSE, DenseSpec() as described:
+                models.teacher(described.teacher)
             case _, TeacherSpec() as described:
                 models.teacher(described)
         needs = self._needs(record)

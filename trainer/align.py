@@ -47,6 +47,19 @@ class Teacher:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PatchTeacher:
+    """The properties of a teacher whose patch features on groups of points are targets of tokens."""
+
+    name: str
+    dim: int
+    """Width of a patch feature, E."""
+    text: bool
+    """Whether the features lie in the space of the teacher's texts."""
+    fingerprint: str = ""
+    """Fingerprint of the teacher's specification in the cache; empty if unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlignDraw(Draw):
     """The random choices of one step of stage 1."""
 
@@ -190,6 +203,59 @@ class TeacherLosses(nn.Module):
         return module
 
 
+class LocalLosses(nn.Module):
+    """The losses of tokens against teachers' patch features on the same groups of points: 1 - cosine, for each group that a view sees.
+
+    The features are compared as they are, without taking out their mean: a teacher with a text side compares its patches with texts by the
+    same cosine.
+    """
+
+    def __init__(self, dim: int, teachers: tuple[PatchTeacher, ...], linear: bool = False) -> None:
+        """
+        Args:
+            dim: width of a token, D.
+            teachers: at least one.
+            linear: whether a head is one matrix, and no MLP.
+
+        Raises:
+            UserError: no teacher.
+        """
+        super().__init__()
+        if not teachers:
+            raise UserError("align.local_weight needs patch features of a teacher: `mmpd-cache add-dense CACHE TEACHER` makes them")
+        self.teachers = teachers
+        self.heads = nn.ModuleDict({_key(t.name): Projection(dim, t.dim, unit=False, linear=linear) for t in teachers})
+
+    def embed(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Tokens [..., D] in the space of each teacher's patches: name of the teacher to [..., E]."""
+        return {teacher.name: self.heads[_key(teacher.name)](tokens) for teacher in self.teachers}
+
+    def forward(self, tokens: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Losses by name, such as `local/clip`, given tokens [B, G, D].
+
+        Raises:
+            UserError: the batch lacks a teacher's patch features.
+        """
+        losses = {}
+        with torch.autocast(tokens.device.type, enabled=False):
+            for name, predicted in self.embed(tokens.float()).items():
+                features, seen = patch_targets(batch, name, tokens.shape[1])
+                apart = 1 - F.cosine_similarity(predicted, features, dim=-1)  # [B, G]
+                losses[f"local/{name}"] = mean(apart.flatten(), seen.flatten())
+        return losses
+
+
+def patch_targets(batch: Batch, name: str, groups: int) -> tuple[Tensor, Tensor]:
+    """A teacher's patch features of the first groups, [B, G, E] float32, and which of them a view sees, [B, G] bool.
+
+    Raises:
+        UserError: the batch has none of this teacher, or of too few groups.
+    """
+    if name not in batch.dense or batch.dense[name].shape[1] < groups:
+        raise UserError(f"the batch has no patch features of {name} for {groups} groups, only of {sorted(batch.dense)}")
+    return batch.dense[name][:, :groups].detach().float(), batch.dense_seen[name][:, :groups]
+
+
 class Align(nn.Module):
     """Encoder, pooling and the teachers' losses."""
 
@@ -197,12 +263,28 @@ class Align(nn.Module):
     """The kind of points that the run was trained on; None if the model is new, or its file does not say."""
 
     def __init__(
-        self, encoder: Encoder, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics | None = None
+        self,
+        encoder: Encoder,
+        teachers: tuple[Teacher, ...],
+        options: AlignOptions,
+        statistics: Statistics | None = None,
+        patches: tuple[PatchTeacher, ...] = (),
     ) -> None:
+        """
+        Args:
+            encoder: the encoder.
+            teachers: teachers of the summary.
+            options: settings of the losses.
+            statistics: see `TeacherLosses`.
+            patches: teachers of the tokens; none without `local_weight`.
+        """
         super().__init__()
         self.encoder = encoder
         self.pool = AttentionPool(encoder.dim, options.heads) if options.pool == "attention" else MaxPool()
         self.teachers = TeacherLosses(encoder.dim, teachers, options, statistics or {})
+        self.options = options
+        # Made last, so that all other weights begin as without it.
+        self.local = LocalLosses(encoder.dim, patches, options.projection == "linear") if options.local_weight else None
 
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:
         """Random choices for a step on `count` shapes, on the generator's device."""
@@ -212,7 +294,11 @@ class Align(nn.Module):
         """Losses by product, and under "loss" their weighted sum."""
         tokens = self.encoder(self.encoder.patchify(batch.points, batch.ordered)).tokens
         losses: dict[str, Tensor] = self.teachers(self.pool(tokens), batch, draw)
-        return losses
+        if self.local is None:
+            return losses
+        local: dict[str, Tensor] = self.local(tokens, batch)
+        mean_loss = torch.stack(list(local.values())).mean()
+        return losses | local | {"loss": losses["loss"] + self.options.local_weight * mean_loss}
 
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:

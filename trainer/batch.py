@@ -98,7 +98,32 @@ class Batch(Tensors):
     """[B, G, D]: the guide's tokens, by centre."""
     guide_summary: Tensor | None = None
     """[B, D]: the guide's summary."""
+    dense: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [B, G, E]: its patch features on the groups of points, by centre."""
+    dense_seen: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [B, G] bool: whether a view of the shape sees the group. Otherwise its row in `dense` has any finite numbers."""
     negatives: Negatives | None = None
+
+
+def regrouped(batch: Batch, source: Tensor | None) -> Batch:
+    """The batch with patch features for points that were put into other places.
+
+    Args:
+        batch: a batch whose patch features belong to the points as stored.
+        source: the point that was put into each place, [B, P] int64; None if all points are in their places.
+
+    A group whose centre is now a point that had no group counts as not seen.
+    """
+    if source is None or not batch.dense:
+        return batch
+    dense, seen = {}, {}
+    for name, features in batch.dense.items():
+        groups = features.shape[1]
+        centre = source[:, :groups]  # [B, G]
+        index = centre.clamp(max=groups - 1)
+        dense[name] = features.gather(1, index.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
+        seen[name] = batch.dense_seen[name].gather(1, index) & (centre < groups)
+    return dataclasses.replace(batch, dense=dense, dense_seen=seen)
 
 
 @dataclass(frozen=True, kw_only=True)

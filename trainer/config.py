@@ -155,15 +155,20 @@ class DistillConfig(StageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.needs_guide and self.augment.drop:
+        if (self.needs_guide or self.distill.predicts == "dense") and self.augment.drop:
             raise UserError(
-                f"augment.drop must be 0 with a guide, whose tokens belong to groups of the whole block; got {self.augment.drop}"
+                f"augment.drop must be 0 with a guide or patch features, which belong to groups of the whole block; got {self.augment.drop}"
+            )
+        if self.align.local_weight:
+            raise UserError(
+                "align.local_weight is a loss of stage 1 and has no effect in stage 2: leave it out, or predict patch features by --set "
+                "distill.tokens=dense"
             )
 
     @property
     def needs_guide(self) -> bool:
         """Whether a loss uses the guide's features."""
-        return self.distill.local_weight + self.distill.global_weight + self.distill.projected_weight > 0
+        return self.distill.predicts == "guide" or self.distill.global_weight + self.distill.projected_weight > 0
 
     @property
     def needs_guide_run(self) -> bool:

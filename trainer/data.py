@@ -33,7 +33,7 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.rows import Rows
-from cache_schema.spec import GREY, GuideSpec, TeacherSpec
+from cache_schema.spec import GREY, DenseSpec, GuideSpec, TeacherSpec
 from cache_schema.store import Cache
 from trainer.batch import SIDES, Batch, Negatives, Statistics, Used, target
 from trainer.captions import Ints, Mix, mixture
@@ -200,6 +200,8 @@ class Data:
             )
         guides = _united({part.cache.path: {"guide": part.guide} for part in self.parts if part.guide})
         self.guide: GuideSpec | None = guides.get("guide")
+        self.patches = self._united_patches()
+        """The teachers whose patch features are read, by name."""
         self.convention = _convention(self.parts, needs, grey)
         self.points = self.convention.count
         """Points of a shape, P."""
@@ -224,6 +226,11 @@ class Data:
         if config.negatives and any(set(part.teachers) != set(found) for part in self.parts):
             raise UserError("data.negatives needs every teacher in every cache: a missing embedding cannot be a wrong answer")
         return {name: found[name] for name in config.teachers} if self.needs.teachers and config.teachers else found
+
+    def _united_patches(self) -> dict[str, DenseSpec]:
+        """The teachers of patch features by name, in the order of `data.dense`."""
+        found = _united({part.cache.path: part.patches for part in self.parts})
+        return {name: found[name] for name in self.config.dense} if self.config.dense else found
 
     def _open_blocks(self) -> list[Blocks]:
         channels = 6 if self.needs.color else 3
@@ -253,9 +260,15 @@ class Data:
         caches = "; ".join(map(_described, self.parts))
         teachers = f"; teachers {', '.join(self.teachers)}" if self.teachers else ""
         few = "" if self.config.resample else "fewer points in farthest-point order than centres, which are therefore "
+        patches = f"; patch features of {', '.join(self.patches)} on the first {self._blocks_used()}" if self.patches else ""
         order = "" if self.ordered else f"; {few or 'points and centres '}sampled at every step"
         cut = f"; {self.points} points a shape, as the smallest blocks have" if len({p.points.count for p in self.parts}) > 1 else ""
-        return f"{caches}{teachers}{cut}{order}"
+        return f"{caches}{teachers}{patches}{cut}{order}"
+
+    def _blocks_used(self) -> str:
+        """Number of blocks of a shape that are used, in words."""
+        number = max(part.blocks for part in self.parts)
+        return "block of each shape, the only one used" if number == 1 else f"{number} blocks of each shape, the only ones used"
 
     def row(self, index: int) -> tuple[Path, int]:
         """A shape's cache and its row there, from its index in a batch."""
@@ -312,6 +325,8 @@ class Data:
             text_valid={name: there for name, there in valid.items() if self.teachers[name].text},
             guide_tokens=None if guide is None else self._guided("tokens", drawn, guide.tokens, guide.dim),
             guide_summary=None if guide is None else self._guided("summary", drawn, guide.dim),
+            dense={name: self._dense(name, drawn) for name in self.patches},
+            dense_seen={name: self._dense_seen(name, drawn) for name in self.patches},
             negatives=None if others is None else self._negatives(others),
         )
 
@@ -347,7 +362,15 @@ class Data:
             if len(here):
                 yield part, here
 
-    def _gather(self, arrays: Sequence[Sequence[Rows]], drawn: Drawn, which: Ints | int, column: Ints, *shape: int) -> Tensor:
+    def _gather(
+        self,
+        arrays: Sequence[Sequence[Rows]],
+        drawn: Drawn,
+        which: Ints | int,
+        column: Ints,
+        *shape: int,
+        dtype: torch.dtype = torch.float16,
+    ) -> Tensor:
         """Entries (row, column) of the arrays of every cache, as stored; zeros if a cache has no array. [B, *shape]
 
         Args:
@@ -356,9 +379,10 @@ class Data:
             which: index of each shape's array among the arrays of its cache, [B]; or one index for all.
             column: column of each shape's entry. [B]
             shape: shape of an entry.
+            dtype: type of the stored numbers.
         """
         # Zeros instead of uninitialised memory: a mask does not remove a NaN, since 0 * NaN is NaN.
-        out = (torch.empty if all(arrays) else torch.zeros)(len(drawn.row), *shape, dtype=torch.float16, pin_memory=self.pinned)
+        out = (torch.empty if all(arrays) else torch.zeros)(len(drawn.row), *shape, dtype=dtype, pin_memory=self.pinned)
         values = out.numpy()  # shares its memory
         for part, choices in enumerate(arrays):
             for place, array in enumerate(choices):
@@ -373,6 +397,16 @@ class Data:
     def _guided(self, name: str, drawn: Drawn, *shape: int) -> Tensor:
         """The guide's features of the drawn blocks. [B, *shape]"""
         return self._gather([[part.guided[name]] if part.guided else [] for part in self.parts], drawn, 0, drawn.block, *shape)
+
+    def _dense(self, name: str, drawn: Drawn) -> Tensor:
+        """A teacher's patch features of the drawn blocks. [B, G, E]"""
+        spec, arrays = self.patches[name], [[part.dense[name][0]] if name in part.dense else [] for part in self.parts]
+        return self._gather(arrays, drawn, 0, drawn.block, spec.groups, spec.dim)
+
+    def _dense_seen(self, name: str, drawn: Drawn) -> Tensor:
+        """Whether a view sees the groups of the drawn blocks; never in a cache without the teacher. [B, G] bool"""
+        arrays = [[part.dense[name][1]] if name in part.dense else [] for part in self.parts]
+        return self._gather(arrays, drawn, 0, drawn.block, self.patches[name].groups, dtype=torch.uint8) > 0
 
     def _points(self, drawn: Drawn, block: Ints) -> Tensor:
         """Points of these blocks, with colours if the stage needs them. [B, P, C]"""

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.align import AlignDraw, TeacherLosses
+from trainer.align import AlignDraw, PatchTeacher, TeacherLosses, patch_targets
 from trainer.batch import Batch, Draw, Features
+from trainer.distributed import mean
 from trainer.encoders.blocks import Transformer, initialise, position_mlp
 from trainer.encoders.protocol import Curved, Encoded, Encoder, OwnDecoder, Patches
 from trainer.heads import AttentionPool
@@ -131,7 +132,12 @@ class Distill(nn.Module):
     """The kind of points that the run was trained on; None if the model is new, or its file does not say."""
 
     def __init__(
-        self, encoder: Encoder, options: DistillOptions, guide_dim: int | None = None, teachers: TeacherLosses | None = None
+        self,
+        encoder: Encoder,
+        options: DistillOptions,
+        guide_dim: int | None = None,
+        teachers: TeacherLosses | None = None,
+        patches: tuple[PatchTeacher, ...] = (),
     ) -> None:
         """
         Args:
@@ -140,19 +146,26 @@ class Distill(nn.Module):
             guide_dim: width of the guide's tokens and summary; None for the width of the student.
             teachers: heads that project into the teachers' spaces. They are trained if `teacher_weight` is not 0. Otherwise they are the
                 guide's heads and stay frozen.
+            patches: the teacher whose patch features are predicted instead of the guide's tokens; none with `tokens="guide"`.
 
         Raises:
-            UserError: an option needs heads of teachers or hidden groups, but there are none.
+            UserError: an option needs heads of teachers, hidden groups, or patch features of one teacher, but there are none.
         """
         super().__init__()
         width = guide_dim or encoder.dim
         if (options.projected_weight or options.teacher_weight) and teachers is None:
             raise UserError("projected_weight and teacher_weight need the teachers' heads: give `teachers`")
-        self.options, self.encoder = options, encoder
+        if options.predicts == "dense" and len(patches) != 1:
+            named = ", ".join(teacher.name for teacher in patches) or "none"
+            raise UserError(
+                f"distill.tokens=dense predicts the patch features of one teacher, got {named}: name it by --set data.dense=NAME"
+            )
+        self.options, self.encoder, self.patches = options, encoder, patches
         self.shown = encoder.groups - int((encoder.mask_ratio if options.mask_ratio is None else options.mask_ratio) * encoder.groups)
         if self.shown == encoder.groups and (options.masked_only or options.reconstruction_weight):
             raise UserError(f"masked_only and reconstruction need hidden groups: raise mask_ratio so that it hides one of {encoder.groups}")
-        self.local = LocalBranch(encoder.dim, width, options) if options.local_weight else None
+        local_width = patches[0].dim if options.predicts == "dense" else width
+        self.local = LocalBranch(encoder.dim, local_width, options) if options.local_weight else None
         self.summary = GlobalBranch(encoder.dim, width, options) if options.summarises else None
         self.reconstruction = reconstruction(encoder, options) if options.reconstruction_weight else None
         self.teachers = teachers
@@ -193,11 +206,7 @@ class Distill(nn.Module):
         losses: dict[str, Tensor] = {}
         total = batch.points.new_zeros(())
         if self.local is not None:
-            predicted = self.local(encoded, patches.coarsest.centres, draw.order)
-            target = self._target(batch.guide_tokens, "tokens")
-            if options.masked_only:
-                predicted, target = ops.gather(predicted, draw.hidden), ops.gather(target, draw.hidden)
-            losses["local"] = distance(predicted, target)
+            losses["local"] = self._local(self.local(encoded, patches.coarsest.centres, draw.order), batch, draw)
             total = total + options.local_weight * losses["local"]
         if self.summary is not None:
             summary = self.summary(encoded.tokens).float()  # [B, Dg]
@@ -224,6 +233,20 @@ class Distill(nn.Module):
         points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
         return Features(tokens=tokens, summary=None if self.summary is None else self.summary(tokens))
+
+    def _local(self, predicted: Tensor, batch: Batch, draw: DistillDraw) -> Tensor:
+        """The local loss, a scalar, of what is predicted for each group [B, G, E]."""
+        seen = None
+        if self.options.predicts == "dense":
+            target, seen = patch_targets(batch, self.patches[0].name, predicted.shape[1])
+        else:
+            target = self._target(batch.guide_tokens, "tokens")
+        if self.options.masked_only:
+            predicted, target = ops.gather(predicted, draw.hidden), ops.gather(target, draw.hidden)
+            seen = None if seen is None else seen.gather(1, draw.hidden)
+        if seen is None:
+            return distance(predicted, target)
+        return mean((1 - F.cosine_similarity(predicted.float(), target, dim=-1)).flatten(), seen.flatten())
 
     def _target(self, features: Tensor | None, what: str) -> Tensor:
         """The guide's features in the form that the local and the global loss predict."""

@@ -27,7 +27,7 @@ from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, folder, log, optim, signals
 from trainer.augment import augment, draw
-from trainer.batch import Batch, target
+from trainer.batch import Batch, regrouped, target
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, feed
@@ -35,7 +35,7 @@ from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
-from trainer.stage import Facts, Stage, build, teachers
+from trainer.stage import Facts, Stage, build, patch_teachers, teachers
 
 MODEL, STEP, DROP_PATH = range(3)
 """Numbers that are combined with the run's seed, for separate random numbers: initial weights, the draws of a step, and drop path."""
@@ -237,7 +237,7 @@ def _step(
                 if training.guide is not None and online(config):
                     batch = _guided(batch, training.guide)
                 points = augment(batch.points, changes, training.data.convention.grey)
-                losses = model(dataclasses.replace(batch, points=points), drawn)
+                losses = model(regrouped(dataclasses.replace(batch, points=points), changes.source), drawn)
             (losses["loss"] / config.optim.accumulate).backward()
         parts.append(torch.stack([loss.detach().float() for loss in losses.values()]))
         names = tuple(losses)
@@ -277,6 +277,8 @@ def _settled(config: AlignConfig | DistillConfig, data: Data) -> AlignConfig | D
     """The configuration, with the names of teachers, captions and guide filled in where they were left empty. This is needed because the
     caches may have more of them when the run is resumed.
     """
+    if data.patches:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, dense=tuple(data.patches)))
     if data.teachers:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, teachers=tuple(data.teachers)))
     captions = {tuple(c.name for c in part.captions) for part in data.parts if part.captions}
@@ -292,6 +294,11 @@ def _settled(config: AlignConfig | DistillConfig, data: Data) -> AlignConfig | D
 def online(config: AlignConfig | DistillConfig) -> bool:
     """Whether the guide's features are made at every step."""
     return isinstance(config, DistillConfig) and config.needs_guide and config.guide_online
+
+
+def _reads_dense(config: AlignConfig | DistillConfig) -> bool:
+    """Whether a loss uses patch features of teachers on points."""
+    return config.align.local_weight > 0 if isinstance(config, AlignConfig) else config.distill.predicts == "dense"
 
 
 def _load_guide(config: AlignConfig | DistillConfig, run: Path | None, device: torch.device) -> Loaded | None:
@@ -323,6 +330,7 @@ def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide: Lo
     needs = Needs(
         teachers=isinstance(config, AlignConfig) or config.distill.teacher_weight > 0,
         guide=config.guide if isinstance(config, DistillConfig) and config.needs_guide and not online(config) else None,
+        groups=encoder.groups if _reads_dense(config) else 0,
         color=encoder.channels == 6,
         centres=centres,
     )
@@ -366,9 +374,9 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
             if config.align.projection != projection:
                 raise UserError(f"the heads of {guide.run} are of another form: --set align.projection={projection}")
     groups = config.encoder.resolved().groups
-    if tokens not in (0, groups) and isinstance(config, DistillConfig) and config.distill.local_weight:
+    if tokens not in (0, groups) and isinstance(config, DistillConfig) and config.distill.predicts == "guide":
         raise UserError(f"the guide has {tokens} tokens, the student {groups} groups: --set encoder.groups={tokens}")
-    facts = Facts(teachers=met, guide_dim=dim)
+    facts = Facts(teachers=met, guide_dim=dim, patches=patch_teachers(data.patches))
     with torch.random.fork_rng([]):
         torch.manual_seed(_seed(config.seed, MODEL))
         stage = build(config, facts, data.statistics() if data.teachers else None)
@@ -432,6 +440,7 @@ def _broken(data: Data, numbers: Iterable[int]) -> str:
         arrays = {"points": batch.points, "guide tokens": batch.guide_tokens, "guide summary": batch.guide_summary}
         arrays |= {target("image", name): values for name, values in batch.image.items()}
         arrays |= {target("text", name): values for name, values in batch.text.items()}
+        arrays |= {f"patches of {name}": values for name, values in batch.dense.items()}
         for name, values in arrays.items():
             if values is not None:
                 broken = batch.index[~values.flatten(1).isfinite().all(1)]

@@ -12,6 +12,7 @@ from typing import Literal
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
+from cache_schema.spec import added
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,9 @@ class AlignOptions:
     """How a summary is projected into a teacher's space: by an MLP, or by one matrix as in ULIP."""
     positives: Literal["either", "text", "category", "none"] = "either"
     """Which other shapes of a batch count as right answers: those with the same text, the same category, either of these, or none."""
+    local_weight: float = added(0.0)
+    """Weight of the local loss of stage 1: the encoder's tokens predict the patch features of teachers on their groups of points. With 0 it
+    is not computed."""
     teacher_drop: float = 0.0
     """Probability that a shape ignores a teacher in a step; at least one teacher is always kept (UNIC, https://arxiv.org/abs/2408.05088)."""
 
@@ -35,6 +39,8 @@ class AlignOptions:
             raise UserError(f"align.heads must be at least 1, got {self.heads}")
         if self.pool == "max":
             refuse_unread(self, ["heads"], "align.pool=max", prefix="align.")
+        if self.local_weight < 0:
+            raise UserError(f"align.local_weight must not be negative, got {self.local_weight}")
         if not 0 <= self.teacher_drop < 1:
             raise UserError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 
@@ -47,6 +53,8 @@ class DistillOptions:
     """Share of groups that are hidden; None for the encoder's own share."""
     local_weight: float = 1.0
     """Weight of the local loss: the guide's tokens of all groups are predicted."""
+    tokens: Literal["guide", "dense"] = added("guide")
+    """What the local loss predicts: the guide's tokens, or the patch features of one teacher on the groups, which `data.dense` names."""
     global_weight: float = 1.0
     """Weight of the global loss: the guide's summary is predicted from the visible tokens."""
     projected_weight: float = 0.0
@@ -84,8 +92,17 @@ class DistillOptions:
             raise UserError(f"drop_path must lie in [0, 1), got {self.drop_path}")
         if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
             raise UserError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
+        if not self.local_weight and self.tokens != "guide":
+            refuse_unread(self, ["tokens"], "distill.local_weight=0", prefix="distill.")
+        if self.predicts == "dense" and self.normalise_targets and not self.global_weight:
+            refuse_unread(self, ["normalise_targets"], "distill.tokens=dense without a global loss", prefix="distill.")
         if self.projected_weight and self.teacher_weight:
             raise UserError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")
+
+    @property
+    def predicts(self) -> Literal["guide", "dense", ""]:
+        """What the local loss predicts; empty if it is not computed."""
+        return self.tokens if self.local_weight else ""
 
     @property
     def summarises(self) -> bool:

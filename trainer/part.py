@@ -9,6 +9,7 @@
 Letters: N shapes of a cache, n selected shapes, V views, M templates, E a teacher's width.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -21,7 +22,7 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.layout import text_cells
 from cache_schema.rows import Rows
-from cache_schema.spec import GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, added, did_you_mean, label
+from cache_schema.spec import DenseSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, added, did_you_mean, label
 from cache_schema.store import Cache
 from trainer import captions
 from trainer.batch import Side
@@ -60,6 +61,8 @@ class DataConfig:
     have no captions. Shapes without a class only have captions."""
     labels: str = "source"
     """Name of the label set with the templates."""
+    dense: tuple[str, ...] = added(())
+    """Names of teachers whose patch features on points are read, if a loss uses them; empty for all that the caches have."""
     blocks: int = 0
     """Number of stored blocks of each shape to use, from the first; 0 for all."""
     resample: bool = False
@@ -100,6 +103,8 @@ class Needs:
     teachers: bool = False
     guide: str | None = None
     """Name of the guide; empty for the only guide of the cache; None for no guide."""
+    groups: int = 0
+    """Number of groups of points for which patch features of teachers are read; 0 for none."""
     color: bool = False
     centres: int = 1
     """Number of leading points that must be in farthest-point order to serve as centres."""
@@ -127,6 +132,8 @@ class Part:
         """Embeddings of views by teacher, [N, V, E]. This array and the following ones are memory-mapped."""
         self.texts: dict[str, tuple[Rows, ...]] = {}
         """Embeddings of captions for every teacher with a text side, one array for each of `captions`. Empty if no captions are read."""
+        self.dense: dict[str, tuple[Rows, Rows]] = {}
+        """Patch features on points by teacher, [N, R', G, E], and how many views see each group, [N, R', G]."""
         self.guided: dict[str, Rows] = {}
         """Arrays of the guide by name: `tokens` and `summary`."""
         self._use(products.INDEX.name)
@@ -148,8 +155,12 @@ class Part:
         self.template_key: Ints | None = None
         """A number for each filled template. Equal texts, also captions, have equal numbers. [classes of the cache, M]"""
         self.guide: GuideSpec | None = None
+        self.patches: dict[str, DenseSpec] = {}
+        """The teachers whose patch features are read, by name."""
         if needs.teachers:
             self._open_teachers(config)
+        if needs.groups:
+            self._open_dense(config, needs.groups, max(needs.centres, needs.groups))
         if needs.guide is not None and config.resample:
             raise UserError("data.resample samples points that no cached guide knows: add --set guide_online=true")
         if needs.guide is not None:
@@ -168,7 +179,8 @@ class Part:
     @property
     def opened(self) -> Iterator[Rows]:
         """All arrays that batches read, except for the points."""
-        yield from (*self.images.values(), *(rows for several in self.texts.values() for rows in several), *self.guided.values())
+        several = (*self.texts.values(), *self.dense.values())
+        yield from (*self.images.values(), *itertools.chain(*several), *self.guided.values())
 
     def moments(self, side: Side, teacher: str) -> NDArray[np.float64] | None:
         """Mean and variance of a teacher's embeddings of one side; None if they are not read. [2, E]
@@ -241,6 +253,30 @@ class Part:
         )
         self.template_key = keys.reshape(len(classes), -1)
 
+    def _open_dense(self, config: DataConfig, groups: int, centres: int) -> None:
+        if config.resample:
+            raise UserError(
+                "data.resample samples points of which no patch features are known: leave it out, or the loss on patch features"
+            )
+        if self.points.ordered < centres:
+            raise UserError(
+                f"{self.cache.path}: patch features belong to the first points of a block, of which only {self.points.ordered} are in "
+                f"farthest-point order; the encoder needs {centres}: build a cache with --set points.ordered={centres}"
+            )
+        known = dense_of(self.cache)
+        for name in [name for name in config.dense if name in known] if config.dense else known:
+            record = self._use(products.DENSE.product(teacher=name))
+            spec = self.patches[name] = _spec(DenseSpec, record)
+            if spec.groups < groups:
+                raise UserError(
+                    f"{self.cache.path}: {record.product} has {spec.groups} groups, the encoder {groups}: --set "
+                    f"encoder.groups={spec.groups}, or make it under another name: `mmpd-cache add-dense {self.cache.path} OTHER={name} "
+                    f"--groups {groups}`"
+                )
+            features, seen = (self.cache.rows(node.path, config.verify) for node in self.cache.arrays(record))
+            self.dense[name] = features, seen
+            self.blocks = min(self.blocks, spec.blocks)
+
     def _open_guide(self, name: str, config: DataConfig) -> None:
         known = [products.parts(record)["guide"] for record in products.select(self.cache.records(), products.GUIDE)]
         if not name and len(known) != 1:
@@ -257,6 +293,11 @@ class Part:
 def teachers_of(cache: Cache) -> list[str]:
     """Names of the teachers whose image embeddings are complete."""
     return [products.parts(record)["teacher"] for record in cache.of(products.IMAGE)]
+
+
+def dense_of(cache: Cache) -> list[str]:
+    """Names of the teachers whose patch features on points are complete."""
+    return [products.parts(record)["teacher"] for record in cache.of(products.DENSE)]
 
 
 def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> None:
@@ -277,6 +318,24 @@ def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> No
             "data.teachers and data.negatives have no effect: no loss uses a teacher. Leave them out (--set data.teachers= "
             "--set data.negatives=0), or use the teachers by --set distill.teacher_weight=1"
         )
+    if needs.groups:
+        _check_dense(caches, config.dense)
+    elif config.dense:
+        raise UserError(
+            "data.dense has no effect: no loss uses patch features. Leave it out (--set data.dense=), or use them by --set "
+            "align.local_weight=1 in stage 1 or --set distill.tokens=dense in stage 2"
+        )
+
+
+def _check_dense(caches: Sequence[Cache], asked: Sequence[str]) -> None:
+    known = sorted({name for cache in caches for name in dense_of(cache)})
+    paths = ", ".join(str(cache.path) for cache in caches)
+    for name in asked or [""] * (not known):
+        if name not in known:
+            raise UserError(
+                f"{paths}: no finished patch features{f' of {name}' if name else ''} on points. Complete: {', '.join(known) or 'none'}. "
+                f"`mmpd-cache add-dense CACHE {name or 'TEACHER'}` makes them"
+            )
 
 
 def _check_teachers(caches: Sequence[Cache], asked: Sequence[str]) -> None:

@@ -78,6 +78,19 @@ def mmpd_no_local() -> Experiment:
     return _distilled(mmpd(), distill=DistillOptions(local_weight=0))
 
 
+def mmpd_dense() -> Experiment:
+    """The method, and in stage 1 a local loss: tokens also learn the teachers' patch features on their groups of points."""
+    # The weight is our choice: local and global losses of stage 1 then have about the same size.
+    return _aligned(mmpd(), align=AlignOptions(local_weight=1.0), data=DataConfig(teachers=TEACHERS, dense=TEACHERS))
+
+
+def mmpd_dense_tokens() -> Experiment:
+    """As mmpd-dense, and stage 2 predicts patch features of the vision-only teacher instead of the guide's tokens, as in PatchAlign3D
+    (arXiv:2601.02457). The guide's summary stays a target.
+    """
+    return _distilled(mmpd_dense(), distill=DistillOptions(tokens="dense"), data=DataConfig(dense=TEACHERS[2:]))
+
+
 # ------------------------------------------------------------------------------------------------------------- the peers
 
 
@@ -197,6 +210,8 @@ RECIPES: Final[dict[str, Callable[[], Experiment]]] = {
     "mmpd-no-shuffle": mmpd_no_shuffle,
     "mmpd-no-global": mmpd_no_global,
     "mmpd-no-local": mmpd_no_local,
+    "mmpd-dense": mmpd_dense,
+    "mmpd-dense-tokens": mmpd_dense_tokens,
     "scratch": scratch,
     "point-mae": point_mae,
     "pointmamba": pointmamba,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from cache_schema.spec import TeacherSpec, fingerprint
-from trainer.align import Align, Teacher, TeacherLosses
+from cache_schema.spec import DenseSpec, TeacherSpec, added, fingerprint
+from trainer.align import Align, PatchTeacher, Teacher, TeacherLosses
 from trainer.batch import Statistics, targets
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.distill import Distill
@@ -27,6 +27,8 @@ class Facts:
     """Teachers that the model has heads for."""
     guide_dim: int = 0
     """Width of the guide's features; 0 for none."""
+    patches: tuple[PatchTeacher, ...] = added(())
+    """Teachers whose patch features are targets of tokens."""
 
 
 def build(config: StageConfig, facts: Facts, statistics: Statistics | None = None, encoder: EncoderSettings | None = None) -> Stage:
@@ -46,12 +48,19 @@ def build(config: StageConfig, facts: Facts, statistics: Statistics | None = Non
         dims = {name: t.dim for t in facts.teachers for name in targets(t.name, t.text).values()}
         statistics = {name: (torch.zeros(dim), torch.ones(dim)) for name, dim in dims.items()}
     if isinstance(config, AlignConfig):
-        return Align(made, facts.teachers, config.align, statistics)
+        return Align(made, facts.teachers, config.align, statistics, facts.patches)
     assert isinstance(config, DistillConfig)
     heads = None
     if facts.teachers:
         heads = TeacherLosses(facts.guide_dim or made.dim, facts.teachers, config.align, statistics)
-    return Distill(made, config.distill, facts.guide_dim or None, heads)
+    return Distill(made, config.distill, facts.guide_dim or None, heads, facts.patches)
+
+
+def patch_teachers(specs: dict[str, DenseSpec]) -> tuple[PatchTeacher, ...]:
+    """The teachers of tokens in the form that the losses need, from the specifications of their products."""
+    return tuple(
+        PatchTeacher(name=name, dim=spec.dim, text=spec.teacher.text, fingerprint=fingerprint(spec.teacher)) for name, spec in specs.items()
+    )
 
 
 def teachers(specs: dict[str, TeacherSpec], data: DataConfig, objective: str) -> tuple[Teacher, ...]:

@@ -25,6 +25,8 @@ from pipeline import weights
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.teachers.patches import Grid
+
 Precision = Literal["float32", "bfloat16", "float16"]
 
 BACKENDS: dict[str, str] = {"open_clip": "pipeline.teachers.openclip", "transformers": "pipeline.teachers.huggingface"}
@@ -33,7 +35,7 @@ the packages it computes with in `PACKAGES`."""
 
 
 class Teacher(Protocol):
-    """A loaded teacher. Letters: B pictures or texts, S pixels per side, E embedding width."""
+    """A loaded teacher. Letters: B pictures or texts, S pixels per side, E embedding width, h patches per side."""
 
     spec: TeacherSpec
 
@@ -43,6 +45,28 @@ class Teacher(Protocol):
 
     def embed_images(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """[B, 3, S, S] pre-processed -> [B, E] float32 on the CPU: what the library's own call returns, not normalised."""
+        ...
+
+    @property
+    def patch_method(self) -> str:
+        """What `embed_patches` computes, in words. It is recorded with the features.
+
+        Raises:
+            UserError: nobody has said what the patch features of this architecture are.
+        """
+        ...
+
+    def embed_patches(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """[B, 3, S, S] pre-processed -> [B, h, h, E] float32 on the CPU: a feature of each patch, not normalised. For a teacher with a text
+        side it lies in the space of the texts. Raises the error of `patch_method`."""
+        ...
+
+    def patch_grid(self, size: int) -> "Grid":
+        """Where the patches lie in a square picture of `size` pixels, before `preprocess`.
+
+        Raises:
+            UserError: that cannot be told for certain, or see `patch_method`.
+        """
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> "torch.Tensor":

@@ -2,10 +2,14 @@
 
 A model comes from a hub id (with a revision) or a local folder. The embeddings are the image and text features of a vision-language model,
 or the pooled output of a vision model. For DINOv2 that is the class token after the last LayerNorm.
+
+Patch features of CLIP are the values of its last attention, projected as the model projects the class token (MaskCLIP,
+https://arxiv.org/abs/2112.01071). SigLIP pools by an attention of one query, whose values and MLP are applied to each token. Both lie in
+the space of the texts. Patch features of vision models are their patch tokens after the last LayerNorm.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,9 @@ from safetensors import SafetensorError
 from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec, canonical
 from pipeline import weights
+from pipeline.teachers import patches
 from pipeline.teachers.catalog import Precision, measure
+from pipeline.teachers.patches import Framing, Grid
 from pipeline.torchvision_ops import declare_missing
 
 declare_missing()
@@ -59,6 +65,26 @@ class HuggingFace:
     @torch.inference_mode()
     def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
         return self._pooled(self.image(pixel_values=pixels.to(self.device, self.dtype)))
+
+    @property
+    def patch_method(self) -> str:
+        return self._patches()[0]
+
+    @torch.inference_mode()
+    def embed_patches(self, pixels: torch.Tensor) -> torch.Tensor:
+        return patches.squared(self._patches()[1](self.model, pixels.to(self.device, self.dtype)), self.spec.name)
+
+    def patch_grid(self, size: int) -> Grid:
+        s = self.spec.image_size
+        framing = patches.checked(_framing(self.processor.to_dict(), size, s, self.spec.name), self, size, self.spec.name)
+        blank = torch.zeros(1, 3, s, s)
+        return patches.grid(framing, patches.lattice(self.model, lambda: self.embed_patches(blank), s, self.spec.name), s, size)
+
+    def _patches(self) -> "tuple[str, Compute]":
+        kind = self.model.config.model_type
+        if kind not in _PATCHES:
+            raise patches.unknown(self.spec.name, f"the kind of model that transformers calls {kind!r}")
+        return _PATCHES[kind]
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
@@ -125,3 +151,59 @@ def _load(folder: Path, model: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
         # transformers only warns, and fills missing weights with random numbers.
         raise UserError(f"{model}: the checkpoint lacks {', '.join(sorted(report['missing_keys']))}")
     return loaded, processor, tokenizer
+
+
+# ------------------------------------------------------------------------------------------------------ patch features
+
+Compute = Callable[[Any, torch.Tensor], torch.Tensor]
+"""Computes the patch features [B, h x h, E] of a model, from pre-processed pictures [B, 3, S, S]."""
+
+
+def _clip_values(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    vision = model.vision_model
+    layer = vision.encoder.layers[-1]
+    with patches.entering(layer) as calls:
+        vision(pixel_values=pixels)
+    tokens = calls[0][0]  # [B, N + 1, D]
+    attention = layer.self_attn
+    out: torch.Tensor = model.visual_projection(vision.post_layernorm(attention.out_proj(attention.v_proj(layer.layer_norm1(tokens)))))
+    return out[:, 1:]
+
+
+def _siglip_head(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    vision = model.vision_model
+    tokens = vision(pixel_values=pixels).last_hidden_state  # [B, N, D]
+    out: torch.Tensor = vision.head(tokens.flatten(0, 1)[:, None]).unflatten(0, tokens.shape[:2])  # attention over one token: its value
+    return out
+
+
+def _last_tokens(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    tokens: torch.Tensor = model(pixel_values=pixels).last_hidden_state  # [B, 1 + registers + N, D]
+    before: int = 1 + (getattr(model.config, "num_register_tokens", 0) or 0)
+    return tokens[:, before:]
+
+
+_PATCHES: dict[str, tuple[str, Compute]] = {
+    "clip": ("values of the last attention, output projection, last norm, projection", _clip_values),
+    "siglip": ("head at each token of the last layer", _siglip_head),
+    **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit", "vit"), ("tokens of the last layer", _last_tokens)),
+}
+"""What the patch features are in words, and the function that computes them, by the `model_type` of transformers."""
+
+
+def _framing(settings: dict[str, Any], size: int, image_size: int, name: str) -> Framing:
+    """How an image processor of these settings resizes and crops a square picture of `size` pixels.
+
+    Raises:
+        UserError: the settings have another form.
+    """
+    side = size
+    if settings.get("do_resize"):
+        asked = {key: value for key, value in (settings.get("size") or {}).items() if value is not None}
+        if set(asked) == {"shortest_edge"} or (set(asked) == {"height", "width"} and asked["height"] == asked["width"]):
+            side = next(iter(asked.values()))
+        else:
+            raise UserError(f"teacher {name}: pictures are resized to {asked}, and nobody here knows what that does to a square picture")
+    # The crop begins at half of the difference, rounded down; a smaller picture is padded on both sides.
+    offset = (side - image_size) // 2 if settings.get("do_center_crop") and side >= image_size else -((image_size - side) // 2)
+    return Framing(scale=side / size, offset=float(offset))

@@ -1,6 +1,11 @@
 """Teachers loaded by open_clip: any architecture and pretrained tag that it knows, or a local folder that it saved.
 
 A local folder holds `open_clip_config.json`, a file of weights and, if the text model needs one, a Hugging Face tokenizer.
+
+Patch features lie in the space of the texts. They are what the model's last attention would return if each place attended to itself alone:
+its values, projected as the model projects the attention's output (MaskCLIP, https://arxiv.org/abs/2112.01071). The residual and the MLP
+around that attention are left out (ClearCLIP, https://arxiv.org/abs/2407.12442). A network that ends with an average gets its head applied
+at each place instead.
 """
 
 import threading
@@ -15,12 +20,18 @@ from safetensors import SafetensorError
 from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec, canonical, did_you_mean
 from pipeline import weights
+from pipeline.teachers import patches
 from pipeline.teachers.catalog import Precision, measure
+from pipeline.teachers.patches import Framing, Grid
 from pipeline.torchvision_ops import declare_missing
 
 declare_missing()
 import open_clip  # noqa: E402 - imports torchvision
+from open_clip.modified_resnet import ModifiedResNet  # noqa: E402
+from open_clip.timm_model import TimmModel  # noqa: E402
 from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: E402
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer  # noqa: E402
+from timm.models import eva, vision_transformer  # noqa: E402
 
 PACKAGES = ("open_clip_torch", "timm", "torchvision", "pillow")
 """Packages, besides torch, whose versions are recorded with the embeddings."""
@@ -50,6 +61,22 @@ class OpenClip:
     def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
         embedded: torch.Tensor = self.model.encode_image(pixels.to(self.device, self.dtype)).float().cpu()  # [B, E]
         return embedded
+
+    @property
+    def patch_method(self) -> str:
+        return _patches_of(self.model.visual, self.spec.name)[0]
+
+    @torch.inference_mode()
+    def embed_patches(self, pixels: torch.Tensor) -> torch.Tensor:
+        compute = _patches_of(self.model.visual, self.spec.name)[1]
+        return patches.squared(compute(self.model.visual, pixels.to(self.device, self.dtype)), self.spec.name)
+
+    def patch_grid(self, size: int) -> Grid:
+        # On a square picture all three modes of resizing do the same: the whole picture becomes S x S.
+        framing = patches.checked(Framing(scale=self.spec.image_size / size), self, size, self.spec.name)
+        blank = torch.zeros(1, 3, self.spec.image_size, self.spec.image_size)
+        lattice = patches.lattice(self.model.visual, lambda: self.embed_patches(blank), self.spec.image_size, self.spec.name)
+        return patches.grid(framing, lattice, self.spec.image_size, size)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
@@ -129,3 +156,95 @@ def _tokenizer(reference: str) -> Callable[[list[str]], torch.Tensor]:
         weights.folder(remote, "", weights=())
     found: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(reference, **({"local_files_only": True} if remote else {}))
     return found
+
+
+# ------------------------------------------------------------------------------------------------------ patch features
+
+Compute = Callable[[Any, torch.Tensor], torch.Tensor]
+"""Computes the patch features [B, h x h, E] of an image network, from pre-processed pictures [B, 3, S, S]."""
+
+
+def _patches_of(visual: Any, name: str) -> tuple[str, Compute]:
+    """Tell what the patch features of an image network are, in words, and return the function that computes them.
+
+    Raises:
+        UserError: the architecture is not known.
+    """
+    if type(visual) is VisionTransformer:
+        if visual.attn_pool is None and type(visual.transformer.resblocks[-1]) is ResidualAttentionBlock and visual.transformer.batch_first:
+            return "values of the last attention, output projection, last norm, projection", _vit_values
+        raise patches.unknown(name, "a ViT of open_clip with attention pooling or blocks of another form")
+    if type(visual) is ModifiedResNet:
+        return "values of the attention pooling, output projection", _resnet_values
+    if type(visual) is TimmModel and "pool" not in dict(visual.head.named_children()):
+        trunk = visual.trunk
+        if type(trunk) in (vision_transformer.VisionTransformer, eva.Eva):
+            if trunk.attn_pool is not None:
+                return "head at each token of the last layer", _timm_pooled
+            if type(trunk.blocks[-1]) in _VALUES:
+                return "values of the last attention, output projection, last norm, head", _timm_values
+        elif getattr(trunk, "output_fmt", "NCHW") == "NCHW":
+            return "head at each place of the last map", _timm_places
+    what = type(visual.trunk).__name__ if type(visual) is TimmModel else type(visual).__name__
+    raise patches.unknown(name, f"open_clip's {what}")
+
+
+def _vit_values(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
+    block = visual.transformer.resblocks[-1]
+    with patches.entering(block) as calls:
+        visual(pixels)
+    tokens, width = calls[0][0], visual.conv1.out_channels  # [B, N + 1, D]
+    attention = block.attn
+    values = torch.nn.functional.linear(block.ln_1(tokens), attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])
+    out: torch.Tensor = visual.ln_post(block.ls_1(attention.out_proj(values)))[:, 1:] @ visual.proj
+    return out
+
+
+def _resnet_values(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
+    pool = visual.attnpool
+    with patches.entering(pool) as calls:
+        visual(pixels)
+    places = calls[0][0].flatten(2).transpose(1, 2)  # [B, N, C]
+    out: torch.Tensor = pool.c_proj(pool.v_proj(places + pool.positional_embedding[1:].to(places.dtype)))
+    return out
+
+
+def _timm_places(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
+    maps = visual.trunk.forward_features(pixels)  # [B, C, h, h]
+    if maps.ndim != 4 or maps.shape[1] != visual.trunk.num_features:
+        raise patches.unknown("of open_clip", f"timm's {type(visual.trunk).__name__}")
+    places = maps.flatten(2).transpose(1, 2).flatten(0, 1)[..., None, None]  # [B h h, C, 1, 1]
+    out: torch.Tensor = visual.head(visual.trunk.forward_head(places)).unflatten(0, (len(pixels), -1))
+    return out
+
+
+def _timm_pooled(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
+    trunk = visual.trunk
+    return _timm_head(visual, trunk.forward_features(pixels)[:, trunk.num_prefix_tokens :])
+
+
+def _timm_values(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
+    trunk = visual.trunk
+    block = trunk.blocks[-1]
+    with patches.entering(block) as calls:
+        trunk.forward_features(pixels)
+    tokens, named = calls[0]  # [B, N, D]
+    rope = {"rope": named["rope"]} if named.get("rope") is not None else {}
+    values = _VALUES[type(block)](block, tokens, {**rope, "attn_mask": patches.only_itself(tokens)})
+    return _timm_head(visual, trunk.norm(values)[:, trunk.num_prefix_tokens :])
+
+
+_VALUES: dict[type, Callable[[Any, torch.Tensor, dict[str, Any]], torch.Tensor]] = {
+    vision_transformer.Block: lambda block, x, how: block.ls1(block.attn(block.norm1(x), **how)),
+    eva.EvaBlock: lambda block, x, how: block.attn(block.norm1(x), **how) * (1 if block.gamma_1 is None else block.gamma_1),
+    eva.EvaBlockPostNorm: lambda block, x, how: block.norm1(block.attn(x, **how)),
+}
+"""What the attention branch of a timm block gives to its tokens, by class of the block."""
+
+
+def _timm_head(visual: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """The model's pooling and projection applied to each token [B, N, D] alone. [B, N, E]"""
+    # Whatever the pooling takes - the first token, a mean, or attention over all - it gets copies of one token.
+    alone = tokens.flatten(0, 1)[:, None].expand(-1, visual.trunk.num_prefix_tokens + 1, -1)
+    out: torch.Tensor = visual.head(visual.trunk.forward_head(alone)).unflatten(0, tokens.shape[:2])
+    return out

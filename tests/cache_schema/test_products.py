@@ -80,7 +80,11 @@ def test_the_summary_in_the_root_lists_finished_products_only_and_follows_them(t
 @pytest.mark.parametrize(
     ("kind", "spec", "arrays"),
     [
-        (products.DENSE, DenseSpec(teacher=synthetic.teacher("t"), blocks=2, groups=8, group_size=4, dim=6), {"features", "seen"}),
+        (
+            products.DENSE,
+            DenseSpec(teacher=synthetic.teacher("t"), blocks=2, groups=8, group_size=4, dim=6, method="any"),
+            {"features", "seen"},
+        ),
         (products.BOXES, BoxSpec(names=("chair",), most=3), {"box", "class"}),
     ],
     ids=lambda value: getattr(value, "name", None),

@@ -19,6 +19,7 @@ EVENTS = [
     journal.ShapesMade(shard=3, shapes=16, steps={}),
     journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
     journal.Done(),
+    journal.AddDense(teacher="dino", models={"ab": "/models/dino"}),
 ]
 
 
@@ -84,6 +85,7 @@ def test_no_field_of_an_event_is_read_unchecked(tmp_path, event):
         (EVENTS[0], "build"),
         (EVENTS[2], "add-teacher clip"),
         (EVENTS[3], "add-captioner template"),
+        (EVENTS[-1], "add-dense dino"),
         (EVENTS[4], "labels modelnet40"),
         (journal.Labels(), "labels"),
         (journal.Unknown(name="append"), "append"),

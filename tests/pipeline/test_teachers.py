@@ -147,6 +147,19 @@ def test_lower_precision_is_near_and_another_product(backend, precision, images)
 
 
 @every_backend
+def test_patches_fill_a_grid_whatever_the_batch_and_the_precision(backend, images):
+    teacher = catalog.load(f"{backend}:{SMALL[backend]}")
+    pixels = torch.stack([teacher.preprocess(image) for image in images])
+    found, grid = teacher.embed_patches(pixels), teacher.patch_grid(images.shape[1])
+    assert (found.dtype, found.device.type, found.shape[:3]) == (torch.float32, "cpu", (len(images), grid.count, grid.count))
+    assert found.shape[-1] == teacher.spec.dim or not teacher.spec.text
+    assert torch.isfinite(found).all() and found.std((1, 2)).min() > 0
+    torch.testing.assert_close(torch.cat([teacher.embed_patches(one[None]) for one in pixels]), found)
+    low = catalog.load(f"{backend}:{SMALL[backend]}", precision="bfloat16").embed_patches(pixels)
+    assert low.dtype == torch.float32 and 0.99 < torch.cosine_similarity(low, found, dim=-1).min() < 1
+
+
+@every_backend
 def test_missing_weights_are_named_with_the_way_to_get_them(backend, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=f"(?s)no weights of .*{SHA}.*hub.*HF_HUB_OFFLINE.*`hf download .*--revision {SHA}`.*folder"):

@@ -7,7 +7,7 @@ import pytest
 from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import fingerprint, from_json, to_json
-from trainer.align import Teacher
+from trainer.align import PatchTeacher, Teacher
 from trainer.config import EncoderConfig
 from trainer.options import DistillOptions
 from trainer.part import DataConfig
@@ -24,7 +24,9 @@ def test_a_recipe_survives_json_and_builds(name, stage):
     assert from_json(type(config), to_json(config)) == config
     teacher = Teacher(name="t", dim=8, text=True, objective="contrast")
     needs_teachers = stage == "align" or config.distill.teacher_weight > 0
-    built = build(config, Facts(teachers=(teacher,) if needs_teachers else ()))
+    needs_patches = config.align.local_weight > 0 if stage == "align" else config.distill.predicts == "dense"
+    patches = (PatchTeacher(name="t", dim=8, text=True),) if needs_patches else ()
+    built = build(config, Facts(teachers=(teacher,) if needs_teachers else (), patches=patches))
     assert built.encoder.config == config.encoder.resolved() != whole.encoder.resolved()
     assert RECIPES[name].__doc__
 
@@ -48,6 +50,7 @@ def test_the_method_is_that_of_the_paper():
         ("mmpd-no-global", ["distill.distill.global_weight is 1.0, asked 0"]),
         ("mmpd-no-local", ["distill.distill.local_weight is 1.0, asked 0"]),
         ("mmpd-2-teachers", [f"align.data.teachers is {TEACHERS}, asked {TEACHERS[:2]}"]),
+        ("mmpd-dense", [f"align.data.dense is (), asked {TEACHERS}", "align.align.local_weight is 0.0, asked 1.0"]),
         ("mmpd-1-teacher", [f"align.data.teachers is {TEACHERS}, asked {TEACHERS[:1]}"]),
     ],
 )

@@ -13,7 +13,7 @@ from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from tests.trainer.labelled import CLASSES, FORMS, PARTS, parts_of, write_cache, write_parts, write_scenes
 from trainer.distill import Distill
-from trainer.encoders import pointmae
+from trainer.encoders import pointm2ae, pointmae
 from trainer.encoders.catalog import build
 from trainer.encoders.protocol import Layered, Scale
 from trainer.options import DistillOptions
@@ -232,6 +232,7 @@ def test_scenes_are_learnt_from_scratch_and_count_every_point_once(rooms: Cache)
     frozen = scenes.run(stage_of(), rooms, rooms, dataclasses.replace(options, tune="linear"))
     assert mean(full, "mIoU") > 60 > 14 + 30 and mean(full, "mIoU") > mean(frozen, "mIoU")
     assert full.classes == CLASSES[:4]  # no point of the fifth has a label
+    assert "4 of 5 classes are predicted; no training point has the others: clutter" in full.notes
     rows = of_split(rooms, "test", labelled=False).rows
     names, origin, part = rooms.ids()[rows], rooms.column("points/origin")[rows], rooms.column("points/part")[rows]
     kinds = {
@@ -240,6 +241,17 @@ def test_scenes_are_learnt_from_scratch_and_count_every_point_once(rooms: Cache)
     truth = np.bincount([p for p in kinds.values() if p >= 0], minlength=4)
     np.testing.assert_array_equal(np.array(full.confusion).sum(1), truth)
     assert any(f"measured on {truth.sum()} labelled points of 18 crops of 2 scenes" in note for note in full.notes)
+
+
+def test_a_step_on_some_points_of_a_large_block_learns_too(shapes: Cache) -> None:
+    options = parts.Options(epochs=20, seeds=1, lr=4e-3, batch=8, scratch=True, loss_points=32)
+    metric = parts.run(stage_of(), shapes, shapes, options).metrics[0]
+    assert metric.chance is not None and metric.mean > metric.chance + 20
+    data = labelled(shapes)
+    model = segment.segmenter(stage_of(), data, options, len(PARTS))
+    points, query = data.read(np.arange(2), 0), torch.tensor([5, 3, 100])
+    with torch.no_grad():
+        assert torch.allclose(model(points, None, True, None, query), model(points, None, True)[:, query], atol=1e-6)
 
 
 def test_crops_merge_to_the_mean_of_their_probabilities() -> None:
@@ -490,3 +502,65 @@ def test_a_published_model_is_tested_as_it_is(shapes: Cache, tmp_path: Path) -> 
         parts.run(stage, shapes, shapes, dataclasses.replace(options, published=str(tmp_path / "other.pth")))
     with pytest.raises(UserError, match="a published model is tested as it is"):
         parts.Options(published="x", epochs=3)
+
+
+def test_a_published_pyramid_of_parts_loads_whole_and_computes_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs, ours = (build("pointm2ae-tiny", **SMALL["pointm2ae-tiny"]).eval() for _ in range(2))
+    names = pointm2ae.to_published({f"encoder.{name}": value for name, value in theirs.state_dict().items()})
+    state = {name: value.clone() for name, value in names.items() if name.startswith("h_encoder.")}
+    widths, out = (12, 24, 48), 40
+    for i, width in enumerate(widths[:2]):
+        state[f"h_encoder.encoder_norms.{i}.weight"], state[f"h_encoder.encoder_norms.{i}.bias"] = torch.rand(width), torch.randn(width)
+    sizes = {f"propagations.{i}.mlp_convs.{j}": size for i, w in enumerate(widths) for j, size in enumerate(((3 + w, 60), (60, out)))}
+    sizes |= {"convs1": (6 * out + 64, 32), "convs2": (32, 24), "convs3": (24, 16), "convs4": (16, 5), "label_conv.0": (3, 64)}
+    for name, (inside, outside) in sizes.items():
+        state[f"{name}.weight"], state[f"{name}.bias"] = torch.randn(outside, inside, 1) / inside**0.5, torch.randn(outside)
+        norm = name.replace("convs", "bns") if name != "label_conv.0" else "label_conv.1"
+        if name != "convs4":
+            kinds = ("weight", "bias", "running_mean", "running_var")
+            state |= {f"{norm}.{kind}": torch.rand(outside) + 0.5 for kind in kinds} | {f"{norm}.num_batches_tracked": torch.tensor(1)}
+    del state["label_conv.0.bias"]
+    torch.save({"base_model": state}, tmp_path / "a.pth")
+    model, found = segmentation.load(tmp_path / "a.pth", ours)
+    assert found == (3, 5)
+    points = torch.randn(1, 128, 3).clamp(-1, 1)
+    expected = pyramid_reference(state, theirs.layers(theirs.patchify(points, ordered=False)), points)
+    assert torch.allclose(model(points, None, False, torch.tensor([1]))[0], expected, atol=1e-4)
+    # Every tensor of the head has an influence, but for the counts of batches.
+    for name in state:
+        if not name.endswith("num_batches_tracked") and (not name.startswith("h_encoder.") or ".encoder_norms." in name):
+            torch.save({**state, name: state[name] * 1.5 + 0.1}, tmp_path / "b.pth")
+            changed = segmentation.load(tmp_path / "b.pth", build("pointm2ae-tiny", **SMALL["pointm2ae-tiny"]))[0]
+            assert not torch.equal(changed(points, None, False, torch.tensor([1])), expected.unsqueeze(0)), name
+    torch.save(state | {"extra": torch.ones(1)}, tmp_path / "c.pth")
+    with pytest.raises(UserError, match="extra"):
+        segmentation.load(tmp_path / "c.pth", ours)
+
+
+def pyramid_reference(state: dict[str, torch.Tensor], scales: tuple[Scale, ...], points: torch.Tensor) -> torch.Tensor:
+    """The published head of Point-M2AE, written from its description, for one shape of category 1 of 3. [Q, K]"""
+
+    def layer(conv: str, norm: str, x: torch.Tensor) -> torch.Tensor:
+        x = F.conv1d(x, state[f"{conv}.weight"], state.get(f"{conv}.bias"))
+        return F.batch_norm(x, *(state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")))
+
+    each = []
+    for i, scale in enumerate(scales):
+        tokens = scale.tokens[0]
+        if i < 2:
+            tokens = tokens * state[f"h_encoder.encoder_norms.{i}.weight"] + state[f"h_encoder.encoder_norms.{i}.bias"]
+        near, which = torch.cdist(points[0].double(), scale.centres[0].double()).square().sort(-1)
+        weight = 1 / (near[:, :3] + 1e-8)
+        at_points = ((weight / weight.sum(-1, keepdim=True)).unsqueeze(-1) * tokens[which[:, :3]].double()).sum(1).float()
+        x = torch.cat([points[0], at_points], -1).T.unsqueeze(0)
+        for j in range(2):
+            x = F.relu(layer(f"propagations.{i}.mlp_convs.{j}", f"propagations.{i}.mlp_bns.{j}", x))
+        each.append(x)
+    x = torch.cat(each, 1)
+    label = F.leaky_relu(layer("label_conv.0", "label_conv.1", torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1)), 0.2)
+    whole = torch.cat([x.amax(2, keepdim=True) + x.mean(2, keepdim=True), label], 1)
+    x = torch.cat([whole.expand(-1, -1, points.shape[1]), x], 1)
+    for i in range(1, 4):
+        x = F.relu(layer(f"convs{i}", f"bns{i}", x))
+    return F.conv1d(x, state["convs4.weight"], state["convs4.bias"])[0].T

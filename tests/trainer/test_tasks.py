@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from cache_schema import spec, store, synthetic
 from cache_schema.spec import BoxSpec, LabelSet, Manifest, PointSpec, Record, SourceSpec
 from trainer import checkpoint, ops
-from trainer.align import Align, AlignOptions, Teacher
+from trainer.align import Align, AlignOptions, LocalLosses, PatchTeacher, Teacher
 from trainer.batch import Batch
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, OptimConfig
@@ -151,9 +151,22 @@ def test_every_task_module_is_in_the_catalogue():
     assert tasks == set(catalog.TASKS.values())
 
 
+def knowing_parts(stage, path):
+    """A copy of the model with a head from tokens to patch features, and a cache with the names of its parts."""
+    stage, cache = copy.deepcopy(stage), write(path, failed=(0, 9))
+    with torch.random.fork_rng():
+        stage.local = LocalLosses(24, (PatchTeacher(name="clip.b", dim=16, text=True, fingerprint=spec.fingerprint(TEACHER)),)).eval()
+    names = LabelSet(name="parts", classes=("low", "high"), templates=("a {}",))
+    record = Record(product="labels/parts/clip.b", kind="labels", spec=TEACHER, labels=names, inputs=())
+    synthetic.fill(cache, {record: {record.product: np.random.default_rng(2).standard_normal((2, 1, 16)).astype(np.float16)}})
+    return stage, cache
+
+
 @pytest.mark.parametrize("name", catalog.TASKS)
-def test_a_task_keeps_the_contract(name, stage, cache):
+def test_a_task_keeps_the_contract(name, stage, cache, tmp_path):
     module = catalog.task(name)
+    if name == "zeroshot-parts":
+        stage, cache = knowing_parts(stage, tmp_path / "parts.zarr")
     before = {key: value.clone() for key, value in stage.state_dict().items()}
     global_state = torch.get_rng_state()
     scores = module.run(stage, cache, cache, module.SMOKE)
@@ -165,7 +178,7 @@ def test_a_task_keeps_the_contract(name, stage, cache):
     if scores.confusion:
         counts = np.array(scores.confusion)
         assert counts.shape == (len(scores.classes),) * 2
-        points = 64 if name in ("parts", "scenes") else 1  # what is counted: points of one block, or shapes
+        points = 64 if name in ("parts", "scenes", "zeroshot-parts") else 1  # what is counted: points of one block, or shapes
         blocks = 2 if name == "scenes" else 1
         assert counts.sum() == scores.test.shapes * points * blocks * len(scores.metrics[0].values)
         accuracy = next((metric for metric in scores.metrics if metric.name == "accuracy"), None)

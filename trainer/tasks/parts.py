@@ -59,9 +59,9 @@ class Options(Segmenting):
     """Peer protocol: number of augmented copies of a shape that vote."""
 
     published: str | None = told(None)
-    """Path of a published model of part segmentation with Point-MAE's layout. It is tested as it is, in 128 groups of 32 points out of
-    2048, instead of a model that is trained here; the run gives the sizes of the encoder. The cache must have its parts and categories in
-    the published order."""
+    """Path of a published model of part segmentation, Point-MAE's or Point-M2AE's. It is tested as it is, with the published groups and
+    number of points, instead of a model that is trained here; the run gives the sizes of the encoder. The cache must have its parts and
+    categories in the published order."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -151,10 +151,10 @@ def tested(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options
     Raises:
         UserError: the file holds another model, or the cache has another number of parts or categories.
     """
-    groups, size, points = segmentation.GROUPS
-    options = dataclasses.replace(
-        options, groups=options.groups or groups, group_size=options.group_size or size, points=options.points or points
-    )
+    options = dataclasses.replace(options, points=options.points or segmentation.POINTS)
+    if isinstance(getattr(stage.encoder.config, "group_size", None), int):  # else the levels of a pyramid have their own
+        groups, size = segmentation.GROUPS
+        options = dataclasses.replace(options, groups=options.groups or groups, group_size=options.group_size or size)
     task = with_all_categories(prepared(stage, train_cache, test_cache, options), train_cache.manifest.classes)
     device = next(stage.parameters()).device
     with torch.random.fork_rng([]):

@@ -154,7 +154,7 @@ def _scatter(axes: Axes, points: NDArray[np.float32], colors: NDArray[np.float64
     up, near = math.cos(rise) * y - math.sin(rise) * ahead, math.sin(rise) * y + math.cos(rise) * ahead
     order = np.argsort(near)
     light = np.interp(near, [near.min(), max(near.max(), near.min() + 1e-9)], [NEAR, 1])
-    size = float(np.clip(6000 / len(points), 0.5, 12))
+    size = float(np.clip(20000 / len(points), 2, 12))
     axes.scatter(right[order], up[order], s=size, c=(colors * light[:, None])[order], linewidths=0)
     axes.set_aspect("equal")
     axes.set_axis_off()

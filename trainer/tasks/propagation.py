@@ -175,17 +175,20 @@ class Segmenter(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
 
-    def forward(self, points: Tensor, inside: Tensor | None, ordered: bool, category: Tensor | None = None) -> Tensor:
-        """Logits [B, Q, K] of all points [B, Q, C].
+    def forward(
+        self, points: Tensor, inside: Tensor | None, ordered: bool, category: Tensor | None = None, query: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, Q, K] of all points [B, Q, C], or of those in `query`.
 
         Args:
-            points: the points that get labels.
+            points: the points of each shape.
             inside: indices [P] of the points that the encoder reads; None for all.
             ordered: whether the first of these are in farthest-point order.
             category: category of each shape, [B]; None if the head has none.
+            query: indices of the points that get labels; None for all.
         """
         seen = points if inside is None else points[:, inside]
-        out: Tensor = self.head(points, layers(self.encoder, seen, ordered), category)
+        out: Tensor = self.head(points if query is None else points[:, query], layers(self.encoder, seen, ordered), category)
         return out
 
 

@@ -28,6 +28,7 @@ TASKS: Final = {
     "fewshot": "trainer.tasks.fewshot",
     "classify": "trainer.tasks.classify",
     "parts": "trainer.tasks.parts",
+    "zeroshot-parts": "trainer.tasks.zeroshot_parts",
     "scenes": "trainer.tasks.scenes",
     "detect": "trainer.tasks.detect",
 }

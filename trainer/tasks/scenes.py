@@ -196,6 +196,7 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
                 if blank.any()
                 else []
             ),
+            *unlearnt(names, present),
             *ignored(test, theirs, place),
             *seen_before(train, test, scenes),
         ),
@@ -240,6 +241,7 @@ def framed(stage: Stage, train: Shapes, test: Shapes, encoder: Encoder, options:
     frame = measure(train, encoder.config.channels, options)
     why = "as asked" if options.scale is not None and options.middle is not None else "measured on the training crops"
     kind = "in the unit sphere" if trained == "unit_sphere" else "in metres"
+    kind += "" if stage.convention else " (it does not say so: this is the usual kind)"
     unit = f"{frame.scale:.3g} m are 1, and the height {frame.middle:.3g} m is 0 ({why})"
     return frame, (f"crops are brought to the encoder's coordinates, whose run was trained on points {kind}: {unit}",)
 
@@ -268,6 +270,12 @@ def of_scenes(crops: Shapes) -> tuple[tuple[str, ...], tuple[NDArray[np.int64], 
 def scene_names(crops: Shapes) -> list[str]:
     """The name of the scene of each crop."""
     return [name.rpartition(CROP)[0] or name for name in crops.cache.ids()[crops.rows]]
+
+
+def unlearnt(names: Sequence[str], present: NDArray[np.int64]) -> tuple[str, ...]:
+    """A note on classes of the training cache that no training point has."""
+    absent = [name for i, name in enumerate(names) if i not in present]
+    return (f"{len(present)} of {len(names)} classes are predicted; no training point has the others: {some(absent)}",) if absent else ()
 
 
 def ignored(test: Shapes, names: Sequence[str], place: NDArray[np.int64]) -> tuple[str, ...]:
@@ -405,7 +413,8 @@ def measured(task: Task, counts: NDArray[np.int64]) -> tuple[str, ...]:
     total = counts.sum((0, 1))
     points = int(counts[0].sum())
     absent = [name for i, name in enumerate(task.names) if not total[i].any() and not total[:, i].any()]
-    crops = f"{len(task.test)} crops of {len(task.scenes)} scenes" if len(task.test) > len(task.scenes) else f"{len(task.scenes)} scenes"
+    scenes = "1 scene" if len(task.scenes) == 1 else f"{len(task.scenes)} scenes"
+    crops = f"{len(task.test)} crops of {scenes}" if len(task.test) > len(task.scenes) else scenes
     blocks = "all" if task.test.full.blocks > 1 else "the"
     found = [f"measured on {points} labelled points of {crops}: those that {blocks} stored blocks hold"]
     if not task.merged:

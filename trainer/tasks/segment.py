@@ -64,9 +64,13 @@ class Segmenting(Training):
     points: int | None = None
     """Number of a block's points that the encoder reads; None for as many as its run was trained on. All points of a block get labels."""
 
+    loss_points: int = 4096
+    """Largest number of a block's points on which the loss of a step is computed; a random choice of larger blocks. It bounds the memory of
+    a training on whole scenes. In tests all points of a block get labels."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_numbers(self, {"seeds": 1, "groups": 1, "group_size": 1, "points": 1})
+        check_numbers(self, {"seeds": 1, "groups": 1, "group_size": 1, "points": 1, "loss_points": 1})
 
 
 # ------------------------------------------------------------------------------------------------------------------- data
@@ -271,8 +275,12 @@ def fit(
         which = order.integers(data.full.blocks, size=len(chosen))
         points, labels = data.read(chosen, which).to(device), torch.from_numpy(data.labels(chosen, which)).to(device)
         points, labels = changed(points, labels, options.augment, chance, grey)
+        query = None
+        if data.count > options.loss_points:
+            query = torch.randperm(data.count, generator=chance, device=device)[: options.loss_points]
+            labels = labels[:, query]
         with autocast:
-            logits = model(points, inside, data.ordered, categories(data, chosen, device))
+            logits = model(points, inside, data.ordered, categories(data, chosen, device), query)
         return cross_entropy(logits.float(), labels, weights)
 
     def begin() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec, did_you_mean, fingerprint
 from cache_schema.store import Cache
-from trainer.align import Teacher
+from trainer.align import PatchTeacher, Teacher
 from trainer.stage import Stage
 from trainer.tasks.features import Body, extract
 from trainer.tasks.shapes import Shapes
@@ -55,7 +55,7 @@ def embeddings(stage: Stage, body: Body, shapes: Shapes, block: int) -> dict[str
     return {product: embedding.cpu() for product, embedding in stage.teachers.embed(summaries).items()}
 
 
-def same_teacher(teacher: Teacher, cache: Cache, product: str) -> None:
+def same_teacher(teacher: Teacher | PatchTeacher, cache: Cache, product: str) -> None:
     """Check that a product comes from the teacher that the model learned from. Passes if the model's file does not name its teacher.
 
     Raises:

@@ -63,7 +63,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     """Top-1, top-3 and top-5 accuracy, for every teacher. From `train_cache` only a label set is read, if the test cache has none."""
     met = {t.name: t for t in contrasted(stage, options.teachers, text=True)}
     teachers = list(met)
-    home, name, embedded = _label_set(options.labels, teachers, (test_cache, train_cache))
+    home, name, embedded = find_label_set(options.labels, teachers, (test_cache, train_cache))
     missing = [t for t in teachers if t not in embedded]
     if missing and options.teachers:
         raise UserError(f"label set {name!r} of {home.path} was not embedded by {', '.join(missing)}; {_remedy(home)}")
@@ -114,8 +114,13 @@ def class_embeddings(cache: Cache, label_set: str, teacher: str) -> Tensor:
     return F.normalize(F.normalize(sentences, dim=-1).mean(1), dim=-1)
 
 
-def _label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache]) -> tuple[Cache, str, list[str]]:
-    """Find the label set to use.
+def find_label_set(name: str | None, teachers: Sequence[str], caches: Sequence[Cache]) -> tuple[Cache, str, list[str]]:
+    """Find a label set.
+
+    Args:
+        name: its name; None for `source`, or for the only one of a cache.
+        teachers: names of teachers, one of which must have embedded it.
+        caches: where to look, in this order.
 
     Returns:
         The cache that holds it, its name, and the teachers that embedded it there.
