@@ -105,15 +105,21 @@ class Labels:
             ):
                 _scatter(panel, example.points, colors, self.elevation)
                 panel.set_title(plain(what), fontsize=8)
-        seen = np.unique(np.concatenate([np.concatenate([e.truth, e.predicted]) for e in self.examples]))
-        kinds = [label for label in seen.tolist() if label >= 0]
-        marks = [Line2D([], [], linestyle="", marker="o", color=self._colors(np.array([label]))[0]) for label in kinds]
-        figure.legend(marks, [plain(self.names[label]) for label in kinds], loc="outside lower center", ncols=6, fontsize=7)
+        marks = [Line2D([], [], linestyle="", marker="o", color=self._colors(np.array([label]))[0]) for label in self.kinds]
+        figure.legend(marks, [plain(self.names[label]) for label in self.kinds], loc="outside lower center", ncols=6, fontsize=7)
         return as_png(figure)
 
+    @property
+    def kinds(self) -> list[int]:
+        """The labels that the examples have or were given, in ascending order."""
+        seen = np.unique(np.concatenate([np.concatenate([example.truth, example.predicted]) for example in self.examples]))
+        return [label for label in seen.tolist() if label >= 0]
+
     def _colors(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Colour of each label, [P, 3]; grey for -1."""
-        return np.concatenate([wheel(len(self.names)), [GREY]])[labels]
+        """Colour of each label, [P, 3]; grey for -1. Only the labels in `kinds` share the colours out, so that they differ well."""
+        colors = np.full((len(self.names) + 1, 3), GREY)  # the last entry is that of -1
+        colors[self.kinds] = wheel(len(self.kinds))
+        return colors[labels]
 
 
 def wheel(count: int) -> NDArray[np.float64]:
