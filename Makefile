@@ -9,7 +9,7 @@ RUN = $(RUNS)/$(ENCODER)
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train test torture check bench docs science starter-teachers clean
+.PHONY: help setup egl cache train dense test torture check bench docs science starter-teachers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -47,6 +47,20 @@ train: cache  ## both stages on the default cache, a table, and curves; ENCODER=
 	$(BIN)/mmpd-train eval zeroshot $(RUN)-align $(CACHE) >/dev/null
 	$(BIN)/mmpd-train eval table $$(dirname $$(ls -d $(RUNS)/*/eval))
 	@echo "Curves: $(RUN)-align/curves.png $(RUN)-distill/curves.png; confusions: $(RUN)-*/eval/*.png"
+
+ROOMS := build/rooms
+FEW := --set seeds=1 --set warmup=1
+dense: cache  ## parts, rooms and boxes: the dense tasks on made shapes and made rooms, with pictures
+	$(BIN)/mmpd-cache build rooms $(ROOMS)-columns.zarr --recipe scenes --set source.count=24 --set source.size=2 --set source.stride=1.5 --set points.blocks=1
+	$(BIN)/mmpd-cache build rooms $(ROOMS).zarr --recipe whole-scenes --set source.count=96 --set points.count=4096 --set points.ordered=512
+	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
+	for scratch in true false; do \
+	  $(BIN)/mmpd-train eval parts $(RUN)-align $(CACHE) $(FEW) --set lr=1e-3 --set epochs=15 --set scratch=$$scratch && \
+	  $(BIN)/mmpd-train eval scenes $(RUN)-align $(ROOMS)-columns.zarr $(FEW) --set lr=1e-3 --set epochs=15 --set scratch=$$scratch && \
+	  $(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(FEW) --set lr=1e-3 --set epochs=30 --set queries=64 --set model.layers=3 \
+	    --set groups=128 --set scratch=$$scratch || exit 1; done
+	$(BIN)/mmpd-train eval table $(RUN)-align
+	@echo "Predictions beside the truth: $(RUN)-align/eval/*.png"
 
 test: setup .venv-trainer/installed  ## run the tests; those of the trainer where no teacher library is installed
 	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/trainer

@@ -107,6 +107,18 @@ def points() -> BuildConfig:
     return BuildConfig(views=None, labels=())
 
 
+def scenes() -> BuildConfig:
+    """For segmentation of scenes: columns of one metre that overlap, in metres, 4 blocks of 2,048 points. No pictures, no models."""
+    spec = PointSpec(count=2048, blocks=4, normalize="none", dtype="float32", normals=True)
+    return dataclasses.replace(points(), source=SourceConfig(options=("crop=columns",)), points=spec)
+
+
+def whole_scenes() -> BuildConfig:
+    """For detection in scenes: whole scenes, in metres, one block of 40,000 points. No pictures, no models."""
+    spec = PointSpec(count=40_000, blocks=1, ordered=2048, normalize="none", dtype="float32", normals=True)
+    return dataclasses.replace(points(), source=SourceConfig(options=("crop=whole",)), points=spec)
+
+
 def pictures() -> BuildConfig:
     """Points and 12 views, no models. Teachers and captions can be added later."""
     return BuildConfig(labels=())
@@ -171,6 +183,8 @@ RECIPES: Final[dict[str, Callable[[], BuildConfig]]] = {
     "dense": dense,
     "smoke": smoke,
     "points": points,
+    "scenes": scenes,
+    "whole-scenes": whole_scenes,
     "pictures": pictures,
     "clip-dino": clip_dino,
     "ulip2": ulip2,

@@ -286,7 +286,10 @@ def listed(scenes: Iterable[Entry], crop: Crop, points: Callable[[Entry], np.nda
 
 
 def _told(crop: Crop, few: int, lost: int, unread: list[str]) -> list[str]:
-    notes = ["scenes are in metres, which --set points.normalize=none keeps; whole scenes need --set points.dtype=float32 for it"]
+    notes = [
+        "scenes are in metres, which --set points.normalize=none keeps; whole scenes need --set points.dtype=float32 for it. The recipes "
+        "scenes and whole-scenes set both"
+    ]
     if few:
         where = f", and {lost:,} points lie in no crop" if lost else "; each of their points lies in another crop, too"
         notes.append(f"{few:,} crops with fewer than {crop.least} points are left out{where} (--set source.least=2 keeps almost all)")
