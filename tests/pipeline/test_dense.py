@@ -223,6 +223,7 @@ def test_architectures_that_nobody_described_are_refused():
         # 128 pixels become 64, of which 4 are cropped on each side; patches have 14 pixels.
         (f"transformers:{dino()}", 128, Grid(first=22, step=28, count=4, low=8, high=120)),
     ],
+    ids=["attributes", "regnet", "resnet", "dino"],  # the path of the last differs between test processes
 )
 def test_grids(reference, size, expected):
     assert catalog.load(reference).patch_grid(size) == expected
