@@ -322,7 +322,7 @@ def test_a_detector_learns_rooms_by_heart(tmp_path):
     chosen = dataclasses.replace(
         SMALL,
         train_split="test",
-        epochs=120,
+        epochs=240,
         lr=2e-3,
         weight_decay=0.01,
         warmup=3.0,

@@ -198,6 +198,8 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
     Raises:
         UserError: a cache has no labels of points or no classes, or no shape is left.
     """
+    if not train_cache.manifest.classes:
+        raise UserError(f"{train_cache.path} has no classes of shapes, on which their parts depend; `scenes` labels points without any")
     train, test, lost = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split), least=1)
     names, theirs = check_labelled(train), check_labelled(test)
     place = places(theirs, names, str(test_cache.path), str(train_cache.path))
@@ -260,18 +262,23 @@ def without_parts(data: Labelled, usable: NDArray[np.bool_], train: Shapes) -> t
 
 
 def unknown_parts(task: Task, names: Sequence[str], place: NDArray[np.int64]) -> tuple[str, ...]:
-    """A note on points of test shapes whose part no training shape of their class has."""
+    """A note on points of test shapes whose part no training shape of their class has.
+
+    Raises:
+        UserError: no point is left.
+    """
     wide = np.zeros((len(task.known), int(max(place.max(), len(task.names) - 1)) + 1), bool)
     wide[:, : len(task.names)] = task.known
-    strange = (task.truth >= 0) & ~wide[task.categories[:, None], task.truth.clip(min=0)]  # [n, Q]
+    labelled = task.truth >= 0
+    strange = labelled & ~wide[task.categories[:, None], task.truth.clip(min=0)]  # [n, Q]
     if not strange.any():
         return ()
     named = {int(new): name for new, name in zip(place, names, strict=True)}
     pairs = sorted({(task.train.shapes.classes[task.categories[i]], named[int(task.truth[i, j])]) for i, j in np.argwhere(strange)})
-    return (
-        f"{int(strange.any(1).sum())} test shapes have parts that no training shape of their class has, which count as wrong: "
-        f"{some([f'{part} of {category}' for category, part in pairs])}",
-    )
+    told = some([f"{part} of {category}" for category, part in pairs])
+    if (strange == labelled).all():
+        raise UserError(f"no training shape has one of the parts that the test shapes of its class have: {told}")
+    return (f"{int(strange.any(1).sum())} test shapes have parts that no training shape of their class has, which count as wrong: {told}",)
 
 
 def single_parts(task: Task) -> tuple[str, ...]:

@@ -86,13 +86,18 @@ class Metric:
     @property
     def base(self) -> str:
         """The number of test shapes or scenes, and the scores of chance, as text; empty if they are unknown."""
-        parts = [f"{self.shapes} test {self.units}" if self.shapes is not None else ""]
+        parts = [counted(self.shapes, self.units) if self.shapes is not None else ""]
         parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
         parts += [f"largest class {self.largest:.1f}" if self.largest is not None else ""]
         return ", ".join(filter(None, parts))
 
     def __str__(self) -> str:
         return f"{self.mean:.1f}" if self.deviation is None else f"{self.mean:.1f} ± {self.deviation:.1f}"
+
+
+def counted(count: int, units: str) -> str:
+    """A number of test shapes or scenes in words: `20 test scenes`."""
+    return f"{count} test {units if count != 1 else units.removesuffix('s')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +183,9 @@ class Result:
         metrics = self.scores.metrics
         largest = [f"Always the largest class: {m.largest:.1f}." for m in metrics if m.largest is not None][:1]
         units = metrics[0].units
-        counts = list(dict.fromkeys(str(m.shapes) for m in metrics if m.shapes is not None)) or [str(self.scores.test.shapes)]
-        caption = [f"Percent, {self.protocol}, {' or '.join(counts)} test {units}.{_brackets(metrics)}", *largest, *self.scores.notes]
+        *counts, last = list(dict.fromkeys(m.shapes for m in metrics if m.shapes is not None)) or [self.scores.test.shapes]
+        shapes = " or ".join((*map(str, counts), counted(last, units)))
+        caption = [f"Percent, {self.protocol}, {shapes}.{_brackets(metrics)}", *largest, *self.scores.notes]
         out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
         for name in ("", "mean ± std [95 %]", "values", "chance"):
             out.add_column(name, justify="right" if name else "left", overflow="fold")
@@ -319,7 +325,8 @@ class Table:
         def body(cell: Metric | None) -> Any:
             if cell is None:
                 return None
-            more = {"shapes": cell.shapes, "units": cell.units, "interval": cell.interval, "chance": cell.chance, "largest": cell.largest}
+            more: dict[str, Any] = {"units": cell.units} if cell.shapes is not None else {}
+            more |= {"shapes": cell.shapes, "interval": cell.interval, "chance": cell.chance, "largest": cell.largest}
             return {"mean": cell.mean, "std": cell.deviation, "values": cell.values, "over": cell.over, **more}
 
         rows = [[row.name, *map(body, row.cells)] for row in self.rows]

@@ -39,14 +39,12 @@ from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.segment import LABELS, NONE, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
-from trainer.tasks.shapes import Shapes, known_scenes, of_split, scene_names, some
+from trainer.tasks.shapes import Shapes, few_scenes, known_scenes, of_split, scene_names, some
 
 ORIGIN: Final = "points/origin"
 """Array with the number of each point in the list of its scene's points."""
 SHOWN: Final = 0.8
 """Share of the height of a scene that a picture shows, from below: ceilings would hide everything."""
-FEW: Final = 5
-"""Number of test scenes below which a result warns that its intervals say little."""
 TURNING: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(0.9, 1.1), shift=0.0, drop=0.0, drop_color=0.0)
 """Augmentation by rotation about the up axis and by scaling. Without a shift, the height above the floor stays known."""
 
@@ -346,9 +344,7 @@ def measured(task: Task, counts: NDArray[np.int64]) -> tuple[str, ...]:
         found.append(f"classes without a test point and never predicted are left out of the means: {some(absent)}")
     if invented:
         found.append(f"classes without a test point have an IoU of 0 in the mean of each training that predicts them: {some(invented)}")
-    if len(task.scenes) < FEW:
-        found.append(f"there are few test scenes ({len(task.scenes)}): an interval over scenes says little, and of one scene there is none")
-    return tuple(found)
+    return (*found, *few_scenes(len(task.scenes)))
 
 
 # --------------------------------------------------------------------------------------------------------------- pictures

@@ -171,10 +171,17 @@ def check_labelled(shapes: Shapes) -> tuple[str, ...]:
 
 
 def read_as(convention: Convention | None, shapes: Shapes, points: int | None) -> Convention | None:
-    """The kind of points that the encoder is to read, if a user asks for another number of `points` than in the run's training."""
+    """The kind of points that the encoder is to read, if a user asks for another number of `points` than in the run's training.
+
+    Raises:
+        UserError: the cache has fewer.
+    """
     if points is None:
         return convention
-    return dataclasses.replace(convention or Convention(count=points, normalize=specification(shapes.cache).normalize), count=points)
+    spec = specification(shapes.cache)
+    if points > spec.count * spec.blocks:
+        raise UserError(f"points={points}: a shape of {shapes.cache.path} has {spec.count} points in each of {spec.blocks} blocks")
+    return dataclasses.replace(convention or Convention(count=points, normalize=spec.normalize), count=points)
 
 
 # ------------------------------------------------------------------------------------------------------------------ model
@@ -333,11 +340,13 @@ def predicted(
 def notes(train: Labelled, test: Labelled, encoder: Encoder, stage: Stage, options: Segmenting) -> tuple[str, ...]:
     """Notes for the reader of a result on what the encoder was given: points, groups, and labels."""
     other = train.shapes.cache.path.resolve() != test.shapes.cache.path.resolve()
-    found = [*test.usual.notes(test.shapes.rows), *(train.usual.notes(train.shapes.rows, "training") if other else ())]
+    asked = options.points is not None
+    found = list(test.usual.notes(test.shapes.rows, asked=asked))
+    found += train.usual.notes(train.shapes.rows, "training", asked=asked) if other else ()
     if test.inside is not None:
         found.append(f"all {test.count} points of a block get a label, the encoder reads {len(test.inside)} of them")
     run = stage.convention
-    if options.points is not None and run is not None and options.points != run.count and not options.scratch:
+    if asked and run is not None and options.points != run.count and not options.scratch:
         found.append(f"the encoder reads {test.usual.count} points a shape as asked, its run was trained on {run.count}")
     changed = [f"{getattr(options, name)} {name}" for name in ("groups", "group_size") if getattr(options, name) is not None]
     if changed and not options.scratch:

@@ -28,6 +28,8 @@ EVERYTHING: Final = "all"
 """Name that stands for the whole cache where a split is asked for."""
 CROP: Final = "#"
 """Character between the name of a scene and the name of a crop in an id."""
+FEW: Final = 5
+"""Number of test scenes below which a result warns that its intervals say little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,13 @@ def some(names: Sequence[str]) -> str:
 def scene_names(crops: Shapes) -> list[str]:
     """The name of the scene of each crop. A shape that is no crop is a scene of its own."""
     return [name.rpartition(CROP)[0] or name for name in crops.cache.ids()[crops.rows]]
+
+
+def few_scenes(count: int) -> tuple[str, ...]:
+    """A note if there are too few test scenes for an interval over them."""
+    if count >= FEW:
+        return ()
+    return (f"there are few test scenes ({count}): an interval over scenes says little, and of one scene there is none",)
 
 
 def known_scenes(train: Shapes, test: Shapes) -> tuple[str, ...]:

@@ -65,6 +65,8 @@ class Options:
         check_numbers(self, {"points": 1})
 
 
+NEEDS: Final = parts.NEEDS
+"""See `trainer.tasks.protocol.Task`."""
 SMOKE: Final = Options()
 
 
