@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from learn import SMALL, TEACHER, Row, Study, table
+from learn import SMALL, Row, Study, table
 
 ROWS: Final[dict[str, Row]] = {
     "scratch": Row(about="random weights", stage="distill", recipe="scratch", settings=SMALL[:1]),
@@ -31,7 +31,17 @@ ROWS: Final[dict[str, Row]] = {
     "stage 2 local": Row(about="distillation of the guide of stage 1 local", stage="distill", after="stage 1 local"),
 }
 
-ROOM_POINTS: Final = ("points.normalize=none", "points.normals=false", "points.dtype=float32")
+CLASSES: Final = "bathtub,bed,chair,desk,dresser,monitor,night stand,sofa,table,toilet"
+"""Furniture of the rooms: the classes of ModelNet10."""
+
+LEARN: Final = ("lr=1e-3", "warmup=1")
+
+BUDGETS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "parts": ("", (*LEARN, "epochs=10")),
+    "scenes": ("columns", (*LEARN, "epochs=10")),
+    "detect": ("whole", (*LEARN, "epochs=40", "queries=96", "groups=128", "model.layers=3", "model.dropout=0", "model.head_dropout=0")),
+}
+"""By task: the crops of rooms that it needs (none: shapes), and the settings of its training."""
 
 
 class DenseStudy(Study):
@@ -39,20 +49,34 @@ class DenseStudy(Study):
 
     def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
         super().__init__(folder, arguments.epochs, arguments.shapes, arguments.precision, None)
-        self.rooms, self.tune, self.meshes = arguments.rooms, arguments.tune, [path.absolute() for path in arguments.meshes]
+        self.rooms, self.tune, self.patches = arguments.rooms, arguments.tune, arguments.patches
+        self.meshes = [path.absolute() for path in arguments.meshes]
 
     def build(self) -> None:
-        shapes = [f"source.count={self.shapes}", "points.blocks=4", "views.rig=ring4", f"teachers={TEACHER}", f"dense.teachers={TEACHER}"]
-        self._built("starter", self.cache, ["--recipe", "dense", *_set(shapes)])
+        shapes = [f"source.count={self.shapes}", "points.blocks=4", "views.rig=ring4", f"dense.teachers={self.patches}"]
+        self._built("starter", self.cache, "dense", shapes)
         for name, where in {"starter": "rooms", **{path.name: f"rooms:{path}" for path in self.meshes}}.items():
-            count = f"source.count={self.rooms if name == 'starter' else self.rooms // 2}"
-            columns = [count, "source.crop=columns", "points.count=2048", "points.blocks=1", *ROOM_POINTS]
-            whole = [count, "source.crop=whole", "points.count=8192", "points.ordered=1024", "points.blocks=1", *ROOM_POINTS]
-            self._built(where, self._rooms(name, "columns"), ["--recipe", "points", *_set(columns)])
-            self._built(where, self._rooms(name, "whole"), ["--recipe", "points", *_set(whole)])
+            furniture = [f"source.classes={CLASSES}"] if name == "starter" else []  # others may lack a class, and tests leave theirs out
+            common = [*furniture, "points.blocks=1", "points.normals=false"]
+            columns = ["source.size=2", "source.stride=1.5", *common]
+            self._built(where, self._rooms(name, "columns"), "scenes", [f"source.count={self.rooms // 4}", *columns])
+            whole = [f"source.count={self.rooms}", "points.count=4096", "points.ordered=512", *common]
+            self._built(where, self._rooms(name, "whole"), "whole-scenes", whole)
 
-    def _built(self, location: str, path: Path, options: list[str]) -> None:
-        self._called(["mmpd-cache", "build", location, str(path), *options], threads=os.cpu_count() or 1, log=path.with_suffix(".log"))
+    def run(self, rows: dict[str, Row], name: str, seed: int) -> dict[str, Any]:
+        """Train and measure one row, after the row that it begins with. What is there already is kept."""
+        row, run = rows[name], self._run(name, seed)
+        if row.after:
+            self._guide(rows, row.after, seed, read=row.guided)
+        with self._lock(name, seed):
+            if not (done := run.with_suffix(".trained")).exists():
+                self._train(row, run, seed)
+                done.touch()
+            return self._scores(row, run, self.cache)
+
+    def _built(self, location: str, path: Path, recipe: str, settings: list[str]) -> None:
+        command = ["mmpd-cache", "build", location, str(path), "--recipe", recipe, *_set(settings)]
+        self._called(command, threads=os.cpu_count() or 1, log=path.with_suffix(".log"))
 
     def _rooms(self, name: str, crop: str) -> Path:
         return self.folder / f"rooms-{name}-{crop}.zarr"
@@ -60,22 +84,13 @@ class DenseStudy(Study):
     def _scores(self, row: Row, run: Path, cache: Path, *zeroshot: str) -> dict[str, list[float]]:
         """The headline number of each task, with the encoder trained (full) and frozen (mlp)."""
         found: dict[str, list[float]] = {}
-        budgets = {
-            "parts": (cache, "parts", ["epochs=10", "warmup=1", "lr=1e-3"]),
-            "scenes": (self._rooms("starter", "columns"), "columns", ["epochs=10", "warmup=1", "lr=1e-3"]),
-            "detect": (self._rooms("starter", "whole"), "whole", ["epochs=40", "warmup=2", "queries=64", "model.layers=3", "groups=128"]),
-        }
-        for task, (where, crop, budget) in budgets.items():
-            others = [] if task == "parts" else [path.name for path in self.meshes]
-            for tune in self.tune:
-                for other in ["", *others]:
+        for tune in self.tune:
+            for task, (crop, budget) in BUDGETS.items():
+                where = self._rooms("starter", crop) if crop else cache
+                for other in ["", *(path.name for path in self.meshes if crop)]:
                     extra = ["--test-cache", str(self._rooms(other, crop)), *_set(["test_split=all"])] if other else []
-                    settings = [
-                        f"tune={tune}",
-                        "seeds=1",
-                        *budget,
-                        *(["scratch=true"] if row.recipe == "scratch" and tune != "mlp" else []),
-                    ]
+                    # A row without training has random weights. `scratch` draws other ones for each seed.
+                    settings = [f"tune={tune}", "seeds=1", *budget]
                     name = " ".join(filter(None, (task, tune, f"on {other}" if other else "")))
                     found[name] = self._kept(run, name, [task, str(run), str(where), *_set(settings), *extra])
         return found
@@ -99,11 +114,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=40, help="of each stage of pre-training")
-    parser.add_argument("--shapes", type=int, default=1440)
-    parser.add_argument("--rooms", type=int, default=40)
+    parser.add_argument("--shapes", type=int, default=960)
+    parser.add_argument("--rooms", type=int, default=128, help="whole ones, for detection; a quarter as many are cut into columns")
+    parser.add_argument("--patches", default="starter-attributes", help="the teacher whose patch features the local loss uses")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of pre-training")
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), help="all without")
-    parser.add_argument("--tune", nargs="*", choices=["full", "mlp"], default=["full", "mlp"])
+    parser.add_argument("--tune", nargs="*", choices=["full", "mlp", "linear"], default=["full", "mlp"], help="none: only pre-train")
     parser.add_argument("--meshes", type=Path, action="append", default=[], help="a folder of labelled meshes, to furnish test rooms from")
     arguments = parser.parse_args()
     study = DenseStudy(arguments.folder.resolve(), arguments)

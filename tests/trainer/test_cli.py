@@ -1,6 +1,7 @@
 """The commands: the whole way from a cache to a table, and a user's mistakes in one line each."""
 
 import json
+import re
 import os
 import shutil
 import subprocess
@@ -207,4 +208,4 @@ def test_every_command_explains_itself(command, name):
     code, out, _ = command(name, "--help")
     assert code == 0 and "mmpd-train" in out
     if name == "eval":
-        assert all(task in out for task in TASKS)
+        assert all(task in re.sub(r"-\n\s*", "-", out) for task in TASKS)  # a narrow terminal may fold a name at its hyphen
