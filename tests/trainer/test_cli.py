@@ -1,8 +1,8 @@
 """The commands: the whole way from a cache to a table, and a user's mistakes in one line each."""
 
 import json
-import re
 import os
+import re
 import shutil
 import subprocess
 import sys

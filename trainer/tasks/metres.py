@@ -108,7 +108,7 @@ def framed(convention: Convention | None, train: Shapes, test: Shapes, channels:
     kind = "in the unit sphere" if trained == "unit_sphere" else "in metres"
     kind += "" if convention else " (it does not say so: this is the usual kind)"
     unit = f"{frame.scale:.3g} m are 1, and the height {frame.middle:.3g} m is 0 ({why})"
-    return frame, (f"crops are brought to the encoder's coordinates, whose run was trained on points {kind}: {unit}",)
+    return frame, (f"points are brought to the encoder's coordinates, whose run was trained on points {kind}: {unit}",)
 
 
 def measure(train: Shapes, channels: int, options: InMetres) -> Frame:
