@@ -205,9 +205,14 @@ class Blocks:
             values = np.concatenate([array.gather(rows, blocks * self.joined + i) for i in range(self.joined)], 1)
         return values if self._share is None else values[:, self._share]
 
-    def notes(self, rows: Ints, what: str = "test") -> tuple[str, ...]:
-        """Notes for the reader of a result on the shapes in these rows, in sentences. `what` is the role of the shapes: `test` or
-        `training`."""
+    def notes(self, rows: Ints, what: str = "test", *, asked: bool = False) -> tuple[str, ...]:
+        """Notes for the reader of a result on the shapes in these rows, in sentences.
+
+        Args:
+            rows: rows of the cache.
+            what: the role of the shapes, `test` or `training`.
+            asked: whether the number of points is one that a user asked for, and not that of the run.
+        """
         run, notes, shapes = self.convention, [], f"of {len(rows)} {what} shapes"
         if run and self.short:
             notes.append(
@@ -215,7 +220,8 @@ class Blocks:
             )
         elif run and self.spec.count != run.count:
             how = f"{self.joined} stored blocks of {self.spec.count} together" if self.joined > 1 else f"out of {self.spec.count} stored"
-            notes.append(f"the {what} shapes are given by {run.count} points, as many as the run was trained on: {how}")
+            why = "as asked" if asked else "as many as the run was trained on"
+            notes.append(f"the {what} shapes are given by {run.count} points, {why}: {how}")
         if repeated := int(self.cache.repeated()[rows].sum()):
             notes.append(f"{repeated} {shapes} have fewer points than a block, some are repeated")
         if self.rgb is not None:

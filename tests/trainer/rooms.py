@@ -42,7 +42,7 @@ def room(rng, count, kinds, turned, side=4.0):
     return np.concatenate([*parts, floor]), np.array([b for b, _ in found]), np.array([k for _, k in found])
 
 
-def write(path, *, rooms=12, tests=4, count=512, kinds=tuple(KINDS), turned=False, seed=0, most=6, ids=None, change=None):
+def write(path, *, rooms=12, tests=4, count=512, kinds=tuple(KINDS), turned=False, seed=0, most=6, ids=None, change=None, normalize="none"):
     """A cache of rooms, the last `tests` of them in the split `test`. `change` may alter the arrays of boxes and classes before they are
     written."""
     rng = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def write(path, *, rooms=12, tests=4, count=512, kinds=tuple(KINDS), turned=Fals
     if change is not None:
         change(boxes, classes)
     zeros = np.zeros(rooms, np.uint8)
-    points = PointSpec(count=count, blocks=1, ordered=count, dtype="float32", normalize="none")
+    points = PointSpec(count=count, blocks=1, ordered=count, dtype="float32", normalize=normalize)
     products = {
         Record(product="status", kind="status", spec=source, inputs=()): {
             "status": np.full(rooms, spec.OK, np.uint8),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.tasks import boxes
+from trainer.tasks.accuracy import bootstrap
 from trainer.tasks.boxes import Detections
 
 FINITE = {"allow_nan": False, "allow_infinity": False}
@@ -184,10 +185,10 @@ def test_the_interval_holds_the_mean_and_weights_count_scenes_twice():
         found = Detections(boxes=np.concatenate([true + rng.normal(0, 0.1, (2, 7)), drawn(rng, 2)]), scores=rng.random((4, 1)))
         outcomes.append(boxes.outcome(found, true, np.zeros(2, np.int64)))
     found = boxes.curves(outcomes, 0.25, 1)
-    low, high = boxes.interval([found], 30, 300)
+    low, high = bootstrap(lambda chosen: boxes.mean_precision([found], chosen), 30)
     assert 0 < low < boxes.average_precisions(found)[0] < high < 1 and high - low > 0.05
     none = boxes.curves([dataclasses.replace(one, overlaps=one.overlaps * 0) for one in outcomes], 0.25, 1)
-    assert boxes.interval([none], 30, 50) == (0, 0)
+    assert bootstrap(lambda chosen: boxes.mean_precision([none], chosen), 30) == (0, 0)
     weights = rng.integers(0, 3, 30)
     repeated = boxes.curves([o for o, w in zip(outcomes, weights, strict=True) for _ in range(w)], 0.25, 1)
     assert boxes.average_precisions(found, weights) == pytest.approx(boxes.average_precisions(repeated), abs=1e-3)

@@ -257,9 +257,9 @@ def test_tokens_that_know_the_parts_are_right_and_chance_is_what_guessing_gives(
     assert (scores.argmax(-1).numpy() == tokens).mean() > 0.999
     assert whole is not None and all(len(np.unique(row)) == 1 for row in whole)
     # Uniform guesses of k equally frequent parts overlap in 1 / (2 k - 1) of their union.
-    assert zeroshot_parts.chances(task)[0].mean() == pytest.approx(100 / 5, abs=2.5)
-    assert zeroshot_parts.chances(task)[1].mean() == pytest.approx(100 / 3, abs=1)
-    assert zeroshot_parts.shares(task, task.truth).tolist() == [100] * len(rows)
+    assert parts.chances(task)[0].mean() == pytest.approx(100 / 5, abs=2.5)
+    assert parts.chances(task)[1].mean() == pytest.approx(100 / 3, abs=1)
+    assert parts.right(task, task.truth).tolist() == [100] * len(rows)
 
 
 def test_pictures_count_only_where_a_view_sees(scene):

@@ -322,7 +322,7 @@ def test_a_detector_learns_rooms_by_heart(tmp_path):
     chosen = dataclasses.replace(
         SMALL,
         train_split="test",
-        epochs=120,
+        epochs=240,
         lr=2e-3,
         weight_decay=0.01,
         warmup=3.0,
@@ -375,12 +375,11 @@ def test_a_result_says_how_scenes_were_read_and_is_saved_with_its_picture(cache,
         points=Convention(count=64),
     )
     run = Loaded(run=tmp_path / "run", header=header, model=stage, weights=checkpoint.digest(stage.state_dict()))
-    chosen = dataclasses.replace(SMALL, groups=64, scratch=True, model=dataclasses.replace(MODEL, scale=0.5))
+    chosen = dataclasses.replace(SMALL, groups=64, scratch=True, scale=2.0)
     found = catalog.evaluate("detect", run, cache, chosen)
-    read = (
-        "trained on 64 points of a shape, normalize=unit_sphere, and reads 256 points of a scene, normalize=none, times 0.5, in 64 tokens"
-    )
+    read = "trained on 64 points of a shape, normalize=unit_sphere, and reads 256 points of a scene, normalize=none, in 64 tokens"
     assert any(read in note for note in found.scores.notes)
+    assert any("2 m are 1, and the height 0 m is 0 (as asked)" in note for note in found.scores.notes)
     assert found.title.startswith("detect full from scratch epochs=1 batch=4")
     files = catalog.save(found, tmp_path / "run")
     assert [file.suffix for file in files] == [".json", ".png"] and files[1].read_bytes().startswith(b"\x89PNG")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.tasks import miou
+from trainer.tasks.accuracy import bootstrap
 from trainer.tasks.scenes import Measure
 
 
@@ -80,11 +81,11 @@ def test_chance_is_what_guessing_gives_on_average():
 
 def test_an_interval_is_that_of_a_mean_and_is_always_the_same():
     values = np.random.default_rng(0).normal(50, 10, 400)
-    low, high = miou.bootstrap(lambda chosen: values[chosen].mean(), len(values))
+    low, high = bootstrap(lambda chosen: values[chosen].mean(), len(values))
     half = 1.96 * values.std() / math.sqrt(len(values))
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
-    assert miou.bootstrap(lambda chosen: values[chosen].mean(), len(values)) == (low, high)
-    assert miou.bootstrap(lambda chosen: 0.0, 1) is None
+    assert bootstrap(lambda chosen: values[chosen].mean(), len(values)) == (low, high)
+    assert bootstrap(lambda chosen: 0.0, 1) is None
 
 
 def test_a_stratified_interval_keeps_the_number_of_each_kind():
@@ -94,4 +95,4 @@ def test_a_stratified_interval_keeps_the_number_of_each_kind():
         np.testing.assert_array_equal(np.bincount(kinds[chosen]), [3, 1, 2])
         return 0.0
 
-    assert miou.bootstrap(counted, len(kinds), kinds) == (0.0, 0.0)
+    assert bootstrap(counted, len(kinds), kinds) == (0.0, 0.0)

@@ -20,6 +20,7 @@ from trainer.options import DistillOptions
 from trainer.points import Convention
 from trainer.published import segmentation
 from trainer.tasks import catalog, parts, result, scenes, segment
+from trainer.tasks.metres import Frame
 from trainer.tasks.propagation import Head, layers, propagate
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import of_split
@@ -290,7 +291,7 @@ def test_metres_are_brought_to_the_unit_sphere_and_said(rooms: Cache, shapes: Ca
     asked = scenes.prepared(stage_of(), rooms, rooms, dataclasses.replace(scenes.SMOKE, scale=2.0, middle=1.0))
     assert any("2 m are 1, and the height 1 m is 0 (as asked)" in note for note in asked.notes)
     metric = scenes.prepared(stage_of(normalize="none"), rooms, rooms, scenes.SMOKE)
-    assert metric.train.frame == segment.Frame() and not any("coordinates" in note for note in metric.notes)
+    assert metric.train.frame == Frame() and not any("coordinates" in note for note in metric.notes)
     with pytest.raises(UserError, match="scale and middle are for caches in metres"):
         scenes.prepared(stage_of(), shapes, shapes, dataclasses.replace(scenes.SMOKE, scale=2.0))
     with pytest.raises(UserError, match="one cache has metres, the other the unit sphere"):
@@ -369,8 +370,10 @@ def test_other_groups_and_points_keep_the_weights_and_are_said(shapes: Cache) ->
     told = parts.run(stage, shapes, shapes, options).notes
     assert "the encoder reads 128 points a shape as asked, its run was trained on 96" in told
     assert "the encoder reads 32 groups of 8 as asked, its run was trained with 16 groups of 16" in told
+    pyramid = stage_of("pointm2ae-tiny")
+    assert segment.encoder_of(pyramid, dataclasses.replace(parts.SMOKE, groups=16)).config.counts == (128, 64, 16)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="its levels have their own"):
-        parts.run(stage_of("pointm2ae-tiny"), shapes, shapes, dataclasses.replace(parts.SMOKE, groups=128))
+        parts.run(pyramid, shapes, shapes, dataclasses.replace(parts.SMOKE, group_size=32))
 
 
 def test_numbers_of_the_peer_protocol_are_named_so(shapes: Cache) -> None:

@@ -66,29 +66,33 @@ def build(name: str, **overrides: Any) -> Encoder:
     return family(name).build(config(name, **overrides))
 
 
-def regrouped(encoder: Encoder, groups: int) -> Encoder:
-    """A new encoder with the weights of another, for shapes of another size: it makes another number of tokens. An encoder with several
-    levels gets proportionally more groups on each.
+def regrouped(encoder: Encoder, groups: int | None = None, group_size: int | None = None) -> Encoder:
+    """A copy of an encoder that groups points otherwise, for shapes of another size. No weight depends on the groups.
 
     Args:
         encoder: the encoder. It stays as it is.
-        groups: number of tokens, G.
+        groups: number of tokens, G; None for as many as it has. An encoder with several levels gets proportionally more groups on each.
+        group_size: number of points of a group, K; None for as many as it has.
 
     Raises:
-        UserError: the number is not positive, or a level would not have a whole number of groups.
+        UserError: a level would not have a whole number of groups, or `group_size` is given for an encoder with several levels.
     """
-    if groups < 1:
-        raise UserError(f"groups must be at least 1, got {groups}")
     settings = vars(encoder.config)
-    if "groups" in settings:
-        changed: dict[str, Any] = {"groups": groups}
-    else:
+    changed: dict[str, Any] = {}
+    if group_size is not None:
+        if "group_size" not in settings:
+            raise UserError(f"{type(encoder).__name__} has no single group_size: its levels have their own. Leave group_size out")
+        changed["group_size"] = group_size
+    if groups is not None and "groups" in settings:
+        changed["groups"] = groups
+    elif groups is not None:
         counts = settings["counts"]
         if any(count * groups % encoder.groups for count in counts):
             raise UserError(f"groups={groups}: the levels of this encoder have {counts} groups; take a multiple of {encoder.groups}")
-        changed = {"counts": tuple(count * groups // encoder.groups for count in counts)}
+        changed["counts"] = tuple(count * groups // encoder.groups for count in counts)
     assert isinstance(encoder, torch.nn.Module)
-    made = type(encoder)(dataclasses.replace(encoder.config, **changed))
+    with torch.random.fork_rng([]):  # the new weights are replaced, so they must not change what is drawn next
+        made = type(encoder)(dataclasses.replace(encoder.config, **changed))
     made.load_state_dict(encoder.state_dict())
     return cast(Encoder, made.to(next(encoder.parameters()).device).train(encoder.training))
 

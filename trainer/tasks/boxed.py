@@ -24,12 +24,10 @@ from cache_schema.spec import BoxSpec
 from cache_schema.store import Cache
 from trainer.classes import NONE
 from trainer.classes import matched as places
-from trainer.tasks.shapes import Shapes, of_split
+from trainer.tasks.shapes import Shapes, few_scenes, known_scenes, of_split, scene_names
 
 EXACT: Final = 1e-3
 """Angle in radians below which a box counts as not turned."""
-CROP: Final = "#"
-"""Character between the name of a scene and that of its crop in the id of a row."""
 
 
 # ------------------------------------------------------------------------------------------------------------- the scenes
@@ -144,19 +142,11 @@ def both(train: Scenes, test: Scenes) -> tuple[Scenes, Scenes, tuple[str, ...]]:
     test = dataclasses.replace(test, names=names, kinds=kinds)
     if train.upright and not test.upright:
         notes.append("boxes of the training scenes are not turned, those of the test scenes are: the detector predicts no angles")
+    if (whole := len(set(scene_names(test.shapes)))) < len(test):
+        notes.append(f"the {len(test)} test scenes are crops of {whole}: each counts alone, so an interval over them is too narrow")
     if test.flat:
         notes.append(f"{test.flat} test boxes have no volume: they count as not found")
-    return train, test, (*notes, *_known(train.shapes, test.shapes))
-
-
-def _known(train: Shapes, test: Shapes) -> tuple[str, ...]:
-    """A note on test rows that show a scene of the training, whole or as another crop; none if there are none."""
-    if train.cache.path.resolve() != test.cache.path.resolve():
-        return ()
-    names = [name.rpartition(CROP)[0] or name for name in train.cache.ids()]
-    learned = {names[row] for row in train.rows}
-    known = sum(names[row] in learned for row in test.rows)
-    return (f"{known} of {len(test)} test scenes are also training scenes, or crops of them",) if known else ()
+    return train, test, (*notes, *few_scenes(len(test)), *known_scenes(train.shapes, test.shapes))
 
 
 # ------------------------------------------------------------------------------------------------------------ augmentation

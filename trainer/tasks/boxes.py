@@ -16,7 +16,6 @@ Letters: n and m boxes, Q boxes found in a scene, M true boxes of a scene, P poi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -31,6 +30,8 @@ CONFIDENCE: Final = 0.05
 """Lowest probability of being an object at which a box is evaluated: the published `conf_thresh`."""
 POINTS: Final = 5
 """Number of points below which a box counts as empty, as published."""
+ROUNDING: Final = 1e-9
+"""Share of the smaller footprint below which a shared area counts as 0: it is rounding of boxes that are apart or only touch."""
 FLAT: Final = 1e-7
 """Height difference below which an edge counts as horizontal in `_under`. A smaller one would be lost in rounding."""
 
@@ -98,7 +99,9 @@ def _footprints(a: Floats, b: Floats) -> Floats:
     offsets += turned(a[:, None, :3] - b[:, :3], -b[:, 6])[..., None, :]
     start, end = offsets[..., ::2], np.roll(offsets, -1, axis=-2)[..., ::2]  # [n, m, 4, 2] each
     width, height = b[:, None, 3] / 2, b[:, None, 5] / 2
-    return np.asarray(np.abs(_under(start, end, width, height).sum(-1)))
+    area = np.abs(_under(start, end, width, height).sum(-1))
+    smaller = np.minimum((a[:, 3] * a[:, 5])[:, None], b[:, 3] * b[:, 5])
+    return np.where(area > ROUNDING * smaller, area, 0.0)
 
 
 def _under(start: Floats, end: Floats, width: Floats, height: Floats) -> Floats:
@@ -268,29 +271,13 @@ def average_precisions(found: Sequence[Curve], weights: Ints | None = None) -> F
     return np.array([curve.area(weights) for curve in found])
 
 
-def interval(seeds: Sequence[Sequence[Curve]], scenes: int, repeats: int = 1000) -> tuple[float, float]:
-    """The 95 % interval of the mean average precision, by bootstrap over scenes.
-
-    Draws repeat scenes, and so sure hits, which makes their average precision too high on average. The ends of the interval are therefore
-    the bias-corrected percentiles of Efron (https://doi.org/10.1080/01621459.1987.10478410).
+def mean_precision(seeds: Sequence[Sequence[Curve]], scenes: Ints | None = None) -> float:
+    """Mean average precision, in 0..1, over the trainings and over the classes that have a true box. NaN if no class has one.
 
     Args:
-        seeds: the curves of all classes, for each training. All have the same scenes, so each draw of scenes serves all of them.
-        scenes: number of scenes.
-        repeats: number of draws.
-
-    Returns:
-        Both ends, in 0..1. A class of which a draw has no true box is left out of the mean of that draw.
+        seeds: the curves of all classes, for each training.
+        scenes: drawn scenes, whose numbers may repeat; None for every scene once. A class without a true box in them is left out.
     """
-    rng = np.random.default_rng(0)
-    own = np.nanmean([average_precisions(found) for found in seeds])
-    means = []
-    for _ in range(repeats):
-        weights = np.bincount(rng.integers(scenes, size=scenes), minlength=scenes)
-        areas = np.array([average_precisions(found, weights) for found in seeds])
-        if not np.isnan(areas).all():
-            means.append(np.nanmean(areas))
-    normal, below = NormalDist(), (np.less(means, own).sum() + np.equal(means, own).sum() / 2 + 0.5) / (len(means) + 1)
-    ends = [normal.cdf(2 * normal.inv_cdf(float(below)) + side) for side in (-1.959964, 1.959964)]
-    low, high = np.quantile(means, ends)
-    return min(float(low), float(own)), max(float(high), float(own))
+    weights = None if scenes is None else np.bincount(scenes, minlength=len(seeds[0][0].truths))
+    areas = np.array([average_precisions(found, weights) for found in seeds])
+    return float("nan") if np.isnan(areas).all() else float(np.nanmean(areas))

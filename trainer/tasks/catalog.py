@@ -40,15 +40,17 @@ def task(name: str) -> Task:
 
 
 def lacks(name: str, cache: Cache) -> str:
-    """A message if a cache lacks a product or a split that the quickest form of a task needs; empty if it lacks nothing.
+    """A message if a cache lacks a product, an array or a split that the quickest form of a task needs; empty if it lacks nothing.
 
     Raises:
         UserError: there is no such task.
     """
     quickest = task(name).SMOKE
-    splits, there = cache.manifest.splits, cache.products()
-    if missing := [product for product in getattr(task(name), "NEEDS", ()) if product not in there]:
-        return f"needs the product {missing[0]}, which {cache.path} does not have"
+    splits, records = cache.manifest.splits, cache.products().values()
+    there = {record.product for record in records} | {node.path for record in records for node in cache.arrays(record)}
+    if missing := [need for need in getattr(task(name), "NEEDS", ()) if need not in there]:
+        kind = "array" if "/" in missing[0] else "product"
+        return f"needs the {kind} {missing[0]}, which {cache.path} does not have"
     learned = getattr(quickest, "train_split", None)
     if learned is not None and learned not in splits:
         return f"learns from a split {learned!r}, which {cache.path} does not have"

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from cache_schema import products
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.encoders.catalog import regrouped
 from trainer.encoders.protocol import Encoder
@@ -29,13 +30,14 @@ from trainer.points import Blocks, Convention, specification
 from trainer.stage import Stage
 from trainer.tasks import boxes
 from trainer.tasks.above import Above, View
-from trainer.tasks.accuracy import wilson
+from trainer.tasks.accuracy import interval
 from trainer.tasks.boxed import SceneAugment, Scenes, both, changed, draw, named, scenes
 from trainer.tasks.boxes import Curve, Detections
 from trainer.tasks.detector import Detector, DetectorOptions, bounds, spread
-from trainer.tasks.features import Body, seeded
+from trainer.tasks.features import encoder_of, seeded
 from trainer.tasks.finetune import Schedule, described, epochs
 from trainer.tasks.matching import SetWeights, Targets, set_loss
+from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tuning.catalog import MODES, adapt, check_sizes
@@ -48,9 +50,9 @@ DRAWN: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Schedule):
-    """Options of detection, in addition to those of `Schedule`. The head is the detector: `tune=mlp` trains it on the frozen encoder, and
-    `tune=linear` is refused. The defaults of the training are those of 3DETR on ScanNet, which took days."""
+class Options(InMetres, Schedule):
+    """Options of detection, in addition to those of `Schedule` and `InMetres`. The head is the detector: `tune=mlp` trains it on the frozen
+    encoder, and `tune=linear` is refused. The defaults of the training are those of 3DETR on ScanNet, which took days."""
 
     epochs: int = 1080
     batch: int = 8
@@ -71,6 +73,11 @@ class Options(Schedule):
     groups: int | None = None
     """Number of groups in which the encoder reads a scene; None for as many as in its pre-training. An encoder with several levels gets
     more groups on each."""
+    scale: float | None = 1.0
+    """Number of metres that become 1 in the encoder's coordinates; None for the median radius of the training scenes. With 1, an encoder
+    that was trained in the unit sphere sees objects of 2 m at the size of its training."""
+    middle: float | None = 0.0
+    """Height above the floor, in metres, that becomes 0 in the encoder's coordinates; None for the median middle of the training scenes."""
     least_points: int = boxes.POINTS
     """Number of points below which a found box counts as empty and is removed."""
     model: DetectorOptions = DetectorOptions()
@@ -80,7 +87,8 @@ class Options(Schedule):
     augment: SceneAugment = SceneAugment()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        Schedule.__post_init__(self)
+        InMetres.__post_init__(self)
         check_numbers(self, {"seeds": 1, "queries": 1, "groups": 1, "least_points": 0})
         if self.tune == "linear":
             raise UserError("tune=linear: one linear layer cannot predict a set of boxes; take mlp, the detector on the frozen encoder")
@@ -98,15 +106,18 @@ SMOKE: Final = Options(
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
     """Average precision after the last epoch, for each seed, on the first block of every test scene."""
     train, test, notes = both(scenes(train_cache, options.train_split), scenes(test_cache, options.test_split))
+    if train.upright:
+        _refuse_angles(options, train)
     convention, device = stage.convention, next(stage.parameters()).device
+    frame, placed = framed(convention, train.shapes, test.shapes, stage.encoder.config.channels, options)
     found = []
     for seed in range(options.seeds):
         with seeded(seed, device):
-            encoder = Body.of(stage, "mean_max", scratch=options.scratch).encoder
-            detector = fit(encoder, train, convention, options, seed)
+            detector = fit(encoder_of(stage, scratch=options.scratch), train, convention, frame, options, seed)
         found.append(detect(detector, test, convention, options))
     blocks = _blocks(test, convention, detector)
     starts = _starts(test, blocks, options.queries)
+    other = train.shapes.cache.path.resolve() != test.shapes.cache.path.resolve()
     return Scores(
         train=train.shapes.data,
         test=test.shapes.data,
@@ -114,7 +125,9 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         variant=options.tune + (" from scratch" if options.scratch else ""),
         notes=(
             *notes,
+            *placed,
             *blocks.notes(test.shapes.rows),
+            *(_blocks(train, convention, detector).notes(train.shapes.rows, "training") if other else ()),
             *_protocol(train, test, convention, detector),
             *_absent(test),
             *_unreachable(test, starts, options.model.reach),
@@ -127,7 +140,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 # ---------------------------------------------------------------------------------------------------------------- training
 
 
-def fit(encoder: Encoder, train: Scenes, convention: Convention | None, options: Options, seed: int) -> Detector:
+def fit(encoder: Encoder, train: Scenes, convention: Convention | None, frame: Frame, options: Options, seed: int) -> Detector:
     """Train a detector, and return it in evaluation mode.
 
     New weights and dropout come from torch's global generators (`features.seeded`), everything else from the seed.
@@ -136,6 +149,7 @@ def fit(encoder: Encoder, train: Scenes, convention: Convention | None, options:
         encoder: the encoder, in evaluation mode. It is copied.
         train: training scenes. Every epoch uses each of them once, by a random block.
         convention: the kind of points that the encoder was trained on; None if unknown.
+        frame: how coordinates become those of the encoder.
         options: options of the task.
         seed: seed of the order, the blocks and the augmentation.
 
@@ -143,7 +157,7 @@ def fit(encoder: Encoder, train: Scenes, convention: Convention | None, options:
         UserError: the scenes have too few points, the encoder has no place for new parts, or the loss is NaN or infinite.
     """
     check_sizes(options.tune, options.efficient)
-    detector = _built(encoder, train, convention, options)
+    detector = _built(encoder, train, convention, frame, options)
     blocks, device = _blocks(train, convention, detector), next(detector.parameters()).device
     true, kinds = torch.from_numpy(train.boxes).float().to(device), torch.from_numpy(train.kinds).to(device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and options.tune != "mlp")
@@ -165,16 +179,18 @@ def fit(encoder: Encoder, train: Scenes, convention: Convention | None, options:
     return detector.eval()
 
 
-def _built(encoder: Encoder, train: Scenes, convention: Convention | None, options: Options) -> Detector:
+def _built(encoder: Encoder, train: Scenes, convention: Convention | None, frame: Frame, options: Options) -> Detector:
     """A new detector on a copy of the encoder, on its device, with gradients for what the task trains."""
     assert isinstance(encoder, nn.Module)
     device = next(encoder.parameters()).device
-    own = regrouped(encoder, options.groups or encoder.groups)
+    own = regrouped(encoder, options.groups)
     assert isinstance(own, nn.Module)
     own.requires_grad_(options.tune == "full")
     if options.tune in MODES:
         own = adapt(own, options.tune, options.efficient)
-    detector = Detector(own, options.model, classes=len(train.names), turned=not train.upright, queries=options.queries).to(device).eval()
+    turned = not train.upright
+    detector = Detector(own, options.model, classes=len(train.names), turned=turned, queries=options.queries, frame=frame)
+    detector.to(device).eval()
     blocks = _blocks(train, convention, detector)
     if blocks.count < options.queries:
         raise UserError(f"{train.shapes.name} has {blocks.count} points a scene, too few for queries={options.queries}: lower queries")
@@ -182,10 +198,10 @@ def _built(encoder: Encoder, train: Scenes, convention: Convention | None, optio
 
 
 def _blocks(some: Scenes, convention: Convention | None, detector: Detector) -> Blocks:
-    """The blocks of scenes as they are stored, whatever number and normalisation of points the encoder was trained on."""
-    spec = specification(some.shapes.cache)
+    """The blocks of scenes with all their stored points, whatever number the encoder was trained on."""
+    convention = as_stored(convention, some.shapes)
     if convention is not None:
-        convention = dataclasses.replace(convention, count=spec.count, normalize=spec.normalize)
+        convention = dataclasses.replace(convention, count=specification(some.shapes.cache).count)
     return some.shapes.blocks(convention, detector.encoder.config.channels, detector.centres)
 
 
@@ -255,25 +271,25 @@ def _metrics(found: Sequence[Sequence[Detections]], guess: Sequence[Detections],
             over="seeds",
             headline=True,
             shapes=len(test),
-            interval=_interval(seeds, values, len(test)),
+            units="scenes",
+            interval=interval(lambda drawn, seeds=seeds: 100 * boxes.mean_precision(seeds, drawn), len(test)),  # type: ignore[misc]
             chance=float(np.nanmean(chance)),
         )
         recall = tuple(100 * statistics.fmean(c.recall for c in curves if c.truths.any()) for curves in seeds)
-        means += [mean, Metric(name=name.replace("AP", "AR"), values=recall, over="seeds", shapes=len(test))]
+        means += [mean, Metric(name=name.replace("AP", "AR"), values=recall, over="seeds", shapes=len(test), units="scenes")]
         classes += [
-            Metric(name=f"{name} {kind}", values=tuple(map(float, each[:, k])), over="seeds", shapes=len(test), chance=float(chance[k]))
+            Metric(
+                name=f"{name} {kind}",
+                values=tuple(map(float, each[:, k])),
+                over="seeds",
+                shapes=len(test),
+                units="scenes",
+                chance=float(chance[k]),
+            )
             for k, kind in enumerate(test.names)
             if not np.isnan(chance[k])
         ]
     return (*means, *classes)
-
-
-def _interval(seeds: Sequence[Sequence[Curve]], values: Sequence[float], scenes: int) -> tuple[float, float]:
-    """The 95 % interval, in percent. If every box was found, or none, no draw of scenes differs: then it is that of a share of scenes."""
-    if statistics.fmean(values) in (0.0, 100.0):
-        return wilson(values[0], scenes)
-    low, high = boxes.interval(seeds, scenes)
-    return 100 * low, 100 * high
 
 
 def _views(found: Sequence[Detections], test: Scenes, blocks: Blocks) -> Iterator[View]:
@@ -303,8 +319,15 @@ def _protocol(train: Scenes, test: Scenes, convention: Convention | None, detect
     if convention is not None:
         yield (
             f"the encoder was trained on {convention.count} points of a shape, normalize={convention.normalize}, and reads {there.count} "
-            f"points of a scene, normalize={there.normalize}, times {detector.options.scale:g}, in {detector.tokens} tokens"
+            f"points of a scene, normalize={there.normalize}, in {detector.tokens} tokens"
         )
+
+
+def _refuse_angles(options: Options, train: Scenes) -> None:
+    """Raise UserError if an option of angles is set, and no training box is turned."""
+    where = f"no box of {train.shapes.name} is turned"
+    refuse_unread(options.model, ["bins"], where, prefix="model.")
+    refuse_unread(options.weights, ["angle_bin", "angle_rest"], where, prefix="weights.")
 
 
 def _absent(test: Scenes) -> Iterator[str]:

@@ -9,7 +9,7 @@ Letters: B and n shapes, P points, C channels, D width, F features.
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import numpy as np
 import torch
@@ -54,9 +54,7 @@ class Body(nn.Module):
         if scratch:
             if pool != "mean_max":
                 raise UserError(f"before training there is no summary: set pool to mean_max, got {pool}")
-            device = next(stage.parameters()).device
-            encoder = type(stage.encoder)(stage.encoder.config)  # type: ignore[call-arg]
-            return cls(encoder, None, pool)._like(stage).to(device).eval()
+            return cls(encoder_of(stage, scratch=True), None, pool)._like(stage).eval()
         summary = None if pool == "mean_max" else stage.pool if isinstance(stage, Align) else stage.summary
         if summary is None and pool != "mean_max":
             raise UserError(f"this model was trained without a summary: set pool to mean_max, got {pool}")
@@ -98,6 +96,17 @@ class Body(nn.Module):
         """Notes for the reader of a result: how these shapes' points differ from those in training (`trainer.points.Blocks.notes`)."""
         other = train is not None and train.cache.path.resolve() != test.cache.path.resolve()
         return (*self.blocks(test).notes(test.rows), *(self.blocks(train).notes(train.rows, "training") if train and other else ()))
+
+
+def encoder_of(stage: Stage, *, scratch: bool) -> Encoder:
+    """The encoder of a trained model, in evaluation mode. With `scratch`, one of the same architecture on the same device, with new weights
+    from torch's global generator.
+    """
+    if not scratch:
+        return stage.encoder
+    made = type(stage.encoder)(stage.encoder.config)  # type: ignore[call-arg]
+    assert isinstance(made, nn.Module)
+    return cast(Encoder, made.to(next(stage.parameters()).device).eval())
 
 
 def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:

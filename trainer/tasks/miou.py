@@ -3,15 +3,13 @@
     shape_iou(truth, predicted, parts=[0, 1, 2])                        # one shape: mean over the parts of its category
     counts = confusion(truth, predicted, classes=13)
     iou, recall = by_class(counts)                                      # NaN for a class that is absent everywhere
-    low, high = bootstrap(lambda chosen: values[chosen].mean(), count=len(values))
 
 A label of -1 in the truth means that the point has no label: it counts nowhere.
 
 Letters: P points, K classes or parts, n shapes or scenes; `...` any leading axes.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +17,6 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Counts = Ints | Floats
-
-RESAMPLES: Final = 1000
-"""Number of times that the test shapes are drawn again for an interval."""
-ENDS: Final = (2.5, 97.5)
-"""Percentiles of the drawn values at the ends of a 95 % interval."""
 
 
 def shape_iou(truth: Ints, predicted: Ints, parts: Sequence[int]) -> float:
@@ -80,22 +73,3 @@ def overall(counts: Counts) -> Floats:
 def guessed(counts: Counts) -> Floats:
     """Expected confusion counts [K, K] of guessing every class equally often, for the true classes in `counts` [K, K]."""
     return np.repeat(counts.sum(1, keepdims=True) / len(counts), len(counts), 1)
-
-
-def bootstrap(measure: Callable[[NDArray[np.int64]], float], count: int, strata: Ints | None = None) -> tuple[float, float] | None:
-    """The 95 % interval of a measure over other shapes of the same kind: percentiles of the measure on shapes drawn with replacement
-    (https://doi.org/10.1214/aos/1176344552). The draws are always the same. None if there is one shape only.
-
-    Args:
-        measure: the measure, of drawn shapes; their indices [n] may repeat.
-        count: number of shapes, n.
-        strata: the kind of each shape, [n], if a drawn sample must have as many of each kind as there are. A kind with one shape then
-            does not vary, so that the interval is too narrow.
-    """
-    if count < 2:
-        return None
-    rng = np.random.default_rng(0)
-    groups = [np.arange(count)] if strata is None else [np.flatnonzero(strata == kind) for kind in np.unique(strata)]
-    values = [measure(np.concatenate([rng.choice(group, len(group)) for group in groups])) for _ in range(RESAMPLES)]
-    low, high = np.nanpercentile(values, ENDS)
-    return float(low), float(high)

@@ -19,7 +19,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -34,14 +34,14 @@ from trainer.augment import AugmentOptions
 from trainer.classes import matched as places
 from trainer.published import segmentation
 from trainer.stage import Stage
-from trainer.tasks import miou
+from trainer.tasks import accuracy, miou
 from trainer.tasks.features import seeded
 from trainer.tasks.finetune import described
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
-from trainer.tasks.segment import Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
+from trainer.tasks.segment import LABELS, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
 from trainer.tasks.shapes import Shapes, matched, of_split, some
 
 SCALING: Final = AugmentOptions(rotate=False, tilt=0.0, scale=(0.8, 1.25), shift=0.1, drop=0.0, drop_color=0.0)
@@ -74,6 +74,10 @@ class Options(Segmenting):
             refuse_unread(self, ["votes"], "--peer-protocol is not given")
 
 
+GUESSES: Final = 20
+"""Number of random labellings of which the mean is the score of chance."""
+NEEDS: Final = (LABELS,)
+"""See `trainer.tasks.protocol.Task`."""
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
 
 
@@ -136,12 +140,12 @@ def scored(task: Task, predictions: Sequence[NDArray[np.int64]], variant: str, g
     return Scores(
         train=task.train.shapes.data,
         test=task.test.shapes.data,
-        metrics=metrics(task, ious),
+        metrics=tuple(metrics(task, ious)),
         variant=variant,
         classes=task.names,
         confusion=points_confused(task, predictions),
         notes=(*task.notes, *given),
-        drawing=Labels(examples=tuple(examples(task, predictions[0], ious.mean(0))), names=shown_names(task)),
+        drawing=Labels(examples=tuple(examples(task, predictions[0], ious[0])), names=shown_names(task)),
     )
 
 
@@ -194,6 +198,8 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
     Raises:
         UserError: a cache has no labels of points or no classes, or no shape is left.
     """
+    if not train_cache.manifest.classes:
+        raise UserError(f"{train_cache.path} has no classes of shapes, on which their parts depend; `scenes` labels points without any")
     train, test, lost = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split), least=1)
     names, theirs = check_labelled(train), check_labelled(test)
     place = places(theirs, names, str(test_cache.path), str(train_cache.path))
@@ -256,18 +262,23 @@ def without_parts(data: Labelled, usable: NDArray[np.bool_], train: Shapes) -> t
 
 
 def unknown_parts(task: Task, names: Sequence[str], place: NDArray[np.int64]) -> tuple[str, ...]:
-    """A note on points of test shapes whose part no training shape of their class has."""
+    """A note on points of test shapes whose part no training shape of their class has.
+
+    Raises:
+        UserError: no point is left.
+    """
     wide = np.zeros((len(task.known), int(max(place.max(), len(task.names) - 1)) + 1), bool)
     wide[:, : len(task.names)] = task.known
-    strange = (task.truth >= 0) & ~wide[task.categories[:, None], task.truth.clip(min=0)]  # [n, Q]
+    labelled = task.truth >= 0
+    strange = labelled & ~wide[task.categories[:, None], task.truth.clip(min=0)]  # [n, Q]
     if not strange.any():
         return ()
     named = {int(new): name for new, name in zip(place, names, strict=True)}
     pairs = sorted({(task.train.shapes.classes[task.categories[i]], named[int(task.truth[i, j])]) for i, j in np.argwhere(strange)})
-    return (
-        f"{int(strange.any(1).sum())} test shapes have parts that no training shape of their class has, which count as wrong: "
-        f"{some([f'{part} of {category}' for category, part in pairs])}",
-    )
+    told = some([f"{part} of {category}" for category, part in pairs])
+    if (strange == labelled).all():
+        raise UserError(f"no training shape has one of the parts that the test shapes of its class have: {told}")
+    return (f"{int(strange.any(1).sum())} test shapes have parts that no training shape of their class has, which count as wrong: {told}",)
 
 
 def single_parts(task: Task) -> tuple[str, ...]:
@@ -311,34 +322,76 @@ def over_categories(values: NDArray[np.float64], categories: NDArray[np.int64]) 
     return float((sums[counts > 0] / counts[counts > 0]).mean())
 
 
-def metrics(task: Task, ious: NDArray[np.float64]) -> tuple[Metric, ...]:
-    """Both means, and the mean of every category, from the IoU of each test shape for each seed [seeds, n]."""
-    categories, shapes = task.categories, ious.mean(0)
-    lazy = task.ious(np.broadcast_to(task.largest[categories][:, None], task.truth.shape))
+def mean_of(
+    task: Task,
+    name: str,
+    values: NDArray[np.float64],
+    over: Literal["seeds", "blocks"],
+    guesses: tuple[NDArray[np.float64], NDArray[np.float64]],
+    *,
+    by_category: bool = False,
+    headline: bool = False,
+) -> Metric:
+    """The mean over test shapes of values that each shape has, with its interval.
 
-    def metric(name: str, rows: NDArray[np.bool_], interval: tuple[float, float] | None) -> Metric:
-        values = tuple(float(own[rows].mean()) for own in ious)
-        return Metric(name=name, values=values, over="seeds", shapes=int(rows.sum()), interval=interval, chance=float(lazy[rows].mean()))
+    Args:
+        task: the task.
+        name: name of the metric.
+        values: values in percent, once for each repetition. [repetitions, n]
+        over: what the repetitions differ in.
+        guesses: the values of random guessing, and of the largest part of each category. [n] each
+        by_category: whether to take the mean over categories of the mean over their shapes.
+        headline: see `Metric`.
+    """
+    everything, shapes = np.arange(values.shape[1]), values.mean(0)
 
-    everything = np.ones(len(shapes), bool)
-    instances = metric("mIoU over shapes", everything, miou.bootstrap(lambda chosen: float(shapes[chosen].mean()), len(shapes)))
-    interval = miou.bootstrap(lambda chosen: over_categories(shapes[chosen], categories[chosen]), len(shapes), categories)
-    by_category = Metric(
-        name="mIoU over categories",
-        values=tuple(over_categories(own, categories) for own in ious),
-        over="seeds",
-        headline=True,
+    def measure(own: NDArray[np.float64], chosen: NDArray[np.int64]) -> float:
+        return over_categories(own[chosen], task.categories[chosen]) if by_category else float(own[chosen].mean())
+
+    return Metric(
+        name=name,
+        values=tuple(measure(own, everything) for own in values),
+        over=over,
+        headline=headline,
         shapes=len(shapes),
-        interval=interval,
-        chance=over_categories(lazy, categories),
+        interval=accuracy.interval(lambda drawn: measure(shapes, drawn), len(shapes), task.categories if by_category else None),
+        chance=measure(guesses[0], everything),
+        largest=measure(guesses[1], everything),
     )
-    each = []
-    for category in np.unique(categories):
-        rows = categories == category
-        within = shapes[rows]
-        spread = miou.bootstrap(lambda chosen, within=within: float(within[chosen].mean()), len(within))  # type: ignore[misc]
-        each.append(metric(f"IoU of {task.train.shapes.classes[category]}", rows, spread))
-    return dataclasses.replace(instances, headline=True), by_category, *each
+
+
+def metrics(task: Task, ious: NDArray[np.float64]) -> Iterator[Metric]:
+    """Both means, and the mean of every category, from the IoU of each test shape for each seed [seeds, n]."""
+    guesses = chances(task)[0], task.ious(largest(task))
+    yield mean_of(task, "mIoU over shapes", ious, "seeds", guesses, headline=True)
+    yield mean_of(task, "mIoU over categories", ious, "seeds", guesses, by_category=True, headline=True)
+    for category in np.unique(task.categories):
+        own = task.categories == category
+        name = f"IoU of {task.train.shapes.classes[category]}"
+        yield mean_of(task, name, ious[:, own], "seeds", (guesses[0][own], guesses[1][own]))
+
+
+def largest(task: Task) -> NDArray[np.int64]:
+    """The part with the most training points of its category, for all points of a test shape. [n, Q]"""
+    return np.broadcast_to(task.largest[task.categories][:, None], task.truth.shape)
+
+
+def right(task: Task, predictions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the labelled points of each test shape whose predicted part [n, Q] is right, in percent. [n]"""
+    known = task.truth >= 0
+    return np.asarray(100 * ((predictions == task.truth) & known).sum(1) / known.sum(1), np.float64)
+
+
+def chances(task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean IoU and share of right points of each test shape, in percent, if every point gets a random part of its category. [n] each"""
+    rng = np.random.default_rng(0)
+    parts = [np.flatnonzero(task.known[category]) for category in task.categories]
+    found = []
+    for _ in range(GUESSES):
+        guess = np.stack([rng.choice(own, task.truth.shape[1]) for own in parts])
+        found.append((task.ious(guess), right(task, guess)))
+    ious, share = np.mean(found, axis=0)
+    return ious, share
 
 
 def peers(task: Task, best: Sequence[NDArray[np.float64]], voted: Sequence[NDArray[np.float64]]) -> tuple[Metric, ...]:

@@ -60,8 +60,8 @@ class TaskOptions(Protocol):
 
 
 class Task(Protocol):
-    """The module of a task. It may also have `NEEDS`, the names of products that a cache must have for it: a training then refuses to probe
-    the task on a cache without them."""
+    """The module of a task. It may also have `NEEDS`, the names of products (`boxes`) and arrays (`points/part`) that a cache must have for
+    it: a training then refuses to probe the task on a cache without them."""
 
     @property
     def Options(self) -> Callable[[], TaskOptions]:

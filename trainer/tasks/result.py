@@ -18,7 +18,7 @@ from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
-from cache_schema.spec import fingerprint, from_json, to_json
+from cache_schema.spec import added, fingerprint, from_json, to_json
 from cache_schema.terminal import json_text, printable
 from trainer import checkpoint
 
@@ -41,7 +41,9 @@ class Metric:
     headline: bool = False
     """Whether the table of several runs includes it."""
     shapes: int | None = None
-    """Number of different test shapes; None if unknown. Then the next three fields are None too."""
+    """Number of different test shapes, or scenes; None if unknown. Then the next three fields are None too."""
+    units: Literal["shapes", "scenes"] = added("shapes")
+    """What `shapes` counts, and what an interval is over."""
     interval: tuple[float, float] | None = None
     """The 95 % interval over test shapes, in percent: the range in which the mean would lie for other test shapes of the same kind. The
     deviation of `values` does not show this, because all values use the same test shapes."""
@@ -83,14 +85,19 @@ class Metric:
 
     @property
     def base(self) -> str:
-        """The number of test shapes and the scores of chance as text; empty if they are unknown."""
-        parts = [f"{self.shapes} test shapes" if self.shapes is not None else ""]
+        """The number of test shapes or scenes, and the scores of chance, as text; empty if they are unknown."""
+        parts = [counted(self.shapes, self.units) if self.shapes is not None else ""]
         parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
         parts += [f"largest class {self.largest:.1f}" if self.largest is not None else ""]
         return ", ".join(filter(None, parts))
 
     def __str__(self) -> str:
         return f"{self.mean:.1f}" if self.deviation is None else f"{self.mean:.1f} ± {self.deviation:.1f}"
+
+
+def counted(count: int, units: str) -> str:
+    """A number of test shapes or scenes in words: `20 test scenes`."""
+    return f"{count} test {units if count != 1 else units.removesuffix('s')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,15 +180,16 @@ class Result:
 
     def rich(self) -> RichTable:
         """The result as a table for a terminal."""
-        known = any(metric.interval for metric in self.scores.metrics)
-        legend = " In brackets the 95 % interval over test shapes." if known else ""
-        largest = [f"Always the largest class: {m.largest:.1f}." for m in self.scores.metrics if m.largest is not None][:1]
-        counts = list(dict.fromkeys(str(m.shapes) for m in self.scores.metrics if m.shapes is not None)) or [str(self.scores.test.shapes)]
-        caption = [f"Percent, {self.protocol}, {' or '.join(counts)} test shapes.{legend}", *largest, *self.scores.notes]
+        metrics = self.scores.metrics
+        largest = [f"Always the largest class: {m.largest:.1f}." for m in metrics if m.largest is not None][:1]
+        units = metrics[0].units
+        *counts, last = list(dict.fromkeys(m.shapes for m in metrics if m.shapes is not None)) or [self.scores.test.shapes]
+        shapes = " or ".join((*map(str, counts), counted(last, units)))
+        caption = [f"Percent, {self.protocol}, {shapes}.{_brackets(metrics)}", *largest, *self.scores.notes]
         out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
         for name in ("", "mean ± std [95 %]", "values", "chance"):
             out.add_column(name, justify="right" if name else "left", overflow="fold")
-        for metric in self.scores.metrics:
+        for metric in metrics:
             values = f"{' '.join(f'{value:.1f}' for value in metric.values)} ({metric.over})"
             chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
             out.add_row(*map(_text, (metric.name, metric.told, values, chance)))
@@ -310,13 +318,15 @@ class Table:
 
     def json(self) -> str:
         """The table as JSON. Each row has a name, then for each column: mean, std (null for a single value), values and what they differ
-        in, number of test shapes, 95 % interval over test shapes, chance, and the share of the largest class (null if unknown).
+        in, number of test shapes or scenes and which they are, 95 % interval over these, chance, and the share of the largest class (null
+        if unknown).
         """
 
         def body(cell: Metric | None) -> Any:
             if cell is None:
                 return None
-            more = {"shapes": cell.shapes, "interval": cell.interval, "chance": cell.chance, "largest": cell.largest}
+            more: dict[str, Any] = {"units": cell.units} if cell.shapes is not None else {}
+            more |= {"shapes": cell.shapes, "interval": cell.interval, "chance": cell.chance, "largest": cell.largest}
             return {"mean": cell.mean, "std": cell.deviation, "values": cell.values, "over": cell.over, **more}
 
         rows = [[row.name, *map(body, row.cells)] for row in self.rows]
@@ -439,7 +449,7 @@ def _pooled(found: Sequence[tuple[Result, Metric]]) -> Metric:
             )
         trials[result.trial] = result.run
     metrics = [metric for _, metric in found]
-    pooled = Metric(name=metrics[0].name, values=tuple(metric.mean for metric in metrics), over="runs")
+    pooled = Metric(name=metrics[0].name, values=tuple(metric.mean for metric in metrics), over="runs", units=metrics[0].units)
     alike = len({(metric.shapes, metric.chance, metric.largest) for metric in metrics}) == 1
     known = [metric.interval for metric in metrics if metric.interval]
     if not alike or len(known) < len(metrics):
@@ -449,9 +459,14 @@ def _pooled(found: Sequence[tuple[Result, Metric]]) -> Metric:
     return dataclasses.replace(pooled, shapes=metrics[0].shapes, interval=(low, high), chance=metrics[0].chance, largest=metrics[0].largest)
 
 
+def _brackets(metrics: Sequence[Metric]) -> str:
+    """What the brackets of some metrics mean; empty if none has an interval."""
+    units = list(dict.fromkeys(metric.units for metric in metrics if metric.interval))
+    return f" In brackets the 95 % interval over test {' or '.join(units)}." if units else ""
+
+
 def _legend(rows: Sequence[Row], by: str) -> str:
-    known = any(cell and cell.interval for row in rows for cell in row.cells)
-    brackets = " In brackets the 95 % interval over test shapes." if known else ""
+    brackets = _brackets([cell for row in rows for cell in row.cells if cell])
     if by == "setup":
         return f"Percent; mean ± standard deviation over runs (how many).{brackets}"
     over = sorted({cell.over for row in rows for cell in row.cells if cell and cell.deviation is not None})

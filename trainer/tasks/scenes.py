@@ -6,8 +6,8 @@ A shape of the cache is a crop of a scene, with an id such as `area_5/office_1#x
 crops. For the test it labels all stored blocks of all crops. A point of a scene may lie in several blocks, since crops overlap: its
 probabilities are averaged over them (`points/origin` tells which points are the same), and it counts once.
 
-Scenes are stored in metres, while encoders are pre-trained on shapes in the unit sphere. `scale` brings crops to the encoder's size: by
-default the median radius of the training crops becomes 1, and their median middle height becomes 0.
+Scenes are stored in metres, while encoders are pre-trained on shapes in the unit sphere. `trainer.tasks.metres` brings crops to the
+encoder's size.
 
 Letters: S scenes, Q points of a block, N points of a scene, K classes.
 """
@@ -29,47 +29,29 @@ from cache_schema.store import Cache
 from trainer.augment import AugmentOptions
 from trainer.classes import matched as places
 from trainer.encoders.protocol import Encoder
-from trainer.points import Convention, specification
+from trainer.points import specification
 from trainer.stage import Stage
-from trainer.tasks import miou
+from trainer.tasks import accuracy, miou
 from trainer.tasks.features import seeded
 from trainer.tasks.finetune import described
+from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.result import Metric, Scores
-from trainer.tasks.segment import (
-    LABELS,
-    NONE,
-    Frame,
-    Labelled,
-    Segmenting,
-    check_labelled,
-    encoder_of,
-    fit,
-    notes,
-    predicted,
-    read_as,
-    segmenter,
-)
-from trainer.tasks.shapes import Shapes, of_split, some
+from trainer.tasks.segment import LABELS, NONE, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
+from trainer.tasks.shapes import Shapes, few_scenes, known_scenes, of_split, scene_names, some
 
 ORIGIN: Final = "points/origin"
 """Array with the number of each point in the list of its scene's points."""
-CROP: Final = "#"
-"""Character between the name of a scene and the name of a crop in an id."""
-MEASURED: Final = 256
-"""Largest number of training crops from which the default scale is measured."""
 SHOWN: Final = 0.8
 """Share of the height of a scene that a picture shows, from below: ceilings would hide everything."""
-FEW: Final = 5
-"""Number of test scenes below which a result warns that its intervals say little."""
 TURNING: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(0.9, 1.1), shift=0.0, drop=0.0, drop_color=0.0)
 """Augmentation by rotation about the up axis and by scaling. Without a shift, the height above the floor stays known."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Segmenting):
-    """Options of semantic segmentation, in addition to those of `Segmenting`."""
+class Options(InMetres, Segmenting):
+    """Options of semantic segmentation, in addition to those of `Segmenting` and `InMetres`."""
 
     epochs: int = 60
     batch: int = 32
@@ -77,19 +59,15 @@ class Options(Segmenting):
     balance: float = 1 / 3
     """Exponent of the classes' weights in the loss: a class is weighted by (points of the most frequent class / its own points) to this
     power. 0 for equal weights."""
-    scale: float | None = None
-    """Number of metres that become 1 in the encoder's coordinates, for a cache in metres and a run that was trained in the unit sphere.
-    None for the median radius of the training crops."""
-    middle: float | None = None
-    """Height above the floor, in metres, that becomes 0 in the encoder's coordinates. None for the median middle of the training crops."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        Segmenting.__post_init__(self)
+        InMetres.__post_init__(self)
         check_numbers(self, {"balance": 0})
-        if self.scale is not None and self.scale <= 0:
-            raise UserError(f"scale must be positive, got {self.scale}")
 
 
+NEEDS: Final = (LABELS,)
+"""See `trainer.tasks.protocol.Task`."""
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
 
 
@@ -128,15 +106,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     device, grey = next(stage.parameters()).device, stage.convention.grey if stage.convention else GREY
     weights = balanced(task.counts, options.balance).to(device) if options.balance else None
     counts = []
+    models: list[Segmenter] = []
     for seed in range(options.seeds):
         with seeded(seed, device):
             model = segmenter(stage, task.train, options, len(task.names))
             for _ in fit(model, task.train, options, seed, grey, weights):
                 pass
+        models = models or [model]  # the first training is drawn
         counts.append(np.stack([miou.confusion(scene.truth, scene.predicted, len(task.names)) for scene in tested(model, task)]))
     found = np.stack(counts)  # [seeds, S, K, K]
-    if not found.any():
-        raise UserError(f"{task.test.shapes.name} has no point of a class that training knows: {some(task.names)}")
     total = found.sum((0, 1))
     return Scores(
         train=task.train.shapes.data,
@@ -151,7 +129,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             *measured(task, found),
             *described(model.encoder, model.head, options),  # type: ignore[arg-type]
         ),
-        drawing=Labels(examples=tuple(examples(model, task, found[-1])), names=task.names, elevation=50.0),
+        drawing=Labels(examples=tuple(examples(models[0], task, found[0])), names=task.names, elevation=50.0),
     )
 
 
@@ -162,44 +140,37 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
     """The crops that have labels, with the classes of both caches brought together by name, and the encoder's scale.
 
     Raises:
-        UserError: a cache has no labels of points, no crop is left, or the points are of another kind than the run's.
+        UserError: a cache has no labels of points, no training crop or no test point has a class that both know, or the points are of
+            another kind than the run's.
     """
     train = unsorted(of_split(train_cache, options.train_split, labelled=False))
     test = unsorted(of_split(test_cache, options.test_split, labelled=False))
     names, theirs = check_labelled(train), check_labelled(test)
     with torch.random.fork_rng([]):
         encoder = encoder_of(stage, dataclasses.replace(options, scratch=False))
-    frame, told = framed(stage, train, test, encoder, options)
+    frame, told = framed(stage.convention, train, test, encoder.config.channels, options)
     counts = opened(stage, train, encoder, np.arange(len(names)), frame, options).counts(len(names))  # [n, K]
     blank = counts.sum(1) == 0
     if blank.all():
         raise UserError(f"{train.name} has no point with a class")
+    if blank.any():
+        told += (f"{int(blank.sum())} of {len(train)} training crops are left out, since none of their points has a class",)
     present = np.flatnonzero(counts.any(0))  # classes without a training point cannot be learnt
     number = np.full(len(names) + 1, NONE)  # the last entry is that of a class that training does not have
     number[present] = np.arange(len(present))
     place = number[places(theirs, names, str(test_cache.path), str(train_cache.path))]
-    data = opened(stage, train.of(~blank), encoder, number[:-1], frame, options)
-    other = opened(stage, test, encoder, place, frame, options)
+    there = opened(stage, test, encoder, np.arange(len(theirs)), frame, options).counts(len(theirs)).sum(0)
     scenes, crops = of_scenes(test)
+    known = tuple(names[i] for i in present)
     return Task(
-        train=data,
-        test=other,
-        names=tuple(names[i] for i in present),
+        train=opened(stage, train.of(~blank), encoder, number[:-1], frame, options),
+        test=opened(stage, test, encoder, place, frame, options),
+        names=known,
         counts=counts[:, present].sum(0),
         scenes=scenes,
         crops=crops,
         merged=specification(test.cache).origins,
-        notes=(
-            *told,
-            *(
-                [f"{int(blank.sum())} of {len(train)} training crops are left out, since none of their points has a class"]
-                if blank.any()
-                else []
-            ),
-            *unlearnt(names, present),
-            *ignored(test, theirs, place),
-            *seen_before(train, test, scenes),
-        ),
+        notes=(*told, *unlearnt(names, present), *ignored(test, theirs, place, there, known), *known_scenes(train, test)),
     )
 
 
@@ -209,55 +180,9 @@ def unsorted(shapes: Shapes) -> Shapes:
 
 
 def opened(stage: Stage, shapes: Shapes, encoder: Encoder, place: NDArray[np.int64], frame: Frame, options: Options) -> Labelled:
-    """The labelled blocks of crops. A scale other than 1 stands for the normalisation of the run's points."""
+    """The labelled blocks of crops, in the encoder's coordinates."""
     convention = read_as(stage.convention, shapes, options.points)
-    return Labelled(shapes, encoder, in_metres(convention, frame), place, frame)
-
-
-def in_metres(convention: Convention | None, frame: Frame) -> Convention | None:
-    """The kind of points to read from a cache whose coordinates `frame` changes afterwards."""
-    return convention if convention is None or frame == Frame() else dataclasses.replace(convention, normalize="none")
-
-
-def framed(stage: Stage, train: Shapes, test: Shapes, encoder: Encoder, options: Options) -> tuple[Frame, tuple[str, ...]]:
-    """How coordinates become those of the encoder, and a note on it.
-
-    Raises:
-        UserError: `scale` or `middle` is given for points in the unit sphere, or the points of the two caches are of different kinds.
-    """
-    kinds = {shapes.cache.path: specification(shapes.cache).normalize for shapes in (train, test)}
-    if len(set(kinds.values())) > 1:
-        raise UserError(
-            "one cache has metres, the other the unit sphere: " + ", ".join(f"{path} has normalize={k}" for path, k in kinds.items())
-        )
-    given = options.scale is not None or options.middle is not None
-    if "none" not in kinds.values():
-        if given:
-            raise UserError(f"scale and middle are for caches in metres (normalize=none); {train.cache.path} has points in the unit sphere")
-        return Frame(), ()
-    trained = stage.convention.normalize if stage.convention else "unit_sphere"
-    if trained == "none" and not given:
-        return Frame(), ()
-    frame = measure(train, encoder.config.channels, options)
-    why = "as asked" if options.scale is not None and options.middle is not None else "measured on the training crops"
-    kind = "in the unit sphere" if trained == "unit_sphere" else "in metres"
-    kind += "" if stage.convention else " (it does not say so: this is the usual kind)"
-    unit = f"{frame.scale:.3g} m are 1, and the height {frame.middle:.3g} m is 0 ({why})"
-    return frame, (f"crops are brought to the encoder's coordinates, whose run was trained on points {kind}: {unit}",)
-
-
-def measure(train: Shapes, channels: int, options: Options) -> Frame:
-    """The median middle height, and then the median radius, of some training crops, unless they are given."""
-    chosen = np.unique(np.linspace(0, len(train) - 1, MEASURED).astype(np.int64))
-    xyz = train.points(chosen, 0, channels)[..., :3]  # [b, Q, 3]
-    heights = (xyz[..., 1].amax(1) + xyz[..., 1].amin(1)) / 2
-    middle = float(heights.median()) if options.middle is None else options.middle
-    radii = (xyz - torch.tensor([0.0, middle, 0.0])).norm(dim=-1).amax(1)
-    scale = float(radii.median()) if options.scale is None else options.scale
-    if scale <= 0:
-        raise UserError(f"the training crops of {train.cache.path} have no extent; give scale, in metres")
-    # Numbers that a reader can type in again.
-    return Frame(middle=float(f"{middle:.3g}"), scale=float(f"{scale:.3g}"))
+    return Labelled(shapes, encoder, as_stored(convention, shapes), place, frame)
 
 
 def of_scenes(crops: Shapes) -> tuple[tuple[str, ...], tuple[NDArray[np.int64], ...]]:
@@ -267,36 +192,31 @@ def of_scenes(crops: Shapes) -> tuple[tuple[str, ...], tuple[NDArray[np.int64], 
     return tuple(kinds.tolist()), tuple(np.flatnonzero(which == i) for i in range(len(kinds)))
 
 
-def scene_names(crops: Shapes) -> list[str]:
-    """The name of the scene of each crop."""
-    return [name.rpartition(CROP)[0] or name for name in crops.cache.ids()[crops.rows]]
-
-
 def unlearnt(names: Sequence[str], present: NDArray[np.int64]) -> tuple[str, ...]:
     """A note on classes of the training cache that no training point has."""
     absent = [name for i, name in enumerate(names) if i not in present]
     return (f"{len(present)} of {len(names)} classes are predicted; no training point has the others: {some(absent)}",) if absent else ()
 
 
-def ignored(test: Shapes, names: Sequence[str], place: NDArray[np.int64]) -> tuple[str, ...]:
-    """A note on classes of the test cache that no training point has; their points count nowhere."""
-    if (place >= 0).all():
-        return ()
-    used = np.zeros(len(names) + 1, np.int64)
-    blocks = test.blocks(None, 3, 1)
-    for rows in np.array_split(test.rows, -(-len(test) // 64)):
-        for block in range(blocks.blocks):
-            used += np.bincount(blocks.values(LABELS, rows, block).ravel() + 1, minlength=len(used))
-    lost = [name for name, index, count in zip(names, place, used[1:], strict=True) if index < 0 and count]
+def ignored(
+    test: Shapes, names: Sequence[str], place: NDArray[np.int64], points: NDArray[np.int64], known: Sequence[str]
+) -> tuple[str, ...]:
+    """A note on classes of the test cache that no training point has; their points count nowhere.
+
+    Args:
+        test: the test crops.
+        names: classes of the test cache.
+        place: index of each of these classes among those that are predicted; -1 for a class that is not.
+        points: number of test points of each class.
+        known: the classes that are predicted.
+
+    Raises:
+        UserError: no point is left.
+    """
+    if not points[place >= 0].any():
+        raise UserError(f"{test.name} has no point of a class that training knows: {some(known)}")
+    lost = [name for name, index, count in zip(names, place, points, strict=True) if index < 0 and count]
     return (f"classes of the test crops that no training point has are left out: {some(lost)}",) if lost else ()
-
-
-def seen_before(train: Shapes, test: Shapes, scenes: Sequence[str]) -> tuple[str, ...]:
-    """A note on test scenes with crops among the training crops."""
-    if train.cache.path.resolve() != test.cache.path.resolve():
-        return ()
-    known = len(set(scenes) & set(scene_names(train)))
-    return (f"{known} of {len(scenes)} test scenes are also training scenes",) if known else ()
 
 
 def balanced(counts: NDArray[np.int64], exponent: float) -> Tensor:
@@ -369,7 +289,8 @@ def metrics(task: Task, counts: NDArray[np.int64]) -> tuple[Metric, ...]:
 
     def metric(name: str, measure: "Measure", headline: bool = False, largest: bool = True) -> Metric:
         def drawn(chosen: NDArray[np.int64]) -> float:
-            return 100 * float(np.mean([measure(own) for own in counts[:, chosen].sum(1)]))
+            values = np.array([measure(own) for own in counts[:, chosen].sum(1)])
+            return 100 * float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
         return Metric(
             name=name,
@@ -377,22 +298,21 @@ def metrics(task: Task, counts: NDArray[np.int64]) -> tuple[Metric, ...]:
             over="seeds",
             headline=headline,
             shapes=scenes,
-            interval=miou.bootstrap(drawn, scenes),
+            units="scenes",
+            interval=accuracy.interval(drawn, scenes),
             chance=100 * measure(uniform),
             largest=100 * measure(lazy) if largest else None,
         )
 
-    each = [
-        metric(f"IoU of {name}", Measure("iou", i), largest=False)
-        for i, name in enumerate(task.names)
-        if seeds[:, i].any() or seeds[:, :, i].any()
-    ]
+    each = [metric(f"IoU of {name}", Measure("iou", i), largest=False) for i, name in enumerate(task.names) if seeds[:, i].any()]
     return metric("mIoU", Measure("iou"), True), metric("mAcc", Measure("recall"), True), metric("accuracy", Measure("accuracy")), *each
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of confusion counts [K, K], in 0..1: a mean over classes, the value of one class, or the accuracy over points."""
+    """A measure of confusion counts [K, K], in 0..1: a mean over classes, the value of one class, or the accuracy over points. NaN if there
+    is nothing to measure.
+    """
 
     kind: str
     """`iou`, `recall` or `accuracy`."""
@@ -404,15 +324,16 @@ class Measure:
             return float(miou.overall(counts))
         values = miou.by_class(counts)[0 if self.kind == "iou" else 1]
         if self.which is not None:
-            return float(np.nan_to_num(values[self.which]))
-        return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else 0.0
+            return float(values[self.which])
+        return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
 
 def measured(task: Task, counts: NDArray[np.int64]) -> tuple[str, ...]:
     """Notes on the points and classes that count, from confusion counts [seeds, S, K, K]."""
     total = counts.sum((0, 1))
     points = int(counts[0].sum())
-    absent = [name for i, name in enumerate(task.names) if not total[i].any() and not total[:, i].any()]
+    missing = [i for i in range(len(task.names)) if not total[i].any()]
+    absent, invented = ([task.names[i] for i in missing if bool(total[:, i].any()) == guess] for guess in (False, True))
     scenes = "1 scene" if len(task.scenes) == 1 else f"{len(task.scenes)} scenes"
     crops = f"{len(task.test)} crops of {scenes}" if len(task.test) > len(task.scenes) else scenes
     blocks = "all" if task.test.full.blocks > 1 else "the"
@@ -421,9 +342,9 @@ def measured(task: Task, counts: NDArray[np.int64]) -> tuple[str, ...]:
         found.append("the cache does not tell which points of crops are the same: a point counts once for each block that has it")
     if absent:
         found.append(f"classes without a test point and never predicted are left out of the means: {some(absent)}")
-    if len(task.scenes) < FEW:
-        found.append(f"there are few test scenes ({len(task.scenes)}): an interval over scenes says little, and of one scene there is none")
-    return tuple(found)
+    if invented:
+        found.append(f"classes without a test point have an IoU of 0 in the mean of each training that predicts them: {some(invented)}")
+    return (*found, *few_scenes(len(task.scenes)))
 
 
 # --------------------------------------------------------------------------------------------------------------- pictures
@@ -431,7 +352,7 @@ def measured(task: Task, counts: NDArray[np.int64]) -> tuple[str, ...]:
 
 def examples(model: Segmenter, task: Task, counts: NDArray[np.int64]) -> Iterator[Example]:
     """The test scenes with the lowest, the median and the highest IoU, from confusion counts of one seed [S, K, K]."""
-    ious = np.array([Measure("iou")(own) for own in counts])
+    ious = np.nan_to_num([Measure("iou")(own) for own in counts])  # a scene without a label has none
     order = np.argsort(ious, kind="stable")
     for what, i in told_apart(order):
         scene, crops = merge(task.scenes[i], *pooled(model, task, task.crops[i])), task.crops[i]

@@ -2,7 +2,7 @@
 
     data = Labelled(shapes, model.encoder, convention, place)            # blocks, and a label for each of their points
     *_, model = fit(model, data, options, seed=0)                        # after the last epoch
-    for chosen, points, labels, logits in predicted(model, data, block=0): ...
+    for chosen, logits in predicted(model, data, block=0): ...
 
 A block's points all get a label. The encoder reads as many of them as its run was trained on.
 
@@ -13,7 +13,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -25,11 +25,14 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY
 from trainer.augment import AugmentOptions, augment, draw
+from trainer.encoders.catalog import regrouped
 from trainer.encoders.protocol import Encoder
 from trainer.points import Blocks, Convention, share, specification
 from trainer.stage import Stage
+from trainer.tasks import features
 from trainer.tasks.features import BATCH, USUAL
 from trainer.tasks.finetune import Training, epochs
+from trainer.tasks.metres import Frame
 from trainer.tasks.propagation import Head, Linear, Segmenter, layers
 from trainer.tasks.protocol import told
 from trainer.tasks.shapes import Shapes
@@ -58,7 +61,8 @@ class Segmenting(Training):
     seeds: int = 3
     """Number of trainings, with seeds 0, 1, ..."""
     groups: int | None = None
-    """Number of groups in which the encoder reads a block; None for as many as in its pre-training. Papers fine-tune with 128."""
+    """Number of groups in which the encoder reads a block; None for as many as in its pre-training. Papers fine-tune with 128. An encoder
+    with several levels gets more groups on each."""
     group_size: int | None = None
     """Number of points of a group; None for as many as in pre-training."""
     points: int | None = None
@@ -74,23 +78,6 @@ class Segmenting(Training):
 
 
 # ------------------------------------------------------------------------------------------------------------------- data
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """How coordinates of a cache become those that an encoder reads: (x, y - middle, z) / scale."""
-
-    middle: float = 0.0
-    """Height, in the cache's units, that becomes 0."""
-    scale: float = 1.0
-    """Length, in the cache's units, that becomes 1."""
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """The points [..., C] in the encoder's coordinates."""
-        if self == Frame():
-            return points
-        xyz = (points[..., :3] - torch.tensor([0.0, self.middle, 0.0])) / self.scale
-        return torch.cat([xyz, points[..., 3:]], -1)
 
 
 class Labelled:
@@ -184,10 +171,17 @@ def check_labelled(shapes: Shapes) -> tuple[str, ...]:
 
 
 def read_as(convention: Convention | None, shapes: Shapes, points: int | None) -> Convention | None:
-    """The kind of points that the encoder is to read, if a user asks for another number of `points` than in the run's training."""
+    """The kind of points that the encoder is to read, if a user asks for another number of `points` than in the run's training.
+
+    Raises:
+        UserError: the cache has fewer.
+    """
     if points is None:
         return convention
-    return dataclasses.replace(convention or Convention(count=points, normalize=specification(shapes.cache).normalize), count=points)
+    spec = specification(shapes.cache)
+    if points > spec.count * spec.blocks:
+        raise UserError(f"points={points}: a shape of {shapes.cache.path} has {spec.count} points in each of {spec.blocks} blocks")
+    return dataclasses.replace(convention or Convention(count=points, normalize=spec.normalize), count=points)
 
 
 # ------------------------------------------------------------------------------------------------------------------ model
@@ -200,19 +194,7 @@ def encoder_of(stage: Stage, options: Segmenting) -> Encoder:
     Raises:
         UserError: the encoder has no such setting.
     """
-    old = stage.encoder
-    assert isinstance(old, nn.Module)
-    asked = {name: value for name in ("groups", "group_size") if (value := getattr(options, name)) is not None}
-    if not asked and not options.scratch:
-        return cast(Encoder, copy.deepcopy(old).eval())
-    known = [field.name for field in dataclasses.fields(old.config)]
-    for name in asked:
-        if name not in known:
-            raise UserError(f"{type(old).__name__} has no single number of {name}: its levels have their own. Leave {name} out")
-    new = type(old)(dataclasses.replace(old.config, **asked))
-    if not options.scratch:
-        new.load_state_dict(old.state_dict())  # no weight depends on the groups
-    return cast(Encoder, new.to(next(stage.parameters()).device).eval())
+    return regrouped(features.encoder_of(stage, scratch=options.scratch), options.groups, options.group_size)
 
 
 def segmenter(stage: Stage, data: Labelled, options: Segmenting, classes: int, categories: int = 0) -> Segmenter:
@@ -324,12 +306,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Ten
 
 @torch.no_grad()
 def predicted(
-    model: Segmenter,
-    data: Labelled,
-    block: int,
-    chance: torch.Generator | None = None,
-    changes: AugmentOptions = UNCHANGED,
-    grey: float = GREY,
+    model: Segmenter, data: Labelled, block: int, chance: torch.Generator | None = None, changes: AugmentOptions = UNCHANGED
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Logits of all points in one block of every shape, computed in float32.
 
@@ -338,8 +315,7 @@ def predicted(
         data: the shapes.
         block: index of the stored block of each shape.
         chance: generator of random changes of the shapes, on the model's device; None for no change.
-        changes: the changes, without dropped points.
-        grey: colour of shapes whose colours are dropped.
+        changes: the changes, without dropped points or colours.
 
     Yields:
         Indices of some shapes [b], and their logits [b, Q, K] on the CPU.
@@ -347,13 +323,13 @@ def predicted(
     Raises:
         UserError: a logit is NaN or infinite, or a file does not match its checksum.
     """
-    assert not model.training and changes.drop == 0
+    assert not model.training and changes.drop == changes.drop_color == 0
     device = next(model.parameters()).device
     inside = None if data.inside is None else data.inside.to(device)
     for chosen in data.batches():
         points = data.read(chosen, block).to(device)
         if chance is not None:
-            points = augment(points, draw(changes, len(points), points.shape[1], chance), grey)
+            points = augment(points, draw(changes, len(points), points.shape[1], chance))
         logits = model(points, inside, data.ordered, categories(data, chosen, device)).cpu()
         if not logits.isfinite().all():
             raise UserError("a logit of the model is NaN or infinite: its training diverged; lower lr, or take another run")
@@ -364,11 +340,13 @@ def predicted(
 def notes(train: Labelled, test: Labelled, encoder: Encoder, stage: Stage, options: Segmenting) -> tuple[str, ...]:
     """Notes for the reader of a result on what the encoder was given: points, groups, and labels."""
     other = train.shapes.cache.path.resolve() != test.shapes.cache.path.resolve()
-    found = [*test.usual.notes(test.shapes.rows), *(train.usual.notes(train.shapes.rows, "training") if other else ())]
+    asked = options.points is not None
+    found = list(test.usual.notes(test.shapes.rows, asked=asked))
+    found += train.usual.notes(train.shapes.rows, "training", asked=asked) if other else ()
     if test.inside is not None:
         found.append(f"all {test.count} points of a block get a label, the encoder reads {len(test.inside)} of them")
     run = stage.convention
-    if options.points is not None and run is not None and options.points != run.count and not options.scratch:
+    if asked and run is not None and options.points != run.count and not options.scratch:
         found.append(f"the encoder reads {test.usual.count} points a shape as asked, its run was trained on {run.count}")
     changed = [f"{getattr(options, name)} {name}" for name in ("groups", "group_size") if getattr(options, name) is not None]
     if changed and not options.scratch:

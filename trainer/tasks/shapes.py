@@ -26,6 +26,10 @@ from trainer.tasks.result import Data
 
 EVERYTHING: Final = "all"
 """Name that stands for the whole cache where a split is asked for."""
+CROP: Final = "#"
+"""Character between the name of a scene and the name of a crop in an id."""
+FEW: Final = 5
+"""Number of test scenes below which a result warns that its intervals say little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,3 +186,24 @@ def matched(train: Shapes, test: Shapes, least: int = 2) -> tuple[Shapes, Shapes
 def some(names: Sequence[str]) -> str:
     """The first names of a list, and how many more there are."""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def scene_names(crops: Shapes) -> list[str]:
+    """The name of the scene of each crop. A shape that is no crop is a scene of its own."""
+    return [name.rpartition(CROP)[0] or name for name in crops.cache.ids()[crops.rows]]
+
+
+def few_scenes(count: int) -> tuple[str, ...]:
+    """A note if there are too few test scenes for an interval over them."""
+    if count >= FEW:
+        return ()
+    return (f"there are few test scenes ({count}): an interval over scenes says little, and of one scene there is none",)
+
+
+def known_scenes(train: Shapes, test: Shapes) -> tuple[str, ...]:
+    """A note on test scenes of which the same cache has training rows too: the whole scene, or any crop of it."""
+    if train.cache.path.resolve() != test.cache.path.resolve():
+        return ()
+    scenes = set(scene_names(test))
+    known = len(scenes.intersection(scene_names(train)))
+    return (f"{known} of {len(scenes)} test scenes are also training scenes, or crops of them",) if known else ()

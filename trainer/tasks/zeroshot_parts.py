@@ -36,17 +36,14 @@ from trainer.batch import target
 from trainer.classes import matched
 from trainer.part import dense_of
 from trainer.stage import Stage
-from trainer.tasks import miou, parts
-from trainer.tasks.parts import Task, over_categories, prepared
+from trainer.tasks import parts
+from trainer.tasks.parts import Task, prepared
 from trainer.tasks.picture import Labels
 from trainer.tasks.propagation import NEIGHBOURS
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.teachers import same_teacher
 from trainer.tasks.zeroshot import class_embeddings, find_label_set
-
-GUESSES: Final = 20
-"""Number of random labellings of which the mean IoU is the score of chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +65,8 @@ class Options:
         check_numbers(self, {"points": 1})
 
 
+NEEDS: Final = parts.NEEDS
+"""See `trainer.tasks.protocol.Task`."""
 SMOKE: Final = Options()
 
 
@@ -210,47 +209,9 @@ def measured(task: Task, predictions: NDArray[np.int64], name: str, *, headline:
     """IoU over shapes and over categories, and the share of right points, of predicted parts [n, Q]. Each has its interval, the score of
     chance, and that of the largest part.
     """
-    categories = task.categories
-    lazy = np.broadcast_to(task.largest[categories][:, None], task.truth.shape)
-    chance = chances(task)
-    ious = (task.ious(predictions), chance[0], task.ious(lazy))  # [n] each
-    right = (shares(task, predictions), chance[1], shares(task, lazy))
-
-    def metric(what: str, values: tuple[NDArray[np.float64], ...], strata: NDArray[np.int64] | None = None) -> Metric:
-        def measure(chosen: NDArray[np.int64], which: int = 0) -> float:
-            own = values[which][chosen]
-            return float(own.mean()) if strata is None else over_categories(own, categories[chosen])
-
-        everything = np.arange(len(categories))
-        return Metric(
-            name=what,
-            values=(measure(everything),),
-            over="blocks",
-            headline=headline and values is ious,
-            shapes=len(categories),
-            interval=miou.bootstrap(measure, len(categories), strata),
-            chance=measure(everything, 1),
-            largest=measure(everything, 2),
-        )
-
-    yield metric(f"{name} over shapes", ious)
-    yield metric(f"{name} over categories", ious, categories)
-    yield metric(f"{name.replace('mIoU', 'points right')} over shapes", right)
-
-
-def shares(task: Task, predictions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of the labelled points of each test shape whose predicted part [n, Q] is right, in percent. [n]"""
-    known = task.truth >= 0
-    return np.asarray(100 * ((predictions == task.truth) & known).sum(1) / known.sum(1), np.float64)
-
-
-def chances(task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean IoU and share of right points of each test shape, in percent, if every point gets a random part of its category. [n] each"""
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(GUESSES):
-        scores = rng.random((*task.truth.shape, len(task.names)))
-        guess = np.where(task.known[task.categories][:, None], scores, -1).argmax(-1)
-        found.append((task.ious(guess), shares(task, guess)))
-    ious, right = np.mean(found, axis=0)
-    return ious, right
+    lazy, (by_iou, by_point) = parts.largest(task), parts.chances(task)
+    ious, guesses = task.ious(predictions)[None], (by_iou, task.ious(lazy))
+    yield parts.mean_of(task, f"{name} over shapes", ious, "blocks", guesses, headline=headline)
+    yield parts.mean_of(task, f"{name} over categories", ious, "blocks", guesses, by_category=True, headline=headline)
+    points = parts.right(task, predictions)[None]
+    yield parts.mean_of(task, f"{name.replace('mIoU', 'points right')} over shapes", points, "blocks", (by_point, parts.right(task, lazy)))
