@@ -42,8 +42,8 @@ Depth = Callable[[int], NDArray[np.float16]]
 """Gives the depth of the views of a shape [V, H, W] by its row in a shard."""
 
 AGAIN: Final = (
-    "The cache stores no depth, so the files of its shapes are needed as they were. Restore them, or build the cache anew with --set "
-    "views.depth=true"
+    "The cache stores no depth, so the files of its shapes are needed as they were. Restore them and run this again, or build the cache "
+    "anew with --set views.depth=true"
 )
 """What to do if depth cannot be drawn again."""
 

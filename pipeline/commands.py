@@ -311,10 +311,9 @@ def add_dense(
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
-        work.cache.agreed(wanted)
+        _foretell(work, work.cache.agreed(wanted), batch, task)
         work.note(journal.AddDense(teacher=name, models=used))
         record = work.cache.begin(wanted)
-        _foretell(work, record, batch, task)
         _embed_stored(work, [record], batch, task)
         if teacher.spec.text:
             for label_set in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
@@ -352,7 +351,7 @@ def _depth_task(
     except UserError as error:
         raise UserError(f"{error}. {build.AGAIN}") from error
     points, described, _ = described_shapes(cache.records())
-    task = Task(reader=source.reader, points=points, views=described, limits=config.limits, sampled=False)
+    task = Task(reader=source.reader, points=points, views=described, limits=config.limits)
     renderer = executors.renderer(task, machine)
     if changes := software_changes(views, renderer=renderer, device=""):
         terminal.say(f"Note: other software draws the depth than drew the views ({', '.join(changes)}); they may differ by rounding")

@@ -89,7 +89,8 @@ def drawing(task: Task, cache: Cache, records: Iterable[Record]) -> Task:
     Args:
         task: what the shape processes do, as far as the source and the settings tell it.
         cache: the cache.
-        records: the products to make, and the views. If they need depth that the cache does not store, it is drawn, too.
+        records: the products to make, and the views. If they need depth that the cache does not store, it is drawn, too. If they are
+            made from pictures alone, no points are sampled.
     """
     there = list(records)
     found = [record for record in there if products.of(record) is products.VIEWS]
@@ -97,7 +98,8 @@ def drawing(task: Task, cache: Cache, records: Iterable[Record]) -> Task:
         return task
     again = depth_again(there)
     drawn = replace(task.views, depth=task.views.depth or again)
-    return replace(task, views=drawn, pictures=pictures(cache, found[0], depth=again))
+    sampled = any(products.from_files(record) for record in there if record is not found[0])
+    return replace(task, views=drawn, pictures=pictures(cache, found[0], depth=again), sampled=sampled)
 
 
 class Todo:

@@ -235,7 +235,7 @@ class _Mender:
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
         drawn = (record, self.records[products.VIEWS.name]) if products.of(record) is products.DENSE else ()
-        self._run({record.product: asked - blocked}, self._task(drawn, sampled=False) if depth_again(drawn) else None)
+        self._run({record.product: asked - blocked}, self._task(drawn) if depth_again(drawn) else None)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
@@ -248,11 +248,11 @@ class _Mender:
         task = self._task([record for record in self.records.values() if products.from_files(record)])
         self._run({product: set(self.bad[product]) for product in made}, task)
 
-    def _task(self, records: Sequence[Record], *, sampled: bool = True) -> Task:
+    def _task(self, records: Sequence[Record]) -> Task:
         """Make the task of the shape processes for some products, and the views. Raises the errors of `source`."""
         source = self.source()
         points, views, boxes = described_shapes(self.records)
-        task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=self.config.limits, sampled=sampled)
+        task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=self.config.limits)
         return drawing(task, self.cache, records)
 
     def _run(self, only: dict[str, set[int]], task: Task | None) -> None:
