@@ -18,6 +18,7 @@ from cache_schema.spec import Camera, CameraRig, DenseSpec, PointSpec, TeacherSp
 from pipeline import build as shards
 from pipeline import commands, dense, journal, labels
 from pipeline.cameras import RIGS
+from pipeline.models import Models
 from pipeline.recipes import DenseConfig, configured
 from pipeline.repair import repair
 from pipeline.teachers import catalog, patches
@@ -141,6 +142,17 @@ def test_patches_of_open_clip_are_what_attention_to_itself_alone_gives(name):
     assert teacher.patch_method
     if expected is not None:
         torch.testing.assert_close(found.flatten(1, 2), expected(teacher, pixels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "timm-eva", "clip"])
+def test_threads_that_share_a_teacher_do_not_see_each_others_pictures(name):
+    teacher = hugging_face(name) if name == "clip" else OPEN_CLIP[name][0]()
+    size = teacher.spec.image_size
+    pixels = torch.randn(24, 2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    alone = [teacher.embed_patches(batch) for batch in pixels]
+    together = Models("cpu", threads=4).each(teacher.embed_patches, list(pixels) * 2)
+    for found, expected in zip(together, alone * 2, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
