@@ -150,6 +150,17 @@ def encode_chunk(node: ArraySpec, values: NDArray[Any]) -> bytes:
     return data + struct.pack("<I", google_crc32c.value(data)) if node.codec == "crc32c" else data
 
 
+def decode_chunk(node: ArraySpec, chunk: bytes, path: Path) -> NDArray[Any]:
+    """Decode one chunk, as `encode_chunk` makes it for `raw` and `zstd`. `path` is its file, for messages.
+
+    Raises:
+        UserError: the data is damaged.
+    """
+    size = math.prod(node.chunk) * np.dtype(node.dtype).itemsize
+    raw = unpacked(chunk, size, path) if node.codec == "zstd" else chunk
+    return np.frombuffer(raw, node.dtype).reshape(node.chunk[1:])
+
+
 class ShardFile:
     """Reads single rows of one shard file of a sharded array."""
 
@@ -191,9 +202,7 @@ class ShardFile:
         return self.data[offset : offset + size]
 
     def _decoded(self, number: int) -> NDArray[Any]:
-        chunk, size = self._chunk(number), self.node.row_bytes // self.per_row
-        raw = unpacked(chunk, size, self.path) if self.node.codec == "zstd" else chunk
-        return np.frombuffer(raw, self.node.dtype).reshape(self.node.chunk[1:])
+        return decode_chunk(self.node, self._chunk(number), self.path)
 
 
 def ends_in_crc(data: bytes, size: int) -> bool:

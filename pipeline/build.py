@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cache_schema import layout, products, spec
 from cache_schema.errors import UserError
-from cache_schema.layout import ArraySpec, ShardFile, encode_chunk, text_cells
+from cache_schema.layout import ArraySpec, ShardFile, decode_chunk, encode_chunk, text_cells
 from cache_schema.mending import Mending
 from cache_schema.products import Kind, index_record, status_record
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, Record, TeacherSpec, ViewSpec
@@ -29,7 +29,7 @@ from cache_schema.terminal import one_line
 from pipeline import dense, labels
 from pipeline.captioners.catalog import Captioner
 from pipeline.models import Models
-from pipeline.plan import Plan
+from pipeline.plan import Plan, Todo, pictures
 from pipeline.ranking import rank
 from pipeline.records import batch_size, view_count
 from pipeline.teachers.catalog import Teacher
@@ -38,8 +38,23 @@ from pipeline.worker import Made
 Advance = Callable[[str, int], None]
 """Called with (product, units done) as work goes on."""
 
+Depth = Callable[[int], NDArray[np.float16]]
+"""Gives the depth of the views of a shape [V, H, W] by its row in a shard."""
+
+AGAIN: Final = (
+    "The cache stores no depth, so the files of its shapes are needed as they were. Restore them and run this again, or build the cache "
+    "anew with --set views.depth=true"
+)
+"""What to do if depth cannot be drawn again."""
+
 CHANGED: Final = "its file, or one beside it, has changed since its points were made"
 """Beginning of the reason of a shape that fails because its files have changed since its points were made."""
+
+ALIKE: Final = (16, 0.01)
+"""Levels (of 255) and share: pictures that are drawn again may differ from the stored ones by more than these levels in at most this share
+of their values. Drivers round differently, most of all at edges. The same driver draws the same bytes."""
+POSE: Final = 1e-4
+"""Largest difference between numbers of the pose of a stored view and of the same view drawn again. They differ by rounding alone."""
 
 # ---------------------------------------------------------------------------------------------------- from files
 
@@ -199,7 +214,7 @@ def retry_shard(cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], 
     mended = _retry_shapes(cache, shard, made)
     if mended:
         for record in by_models:
-            make_product(cache, plan, record, shard, models, advance, mended)
+            make_product(cache, plan, record, shard, models, advance, mended, drawn=made)
     return mended
 
 
@@ -248,10 +263,19 @@ class _Shard:
     """Rows of the shard to make. Their shapes are ok."""
     advance: Callable[[int], None]
     """Called with the number of units that are done."""
+    drawn: Mapping[int, Made]
+    """What shape processes made of the rows, if they did now."""
 
 
 def make_product(
-    cache: Cache, plan: Plan, record: Record, shard: int, models: Models, advance: Advance, rows: Sequence[int] | None = None
+    cache: Cache,
+    plan: Plan,
+    record: Record,
+    shard: int,
+    models: Models,
+    advance: Advance,
+    rows: Sequence[int] | None = None,
+    drawn: Mapping[int, Made] | None = None,
 ) -> None:
     """Write one shard of an `image`, `captions`, `text` or `dense` product from other products in the cache.
 
@@ -266,6 +290,10 @@ def make_product(
         models: the models that make it.
         advance: called as work goes on.
         rows: rows of the shard to make; the others keep their stored values. None: all rows.
+        drawn: what the shape processes made of the rows now. Patch features need it if the cache stores no depth; see `rows_drawn`.
+
+    Raises:
+        UserError: depth that is drawn again is not that of the stored views. Also the errors of the models.
     """
     usable = usable_rows(cache, shard)
     nodes = cache.arrays(record)
@@ -275,7 +303,15 @@ def make_product(
     else:
         out = [cache.shard_rows(node, shard).copy() for node in nodes]
         usable = [row for row in usable if row in set(rows)]
-    work = _Shard(cache=cache, plan=plan, number=shard, models=models, rows=usable, advance=lambda n: advance(record.product, n))
+    work = _Shard(
+        cache=cache,
+        plan=plan,
+        number=shard,
+        models=models,
+        rows=usable,
+        advance=lambda n: advance(record.product, n),
+        drawn={} if drawn is None else drawn,
+    )
     match products.of(record), record.spec:
         case products.IMAGE, TeacherSpec() as described:
             _embed_views(work, models.teacher(described), batch_size(record, "image_batch", plan.image_batch), out[0])
@@ -305,6 +341,21 @@ def usable_rows(cache: Cache, shard: int) -> list[int]:
     record = status_record(cache.manifest)
     rows: list[int] = np.flatnonzero(cache.shard_rows(cache.node("status"), shard, record) == spec.OK).tolist()
     return rows
+
+
+def rows_drawn(cache: Cache, todo: Todo, shard: int) -> Sequence[int]:
+    """Return the rows of a cache that the shape processes make for a shard: all of the shard, those that are ok if only depth is to be
+    drawn again, or none."""
+    rows = cache.manifest.rows(shard)
+    if todo.from_files(shard):
+        return rows
+    return [rows.start + row for row in usable_rows(cache, shard)] if todo.draws_again(shard) else ()
+
+
+def by_row(cache: Cache, shard: int, rows: Sequence[int], made: Sequence[Made]) -> dict[int, Made]:
+    """Return what was made of some rows of a cache, by row of the shard."""
+    first = cache.manifest.rows(shard).start
+    return {row - first: one for row, one in zip(rows, made, strict=True)}
 
 
 def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.float16]) -> None:
@@ -416,14 +467,68 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
 def _carry_patches(work: _Shard, described: DenseSpec, size: int, out: tuple[NDArray[np.float16], NDArray[np.uint8]]) -> None:
     """Write a teacher's patch features on groups of points, and the numbers of views that see them, into `out`: [n, R, G, E] and
     [n, R, G]."""
-    carry = patch_carrier(work.cache, work.plan, described, size, work.number, work.models)
+    views = work.plan.views()
+    depth = depth_of(work.cache, views, work.number, work.rows, work.drawn)
+    carry = patch_carrier(work.cache, work.plan, described, size, work.number, work.models, depth)
     for row, features, seen in work.models.each(carry, work.rows):
         out[0][row], out[1][row] = features, seen
-        work.advance(view_count(work.plan.views()))
+        work.advance(view_count(views))
+
+
+def depth_of(cache: Cache, views: Record, shard: int, rows: Sequence[int], drawn: Mapping[int, Made]) -> Depth:
+    """Return the function that gives the depth of the views of a shape: as it is stored, or as it was drawn again.
+
+    Args:
+        cache: the cache.
+        views: the record of its views.
+        shard: number of the shard.
+        rows: rows of the shard that are asked for.
+        drawn: what was drawn again of these rows, if the views have no depth. Else it is not used.
+
+    Returns:
+        A function of the row of a shape in the shard, which returns [V, H, W]. It raises a `UserError` if what was drawn again is not what
+        the views show.
+
+    Raises:
+        UserError: a shape could not be drawn again, or its files have changed since its points were made.
+    """
+    rgb, *stored = (ShardFile(cache.path, node, shard, cache.digest(views, node, shard)) for node in pictures(cache, views))
+    if stored:
+        return stored[0].row
+    ids, _ = shape_names(cache, shard)
+    status = stored_status(cache, shard)["source_sha256"]
+    changed = [row for row in rows if drawn[row].reason or drawn[row].source_sha256 != status[row].tobytes()]
+    if changed:
+        some = "; ".join(f"{ids[row]} ({drawn[row].reason or CHANGED})" for row in changed[:5])
+        more = f"; and {len(changed) - 5} more" * (len(changed) > 5)
+        raise UserError(f"{cache.path}: depth cannot be drawn again: {some}{more}. {AGAIN}")
+    nodes = pictures(cache, views, depth=True)
+    poses = cache.shard_rows(next(node for node in cache.arrays(views) if node.path == "views/pose"), shard, views)  # [n, V, 4, 4]
+
+    def depth(row: int) -> NDArray[np.float16]:
+        one = drawn[row]
+        picture, found = (np.concatenate([decode_chunk(n, chunk, rgb.path) for chunk in one.pictures[n.path]]) for n in nodes)
+        assert one.pose is not None
+        if np.abs(one.pose - poses[row]).max() > POSE or not _alike(picture, rgb.row(row)):
+            raise UserError(
+                f"{cache.path}: {ids[row]} drawn again does not look like its stored views, though its files are the same. Another version "
+                "of mmpd or of its renderer drew them. Build the cache anew with --set views.depth=true"
+            )
+        return found
+
+    return depth
+
+
+def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Whether two lots of pictures [V, H, W, 3] show the same, up to the rounding of drivers."""
+    level, share = ALIKE
+    if np.array_equal(one, other):
+        return True
+    return bool((np.abs(one.astype(np.int16) - other) > level).mean(axis=(1, 2, 3)).max() <= share)
 
 
 def patch_carrier(
-    cache: Cache, plan: Plan, described: DenseSpec, size: int, shard: int, models: Models
+    cache: Cache, plan: Plan, described: DenseSpec, size: int, shard: int, models: Models, depth: Depth
 ) -> Callable[[int], tuple[int, NDArray[np.float16], NDArray[np.uint8]]]:
     """Return the function that carries a teacher's patch features to the points of one shape.
 
@@ -433,6 +538,7 @@ def patch_carrier(
         size: number of views of a shape in a forward pass.
         shard: number of the shard.
         models: has the teacher.
+        depth: gives the depth of the views; see `depth_of`.
 
     Returns:
         A function of the row of a shape in the shard. It returns the row, the features [R, G, E] and the number of views that see each
@@ -441,16 +547,16 @@ def patch_carrier(
     teacher, views, (points,) = models.teacher(described.teacher), plan.views(), plan.of_kind(products.POINTS)
     assert isinstance(views.spec, ViewSpec)
     nodes = {node.path: node for record in (points, views) for node in cache.arrays(record)}
-    rgb, depth = (ShardFile(cache.path, nodes[p], shard, cache.digest(views, nodes[p], shard)) for p in ("views/rgb", "views/depth"))
+    rgb = _pictures(cache, views, shard)
     pose = cache.shard_rows(nodes["views/pose"], shard, views)  # [n, V, 4, 4]
     xyz = cache.shard_rows(nodes["points/xyz"], shard, points)  # [n, R, P, 3]
     grid, fov = models.patch_grid(described.teacher, views.spec.size), views.spec.rig.fov
 
     def carry(row: int) -> tuple[int, NDArray[np.float16], NDArray[np.uint8]]:
-        share, seen = dense.weights(xyz[row], pose[row], depth.row(row), fov, grid, described)
-        pictures, parts = rgb.row(row), []
-        for start in range(0, len(pictures), size):
-            pixels = torch.stack([teacher.preprocess(picture) for picture in pictures[start : start + size]])
+        share, seen = dense.weights(xyz[row], pose[row], depth(row), fov, grid, described)
+        shown, parts = rgb.row(row), []
+        for start in range(0, len(shown), size):
+            pixels = torch.stack([teacher.preprocess(picture) for picture in shown[start : start + size]])
             with models.turn:
                 parts.append(teacher.embed_patches(pixels))
         patches = torch.cat(parts).flatten(0, 2)  # [V h h, E]

@@ -202,8 +202,12 @@ def add_dense(
     blocks: Annotated[int, typer.Option(min=0, help="Number of leading blocks of each shape that get features; 0 for all.")] = 1,
     groups: Annotated[int, typer.Option(min=1, help="Number of groups in a block: as many as the encoder has tokens, or more.")] = 64,
     group_size: Annotated[int, typer.Option(min=1, help="Number of points in a group.")] = 32,
+    source: Annotated[
+        str, typer.Option(help="Where the shapes are now, if they have moved and depth has to be drawn.", show_default=False)
+    ] = "",
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default=False)] = None,
     batch: Batch = 64,
+    workers: Workers = 0,
     scheduler: Scheduler = "",
     device: Device = "auto",
     as_json: Json = False,
@@ -211,11 +215,13 @@ def add_dense(
     """Carry a teacher's patch features of the stored pictures to the points: dense/TEACHER. All else in the cache stays unchanged.
 
     A point gets the mean of the patches in which it is seen, a group of points the mean of its points. Training aligns tokens with them by
-    --set align.local_weight=1. The pictures need depth: build --set views.depth=true, or --recipe dense. Size and time are told first.
+    --set align.local_weight=1. Size and time are told first. Depth tells which points a picture shows. If the cache stores none (the
+    default), depth is drawn again from the files of the shapes, which must be unchanged, and is not kept. With --set views.depth=true,
+    build stores it.
 
     \b
     mmpd-cache add-dense out.zarr starter-attributes
-    mmpd-cache add-dense out.zarr clip-vit-b32 --blocks 4
+    mmpd-cache add-dense out.zarr clip-vit-b32 --blocks 4 --source /moved/meshes
     """
     from pipeline import commands
     from pipeline.recipes import DenseConfig
@@ -223,8 +229,8 @@ def add_dense(
 
     how = DenseConfig(blocks=blocks, groups=groups, group_size=group_size)
     with progress() as terminal:
-        machine = Machine(scheduler=scheduler, device=device)
-        record = commands.add_dense(cache, name, how, precision, batch, machine, terminal)
+        machine = Machine(workers=workers, scheduler=scheduler, device=device)
+        record = commands.add_dense(cache, name, how, precision, batch, machine, terminal, source)
     size = product_bytes(store.open_cache(cache), record)
     if as_json:
         print_json({"product": record.product, "bytes": size, **spec.to_json(record)})

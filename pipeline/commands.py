@@ -6,7 +6,6 @@ are wanted, lets `pipeline.executors` make what is missing, and marks the produc
 
 import dataclasses
 import math
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +26,6 @@ from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete
 from pipeline.describe import human, starter_warning
 from pipeline.executors import catalog as executors
-from pipeline.journal import read_journal
 from pipeline.models import Models
 from pipeline.opening import (
     check_place,
@@ -43,7 +41,7 @@ from pipeline.opening import (
     source_again,
 )
 from pipeline.opening import described as described_source
-from pipeline.plan import Plan, Todo
+from pipeline.plan import Plan, Todo, drawing
 from pipeline.recipes import BuildConfig, DenseConfig
 from pipeline.records import (
     batch_size,
@@ -54,13 +52,14 @@ from pipeline.records import (
     dense_spec,
     image_records,
     label_record,
+    software_changes,
     text_records,
 )
-from pipeline.sources.catalog import Source
+from pipeline.sources.catalog import Entry, Source
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.work import Machine, Terminal, Work, held
-from pipeline.worker import Task
+from pipeline.worker import Made, Task, Workers
 
 SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, products.VIEWS, products.CAPTIONS)}
 """What `build --set` writes before a field of a product's specification, by kind of product."""
@@ -267,33 +266,38 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     return work.cache.record(products.IMAGE.product(teacher=teacher.spec.name))
 
 
-def add_dense(path: Path, name: str, how: DenseConfig, precision: str | None, batch: int, machine: Machine, terminal: Terminal) -> Record:
+def add_dense(
+    path: Path, name: str, how: DenseConfig, precision: str | None, batch: int, machine: Machine, terminal: Terminal, location: str = ""
+) -> Record:
     """Carry the patch features of a teacher to the points, and embed the label sets if it reads text. Other products stay unchanged.
 
-    Time and size are said before anything is made. After a kill, call it again: it continues.
+    If the views have no depth, it is drawn again from the files of the shapes. It is not stored. Time and size are said before anything
+    is made. After a kill, call it again: it continues.
 
     Args:
-        path: the cache, with points and with views that have depth.
+        path: the cache, with points and views.
         name: name or reference of the teacher.
         how: blocks, groups and their size.
         precision: arithmetic of the teacher; None for that of the catalogue.
         batch: number of views of a shape in a forward pass.
         machine: where to run.
         terminal: gets messages and progress.
+        location: location of the shapes, if depth has to be drawn; empty for the one in the journal beside the cache.
 
     Returns:
         The record of the features.
 
     Raises:
-        UserError: no such teacher, its weights are missing, its patch features are not known, the cache lacks points, views or depth, or it
-            has other features of this name. Nothing was written.
+        UserError: no such teacher, its weights are missing, its patch features are not known, the cache lacks points or views, or it has
+            other features of this name. Nothing was written. Errors while depth is drawn: the shapes or their files are not those that the
+            cache was built from. Finished work is then kept, and the same command continues.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
     points, views = opened.record(products.POINTS.name), opened.record(products.VIEWS.name)
-    _check_depth(opened, views)
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
+    task, entries, renderer = _depth_task(opened, views, location, machine, terminal)
     terminal.say(f"loading teacher {name}")
     teacher = teachers.load(name, device=devices[0], precision=precision)
     models = Models(devices[0], places(path))
@@ -302,16 +306,15 @@ def add_dense(path: Path, name: str, how: DenseConfig, precision: str | None, ba
     models.places |= used
     assert isinstance(points.spec, PointSpec)
     described = dense_spec(teacher, blocks=how.blocks or points.spec.blocks, groups=how.groups, group_size=how.group_size)
-    wanted = dense_record(points, views, described, devices[0], batch)
+    wanted = dense_record(points, views, described, devices[0], batch, renderer)
     _same_teacher(opened, teacher.spec)
     with held(path, terminal) as file:
-        work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
+        work = Work(cache=store.open_cache(path), entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
-        work.cache.agreed(wanted)
+        _foretell(work, work.cache.agreed(wanted), batch, task)
         work.note(journal.AddDense(teacher=name, models=used))
         record = work.cache.begin(wanted)
-        _foretell(work, record, batch)
-        _embed_stored(work, [record], batch)
+        _embed_stored(work, [record], batch, task)
         if teacher.spec.text:
             for label_set in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
                 _embed_labels(work, label_set, batch, only=teacher.spec)
@@ -319,18 +322,40 @@ def add_dense(path: Path, name: str, how: DenseConfig, precision: str | None, ba
     return work.cache.record(record.product)
 
 
-def _check_depth(cache: Cache, views: Record) -> None:
-    """Refuse views without depth, and say how to get them."""
+def _depth_task(
+    cache: Cache, views: Record, location: str, machine: Machine, terminal: Terminal
+) -> tuple[Task | None, Sequence[Entry], str]:
+    """Prepare to draw the depth of stored views again.
+
+    Args:
+        cache: the cache.
+        views: the record of its views.
+        location: location of the shapes; empty for the one in the journal beside the cache.
+        machine: where to run.
+        terminal: gets messages.
+
+    Returns:
+        What the shape processes do, all shapes, and the name of the driver; None and nothing if the views have depth.
+
+    Raises:
+        UserError: the shapes are not there, or are not those that the cache was built from.
+    """
     assert isinstance(views.spec, ViewSpec)
     if views.spec.depth:
-        return
-    before = read_journal(cache.path).last_build
-    source = before.source if before and before.source else "SOURCE"
-    new = cache.path.with_name(f"{cache.path.name.removesuffix('.zarr')}-depth.zarr")
-    raise UserError(
-        f"{cache.path}: its views have no depth, and without it nobody knows which points a view sees. Build it once more, with its other "
-        f"settings and depth: mmpd-cache build {shlex.quote(source)} {shlex.quote(str(new))} --set views.depth=true"
-    )
+        if location:
+            terminal.say("the views have depth, so the shapes are not read")
+        return None, (), ""
+    terminal.say("the views have no depth: it is drawn again from the files of the shapes, and not stored")
+    try:
+        source, config = source_again(cache, location)
+    except UserError as error:
+        raise UserError(f"{error}. {build.AGAIN}") from error
+    points, described, _ = described_shapes(cache.records())
+    task = Task(reader=source.reader, points=points, views=described, limits=config.limits)
+    renderer = executors.renderer(task, machine)
+    if changes := software_changes(views, renderer=renderer, device=""):
+        terminal.say(f"Note: other software draws the depth than drew the views ({', '.join(changes)}); they may differ by rounding")
+    return task, source.entries, renderer
 
 
 def _same_teacher(cache: Cache, teacher: TeacherSpec) -> None:
@@ -343,8 +368,9 @@ def _same_teacher(cache: Cache, teacher: TeacherSpec) -> None:
             )
 
 
-def _foretell(work: Work, record: Record, batch: int) -> None:
-    """Say how large patch features on points will be, and about how long they take, measured on one shape."""
+def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None:
+    """Say how large patch features on points will be, and about how long they take, measured on one shape. `task` draws depth, if it has to
+    be drawn."""
     cache, described = work.cache, record.spec
     assert isinstance(described, DenseSpec)
     shapes, left = cache.manifest.shapes, cache.missing(record)
@@ -356,8 +382,10 @@ def _foretell(work: Work, record: Record, batch: int) -> None:
         work.terminal.say(told)
         return
     first = next(shard for shard in left if rows[shard])
-    plan = _plan_stored(work, [record], batch)
-    carry = build.patch_carrier(cache, plan, described, batch_size(record, "image_batch", batch), first, work.models)
+    plan = _plan_stored(work, [record], batch, task)
+    drawn = _drawn_once(work, plan, first, rows[first][0])
+    depth = build.depth_of(cache, plan.views(), first, rows[first][:1], drawn)
+    carry = build.patch_carrier(cache, plan, described, batch_size(record, "image_batch", batch), first, work.models, depth)
     for _ in work.models.each(carry, rows[first][:1]):
         pass  # the first pass of a model is slower than those that follow
     start = time.perf_counter()
@@ -365,9 +393,22 @@ def _foretell(work: Work, record: Record, batch: int) -> None:
         pass
     seconds = time.perf_counter() - start
     at_once = work.models.threads if work.models.device == "cpu" else len(plan.devices)
-    work.terminal.say(
-        f"{told}; about {_duration(seconds * number / at_once)} here for {number} shapes ({seconds:.2g} s each, {at_once} at a time)"
-    )
+    whole, how = seconds * number / at_once, f"{seconds:.2g} s each, {at_once} at a time"
+    for one in drawn.values():  # on a CPU, drawing and the teacher share the cores
+        drawing, processes = sum(one.seconds.values()), work.machine.processes()
+        whole += drawing * number / processes
+        how += f"; and {drawing:.2g} s to draw the depth again, {processes} at a time"
+    work.terminal.say(f"{told}; about {_duration(whole)} here for {number} shapes ({how})")
+
+
+def _drawn_once(work: Work, plan: Plan, shard: int, row: int) -> dict[int, Made]:
+    """Draw one shape, if depth has to be drawn, and time it. Returns it by its row in the shard."""
+    if plan.task is None:
+        return {}
+    with Workers(plan.task, 1) as pool:
+        entry = work.entries[work.cache.manifest.rows(shard).start + row]
+        pool.submit(entry).result()  # the first one compiles shaders
+        return {row: pool.submit(entry).result()}
 
 
 def _duration(seconds: float) -> str:
@@ -378,22 +419,22 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.2g} seconds"
 
 
-def _embed_stored(work: Work, records: Sequence[Record], batch: int) -> None:
-    """Make whole products from other products of the cache, and mark them complete."""
+def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> None:
+    """Make whole products from other products of the cache, and mark them complete. `task` draws what they need and the cache lacks."""
     cache = work.cache
-    plan = _plan_stored(work, records, batch)
+    plan = _plan_stored(work, records, batch, task)
     executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
     for record in records:
         cache.finish(record)
 
 
-def _plan_stored(work: Work, records: Sequence[Record], batch: int) -> Plan:
+def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:
     """The plan to make some products from the finished products of a cache."""
     there = finished(work.cache)
     return Plan(
         path=work.cache.path.absolute(),
         records=(*there.values(), *(record for record in records if record.product not in there)),
-        task=None,
+        task=None if task is None else drawing(task, work.cache, [work.cache.record(products.VIEWS.name), *records]),
         devices=work.machine.devices(),
         image_batch=batch,
         caption_batch=batch,

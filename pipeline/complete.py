@@ -1,18 +1,17 @@
 """Complete a cache: try failed shapes again, make what is missing, and mark products complete."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
-from cache_schema.layout import ArraySpec, texts
+from cache_schema.layout import texts
 from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build
 from pipeline.executors import catalog as executors
-from pipeline.plan import Again, Plan, Todo
+from pipeline.plan import Again, Plan, Todo, drawing
 from pipeline.recipes import BuildConfig
 from pipeline.records import software_changes
 from pipeline.sources.catalog import Entry, Reader
@@ -50,12 +49,11 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     if reasons:
         again = _kept_from(work, again, reasons, every)
     records = products.in_order([*records, *others])
-    if views := [record for record in records if products.of(record) is products.VIEWS]:
-        task = dataclasses.replace(task, pictures=pictures(cache, views[0]))
+    made = [record for record in records if again or products.of(record) is products.VIEWS or cache.missing(record)]
     plan = Plan(
         path=cache.path.absolute(),
         records=tuple(records),
-        task=task,
+        task=drawing(task, cache, made),
         devices=work.machine.devices(),
         image_batch=config.image_batch,
         caption_batch=config.caption_batch,
@@ -69,11 +67,6 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         cache.finish(now[record.product])  # a product that was complete before is compared with its digest
     _remind_of_guides(work, now.values())
     return found
-
-
-def pictures(cache: Cache, views: Record) -> tuple[ArraySpec, ...]:
-    """Return the arrays of the views that hold compressed pictures."""
-    return tuple(node for node in cache.arrays(views) if node.codec == "zstd")
 
 
 def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool) -> Again:

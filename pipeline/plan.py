@@ -5,13 +5,14 @@ todo = Todo(cache, plan)
 todo.shards, todo.totals(cache)
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cache_schema import products
+from cache_schema.layout import ArraySpec
 from cache_schema.products import Kind
-from cache_schema.spec import CaptionSpec, Record
+from cache_schema.spec import CaptionSpec, Record, ViewSpec
 from cache_schema.store import Cache
 from pipeline.worker import Task
 
@@ -68,6 +69,39 @@ class Plan:
         return captions
 
 
+def depth_again(records: Iterable[Record]) -> bool:
+    """Whether patch features among some records need depth, and the views among them have none, so that it has to be drawn again."""
+    there = list(records)
+    views = [record.spec for record in there if isinstance(record.spec, ViewSpec)]
+    return any(products.of(record) is products.DENSE for record in there) and not all(spec.depth for spec in views)
+
+
+def pictures(cache: Cache, views: Record, *, depth: bool = False) -> tuple[ArraySpec, ...]:
+    """Return the arrays of views that hold compressed pictures; with `depth`, that of the depth even if the cache does not store it."""
+    assert isinstance(views.spec, ViewSpec)
+    described = replace(views, spec=replace(views.spec, depth=views.spec.depth or depth))
+    return tuple(node for node in products.arrays(cache.manifest, described) if node.codec == "zstd")
+
+
+def drawing(task: Task, cache: Cache, records: Iterable[Record]) -> Task:
+    """Return a task with the pictures that it makes of each shape.
+
+    Args:
+        task: what the shape processes do, as far as the source and the settings tell it.
+        cache: the cache.
+        records: the products to make, and the views. If they need depth that the cache does not store, it is drawn, too. If they are
+            made from pictures alone, no points are sampled.
+    """
+    there = list(records)
+    found = [record for record in there if products.of(record) is products.VIEWS]
+    if not found or task.views is None:
+        return task
+    again = depth_again(there)
+    drawn = replace(task.views, depth=task.views.depth or again)
+    sampled = any(products.from_files(record) for record in there if record is not found[0])
+    return replace(task, views=drawn, pictures=pictures(cache, found[0], depth=again), sampled=sampled)
+
+
 class Todo:
     """The shards of a plan that a cache lacks."""
 
@@ -97,10 +131,14 @@ class Todo:
         """List the products to make from other products for a shard."""
         return [r for r in self.plan.from_cache() if shard in self.lacking[r.product]]
 
+    def draws_again(self, shard: int) -> bool:
+        """Whether a product that is made from other products needs the depth of the shard's views to be drawn again."""
+        return depth_again([*self.plan.of_kind(products.VIEWS), *self.from_cache(shard)])
+
     def totals(self, cache: Cache) -> dict[str, int]:
         """Count units of work by product. The unit is a shape for `shapes`, and `Kind.unit` for the others."""
         totals = {}
-        shapes = [len(cache.manifest.rows(s)) for s in self.shards if self.from_files(s)]
+        shapes = [len(cache.manifest.rows(s)) for s in self.shards if self.from_files(s) or self.draws_again(s)]
         if shapes:
             totals["shapes"] = sum(shapes)
         for record in self.plan.from_cache():

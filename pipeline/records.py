@@ -138,11 +138,18 @@ def image_records(views: Record, with_teachers: Sequence[Teacher], device: str, 
     ]
 
 
-def dense_record(points: Record, views: Record, described: DenseSpec, device: str, batch: int) -> Record:
+def dense_record(points: Record, views: Record, described: DenseSpec, device: str, batch: int, renderer: str = "") -> Record:
     """Make the record of `dense/<teacher>`: a teacher's patch features of stored views, carried to stored points.
 
+    Args:
+        points, views: the records of what they are made from.
+        described: the teacher and the groups.
+        device: torch device of the teacher.
+        batch: number of views of a shape in a forward pass.
+        renderer: name of the driver that draws depth again; empty if the views have depth.
+
     Raises:
-        UserError: the blocks are too few or too small for the groups, or the views have no depth.
+        UserError: the blocks are too few or too small for the groups.
     """
     there = points.spec
     assert isinstance(there, PointSpec) and isinstance(views.spec, ViewSpec)
@@ -154,18 +161,14 @@ def dense_record(points: Record, views: Record, described: DenseSpec, device: st
         if asked > most:
             why = "centres of groups are points in farthest-point order" if what == "groups" else "so the points were made"
             raise UserError(f"patch features on points: the {what} can be {most} at most ({why}), got {asked}")
-    if not views.spec.depth:
-        raise UserError(
-            "patch features on points need the depth of the views, to know which points a view sees, and these views have none. Build a "
-            "cache with --set views.depth=true"
-        )
+    made_by = software(products.DENSE, renderer=renderer, device=device, backend=described.teacher.backend)
     size = min(batch, CPU_BATCH) if device == "cpu" else batch
     return _record(
         products.DENSE,
         described,
         per_shape=view_count(views),
         inputs=(("points", points.fingerprint), ("views", views.fingerprint)),
-        made_by=(*software(products.DENSE, device=device, backend=described.teacher.backend), ("image_batch", str(size))),
+        made_by=(*made_by, ("image_batch", str(size))),
         teacher=described.teacher.name,
     )
 
@@ -224,7 +227,7 @@ def software(kind: Kind, *, renderer: str = "", device: str = "", backend: str =
 
     Args:
         kind: the kind of product.
-        renderer: name of the driver, for views.
+        renderer: name of the driver, for views, and for patch features if depth is drawn for them.
         device: torch device, for products of models.
         backend: backend of the teacher or captioner.
     """
@@ -235,8 +238,10 @@ def software(kind: Kind, *, renderer: str = "", device: str = "", backend: str =
     if kind is products.DENSE:
         packages = (*packages, "numpy")  # it tells which points are seen
     where = device.partition(":")[0]
+    drawn = software(products.VIEWS, renderer=renderer) if kind is products.DENSE and renderer else ()
     # On a CPU, rounding depends on how many threads share one sum; see `Models`.
-    return (*_versions(*packages), ("device", where), *([("threads", "1")] if where == "cpu" else []))
+    own = (*_versions(*packages), ("device", where), *([("threads", "1")] if where == "cpu" else []))
+    return (*own, *(one for one in drawn if one not in own))
 
 
 def software_changes(record: Record, *, renderer: str, device: str) -> list[str]:
@@ -251,6 +256,8 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
         case _:
             backend = ""
     there = {name: value for name, value in record.made_by if not name.endswith("_batch")}
+    if products.of(record) is products.DENSE and "renderer" not in there:
+        renderer = ""  # its depth is stored
     here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))
     names = dict.fromkeys([*there, *here])
     return [f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'none')}" for name in names if there.get(name) != here.get(name)]

@@ -20,11 +20,10 @@ from cache_schema.products import index_record, markers
 from cache_schema.spec import CaptionSpec, DenseSpec, Problem, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build, journal
-from pipeline.complete import pictures
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
 from pipeline.opening import columns, described_shapes, last_config, places, source_again
-from pipeline.plan import Plan, Todo
+from pipeline.plan import Plan, Todo, depth_again, drawing
 from pipeline.recipes import BuildConfig
 from pipeline.records import batch_size
 from pipeline.sources.catalog import Source
@@ -235,7 +234,8 @@ class _Mender:
             blocked |= self.bad.get(products.IMAGE.product(teacher=record.spec.rank_by), set())
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
-        self._run({record.product: asked - blocked}, None)
+        drawn = (record, self.records[products.VIEWS.name]) if products.of(record) is products.DENSE else ()
+        self._run({record.product: asked - blocked}, self._task(drawn) if depth_again(drawn) else None)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
@@ -245,11 +245,15 @@ class _Mender:
         return tuple(products.KINDS[kind].product(version, **names) for kind in products.of(record).inputs)
 
     def _make_from_files(self, made: Sequence[str]) -> None:
+        task = self._task([record for record in self.records.values() if products.from_files(record)])
+        self._run({product: set(self.bad[product]) for product in made}, task)
+
+    def _task(self, records: Sequence[Record]) -> Task:
+        """Make the task of the shape processes for some products, and the views. Raises the errors of `source`."""
         source = self.source()
         points, views, boxes = described_shapes(self.records)
-        compressed = pictures(self.cache, self.records[products.VIEWS.name]) if views else ()
-        task = Task(reader=source.reader, points=points, views=views, boxes=boxes, pictures=compressed, limits=self.config.limits)
-        self._run({product: set(self.bad[product]) for product in made}, task)
+        task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=self.config.limits)
+        return drawing(task, self.cache, records)
 
     def _run(self, only: dict[str, set[int]], task: Task | None) -> None:
         """Make some shards again. If a shard cannot be made, the others are made all the same.

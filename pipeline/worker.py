@@ -68,7 +68,9 @@ class Task:
     views: ViewSpec | None
     boxes: BoxSpec | None = None
     pictures: tuple[ArraySpec, ...] = ()
-    """The compressed arrays of the views product (`views/rgb`, perhaps `views/depth`)."""
+    """The compressed arrays of the views to make: `views/rgb`, perhaps `views/depth`; see `pipeline.plan.drawing`."""
+    sampled: bool = True
+    """Whether to sample points. False: shapes are only drawn."""
     limits: Limits = Limits()
 
 
@@ -286,10 +288,12 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
             geometry = shapes.normalized(task.reader.read(entry), task.points.normalize)
             beside = shapes.beside(geometry, task.points.normals)
             source = hashlib.sha256(digest + beside).digest() if beside else digest
-        with _timed(seconds, "points"):
-            samples = points.sample(geometry, task.points, entry.id)
-        labels = {label_array(name): values for name, values in samples.labels.items()}
-        made: dict[str, Any] = {"warnings": geometry.warnings, "labels": labels, "boxes": boxes_of(geometry, task.boxes)}
+        made: dict[str, Any] = {"warnings": geometry.warnings, "boxes": boxes_of(geometry, task.boxes)}
+        if task.sampled:
+            with _timed(seconds, "points"):
+                samples = points.sample(geometry, task.points, entry.id)
+            labels = {label_array(name): values for name, values in samples.labels.items()}
+            made |= {"xyz": samples.xyz, "rgb": samples.rgb, "normal": samples.normal, "labels": labels}
         if renderer is not None:
             with _timed(seconds, "views"):
                 pictures = renderer.render(geometry)
@@ -303,7 +307,7 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
         return Made(reason=reason_of(error, task.limits), source_sha256=failed, seconds=seconds)
     repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
     made |= {"colored": geometry.colored, "repeated": repeated}
-    return Made(source_sha256=source, xyz=samples.xyz, rgb=samples.rgb, normal=samples.normal, seconds=seconds, **made)
+    return Made(source_sha256=source, seconds=seconds, **made)
 
 
 def boxes_of(geometry: "Geometry", described: BoxSpec | None) -> dict[str, NDArray[Any]]:

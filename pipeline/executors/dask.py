@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
@@ -70,10 +70,13 @@ def run(work: Work, todo: Todo) -> None:
         futures = {}
         for shard in todo.shards:
             first = None
-            if records := todo.from_files(shard):
-                mine = [work.entries[row] for row in work.cache.manifest.rows(shard)]
-                first = client.submit(_shapes_task, todo.plan, records, shard, mine, machine.workers, pure=False)
-                futures[first] = {"shapes": len(mine)}
+            if rows := build.rows_drawn(work.cache, todo, shard):
+                mine, again = [work.entries[row] for row in rows], todo.from_cache(shard) if todo.draws_again(shard) else []
+                records = todo.from_files(shard)
+                first = client.submit(_shapes_task, todo.plan, records, again, shard, list(rows), mine, machine.workers, pure=False)
+                futures[first] = {"shapes": len(work.cache.manifest.rows(shard))}
+                if again:
+                    continue  # one task draws and embeds, so that no pictures travel between workers
             if products := todo.from_cache(shard):
                 # Higher priority, so that finished pictures are embedded before more are drawn.
                 second = client.submit(_embed_task, todo.plan, products, shard, first, pure=False, priority=10)
@@ -192,12 +195,17 @@ def _made(plan: Plan, entries: Sequence[Entry], workers: int) -> list[Made]:
     return [future.result() for future in [pools[0].submit(entry) for entry in entries]]
 
 
-def _shapes_task(plan: Plan, records: list[Record], shard: int, entries: list[Entry], workers: int) -> Costs:
+def _shapes_task(
+    plan: Plan, records: list[Record], again: list[Record], shard: int, rows: list[int], entries: list[Entry], workers: int
+) -> Costs:
+    """Make a shard of products that are made from files, and then of products `again`, which need what was drawn."""
+    cache = store.open_cache(plan.path, token=plan.token)
     start = time.perf_counter()
     made = _made(plan, entries, workers)
     waited = time.perf_counter() - start
-    lost = build.make_shapes(store.open_cache(plan.path, token=plan.token), records, shard, made)
-    return [here.cost(shard, made, waited, lost)], {}
+    lost = build.make_shapes(cache, records, shard, made) if records else []
+    events, counts = _embedded(plan, again, shard, build.by_row(cache, shard, rows, made))
+    return [here.cost(shard, made, waited, lost), *events], counts
 
 
 def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], workers: int) -> tuple[ShapesMade, int]:
@@ -206,14 +214,17 @@ def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], w
     made = _made(plan, entries, workers)
     waited = time.perf_counter() - start
     models, _ = _keep(plan)
-    first = cache.manifest.rows(shard).start
     with models.lock:
-        by_row = {row - first: one for row, one in zip(rows, made, strict=True)}
+        by_row = build.by_row(cache, shard, rows, made)
         mended = build.retry_shard(cache, plan, shard, by_row, models, lambda product, units: None)
     return here.cost(shard, made, waited), len(mended)
 
 
 def _embed_task(plan: Plan, records: list[Record], shard: int, _after: object) -> Costs:
+    return _embedded(plan, records, shard, {})
+
+
+def _embedded(plan: Plan, records: list[Record], shard: int, drawn: Mapping[int, Made]) -> Costs:
     models, _ = _keep(plan)
     counts: dict[str, int] = {}
     events: list[Event] = []
@@ -221,7 +232,7 @@ def _embed_task(plan: Plan, records: list[Record], shard: int, _after: object) -
     def advance(product: str, units: int) -> None:
         counts[product] = counts.get(product, 0) + units
 
-    here.embed(store.open_cache(plan.path, token=plan.token), plan, records, shard, models, advance, events.append)
+    here.embed(store.open_cache(plan.path, token=plan.token), plan, records, shard, models, advance, events.append, drawn)
     return events, counts
 
 

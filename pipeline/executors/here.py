@@ -23,22 +23,25 @@ AHEAD: Final = 2
 
 def run(work: Work, todo: Todo) -> None:
     """Make what is missing, and note what each shard cost."""
-    cache, drawn = work.cache, [shard for shard in todo.shards if todo.from_files(shard)]
+    cache, drawn = work.cache, {shard: rows for shard in todo.shards if (rows := build.rows_drawn(work.cache, todo, shard))}
     if not drawn:
         for shard in todo.shards:
-            _embed_here(work, todo, shard)
+            _embed_here(work, todo, shard, {})
         return
     assert todo.plan.task is not None
     with Workers(todo.plan.task, work.machine.processes()) as pool:
-        ahead = _submitted(work, {shard: cache.manifest.rows(shard) for shard in drawn}, pool)
+        ahead = _submitted(work, drawn, pool)
         for shard in todo.shards:
-            if todo.from_files(shard):
+            by_row: dict[int, Made] = {}
+            if shard in drawn:
                 start = time.perf_counter()
                 made = [future.result() for future in next(ahead)]
                 waited = time.perf_counter() - start
-                lost = build.make_shapes(cache, todo.from_files(shard), shard, made)
+                by_row = build.by_row(cache, shard, drawn[shard], made)
+                lost = build.make_shapes(cache, todo.from_files(shard), shard, made) if todo.from_files(shard) else []
                 work.note(cost(shard, made, waited, lost))
-            _embed_here(work, todo, shard)
+                work.terminal.advance("shapes", len(cache.manifest.rows(shard)) - len(made))  # failed ones are not drawn again
+            _embed_here(work, todo, shard, by_row)
 
 
 def retry(work: Work, plan: Plan, again: Again) -> int:
@@ -51,8 +54,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
             start = time.perf_counter()
             made = [future.result() for future in next(ahead)]
             waited = time.perf_counter() - start
-            first = work.cache.manifest.rows(shard).start
-            by_row = {row - first: one for row, one in zip(rows, made, strict=True)}
+            by_row = build.by_row(work.cache, shard, rows, made)
             with work.models.lock:
                 mended += len(build.retry_shard(work.cache, plan, shard, by_row, work.models, work.terminal.advance))
             work.note(cost(shard, made, waited))
@@ -66,13 +68,20 @@ def renderer(task: Task) -> str:
 
 
 def embed(
-    cache: Cache, plan: Plan, records: Sequence[Record], shard: int, models: Models, advance: Advance, note: Callable[[Event], None]
+    cache: Cache,
+    plan: Plan,
+    records: Sequence[Record],
+    shard: int,
+    models: Models,
+    advance: Advance,
+    note: Callable[[Event], None],
+    drawn: Mapping[int, Made],
 ) -> None:
-    """Make one shard of products that are made from other products of the cache."""
+    """Make one shard of products that are made from other products of the cache. `drawn`: see `build.make_product`."""
     for record in records:
         start = time.perf_counter()
         with models.lock:
-            build.make_product(cache, plan, record, shard, models, advance)
+            build.make_product(cache, plan, record, shard, models, advance, drawn=drawn)
         note(ShardMade(product=record.product, shard=shard, seconds=round(time.perf_counter() - start, 4)))
 
 
@@ -86,8 +95,8 @@ def cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str] = 
     return ShapesMade(shard=shard, shapes=len(made), waited=round(waited, 4), steps=rounded, lost=tuple(lost))
 
 
-def _embed_here(work: Work, todo: Todo, shard: int) -> None:
-    embed(work.cache, todo.plan, todo.from_cache(shard), shard, work.models, work.terminal.advance, work.note)
+def _embed_here(work: Work, todo: Todo, shard: int, drawn: Mapping[int, Made]) -> None:
+    embed(work.cache, todo.plan, todo.from_cache(shard), shard, work.models, work.terminal.advance, work.note, drawn)
 
 
 def _submitted(work: Work, shards: Mapping[int, Sequence[int]], pool: Workers) -> Iterator[list["Future[Made]"]]:

@@ -105,11 +105,14 @@ def open_source(
     if inner not in ("auto", *catalog.SOURCES):
         raise UserError(f"option inner: expected auto or a kind of source, got {inner!r}")
     found = catalog.recognised(within_it) if inner == "auto" else inner
+    scenes = f"{within_it!r} holds scenes, and the scanner walks around single objects; give a source of objects"
+    if "crop" in catalog.about()[found][1]:
+        raise UserError(scenes)  # before its options are compared, which have names of the scanner's own
     catalog.check_options("scan", more, inner=found)
     settings = _settings(variant, copies, poses, pixels, noise, drop, scan_seed, scan_revision)
     source = catalog.open_source(within_it, kind=found, textures=textures, **more)
     if source.labelled.boxes or source.labelled.origins:
-        raise UserError(f"{within_it!r} holds scenes, and the scanner walks around single objects; give a source of objects")
+        raise UserError(scenes)
     options = (*settings.options, ("inner", found), *source.reader.options)
     told = variant != "only" and not source.labelled.parts
     reader = ScanReader(inner=source.reader, settings=settings, options=tuple(sorted(options)), told=told)

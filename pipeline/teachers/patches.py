@@ -12,6 +12,7 @@ Letters: S pixels a side of the model's input, h patches a side.
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -173,11 +174,17 @@ def _side(value: Any) -> int:
 
 @contextlib.contextmanager
 def entering(layer: nn.Module) -> Iterator[list[tuple[Tensor, dict[str, Any]]]]:
-    """Collect what a layer is called with, while the context is open: its first argument, and the arguments by name."""
-    calls: list[tuple[Tensor, dict[str, Any]]] = []
+    """Collect what this thread calls a layer with, while the context is open: its first argument, and the arguments by name.
 
-    def keep(_: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        calls.append((inputs[0] if inputs else named["hidden_states"], named))
+    On a CPU several threads run a model at once (`pipeline.models.Models`), and each sees the calls of all.
+    """
+    calls: list[tuple[Tensor, dict[str, Any]]] = []
+    mine = threading.get_ident()
+
+    def keep(_: Any, inputs: tuple[Any, ...], named: dict[str, Any] | None = None) -> None:
+        if threading.get_ident() == mine:
+            assert named is not None  # only a thread that comes upon a hook that is being removed gives none
+            calls.append((inputs[0] if inputs else named["hidden_states"], named))
 
     hook = layer.register_forward_pre_hook(keep, with_kwargs=True)
     try:

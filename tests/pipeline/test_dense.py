@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,13 +18,14 @@ from cache_schema.spec import Camera, CameraRig, DenseSpec, PointSpec, TeacherSp
 from pipeline import build as shards
 from pipeline import commands, dense, journal, labels
 from pipeline.cameras import RIGS
+from pipeline.models import Models
 from pipeline.recipes import DenseConfig, configured
 from pipeline.repair import repair
 from pipeline.teachers import catalog, patches
 from pipeline.teachers.huggingface import HuggingFace, _framing
 from pipeline.teachers.openclip import OpenClip
 from pipeline.teachers.patches import Framing, Grid, Lattice
-from pipeline.work import Machine
+from pipeline.work import Machine, held
 from tests.boxes import box_off
 from tests.harm import flip
 from tests.pipeline.checkpoints import dino, fill
@@ -140,6 +142,17 @@ def test_patches_of_open_clip_are_what_attention_to_itself_alone_gives(name):
     assert teacher.patch_method
     if expected is not None:
         torch.testing.assert_close(found.flatten(1, 2), expected(teacher, pixels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "timm-eva", "clip"])
+def test_threads_that_share_a_teacher_do_not_see_each_others_pictures(name):
+    teacher = hugging_face(name) if name == "clip" else OPEN_CLIP[name][0]()
+    size = teacher.spec.image_size
+    pixels = torch.randn(24, 2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    alone = [teacher.embed_patches(batch) for batch in pixels]
+    together = Models("cpu", threads=4).each(teacher.embed_patches, list(pixels) * 2)
+    for found, expected in zip(together, alone * 2, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -460,12 +473,10 @@ def test_a_shape_that_is_mended_gets_its_features(finished, tmp_path):
     assert box_off((1, 1, 1)) != whole  # so the features were not those of any box
 
 
-def test_what_cannot_be_made_is_refused_with_the_way_to_it(built, finished, tmp_path):
+def test_what_cannot_be_made_is_refused_with_the_way_to_it(finished, tmp_path):
     def add(path, how=GROUPS, name=DINO):
         commands.add_dense(path, name, how, None, 64, CPU, Silent())
 
-    with pytest.raises(UserError, match=r"have no depth.*mmpd-cache build .*boxes .*boxes-depth.zarr --set views.depth=true"):
-        add(built)
     with pytest.raises(UserError, match="the groups can be 16 at most"):
         add(finished, DenseConfig(groups=17))
     with pytest.raises(UserError, match="the blocks can be 2 at most"):
@@ -479,6 +490,161 @@ def test_what_cannot_be_made_is_refused_with_the_way_to_it(built, finished, tmp_
     with pytest.raises(UserError, match="this build has no teacher 'clip'"):
         build("starter", tmp_path / "x.zarr", config(dense=DenseConfig(teachers=("clip",))))
     assert not (tmp_path / "x.zarr").exists()
+
+
+# ------------------------------------------------------------------------------------------------- depth drawn again
+
+
+@pytest.fixture(scope="module")
+def shallow(tmp_path_factory):
+    """A folder with the shapes of `finished`, and a cache of them without depth."""
+    folder = tmp_path_factory.mktemp("shallow")
+    build(write_meshes(folder / "boxes"), folder / "boxes.zarr", SHALLOW)
+    return folder
+
+
+@pytest.fixture
+def bare(shallow, tmp_path):
+    """Copies of the shapes and of the cache without depth, whose journal names the copied shapes."""
+    shutil.copytree(shallow / "boxes", tmp_path / "boxes")
+    shutil.copytree(shallow / "boxes.zarr", tmp_path / "boxes.zarr")
+    noted = (shallow / "boxes.zarr.journal").read_text()
+    (tmp_path / "boxes.zarr.journal").write_text(noted.replace(str(shallow), str(tmp_path)))
+    return tmp_path / "boxes.zarr"
+
+
+SHALLOW = dataclasses.replace(config(), views=ViewSpec(rig=RIGS["ring4"], size=48))
+
+
+def add_again(path, machine=CPU, location=""):
+    """Add the features, and return what was said."""
+    terminal = Silent()
+    terminal.say = (told := []).append
+    commands.add_dense(path, DINO, GROUPS, None, 64, machine, terminal, location)
+    return told
+
+
+def features(path):
+    return {name: data for name, data in contents(path).items() if name.startswith("dense/")}
+
+
+def test_depth_that_is_drawn_again_gives_the_bytes_of_stored_depth(finished, bare, monkeypatch):
+    before = contents(bare)
+    make, calls = shards.make_product, []
+
+    def stopping(*arguments, **named):
+        calls.append(arguments[3])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        make(*arguments, **named)
+
+    monkeypatch.setattr(shards, "make_product", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        add_again(bare)
+    monkeypatch.setattr(shards, "make_product", make)
+    told = add_again(bare)
+    assert features(bare) == features(finished) and validate.problems(bare) == []
+    changed = {name for name, data in contents(bare).items() if before.get(name) != data}
+    assert {name for name in changed if "dense" not in name} == {"zarr.json"}  # in which Zarr lists all arrays
+    assert any("seconds here for" in line and "to draw the depth again" in line for line in told)
+    made_by, there = (dict(store.open_cache(path).record("dense/random-dino").made_by) for path in (bare, finished))
+    assert made_by["renderer"] == dict(store.open_cache(bare).record("views").made_by)["renderer"] and "renderer" not in there
+    # Damage is repaired from the files of the shapes, which may have moved.
+    whole = contents(bare)
+    flip(bare / "dense/random-dino/features/c/1/0/0/0")
+    (bare.parent / "boxes").rename(bare.parent / "moved")
+    with pytest.raises(UserError, match=r"dense/random-dino, shard 1: .*boxes"):
+        repair(bare, "", CPU, Silent())
+    repair(bare, str(bare.parent / "moved"), CPU, Silent())
+    assert contents(bare) == whole
+
+
+def test_other_processes_draw_depth_and_a_build_finishes_what_was_begun(finished, bare, monkeypatch):
+    from distributed import LocalCluster
+
+    class Stop(Exception):
+        pass
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(commands, "_embed_stored", lambda *_: (_ for _ in ()).throw(Stop))
+        add_again(bare)
+    assert not store.open_cache(bare).records()["dense/random-dino"].complete
+    begun = bare.with_name("begun.zarr")
+    shutil.copytree(bare, begun)
+    shutil.copy(bare.with_name("boxes.zarr.journal"), begun.with_name("begun.zarr.journal"))
+    build(bare.with_name("boxes"), begun, SHALLOW)
+    # A retry that was killed leaves a shard that nothing is known of.
+    for path in (begun, bare):
+        with held(path, Silent()):
+            shards.reopen(store.open_cache(path), 1)
+    build(bare.with_name("boxes"), begun, SHALLOW)
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster:
+        build(bare.with_name("boxes"), bare, SHALLOW, scheduler=cluster.scheduler_address)
+    assert features(bare) == features(begun) == features(finished)
+    assert contents(bare) == contents(begun)
+
+
+def test_a_shape_that_is_mended_gets_the_features_of_depth_drawn_again(finished, bare):
+    broken = bare.with_name("boxes") / "slab" / "train" / "box_0.off"
+    whole = broken.read_text()
+    broken.write_text("OFF\n1 1 1\n")
+    path = bare.with_name("broken.zarr")
+    build(bare.with_name("boxes"), path, SHALLOW)
+    add_again(path)
+    assert features(path).keys() == features(finished).keys() and features(path) != features(finished)
+    broken.write_text(whole)
+    commands.retry(path, "", CPU, Silent())
+    assert features(path) == features(finished)
+
+
+def test_depth_is_not_drawn_from_other_shapes_than_the_views(finished, bare):
+    folder = bare.with_name("boxes")
+    file = folder / "tower" / "test" / "box_5.off"
+    whole = file.read_text()
+    file.write_text(box_off((1, 1, 9)))
+    with pytest.raises(UserError, match=r"tower/test/box_5\.off \(its file.*has changed.*\)\. The cache stores no depth.*Restore them"):
+        add_again(bare)
+    file.unlink()
+    with pytest.raises(UserError, match=r"does not hold the shapes .*The cache stores no depth"):
+        add_again(bare)
+    file.write_text(whole)
+    folder.rename(bare.with_name("moved"))
+    with pytest.raises(UserError, match=r"boxes.*The cache stores no depth"):
+        add_again(bare)
+    cache = store.open_cache(bare)
+    left = cache.records()["dense/random-dino"]
+    shard = cache.ids().tolist().index("tower/test/box_5.off") // 4
+    assert not left.complete and shard in cache.missing(left) and 0 not in cache.missing(left)
+    add_again(bare, location=str(bare.with_name("moved")))
+    assert features(bare) == features(finished)
+
+
+def turned(made):
+    """The views in another order."""
+    return dataclasses.replace(made, pictures={path: chunks[1:] + chunks[:1] for path, chunks in made.pictures.items()})
+
+
+def shifted(made):
+    """Cameras that stand somewhere else."""
+    return dataclasses.replace(made, pose=made.pose + np.float32(0.01))
+
+
+@pytest.mark.parametrize("change", [turned, shifted])
+def test_what_is_drawn_again_must_look_like_the_stored_views(bare, monkeypatch, change):
+    draw = commands._drawn_once
+    monkeypatch.setattr(commands, "_drawn_once", lambda *given: {row: change(made) for row, made in draw(*given).items()})
+    with pytest.raises(UserError, match=r"box_6\.off drawn again does not look like its stored views.*Build the cache anew"):
+        add_again(bare)
+    assert features(bare) == {}
+
+
+def test_drivers_may_round_differently_but_not_draw_something_else():
+    one = np.full((2, 10, 10, 3), 100, np.uint8)
+    edge, spot, blank = one.copy(), one.copy(), np.full_like(one, 255)
+    edge += 16
+    edge[0, 3, 4] = 255  # 3 of 300 values
+    spot[1, 3, 4:6] = 0
+    assert [shards._alike(one, other) for other in (one, edge, spot, blank)] == [True, True, False, False]
 
 
 def test_every_setting_is_part_of_the_fingerprint():

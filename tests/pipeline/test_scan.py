@@ -338,6 +338,8 @@ def test_what_cannot_be_scanned_is_refused(boxes, tmp_path):
         open_source("scan:nowhere")
     with pytest.raises(UserError, match="both have an option 'variant'"):
         open_source(boxes, inner="hdf5")
+    with pytest.raises(UserError, match="'rooms' holds scenes, and the scanner walks around single objects"):
+        open_source("scan:rooms", count="2")
     (tmp_path / "rooms").mkdir()
     for module in (s3dis, scannet):
         with pytest.raises(UserError, match="holds scenes, and the scanner walks around single objects"):
