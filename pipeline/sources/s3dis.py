@@ -46,6 +46,7 @@ from pipeline.sources.scenes import (
     from_arrays,
     kinds_of,
     present,
+    room_for,
     whole_numbers,
 )
 
@@ -320,7 +321,8 @@ def open_source(
         notes.append(f"there is no room of area {test_area}, so nothing is left for tests")
     names = FURNITURE if boxed == "furniture" else CLASSES
     if not bare:
-        told = Labelled(parts=CLASSES, instances=True, origins=True, boxes=names, most=_most(root, locators, names))
+        most = room_for((_count(root / locator, names) for locator in locators), cut)
+        told = Labelled(parts=CLASSES, instances=True, origins=True, boxes=names, most=most)
     else:
         told = Labelled(parts=CLASSES, origins=True)
         notes.append("rooms [n, 7] say no objects, so there are neither instances nor boxes; the text folders have them")
@@ -351,24 +353,16 @@ def _entry(locator: str, test_area: int) -> Entry:
     return Entry(id=shape_text(f"{area}/{room}"), locator=locator, label=shape_text(kind), split="test" if number == test_area else "train")
 
 
-def _most(root: Path, locators: list[str], names: tuple[str, ...]) -> int:
-    """The largest number of boxes of a room; rooms that cannot be listed fail when they are read."""
-    counts = [1]  # an array of boxes has room for one at least
-    for locator in locators:
-        try:
-            counts.append(_count(root / locator, names))
-        except (UserError, OSError):
-            continue
-    return max(counts)
-
-
-def _count(room: Path, names: tuple[str, ...]) -> int:
-    """The number of boxes of a room, or a little more: objects in arrays are counted whatever their class."""
-    arrays = room.name.endswith(POINTS)
-    if arrays or _of_arrays(room):
-        objects = _three(room)[2] if arrays else room / "instance.npy"
-        return len(np.unique(array(objects, None, "one object for each point"))) if objects.is_file() else 0
-    return sum(kind in names for _, kind in annotations(room))
+def _count(room: Path, names: tuple[str, ...]) -> int | None:
+    """The number of boxes of a room, or a little more: objects in arrays are counted whatever their class. None if it cannot be read."""
+    try:
+        arrays = room.name.endswith(POINTS)
+        if arrays or _of_arrays(room):
+            objects = _three(room)[2] if arrays else room / "instance.npy"
+            return len(np.unique(array(objects, None, "one object for each point")))
+        return sum(kind in names for _, kind in annotations(room))
+    except (UserError, OSError):
+        return None
 
 
 def _skipped(root: Path) -> Counter[str]:

@@ -50,6 +50,7 @@ from pipeline.sources.scenes import (
     finished_scene,
     from_arrays,
     present,
+    room_for,
     upright,
     whole_numbers,
 )
@@ -471,7 +472,7 @@ def open_source(
         labelled = Labelled(parts=CLASSES, instances=True, origins=True)
         notes.append("nothing aligns the axes of Pointcept's scenes, so there are no boxes; the scans themselves have them")
     else:
-        most = max(1, *(_boxes_of(root / locator, reader.table) for locator in locators))
+        most = room_for((_boxes_of(root / locator, reader.table) for locator in locators), cut)
         labelled = Labelled(parts=CLASSES, instances=True, origins=True, boxes=OBJECTS, most=most)
     return Source.of(reader, entries, _skipped(root), [*notes, *more], labelled=labelled)
 
@@ -550,8 +551,8 @@ def _about(root: Path, scenes: list[Entry], told: Mapping[str, str]) -> list[str
     return notes
 
 
-def _boxes_of(path: Path, table: str) -> int:
-    """The number of boxes of a scene, or a little more; 0 if its files are broken, which it says when it is read."""
+def _boxes_of(path: Path, table: str) -> int | None:
+    """The number of boxes of a scene, or a little more; None if its files are broken, which it says when it is read."""
     try:
         if path.name.endswith(".npy"):
             files = _exported(path)
@@ -561,7 +562,7 @@ def _boxes_of(path: Path, table: str) -> int:
         numbers = _numbers_of_classes(table) if table else {}
         return sum(NYU40.get(numbers.get(name, 39)) in OBJECTS for name in names)  # without the table every object may have a box
     except (UserError, OSError, ValueError):
-        return 0
+        return None
 
 
 def _skipped(root: Path) -> Counter[str]:

@@ -7,7 +7,7 @@ Letters: n points, m boxes.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -144,6 +144,23 @@ def finished_scene(
         box[:, :3] -= middle
         boxes = replace(boxes, box=box)
     return replace(cloud, boxes=boxes, warnings=(*said, *cloud.warnings))
+
+
+UNKNOWN: Final = 128
+"""Number of boxes that are reserved for a scene whose files cannot be read when it is listed."""
+
+
+def room_for(counts: Iterable[int | None], crop: Crop) -> int:
+    """The number of boxes that a cache has room for in each row.
+
+    A broken whole scene may be mended later, and must find room then. A broken scene that is cut into columns takes a new cache anyway.
+
+    Args:
+        counts: the number of boxes of each scene, or a little more; None for a scene that cannot be read.
+        crop: how scenes are cut.
+    """
+    unknown = UNKNOWN if crop.kind == "whole" else 0
+    return max((unknown if count is None else count for count in counts), default=0) or 1  # an array of boxes has room for one at least
 
 
 def boxes_around(points: NDArray[Any], instance: NDArray[Any], kinds: dict[int, int]) -> Boxes:
