@@ -12,6 +12,7 @@ Letters: S pixels a side of the model's input, h patches a side.
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -138,8 +139,11 @@ def lattice(model: nn.Module, run: Callable[[], Tensor], image_size: int, name: 
     """
     known: dict[int, tuple[float, float]] = {image_size: (0.5, 1.0)}
     problems: list[str] = []
+    here = threading.get_ident()
 
     def watch(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        if threading.get_ident() != here:  # another thread runs the model, too
+            return
         before, after = int(inputs[0].shape[-1]), int(output.shape[-1])
         if inputs[0].shape[-1] != inputs[0].shape[-2] or before not in known or (before == after == 1):
             return
@@ -173,11 +177,14 @@ def _side(value: Any) -> int:
 
 @contextlib.contextmanager
 def entering(layer: nn.Module) -> Iterator[list[tuple[Tensor, dict[str, Any]]]]:
-    """Collect what a layer is called with, while the context is open: its first argument, and the arguments by name."""
+    """Collect what this thread calls a layer with, while the context is open: its first argument, and the arguments by name."""
     calls: list[tuple[Tensor, dict[str, Any]]] = []
+    here = threading.get_ident()
 
     def keep(_: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        calls.append((inputs[0] if inputs else named["hidden_states"], named))
+        # Several threads run a model at once, each with pictures of another shape, and a hook sees the calls of them all.
+        if threading.get_ident() == here:
+            calls.append((inputs[0] if inputs else named["hidden_states"], named))
 
     hook = layer.register_forward_pre_hook(keep, with_kwargs=True)
     try:
