@@ -152,7 +152,9 @@ def _exported(vertices: Path) -> list[Path]:
     there = {end for end in (*EXPORTED, *ASKEW) if vertices.with_name(f"{stem}{end}.npy").is_file()}
     askew = there & (set(ASKEW) - set(EXPORTED))
     if askew and "bbox" in there:
-        raise UserError(f"{stem}bbox.npy is of VoteNet's export and {stem}{min(askew)}.npy of MMDetection3D's; keep the files of one of them")
+        raise UserError(
+            f"{stem}bbox.npy is of VoteNet's export and {stem}{min(askew)}.npy of MMDetection3D's; keep the files of one of them"
+        )
     if there == {"vert"} and next(vertices.parent.glob("*_axis_align_matrix.npy"), None):
         return [vertices]
     return [vertices.with_name(f"{stem}{end}.npy") for end in (ASKEW if askew else EXPORTED)]

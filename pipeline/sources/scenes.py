@@ -22,7 +22,6 @@ from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Textures
 from pipeline.sources.crops import Crop
 
-
 COARSE: Final = 2e-3
 """Largest distance between neighbouring coordinates that is no fault of a scene, in metres. Scenes far from the origin lose more in float32."""
 
@@ -130,7 +129,11 @@ def finished_scene(
     low, high = crops.bounds(real)
     middle = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
     said = [*warnings]
-    if points.dtype.kind == "f" and points.dtype.itemsize < 8 and (step := float(np.spacing(points.dtype.type(np.abs(real).max())))) > COARSE:
+    if (
+        points.dtype.kind == "f"
+        and points.dtype.itemsize < 8
+        and (step := float(np.spacing(points.dtype.type(np.abs(real).max())))) > COARSE
+    ):
         said.append(f"coordinates reach {np.abs(real).max():.3g} in {points.dtype}, which is exact to {step:.2g} m: save them as float64")
     cloud = finished_cloud(
         placed - middle,
@@ -249,7 +252,11 @@ def from_arrays(scene: Path, classes: str, count: int) -> tuple[NDArray[Any], di
             raise UserError(f"{scene.name}/{name} has {len(values):,} rows for {len(points):,} points")
     colors, said = (None, ["there is no color.npy"]) if found["color.npy"] is None else colors_from(found["color.npy"], 255, "color.npy")
     part, instance = found[classes], found["instance.npy"]
-    said += [f"there is no {name}: {what} are unknown" for name, what in ((classes, "classes"), ("instance.npy", "objects")) if found[name] is None]
+    said += [
+        f"there is no {name}: {what} are unknown"
+        for name, what in ((classes, "classes"), ("instance.npy", "objects"))
+        if found[name] is None
+    ]
     if part is not None:
         part = whole_numbers(part, -1, count - 1, classes)
     if instance is not None:
