@@ -23,7 +23,7 @@ from pipeline.sources.catalog import Entry, Textures
 from pipeline.sources.crops import Crop
 
 COARSE: Final = 2e-3
-"""Largest distance between neighbouring coordinates that is no fault of a scene, in metres. Scenes far from the origin lose more in float32."""
+"""Largest distance between neighbouring float32 coordinates that is not remarked, in metres. Far from the origin it is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -322,7 +322,7 @@ def test_partnet_is_recognised_beside_hidden_files(tmp_path):
     partnet(tmp_path, "Chair-1")
     for path in list(tmp_path.rglob("*.h5")):
         path.with_name(f"._{path.name}").write_bytes(b"\0")
-    assert open_source(str(tmp_path)).reader.kind == "partnet"
+    assert open_source(str(tmp_path / "sem_seg_h5")).reader.kind == "partnet"
 
 
 def test_a_label_of_partnet_beyond_its_names_fails(tmp_path):
