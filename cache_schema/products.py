@@ -203,7 +203,10 @@ def _guide(to: _Shapes, record: Record) -> tuple[ArraySpec, ...]:
 def _boxes(to: _Shapes, record: Record) -> tuple[ArraySpec, ...]:
     spec = record.spec
     assert isinstance(spec, BoxSpec)
-    return (to.rows("boxes/box", "float32", (spec.most, 7), ("box", "value")), to.rows("boxes/class", "int32", (spec.most,), ("box",)))
+    return (
+        to.rows("boxes/box", "float32", (spec.most, 7), ("object", "value")),
+        to.rows("boxes/class", "int32", (spec.most,), ("object",)),
+    )
 
 
 INDEX: Final = Kind(name="index", pattern="index", spec=SourceSpec, arrays=_index, origin="listing")

@@ -20,6 +20,7 @@ Up axis, by the option `up`: `y` (default) or `z`.
 
 import functools
 import hashlib
+import itertools
 import json
 import re
 from collections import Counter
@@ -60,6 +61,9 @@ VALID: Final = ("gt_valid", "gt_mask_valid")
 
 NAMES: Final = "after_merging_label_ids"
 """Folder with the names of parts."""
+
+GLANCE: Final = 10
+"""Number of files that are looked into to recognise the source. Some may be damaged."""
 
 CHUNK: Final = 64
 """Number of shapes whose labels are read at once when they are counted."""
@@ -239,17 +243,20 @@ def recognises(location: str) -> bool:
     if not path.is_dir():
         return False
     folders = [path.absolute(), *sorted(one for one in path.iterdir() if one.is_dir())][: hdf5.GLANCE]
-    first = next((file for one in folders if FOLDER.fullmatch(one.name) for file in sorted(one.glob("*.h5"))), None)
+    files = (file for one in folders if FOLDER.fullmatch(one.name) for file in sorted(one.glob("*.h5")) if not file.name.startswith("."))
+    return any(_labelled_file(file) for file in itertools.islice(files, GLANCE))
+
+
+def _labelled_file(path: Path) -> bool:
+    """Whether an HDF5 file has labels of points of PartNet. A damaged file has none."""
     try:
-        if first is None:
-            return False
-        with h5py.File(first, "r", locking=False) as file:
+        with h5py.File(path, "r", locking=False) as file:
             keys = set(file)
-        if "-" not in first.parent.name:
-            return {"pts", RAW} <= keys and first.with_suffix(".json").is_file()
-        return bool(set(LABELS[:3]) & keys) and bool(set(POINTS) & keys)
     except (OSError, RuntimeError, ValueError):
         return False
+    if "-" not in path.parent.name:
+        return {"pts", RAW} <= keys and path.with_suffix(".json").is_file()
+    return bool(set(LABELS[:3]) & keys) and bool(set(POINTS) & keys)
 
 
 def open_source(

@@ -1,14 +1,16 @@
 """S3DIS (Stanford 3D Indoor Scene Dataset, https://arxiv.org/abs/1702.01105): rooms of six areas with 13 classes of points.
 
     open_source("Stanford3dDataset_v1.2_Aligned_Version/")     # Area_1/office_1/Annotations/chair_1.txt: lines x y z r g b
-    open_source("stanford_indoor3d/")                          # Area_1_office_1.npy [n, 7]: x y z r g b class
+    open_source("stanford_indoor3d/")                          # Area_1_office_1.npy [n, 7]: x y z r g b class; also trainval_fullarea/
+    open_source("s3dis_data/")                                 # Area_1_office_1_{point,sem_label,ins_label}.npy of MMDetection3D
+    open_source("s3dis/")                                      # Area_1/office_1/{coord,color,segment,instance}.npy of Pointcept
     open_source("stanford_indoor3d/", crop="whole", test_area="6")
 
-Id: `Area_1/office_1#x003z012` in both layouts, see `crops`; label: the kind of room. Split: one area is for tests (option `test_area`,
-usually 5), the others for training. The points of a room of text files are those of its files in `Annotations`, one file after another in
-the order of their names; each file is one object. The .npy rooms have no objects, and so no boxes. Boxes are axis-aligned. `boxes=all`
-gives one to each object; `boxes=furniture` only to the five classes that detectors are compared on (GSDN,
-https://arxiv.org/abs/2006.12356).
+The location may also be the folder above. Id: `Area_1/office_1#x003z012` in all layouts, see `crops`; label: the kind of room. Split: one
+area is for tests (option `test_area`, usually 5), the others for training. The points of a room of text files are those of its files in
+`Annotations`, one file after another in the order of their names; each file is one object. Rooms `[n, 7]` have no objects, and so no
+boxes. Boxes are axis-aligned. `boxes=all` gives one to each object; `boxes=furniture` only to the five classes that detectors are compared
+on (GSDN, https://arxiv.org/abs/2006.12356).
 
 Cutting rooms into columns reads every room once before the build begins: about one second for a million points of an .npy room, two of
 text files. All of S3DIS has 273 million points.
@@ -33,9 +35,22 @@ from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
 from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import choice, folder_at
-from pipeline.sources.scenes import SceneReader, array, boxes_around, colors_from, finished_scene, present, whole_numbers
+from pipeline.sources.scenes import (
+    COORDINATES,
+    SceneReader,
+    array,
+    array_files,
+    boxes_around,
+    colors_from,
+    finished_scene,
+    from_arrays,
+    kinds_of,
+    present,
+    room_for,
+    whole_numbers,
+)
 
-LOOKS_FOR: Final = "Area_1/office_1/Annotations or Area_1_office_1.npy (S3DIS)"
+LOOKS_FOR: Final = "Area_1/office_1/Annotations, Area_1/office_1/coord.npy or Area_1_office_1.npy (S3DIS)"
 
 CLASSES: Final = ("ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase", "board", "clutter")
 """The 13 classes, in the order of the numbers in the .npy rooms."""
@@ -47,7 +62,14 @@ FURNITURE: Final = ("table", "chair", "sofa", "bookcase", "board")
 """The classes that detectors are compared on."""
 
 AREA: Final = re.compile(r"area_(\d+)[a-z]?", re.IGNORECASE)
-ROOM_FILE: Final = re.compile(r"(area_\d+[a-z]?)_(.+)\.npy", re.IGNORECASE)
+ROOM_FILE: Final = re.compile(r"(area_\d+[a-z]?)_(.+?)(_point|_sem_label|_ins_label)?\.npy", re.IGNORECASE)
+"""Pattern for the names of .npy rooms: area, room and, in MMDetection3D's layout, which of three arrays it is."""
+POINTS: Final = "_point.npy"
+"""End of the locator of a room in MMDetection3D's layout."""
+SEGMENTS: Final = "segment.npy"
+"""Name of the classes in a folder of arrays."""
+GLANCE: Final = 100
+"""Number of subfolders in which rooms are looked for."""
 ANNOTATION: Final = re.compile(r"([a-z]+)_?\d*\.txt", re.IGNORECASE)
 
 CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -61,15 +83,21 @@ class RoomReader(SceneReader):
     boxes: Literal["all", "furniture"]
 
     def files(self, scene: str) -> list[Path]:
+        path = Path(self.location, scene)
+        if scene.endswith(POINTS):
+            return [present(other) for other in _three(path)]
         if scene.lower().endswith(".npy"):
-            return [present(Path(self.location, scene))]
-        return [path for path, _ in annotations(Path(self.location, scene))]
+            return [present(path)]
+        return array_files(path, SEGMENTS) if _of_arrays(path) else [other for other, _ in annotations(path)]
 
     def scene(self, scene: str) -> Cloud:
-        if scene.lower().endswith(".npy"):
-            return _from_array(Path(self.location, scene))
+        path = Path(self.location, scene)
         boxed = FURNITURE if self.boxes == "furniture" else CLASSES
-        return _from_texts(Path(self.location, scene), boxed)
+        if scene.endswith(POINTS):
+            return _from_three(path, boxed)
+        if scene.lower().endswith(".npy"):
+            return _from_array(path)
+        return _from_folder(path, boxed) if _of_arrays(path) else _from_texts(path, boxed)
 
 
 def _from_array(path: Path) -> Cloud:
@@ -77,6 +105,46 @@ def _from_array(path: Path) -> Cloud:
     part = whole_numbers(values[:, 6], -1, len(CLASSES) - 1, f"{path.name}, column 7 (class)")
     colors, said = colors_from(values[:, 3:6], 255, path.name)
     return finished_scene(values[:, :3], colors, part=part, warnings=said)
+
+
+def _three(points: Path) -> tuple[Path, Path, Path]:
+    """The files of points, classes and objects of a room in MMDetection3D's layout."""
+    stem = points.name.removesuffix(POINTS)
+    return points, points.with_name(f"{stem}_sem_label.npy"), points.with_name(f"{stem}_ins_label.npy")
+
+
+def _from_three(path: Path, boxed: tuple[str, ...]) -> Cloud:
+    """A room in MMDetection3D's layout (https://github.com/open-mmlab/mmdetection3d, data/s3dis). Objects are counted from 1."""
+    points, classes, objects = _three(path)
+    values = array(points, 6, "x y z r g b")
+    part, instance = array(classes, None, "one class for each point"), array(objects, None, "one object for each point")
+    for file, labels in ((classes, part), (objects, instance)):
+        if len(labels) != len(values):
+            raise UserError(f"{file.name} has {len(labels):,} labels for the {len(values):,} points of {points.name}")
+    part = whole_numbers(part, -1, len(CLASSES) - 1, classes.name)
+    instance = whole_numbers(instance, 0, 2**31 - 1, objects.name) - 1
+    colors, said = colors_from(values[:, 3:], 255, points.name)
+    boxes = boxes_around(values[:, :3], instance, kinds_of(instance, part, _places(boxed)))
+    return finished_scene(values[:, :3], colors, part=part, instance=instance, boxes=boxes, warnings=said)
+
+
+def _from_folder(room: Path, boxed: tuple[str, ...]) -> Cloud:
+    """A room in a folder of arrays, see `scenes.from_arrays`. A room without objects has no boxes."""
+    points, given = from_arrays(room, SEGMENTS, len(CLASSES))
+    part, instance = given["part"], given["instance"]
+    known = part is not None and instance is not None
+    boxes = boxes_around(points, instance, kinds_of(instance, part, _places(boxed))) if known else None
+    return finished_scene(points, boxes=boxes, **given)
+
+
+def _of_arrays(room: Path) -> bool:
+    """Whether a room is a folder of arrays."""
+    return (room / COORDINATES).is_file() and _annotated(room) is None
+
+
+def _places(boxed: tuple[str, ...]) -> list[int]:
+    """By class of points: that of boxes, -1 for none."""
+    return [boxed.index(name) if name in boxed else -1 for name in CLASSES]
 
 
 def _from_texts(room: Path, boxed: tuple[str, ...]) -> Cloud:
@@ -185,14 +253,27 @@ def recognises(location: str) -> bool:
     """Whether there are rooms in folders of areas, or .npy rooms."""
     if not os.path.isdir(location):
         return False
-    root = Path(location)
-    return bool(_room_files(root)) or any(_annotated(home / room) for home in _homes(root) for room in _rooms(home))
+    try:
+        _, locators = _found(Path(location).absolute())
+    except UserError:  # there are several layouts, which `open_source` refuses
+        return True
+    except OSError:  # a folder may not be read
+        return False
+    return bool(locators)
 
 
-def _homes(root: Path) -> list[Path]:
-    """The folders that hold areas: the location, or folders of the published name in it."""
-    inner = [root / name for name in sorted(os.listdir(root)) if name.lower().startswith("stanford3ddataset") and (root / name).is_dir()]
-    return [home for home in (root, *inner) if any(AREA.fullmatch(name) and (home / name).is_dir() for name in os.listdir(home))]
+def _holders(root: Path) -> list[Path]:
+    """The folders in which rooms or areas are looked for: the location, the folders in it, and `raw` in those, as OpenPoints has it."""
+    inner = [root / name for name in sorted(os.listdir(root))[:GLANCE] if not name.startswith(".") and (root / name).is_dir()]
+    return [root, *inner, *(home / "raw" for home in inner if (home / "raw").is_dir())]
+
+
+def _areas(home: Path) -> list[str]:
+    """The rooms in the areas of a folder, if one of them has its files."""
+    if not any(AREA.fullmatch(name) and (home / name).is_dir() for name in os.listdir(home)):
+        return []
+    rooms = list(_rooms(home))
+    return rooms if any(_annotated(home / room) or _of_arrays(home / room) for room in rooms) else []
 
 
 def _rooms(home: Path) -> Iterator[str]:
@@ -204,8 +285,10 @@ def _rooms(home: Path) -> Iterator[str]:
                     yield f"{area.name}/{room.name}"
 
 
-def _room_files(root: Path) -> list[str]:
-    return sorted(name for name in os.listdir(root) if ROOM_FILE.fullmatch(name))
+def _room_files(home: Path) -> list[str]:
+    """The locators of the .npy rooms of a folder. A room in three arrays is listed if any of them is there."""
+    said = [match for name in os.listdir(home) if (match := ROOM_FILE.fullmatch(name))]
+    return sorted({f"{one[1]}_{one[2]}{POINTS}" if one[3] else one[0] for one in said})
 
 
 def open_source(
@@ -225,9 +308,9 @@ def open_source(
     if not re.fullmatch(r"\d+", test_area, re.ASCII):
         raise UserError(f"option test_area: expected the number of an area, as 5, got {test_area!r}")
     root, locators = _found(folder_at(location))
-    texts = bool(locators) and not locators[0].lower().endswith(".npy")
-    if boxed != "all" and not texts:
-        raise UserError("option boxes: the .npy rooms have no boxes; the text folders have them")
+    bare = all(locator.lower().endswith(".npy") and not locator.endswith(POINTS) for locator in locators)
+    if boxed != "all" and bare:
+        raise UserError("option boxes: rooms [n, 7] have no boxes; the text folders have them")
     options = (("boxes", boxed), *cut.options, ("test_area", test_area))
     reader = RoomReader(kind="s3dis", location=str(root), options=tuple(sorted(options)), textures=textures, crop=cut, boxes=boxed)
     scenes = [_entry(locator, int(test_area)) for locator in locators]
@@ -237,27 +320,28 @@ def open_source(
     if not any(entry.split == "test" for entry in scenes):
         notes.append(f"there is no room of area {test_area}, so nothing is left for tests")
     names = FURNITURE if boxed == "furniture" else CLASSES
-    if texts:
-        told = Labelled(parts=CLASSES, instances=True, origins=True, boxes=names, most=_most(root, locators, names))
+    if not bare:
+        most = room_for((_count(root / locator, names) for locator in locators), cut)
+        told = Labelled(parts=CLASSES, instances=True, origins=True, boxes=names, most=most)
     else:
         told = Labelled(parts=CLASSES, origins=True)
-        notes.append("the .npy rooms say no objects, so there are neither instances nor boxes; the text folders have them")
-    return Source.of(reader, entries, _skipped(root, texts), notes, labelled=told)
+        notes.append("rooms [n, 7] say no objects, so there are neither instances nor boxes; the text folders have them")
+    return Source.of(reader, entries, _skipped(root), notes, labelled=told)
 
 
 def _found(root: Path) -> tuple[Path, list[str]]:
     """The folder that locators are relative to, and the rooms in one of the layouts.
 
     Raises:
-        UserError: there are rooms in both layouts, or in several folders.
+        UserError: there are rooms in several layouts, or in several folders.
     """
-    files = _room_files(root)
-    homes = [home for home in _homes(root) if next(_rooms(home), None)]
-    if files and homes:
+    held = {home: (_room_files(home), _areas(home)) for home in _holders(root)}
+    found = [(home, one) for home, both in held.items() for one in both if one]
+    if any(both[0] and both[1] for both in held.values()):
         raise UserError(f"{root.name!r} holds rooms as .npy files and as folders of areas; give a folder that holds one of them")
-    if len(homes) > 1:
-        raise UserError(f"rooms are in several folders, {', '.join(home.name for home in homes)}; give one of them")
-    return (homes[0], list(_rooms(homes[0]))) if homes else (root, files)
+    if len(found) > 1:
+        raise UserError(f"rooms are in several folders, {', '.join(home.name for home, _ in found)}; give one of them")
+    return found[0] if found else (root, [])
 
 
 def _entry(locator: str, test_area: int) -> Entry:
@@ -269,22 +353,23 @@ def _entry(locator: str, test_area: int) -> Entry:
     return Entry(id=shape_text(f"{area}/{room}"), locator=locator, label=shape_text(kind), split="test" if number == test_area else "train")
 
 
-def _most(root: Path, locators: list[str], names: tuple[str, ...]) -> int:
-    """The largest number of boxes of a room; rooms that cannot be listed fail when they are read."""
-    counts = [1]  # an array of boxes has room for one at least
-    for locator in locators:
-        try:
-            counts.append(sum(kind in names for _, kind in annotations(root / locator)))
-        except UserError:
-            continue
-    return max(counts)
+def _count(room: Path, names: tuple[str, ...]) -> int | None:
+    """The number of boxes of a room, or a little more: objects in arrays are counted whatever their class. None if it cannot be read."""
+    try:
+        arrays = room.name.endswith(POINTS)
+        if arrays or _of_arrays(room):
+            objects = _three(room)[2] if arrays else room / "instance.npy"
+            return len(np.unique(array(objects, None, "one object for each point")))
+        return sum(kind in names for _, kind in annotations(room))
+    except (UserError, OSError):
+        return None
 
 
-def _skipped(root: Path, texts: bool) -> Counter[str]:
+def _skipped(root: Path) -> Counter[str]:
     """Files beside the rooms, by extension."""
     skipped: Counter[str] = Counter()
     for path in root.iterdir():
-        if path.is_file() and (texts or not ROOM_FILE.fullmatch(path.name)):
+        if path.is_file() and not ROOM_FILE.fullmatch(path.name):
             skipped["hidden" if path.name.startswith(".") else path.suffix.lower() or "no extension"] += 1
     return skipped
 

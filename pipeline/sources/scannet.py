@@ -2,13 +2,17 @@
 
     open_source("scannet/")                             # scans/scene0000_00/scene0000_00_vh_clean_2.ply, and beside it its labels
     open_source("scannet_train_detection_data/")        # scene0000_00_{vert,sem_label,ins_label,bbox}.npy, as VoteNet exports them
+    open_source("scannet_instance_data/")               # the same with {aligned_bbox,axis_align_matrix}.npy, as MMDetection3D does
+    open_source("scannet/")                             # train/scene0000_00/{coord,color,segment20,instance}.npy, as Pointcept does
     open_source("scans/", lists="meta_data/", crop="columns")
 
 The points of a scan are the vertices of `SCENE_vh_clean_2.ply`, in its order. The axis alignment in `SCENE.txt` is applied. Classes are
 those of `SCENE_vh_clean_2.labels.ply`; without it, those of `SCENE.aggregation.json` with `SCENE_vh_clean_2.0.010000.segs.json` and the
 table `scannetv2-labels.combined.tsv`. Objects come from the two .json files. A scan without any of these files, as those for the test
 server, has no labels. Boxes are axis-aligned, around the points of the objects that have one of the 18 classes of VoteNet
-(https://arxiv.org/abs/1904.09664); VoteNet's export stores them, because it keeps only some of the points.
+(https://arxiv.org/abs/1904.09664); VoteNet's export stores them, because it keeps only some of the points. MMDetection3D's vertices are
+not aligned, and its matrix is applied to them (https://github.com/open-mmlab/mmdetection3d, data/scannet). Pointcept's are not aligned,
+either, and nothing aligns them, so there are no boxes.
 
 The split lists `scannetv2_{train,val,test}.txt` and the table are looked for in the folder of the option `lists`, else at the location,
 beside it, and in `meta_data` of both. A scan in `scans_test` is in the split test. Id: `scene0000_00#whole`. Label: the kind of scene.
@@ -36,9 +40,22 @@ from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
 from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import folder_at
-from pipeline.sources.scenes import SceneReader, array, boxes_around, colors_from, finished_scene, present, upright, whole_numbers
+from pipeline.sources.scenes import (
+    COORDINATES,
+    SceneReader,
+    array,
+    array_files,
+    boxes_around,
+    colors_from,
+    finished_scene,
+    from_arrays,
+    present,
+    room_for,
+    upright,
+    whole_numbers,
+)
 
-LOOKS_FOR: Final = "SCENE/SCENE_vh_clean_2.ply or SCENE_vert.npy (ScanNet)"
+LOOKS_FOR: Final = "SCENE/SCENE_vh_clean_2.ply, SCENE/coord.npy or SCENE_vert.npy (ScanNet)"
 
 NYU40: Final = {
     1: "wall",
@@ -73,12 +90,19 @@ OBJECTS: Final = tuple(name for name in CLASSES if name not in ("wall", "floor")
 LAST: Final = 40
 """Largest number of a class of NYU40."""
 
+HOMES: Final = ("scans", "scans_test", "scannet_train_detection_data", "scannet_instance_data", "train", "val", "test")
+"""Usual names of folders of scans. The last three are Pointcept's, and tell the split."""
+
 SCENE: Final = re.compile(r"scene\d{4}_\d{2}")
-EXPORT: Final = re.compile(r"(scene\d{4}_\d{2})_(?:vert|sem_label|ins_label|bbox)\.npy")
-"""Names of VoteNet's files."""
+EXPORT: Final = re.compile(r"(scene\d{4}_\d{2})_(?:vert|sem_label|ins_label|bbox|aligned_bbox|unaligned_bbox|axis_align_matrix)\.npy")
+"""Names of the files of VoteNet and MMDetection3D."""
 TABLE: Final = "scannetv2-labels.combined.tsv"
 EXPORTED: Final = ("vert", "sem_label", "ins_label", "bbox")
 """Ends of the names of VoteNet's files."""
+ASKEW: Final = ("vert", "sem_label", "ins_label", "aligned_bbox", "axis_align_matrix")
+"""Ends of the names of MMDetection3D's files, whose vertices are not aligned."""
+SEGMENTS: Final = "segment20.npy"
+"""Name of the classes in a folder of arrays. They are numbered as in `CLASSES`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +116,8 @@ class ScanReader(SceneReader):
         path = Path(self.location, scene)
         if scene.endswith(".npy"):
             return [present(other) for other in _exported(path)]
+        if _of_arrays(path):
+            return array_files(path, SEGMENTS)
         found = [present(path / f"{path.name}_vh_clean_2.ply")]
         return found + [other for other in _beside(path) if other.is_file()] + ([present(Path(self.table))] if self.table else [])
 
@@ -99,7 +125,15 @@ class ScanReader(SceneReader):
         path = Path(self.location, scene)
         if scene.endswith(".npy"):
             return _from_export(path)
+        if _of_arrays(path):
+            points, given = from_arrays(path, SEGMENTS, len(CLASSES))
+            return finished_scene(points, **given)
         return _from_scan(path, _numbers_of_classes(self.table) if self.table else None)
+
+
+def _of_arrays(scan: Path) -> bool:
+    """Whether a scan is a folder of arrays, as Pointcept prepares it."""
+    return (scan / COORDINATES).is_file()
 
 
 def _beside(scan: Path) -> list[Path]:
@@ -109,25 +143,47 @@ def _beside(scan: Path) -> list[Path]:
 
 
 def _exported(vertices: Path) -> list[Path]:
-    return [vertices.with_name(vertices.name.removesuffix("vert.npy") + f"{end}.npy") for end in EXPORTED]
+    """The files of an exported scene, in the order of `EXPORTED` or of `ASKEW`. A scan for the test server has its vertices alone.
+
+    Raises:
+        UserError: there are files of both exports.
+    """
+    stem = vertices.name.removesuffix("vert.npy")
+    there = {end for end in (*EXPORTED, *ASKEW) if vertices.with_name(f"{stem}{end}.npy").is_file()}
+    askew = there & (set(ASKEW) - set(EXPORTED))
+    if askew and "bbox" in there:
+        raise UserError(
+            f"{stem}bbox.npy is of VoteNet's export and {stem}{min(askew)}.npy of MMDetection3D's; keep the files of one of them"
+        )
+    if there == {"vert"} and next(vertices.parent.glob("*_axis_align_matrix.npy"), None):
+        return [vertices]
+    return [vertices.with_name(f"{stem}{end}.npy") for end in (ASKEW if askew else EXPORTED)]
 
 
-# -------------------------------------------------------------------------------------------------------- VoteNet's export
+# ------------------------------------------------------------------------------------------------------------- exports
 
 
 def _from_export(vertices: Path) -> Cloud:
-    """A scene as VoteNet exports it: at most 50,000 points that are aligned already, and boxes with numbers of NYU40."""
-    paths = dict(zip(EXPORTED, _exported(vertices), strict=True))
-    values = array(paths["vert"], 6, "x y z r g b")
-    labels = [array(paths[name], None, "one label for each point") for name in ("sem_label", "ins_label")]
-    for name, label in zip(("sem_label", "ins_label"), labels, strict=True):
-        if len(label) != len(values):
-            raise UserError(f"{paths[name].name} has {len(label):,} labels for the {len(values):,} points of {vertices.name}")
-    part = _classes(whole_numbers(labels[0], 0, LAST, paths["sem_label"].name), CLASSES)
-    instance = whole_numbers(labels[1], 0, 2**31 - 1, paths["ins_label"].name) - 1
+    """A scene as VoteNet or MMDetection3D exports it: points, and boxes with numbers of NYU40."""
+    files = _exported(vertices)
+    values = array(vertices, 6, "x y z r g b")
     colors, said = colors_from(values[:, 3:], 255, vertices.name)
-    boxes, odd = _exported_boxes(paths["bbox"])
-    return finished_scene(values[:, :3], colors, part=part, instance=instance, boxes=boxes, warnings=(*said, *odd))
+    if len(files) == 1:
+        return finished_scene(values[:, :3], colors, warnings=(*said, "the scan has no labels", "no axis alignment"))
+    labels = [array(path, None, "one label for each point") for path in files[1:3]]
+    for path, label in zip(files[1:3], labels, strict=True):
+        if len(label) != len(values):
+            raise UserError(f"{path.name} has {len(label):,} labels for the {len(values):,} points of {vertices.name}")
+    part = _classes(whole_numbers(labels[0], 0, LAST, files[1].name), CLASSES)
+    instance = whole_numbers(labels[1], 0, 2**31 - 1, files[2].name) - 1
+    points = values[:, :3]
+    if len(files) == len(ASKEW):
+        matrix = array(files[4], 4, "axis alignment").astype(np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise UserError(f"{files[4].name}: expected 4 x 4 finite numbers, got {list(matrix.shape)}")
+        points = points @ matrix[:3, :3].T + matrix[:3, 3]
+    boxes, odd = _exported_boxes(files[3])
+    return finished_scene(points, colors, part=part, instance=instance, boxes=boxes, warnings=(*said, *odd))
 
 
 def _exported_boxes(path: Path) -> tuple[Boxes, list[str]]:
@@ -252,7 +308,7 @@ def _objects(segments: Path, groups: Path, count: int, said: list[str]) -> tuple
     if len(segment) != count:
         raise UserError(f"{segments.name} has {len(segment):,} vertices for the {count:,} of the scan: they are of two versions")
     numbers, where = np.unique(segment, return_inverse=True)
-    owner = np.full(len(numbers), -1)
+    owner, taken = np.full(len(numbers), -1), 0
     names: dict[int, str] = {}
     listed = _groups(groups)
     distinct = _distinct(listed)
@@ -268,7 +324,10 @@ def _objects(segments: Path, groups: Path, count: int, said: list[str]) -> tuple
         lost = (place >= len(numbers)) | (numbers[np.minimum(place, len(numbers) - 1)] != mine)
         if lost.any():
             raise UserError(f"{groups.name}: object {number} has the segment {mine[lost][0]}, which {segments.name} does not have")
+        taken += int(np.count_nonzero((owner[place] >= 0) & (owner[place] != number)))
         owner[place] = number
+    if taken:
+        said.append(f"{taken} segments are in two objects of {groups.name}: they belong to the one that it lists last")
     return owner[where], names
 
 
@@ -365,13 +424,14 @@ def recognises(location: str) -> bool:
     """Whether there are folders of scans, or VoteNet's files, at the location or in the folders that usually hold them."""
     if not os.path.isdir(location):
         return False
-    scans = (home / name / f"{name}_vh_clean_2.ply" for home in _homes(Path(location)) for name in _scans(home))
-    return any(path.is_file() for path in scans) or any(_exports(home) for home in _homes(Path(location)))
+    homes = _homes(Path(location))
+    scans = (home / name for home in homes for name in _scans(home))
+    return any((scan / f"{scan.name}_vh_clean_2.ply").is_file() or _of_arrays(scan) for scan in scans) or any(map(_exports, homes))
 
 
 def _homes(root: Path) -> list[Path]:
     """Folders in which scans usually are: the location itself, and folders in it."""
-    return [home for home in (root, *(root / name for name in ("scans", "scans_test", "scannet_train_detection_data"))) if home.is_dir()]
+    return [home for home in (root, *(root / name for name in HOMES)) if home.is_dir()]
 
 
 def _scans(home: Path) -> list[str]:
@@ -401,17 +461,21 @@ def open_source(
     locators = _found(root)
     places = [folder_at(lists)] if lists else [*_places(root)]
     table = next((path for place in places if (path := place / TABLE).is_file()), None)
-    told, notes = _splits(places)
+    told = _splits(places)
     reader = ScanReader(
         kind="scannet", location=str(root), options=cut.options, textures=textures, crop=cut, table=str(table) if table else ""
     )
     scenes = [_entry(root, locator, told) for locator in locators]
-    notes += _about(root, scenes, told)
+    notes = _about(root, scenes, told)
     if lists and not told and table is None:
         raise UserError(f"option lists: {lists!r} holds neither scannetv2_train.txt, scannetv2_val.txt nor {TABLE}")
     entries, more = crops.listed(scenes, cut, lambda scene: reader.scene(scene.locator).points)
-    most = max(1, *(_boxes_of(root / locator, reader.table) for locator in locators))
-    labelled = Labelled(parts=CLASSES, instances=True, origins=True, boxes=OBJECTS, most=most)
+    if locators and _of_arrays(root / locators[0]):
+        labelled = Labelled(parts=CLASSES, instances=True, origins=True)
+        notes.append("nothing aligns the axes of Pointcept's scenes, so there are no boxes; the scans themselves have them")
+    else:
+        most = room_for((_boxes_of(root / locator, reader.table) for locator in locators), cut)
+        labelled = Labelled(parts=CLASSES, instances=True, origins=True, boxes=OBJECTS, most=most)
     return Source.of(reader, entries, _skipped(root), [*notes, *more], labelled=labelled)
 
 
@@ -419,13 +483,14 @@ def _found(root: Path) -> list[str]:
     """The locators of the scans.
 
     Raises:
-        UserError: there are scans in both layouts.
+        UserError: there are scans in several layouts.
     """
-    scans = [f"{home.relative_to(root)}/{name}".removeprefix("./") for home in _homes(root) for name in _scans(home)]
-    exports = [f"{home.relative_to(root)}/{name}".removeprefix("./") for home in _homes(root) for name in _exports(home)]
-    if scans and exports:
-        raise UserError(f"{root.name!r} holds scans and VoteNet's export of scans; give the folder of one of them")
-    return scans or exports
+    scans = [home / name for home in _homes(root) for name in _scans(home)]
+    arrays = [scan for scan in scans if _of_arrays(scan)]
+    exports = [home / name for home in _homes(root) for name in _exports(home)]
+    if (scans and exports) or (arrays and any((scan / f"{scan.name}_vh_clean_2.ply").is_file() for scan in scans)):
+        raise UserError(f"{root.name!r} holds scans and exports of scans; give the folder of one of them")
+    return [path.relative_to(root).as_posix() for path in scans or exports]
 
 
 def _places(root: Path) -> list[Path]:
@@ -434,7 +499,7 @@ def _places(root: Path) -> list[Path]:
     return [place for place in (root, *inner[:2], root.parent, *inner[2:]) if place.is_dir()]
 
 
-def _splits(places: list[Path]) -> tuple[dict[str, str], list[str]]:
+def _splits(places: list[Path]) -> dict[str, str]:
     """By scan: its split, from the first list of each split that is found.
 
     Raises:
@@ -451,9 +516,7 @@ def _splits(places: list[Path]) -> tuple[dict[str, str], list[str]]:
                 raise UserError(f"{path.name}, line {number}: expected the name of a scan, as scene0000_00, got {line!r}")
             if name and told.setdefault(name, split) != split:
                 raise UserError(f"{path.name}, line {number}: {name} is in the split {told[name]!r} already")
-    if told:
-        return told, []
-    return told, ["there are no lists scannetv2_train.txt and scannetv2_val.txt, so scans have no split; --set source.lists=FOLDER"]
+    return told
 
 
 def _entry(root: Path, locator: str, told: Mapping[str, str]) -> Entry:
@@ -461,7 +524,9 @@ def _entry(root: Path, locator: str, told: Mapping[str, str]) -> Entry:
     export = EXPORT.fullmatch(path.name)
     name = export[1] if export else path.name
     kind = "" if export else facts(root / locator / f"{name}.txt").get("sceneType", "")
-    return Entry(id=name, locator=locator, label=shape_text(kind), split=told.get(name, "test" if path.parent.name == "scans_test" else ""))
+    home = (root / locator).parent.name
+    folder = {"scans_test": "test"}.get(home, home if _of_arrays(root / locator) and home in ("train", "val", "test") else "")
+    return Entry(id=name, locator=locator, label=shape_text(kind), split=told.get(name, folder))
 
 
 def _about(root: Path, scenes: list[Entry], told: Mapping[str, str]) -> list[str]:
@@ -473,7 +538,9 @@ def _about(root: Path, scenes: list[Entry], told: Mapping[str, str]) -> list[str
         alone = sum(not scene.split for scene in scenes)
         notes += [f"{lost} scans of the lists are missing"] if lost else []
         notes += [f"{alone} scans are in no list and have no split"] if alone else []
-    folders = [root / scene.locator for scene in scenes if not scene.locator.endswith(".npy")]
+    elif not all(scene.split for scene in scenes):
+        notes.append("there are no lists scannetv2_train.txt and scannetv2_val.txt, so scans have no split; --set source.lists=FOLDER")
+    folders = [root / scene.locator for scene in scenes if not scene.locator.endswith(".npy") and not _of_arrays(root / scene.locator)]
     askew = sum("axisAlignment" not in facts(folder / f"{folder.name}.txt") for folder in folders)
     if askew:
         notes.append(f"{askew} of {len(scenes)} scans have no axisAlignment in SCENE.txt: their axes stay as they were scanned")
@@ -486,17 +553,18 @@ def _about(root: Path, scenes: list[Entry], told: Mapping[str, str]) -> list[str
     return notes
 
 
-def _boxes_of(path: Path, table: str) -> int:
-    """The number of boxes of a scene, or a little more; 0 if its files are broken, which it says when it is read."""
+def _boxes_of(path: Path, table: str) -> int | None:
+    """The number of boxes of a scene, or a little more; None if its files are broken, which it says when it is read."""
     try:
         if path.name.endswith(".npy"):
-            return len(_rows_of(_exported(path)[3]))
+            files = _exported(path)
+            return len(_rows_of(files[3])) if len(files) > 1 else 0
         groups = _beside(path)[2]
         names = [group["label"].strip() for group in _groups(groups)] if groups.is_file() else []
         numbers = _numbers_of_classes(table) if table else {}
         return sum(NYU40.get(numbers.get(name, 39)) in OBJECTS for name in names)  # without the table every object may have a box
     except (UserError, OSError, ValueError):
-        return 0
+        return None
 
 
 def _skipped(root: Path) -> Counter[str]:

@@ -7,10 +7,10 @@ Letters: n points, m boxes.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from pipeline.geometry import GREY, Boxes, Cloud, finished_cloud
 from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Textures
 from pipeline.sources.crops import Crop
+
+COARSE: Final = 2e-3
+"""Largest distance between neighbouring float32 coordinates that is not remarked, in metres. Far from the origin it is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +128,13 @@ def finished_scene(
         raise UserError(f"none of the scene's {len(points):,} points is finite: all are NaN or infinity")
     low, high = crops.bounds(real)
     middle = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    said = [*warnings]
+    if (
+        points.dtype.kind == "f"
+        and points.dtype.itemsize < 8
+        and (step := float(np.spacing(points.dtype.type(np.abs(real).max())))) > COARSE
+    ):
+        said.append(f"coordinates reach {np.abs(real).max():.3g} in {points.dtype}, which is exact to {step:.2g} m: save them as float64")
     cloud = finished_cloud(
         placed - middle,
         colors,
@@ -136,7 +146,24 @@ def finished_scene(
         box = boxes.box.astype(np.float64)
         box[:, :3] -= middle
         boxes = replace(boxes, box=box)
-    return replace(cloud, boxes=boxes, warnings=(*warnings, *cloud.warnings))
+    return replace(cloud, boxes=boxes, warnings=(*said, *cloud.warnings))
+
+
+UNKNOWN: Final = 128
+"""Number of boxes that are reserved for a scene whose files cannot be read when it is listed."""
+
+
+def room_for(counts: Iterable[int | None], crop: Crop) -> int:
+    """The number of boxes that a cache has room for in each row.
+
+    A broken whole scene may be mended later, and must find room then. A broken scene that is cut into columns takes a new cache anyway.
+
+    Args:
+        counts: the number of boxes of each scene, or a little more; None for a scene that cannot be read.
+        crop: how scenes are cut.
+    """
+    unknown = UNKNOWN if crop.kind == "whole" else 0
+    return max((unknown if count is None else count for count in counts), default=0) or 1  # an array of boxes has room for one at least
 
 
 def boxes_around(points: NDArray[Any], instance: NDArray[Any], kinds: dict[int, int]) -> Boxes:
@@ -164,6 +191,77 @@ def boxes_around(points: NDArray[Any], instance: NDArray[Any], kinds: dict[int, 
             found.append(np.concatenate([(low + high) / 2, high - low, [0.0]]))
             kind.append(kinds[number])
     return Boxes(box=np.array(found, np.float64).reshape(-1, 7), kind=np.array(kind, np.int32))
+
+
+def kinds_of(instance: NDArray[Any], part: NDArray[Any], place: Sequence[int]) -> dict[int, int]:
+    """The class of each object, for `boxes_around`: the most frequent one of its points.
+
+    Args:
+        instance: object of each point `[n]`, -1 for none.
+        part: class of each point `[n]`, -1 for none.
+        place: by class of points: that of boxes, -1 for none.
+    """
+    there = (instance >= 0) & (part >= 0)
+    pairs, counts = np.unique(np.column_stack([instance[there], part[there]]), axis=0, return_counts=True)
+    found: dict[int, int] = {}
+    for number, kind in pairs[np.argsort(counts, kind="stable")].tolist():  # the most frequent one comes last and stays
+        found[number] = place[kind]
+    return {number: kind for number, kind in found.items() if kind >= 0}
+
+
+COORDINATES: Final = "coord.npy"
+"""Name of the points in a folder of arrays."""
+
+
+def array_files(scene: Path, classes: str) -> list[Path]:
+    """The files of a scene in a folder of arrays, as Pointcept prepares scenes (https://github.com/Pointcept/Pointcept). Only the points
+    must be there.
+
+    Args:
+        scene: the folder.
+        classes: name of the file of classes.
+
+    Raises:
+        UserError: there are no points.
+    """
+    more = (scene / name for name in ("color.npy", classes, "instance.npy"))
+    return [present(scene / COORDINATES), *(path for path in more if path.is_file())]
+
+
+def from_arrays(scene: Path, classes: str, count: int) -> tuple[NDArray[Any], dict[str, Any]]:
+    """A scene in a folder of arrays. See `array_files`.
+
+    Args:
+        scene: the folder.
+        classes: name of the file of classes.
+        count: number of classes.
+
+    Returns:
+        The points `[n, 3]`, +Z up, and the arguments colors, part, instance and warnings of `finished_scene`.
+
+    Raises:
+        UserError: a file is damaged, or does not fit to the points.
+    """
+    points = array(scene / COORDINATES, 3, "x y z")
+    rows = {"color.npy": 3, classes: None, "instance.npy": None}
+    found: dict[str, NDArray[Any] | None] = {}
+    for name, width in rows.items():
+        path = scene / name
+        found[name] = array(path, width, "one row for each point") if path.is_file() else None
+        if (values := found[name]) is not None and len(values) != len(points):
+            raise UserError(f"{scene.name}/{name} has {len(values):,} rows for {len(points):,} points")
+    colors, said = (None, ["there is no color.npy"]) if found["color.npy"] is None else colors_from(found["color.npy"], 255, "color.npy")
+    part, instance = found[classes], found["instance.npy"]
+    said += [
+        f"there is no {name}: {what} are unknown"
+        for name, what in ((classes, "classes"), ("instance.npy", "objects"))
+        if found[name] is None
+    ]
+    if part is not None:
+        part = whole_numbers(part, -1, count - 1, classes)
+    if instance is not None:
+        instance = whole_numbers(instance, -1, 2**31 - 1, "instance.npy")
+    return points, {"colors": colors, "part": part, "instance": instance, "warnings": said}
 
 
 def array(path: Path, width: int | None, what: str) -> NDArray[Any]:
@@ -238,6 +336,8 @@ def colors_from(values: NDArray[Any], top: Literal[1, 255], what: str) -> tuple[
         raise UserError(f"{what}: colours reach from {rest.min():g} to {rest.max():g}, expected 0 to {top}")
     said = [f"{np.count_nonzero(bad):,} of {len(bad):,} colours are no numbers and become grey"] if bad.any() else []
     if top == 255 and rest.size and 0 < rest.max() <= 1 and np.any(rest != np.rint(rest)):
+        if rest.min() < -0.005:
+            raise UserError(f"{what}: colours reach from {rest.min():g} to {rest.max():g}, expected 0 to {top}, or 0 to 1")
         said.append(f"colours reach from {rest.min():g} to {rest.max():g}, so 1 is taken as white instead of 255")
         top = 1
     scaled = np.where(bad[:, None], GREY, np.clip(np.nan_to_num(values.astype(np.float64)) / top, 0, 1))

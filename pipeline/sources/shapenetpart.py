@@ -3,21 +3,25 @@
     open_source("shapenetcore_partanno_segmentation_benchmark_v0_normal/")   # SYNSET/MODEL.txt: x y z nx ny nz label, label in 0..49
     open_source("shapenetcore_partanno_segmentation_benchmark_v0/")          # SYNSET/points/MODEL.pts and SYNSET/points_label/MODEL.seg
     open_source("hdf5_data/")                                                # ply_data_train0.h5 ...: data, label, pid in 0..49
+    open_source("shapenetpart_hdf5_2048/")                                   # train0.h5 ...: data, label, seg in 0..49
 
-Id: `SYNSET-MODEL`, or file and row for HDF5 (`ply_data_train0.h5/000012`). Label: the name of the category. Split: the lists in
-`train_test_split/` (`shuffled_train_file_list.json` ...) or, for HDF5, `train_hdf5_file_list.txt` ...; without them, names of HDF5 files.
+The location may also be the folder above one of these. Id: `SYNSET-MODEL`, or file and row for HDF5 (`ply_data_train0.h5/000012`). Label:
+the name of the category. Split: the lists in `train_test_split/` (`shuffled_train_file_list.json` ...) or, for HDF5,
+`train_hdf5_file_list.txt` ...; without them, names of HDF5 files.
 A shape that no list names is left out and counted; a listed shape whose file is missing fails when it is read, and a note tells how many.
 `split=0.8` makes a split instead, see `splits.made`. Up axis, by the option `up`: `y` (default) or `z`.
 
-The three releases number parts differently: the first and the third with 0..49 over all categories, the second from 1 in each category.
+The releases number parts differently: the second from 1 in each category, all others with 0..49 over all categories.
 All become one list of 50 parts. The releases have numbers alone; the names here are those with which zero-shot segmentation is prompted
 (https://github.com/yangyangyang127/PointCLIP_V2, for lamps https://github.com/ziqi-ma/Find3D), put in our words. A shape with a label
 that is none of its category, with a label too many or too few, or with one that is no whole number fails with this reason.
 """
 
 import hashlib
+import itertools
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -67,6 +71,18 @@ FIRST: Final = dict(zip(CATEGORIES, np.cumsum([0, *(len(parts) for _, parts in C
 
 LISTS: Final = "train_test_split"
 """Folder of the lists."""
+
+HOME: Final = re.compile(r"shapenetcore_partanno\w*|partannotation|hdf5_data|shapenet_?part\w*")
+"""Pattern for the usual names of the folders of the releases, in small letters."""
+
+FILE: Final = re.compile(r"(?:ply_data_)?(?:train|val|test)\d*\.h5")
+"""Pattern for the names of HDF5 files, in small letters."""
+
+LABELS: Final = ("pid", "seg")
+"""Data sets of part labels: the name in `ply_data_train0.h5`, and in https://github.com/antao97/PointCloudDatasets."""
+
+GLANCE: Final = 10
+"""Number of files that are looked into to recognise a release."""
 
 GUESSED: Final = (
     "the names of the 50 parts are not official: the release has numbers alone, and its part numbers follow the order of the categories"
@@ -141,9 +157,8 @@ class PartReader:
         """Points `[n, 3]`, category `[]` or `[1]` and part labels `[n]` of a row of an HDF5 file."""
         name, _, row = entry.locator.rpartition("#")
         with hdf5.opened(Path(self.root), name) as file:
-            arrays = [
-                hdf5.one_row(hdf5.reached(file, key, Path(self.root)), int(row), f"{name}, {key}") for key in ("data", "label", "pid")
-            ]
+            keys = ("data", "label", _labels_in(file))
+            arrays = [hdf5.one_row(hdf5.reached(file, key, Path(self.root)), int(row), f"{name}, {key}") for key in keys]
         points, label, pid = arrays
         if points.ndim != 2 or points.shape[1] != 3 or pid.shape not in ((len(points),), (len(points), 1)):
             raise UserError(f"expected data [n, 3] and pid [n], got {list(points.shape)} and {list(pid.shape)}")
@@ -189,39 +204,65 @@ def _labels_of(locator: str) -> str:
 
 
 def recognises(location: str) -> bool:
-    """Whether one of the three releases is there: the first file of a synset, or of HDF5, tells."""
+    """Whether one of the releases is there, or in a folder of its usual name there."""
     path = Path(location)
-    if not path.is_dir():
-        return False
-    if any(_labelled_file(file) for file in sorted(_hdf5_folder(path).glob("ply_data_*.h5"))[:1]):
+    return path.is_dir() and any(_released(home) for home in _homes(path))
+
+
+def _homes(path: Path) -> list[Path]:
+    """The location, and folders in it that have the name of a release."""
+    names = sorted(os.listdir(path))
+    return [path, *(path / name for name in names if HOME.fullmatch(name.lower()) and (path / name).is_dir())]
+
+
+def _released(home: Path) -> bool:
+    """Whether a folder is one of the releases. Its first readable files tell, because some files may be damaged."""
+    if any(_labelled_file(file) for file in _clouds_in(home)[:GLANCE]):
         return True
-    for synset in CATEGORIES:
-        if (path / synset / "points_label").is_dir() and (path / synset / "points").is_dir():
+    for synset in (synset for synset in CATEGORIES if (home / synset).is_dir()):
+        if (home / synset / "points_label").is_dir() and (home / synset / "points").is_dir():
             return True
-        if (path / synset).is_dir():
-            return any(_seven_columns(file) for file in sorted((path / synset).glob("*.txt"))[:1])
+        texts = sorted(path for path in (home / synset).iterdir() if path.suffix.lower() == ".txt" and not path.name.startswith("."))
+        if any(_seven_columns(file) for file in texts[:GLANCE]):
+            return True
     return False
 
 
-def _hdf5_folder(path: Path) -> Path:
-    """The folder of the HDF5 files: the location, or one of the usual names in it."""
-    return next((path / name for name in ("hdf5_data", "shapenet_part_seg_hdf5_data") if (path / name).is_dir()), path)
+def _root_of(path: Path) -> Path:
+    """The folder of the release.
+
+    Raises:
+        UserError: there are several.
+    """
+    found = [home for home in _homes(path) if _released(home)]
+    if len(found) > 1:
+        raise UserError(f"ShapeNetPart is in {' and in '.join(repr(home.name) for home in found)}; give one of these folders")
+    return found[0] if found else path
+
+
+def _clouds_in(home: Path) -> list[Path]:
+    """HDF5 files with the name of a split."""
+    return sorted(path for path in home.iterdir() if FILE.fullmatch(path.name.lower()))
 
 
 def _labelled_file(path: Path) -> bool:
-    """Whether an HDF5 file has part labels."""
+    """Whether an HDF5 file has part labels of ShapeNetPart."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return {"data", "label", "pid"} <= set(file)
+            key = next((key for key in LABELS if key in file), "")
+            # Other data sets have a `seg`, too. Only those of this collection have a list of names of the categories beside it.
+            usual = key == LABELS[0] or path.with_name(f"{path.stem}_id2name.json").is_file() or HOME.fullmatch(path.parent.name.lower())
+            return {"data", "label"} <= set(file) and bool(key) and bool(usual)
     except (OSError, RuntimeError, ValueError):
         return False
 
 
 def _seven_columns(path: Path) -> bool:
-    """Whether the first line of a text has seven numbers."""
+    """Whether the first line of numbers in a text has seven of them."""
     try:
         with path.open("rb") as stream:
-            return len([float(cell) for cell in stream.readline().split()]) == 7
+            first = next((line for line in itertools.islice(stream, 3) if line.strip() and not line.startswith(b"#")), b"")
+            return len([float(cell) for cell in first.replace(b",", b" ").split()]) == 7
     except (OSError, ValueError):
         return False
 
@@ -230,10 +271,9 @@ def open_source(location: str, *, textures: Textures = "require", up: str = "y",
     """Lists ShapeNetPart. The layouts are explained at the head of this module."""
     axis: Literal["y", "z"] = choice("option up", up, ("y", "z"))
     recorded = splits.settings(split, split_seed)
-    root = folder_at(location)
+    root = _root_of(folder_at(location))
     notes, skipped = [GUESSED], Counter[str]()
-    if list(_hdf5_folder(root).glob("ply_data_*.h5")):
-        root = _hdf5_folder(root)
+    if _clouds_in(root):
         _check_numbers(root)
         entries, told_by = _of_hdf5(root, skipped, notes), "the lists of files"
     else:
@@ -348,9 +388,9 @@ def _of_hdf5(root: Path, skipped: Counter[str], notes: list[str]) -> list[Entry]
     """The entries of a release of HDF5 files."""
     names, others = find_files(root, hdf5.EXTENSIONS)
     skipped.update(others)
-    told = hdf5.file_lists(root, "*_hdf5_file_list.txt", names)
+    told = hdf5.file_lists(root, "*_file*.txt", names)
     if not told:
-        notes.append("no *_hdf5_file_list.txt is there: the names of the files tell the split")
+        notes.append("no *_hdf5_file_list.txt or *_files.txt is there: the names of the files tell the split")
     entries = []
     for name in sorted(names):
         if told and name not in told:
@@ -360,11 +400,16 @@ def _of_hdf5(root: Path, skipped: Counter[str], notes: list[str]) -> list[Entry]
     return entries
 
 
+def _labels_in(file: h5py.File) -> str:
+    """The name of the data set of part labels; the usual one where there is none."""
+    return next((key for key in LABELS if key in file), LABELS[0])
+
+
 def _rows(root: Path, name: str, split: str) -> list[Entry]:
     """The entries of one HDF5 file."""
     text = shape_text(name)
     with hdf5.opened(root, name) as file:
-        data, label, pid = (hdf5.reached(file, key, root) for key in ("data", "label", "pid"))
+        data, label, pid = (hdf5.reached(file, key, root) for key in ("data", "label", _labels_in(file)))
         hdf5.check_clouds(data, f"{text}, data", file)
         if label.shape not in ((len(data),), (len(data), 1)) or pid.shape[:2] != data.shape[:2]:
             raise UserError(

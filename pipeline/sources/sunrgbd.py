@@ -34,7 +34,7 @@ from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import choice, folder_at
-from pipeline.sources.scenes import SceneReader, array, colors_from, finished_scene, present, shaped, upright, whole_numbers
+from pipeline.sources.scenes import SceneReader, array, colors_from, finished_scene, present, room_for, shaped, upright, whole_numbers
 
 LOOKS_FOR: Final = "000001_pc.npz and 000001_bbox.npy (SUN RGB-D as VoteNet exports it)"
 
@@ -184,7 +184,7 @@ def open_source(
         notes.append("classes of points are those of the boxes that they vote for, so a box's floor counts too (--set source.votes=none)")
     if not all(scene.split for scene in scenes):
         notes.append("the name of the folder says no split; give the folder above sunrgbd_pc_bbox_votes_50k_v1_train, or keep its name")
-    most = max(1, *(_count(root / scene.locator) for scene in scenes))
+    most = room_for((_count(root / scene.locator) for scene in scenes), cut)
     parts = CLASSES if voted == "objects" else ()
     labelled = Labelled(parts=parts, instances=bool(parts), origins=True, boxes=CLASSES, most=most)
     return Source.of(reader, entries, _skipped(homes), notes, labelled=labelled)
@@ -214,12 +214,12 @@ def _entry(root: Path, home: Path, name: str) -> Entry:
     return Entry(id=name.removesuffix("_pc.npz"), locator=locator, split=said[2] if said else "")
 
 
-def _count(cloud: Path) -> int:
-    """The number of boxes of a scene; 0 if its file is broken, which it says when it is read."""
+def _count(cloud: Path) -> int | None:
+    """The number of boxes of a scene; None if its file is broken, which it says when it is read."""
     try:
         return len(boxes_of(_paths(cloud)[1]).box)
-    except UserError:
-        return 0
+    except (UserError, OSError):
+        return None
 
 
 def _skipped(homes: list[Path]) -> Counter[str]:

@@ -94,6 +94,8 @@ def test_kinds_that_nothing_makes_yet_have_room(tmp_path, kind, spec, arrays):
     record = Record(product=kind.product(teacher="t"), kind=kind.name, spec=spec, inputs=())
     values = {node.path: np.ones(node.shape, node.dtype) for node in cache.arrays(record)}
     assert {path.rpartition("/")[2] for path in values} == arrays
+    # Older xarray refuses a group with an array that has several axes, one of them with its own name.
+    assert not any(node.path.rpartition("/")[2] in node.dims for node in cache.arrays(record))
     synthetic.fill(cache, {record: values})
     assert store.open_cache(cache.path).record(record.product).spec == spec and not validate.problems(cache.path)
 

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -307,6 +309,20 @@ def test_framing_follows_the_settings_of_a_processor_and_its_pictures(settings, 
             patches.checked(wrong, teacher, 128, "x")
     with pytest.raises(UserError, match="nobody here knows what that does"):
         _framing({"do_resize": True, "size": {"height": 56, "width": 64}}, 128, 56, "x")
+
+
+def test_a_thread_collects_only_its_own_calls_of_a_layer():
+    layer, both = nn.Identity(), threading.Barrier(2, timeout=30)
+
+    def collected(value: float) -> list[float]:
+        with patches.entering(layer) as calls:
+            both.wait()  # both threads watch the layer before either calls it
+            layer(torch.tensor(value))
+            both.wait()
+            return [float(inputs) for inputs, _ in calls]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(collected, (1.0, 2.0))) == [[1.0], [2.0]]
 
 
 def test_layers_that_do_not_explain_the_patches_are_refused():

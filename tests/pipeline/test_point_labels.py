@@ -159,6 +159,32 @@ def test_shapenetpart_as_hdf5(tmp_path):
         check_cloud(cache, row, points[row], pid[row])
 
 
+def test_shapenetpart_is_recognised_beside_hidden_and_damaged_files_and_in_its_folder(tmp_path):
+    release = tmp_path / "s" / "shapenetcore_partanno_segmentation_benchmark_v0_normal"
+    text_release(release, "\n")
+    for synset in ("02691156", "04379243"):
+        (release / synset / "._0.txt").write_bytes(b"\0\5\x16\7")  # macOS puts such files beside every file of an archive
+        (release / synset / "000.txt").write_bytes(b"")
+    for folder in (release, release.parent):
+        source = open_source(str(folder))
+        assert source.reader.kind == "shapenetpart" and len(source.entries) == 4
+
+
+def test_shapenetpart_as_train0_h5_with_seg(tmp_path):
+    points, pid = hdf5_release(tmp_path / "hdf5_data")
+    home = (tmp_path / "hdf5_data").rename(tmp_path / "shapenetpart_hdf5_2048")
+    for path in [*home.glob("*.txt"), *home.glob("*.json")]:
+        path.unlink()
+    for path in home.glob("*.h5"):
+        with h5py.File(path, "a") as file:
+            file.move("pid", "seg")
+        path.rename(path.with_name(path.name.removeprefix("ply_data_")))
+    cache, source = built(str(home), tmp_path)
+    assert source.reader.kind == "shapenetpart" and [e.split for e in source.entries] == ["test"] * 2 + ["train"] * 4 + ["val"] * 2
+    for row in range(8):
+        check_cloud(cache, row, points[row], pid[row])
+
+
 def without_file(folder: Path) -> None:
     (folder / "hdf5_data" / "ply_data_train1.h5").unlink()
 
@@ -290,6 +316,13 @@ def test_partnet_without_names_counts_its_labels_and_levels_are_chosen(tmp_path)
     (tmp_path / "sem_seg_h5" / "Chair-1" / "train-01.h5").unlink()
     with pytest.raises(UserError, match=r"train_files\.txt names train-01\.h5, which is missing"):
         open_source(str(tmp_path / "sem_seg_h5" / "Chair-1"))
+
+
+def test_partnet_is_recognised_beside_hidden_files(tmp_path):
+    partnet(tmp_path, "Chair-1")
+    for path in list(tmp_path.rglob("*.h5")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0")
+    assert open_source(str(tmp_path / "sem_seg_h5")).reader.kind == "partnet"
 
 
 def test_a_label_of_partnet_beyond_its_names_fails(tmp_path):

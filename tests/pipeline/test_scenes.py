@@ -229,6 +229,75 @@ def test_s3dis_arrays(tmp_path):
     assert any("neither instances nor boxes" in note for note in source.notes)
 
 
+def layout_of_room(layout: str, home: Path, points: np.ndarray, classes: np.ndarray, objects: np.ndarray) -> None:
+    """A room as MMDetection3D (three arrays, objects from 1) or Pointcept (a folder of arrays) keeps it."""
+    home.mkdir(parents=True)
+    if layout == "mmdetection3d":
+        np.save(home / "Area_5_office_1_point.npy", points.astype(np.float32))
+        np.save(home / "Area_5_office_1_sem_label.npy", classes)
+        np.save(home / "Area_5_office_1_ins_label.npy", objects + 1)
+        return
+    (home / "Area_5" / "office_1").mkdir(parents=True)
+    rows = {"coord": points[:, :3].astype(np.float32), "color": points[:, 3:].astype(np.uint8), "segment": classes[:, None]}
+    for name, values in {**rows, "instance": objects[:, None].astype(np.int16)}.items():
+        np.save(home / "Area_5" / "office_1" / f"{name}.npy", values)
+
+
+@pytest.mark.parametrize("layout", ["mmdetection3d", "pointcept"])
+@pytest.mark.parametrize("above", [False, True])
+def test_s3dis_as_others_keep_it_has_objects_and_boxes(tmp_path, layout, above):
+    objects = room(np.random.default_rng(2))
+    points = np.concatenate([rows for _, rows in objects])
+    classes = np.repeat([s3dis.CLASSES.index(kind) for kind, _ in objects], 300)
+    layout_of_room(layout, tmp_path / "data" / "s3dis", points, classes, np.repeat(np.arange(len(objects)), 300))
+    source = open_source(str(tmp_path / "data" if above else tmp_path / "data" / "s3dis"), crop="whole", boxes="furniture")
+    assert [(e.id, e.label, e.split) for e in source.entries] == [("Area_5/office_1#whole", "office", "test")]
+    scene = whole(source)
+    placed(scene, points[:, :3].astype(np.float32))
+    np.testing.assert_array_equal(np.column_stack([scene.colors, scene.part]), np.column_stack([points[:, 3:], classes]))
+    boxed = [i for i, (kind, _) in enumerate(objects) if kind in s3dis.FURNITURE]
+    assert [source.labelled.boxes[k] for k in scene.boxes.kind] == [objects[i][0] for i in boxed]
+    for number, box in zip(boxed, scene.boxes.box, strict=True):
+        assert inside(scene.points[scene.instance == number], box).all()
+        np.testing.assert_allclose(box[3:6], np.ptp(up(objects[number][1]), axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("folder", ["stanford_indoor3d", "trainval_fullarea", "s3disfull/raw"])
+def test_rooms_are_found_in_the_folder_below(tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    np.save(tmp_path / folder / "Area_1_WC_1.npy", np.ones((5, 7)))
+    (tmp_path / folder / "._Area_1_WC_1.npy").write_bytes(b"\0")
+    assert [e.id for e in open_source(str(tmp_path), crop="whole").entries] == ["Area_1/WC_1#whole"]
+
+
+def test_colours_from_minus_one_to_one_are_no_colours(tmp_path):
+    np.save(tmp_path / "Area_1_a_1.npy", np.column_stack([np.ones((9, 3)), np.linspace(-1, 1, 27).reshape(9, 3), np.ones(9)]))
+    with pytest.raises(UserError, match="colours reach from -1 to 1"):
+        whole(open_source(str(tmp_path), crop="whole"))
+
+
+def test_points_far_away_in_float32_are_remarked(tmp_path):
+    far = np.column_stack([np.random.default_rng(0).uniform(4e6, 4e6 + 2, (50, 3)), np.ones((50, 4))])
+    for number, dtype in enumerate((np.float64, np.float32)):
+        np.save(tmp_path / f"Area_1_a_{number}.npy", far.astype(dtype))
+    source = open_source(str(tmp_path), crop="whole")
+    assert [any("exact to 0.25 m" in said for said in whole(source, row).warnings) for row in (0, 1)] == [False, True]
+
+
+def test_a_broken_scene_finds_room_for_its_boxes_once_it_is_mended(tmp_path):
+    rng = np.random.default_rng(0)
+    write_s3dis(tmp_path / "s", "Area_1/office_1", room(rng)[:1])
+    write_s3dis(tmp_path / "s", "Area_1/office_2", room(rng))
+    odd = tmp_path / "s" / "Area_1" / "office_2" / "Annotations" / "chair_1.txt"
+    odd.rename(odd.with_name("thing_1.txt"))
+    config = configured("whole-scenes", ["points.count=64", "points.ordered=16"])
+    commands.build_cache(str(tmp_path / "s"), tmp_path / "c.zarr", config, Machine(device="cpu", workers=1), Silent())
+    odd.with_name("thing_1.txt").rename(odd)
+    commands.retry(tmp_path / "c.zarr", str(tmp_path / "s"), Machine(device="cpu", workers=1), Silent())
+    kinds = zarr.open_group(tmp_path / "c.zarr", mode="r")["boxes/class"][:]
+    assert (kinds >= 0).sum(axis=1).tolist() == [1, len(OBJECTS)]
+
+
 def test_what_is_predicted_for_crops_comes_back_to_the_points_of_the_scene(rooms):
     home, ordered = rooms
     source = open_source(str(home), least="2")
@@ -475,6 +544,54 @@ def test_scannet_as_votenet_exports_it(tmp_path):
         np.testing.assert_allclose(box[3:], [*stored[[3, 5, 4]], 0])
         assert inside(scene.points[ins == number], box).all()
     assert len(whole(source, 1).boxes.box) == 0 and source.labelled.most == 2
+
+
+def test_scannet_as_mmdetection3d_exports_it_is_aligned(tmp_path):
+    home = tmp_path / "scannet_instance_data"
+    vert, _, ins, bbox = write_votenet(home, "scene0001_00", 6)
+    turn = np.array([[0, -1, 0, 2], [1, 0, 0, 3], [0, 0, 1, -0.5], [0, 0, 0, 1.0]])
+    aligned = bbox.copy()
+    aligned[:, :3] = bbox[:, :3] @ turn[:3, :3].T + turn[:3, 3]
+    aligned[:, [3, 4]] = bbox[:, [4, 3]]  # a quarter turn
+    (home / "scene0001_00_bbox.npy").unlink()
+    for end, values in (("aligned_bbox", aligned), ("unaligned_bbox", bbox), ("axis_align_matrix", turn)):
+        np.save(home / f"scene0001_00_{end}.npy", values)
+    np.save(home / "scene0707_00_vert.npy", vert)  # a scan for the test server
+    source = open_source(str(tmp_path))
+    assert [e.id for e in source.entries] == ["scene0001_00#whole", "scene0707_00#whole"]
+    scene = whole(source)
+    placed(scene, vert[:, :3].astype(np.float64) @ turn[:3, :3].T + turn[:3, 3])
+    for box, number in zip(scene.boxes.box, (3, 4), strict=True):
+        assert inside(scene.points[ins == number], box).all()
+        np.testing.assert_allclose(box[3:6], np.ptp(scene.points[ins == number], axis=0), atol=1e-4)
+    assert whole(source, 1).part is None and "the scan has no labels" in whole(source, 1).warnings
+    np.save(home / "scene0001_00_bbox.npy", bbox)
+    with pytest.raises(UserError, match="keep the files of one"):
+        whole(open_source(str(tmp_path)))
+
+
+def test_scannet_as_pointcept_keeps_it(tmp_path):
+    rng = np.random.default_rng(0)
+    points, part, objects = rng.normal(size=(90, 3)).astype(np.float32), rng.integers(-1, 20, 90), rng.integers(-1, 4, 90)
+    for split, name in (("train", "scene0000_00"), ("val", "scene0001_00"), ("test", "scene0707_00")):
+        (tmp_path / split / name).mkdir(parents=True)
+        rows = {"coord": points, "color": np.full((90, 3), 7, np.uint8), "normal": points, "segment200": part}
+        for file, values in (rows if split == "test" else {**rows, "segment20": part, "instance": objects}).items():
+            np.save(tmp_path / split / name / f"{file}.npy", values)
+    source = open_source(str(tmp_path))
+    assert [(e.id, e.split) for e in source.entries] == [
+        ("scene0000_00#whole", "train"),
+        ("scene0001_00#whole", "val"),
+        ("scene0707_00#whole", "test"),
+    ]
+    assert source.labelled.boxes == () and not any("no split" in note for note in source.notes)
+    scene = whole(source)
+    placed(scene, points)
+    np.testing.assert_array_equal(np.column_stack([scene.part, scene.instance]), np.column_stack([part, objects]))
+    assert whole(source, 2).part is None
+    np.save(tmp_path / "train" / "scene0000_00" / "segment20.npy", part[:-1])
+    with pytest.raises(UserError, match="89 rows for 90 points"):
+        whole(source)
 
 
 # --------------------------------------------------------------------------------------------------------- SUN RGB-D
