@@ -32,7 +32,7 @@ STEPS: Final = {
     "starter-resnet": (3000, 3600, 4000),
     "starter-regnet": (5000, 4500, 4500),
     "starter-attributes": (4500,),
-    "starter-parts": (400,),
+    "starter-parts": (400, 500),
     "starter-blip2": (3000, 1500, 3000, 6000, 5000),
 }
 """Number of steps in each cycle of each model. The learning rate falls to 0 over a cycle, and starts high again in the next."""
