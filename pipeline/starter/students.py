@@ -415,7 +415,8 @@ class PartNames(ImageText):
         shown = part.flatten(1)  # [B, S S]
         amount = torch.zeros(len(shown), NOTHING + 1).scatter_add_(1, shown, torch.ones(shown.shape))
         amount[:, NOTHING] = torch.inf
-        place = torch.multinomial(amount.gather(1, shown).rsqrt() + 1e-12, PLACES, replacement=True)  # [B, Q]
+        chance = torch.Generator().manual_seed(int(rng.integers(2**31)))  # so that a stopped training goes on alike
+        place = torch.multinomial(amount.gather(1, shown).rsqrt() + 1e-12, PLACES, replacement=True, generator=chance)  # [B, Q]
         at = torch.stack([place % size, place // size], dim=-1)  # [B, Q, 2] column and row
         grid = ((2 * at + 1) / size - 1)[:, None].float()  # [B, 1, Q, 2] in -1..1
         features = F.grid_sample(
