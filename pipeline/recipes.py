@@ -134,8 +134,8 @@ def default() -> BuildConfig:
 
 
 def dense() -> BuildConfig:
-    """The default with depth, and one more teacher that comes with the project, starter-parts, whose patch features know the names of parts.
-    They lie on 64 groups of every block. Offline."""
+    """The default with depth, one more teacher that comes with the project (starter-parts, which knows names of parts), and its patch
+    features on 64 groups of every block. Offline."""
     base = default()
     return dataclasses.replace(
         base,
