@@ -235,6 +235,11 @@ def test_a_captioner_is_scored_on_what_it_says(tmp_path):
     assert numbers["names the kind"] == 0 and len(numbers["examples"]) == 2  # random weights say words in no order
 
 
+def test_patch_features_that_are_shipped_know_parts():
+    numbers = score.parted(SHIPPED, 15)
+    assert numbers[score.PIXELS] > 0.15 and numbers[score.PARTWISE] > 0.02  # of 136 names; chance is 0.007
+
+
 def test_a_new_card_keeps_what_the_old_one_says_of_its_weights():
     told = "These weights: made in two goes,\nby hand.\n"
     old = score.card("starter-resnet", {score.VIEWS: 0.5}, 10).replace("but that.\n", f"but that.\n{told}")
