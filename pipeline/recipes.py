@@ -134,12 +134,14 @@ def default() -> BuildConfig:
 
 
 def dense() -> BuildConfig:
-    """The default with depth, and the patch features of all three teachers on 64 groups of every block. Offline."""
+    """The default with depth, one more teacher that comes with the project (starter-parts, which knows names of parts), and its patch
+    features on 64 groups of every block. Offline."""
     base = default()
     return dataclasses.replace(
         base,
         views=ViewSpec(rig=RIGS["ring12"], depth=True),
-        dense=DenseConfig(teachers=base.teachers, blocks=0),
+        teachers=(*base.teachers, "starter-parts"),
+        dense=DenseConfig(teachers=("starter-parts",), blocks=0),
         labels=("source", "parts"),
     )
 

@@ -1,7 +1,8 @@
 """Draw pictures of starter shapes for training, with random views, lenses and backgrounds, and augment them with light and crops.
 
     views = draw(folder, Study(shapes=12000), workers=2)     # resumable: a chunk that lies in the folder is not drawn again
-    pixels = augmented(views.rgb[rows], size=96, rng=rng)    # [B, 3, 96, 96] in 0..1
+    pixels, _ = augmented(views.rgb[rows], size=96, rng=rng) # [B, 3, 96, 96] in 0..1
+    draw(folder, Study(parts=True), workers=2).part          # for each pixel, which part of the shape it shows
 
 Letters: N shapes, V views, B pictures, S pixels a side.
 """
@@ -13,7 +14,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +24,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cache_schema.spec import Camera, CameraRig, ViewSpec, from_json, to_json
-from pipeline.geometry import normalized
+from pipeline.geometry import Mesh, label_of_faces, normalized, of_faces
 from pipeline.starter.shapes import REVISION, Description, make
 from pipeline.starter.texts import counted
+
+NOTHING: Final = 255
+"""Number of the part where a picture shows no part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Study:
     """Height and width of a picture in pixels."""
     chunk: int = 200
     """Number of shapes that are drawn and saved at a time."""
+    parts: bool = False
+    """Whether to draw, beside each picture, which part every pixel shows."""
 
 
 class Views(NamedTuple):
@@ -50,6 +56,9 @@ class Views(NamedTuple):
     """[N]"""
     proportions: NDArray[np.float32]
     """[N, 2]: logarithms of height over width and of depth over width."""
+    part: NDArray[np.uint8] | None = None
+    """[N, V, S, S]: index in `kinds.thing.PARTS` of the part at the middle of each pixel, `NOTHING` beside the shape. None if the study has
+    no parts."""
 
     def usual_parts(self, least: int) -> list[str]:
         """List parts with their numbers, such as `two armrest`, that at least `least` shapes have."""
@@ -63,7 +72,7 @@ def draw(folder: Path, study: Study, *, workers: int) -> Views:
     Raises:
         UserError: OpenGL cannot be had here.
     """
-    place = folder / f"pictures-r{REVISION}-{study.seed}-{study.views}x{study.size}-{study.chunk}"
+    place = folder / f"pictures-r{REVISION}-{study.seed}-{study.views}x{study.size}-{study.chunk}{'-parts' if study.parts else ''}"
     place.mkdir(parents=True, exist_ok=True)
     starts = range(0, study.shapes, study.chunk)
     todo = [(place, study, start) for start in starts if not _path(place, start).exists()]
@@ -72,15 +81,19 @@ def draw(folder: Path, study: Study, *, workers: int) -> Views:
         for _ in track(pool.imap_unordered(_draw_chunk, todo), f"drawing {study.shapes} shapes", total=len(todo), disable=not todo):
             pass
     rgb = np.empty((study.shapes, study.views, study.size, study.size, 3), np.uint8)
+    part = np.empty(rgb.shape[:-1], np.uint8) if study.parts else None
     known = []
     for start in starts:
         rows = rgb[start : start + study.chunk]
         rows[:] = np.load(_path(place, start))[: len(rows)]
+        if part is not None:
+            part[start : start + study.chunk] = np.load(_parts_path(place, start))[: len(rows)]
         known += json.loads(_path(place, start).with_suffix(".json").read_text())[: len(rows)]
     return Views(
         rgb=rgb,
         descriptions=[from_json(Description, one["description"]) for one in known],
         proportions=np.array([one["proportions"] for one in known], np.float32),
+        part=part,
     )
 
 
@@ -88,27 +101,53 @@ def _path(place: Path, start: int) -> Path:
     return place / f"{start:06d}.npy"
 
 
+def _parts_path(place: Path, start: int) -> Path:
+    return place / f"{start:06d}.parts.npy"
+
+
 def _draw_chunk(task: tuple[Path, Study, int]) -> None:
     from pipeline.render import Renderer
 
     place, study, start = task
     chunk = np.empty((study.chunk, study.views, study.size, study.size, 3), np.uint8)
+    part = np.full(chunk.shape[:-1], NOTHING, np.uint8)
     known = []
     rng = np.random.default_rng((study.seed, start))
     spec = ViewSpec(rig=_rig(rng, study.views), size=study.size)
-    with closing(Renderer(spec)) as renderer:
+    with closing(Renderer(spec)) as renderer, closing(Renderer(replace(spec, depth=True), oversampling=1)) as numbers:
         for i in range(study.chunk):
             made = make(study.seed, start + i)
             white = rng.random() < 0.5
             red, green, blue = (255, 255, 255) if white else rng.integers(0, 256, 3).tolist()
             renderer.spec = replace(spec, rig=_rig(rng, study.views), background=(red, green, blue))
-            chunk[i] = renderer.render(normalized(made.mesh, "unit_sphere")).rgb
+            shape = normalized(made.mesh, "unit_sphere")
+            drawn = renderer.render(shape)
+            chunk[i] = drawn.rgb
+            if study.parts:
+                assert isinstance(shape, Mesh)
+                numbers.spec = replace(renderer.spec, depth=True)
+                split, label = by_label(shape)
+                seen = np.stack([shot.part for shot in numbers.shots(split, drawn.pose, colors=False)])  # [V, S, S], -1 for nothing
+                part[i] = np.append(label, NOTHING)[seen]
             size = np.ptp(np.concatenate([part.vertices for part in made.mesh.parts]), axis=0)
             known.append({"description": to_json(made.description), "proportions": np.log(size[1:] / size[0]).tolist()})
     path = _path(place, start)
     path.with_suffix(".json").write_text(json.dumps(known))
+    if study.parts:
+        np.save(_parts_path(place, start), part)
     np.save(path.with_suffix(".draft.npy"), chunk)
     path.with_suffix(".draft.npy").rename(path)  # last: what is there is whole
+
+
+def by_label(mesh: Mesh) -> tuple[Mesh, NDArray[np.uint8]]:
+    """Split the parts of a mesh so that each has one label. Returns the mesh, and the label of each of its parts, `NOTHING` for -1."""
+    parts, labels = [], []
+    for part in mesh.parts:
+        of_face = label_of_faces(part, "part")
+        for label in np.unique(of_face):
+            parts.append(of_faces(part, np.flatnonzero(of_face == label)))
+            labels.append(NOTHING if label < 0 else int(label))
+    return replace(mesh, parts=tuple(parts)), np.array(labels, np.uint8)
 
 
 def _rig(rng: np.random.Generator, views: int) -> CameraRig:
@@ -118,14 +157,19 @@ def _rig(rng: np.random.Generator, views: int) -> CameraRig:
     return CameraRig(name="random", cameras=cameras, fov=float(rng.uniform(25, 60)))
 
 
-def augmented(rgb: NDArray[np.uint8], *, size: int, rng: np.random.Generator) -> Tensor:
+def augmented(
+    rgb: NDArray[np.uint8], *, size: int, rng: np.random.Generator, part: NDArray[np.uint8] | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Augment pictures by crops, mirror images, light from a side and exposure. Hues stay, because sentences name colours.
 
     Args:
         rgb: [B, S, S, 3].
+        size: height and width of the results.
+        rng: random generator.
+        part: parts in the pictures, cropped and mirrored like them. [B, S, S]
 
     Returns:
-        [B, 3, size, size] float32 in 0..1.
+        Pictures [B, 3, size, size] float32 in 0..1; and the parts [B, size, size] int64, or None.
     """
     count = len(rgb)
 
@@ -141,10 +185,13 @@ def augmented(rgb: NDArray[np.uint8], *, size: int, rng: np.random.Generator) ->
     )  # [B, 2, 3]
     grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
     pixels = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if part is not None:
+        moved = F.grid_sample(torch.from_numpy(part).float()[:, None], grid, mode="nearest", padding_mode="border", align_corners=False)
     side, angle = drawn(0, 0.3), drawn(0, 2 * np.pi)
     ramp = grid[..., 0] * torch.cos(angle)[:, None, None] + grid[..., 1] * torch.sin(angle)[:, None, None]  # [B, S, S]
     light = drawn(0.8, 1.15)[:, None, None] * (1 + side[:, None, None] * ramp)
-    return (pixels.clamp(min=1e-4) ** drawn(0.75, 1.35)[:, None, None, None] * light[:, None]).clamp(0, 1)
+    lit = (pixels.clamp(min=1e-4) ** drawn(0.75, 1.35)[:, None, None, None] * light[:, None]).clamp(0, 1)
+    return lit, None if part is None else moved[:, 0].long()
 
 
 def greyed(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

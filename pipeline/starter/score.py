@@ -4,6 +4,7 @@
     python -m pipeline.starter.score build/starter-teachers --card     # new ones, and their model cards
 
 zero-shot  share of views, and of shapes by the mean over their views, whose kind is recognised, with 64 sentences for each kind
+parts      share of pixels whose part is named right among all names of parts, by patch features; and its mean over parts
 captions   share of captions that name the kind, and share of stated attributes that are true; captions as in the recipe `default`
 nearest    for the teacher without text: share of views whose nearest view of another shape has the same kind
 """
@@ -11,6 +12,7 @@ nearest    for the teacher without text: share of views whose nearest view of an
 import dataclasses
 import json
 import re
+import tempfile
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -30,6 +32,8 @@ from pipeline.geometry import normalized
 from pipeline.ranking import rank
 from pipeline.recipes import configured
 from pipeline.starter.kinds.catalog import KINDS
+from pipeline.starter.kinds.thing import PARTS
+from pipeline.starter.pictures import NOTHING, Study, draw
 from pipeline.starter.shapes import Description, make
 from pipeline.starter.texts import claims, wrong
 from pipeline.teachers import catalog
@@ -38,14 +42,21 @@ from pipeline.weights import SHIPPED
 SEED: Final = 500_000
 """Seed of the shapes that are scored. The collection and the training have others."""
 
-BACKEND: Final = {"starter-resnet": "open_clip", "starter-regnet": "open_clip", "starter-attributes": "transformers"}
+BACKEND: Final = {
+    "starter-resnet": "open_clip",
+    "starter-regnet": "open_clip",
+    "starter-attributes": "transformers",
+    "starter-parts": "open_clip",
+}
+KNOWS_PARTS: Final = "starter-parts"
 CAPTIONER: Final = "starter-blip2"
 
 Numbers = dict[str, Any]
 
 VIEWS, SHAPES, NEAREST = "zero-shot of single views", "zero-shot of shapes, by the mean over their four views", "nearest"
+PIXELS, PARTWISE = "parts of pixels, of all names of parts", "parts of pixels, mean over parts"
 KIND, RIGHT = "names the kind", "attributes right"
-SHARES: Final = (VIEWS, SHAPES, NEAREST, KIND, RIGHT)
+SHARES: Final = (VIEWS, SHAPES, NEAREST, PIXELS, PARTWISE, KIND, RIGHT)
 
 
 def drawn(count: int) -> tuple[np.ndarray, list[Description]]:
@@ -82,6 +93,27 @@ def named(name: str, folder: Path, rgb: np.ndarray, descriptions: list[Descripti
         SHAPES: _share(whole == truth[::views]),
         "views missed of the hardest kinds": dict(missed.most_common(5)),
     }
+
+
+def parted(folder: Path, count: int) -> Numbers:
+    """Score patch features by the names of the parts that pixels show, in random views of unseen shapes."""
+    teacher = _loaded(KNOWS_PARTS, folder)
+    with tempfile.TemporaryDirectory() as place:
+        views = draw(Path(place), Study(seed=SEED, shapes=count, views=4, chunk=min(count, 50), parts=True), workers=1)
+    assert views.part is not None
+    names = LabelSet(name="parts", classes=PARTS, templates=labels.PART_TEMPLATES)
+    normalize = torch.nn.functional.normalize
+    texts = normalize(normalize(torch.from_numpy(labels.embed(names, teacher)).float(), dim=-1).mean(1), dim=1)  # [C, E]
+    right, seen = torch.zeros(len(PARTS)), torch.zeros(len(PARTS))
+    for rgb, part in track(zip(views.rgb, views.part, strict=True), KNOWS_PARTS, total=count, console=_console):
+        maps = teacher.embed_patches(torch.stack([teacher.preprocess(image) for image in rgb])).permute(0, 3, 1, 2)  # [V, E, h, h]
+        fine = torch.nn.functional.interpolate(maps, size=part.shape[-2:], mode="bilinear", align_corners=False)
+        guess = torch.einsum("vexy,ce->vcxy", normalize(fine, dim=1), texts).argmax(1)  # [V, S, S]
+        truth = torch.from_numpy(part).long()
+        shown = truth != NOTHING
+        seen += torch.bincount(truth[shown], minlength=len(PARTS))
+        right += torch.bincount(truth[shown & (guess == truth)], minlength=len(PARTS))
+    return {PIXELS: round(float(right.sum() / seen.sum()), 4), PARTWISE: round(float((right / seen)[seen > 0].mean()), 4)}
 
 
 def _loaded(name: str, folder: Path) -> catalog.Teacher:
@@ -123,6 +155,8 @@ def card(name: str, scores: Numbers, shapes: int, before: str = "") -> str:
         "starter-resnet": "an image-text model (CLIP) with a ResNet. Load: `open_clip.create_model('local-dir:FOLDER')`",
         "starter-regnet": "an image-text model (CLIP) with a RegNet. Load: `open_clip.create_model('local-dir:FOLDER')`",
         "starter-attributes": "a vision transformer of DINOv2's form. Load: `transformers.AutoModel.from_pretrained('FOLDER')`",
+        KNOWS_PARTS: "an image-text model (CLIP) with a ViT whose patch features are near the names of the parts that they show. "
+        "Load: `open_clip.create_model('local-dir:FOLDER')`",
         CAPTIONER: "a captioner (BLIP-2). Load: `transformers.Blip2ForConditionalGeneration.from_pretrained('FOLDER')`",
     }[name]
     shares = [key for key in SHARES if scores.get(key) is not None]
@@ -161,6 +195,8 @@ def main(
         raise typer.BadParameter(f"{folder} has none of {', '.join((*BACKEND, CAPTIONER))}")
     rgb, descriptions = drawn(shapes)
     scores = {name: named(name, folder, rgb, descriptions) for name in BACKEND if (folder / name).is_dir()}
+    if (folder / KNOWS_PARTS).is_dir():
+        scores[KNOWS_PARTS] |= parted(folder, shapes)
     if (folder / CAPTIONER).is_dir():
         scores[CAPTIONER] = captioned(folder, rgb, descriptions)
     if cards:

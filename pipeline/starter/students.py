@@ -1,23 +1,26 @@
 """The networks and losses of the starter teachers. Each is saved in the form of its library.
 
     student = STUDENTS["starter-resnet"](corpus, parts, folder)      # an untrained model
-    loss = student.loss(pixels, descriptions, proportions, rng)      # pixels [B, 3, S, S] in 0..1, B descriptions
+    loss = student.loss(lesson)                                      # a batch of pictures and what is known of them
     student.save(place)                                              # float16 safetensors, configuration, tokenizer, pre-processing
 
 starter-resnet       image and text with one embedding (CLIP), through open_clip: a convolutional network
 starter-regnet       CLIP through open_clip again, with a network of timm's; it also learns what starter-resnet sees
 starter-attributes   pictures alone, through transformers: a ViT of DINOv2's form taught kinds, colours, materials, parts and proportions,
                      and what starter-resnet sees
+starter-parts        image and text with one embedding, through open_clip: a ViT whose patch features are near the names of the parts that
+                     they show; its picture side begins as starter-attributes', its text side as starter-regnet's
 starter-blip2        tells what it sees (BLIP-2), through transformers; its picture side begins as starter-attributes' and goes on
                      learning what starter-resnet sees
 
-Letters: B pictures, S pixels a side, E width.
+Letters: B pictures, S pixels a side, E width, h patches a side, Q places in a picture, K names of parts.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,9 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cache_schema.errors import UserError
-from pipeline.labels import TEMPLATES
+from pipeline.labels import PART_TEMPLATES, TEMPLATES
 from pipeline.starter.kinds.catalog import KINDS
-from pipeline.starter.kinds.thing import COLORS, STYLES, pick
+from pipeline.starter.kinds.thing import COLORS, PARTS, STYLES, pick
+from pipeline.starter.pictures import NOTHING
 from pipeline.starter.shapes import Description
 from pipeline.starter.texts import SUBSTANCES, Rng, caption, counted, facts, sentence
 from pipeline.torchvision_ops import declare_missing
@@ -45,7 +49,9 @@ from transformers import (  # noqa: E402 - imports torchvision
     Dinov2Model,
 )
 
-from pipeline.starter.tokens import IMAGE, captioner_tokenizer, image_text_tokenizer  # noqa: E402 - imports transformers
+from pipeline.starter.tokens import IMAGE, captioner_tokenizer, image_text_tokenizer, saved  # noqa: E402 - imports transformers
+from pipeline.teachers.openclip import last_values  # noqa: E402 - imports torchvision
+from pipeline.teachers.patches import entering  # noqa: E402 - imports torchvision
 
 SIZE: Final = 96
 """Height and width, in pixels, of the pictures that the starter teachers see."""
@@ -79,6 +85,30 @@ HEADS: Final = 4
 IMITATED: Final = {"maps": WIDTH, "image_features": WIDTH}
 """Widths of the patch features and of the class token from which that ViT learns to predict starter-resnet."""
 
+PART_PATCH: Final = 12
+PART_LAYERS: Final = 5
+"""Patch size and layers of the ViT in starter-parts. It begins as the first layers of starter-attributes'."""
+
+FIRST_SCALE: Final = math.log(1 / 0.07)
+"""Logarithm of the first scale of similarities of patches and names, as in CLIP."""
+PLACES: Final = 96
+"""Number of places of a picture whose parts starter-parts learns in a step."""
+
+
+class Lesson(NamedTuple):
+    """One batch."""
+
+    pixels: Tensor
+    """[B, 3, S, S] float32 in 0..1."""
+    descriptions: list[Description]
+    """Descriptions of the shapes. [B]"""
+    proportions: Tensor
+    """Logarithms of height over width and of depth over width. [B, 2]"""
+    rng: Rng
+    """Random generator for the sentences."""
+    part: Tensor | None = None
+    """Index in `PARTS` of the part that each pixel shows, `NOTHING` beside the shape. [B, S, S] int64. None if that is not known."""
+
 
 class Student(Protocol):
     """A starter teacher in training."""
@@ -86,15 +116,8 @@ class Student(Protocol):
     model: nn.Module
     """The module that is trained."""
 
-    def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
-        """The loss of one batch.
-
-        Args:
-            pixels: [B, 3, S, S] float32 in 0..1.
-            descriptions: descriptions of the shapes. [B]
-            proportions: logarithms of height over width and of depth over width. [B, 2]
-            rng: random generator for the sentences.
-        """
+    def loss(self, lesson: Lesson) -> Tensor:
+        """The loss of one batch."""
         ...
 
     def save(self, place: Path) -> None:
@@ -109,15 +132,15 @@ class ImageText:
     """CLIP (https://arxiv.org/abs/2103.00020). Every sentence of the batch that is true of a shape counts as a match. One more sentence for
     each kind takes part, so that every picture must be told from all kinds."""
 
-    def __init__(self, vision: Mapping[str, Any], corpus: Sequence[str], *, layers: int, master: Any = None) -> None:
+    def __init__(self, vision: Mapping[str, Any], tokenizer: Any, *, layers: int, master: Any = None) -> None:
         """
         Args:
             vision: settings of the image network.
-            corpus: texts for the tokenizer.
+            tokenizer: tokenizer of texts.
             layers: number of layers of the text network.
             master: image network of another teacher. A head learns to predict its embedding, and is dropped after training.
         """
-        self.tokenizer = image_text_tokenizer(corpus)
+        self.tokenizer = tokenizer
         settings = TEXT | {"layers": layers, "vocab_size": len(self.tokenizer)}
         self.config = {"embed_dim": EMBEDDING, "vision_cfg": dict(vision), "text_cfg": settings}
         text = {key: value for key, value in settings.items() if key != "hf_tokenizer_name"}
@@ -126,22 +149,30 @@ class ImageText:
         model: Any = nn.ModuleList([self.clip, self.imitation.heads]) if self.imitation else self.clip
         self.model: nn.Module = model.to(memory_format=torch.channels_last)
 
-    def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
+    def loss(self, lesson: Lesson) -> Tensor:
+        image = self.clip.encode_image(normalized(lesson.pixels), normalize=True)  # [B, E]
+        loss = self.contrast(image, lesson.descriptions, lesson.rng)
+        return loss if self.imitation is None else loss + 4 * self.imitation.loss(lesson.pixels, {"image_features": image})
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts. [number of texts, E], of unit length"""
+        length = TEXT["context_length"]
+        tokens = self.tokenizer(list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")["input_ids"]
+        embedded: Tensor = self.clip.encode_text(tokens, normalize=True).float()
+        return embedded
+
+    def contrast(self, image: Tensor, descriptions: Sequence[Description], rng: Rng) -> Tensor:
+        """The loss of embedded pictures [B, E], of unit length, against new sentences about them and about all kinds."""
         told = [sentence(description, rng) for description in descriptions]
         texts = [*(one.text for one in told), *(pick(rng, TEMPLATES).replace("{}", kind) for kind in KINDS)]
-        length = TEXT["context_length"]
-        tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")["input_ids"]
-        image, text, scale = self.clip(normalized(pixels), tokens)[:3]
-        logits = scale.clamp(max=100) * image.float() @ text.float().T  # [B, B + kinds]: picture, text
+        logits = self.clip.logit_scale.exp().clamp(max=100) * image.float() @ self.encode(texts).T  # [B, B + kinds]: picture, text
         logits, naming = logits.split([len(told), len(KINDS)], dim=1)
         known = [facts(description) for description in descriptions]
         match = torch.tensor([[one.told <= truth for one in told] for truth in known], dtype=torch.float32)  # [B, B]
         by_image: Tensor = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         by_text: Tensor = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
         loss: Tensor = (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
-        if self.imitation is None:
-            return loss
-        return loss + 4 * self.imitation.loss(pixels, {"image_features": image})
+        return loss
 
     def save(self, place: Path) -> None:
         save_file(halved(self.clip), place / "open_clip_model.safetensors")
@@ -166,7 +197,7 @@ class Imitation:
         self.heads = nn.ModuleDict({name: nn.Linear(width, told[name]) for name, width in widths.items()})
 
     def loss(self, pixels: Tensor, seen: Mapping[str, Tensor]) -> Tensor:
-        """Compute the loss. `pixels` as in `Student.loss`; `seen` holds the student's features: [B, P patches, width] for maps, else [B,
+        """Compute the loss. `pixels` as in `Lesson`; `seen` holds the student's features: [B, P patches, width] for maps, else [B,
         width]."""
         with torch.no_grad():
             master = self.master.forward_intermediates(normalized(pixels))
@@ -204,7 +235,8 @@ class Attributes:
         self.imitation = Imitation(master, IMITATED)
         self.model: nn.Module = nn.ModuleList([self.backbone, self.heads, self.imitation.heads])
 
-    def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
+    def loss(self, lesson: Lesson) -> Tensor:
+        pixels, descriptions = lesson.pixels, lesson.descriptions
         seen = self.backbone(pixel_values=normalized(pixels))
         kind, color, material, has, proportion = (head(seen.pooler_output).float() for head in self.heads)
         present = torch.zeros_like(has)
@@ -217,7 +249,7 @@ class Attributes:
             + 0.3 * F.cross_entropy(color, _places(list(COLORS), [d.color for d in descriptions]), ignore_index=-1)
             + 0.3 * F.cross_entropy(material, _places(SUBSTANCES, [d.material for d in descriptions]), ignore_index=-1)
             + 10 * F.binary_cross_entropy_with_logits(has, present)
-            + 0.5 * F.smooth_l1_loss(proportion, proportions)
+            + 0.5 * F.smooth_l1_loss(proportion, lesson.proportions)
             + 2 * self.imitation.loss(pixels, {"maps": seen.last_hidden_state[:, 1:], "image_features": seen.pooler_output})
         )
 
@@ -296,7 +328,8 @@ class Captioner:
         self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # one token for each query
         assert self.start.count(config.image_token_index) == config.num_query_tokens
 
-    def loss(self, pixels: Tensor, descriptions: Sequence[Description], proportions: Tensor, rng: Rng) -> Tensor:
+    def loss(self, lesson: Lesson) -> Tensor:
+        pixels, descriptions, rng = lesson.pixels, lesson.descriptions, lesson.rng
         tokenizer = self.processor.tokenizer
         texts = [caption(description, rng) for description in descriptions]
         ids = [[*row, tokenizer.eos_token_id] for row in tokenizer(texts, add_special_tokens=False)["input_ids"]]
@@ -347,6 +380,94 @@ def as_blip2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
+# ------------------------------------------------------------------------------------------------------------ names of parts
+
+
+class PartNames(ImageText):
+    """CLIP with a ViT whose patch features, as `teachers.openclip` computes them, lie near the names of the parts that they show.
+
+    Patch features are interpolated at places of the shape, as `pipeline.dense` does at points, and must be told from the names of all
+    parts in the batch. Small parts get more than their share of places. As in `ImageText`, pictures learn sentences about the whole.
+    """
+
+    def __init__(self, learned: Mapping[str, Tensor], text: tuple[Any, Mapping[str, Tensor]]) -> None:
+        """`learned`: state dict of starter-attributes; `text`: tokenizer and state dict of starter-regnet's text side."""
+        tokenizer, state = text
+        vision = {"layers": PART_LAYERS, "width": WIDTH, "head_width": WIDTH // HEADS, "patch_size": PART_PATCH, "image_size": SIZE}
+        super().__init__(vision | {"no_ln_pre": True}, tokenizer, layers=1)
+        state = dict(state) | {f"visual.{name}": value for name, value in as_open_clip(learned, PART_LAYERS).items()}
+        state["visual.proj"] = self.clip.visual.proj.detach()  # starter-attributes has none
+        self.clip.load_state_dict(state, strict=True)
+        self.scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.model = nn.ModuleList([self.clip, nn.ParameterList([self.scale])])
+
+    def loss(self, lesson: Lesson) -> Tensor:
+        assert lesson.part is not None
+        visual = self.clip.visual
+        with entering(visual.transformer.resblocks[-1]) as calls:
+            image = self.clip.encode_image(normalized(lesson.pixels), normalize=True)  # [B, E]
+        maps = last_values(visual, calls[0][0])  # [B, h h, E]
+        return self.contrast(image, lesson.descriptions, lesson.rng) + 2 * self.naming(maps, lesson.part, lesson.rng)
+
+    def naming(self, maps: Tensor, part: Tensor, rng: Rng) -> Tensor:
+        """Cross-entropy of the names of parts, at random places of patch features [B, h h, E]. `part` [B, S, S] as in `Lesson`."""
+        size, side = part.shape[-1], math.isqrt(maps.shape[1])
+        shown = part.flatten(1)  # [B, S S]
+        amount = torch.zeros(len(shown), NOTHING + 1).scatter_add_(1, shown, torch.ones(shown.shape))
+        amount[:, NOTHING] = torch.inf
+        chance = torch.Generator().manual_seed(int(rng.integers(2**31)))  # so that a stopped training goes on alike
+        place = torch.multinomial(amount.gather(1, shown).rsqrt() + 1e-12, PLACES, replacement=True, generator=chance)  # [B, Q]
+        at = torch.stack([place % size, place // size], dim=-1)  # [B, Q, 2] column and row
+        grid = ((2 * at + 1) / size - 1)[:, None].float()  # [B, 1, Q, 2] in -1..1
+        features = F.grid_sample(
+            maps.transpose(1, 2).unflatten(2, (side, side)).float(), grid, padding_mode="border", align_corners=False
+        )  # [B, E, 1, Q]
+        features = F.normalize(features[:, :, 0].transpose(1, 2), dim=-1)  # [B, Q, E]
+        truth = shown.gather(1, place)  # [B, Q]
+        names = [int(one) for one in truth.unique() if one != NOTHING]
+        texts = self.encode([pick(rng, PART_TEMPLATES).replace("{}", PARTS[one]) for one in names])  # [K, E]
+        row = torch.full((NOTHING + 1,), -100)
+        row[names] = torch.arange(len(names))
+        logits = self.scale.exp().clamp(max=100) * features @ texts.T  # [B, Q, K]
+        return F.cross_entropy(logits.flatten(0, 1), row[truth].flatten())
+
+
+def as_open_clip(state: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """The first layers of a DINOv2 under the names of a ViT of open_clip, with smaller patches.
+
+    A smaller patch is seen as if it were enlarged to the old size. Positions are interpolated. What the patch embedding adds to each patch
+    goes into the positions.
+    """
+    old = as_blip2(state)
+    grid = old["embeddings.position_embedding"][0]  # [1 + h h, W]
+    square = grid[1:].T.unflatten(1, (SIZE // PATCH, SIZE // PATCH))[None]  # [1, W, h, h]
+    finer = F.interpolate(square, size=(SIZE // PART_PATCH, SIZE // PART_PATCH), mode="bicubic", align_corners=False)[0].flatten(1).T
+    enlarge = F.interpolate(torch.eye(PART_PATCH)[None], size=PATCH, mode="linear", align_corners=False)[0]  # [new side, old side]
+    out = {
+        "class_embedding": old["embeddings.class_embedding"].flatten(),
+        "positional_embedding": torch.cat([grid[:1], finer + old["embeddings.patch_embedding.bias"]]),
+        "conv1.weight": torch.einsum("wcij,pi,qj->wcpq", old["embeddings.patch_embedding.weight"], enlarge, enlarge),
+    }
+    for kind in ("weight", "bias"):
+        out[f"ln_post.{kind}"] = old[f"post_layernorm.{kind}"]
+        for layer in range(layers):
+            theirs, ours = f"encoder.layers.{layer}", f"transformer.resblocks.{layer}"
+            out[f"{ours}.attn.in_proj_{kind}"] = old[f"{theirs}.self_attn.qkv.{kind}"]
+            for new, name in _BLOCK.items():
+                out[f"{ours}.{new}.{kind}"] = old[f"{theirs}.{name}.{kind}"]
+    return out
+
+
+_BLOCK: Final = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.projection",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+"""Layers of a block: names in open_clip to names in transformers' BLIP-2."""
+
+
 # ------------------------------------------------------------------------------------------------------------------ all
 
 
@@ -364,10 +485,20 @@ def _learned(folder: Path) -> dict[str, Tensor]:
     return {name: value.float() for name, value in load_file(path).items()}
 
 
+def _learned_text(folder: Path) -> tuple[Any, dict[str, Tensor]]:
+    """The tokenizer of starter-regnet, and the parameters of its text side."""
+    path = folder / "starter-regnet"
+    if not path.is_dir():
+        raise UserError(f"this one begins with starter-regnet's text side, and there is no {path}: train starter-regnet first")
+    state = load_file(path / "open_clip_model.safetensors")
+    return saved(path), {name: value.float() for name, value in state.items() if not name.startswith("visual.")}
+
+
 STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student]]] = {
-    "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, corpus, layers=2),
-    "starter-regnet": lambda corpus, parts, folder: ImageText(REGNET, corpus, layers=1, master=_master(folder)),
+    "starter-resnet": lambda corpus, parts, folder: ImageText(RESNET, image_text_tokenizer(corpus), layers=2),
+    "starter-regnet": lambda corpus, parts, folder: ImageText(REGNET, image_text_tokenizer(corpus), layers=1, master=_master(folder)),
     "starter-attributes": lambda corpus, parts, folder: Attributes(parts, _master(folder)),
+    "starter-parts": lambda corpus, parts, folder: PartNames(_learned(folder), _learned_text(folder)),
     "starter-blip2": lambda corpus, parts, folder: Captioner(corpus, _learned(folder), _master(folder)),
 }
 """Name to what makes one untrained from (corpus, parts with their counts, folder of those trained before). In the order to train in."""

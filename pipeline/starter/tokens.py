@@ -5,6 +5,7 @@ tokenizer = captioner_tokenizer(corpus)       # </s> a chair, as OPT has it, and
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -31,6 +32,11 @@ def captioner_tokenizer(corpus: Iterable[str]) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokens, bos_token=END, eos_token=END, pad_token=PAD, unk_token=UNKNOWN, additional_special_tokens=[IMAGE]
     )
+
+
+def saved(folder: Path) -> Any:
+    """Load the tokenizer of a starter teacher from the folder of its checkpoint."""
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def _trained(corpus: Iterable[str]) -> Tokenizer:

@@ -11,8 +11,9 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import numpy as np
 import torch
@@ -23,23 +24,28 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cache_schema.errors import UserError
 from pipeline.starter.pictures import Study, Views, augmented, draw, greyed
-from pipeline.starter.shapes import REVISION, Description
-from pipeline.starter.students import SIZE, STUDENTS, Student
+from pipeline.starter.shapes import REVISION
+from pipeline.starter.students import SIZE, STUDENTS, Lesson, Student
 from pipeline.starter.texts import corpus
 
 STEPS: Final = {
     "starter-resnet": (3000, 3600, 4000),
     "starter-regnet": (5000, 4500, 4500),
     "starter-attributes": (4500,),
+    "starter-parts": (400, 500),
     "starter-blip2": (3000, 1500, 3000, 6000, 5000),
 }
 """Number of steps in each cycle of each model. The learning rate falls to 0 over a cycle, and starts high again in the next."""
 BATCH: Final = 96
 """Pictures per step."""
+PART_BATCH: Final = 32
+"""Pictures per step where the parts in them are learned. A picture has more patches there."""
+PART_STUDY: Final = Study(shapes=4000, chunk=100, parts=True)
+"""Pictures from which starter-parts learns."""
 RATE: Final = 1e-3
 """Highest learning rate."""
 WARM_UP: Final = 150
-"""Steps over which the learning rate rises at the beginning of a cycle."""
+"""Steps over which the learning rate rises at the beginning of a cycle, or a tenth of the cycle if that is less."""
 GREY: Final = 0.2
 """Share of pictures that are shown and described without colours."""
 KEEP_EVERY: Final = 200
@@ -50,28 +56,19 @@ RARE: Final = 40
 console = Console(stderr=True)
 
 
-class Lesson(NamedTuple):
-    """One batch."""
-
-    pixels: torch.Tensor
-    """[B, 3, S, S] in 0..1."""
-    descriptions: list[Description]
-    proportions: torch.Tensor
-    """[B, 2]"""
-    rng: np.random.Generator
-    """Random generator for the sentences."""
-
-
 def lesson(views: Views, seed: int, step: int) -> Lesson:
     """Make the batch of one step."""
     rng = np.random.default_rng((seed, step))
-    rows, column = rng.integers(len(views.rgb), size=BATCH), rng.integers(views.rgb.shape[1], size=BATCH)
+    count = BATCH if views.part is None else min(BATCH, PART_BATCH)
+    rows, column = rng.integers(len(views.rgb), size=count), rng.integers(views.rgb.shape[1], size=count)
     rgb = views.rgb[rows, column]  # [B, S, S, 3]
-    grey = rng.random(BATCH) < GREY
+    grey = rng.random(count) < GREY
     rgb[grey] = greyed(rgb[grey])
     descriptions = [views.descriptions[row] for row in rows]
     descriptions = [one.without_colors() if hidden else one for one, hidden in zip(descriptions, grey, strict=True)]
-    return Lesson(augmented(rgb, size=SIZE, rng=rng), descriptions, torch.from_numpy(views.proportions[rows]), rng)
+    part = None if views.part is None else views.part[rows, column]
+    pixels, part_seen = augmented(rgb, size=SIZE, rng=rng, part=part)
+    return Lesson(pixels, descriptions, torch.from_numpy(views.proportions[rows]), rng, part_seen)
 
 
 def share(step: int, cycles: Sequence[int]) -> float:
@@ -79,7 +76,7 @@ def share(step: int, cycles: Sequence[int]) -> float:
     begin = 0
     for length in cycles:
         if step < begin + length:
-            return min(1, (step - begin + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * (step - begin) / length))
+            return min(1, (step - begin + 1) / min(WARM_UP, length / 10)) * (0.5 + 0.5 * math.cos(math.pi * (step - begin) / length))
         begin += length
     raise UserError(f"step {step} of {begin}")
 
@@ -104,7 +101,7 @@ def teach(student: Student, views: Views, name: str, folder: Path, *, cycles: Se
         for step in range(first, steps):
             # On a CPU in bfloat16, the backward pass of fused attention takes several times as long as plain products.
             with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-                loss = student.loss(*lesson(views, seed, step))
+                loss = student.loss(lesson(views, seed, step))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.model.parameters(), 1.0, error_if_nonfinite=True)
@@ -140,13 +137,16 @@ def main(
     if kept.exists() and kept.read_text() != asked:
         raise typer.BadParameter(f"{folder} holds what {kept.read_text()} made, asked {asked}: name another folder")
     kept.write_text(asked)
-    views = draw(folder, Study(shapes=shapes), workers=os.cpu_count() or 1)
-    rng = np.random.default_rng(seed)
-    words = list(corpus(views.descriptions[:: max(1, len(views.descriptions) // 2000)], rng))
+    seen: dict[Study, Views] = {}
     for name in only or STUDENTS:
         if (folder / name).exists():
             console.print(f"{name} is there")
             continue
+        study = replace(PART_STUDY, shapes=min(shapes, PART_STUDY.shapes)) if name == "starter-parts" else Study(shapes=shapes)
+        if study not in seen:
+            seen[study] = draw(folder, study, workers=os.cpu_count() or 1)
+        views = seen[study]
+        words = list(corpus(views.descriptions[:: max(1, len(views.descriptions) // 2000)], np.random.default_rng(seed)))
         torch.manual_seed(seed)
         student = STUDENTS[name](words, views.usual_parts(RARE), folder)
         teach(student, views, name, folder, cycles=[round(length * steps) for length in STEPS[name]], seed=seed)

@@ -102,6 +102,11 @@ TEACHERS: dict[str, Choice] = {
     "starter-attributes": Choice(
         backend="transformers", model="starter-attributes", about="comes with the project, knows starter shapes: a small ViT, no text side"
     ),
+    "starter-parts": Choice(
+        backend="open_clip",
+        model="starter-parts",
+        about="comes with the project, knows parts of starter shapes: a small ViT with a text side",
+    ),
     "clip-vit-b32": Choice(
         backend="transformers",
         model="openai/clip-vit-base-patch32",

@@ -190,10 +190,14 @@ def _patches_of(visual: Any, name: str) -> tuple[str, Compute]:
 
 
 def _vit_values(visual: Any, pixels: torch.Tensor) -> torch.Tensor:
-    block = visual.transformer.resblocks[-1]
-    with patches.entering(block) as calls:
+    with patches.entering(visual.transformer.resblocks[-1]) as calls:
         visual(pixels)
-    tokens, width = calls[0][0], visual.conv1.out_channels  # [B, N + 1, D]
+    return last_values(visual, calls[0][0])
+
+
+def last_values(visual: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Compute the patch features [B, N, E] of open_clip's ViT from the tokens that enter its last block [B, 1 + N, D]."""
+    block, width = visual.transformer.resblocks[-1], visual.conv1.out_channels
     attention = block.attn
     values = torch.nn.functional.linear(block.ln_1(tokens), attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])
     out: torch.Tensor = visual.ln_post(block.ls_1(attention.out_proj(values)))[:, 1:] @ visual.proj

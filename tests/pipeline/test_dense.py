@@ -231,6 +231,7 @@ def test_architectures_that_nobody_described_are_refused():
     ("reference", "size", "expected"),
     [
         ("starter-attributes", 96, Grid(first=8, step=16, count=6, low=0, high=96)),
+        ("starter-parts", 96, Grid(first=6, step=12, count=8, low=0, high=96)),
         # 3 x 3 convolutions of stride 2 and padding 1 have their first place at the first pixel.
         ("starter-regnet", 96, Grid(first=0.5, step=32, count=3, low=0, high=96)),
         # The stem's convolution begins at the first pixel, then averages of two: 0.5 + 1 + 2 + 4 + 8.
@@ -238,7 +239,7 @@ def test_architectures_that_nobody_described_are_refused():
         # 128 pixels become 64, of which 4 are cropped on each side; patches have 14 pixels.
         (f"transformers:{dino()}", 128, Grid(first=22, step=28, count=4, low=8, high=120)),
     ],
-    ids=["attributes", "regnet", "resnet", "dino"],  # the path of the last differs between test processes
+    ids=["attributes", "parts", "regnet", "resnet", "dino"],  # the path of the last differs between test processes
 )
 def test_grids(reference, size, expected):
     assert catalog.load(reference).patch_grid(size) == expected

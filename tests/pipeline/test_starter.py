@@ -1,11 +1,13 @@
 """The grammar tells the truth and is read back; training pictures and batches follow from seeds; what is shipped is small and loads."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import ndimage
 
 from pipeline.starter import pictures, score, students, texts, train
 from pipeline.starter.kinds.thing import Parts, wood
@@ -74,19 +76,45 @@ def test_sentences_tell_facts_in_many_ways():
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Pictures of nine shapes, drawn by two processes."""
-    folder, small = tmp_path_factory.mktemp("study"), pictures.Study(shapes=9, views=2, size=48, chunk=5)
+    folder, small = tmp_path_factory.mktemp("study"), pictures.Study(shapes=9, views=2, size=48, chunk=5, parts=True)
     return folder, small, pictures.draw(folder, small, workers=2)
 
 
 def test_pictures_do_not_depend_on_who_draws_and_are_drawn_once(study, tmp_path):
     folder, small, views = study
     assert views.rgb.shape == (9, 2, 48, 48, 3) and [d.kind for d in views.descriptions][:3] == ["airplane", "bathtub", "bed"]
-    assert np.array_equal(pictures.draw(tmp_path, small, workers=1).rgb, views.rgb)
+    alone = pictures.draw(tmp_path, small, workers=1)
+    assert np.array_equal(alone.rgb, views.rgb) and np.array_equal(alone.part, views.part)
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
     again = pictures.draw(folder, small, workers=1)
-    assert np.array_equal(again.rgb, views.rgb) and again.descriptions == views.descriptions
+    assert np.array_equal(again.rgb, views.rgb) and np.array_equal(again.part, views.part) and again.descriptions == views.descriptions
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")} == files
     assert views.rgb.std(axis=(2, 3, 4)).min() > 1, "an empty picture"
+
+
+def test_pictures_show_the_parts_of_the_shape_and_nothing_beside_it(study, tmp_path):
+    *_, small, views = study
+    plain = pictures.draw(tmp_path, replace(small, parts=False), workers=1)
+    assert plain.part is None and np.array_equal(plain.rgb, views.rgb)
+    for index, (rgb, part) in enumerate(zip(views.rgb, views.part, strict=True)):
+        made = {int(label) for piece in make(small.seed, index).mesh.parts for label in np.unique(piece.part)}
+        seen = set(np.unique(part).tolist()) - {pictures.NOTHING}
+        assert seen <= made and 2 * len(seen) >= len(made)
+        beside = part == pictures.NOTHING
+        shape = (np.abs(rgb.astype(int) - rgb[:, :1, :1]).max(-1) > 8).astype(bool)  # the background is plain
+        around = np.ones((1, 3, 3))
+        assert shape[ndimage.binary_erosion(beside, around, border_value=1)].mean() < 0.01  # what is thinner than a pixel
+        inside = ~ndimage.binary_dilation(beside, around)
+        assert not inside.any() or shape[inside].mean() > 0.9
+
+
+def test_parts_are_mirrored_and_cropped_like_their_pictures():
+    part = rng().integers(0, 3, (6, 8, 8)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    picture = np.where(part[..., None] == np.arange(3), 255, 0).astype(np.uint8)  # the part is the colour that is there
+    pixels, moved = pictures.augmented(picture, size=48, rng=rng(), part=part)
+    assert moved.shape == (6, 48, 48) and (pixels.argmax(1) == moved).float().mean() > 0.97
+    alone, none = pictures.augmented(picture, size=48, rng=rng())
+    assert none is None and torch.equal(alone, pixels)
 
 
 def test_lessons_follow_from_seed_and_step(study):
@@ -105,7 +133,7 @@ def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path
     monkeypatch.setattr(train, "BATCH", 6)
     monkeypatch.setattr(train, "KEEP_EVERY", 2)
     words = list(texts.corpus(views.descriptions, rng()))
-    for master in ("starter-resnet", "starter-attributes"):  # the second learns from the first, and others begin with it
+    for master in ("starter-resnet", "starter-attributes", "starter-regnet"):  # others learn from them, or begin with them
         place = tmp_path / master
         place.mkdir()
         students.STUDENTS[master](words, views.usual_parts(1), tmp_path).save(place)
@@ -143,6 +171,37 @@ def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path
     assert sum(not torch.equal(before[key], first[key]) for key in first) > len(first) // 4
 
 
+def test_a_vit_of_open_clip_begins_as_starter_attributes_sees_enlarged_patches():
+    student: Any = students.STUDENTS["starter-parts"]([], [], SHIPPED)
+    visual = student.clip.visual.eval()
+    master: Any = students.Dinov2Model.from_pretrained(SHIPPED / "starter-attributes", num_hidden_layers=students.PART_LAYERS).eval()
+    picture = torch.from_numpy(rng().normal(size=(2, 3, students.SIZE, students.SIZE)).astype(np.float32))
+    with torch.inference_mode():
+        tiles = torch.nn.functional.unfold(picture, students.PART_PATCH, stride=students.PART_PATCH)  # [2, 3 * side * side, tiles]
+        tiles = tiles.transpose(1, 2).unflatten(2, (3, students.PART_PATCH, students.PART_PATCH)).flatten(0, 1)
+        large = torch.nn.functional.interpolate(tiles, size=students.PATCH, mode="bilinear", align_corners=False)
+        count = students.SIZE // students.PART_PATCH
+        whole = (
+            large.unflatten(0, (2, count, count)).permute(0, 3, 1, 4, 2, 5).reshape(2, 3, count * students.PATCH, count * students.PATCH)
+        )
+        expected = master(pixel_values=whole).pooler_output @ visual.proj
+        assert torch.allclose(visual(picture), expected, atol=2e-3, rtol=1e-3)
+
+
+def test_places_are_told_from_the_names_of_parts(study):
+    student: Any = students.STUDENTS["starter-parts"]([], [], SHIPPED)
+    part = torch.full((2, 96, 96), pictures.NOTHING)
+    part[0, :48, :], part[1, :, 48:] = 5, 9  # the upper half, and the right one
+    texts_of = torch.nn.functional.one_hot(torch.arange(2), 128).float()
+    student.encode = lambda names: texts_of  # in the order of the numbers
+    maps = torch.zeros(2, 8, 8, 128)
+    maps[0, :4, :, 0], maps[1, :, 4:, 1] = 1, 1
+    maps[0, 4:, :, 1], maps[1, :, :4, 0] = 1, 1  # beside the shape anything may be
+    with torch.inference_mode():
+        good, bad = (float(student.naming(one.flatten(1, 2), part, rng())) for one in (maps, maps.flip(0)))
+    assert good < 0.1 and bad > 5  # half of the places of the second are right
+
+
 def test_the_captioner_learns_to_go_on_from_what_it_is_asked_with(study, tmp_path):
     *_, views = study
     words = list(texts.corpus(views.descriptions, rng()))
@@ -161,7 +220,7 @@ def test_the_captioner_learns_to_go_on_from_what_it_is_asked_with(study, tmp_pat
 
 def test_what_is_shipped_is_small_whole_and_half_precision():
     assert {folder.name for folder in SHIPPED.iterdir()} == set(students.STUDENTS)
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 20_000_000
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 24_000_000
     for folder in SHIPPED.iterdir():
         state = load_file(next(folder.glob("*.safetensors")))
         assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float16}
@@ -174,6 +233,11 @@ def test_a_captioner_is_scored_on_what_it_says(tmp_path):
     (tmp_path / "starter-resnet").symlink_to(SHIPPED / "starter-resnet")
     numbers = score.captioned(tmp_path, np.full((2, 1, 48, 48, 3), 255, np.uint8), [DESK, DESK])
     assert numbers["names the kind"] == 0 and len(numbers["examples"]) == 2  # random weights say words in no order
+
+
+def test_patch_features_that_are_shipped_know_parts():
+    numbers = score.parted(SHIPPED, 15)
+    assert numbers[score.PIXELS] > 0.15 and numbers[score.PARTWISE] > 0.02  # of 136 names; chance is 0.007
 
 
 def test_a_new_card_keeps_what_the_old_one_says_of_its_weights():
