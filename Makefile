@@ -49,15 +49,18 @@ train: cache  ## both stages on the default cache, a table, and curves; ENCODER=
 	@echo "Curves: $(RUN)-align/curves.png $(RUN)-distill/curves.png; confusions: $(RUN)-*/eval/*.png"
 
 ROOMS := build/rooms
-FEW := --set seeds=1 --set warmup=1
+FURNITURE := --set "source.classes=bathtub,bed,chair,desk,dresser,monitor,night stand,sofa,table,toilet"
+LEARN := --set seeds=1 --set batch=8 --set lr=1e-3 --set warmup=1
 dense: cache  ## parts, rooms and boxes: the dense tasks on made shapes and made rooms, with pictures
-	$(BIN)/mmpd-cache build rooms $(ROOMS)-columns.zarr --recipe scenes --set source.count=24 --set source.size=2 --set source.stride=1.5 --set points.blocks=1
-	$(BIN)/mmpd-cache build rooms $(ROOMS).zarr --recipe whole-scenes --set source.count=96 --set points.count=4096 --set points.ordered=512
+	$(BIN)/mmpd-cache build rooms $(ROOMS)-columns.zarr --recipe scenes $(FURNITURE) --set source.count=32 --set source.size=2 \
+	  --set source.stride=1.5 --set points.blocks=1
+	$(BIN)/mmpd-cache build rooms $(ROOMS).zarr --recipe whole-scenes $(FURNITURE) --set source.count=96 --set points.count=4096 \
+	  --set points.ordered=512
 	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
 	for scratch in true false; do \
-	  $(BIN)/mmpd-train eval parts $(RUN)-align $(CACHE) $(FEW) --set lr=1e-3 --set epochs=15 --set scratch=$$scratch && \
-	  $(BIN)/mmpd-train eval scenes $(RUN)-align $(ROOMS)-columns.zarr $(FEW) --set lr=1e-3 --set epochs=15 --set scratch=$$scratch && \
-	  $(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(FEW) --set lr=1e-3 --set epochs=30 --set queries=64 --set model.layers=3 \
+	  $(BIN)/mmpd-train eval parts $(RUN)-align $(CACHE) $(LEARN) --set epochs=12 --set scratch=$$scratch && \
+	  $(BIN)/mmpd-train eval scenes $(RUN)-align $(ROOMS)-columns.zarr $(LEARN) --set epochs=12 --set scratch=$$scratch && \
+	  $(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(LEARN) --set epochs=40 --set queries=64 --set model.layers=3 \
 	    --set groups=128 --set scratch=$$scratch || exit 1; done
 	$(BIN)/mmpd-train eval table $(RUN)-align
 	@echo "Predictions beside the truth: $(RUN)-align/eval/*.png"
