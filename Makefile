@@ -60,7 +60,7 @@ dense: cache  ## parts, rooms and boxes: the dense tasks on made shapes and made
 	for scratch in true false; do \
 	  $(BIN)/mmpd-train eval parts $(RUN)-align $(CACHE) $(LEARN) --set epochs=12 --set scratch=$$scratch && \
 	  $(BIN)/mmpd-train eval scenes $(RUN)-align $(ROOMS)-columns.zarr $(LEARN) --set epochs=12 --set scratch=$$scratch && \
-	  $(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(LEARN) --set epochs=40 --set queries=64 --set model.layers=3 \
+	  $(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(LEARN) --set epochs=40 --set queries=128 --set model.layers=3 \
 	    --set groups=128 --set scratch=$$scratch || exit 1; done
 	$(BIN)/mmpd-train eval table $(RUN)-align
 	@echo "Predictions beside the truth: $(RUN)-align/eval/*.png"
