@@ -372,14 +372,15 @@ class ScanReader:
         """Crops a scan as the variant asks.
 
         Raises:
-            UserError: hardly a point is left.
+            UserError: hardly a point of the object is left.
         """
-        cut = self._cut(seen, _random(self.settings.seed, f"box {here.copy}", here.object.id))
-        if len(cut.points) < LEAST:
+        count = int(np.count_nonzero(seen.scan.part < seen.own))
+        if count < LEAST:
             raise UserError(
-                f"the scanner saw {len(cut.points)} points of it, which are fewer than {LEAST}: it is too thin or see-through; "
-                "more poses or pixels see more"
+                f"the scanner saw {count} points of it, which are fewer than {LEAST}: it is too thin or see-through; more poses or pixels "
+                "see more"
             )
+        cut = self._cut(seen, _random(self.settings.seed, f"box {here.copy}", here.object.id))
         own = cut.part < seen.own
         part, instance = (_spread(label, cut.part, own, 0 if self.told else -1) for label in (seen.part, seen.instance))
         cloud = finished_cloud(cut.points, cut.colors, part=part, instance=instance)
@@ -397,8 +398,8 @@ class ScanReader:
         for _ in range(DRAWS):
             cut = scan.cropped(seen.scan, scan.perturbed(seen.box, rng))
             if np.count_nonzero(cut.part < seen.own) >= max(KEPT * np.count_nonzero(own), 1):
-                break
-        return cut
+                return cut
+        raise UserError(f"none of {DRAWS} boxes drawn around it holds {KEPT:.0%} of its points; another scan_seed may find one")
 
 
 class Scanned(NamedTuple):

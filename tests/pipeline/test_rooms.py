@@ -335,6 +335,8 @@ def test_the_back_of_a_chair_tells_where_it_faces(tmp_path):
         ("floor_kitchen", None),
         ("xylophone", "xylophone"),
         ("carton", "carton"),
+        ("BookShelf", "bookshelf"),
+        ("book_case tall", "bookshelf"),
     ],
 )
 def test_names_of_classes_become_kinds(name, kind):

@@ -88,11 +88,11 @@ def test_an_interval_is_that_of_a_mean_and_is_always_the_same():
     assert bootstrap(lambda chosen: 0.0, 1) is None
 
 
-def test_a_stratified_interval_keeps_the_number_of_each_kind():
-    kinds = np.array([0, 0, 0, 1, 2, 2])
+def test_a_mean_over_categories_with_one_shape_each_has_an_interval_with_width():
+    values, kinds = np.array([10.0, 50.0, 90.0]), np.arange(3)
 
-    def counted(chosen):
-        np.testing.assert_array_equal(np.bincount(kinds[chosen]), [3, 1, 2])
-        return 0.0
+    def measure(chosen):
+        return float(np.mean([values[chosen][kinds[chosen] == kind].mean() for kind in np.unique(kinds[chosen])]))
 
-    assert bootstrap(counted, len(kinds), kinds) == (0.0, 0.0)
+    low, high = bootstrap(measure, 3)
+    assert low < 30 and high > 70

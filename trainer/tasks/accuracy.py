@@ -42,22 +42,18 @@ def wilson(percent: float, count: float) -> tuple[float, float]:
     return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
-def interval(
-    measure: Callable[[NDArray[np.int64]], float], count: int, strata: NDArray[np.int64] | None = None
-) -> tuple[float, float] | None:
+def interval(measure: Callable[[NDArray[np.int64]], float], count: int) -> tuple[float, float] | None:
     """The 95 % interval of a measure in percent, over other test shapes or scenes of the same kind; None if there is only one.
 
     It is `bootstrap`. But where everything is right, or nothing, no draw differs, and an interval without width would say that the value
     is certain: then it is that of a share of `count` shapes. Arguments: see `bootstrap`.
     """
-    found = bootstrap(measure, count, strata)
+    found = bootstrap(measure, count)
     whole = measure(np.arange(count))
     return wilson(whole, count) if found == (whole, whole) and whole in (0, 100) else found
 
 
-def bootstrap(
-    measure: Callable[[NDArray[np.int64]], float], count: int, strata: NDArray[np.int64] | None = None
-) -> tuple[float, float] | None:
+def bootstrap(measure: Callable[[NDArray[np.int64]], float], count: int) -> tuple[float, float] | None:
     """The 95 % interval of a measure by bootstrap: its percentiles over samples of shapes that are drawn with replacement, corrected for
     bias (Efron, https://doi.org/10.1080/01621459.1987.10478410). The draws are always the same. None if there is one shape only.
 
@@ -68,14 +64,12 @@ def bootstrap(
     Args:
         measure: the measure, of drawn shapes; their indices [n] may repeat. Draws for which it is NaN do not count.
         count: number of shapes, n.
-        strata: the kind of each shape, [n], if a drawn sample must have as many of each kind as there are. A kind with one shape then
-            does not vary, so that the interval is too narrow.
     """
     if count < 2:
         return None
     rng = np.random.default_rng(0)
-    groups = [np.arange(count)] if strata is None else [np.flatnonzero(strata == kind) for kind in np.unique(strata)]
-    drawn = np.array([measure(np.concatenate([rng.choice(group, len(group)) for group in groups])) for _ in range(RESAMPLES)])
+    # All shapes are drawn together, also for means over categories: drawn within each, a category with one shape would not vary.
+    drawn = np.array([measure(rng.choice(count, count)) for _ in range(RESAMPLES)])
     drawn, whole = drawn[~np.isnan(drawn)], measure(np.arange(count))
     below = ((drawn < whole).sum() + (drawn == whole).sum() / 2 + 0.5) / (len(drawn) + 1)
     ends = [NormalDist().cdf(2 * NormalDist().inv_cdf(float(below)) + side) for side in (-SIDE, SIDE)]

@@ -354,7 +354,7 @@ def mean_of(
         over=over,
         headline=headline,
         shapes=len(shapes),
-        interval=accuracy.interval(lambda drawn: measure(shapes, drawn), len(shapes), task.categories if by_category else None),
+        interval=accuracy.interval(lambda drawn: measure(shapes, drawn), len(shapes)),
         chance=measure(guesses[0], everything),
         largest=measure(guesses[1], everything),
     )

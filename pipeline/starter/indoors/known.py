@@ -110,6 +110,8 @@ SAME: Final[dict[str, str]] = {
     "armchair": "chair",
     "bedside table": "night stand",
     "bin": "trash",
+    "book case": "bookshelf",
+    "book shelf": "bookshelf",
     "bookcase": "bookshelf",
     "cactus": "potted plant",
     "chest of drawers": "dresser",
