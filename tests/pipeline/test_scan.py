@@ -67,7 +67,7 @@ def test_every_pixel_sees_what_a_ray_hits_first():
         depth, part = distance.min(axis=0).reshape(128, 128), distance.argmin(axis=0).reshape(128, 128)
         same = shot.part == np.where(np.isfinite(depth), part, -1)
         assert same.mean() > 0.995  # pixels whose middle lies on an edge may differ
-        assert len(np.unique(shot.part)) == 4 or np.isfinite(depth).all()
+        assert {0, 1, 2} <= set(np.unique(shot.part).tolist())
         seen = same & np.isfinite(depth)
         assert np.median(np.abs(shot.depth - depth)[seen]) < 2e-5 and np.quantile(np.abs(shot.depth - depth)[seen], 0.99) < 5e-4
         points = scan.back_projected(shot.depth, matrix).reshape(-1, 3)

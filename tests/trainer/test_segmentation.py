@@ -231,7 +231,7 @@ def test_scenes_are_learnt_from_scratch_and_count_every_point_once(rooms: Cache)
     options = scenes.Options(epochs=12, seeds=1, lr=4e-3, batch=8, scratch=True)
     full = scenes.run(stage_of(), rooms, rooms, options)
     frozen = scenes.run(stage_of(), rooms, rooms, dataclasses.replace(options, tune="linear"))
-    assert mean(full, "mIoU") > 60 > 14 + 30 and mean(full, "mIoU") > mean(frozen, "mIoU")
+    assert mean(full, "mIoU") > max(60, mean(frozen, "mIoU"))  # chance is 14
     assert full.classes == CLASSES[:4]  # no point of the fifth has a label
     assert "4 of 5 classes are predicted; no training point has the others: clutter" in full.notes
     rows = of_split(rooms, "test", labelled=False).rows
