@@ -19,7 +19,6 @@ text files. All of S3DIS has 273 million points.
 import io
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,6 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline.geometry import Boxes, Cloud
 from pipeline.reading import decoded
-from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
 from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import choice, folder_at
@@ -45,6 +43,8 @@ from pipeline.sources.scenes import (
     finished_scene,
     from_arrays,
     kinds_of,
+    labels_of_points,
+    other_files,
     present,
     room_for,
     whole_numbers,
@@ -117,10 +117,7 @@ def _from_three(path: Path, boxed: tuple[str, ...]) -> Cloud:
     """A room in MMDetection3D's layout (https://github.com/open-mmlab/mmdetection3d, data/s3dis). Objects are counted from 1."""
     points, classes, objects = _three(path)
     values = array(points, 6, "x y z r g b")
-    part, instance = array(classes, None, "one class for each point"), array(objects, None, "one object for each point")
-    for file, labels in ((classes, part), (objects, instance)):
-        if len(labels) != len(values):
-            raise UserError(f"{file.name} has {len(labels):,} labels for the {len(values):,} points of {points.name}")
+    part, instance = (labels_of_points(path, points, len(values)) for path in (classes, objects))
     part = whole_numbers(part, -1, len(CLASSES) - 1, classes.name)
     instance = whole_numbers(instance, 0, 2**31 - 1, objects.name) - 1
     colors, said = colors_from(values[:, 3:], 255, points.name)
@@ -314,7 +311,7 @@ def open_source(
     options = (("boxes", boxed), *cut.options, ("test_area", test_area))
     reader = RoomReader(kind="s3dis", location=str(root), options=tuple(sorted(options)), textures=textures, crop=cut, boxes=boxed)
     scenes = [_entry(locator, int(test_area)) for locator in locators]
-    entries, notes = crops.listed(scenes, cut, lambda scene: reader.scene(scene.locator).points)
+    entries, notes = reader.listed(scenes)
     areas = sorted({entry.id.partition("/")[0] for entry in scenes})
     notes.append(f"rooms of area {test_area} are the test split (--set source.test_area=K chooses another); found: {', '.join(areas)}")
     if not any(entry.split == "test" for entry in scenes):
@@ -326,7 +323,7 @@ def open_source(
     else:
         told = Labelled(parts=CLASSES, origins=True)
         notes.append("rooms [n, 7] say no objects, so there are neither instances nor boxes; the text folders have them")
-    return Source.of(reader, entries, _skipped(root), notes, labelled=told)
+    return Source.of(reader, entries, other_files([root], ROOM_FILE.fullmatch), notes, labelled=told)
 
 
 def _found(root: Path) -> tuple[Path, list[str]]:
@@ -363,15 +360,6 @@ def _count(room: Path, names: tuple[str, ...]) -> int | None:
         return sum(kind in names for _, kind in annotations(room))
     except (UserError, OSError):
         return None
-
-
-def _skipped(root: Path) -> Counter[str]:
-    """Files beside the rooms, by extension."""
-    skipped: Counter[str] = Counter()
-    for path in root.iterdir():
-        if path.is_file() and not ROOM_FILE.fullmatch(path.name):
-            skipped["hidden" if path.name.startswith(".") else path.suffix.lower() or "no extension"] += 1
-    return skipped
 
 
 def example(folder: Path) -> str:

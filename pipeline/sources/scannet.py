@@ -23,7 +23,6 @@ import functools
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,6 @@ from cache_schema.errors import UserError
 from pipeline.formats import ply
 from pipeline.geometry import Boxes, Cloud
 from pipeline.reading import File
-from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
 from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import folder_at
@@ -49,8 +47,11 @@ from pipeline.sources.scenes import (
     colors_from,
     finished_scene,
     from_arrays,
+    labels_of_points,
+    other_files,
     present,
     room_for,
+    rows_of_boxes,
     upright,
     whole_numbers,
 )
@@ -170,10 +171,7 @@ def _from_export(vertices: Path) -> Cloud:
     colors, said = colors_from(values[:, 3:], 255, vertices.name)
     if len(files) == 1:
         return finished_scene(values[:, :3], colors, warnings=(*said, "the scan has no labels", "no axis alignment"))
-    labels = [array(path, None, "one label for each point") for path in files[1:3]]
-    for path, label in zip(files[1:3], labels, strict=True):
-        if len(label) != len(values):
-            raise UserError(f"{path.name} has {len(label):,} labels for the {len(values):,} points of {vertices.name}")
+    labels = [labels_of_points(path, vertices, len(values)) for path in files[1:3]]
     part = _classes(whole_numbers(labels[0], 0, LAST, files[1].name), CLASSES)
     instance = whole_numbers(labels[1], 0, 2**31 - 1, files[2].name) - 1
     points = values[:, :3]
@@ -190,18 +188,16 @@ def _exported_boxes(path: Path) -> tuple[Boxes, list[str]]:
     """The boxes in a file `[m, 7]`: centre, full lengths, number of NYU40."""
     values = _rows_of(path)
     number = whole_numbers(values[:, 6], 0, LAST, f"{path.name}, column 7 (class)")
-    if not np.isfinite(values).all() or (values[:, 3:6] < 0).any():
-        raise UserError(f"{path.name}: a box has a negative size or numbers that are not finite")
     kind = _classes(number, OBJECTS)
     known = kind >= 0
     said = [f"{np.count_nonzero(~known)} boxes of {path.name} have none of the {len(OBJECTS)} classes and are left out"]
     box = np.column_stack([upright(values[:, :3]), values[:, [3, 5, 4]], np.zeros(len(values))])[known]
-    return Boxes(box=box.astype(np.float64), kind=kind[known].astype(np.int32)), [] if known.all() else said
+    return Boxes(box=box, kind=kind[known].astype(np.int32)), [] if known.all() else said
 
 
-def _rows_of(path: Path) -> NDArray[Any]:
+def _rows_of(path: Path) -> NDArray[np.float64]:
     """The boxes `[m, 7]` of a scene."""
-    return array(path, 7, "centre, size and class of a box")
+    return rows_of_boxes(path, 7, "centre, size and class of a box")
 
 
 def _classes(numbers: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
@@ -469,14 +465,14 @@ def open_source(
     notes = _about(root, scenes, told)
     if lists and not told and table is None:
         raise UserError(f"option lists: {lists!r} holds neither scannetv2_train.txt, scannetv2_val.txt nor {TABLE}")
-    entries, more = crops.listed(scenes, cut, lambda scene: reader.scene(scene.locator).points)
+    entries, more = reader.listed(scenes)
     if locators and _of_arrays(root / locators[0]):
         labelled = Labelled(parts=CLASSES, instances=True, origins=True)
         notes.append("nothing aligns the axes of Pointcept's scenes, so there are no boxes; the scans themselves have them")
     else:
         most = room_for((_boxes_of(root / locator, reader.table) for locator in locators), cut)
         labelled = Labelled(parts=CLASSES, instances=True, origins=True, boxes=OBJECTS, most=most)
-    return Source.of(reader, entries, _skipped(root), [*notes, *more], labelled=labelled)
+    return Source.of(reader, entries, other_files(_homes(root), _belongs), [*notes, *more], labelled=labelled)
 
 
 def _found(root: Path) -> list[str]:
@@ -567,14 +563,9 @@ def _boxes_of(path: Path, table: str) -> int | None:
         return None
 
 
-def _skipped(root: Path) -> Counter[str]:
-    """Files at the location that are no scans, by extension."""
-    skipped: Counter[str] = Counter()
-    for home in _homes(root):
-        for path in home.iterdir():
-            if path.is_file() and not EXPORT.fullmatch(path.name) and not re.fullmatch(r"scannetv2.*\.(txt|tsv)", path.name):
-                skipped["hidden" if path.name.startswith(".") else path.suffix.lower() or "no extension"] += 1
-    return skipped
+def _belongs(name: str) -> bool:
+    """Whether a file belongs to an export, or is a list or the table."""
+    return bool(EXPORT.fullmatch(name) or re.fullmatch(r"scannetv2.*\.(txt|tsv)", name))
 
 
 def example(folder: Path) -> str:

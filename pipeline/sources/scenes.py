@@ -6,8 +6,10 @@ A source of scenes makes its own reader from `SceneReader`: it says which files 
 Letters: n points, m boxes.
 """
 
+import abc
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,7 +29,7 @@ COARSE: Final = 2e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneReader:
+class SceneReader(abc.ABC):
     """Reads crops of scenes. See `catalog.Reader`. The locator of a crop is `SCENE#CROP`."""
 
     kind: str
@@ -36,21 +38,25 @@ class SceneReader:
     textures: Textures
     crop: Crop
 
+    @abc.abstractmethod
     def files(self, scene: str) -> list[Path]:
         """The files that a scene is made from, all of them existing.
 
         Raises:
             UserError: one is missing.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def scene(self, scene: str) -> Cloud:
         """The whole scene, +Y up, as `finished_scene` makes it.
 
         Raises:
             UserError: its files are damaged, or do not fit together.
         """
-        raise NotImplementedError
+
+    def listed(self, scenes: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
+        """One entry for each crop of each scene, and notes. See `crops.listed`."""
+        return crops.listed(scenes, self.crop, lambda scene: self.scene(scene.locator).points)
 
     def read(self, entry: Entry) -> Cloud:
         scene, name = crops.parted(entry.locator)
@@ -86,6 +92,17 @@ def present(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"no such file: {path.parent.name}/{path.name}")
     return path
+
+
+def other_files(folders: Iterable[Path], belongs: Callable[[str], object]) -> Counter[str]:
+    """The number of files in folders that belong to no scene, by extension or reason.
+
+    Args:
+        folders: the folders. Those in them are not looked into.
+        belongs: tells by its name whether a file belongs to a scene.
+    """
+    names = (path.name for folder in folders for path in folder.iterdir() if path.is_file() and not belongs(path.name))
+    return Counter("hidden" if name.startswith(".") else Path(name).suffix.lower() or "no extension" for name in names)
 
 
 def upright(places: NDArray[Any]) -> NDArray[Any]:
@@ -302,6 +319,35 @@ def shaped(values: NDArray[Any], width: int | None, what: str) -> NDArray[Any]:
     if values.ndim != (1 if width is None else 2) or (width is not None and values.shape[1] != width):
         expected = "[n]" if width is None else f"[n, {width}]"
         raise UserError(f"{what}: expected the shape {expected}, got {list(values.shape)}")
+    return values
+
+
+def labels_of_points(path: Path, points: Path, count: int) -> NDArray[Any]:
+    """The labels `[count]` in a .npy file.
+
+    Args:
+        path: the file.
+        points: the file of the points, for messages.
+        count: number of the points.
+
+    Raises:
+        UserError: the file is missing or damaged, or has another number of labels.
+    """
+    values = array(path, None, "one label for each point")
+    if len(values) != count:
+        raise UserError(f"{path.name} has {len(values):,} labels for the {count:,} points of {points.name}")
+    return values
+
+
+def rows_of_boxes(path: Path, width: int, what: str) -> NDArray[np.float64]:
+    """The boxes `[m, width]` in a .npy file; see `array`. Columns 0 to 2 are the centre, 3 to 5 the size.
+
+    Raises:
+        UserError: the file is missing or damaged, a size is negative, or a number is not finite.
+    """
+    values = array(path, width, what).astype(np.float64)
+    if not np.isfinite(values).all() or (values[:, 3:6] < 0).any():
+        raise UserError(f"{path.name}: a box has a negative size or numbers that are not finite")
     return values
 
 

@@ -19,7 +19,6 @@ import os
 import re
 import zipfile
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,11 +29,21 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline.formats import table
 from pipeline.geometry import Boxes, Cloud
-from pipeline.sources import crops
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.sources.crops import USUAL, Crop
 from pipeline.sources.files import choice, folder_at
-from pipeline.sources.scenes import SceneReader, array, colors_from, finished_scene, present, room_for, shaped, upright, whole_numbers
+from pipeline.sources.scenes import (
+    SceneReader,
+    colors_from,
+    finished_scene,
+    other_files,
+    present,
+    room_for,
+    rows_of_boxes,
+    shaped,
+    upright,
+    whole_numbers,
+)
 
 LOOKS_FOR: Final = "000001_pc.npz and 000001_bbox.npy (SUN RGB-D as VoteNet exports it)"
 
@@ -100,9 +109,7 @@ def archived(path: Path, name: str, width: int) -> NDArray[Any]:
 
 def boxes_of(path: Path) -> Boxes:
     """The boxes in a file `[m, 8]`, with +Y up, full lengths and our sign of the angle."""
-    values = array(path, 8, "centre, half lengths, heading and class of a box").astype(np.float64)
-    if not np.isfinite(values).all() or (values[:, 3:6] < 0).any():
-        raise UserError(f"{path.name}: a box has a negative size or numbers that are not finite")
+    values = rows_of_boxes(path, 8, "centre, half lengths, heading and class of a box")
     kind = whole_numbers(values[:, 7], 0, len(CLASSES) - 1, f"{path.name}, column 8 (class)")
     # Half the lengths along the heading, across it and upwards. With +Y up, the box is turned by the negative heading about +Y.
     box = np.column_stack([upright(values[:, :3]), 2 * values[:, [3, 5, 4]], -values[:, 6]])
@@ -179,7 +186,7 @@ def open_source(
     options = (*cut.options, ("votes", voted), *((("version", version),) if version else ()))
     reader = PictureReader(kind="sunrgbd", location=str(root), options=tuple(sorted(options)), textures=textures, crop=cut, votes=voted)
     scenes = [_entry(root, home, name) for home in homes for name in _clouds(home)]
-    entries, notes = crops.listed(scenes, cut, lambda scene: reader.scene(scene.locator).points)
+    entries, notes = reader.listed(scenes)
     if voted == "objects":
         notes.append("classes of points are those of the boxes that they vote for, so a box's floor counts too (--set source.votes=none)")
     if not all(scene.split for scene in scenes):
@@ -187,7 +194,7 @@ def open_source(
     most = room_for((_count(root / scene.locator) for scene in scenes), cut)
     parts = CLASSES if voted == "objects" else ()
     labelled = Labelled(parts=parts, instances=bool(parts), origins=True, boxes=CLASSES, most=most)
-    return Source.of(reader, entries, _skipped(homes), notes, labelled=labelled)
+    return Source.of(reader, entries, other_files(homes, OWN.fullmatch), notes, labelled=labelled)
 
 
 def _chosen_homes(root: Path, version: str) -> list[Path]:
@@ -220,16 +227,6 @@ def _count(cloud: Path) -> int | None:
         return len(boxes_of(_paths(cloud)[1]).box)
     except (UserError, OSError):
         return None
-
-
-def _skipped(homes: list[Path]) -> Counter[str]:
-    """Files that belong to no scene, by extension."""
-    skipped: Counter[str] = Counter()
-    for home in homes:
-        for path in home.iterdir():
-            if path.is_file() and not OWN.fullmatch(path.name):
-                skipped["hidden" if path.name.startswith(".") else path.suffix.lower() or "no extension"] += 1
-    return skipped
 
 
 def example(folder: Path) -> str:
