@@ -10,7 +10,6 @@ which points of the scene a crop has, so that what is predicted for overlapping 
 Letters: n points of a scene, m boxes.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from pipeline.geometry import Boxes, Cloud
 from pipeline.sources.catalog import Entry, shape_id
-from pipeline.sources.files import choice
+from pipeline.sources.options import choice, number, whole
 
 WHOLE: Final = "whole"
 """Name of the only crop of a scene that is not cut."""
@@ -140,7 +139,7 @@ def _boxes(boxes: Boxes, column: Column | None, middle: np.ndarray) -> Boxes:
     kept = np.ones(len(boxes.box), bool) if column is None else column.holds(boxes.box[:, :3])
     box = boxes.box[kept].astype(np.float64)
     box[:, :3] -= middle
-    return dataclasses.replace(boxes, box=box, kind=boxes.kind[kept])
+    return replace(boxes, box=box, kind=boxes.kind[kept])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +165,8 @@ class Crop:
         given = {"size": size, "stride": stride, "least": least}
         if kind == "whole" and (unused := [name for name, value in given.items() if value != USUAL[name]]):
             raise UserError(f"option {unused[0]}: a whole scene has none; set crop=columns, too")
-        made = Crop(kind=kind, size=_metres("size", size), stride=_metres("stride", stride), least=_count(least))
+        sides = [number(name, text, 1e-3, 1e4, "metres") for name, text in (("size", size), ("stride", stride))]
+        made = Crop(kind=kind, size=sides[0], stride=sides[1], least=whole("least", least, 2, what="a number of points"))
         if made.stride > made.size:
             raise UserError(f"option stride: expected at most the size {size}, got {stride}; larger steps would leave points out")
         return made
@@ -241,22 +241,6 @@ def _held(points: np.ndarray, found: tuple[Column, ...]) -> tuple[np.ndarray, li
             where.append(np.where(there, (first_x + i) * along_z + first_z + j, -1))
             counts += np.bincount(where[-1][there], minlength=len(found))
     return counts, where
-
-
-def _metres(option: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 1e-3 <= value <= 1e4:
-        raise UserError(f"option {option}: expected metres from 0.001 to 10000, got {text!r}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 2:
-        raise UserError(f"option least: expected a number of points from 2, got {text!r}")
-    return int(text)
 
 
 def listed(scenes: Iterable[Entry], crop: Crop, points: Callable[[Entry], np.ndarray]) -> tuple[list[Entry], list[str]]:

@@ -8,13 +8,12 @@ import heapq
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from cache_schema.errors import UserError
-from cache_schema.spec import did_you_mean
 from pipeline import reading
 from pipeline.formats import collada
 from pipeline.formats.labels import Labelling, Labels
@@ -23,7 +22,6 @@ from pipeline.geometry import Geometry
 from pipeline.sources.catalog import Entry, Textures
 
 Axis = Literal["auto", "y", "z"]
-Choice = TypeVar("Choice", bound=str)
 
 WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 """Extensions of files that may be notes, lists or clouds. The contents tell."""
@@ -101,18 +99,6 @@ def axes_told(extensions: Iterable[str]) -> str:
         kinds.setdefault(UP[extension], []).append(extension)
     told = ", ".join(f"+{axis.upper()} for {' '.join(names)}" for axis, names in sorted(kinds.items()))
     return f"up is what is usual for the format: {told}; choose with --set source.up=y|z"
-
-
-def choice(what: str, value: str, allowed: Sequence[Choice]) -> Choice:
-    """The value, if it is one of the allowed ones.
-
-    Raises:
-        UserError: it is another value.
-    """
-    for one in allowed:
-        if value == one:
-            return one
-    raise UserError(f"{what}: expected one of {', '.join(map(repr, allowed))}, got {value!r}{did_you_mean(value, allowed)}")
 
 
 def folder_at(location: str) -> Path:

@@ -37,7 +37,8 @@ from typing import Final
 
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice, find_files, folder_at
+from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, find_files, folder_at
+from pipeline.sources.options import choice
 from pipeline.sources.parts import chosen, labelled_by
 from pipeline.sources.splits import SPLITS
 

@@ -34,8 +34,9 @@ from cache_schema.spec import canonical, did_you_mean
 from pipeline.formats.table import is_table
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, choice
+from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told
 from pipeline.sources.folder import label_asked, name_in
+from pipeline.sources.options import choice
 from pipeline.sources.parts import chosen, labelled_by
 
 LOOKS_FOR: Final = "a .csv, .json, .jsonl or .txt list of paths"

@@ -30,7 +30,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,13 +38,12 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
-from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
 from pipeline.geometry import Cloud, Mesh, beside, compact, finished_cloud, normalized
 from pipeline.sources import catalog
 from pipeline.sources.catalog import Entry, Reader, Source, Textures, shape_id
-from pipeline.sources.files import choice
+from pipeline.sources.options import choice, number, whole
 
 if TYPE_CHECKING:
     from pipeline.scan import Crop, Scan, Sensor
@@ -159,44 +157,15 @@ def _settings(variant: str, copies: str, poses: str, pixels: str, noise: str, dr
         raise UserError(f"option copies: only variant=hard makes several boxes of an object, and the variant is {asked}")
     if scan_revision != REVISION:
         raise UserError(f"option scan_revision: this version makes scans of revision {REVISION}, asked for {scan_revision!r}")
-    settings = Settings(
+    return Settings(
         variant=asked,
-        copies=_whole("copies", copies or str(COPIES), 1, 1000) if asked == "hard" else 1,
-        poses=_whole("poses", poses, 1, 200),
-        pixels=_whole("pixels", pixels, 16, 1024),
-        noise=_number("noise", noise),
-        drop=_number("drop", drop),
-        seed=_whole("scan_seed", scan_seed, 0, 10**9),
+        copies=whole("copies", copies or str(COPIES), 1, 1000) if asked == "hard" else 1,
+        poses=whole("poses", poses, 1, 200),
+        pixels=whole("pixels", pixels, 16, 1024),
+        noise=number("noise", noise, 0, 0.1),
+        drop=number("drop", drop, 0, 0.9),
+        seed=whole("scan_seed", scan_seed, 0, 10**9),
     )
-    within("option noise", settings.noise, 0, 0.1)
-    within("option drop", settings.drop, 0, 0.9)
-    return settings
-
-
-def _number(name: str, text: str) -> float:
-    """The number that an option gives.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"option {name}: expected a number, got {text!r}")
-    return number + 0.0  # so that -0 is 0
-
-
-def _whole(name: str, text: str, least: int, most: int) -> int:
-    """The whole number that an option gives.
-
-    Raises:
-        UserError: it is none, or beyond the limits.
-    """
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most):
-        raise UserError(f"option {name}: expected a whole number from {least} to {most}, got {text!r}")
-    return int(text)
 
 
 def example(folder: Path) -> str:

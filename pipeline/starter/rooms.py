@@ -29,7 +29,7 @@ from pipeline import geometry
 from pipeline.sources import catalog
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.sources.crops import USUAL, Crop, listed, parted, remembered
-from pipeline.sources.files import choice
+from pipeline.sources.options import choice, number, whole
 from pipeline.starter import shapes
 from pipeline.starter.indoors import programmes, scene
 from pipeline.starter.indoors.known import kind_of, known
@@ -103,10 +103,10 @@ def open_source(
     passed = {"inner": inner, "label": label, "split": split, "split_seed": split_seed, "up": up}
     options = {
         "ceiling": choice("option ceiling", ceiling, ("no", "yes")),
-        "count": str(_number("count", count)),
-        "density": repr(_density(density)),
+        "count": str(whole("count", count, 0)),
+        "density": repr(number("density", density, *DENSITY, "points per square metre")),
         "revision": REVISION,
-        "seed": str(_number("seed", seed)),
+        "seed": str(whole("seed", seed, 0)),
         **dict(cut.options),
         **{name: value for name, value in passed.items() if value},
     }
@@ -134,22 +134,6 @@ def example(folder: Path) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------- options
-
-
-def _number(name: str, value: str) -> int:
-    if not value.isascii() or not value.isdigit() or len(value) > 9:
-        raise UserError(f"option {name}: expected a number of at most nine digits, got {value!r}")
-    return int(value)
-
-
-def _density(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not DENSITY[0] <= value <= DENSITY[1]:
-        raise UserError(f"option density: expected points per square metre from {DENSITY[0]:g} to {DENSITY[1]:g}, got {text!r}")
-    return value
 
 
 def _classes(text: str, stock: Stock) -> tuple[str, ...]:

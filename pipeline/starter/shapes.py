@@ -26,6 +26,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import canonical
 from pipeline import geometry
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
+from pipeline.sources.options import whole
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.solids import Material, Solid, unit
 from pipeline.starter.kinds.thing import PARTS, Parts
@@ -110,19 +111,16 @@ def open_source(
         seed: another seed makes others.
         revision: of the code that makes them, recorded with a cache. Only the present one can be had.
     """
-    numbers = {"count": count, "seed": seed}
-    for name, value in numbers.items():
-        if not value.isascii() or not value.isdigit() or len(value) > 9:
-            raise UserError(f"option {name}: expected a number of at most nine digits, got {value!r}")
+    shapes, chosen = whole("count", count, 0), whole("seed", seed, 0)
     if revision != REVISION:
         raise UserError(f"option revision: this version makes the shapes of revision {REVISION}, asked for {revision!r}")
-    options = (("count", str(int(count))), ("revision", REVISION), ("seed", str(int(seed))))
+    options = (("count", str(shapes)), ("revision", REVISION), ("seed", str(chosen)))
     entries = []
-    for index in range(int(count)):
+    for index in range(shapes):
         kind, number = list(KINDS)[index % len(KINDS)], index // len(KINDS)
         split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
         entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split, licence=LICENCE))
-    return Source.of(ShapeMaker(seed=int(seed), options=options, textures=textures), entries, labelled=Labelled(parts=PARTS))
+    return Source.of(ShapeMaker(seed=chosen, options=options, textures=textures), entries, labelled=Labelled(parts=PARTS))
 
 
 def example(folder: Path) -> str:
