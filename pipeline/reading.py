@@ -50,7 +50,7 @@ Sketchfab and many asset stores keep meshes and pictures in folders beside each 
 
 
 class PartLabels(Protocol):
-    """How labels of parts are read: a `pipeline.formats.labels.Labelling`, which the formats know."""
+    """What `load` needs of a `pipeline.formats.labels.Labelling`. It is a protocol, because that module imports this one."""
 
     def checked(self, file: "File", shape: Geometry) -> Geometry:
         """The shape that was read from a file, with a warning if some of it has no label."""
@@ -69,7 +69,7 @@ def load(
         path: The file. Materials and textures are looked for where the file says, then beside it.
         up: The axis of the file that points up. The shape is turned so that +Y points up.
         textures: `require` makes a missing texture file an error, `grey` goes on without it.
-        labels: How part labels are read; None for none. A shape that has none gets a warning.
+        labels: Turns labels into parts; None if no labels are read. A shape that has none gets a warning.
 
     Returns:
         A `Mesh`, or a `Cloud` where the file has points and no triangles. Vertices that no triangle uses are dropped. A shape

@@ -76,7 +76,7 @@ MOST: Final = np.iinfo(np.int16).max
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """How the labels of shapes are read, and what they mean."""
+    """Where the part labels of shapes are (the option `labels`), and which part each raw label means (the option `parts`)."""
 
     way: Way
     name: str = ""
@@ -285,7 +285,7 @@ class Labelling:
 
 
 def labelling(file: File) -> Labelling | None:
-    """How the labels of a file are read; None where none are asked for."""
+    """The `Labelling` that a file is read with; None if nobody asks for labels."""
     assert file.labels is None or isinstance(file.labels, Labelling)
     return file.labels
 

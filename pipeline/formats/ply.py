@@ -314,49 +314,36 @@ def _labelled(
         return {}
     if asked.how.way == "texture":
         return {"label_map": asked.of_picture(file), "label_uv": _label_places(vertices, faces, counts, triangles, faces_of)}
-    rows = (file, vertices, faces, len(counts), faces_of, polygon)
-    return {"part": _part_of_triangles(*rows), "instance": _objects_of_triangles(*rows)}
+    parts = asked.of_field(faces.columns, "face property") if faces.rows else None
+    parts = asked.of_faces(file, faces.rows) if parts is None else parts
+    parts_of_vertices = asked.of_field(vertices.columns, "vertex property") if parts is None else None
+    if parts_of_vertices is not None:
+        corners = parts_of_vertices[faces_of]  # [F, 3]
+        if mixed := np.count_nonzero((corners != corners[:, :1]).any(axis=1)):
+            file.warn(f"labels are of vertices: {mixed:,} of {len(corners):,} triangles have several, and take that of most corners")
+    objects = asked.of_objects(faces.columns, "face property") if faces.rows else None
+    objects_of_vertices = asked.of_objects(vertices.columns, "vertex property") if objects is None else None
+    return {
+        "part": _of_triangles(parts, parts_of_vertices, len(counts), faces_of, polygon),
+        "instance": _of_triangles(objects, objects_of_vertices, len(counts), faces_of, polygon),
+    }
 
 
-def _part_of_triangles(
-    file: File, vertices: Table, faces: Table, polygons: int, triangles: NDArray[Any], polygon: NDArray[Any]
-) -> NDArray[np.int16] | None:
-    """Part labels `[F]` of the triangles; None where none are asked for or found. A property of faces comes before one of vertices.
+def _of_triangles(
+    of_faces: NDArray[Any] | None, of_vertices: NDArray[Any] | None, polygons: int, triangles: NDArray[Any], polygon: NDArray[Any]
+) -> NDArray[Any] | None:
+    """Labels `[F]` of triangles, from those of faces or else of vertices; None where there are neither.
 
     Args:
-        polygons: P, which is more than the rows of `faces` where the file has strips, too. Triangles of strips get no label.
+        of_faces: label of each row of element 'face'.
+        of_vertices: `[V]`.
+        polygons: P, which is more than the faces where the file has strips, too. Triangles of strips get -1.
         triangles: `[F, 3]` vertices of each triangle.
         polygon: `[F]` polygon of each triangle.
     """
-    asked = labelling(file)
-    if asked is None:
-        return None
-    given = asked.of_field(faces.columns, "face property") if faces.rows else None
-    given = asked.of_faces(file, faces.rows) if given is None else given
-    if given is not None:
-        of_polygons: NDArray[np.int16] = np.concatenate([given, np.full(polygons - len(given), -1, np.int16)])
-        of_triangles: NDArray[np.int16] = of_polygons[polygon]
-        return of_triangles
-    of_vertices = asked.of_field(vertices.columns, "vertex property")
-    if of_vertices is None:
-        return None
-    corners = of_vertices[triangles]  # [F, 3]
-    mixed = np.count_nonzero((corners != corners[:, :1]).any(axis=1))
-    if mixed:
-        file.warn(f"labels are of vertices: {mixed:,} of {len(corners):,} triangles have several, and take that of most corners")
-    return majority(corners)
-
-
-def _objects_of_triangles(
-    file: File, vertices: Table, faces: Table, polygons: int, triangles: NDArray[Any], polygon: NDArray[Any]
-) -> NDArray[Any] | None:
-    """The number of the object of each triangle `[F]`, -1 for none; None where none are asked for or found. See `_part_of_triangles`."""
-    asked = labelling(file)
-    given = asked.of_objects(faces.columns, "face property") if asked and faces.rows else None
-    if given is not None:
-        of_polygons = np.concatenate([given, np.full(polygons - len(given), -1, np.int32)])
+    if of_faces is not None:
+        of_polygons = np.concatenate([of_faces, np.full(polygons - len(of_faces), -1, of_faces.dtype)])
         return np.asarray(of_polygons[polygon])
-    of_vertices = asked.of_objects(vertices.columns, "vertex property") if asked else None
     return None if of_vertices is None else majority(of_vertices[triangles])
 
 

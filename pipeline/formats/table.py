@@ -120,7 +120,11 @@ def _from_archive(file: File) -> Cloud:
                     file.warn(f"{name} holds Python objects: left out")
     except (*NO_ARRAY, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError) as error:
         raise _damaged(error) from error
-    tables = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu" and array.ndim >= 1}
+    asked = labels.labelling(file)
+    of_labels = {name for name in arrays if asked is not None and asked.field([name])}
+    tables = {
+        name: array for name, array in arrays.items() if array.dtype.kind in ("fiub" if name in of_labels else "fiu") and array.ndim >= 1
+    }
     if rest := sorted(arrays.keys() - tables.keys()):
         file.warn(f"left out: {', '.join(rest[:8])} (no columns of numbers)")
     if len(tables) == 1 and columns.plain(next(iter(tables))) not in columns.POINT_KEYS:

@@ -229,7 +229,9 @@ def check_options(kind: str, names: Iterable[str], inner: str = "", hint: str = 
         raise UserError(f"source {kind!r} cannot take source {inner!r} into it, because both have an option {shared[0]!r}")
     for name in names:
         if name not in known and name not in more:
-            raise UserError(f"source {kind!r} has no option {name!r}{did_you_mean(name, {**known, **more})}{hint}")
+            having = ", ".join(one for one, (_, options) in about().items() if name in options)
+            other = f", which a recipe or --set gives; these sources have it: {having}" if having else ""
+            raise UserError(f"source {kind!r} has no option {name!r}{other}{did_you_mean(name, {**known, **more})}{hint}")
 
 
 def _known_options(module: ModuleType) -> dict[str, str]:

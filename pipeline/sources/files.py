@@ -64,7 +64,7 @@ class FileReader:
     options: tuple[tuple[str, str], ...]
     textures: Textures
     labels: Labels | None = None
-    """How part labels are read; None for none."""
+    """Where part labels are and what they mean; None if no labels are read."""
 
     def read(self, entry: Entry) -> Geometry:
         path = self._path(entry)

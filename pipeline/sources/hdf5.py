@@ -283,7 +283,7 @@ def _labels_of_points(root: Path, files: Sequence[str], key: str, parts: str, no
         notes: get a sentence about parts that were listed.
 
     Raises:
-        UserError: a file lacks the data set, a label is no whole number, or `parts` is given without labels.
+        UserError: a file lacks the data set, it holds no numbers, or `parts` is given without labels.
     """
     if not key:
         if parts:
@@ -295,6 +295,8 @@ def _labels_of_points(root: Path, files: Sequence[str], key: str, parts: str, no
     for name in files:
         with opened(root, name) as file:
             held_labels = reached(file, key, root)
+            if held_labels.dtype.kind not in "fiub":
+                raise UserError(f"option labels: {shape_text(name)}, {key} has the type {held_labels.dtype}, expected whole numbers")
             rows = max(1, LABELS_AT_ONCE // max(1, math.prod(held_labels.shape[1:])))
             for start in range(0, len(held_labels) if held_labels.ndim else 0, rows):
                 values = np.unique(np.asarray(held_labels[start : start + rows]))
@@ -321,6 +323,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         clouds = reached(file, keys.clouds, root)
         check_clouds(clouds, f"{text}, {keys.clouds}", file)
         count = len(clouds)
+        points = clouds.shape[2 if columns.lies(clouds.shape[1:]) else 1]
         if columns.lies(clouds.shape[1:]):
             notes.append(f"{text}, {keys.clouds}: stored as {list(clouds.shape)}, read as clouds of {clouds.shape[2]} points")
         if keys.colors:
@@ -331,7 +334,6 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         if keys.labels and label != "none":
             known = _class_names(file, root, name)
             held_labels, where = reached(file, keys.labels, root), f"{text}, {keys.labels}"
-            points = clouds.shape[2 if columns.lies(clouds.shape[1:]) else 1]
             if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
                 notes.append(
                     f"{where}: {list(held_labels.shape)} are labels of points, one for each of {points}, and are not used as classes; "
@@ -346,7 +348,6 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         rest = [key for key in file if key not in used and columns.plain(key) not in NAME_KEYS]
         if rest:
             notes.append(f"not used: {', '.join(map(shape_text, rest[:8]))}" + (f" and {len(rest) - 8} more" if len(rest) > 8 else ""))
-        points = clouds.shape[2 if columns.lies(clouds.shape[1:]) else 1]
         like_labels = [key for key in rest if _whole_for_points(file, key, count, points)]
         if like_labels and not points_labels:
             shown = shape_text(like_labels[0])

@@ -188,6 +188,8 @@ def _of_leaves(leaves: NDArray[Any], held: Any, names: Sequence[str], count: int
         raise UserError(f"expected label [{count}] and, in the .json, a list ins_seg, got {list(leaves.shape)} and {held!r:.20}")
     number = 0
     for item in held:
+        if not (isinstance(item, dict) and isinstance(item.get("part_name"), str) and isinstance(item.get("leaf_id_list"), list)):
+            raise UserError(f"expected part_name and leaf_id_list for each object in the list ins_seg of the .json, got {item!r:.60}")
         if item["part_name"] not in names:
             continue
         mine = np.isin(leaves, item["leaf_id_list"])

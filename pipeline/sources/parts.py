@@ -32,7 +32,7 @@ GLANCE: Final = 100
 def chosen(
     option: str, parts: str, instances: str, root: Path, paths: Sequence[Path]
 ) -> tuple[Labels | None, tuple[tuple[str, str], ...], list[str]]:
-    """How the part labels of shapes are read.
+    """Checks the options `labels`, `parts` and `instances`, and finds the names of the parts where the options give none.
 
     Args:
         option: the option `labels`: `none`, `auto` or one of the ways of `pipeline.formats.labels`. `auto` reads the files of labels beside
@@ -80,7 +80,7 @@ def chosen(
 
 
 def labelled_by(how: Labels | None) -> Labelled:
-    """The labels that a source has whose shapes are read so."""
+    """The labels of points that a source promises if its shapes are read with these labels; none for None."""
     return Labelled(parts=how.parts, instances=bool(how.objects)) if how else Labelled()
 
 

@@ -1,4 +1,4 @@
-"""Labels of points and boxes: from a triangle or a point of the source to the cache. Run: pytest tests/pipeline/test_labels_of_points.py"""
+"""Labels of points and boxes on their way from a made-up source to the cache. Run: pytest tests/pipeline/test_labelled_builds.py"""
 
 import dataclasses
 import hashlib
