@@ -404,6 +404,10 @@ def test_partnet_with_the_hierarchy_of_parts(tmp_path):
     (folder / "train-00.json").write_text(json.dumps(records))
     with pytest.raises(UserError, match="points of chair/leg are in another object of the level, too"):
         source.reader.read(source.entries[0])
+    records[0]["ins_seg"] = [leg, {"leaf_id_list": [2]}]
+    (folder / "train-00.json").write_text(json.dumps(records))
+    with pytest.raises(UserError, match="expected part_name and leaf_id_list for each object"):
+        source.reader.read(source.entries[0])
     (folder / "train-00.json").unlink()
     with pytest.raises(UserError, match=r"no such file: train-00\.json"):
         source.reader.read(source.entries[0])
@@ -671,6 +675,16 @@ def test_fields_and_columns_of_clouds(tmp_path):
         )
 
 
+def test_labels_that_are_true_or_false(tmp_path):
+    points, labels = clouds(1)[0], np.arange(300) % 3 == 0
+    np.savez(tmp_path / "a.npz", points=points, label=labels, other=labels)
+    source = open_source(str(tmp_path), labels="field", up="y")
+    assert source.labelled.parts == ("0", "1")
+    cloud = source.reader.read(source.entries[0])
+    np.testing.assert_array_equal(cloud.part, labels)
+    assert any(text.startswith("left out: other") for text in cloud.warnings)
+
+
 def test_numbers_of_objects_in_a_field(tmp_path):
     points, labels, objects = clouds(1)[0], np.arange(300) % 2, np.arange(300) % 7 - 1
     np.savez(tmp_path / "a.npz", points=points, label=labels, object_id=objects)
@@ -771,6 +785,10 @@ def test_labels_of_points_in_any_hdf5_file(tmp_path):
         open_source(str(tmp_path / "train.h5"), labels="pid", parts="a,b").reader.read(source.entries[0])
     with pytest.raises(UserError, match="has no 'gone'"):
         open_source(str(tmp_path / "train.h5"), labels="gone")
+    with h5py.File(tmp_path / "train.h5", "a") as file:
+        file["words"] = [["leg"] * 300] * 3
+    with pytest.raises(UserError, match="words has the type object, expected whole numbers"):
+        open_source(str(tmp_path / "train.h5"), labels="words")
 
 
 @pytest.mark.parametrize("kind", ["obj", "ply", "gltf"])

@@ -335,6 +335,12 @@ def test_a_scene_is_read_once_for_all_of_its_crops(rooms, monkeypatch):
     assert len(opened) == 15
 
 
+def test_an_option_of_scenes_is_refused_for_shapes_with_the_sources_that_have_it(tmp_path):
+    (tmp_path / "a.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
+    with pytest.raises(UserError, match="'folder' has no option 'crop', which a recipe .*: rooms, s3dis, scannet, sunrgbd;"):
+        open_source(str(tmp_path), **configured("scenes", []).source.settings)
+
+
 def test_small_crops_are_left_out_and_counted(rooms):
     home, ordered = rooms
     source = open_source(str(home), least="130", stride="1")
@@ -344,6 +350,8 @@ def test_small_crops_are_left_out_and_counted(rooms):
     mine = [entry for entry in source.entries if entry.id.startswith("Area_5/")]
     assert len(mine) == np.count_nonzero(counts >= 130) < len(counts)
     assert any("crops with fewer than 130 points are left out" in note and "lie in no crop" in note for note in source.notes)
+    assert any("source.least=2" in note for note in source.notes)
+    assert not any("source.least=2" in note for note in open_source(str(home), least="2", size="0.1", stride="0.1").notes)
 
 
 def test_a_room_that_cannot_be_read_is_one_row_that_fails(rooms):
