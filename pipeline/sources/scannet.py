@@ -387,14 +387,20 @@ def _boxes(points: NDArray[Any], instance: NDArray[np.int64], part: NDArray[np.i
     return boxes_around(points, instance, kinds)
 
 
-@functools.cache
 def _numbers_of_classes(path: str) -> Mapping[str, int]:
     """By raw name of an object: its number of NYU40, 0 for none, from the table of ScanNet.
 
     Raises:
-        UserError: the file is no such table.
+        UserError: there is no such file, or it is no such table.
     """
-    with present(Path(path)).open(encoding="utf-8-sig", newline="") as stream:
+    table = present(Path(path))
+    return _parsed_table(table, table.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed_table(path: Path, changed: int) -> Mapping[str, int]:
+    """See `_numbers_of_classes`. `changed` is the time of the last change, so that a table that is mended is read again."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     if not rows or not {"raw_category", "nyu40id"} <= rows[0].keys():
         raise UserError(f"{TABLE}: expected columns raw_category and nyu40id, separated by tabs")
