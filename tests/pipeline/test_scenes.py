@@ -337,7 +337,7 @@ def test_a_scene_is_read_once_for_all_of_its_crops(rooms, monkeypatch):
 
 def test_an_option_of_scenes_is_refused_for_shapes_with_the_sources_that_have_it(tmp_path):
     (tmp_path / "a.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
-    with pytest.raises(UserError, match="'folder' has no option 'crop', which a recipe .*: rooms, s3dis, scannet, sunrgbd;"):
+    with pytest.raises(UserError, match=r"'folder' has no option 'crop', which a recipe .*: rooms, s3dis, scannet, sunrgbd;"):
         open_source(str(tmp_path), **configured("scenes", []).source.settings)
 
 
