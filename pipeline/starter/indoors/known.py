@@ -1,4 +1,4 @@
-"""What is known about the things of a house: where they stand, and how large they are.
+"""Where the things of a house usually stand, and how large they usually are.
 
     known("bed")                       # Known(place="wall", by="length", metres=2.05, ...)
     kind_of("night_stand")             # "night stand"
@@ -18,7 +18,7 @@ Place = Literal["wall", "corner", "middle", "floor", "top"]
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known about one kind of thing."""
+    """Where things of one kind stand, and how large they are."""
 
     place: Place
     by: Literal["height", "length"] = "height"
@@ -101,10 +101,10 @@ KNOWN: Final[dict[str, Known]] = {
     "umbrella": _thing(0.9, "floor"),
     "vase": _thing(0.3),
 }
-"""By kind: what is known about it."""
+"""Kinds of things, each with its place and size."""
 
 UNKNOWN: Final = Known(place="floor", by="length", metres=0.5, most=0.5)
-"""What is assumed about a kind that is not in `KNOWN`."""
+"""Place and size of a kind that is not in `KNOWN`. They are a guess."""
 
 SAME: Final[dict[str, str]] = {
     "armchair": "chair",
@@ -143,7 +143,7 @@ SAME: Final[dict[str, str]] = {
     "tv": "monitor",
     "washbasin": "sink",
 }
-"""By other word: the kind that it means."""
+"""Other words for kinds, each with the kind that it means."""
 
 OUTSIDE: Final = frozenset(
     (
@@ -159,7 +159,7 @@ _HEADS: Final = tuple(sorted((word for word in (*KNOWN, *SAME) if len(word) >= 4
 
 
 def known(kind: str) -> Known:
-    """What is known about a kind; for others an assumption."""
+    """Return the entry of a kind in `KNOWN`; for a kind that is not there, the guess `UNKNOWN`."""
     return KNOWN.get(kind, UNKNOWN)
 
 

@@ -172,7 +172,7 @@ def possible(kinds: Set[str]) -> list[str]:
 
 
 def wished(rng: Rng, room: str, area: float, stock: Stock, split: str, kinds: Set[str]) -> list[Wish]:
-    """What is to be put into a room, the large things first.
+    """Draw the list of things to put into a room, large ones first.
 
     Args:
         rng: decides all that is random.

@@ -116,6 +116,13 @@ class Shell:
         """Square metres of floor."""
         return self.width * self.depth - (0.0 if self.notch is None else self.notch.width * self.notch.depth)
 
+    def holds(self, footprint: Footprint) -> bool:
+        """Whether a rectangle lies on the floor, with all of its area."""
+        corners = footprint.corners()
+        if corners.min() < 0 or (corners > (self.width, self.depth)).any():
+            return False
+        return self.notch is None or not footprint.overlaps(self.notch)
+
     def rectangles(self) -> list[tuple[float, float, float, float]]:
         """x0, x1, z0, z1 of one or two rectangles that make up the floor."""
         if self.notch is None:
