@@ -337,6 +337,10 @@ def test_the_back_of_a_chair_tells_where_it_faces(tmp_path):
         ("carton", "carton"),
         ("BookShelf", "bookshelf"),
         ("book_case tall", "bookshelf"),
+        ("tv_stand", "cabinet"),
+        ("piano stool", "stool"),
+        ("toilet paper", None),
+        ("ToiletPaper roll", None),
     ],
 )
 def test_names_of_classes_become_kinds(name, kind):

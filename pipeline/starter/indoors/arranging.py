@@ -2,7 +2,7 @@
 
 room = Arrangement(shell, rng)
 room.put(wish, item)               # True if there was room for it
-room.placed                        # [Placed(kind="bed", x=..., y=0.0, z=..., turn=..., ...), ...]
+room.placed                        # [Placed(kind="bed", item=..., footprint=..., y=0.0), ...]
 """
 
 import math

@@ -1,7 +1,7 @@
 """The empty room: its floor and walls, with doors and windows.
 
     shell = planned(rng, "bedroom")
-    shell.walls[0].length, shell.doors[0].width
+    shell.walls[0].length, shell.walls[0].doors
     labelled = built(shell, rng, ceiling=False)         # [("floor", Solid), ("wall", Solid), ...]
 
 A room covers 0..width along x and 0..depth along z; if it is an L, one corner is missing. Nothing of it lies outside these bounds.
@@ -35,6 +35,7 @@ L_FROM: Final = 3.8
 """Least width and depth of a room that may be an L."""
 
 L_CHANCE: Final = 0.5
+"""Share of these rooms that are an L."""
 
 SKIRTING: Final = (0.08, 0.012)
 """Height and depth of the boards along the walls."""
@@ -49,6 +50,7 @@ CARPETS: Final = ("grey", "grey", "beige", "brown", "blue", "green", "red")
 """Colours of carpets."""
 
 PANE: Final = Material(color=(0.62, 0.76, 0.86), roughness=0.1)
+"""Material of window panes."""
 
 
 @dataclass(frozen=True, kw_only=True)
