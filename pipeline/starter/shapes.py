@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
@@ -145,7 +146,7 @@ class ShapeMaker:
 
 
 def parts_of(solids: list[Solid]) -> tuple[geometry.Part, ...]:
-    """Solids of one material become one `geometry.Part`. Its labels are indices of the names of their parts in `PARTS`."""
+    """Solids of one material become one `geometry.Part`. Its labels are indices in `PARTS` of the names of faces, -1 without a name."""
     groups: dict[Material, list[Solid]] = defaultdict(list)
     for solid in solids:
         groups[solid.material].append(solid)
@@ -156,7 +157,7 @@ def parts_of(solids: list[Solid]) -> tuple[geometry.Part, ...]:
             geometry.Part(
                 vertices=np.concatenate([solid.vertices for solid in group]).astype(np.float32),
                 faces=np.concatenate([solid.faces + start for solid, start in zip(group, starts, strict=True)]).astype(np.int32),
-                part=np.concatenate([np.full(len(solid.faces), np.searchsorted(PARTS, solid.part)) for solid in group]).astype(np.int16),
+                part=np.concatenate([_labels(solid) for solid in group]),
                 normals=np.concatenate([solid.normals for solid in group]).astype(np.float32),
                 base_color=(*material.color, 1.0),
                 metallic=material.metallic,
@@ -164,3 +165,9 @@ def parts_of(solids: list[Solid]) -> tuple[geometry.Part, ...]:
             )
         )
     return tuple(parts)
+
+
+def _labels(solid: Solid) -> NDArray[np.int16]:
+    """Index in `PARTS` of the name of each face, -1 for a face without one [F]."""
+    names = np.broadcast_to(solid.part, len(solid.faces))
+    return np.where(names == "", -1, np.searchsorted(PARTS, names)).astype(np.int16)

@@ -14,7 +14,7 @@ from pipeline.starter.kinds import kit
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.solids import box
 from pipeline.starter.kinds.thing import COLORS, PARTS, STEEL, STYLES, Thing
-from pipeline.starter.shapes import GREY_ONE_IN, STRETCH, make, open_source
+from pipeline.starter.shapes import GREY_ONE_IN, STRETCH, make, open_source, parts_of
 from pipeline.starter.texts import SUBSTANCES
 from tests.pipeline import starter_digests, starter_parts
 
@@ -196,6 +196,13 @@ def test_faces_are_named_once_and_in_places():
     ]
     assert block.named("leg").named("seat").part == "leg"
     assert block.named("leg").turned("x", 90).moved((0, 1, 0)).part == "leg"
+
+
+def test_a_face_without_a_name_has_no_label():
+    block = box((2, 2, 2), (0, 0, 0), STEEL)
+    (part,) = parts_of([block, block.named("leg"), block.hidden("top", 2.0)])
+    names = [PARTS[label] if label >= 0 else "" for label in part.part]
+    assert names == [""] * 12 + ["leg"] * 12 + [""] * 6 + ["top"] * 2 + [""] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)

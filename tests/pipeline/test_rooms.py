@@ -15,7 +15,7 @@ from cache_schema.errors import UserError
 from pipeline.geometry import Cloud
 from pipeline.sources.catalog import Source, open_source
 from pipeline.starter.indoors import programmes, scene
-from pipeline.starter.indoors.footprints import Footprint, inside
+from pipeline.starter.indoors.footprints import Footprint
 from pipeline.starter.indoors.known import KNOWN, SAME, kind_of
 from pipeline.starter.indoors.shell import SIZES, planned
 from pipeline.starter.indoors.stock import Collection, Starters
@@ -188,7 +188,7 @@ def test_plans_close_and_lie_in_their_bounds():
         assert area == pytest.approx(shell.area) == pytest.approx(sum((b - a) * (d - c) for a, b, c, d in shell.rectangles()))
         for wall in shell.walls:
             step = Footprint(x=wall.at(wall.length / 2, 0.06)[0], z=wall.at(wall.length / 2, 0.06)[1], width=0.1, depth=0.1, turn=wall.turn)
-            assert inside(step, shell.width, shell.depth, shell.notch)
+            assert shell.holds(step)
             assert all(0 < hole.begin and hole.end < wall.length and hole.top < shell.height for hole in (*wall.doors, *wall.windows))
         assert any(wall.doors for wall in shell.walls)
     assert notched > 10
@@ -337,6 +337,10 @@ def test_the_back_of_a_chair_tells_where_it_faces(tmp_path):
         ("carton", "carton"),
         ("BookShelf", "bookshelf"),
         ("book_case tall", "bookshelf"),
+        ("tv_stand", "cabinet"),
+        ("piano stool", "stool"),
+        ("toilet paper", None),
+        ("ToiletPaper roll", None),
     ],
 )
 def test_names_of_classes_become_kinds(name, kind):

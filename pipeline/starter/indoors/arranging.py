@@ -2,7 +2,7 @@
 
 room = Arrangement(shell, rng)
 room.put(wish, item)               # True if there was room for it
-room.placed                        # [Placed(kind="bed", x=..., y=0.0, z=..., turn=..., ...), ...]
+room.placed                        # [Placed(kind="bed", item=..., footprint=..., y=0.0), ...]
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.geometry import triangles
-from pipeline.starter.indoors.footprints import Footprint, inside
+from pipeline.starter.indoors.footprints import Footprint
 from pipeline.starter.indoors.known import known
 from pipeline.starter.indoors.programmes import ON_TOP, Wish
 from pipeline.starter.indoors.shell import CURTAIN, SKIRTING, Shell, Wall, curtained
@@ -116,7 +116,7 @@ class Arrangement:
 
     def _free(self, wish: Wish, item: Item, footprint: Footprint, friend: Placed | None) -> bool:
         """Whether a thing may stand somewhere: `friend` does not mind it in the free space before or around itself."""
-        if not inside(footprint, self.shell.width, self.shell.depth, self.shell.notch):
+        if not self.shell.holds(footprint):
             return False
         if any(footprint.overlaps(other) for other in (*self._doors, *self._curtains)):
             return False
@@ -172,7 +172,7 @@ class Arrangement:
             gap = (0.13 if before else SKIRTING[1]) + self._rng.uniform(0.008, 0.04)
             x, z = wall.at(along, gap + depth / 2)
             turn = wall.turn + (float(np.clip(self._rng.normal(0, 0.015), -0.03, 0.03)) if maybe(self._rng, 0.2) else 0.0)
-            yield Footprint(x=x, z=z, width=width, depth=depth, turn=turn)
+            yield _covered(item, (x, z), turn)
 
     def _near_walls(self, item: Item) -> Iterator[Footprint]:
         """Near a wall, one in two in a corner of the room, turned at random."""
@@ -183,7 +183,7 @@ class Arrangement:
             ends = (reach, wall.length - reach)
             along = pick(self._rng, ends) if maybe(self._rng, 0.5) else self._rng.uniform(min(ends), max(ends))
             x, z = wall.at(float(along), reach + self._rng.uniform(0, 0.1))
-            yield Footprint(x=x, z=z, width=width, depth=depth, turn=self._rng.uniform(-math.pi, math.pi))
+            yield _covered(item, (x, z), self._rng.uniform(-math.pi, math.pi))
 
     def _in_the_middle(self, item: Item) -> Iterator[Footprint]:
         """Away from the walls, along them or a little turned. The margin becomes smaller with each try."""
@@ -192,13 +192,13 @@ class Arrangement:
             margin = AROUND * (1 - trial / TRIES)
             turn = pick(self._rng, (0.0, math.pi / 2)) + (self._rng.normal(0, 0.15) if maybe(self._rng, 0.2) else 0.0)
             x, z = self._somewhere((width if turn < 0.8 else depth) / 2 + margin, (depth if turn < 0.8 else width) / 2 + margin)
-            yield Footprint(x=x, z=z, width=width, depth=depth, turn=turn)
+            yield _covered(item, (x, z), turn)
 
     def _anywhere(self, item: Item) -> Iterator[Footprint]:
         width, _, depth = item.size
         for _ in range(TRIES):
             x, z = self._somewhere(width / 2, depth / 2)
-            yield Footprint(x=x, z=z, width=width, depth=depth, turn=self._rng.uniform(-math.pi, math.pi))
+            yield _covered(item, (x, z), self._rng.uniform(-math.pi, math.pi))
 
     def _somewhere(self, off_x: float, off_z: float) -> tuple[float, float]:
         """A random place at least so far from the bounds of the room, or its middle."""
@@ -219,11 +219,11 @@ class Arrangement:
             for side in (-1, 1)[:: pick(self._rng, (1, -1))]:
                 gap = self._rng.uniform(0.02, 0.08)
                 x, z = anchor.footprint.place(side * ((anchor.item.size[0] + width) / 2 + gap), (depth - anchor.item.size[2]) / 2)
-                yield Footprint(x=x, z=z, width=width, depth=depth, turn=anchor.footprint.turn), anchor
+                yield _covered(item, (x, z), anchor.footprint.turn), anchor
 
     def _before(self, wish: Wish, item: Item) -> Iterator[tuple[Footprint, Placed]]:
         """Before another thing: seats turned to it, and a table at a hand's reach."""
-        width, _, depth = item.size
+        depth = item.size[2]
         seat = wish.kind in ("chair", "stool")
         for anchor in self._of(wish.near):
             for trial in range(6):
@@ -231,11 +231,11 @@ class Arrangement:
                 aside = self._rng.normal(0, 0.06) + (trial // 2) * 0.15 * pick(self._rng, (-1, 1))
                 x, z = anchor.footprint.place(aside, (anchor.item.size[2] + depth) / 2 + gap)
                 turn = anchor.footprint.turn + (math.pi + self._rng.normal(0, 0.12) if seat else 0.0)
-                yield Footprint(x=x, z=z, width=width, depth=depth, turn=turn), anchor
+                yield _covered(item, (x, z), turn), anchor
 
     def _around(self, wish: Wish, item: Item) -> Iterator[tuple[Footprint, Placed]]:
         """At a free seat of a table, turned to it."""
-        width, _, depth = item.size
+        depth = item.size[2]
         for table in self._of(wish.near):
             seats = self._seats.get(table, [])
             while seats:
@@ -243,13 +243,13 @@ class Arrangement:
                 off = depth / 2 + self._rng.uniform(0.03, 0.14)
                 x, z = table.footprint.place(x - math.sin(turn) * off, z - math.cos(turn) * off)
                 swing = self._rng.normal(0, 0.08)
-                yield Footprint(x=x, z=z, width=width, depth=depth, turn=table.footprint.turn + turn + swing), table
+                yield _covered(item, (x, z), table.footprint.turn + turn + swing), table
 
     # ------------------------------------------------------------------------------------------------- on other things
 
     def _on_top(self, wish: Wish, item: Item) -> bool:
         """Put a thing on another. Screens stand at its back and keyboards at its front, turned as it is."""
-        width, _, depth = item.size
+        depth = item.size[2]
         for anchor in self._of(wish.near):
             if anchor not in self._tops:
                 self._tops[anchor] = Top(anchor.item)
@@ -263,11 +263,11 @@ class Arrangement:
                         z = -deep + depth / 2 + self._rng.uniform(0.01, 0.1)
                     if wish.kind == "keyboard":
                         z = deep - depth / 2 - self._rng.uniform(0.02, 0.1)
-                height = top.under(Footprint(x=x, z=z, width=width, depth=depth, turn=turn))
+                height = top.under(_covered(item, (x, z), turn))
                 if height is None or not REACH[0] <= height + anchor.y <= REACH[1]:
                     continue
                 at = anchor.footprint.place(x, z)
-                footprint = Footprint(x=at[0], z=at[1], width=width, depth=depth, turn=anchor.footprint.turn + turn)
+                footprint = _covered(item, at, anchor.footprint.turn + turn)
                 if height + anchor.y + item.size[1] < self.shell.height and self._free_on(anchor, footprint):
                     self.placed.append(Placed(kind=wish.kind, item=item, footprint=footprint, y=anchor.y + height, on=anchor))
                     return True
@@ -275,10 +275,16 @@ class Arrangement:
 
     def _free_on(self, anchor: Placed, footprint: Footprint) -> bool:
         """Whether nothing else is where a thing shall stand on another."""
-        if not inside(footprint, self.shell.width, self.shell.depth, self.shell.notch):
+        if not self.shell.holds(footprint):
             return False
         others = [one.footprint for one in self.placed if one is not anchor]
         return not any(footprint.overlaps(other) for other in (*others, *self._curtains))
+
+
+def _covered(item: Item, middle: tuple[float, float], turn: float) -> Footprint:
+    """The rectangle that an item covers where its middle is at x and z, turned by radians about +Y."""
+    width, _, depth = item.size
+    return Footprint(x=middle[0], z=middle[1], width=width, depth=depth, turn=turn)
 
 
 def _hung(kind: str, item: Item) -> float:

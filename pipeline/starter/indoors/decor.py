@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.geometry import Mesh
 from pipeline.starter.indoors.arranging import Arrangement, Placed
-from pipeline.starter.indoors.footprints import Footprint, inside
+from pipeline.starter.indoors.footprints import Footprint
 from pipeline.starter.indoors.programmes import SURFACES, Wish
 from pipeline.starter.indoors.stock import standing
 from pipeline.starter.kinds.solids import Material, Solid, box
@@ -100,7 +100,7 @@ def _rug(room: Arrangement, rng: Rng) -> list[Solid]:
     if not anchors or not maybe(rng, 0.35):
         return []
     footprint = _under(pick(rng, anchors), rng)
-    if not inside(footprint, room.shell.width, room.shell.depth, room.shell.notch):
+    if not room.shell.holds(footprint):
         return []
     flat = box((footprint.width, RUG, footprint.depth), (0, 0, 0), fabric(rng))
     return [flat.turned("y", math.degrees(footprint.turn)).moved((footprint.x, 0.0, footprint.z))]

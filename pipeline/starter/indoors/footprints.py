@@ -1,4 +1,4 @@
-"""Rectangles on the floor that may be turned: whether they overlap, and whether they lie in a room.
+"""Rectangles on the floor that may be turned: where their corners are, and whether they overlap.
 
     chair = Footprint(x=1.0, z=2.0, width=0.5, depth=0.6, turn=0.3)
     chair.overlaps(table)
@@ -57,11 +57,3 @@ class Footprint:
             if (a.max(axis=0) <= b.min(axis=0) + 1e-9).any() or (b.max(axis=0) <= a.min(axis=0) + 1e-9).any():
                 return False
         return True
-
-
-def inside(footprint: Footprint, width: float, depth: float, notch: Footprint | None) -> bool:
-    """Whether a rectangle lies in a room that covers 0..width and 0..depth, without the corner `notch` if the room is an L."""
-    corners = footprint.corners()
-    if corners.min() < 0 or (corners > (width, depth)).any():
-        return False
-    return notch is None or not footprint.overlaps(notch)

@@ -1,4 +1,4 @@
-"""What is known about the things of a house: where they stand, and how large they are.
+"""Where the things of a house usually stand, and how large they usually are.
 
     known("bed")                       # Known(place="wall", by="length", metres=2.05, ...)
     kind_of("night_stand")             # "night stand"
@@ -18,7 +18,7 @@ Place = Literal["wall", "corner", "middle", "floor", "top"]
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known about one kind of thing."""
+    """Where things of one kind stand, and how large they are."""
 
     place: Place
     by: Literal["height", "length"] = "height"
@@ -101,10 +101,10 @@ KNOWN: Final[dict[str, Known]] = {
     "umbrella": _thing(0.9, "floor"),
     "vase": _thing(0.3),
 }
-"""By kind: what is known about it."""
+"""Kinds of things, each with its place and size."""
 
 UNKNOWN: Final = Known(place="floor", by="length", metres=0.5, most=0.5)
-"""What is assumed about a kind that is not in `KNOWN`."""
+"""Place and size of a kind that is not in `KNOWN`. They are a guess."""
 
 SAME: Final[dict[str, str]] = {
     "armchair": "chair",
@@ -124,6 +124,7 @@ SAME: Final[dict[str, str]] = {
     "flower pot": "potted plant",
     "flowerpot": "potted plant",
     "fridge": "refrigerator",
+    "garbage can": "trash",
     "keg": "barrel",
     "ketchup": "bottle",
     "light": "lamp",
@@ -131,6 +132,8 @@ SAME: Final[dict[str, str]] = {
     "nightstand": "night stand",
     "office chair": "chair",
     "pan": "frying pan",
+    "piano bench": "bench",
+    "piano stool": "stool",
     "plant": "potted plant",
     "screen": "monitor",
     "shelves": "shelf",
@@ -138,12 +141,15 @@ SAME: Final[dict[str, str]] = {
     "stove": "oven",
     "table lamp": "lamp",
     "television": "monitor",
+    "television stand": "cabinet",
     "trunk": "chest",
     "tub": "bathtub",
     "tv": "monitor",
+    "tv cabinet": "cabinet",
+    "tv stand": "cabinet",
     "washbasin": "sink",
 }
-"""By other word: the kind that it means."""
+"""Other words for kinds, each with the kind that it means."""
 
 OUTSIDE: Final = frozenset(
     (
@@ -151,15 +157,15 @@ OUTSIDE: Final = frozenset(
         "house lid mailbox mirror motorbike painting picture pictureframe pillar road rocket rug ship stairs stair streetlight tent train "
         "trafficlight tree truck wall watertower window"
     ).split()
-)
-"""Words for what is not furnished with: what a room has of its own, what hangs on walls or lies under furniture, and what is outside."""
+) | {"light switch", "toilet brush", "toilet paper"}
+"""Names of what does not furnish rooms: what a room has of its own, what hangs on walls or lies under furniture, and what is outside."""
 
 _HEADS: Final = tuple(sorted((word for word in (*KNOWN, *SAME) if len(word) >= 4), key=len, reverse=True))
 """Words that count as the end of a longer word, too: a `kitchentable` is a table."""
 
 
 def known(kind: str) -> Known:
-    """What is known about a kind; for others an assumption."""
+    """Return the entry of a kind in `KNOWN`; for a kind that is not there, the guess `UNKNOWN`."""
     return KNOWN.get(kind, UNKNOWN)
 
 
@@ -167,18 +173,21 @@ def kind_of(name: str) -> str | None:
     """The kind that the name of a class means.
 
     Case, hyphens and underscores do not count. A name that is a kind, or another word for one, means this kind. Otherwise the first of its
-    words that is a kind, or ends with one, decides; two words that are one kind together come before single ones. So `bed double` is a
-    bed, `table lamp` a lamp and `lamp table` a lamp. A name without such a word is a kind of its own.
+    words that is a kind, or ends with one, decides; two or three words that are one name together come before single ones. So `bed double`
+    is a bed, `table lamp` a lamp and `lamp table` a lamp. A name without such a word is a kind of its own.
 
     Returns:
         The kind in small letters with blanks; None for what rooms are not furnished with, see `OUTSIDE`.
     """
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    parts = re.sub(r"[\W_]+", " ", words).lower().split()
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    parts = re.sub(r"[\W_]+", " ", spaced).lower().split()
     whole = " ".join(parts)
     for length in (len(parts), 3, 2):
         for start in range(len(parts) - length + 1):
-            if (found := _exactly(" ".join(parts[start : start + length]))) is not None:
+            words = " ".join(parts[start : start + length])
+            if words in OUTSIDE:
+                return None
+            if (found := _exactly(words)) is not None:
                 return found
     for part in parts:
         if part in OUTSIDE:

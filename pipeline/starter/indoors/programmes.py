@@ -1,7 +1,7 @@
 """What belongs in which room: a list of wishes, drawn before any mesh is read.
 
     wishes = wished(rng, "bedroom", 14.0, stock, "train", kinds)
-    wishes[0]                       # Wish(kind="bed", place="wall", names=("bed/17", "bed/2204", "bed/31"), ...)
+    wishes[0]                       # Wish(kind="bed", where="wall", names=("bed/17", "bed/2204", "bed/31"), ...)
 
 So it is known which meshes a room depends on without reading them. Each wish names a few things; the first that can be read and for which
 there is room is taken.
@@ -71,8 +71,9 @@ ON_TOP: Final = 0.8
 """Largest height of what is put on other things, in metres."""
 
 DINING: Final = (0.6, 0.95)
+"""Least and largest height of tables to sit at, in metres."""
 LOW: Final = (0.2, 0.58)
-"""Heights of tables to sit at, and of tables before sofas."""
+"""Least and largest height of tables before sofas, in metres."""
 
 PROGRAMMES: Final[dict[str, tuple[Step, ...]]] = {
     "bathroom": (
@@ -172,7 +173,7 @@ def possible(kinds: Set[str]) -> list[str]:
 
 
 def wished(rng: Rng, room: str, area: float, stock: Stock, split: str, kinds: Set[str]) -> list[Wish]:
-    """What is to be put into a room, the large things first.
+    """Draw the list of things to put into a room, large ones first.
 
     Args:
         rng: decides all that is random.

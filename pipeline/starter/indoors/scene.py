@@ -101,7 +101,7 @@ def bare(wanted: Wanted) -> tuple[shell.Shell, list[Piece]]:
 
 
 def wished(wanted: Wanted, stock: Stock) -> list[Wish]:
-    """What is to be put into a room."""
+    """The list of things to put into a room, as `programmes.wished` draws it."""
     plan = planned(wanted)
     return programmes.wished(wanted.rng(WISHES), plan.kind, plan.area, stock, wanted.split, wanted.kinds)
 

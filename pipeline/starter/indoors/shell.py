@@ -1,7 +1,7 @@
 """The empty room: its floor and walls, with doors and windows.
 
     shell = planned(rng, "bedroom")
-    shell.walls[0].length, shell.doors[0].width
+    shell.walls[0].length, shell.walls[0].doors
     labelled = built(shell, rng, ceiling=False)         # [("floor", Solid), ("wall", Solid), ...]
 
 A room covers 0..width along x and 0..depth along z; if it is an L, one corner is missing. Nothing of it lies outside these bounds.
@@ -35,6 +35,7 @@ L_FROM: Final = 3.8
 """Least width and depth of a room that may be an L."""
 
 L_CHANCE: Final = 0.5
+"""Share of these rooms that are an L."""
 
 SKIRTING: Final = (0.08, 0.012)
 """Height and depth of the boards along the walls."""
@@ -49,6 +50,7 @@ CARPETS: Final = ("grey", "grey", "beige", "brown", "blue", "green", "red")
 """Colours of carpets."""
 
 PANE: Final = Material(color=(0.62, 0.76, 0.86), roughness=0.1)
+"""Material of window panes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,13 @@ class Shell:
     def area(self) -> float:
         """Square metres of floor."""
         return self.width * self.depth - (0.0 if self.notch is None else self.notch.width * self.notch.depth)
+
+    def holds(self, footprint: Footprint) -> bool:
+        """Whether a rectangle lies on the floor, with all of its area."""
+        corners = footprint.corners()
+        if corners.min() < 0 or (corners > (self.width, self.depth)).any():
+            return False
+        return self.notch is None or not footprint.overlaps(self.notch)
 
     def rectangles(self) -> list[tuple[float, float, float, float]]:
         """x0, x1, z0, z1 of one or two rectangles that make up the floor."""

@@ -156,8 +156,9 @@ def _light_plane(rng: Rng) -> Thing:
         spots += [(0.0, -1.9 * r, 0.37 * length)] if nose else [(0.0, -0.35 * r, -0.45 * length)]
         for x, y, z in spots:
             small = size * (1.0 if nose or x else 0.5)
-            solids += named("strut", [solid.moved((x, y, z)) for solid in wheel_of(small, small * 0.7, 0, BLACK, STEEL)])
-            solids.append(rod((x, y, z), (x * 0.4, y + 1.5 * r if nose or x else 0.2 * r, z), 0.09 * r, 0.11 * r, skin, sides=8))
+            solids += [solid.moved((x, y, z)) for solid in wheel_of(small, small * 0.7, 0, BLACK, STEEL)]
+            strut = rod((x, y, z), (x * 0.4, y + 1.5 * r if nose or x else 0.2 * r, z), 0.09 * r, 0.11 * r, skin, sides=8)
+            solids.append(strut.named("strut"))
             if x and maybe(rng, 0.4):
                 shape = ((-0.9, 0.05, 0.05), (-0.4, 0.4, 0.5), (0.2, 0.5, 0.7), (0.6, 0.1, 0.1))
                 stations = [(z + d * r, w * r, h * r, y + 0.1 * r) for d, w, h in shape]
@@ -263,7 +264,7 @@ def _fighter(rng: Rng) -> Thing:
         solids += named("missile", some)
     if wheels:
         points = [(-1.1 * r, -2.0 * r, -0.1 * length), (1.1 * r, -2.0 * r, -0.1 * length), (0.0, -2.0 * r, 0.28 * length)]
-        solids += named("wheel", _gear(points, 0.4 * r, 0.0))
+        solids += _gear(points, 0.4 * r, 0.0)
     said = parts_of(("engine", engines), ("tail fin", fins), ("missile", missiles), ("wheel", wheels))
     return Thing.of(grounded(solids), skin, ("slim",), said)
 

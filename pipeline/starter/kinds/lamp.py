@@ -176,7 +176,7 @@ def _reading_lamp(rng: Rng) -> Thing:
     if maybe(rng, 0.2):  # a flat bar with lights
         head = named("shade", [cushion((0.06, 0.02, rng.uniform(0.25, 0.4)), (0, deep * 0.8, 0.08), 0.008, paint)])
     lean = -rng.uniform(0, 40)
-    head = named("shade", [solid.moved((0, -deep * 0.9, 0)).turned("x", lean).moved(end) for solid in head])
+    head = [solid.moved((0, -deep * 0.9, 0)).turned("x", lean).moved(end) for solid in head]
     return Thing.of([*foot, *named("arm", arm), *head], paint, style, [*parts, Parts("shade", 1)], rest="pole")
 
 

@@ -61,7 +61,7 @@ def microwave(rng: Rng) -> Thing:
     elif grip == 2:
         leaf.append(cushion((0.025, high * 0.7, 0.03), (door - rim * 0.5, high * 0.15, lid + 0.008), 0.01, trim).named("handle"))
     parts += [Parts("handle", 1, trim)] if grip < 3 else []
-    solids += named("door", [s.turned("y", -opened).moved((left, low, front)) for s in leaf])
+    solids += [s.turned("y", -opened).moved((left, low, front)) for s in leaf]
     bottom = (low + high) if layout == 3 else 0.0
     if layout < 2:
         one = sawn(rounded_rect(panel - 0.004, tall - 0.004, corner * 0.5), lid, face, 0.004).moved((x, 0.002, front))
