@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import math
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -668,8 +667,10 @@ def test_labels_of_parts_are_embedded_by_a_teacher_that_has_only_patch_features(
     commands.add_dense(path, "starter-resnet", dataclasses.replace(GROUPS, blocks=1), None, 64, CPU, Silent())
     commands.add_labels(path, str(words), 64, CPU, Silent())
     cache = store.open_cache(path)
-    assert {"dense/starter-resnet", "labels/pieces/starter-resnet"} <= set(
-        cache.products()
-    ) and "image/starter-resnet" not in cache.products()
+    assert {"dense/starter-resnet", "labels/pieces/starter-resnet"} <= set(cache.products())
+    assert "image/starter-resnet" not in cache.products()
     assert cache.record("points").spec == PointSpec(count=64, blocks=2, ordered=16, normals=True)
-    assert SimpleNamespace(**vars(cache.record("dense/starter-resnet"))).per_shape == 4
+    assert cache.record("dense/starter-resnet").per_shape == 4
+    with pytest.raises(UserError, match=r"has dense/starter-resnet by another teacher.*give this one another name"):
+        commands.add_teacher(path, "starter-resnet=starter-attributes", None, 64, CPU, Silent())
+    assert "image/starter-resnet" not in store.open_cache(path).records()
