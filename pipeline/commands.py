@@ -7,7 +7,7 @@ are wanted, lets `pipeline.executors` make what is missing, and marks the produc
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -108,6 +108,8 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
         for record in wanted:
             cache.agreed(record, SETTINGS.get(record.kind))
+        for teacher in loaded:
+            _same_teacher(cache, teacher.spec)
         used = _folders(config, loaded, captioner)
         models.places |= used
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
@@ -179,15 +181,14 @@ def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captione
 
 def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
     """Embed the label sets of a build."""
-    classes = work.cache.manifest.classes
-    parts = _parts(work.cache)
+    own = {"source": work.cache.manifest.classes, "parts": _parts(work.cache)}
     for name in config.labels:
-        if (name == "source" and not classes) or (name == "parts" and not parts):
+        if name in own and not own[name]:
             continue
-        if name == "source" and (said := labels.told_confused(classes)):
+        if name in own and (said := labels.told_confused(own[name])):
             work.terminal.say(f"Warning: {said}")
             continue
-        _embed_labels(work, labels.label_set(name, classes, parts), config.image_batch)
+        _embed_labels(work, labels.label_set(name, own["source"], own["parts"]), config.image_batch)
 
 
 def _parts(cache: Cache) -> tuple[str, ...]:
@@ -237,18 +238,13 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     """Embed the stored views, captions and label sets with another teacher. Other products stay unchanged. Returns its image record.
 
     Raises:
-        UserError: no such teacher, its weights are missing, or the cache has no finished views.
+        UserError: no such teacher, its weights are missing, the cache has no finished views, or something of another teacher of this name.
     """
     store.open_cache(path).record(products.VIEWS.name)  # no lock file beside what is no cache
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
-    terminal.say(f"loading teacher {name}")
-    teacher = teachers.load(name, device=devices[0], precision=precision)
-    models = Models(devices[0], places(path))
-    models.add(teacher)
-    used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
-    models.places |= used
+    teacher, models, used = _loaded(path, name, devices[0], precision, terminal)
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
@@ -257,11 +253,10 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
             records += text_records(captions, [teacher], devices[0], batch)
         for record in records:
             work.cache.agreed(record)
+        _same_teacher(work.cache, teacher.spec)
         work.note(journal.AddTeacher(teacher=name, models=used))
         _embed_stored(work, [work.cache.begin(record) for record in records], batch)
-        if teacher.spec.text:
-            for label_set in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
-                _embed_labels(work, label_set, batch, only=teacher.spec)
+        _embed_stored_labels(work, there, batch, teacher.spec)
         work.note(journal.Done())
     return work.cache.record(products.IMAGE.product(teacher=teacher.spec.name))
 
@@ -298,12 +293,7 @@ def add_dense(
     executors.check(machine)
     check_place(path)
     task, entries, renderer = _depth_task(opened, views, location, machine, terminal)
-    terminal.say(f"loading teacher {name}")
-    teacher = teachers.load(name, device=devices[0], precision=precision)
-    models = Models(devices[0], places(path))
-    models.add(teacher)
-    used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
-    models.places |= used
+    teacher, models, used = _loaded(path, name, devices[0], precision, terminal)
     assert isinstance(points.spec, PointSpec)
     described = dense_spec(teacher, blocks=how.blocks or points.spec.blocks, groups=how.groups, group_size=how.group_size)
     wanted = dense_record(points, views, described, devices[0], batch, renderer)
@@ -315,9 +305,7 @@ def add_dense(
         work.note(journal.AddDense(teacher=name, models=used))
         record = work.cache.begin(wanted)
         _embed_stored(work, [record], batch, task)
-        if teacher.spec.text:
-            for label_set in {r.labels.name: r.labels for r in there.values() if r.labels is not None}.values():
-                _embed_labels(work, label_set, batch, only=teacher.spec)
+        _embed_stored_labels(work, there, batch, teacher.spec)
         work.note(journal.Done())
     return work.cache.record(record.product)
 
@@ -358,14 +346,34 @@ def _depth_task(
     return task, source.entries, renderer
 
 
+def _loaded(path: Path, name: str, device: str, precision: str | None, terminal: Terminal) -> tuple[Teacher, Models, dict[str, str]]:
+    """Load a teacher for a cache.
+
+    Returns:
+        The teacher, the models of this process with it among them, and the folder of a local one by the digest of its weights.
+
+    Raises:
+        UserError: no such teacher, or its weights are missing.
+    """
+    terminal.say(f"loading teacher {name}")
+    teacher = teachers.load(name, device=device, precision=precision)
+    models = Models(device, places(path))
+    models.add(teacher)
+    used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
+    models.places |= used
+    return teacher, models, used
+
+
 def _same_teacher(cache: Cache, teacher: TeacherSpec) -> None:
-    """Refuse a teacher if another one of the same name has embedded the views."""
-    for record in products.select(cache.records(), products.IMAGE, teacher=teacher.name):
-        if isinstance(record.spec, TeacherSpec) and spec.fingerprint(record.spec) != spec.fingerprint(teacher):
-            raise UserError(
-                f"{cache.path} has {record.product} by another teacher ({'; '.join(differences(record.spec, teacher))}): give this one "
-                "another name, as in MINE=BACKEND:MODEL"
-            )
+    """Refuse a teacher if another one of the same name made embeddings or patch features of the views."""
+    for kind in (products.IMAGE, products.DENSE):
+        for record in products.select(cache.records(), kind, teacher=teacher.name):
+            there = record.spec.teacher if isinstance(record.spec, DenseSpec) else record.spec
+            if spec.fingerprint(there) != spec.fingerprint(teacher):
+                raise UserError(
+                    f"{cache.path} has {record.product} by another teacher ({'; '.join(differences(there, teacher))}): give this one "
+                    "another name, as in MINE=BACKEND:MODEL"
+                )
 
 
 def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None:
@@ -531,6 +539,13 @@ def _text_teachers(cache: Cache) -> list[TeacherSpec]:
             if isinstance(teacher, TeacherSpec) and teacher.text:
                 found.setdefault(teacher.name, teacher)
     return list(found.values())
+
+
+def _embed_stored_labels(work: Work, there: Mapping[str, Record], batch: int, teacher: TeacherSpec) -> None:
+    """Embed the label sets that a cache has (`there`: its finished products) with one teacher, if it reads text."""
+    if teacher.text:
+        for label_set in {record.labels.name: record.labels for record in there.values() if record.labels is not None}.values():
+            _embed_labels(work, label_set, batch, only=teacher)
 
 
 def _embed_labels(work: Work, label_set: LabelSet, batch: int, only: TeacherSpec | None = None) -> None:

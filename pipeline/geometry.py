@@ -528,6 +528,9 @@ def copied(part: Part, matrices: np.ndarray) -> Part:
     with np.errstate(all="ignore"):
         mirrored = np.linalg.det(matrices[:, :3, :3]) < 0  # [k]
     faces[mirrored] = faces[mirrored][..., ::-1]  # so that faces that point outwards still do
+    repeated: dict[str, Any] = {name: np.stack([array] * k) for name in PER_FACE if (array := getattr(part, name)) is not None}
+    if "label_uv" in repeated:  # [k, F, 3, 2], in the order of the corners
+        repeated["label_uv"][mirrored] = repeated["label_uv"][mirrored][:, :, ::-1]
     return dataclasses.replace(
         part,
         vertices=vertices.reshape(-1, 3),
@@ -535,9 +538,7 @@ def copied(part: Part, matrices: np.ndarray) -> Part:
         normals=normals,
         uv=None if part.uv is None else np.tile(part.uv, (k, 1)),
         colors=None if part.colors is None else np.tile(part.colors, (k, 1)),
-        part=None if part.part is None else np.tile(part.part, k),
-        instance=None if part.instance is None else np.tile(part.instance, k),
-        label_uv=None if part.label_uv is None else np.tile(part.label_uv, (k, 1, 1)),
+        **{name: array.reshape(-1, *array.shape[2:]) for name, array in repeated.items()},
     )
 
 
@@ -564,9 +565,9 @@ def joined(parts: list[Part]) -> Part:
     return dataclasses.replace(parts[0], faces=faces, **stacked)
 
 
-def label_of_faces(part: Part, name: Literal["part", "instance"]) -> np.ndarray:
-    """Return the labels of a part's triangles `[F]`; -1 where there is none."""
-    labels: np.ndarray | None = getattr(part, name)
+def label_of_faces(part: Part, name: str) -> np.ndarray:
+    """Return the labels of a part's triangles `[F]`; -1 where there is none. A triangle has no `origin`."""
+    labels: np.ndarray | None = getattr(part, name, None)
     return np.full(len(part.faces), -1, POINT_LABELS[name]) if labels is None else labels
 
 
@@ -577,14 +578,12 @@ def labels_at(part: Part, name: str, faces: np.ndarray, weights: np.ndarray) -> 
 
     Args:
         part: the part that the triangles belong to.
-        name: which labels, of `cache_schema.spec.POINT_LABELS`. A surface has no `origin`.
+        name: which labels, of `cache_schema.spec.POINT_LABELS`.
         faces: `[m]` rows of `part.faces`.
         weights: `[m, 3]` barycentric coordinates of the places.
     """
-    if name not in ("part", "instance"):
-        return np.full(len(faces), -1)
-    if name == "instance" or part.label_map is None or part.label_uv is None:
-        of_triangles: np.ndarray = label_of_faces(part, "part" if name == "part" else "instance")[faces]
+    if name != "part" or part.label_map is None or part.label_uv is None:
+        of_triangles: np.ndarray = label_of_faces(part, name)[faces]
         return of_triangles
     height, width = part.label_map.shape
     uv = np.einsum("mk,mkd->md", weights, part.label_uv[faces].astype(np.float64))

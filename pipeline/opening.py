@@ -220,9 +220,10 @@ def labelled(config: BuildConfig, source: Source, path: Path) -> tuple[PointSpec
         record = store.open_cache(path).records().get(products.POINTS.name)
         before = record.spec.labels if record is not None and isinstance(record.spec, PointSpec) else points.labels
         if before != points.labels:
-            advice = "build with --set point_labels=false, or " if not before else ""
+            advice = "build with --set point_labels=false, " if not before else ""
             raise UserError(
-                f"{path} has {_listed(before)}, and this build would store {_listed(points.labels)}: {advice}build into another path"
+                f"{path} has {_listed(before)}, and this build would store {_listed(points.labels)}: {advice}remove it and "
+                "build it anew, or build into another path"
             )
     return points, BoxSpec(names=there.boxes, most=there.most) if there.boxes else None
 

@@ -43,7 +43,7 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseConfig:
-    """Patch features of teachers on groups of points. They need `views.depth=true`."""
+    """Patch features of teachers on groups of points. A build makes them only with `views.depth=true`; `add-dense` can draw depth again."""
 
     teachers: tuple[str, ...] = ()
     """Names of those teachers of the build whose patch features are made; empty for none."""
@@ -99,7 +99,10 @@ class BuildConfig:
         if self.teachers and self.views is None:
             raise UserError(f"teachers look at views: set views, or leave out {', '.join(self.teachers)}")
         if self.dense.teachers and (self.views is None or not self.views.depth):
-            raise UserError("dense.teachers: patch features on points need the depth of the views: --set views.depth=true")
+            raise UserError(
+                "dense.teachers: patch features on points need the depth of the views: --set views.depth=true. To store no depth, leave "
+                "out dense.teachers and run `mmpd-cache add-dense` afterwards, which draws the depth again"
+            )
 
 
 def points() -> BuildConfig:

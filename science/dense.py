@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from learn import SMALL, Row, Study, table
+from learn import SMALL, Row, Study, called, measured, options, table
 
 ROWS: Final[dict[str, Row]] = {
     "scratch": Row(about="random weights", stage="distill", recipe="scratch", settings=SMALL[:1]),
@@ -48,7 +48,8 @@ class DenseStudy(Study):
     """A folder with caches of shapes and rooms, and the runs that were trained on the shapes."""
 
     def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
-        super().__init__(folder, arguments.epochs, arguments.shapes, arguments.precision, None)
+        more = {"rooms": arguments.rooms, "patches": arguments.patches}
+        super().__init__(folder, arguments.epochs, arguments.shapes, arguments.precision, None, **more)
         self.rooms, self.tune, self.patches = arguments.rooms, arguments.tune, arguments.patches
         self.meshes = [path.absolute() for path in arguments.meshes]
 
@@ -72,41 +73,35 @@ class DenseStudy(Study):
             if not (done := run.with_suffix(".trained")).exists():
                 self._train(row, run, seed)
                 done.touch()
-            return self._scores(row, run, self.cache)
+            return self._tasks(run)
 
     def _built(self, location: str, path: Path, recipe: str, settings: list[str]) -> None:
-        command = ["mmpd-cache", "build", location, str(path), "--recipe", recipe, *_set(settings)]
-        self._called(command, threads=os.cpu_count() or 1, log=path.with_suffix(".log"))
+        command = ["mmpd-cache", "build", location, str(path), "--recipe", recipe, *options(settings)]
+        called(command, threads=os.cpu_count() or 1, log=path.with_suffix(".log"))
 
     def _rooms(self, name: str, crop: str) -> Path:
         return self.folder / f"rooms-{name}-{crop}.zarr"
 
-    def _scores(self, row: Row, run: Path, cache: Path, *zeroshot: str) -> dict[str, list[float]]:
+    def _tasks(self, run: Path) -> dict[str, list[float]]:
         """The headline number of each task, with the encoder trained (full) and frozen (mlp)."""
         found: dict[str, list[float]] = {}
         for tune in self.tune:
             for task, (crop, budget) in BUDGETS.items():
-                where = self._rooms("starter", crop) if crop else cache
+                where = self._rooms("starter", crop) if crop else self.cache
                 for other in ["", *(path.name for path in self.meshes if crop)]:
-                    extra = ["--test-cache", str(self._rooms(other, crop)), *_set(["test_split=all"])] if other else []
+                    extra = ["--test-cache", str(self._rooms(other, crop)), *options(["test_split=all"])] if other else []
                     # A row without training has random weights. `scratch` draws other ones for each seed.
                     settings = [f"tune={tune}", "seeds=1", *budget]
                     name = " ".join(filter(None, (task, tune, f"on {other}" if other else "")))
-                    found[name] = self._kept(run, name, [task, str(run), str(where), *_set(settings), *extra])
+                    found[name] = self._kept(run, name, [task, str(run), str(where), *options(settings), *extra])
         return found
 
     def _kept(self, run: Path, name: str, arguments: list[str]) -> list[float]:
         """Values of the headline metric of an evaluation, read if they are there already."""
         kept = run.with_suffix(f".{name.replace(' ', '-')}.json")
         if not kept.exists():
-            scores = json.loads(self._called(["mmpd-train", "eval", *arguments, "--json"], threads=1, log=None))["scores"]
-            kept.write_text(json.dumps(scores))
-        metrics = json.loads(kept.read_text())["metrics"]
-        return list(next(metric["values"] for metric in metrics if metric["headline"]))
-
-
-def _set(settings: list[str]) -> list[str]:
-    return [part for setting in settings for part in ("--set", setting)]
+            kept.write_text(json.dumps(measured(arguments)))
+        return list(json.loads(kept.read_text()))
 
 
 def main() -> None:

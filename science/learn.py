@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -89,11 +90,12 @@ BLOCKS: dict[str, Row] = {
 class Study:
     """A folder with a cache and the runs that were trained on it."""
 
-    def __init__(self, folder: Path, epochs: int, shapes: int, precision: str, also: Path | None) -> None:
+    def __init__(self, folder: Path, epochs: int, shapes: int, precision: str, also: Path | None, **more: Any) -> None:
+        """`more`: other settings that results depend on. A folder keeps to all of them."""
         self.folder, self.epochs, self.cache, self.also = folder, epochs, folder / "shapes.zarr", also
         self.shapes, self.precision = shapes, precision
         folder.mkdir(parents=True, exist_ok=True)
-        kept, asked = folder / "study.json", {"epochs": epochs, "shapes": shapes, "precision": precision}
+        kept, asked = folder / "study.json", {"epochs": epochs, "shapes": shapes, "precision": precision, **more}
         if kept.exists() and json.loads(kept.read_text()) != asked:
             raise SystemExit(f"{folder} holds results of {kept.read_text().strip()}, asked {json.dumps(asked)}: choose another folder")
         kept.write_text(json.dumps(asked) + "\n")
@@ -103,8 +105,8 @@ class Study:
 
     def build(self) -> None:
         settings = [f"source.count={self.shapes}", "points.blocks=8", "views.rig=ring4"]
-        command = ["mmpd-cache", "build", "starter", str(self.cache), *(part for s in settings for part in ("--set", s))]
-        self._called(command, threads=os.cpu_count() or 1, log=self.folder / "build.log")
+        command = ["mmpd-cache", "build", "starter", str(self.cache), *options(settings)]
+        called(command, threads=os.cpu_count() or 1, log=self.folder / "build.log")
 
     def run(self, rows: dict[str, Row], name: str, seed: int) -> dict[str, Any]:
         """Train and measure one row, after the row that it begins with. Results that are there already are read."""
@@ -138,8 +140,8 @@ class Study:
             command += ["--init", str(before), *(["--guide", before.name] if row.guided else [])]
         if (run / "config.json").exists():
             command.append("--resume")
-        command += [part for setting in settings for part in ("--set", setting)]
-        self._called(command, threads=1, log=run.with_suffix(".log"))
+        command += options(settings)
+        called(command, threads=1, log=run.with_suffix(".log"))
 
     def _guide(self, rows: dict[str, Row], name: str, seed: int, *, read: bool) -> None:
         """Train a row of stage 1 if it is not there, and write its features into the cache if they are read from it."""
@@ -148,7 +150,7 @@ class Study:
         written = run.with_suffix(".guided")
         with self.guiding:
             if read and not written.exists():
-                self._called(["mmpd-train", "guide", str(self.cache), str(run)], threads=1, log=run.with_suffix(".guide.log"))
+                called(["mmpd-train", "guide", str(self.cache), str(run)], threads=1, log=run.with_suffix(".guide.log"))
                 written.touch()
 
     def _run(self, name: str, seed: int) -> Path:
@@ -160,21 +162,30 @@ class Study:
 
     def _measured(self, task: str, run: Path, cache: Path, *settings: str) -> list[float]:
         """A task's headline number on the unseen shapes, one for each stored block, in percent; zero-shot in the words of `TEACHER`."""
-        command = ["mmpd-train", "eval", task, str(run), str(cache), "--json", *(part for s in settings for part in ("--set", s))]
-        out = self._called(command, threads=1, log=None)
-        metrics = json.loads(out)["scores"]["metrics"]
-        wanted = f"{TEACHER} top-1" if task == "zeroshot" else next(metric["name"] for metric in metrics if metric["headline"])
-        return list(next(metric for metric in metrics if metric["name"] == wanted)["values"])
+        return measured([task, str(run), str(cache), *options(settings)], f"{TEACHER} top-1" if task == "zeroshot" else "")
 
-    def _called(self, command: list[str], *, threads: int, log: Path | None) -> str:
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        done = subprocess.run([str(BIN / command[0]), *command[1:]], capture_output=True, text=True, env=environment)
-        if log is not None:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text(done.stdout + done.stderr)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-        return done.stdout
+
+def options(settings: Iterable[str]) -> list[str]:
+    """Words of a command that give it some settings."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def measured(words: list[str], metric: str = "") -> list[float]:
+    """The values of a metric by `mmpd-train eval`, one for each seed or stored block; of the headline metric without a name."""
+    metrics = json.loads(called(["mmpd-train", "eval", *words, "--json"], threads=1, log=None))["scores"]["metrics"]
+    return list(next(one for one in metrics if (one["name"] == metric if metric else one["headline"]))["values"])
+
+
+def called(command: list[str], *, threads: int, log: Path | None) -> str:
+    """Run a command of this environment, and return what it prints. With `log`, all of its words are written there."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run([str(BIN / command[0]), *command[1:]], capture_output=True, text=True, env=environment)
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(done.stdout + done.stderr)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def table(results: dict[str, list[dict[str, Any]]], about: dict[str, Row], epochs: int) -> str:

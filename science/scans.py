@@ -13,12 +13,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from learn import called, measured, options
 
 POINTS: Final = ("points.blocks=2", "points.normals=false")
 
@@ -57,11 +57,13 @@ class Study:
         """Build the caches, and train stage 1 on starter shapes."""
         for name, settings in VARIANTS.items():
             location = f"scan:{self.meshes}" if settings else self.meshes
-            self._build(location, self._cache(name), "--recipe", "points", *_set(*settings, *(self.scanner if settings else ()), *POINTS))
+            scanner = self.scanner if settings else []
+            self._build(location, self._cache(name), "--recipe", "points", *options([*settings, *scanner, *POINTS]))
         shapes = self._cache("starter")
-        self._build("starter", shapes, *_set("source.count=640", "views.rig=ring4", *POINTS))
+        self._build("starter", shapes, *options(["source.count=640", "views.rig=ring4", *POINTS]))
         if not (self.run / "done").exists():
-            _called("trainer.cli", "align", shapes, self.run, "--resume", *_set(f"optim.epochs={self.before}"))
+            words = ["mmpd-train", "align", str(shapes), str(self.run), "--resume", *options([f"optim.epochs={self.before}"])]
+            called(words, threads=1, log=self.run.with_suffix(".log"))
             (self.run / "done").touch()
 
     def measure(self) -> None:
@@ -77,7 +79,7 @@ class Study:
                 epochs = self.epochs // COPIES.get(name, 1)
                 settings = [f"epochs={epochs}", "warmup=2", f"seeds={self.seeds}", f"augment.rotate={str(self.rotate).lower()}"]
                 for weights, scratch in (("from scratch", "true"), ("pre-trained", "false")):
-                    words = _set(*settings, f"scratch={scratch}")
+                    words = options([*settings, f"scratch={scratch}"])
                     jobs.append(pool.submit(self._score, f"{name} {weights}", "classify", self._cache(name), *words))
             for job in jobs:
                 job.result()
@@ -102,29 +104,17 @@ class Study:
         return self.folder / f"{name}.zarr"
 
     def _build(self, location: str, cache: Path, *settings: str) -> None:
-        _called("pipeline.cli", "build", location, cache, "--workers", str(self.workers), *settings)
+        words = ["mmpd-cache", "build", location, str(cache), "--workers", str(self.workers), *settings]
+        called(words, threads=1, log=cache.with_suffix(".log"))
 
     def _score(self, name: str, task: str, cache: Path, *settings: str) -> None:
         if name in self.scores:  # of an earlier call
             return
-        metrics = json.loads(_called("trainer.cli", "eval", task, self.run, cache, "--json", *settings))["scores"]["metrics"]
+        values = measured([task, str(self.run), str(cache), *settings])
         with self.lock:
-            self.scores[name] = list(next(metric for metric in metrics if metric["headline"])["values"])
+            self.scores[name] = values
             print(name, self.scores[name], flush=True)
             self.kept.write_text(json.dumps({"asked": self.asked, "scores": self.scores}, indent=1) + "\n")
-
-
-def _set(*settings: str) -> list[str]:
-    return [part for setting in settings for part in ("--set", setting)]
-
-
-def _called(module: str, *words: Any) -> str:
-    """Run one of the commands with this Python, in one thread. Its progress is shown; what it prints is returned."""
-    command = [sys.executable, "-c", f"from {module} import main; main()", *map(str, words)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={"OMP_NUM_THREADS": "1", **os.environ})
-    if done.returncode:
-        raise SystemExit(f"failed: {' '.join(command[3:])}")
-    return done.stdout
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ class DistillOptions:
     mask_ratio: float | None = None
     """Share of groups that are hidden; None for the encoder's own share."""
     local_weight: float = 1.0
-    """Weight of the local loss: the guide's tokens of all groups are predicted."""
+    """Weight of the local loss: for every group, what `tokens` names is predicted."""
     tokens: Literal["guide", "dense"] = added("guide")
     """What the local loss predicts: the guide's tokens, or the patch features of one teacher on the groups, which `data.dense` names."""
     global_weight: float = 1.0
@@ -92,9 +92,9 @@ class DistillOptions:
             raise UserError(f"drop_path must lie in [0, 1), got {self.drop_path}")
         if self.mask_ratio is not None and not 0 <= self.mask_ratio < 1:
             raise UserError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
-        if not self.local_weight and self.tokens != "guide":
+        if not self.local_weight:
             refuse_unread(self, ["tokens"], "distill.local_weight=0", prefix="distill.")
-        if self.predicts == "dense" and self.normalise_targets and not self.global_weight:
+        if self.predicts == "dense" and not self.global_weight:
             refuse_unread(self, ["normalise_targets"], "distill.tokens=dense without a global loss", prefix="distill.")
         if self.projected_weight and self.teacher_weight:
             raise UserError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")

@@ -89,7 +89,7 @@ def test_the_summary_in_the_root_lists_finished_products_only_and_follows_them(t
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_kinds_that_nothing_makes_yet_have_room(tmp_path, kind, spec, arrays):
+def test_kinds_that_synthetic_caches_lack_have_room(tmp_path, kind, spec, arrays):
     cache = synthetic.write(tmp_path / "c.zarr")
     record = Record(product=kind.product(teacher="t"), kind=kind.name, spec=spec, inputs=())
     values = {node.path: np.ones(node.shape, node.dtype) for node in cache.arrays(record)}

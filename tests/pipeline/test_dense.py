@@ -1,11 +1,9 @@
 """Patch features on points: what a patch feature is, where patches lie, which points a view sees, and the product in a cache."""
 
+import contextlib
 import dataclasses
 import math
 import shutil
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -312,20 +310,6 @@ def test_framing_follows_the_settings_of_a_processor_and_its_pictures(settings, 
         _framing({"do_resize": True, "size": {"height": 56, "width": 64}}, 128, 56, "x")
 
 
-def test_a_thread_collects_only_its_own_calls_of_a_layer():
-    layer, both = nn.Identity(), threading.Barrier(2, timeout=30)
-
-    def collected(value: float) -> list[float]:
-        with patches.entering(layer) as calls:
-            both.wait()  # both threads watch the layer before either calls it
-            layer(torch.tensor(value))
-            both.wait()
-            return [float(inputs) for inputs, _ in calls]
-
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(collected, (1.0, 2.0))) == [[1.0], [2.0]]
-
-
 def test_layers_that_do_not_explain_the_patches_are_refused():
     net = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.PixelUnshuffle(2))
     with pytest.raises(UserError, match="where its patches lie cannot be told from its layers"):
@@ -414,6 +398,30 @@ ALONE = DenseConfig(blocks=2, groups=8, group_size=1)
 GROUPS = DenseConfig(teachers=("random-dino",), blocks=0, groups=8, group_size=6)
 
 
+def add_dense(path, machine=CPU, location=""):
+    """Add the features, and return what was said."""
+    terminal = Silent()
+    terminal.say = (told := []).append
+    commands.add_dense(path, DINO, GROUPS, None, 64, machine, terminal, location)
+    return told
+
+
+@contextlib.contextmanager
+def stopped_at_the_second_shard(monkeypatch):
+    """A user stops the command inside when it begins its second shard."""
+    make, calls = shards.make_product, []
+
+    def stopping(*arguments, **named):
+        calls.append(arguments[3])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        make(*arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shards, "make_product", stopping)
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(meshes, tmp_path_factory):
     """A cache with patch features that were made with it."""
@@ -451,21 +459,9 @@ def test_a_point_has_the_token_of_the_library_at_its_place(meshes, tmp_path):
 def test_a_build_and_a_command_give_the_same_bytes_and_go_on_after_a_stop(finished, meshes, tmp_path, monkeypatch):
     path = tmp_path / "boxes.zarr"
     build(meshes, path, config())
-    make, calls = shards.make_product, []
-
-    def stopping(*arguments, **named):
-        calls.append(arguments[3])
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        make(*arguments, **named)
-
-    monkeypatch.setattr(shards, "make_product", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        commands.add_dense(path, DINO, GROUPS, None, 64, CPU, Silent())
-    monkeypatch.setattr(shards, "make_product", make)
-    said = Silent()
-    said.say = (told := []).append
-    commands.add_dense(path, DINO, GROUPS, None, 64, CPU, said)
+    with stopped_at_the_second_shard(monkeypatch):
+        add_dense(path)
+    told = add_dense(path)
     assert contents(path) == contents(finished) and validate.problems(path) == []
     assert any("16 groups x 64 dimensions" in line and "seconds here for" in line for line in told)
     assert [event.title for event in journal.read_journal(path).events if isinstance(event, journal.AddDense)] == [f"add-dense {DINO}"] * 2
@@ -533,33 +529,15 @@ def bare(shallow, tmp_path):
 SHALLOW = dataclasses.replace(config(), views=ViewSpec(rig=RIGS["ring4"], size=48))
 
 
-def add_again(path, machine=CPU, location=""):
-    """Add the features, and return what was said."""
-    terminal = Silent()
-    terminal.say = (told := []).append
-    commands.add_dense(path, DINO, GROUPS, None, 64, machine, terminal, location)
-    return told
-
-
 def features(path):
     return {name: data for name, data in contents(path).items() if name.startswith("dense/")}
 
 
 def test_depth_that_is_drawn_again_gives_the_bytes_of_stored_depth(finished, bare, monkeypatch):
     before = contents(bare)
-    make, calls = shards.make_product, []
-
-    def stopping(*arguments, **named):
-        calls.append(arguments[3])
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        make(*arguments, **named)
-
-    monkeypatch.setattr(shards, "make_product", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        add_again(bare)
-    monkeypatch.setattr(shards, "make_product", make)
-    told = add_again(bare)
+    with stopped_at_the_second_shard(monkeypatch):
+        add_dense(bare)
+    told = add_dense(bare)
     assert features(bare) == features(finished) and validate.problems(bare) == []
     changed = {name for name, data in contents(bare).items() if before.get(name) != data}
     assert {name for name in changed if "dense" not in name} == {"zarr.json"}  # in which Zarr lists all arrays
@@ -584,7 +562,7 @@ def test_other_processes_draw_depth_and_a_build_finishes_what_was_begun(finished
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(commands, "_embed_stored", lambda *_: (_ for _ in ()).throw(Stop))
-        add_again(bare)
+        add_dense(bare)
     assert not store.open_cache(bare).records()["dense/random-dino"].complete
     begun = bare.with_name("begun.zarr")
     shutil.copytree(bare, begun)
@@ -607,7 +585,7 @@ def test_a_shape_that_is_mended_gets_the_features_of_depth_drawn_again(finished,
     broken.write_text("OFF\n1 1 1\n")
     path = bare.with_name("broken.zarr")
     build(bare.with_name("boxes"), path, SHALLOW)
-    add_again(path)
+    add_dense(path)
     assert features(path).keys() == features(finished).keys() and features(path) != features(finished)
     broken.write_text(whole)
     commands.retry(path, "", CPU, Silent())
@@ -620,19 +598,19 @@ def test_depth_is_not_drawn_from_other_shapes_than_the_views(finished, bare):
     whole = file.read_text()
     file.write_text(box_off((1, 1, 9)))
     with pytest.raises(UserError, match=r"tower/test/box_5\.off \(its file.*has changed.*\)\. The cache stores no depth.*Restore them"):
-        add_again(bare)
+        add_dense(bare)
     file.unlink()
     with pytest.raises(UserError, match=r"does not hold the shapes .*The cache stores no depth"):
-        add_again(bare)
+        add_dense(bare)
     file.write_text(whole)
     folder.rename(bare.with_name("moved"))
     with pytest.raises(UserError, match=r"boxes.*The cache stores no depth"):
-        add_again(bare)
+        add_dense(bare)
     cache = store.open_cache(bare)
     left = cache.records()["dense/random-dino"]
     shard = cache.ids().tolist().index("tower/test/box_5.off") // 4
     assert not left.complete and shard in cache.missing(left) and 0 not in cache.missing(left)
-    add_again(bare, location=str(bare.with_name("moved")))
+    add_dense(bare, location=str(bare.with_name("moved")))
     assert features(bare) == features(finished)
 
 
@@ -651,7 +629,7 @@ def test_what_is_drawn_again_must_look_like_the_stored_views(bare, monkeypatch, 
     draw = commands._drawn_once
     monkeypatch.setattr(commands, "_drawn_once", lambda *given: {row: change(made) for row, made in draw(*given).items()})
     with pytest.raises(UserError, match=r"box_6\.off drawn again does not look like its stored views.*Build the cache anew"):
-        add_again(bare)
+        add_dense(bare)
     assert features(bare) == {}
 
 
@@ -689,8 +667,10 @@ def test_labels_of_parts_are_embedded_by_a_teacher_that_has_only_patch_features(
     commands.add_dense(path, "starter-resnet", dataclasses.replace(GROUPS, blocks=1), None, 64, CPU, Silent())
     commands.add_labels(path, str(words), 64, CPU, Silent())
     cache = store.open_cache(path)
-    assert {"dense/starter-resnet", "labels/pieces/starter-resnet"} <= set(
-        cache.products()
-    ) and "image/starter-resnet" not in cache.products()
+    assert {"dense/starter-resnet", "labels/pieces/starter-resnet"} <= set(cache.products())
+    assert "image/starter-resnet" not in cache.products()
     assert cache.record("points").spec == PointSpec(count=64, blocks=2, ordered=16, normals=True)
-    assert SimpleNamespace(**vars(cache.record("dense/starter-resnet"))).per_shape == 4
+    assert cache.record("dense/starter-resnet").per_shape == 4
+    with pytest.raises(UserError, match=r"has dense/starter-resnet by another teacher.*give this one another name"):
+        commands.add_teacher(path, "starter-resnet=starter-attributes", None, 64, CPU, Silent())
+    assert "image/starter-resnet" not in store.open_cache(path).records()

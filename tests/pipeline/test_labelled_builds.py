@@ -13,7 +13,7 @@ from cache_schema.layout import texts
 from cache_schema.spec import PointSpec
 from cache_schema.store import open_cache
 from pipeline import commands
-from pipeline.geometry import Boxes, Cloud, Mesh, Part, copied, finished, finished_cloud, joined, normalized
+from pipeline.geometry import Boxes, Cloud, Mesh, Part, copied, finished, finished_cloud, joined, labels_at, normalized
 from pipeline.points import sample
 from pipeline.recipes import configured
 from pipeline.sources.catalog import Entry, Labelled, Source
@@ -79,6 +79,17 @@ def test_labels_survive_copies_joining_and_coincident_surfaces():
     twice = Mesh(parts=(dataclasses.replace(low, base_color=(1.0, 0, 0, 1)), low), colored=True)
     made = sample(normalized(finished(twice, "y"), "unit_sphere"), LABELLED, "a")
     np.testing.assert_array_equal(made.labels["part"], np.rint(heights(made.xyz) / 2))
+
+
+def test_a_mirrored_copy_keeps_its_places_on_a_picture_of_labels():
+    # Every corner has a texel of its own, whose label is the number of its vertex.
+    places = np.array([[[1 / 6, 0.5], [3 / 6, 0.5], [5 / 6, 0.5]]], np.float32)
+    one = Part(vertices=np.eye(3), faces=np.array([[0, 1, 2]]), label_map=np.array([[0, 1, 2]], np.int16), label_uv=places)
+    both = copied(one, np.stack([np.eye(4), np.diag([-1.0, 1, 1, 1])]))
+    assert both.faces.tolist() == [[0, 1, 2], [5, 4, 3]]
+    for corner in range(3):
+        found = labels_at(both, "part", np.arange(2), np.eye(3)[[corner, corner]])
+        assert found.tolist() == (both.faces[:, corner] % 3).tolist()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
