@@ -27,8 +27,8 @@ GROUPS = ("encoder.groups=8", "encoder.group_size=8")
 ON = ("align.local_weight=0.5", *GROUPS)
 
 
-def write(path, *, dense=("clip", "dino"), labelled=False, seed=0):
-    """A cache of 24 shapes in which two teachers have patch features on 8 groups of the first of two blocks."""
+def write(path, *, dense=("clip", "dino"), labelled=False, seed=0, unseen=()):
+    """A cache of 24 shapes in which two teachers have patch features on 8 groups of the first of two blocks. No view sees rows `unseen`."""
     teachers = (synthetic.teacher("clip"), synthetic.teacher("dino", 16, text=False))
     points = PointSpec(count=64, blocks=2, ordered=16, parts=PARTS if labelled else ())
     cache = synthetic.write(path, shapes=24, teachers=teachers, labels=LABELLED, points=points, failed=(4,), seed=seed)
@@ -38,6 +38,7 @@ def write(path, *, dense=("clip", "dino"), labelled=False, seed=0):
             spec = DenseSpec(teacher=teacher, blocks=1, groups=8, group_size=4, dim=teacher.dim, method="random")
             record = Record(product=DENSE.product(teacher=teacher.name), kind=DENSE.name, spec=spec, per_shape=3, inputs=())
             seen = rng.integers(0, 3, (24, 1, 8)).astype(np.uint8)
+            seen[list(unseen)] = 0
             features = rng.standard_normal((24, 1, 8, teacher.dim)).astype(np.float16) * (seen > 0)[..., None]
             synthetic.fill(cache, {record: {f"{record.product}/features": features, f"{record.product}/seen": seen}})
     return cache
@@ -262,7 +263,7 @@ def test_tokens_that_know_the_parts_are_right_and_chance_is_what_guessing_gives(
     assert parts.right(task, task.truth).tolist() == [100] * len(rows)
 
 
-def test_pictures_count_only_where_a_view_sees(scene):
+def test_pictures_count_only_where_a_view_sees(scene, tmp_path):
     cache, loaded, names = scene
     task = parts.prepared(loaded.model, cache, cache, parts.Options())
     (teacher,) = zeroshot_parts.readers(loaded.model, ())
@@ -275,6 +276,10 @@ def test_pictures_count_only_where_a_view_sees(scene):
     assert (found[:, :8] == at_centres)[seen > 0].all()
     stranger = dataclasses.replace(teacher, fingerprint="other")
     assert "another teacher" in zeroshot_parts.by_pictures(task, names, stranger, cache)[1]
+    rows = task.test.shapes.rows
+    other = write(tmp_path / "other.zarr", labelled=True, unseen=rows[:2])
+    told = zeroshot_parts.by_pictures(parts.prepared(loaded.model, other, other, parts.Options()), names, teacher, other)[1]
+    assert told.startswith(f"no view sees a group of 2 of {len(rows)} test shapes")
 
 
 def test_zero_shot_parts_say_what_is_missing(scene, tmp_path):

@@ -20,10 +20,10 @@ from trainer.points import Convention
 from trainer.stage import Facts
 from trainer.tasks import boxes, catalog, detect
 from trainer.tasks.abstraction import in_balls
-from trainer.tasks.boxed import SceneAugment, both, changed, draw, scenes
 from trainer.tasks.detect import Options
 from trainer.tasks.detector import DetectorOptions
 from trainer.tasks.matching import Predictions, SetWeights, Targets, binned, match, overlap, set_loss
+from trainer.tasks.scene_boxes import SceneAugment, both, changed, draw, scenes
 from trainer.tuning.catalog import Efficient
 
 ENCODERS = {

@@ -29,17 +29,17 @@ from trainer.encoders.protocol import Encoder
 from trainer.points import Blocks, Convention, specification
 from trainer.stage import Stage
 from trainer.tasks import boxes
-from trainer.tasks.above import Above, View
 from trainer.tasks.accuracy import interval
-from trainer.tasks.boxed import SceneAugment, Scenes, both, changed, draw, named, scenes
 from trainer.tasks.boxes import Curve, Detections
 from trainer.tasks.detector import Detector, DetectorOptions, bounds, spread
 from trainer.tasks.features import encoder_of, seeded
 from trainer.tasks.finetune import Schedule, described, epochs
 from trainer.tasks.matching import SetWeights, Targets, set_loss
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
+from trainer.tasks.picture_above import Above, View
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
+from trainer.tasks.scene_boxes import SceneAugment, Scenes, both, changed, draw, named, scenes
 from trainer.tuning.catalog import MODES, adapt, check_sizes
 
 THRESHOLDS: Final = {"AP25": 0.25, "AP50": 0.5}

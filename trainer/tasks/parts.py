@@ -34,7 +34,7 @@ from trainer.augment import AugmentOptions
 from trainer.classes import matched as places
 from trainer.published import segmentation
 from trainer.stage import Stage
-from trainer.tasks import accuracy, miou
+from trainer.tasks import accuracy, miou, segment
 from trainer.tasks.features import seeded
 from trainer.tasks.finetune import described
 from trainer.tasks.picture import Example, Labels, told_apart
@@ -82,20 +82,15 @@ SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """Training and test shapes, and what is known about their parts."""
+class Task(segment.Prepared):
+    """Training and test shapes, and what is known about their parts. `names` are all parts that the training cache has."""
 
-    train: Labelled
-    test: Labelled
-    names: tuple[str, ...]
-    """Name of each part that the training cache has, K."""
     known: NDArray[np.bool_]
     """Whether a category has a part, [M, K]: whether a training shape of the category has it."""
     largest: NDArray[np.int64]
     """The part of each category with the most points in training, [M]."""
     truth: NDArray[np.int64]
     """True part of each point of the test shapes, -1 for none, [n, Q]. Parts that only the test cache has are numbered from K."""
-    notes: tuple[str, ...]
 
     @property
     def categories(self) -> NDArray[np.int64]:

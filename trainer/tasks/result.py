@@ -182,9 +182,10 @@ class Result:
         """The result as a table for a terminal."""
         metrics = self.scores.metrics
         largest = [f"Always the largest class: {m.largest:.1f}." for m in metrics if m.largest is not None][:1]
-        units = metrics[0].units
-        *counts, last = list(dict.fromkeys(m.shapes for m in metrics if m.shapes is not None)) or [self.scores.test.shapes]
-        shapes = " or ".join((*map(str, counts), counted(last, units)))
+        counts = [m.shapes for m in metrics if m.shapes is not None] or [self.scores.test.shapes]
+        shapes = counted(max(counts), metrics[0].units)
+        if min(counts) < max(counts):
+            shapes += f" (in some rows fewer, at least {min(counts)})"
         caption = [f"Percent, {self.protocol}, {shapes}.{_brackets(metrics)}", *largest, *self.scores.notes]
         out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
         for name in ("", "mean ± std [95 %]", "values", "chance"):

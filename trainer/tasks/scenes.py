@@ -31,7 +31,7 @@ from trainer.classes import matched as places
 from trainer.encoders.protocol import Encoder
 from trainer.points import specification
 from trainer.stage import Stage
-from trainer.tasks import accuracy, miou
+from trainer.tasks import accuracy, miou, segment
 from trainer.tasks.features import seeded
 from trainer.tasks.finetune import described
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
@@ -72,13 +72,9 @@ SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """Training and test crops, and the scenes that the test crops belong to."""
+class Task(segment.Prepared):
+    """Training and test crops, and the scenes that the test crops belong to. `names` are the classes that have a training point."""
 
-    train: Labelled
-    test: Labelled
-    names: tuple[str, ...]
-    """Name of each class, K: those that have a training point."""
     counts: NDArray[np.int64]
     """Number of training points of each class, K."""
     scenes: tuple[str, ...]
@@ -87,7 +83,6 @@ class Task:
     """Indices of the test crops of each scene."""
     merged: bool
     """Whether the cache tells which points of crops are one point of the scene."""
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,6 +155,18 @@ class Labelled:
         yield from np.array_split(np.arange(len(self)), -(-len(self) // size)) if len(self) else ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Training and test shapes of a task that labels points, whose classes of points are brought together by name."""
+
+    train: Labelled
+    test: Labelled
+    names: tuple[str, ...]
+    """Name of each class of points that the model predicts, K."""
+    notes: tuple[str, ...]
+    """Notes for the reader of the result."""
+
+
 def check_labelled(shapes: Shapes) -> tuple[str, ...]:
     """The names of the labels that a cache stores for points.
 

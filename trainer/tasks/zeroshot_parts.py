@@ -173,8 +173,8 @@ def by_points(stage: Align, task: Task, names: Tensor, teacher: str) -> tuple[ND
 
 
 def by_pictures(task: Task, names: Tensor, teacher: PatchTeacher, cache: Cache) -> tuple[NDArray[np.int64] | None, str]:
-    """Predicted parts of all points of the test shapes, [n, Q], by the patch features that the test cache holds. If it has none of this
-    teacher, None and the reason."""
+    """Predicted parts of all points of the test shapes, [n, Q], by the patch features that the test cache holds, and a note on shapes
+    without any. If the cache has none of this teacher, None and the reason."""
     if teacher.name not in dense_of(cache):
         return None, f"{cache.path} has no patch features of {teacher.name}, which would show what can be had with pictures"
     record, data = cache.proven(DENSE.product(teacher=teacher.name)), task.test
@@ -186,7 +186,7 @@ def by_pictures(task: Task, names: Tensor, teacher: PatchTeacher, cache: Cache) 
         return None, f"{record.product} of {cache.path} belongs to single blocks, of which {data.full.joined} are joined here"
     features, seen = (cache.rows(node.path) for node in cache.arrays(record))
     centres = cache.rows("points/xyz")
-    found, first = [], np.zeros(1, np.int64)
+    found, blind, first = [], 0, np.zeros(1, np.int64)
     for i, row in enumerate(data.shapes.rows):
         here = row[None]
         clear = torch.from_numpy(seen.gather(here, first)[0] > 0)
@@ -194,10 +194,12 @@ def by_pictures(task: Task, names: Tensor, teacher: PatchTeacher, cache: Cache) 
         at = torch.from_numpy(centres.gather(here, first)[:, : spec.groups].astype(np.float32))[:, clear]
         values = F.normalize(torch.from_numpy(features.gather(here, first)).float(), dim=-1)[:, clear]  # [1, seen, E]
         if not clear.any():
+            blind += 1
             at, values = torch.zeros(1, 1, 3), torch.zeros(1, 1, spec.dim)
         scores = interpolated(points, at, values @ names.T)
         found.append(parts.allowed(scores, task, np.array([i])).argmax(-1).numpy())
-    return np.concatenate(found), ""
+    told = f"no view sees a group of {blind} of {len(found)} test shapes: with pictures, their points get the first part of the category"
+    return np.concatenate(found), told if blind else ""
 
 
 def interpolated(points: Tensor, centres: Tensor, values: Tensor) -> Tensor:
