@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,14 +35,27 @@ ROWS: Final[dict[str, Row]] = {
 CLASSES: Final = "bathtub,bed,chair,desk,dresser,monitor,night stand,sofa,table,toilet"
 """Furniture of the rooms: the classes of ModelNet10."""
 
-LEARN: Final = ("lr=1e-3", "warmup=1")
 
-BUDGETS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
-    "parts": ("", (*LEARN, "epochs=10")),
-    "scenes": ("columns", (*LEARN, "epochs=10")),
-    "detect": ("whole", (*LEARN, "epochs=40", "queries=96", "groups=128", "model.layers=3", "model.dropout=0", "model.head_dropout=0")),
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How a task is trained and measured, the same for every row."""
+
+    crop: str = ""
+    """Crops of rooms that the task reads; empty if it reads shapes."""
+    settings: tuple[str, ...]
+    tune: tuple[str, ...] = ("full", "mlp")
+    """What is trained: the whole encoder too (`full`), or only the head on the frozen encoder (`mlp`)."""
+
+
+BUDGETS: Final[dict[str, Budget]] = {
+    "parts": Budget(settings=("lr=1e-3", "warmup=1", "epochs=10")),
+    "scenes": Budget(crop="columns", settings=("lr=1e-3", "warmup=1", "epochs=10")),
+    "detect": Budget(
+        crop="whole",
+        settings=("warmup=1", "epochs=40", "queries=96", "groups=128", "model.layers=3", "model.dropout=0", "model.head_dropout=0"),
+        tune=("full",),
+    ),
 }
-"""By task: the crops of rooms that it needs (none: shapes), and the settings of its training."""
 
 
 class DenseStudy(Study):
@@ -83,25 +97,28 @@ class DenseStudy(Study):
         return self.folder / f"rooms-{name}-{crop}.zarr"
 
     def _tasks(self, run: Path) -> dict[str, list[float]]:
-        """The headline number of each task, with the encoder trained (full) and frozen (mlp)."""
+        """The headline number of each task, with the encoder trained (full) and frozen (mlp), on each collection's test."""
         found: dict[str, list[float]] = {}
-        for tune in self.tune:
-            for task, (crop, budget) in BUDGETS.items():
-                where = self._rooms("starter", crop) if crop else self.cache
-                for other in ["", *(path.name for path in self.meshes if crop)]:
-                    extra = ["--test-cache", str(self._rooms(other, crop)), *options(["test_split=all"])] if other else []
-                    # A row without training has random weights. `scratch` draws other ones for each seed.
-                    settings = [f"tune={tune}", "seeds=1", *budget]
-                    name = " ".join(filter(None, (task, tune, f"on {other}" if other else "")))
-                    found[name] = self._kept(run, name, [task, str(run), str(where), *options(settings), *extra])
+        for task, budget in BUDGETS.items():
+            for tune in (one for one in budget.tune if one in self.tune):
+                found |= self._kept(run, task, tune, budget)
         return found
 
-    def _kept(self, run: Path, name: str, arguments: list[str]) -> list[float]:
-        """Values of the headline metric of an evaluation, read if they are there already."""
-        kept = run.with_suffix(f".{name.replace(' ', '-')}.json")
+    def _kept(self, run: Path, task: str, tune: str, budget: Budget) -> dict[str, list[float]]:
+        """Values of the headline metric on each collection, from one training. They are read if they are there already."""
+        # A row without training has random weights. `scratch` draws other ones for each seed.
+        settings = [f"tune={tune}", "seeds=1", *budget.settings]
+        if budget.crop:
+            names = ["starter", *(path.name for path in self.meshes)]
+            rooms = [str(self._rooms(name, budget.crop)) for name in names]
+            caches = [rooms[0], *(word for path in rooms for word in ("--test-cache", path))]
+        else:
+            names, caches = ["starter"], [str(self.cache)]
+        kept = run.with_suffix(f".{'-'.join([task, tune, *names[1:]])}.json")
         if not kept.exists():
-            kept.write_text(json.dumps(measured(arguments)))
-        return list(json.loads(kept.read_text()))
+            kept.write_text(json.dumps(measured([task, str(run), *caches, *options(settings)])))
+        titles = [" ".join(filter(None, (task, tune, f"on {name}" if i else ""))) for i, name in enumerate(names)]
+        return dict(zip(titles, json.loads(kept.read_text()), strict=True))
 
 
 def main() -> None:

@@ -162,7 +162,7 @@ class Study:
 
     def _measured(self, task: str, run: Path, cache: Path, *settings: str) -> list[float]:
         """A task's headline number on the unseen shapes, one for each stored block, in percent; zero-shot in the words of `TEACHER`."""
-        return measured([task, str(run), str(cache), *options(settings)], f"{TEACHER} top-1" if task == "zeroshot" else "")
+        return measured([task, str(run), str(cache), *options(settings)], f"{TEACHER} top-1" if task == "zeroshot" else "")[0]
 
 
 def options(settings: Iterable[str]) -> list[str]:
@@ -170,10 +170,12 @@ def options(settings: Iterable[str]) -> list[str]:
     return [part for setting in settings for part in ("--set", setting)]
 
 
-def measured(words: list[str], metric: str = "") -> list[float]:
-    """The values of a metric by `mmpd-train eval`, one for each seed or stored block; of the headline metric without a name."""
-    metrics = json.loads(called(["mmpd-train", "eval", *words, "--json"], threads=1, log=None))["scores"]["metrics"]
-    return list(next(one for one in metrics if (one["name"] == metric if metric else one["headline"]))["values"])
+def measured(words: list[str], metric: str = "") -> list[list[float]]:
+    """For each test cache of `mmpd-train eval`, the values of a metric, one for each seed or stored block. Without a name, it is the
+    headline metric."""
+    results = json.loads(called(["mmpd-train", "eval", *words, "--json"], threads=1, log=None))
+    every = [one["scores"]["metrics"] for one in (results if isinstance(results, list) else [results])]
+    return [list(next(one for one in own if (one["name"] == metric if metric else one["headline"]))["values"]) for own in every]
 
 
 def called(command: list[str], *, threads: int, log: Path | None) -> str:

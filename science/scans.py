@@ -110,7 +110,7 @@ class Study:
     def _score(self, name: str, task: str, cache: Path, *settings: str) -> None:
         if name in self.scores:  # of an earlier call
             return
-        values = measured([task, str(self.run), str(cache), *settings])
+        values = measured([task, str(self.run), str(cache), *settings])[0]
         with self.lock:
             self.scores[name] = values
             print(name, self.scores[name], flush=True)

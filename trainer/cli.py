@@ -186,7 +186,12 @@ def evaluate(
     paths: Annotated[list[Path], typer.Argument(metavar="RUN CACHE", help="A run and a cache; for `table` runs.", show_default=False)],
     set_: Set = None,
     test_cache: Annotated[
-        Path | None, typer.Option(metavar="CACHE", help="Test on another cache; classes are matched by name.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            metavar="CACHE",
+            help="Test on another cache; classes are matched by name. Repeatable: `scenes` and `detect` are then trained once for all.",
+            show_default=False,
+        ),
     ] = None,
     peer_protocol: Annotated[
         bool, typer.Option("--peer-protocol", help="Also report the best epoch on the test shapes, as many papers do.")
@@ -223,20 +228,25 @@ def evaluate(
     chosen = catalog.options(task, set_ or [], peer_protocol=peer_protocol)
     if len(paths) != 2:
         raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
-    from cache_schema.store import open_cache
+    from cache_schema.store import Cache, open_cache
     from trainer import checkpoint
     from trainer.distributed import device_of
+    from trainer.tasks.features import train_once
 
     run, cache = paths
     loaded = checkpoint.load(run)
     loaded.model.to(device_of(device))
-    found = catalog.evaluate(task, loaded, open_cache(cache), chosen, open_cache(test_cache) if test_cache else None)
-    files = catalog.save(found, run)
+    tests: list[Cache | None] = [open_cache(path) for path in test_cache or []]
+    found = []
+    with train_once():
+        for test in tests or [None]:
+            found.append(catalog.evaluate(task, loaded, open_cache(cache), chosen, test))
+            files = catalog.save(found[-1], run)
+            if not as_json:
+                out.print(found[-1].rich())
+            say(f"The result is in {files[0]}")
     if as_json:
-        print(found.json())
-    else:
-        out.print(found.rich())
-    say(f"The result is in {files[0]}")
+        print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
 
 
 @app.command("import")

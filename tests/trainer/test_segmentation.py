@@ -20,6 +20,7 @@ from trainer.options import DistillOptions
 from trainer.points import Convention
 from trainer.published import segmentation
 from trainer.tasks import catalog, parts, result, scenes, segment
+from trainer.tasks.features import train_once
 from trainer.tasks.metres import Frame
 from trainer.tasks.propagation import Head, layers, propagate
 from trainer.tasks.result import Scores
@@ -300,7 +301,7 @@ def test_metres_are_brought_to_the_unit_sphere_and_said(rooms: Cache, shapes: Ca
         scenes.prepared(stage_of(normalize="none"), shapes, shapes, scenes.SMOKE)
 
 
-def test_classes_of_another_cache_are_matched_by_name(rooms: Cache, tmp_path: Path) -> None:
+def test_classes_of_another_cache_are_matched_by_name(rooms: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other cache has the classes in another order, spelt otherwise, and `lamp` for the table."""
     other = write_scenes(tmp_path / "other.zarr", classes=("Floor", "WALL", "ceiling", "lamp", "clutter"))
     swapped = ("ceiling", "clutter", "Floor", "lamp", "WALL")
@@ -312,6 +313,11 @@ def test_classes_of_another_cache_are_matched_by_name(rooms: Cache, tmp_path: Pa
     assert straight.metrics == turned.metrics and straight.confusion == turned.confusion
     assert "classes of the test crops that no training point has are left out: lamp" in turned.notes
     assert np.array(turned.confusion)[3].sum() == 0
+    trainings: list[object] = []
+    monkeypatch.setattr(scenes, "fit", lambda *given: trainings.append(given) or segment.fit(*given))
+    with train_once():
+        assert [scenes.run(stage, rooms, cache, options).metrics for stage in [stage_of()] for cache in (other, again)] == [turned.metrics] * 2
+    assert len(trainings) == 1, "both tests are of one training"
 
 
 def rewritten(cache: Cache, path: Path, *, parts: tuple[str, ...] = PARTS, part: np.ndarray | None = None, **changes: object) -> Cache:

@@ -324,6 +324,14 @@ def test_a_probe_learned_on_one_cache_is_tested_on_another(stage, cache, tmp_pat
         assert scores.metrics[0].mean > 90 and scores.test.cache == "other" and scores.test.shapes == 9
 
 
+def test_another_test_cache_without_splits_is_tested_whole_and_says_so(stage, cache, tmp_path):
+    other = write(tmp_path / "other.zarr", shapes=24)
+    other.manifest = dataclasses.replace(other.manifest, splits=())
+    run = loaded(stage, tmp_path / "run")
+    found = catalog.evaluate("knn", run, cache, catalog.options("knn", ["neighbours=3"]), other)
+    assert (found.scores.test.split, found.scores.test.shapes) == ("all", 24)
+
+
 def test_pooling_is_of_tokens_and_summary(stage, cache):
     shapes = of_split(cache, "test")
     truth = stage.features(shapes.points(np.arange(len(shapes)), 1, 3), ordered=True)

@@ -23,6 +23,7 @@ from trainer.checkpoint import Loaded, setup
 from trainer.tasks import picture
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
+from trainer.tasks.shapes import EVERYTHING
 
 PLAIN: Final = str.maketrans("", "", '"[] ')
 """Characters to remove from JSON to get the form that `--set` takes: `[0.5, 1]` becomes `0.5,1`."""
@@ -81,7 +82,8 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         loaded: the run, with its model on the device to use.
         cache: the cache with the training shapes; also with the test shapes if there is no `test_cache`.
         chosen: the task's options.
-        test_cache: the cache with the test shapes; classes are matched by name. None for `cache`.
+        test_cache: the cache with the test shapes; classes are matched by name. None for `cache`. If it is another one, and has no splits
+            and `chosen` names none, then all of it is tested.
 
     Raises:
         UserError: the task cannot be done with this model, these caches or these options.
@@ -92,6 +94,8 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     unknown = "" if known else "the run does not record the number, normalisation and colours of its training points"
     if unknown and header.source:
         unknown += ": import it again to record them"
+    if test_cache is not None and test_cache.path != cache.path and not test_cache.manifest.splits:
+        chosen = _tested_whole(chosen)
     scores = module.run(loaded.model, cache, test_cache or cache, chosen)
     settings, usual, titled = _flat(to_json(chosen)), _flat(to_json(module.Options())), set(_told(chosen))
     unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in titled]
@@ -111,6 +115,11 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         settings=tuple(settings),
         scores=scores,
     )
+
+
+def _tested_whole(chosen: TaskOptions) -> TaskOptions:
+    """The options with the split `all` for the test, if they name none."""
+    return dataclasses.replace(chosen, test_split=EVERYTHING) if getattr(chosen, "test_split", "") is None else chosen
 
 
 def save(result: Result, run: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import dataclasses
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -32,7 +33,7 @@ from trainer.tasks import boxes
 from trainer.tasks.accuracy import interval
 from trainer.tasks.boxes import Curve, Detections
 from trainer.tasks.detector import Detector, DetectorOptions, bounds, spread
-from trainer.tasks.features import encoder_of, seeded
+from trainer.tasks.features import encoder_of, trained
 from trainer.tasks.finetune import Schedule, described, epochs
 from trainer.tasks.matching import SetWeights, Targets, set_loss
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
@@ -108,12 +109,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     train, test, notes = both(scenes(train_cache, options.train_split), scenes(test_cache, options.test_split))
     if train.upright:
         _refuse_angles(options, train)
-    convention, device = stage.convention, next(stage.parameters()).device
+    convention = stage.convention
     frame, placed = framed(convention, train.shapes, test.shapes, stage.encoder.config.channels, options)
     found = []
+
+    def learned(seed: int) -> Detector:
+        return fit(encoder_of(stage, scratch=options.scratch), train, convention, frame, options, seed)
+
     for seed in range(options.seeds):
-        with seeded(seed, device):
-            detector = fit(encoder_of(stage, scratch=options.scratch), train, convention, frame, options, seed)
+        detector = trained(stage, train_cache, options, seed, partial(learned, seed))
         found.append(detect(detector, test, convention, options))
     blocks = _blocks(test, convention, detector)
     starts = _starts(test, blocks, options.queries)

@@ -7,9 +7,11 @@ Letters: B and n shapes, P points, C channels, D width, F features.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal, cast
+from contextvars import ContextVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,11 +19,14 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY
+from cache_schema.store import Cache
 from trainer.align import Align
 from trainer.encoders.protocol import Encoder
 from trainer.points import Blocks, Convention
 from trainer.stage import Stage
 from trainer.tasks.shapes import Shapes
+
+T = TypeVar("T")
 
 Pool = Literal["mean_max", "summary", "summary_max"]
 """How tokens become one vector: mean and maximum over them, the model's own summary, or the summary and the maximum."""
@@ -153,6 +158,42 @@ def extract(
     if not features.isfinite().all():
         raise UserError("a feature of the model is NaN or infinite: its training diverged; take another run")
     return features
+
+
+_TRAINED: ContextVar[dict[Hashable, object] | None] = ContextVar("models trained in this block", default=None)
+
+
+@contextmanager
+def train_once() -> Iterator[None]:
+    """Within this block, `trained` does no training twice, so that one training is tested on several caches."""
+    token = _TRAINED.set({})
+    try:
+        yield
+    finally:
+        _TRAINED.reset(token)
+
+
+def trained(stage: Stage, cache: Cache, options: Any, seed: int, fit: Callable[[], T]) -> T:
+    """The result of a training, in `train_once` only one for each model, cache, options and seed; the test split does not count.
+
+    New weights and dropout come from torch's global generators, which are seeded here.
+
+    Args:
+        stage: the model that the training begins with.
+        cache: the cache with the training shapes.
+        options: options of the task, a frozen dataclass with a field `test_split`.
+        seed: seed of the training.
+        fit: does the training. It may depend on nothing else, and its result must not be changed afterwards.
+    """
+    known = _TRAINED.get()
+    key = (id(stage), stage.convention, cache.path, dataclasses.replace(options, test_split=None), seed)
+    if known is None or key not in known:
+        with seeded(seed, next(stage.parameters()).device):
+            model = fit()
+        if known is None:
+            return model
+        known[key] = model
+    return cast(T, known[key])
 
 
 @contextmanager

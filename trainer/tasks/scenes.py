@@ -15,6 +15,7 @@ Letters: S scenes, Q points of a block, N points of a scene, K classes.
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -32,7 +33,7 @@ from trainer.encoders.protocol import Encoder
 from trainer.points import specification
 from trainer.stage import Stage
 from trainer.tasks import accuracy, miou, segment
-from trainer.tasks.features import seeded
+from trainer.tasks.features import trained
 from trainer.tasks.finetune import described
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.picture import Example, Labels, told_apart
@@ -102,11 +103,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     weights = balanced(task.counts, options.balance).to(device) if options.balance else None
     counts = []
     models: list[Segmenter] = []
+
+    def learned(seed: int) -> Segmenter:
+        model = segmenter(stage, task.train, options, len(task.names))
+        for _ in fit(model, task.train, options, seed, grey, weights):
+            pass
+        return model
+
     for seed in range(options.seeds):
-        with seeded(seed, device):
-            model = segmenter(stage, task.train, options, len(task.names))
-            for _ in fit(model, task.train, options, seed, grey, weights):
-                pass
+        model = trained(stage, train_cache, options, seed, partial(learned, seed))
         models = models or [model]  # the first training is drawn
         counts.append(np.stack([miou.confusion(scene.truth, scene.predicted, len(task.names)) for scene in tested(model, task)]))
     found = np.stack(counts)  # [seeds, S, K, K]
