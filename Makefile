@@ -9,7 +9,7 @@ RUN = $(RUNS)/$(ENCODER)
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train dense test torture check bench docs science starter-teachers clean
+.PHONY: help setup egl cache train dense dense-true dense-false test torture check bench docs science starter-teachers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -50,20 +50,24 @@ train: cache  ## both stages on the default cache, a table, and curves; ENCODER=
 
 ROOMS := build/rooms
 FURNITURE := --set "source.classes=bathtub,bed,chair,desk,dresser,monitor,night stand,sofa,table,toilet"
-LEARN := --set seeds=1 --set batch=8 --set lr=1e-3 --set warmup=1
+LEARN := --set seeds=1 --set warmup=1
 dense: cache  ## parts, rooms and boxes: the dense tasks on made shapes and made rooms, with pictures
 	$(BIN)/mmpd-cache build rooms $(ROOMS)-columns.zarr --recipe scenes $(FURNITURE) --set source.count=32 --set source.size=2 \
 	  --set source.stride=1.5 --set points.blocks=1
 	$(BIN)/mmpd-cache build rooms $(ROOMS).zarr --recipe whole-scenes $(FURNITURE) --set source.count=96 --set points.count=4096 \
 	  --set points.ordered=512
 	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
-	for scratch in true false; do \
-	  $(BIN)/mmpd-train eval parts $(RUN)-align $(CACHE) $(LEARN) --set epochs=12 --set scratch=$$scratch && \
-	  $(BIN)/mmpd-train eval scenes $(RUN)-align $(ROOMS)-columns.zarr $(LEARN) --set epochs=12 --set scratch=$$scratch && \
-	  $(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(LEARN) --set epochs=40 --set queries=128 --set model.layers=3 \
-	    --set groups=128 --set scratch=$$scratch || exit 1; done
+	@echo "Now three tasks are trained twice, from random weights and from those of stage 1, side by side on two cores. This takes minutes."
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 -Oline dense-true dense-false
 	$(BIN)/mmpd-train eval table $(RUN)-align
 	@echo "Predictions beside the truth: $(RUN)-align/eval/*.png"
+
+dense-true dense-false:  # the tasks of `dense` from random weights (true), or from those of stage 1
+	@$(BIN)/mmpd-train eval parts $(RUN)-align $(CACHE) $(LEARN) --set lr=1e-3 --set batch=8 --set epochs=10 --set scratch=$(@:dense-%=%)
+	@$(BIN)/mmpd-train eval scenes $(RUN)-align $(ROOMS)-columns.zarr $(LEARN) --set lr=1e-3 --set batch=8 --set epochs=10 \
+	  --set scratch=$(@:dense-%=%)
+	@$(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(LEARN) --set epochs=30 --set queries=96 --set groups=128 \
+	  --set model.layers=3 --set model.dropout=0 --set model.head_dropout=0 --set scratch=$(@:dense-%=%)
 
 test: setup .venv-trainer/installed  ## run the tests; those of the trainer where no teacher library is installed
 	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/trainer

@@ -48,8 +48,8 @@ class Budget:
 
 
 BUDGETS: Final[dict[str, Budget]] = {
-    "parts": Budget(settings=("lr=1e-3", "warmup=1", "epochs=10")),
-    "scenes": Budget(crop="columns", settings=("lr=1e-3", "warmup=1", "epochs=10")),
+    "parts": Budget(settings=("lr=1e-3", "warmup=1", "batch=8", "epochs=10")),
+    "scenes": Budget(crop="columns", settings=("lr=1e-3", "warmup=1", "batch=8", "epochs=10")),
     "detect": Budget(
         crop="whole",
         settings=("warmup=1", "epochs=40", "queries=96", "groups=128", "model.layers=3", "model.dropout=0", "model.head_dropout=0"),
@@ -65,7 +65,7 @@ class DenseStudy(Study):
         more = {"rooms": arguments.rooms, "patches": arguments.patches}
         super().__init__(folder, arguments.epochs, arguments.shapes, arguments.precision, None, **more)
         self.rooms, self.tune, self.patches = arguments.rooms, arguments.tune, arguments.patches
-        self.meshes = [path.absolute() for path in arguments.meshes]
+        self.meshes = [path.resolve() for path in arguments.meshes]
 
     def build(self) -> None:
         shapes = [f"source.count={self.shapes}", "points.blocks=4", "views.rig=ring4", f"dense.teachers={self.patches}"]
@@ -134,13 +134,21 @@ def main() -> None:
     parser.add_argument("--tune", nargs="*", choices=["full", "mlp", "linear"], default=["full", "mlp"], help="none: only pre-train")
     parser.add_argument("--meshes", type=Path, action="append", default=[], help="a folder of labelled meshes, to furnish test rooms from")
     arguments = parser.parse_args()
+    if len(names := ["starter", *(path.resolve().name for path in arguments.meshes)]) > len(set(names)):
+        parser.error(f"each collection is known by the name of its folder, and {', '.join(sorted(names))} are not all different")
     study = DenseStudy(arguments.folder.resolve(), arguments)
     study.build()
-    names = arguments.rows or list(ROWS)
+    chosen = arguments.rows or list(ROWS)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = {(name, seed): pool.submit(study.run, ROWS, name, seed) for seed in range(arguments.seeds) for name in names}
+        futures = {
+            (name, seed): pool.submit(study.run, ROWS, name, seed)
+            for later in (False, True)
+            for seed in range(arguments.seeds)
+            for name in chosen
+            if bool(ROWS[name].after) == later  # a row that waits for another one would keep a core idle
+        }
         results: dict[str, list[dict[str, Any]]] = {
-            name: [futures[name, seed].result() for seed in range(arguments.seeds)] for name in names
+            name: [futures[name, seed].result() for seed in range(arguments.seeds)] for name in chosen
         }
     (study.folder / "dense.json").write_text(json.dumps(results, indent=1))
     text = table(results, ROWS, arguments.epochs)

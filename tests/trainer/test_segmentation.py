@@ -316,7 +316,9 @@ def test_classes_of_another_cache_are_matched_by_name(rooms: Cache, tmp_path: Pa
     trainings: list[object] = []
     monkeypatch.setattr(scenes, "fit", lambda *given: trainings.append(given) or segment.fit(*given))
     with train_once():
-        assert [scenes.run(stage, rooms, cache, options).metrics for stage in [stage_of()] for cache in (other, again)] == [turned.metrics] * 2
+        assert [scenes.run(stage, rooms, cache, options).metrics for stage in [stage_of()] for cache in (other, again)] == [
+            turned.metrics
+        ] * 2
     assert len(trainings) == 1, "both tests are of one training"
 
 
