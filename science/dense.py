@@ -5,8 +5,8 @@
     python science/dense.py build/dense-study --meshes ../modelnet10 --meshes ../props   # and rooms of other people's meshes
 
 Builds a cache of starter shapes with patch features on points, and rooms of starter shapes: in columns for segmentation, whole for
-detection. Trains every row for every seed with `mmpd-train`, one run a core, and measures it by `eval parts`, `eval scenes` and
-`eval detect`, each with the whole encoder trained and with the encoder frozen. `--meshes` makes rooms of other collections, on which the
+detection. Trains every row for every seed with `mmpd-train`, one run a core, and measures it by `eval parts` on the frozen encoder, and by
+`eval scenes` and `eval detect`, which train the encoder too. `--meshes` makes rooms of other collections, on which the
 models that learned in starter rooms are tested. Finished work is kept: after an interruption, run the same command again. Writes
 dense.json and dense.md, and prints the table.
 """
@@ -43,17 +43,16 @@ class Budget:
     crop: str = ""
     """Crops of rooms that the task reads; empty if it reads shapes."""
     settings: tuple[str, ...]
-    tune: tuple[str, ...] = ("full", "mlp")
+    tune: str = "full"
     """What is trained: the whole encoder too (`full`), or only the head on the frozen encoder (`mlp`)."""
 
 
 BUDGETS: Final[dict[str, Budget]] = {
-    "parts": Budget(settings=("lr=1e-3", "warmup=1", "batch=8", "epochs=10")),
-    "scenes": Budget(crop="columns", settings=("lr=1e-3", "warmup=1", "batch=8", "epochs=10")),
+    "parts": Budget(settings=("lr=1e-3", "warmup=1", "batch=8", "epochs=5"), tune="mlp"),
+    "scenes": Budget(crop="columns", settings=("lr=1e-3", "warmup=1", "batch=8", "epochs=6")),
     "detect": Budget(
         crop="whole",
-        settings=("warmup=1", "epochs=40", "queries=96", "groups=128", "model.layers=3", "model.dropout=0", "model.head_dropout=0"),
-        tune=("full",),
+        settings=("warmup=1", "epochs=30", "queries=96", "groups=128", "model.layers=3", "model.dropout=0", "model.head_dropout=0"),
     ),
 }
 
@@ -64,7 +63,7 @@ class DenseStudy(Study):
     def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
         more = {"rooms": arguments.rooms, "patches": arguments.patches}
         super().__init__(folder, arguments.epochs, arguments.shapes, arguments.precision, None, **more)
-        self.rooms, self.tune, self.patches = arguments.rooms, arguments.tune, arguments.patches
+        self.rooms, self.patches = arguments.rooms, arguments.patches
         self.meshes = [path.resolve() for path in arguments.meshes]
 
     def build(self) -> None:
@@ -97,27 +96,26 @@ class DenseStudy(Study):
         return self.folder / f"rooms-{name}-{crop}.zarr"
 
     def _tasks(self, run: Path) -> dict[str, list[float]]:
-        """The headline number of each task, with the encoder trained (full) and frozen (mlp), on each collection's test."""
+        """The headline number of each task on each collection's test."""
         found: dict[str, list[float]] = {}
         for task, budget in BUDGETS.items():
-            for tune in (one for one in budget.tune if one in self.tune):
-                found |= self._kept(run, task, tune, budget)
+            found |= self._kept(run, task, budget)
         return found
 
-    def _kept(self, run: Path, task: str, tune: str, budget: Budget) -> dict[str, list[float]]:
+    def _kept(self, run: Path, task: str, budget: Budget) -> dict[str, list[float]]:
         """Values of the headline metric on each collection, from one training. They are read if they are there already."""
         # A row without training has random weights. `scratch` draws other ones for each seed.
-        settings = [f"tune={tune}", "seeds=1", *budget.settings]
+        settings = [f"tune={budget.tune}", "seeds=1", *budget.settings]
         if budget.crop:
             names = ["starter", *(path.name for path in self.meshes)]
             rooms = [str(self._rooms(name, budget.crop)) for name in names]
             caches = [rooms[0], *(word for path in rooms for word in ("--test-cache", path))]
         else:
             names, caches = ["starter"], [str(self.cache)]
-        kept = run.with_suffix(f".{'-'.join([task, tune, *names[1:]])}.json")
+        kept = run.with_suffix(f".{'-'.join([task, budget.tune, *names[1:]])}.json")
         if not kept.exists():
             kept.write_text(json.dumps(measured([task, str(run), *caches, *options(settings)])))
-        titles = [" ".join(filter(None, (task, tune, f"on {name}" if i else ""))) for i, name in enumerate(names)]
+        titles = [" ".join(filter(None, (task, budget.tune, f"on {name}" if i else ""))) for i, name in enumerate(names)]
         return dict(zip(titles, json.loads(kept.read_text()), strict=True))
 
 
@@ -131,7 +129,6 @@ def main() -> None:
     parser.add_argument("--patches", default="starter-attributes", help="the teacher whose patch features the local loss uses")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of pre-training")
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), help="all without")
-    parser.add_argument("--tune", nargs="*", choices=["full", "mlp", "linear"], default=["full", "mlp"], help="none: only pre-train")
     parser.add_argument("--meshes", type=Path, action="append", default=[], help="a folder of labelled meshes, to furnish test rooms from")
     arguments = parser.parse_args()
     if len(names := ["starter", *(path.resolve().name for path in arguments.meshes)]) > len(set(names)):
