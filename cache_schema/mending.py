@@ -17,15 +17,15 @@ from cache_schema import products, validate
 from cache_schema.errors import UserError
 from cache_schema.files import read_file, refuse_links, write_file
 from cache_schema.layout import digests, encode
-from cache_schema.spec import Manifest, Record
+from cache_schema.spec import Record
 from cache_schema.store import Cache
 
 
 class Mending(Cache):
     """A cache under repair: `write` puts a shard beside its place, `settle` moves it there once it is proven."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        super().__init__(path, manifest)
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache.path, cache.manifest, below=cache.below)
         self.made: dict[str, dict[int, NDArray[np.uint8]]] = {}
         """Checksums [files, 32] of each shard that was made again, by product and shard."""
         self.refused: set[tuple[str, int]] = set()

@@ -27,7 +27,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from cache_schema import layout, products, records, spec
+from cache_schema import below, layout, products, records, spec
+from cache_schema.below import Below
 from cache_schema.errors import UserError
 from cache_schema.files import MENDS, read_file, refuse_links, still_held, write_file
 from cache_schema.layout import ArraySpec, check_bytes, digests, encode, ends_in_crc, node_json, text_cells, texts
@@ -50,12 +51,17 @@ class Cache:
     """An existing cache, made by `open_cache` or `create`. It keeps no file open.
 
     With a `token` (see `held_token`) every write is refused once another process holds the cache.
+
+    An overlay is one `Cache` too. It has the products of its own folder and, `below` it, those of the shared cache.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, token: str = "") -> None:
+    def __init__(self, path: Path, manifest: Manifest, token: str = "", below: Below | None = None) -> None:
         self.path = path
+        """The folder that is written to. Messages name the cache by it, and its lock and journal lie beside it."""
         self.manifest = manifest
         self.token = token
+        self.below = below
+        """The shared cache of an overlay; None for a cache of its own."""
 
     # where files lie
 
@@ -65,7 +71,21 @@ class Cache:
         Args:
             key: its place in the cache, such as `points/xyz/c/0/0/0/0` or `products/points/zarr.json`.
         """
-        return self.path / key
+        return self.below.cache.file(key) if self.below is not None and self.below.holds(key) else self.path / key
+
+    @property
+    def home(self) -> Path:
+        """The folder of the index: that of the shared cache, for an overlay. Caches with one home have the same shapes in their rows."""
+        return self.path if self.below is None else self.below.cache.home
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folders that hold the products, each with a journal beside it: that of the shared cache first, for an overlay."""
+        return (self.path,) if self.below is None else (*self.below.cache.paths, self.path)
+
+    def owns(self, product: str) -> bool:
+        """Whether a product lies in the folder of this cache, or would be made there, and not in the shared cache of an overlay."""
+        return self.below is None or product not in self.below.products
 
     def folder(self, path: str) -> Path:
         """Return the folder of an array or a product, such as `points/xyz` or `products/points`."""
@@ -86,7 +106,21 @@ class Cache:
 
     def read_records(self) -> tuple[dict[str, Record], dict[str, str]]:
         """Read the record of every product that was begun. Also returns, by product, what is wrong with records that cannot be read."""
-        return Records(self.path, self.manifest).all()
+        found, damaged = self.on_disk().all()
+        if self.below is None:
+            return found, damaged
+        theirs, theirs_damaged = self.below.cache.read_records()
+        there = {name: record for name, record in theirs.items() if not self.owns(name)}
+        return there | found, {name: problem for name, problem in theirs_damaged.items() if not self.owns(name)} | damaged
+
+    def on_disk(self) -> Records:
+        """Return what reads the records in the folder of this cache, without those of the shared cache."""
+        return Records(self.path, self.manifest, index=self.below is None)
+
+    def lost(self) -> dict[str, str]:
+        """Find products that have completion markers but no record. Returns a message for each."""
+        below = {} if self.below is None else self.below.cache.lost()
+        return {name: message for name, message in below.items() if not self.owns(name)} | self.on_disk().lost()
 
     def of(self, kind: Kind, **names: str) -> list[Record]:
         """Select complete products of a kind by names, such as `cache.of(products.TEXT, teacher="clip")`.
@@ -103,7 +137,7 @@ class Cache:
             UserError: a record is damaged, or it is lost while completion markers are there: a reader would otherwise miss the product
                 without a word.
         """
-        for product, message in Records(self.path, self.manifest).lost().items():
+        for product, message in self.lost().items():
             raise UserError(f"{self.file(f'products/{product}/zarr.json')} {message}, or delete the folder that it was in")
         return {name: record for name, record in self.records().items() if record.complete}
 
@@ -233,7 +267,9 @@ class Cache:
 
     def _read_record(self, product: str) -> Record | None:
         """Read the record of a product; None if the product was not begun."""
-        return Records(self.path, self.manifest).one(product)
+        if self.below is not None and not self.owns(product):
+            return self.below.cache._read_record(product)
+        return self.on_disk().one(product)
 
     def rows(self, path: str, verify: Literal["off", "first_use"] = "off") -> Rows:
         """Map an uncompressed array of a complete product into memory.
@@ -345,6 +381,8 @@ class Cache:
         """
         record = products.renamed(record, self.manifest.format_version)
         there = self._read_record(record.product)
+        if self.below is not None:
+            self._agreed_with_shared(self.below, record, there)
         if there is not None:
             if there.fingerprint != record.fingerprint:
                 advice = RENAME if products.of(record) is products.CAPTIONS else ELSEWHERE
@@ -365,8 +403,21 @@ class Cache:
             path_name(part, f"product {record.product}")
         return record
 
+    def _agreed_with_shared(self, below: Below, record: Record, there: Record | None) -> None:
+        """Refuse a product of an overlay that is begun in the shared cache and not finished there."""
+        unfinished = not self.owns(record.product) and (there is None or not there.complete)
+        if unfinished or below.begun_since(record.product):
+            raise UserError(
+                f"{record.product} was begun in the shared cache {below.cache.path}: let it be finished there and use it from there, or "
+                "give this one another name"
+            )
+
     def _begin(self, record: Record) -> Record:
         record = self.agreed(record)
+        if not self.owns(record.product):
+            return record
+        if self.below is not None:
+            self._note_inputs(self.below, record)
         new = self._read_record(record.product) is None
         if new:
             # Markers may be left of a product whose record was deleted. They say nothing about this product.
@@ -383,6 +434,8 @@ class Cache:
 
     def _put(self, key: str, data: bytes) -> None:
         """Write one file of the cache."""
+        if self.below is not None and self.below.holds(key):
+            raise self.below.refusal(key)
         write_file(self.file(key), data, within=self.path)
 
     def _put_node(self, path: str, content: bytes) -> None:
@@ -433,6 +486,8 @@ class Cache:
         Raises:
             UserError: another build holds the cache now.
         """
+        if self.below is not None and not self.owns(record.product):
+            raise self.below.refusal(record.product)
         with still_held(self.path, self.token):
             marker = markers(self.manifest, record)
             if record.complete:
@@ -472,6 +527,8 @@ class Cache:
         if there is not None and there.complete:
             final = self._still_complete(there)
         else:
+            if self.below is not None:
+                self._check_inputs(self.below, record)
             if products.of(record).statistics:
                 self._put_statistics(record, self.statistics(record, checked=True))
             final = dataclasses.replace(record, complete=True, content=self.content(record))
@@ -503,9 +560,35 @@ class Cache:
         root = self.file("zarr.json")
         if not root.is_file():
             return
-        content = root_json(self.manifest, self.read_records()[0])
+        content = self.root(self.on_disk().all()[0])
         if read_file(root) != content:
             self._put("zarr.json", content)
+
+    def root(self, there: Mapping[str, Record]) -> bytes:
+        """Return what the `zarr.json` of this cache's root must hold.
+
+        Args:
+            there: records in the folder of this cache, by name of the product.
+
+        Raises:
+            UserError: the root of an overlay is damaged.
+        """
+        return root_json(self.manifest, there, None if self.below is None else below.described(self.path))
+
+    def _note_inputs(self, shared: Below, record: Record) -> None:
+        """Note in the root of an overlay what a product that begins is made from."""
+        said, own = below.described(self.path), self.on_disk().all()[0]
+        made = shared.made_from(record)
+        if record.product in own:
+            self._check_inputs(shared, record)
+        elif made not in said.made_from:
+            self._put("zarr.json", root_json(self.manifest, own, said.with_made_from(made, own)))
+
+    def _check_inputs(self, shared: Below, record: Record) -> None:
+        """Refuse to go on with a product of an overlay if what it is made from has changed in the shared cache."""
+        wrong = below.faults(below.described(self.path), shared, {record.product: record}, self.path)
+        if wrong:
+            raise UserError(f"{self.path}: {'; '.join(wrong)}")
 
     def content(self, record: Record, sums: Mapping[int, NDArray[np.uint8]] | None = None, statistics: bytes | None = None) -> str:
         """Compute the digest of a product: the sha256 over the checksums of all its files.
@@ -554,7 +637,7 @@ class Cache:
         return np.stack([mean, np.maximum(square / max(count, 1) - mean**2, 0)])
 
 
-def root_json(manifest: Manifest, there: Mapping[str, Record]) -> bytes:
+def root_json(manifest: Manifest, there: Mapping[str, Record], overlay: below.Overlay | None = None) -> bytes:
     """Return the `zarr.json` of a cache's root.
 
     It holds the manifest and Zarr's consolidated metadata: copies of the descriptions of all groups and of all arrays of finished
@@ -563,19 +646,23 @@ def root_json(manifest: Manifest, there: Mapping[str, Record]) -> bytes:
     Args:
         manifest: the manifest of the cache.
         there: the record of every product that was begun, by name.
+        overlay: the description of an overlay, which takes the place of the manifest; None for a cache of its own.
     """
+    said = sealed(manifest if overlay is None else overlay)
     if manifest.format_version == 1:
-        return node_json(None, sealed(manifest))
+        return node_json(None, said)
     done = {name: record for name, record in there.items() if record.complete}
-    return node_json(None, sealed(manifest), summary={place: content for place, (content, _) in nodes(manifest, done).items()})
+    below_root = nodes(manifest, done, GROUPS if overlay is None else ())
+    return node_json(None, said, summary={place: content for place, (content, _) in below_root.items()})
 
 
-def nodes(manifest: Manifest, there: Mapping[str, Record]) -> dict[str, tuple[bytes, str]]:
+def nodes(manifest: Manifest, there: Mapping[str, Record], groups: Sequence[str] = GROUPS) -> dict[str, tuple[bytes, str]]:
     """Return the `zarr.json` of every group and array below the root, by its place, with the name of the product that it belongs to.
 
     Args:
         manifest: the manifest of the cache.
         there: records by name of the product.
+        groups: groups that are there even if they are empty.
     """
     found: dict[str, tuple[bytes, str]] = {}
     for product, record in there.items():
@@ -586,7 +673,7 @@ def nodes(manifest: Manifest, there: Mapping[str, Record]) -> dict[str, tuple[by
             stats = statistics_array(manifest, record)
             found[stats.path] = (node_json(stats), product)
     above = {parent.as_posix() for name in found for parent in PurePosixPath(name).parents if parent.name}
-    for group in sorted({*above, *GROUPS}):
+    for group in sorted({*above, *groups}):
         found.setdefault(group, (node_json(), ""))
     return found
 
@@ -609,6 +696,8 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
         raise UserError(f"{path} {what}. `mmpd-cache build SOURCE {path}` makes one.")
     attributes = attributes_of(node)
     body = attributes.get(KEY)
+    if below.is_overlay(attributes):
+        return _open_overlay(path, token)
     if not isinstance(body, dict):
         raise UserError(f"{path} is a Zarr group but no cache of this project (no {KEY!r} in its attributes)")
     if body.get("format_version") not in range(1, spec.FORMAT_VERSION + 1):
@@ -623,6 +712,21 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
         )
     cache = Cache(path.resolve(), records.opened(Manifest, attributes, node), token)
     _check_size(cache)
+    return cache
+
+
+def _open_overlay(path: Path, token: str) -> Cache:
+    """Open an overlay and the shared cache below it.
+
+    Raises:
+        UserError: the shared cache is not there or holds other shapes, or products of the overlay do not fit it any more.
+    """
+    said = below.described(path)
+    shared = below.opened(path, said, open_cache)
+    cache = Cache(path.resolve(), shared.cache.manifest, token, shared)
+    wrong = below.faults(said, shared, cache.on_disk().all()[0], path)
+    if wrong:
+        raise UserError(f"{path} does not fit its shared cache any more: {'; '.join(wrong)}")
     return cache
 
 

@@ -12,6 +12,7 @@
 It does not check whether pictures and embeddings are right. Only the pipeline could tell, by making them again.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -27,7 +28,6 @@ from cache_schema import products, store
 from cache_schema.errors import UserError
 from cache_schema.files import is_held, regular_bytes
 from cache_schema.layout import ArraySpec
-from cache_schema.records import Records
 from cache_schema.spec import Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
 
@@ -51,20 +51,27 @@ def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] 
 
     Raises:
         UserError: `path` is not a cache that this software can read.
+
+    Problems of the shared cache of an overlay come after its own.
     """
-    cache = store.open_cache(path)
-    return list(_problems(cache, progress or (lambda done, total: None)))
+    cache, say = store.open_cache(path), progress or (lambda done, total: None)
+    found = list(_problems(cache, say))
+    if cache.below is not None:
+        shared = cache.below.cache
+        found += [dataclasses.replace(problem, shared=str(shared.path)) for problem in _problems(shared, say)]
+    return found
 
 
 def nodes(cache: Cache, records: dict[str, Record]) -> dict[str, tuple[bytes, str]]:
-    """Tell every `zarr.json` that a cache must have: by its place, the only bytes it may hold, and the product that it belongs to."""
-    below = {f"{place}/zarr.json": found for place, found in store.nodes(cache.manifest, records).items()}
-    return {ROOT: (store.root_json(cache.manifest, records), ""), **below}
+    """Tell every `zarr.json` that the folder of a cache must have: by its place, the only bytes it may hold, and its product."""
+    groups = store.GROUPS if cache.below is None else ()
+    below = {f"{place}/zarr.json": found for place, found in store.nodes(cache.manifest, records, groups).items()}
+    return {ROOT: (cache.root(records), ""), **below}
 
 
 def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Problem]:
-    records, damaged = cache.read_records()
-    on_disk = Records(cache.path, cache.manifest)
+    on_disk = cache.on_disk()
+    records, damaged = on_disk.all()
     lost, ownerless = on_disk.lost(), on_disk.ownerless()
     for product, message in (damaged | lost).items():
         kind: Any = "metadata" if product in damaged else "missing"
@@ -110,7 +117,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
 
 def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:
     """Names of products that another command has begun since `records` were read. They are no problem of the cache."""
-    return set(cache.read_records()[0]) - set(records)
+    return set(cache.on_disk().all()[0]) - set(records)
 
 
 def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Problem]:

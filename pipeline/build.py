@@ -81,8 +81,13 @@ def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Seque
     made, lost = _as_before(cache, shard, made)
     ids, _ = shape_names(cache, shard)
     if lost:
+        row = lost[0]
+        if not cache.owns(products.STATUS.name):
+            raise UserError(
+                f"{ids[row]} is not as it was when its points were made ({made[row].reason.partition(';')[0]}), and its status lies in the "
+                f"shared cache {cache.home}, to which an overlay writes nothing. Restore the file, or `mmpd-cache retry {cache.home}` there"
+            )
         if isinstance(cache, Mending):
-            row = lost[0]
             raise UserError(
                 f"{ids[row]} is not as it was when its points were made ({made[row].reason.partition(';')[0]}); restore it, or build into "
                 "another path"
