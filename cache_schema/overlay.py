@@ -152,8 +152,8 @@ def _place_again(cache: Cache, shared: Path, mine: Path) -> None:
 
 
 def _remove_empty(mine: Path) -> None:
-    """Remove an overlay without products that nobody writes to, and its journal if nothing was noted in it."""
-    if any((mine / "products").rglob("zarr.json")) or is_held(mine):
+    """Remove an overlay of which nothing but the root was written, and its journal if nothing was noted in it."""
+    if [item.name for item in mine.iterdir()] != ["zarr.json"] or is_held(mine):
         return
     with contextlib.suppress(OSError):
         (mine / "zarr.json").unlink()
