@@ -15,19 +15,32 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from cache_schema import products, records, spec
 from cache_schema.errors import UserError
 from cache_schema.spec import Manifest, Record, label
 
-if TYPE_CHECKING:
-    from cache_schema.store import Cache
-
 VERSION: Final = 1
 """Version of the description in the root of an overlay."""
 MARK: Final = "overlay"
 """Key that only the description of an overlay has, and the manifest of a cache has not."""
+
+
+class Shared(Protocol):
+    """What an overlay asks of its shared cache: a `cache_schema.store.Cache` that is no overlay."""
+
+    path: Path
+    manifest: Manifest
+
+    def file(self, key: str) -> Path:
+        """Return where a file of the cache lies."""
+
+    def read_records(self) -> tuple[dict[str, Record], dict[str, str]]:
+        """Read the record of every product that was begun. Also returns what is wrong with records that cannot be read."""
+
+    def lost(self) -> dict[str, str]:
+        """Find products that have completion markers but no record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +134,7 @@ class Below:
     Products that are begun in the shared cache later are not seen: as long as an overlay is open, each product lies in one place.
     """
 
-    cache: "Cache"
+    cache: Shared
     products: frozenset[str]
     """Names of the products that were begun in the shared cache when the overlay was opened, finished or not."""
 
@@ -149,7 +162,7 @@ class Below:
         Raises:
             UserError: a product that it is made from is not finished in the shared cache.
         """
-        version, there = self.cache.manifest.format_version, self.cache.records()
+        version, (there, _) = self.cache.manifest.format_version, self.cache.read_records()
         wanted = {products.STATUS.name} if products.of(record).origin in ("files", "cache", "guide") else set()
         names = sorted(({*products.inputs(record, version)} | wanted) & self.products)
         for name in names:
@@ -158,6 +171,10 @@ class Below:
                     f"{self.cache.path}: {name} is not finished, and {record.product} would be made from it. Finish it there first"
                 )
         return MadeFrom(product=record.product, inputs=tuple((name, there[name].content) for name in names))
+
+    def record(self, product: str) -> Record | None:
+        """Read the record of a product of the shared cache; None if it is not there any more. Raises a `UserError` if it is damaged."""
+        return records.Records(self.cache.path, self.cache.manifest).one(product)
 
     def begun_since(self, product: str) -> bool:
         """Whether a product was begun in the shared cache after the overlay was opened."""
@@ -202,7 +219,7 @@ def _fault(product: str, content: str, there: Mapping[str, Record], damaged: Map
     return "" if there[product].content == content else "has been made again since, with other values"
 
 
-def opened(path: Path, said: Overlay, open_cache: "Callable[[Path], Cache]") -> Below:
+def opened(path: Path, said: Overlay, open_cache: Callable[[Path], Shared]) -> Below:
     """Open the shared cache of an overlay.
 
     Args:
@@ -230,7 +247,7 @@ def opened(path: Path, said: Overlay, open_cache: "Callable[[Path], Cache]") -> 
     raise UserError(f"{path} is an overlay, and its shared cache cannot be used: {'; '.join(problems)}")
 
 
-def _open_place(place: Path, problems: list[str], open_cache: "Callable[[Path], Cache]") -> "Cache | None":
+def _open_place(place: Path, problems: list[str], open_cache: Callable[[Path], Shared]) -> Shared | None:
     """Open the cache at a place. Returns None if nothing is there, or adds what is wrong to `problems`."""
     try:
         if not (place / "zarr.json").exists():
@@ -248,7 +265,7 @@ def _open_place(place: Path, problems: list[str], open_cache: "Callable[[Path], 
     return None
 
 
-def other_rows(said: Overlay, cache: "Cache") -> str:
+def other_rows(said: Overlay, cache: Shared) -> str:
     """Say how the rows of a shared cache differ from those that its overlay was made on."""
     now = cache.manifest
     if now.segments and now.shapes > said.shapes:

@@ -76,12 +76,12 @@ class Cache:
     @property
     def home(self) -> Path:
         """The folder of the index: that of the shared cache, for an overlay. Caches with one home have the same shapes in their rows."""
-        return self.path if self.below is None else self.below.cache.home
+        return self.path if self.below is None else self.below.cache.path
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """The folders that hold the products, each with a journal beside it: that of the shared cache first, for an overlay."""
-        return (self.path,) if self.below is None else (*self.below.cache.paths, self.path)
+        return (self.path,) if self.below is None else (self.below.cache.path, self.path)
 
     def owns(self, product: str) -> bool:
         """Whether a product lies in the folder of this cache, or would be made there, and not in the shared cache of an overlay."""
@@ -268,7 +268,7 @@ class Cache:
     def _read_record(self, product: str) -> Record | None:
         """Read the record of a product; None if the product was not begun."""
         if self.below is not None and not self.owns(product):
-            return self.below.cache._read_record(product)
+            return self.below.record(product)
         return self.on_disk().one(product)
 
     def rows(self, path: str, verify: Literal["off", "first_use"] = "off") -> Rows:

@@ -57,8 +57,7 @@ def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] 
     cache, say = store.open_cache(path), progress or (lambda done, total: None)
     found = list(_problems(cache, say))
     if cache.below is not None:
-        shared = cache.below.cache
-        found += [dataclasses.replace(problem, shared=str(shared.path)) for problem in _problems(shared, say)]
+        found += [dataclasses.replace(problem, shared=str(cache.home)) for problem in _problems(store.open_cache(cache.home), say)]
     return found
 
 
