@@ -71,6 +71,11 @@ def opened(cls: type[T], attributes: Mapping[str, Any], node: Path) -> T:
     return value
 
 
+def place_of(product: str) -> tuple[bool, list[str]]:
+    """Return the key by which products are sorted when they are read: the order must not depend on where they lie."""
+    return "/" in product, product.split("/")
+
+
 class Records:
     """Reads the records of a cache. Every call reads the disk again."""
 
@@ -153,7 +158,7 @@ class Records:
         return sorted(product for product in owners if not (self.root / product / "zarr.json").exists())
 
     def _nodes(self) -> list[Path]:
-        """List the `zarr.json` of every product, always in the same order. Groups that other people added may be among them."""
+        """List the `zarr.json` of every product, in the order of `place_of`. Groups that other people added may be among them."""
         depths = {name: len(kind.parts_of(self.version)) for name, kind in sorted(products.KINDS.items())}
         patterns = ["*", *("/".join([name] + ["*"] * (depth - 1)) for name, depth in depths.items() if depth > 1)]
         nodes = [node for pattern in patterns for node in sorted(self.root.glob(f"{pattern}/zarr.json"))]

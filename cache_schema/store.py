@@ -110,8 +110,9 @@ class Cache:
         if self.below is None:
             return found, damaged
         theirs, theirs_damaged = self.below.cache.read_records()
-        there = {name: record for name, record in theirs.items() if not self.owns(name)}
-        return there | found, {name: problem for name, problem in theirs_damaged.items() if not self.owns(name)} | damaged
+        there = found | {name: record for name, record in theirs.items() if not self.owns(name)}
+        in_order = {name: there[name] for name in sorted(there, key=records.place_of)}
+        return in_order, {name: problem for name, problem in theirs_damaged.items() if not self.owns(name)} | damaged
 
     def on_disk(self) -> Records:
         """Return what reads the records in the folder of this cache, without those of the shared cache."""

@@ -1,8 +1,10 @@
 """A guide in an overlay: the bytes and the training of one that was written into the cache itself."""
 
+import numpy as np
 import pytest
 
-from cache_schema import overlay, store, validate
+from cache_schema import overlay, store, synthetic, validate
+from cache_schema.spec import Record
 from tests.boxes import contents
 from tests.harm import copied
 from tests.readonly import read_only
@@ -42,6 +44,30 @@ def test_a_student_trains_the_same_from_an_overlay(cache_path, guided, mine, ali
             train(config_of("distill", "guide=own"), [path], tmp_path / name, guide_run=aligned, device="cpu")
         losses[name] = [record["loss"] for record in log.records(tmp_path / name)]
     assert losses["one"] == losses["both"] and len(losses["one"]) == 9
+
+
+def test_a_teacher_in_an_overlay_is_the_same_target_in_the_same_place(cache_path, tmp_path):
+    """Its name comes before those of the shared cache, so that an order by place on disk would be another one."""
+    first = synthetic.teacher("a-first", 8, text=False)
+
+    def extend(path):
+        cache, rng = store.open_cache(path), np.random.default_rng(3)
+        views = cache.record("image/random-a").per_shape
+        image = Record(product="image/a-first", kind="image", spec=first, per_shape=views, inputs=())
+        (node,) = cache.arrays(image)
+        synthetic.fill(cache, {image: {node.path: rng.standard_normal(node.shape).astype(np.float16)}})
+        return cache.path
+
+    with overlay.laid(cache_path, tmp_path / "mine.zarr") as mine:
+        caches = {"one": extend(copied(cache_path, tmp_path).path), "both": extend(mine)}
+    losses = {}
+    for name, path in caches.items():
+        train(config_of("align"), [path], tmp_path / name, device="cpu")
+        losses[name] = list(log.records(tmp_path / name))
+    keys = [key for key in losses["one"][0] if key.startswith(("loss", "image", "text")) or "a-first" in key]
+    assert any("a-first" in key for key in losses["one"][0]), losses["one"][0].keys()
+    assert [[record[key] for key in keys] for record in losses["one"]] == [[record[key] for key in keys] for record in losses["both"]]
+    assert list(losses["one"][0]) == list(losses["both"][0])
 
 
 def test_the_command_writes_into_an_overlay_where_the_cache_is_read_only(cache_path, aligned, tmp_path, command):  # noqa: F811
