@@ -63,8 +63,10 @@ def copy(
         original.proven(name)
     with exclusive(new, wait) as journal:
         copied = _opened(original, Path(new))
-        if not journal.seek(0, os.SEEK_END) and journal_file(original.path).is_file():
-            journal.write(read_file(journal_file(original.path)).decode(errors="replace"))
+        if not journal.seek(0, os.SEEK_END):
+            for path in filter(Path.is_file, map(journal_file, original.paths)):
+                text = read_file(path).decode(errors="replace")
+                journal.write(text if text.endswith("\n") or not text else f"{text}\n")  # a kill may have cut the last line
             journal.flush()
         begun = [(record, copied.begin(_new(original, record))) for record in records]
         index = products.INDEX.name
@@ -91,8 +93,9 @@ def _check_place(original: Cache, new: Path) -> None:
     place = new.resolve()
     if place == original.path:
         raise UserError(f"{new} is the cache itself; give another path for the copy")
-    if place.is_relative_to(original.path) or original.path.is_relative_to(place):
-        raise UserError(f"{new} lies inside {original.path}, or around it; give a path beside it for the copy")
+    for path in original.paths:
+        if place.is_relative_to(path) or path.is_relative_to(place):
+            raise UserError(f"{new} lies inside {path}, or around it; give a path beside it for the copy")
     if (new / "zarr.json").is_file():
         _opened(original, new)
     else:
@@ -172,7 +175,7 @@ def _copy_shard(original: Cache, before: Record, copied: Cache, record: Record, 
         if _last(node.path) in old:
             there, digest = old[_last(node.path)]
             assert _layout(there) == _layout(node), (there, node)
-            path = original.path / there.key(shard)
+            path = original.file(there.key(shard))
             data = read_file(path)
             check_bytes(data, digest, path)
         else:

@@ -312,6 +312,20 @@ def parts(record: Record) -> dict[str, str]:
     return found | {part[1:-1]: word for part, word in zip(pattern, words, strict=True) if part.startswith("<")}
 
 
+def inputs(record: Record, version: int) -> tuple[str, ...]:
+    """Return the names of the products that a product is made from, without the index.
+
+    Args:
+        record: the product.
+        version: format of the cache that it is in.
+    """
+    names = parts(record)
+    found = [KINDS[kind].product(version, **names) for kind in of(record).inputs]
+    if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
+        found.append(IMAGE.product(version, teacher=record.spec.rank_by))
+    return tuple(found)
+
+
 def select(records: Mapping[str, Record], kind: Kind, **names: str) -> list[Record]:
     """Select the records of a kind that have the given names, such as `select(cache.products(), TEXT, teacher="clip")`."""
     return [r for r in records.values() if r.kind == kind.name and names.items() <= parts(r).items()]

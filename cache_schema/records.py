@@ -24,8 +24,8 @@ KEY: Final = "mmpd"
 T = TypeVar("T")
 
 
-def sealed(value: Manifest | Record) -> dict[str, Any]:
-    """Return Zarr attributes that hold a description, its fingerprint and the checksum of its text."""
+def sealed(value: object) -> dict[str, Any]:
+    """Return Zarr attributes that hold a description (of a cache, product or overlay), its fingerprint and the checksum of its text."""
     body = spec.to_json(value)
     return {KEY: body, "fingerprint": spec.fingerprint(value), "sha256": hashlib.sha256(spec.canonical(body)).hexdigest()}
 
@@ -50,7 +50,7 @@ def opened(cls: type[T], attributes: Mapping[str, Any], node: Path) -> T:
     """Return the description that `sealed` put into attributes.
 
     Args:
-        cls: `Manifest` or `Record`.
+        cls: the class of the description: `Manifest`, `Record` or `below.Overlay`.
         attributes: attributes that hold `KEY`.
         node: the file they were read from, for messages.
 
@@ -71,11 +71,23 @@ def opened(cls: type[T], attributes: Mapping[str, Any], node: Path) -> T:
     return value
 
 
+def place_of(product: str) -> tuple[bool, list[str]]:
+    """Return the key by which products are sorted when they are read: the order must not depend on where they lie."""
+    return "/" in product, product.split("/")
+
+
 class Records:
     """Reads the records of a cache. Every call reads the disk again."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, index: bool = True) -> None:
+        """
+        Args:
+            path: the folder.
+            manifest: the manifest of the cache.
+            index: whether the folder must have the index, which is that of a cache, but not that of an overlay.
+        """
         self.path = path
+        self.index = index
         self.root = path / "products"
         self.manifest = manifest
         self.version = manifest.format_version
@@ -123,7 +135,7 @@ class Records:
 
     def lost(self) -> dict[str, str]:
         """Find products that have completion markers but no record. Returns a message for each."""
-        found = {self.root / products.INDEX.name}
+        found = {self.root / products.INDEX.name} if self.index else set()
         for folder, below, names in os.walk(self.root):
             if "c" in below:
                 found.add(Path(folder))
@@ -146,7 +158,7 @@ class Records:
         return sorted(product for product in owners if not (self.root / product / "zarr.json").exists())
 
     def _nodes(self) -> list[Path]:
-        """List the `zarr.json` of every product, always in the same order. Groups that other people added may be among them."""
+        """List the `zarr.json` of every product, in the order of `place_of`. Groups that other people added may be among them."""
         depths = {name: len(kind.parts_of(self.version)) for name, kind in sorted(products.KINDS.items())}
         patterns = ["*", *("/".join([name] + ["*"] * (depth - 1)) for name, depth in depths.items() if depth > 1)]
         nodes = [node for pattern in patterns for node in sorted(self.root.glob(f"{pattern}/zarr.json"))]

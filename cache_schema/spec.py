@@ -415,6 +415,8 @@ class Problem:
     product: str = ""
     shard: int = -1
     """Number of the shard; -1 if the problem concerns the whole product."""
+    shared: str = ""
+    """Path of the shared cache of an overlay, if the problem is there; `where` is then relative to it."""
 
 
 # ------------------------------------------------------------------------------------------------------------- JSON

@@ -27,7 +27,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from cache_schema import layout, products, records, spec
+from cache_schema import below, layout, products, records, spec
+from cache_schema.below import Below
 from cache_schema.errors import UserError
 from cache_schema.files import MENDS, read_file, refuse_links, still_held, write_file
 from cache_schema.layout import ArraySpec, check_bytes, digests, encode, ends_in_crc, node_json, text_cells, texts
@@ -50,12 +51,45 @@ class Cache:
     """An existing cache, made by `open_cache` or `create`. It keeps no file open.
 
     With a `token` (see `held_token`) every write is refused once another process holds the cache.
+
+    An overlay is one `Cache` too. It has the products of its own folder and, `below` it, those of the shared cache.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, token: str = "") -> None:
+    def __init__(self, path: Path, manifest: Manifest, token: str = "", below: Below | None = None) -> None:
         self.path = path
+        """The folder that is written to. Messages name the cache by it, and its lock and journal lie beside it."""
         self.manifest = manifest
         self.token = token
+        self.below = below
+        """The shared cache of an overlay; None for a cache of its own."""
+
+    # where files lie
+
+    def file(self, key: str) -> Path:
+        """Return where a file of the cache lies. Nothing else says so: all that reads or writes a file of a cache asks here.
+
+        Args:
+            key: its place in the cache, such as `points/xyz/c/0/0/0/0` or `products/points/zarr.json`.
+        """
+        return self.below.cache.file(key) if self.below is not None and self.below.holds(key) else self.path / key
+
+    @property
+    def home(self) -> Path:
+        """The folder of the index: that of the shared cache, for an overlay. Caches with one home have the same shapes in their rows."""
+        return self.path if self.below is None else self.below.cache.path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folders that hold the products, each with a journal beside it: that of the shared cache first, for an overlay."""
+        return (self.path,) if self.below is None else (self.below.cache.path, self.path)
+
+    def owns(self, product: str) -> bool:
+        """Whether a product lies in the folder of this cache, or would be made there, and not in the shared cache of an overlay."""
+        return self.below is None or product not in self.below.products
+
+    def folder(self, path: str) -> Path:
+        """Return the folder of an array or a product, such as `points/xyz` or `products/points`."""
+        return self.file(f"{path}/zarr.json").parent
 
     # reading
 
@@ -72,7 +106,22 @@ class Cache:
 
     def read_records(self) -> tuple[dict[str, Record], dict[str, str]]:
         """Read the record of every product that was begun. Also returns, by product, what is wrong with records that cannot be read."""
-        return Records(self.path, self.manifest).all()
+        found, damaged = self.on_disk().all()
+        if self.below is None:
+            return found, damaged
+        theirs, theirs_damaged = self.below.cache.read_records()
+        there = found | {name: record for name, record in theirs.items() if not self.owns(name)}
+        in_order = {name: there[name] for name in sorted(there, key=records.place_of)}
+        return in_order, {name: problem for name, problem in theirs_damaged.items() if not self.owns(name)} | damaged
+
+    def on_disk(self) -> Records:
+        """Return what reads the records in the folder of this cache, without those of the shared cache."""
+        return Records(self.path, self.manifest, index=self.below is None)
+
+    def lost(self) -> dict[str, str]:
+        """Find products that have completion markers but no record. Returns a message for each."""
+        below = {} if self.below is None else self.below.cache.lost()
+        return {name: message for name, message in below.items() if not self.owns(name)} | self.on_disk().lost()
 
     def of(self, kind: Kind, **names: str) -> list[Record]:
         """Select complete products of a kind by names, such as `cache.of(products.TEXT, teacher="clip")`.
@@ -89,8 +138,8 @@ class Cache:
             UserError: a record is damaged, or it is lost while completion markers are there: a reader would otherwise miss the product
                 without a word.
         """
-        for product, message in Records(self.path, self.manifest).lost().items():
-            raise UserError(f"{self.path / 'products' / product / 'zarr.json'} {message}, or delete the folder that it was in")
+        for product, message in self.lost().items():
+            raise UserError(f"{self.file(f'products/{product}/zarr.json')} {message}, or delete the folder that it was in")
         return {name: record for name, record in self.records().items() if record.complete}
 
     def record(self, product: str) -> Record:
@@ -151,10 +200,10 @@ class Cache:
         owner = self._owner(path)
         if owner is not None and owner[0].complete:
             node = owner[1]
-            gone = next((key for key in map(node.key, range(node.shards)) if not (self.path / key).is_file()), None)
+            gone = next((key for key in map(node.key, range(node.shards)) if not self.file(key).is_file()), None)
             if gone is not None:
-                raise UserError(f"{self.path / gone} is missing; {MENDS}")
-        return zarr.open_array(self.path / path, mode="r")
+                raise UserError(f"{self.file(gone)} is missing; {MENDS}")
+        return zarr.open_array(self.folder(path), mode="r")
 
     def column(self, path: str) -> NDArray[Any]:
         """Read a whole array, and compare every file with its checksum. [N, ...]
@@ -186,13 +235,14 @@ class Cache:
         for shard in range(node.shards):
             if shard in missing:
                 continue
-            data = read_file(self.path / node.key(shard))
-            check_bytes(data, self.checksums(record, shard)[place].tobytes(), self.path / node.key(shard))
+            path_of_shard = self.file(node.key(shard))
+            data = read_file(path_of_shard)
+            check_bytes(data, self.checksums(record, shard)[place].tobytes(), path_of_shard)
             yield shard, self._decoded(node, shard, data)
 
     def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
         """Read the statistics of a product, and compare them with the checksum in their file. [2, E]"""
-        path = self.path / node.key(0)
+        path = self.file(node.key(0))
         data = read_file(path)
         if not ends_in_crc(data, 2 * node.row_bytes + 4):
             raise UserError(f"{path} is damaged; {MENDS}")
@@ -218,7 +268,9 @@ class Cache:
 
     def _read_record(self, product: str) -> Record | None:
         """Read the record of a product; None if the product was not begun."""
-        return Records(self.path, self.manifest).one(product)
+        if self.below is not None and not self.owns(product):
+            return self.below.record(product)
+        return self.on_disk().one(product)
 
     def rows(self, path: str, verify: Literal["off", "first_use"] = "off") -> Rows:
         """Map an uncompressed array of a complete product into memory.
@@ -237,7 +289,7 @@ class Cache:
             raise UserError(f"{self.path} has no finished array {path!r}{spec.did_you_mean(path, nodes)}")
         node, record = nodes[path]
         place = self.arrays(record).index(node)
-        return Rows(self.path, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
+        return Rows(self.file, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
 
     def shard_rows(self, node: ArraySpec, shard: int, record: Record | None = None) -> NDArray[Any]:
         """Read one shard of an array that is uncompressed or has one chunk per shard. Its product may be unfinished. [n, ...]
@@ -250,9 +302,9 @@ class Cache:
         Raises:
             UserError: the file is missing or damaged.
         """
-        data = read_file(self._file(node.key(shard)))
+        data = read_file(self._readable(node.key(shard)))
         if record is not None:
-            check_bytes(data, self.digest(record, node, shard), self.path / node.key(shard))
+            check_bytes(data, self.digest(record, node, shard), self.file(node.key(shard)))
         return self._decoded(node, shard, data)
 
     def digest(self, record: Record, node: ArraySpec, shard: int) -> bytes:
@@ -272,20 +324,20 @@ class Cache:
         """
         sums = self._expected(record, shard)
         for node, wanted in zip(self.arrays(record), sums, strict=True):
-            check_bytes(read_file(self._file(node.key(shard))), wanted.tobytes(), self.path / node.key(shard))
+            check_bytes(read_file(self._readable(node.key(shard))), wanted.tobytes(), self.file(node.key(shard)))
 
     def _decoded(self, node: ArraySpec, shard: int, data: bytes) -> NDArray[Any]:
         """Decode the bytes of a shard's file. [n, ...]"""
         rows = node.rows(shard)
         if node.codec == "zstd":
-            data = layout.unpacked(data, node.shard * node.row_bytes, self.path / node.key(shard))
+            data = layout.unpacked(data, node.shard * node.row_bytes, self.file(node.key(shard)))
         if len(data) < rows * node.row_bytes:
-            raise UserError(f"{self.path / node.key(shard)} is cut short; {MENDS}")
+            raise UserError(f"{self.file(node.key(shard))} is cut short; {MENDS}")
         return np.frombuffer(data, node.dtype, rows * math.prod(node.shape[1:])).reshape(rows, *node.shape[1:])
 
-    def _file(self, key: str) -> Path:
-        """Return the path that a file is read from."""
-        return self.path / key
+    def _readable(self, key: str) -> Path:
+        """Return the path that the bytes of a file are read from while the cache is being written."""
+        return self.file(key)
 
     def ids(self) -> NDArray[np.object_]:
         """Read the ids of all shapes. [N]"""
@@ -330,6 +382,8 @@ class Cache:
         """
         record = products.renamed(record, self.manifest.format_version)
         there = self._read_record(record.product)
+        if self.below is not None:
+            self._agreed_with_shared(self.below, record, there)
         if there is not None:
             if there.fingerprint != record.fingerprint:
                 advice = RENAME if products.of(record) is products.CAPTIONS else ELSEWHERE
@@ -350,12 +404,25 @@ class Cache:
             path_name(part, f"product {record.product}")
         return record
 
+    def _agreed_with_shared(self, below: Below, record: Record, there: Record | None) -> None:
+        """Refuse a product of an overlay that is begun in the shared cache and not finished there."""
+        unfinished = not self.owns(record.product) and (there is None or not there.complete)
+        if unfinished or below.begun_since(record.product):
+            raise UserError(
+                f"{record.product} was begun in the shared cache {below.cache.path}: let it be finished there and use it from there, or "
+                "give this one another name"
+            )
+
     def _begin(self, record: Record) -> Record:
         record = self.agreed(record)
+        if not self.owns(record.product):
+            return record
+        if self.below is not None:
+            self._note_inputs(self.below, record)
         new = self._read_record(record.product) is None
         if new:
             # Markers may be left of a product whose record was deleted. They say nothing about this product.
-            markers_of_before = self.path / "products" / record.product / "c"
+            markers_of_before = self.folder(f"products/{record.product}") / "c"
             refuse_links(markers_of_before, self.path)
             shutil.rmtree(markers_of_before, ignore_errors=True)
         for array in self.arrays(record):
@@ -368,10 +435,12 @@ class Cache:
 
     def _put(self, key: str, data: bytes) -> None:
         """Write one file of the cache."""
-        write_file(self.path / key, data, within=self.path)
+        if self.below is not None and self.below.holds(key):
+            raise self.below.refusal(key)
+        write_file(self.file(key), data, within=self.path)
 
     def _put_node(self, path: str, content: bytes) -> None:
-        node = self.path / path / "zarr.json"
+        node = self.file(f"{path}/zarr.json")
         if not node.is_file() or read_file(node) != content:
             self._put(f"{path}/zarr.json", content)
 
@@ -385,7 +454,7 @@ class Cache:
         """List the shards of a product that lack their completion marker or a file."""
         marker = markers(self.manifest, record)
         nodes = (marker, *self.arrays(record))
-        return [shard for shard in range(marker.shape[0]) if not all((self.path / node.key(shard)).is_file() for node in nodes)]
+        return [shard for shard in range(marker.shape[0]) if not all(self.file(node.key(shard)).is_file() for node in nodes)]
 
     def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
         """Write one shard of all arrays of a product, and then its completion marker.
@@ -418,13 +487,15 @@ class Cache:
         Raises:
             UserError: another build holds the cache now.
         """
+        if self.below is not None and not self.owns(record.product):
+            raise self.below.refusal(record.product)
         with still_held(self.path, self.token):
             marker = markers(self.manifest, record)
             if record.complete:
                 begun = dataclasses.replace(record, complete=False, content="")
                 self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
-            refuse_links(self.path / marker.key(shard), self.path)
-            (self.path / marker.key(shard)).unlink(missing_ok=True)
+            refuse_links(self.file(marker.key(shard)), self.path)
+            self.file(marker.key(shard)).unlink(missing_ok=True)
             self._summarise()
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
@@ -434,9 +505,10 @@ class Cache:
             UserError: the marker is missing or damaged.
         """
         marker = markers(self.manifest, record)
-        data = read_file(self.path / marker.key(shard))
+        path = self.file(marker.key(shard))
+        data = read_file(path)
         if not ends_in_crc(data, marker.row_bytes + 4):
-            raise UserError(f"{self.path / marker.key(shard)}: the completion marker is damaged; {MENDS}")
+            raise UserError(f"{path}: the completion marker is damaged; {MENDS}")
         return np.frombuffer(data[:-4], np.uint8).reshape(marker.shape[1:])
 
     def finish(self, record: Record) -> Record:
@@ -456,6 +528,8 @@ class Cache:
         if there is not None and there.complete:
             final = self._still_complete(there)
         else:
+            if self.below is not None:
+                self._check_inputs(self.below, record)
             if products.of(record).statistics:
                 self._put_statistics(record, self.statistics(record, checked=True))
             final = dataclasses.replace(record, complete=True, content=self.content(record))
@@ -470,12 +544,13 @@ class Cache:
         self._put(node.key(0), data)
 
     def _still_complete(self, record: Record) -> Record:
-        lost = products.of(record).statistics and not (self.path / statistics_array(self.manifest, record).key(0)).is_file()
+        lost = products.of(record).statistics and not self.file(statistics_array(self.manifest, record).key(0)).is_file()
         made = self.statistics(record) if lost else None
         if self.content(record, statistics=made) != record.content:
             raise UserError(
                 f"{self.path}: {record.product} is not as it was when it was finished: damaged files were made again by other software, "
-                f"models or settings. {MENDS}; else delete {self.path / 'products' / record.product} and run the command that made it again"
+                f"models or settings. {MENDS}; else delete {self.folder(f'products/{record.product}')} and run the command that made it "
+                "again"
             )
         if made is not None:
             self._put_statistics(record, made)
@@ -483,12 +558,38 @@ class Cache:
 
     def _summarise(self) -> None:
         """Update the list of finished arrays in the `zarr.json` of the root, if that file exists yet."""
-        root = self.path / "zarr.json"
+        root = self.file("zarr.json")
         if not root.is_file():
             return
-        content = root_json(self.manifest, self.read_records()[0])
+        content = self.root(self.on_disk().all()[0])
         if read_file(root) != content:
             self._put("zarr.json", content)
+
+    def root(self, there: Mapping[str, Record]) -> bytes:
+        """Return what the `zarr.json` of this cache's root must hold.
+
+        Args:
+            there: records in the folder of this cache, by name of the product.
+
+        Raises:
+            UserError: the root of an overlay is damaged.
+        """
+        return root_json(self.manifest, there, None if self.below is None else below.described(self.path))
+
+    def _note_inputs(self, shared: Below, record: Record) -> None:
+        """Note in the root of an overlay what a product that begins is made from."""
+        said, own = below.described(self.path), self.on_disk().all()[0]
+        made = shared.made_from(record)
+        if record.product in own:
+            self._check_inputs(shared, record)
+        elif made not in said.made_from:
+            self._put("zarr.json", root_json(self.manifest, own, said.with_made_from(made, own)))
+
+    def _check_inputs(self, shared: Below, record: Record) -> None:
+        """Refuse to go on with a product of an overlay if what it is made from has changed in the shared cache."""
+        wrong = below.faults(below.described(self.path), shared, {record.product: record}, self.path)
+        if wrong:
+            raise UserError(f"{self.path}: {'; '.join(wrong)}")
 
     def content(self, record: Record, sums: Mapping[int, NDArray[np.uint8]] | None = None, statistics: bytes | None = None) -> str:
         """Compute the digest of a product: the sha256 over the checksums of all its files.
@@ -507,7 +608,7 @@ class Cache:
             digest.update((self.checksums(record, shard) if known is None else known).tobytes())
         if products.of(record).statistics:
             node = statistics_array(self.manifest, record)
-            digest.update(read_file(self.path / node.key(0)) if statistics is None else statistics)
+            digest.update(read_file(self.file(node.key(0))) if statistics is None else statistics)
         return digest.hexdigest()
 
     def statistics(self, record: Record, *, checked: bool = False) -> bytes:
@@ -537,7 +638,7 @@ class Cache:
         return np.stack([mean, np.maximum(square / max(count, 1) - mean**2, 0)])
 
 
-def root_json(manifest: Manifest, there: Mapping[str, Record]) -> bytes:
+def root_json(manifest: Manifest, there: Mapping[str, Record], overlay: below.Overlay | None = None) -> bytes:
     """Return the `zarr.json` of a cache's root.
 
     It holds the manifest and Zarr's consolidated metadata: copies of the descriptions of all groups and of all arrays of finished
@@ -546,19 +647,23 @@ def root_json(manifest: Manifest, there: Mapping[str, Record]) -> bytes:
     Args:
         manifest: the manifest of the cache.
         there: the record of every product that was begun, by name.
+        overlay: the description of an overlay, which takes the place of the manifest; None for a cache of its own.
     """
+    said = sealed(manifest if overlay is None else overlay)
     if manifest.format_version == 1:
-        return node_json(None, sealed(manifest))
+        return node_json(None, said)
     done = {name: record for name, record in there.items() if record.complete}
-    return node_json(None, sealed(manifest), summary={place: content for place, (content, _) in nodes(manifest, done).items()})
+    below_root = nodes(manifest, done, GROUPS if overlay is None else ())
+    return node_json(None, said, summary={place: content for place, (content, _) in below_root.items()})
 
 
-def nodes(manifest: Manifest, there: Mapping[str, Record]) -> dict[str, tuple[bytes, str]]:
+def nodes(manifest: Manifest, there: Mapping[str, Record], groups: Sequence[str] = GROUPS) -> dict[str, tuple[bytes, str]]:
     """Return the `zarr.json` of every group and array below the root, by its place, with the name of the product that it belongs to.
 
     Args:
         manifest: the manifest of the cache.
         there: records by name of the product.
+        groups: groups that are there even if they are empty.
     """
     found: dict[str, tuple[bytes, str]] = {}
     for product, record in there.items():
@@ -569,7 +674,7 @@ def nodes(manifest: Manifest, there: Mapping[str, Record]) -> dict[str, tuple[by
             stats = statistics_array(manifest, record)
             found[stats.path] = (node_json(stats), product)
     above = {parent.as_posix() for name in found for parent in PurePosixPath(name).parents if parent.name}
-    for group in sorted({*above, *GROUPS}):
+    for group in sorted({*above, *groups}):
         found.setdefault(group, (node_json(), ""))
     return found
 
@@ -592,6 +697,8 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
         raise UserError(f"{path} {what}. `mmpd-cache build SOURCE {path}` makes one.")
     attributes = attributes_of(node)
     body = attributes.get(KEY)
+    if below.is_overlay(attributes):
+        return _open_overlay(path, token)
     if not isinstance(body, dict):
         raise UserError(f"{path} is a Zarr group but no cache of this project (no {KEY!r} in its attributes)")
     if body.get("format_version") not in range(1, spec.FORMAT_VERSION + 1):
@@ -609,6 +716,21 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     return cache
 
 
+def _open_overlay(path: Path, token: str) -> Cache:
+    """Open an overlay and the shared cache below it.
+
+    Raises:
+        UserError: the shared cache is not there or holds other shapes, or products of the overlay do not fit it any more.
+    """
+    said = below.described(path)
+    shared = below.opened(path, said, open_cache)
+    cache = Cache(path.resolve(), shared.cache.manifest, token, shared)
+    wrong = below.faults(said, shared, cache.on_disk().all()[0], path)
+    if wrong:
+        raise UserError(f"{path} does not fit its shared cache any more: {'; '.join(wrong)}")
+    return cache
+
+
 ZSTD_MOST: Final = 1 << 16
 """Most bytes that one byte of zstd data can decode to: a block of 128 KiB takes at least four bytes."""
 
@@ -623,7 +745,7 @@ def _check_size(cache: Cache) -> None:
     most, held = 0, 0
     for node in columns[1:] + columns[:1]:
         try:
-            with os.scandir(cache.path / node.path / "c") as entries:
+            with os.scandir(cache.folder(node.path) / "c") as entries:
                 found = list(entries)
             sizes = [entry.stat().st_size for entry in islice(found, 8)]
         except OSError:

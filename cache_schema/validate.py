@@ -12,6 +12,7 @@
 It does not check whether pictures and embeddings are right. Only the pipeline could tell, by making them again.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -27,7 +28,6 @@ from cache_schema import products, store
 from cache_schema.errors import UserError
 from cache_schema.files import is_held, regular_bytes
 from cache_schema.layout import ArraySpec
-from cache_schema.records import Records
 from cache_schema.spec import Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
 
@@ -51,20 +51,26 @@ def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] 
 
     Raises:
         UserError: `path` is not a cache that this software can read.
+
+    Problems of the shared cache of an overlay come after its own.
     """
-    cache = store.open_cache(path)
-    return list(_problems(cache, progress or (lambda done, total: None)))
+    cache, say = store.open_cache(path), progress or (lambda done, total: None)
+    found = list(_problems(cache, say))
+    if cache.below is not None:
+        found += [dataclasses.replace(problem, shared=str(cache.home)) for problem in _problems(store.open_cache(cache.home), say)]
+    return found
 
 
 def nodes(cache: Cache, records: dict[str, Record]) -> dict[str, tuple[bytes, str]]:
-    """Tell every `zarr.json` that a cache must have: by its place, the only bytes it may hold, and the product that it belongs to."""
-    below = {f"{place}/zarr.json": found for place, found in store.nodes(cache.manifest, records).items()}
-    return {ROOT: (store.root_json(cache.manifest, records), ""), **below}
+    """Tell every `zarr.json` that the folder of a cache must have: by its place, the only bytes it may hold, and its product."""
+    groups = store.GROUPS if cache.below is None else ()
+    below = {f"{place}/zarr.json": found for place, found in store.nodes(cache.manifest, records, groups).items()}
+    return {ROOT: (cache.root(records), ""), **below}
 
 
 def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Problem]:
-    records, damaged = cache.read_records()
-    on_disk = Records(cache.path, cache.manifest)
+    on_disk = cache.on_disk()
+    records, damaged = on_disk.all()
     lost, ownerless = on_disk.lost(), on_disk.ownerless()
     for product, message in (damaged | lost).items():
         kind: Any = "metadata" if product in damaged else "missing"
@@ -87,7 +93,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
         if record.complete:
             jobs += [(record, shard) for shard in range(marker.shape[0])]
         else:
-            done = [shard for shard in range(marker.shape[0]) if (cache.path / marker.key(shard)).exists()]
+            done = [shard for shard in range(marker.shape[0]) if cache.file(marker.key(shard)).exists()]
             message = f"{len(done)} of {marker.shape[0]} shards made; run the command that began it again"
             yield Problem(where=f"products/{product}", kind="unfinished", message=message, product=product)
             jobs += [(record, shard) for shard in done]
@@ -110,7 +116,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
 
 def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:
     """Names of products that another command has begun since `records` were read. They are no problem of the cache."""
-    return set(cache.read_records()[0]) - set(records)
+    return set(cache.on_disk().all()[0]) - set(records)
 
 
 def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Problem]:
@@ -162,7 +168,7 @@ def _root_problems(cache: Cache, content: bytes, known: bool) -> Iterator[Proble
         known: whether every record could be read.
     """
     try:
-        there = regular_bytes(cache.path / ROOT)
+        there = regular_bytes(cache.file(ROOT))
         said, wanted = json.loads(there), json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         yield Problem(where=ROOT, kind="metadata", message=f"cannot be read: {error}")
@@ -186,7 +192,7 @@ def _summary(node: Any) -> dict[str, Any]:
 
 
 def _same_bytes(cache: Cache, where: str, content: bytes, product: str = "") -> Iterator[Problem]:
-    path = cache.path / where
+    path = cache.file(where)
     try:
         if regular_bytes(path) != content:
             yield Problem(where=where, kind="metadata", message="differs from what this software writes for it", product=product)
@@ -204,12 +210,12 @@ def _shard_problems(cache: Cache, record: Record, shard: int) -> Iterator[Proble
     try:
         sums = cache.checksums(record, shard)
     except (UserError, OSError) as error:
-        lost = not (cache.path / marker.key(shard)).exists()
+        lost = not cache.file(marker.key(shard)).exists()
         message = "is not there" if lost else "the completion marker is damaged" if isinstance(error, UserError) else str(error)
         yield problem(marker.key(shard), "missing" if lost else "corrupt", message)
         sums = None
     for i, node in enumerate(cache.arrays(record)):
-        path = cache.path / node.key(shard)
+        path = cache.file(node.key(shard))
         try:
             data = regular_bytes(path)
         except FileNotFoundError:
@@ -282,5 +288,5 @@ def statistics_damage(cache: Cache, stats: ArraySpec) -> str:
     try:
         cache.read_statistics(stats)
     except (UserError, OSError):
-        return "is damaged" if (cache.path / stats.key(0)).exists() else "is not there"
+        return "is damaged" if cache.file(stats.key(0)).exists() else "is not there"
     return ""

@@ -29,7 +29,6 @@ from rich.text import Text
 from cache_schema import products, spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.products import markers
-from cache_schema.records import Records
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
 
@@ -60,6 +59,15 @@ Scheduler = Annotated[
 ]
 Device = Annotated[
     str, typer.Option(help="Torch devices of the models, with commas between them. auto: all GPUs, or the CPU if there is none.")
+]
+Overlay = Annotated[
+    Path | None,
+    typer.Option(
+        "--overlay",
+        metavar="MINE.zarr",
+        help="Write new products into this folder of your own and leave CACHE as it is. Both are then one cache, MINE.zarr.",
+        show_default=False,
+    ),
 ]
 Batch = Annotated[int, typer.Option(min=1, help="Number of pictures or texts per forward pass.")]
 
@@ -92,6 +100,7 @@ def build(
     device: Device = "auto",
     set_: Set = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape failed.")] = False,
+    overlay: Overlay = None,
 ) -> None:
     """Make a cache from shapes. After a stop, run the same command again: it continues, and the cache gets the same bytes.
 
@@ -103,15 +112,17 @@ def build(
     mmpd-cache build meshes/ out.zarr --recipe clip-dino --set points.blocks=4
     mmpd-cache build scans/ out.zarr --recipe points --set source.up=z
     mmpd-cache build labelled/ out.zarr --recipe points --set source.labels=field --set source.parts=leg,seat
+    mmpd-cache build meshes/ /lab/shared.zarr --recipe clip-dino --overlay mine.zarr
     """
+    from cache_schema.overlay import laid
     from pipeline.commands import build_cache
     from pipeline.recipes import configured
     from pipeline.work import Machine
 
     config = configured(recipe, set_ or [])
-    with progress() as terminal:
-        made = build_cache(source, cache, config, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
-    closing(cache, made, strict)
+    with laid(cache, overlay) as path, progress() as terminal:
+        made = build_cache(source, path, config, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
+    closing(path, made, strict)
 
 
 @app.command()
@@ -178,6 +189,7 @@ def add_teacher(
     batch: Batch = 64,
     scheduler: Scheduler = "",
     device: Device = "auto",
+    overlay: Overlay = None,
 ) -> None:
     """Embed the stored pictures, captions and label sets with another teacher. All else in the cache stays unchanged.
 
@@ -186,13 +198,14 @@ def add_teacher(
     mmpd-cache add-teacher out.zarr open_clip:ViT-L-14/laion2b_s32b_b82k
     mmpd-cache add-teacher out.zarr mine=transformers:./my-siglip
     """
+    from cache_schema.overlay import laid
     from pipeline import commands
     from pipeline.work import Machine
 
-    with progress() as terminal:
+    with laid(cache, overlay) as path, progress() as terminal:
         machine = Machine(scheduler=scheduler, device=device)
-        record = commands.add_teacher(cache, name, precision, batch, machine, terminal)
-    say(f"{cache} now has {record.product}.")
+        record = commands.add_teacher(path, name, precision, batch, machine, terminal)
+    say(f"{path} now has {record.product}.")
 
 
 @app.command("add-dense")
@@ -211,6 +224,7 @@ def add_dense(
     scheduler: Scheduler = "",
     device: Device = "auto",
     as_json: Json = False,
+    overlay: Overlay = None,
 ) -> None:
     """Carry a teacher's patch features of the stored pictures to the points: dense/TEACHER. All else in the cache stays unchanged.
 
@@ -223,19 +237,20 @@ def add_dense(
     mmpd-cache add-dense out.zarr starter-attributes
     mmpd-cache add-dense out.zarr clip-vit-b32 --blocks 4 --source /moved/meshes
     """
+    from cache_schema.overlay import laid
     from pipeline import commands
     from pipeline.recipes import DenseConfig
     from pipeline.work import Machine
 
     how = DenseConfig(blocks=blocks, groups=groups, group_size=group_size)
-    with progress() as terminal:
+    with laid(cache, overlay) as path, progress() as terminal:
         machine = Machine(workers=workers, scheduler=scheduler, device=device)
-        record = commands.add_dense(cache, name, how, precision, batch, machine, terminal, source)
-    size = product_bytes(store.open_cache(cache), record)
+        record = commands.add_dense(path, name, how, precision, batch, machine, terminal, source)
+    size = product_bytes(store.open_cache(path), record)
     if as_json:
         print_json({"product": record.product, "bytes": size, **spec.to_json(record)})
         return
-    say(f"{cache} now has {record.product}, {human(size)}.")
+    say(f"{path} now has {record.product}, {human(size)}.")
 
 
 @app.command()
@@ -250,6 +265,7 @@ def add_captioner(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="B=C", help="Change one setting of the captioner. Repeatable.", show_default=False)
     ] = None,
+    overlay: Overlay = None,
 ) -> None:
     """Write captions of the stored pictures with another captioner, and embed them with every teacher that reads text.
 
@@ -261,14 +277,15 @@ def add_captioner(
     mmpd-cache add-captioner out.zarr blip2-opt-2.7b --set samples=10 --set rank_by=clip-vit-b32
     mmpd-cache add-captioner out.zarr mine=blip2-opt-2.7b --set model=./my-blip2
     """
+    from cache_schema.overlay import laid
     from pipeline import commands
     from pipeline.captioners.catalog import asked
     from pipeline.work import Machine
 
-    with progress() as terminal:
+    with laid(cache, overlay) as path, progress() as terminal:
         machine = Machine(scheduler=scheduler, device=device)
-        record = commands.add_captioner(cache, asked(name, set_ or []), batch, machine, terminal)
-    say(f"{cache} now has {record.product}.")
+        record = commands.add_captioner(path, asked(name, set_ or []), batch, machine, terminal)
+    say(f"{path} now has {record.product}.")
 
 
 @app.command()
@@ -283,18 +300,40 @@ def labels(
     ],
     batch: Batch = 64,
     device: Device = "auto",
+    overlay: Overlay = None,
 ) -> None:
     """Embed class names with every teacher that reads text. Zero-shot classification compares shapes with these embeddings.
 
     Each class name is put into several sentences. A file holds one class name per line, or JSON: {"classes": [...], "templates": ["a
     picture of a {}", ...]}.
     """
+    from cache_schema.overlay import laid
     from pipeline import commands
     from pipeline.work import Machine
 
-    with progress() as terminal:
-        made = commands.add_labels(cache, name, batch, Machine(device=device), terminal)
-    say(f"{cache} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.")
+    with laid(cache, overlay) as path, progress() as terminal:
+        made = commands.add_labels(path, name, batch, Machine(device=device), terminal)
+    say(f"{path} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.")
+
+
+@app.command("overlay")
+def lay_overlay(
+    cache: CachePath,
+    mine: Annotated[Path, typer.Argument(metavar="MINE.zarr", help="The overlay: a new path, or one that is there.", show_default=False)],
+) -> None:
+    """Make an empty overlay of a cache, or tell an overlay where its shared cache is now.
+
+    An overlay is a folder for products of your own. It names CACHE, which stays as it is. MINE.zarr is then one cache with the products of
+    both, for every command of mmpd-cache and mmpd-train. `mmpd-cache copy MINE.zarr NEW` makes a plain cache of it. The option --overlay
+    of build, add-teacher, add-dense, add-captioner, labels and mmpd-train guide makes an overlay, too.
+
+    \b
+    mmpd-cache overlay /lab/shared.zarr mine.zarr
+    """
+    from cache_schema.overlay import lay
+
+    new = lay(cache, mine)
+    say(f"{mine} is {'a new' if new else 'an'} overlay of {cache}.")
 
 
 @app.command()
@@ -328,7 +367,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         made = product["shards"] - product["missing"]
         table.add_row(cell(name), "complete" if product["complete"] else f"{made} of {product['shards']} shards")
     out.print(table)
-    for name, message in Records(opened.path, opened.manifest).lost().items():
+    for name, message in opened.lost().items():
         show(f"products/{name}/zarr.json {message}")
     for shape, reason in failed:
         show(f"failed  {shape}: {reason}")
@@ -364,7 +403,7 @@ def verify(
         print_json({"problems": [spec.to_json(problem) for problem in found]})
     else:
         for problem in found:
-            show(f"{problem.where}: {problem.kind}: {problem.message}")
+            show(f"{os.path.join(problem.shared, problem.where)}: {problem.kind}: {problem.message}")
         show(f"{len(found)} problem{'s' * (len(found) != 1)}" if found else "everything is as it was written")
     if found:
         raise typer.Exit(1)
@@ -396,12 +435,14 @@ def info(cache: CachePath, as_json: Json = False) -> None:
 
 
 def show_origin(cache: store.Cache) -> None:
-    """Show how many shapes have which licence and how the cache has grown, where it says so."""
+    """Show how many shapes have which licence, how the cache has grown and what it is an overlay of, where that is so."""
     told = origin(cache)
     if told["licences"]:
         show("licences: " + ", ".join(f"{count} {name}" for name, count in told["licences"].items()))
     if "segments" in told:
         show("segments: " + ", ".join(f"{count} shapes" for count in told["segments"]))
+    if "shared" in told:
+        show(f"overlay of {told['shared']}; of its own it has: {', '.join(told['own']) or 'nothing yet'}")
 
 
 @app.command()
@@ -607,7 +648,11 @@ def main() -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             fail(f"the disk is full ({error.filename or error}). Free some space and run the same command: it goes on.", 2)
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            fail(f"cannot write {error.filename or ''}: {error.strerror}. Give a place you may write to.", 2)
+            fail(
+                f"cannot write {error.filename or ''}: {error.strerror}. Give a place you may write to; new products of a cache that is "
+                "read-only for you go into a folder of your own by --overlay MINE.zarr.",
+                2,
+            )
         if isinstance(error, FileNotFoundError) and error.filename:
             fail(f"{error.filename} does not exist", 2)
         raise

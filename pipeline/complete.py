@@ -160,7 +160,10 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
     cache, models = work.cache, work.models
     mine = {record.product for record in records}
     there = [r for r in cache.records().values() if products.of(r).origin in ("files", "cache") and r.product not in mine]
+    there = [r for r in there if r.complete or cache.owns(r.product)]  # an overlay leaves to the shared cache what is begun there
     reasons: list[str] = []
+    if again and not cache.owns(products.STATUS.name):
+        reasons.append(f"they belong to the shared cache {cache.home}; `mmpd-cache retry {cache.home}` tries them there")
     if again:
         drawn = executors.renderer(task, work.machine) if products.VIEWS.name in cache.records() else ""
         for record in (*(r for r in records if r.complete), *there):

@@ -27,7 +27,8 @@ def origin(cache: Cache) -> dict[str, Any]:
     """Tell the format of a cache, how many shapes have which licence, and the shapes of each segment if the cache has grown.
 
     Returns:
-        `format`; `licences`, a count by name, with `(none)` for shapes of unknown licence; `segments` where there are any.
+        `format`; `licences`, a count by name, with `(none)` for shapes of unknown licence; `segments` where there are any; for an overlay
+        `shared`, the path of the shared cache, and `own`, the names of the products that do not lie there.
     """
     m = cache.manifest
     licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
@@ -35,7 +36,12 @@ def origin(cache: Cache) -> dict[str, Any]:
         # Shard by shard, because the rows between two segments hold no shape.
         for _, values in cache.column_shards("licence"):
             licences.update(m.licences[value] if value >= 0 else "(none)" for value in values.tolist())
-    return {"format": m.format_version, "licences": dict(licences), **({"segments": list(m.segments)} if m.segments else {})}
+    told: dict[str, Any] = {"format": m.format_version, "licences": dict(licences)}
+    if m.segments:
+        told["segments"] = list(m.segments)
+    if cache.below is not None:
+        told |= {"shared": str(cache.home), "own": [name for name in cache.records() if cache.owns(name)]}
+    return told
 
 
 def failures(cache: Cache) -> list[tuple[str, str]]:
@@ -79,7 +85,7 @@ def starter_warning(models: Iterable[str], kind: str) -> str:
 
 def product_bytes(cache: Cache, record: spec.Record) -> int:
     """Add up the bytes of the files that a product has so far."""
-    return sum(file.stat().st_size for node in cache.arrays(record) for file in (cache.path / node.path).rglob("*") if file.is_file())
+    return sum(file.stat().st_size for node in cache.arrays(record) for file in cache.folder(node.path).rglob("*") if file.is_file())
 
 
 PARTS: Final = 8

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TextIO
 
 from cache_schema.files import journal_file, regular_bytes
+from cache_schema.store import Cache
 
 # ------------------------------------------------------------------------------------------------------------- events
 
@@ -190,6 +191,12 @@ def read_journal(path: Path) -> Journal:
         return Journal()
     found = [_parsed(line) for line in filter(str.strip, text.splitlines())]
     return Journal(events=tuple(event for event in found if event is not None), ignored=found.count(None))
+
+
+def journal_of(cache: Cache) -> Journal:
+    """Read the journal beside a cache; for an overlay that of the shared cache and then its own."""
+    found = [read_journal(path) for path in cache.paths]
+    return Journal(events=tuple(event for one in found for event in one.events), ignored=sum(one.ignored for one in found))
 
 
 def append(journal: TextIO, event: Event) -> None:

@@ -11,13 +11,13 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from cache_schema import products, spec, store
+from cache_schema import overlay, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import weights
-from pipeline.journal import Loading, read_journal
+from pipeline.journal import Loading, journal_of, read_journal
 from pipeline.recipes import BuildConfig, SourceConfig, shard_size
 from pipeline.sources.catalog import Labelled, Source, open_source
 
@@ -63,7 +63,7 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
     Raises:
         UserError: the place of the shapes is unknown, or other shapes are there.
     """
-    before = read_journal(cache.path).last_build
+    before = journal_of(cache).last_build
     location = location or (before.source if before else "")
     if not location:
         raise UserError(f"{cache.path} has no journal beside it that names its source; give it with --source")
@@ -92,7 +92,7 @@ def _times(count: str, copies: str) -> str:
 def last_config(cache: Cache) -> BuildConfig:
     """Return the settings of the last build from the journal beside a cache. Without a journal only the settings of the source are
     known."""
-    noted = read_journal(cache.path).last_build
+    noted = journal_of(cache).last_build
     if noted is not None and noted.config is not None:
         with contextlib.suppress(UserError):  # another version may have written them
             config: BuildConfig = spec.from_json(BuildConfig, noted.config)
@@ -117,6 +117,7 @@ def check_place(path: Path) -> None:
         )
     if path.is_dir() and not (path / "zarr.json").exists():
         store.check_empty(path)
+    overlay.refuse_unwritable(path)
     for folder in [path] * path.is_dir() + [next(parent for parent in path.absolute().parents if parent.exists())]:
         if not folder.is_dir():
             raise UserError(f"{path} cannot be made: {folder} is a file")
@@ -255,7 +256,8 @@ def place_of(digest: str, model: str) -> dict[str, str]:
 def places(path: Path) -> dict[str, str]:
     """Return the folders of local models that the journal beside a cache names, by the digest of their weights."""
     found: dict[str, str] = {}
-    for event in read_journal(path).events:
+    there = (path / "zarr.json").exists()
+    for event in (journal_of(store.open_cache(path)) if there else read_journal(path)).events:
         if isinstance(event, Loading):
             found |= event.models
     return found

@@ -54,7 +54,7 @@ def repair(path: Path, location: str, machine: Machine, terminal: Terminal) -> l
             before. All other damage is repaired.
     """
     with held(path, terminal) as notes:
-        cache = Mending(path.resolve(), store.open_cache(path).manifest)
+        cache = Mending(store.open_cache(path))
         found = validate.problems(path)  # while nobody else writes
         models = Models(machine.devices()[0], places(cache.path))
         here = dataclasses.replace(machine, scheduler="")
@@ -114,10 +114,11 @@ class _Mender:
         cache.refused.clear()
         cache.doubted = {problem.product for problem in found if problem.message == validate.EXCHANGED}
         self.bad = {}
+        found = [problem for problem in found if not problem.shared]
         for problem in found:
             if problem.shard >= 0 and problem.product in self.records:
                 self.bad.setdefault(problem.product, set()).add(problem.shard)
-        nodes = validate.nodes(cache, self.records)
+        nodes = validate.nodes(cache, cache.on_disk().all()[0])
         for problem in found:
             if problem.where in nodes:
                 if self._guarded(problem.where, cache.put_file, problem.where, nodes[problem.where][0]):
@@ -145,8 +146,11 @@ class _Mender:
         lines: dict[str, str] = {}
         for problem in found:
             reason = self.reasons.get(problem.product) or self.reasons.get(problem.where)
+            if problem.shared:
+                lines.setdefault(problem.shared, f"the shared cache is damaged: `mmpd-cache verify --repair {problem.shared}` mends it")
+                continue
             if problem.shard >= 0 and reason:
-                shards = sorted({p.shard for p in found if p.product == problem.product and p.shard >= 0})
+                shards = sorted({p.shard for p in found if p.product == problem.product and p.shard >= 0 and not p.shared})
                 some = ", ".join(map(str, shards[:10])) + (f" and {len(shards) - 10} more" if len(shards) > 10 else "")
                 lines.setdefault(problem.product, f"{problem.product}, shard {some}: {reason}")
             else:
@@ -230,8 +234,6 @@ class _Mender:
         needs = self._needs(record)
         gone = [name for name in needs if name not in self.records]
         blocked = {shard for name in needs for shard in self.bad.get(name, ())}
-        if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
-            blocked |= self.bad.get(products.IMAGE.product(teacher=record.spec.rank_by), set())
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
         drawn = (record, self.records[products.VIEWS.name]) if products.of(record) is products.DENSE else ()
@@ -240,9 +242,8 @@ class _Mender:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
     def _needs(self, record: Record) -> tuple[str, ...]:
-        """Names of the products that a product is made from. The embeddings that rank captions are not among them."""
-        version, names = self.cache.manifest.format_version, products.parts(record)
-        return tuple(products.KINDS[kind].product(version, **names) for kind in products.of(record).inputs)
+        """Names of the products that a product is made from."""
+        return products.inputs(record, self.cache.manifest.format_version)
 
     def _make_from_files(self, made: Sequence[str]) -> None:
         task = self._task([record for record in self.records.values() if products.from_files(record)])
@@ -310,10 +311,10 @@ class _Mender:
                 rows = plain.manifest.rows(shard)
                 part: Any = values[node.path][rows.start : rows.stop]
                 expected = encode(node, text_cells(part) if node.path == "id" else np.asarray(part, np.int32))
-                place = plain.path / node.key(shard)
+                place = plain.file(node.key(shard))
                 if place.is_file() and read_file(place) != expected:
                     raise UserError(f"{place} differs from what the source says, and its record is lost; build the cache anew")
-        described = plain.path / "products" / record.product / "zarr.json"
+        described = plain.file(f"products/{record.product}/zarr.json")
         refuse_links(described, plain.path)
         clear(described)
         described.unlink(missing_ok=True)

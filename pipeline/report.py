@@ -75,7 +75,7 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
         raise UserError(f"a report shows at least one shape, asked for {shapes}")
     if page.is_dir():
         raise UserError(f"{page} is a folder; give the name of the page to write, such as {page / 'report.html'}")
-    if page.resolve().is_relative_to(cache.path.resolve()):
+    if any(page.resolve().is_relative_to(path) for path in cache.paths):
         raise UserError(f"{page} lies in the cache, where only the cache's own files may be; give another place")
     snapshot = Snapshot(cache)
     shown = choose(snapshot.label, np.flatnonzero(snapshot.status == spec.OK), shapes)

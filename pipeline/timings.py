@@ -6,11 +6,11 @@ costs(Snapshot(cache))["stages"]    # [{"name": "read", "unit": "shapes", "secon
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from cache_schema import products, spec
-from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, read_journal
+from cache_schema.store import Cache
+from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, journal_of
 from pipeline.snapshot import Snapshot
 
 
@@ -57,10 +57,10 @@ class Run:
         return datetime.fromtimestamp(self.start, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def runs(path: Path) -> list[Run]:
+def runs(cache: Cache) -> list[Run]:
     """List the commands in the journal beside a cache."""
     found: list[tuple[Begun, list[Event]]] = []
-    for event in read_journal(path).events:
+    for event in journal_of(cache).events:
         if isinstance(event, Begun):
             found.append((event, [event]))
         elif found:
@@ -79,11 +79,11 @@ def runs(path: Path) -> list[Run]:
 
 def costs(snapshot: Snapshot) -> dict[str, Any]:
     """Compute the seconds of each stage over all runs, and how the longest run spent its time."""
-    every = runs(snapshot.cache.path)
+    every = runs(snapshot.cache)
     longest = max((run for run in every if run.shards), key=lambda run: run.wall, default=None)
     return {
         "runs": every,
-        "ignored": read_journal(snapshot.cache.path).ignored,
+        "ignored": journal_of(snapshot.cache).ignored,
         "stages": stage_costs(snapshot, [made for run in every for made in run.shards]),
         "longest": longest,
         "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],

@@ -100,11 +100,24 @@ def guide(
     blocks: Annotated[int, typer.Option(help="Number of blocks of each shape to guide, from the first. 0: all.")] = 0,
     precision: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Arithmetic of the guide.")] = "float32",
     device: Device = "auto",
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            "--overlay",
+            metavar="MINE.zarr",
+            help="Write the guide into this folder of your own and leave CACHE as it is. Both are then one cache, MINE.zarr.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Compute the features of every stored block with a run of stage 1, and write them into the cache: the targets of stage 2.
 
     To continue after an interruption, run the same command again.
+
+    \b
+    mmpd-train guide /lab/shared.zarr runs/align --overlay mine.zarr
     """
+    from cache_schema.overlay import laid, refuse_unwritable
     from cache_schema.products import GUIDE
     from cache_schema.store import open_cache
     from trainer import checkpoint
@@ -112,22 +125,19 @@ def guide(
 
     name = name or run.resolve().name
     product = GUIDE.product(guide=name)
-    beside = cache.resolve().parent
-    if cache.is_dir() and not (os.access(cache, os.W_OK) and os.access(beside, os.W_OK)):
-        raise UserError(
-            f"{cache} is read-only for you, but a guide is written into the cache: copy the cache to a writable place, or compute "
-            f"the guide's features during training: mmpd-train distill {cache} RUN --init {run} --set guide_online=true"
-        )
-    opened, loaded = open_cache(cache), checkpoint.load(run)
-    if loaded.header.unfinished:
-        say(f"Note on {run}: {loaded.header.unfinished}")
-    with progress(product) as step:
-        write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
+    with laid(cache, overlay) as path:
+        online = f"mmpd-train distill {path} RUN --init {run} --set guide_online=true"
+        refuse_unwritable(path, f", or compute the guide's features during training: {online}")
+        opened, loaded = open_cache(path), checkpoint.load(run)
+        if loaded.header.unfinished:
+            say(f"Note on {run}: {loaded.header.unfinished}")
+        with progress(product) as step:
+            write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
     apart = spread(opened, name)
     say("Mean cosine distance between summaries {:.3g}, between tokens {:.3g}".format(*apart))
     if min(apart) < COLLAPSED:
         say(f"Warning: the features in {product} are almost equal for all shapes (collapse). See {run}/curves.png")
-    say(f"{cache} now has {product}. Next: mmpd-train distill {cache} RUN --guide {name} --init {run}")
+    say(f"{path} now has {product}. Next: mmpd-train distill {path} RUN --guide {name} --init {run}")
 
 
 @app.command()

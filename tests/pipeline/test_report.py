@@ -299,7 +299,7 @@ def test_timings_come_from_the_journal(tmp_path):
         {"time": 3000.0, "event": "add-teacher", "teacher": "random-b"},
         {"time": 3001.0, "event": "done"},
     )
-    runs = timings.runs(cache.path)
+    runs = timings.runs(cache)
     assert [(run.what, run.wall, run.finished) for run in runs] == [
         ("build", 14.0, False),
         ("build", 4.0, True),

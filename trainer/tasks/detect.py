@@ -121,7 +121,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         found.append(detect(detector, test, convention, options))
     blocks = _blocks(test, convention, detector)
     starts = _starts(test, blocks, options.queries)
-    other = train.shapes.cache.path.resolve() != test.shapes.cache.path.resolve()
+    other = train.shapes.cache.home != test.shapes.cache.home
     return Scores(
         train=train.shapes.data,
         test=test.shapes.data,

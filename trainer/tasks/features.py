@@ -99,7 +99,7 @@ class Body(nn.Module):
 
     def notes(self, test: Shapes, train: Shapes | None = None) -> tuple[str, ...]:
         """Notes for the reader of a result: how these shapes' points differ from those in training (`trainer.points.Blocks.notes`)."""
-        other = train is not None and train.cache.path.resolve() != test.cache.path.resolve()
+        other = train is not None and train.cache.home != test.cache.home
         return (*self.blocks(test).notes(test.rows), *(self.blocks(train).notes(train.rows, "training") if train and other else ()))
 
 

@@ -351,7 +351,7 @@ def predicted(
 
 def notes(train: Labelled, test: Labelled, encoder: Encoder, stage: Stage, options: Segmenting) -> tuple[str, ...]:
     """Notes for the reader of a result on what the encoder was given: points, groups, and labels."""
-    other = train.shapes.cache.path.resolve() != test.shapes.cache.path.resolve()
+    other = train.shapes.cache.home != test.shapes.cache.home
     asked = options.points is not None
     found = list(test.usual.notes(test.shapes.rows, asked=asked))
     found += train.usual.notes(train.shapes.rows, "training", asked=asked) if other else ()

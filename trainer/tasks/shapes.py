@@ -71,7 +71,7 @@ class Shapes:
     def data(self) -> Data:
         """The description of these shapes that a result stores."""
         points = self.cache.record(products.POINTS.name).fingerprint
-        return Data(cache=self.cache.path.resolve().name.removesuffix(".zarr"), points=points, split=self.split, shapes=len(self))
+        return Data(cache=self.cache.home.name.removesuffix(".zarr"), points=points, split=self.split, shapes=len(self))
 
 
 def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shapes:
@@ -178,7 +178,7 @@ def matched(train: Shapes, test: Shapes, least: int = 2) -> tuple[Shapes, Shapes
     kept[present] = np.arange(len(present))
     train = dataclasses.replace(train, labels=kept[train.labels], classes=classes)
     test, notes = _renumbered(test, kept[place], classes)
-    if test.cache.path.resolve() == train.cache.path.resolve() and (known := int(np.isin(test.rows, train.rows).sum())):
+    if test.cache.home == train.cache.home and (known := int(np.isin(test.rows, train.rows).sum())):
         notes += (f"{known} of {len(test)} test shapes are also training shapes",)
     return train, test, notes
 
@@ -202,7 +202,7 @@ def few_scenes(count: int) -> tuple[str, ...]:
 
 def known_scenes(train: Shapes, test: Shapes) -> tuple[str, ...]:
     """A note on test scenes of which the same cache has training rows too: the whole scene, or any crop of it."""
-    if train.cache.path.resolve() != test.cache.path.resolve():
+    if train.cache.home != test.cache.home:
         return ()
     scenes = set(scene_names(test))
     known = len(scenes.intersection(scene_names(train)))

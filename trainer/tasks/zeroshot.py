@@ -74,7 +74,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         raise UserError(f"label set {name!r} of {home.path} has one class only; zero-shot classification needs two")
     for teacher in embedded:
         same_teacher(met[teacher], home, LABELS.product(set=name, teacher=teacher))
-    own = name == SOURCE and home.path.resolve() == test_cache.path.resolve()
+    own = name == SOURCE and home.home == test_cache.home
     shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes, f"label set {name!r} of {home.path}", own=own)
 
     body = Body.of(stage, "summary")
@@ -149,7 +149,7 @@ def find_label_set(name: str | None, teachers: Sequence[str], caches: Sequence[C
 def _variant(name: str, home: Cache, test_cache: Cache) -> str:
     """The label set in words, for the title of a result; empty for the test cache's own classes."""
     own = "" if name == SOURCE else name
-    if home.path.resolve() == test_cache.path.resolve():
+    if home.home == test_cache.home:
         return own
     return f"{own or 'classes'} of {home.path.resolve().name.removesuffix('.zarr')}"
 

@@ -1,0 +1,163 @@
+"""Make an overlay: a folder for new products of a cache that one may not write to, or does not want to change.
+
+    with laid(Path("/lab/shapes.zarr"), Path("mine.zarr")) as path:
+        cache = open_cache(path)                       # the products of both; what is written goes to mine.zarr
+
+What an overlay is on disk, and when it no longer fits its shared cache, says `cache_schema.below`.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cache_schema import below, store
+from cache_schema.below import Overlay
+from cache_schema.errors import UserError
+from cache_schema.files import exclusive, is_held, journal_file, write_file
+from cache_schema.records import Records, attributes_of
+from cache_schema.store import Cache
+
+
+@contextlib.contextmanager
+def laid(shared: Path, mine: Path | None) -> Iterator[Path]:
+    """Give the path that a command writes to: that of an overlay, which is made if it is not there, or of the cache itself.
+
+    An overlay that was made here is removed again if the command fails before it begins a product.
+
+    Args:
+        shared: the cache.
+        mine: the overlay; None to write to the cache itself.
+
+    Raises:
+        UserError: `shared` is no plain cache, or `mine` is something else than an overlay of it, or cannot be made.
+    """
+    if mine is None:
+        yield shared
+        return
+    made = lay(shared, mine)
+    try:
+        yield mine
+    except BaseException:
+        if made:
+            _remove_empty(mine)
+        raise
+
+
+def lay(shared: Path, mine: Path) -> bool:
+    """Make an empty overlay of a cache, or tell one whose shared cache was moved where that is now.
+
+    Returns:
+        Whether the overlay is new.
+
+    Raises:
+        UserError: as in `laid`.
+    """
+    cache = store.open_cache(shared)
+    if cache.below is not None:
+        raise UserError(
+            f"{shared} is an overlay itself: lay yours on its shared cache, {cache.home}, or write to {shared} without --overlay"
+        )
+    _check_place(cache, mine)
+    if (mine / "zarr.json").exists():
+        _place_again(cache, shared, mine)
+        return False
+    write_file(mine / "zarr.json", store.root_json(cache.manifest, {}, _description(cache, shared, mine)), within=mine)
+    return True
+
+
+def refuse_unwritable(path: Path, also: str = "") -> None:
+    """Refuse a cache that this user may not write to.
+
+    Args:
+        path: the cache. Where there is none, nothing is refused.
+        also: another way out, which the message adds.
+
+    Raises:
+        UserError: it is read-only for this user. The message names `--overlay`.
+    """
+    if not (path / "zarr.json").is_file():
+        return
+    place = path.resolve()  # the lock and the journal lie beside the cache itself, not beside a link to it
+    for folder in (place, *(place / group for group in store.GROUPS), place.parent):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            cache = store.open_cache(path)
+            which = "" if cache.below is None else f", and give {cache.home} in place of {path}"
+            raise UserError(
+                f"{path} cannot be written: {folder} is read-only for you. Put new products into a folder of your own by --overlay "
+                f"MINE.zarr{which}{also}"
+            )
+
+
+def _check_place(cache: Cache, mine: Path) -> None:
+    """Refuse a place for an overlay before anything is written there.
+
+    Raises:
+        UserError: it is the shared cache, lies in it or around it, holds something else, or nobody may write there.
+    """
+    place = mine.resolve()
+    if place == cache.path:
+        raise UserError(f"{mine} is the shared cache itself; give another path for the overlay")
+    if place.is_relative_to(cache.path) or cache.path.is_relative_to(place):
+        raise UserError(f"{mine} lies inside {cache.path}, or around it; give a path beside it for the overlay")
+    if mine.exists() and not mine.is_dir():
+        raise UserError(f"{mine} is a file; give the path of a folder NAME.zarr for the overlay")
+    if mine.is_dir() and not (mine / "zarr.json").exists():
+        foreign = sorted(item.name for item in mine.iterdir() if not item.name.endswith(".tmp"))
+        if foreign:
+            raise UserError(f"{mine} exists and is no overlay (it holds {foreign[0]!r}); give another path")
+    for folder in (place, *place.parents):
+        if folder.is_dir():
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise UserError(f"{mine} cannot be written: {folder} is read-only for you. Give a place you may write to")
+            return
+
+
+def _description(cache: Cache, shared: Path, mine: Path) -> Overlay:
+    """Return the description of a new, empty overlay at `mine`. `shared` is the path of the cache as the user gave it."""
+    relative, absolute = os.path.relpath(cache.path, mine.resolve()), os.path.abspath(shared)
+    try:
+        f"{relative}{absolute}".encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{absolute!r} is no UTF-8 text, which a path in an overlay must be; rename the folder") from None
+    manifest = cache.manifest
+    return Overlay(shared=relative, absolute=absolute, shapes=manifest.shapes, rows=below.rows_digest(manifest))
+
+
+def _place_again(cache: Cache, shared: Path, mine: Path) -> None:
+    """Compare an overlay that is there with the cache it is said to lie on. If its shared cache was moved, note the new place.
+
+    Raises:
+        UserError: `mine` is no overlay, lies on another cache, or does not fit this one.
+    """
+    if not below.is_overlay(attributes_of(mine / "zarr.json")):
+        raise UserError(f"{mine} is a cache of its own and no overlay; give another path for the overlay")
+    there = below.described(mine)
+    for place in there.places(mine):
+        if os.path.isfile(place / "zarr.json"):
+            if place.resolve() != cache.path and below.rows_of(place) == there.rows:
+                raise UserError(f"{mine} is an overlay of {place}, not of {shared}; give another path for the overlay")
+            if place.resolve() == cache.path:
+                return  # `open_cache` says what does not fit
+    with exclusive(mine):
+        now = below.Below(cache, frozenset({*cache.read_records()[0]}))
+        own = Records(mine, cache.manifest, index=False).all()[0]
+        wrong = [below.other_rows(there, cache)] if below.rows_digest(cache.manifest) != there.rows else []
+        if wrong := wrong or below.faults(there, now, own, mine):
+            raise UserError(f"{mine} does not fit {shared}: {'; '.join(wrong)}")
+        moved = _description(cache, shared, mine)
+        said = dataclasses.replace(there, shared=moved.shared, absolute=moved.absolute)
+        write_file(mine / "zarr.json", store.root_json(cache.manifest, own, said), within=mine)
+
+
+def _remove_empty(mine: Path) -> None:
+    """Remove an overlay of which nothing but the root was written, and its journal if nothing was noted in it."""
+    if [item.name for item in mine.iterdir()] != ["zarr.json"] or is_held(mine):
+        return
+    with contextlib.suppress(OSError):
+        (mine / "zarr.json").unlink()
+        mine.rmdir()
+        journal = journal_file(mine.resolve())
+        if journal.stat().st_size == 0:
+            journal.unlink()

@@ -1,0 +1,213 @@
+"""The commands that add products, with --overlay: the bytes of a cache made in one place, and nothing written into the shared one."""
+
+import json
+import shutil
+import signal
+import time
+
+import pytest
+
+from cache_schema import overlay, products, store, validate
+from cache_schema.copy import copy
+from cache_schema.errors import UserError
+from cache_schema.layout import node_json
+from pipeline import commands
+from pipeline.recipes import DenseConfig
+from pipeline.repair import repair
+from tests.boxes import Silent, box_off, contents
+from tests.harm import flip
+from tests.pipeline.conftest import build, small
+from tests.pipeline.test_cli import run, start
+from tests.readonly import read_only
+
+CPU = commands.Machine(workers=1, device="cpu")
+
+
+def data(path):
+    """Contents of all files but the root's, by place."""
+    return {name: content for name, content in contents(path).items() if name != "zarr.json"}
+
+
+def assert_one_cache(shared, mine, plain):
+    """That a shared cache and an overlay together have the files of a cache made in one place, and each of them in one place only."""
+    lower, upper = data(shared), data(mine)
+    assert lower | upper == data(plain)
+    assert all(upper[name] == node_json() for name in lower.keys() & upper.keys())  # groups
+    assert store.open_cache(mine).products() == store.open_cache(plain).products()
+
+
+def add_all(path):
+    """Every command that adds to a cache, one after the other."""
+    commands.add_captioner(path, commands.captioners.asked("template", []), 16, CPU, Silent())
+    commands.add_teacher(path, "starter-attributes", None, 8, CPU, Silent())
+    commands.add_labels(path, "modelnet10", 64, CPU, Silent())
+    commands.add_dense(path, "starter-attributes", DenseConfig(groups=8, group_size=4), None, 8, CPU, Silent())
+
+
+@pytest.fixture(scope="module")
+def plain(built, tmp_path_factory):
+    """A copy of the complete cache, with four more lots of products."""
+    path = tmp_path_factory.mktemp("plain") / "boxes.zarr"
+    shutil.copytree(built, path)
+    shutil.copy(f"{built}.journal", f"{path}.journal")
+    add_all(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def mine(built, tmp_path_factory):
+    """The same products in an overlay of the complete cache."""
+    path = tmp_path_factory.mktemp("mine") / "mine.zarr"
+    with read_only(built, built.with_name(built.name + ".journal")), overlay.laid(built, path):
+        add_all(path)
+    return path
+
+
+def test_what_the_commands_add_to_an_overlay_has_the_bytes_of_one_cache(built, mine, plain, tmp_path):
+    before = contents(built)
+    assert_one_cache(built, mine, plain)
+    assert validate.problems(mine) == []
+    both, one = copy(mine, tmp_path / "both.zarr").cache, copy(plain, tmp_path / "one.zarr").cache
+    assert contents(both.path) == contents(one.path) and validate.problems(both.path) == []
+    assert contents(built) == before
+    with open(tmp_path / "both.zarr.journal") as journal:
+        events = [json.loads(line)["event"] for line in journal]
+    assert [name for name in events if name not in ("shard", "done")] == ["build", "add-captioner", "add-teacher", "labels", "add-dense"]
+
+
+def test_a_build_into_an_overlay_makes_what_the_shared_cache_lacks(meshes, built, tmp_path):
+    points = small(views=None, teachers=(), captions=None, labels=())
+    shared = build(meshes, tmp_path / "points.zarr", points).path
+    with read_only(shared, tmp_path / "points.zarr.journal"), overlay.laid(shared, tmp_path / "mine.zarr") as path:
+        build(meshes, path)
+        build(meshes, path)  # the same again does nothing
+    assert_one_cache(shared, path, built)
+    assert validate.problems(path) == []
+    record = store.open_cache(path).record(products.VIEWS.name)
+    assert store.open_cache(path).owns("views") and record.complete
+    with pytest.raises(UserError, match=r"holds points made from another specification.*spec.count is 64, asked 32"):
+        build(meshes, path, small(points=small().points.__class__(count=32, blocks=2, ordered=16, normals=True)))
+
+
+def test_failed_shapes_belong_to_the_shared_cache(meshes, tmp_path):
+    folder = tmp_path / "boxes"
+    shutil.copytree(meshes, folder)
+    points = small(views=None, teachers=(), captions=None, labels=())
+    shared = build(folder, tmp_path / "points.zarr", points).path
+    before = contents(shared)
+    (folder / "slab/train/broken.off").write_text(box_off((5, 1, 2)))
+    views = small(teachers=(), captions=None, labels=())
+    told = []
+    terminal = type("Told", (Silent,), {"say": lambda _, text: told.append(text)})()
+    with overlay.laid(shared, tmp_path / "mine.zarr") as path:
+        commands.build_cache(str(folder), path, views, CPU, terminal)
+    assert any("not tried again" in line and f"`mmpd-cache retry {shared}` tries them there" in line for line in told)
+    with pytest.raises(UserError, match=r"cannot be tried again: they belong to the shared cache .*mmpd-cache retry"):
+        commands.retry(path, "", CPU, Silent())
+    assert contents(shared) == before and validate.problems(path) == []
+    commands.retry(shared, "", CPU, Silent())
+    with pytest.raises(UserError, match=r"views was made from status of .*, which has been made again since"):
+        store.open_cache(path)
+
+
+def test_a_shape_whose_file_changed_stops_a_build_into_an_overlay(meshes, tmp_path):
+    folder = tmp_path / "boxes"
+    shutil.copytree(meshes, folder)
+    shared = build(folder, tmp_path / "points.zarr", small(views=None, teachers=(), captions=None, labels=())).path
+    before = contents(shared)
+    (folder / "slab/train/box_0.off").write_text(box_off((5, 1, 2)))
+    with pytest.raises(UserError, match=r"box_0.* is not as it was when its points were made .*status lies in the shared cache"):
+        with overlay.laid(shared, tmp_path / "mine.zarr") as path:
+            build(folder, path, small(teachers=(), captions=None, labels=()))
+    assert contents(shared) == before
+
+
+def test_repair_mends_an_overlay_and_leaves_the_shared_cache_to_its_owner(built, mine, tmp_path):
+    for one in (built, mine):
+        shutil.copytree(one, tmp_path / one.parent.name / one.name)
+        shutil.copy(f"{one}.journal", tmp_path / one.parent.name)
+    shared, path = tmp_path / built.parent.name / built.name, tmp_path / mine.parent.name / mine.name
+    overlay_root = json.loads((path / "zarr.json").read_text())["attributes"]["mmpd"]
+    assert overlay_root["shared"] == f"../../{built.parent.name}/{built.name}"
+    assert store.open_cache(path).home == shared
+    right = contents(path)
+    flip(path / "image/starter-attributes/c/0/0/0")
+    (path / "products/dense/starter-attributes/c/1/0/0").unlink()
+    flip(path / "captions/template/text/c/0/0/0/0")
+    done = repair(path, "", CPU, Silent())
+    assert contents(path) == right and len(done) >= 3
+    flip(shared / "points/xyz/c/1/0/0/0")
+    with pytest.raises(UserError, match=r"the shared cache is damaged: `mmpd-cache verify --repair .*boxes.zarr` mends it"):
+        repair(path, "", CPU, Silent())
+    code, said, _ = run("verify", path)
+    assert code == 1 and f"{shared}/points/xyz/c/1/0/0/0: corrupt" in said and "1 problem" in said
+    repair(shared, "", CPU, Silent())
+    assert validate.problems(path) == []
+
+
+def test_every_reader_takes_an_overlay(built, mine, tmp_path):
+    with read_only(built, built.with_name(built.name + ".journal")):
+        code, said, _ = run("info", mine)
+        assert code == 0 and f"overlay of {built}; of its own it has: " in said and "image/starter-resnet" in said
+        code, said, _ = run("info", mine, "--json")
+        told = json.loads(said)
+        assert told["shared"] == str(built) and "dense/starter-attributes" in told["own"] and "points" not in told["own"]
+        assert {"points", "dense/starter-attributes"} <= told["products"].keys()
+        assert told["products"]["points"]["bytes"] == json.loads(run("info", built, "--json")[1])["products"]["points"]["bytes"] > 0
+        code, said, _ = run("status", mine)
+        assert code == 0 and "7 ok" in said and f"overlay of {built}" in said
+        assert run("verify", mine)[:2] == (0, "everything is as it was written\n")
+        code, said, err = run("report", mine, tmp_path / "report.html", "--shapes", 3)
+        assert code == 0, err
+        page = (tmp_path / "report.html").read_text()
+        assert "starter-attributes" in page and "build" in page
+        assert run("report", mine, built / "report.html")[0] == 2 and not (built / "report.html").exists()
+
+
+ADDS = (("add-teacher", "starter-attributes"), ("add-captioner", "template"), ("labels", "modelnet10"), ("add-dense", "starter-attributes"))
+
+
+def test_a_cache_that_is_read_only_is_one_line_that_names_the_option(built, meshes, mine, tmp_path):
+    with read_only(built):
+        for command, name in (*ADDS, ("build", meshes)):
+            code, _, err = run(command, *((name, built) if command == "build" else (built, name)))
+            assert code == 2 and len(err.strip().splitlines()) == 1, err
+            assert (
+                f"{built} cannot be written: {built} is read-only for you. Put new products into a folder of your own by --overlay" in err
+            )
+    with read_only(mine):
+        code, _, err = run("labels", mine, "modelnet10")
+        assert code == 2 and f"--overlay MINE.zarr, and give {built} in place of {mine}" in err
+
+
+def test_the_commands_as_a_user_calls_them(built, tmp_path):
+    path, before = tmp_path / "mine.zarr", contents(built)
+    for wrong in (("add-teacher", built, "no-such"), ("labels", built, "no-such-set"), ("add-captioner", built, "no-such")):
+        code, _, err = run(*wrong, "--overlay", path)
+        assert code == 2 and "no-such" in err and not path.exists(), err
+    code, _, err = run("overlay", built, path)
+    assert code == 0 and f"{path} is a new overlay of {built}." in err
+    code, _, err = run("labels", built, "modelnet10", "--overlay", path, "--device", "cpu")
+    assert code == 0 and f"{path} now has labels/modelnet10" in err
+    code, _, err = run("add-captioner", path, "template", "--device", "cpu")
+    assert code == 0 and f"{path} now has captions/template" in err
+    code, _, err = run("add-captioner", path, "template", "--overlay", tmp_path / "third.zarr")
+    assert code == 2 and f"is an overlay itself: lay yours on its shared cache, {built}" in err
+    assert run("copy", path, tmp_path / "whole.zarr")[0] == 0 and store.open_cache(tmp_path / "whole.zarr").below is None
+    assert contents(built) == before and run("verify", path)[0] == 0
+
+
+def test_a_command_that_is_killed_goes_on_in_the_overlay(built, mine, tmp_path):
+    path = tmp_path / "mine.zarr"
+    arguments = ("add-dense", built, "starter-attributes", "--groups", 8, "--group-size", 4, "--batch", 8, "--device", "cpu")
+    killed = start(*arguments, "--workers", 1, "--overlay", path)
+    marker = path / "products/dense/starter-attributes/c/0/0/0"
+    while killed.poll() is None and not marker.exists():
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert run(*arguments, "--workers", 1, "--overlay", path)[0] == 0
+    made, right = data(path), data(mine)
+    there = {name: content for name, content in made.items() if "dense/" in name}
+    assert there and there == {name: content for name, content in right.items() if "dense/" in name}
+    assert validate.problems(path) == []
