@@ -175,6 +175,9 @@ def add_teacher(
     cache: CachePath,
     name: Annotated[str, typer.Argument(metavar="TEACHER", help="A name from `mmpd-cache teachers`, or BACKEND:MODEL.")],
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default=False)] = None,
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights, if the model's card says none or another.", show_default=False)
+    ] = "",
     batch: Batch = 64,
     scheduler: Scheduler = "",
     device: Device = "auto",
@@ -191,7 +194,7 @@ def add_teacher(
 
     with progress() as terminal:
         machine = Machine(scheduler=scheduler, device=device)
-        record = commands.add_teacher(cache, name, precision, batch, machine, terminal)
+        record = commands.add_teacher(cache, name, precision, batch, machine, terminal, licence)
     say(f"{cache} now has {record.product}.")
 
 
@@ -373,12 +376,16 @@ def verify(
 @app.command()
 def info(cache: CachePath, as_json: Json = False) -> None:
     """Show what is in a cache and what made it: products, teachers, weights, cameras, seeds, versions, sizes."""
+    from pipeline.licensing import told
+    from pipeline.timings import measured
+
     opened = store.open_cache(cache)
     records = opened.records()
     sizes = {name: product_bytes(opened, record) for name, record in records.items()}
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
-        print_json({"path": str(cache), **origin(opened), "manifest": spec.to_json(opened.manifest), "products": body})
+        more = {"licence": dataclasses.asdict(told(opened)), "costs": measured(opened)}
+        print_json({"path": str(cache), **origin(opened), **more, "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
     show(
@@ -393,6 +400,54 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             first = (name, record.fingerprint, human(sizes[name]), shape, describe(record))
             table.add_row(*(cell(text) for text in (first if not i else ("", "", "", shape, ""))))
     out.print(table)
+    show_licences(opened)
+    show_costs(opened)
+
+
+def show_licences(cache: store.Cache) -> None:
+    """Show the licences of the models that made products, and what all licences of the cache allow together."""
+    from pipeline.licensing import told
+
+    found = told(cache)
+    by_licence: dict[str, list[str]] = {}
+    for product, name in found.products.items():
+        by_licence.setdefault(name or "(none)", []).append(product)
+    for name, made in by_licence.items():
+        show(f"licence of the models of {', '.join(made)}: {name}")
+    show(f"sharing this cache: {found.together}")
+
+
+def show_costs(cache: store.Cache) -> None:
+    """Show what the products cost, where the journal beside the cache says so."""
+    from pipeline.timings import measured
+
+    found = measured(cache)
+    if not found["stages"]:
+        return
+    show(f"measured on {', '.join(found['machines']) or 'a machine that the journal does not name'}:")
+    table = Table("step", "hours", "units", "seconds per 1000", box=None)
+    for stage in found["stages"]:
+        per = f"{stage['seconds'] / stage['units'] * 1000:.3g}" if stage["units"] else ""
+        table.add_row(cell(stage["name"]), f"{stage['hours']:.3g}", cell(f"{stage['units']} {stage['unit']}"), per)
+    out.print(table)
+
+
+@app.command()
+def licence(
+    cache: CachePath,
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a teacher, or of captions, in the cache.")],
+    licence: Annotated[str, typer.Argument(metavar="LICENCE", help="Name of its licence, e.g. apache-2.0. Empty for unknown.")],
+) -> None:
+    """Say under which licence a teacher or captioner is, if its card did not. Products stay unchanged.
+
+    `info` shows the licences of shapes and models, and what they allow together. Licences of shapes come from --set source.licence=NAME
+    or from the source.
+    """
+    from pipeline.licensing import set_licence
+
+    with progress() as terminal:
+        changed = set_licence(cache, name, licence, terminal)
+    say(f"{', '.join(changed)}: licence {licence or 'unknown'}.")
 
 
 def show_origin(cache: store.Cache) -> None:

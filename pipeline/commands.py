@@ -128,8 +128,10 @@ def _check(config: BuildConfig) -> None:
     names = [teachers.choice(reference)[0] for reference in config.teachers]
     if len(set(names)) < len(names):
         raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
-    if unknown := [name for name in config.dense.teachers if name not in names]:
-        raise UserError(f"dense.teachers: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
+    licensed = [one.partition("=")[0] for one in config.licences]
+    for setting, asked in (("dense.teachers", config.dense.teachers), ("licences", licensed)):
+        if unknown := [name for name in asked if name not in names]:
+            raise UserError(f"{setting}: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
     if config.captions is not None:
         check_captions(config.captions, dict.fromkeys(names))
 
@@ -155,7 +157,8 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
     loaded = []
     for name in config.teachers:
         terminal.say(f"loading teacher {name}")
-        loaded.append(teachers.load(name, device=models.device, precision=config.precision))
+        licence = config.licence_of(teachers.choice(name)[0])
+        loaded.append(teachers.load(name, device=models.device, precision=config.precision, licence=licence))
         models.add(loaded[-1])
     of_captions = (config.captions.model,) if config.captions else ()
     if warning := starter_warning((*config.teachers, *of_captions), kind):
@@ -234,8 +237,12 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
 # ---------------------------------------------------------------------------------------- what an existing cache can gain
 
 
-def add_teacher(path: Path, name: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal) -> Record:
+def add_teacher(
+    path: Path, name: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal, licence: str = ""
+) -> Record:
     """Embed the stored views, captions and label sets with another teacher. Other products stay unchanged. Returns its image record.
+
+    `licence` names the licence of the weights; empty for that of the model's card.
 
     Raises:
         UserError: no such teacher, its weights are missing, the cache has no finished views, or something of another teacher of this name.
@@ -244,7 +251,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
-    teacher, models, used = _loaded(path, name, devices[0], precision, terminal)
+    teacher, models, used = _loaded(path, name, devices[0], precision, terminal, licence)
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
@@ -346,7 +353,9 @@ def _depth_task(
     return task, source.entries, renderer
 
 
-def _loaded(path: Path, name: str, device: str, precision: str | None, terminal: Terminal) -> tuple[Teacher, Models, dict[str, str]]:
+def _loaded(
+    path: Path, name: str, device: str, precision: str | None, terminal: Terminal, licence: str = ""
+) -> tuple[Teacher, Models, dict[str, str]]:
     """Load a teacher for a cache.
 
     Returns:
@@ -356,7 +365,7 @@ def _loaded(path: Path, name: str, device: str, precision: str | None, terminal:
         UserError: no such teacher, or its weights are missing.
     """
     terminal.say(f"loading teacher {name}")
-    teacher = teachers.load(name, device=device, precision=precision)
+    teacher = teachers.load(name, device=device, precision=precision, licence=licence)
     models = Models(device, places(path))
     models.add(teacher)
     used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)

@@ -8,6 +8,7 @@
 To add a backend, add a module with a function `load`, and a line in `BACKENDS`. Large libraries are imported when a teacher is loaded.
 """
 
+import dataclasses
 import importlib
 import re
 import typing
@@ -228,13 +229,14 @@ def choice(reference: str) -> tuple[str, Choice]:
     return name, chosen
 
 
-def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str | None = None) -> Teacher:
+def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str | None = None, licence: str = "") -> Teacher:
     """Load a teacher. Its weights are downloaded if they are neither local nor in the cache of the hub.
 
     Args:
         reference: see `choice`.
         device: torch device of the model. Results come back to the CPU.
         precision: float32, bfloat16 or float16. None: that of the catalogue.
+        licence: name of the licence of the weights. Empty: what the card of the model says.
 
     Raises:
         UserError: there is no such teacher, backend, precision or folder, or its weights cannot be had.
@@ -246,6 +248,8 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
         raise UserError(f"no precision {precision!r}{did_you_mean(precision, known)}")
     backend = importlib.import_module(BACKENDS[chosen.backend])
     teacher: Teacher = backend.load(chosen.model, name=name, revision=chosen.revision, device=device, precision=precision)
+    if licence:
+        teacher.spec = dataclasses.replace(teacher.spec, licence=licence)
     return teacher
 
 

@@ -131,6 +131,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         text=tokenizer is not None,
         image_size=image_size,
         precision=precision,
+        licence=weights.licence(model, folder),
     )
     return teacher
 

@@ -10,6 +10,7 @@ at each place instead.
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     else:
         reference, tag = _architecture(model)
         path, commit = _checkpoint(reference, tag, revision)
+        folder = Path(path).parent
         # Loaded by path, so that the revision can be pinned; the tag's own normalisation and resizing then have to be named.
         options = {"pretrained": path, "force_preprocess_cfg": open_clip.get_pretrained_cfg(reference, tag)}
     try:
@@ -119,6 +121,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         text=True,
         image_size=image_size,
         precision=precision,
+        licence=weights.licence(model, folder),
     )
     return teacher
 
