@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -32,6 +32,10 @@ from cache_schema.products import markers
 from cache_schema.records import Records
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
+
+if TYPE_CHECKING:
+    from pipeline.recipes import BuildConfig
+    from pipeline.work import Machine
 
 # Teachers and renderers share the cores. By default the threads of OpenMP spin while they wait, which takes the cores from the renderers:
 # builds then ran at a fifth of the speed. OpenMP reads this variable when torch is imported.
@@ -92,6 +96,7 @@ def build(
     device: Device = "auto",
     set_: Set = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape failed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build nothing: tell what it would cost, like `mmpd-cache plan`.")] = False,
 ) -> None:
     """Make a cache from shapes. After a stop, run the same command again: it continues, and the cache gets the same bytes.
 
@@ -109,9 +114,86 @@ def build(
     from pipeline.work import Machine
 
     config = configured(recipe, set_ or [])
+    machine = Machine(workers=workers, scheduler=scheduler, device=device)
+    if dry_run:
+        foretell(source, cache, config, machine)
+        return
     with progress() as terminal:
-        made = build_cache(source, cache, config, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
+        made = build_cache(source, cache, config, machine, terminal)
     closing(cache, made, strict)
+
+
+@app.command()
+def plan(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The shapes, as `build` takes them.")],
+    cache: CachePath,
+    recipe: Annotated[str, typer.Option(help="Which products to make; see `mmpd-cache recipes`.")] = "default",
+    workers: Workers = 0,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+    set_: Set = None,
+    sample: Annotated[int, typer.Option(min=1, help="Number of shapes to build. More take longer and tell more.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Tell what a build will cost before it begins: hours, size, memory, missing weights, shapes that fail.
+
+    A few shapes of all sizes are really built in a temporary folder, which is removed. Nothing is written at CACHE. If it is there, only
+    what it lacks is counted. The result is a guess with a range: other shapes may be slower.
+
+    \b
+    mmpd-cache plan meshes/ out.zarr --recipe clip-dino
+    mmpd-cache build meshes/ out.zarr --recipe clip-dino --dry-run      # the same
+    """
+    from pipeline.recipes import configured
+    from pipeline.work import Machine
+
+    config = configured(recipe, set_ or [])
+    foretell(source, cache, config, Machine(workers=workers, scheduler=scheduler, device=device), sample, as_json)
+
+
+def foretell(source: str, cache: Path, config: "BuildConfig", machine: "Machine", sample: int | None = None, as_json: bool = False) -> None:
+    """Show what a build will cost. Exit with 1 if the disk has no room for it, or every shape of the sample failed."""
+    from pipeline import estimate
+
+    with progress() as terminal:
+        found = estimate.estimate(source, cache, config, machine, terminal, sample or estimate.SAMPLE)
+    if as_json:
+        print_json({**dataclasses.asdict(found), "total": found.total, "fits": found.fits})
+    else:
+        table = Table("step or product", "on", "hours", "size", box=None)
+        for step in found.steps:
+            size = found.bytes.get(step.name)
+            table.add_row(cell(step.name), cell(step.where), f"{step.hours:.3g}", "" if size is None else human(size))
+        for name, size in found.bytes.items():
+            if name not in {step.name for step in found.steps}:
+                table.add_row(cell(name), "", "", human(size))
+        out.print(table)
+        for line in estimate.in_words(found, cache):
+            show(line)
+    if not found.fits or len(found.failed) == found.sample:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Recipes, teachers or captioners, as the other commands take them.")
+    ],
+    set_: Set = None,
+) -> None:
+    """Download the weights of models into the cache of the hub (HF_HOME), for machines without a network. What is there stays.
+
+    Run it on a login node, then build on nodes that see the same HF_HOME with HF_HUB_OFFLINE=1.
+
+    \b
+    mmpd-cache fetch clip-dino
+    mmpd-cache fetch dinov2-large open_clip:ViT-L-14/laion2b_s32b_b82k blip2-opt-2.7b
+    """
+    from pipeline.fetch import fetch as fetch_models
+
+    with progress() as terminal:
+        found = fetch_models(names, terminal, set_ or [])
+    say(f"All weights of {', '.join(model.name for model in found) or 'it'} are on this machine.")
 
 
 @app.command()

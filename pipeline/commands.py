@@ -65,7 +65,9 @@ SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, prod
 """What `build --set` writes before a field of a product's specification, by kind of product."""
 
 
-def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal) -> Cache:
+def build_cache(
+    location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal, opened: Source | None = None
+) -> Cache:
     """Make or complete a cache. Failed shapes whose files have changed are tried again.
 
     Args:
@@ -74,18 +76,22 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         config: what the cache must hold. Products that it holds already stay unchanged.
         machine: where to run.
         terminal: gets messages and progress.
+        opened: the source, if it is open already, perhaps with a part of its shapes. Its notes are not told again.
 
     Raises:
         UserError: the source, a model or a setting is wrong, no OpenGL is available, or the cache holds something else. The cache is then
             unchanged. Errors while shapes are made: a teacher gives values too large for float16, a label set does not fit, the dask
             scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
     """
-    _check(config)
+    check(config)
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
-    source = open_config_source(location, config)
-    _tell_notes(source, terminal)
+    if opened is None:
+        source = open_config_source(location, config)
+        tell_notes(source, terminal)
+    else:
+        source = opened
     points, boxes = labelled(config, source, path)
     task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     open_again(path, source, config.shard)
@@ -121,7 +127,7 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     return cache
 
 
-def _check(config: BuildConfig) -> None:
+def check(config: BuildConfig) -> None:
     """Refuse names that cannot be, before anything is opened or loaded."""
     for name in config.labels:
         labels.label_set(name, ("source",), ("part",))
@@ -143,7 +149,7 @@ def _dense_wanted(config: BuildConfig, loaded: Sequence[Teacher]) -> list[tuple[
     return [(t, dense_spec(t, blocks=how.blocks or config.points.blocks, groups=how.groups, group_size=how.group_size)) for t in wanted]
 
 
-def _tell_notes(source: Source, terminal: Terminal) -> None:
+def tell_notes(source: Source, terminal: Terminal) -> None:
     """Say what a source leaves out, and its notes."""
     if source.skipped:
         skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
@@ -184,7 +190,7 @@ def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captione
 
 def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
     """Embed the label sets of a build."""
-    own = {"source": work.cache.manifest.classes, "parts": _parts(work.cache)}
+    own = {"source": work.cache.manifest.classes, "parts": parts_of(work.cache)}
     for name in config.labels:
         if name in own and not own[name]:
             continue
@@ -194,7 +200,7 @@ def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
         _embed_labels(work, labels.label_set(name, own["source"], own["parts"]), config.image_batch)
 
 
-def _parts(cache: Cache) -> tuple[str, ...]:
+def parts_of(cache: Cache) -> tuple[str, ...]:
     """Names of the parts that the points of a cache are labelled with; empty if they have no labels."""
     record = cache.records().get(products.POINTS.name)
     return record.spec.parts if record is not None and isinstance(record.spec, PointSpec) else ()
@@ -526,7 +532,7 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
         UserError: there is no such label set, no teacher reads text, or a teacher is not on this machine.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
-    made = labels.label_set(reference, opened.manifest.classes, _parts(opened))
+    made = labels.label_set(reference, opened.manifest.classes, parts_of(opened))
     if not _text_teachers(opened):
         raise UserError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
     models = Models(machine.devices()[0], places(path))

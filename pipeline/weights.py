@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,25 @@ SHIPPED = Path(__file__).parent / "starter" / "checkpoints"
 
 _TIMEOUT = 10.0
 """Seconds to wait for the hub. It is asked only once, so that the message comes at once without a network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Files of a model on a hub."""
+
+    model: str
+    """Hub id."""
+    revision: str = ""
+    """Commit, branch or tag; empty for the main branch."""
+    files: tuple[str, ...] = SETTINGS
+    """Patterns of the files besides the weights."""
+    weights: tuple[str, ...] = CHECKPOINT
+    """Patterns of weight files, in order of preference; empty for none."""
+
+
+def present(need: Need) -> bool:
+    """Whether files are on this machine. Asks nobody."""
+    return _cached(need.model, need.revision, need.files, need.weights) is not None
 
 
 def digest(state: Mapping[str, "torch.Tensor"]) -> str:
