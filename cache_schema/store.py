@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -601,6 +602,8 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     path = Path(path)
     node = path / "zarr.json"
     if not node.is_file():
+        if elsewhere := _elsewhere(path):
+            raise UserError(elsewhere)
         what = "has no zarr.json: it is no cache, or its build was stopped in the first second" if path.exists() else "does not exist"
         raise UserError(f"{path} {what}. `mmpd-cache build SOURCE {path}` makes one.")
     attributes = attributes_of(node)
@@ -620,6 +623,20 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     cache = Cache(path.resolve(), records.opened(Manifest, attributes, node), token)
     _check_size(cache)
     return cache
+
+
+def _elsewhere(path: Path) -> str:
+    """Say what to do with an address or an archive, which is no folder of a cache; empty for anything else."""
+    text = os.fspath(path)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) and not path.exists():  # a Path has one of the slashes of `s3://`
+        scheme, _, rest = text.partition(":/")
+        return (
+            f"{scheme}://{rest.lstrip('/')} is an address, and this command works on a folder. `mmpd-cache pull` brings a cache here; "
+            "`mmpd-train` reads one from afar with data.mirror"
+        )
+    if path.is_file():
+        return f"{path} is a file, and a cache is a folder: unpack it if it is an archive, and give the folder NAME.zarr that it becomes"
+    return ""
 
 
 ZSTD_MOST: Final = 1 << 16

@@ -165,6 +165,7 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
         terminal.say(f"loading teacher {name}")
         licence = config.licence_of(teachers.choice(name)[0])
         loaded.append(teachers.load(name, device=models.device, precision=config.precision, licence=licence))
+        _tell_of(loaded[-1], terminal)
         models.add(loaded[-1])
     of_captions = (config.captions.model,) if config.captions else ()
     if warning := starter_warning((*config.teachers, *of_captions), kind):
@@ -176,6 +177,12 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
         captioner = captioners.load(config.captions, device=models.device)
         models.add(captioner)
     return loaded, captioner
+
+
+def _tell_of(teacher: Teacher, terminal: Terminal) -> None:
+    """Say what a teacher cannot do. Back ends of other packages may have no notes."""
+    for note in getattr(teacher, "notes", ()):
+        terminal.say(f"Note: {note}")
 
 
 def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captioner | None) -> dict[str, str]:
@@ -372,6 +379,7 @@ def _loaded(
     """
     terminal.say(f"loading teacher {name}")
     teacher = teachers.load(name, device=device, precision=precision, licence=licence)
+    _tell_of(teacher, terminal)
     models = Models(device, places(path))
     models.add(teacher)
     used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)

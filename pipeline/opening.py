@@ -7,6 +7,7 @@ cache = open_again(path, source, config.shard) or create(path, source, config.sh
 import contextlib
 import dataclasses
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,6 +112,8 @@ def check_place(path: Path) -> None:
     Raises:
         UserError: it is a file, or a folder of something else, or nobody may write there.
     """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) and not path.exists():
+        raise UserError(f"{path} is an address, and caches are built in folders: build here, then `mmpd-cache push` it there")
     if path.exists() and not path.is_dir():
         raise UserError(
             f"{path} is a file; give the name of a folder, to be made or with a cache in it, such as {path.with_suffix('.zarr')}"

@@ -83,6 +83,28 @@ def is_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~"))
 
 
+TOKENIZER: Final = ("tokenizer*", "vocab*", "merges.txt", "spiece.model", "sentencepiece*", "*.tiktoken")
+"""Patterns of files of which every tokenizer has one."""
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder has any file of a tokenizer."""
+    return any(next(folder.glob(pattern), None) is not None for pattern in TOKENIZER)
+
+
+def no_tokenizer(model: str) -> str:
+    """Return a note about a model that could read text but has no tokenizer."""
+    return (
+        f"{public(model)} has a text side but no tokenizer in its folder, so it only embeds pictures: no captions, no label sets. To use "
+        "it for texts, put the tokenizer's files there and give the teacher another name"
+    )
+
+
+def is_model_folder(model: str) -> bool:
+    """Whether a reference with a `/`, such as `models/clip`, is a folder of this machine with the configuration of a model."""
+    return "/" in model and any(os.path.isfile(os.path.join(model, name)) for name in ("config.json", "open_clip_config.json"))
+
+
 def is_shipped(model: str) -> bool:
     """Whether a model is the name of one in `SHIPPED`."""
     return bool(model) and "/" not in model and len(os.fsencode(model)) <= 255 and (SHIPPED / model).is_dir()

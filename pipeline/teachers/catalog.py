@@ -3,7 +3,7 @@
     teacher = catalog.load("dinov2-small", device="cuda", precision="bfloat16")
     catalog.load("open_clip:ViT-L-14/laion2b_s32b_b82k")                 # any architecture and pretrained tag of open_clip
     catalog.load("mine=transformers:google/siglip-base-patch16-224@7fd15f0")  # a hub id, a revision, and a name of one's own
-    catalog.load("open_clip:/models/my-clip")                            # a local folder; also ./ ../ and ~
+    catalog.load("open_clip:/models/my-clip")                            # a local folder; also ./ ../ ~ and models/my-clip if it is there
 
 To add a backend, add a module with a function `load`, and a line in `BACKENDS`, or an entry point in another package; see `GROUP`. Large
 libraries are imported when a teacher is loaded.
@@ -71,6 +71,8 @@ class Teacher(Protocol):
     """A loaded teacher. Letters: B pictures or texts, S pixels per side, E embedding width, h patches per side."""
 
     spec: TeacherSpec
+    notes: tuple[str, ...]
+    """Sentences about what the teacher cannot do, which commands show."""
 
     def preprocess(self, image: np.ndarray) -> "torch.Tensor":
         """[H, W, 3] uint8 -> [3, S, S] float32: resize, crop and normalisation exactly as the model's authors define them."""
@@ -245,7 +247,7 @@ def choice(reference: str) -> tuple[str, Choice]:
     else:
         if kind not in backends():
             raise UserError(f"no teacher backend {kind!r} (in {reference!r}){did_you_mean(kind, backends())}")
-        local = weights.is_path(model)
+        local = weights.is_path(model) or weights.is_model_folder(model)
         if local:  # absolute, so that it is found from anywhere; and a folder's name may hold an @
             model, revision = str(Path(model).expanduser().absolute()), ""
         else:

@@ -46,8 +46,9 @@ class OpenClip:
     """A CLIP-like model with both sides. See `catalog.Teacher`."""
 
     spec: TeacherSpec
+    notes: tuple[str, ...] = ()
 
-    def __init__(self, model: Any, tokenize: Callable[[list[str]], torch.Tensor], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, tokenize: Callable[[list[str]], torch.Tensor] | None, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model.eval()
         self.tokenize = tokenize
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
@@ -81,6 +82,8 @@ class OpenClip:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        if self.tokenize is None:
+            raise UserError(f"teacher {self.spec.name} ({self.spec.model}) has no text side")
         with self.lock:
             tokens = self.tokenize(list(texts)).to(self.device)
         embedded: torch.Tensor = self.model.encode_text(tokens).float().cpu()  # [B, E]
@@ -120,10 +123,14 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         options = {"pretrained": path, "force_preprocess_cfg": open_clip.get_pretrained_cfg(reference, tag)}
     try:
         loaded = open_clip.create_model(reference, precision=_PRECISIONS[precision], device=device, require_pretrained=True, **options)
-        tokenize = _tokenizer(reference)
+        remote = open_clip.get_model_config(reference)["text_cfg"].get("hf_tokenizer_name")
+        lacking = weights.is_path(model) and remote and not weights.has_tokenizer(folder)
+        tokenize = None if lacking else _tokenizer(reference, remote)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"open_clip cannot load {model}: {error}") from error
     teacher = OpenClip(loaded, tokenize, device, getattr(torch, precision))
+    if tokenize is None:
+        teacher.notes = (weights.no_tokenizer(model),)
     image_size, dim = measure(teacher)
     teacher.spec = TeacherSpec(
         name=name,
@@ -133,7 +140,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         weights=weights.digest(loaded.state_dict()),
         preprocess=f"open_clip {canonical(loaded.visual.preprocess_cfg).decode()}",
         dim=dim,
-        text=True,
+        text=tokenize is not None,
         image_size=image_size,
         precision=precision,
         licence=weights.licence(model, folder),
@@ -172,9 +179,8 @@ def _repository(architecture: str, tag: str) -> tuple[str, tuple[str, ...]]:
     return repo, (file.replace(".bin", ".safetensors"), file) if file else _CHECKPOINT
 
 
-def _tokenizer(reference: str) -> Callable[[list[str]], torch.Tensor]:
-    """The tokenizer of an architecture or folder; most come with open_clip, some from the hub."""
-    remote = open_clip.get_model_config(reference)["text_cfg"].get("hf_tokenizer_name")
+def _tokenizer(reference: str, remote: str | None) -> Callable[[list[str]], torch.Tensor]:
+    """The tokenizer of an architecture or folder; most come with open_clip, some from the hub, where `remote` is their id."""
     if remote and not reference.startswith("local-dir:"):
         weights.folder(remote, "", weights=())
     found: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(reference, **({"local_files_only": True} if remote else {}))
