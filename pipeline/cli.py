@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -49,6 +50,8 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
+log: Final[list[Path]] = []
+"""The log file, if there is one."""
 
 LISTED: Final = 20
 """Number of shapes with a remark that `status` lists."""
@@ -56,6 +59,13 @@ LISTED: Final = 20
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache, NAME.zarr.", show_default=False)]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting of the recipe. Repeatable.", show_default=False)
+]
+Recipe = Annotated[
+    str,
+    typer.Option(
+        help="Which products to make; see `mmpd-cache recipes`. Without it: the settings of the cache's last build, or `default`.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Workers = Annotated[int, typer.Option(min=0, help="Number of processes that read and draw shapes. 0: one per core.")]
@@ -77,8 +87,47 @@ def _version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show results and mistakes only, no messages and no progress.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", metavar="FILE", help="Also append messages with their times to a file.", show_default=False)
+    ] = None,
 ) -> None:
-    """Turn 3D shapes into a cache of points, pictures, captions and teacher embeddings. Start with: mmpd-cache build starter out.zarr"""
+    """Turn 3D shapes into a cache of points, pictures, captions and teacher embeddings. Start with: mmpd-cache build starter out.zarr
+
+    --quiet and --log-file may stand anywhere in a command.
+    """
+    err.quiet = quiet
+    log.clear()
+    if log_file is not None:
+        log.append(log_file)
+        note(f"mmpd-cache {' '.join(sys.argv[1:])}")
+
+
+def note(text: str) -> None:
+    """Append a message to the log file, if there is one."""
+    for path in list(log):
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {printable(text)}\n")
+        except OSError as error:
+            log.clear()
+            raise UserError(f"the log file {path} cannot be written: {error.strerror or error}") from error
+
+
+def everywhere(arguments: list[str]) -> list[str]:
+    """Return the arguments of the command line with the options of all commands in front, wherever they stand."""
+    front, rest = [], []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--quiet" or word.startswith("--log-file="):
+            front.append(word)
+        elif word == "--log-file":
+            front += [word, *[value for value in [next(words, None)] if value is not None]]
+        else:
+            rest.append(word)
+    return front + rest
 
 
 @app.command()
@@ -90,7 +139,7 @@ def build(
         ),
     ],
     cache: CachePath,
-    recipe: Annotated[str, typer.Option(help="Which products to make; see `mmpd-cache recipes`.")] = "default",
+    recipe: Recipe = "",
     workers: Workers = 0,
     scheduler: Scheduler = "",
     device: Device = "auto",
@@ -98,7 +147,7 @@ def build(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape failed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build nothing: tell what it would cost, like `mmpd-cache plan`.")] = False,
 ) -> None:
-    """Make a cache from shapes. After a stop, run the same command again: it continues, and the cache gets the same bytes.
+    """Make a cache from shapes. After a stop, run it again: it continues, and the cache gets the same bytes. Settings need not be repeated.
 
     A shape that cannot be read or drawn does not stop the build. `mmpd-cache status` lists these shapes with the reasons. Repair their
     files, then run the same command again, or `mmpd-cache retry`. The exit code is 1 if every shape failed.
@@ -110,10 +159,9 @@ def build(
     mmpd-cache build labelled/ out.zarr --recipe points --set source.labels=field --set source.parts=leg,seat
     """
     from pipeline.commands import build_cache
-    from pipeline.recipes import configured
     from pipeline.work import Machine
 
-    config = configured(recipe, set_ or [])
+    config = settings(recipe, set_ or [], cache)
     machine = Machine(workers=workers, scheduler=scheduler, device=device)
     if dry_run:
         foretell(source, cache, config, machine)
@@ -123,11 +171,24 @@ def build(
     closing(cache, made, strict)
 
 
+def settings(recipe: str, assignments: list[str], cache: Path) -> "BuildConfig":
+    """Return the settings of a build: those of a recipe, or those of the last build of a cache that is there, changed by assignments."""
+    from pipeline.opening import recorded_config
+    from pipeline.recipes import changed, configured
+
+    before = None if recipe else recorded_config(cache)
+    if before is None:
+        return configured(recipe or "default", assignments)
+    also = f", with {' '.join(assignments)}" if assignments else ""
+    say(f"{cache} is there: going on with the settings of its last build{also}. --recipe NAME begins with those of a recipe")
+    return changed(before, assignments)
+
+
 @app.command()
 def plan(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The shapes, as `build` takes them.")],
     cache: CachePath,
-    recipe: Annotated[str, typer.Option(help="Which products to make; see `mmpd-cache recipes`.")] = "default",
+    recipe: Recipe = "",
     workers: Workers = 0,
     scheduler: Scheduler = "",
     device: Device = "auto",
@@ -144,10 +205,9 @@ def plan(
     mmpd-cache plan meshes/ out.zarr --recipe clip-dino
     mmpd-cache build meshes/ out.zarr --recipe clip-dino --dry-run      # the same
     """
-    from pipeline.recipes import configured
     from pipeline.work import Machine
 
-    config = configured(recipe, set_ or [])
+    config = settings(recipe, set_ or [], cache)
     foretell(source, cache, config, Machine(workers=workers, scheduler=scheduler, device=device), sample, as_json)
 
 
@@ -660,6 +720,7 @@ def show(text: str) -> None:
 
 def say(text: str, style: str = "") -> None:
     """Print a line about progress or a mistake on standard error, made safe like `show`."""
+    note(text)
     err.print(Text(printable(text), style), soft_wrap=True)
 
 
@@ -684,6 +745,7 @@ class Bars:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
+        note(text)
         self.bars.console.print(Text(printable(text)), soft_wrap=True)
 
     def begin(self, totals: dict[str, int]) -> None:
@@ -713,7 +775,7 @@ def progress() -> Iterator["Bars"]:
         Rate(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err) as bars:
+    with Progress(*columns, console=err, disable=err.quiet) as bars:
         yield Bars(bars)
 
 
@@ -730,7 +792,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        app()
+        app(everywhere(sys.argv[1:]))
     except Stopped:
         fail("stopped. What is done is kept; run the same command to go on.", 130)
     except UserError as error:
@@ -752,5 +814,6 @@ def main() -> None:
 
 def fail(message: str, code: int) -> None:
     """Print what is wrong, and exit with a code."""
+    err.quiet = False
     say(f"mmpd-cache: {message}", "red")
     sys.exit(code)

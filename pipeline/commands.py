@@ -7,7 +7,7 @@ are wanted, lets `pipeline.executors` make what is missing, and marks the produc
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import build, journal, labels
+from pipeline import build, journal, labels, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete
@@ -96,6 +96,16 @@ def build_cache(
     task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     open_again(path, source, config.shard)
     models = Models(devices[0], places(path))
+    if _all_there(path, config):
+        terminal.say(f"{path} has everything that this build makes, so no model is loaded")
+        with held(path, terminal) as file:
+            work = Work(
+                cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file
+            )
+            _note_build(work, source, config, {})
+            complete(work, [], task, config, every=False)
+            work.note(journal.Done())
+        return work.cache
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
     wanted = build_records(
         described_source(source),
@@ -119,12 +129,48 @@ def build_cache(
         used = _folders(config, loaded, captioner)
         models.places |= used
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
-        reader = source.reader
-        work.note(journal.Build(source=reader.location, kind=reader.kind, config=spec.to_json(config), models=used))
+        _note_build(work, source, config, used)
         complete(work, [cache.begin(record) for record in wanted], task, config, every=False)
         _embed_wanted_labels(work, config)
         work.note(journal.Done())
     return cache
+
+
+def _note_build(work: Work, source: Source, config: BuildConfig, models: Mapping[str, str]) -> None:
+    """Write the beginning of a build to the journal. `models` has the folders of local models by the digest of their weights."""
+    reader = source.reader
+    work.note(journal.Build(source=reader.location, kind=reader.kind, config=spec.to_json(config), models=models))
+
+
+def _all_there(path: Path, config: BuildConfig) -> bool:
+    """Whether a cache has all that a build makes, as far as that can be told without loading models.
+
+    The last build of the cache must have had the same settings, and all its products must be complete. Weights in a folder or of a branch
+    may have changed since, so a build with such models loads and compares them.
+    """
+    if not (path / "zarr.json").exists():
+        return False
+    cache, last = store.open_cache(path), journal.read_journal(path).last_build
+    there = finished(cache)
+    if last is None or last.config != spec.to_json(config) or len(there) < len(cache.records()):
+        return False
+    captions = config.captions
+    used = [teachers.choice(name)[1] for name in config.teachers]
+    models = [(one.model, one.revision) for one in used] + ([(captions.model, captions.revision)] if captions is not None else [])
+    if any(model and not weights.is_shipped(model) and not weights.is_commit(revision) for model, revision in models):
+        return False
+    names = {products.POINTS.name, products.STATUS.name, *([products.VIEWS.name] if config.views is not None else [])}
+    names |= {products.DENSE.product(teacher=teacher) for teacher in config.dense.teachers}
+    names |= {products.CAPTIONS.product(captions=captions.name)} if captions is not None else set()
+    sets = [made.name for made in wanted_labels(cache, config)]
+    for reference in config.teachers:
+        teacher = teachers.choice(reference)[0]
+        image = products.IMAGE.product(teacher=teacher)
+        names.add(image)
+        if image in there and (described := there[image].spec) and isinstance(described, TeacherSpec) and described.text:
+            names |= {products.LABELS.product(set=name, teacher=teacher) for name in sets}
+            names |= {products.TEXT.product(captions=captions.name, teacher=teacher)} if captions is not None else set()
+    return names <= there.keys() and not any(cache.missing(record) for record in there.values())
 
 
 def check(config: BuildConfig) -> None:
@@ -195,16 +241,24 @@ def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captione
     return used
 
 
-def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
-    """Embed the label sets of a build."""
-    own = {"source": work.cache.manifest.classes, "parts": parts_of(work.cache)}
+def wanted_labels(cache: Cache, config: BuildConfig, say: Callable[[str], None] = lambda text: None) -> list[LabelSet]:
+    """Return the label sets of a build. `say` gets a warning for one that is left out, because its names are easily confused."""
+    own = {"source": cache.manifest.classes, "parts": parts_of(cache)}
+    found = []
     for name in config.labels:
         if name in own and not own[name]:
             continue
         if name in own and (said := labels.told_confused(own[name])):
-            work.terminal.say(f"Warning: {said}")
+            say(f"Warning: {said}")
             continue
-        _embed_labels(work, labels.label_set(name, own["source"], own["parts"]), config.image_batch)
+        found.append(labels.label_set(name, own["source"], own["parts"]))
+    return found
+
+
+def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
+    """Embed the label sets of a build."""
+    for made in wanted_labels(work.cache, config, work.terminal.say):
+        _embed_labels(work, made, config.image_batch)
 
 
 def parts_of(cache: Cache) -> tuple[str, ...]:

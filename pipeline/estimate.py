@@ -30,7 +30,7 @@ from cache_schema import products, spec
 from cache_schema.layout import ArraySpec
 from cache_schema.spec import Manifest, TeacherSpec
 from cache_schema.store import Cache, open_cache
-from pipeline import commands, fetch, journal, labels
+from pipeline import commands, fetch, journal
 from pipeline.describe import failures, human, product_bytes
 from pipeline.journal import ShapesMade, ShardMade, read_journal
 from pipeline.opening import check_place, labelled, open_config_source
@@ -188,7 +188,8 @@ def chosen(source: Source, count: int) -> Source:
 
 def _size(source: Source, entry: Entry) -> int:
     try:
-        return os.stat(os.path.join(source.reader.location, entry.locator)).st_size
+        root = getattr(source.reader, "root", "") or source.reader.location
+        return os.stat(os.path.join(root, entry.locator)).st_size
     except (OSError, ValueError):
         return 0
 
@@ -311,16 +312,11 @@ class _Measured:
         """List what is embedded of the label sets of the build: for each teacher that reads text, classes and templates."""
         there = self.cache.records()
         readers = {r.spec.name: r.spec for r in there.values() if isinstance(r.spec, TeacherSpec) and r.spec.text}
-        parts = commands.parts_of(self.cache)
+        cache = dataclasses.replace(self.cache.manifest, classes=classes)
         found = []
-        for name in self.config.labels:
-            if (name == "source" and not classes) or (name == "parts" and not parts):
-                continue
-            made = labels.label_set(name, classes, parts)
-            found += [
-                _Words(name=f"{made.name}/{r.name}", labels_shape=(len(made.classes), len(made.templates)), dim=r.dim)
-                for r in readers.values()
-            ]
+        for made in commands.wanted_labels(Cache(self.cache.path, cache), self.config):
+            shape = len(made.classes), len(made.templates)
+            found += [_Words(name=f"{made.name}/{reader.name}", labels_shape=shape, dim=reader.dim) for reader in readers.values()]
         return found
 
     def _sizes(self) -> dict[str, int]:

@@ -103,6 +103,20 @@ def last_config(cache: Cache) -> BuildConfig:
     return BuildConfig(source=SourceConfig(kind=there.kind, textures=there.textures, options=options))
 
 
+def recorded_config(path: Path) -> BuildConfig | None:
+    """Return the settings of the last build of the cache at `path`, as a user may give them; None if there is no cache or no journal."""
+    if not (path / "zarr.json").exists():
+        return None
+    noted = read_journal(path).last_build
+    if noted is None or noted.config is None:
+        return None
+    with contextlib.suppress(UserError):  # another version may have written them
+        config: BuildConfig = spec.from_json(BuildConfig, noted.config)
+        # What the source says of its labels is asked again.
+        return dataclasses.replace(config, points=dataclasses.replace(config.points, parts=(), instances=False, origins=False))
+    return None
+
+
 # -------------------------------------------------------------------------------------------------------- the cache
 
 

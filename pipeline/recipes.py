@@ -214,7 +214,11 @@ def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
     """
     if recipe not in RECIPES:
         raise UserError(f"no recipe {recipe!r}{did_you_mean(recipe, RECIPES)}")
-    before = RECIPES[recipe]()
+    return changed(RECIPES[recipe](), assignments)
+
+
+def changed(before: BuildConfig, assignments: Sequence[str]) -> BuildConfig:
+    """Return settings with `--set` assignments applied. Raises the errors of `configured`."""
     known = {name: choice.spec for name, choice in CAPTIONERS.items()}
     config = override(before, assignments, {CameraRig: RIGS, CaptionSpec: known})
     config = dataclasses.replace(config, captions=_named(before.captions, config.captions))

@@ -47,6 +47,11 @@ class Need:
     """Patterns of weight files, in order of preference; empty for none."""
 
 
+def is_commit(revision: str) -> bool:
+    """Whether a revision is the full hash of a commit, which always names the same files."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
 def present(need: Need) -> bool:
     """Whether files are on this machine. Asks nobody."""
     return _cached(need.model, need.revision, need.files, need.weights) is not None
