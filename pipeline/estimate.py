@@ -253,6 +253,8 @@ class _Measured:
         loading, words = self._once(events)
         todo = sum(step.hours for step in steps) / max(sum(work.values()) * scale / 3600, 1e-9)
         seconds = loading + words * left("labels") + len(self.whole.entries) * per_shape * todo
+        if words:
+            steps.append(Step(name="labels", where=", ".join(self.machine.devices()), hours=words * left("labels") / 3600))
         wide = max(LEAST_SPREAD, 2 * spread)
         return {
             "steps": tuple(steps),
@@ -303,7 +305,8 @@ class _Measured:
         done = next(event.time for event in events if isinstance(event, journal.Done))
         here = sum(math.prod(record.labels_shape) for record in self._label_sets(self.cache.manifest.classes))
         whole = sum(math.prod(record.labels_shape) for record in self._label_sets(self._classes()))
-        return max(build.time - self.begun, 0.0), (done - last) * (whole / here if here else 1.0)
+        loading, closing = max(build.time - self.begun, 0.0), done - last
+        return (loading, closing * whole / here) if here else (loading + closing, 0.0)
 
     def _classes(self) -> tuple[str, ...]:
         return tuple(sorted({entry.label for entry in self.whole.entries if entry.label}))

@@ -231,7 +231,9 @@ def _download(repo: str, revision: str, files: Sequence[str], weights: Sequence[
         found = next((hits for pattern in weights if (hits := fnmatch.filter(names, pattern))), [])
         if found or not weights:
             wanted = [*found, *(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in (*files, CARD)))]
-            return Path(huggingface_hub.snapshot_download(repo, revision=info.sha, allow_patterns=wanted))
+            # By the name of the branch and not by its commit, so that the cache of the hub notes which commit the branch is at. Without
+            # that note a machine without a network does not find what was fetched.
+            return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
     except Exception as error:  # whatever goes wrong between here and the hub, the way out for the user is the same
         raise _missing(repo, revision, f"downloading failed ({type(error).__name__}: {str(error).splitlines()[0]})") from error
     raise _missing(repo, revision, f"the hub has no {' or '.join(weights)} there")

@@ -182,8 +182,8 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
         location: a path, or the name of a built-in collection.
         kind: a name in `SOURCES`, or `auto` for the first source that recognises the location.
         textures: whether a shape whose texture file is missing fails (`require`) or is read without it (`grey`).
-        licence: name of the licence of every shape for which the source knows none, or `file` for what glTF files state. It does not change what is read, so it is not
-            among `Reader.options`.
+        licence: name of the licence of every shape for which the source knows none, or `file` for what glTF files state. It does not
+            change what is read, so it is not among `Reader.options`.
         options: further settings of the source, see the `open_source` of its module.
 
     Raises:
@@ -228,9 +228,7 @@ def _stated(source: Source) -> Source:
     root = getattr(source.reader, "root", "") or source.reader.location
     paths = {entry.id: Path(root, entry.locator) for entry in source.entries if os.path.splitext(entry.locator)[1].lower() in STATED}
     if not paths:
-        raise UserError(
-            f"source.licence={FROM_FILES} reads the licences that {' and '.join(STATED)} files state, and there is no such shape"
-        )
+        raise UserError(f"source.licence={FROM_FILES} reads what {' and '.join(STATED)} files state, and there is no such shape")
     said = {entry: shape_text(licence_in(path)) for entry, path in paths.items()}
     entries = [entry if entry.licence else replace(entry, licence=said.get(entry.id, "")) for entry in source.entries]
     counts = Counter(entry.licence for entry in entries)
