@@ -367,7 +367,7 @@ class Cache:
             self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
         return record
 
-    def relabel(self, record: Record) -> None:
+    def rewrite_record(self, record: Record) -> None:
         """Write the record of a product again. Only fields that are no part of its fingerprint may differ, like a licence.
 
         Raises:

@@ -73,7 +73,7 @@ def set_licence(path: Path, name: str, licence: str, terminal: Terminal) -> list
         cache = store.open_cache(path)
         records = [record for record in cache.records().values() if _model(record) == name]
         for record in records:
-            cache.relabel(_licensed(record, licence))
+            cache.rewrite_record(_licensed(record, licence))
     return [record.product for record in records]
 
 

@@ -101,9 +101,9 @@ def measured(cache: Cache) -> dict[str, Any]:
         `machines`: their names. `stages`: dicts with `name`, `unit`, `units`, `seconds` and `hours`. Hours of steps of shapes are those of
         one process, those of models of one device.
     """
-    snapshot = Snapshot(cache)
     every = runs(cache.path)
-    stages = stage_costs(snapshot, [made for run in every for made in run.shards])
+    shards = [made for run in every for made in run.shards]
+    stages = stage_costs(Snapshot(cache), shards) if shards else []
     return {
         "machines": list(dict.fromkeys(run.machine for run in every if run.machine and run.shards)),
         "stages": [{**stage, "hours": stage["seconds"] / 3600} for stage in stages],
