@@ -33,7 +33,7 @@ from cache_schema.store import Cache, open_cache
 from pipeline import commands, fetch, journal
 from pipeline.describe import failures, human, product_bytes
 from pipeline.journal import ShapesMade, ShardMade, read_journal
-from pipeline.opening import check_place, labelled, open_config_source
+from pipeline.opening import check_place, labelled, open_again, open_config_source
 from pipeline.recipes import BuildConfig, shard_size
 from pipeline.sources.catalog import Entry, Source
 from pipeline.teachers.catalog import choice
@@ -133,6 +133,7 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
     source = open_config_source(location, config)
     commands.tell_notes(source, terminal)
     labelled(config, source, path)
+    open_again(path, source, config.shard)  # refuses what the build would refuse
     missing = [model.name for model in fetch.of_build(config) if model.missing]
     possible, without = reduced(config, missing)
     count = len(source.entries)
