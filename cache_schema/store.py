@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -433,6 +434,19 @@ class Cache:
             self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
         return record
 
+    def rewrite_record(self, record: Record) -> None:
+        """Write the record of a product again. Only fields that are no part of its fingerprint may differ, like a licence.
+
+        Raises:
+            UserError: another build holds the cache now.
+        """
+        with still_held(self.path, self.token):
+            there = self._read_record(record.product)
+            assert there is not None and there.fingerprint == record.fingerprint
+            assert (there.made_by, there.complete, there.content) == (record.made_by, record.complete, record.content)
+            self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
+            self._summarise()
+
     def _put(self, key: str, data: bytes) -> None:
         """Write one file of the cache."""
         if self.below is not None and self.below.holds(key):
@@ -693,6 +707,8 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     path = Path(path)
     node = path / "zarr.json"
     if not node.is_file():
+        if elsewhere := _elsewhere(path):
+            raise UserError(elsewhere)
         what = "has no zarr.json: it is no cache, or its build was stopped in the first second" if path.exists() else "does not exist"
         raise UserError(f"{path} {what}. `mmpd-cache build SOURCE {path}` makes one.")
     attributes = attributes_of(node)
@@ -729,6 +745,18 @@ def _open_overlay(path: Path, token: str) -> Cache:
     if wrong:
         raise UserError(f"{path} does not fit its shared cache any more: {'; '.join(wrong)}")
     return cache
+def _elsewhere(path: Path) -> str:
+    """Say what to do with an address or an archive, which is no folder of a cache; empty for anything else."""
+    text = os.fspath(path)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) and not path.exists():  # a Path has one of the slashes of `s3://`
+        scheme, _, rest = text.partition(":/")
+        return (
+            f"{scheme}://{rest.lstrip('/')} is an address, and this command works on a folder. `mmpd-cache pull` brings a cache here; "
+            "`mmpd-train` reads one from afar with data.mirror"
+        )
+    if path.is_file():
+        return f"{path} is a file, and a cache is a folder: unpack it if it is an archive, and give the folder NAME.zarr that it becomes"
+    return ""
 
 
 ZSTD_MOST: Final = 1 << 16

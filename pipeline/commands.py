@@ -7,7 +7,7 @@ are wanted, lets `pipeline.executors` make what is missing, and marks the produc
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import build, journal, labels
+from pipeline import build, journal, labels, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete
@@ -65,7 +65,9 @@ SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, prod
 """What `build --set` writes before a field of a product's specification, by kind of product."""
 
 
-def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal) -> Cache:
+def build_cache(
+    location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal, opened: Source | None = None
+) -> Cache:
     """Make or complete a cache. Failed shapes whose files have changed are tried again.
 
     Args:
@@ -74,22 +76,36 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         config: what the cache must hold. Products that it holds already stay unchanged.
         machine: where to run.
         terminal: gets messages and progress.
+        opened: the source, if it is open already, perhaps with a part of its shapes. Its notes are not told again.
 
     Raises:
         UserError: the source, a model or a setting is wrong, no OpenGL is available, or the cache holds something else. The cache is then
             unchanged. Errors while shapes are made: a teacher gives values too large for float16, a label set does not fit, the dask
             scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
     """
-    _check(config)
+    check(config)
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
-    source = open_config_source(location, config)
-    _tell_notes(source, terminal)
+    if opened is None:
+        source = open_config_source(location, config)
+        tell_notes(source, terminal)
+    else:
+        source = opened
     points, boxes = labelled(config, source, path)
     task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     open_again(path, source, config.shard)
     models = Models(devices[0], places(path))
+    if _all_there(path, config):
+        terminal.say(f"{path} has everything that this build makes, so no model is loaded")
+        with held(path, terminal) as file:
+            work = Work(
+                cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file
+            )
+            _note_build(work, source, config, {})
+            complete(work, [], task, config, every=False)
+            work.note(journal.Done())
+        return work.cache
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
     wanted = build_records(
         described_source(source),
@@ -113,23 +129,61 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         used = _folders(config, loaded, captioner)
         models.places |= used
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
-        reader = source.reader
-        work.note(journal.Build(source=reader.location, kind=reader.kind, config=spec.to_json(config), models=used))
+        _note_build(work, source, config, used)
         complete(work, [cache.begin(record) for record in wanted], task, config, every=False)
         _embed_wanted_labels(work, config)
         work.note(journal.Done())
     return cache
 
 
-def _check(config: BuildConfig) -> None:
+def _note_build(work: Work, source: Source, config: BuildConfig, models: Mapping[str, str]) -> None:
+    """Write the beginning of a build to the journal. `models` has the folders of local models by the digest of their weights."""
+    reader = source.reader
+    work.note(journal.Build(source=reader.location, kind=reader.kind, config=spec.to_json(config), models=models))
+
+
+def _all_there(path: Path, config: BuildConfig) -> bool:
+    """Whether a cache has all that a build makes, as far as that can be told without loading models.
+
+    The last build of the cache must have had the same settings, and all its products must be complete. Weights in a folder or of a branch
+    may have changed since, so a build with such models loads and compares them.
+    """
+    if not (path / "zarr.json").exists():
+        return False
+    cache, last = store.open_cache(path), journal.read_journal(path).last_build
+    there = finished(cache)
+    if last is None or last.config != spec.to_json(config) or len(there) < len(cache.records()):
+        return False
+    captions = config.captions
+    used = [teachers.choice(name)[1] for name in config.teachers]
+    models = [(one.model, one.revision) for one in used] + ([(captions.model, captions.revision)] if captions is not None else [])
+    if any(model and not weights.is_shipped(model) and not weights.is_commit(revision) for model, revision in models):
+        return False
+    names = {products.POINTS.name, products.STATUS.name, *([products.VIEWS.name] if config.views is not None else [])}
+    names |= {products.DENSE.product(teacher=teacher) for teacher in config.dense.teachers}
+    names |= {products.CAPTIONS.product(captions=captions.name)} if captions is not None else set()
+    sets = [made.name for made in wanted_labels(cache, config)]
+    for reference in config.teachers:
+        teacher = teachers.choice(reference)[0]
+        image = products.IMAGE.product(teacher=teacher)
+        names.add(image)
+        if image in there and (described := there[image].spec) and isinstance(described, TeacherSpec) and described.text:
+            names |= {products.LABELS.product(set=name, teacher=teacher) for name in sets}
+            names |= {products.TEXT.product(captions=captions.name, teacher=teacher)} if captions is not None else set()
+    return names <= there.keys() and not any(cache.missing(record) for record in there.values())
+
+
+def check(config: BuildConfig) -> None:
     """Refuse names that cannot be, before anything is opened or loaded."""
     for name in config.labels:
         labels.label_set(name, ("source",), ("part",))
     names = [teachers.choice(reference)[0] for reference in config.teachers]
     if len(set(names)) < len(names):
         raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
-    if unknown := [name for name in config.dense.teachers if name not in names]:
-        raise UserError(f"dense.teachers: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
+    licensed = [one.partition("=")[0] for one in config.licences]
+    for setting, asked in (("dense.teachers", config.dense.teachers), ("licences", licensed)):
+        if unknown := [name for name in asked if name not in names]:
+            raise UserError(f"{setting}: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
     if config.captions is not None:
         check_captions(config.captions, dict.fromkeys(names))
 
@@ -141,7 +195,7 @@ def _dense_wanted(config: BuildConfig, loaded: Sequence[Teacher]) -> list[tuple[
     return [(t, dense_spec(t, blocks=how.blocks or config.points.blocks, groups=how.groups, group_size=how.group_size)) for t in wanted]
 
 
-def _tell_notes(source: Source, terminal: Terminal) -> None:
+def tell_notes(source: Source, terminal: Terminal) -> None:
     """Say what a source leaves out, and its notes."""
     if source.skipped:
         skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
@@ -155,7 +209,9 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
     loaded = []
     for name in config.teachers:
         terminal.say(f"loading teacher {name}")
-        loaded.append(teachers.load(name, device=models.device, precision=config.precision))
+        licence = config.licence_of(teachers.choice(name)[0])
+        loaded.append(teachers.load(name, device=models.device, precision=config.precision, licence=licence))
+        _tell_of(loaded[-1], terminal)
         models.add(loaded[-1])
     of_captions = (config.captions.model,) if config.captions else ()
     if warning := starter_warning((*config.teachers, *of_captions), kind):
@@ -169,6 +225,12 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
     return loaded, captioner
 
 
+def _tell_of(teacher: Teacher, terminal: Terminal) -> None:
+    """Say what a teacher cannot do. Back ends of other packages may have no notes."""
+    for note in getattr(teacher, "notes", ()):
+        terminal.say(f"Note: {note}")
+
+
 def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captioner | None) -> dict[str, str]:
     """Return the folders of local models of a build, by the digest of their weights."""
     used: dict[str, str] = {}
@@ -179,19 +241,27 @@ def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captione
     return used
 
 
-def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
-    """Embed the label sets of a build."""
-    own = {"source": work.cache.manifest.classes, "parts": _parts(work.cache)}
+def wanted_labels(cache: Cache, config: BuildConfig, say: Callable[[str], None] = lambda text: None) -> list[LabelSet]:
+    """Return the label sets of a build. `say` gets a warning for one that is left out, because its names are easily confused."""
+    own = {"source": cache.manifest.classes, "parts": parts_of(cache)}
+    found = []
     for name in config.labels:
         if name in own and not own[name]:
             continue
         if name in own and (said := labels.told_confused(own[name])):
-            work.terminal.say(f"Warning: {said}")
+            say(f"Warning: {said}")
             continue
-        _embed_labels(work, labels.label_set(name, own["source"], own["parts"]), config.image_batch)
+        found.append(labels.label_set(name, own["source"], own["parts"]))
+    return found
 
 
-def _parts(cache: Cache) -> tuple[str, ...]:
+def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
+    """Embed the label sets of a build."""
+    for made in wanted_labels(work.cache, config, work.terminal.say):
+        _embed_labels(work, made, config.image_batch)
+
+
+def parts_of(cache: Cache) -> tuple[str, ...]:
     """Names of the parts that the points of a cache are labelled with; empty if they have no labels."""
     record = cache.records().get(products.POINTS.name)
     return record.spec.parts if record is not None and isinstance(record.spec, PointSpec) else ()
@@ -234,8 +304,12 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
 # ---------------------------------------------------------------------------------------- what an existing cache can gain
 
 
-def add_teacher(path: Path, name: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal) -> Record:
+def add_teacher(
+    path: Path, name: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal, licence: str = ""
+) -> Record:
     """Embed the stored views, captions and label sets with another teacher. Other products stay unchanged. Returns its image record.
+
+    `licence` names the licence of the weights; empty for that of the model's card.
 
     Raises:
         UserError: no such teacher, its weights are missing, the cache has no finished views, or something of another teacher of this name.
@@ -244,7 +318,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
-    teacher, models, used = _loaded(path, name, devices[0], precision, terminal)
+    teacher, models, used = _loaded(path, name, devices[0], precision, terminal, licence)
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
@@ -346,7 +420,9 @@ def _depth_task(
     return task, source.entries, renderer
 
 
-def _loaded(path: Path, name: str, device: str, precision: str | None, terminal: Terminal) -> tuple[Teacher, Models, dict[str, str]]:
+def _loaded(
+    path: Path, name: str, device: str, precision: str | None, terminal: Terminal, licence: str = ""
+) -> tuple[Teacher, Models, dict[str, str]]:
     """Load a teacher for a cache.
 
     Returns:
@@ -356,7 +432,8 @@ def _loaded(path: Path, name: str, device: str, precision: str | None, terminal:
         UserError: no such teacher, or its weights are missing.
     """
     terminal.say(f"loading teacher {name}")
-    teacher = teachers.load(name, device=device, precision=precision)
+    teacher = teachers.load(name, device=device, precision=precision, licence=licence)
+    _tell_of(teacher, terminal)
     models = Models(device, places(path))
     models.add(teacher)
     used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
@@ -517,7 +594,7 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
         UserError: there is no such label set, no teacher reads text, or a teacher is not on this machine.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
-    made = labels.label_set(reference, opened.manifest.classes, _parts(opened))
+    made = labels.label_set(reference, opened.manifest.classes, parts_of(opened))
     if not _text_teachers(opened):
         raise UserError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
     models = Models(machine.devices()[0], places(path))

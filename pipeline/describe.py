@@ -9,6 +9,9 @@ from cache_schema.layout import texts
 from cache_schema.store import Cache
 from pipeline import weights
 
+NO_LICENCE: Final = "(none)"
+"""Stands for the licence of shapes whose licence is unknown."""
+
 
 def status_counts(cache: Cache) -> dict[str, int]:
     """Count shapes by status."""
@@ -27,7 +30,7 @@ def origin(cache: Cache) -> dict[str, Any]:
     """Tell the format of a cache, how many shapes have which licence, and the shapes of each segment if the cache has grown.
 
     Returns:
-        `format`; `licences`, a count by name, with `(none)` for shapes of unknown licence; `segments` where there are any; for an overlay
+        `format`; `licences`, a count by name, with `NO_LICENCE` for unknown; `segments` where there are any; for an overlay
         `shared`, the path of the shared cache, and `own`, the names of the products that do not lie there.
     """
     m = cache.manifest
@@ -35,7 +38,7 @@ def origin(cache: Cache) -> dict[str, Any]:
     if m.licences:
         # Shard by shard, because the rows between two segments hold no shape.
         for _, values in cache.column_shards("licence"):
-            licences.update(m.licences[value] if value >= 0 else "(none)" for value in values.tolist())
+            licences.update(m.licences[value] if value >= 0 else NO_LICENCE for value in values.tolist())
     told: dict[str, Any] = {"format": m.format_version, "licences": dict(licences)}
     if m.segments:
         told["segments"] = list(m.segments)

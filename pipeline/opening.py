@@ -7,6 +7,7 @@ cache = open_again(path, source, config.shard) or create(path, source, config.sh
 import contextlib
 import dataclasses
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,6 +103,20 @@ def last_config(cache: Cache) -> BuildConfig:
     return BuildConfig(source=SourceConfig(kind=there.kind, textures=there.textures, options=options))
 
 
+def recorded_config(path: Path) -> BuildConfig | None:
+    """Return the settings of the last build of the cache at `path`, as a user may give them; None if there is no cache or no journal."""
+    if not (path / "zarr.json").exists():
+        return None
+    noted = read_journal(path).last_build
+    if noted is None or noted.config is None:
+        return None
+    with contextlib.suppress(UserError):  # another version may have written them
+        config: BuildConfig = spec.from_json(BuildConfig, noted.config)
+        # What the source says of its labels is asked again.
+        return dataclasses.replace(config, points=dataclasses.replace(config.points, parts=(), instances=False, origins=False))
+    return None
+
+
 # -------------------------------------------------------------------------------------------------------- the cache
 
 
@@ -111,6 +126,8 @@ def check_place(path: Path) -> None:
     Raises:
         UserError: it is a file, or a folder of something else, or nobody may write there.
     """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) and not path.exists():
+        raise UserError(f"{path} is an address, and caches are built in folders: build here, then `mmpd-cache push` it there")
     if path.exists() and not path.is_dir():
         raise UserError(
             f"{path} is a file; give the name of a folder, to be made or with a cache in it, such as {path.with_suffix('.zarr')}"

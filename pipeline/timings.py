@@ -23,6 +23,8 @@ class Run:
     end: float
     what: str
     finished: bool
+    machine: str
+    """Kind of the machine; empty if the journal does not say it."""
     shards: tuple[ShapesMade | ShardMade, ...]
     """The cost of each shard."""
 
@@ -71,6 +73,7 @@ def runs(cache: Cache) -> list[Run]:
             end=events[-1].time,
             what=begun.title,
             finished=isinstance(events[-1], Done),
+            machine=begun.machine,
             shards=tuple(event for event in events if isinstance(event, ShapesMade | ShardMade)),
         )
         for begun, events in found
@@ -87,6 +90,22 @@ def costs(snapshot: Snapshot) -> dict[str, Any]:
         "stages": stage_costs(snapshot, [made for run in every for made in run.shards]),
         "longest": longest,
         "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],
+    }
+
+
+def measured(cache: Cache) -> dict[str, Any]:
+    """Return the hours that each stage took over all commands, and the kinds of machines that they ran on, from the journal.
+
+    Returns:
+        `machines`: their names. `stages`: dicts with `name`, `unit`, `units`, `seconds` and `hours`. Hours of steps of shapes are those of
+        one process, those of models of one device.
+    """
+    every = runs(cache.path)
+    shards = [made for run in every for made in run.shards]
+    stages = stage_costs(Snapshot(cache), shards) if shards else []
+    return {
+        "machines": list(dict.fromkeys(run.machine for run in every if run.machine and run.shards)),
+        "stages": [{**stage, "hours": stage["seconds"] / 3600} for stage in stages],
     }
 
 

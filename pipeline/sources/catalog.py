@@ -24,8 +24,10 @@ import itertools
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
@@ -33,6 +35,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
 from cache_schema.terminal import escaped
 from pipeline.formats.catalog import ELSEWHERE, FORMATS
+from pipeline.sources.stated import STATED, licence_in
 
 if TYPE_CHECKING:
     from pipeline.geometry import Cloud, Mesh
@@ -53,6 +56,9 @@ SOURCES: Final[dict[str, str]] = {
     "folder": "pipeline.sources.folder",
 }
 """By name of a source: its module. `auto` chooses the first source that recognises the location, so the most specific ones come first."""
+
+FROM_FILES: Final = "file"
+"""The value of `licence` that reads what the files of shapes state."""
 
 Textures = Literal["require", "grey"]
 """Whether a shape whose texture file is missing fails (`require`) or is read without it (`grey`)."""
@@ -176,8 +182,8 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
         location: a path, or the name of a built-in collection.
         kind: a name in `SOURCES`, or `auto` for the first source that recognises the location.
         textures: whether a shape whose texture file is missing fails (`require`) or is read without it (`grey`).
-        licence: name of the licence of every shape for which the source knows none. It does not change what is read, so it is not
-            among `Reader.options`.
+        licence: name of the licence of every shape for which the source knows none, or `file` for what glTF files state. It does not
+            change what is read, so it is not among `Reader.options`.
         options: further settings of the source, see the `open_source` of its module.
 
     Raises:
@@ -208,7 +214,27 @@ def _licensed(source: Source, licence: str) -> Source:
     """The source, with this licence for each shape that has none yet."""
     if not licence:
         return source
+    if licence == FROM_FILES:
+        return _stated(source)
     return replace(source, entries=tuple(entry if entry.licence else replace(entry, licence=licence) for entry in source.entries))
+
+
+def _stated(source: Source) -> Source:
+    """The source, with the licences that its glTF files state, for shapes that have none yet. A note counts them.
+
+    Raises:
+        UserError: no shape of the source is a glTF file.
+    """
+    root = getattr(source.reader, "root", "") or source.reader.location
+    paths = {entry.id: Path(root, entry.locator) for entry in source.entries if os.path.splitext(entry.locator)[1].lower() in STATED}
+    if not paths:
+        raise UserError(f"source.licence={FROM_FILES} reads what {' and '.join(STATED)} files state, and there is no such shape")
+    said = {entry: shape_text(licence_in(path)) for entry, path in paths.items()}
+    entries = [entry if entry.licence else replace(entry, licence=said.get(entry.id, "")) for entry in source.entries]
+    counts = Counter(entry.licence for entry in entries)
+    told = ", ".join(f"{count} {name or 'without'}" for name, count in counts.most_common())
+    note = f"licences read from {len(paths)} files: {told}"
+    return replace(source, entries=tuple(entries), notes=(*source.notes, note))
 
 
 def check_options(kind: str, names: Iterable[str], inner: str = "", hint: str = "") -> None:

@@ -51,6 +51,7 @@ class HuggingFace:
     """A model with `get_image_features` and `get_text_features`, or with a `pooler_output`. See `catalog.Teacher`."""
 
     spec: TeacherSpec
+    notes: tuple[str, ...] = ()
 
     def __init__(self, model: Any, processor: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype) -> None:
         self.model, self.processor, self.tokenizer = model.eval(), processor, tokenizer
@@ -104,8 +105,13 @@ class HuggingFace:
         pooled = getattr(output, "pooler_output", None)
         if pooled is None:
             raise UserError(f"{type(self.model).__name__} gives no pooled features, so there is nothing to cache")
-        features: torch.Tensor = pooled.float().cpu()  # [B, E]
-        return features
+        features: torch.Tensor = pooled.float().cpu()  # [B, E], or [B, E, 1, 1] of a convolutional network
+        return features.flatten(1) if features.shape[2:] == (1, 1) else features
+
+
+def needs(model: str, revision: str) -> list[weights.Need]:
+    """Tell what files of the hub a model needs. `model` and `revision` are those of `load`."""
+    return [weights.Need(model=model, revision=revision)]
 
 
 def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> HuggingFace:
@@ -118,6 +124,8 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     folder, commit = weights.folder(model, revision)
     loaded, processor, tokenizer = _load(folder, model, dtype)
     teacher = HuggingFace(loaded.to(device), processor, tokenizer, device, dtype)
+    if tokenizer is None and hasattr(loaded, "get_text_features"):
+        teacher.notes = (weights.no_tokenizer(model),)
     image_size, dim = measure(teacher)
     settings = {key: value for key in _PREPROCESS if (value := processor.to_dict().get(key)) is not None}
     teacher.spec = TeacherSpec(
@@ -131,6 +139,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         text=tokenizer is not None,
         image_size=image_size,
         precision=precision,
+        licence=weights.licence(model, folder),
     )
     return teacher
 
@@ -142,7 +151,8 @@ def _load(folder: Path, model: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
         with weights.without_progress_bars():
             loaded, report = AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **local)
         processor = AutoImageProcessor.from_pretrained(folder, **local)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **local) if hasattr(loaded, "get_text_features") else None
+        reads = hasattr(loaded, "get_text_features") and (not weights.is_path(model) or weights.has_tokenizer(folder))
+        tokenizer = AutoTokenizer.from_pretrained(folder, **local) if reads else None
     except ImportError as error:  # some tokenizers need another package
         raise UserError(f"{model} needs a package that is not installed: {str(error).strip().partition('. ')[0]}") from error
     except (OSError, RuntimeError, SafetensorError) as error:

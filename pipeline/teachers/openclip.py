@@ -10,6 +10,7 @@ at each place instead.
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,9 @@ class OpenClip:
     """A CLIP-like model with both sides. See `catalog.Teacher`."""
 
     spec: TeacherSpec
+    notes: tuple[str, ...] = ()
 
-    def __init__(self, model: Any, tokenize: Callable[[list[str]], torch.Tensor], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, tokenize: Callable[[list[str]], torch.Tensor] | None, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model.eval()
         self.tokenize = tokenize
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
@@ -80,10 +82,27 @@ class OpenClip:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        if self.tokenize is None:
+            raise UserError(f"teacher {self.spec.name} ({self.spec.model}) has no text side")
         with self.lock:
             tokens = self.tokenize(list(texts)).to(self.device)
         embedded: torch.Tensor = self.model.encode_text(tokens).float().cpu()  # [B, E]
         return embedded
+
+
+def needs(model: str, revision: str) -> list[weights.Need]:
+    """Tell what files of the hub `ARCHITECTURE/TAG` needs: the weights, and a tokenizer where open_clip has none for it.
+
+    Raises:
+        UserError: unknown architecture or tag.
+    """
+    architecture, tag = _architecture(model)
+    repo, names = _repository(architecture, tag)
+    remote = open_clip.get_model_config(architecture)["text_cfg"].get("hf_tokenizer_name")
+    return [
+        weights.Need(model=repo, revision=revision, files=(), weights=names),
+        *([weights.Need(model=remote, weights=())] if remote else []),
+    ]
 
 
 def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> OpenClip:
@@ -99,14 +118,19 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     else:
         reference, tag = _architecture(model)
         path, commit = _checkpoint(reference, tag, revision)
+        folder = Path(path).parent
         # Loaded by path, so that the revision can be pinned; the tag's own normalisation and resizing then have to be named.
         options = {"pretrained": path, "force_preprocess_cfg": open_clip.get_pretrained_cfg(reference, tag)}
     try:
         loaded = open_clip.create_model(reference, precision=_PRECISIONS[precision], device=device, require_pretrained=True, **options)
-        tokenize = _tokenizer(reference)
+        remote = open_clip.get_model_config(reference)["text_cfg"].get("hf_tokenizer_name")
+        lacking = weights.is_path(model) and remote and not weights.has_tokenizer(folder)
+        tokenize = None if lacking else _tokenizer(reference, remote)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"open_clip cannot load {model}: {error}") from error
     teacher = OpenClip(loaded, tokenize, device, getattr(torch, precision))
+    if tokenize is None:
+        teacher.notes = (weights.no_tokenizer(model),)
     image_size, dim = measure(teacher)
     teacher.spec = TeacherSpec(
         name=name,
@@ -116,9 +140,10 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         weights=weights.digest(loaded.state_dict()),
         preprocess=f"open_clip {canonical(loaded.visual.preprocess_cfg).decode()}",
         dim=dim,
-        text=True,
+        text=tokenize is not None,
         image_size=image_size,
         precision=precision,
+        licence=weights.licence(model, folder),
     )
     return teacher
 
@@ -143,15 +168,19 @@ def _architecture(model: str) -> tuple[str, str]:
 
 def _checkpoint(architecture: str, tag: str, revision: str) -> tuple[str, str]:
     """The weights file of a tag, and its commit."""
-    repo, _, file = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].rpartition("/")
-    names = (file.replace(".bin", ".safetensors"), file) if file else _CHECKPOINT
+    repo, names = _repository(architecture, tag)
     folder, commit = weights.folder(repo, revision, files=(), weights=names)
     return str(next(folder / n for n in names if (folder / n).is_file())), commit
 
 
-def _tokenizer(reference: str) -> Callable[[list[str]], torch.Tensor]:
-    """The tokenizer of an architecture or folder; most come with open_clip, some from the hub."""
-    remote = open_clip.get_model_config(reference)["text_cfg"].get("hf_tokenizer_name")
+def _repository(architecture: str, tag: str) -> tuple[str, tuple[str, ...]]:
+    """The hub id of a tag, and the names of its weight files in order of preference."""
+    repo, _, file = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].rpartition("/")
+    return repo, (file.replace(".bin", ".safetensors"), file) if file else _CHECKPOINT
+
+
+def _tokenizer(reference: str, remote: str | None) -> Callable[[list[str]], torch.Tensor]:
+    """The tokenizer of an architecture or folder; most come with open_clip, some from the hub, where `remote` is their id."""
     if remote and not reference.startswith("local-dir:"):
         weights.folder(remote, "", weights=())
     found: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(reference, **({"local_files_only": True} if remote else {}))

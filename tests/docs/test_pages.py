@@ -112,7 +112,7 @@ def test_recipes_tasks_and_encoders_exist(page):
             continue
         if "--recipe" in words:
             recipe, stage = words[words.index("--recipe") + 1], words[1]
-            known = build_configured(recipe, []) if stage == "build" else train_configured(recipe, stage, [])
+            known = build_configured(recipe, []) if stage in ("build", "plan") else train_configured(recipe, stage, [])
             assert known, where
         if words[:2] == ["mmpd-train", "eval"]:
             assert words[2] in {*TASKS, "table"}, f"{where}: there is no task {words[2]}"

@@ -449,3 +449,80 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface.AutoTokenizer, "from_pretrained", lacking)
     with pytest.raises(ValueError, match=r"not installed: SiglipTokenizer requires the SentencePiece library but it was not found$"):
         catalog.load(f"transformers:{tmp_path}")
+
+
+def test_two_towers_without_a_tokenizer_embed_pictures_and_say_so(tmp_path, images):
+    model = saved(tiny_clip, tmp_path)
+    for path in [*tmp_path.glob("tokenizer*"), *tmp_path.glob("special_tokens*")]:
+        path.unlink()
+    teacher = catalog.load(f"tiny=transformers:{tmp_path}")
+    assert not teacher.spec.text and "no tokenizer in its folder, so it only embeds pictures" in teacher.notes[0]
+    assert str(tmp_path.parent) not in teacher.notes[0]
+    with pytest.raises(ValueError, match="has no text side"):
+        teacher.embed_texts(TEXTS)
+    pixels = torch.stack([teacher.preprocess(image) for image in images])
+    with torch.no_grad():
+        torch.testing.assert_close(embed(teacher, images), model.get_image_features(pixel_values=pixels).pooler_output)
+
+
+def tiny_resnet(folder):
+    from transformers import ConvNextImageProcessor, ResNetConfig, ResNetModel
+
+    ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=1.0).save_pretrained(folder)
+    return ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"))
+
+
+def test_a_convolutional_network_of_transformers_gives_one_vector_a_picture(tmp_path, images):
+    model = saved(tiny_resnet, tmp_path)
+    teacher = catalog.load(f"tiny=transformers:{tmp_path}")
+    assert (teacher.spec.dim, teacher.spec.text, teacher.spec.image_size) == (16, False, 32)
+    pixels = torch.stack([teacher.preprocess(image) for image in images])
+    with torch.no_grad():
+        torch.testing.assert_close(embed(teacher, images), model(pixel_values=pixels).last_hidden_state.mean((2, 3)))
+
+
+def test_a_folder_that_is_there_needs_no_dot(tmp_path, monkeypatch):
+    (tmp_path / "models" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert catalog.choice("transformers:models/x")[1].model == "models/x"  # no model lies there: a hub id
+    (tmp_path / "models" / "x" / "config.json").write_text("{}")
+    name, chosen = catalog.choice("transformers:models/x")
+    assert (name, chosen.model) == ("x", str(tmp_path / "models" / "x"))
+    assert catalog.choice("transformers:models/x@main")[1] == catalog.Choice(backend="transformers", model="models/x", revision="main")
+    (tmp_path / "models" / "x" / "config.json").rename(tmp_path / "models" / "x" / "open_clip_config.json")
+    assert catalog.choice("open_clip:models/x")[1].model == str(tmp_path / "models" / "x")
+
+
+@pytest.fixture
+def another_package(tmp_path, monkeypatch):
+    """An installed package with a backend `theirs`, one that cannot be imported, and one that takes the name of ours."""
+    place = tmp_path / "theirs-1.0.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    points = "theirs = their_teacher\nbroken = their_broken\nopen_clip = their_teacher\n"
+    (place / "entry_points.txt").write_text(f"[{catalog.GROUP}]\n{points}")
+    (tmp_path / "their_broken.py").write_text("raise RuntimeError('no driver')\n")
+    (tmp_path / "their_teacher.py").write_text(
+        "from types import SimpleNamespace\n"
+        "from cache_schema.spec import TeacherSpec\n"
+        "PACKAGES = ()\n"
+        "def load(model, *, name, revision, device, precision):\n"
+        "    spec = TeacherSpec(name=name, backend='theirs', model=model, revision=revision, weights='w', preprocess='p', dim=2,"
+        " text=False, image_size=8)\n"
+        "    return SimpleNamespace(spec=spec)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    catalog.backends.cache_clear()
+    yield
+    catalog.backends.cache_clear()
+
+
+def test_another_package_adds_a_backend(another_package):
+    teacher = catalog.load("mine=theirs:their/model@r1", licence="MIT")
+    assert (teacher.spec.name, teacher.spec.model, teacher.spec.revision, teacher.spec.licence) == ("mine", "their/model", "r1", "MIT")
+    assert catalog.packages("theirs") == ("torch",)
+    assert catalog.backend("open_clip") is openclip
+    with pytest.raises(ValueError, match=r"'broken' \(their_broken\) cannot be imported: RuntimeError: no driver"):
+        catalog.load("broken:x")
+    with pytest.raises(ValueError, match=r"no teacher backend 'their'.*did you mean 'theirs'"):
+        catalog.choice("their:x")

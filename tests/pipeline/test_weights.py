@@ -101,7 +101,7 @@ def test_offline_never_asks(hub, monkeypatch):
     [
         (
             ["config.json", "model.safetensors", "pytorch_model.bin", "onnx/model.safetensors", "README.md"],
-            ["config.json", "model.safetensors"],
+            ["README.md", "config.json", "model.safetensors"],
         ),
         (["config.json", "pytorch_model.bin", "flax_model.msgpack"], ["config.json", "pytorch_model.bin"]),
     ],
@@ -125,7 +125,7 @@ def test_a_download_takes_one_kind_of_weights(hub, monkeypatch, there, fetched):
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     folder, commit = weights.folder("some/model", "main")
-    assert (asked, commit) == ([("some/model", SHA)], SHA)
+    assert (asked, commit) == ([("some/model", "main")], SHA)
     assert sorted(path.name for path in folder.iterdir()) == fetched
     assert weights.folder("some/model", "main") == (folder, SHA)
     assert len(asked) == 1

@@ -1,0 +1,96 @@
+"""The same build again: settings need not be repeated, and a finished cache needs no model. Messages may go to a file or nowhere."""
+
+import dataclasses
+import re
+
+import pytest
+
+from cache_schema import products
+from pipeline import cli, commands
+from pipeline.opening import recorded_config
+from pipeline.recipes import configured
+from tests.boxes import contents, write_meshes
+from tests.pipeline import checkpoints
+from tests.pipeline.conftest import build
+from tests.pipeline.test_cli import run
+
+SETTINGS = ["points.count=32", "points.ordered=8", "points.blocks=1", "views.size=32", "views.rig=ring4", "captions=none", "shard=4"]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    return write_meshes(tmp_path_factory.mktemp("again") / "boxes")
+
+
+@pytest.fixture(scope="module")
+def done(shapes, tmp_path_factory):
+    """A cache with one teacher."""
+    path = tmp_path_factory.mktemp("cache") / "x.zarr"
+    return build(shapes, path, configured("smoke", [*SETTINGS, "teachers=starter-resnet"]))
+
+
+def test_a_finished_cache_says_so_and_loads_no_model(shapes, done, monkeypatch):
+    before = contents(done.path)
+    monkeypatch.setattr(commands.teachers, "load", lambda *args, **options: pytest.fail("a model was loaded"))
+    config = recorded_config(done.path)
+    assert config == configured("smoke", [*SETTINGS, "teachers=starter-resnet"])
+    code, _, said = run("build", shapes, done.path)
+    assert code in (0, 1) and "going on with the settings of its last build" in said and "so no model is loaded" in said
+    assert contents(done.path) == before
+
+
+@pytest.mark.parametrize("change", ["dinov2", "labels", "removed", "folder"])
+def test_a_cache_is_not_taken_for_finished_when_something_may_be_missing(shapes, done, monkeypatch, change):
+    config = recorded_config(done.path)
+    assert commands._all_there(done.path, config)
+    match change:
+        case "dinov2":
+            config = dataclasses.replace(config, teachers=(*config.teachers, "dinov2-small"))
+        case "labels":
+            config = dataclasses.replace(config, labels=("modelnet10",))
+        case "removed":
+            kept = {n: r for n, r in done.records().items() if products.of(r) is not products.IMAGE}
+            monkeypatch.setattr(commands, "finished", lambda cache: kept)
+        case "folder":
+            config = dataclasses.replace(config, teachers=(f"mine=transformers:{checkpoints.dino()}",))
+            monkeypatch.setattr(commands.journal.Journal, "last_build", commands.journal.Build(config=commands.spec.to_json(config)))
+    assert not commands._all_there(done.path, config)
+
+
+def test_a_stopped_build_goes_on_with_its_settings_and_takes_changes(shapes, tmp_path):
+    path = tmp_path / "x.zarr"
+    build(
+        shapes,
+        path,
+        configured("points", ["points.count=32", "points.ordered=8", "points.blocks=1", "source.kind=folder", "source.split=0.5"]),
+    )
+    code, _, said = run("build", shapes, path, "--set", "points.count=16")
+    assert code == 2 and "with points.count=16" in said and "count is 32, asked 16" in said
+    assert recorded_config(path).source.settings == {"split": "0.5"}
+    code, _, said = run("build", shapes, path, "--recipe", "points")
+    assert code == 2 and "was built from this source read otherwise" in said  # a recipe begins anew: the split was not asked for
+
+
+def test_quiet_shows_results_and_mistakes_only_and_a_log_keeps_the_rest(shapes, tmp_path):
+    log = tmp_path / "log.txt"
+    build_points = ["build", shapes, tmp_path / "x.zarr", "--recipe", "points", "--set", "points.count=32", "--set", "points.ordered=8"]
+    code, out, said = run(*build_points, "--quiet", "--log-file", log)
+    assert (code, out, said) == (0, "", "")
+    lines = log.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d .", line) for line in lines)
+    assert "mmpd-cache build" in lines[0] and "is complete" in log.read_text()
+    code, _, said = run("build", "nowhere/", tmp_path / "y.zarr", "--quiet", f"--log-file={log}")
+    assert code == 2 and "nowhere" in said and "nowhere" in log.read_text().splitlines()[-1]
+    code, _, said = run("status", tmp_path / "x.zarr", "--log-file", tmp_path / "none" / "log.txt")
+    assert code == 2 and "log.txt cannot be written" in said
+    code, _, said = run("status", tmp_path / "none.zarr")
+    assert code == 2 and "does not exist" in said  # nothing stays quiet or logged afterwards
+    assert not cli.log
+
+
+def test_no_place_of_this_machine_gets_into_a_cache(built):
+    place = str(checkpoints.dino().parent).encode()
+    for file in built.rglob("*"):
+        if file.is_file():
+            assert place not in file.read_bytes(), file
+    assert place in built.with_name(built.name + ".journal").read_bytes()  # which stays beside it
