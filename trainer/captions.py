@@ -153,9 +153,7 @@ class Mix:
             which[here[some]] = (chance[here[some], None] >= _below(shares[some])).sum(1)
         return which
 
-    def column(
-        self, part: Ints, row: Ints, captioner: Ints, look: NDArray[np.float64], chance: NDArray[np.float64]
-    ) -> Ints:
+    def column(self, part: Ints, row: Ints, captioner: Ints, look: NDArray[np.float64], chance: NDArray[np.float64]) -> Ints:
         """Column of the text in the captioner's arrays: a text about a view, or about the shape. [B]
 
         Args:

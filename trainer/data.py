@@ -211,8 +211,7 @@ class Data:
         # One list of all shapes, as arrays: a batch then takes a few indexing operations, for any number of shapes.
         self.pool = pooled(self.parts, places)
         self._choices = Choices(
-            blocks=np.array([part.blocks for part in self.parts]),
-            templates=np.array([part.template_count for part in self.parts]),
+            blocks=np.array([part.blocks for part in self.parts]), templates=np.array([part.template_count for part in self.parts])
         )
         self._mix = Mix([part.captions for part in self.parts])
         self._first_index = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])
@@ -224,8 +223,8 @@ class Data:
         config, found = self.config, _united({part.cache.path: part.teachers for part in self.parts})
         if config.negatives and any(set(part.teachers) != set(found) or part.lacking for part in self.parts):
             raise UserError(
-                "data.negatives needs every teacher in every cache, with an embedding of every shape: a missing embedding cannot be a wrong "
-                "answer"
+                "data.negatives needs every teacher in every cache, with an embedding of every shape: a missing embedding cannot be a "
+                "wrong answer"
             )
         return {name: found[name] for name in config.teachers} if self.needs.teachers and config.teachers else found
 

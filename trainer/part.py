@@ -257,9 +257,7 @@ class Part:
         except UserError as error:
             if product in self.cache.products():  # the product exists, but has changed since it was finished
                 raise
-            raise UserError(
-                f"{error}. {self._labels_come(teacher, name)}; --set data.templates=0 trains without it"
-            ) from error
+            raise UserError(f"{error}. {self._labels_come(teacher, name)}; --set data.templates=0 trains without it") from error
         labels = record.labels
         assert isinstance(labels, LabelSet)
         rows = matched(classes, labels.classes, str(self.cache.path), f"label set {name!r}", own=name == SOURCE)
