@@ -44,7 +44,7 @@ class Embeddings:
     kind: Kind
     """`image`: of pictures of shapes. `text`: of captions of the cache. `labels`: of class names."""
     model: str = ""
-    """The model that made them, as their authors tell it; empty for the name."""
+    """The model that made them, as their authors tell it; empty for that of the imported teacher of this name, or else the name."""
     text_side: bool = True
     """Whether the model also reads texts."""
     key: str = ""
@@ -134,7 +134,7 @@ def import_embeddings(path: Path, file: Path, asked: Embeddings, terminal: Termi
     digest = digest_of(file)
     inputs = (("file", digest[:16]), *((("ids", digest_of(asked.ids)[:16]),) if asked.ids is not None else ()))
     made_by = ((IMPORTED, file.name), ("file_sha256", digest))
-    teacher = imported.teacher_spec(asked.teacher, asked.model, found.entry[-1], text=asked.text_side)
+    teacher = imported.teacher_spec(asked.teacher, asked.model or _told(cache, asked.teacher), found.entry[-1], text=asked.text_side)
     check_teacher(cache, teacher)
     if asked.kind == "labels":
         record, stored = _labels(cache, asked, found, teacher, inputs, made_by)
@@ -169,6 +169,12 @@ def _stored(path: Path, record: Record, of_shard: Callable[[int], list[NDArray[A
         journal.append(file, journal.Done())
     imported.tell_lacking([done], terminal)
     return done
+
+
+def _told(cache: Cache, name: str) -> str:
+    """The model that an imported teacher of the cache is told to be; empty if the cache has no imported teacher of this name."""
+    found = (record.spec for record in cache.records().values())
+    return next((t.model for t in found if isinstance(t, TeacherSpec) and t.imported and t.name == name), "")
 
 
 def _views(entry: tuple[int, ...]) -> int:

@@ -24,9 +24,9 @@ def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
         rows = cache.manifest.rows(shard)
         values = cache.shard_rows(node, shard, record if record.complete else None)
         if isinstance(record.spec, CaptionSpec):
-            there = values[:, :, 0, 0] != 0  # texts are packed: the first one is there if any is
+            there = np.asarray(values[:, :, 0, 0] != 0)  # texts are packed: the first one is there if any is
         elif products.of(record) is products.TEXT:
-            there = values.reshape(len(values), -1).any(axis=1)[:, None]
+            there = np.asarray(values.reshape(len(values), -1).any(axis=1))[:, None]
         else:
             there = np.asarray(values.any(axis=2))
         lost = ok[rows.start : rows.stop] & ~np.asarray(there.all(axis=1))

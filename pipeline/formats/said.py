@@ -88,7 +88,7 @@ def _csv(path: Path) -> Iterator[tuple[str, str]]:
             if len(row) != width:
                 told = "" if width > 2 else " (id, caption)"
                 raise UserError(
-                    f"{path.name}, line {reader.line_num}: expected {width} cells{told}, got {len(row)}; captions with commas stand in quotes"
+                    f"{path.name}, line {reader.line_num}: expected {width} cells{told}, got {len(row)}; quote captions with commas"
                 )
             yield row[columns[0]].strip(), row[columns[1]]
     except csv.Error as error:

@@ -3,8 +3,8 @@
     value = read(Path("00a1.npy"))        # an array, or the dict that was saved by `np.save(path, {...})`
 
 A pickle is a program that may call any function by name. This reader carries out the few instructions that arrays, numbers, texts, bytes,
-lists, tuples and dicts need, in its own code. It never imports or calls what a file names. It knows the four names by which NumPy writes
-arrays, types and single numbers, and does itself what they stand for. Every other name, and every other instruction, is refused.
+lists, tuples and dicts need, in its own code. It never imports or calls what a file names. It knows the few names by which NumPy and
+Python write arrays, types, single numbers and bytes, and does itself what they stand for. Every other name, and every other instruction, is refused.
 
 No file makes this reader use much more memory than its own size: arrays must have as many bytes as their shape says, whole numbers have at
 most 64 bits, instructions and nesting are limited.
@@ -251,6 +251,10 @@ class _Machine:
             raise self.refuse("an encoding of its own kind")
         return text.encode("latin-1")
 
+    def no_bytes(self) -> bytes:
+        """`bytes()`: no bytes, as protocol 2 writes them."""
+        return b""
+
     def filled(self, shape: Any, kind: Any, order: Any, data: Any) -> Any:
         """An array of numbers or texts; a list for a one-dimensional array of Python values, and its value for one without dimensions."""
         if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < 2**40 for n in shape) or not isinstance(kind, _Type):
@@ -287,6 +291,8 @@ KNOWN: Final[dict[tuple[str, str], Callable[..., Any]]] = {
     **{(module, "_frombuffer"): _Machine.from_buffer for module in CORE},
     ("numpy", "dtype"): _Machine.array_type,
     ("_codecs", "encode"): _Machine.encoded,
+    ("__builtin__", "bytes"): _Machine.no_bytes,
+    ("builtins", "bytes"): _Machine.no_bytes,
     ("numpy", "ndarray"): _Machine.called_directly,
 }
 """By module and name: what this reader does itself where a pickle names it. Nothing else may be named."""
