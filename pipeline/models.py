@@ -26,7 +26,9 @@ from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.teachers.patches import Grid
 
-IMPORTED_AGAIN: Final = "it was imported, and no model here makes it: remove it (`mmpd-cache remove`), then run the command that brought it again"
+IMPORTED_AGAIN: Final = (
+    "it was imported, and no model here makes it: remove it (`mmpd-cache remove`), then run the command that brought it again"
+)
 """What to say where somebody wants an imported product to be made."""
 
 Item = TypeVar("Item")

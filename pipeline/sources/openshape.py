@@ -261,7 +261,7 @@ def _is_list(path: Path) -> bool:
             head = file.read(4096)
     except OSError:
         return False
-    return bool(re.match(rb"\s*\[\s*\{", head)) and b'"data_path"' in head
+    return bool(re.match(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{", head)) and b'"data_path"' in head
 
 
 def _first_arrays(base: Path) -> Iterator[Path]:

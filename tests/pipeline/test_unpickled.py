@@ -66,7 +66,10 @@ def test_files_as_numpy_saves_them(tmp_path):
 def test_the_names_of_numpy_1_and_of_python_2():
     data = pickle.dumps(VALUE["xyz"], 2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert b"numpy.core" in data and same(read(data), VALUE["xyz"])
-    old = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\ntcnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'AB'\ntb."
+    old = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\nt"
+        b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'AB'\ntb."
+    )
     assert read(old).tolist() == [65, 66]
 
 
@@ -96,7 +99,10 @@ ATTACKS = {
     "numpy.memmap": (b"cnumpy\nmemmap\n(S'owned'\nS'u1'\nS'w+'\nI0\n(I10\nttR.", "numpy.memmap"),
     "ndarray of a terabyte": (b"cnumpy\nndarray\n((I1099511627776\nttR.", "numpy.ndarray"),
     "reconstruct a class": (b"cnumpy.core.multiarray\n_reconstruct\n(cos\nsystem\n(I0\ntS'b'\ntR.", "os.system"),
-    "reconstruct at once": (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I1073741824\ntS'b'\ntR.", "an array of its own kind"),
+    "reconstruct at once": (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I1073741824\ntS'b'\ntR.",
+        "an array of its own kind",
+    ),
     "an instance": (b"(ios\nsystem\n.", "INST"),
     "an instance by mark": (b"(cos\nsystem\nS'x'\no.", "os.system"),
     "a new object": (b"\x80\x02cnumpy\nndarray\n)\x81.", "NEWOBJ"),
