@@ -4,7 +4,8 @@
 
 A pickle is a program that may call any function by name. This reader carries out the few instructions that arrays, numbers, texts, bytes,
 lists, tuples and dicts need, in its own code. It never imports or calls what a file names. It knows the few names by which NumPy and
-Python write arrays, types, single numbers and bytes, and does itself what they stand for. Every other name, and every other instruction, is refused.
+Python write arrays, types, single numbers and bytes, and does itself what they stand for. Every other name, and every other
+instruction, is refused.
 
 No file makes this reader use much more memory than its own size: arrays must have as many bytes as their shape says, whole numbers have at
 most 64 bits, instructions and nesting are limited.
