@@ -207,7 +207,7 @@ def test_texts_belong_to_captions(cache, tmp_path):
         Embeddings(teacher="clip", kind="text")
     with pytest.raises(UserError, match="has no product 'captions/none'"):
         import_embeddings(cache.path, file, Embeddings(teacher="clip", kind="text", captions="none"), Silent())
-    with pytest.raises(UserError, match="captions/synthetic has 3 texts of each shape, and g.npz 2"):
+    with pytest.raises(UserError, match=r"captions/synthetic has 3 texts of each shape, and g.npz 2"):
         bad = filed(tmp_path / "g.npz", ids, values[:, :2])
         import_embeddings(cache.path, bad, Embeddings(teacher="clip", kind="text", captions="synthetic"), Silent())
     record = import_embeddings(cache.path, file, Embeddings(teacher="clip", kind="text", captions="synthetic"), Silent())
