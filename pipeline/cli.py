@@ -317,7 +317,9 @@ def import_embeddings(
     key: Annotated[str, typer.Option(help="Name of the array in the file; needed if there are several.", show_default=False)] = "",
     ids: Annotated[Path | None, typer.Option(help="File with the ids, if the first file has none.", show_default=False)] = None,
     captions: Annotated[str, typer.Option(help="For text: the captions of the cache that were embedded.", show_default=False)] = "",
-    set_: Annotated[str, typer.Option("--set", help="For labels: name of the label set; source for the cache's own classes.")] = "",
+    labels: Annotated[
+        str, typer.Option(help="For labels: name of the label set; source for the cache's own classes.", show_default=False)
+    ] = "",
     template: Annotated[
         list[str] | None, typer.Option(help="For labels: a sentence with {} for the class. Repeatable.", show_default=False)
     ] = None,
@@ -332,7 +334,7 @@ def import_embeddings(
     \b
     mmpd-cache import-embeddings out.zarr clip.npz --teacher clip --kind image --model "OpenAI CLIP ViT-B/32"
     mmpd-cache import-embeddings out.zarr texts.npz --teacher clip --kind text --captions cap3d --model "OpenAI CLIP ViT-B/32"
-    mmpd-cache import-embeddings out.zarr cat_name_pt_feat.npy --teacher openclip-bigg14 --kind labels --set modelnet40 --model ...
+    mmpd-cache import-embeddings out.zarr cat_name_pt_feat.npy --teacher openclip-bigg14 --kind labels --labels modelnet40
     """
     from pipeline.importing import Embeddings
     from pipeline.importing import import_embeddings as bring
@@ -345,7 +347,7 @@ def import_embeddings(
         key=key,
         ids=ids,
         captions=captions,
-        set=set_,
+        labels=labels,
         templates=tuple(template or ()),
         missing=_choice("--missing", missing, ("fail", "status")),
     )

@@ -21,7 +21,8 @@ from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.spec import IMPORTED, TEXT_BYTES, CaptionSpec, LabelSet, Record, TeacherSpec
 from cache_schema.store import Cache
-from pipeline import imported, journal, labels
+from pipeline import imported, journal
+from pipeline import labels as sets
 from pipeline.formats import said, vectors
 from pipeline.formats.vectors import Vectors
 from pipeline.imported import check_teacher, sorted_ids
@@ -53,7 +54,7 @@ class Embeddings:
     """A file with the ids; None if they are in the file."""
     captions: str = ""
     """For `text`: name of the captions that were embedded."""
-    set: str = ""
+    labels: str = ""
     """For `labels`: name of the label set; `source` for the classes of the cache."""
     templates: tuple[str, ...] = ()
     """For `labels`: the sentences, each with one `{}`; empty for the class name alone, or for an average over unknown sentences."""
@@ -62,7 +63,7 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         path_name(self.teacher, "the teacher")
-        needed = {"text": ("captions", self.captions), "labels": ("set", self.set)}
+        needed = {"text": ("captions", self.captions), "labels": ("labels", self.labels)}
         for kind, (name, value) in needed.items():
             if kind == self.kind and not value:
                 raise UserError(f"embeddings of the kind {kind} need --{name} NAME")
@@ -290,17 +291,17 @@ def _labels(
     templates = asked.templates or ("{}",)
     if len(templates) != count:
         raise UserError(f"there is one embedding of each class, and {len(templates)} sentences were given")
-    names = [labels.readable(name) for name in found.ids]
-    if groups := labels.confused(found.ids):
+    names = [sets.readable(name) for name in found.ids]
+    if groups := sets.confused(found.ids):
         raise UserError(f"classes {' and '.join(map(repr, groups[0]))} read alike; take one of them out")
     order = list(range(len(names)))
-    if asked.set == "source":
-        own = [labels.readable(name) for name in cache.manifest.classes]
+    if asked.labels == "source":
+        own = [sets.readable(name) for name in cache.manifest.classes]
         lost = [name for name in own if name not in names]
         if lost or not own:
             raise UserError(f"the cache has the classes {sorted_ids(own)}, and the file has no embedding of {sorted_ids(lost)}")
         order = [names.index(name) for name in own]
-    made = LabelSet(name=path_name(asked.set, "the label set"), classes=tuple(names[i] for i in order), templates=templates)
+    made = LabelSet(name=path_name(asked.labels, "the label set"), classes=tuple(names[i] for i in order), templates=templates)
     values = found.take(order).reshape(len(order), count, -1)
     stored = imported.float16(values, lambda i: f"the class {made.classes[i]!r}")
     return imported.label_record(made, teacher, inputs, made_by), stored

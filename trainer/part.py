@@ -273,7 +273,7 @@ class Part:
     def _labels_come(self, teacher: str, name: str) -> str:
         """How a label set embedded by a teacher comes into the cache, in words."""
         if self.teachers[teacher].imported:
-            return f"`mmpd-cache import-embeddings {self.cache.path} FILE --teacher {teacher} --kind labels --set {name}` brings it"
+            return f"`mmpd-cache import-embeddings {self.cache.path} FILE --teacher {teacher} --kind labels --labels {name}` brings it"
         return f"`mmpd-cache labels {self.cache.path} {name}` makes it"
 
     def _open_dense(self, config: DataConfig, groups: int, centres: int) -> None:

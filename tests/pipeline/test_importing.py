@@ -234,7 +234,7 @@ def test_a_teacher_keeps_its_width_model_and_text_side(cache, tmp_path):
 def test_label_sets_of_openshape_and_of_the_cache(cache, tmp_path):
     def labels(name, held, *templates, **more):
         np.save(tmp_path / "l.npy", held if isinstance(held, np.ndarray) else np.array(held, dtype=object))
-        asked = Embeddings(teacher="clip", kind="labels", set=name, templates=templates, **more)
+        asked = Embeddings(teacher="clip", kind="labels", labels=name, templates=templates, **more)
         return import_embeddings(cache.path, tmp_path / "l.npy", asked, Silent())
 
     values = RNG.standard_normal((3, 1, 4)).astype(np.float32)

@@ -168,5 +168,5 @@ def test_a_run_and_its_results_say_that_they_learned_from_imported_embeddings(pa
 def test_what_an_imported_teacher_lacks_is_explained(path):
     with pytest.raises(UserError, match=r"big was imported, and no model here embeds captions for it: .*import-embeddings"):
         opened(path, captions=("synthetic",))
-    with pytest.raises(UserError, match=r"import-embeddings .* --teacher big --kind labels --set other` brings it"):
+    with pytest.raises(UserError, match=r"import-embeddings .* --teacher big --kind labels --labels other` brings it"):
         opened(path, templates=0.5, labels="other")
