@@ -14,13 +14,13 @@ EVENTS = [
     journal.AddTeacher(teacher="clip", models={"ab": "/models/clip"}),
     journal.AddCaptioner(captioner="template"),
     journal.Labels(set="modelnet40"),
-    journal.Import(product="image/clip"),
     journal.Repair(files=("points/xyz/c/0/0/0/0",)),
     journal.ShapesMade(shard=3, shapes=16, waited=1.5, steps={"read": 0.25}, lost=("a.off",)),
     journal.ShapesMade(shard=3, shapes=16, steps={}),
     journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
     journal.Done(),
     journal.AddDense(teacher="dino", models={"ab": "/models/dino"}),
+    journal.Import(product="image/clip"),
 ]
 
 
