@@ -19,8 +19,8 @@ EVENTS = [
     journal.ShapesMade(shard=3, shapes=16, steps={}),
     journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
     journal.Done(),
-    journal.AddDense(teacher="dino", models={"ab": "/models/dino"}),
     journal.Import(product="image/clip"),
+    journal.AddDense(teacher="dino", models={"ab": "/models/dino"}),
 ]
 
 
