@@ -40,6 +40,12 @@ PENDING, OK, FAILED = 0, 1, 2
 GREY: Final = 190 / 255
 """Grey of everything that has no colour of its own, in pictures and in points: 0..1 in each channel, stored as 190."""
 
+IMPORTED: Final = "imported"
+"""Backend of a teacher, and name of a captioner, whose embeddings or texts were brought from a file: nothing here computed them."""
+
+LACKING: Final = "lacking"
+"""Name in `Record.made_by`: the number of usable shapes for which an imported product has nothing."""
+
 T = TypeVar("T")
 
 
@@ -179,13 +185,14 @@ class TeacherSpec:
 
     name: str = label()
     backend: str
-    """Name in `pipeline.teachers.catalog.BACKENDS`."""
+    """Name in `pipeline.teachers.catalog.BACKENDS`, or `imported`."""
     model: str = label()
     """What the backend loads: architecture/tag, hub id, or the catalogue's name of a local checkpoint."""
     revision: str = label("")
     """Commit on the hub, if there is one. Weights are identified by their digest, not by this."""
     weights: str
-    """sha256 over the loaded parameters and buffers (names, types, shapes, bytes)."""
+    """sha256 over the loaded parameters and buffers (names, types, shapes, bytes). Of an imported teacher: `told:` and the name of the
+    model that whoever imported its embeddings gave, because nobody here has seen the weights."""
     preprocess: str
     """Resizing, cropping and normalisation as text, as the authors of the model define them."""
     dim: int
@@ -199,6 +206,11 @@ class TeacherSpec:
     licence: str = added("", identity=False)
     """Name of the licence of the weights, as their authors or the user say; empty for unknown. See `cache_schema.licences`."""
 
+    @property
+    def imported(self) -> bool:
+        """Whether its embeddings were brought from a file, and no model is known that makes them."""
+        return self.backend == IMPORTED
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionSpec:
@@ -207,7 +219,7 @@ class CaptionSpec:
     name: str = added("", identity=False)
     """Name of the captions in the cache. Empty in format 1, which has only one captioner."""
     captioner: str
-    """Name in `pipeline.captioners.catalog.BACKENDS`."""
+    """Name in `pipeline.captioners.catalog.BACKENDS`, or `imported`."""
     model: str = label("")
     """What the captioner loads; empty for templates."""
     revision: str = label("")
@@ -247,6 +259,11 @@ class CaptionSpec:
         if not 1 <= self.keep <= self.samples:
             raise UserError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
         within("captions.top_p", self.top_p, 1e-12, 1)
+
+    @property
+    def imported(self) -> bool:
+        """Whether its texts were brought from a file. A shape or view without one has an empty text."""
+        return self.captioner == IMPORTED
 
     @property
     def usual_name(self) -> str:
@@ -406,6 +423,12 @@ class Record:
     @property
     def fingerprint(self) -> str:
         return fingerprint(self)
+
+    @property
+    def lacking(self) -> int:
+        """Number of usable shapes for which an imported product has nothing: zeros, or empty texts."""
+        said = dict(self.made_by).get(LACKING, "0")
+        return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -639,12 +639,15 @@ class Cache:
         return encode(statistics_array(self.manifest, record), self._moments(node, record if checked else None))
 
     def _moments(self, node: ArraySpec, record: Record | None) -> NDArray[np.float64]:
-        """Compute mean and variance of an embedding over all entries of usable shapes, in the order of rows. [2, E]"""
+        """Compute mean and variance of an embedding over all entries of usable shapes, in the order of rows. [2, E]
+
+        Entries that are all zeros are left out: there an imported product has no embedding."""
         ok = self.ok()
         total, square, count = np.zeros(node.shape[-1]), np.zeros(node.shape[-1]), 0
         for shard in range(self.manifest.shards):
             rows = self.manifest.rows(shard)
             kept = self.shard_rows(node, shard, record)[ok[rows.start : rows.stop]].reshape(-1, node.shape[-1]).astype(np.float64)
+            kept = kept[kept.any(axis=1)]
             total += kept.sum(0)
             square += (kept**2).sum(0)
             count += len(kept)
@@ -745,6 +748,8 @@ def _open_overlay(path: Path, token: str) -> Cache:
     if wrong:
         raise UserError(f"{path} does not fit its shared cache any more: {'; '.join(wrong)}")
     return cache
+
+
 def _elsewhere(path: Path) -> str:
     """Say what to do with an address or an archive, which is no folder of a cache; empty for anything else."""
     text = os.fspath(path)

@@ -460,14 +460,17 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
     A batch holds texts of one shape. The longest text of a batch decides how far the others are padded, so texts of other shapes would
     change the rounding.
     """
-    assert isinstance(captions.spec, CaptionSpec)
-    cells = work.cache.shard_rows(work.cache.arrays(captions)[0], work.number, captions)[:, :, : captions.spec.keep]  # [n, V, K, L]
+    described = captions.spec
+    assert isinstance(described, CaptionSpec)
+    cells = work.cache.shard_rows(work.cache.arrays(captions)[0], work.number, captions)[:, :, : described.keep]  # [n, V, K, L]
 
     def embed(row: int) -> tuple[int, NDArray[np.float16]]:
         texts = layout.texts(cells[row].reshape(-1, spec.TEXT_BYTES))  # [T]
         different, where = np.unique(texts.astype(str), return_inverse=True)
         with work.models.turn:
             values = labels.embed_texts(teacher, different.tolist(), size, captions.product)
+        if described.imported:
+            values[different == ""] = 0  # there is no text; a captioner may write an empty one, a file cannot
         return row, values[where.reshape(-1)]
 
     for row, values in work.models.each(embed, work.rows):

@@ -32,6 +32,7 @@ from cache_schema.errors import UserError
 from cache_schema.products import markers
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
+from pipeline.lacking import lacking_ids
 
 if TYPE_CHECKING:
     from pipeline.recipes import BuildConfig
@@ -433,6 +434,93 @@ def add_captioner(
     say(f"{path} now has {record.product}.")
 
 
+@app.command("import-captions")
+def import_captions(
+    cache: CachePath,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Captions by id: .csv, .json, .jsonl, .parquet or a pickled dict; also .gz.")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the captions in the cache: captions/NAME.")],
+    author: Annotated[str, typer.Option(help="Who or what wrote them.", show_default=False)] = "",
+    most: Annotated[int, typer.Option(min=1, help="Largest number of captions of a shape that are kept.")] = 10,
+    missing: Annotated[str, typer.Option(help="What to do if shapes have no caption: fail, or status, which lists them.")] = "fail",
+    embed: Annotated[bool, typer.Option("--embed/--no-embed", help="Embed them with every teacher of the cache that reads text.")] = True,
+    batch: Batch = 64,
+    device: Device = "auto",
+) -> None:
+    """Store captions of other people, such as Cap3D's, and embed them with every teacher that reads text.
+
+    Ids are compared exactly with the ids of the shapes. What does not match is counted and named. A file is never executed.
+
+    \b
+    mmpd-cache import-captions out.zarr Cap3D_automated_Objaverse_full.csv --name cap3d
+    mmpd-cache import-captions out.zarr texts.jsonl --name mine --missing status --no-embed
+    """
+    from pipeline import commands
+    from pipeline.importing import Captions
+    from pipeline.work import Machine
+
+    asked = Captions(name=name, author=author, most=most, missing=_choice("--missing", missing, ("fail", "status")))
+    with progress() as terminal:
+        record = commands.import_captions(cache, file, asked, batch, Machine(device=device), terminal, embed=embed)
+    say(f"{cache} now has {record.product}.")
+
+
+@app.command("import-embeddings")
+def import_embeddings(
+    cache: CachePath,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Embeddings with ids: .npz, .npy, .safetensors, .h5, .parquet or a pickled dict.")
+    ],
+    teacher: Annotated[str, typer.Option(help="Name of the teacher in the cache.")],
+    kind: Annotated[str, typer.Option(help="What was embedded: image (pictures of shapes), text (captions) or labels (class names).")],
+    model: Annotated[str, typer.Option(help="The model that made them, as their authors tell it.", show_default=False)] = "",
+    text_side: Annotated[bool, typer.Option("--text-side/--no-text-side", help="Whether this model also reads texts.")] = True,
+    key: Annotated[str, typer.Option(help="Name of the array in the file; needed if there are several.", show_default=False)] = "",
+    ids: Annotated[Path | None, typer.Option(help="File with the ids, if the first file has none.", show_default=False)] = None,
+    captions: Annotated[str, typer.Option(help="For text: the captions of the cache that were embedded.", show_default=False)] = "",
+    labels: Annotated[
+        str, typer.Option(help="For labels: name of the label set; source for the cache's own classes.", show_default=False)
+    ] = "",
+    template: Annotated[
+        list[str] | None, typer.Option(help="For labels: a sentence with {} for the class. Repeatable.", show_default=False)
+    ] = None,
+    missing: Annotated[str, typer.Option(help="What to do if shapes are not in the file: fail, or status, which lists them.")] = "fail",
+    as_json: Json = False,
+) -> None:
+    """Store embeddings that others have computed. The cache marks them as imported, and so does every result of a training on them.
+
+    A file holds an array [N, E] (an embedding of each shape) or [N, V, E] (of V views or texts) and N ids, or an array under each id.
+    NaN, zeros, ids that are there twice and shapes that are not in the file are refused. Nothing in a file is executed.
+
+    \b
+    mmpd-cache import-embeddings out.zarr clip.npz --teacher clip --kind image --model "OpenAI CLIP ViT-B/32"
+    mmpd-cache import-embeddings out.zarr texts.npz --teacher clip --kind text --captions cap3d --model "OpenAI CLIP ViT-B/32"
+    mmpd-cache import-embeddings out.zarr cat_name_pt_feat.npy --teacher openclip-bigg14 --kind labels --labels modelnet40
+    """
+    from pipeline.importing import Embeddings
+    from pipeline.importing import import_embeddings as bring
+
+    asked = Embeddings(
+        teacher=teacher,
+        kind=_choice("--kind", kind, ("image", "text", "labels")),
+        model=model,
+        text_side=text_side,
+        key=key,
+        ids=ids,
+        captions=captions,
+        labels=labels,
+        templates=tuple(template or ()),
+        missing=_choice("--missing", missing, ("fail", "status")),
+    )
+    with progress() as terminal:
+        record = bring(cache, file, asked, terminal)
+    if as_json:
+        print_json({"product": record.product, "fingerprint": record.fingerprint, "lacking": record.lacking, **spec.to_json(record)})
+        return
+    say(f"{cache} now has {record.product}, marked as imported.")
+
+
 @app.command()
 def labels(
     cache: CachePath,
@@ -492,6 +580,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     noted = remarks(opened) if done else []
     repeated = int(opened.repeated().sum()) if done else 0
     counts = status_counts(opened)
+    lacking = lacking_ids(opened) if done else {}
     states = {
         name: {"complete": record.complete, "shards": markers(opened.manifest, record).shape[0], "missing": len(opened.missing(record))}
         for name, record in records.items()
@@ -499,7 +588,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     if as_json:
         body = {**origin(opened), "shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
-        print_json(body | {"products": states})
+        print_json(body | {"lacking": lacking, "products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
     show_origin(opened)
@@ -507,6 +596,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"{len(noted)} of the ok shapes have a remark; see below")
     if repeated:
         show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: points are repeated in their blocks")
+    for name, ids in lacking.items():
+        show(f"{len(ids)} of the ok shapes lack something in {name}: {', '.join(ids[:LISTED])}{' ...' if len(ids) > LISTED else ''}")
     table = Table("product", "state", box=None)
     for name, product in states.items():
         made = product["shards"] - product["missing"]
@@ -747,6 +838,13 @@ def sources(as_json: Json = False) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- the terminal
+
+
+def _choice(what: str, value: str, allowed: tuple[Any, ...]) -> Any:
+    """The value of an option, if it is one of those allowed."""
+    from pipeline.sources.options import choice
+
+    return choice(what, value, allowed)
 
 
 def print_json(value: Any) -> None:

@@ -20,7 +20,7 @@ from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import build, journal, labels, weights
+from pipeline import build, imported, importing, journal, labels, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete
@@ -96,7 +96,7 @@ def build_cache(
     task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     open_again(path, source, config.shard)
     models = Models(devices[0], places(path))
-    if _all_there(path, config):
+    if not (config.given and source.given) and _all_there(path, config):
         terminal.say(f"{path} has everything that this build makes, so no model is loaded")
         with held(path, terminal) as file:
             work = Work(
@@ -124,6 +124,8 @@ def build_cache(
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
         for record in wanted:
             cache.agreed(record, SETTINGS.get(record.kind))
+        given = imported.given_records(source.given, spec.fingerprint(cache.manifest.source)) if config.given else []
+        _check_given(cache, wanted, given)
         for teacher in loaded:
             _same_teacher(cache, teacher.spec)
         used = _folders(config, loaded, captioner)
@@ -131,6 +133,9 @@ def build_cache(
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
         _note_build(work, source, config, used)
         complete(work, [cache.begin(record) for record in wanted], task, config, every=False)
+        if given:
+            for captions in imported.store_given(work, source):
+                _embed_given(work, captions, config.image_batch)
         _embed_wanted_labels(work, config)
         work.note(journal.Done())
     return cache
@@ -239,6 +244,28 @@ def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captione
     if config.captions is not None and captioner is not None:
         used |= place_of(captioner.spec.weights, config.captions.model)
     return used
+
+
+def _check_given(cache: Cache, wanted: Sequence[Record], given: Sequence[Record]) -> None:
+    """Refuse names that both a build's own products and those that its source has would take, or that the cache has otherwise."""
+    own = {record.product for record in wanted}
+    for record in given:
+        if record.product in own:
+            raise UserError(
+                f"both this build and its source would make {record.product}: leave the model out, or give it another name (MINE=NAME), or "
+                "leave out what the source has by --set given=false"
+            )
+        cache.agreed(record)
+        if isinstance(record.spec, TeacherSpec):
+            imported.check_teacher(cache, record.spec)
+
+
+def _embed_given(work: Work, captions: Record, batch: int) -> None:
+    """Embed imported captions with every teacher of the cache that reads text and was not imported itself."""
+    readers = [work.models.teacher(described) for described in _text_teachers(work.cache)]
+    if readers:
+        records = text_records(captions, readers, work.models.device, batch)
+        _embed_stored(work, [work.cache.begin(record) for record in records], batch)
 
 
 def wanted_labels(cache: Cache, config: BuildConfig, say: Callable[[str], None] = lambda text: None) -> list[LabelSet]:
@@ -587,6 +614,45 @@ def _captions_of(cache: Cache, captions: CaptionSpec, device: str, batch: int) -
     return caption_record(cache.record(products.VIEWS.name), images, captions, device, batch)
 
 
+def import_captions(
+    path: Path, file: Path, asked: importing.Captions, batch: int, machine: Machine, terminal: Terminal, *, embed: bool = True
+) -> Record:
+    """Store captions of shapes from a file, and embed them with every teacher of the cache that reads text.
+
+    Args:
+        path: the cache.
+        file: the file.
+        asked: what the file is.
+        batch: number of texts per forward pass of a teacher.
+        machine: where to run.
+        terminal: gets messages and progress.
+        embed: whether to embed them; without it, no model is loaded.
+
+    Raises:
+        UserError: see `pipeline.importing.import_captions`; or a teacher is not on this machine. Nothing was written.
+    """
+    opened = importing.opened(path)
+    models = Models(machine.devices()[0], places(path))
+    if embed:
+        executors.check(machine)
+        for described in _text_teachers(opened):
+            models.teacher(described)
+    record = importing.import_captions(path, file, asked, terminal)
+    if embed:
+        with held(path, terminal) as notes:
+            work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=notes)
+            _embed_given(work, record, batch)
+            work.note(journal.Done())
+    for name in sorted(products.parts(r)["teacher"] for r in products.select(finished(opened), products.IMAGE) if _is_reader(r)):
+        terminal.say(f"Note: {name} was imported, so no model here embeds these captions for it")
+    return record
+
+
+def _is_reader(record: Record) -> bool:
+    """Whether a product is of an imported teacher that reads text."""
+    return isinstance(record.spec, TeacherSpec) and record.spec.imported and record.spec.text
+
+
 def add_labels(path: Path, reference: str, batch: int, machine: Machine, terminal: Terminal) -> LabelSet:
     """Embed a label set (see `pipeline.labels.label_set`) with every teacher of a cache that reads text.
 
@@ -596,7 +662,10 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
     opened = store.open_cache(path)  # no lock file beside what is no cache
     made = labels.label_set(reference, opened.manifest.classes, parts_of(opened))
     if not _text_teachers(opened):
-        raise UserError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
+        raise UserError(
+            f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`, or bring embeddings of "
+            "them with `mmpd-cache import-embeddings --kind labels`"
+        )
     models = Models(machine.devices()[0], places(path))
     check_place(path)
     with held(path, terminal) as file:
@@ -608,12 +677,13 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
 
 
 def _text_teachers(cache: Cache) -> list[TeacherSpec]:
-    """List the teachers of a cache that read text and have finished embeddings or patch features of its views."""
+    """List the teachers of a cache that read text and have finished embeddings or patch features of its views. No model here is the one of
+    an imported teacher."""
     found: dict[str, TeacherSpec] = {}
     for kind in (products.IMAGE, products.DENSE):
         for record in products.select(finished(cache), kind):
             teacher = record.spec.teacher if isinstance(record.spec, DenseSpec) else record.spec
-            if isinstance(teacher, TeacherSpec) and teacher.text:
+            if isinstance(teacher, TeacherSpec) and teacher.text and not teacher.imported:
                 found.setdefault(teacher.name, teacher)
     return list(found.values())
 

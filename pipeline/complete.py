@@ -11,6 +11,8 @@ from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build
 from pipeline.executors import catalog as executors
+from pipeline.lacking import is_imported
+from pipeline.models import IMPORTED_AGAIN
 from pipeline.plan import Again, Plan, Todo, drawing
 from pipeline.recipes import BuildConfig
 from pipeline.records import software_changes
@@ -166,7 +168,8 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
         reasons.append(f"they belong to the shared cache {cache.home}; `mmpd-cache retry {cache.home}` tries them there")
     if again:
         drawn = executors.renderer(task, work.machine) if products.VIEWS.name in cache.records() else ""
-        for record in (*(r for r in records if r.complete), *there):
+        reasons += [f"{record.product}: {IMPORTED_AGAIN}" for record in there if is_imported(record)]
+        for record in (*(r for r in records if r.complete), *(r for r in there if not is_imported(r))):
             changes = software_changes(record, renderer=drawn, device=models.device)
             if changes:
                 reasons.append(f"{record.product} was made by other software ({', '.join(changes)})")
@@ -176,6 +179,8 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
             # It does not change, but other products may be made from it.
             found.append(record)
             continue
+        if is_imported(record):
+            continue  # the command that brings it goes on with it
         try:
             if isinstance(record.spec, TeacherSpec):
                 models.teacher(record.spec)

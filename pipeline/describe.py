@@ -98,8 +98,12 @@ PARTS: Final = 8
 def describe(record: spec.Record) -> str:
     """Say in a few words what a product is and what made it."""
     match record.spec:
+        case spec.TeacherSpec() as t if t.imported:
+            return f"imported, told to be of {t.model}: not computed here{_brought(record)}"
         case spec.TeacherSpec() as t:
             return f"{t.backend}:{t.model}{f'@{t.revision[:12]}' if t.revision else ''} weights {t.weights[:12]} {t.precision}"
+        case spec.CaptionSpec() as c if c.imported:
+            return f"imported texts by {c.model}, up to {c.samples} per {c.per}{_brought(record)}"
         case spec.CaptionSpec() as c:
             return ", ".join(
                 filter(
@@ -120,6 +124,14 @@ def describe(record: spec.Record) -> str:
             return f"up to {b.most} boxes of {len(b.names)} classes"
         case spec.SourceSpec() as s:
             return " ".join([s.kind, *(f"{name}={value}" for name, value in s.options)])
+
+
+def _brought(record: spec.Record) -> str:
+    """The file that an imported product was brought from, and how much it lacks, in words."""
+    told = dict(record.made_by)
+    digest = f" (sha256 {told['file_sha256'][:12]})" if "file_sha256" in told else ""
+    lack = f"; {record.lacking} shapes lack something" if record.lacking else ""
+    return f"; {told.get(spec.IMPORTED, 'unknown file')}{digest}{lack}"
 
 
 def human(size: float) -> str:

@@ -112,6 +112,16 @@ class Labels(Begun):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Import(Begun):
+    """A product is being brought from a file."""
+
+    event: ClassVar[str] = "import"
+    subject: ClassVar[str] = "product"
+    product: str = ""
+    """Name of the product."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Repair(Begun):
     """A repair began."""
 
@@ -164,7 +174,9 @@ class Done(Event):
 
 SHAPES: Final = "shapes"
 """Name of the product of `ShapesMade` in the file."""
-EVENTS: Final[dict[str, type[Event]]] = {e.event: e for e in (Build, Retry, AddTeacher, AddDense, AddCaptioner, Labels, Repair, Done)}
+EVENTS: Final[dict[str, type[Event]]] = {
+    e.event: e for e in (Build, Retry, AddTeacher, AddDense, AddCaptioner, Labels, Import, Repair, Done)
+}
 """Classes by their names in the file. An event `shard` has two classes; see `_class`."""
 
 # ------------------------------------------------------------------------------------------------- reading and writing

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -25,6 +25,11 @@ from pipeline.captioners.catalog import Captioner
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.teachers.patches import Grid
+
+IMPORTED_AGAIN: Final = (
+    "it was imported, and no model here makes it: remove it (`mmpd-cache remove`), then run the command that brought it again"
+)
+"""What to say where somebody wants an imported product to be made."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -66,6 +71,7 @@ class Models:
         Raises:
             UserError: the model is not on this machine, or has other weights here.
         """
+        _refuse_imported(described)
         key = spec.fingerprint(described)
         if key not in self._teachers:
             revision = f"@{described.revision}" if described.revision else ""
@@ -85,6 +91,7 @@ class Models:
 
     def captioner(self, described: CaptionSpec) -> Captioner:
         """Return the captioner that a record describes. It is loaded at the first call. Raises the errors of `teacher`."""
+        _refuse_imported(described)
         key = spec.fingerprint(described)
         if key not in self._captioners:
             here = dataclasses.replace(described, model=self.places.get(described.weights, described.model))
@@ -111,3 +118,13 @@ class Models:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _refuse_imported(described: TeacherSpec | CaptionSpec) -> None:
+    """Refuse to load the model of something that was imported.
+
+    Raises:
+        UserError: it was imported.
+    """
+    if described.imported:
+        raise UserError(f"{described.name} is told to be of {described.model}; {IMPORTED_AGAIN}")

@@ -66,6 +66,8 @@ class BuildConfig:
     source: SourceConfig = SourceConfig()
     points: PointSpec = PointSpec(normals=True)
     """Points with colours and normals. `--set points.normals=false` leaves out the normals, 6 of 15 bytes per point."""
+    given: bool = added(True)
+    """Whether to store the embeddings and texts that the source has of its shapes, such as OpenShape's. They are marked as imported."""
     point_labels: bool = True
     """Whether to store the labels of points (parts, objects) and the boxes of scenes, where the source has them."""
     views: ViewSpec | None = ViewSpec(rig=RIGS["ring12"])

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.spec import added
 from trainer.batch import Batch, Draw, Features, Statistics, targets
 from trainer.distributed import gathered, mean
 from trainer.encoders.protocol import Encoder
@@ -44,6 +45,8 @@ class Teacher:
     """Weight in the loss; None for one over the number of teachers."""
     fingerprint: str = ""
     """Fingerprint of its specification in the cache, by which an evaluation recognises it; empty if unknown."""
+    imported: str = added("", identity=False)
+    """Name of the model that its embeddings are told to be of, if they were imported from a file; empty for a teacher that made them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
     names = chosen(open_cache("shapes.zarr"), ("blip2", "cap3d"))       # checked; () chooses all captions of the cache
     mix = Mix([captions_of_first_cache, captions_of_second_cache])
-    which = mix.captioner(part, chance)                                 # [B]
-    column = mix.column(part, which, view, chance)                      # [B], columns in the text arrays
+    which = mix.captioner(part, row, chance)                            # [B]
+    column = mix.column(part, row, which, look, chance)                 # [B], columns in the text arrays
 
 Letters: B shapes in a batch, N shapes of a cache, V views, K captions of a view or of a shape, T captioners, L bytes of a text, E a
 teacher's width.
@@ -12,16 +12,19 @@ teacher's width.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema import products
 from cache_schema.errors import UserError
-from cache_schema.spec import CaptionSpec, Record, did_you_mean
+from cache_schema.spec import TEXT_BYTES, CaptionSpec, Record, did_you_mean
 from cache_schema.store import Cache
 
 Ints = NDArray[np.int64]
+NONE: Final = -1
+"""Key of a caption that is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +37,19 @@ class Captions:
     """Share of this cache's drawn captions that come from this captioner."""
     by_view: bool
     """Whether each view has captions of its own. Otherwise they are about the whole shape."""
+    views: int = 1
+    """Number of views with captions of their own, V; 1 if captions are about the whole shape."""
     keep: int
     """Captions of a view, or of a shape, that teachers have embedded, K."""
     key: Ints
-    """A number for each caption. Equal texts have equal numbers. [N, V * K], or [N, K] if captions are about the whole shape."""
+    """A number for each caption, -1 for none. Equal texts have equal numbers. [N, V * K], or [N, K] if captions are about the whole
+    shape."""
+    count: Ints | None = None
+    """Number of captions that each view or shape has, [N, V]: the first ones of its K. None if all have K."""
+
+    def of_shape(self, rows: Ints) -> NDArray[np.bool_]:
+        """Whether shapes have any caption. [B]"""
+        return np.ones(len(rows), np.bool_) if self.count is None else np.asarray(self.count[rows].any(axis=1))
 
 
 def opened(cache: Cache, record: Record, share: float) -> Captions:
@@ -45,7 +57,19 @@ def opened(cache: Cache, record: Record, share: float) -> Captions:
     spec = record.spec
     assert isinstance(spec, CaptionSpec)
     keys = _keys_of(cache, record, spec.keep)
-    return Captions(name=products.parts(record)["captions"], share=share, by_view=spec.per == "view", keep=spec.keep, key=keys)
+    count = None
+    if spec.imported:  # a captioner may write an empty caption on purpose, a file cannot
+        keys[keys == text_keys(np.zeros((1, TEXT_BYTES), np.uint8))] = NONE
+        count = (keys != NONE).reshape(len(keys), record.per_shape, spec.keep).sum(axis=2)
+    return Captions(
+        name=products.parts(record)["captions"],
+        share=share,
+        by_view=spec.per == "view",
+        views=record.per_shape,
+        keep=spec.keep,
+        key=keys,
+        count=None if count is None or (count == spec.keep).all() else count,
+    )
 
 
 def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
@@ -91,7 +115,7 @@ def mixture(moments: Sequence[NDArray[np.float64]], weights: Sequence[float]) ->
 class Mix:
     """The captions of several caches, with the random choice of a caption for a shape.
 
-    For shapes of a cache without captions, the results have no meaning.
+    For shapes without any caption, the results have no meaning.
     """
 
     def __init__(self, captions: Sequence[Sequence[Captions]]) -> None:
@@ -102,26 +126,58 @@ class Mix:
         size = (len(captions), max([1, *map(len, captions)]))
         # [caches, T] each. If a cache has fewer captioners than another, the last entries of its row are never drawn.
         self._below = np.ones(size)  # the chances below which a captioner, or one before it, is drawn
-        self._by_view = np.ones(size, np.bool_)
+        self._views = np.ones(size, np.int64)
         self._keep = np.ones(size, np.int64)
+        self._partial = {i: those for i, those in enumerate(captions) if any(c.count is not None for c in those)}
+        """The captions of caches in which some shapes or views lack a caption, by index of the cache."""
         for i, those in enumerate(captions):
             if those:
-                sums = np.cumsum([c.share for c in those])
-                self._below[i, : len(those)] = sums / sums[-1]  # the last is 1, which no chance reaches
-                self._by_view[i, : len(those)] = [c.by_view for c in those]
+                self._below[i, : len(those)] = _below([c.share for c in those])
+                self._views[i, : len(those)] = [c.views if c.by_view else 1 for c in those]
                 self._keep[i, : len(those)] = [c.keep for c in those]
 
-    def captioner(self, part: Ints, chance: NDArray[np.float64]) -> Ints:
-        """Index of the captioner in each shape's cache, [B], from the cache's index [B] and a random number in [0, 1) [B]."""
-        return np.asarray((chance[:, None] >= self._below[part]).sum(1))
+    def captioner(self, part: Ints, row: Ints, chance: NDArray[np.float64]) -> Ints:
+        """Index of the captioner of each shape's text in its cache. [B]
 
-    def column(self, part: Ints, captioner: Ints, view: Ints, chance: NDArray[np.float64]) -> Ints:
-        """Column of the text in the captioner's arrays: a text about the view, or about the shape. [B]
+        Args:
+            part, row: index of each shape's cache, and its row there. [B]
+            chance: random numbers in [0, 1). [B]
+
+        Where a captioner has nothing on a shape, the others share its chance.
+        """
+        which = np.asarray((chance[:, None] >= self._below[part]).sum(1))
+        for i, those in self._partial.items():
+            here = np.flatnonzero(part == i)
+            shares = np.stack([c.of_shape(row[here]) * c.share for c in those], axis=1)  # [b, T]
+            some = shares.any(axis=1)
+            which[here[some]] = (chance[here[some], None] >= _below(shares[some])).sum(1)
+        return which
+
+    def column(self, part: Ints, row: Ints, captioner: Ints, look: NDArray[np.float64], chance: NDArray[np.float64]) -> Ints:
+        """Column of the text in the captioner's arrays: a text about a view, or about the shape. [B]
+
+        Args:
+            part, row, captioner: index of each shape's cache, its row there, and the captioner. [B]
+            look: random numbers in [0, 1) that choose the view. [B]
+            chance: random numbers in [0, 1) that choose one of its captions. [B]
 
         The columns of text arrays are view by view, K of each.
         """
         keep = self._keep[part, captioner]
-        return np.where(self._by_view[part, captioner], view, 0) * keep + (chance * keep).astype(np.int64)
+        view = (look * self._views[part, captioner]).astype(np.int64)
+        count = keep.copy()
+        for i, those in self._partial.items():
+            for place, c in enumerate(those):
+                here = np.flatnonzero((part == i) & (captioner == place))
+                if c.count is not None and len(here):
+                    count[here] = np.maximum(c.count[row[here], view[here]], 1)
+        return view * keep + (chance * count).astype(np.int64)
+
+
+def _below(shares: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Running sums of shares along the last axis, in parts of their total. The last is 1, which no chance reaches."""
+    sums = np.cumsum(shares, axis=-1)
+    return np.asarray(sums / sums[..., -1:])
 
 
 def text_keys(cells: NDArray[np.uint8]) -> Ints:

@@ -35,7 +35,7 @@ from cache_schema.records import differences
 from cache_schema.rows import Rows
 from cache_schema.spec import GREY, DenseSpec, GuideSpec, TeacherSpec
 from cache_schema.store import Cache
-from trainer.batch import SIDES, Batch, Negatives, Statistics, Used, target
+from trainer.batch import SIDES, Batch, Negatives, Side, Statistics, Used, target
 from trainer.captions import Ints, Mix, mixture
 from trainer.classes import NONE, united
 from trainer.part import DataConfig, Needs, Part, check_names
@@ -87,10 +87,9 @@ def pooled(parts: Sequence[Part], places: Sequence[Ints]) -> Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices(Arrays):
-    """Number of blocks, views and templates to draw from: for each cache [parts], or for each shape of a batch [B]."""
+    """Number of blocks and templates to draw from: for each cache [parts], or for each shape of a batch [B]."""
 
     blocks: Ints
-    views: Ints
     templates: Ints
 
 
@@ -99,7 +98,8 @@ class Drawn(Pool):
     """The shapes of a batch and the random choices for them. Every array has the shape [B]."""
 
     block: Ints
-    view: Ints
+    look: NDArray[np.float64]
+    """Random number in [0, 1) that chooses the view in every array. So arrays with as many views agree on it."""
     captioner: Ints
     """Index in `Part.captions` of the captioner that wrote the text."""
     caption: Ints
@@ -211,9 +211,7 @@ class Data:
         # One list of all shapes, as arrays: a batch then takes a few indexing operations, for any number of shapes.
         self.pool = pooled(self.parts, places)
         self._choices = Choices(
-            blocks=np.array([part.blocks for part in self.parts]),
-            views=np.array([part.views for part in self.parts]),
-            templates=np.array([part.template_count for part in self.parts]),
+            blocks=np.array([part.blocks for part in self.parts]), templates=np.array([part.template_count for part in self.parts])
         )
         self._mix = Mix([part.captions for part in self.parts])
         self._first_index = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])
@@ -223,8 +221,11 @@ class Data:
     def _united_teachers(self) -> dict[str, TeacherSpec]:
         """The teachers by name, in the order of `data.teachers`."""
         config, found = self.config, _united({part.cache.path: part.teachers for part in self.parts})
-        if config.negatives and any(set(part.teachers) != set(found) for part in self.parts):
-            raise UserError("data.negatives needs every teacher in every cache: a missing embedding cannot be a wrong answer")
+        if config.negatives and any(set(part.teachers) != set(found) or part.lacking for part in self.parts):
+            raise UserError(
+                "data.negatives needs every teacher in every cache, with an embedding of every shape: a missing embedding cannot be a "
+                "wrong answer"
+            )
         return {name: found[name] for name in config.teachers} if self.needs.teachers and config.teachers else found
 
     def _united_patches(self) -> dict[str, DenseSpec]:
@@ -258,7 +259,8 @@ class Data:
 
     def __str__(self) -> str:
         caches = "; ".join(map(_described, self.parts))
-        teachers = f"; teachers {', '.join(self.teachers)}" if self.teachers else ""
+        named = [f"{name} ({_provenance(spec)})" if spec.imported else name for name, spec in self.teachers.items()]
+        teachers = f"; teachers {', '.join(named)}" if named else ""
         few = "" if self.config.resample else "fewer points in farthest-point order than centres, which are therefore "
         patches = f"; patch features of {', '.join(self.patches)} on the first {self._blocks_used()}" if self.patches else ""
         order = "" if self.ordered else f"; {few or 'points and centres '}sampled at every step"
@@ -309,20 +311,18 @@ class Data:
         drawn = self._draw(self.epochs.batch(number), rng, captioners).of(share)
         wanted = self.config.negatives if self.teachers else 0
         others = self._draw(self.epochs.following(number, wanted), rng, captioners) if wanted else None  # the same for all ranks
-        having = {name: np.array([name in part.teachers for part in self.parts]) for name in self.teachers}
-        # A teacher that all caches have gets no mask: for the losses this means that no target is missing.
-        valid = {name: torch.from_numpy(there[drawn.part]) for name, there in having.items() if not there.all()}
+        image, text = self._images(drawn), self._texts(drawn)
         guide = self.guide
         return Batch(
             points=self._resampled(drawn, number, share) if self.config.resample else self._points(drawn, drawn.block),
             index=torch.from_numpy(self._first_index[drawn.part] + drawn.row),
             label=torch.from_numpy(drawn.label),
             ordered=self.ordered,
-            image=self._images(drawn),
-            text=self._texts(drawn),
+            image=image,
+            text=text,
             text_key=self._text_keys(drawn),
-            image_valid=valid,
-            text_valid={name: there for name, there in valid.items() if self.teachers[name].text},
+            image_valid=self._valid("image", image, drawn),
+            text_valid=self._valid("text", text, drawn),
             guide_tokens=None if guide is None else self._guided("tokens", drawn, guide.tokens, guide.dim),
             guide_summary=None if guide is None else self._guided("summary", drawn, guide.dim),
             dense={name: self._dense(name, drawn) for name in self.patches},
@@ -340,16 +340,15 @@ class Data:
         block, view, caption, template, kind = rng.random((5, len(places)))
         choices = self._choices.of(shapes.part)
         filled = (kind < self.config.templates) & (choices.templates > 0) & (shapes.own_class >= 0)
-        view_number = _below(choices.views, view)
         # A separate stream: a run with one captioner draws the same as in versions without several captioners.
-        captioner = self._mix.captioner(shapes.part, captioners.random(len(places)))
+        captioner = self._mix.captioner(shapes.part, shapes.row, captioners.random(len(places)))
         return Drawn(
             **vars(shapes),
             block=_below(choices.blocks, block),
-            view=view_number,
+            look=view,
             captioner=captioner,
             # If each view has captions, take a caption of the view whose picture is drawn.
-            caption=self._mix.column(shapes.part, captioner, view_number, caption),
+            caption=self._mix.column(shapes.part, shapes.row, captioner, view, caption),
             template=np.where(filled, _below(choices.templates, template), -1),
         )
 
@@ -432,7 +431,11 @@ class Data:
     def _images(self, drawn: Drawn) -> dict[str, Tensor]:
         """Embeddings of the drawn views by teacher. [B, E] each"""
         images = {name: [[part.images[name]] if name in part.images else [] for part in self.parts] for name in self.teachers}
-        return {name: self._gather(images[name], drawn, 0, drawn.view, spec.dim) for name, spec in self.teachers.items()}
+        views = {name: np.array([part.views.get(name, 1) for part in self.parts]) for name in self.teachers}
+        return {
+            name: self._gather(images[name], drawn, 0, _below(views[name][drawn.part], drawn.look), spec.dim)
+            for name, spec in self.teachers.items()
+        }
 
     def _texts(self, drawn: Drawn) -> dict[str, Tensor]:
         """Embeddings of the drawn captions or templates, for every teacher with a text side. [B, E] each"""
@@ -447,6 +450,21 @@ class Data:
                     if name in part.templates:
                         out[name].numpy()[here] = part.templates[name][drawn.own_class[here], drawn.template[here]]
         return out
+
+    def _valid(self, side: Side, embedded: Mapping[str, Tensor], drawn: Drawn) -> dict[str, Tensor]:
+        """Which shapes have a target of one side, by teacher. [B] bool
+
+        A teacher of which all caches have everything gets no mask: for the losses this means that no target is missing.
+        """
+        valid = {}
+        for name, values in embedded.items():
+            there = np.array([name in part.teachers for part in self.parts])
+            lacking = any(target(side, name) in part.lacking for part in self.parts)
+            if lacking or not there.all():
+                some = torch.from_numpy(there[drawn.part])
+                # Where a shape has no embedding in a file that was imported, zeros are stored; no teacher gives these.
+                valid[name] = some & (values != 0).any(-1) if lacking else some
+        return valid
 
     def _text_keys(self, drawn: Drawn) -> Tensor:
         """A number for each drawn text. Equal texts have equal numbers, also in different caches. [B]"""
@@ -508,11 +526,17 @@ def _arrived(batch: Batch, copied: torch.cuda.Event | None, device: torch.device
     return batch
 
 
+def _provenance(spec: TeacherSpec) -> str:
+    """Where the embeddings of an imported teacher come from, in words."""
+    return f"imported, told to be of {spec.model}{'' if spec.text else ', pictures only'}"
+
+
 def _described(part: Part) -> str:
-    """How much of a cache is used, in words, and the shares of its captioners if there are several."""
+    """How much of a cache is used, in words, the shares of its captioners if there are several, and what it lacks."""
     mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 else ""
-    return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes{mix}"
+    lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
+    return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes{mix}{lack}"
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:

@@ -25,7 +25,7 @@ from cache_schema.rows import Rows
 from cache_schema.spec import DenseSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, added, did_you_mean, label
 from cache_schema.store import Cache
 from trainer import captions
-from trainer.batch import Side
+from trainer.batch import Side, target
 from trainer.captions import Captions, Ints
 from trainer.classes import NONE, SOURCE, chosen, matched
 
@@ -145,8 +145,11 @@ class Part:
         self.points = _spec(PointSpec, self._use(products.POINTS.name))
         self.blocks = min(config.blocks or self.points.blocks, self.points.blocks)
         """Number of blocks of a shape that are used, from the first."""
-        self.views = 1
-        """Views of a shape, V."""
+        self.views: dict[str, int] = {}
+        """Number of embedded views of a shape by teacher, V. Imported teachers may have others than those of the cache."""
+        self.lacking: dict[str, int] = {}
+        """By target (`trainer.batch.target`) of which not every shape has an embedding: about how many shapes lack one. Some may have been
+        left out by the selection; captions of several captioners make up for each other."""
         self.captions: tuple[Captions, ...] = ()
         """The captions to draw from, one entry for each captioner; empty if no captions are read."""
         self.teachers: dict[str, TeacherSpec] = {}
@@ -210,8 +213,10 @@ class Part:
         # This cache may lack a teacher that another cache has: the teacher's loss ignores this cache's shapes.
         for name in [name for name in config.teachers if name in known] if config.teachers else known:
             record = self._use(products.IMAGE.product(teacher=name))
-            self.views = record.per_shape
+            self.views[name] = record.per_shape
             self.teachers[name] = _spec(TeacherSpec, record)
+            if record.lacking:
+                self.lacking[target("image", name)] = record.lacking
             self.images[name] = self.cache.rows(record.product, config.verify)
             if self.teachers[name].text and templates:
                 self._open_templates(name, config.labels)
@@ -222,14 +227,28 @@ class Part:
         """Open the captions of each captioner, and every teacher's embeddings of them."""
         version, names = self.cache.manifest.format_version, captions.chosen(self.cache, config.captions)
         shares = {name: share for name, share in zip(names, captions.shares(config.caption_weights, len(names)), strict=True) if share}
+        said = {name: self._use(products.CAPTIONS.product(version, captions=name)) for name in shares}
         for teacher in (name for name, spec in self.teachers.items() if spec.text):
-            captions.chosen(self.cache, list(shares), teacher)
+            self._check_embedded(list(shares), teacher)
             found = [self._use(products.TEXT.product(version, captions=name, teacher=teacher)) for name in shares]
             self.texts[teacher] = tuple(self.cache.rows(record.product, config.verify) for record in found)
-        self.captions = tuple(
-            captions.opened(self.cache, self._use(products.CAPTIONS.product(version, captions=name)), float(share))
-            for name, share in shares.items()
-        )
+            lacking = [max(record.lacking, said[name].lacking) for name, record in zip(shares, found, strict=True)]
+            if any(lacking):
+                self.lacking[target("text", teacher)] = min(lacking)
+        self.captions = tuple(captions.opened(self.cache, said[name], float(share)) for name, share in shares.items())
+
+    def _check_embedded(self, names: list[str], teacher: str) -> None:
+        """Check that a teacher has embedded captions. Raises the errors of `captions.chosen`."""
+        try:
+            captions.chosen(self.cache, names, teacher)
+        except UserError as error:
+            if not self.teachers[teacher].imported:
+                raise
+            raise UserError(
+                f"{error}. {teacher} was imported, and no model here embeds captions for it: `mmpd-cache import-embeddings "
+                f"{self.cache.path} FILE --teacher {teacher} --kind text --captions NAME` brings them; --set data.captions=NAME takes "
+                "others; a teacher without texts is imported with --no-text-side"
+            ) from error
 
     def _open_templates(self, teacher: str, name: str) -> None:
         product, classes = products.LABELS.product(set=name, teacher=teacher), self.cache.manifest.classes
@@ -238,9 +257,7 @@ class Part:
         except UserError as error:
             if product in self.cache.products():  # the product exists, but has changed since it was finished
                 raise
-            raise UserError(
-                f"{error}. `mmpd-cache labels {self.cache.path} {name}` makes it; --set data.templates=0 trains without it"
-            ) from error
+            raise UserError(f"{error}. {self._labels_come(teacher, name)}; --set data.templates=0 trains without it") from error
         labels = record.labels
         assert isinstance(labels, LabelSet)
         rows = matched(classes, labels.classes, str(self.cache.path), f"label set {name!r}", own=name == SOURCE)
@@ -252,6 +269,12 @@ class Part:
             text_cells([template.replace("{}", labels.classes[row]) for row in rows for template in labels.templates])
         )
         self.template_key = keys.reshape(len(classes), -1)
+
+    def _labels_come(self, teacher: str, name: str) -> str:
+        """How a label set embedded by a teacher comes into the cache, in words."""
+        if self.teachers[teacher].imported:
+            return f"`mmpd-cache import-embeddings {self.cache.path} FILE --teacher {teacher} --kind labels --labels {name}` brings it"
+        return f"`mmpd-cache labels {self.cache.path} {name}` makes it"
 
     def _open_dense(self, config: DataConfig, groups: int, centres: int) -> None:
         if config.resample:

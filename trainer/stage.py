@@ -74,6 +74,7 @@ def teachers(specs: dict[str, TeacherSpec], data: DataConfig, objective: str) ->
             objective=("contrast" if spec.text else "regress") if objective == "by_teacher" else objective,  # type: ignore[arg-type]
             weight=weights.get(name),
             fingerprint=fingerprint(spec),
+            imported=spec.model if spec.imported else "",
         )
         for name, spec in specs.items()
     )

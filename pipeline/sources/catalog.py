@@ -25,7 +25,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -38,18 +38,24 @@ from pipeline.formats.catalog import ELSEWHERE, FORMATS
 from pipeline.sources.stated import STATED, licence_in
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pipeline.geometry import Cloud, Mesh
 
 SOURCES: Final[dict[str, str]] = {
     "scan": "pipeline.sources.scanned",
     "starter": "pipeline.starter.shapes",
     "rooms": "pipeline.starter.rooms",
-    "list": "pipeline.sources.listing",
     "shapenetpart": "pipeline.sources.shapenetpart",
     "partnet": "pipeline.sources.partnet",
     "s3dis": "pipeline.sources.s3dis",
     "scannet": "pipeline.sources.scannet",
     "sunrgbd": "pipeline.sources.sunrgbd",
+    "openshape": "pipeline.sources.openshape",
+    "ulip": "pipeline.sources.ulip",
+    "objaverse": "pipeline.sources.objaverse",
+    "list": "pipeline.sources.listing",
     "hdf5": "pipeline.sources.hdf5",
     "modelnet": "pipeline.sources.modelnet",
     "shapenet": "pipeline.sources.shapenet",
@@ -140,6 +146,60 @@ class Labelled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenTexts:
+    """Texts of shapes that a source has. They become the captions `captions/<name>`."""
+
+    name: str
+    """Name of the captions in the cache."""
+    author: str
+    """Who or what wrote them, in words."""
+    samples: int
+    """Largest number of texts of a shape or view."""
+    views: int = 0
+    """Number of views that have texts of their own; 0 for texts about whole shapes."""
+    embedded: bool = False
+    """Whether the source also has the teacher's embeddings of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Embeddings and texts that a source has of its shapes. A build stores them as imported products."""
+
+    teacher: str = ""
+    """Name of the teacher that the embeddings are of; empty for none."""
+    model: str = ""
+    """The model of the teacher, as the authors of the collection tell it."""
+    dim: int = 0
+    """Width of an embedding, E."""
+    views: int = 0
+    """Number of image embeddings of a shape, V."""
+    texts: tuple[GivenTexts, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a source has of one shape, as `Given` describes it."""
+
+    image: "NDArray[np.float32] | None" = None
+    """[V, E]; None if the source has no embeddings."""
+    texts: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """By name of the captions: the texts of each view, or one list about the shape. A shape without an entry has no texts."""
+    embedded: "Mapping[str, Sequence[NDArray[np.float32]]]" = field(default_factory=dict)
+    """By name of the captions: the embeddings of these texts, [number, E] for each view or for the shape."""
+
+
+class GivingReader(Protocol):
+    """A `Reader` of a source with `Source.given`."""
+
+    def extras(self, entry: Entry) -> Extras:
+        """What the source has of a shape.
+
+        Raises:
+            UserError: it cannot be read, or is unsound: another width, NaN, zeros. If so, `read` raises it, too.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """The shapes of a source, and how to read them. Make one with `Source.of`."""
 
@@ -152,6 +212,8 @@ class Source:
     """Sentences about guesses, each with the setting that changes it. They are shown before the build begins."""
     labelled: Labelled = Labelled()
     """The labels of points, and the boxes, that shapes have."""
+    given: Given = Given()
+    """Embeddings and texts of shapes. If there are any, the reader is a `GivingReader`."""
 
     @staticmethod
     def of(
@@ -160,6 +222,7 @@ class Source:
         skipped: Mapping[str, int] | None = None,
         notes: Iterable[str] = (),
         labelled: Labelled = Labelled(),
+        given: Given = Given(),
     ) -> "Source":
         """A source with its entries in order. Adds notes about class names that are easily confused, and about files that cannot be read.
 
@@ -172,7 +235,7 @@ class Source:
                 raise UserError(f"two shapes have the id {one.id!r}: {one.locator!r} and {two.locator!r}; rename one of them")
         skipped = dict(sorted((skipped or {}).items()))
         said = (*notes, *_alike({entry.label for entry in ordered}), *_unreadable(skipped))
-        return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said, labelled=labelled)
+        return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said, labelled=labelled, given=given)
 
 
 def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", licence: str = "", **options: str) -> Source:

@@ -84,7 +84,7 @@ def test_commands_and_their_options_exist(page):
             continue
         assert words[1] in program.commands, f"{where}: {words[0]} has no command {words[1]}"
         command = program.commands[words[1]]
-        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
         wrong = [word for word in words[2:] if word.startswith("--") and word.partition("=")[0] not in known]
         assert not wrong, f"{where}: {words[1]} has no {wrong}"
         if whole:

@@ -19,6 +19,7 @@ EVENTS = [
     journal.ShapesMade(shard=3, shapes=16, steps={}),
     journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
     journal.Done(),
+    journal.Import(product="image/clip"),
     journal.AddDense(teacher="dino", models={"ab": "/models/dino"}),
 ]
 

@@ -19,6 +19,7 @@ from cache_schema.settings import override
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
 from trainer import checkpoint
+from trainer.align import Teacher
 from trainer.checkpoint import Loaded, setup
 from trainer.tasks import picture
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
@@ -102,7 +103,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     scores = dataclasses.replace(
         scores,
         variant=" ".join(filter(None, (scores.variant, *unusual))),
-        notes=tuple(filter(None, (*scores.notes, unknown, header.unfinished))),
+        notes=tuple(filter(None, (*scores.notes, *imported(header.facts.teachers), unknown, header.unfinished))),
     )
     peers = getattr(chosen, "peer_protocol", False)
     return Result(
@@ -120,6 +121,15 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
 def _tested_whole(chosen: TaskOptions) -> TaskOptions:
     """The options with the split `all` for the test, if they name none."""
     return dataclasses.replace(chosen, test_split=EVERYTHING) if getattr(chosen, "test_split", "") is None else chosen
+
+
+def imported(teachers: Sequence[Teacher]) -> list[str]:
+    """A note for each teacher whose embeddings were imported: nobody has seen the model that made them."""
+    return [
+        f"learned from imported embeddings of {teacher.name}: they are told to be of {teacher.imported}, and were not computed here"
+        for teacher in teachers
+        if teacher.imported
+    ]
 
 
 def save(result: Result, run: Path) -> list[Path]:

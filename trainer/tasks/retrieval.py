@@ -69,17 +69,19 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     seen = [embeddings(stage, body, shapes, block) for block in blocks]
     metrics, notes = [], [*body.notes(shapes)]
     for (side, name), products in stored.items():
-        entries, answer = gallery(shapes, products)
-        if len(entries) < len(shapes):
-            notes.append(f"{target(side, name)}: {len(shapes)} shapes share {len(entries)} different entries")
+        entries, answer, there = gallery(shapes, products)
+        if not there.all():
+            notes.append(f"{target(side, name)}: {int((~there).sum())} of {len(shapes)} shapes have no embedding and are left out")
+        if len(entries) < len(answer):
+            notes.append(f"{target(side, name)}: {len(answer)} shapes share {len(entries)} different entries")
         if len(products) > 1:
             notes.append(f"{target(side, name)}: the texts of a shape come from {', '.join(products)}")
-        places = [ranks(embedding[target(side, name)], entries, answer) for embedding in seen]
+        places = [ranks(embedding[target(side, name)][there], entries, answer) for embedding in seen]
         for k in (1, 5, 10):
             if k < len(entries):
                 values = tuple(100 * float((place < k).float().mean()) for place in places)
                 chance = 100 * k / len(entries)
-                metrics.append(counted(f"{name} 3D to {side} R@{k}", values, "blocks", len(shapes), chance, headline=k == 1))
+                metrics.append(counted(f"{name} 3D to {side} R@{k}", values, "blocks", len(answer), chance, headline=k == 1))
     if not metrics:
         raise UserError(f"{shapes.name} holds {len(shapes)} shapes without two different entries; there is nothing to retrieve")
     return Scores(test=shapes.data, metrics=tuple(metrics), notes=tuple(notes))
@@ -101,12 +103,16 @@ def _stored(cache: Cache, side: Side, teacher: Teacher, options: Options) -> lis
     return found
 
 
-def gallery(shapes: Shapes, products: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The different entries to retrieve, [U, E] of unit length, and for each shape the index of its entry, [n].
+def gallery(shapes: Shapes, products: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """The entries to retrieve.
 
     Args:
         shapes: the shapes.
-        products: products with the embeddings to average.
+        products: products with the embeddings to average. Zeros are no embedding: imported products may lack some.
+
+    Returns:
+        The different entries, [U, E] of unit length; for each shape with an embedding the index of its entry, [m]; and which of the shapes
+        have one, [n] bool.
     """
     stored = [shapes.cache.rows(product, "first_use") for product in products]
     means = []
@@ -115,8 +121,10 @@ def gallery(shapes: Shapes, products: Sequence[str]) -> tuple[Tensor, Tensor]:
         means.append(F.normalize(F.normalize(several, dim=-1).mean(1), dim=-1))
     for array in stored:
         array.settle()
-    entries, answer = np.unique(torch.cat(means).numpy(), axis=0, return_inverse=True)
-    return torch.from_numpy(entries), torch.from_numpy(answer)
+    every = torch.cat(means)
+    there = (every != 0).any(-1)
+    entries, answer = np.unique(every[there].numpy(), axis=0, return_inverse=True)
+    return torch.from_numpy(entries), torch.from_numpy(answer.reshape(-1)), there
 
 
 def ranks(queries: Tensor, entries: Tensor, answer: Tensor) -> Tensor:
