@@ -71,6 +71,19 @@ def opened(cls: type[T], attributes: Mapping[str, Any], node: Path) -> T:
     return value
 
 
+def as_of(record: Record, manifest: Manifest) -> Record:
+    """Return a record as it was when the cache had this manifest.
+
+    A record that was written when the cache grew also serves readers that opened the cache before. They see the product as it was.
+    """
+    content = dict(record.before).get(manifest.shapes)
+    if content is None:
+        return record
+    described = manifest.source if record.product == products.INDEX.name else record.spec
+    older = tuple((rows, then) for rows, then in record.before if rows < manifest.shapes)
+    return dataclasses.replace(record, spec=described, complete=True, content=content, before=older)
+
+
 class Records:
     """Reads the records of a cache. Every call reads the disk again."""
 
@@ -115,11 +128,22 @@ class Records:
         record = opened(Record, attributes, node)
         if record.product != product:
             raise UserError(f"{node} describes {record.product!r}: it is damaged or was moved")
+        record = as_of(record, self.manifest)
         try:
             products.check(record, self.version)
         except UserError as error:
             raise UserError(f"{node}: {error}") from None
         return record
+
+    def outgrown(self, product: str) -> bool:
+        """Whether the record on disk is that of a cache which has grown since the manifest was read.
+
+        Raises:
+            UserError: the record is damaged.
+        """
+        node = self.root / product / "zarr.json"
+        attributes = attributes_of(node) if node.exists() else {}
+        return KEY in attributes and self.manifest.shapes in dict(opened(Record, attributes, node).before)
 
     def lost(self) -> dict[str, str]:
         """Find products that have completion markers but no record. Returns a message for each."""

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema import products
 from cache_schema.errors import UserError
 from cache_schema.spec import Manifest, did_you_mean, short
 from cache_schema.store import Cache
@@ -75,6 +76,7 @@ class Selection:
             UserError: the cache does not know a name, no shape fits, or its index is damaged.
         """
         self.check(cache.manifest)
+        cache.proven(products.INDEX.name)
         known = _names(cache.manifest)
         fits = held(cache.manifest)
         for word, names in self.values:

@@ -115,6 +115,75 @@ def build(
 
 
 @app.command()
+def append(
+    cache: CachePath,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, list or HDF5 file of shapes, or a built-in collection.")],
+    products_: Annotated[
+        str,
+        typer.Option(
+            "--products",
+            metavar="A,B",
+            help="Make only these products of the new shapes. The others are unfinished afterwards. Default: all.",
+            show_default=False,
+        ),
+    ] = "",
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out shapes whose id the cache has, whatever their files are.")] = False,
+    workers: Workers = 0,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="source.B=C",
+            help="Change how the source is read (source.NAME) or what a shape may take (limits.NAME). Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape of the cache failed.")] = False,
+) -> None:
+    """Add the shapes of another source to a finished cache, in new shards, with all products that it has.
+
+    The files of older shards stay as they are. A training that runs meanwhile, or that opened the cache before, goes on with the shapes it
+    knows. After a stop, run the same command again: it continues. Shapes that the cache has already (the same id and file) are left out.
+    If a product cannot be made here as it was made (a model is missing, a guide, another version of a package), nothing is begun, and
+    the message names it; --products then says which ones to make.
+
+    \b
+    mmpd-cache append out.zarr more-meshes/
+    mmpd-cache append out.zarr more-scans/ --set source.up=z --products points,views,image/clip-vit-b32
+    """
+    from pipeline.append import Wanted
+    from pipeline.append import append as append_shapes
+    from pipeline.work import Machine
+
+    wanted = Wanted(products=names_in(products_), settings=tuple(set_ or ()), skip=skip)
+    with progress() as terminal:
+        made = append_shapes(cache, source, wanted, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
+    if made.known:
+        say(f"{made.known} shapes of {source} are in {cache} already and were left out.")
+    if not made.shapes:
+        say("There is nothing new to append.")
+        return
+    say(f"{made.shapes} shapes appended.")
+    for name in made.unfinished:
+        say(f"{name} is unfinished: it lacks the new shapes. {remedy(cache, made.cache.records()[name])}")
+    closing(cache, made.cache, strict)
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names in a text with commas between them."""
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
+def remedy(path: Path, record: spec.Record) -> str:
+    """Say which command finishes a product."""
+    if products.of(record) is products.GUIDE:
+        return f"`mmpd-train guide {path} RUN --name {products.parts(record)['guide']}` makes the rest, with the run it is of."
+    return f"`mmpd-cache retry {path}` makes the rest, once what made it is there."
+
+
+@app.command()
 def retry(
     cache: CachePath,
     source: Annotated[str, typer.Option(help="Where the shapes are now, if they have moved.", show_default=False)] = "",
@@ -382,7 +451,7 @@ def info(cache: CachePath, as_json: Json = False) -> None:
         return
     m = opened.manifest
     show(
-        f"{cache}: {m.shapes} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
+        f"{cache}: {m.count} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
         f"format {m.format_version}{'; `mmpd-cache copy` converts it' if m.format_version < spec.FORMAT_VERSION else ''}"
     )
     show_origin(opened)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from cache_schema import products, spec
 from cache_schema.layout import texts
+from cache_schema.selection import held
 from cache_schema.store import Cache
 from pipeline import weights
 
@@ -16,9 +17,9 @@ def status_counts(cache: Cache) -> dict[str, int]:
     names = {spec.PENDING: "pending", spec.OK: "ok", spec.FAILED: "failed"}
     counts = Counter(dict.fromkeys(names.values(), 0))
     if record is None:
-        counts["pending"] = cache.manifest.shapes
+        counts["pending"] = cache.manifest.count
     else:
-        values = cache.column("status")
+        values = cache.column("status")[held(cache.manifest)]
         counts.update(names[int(value)] for value in values)
     return {name: counts[name] for name in ("ok", "failed", "pending")}
 

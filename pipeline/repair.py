@@ -22,7 +22,8 @@ from cache_schema.store import Cache
 from pipeline import build, journal
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
-from pipeline.opening import columns, described_shapes, last_config, places, source_again
+from pipeline.opening import columns, described_shapes, last_config, places
+from pipeline.origins import source_again
 from pipeline.plan import Plan, Todo, depth_again, drawing
 from pipeline.recipes import BuildConfig
 from pipeline.records import batch_size
@@ -227,22 +228,15 @@ class _Mender:
                 models.teacher(described.teacher)
             case _, TeacherSpec() as described:
                 models.teacher(described)
-        needs = self._needs(record)
+        needs = products.needs(record, cache.manifest.format_version)
         gone = [name for name in needs if name not in self.records]
         blocked = {shard for name in needs for shard in self.bad.get(name, ())}
-        if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
-            blocked |= self.bad.get(products.IMAGE.product(teacher=record.spec.rank_by), set())
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
         drawn = (record, self.records[products.VIEWS.name]) if products.of(record) is products.DENSE else ()
         self._run({record.product: asked - blocked}, self._task(drawn) if depth_again(drawn) else None)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
-
-    def _needs(self, record: Record) -> tuple[str, ...]:
-        """Names of the products that a product is made from. The embeddings that rank captions are not among them."""
-        version, names = self.cache.manifest.format_version, products.parts(record)
-        return tuple(products.KINDS[kind].product(version, **names) for kind in products.of(record).inputs)
 
     def _make_from_files(self, made: Sequence[str]) -> None:
         task = self._task([record for record in self.records.values() if products.from_files(record)])

@@ -291,7 +291,7 @@ class Data:
 
         The values for texts come from the captions, weighted by the captioners' shares, or from the templates if no captions are drawn.
         """
-        shapes = [part.cache.manifest.shapes for part in self.parts]
+        shapes = [part.cache.manifest.count for part in self.parts]
         out = {}
         for name in self.teachers:
             for side in SIDES:
@@ -512,7 +512,7 @@ def _described(part: Part) -> str:
     """How much of a cache is used, in words, and the shares of its captioners if there are several."""
     mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 else ""
-    return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes{mix}"
+    return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.count} shapes{mix}"
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:
