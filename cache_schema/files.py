@@ -172,7 +172,7 @@ def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = No
                 _lock_file(path).unlink(missing_ok=True)
 
 
-def write_together(path: Path, files: Sequence[tuple[str, bytes]]) -> None:
+def write_together(path: Path, files: Sequence[tuple[str, bytes]], gone: Sequence[str] = ()) -> None:
     """Change several files of a cache so that, even after a kill, either none is changed or all are. Call it under `exclusive`.
 
     The new files are first written beside the cache. Then a list of them is written: from now on the change is decided. Then the files are
@@ -181,6 +181,7 @@ def write_together(path: Path, files: Sequence[tuple[str, bytes]]) -> None:
     Args:
         path: the cache.
         files: (place in the cache, contents). A place may occur several times; it is changed each time.
+        gone: places of folders in the cache that are removed afterwards, in this order. Each disappears at once, with all that is in it.
 
     Raises:
         OSError: the disk is full or not writable. Nothing was changed.
@@ -192,7 +193,7 @@ def write_together(path: Path, files: Sequence[tuple[str, bytes]]) -> None:
     folder.mkdir()
     for number, (_, data) in enumerate(files):
         write_file(folder / str(number), data)
-    steps = [[key, hashlib.sha256(data).hexdigest()] for key, data in files]
+    steps = [[key, hashlib.sha256(data).hexdigest()] for key, data in files] + [[key, ""] for key in gone]
     write_file(folder / ORDER, json.dumps(steps).encode())
     _finish_change(path)
 
@@ -205,11 +206,15 @@ def _finish_change(path: Path) -> None:
     if (folder / ORDER).is_file():
         for number, (key, digest) in enumerate(_steps(folder / ORDER)):
             new = folder / str(number)
+            refuse_links(path / key, path)
+            if not digest:  # it is to be removed
+                if (path / key).is_dir() and not (path / key).is_symlink():
+                    os.replace(path / key, new)
+                continue
             if not new.exists():
                 continue  # it is in its place already
             if hashlib.sha256(regular_bytes(new)).hexdigest() != digest:
                 raise UserError(f"{new} is damaged, and with it a change of {path} that was stopped; restore both from a copy")
-            refuse_links(path / key, path)
             (path / key).parent.mkdir(parents=True, exist_ok=True)
             os.replace(new, path / key)
             _sync((path / key).parent)
@@ -221,7 +226,7 @@ def _finish_change(path: Path) -> None:
 
 
 def _steps(order: Path) -> list[tuple[str, str]]:
-    """Read the list of a change: (place in the cache, sha256 of the new file).
+    """Read the list of a change: (place in the cache, sha256 of the new file, or nothing for a folder that is removed).
 
     Raises:
         UserError: it is damaged, or a place is outside the cache.

@@ -166,7 +166,7 @@ class Records:
                 product = products.owner(place, self.version)
                 if product is not None and place.count("/") <= product.count("/") + 1:
                     found[folder] = product
-        owners = {product for folder, product in found.items() if self._is_array_of(folder, product)}
+        owners = {product for folder, product in found.items() if self.is_array_of(folder, product)}
         return sorted(product for product in owners if not (self.root / product / "zarr.json").exists())
 
     def _nodes(self) -> list[Path]:
@@ -186,7 +186,7 @@ class Records:
             return False
         return not any(said in read_file(array) for array in (self.path / product).rglob("zarr.json"))
 
-    def _is_array_of(self, folder: Path, product: str) -> bool:
+    def is_array_of(self, folder: Path, product: str) -> bool:
         """Whether a folder holds an array of a product. Where the array's own description is lost, a folder with data counts as one."""
         node = folder / "zarr.json"
         if not node.exists():

@@ -239,6 +239,58 @@ def closing(path: Path, cache: store.Cache, strict: bool) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def remove(
+    cache: CachePath,
+    names: Annotated[list[str], typer.Argument(metavar="PRODUCT...", help="Names from `mmpd-cache info`, such as image/clip-vit-b32.")],
+    dependants: Annotated[bool, typer.Option("--with-dependants", help="Remove the products that are made from them, too.")] = False,
+) -> None:
+    """Remove products from a cache, finished or not. The files are gone for good.
+
+    A product that others are made from is only removed together with them. A training that has opened the cache goes on with what it has
+    mapped into memory, and stops if it needs more of a product that is gone.
+
+    \b
+    mmpd-cache remove out.zarr image/dinov2-small
+    mmpd-cache remove out.zarr captions/blip2-opt-2.7b --with-dependants
+    """
+    from pipeline.edits import remove as remove_products
+
+    with progress() as terminal:
+        gone = remove_products(cache, names, dependants, terminal)
+    say(f"{cache} no longer has {', '.join(gone)}.")
+
+
+@app.command()
+def relabel(
+    cache: CachePath,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="Table with the column id, and any of class, split and name.", show_default=False)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Give shapes other classes, splits or names. Nothing is built again.
+
+    The first line of FILE.csv names the columns; the others have an id from the cache and what it gets. An empty class or split means
+    none. Shapes that are not in the file stay as they are. Classes and splits that are new come after the others, and none is dropped.
+    The cache notes which columns no longer are what its source says. With new names (ids) files are no longer found, so `retry` refuses.
+
+    \b
+    mmpd-cache relabel out.zarr labels.csv        # id,class,split / chairs/0001.obj,chair,test / ...
+    """
+    from pipeline.edits import relabel as relabel_shapes
+
+    with progress() as terminal:
+        done = relabel_shapes(cache, file, terminal)
+    if as_json:
+        print_json({"changed": done.changed, "notes": list(done.notes)})
+        return
+    for column, count in done.changed.items():
+        say(f"{count} shape{'s' * (count != 1)} with another {column}.")
+    for note in done.notes:
+        say(f"Note: {note}")
+
+
 @app.command("add-teacher")
 def add_teacher(
     cache: CachePath,
