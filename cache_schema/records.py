@@ -142,8 +142,9 @@ class Records:
             UserError: the record is damaged.
         """
         node = self.root / product / "zarr.json"
-        attributes = attributes_of(node) if node.exists() else {}
-        return KEY in attributes and self.manifest.shapes in dict(opened(Record, attributes, node).before)
+        body = attributes_of(node).get(KEY) if node.exists() else None
+        before = body.get("before", ()) if isinstance(body, dict) else ()
+        return any(isinstance(one, list) and one[:1] == [self.manifest.shapes] for one in before)
 
     def lost(self) -> dict[str, str]:
         """Find products that have completion markers but no record. Returns a message for each."""

@@ -86,6 +86,10 @@ class Selection:
         return np.flatnonzero(fits)
 
 
+ALL: Final = Selection()
+"""Selects all shapes."""
+
+
 def held(manifest: Manifest) -> NDArray[np.bool_]:
     """Tell which rows of a cache hold a shape: all but those between two segments. [N]"""
     out = np.zeros(manifest.shapes, bool)

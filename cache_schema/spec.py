@@ -15,6 +15,7 @@ G tokens or groups, D encoder width, L bytes of text.
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import itertools
 import json
@@ -507,6 +508,12 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
     return data
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of the fields of a class. Finding them out takes longer than reading a file."""
+    return typing.get_type_hints(cls)
+
+
 def _dataclass_from_json(cls: type[T], data: Any, where: str) -> T:
     if not isinstance(data, Mapping):
         raise UserError(f"{where}: expected an object, got {short(data)}")
@@ -517,7 +524,7 @@ def _dataclass_from_json(cls: type[T], data: Any, where: str) -> T:
     missing = [n for n, f in fields.items() if n not in data and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")
-    kinds = typing.get_type_hints(cls)
+    kinds = _hints(typing.cast(type, cls))
     return cls(**{key: from_json(kinds[key], value, f"{where}.{key}") for key, value in data.items()})
 
 

@@ -106,6 +106,7 @@ class Cache:
             raise UserError(f"{self.path} has no product {product!r}{spec.did_you_mean(product, records)}")
         if not records[product].complete:
             raise UserError(f"{self.path}: product {product!r} is not finished; run the command that began it again")
+        self._refuse_relabelled(records[product])
         return records[product]
 
     def proven(self, product: str) -> Record:
@@ -136,6 +137,15 @@ class Cache:
         """
         if open_cache(self.path).manifest != self.manifest:
             raise UserError(f"{self.path} has grown or was relabelled since it was opened; run the command again")
+
+    def _refuse_relabelled(self, record: Record) -> None:
+        """Refuse an index that was written with another manifest: its numbers mean names in that manifest.
+
+        Raises:
+            UserError: `record` is that of the index, and belongs to another manifest.
+        """
+        if record.product == products.INDEX.name and record.spec != self.manifest.source:
+            raise UserError(f"{self.path} was relabelled since it was opened, or a relabelling was stopped; run the command again")
 
     def arrays(self, record: Record) -> tuple[ArraySpec, ...]:
         """List the arrays of a product, in the order of the checksums in its completion marker."""
@@ -196,6 +206,7 @@ class Cache:
     def column_shards(self, path: str) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield what `column` returns shard by shard, as (shard, its rows [n, ...])."""
         record, node = self._owned(path)
+        self._refuse_relabelled(record)
         if path.startswith("stats/"):
             yield 0, self._decoded_statistics(node, self._statistics_file(record))
             return

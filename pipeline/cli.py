@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema import products, spec, store, validate
+from cache_schema.copy import UNASKED
 from cache_schema.errors import UserError
 from cache_schema.products import markers
 from cache_schema.records import Records
@@ -529,24 +530,47 @@ def show_origin(cache: store.Cache) -> None:
 def copy(
     cache: CachePath,
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Where to put the copy: a new path, or a copy that was stopped.")],
+    products_: Annotated[
+        str, typer.Option("--products", metavar="A,B", help="Copy only these products. Default: all that are finished.", show_default=False)
+    ] = "",
+    where: Annotated[
+        str, typer.Option(metavar="split=train,class=A|B", help="Copy only the shapes that fit: class, split, licence.", show_default=False)
+    ] = "",
+    also: Annotated[
+        list[Path] | None,
+        typer.Option("--also", metavar="OTHER.zarr", help="Copy the shapes of this cache, too. Repeatable.", show_default=False),
+    ] = None,
 ) -> None:
-    """Copy a cache. The copy has the newest format, so this converts an older cache. Nothing is computed again.
+    """Copy a cache, a part of it, or several caches as one. Nothing is computed again. The copy has the newest format.
 
-    Each file is compared with its checksum as it is copied. After a stop, run the same command again: it continues.
+    Every shape keeps its bytes; each file is compared with its checksum as it is read. Without options all files are copied as they are,
+    which converts an older cache. Caches are only brought together if their products were made in the same way, and if no two shapes have
+    the same id; classes and splits are matched by name. After a stop, run the same command again: it continues.
+
+    \b
+    mmpd-cache copy old.zarr new.zarr
+    mmpd-cache copy all.zarr chairs.zarr --where 'split=train,class=chair|stool' --products points,image/clip-vit-b32
+    mmpd-cache copy one.zarr both.zarr --also two.zarr
     """
     from cache_schema.copy import copy as copy_cache
+    from cache_schema.selection import Selection
 
     with progress() as terminal:
         made = copy_cache(
             cache,
             new,
+            names=names_in(products_),
+            where=Selection.parse(where),
+            also=also or (),
             wait=lambda: terminal.say(f"another command is at work on {new}; waiting for it"),
             begin=lambda totals: terminal.begin(dict(totals)),
             advance=terminal.advance,
         )
-    for name in made.left_out:
-        say(f"{name} is not finished in {cache} and was left out.")
-    say(f"{new} has all finished products of {cache}, in format {made.cache.manifest.format_version}.")
+    for name, reason in made.left_out.items():
+        if not products_ or reason != UNASKED:
+            say(f"{name} {reason} and was left out.")
+    m = made.cache.manifest
+    say(f"{new} has {m.count} shapes and {len(made.cache.products())} finished products, in format {m.format_version}.")
 
 
 @app.command()

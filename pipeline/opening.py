@@ -160,7 +160,8 @@ def same_labels(cache: Cache, source: Source) -> None:
     Raises:
         UserError: they differ.
     """
-    ours = {COLUMNS[word] for word, _ in cache.manifest.source.relabelled if word in COLUMNS}
+    said = cache.manifest.source
+    ours = {COLUMNS[word] for part in (said, *said.also) for word, _ in part.relabelled if word in COLUMNS}
     for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:3], strict=True):
         changed = [] if name in ours else (cache.column(name) != values).nonzero()[0]
         if len(changed):
