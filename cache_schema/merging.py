@@ -55,6 +55,8 @@ def merge(
     for original in originals:
         if original.manifest.format_version == 1:
             raise UserError(f"{original.path} has format 1: convert it first by `mmpd-cache copy {original.path} NEW`")
+    if len({original.path for original in originals}) < len(originals):
+        raise UserError("a cache is named twice")
     pieces = _pieces(originals, where)
     _refuse_collisions(pieces)
     manifest = _manifest(pieces, originals[0].manifest.shard)
@@ -150,8 +152,6 @@ def _refuse_collisions(pieces: Sequence[_Piece]) -> None:
             f"{len(double)} ids are in several of the caches: {', '.join(map(short, double[:SOME]))}{more}. Give the shapes of one of them "
             "other names (`mmpd-cache relabel`, column name), or leave them out by --where"
         )
-    if len({piece.cache.path for piece in pieces}) < len({id(piece.cache) for piece in pieces}):
-        raise UserError("a cache is named twice")
 
 
 def _manifest(pieces: Sequence[_Piece], shard: int) -> Manifest:

@@ -144,10 +144,11 @@ def test_a_copy_that_was_stopped_goes_on_unless_an_original_has_changed(one, two
 
 def test_what_does_not_fit_together_is_refused_and_nothing_is_written(one, two, tmp_path):
     other = synthetic.write(tmp_path / "other.zarr", shapes=6, shard=3, points=PointSpec(count=32, blocks=2, ordered=32), seed=2)
-    other = renamed(other, "other/")
+    named_alike, other = other, renamed(other, "other/")
     new = tmp_path / "n.zarr"
     for also, how, message in [
-        (one.path, {}, "17 ids are in several of the caches: 'cone/000000'"),
+        (one.path, {}, "a cache is named twice"),
+        (named_alike.path, {"names": ("image/random-a",)}, "6 ids are in several of the caches: 'cone/000000'"),
         (other.path, {}, "points was made otherwise in .*: spec.count is 64, asked 32"),
         (two.path, {"names": ("guide/g",)}, "has no finished product 'guide/g'"),
         (two.path, {"where": Selection.parse("class=zebr")}, "no cache has the class 'zebr'; did you mean 'zebra'"),

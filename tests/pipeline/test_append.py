@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from cache_schema import products, store, validate
-from cache_schema.spec import ViewSpec
+from cache_schema.errors import UserError
+from cache_schema.spec import GuideSpec, Record, ViewSpec
+from pipeline import commands
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.recipes import DenseConfig
@@ -144,19 +146,162 @@ def test_new_names_come_last_and_the_label_set_has_them(mine, tmp_path):
     assert not validate.problems(mine)
 
 
+# ------------------------------------------------------------------------------------------------ points alone: quick
+
+PLAIN = small(views=None, captions=None, teachers=(), labels=())
+
+
+@pytest.fixture(scope="module")
+def plain(at_once, tmp_path_factory):
+    """A cache of the points of five shapes, and the folders of these and of the others. A broken file is in each."""
+    folder = tmp_path_factory.mktemp("plain")
+    one, two = halves(at_once[0], folder, 5)
+    (one / "slab/train/torn.off").write_text("OFF\n")
+    (two / "tower/train/torn.off").write_text("OFF\n")
+    build(one, folder / "c.zarr", PLAIN)
+    return folder / "c.zarr", one, two
+
+
+@pytest.fixture
+def points(plain, tmp_path):
+    """A copy of the cache with its journal, and of the folders."""
+    shutil.copytree(plain[1], tmp_path / "one")
+    shutil.copytree(plain[2], tmp_path / "two")
+    shutil.copytree(plain[0], tmp_path / "c.zarr")
+    journal = Path(f"{plain[0]}.journal").read_text().replace(str(plain[1]), str(tmp_path / "one"))
+    (tmp_path / "c.zarr.journal").write_text(journal)
+    return tmp_path / "c.zarr", tmp_path / "one", tmp_path / "two"
+
+
+def add_guide(path: Path) -> None:
+    cache = store.open_cache(path)
+    guide = GuideSpec(name="g", encoder="e", weights="w", tokens=4, dim=8, blocks=2)
+    record = cache.begin(Record(product="guide/g", kind="guide", spec=guide, inputs=(("points", cache.record("points").fingerprint),)))
+    for shard in range(cache.manifest.shards):
+        n = len(cache.manifest.rows(shard))
+        cache.write(record, shard, {node.path: np.ones((n, *node.shape[1:]), np.float16) for node in cache.arrays(record)})
+    cache.finish(record)
+
+
+def test_failed_shapes_of_both_sources_are_tried_again(points, plain, at_once, tmp_path):
+    path, one, two = points
+    assert grow(path, two).shapes == 7
+    for folder, name in ((one, "slab/train/torn.off"), (two, "tower/train/torn.off")):
+        (folder / name).write_text(box_off((2, 2, 5)))
+    assert commands.retry(path, "", CPU, Silent()).mended == 2
+    assert not validate.problems(path)
+    for folder in (one, two):  # the bytes of caches of which nothing ever failed
+        build(folder, tmp_path / f"{folder.name}.zarr", PLAIN)
+    ours, right = table(path), [table(tmp_path / f"{name}.zarr") for name in ("one", "two")]
+    for name in ("points/xyz", "points/rgb", "points/normal", "status", "source_sha256", "label", "split"):
+        assert ours[name] == {**right[0][name], **right[1][name]}, name
+
+
+def test_a_product_that_cannot_be_carried_on_is_named_and_nothing_is_begun(points):
+    path, _, two = points
+    add_guide(path)
+    files, reader = contents(path), store.open_cache(path)
+    with pytest.raises(UserError, match=r"guide/g: `mmpd-train guide CACHE RUN --name g`.*\n.*--products points: they are then unfinished"):
+        grow(path, two)
+    for names, message in [(("point",), "no product 'point'; did you mean 'points'"), (("guide/h",), "no product 'guide/h'")]:
+        with pytest.raises(UserError, match=message):
+            grow(path, two, *names)
+    assert contents(path) == files and {p.name for p in path.parent.iterdir()} == {"c.zarr", "c.zarr.journal", "one", "two"}
+    made = grow(path, two, "points")
+    assert made.unfinished == ("guide/g",) and made.cache.missing(made.cache.records()["guide/g"]) == [2, 3]
+    assert reader.proven("guide/g").complete  # who opened it before goes on
+    np.testing.assert_array_equal(reader.rows("guide/g/tokens").gather(np.arange(6)), 1)
+    assert {problem.kind for problem in validate.problems(path)} == {"unfinished"}
+
+
+def test_what_the_cache_has_is_left_out_if_it_is_the_same_file_and_else_refused(points, monkeypatch):
+    path, one, two = points
+    shutil.copytree(one, two, dirs_exist_ok=True)
+    files = contents(path)
+    changed = two / "slab/train/box_0.off"
+    kept = changed.read_text()
+    changed.write_text(box_off((9, 9, 1)))
+    with pytest.raises(UserError, match=r"their files are not known to be the same: slab/train/box_0\.off"):
+        grow(path, two)
+    assert contents(path) == files
+    changed.write_text(kept)
+    made = grow(path, two)
+    assert (made.shapes, made.known) == (7, 6)
+    source = made.cache.manifest.source
+    assert [part.of for part in (source, *source.also)] == [0, 13]
+    files = contents(path)
+    again = grow(path, two)
+    assert (again.shapes, again.known) == (0, 13) and contents(path) == files
+    with pytest.raises(UserError, match="has grown: it holds 13 shapes in 2 segments"):
+        build(one, path, PLAIN)
+    with pytest.raises(UserError, match="has grown"):
+        build(two, path, PLAIN)
+    assert contents(path) == files
+    assert commands.retry(path, "", CPU, Silent()) == commands.Retried(tried=4, mended=0)
+
+
+def test_an_append_twice_and_one_of_other_labels(points, tmp_path):
+    path, _, two = points
+    grow(path, two)
+    more = tmp_path / "more" / "arch" / "val"
+    more.mkdir(parents=True)
+    (more / "one.off").write_text(box_off((1, 2, 3)))
+    cache = grow(path, more.parents[1]).cache
+    assert cache.manifest.segments == (6, 7, 1) and not validate.problems(path)
+    assert [rows for rows, _ in cache.record("points").before] == [6, 15]
+    with pytest.raises(UserError, match=r"append only sets source\.NAME and limits\.NAME, got points\.count=8"):
+        grow(path, two, settings=("points.count=8",))
+
+
+# ------------------------------------------------------------------------------------------------------------------ kills
+
+
 class Killed(BaseException):
-    pass
+    """Stands for a kill: nothing of ours catches it."""
 
 
-def dying(monkeypatch, number: int) -> None:
-    """Let the process 'die' at its n-th file; nothing after it is cleaned up."""
-    replace, done = os.replace, 0
+def dying(patch: pytest.MonkeyPatch, number: int) -> list[int]:
+    """Let the n-th file that is put into its place be the last one. 0: count them."""
+    replace, done = os.replace, [0]
 
     def counted(*places, **options):
-        nonlocal done
-        done += 1
-        if done == number:
+        done[0] += 1
+        if done[0] == number:
             raise Killed
         replace(*places, **options)
 
-    monkeypatch.setattr(os, "replace", counted)
+    patch.setattr(os, "replace", counted)
+    return done
+
+
+@pytest.fixture(scope="module")
+def appended(plain, tmp_path_factory):
+    """The files of the cache with the points of all shapes, and how many files were put into place."""
+    path = tmp_path_factory.mktemp("appended") / "c.zarr"
+    shutil.copytree(plain[0], path)
+    shutil.copy(f"{plain[0]}.journal", f"{path}.journal")
+    with pytest.MonkeyPatch.context() as patch:
+        count = dying(patch, 0)
+        grow(path, plain[2])
+    return contents(path), count[0]
+
+
+@pytest.mark.parametrize("which", range(8))
+def test_an_append_that_is_killed_anywhere_goes_on_and_no_reader_sees_half_of_it(points, appended, monkeypatch, which):
+    path, _, two = points
+    right, count = appended
+    reader, before = store.open_cache(path), table(path)
+    with monkeypatch.context() as patch:
+        # Half of the kills are in the second part, when the cache itself is changed.
+        dying(patch, 1 + which * count // 16 if which < 4 else count - (7 - which) * 6)
+        with pytest.raises(Killed):
+            grow(path, two)
+    for cache in (reader, store.open_cache(path)):
+        assert cache.manifest.count in (6, 13)
+        for name in cache.products():
+            assert cache.proven(name).complete
+        np.testing.assert_array_equal(cache.ids()[:6], list(before["id"]))
+    assert {problem.kind for problem in validate.problems(path)} <= {"unfinished", "stray"}
+    made = grow(path, two)
+    assert contents(path) == right and made.cache.manifest.count == 13
+    assert not validate.problems(path) and {p.name for p in path.parent.iterdir()} == {"c.zarr", "c.zarr.journal", "one", "two"}
