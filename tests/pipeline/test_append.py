@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from pipeline.recipes import DenseConfig
 from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes
 from tests.pipeline.conftest import build, small
+from trainer.data import Data
+from trainer.part import DataConfig, Needs
 
 OWN = "labels/source/starter-resnet"
 CPU = Machine(workers=1, device="cpu")
@@ -56,18 +59,23 @@ def table(path: Path) -> dict[str, dict[str, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def at_once(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("once")
-    meshes = write_meshes(folder / "boxes", 9)
-    build(meshes, folder / "c.zarr", FEW)
-    return meshes, folder / "c.zarr"
+def boxes(tmp_path_factory):
+    return write_meshes(tmp_path_factory.mktemp("collection") / "boxes", 9)
 
 
 @pytest.fixture(scope="module")
-def half(at_once, tmp_path_factory):
+def at_once(boxes, tmp_path_factory):
+    """A cache of all shapes, built at once."""
+    path = tmp_path_factory.mktemp("once") / "c.zarr"
+    build(boxes, path, FEW)
+    return path
+
+
+@pytest.fixture(scope="module")
+def half(boxes, tmp_path_factory):
     """A cache of the first five shapes, with one row that nobody has in its second shard, and the folder of the others."""
     folder = tmp_path_factory.mktemp("half")
-    one, two = halves(at_once[0], folder, 5)
+    one, two = halves(boxes, folder, 5)
     build(one, folder / "c.zarr", FEW)
     return folder / "c.zarr", one, two
 
@@ -94,14 +102,14 @@ def test_half_and_the_rest_have_the_bytes_of_a_cache_built_at_once(at_once, half
     assert not validate.problems(whole)
     cache = store.open_cache(whole)
     assert cache.manifest.segments == (5, 6) and cache.manifest.count == 11
-    right, ours = table(at_once[1]), table(whole)
+    right, ours = table(at_once), table(whole)
     assert set(right) == set(ours) and len(right) > 20
     for name, rows in right.items():
         assert ours[name] == rows, name
     before, after = contents(half[0]), contents(whole)
     shards = [name for name in before if "/c/" in name and not name.startswith(("stats/", "labels/", "products/labels/"))]
     assert all(after[name] == before[name] for name in shards)  # older shards stay as they are
-    once = store.open_cache(at_once[1])
+    once = store.open_cache(at_once)
     for name in ("stats/image/starter-resnet", "stats/text/blip2/starter-resnet"):
         np.testing.assert_allclose(cache.column(name), once.column(name), rtol=0, atol=1e-12)
     assert not [p.name for p in whole.parent.iterdir() if p.name not in (whole.name, f"{whole.name}.journal")]
@@ -146,16 +154,35 @@ def test_new_names_come_last_and_the_label_set_has_them(mine, tmp_path):
     assert not validate.problems(mine)
 
 
+def batch_of(data: Data, number: int) -> tuple[list[str], dict[str, str]]:
+    """The ids of a batch, and a hash of each of its tensors but the numbers of rows."""
+    batch = data.batch(number)
+    ids = data.parts[0].cache.ids()[batch.index.numpy()].tolist()
+    tensors = {"points": batch.points, "label": batch.label}
+    tensors |= {f"{side} {name}": one for side in ("image", "text", "dense") for name, one in getattr(batch, side).items()}
+    return ids, {name: hashlib.sha256(one.numpy().tobytes()).hexdigest() for name, one in tensors.items()}
+
+
+def test_training_draws_the_same_batches(at_once, whole):
+    needs = Needs(teachers=True, color=True, groups=8)
+    one, two = (Data([store.open_cache(path)], DataConfig(templates=0.3), batch=4, seed=5, needs=needs) for path in (at_once, whole))
+    for number in range(12):
+        ids, tensors = batch_of(one, number)
+        assert (ids, tensors) == batch_of(two, number) and len(tensors) == 5
+    one.settle_reads()
+    two.settle_reads()
+
+
 # ------------------------------------------------------------------------------------------------ points alone: quick
 
 PLAIN = small(views=None, captions=None, teachers=(), labels=())
 
 
 @pytest.fixture(scope="module")
-def plain(at_once, tmp_path_factory):
+def plain(boxes, tmp_path_factory):
     """A cache of the points of five shapes, and the folders of these and of the others. A broken file is in each."""
     folder = tmp_path_factory.mktemp("plain")
-    one, two = halves(at_once[0], folder, 5)
+    one, two = halves(boxes, folder, 5)
     (one / "slab/train/torn.off").write_text("OFF\n")
     (two / "tower/train/torn.off").write_text("OFF\n")
     build(one, folder / "c.zarr", PLAIN)
@@ -183,7 +210,7 @@ def add_guide(path: Path) -> None:
     cache.finish(record)
 
 
-def test_failed_shapes_of_both_sources_are_tried_again(points, plain, at_once, tmp_path):
+def test_failed_shapes_of_both_sources_are_tried_again(points, tmp_path):
     path, one, two = points
     assert grow(path, two).shapes == 7
     for folder, name in ((one, "slab/train/torn.off"), (two, "tower/train/torn.off")):
@@ -253,6 +280,38 @@ def test_an_append_twice_and_one_of_other_labels(points, tmp_path):
         grow(path, two, settings=("points.count=8",))
 
 
+def test_no_batch_differs_while_shapes_are_appended_and_tried_again(points):
+    path, one, two = points
+    caches = [store.open_cache(path) for _ in range(2)]
+    data = [Data([cache], DataConfig(), batch=3, seed=number, needs=Needs(color=True)) for number, cache in enumerate(caches)]
+    fresh = [Data([store.open_cache(path)], DataConfig(verify="off"), batch=3, seed=number, needs=Needs(color=True)) for number in range(2)]
+    right = [[batch_of(one_of, number) for number in range(20)] for one_of in fresh]
+    stop, drawn, wrong = threading.Event(), [0, 0], []
+
+    def read(which: int) -> None:
+        try:
+            while not stop.is_set():
+                for number in range(20):
+                    drawn[which] += 1
+                    if batch_of(data[which], number) != right[which][number]:
+                        wrong.append((which, number))
+            data[which].settle_reads()
+        except BaseException as error:
+            wrong.append((which, error))
+
+    threads = [threading.Thread(target=read, args=(which,)) for which in range(2)]
+    threads[0].start()
+    grow(path, two)
+    for folder, name in ((one, "slab/train/torn.off"), (two, "tower/train/torn.off")):
+        (folder / name).write_text(box_off((2, 2, 5)))
+    threads[1].start()  # it reads its files for the first time while shapes are tried again
+    assert commands.retry(path, "", CPU, Silent()).mended == 2
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong and min(drawn) >= 20
+
+
 # ------------------------------------------------------------------------------------------------------------------ kills
 
 
@@ -286,14 +345,14 @@ def appended(plain, tmp_path_factory):
     return contents(path), count[0]
 
 
-@pytest.mark.parametrize("which", range(8))
+@pytest.mark.parametrize("which", range(6))
 def test_an_append_that_is_killed_anywhere_goes_on_and_no_reader_sees_half_of_it(points, appended, monkeypatch, which):
     path, _, two = points
     right, count = appended
     reader, before = store.open_cache(path), table(path)
     with monkeypatch.context() as patch:
-        # Half of the kills are in the second part, when the cache itself is changed.
-        dying(patch, 1 + which * count // 16 if which < 4 else count - (7 - which) * 6)
+        # Most of the kills are in the second part, when the cache itself is changed.
+        dying(patch, 1 + which * count // 4 if which < 2 else count - (5 - which) * 6)
         with pytest.raises(Killed):
             grow(path, two)
     for cache in (reader, store.open_cache(path)):
