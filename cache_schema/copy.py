@@ -189,7 +189,7 @@ def _new(original: Cache, record: Record) -> Record:
         names["captions"] = _captions_name(original)
         if isinstance(described, CaptionSpec):
             described = dataclasses.replace(described, name=names["captions"])
-    return dataclasses.replace(record, product=products.of(record).product(**names), spec=described, complete=False, content="")
+    return dataclasses.replace(record, product=products.of(record).product(**names), spec=described, complete=False, content="", before=())
 
 
 def _captions_name(original: Cache) -> str:

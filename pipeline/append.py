@@ -22,7 +22,7 @@ from typing import Final
 
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
-from cache_schema.files import exclusive, journal_file, place_file, write_together
+from cache_schema.files import exclusive, journal_file, place_file, refuse_links, write_together
 from cache_schema.layout import node_json
 from cache_schema.products import markers, statistics_array
 from cache_schema.records import attributes_of, opened, sealed
@@ -491,6 +491,7 @@ def _join(cache: Cache, part: Cache, plan: _Plan, label_sets: Sequence[Record]) 
     """
     grown = Cache(cache.path, plan.manifest)
     first = cache.manifest.shards
+    _clear_ahead(cache)
     for record in plan.carried:
         own = part.record(record.product)
         for shard in range(part.manifest.shards):
@@ -504,6 +505,19 @@ def _join(cache: Cache, part: Cache, plan: _Plan, label_sets: Sequence[Record]) 
     for shard in range(first, grown.manifest.shards):
         store.write_index(grown, shard, [""] * gap + ids, *([-1] * gap + values for values in numbers))
     write_together(cache.path, _changes(cache, grown, part, plan, label_sets))
+
+
+def _clear_ahead(cache: Cache) -> None:
+    """Remove files of shards after the last one. An append that was given up may have left them, and they would pass for new shards."""
+    for record in cache.records().values():
+        if products.of(record).labelled:
+            continue
+        for node in (markers(cache.manifest, record), *cache.arrays(record)):
+            folder = cache.path / node.path / "c"
+            refuse_links(folder / "0", cache.path)
+            for place in folder.iterdir() if folder.is_dir() else ():
+                if place.name.isdecimal() and int(place.name) >= cache.manifest.shards:
+                    shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
 
 
 def _changes(cache: Cache, grown: Cache, part: Cache, plan: _Plan, label_sets: Sequence[Record]) -> list[tuple[str, bytes]]:

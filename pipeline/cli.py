@@ -524,6 +524,10 @@ def show_origin(cache: store.Cache) -> None:
         show("licences: " + ", ".join(f"{count} {name}" for name, count in told["licences"].items()))
     if "segments" in told:
         show("segments: " + ", ".join(f"{count} shapes" for count in told["segments"]))
+    if "sources" in told:
+        show("sources: " + "; ".join(told["sources"]))
+    if "relabelled" in told:
+        show(f"relabelled: {', '.join(told['relabelled'])} of some shapes is not what the source says")
 
 
 @app.command()

@@ -28,7 +28,8 @@ def origin(cache: Cache) -> dict[str, Any]:
     """Tell the format of a cache, how many shapes have which licence, and the shapes of each segment if the cache has grown.
 
     Returns:
-        `format`; `licences`, a count by name, with `(none)` for shapes of unknown licence; `segments` where there are any.
+        `format`; `licences`, a count by name, with `(none)` for shapes of unknown licence; where there are any, `segments`, `sources` of
+        several segments, and `relabelled`, the columns that are no longer as the sources say.
     """
     m = cache.manifest
     licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
@@ -36,7 +37,21 @@ def origin(cache: Cache) -> dict[str, Any]:
         # Shard by shard, because the rows between two segments hold no shape.
         for _, values in cache.column_shards("licence"):
             licences.update(m.licences[value] if value >= 0 else "(none)" for value in values.tolist())
-    return {"format": m.format_version, "licences": dict(licences), **({"segments": list(m.segments)} if m.segments else {})}
+    told: dict[str, Any] = {"format": m.format_version, "licences": dict(licences)}
+    if m.segments:
+        told["segments"] = list(m.segments)
+    sources = (m.source, *m.source.also)
+    if m.source.also:
+        told["sources"] = [describe_source(source) for source in sources]
+    if changed := sorted({column for source in sources for column, _ in source.relabelled}):
+        told["relabelled"] = changed
+    return told
+
+
+def describe_source(source: spec.SourceSpec) -> str:
+    """Say in a few words which shapes a source has and how they are read."""
+    some = [f"(some of its {source.of} shapes)"] if source.of else []
+    return " ".join([source.kind, *(f"{name}={value}" for name, value in source.options), *some])
 
 
 def failures(cache: Cache) -> list[tuple[str, str]]:
@@ -111,7 +126,7 @@ def describe(record: spec.Record) -> str:
         case spec.BoxSpec() as b:
             return f"up to {b.most} boxes of {len(b.names)} classes"
         case spec.SourceSpec() as s:
-            return " ".join([s.kind, *(f"{name}={value}" for name, value in s.options)])
+            return "; ".join(map(describe_source, (s, *s.also)))
 
 
 def human(size: float) -> str:
