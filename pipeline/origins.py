@@ -111,13 +111,13 @@ def _opened(cache: Cache, part: SourceSpec, rows: Sequence[int], location: str) 
     Raises:
         UserError: it is not where it was, or there are other shapes.
     """
-    ids = [str(name) for name in cache.ids()[list(rows)]]
     error = UserError(f"{cache.path} has no journal beside it that names its source; give it with --source")
     tried = 0
     for place, config in _places(cache, part, location):
         try:
             # Anybody may have written the journal, and ids are only compared after the source is open. So what the cache says comes first.
             source = _open(cache, part, len(rows), place, config)
+            ids = [str(name) for name in cache.ids()[list(rows)]]
             by_id = {entry.id: entry for entry in source.entries}
             same = part.of or len(source.entries) == len(ids)
             if same and all(name in by_id for name in ids) and spec.ids_digest(ids) == part.ids:
